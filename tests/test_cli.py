@@ -1,0 +1,406 @@
+import errno
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import types
+from pathlib import Path
+
+import pytest
+
+from tfrs_distill import cli
+from tfrs_distill.errors import InputError, MissingExtraError
+from tfrs_distill.recipe import Recipe
+
+ROOT = Path(__file__).parents[1]
+REPORT = {
+    "k": 10,
+    "models": {
+        "teacher": {"ndcg@10": 0.2, "ndcg@10_interval": [0.18, 0.22], "bytes": 1000},
+        "student": {"ndcg@10": 0.196, "ndcg@10_interval": [0.17, 0.21], "bytes": 50},
+    },
+    "comparisons": {
+        "student_vs_twin": {"interval": [0.004, 0.028], "ratio": 1.0889},
+        "student_vs_teacher": {"ratio": 0.98},
+    },
+}
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """What the command line asked of the pipeline, which is a fake that returns `REPORT`."""
+    made = []
+
+    def run(recipe, out, progress):
+        made.append((recipe, out, progress))
+        progress.stage(1, 1, "data")
+        progress.done("943 users", 1.0, reused=False)
+        return REPORT
+
+    fake_pipeline(monkeypatch, run)
+    return made
+
+
+def fake_pipeline(monkeypatch, run):
+    module = types.ModuleType("tfrs_distill.pipeline")
+    module.run = run
+    monkeypatch.setitem(sys.modules, "tfrs_distill.pipeline", module)
+    monkeypatch.setattr("tfrs_distill.pipeline", module, raising=False)
+
+
+def fails(monkeypatch, error):
+    def run(recipe, out, progress):
+        raise error
+
+    fake_pipeline(monkeypatch, run)
+
+
+@pytest.fixture
+def recommenders(monkeypatch):
+    """What was asked of `Recommender`; the answer has titles that are hard to print."""
+    asked = []
+    item = types.SimpleNamespace
+
+    class Recommender:
+        @classmethod
+        def load(cls, path, *, format=None):
+            asked.append((path, format))
+            return cls()
+
+        def recommend(self, history, k=10):
+            asked.append((history, k))
+            return [
+                item(item_id="7", title="[Rec] (2007)", score=1.5),
+                item(item_id="x9", title="Amélie " + "long " * 20 + "end", score=-0.25),
+            ]
+
+    module = types.ModuleType("tfrs_distill.recommend")
+    module.Recommender = Recommender
+    monkeypatch.setitem(sys.modules, "tfrs_distill.recommend", module)
+    return asked
+
+
+def python(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+# run
+
+
+def test_run_without_options_is_the_default_recipe(calls, capsys):
+    assert cli.main(["run"]) == 0
+    ((recipe, out, _),) = calls
+    assert recipe == Recipe()
+    assert out == Path("saved_models")
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    lines = shown.out.splitlines()
+    assert lines[:2] == ["[1/1] data", "      + 943 users (1.0 s)"]
+    assert any(line.split()[:3] == ["Teacher", "0.2000", "0.1800"] for line in lines)
+    assert "The teacher helped: the student's NDCG@10 is 8.9 % above its twin's" in shown.out
+
+
+def test_run_options_reach_the_recipe(calls, tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text('name = "mine"\nseed = 1\n[student]\nembedding_dim = 4\n')
+    out = tmp_path / "new" / "folder"
+    options = ["--data-dir", "films", "--encoder", "a/bert", "--finetune-layers", "2"]
+    arguments = ["run", "--recipe", str(file), "--out", str(out), *options, "--seed", "9"]
+    assert cli.main(arguments) == 0
+    recipe, received_out, _ = calls[0]
+    assert received_out == out
+    assert (recipe.name, recipe.seed, recipe.student.embedding_dim) == ("mine", 9, 4)
+    assert (recipe.data.folder, recipe.teacher.encoder) == ("films", "a/bert")
+    assert recipe.teacher.finetune_layers == 2
+
+
+def test_zero_is_a_value_not_a_missing_option(calls, tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text("seed = 5\n[teacher]\nfinetune_layers = 3\n")
+    arguments = ["run", "--recipe", str(file), "--seed", "0", "--finetune-layers", "0"]
+    assert cli.main(arguments) == 0
+    assert (calls[0][0].seed, calls[0][0].teacher.finetune_layers) == (0, 0)
+
+
+def test_quick_and_named_recipes(calls):
+    assert cli.main(["run", "--recipe", "synthetic", "--quick", "--seed", "2"]) == 0
+    recipe = calls[0][0]
+    assert (recipe.name, recipe.data.source, recipe.seed) == ("synthetic-quick", "synthetic", 2)
+    assert recipe.knowledge.folds == 2
+
+
+def test_run_says_where_the_report_and_the_artefact_are(calls, tmp_path, capsys):
+    (tmp_path / "ml-100k" / "1").mkdir(parents=True)
+    (tmp_path / "ml-100k" / "report.html").touch()
+    assert cli.main(["run", "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert f"Report:  {tmp_path / 'ml-100k' / 'report.html'}\n" in out
+    assert f"tfrs-distill recommend {tmp_path / 'ml-100k' / '1'} --history TITLE" in out
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--recipe", "movielens-100"], 'Did you mean "movielens-100k"?'),
+        (["--recipe", "gone.toml"], "gone.toml: the recipe cannot be read: No such file"),
+        (["--seed", "-1"], "`seed` must be a whole number of at least 0"),
+        (["--finetune-layers", "-2"], "`teacher.finetune_layers` must be a whole number of at"),
+        (["--data-dir", ""], "--data-dir is empty"),
+        (["--encoder", ""], "--encoder is empty"),
+        (["--recipe", "synthetic", "--data-dir", "d"], "cannot be given with planted data"),
+        (["--out", "setup.py"], "--out must be a folder. Received: setup.py, which is a file"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(calls, capsys, monkeypatch, arguments, words):
+    monkeypatch.chdir(ROOT)
+    assert cli.main(["run", *arguments]) == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith("error: ") and words in shown.err
+    assert shown.err.count("\n") == 1
+    assert shown.out == "" and calls == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["walk"],
+        ["run", "--sed", "1"],
+        ["run", "--seed", "x"],
+        ["recommend"],
+        ["run", "--see=1"],
+    ],
+)
+def test_misuse_is_explained_with_exit_code_2(capsys, arguments):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert "usage: tfrs-distill" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error, words",
+    [
+        (InputError("No folder d.\nGive one."), "error: No folder d. Give one.\n"),
+        (
+            MissingExtraError("tensorflow-datasets", "tfds", "Reading TFDS"),
+            "error: Reading TFDS needs `tensorflow-datasets`, which is not installed. "
+            'Install it with: pip install "tfrs-distill[tfds]"\n',
+        ),
+        (PermissionError(errno.EACCES, "no", "/x/y"), "error: No permission to use /x/y. Choose"),
+    ],
+)
+def test_errors_of_the_pipeline_that_are_the_users(monkeypatch, capsys, error, words):
+    fails(monkeypatch, error)
+    assert cli.main(["run"]) == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith(words)
+    assert shown.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        RuntimeError("ResourceExhausted: x.data; No space left on device [Op:SaveV2]"),
+    ],
+)
+def test_a_full_disk_is_the_users_even_behind_another_error(monkeypatch, capsys, error):
+    for failure in (error, RuntimeError("cannot save")):
+        if failure is not error:
+            failure.__cause__ = error
+        fails(monkeypatch, failure)
+        assert cli.main(["run"]) == 2
+        assert capsys.readouterr().err == (
+            "error: No space left on the disk; nothing half-written was kept. Free some space "
+            "and run the same command again to resume.\n"
+        )
+
+
+@pytest.mark.parametrize("error", [ValueError("ours"), ImportError("ours"), OSError(5, "I/O")])
+def test_our_own_errors_keep_their_traceback(monkeypatch, error):
+    fails(monkeypatch, error)
+    with pytest.raises(type(error)) as caught:
+        cli.main(["run"])
+    assert caught.value is error
+
+
+def test_an_interrupt_says_how_to_resume(monkeypatch, capsys):
+    fails(monkeypatch, KeyboardInterrupt())
+    assert cli.main(["run"]) == 130
+    assert "run the same command again to resume" in capsys.readouterr().err
+
+
+def test_keras_3_is_an_error_with_the_first_line_to_write(calls, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tensorflow", types.ModuleType("tensorflow"))
+    monkeypatch.delenv("TF_USE_LEGACY_KERAS", raising=False)
+    assert cli.main(["run"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: tfrs_distill needs `tf.keras` to be Keras 2")
+    assert 'os.environ["TF_USE_LEGACY_KERAS"] = "1"' in err
+    assert calls == []
+
+
+def test_tensorflow_is_quiet_unless_the_user_said_otherwise(calls, monkeypatch):
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    cli.main(["run"])
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3"
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    cli.main(["run"])
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
+
+
+# recommend
+
+
+def test_recommend_prints_a_table(recommenders, capsys):
+    arguments = ["recommend", "models/1", "--history", "Toy Story", "--history", "Heat", "-k", "2"]
+    assert cli.main(arguments) == 0
+    assert recommenders == [("models/1", None), (["Toy Story", "Heat"], 2)]
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert lines[0] == ["Rank", "Title", "Id", "Score"]
+    assert lines[2] == ["1", "[Rec]", "(2007)", "7", "1.500"]
+    assert lines[3] == ["2", "Amélie", *["long"] * 20, "end", "x9", "-0.250"]
+
+
+def test_recommend_prints_json(recommenders, capsys):
+    assert cli.main(["recommend", "m.tflite", "--json", "--format", "tflite"]) == 0
+    assert recommenders == [("m.tflite", "tflite"), ([], 10)]
+    answer = json.loads(capsys.readouterr().out)
+    assert answer[0] == {"rank": 1, "item_id": "7", "title": "[Rec] (2007)", "score": 1.5}
+    assert [row["rank"] for row in answer] == [1, 2]
+
+
+def test_recommend_from_no_artefact_is_the_users_mistake(tmp_path, capsys):
+    assert cli.main(["recommend", str(tmp_path / "gone"), "--history", "Heat"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ") and "gone" in err and err.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def artefact(tmp_path_factory):
+    """Sixty items "i1" ... called "Film 1 (1991)" ...; the student and what it must answer."""
+    from planted_student import PlantedStudent, catalogue_of
+
+    from tfrs_distill.export import export_artefact
+
+    folder = tmp_path_factory.mktemp("saved_models") / "planted" / "1"
+    return PlantedStudent(), export_artefact(PlantedStudent(), folder, catalogue_of(60), k=20)
+
+
+@pytest.mark.parametrize("part", ["", "student.tflite"])
+def test_recommend_from_tflite_imports_no_tensorflow(artefact, part):
+    from planted_student import expected
+
+    student, written = artefact
+    script = textwrap.dedent(f"""
+        import sys
+        from tfrs_distill.cli import main
+        code = main(["recommend", {str(written.folder / part)!r}, "--history", "Film 3",
+                     "--history", "i5", "-k", "4"])
+        assert not {{"tensorflow", "tf_keras", "keras"}} & sys.modules.keys()
+        sys.exit(code)
+    """)
+    result = python("-c", script)
+    assert (result.returncode, result.stderr) == (0, "")
+    rows = [line.split() for line in result.stdout.splitlines()]
+    ids = [row[-2] for row in rows if row and row[0].isdigit()]
+    assert ids == [f"i{item}" for item in expected(student, [3, 5], 4)[1]]
+
+
+def test_recommend_from_a_saved_model_is_quiet_and_agrees(artefact):
+    from planted_student import expected
+
+    student, written = artefact
+    arguments = ["--format", "saved_model", "--history", "i5", "--json", "-k", "3"]
+    result = python("-m", "tfrs_distill", "recommend", str(written.folder), *arguments)
+    assert (result.returncode, result.stderr) == (0, "")
+    ids = [row["item_id"] for row in json.loads(result.stdout)]
+    assert ids == [f"i{item}" for item in expected(student, [5], 3)[1]]
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--history", "Film 33333"], "Nearest titles: 'Film 33 (1993)'"),
+        (["--history", "i5", "-k", "21"], "at most 20 items"),
+        (["--history", "i5", "-k", "0"], "`k` must be at least 1"),
+    ],
+)
+def test_a_question_that_has_no_answer_is_one_line(artefact, capsys, arguments, words):
+    assert cli.main(["recommend", str(artefact[1].folder), *arguments]) == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith("error: ") and words in shown.err
+    assert shown.err.count("\n") == 1 and shown.out == ""
+
+
+# The process
+
+
+def test_help_imports_nothing_heavy():
+    heavy = ("tensorflow", "numpy", "rich", "transformers", "tf_keras", "keras")
+    result = python(
+        "-c",
+        "import sys\n"
+        "from tfrs_distill.cli import main\n"
+        "try: main(['run', '--help'])\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        f"print('heavy:', [name for name in {heavy} if name in sys.modules])",
+    )
+    assert "--finetune-layers" in result.stdout
+    assert result.stdout.endswith("heavy: []\n"), result.stdout + result.stderr
+
+
+def test_version_and_python_m():
+    result = python("-m", "tfrs_distill", "--version")
+    assert result.returncode == 0
+    assert result.stdout.startswith("tfrs-distill 0.")
+
+
+def test_an_exit_code_leaves_the_process():
+    result = python("-m", "tfrs_distill", "run", "--recipe", "nothing")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
+
+
+def test_a_title_that_the_terminal_cannot_show_is_no_error():
+    script = textwrap.dedent("""
+        import sys, types
+        from types import SimpleNamespace as item
+        class Recommender:
+            load = classmethod(lambda cls, path, format=None: cls())
+            recommend = lambda self, history, k: [item(item_id="1", title="Am\\u00e9lie", score=1)]
+        sys.modules["tfrs_distill.recommend"] = item(Recommender=Recommender)
+        from tfrs_distill.cli import main
+        sys.exit(main(["recommend", "a"]))
+    """)
+    result = python("-c", script, PYTHONIOENCODING="ascii")
+    assert result.returncode == 0, result.stderr
+    assert "Am?lie" in result.stdout
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    script = textwrap.dedent("""
+        import sys
+        from types import SimpleNamespace as item
+        class Recommender:
+            load = classmethod(lambda cls, path, format=None: cls())
+            recommend = lambda s, history, k: [item(item_id="1", title="x" * 99, score=1)] * 9999
+        sys.modules["tfrs_distill.recommend"] = item(Recommender=Recommender)
+        from tfrs_distill.cli import main
+        sys.exit(main(["recommend", "a", "--json"]))
+    """)
+    command = f"\"{sys.executable}\" -c '{script}' | head -n 1; exit ${{PIPESTATUS[0]}}"
+    result = subprocess.run(
+        ["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert (result.returncode, result.stderr) == (0, "")

@@ -1,0 +1,296 @@
+import dataclasses
+import re
+
+import pytest
+
+from tfrs_distill.errors import InputError
+from tfrs_distill.recipe import (
+    DataSettings,
+    DistillationSettings,
+    EvaluationSettings,
+    ExportSettings,
+    KnowledgeSettings,
+    Recipe,
+    StudentSettings,
+    TeacherSettings,
+    TrainingSettings,
+)
+
+# No value is a default, and each differs from its neighbours.
+UNUSUAL = Recipe(
+    name="films_2.0",
+    seed=7,
+    data=DataSettings(source="movielens-100k", folder='a "b" \\ c/ü', max_history=33),
+    teacher=TeacherSettings(
+        encoder="some/bert",
+        finetune_layers=2,
+        finetune_steps=123,
+        embedding_dim=48,
+        num_blocks=3,
+        num_heads=4,
+        dropout=0.25,
+        batch_size=16,
+        learning_rate=2e-5,
+        max_epochs=11,
+        patience=6,
+    ),
+    knowledge=KnowledgeSettings(folds=5, top_k=37, form="top_k"),
+    student=StudentSettings(embedding_dim=12, dropout=0.15),
+    training=TrainingSettings(batch_size=24, learning_rate=0.003, max_epochs=55, patience=9),
+    distillation=DistillationSettings(temperature=2.5, student_loss_weight=0.35),
+    export=ExportSettings(k=44, version=3),
+    evaluation=EvaluationSettings(k=20, bootstrap_samples=321),
+)
+
+
+def written(tmp_path, text):
+    path = tmp_path / "recipe.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refused(tmp_path, text):
+    """The error's words, after the file's name that must come first."""
+    path = written(tmp_path, text)
+    with pytest.raises(InputError) as caught:
+        Recipe.from_toml(path)
+    assert str(caught.value).startswith(str(path))
+    return str(caught.value)[len(str(path)) :]
+
+
+def test_the_round_trip_keeps_every_value(tmp_path):
+    again = Recipe.from_toml(written(tmp_path, UNUSUAL.to_toml()))
+    assert again == UNUSUAL
+    assert again.data.folder == 'a "b" \\ c/ü'
+    assert again.teacher.learning_rate == 0.00002
+    assert again.distillation.temperature == 2.5
+    assert again.export.version == 3
+
+
+def test_the_unusual_recipe_has_no_default():
+    usual = dataclasses.asdict(Recipe())
+    for section, values in dataclasses.asdict(UNUSUAL).items():
+        if not isinstance(values, dict):
+            assert values != usual[section], section
+            continue
+        for key, value in values.items():
+            if key != "source":  # the other source takes no folder
+                assert value != usual[section][key], f"{section}.{key}"
+
+
+def test_every_key_in_the_file_has_its_meaning_beside_it():
+    lines = [line for line in Recipe().to_toml().splitlines() if " = " in line]
+    assert len(lines) == 31
+    assert all(re.search(r"  # \S", line) for line in lines)
+    assert re.search(r"^folds = \d+ +  # parts of the users", Recipe().to_toml(), re.MULTILINE)
+
+
+def test_an_empty_file_is_the_default_recipe(tmp_path):
+    recipe = Recipe.from_toml(written(tmp_path, ""))
+    assert recipe == Recipe()
+    assert (recipe.name, recipe.seed, recipe.data.source) == ("ml-100k", 0, "movielens-100k")
+
+
+def test_a_file_names_only_what_it_changes(tmp_path):
+    recipe = Recipe.from_toml(written(tmp_path, "seed = 3\n[student]\nembedding_dim = 4\n"))
+    assert recipe.seed == 3
+    assert recipe.student.embedding_dim == 4
+    assert recipe.teacher == TeacherSettings()
+
+
+def test_a_whole_number_may_stand_for_a_number(tmp_path):
+    recipe = Recipe.from_toml(written(tmp_path, "[distillation]\ntemperature = 2\n"))
+    assert recipe.distillation.temperature == 2.0
+    assert type(recipe.distillation.temperature) is float
+    assert "temperature = 2.0" in recipe.to_toml()
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_bytes(b"\xef\xbb\xbfseed = 4\r\n[export]\r\nk = 50\r\n")
+    assert (Recipe.from_toml(path).seed, Recipe.from_toml(path).export.k) == (4, 50)
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("[techer]\n", r"`techer` is not a key of a recipe\. Did you mean `teacher`\?"),
+        ("sed = 1\n", r"`sed` is not a key of a recipe\. Did you mean `seed`\?"),
+        (
+            "[training]\nlearning_rat = 0.1\n",
+            r"`learning_rat` is not a key of \[training\]\. Did you mean `learning_rate`\?",
+        ),
+        (
+            "[knowledge]\nzzz = 1\n",
+            r"`zzz` is not a key of \[knowledge\]\. Known: folds, top_k, form\.",
+        ),
+        ("teacher = 3\n", r"`teacher` must be a section, \[teacher\]\. Received: 3\."),
+    ],
+)
+def test_unknown_keys_are_refused_with_the_nearest(tmp_path, text, words):
+    assert re.fullmatch(f": {words}", refused(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    "section, key, value, rule",
+    [
+        ("", "name", '"a/b"', "a folder name of letters"),
+        ("", "name", '""', "a folder name of letters"),
+        ("", "name", '"../up"', "a folder name of letters"),
+        ("", "name", "3", "a folder name of letters"),
+        ("", "seed", "-1", "a whole number of at least 0 and below 2.14748e+09"),
+        ("", "seed", "0.5", "a whole number"),
+        ("", "seed", "true", "a whole number"),
+        ("", "seed", '"0"', "a whole number"),
+        ("data", "source", '"netflix"', 'one of "movielens-100k", "synthetic"'),
+        ("data", "folder", "7", "a text"),
+        ("data", "max_history", "1", "a whole number of at least 2"),
+        ("teacher", "finetune_layers", "-1", "a whole number of at least 0"),
+        ("teacher", "dropout", "1.0", "a number of at least 0 and below 1"),
+        ("teacher", "dropout", "-0.1", "a number of at least 0 and below 1"),
+        ("teacher", "dropout", "nan", "a number of at least 0 and below 1"),
+        ("teacher", "learning_rate", "0", "a number above 0 and at most 1"),
+        ("teacher", "learning_rate", "1.01", "a number above 0 and at most 1"),
+        ("teacher", "learning_rate", "false", "a number above 0 and at most 1"),
+        ("teacher", "learning_rate", '"fast"', "a number above 0 and at most 1"),
+        ("knowledge", "folds", "1", "a whole number of at least 2"),
+        ("knowledge", "form", '"logits"', 'one of "embeddings", "top_k"'),
+        ("student", "embedding_dim", "0", "a whole number of at least 1"),
+        ("training", "max_epochs", "10.0", "a whole number of at least 1"),
+        ("training", "patience", "[1]", "a whole number of at least 1"),
+        ("distillation", "temperature", "0.0", "a number above 0 and at most 1000"),
+        ("distillation", "temperature", "inf", "a number above 0 and at most 1000"),
+        ("distillation", "student_loss_weight", "1.5", "a number of at least 0 and at most 1"),
+        ("distillation", "student_loss_weight", "-nan", "a number of at least 0 and at most 1"),
+        ("export", "version", "0", "a whole number of at least 1"),
+        ("evaluation", "bootstrap_samples", "99", "a whole number of at least 100"),
+    ],
+)
+def test_a_value_out_of_range_names_key_rule_and_value(tmp_path, section, key, value, rule):
+    header = f"[{section}]\n" if section else ""
+    words = refused(tmp_path, f"{header}{key} = {value}\n")
+    full_key = f"{section}.{key}" if section else key
+    shown = {"true": "True", "false": "False", "-nan": "nan"}.get(value, value.replace('"', "'"))
+    assert words.startswith(f": `{full_key}` must be {rule}")
+    assert f"Received: {shown}." in words
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"teacher": TeacherSettings(dropout=0.0)},
+        {"training": TrainingSettings(learning_rate=1.0)},
+        {"distillation": DistillationSettings(student_loss_weight=0.0)},
+        {"distillation": DistillationSettings(student_loss_weight=1.0)},
+        {"evaluation": EvaluationSettings(k=100)},
+        {"seed": 2**31 - 1},
+    ],
+)
+def test_the_bounds_themselves_are_allowed(values):
+    assert Recipe(**values) == Recipe(**values)
+
+
+def test_a_recipe_made_in_python_keeps_the_same_rules():
+    with pytest.raises(InputError, match=r"`training\.patience` must be a whole number of at le"):
+        TrainingSettings(patience=0)
+    with pytest.raises(InputError, match=r"`student\.dropout` must be .* Received: nan"):
+        StudentSettings(dropout=float("nan"))
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400)])
+def test_a_number_too_large_for_a_float_is_refused(value):
+    with pytest.raises(InputError, match=r"`distillation\.temperature` must be a number above 0"):
+        DistillationSettings(temperature=value)
+
+
+def test_fields_that_need_each_other(tmp_path):
+    words = refused(tmp_path, "[teacher]\nembedding_dim = 10\nnum_heads = 4\n")
+    assert "`teacher.embedding_dim` must be a multiple of `teacher.num_heads`" in words
+    assert "embedding_dim=10, num_heads=4" in words
+    words = refused(tmp_path, "[export]\nk = 5\n[evaluation]\nk = 10\n")
+    assert "`export.k` must be at least `evaluation.k`" in words
+    assert "export.k=5, evaluation.k=10" in words
+    words = refused(tmp_path, '[data]\nsource = "synthetic"\nfolder = "here"\n')
+    assert "`data.folder` (--data-dir) cannot be given with planted data" in words
+
+
+@pytest.mark.parametrize(
+    "text, line",
+    [
+        ("seed = 1\nname ml\n", 2),
+        ("seed = 1\n\n[data\nfolder = ''\n", 3),
+        ("seed = 1\nseed = 2\n", 2),
+        ('seed = 1\nname = "unfinished', 2),
+        ("seed = \n", 1),
+    ],
+)
+def test_invalid_toml_names_file_and_line(tmp_path, text, line):
+    assert refused(tmp_path, text).startswith(f", line {line}: not valid TOML: ")
+
+
+def test_a_number_of_ten_thousand_digits_is_an_error_of_the_file(tmp_path):
+    assert "not valid TOML" in refused(tmp_path, f"seed = {'9' * 10_000}\n")
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    with pytest.raises(InputError, match=r"nowhere\.toml: the recipe cannot be read: No such file"):
+        Recipe.from_toml(tmp_path / "nowhere.toml")
+    with pytest.raises(InputError, match=r"the recipe cannot be read: Is a directory"):
+        Recipe.from_toml(tmp_path)
+    (tmp_path / "latin.toml").write_bytes(b'name = "caf\xe9"\n')
+    with pytest.raises(InputError, match=r"latin\.toml: a recipe is UTF-8 text; this file is not"):
+        Recipe.from_toml(tmp_path / "latin.toml")
+
+
+def test_built_in_recipes():
+    assert Recipe.named("movielens-100k") == Recipe()
+    synthetic = Recipe.named("synthetic")
+    assert (synthetic.name, synthetic.data.source) == ("synthetic", "synthetic")
+    with pytest.raises(InputError, match=r"'movielens', which is neither\. Did you mean \"moviele"):
+        Recipe.named("movielens")
+    with pytest.raises(InputError, match=r'one of "movielens-100k", "synthetic"\. Received: \'x\''):
+        Recipe.named("x")
+
+
+def test_load_takes_a_name_or_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Recipe.load("synthetic") == Recipe.named("synthetic")
+    (tmp_path / "mine").write_text("seed = 5\n")
+    assert Recipe.load("mine").seed == 5
+    (tmp_path / "synthetic").mkdir()  # a folder an earlier run wrote does not hide the recipe
+    assert Recipe.load("synthetic").name == "synthetic"
+    with pytest.raises(InputError, match=r"gone\.toml: the recipe cannot be read: No such file"):
+        Recipe.load("gone.toml")
+    with pytest.raises(InputError, match=r"Received: 'gone', which is neither"):
+        Recipe.load("gone")
+
+
+def test_quick_is_smaller_under_another_name_and_twice_quick_is_quick():
+    quick = UNUSUAL.quick()
+    assert quick.name == "films_2.0-quick"
+    assert quick.knowledge.folds < UNUSUAL.knowledge.folds
+    assert quick.teacher.max_epochs < UNUSUAL.teacher.max_epochs
+    assert quick.teacher.finetune_steps < UNUSUAL.teacher.finetune_steps
+    assert quick.training.max_epochs < UNUSUAL.training.max_epochs
+    assert quick.evaluation.bootstrap_samples < UNUSUAL.evaluation.bootstrap_samples
+    assert (quick.seed, quick.data, quick.student) == (7, UNUSUAL.data, UNUSUAL.student)
+    assert quick.quick() == quick
+
+
+def test_quick_never_makes_a_small_recipe_larger():
+    small = Recipe(
+        teacher=TeacherSettings(max_epochs=1, finetune_steps=5),
+        knowledge=KnowledgeSettings(folds=2),
+        training=TrainingSettings(max_epochs=2),
+        evaluation=EvaluationSettings(bootstrap_samples=100),
+    )
+    quick = small.quick()
+    assert (quick.teacher.max_epochs, quick.training.max_epochs) == (1, 2)
+    assert quick.teacher.finetune_steps == 5
+    assert (quick.knowledge.folds, quick.evaluation.bootstrap_samples) == (2, 100)
+
+
+def test_as_dict_is_plain():
+    values = UNUSUAL.as_dict()
+    assert values["teacher"]["num_heads"] == 4
+    assert values["name"] == "films_2.0"

@@ -1,0 +1,76 @@
+"""Knowledge distillation and compression for TensorFlow Recommenders.
+
+    import tfrs_distill as td
+
+`td.data` reads, `td.teachers` know, `td.cache_teacher` hears them once, `td.Distiller` teaches
+`td.students`, `td.evaluate` measures, `td.export` writes, `td.Recommender` reads what was written.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from tfrs_distill.keras_version import require_keras_2
+
+require_keras_2()
+
+__version__ = "0.1.0"
+
+# Where each public name lives; imported at first use, so that reading a `.tflite` artefact never
+# imports TensorFlow.
+_HOMES = {
+    "CachedTeacher": "tfrs_distill.teacher_cache",
+    "Distiller": "tfrs_distill.distiller",
+    "EASE": "tfrs_distill.baselines",
+    "Recommender": "tfrs_distill.recommend",
+    "ValidationNDCG": "tfrs_distill.evaluate",
+    "cache_teacher": "tfrs_distill.teacher_cache",
+    "cross_fit_teacher": "tfrs_distill.teacher_cache",
+    "evaluate": "tfrs_distill.evaluate",
+    "popularity": "tfrs_distill.baselines",
+}
+_ROOMS = ("data", "export", "losses", "metrics", "students", "teachers", "towers")
+
+__all__ = [
+    "CachedTeacher",
+    "Distiller",
+    "EASE",
+    "Recommender",
+    "ValidationNDCG",
+    "cache_teacher",
+    "cross_fit_teacher",
+    "data",
+    "evaluate",
+    "export",
+    "losses",
+    "metrics",
+    "popularity",
+    "students",
+    "teachers",
+    "towers",
+]
+
+if TYPE_CHECKING:
+    from tfrs_distill import data, export, losses, metrics, students, teachers, towers
+    from tfrs_distill.baselines import EASE, popularity
+    from tfrs_distill.distiller import Distiller
+    from tfrs_distill.evaluate import ValidationNDCG, evaluate
+    from tfrs_distill.recommend import Recommender
+    from tfrs_distill.teacher_cache import CachedTeacher, cache_teacher, cross_fit_teacher
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name at first use (PEP 562)."""
+    if name in _ROOMS:
+        return importlib.import_module(f"tfrs_distill.{name}")
+    if name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'tfrs_distill' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

@@ -1,0 +1,220 @@
+"""The command line: parse, call one public function, print.
+
+What is heavy (TensorFlow, rich, NumPy) is imported by the command that needs it, so that `--help`
+answers at once and `recommend` from a `.tflite` file never imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfrs_distill import __version__
+from tfrs_distill.errors import InputError, MissingExtraError
+from tfrs_distill.keras_version import require_keras_2
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tfrs_distill.recipe import Recipe
+    from tfrs_distill.recommend import Recommendation
+
+USERS_ERROR, INTERRUPTED = 2, 130
+LOG_WIDTH = 160  # columns of a table in a file or a pipe
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the arguments after the program's name. Defaults to the process's own.
+
+    Returns:
+        The exit code: 0, 2 for a mistake that the user can mend, 130 for an interrupt.
+    """
+    # TensorFlow reads this once, when it is imported; what the user has set stays.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    for stream in (sys.stdout, sys.stderr):  # a title must not fail on a terminal's encoding
+        with contextlib.suppress(AttributeError):
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.command(arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print(f"\ninterrupted: {arguments.when_interrupted}", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        message = _users_message(error)
+        if message is None:
+            raise
+        print("error: " + " ".join(message.splitlines()), file=sys.stderr)
+        return USERS_ERROR
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tfrs-distill",
+        description="Teach a small recommender what a large one knows.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_run(commands)
+    _add_recommend(commands)
+    return parser
+
+
+def _add_run(commands: Any) -> None:
+    words = "train a teacher, a student and its twin; export, measure and report"
+    run = commands.add_parser("run", help=words, description=words, allow_abbrev=False)
+    run.set_defaults(command=_run, when_interrupted="run the same command again to resume.")
+    run.add_argument(
+        "--recipe",
+        metavar="FILE_OR_NAME",
+        default="movielens-100k",
+        help="a TOML file, or movielens-100k (the default) or synthetic",
+    )
+    run.add_argument(
+        "--out", metavar="DIR", type=Path, default=Path("saved_models"), help="default: %(default)s"
+    )
+    run.add_argument("--data-dir", metavar="DIR", help="the data, instead of fetching it")
+    run.add_argument("--encoder", metavar="NAME_OR_PATH", help="the teacher's BERT")
+    run.add_argument(
+        "--finetune-layers", metavar="N", type=int, help="train BERT's top N layers; 0 = none"
+    )
+    run.add_argument("--seed", metavar="N", type=int, help="every random number follows from it")
+    run.add_argument(
+        "--quick", action="store_true", help="small size: to see it work, not to compare"
+    )
+
+
+def _add_recommend(commands: Any) -> None:
+    words = "recommend from an exported model alone"
+    recommend = commands.add_parser("recommend", help=words, description=words, allow_abbrev=False)
+    recommend.set_defaults(command=_recommend, when_interrupted="nothing was written.")
+    recommend.add_argument(
+        "artefact", metavar="ARTEFACT", help="its folder, or a .tflite file inside it"
+    )
+    recommend.add_argument(
+        "--history",
+        metavar="TITLE_OR_ID",
+        action="append",
+        default=[],
+        help="what was liked, oldest first; give it again for each item",
+    )
+    recommend.add_argument("-k", metavar="N", type=int, default=10, help="how many; default: 10")
+    recommend.add_argument(
+        "--format", choices=("tflite", "saved_model"), help="default: tflite where there is one"
+    )
+    recommend.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    recipe = _recipe(arguments)
+    if arguments.out.exists() and not arguments.out.is_dir():
+        raise InputError(f"--out must be a folder. Received: {arguments.out}, which is a file.")
+    try:
+        require_keras_2()
+    except ImportError as error:
+        raise InputError(str(error)) from error
+    from tfrs_distill import pipeline
+    from tfrs_distill.report import terminal_table, verdict
+    from tfrs_distill.terminal import TerminalProgress
+
+    console = _console()
+    report = pipeline.run(recipe, arguments.out, TerminalProgress(console))
+    console.print(terminal_table(report, console.width))
+    console.print(verdict(report), soft_wrap=not console.is_terminal)
+    home = arguments.out / recipe.name
+    artefact = home / str(recipe.export.version)
+    if (home / "report.html").exists():
+        console.print(f"\nReport:  {home / 'report.html'}", soft_wrap=True)
+    if artefact.exists():
+        console.print(f"Try it:  tfrs-distill recommend {artefact} --history TITLE", soft_wrap=True)
+
+
+def _recipe(arguments: argparse.Namespace) -> Recipe:
+    """The recipe that the arguments ask for."""
+    from tfrs_distill.recipe import Recipe
+
+    recipe = Recipe.load(arguments.recipe)
+    for option in ("data_dir", "encoder"):
+        if getattr(arguments, option) == "":
+            raise InputError(f"--{option.replace('_', '-')} is empty. Give it a value or drop it.")
+    if arguments.data_dir is not None:
+        recipe = replace(recipe, data=replace(recipe.data, folder=arguments.data_dir))
+    if arguments.encoder is not None:
+        recipe = replace(recipe, teacher=replace(recipe.teacher, encoder=arguments.encoder))
+    if arguments.finetune_layers is not None:
+        teacher = replace(recipe.teacher, finetune_layers=arguments.finetune_layers)
+        recipe = replace(recipe, teacher=teacher)
+    if arguments.seed is not None:
+        recipe = replace(recipe, seed=arguments.seed)
+    return recipe.quick() if arguments.quick else recipe
+
+
+def _recommend(arguments: argparse.Namespace) -> None:
+    from tfrs_distill.recommend import Recommender
+
+    recommender = Recommender.load(arguments.artefact, format=arguments.format)
+    answer = recommender.recommend(arguments.history, k=arguments.k)
+    if arguments.json:
+        print(json.dumps([_as_json(rank, item) for rank, item in enumerate(answer, 1)], indent=2))
+        return
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("Rank", justify="right")
+    table.add_column("Title", overflow="fold")
+    table.add_column("Id")
+    table.add_column("Score", justify="right")
+    for rank, item in enumerate(answer, 1):
+        # `Text`, since a title such as "[Rec]" would be read as markup.
+        table.add_row(str(rank), Text(item.title), Text(item.item_id), f"{item.score:.3f}")
+    _console().print(table)
+
+
+def _console() -> Console:
+    """The terminal, or a file of `LOG_WIDTH` columns; text is printed as it is."""
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False)
+    if console.is_terminal:
+        return console
+    return Console(highlight=False, markup=False, width=LOG_WIDTH)
+
+
+def _as_json(rank: int, item: Recommendation) -> dict[str, Any]:
+    return {"rank": rank, "item_id": item.item_id, "title": item.title, "score": item.score}
+
+
+def _users_message(error: BaseException | None) -> str | None:
+    """What to tell the user where the error, or one behind it, is theirs to mend."""
+    if error is None:
+        return None
+    if isinstance(error, (InputError, MissingExtraError)):
+        return str(error)
+    if getattr(error, "errno", None) in FULL_DISK or "No space left on device" in str(error):
+        return (
+            "No space left on the disk; nothing half-written was kept. Free some space and run "
+            "the same command again to resume."
+        )
+    if isinstance(error, PermissionError):
+        return f"No permission to use {error.filename}. Choose another folder, such as with --out."
+    return _users_message(error.__cause__)

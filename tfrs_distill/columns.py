@@ -1,0 +1,24 @@
+"""The names of a batch's columns, once.
+
+A batch is a dict of tensors whose keys are these constants. Item ids inside a batch are *item
+indices*: int32, 1 to `num_items`, 0 for padding; `Catalogue` translates them to the ids and titles
+that people know.
+"""
+
+from __future__ import annotations
+
+EXAMPLE_ID = "example_id"  # int64 [batch_size]: row of the training windows
+USER_ID = "user_id"  # int32 [batch_size]
+HISTORY = "history"  # int32 [batch_size, max_history]: item indices, oldest first, 0 = padding
+LABELS = "labels"  # int32 [batch_size, max_history]: the item that follows each position, 0 = none
+SAMPLE_WEIGHT = "sample_weight"  # float32 [batch_size] or [batch_size, max_history]
+
+TEACHER_FOLD = "teacher_fold"  # int32 [batch_size]: which fold's teacher speaks for the example
+TEACHER_QUERY_EMBEDDINGS = (
+    "teacher_query_embeddings"  # float [batch_size, max_history, teacher_dim]
+)
+TEACHER_TOP_K_IDS = "teacher_top_k_ids"  # int32 [batch_size, max_history, k]
+TEACHER_TOP_K_LOGITS = "teacher_top_k_logits"  # float [batch_size, max_history, k]
+TEACHER_TAIL = "teacher_tail"  # float [batch_size, max_history, num_temperatures]
+
+PADDING = 0  # the item index that stands for "no item"

@@ -1,0 +1,32 @@
+"""Data: who met which item when, what each item is called, and how time splits it.
+
+- `movielens_100k`, `read_folder`, `from_tfds`, `synthetic` give `Interactions`;
+- `split_by_time` makes `Splits` of them: `Windows` to train on, `Queries` to ask;
+- `Catalogue` holds the items, their titles and texts;
+- `movielens_100k_folder`, `minilm_folder` are the fetched assets.
+"""
+
+from tfrs_distill.data.assets import minilm_folder, movielens_100k_folder
+from tfrs_distill.data.catalogue import Catalogue
+from tfrs_distill.data.interactions import Interactions
+from tfrs_distill.data.movielens import movielens_100k
+from tfrs_distill.data.readers import read_folder
+from tfrs_distill.data.splits import Queries, Splits, Windows, split_by_time
+from tfrs_distill.data.synthetic import PlantedInteractions, synthetic
+from tfrs_distill.data.tfds_movielens import from_tfds
+
+__all__ = [
+    "Catalogue",
+    "Interactions",
+    "PlantedInteractions",
+    "Queries",
+    "Splits",
+    "Windows",
+    "from_tfds",
+    "minilm_folder",
+    "movielens_100k",
+    "movielens_100k_folder",
+    "read_folder",
+    "split_by_time",
+    "synthetic",
+]

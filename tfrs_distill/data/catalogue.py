@@ -1,0 +1,84 @@
+"""The catalogue: every item's id, title and text, and the item index each has inside batches."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tfrs_distill.errors import InputError
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The items a recommender can recommend.
+
+    Item `item_ids[i]` has the item index `i + 1` in every batch; index 0 is padding.
+
+    Args:
+        item_ids: ids as the data set writes them, unique.
+        titles: what a person calls each item.
+        texts: what a text teacher reads for each item; never empty.
+
+    Raises:
+        InputError: lengths differ, an id occurs twice, or an item has no text.
+
+    Example:
+    >>> catalogue = Catalogue(("50", "7"), ("Heat (1995)", "Babe (1995)"), ("Heat", "Babe"))
+    >>> catalogue.num_items, catalogue.indices(["7", "50"])
+    (2, [2, 1])
+    """
+
+    item_ids: tuple[str, ...]
+    titles: tuple[str, ...]
+    texts: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.item_ids), len(self.titles), len(self.texts)}
+        if len(lengths) != 1:
+            raise InputError(
+                "`item_ids`, `titles` and `texts` must have one entry an item. Received: "
+                f"{len(self.item_ids)} ids, {len(self.titles)} titles, {len(self.texts)} texts."
+            )
+        if not self.item_ids:
+            raise InputError("A catalogue needs at least one item. Received: no items.")
+        seen: set[str] = set()
+        for item_id in self.item_ids:
+            if item_id in seen:
+                raise InputError(f"Item ids must be unique. Received: id {item_id!r} twice.")
+            seen.add(item_id)
+        without_text = [i for i, text in zip(self.item_ids, self.texts) if not text.strip()]
+        if without_text:
+            raise InputError(
+                f"Every item needs a text for the teacher to read. {len(without_text)} of "
+                f"{len(self.item_ids)} items have none, first: item {without_text[0]!r}. Give each "
+                "at least a title, or remove the item."
+            )
+
+    @property
+    def num_items(self) -> int:
+        """How many items there are, padding not counted."""
+        return len(self.item_ids)
+
+    def indices(self, item_ids: Sequence[str]) -> list[int]:
+        """The item indices (1 to `num_items`) of the given ids.
+
+        Raises:
+            InputError: an id is not in the catalogue.
+        """
+        index_of = {item_id: index for index, item_id in enumerate(self.item_ids, start=1)}
+        unknown = [item_id for item_id in item_ids if item_id not in index_of]
+        if unknown:
+            raise InputError(
+                f"Item id {unknown[0]!r} is not among the {self.num_items} items of the catalogue."
+            )
+        return [index_of[item_id] for item_id in item_ids]
+
+    def fingerprint(self) -> str:
+        """sha256 of ids, titles and texts in their order; fields are separated by a NUL byte."""
+        digest = hashlib.sha256()
+        for field in (self.item_ids, self.titles, self.texts):
+            for value in field:
+                digest.update(value.encode() + b"\0")
+            digest.update(b"\1")
+        return digest.hexdigest()

@@ -1,0 +1,94 @@
+"""Data sets in folders: `read_folder` finds out which layout a folder has and reads it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from tfrs_distill.data.interactions import Interactions
+from tfrs_distill.data.readers import grouplens, recbole
+from tfrs_distill.errors import InputError
+
+__all__ = ["read_folder"]
+
+
+class _Layout(NamedTuple):
+    """A layout: the file that gives it away, those that must lie beside it, and what reads it."""
+
+    interactions: str
+    others: tuple[str, ...]
+    read: Callable[[], Interactions]
+
+
+def read_folder(path: str | os.PathLike[str]) -> Interactions:
+    """Read a data set from a folder in one of these layouts.
+
+    - GroupLens 100K: `u.data`, `u.item`, `u.genre`
+    - GroupLens 1M, 10M: `ratings.dat`, `movies.dat`
+    - GroupLens 20M, 25M, latest: `ratings.csv`, `movies.csv`
+    - RecBole atomic files: `NAME.inter`, `NAME.item`
+
+    The catalogue holds all items of the item file, in file order. An item's text is its title and
+    its genres: "Toy Story (1995). Animation, Children's, Comedy".
+
+    Args:
+        path: the folder.
+
+    Raises:
+        InputError: the folder is missing, empty or of another layout, or a row of a file cannot be
+            used; the message has file and line.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        what = "is a file, not a folder" if folder.exists() else "does not exist"
+        raise InputError(f"The data folder {folder} {what}. {_layouts_read()}")
+    found = sorted(file.name for file in folder.iterdir())
+    if not found:
+        raise InputError(f"The data folder {folder} is empty. {_layouts_read()}")
+    layouts = _layouts_in(folder)
+    if len(layouts) != 1:
+        problem = "is of another layout" if not layouts else "holds more than one data set"
+        raise InputError(
+            f"The data folder {folder} {problem}. {_layouts_read()} Found: {_shown(found)}."
+            + _better_folder(folder)
+        )
+    layout = layouts[0]
+    missing = [name for name in layout.others if name not in found]
+    if missing:
+        raise InputError(
+            f"The data folder {folder} holds {layout.interactions} but not {', '.join(missing)}, "
+            "which says what the items are."
+        )
+    return layout.read()
+
+
+def _layouts_in(folder: Path) -> list[_Layout]:
+    known = [
+        _Layout("u.data", ("u.item", "u.genre"), partial(grouplens.read_u_data, folder)),
+        _Layout("ratings.dat", ("movies.dat",), partial(grouplens.read_dat, folder)),
+        _Layout("ratings.csv", ("movies.csv",), partial(grouplens.read_csv, folder)),
+    ] + [
+        _Layout(file.name, (f"{file.stem}.item",), partial(recbole.read_atomic, file))
+        for file in sorted(folder.glob("*.inter"))
+    ]
+    return [layout for layout in known if (folder / layout.interactions).is_file()]
+
+
+def _layouts_read() -> str:
+    return (
+        "Layouts read: GroupLens (u.data, u.item and u.genre; or ratings.dat and movies.dat; or "
+        "ratings.csv and movies.csv) and RecBole (NAME.inter and NAME.item)."
+    )
+
+
+def _shown(names: list[str], limit: int = 8) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def _better_folder(folder: Path) -> str:
+    inner = [path for path in sorted(folder.iterdir()) if path.is_dir() and _layouts_in(path)]
+    return f" Did you mean {inner[0]}?" if inner else ""

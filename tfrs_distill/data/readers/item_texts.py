@@ -1,0 +1,65 @@
+"""Items of a file -> catalogue: what a person calls an item, and what a teacher reads about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tfrs_distill.data.catalogue import Catalogue
+from tfrs_distill.errors import InputError
+
+NO_GENRE = frozenset({"", "unknown", "(no genres listed)"})
+
+
+class Item(NamedTuple):
+    """One item as its file describes it, and the line it stands on."""
+
+    line: int
+    item_id: str
+    title: str
+    genres: Sequence[str]
+
+
+def item_text(title: str, genres: Sequence[str]) -> str:
+    """The text of one item: its title, then its genres; a genre that says nothing is left out.
+
+    Example:
+    >>> item_text("Toy Story (1995)", ["Animation", "Children's", "Comedy"])
+    "Toy Story (1995). Animation, Children's, Comedy"
+    >>> item_text("Heat (1995)", ["unknown"])
+    'Heat (1995)'
+    """
+    known = [genre for genre in genres if genre not in NO_GENRE]
+    return f"{title}. {', '.join(known)}" if known else title
+
+
+def catalogue_of(path: Path, items: Iterable[Item]) -> Catalogue:
+    """The catalogue of all items of a file, in file order.
+
+    Raises:
+        InputError: an id is empty or occurs twice, an item has no title, or there is no item.
+    """
+    line_of: dict[str, int] = {}
+    titles: list[str] = []
+    texts: list[str] = []
+    for line, item_id, title, genres in items:
+        title = title.strip()
+        if not item_id:
+            raise InputError(f"{path}, line {line}: the item id is empty.")
+        if item_id in line_of:
+            raise InputError(
+                f"{path}, line {line}: item id {item_id!r} stands on line {line_of[item_id]} "
+                "already. Every item has one line."
+            )
+        if not title:
+            raise InputError(
+                f"{path}, line {line}: item {item_id!r} has no title, so a teacher has no text to "
+                "read. Give it one, or remove the item and its interactions."
+            )
+        line_of[item_id] = line
+        titles.append(title)
+        texts.append(item_text(title, genres))
+    if not titles:
+        raise InputError(f"{path} holds no items.")
+    return Catalogue(tuple(line_of), tuple(titles), tuple(texts))

@@ -1,0 +1,262 @@
+"""Training windows, and the questions that validation and test ask, split by time."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill import columns
+from tfrs_distill.data.catalogue import Catalogue
+from tfrs_distill.data.interactions import Interactions
+from tfrs_distill.errors import InputError
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Training examples: windows of user sequences, with the next item as label at every position.
+
+    Args:
+        catalogue: the items.
+        users: int32 [num_examples], the user index of each window.
+        history: int32 [num_examples, max_history], oldest first, padded with 0 in front.
+        labels: int32 [num_examples, max_history], the item that follows each position; 0 where
+            there is none, or where an earlier window already asks for it.
+        knowledge: arrays of what a teacher said about each example, by column name; each has
+            `num_examples` rows. `cache_teacher(...).join(windows)` fills it.
+    """
+
+    catalogue: Catalogue
+    users: np.ndarray
+    history: np.ndarray
+    labels: np.ndarray
+    knowledge: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.history)
+
+    @property
+    def max_history(self) -> int:
+        """Positions a window holds."""
+        return int(self.history.shape[1])
+
+    @property
+    def num_labels(self) -> int:
+        """Positions that have a label: the rows of the loss in one epoch."""
+        return int(np.count_nonzero(self.labels))
+
+    def subset(self, rows: np.ndarray) -> Windows:
+        """The windows at `rows` (indices or a boolean mask), without knowledge."""
+        return Windows(self.catalogue, self.users[rows], self.history[rows], self.labels[rows])
+
+    def batches(self, batch_size: int, *, seed: int | None = None) -> tf.data.Dataset:
+        """Batches of windows as a dict of columns; the last, smaller batch is kept.
+
+        Args:
+            batch_size: windows a batch.
+            seed: int; reshuffles every epoch, in an order that the seed fixes. None keeps the
+                order.
+        """
+        if batch_size < 1:
+            raise InputError(f"`batch_size` must be at least 1. Received: {batch_size}.")
+        tensors = {
+            columns.EXAMPLE_ID: np.arange(len(self), dtype=np.int64),
+            columns.USER_ID: self.users,
+            columns.HISTORY: self.history,
+            columns.LABELS: self.labels,
+        }
+        rows = tf.data.Dataset.range(len(self))
+        if seed is not None:
+            rows = rows.shuffle(len(self), seed=seed)
+        constants = {name: tf.constant(array) for name, array in (tensors | self.knowledge).items()}
+        return rows.batch(batch_size).map(
+            lambda indices: {name: tf.gather(array, indices) for name, array in constants.items()},
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        ).prefetch(2)
+
+    def fingerprint(self) -> str:
+        """sha256 of the catalogue, users, histories and labels."""
+        digest = hashlib.sha256(self.catalogue.fingerprint().encode())
+        for array in (self.users, self.history, self.labels):
+            digest.update(str((array.dtype.str, array.shape)).encode() + array.tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Queries:
+    """What a split asks: after this history, which items come next?
+
+    Args:
+        catalogue: the items.
+        users: int32 [num_queries], user indices.
+        histories: one int32 array of item indices a query, oldest first, whole and unpadded.
+        positives: one int32 array of item indices a query: the items to find.
+    """
+
+    catalogue: Catalogue
+    users: np.ndarray
+    histories: tuple[np.ndarray, ...]
+    positives: tuple[np.ndarray, ...]
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def subset(self, rows: np.ndarray) -> Queries:
+        """The queries at `rows` (indices)."""
+        return Queries(
+            self.catalogue,
+            self.users[rows],
+            tuple(self.histories[row] for row in rows),
+            tuple(self.positives[row] for row in rows),
+        )
+
+    def padded_histories(self) -> np.ndarray:
+        """int32 [num_queries, longest history], oldest first, padded with 0 in front."""
+        return pad_histories(self.histories)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """One data set, split by time for each user.
+
+    Args:
+        name: the data set's name.
+        catalogue: the items.
+        train: windows over the first part of every sequence.
+        validation: history = train, positives = the part after it.
+        test: history = train and validation, positives = the last part.
+    """
+
+    name: str
+    catalogue: Catalogue
+    train: Windows
+    validation: Queries
+    test: Queries
+
+
+def pad_histories(histories: tuple[np.ndarray, ...] | list[np.ndarray]) -> np.ndarray:
+    """Stack histories of unequal length: int32 [num_queries, longest], padded with 0 in front."""
+    width = max((len(history) for history in histories), default=0)
+    padded = np.full((len(histories), max(width, 1)), columns.PADDING, np.int32)
+    for row, history in enumerate(histories):
+        if len(history):
+            padded[row, -len(history) :] = history
+    return padded
+
+
+def windows_of(
+    sequences: list[np.ndarray], users: np.ndarray, catalogue: Catalogue, *, max_history: int
+) -> Windows:
+    """Cut sequences into windows so that every position but the first is a label exactly once.
+
+    A window starts `max_history // 2` positions after the one before it, and asks only for labels
+    that no earlier window asked for; so every label but a sequence's first few has at least half a
+    window of history.
+
+    Args:
+        sequences: int32 item indices, oldest first, one array a user.
+        users: int32, the user index of each sequence.
+        catalogue: the items.
+        max_history: positions a window holds, at least 2.
+    """
+    if max_history < 2:
+        raise InputError(f"`max_history` must be at least 2. Received: {max_history}.")
+    stride = max_history // 2
+    rows_history, rows_labels, rows_users = [], [], []
+    for user, sequence in zip(users, sequences):
+        inputs, labels = sequence[:-1], sequence[1:]
+        asked = 0
+        start = 0
+        while asked < len(labels):
+            end = min(start + max_history, len(labels))
+            history = np.full(max_history, columns.PADDING, np.int32)
+            label = np.full(max_history, columns.PADDING, np.int32)
+            history[max_history - (end - start) :] = inputs[start:end]
+            label[max_history - (end - asked) :] = labels[asked:end]
+            rows_history.append(history)
+            rows_labels.append(label)
+            rows_users.append(user)
+            asked = end
+            start += stride
+    return Windows(
+        catalogue, np.array(rows_users, np.int32), np.stack(rows_history), np.stack(rows_labels)
+    )
+
+
+def split_by_time(
+    interactions: Interactions,
+    *,
+    max_history: int = 64,
+    train_fraction: float = 0.8,
+    validation_fraction: float = 0.1,
+) -> Splits:
+    """Split each user's sequence by time: first part trains, next validates, last tests.
+
+    A user with n interactions gives `floor(n * train_fraction)` to training and what is left up to
+    `floor(n * (train_fraction + validation_fraction))` to validation. A user with an empty part is
+    not asked in that split.
+
+    Args:
+        interactions: the data set.
+        max_history: positions of a training window.
+        train_fraction: share of each user's interactions to train on.
+        validation_fraction: share of the next part.
+
+    Raises:
+        InputError: fractions outside (0, 1), or no user has two training interactions.
+    """
+    total = train_fraction + validation_fraction
+    if not (0 < train_fraction < 1 and 0 < validation_fraction < 1 and total < 1):
+        raise InputError(
+            "`train_fraction` and `validation_fraction` must be above 0 and sum to less than 1. "
+            f"Received: {train_fraction!r} and {validation_fraction!r}."
+        )
+    sequences = interactions.sequences()
+    # A tiny tolerance, so that 10 * (0.8 + 0.1) floors to 9 and not to 8.
+    cuts = [
+        (int(len(s) * train_fraction + 1e-9), int(len(s) * total + 1e-9)) for s in sequences
+    ]
+    users = np.arange(interactions.num_users, dtype=np.int32)
+    trainable = [u for u in users if cuts[u][0] >= 2]
+    if not trainable:
+        raise InputError(
+            f"Data set {interactions.name!r}: no user has 2 training interactions after a "
+            f"{train_fraction:g} split by time, so there is no next item to learn. The longest "
+            f"sequence has {max(len(s) for s in sequences)} interactions; give data with more."
+        )
+    catalogue = interactions.catalogue
+    train = windows_of(
+        [sequences[u][: cuts[u][0]] for u in trainable],
+        users[trainable],
+        catalogue,
+        max_history=max_history,
+    )
+
+    def queries(starts: list[int], ends: list[int]) -> Queries:
+        asked = [u for u in users if 0 < starts[u] < ends[u]]
+        return Queries(
+            catalogue,
+            users[asked],
+            tuple(sequences[u][: starts[u]] for u in asked),
+            tuple(sequences[u][starts[u] : ends[u]] for u in asked),
+        )
+
+    train_ends, validation_ends = [c[0] for c in cuts], [c[1] for c in cuts]
+    splits = Splits(
+        interactions.name,
+        catalogue,
+        train,
+        queries(train_ends, validation_ends),
+        queries(validation_ends, [len(s) for s in sequences]),
+    )
+    for name, part in (("validation", splits.validation), ("test", splits.test)):
+        if not len(part):
+            raise InputError(
+                f"Data set {interactions.name!r}: no user is left to ask in the {name} split. The "
+                f"longest sequence has {max(len(s) for s in sequences)} interactions; 10 are the "
+                "least for an 80/10/10 split."
+            )
+    return splits

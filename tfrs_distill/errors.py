@@ -1,0 +1,21 @@
+"""The two errors that are a user's to mend; every other exception is ours."""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used.
+
+    The message says what came, what was expected and what to do; the command line prints it alone,
+    without a traceback, and exits with code 2.
+    """
+
+
+class MissingExtraError(ImportError):
+    """An optional dependency is not installed; the message names the extra to install."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs `{package}`, which is not installed. "
+            f'Install it with: pip install "tfrs-distill[{extra}]"'
+        )

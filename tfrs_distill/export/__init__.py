@@ -1,0 +1,7 @@
+"""From a trained student to files: a SavedModel for TensorFlow Serving, `.tflite` for LiteRT."""
+
+from tfrs_distill.export.export_artefact import export_artefact
+from tfrs_distill.export.saved_model import to_saved_model
+from tfrs_distill.export.tflite import to_tflite
+
+__all__ = ["export_artefact", "to_saved_model", "to_tflite"]

@@ -1,0 +1,51 @@
+"""The whole artefact, every format, in one go."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tfrs_distill.artefact import TFLITE, TFLITE_INT8, Artefact, write_sidecars
+from tfrs_distill.atomic import whole_folder
+from tfrs_distill.data.catalogue import Catalogue
+from tfrs_distill.export.saved_model import refuse_foreign_folder, sidecars_of, write_saved_model
+from tfrs_distill.export.serving_module import ExportableStudent, ServingModule
+from tfrs_distill.export.tflite import write_tflite
+
+
+def export_artefact(
+    student: ExportableStudent,
+    directory: str | os.PathLike[str],
+    catalogue: Catalogue,
+    *,
+    k: int = 100,
+    provenance: Mapping[str, Any] | None = None,
+) -> Artefact:
+    """Write a SavedModel, `student.tflite` and `student_int8.tflite` to one folder.
+
+    Both `.tflite` files are converted from that SavedModel. The folder appears whole or not at
+    all; an artefact that is there already stays as it was until then.
+
+    Args:
+        student: what has learnt.
+        directory: the folder to write, `saved_models/<name>/<version>`; see `next_version`.
+        catalogue: the items the student was trained on.
+        k: how many items a query gets.
+        provenance: what `provenance.json` shall say beside versions and fingerprints.
+
+    Returns:
+        The artefact that was written.
+
+    Raises:
+        InputError: see `to_saved_model` and `to_tflite`.
+    """
+    refuse_foreign_folder(Path(directory))
+    module = ServingModule(student, catalogue.num_items, k=k)
+    with whole_folder(directory) as folder:
+        write_saved_model(module, folder)
+        write_tflite(folder, folder / TFLITE, "float32")
+        write_tflite(folder, folder / TFLITE_INT8, "int8")
+        write_sidecars(folder, **sidecars_of(module, student, catalogue, provenance))
+    return Artefact.read(directory)

@@ -1,0 +1,126 @@
+"""The one function that every exported file holds: a history in, the k best items out."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill.columns import PADDING
+from tfrs_distill.errors import InputError
+
+NOTHING_LEFT = float(np.finfo(np.float32).min)  # finite: JSON, so TF Serving's REST, has no -inf
+
+
+class ExportableStudent(Protocol):
+    """What export asks of a student."""
+
+    max_history: int
+
+    def catalogue_embeddings(self) -> tf.Tensor:
+        """`[num_items + 1, embedding_dim]`; row 0 is padding."""
+
+    def encode_histories(self, history: tf.Tensor) -> tf.Tensor:
+        """`[batch_size, history_length]` item indices to `[batch_size, embedding_dim]`."""
+
+
+class ServingModule(tf.Module):
+    """`history` -> `scores`, `item_ids`, the history's own items excluded.
+
+    `history` is int32 [batch_size, history_length], both sizes free, item indices oldest first, 0
+    for padding anywhere. Every item of it is excluded, those too old for the student to read
+    included. A number that is no item's index (negative, or above `num_items`) counts as padding.
+
+    `scores` is float32 [batch_size, k], best first; `item_ids` is int32 [batch_size, k], item
+    indices 1 to `num_items`. Where fewer than k items are left, the rest of `item_ids` is 0 and of
+    `scores` the lowest float32.
+
+    The catalogue's embeddings are computed once, here, and become a constant of the graph. Of the
+    student only the variables that the query needs are kept.
+
+    Args:
+        student: what has learnt; see `ExportableStudent`.
+        num_items: how many items the catalogue has.
+        k: how many items to return; at most `num_items` are.
+
+    Raises:
+        InputError: `k` is below 1, or the student's embeddings do not fit the catalogue.
+    """
+
+    def __init__(self, student: ExportableStudent, num_items: int, *, k: int = 100) -> None:
+        super().__init__(name="serving_module")
+        if k < 1:
+            raise InputError(f"`k` must be at least 1. Received: k={k!r}.")
+        embeddings = np.asarray(student.catalogue_embeddings(), np.float32)
+        _check_embeddings(embeddings, num_items)
+        self.num_items, self.k = num_items, min(k, num_items)
+        self.embedding_dim = embeddings.shape[1]
+        self._item_embeddings = embeddings[1:]
+        # Held by the closure, not as an attribute: Keras would save all of the student.
+        self._encode_histories = lambda history: student.encode_histories(history)
+        # These alone are saved; LiteRT's converter wants them tracked before it traces anew.
+        self.query_variables = list(self.serve.get_concrete_function().variables)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32, name="history")])
+    def serve(self, history: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The k best items for every row of `history`."""
+        known = (history > PADDING) & (history <= self.num_items)
+        history = tf.where(known, history, PADDING)
+        queries = tf.cast(self._encode_histories(history), tf.float32)
+        scores = tf.matmul(queries, tf.constant(self._item_embeddings), transpose_b=True)
+        scores = tf.where(self._seen(history), NOTHING_LEFT, scores)
+        best_scores, rows = tf.math.top_k(scores, self.k)
+        return {
+            "scores": best_scores,
+            "item_ids": tf.where(best_scores > NOTHING_LEFT, rows + 1, PADDING),
+        }
+
+    def _seen(self, history: tf.Tensor) -> tf.Tensor:
+        """Which items, [batch_size, num_items], occur in each row of `history`.
+
+        Scattered counts cost 0.02 ms for 660 items out of 1,682 in LiteRT; comparing all pairs
+        0.2 ms, one-hot rows 1.7 ms. (`expand_dims`, as LiteRT has no `x[:, None]` on free sizes.)
+        """
+        batch_size = tf.shape(history)[0]
+        rows = tf.broadcast_to(tf.expand_dims(tf.range(batch_size), 1), tf.shape(history))
+        counts = tf.scatter_nd(
+            tf.stack([rows, history], axis=-1),
+            tf.ones_like(history, tf.float32),
+            tf.stack([batch_size, self.num_items + 1]),
+        )
+        return counts[:, 1:] > 0.0
+
+
+def signature_of(module: ServingModule, max_history: int | None) -> dict[str, Any]:
+    """What `signature.json` says of `module`; -1 stands for a size that is free."""
+    return {
+        "format": 1,
+        "signature_name": "serving_default",
+        "inputs": {"history": {"dtype": "int32", "shape": [-1, -1]}},
+        "outputs": {
+            "scores": {"dtype": "float32", "shape": [-1, module.k]},
+            "item_ids": {"dtype": "int32", "shape": [-1, module.k]},
+        },
+        "padding": PADDING,
+        "nothing_left": {"item_id": PADDING, "score": NOTHING_LEFT},
+        "num_items": module.num_items,
+        "k": module.k,
+        "max_history": max_history,
+        "history_order": "oldest first",
+        "embeddings": {"num_embeddings": module.num_items, "embedding_dim": module.embedding_dim},
+    }
+
+
+def _check_embeddings(embeddings: np.ndarray, num_items: int) -> None:
+    if embeddings.ndim != 2 or embeddings.shape[0] != num_items + 1:
+        raise InputError(
+            "The student and the catalogue do not belong together: `catalogue_embeddings()` must "
+            f"have {num_items + 1} rows, padding and {num_items} items. "
+            f"Received: shape {list(embeddings.shape)}."
+        )
+    if not np.isfinite(embeddings[1:]).all():
+        raise InputError(
+            "The student's item embeddings are not all finite, so it cannot rank. Its training "
+            "diverged: train it again, for example with a smaller learning rate."
+        )

@@ -1,0 +1,70 @@
+"""The distillation loss of Hinton et al.: KL divergence between softened softmaxes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+
+@tf.keras.utils.register_keras_serializable("tfrs_distill")
+class SoftTargetKLDivergence(tf.keras.losses.Loss):
+    """KL divergence from the teacher's soft targets to the student's, both at `temperature`.
+
+    `loss = temperature**2 * sum_j p_j * (log p_j - log q_j)` with
+    `p = softmax(teacher_logits / temperature)` and `q = softmax(student_logits / temperature)`. The
+    factor keeps the size of the gradient when the temperature changes. Computed in log space and
+    float32, so large logits do not saturate.
+
+    Reference: [Hinton et al., 2015](https://arxiv.org/abs/1503.02531), section 2.1.
+
+    Args:
+        temperature: float > 0; higher flattens both distributions.
+        reduction: Keras' reduction over the batch.
+        name: the loss' name in logs.
+
+    Call with `y_true` = teacher logits and `y_pred` = student logits, both
+    float `[batch_size, num_candidates]` over the same candidates.
+
+    Raises:
+        ValueError: `temperature` is not above 0, or there is a single candidate (a softmax over one
+            logit is always 1, so its KL teaches nothing).
+
+    Example:
+    >>> loss = SoftTargetKLDivergence()
+    >>> round(float(loss([[1.0986, 0.0]], [[0.0, 0.0]])), 4)  # teacher [3/4, 1/4]
+    0.1308
+    """
+
+    def __init__(
+        self,
+        temperature: float = 1.0,
+        reduction: str = tf.keras.losses.Reduction.AUTO,
+        name: str = "soft_target_kl_divergence",
+    ) -> None:
+        super().__init__(reduction=reduction, name=name)
+        if not (isinstance(temperature, (int, float)) and 0 < temperature < float("inf")):
+            raise ValueError(
+                "`temperature` must be a finite number greater than 0. Received: "
+                f"temperature={temperature!r}."
+            )
+        self.temperature = temperature
+
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        """One divergence an example: float32 `[batch_size]`."""
+        if y_pred.shape[-1] == 1:
+            raise ValueError(
+                "SoftTargetKLDivergence needs at least 2 candidates: a softmax over one logit is "
+                f"always 1. Received: student logits of shape {y_pred.shape}. For one logit an "
+                "example use a Bernoulli (binary) soft target loss."
+            )
+        teacher_log_probs = tf.nn.log_softmax(tf.cast(y_true, tf.float32) / self.temperature)
+        student_log_probs = tf.nn.log_softmax(tf.cast(y_pred, tf.float32) / self.temperature)
+        divergence = tf.reduce_sum(
+            tf.exp(teacher_log_probs) * (teacher_log_probs - student_log_probs), axis=-1
+        )
+        return self.temperature**2 * divergence
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that build an equal loss."""
+        return super().get_config() | {"temperature": self.temperature}

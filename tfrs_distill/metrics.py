@@ -1,0 +1,90 @@
+"""Ranking metrics: arrays in, floats out.
+
+Every function takes `item_ids` int [num_queries, k] (recommended item indices, best first, 0 in
+empty slots) and, where it judges them, `positives`: one array of relevant item indices a query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tfrs_distill import columns
+
+
+def hits(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:
+    """Which recommendations are relevant: bool [num_queries, k]."""
+    found = [np.isin(row, relevant) for row, relevant in zip(item_ids, positives, strict=True)]
+    return np.array(found, bool).reshape(item_ids.shape) & (item_ids != columns.PADDING)
+
+
+def ndcg(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:
+    """Normalised discounted cumulative gain with binary relevance, one value a query.
+
+    `NDCG@k = sum_{r <= k} hit_r / log2(r + 1) / sum_{r <= min(k, num_positives)} 1 / log2(r + 1)`.
+
+    Example:
+    >>> ndcg(np.array([[4, 9]]), [np.array([4])]).tolist()
+    [1.0]
+    """
+    k = item_ids.shape[1]
+    discounts = 1.0 / np.log2(np.arange(2, k + 2))
+    ideal = np.cumsum(discounts)[[min(k, len(p)) - 1 for p in positives]]
+    return hits(item_ids, positives) @ discounts / ideal
+
+
+def recall(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:
+    """Share of a query's relevant items among its k recommendations, one value a query."""
+    return hits(item_ids, positives).sum(axis=1) / np.array([len(p) for p in positives])
+
+
+def reciprocal_rank(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:
+    """1 / rank of the first relevant item among the k, 0 where there is none, one value a query."""
+    found = hits(item_ids, positives)
+    return np.where(found.any(axis=1), 1.0 / (found.argmax(axis=1) + 1), 0.0)
+
+
+def hit_rate(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:
+    """1 where at least one of the k is relevant, else 0, one value a query."""
+    return hits(item_ids, positives).any(axis=1).astype(float)
+
+
+def coverage(item_ids: np.ndarray, num_items: int) -> float:
+    """Share of the catalogue that is recommended to anybody."""
+    return len(np.setdiff1d(item_ids, [columns.PADDING])) / num_items
+
+
+def overlap(item_ids: np.ndarray, other_item_ids: np.ndarray) -> np.ndarray:
+    """Share of a query's k recommendations that another scorer also gives, one value a query.
+
+    Example:
+    >>> overlap(np.array([[1, 2, 3, 4]]), np.array([[4, 9, 8, 1]])).tolist()
+    [0.5]
+    """
+    both = hits(item_ids, list(other_item_ids))
+    return both.mean(axis=1)
+
+
+def bootstrap_interval(
+    values: np.ndarray, *, num_samples: int = 1000, seed: int = 0, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean over queries.
+
+    For a difference of two scorers, give the difference of their values for the same queries: the
+    interval is then paired.
+
+    Args:
+        values: float [num_queries].
+        num_samples: resamples.
+        seed: of the resampling.
+        confidence: between 0 and 1.
+    """
+    generator = np.random.default_rng(seed)
+    weights = generator.multinomial(
+        len(values), np.full(len(values), 1 / len(values)), size=num_samples
+    )
+    means = weights @ values / len(values)
+    tail = 100 * (1 - confidence) / 2
+    low, high = np.percentile(means, [tail, 100 - tail])
+    return float(low), float(high)

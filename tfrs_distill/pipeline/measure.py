@@ -1,0 +1,175 @@
+"""Stage 6: every model answers the same test users; then what each costs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfrs_distill import metrics
+from tfrs_distill.artefact import SAVED_MODEL, TFLITE, TFLITE_INT8, Artefact
+from tfrs_distill.atomic import whole_file
+from tfrs_distill.baselines import EASE, popularity
+from tfrs_distill.data.splits import Splits
+from tfrs_distill.evaluate import Evaluation, Scorer, evaluate, ModelScorer
+from tfrs_distill.progress import Progress
+from tfrs_distill.recipe import Recipe
+from tfrs_distill.recommend import Recommender
+from tfrs_distill.towers import TwoTower
+
+EASE_L2 = (100.0, 200.0, 500.0, 1000.0)
+LATENCY_QUERIES = 200
+
+
+def measure(
+    recipe: Recipe,
+    splits: Splits,
+    models: dict[str, TwoTower],
+    model_files: dict[str, Path],
+    encoder: dict[str, int],
+    artefact: Artefact,
+    folder: Path,
+    progress: Progress,
+) -> tuple[dict[str, Any], str]:
+    """Evaluate, weigh and time every model; keep each query's NDCG in `ndcg.npz`."""
+    ease = _best_ease(splits, recipe.evaluation.k)
+    scorers = _scorers(models, artefact, splits, ease)
+    evaluations: dict[str, Evaluation] = {}
+    with progress.bar("test users", len(scorers)) as advance:
+        for name, scorer in scorers.items():
+            evaluations[name] = evaluate(scorer, splits.test, k=recipe.evaluation.k)
+            advance(note=name)
+    with whole_file(folder / "ndcg.npz") as file:
+        np.savez(file, **{name: found.ndcg for name, found in evaluations.items()})
+    rows = _quality(recipe, evaluations)
+    for name, size in _sizes(models, model_files, encoder, artefact, splits, ease).items():
+        rows[name] |= size
+    with progress.bar("milliseconds a query", 1) as advance:
+        for name, latency in _latencies(model_files, artefact, splits, ease, folder).items():
+            rows[name] |= latency
+        advance()
+    student, teacher = evaluations["student"], evaluations["teacher"]
+    comparisons = {
+        "student_vs_twin": _compare(recipe, student, evaluations["twin"]),
+        "student_vs_teacher": _compare(recipe, student, teacher),
+        "int8_vs_float32": _compare(
+            recipe, evaluations["student_int8"], evaluations["student_tflite"]
+        ),
+        "tflite_vs_keras": {
+            "identical_lists": float(
+                (evaluations["student_tflite"].item_ids == student.item_ids).all(axis=1).mean()
+            )
+        },
+    }
+    k = recipe.evaluation.k
+    line = f"NDCG@{k} " + ", ".join(
+        f"{name} {rows[name][f'ndcg@{k}']:.4f}" for name in ("teacher", "twin", "student", "ease")
+    )
+    return {"models": rows, "comparisons": comparisons, "ease_l2": ease.l2}, line
+
+
+def _best_ease(splits: Splits, k: int) -> EASE:
+    """EASE with the regularisation that is best on validation."""
+    candidates = [EASE(splits.train, l2=l2) for l2 in EASE_L2]
+    return max(candidates, key=lambda ease: evaluate(ease, splits.validation, k=k).ndcg.mean())
+
+
+def _scorers(
+    models: dict[str, TwoTower], artefact: Artefact, splits: Splits, ease: EASE
+) -> dict[str, Scorer]:
+    folder = artefact.folder
+    return {name: ModelScorer(model) for name, model in models.items()} | {
+        "saved_model": Recommender.load(folder, format="saved_model"),
+        "student_tflite": Recommender.load(folder / TFLITE),
+        "student_int8": Recommender.load(folder / TFLITE_INT8),
+        "popularity": popularity(splits.train),
+        "ease": ease,
+    }
+
+
+def _quality(recipe: Recipe, evaluations: dict[str, Evaluation]) -> dict[str, dict[str, Any]]:
+    rows = {}
+    for name, evaluation in evaluations.items():
+        rows[name] = evaluation.summary(
+            num_samples=recipe.evaluation.bootstrap_samples, seed=recipe.seed
+        )
+        if name != "teacher":
+            shared = metrics.overlap(evaluation.item_ids, evaluations["teacher"].item_ids)
+            rows[name][f"overlap@{recipe.evaluation.k}"] = float(shared.mean())
+    return rows
+
+
+def _compare(recipe: Recipe, one: Evaluation, other: Evaluation) -> dict[str, Any]:
+    """The paired difference of two models' NDCG over the same users."""
+    difference = one.ndcg - other.ndcg
+    low, high = metrics.bootstrap_interval(
+        difference, num_samples=recipe.evaluation.bootstrap_samples, seed=recipe.seed
+    )
+    return {
+        "seeds": [recipe.seed],
+        "difference": float(difference.mean()),
+        "interval": [low, high],
+        "ratio": float(one.ndcg.mean() / other.ndcg.mean()),
+    }
+
+
+def _sizes(
+    models: dict[str, TwoTower],
+    model_files: dict[str, Path],
+    encoder: dict[str, int],
+    artefact: Artefact,
+    splits: Splits,
+    ease: EASE,
+) -> dict[str, dict[str, int]]:
+    """Parameters, and bytes on disk; the teacher's with its BERT."""
+    sizes = {
+        name: {"parameters": model.num_parameters, "bytes": model_files[name].stat().st_size}
+        for name, model in models.items()
+    }
+    sizes["teacher"]["parameters"] += encoder["parameters"]
+    sizes["teacher"]["bytes"] += encoder["bytes"]
+    graph = artefact.folder / SAVED_MODEL
+    variables = (artefact.folder / "variables").rglob("*")
+    parameters = sizes["student"]["parameters"]
+    sizes["saved_model"] = {
+        "parameters": parameters,
+        "bytes": graph.stat().st_size + sum(p.stat().st_size for p in variables if p.is_file()),
+    }
+    for name, file in (("student_tflite", TFLITE), ("student_int8", TFLITE_INT8)):
+        sizes[name] = {"parameters": parameters, "bytes": artefact.bytes_of(file)}
+    num_items = splits.catalogue.num_items
+    sizes["popularity"] = {"parameters": num_items, "bytes": 4 * num_items}
+    sizes["ease"] = {"parameters": ease.num_parameters, "bytes": 4 * ease.num_parameters}
+    return sizes
+
+
+def _latencies(
+    model_files: dict[str, Path], artefact: Artefact, splits: Splits, ease: EASE, folder: Path
+) -> dict[str, dict[str, float]]:
+    """Milliseconds a query of every model, each in a process of its own with one thread."""
+    from tfrs_distill.latency import percentiles
+
+    histories = splits.test.histories[:LATENCY_QUERIES]
+    with whole_file(folder / "histories.npz") as file:
+        np.savez(file, *histories)
+    request = {
+        "histories": str(folder / "histories.npz"),
+        "keras": {name: str(path) for name, path in model_files.items()},
+        "saved_model": str(artefact.folder),
+        "student_tflite": str(artefact.folder / TFLITE),
+        "student_int8": str(artefact.folder / TFLITE_INT8),
+    }
+    command = [sys.executable, "-m", "tfrs_distill.latency"]
+    done = subprocess.run(command, input=json.dumps(request), capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"Timing the models failed: {done.stderr[-2000:]}")
+    timings: dict[str, dict[str, float]] = json.loads(done.stdout.splitlines()[-1])
+    peers: dict[str, Callable[..., Any]] = {"popularity": popularity(splits.train), "ease": ease}
+    return timings | {name: percentiles(peer, histories) for name, peer in peers.items()}
+
+

@@ -1,0 +1,100 @@
+"""Stages that resume: each leaves a note of what it was made from and what it gave."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from tfrs_distill.atomic import whole_file
+from tfrs_distill.progress import Progress
+
+NOTE = "done.json"
+Result = dict[str, Any]
+
+
+class Stages:
+    """Runs stages in order, skipping each that already stands on the same inputs.
+
+    A stage's fingerprint is the sha256 of its name, its settings and the fingerprints of the stages
+    before it. Its folder holds its files and, written last, `done.json`; a killed stage has no
+    such note for its new fingerprint and so is run again from its beginning, with the same seed.
+
+    Args:
+        folder: where the stages' folders are made.
+        total: how many stages there will be.
+        seed: every stage starts from it, so a resumed run draws the numbers of an undisturbed one.
+        progress: told of every stage.
+    """
+
+    def __init__(self, folder: Path, total: int, seed: int, progress: Progress) -> None:
+        self.folder, self.total, self.seed, self.progress = folder, total, seed, progress
+        self.fingerprint = ""
+        self.seconds: dict[str, float] = {}
+
+    def run(
+        self,
+        name: str,
+        settings: Any,
+        work: Callable[[Path], tuple[Result, str]],
+        *,
+        output: Path | None = None,
+    ) -> Result:
+        """Run one stage, or take what it gave before.
+
+        Args:
+            name: the stage's name and its folder's.
+            settings: everything, beside the earlier stages, that decides its result; JSON.
+            work: `work(folder) -> (result, line)`: writes its files to the folder and gives a
+                JSON result and one line that says it.
+            output: the folder whose files the stage makes, where that is not its own.
+        """
+        number = len(self.seconds) + 1
+        self.progress.stage(number, self.total, name)
+        key = json.dumps([name, settings, self.fingerprint, self.seed], sort_keys=True)
+        self.fingerprint = hashlib.sha256(key.encode()).hexdigest()
+        folder = self.folder / name
+        output = folder if output is None else output
+        note = self._note_of(folder, output)
+        reused = note is not None
+        if note is None:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / NOTE).unlink(missing_ok=True)
+            tf.keras.utils.set_random_seed(self.seed)
+            start = time.monotonic()
+            result, line = work(folder)
+            note = {
+                "fingerprint": self.fingerprint,
+                "seconds": time.monotonic() - start,
+                "line": line,
+                "result": result,
+                "files": _sizes(output),
+            }
+            with whole_file(folder / NOTE, "w") as file:
+                json.dump(note, file, indent=2)
+        self.seconds[name] = note["seconds"]
+        self.progress.done(note["line"], note["seconds"], reused)
+        return dict(note["result"])
+
+    def _note_of(self, folder: Path, output: Path) -> dict[str, Any] | None:
+        """The stage's note if it is about these inputs and its files still have their sizes."""
+        try:
+            note = json.loads((folder / NOTE).read_text())
+            current = note["fingerprint"] == self.fingerprint and note["files"] == _sizes(output)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return note if current else None
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Bytes of the stage's own files, by name."""
+    return {
+        str(path.relative_to(folder)): path.stat().st_size
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != NOTE and not path.name.startswith(".")
+    }

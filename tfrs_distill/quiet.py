@@ -1,0 +1,46 @@
+"""Keeps what native libraries write to standard error off the user's terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+
+logger = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Send what is written to the process's standard error to the debug log instead.
+
+    TensorFlow's converter and the LiteRT runtime write notes for their own developers there and
+    offer no other switch. What the block raises passes through unchanged. The whole process is
+    affected, so keep the block short.
+
+    Example:
+    >>> with quiet_stderr():
+    ...     _ = os.write(2, b"not seen")
+    """
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        sys.stderr.flush()
+    try:
+        kept = os.dup(2)
+    except OSError:  # no standard error at all: nothing to keep quiet
+        yield
+        return
+    with tempfile.TemporaryFile() as chatter:
+        os.dup2(chatter.fileno(), 2)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(AttributeError, OSError, ValueError):
+                sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            chatter.seek(0)
+            said = chatter.read().decode(errors="replace").strip()
+            if said:
+                logger.debug("%s", said)

@@ -1,0 +1,90 @@
+"""A dataclass field that carries its own rule, and the check that reads the rules."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from tfrs_distill.errors import InputError
+
+A_TYPE = {int: "a whole number", float: "a number", str: "a text"}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a value must be: `kind` first, then the bounds that are given."""
+
+    kind: type
+    meaning: str
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+    choices: tuple[str, ...] = ()
+    pattern: str = ""
+    pattern_words: str = ""
+
+    def words(self) -> str:
+        """The rule in words, for an error message."""
+        if self.choices:
+            return "one of " + ", ".join(f'"{choice}"' for choice in self.choices)
+        if self.pattern:
+            return self.pattern_words
+        bounds = {
+            "of at least": self.at_least,
+            "above": self.above,
+            "at most": self.at_most,
+            "below": self.below,
+        }
+        given = [f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None]
+        return " ".join([A_TYPE[self.kind], " and ".join(given)]).strip()
+
+    def holds(self, value: Any) -> bool:
+        """Whether `value` is of the kind and within every bound; NaN is within none."""
+        kinds = (int, float) if self.kind is float else self.kind
+        if isinstance(value, bool) or not isinstance(value, kinds):
+            return False
+        if isinstance(value, str):
+            if self.choices and value not in self.choices:
+                return False
+            return not self.pattern or re.fullmatch(self.pattern, value) is not None
+        number: Any = value
+        return abs(number) < math.inf and (
+            (self.at_least is None or number >= self.at_least)
+            and (self.above is None or number > self.above)
+            and (self.at_most is None or number <= self.at_most)
+            and (self.below is None or number < self.below)
+        )
+
+
+def setting(default: Any, meaning: str, **bounds: Any) -> Any:
+    """A dataclass field with its default, its meaning for the reader and the rule it must keep."""
+    rule = Rule(type(default), meaning, **bounds)
+    return dataclasses.field(default=default, metadata={"rule": rule})
+
+
+def rule_of(field: dataclasses.Field[Any]) -> Rule | None:
+    """The field's rule; none where the field is a section."""
+    return field.metadata.get("rule")
+
+
+def check(settings: Any, section: str = "") -> None:
+    """Hold every field of a frozen dataclass to its rule; a whole number may stand for a number.
+
+    Raises:
+        InputError: a value breaks its rule; the message names the key, the value and the rule.
+    """
+    for field in dataclasses.fields(settings):
+        rule = rule_of(field)
+        if rule is None:
+            continue
+        value = getattr(settings, field.name)
+        if not rule.holds(value):
+            key = f"{section}.{field.name}" if section else field.name
+            raise InputError(
+                f"`{key}` must be {rule.words()}. Received: {value!r}. ({rule.meaning}.)"
+            )
+        object.__setattr__(settings, field.name, rule.kind(value))

@@ -1,0 +1,91 @@
+"""A recipe to and from TOML."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import sys
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tomli_w
+
+from tfrs_distill.errors import InputError
+from tfrs_distill.recipe.settings import rule_of
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+RecipeType = TypeVar("RecipeType")
+
+
+def read(path: Path, recipe_type: type[RecipeType]) -> RecipeType:
+    """The recipe that a TOML file holds; every error starts with the file's name."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: a recipe is UTF-8 text; this file is not.") from error
+    except OSError as error:
+        raise InputError(f"{path}: the recipe cannot be read: {error.strerror}.") from error
+    try:
+        values = tomllib.loads(text)
+    except ValueError as error:  # TOMLDecodeError, and a number of thousands of digits
+        raise InputError(f"{path}, line {_line(error, text)}: not valid TOML: {error}") from error
+    try:
+        recipe: RecipeType = _build(values, recipe_type, "")
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return recipe
+
+
+def write(recipe: Any) -> str:
+    """The recipe as TOML, a comment on every line."""
+    lines, sections = [], []
+    for field in dataclasses.fields(recipe):
+        value = getattr(recipe, field.name)
+        if dataclasses.is_dataclass(value):
+            sections += ["", f"[{field.name}]", *_lines(value)]
+        else:
+            lines.append(_line_of(field, value))
+    return "\n".join([*lines, *sections]) + "\n"
+
+
+def _lines(settings: Any) -> list[str]:
+    fields = dataclasses.fields(settings)
+    return [_line_of(field, getattr(settings, field.name)) for field in fields]
+
+
+def _line_of(field: dataclasses.Field[Any], value: Any) -> str:
+    rule = rule_of(field)
+    assignment = tomli_w.dumps({field.name: value}).strip()
+    return assignment if rule is None else f"{assignment:<32}  # {rule.meaning}"
+
+
+def _build(values: dict[str, Any], settings_type: type[Any], section: str) -> Any:
+    fields = {field.name: field for field in dataclasses.fields(settings_type)}
+    arguments = {}
+    for key, value in values.items():
+        if key not in fields:
+            raise InputError(_unknown(key, list(fields), section))
+        if rule_of(fields[key]) is None:
+            if not isinstance(value, dict):
+                raise InputError(f"`{key}` must be a section, [{key}]. Received: {value!r}.")
+            value = _build(value, type(fields[key].default), key)
+        arguments[key] = value
+    return settings_type(**arguments)
+
+
+def _unknown(key: str, known: list[str], section: str) -> str:
+    where = f"[{section}]" if section else "a recipe"
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"Did you mean `{near[0]}`?" if near else f"Known: {', '.join(known)}."
+    return f"`{key}` is not a key of {where}. {hint}"
+
+
+def _line(error: ValueError, text: str) -> int:
+    """The line the parser names; at the end of the file it names none."""
+    found = re.search(r"at line (\d+)", str(error))
+    return int(found.group(1)) if found else text.count("\n") + 1

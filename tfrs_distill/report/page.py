@@ -1,0 +1,241 @@
+"""`report.html`: one file for a browser, with nothing to fetch. All text is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from html import escape
+from typing import Any
+
+from tfrs_distill.report import charts
+from tfrs_distill.report.numbers import (
+    MISSING,
+    count,
+    duration,
+    metric,
+    milliseconds,
+    percent,
+    size,
+)
+from tfrs_distill.report.style import STYLE
+from tfrs_distill.report.table import MODELS, columns, interval, rows
+from tfrs_distill.report.verdict import HELPED, HURT, NOT_MEASURABLE, outcome, verdict
+
+VERDICT_STYLES = {HELPED: "helped", HURT: "hurt", NOT_MEASURABLE: "undecided"}
+
+
+def html_page(report: Mapping[str, Any]) -> str:
+    """The whole page."""
+    title = f"{report['name']}: distillation report"
+    body = [
+        _head(report),
+        _verdict(report),
+        _tiles(report),
+        _models(report),
+        _charts(report),
+        _how(report),
+    ]
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+        + "\n".join(body)
+        + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _head(report: Mapping[str, Any]) -> str:
+    data = report.get("data", {})
+    facts = [
+        f"{count(data[key])} {key}" for key in ("users", "items", "interactions") if key in data
+    ]
+    line = " · ".join([*facts, f"seed {report.get('seed', MISSING)}"])
+    return (
+        f'<header><h1>{escape(str(report["name"]))}</h1><p class="meta">{escape(line)}</p></header>'
+    )
+
+
+def _verdict(report: Mapping[str, Any]) -> str:
+    finding, reason = verdict(report).split(": ", 1)
+    return (
+        f'<section class="verdict {VERDICT_STYLES[outcome(report)]}">'
+        f"<p><strong>{escape(finding)}:</strong> {escape(reason)}</p></section>"
+    )
+
+
+def _tiles(report: Mapping[str, Any]) -> str:
+    k, models = report["k"], report["models"]
+    student, int8 = models.get("student", {}), models.get("student_int8", {})
+    comparisons = report.get("comparisons", {})
+    on_device = int8.get("bytes")
+    teacher_bytes = models.get("teacher", {}).get("bytes")
+    times = f"{count(teacher_bytes / on_device)}× smaller" if teacher_bytes and on_device else ""
+    of_teacher = comparisons.get("student_vs_teacher", {})
+    tiles = [
+        (
+            f"Student's NDCG@{k}",
+            metric(student.get(f"ndcg@{k}")),
+            f"95 %: {interval(student.get(f'ndcg@{k}_interval'))}",
+        ),
+        ("Of the teacher's", percent(of_teacher.get("ratio")), f"NDCG@{k}, same users"),
+        ("Size, int8", size(on_device), f"{times} than the teacher" if times else ""),
+        (
+            "A query, int8",
+            milliseconds(int8.get("latency_ms_p50")),
+            f"95 % within {milliseconds(int8.get('latency_ms_p95'))}",
+        ),
+    ]
+    return (
+        '<dl class="tiles">'
+        + "".join(
+            f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd><dd>{escape(note)}</dd></div>"
+            for name, value, note in tiles
+        )
+        + "</dl>"
+    )
+
+
+def _models(report: Mapping[str, Any]) -> str:
+    k = report["k"]
+    key = f"ndcg@{k}"
+    shown = [column for column in columns(k) if column.heading != "95 % interval"]
+    low, high = _range(report, key)
+    heading = "".join(f"<th>{escape(column.heading)}</th>" for column in shown[1:])
+    lines = []
+    for row in rows(report):
+        cells = "".join(f"<td>{escape(column.text(row))}</td>" for column in shown[1:])
+        tooltip = escape(f"95 % interval {interval(row.figures.get(f'{key}_interval'))}")
+        lines.append(
+            f'<tr class="{escape(row.key)}"><td>{escape(row.name)}'
+            f"<small>{escape(row.what)}</small></td><td>{escape(shown[0].text(row))}</td>"
+            f'<td class="forest-cell" title="{tooltip}">{charts.forest(row, key, low, high)}</td>'
+            f"{cells}</tr>"
+        )
+    return (
+        "<section><h2>The models, side by side</h2>"
+        '<p class="note">Same test users, same histories, whole catalogue. Overlap: the share of '
+        f"the teacher's top {k} that the model names too. Latency: one query at a time.</p>"
+        '<div class="scroll" tabindex="0"><table class="models"><thead><tr><th>Model</th>'
+        f'<th>NDCG@{k}</th><th class="forest-cell">95 % interval</th>'
+        f"{heading}</tr></thead><tbody>" + "".join(lines) + "</tbody></table></div></section>"
+    )
+
+
+def _range(report: Mapping[str, Any], key: str) -> tuple[float, float]:
+    figures = []
+    for row in rows(report):
+        bounds: Any = row.figures.get(f"{key}_interval")
+        figures += list(bounds) if interval(bounds) != MISSING else []
+        figures += [row.figures[key]] if row.figures.get(key) is not None else []
+    return (min(figures), max(figures)) if figures else (0.0, 1.0)
+
+
+def _charts(report: Mapping[str, Any]) -> str:
+    k = report["k"]
+    figures = []
+    curves = charts.training_curves(report)
+    if curves:
+        figures.append(
+            f"<figure><h3>Training: validation NDCG@{k} by epoch</h3>"
+            f"{_legend(report)}{curves}</figure>"
+        )
+    sizes = charts.quality_against_size(report)
+    if sizes:
+        figures.append(
+            f"<figure><h3>Quality against size: test NDCG@{k} by bytes on disk</h3>"
+            '<p class="meta small">Vertical lines: 95 % interval. Green: the student and its '
+            f"exported files.</p>{sizes}</figure>"
+        )
+    if not figures:
+        return ""
+    return f'<section><h2>In pictures</h2><div class="charts">{"".join(figures)}</div></section>'
+
+
+def _legend(report: Mapping[str, Any]) -> str:
+    items = []
+    for name, curve in charts.curves_of(report).items():
+        shown = MODELS.get(name, (name,))[0]
+        epoch = charts.best_epoch(curve)
+        style = name if name in MODELS else "other"
+        items.append(
+            f'<li class="{style}"><svg viewBox="0 0 22 10" aria-hidden="true">'
+            '<line class="line" x1="1" x2="21" y1="5" y2="5"/></svg>'
+            f"<b>{escape(shown)}</b> best {metric(curve[epoch - 1])}, epoch {epoch}</li>"
+        )
+    return f'<ul class="legend">{"".join(items)}</ul>'
+
+
+def _how(report: Mapping[str, Any]) -> str:
+    return (
+        "<section><h2>What was measured, and how</h2>"
+        f"<p>{escape(_protocol(report))}</p>"
+        '<div class="facts">'
+        f"<div><h3>Data</h3>{_facts(_data(report))}</div>"
+        f"<div><h3>Time</h3>{_stages(report.get('stages', {}))}</div>"
+        f"<div><h3>Comparisons</h3>{_facts(_comparisons(report))}</div>"
+        f"<div><h3>Versions</h3>{_facts(report.get('versions', {}).items())}</div></div>"
+        f"<details><summary>The recipe</summary><pre>{escape(_recipe(report))}</pre></details>"
+        "</section>"
+    )
+
+
+def _protocol(report: Mapping[str, Any]) -> str:
+    samples = report.get("recipe", {}).get("evaluation", {}).get("bootstrap_samples")
+    seeds = report.get("comparisons", {}).get("student_vs_twin", {}).get("seeds") or []
+    resampled = f" ({count(samples)} resamples)" if samples is not None else ""
+    which = ", ".join(str(seed) for seed in seeds)
+    over = f"Student and twin were compared over {len(seeds)} seeds ({which})." if seeds else ""
+    if len(seeds) == 1:
+        over = f"Student and twin were compared with one seed ({which}): a claim needs three."
+    return (
+        "Each user's interactions stand in order of time: the first 80 % train, the next 10 % "
+        "validate, the last 10 % test. Everything was chosen on validation. Every model got the "
+        "same history and ranked the whole catalogue, without the items of that history. "
+        f"Intervals are 95 %, by bootstrap over users{resampled}, paired for a difference. The "
+        "twin is the student without its teacher: same model, same data, same budget, same seed. "
+        f"{over}"
+    ).strip()
+
+
+def _data(report: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    for key, value in report.get("data", {}).items():
+        yield key.replace("_", " "), count(value) if count(value) != MISSING else str(value)
+
+
+def _comparisons(report: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    for key, figures in report.get("comparisons", {}).items():
+        text = percent(figures.get("ratio"))
+        if metric(figures.get("difference")) != MISSING:
+            text += f", difference {metric(figures['difference'])}"
+        if interval(figures.get("interval")) != MISSING:
+            text += f" ({interval(figures['interval'])})"
+        yield key.replace("_", " "), text
+
+
+def _facts(pairs: Iterable[tuple[Any, Any]]) -> str:
+    lines = (
+        f"<tr><td>{escape(str(key))}</td><td>{escape(str(value))}</td></tr>" for key, value in pairs
+    )
+    return f"<table><tbody>{''.join(lines)}</tbody></table>"
+
+
+def _stages(stages: Mapping[str, Any]) -> str:
+    times = {name: told.get("seconds") for name, told in stages.items()}
+    known = {name: seconds for name, seconds in times.items() if duration(seconds) != MISSING}
+    longest = max([*known.values(), 1e-9])
+    lines = (
+        f"<tr><td>{escape(name)}</td><td>{duration(seconds)}</td>"
+        f'<td><i style="width:{100 * known.get(name, 0) / longest:.1f}%"></i></td></tr>'
+        for name, seconds in times.items()
+    )
+    total = f"<tr><td>together</td><td>{duration(sum(known.values()))}</td><td></td></tr>"
+    return f'<table class="stages"><tbody>{"".join(lines)}{total}</tbody></table>'
+
+
+def _recipe(report: Mapping[str, Any]) -> str:
+    lines: list[str] = []
+    for key, value in report.get("recipe", {}).items():
+        if isinstance(value, Mapping):
+            lines += ["", f"[{key}]", *(f"{name} = {inner!r}" for name, inner in value.items())]
+        else:
+            lines.append(f"{key} = {value!r}")
+    return "\n".join(lines).strip()

@@ -1,0 +1,8 @@
+"""What knows a lot: teachers, and the text encoder they read with."""
+
+from tfrs_distill.teachers.bert_two_tower import BertTwoTower
+from tfrs_distill.teachers.finetune import finetune
+from tfrs_distill.teachers.teacher import Teacher
+from tfrs_distill.teachers.text_encoder import TextEncoder, checkpoint_fingerprint
+
+__all__ = ["BertTwoTower", "Teacher", "TextEncoder", "checkpoint_fingerprint", "finetune"]

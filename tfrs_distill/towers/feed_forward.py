@@ -1,0 +1,58 @@
+"""The position-wise feed-forward block of the history encoders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfrs_distill.towers.seeded import seeded
+
+
+@tf.keras.utils.register_keras_serializable("tfrs_distill")
+class FeedForward(tf.keras.layers.Layer):
+    """Residual two-layer perceptron: `x + W2 gelu(W1 norm(x))`, `norm` a layer normalisation.
+
+    Args:
+        embedding_dim: width of the input and the output.
+        expansion: hidden width over `embedding_dim`.
+        dropout: share of hidden units dropped while training.
+        seed: int or None; fixes initial weights and dropout.
+    """
+
+    def __init__(
+        self,
+        embedding_dim: int,
+        *,
+        expansion: int = 2,
+        dropout: float = 0.0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.embedding_dim, self.expansion = embedding_dim, expansion
+        self.dropout_rate, self.seed = dropout, seed
+        self.norm = tf.keras.layers.LayerNormalization(epsilon=1e-6)
+        self.hidden = tf.keras.layers.Dense(
+            expansion * embedding_dim,
+            activation="gelu",
+            kernel_initializer=seeded("glorot_uniform", seed, 1),
+        )
+        self.dropout = tf.keras.layers.Dropout(dropout, seed=None if seed is None else seed + 2)
+        self.out = tf.keras.layers.Dense(
+            embedding_dim, kernel_initializer=seeded("glorot_uniform", seed, 3)
+        )
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """`[..., embedding_dim]` to the same shape."""
+        hidden = self.dropout(self.hidden(self.norm(inputs)), training=training)
+        return inputs + self.out(hidden)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that build an equal layer."""
+        return super().get_config() | {
+            "embedding_dim": self.embedding_dim,
+            "expansion": self.expansion,
+            "dropout": self.dropout_rate,
+            "seed": self.seed,
+        }
