@@ -15,6 +15,7 @@ from tfrs_distill.recipe import (
     TeacherSettings,
     TrainingSettings,
 )
+from tfrs_distill.recipe.settings import Rule
 
 # No value is a default, and each differs from its neighbours.
 UNUSUAL = Recipe(
@@ -294,3 +295,9 @@ def test_as_dict_is_plain():
     values = UNUSUAL.as_dict()
     assert values["teacher"]["num_heads"] == 4
     assert values["name"] == "films_2.0"
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_a_rule_without_bounds_still_wants_a_finite_number(value):
+    assert not Rule(float, "any number").holds(value)
+    assert Rule(float, "any number").holds(-1e300)

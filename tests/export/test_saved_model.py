@@ -100,7 +100,9 @@ def test_does_not_replace_a_folder_of_something_else(tmp_path):
 def test_full_disk_leaves_the_old_artefact(tmp_path, monkeypatch):
     old = to_saved_model(STUDENT, tmp_path / "1", CATALOGUE, k=10)
 
-    def full(*_):
+    def full(module, folder, signatures):
+        with open(os.path.join(folder, "saved_model.pb"), "wb") as file:
+            file.write(b"half")
         raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
 
     monkeypatch.setattr(tf.saved_model, "save", full)

@@ -66,6 +66,12 @@ def test_a_query_is_the_encoded_history_and_a_1():
     assert tower.max_history == 3
 
 
+def test_last_is_the_last_position():
+    _, tower = planted()
+    history = tf.constant([[0, 3, 1], [5, 6, 7], [0, 0, 0]])
+    np.testing.assert_allclose(tower.last(history), tower(history)[:, -1], atol=1e-6)
+
+
 def test_padding_has_no_embedding():
     items, tower = planted()
     before = tower(tf.constant([[0, 3, 1]])).numpy()

@@ -18,7 +18,8 @@ def planted(text_dim=0, **kwargs):
 
 def test_a_query_that_ends_in_1_adds_the_bias():
     tower = ItemTower(3, 2)
-    tower.set_weights([[[9, 9], [1, 2], [3, 4], [5, 6]], [99, 0.5, -0.25, 8]])
+    tower.id_embeddings.assign([[9, 9], [1, 2], [3, 4], [5, 6]])
+    tower.biases.assign([99, 0.5, -0.25, 8])
     candidates = tower(tf.range(1, 4)).numpy()
     scores = candidates @ np.array([10.0, 1.0, 1.0])
     np.testing.assert_array_equal(scores, [12.5, 33.75, 64.0])  # 10 a + b + bias

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import platform
 from collections.abc import Mapping
@@ -18,7 +17,6 @@ from tfrs_distill.atomic import whole_folder
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.errors import InputError
 from tfrs_distill.export.serving_module import ExportableStudent, ServingModule, signature_of
-from tfrs_distill.quiet import quiet_stderr
 
 
 def to_saved_model(
@@ -58,21 +56,15 @@ def to_saved_model(
 
 
 def write_saved_model(module: ServingModule, folder: Path) -> None:
-    """Write `module` into the empty `folder`, with nothing on standard error.
+    """Write `module` into the empty `folder`.
 
     Raises:
         OSError: the disk is full.
     """
-    log = logging.getLogger("tensorflow")
-    level = log.level
-    log.setLevel(logging.ERROR)
     try:
-        with quiet_stderr():
-            tf.saved_model.save(module, str(folder), {"serving_default": module.serve})
+        tf.saved_model.save(module, str(folder), {"serving_default": module.serve})
     except tf.errors.ResourceExhaustedError as error:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
-    finally:
-        log.setLevel(level)
 
 
 def refuse_foreign_folder(folder: Path) -> None:

@@ -45,8 +45,11 @@ class FeedForward(tf.keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """`[..., embedding_dim]` to the same shape."""
-        hidden = self.dropout(self.hidden(self.norm(inputs)), training=training)
-        return inputs + self.out(hidden)
+        # Rows of one rank, whatever the input's: Keras' LayerNormalization fixes its axis at the
+        # first call, and a Dense on two axes is one plain matrix product in a `.tflite` file.
+        rows = tf.reshape(inputs, [-1, self.embedding_dim])
+        hidden = self.dropout(self.hidden(self.norm(rows)), training=training)
+        return inputs + tf.reshape(self.out(hidden), tf.shape(inputs))
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that build an equal layer."""

@@ -74,6 +74,9 @@ class RecencyAttention(tf.keras.layers.Layer):
                 )
             )
 
+        # Keras' `.keras` files skip layers in nested containers; a flat list is saved.
+        self.block_layers = [layer for block in self.blocks for layer in block]
+
     def call(
         self, item_embeddings: tf.Tensor, mask: tf.Tensor, training: bool | None = None
     ) -> tf.Tensor:
@@ -89,7 +92,7 @@ class RecencyAttention(tf.keras.layers.Layer):
             logits = tf.matmul(query, key, transpose_b=True)
             logits *= (self.embedding_dim // self.num_heads) ** -0.5
             logits = tf.cast(logits, tf.float32) + tf.cast(bias[index], tf.float32)
-            attention = tf.nn.softmax(tf.where(visible, logits, -1e9))
+            attention = tf.where(visible, tf.nn.softmax(tf.where(visible, logits, -1e9)), 0.0)
             attended = tf.matmul(tf.cast(attention, normed.dtype), self._heads(value(normed), 1))
             attended = tf.reshape(
                 tf.transpose(attended, [0, 2, 1, 3]), [-1, self.max_history, self.embedding_dim]

@@ -120,13 +120,14 @@ class TwoTower(tf.keras.Model):
         return {"loss": self.loss_mean.result()}
 
     def _mean_loss(self, batch: dict[str, tf.Tensor], training: bool) -> tf.Tensor:
+        batch, _, _ = tf.keras.utils.unpack_x_y_sample_weight(batch)
         losses = self.hard_loss(batch, self(batch, training=training))
         self.loss_mean.update_state(losses)
         return tf.reduce_mean(losses)
 
     def build_towers(self) -> None:
         """Create every weight, so that the model can be loaded, counted or copied before `fit`."""
-        self.encode_histories(tf.zeros([1, 1], tf.int32))
+        self.query_tower(tf.zeros([1, self.max_history], tf.int32))
         self.catalogue_embeddings()
         self.built = True
 
