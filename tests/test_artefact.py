@@ -70,12 +70,19 @@ def test_size_of_a_saved_model_includes_its_variables(folder):
     assert artefact.bytes_of("saved_model.pb") == len("graph") + len("weights")
 
 
+def test_lists_student_tflite_first(folder):
+    (folder / "a.tflite").write_bytes(b"a")
+    write(folder, ("50", "7"), ("Heat (1995)", "Babe (1995)"))
+    assert Artefact.read(folder).tflite_files == ("student.tflite", "a.tflite")
+
+
 def test_any_text_survives(folder):
     item_ids = tuple(f"id{i}\n\\" for i in range(len(ODD_TITLES)))
     write(folder, item_ids, ODD_TITLES)
     artefact = Artefact.read(folder)
     assert artefact.titles == ODD_TITLES and artefact.item_ids == item_ids
-    assert (folder / "titles.txt").read_bytes().count(b"\n") == len(ODD_TITLES)
+    written = (folder / "titles.txt").read_bytes()
+    assert written.count(b"\n") == len(ODD_TITLES) and b"\r" not in written
 
 
 def test_refuses_text_that_is_not_unicode(folder):
@@ -145,6 +152,7 @@ def test_next_version_is_one_after_the_newest(folder):
     (folder.parent / "10").mkdir()
     (folder.parent / ".11.abc.partial").mkdir()
     (folder.parent / "best").mkdir()
+    (folder.parent / "²").mkdir()
     (folder.parent / "12").write_text("a file")
     assert next_version(folder.parent) == folder.parent / "11"
     assert next_version(folder.parent.parent / "new").name == "1"

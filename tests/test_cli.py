@@ -71,7 +71,7 @@ def recommenders(monkeypatch):
         def recommend(self, history, k=10):
             asked.append((history, k))
             return [
-                item(item_id="7", title="[Rec] (2007)", score=1.5),
+                item(item_id="7", title="[Rec] :cat: (2007)", score=1.5),
                 item(item_id="x9", title="Amélie " + "long " * 20 + "end", score=-0.25),
             ]
 
@@ -138,12 +138,13 @@ def test_quick_and_named_recipes(calls):
 
 
 def test_run_says_where_the_report_and_the_artefact_are(calls, tmp_path, capsys):
-    (tmp_path / "ml-100k" / "1").mkdir(parents=True)
-    (tmp_path / "ml-100k" / "report.html").touch()
-    assert cli.main(["run", "--out", str(tmp_path)]) == 0
+    home = tmp_path / "[red]:cat:" / "ml-100k"  # neither markup nor a picture
+    (home / "1").mkdir(parents=True)
+    (home / "report.html").touch()
+    assert cli.main(["run", "--out", str(home.parent)]) == 0
     out = capsys.readouterr().out
-    assert f"Report:  {tmp_path / 'ml-100k' / 'report.html'}\n" in out
-    assert f"tfrs-distill recommend {tmp_path / 'ml-100k' / '1'} --history TITLE" in out
+    assert f"Report:  {home / 'report.html'}\n" in out
+    assert f"tfrs-distill recommend {home / '1'} --history TITLE" in out
 
 
 @pytest.mark.parametrize(
@@ -268,7 +269,7 @@ def test_recommend_prints_a_table(recommenders, capsys):
     assert recommenders == [("models/1", None), (["Toy Story", "Heat"], 2)]
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
     assert lines[0] == ["Rank", "Title", "Id", "Score"]
-    assert lines[2] == ["1", "[Rec]", "(2007)", "7", "1.500"]
+    assert lines[2] == ["1", "[Rec]", ":cat:", "(2007)", "7", "1.500"]
     assert lines[3] == ["2", "Amélie", *["long"] * 20, "end", "x9", "-0.250"]
 
 
@@ -276,7 +277,7 @@ def test_recommend_prints_json(recommenders, capsys):
     assert cli.main(["recommend", "m.tflite", "--json", "--format", "tflite"]) == 0
     assert recommenders == [("m.tflite", "tflite"), ([], 10)]
     answer = json.loads(capsys.readouterr().out)
-    assert answer[0] == {"rank": 1, "item_id": "7", "title": "[Rec] (2007)", "score": 1.5}
+    assert answer[0] == {"rank": 1, "item_id": "7", "title": "[Rec] :cat: (2007)", "score": 1.5}
     assert [row["rank"] for row in answer] == [1, 2]
 
 
@@ -388,19 +389,24 @@ def test_a_title_that_the_terminal_cannot_show_is_no_error():
     assert "Am?lie" in result.stdout
 
 
-def test_a_reader_that_leaves_early_is_no_error():
-    script = textwrap.dedent("""
-        import sys
+@pytest.mark.parametrize("rows, reader", [(9999, "head -n 1"), (1, "true")])
+def test_a_reader_that_leaves_early_is_no_error(rows, reader):
+    script = textwrap.dedent(f"""
+        import sys, time
         from types import SimpleNamespace as item
+        def recommend(self, history, k):
+            time.sleep(1)  # `true` has left by now
+            return [item(item_id="1", title="x" * 99, score=1)] * {rows}
         class Recommender:
             load = classmethod(lambda cls, path, format=None: cls())
-            recommend = lambda s, history, k: [item(item_id="1", title="x" * 99, score=1)] * 9999
+        Recommender.recommend = recommend
         sys.modules["tfrs_distill.recommend"] = item(Recommender=Recommender)
         from tfrs_distill.cli import main
         sys.exit(main(["recommend", "a", "--json"]))
     """)
-    command = f"\"{sys.executable}\" -c '{script}' | head -n 1; exit ${{PIPESTATUS[0]}}"
+    command = f"\"{sys.executable}\" -c '{script}' | {reader}; exit ${{PIPESTATUS[0]}}"
+    buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
     result = subprocess.run(
-        ["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=60
+        ["bash", "-c", command], cwd=ROOT, env=buffered, capture_output=True, text=True, timeout=60
     )
     assert (result.returncode, result.stderr) == (0, "")

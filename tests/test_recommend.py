@@ -112,8 +112,8 @@ def test_suggests_titles_for_an_unknown_one(recommender, entry, nearest):
 
 def test_names_each_candidate_once(recommender):
     with pytest.raises(InputError) as raised:
-        recommender.recommend(["Amelie"])
-    assert str(raised.value).count("'Amélie'") == 1
+        recommender.recommend(["Toy Stroy"])  # near it with its year and without
+    assert str(raised.value).count("'Toy Story (1995)'") == 1
 
 
 def test_a_new_user_gets_the_prior(recommender):

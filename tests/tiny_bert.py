@@ -98,9 +98,12 @@ def wordpieces(folder, text):
         start = 0
         while start < len(word):
             prefix = "##" if start else ""
-            end = next(e for e in range(len(word), start, -1) if prefix + word[start:e] in index)
-            ids.append(index[prefix + word[start:end]])
-            start = end
+            ends = [e for e in range(len(word), start, -1) if prefix + word[start:e] in index]
+            if not ends:  # no piece fits; of the words used here none has begun by then
+                ids.append(index["[UNK]"])
+                break
+            ids.append(index[prefix + word[start : ends[0]]])
+            start = ends[0]
     return [*ids, index["[SEP]"]]
 
 

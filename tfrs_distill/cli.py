@@ -177,7 +177,6 @@ def _recommend(arguments: argparse.Namespace) -> None:
         return
     from rich import box
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("Rank", justify="right")
@@ -185,19 +184,21 @@ def _recommend(arguments: argparse.Namespace) -> None:
     table.add_column("Id")
     table.add_column("Score", justify="right")
     for rank, item in enumerate(answer, 1):
-        # `Text`, since a title such as "[Rec]" would be read as markup.
-        table.add_row(str(rank), Text(item.title), Text(item.item_id), f"{item.score:.3f}")
+        table.add_row(str(rank), item.title, item.item_id, f"{item.score:.3f}")
     _console().print(table)
 
 
 def _console() -> Console:
-    """The terminal, or a file of `LOG_WIDTH` columns; text is printed as it is."""
+    """The terminal, or a file of `LOG_WIDTH` columns.
+
+    Text is printed as it is: a title such as "[Rec]" is no markup and ":cat:" no picture.
+    """
     from rich.console import Console
 
-    console = Console(highlight=False, markup=False)
-    if console.is_terminal:
-        return console
-    return Console(highlight=False, markup=False, width=LOG_WIDTH)
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = LOG_WIDTH
+    return console
 
 
 def _as_json(rank: int, item: Recommendation) -> dict[str, Any]:

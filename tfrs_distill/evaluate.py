@@ -67,7 +67,8 @@ class ModelScorer:
 
     def __init__(self, model: TwoTower, *, batch_size: int = 256) -> None:
         self.model, self.batch_size = model, batch_size
-        self.encode = tf.function(model.encode_histories, reduce_retracing=True)
+        any_histories = tf.TensorSpec([None, None], tf.int32)
+        self.encode = tf.function(model.encode_histories, input_signature=[any_histories])
         self.refresh()
 
     def refresh(self) -> None:
@@ -176,8 +177,9 @@ class ValidationNDCG(tf.keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Ask the validation queries."""
-        if self.scorer is None:
-            self.scorer = ModelScorer(self.asked_model or self.model)
+        model = self.asked_model or self.model
+        if self.scorer is None or self.scorer.model is not model:  # this fit's, not the last one's
+            self.scorer = ModelScorer(model)
         self.scorer.refresh()
         if logs is not None:
             logs[self.log_name] = float(evaluate(self.scorer, self.queries, k=self.k).ndcg.mean())

@@ -14,9 +14,10 @@ from tfrs_distill import columns
 
 
 def hits(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:
-    """Which recommendations are relevant: bool [num_queries, k]."""
+    """Which recommendations are relevant, an item given twice once: bool [num_queries, k]."""
+    again = np.triu(item_ids[:, :, None] == item_ids[:, None, :], 1).any(axis=1)
     found = [np.isin(row, relevant) for row, relevant in zip(item_ids, positives, strict=True)]
-    return np.array(found, bool).reshape(item_ids.shape) & (item_ids != columns.PADDING)
+    return np.array(found, bool).reshape(item_ids.shape) & (item_ids != columns.PADDING) & ~again
 
 
 def ndcg(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:
@@ -30,13 +31,13 @@ def ndcg(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:
     """
     k = item_ids.shape[1]
     discounts = 1.0 / np.log2(np.arange(2, k + 2))
-    ideal = np.cumsum(discounts)[[min(k, len(p)) - 1 for p in positives]]
+    ideal = np.cumsum(discounts)[[min(k, len(np.unique(p))) - 1 for p in positives]]
     return hits(item_ids, positives) @ discounts / ideal
 
 
 def recall(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:
     """Share of a query's relevant items among its k recommendations, one value a query."""
-    return hits(item_ids, positives).sum(axis=1) / np.array([len(p) for p in positives])
+    return hits(item_ids, positives).sum(axis=1) / np.array([len(np.unique(p)) for p in positives])
 
 
 def reciprocal_rank(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:

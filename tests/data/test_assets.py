@@ -49,7 +49,9 @@ def asset_by_pip(cache):
         archive.writestr("tiny_asset/data/unwanted.txt", "not a member")
         info = "tiny_asset-1.0.dist-info"
         archive.writestr(
-            f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-asset\nVersion: 1.0\n"
+            f"{info}/METADATA",
+            "Metadata-Version: 2.1\nName: tiny-asset\nVersion: 1.0\n"
+            "Requires-Dist: something-that-is-not-wanted\n",
         )
         archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
         archive.writestr(f"{info}/RECORD", "")

@@ -102,7 +102,9 @@ def test_unmoved_by_shift_and_permutation(logits):
     shifted = rows(loss, teacher + 5.0, student - 3.0)
     np.testing.assert_allclose(shifted, expected, atol=2e-5)  # a shift of 5 costs 3 bits
     order = np.random.default_rng(2).permutation(6)
-    np.testing.assert_allclose(rows(loss, teacher[:, order], student[:, order]), expected, atol=4e-6)
+    np.testing.assert_allclose(
+        rows(loss, teacher[:, order], student[:, order]), expected, atol=4e-6
+    )
 
 
 def test_changes_with_the_teacher_and_is_not_symmetric(logits):
@@ -147,7 +149,10 @@ def test_huge_logits_do_not_saturate():
 
 
 def test_half_precision_logits_are_computed_in_float32():
-    teacher, student = tf.constant([[11.0, 0.0]], tf.float16), tf.constant([[0.0, 11.0]], tf.float16)
+    teacher, student = (
+        tf.constant([[11.0, 0.0]], tf.float16),
+        tf.constant([[0.0, 11.0]], tf.float16),
+    )
     value = SoftTargetKLDivergence().call(teacher, student)
     assert value.dtype == tf.float32
     np.testing.assert_allclose(value, reference([[11.0, 0.0]], [[0.0, 11.0]], 1.0), rtol=1e-6)

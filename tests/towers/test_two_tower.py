@@ -183,7 +183,9 @@ def test_training_goes_on_after_loading_as_if_nothing_had_happened(tmp_path, win
     again = tf.keras.models.load_model(tmp_path / "model.keras")
     for each in (model, again):
         each.compile(optimizer=tf.keras.optimizers.Adam(0.1), **EAGER)
-    curves = [m.fit(windows.batches(3), epochs=2, verbose=0).history["loss"] for m in (model, again)]
+    curves = [
+        m.fit(windows.batches(3), epochs=2, verbose=0).history["loss"] for m in (model, again)
+    ]
     np.testing.assert_allclose(curves[0], curves[1], rtol=1e-6)
     np.testing.assert_allclose(
         again.catalogue_embeddings(), model.catalogue_embeddings(), atol=1e-6

@@ -52,7 +52,7 @@ def training_curves(report: Mapping[str, Any]) -> str:
     longest = max(len(curve) for curve in curves.values())
     x = Axis(1, max(longest, 2), FRAME.left, FRAME.right)
     y = Axis(*_padded(min(values), max(values)), FRAME.bottom, FRAME.top)
-    epochs = [tick for tick in ticks(1, max(longest, 2)) if tick >= 1 and tick == int(tick)]
+    epochs = [tick for tick in ticks(1, max(longest, 2)) if tick == int(tick)]
     parts = [_grid_y(y), _grid_x(x, [(epoch, f"{epoch:.0f}") for epoch in epochs], "epoch")]
     parts += [_curve(name, curve, x, y) for name, curve in curves.items()]
     return _svg(parts, f"Validation NDCG@{report['k']} by epoch")

@@ -276,6 +276,7 @@ def _cache(
             folder = directory / _shard_name(index, num_folds)
             shard = _open_if_current(folder, digest)
             if shard is None:
+                (directory / "cache.json").unlink(missing_ok=True)  # old and new shards do not mix
                 others = windows.subset(fold != index) if num_folds > 1 else windows
                 teacher = train_teacher(others, index)
                 arrays = label_windows(teacher, windows.subset(rows), top_k, temperatures)

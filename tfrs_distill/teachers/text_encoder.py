@@ -67,7 +67,7 @@ class TextEncoder:
             padding=True,
             truncation=True,
             max_length=self.max_length,
-            pad_to_multiple_of=LENGTH_STEP,
+            pad_to_multiple_of=None if self.max_length % LENGTH_STEP else LENGTH_STEP,
             return_tensors="np",
         )
         return tokens["input_ids"].astype(np.int32), tokens["attention_mask"].astype(np.int32)
@@ -194,14 +194,14 @@ def _load(folder: Path) -> tuple[Any, Any]:
             weights: dict[str, np.ndarray] = {}
             for path in _weight_files(folder):
                 weights |= safetensors.numpy.load_file(path)
-        except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
+            model, loading = load_pytorch_state_dict_in_tf2_model(
+                model, weights, tf_inputs=False, allow_missing_keys=True, output_loading_info=True
+            )
+        except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
             raise InputError(
                 f"The encoder folder {folder} cannot be read ({str(error).splitlines()[0][:200]}). "
                 "Its files may be truncated or of another kind of model; fetch it again."
             ) from error
-        model, loading = load_pytorch_state_dict_in_tf2_model(
-            model, weights, tf_inputs=False, allow_missing_keys=True, output_loading_info=True
-        )
     missing = [key for key in loading["missing_keys"] if "pooler" not in key]
     if missing:
         raise InputError(

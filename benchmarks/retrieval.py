@@ -1,0 +1,148 @@
+"""Does the teacher help? The main recipe over several seeds, each a whole run from data to files.
+
+    python benchmarks/retrieval.py [--quick] [--seeds 0 1 2] [--out DIR] [--json FILE]
+
+Prints the table of `benchmarks/RESULTS.md`. Per user, NDCG is averaged over the seeds; intervals are
+95 % bootstrap intervals over users, paired for a difference. Runs that are on disk are not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from tfrs_distill import metrics, pipeline
+from tfrs_distill.atomic import whole_file
+from tfrs_distill.recipe import Recipe
+from tfrs_distill.terminal import TerminalProgress
+
+MODELS = (
+    "teacher",
+    "twin",
+    "student",
+    "saved_model",
+    "student_tflite",
+    "student_int8",
+    "ease",
+    "popularity",
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="small runs: to see it work")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--out", type=Path, default=Path("saved_models/benchmarks"))
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+
+    recipe = Recipe.named("movielens-100k")
+    recipe = recipe.quick() if arguments.quick else recipe
+    reports, ndcg = [], []
+    for seed in arguments.seeds:
+        seeded = replace(recipe, seed=seed, name=f"{recipe.name}-seed-{seed}")
+        reports.append(pipeline.run(seeded, arguments.out, TerminalProgress()))
+        with np.load(arguments.out / seeded.name / "stages" / "evaluate" / "ndcg.npz") as arrays:
+            ndcg.append({name: arrays[name] for name in MODELS})
+    mean = {name: np.mean([seed[name] for seed in ndcg], axis=0) for name in MODELS}
+    print(table(reports, mean, arguments.seeds))
+    rows = goals(reports, mean, ndcg, arguments.seeds)
+    for row in rows:
+        print(f"{'holds ' if row['holds'] else 'MISSED'}  {row['name']}: {row['value']:.4g} "
+              f"(goal {row['goal']}; {row['detail']})")
+    if arguments.json:
+        with whole_file(arguments.json, "w") as file:
+            json.dump({"rows": rows}, file, indent=2)
+
+
+def table(reports: list[dict], mean: dict[str, np.ndarray], seeds: list[int]) -> str:
+    """The comparison as Markdown."""
+    k = reports[0]["k"]
+    lines = [
+        f"| model | NDCG@{k} (95 % interval) | by seed {', '.join(map(str, seeds))} | Recall@{k} | "
+        f"MRR@{k} | coverage@{k} | overlap@{k} with teacher | parameters | bytes | ms p50 |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name in MODELS:
+        rows = [report["models"][name] for report in reports]
+        low, high = metrics.bootstrap_interval(mean[name])
+        by_seed = ", ".join(f"{row[f'ndcg@{k}']:.4f}" for row in rows)
+        values = [
+            f"{np.mean([row[key] for row in rows]):.4f}" if key in rows[0] else ""
+            for key in (f"recall@{k}", f"mrr@{k}", f"coverage@{k}", f"overlap@{k}")
+        ]
+        lines.append(
+            f"| {name} | {mean[name].mean():.4f} ({low:.4f} to {high:.4f}) | {by_seed} | "
+            f"{' | '.join(values)} | {rows[0]['parameters']:,} | {rows[0]['bytes']:,} | "
+            f"{np.median([row['latency_ms_p50'] for row in rows]):.3f} |"
+        )
+    return "\n".join(lines)
+
+
+def goals(
+    reports: list[dict],
+    mean: dict[str, np.ndarray],
+    by_seed: list[dict[str, np.ndarray]],
+    seeds: list[int],
+) -> list[dict]:
+    """What the figures must show, as rows with a goal."""
+    difference = mean["student"] - mean["twin"]
+    low, high = metrics.bootstrap_interval(difference)
+    ratios = [float(seed["student"].mean() / seed["twin"].mean()) for seed in by_seed]
+    identical = min(r["comparisons"]["tflite_vs_keras"]["identical_lists"] for r in reports)
+    int8 = min(r["comparisons"]["int8_vs_float32"]["ratio"] for r in reports)
+    int8_bytes = max(r["models"]["student_int8"]["bytes"] for r in reports)
+    share = max(r["models"]["student"]["bytes"] / r["models"]["teacher"]["bytes"] for r in reports)
+    averages = {name: float(values.mean()) for name, values in mean.items()}
+    found = [
+        (
+            "student_ndcg_over_twin",
+            averages["student"] / averages["twin"],
+            ">= 1.05",
+            f"seeds {seeds}: {', '.join(f'{ratio:.4f}' for ratio in ratios)}",
+        ),
+        (
+            "student_minus_twin_interval_low",
+            low,
+            "> 0",
+            f"difference {difference.mean():.4f}, 95 % interval {low:.4f} to {high:.4f}, "
+            f"{len(difference)} users",
+        ),
+        (
+            "student_ndcg_over_teacher",
+            averages["student"] / averages["teacher"],
+            ">= 0.97",
+            f"at {share:.2%} of its bytes",
+        ),
+        ("student_ndcg_over_ease", averages["student"] / averages["ease"], "> 1", "EASE's l2 chosen on validation"),
+        ("tflite_lists_identical_to_keras", identical, ">= 1", "share of users, worst seed"),
+        ("int8_ndcg_over_float32", int8, ">= 0.98", "worst seed"),
+        ("int8_bytes", int8_bytes, "<= 100000", "largest of the seeds"),
+    ]
+    return [
+        {
+            "name": name,
+            "value": value,
+            "unit": "bytes" if name.endswith("bytes") else "ratio",
+            "goal": goal,
+            "holds": holds(value, goal),
+            "detail": detail,
+        }
+        for name, value, goal, detail in found
+    ]
+
+
+def holds(value: float, goal: str) -> bool:
+    """Whether a value meets a goal such as `>= 1.05`."""
+    sign, bound = goal.split()
+    if sign == ">=":
+        return value >= float(bound)
+    return value > float(bound) if sign == ">" else value <= float(bound)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""A whole run on planted data with a tiny BERT: what it leaves, what it reuses, what a kill costs."""
+
+import html
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.tiny_bert import write_tiny_bert
+
+from tfrs_distill import pipeline
+from tfrs_distill.data.synthetic import synthetic
+from tfrs_distill.errors import InputError
+from tfrs_distill.progress import SilentProgress
+from tfrs_distill.recipe import Recipe
+
+STAGES = ["data", "teacher", "knowledge", "twin", "student", "export", "evaluate"]
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny_bert")
+    write_tiny_bert(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recipe(encoder):
+    small = Recipe.named("synthetic")
+    return replace(
+        small,
+        name="small",
+        data=replace(small.data, max_history=8),
+        teacher=replace(small.teacher, encoder=str(encoder), embedding_dim=8, max_epochs=2),
+        knowledge=replace(small.knowledge, folds=2, top_k=10),
+        student=replace(small.student, embedding_dim=4),
+        training=replace(small.training, max_epochs=3),
+        evaluation=replace(small.evaluation, bootstrap_samples=100),
+    )
+
+
+class Recorder(SilentProgress):
+    """Remembers which stages were reused."""
+
+    def __init__(self):
+        self.reused = []
+
+    def done(self, line, seconds, reused):
+        self.reused.append(reused)
+
+
+@pytest.fixture(scope="module")
+def finished(recipe, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    progress = Recorder()
+    report = pipeline.run(recipe, out, progress)
+    assert progress.reused == [False] * len(STAGES)
+    return out / "small", report
+
+
+def without_timings(report):
+    """The report less what a clock decides."""
+    if isinstance(report, dict):
+        return {
+            key: without_timings(value)
+            for key, value in report.items()
+            if key != "stages" and not key.startswith("latency_ms")
+        }
+    return report
+
+
+def test_the_report_holds_every_model_with_its_numbers(finished):
+    home, report = finished
+    assert json.loads((home / "report.json").read_text())["models"].keys() == {
+        "teacher",
+        "twin",
+        "student",
+        "saved_model",
+        "student_tflite",
+        "student_int8",
+        "popularity",
+        "ease",
+    }
+    for name, row in report["models"].items():
+        assert 0 <= row["ndcg@10_interval"][0] <= row["ndcg@10"] <= row["ndcg@10_interval"][1] <= 1
+        assert row["bytes"] > 0 and row["parameters"] > 0, name
+        assert 0 < row["latency_ms_p50"] <= row["latency_ms_p95"]
+    assert report["comparisons"]["tflite_vs_keras"]["identical_lists"] == 1.0
+    ndcg = {name: row["ndcg@10"] for name, row in report["models"].items()}
+    assert ndcg["saved_model"] == pytest.approx(ndcg["student"], abs=1e-9)
+    assert html.escape(report["verdict"]) in (home / "report.html").read_text()
+
+
+def test_popularity_in_the_report_is_what_counting_gives(finished, recipe):
+    """The same protocol by hand: last 10 % of each user, history excluded, most met first."""
+    data = synthetic(seed=recipe.seed)
+    sequences = data.sequences()
+    cut = [(int(0.8 * len(s) + 1e-9), int(0.9 * len(s) + 1e-9)) for s in sequences]
+    counts = np.zeros(data.catalogue.num_items + 1)
+    for sequence, (train, _) in zip(sequences, cut):
+        counts[np.unique(sequence[:train])] += 1
+    ndcg = []
+    for sequence, (_, history) in zip(sequences, cut):
+        seen, positives = set(sequence[:history]), set(sequence[history:])
+        if not positives:
+            continue
+        ranked = [i for i in np.argsort(-counts[1:], kind="stable") + 1 if i not in seen][:10]
+        gain = sum(1 / np.log2(rank + 2) for rank, item in enumerate(ranked) if item in positives)
+        ideal = sum(1 / np.log2(rank + 2) for rank in range(min(10, len(sequence) - history)))
+        ndcg.append(gain / ideal)
+    assert finished[1]["models"]["popularity"]["ndcg@10"] == pytest.approx(np.mean(ndcg), rel=1e-6)
+
+
+def test_an_unchanged_run_is_not_run_again(finished, recipe, monkeypatch):
+    home, report = finished
+    monkeypatch.setattr("tf_keras.Model.fit", lambda *_, **__: pytest.fail("trained again"))
+    progress = Recorder()
+    again = pipeline.run(recipe, home.parent, progress)
+    assert progress.reused == [True] * len(STAGES)
+    assert again == report
+
+
+def test_a_changed_setting_runs_its_stage_and_the_later_ones_only(finished, recipe, tmp_path):
+    changed = replace(recipe, distillation=replace(recipe.distillation, student_loss_weight=0.6))
+    progress = Recorder()
+    report = pipeline.run(changed, finished[0].parent, progress)
+    assert progress.reused == [True] * 4 + [False] * 3
+    assert report["models"]["twin"]["ndcg@10"] == finished[1]["models"]["twin"]["ndcg@10"]
+    assert report["training"]["student"] != finished[1]["training"]["student"]
+
+
+def test_a_lost_file_runs_its_stage_again(finished, recipe):
+    home, report = finished
+    pipeline.run(recipe, home.parent)
+    (home / "1" / "student.tflite").unlink()
+    progress = Recorder()
+    again = pipeline.run(recipe, home.parent, progress)
+    assert progress.reused == [True] * 5 + [False, True]
+    assert (home / "1" / "student.tflite").is_file()
+
+
+def test_a_truncated_cache_is_named(finished, recipe):
+    home, _ = finished
+    pipeline.run(recipe, home.parent)
+    (shard, *_) = sorted((home / "stages" / "knowledge").glob("shard-*/item_embeddings.npy"))
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-10])
+    try:
+        with pytest.raises(InputError, match=r"item_embeddings\.npy is \d+ bytes long, but its"):
+            pipeline.run(recipe, home.parent)
+    finally:
+        shard.write_bytes(whole)
+
+
+def test_killed_in_every_stage_it_ends_with_the_same_report(finished, recipe, tmp_path):
+    """`kill -9` a moment into each stage in turn; the last start runs to its end."""
+    recipe_file = tmp_path / "recipe.toml"
+    recipe_file.write_text(recipe.to_toml(), encoding="utf-8")
+    command = [sys.executable, "-u", "-m", "tfrs_distill", "run", "--recipe", str(recipe_file)]
+    command += ["--out", str(tmp_path / "out")]
+    for number in range(1, len(STAGES) + 1):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for line in process.stdout:
+            if line.startswith(f"[{number}/{len(STAGES)}]"):
+                break
+        else:
+            pytest.fail(f"stage {number} never began: {process.stderr.read()[-2000:]}")
+        time.sleep(0.3)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        process.stdout.close()
+        process.stderr.close()
+        assert not (tmp_path / "out" / "small" / "report.json").exists()
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    killed = json.loads((tmp_path / "out" / "small" / "report.json").read_text())
+    undisturbed = json.loads(json.dumps(finished[1]))
+    assert without_timings(killed) == without_timings(undisturbed)
+
+
+def test_missing_data_folder_leaves_nothing_behind(recipe, tmp_path):
+    bad = replace(
+        Recipe.named("movielens-100k"),
+        data=replace(Recipe().data, folder=str(tmp_path / "nothing")),
+    )
+    with pytest.raises(InputError, match="nothing"):
+        pipeline.run(bad, tmp_path / "out")
+    assert not list(Path(tmp_path / "out").rglob("*.npz"))

@@ -1,0 +1,16 @@
+"""What counts as a teacher."""
+
+import numpy as np
+
+from tfrs_distill.students import RetrievalStudent
+from tfrs_distill.teachers import BertTwoTower, Teacher
+
+
+def test_the_default_teacher_is_one():
+    assert isinstance(BertTwoTower(np.eye(3), max_history=2, embedding_dim=4), Teacher)
+
+
+def test_something_that_cannot_answer_is_none():
+    student = RetrievalStudent.from_history(num_items=3, max_history=2, embedding_dim=4)
+    assert not isinstance(student, Teacher)  # it has no `logits` and no fingerprint
+    assert not isinstance(lambda batch: batch, Teacher)

@@ -1,0 +1,145 @@
+"""The public API is what `public_api.txt` says: dotted names and signatures.
+
+A difference is a decision. When it is meant, write the file anew with
+
+    python tests/test_public_api.py
+
+and say in CHANGELOG.md what changed.
+"""
+
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import sys
+from pathlib import Path
+
+FROZEN = Path(__file__).with_name("public_api.txt")
+
+
+def public_api():
+    """One line a name: `tfrs_distill.room.Name(parameters) -> result`."""
+    import tfrs_distill
+
+    rooms = [f"tfrs_distill.{info.name}" for info in pkgutil.iter_modules(tfrs_distill.__path__)]
+    lines, described = set(), set()
+    for room in [*(room for room in rooms if not room.endswith("__main__")), "tfrs_distill"]:
+        module = importlib.import_module(room)
+        if room == "tfrs_distill.metrics":  # a room of functions
+            names = [name for name, thing in vars(module).items() if is_own(thing, room)]
+        else:
+            names = getattr(module, "__all__", [])
+        for name in names:
+            thing = getattr(module, name)
+            lines.add(line_of(f"{room}.{name}", thing))
+            if inspect.isclass(thing) and id(thing) not in described:
+                described.add(id(thing))
+                lines |= set(members_of(f"{room}.{name}", thing))
+    return sorted(lines)
+
+
+def is_own(thing, module):
+    return inspect.isfunction(thing) and thing.__module__ == module and thing.__name__[0] != "_"
+
+
+def line_of(dotted, thing):
+    """A module, a function or a class with the parameters it takes."""
+    if hasattr(thing, "_fields"):  # a NamedTuple
+        return f"{dotted}({', '.join(thing._fields)})"
+    if inspect.isclass(thing):
+        return dotted + signature(own_member(thing, "__init__"), skip_self=True)
+    return dotted if inspect.ismodule(thing) else dotted + signature(thing)
+
+
+def members_of(dotted, cls):
+    """The public methods and properties that the class itself defines."""
+    for name, member in vars(cls).items():
+        is_method = inspect.isfunction(getattr(member, "__func__", member))
+        if name[0] != "_" and (is_method or isinstance(member, property)):
+            yield f"{dotted}.{name}{signature(member, skip_self=True)}"
+
+
+def own_member(cls, name):
+    """The member as the class body holds it, not as Keras or a descriptor shows it."""
+    return next(vars(part)[name] for part in cls.__mro__ if name in vars(part))
+
+
+def signature(member, skip_self=False):
+    """The parameters as they are written; the same text in every Python."""
+    if isinstance(member, property):
+        return f" -> {annotation(inspect.signature(member.fget).return_annotation)}"
+    skip_self = skip_self and not isinstance(member, staticmethod)
+    function = getattr(member, "__func__", member)
+    if not inspect.isfunction(function):
+        return "()"
+    found = inspect.signature(function)
+    parts, keyword_only = [], False
+    for place, parameter in enumerate(found.parameters.values()):
+        if skip_self and place == 0:
+            continue
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            keyword_only = True
+        elif parameter.kind is parameter.KEYWORD_ONLY and not keyword_only:
+            parts.append("*")
+            keyword_only = True
+        stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}
+        text = stars.get(parameter.kind, "") + parameter.name
+        if parameter.annotation is not parameter.empty:
+            text += f": {annotation(parameter.annotation)}"
+        if parameter.default is not parameter.empty:
+            text += f" = {default(parameter.default)}"
+        parts.append(text)
+    result = found.return_annotation
+    arrow = "" if result in (inspect.Signature.empty, None, "None") else f" -> {annotation(result)}"
+    return f"({', '.join(parts)}){arrow}"
+
+
+def annotation(value):
+    return value if isinstance(value, str) else getattr(value, "__name__", str(value))
+
+
+def default(value):
+    """A default as text; of an object, only what it is."""
+    simple = isinstance(value, (str, int, float, bool, tuple, type(None)))
+    return repr(value) if simple else f"<{type(value).__name__.strip('_')}>"
+
+
+def test_public_api_is_what_the_file_says():
+    frozen, found = set(FROZEN.read_text().splitlines()), set(public_api())
+    gone = "".join(f"\n- {line}" for line in sorted(frozen - found))
+    new = "".join(f"\n+ {line}" for line in sorted(found - frozen))
+    assert frozen == found, (
+        f"The public API has changed:{gone}{new}\n"
+        "If that is meant: python tests/test_public_api.py, and say so in CHANGELOG.md."
+    )
+
+
+def test_every_public_name_can_be_had_and_has_a_docstring():
+    import tfrs_distill
+
+    assert dir(tfrs_distill) == sorted(tfrs_distill.__all__)
+    for name in tfrs_distill.__all__:
+        assert inspect.getdoc(getattr(tfrs_distill, name)), name
+
+
+def test_no_public_name_is_also_a_modules_name():
+    """Importing a module binds its name in the package, over a function of the same name."""
+    import tfrs_distill
+
+    for name in tfrs_distill.__all__:
+        if not inspect.ismodule(importlib.import_module("tfrs_distill").__getattr__(name)):
+            assert importlib.util.find_spec(f"tfrs_distill.{name}") is None, name
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    import pytest
+
+    import tfrs_distill
+
+    with pytest.raises(AttributeError, match="module 'tfrs_distill' has no attribute 'nothing'"):
+        _ = tfrs_distill.nothing
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(FROZEN.parents[1]))
+    FROZEN.write_text("\n".join(public_api()) + "\n")

@@ -1,0 +1,111 @@
+"""The one-way rule: a room imports only rooms above it; and what may be imported when."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "tfrs_distill"
+ROOMS = (
+    "keras_version errors columns atomic artefact progress quiet interpreter losses data towers "
+    "teachers teacher_cache students distiller metrics evaluate baselines export item_names "
+    "recommend latency report recipe pipeline terminal cli"
+).split()
+RECOMMEND_MAY_IMPORT = set("columns errors artefact quiet interpreter item_names recommend".split())
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__main__.py")
+
+
+def imported_modules(path):
+    """Every module that a file names in an import anywhere, with the line it does so on."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: imports are absolute"
+            yield node.module, node.lineno
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}", node.lineno
+
+
+def rooms_of(path):
+    """The rooms that a file imports, its own included."""
+    for module, line in imported_modules(path):
+        parts = module.split(".")
+        if parts[0] == "tfrs_distill" and len(parts) > 1 and parts[1] != "__version__":
+            yield parts[1], line
+
+
+def room(path):
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def name(path):
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def test_every_room_is_in_the_order():
+    found = {room(path) for path in FILES} - {"__init__"}
+    assert found == set(ROOMS), "a room was added or removed: give it its place in ROOMS"
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if room(p) != "__init__"], ids=name)
+def test_a_room_imports_only_rooms_above_it(path):
+    place = ROOMS.index(room(path))
+    for imported, line in rooms_of(path):
+        assert imported in ROOMS, f"{name(path)}:{line} imports {imported}, which is no room"
+        assert ROOMS.index(imported) <= place, (
+            f"{name(path)}:{line}: {room(path)} imports {imported}, a room below it"
+        )
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_nothing_imports_keras_by_itself(path):
+    for module, line in imported_modules(path):
+        assert module.split(".")[0] not in ("keras", "tf_keras"), (
+            f"{name(path)}:{line}: use `tf.keras`, which is the Keras that TensorFlow has chosen"
+        )
+
+
+def test_recommend_needs_few_rooms():
+    files = [path for path in FILES if room(path) in RECOMMEND_MAY_IMPORT]
+    for path in files:
+        for imported, line in rooms_of(path):
+            allowed = RECOMMEND_MAY_IMPORT | {"atomic"}  # what `artefact` writes with
+            assert imported in allowed, f"{name(path)}:{line} imports {imported}"
+
+
+def test_the_package_imports_only_the_keras_check_before_a_name_is_used():
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    eager = [node.module for node in tree.body if isinstance(node, ast.ImportFrom)]
+    assert [module for module in eager if module.startswith("tfrs_distill")] == [
+        "tfrs_distill.keras_version"
+    ]
+
+
+def run(code):
+    """Run code in a fresh interpreter that finds the package."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_importing_the_package_does_not_import_tensorflow():
+    code = "import sys, tfrs_distill; print(*(m for m in sys.modules if '.' not in m))"
+    modules = run(code)
+    assert "tfrs_distill" in modules
+    assert not {"tensorflow", "tf_keras", "keras", "transformers", "numpy"} & set(modules)
+
+
+def test_everything_imports_without_transformers_and_without_keras_3():
+    code = (
+        "import sys; sys.modules['transformers'] = sys.modules['huggingface_hub'] = None\n"
+        "import tfrs_distill as td\n"
+        "for name in td.__all__: getattr(td, name)\n"
+        "print('keras' in sys.modules, 'tf_keras' in sys.modules)"
+    )
+    assert run(code)[-2:] == ["False", "True"]
