@@ -2,8 +2,9 @@
 
     python benchmarks/retrieval.py [--quick] [--seeds 0 1 2] [--out DIR] [--json FILE]
 
-Prints the table of `benchmarks/RESULTS.md`. Per user, NDCG is averaged over the seeds; intervals are
-95 % bootstrap intervals over users, paired for a difference. Runs that are on disk are not run again.
+Prints the table of `benchmarks/RESULTS.md`. Per user, NDCG is averaged over the seeds; intervals
+are 95 % bootstrap intervals over users, paired for a difference. Runs that are on disk are not run
+again.
 """
 
 from __future__ import annotations
@@ -52,8 +53,10 @@ def main() -> None:
     print(table(reports, mean, arguments.seeds))
     rows = goals(reports, mean, ndcg, arguments.seeds)
     for row in rows:
-        print(f"{'holds ' if row['holds'] else 'MISSED'}  {row['name']}: {row['value']:.4g} "
-              f"(goal {row['goal']}; {row['detail']})")
+        print(
+            f"{'holds ' if row['holds'] else 'MISSED'}  {row['name']}: {row['value']:.4g} "
+            f"(goal {row['goal']}; {row['detail']})"
+        )
     if arguments.json:
         with whole_file(arguments.json, "w") as file:
             json.dump({"rows": rows}, file, indent=2)
@@ -118,7 +121,12 @@ def goals(
             ">= 0.97",
             f"at {share:.2%} of its bytes",
         ),
-        ("student_ndcg_over_ease", averages["student"] / averages["ease"], "> 1", "EASE's l2 chosen on validation"),
+        (
+            "student_ndcg_over_ease",
+            averages["student"] / averages["ease"],
+            "> 1",
+            "EASE's l2 chosen on validation",
+        ),
         ("tflite_lists_identical_to_keras", identical, ">= 1", "share of users, worst seed"),
         ("int8_ndcg_over_float32", int8, ">= 0.98", "worst seed"),
         ("int8_bytes", int8_bytes, "<= 100000", "largest of the seeds"),

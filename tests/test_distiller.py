@@ -217,7 +217,8 @@ def test_top_k_at_a_temperature_the_cache_did_not_sum_is_refused(windows, tmp_pa
     teacher = cached(windows, tmp_path, top_k=3)
     distiller = Distiller(new_student(), teacher, SoftTargetKLDivergence(temperature=3.0))
     batch = whole_batch(teacher.join(windows, form="top_k"))
-    with pytest.raises(ValueError, match=r"temperatures \[1\.0\], but the loss .* has temperature 3"):
+    words = r"temperatures \[1\.0\], but the loss .* has temperature 3"
+    with pytest.raises(ValueError, match=words):
         distiller.loss_terms(batch, training=False)
 
 

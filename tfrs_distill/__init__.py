@@ -24,10 +24,10 @@ _HOMES = {
     "Distiller": "tfrs_distill.distiller",
     "EASE": "tfrs_distill.baselines",
     "Recommender": "tfrs_distill.recommend",
-    "ValidationNDCG": "tfrs_distill.evaluate",
+    "ValidationNDCG": "tfrs_distill.evaluation",
     "cache_teacher": "tfrs_distill.teacher_cache",
     "cross_fit_teacher": "tfrs_distill.teacher_cache",
-    "evaluate": "tfrs_distill.evaluate",
+    "evaluate": "tfrs_distill.evaluation",
     "popularity": "tfrs_distill.baselines",
 }
 _ROOMS = ("data", "export", "losses", "metrics", "students", "teachers", "towers")
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from tfrs_distill import data, export, losses, metrics, students, teachers, towers
     from tfrs_distill.baselines import EASE, popularity
     from tfrs_distill.distiller import Distiller
-    from tfrs_distill.evaluate import ValidationNDCG, evaluate
+    from tfrs_distill.evaluation import ValidationNDCG, evaluate
     from tfrs_distill.recommend import Recommender
     from tfrs_distill.teacher_cache import CachedTeacher, cache_teacher, cross_fit_teacher
 

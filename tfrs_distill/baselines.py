@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tfrs_distill.data.splits import Windows
-from tfrs_distill.evaluate import Scorer, top_k_unseen
+from tfrs_distill.evaluation import Scorer, top_k_unseen
 
 
 def user_item_matrix(train: Windows) -> np.ndarray:
@@ -60,7 +60,7 @@ class EASE:
         return (len(self.weights) - 1) ** 2
 
     def __call__(self, histories: Sequence[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Recommend `k` items after each history (see `evaluate.Scorer`)."""
+        """Recommend `k` items after each history (see `evaluation.Scorer`)."""
         met = np.zeros((len(histories), len(self.weights)), np.float32)
         for row, history in enumerate(histories):
             met[row, history] = 1.0

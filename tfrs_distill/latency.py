@@ -7,14 +7,14 @@ JSON: TensorFlow's thread count can only be chosen in a fresh process.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from tfrs_distill.evaluate import Scorer
+from tfrs_distill.evaluation import Scorer
 
 K = 10
 WARM_UP = 10
@@ -44,7 +44,7 @@ def answer(request: dict[str, Any]) -> dict[str, dict[str, float]]:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     from tfrs_distill import students, teachers  # noqa: F401  (their classes are to be loaded)
-    from tfrs_distill.evaluate import ModelScorer
+    from tfrs_distill.evaluation import ModelScorer
     from tfrs_distill.recommend import Recommender
 
     with np.load(request["histories"]) as arrays:

@@ -1,4 +1,4 @@
-"""A whole run on planted data with a tiny BERT: what it leaves, what it reuses, what a kill costs."""
+"""A whole run on planted data with a tiny BERT: what it leaves, reuses, and loses to a kill."""
 
 import html
 import json
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.tiny_bert import write_tiny_bert
 
+from tests.tiny_bert import write_tiny_bert
 from tfrs_distill import pipeline
 from tfrs_distill.data.synthetic import synthetic
 from tfrs_distill.errors import InputError
@@ -139,7 +139,7 @@ def test_a_lost_file_runs_its_stage_again(finished, recipe):
     pipeline.run(recipe, home.parent)
     (home / "1" / "student.tflite").unlink()
     progress = Recorder()
-    again = pipeline.run(recipe, home.parent, progress)
+    pipeline.run(recipe, home.parent, progress)
     assert progress.reused == [True] * 5 + [False, True]
     assert (home / "1" / "student.tflite").is_file()
 
@@ -164,7 +164,8 @@ def test_killed_in_every_stage_it_ends_with_the_same_report(finished, recipe, tm
     command = [sys.executable, "-u", "-m", "tfrs_distill", "run", "--recipe", str(recipe_file)]
     command += ["--out", str(tmp_path / "out")]
     for number in range(1, len(STAGES) + 1):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
         for line in process.stdout:
             if line.startswith(f"[{number}/{len(STAGES)}]"):
                 break

@@ -71,11 +71,17 @@ class Windows:
         if seed is not None:
             rows = rows.shuffle(len(self), seed=seed)
         constants = {name: tf.constant(array) for name, array in (tensors | self.knowledge).items()}
-        return rows.batch(batch_size).map(
-            lambda indices: {name: tf.gather(array, indices) for name, array in constants.items()},
-            num_parallel_calls=tf.data.AUTOTUNE,
-            deterministic=True,
-        ).prefetch(2)
+        return (
+            rows.batch(batch_size)
+            .map(
+                lambda indices: {
+                    name: tf.gather(array, indices) for name, array in constants.items()
+                },
+                num_parallel_calls=tf.data.AUTOTUNE,
+                deterministic=True,
+            )
+            .prefetch(2)
+        )
 
     def fingerprint(self) -> str:
         """sha256 of the catalogue, users, histories and labels."""
@@ -216,9 +222,7 @@ def split_by_time(
         )
     sequences = interactions.sequences()
     # A tiny tolerance, so that 10 * (0.8 + 0.1) floors to 9 and not to 8.
-    cuts = [
-        (int(len(s) * train_fraction + 1e-9), int(len(s) * total + 1e-9)) for s in sequences
-    ]
+    cuts = [(int(len(s) * train_fraction + 1e-9), int(len(s) * total + 1e-9)) for s in sequences]
     users = np.arange(interactions.num_users, dtype=np.int32)
     trainable = [u for u in users if cuts[u][0] >= 2]
     if not trainable:

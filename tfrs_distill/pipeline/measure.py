@@ -16,7 +16,7 @@ from tfrs_distill.artefact import SAVED_MODEL, TFLITE, TFLITE_INT8, Artefact
 from tfrs_distill.atomic import whole_file
 from tfrs_distill.baselines import EASE, popularity
 from tfrs_distill.data.splits import Splits
-from tfrs_distill.evaluate import Evaluation, Scorer, evaluate, ModelScorer
+from tfrs_distill.evaluation import Evaluation, ModelScorer, Scorer, evaluate
 from tfrs_distill.progress import Progress
 from tfrs_distill.recipe import Recipe
 from tfrs_distill.recommend import Recommender
@@ -171,5 +171,3 @@ def _latencies(
     timings: dict[str, dict[str, float]] = json.loads(done.stdout.splitlines()[-1])
     peers: dict[str, Callable[..., Any]] = {"popularity": popularity(splits.train), "ease": ease}
     return timings | {name: percentiles(peer, histories) for name, peer in peers.items()}
-
-

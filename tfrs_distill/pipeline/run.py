@@ -148,21 +148,25 @@ class Run:
             "recipe": recipe.as_dict() | {"data": dataclasses.asdict(recipe.data) | {"folder": ""}},
             "training_data": data["fingerprint"],
             "stages": self.stages.fingerprint,
-            "metrics": {name: max(found[f"validation_ndcg@{self.k}"]) for name, found in curves.items()},
+            "metrics": {
+                name: max(found[f"validation_ndcg@{self.k}"]) for name, found in curves.items()
+            },
         }
 
         def work(_: Path) -> tuple[Result, str]:
             student = self._model("student", "student.keras")
             artefact = export_artefact(
-                student, self.version, self.splits.catalogue, k=recipe.export.k, provenance=provenance
+                student,
+                self.version,
+                self.splits.catalogue,
+                k=recipe.export.k,
+                provenance=provenance,
             )
             sizes = {name: artefact.bytes_of(name) for name in artefact.tflite_files}
             line = ", ".join(f"{name} {size / 1000:.1f} kB" for name, size in sizes.items())
             return {"bytes": sizes}, f"{line}, SavedModel in {self.version}"
 
-        self.stages.run(
-            "export", dataclasses.asdict(recipe.export), work, output=self.version
-        )
+        self.stages.run("export", dataclasses.asdict(recipe.export), work, output=self.version)
 
     def _measure(self, teacher: Result) -> Result:
         files = {
@@ -184,9 +188,7 @@ class Run:
             ),
         )
 
-    def _report(
-        self, data: Result, curves: dict[str, Any], measured: Result
-    ) -> dict[str, Any]:
+    def _report(self, data: Result, curves: dict[str, Any], measured: Result) -> dict[str, Any]:
         report: dict[str, Any] = {
             "name": self.recipe.name,
             "seed": self.recipe.seed,

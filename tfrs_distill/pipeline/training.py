@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfrs_distill.data.splits import Queries, Splits, Windows
 from tfrs_distill.distiller import Distiller
-from tfrs_distill.evaluate import ValidationNDCG
+from tfrs_distill.evaluation import ValidationNDCG
 from tfrs_distill.losses import SoftTargetKLDivergence
 from tfrs_distill.progress import Advance, Progress
 from tfrs_distill.recipe import Recipe

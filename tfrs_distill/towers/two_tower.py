@@ -47,6 +47,11 @@ class TwoTower(tf.keras.Model):
         self, query_tower: HistoryTower, candidate_tower: ItemTower, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
+        if query_tower.item_tower is not candidate_tower:
+            raise ValueError(
+                "`candidate_tower` must be the item tower that `query_tower` reads histories with, "
+                "so that an item has one embedding. Received: two different towers."
+            )
         self.query_tower, self.candidate_tower = query_tower, candidate_tower
         self.loss_mean = tf.keras.metrics.Mean(name="loss")
 
@@ -68,7 +73,17 @@ class TwoTower(tf.keras.Model):
     def encode_queries(
         self, batch: dict[str, tf.Tensor], training: bool | None = None
     ) -> tf.Tensor:
-        """Query embeddings at every position of the batch, `[batch_size, max_history, dim]`."""
+        """Query embeddings at every position of the batch, `[batch_size, max_history, dim]`.
+
+        Raises:
+            ValueError: the batch's windows have another length than the towers read.
+        """
+        width = batch[columns.HISTORY].shape[1]
+        if width not in (None, self.max_history):
+            raise ValueError(
+                f"The towers read histories of {self.max_history} items, but the batch's windows "
+                f"hold {width}. Give `split_by_time` and the model the same `max_history`."
+            )
         return self.query_tower(batch[columns.HISTORY], training=training)
 
     def encode_candidates(self, items: tf.Tensor, training: bool | None = None) -> tf.Tensor:

@@ -75,9 +75,7 @@ class ModelScorer:
         """Compute the item embeddings of the model as it is now."""
         self.catalogue = self.model.catalogue_embeddings().numpy().astype(np.float32).T
 
-    def __call__(
-        self, histories: Sequence[np.ndarray], k: int
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, histories: Sequence[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
         """Recommend `k` items after each history."""
         padded = pad_histories([history[-self.model.max_history :] for history in histories])
         queries = [

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tiny_data import random_windows, tiny_catalogue
 
 from tfrs_distill.data.splits import Queries
-from tfrs_distill.evaluate import ModelScorer, ValidationNDCG, evaluate, top_k_unseen
+from tfrs_distill.evaluation import ModelScorer, ValidationNDCG, evaluate, top_k_unseen
 from tfrs_distill.students import RetrievalStudent
 
 NUM_ITEMS = 9
