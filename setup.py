@@ -25,14 +25,13 @@ setup(
         "numpy>=2,<3",
         "setuptools<81",
         "ai-edge-litert>=2.1,<3",
-        "matplotlib>=3.8",
         "rich>=13",
         "tomli>=2; python_version < '3.11'",
         "tomli-w>=1",
     ],
     extras_require={
         "tfds": TFDS,  # td.data.from_tfds
-        "test": ["pytest>=8,<10", "nbclient>=0.10", "ipykernel>=6", *TFDS],
+        "test": ["pytest>=8,<10", "nbclient>=0.10", "ipykernel>=6", "matplotlib>=3.8", *TFDS],
         "lint": ["ruff==0.14.*", "mypy>=1.18"],
     },
     entry_points={"console_scripts": ["tfrs-distill=tfrs_distill.cli:main"]},

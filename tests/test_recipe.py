@@ -14,6 +14,7 @@ from tfrs_distill.recipe import (
     StudentSettings,
     TeacherSettings,
     TrainingSettings,
+    TwinSettings,
 )
 from tfrs_distill.recipe.settings import Rule
 
@@ -36,9 +37,12 @@ UNUSUAL = Recipe(
         patience=6,
     ),
     knowledge=KnowledgeSettings(folds=5, top_k=37, form="top_k"),
-    student=StudentSettings(embedding_dim=12, dropout=0.15),
-    training=TrainingSettings(batch_size=24, learning_rate=0.003, max_epochs=55, patience=9),
-    distillation=DistillationSettings(temperature=2.5, student_loss_weight=0.35),
+    student=StudentSettings(embedding_dim=12),
+    training=TrainingSettings(batch_size=24, max_epochs=55, patience=9),
+    twin=TwinSettings(learning_rate=0.004, dropout=0.15),
+    distillation=DistillationSettings(
+        temperature=2.5, student_loss_weight=0.35, learning_rate=0.003, dropout=0.05
+    ),
     export=ExportSettings(k=44, version=3),
     evaluation=EvaluationSettings(k=20, bootstrap_samples=321),
 )
@@ -81,7 +85,7 @@ def test_the_unusual_recipe_has_no_default():
 
 def test_every_key_in_the_file_has_its_meaning_beside_it():
     lines = [line for line in Recipe().to_toml().splitlines() if " = " in line]
-    assert len(lines) == 31
+    assert len(lines) == 33
     assert all(re.search(r"  # \S", line) for line in lines)
     assert re.search(r"^folds = \d+ +  # parts of the users", Recipe().to_toml(), re.MULTILINE)
 
@@ -118,8 +122,8 @@ def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path):
         ("[techer]\n", r"`techer` is not a key of a recipe\. Did you mean `teacher`\?"),
         ("sed = 1\n", r"`sed` is not a key of a recipe\. Did you mean `seed`\?"),
         (
-            "[training]\nlearning_rat = 0.1\n",
-            r"`learning_rat` is not a key of \[training\]\. Did you mean `learning_rate`\?",
+            "[twin]\nlearning_rat = 0.1\n",
+            r"`learning_rat` is not a key of \[twin\]\. Did you mean `learning_rate`\?",
         ),
         (
             "[knowledge]\nzzz = 1\n",
@@ -180,7 +184,7 @@ def test_a_value_out_of_range_names_key_rule_and_value(tmp_path, section, key, v
     "values",
     [
         {"teacher": TeacherSettings(dropout=0.0)},
-        {"training": TrainingSettings(learning_rate=1.0)},
+        {"twin": TwinSettings(learning_rate=1.0)},
         {"distillation": DistillationSettings(student_loss_weight=0.0)},
         {"distillation": DistillationSettings(student_loss_weight=1.0)},
         {"evaluation": EvaluationSettings(k=100)},
@@ -194,8 +198,8 @@ def test_the_bounds_themselves_are_allowed(values):
 def test_a_recipe_made_in_python_keeps_the_same_rules():
     with pytest.raises(InputError, match=r"`training\.patience` must be a whole number of at le"):
         TrainingSettings(patience=0)
-    with pytest.raises(InputError, match=r"`student\.dropout` must be .* Received: nan"):
-        StudentSettings(dropout=float("nan"))
+    with pytest.raises(InputError, match=r"`twin\.dropout` must be .* Received: nan"):
+        TwinSettings(dropout=float("nan"))
 
 
 @pytest.mark.parametrize("value", [10**400, -(10**400)])

@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import errno
 import json
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from tfrs_distill import __version__
 from tfrs_distill.errors import InputError, MissingExtraError
 from tfrs_distill.keras_version import require_keras_2
+from tfrs_distill.quiet import quiet_stderr
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -131,7 +133,9 @@ def _run(arguments: argparse.Namespace) -> None:
         require_keras_2()
     except ImportError as error:
         raise InputError(str(error)) from error
-    from tfrs_distill import pipeline
+    with quiet_stderr():  # TensorFlow greets on standard error before it reads any setting
+        from tfrs_distill import pipeline
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     from tfrs_distill.report import terminal_table, verdict
     from tfrs_distill.terminal import TerminalProgress
 

@@ -50,10 +50,14 @@ class Distiller(tf.keras.Model):
     Logs: `total_loss`, `student_loss`, `distillation_loss` and each distillation loss by its name.
 
     Example:
-    >>> from tfrs_distill import losses
-    >>> from tfrs_distill.students import RetrievalStudent
-    >>> student = RetrievalStudent.from_history(num_items=9, max_history=4, seed=0)
-    >>> teacher = FunctionTeacher = None  # doctest: +SKIP
+    >>> import numpy as np
+    >>> from tfrs_distill import losses, students, teachers
+    >>> student = students.RetrievalStudent.from_history(num_items=9, max_history=4, seed=0)
+    >>> teacher = teachers.BertTwoTower(np.eye(9), max_history=4, embedding_dim=8, seed=0)
+    >>> distiller = Distiller(student, teacher, losses.SoftTargetKLDivergence(temperature=2.0))
+    >>> batch = {"history": tf.constant([[0, 0, 3, 5]]), "labels": tf.constant([[0, 0, 5, 7]])}
+    >>> sorted(distiller.loss_terms(batch, training=False))
+    ['distillation_loss', 'soft_target_kl_divergence', 'student_loss', 'total_loss']
     """
 
     def __init__(

@@ -47,6 +47,19 @@ def batch_of(windows):
     return next(iter(windows.batches(len(windows))))
 
 
+def test_two_different_item_towers_are_refused():
+    items, others = ItemTower(NUM_ITEMS, 4), ItemTower(NUM_ITEMS, 4)
+    towers = HistoryTower(items, DecayedAverage(MAX_HISTORY, 4))
+    with pytest.raises(ValueError, match="`candidate_tower` must be the item tower that"):
+        TwoTower(towers, others)
+
+
+def test_windows_of_another_length_are_refused():
+    wide = random_windows(num_items=NUM_ITEMS, max_history=MAX_HISTORY + 2)
+    with pytest.raises(ValueError, match="read histories of 4 items, but .* hold 6"):
+        model_of()(batch_of(wide))
+
+
 @pytest.fixture
 def windows():
     return random_windows(num_items=NUM_ITEMS, max_history=MAX_HISTORY)

@@ -64,17 +64,21 @@ def read_data(recipe: Recipe, folder: Path) -> tuple[dict[str, Any], str]:
     return result, line
 
 
-def load_splits(recipe: Recipe, folder: Path) -> Splits:
-    """The splits of what `read_data` left in `folder`."""
+def load_data(folder: Path) -> Interactions:
+    """What `read_data` left in `folder`."""
     name, user_ids, *fields = json.loads((folder / "catalogue.json").read_text())
     with np.load(folder / "interactions.npz") as arrays:
-        data = Interactions(
+        return Interactions(
             name,
             Catalogue(*map(tuple, fields)),
             tuple(user_ids),
             **{array: arrays[array] for array in ARRAYS},
         )
-    return split_by_time(data, max_history=recipe.data.max_history)
+
+
+def load_splits(recipe: Recipe, folder: Path) -> Splits:
+    """The splits of what `read_data` left in `folder`."""
+    return split_by_time(load_data(folder), max_history=recipe.data.max_history)
 
 
 def encoder_folder(recipe: Recipe) -> str:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,8 @@ from tfrs_distill.atomic import whole_file
 from tfrs_distill.baselines import EASE, popularity
 from tfrs_distill.data.splits import Splits
 from tfrs_distill.evaluation import Evaluation, ModelScorer, Scorer, evaluate
+from tfrs_distill.latency import percentiles
+from tfrs_distill.pipeline.fresh_process import in_fresh_process
 from tfrs_distill.progress import Progress
 from tfrs_distill.recipe import Recipe
 from tfrs_distill.recommend import Recommender
@@ -152,8 +151,6 @@ def _latencies(
     model_files: dict[str, Path], artefact: Artefact, splits: Splits, ease: EASE, folder: Path
 ) -> dict[str, dict[str, float]]:
     """Milliseconds a query of every model, each in a process of its own with one thread."""
-    from tfrs_distill.latency import percentiles
-
     histories = splits.test.histories[:LATENCY_QUERIES]
     with whole_file(folder / "histories.npz") as file:
         np.savez(file, *histories)
@@ -164,10 +161,6 @@ def _latencies(
         "student_tflite": str(artefact.folder / TFLITE),
         "student_int8": str(artefact.folder / TFLITE_INT8),
     }
-    command = [sys.executable, "-m", "tfrs_distill.latency"]
-    done = subprocess.run(command, input=json.dumps(request), capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"Timing the models failed: {done.stderr[-2000:]}")
-    timings: dict[str, dict[str, float]] = json.loads(done.stdout.splitlines()[-1])
+    timings: dict[str, dict[str, float]] = in_fresh_process("tfrs_distill.latency", request)
     peers: dict[str, Callable[..., Any]] = {"popularity": popularity(splits.train), "ease": ease}
     return timings | {name: percentiles(peer, histories) for name, peer in peers.items()}

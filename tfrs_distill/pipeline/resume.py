@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ Result = dict[str, Any]
 class Stages:
     """Runs stages in order, skipping each that already stands on the same inputs.
 
-    A stage's fingerprint is the sha256 of its name, its settings and the fingerprints of the stages
-    before it. Its folder holds its files and, written last, `done.json`; a killed stage has no
-    such note for its new fingerprint and so is run again from its beginning, with the same seed.
+    A stage's fingerprint is the sha256 of its name, its settings, the seed and the fingerprints of
+    the stages whose results it reads. Its folder holds its files and, written last, `done.json`; a
+    killed stage has no such note for its new fingerprint and so is run again from its beginning,
+    with the same seed.
 
     Args:
         folder: where the stages' folders are made.
@@ -34,7 +35,7 @@ class Stages:
 
     def __init__(self, folder: Path, total: int, seed: int, progress: Progress) -> None:
         self.folder, self.total, self.seed, self.progress = folder, total, seed, progress
-        self.fingerprint = ""
+        self.fingerprints: dict[str, str] = {}
         self.seconds: dict[str, float] = {}
 
     def run(
@@ -43,6 +44,7 @@ class Stages:
         settings: Any,
         work: Callable[[Path], tuple[Result, str]],
         *,
+        after: Sequence[str] = (),
         output: Path | None = None,
     ) -> Result:
         """Run one stage, or take what it gave before.
@@ -52,15 +54,17 @@ class Stages:
             settings: everything, beside the earlier stages, that decides its result; JSON.
             work: `work(folder) -> (result, line)`: writes its files to the folder and gives a
                 JSON result and one line that says it.
+            after: the stages whose results it reads.
             output: the folder whose files the stage makes, where that is not its own.
         """
         number = len(self.seconds) + 1
         self.progress.stage(number, self.total, name)
-        key = json.dumps([name, settings, self.fingerprint, self.seed], sort_keys=True)
-        self.fingerprint = hashlib.sha256(key.encode()).hexdigest()
+        before = [self.fingerprints[stage] for stage in after]
+        key = json.dumps([name, settings, before, self.seed], sort_keys=True)
+        fingerprint = self.fingerprints[name] = hashlib.sha256(key.encode()).hexdigest()
         folder = self.folder / name
         output = folder if output is None else output
-        note = self._note_of(folder, output)
+        note = self._note_of(folder, output, fingerprint)
         reused = note is not None
         if note is None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -69,7 +73,7 @@ class Stages:
             start = time.monotonic()
             result, line = work(folder)
             note = {
-                "fingerprint": self.fingerprint,
+                "fingerprint": fingerprint,
                 "seconds": time.monotonic() - start,
                 "line": line,
                 "result": result,
@@ -81,11 +85,11 @@ class Stages:
         self.progress.done(note["line"], note["seconds"], reused)
         return dict(note["result"])
 
-    def _note_of(self, folder: Path, output: Path) -> dict[str, Any] | None:
+    def _note_of(self, folder: Path, output: Path, fingerprint: str) -> dict[str, Any] | None:
         """The stage's note if it is about these inputs and its files still have their sizes."""
         try:
             note = json.loads((folder / NOTE).read_text())
-            current = note["fingerprint"] == self.fingerprint and note["files"] == _sizes(output)
+            current = note["fingerprint"] == fingerprint and note["files"] == _sizes(output)
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return note if current else None

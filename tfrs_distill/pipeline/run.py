@@ -11,13 +11,14 @@ from typing import Any
 import tensorflow as tf
 
 from tfrs_distill.artefact import Artefact
-from tfrs_distill.export import export_artefact
+from tfrs_distill.atomic import whole_file
 from tfrs_distill.pipeline.dataset import (
     encoder_folder,
     load_splits,
     read_data,
     source_fingerprint,
 )
+from tfrs_distill.pipeline.fresh_process import in_fresh_process
 from tfrs_distill.pipeline.measure import measure
 from tfrs_distill.pipeline.resume import Result, Stages
 from tfrs_distill.pipeline.training import train_fold_teacher, train_student, train_teacher
@@ -34,9 +35,9 @@ PACKAGES = ("tensorflow", "tf-keras", "tensorflow-recommenders", "transformers",
 def run(recipe: Recipe, out: Path, progress: Progress | None = None) -> dict[str, Any]:
     """Run a recipe, from interactions and item text to a small recommender on disk and a report.
 
-    Writes `out/<name>/<version>/` (the artefact), `out/<name>/report.json`, `report.html` and
-    `recipe.toml`, and keeps what each stage made in `out/<name>/stages/`, so that an interrupted run
-    resumes and an unchanged stage is not run again.
+    Writes `out/<name>/<version>/` (the artefact), `report.json`, `report.html` and `recipe.toml` to
+    `out/<name>/`, and keeps what each stage made in `out/<name>/stages/`, so that an interrupted
+    run resumes and an unchanged stage is not run again.
 
     Args:
         recipe: the run, as data.
@@ -95,6 +96,7 @@ class Run:
             "teacher",
             [settings, self.k],
             lambda folder: train_teacher(recipe, self.splits, encoder, folder, self.progress),
+            after=["data"],
         )
 
     def _knowledge(self, teacher: Result) -> CachedTeacher:
@@ -114,7 +116,7 @@ class Run:
                     ),
                     self.splits.train,
                     folder,
-                    fingerprint=self.stages.fingerprint,
+                    fingerprint=self.stages.fingerprints["knowledge"],
                     num_folds=recipe.knowledge.folds,
                     top_k=recipe.knowledge.top_k,
                     temperatures=temperatures,
@@ -128,45 +130,45 @@ class Run:
             )
             return {}, line
 
-        self.stages.run("knowledge", settings, work)
+        self.stages.run("knowledge", settings, work, after=["teacher"])
         return opened[0] if opened else CachedTeacher.open(self._file("knowledge"))
 
     def _student(self, name: str, knowledge: CachedTeacher | None) -> Result:
         recipe = self.recipe
-        settings = [dataclasses.asdict(recipe.student), dataclasses.asdict(recipe.training)]
-        if knowledge is not None:
-            settings.append(dataclasses.asdict(recipe.distillation))
+        own = recipe.twin if knowledge is None else recipe.distillation
+        settings = [dataclasses.asdict(part) for part in (recipe.student, recipe.training, own)]
         return self.stages.run(
             name,
             settings,
             lambda folder: train_student(recipe, self.splits, knowledge, folder, self.progress),
+            after=["data"] if knowledge is None else ["knowledge"],
         )
 
     def _export(self, data: Result, curves: dict[str, Any]) -> None:
         recipe = self.recipe
-        provenance = {
-            "recipe": recipe.as_dict() | {"data": dataclasses.asdict(recipe.data) | {"folder": ""}},
-            "training_data": data["fingerprint"],
-            "stages": self.stages.fingerprint,
-            "metrics": {
-                name: max(found[f"validation_ndcg@{self.k}"]) for name, found in curves.items()
+        best = {name: max(found[f"validation_ndcg@{self.k}"]) for name, found in curves.items()}
+        request = {
+            "student": str(self._file("student", "student.keras")),
+            "data": str(self._file("data")),
+            "directory": str(self.version),
+            "k": recipe.export.k,
+            "provenance": {
+                "recipe": recipe.as_dict(),
+                "training_data": data["fingerprint"],
+                "student": self.stages.fingerprints["student"],
+                "metrics": {f"{name} validation_ndcg@{self.k}": best[name] for name in best},
             },
         }
 
         def work(_: Path) -> tuple[Result, str]:
-            student = self._model("student", "student.keras")
-            artefact = export_artefact(
-                student,
-                self.version,
-                self.splits.catalogue,
-                k=recipe.export.k,
-                provenance=provenance,
-            )
+            in_fresh_process("tfrs_distill.pipeline.export_student", request)
+            artefact = Artefact.read(self.version)
             sizes = {name: artefact.bytes_of(name) for name in artefact.tflite_files}
             line = ", ".join(f"{name} {size / 1000:.1f} kB" for name, size in sizes.items())
-            return {"bytes": sizes}, f"{line}, SavedModel in {self.version}"
+            return {}, f"{line}, SavedModel in {self.version}"
 
-        self.stages.run("export", dataclasses.asdict(recipe.export), work, output=self.version)
+        settings = dataclasses.asdict(recipe.export)
+        self.stages.run("export", settings, work, after=["student"], output=self.version)
 
     def _measure(self, teacher: Result) -> Result:
         files = {
@@ -186,6 +188,7 @@ class Run:
                 folder,
                 self.progress,
             ),
+            after=["teacher", "twin", "student", "export"],
         )
 
     def _report(self, data: Result, curves: dict[str, Any], measured: Result) -> dict[str, Any]:
@@ -202,6 +205,8 @@ class Run:
             "stages": {name: {"seconds": value} for name, value in self.stages.seconds.items()},
         }
         report["verdict"] = verdict(report)
+        with whole_file(self.home / "recipe.toml", "w") as file:
+            file.write(self.recipe.to_toml())
         write_report(report, self.home)
         return report
 

@@ -84,6 +84,13 @@ def fit(
     }
 
 
+def save(model: TwoTower, path: Path) -> None:
+    """Write a model without its optimizer: what it weighs is what serving it needs."""
+    alone = model.from_config(model.get_config())
+    alone.query_tower.set_weights(model.query_tower.get_weights())
+    alone.save(path)
+
+
 def new_teacher(recipe: Recipe, text_vectors: np.ndarray, seed: int) -> BertTwoTower:
     """An untrained teacher that reads these text vectors."""
     return BertTwoTower(
@@ -109,7 +116,7 @@ def train_teacher(
     if recipe.teacher.finetune_layers:
         teacher = _finetuned(recipe, teacher, encoder, splits, progress)
     curves = _fit_teacher(recipe, teacher, splits, progress)
-    teacher.save(folder / "teacher.keras")
+    save(teacher, folder / "teacher.keras")
     best = max(curves[f"validation_ndcg@{recipe.evaluation.k}"])
     result = {
         "curves": curves,
@@ -182,12 +189,17 @@ def train_student(
     folder: Path,
     progress: Progress,
 ) -> tuple[dict[str, Any], str]:
-    """Train a student: with knowledge the student, without it its twin; all else is the same."""
+    """Train a student, or without knowledge its twin.
+
+    Both have the same architecture, data, batches, budget and seed; the learning rate and the
+    dropout are each one's own, chosen on validation with as many trials.
+    """
+    own = recipe.twin if knowledge is None else recipe.distillation
     student = RetrievalStudent.from_history(
         num_items=splits.catalogue.num_items,
         max_history=recipe.data.max_history,
         embedding_dim=recipe.student.embedding_dim,
-        dropout=recipe.student.dropout,
+        dropout=own.dropout,
         seed=recipe.seed,
     )
     model: tf.keras.Model = student
@@ -206,14 +218,14 @@ def train_student(
         student,
         train.batches(recipe.training.batch_size, seed=recipe.seed),
         splits.validation,
-        learning_rate=recipe.training.learning_rate,
+        learning_rate=own.learning_rate,
         max_epochs=recipe.training.max_epochs,
         patience=recipe.training.patience,
         k=recipe.evaluation.k,
         progress=progress,
         description="twin" if knowledge is None else "student",
     )
-    student.save(folder / "student.keras")
+    save(student, folder / "student.keras")
     best = max(curves[f"validation_ndcg@{recipe.evaluation.k}"])
     line = (
         f"{student.num_parameters:,} parameters, validation NDCG@{recipe.evaluation.k} "

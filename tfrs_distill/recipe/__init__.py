@@ -15,6 +15,7 @@ from tfrs_distill.recipe.recipe import (
     StudentSettings,
     TeacherSettings,
     TrainingSettings,
+    TwinSettings,
 )
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "StudentSettings",
     "TeacherSettings",
     "TrainingSettings",
+    "TwinSettings",
 ]

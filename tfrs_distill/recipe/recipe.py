@@ -91,7 +91,6 @@ class StudentSettings:
     """The small model; its twin is the same."""
 
     embedding_dim: int = setting(16, "the width of the item and query vectors", **NUMBER)
-    dropout: float = setting(0.0, "the share of activations dropped while training", **DROPOUT)
 
     def __post_init__(self) -> None:
         check(self, "student")
@@ -102,12 +101,22 @@ class TrainingSettings:
     """The budget of the student, and of its twin: the same for both."""
 
     batch_size: int = setting(32, "windows a step", **NUMBER)
-    learning_rate: float = setting(2e-3, "Adam's learning rate", **RATE)
     max_epochs: int = setting(100, "passes over the training data at most", **NUMBER)
-    patience: int = setting(8, "epochs without a better validation NDCG before stopping", **NUMBER)
+    patience: int = setting(12, "epochs without a better validation NDCG before stopping", **NUMBER)
 
     def __post_init__(self) -> None:
         check(self, "training")
+
+
+@dataclass(frozen=True)
+class TwinSettings:
+    """How the twin learns without a teacher: its own best, so that the comparison is fair."""
+
+    learning_rate: float = setting(5e-3, "Adam's learning rate for the twin", **RATE)
+    dropout: float = setting(0.3, "the share of entries dropped for the twin", **DROPOUT)
+
+    def __post_init__(self) -> None:
+        check(self, "twin")
 
 
 @dataclass(frozen=True)
@@ -118,6 +127,8 @@ class DistillationSettings:
     student_loss_weight: float = setting(
         0.2, "the labels' share of the loss; the teacher has the rest", at_least=0, at_most=1
     )
+    learning_rate: float = setting(2e-3, "Adam's learning rate for the student", **RATE)
+    dropout: float = setting(0.0, "the share of entries dropped for the student", **DROPOUT)
 
     def __post_init__(self) -> None:
         check(self, "distillation")
@@ -162,6 +173,7 @@ class Recipe:
     knowledge: KnowledgeSettings = KnowledgeSettings()
     student: StudentSettings = StudentSettings()
     training: TrainingSettings = TrainingSettings()
+    twin: TwinSettings = TwinSettings()
     distillation: DistillationSettings = DistillationSettings()
     export: ExportSettings = ExportSettings()
     evaluation: EvaluationSettings = EvaluationSettings()

@@ -48,8 +48,10 @@ class RetrievalStudent(TwoTower):
             seed: int or None; fixes initial weights and dropout.
             name: the model's name.
         """
-        items = ItemTower(num_items, embedding_dim, seed=seed)
-        encoder = DecayedAverage(max_history, embedding_dim, dropout=dropout, seed=seed)
-        student = cls(HistoryTower(items, encoder), items, name=name)
+        items = ItemTower(num_items, embedding_dim, seed=seed, name="item_tower")
+        encoder = DecayedAverage(
+            max_history, embedding_dim, dropout=dropout, seed=seed, name="decayed_average"
+        )
+        student = cls(HistoryTower(items, encoder, name="history_tower"), items, name=name)
         student.build_towers()
         return student

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -264,6 +265,11 @@ def _cache(
         raise InputError(
             f"`top_k` must be within 1 and {windows.catalogue.num_items - 1}, one less than the "
             f"number of items. Received: top_k={top_k!r}."
+        )
+    if not temperatures or not all(0 < value < math.inf for value in temperatures):
+        raise InputError(
+            "`temperatures` must hold at least one number, each finite and greater than 0. "
+            f"Received: temperatures={temperatures!r}."
         )
     num_folds = int(fold.max()) + 1
     windows_fingerprint = windows.fingerprint()

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tfrs_distill.errors import InputError
 
+TOKENIZER_FILES = (".json", ".txt", ".model")
 LENGTH_STEP = 8  # texts are padded to a multiple of this, so that few shapes are compiled
 
 
@@ -119,7 +120,7 @@ def checkpoint_fingerprint(name_or_path: str | os.PathLike[str]) -> str:
         InputError: as `TextEncoder`.
     """
     folder = _folder_of(name_or_path)
-    names = ("config.json", "vocab.txt", "tokenizer.json", "tokenizer_config.json")
+    names = [path.name for path in sorted(folder.glob("*")) if path.suffix in TOKENIZER_FILES]
     digest = hashlib.sha256()
     for path in [folder / name for name in names] + _weight_files(folder):
         if path.exists():

@@ -42,7 +42,7 @@ class DecayedAverage(tf.keras.layers.Layer):
             initializer=lambda shape, dtype=None, **_: tf.cast(log_decay, dtype),
         )
         self.dropout = tf.keras.layers.Dropout(dropout, seed=None if seed is None else seed + 10)
-        self.feed_forward = FeedForward(embedding_dim, dropout=0.0, seed=seed)
+        self.feed_forward = FeedForward(embedding_dim, seed=seed, name="feed_forward")
 
     def call(
         self, item_embeddings: tf.Tensor, mask: tf.Tensor, training: bool | None = None
