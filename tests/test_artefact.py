@@ -8,7 +8,13 @@ import pytest
 from tfrs_distill.artefact import Artefact, next_version, write_sidecars
 from tfrs_distill.errors import InputError
 
-FILES = ["student.tflite", "variables/a", "vocabulary.txt", "titles.txt", "signature.json"]
+FILES = [
+    "student.tflite",
+    "variables/variables.data-00000-of-00001",
+    "vocabulary.txt",
+    "titles.txt",
+    "signature.json",
+]
 ODD_TITLES = (
     "Heat\n(1995)",
     "back\\slash \\n",
@@ -26,7 +32,7 @@ def folder(tmp_path):
     (folder / "variables").mkdir(parents=True)
     (folder / "student.tflite").write_bytes(b"model" * 20)
     (folder / "saved_model.pb").write_bytes(b"graph")
-    (folder / "variables" / "a").write_bytes(b"weights")
+    (folder / "variables" / "variables.data-00000-of-00001").write_bytes(b"weights")
     write(folder, ("50", "7"), ("Heat (1995)", "Babe (1995)"))
     return folder
 

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "tfrs_distill"
 ROOMS = (
     "keras_version errors columns atomic artefact progress quiet interpreter losses data towers "
-    "teachers teacher_cache students distiller metrics evaluate baselines export item_names "
+    "teachers teacher_cache students distiller metrics evaluation baselines export item_names "
     "recommend latency report recipe pipeline terminal cli"
 ).split()
 RECOMMEND_MAY_IMPORT = set("columns errors artefact quiet interpreter item_names recommend".split())

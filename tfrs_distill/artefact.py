@@ -103,11 +103,14 @@ class Artefact:
         return tuple(sorted(names, key=lambda name: (name != TFLITE, name)))
 
     def bytes_of(self, name: str) -> int:
-        """Size of the model file `name`; of `saved_model.pb`, its variables included."""
+        """Size of the model file `name`; of `saved_model.pb`, its variables' data included.
+
+        Their index is not counted: the same variables give it a few bytes more or less.
+        """
         files = self.provenance["files"]
         if name != SAVED_MODEL:
             return int(files[name]["bytes"])
-        own = [f for f in files if f == SAVED_MODEL or f.startswith("variables/")]
+        own = [f for f in files if f == SAVED_MODEL or f.startswith("variables/variables.data")]
         return sum(int(files[f]["bytes"]) for f in own)
 
 

@@ -52,7 +52,7 @@ class SoftTargetKLDivergence(tf.keras.losses.Loss):
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         """One divergence an example: float32 `[batch_size]`."""
-        y_pred = tf.convert_to_tensor(y_pred)
+        y_true, y_pred = tf.convert_to_tensor(y_true), tf.convert_to_tensor(y_pred)
         if not y_true.shape.is_compatible_with(y_pred.shape):
             raise ValueError(
                 "Teacher and student logits must be over the same candidates. Received: teacher "

@@ -132,14 +132,9 @@ def _sizes(
     }
     sizes["teacher"]["parameters"] += encoder["parameters"]
     sizes["teacher"]["bytes"] += encoder["bytes"]
-    graph = artefact.folder / SAVED_MODEL
-    variables = (artefact.folder / "variables").rglob("*")
     parameters = sizes["student"]["parameters"]
-    sizes["saved_model"] = {
-        "parameters": parameters,
-        "bytes": graph.stat().st_size + sum(p.stat().st_size for p in variables if p.is_file()),
-    }
-    for name, file in (("student_tflite", TFLITE), ("student_int8", TFLITE_INT8)):
+    files = {"saved_model": SAVED_MODEL, "student_tflite": TFLITE, "student_int8": TFLITE_INT8}
+    for name, file in files.items():
         sizes[name] = {"parameters": parameters, "bytes": artefact.bytes_of(file)}
     num_items = splits.catalogue.num_items
     sizes["popularity"] = {"parameters": num_items, "bytes": 4 * num_items}

@@ -72,6 +72,7 @@ class BertTwoTower(TwoTower):
             text_dim=text_vectors.shape[1],
             text_dropout=dropout,
             seed=seed,
+            name="item_tower",
         )
         encoder = RecencyAttention(
             max_history,
@@ -80,8 +81,9 @@ class BertTwoTower(TwoTower):
             num_heads=num_heads,
             dropout=dropout,
             seed=seed,
+            name="recency_attention",
         )
-        super().__init__(HistoryTower(items, encoder), items, name=name)
+        super().__init__(HistoryTower(items, encoder, name="history_tower"), items, name=name)
         self.arguments = self_config
         items.set_text_vectors(text_vectors)
         self.build_towers()

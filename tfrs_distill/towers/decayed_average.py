@@ -41,7 +41,9 @@ class DecayedAverage(tf.keras.layers.Layer):
             shape=[max_history],
             initializer=lambda shape, dtype=None, **_: tf.cast(log_decay, dtype),
         )
-        self.dropout = tf.keras.layers.Dropout(dropout, seed=None if seed is None else seed + 10)
+        self.dropout = tf.keras.layers.Dropout(
+            dropout, seed=None if seed is None else seed + 10, name="dropout"
+        )
         self.feed_forward = FeedForward(embedding_dim, seed=seed, name="feed_forward")
 
     def call(

@@ -39,7 +39,9 @@ class FeedForward(tf.keras.layers.Layer):
             name="hidden",
             kernel_initializer=seeded("glorot_uniform", seed, 1),
         )
-        self.dropout = tf.keras.layers.Dropout(dropout, seed=None if seed is None else seed + 2)
+        self.dropout = tf.keras.layers.Dropout(
+            dropout, seed=None if seed is None else seed + 2, name="dropout"
+        )
         self.out = tf.keras.layers.Dense(
             embedding_dim, kernel_initializer=seeded("glorot_uniform", seed, 3), name="out"
         )

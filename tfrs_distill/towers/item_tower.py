@@ -53,10 +53,12 @@ class ItemTower(tf.keras.layers.Layer):
                 trainable=False,
             )
             self.dropout = tf.keras.layers.Dropout(
-                text_dropout, seed=None if seed is None else seed + 31
+                text_dropout, seed=None if seed is None else seed + 31, name="text_dropout"
             )
             self.projection = tf.keras.layers.Dense(
-                embedding_dim, kernel_initializer=seeded("glorot_uniform", seed, 32)
+                embedding_dim,
+                kernel_initializer=seeded("glorot_uniform", seed, 32),
+                name="projection",
             )
 
     def set_text_vectors(self, text_vectors: np.ndarray) -> None:
