@@ -68,6 +68,15 @@ def test_other_fractions():
     assert splits.test.positives[0].tolist() == [9, 10]
 
 
+def test_rounding_of_the_fractions_moves_no_interaction():
+    # In floating point 10 * (0.7 + 0.2) is 8.999999999999998; it means 9.
+    splits = split_by_time(
+        interactions(range(1, 11)), max_history=16, train_fraction=0.7, validation_fraction=0.2
+    )
+    assert splits.validation.positives[0].tolist() == [8, 9]
+    assert splits.test.positives[0].tolist() == [10]
+
+
 @pytest.mark.parametrize(
     "fractions", [(0.0, 0.1), (0.9, 0.1), (0.8, 0.0), (float("nan"), 0.1), (0.8, -0.1)]
 )

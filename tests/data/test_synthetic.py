@@ -61,6 +61,21 @@ def test_shares_of_noise_and_order_are_those_asked_for():
     assert follows == pytest.approx(0.7 + 0.3 / 14, abs=3 * (0.72 * 0.28 / 450) ** 0.5)
 
 
+def test_order_goes_on_from_the_latest_item_of_the_block():
+    data = synthetic(num_users=400, interactions_per_user=10, order=0.6, noise=0.0)
+    follows, expected = [], []
+    for sequence in data.sequences():
+        for step in range(1, len(sequence)):
+            seen = set(sequence[:step].tolist())
+            item = int(data.item_successors[sequence[step - 1]])
+            while item in seen:
+                item = int(data.item_successors[item])
+            follows.append(sequence[step] == item)
+            expected.append(0.6 + 0.4 / (15 - step))  # in order, or by chance
+    # 3600 draws: three standard deviations are 3 * sqrt(.65 * .35 / 3600) = .024
+    assert np.mean(follows) == pytest.approx(np.mean(expected), abs=0.024)
+
+
 def test_ratings_tell_the_liked_block():
     data = synthetic(noise=0.3)
     liked = data.item_blocks[data.items] == data.user_blocks[data.users]

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_bert import write_tiny_bert
 
-from tests.tiny_bert import write_tiny_bert
 from tfrs_distill import pipeline
 from tfrs_distill.data.synthetic import synthetic
 from tfrs_distill.errors import InputError
