@@ -59,7 +59,8 @@ def measure(
         "int8_vs_float32": _compare(
             recipe, evaluations["student_int8"], evaluations["student_tflite"]
         ),
-        "tflite_vs_keras": {
+        "tflite_vs_keras": _compare(recipe, evaluations["student_tflite"], student)
+        | {
             "identical_lists": float(
                 (evaluations["student_tflite"].item_ids == student.item_ids).all(axis=1).mean()
             )

@@ -197,7 +197,7 @@ class Run:
             "seed": self.recipe.seed,
             "k": self.k,
             "recipe": self.recipe.as_dict(),
-            "data": data,
+            "data": {key: value for key, value in data.items() if key != "fingerprint"},
             "training": curves,
             "models": measured["models"],
             "comparisons": measured["comparisons"],

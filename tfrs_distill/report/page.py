@@ -191,7 +191,8 @@ def _protocol(report: Mapping[str, Any]) -> str:
         "validate, the last 10 % test. Everything was chosen on validation. Every model got the "
         "same history and ranked the whole catalogue, without the items of that history. "
         f"Intervals are 95 %, by bootstrap over users{resampled}, paired for a difference. The "
-        "twin is the student without its teacher: same model, same data, same budget, same seed. "
+        "twin is the student without its teacher: same model, same data, same budget, same seed; "
+        "each learns with the learning rate and dropout that suit it best. "
         f"{over}"
     ).strip()
 
