@@ -69,12 +69,12 @@ def test_other_fractions():
 
 
 def test_rounding_of_the_fractions_moves_no_interaction():
-    # In floating point 10 * (0.7 + 0.2) is 8.999999999999998; it means 9.
-    splits = split_by_time(
-        interactions(range(1, 11)), max_history=16, train_fraction=0.7, validation_fraction=0.2
-    )
-    assert splits.validation.positives[0].tolist() == [8, 9]
-    assert splits.test.positives[0].tolist() == [10]
+    # In floating point 30 * (0.7 + 0.2) is 26.999999999999996; it means 27. 90 * 0.7 means 63.
+    data = interactions(range(1, 31), range(1, 91), num_items=90)
+    splits = split_by_time(data, max_history=16, train_fraction=0.7, validation_fraction=0.2)
+    assert splits.validation.positives[0].tolist() == [22, 23, 24, 25, 26, 27]
+    assert splits.test.positives[0].tolist() == [28, 29, 30]
+    assert splits.validation.positives[1][0] == 64
 
 
 @pytest.mark.parametrize(
