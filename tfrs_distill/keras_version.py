@@ -22,7 +22,9 @@ def require_keras_2() -> None:
     if "tensorflow" not in sys.modules:
         os.environ["TF_USE_LEGACY_KERAS"] = "1"
         return
-    if os.environ.get("TF_USE_LEGACY_KERAS", "").lower() in ("1", "true"):
+    import tensorflow as tf
+
+    if tf.keras.Model.__module__.startswith("tf_keras"):
         return
     raise ImportError(
         "tfrs_distill needs `tf.keras` to be Keras 2, but TensorFlow was imported before it and "

@@ -221,7 +221,7 @@ def split_by_time(
             f"Received: {train_fraction!r} and {validation_fraction!r}."
         )
     sequences = interactions.sequences()
-    # A tiny tolerance, so that 10 * (0.8 + 0.1) floors to 9 and not to 8.
+    # A tiny tolerance, so that 30 * (0.7 + 0.2), 26.999... in binary, floors to 27.
     cuts = [(int(len(s) * train_fraction + 1e-9), int(len(s) * total + 1e-9)) for s in sequences]
     users = np.arange(interactions.num_users, dtype=np.int32)
     trainable = [u for u in users if cuts[u][0] >= 2]
