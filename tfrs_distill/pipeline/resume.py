@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
@@ -71,7 +72,11 @@ class Stages:
             (folder / NOTE).unlink(missing_ok=True)
             tf.keras.utils.set_random_seed(self.seed)
             start = time.monotonic()
-            result, line = work(folder)
+            try:
+                result, line = work(folder)
+            except BaseException:
+                _remove_if_empty(folder, self.folder, self.folder.parent)
+                raise
             note = {
                 "fingerprint": fingerprint,
                 "seconds": time.monotonic() - start,
@@ -93,6 +98,13 @@ class Stages:
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return note if current else None
+
+
+def _remove_if_empty(*folders: Path) -> None:
+    """Take away folders that a stage made and left without a file, innermost first."""
+    for folder in folders:
+        with contextlib.suppress(OSError):  # not empty
+            folder.rmdir()
 
 
 def _sizes(folder: Path) -> dict[str, int]:
