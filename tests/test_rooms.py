@@ -9,9 +9,9 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "tfrs_distill"
 ROOMS = (
-    "keras_version errors columns atomic artefact progress quiet interpreter losses data towers "
-    "teachers teacher_cache students distiller metrics evaluation baselines export item_names "
-    "recommend latency report recipe pipeline terminal cli"
+    "keras_version errors columns atomic checksums artefact progress quiet interpreter losses "
+    "data towers teachers teacher_cache students distiller metrics evaluation baselines export "
+    "item_names recommend latency report recipe pipeline terminal cli"
 ).split()
 RECOMMEND_MAY_IMPORT = set("columns errors artefact quiet interpreter item_names recommend".split())
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__main__.py")
@@ -73,7 +73,7 @@ def test_recommend_needs_few_rooms():
     files = [path for path in FILES if room(path) in RECOMMEND_MAY_IMPORT]
     for path in files:
         for imported, line in rooms_of(path):
-            allowed = RECOMMEND_MAY_IMPORT | {"atomic"}  # what `artefact` writes with
+            allowed = RECOMMEND_MAY_IMPORT | {"atomic", "checksums"}  # `artefact` writes, checks
             assert imported in allowed, f"{name(path)}:{line} imports {imported}"
 
 

@@ -15,7 +15,6 @@ are written as `\\`, `\n` and `\r`, so any text is one line.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from tfrs_distill.atomic import whole_file
+from tfrs_distill.checksums import file_sha256
 from tfrs_distill.errors import InputError
 
 SAVED_MODEL = "saved_model.pb"
@@ -189,7 +189,7 @@ def _check_file(path: Path, expected: Mapping[str, Any]) -> None:
             f"The artefact's file {path} is {state}: {size} bytes, expected "
             f"{expected['bytes']}. {again}"
         )
-    if _sha256(path) != expected["sha256"]:
+    if file_sha256(path) != expected["sha256"]:
         raise InputError(
             f"The artefact's file {path} is changed: its sha256 is not the one in {PROVENANCE}. "
             f"{again}"
@@ -202,18 +202,10 @@ def _describe_files(folder: Path) -> dict[str, Any]:
     return {
         path.relative_to(folder).as_posix(): {
             "bytes": path.stat().st_size,
-            "sha256": _sha256(path),
+            "sha256": file_sha256(path),
         }
         for path in paths
     }
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _escape(text: str) -> str:

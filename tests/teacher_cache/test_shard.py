@@ -7,8 +7,9 @@ import resource
 import numpy as np
 import pytest
 
+from tfrs_distill.checksums import file_sha256
 from tfrs_distill.errors import InputError
-from tfrs_distill.teacher_cache.shard import Shard, file_sha256
+from tfrs_distill.teacher_cache.shard import Shard
 
 ARRAYS = {"rows": np.arange(3), "item_embeddings": np.linspace(0, 1, 8, dtype=np.float32)}
 

