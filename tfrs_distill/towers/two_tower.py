@@ -1,10 +1,11 @@
-"""A next-item model of two towers, trained at every position of a window at once."""
+"""A next-item `tfrs.Model` of two towers, trained at every position of a window at once."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
 import tensorflow as tf
+import tensorflow_recommenders as tfrs
 
 from tfrs_distill import columns
 from tfrs_distill.losses.catalogue_cross_entropy import catalogue_cross_entropy
@@ -32,7 +33,7 @@ def labelled_rows(batch: dict[str, tf.Tensor], name: str) -> tf.Tensor:
 
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
-class TwoTower(tf.keras.Model):
+class TwoTower(tfrs.Model):
     """Scores every item after a history: `logits = query_tower(history) . candidate_tower(items)`.
 
     Trains alone with `fit` on `Windows.batches(...)`: the loss is the mean categorical
@@ -121,24 +122,25 @@ class TwoTower(tf.keras.Model):
         """The running mean that `fit` and `evaluate` log and reset."""
         return [self.loss_mean]
 
+    def compute_loss(self, batch: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+        """What a `tfrs.Model` trains on: the mean categorical cross-entropy of the rows."""
+        batch, _, _ = tf.keras.utils.unpack_x_y_sample_weight(batch)
+        losses = self.hard_loss(batch, self(batch, training=training))
+        self.loss_mean.update_state(losses)
+        return tf.reduce_mean(losses)
+
     def train_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """One step on the mean cross-entropy of the batch's rows and the regularisation losses."""
         with tf.GradientTape() as tape:
-            loss = self._mean_loss(batch, training=True)
+            loss = self.compute_loss(batch, training=True)
             total = loss + sum(self.losses)
         self.optimizer.minimize(total, self.trainable_variables, tape=tape)
         return {"loss": self.loss_mean.result()}
 
     def test_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The same loss without a step."""
-        self._mean_loss(batch, training=False)
+        self.compute_loss(batch, training=False)
         return {"loss": self.loss_mean.result()}
-
-    def _mean_loss(self, batch: dict[str, tf.Tensor], training: bool) -> tf.Tensor:
-        batch, _, _ = tf.keras.utils.unpack_x_y_sample_weight(batch)
-        losses = self.hard_loss(batch, self(batch, training=training))
-        self.loss_mean.update_state(losses)
-        return tf.reduce_mean(losses)
 
     def build_towers(self) -> None:
         """Create every weight, so that the model can be loaded, counted or copied before `fit`."""
