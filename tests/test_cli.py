@@ -242,8 +242,10 @@ def test_an_interrupt_says_how_to_resume(monkeypatch, capsys):
 
 
 def test_keras_3_is_an_error_with_the_first_line_to_write(calls, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "tensorflow", types.ModuleType("tensorflow"))
-    monkeypatch.delenv("TF_USE_LEGACY_KERAS", raising=False)
+    tensorflow = types.ModuleType("tensorflow")
+    model = type("Model", (), {"__module__": "keras.src.models.model"})
+    tensorflow.keras = types.SimpleNamespace(Model=model)
+    monkeypatch.setitem(sys.modules, "tensorflow", tensorflow)
     assert cli.main(["run"]) == 2
     err = capsys.readouterr().err
     assert err.startswith("error: tfrs_distill needs `tf.keras` to be Keras 2")
