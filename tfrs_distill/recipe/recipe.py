@@ -238,11 +238,11 @@ class Recipe:
             name=self.name + suffix,
             teacher=replace(
                 teacher,
-                max_epochs=min(teacher.max_epochs, 6),
+                max_epochs=min(teacher.max_epochs, 4),
                 finetune_steps=min(teacher.finetune_steps, 20),
             ),
             knowledge=replace(self.knowledge, folds=2),
-            training=replace(training, max_epochs=min(training.max_epochs, 20)),
+            training=replace(training, max_epochs=min(training.max_epochs, 10)),
             evaluation=replace(self.evaluation, bootstrap_samples=100),
         )
 
