@@ -32,7 +32,7 @@ setup(
     extras_require={
         "tfds": TFDS,  # td.data.from_tfds
         "test": ["pytest>=8,<10", "nbclient>=0.10", "ipykernel>=6", "matplotlib>=3.8", *TFDS],
-        "lint": ["ruff==0.14.*", "mypy>=1.18"],
+        "lint": ["ruff>=0.14,<1", "mypy>=1.18"],
     },
     entry_points={"console_scripts": ["tfrs-distill=tfrs_distill.cli:main"]},
 )
