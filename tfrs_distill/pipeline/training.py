@@ -192,7 +192,7 @@ def train_student(
     """Train a student, or without knowledge its twin.
 
     Both have the same architecture, data, batches, budget and seed; the learning rate and the
-    dropout are each one's own, chosen on validation with as many trials.
+    dropout are each one's own, chosen on validation.
     """
     own = recipe.twin if knowledge is None else recipe.distillation
     student = RetrievalStudent.from_history(
