@@ -239,7 +239,7 @@ def untrainable():
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
-        ({"student": tf.keras.Sequential()}, TypeError, "`student` must be a `RetrievalStudent`"),
+        ({"student": object()}, TypeError, "`student` must be a Keras 2 model"),
         ({"student": untrainable}, ValueError, "no trainable weights"),
         ({"teacher": object()}, TypeError, r"`teacher` must have a method `logits\(batch"),
         ({"distillation_losses": []}, ValueError, "at least one loss"),

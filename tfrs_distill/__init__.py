@@ -23,24 +23,42 @@ _HOMES = {
     "CachedTeacher": "tfrs_distill.teacher_cache",
     "Distiller": "tfrs_distill.distiller",
     "EASE": "tfrs_distill.baselines",
+    "GradientAccumulation": "tfrs_distill.gradient_accumulation",
+    "GradientNormBalance": "tfrs_distill.distiller",
+    "LossRatioBalance": "tfrs_distill.distiller",
     "Recommender": "tfrs_distill.recommend",
+    "Schedule": "tfrs_distill.distiller",
     "ValidationNDCG": "tfrs_distill.evaluation",
     "cache_teacher": "tfrs_distill.teacher_cache",
     "cross_fit_teacher": "tfrs_distill.teacher_cache",
     "evaluate": "tfrs_distill.evaluation",
     "popularity": "tfrs_distill.baselines",
 }
-_ROOMS = ("data", "export", "losses", "metrics", "students", "teachers", "towers")
+_ROOMS = (
+    "data",
+    "distillation_layers",
+    "export",
+    "losses",
+    "metrics",
+    "students",
+    "teachers",
+    "towers",
+)
 
 __all__ = [
     "CachedTeacher",
     "Distiller",
     "EASE",
+    "GradientAccumulation",
+    "GradientNormBalance",
+    "LossRatioBalance",
     "Recommender",
+    "Schedule",
     "ValidationNDCG",
     "cache_teacher",
     "cross_fit_teacher",
     "data",
+    "distillation_layers",
     "evaluate",
     "export",
     "losses",
@@ -52,10 +70,20 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from tfrs_distill import data, export, losses, metrics, students, teachers, towers
+    from tfrs_distill import (
+        data,
+        distillation_layers,
+        export,
+        losses,
+        metrics,
+        students,
+        teachers,
+        towers,
+    )
     from tfrs_distill.baselines import EASE, popularity
-    from tfrs_distill.distiller import Distiller
+    from tfrs_distill.distiller import Distiller, GradientNormBalance, LossRatioBalance, Schedule
     from tfrs_distill.evaluation import ValidationNDCG, evaluate
+    from tfrs_distill.gradient_accumulation import GradientAccumulation
     from tfrs_distill.recommend import Recommender
     from tfrs_distill.teacher_cache import CachedTeacher, cache_teacher, cross_fit_teacher
 

@@ -10,8 +10,19 @@ from __future__ import annotations
 EXAMPLE_ID = "example_id"  # int64 [batch_size]: row of the training windows
 USER_ID = "user_id"  # int32 [batch_size]
 HISTORY = "history"  # int32 [batch_size, max_history]: item indices, oldest first, 0 = padding
-LABELS = "labels"  # int32 [batch_size, max_history]: the item that follows each position, 0 = none
+LABELS = "labels"  # int32 [batch_size, max_history]: the item that follows each position, 0 = none;
+# or float32 [batch_size, max_history, num_items]: a distribution over items, all 0 = none
 SAMPLE_WEIGHT = "sample_weight"  # float32 [batch_size] or [batch_size, max_history]
+INPUTS = "inputs"  # what a plain Keras classifier is called with
+
+NEGATIVES = "negatives"  # [batch_size, num_negatives]: candidates beside the batch's own
+CANDIDATE_SAMPLING_PROBABILITY = (
+    "candidate_sampling_probability"  # float32 as LABELS: how often the label is drawn
+)
+NEGATIVES_SAMPLING_PROBABILITY = (
+    "negatives_sampling_probability"  # float32 [batch_size, num_negatives]
+)
+SCORE_MASK = "score_mask"  # bool [batch_size, (max_history,) num_candidates], true = a candidate
 
 TEACHER_FOLD = "teacher_fold"  # int32 [batch_size]: which fold's teacher speaks for the example
 TEACHER_QUERY_EMBEDDINGS = (

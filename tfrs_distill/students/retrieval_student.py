@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import tensorflow as tf
+import tensorflow_recommenders as tfrs
 
+from tfrs_distill.students.tfrs_student import TFRSStudent
+from tfrs_distill.towers.candidates import Candidates
 from tfrs_distill.towers.decayed_average import DecayedAverage
 from tfrs_distill.towers.history_tower import HistoryTower
 from tfrs_distill.towers.item_tower import ItemTower
@@ -20,6 +23,7 @@ class RetrievalStudent(TwoTower):
     Args:
         query_tower: `HistoryTower`, histories to `[batch_size, max_history, dim]`.
         candidate_tower: `ItemTower`, item ids to `[num_candidates, dim]`.
+        candidates: `Candidates`, which items a step's softmax is over; the catalogue by default.
 
     Example:
     >>> student = RetrievalStudent.from_history(num_items=100, max_history=8, embedding_dim=4)
@@ -35,6 +39,7 @@ class RetrievalStudent(TwoTower):
         max_history: int,
         embedding_dim: int = 16,
         dropout: float = 0.0,
+        candidates: Candidates | None = None,
         seed: int | None = None,
         name: str = "retrieval_student",
     ) -> RetrievalStudent:
@@ -45,6 +50,7 @@ class RetrievalStudent(TwoTower):
             max_history: items of a history that are read.
             embedding_dim: width of an item's embedding; each item costs one number more, its bias.
             dropout: share of item embedding entries dropped while training.
+            candidates: which items a training step's softmax is over; the catalogue by default.
             seed: int or None; fixes initial weights and dropout.
             name: the model's name.
         """
@@ -52,6 +58,60 @@ class RetrievalStudent(TwoTower):
         encoder = DecayedAverage(
             max_history, embedding_dim, dropout=dropout, seed=seed, name="decayed_average"
         )
-        student = cls(HistoryTower(items, encoder, name="history_tower"), items, name=name)
+        tower = HistoryTower(items, encoder, name="history_tower")
+        student = cls(tower, items, candidates, name=name)
         student.build_towers()
         return student
+
+    @staticmethod
+    def from_tfrs(
+        model: tfrs.Model,
+        *,
+        query_tower: tf.keras.layers.Layer,
+        candidate_tower: tf.keras.layers.Layer,
+        query_column: str,
+        candidate_column: str,
+        candidates: Candidates | None = None,
+    ) -> TFRSStudent:
+        """Adopt an existing `tfrs.Model`, as its tutorials write it, without changing it.
+
+        Args:
+            model: has one `tfrs.tasks.Retrieval`, whose options and metrics are kept.
+            query_tower: the model's own, such as `model.user_model`; trained in place.
+            candidate_tower: the model's own, such as `model.movie_model`; trained in place.
+            query_column: the batch's column that the query tower reads, such as `"user_id"`.
+            candidate_column: the batch's column that the candidate tower reads.
+            candidates: instead of the task's own options; source `"batch"` or `"sampled"`.
+
+        Raises:
+            TypeError: `model` is no `tfrs.Model`.
+            ValueError: it has no retrieval task, or several.
+
+        Example:
+        >>> class MovielensModel(tfrs.Model):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.user_model = tf.keras.Sequential([
+        ...             tf.keras.layers.StringLookup(vocabulary=["ann", "bob"]),
+        ...             tf.keras.layers.Embedding(3, 4)])
+        ...         self.movie_model = tf.keras.Sequential([
+        ...             tf.keras.layers.StringLookup(vocabulary=["Heat", "Alien"]),
+        ...             tf.keras.layers.Embedding(3, 4)])
+        ...         self.task = tfrs.tasks.Retrieval()
+        >>> model = MovielensModel()
+        >>> student = RetrievalStudent.from_tfrs(
+        ...     model, query_tower=model.user_model, candidate_tower=model.movie_model,
+        ...     query_column="user_id", candidate_column="movie_title")
+        >>> batch = {"user_id": tf.constant(["ann", "bob"]),
+        ...          "movie_title": tf.constant(["Heat", "Alien"])}
+        >>> student(batch).logits.shape.as_list()
+        [2, 2]
+        """
+        return TFRSStudent.adopt(
+            model,
+            query_tower=query_tower,
+            candidate_tower=candidate_tower,
+            query_column=query_column,
+            candidate_column=candidate_column,
+            candidates=candidates,
+        )

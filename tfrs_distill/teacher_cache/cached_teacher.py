@@ -21,6 +21,7 @@ from tfrs_distill.progress import Progress, SilentProgress
 from tfrs_distill.teacher_cache.label import label_windows
 from tfrs_distill.teacher_cache.shard import Shard
 from tfrs_distill.teachers.teacher import Teacher
+from tfrs_distill.towers.rows import row_mask
 
 EMBEDDINGS, TOP_K = "embeddings", "top_k"
 
@@ -140,7 +141,7 @@ class CachedTeacher:
                 f"{columns.TEACHER_QUERY_EMBEDDINGS!r} is missing. Train on "
                 "`cached_teacher.join(windows).batches(...)`."
             )
-        labelled = batch[columns.LABELS] > columns.PADDING
+        labelled = row_mask(batch)
         queries = tf.boolean_mask(batch[columns.TEACHER_QUERY_EMBEDDINGS], labelled)
         fold = tf.broadcast_to(batch[columns.TEACHER_FOLD][:, None], tf.shape(labelled))
         blocks = self._into_blocks(tf.cast(queries, tf.float32), tf.boolean_mask(fold, labelled))

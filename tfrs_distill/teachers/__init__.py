@@ -2,7 +2,17 @@
 
 from tfrs_distill.teachers.bert_two_tower import BertTwoTower
 from tfrs_distill.teachers.finetune import finetune
+from tfrs_distill.teachers.function_teacher import FunctionTeacher
+from tfrs_distill.teachers.keras_teacher import KerasTeacher
 from tfrs_distill.teachers.teacher import Teacher
 from tfrs_distill.teachers.text_encoder import TextEncoder, checkpoint_fingerprint
 
-__all__ = ["BertTwoTower", "Teacher", "TextEncoder", "checkpoint_fingerprint", "finetune"]
+__all__ = [
+    "BertTwoTower",
+    "FunctionTeacher",
+    "KerasTeacher",
+    "Teacher",
+    "TextEncoder",
+    "checkpoint_fingerprint",
+    "finetune",
+]

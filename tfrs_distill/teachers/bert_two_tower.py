@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrs_distill import columns
 from tfrs_distill.towers.history_tower import HistoryTower
 from tfrs_distill.towers.item_tower import ItemTower
 from tfrs_distill.towers.recency_attention import RecencyAttention
@@ -87,13 +86,6 @@ class BertTwoTower(TwoTower):
         self.arguments = self_config
         items.set_text_vectors(text_vectors)
         self.build_towers()
-
-    def logits(self, batch: dict[str, tf.Tensor], candidate_ids: tf.Tensor) -> tf.Tensor:
-        """Scores at the labelled positions, float32 [num_rows, num_candidates]."""
-        queries = self.encode_queries(batch, training=False)
-        queries = tf.boolean_mask(queries, batch[columns.LABELS] > columns.PADDING)
-        candidates = self.encode_candidates(candidate_ids, training=False)
-        return tf.cast(tf.matmul(queries, candidates, transpose_b=True), tf.float32)
 
     def fingerprint(self) -> str:
         """sha256 of the configuration and every weight, text vectors included."""

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfrs_distill import columns
 from tfrs_distill.data.splits import Windows
-from tfrs_distill.losses.catalogue_cross_entropy import catalogue_cross_entropy
+from tfrs_distill.losses.categorical_cross_entropy import categorical_cross_entropy
 from tfrs_distill.teachers.bert_two_tower import BertTwoTower
 from tfrs_distill.teachers.text_encoder import TextEncoder, mean_pool
 
@@ -172,5 +172,5 @@ def _sampled_loss(
     queries = teacher.query_tower.encoder(met, present, training=True)
     labelled = labels > columns.PADDING
     logits = tf.matmul(tf.boolean_mask(queries, labelled), fresh, transpose_b=True) + biases
-    targets = tf.searchsorted(items, tf.boolean_mask(labels, labelled)) + 1
-    return tf.reduce_mean(catalogue_cross_entropy(targets, logits))
+    targets = tf.searchsorted(items, tf.boolean_mask(labels, labelled))
+    return tf.reduce_mean(categorical_cross_entropy(targets, logits))

@@ -8,19 +8,23 @@ first argument's shape whose position i has read positions 0 to i and no later o
 `encoder.last(item_embeddings, mask)`, the last of these positions alone, as serving needs it.
 """
 
+from tfrs_distill.towers.candidates import Candidates, CandidateSet
 from tfrs_distill.towers.decayed_average import DecayedAverage
 from tfrs_distill.towers.feed_forward import FeedForward
 from tfrs_distill.towers.history_tower import HistoryTower
 from tfrs_distill.towers.item_tower import ItemTower
 from tfrs_distill.towers.recency_attention import RecencyAttention
-from tfrs_distill.towers.two_tower import TwoTower, TwoTowerOutputs
+from tfrs_distill.towers.student_outputs import StudentOutputs
+from tfrs_distill.towers.two_tower import TwoTower
 
 __all__ = [
+    "CandidateSet",
+    "Candidates",
     "DecayedAverage",
     "FeedForward",
     "HistoryTower",
     "ItemTower",
     "RecencyAttention",
+    "StudentOutputs",
     "TwoTower",
-    "TwoTowerOutputs",
 ]

@@ -2,59 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import dataclasses
+from typing import Any
 
 import tensorflow as tf
-import tensorflow_recommenders as tfrs
 
 from tfrs_distill import columns
-from tfrs_distill.losses.catalogue_cross_entropy import catalogue_cross_entropy
+from tfrs_distill.hidden_representations import recorded
+from tfrs_distill.towers.candidates import (
+    Candidates,
+    CandidateSet,
+    catalogue_candidates,
+    in_batch_candidates,
+)
 from tfrs_distill.towers.history_tower import HistoryTower, last_items
 from tfrs_distill.towers.item_tower import ItemTower
-
-
-class TwoTowerOutputs(NamedTuple):
-    """What a forward pass gives; rows are the positions of the batch that have a label.
-
-    Args:
-        query_embeddings: float [num_rows, dim].
-        candidate_embeddings: float [num_items, dim].
-        logits: float32 [num_rows, num_items]; column j is item j + 1.
-    """
-
-    query_embeddings: tf.Tensor
-    candidate_embeddings: tf.Tensor
-    logits: tf.Tensor
-
-
-def labelled_rows(batch: dict[str, tf.Tensor], name: str) -> tf.Tensor:
-    """Column `name` where there is a label: `[batch_size, n, ...]` to `[num_rows, ...]`."""
-    return tf.boolean_mask(batch[name], batch[columns.LABELS] > columns.PADDING)
+from tfrs_distill.towers.retrieval_model import RetrievalModel
+from tfrs_distill.towers.rows import broadcast_to_rows, row_mask, row_weights, rows_of, seen_items
 
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
-class TwoTower(tfrs.Model):
-    """Scores every item after a history: `logits = query_tower(history) . candidate_tower(items)`.
+class TwoTower(RetrievalModel):
+    """Scores items after a history: `logits = query_tower(history) . candidate_tower(items)`.
 
     Trains alone with `fit` on `Windows.batches(...)`: the loss is the mean categorical
-    cross-entropy of the next item over the catalogue, at every labelled position.
+    cross-entropy of the next item over the candidates, at every labelled position.
 
     Args:
         query_tower: `HistoryTower`, histories to `[batch_size, max_history, dim]`.
         candidate_tower: `ItemTower`, item ids to `[num_candidates, dim]`.
+        candidates: `Candidates`, which items a step's softmax is over; the catalogue by default.
     """
 
     def __init__(
-        self, query_tower: HistoryTower, candidate_tower: ItemTower, **kwargs: Any
+        self,
+        query_tower: HistoryTower,
+        candidate_tower: ItemTower,
+        candidates: Candidates | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(candidates or Candidates(), **kwargs)
         if query_tower.item_tower is not candidate_tower:
             raise ValueError(
                 "`candidate_tower` must be the item tower that `query_tower` reads histories with, "
                 "so that an item has one embedding. Received: two different towers."
             )
         self.query_tower, self.candidate_tower = query_tower, candidate_tower
-        self.loss_mean = tf.keras.metrics.Mean(name="loss")
 
     @property
     def max_history(self) -> int:
@@ -104,43 +97,57 @@ class TwoTower(tfrs.Model):
         """Candidate embeddings of padding (row 0) and every item, `[num_items + 1, dim]`."""
         return self.encode_candidates(tf.range(self.num_items + 1), training=False)
 
-    def call(self, batch: dict[str, tf.Tensor], training: bool | None = None) -> TwoTowerOutputs:
-        """Logits over the whole catalogue at the labelled positions."""
-        queries = self.encode_queries(batch, training=training)
-        queries = tf.boolean_mask(queries, batch[columns.LABELS] > columns.PADDING)
-        items = tf.range(1, self.num_items + 1)
-        candidates = self.encode_candidates(items, training=training)
-        logits = tf.matmul(queries, candidates, transpose_b=True)
-        return TwoTowerOutputs(queries, candidates, tf.cast(logits, tf.float32))
+    def encode_rows(self, batch: dict[str, tf.Tensor], training: bool | None = None) -> tf.Tensor:
+        """Query embeddings of the rows, `[num_rows, dim]`."""
+        return tf.boolean_mask(self.encode_queries(batch, training=training), row_mask(batch))
 
-    def hard_loss(self, batch: dict[str, tf.Tensor], outputs: TwoTowerOutputs) -> tf.Tensor:
-        """Categorical cross-entropy with the next item, one value a row."""
-        return catalogue_cross_entropy(labelled_rows(batch, columns.LABELS), outputs.logits)
+    def choose_candidates(self, batch: dict[str, tf.Tensor]) -> CandidateSet:
+        """The candidates of the batch's rows."""
+        given = {
+            name: rows_of(batch[name], batch) if name in batch else None
+            for name in (columns.LABELS, columns.CANDIDATE_SAMPLING_PROBABILITY)
+        }
+        seen = seen_items(batch, self.num_items) if self.candidates.exclude_seen else None
+        mask = batch.get(columns.SCORE_MASK)
+        if mask is not None:
+            if mask.shape.rank == 2:
+                shape = tf.concat([tf.shape(batch[columns.HISTORY]), tf.shape(mask)[1:]], axis=0)
+                mask = tf.broadcast_to(mask[:, None], shape)
+            mask = rows_of(mask, batch)
+        labels, probability = given.values()
+        if self.candidates.of_catalogue:
+            return catalogue_candidates(self.candidates, self.num_items, labels, seen, mask)
+        return in_batch_candidates(self.candidates, batch, labels, probability, seen, mask)
 
-    @property
-    def metrics(self) -> list[tf.keras.metrics.Metric]:
-        """The running mean that `fit` and `evaluate` log and reset."""
-        return [self.loss_mean]
+    def logits(self, batch: dict[str, tf.Tensor], candidate_ids: tf.Tensor) -> tf.Tensor:
+        """A teacher's answer: scores at the batch's rows, float32 [num_rows, num_candidates]."""
+        queries = self.encode_rows(batch, training=False)
+        candidates = self.encode_candidates(candidate_ids, training=False)
+        return tf.cast(tf.matmul(queries, candidates, transpose_b=True), tf.float32)
 
-    def compute_loss(self, batch: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
-        """What a `tfrs.Model` trains on: the mean categorical cross-entropy of the rows."""
-        batch, _, _ = tf.keras.utils.unpack_x_y_sample_weight(batch)
-        losses = self.hard_loss(batch, self(batch, training=training))
-        self.loss_mean.update_state(losses)
-        return tf.reduce_mean(losses)
+    def hidden_representations(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """A teacher's answer: outputs of its query tower's layers by path, `query_embeddings`."""
+        with recorded(self) as hidden:
+            queries = self.encode_queries(batch, training=False)
+        return hidden | {"query_embeddings": queries}
 
-    def train_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """One step on the mean cross-entropy of the batch's rows and the regularisation losses."""
-        with tf.GradientTape() as tape:
-            loss = self.compute_loss(batch, training=True)
-            total = loss + sum(self.losses)
-        self.optimizer.minimize(total, self.trainable_variables, tape=tape)
-        return {"loss": self.loss_mean.result()}
+    def to_rows(self, values: tf.Tensor, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+        """`[batch_size, max_history, ...]` or `[batch_size * max_history, ...]` to the rows."""
+        mask = row_mask(batch)
+        if values.shape.rank > 2 and values.shape[1] == mask.shape[1]:
+            return tf.boolean_mask(values, mask)
+        labelled = tf.where(tf.reshape(mask, [-1]))[:, 0]
+        are_positions = tf.equal(tf.shape(values)[0], tf.size(mask))
+        rows = tf.range(tf.size(labelled, out_type=tf.int64))
+        return tf.gather(values, tf.where(are_positions, labelled, rows))
 
-    def test_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """The same loss without a step."""
-        self.compute_loss(batch, training=False)
-        return {"loss": self.loss_mean.result()}
+    def of_rows(self, examples: tf.Tensor, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+        """What belongs to examples, `[batch_size]`, at each of their rows, `[num_rows]`."""
+        return broadcast_to_rows(examples, batch)
+
+    def row_weights(self, batch: dict[str, tf.Tensor]) -> tf.Tensor | None:
+        """Sample weights of the rows, `[num_rows]`, or None."""
+        return row_weights(batch)
 
     def build_towers(self) -> None:
         """Create every weight, so that the model can be loaded, counted or copied before `fit`."""
@@ -161,6 +168,7 @@ class TwoTower(tfrs.Model):
         return {
             "name": self.name,
             "query_tower": tf.keras.utils.serialize_keras_object(self.query_tower),
+            "candidates": dataclasses.asdict(self.candidates),
         }
 
     @classmethod
@@ -169,6 +177,7 @@ class TwoTower(tfrs.Model):
         query_tower = tf.keras.utils.deserialize_keras_object(
             config["query_tower"], custom_objects=custom_objects
         )
-        model = cls(query_tower, query_tower.item_tower, name=config["name"])
+        candidates = Candidates(**config["candidates"])
+        model = cls(query_tower, query_tower.item_tower, candidates, name=config["name"])
         model.build_towers()
         return model

@@ -1,0 +1,66 @@
+"""Cross-entropy with ids, one-hot and soft labels: by hand and against a float64 reference."""
+
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfrs_distill.losses import categorical_cross_entropy
+
+LN = math.log
+
+
+@pytest.mark.parametrize(
+    ("label", "logits", "expected"),
+    [
+        (0, [LN(3), 0.0], LN(4 / 3)),  # softmax [3/4, 1/4]
+        (1, [LN(3), 0.0], LN(4)),
+        (2, [LN(1), LN(2), LN(3)], LN(2)),  # softmax [1/6, 2/6, 3/6]
+        (0, [LN(1), LN(2), LN(3)], LN(6)),
+        (4, [0.0] * 7, LN(7)),
+    ],
+)
+def test_by_hand(label, logits, expected):
+    loss = categorical_cross_entropy(tf.constant([label]), tf.constant([logits]))
+    assert loss.shape == [1]
+    np.testing.assert_allclose(loss, [expected], rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 60.0])
+def test_float64_reference(scale):
+    random = np.random.default_rng(0)
+    logits = scale * random.normal(size=(5, 8))
+    labels = random.integers(0, 8, 5)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_probs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    expected = [-log_probs[row, label] for row, label in enumerate(labels)]
+    loss = categorical_cross_entropy(tf.constant(labels, tf.int32), tf.constant(logits, tf.float32))
+    # float32 logits of size `scale` are rounded by up to 6e-8 of it, several times over.
+    np.testing.assert_allclose(loss, expected, atol=2e-6 * max(scale, 1.0))
+
+
+def test_one_value_a_row_and_float32_from_float16():
+    logits = tf.constant([[0.0, 0.0], [LN(3), 0.0], [0.0, 300.0]], tf.float16)
+    loss = categorical_cross_entropy(tf.constant([0, 1, 0]), logits)
+    assert loss.dtype == tf.float32
+    # ln 3 in float16 is off by up to 5e-4.
+    np.testing.assert_allclose(loss, [LN(2), LN(4), 300.0], atol=5e-4)
+
+
+@pytest.mark.parametrize("labels", [[1, 0], [[1], [0]], [[0.0, 1.0], [1.0, 0.0]]])
+def test_ids_columns_of_ids_and_one_hot_rows_mean_the_same(labels):
+    logits = tf.constant([[LN(3), 0.0], [LN(3), 0.0]])
+    loss = categorical_cross_entropy(tf.constant(labels), logits)
+    np.testing.assert_allclose(loss, [LN(4), LN(4 / 3)], rtol=1e-6)
+
+
+def test_a_soft_label_is_the_mean_of_its_ids():
+    logits = tf.constant([[LN(3), 0.0]])
+    loss = categorical_cross_entropy(tf.constant([[0.25, 0.75]]), logits)
+    np.testing.assert_allclose(loss, [0.25 * LN(4 / 3) + 0.75 * LN(4)], rtol=1e-6)
+
+
+def test_labels_of_another_width_are_refused():
+    with pytest.raises(ValueError, match=r"over the 2 candidates.* Received: labels of shape"):
+        categorical_cross_entropy(tf.zeros([4, 3]), tf.zeros([4, 2]))

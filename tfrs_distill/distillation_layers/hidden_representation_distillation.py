@@ -1,0 +1,122 @@
+"""A student's layer learns to say, through a projector, what a teacher's layer says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+LOSSES, PROJECTORS = ("mean_squared_error", "cosine"), ("linear", "identity")
+
+
+@tf.keras.utils.register_keras_serializable("tfrs_distill")
+class HiddenRepresentationDistillation(tf.keras.layers.Layer):
+    """Distance between a projected hidden representation of the student and one of the teacher.
+
+    `loss = mean_d (P(H_s)_d - H_t,d)**2`, or `1 - cos(P(H_s), H_t)` with `loss="cosine"`. The
+    projector `P` is trained with the student, saved with the distiller, and not part of
+    `distiller.student`.
+
+    Reference: [Romero et al., 2015](https://arxiv.org/abs/1412.6550) (FitNets).
+
+    Args:
+        student_layer: which layer of the student: its path of names inside the model, or as much
+            of the path's end as is unique (`"feed_forward/hidden"`); or `"query_embeddings"`.
+        teacher_layer: the same, of the teacher.
+        loss: `"mean_squared_error"` or `"cosine"`.
+        projector: `"linear"` for a dense layer to the teacher's width, `"identity"` where both
+            widths are equal, or a Keras layer.
+        name: the loss' name in logs.
+
+    Raises:
+        ValueError: an unknown loss or projector, or widths that differ behind the projector.
+
+    Example:
+    >>> layer = HiddenRepresentationDistillation("a", "b", projector="identity")
+    >>> layer((tf.constant([[1.0, 2.0]]), tf.constant([[1.0, 4.0]]))).numpy().tolist()
+    [2.0]
+    """
+
+    def __init__(
+        self,
+        student_layer: str,
+        teacher_layer: str,
+        *,
+        loss: str = "mean_squared_error",
+        projector: str | tf.keras.layers.Layer = "linear",
+        name: str = "hidden_representation_distillation",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(name=name, **kwargs)
+        if loss not in LOSSES:
+            raise ValueError(f"`loss` must be one of {LOSSES}. Received: loss={loss!r}.")
+        if projector not in PROJECTORS and not isinstance(projector, tf.keras.layers.Layer):
+            raise ValueError(
+                f"`projector` must be one of {PROJECTORS} or a Keras layer. Received: "
+                f"projector={projector!r}."
+            )
+        self.student_layer, self.teacher_layer, self.loss = student_layer, teacher_layer, loss
+        self.kind = projector if isinstance(projector, str) else "layer"
+        self.projector = None if isinstance(projector, str) else projector
+        self.widths: list[int] | None = None
+
+    def build(self, input_shape: Any) -> None:
+        """Create the projector from the student's width to the teacher's."""
+        self.build_from_config({"widths": [int(tf.TensorShape(s)[-1]) for s in input_shape]})
+
+    def get_build_config(self) -> dict[str, Any]:
+        """Both widths, so that a loaded layer has its projector before its weights are read."""
+        return {"widths": self.widths}
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """Create the projector that a saved file is about to fill."""
+        self.widths = config["widths"]
+        if self.widths is None:
+            return
+        student_width, teacher_width = self.widths
+        if self.kind == "linear":
+            self.projector = tf.keras.layers.Dense(
+                teacher_width, dtype=self.dtype_policy, name="projector"
+            )
+        if self.projector is not None:
+            self.projector.build(tf.TensorShape([None, student_width]))
+        self.built = True
+
+    def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        """Student's and teacher's representation `[num_rows, ..., width]` to float32 [num_rows]."""
+        student, teacher = inputs
+        projected = student if self.projector is None else self.projector(student)
+        if not projected.shape[1:].is_compatible_with(teacher.shape[1:]):
+            raise ValueError(
+                f"{self.name}: the student's layer {self.student_layer!r} gives "
+                f"{projected.shape} behind the projector, the teacher's layer "
+                f"{self.teacher_layer!r} gives {teacher.shape}. Both must be equal; "
+                "projector='linear' brings the last axis to the teacher's width."
+            )
+        projected, teacher = tf.cast(projected, tf.float32), tf.cast(teacher, tf.float32)
+        if self.loss == "cosine":
+            cosine = tf.keras.losses.cosine_similarity(teacher, projected)  # minus the cosine
+            distances = 1.0 + cosine
+        else:
+            distances = tf.reduce_mean(tf.math.squared_difference(projected, teacher), axis=-1)
+        return tf.reduce_mean(tf.reshape(distances, [tf.shape(distances)[0], -1]), axis=1)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that build an equal layer."""
+        own = self.kind
+        if own == "layer":
+            own = tf.keras.utils.serialize_keras_object(self.projector)
+        return super().get_config() | {
+            "student_layer": self.student_layer,
+            "teacher_layer": self.teacher_layer,
+            "loss": self.loss,
+            "projector": own,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> HiddenRepresentationDistillation:
+        """A layer with a projector of its own."""
+        projector = config["projector"]
+        if isinstance(projector, dict):
+            projector = tf.keras.utils.deserialize_keras_object(projector)
+        return cls(**(config | {"projector": projector}))

@@ -1,0 +1,7 @@
+"""The model that wraps teacher and student, and the callbacks that move its numbers."""
+
+from tfrs_distill.distiller.balance import GradientNormBalance, LossRatioBalance
+from tfrs_distill.distiller.distiller import Distiller
+from tfrs_distill.distiller.schedule import Schedule
+
+__all__ = ["Distiller", "GradientNormBalance", "LossRatioBalance", "Schedule"]

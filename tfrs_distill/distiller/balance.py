@@ -1,0 +1,96 @@
+"""Distillation loss weights that keep up with the student's own loss by themselves."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import tensorflow as tf
+
+
+class _Balance(tf.keras.callbacks.Callback):
+    """Sets the weights of all distillation losses every few steps."""
+
+    def __init__(self, ratio: float, every: int) -> None:
+        super().__init__()
+        if not 0 < ratio < math.inf:
+            raise ValueError(f"`ratio` must be finite and above 0. Received: ratio={ratio!r}.")
+        if not every >= 1:
+            raise ValueError(f"`every` must be at least 1 step. Received: every={every!r}.")
+        self.ratio, self.every = ratio, every
+
+    def set_weights(self, reference: float, sizes: dict[str, float]) -> None:
+        """`c_i = ratio * reference / (num_losses * size_i)`; a loss of size 0 keeps its weight."""
+        for name, size in sizes.items():
+            if size > 0 and math.isfinite(size) and math.isfinite(reference):
+                weight = self.ratio * reference / (len(sizes) * size)
+                self.model.distillation_loss_weights[name].assign(weight)
+
+
+class LossRatioBalance(_Balance):
+    """Keeps the distillation loss at `ratio` times the student loss.
+
+    `c_i = ratio * student_loss / (num_losses * distillation_loss_i)`, from the epoch's running
+    means, every `every` steps; several losses get equal parts. The weights are saved with the
+    model.
+
+    Args:
+        ratio: size of `sum_i c_i * distillation_loss_i` against `student_loss`.
+        every: steps between two settings.
+
+    Raises:
+        ValueError: `ratio` or `every` is out of range.
+    """
+
+    def __init__(self, ratio: float = 1.0, *, every: int = 100) -> None:
+        super().__init__(ratio, every)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Set the weights from the running means."""
+        if (batch + 1) % self.every == 0 and logs and "student_loss" in logs:
+            sizes = {name: float(logs[name]) for name in self.model.distillation_loss_weights}
+            self.set_weights(float(logs["student_loss"]), sizes)
+
+
+class GradientNormBalance(_Balance):
+    """Keeps the distillation losses' gradients at `ratio` times the student loss' gradient.
+
+    `c_i = ratio * |grad student_loss| / (num_losses * |grad distillation_loss_i|)`, norms over all
+    weights of the student, measured without dropout on the next batch of `batches`, every `every`
+    steps. The weights are saved with the model.
+
+    Args:
+        batches: batches to measure on, such as those of training; begun again when they end.
+        ratio: length of one gradient against the other.
+        every: steps between two settings.
+
+    Raises:
+        ValueError: `ratio` or `every` is out of range.
+    """
+
+    def __init__(self, batches: tf.data.Dataset, ratio: float = 1.0, *, every: int = 100) -> None:
+        super().__init__(ratio, every)
+        self.batches = batches
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Compile the measurement."""
+        self.batch_iterator = iter(self.batches.repeat())
+        self.norms = tf.function(self._norms, reduce_retracing=True)
+
+    def _norms(self, batch: Any) -> dict[str, tf.Tensor]:
+        names = ["student_loss", *self.model.distillation_loss_weights]
+        with tf.GradientTape(persistent=True) as tape:
+            terms = self.model.loss_terms(batch, training=False)
+        variables = self.model.student.trainable_variables
+        return {
+            name: tf.linalg.global_norm(
+                [g for g in tape.gradient(terms[name], variables) if g is not None]
+            )
+            for name in names
+        }
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Measure, and set the weights."""
+        if batch % self.every == 0:
+            sizes = {n: float(v) for n, v in self.norms(next(self.batch_iterator)).items()}
+            self.set_weights(sizes.pop("student_loss"), sizes)

@@ -1,0 +1,348 @@
+"""The model that wraps teacher and student: one step mixes cross-entropy and distillation."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from tfrs_distill import columns
+from tfrs_distill.distillation_layers import HiddenRepresentationDistillation
+from tfrs_distill.distiller.arguments import (
+    as_pupil,
+    as_teacher,
+    check_losses,
+    require_trainable,
+)
+from tfrs_distill.distiller.teacher_answers import TeacherAnswers, agreement
+from tfrs_distill.distiller.value_checks import plain_errors, refuse_probabilities, require_finite
+from tfrs_distill.hidden_representations import find, recorded
+from tfrs_distill.losses.weighted_mean import weighted_mean
+from tfrs_distill.teachers.teacher import Teacher
+from tfrs_distill.towers.replicas import mean_over_global_batch
+from tfrs_distill.towers.retrieval_model import RetrievalModel
+from tfrs_distill.towers.student_outputs import StudentOutputs
+
+DistillationLoss = tf.keras.losses.Loss | HiddenRepresentationDistillation
+
+
+class _Guests:
+    """Holds what Keras must not look at: it is not tracked, trained, counted or saved."""
+
+    def __init__(self, **guests: Any) -> None:
+        self.__dict__.update(guests)
+
+
+class _Step(NamedTuple):
+    """One forward pass: the mixed loss without regularisation, every term, and the rows' weight."""
+
+    mixed: tf.Tensor
+    terms: dict[str, tf.Tensor]
+    weight: tf.Tensor
+    weights: tf.Tensor | None
+    outputs: StudentOutputs
+    answers: TeacherAnswers
+
+
+@tf.keras.utils.register_keras_serializable("tfrs_distill")
+class Distiller(tf.keras.Model):
+    """Trains a student on labels and on what a teacher says, in one step.
+
+    `total_loss = w * student_loss + (1 - w) * sum_i c_i * distillation_loss_i + regularisation`,
+    with `w = student_loss_weight`, `student_loss` the categorical cross-entropy with the labels,
+    and every loss a mean over the same rows, weighted by `columns.SAMPLE_WEIGHT` where the batch
+    has it: `sum_r weight_r loss_r / sum_r weight_r`. Teacher and student logits are over the same
+    candidates, corrected and masked alike. Gradients go to the student and to the projectors of
+    distillation layers, never to the teacher.
+
+    Reference: [Hinton et al., 2015](https://arxiv.org/abs/1503.02531).
+
+    Args:
+        student: a `RetrievalStudent` (also one made of your own `tfrs.Model` by
+            `RetrievalStudent.from_tfrs`) or a plain `tf.keras.Model` that gives logits over
+            classes. It is trained in place; afterwards `distiller.student` is the student alone.
+        teacher: a `Teacher`; a `tf.keras.Model` that gives logits over the student's candidates; or
+            a function `(batch, candidate_ids) -> logits`. A `CachedTeacher` answers from the
+            columns that `cached_teacher.join(windows)` adds to the batches. It is never trained,
+            tracked, saved or changed. None after loading, until `set_teacher`.
+        distillation_losses: Keras losses of (teacher logits, student logits), or
+            `HiddenRepresentationDistillation` layers; one or several.
+        distillation_loss_weights: one number >= 0 a loss; 1 each by default.
+        student_loss_weight: w, within 0 and 1. With 0 the labels are not used and may be absent.
+        agreement_k: length of the lists that `evaluate` compares.
+
+    `student_loss_weight`, `distillation_loss_weights[name]` and `temperatures[name]` are variables,
+    saved with the model; `Schedule` and the balance callbacks move them.
+
+    Batches are dicts of `columns`, or for a classifier also `(x, y)` and `(x, y, sample_weight)`
+    as in Keras. Labels are ids, one-hot or soft.
+
+    Raises:
+        TypeError: student, teacher or a loss are not what they must be.
+        ValueError: a weight is negative, NaN or of another number than the losses, or the student
+            has nothing to train. At the first batch, before any weight changes: the teacher gives
+            NaN, probabilities instead of logits, or another number of candidates than the
+            student, or a loss asks for a hidden representation that is not there.
+
+    Logs: `total_loss`, `student_loss`, `distillation_loss`, each distillation loss by its name and
+    the metrics given to `compile`; `evaluate` and validation also `agreement@k`, the share of the
+    teacher's k best candidates that are among the student's k best.
+
+    Example:
+    >>> import numpy as np
+    >>> from tfrs_distill import losses, students, teachers
+    >>> student = students.RetrievalStudent.from_history(num_items=9, max_history=4, seed=0)
+    >>> teacher = teachers.BertTwoTower(np.eye(9), max_history=4, embedding_dim=8, seed=0)
+    >>> distiller = Distiller(student, teacher, losses.SoftTargetKLDivergence(temperature=2.0))
+    >>> batch = {"history": tf.constant([[0, 0, 3, 5]]), "labels": tf.constant([[0, 0, 5, 7]])}
+    >>> sorted(distiller.loss_terms(batch, training=False))
+    ['distillation_loss', 'soft_target_kl_divergence', 'student_loss', 'total_loss']
+    """
+
+    def __init__(
+        self,
+        student: tf.keras.Model,
+        teacher: Teacher | tf.keras.Model | Any | None,
+        distillation_losses: DistillationLoss | Sequence[DistillationLoss],
+        distillation_loss_weights: Sequence[float] | None = None,
+        *,
+        student_loss_weight: float = 0.5,
+        agreement_k: int = 10,
+        name: str = "distiller",
+    ) -> None:
+        super().__init__(name=name)
+        if not isinstance(distillation_losses, Sequence):
+            distillation_losses = [distillation_losses]
+        if distillation_loss_weights is None:
+            distillation_loss_weights = [1.0] * len(distillation_losses)
+        pupil = as_pupil(student)
+        check_losses(distillation_losses, distillation_loss_weights, student_loss_weight)
+        self.student = student
+        self.guests = _Guests(
+            pupil=pupil, teacher=None, losses=list(distillation_losses), tails=None
+        )
+        if teacher is not None:
+            self.set_teacher(teacher)
+        names = [loss.name for loss in distillation_losses]
+        self.distillation_losses = {
+            # A copy, for its temperature becomes a variable of ours; the caller's loss is kept.
+            loss.name: copy.copy(loss) if isinstance(loss, tf.keras.losses.Loss) else loss
+            for loss in distillation_losses
+        }
+        self.student_loss_weight = _variable(student_loss_weight, "student_loss_weight")
+        self.distillation_loss_weights = {
+            name: _variable(weight, f"{name}_weight")
+            for name, weight in zip(names, distillation_loss_weights)
+        }
+        self.temperatures = {}
+        for name, loss in self.distillation_losses.items():
+            if hasattr(loss, "temperature"):
+                self.temperatures[name] = _variable(loss.temperature, f"{name}_temperature")
+                loss.temperature = self.temperatures[name]
+        self.agreement_k = agreement_k
+        terms = ["total_loss", "student_loss", "distillation_loss", *names]
+        self.means = {name: tf.keras.metrics.Mean(name=name) for name in terms}
+        self.agreement_mean = tf.keras.metrics.Mean(name=f"agreement@{agreement_k}")
+
+    @property
+    def teacher(self) -> Any:
+        """The caller's own teacher object; None after loading, until `set_teacher`."""
+        return self.guests.teacher
+
+    def set_teacher(self, teacher: Any) -> None:
+        """Give a teacher to a distiller that was loaded: files do not hold it."""
+        as_teacher(teacher)
+        self.guests.teacher = teacher
+
+    def __dir__(self) -> list[str]:
+        """All names but `teacher`: Keras saves every Keras object that it finds here."""
+        return [name for name in super().__dir__() if name != "teacher"]
+
+    @property
+    def metrics(self) -> list[tf.keras.metrics.Metric]:
+        """What is logged and reset: every term, the agreement, the metrics given to `compile`."""
+        given = [] if self.compiled_metrics is None else self.compiled_metrics.metrics
+        own = self.student.task.metrics if isinstance(self.student, RetrievalModel) else []
+        return [*self.means.values(), self.agreement_mean, *given, *own]
+
+    def call(self, inputs: Any, training: bool | None = None) -> StudentOutputs | tf.Tensor:
+        """What the student says."""
+        return self.student(inputs, training=training)
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """One step on `total_loss`, for the weights of student and projectors."""
+        with tf.GradientTape() as tape:
+            step = self._forward(data, training=True)
+            total = mean_over_global_batch(step.mixed, step.weight, self._regularisation())
+        self.optimizer.minimize(total, self.trainable_variables, tape=tape)
+        return self._logged(step)
+
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """The same terms without a step, and how far student and teacher agree."""
+        step = self._forward(data, training=False)
+        logged = self._logged(step)
+        if any(isinstance(loss, tf.keras.losses.Loss) for loss in self.guests.losses):
+            self.agreement_mean.update_state(
+                weighted_mean(agreement(step.answers, self.agreement_k), step.weights), step.weight
+            )
+            logged[self.agreement_mean.name] = self.agreement_mean.result()
+        if isinstance(self.student, RetrievalModel):
+            self.student.update_factorized_metrics(step.outputs)
+            logged |= {metric.name: metric.result() for metric in self.student.task.metrics}
+        return logged
+
+    def loss_terms(self, batch: Any, training: bool) -> dict[str, tf.Tensor]:
+        """Every term of the loss by its name, scalars; one forward pass of the student.
+
+        On one of several replicas: the means over this replica's rows.
+        """
+        return self._forward(batch, training).terms
+
+    def _regularisation(self) -> tf.Tensor | float:
+        return sum(self.losses)
+
+    def _forward(self, data: Any, training: bool) -> _Step:
+        pupil = self.guests.pupil
+        batch = self.as_batch(data)
+        outputs = self._student_outputs(batch, training)
+        require_trainable(self.student)
+        answers = TeacherAnswers(as_teacher(self._require_teacher()), pupil, batch, outputs)
+        if answers.from_top_k:
+            self.guests.tails = getattr(answers.teacher, "temperatures", ())
+        weights = pupil.row_weights(batch)
+        by_name = {
+            name: weighted_mean(self._rows(name, loss, answers), weights)
+            for name, loss in self.distillation_losses.items()
+        }
+        distillation_loss = tf.add_n(
+            [self.distillation_loss_weights[name] * term for name, term in by_name.items()]
+        )
+        mixed = (1.0 - self.student_loss_weight) * distillation_loss
+        terms = {"distillation_loss": distillation_loss} | by_name
+        if outputs.candidates.labels is None:
+            self._require_no_student_loss()
+        else:
+            terms["student_loss"] = weighted_mean(pupil.hard_loss(batch, outputs), weights)
+            mixed += self.student_loss_weight * terms["student_loss"]
+        terms["total_loss"] = mixed + self._regularisation()
+        num_rows = tf.cast(tf.shape(outputs.logits)[0], tf.float32)
+        weight = num_rows if weights is None else tf.reduce_sum(tf.cast(weights, tf.float32))
+        return _Step(mixed, terms, weight, weights, outputs, answers)
+
+    def _student_outputs(self, batch: dict[str, Any], training: bool) -> StudentOutputs:
+        pupil = self.guests.pupil
+        layers = [isinstance(loss, tf.keras.layers.Layer) for loss in self.guests.losses]
+        if not any(layers):
+            return pupil(batch, training=training)
+        with recorded(self.student) as hidden:
+            outputs = pupil(batch, training=training)
+        if outputs.query_embeddings is not None:
+            hidden["query_embeddings"] = outputs.query_embeddings
+        return outputs._replace(hidden_representations=hidden)
+
+    def _rows(self, name: str, loss: DistillationLoss, answers: TeacherAnswers) -> tf.Tensor:
+        """One value a row: the mean of whatever more axes the loss leaves."""
+        if isinstance(loss, HiddenRepresentationDistillation):
+            hidden = find(answers.outputs.hidden_representations, loss.student_layer, "student")
+            student = answers.pupil.to_rows(hidden, answers.batch)
+            values = loss((student, answers.hidden_representation(loss.teacher_layer)))
+        else:
+            values = loss.call(*answers.logits_for(loss))
+            values = tf.reduce_mean(values, axis=list(range(1, values.shape.rank)))
+            values = refuse_probabilities(values, answers)
+        return require_finite(values, name, answers)
+
+    def as_batch(self, data: Any) -> dict[str, Any]:
+        """A dict of columns from whatever `fit` hands over: a dict, or Keras' `(x, y, weight)`."""
+        x, y, sample_weight = tf.keras.utils.unpack_x_y_sample_weight(data)
+        plain = not isinstance(self.student, RetrievalModel)
+        if plain and not (isinstance(x, dict) and columns.INPUTS in x):
+            x = {columns.INPUTS: x}
+        batch = dict(x)
+        if y is not None:
+            batch[columns.LABELS] = y
+        if sample_weight is not None:
+            batch[columns.SAMPLE_WEIGHT] = sample_weight
+        return batch
+
+    def _require_teacher(self) -> Any:
+        if self.teacher is None:
+            raise ValueError(
+                "This distiller has no teacher: files do not hold it. Call "
+                "`distiller.set_teacher(teacher)` first."
+            )
+        return self.teacher
+
+    def _require_no_student_loss(self) -> None:
+        with tf.init_scope():
+            weight = float(self.student_loss_weight.numpy())
+        if weight > 0:
+            raise ValueError(
+                f"The batch has no labels, but `student_loss_weight` is {weight:g}. Give the batch "
+                f"a column {columns.LABELS!r}, or set the weight to 0."
+            )
+
+    def _logged(self, step: _Step) -> dict[str, tf.Tensor]:
+        for name, term in step.terms.items():
+            self.means[name].update_state(term, sample_weight=step.weight)
+        logged = {name: self.means[name].result() for name in step.terms}
+        labels = step.outputs.candidates.label_columns
+        if labels is not None:
+            self.compiled_metrics.update_state(labels, step.outputs.logits, step.weights)
+            logged |= {metric.name: metric.result() for metric in self.compiled_metrics.metrics}
+        return logged
+
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
+        """Keras' `fit`; a teacher that cannot be learnt from raises a ValueError."""
+        with plain_errors():
+            return super().fit(*args, **kwargs)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """Keras' `evaluate`; a teacher that cannot be compared with raises a ValueError."""
+        with plain_errors():
+            return super().evaluate(*args, **kwargs)
+
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """Keras' `train_on_batch`; a teacher that cannot be learnt from raises a ValueError."""
+        with plain_errors():
+            return super().train_on_batch(*args, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        """The student, the losses and the weights as they are now; not the teacher."""
+        serialize = tf.keras.utils.serialize_keras_object
+        return {
+            "name": self.name,
+            "student": serialize(self.student),
+            "distillation_losses": [serialize(loss) for loss in self.guests.losses],
+            "distillation_loss_weights": [
+                float(weight.numpy()) for weight in self.distillation_loss_weights.values()
+            ],
+            "student_loss_weight": float(self.student_loss_weight.numpy()),
+            "agreement_k": self.agreement_k,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Distiller:
+        """A distiller without a teacher: give it one with `set_teacher`."""
+
+        def restored(item: Any) -> Any:
+            return tf.keras.utils.deserialize_keras_object(item, custom_objects=custom_objects)
+
+        config = dict(config)
+        student = restored(config.pop("student"))
+        losses = [restored(item) for item in config.pop("distillation_losses")]
+        return cls(student, None, losses, **config)
+
+    def get_build_config(self) -> dict[str, Any]:
+        """Student and distillation layers bring their own."""
+        return {}
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """Every weight exists once student and distillation layers are loaded."""
+        self.built = True
+
+
+def _variable(value: float, name: str) -> tf.Variable:
+    return tf.Variable(value, trainable=False, dtype=tf.float32, name=name)

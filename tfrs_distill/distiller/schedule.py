@@ -1,0 +1,127 @@
+"""A number of the distiller that changes while it trains."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import tensorflow as tf
+
+from tfrs_distill.distiller.teacher_answers import check_tail
+
+CURVES = ("constant", "linear", "cosine", "exponential")
+TARGETS = ("student_loss_weight", "distillation_loss_weight", "temperature")
+
+
+class Schedule(tf.keras.callbacks.Callback):
+    """Moves a temperature or a weight from `start` to `end` over optimizer steps.
+
+    With `p = min(step / num_steps, 1)`:
+    `constant: start`; `linear: start + p (end - start)`;
+    `cosine: end + (start - end) (1 + cos(pi p)) / 2`; `exponential: start (end / start)**p`.
+
+    The step is the optimizer's own count, so that a model that is loaded, or restored after a kill,
+    goes on where it was. Logs the value at the end of each epoch.
+
+    Args:
+        target: `"student_loss_weight"`, `"distillation_loss_weight"` or `"temperature"`.
+        start: the value before the first step.
+        end: the value from step `num_steps` on; not for `"constant"`.
+        num_steps: optimizer steps to go from `start` to `end`; not for `"constant"`.
+        curve: `"constant"`, `"linear"`, `"cosine"` or `"exponential"`.
+        loss: name of the distillation loss whose number it is; None where there is one loss.
+
+    Raises:
+        ValueError: an unknown target or curve, or values that the target cannot have.
+
+    Example:
+    >>> schedule = Schedule("temperature", 4.0, 1.0, num_steps=100, curve="linear")
+    >>> schedule.value(50)
+    2.5
+    """
+
+    def __init__(
+        self,
+        target: str,
+        start: float,
+        end: float | None = None,
+        num_steps: int | None = None,
+        *,
+        curve: str = "linear",
+        loss: str | None = None,
+    ) -> None:
+        super().__init__()
+        if target not in TARGETS:
+            raise ValueError(f"`target` must be one of {TARGETS}. Received: target={target!r}.")
+        if curve not in CURVES:
+            raise ValueError(f"`curve` must be one of {CURVES}. Received: curve={curve!r}.")
+        if curve == "constant":
+            end, num_steps = start, 1
+        if end is None or num_steps is None or num_steps < 1:
+            raise ValueError(
+                f"A {curve} schedule needs `end` and `num_steps` >= 1. Received: end={end!r}, "
+                f"num_steps={num_steps!r}."
+            )
+        low, high = (0.0, 1.0) if target == "student_loss_weight" else (0.0, math.inf)
+        above = target == "temperature" or curve == "exponential"
+        for value in (start, end):
+            if not (low < value if above else low <= value) or not value <= high:
+                bound = "above" if above else "at least"
+                most = " and at most 1" if high == 1 else ""
+                raise ValueError(
+                    f"A {curve} schedule of {target} needs values {bound} 0{most}. Received: "
+                    f"start={start!r}, end={end!r}."
+                )
+        if not (math.isfinite(start) and math.isfinite(end)):
+            raise ValueError(f"Values must be finite. Received: start={start!r}, end={end!r}.")
+        self.target, self.loss, self.curve = target, loss, curve
+        self.start, self.end, self.num_steps = float(start), float(end), num_steps
+
+    def value(self, step: int) -> float:
+        """The number at an optimizer step."""
+        p = min(step / self.num_steps, 1.0)
+        if self.curve == "cosine":
+            return self.end + (self.start - self.end) * (1.0 + math.cos(math.pi * p)) / 2.0
+        if self.curve == "exponential":
+            return self.start * (self.end / self.start) ** p
+        return self.start + p * (self.end - self.start)
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Find the number, and refuse what it cannot become."""
+        self.variable = self._find()
+        if self.target == "temperature" and self.model.guests.tails is not None:
+            for value in (self.start, self.end):
+                check_tail(self.name, value, self.model.guests.tails)
+            if self.start != self.end:
+                raise ValueError(
+                    "A top-K cache has tails at fixed temperatures, so a temperature cannot move "
+                    "between them. Join the cache with `form='embeddings'`."
+                )
+        self._assign()
+
+    def _find(self) -> tf.Variable:
+        if self.target == "student_loss_weight":
+            self.name = self.target
+            return self.model.student_loss_weight
+        weights, temperatures = self.model.distillation_loss_weights, self.model.temperatures
+        among = weights if self.target == "distillation_loss_weight" else temperatures
+        self.name = self.loss if self.loss is not None or len(among) != 1 else next(iter(among))
+        if self.name not in among:
+            raise ValueError(
+                f"`loss` must name the distillation loss whose {self.target} is meant, one of "
+                f"{sorted(among)}. Received: loss={self.loss!r}."
+            )
+        return among[self.name]
+
+    def _assign(self) -> None:
+        self.variable.assign(self.value(int(self.model.optimizer.iterations)))
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Set the number for the step, or steps, about to be taken."""
+        self._assign()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Log the number."""
+        if logs is not None:
+            short = self.target == "student_loss_weight"
+            logs[self.target if short else f"{self.name}_{self.target}"] = float(self.variable)

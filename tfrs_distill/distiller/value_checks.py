@@ -1,0 +1,114 @@
+"""Values that would spoil the student, caught inside the step, before its weights change."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from tfrs_distill import columns
+from tfrs_distill.distiller.teacher_answers import TeacherAnswers
+
+MARK = "tfrs_distill: "
+
+
+def require_finite(values: tf.Tensor, name: str, answers: TeacherAnswers) -> tf.Tensor:
+    """The values of a distillation loss, unless one is NaN or infinite: then the step fails.
+
+    Looking for the culprit costs nothing until there is one.
+
+    Args:
+        values: float32 [num_rows], of one loss.
+        name: the loss' name.
+        answers: what the teacher said.
+    """
+    finite = tf.math.is_finite(values)
+
+    def fail() -> tf.Tensor:
+        row = tf.argmin(tf.cast(finite, tf.int32))
+        teacher = tf.constant(True) if answers.asked is None else _all_finite(answers.asked[row])
+        said = "the teacher gives NaN or infinite values for example {}. Check its training."
+        diverged = (
+            f"distillation loss '{name}' is NaN or infinite for example {{}}, though the teacher's "
+            "logits are finite: the student has diverged. Lower the learning rate."
+        )
+        message = tf.where(
+            teacher,
+            tf.strings.format(diverged, _example(answers, row)),
+            tf.strings.format(said, _example(answers, row)),
+        )
+        return _fail(message)
+
+    return _after(_unless(tf.reduce_all(finite), fail), values)
+
+
+def refuse_probabilities(values: tf.Tensor, answers: TeacherAnswers) -> tf.Tensor:
+    """The values, unless the teacher's logits are at least 0 and every row of them sums to 1.
+
+    Args:
+        values: float32 [num_rows], of one loss.
+        answers: what the teacher said.
+    """
+    said = answers.asked
+    if said is None or answers.from_top_k or said.shape[-1] == 1:
+        return values
+    said = said[:8]  # enough rows to tell, too few to cost time
+    sums = tf.reduce_sum(said, axis=-1)
+    fine = tf.reduce_any(tf.abs(sums - 1.0) > 1e-3) | tf.reduce_any(said < 0.0)
+    message = tf.constant(
+        "the teacher's logits are probabilities: none is negative and every row sums to 1. Give "
+        "logits (from before the softmax), or the probabilities' logarithm."
+    )
+    return _after(_unless(fine | (tf.size(said) == 0), lambda: _fail(message)), values)
+
+
+@contextlib.contextmanager
+def plain_errors() -> Iterator[None]:
+    """Turns what the step's own checks raise into a ValueError with just their words."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        found = re.search(re.escape(MARK) + r"(.*?)(\]|$)", error.message, flags=re.MULTILINE)
+        if found is None:
+            raise
+        words = found.group(1)
+        raise ValueError(words[0].upper() + words[1:]) from error
+
+
+def _all_finite(values: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_all(tf.math.is_finite(values))
+
+
+def _example(answers: TeacherAnswers, row: tf.Tensor) -> tf.Tensor:
+    """The example that a row of the loss belongs to: its id, or its place in the batch."""
+    batch = answers.batch
+    numbers = batch.get(columns.EXAMPLE_ID)
+    if numbers is None:
+        numbers = tf.range(tf.shape(tf.nest.flatten(batch)[0])[0])
+    return answers.pupil.of_rows(numbers, batch)[row]
+
+
+def _unless(fine: tf.Tensor, fail: Callable[[], tf.Tensor]) -> tf.Tensor:
+    return tf.cond(fine, lambda: tf.constant(True), fail)
+
+
+def _fail(message: tf.Tensor) -> tf.Tensor:
+    with tf.control_dependencies([tf.debugging.Assert(tf.constant(False), [MARK + message])]):
+        return tf.constant(False)
+
+
+def _after(check: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    """The values, such that their gradient waits for the check."""
+
+    @tf.custom_gradient
+    def identity(x: tf.Tensor) -> Any:
+        def gradient(upstream: tf.Tensor) -> tf.Tensor:
+            with tf.control_dependencies([check]):
+                return tf.identity(upstream)
+
+        return tf.identity(x), gradient
+
+    return identity(values)

@@ -1,0 +1,90 @@
+"""What the layers inside a Keras model put out during a forward pass, by the layers' paths."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+
+def layers_by_path(model: tf.keras.Model) -> dict[str, tf.keras.layers.Layer]:
+    """Every layer inside a model, however deeply nested, by its path of names.
+
+    A layer's path is the names of the layers that hold it, outermost first, and its own:
+    `"history_tower/decayed_average/feed_forward"`. The model's own name is left out. Two layers of
+    one path are numbered: `"dense"`, `"dense#2"`.
+    """
+    layers = [m for m in model.submodules if isinstance(m, tf.keras.layers.Layer)]
+    layers = [m for m in layers if not isinstance(m, tf.keras.metrics.Metric)]
+    inside = {id(layer): {id(m) for m in layer.submodules} for layer in layers}
+    paths: dict[str, tf.keras.layers.Layer] = {}
+    for layer in layers:
+        holders = [other for other in layers if id(layer) in inside[id(other)]]
+        holders.sort(key=lambda holder: len(inside[id(holder)]), reverse=True)
+        path = unique = "/".join([*(holder.name for holder in holders), layer.name])
+        number = 1
+        while unique in paths:
+            number += 1
+            unique = f"{path}#{number}"
+        paths[unique] = layer
+    return paths
+
+
+@contextlib.contextmanager
+def recorded(model: tf.keras.Model) -> Iterator[dict[str, Any]]:
+    """Fills the yielded dict with every layer's output while the model runs inside the context.
+
+    A layer that runs several times leaves its last output. The model is as before afterwards.
+
+    Example:
+    >>> model = tf.keras.Sequential([tf.keras.layers.Dense(3, name="inner")])
+    >>> with recorded(model) as hidden:
+    ...     _ = model(tf.zeros([2, 5]))
+    >>> hidden["inner"].shape.as_list()
+    [2, 3]
+    """
+    outputs: dict[str, Any] = {}
+    layers = layers_by_path(model)
+    before = {path: layer.__dict__.get("call") for path, layer in layers.items()}
+    for path, layer in layers.items():
+        layer.__dict__["call"] = _recording(layer.call, path, outputs)
+    try:
+        yield outputs
+    finally:
+        for path, layer in layers.items():
+            if before[path] is None:
+                del layer.__dict__["call"]
+            else:
+                layer.__dict__["call"] = before[path]
+
+
+def _recording(call: Any, path: str, outputs: dict[str, Any]) -> Any:
+    def recording_call(*args: Any, **kwargs: Any) -> Any:
+        result = call(*args, **kwargs)
+        outputs[path] = result
+        return result
+
+    return recording_call
+
+
+def find(hidden: Mapping[str, Any], name: str, owner: str) -> tf.Tensor:
+    """The representation that `name` means: its whole path, or the end of exactly one path.
+
+    Args:
+        hidden: representations by path.
+        name: a path, or as much of its end as makes it unique.
+        owner: whose layers these are, for the message.
+
+    Raises:
+        ValueError: no path, or several, end so; lists those there are.
+    """
+    matches = [name] if name in hidden else [p for p in hidden if p.endswith("/" + name)]
+    if len(matches) == 1:
+        return hidden[matches[0]]
+    what = "several hidden representations" if matches else "no hidden representation"
+    raise ValueError(
+        f"The {owner} has {what} called {name!r}. "
+        + (f"Use one of {matches}." if matches else f"It gives: {sorted(hidden)}.")
+    )

@@ -1,0 +1,153 @@
+"""What every retrieval model shares, whatever its towers read: the loss, the step, the metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+from tfrs_distill.losses.categorical_cross_entropy import categorical_cross_entropy
+from tfrs_distill.losses.weighted_mean import weighted_mean
+from tfrs_distill.towers.candidates import Candidates, CandidateSet
+from tfrs_distill.towers.replicas import mean_over_global_batch
+from tfrs_distill.towers.student_outputs import StudentOutputs
+
+
+class RetrievalModel(tfrs.Model):
+    """A `tfrs.Model` of a query and a candidate tower, for training alone or in a `Distiller`.
+
+    A subclass says what a batch's rows and their candidates are. The loss of in-batch and sampled
+    candidates is that of `tfrs.tasks.Retrieval`; a catalogue's, which the task does not know, is
+    the cross-entropy over item ids. Every loss is a mean over rows.
+
+    Args:
+        candidates: which items a step's softmax is over, and what is done to their logits.
+        temperature: what the dot products are divided by.
+    """
+
+    def __init__(self, candidates: Candidates, temperature: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.candidates, self.temperature = candidates, temperature
+        self.task = tfrs.tasks.Retrieval(
+            loss=tf.keras.losses.CategoricalCrossentropy(
+                from_logits=True, reduction=tf.keras.losses.Reduction.NONE
+            ),
+            temperature=None if temperature == 1.0 else temperature,
+            num_hard_negatives=candidates.num_hard_negatives,
+            name="retrieval",
+        )
+        self.loss_mean = tf.keras.metrics.Mean(name="loss")
+
+    def encode_rows(self, batch: dict[str, tf.Tensor], training: bool | None = None) -> tf.Tensor:
+        """Query embeddings of the batch's rows, `[num_rows, dim]`."""
+        raise NotImplementedError
+
+    def encode_candidates(self, items: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Candidate embeddings, `[num_candidates]` to `[num_candidates, dim]`."""
+        raise NotImplementedError
+
+    def choose_candidates(self, batch: dict[str, tf.Tensor]) -> CandidateSet:
+        """The candidates of the batch's rows."""
+        raise NotImplementedError
+
+    def to_rows(self, values: tf.Tensor, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+        """What a layer or a teacher says of the batch, `[num_rows, ...]`."""
+        raise NotImplementedError
+
+    def of_rows(self, examples: tf.Tensor, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+        """What belongs to examples, `[batch_size]`, at each of their rows, `[num_rows]`."""
+        raise NotImplementedError
+
+    def row_weights(self, batch: dict[str, tf.Tensor]) -> tf.Tensor | None:
+        """Sample weights of the rows, float32 [num_rows]; None where all count 1."""
+        raise NotImplementedError
+
+    def call(self, batch: dict[str, tf.Tensor], training: bool | None = None) -> StudentOutputs:
+        """The batch's rows, their candidates and the logits between them.
+
+        Embeddings of reduced precision are cast to float32 before they meet.
+        """
+        queries = tf.cast(self.encode_rows(batch, training=training), tf.float32)
+        chosen = self.choose_candidates(batch)
+        embeddings = self.encode_candidates(chosen.ids, training=training)
+        embeddings = tf.cast(embeddings, tf.float32)
+        logits = tf.matmul(queries, embeddings, transpose_b=True)
+        if self.temperature != 1.0:
+            logits /= self.temperature
+        if self.candidates.num_hard_negatives is not None:
+            chosen = chosen.with_hard_negatives(logits, self.candidates.num_hard_negatives)
+        return StudentOutputs(chosen.adjust(logits), chosen, queries, embeddings)
+
+    def hard_loss(self, batch: dict[str, tf.Tensor], outputs: StudentOutputs) -> tf.Tensor:
+        """Categorical cross-entropy with the labels, one value a row.
+
+        Raises:
+            ValueError: the batch has no labels.
+        """
+        chosen = outputs.candidates
+        if chosen.labels is None:
+            raise ValueError(
+                "The batch has no labels, so there is no cross-entropy with them. Only a "
+                "`Distiller` with `student_loss_weight=0` learns from unlabelled batches."
+            )
+        if self.candidates.of_catalogue:
+            return categorical_cross_entropy(chosen.label_columns, outputs.logits)
+        return self.task(
+            outputs.query_embeddings,
+            outputs.candidate_embeddings,
+            candidate_sampling_probability=chosen.sampling_probability,
+            score_mask=chosen.keep,
+            compute_metrics=False,
+        )
+
+    @property
+    def metrics(self) -> list[tf.keras.metrics.Metric]:
+        """What is logged and reset: the loss, the metrics given to `compile`, the task's own."""
+        return [self.loss_mean, *self._given_metrics(), *self.task.metrics]
+
+    def _given_metrics(self) -> list[tf.keras.metrics.Metric]:
+        return [] if self.compiled_metrics is None else self.compiled_metrics.metrics
+
+    def compute_loss(self, batch: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+        """What a `tfrs.Model` trains on: the mean cross-entropy of the rows, regularisation apart.
+
+        On one of several replicas: this replica's part of the mean over the global batch.
+        """
+        mean, weight = self._mean_loss(batch, training)
+        return mean_over_global_batch(mean, weight, 0.0)
+
+    def _mean_loss(self, batch: Any, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        batch, _, _ = tf.keras.utils.unpack_x_y_sample_weight(batch)
+        outputs = self(batch, training=training)
+        losses, weights = self.hard_loss(batch, outputs), self.row_weights(batch)
+        weight = tf.reduce_sum(tf.ones_like(losses) if weights is None else weights)
+        mean = weighted_mean(losses, weights)
+        self.loss_mean.update_state(mean, sample_weight=weight)
+        if self.compiled_metrics is not None:
+            self.compiled_metrics.update_state(
+                outputs.candidates.label_columns, outputs.logits, sample_weight=weights
+            )
+        if not training:
+            self.update_factorized_metrics(outputs)
+        return mean, weight
+
+    def update_factorized_metrics(self, outputs: StudentOutputs) -> None:
+        """Feed the task's metrics over the whole corpus, where it has any; not while training."""
+        for metric in self.task.factorized_metrics:
+            rows = tf.shape(outputs.query_embeddings)[0]
+            metric.update_state(outputs.query_embeddings, outputs.candidate_embeddings[:rows])
+
+    def train_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """One step on the mean cross-entropy of the batch's rows and the regularisation losses."""
+        with tf.GradientTape() as tape:
+            mean, weight = self._mean_loss(batch, training=True)
+            total = mean_over_global_batch(mean, weight, sum(self.losses))
+        self.optimizer.minimize(total, self.trainable_variables, tape=tape)
+        logged = [self.loss_mean, *self._given_metrics()]
+        return {metric.name: metric.result() for metric in logged}
+
+    def test_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """The same loss without a step."""
+        self._mean_loss(batch, training=False)
+        return {metric.name: metric.result() for metric in self.metrics}
