@@ -6,7 +6,7 @@ import tensorflow as tf
 
 import tfrs_distill as td
 from tfrs_distill import columns
-from tfrs_distill.data.splits import Windows
+from tfrs_distill.data.windows import Windows
 from tfrs_distill.distiller import Distiller
 from tfrs_distill.losses import SoftTargetKLDivergence
 from tfrs_distill.students import RetrievalStudent

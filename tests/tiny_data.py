@@ -3,7 +3,8 @@
 import numpy as np
 
 from tfrs_distill.data.catalogue import Catalogue
-from tfrs_distill.data.splits import Windows, windows_of
+from tfrs_distill.data.splits import windows_of
+from tfrs_distill.data.windows import Windows
 
 
 def tiny_catalogue(num_items, texts=None):

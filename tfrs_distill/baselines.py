@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tfrs_distill.data.splits import Windows
+from tfrs_distill.data.windows import Windows
 from tfrs_distill.evaluation import Scorer, top_k_unseen
 
 

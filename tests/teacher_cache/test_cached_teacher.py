@@ -11,7 +11,7 @@ from planted_teachers import PlantedTeacher, School
 from tiny_data import random_windows, windows_from
 
 from tfrs_distill import columns
-from tfrs_distill.data.splits import Windows
+from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
 from tfrs_distill.progress import SilentProgress
 from tfrs_distill.teacher_cache import CachedTeacher, cache_teacher, cross_fit_teacher

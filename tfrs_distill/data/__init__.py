@@ -11,9 +11,10 @@ from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.data.movielens import movielens_100k
 from tfrs_distill.data.readers import read_folder
-from tfrs_distill.data.splits import Queries, Splits, Windows, split_by_time
+from tfrs_distill.data.splits import Queries, Splits, split_by_time
 from tfrs_distill.data.synthetic import PlantedInteractions, synthetic
 from tfrs_distill.data.tfds_movielens import from_tfds
+from tfrs_distill.data.windows import Windows
 
 __all__ = [
     "Catalogue",

@@ -2,93 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
 
 from tfrs_distill import columns
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.interactions import Interactions
+from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
-
-
-@dataclass(frozen=True)
-class Windows:
-    """Training examples: windows of user sequences, with the next item as label at every position.
-
-    Args:
-        catalogue: the items.
-        users: int32 [num_examples], the user index of each window.
-        history: int32 [num_examples, max_history], oldest first, padded with 0 in front.
-        labels: int32 [num_examples, max_history], the item that follows each position; 0 where
-            there is none, or where an earlier window already asks for it.
-        knowledge: arrays of what a teacher said about each example, by column name; each has
-            `num_examples` rows. `cache_teacher(...).join(windows)` fills it.
-    """
-
-    catalogue: Catalogue
-    users: np.ndarray
-    history: np.ndarray
-    labels: np.ndarray
-    knowledge: dict[str, np.ndarray] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.history)
-
-    @property
-    def max_history(self) -> int:
-        """Positions a window holds."""
-        return int(self.history.shape[1])
-
-    @property
-    def num_labels(self) -> int:
-        """Positions that have a label: the rows of the loss in one epoch."""
-        return int(np.count_nonzero(self.labels))
-
-    def subset(self, rows: np.ndarray) -> Windows:
-        """The windows at `rows` (indices or a boolean mask), without knowledge."""
-        return Windows(self.catalogue, self.users[rows], self.history[rows], self.labels[rows])
-
-    def batches(self, batch_size: int, *, seed: int | None = None) -> tf.data.Dataset:
-        """Batches of windows as a dict of columns; the last, smaller batch is kept.
-
-        Args:
-            batch_size: windows a batch.
-            seed: int; reshuffles every epoch, in an order that the seed fixes. None keeps the
-                order.
-        """
-        if batch_size < 1:
-            raise InputError(f"`batch_size` must be at least 1. Received: {batch_size}.")
-        tensors = {
-            columns.EXAMPLE_ID: np.arange(len(self), dtype=np.int64),
-            columns.USER_ID: self.users,
-            columns.HISTORY: self.history,
-            columns.LABELS: self.labels,
-        }
-        rows = tf.data.Dataset.range(len(self))
-        if seed is not None:
-            rows = rows.shuffle(len(self), seed=seed)
-        constants = {name: tf.constant(array) for name, array in (tensors | self.knowledge).items()}
-        return (
-            rows.batch(batch_size)
-            .map(
-                lambda indices: {
-                    name: tf.gather(array, indices) for name, array in constants.items()
-                },
-                num_parallel_calls=tf.data.AUTOTUNE,
-                deterministic=True,
-            )
-            .prefetch(2)
-        )
-
-    def fingerprint(self) -> str:
-        """sha256 of the catalogue, users, histories and labels."""
-        digest = hashlib.sha256(self.catalogue.fingerprint().encode())
-        for array in (self.users, self.history, self.labels):
-            digest.update(str((array.dtype.str, array.shape)).encode() + array.tobytes())
-        return digest.hexdigest()
 
 
 @dataclass(frozen=True)

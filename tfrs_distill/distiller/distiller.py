@@ -23,6 +23,7 @@ from tfrs_distill.losses.weighted_mean import weighted_mean
 from tfrs_distill.teachers.teacher import Teacher
 from tfrs_distill.towers.replicas import mean_over_global_batch
 from tfrs_distill.towers.retrieval_model import RetrievalModel
+from tfrs_distill.towers.step import take_step
 from tfrs_distill.towers.student_outputs import StudentOutputs
 
 DistillationLoss = tf.keras.losses.Loss | HiddenRepresentationDistillation
@@ -164,8 +165,11 @@ class Distiller(tf.keras.Model):
     def metrics(self) -> list[tf.keras.metrics.Metric]:
         """What is logged and reset: every term, the agreement, the metrics given to `compile`."""
         given = [] if self.compiled_metrics is None else self.compiled_metrics.metrics
-        own = self.student.task.metrics if isinstance(self.student, RetrievalModel) else []
-        return [*self.means.values(), self.agreement_mean, *given, *own]
+        return [*self.means.values(), self.agreement_mean, *given, *self._corpus_metrics()]
+
+    def _corpus_metrics(self) -> list[tf.keras.metrics.Metric]:
+        factorized = getattr(self.student, "factorized_metrics", [])
+        return [part for metric in factorized for part in metric.metrics]
 
     def call(self, inputs: Any, training: bool | None = None) -> StudentOutputs | tf.Tensor:
         """What the student says."""
@@ -176,7 +180,7 @@ class Distiller(tf.keras.Model):
         with tf.GradientTape() as tape:
             step = self._forward(data, training=True)
             total = mean_over_global_batch(step.mixed, step.weight, self._regularisation())
-        self.optimizer.minimize(total, self.trainable_variables, tape=tape)
+        take_step(self, total, tape)
         return self._logged(step)
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
@@ -190,7 +194,7 @@ class Distiller(tf.keras.Model):
             logged[self.agreement_mean.name] = self.agreement_mean.result()
         if isinstance(self.student, RetrievalModel):
             self.student.update_factorized_metrics(step.outputs)
-            logged |= {metric.name: metric.result() for metric in self.student.task.metrics}
+            logged |= {metric.name: metric.result() for metric in self._corpus_metrics()}
         return logged
 
     def loss_terms(self, batch: Any, training: bool) -> dict[str, tf.Tensor]:

@@ -28,19 +28,17 @@ def require_finite(values: tf.Tensor, name: str, answers: TeacherAnswers) -> tf.
     finite = tf.math.is_finite(values)
 
     def fail() -> tf.Tensor:
-        row = tf.argmin(tf.cast(finite, tf.int32))
-        teacher = tf.constant(True) if answers.asked is None else _all_finite(answers.asked[row])
-        said = "the teacher gives NaN or infinite values for example {}. Check its training."
-        diverged = (
-            f"distillation loss '{name}' is NaN or infinite for example {{}}, though the teacher's "
-            "logits are finite: the student has diverged. Lower the learning rate."
-        )
-        message = tf.where(
-            teacher,
-            tf.strings.format(diverged, _example(answers, row)),
-            tf.strings.format(said, _example(answers, row)),
-        )
-        return _fail(message)
+        row = tf.argmin(tf.cast(finite, tf.int32), output_type=tf.int32)
+        example = _example(answers, row)
+        said = True if answers.asked is None else _all_finite(tf.gather(answers.asked, row))
+        teacher = [f"{MARK}The teacher gives NaN or infinite values for example", example]
+        student = [
+            f"{MARK}The student has diverged: its distillation loss {name!r} is NaN or infinite, "
+            "though the teacher's logits are finite. Lower the learning rate. Example",
+            example,
+        ]
+        with tf.control_dependencies([tf.debugging.Assert(said, teacher)]):
+            return _fail(student)
 
     return _after(_unless(tf.reduce_all(finite), fail), values)
 
@@ -58,11 +56,11 @@ def refuse_probabilities(values: tf.Tensor, answers: TeacherAnswers) -> tf.Tenso
     said = said[:8]  # enough rows to tell, too few to cost time
     sums = tf.reduce_sum(said, axis=-1)
     fine = tf.reduce_any(tf.abs(sums - 1.0) > 1e-3) | tf.reduce_any(said < 0.0)
-    message = tf.constant(
-        "the teacher's logits are probabilities: none is negative and every row sums to 1. Give "
-        "logits (from before the softmax), or the probabilities' logarithm."
+    message = (
+        f"{MARK}The teacher's logits are probabilities: none is negative and every row sums to 1. "
+        "Give logits (from before the softmax), or the probabilities' logarithm."
     )
-    return _after(_unless(fine | (tf.size(said) == 0), lambda: _fail(message)), values)
+    return _after(_unless(fine | (tf.size(said) == 0), lambda: _fail([message])), values)
 
 
 @contextlib.contextmanager
@@ -71,11 +69,11 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
-        found = re.search(re.escape(MARK) + r"(.*?)(\]|$)", error.message, flags=re.MULTILINE)
+        found = re.search(re.escape(MARK) + r"([^\]]*)\]?(?: \[([^\]]*)\])?", error.message)
         if found is None:
             raise
-        words = found.group(1)
-        raise ValueError(words[0].upper() + words[1:]) from error
+        words = [group for group in found.groups() if group]
+        raise ValueError(" ".join(words)) from error
 
 
 def _all_finite(values: tf.Tensor) -> tf.Tensor:
@@ -88,15 +86,15 @@ def _example(answers: TeacherAnswers, row: tf.Tensor) -> tf.Tensor:
     numbers = batch.get(columns.EXAMPLE_ID)
     if numbers is None:
         numbers = tf.range(tf.shape(tf.nest.flatten(batch)[0])[0])
-    return answers.pupil.of_rows(numbers, batch)[row]
+    return tf.gather(answers.pupil.of_rows(numbers, batch), row)
 
 
 def _unless(fine: tf.Tensor, fail: Callable[[], tf.Tensor]) -> tf.Tensor:
     return tf.cond(fine, lambda: tf.constant(True), fail)
 
 
-def _fail(message: tf.Tensor) -> tf.Tensor:
-    with tf.control_dependencies([tf.debugging.Assert(tf.constant(False), [MARK + message])]):
+def _fail(words: list[Any]) -> tf.Tensor:
+    with tf.control_dependencies([tf.debugging.Assert(False, words)]):
         return tf.constant(False)
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrs_distill.data.splits import Queries, Splits, Windows
+from tfrs_distill.data.splits import Queries, Splits
+from tfrs_distill.data.windows import Windows
 from tfrs_distill.distiller import Distiller
 from tfrs_distill.evaluation import ValidationNDCG
 from tfrs_distill.losses import SoftTargetKLDivergence

@@ -82,7 +82,7 @@ class TFRSStudent(RetrievalModel):
             temperature=1.0 if task._temperature is None else task._temperature,
             name=model.name,
         )
-        student.task.factorized_metrics = task.factorized_metrics
+        student.factorized_metrics = list(task.factorized_metrics)
         return student
 
     def _column(self, batch: dict[str, tf.Tensor], name: str) -> tf.Tensor:

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tfrs_distill import columns
 from tfrs_distill.atomic import whole_file
-from tfrs_distill.data.splits import Windows
+from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
 from tfrs_distill.progress import Progress, SilentProgress
 from tfrs_distill.teacher_cache.label import label_windows

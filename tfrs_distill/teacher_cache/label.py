@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill import columns
-from tfrs_distill.data.splits import Windows
+from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
 from tfrs_distill.teacher_cache.top_k_knowledge import summarise_top_k
 from tfrs_distill.teachers.teacher import Teacher

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill import columns
-from tfrs_distill.data.splits import Windows
+from tfrs_distill.data.windows import Windows
 from tfrs_distill.losses.categorical_cross_entropy import categorical_cross_entropy
 from tfrs_distill.teachers.bert_two_tower import BertTwoTower
 from tfrs_distill.teachers.text_encoder import TextEncoder, mean_pool

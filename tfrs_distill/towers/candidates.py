@@ -95,10 +95,13 @@ class CandidateSet(NamedTuple):
     def adjust(self, logits: tf.Tensor) -> tf.Tensor:
         """Correct, mask and choose: `[num_rows, num_candidates]` to what the losses compare."""
         if self.sampling_probability is not None:
-            logits -= tf.math.log(tf.clip_by_value(self.sampling_probability, 1e-6, 1.0))
+            probability = tf.cast(self.sampling_probability, logits.dtype)
+            logits -= tf.math.log(tf.clip_by_value(probability, 1e-6, 1.0))
         if self.keep is not None:
             logits = tf.where(self.keep, logits, MASKED)
-        return logits if self.hard is None else tf.gather(logits, self.hard, batch_dims=1)
+        if self.hard is None:
+            return logits
+        return tf.gather(_at_least(self.hard.shape[1], logits), self.hard, batch_dims=1)
 
     @property
     def label_columns(self) -> tf.Tensor | None:
@@ -112,14 +115,18 @@ class CandidateSet(NamedTuple):
                 "`num_hard_negatives` needs one label a row. Received: "
                 + ("no labels." if self.labels is None else "soft or one-hot labels.")
             )
-        num_candidates = logits.shape[1] or tf.shape(logits)[1]
-        positive = tf.one_hot(self.labels, num_candidates, dtype=tf.float32)
-        k = min if isinstance(num_candidates, int) else tf.minimum
-        _, hard = tf.math.top_k(
-            tf.stop_gradient(self.adjust(logits)) - positive * (2.0 * MASKED),
-            k(num_hard_negatives + 1, num_candidates),
-        )
-        return self._replace(hard=hard)
+        adjusted = tf.stop_gradient(self.adjust(logits))
+        is_label = tf.range(tf.shape(logits)[1])[None, :] == self.labels[:, None]
+        first = tf.where(is_label, -MASKED, adjusted)
+        k = num_hard_negatives + 1
+        return self._replace(hard=tf.math.top_k(_at_least(k, first), k).indices)
+
+
+def _at_least(width: int, logits: tf.Tensor) -> tf.Tensor:
+    """Logits with masked columns behind, where there may be fewer columns than `width`."""
+    if logits.shape[1] is not None and logits.shape[1] >= width:
+        return logits
+    return tf.pad(logits, [[0, 0], [0, width]], constant_values=MASKED)
 
 
 def catalogue_candidates(

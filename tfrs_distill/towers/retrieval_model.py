@@ -11,6 +11,7 @@ from tfrs_distill.losses.categorical_cross_entropy import categorical_cross_entr
 from tfrs_distill.losses.weighted_mean import weighted_mean
 from tfrs_distill.towers.candidates import Candidates, CandidateSet
 from tfrs_distill.towers.replicas import mean_over_global_batch
+from tfrs_distill.towers.step import take_step
 from tfrs_distill.towers.student_outputs import StudentOutputs
 
 
@@ -18,8 +19,10 @@ class RetrievalModel(tfrs.Model):
     """A `tfrs.Model` of a query and a candidate tower, for training alone or in a `Distiller`.
 
     A subclass says what a batch's rows and their candidates are. The loss of in-batch and sampled
-    candidates is that of `tfrs.tasks.Retrieval`; a catalogue's, which the task does not know, is
-    the cross-entropy over item ids. Every loss is a mean over rows.
+    candidates is that of `tfrs.tasks.Retrieval` with the same options, but a mean over rows; a
+    catalogue's, which the task does not know, is the cross-entropy over item ids. The task itself
+    is not run: it hides the candidates that a teacher must share, and its options fail in reduced
+    precision and under XLA.
 
     Args:
         candidates: which items a step's softmax is over, and what is done to their logits.
@@ -27,16 +30,10 @@ class RetrievalModel(tfrs.Model):
     """
 
     def __init__(self, candidates: Candidates, temperature: float = 1.0, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        # Towers cast what they read; columns such as sampling probabilities keep their precision.
+        super().__init__(autocast=False, **kwargs)
         self.candidates, self.temperature = candidates, temperature
-        self.task = tfrs.tasks.Retrieval(
-            loss=tf.keras.losses.CategoricalCrossentropy(
-                from_logits=True, reduction=tf.keras.losses.Reduction.NONE
-            ),
-            temperature=None if temperature == 1.0 else temperature,
-            num_hard_negatives=candidates.num_hard_negatives,
-            name="retrieval",
-        )
+        self.factorized_metrics: list[tfrs.metrics.Factorized] = []
         self.loss_mean = tf.keras.metrics.Mean(name="loss")
 
     def encode_rows(self, batch: dict[str, tf.Tensor], training: bool | None = None) -> tf.Tensor:
@@ -91,20 +88,13 @@ class RetrievalModel(tfrs.Model):
                 "The batch has no labels, so there is no cross-entropy with them. Only a "
                 "`Distiller` with `student_loss_weight=0` learns from unlabelled batches."
             )
-        if self.candidates.of_catalogue:
-            return categorical_cross_entropy(chosen.label_columns, outputs.logits)
-        return self.task(
-            outputs.query_embeddings,
-            outputs.candidate_embeddings,
-            candidate_sampling_probability=chosen.sampling_probability,
-            score_mask=chosen.keep,
-            compute_metrics=False,
-        )
+        return categorical_cross_entropy(chosen.label_columns, outputs.logits)
 
     @property
     def metrics(self) -> list[tf.keras.metrics.Metric]:
-        """What is logged and reset: the loss, the metrics given to `compile`, the task's own."""
-        return [self.loss_mean, *self._given_metrics(), *self.task.metrics]
+        """What is logged and reset: the loss, the metrics given to `compile`, the corpus'."""
+        factorized = [part for metric in self.factorized_metrics for part in metric.metrics]
+        return [self.loss_mean, *self._given_metrics(), *factorized]
 
     def _given_metrics(self) -> list[tf.keras.metrics.Metric]:
         return [] if self.compiled_metrics is None else self.compiled_metrics.metrics
@@ -133,8 +123,8 @@ class RetrievalModel(tfrs.Model):
         return mean, weight
 
     def update_factorized_metrics(self, outputs: StudentOutputs) -> None:
-        """Feed the task's metrics over the whole corpus, where it has any; not while training."""
-        for metric in self.task.factorized_metrics:
+        """Feed the metrics over the whole corpus, where there are any; slow, so not in `fit`."""
+        for metric in self.factorized_metrics:
             rows = tf.shape(outputs.query_embeddings)[0]
             metric.update_state(outputs.query_embeddings, outputs.candidate_embeddings[:rows])
 
@@ -143,7 +133,7 @@ class RetrievalModel(tfrs.Model):
         with tf.GradientTape() as tape:
             mean, weight = self._mean_loss(batch, training=True)
             total = mean_over_global_batch(mean, weight, sum(self.losses))
-        self.optimizer.minimize(total, self.trainable_variables, tape=tape)
+        take_step(self, total, tape)
         logged = [self.loss_mean, *self._given_metrics()]
         return {metric.name: metric.result() for metric in logged}
 

@@ -1,0 +1,128 @@
+"""Training examples: windows of user sequences, as batches of columns."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill import columns
+from tfrs_distill.data.catalogue import Catalogue
+from tfrs_distill.errors import InputError
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Training examples: windows of user sequences, with the next item as label at every position.
+
+    Args:
+        catalogue: the items.
+        users: int32 [num_examples], the user index of each window.
+        history: int32 [num_examples, max_history], oldest first, padded with 0 in front.
+        labels: int32 [num_examples, max_history], the item that follows each position; 0 where
+            there is none, or where an earlier window already asks for it.
+        knowledge: arrays of what a teacher said about each example, by column name; each has
+            `num_examples` rows. `cache_teacher(...).join(windows)` fills it.
+    """
+
+    catalogue: Catalogue
+    users: np.ndarray
+    history: np.ndarray
+    labels: np.ndarray
+    knowledge: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.history)
+
+    @property
+    def max_history(self) -> int:
+        """Positions a window holds."""
+        return int(self.history.shape[1])
+
+    @property
+    def num_labels(self) -> int:
+        """Positions that have a label: the rows of the loss in one epoch."""
+        return int(np.count_nonzero(self.labels))
+
+    def subset(self, rows: np.ndarray) -> Windows:
+        """The windows at `rows` (indices or a boolean mask), without knowledge."""
+        return Windows(self.catalogue, self.users[rows], self.history[rows], self.labels[rows])
+
+    def batches(
+        self, batch_size: int, *, seed: int | None = None, num_negatives: int | None = None
+    ) -> tf.data.Dataset:
+        """Batches of windows as a dict of columns; the last, smaller batch is kept.
+
+        Args:
+            batch_size: windows a batch.
+            seed: int; reshuffles every epoch, in an order that the seed fixes. None keeps the
+                order.
+            num_negatives: for `Candidates("sampled")`: items drawn evenly beside each window, new
+                ones every epoch, shared by the batch, and the columns that correct for how often an
+                item is among the batch's labels or drawn. 0 draws none and gives the labels'
+                column alone, for `Candidates("batch")`.
+        """
+        if batch_size < 1:
+            raise InputError(f"`batch_size` must be at least 1. Received: {batch_size}.")
+        if num_negatives is not None and num_negatives < 0:
+            raise InputError(
+                f"`num_negatives` must be None or at least 0. Received: {num_negatives}."
+            )
+        tensors = {
+            columns.EXAMPLE_ID: np.arange(len(self), dtype=np.int64),
+            columns.USER_ID: self.users,
+            columns.HISTORY: self.history,
+            columns.LABELS: self.labels,
+        }
+        rows = tf.data.Dataset.range(len(self))
+        if seed is not None:
+            rows = rows.shuffle(len(self), seed=seed)
+        constants = {name: tf.constant(array) for name, array in (tensors | self.knowledge).items()}
+        draws = tf.data.Dataset.random(seed=seed or 0, rerandomize_each_iteration=True)
+        probability = None if num_negatives is None else self._sampling_probability(num_negatives)
+
+        def batch_of(indices: tf.Tensor, draw: tf.Tensor) -> dict[str, tf.Tensor]:
+            batch = {name: tf.gather(array, indices) for name, array in constants.items()}
+            if probability is None:
+                return batch
+            batch[columns.CANDIDATE_SAMPLING_PROBABILITY] = tf.gather(
+                probability, batch[columns.LABELS]
+            )
+            if num_negatives:
+                batch[columns.NEGATIVES] = negatives = tf.random.stateless_uniform(
+                    [tf.shape(indices)[0], num_negatives],
+                    tf.stack([draw, 0]),
+                    1,
+                    self.catalogue.num_items + 1,
+                    tf.int32,
+                )
+                batch[columns.NEGATIVES_SAMPLING_PROBABILITY] = tf.gather(probability, negatives)
+            return batch
+
+        return (
+            tf.data.Dataset.zip(rows.batch(batch_size), draws)
+            .map(batch_of, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+            .prefetch(2)
+        )
+
+    def _sampling_probability(self, num_negatives: int) -> tf.Tensor:
+        """How likely each item index is one candidate of a batch, float32 [num_items + 1].
+
+        `(labels a window * label frequency + num_negatives / num_items) / (both together)`, as a
+        candidate is a label of the batch or an even draw (Yang et al., 2020).
+        """
+        counts = np.bincount(self.labels.reshape(-1), minlength=self.catalogue.num_items + 1)
+        counts[columns.PADDING] = 0
+        drawn = len(self) * num_negatives / self.catalogue.num_items
+        expected = counts + drawn
+        expected[columns.PADDING] = 0.0
+        return tf.constant(expected / expected.sum(), tf.float32)
+
+    def fingerprint(self) -> str:
+        """sha256 of the catalogue, users, histories and labels."""
+        digest = hashlib.sha256(self.catalogue.fingerprint().encode())
+        for array in (self.users, self.history, self.labels):
+            digest.update(str((array.dtype.str, array.shape)).encode() + array.tobytes())
+        return digest.hexdigest()
