@@ -137,11 +137,13 @@ class Distiller(tf.keras.Model):
             name: _variable(weight, f"{name}_weight")
             for name, weight in zip(names, distillation_loss_weights)
         }
-        self.temperatures = {}
-        for name, loss in self.distillation_losses.items():
-            if hasattr(loss, "temperature"):
-                self.temperatures[name] = _variable(loss.temperature, f"{name}_temperature")
-                loss.temperature = self.temperatures[name]
+        self.temperatures = {  # whole before it is assigned, or Keras would not save what is in it
+            name: _variable(loss.temperature, f"{name}_temperature")
+            for name, loss in self.distillation_losses.items()
+            if hasattr(loss, "temperature")
+        }
+        for name, temperature in self.temperatures.items():
+            self.distillation_losses[name].temperature = temperature
         self.agreement_k = agreement_k
         terms = ["total_loss", "student_loss", "distillation_loss", *names]
         self.means = {name: tf.keras.metrics.Mean(name=name) for name in terms}
@@ -231,6 +233,7 @@ class Distiller(tf.keras.Model):
             terms["student_loss"] = weighted_mean(pupil.hard_loss(batch, outputs), weights)
             mixed += self.student_loss_weight * terms["student_loss"]
         terms["total_loss"] = mixed + self._regularisation()
+        self.built = True  # student and projectors have their weights by now
         num_rows = tf.cast(tf.shape(outputs.logits)[0], tf.float32)
         weight = num_rows if weights is None else tf.reduce_sum(tf.cast(weights, tf.float32))
         return _Step(mixed, terms, weight, weights, outputs, answers)
@@ -340,12 +343,12 @@ class Distiller(tf.keras.Model):
         return cls(student, None, losses, **config)
 
     def get_build_config(self) -> dict[str, Any]:
-        """Student and distillation layers bring their own."""
-        return {}
+        """Student and distillation layers bring their own; Keras takes an empty dict for none."""
+        return {"built": self.built}
 
     def build_from_config(self, config: dict[str, Any]) -> None:
-        """Every weight exists once student and distillation layers are loaded."""
-        self.built = True
+        """Every weight exists once student and distillation layers are loaded, if they had any."""
+        self.built = config["built"]
 
 
 def _variable(value: float, name: str) -> tf.Variable:

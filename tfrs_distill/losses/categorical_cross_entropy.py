@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import tensorflow as tf
 
 
@@ -28,9 +30,32 @@ def categorical_cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor
     logits = tf.cast(logits, tf.float32)
     if is_distribution(labels, logits):
         return tf.nn.softmax_cross_entropy_with_logits(tf.cast(labels, tf.float32), logits)
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(
-        tf.cast(tf.reshape(labels, [-1]), tf.int32), logits
-    )
+    return _cross_entropy_with_ids(tf.cast(tf.reshape(labels, [-1]), tf.int32), logits)
+
+
+@tf.custom_gradient
+def _cross_entropy_with_ids(ids: tf.Tensor, logits: tf.Tensor) -> Any:
+    """Cross-entropy and its gradient, `softmax - one_hot`, from one softmax.
+
+    A whole training step of a small student takes about two thirds of the time that it takes with
+    `tf.nn.sparse_softmax_cross_entropy_with_logits` on a CPU (`benchmarks/distiller_step.py`).
+    """
+    probabilities = tf.nn.softmax(logits)
+    losses = log_sum_exp(logits, probabilities) - tf.gather(logits, ids, batch_dims=1)
+
+    def gradient(upstream: tf.Tensor) -> tuple[None, tf.Tensor]:
+        is_label = tf.range(tf.shape(logits)[1])[None, :] == ids[:, None]
+        return None, tf.where(is_label, probabilities - 1.0, probabilities) * upstream[:, None]
+
+    return losses, gradient
+
+
+def log_sum_exp(logits: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+    """`log sum_j exp(logits_j)` of each row, given the row's softmax.
+
+    `logits_j - log softmax_j` at the largest logit, whose probability never underflows.
+    """
+    return tf.reduce_max(logits, axis=-1) - tf.math.log(tf.reduce_max(probabilities, axis=-1))
 
 
 def is_distribution(labels: tf.Tensor, logits: tf.Tensor) -> bool:

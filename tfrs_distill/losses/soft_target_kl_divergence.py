@@ -6,6 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrs_distill.losses.categorical_cross_entropy import log_sum_exp
+
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class SoftTargetKLDivergence(tf.keras.losses.Loss):
@@ -14,7 +16,8 @@ class SoftTargetKLDivergence(tf.keras.losses.Loss):
     `loss = temperature**2 * sum_j p_j * (log p_j - log q_j)` with
     `p = softmax(teacher_logits / temperature)` and `q = softmax(student_logits / temperature)`. The
     factor keeps the size of the gradient when the temperature changes. Computed in log space and
-    float32, so large logits do not saturate.
+    float32, so large logits do not saturate. Soft targets are constants: no gradient goes to the
+    teacher's logits.
 
     Reference: [Hinton et al., 2015](https://arxiv.org/abs/1503.02531), section 2.1.
 
@@ -64,13 +67,29 @@ class SoftTargetKLDivergence(tf.keras.losses.Loss):
                 f"always 1. Received: student logits of shape {y_pred.shape}. For one logit an "
                 "example use a Bernoulli (binary) soft target loss."
             )
-        teacher_log_probs = tf.nn.log_softmax(tf.cast(y_true, tf.float32) / self.temperature)
-        student_log_probs = tf.nn.log_softmax(tf.cast(y_pred, tf.float32) / self.temperature)
-        divergence = tf.reduce_sum(
-            tf.exp(teacher_log_probs) * (teacher_log_probs - student_log_probs), axis=-1
+        return _divergence(
+            tf.cast(y_true, tf.float32),
+            tf.cast(y_pred, tf.float32),
+            tf.convert_to_tensor(self.temperature, tf.float32),
         )
-        return self.temperature**2 * divergence
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that build an equal loss."""
-        return super().get_config() | {"temperature": self.temperature}
+        return super().get_config() | {"temperature": float(self.temperature)}
+
+
+@tf.custom_gradient
+def _divergence(
+    teacher_logits: tf.Tensor, student_logits: tf.Tensor, temperature: tf.Tensor
+) -> Any:
+    """The divergence and its gradient, `temperature * (q - p)`, from two softmaxes."""
+    teacher, student = teacher_logits / temperature, student_logits / temperature
+    soft_targets, predictions = tf.nn.softmax(teacher), tf.nn.softmax(student)
+    cross = tf.reduce_sum(soft_targets * (teacher - student), axis=-1)
+    divergence = cross - log_sum_exp(teacher, soft_targets) + log_sum_exp(student, predictions)
+
+    def gradient(upstream: tf.Tensor) -> tuple[None, tf.Tensor, None]:
+        rows = (temperature * upstream)[:, None]
+        return None, (predictions - soft_targets) * rows, None
+
+    return temperature**2 * divergence, gradient
