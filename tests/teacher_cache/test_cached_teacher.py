@@ -3,6 +3,7 @@
 import contextlib
 import json
 import resource
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -258,15 +259,29 @@ def test_a_half_renewed_cache_is_not_finished(tmp_path, windows):
 # What it refuses.
 
 
+def test_some_windows_in_any_order_get_their_own_knowledge(tmp_path, windows):
+    cached = cross_fitted(windows, tmp_path)
+    rows = np.random.default_rng(5).permutation(len(windows))[:4]
+    whole, part = cached.join(windows), cached.join(windows.subset(rows))
+    for name, array in part.knowledge.items():
+        np.testing.assert_array_equal(array, whole.knowledge[name][rows])
+
+
 def test_other_windows_cannot_be_joined(tmp_path, windows):
     cached = cross_fitted(windows, tmp_path)
-    shorter = random_windows(num_items=NUM_ITEMS, max_history=3)
-    changed = windows.subset(np.arange(len(windows))[::-1])
-    for other in (shorter, changed):
-        with pytest.raises(
-            InputError, match="made for other training windows.*Make the cache again"
-        ):
-            cached.join(other)
+    with pytest.raises(InputError, match="not hold training example 0, .*Make the cache again"):
+        cached.join(random_windows(num_items=NUM_ITEMS, max_history=3))
+
+
+@pytest.mark.parametrize("part", ["users", "history", "labels"])
+def test_the_example_that_is_not_held_is_named(tmp_path, windows, part):
+    cached = cross_fitted(windows, tmp_path)
+    changed = getattr(windows, part).copy()
+    changed[3] = changed[3] + 1
+    other = replace(windows, **{part: changed})
+    words = f"does not hold training example 3, of user {other.users[3]}"
+    with pytest.raises(InputError, match=words):
+        cached.join(other)
 
 
 def test_a_changed_text_is_another_catalogue(tmp_path):
@@ -274,15 +289,16 @@ def test_a_changed_text_is_another_catalogue(tmp_path):
     before = windows_from(sequences, num_items=3, max_history=2)
     after = windows_from(sequences, num_items=3, max_history=2, texts=["Film 1", "Film 2", "new"])
     cached = cache_teacher(PlantedTeacher(3), before, tmp_path, top_k=2)
-    with pytest.raises(InputError, match="made for other training windows"):
+    with pytest.raises(InputError, match="made for other windows: the data, the item texts"):
         cached.join(after)
 
 
-def test_an_example_that_is_missing_is_named(tmp_path, windows):
+def test_an_example_of_a_missing_shard_is_named(tmp_path, windows):
     cached = cross_fitted(windows, tmp_path)
-    partial = CachedTeacher(cached.shards[1:], cached.windows_fingerprint, cached.temperatures)
-    missing = int(cached.shards[0].arrays["rows"].min())
-    with pytest.raises(InputError, match=rf"does not hold training example {missing}\. Delete"):
+    partial = CachedTeacher(cached.shards[1:], cached.temperatures)
+    lost = set(cached.shards[0].arrays["example_keys"].tolist())
+    missing = [key in lost for key in windows.example_keys().tolist()].index(True)
+    with pytest.raises(InputError, match=f"does not hold training example {missing}, "):
         partial.join(windows)
 
 

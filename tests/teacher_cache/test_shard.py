@@ -99,7 +99,7 @@ def test_a_damaged_manifest_is_named(folder, manifest):
 def test_another_format_is_refused(folder):
     manifest = json.loads((folder / "shard.json").read_text()) | {"format": 99}
     (folder / "shard.json").write_text(json.dumps(manifest))
-    with pytest.raises(InputError, match="has format 99, this version reads format 1"):
+    with pytest.raises(InputError, match="has format 99, this version reads format 2"):
         Shard.open(folder)
 
 

@@ -126,3 +126,13 @@ class Windows:
         for array in (self.users, self.history, self.labels):
             digest.update(str((array.dtype.str, array.shape)).encode() + array.tobytes())
         return digest.hexdigest()
+
+    def example_keys(self) -> np.ndarray:
+        """A name for each example, made of the catalogue and the example alone: uint64 [len]."""
+        catalogue = bytes.fromhex(self.catalogue.fingerprint())
+        rows = np.concatenate([self.users[:, None], self.history, self.labels], axis=1)
+        digests = [
+            hashlib.blake2b(row.tobytes(), digest_size=8, key=catalogue).digest()
+            for row in np.ascontiguousarray(rows, np.int32)
+        ]
+        return np.frombuffer(b"".join(digests), np.uint64)

@@ -13,7 +13,7 @@ from tfrs_distill.atomic import whole_folder
 from tfrs_distill.checksums import file_sha256
 from tfrs_distill.errors import InputError
 
-FORMAT = 1  # raised when a change makes older caches unreadable
+FORMAT = 2  # raised when a change makes older caches unreadable
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Shard:
 
     Args:
         fingerprint: sha256 of everything that decided the arrays' content.
-        arrays: by name; `rows` int64 [num_rows] says which examples the others' rows are about.
+        arrays: by name; `example_keys` uint64 [num_rows] says which examples the others' rows are
+            about.
     """
 
     fingerprint: str
