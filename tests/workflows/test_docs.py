@@ -1,5 +1,6 @@
 """Pages that are made from the code say what the code says."""
 
+import re
 import runpy
 from pathlib import Path
 
@@ -10,3 +11,15 @@ def test_the_recipe_page_is_current():
     """Refresh it with `python docs/make_recipe.py`."""
     made = runpy.run_path(str(DOCS / "make_recipe.py"))["page"]()
     assert (DOCS / "recipe.md").read_text(encoding="utf-8") == made
+
+
+def test_the_programs_about_the_distiller_run_one_after_the_other(tmp_path, monkeypatch):
+    page = (DOCS / "distiller.md").read_text(encoding="utf-8")
+    programs = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(programs) == 7
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "docs"}
+    for program in programs:
+        exec(compile(program, "docs/distiller.md", "exec"), names)
+    assert (tmp_path / "distiller.keras").is_file()
+    assert names["distiller"].student is names["student"]
