@@ -1,0 +1,84 @@
+"""The ensemble: probabilities by hand and in float64, weights, and what it refuses."""
+
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfrs_distill.teachers import Ensemble
+
+
+class Said:
+    """Says the same of every batch; its columns are the candidates asked for."""
+
+    def __init__(self, logits, name="said"):
+        self.table, self.name = np.asarray(logits, np.float32), name
+
+    def logits(self, batch, candidate_ids):
+        return tf.gather(tf.constant(self.table), candidate_ids, axis=1)
+
+    def fingerprint(self):
+        return self.name
+
+
+LN = math.log
+
+
+def test_by_hand():
+    both = Ensemble([Said([[LN(3), 0.0]]), Said([[0.0, LN(4)]])], weights=[3.0, 1.0])
+    # 3/4 of [3/4, 1/4] and 1/4 of [1/5, 4/5]
+    expected = [0.75 * 0.75 + 0.25 * 0.2, 0.75 * 0.25 + 0.25 * 0.8]
+    np.testing.assert_allclose(np.exp(both.logits({}, tf.range(2))), [expected], rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 60.0])
+def test_float64_reference_among_the_candidates_asked_for(scale):
+    random = np.random.default_rng(0)
+    tables, weights = scale * random.normal(size=(3, 5, 7)), np.array([0.5, 0.2, 0.3])
+    ensemble = Ensemble([Said(table) for table in tables], weights * 10)
+    candidates = [6, 0, 3]
+    asked = tables[:, :, candidates]
+    odds = np.exp(asked - asked.max(axis=-1, keepdims=True))
+    odds /= odds.sum(axis=-1, keepdims=True)
+    expected = np.log(np.einsum("k,krc->rc", weights, odds))
+    # float32 logits of size `scale` are rounded by up to 6e-8 of it, several times over.
+    np.testing.assert_allclose(
+        ensemble.logits({}, tf.constant(candidates)), expected, atol=2e-6 * max(scale, 1.0)
+    )
+
+
+def test_a_teacher_shifted_by_a_constant_says_the_same():
+    one, other = [[0.0, 1.0, 3.0]], [[2.0, 0.0, -1.0]]
+    plain = Ensemble([Said(one), Said(other)])
+    shifted = Ensemble([Said(np.add(one, 50.0)), Said(other)])
+    ids = tf.range(3)
+    # 50 costs two decimal digits of float32's seven.
+    np.testing.assert_allclose(plain.logits({}, ids), shifted.logits({}, ids), atol=1e-5)
+
+
+def test_the_fingerprint_follows_members_weights_and_order():
+    a, b = Said([[0.0]], "a"), Said([[0.0]], "b")
+    prints = {
+        Ensemble([a, b]).fingerprint(),
+        Ensemble([b, a]).fingerprint(),
+        Ensemble([a, b], [1, 2]).fingerprint(),
+        Ensemble([a, a]).fingerprint(),
+    }
+    assert len(prints) == 4
+    assert Ensemble([a, b], [2, 2]).fingerprint() == Ensemble([a, b]).fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("num_teachers", "weights", "words"),
+    [
+        (1, None, "at least two teachers.* Received: 1 teachers, 1 weights"),
+        (2, [1.0], "Received: 2 teachers, 1 weights"),
+        (2, [1.0, 0.0], "finite and above 0"),
+        (2, [1.0, math.nan], "finite and above 0"),
+        (2, [1.0, math.inf], "finite and above 0"),
+    ],
+)
+def test_what_it_refuses(num_teachers, weights, words):
+    with pytest.raises(ValueError, match=words):
+        Ensemble([Said([[0.0]])] * num_teachers, weights)
