@@ -75,7 +75,7 @@ class KnowledgeSettings:
     folds: int = setting(
         4, "parts of the users, each labelled by a teacher that never saw it", at_least=2
     )
-    top_k: int = setting(100, "the teacher's best items kept for each position", **NUMBER)
+    top_k: int = setting(50, "the teacher's best items kept for each position", **NUMBER)
     form: str = setting(
         "embeddings",
         "exact logits over the catalogue from embeddings, or the top-K and the rest's sum",

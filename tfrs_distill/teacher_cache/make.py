@@ -26,7 +26,7 @@ def cache_teacher(
     windows: Windows,
     directory: str | os.PathLike[str],
     *,
-    top_k: int = 100,
+    top_k: int = 50,
     temperatures: tuple[float, ...] = (1.0,),
 ) -> CachedTeacher:
     """Hear a teacher once about every training example, and keep what it said on disk.
@@ -65,7 +65,7 @@ def cross_fit_teacher(
     *,
     fingerprint: str,
     num_folds: int = 4,
-    top_k: int = 100,
+    top_k: int = 50,
     temperatures: tuple[float, ...] = (1.0,),
     seed: int = 0,
     progress: Progress | None = None,
