@@ -22,8 +22,8 @@ class GradientAccumulation(tf.keras.optimizers.Optimizer):
         num_steps: batches a step.
 
     Raises:
-        ValueError: `num_steps` is below 1, or the model trains on several replicas, which this does
-            not support: give each replica a larger batch instead.
+        ValueError: `num_steps` is no whole number of at least 1; or the model trains on several
+            replicas, which this does not support: give each replica a larger batch instead.
 
     Example:
     >>> optimizer = GradientAccumulation(tf.keras.optimizers.SGD(1.0), num_steps=2)
@@ -40,8 +40,11 @@ class GradientAccumulation(tf.keras.optimizers.Optimizer):
         num_steps: int,
         name: str = "gradient_accumulation",
     ) -> None:
-        if not num_steps >= 1:
-            raise ValueError(f"`num_steps` must be at least 1. Received: num_steps={num_steps!r}.")
+        if not (num_steps >= 1 and num_steps % 1 == 0):
+            raise ValueError(
+                "`num_steps` must be a whole number of at least 1. Received: "
+                f"num_steps={num_steps!r}."
+            )
         super().__init__(name=name, jit_compile=False)
         self.optimizer, self.num_steps = optimizer, num_steps
 
@@ -51,6 +54,8 @@ class GradientAccumulation(tf.keras.optimizers.Optimizer):
         if getattr(self, "_built", False):
             return
         self.sums = [self.add_variable_from_reference(v, "accumulated") for v in var_list]
+        # Not `iterations`: loss scaling counts there the batches that it leaves out, too.
+        self.num_added = self.add_variable([], tf.int64, name="num_added")
         self.optimizer.build(var_list)
         self._built = True
 
@@ -61,20 +66,27 @@ class GradientAccumulation(tf.keras.optimizers.Optimizer):
                 "GradientAccumulation does not support several replicas. Received: "
                 f"{num_replicas()} replicas. Give each replica a larger batch."
             )
+        grads_and_vars = list(grads_and_vars)
+        with tf.init_scope():
+            self.build([v for _, v in grads_and_vars])
         grads_and_vars = [(g, v) for g, v in grads_and_vars if g is not None]
         variables = [v for _, v in grads_and_vars]
-        with tf.init_scope():
-            self.build(variables)
-        for (gradient, _), total in zip(grads_and_vars, self.sums):
+        sums = [self.sums[self._index_dict[self._var_key(v)]] for v in variables]
+        for (gradient, _), total in zip(grads_and_vars, sums):
             total.assign_add(tf.convert_to_tensor(gradient) / self.num_steps)
         self.iterations.assign_add(1)
+        self.num_added.assign_add(1)
 
         def step() -> None:
-            self.optimizer.apply_gradients(list(zip(map(tf.identity, self.sums), variables)))
-            for total in self.sums:
+            self.optimizer.apply_gradients(list(zip(map(tf.identity, sums), variables)))
+            for total in (*sums, self.num_added):
                 total.assign(tf.zeros_like(total))
 
-        tf.cond(tf.equal(self.iterations % self.num_steps, 0), step, lambda: None)
+        tf.cond(tf.equal(self.num_added, self.num_steps), step, lambda: None)
+
+    def finalize_variable_values(self, var_list: list[tf.Variable]) -> None:
+        """At the end of `fit`: what the inner optimizer does there, with `use_ema=True`."""
+        self.optimizer.finalize_variable_values(var_list)
 
     @property
     def variables(self) -> list[tf.Variable]:

@@ -47,7 +47,8 @@ class HiddenRepresentationDistillation(tf.keras.layers.Layer):
         name: str = "hidden_representation_distillation",
         **kwargs: Any,
     ) -> None:
-        super().__init__(name=name, **kwargs)
+        # The projector casts what it reads; the teacher's representation keeps its precision.
+        super().__init__(name=name, autocast=False, **kwargs)
         if loss not in LOSSES:
             raise ValueError(f"`loss` must be one of {LOSSES}. Received: loss={loss!r}.")
         if projector not in PROJECTORS and not isinstance(projector, tf.keras.layers.Layer):

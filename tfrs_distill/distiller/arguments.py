@@ -55,7 +55,8 @@ def as_teacher(teacher: Any) -> Any:
     Raises:
         TypeError: it is none of these.
     """
-    if callable(getattr(teacher, "logits", None)):
+    answers = getattr(teacher, "logits", None)
+    if callable(answers) and not isinstance(answers, tf.keras.layers.Layer):
         return teacher
     if isinstance(teacher, tf.keras.Model):
         return KerasTeacher(teacher)

@@ -7,6 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrs_distill import columns
+
 
 class _Balance(tf.keras.callbacks.Callback):
     """Sets the weights of all distillation losses every few steps."""
@@ -26,28 +28,45 @@ class _Balance(tf.keras.callbacks.Callback):
                 weight = self.ratio * reference / (len(sizes) * size)
                 self.model.distillation_loss_weights[name].assign(weight)
 
+    def steps(self) -> int:
+        """Optimizer steps so far: they go on where a loaded or restored model was."""
+        return int(self.model.optimizer.iterations)
+
+
+def _require_student_loss(terms: dict[str, Any]) -> None:
+    if "student_loss" not in terms:
+        raise ValueError(
+            "Balancing against the student loss needs labels, but the batches have no column "
+            f"{columns.LABELS!r}."
+        )
+
 
 class LossRatioBalance(_Balance):
     """Keeps the distillation loss at `ratio` times the student loss.
 
     `c_i = ratio * student_loss / (num_losses * distillation_loss_i)`, from the epoch's running
-    means, every `every` steps; several losses get equal parts. The weights are saved with the
-    model.
+    means, every `every` optimizer steps; several losses get equal parts. The weights are saved with
+    the model.
 
     Args:
         ratio: size of `sum_i c_i * distillation_loss_i` against `student_loss`.
         every: steps between two settings.
 
     Raises:
-        ValueError: `ratio` or `every` is out of range.
+        ValueError: `ratio` or `every` is out of range; or, while training, there are no labels.
     """
 
     def __init__(self, ratio: float = 1.0, *, every: int = 100) -> None:
         super().__init__(ratio, every)
 
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Remember where the step, or steps, began."""
+        self.before = self.steps()
+
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Set the weights from the running means."""
-        if (batch + 1) % self.every == 0 and logs and "student_loss" in logs:
+        if self.steps() // self.every > self.before // self.every and logs:
+            _require_student_loss(logs)
             sizes = {name: float(logs[name]) for name in self.model.distillation_loss_weights}
             self.set_weights(float(logs["student_loss"]), sizes)
 
@@ -65,7 +84,7 @@ class GradientNormBalance(_Balance):
         every: steps between two settings.
 
     Raises:
-        ValueError: `ratio` or `every` is out of range.
+        ValueError: `ratio` or `every` is out of range; or, while training, there are no labels.
     """
 
     def __init__(self, batches: tf.data.Dataset, ratio: float = 1.0, *, every: int = 100) -> None:
@@ -76,21 +95,33 @@ class GradientNormBalance(_Balance):
         """Compile the measurement."""
         self.batch_iterator = iter(self.batches.repeat())
         self.norms = tf.function(self._norms, reduce_retracing=True)
+        self.before: int | None = None
 
     def _norms(self, batch: Any) -> dict[str, tf.Tensor]:
         names = ["student_loss", *self.model.distillation_loss_weights]
         with tf.GradientTape(persistent=True) as tape:
             terms = self.model.loss_terms(batch, training=False)
+        _require_student_loss(terms)
         variables = self.model.student.trainable_variables
         return {
+            # Dense, for an embedding's gradient lists a row once for every time it was read.
             name: tf.linalg.global_norm(
-                [g for g in tape.gradient(terms[name], variables) if g is not None]
+                [
+                    tf.convert_to_tensor(g)
+                    for g in tape.gradient(terms[name], variables)
+                    if g is not None
+                ]
             )
             for name in names
         }
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Measure, and set the weights."""
-        if batch % self.every == 0:
+        before, self.before = self.before, self.steps()
+        if before is None:
+            due = self.before % self.every == 0
+        else:
+            due = self.before // self.every > before // self.every
+        if due:
             sizes = {n: float(v) for n, v in self.norms(next(self.batch_iterator)).items()}
             self.set_weights(sizes.pop("student_loss"), sizes)

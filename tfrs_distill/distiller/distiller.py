@@ -17,7 +17,12 @@ from tfrs_distill.distiller.arguments import (
     require_trainable,
 )
 from tfrs_distill.distiller.teacher_answers import TeacherAnswers, agreement
-from tfrs_distill.distiller.value_checks import plain_errors, refuse_probabilities, require_finite
+from tfrs_distill.distiller.value_checks import (
+    plain_errors,
+    refuse_probabilities,
+    require_finite,
+    same_candidates,
+)
 from tfrs_distill.hidden_representations import find, recorded
 from tfrs_distill.losses.weighted_mean import weighted_mean
 from tfrs_distill.teachers.teacher import Teacher
@@ -113,7 +118,8 @@ class Distiller(tf.keras.Model):
         agreement_k: int = 10,
         name: str = "distiller",
     ) -> None:
-        super().__init__(name=name)
+        # Towers cast what they read; columns such as sampling probabilities keep their precision.
+        super().__init__(name=name, autocast=False)
         if not isinstance(distillation_losses, Sequence):
             distillation_losses = [distillation_losses]
         if distillation_loss_weights is None:
@@ -175,6 +181,9 @@ class Distiller(tf.keras.Model):
 
     def call(self, inputs: Any, training: bool | None = None) -> StudentOutputs | tf.Tensor:
         """What the student says."""
+        plain = not isinstance(self.student, RetrievalModel)
+        if plain and isinstance(inputs, dict) and columns.INPUTS in inputs:
+            inputs = inputs[columns.INPUTS]
         return self.student(inputs, training=training)
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
@@ -182,7 +191,8 @@ class Distiller(tf.keras.Model):
         with tf.GradientTape() as tape:
             step = self._forward(data, training=True)
             total = mean_over_global_batch(step.mixed, step.weight, self._regularisation())
-        take_step(self, total, tape)
+        with tf.control_dependencies([total]):  # no weight moves before the step's checks
+            take_step(self, total, tape)
         return self._logged(step)
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
@@ -254,12 +264,15 @@ class Distiller(tf.keras.Model):
         if isinstance(loss, HiddenRepresentationDistillation):
             hidden = find(answers.outputs.hidden_representations, loss.student_layer, "student")
             student = answers.pupil.to_rows(hidden, answers.batch)
-            values = loss((student, answers.hidden_representation(loss.teacher_layer)))
+            said = answers.hidden_representation(loss.teacher_layer)
+            values = loss((student, said))
         else:
-            values = loss.call(*answers.logits_for(loss))
+            with tf.control_dependencies(same_candidates(answers)):
+                values = loss.call(*answers.logits_for(loss))
+            said = answers.raw_logits
             values = tf.reduce_mean(values, axis=list(range(1, values.shape.rank)))
             values = refuse_probabilities(values, answers)
-        return require_finite(values, name, answers)
+        return require_finite(values, name, said, answers)
 
     def as_batch(self, data: Any) -> dict[str, Any]:
         """A dict of columns from whatever `fit` hands over: a dict, or Keras' `(x, y, weight)`."""
@@ -303,8 +316,18 @@ class Distiller(tf.keras.Model):
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """Keras' `fit`; a teacher that cannot be learnt from raises a ValueError."""
+        self.guests.tails = self._tails_of(args[0] if args else kwargs.get("x"))
         with plain_errors():
             return super().fit(*args, **kwargs)
+
+    def _tails_of(self, data: Any) -> tuple[float, ...] | None:
+        """The temperatures of the tails that the data carry, if they carry any."""
+        x = getattr(data, "element_spec", data)
+        if isinstance(x, tuple):
+            x = x[0]
+        if isinstance(x, dict) and columns.TEACHER_TOP_K_LOGITS in x:
+            return getattr(self.teacher, "temperatures", ())
+        return None
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """Keras' `evaluate`; a teacher that cannot be compared with raises a ValueError."""
@@ -317,12 +340,17 @@ class Distiller(tf.keras.Model):
             return super().train_on_batch(*args, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
-        """The student, the losses and the weights as they are now; not the teacher."""
+        """The student, the losses, temperatures and weights as they are now; not the teacher."""
         serialize = tf.keras.utils.serialize_keras_object
+        losses = [serialize(loss) for loss in self.guests.losses]
+        for loss, saved in zip(self.guests.losses, losses):
+            if loss.name in self.temperatures and "temperature" in saved["config"]:
+                now = float(self.temperatures[loss.name].numpy())
+                saved["config"] = saved["config"] | {"temperature": now}
         return {
             "name": self.name,
             "student": serialize(self.student),
-            "distillation_losses": [serialize(loss) for loss in self.guests.losses],
+            "distillation_losses": losses,
             "distillation_loss_weights": [
                 float(weight.numpy()) for weight in self.distillation_loss_weights.values()
             ],

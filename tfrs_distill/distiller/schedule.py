@@ -89,6 +89,10 @@ class Schedule(tf.keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Find the number, and refuse what it cannot become."""
         self.variable = self._find()
+        self._check_tails()
+        self._assign()
+
+    def _check_tails(self) -> None:
         if self.target == "temperature" and self.model.guests.tails is not None:
             for value in (self.start, self.end):
                 check_tail(self.name, value, self.model.guests.tails)
@@ -97,7 +101,6 @@ class Schedule(tf.keras.callbacks.Callback):
                     "A top-K cache has tails at fixed temperatures, so a temperature cannot move "
                     "between them. Join the cache with `form='embeddings'`."
                 )
-        self._assign()
 
     def _find(self) -> tf.Variable:
         if self.target == "student_loss_weight":
@@ -118,6 +121,7 @@ class Schedule(tf.keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Set the number for the step, or steps, about to be taken."""
+        self._check_tails()  # data that do not say what they carry are known by the second step
         self._assign()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

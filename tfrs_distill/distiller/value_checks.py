@@ -15,7 +15,9 @@ from tfrs_distill.distiller.teacher_answers import TeacherAnswers
 MARK = "tfrs_distill: "
 
 
-def require_finite(values: tf.Tensor, name: str, answers: TeacherAnswers) -> tf.Tensor:
+def require_finite(
+    values: tf.Tensor, name: str, said: tf.Tensor, answers: TeacherAnswers
+) -> tf.Tensor:
     """The values of a distillation loss, unless one is NaN or infinite: then the step fails.
 
     Looking for the culprit costs nothing until there is one.
@@ -23,21 +25,22 @@ def require_finite(values: tf.Tensor, name: str, answers: TeacherAnswers) -> tf.
     Args:
         values: float32 [num_rows], of one loss.
         name: the loss' name.
-        answers: what the teacher said.
+        said: the teacher's side of it, [num_rows, ...].
+        answers: what the teacher said of the whole batch.
     """
     finite = tf.math.is_finite(values)
 
     def fail() -> tf.Tensor:
         row = tf.argmin(tf.cast(finite, tf.int32), output_type=tf.int32)
         example = _example(answers, row)
-        said = True if answers.asked is None else _all_finite(tf.gather(answers.asked, row))
+        taught = tf.reduce_all(tf.math.is_finite(tf.gather(said, row)))
         teacher = [f"{MARK}The teacher gives NaN or infinite values for example", example]
         student = [
-            f"{MARK}The student has diverged: its distillation loss {name!r} is NaN or infinite, "
-            "though the teacher's logits are finite. Lower the learning rate. Example",
+            f"{MARK}The student has diverged: its distillation loss `{name}` is NaN or infinite, "
+            "though what the teacher said is finite. Lower the learning rate. Example",
             example,
         ]
-        with tf.control_dependencies([tf.debugging.Assert(said, teacher)]):
+        with tf.control_dependencies([tf.debugging.Assert(taught, teacher)]):
             return _fail(student)
 
     return _after(_unless(tf.reduce_all(finite), fail), values)
@@ -55,12 +58,31 @@ def refuse_probabilities(values: tf.Tensor, answers: TeacherAnswers) -> tf.Tenso
         return values
     said = said[:8]  # enough rows to tell, too few to cost time
     sums = tf.reduce_sum(said, axis=-1)
-    fine = tf.reduce_any(tf.abs(sums - 1.0) > 1e-3) | tf.reduce_any(said < 0.0)
+    # NaN is not fine either, but it is another fault.
+    fine = tf.reduce_any(~(tf.abs(sums - 1.0) <= 1e-3)) | tf.reduce_any(said < 0.0)
     message = (
         f"{MARK}The teacher's logits are probabilities: none is negative and every row sums to 1. "
         "Give logits (from before the softmax), or the probabilities' logarithm."
     )
     return _after(_unless(fine | (tf.size(said) == 0), lambda: _fail([message])), values)
+
+
+def same_candidates(answers: TeacherAnswers) -> list[tf.Tensor]:
+    """What must have run before teacher's and student's logits meet: a check of their shapes.
+
+    Logits of another shape may still broadcast, and would teach nonsense.
+
+    Args:
+        answers: what the teacher said, and the student.
+    """
+    if answers.from_top_k:
+        return []
+    rows, candidates = answers.outputs.logits, answers.outputs.candidates.ids
+    teacher = tf.shape(answers.raw_logits)
+    student = tf.stack([tf.shape(rows)[0], tf.shape(candidates)[0]])
+    fine = answers.raw_logits.shape.rank in (2, None) and tf.reduce_all(teacher == student)
+    words = f"{MARK}Teacher and student logits must be over the same rows and candidates. Received"
+    return [_unless(fine, lambda: _fail([f"{words}: teacher", teacher, "student", student]))]
 
 
 @contextlib.contextmanager
@@ -69,15 +91,12 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
-        found = re.search(re.escape(MARK) + r"([^\]]*)\]?(?: \[([^\]]*)\])?", error.message)
-        if found is None:
+        if MARK not in error.message:
             raise
-        words = [group for group in found.groups() if group]
-        raise ValueError(" ".join(words)) from error
-
-
-def _all_finite(values: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_all(tf.math.is_finite(values))
+        # A graph puts words and values in brackets, eager code puts each on its line.
+        said = error.message.split(MARK, 1)[1].split("\n\t [[")[0]
+        words = re.sub(r"""\] \[|['"]?\n(?:b['"])?""", " ", said).strip("]'\" ")
+        raise ValueError(words.replace("\\'", "'")) from error
 
 
 def _example(answers: TeacherAnswers, row: tf.Tensor) -> tf.Tensor:
@@ -99,7 +118,7 @@ def _fail(words: list[Any]) -> tf.Tensor:
 
 
 def _after(check: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-    """The values, such that their gradient waits for the check."""
+    """The values, such that they and their gradient wait for the check."""
 
     @tf.custom_gradient
     def identity(x: tf.Tensor) -> Any:
@@ -107,6 +126,7 @@ def _after(check: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
             with tf.control_dependencies([check]):
                 return tf.identity(upstream)
 
-        return tf.identity(x), gradient
+        with tf.control_dependencies([check]):
+            return tf.identity(x), gradient
 
     return identity(values)

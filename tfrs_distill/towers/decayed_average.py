@@ -42,9 +42,14 @@ class DecayedAverage(tf.keras.layers.Layer):
             initializer=lambda shape, dtype=None, **_: tf.cast(log_decay, dtype),
         )
         self.dropout = tf.keras.layers.Dropout(
-            dropout, seed=None if seed is None else seed + 10, name="dropout"
+            dropout,
+            seed=None if seed is None else seed + 10,
+            dtype=self.dtype_policy,
+            name="dropout",
         )
-        self.feed_forward = FeedForward(embedding_dim, seed=seed, name="feed_forward")
+        self.feed_forward = FeedForward(
+            embedding_dim, seed=seed, dtype=self.dtype_policy, name="feed_forward"
+        )
 
     def call(
         self, item_embeddings: tf.Tensor, mask: tf.Tensor, training: bool | None = None

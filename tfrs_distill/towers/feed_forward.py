@@ -32,18 +32,23 @@ class FeedForward(tf.keras.layers.Layer):
         super().__init__(**kwargs)
         self.embedding_dim, self.expansion = embedding_dim, expansion
         self.dropout_rate, self.seed = dropout, seed
-        self.norm = tf.keras.layers.LayerNormalization(epsilon=1e-6, name="norm")
+        policy = self.dtype_policy
+        self.norm = tf.keras.layers.LayerNormalization(epsilon=1e-6, dtype=policy, name="norm")
         self.hidden = tf.keras.layers.Dense(
             expansion * embedding_dim,
             activation="gelu",
             name="hidden",
+            dtype=policy,
             kernel_initializer=seeded("glorot_uniform", seed, 1),
         )
         self.dropout = tf.keras.layers.Dropout(
-            dropout, seed=None if seed is None else seed + 2, name="dropout"
+            dropout, seed=None if seed is None else seed + 2, dtype=policy, name="dropout"
         )
         self.out = tf.keras.layers.Dense(
-            embedding_dim, kernel_initializer=seeded("glorot_uniform", seed, 3), name="out"
+            embedding_dim,
+            kernel_initializer=seeded("glorot_uniform", seed, 3),
+            dtype=policy,
+            name="out",
         )
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:

@@ -53,11 +53,15 @@ class ItemTower(tf.keras.layers.Layer):
                 trainable=False,
             )
             self.dropout = tf.keras.layers.Dropout(
-                text_dropout, seed=None if seed is None else seed + 31, name="text_dropout"
+                text_dropout,
+                seed=None if seed is None else seed + 31,
+                dtype=self.dtype_policy,
+                name="text_dropout",
             )
             self.projection = tf.keras.layers.Dense(
                 embedding_dim,
                 kernel_initializer=seeded("glorot_uniform", seed, 32),
+                dtype=self.dtype_policy,
                 name="projection",
             )
 

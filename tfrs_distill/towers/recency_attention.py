@@ -55,19 +55,28 @@ class RecencyAttention(tf.keras.layers.Layer):
             ),
         )
         self.dropout = tf.keras.layers.Dropout(
-            dropout, seed=None if seed is None else seed + 10, name="dropout"
+            dropout,
+            seed=None if seed is None else seed + 10,
+            dtype=self.dtype_policy,
+            name="dropout",
         )
         self.blocks = []
         for block in range(num_blocks):
             base = None if seed is None else seed + 100 * (block + 1)
             self.blocks.append(
                 (
-                    tf.keras.layers.LayerNormalization(epsilon=1e-6, name=f"norm_{block}"),
+                    tf.keras.layers.LayerNormalization(
+                        epsilon=1e-6, dtype=self.dtype_policy, name=f"norm_{block}"
+                    ),
                     self._dense(2 * embedding_dim, base, 20, f"query_key_{block}"),
                     self._dense(embedding_dim, base, 21, f"value_{block}"),
                     self._dense(embedding_dim, base, 22, f"project_{block}"),
                     FeedForward(
-                        embedding_dim, dropout=dropout, seed=base, name=f"feed_forward_{block}"
+                        embedding_dim,
+                        dropout=dropout,
+                        seed=base,
+                        dtype=self.dtype_policy,
+                        name=f"feed_forward_{block}",
                     ),
                 )
             )
@@ -103,10 +112,11 @@ class RecencyAttention(tf.keras.layers.Layer):
         """The last position of `call(..., training=False)`, float [batch_size, dim]."""
         return self(item_embeddings, mask, training=False)[:, -1]
 
-    @staticmethod
-    def _dense(units: int, seed: int | None, offset: int, name: str) -> tf.keras.layers.Dense:
+    def _dense(self, units: int, seed: int | None, offset: int, name: str) -> tf.keras.layers.Dense:
         initializer = seeded("glorot_uniform", seed, offset)
-        return tf.keras.layers.Dense(units, kernel_initializer=initializer, name=name)
+        return tf.keras.layers.Dense(
+            units, kernel_initializer=initializer, dtype=self.dtype_policy, name=name
+        )
 
     def _heads(self, inputs: tf.Tensor, groups: int) -> tf.Tensor:
         """`[b, n, groups * dim]` to `[b, groups * num_heads, n, head_dim]`."""

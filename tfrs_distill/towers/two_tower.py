@@ -102,7 +102,11 @@ class TwoTower(RetrievalModel):
         return tf.boolean_mask(self.encode_queries(batch, training=training), row_mask(batch))
 
     def choose_candidates(self, batch: dict[str, tf.Tensor]) -> CandidateSet:
-        """The candidates of the batch's rows."""
+        """The candidates of the batch's rows.
+
+        Raises:
+            ValueError: labels that are distributions, but candidates that are not the catalogue.
+        """
         given = {
             name: rows_of(batch[name], batch) if name in batch else None
             for name in (columns.LABELS, columns.CANDIDATE_SAMPLING_PROBABILITY)
@@ -117,13 +121,19 @@ class TwoTower(RetrievalModel):
         labels, probability = given.values()
         if self.candidates.of_catalogue:
             return catalogue_candidates(self.candidates, self.num_items, labels, seen, mask)
+        if labels is not None and labels.shape.rank != 1:
+            raise ValueError(
+                f"Labels of candidates from source {self.candidates.source!r} must be item "
+                "indices; distributions over the items need source='catalogue'. Received: labels "
+                f"of shape {batch[columns.LABELS].shape}."
+            )
         return in_batch_candidates(self.candidates, batch, labels, probability, seen, mask)
 
     def logits(self, batch: dict[str, tf.Tensor], candidate_ids: tf.Tensor) -> tf.Tensor:
         """A teacher's answer: scores at the batch's rows, float32 [num_rows, num_candidates]."""
-        queries = self.encode_rows(batch, training=False)
-        candidates = self.encode_candidates(candidate_ids, training=False)
-        return tf.cast(tf.matmul(queries, candidates, transpose_b=True), tf.float32)
+        queries = tf.cast(self.encode_rows(batch, training=False), tf.float32)
+        candidates = tf.cast(self.encode_candidates(candidate_ids, training=False), tf.float32)
+        return tf.matmul(queries, candidates, transpose_b=True)
 
     def hidden_representations(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """A teacher's answer: outputs of its query tower's layers by path, `query_embeddings`."""
@@ -137,9 +147,15 @@ class TwoTower(RetrievalModel):
         if values.shape.rank > 2 and values.shape[1] == mask.shape[1]:
             return tf.boolean_mask(values, mask)
         labelled = tf.where(tf.reshape(mask, [-1]))[:, 0]
-        are_positions = tf.equal(tf.shape(values)[0], tf.size(mask))
+        size = tf.shape(values)[0]
+        are_positions = tf.equal(size, tf.size(mask))
         rows = tf.range(tf.size(labelled, out_type=tf.int64))
-        return tf.gather(values, tf.where(are_positions, labelled, rows))
+        fits = are_positions | tf.equal(size, tf.size(labelled))
+        words = "tfrs_distill: A layer's output must have one row a position or a labelled one; "
+        words += "this layer read something else, such as items. Received: number of rows"
+        check = tf.debugging.Assert(fits, [words, size, "labelled", tf.size(labelled)])
+        with tf.control_dependencies([] if check is None else [check]):
+            return tf.gather(values, tf.where(are_positions, labelled, rows))
 
     def of_rows(self, examples: tf.Tensor, batch: dict[str, tf.Tensor]) -> tf.Tensor:
         """What belongs to examples, `[batch_size]`, at each of their rows, `[num_rows]`."""

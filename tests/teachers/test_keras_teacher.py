@@ -1,0 +1,66 @@
+"""Any Keras model as a teacher: what it is called with, and that nothing of it changes."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfrs_distill import columns
+from tfrs_distill.teachers.keras_teacher import KerasTeacher
+
+INPUTS = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+
+
+def model_with_state():
+    """Dropout and batch normalisation would both change what it says, were it training."""
+    inputs = tf.keras.Input([3])
+    inner = tf.keras.layers.BatchNormalization(name="norm")(inputs)
+    inner = tf.keras.layers.Dropout(0.9, name="dropout")(inner)
+    model = tf.keras.Model(inputs, tf.keras.layers.Dense(2, name="classes")(inner))
+    random = np.random.default_rng(1)
+    model.set_weights([random.uniform(0.5, 2.0, weight.shape) for weight in model.get_weights()])
+    return model
+
+
+def in_inference(model, inputs):
+    """What it says with its moving statistics and without dropout, in float64."""
+    gamma, beta, mean, variance, kernel, bias = (np.float64(w) for w in model.get_weights())
+    return ((inputs - mean) / np.sqrt(variance + 1e-3) * gamma + beta) @ kernel + bias
+
+
+@pytest.mark.parametrize("in_graph", [False, True])
+def test_it_is_asked_in_inference_mode_and_left_as_it_was(in_graph):
+    model = model_with_state()
+    before = model.get_weights()
+    teacher = KerasTeacher(model)
+    ask = tf.function(teacher.logits) if in_graph else teacher.logits
+    logits = ask({columns.INPUTS: tf.constant(INPUTS)}, tf.range(2))
+    np.testing.assert_allclose(logits, in_inference(model, INPUTS), rtol=1e-5)  # float32
+    for weight, old in zip(model.get_weights(), before):
+        np.testing.assert_array_equal(weight, old)
+
+
+def test_hidden_representations_are_those_of_inference_mode_by_path():
+    model = model_with_state()
+    before = model.get_weights()
+    hidden = KerasTeacher(model).hidden_representations({columns.INPUTS: tf.constant(INPUTS)})
+    assert {"norm", "dropout", "classes"} <= set(hidden)
+    np.testing.assert_allclose(hidden["classes"], in_inference(model, INPUTS), rtol=1e-5)
+    np.testing.assert_array_equal(hidden["dropout"], hidden["norm"])
+    for weight, old in zip(model.get_weights(), before):
+        np.testing.assert_array_equal(weight, old)
+
+
+def test_without_an_inputs_column_it_reads_the_whole_batch():
+    class Reader(tf.keras.Model):
+        def call(self, batch):
+            return batch["left"] - batch["right"]
+
+    batch = {"left": tf.constant([[5.0, 3.0]]), "right": tf.constant([[1.0, 1.0]])}
+    logits = KerasTeacher(Reader()).logits(batch, tf.range(2))
+    np.testing.assert_array_equal(logits, [[4.0, 2.0]])
+
+
+def test_logits_are_float32_whatever_the_model_computes_in():
+    model = tf.keras.Sequential([tf.keras.layers.Dense(2, dtype="float16")])
+    logits = KerasTeacher(model).logits({columns.INPUTS: tf.constant(INPUTS)}, tf.range(2))
+    assert logits.dtype == tf.float32
