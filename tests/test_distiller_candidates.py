@@ -210,6 +210,19 @@ def test_a_student_with_other_weights_than_the_teachers_has_something_to_learn()
     assert max(abs(gradient).max() for gradient in gradients_of(loss, student, tape)) > 0.01
 
 
+EVERYTHING = [c for c in COMBINATIONS if c[2] and c[-1]]
+
+
+@every(EVERYTHING)
+def test_a_student_with_the_teachers_weights_agrees_on_the_best_candidates(combination):
+    settings, batch = settings_of(combination)
+    student = student_of(settings)
+    distiller = Distiller(student, student_of(), SoftTargetKLDivergence(), agreement_k=3)
+    distiller.compile(run_eagerly=True)
+    logs = distiller.evaluate(tf.data.Dataset.from_tensors(batch), verbose=0, return_dict=True)
+    assert logs["agreement@3"] == 1.0
+
+
 # `tfrs.tasks.Retrieval` knows no history, so no seen items.
 OF_TFRS = [c for c in COMBINATIONS if c[0] != "catalogue" and not c[2]]
 

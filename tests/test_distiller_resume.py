@@ -330,6 +330,18 @@ def test_a_distiller_saved_before_its_first_step_can_be_trained(run, teacher, tm
     assert len(loaded.optimizer.variables) == len(run.distiller.optimizer.variables)
 
 
+def test_without_projectors_nothing_is_missing_before_the_first_step(teacher, tmp_path, recwarn):
+    """Keras does not warn of a model without weights; what was loaded has an optimizer for them."""
+    distiller = Distiller(new_student(), teacher, SoftTargetKLDivergence())
+    distiller.compile(optimizer="adam")
+    distiller.save(tmp_path / "untrained.keras")
+    assert not [str(w.message) for w in recwarn if "not yet been built" in str(w.message)]
+    loaded = tf.keras.models.load_model(tmp_path / "untrained.keras")
+    # Two slots of Adam a weight, beside the count of steps and the learning rate.
+    assert len(loaded.optimizer.variables) >= 2 * len(loaded.trainable_variables) > 0
+    assert_equal_bits(loaded.student.get_weights(), distiller.student.get_weights())
+
+
 def test_a_plain_classifier_goes_on_after_loading(tmp_path):
     random = np.random.default_rng(0)
     inputs = random.normal(size=(12, 3)).astype(np.float32)
@@ -404,6 +416,7 @@ def test_training_goes_on_after_a_kill(run, tmp_path):
     for name, values in history.history.items():
         assert values == history_of_whole.history[name][2:], name
     assert_equal_bits(state(resumed), state(whole))
+    assert float(whole.distillation_loss_weights["soft"]) != 0.75  # it was balanced
     # The last step is number 4 * batches an epoch - 1, counted from 0, or past the schedule's end.
     step = min(4 * run.batches_an_epoch - 1, 10)
     cosine = 1.0 + (5.0 - 1.0) * (1.0 + np.cos(np.pi * step / 10)) / 2.0

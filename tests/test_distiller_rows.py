@@ -204,6 +204,28 @@ def test_terms_are_means_over_the_labelled_positions(num_examples):
     assert_terms(distiller.loss_terms(batch, training=True), expected_terms(rows), **CLOSE)
 
 
+def test_a_layer_that_runs_on_positions_in_one_row_after_another_is_read_at_the_labelled_ones():
+    """Inside the feed-forward block the axes of batch and history are one."""
+    hint = HiddenRepresentationDistillation("feed_forward/out", "memory", name="hint")
+    distiller = Distiller(student_of(), TableTeacher(), hint)
+    batch, weights = weights_of(batch_of(), "positions")
+    value = distiller.loss_terms(batch, training=True)["hint"]
+    tower = distiller.student.query_tower
+    table = tower.item_tower.id_embeddings.numpy().astype(np.float64)
+    decay = np.exp(tower.encoder.log_weights.numpy().astype(np.float64))
+    kernel, bias = map(np.float64, hint.get_weights())
+    expected = []
+    for example, position in np.argwhere(batch[columns.LABELS].numpy()):
+        history = batch[columns.HISTORY].numpy()[example, : position + 1]
+        items = history[history > 0]
+        query = distiller.student.encode_histories(tf.constant(items[None]))[0, :DIM].numpy()
+        # The block adds what this layer says to the decayed average of the history.
+        said = query - np.average(table[items], axis=0, weights=decay[: len(items)][::-1])
+        memory = distiller.teacher.memory[items[-1]]
+        expected.append(np.mean((said @ kernel + bias - memory) ** 2))
+    np.testing.assert_allclose(value, np.average(expected, weights=weights), **CLOSE)
+
+
 def test_a_batch_of_64_is_the_mean_of_4_of_16():
     distiller, batch = distiller_of(), batch_of(64)  # the same number of rows in each 16
     whole = terms_and_gradients(distiller, batch)
@@ -275,6 +297,22 @@ def test_sample_weights_may_be_of_any_type(dtype):
     ]
     for name in TERMS:
         np.testing.assert_array_equal(terms[0][name], terms[1][name])
+
+
+def test_a_plain_classifiers_weights_may_be_whole_numbers():
+    model = tf.keras.Sequential([tf.keras.layers.Dense(3, input_shape=[2])])
+    distiller = Distiller(
+        model, lambda batch, _: batch["inputs"] @ tf.eye(2, 3), SoftTargetKLDivergence()
+    )
+    x, y = np.float32([[1, 2], [3, -1], [0, 1]]), np.array([0, 2, 1])
+    data = tuple(map(tf.constant, (x, y, [1, 0, 3])))
+    terms = distiller.loss_terms(data, training=True)
+    p, q = (np.float64(each) for each in (x @ np.eye(2, 3), model(x)))
+    p, q = (np.array([log_softmax(row) for row in each]) for each in (p, q))
+    expected = np.average(-q[range(3), y], weights=[1, 0, 3])
+    np.testing.assert_allclose(terms["student_loss"], expected, **CLOSE)
+    expected = np.average(np.sum(np.exp(p) * (p - q), axis=1), weights=[1, 0, 3])
+    np.testing.assert_allclose(terms["distillation_loss"], expected, **CLOSE)
 
 
 def test_twice_the_weights_are_the_same_means():

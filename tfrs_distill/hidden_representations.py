@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
+
+_PATCHING = threading.Lock()
 
 
 def layers_by_path(model: tf.keras.Model) -> dict[str, tf.keras.layers.Layer]:
@@ -36,7 +39,9 @@ def layers_by_path(model: tf.keras.Model) -> dict[str, tf.keras.layers.Layer]:
 def recorded(model: tf.keras.Model) -> Iterator[dict[str, Any]]:
     """Fills the yielded dict with every layer's output while the model runs inside the context.
 
-    A layer that runs several times leaves its last output. The model is as before afterwards.
+    A layer that runs several times leaves its last output. The model is as before afterwards. The
+    replicas of `tf.distribute` run one model in threads that wait for each other midway: each
+    records what its own thread puts out.
 
     Example:
     >>> model = tf.keras.Sequential([tf.keras.layers.Dense(3, name="inner")])
@@ -47,26 +52,42 @@ def recorded(model: tf.keras.Model) -> Iterator[dict[str, Any]]:
     """
     outputs: dict[str, Any] = {}
     layers = layers_by_path(model)
-    before = {path: layer.__dict__.get("call") for path, layer in layers.items()}
-    for path, layer in layers.items():
-        layer.__dict__["call"] = _recording(layer.call, path, outputs)
+    recording = object()
+    with _PATCHING:
+        for path, layer in layers.items():
+            if not hasattr(layer.__dict__.get("call"), "listeners"):
+                layer.__dict__["call"] = _announcing(layer)
+            listener = (threading.get_ident(), path, outputs)
+            layer.__dict__["call"].listeners[recording] = listener
     try:
         yield outputs
     finally:
-        for path, layer in layers.items():
-            if before[path] is None:
-                del layer.__dict__["call"]
-            else:
-                layer.__dict__["call"] = before[path]
+        with _PATCHING:
+            for layer in layers.values():
+                announcing = layer.__dict__["call"]
+                del announcing.listeners[recording]
+                if not announcing.listeners:
+                    announcing.restore()
 
 
-def _recording(call: Any, path: str, outputs: dict[str, Any]) -> Any:
-    def recording_call(*args: Any, **kwargs: Any) -> Any:
+def _announcing(layer: tf.keras.layers.Layer) -> Any:
+    """The layer's `call`, such that it tells its result to the listeners of its thread."""
+    call, own = layer.call, layer.__dict__.get("call")
+
+    def announcing_call(*args: Any, **kwargs: Any) -> Any:
         result = call(*args, **kwargs)
-        outputs[path] = result
+        for thread, path, outputs in list(announcing_call.listeners.values()):
+            if thread == threading.get_ident():
+                outputs[path] = result
         return result
 
-    return recording_call
+    def restore() -> None:
+        del layer.__dict__["call"]
+        if own is not None:
+            layer.__dict__["call"] = own
+
+    announcing_call.listeners, announcing_call.restore = {}, restore  # type: ignore[attr-defined]
+    return announcing_call
 
 
 def find(hidden: Mapping[str, Any], name: str, owner: str) -> tf.Tensor:

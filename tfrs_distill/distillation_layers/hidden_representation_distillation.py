@@ -79,7 +79,7 @@ class HiddenRepresentationDistillation(tf.keras.layers.Layer):
             self.projector = tf.keras.layers.Dense(
                 teacher_width, dtype=self.dtype_policy, name="projector"
             )
-        if self.projector is not None:
+        if self.projector is not None and not self.projector.built:
             self.projector.build(tf.TensorShape([None, student_width]))
         self.built = True
 

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import tensorflow as tf
 
 from tfrs_distill import columns
-from tfrs_distill.distillation_layers import HiddenRepresentationDistillation
-from tfrs_distill.distiller.arguments import (
-    as_pupil,
-    as_teacher,
-    check_losses,
-    require_trainable,
-)
-from tfrs_distill.distiller.teacher_answers import TeacherAnswers, agreement
-from tfrs_distill.distiller.value_checks import (
-    plain_errors,
-    refuse_probabilities,
-    require_finite,
-    same_candidates,
-)
-from tfrs_distill.hidden_representations import find, recorded
+from tfrs_distill.distiller.arguments import as_pupil, as_teacher, check_losses
+from tfrs_distill.distiller.forward import DistillationLoss, Step, forward
+from tfrs_distill.distiller.teacher_answers import agreement
+from tfrs_distill.distiller.value_checks import plain_errors
 from tfrs_distill.losses.weighted_mean import weighted_mean
 from tfrs_distill.teachers.teacher import Teacher
 from tfrs_distill.towers.replicas import mean_over_global_batch
@@ -31,25 +20,12 @@ from tfrs_distill.towers.retrieval_model import RetrievalModel
 from tfrs_distill.towers.step import take_step
 from tfrs_distill.towers.student_outputs import StudentOutputs
 
-DistillationLoss = tf.keras.losses.Loss | HiddenRepresentationDistillation
-
 
 class _Guests:
     """Holds what Keras must not look at: it is not tracked, trained, counted or saved."""
 
     def __init__(self, **guests: Any) -> None:
         self.__dict__.update(guests)
-
-
-class _Step(NamedTuple):
-    """One forward pass: the mixed loss without regularisation, every term, and the rows' weight."""
-
-    mixed: tf.Tensor
-    terms: dict[str, tf.Tensor]
-    weight: tf.Tensor
-    weights: tf.Tensor | None
-    outputs: StudentOutputs
-    answers: TeacherAnswers
 
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
@@ -154,6 +130,9 @@ class Distiller(tf.keras.Model):
         terms = ["total_loss", "student_loss", "distillation_loss", *names]
         self.means = {name: tf.keras.metrics.Mean(name=name) for name in terms}
         self.agreement_mean = tf.keras.metrics.Mean(name=f"agreement@{agreement_k}")
+        # Keras asks before it saves, backs up or builds an optimizer: projectors come with a batch.
+        layers = [loss for loss in distillation_losses if isinstance(loss, tf.keras.layers.Layer)]
+        self.built = student.built and all(layer.built for layer in layers)
 
     @property
     def teacher(self) -> Any:
@@ -189,15 +168,15 @@ class Distiller(tf.keras.Model):
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step on `total_loss`, for the weights of student and projectors."""
         with tf.GradientTape() as tape:
-            step = self._forward(data, training=True)
-            total = mean_over_global_batch(step.mixed, step.weight, self._regularisation())
+            step = forward(self, data, training=True)
+            total = mean_over_global_batch(step.mixed, step.weight, sum(self.losses))
         with tf.control_dependencies([total]):  # no weight moves before the step's checks
             take_step(self, total, tape)
         return self._logged(step)
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """The same terms without a step, and how far student and teacher agree."""
-        step = self._forward(data, training=False)
+        step = forward(self, data, training=False)
         logged = self._logged(step)
         if any(isinstance(loss, tf.keras.losses.Loss) for loss in self.guests.losses):
             self.agreement_mean.update_state(
@@ -214,97 +193,9 @@ class Distiller(tf.keras.Model):
 
         On one of several replicas: the means over this replica's rows.
         """
-        return self._forward(batch, training).terms
+        return forward(self, batch, training).terms
 
-    def _regularisation(self) -> tf.Tensor | float:
-        return sum(self.losses)
-
-    def _forward(self, data: Any, training: bool) -> _Step:
-        pupil = self.guests.pupil
-        batch = self.as_batch(data)
-        outputs = self._student_outputs(batch, training)
-        require_trainable(self.student)
-        answers = TeacherAnswers(as_teacher(self._require_teacher()), pupil, batch, outputs)
-        if answers.from_top_k:
-            self.guests.tails = getattr(answers.teacher, "temperatures", ())
-        weights = pupil.row_weights(batch)
-        by_name = {
-            name: weighted_mean(self._rows(name, loss, answers), weights)
-            for name, loss in self.distillation_losses.items()
-        }
-        distillation_loss = tf.add_n(
-            [self.distillation_loss_weights[name] * term for name, term in by_name.items()]
-        )
-        mixed = (1.0 - self.student_loss_weight) * distillation_loss
-        terms = {"distillation_loss": distillation_loss} | by_name
-        if outputs.candidates.labels is None:
-            self._require_no_student_loss()
-        else:
-            terms["student_loss"] = weighted_mean(pupil.hard_loss(batch, outputs), weights)
-            mixed += self.student_loss_weight * terms["student_loss"]
-        terms["total_loss"] = mixed + self._regularisation()
-        self.built = True  # student and projectors have their weights by now
-        num_rows = tf.cast(tf.shape(outputs.logits)[0], tf.float32)
-        weight = num_rows if weights is None else tf.reduce_sum(tf.cast(weights, tf.float32))
-        return _Step(mixed, terms, weight, weights, outputs, answers)
-
-    def _student_outputs(self, batch: dict[str, Any], training: bool) -> StudentOutputs:
-        pupil = self.guests.pupil
-        layers = [isinstance(loss, tf.keras.layers.Layer) for loss in self.guests.losses]
-        if not any(layers):
-            return pupil(batch, training=training)
-        with recorded(self.student) as hidden:
-            outputs = pupil(batch, training=training)
-        if outputs.query_embeddings is not None:
-            hidden["query_embeddings"] = outputs.query_embeddings
-        return outputs._replace(hidden_representations=hidden)
-
-    def _rows(self, name: str, loss: DistillationLoss, answers: TeacherAnswers) -> tf.Tensor:
-        """One value a row: the mean of whatever more axes the loss leaves."""
-        if isinstance(loss, HiddenRepresentationDistillation):
-            hidden = find(answers.outputs.hidden_representations, loss.student_layer, "student")
-            student = answers.pupil.to_rows(hidden, answers.batch)
-            said = answers.hidden_representation(loss.teacher_layer)
-            values = loss((student, said))
-        else:
-            with tf.control_dependencies(same_candidates(answers)):
-                values = loss.call(*answers.logits_for(loss))
-            said = answers.raw_logits
-            values = tf.reduce_mean(values, axis=list(range(1, values.shape.rank)))
-            values = refuse_probabilities(values, answers)
-        return require_finite(values, name, said, answers)
-
-    def as_batch(self, data: Any) -> dict[str, Any]:
-        """A dict of columns from whatever `fit` hands over: a dict, or Keras' `(x, y, weight)`."""
-        x, y, sample_weight = tf.keras.utils.unpack_x_y_sample_weight(data)
-        plain = not isinstance(self.student, RetrievalModel)
-        if plain and not (isinstance(x, dict) and columns.INPUTS in x):
-            x = {columns.INPUTS: x}
-        batch = dict(x)
-        if y is not None:
-            batch[columns.LABELS] = y
-        if sample_weight is not None:
-            batch[columns.SAMPLE_WEIGHT] = sample_weight
-        return batch
-
-    def _require_teacher(self) -> Any:
-        if self.teacher is None:
-            raise ValueError(
-                "This distiller has no teacher: files do not hold it. Call "
-                "`distiller.set_teacher(teacher)` first."
-            )
-        return self.teacher
-
-    def _require_no_student_loss(self) -> None:
-        with tf.init_scope():
-            weight = float(self.student_loss_weight.numpy())
-        if weight > 0:
-            raise ValueError(
-                f"The batch has no labels, but `student_loss_weight` is {weight:g}. Give the batch "
-                f"a column {columns.LABELS!r}, or set the weight to 0."
-            )
-
-    def _logged(self, step: _Step) -> dict[str, tf.Tensor]:
+    def _logged(self, step: Step) -> dict[str, tf.Tensor]:
         for name, term in step.terms.items():
             self.means[name].update_state(term, sample_weight=step.weight)
         logged = {name: self.means[name].result() for name in step.terms}

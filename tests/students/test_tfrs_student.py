@@ -1,0 +1,242 @@
+"""The towers of a TFRS model as a student, compared with the model's own task."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+from tfrs_distill import columns
+from tfrs_distill.students import Candidates, RetrievalStudent, TFRSStudent
+
+USERS, MOVIES = ["ann", "bob", "cy"], ["Heat", "Alien", "Up", "Jaws"]
+BATCH = {
+    "user_id": tf.constant(["ann", "bob", "cy", "ann"]),
+    "movie_title": tf.constant(["Up", "Heat", "Up", "Alien"]),
+}
+
+
+def tower(vocabulary, seed):
+    initializer = tf.keras.initializers.RandomNormal(stddev=1.0, seed=seed)
+    return tf.keras.Sequential(
+        [
+            tf.keras.layers.StringLookup(vocabulary=vocabulary, mask_token=None),
+            tf.keras.layers.Embedding(len(vocabulary) + 1, 3, embeddings_initializer=initializer),
+        ]
+    )
+
+
+class Model(tfrs.Model):
+    def __init__(self, *tasks):
+        super().__init__()
+        self.user_model, self.movie_model = tower(USERS, 1), tower(MOVIES, 2)
+        self.tasks = list(tasks)
+
+    def compute_loss(self, features, training=False):
+        return self.tasks[0](
+            self.user_model(features["user_id"]),
+            self.movie_model(features["movie_title"]),
+            compute_metrics=not training,
+        )
+
+
+def mean_task(**options):
+    loss = tf.keras.losses.CategoricalCrossentropy(from_logits=True)
+    return tfrs.tasks.Retrieval(loss=loss, **options)
+
+
+def adopted(model, **changes):
+    arguments = {
+        "query_tower": model.user_model,
+        "candidate_tower": model.movie_model,
+        "query_column": "user_id",
+        "candidate_column": "movie_title",
+        **changes,
+    }
+    return RetrievalStudent.from_tfrs(model, **arguments)
+
+
+def test_rows_are_the_batchs_queries_and_candidates_its_strings():
+    model = Model(mean_task(temperature=0.5))
+    outputs = adopted(model)(BATCH)
+    np.testing.assert_array_equal(outputs.candidates.ids, BATCH["movie_title"])
+    np.testing.assert_array_equal(outputs.candidates.labels, [0, 1, 2, 3])
+    queries = np.float64(model.user_model.get_weights()[0])[[1, 2, 3, 1]]
+    candidates = np.float64(model.movie_model.get_weights()[0])[[3, 1, 3, 2]]
+    np.testing.assert_allclose(outputs.query_embeddings, queries, rtol=1e-6)
+    np.testing.assert_allclose(outputs.candidate_embeddings, candidates, rtol=1e-6)
+    # float32 against float64
+    np.testing.assert_allclose(outputs.logits, queries @ candidates.T / 0.5, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"temperature": 0.25},
+        {"num_hard_negatives": 1},
+        {"remove_accidental_hits": True},
+        {"temperature": 2.0, "num_hard_negatives": 2, "remove_accidental_hits": True},
+    ],
+    ids=str,
+)
+def test_the_loss_is_the_tasks_own_with_its_options(options):
+    """ "Up" stands twice in the batch, so accidental hits and repeated candidates count."""
+    task = mean_task(**options)
+    model = Model(task)
+    student = adopted(model)
+    weights = tf.constant([1.0, 3.0, 0.5, 0.0])
+    expected = task(
+        model.user_model(BATCH["user_id"]),
+        model.movie_model(BATCH["movie_title"]),
+        candidate_ids=BATCH["movie_title"],
+        compute_metrics=False,
+    )
+    outputs = student(BATCH)
+    losses = student.hard_loss(BATCH, outputs)
+    np.testing.assert_allclose(tf.reduce_mean(losses), expected, rtol=1e-6)  # both float32
+    by_row = [
+        task(
+            model.user_model(BATCH["user_id"]),
+            model.movie_model(BATCH["movie_title"]),
+            candidate_ids=BATCH["movie_title"],
+            compute_metrics=False,
+            sample_weight=4.0 * tf.one_hot(row, 4),  # Keras divides by the number of rows
+        )
+        for row in range(4)
+    ]
+    np.testing.assert_allclose(losses, by_row, rtol=1e-5, atol=1e-6)
+    weighted = BATCH | {columns.SAMPLE_WEIGHT: weights}
+    expected = np.average(np.float64(by_row), weights=weights)
+    np.testing.assert_allclose(student.compute_loss(weighted), expected, rtol=1e-5)
+
+
+def test_a_task_that_sums_becomes_a_mean_over_rows():
+    task = tfrs.tasks.Retrieval()
+    model = Model(task)
+    student = adopted(model)
+    summed = task(model.user_model(BATCH["user_id"]), model.movie_model(BATCH["movie_title"]))
+    np.testing.assert_allclose(student.compute_loss(BATCH), summed / 4, rtol=1e-6)
+
+
+def test_extra_negatives_and_a_score_mask_are_those_of_the_task():
+    """Mixed negatives: strings as well, with the correction for how often each is drawn."""
+    task = mean_task()
+    model = Model(task)
+    student = adopted(model, candidates=Candidates("sampled", remove_accidental_hits=False))
+    negatives = tf.constant([["Jaws"], ["Heat"], ["Jaws"], ["Up"]])
+    drawn = tf.constant([0.3, 0.2, 0.3, 0.1])
+    negatives_drawn = tf.constant([[0.4], [0.2], [0.4], [0.3]])
+    mask = tf.constant(np.random.default_rng(0).random((4, 8)) < 0.7) | tf.eye(4, 8, dtype=tf.bool)
+    batch = BATCH | {
+        columns.NEGATIVES: negatives,
+        columns.CANDIDATE_SAMPLING_PROBABILITY: drawn,
+        columns.NEGATIVES_SAMPLING_PROBABILITY: negatives_drawn,
+        columns.SCORE_MASK: mask,
+    }
+    expected = task(
+        model.user_model(BATCH["user_id"]),
+        model.movie_model(tf.concat([BATCH["movie_title"], negatives[:, 0]], axis=0)),
+        candidate_sampling_probability=tf.concat([drawn, negatives_drawn[:, 0]], axis=0),
+        score_mask=mask,
+    )
+    np.testing.assert_allclose(student.compute_loss(batch), expected, rtol=1e-6)
+
+
+def test_alone_it_trains_as_the_model_it_was_made_of():
+    """The twin: plain `fit` of the student, plain `fit` of the model."""
+    alone, made_of = Model(mean_task()), Model(mean_task())
+    student = adopted(made_of)
+    batches = tf.data.Dataset.from_tensor_slices(BATCH).batch(3)
+    for model in (alone, student):
+        model.compile(optimizer=tf.keras.optimizers.Adagrad(0.5))
+        model.fit(batches, epochs=2, verbose=0)
+    for one, other in (
+        (alone.user_model, made_of.user_model),
+        (alone.movie_model, made_of.movie_model),
+    ):
+        # float32, labels as columns instead of one-hot
+        np.testing.assert_allclose(one.get_weights()[0], other.get_weights()[0], rtol=1e-5)
+
+
+def test_the_tasks_options_are_kept_unless_candidates_are_given():
+    model = Model(mean_task(num_hard_negatives=2, remove_accidental_hits=True))
+    student = adopted(model)
+    assert isinstance(student, TFRSStudent)
+    assert student.candidates == Candidates(
+        "batch", num_hard_negatives=2, remove_accidental_hits=True
+    )
+    assert student.name == model.name
+    given = Candidates("sampled", num_hard_negatives=1)
+    assert adopted(model, candidates=given).candidates is given
+
+
+def test_a_task_in_a_layer_of_the_model_is_found():
+    class Wrapper(tf.keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.task = mean_task(temperature=0.5)
+
+    assert adopted(Model(Wrapper())).temperature == 0.5
+
+
+def test_one_task_under_two_names_is_one_task():
+    task = mean_task()
+    model = Model(task)
+    model.retrieval_task = task
+    assert adopted(model).temperature == 1.0
+
+
+@pytest.mark.parametrize("tasks", [0, 2])
+def test_a_model_without_one_task_is_refused(tasks):
+    model = Model(*(mean_task() for _ in range(tasks)))
+    with pytest.raises(ValueError, match=f"one `tfrs.tasks.Retrieval`.*Received: {tasks} of them"):
+        adopted(model)
+
+
+def test_a_ranking_model_is_refused():
+    model = Model(tfrs.tasks.Ranking(loss=tf.keras.losses.MeanSquaredError()))
+    with pytest.raises(ValueError, match="one `tfrs.tasks.Retrieval`.*Received: 0 of them"):
+        adopted(model)
+
+
+@pytest.mark.parametrize("model", [tf.keras.Sequential(), object(), None])
+def test_what_is_no_tfrs_model_is_refused(model):
+    with pytest.raises(
+        TypeError, match="must be a `tfrs.Model`. Received: .*" + type(model).__name__
+    ):
+        RetrievalStudent.from_tfrs(
+            model, query_tower=None, candidate_tower=None, query_column="", candidate_column=""
+        )
+
+
+@pytest.mark.parametrize("missing", ["user_id", "movie_title"])
+def test_a_missing_column_is_named_with_those_there_are(missing):
+    batch = {name: column for name, column in BATCH.items() if name != missing}
+    words = rf"no column '{missing}'. It has: \['{next(iter(batch))}'\]"
+    with pytest.raises(ValueError, match=words):
+        adopted(Model(mean_task()))(batch)
+
+
+@pytest.mark.parametrize(
+    "candidates", [Candidates(), Candidates("catalogue"), Candidates("batch", exclude_seen=True)]
+)
+def test_candidates_that_the_towers_cannot_know_are_refused(candidates):
+    with pytest.raises(ValueError, match="neither the catalogue nor what a query has seen.*batch"):
+        adopted(Model(mean_task()), candidates=candidates)
+
+
+def test_it_is_saved_by_its_weights(tmp_path):
+    model, other = Model(mean_task()), Model(mean_task())
+    student = adopted(model)
+    student(BATCH)
+    with pytest.raises(NotImplementedError, match="Save the weights"):
+        student.get_config()
+    student.query_tower.layers[1].embeddings.assign_add(tf.ones([4, 3]))
+    student.save_weights(tmp_path / "student")
+    again = adopted(other)
+    again(BATCH)
+    again.load_weights(tmp_path / "student")
+    np.testing.assert_array_equal(again(BATCH).logits, student(BATCH).logits)
+    np.testing.assert_array_equal(
+        other.user_model.get_weights()[0], model.user_model.get_weights()[0]
+    )
