@@ -13,11 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_data import tiny_catalogue
 
 import tfrs_distill
 from tfrs_distill import columns
-from tfrs_distill.data.windows import Windows
 from tfrs_distill.distillation_layers import HiddenRepresentationDistillation
 from tfrs_distill.distiller import Distiller
 from tfrs_distill.gradient_accumulation import GradientAccumulation
@@ -128,25 +126,28 @@ EVERYWHERE = {
 }
 
 
+TRAININGS = (
+    *("unequal rows", "weights", "penalty", "clipped", "classifier", "no row", "student alone"),
+    *("batch", "sampled", "student of sampled", "graph"),
+)
+
+
 def trainings():
     """By name: the model, its batches, and the settings of its optimizer."""
-    examples = example_columns()
+    examples, ragged = example_columns(), example_columns(BATCH_SIZE + 1)
     labelled, weighted = batches_of(examples), batches_of(with_weights(examples))
-    ragged = batches_of(example_columns(9))  # of the last batch one replica gets nothing
-    clip = {"global_clipnorm": 0.2}
     return {
-        "rows": (new_distiller, labelled, {}),
+        "unequal rows": (new_distiller, labelled, {}),
         "weights": (new_distiller, weighted, {}),
         "penalty": (lambda: new_distiller(penalty=0.1), labelled, {}),
-        "student alone": (lambda: new_student(penalty=0.1), weighted, {}),
+        "clipped": (new_distiller, labelled, {"global_clipnorm": 0.2}),
         "classifier": (new_classifier, classifier_batches(), {}),
-        "ragged": (new_distiller, ragged, {}),
-        "ragged student": (new_student, ragged, {}),
-        "clipped": (new_distiller, labelled, clip),
-        "batch": (lambda: new_distiller(EVERYWHERE["batch"]), labelled, {}),
-        "ragged batch": (lambda: new_distiller(EVERYWHERE["batch"]), ragged, {}),
+        # The last batch is one window: a replica gets nothing.
+        "no row": (new_distiller, batches_of(ragged), {}),
+        "student alone": (lambda: new_student(penalty=0.1), batches_of(with_weights(ragged)), {}),
+        "batch": (lambda: new_distiller(EVERYWHERE["batch"]), batches_of(ragged), {}),
         "sampled": (lambda: new_distiller(EVERYWHERE["sampled"]), weighted, {}),
-        "sampled student": (lambda: new_student(EVERYWHERE["sampled"]), weighted, {}),
+        "student of sampled": (lambda: new_student(EVERYWHERE["sampled"]), weighted, {}),
     }
 
 
@@ -154,8 +155,8 @@ def as_lists(model):
     return [weight.numpy().tolist() for weight in model.trainable_variables]
 
 
-def training(strategy, new_model, batches, settings, *, epochs=2, **options):
-    """Weights before and after some epochs of SGD, what was logged, and an evaluation."""
+def training(strategy, new_model, batches, settings, **options):
+    """Weights before and after an epoch of SGD, what was logged, and an evaluation."""
     with strategy.scope():
         model = new_model()
         optimizer = tf.keras.optimizers.SGD(LEARNING_RATE, **settings)
@@ -164,28 +165,9 @@ def training(strategy, new_model, batches, settings, *, epochs=2, **options):
         if isinstance(model, Distiller):
             model.loss_terms(next(iter(batches)), training=False)  # creates the projector
     before = as_lists(model)
-    history = model.fit(batches, epochs=epochs, verbose=0).history
+    history = model.fit(batches, verbose=0).history
     evaluation = model.evaluate(batches, verbose=0, return_dict=True)
     return {"before": before, "after": as_lists(model), "logs": history, "evaluation": evaluation}
-
-
-def one_step_by_hand(batches):
-    """SGD on the mean of two halves' losses, each half with the candidates of its own rows."""
-    model = new_distiller(Candidates("batch"))
-    batch = next(iter(batches))
-    halves = [{name: values[rows] for name, values in batch.items()} for rows in HALVES]
-    numbers = [np.count_nonzero(half[columns.LABELS]) for half in halves]
-    with tf.GradientTape() as tape:
-        losses = [model.loss_terms(half, training=True)["total_loss"] for half in halves]
-        loss = sum(number / sum(numbers) * loss for number, loss in zip(numbers, losses))
-    gradients = tape.gradient(loss, model.trainable_variables)
-    return [
-        (weight.numpy() - LEARNING_RATE * tf.convert_to_tensor(gradient).numpy()).tolist()
-        for weight, gradient in zip(model.trainable_variables, gradients)
-    ]
-
-
-HALVES = (slice(0, BATCH_SIZE // 2), slice(BATCH_SIZE // 2, BATCH_SIZE))
 
 
 def loss_scaled(strategy, batches):
@@ -195,10 +177,26 @@ def loss_scaled(strategy, batches):
     return outcome
 
 
+def one_step_by_hand(batch):
+    """SGD on the mean of two halves' losses, each half with the candidates of its own rows."""
+    model = new_distiller(Candidates("batch"))
+    middle = BATCH_SIZE // 2
+    halves = [{name: v[rows] for name, v in batch.items()} for rows in np.s_[:middle, middle:]]
+    numbers = [np.count_nonzero(half[columns.LABELS]) for half in halves]
+    with tf.GradientTape() as tape:
+        losses = [model.loss_terms(half, training=True)["total_loss"] for half in halves]
+        loss = sum(number / sum(numbers) * loss for number, loss in zip(numbers, losses))
+    variables = model.trainable_variables
+    gradients = [tf.convert_to_tensor(g).numpy() for g in tape.gradient(loss, variables)]
+    steps = [v.numpy() - LEARNING_RATE * g for v, g in zip(variables, gradients)]
+    return {"after": [weight.tolist() for weight in steps]}
+
+
 def refusal(strategy, batches):
     with strategy.scope():
         model = new_student()
-        model.compile(optimizer=GradientAccumulation(tf.keras.optimizers.SGD(0.1), num_steps=2))
+        optimizer = GradientAccumulation(tf.keras.optimizers.SGD(LEARNING_RATE), num_steps=2)
+        model.compile(optimizer=optimizer, run_eagerly=True)
     try:
         model.fit(batches, verbose=0)
     except ValueError as error:
@@ -211,31 +209,87 @@ def main():
     halves = [tf.config.LogicalDeviceConfiguration()] * 2
     tf.config.set_logical_device_configuration(processor, halves)
     one, two = tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    import time
-    outcomes = {}
-    for name, settings in trainings().items():
-        t=time.time()
-        outcomes[name] = [training(strategy, *settings, run_eagerly=True) for strategy in (one, two)]
-        print(name, time.time()-t, file=sys.stderr)
+    eagerly = {"run_eagerly": True}  # saves the time of building graphs
+    outcomes = {
+        name: [training(strategy, *settings, **eagerly) for strategy in (one, two)]
+        for name, settings in trainings().items()
+    }
+    outcomes["graph"] = [outcomes["sampled"][0], training(two, *trainings()["sampled"])]
     labelled = batches_of(example_columns())
-    everywhere = trainings()["sampled"]
-    t=time.time()
-    outcomes["graph"] = [outcomes["sampled"][0], training(two, *everywhere)]
-    print("graph", time.time()-t, file=sys.stderr)
     outcomes["loss scaling"] = [loss_scaled(strategy, labelled) for strategy in (one, two)]
-    print("ls", time.time()-t, file=sys.stderr)
-
-    def per_replica():
-        return new_distiller(Candidates("batch"))
-
     first = labelled.take(1)
-    with_one, with_two = (
-        training(strategy, per_replica, first, {}, run_eagerly=True, epochs=1)
-        for strategy in (one, two)
-    )
-    outcomes["per replica"] = [{"after": one_step_by_hand(first)}, with_two, with_one]
+    in_batch = (lambda: new_distiller(Candidates("batch")), first, {})
+    outcomes["per replica"] = [
+        one_step_by_hand(next(iter(first))),
+        training(two, *in_batch, **eagerly),
+        training(one, *in_batch, **eagerly),
+    ]
     outcomes["refusal"] = refusal(two, labelled)
     print(json.dumps(outcomes))
+
+
+@pytest.fixture(scope="module")
+def outcomes():
+    package = Path(tfrs_distill.__file__).parents[1]
+    path = os.pathsep.join([str(package), os.environ.get("PYTHONPATH", "")])
+    finished = subprocess.run(
+        [sys.executable, __file__],
+        env=os.environ | {"PYTHONPATH": path, "TF_USE_LEGACY_KERAS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    return json.loads(finished.stdout.splitlines()[-1])
+
+
+def largest_difference(one, other, key="after"):
+    """Of each weight."""
+    assert len(one[key]) == len(other[key]) > 1
+    return [np.abs(np.subtract(a, b)).max() for a, b in zip(one[key], other[key])]
+
+
+def assert_same_logs(one, two):
+    assert set(one) == set(two) and "sparse_top_k_categorical_accuracy" in one
+    for name in one:
+        # Means of up to 40 float32 numbers in another order.
+        np.testing.assert_allclose(two[name], one[name], rtol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_two_replicas_train_log_and_evaluate_like_one_with_the_same_global_batch(outcomes, name):
+    one, two = outcomes[name]
+    assert largest_difference(one, two, "before") == [0.0] * len(one["before"])
+    moved = [np.abs(np.subtract(a, b)).max() for a, b in zip(one["after"], one["before"])]
+    assert min(moved) > 1e-3
+    # Two steps; weights are below 2, gradients sums of some 40 float32 numbers in another order.
+    assert max(largest_difference(one, two)) < 1e-6
+    assert_same_logs(one["logs"], two["logs"])
+    assert_same_logs(one["evaluation"], two["evaluation"])
+    if "student" not in name:
+        assert {"total_loss", "agreement@10", "soft_target_kl_divergence"} <= set(two["evaluation"])
+
+
+def test_loss_scaling_unscales_the_sum_over_replicas(outcomes):
+    """In mixed_float16 as in float32, give or take ten roundings to 11 bits."""
+    one, two = outcomes["loss scaling"]
+    plain = outcomes["unequal rows"][0]
+    for weights in zip(one["after"], two["after"], plain["after"], plain["before"]):
+        of_one, of_two, expected, before = map(np.array, weights)
+        atol = 10 * 2.0**-11 * np.abs(expected - before).max()
+        np.testing.assert_allclose(of_one, expected, atol=atol, rtol=0)
+        np.testing.assert_allclose(of_two, expected, atol=atol, rtol=0)
+
+
+def test_in_batch_negatives_are_those_of_the_replica_unless_asked_otherwise(outcomes):
+    by_hand, two, one = outcomes["per replica"]
+    assert max(largest_difference(by_hand, two)) < 1e-6  # float32, one step
+    assert max(largest_difference(one, two)) > 1e-3  # one replica has more negatives
+
+
+def test_gradient_accumulation_refuses_several_replicas(outcomes):
+    words = "GradientAccumulation does not support several replicas. Received: 2 replicas."
+    assert words in outcomes["refusal"]
 
 
 if __name__ == "__main__":

@@ -517,3 +517,18 @@ def test_balancing_against_absent_labels_is_refused(windows, kind):
     distiller.compile(optimizer="sgd")
     with pytest.raises(ValueError, match="needs labels, but the batches have no column 'labels'"):
         distiller.fit(batches, verbose=0, callbacks=[balance])
+
+
+def test_a_student_loss_weight_cannot_rise_over_batches_without_labels():
+    student = tf.keras.Sequential([tf.keras.layers.Dense(4)])
+    distiller = td.Distiller(
+        student, lambda batch, _: batch["inputs"], SoftTargetKLDivergence(), student_loss_weight=0.0
+    )
+    distiller.compile(optimizer="sgd")
+    schedule = td.Schedule("student_loss_weight", 0.0, 1.0, num_steps=10)
+    with pytest.raises(ValueError, match="batches have no labels.* a schedule from 0 to 1"):
+        distiller.fit(tf.zeros([8, 4]), batch_size=2, verbose=0, callbacks=[schedule])
+    # With labels the same distiller may follow it; the step before was taken.
+    labels = tf.zeros([8], tf.int32)
+    distiller.fit(tf.zeros([8, 4]), labels, batch_size=2, verbose=0, callbacks=[schedule])
+    np.testing.assert_allclose(float(distiller.student_loss_weight), 0.4, rtol=1e-6)  # float32

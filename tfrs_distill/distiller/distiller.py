@@ -104,7 +104,7 @@ class Distiller(tf.keras.Model):
         check_losses(distillation_losses, distillation_loss_weights, student_loss_weight)
         self.student = student
         self.guests = _Guests(
-            pupil=pupil, teacher=None, losses=list(distillation_losses), tails=None
+            pupil=pupil, teacher=None, losses=list(distillation_losses), tails=None, labelled=True
         )
         if teacher is not None:
             self.set_teacher(teacher)
@@ -208,6 +208,7 @@ class Distiller(tf.keras.Model):
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """Keras' `fit`; a teacher that cannot be learnt from raises a ValueError."""
         self.guests.tails = self._tails_of(args[0] if args else kwargs.get("x"))
+        self.guests.labelled = True  # until a batch shows otherwise
         with plain_errors():
             return super().fit(*args, **kwargs)
 

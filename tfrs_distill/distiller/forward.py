@@ -59,7 +59,7 @@ def forward(distiller: Distiller, data: Any, training: bool) -> Step:
     answers = TeacherAnswers(as_teacher(_teacher_of(distiller)), pupil, batch, outputs)
     if answers.from_top_k:
         distiller.guests.tails = getattr(answers.teacher, "temperatures", ())
-    weights = pupil.row_weights(batch)
+    weights = answers.weights
     by_name = {
         name: weighted_mean(_rows(name, loss, answers), weights)
         for name, loss in distiller.distillation_losses.items()
@@ -71,7 +71,8 @@ def forward(distiller: Distiller, data: Any, training: bool) -> Step:
     distillation_loss = tf.add_n([loss_weights[name] * term for name, term in by_name.items()])
     mixed = (1.0 - student_weight) * distillation_loss
     terms = {"distillation_loss": distillation_loss} | by_name
-    if outputs.candidates.labels is None:
+    distiller.guests.labelled = outputs.candidates.labels is not None
+    if not distiller.guests.labelled:
         _require_no_student_loss(student_weight)
     else:
         terms["student_loss"] = weighted_mean(pupil.hard_loss(batch, outputs), weights)
@@ -91,9 +92,9 @@ def as_batch(student: tf.keras.Model, data: Any) -> dict[str, Any]:
         x = {columns.INPUTS: x}
     batch = dict(x)
     if y is not None:
-        batch[columns.LABELS] = y
+        batch[columns.LABELS] = tf.convert_to_tensor(y)
     if sample_weight is not None:
-        batch[columns.SAMPLE_WEIGHT] = sample_weight
+        batch[columns.SAMPLE_WEIGHT] = tf.convert_to_tensor(sample_weight)
     return batch
 
 

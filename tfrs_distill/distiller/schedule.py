@@ -89,10 +89,16 @@ class Schedule(tf.keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Find the number, and refuse what it cannot become."""
         self.variable = self._find()
-        self._check_tails()
+        self._check_data()
         self._assign()
 
-    def _check_tails(self) -> None:
+    def _check_data(self) -> None:
+        weighs = self.target == "student_loss_weight" and max(self.start, self.end) > 0
+        if weighs and not self.model.guests.labelled:
+            raise ValueError(
+                "The batches have no labels, so `student_loss_weight` must stay 0. Received: a "
+                f"schedule from {self.start:g} to {self.end:g}."
+            )
         if self.target == "temperature" and self.model.guests.tails is not None:
             for value in (self.start, self.end):
                 check_tail(self.name, value, self.model.guests.tails)
@@ -121,7 +127,7 @@ class Schedule(tf.keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Set the number for the step, or steps, about to be taken."""
-        self._check_tails()  # data that do not say what they carry are known by the second step
+        self._check_data()  # data that do not say what they carry are known by the second step
         self._assign()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

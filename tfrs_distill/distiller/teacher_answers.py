@@ -27,6 +27,7 @@ class TeacherAnswers:
         self, teacher: Any, pupil: Any, batch: dict[str, Any], outputs: StudentOutputs
     ) -> None:
         self.teacher, self.pupil, self.batch, self.outputs = teacher, pupil, batch, outputs
+        self.weights = pupil.row_weights(batch)
         self.asked: tf.Tensor | None = None  # the raw logits, once a loss has asked for them
         self._logits: tf.Tensor | None = None
         self._hidden: dict[str, tf.Tensor] | None = None
@@ -44,7 +45,7 @@ class TeacherAnswers:
                 said = rows_of(self.batch[columns.TEACHER_TOP_K_LOGITS], self.batch)
             else:
                 said = self.teacher.logits(self.batch, self.outputs.candidates.ids)
-            self.asked = tf.cast(tf.stop_gradient(said), tf.float32)
+            self.asked = self._where_it_counts(tf.cast(tf.stop_gradient(said), tf.float32))
         return self.asked
 
     @property
@@ -103,7 +104,14 @@ class TeacherAnswers:
                 )
             self._hidden = self.teacher.hidden_representations(self.batch)
         said = find(self._hidden, name, "teacher")
-        return tf.stop_gradient(self.pupil.to_rows(said, self.batch))
+        return self._where_it_counts(tf.stop_gradient(self.pupil.to_rows(said, self.batch)))
+
+    def _where_it_counts(self, said: tf.Tensor) -> tf.Tensor:
+        """The same, but 0 at rows of weight 0, so that not even NaN there has an influence."""
+        if self.weights is None or said.shape.rank is None:
+            return said
+        counts = tf.reshape(self.weights > 0, [-1] + [1] * (said.shape.rank - 1))
+        return tf.where(counts, said, tf.zeros_like(said))
 
 
 def tail_column(loss: Any, temperatures: tuple[float, ...]) -> tf.Tensor:

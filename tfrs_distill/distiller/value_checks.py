@@ -31,7 +31,8 @@ def require_finite(
     finite = tf.math.is_finite(values)
 
     def fail() -> tf.Tensor:
-        row = tf.argmin(tf.cast(finite, tf.int32), output_type=tf.int32)
+        # The first one; argmin may give any where several are equal.
+        row = tf.reduce_sum(tf.math.cumprod(tf.cast(finite, tf.int32)))
         example = _example(answers, row)
         taught = tf.reduce_all(tf.math.is_finite(tf.gather(said, row)))
         teacher = [f"{MARK}The teacher gives NaN or infinite values for example", example]
@@ -58,8 +59,8 @@ def refuse_probabilities(values: tf.Tensor, answers: TeacherAnswers) -> tf.Tenso
         return values
     said = said[:8]  # enough rows to tell, too few to cost time
     sums = tf.reduce_sum(said, axis=-1)
-    # NaN is not fine either, but it is another fault.
-    fine = tf.reduce_any(~(tf.abs(sums - 1.0) <= 1e-3)) | tf.reduce_any(said < 0.0)
+    others = (tf.abs(sums - 1.0) > 1e-3) | ~tf.math.is_finite(sums)  # NaN is another fault
+    fine = tf.reduce_any(others) | tf.reduce_any(said < 0.0)
     message = (
         f"{MARK}The teacher's logits are probabilities: none is negative and every row sums to 1. "
         "Give logits (from before the softmax), or the probabilities' logarithm."
@@ -80,7 +81,8 @@ def same_candidates(answers: TeacherAnswers) -> list[tf.Tensor]:
     rows, candidates = answers.outputs.logits, answers.outputs.candidates.ids
     teacher = tf.shape(answers.raw_logits)
     student = tf.stack([tf.shape(rows)[0], tf.shape(candidates)[0]])
-    fine = answers.raw_logits.shape.rank in (2, None) and tf.reduce_all(teacher == student)
+    of_rank_2 = answers.raw_logits.shape.rank in (2, None)
+    fine = tf.reduce_all(teacher == student) if of_rank_2 else tf.constant(False)
     words = f"{MARK}Teacher and student logits must be over the same rows and candidates. Received"
     return [_unless(fine, lambda: _fail([f"{words}: teacher", teacher, "student", student]))]
 

@@ -56,4 +56,5 @@ class Classifier:
 
     def row_weights(self, batch: dict[str, Any]) -> tf.Tensor | None:
         """Sample weights, `[batch_size]`, or None."""
-        return batch.get(columns.SAMPLE_WEIGHT)
+        weights = batch.get(columns.SAMPLE_WEIGHT)
+        return None if weights is None else tf.reshape(weights, [-1])

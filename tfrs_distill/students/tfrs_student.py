@@ -118,7 +118,8 @@ class TFRSStudent(RetrievalModel):
 
     def row_weights(self, batch: dict[str, tf.Tensor]) -> tf.Tensor | None:
         """Sample weights, `[batch_size]`, or None."""
-        return batch.get(columns.SAMPLE_WEIGHT)
+        weights = batch.get(columns.SAMPLE_WEIGHT)
+        return None if weights is None else tf.reshape(weights, [-1])
 
     def get_config(self) -> dict[str, Any]:
         """Refused: the towers are the caller's, and are saved with the caller's model."""

@@ -12,7 +12,7 @@ from tfrs_distill import columns
 from tfrs_distill.towers.replicas import gather_across_replicas
 
 CATALOGUE, BATCH, SAMPLED = "catalogue", "batch", "sampled"
-MASKED = np.finfo(np.float32).min / 100.0  # finite, so that 0 * MASKED is 0; as TFRS has it
+MASKED = np.finfo(np.float32).min / 1e8  # finite, also when a small temperature divides it
 
 
 @dataclass(frozen=True)
