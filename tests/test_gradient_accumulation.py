@@ -13,6 +13,7 @@ from tfrs_distill.students import RetrievalStudent
 
 NUM_ITEMS, MAX_HISTORY = 12, 5
 SGD, Adam = tf.keras.optimizers.SGD, tf.keras.optimizers.Adam
+LossScaleOptimizer = tf.keras.mixed_precision.LossScaleOptimizer
 
 
 def apply(optimizer, variable, *gradients):
@@ -185,11 +186,10 @@ def noisy_batches(num_batches, first=0):
     return list(zip(x, y))[first : first + num_batches]
 
 
-def accumulating_model(seed=1):
+def accumulating_model(seed=1, wrap=lambda optimizer: optimizer):
     tf.keras.utils.set_random_seed(seed)
     model = tf.keras.Sequential([tf.keras.Input([3]), DenseWithAnUnusedWeight(2)])
-    optimizer = GradientAccumulation(Adam(0.05), num_steps=2)
-    model.compile(optimizer=optimizer, loss="mse")
+    model.compile(optimizer=wrap(GradientAccumulation(Adam(0.05), num_steps=2)), loss="mse")
     return model
 
 
@@ -199,32 +199,33 @@ def train(model, batches):
     return [weight.copy() for weight in model.get_weights()]
 
 
+@pytest.mark.parametrize("wrap", [lambda optimizer: optimizer, LossScaleOptimizer])
 @pytest.mark.parametrize("way", ["keras file", "checkpoint"])
 @pytest.mark.filterwarnings("ignore:Gradients do not exist:UserWarning")
-def test_a_saved_model_goes_on_in_the_middle_of_an_accumulation(tmp_path, way):
-    whole = accumulating_model()
-    expected = train(whole, noisy_batches(6))
-    model = accumulating_model()
+def test_a_saved_model_goes_on_in_the_middle_of_an_accumulation(tmp_path, way, wrap):
+    expected = train(accumulating_model(wrap=wrap), noisy_batches(6))
+    model = accumulating_model(wrap=wrap)
     halfway = train(model, noisy_batches(3))  # one step taken and one batch waiting
-    if way == "keras file":
+    if way == "checkpoint":
+        path = tf.train.Checkpoint(model=model, optimizer=model.optimizer).save(tmp_path / "at")
+        again = accumulating_model(seed=2, wrap=wrap)
+        tf.train.Checkpoint(model=again, optimizer=again.optimizer).restore(path)
+    else:
         model.save(tmp_path / "model.keras")
         again = tf.keras.models.load_model(tmp_path / "model.keras")
-    else:
-        path = tf.train.Checkpoint(model=model, optimizer=model.optimizer).save(tmp_path / "at")
-        again = accumulating_model(seed=2)
-        tf.train.Checkpoint(model=again, optimizer=again.optimizer).restore(path)
     assert again.optimizer is not model.optimizer
     weights = train(again, noisy_batches(3, first=3))
     for one, other in zip(weights, expected):
         np.testing.assert_array_equal(one, other)
     assert np.abs(weights[-1] - halfway[-1]).max() > 1e-3  # it went on
-    assert int(again.optimizer.iterations) == 6
-    assert int(again.optimizer.optimizer.iterations) == 3
+    accumulation = getattr(again.optimizer, "inner_optimizer", again.optimizer)
+    assert int(accumulation.iterations) == 6
+    assert int(accumulation.optimizer.iterations) == 3
 
 
 def test_a_batch_that_loss_scaling_leaves_out_is_not_counted():
     accumulation = GradientAccumulation(SGD(1.0), num_steps=2)
-    optimizer = tf.keras.mixed_precision.LossScaleOptimizer(accumulation, initial_scale=4.0)
+    optimizer = LossScaleOptimizer(accumulation, initial_scale=4.0)
     weight = tf.Variable(5.0)
     # A user of `apply_gradients` scales by hand; these gradients are taken as they are.
     optimizer.get_scaled_loss(tf.constant(1.0))
@@ -237,11 +238,15 @@ def test_a_batch_that_loss_scaling_leaves_out_is_not_counted():
 
 
 def test_loss_scaling_around_it_unscales_and_survives_its_config():
-    wrap = tf.keras.mixed_precision.LossScaleOptimizer
-    optimizer = wrap(GradientAccumulation(SGD(0.5), num_steps=2), initial_scale=1024.0)
+    optimizer = LossScaleOptimizer(
+        GradientAccumulation(SGD(0.5), num_steps=2), initial_scale=1024.0
+    )
     serialized = tf.keras.optimizers.serialize(optimizer)
     again = tf.keras.optimizers.deserialize(serialized)
-    assert isinstance(again, wrap) and again.inner_optimizer is not optimizer.inner_optimizer
+    assert (
+        isinstance(again, LossScaleOptimizer)
+        and again.inner_optimizer is not optimizer.inner_optimizer
+    )
     assert again.inner_optimizer.num_steps == 2
     ones = np.ones([4, 1], np.float32)
     for scaled in (optimizer, again):

@@ -23,3 +23,13 @@ def test_the_programs_about_the_distiller_run_one_after_the_other(tmp_path, monk
         exec(compile(program, "docs/distiller.md", "exec"), names)
     assert (tmp_path / "distiller.keras").is_file()
     assert names["distiller"].student is names["student"]
+
+
+def test_every_test_that_a_page_names_is_there():
+    tests = Path(__file__).parents[1]
+    named = set()
+    for page in DOCS.glob("*.md"):
+        named |= set(re.findall(r"`([\w/]+\.py)::(\w+)`", page.read_text(encoding="utf-8")))
+    assert len(named) > 50
+    for file, name in sorted(named):
+        assert f"def {name}(" in (tests / file).read_text(encoding="utf-8"), f"{file}::{name}"
