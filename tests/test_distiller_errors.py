@@ -456,3 +456,15 @@ def test_a_distiller_without_a_teacher_asks_for_one(eagerly):
     distiller.set_teacher(Said())
     distiller.compile(optimizer="adam")
     distiller.fit(batches_of(), verbose=0)
+
+
+def test_after_a_refused_batch_a_corrected_one_trains():
+    student = tf.keras.Sequential([tf.keras.layers.Dense(4)])
+    distiller = Distiller(student, lambda batch, _: batch["said"], SoftTargetKLDivergence())
+    distiller.compile(optimizer="adam")
+    batch = {"inputs": tf.ones([3, 2]), "labels": tf.constant([0, 1, 2]), "said": tf.ones([3, 5])}
+    with pytest.raises(ValueError, match="must be over the same"):
+        distiller.fit(tf.data.Dataset.from_tensors(batch), verbose=0)
+    batch["said"] = tf.ones([3, 4])
+    history = distiller.fit(tf.data.Dataset.from_tensors(batch), verbose=0).history
+    assert np.isfinite(history["total_loss"][0])

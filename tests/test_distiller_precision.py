@@ -273,14 +273,15 @@ def test_a_teacher_with_the_students_weights_and_precision_gives_the_same_logits
     np.testing.assert_array_equal(logits, outputs.logits)
 
 
-def test_loss_scaling_keeps_gradients_that_float16_cannot_hold():
+@pytest.mark.parametrize("limit", [{}, {"clipvalue": 1e3}], ids=["unlimited", "clipped"])
+def test_loss_scaling_keeps_gradients_that_float16_cannot_hold(limit):
     """Gradients of 1e-8 and less, at a learning rate of 2e7; float16's least number is 6e-8."""
     weights = {"student_loss_weight": 0.0, "distillation_loss_weights": [1e-8, 1e-8]}
     outcomes = []
     for dtype, optimizer in (
-        (None, SGD(2e7)),
-        ("mixed_float16", LossScaleOptimizer(SGD(2e7), initial_scale=2.0**30)),
-        ("mixed_float16", SGD(2e7)),
+        (None, SGD(2e7, **limit)),
+        ("mixed_float16", LossScaleOptimizer(SGD(2e7, **limit), initial_scale=2.0**30)),
+        ("mixed_float16", SGD(2e7, **limit)),
     ):
         distiller = new_distiller("catalogue", dtype, **weights)
         outcomes.append(run(distiller, "catalogue", optimizer, run_eagerly=True, epochs=1))

@@ -223,6 +223,22 @@ def test_a_saved_model_goes_on_in_the_middle_of_an_accumulation(tmp_path, way, w
     assert int(accumulation.optimizer.iterations) == 3
 
 
+def test_its_variables_are_the_whole_state():
+    """What another optimizer needs to go on, inner momentum included."""
+    optimizers, weights = [], []
+    for _ in range(2):
+        optimizers.append(GradientAccumulation(Adam(0.1), num_steps=2))
+        weights.append(tf.Variable([1.0, -2.0]))
+        optimizers[-1].build(weights[-1:])
+    apply(optimizers[0], weights[0], [1.0, 0.5], [2.0, 3.0], [-3.0, 0.1])
+    state = [variable.numpy() for variable in optimizers[0].variables]
+    for variable, value in zip(optimizers[1].variables, state):
+        variable.assign(value)
+    weights[1].assign(weights[0])
+    expected = apply(optimizers[0], weights[0], [0.5, 0.5])
+    assert apply(optimizers[1], weights[1], [0.5, 0.5]) == expected
+
+
 def test_a_batch_that_loss_scaling_leaves_out_is_not_counted():
     accumulation = GradientAccumulation(SGD(1.0), num_steps=2)
     optimizer = LossScaleOptimizer(accumulation, initial_scale=4.0)

@@ -63,6 +63,9 @@ def test_paths_are_the_names_of_the_holders():
         "hidden": "Dense",
     }
     assert sorted(layers_by_path(Subclassed())) == ["kept", "leaf", "leaf/inside", "listed"]
+    deep = tf.keras.Sequential([Leaf(name="leaf"), tf.keras.layers.Flatten(name="flat")], "a")
+    outer = tf.keras.Sequential([tf.keras.Sequential([deep], name="b")])
+    assert sorted(layers_by_path(outer)) == ["b", "b/a", "b/a/flat", "b/a/leaf", "b/a/leaf/inside"]
 
 
 def test_layers_of_one_path_are_numbered():

@@ -136,3 +136,15 @@ def test_ties_are_cut_without_losing_probability():
     teacher = np.zeros((1, 6), np.float32)
     teacher_logits, _ = aligned(teacher, tf.constant(teacher), 2, 1.0)
     np.testing.assert_allclose(tf.nn.softmax(teacher_logits), [[1 / 6, 1 / 6, 4 / 6]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("gap", [3.0, 12.0, 30.0, 80.0])
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_a_rest_too_small_for_subtraction_is_still_exact(gap, temperature):
+    """With 3 equal items behind 2 others its log-sum-exp is ln 3 + their logit, however small."""
+    student = np.float32([[gap, gap - 1.0, 0.0, 0.0, 0.0]])
+    ids, values, tail = summarise_top_k(tf.constant(student), 2, (temperature,))
+    _, aligned_student = align_top_k(tf.constant(student), ids, values, tail[:, 0], temperature)
+    # The subtraction is used down to a rest of 1 %, where float32 leaves it five digits.
+    expected = temperature * np.log(3.0)
+    np.testing.assert_allclose(aligned_student[0, -1], expected, atol=1e-4)

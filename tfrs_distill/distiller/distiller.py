@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfrs_distill import columns
 from tfrs_distill.distiller.arguments import as_pupil, as_teacher, check_losses
-from tfrs_distill.distiller.forward import DistillationLoss, Step, forward
+from tfrs_distill.distiller.forward import DistillationLoss, Step, as_batch, forward
 from tfrs_distill.distiller.teacher_answers import agreement
 from tfrs_distill.distiller.value_checks import plain_errors
 from tfrs_distill.losses.weighted_mean import weighted_mean
@@ -67,6 +67,9 @@ class Distiller(tf.keras.Model):
             has nothing to train. At the first batch, before any weight changes: the teacher gives
             NaN, probabilities instead of logits, or another number of candidates than the
             student, or a loss asks for a hidden representation that is not there.
+
+    Under XLA (`jit_compile=True`) TensorFlow leaves out what looks at values, so that NaN and
+    probabilities pass unseen there: train a first epoch without it.
 
     Logs: `total_loss`, `student_loss`, `distillation_loss`, each distillation loss by its name and
     the metrics given to `compile`; `evaluate` and validation also `agreement@k`, the share of the
@@ -165,6 +168,23 @@ class Distiller(tf.keras.Model):
             inputs = inputs[columns.INPUTS]
         return self.student(inputs, training=training)
 
+    def predict_step(self, data: Any) -> tf.Tensor:
+        """The student's logits, which is what `predict` gives."""
+        return self.guests.pupil(as_batch(self.student, data), training=False).logits
+
+    def compile(self, optimizer: Any = "rmsprop", loss: None = None, **kwargs: Any) -> None:
+        """Keras' `compile`, without a loss: the losses are those of the distiller.
+
+        Raises:
+            ValueError: a loss is given.
+        """
+        if loss is not None:
+            raise ValueError(
+                "`compile` takes no loss: the student brings its own cross-entropy, and the "
+                f"distillation losses are the distiller's. Received: loss={loss!r}."
+            )
+        super().compile(optimizer=optimizer, **kwargs)
+
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step on `total_loss`, for the weights of student and projectors."""
         with tf.GradientTape() as tape:
@@ -209,8 +229,12 @@ class Distiller(tf.keras.Model):
         """Keras' `fit`; a teacher that cannot be learnt from raises a ValueError."""
         self.guests.tails = self._tails_of(args[0] if args else kwargs.get("x"))
         self.guests.labelled = True  # until a batch shows otherwise
-        with plain_errors():
-            return super().fit(*args, **kwargs)
+        try:
+            with plain_errors():
+                return super().fit(*args, **kwargs)
+        except Exception:
+            self.train_function = None  # half traced: a corrected call starts afresh
+            raise
 
     def _tails_of(self, data: Any) -> tuple[float, ...] | None:
         """The temperatures of the tails that the data carry, if they carry any."""

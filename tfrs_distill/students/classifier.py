@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfrs_distill import columns
-from tfrs_distill.losses.categorical_cross_entropy import categorical_cross_entropy
+from tfrs_distill.losses.categorical_cross_entropy import is_distribution
 from tfrs_distill.towers.candidates import CandidateSet
 from tfrs_distill.towers.student_outputs import StudentOutputs
 
@@ -44,7 +44,11 @@ class Classifier:
         if logits.shape[1] == 1:
             labels = tf.reshape(tf.cast(labels, tf.float32), [-1])
             return tf.nn.sigmoid_cross_entropy_with_logits(labels, logits[:, 0])
-        return categorical_cross_entropy(labels, logits)
+        # Keras' own functions: the student alone is trained by Keras, and must be bit for bit.
+        if is_distribution(labels, logits):
+            return tf.keras.losses.categorical_crossentropy(labels, logits, from_logits=True)
+        labels = tf.reshape(labels, [-1])
+        return tf.keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
 
     def to_rows(self, values: tf.Tensor, batch: dict[str, Any]) -> tf.Tensor:
         """Examples are rows already."""

@@ -76,6 +76,12 @@ class RetrievalModel(tfrs.Model):
             chosen = chosen.with_hard_negatives(logits, self.candidates.num_hard_negatives)
         return StudentOutputs(chosen.adjust(logits), chosen, queries, embeddings)
 
+    def logits(self, batch: dict[str, tf.Tensor], candidate_ids: tf.Tensor) -> tf.Tensor:
+        """A teacher's answer: scores at the batch's rows, float32 [num_rows, num_candidates]."""
+        queries = tf.cast(self.encode_rows(batch, training=False), tf.float32)
+        candidates = tf.cast(self.encode_candidates(candidate_ids, training=False), tf.float32)
+        return tf.matmul(queries, candidates, transpose_b=True)
+
     def hard_loss(self, batch: dict[str, tf.Tensor], outputs: StudentOutputs) -> tf.Tensor:
         """Categorical cross-entropy with the labels, one value a row.
 

@@ -129,12 +129,6 @@ class TwoTower(RetrievalModel):
             )
         return in_batch_candidates(self.candidates, batch, labels, probability, seen, mask)
 
-    def logits(self, batch: dict[str, tf.Tensor], candidate_ids: tf.Tensor) -> tf.Tensor:
-        """A teacher's answer: scores at the batch's rows, float32 [num_rows, num_candidates]."""
-        queries = tf.cast(self.encode_rows(batch, training=False), tf.float32)
-        candidates = tf.cast(self.encode_candidates(candidate_ids, training=False), tf.float32)
-        return tf.matmul(queries, candidates, transpose_b=True)
-
     def hidden_representations(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """A teacher's answer: outputs of its query tower's layers by path, `query_embeddings`."""
         with recorded(self) as hidden:
