@@ -172,19 +172,6 @@ class Distiller(tf.keras.Model):
         """The student's logits, which is what `predict` gives."""
         return self.guests.pupil(as_batch(self.student, data), training=False).logits
 
-    def compile(self, optimizer: Any = "rmsprop", loss: None = None, **kwargs: Any) -> None:
-        """Keras' `compile`, without a loss: the losses are those of the distiller.
-
-        Raises:
-            ValueError: a loss is given.
-        """
-        if loss is not None:
-            raise ValueError(
-                "`compile` takes no loss: the student brings its own cross-entropy, and the "
-                f"distillation losses are the distiller's. Received: loss={loss!r}."
-            )
-        super().compile(optimizer=optimizer, **kwargs)
-
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step on `total_loss`, for the weights of student and projectors."""
         with tf.GradientTape() as tape:
@@ -226,7 +213,16 @@ class Distiller(tf.keras.Model):
         return logged
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
-        """Keras' `fit`; a teacher that cannot be learnt from raises a ValueError."""
+        """Keras' `fit`.
+
+        Raises:
+            ValueError: `compile` was given a loss, or the teacher cannot be learnt from.
+        """
+        if self.loss is not None:
+            raise ValueError(
+                "`compile` takes no loss: the student brings its own cross-entropy, and the "
+                f"distillation losses are the distiller's. Received: loss={self.loss!r}."
+            )
         self.guests.tails = self._tails_of(args[0] if args else kwargs.get("x"))
         self.guests.labelled = True  # until a batch shows otherwise
         try:
