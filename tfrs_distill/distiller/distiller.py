@@ -218,7 +218,7 @@ class Distiller(tf.keras.Model):
         Raises:
             ValueError: `compile` was given a loss, or the teacher cannot be learnt from.
         """
-        if self.loss is not None:
+        if getattr(self, "loss", None):
             raise ValueError(
                 "`compile` takes no loss: the student brings its own cross-entropy, and the "
                 f"distillation losses are the distiller's. Received: loss={self.loss!r}."
