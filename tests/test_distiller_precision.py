@@ -72,8 +72,9 @@ class TableTeacher:
 def new_student(kind, dtype=None):
     """Embeddings and biases of size 1, so that rounding shows and logits are far from equal.
 
-    With this seed: where two negatives are as near as rounding, another one may be chosen, and the
-    losses are of something else.
+    With this seed. Where two hard negatives are as near as rounding, another one may be chosen and
+    the losses are of something else; where a variable's gradient nearly cancels, what is left of it
+    is mostly rounding. Either is right, and cannot be compared.
     """
     items = ItemTower(NUM_ITEMS, DIM, seed=1, dtype=dtype, name="item_tower")
     encoder = DecayedAverage(MAX_HISTORY, DIM, seed=1, dtype=dtype, name="decayed_average")
@@ -111,7 +112,7 @@ def run(model, kind, optimizer, *, epochs=2, **compile_options):
     logs, changes, initial = [], [], None
     for batch in batches(kind).repeat(epochs):
         if initial is None:
-            model(batch)  # creates what only the first batch creates
+            model.loss_terms(batch, training=False)  # creates the projector
             initial = weights_of(model)
         logs.append(model.train_on_batch(batch, return_dict=True))
         changes.append([new - old for new, old in zip(weights_of(model), initial)])
@@ -119,9 +120,9 @@ def run(model, kind, optimizer, *, epochs=2, **compile_options):
 
 
 @functools.cache
-def plain_run(kind):
-    """What every other way of running is compared with: float32, a graph, one step a call."""
-    return run(new_distiller(kind), kind, SGD(0.2))
+def eager_run(kind):
+    """What every other way of running is compared with: float32, eagerly, one step a call."""
+    return run(new_distiller(kind), kind, SGD(0.2), run_eagerly=True)
 
 
 def assert_same_losses(logs, expected, rtol):
@@ -156,10 +157,10 @@ def assert_same_training(outcome, expected, rounding):
 @pytest.mark.parametrize("kind", CANDIDATES)
 @pytest.mark.parametrize("policy", PRECISIONS)
 def test_a_global_policy_of_mixed_precision_trains_like_float32(kind, policy):
-    expected = plain_run(kind)
+    expected = eager_run(kind)
     tf.keras.mixed_precision.set_global_policy(policy)
     distiller = new_distiller(kind)
-    outcome = run(distiller, kind, SGD(0.2), run_eagerly=kind != "catalogue")
+    outcome = run(distiller, kind, SGD(0.2), run_eagerly=True)
     assert isinstance(distiller.optimizer, LossScaleOptimizer) == (policy == "mixed_float16")
     assert precision_of(distiller.student) == policy[6:]
     assert_same_training(outcome, expected, ROUNDING[policy])
@@ -172,7 +173,7 @@ def test_mixed_precision_of_the_layers_trains_like_float32(kind, policy):
     assert precision_of(distiller.student) == policy[6:]
     optimizer = LossScaleOptimizer(SGD(0.2)) if policy == "mixed_float16" else SGD(0.2)
     outcome = run(distiller, kind, optimizer, run_eagerly=True)
-    assert_same_training(outcome, plain_run(kind), ROUNDING[policy])
+    assert_same_training(outcome, eager_run(kind), ROUNDING[policy])
 
 
 @pytest.mark.parametrize("policy", PRECISIONS)
@@ -309,9 +310,9 @@ FLOAT32 = 2.0**-20  # sums of up to 16 terms in another order, whose roundings a
     ("kind", "policy"),
     [("catalogue", "float32"), ("batch", "mixed_float16"), ("sampled", "float32")],
 )
-def test_xla_trains_like_a_graph(kind, policy):
+def test_xla_trains_like_running_eagerly(kind, policy):
     """Steps have different numbers of rows: Keras' optimizers get sparse gradients wrong then."""
-    expected = plain_run(kind)
+    expected = eager_run(kind)
     tf.keras.mixed_precision.set_global_policy(policy)
     outcome = run(new_distiller(kind), kind, SGD(0.2), jit_compile=True)
     assert_same_training(outcome, expected, ROUNDING.get(policy, FLOAT32))
@@ -328,19 +329,18 @@ def test_xla_trains_a_student_alone_like_running_eagerly():
     assert_same_changes(outcomes[1], outcomes[0], 10 * FLOAT32)
 
 
-@pytest.mark.parametrize("kind", CANDIDATES)
-def test_running_eagerly_trains_like_a_graph(kind):
-    outcome = run(new_distiller(kind), kind, SGD(0.2), run_eagerly=True)
-    assert_same_training(outcome, plain_run(kind), FLOAT32)
+def test_a_graph_trains_like_running_eagerly():
+    outcome = run(new_distiller("sampled"), "sampled", SGD(0.2))
+    assert_same_training(outcome, eager_run("sampled"), FLOAT32)
 
 
 def test_several_steps_per_execution_train_like_one():
     distiller = new_distiller("batch")
     distiller.compile(optimizer=SGD(0.2), steps_per_execution=2)
-    distiller(next(iter(batches("batch"))))
+    distiller.loss_terms(next(iter(batches("batch"))), training=False)  # creates the projector
     initial = weights_of(distiller)
     history = distiller.fit(batches("batch"), epochs=2, verbose=0).history
-    logs, _, changes = plain_run("batch")
+    logs, _, changes = eager_run("batch")
     numbers = [np.count_nonzero(batch[columns.LABELS]) for batch in batches("batch")]
     assert numbers[0] != numbers[1]
     for name in logs[0]:  # of an epoch, the mean over the rows of its two batches
@@ -396,7 +396,7 @@ def test_clipping_is_that_of_the_whole_gradient(new_model, setting, wrap):
 def test_a_limit_that_no_gradient_reaches_changes_nothing(setting):
     optimizer = SGD(0.2, **{setting: 1e3})
     outcome = run(new_distiller("batch"), "batch", optimizer, run_eagerly=True)
-    assert_same_training(outcome, plain_run("batch"), FLOAT32)
+    assert_same_training(outcome, eager_run("batch"), FLOAT32)
 
 
 @pytest.mark.parametrize("kind", ["batch", "sampled"])
@@ -418,7 +418,7 @@ def test_student_loss_weight_1_trains_bit_for_bit_like_the_student_alone(kind):
     distiller = Distiller(taught, TableTeacher(), loss, student_loss_weight=1.0)
     for model in (alone, distiller):
         model.compile(optimizer=tf.keras.optimizers.Adam(0.01))
-        model.fit(batches(kind, batch_size=4, seed=5), epochs=3, verbose=0)
+        model.fit(batches(kind, batch_size=4, seed=5), epochs=2, verbose=0)
     for one, other, initial in zip(*map(weights_of, students)):
         np.testing.assert_array_equal(one, other)
         assert np.abs(one - initial).max() > 1e-3  # it did train

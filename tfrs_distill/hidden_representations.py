@@ -73,10 +73,11 @@ def recorded(model: tf.keras.Model) -> Iterator[dict[str, Any]]:
 def _announcing(layer: tf.keras.layers.Layer) -> Any:
     """The layer's `call`, such that it tells its result to the listeners of its thread."""
     call, own = layer.call, layer.__dict__.get("call")
+    listeners: dict[object, tuple[int, str, dict[str, Any]]] = {}
 
     def announcing_call(*args: Any, **kwargs: Any) -> Any:
         result = call(*args, **kwargs)
-        for thread, path, outputs in list(announcing_call.listeners.values()):
+        for thread, path, outputs in list(listeners.values()):
             if thread == threading.get_ident():
                 outputs[path] = result
         return result
@@ -86,7 +87,8 @@ def _announcing(layer: tf.keras.layers.Layer) -> Any:
         if own is not None:
             layer.__dict__["call"] = own
 
-    announcing_call.listeners, announcing_call.restore = {}, restore  # type: ignore[attr-defined]
+    announcing_call.listeners = listeners  # type: ignore[attr-defined]
+    announcing_call.restore = restore  # type: ignore[attr-defined]
     return announcing_call
 
 
