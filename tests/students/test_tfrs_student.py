@@ -240,3 +240,11 @@ def test_it_is_saved_by_its_weights(tmp_path):
     np.testing.assert_array_equal(
         other.user_model.get_weights()[0], model.user_model.get_weights()[0]
     )
+
+
+def test_as_a_teacher_it_divides_by_the_tasks_temperature_as_it_does_as_a_student():
+    student = adopted(Model(mean_task(temperature=0.5)))
+    outputs = student(BATCH)
+    expected = outputs.query_embeddings.numpy() @ outputs.candidate_embeddings.numpy().T / 0.5
+    said = student.logits(BATCH, outputs.candidates.ids)
+    np.testing.assert_allclose(said, expected, rtol=1e-6)

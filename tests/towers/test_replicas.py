@@ -5,16 +5,12 @@ process of its own: this file, run as a script.
 """
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from own_process import printed_by
 
-import tfrs_distill
 from tfrs_distill.towers.replicas import (
     gather_across_replicas,
     mean_over_global_batch,
@@ -78,17 +74,7 @@ def main():
 
 @pytest.fixture(scope="module")
 def on_two_replicas():
-    package = Path(tfrs_distill.__file__).parents[1]
-    path = os.pathsep.join([str(package), os.environ.get("PYTHONPATH", "")])
-    finished = subprocess.run(
-        [sys.executable, __file__],
-        env=os.environ | {"PYTHONPATH": path, "TF_USE_LEGACY_KERAS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert finished.returncode == 0, finished.stderr[-3000:]
-    return json.loads(finished.stdout.splitlines()[-1])
+    return printed_by(__file__, timeout=300)
 
 
 def test_one_replica_outside_a_strategy_and_beside_a_step(on_two_replicas):

@@ -155,11 +155,8 @@ class Distiller(tf.keras.Model):
     def metrics(self) -> list[tf.keras.metrics.Metric]:
         """What is logged and reset: every term, the agreement, the metrics given to `compile`."""
         given = [] if self.compiled_metrics is None else self.compiled_metrics.metrics
-        return [*self.means.values(), self.agreement_mean, *given, *self._corpus_metrics()]
-
-    def _corpus_metrics(self) -> list[tf.keras.metrics.Metric]:
-        factorized = getattr(self.student, "factorized_metrics", [])
-        return [part for metric in factorized for part in metric.metrics]
+        corpus = getattr(self.student, "corpus_metrics", [])
+        return [*self.means.values(), self.agreement_mean, *given, *corpus]
 
     def call(self, inputs: Any, training: bool | None = None) -> StudentOutputs | tf.Tensor:
         """What the student says."""
@@ -192,7 +189,7 @@ class Distiller(tf.keras.Model):
             logged[self.agreement_mean.name] = self.agreement_mean.result()
         if isinstance(self.student, RetrievalModel):
             self.student.update_factorized_metrics(step.outputs)
-            logged |= {metric.name: metric.result() for metric in self._corpus_metrics()}
+            logged |= {metric.name: metric.result() for metric in self.student.corpus_metrics}
         return logged
 
     def loss_terms(self, batch: Any, training: bool) -> dict[str, tf.Tensor]:

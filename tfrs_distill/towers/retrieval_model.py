@@ -69,9 +69,7 @@ class RetrievalModel(tfrs.Model):
         chosen = self.choose_candidates(batch)
         embeddings = self.encode_candidates(chosen.ids, training=training)
         embeddings = tf.cast(embeddings, tf.float32)
-        logits = tf.matmul(queries, embeddings, transpose_b=True)
-        if self.temperature != 1.0:
-            logits /= self.temperature
+        logits = self._scores(queries, embeddings)
         if self.candidates.num_hard_negatives is not None:
             chosen = chosen.with_hard_negatives(logits, self.candidates.num_hard_negatives)
         return StudentOutputs(chosen.adjust(logits), chosen, queries, embeddings)
@@ -80,7 +78,11 @@ class RetrievalModel(tfrs.Model):
         """A teacher's answer: scores at the batch's rows, float32 [num_rows, num_candidates]."""
         queries = tf.cast(self.encode_rows(batch, training=False), tf.float32)
         candidates = tf.cast(self.encode_candidates(candidate_ids, training=False), tf.float32)
-        return tf.matmul(queries, candidates, transpose_b=True)
+        return self._scores(queries, candidates)
+
+    def _scores(self, queries: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+        scores = tf.matmul(queries, candidates, transpose_b=True)
+        return scores if self.temperature == 1.0 else scores / self.temperature
 
     def hard_loss(self, batch: dict[str, tf.Tensor], outputs: StudentOutputs) -> tf.Tensor:
         """Categorical cross-entropy with the labels, one value a row.
@@ -99,8 +101,12 @@ class RetrievalModel(tfrs.Model):
     @property
     def metrics(self) -> list[tf.keras.metrics.Metric]:
         """What is logged and reset: the loss, the metrics given to `compile`, the corpus'."""
-        factorized = [part for metric in self.factorized_metrics for part in metric.metrics]
-        return [self.loss_mean, *self._given_metrics(), *factorized]
+        return [self.loss_mean, *self._given_metrics(), *self.corpus_metrics]
+
+    @property
+    def corpus_metrics(self) -> list[tf.keras.metrics.Metric]:
+        """What `update_factorized_metrics` feeds, one metric a number that is logged."""
+        return [part for metric in self.factorized_metrics for part in metric.metrics]
 
     def _given_metrics(self) -> list[tf.keras.metrics.Metric]:
         return [] if self.compiled_metrics is None else self.compiled_metrics.metrics

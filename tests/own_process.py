@@ -1,0 +1,24 @@
+"""A test file run as a script, for what has to be set before TensorFlow starts."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import tfrs_distill
+
+
+def printed_by(file, timeout):
+    """The JSON on the last line that `python file` prints, on this package and Keras 2."""
+    package = Path(tfrs_distill.__file__).parents[1]
+    paths = [str(package), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    finished = subprocess.run(
+        [sys.executable, file],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "TF_USE_LEGACY_KERAS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    return json.loads(finished.stdout.splitlines()[-1])
