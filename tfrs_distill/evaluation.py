@@ -135,22 +135,34 @@ def evaluate(scorer: Scorer | TwoTower, queries: Queries, *, k: int = 10) -> Eva
         raise ValueError(f"`k` must be at least 1. Received: k={k!r}.")
     if isinstance(scorer, TwoTower):
         scorer = ModelScorer(scorer)
-    _, item_ids = scorer(queries.histories, k)
-    expected = (len(queries), k)
+    num_items = queries.catalogue.num_items
+    asked = k if queries.candidates is None else max(k, num_items)
+    _, item_ids = scorer(queries.histories, asked)
+    expected = (len(queries), asked)
     if item_ids.shape != expected:
         raise ValueError(
             f"A scorer must give item ids of shape {expected} (queries, k). Received: shape "
             f"{item_ids.shape}."
         )
+    if queries.candidates is not None:
+        item_ids = _first_among(item_ids, queries.candidates, k)
+        num_items = len(queries.candidates)
     return Evaluation(
         k,
-        queries.catalogue.num_items,
+        num_items,
         item_ids,
         metrics.ndcg(item_ids, queries.positives),
         metrics.recall(item_ids, queries.positives),
         metrics.reciprocal_rank(item_ids, queries.positives),
         metrics.hit_rate(item_ids, queries.positives),
     )
+
+
+def _first_among(item_ids: np.ndarray, candidates: np.ndarray, k: int) -> np.ndarray:
+    """Each list's first k items that are candidates, 0 behind them."""
+    others_last = np.argsort(~np.isin(item_ids, candidates), axis=1, kind="stable")[:, :k]
+    kept = np.take_along_axis(item_ids, others_last, axis=1)
+    return np.where(np.isin(kept, candidates), kept, columns.PADDING)
 
 
 class ValidationNDCG(tf.keras.callbacks.Callback):

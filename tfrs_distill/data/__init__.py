@@ -2,12 +2,14 @@
 
 - `movielens_100k`, `read_folder`, `from_tfds`, `synthetic` give `Interactions`;
 - `split_by_time` makes `Splits` of them: `Windows` to train on, `Queries` to ask;
+  `split_cold_items` keeps items out of training and asks for them;
 - `Catalogue` holds the items, their titles and texts;
 - `movielens_100k_folder`, `minilm_folder` are the fetched assets.
 """
 
 from tfrs_distill.data.assets import minilm_folder, movielens_100k_folder
 from tfrs_distill.data.catalogue import Catalogue
+from tfrs_distill.data.cold_items import ColdItems, choose_cold_items, split_cold_items
 from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.data.movielens import movielens_100k
 from tfrs_distill.data.readers import read_folder
@@ -18,16 +20,19 @@ from tfrs_distill.data.windows import Windows
 
 __all__ = [
     "Catalogue",
+    "ColdItems",
     "Interactions",
     "PlantedInteractions",
     "Queries",
     "Splits",
     "Windows",
+    "choose_cold_items",
     "from_tfds",
     "minilm_folder",
     "movielens_100k",
     "movielens_100k_folder",
     "read_folder",
     "split_by_time",
+    "split_cold_items",
     "synthetic",
 ]

@@ -22,12 +22,14 @@ class Queries:
         users: int32 [num_queries], user indices.
         histories: one int32 array of item indices a query, oldest first, whole and unpadded.
         positives: one int32 array of item indices a query: the items to find.
+        candidates: int32 item indices to choose among, or None for the whole catalogue.
     """
 
     catalogue: Catalogue
     users: np.ndarray
     histories: tuple[np.ndarray, ...]
     positives: tuple[np.ndarray, ...]
+    candidates: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.users)
@@ -39,6 +41,7 @@ class Queries:
             self.users[rows],
             tuple(self.histories[row] for row in rows),
             tuple(self.positives[row] for row in rows),
+            self.candidates,
         )
 
     def padded_histories(self) -> np.ndarray:
@@ -114,6 +117,17 @@ def windows_of(
     )
 
 
+def time_cuts(
+    sequences: list[np.ndarray], train_fraction: float, validation_end: float
+) -> list[tuple[int, int]]:
+    """Where each sequence's training part ends, and where its validation part does."""
+    # A tiny tolerance, so that 30 * (0.7 + 0.2), 26.999... in binary, floors to 27.
+    return [
+        (int(len(sequence) * train_fraction + 1e-9), int(len(sequence) * validation_end + 1e-9))
+        for sequence in sequences
+    ]
+
+
 def split_by_time(
     interactions: Interactions,
     *,
@@ -143,8 +157,7 @@ def split_by_time(
             f"Received: {train_fraction!r} and {validation_fraction!r}."
         )
     sequences = interactions.sequences()
-    # A tiny tolerance, so that 30 * (0.7 + 0.2), 26.999... in binary, floors to 27.
-    cuts = [(int(len(s) * train_fraction + 1e-9), int(len(s) * total + 1e-9)) for s in sequences]
+    cuts = time_cuts(sequences, train_fraction, total)
     users = np.arange(interactions.num_users, dtype=np.int32)
     trainable = [u for u in users if cuts[u][0] >= 2]
     if not trainable:

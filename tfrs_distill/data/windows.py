@@ -25,6 +25,8 @@ class Windows:
             there is none, or where an earlier window already asks for it.
         knowledge: arrays of what a teacher said about each example, by column name; each has
             `num_examples` rows. `cache_teacher(...).join(windows)` fills it.
+        candidates: bool [num_items], false for items that do not exist yet while training, such as
+            the cold items of `split_cold_items`: no loss has them as negatives. None for all.
     """
 
     catalogue: Catalogue
@@ -32,6 +34,7 @@ class Windows:
     history: np.ndarray
     labels: np.ndarray
     knowledge: dict[str, np.ndarray] = field(default_factory=dict)
+    candidates: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.history)
@@ -46,9 +49,21 @@ class Windows:
         """Positions that have a label: the rows of the loss in one epoch."""
         return int(np.count_nonzero(self.labels))
 
+    def existing_items(self) -> np.ndarray:
+        """The item indices that a loss may have as negatives, int32, ascending."""
+        if self.candidates is None:
+            return np.arange(1, self.catalogue.num_items + 1, dtype=np.int32)
+        return (np.flatnonzero(self.candidates) + 1).astype(np.int32)
+
     def subset(self, rows: np.ndarray) -> Windows:
         """The windows at `rows` (indices or a boolean mask), without knowledge."""
-        return Windows(self.catalogue, self.users[rows], self.history[rows], self.labels[rows])
+        return Windows(
+            self.catalogue,
+            self.users[rows],
+            self.history[rows],
+            self.labels[rows],
+            candidates=self.candidates,
+        )
 
     def batches(
         self, batch_size: int, *, seed: int | None = None, num_negatives: int | None = None
@@ -82,22 +97,28 @@ class Windows:
         constants = {name: tf.constant(array) for name, array in (tensors | self.knowledge).items()}
         draws = tf.data.Dataset.random(seed=seed or 0, rerandomize_each_iteration=True)
         probability = None if num_negatives is None else self._sampling_probability(num_negatives)
+        existing = tf.constant(self.existing_items(), tf.int32)
+        of_catalogue = num_negatives is None and self.candidates is not None
 
         def batch_of(indices: tf.Tensor, draw: tf.Tensor) -> dict[str, tf.Tensor]:
             batch = {name: tf.gather(array, indices) for name, array in constants.items()}
+            if of_catalogue:
+                mask = tf.constant(self.candidates, tf.bool)
+                batch[columns.SCORE_MASK] = tf.tile(mask[None], [tf.shape(indices)[0], 1])
             if probability is None:
                 return batch
             batch[columns.CANDIDATE_SAMPLING_PROBABILITY] = tf.gather(
                 probability, batch[columns.LABELS]
             )
             if num_negatives:
-                batch[columns.NEGATIVES] = negatives = tf.random.stateless_uniform(
+                places = tf.random.stateless_uniform(
                     [tf.shape(indices)[0], num_negatives],
                     tf.stack([draw, 0]),
-                    1,
-                    self.catalogue.num_items + 1,
+                    0,
+                    tf.size(existing),
                     tf.int32,
                 )
+                batch[columns.NEGATIVES] = negatives = tf.gather(existing, places)
                 batch[columns.NEGATIVES_SAMPLING_PROBABILITY] = tf.gather(probability, negatives)
             return batch
 
@@ -115,15 +136,15 @@ class Windows:
         """
         counts = np.bincount(self.labels.reshape(-1), minlength=self.catalogue.num_items + 1)
         counts[columns.PADDING] = 0
-        drawn = len(self) * num_negatives / self.catalogue.num_items
-        expected = counts + drawn
-        expected[columns.PADDING] = 0.0
+        existing = self.existing_items()
+        expected = counts.astype(np.float64)
+        expected[existing] += len(self) * num_negatives / len(existing)
         return tf.constant(expected / expected.sum(), tf.float32)
 
     def fingerprint(self) -> str:
-        """sha256 of the catalogue, users, histories and labels."""
+        """sha256 of the catalogue, users, histories, labels and existing items."""
         digest = hashlib.sha256(self.catalogue.fingerprint().encode())
-        for array in (self.users, self.history, self.labels):
+        for array in (self.users, self.history, self.labels, self.existing_items()):
             digest.update(str((array.dtype.str, array.shape)).encode() + array.tobytes())
         return digest.hexdigest()
 

@@ -1,0 +1,155 @@
+"""The split by time without its cold items, and the batches and lists that follow from it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tiny_data import tiny_catalogue
+
+from tfrs_distill import columns
+from tfrs_distill.data.cold_items import ColdItems, choose_cold_items, split_cold_items
+from tfrs_distill.data.interactions import Interactions
+from tfrs_distill.errors import InputError
+from tfrs_distill.evaluation import evaluate, top_k_unseen
+from tfrs_distill.students import Candidates, RetrievalStudent
+
+ANN = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]  # 8 train, 1 validates, 1 tests
+BOB = [10, 9, 8, 7, 6, 5, 4, 3, 9, 2]
+COLD = ColdItems(np.array([9], np.int32), np.array([2, 10], np.int32))
+
+
+def interactions():
+    users = np.repeat(np.arange(2, dtype=np.int32), 10)
+    items = np.array(ANN + BOB, np.int32)
+    ones = np.ones(20, np.float32)
+    return Interactions(
+        "two", tiny_catalogue(10), ("ann", "bob"), users, items, ones, np.arange(20)
+    )
+
+
+def asked_for(items, max_history=4):
+    return split_cold_items(interactions(), COLD, np.array(items), max_history=max_history)
+
+
+def lists(arrays):
+    return [array.tolist() for array in arrays]
+
+
+def test_cold_items_leave_training_and_histories_and_alone_are_positives():
+    splits = asked_for([2, 9, 10])
+    assert not np.isin([splits.train.history, splits.train.labels], COLD.all).any()
+    # Every next item of 1 3 4 5 6 7 8 (ann) and 8 7 6 5 4 3 (bob), once.
+    labels = splits.train.labels
+    assert sorted(labels[splits.train.users == 0][labels[splits.train.users == 0] > 0]) == [
+        3, 4, 5, 6, 7, 8,
+    ]  # fmt: skip
+    assert splits.train.num_labels == 6 + 5
+    assert lists(splits.validation.histories) == [[1, 3, 4, 5, 6, 7, 8], [8, 7, 6, 5, 4, 3]]
+    assert lists(splits.validation.positives) == [[9], [9]]
+    assert lists(splits.test.histories) == [[1, 3, 4, 5, 6, 7, 8], [8, 7, 6, 5, 4, 3]]
+    assert lists(splits.test.positives) == [[10], [2]]
+    np.testing.assert_array_equal(splits.test.candidates, [2, 9, 10])
+
+
+def test_a_user_without_an_asked_item_is_not_asked():
+    splits = asked_for([9, 10])
+    assert splits.test.users.tolist() == [0]
+    assert lists(splits.test.positives) == [[10]]
+
+
+def test_no_loss_has_a_cold_item_as_a_negative():
+    splits = asked_for([2, 9, 10])
+    student = RetrievalStudent.from_history(
+        num_items=10, max_history=4, embedding_dim=4, dropout=0.0, seed=0
+    )
+    batch = next(iter(splits.train.batches(8)))
+    outputs = student(batch)
+    probabilities = tf.nn.softmax(outputs.logits).numpy()
+    assert (probabilities[:, [1, 8, 9]] == 0).all()
+    assert (probabilities[:, [0, 2, 3, 4, 5, 6, 7]] > 0).all()
+
+
+def test_sampled_negatives_are_drawn_evenly_from_the_items_that_exist():
+    train = asked_for([2, 9, 10]).train
+    batches = train.batches(len(train), seed=0, num_negatives=500).repeat(4)
+    drawn = np.concatenate([batch[columns.NEGATIVES].numpy().ravel() for batch in batches])
+    counts = np.bincount(drawn, minlength=11)
+    assert counts[[0, 2, 9, 10]].tolist() == [0, 0, 0, 0]
+    share = counts[[1, 3, 4, 5, 6, 7, 8]] / len(drawn)
+    # A share of 1/7 in n draws has the standard deviation sqrt(6 / 49 / n); five of them.
+    assert np.abs(share - 1 / 7).max() < 5 * np.sqrt(6 / 49 / len(drawn))
+
+
+def test_the_sampling_probability_counts_labels_and_even_draws_among_existing_items():
+    train = asked_for([2, 9, 10]).train
+    batch = next(iter(train.batches(len(train), num_negatives=3)))
+    labels = train.labels[train.labels > 0]
+    expected = np.bincount(labels, minlength=11) + 3 * len(train) / 7
+    expected[[0, 2, 9, 10]] = 0
+    expected /= expected.sum()
+    got = batch[columns.NEGATIVES_SAMPLING_PROBABILITY].numpy()
+    np.testing.assert_allclose(got, expected[batch[columns.NEGATIVES].numpy()], rtol=1e-6)
+    assert columns.SCORE_MASK not in batch
+    student = RetrievalStudent.from_history(
+        num_items=10, max_history=4, candidates=Candidates("sampled"), seed=0
+    )
+    assert np.isfinite(student(batch).logits.numpy()).all()
+
+
+def test_a_part_of_the_windows_has_the_same_items_and_another_name_than_with_all():
+    train = asked_for([2, 9, 10]).train
+    part = train.subset(np.array([0]))
+    np.testing.assert_array_equal(part.existing_items(), [1, 3, 4, 5, 6, 7, 8])
+    assert replace(train, candidates=None).fingerprint() != train.fingerprint()
+
+
+def test_only_candidates_are_ranked():
+    splits = asked_for([2, 9, 10])
+
+    def scorer(histories, k):  # 1 before 2 before 3 ...
+        scores = np.tile(-np.arange(11.0), (len(histories), 1))
+        return top_k_unseen(scores, histories, k)
+
+    found = evaluate(scorer, splits.test, k=2)
+    assert found.item_ids.tolist() == [[2, 9], [2, 9]]
+    assert found.hit_rate.tolist() == [0.0, 1.0]  # ann's next is 10, bob's 2
+    assert found.num_items == 3
+    assert evaluate(scorer, splits.test, k=5).item_ids.tolist() == [[2, 9, 10, 0, 0]] * 2
+
+
+def test_the_draw_has_the_shares_and_follows_the_seed():
+    cold = choose_cold_items(1682, seed=3)
+    assert (len(cold.all), len(cold.undescribed)) == (420, 210)  # 420.5 rounds to even
+    assert not np.isin(cold.described, cold.undescribed).any()
+    assert cold.all.min() >= 1 and cold.all.max() <= 1682
+    np.testing.assert_array_equal(cold.all, choose_cold_items(1682, seed=3).all)
+    assert cold.all.tolist() != choose_cold_items(1682, seed=4).all.tolist()
+
+
+@pytest.mark.parametrize("shares", [{"share": 0.0}, {"share": 1.0}, {"undescribed_share": -0.1}])
+def test_a_share_out_of_range_is_refused(shares):
+    with pytest.raises(InputError, match="above 0 and below 1"):
+        choose_cold_items(100, **shares)
+
+
+def test_too_few_items_are_refused():
+    with pytest.raises(InputError, match="4 items are too few: 1 would be cold"):
+        choose_cold_items(4)
+
+
+@pytest.mark.parametrize("asked", [[9, 3], []])
+def test_what_is_not_cold_cannot_be_asked_for(asked):
+    with pytest.raises(InputError, match="`asked` must be cold items. Received: "):
+        asked_for(asked)
+
+
+def test_no_query_for_the_asked_items_is_said():
+    with pytest.raises(InputError, match="No validation query asks for one of the 1 cold items"):
+        asked_for([10])
+
+
+def test_nothing_left_to_train_on_is_said():
+    everything = ColdItems(np.arange(2, 11, dtype=np.int32), np.array([1], np.int32))
+    with pytest.raises(InputError, match="no user has 2 training interactions"):
+        split_cold_items(interactions(), everything, everything.all, max_history=4)

@@ -1,0 +1,142 @@
+"""The split that asks for items nobody has met yet: what a text teacher is for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tfrs_distill.data.interactions import Interactions
+from tfrs_distill.data.splits import Queries, Splits, split_by_time, time_cuts, windows_of
+from tfrs_distill.errors import InputError
+
+
+@dataclass(frozen=True)
+class ColdItems:
+    """Which items occur in no training interaction.
+
+    Args:
+        described: int32 item indices whose text may be read while training and distilling.
+        undescribed: int32 item indices of which nothing is known before the test, not even a text.
+    """
+
+    described: np.ndarray
+    undescribed: np.ndarray
+
+    @property
+    def all(self) -> np.ndarray:
+        """Both, ascending."""
+        return np.sort(np.concatenate([self.described, self.undescribed]))
+
+
+def choose_cold_items(
+    num_items: int, *, share: float = 0.25, undescribed_share: float = 0.5, seed: int = 0
+) -> ColdItems:
+    """Draw the cold items evenly from a catalogue.
+
+    Args:
+        num_items: items of the catalogue.
+        share: of the items that are cold.
+        undescribed_share: of the cold items whose texts are kept back too.
+        seed: of the draw.
+
+    Raises:
+        InputError: a share is outside (0, 1), or no item falls to a part.
+
+    Example:
+    >>> cold = choose_cold_items(40)
+    >>> len(cold.described), len(cold.undescribed)
+    (5, 5)
+    """
+    if not (0 < share < 1 and 0 < undescribed_share < 1):
+        raise InputError(
+            "`share` and `undescribed_share` must be above 0 and below 1. Received: "
+            f"share={share!r}, undescribed_share={undescribed_share!r}."
+        )
+    num_cold = round(num_items * share)
+    num_undescribed = round(num_cold * undescribed_share)
+    if not 0 < num_undescribed < num_cold < num_items:
+        raise InputError(
+            f"{num_items} items are too few: {num_cold} would be cold, {num_undescribed} of them "
+            "without text. Give more items or larger shares."
+        )
+    drawn = np.random.default_rng(seed).permutation(num_items).astype(np.int32)[:num_cold] + 1
+    return ColdItems(np.sort(drawn[num_undescribed:]), np.sort(drawn[:num_undescribed]))
+
+
+def split_cold_items(
+    interactions: Interactions,
+    cold: ColdItems,
+    asked: np.ndarray,
+    *,
+    max_history: int = 64,
+    train_fraction: float = 0.8,
+    validation_fraction: float = 0.1,
+) -> Splits:
+    """Split by time, with the cold items out of training and alone in what is asked.
+
+    The parts are those of `split_by_time`. Cold items are taken out of every training sequence and
+    every history, and no training loss has them as negatives. A query's positives are the asked
+    items of its part of the user's sequence, and only asked items are ranked.
+
+    Args:
+        interactions: the data set.
+        cold: the items to hold back.
+        asked: item indices to ask for: `cold.all`, `cold.described` or `cold.undescribed`.
+        max_history: positions of a training window.
+        train_fraction: share of each user's interactions to train on.
+        validation_fraction: share of the next part.
+
+    Raises:
+        InputError: an asked item is not cold, or nothing is left to train on or to ask.
+    """
+    asked = np.unique(asked).astype(np.int32)
+    warm = sorted(set(asked.tolist()) - set(cold.all.tolist()))
+    if warm or not len(asked):
+        came = f"item {warm[0]}, which is not" if warm else "no item"
+        raise InputError(f"`asked` must be cold items. Received: {came}.")
+    whole = split_by_time(
+        interactions,
+        max_history=max_history,
+        train_fraction=train_fraction,
+        validation_fraction=validation_fraction,
+    )
+    sequences = interactions.sequences()
+    cuts = time_cuts(sequences, train_fraction, train_fraction + validation_fraction)
+    known = [_without(sequence[:cut], cold.all) for sequence, (cut, _) in zip(sequences, cuts)]
+    trainable = [user for user, sequence in enumerate(known) if len(sequence) >= 2]
+    if not trainable:
+        raise InputError("Without the cold items no user has 2 training interactions.")
+    train = windows_of(
+        [known[user] for user in trainable],
+        np.array(trainable, np.int32),
+        interactions.catalogue,
+        max_history=max_history,
+    )
+    existing = ~np.isin(np.arange(1, interactions.catalogue.num_items + 1), cold.all)
+    return replace(
+        whole,
+        train=replace(train, candidates=existing),
+        validation=_about(whole.validation, cold.all, asked, "validation"),
+        test=_about(whole.test, cold.all, asked, "test"),
+    )
+
+
+def _about(queries: Queries, cold: np.ndarray, asked: np.ndarray, name: str) -> Queries:
+    """The queries that have an asked item to find and something else in their history."""
+    histories = [_without(history, cold) for history in queries.histories]
+    positives = [items[np.isin(items, asked)] for items in queries.positives]
+    rows = [row for row in range(len(queries)) if len(histories[row]) and len(positives[row])]
+    if not rows:
+        raise InputError(f"No {name} query asks for one of the {len(asked)} cold items asked for.")
+    return Queries(
+        queries.catalogue,
+        queries.users[rows],
+        tuple(histories[row] for row in rows),
+        tuple(positives[row] for row in rows),
+        candidates=asked,
+    )
+
+
+def _without(sequence: np.ndarray, items: np.ndarray) -> np.ndarray:
+    return sequence[~np.isin(sequence, items)]
