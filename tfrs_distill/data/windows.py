@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +13,16 @@ import tensorflow as tf
 from tfrs_distill import columns
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.errors import InputError
+
+
+class ExampleRows(Protocol):
+    """An array with one row an example, in memory or on disk."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        """The rows at these indices."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +36,7 @@ class Windows:
         labels: int32 [num_examples, max_history], the item that follows each position; 0 where
             there is none, or where an earlier window already asks for it.
         knowledge: arrays of what a teacher said about each example, by column name; each has
-            `num_examples` rows. `cache_teacher(...).join(windows)` fills it.
+            `num_examples` rows and may lie on disk. `cache_teacher(...).join(windows)` fills it.
         candidates: bool [num_items], false for items that do not exist yet while training, such as
             the cold items of `split_cold_items`: no loss has them as negatives. None for all.
     """
@@ -33,7 +45,7 @@ class Windows:
     users: np.ndarray
     history: np.ndarray
     labels: np.ndarray
-    knowledge: dict[str, np.ndarray] = field(default_factory=dict)
+    knowledge: Mapping[str, ExampleRows] = field(default_factory=dict)
     candidates: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -94,7 +106,7 @@ class Windows:
         rows = tf.data.Dataset.range(len(self))
         if seed is not None:
             rows = rows.shuffle(len(self), seed=seed)
-        constants = {name: tf.constant(array) for name, array in (tensors | self.knowledge).items()}
+        constants = {name: tf.constant(array) for name, array in tensors.items()}
         draws = tf.data.Dataset.random(seed=seed or 0, rerandomize_each_iteration=True)
         probability = None if num_negatives is None else self._sampling_probability(num_negatives)
         existing = tf.constant(self.existing_items(), tf.int32)
@@ -102,6 +114,7 @@ class Windows:
 
         def batch_of(indices: tf.Tensor, draw: tf.Tensor) -> dict[str, tf.Tensor]:
             batch = {name: tf.gather(array, indices) for name, array in constants.items()}
+            batch |= self._knowledge_of(indices)
             if of_catalogue:
                 mask = tf.constant(self.candidates, tf.bool)
                 batch[columns.SCORE_MASK] = tf.tile(mask[None], [tf.shape(indices)[0], 1])
@@ -127,6 +140,21 @@ class Windows:
             .map(batch_of, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
             .prefetch(2)
         )
+
+    def _knowledge_of(self, indices: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The knowledge of a batch's examples, read from where it lies when it is their turn."""
+        if not self.knowledge:
+            return {}
+        arrays = list(self.knowledge.values())
+        values = tf.numpy_function(
+            lambda rows: [array[rows] for array in arrays],
+            [indices],
+            [array.dtype for array in arrays],
+            stateful=False,
+        )
+        for value, array in zip(values, arrays):
+            value.set_shape([None, *array.shape[1:]])
+        return dict(zip(self.knowledge, values))
 
     def _sampling_probability(self, num_negatives: int) -> tf.Tensor:
         """How likely each item index is one candidate of a batch, float32 [num_items + 1].

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.data.readers import grouplens, recbole
+from tfrs_distill.data.readers.item_texts import Item
 from tfrs_distill.errors import InputError
 
-__all__ = ["read_folder"]
+__all__ = ["read_folder", "read_items"]
 
 
 class _Layout(NamedTuple):
-    """A layout: the file that gives it away, those that must lie beside it, and what reads it."""
+    """A layout: the file that gives it away, those that must lie beside it, and what reads it.
+
+    The first of the files beside it has the items.
+    """
 
     interactions: str
     others: tuple[str, ...]
     read: Callable[[], Interactions]
+    items: Callable[[Path], Iterator[Item]]
 
 
 def read_folder(path: str | os.PathLike[str]) -> Interactions:
@@ -41,7 +46,22 @@ def read_folder(path: str | os.PathLike[str]) -> Interactions:
         InputError: the folder is missing, empty or of another layout, or a row of a file cannot be
             used; the message has file and line.
     """
+    return _layout_of(Path(path)).read()
+
+
+def read_items(path: str | os.PathLike[str]) -> tuple[Path, Iterator[Item]]:
+    """The item file of a folder that `read_folder` reads, and its items, line by line.
+
+    Raises:
+        InputError: as for `read_folder`; for a row, once it is reached.
+    """
     folder = Path(path)
+    layout = _layout_of(folder)
+    item_path = folder / layout.others[0]
+    return item_path, layout.items(item_path)
+
+
+def _layout_of(folder: Path) -> _Layout:
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "does not exist"
         raise InputError(f"The data folder {folder} {what}. {_layouts_read()}")
@@ -62,16 +82,36 @@ def read_folder(path: str | os.PathLike[str]) -> Interactions:
             f"The data folder {folder} holds {layout.interactions} but not {', '.join(missing)}, "
             "which says what the items are."
         )
-    return layout.read()
+    return layout
 
 
 def _layouts_in(folder: Path) -> list[_Layout]:
     known = [
-        _Layout("u.data", ("u.item", "u.genre"), partial(grouplens.read_u_data, folder)),
-        _Layout("ratings.dat", ("movies.dat",), partial(grouplens.read_dat, folder)),
-        _Layout("ratings.csv", ("movies.csv",), partial(grouplens.read_csv, folder)),
+        _Layout(
+            "u.data",
+            ("u.item", "u.genre"),
+            partial(grouplens.read_u_data, folder),
+            grouplens.u_items,
+        ),
+        _Layout(
+            "ratings.dat",
+            ("movies.dat",),
+            partial(grouplens.read_dat, folder),
+            grouplens.dat_items,
+        ),
+        _Layout(
+            "ratings.csv",
+            ("movies.csv",),
+            partial(grouplens.read_csv, folder),
+            grouplens.csv_items,
+        ),
     ] + [
-        _Layout(file.name, (f"{file.stem}.item",), partial(recbole.read_atomic, file))
+        _Layout(
+            file.name,
+            (f"{file.stem}.item",),
+            partial(recbole.read_atomic, file),
+            recbole.atomic_items,
+        )
         for file in sorted(folder.glob("*.inter"))
     ]
     return [layout for layout in known if (folder / layout.interactions).is_file()]

@@ -28,20 +28,19 @@ def read_u_data(folder: Path) -> Interactions:
         InputError: a file or a row cannot be used; the message has file and line.
     """
     data_path, item_path = folder / "u.data", folder / "u.item"
-    genres = _genre_names(folder / "u.genre")
-
-    def items() -> Iterator[Item]:
-        num_fields = NUM_FIELDS_BEFORE_GENRES + len(genres)
-        rows = split_rows(item_path, "|", encoding="latin-1")
-        for line, fields in with_num_fields(item_path, rows, num_fields):
-            flags = fields[NUM_FIELDS_BEFORE_GENRES:]
-            yield Item(
-                line, fields[0], fields[1], [g for g, flag in zip(genres, flags) if flag == "1"]
-            )
-
     rows = with_num_fields(data_path, split_rows(data_path, "\t", encoding="latin-1"), 4)
-    catalogue = catalogue_of(item_path, items())
+    catalogue = catalogue_of(item_path, u_items(item_path))
     return interactions_of(data_path, rows, FIRST_FOUR, name=_name(folder), catalogue=catalogue)
+
+
+def u_items(path: Path) -> Iterator[Item]:
+    """The items of `u.item`, whose genres the `u.genre` beside it names."""
+    genres = _genre_names(path.with_name("u.genre"))
+    num_fields = NUM_FIELDS_BEFORE_GENRES + len(genres)
+    rows = split_rows(path, "|", encoding="latin-1")
+    for line, fields in with_num_fields(path, rows, num_fields):
+        flags = fields[NUM_FIELDS_BEFORE_GENRES:]
+        yield Item(line, fields[0], fields[1], [g for g, flag in zip(genres, flags) if flag == "1"])
 
 
 def read_dat(folder: Path) -> Interactions:
@@ -51,12 +50,16 @@ def read_dat(folder: Path) -> Interactions:
         InputError: a file or a row cannot be used; the message has file and line.
     """
     data_path, item_path = folder / "ratings.dat", folder / "movies.dat"
-    encoding = _utf_8_or_latin_1(item_path)  # 10M is UTF-8, 1M is latin-1
-    item_rows = with_num_fields(item_path, split_rows(item_path, "::", encoding=encoding), 3)
-    items = (Item(line, fields[0], fields[1], fields[2].split("|")) for line, fields in item_rows)
     rows = with_num_fields(data_path, split_rows(data_path, "::", encoding="latin-1"), 4)
-    catalogue = catalogue_of(item_path, items)
+    catalogue = catalogue_of(item_path, dat_items(item_path))
     return interactions_of(data_path, rows, FIRST_FOUR, name=_name(folder), catalogue=catalogue)
+
+
+def dat_items(path: Path) -> Iterator[Item]:
+    """The items of `movies.dat`."""
+    encoding = _utf_8_or_latin_1(path)  # 10M is UTF-8, 1M is latin-1
+    for line, fields in with_num_fields(path, split_rows(path, "::", encoding=encoding), 3):
+        yield Item(line, fields[0], fields[1], fields[2].split("|"))
 
 
 def read_csv(folder: Path) -> Interactions:
@@ -66,16 +69,7 @@ def read_csv(folder: Path) -> Interactions:
         InputError: a file or a row cannot be used; the message has file and line.
     """
     data_path, item_path = folder / "ratings.csv", folder / "movies.csv"
-    item_rows = csv_rows(item_path)
-    names = read_header(item_path, item_rows)
-    item, title, genres = (
-        position_of(item_path, names, name) for name in ("movieId", "title", "genres")
-    )
-    items = (
-        Item(line, fields[item], fields[title], fields[genres].split("|"))
-        for line, fields in with_num_fields(item_path, item_rows, len(names))
-    )
-    catalogue = catalogue_of(item_path, items)
+    catalogue = catalogue_of(item_path, csv_items(item_path))
     rows = csv_rows(data_path)
     names = read_header(data_path, rows)
     user, film, rating, timestamp = (
@@ -84,6 +78,17 @@ def read_csv(folder: Path) -> Interactions:
     positions = Positions(user=user, item=film, rating=rating, timestamp=timestamp)
     rows = with_num_fields(data_path, rows, len(names))
     return interactions_of(data_path, rows, positions, name=_name(folder), catalogue=catalogue)
+
+
+def csv_items(path: Path) -> Iterator[Item]:
+    """The items of `movies.csv`."""
+    rows = csv_rows(path)
+    names = read_header(path, rows)
+    item, title, genres = (
+        position_of(path, names, name) for name in ("movieId", "title", "genres")
+    )
+    for line, fields in with_num_fields(path, rows, len(names)):
+        yield Item(line, fields[item], fields[title], fields[genres].split("|"))
 
 
 def _genre_names(path: Path) -> list[str]:

@@ -36,8 +36,8 @@ def read_atomic(inter_path: Path) -> Interactions:
         InputError: a file or a row cannot be used; the message has file and line.
     """
     item_path = inter_path.with_suffix(".item")
-    catalogue = catalogue_of(item_path, _items(item_path))
-    names, rows = _typed_rows(inter_path)
+    catalogue = catalogue_of(item_path, atomic_items(item_path))
+    names, rows = typed_rows(inter_path)
     positions = Positions(
         user=position_of(inter_path, names, "user_id"),
         item=position_of(inter_path, names, "item_id"),
@@ -47,8 +47,13 @@ def read_atomic(inter_path: Path) -> Interactions:
     return interactions_of(inter_path, rows, positions, name=inter_path.stem, catalogue=catalogue)
 
 
-def _items(path: Path) -> Iterator[Item]:
-    names, rows = _typed_rows(path)
+def atomic_items(path: Path) -> Iterator[Item]:
+    """The items of `NAME.item`.
+
+    Raises:
+        InputError: there is no column of titles or ids, or a row cannot be used.
+    """
+    names, rows = typed_rows(path)
     item = position_of(path, names, "item_id")
     title = _first_position(names, TITLE_COLUMNS)
     if title is None:
@@ -66,8 +71,12 @@ def _items(path: Path) -> Iterator[Item]:
         )
 
 
-def _typed_rows(path: Path) -> tuple[list[str], Iterator[Row]]:
-    """The column names without their types, and the rows under them."""
+def typed_rows(path: Path) -> tuple[list[str], Iterator[Row]]:
+    """The column names of an atomic file without their types, and the rows under them.
+
+    Raises:
+        InputError: the header is missing or not typed; for a row of another length, once reached.
+    """
     rows = split_rows(path, "\t")
     header = read_header(path, rows)
     untyped = [field for field in header if ":" not in field]

@@ -1,0 +1,174 @@
+"""A knowledge graph about the items, and what its neighbours make of an item: one vector."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfrs_distill.data.catalogue import Catalogue
+from tfrs_distill.errors import InputError
+
+FEATURES_AT_A_TIME = 4096  # columns of the item-by-feature matrix that are dense at once
+
+
+@dataclass(frozen=True)
+class KnowledgeGraph:
+    """Facts as triples: this head has this relation to this tail.
+
+    Args:
+        entity_names: the name of each entity, unique.
+        relation_names: the name of each relation, unique.
+        triples: int32 [num_triples, 3]: head, relation, tail, as positions in the names.
+        links: item id, as the data set writes it -> position of the item's entity.
+
+    Raises:
+        InputError: a name occurs twice, `triples` has another shape, or a position is out of range.
+
+    Example:
+    >>> graph = KnowledgeGraph(("heat", "mann"), ("director",), np.array([[1, 0, 0]]), {"7": 0})
+    >>> len(graph), graph.num_entities
+    (1, 2)
+    """
+
+    entity_names: tuple[str, ...]
+    relation_names: tuple[str, ...]
+    triples: np.ndarray
+    links: Mapping[str, int]
+
+    def __post_init__(self) -> None:
+        for what in ("entity_names", "relation_names"):
+            names = getattr(self, what)
+            if len(set(names)) != len(names):
+                twice = next(name for name in names if names.count(name) > 1)
+                raise InputError(f"`{what}` must be unique. Received: {twice!r} twice.")
+        if self.triples.ndim != 2 or self.triples.shape[1] != 3:
+            raise InputError(
+                "`triples` must be [num_triples, 3]: head, relation, tail. Received: shape "
+                f"{self.triples.shape}."
+            )
+        limits = (self.num_entities, len(self.relation_names), self.num_entities)
+        for column, (what, limit) in enumerate(zip(("heads", "relations", "tails"), limits)):
+            values = self.triples[:, column]
+            if len(values) and not 0 <= values.min() <= values.max() < limit:
+                raise InputError(
+                    f"The {what} of `triples` must be within 0 to {limit - 1}. Received: "
+                    f"{values.min()} to {values.max()}."
+                )
+        for item_id, entity in self.links.items():
+            if not 0 <= entity < self.num_entities:
+                raise InputError(
+                    f"`links` must lead to entities 0 to {self.num_entities - 1}. Received: "
+                    f"{entity} for item {item_id!r}."
+                )
+
+    def __len__(self) -> int:
+        return len(self.triples)
+
+    @property
+    def num_entities(self) -> int:
+        """How many entities there are."""
+        return len(self.entity_names)
+
+
+def neighbour_vectors(graph: KnowledgeGraph, catalogue: Catalogue, dim: int = 64) -> np.ndarray:
+    """Each item's neighbours in the graph as one vector; items that share neighbours are alike.
+
+    An item's features are the facts its entity takes part in: (relation, direction, the other
+    entity). A fact of one item alone relates it to none and is left out. With `n` items that have
+    facts, `df_f` of which have fact f, the matrix is `X_if = log(n / df_f)` where item i has fact
+    f, else 0, each row then scaled to length 1; its best approximation of rank `dim` is
+    `U_dim S_dim V_dim'` and the vectors are `U_dim S_dim`, whose dot products are nearest to those
+    of the rows of X (latent semantic analysis, Deerwester et al., 1990). U and S come from the
+    eigenvectors of `X X'`, which takes 8 bytes for every pair of items. In each column the entry
+    of largest size is positive.
+
+    Args:
+        graph: triples, and which entity each item is.
+        catalogue: the items.
+        dim: width of a vector.
+
+    Returns:
+        float32 [num_items, dim], in catalogue order; 0 throughout for an item without an entity, or
+        without a fact that another item shares.
+
+    Raises:
+        InputError: no item of the catalogue is linked.
+        ValueError: `dim` is not within 1 to the number of items.
+
+    Example:
+    >>> graph = KnowledgeGraph(
+    ...     ("a", "b", "c", "d", "mann", "lee"), ("director",),
+    ...     np.array([[4, 0, 0], [4, 0, 1], [5, 0, 2], [5, 0, 3]]),
+    ...     {"1": 0, "2": 1, "3": 2, "4": 3})
+    >>> films = Catalogue(("1", "2", "3", "4"), tuple("ABCD"), tuple("ABCD"))
+    >>> vectors = neighbour_vectors(graph, films, dim=2)
+    >>> (vectors @ vectors.T).round(3).tolist()[0]  # like the other film of its director
+    [1.0, 1.0, 0.0, 0.0]
+    """
+    if not 1 <= dim <= catalogue.num_items:
+        raise ValueError(
+            f"`dim` must be within 1 and the number of items, {catalogue.num_items}. Received: "
+            f"dim={dim!r}."
+        )
+    rows, features = _facts(graph, catalogue)
+    gram = _gram(rows, features, catalogue.num_items)
+    eigenvalues, eigenvectors = np.linalg.eigh(gram)
+    best = np.argsort(-eigenvalues, kind="stable")[:dim]
+    scale = np.sqrt(np.maximum(eigenvalues[best], 0.0))
+    vectors: np.ndarray = eigenvectors[:, best] * scale
+    largest = np.take_along_axis(vectors, np.abs(vectors).argmax(axis=0)[None], axis=0)
+    vectors *= np.where(largest < 0, -1.0, 1.0)
+    vectors[np.diag(gram) == 0] = 0.0  # rounding left them next to 0; they have no vector
+    return vectors.astype(np.float32, copy=False)
+
+
+def _facts(graph: KnowledgeGraph, catalogue: Catalogue) -> tuple[np.ndarray, np.ndarray]:
+    """Which item (from 0) has which fact, each pair once: int64 [num_pairs] both."""
+    linked = [
+        (row, graph.links[item_id])
+        for row, item_id in enumerate(catalogue.item_ids)
+        if item_id in graph.links
+    ]
+    if not linked:
+        raise InputError(
+            f"No item of the catalogue is linked to the knowledge graph. Its {len(graph.links)} "
+            f"links are of items such as {sorted(graph.links)[:3]}; the catalogue has items such "
+            f"as {list(catalogue.item_ids[:3])}. Give links with the data set's own item ids."
+        )
+    heads, relations, tails = graph.triples.astype(np.int64).T
+    entities = np.concatenate([heads, tails])
+    facts = np.concatenate(
+        [
+            (2 * relations) * graph.num_entities + tails,
+            (2 * relations + 1) * graph.num_entities + heads,
+        ]
+    )
+    order = np.argsort(entities, kind="stable")
+    entities, facts = entities[order], facts[order]
+    items, items_entity = np.array(linked, np.int64).T
+    start, end = (np.searchsorted(entities, items_entity, side) for side in ("left", "right"))
+    lengths = end - start
+    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    pairs = np.stack([np.repeat(items, lengths), facts[np.repeat(start, lengths) + within]])
+    rows, facts = np.unique(pairs, axis=1)
+    return rows, facts
+
+
+def _gram(rows: np.ndarray, facts: np.ndarray, num_items: int) -> np.ndarray:
+    """`X X'` of the weighted and scaled item-by-fact matrix, float64 [num_items, num_items]."""
+    num_with_facts = len(np.unique(rows))
+    _, columns, frequency = np.unique(facts, return_inverse=True, return_counts=True)
+    weights = np.log(num_with_facts / frequency) * (frequency > 1)
+    lengths = np.sqrt(np.bincount(rows, weights[columns] ** 2, minlength=num_items))
+    values = weights[columns] / np.where(lengths > 0, lengths, 1.0)[rows]
+    order = np.argsort(columns, kind="stable")
+    rows, columns, values = rows[order], columns[order], values[order]
+    gram = np.zeros((num_items, num_items))
+    for first in range(0, len(frequency), FEATURES_AT_A_TIME):
+        part = slice(*np.searchsorted(columns, [first, first + FEATURES_AT_A_TIME]))
+        matrix = np.zeros((num_items, FEATURES_AT_A_TIME))
+        matrix[rows[part], columns[part] - first] = values[part]
+        gram += matrix @ matrix.T
+    return gram

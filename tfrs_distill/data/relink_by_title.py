@@ -1,0 +1,80 @@
+"""Links of a knowledge graph that use another data set's item ids, put right by title."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import replace
+
+from tfrs_distill.data.catalogue import Catalogue
+from tfrs_distill.data.item_features import year_of
+from tfrs_distill.data.knowledge_graph import KnowledgeGraph
+from tfrs_distill.errors import InputError
+
+ARTICLES = {"a", "an", "the", "le", "la", "les", "l", "il", "el", "der", "die", "das"}
+
+
+def relink_by_title(
+    graph: KnowledgeGraph, titles: Mapping[str, str], catalogue: Catalogue
+) -> KnowledgeGraph:
+    """The same graph, for links whose item ids are the numbers of another data set.
+
+    The `.link` file that comes with MovieLens-100K is of that kind: its item ids are those of
+    MovieLens-1M and later sets, where 260 is Star Wars, not those of MovieLens-100K, where 50 is.
+    Read as they stand, they lead to other films. Titles say which is which.
+
+    Two titles are the same if their years are and their words are, in small letters, without
+    accents, articles and what stands in brackets; a subtitle after a colon may lack in one. A title
+    that is not unique in either set is left out.
+
+    Args:
+        graph: a knowledge graph whose links use the other numbers.
+        titles: the other data set's titles, "Toy Story (1995)", by item id.
+        catalogue: the items to link.
+
+    Raises:
+        InputError: no item of the catalogue has a title that a linked item has.
+
+    Example:
+    >>> import numpy as np
+    >>> graph = KnowledgeGraph(("m.1",), (), np.zeros((0, 3), np.int32), {"260": 0})
+    >>> films = Catalogue(("50",), ("Star Wars (1977)",), ("Star Wars",))
+    >>> names = {"260": "Star Wars: Episode IV - A New Hope (1977)"}
+    >>> relink_by_title(graph, names, films).links
+    {'50': 0}
+    """
+    theirs = {item_id: title for item_id, title in titles.items() if item_id in graph.links}
+    ours = dict(zip(catalogue.item_ids, catalogue.titles))
+    links: dict[str, int] = {}
+    for short in (False, True):  # whole titles first
+        other_id = _by_title(theirs, short)
+        for title, item_id in _by_title(ours, short).items():
+            if title in other_id:
+                del ours[item_id], theirs[other_id[title]]
+                links[item_id] = graph.links[other_id[title]]
+    if not links:
+        raise InputError(
+            f"None of the catalogue's {catalogue.num_items} titles is that of one of the "
+            f"{len(theirs)} linked items with a title. Expected titles such as "
+            f"{catalogue.titles[0]!r}. Received titles such as {list(titles.values())[:3]}."
+        )
+    return replace(graph, links=links)
+
+
+def _by_title(titles: Mapping[str, str], short: bool) -> dict[tuple[str, int | None], str]:
+    """Item ids by comparable title, without titles that several items have."""
+    found: dict[tuple[str, int | None], list[str]] = {}
+    for item_id, title in titles.items():
+        found.setdefault(_comparable(title, short), []).append(item_id)
+    return {key: items[0] for key, items in found.items() if len(items) == 1}
+
+
+def _comparable(title: str, short: bool) -> tuple[str, int | None]:
+    """A title's words, up to the first colon if `short`, and its year."""
+    words = re.sub(r"\([^)]*\)", " ", title)
+    words = words.split(":")[0] if short else words
+    words = unicodedata.normalize("NFKD", words.lower()).replace("&", " and ")
+    words = "".join(letter for letter in words if not unicodedata.combining(letter))
+    kept = [word for word in re.findall(r"[a-z0-9]+", words) if word not in ARTICLES]
+    return " ".join(kept), year_of(title)
