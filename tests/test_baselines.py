@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from tiny_data import random_windows, windows_from
 
-from tfrs_distill.baselines import EASE, popularity, user_item_matrix
+from tfrs_distill.baselines import EASE, popularity
+from tfrs_distill.teachers.item_item_weights import user_item_matrix
 
 SEQUENCES = [[1, 2, 3, 4, 5, 6, 7], [2, 3, 2, 3, 2], [3, 9], [9, 3, 8]]
 

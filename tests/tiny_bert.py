@@ -19,7 +19,7 @@ WORDS = (
 
 
 def write_tiny_bert(
-    folder, *, hidden_size=16, num_layers=2, num_heads=2, max_positions=64, seed=0, scale=0.3
+    folder, *, hidden_size=16, num_layers=2, num_heads=2, max_positions=128, seed=0, scale=0.3
 ):
     """Write `config.json`, `vocab.txt`, `tokenizer_config.json` and `model.safetensors`.
 

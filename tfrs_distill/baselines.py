@@ -6,18 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tfrs_distill.data.splits import Splits
 from tfrs_distill.data.windows import Windows
-from tfrs_distill.evaluation import Scorer, top_k_unseen
+from tfrs_distill.evaluation import Scorer, evaluate, top_k_unseen
+from tfrs_distill.teachers.item_item_weights import item_item_weights, user_item_matrix
 
-
-def user_item_matrix(train: Windows) -> np.ndarray:
-    """Who met what in training: float32 0/1 [num_users seen in training, num_items + 1]."""
-    _, rows = np.unique(train.users, return_inverse=True)
-    matrix = np.zeros((rows.max() + 1, train.catalogue.num_items + 1), np.float32)
-    for items in (train.history, train.labels):
-        matrix[np.broadcast_to(rows[:, None], items.shape), items] = 1.0
-    matrix[:, 0] = 0.0
-    return matrix
+EASE_L2 = (100.0, 200.0, 500.0, 1000.0)  # tried by `best_ease`
 
 
 def popularity(train: Windows) -> Scorer:
@@ -34,7 +28,8 @@ class EASE:
     """Item-item weights in closed form.
 
     With X the 0/1 user-item matrix, `P = (X'X + l2 I)^-1` and `B_ij = -P_ij / P_jj` off the
-    diagonal, 0 on it; an item's score is the sum of its weights from the history's items.
+    diagonal, 0 on it; an item's score is the sum of its weights from the history's items. The same
+    weights teach as `ItemItemTeacher`.
 
     Reference: [Steck, 2019](https://arxiv.org/abs/1905.03375).
 
@@ -44,15 +39,8 @@ class EASE:
     """
 
     def __init__(self, train: Windows, *, l2: float = 300.0) -> None:
-        if not l2 > 0:
-            raise ValueError(f"`l2` must be greater than 0. Received: l2={l2!r}.")
         self.l2 = l2
-        matrix = user_item_matrix(train)
-        gram = (matrix.T @ matrix).astype(np.float64)
-        precision = np.linalg.inv(gram + l2 * np.eye(len(gram)))
-        weights = -precision / np.diag(precision)
-        np.fill_diagonal(weights, 0.0)
-        self.weights = weights.astype(np.float32)
+        self.weights = item_item_weights(train, l2)
 
     @property
     def num_parameters(self) -> int:
@@ -65,3 +53,9 @@ class EASE:
         for row, history in enumerate(histories):
             met[row, history] = 1.0
         return top_k_unseen(met @ self.weights, histories, k)
+
+
+def best_ease(splits: Splits, k: int) -> EASE:
+    """EASE with the regularisation of `EASE_L2` whose NDCG@k on validation is best."""
+    candidates = [EASE(splits.train, l2=l2) for l2 in EASE_L2]
+    return max(candidates, key=lambda ease: evaluate(ease, splits.validation, k=k).ndcg.mean())

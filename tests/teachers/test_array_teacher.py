@@ -10,7 +10,7 @@ from tiny_data import random_windows
 import tfrs_distill as td
 from tfrs_distill import columns
 from tfrs_distill.errors import InputError
-from tfrs_distill.teachers import ArrayTeacher
+from tfrs_distill.teachers.array_teacher import ArrayTeacher
 
 NUM_ITEMS, NUM_USERS = 9, 7
 RANDOM = np.random.default_rng(0)

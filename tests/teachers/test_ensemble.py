@@ -5,8 +5,13 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
+from tiny_data import random_windows
 
-from tfrs_distill.teachers import Ensemble
+from tfrs_distill.teachers.bert_two_tower import BertTwoTower
+from tfrs_distill.teachers.calibration import Calibrated
+from tfrs_distill.teachers.ensemble import Ensemble
+from tfrs_distill.teachers.function_teacher import FunctionTeacher
+from tfrs_distill.teachers.item_item_teacher import ItemItemTeacher
 
 
 class Said:
@@ -55,6 +60,25 @@ def test_a_teacher_shifted_by_a_constant_says_the_same():
     ids = tf.range(3)
     # 50 costs two decimal digits of float32's seven.
     np.testing.assert_allclose(plain.logits({}, ids), shifted.logits({}, ids), atol=1e-5)
+
+
+def test_members_of_every_kind_mix_and_calibration_makes_a_flat_one_count():
+    windows = random_windows(num_users=8, num_items=9)
+    batch = next(iter(windows.batches(8)))
+    ids = tf.range(1, 10)
+    flat = ItemItemTeacher(windows, l2=5.0)
+    tower = BertTwoTower(np.eye(9, 3), max_history=4, embedding_dim=4, seed=0)
+    rows = len(flat.logits(batch, ids))
+    scores = FunctionTeacher(lambda batch, ids: tf.zeros([rows, tf.size(ids)]))
+    members = [Calibrated(flat, 0.05), tower, scores]
+    said = tf.function(Ensemble(members).logits)(batch, ids)
+    parts = [np.float64(member.logits(batch, ids)) for member in members]
+    odds = [np.exp(part - part.max(axis=1, keepdims=True)) for part in parts]
+    expected = np.mean([part / part.sum(axis=1, keepdims=True) for part in odds], axis=0)
+    np.testing.assert_allclose(np.exp(said), expected, rtol=1e-4)  # exponents of float32 logits
+    uncalibrated = np.exp(Ensemble([flat, scores]).logits(batch, ids))
+    calibrated = np.exp(Ensemble([members[0], scores]).logits(batch, ids))
+    assert uncalibrated.std() < 0.2 * calibrated.std()
 
 
 def test_the_fingerprint_follows_members_weights_and_order():

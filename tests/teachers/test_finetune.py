@@ -6,21 +6,31 @@ import tensorflow as tf
 from tiny_bert import bert_in_numpy, wordpieces, write_tiny_bert
 from tiny_data import windows_from
 
-from tfrs_distill.teachers import BertTwoTower, TextEncoder, finetune
-from tfrs_distill.teachers.finetune import BertTop
+from tfrs_distill.errors import InputError
+from tfrs_distill.teachers.bert_two_tower import BertTwoTower
+from tfrs_distill.teachers.finetune import finetune
+from tfrs_distill.teachers.parameter_efficient import BottleneckAdapters, LoRA, PrefixVectors
+from tfrs_distill.teachers.parameter_efficient.attached import AddedLayer
+from tfrs_distill.teachers.text_encoder import TextEncoder
+from tfrs_distill.teachers.trained_layers import AllLayers, TopLayers
 
 EVEN, ODD = "galaxy space rocket planet".split(), "wedding love kiss bride".split()
 TEXTS = tuple(f"{(EVEN if item % 2 == 0 else ODD)[item // 2 % 4]} {item}" for item in range(1, 13))
-NUM_LAYERS = 3
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bert")
+    write_tiny_bert(folder)
+    return folder
 
 
 @pytest.fixture
-def encoder(tmp_path):
-    write_tiny_bert(tmp_path / "bert", num_layers=NUM_LAYERS)
-    return TextEncoder(tmp_path / "bert")
+def encoder(folder):
+    return TextEncoder(folder)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def windows():
     """Even items follow even ones, odd ones odd ones."""
     random = np.random.default_rng(0)
@@ -28,62 +38,102 @@ def windows():
     return windows_from(sequences, num_items=12, max_history=4, texts=TEXTS)
 
 
-def teacher_of(encoder):
-    return BertTwoTower(encoder.encode(TEXTS), max_history=4, embedding_dim=8, dropout=0.0, seed=0)
+@pytest.fixture
+def eagerly():
+    """Few steps are sooner done than traced."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
-def layers_of(encoder):
-    """The weights of every layer, lowest first, then of all the rest of the model."""
-    core = encoder.model.bert
-    stacks = [[w.numpy() for w in layer.weights] for layer in core.encoder.layer]
-    return stacks, [w.numpy() for w in core.embeddings.weights]
-
-
-@pytest.mark.parametrize("num_layers", [1, 2])
-def test_the_loss_falls_and_only_the_top_layers_change(encoder, windows, num_layers):
-    teacher = teacher_of(encoder)
-    (before, embeddings), ids = layers_of(encoder), teacher.candidate_tower.id_embeddings.numpy()
+def teacher_of(encoder, dropout=0.0):
     vectors = encoder.encode(TEXTS)
-    steps = []
-    losses = finetune(
+    return BertTwoTower(vectors, max_history=4, embedding_dim=8, dropout=dropout, seed=0)
+
+
+def weights_of(encoder):
+    """The encoder's own weights by name, pooler left out."""
+    found = {v.name.split("/", 1)[1]: v.numpy() for v in encoder.model.weights if "/" in v.name}
+    return {name: value for name, value in found.items() if "pooler" not in name}
+
+
+@pytest.mark.parametrize(
+    "tuning, rate, trained",
+    [
+        (TopLayers(1), 2e-3, "layer_._1/"),
+        (AllLayers(), 2e-3, "/"),
+        (LoRA(rank=4), 2e-2, None),
+        (BottleneckAdapters(width=4), 1e-2, "layer_._.*LayerNorm"),
+        (PrefixVectors(length=4), 5e-2, None),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_the_loss_falls_and_only_what_is_tuned_changes(encoder, windows, tuning, rate, trained):
+    teacher, steps = teacher_of(encoder), []
+    before, vectors = weights_of(encoder), encoder.encode(TEXTS)
+    ids = teacher.candidate_tower.id_embeddings.numpy()
+    done = finetune(
         teacher,
         encoder,
         windows,
-        num_layers=num_layers,
+        tuning=tuning,
         num_steps=40,
-        batch_size=8,
-        learning_rate=2e-3,
+        learning_rate=rate,
+        tower_learning_rate=2e-2,
+        chunk_size=8,
         advance=steps.append,
     )
-    assert len(losses) == len(steps) == 40 and set(steps) == {1}
-    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
-    after, embeddings_after = layers_of(encoder)
-    for place in range(NUM_LAYERS):
-        moved = [abs(a - b).max() for a, b in zip(after[place], before[place])]
-        if place < NUM_LAYERS - num_layers:
-            assert max(moved) == 0.0
-        else:
-            assert np.median(moved) > 1e-3
-    for a, b in zip(embeddings_after, embeddings):
-        np.testing.assert_array_equal(a, b)
+    assert len(done.losses) == 40 and steps == [1] * 40
+    assert np.mean(done.losses[-5:]) < 0.8 * np.mean(done.losses[:5])
+    after = weights_of(encoder)
+    assert after.keys() == before.keys()
+    for name, value in before.items():
+        moves = trained is not None and all(part in name for part in trained.split(".*"))
+        if not moves:
+            np.testing.assert_array_equal(after[name], value, err_msg=name)
+        elif "key/bias" not in name and "position" not in name:  # softmax does not see a key's bias
+            assert abs(after[name] - value).max() > 1e-4, name
     assert abs(teacher.candidate_tower.id_embeddings.numpy() - ids).max() > 1e-3
-    # Afterwards the teacher's text vectors are the trained encoder's, and new ones.
+    # Afterwards the teacher's text vectors are the tuned encoder's, and new ones.
     fresh = encoder.encode(TEXTS)
-    np.testing.assert_allclose(teacher.candidate_tower.item_text_vectors(), fresh, atol=1e-5)
+    np.testing.assert_array_equal(teacher.candidate_tower.item_text_vectors(), fresh)
     assert abs(fresh - vectors).max() > 1e-2
+    if done.attached is None:
+        stack = "encoder/" if isinstance(tuning, TopLayers) else ""
+        chosen = [v for name, v in before.items() if trained in name and stack in name]
+        assert done.num_parameters == sum(value.size for value in chosen)
+    else:
+        assert done.num_parameters == done.attached.num_parameters
+        done.attached.detach()
+        np.testing.assert_array_equal(encoder.encode(TEXTS), vectors)
 
 
-def test_the_first_loss_is_the_frozen_teachers_own(encoder, windows):
+def test_the_first_loss_is_the_frozen_teachers_own(encoder, windows, eagerly):
     # All items are read and all windows taken, so the sampled cross-entropy is the whole one.
     teacher = teacher_of(encoder)
     teacher.candidate_tower.biases.assign(tf.linspace(-1.0, 1.0, 13))
     teacher.compile(run_eagerly=True)
     expected = teacher.evaluate(windows.batches(8), verbose=0)
-    losses = finetune(teacher, encoder, windows, num_layers=1, num_steps=1, batch_size=8)
-    np.testing.assert_allclose(losses, [expected], rtol=1e-5)
+    for tuning, chunk_size in ((TopLayers(1), 128), (LoRA(), 5)):
+        done = finetune(
+            teacher_with(teacher, encoder),
+            TextEncoder(encoder.folder),
+            windows,
+            tuning=tuning,
+            num_steps=1,
+            chunk_size=chunk_size,
+        )
+        np.testing.assert_allclose(done.losses, [expected], rtol=1e-5)
 
 
-def test_a_loss_among_sampled_items_only(encoder, windows):
+def teacher_with(teacher, encoder):
+    """A copy, for a fine-tuning changes the towers."""
+    copy = teacher_of(encoder)
+    copy.set_weights(teacher.get_weights())
+    return copy
+
+
+def test_a_loss_among_sampled_items_only(encoder, windows, eagerly):
     # Of an untrained teacher without embeddings, ln(items read): 4 windows of one parity hold at
     # most 6 items, one negative more makes at most 7 of 12.
     teacher = BertTwoTower(np.zeros((12, 16)), max_history=4, embedding_dim=8, dropout=0.0, seed=0)
@@ -91,33 +141,119 @@ def test_a_loss_among_sampled_items_only(encoder, windows):
     teacher.candidate_tower.projection.kernel.assign(tf.zeros([16, 8]))
     even = windows.subset(windows.users % 2 == 0)
     (loss,) = finetune(
-        teacher, encoder, even, num_layers=1, num_steps=1, batch_size=4, num_negatives=1
-    )
+        teacher, encoder, even, tuning=TopLayers(1), num_steps=1, batch_size=4, num_negatives=1
+    ).losses
     read = np.exp(loss)
     assert round(read) in (6, 7) and abs(read - round(read)) < 1e-3
 
 
-def test_top_vectors_are_the_encoders_before_training(encoder):
-    top = BertTop(encoder, TEXTS, 2)
-    chosen = tf.constant([5, 1, 12])
-    np.testing.assert_allclose(
-        top.vectors(chosen, training=False), encoder.encode(TEXTS)[[4, 0, 11]], atol=1e-5
+def test_chunks_of_any_size_train_the_same(folder, windows, eagerly):
+    def trained(tuning, chunk_size):
+        encoder = TextEncoder(folder)
+        teacher = teacher_of(encoder, dropout=0.3)
+        arguments = {"tuning": tuning, "num_steps": 2, "batch_size": 3, "num_negatives": 4}
+        losses = finetune(teacher, encoder, windows, chunk_size=chunk_size, **arguments).losses
+        return losses, encoder.encode(TEXTS)
+
+    for tuning in (TopLayers(2), LoRA()):
+        losses, vectors = trained(tuning, 100)
+        again, vectors_again = trained(tuning, 4)
+        np.testing.assert_allclose(again, losses, rtol=1e-5)
+        np.testing.assert_allclose(vectors_again, vectors, atol=2e-5)
+
+
+def test_the_texts_dropout_is_the_towers_own(encoder, windows, eagerly):
+    arguments = {"tuning": TopLayers(1), "num_steps": 1}
+    losses = [
+        finetune(teacher_of(encoder, dropout), encoder, windows, **arguments).losses[0]
+        for dropout in (0.0, 0.5)
+    ]
+    assert abs(losses[1] - losses[0]) > 1e-3
+
+
+def test_a_layers_first_step_is_its_share_of_the_learning_rate(encoder, windows, eagerly):
+    # Adam's first step is rate * g / (|g| + 1e-7): its largest entry is the rate itself.
+    before = weights_of(encoder)
+    finetune(
+        teacher_of(encoder),
+        encoder,
+        windows,
+        tuning=AllLayers(layer_decay=0.5),
+        num_steps=1,
+        learning_rate=1e-3,
+        warmup_share=0.0,
     )
-    assert len(top.trainable_variables) == 2 * 16  # 6 dense layers and 2 normalisations a layer
+    after = weights_of(encoder)
+    for part, rate in (("embeddings", 2.5e-4), ("layer_._0", 5e-4), ("layer_._1", 1e-3)):
+        moved = [abs(after[name] - before[name]).max() for name in before if part in name]
+        np.testing.assert_allclose(max(moved), rate, rtol=1e-2)  # float32 of weights near 1
 
 
-def test_the_trained_bert_still_does_what_a_bert_does(encoder, windows, tmp_path):
+def test_warm_up_and_decay_set_the_size_of_the_steps(encoder, windows, eagerly):
+    # Two layers of the rising half: 1e-3 / 2 first; towers follow at their own peak.
+    teacher = teacher_of(encoder)
+    before, biases = weights_of(encoder), teacher.candidate_tower.biases.numpy()
+
+    class StopAfterOne(Exception):
+        pass
+
+    def stop(steps):
+        raise StopAfterOne
+
+    with pytest.raises(StopAfterOne):
+        finetune(
+            teacher,
+            encoder,
+            windows,
+            tuning=TopLayers(1),
+            num_steps=4,
+            learning_rate=1e-3,
+            tower_learning_rate=4e-3,
+            warmup_share=0.5,
+            advance=stop,
+        )
+    after = weights_of(encoder)
+    moved = max(abs(after[name] - before[name]).max() for name in before)
+    np.testing.assert_allclose(moved, 5e-4, rtol=1e-2)
+    moved = abs(teacher.candidate_tower.biases.numpy() - biases).max()
+    np.testing.assert_allclose(moved, 2e-3, rtol=1e-2)
+
+
+def test_weight_decay_shrinks_matrices_alone(folder, windows, eagerly):
+    def trained(weight_decay):
+        encoder = TextEncoder(folder)
+        arguments = {"tuning": TopLayers(1), "num_steps": 1, "warmup_share": 0.0}
+        finetune(
+            *(teacher_of(encoder), encoder, windows),
+            **arguments,
+            learning_rate=1e-3,
+            weight_decay=weight_decay,
+        )
+        return weights_of(encoder)
+
+    before, plain, decayed = weights_of(TextEncoder(folder)), trained(0.0), trained(10.0)
+    for name in before:
+        if "layer_._1" in name and before[name].ndim == 2:
+            # rate * decay = .01 of the weight as it was before the step.
+            np.testing.assert_allclose(
+                decayed[name] - plain[name], -0.01 * before[name], rtol=1e-2, atol=1e-5
+            )
+        else:
+            np.testing.assert_allclose(decayed[name], plain[name], atol=1e-7)
+
+
+def test_the_trained_bert_still_does_what_a_bert_does(encoder, windows, tmp_path, eagerly):
     """The weights that come out, put into the NumPy BERT, give the teacher's text vectors."""
     teacher = teacher_of(encoder)
-    finetune(teacher, encoder, windows, num_layers=1, num_steps=5, learning_rate=1e-3)
-    weights = write_tiny_bert(tmp_path / "same", num_layers=NUM_LAYERS)
+    finetune(teacher, encoder, windows, tuning=TopLayers(1), num_steps=3, learning_rate=1e-2)
+    weights = write_tiny_bert(tmp_path / "same")
     top = encoder.model.bert.encoder.layer[-1]
     for weight in top.weights:
-        name = weight.name.split(f"layer_._{NUM_LAYERS - 1}/")[1].removesuffix(":0")
+        name = weight.name.split("layer_._1/")[1].removesuffix(":0")
         name = name.replace("/", ".").replace("kernel", "weight")
         name = name.replace("gamma", "weight").replace("beta", "bias")
         value = weight.numpy()
-        key = f"encoder.layer.{NUM_LAYERS - 1}.{name}"
+        key = f"encoder.layer.1.{name}"
         assert weights[key].shape == value.T.shape
         weights[key] = value.T
     for text, vector in zip(TEXTS, teacher.candidate_tower.item_text_vectors()):
@@ -125,29 +261,118 @@ def test_the_trained_bert_still_does_what_a_bert_does(encoder, windows, tmp_path
         np.testing.assert_allclose(vector, mean / np.linalg.norm(mean), atol=1e-5)
 
 
-def test_seed_fixes_the_losses(tmp_path, windows):
+class Interrupted(BaseException):
+    pass
+
+
+def test_an_interrupted_training_goes_on_as_if_it_had_not_stopped(
+    folder, windows, tmp_path, eagerly
+):
+    def trained(name, stop_after=None):
+        encoder, steps = TextEncoder(folder), []
+        teacher = teacher_of(encoder, dropout=0.3)
+
+        def advance(count):
+            steps.append(count)
+            if sum(steps) == stop_after:
+                raise Interrupted
+
+        try:
+            done = finetune(
+                *(teacher, encoder, windows),
+                tuning=LoRA(),
+                num_steps=9,
+                batch_size=3,
+                num_negatives=3,
+                learning_rate=1e-2,
+                checkpoint_folder=None if name is None else tmp_path / name,
+                checkpoint_every=2,
+                advance=advance,
+            )
+        except Interrupted:
+            assert not any(isinstance(part, AddedLayer) for part in encoder.model.submodules)
+            return None
+        return done.losses, encoder.encode(TEXTS), teacher.get_weights(), steps
+
+    losses, vectors, weights, _ = trained(None)
+    for stop_after in (5, 8):  # 1 step after a checkpoint; right at one, in the third epoch
+        trained("state", stop_after)
+    again, vectors_again, weights_again, steps = trained("state")
+    assert steps == [8, 1]
+    np.testing.assert_allclose(again, losses, rtol=1e-5)
+    np.testing.assert_allclose(vectors_again, vectors, atol=2e-5)
+    for found, expected in zip(weights_again, weights):
+        np.testing.assert_allclose(found, expected, atol=2e-5)
+    # Once more: nothing is left to do, and the result is the same.
+    once_more, vectors_once_more, _, steps = trained("state")
+    assert steps == [9] and once_more == again
+    np.testing.assert_allclose(vectors_once_more, vectors_again, atol=1e-6)
+
+
+def test_the_state_of_another_training_is_refused(folder, windows, tmp_path, eagerly):
+    def train(**arguments):
+        encoder = arguments.pop("encoder", None) or TextEncoder(folder)
+        arguments = {"tuning": TopLayers(1), "num_steps": 1, "batch_size": 4} | arguments
+        finetune(
+            *(teacher_of(encoder), encoder, arguments.pop("windows", windows)),
+            checkpoint_folder=tmp_path / "state",
+            **arguments,
+        )
+        return encoder
+
+    trained = train()
+    write_tiny_bert(tmp_path / "other", seed=1)
+    for changed, words in (
+        ({"tuning": TopLayers(2)}, r"tuning was 'TopLayers\(num_layers=1\)' and is"),
+        ({"seed": 1}, "seed was 0 and is 1"),
+        ({"learning_rate": 1e-3}, "learning_rate was 5e-05 and is 0.001"),
+        ({"windows": windows.subset(windows.users > 1)}, "windows was "),
+        ({"encoder": TextEncoder(tmp_path / "other")}, "encoder was "),
+        ({"encoder": trained}, "encoder was .*freshly loaded encoder"),
+        ({"encoder": TextEncoder(folder, max_length=64)}, "max_length was 128 and is 64"),
+    ):
+        with pytest.raises(InputError, match=words):
+            train(**changed)
+    train(chunk_size=3)  # what does not change the result may differ
+
+
+def test_seed_fixes_the_losses(folder, windows, eagerly):
     def losses(seed):
-        write_tiny_bert(tmp_path / "bert")
-        encoder = TextEncoder(tmp_path / "bert")
-        # All items are negatives: the step has one shape, and is traced once.
-        arguments = {"num_layers": 1, "num_steps": 3, "batch_size": 2}
-        return finetune(teacher_of(encoder), encoder, windows, seed=seed, **arguments)
+        encoder = TextEncoder(folder)
+        arguments = {"tuning": TopLayers(1), "num_steps": 3, "batch_size": 2, "num_negatives": 2}
+        teacher = teacher_of(encoder, dropout=0.2)
+        return finetune(teacher, encoder, windows, seed=seed, **arguments).losses
 
     first = losses(1)
     np.testing.assert_allclose(losses(1), first, rtol=1e-6)
     assert abs(np.subtract(losses(2), first)).max() > 1e-3
 
 
-@pytest.mark.parametrize("num_layers", [0, NUM_LAYERS + 1])
-def test_the_number_of_layers_is_checked(encoder, windows, num_layers):
-    with pytest.raises(ValueError, match=rf"within 1 to 3, the encoder's layers.*={num_layers}"):
-        finetune(teacher_of(encoder), encoder, windows, num_layers=num_layers)
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ({"tuning": TopLayers(3)}, "within 1 to 2, the encoder's layers.*num_layers=3"),
+        ({"batch_size": 0}, r"`batch_size` must be a whole.*Received: batch_size=0"),
+        ({"chunk_size": 0}, "`chunk_size` must be a whole"),
+        ({"checkpoint_every": 0}, "`checkpoint_every` must be a whole"),
+        ({"num_negatives": -1}, "`num_negatives` must be a whole number of at least 0"),
+        ({"num_steps": 0}, "`num_steps` must be a whole"),
+        ({"learning_rate": 0.0}, r"learning rate must be greater than 0.*learning_rate=0\.0"),
+        ({"tower_learning_rate": -1.0}, "learning rate must be greater than 0"),
+        ({"warmup_share": 1.0}, "`warmup_share` must be at least 0 and below 1"),
+        ({"weight_decay": -0.1}, r"`weight_decay` must be at least 0.*weight_decay=-0\.1"),
+    ],
+)
+def test_wrong_arguments_are_refused(encoder, windows, arguments, words):
+    teacher = BertTwoTower(np.zeros((12, 16)), max_history=4, embedding_dim=8, seed=0)
+    with pytest.raises(ValueError, match=words):
+        finetune(teacher, encoder, windows, **arguments)
 
 
-def test_a_model_without_a_stack_of_layers_is_refused(encoder):
-    class Other:
-        model = tf.keras.Sequential()
-
-    Other.model.base_model_prefix = "nothing"
-    with pytest.raises(ValueError, match=r"stack of layers at `\.encoder\.layer`.*Received: Sequ"):
-        BertTop(Other(), TEXTS, 1)
+def test_models_that_do_not_fit_are_refused(encoder, windows):
+    teacher = BertTwoTower(np.zeros((12, 16)), max_history=5, embedding_dim=8, seed=0)
+    with pytest.raises(ValueError, match="windows hold 4 items, but the teacher reads .* of 5"):
+        finetune(teacher, encoder, windows)
+    LoRA().attach(encoder)
+    with pytest.raises(ValueError, match="carries added layers, so it cannot be tuned with AllL"):
+        finetune(teacher, encoder, windows, tuning=AllLayers())

@@ -1,6 +1,7 @@
 """A plain function as a teacher."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tfrs_distill.teachers.function_teacher import FunctionTeacher
@@ -21,3 +22,16 @@ def test_what_was_said_beforehand_can_stand_in_the_batch():
     teacher = FunctionTeacher(lambda batch, _: batch["scores"])
     logits = teacher.logits({"scores": tf.constant([[0.5, -1.0]])}, tf.range(2))
     np.testing.assert_array_equal(logits, [[0.5, -1.0]])
+
+
+def test_its_fingerprint_is_the_text_that_names_it():
+    one, same, other = (
+        FunctionTeacher(len, fingerprint=name).fingerprint() for name in ("v1", "v1", "v2")
+    )
+    assert one == same != other
+
+
+@pytest.mark.parametrize("name", [None, ""])
+def test_without_a_name_it_cannot_be_cached(name):
+    with pytest.raises(ValueError, match='cannot be cached.*fingerprint="clicks model, version 3"'):
+        FunctionTeacher(len, fingerprint=name).fingerprint()

@@ -64,3 +64,44 @@ def test_logits_are_float32_whatever_the_model_computes_in():
     model = tf.keras.Sequential([tf.keras.layers.Dense(2, dtype="float16")])
     logits = KerasTeacher(model).logits({columns.INPUTS: tf.constant(INPUTS)}, tf.range(2))
     assert logits.dtype == tf.float32
+
+
+def test_the_fingerprint_follows_weights_and_configuration(tmp_path):
+    model = model_with_state()
+    first = KerasTeacher(model).fingerprint()
+    assert KerasTeacher(model).fingerprint() == first
+    model.save(tmp_path / "model.keras")
+    saved = tf.keras.models.load_model(tmp_path / "model.keras")
+    assert KerasTeacher(saved).fingerprint() == first
+    moving = next(weight for weight in saved.weights if "moving_mean" in weight.name)
+    moving.assign_add(tf.ones_like(moving))
+    config = model.get_config()
+    config["layers"][2]["config"]["rate"] = 0.5
+    changed = tf.keras.Model.from_config(config)
+    changed.set_weights(model.get_weights())
+    prints = {first, KerasTeacher(saved).fingerprint(), KerasTeacher(changed).fingerprint()}
+    assert len(prints) == 3
+
+
+def test_layers_of_a_subclass_count_whatever_its_arguments():
+    class Scaled(tf.keras.Model):
+        def __init__(self, activation, scale):
+            super().__init__(name="scaled")
+            self.dense = tf.keras.layers.Dense(2, activation, kernel_initializer="ones", name="d")
+            self.scale = scale  # a function: Keras cannot write it down
+
+        def call(self, inputs):
+            return self.scale(self.dense(inputs))
+
+    prints = []
+    for activation in ("relu", "tanh", "relu"):
+        model = Scaled(activation, lambda values: 2 * values)
+        model(tf.constant(INPUTS))
+        prints.append(KerasTeacher(model).fingerprint())
+    assert prints[0] == prints[2] != prints[1]
+
+
+def test_without_weights_there_is_nothing_to_tell_a_model_by():
+    model = tf.keras.Sequential([tf.keras.layers.Dense(2)], name="empty")
+    with pytest.raises(ValueError, match="'empty' has no weights yet.*Call it once"):
+        KerasTeacher(model).fingerprint()

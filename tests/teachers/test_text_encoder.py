@@ -1,16 +1,17 @@
-"""The text encoder against a BERT in float64 NumPy, and every way a folder can be wrong."""
+"""The text encoder against a BERT in float64 NumPy: pooling, long texts, batches, arguments."""
 
+import copy
 import json
 import shutil
 
-import huggingface_hub
 import numpy as np
 import pytest
-import safetensors.numpy
-from tiny_bert import bert_in_numpy, wordpieces, write_tiny_bert
+import tensorflow as tf
+from tiny_bert import bert_in_numpy, wordpieces
 
 from tfrs_distill.errors import InputError
-from tfrs_distill.teachers import TextEncoder, checkpoint_fingerprint
+from tfrs_distill.teachers.checkpoint import checkpoint_fingerprint
+from tfrs_distill.teachers.text_encoder import TextEncoder
 
 TEXTS = (
     "Film 12 (1995).",
@@ -23,15 +24,41 @@ TEXTS = (
 )
 
 
+POOL = {
+    "mean": lambda windows: np.concatenate(windows).mean(axis=0),
+    "cls": lambda windows: np.mean([hidden[0] for hidden in windows], axis=0),
+    "max": lambda windows: np.concatenate(windows).max(axis=0),
+}
+
+
 @pytest.fixture(scope="module")
 def encoder(tiny_bert):
     return TextEncoder(tiny_bert[0])
 
 
 @pytest.fixture
-def copy(tiny_bert, tmp_path):
-    """A folder that a test may damage."""
+def folder(tiny_bert, tmp_path):
+    """A folder that a test may change."""
     return shutil.copytree(tiny_bert[0], tmp_path / "bert")
+
+
+@pytest.fixture(scope="module")
+def with_arguments(encoder):
+    """An encoder of the same model with other arguments, so that nothing need be loaded."""
+    traced = {}
+    for pooling in POOL:
+        traced[pooling] = copy.copy(encoder)
+        traced[pooling].pooling, traced[pooling]._traced_for = pooling, []
+        traced[pooling]._traced_forward()
+
+    def made(*, pooling="mean", **arguments):
+        other = copy.copy(traced[pooling])
+        for name, value in arguments.items():
+            assert hasattr(other, name)
+            setattr(other, name, value)
+        return other
+
+    return made
 
 
 def vectors_in_numpy(tiny_bert, texts, max_tokens=10_000):
@@ -88,17 +115,115 @@ def test_tokens_are_padded_to_a_multiple_of_8(tiny_bert, encoder):
 
 
 @pytest.mark.parametrize("max_length", [6, 8])
-def test_long_texts_are_cut(tiny_bert, max_length):
+def test_long_texts_are_cut(tiny_bert, with_arguments, max_length):
     text = "galaxy 1 2 3 4 5 6 7 8 9 0"
     assert len(wordpieces(tiny_bert[0], text)) == 13
-    vector = TextEncoder(tiny_bert[0], max_length=max_length).encode([text])
+    vector = with_arguments(max_length=max_length).encode([text])
     expected = vectors_in_numpy(tiny_bert, [text], max_length)
     np.testing.assert_allclose(vector, expected, atol=1e-5)
     assert abs(vector - vectors_in_numpy(tiny_bert, [text])).max() > 1e-3
 
 
+@pytest.mark.parametrize("pooling", POOL)
+def test_windows_read_the_whole_of_long_texts(tiny_bert, with_arguments, pooling):
+    """Windows of 6 wordpieces between [CLS] and [SEP], pooled as if they were one text."""
+    folder, weights = tiny_bert
+    texts = ["galaxy 1 2 3 4 5 6 7 8 9 0 king", "a", "film 1 2 3 4 5", "", "1 2 3 4 5 6 7 8 9"]
+    encoder = with_arguments(max_length=8, long_texts="windows", pooling=pooling)
+    expected = []
+    for text, num_windows in zip(texts, [2, 1, 1, 1, 2]):
+        first, *content, last = wordpieces(folder, text)
+        windows = [
+            bert_in_numpy(weights, [first, *content[start : start + 6], last])
+            for start in range(0, max(len(content), 1), 6)
+        ]
+        assert len(windows) == num_windows
+        vector = POOL[pooling](windows)
+        expected.append(vector / np.linalg.norm(vector))
+    for batch_size in (1, 3, 64):
+        vectors = encoder.encode(texts, batch_size=batch_size)
+        np.testing.assert_allclose(vectors, expected, atol=1e-5)
+    short = vectors_in_numpy(tiny_bert, texts[:1], 8) if pooling == "mean" else vectors[1:2]
+    assert abs(vectors[0] - short).max() > 1e-3
+
+
+@pytest.mark.parametrize("pooling", POOL)
+def test_windows_of_short_texts_are_the_same_as_cut_to_the_bit(with_arguments, pooling):
+    cut = with_arguments(pooling=pooling, max_length=32)
+    windows = with_arguments(pooling=pooling, max_length=32, long_texts="windows")
+    np.testing.assert_array_equal(windows.encode(TEXTS), cut.encode(TEXTS))
+
+
+def test_progress_counts_a_long_text_when_its_last_window_is_read(with_arguments):
+    encoder = with_arguments(max_length=8, long_texts="windows")
+    # 12 wordpieces are 2 windows of 6, 15 are 3, the last with 3; then come the short ones.
+    texts = ["1 2 3 4 5 6 7 8 9 0 1 2", "a", "1 2 3 4 5 6 7 8 9 0 1 2 3 4 5", "king 1"]
+    seen = []
+    encoder.encode(texts, batch_size=2, advance=seen.append)
+    assert seen == [1, 0, 2, 1]
+
+
+def test_pool_is_what_pooled_does_after_the_model(encoder, with_arguments):
+    input_ids, mask = encoder.tokenize(TEXTS)
+    hidden = encoder.model(input_ids=input_ids, attention_mask=mask).last_hidden_state
+    for pooling, of_tokens in POOL.items():
+        pooled = with_arguments(pooling=pooling).pool(hidden, mask).numpy()
+        for row, states, seen in zip(pooled, hidden.numpy().astype(np.float64), mask):
+            vector = of_tokens([states[seen == 1]])
+            np.testing.assert_allclose(row, vector / np.linalg.norm(vector), atol=1e-6)
+    np.testing.assert_allclose(encoder.pooled(input_ids, mask), encoder.encode(TEXTS), atol=1e-6)
+
+
+def test_texts_of_like_length_share_a_batch_and_are_padded_to_its_longest(encoder, tiny_bert):
+    shapes = []
+    spied = copy.copy(encoder)
+    forward = encoder._traced_forward()
+    spied._traced_forward = lambda: lambda ids, mask: shapes.append(ids.shape) or forward(ids, mask)
+    lengths = sorted((len(wordpieces(tiny_bert[0], text)) for text in TEXTS), reverse=True)
+    spied.encode(TEXTS, batch_size=3)
+    assert shapes == [(3, lengths[0]), (3, lengths[3]), (1, lengths[6])]
+    assert lengths[0] > lengths[3] > lengths[6]
+
+
+def test_one_graph_serves_all_shapes_and_all_calls(encoder):
+    encoder.encode(TEXTS, batch_size=2)
+    graph = encoder._traced_forward()
+    encoder.encode(["film"] * 5)
+    assert encoder._traced_forward() is graph
+
+
+def test_weights_trained_in_place_and_layers_exchanged_are_seen(folder):
+    encoder = TextEncoder(folder)
+    before = encoder.encode(TEXTS[:2])
+    layer = encoder.model.bert.encoder.layer[1]
+    old, kernel = layer.intermediate, layer.intermediate.dense.kernel.numpy()
+    old.dense.kernel.assign(kernel + 0.3)
+    trained = encoder.encode(TEXTS[:2])
+    assert abs(trained - before).max() > 1e-3
+    old.dense.kernel.assign(kernel)
+
+    class Doubled(tf.keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.factor = old, tf.Variable(2.0, trainable=True)
+
+        def call(self, hidden_states):
+            return self.factor * self.inner(hidden_states)
+
+    layer.intermediate = Doubled()
+    exchanged = encoder.encode(TEXTS[:2])
+    hidden = encoder.model(*map(tf.constant, encoder.tokenize(TEXTS[:2]))).last_hidden_state
+    np.testing.assert_allclose(
+        exchanged, encoder.pool(hidden, encoder.tokenize(TEXTS[:2])[1]), atol=1e-6
+    )
+    assert abs(exchanged - before).max() > 1e-3
+    layer.intermediate = old
+    np.testing.assert_array_equal(encoder.encode(TEXTS[:2]), before)
+
+
 def test_no_texts_give_no_vectors(encoder):
     assert encoder.encode([]).shape == (0, 16)
+    assert encoder.tokenize([])[0].shape == (0, 0)
 
 
 def test_progress_counts_texts(encoder):
@@ -114,129 +239,65 @@ def test_facts_about_the_checkpoint(tiny_bert, encoder):
     assert encoder.num_bytes == (folder / "model.safetensors").stat().st_size
 
 
-def test_fingerprint_names_configuration_tokenizer_and_weights(tiny_bert, encoder, copy):
-    same = checkpoint_fingerprint(tiny_bert[0])
-    assert encoder.fingerprint() == same == checkpoint_fingerprint(copy)
-    for name in ("config.json", "vocab.txt", "tokenizer_config.json", "model.safetensors"):
-        content = (copy / name).read_bytes()
-        (copy / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-        assert checkpoint_fingerprint(copy) != same
-        (copy / name).write_bytes(content)
-    (copy / "README.md").write_text("not read")
-    assert checkpoint_fingerprint(copy) == same
+def test_fingerprint_names_the_checkpoint_and_every_argument(with_arguments, encoder, folder):
+    same = encoder.fingerprint()
+    assert with_arguments(folder=folder).fingerprint() == same != checkpoint_fingerprint(folder)
+    arguments = {"max_length": 100, "pooling": "max", "long_texts": "windows"}
+    others = [with_arguments(**{name: arguments[name]}).fingerprint() for name in arguments]
+    (folder / "vocab.txt").write_text((folder / "vocab.txt").read_text() + "more\n")
+    others.append(with_arguments(folder=folder).fingerprint())
+    assert len({same, *others}) == 5
 
 
-def test_weights_in_several_files(tiny_bert, encoder, copy):
-    weights = safetensors.numpy.load_file(copy / "model.safetensors")
-    names = sorted(weights)
-    (copy / "model.safetensors").unlink()
-    for part, chosen in enumerate((names[:10], names[10:])):
-        safetensors.numpy.save_file(
-            {name: weights[name] for name in chosen}, copy / f"model-{part}.safetensors"
-        )
-    np.testing.assert_array_equal(TextEncoder(copy).encode(TEXTS), encoder.encode(TEXTS))
+def test_arguments_are_kept(folder):
+    encoder = TextEncoder(folder, max_length=50, pooling="max", long_texts="windows")
+    assert (encoder.max_length, encoder.pooling, encoder.long_texts) == (50, "max", "windows")
+    encoder = TextEncoder(folder)
+    assert (encoder.max_length, encoder.pooling, encoder.long_texts) == (128, "mean", "cut")
+    assert encoder.folder == folder
 
 
-def test_weights_of_a_model_with_a_head(tiny_bert, encoder, copy):
-    """Checkpoints of a BERT for a task write every name with a prefix, and have no pooler."""
-    weights = safetensors.numpy.load_file(copy / "model.safetensors")
-    weights = {f"bert.{n}": w for n, w in weights.items() if not n.startswith("pooler")}
-    weights["classifier.weight"] = np.zeros((2, 16), np.float32)
-    safetensors.numpy.save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
-    np.testing.assert_allclose(TextEncoder(copy).encode(TEXTS), encoder.encode(TEXTS), atol=1e-6)
+@pytest.mark.parametrize("name, value", [("pooling", "sum"), ("long_texts", "split")])
+def test_a_choice_that_is_none_is_refused(folder, name, value):
+    with pytest.raises(ValueError, match=f"`{name}` must be '.*' or '.*Received: {name}='{value}'"):
+        TextEncoder(folder, **{name: value})
 
 
-def test_a_folder_without_config(copy):
-    (copy / "config.json").unlink()
-    with pytest.raises(InputError, match=r"has no config\.json.*It holds: model\.safetensors, tok"):
-        TextEncoder(copy)
-
-
-def test_an_empty_folder(tmp_path):
-    with pytest.raises(InputError, match=r"has no config\.json.*It holds: nothing"):
-        TextEncoder(tmp_path)
-
-
-def test_a_folder_without_weights(copy):
-    (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
-    with pytest.raises(InputError, match=r"has no weights: a \*\.safetensors.*pytorch_model\.bin"):
-        TextEncoder(copy)
-
-
-def test_a_folder_without_vocabulary(copy):
-    (copy / "vocab.txt").unlink()
-    with pytest.raises(InputError, match="cannot be read"):
-        TextEncoder(copy)
-
-
-@pytest.mark.parametrize("keep", [0, 20, -100])
-def test_truncated_weights(copy, keep):
-    content = (copy / "model.safetensors").read_bytes()
-    (copy / "model.safetensors").write_bytes(content[:keep])
-    with pytest.raises(InputError, match=r"cannot be read \(.*may be truncated"):
-        TextEncoder(copy)
-
-
-def test_a_config_that_is_no_json(copy):
-    (copy / "config.json").write_text('{"model_type": "be')
-    with pytest.raises(InputError, match="cannot be read"):
-        TextEncoder(copy)
-
-
-def test_weights_that_are_missing_are_counted(copy):
-    weights = safetensors.numpy.load_file(copy / "model.safetensors")
-    del weights["encoder.layer.1.output.dense.weight"]
-    safetensors.numpy.save_file(weights, copy / "model.safetensors")
+@pytest.mark.parametrize("max_length", [2, 0, -1])
+def test_a_length_without_room_for_a_word_is_refused(folder, max_length):
     with pytest.raises(
-        InputError, match=r"do not fit its config\.json: 1 are missing, first '.*la"
+        ValueError, match=f"must be greater than 2, the special.*Received: max_length={max_length}"
     ):
-        TextEncoder(copy)
+        TextEncoder(folder, max_length=max_length)
+    assert TextEncoder(folder, max_length=3).tokenize(["film king"])[0].shape == (1, 3)
 
 
-def test_weights_of_another_width(copy, tmp_path):
-    write_tiny_bert(tmp_path / "wide", hidden_size=32)
-    shutil.copy(tmp_path / "wide" / "model.safetensors", copy / "model.safetensors")
-    with pytest.raises(InputError, match=r"cannot be read.*another kind of model"):
-        TextEncoder(copy)
-
-
-def test_another_kind_of_model(copy):
-    config = json.loads((copy / "config.json").read_text())
-    (copy / "config.json").write_text(json.dumps(config | {"model_type": "no such kind"}))
-    with pytest.raises(InputError, match="cannot be read"):
-        TextEncoder(copy)
-
-
-@pytest.mark.parametrize("name", ["/no/such/folder", "./folder", "~/folder", "a/b/c"])
-def test_a_folder_that_does_not_exist(name):
-    with pytest.raises(InputError, match=f"encoder folder {name} does not exist"):
-        TextEncoder(name)
-
-
-def test_a_file_is_no_folder(copy):
-    with pytest.raises(InputError, match=r"must be a folder or a Hub name.*config\.json is a file"):
-        TextEncoder(copy / "config.json")
-
-
-def test_a_hub_that_does_not_answer(monkeypatch):
-    def refuse(*args, **kwargs):
-        raise ConnectionError("no route\nto host")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+def test_more_tokens_than_the_model_has_positions_for_are_refused(folder):
     with pytest.raises(
-        InputError, match=r"'owner/model' is neither a folder nor a model.*\(no route\).*network"
+        InputError, match=r"positions for 128 tokens\. Received: max_length=129\..*windows"
     ):
-        TextEncoder("owner/model")
+        TextEncoder(folder, max_length=129)
 
 
-def test_a_name_is_fetched_from_the_hub(monkeypatch, tiny_bert, encoder):
-    asked = []
+def test_a_tokenizer_without_padding_is_refused(folder):
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"pad_token": None}))
+    with pytest.raises(
+        InputError, match=r"has no padding token.*tokenizer_config\.json: pad_token"
+    ):
+        TextEncoder(folder)
 
-    def download(name, **kwargs):
-        asked.append(name)
-        return str(tiny_bert[0])
 
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    fetched = TextEncoder("owner/model")
-    assert asked == ["owner/model"]
-    np.testing.assert_array_equal(fetched.encode(TEXTS[:2]), encoder.encode(TEXTS[:2]))
+def test_windows_need_a_fast_tokenizer(folder):
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "CanineTokenizer"})
+    )
+    with pytest.raises(InputError, match="CanineTokenizer, cannot make windows.*long_texts='cut'"):
+        TextEncoder(folder, long_texts="windows")
+    assert TextEncoder(folder).tokenizer.is_fast is False
+
+
+def test_one_string_is_no_sequence_of_texts(encoder):
+    for read in (encoder.encode, encoder.tokenize):
+        with pytest.raises(ValueError, match="must be a sequence of strings.*'film'"):
+            read("film")

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfrs_distill import columns
+from tfrs_distill.data.catalogue import Catalogue
+from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
+from tfrs_distill.teachers.array_files import read_answers
+from tfrs_distill.teachers.array_ids import item_indices, listed_indices, query_values
 from tfrs_distill.towers.rows import broadcast_to_rows
 
 
@@ -18,7 +24,8 @@ class ArrayTeacher:
 
     A query is a value of one of the batch's columns, a user or an example; what is known of it
     counts at each of its rows. A query that the arrays do not hold is NaN, which a `Distiller`
-    refuses by the example's name. Made by `from_embeddings`, `from_scores` or `from_lists`.
+    and a teacher cache refuse by the example's name: `missing_queries` finds them before. Made by
+    `from_embeddings`, `from_scores` or `from_lists`, or from a file by `read`.
     """
 
     def __init__(
@@ -139,6 +146,94 @@ class ArrayTeacher:
         scores = np.where(there, scores, 0.0).astype(np.float32)
         arrays = {"listed_items": items, "listed_scores": scores, "floor": floor.astype(np.float32)}
         return cls(query_ids, arrays, num_items, column)
+
+    @classmethod
+    def read(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        catalogue: Catalogue,
+        user_ids: Sequence[str] | None = None,
+        column: str = columns.USER_ID,
+    ) -> ArrayTeacher:
+        """A teacher from a file that another program wrote, with ids as the data set writes them.
+
+        `.npz` and `.safetensors` hold arrays by name, in one of three forms:
+
+        - `query_ids` [num_queries], `item_ids` [n], `query_embeddings` [num_queries, dim] and
+          `item_embeddings` [n, dim], whose dot products are logits;
+        - `query_ids` [num_queries], `item_ids` [n] and `scores` [num_queries, n], logits;
+        - `query_ids` [num_queries], `listed_items` [num_queries, k], item ids, best first, and
+          perhaps `listed_scores` [num_queries, k], their logits. Short lists end in `""`, or in a
+          number below 0.
+
+        `.npy` is one array, [num_queries, num_items]: logits of users 0, 1, ... (or of `user_ids`)
+        and of items in catalogue order. `.parquet` is a table: one row a query and item, with the
+        columns `query_id`, `item_id` and `score` (a logit) or `rank` (the best is the smallest);
+        or one row a query, with `query_id` and lists in `listed_items` and perhaps `listed_scores`.
+
+        Ids are texts, or whole numbers, which count by their decimal text: 50 is the item "50".
+        Embeddings and scores must be there for every item of the catalogue, in any order; lists
+        need not hold all (see `from_lists`). What gives probabilities should write their logarithm.
+
+        Args:
+            path: the file.
+            catalogue: the items.
+            user_ids: the data set's own user ids in the order of their indices, as in
+                `Interactions.user_ids`; None if the file's queries are values of `column` already.
+            column: the batch's column that names the query: `"user_id"` or `"example_id"`.
+
+        Raises:
+            InputError: the file is missing or damaged, an array is missing or misshaped, an id is
+                unknown or occurs twice, an item is missing, or a value is not finite.
+            MissingExtraError: it is a Parquet file and pyarrow is not installed.
+            ValueError: `user_ids` are given for another column than `"user_id"`.
+        """
+        if user_ids is not None and column != columns.USER_ID:
+            raise ValueError(
+                f"`user_ids` are for queries that are users. Received: column={column!r}."
+            )
+        answers = read_answers(path)
+        arrays = answers.arrays
+        num_queries = len(next(iter(arrays.values())))
+        query_ids = query_values(answers, user_ids, num_queries, column)
+        try:
+            if "listed_items" in arrays:
+                return cls.from_lists(
+                    query_ids,
+                    listed_indices(answers, catalogue),
+                    arrays.get("listed_scores"),
+                    num_items=catalogue.num_items,
+                    column=column,
+                )
+            order = item_indices(answers, catalogue)
+            if "scores" in arrays:
+                return cls.from_scores(query_ids, arrays["scores"][:, order], column=column)
+            return cls.from_embeddings(
+                query_ids,
+                arrays["query_embeddings"],
+                arrays["item_embeddings"][order],
+                column=column,
+            )
+        except InputError as error:
+            if str(path) in str(error):
+                raise
+            raise InputError(f"{path}: {error}") from error
+
+    def missing_queries(self, windows: Windows) -> np.ndarray:
+        """The queries of windows that the arrays do not hold, ascending; none if all are there.
+
+        Example:
+        >>> from tfrs_distill.data import Catalogue
+        >>> items = Catalogue(("a", "b"), ("A", "B"), ("A", "B"))
+        >>> history, labels = np.array([[1]] * 3), np.array([[2]] * 3)
+        >>> windows = Windows(items, np.array([4, 7, 4]), history, labels)
+        >>> teacher = ArrayTeacher.from_scores(np.array([7]), np.zeros([1, 2]))
+        >>> teacher.missing_queries(windows).tolist()
+        [4]
+        """
+        asked = windows.users if self.column == columns.USER_ID else np.arange(len(windows))
+        return np.setdiff1d(asked, self.query_ids)
 
     def logits(self, batch: dict[str, tf.Tensor], candidate_ids: tf.Tensor) -> tf.Tensor:
         """Scores at the batch's rows, float32 [num_rows, num_candidates]; NaN for a query unheard.

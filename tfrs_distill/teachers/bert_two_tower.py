@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfrs_distill.towers.history_tower import HistoryTower
+from tfrs_distill.teachers.attention_two_tower import AttentionTwoTower
 from tfrs_distill.towers.item_tower import ItemTower
-from tfrs_distill.towers.recency_attention import RecencyAttention
-from tfrs_distill.towers.two_tower import TwoTower
 
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
-class BertTwoTower(TwoTower):
+class BertTwoTower(AttentionTwoTower):
     """A two-tower teacher whose items are a BERT's text vector joined with an id embedding.
 
     `item_i = id_embedding_i + W text_vector_i + c`; the query is a causal attention encoder over
@@ -55,16 +51,6 @@ class BertTwoTower(TwoTower):
         name: str = "bert_two_tower",
     ) -> None:
         text_vectors = np.asarray(text_vectors)
-        self_config = {
-            "num_items": text_vectors.shape[0],
-            "text_dim": text_vectors.shape[1],
-            "max_history": max_history,
-            "embedding_dim": embedding_dim,
-            "num_blocks": num_blocks,
-            "num_heads": num_heads,
-            "dropout": dropout,
-            "seed": seed,
-        }
         items = ItemTower(
             text_vectors.shape[0],
             embedding_dim,
@@ -73,30 +59,25 @@ class BertTwoTower(TwoTower):
             seed=seed,
             name="item_tower",
         )
-        encoder = RecencyAttention(
-            max_history,
-            embedding_dim,
+        super().__init__(
+            items,
+            max_history=max_history,
             num_blocks=num_blocks,
             num_heads=num_heads,
             dropout=dropout,
             seed=seed,
-            name="recency_attention",
+            name=name,
         )
-        super().__init__(HistoryTower(items, encoder, name="history_tower"), items, name=name)
-        self.arguments = self_config
         items.set_text_vectors(text_vectors)
-        self.build_towers()
-
-    def fingerprint(self) -> str:
-        """sha256 of the configuration and every weight, text vectors included."""
-        digest = hashlib.sha256(json.dumps(self.get_config(), sort_keys=True).encode())
-        for weight in self.query_tower.weights:
-            digest.update(str((weight.shape, weight.dtype)).encode() + weight.numpy().tobytes())
-        return digest.hexdigest()
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of an equal teacher, with the shape of the text vectors in their place."""
-        return self.arguments | {"name": self.name}
+        items = self.candidate_tower
+        return self.attention_config() | {
+            "num_items": items.num_items,
+            "text_dim": items.text_dim,
+            "embedding_dim": items.embedding_dim,
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> BertTwoTower:

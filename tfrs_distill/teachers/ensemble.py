@@ -14,7 +14,11 @@ class Ensemble:
     """The weighted mean of several teachers' probabilities, as logits.
 
     `logits = log sum_k w_k softmax(logits_k)` over the candidates asked for, with weights that sum
-    to 1. Teachers whose logits are on different scales each count by their probabilities.
+    to 1. Members answer by `logits` alone, so two-towers, item-item weights, re-rankers and arrays
+    mix. Each counts by its probabilities: one whose logits are on a small scale (the scores of an
+    `ItemItemTeacher`) says almost the same of every item and changes nothing, one on a large scale
+    outshouts the rest. Wrap such members in `Calibrated` first, at the temperature that
+    `fit_temperature` finds.
 
     Args:
         teachers: two or more teachers that answer `logits(batch, candidate_ids)`.

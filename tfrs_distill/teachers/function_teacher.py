@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -14,11 +15,38 @@ class FunctionTeacher:
     Args:
         function: `function(batch, candidate_ids) -> logits [num_rows, num_candidates]`. What the
             teacher said beforehand can stand in the batch: `lambda batch, _: batch["scores"]`.
+        fingerprint: a text that names everything that decides what the function says, such as
+            `"clicks model, version 3"`. Only a teacher cache needs it, to tell one function from
+            the next: it is yours to change when the answers do.
+
+    Example:
+    >>> teacher = FunctionTeacher(lambda batch, _: batch["scores"], fingerprint="scores of May")
+    >>> teacher.logits({"scores": [[0.5, -1.0]]}, tf.range(2)).numpy().tolist()
+    [[0.5, -1.0]]
     """
 
-    def __init__(self, function: Callable[[dict[str, Any], tf.Tensor], tf.Tensor]) -> None:
-        self.function = function
+    def __init__(
+        self,
+        function: Callable[[dict[str, Any], tf.Tensor], tf.Tensor],
+        fingerprint: str | None = None,
+    ) -> None:
+        self.function, self.name = function, fingerprint
 
     def logits(self, batch: dict[str, Any], candidate_ids: tf.Tensor) -> tf.Tensor:
         """What the function says, float32 [num_rows, num_candidates]."""
         return tf.cast(self.function(batch, candidate_ids), tf.float32)
+
+    def fingerprint(self) -> str:
+        """sha256 of the text that names the function.
+
+        Raises:
+            ValueError: none was given.
+        """
+        if not self.name:
+            raise ValueError(
+                "A function cannot be told from another one, so what it says cannot be cached. "
+                "Give a text that names it and its version: "
+                'FunctionTeacher(function, fingerprint="clicks model, version 3"). '
+                f"Received: fingerprint={self.name!r}."
+            )
+        return hashlib.sha256(f"function {self.name}".encode()).hexdigest()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any
 
 import tensorflow as tf
@@ -33,5 +35,47 @@ class KerasTeacher:
             self._answer(batch)
         return hidden
 
+    def fingerprint(self) -> str:
+        """sha256 of the configuration of the model and its layers, and of every weight.
+
+        What a subclass computes in its own `call` is code, of which only the class' name counts.
+        Names that Keras numbers (`dense`, `dense_1`) are part of the configuration: the same
+        program, or a saved model, gives the same fingerprint again.
+
+        Raises:
+            ValueError: the model has no weights yet.
+        """
+        if not self.model.built:
+            raise ValueError(
+                f"The Keras model {self.model.name!r} has no weights yet, so there is nothing to "
+                "tell it by. Call it once on a batch, or build it, before its answers are cached."
+            )
+        layers = [self.model, *(m for m in self.model.submodules if _is_layer(m))]
+        digest = hashlib.sha256(b"keras")
+        for layer in layers:
+            kind = f"{type(layer).__module__}.{type(layer).__qualname__}"
+            said = json.dumps([kind, _config(layer)], sort_keys=True, default=_name)
+            digest.update(said.encode() + b"\0")
+        for weight in self.model.weights:
+            value = weight.numpy()
+            digest.update(str((value.dtype.str, value.shape)).encode() + value.tobytes())
+        return digest.hexdigest()
+
     def _answer(self, batch: dict[str, Any]) -> tf.Tensor:
         return self.model(batch.get(columns.INPUTS, batch), training=False)
+
+
+def _is_layer(module: tf.Module) -> bool:
+    return isinstance(module, tf.keras.layers.Layer)
+
+
+def _config(layer: tf.keras.layers.Layer) -> Any:
+    try:
+        return layer.get_config()
+    except NotImplementedError:  # a subclass whose arguments Keras cannot write down
+        return layer.name
+
+
+def _name(value: Any) -> str:
+    """What stands for a value that JSON cannot hold; never its address in memory."""
+    return str(getattr(value, "__name__", type(value).__name__))

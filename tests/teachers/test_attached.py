@@ -1,0 +1,160 @@
+"""What is attached: saved as one small file, loaded where it belongs, taken off without trace."""
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from other_families import with_model
+from tiny_bert import write_tiny_bert
+
+from tfrs_distill.errors import InputError
+from tfrs_distill.teachers.parameter_efficient import (
+    BottleneckAdapters,
+    LoRA,
+    PrefixVectors,
+    attach_saved,
+)
+from tfrs_distill.teachers.text_encoder import TextEncoder
+
+TEXTS = ("galaxy space 7", "a wedding, a kiss and the king's long sword", "x")
+METHODS = (
+    LoRA(rank=2, targets=("query", "output")),
+    BottleneckAdapters(width=3),
+    PrefixVectors(length=2),
+)
+
+
+@pytest.fixture
+def encoder(tiny_bert):
+    return TextEncoder(tiny_bert[0])
+
+
+def trained(encoder, method):
+    attached = method.attach(encoder)
+    random = np.random.default_rng(5)
+    for variable in attached.trainable_variables:
+        variable.assign_add(0.3 * random.normal(size=variable.shape))
+    return attached
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: type(m).__name__)
+def test_a_file_gives_a_fresh_encoder_the_tuned_vectors(encoder, tiny_bert, tmp_path, method):
+    plain = encoder.encode(TEXTS)
+    attached = trained(encoder, method)
+    tuned = encoder.encode(TEXTS)
+    attached.save(tmp_path / "tuned.safetensors")
+    # Only the trained numbers, 4 bytes each, and names: at most 100 bytes a weight and 1 kB.
+    size = (tmp_path / "tuned.safetensors").stat().st_size
+    weights = len(attached.trainable_variables)
+    assert 4 * attached.num_parameters < size < 4 * attached.num_parameters + 120 * weights + 1000
+
+    fresh = TextEncoder(tiny_bert[0])
+    again = attach_saved(fresh, tmp_path / "tuned.safetensors")
+    np.testing.assert_array_equal(fresh.encode(TEXTS), tuned)
+    assert again.method == method
+    again.detach()
+    np.testing.assert_array_equal(fresh.encode(TEXTS), plain)
+    # A second time on the same encoder: that it was attached before has left no trace.
+    attach_saved(fresh, tmp_path / "tuned.safetensors")
+    np.testing.assert_array_equal(fresh.encode(TEXTS), tuned)
+
+
+@pytest.mark.parametrize("first", METHODS, ids=lambda m: type(m).__name__)
+def test_attaching_twice_is_refused_and_nothing_changes(encoder, first):
+    first.attach(encoder)
+    vectors = encoder.encode(TEXTS)
+    for second in METHODS:
+        with pytest.raises(ValueError, match="already carries added layers.*`detach\\(\\)`"):
+            second.attach(encoder)
+    np.testing.assert_array_equal(encoder.encode(TEXTS), vectors)
+
+
+@pytest.mark.parametrize("method", METHODS[:2], ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize("family", ["distilbert", "mpnet"])
+def test_other_families_start_unchanged_and_learn(encoder, family, method):
+    with_model(encoder, family)
+    before = encoder.encode(TEXTS)
+    attached = method.attach(encoder)
+    np.testing.assert_array_equal(encoder.encode(TEXTS), before)
+    attached.trainable_variables[1].assign_add(0.5 + 0 * attached.trainable_variables[1])
+    attached.trainable_variables[-1].assign_add(0.5 + 0 * attached.trainable_variables[-1])
+    assert abs(encoder.encode(TEXTS) - before).max() > 1e-3
+    attached.detach()
+    np.testing.assert_array_equal(encoder.encode(TEXTS), before)
+
+
+def test_a_file_of_another_base_checkpoint_is_refused(encoder, tmp_path):
+    trained(encoder, LoRA(rank=2)).save(tmp_path / "tuned")
+    write_tiny_bert(tmp_path / "other", seed=1)
+    other = TextEncoder(tmp_path / "other")
+    before = other.encode(TEXTS)
+    with pytest.raises(InputError, match="trained on another base checkpoint"):
+        attach_saved(other, tmp_path / "tuned")
+    np.testing.assert_array_equal(other.encode(TEXTS), before)
+    LoRA(rank=2).attach(other)  # nothing was left behind
+
+
+def test_a_file_of_another_configuration_is_refused_in_words(encoder, tiny_bert, tmp_path):
+    trained(encoder, LoRA(rank=2)).save(tmp_path / "tuned")
+    fresh = TextEncoder(tiny_bert[0])
+    attached = LoRA(rank=4).attach(fresh)
+    with pytest.raises(InputError, match=r"LoRA\(rank=2.*not for LoRA\(rank=4.*`attach_saved"):
+        attached.load(tmp_path / "tuned")
+    attached.detach()
+    attached = BottleneckAdapters().attach(fresh)
+    with pytest.raises(InputError, match=r"LoRA\(rank=2.*not for BottleneckAdapters\(width=16"):
+        attached.load(tmp_path / "tuned")
+    attached.detach()
+    LoRA(rank=2, seed=9).attach(fresh).load(tmp_path / "tuned")  # a seed is no difference
+    np.testing.assert_array_equal(fresh.encode(TEXTS), encoder.encode(TEXTS))
+
+
+def test_a_file_with_a_weight_of_another_shape_changes_nothing(encoder, tmp_path):
+    attached = trained(encoder, LoRA(rank=2))
+    attached.save(tmp_path / "tuned")
+    with safetensors.safe_open(tmp_path / "tuned", framework="numpy") as file:
+        metadata = file.metadata()
+        weights = {name: file.get_tensor(name) + 1 for name in file.keys()}  # noqa: SIM118
+    last = sorted(weights)[-1]
+    before = [variable.numpy() for variable in attached.trainable_variables]
+    for changed, words in (
+        (weights | {last: weights[last][:, :1]}, r"of shape \(\d+, 1\); expected 8"),
+        ({n: w for n, w in weights.items() if n != last}, r"holds 7 weights, .* expected 8"),
+        (weights | {"more": weights[last]}, "holds 9 weights, .* expected 8"),
+    ):
+        changed = {name: np.ascontiguousarray(weight) for name, weight in changed.items()}
+        safetensors.numpy.save_file(changed, tmp_path / "changed", metadata=metadata)
+        with pytest.raises(InputError, match=words):
+            attached.load(tmp_path / "changed")
+    for variable, value in zip(attached.trainable_variables, before):
+        np.testing.assert_array_equal(variable, value)
+
+
+def test_what_is_no_such_file_is_named(encoder, tiny_bert, tmp_path):
+    with pytest.raises(InputError, match="There is no file .*nowhere"):
+        attach_saved(encoder, tmp_path / "nowhere")
+    trained(encoder, LoRA(rank=2)).save(tmp_path / "tuned")
+    (tmp_path / "cut").write_bytes((tmp_path / "tuned").read_bytes()[:-10])
+    fresh = TextEncoder(tiny_bert[0])
+    with pytest.raises(InputError, match="cut cannot be read as saved weights.*truncated"):
+        attach_saved(fresh, tmp_path / "cut")
+    with pytest.raises(InputError, match="holds no parameter-efficient weights.*format is 'pt'"):
+        attach_saved(fresh, tiny_bert[0] / "model.safetensors")
+    weights = {"a": np.zeros(1, np.float32)}
+    metadata = {"format": "tfrs-distill parameter-efficient 1", "method": "Magic"}
+    metadata |= {"arguments": "{}", "base_fingerprint": ""}
+    safetensors.numpy.save_file(weights, tmp_path / "magic", metadata=metadata)
+    with pytest.raises(InputError, match="asks for Magic with .*does not know"):
+        attach_saved(fresh, tmp_path / "magic")
+
+
+@pytest.mark.parametrize("ending", ["merge", "detach"])
+def test_what_was_taken_off_can_no_longer_be_used(encoder, tmp_path, ending):
+    attached = LoRA(rank=2).attach(encoder)
+    getattr(attached, ending)()
+    how = {"merge": "merged", "detach": "taken off"}[ending]
+    for call in (attached.merge, attached.detach, lambda: attached.save(tmp_path / "f")):
+        with pytest.raises(ValueError, match=f"they were {how}. Attach them again"):
+            call()
+    with pytest.raises(ValueError, match="`load` needs the added layers"):
+        attached.load(tmp_path / "f")
+    LoRA(rank=2).attach(encoder)

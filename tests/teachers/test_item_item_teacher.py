@@ -1,0 +1,77 @@
+"""EASE as a teacher: its logits from the regressions it solves, row by row."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tiny_data import next_item_rows, random_windows
+
+from tfrs_distill import columns
+from tfrs_distill.baselines import EASE
+from tfrs_distill.teachers.item_item_teacher import ItemItemTeacher
+
+
+@pytest.fixture(scope="module")
+def windows():
+    return random_windows(num_users=12, num_items=8, max_history=4)
+
+
+def regressions(windows, l2):
+    """Ridge regression of each item's column on all others, one by one, in float64."""
+    num_items = windows.catalogue.num_items
+    matrix = np.zeros((windows.users.max() + 1, num_items))
+    for user, history, labels in zip(windows.users, windows.history, windows.labels):
+        for item in [*history[history > 0], *labels[labels > 0]]:
+            matrix[user, item - 1] = 1.0
+    weights = np.zeros((num_items, num_items))
+    for item in range(num_items):
+        others = np.arange(num_items) != item
+        x, y = matrix[:, others], matrix[:, item]
+        weights[others, item] = np.linalg.solve(x.T @ x + l2 * np.eye(num_items - 1), x.T @ y)
+    return weights
+
+
+@pytest.mark.parametrize("in_graph", [False, True])
+def test_each_row_adds_the_weights_of_its_distinct_items_so_far(windows, in_graph):
+    weights = regressions(windows, 5.0)
+    teacher = ItemItemTeacher(windows, l2=5.0)
+    ask = tf.function(teacher.logits) if in_graph else teacher.logits
+    batch = next(iter(windows.batches(len(windows))))
+    candidates = [7, 1, 1, 4]
+    logits = ask(batch, tf.constant(candidates))
+    rows = [set(history) for history, _ in next_item_rows(windows)]
+    expected = [weights[np.array(sorted(met)) - 1].sum(axis=0) for met in rows]
+    expected = np.array(expected)[:, np.array(candidates) - 1]
+    assert logits.dtype == tf.float32
+    np.testing.assert_allclose(logits, expected, atol=1e-6)  # float32 weights below 1
+
+
+def test_an_item_met_twice_counts_once(windows):
+    teacher = ItemItemTeacher(windows, l2=5.0)
+    once, twice = (
+        teacher.logits({columns.HISTORY: tf.constant([history])}, tf.range(1, 9))[-1]
+        for history in ([0, 3, 2, 2], [0, 0, 3, 2])
+    )
+    np.testing.assert_array_equal(once, twice)
+
+
+def test_items_of_the_history_are_not_excluded(windows):
+    teacher, ease = ItemItemTeacher(windows, l2=5.0), EASE(windows, l2=5.0)
+    said = teacher.logits({columns.HISTORY: tf.constant([[0, 0, 0, 3]])}, tf.range(1, 9))[0]
+    assert np.isfinite(said).all()
+    scores, items = ease([np.array([3])], 7)  # the scorer leaves item 3 out
+    np.testing.assert_allclose(said.numpy()[items[0] - 1], scores[0], rtol=1e-6)
+    assert 3 not in items[0]
+
+
+def test_facts(windows):
+    teacher = ItemItemTeacher(windows, l2=5.0)
+    assert (teacher.num_items, teacher.num_parameters) == (8, 64)
+    same = ItemItemTeacher(windows, l2=5.0).fingerprint()
+    other = ItemItemTeacher(windows.subset(np.arange(5)), l2=5.0).fingerprint()
+    assert teacher.fingerprint() == same
+    assert len({same, other, ItemItemTeacher(windows, l2=6.0).fingerprint()}) == 3
+
+
+def test_l2_must_be_positive(windows):
+    with pytest.raises(ValueError, match=r"`l2` must be greater than 0\. Received: l2=0"):
+        ItemItemTeacher(windows, l2=0)

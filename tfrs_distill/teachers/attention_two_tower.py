@@ -1,0 +1,96 @@
+"""A teacher that reads a history with attention, whatever its items are known by."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import tensorflow as tf
+
+from tfrs_distill.towers.history_tower import HistoryTower
+from tfrs_distill.towers.item_tower import ItemTower
+from tfrs_distill.towers.recency_attention import RecencyAttention
+from tfrs_distill.towers.two_tower import TwoTower
+
+
+@tf.keras.utils.register_keras_serializable("tfrs_distill")
+class AttentionTwoTower(TwoTower):
+    """A two-tower teacher: causal attention over the embeddings of a history's items.
+
+    The score is the dot product of the query and the item's embedding, plus the item's bias. What
+    an item's embedding is made of, the item tower says: its id alone with a plain `ItemTower`; see
+    `BertTwoTower` for text and `MultimodalTwoTower` for more.
+
+    Args:
+        items: the item tower; the query is as wide as its embeddings.
+        max_history: items of a history that are read.
+        num_blocks: attention blocks.
+        num_heads: attention heads of a block.
+        dropout: dropped share of item embedding entries while training.
+        seed: int or None; fixes initial weights and dropout of the attention.
+
+    Raises:
+        ValueError: the item tower's `embedding_dim` is no multiple of `num_heads`.
+
+    Example:
+    >>> from tfrs_distill.towers import ItemTower
+    >>> teacher = AttentionTwoTower(ItemTower(num_items=5, embedding_dim=8), max_history=4)
+    >>> teacher.encode_histories(tf.constant([[1, 2, 0]])).shape.as_list()
+    [1, 9]
+    """
+
+    def __init__(
+        self,
+        items: ItemTower,
+        *,
+        max_history: int,
+        num_blocks: int = 1,
+        num_heads: int = 2,
+        dropout: float = 0.2,
+        seed: int | None = None,
+        name: str = "attention_two_tower",
+    ) -> None:
+        encoder = RecencyAttention(
+            max_history,
+            items.embedding_dim,
+            num_blocks=num_blocks,
+            num_heads=num_heads,
+            dropout=dropout,
+            seed=seed,
+            name="recency_attention",
+        )
+        super().__init__(HistoryTower(items, encoder, name="history_tower"), items, name=name)
+        self.build_towers()
+
+    def fingerprint(self) -> str:
+        """sha256 of the configuration and every weight, item vectors included."""
+        digest = hashlib.sha256(json.dumps(self.get_config(), sort_keys=True).encode())
+        for weight in self.query_tower.weights:
+            digest.update(str((weight.shape, weight.dtype)).encode() + weight.numpy().tobytes())
+        return digest.hexdigest()
+
+    def attention_config(self) -> dict[str, Any]:
+        """The arguments of the attention and the name, as any such teacher takes them."""
+        encoder = self.query_tower.encoder
+        return {
+            "max_history": encoder.max_history,
+            "num_blocks": encoder.num_blocks,
+            "num_heads": encoder.num_heads,
+            "dropout": encoder.dropout_rate,
+            "seed": encoder.seed,
+            "name": self.name,
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of an equal teacher."""
+        items = tf.keras.utils.serialize_keras_object(self.candidate_tower)
+        return self.attention_config() | {"items": items}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> AttentionTwoTower:
+        """A teacher with an item tower of its own, built but not trained."""
+        items = tf.keras.utils.deserialize_keras_object(
+            config["items"], custom_objects=custom_objects
+        )
+        return cls(**(config | {"items": items}))

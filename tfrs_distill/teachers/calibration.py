@@ -1,0 +1,192 @@
+"""One number that makes a teacher's logits mean what they say: its temperature."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill import columns
+from tfrs_distill.data.splits import Queries, windows_of
+from tfrs_distill.data.windows import Windows
+from tfrs_distill.errors import InputError
+from tfrs_distill.towers.candidates import MASKED
+from tfrs_distill.towers.rows import rows_of, seen_items
+
+LOWEST, HIGHEST = 1e-4, 1e4  # temperatures searched
+
+
+class TemperatureFit(NamedTuple):
+    """What `fit_temperature` found.
+
+    Args:
+        temperature: what to divide the logits by.
+        loss_before: mean cross-entropy of the labels at temperature 1, in nats.
+        loss_after: the same at `temperature`.
+    """
+
+    temperature: float
+    loss_before: float
+    loss_after: float
+
+
+class Calibrated:
+    """A teacher whose logits are divided by a temperature.
+
+    `logits = teacher.logits / temperature`. With the temperature of `fit_temperature` a softmax of
+    them is as sure as the teacher is right, so that teachers on different scales can be compared,
+    mixed in an `Ensemble`, and distilled at temperature 1. The order of the items stays. What the
+    teacher can do beside (`encode_queries`, `encode_candidates`, `hidden_representations`), this
+    one can too.
+
+    Reference: [Guo et al., 2017](https://arxiv.org/abs/1706.04599).
+
+    Args:
+        teacher: any teacher.
+        temperature: finite and above 0.
+
+    Raises:
+        ValueError: `temperature` is not.
+
+    Example:
+    >>> from tfrs_distill.teachers.function_teacher import FunctionTeacher
+    >>> flat = FunctionTeacher(lambda batch, _: batch["scores"])
+    >>> Calibrated(flat, 0.5).logits({"scores": [[0.25, 1.0]]}, tf.range(2)).numpy().tolist()
+    [[0.5, 2.0]]
+    """
+
+    def __init__(self, teacher: Any, temperature: float) -> None:
+        if not 0 < temperature < math.inf:
+            raise ValueError(
+                "`temperature` must be finite and greater than 0. Received: "
+                f"temperature={temperature!r}."
+            )
+        self.teacher, self.temperature = teacher, float(temperature)
+        if hasattr(teacher, "encode_queries"):  # a factorised teacher stays one
+            self.encode_queries = self._encode_queries
+        for name in ("encode_candidates", "hidden_representations"):
+            if hasattr(teacher, name):
+                setattr(self, name, getattr(teacher, name))
+
+    def logits(self, batch: dict[str, tf.Tensor], candidate_ids: tf.Tensor) -> tf.Tensor:
+        """The teacher's logits over the temperature, float32 [num_rows, num_candidates]."""
+        said = self.teacher.logits(batch, candidate_ids)
+        return tf.cast(said, tf.float32) / self.temperature
+
+    def _encode_queries(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+        return self.teacher.encode_queries(batch) / self.temperature
+
+    def fingerprint(self) -> str:
+        """sha256 of the teacher's fingerprint and the temperature."""
+        said = f"calibrated {self.teacher.fingerprint()} {self.temperature!r}"
+        return hashlib.sha256(said.encode()).hexdigest()
+
+
+def fit_temperature(
+    teacher: Any, held_out: Windows, *, exclude_seen: bool = False, batch_size: int = 64
+) -> TemperatureFit:
+    """The temperature at which a teacher is as sure as it is right.
+
+    Minimises over T the mean of `-log softmax(logits / T)[label]` over the rows of `held_out`, in
+    float64. In `1 / T` that is convex, its slope `mean(E_p[logits] - logits[label])` rises, and the
+    least is where it crosses 0: found by bisection in log T between 1e-4 and 1e4. A teacher that
+    is worse than chance ends at 1e4, one that is always right at a T so small that the loss is 0.
+
+    Every item that exists in `held_out` is a candidate. The logits are asked for once and kept:
+    4 bytes times rows times items. A few thousand rows are plenty for one number.
+
+    Reference: temperature scaling, [Guo et al., 2017](https://arxiv.org/abs/1706.04599).
+
+    Args:
+        teacher: answers `logits(batch, candidate_ids)`.
+        held_out: windows of users or positions that the teacher did not train on; of those it did,
+            it is over-confident. See `held_out_windows`.
+        exclude_seen: leave the items of a row's history out of its softmax, its label excepted: as
+            `Candidates(exclude_seen=True)` will while distilling.
+        batch_size: windows asked at a time.
+
+    Raises:
+        InputError: no row has a label, or the teacher says NaN or something infinite.
+    """
+    ids = held_out.existing_items()
+    logits, labels = _ask(teacher, held_out, tf.constant(ids), exclude_seen, batch_size)
+    if not len(labels):
+        raise InputError("The held-out windows have no labels, so no temperature can be found.")
+    if not np.isin(labels, ids).all():
+        raise InputError(
+            f"Item {labels[~np.isin(labels, ids)][0]} is a label of the held-out windows, but not "
+            "one of their existing items. Give windows whose labels exist."
+        )
+    if not np.isfinite(logits).all():
+        raise InputError("The teacher says NaN or something infinite about the held-out windows.")
+    places = np.searchsorted(ids, labels)
+    low, high = math.log(1 / HIGHEST), math.log(1 / LOWEST)  # of 1 / T
+    for _ in range(40):
+        middle = (low + high) / 2
+        _, slope = _loss_and_slope(logits, places, math.exp(middle))
+        low, high = (middle, high) if slope < 0 else (low, middle)
+    found = math.exp(-(low + high) / 2)
+    before, after = (_loss_and_slope(logits, places, 1 / t)[0] for t in (1.0, found))
+    return TemperatureFit(found, before, after)
+
+
+def held_out_windows(queries: Queries, *, max_history: int) -> Windows:
+    """The items that a split asks for, as labels of windows: what a teacher is calibrated on.
+
+    Each positive is the label of one row, whose history is what came before it, earlier positives
+    included.
+
+    Args:
+        queries: `splits.validation`, whose positives are in order of time.
+        max_history: positions of a window: what the teacher reads.
+    """
+    histories = [history[-max_history:] for history in queries.histories]
+    sequences = [
+        np.concatenate(parts).astype(np.int32) for parts in zip(histories, queries.positives)
+    ]
+    windows = windows_of(sequences, queries.users, queries.catalogue, max_history=max_history)
+    labels = windows.labels.copy()
+    positive = [np.arange(1, len(s)) >= len(h) for s, h in zip(sequences, histories)]
+    labelled = labels > columns.PADDING  # row by row that is every sequence but its first item
+    labels[labelled] *= np.concatenate(positive)
+    asked = np.flatnonzero(labels.any(axis=1))
+    return Windows(queries.catalogue, windows.users, windows.history, labels).subset(asked)
+
+
+def _ask(
+    teacher: Any, windows: Windows, ids: tf.Tensor, exclude_seen: bool, batch_size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rows' logits, float32 [num_rows, num_candidates], and labels, int32 [num_rows]."""
+
+    @tf.function(reduce_retracing=True)
+    def ask(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        said = tf.cast(teacher.logits(batch, ids), tf.float32)
+        labels = rows_of(batch[columns.LABELS], batch)
+        if exclude_seen:
+            seen = tf.gather(seen_items(batch, windows.catalogue.num_items), ids, axis=1)
+            said = tf.where(seen & (ids[None, :] != labels[:, None]), MASKED, said)
+        return said, labels
+
+    parts = [[part.numpy() for part in ask(batch)] for batch in windows.batches(batch_size)]
+    logits, labels = (np.concatenate(arrays) for arrays in zip(*parts))
+    return logits, labels
+
+
+def _loss_and_slope(
+    logits: np.ndarray, places: np.ndarray, sharpness: float
+) -> tuple[float, float]:
+    """Mean cross-entropy at `sharpness = 1 / T` and its derivative by the sharpness, in float64."""
+    loss = slope = 0.0
+    for start in range(0, len(places), 1024):
+        said = logits[start : start + 1024].astype(np.float64)
+        own = said[np.arange(len(said)), places[start : start + 1024]]
+        said -= own[:, None]
+        largest = said.max(axis=1, keepdims=True)
+        odds = np.exp(sharpness * (said - largest))
+        total = odds.sum(axis=1)
+        loss += float((np.log(total) + sharpness * largest[:, 0]).sum())
+        slope += float(((odds * said).sum(axis=1) / total).sum())
+    return loss / len(places), slope / len(places)

@@ -1,0 +1,260 @@
+"""The training of a cross-encoder: rows, hard negatives, and the steps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill import columns
+from tfrs_distill.data.windows import Windows
+from tfrs_distill.losses.categorical_cross_entropy import categorical_cross_entropy
+from tfrs_distill.teachers.linear_warmup_decay import LinearWarmupDecay
+from tfrs_distill.teachers.step_dropout import step_dropout
+from tfrs_distill.teachers.text_pairs import row_histories
+from tfrs_distill.teachers.tuning_checkpoint import TuningCheckpoint
+from tfrs_distill.towers.rows import rows_of, seen_items
+
+if TYPE_CHECKING:
+    from tfrs_distill.teachers.bert_cross_encoder import BertCrossEncoder
+
+
+class RowBatches:
+    """Rows of windows in even, seeded order: batch number s is the same whenever it is asked for.
+
+    A row comes as its whole window with the labels of all other positions removed.
+
+    Args:
+        windows: training windows.
+        batch_size: rows a batch.
+        seed: int.
+    """
+
+    def __init__(self, windows: Windows, batch_size: int, seed: int) -> None:
+        self.windows, self.batch_size, self.seed = windows, batch_size, seed
+        self.rows = np.argwhere(windows.labels > columns.PADDING)
+        self._orders: dict[int, np.ndarray] = {}
+
+    def __getitem__(self, step: int) -> dict[str, tf.Tensor]:
+        """The batch of one step; epochs follow each other without a gap."""
+        asked = range(step * self.batch_size, (step + 1) * self.batch_size)
+        row = [
+            self._order(epoch)[place]
+            for epoch, place in (divmod(number, len(self.rows)) for number in asked)
+        ]
+        windows, positions = self.rows[row].T
+        labels = np.zeros((self.batch_size, self.windows.max_history), np.int32)
+        places = np.arange(self.batch_size), positions
+        labels[places] = self.windows.labels[windows, positions]
+        return {
+            columns.EXAMPLE_ID: tf.constant(windows, tf.int64),
+            columns.USER_ID: tf.constant(self.windows.users[windows]),
+            columns.HISTORY: tf.constant(self.windows.history[windows]),
+            columns.LABELS: tf.constant(labels),
+        }
+
+    def _order(self, epoch: int) -> np.ndarray:
+        if epoch not in self._orders:
+            random = np.random.default_rng([self.seed, epoch])
+            self._orders = {epoch: random.permutation(len(self.rows))} | (
+                {epoch - 1: self._orders[epoch - 1]} if epoch - 1 in self._orders else {}
+            )
+        return self._orders[epoch]
+
+
+def draw_lists(
+    first_logits: tf.Tensor,
+    labels: tf.Tensor,
+    allowed: tf.Tensor,
+    seed: tf.Tensor,
+    *,
+    num_hard: int,
+    num_even: int,
+    num_candidates: int,
+) -> tf.Tensor:
+    """Columns of each row's label (first) and of its negatives: int32 [num_rows, 1 + both numbers].
+
+    Hard negatives are drawn evenly from the row's `num_candidates` largest logits, the others
+    evenly from all that is left; nothing is drawn twice, nor the label.
+
+    Args:
+        first_logits: float32 [num_rows, num_items].
+        labels: int32 [num_rows], columns.
+        allowed: bool [num_rows, num_items], what may be a negative.
+        seed: int32 [2].
+        num_hard: negatives from the top.
+        num_even: other negatives.
+        num_candidates: length of the top.
+    """
+    lowest = tf.float32.min
+    keys = tf.random.stateless_uniform(tf.shape(first_logits), seed)
+    free = allowed & (tf.range(tf.shape(first_logits)[1]) != labels[:, None])
+    drawn = [labels[:, None]]
+    if num_hard:
+        top = tf.math.top_k(tf.where(free, first_logits, lowest), num_candidates).indices
+        there = tf.gather(free, top, batch_dims=1)
+        best = tf.where(there, tf.gather(keys, top, batch_dims=1), -1.0)
+        hard = tf.gather(top, tf.math.top_k(best, num_hard).indices, batch_dims=1)
+        rows = tf.broadcast_to(tf.range(tf.shape(hard)[0])[:, None], tf.shape(hard))
+        taken = tf.scatter_nd(
+            tf.stack([rows, hard], axis=-1), tf.ones_like(hard), tf.shape(first_logits)
+        )
+        free &= taken == 0
+        drawn.append(hard)
+    drawn.append(tf.math.top_k(tf.where(free, keys, -1.0), num_even).indices)
+    return tf.concat(drawn, axis=1)
+
+
+def train_cross_encoder(
+    cross_encoder: BertCrossEncoder,
+    windows: Windows,
+    first_stage: Any,
+    settings: dict[str, Any],
+    checkpoint_folder: str | os.PathLike[str] | None,
+    checkpoint_every: int,
+    advance: Callable[[int], Any] | None,
+) -> list[float]:
+    """What `BertCrossEncoder.fit` does; see there."""
+    _check(settings, windows, len(cross_encoder.stack.layers))
+    training = CrossEncoderTraining(cross_encoder, windows, first_stage, settings)
+    checkpoint = None
+    if checkpoint_folder is not None:
+        models = {
+            "cross_encoder": cross_encoder.fingerprint(),
+            "first_stage": first_stage.fingerprint(),
+            "windows": windows.fingerprint(),
+        }
+        checkpoint = TuningCheckpoint(checkpoint_folder, settings | models)
+        checkpoint.restore(**training.state)
+    training.run(checkpoint, checkpoint_every, advance or (lambda steps: None))
+    return [float(loss) for loss in training.losses.numpy()]
+
+
+def _check(settings: dict[str, Any], windows: Windows, num_layers: int) -> None:
+    for name in ("num_steps", "batch_size", "num_negatives", "num_candidates"):
+        if not (settings[name] >= 1 and settings[name] % 1 == 0):
+            raise ValueError(
+                f"`{name}` must be a whole number of at least 1. Received: "
+                f"{name}={settings[name]!r}."
+            )
+    if not 0 <= settings["hard_share"] <= 1:
+        raise ValueError(
+            f"`hard_share` must be within 0 and 1. Received: hard_share={settings['hard_share']!r}."
+        )
+    if settings["num_layers"] is not None and not 1 <= settings["num_layers"] <= num_layers:
+        raise ValueError(
+            f"`num_layers` must be None or within 1 to {num_layers}, the encoder's layers. "
+            f"Received: num_layers={settings['num_layers']!r}."
+        )
+    met = np.sort(np.concatenate([windows.history, windows.labels], axis=1), axis=1)
+    distinct = 1 + np.count_nonzero(np.diff(met), axis=1) - (met[:, 0] == columns.PADDING)
+    others = len(windows.existing_items()) - int(distinct.max())
+    if settings["num_negatives"] > others:
+        raise ValueError(
+            f"`num_negatives` must be at most {others}: so many items are in every row neither its "
+            f"label nor in its history. Received: num_negatives={settings['num_negatives']!r}."
+        )
+
+
+class CrossEncoderTraining:
+    """The state of one training, and its step."""
+
+    def __init__(
+        self,
+        cross_encoder: BertCrossEncoder,
+        windows: Windows,
+        first_stage: Any,
+        settings: dict[str, Any],
+    ) -> None:
+        self.cross_encoder, self.first_stage, self.settings = cross_encoder, first_stage, settings
+        self.batches = RowBatches(windows, settings["batch_size"], settings["seed"])
+        self.items = tf.constant(windows.existing_items())
+        self.num_hard = round(settings["hard_share"] * settings["num_negatives"])
+        layers = cross_encoder.stack.layer_variables()[-(settings["num_layers"] or 0) :]
+        self.groups = [
+            (settings["learning_rate"], [v for variables in layers for v in variables]),
+            (settings["head_learning_rate"], list(cross_encoder.head.trainable_variables)),
+        ]
+        self.optimizers = [
+            tf.keras.optimizers.Adam(
+                LinearWarmupDecay(
+                    peak, num_steps=settings["num_steps"], warmup_share=settings["warmup_share"]
+                )
+            )
+            for peak, _ in self.groups
+        ]
+        for optimizer, (_, variables) in zip(self.optimizers, self.groups):
+            optimizer.build(variables)
+        self.num_done = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.losses = tf.Variable(tf.zeros([settings["num_steps"]]), trainable=False)
+        self.step = tf.function(self._step, reduce_retracing=True)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        return {
+            "layers": self.groups[0][1],
+            "head": self.groups[1][1],
+            "optimizers": self.optimizers,
+            "num_done": self.num_done,
+            "losses": self.losses,
+        }
+
+    def run(
+        self,
+        checkpoint: TuningCheckpoint | None,
+        checkpoint_every: int,
+        advance: Callable[[int], Any],
+    ) -> None:
+        """Take the steps that are not done yet."""
+        done, seed = int(self.num_done), self.settings["seed"]
+        if done:
+            advance(done)
+        model, head = self.cross_encoder.encoder.model, self.cross_encoder.head
+        with step_dropout(model, seed, self.num_done), step_dropout(head, ~seed, self.num_done):
+            for number in range(done, self.settings["num_steps"]):
+                self.step(self.batches[number])
+                last = number + 1 == self.settings["num_steps"]
+                if checkpoint and (last or (number + 1) % checkpoint_every == 0):
+                    checkpoint.save(number + 1)
+                advance(1)
+
+    def lists_of(self, batch: dict[str, tf.Tensor], labels: tf.Tensor) -> tf.Tensor:
+        """Item indices of each row's label, first, and negatives: int32 [num_rows, 1 + number]."""
+        seen = tf.gather(seen_items(batch, self.cross_encoder.num_items), self.items, axis=1)
+        chosen = draw_lists(
+            tf.cast(self.first_stage.logits(batch, self.items), tf.float32),
+            tf.cast(tf.searchsorted(self.items, labels), tf.int32),
+            ~seen,
+            tf.cast(tf.stack([self.settings["seed"], self.num_done]), tf.int32),
+            num_hard=self.num_hard,
+            num_even=self.settings["num_negatives"] - self.num_hard,
+            num_candidates=max(
+                self.num_hard, min(self.settings["num_candidates"], len(self.items))
+            ),
+        )
+        return tf.gather(self.items, chosen)
+
+    def _step(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+        labels = rows_of(batch[columns.LABELS], batch)
+        lists = tf.stop_gradient(self.lists_of(batch, labels))
+        loss = self._apply_gradients(batch, lists)
+        self.losses.scatter_nd_update([[self.num_done]], [loss])
+        self.num_done.assign_add(1)
+        return loss
+
+    def _apply_gradients(self, batch: dict[str, tf.Tensor], lists: tf.Tensor) -> tf.Tensor:
+        newest_first = self.cross_encoder.newest(row_histories(batch))
+        repeated = tf.repeat(newest_first, tf.shape(lists)[1], axis=0)
+        with tf.GradientTape() as tape:
+            said = self.cross_encoder.read(repeated, tf.reshape(lists, [-1]), True)
+            logits = tf.reshape(said, tf.shape(lists))
+            first = tf.zeros(tf.shape(lists)[:1], tf.int32)
+            loss = tf.reduce_mean(categorical_cross_entropy(first, logits))
+        gradients = tape.gradient(loss, [variables for _, variables in self.groups])
+        for optimizer, found, (_, variables) in zip(self.optimizers, gradients, self.groups):
+            optimizer.apply_gradients(zip(found, variables))
+        return loss

@@ -1,0 +1,67 @@
+"""A strong, cheap collaborative teacher: item-item weights in closed form (EASE)."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill.data.windows import Windows
+from tfrs_distill.teachers.item_item_weights import item_item_weights
+from tfrs_distill.towers.rows import seen_items
+
+
+class ItemItemTeacher:
+    """Scores an item by its weights from the items of the row's history.
+
+    `logit_i = sum over the history's distinct items j of B_ji`, with B the weights of EASE: the
+    ridge regression of each item on all others. A row's history is its window up to its position.
+    Nothing is excluded: items of the history get a logit like all others.
+
+    The scores are regression targets between about 0 and 1, not log-probabilities, and a softmax of
+    them is almost flat: wrap the teacher in `Calibrated` with the temperature that
+    `fit_temperature` finds on windows of users it has not seen. Of the windows it was made from it
+    knows the labels too; `cross_fit_teacher` lets it speak only about others.
+
+    Reference: [Steck, 2019](https://arxiv.org/abs/1905.03375).
+
+    Args:
+        windows: training windows.
+        l2: regularisation, above 0.
+
+    Raises:
+        ValueError: `l2` is not above 0.
+
+    Example:
+    >>> from tfrs_distill.data import Catalogue
+    >>> catalogue = Catalogue(("a", "b", "c"), ("A", "B", "C"), ("A", "B", "C"))
+    >>> history, labels = np.array([[0, 1]], np.int32), np.array([[0, 2]], np.int32)
+    >>> windows = Windows(catalogue, np.array([0]), history, labels)
+    >>> teacher = ItemItemTeacher(windows, l2=1.0)  # of 1, item 2 is regressed by 1 / (1 + l2)
+    >>> batch = next(iter(windows.batches(1)))
+    >>> teacher.logits(batch, tf.constant([1, 2, 3])).numpy().tolist()
+    [[0.0, 0.5, 0.0]]
+    """
+
+    def __init__(self, windows: Windows, *, l2: float = 300.0) -> None:
+        self.l2 = l2
+        self.weights = item_item_weights(windows, l2)
+        self.num_items = len(self.weights) - 1
+        self._weights = tf.constant(self.weights)
+
+    @property
+    def num_parameters(self) -> int:
+        """Item-item weights, padding not counted."""
+        return self.num_items**2
+
+    def logits(self, batch: dict[str, tf.Tensor], candidate_ids: tf.Tensor) -> tf.Tensor:
+        """Scores at the batch's rows, float32 [num_rows, num_candidates]."""
+        met = tf.cast(seen_items(batch, self.num_items), tf.float32)
+        return tf.matmul(met, tf.gather(self._weights, candidate_ids, axis=1))
+
+    def fingerprint(self) -> str:
+        """sha256 of the weights."""
+        digest = hashlib.sha256(f"item-item {self.weights.shape}".encode())
+        digest.update(np.ascontiguousarray(self.weights).tobytes())
+        return digest.hexdigest()

@@ -1,0 +1,147 @@
+"""A teacher whose items are known in several ways: text, picture, attributes, graph neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill.teachers.attention_two_tower import AttentionTwoTower
+from tfrs_distill.towers.gated_item_tower import GatedItemTower
+
+
+@tf.keras.utils.register_keras_serializable("tfrs_distill")
+class MultimodalTwoTower(AttentionTwoTower):
+    """A two-tower teacher that joins an item's id with any of its modalities by gates.
+
+    `item_i = id_i + sum_m g_m(i) (W_m x_{m,i} + c_m)`; the gates of an item's modalities are 1 on
+    average and are made from its id embedding and what every modality says of it, see
+    `GatedItemTower`. A row of 0 means that the item does not have that modality: its gate is 0. The
+    query is a causal attention encoder over the history's items; the score is their dot product
+    plus the item's bias. The vectors enter as constants.
+
+    Args:
+        modalities: float [num_items, dim] in catalogue order, by name; widths may differ. Any
+            arrays: `TextEncoder.encode`, `data.attribute_vectors`, `data.neighbour_vectors`, the
+            vectors of an image model.
+        max_history: items of a history that are read.
+        embedding_dim: width of query and item embeddings.
+        num_blocks: attention blocks.
+        num_heads: attention heads of a block.
+        dropout: dropped share of item embedding and modality vector entries while training.
+        seed: int or None; fixes initial weights and dropout.
+
+    Raises:
+        ValueError: there is no modality, one is not finite or not [num_items, dim], or
+            `embedding_dim` is no multiple of `num_heads`.
+
+    Example:
+    >>> vectors = {"text": np.eye(5, 3), "image": np.eye(5, 4)}  # item 5 has neither
+    >>> teacher = MultimodalTwoTower(vectors, max_history=4, embedding_dim=8)
+    >>> teacher.gates().tolist()  # 1 each, before training
+    [[1.0, 1.0], [1.0, 1.0], [1.0, 1.0], [0.0, 1.0], [0.0, 0.0]]
+    >>> teacher.without("image").gates()[3].tolist()
+    [0.0, 0.0]
+    """
+
+    def __init__(
+        self,
+        modalities: Mapping[str, np.ndarray],
+        *,
+        max_history: int,
+        embedding_dim: int = 64,
+        num_blocks: int = 1,
+        num_heads: int = 2,
+        dropout: float = 0.2,
+        seed: int | None = None,
+        name: str = "multimodal_two_tower",
+    ) -> None:
+        arrays = {modality: np.asarray(array) for modality, array in modalities.items()}
+        items = GatedItemTower(
+            _num_items(arrays),
+            embedding_dim,
+            modalities={modality: array.shape[1] for modality, array in arrays.items()},
+            dropout=dropout,
+            seed=seed,
+            name="item_tower",
+        )
+        super().__init__(
+            items,
+            max_history=max_history,
+            num_blocks=num_blocks,
+            num_heads=num_heads,
+            dropout=dropout,
+            seed=seed,
+            name=name,
+        )
+        for layer, array in zip(items.modalities, arrays.values()):
+            layer.set_vectors(array)
+
+    @property
+    def modality_names(self) -> tuple[str, ...]:
+        """The modalities' names, in the order of the gates."""
+        names: tuple[str, ...] = self.candidate_tower.modality_names
+        return names
+
+    def gates(self) -> np.ndarray:
+        """How much each modality counts for each item, float32 [num_items, num_modalities]."""
+        gates: np.ndarray = self.candidate_tower.gates(tf.range(1, self.num_items + 1)).numpy()
+        return gates
+
+    def without(self, *names: str) -> MultimodalTwoTower:
+        """A copy of this teacher for which no item has the named modalities: an ablation.
+
+        Their gates are 0, and those of the others are 1 on average again.
+
+        Args:
+            names: of modalities.
+
+        Raises:
+            ValueError: the teacher has no modality of that name.
+        """
+        for name in names:
+            if name not in self.modality_names:
+                raise ValueError(
+                    f"The teacher's modalities are {list(self.modality_names)}. Received: {name!r}."
+                )
+        copy = self.from_config(self.get_config())
+        copy.query_tower.set_weights(self.query_tower.get_weights())
+        for layer in copy.candidate_tower.modalities:
+            if layer.name in names:
+                layer.set_vectors(np.zeros_like(layer.item_vectors()))
+        return copy
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of an equal teacher, with each modality's width in its vectors' place."""
+        items = self.candidate_tower
+        return self.attention_config() | {
+            "num_items": items.num_items,
+            "modalities": {layer.name: layer.vector_dim for layer in items.modalities},
+            "embedding_dim": items.embedding_dim,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> MultimodalTwoTower:
+        """A teacher of the same shape, its modalities' vectors 0 until the weights are loaded."""
+        config = dict(config)
+        num_items = config.pop("num_items")
+        arrays = {
+            name: np.zeros((num_items, dim), np.float32)
+            for name, dim in config.pop("modalities").items()
+        }
+        return cls(arrays, **config)
+
+
+def _num_items(arrays: Mapping[str, np.ndarray]) -> int:
+    """The items that all arrays have a row for; 0 without any array."""
+    shapes = {name: array.shape for name, array in arrays.items()}
+    if len({shape[:1] for shape in shapes.values()}) > 1 or any(
+        len(shape) != 2 for shape in shapes.values()
+    ):
+        raise ValueError(
+            "Every modality must be [num_items, dim], with one row an item in catalogue order. "
+            f"Received: {shapes}."
+        )
+    return next((shape[0] for shape in shapes.values()), 0)

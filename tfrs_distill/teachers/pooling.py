@@ -1,0 +1,92 @@
+"""From a text's hidden states to one vector: mean, first token or maximum, over windows too."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+import tensorflow as tf
+
+Pooling = Literal["mean", "cls", "max"]
+
+
+def check_pooling(pooling: str) -> None:
+    """Refuse a pooling that is none of the three.
+
+    Raises:
+        ValueError: `pooling` is not "mean", "cls" or "max".
+    """
+    if pooling not in get_args(Pooling):
+        raise ValueError(
+            f"`pooling` must be 'mean', 'cls' or 'max'. Received: pooling={pooling!r}."
+        )
+
+
+def pool(hidden: tf.Tensor, attention_mask: tf.Tensor, pooling: Pooling) -> tf.Tensor:
+    """One vector per text of the last layer's outputs h_t; padding (mask 0) is not seen.
+
+    `mean: sum_t mask_t h_t / sum_t mask_t`, `cls: h_0`, `max: max over mask_t = 1 of h_t`, the
+    three of [Reimers and Gurevych, 2019](https://arxiv.org/abs/1908.10084), section 3.
+
+    Args:
+        hidden: [num_texts, length, text_dim], a floating type.
+        attention_mask: [num_texts, length], 1 for a token and 0 for padding, which is at the end.
+        pooling: "mean", "cls" or "max".
+
+    Returns:
+        [num_texts, text_dim], of the type of `hidden`, not scaled.
+
+    Raises:
+        ValueError: `pooling` is none of the three.
+
+    Example:
+    >>> hidden = tf.constant([[[1.0, 4.0], [3.0, 0.0], [9.0, 9.0]]])
+    >>> [pool(hidden, [[1, 1, 0]], name).numpy().tolist() for name in ("mean", "cls", "max")]
+    [[[2.0, 2.0]], [[1.0, 4.0]], [[3.0, 4.0]]]
+    """
+    check_pooling(pooling)
+    if pooling == "cls":
+        return hidden[:, 0]
+    seen = tf.cast(attention_mask, tf.bool)[..., None]
+    if pooling == "max":
+        return tf.reduce_max(tf.where(seen, hidden, hidden.dtype.min), axis=1)
+    mask = tf.cast(seen, hidden.dtype)
+    return tf.reduce_sum(hidden * mask, axis=1) / tf.reduce_sum(mask, axis=1)
+
+
+def unit_length(vectors: tf.Tensor) -> tf.Tensor:
+    """Vectors scaled to length 1: [num_texts, text_dim] to the same."""
+    return tf.math.l2_normalize(vectors, axis=-1)
+
+
+def combine_windows(
+    vectors: np.ndarray, num_tokens: np.ndarray, texts: np.ndarray, pooling: Pooling
+) -> np.ndarray:
+    """One vector per text of the pooled vectors v_w of its windows.
+
+    `mean: sum_w n_w v_w / sum_w n_w`, n_w the tokens of a window; `max: max_w v_w`;
+    `cls: mean_w v_w`. A text with one window keeps its vector.
+
+    Args:
+        vectors: what `pool` gave for every window, [num_windows, text_dim].
+        num_tokens: tokens of every window, [num_windows].
+        texts: the text that a window is of, never falling and without gap, [num_windows].
+        pooling: as it was given to `pool`.
+
+    Returns:
+        [num_texts, text_dim], not scaled.
+
+    Example:
+    >>> vectors, of_texts = np.array([[3.0], [6.0], [1.0]]), np.array([0, 0, 1])
+    >>> combine_windows(vectors, np.array([2, 1, 5]), of_texts, "mean").tolist()
+    [[4.0], [1.0]]
+    """
+    first, windows_of_text = np.unique(texts, return_index=True, return_counts=True)[1:]
+    if pooling == "max":
+        return np.maximum.reduceat(vectors, first)
+    weights = (num_tokens if pooling == "mean" else np.ones_like(num_tokens)).astype(vectors.dtype)
+    total = np.add.reduceat(weights[:, None] * vectors, first)
+    combined = total / np.add.reduceat(weights, first)[:, None]
+    alone = windows_of_text == 1  # not even rounded
+    combined[alone] = vectors[first[alone]]
+    return combined

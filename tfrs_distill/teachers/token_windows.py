@@ -1,0 +1,97 @@
+"""Texts as token ids, one window a text or several: made once, padded batch by batch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+LongTexts = Literal["cut", "windows"]
+TEXTS_AT_ONCE = 4096  # bounds what the tokenizer holds; beyond it speed no longer grows
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenWindows:
+    """Windows of token ids laid end to end, in the order of their texts.
+
+    Attributes:
+        ids: token ids with the special ones, int32 [num_tokens].
+        starts: where a window begins in `ids`, int64 [num_windows].
+        lengths: tokens of a window, int64 [num_windows].
+        texts: the text that a window is of, int64 [num_windows], never falling.
+    """
+
+    ids: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+    texts: np.ndarray
+
+    def padded(
+        self, windows: np.ndarray, *, pad_id: int, length: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Token ids and attention mask of some windows, int32 [num_windows, length].
+
+        Args:
+            windows: which, by index.
+            pad_id: what is put behind shorter ones.
+            length: of every row; None takes the longest of these windows.
+        """
+        lengths = self.lengths[windows]
+        positions = np.arange(lengths.max(initial=0) if length is None else length)
+        seen = positions < lengths[:, None]
+        padded = np.full(seen.shape, pad_id, np.int32)
+        padded[seen] = self.ids[(self.starts[windows][:, None] + positions)[seen]]
+        return padded, seen.astype(np.int32)
+
+
+def check_long_texts(long_texts: str) -> None:
+    """Refuse a treatment of long texts that is none of the two.
+
+    Raises:
+        ValueError: `long_texts` is not "cut" or "windows".
+    """
+    if long_texts not in get_args(LongTexts):
+        raise ValueError(
+            f"`long_texts` must be 'cut' or 'windows'. Received: long_texts={long_texts!r}."
+        )
+
+
+def token_windows(
+    tokenizer: Any, texts: Sequence[str], *, max_length: int, long_texts: LongTexts
+) -> TokenWindows:
+    """Read texts into windows of at most `max_length` tokens, the special ones among them.
+
+    Args:
+        tokenizer: a transformers tokenizer; a fast one for windows.
+        texts: what to read.
+        max_length: longest window in wordpieces.
+        long_texts: "cut" keeps a longer text's first window; "windows" reads all of it, every
+            wordpiece in one window.
+
+    Raises:
+        ValueError: `texts` is one string.
+    """
+    if isinstance(texts, str):
+        raise ValueError(f"`texts` must be a sequence of strings. Received: texts={texts!r}.")
+    settings: dict[str, Any] = {"return_attention_mask": False, "return_token_type_ids": False}
+    if long_texts == "windows":
+        settings |= {"return_overflowing_tokens": True, "stride": 0}
+    ids, lengths, owners = [], [], []
+    for first in range(0, len(texts), TEXTS_AT_ONCE):
+        part = list(texts[first : first + TEXTS_AT_ONCE])
+        tokens = tokenizer(part, truncation=True, max_length=max_length, **settings)
+        of_windows = tokens["input_ids"]
+        lengths.append(np.array([len(window) for window in of_windows], np.int64))
+        ids.append(np.fromiter(chain.from_iterable(of_windows), np.int32, lengths[-1].sum()))
+        owner = tokens.get("overflow_to_sample_mapping", range(len(part)))
+        owners.append(first + np.array(owner, np.int64))
+    all_lengths = np.concatenate([np.zeros(0, np.int64), *lengths])
+    return TokenWindows(
+        ids=np.concatenate([np.zeros(0, np.int32), *ids]),
+        starts=np.cumsum(all_lengths) - all_lengths,
+        lengths=all_lengths,
+        texts=np.concatenate([np.zeros(0, np.int64), *owners]),
+    )
