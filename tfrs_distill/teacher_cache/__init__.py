@@ -1,13 +1,20 @@
-"""What a teacher said, on disk: by content fingerprint, whole or not at all, memory-mapped."""
+"""What a teacher said, on disk: by content fingerprint, sharded, whole or not at all, mapped."""
 
 from tfrs_distill.teacher_cache.cached_teacher import CachedTeacher
+from tfrs_distill.teacher_cache.item_vectors import ItemVectors, cache_item_vectors
+from tfrs_distill.teacher_cache.maintenance import inspect, prune, verify
 from tfrs_distill.teacher_cache.make import cache_teacher, cross_fit_teacher
 from tfrs_distill.teacher_cache.top_k_knowledge import align_top_k, summarise_top_k
 
 __all__ = [
     "CachedTeacher",
+    "ItemVectors",
     "align_top_k",
+    "cache_item_vectors",
     "cache_teacher",
     "cross_fit_teacher",
+    "inspect",
+    "prune",
     "summarise_top_k",
+    "verify",
 ]

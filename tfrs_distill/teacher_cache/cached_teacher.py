@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,60 +13,91 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill import columns
-from tfrs_distill.data.windows import Windows
+from tfrs_distill.data.windows import ExampleRows, Windows
 from tfrs_distill.errors import InputError
-from tfrs_distill.teacher_cache.shard import Shard
+from tfrs_distill.teacher_cache.fold import EXAMPLE_KEYS, Fold
+from tfrs_distill.teacher_cache.label import EMBEDDINGS, ITEM_SCALES, ITEMS, TOP_K
+from tfrs_distill.teacher_cache.manifest import Manifest
+from tfrs_distill.teacher_cache.quantise import dequantise
+from tfrs_distill.teacher_cache.sharded_rows import ShardedRows
 from tfrs_distill.towers.rows import row_mask
 
-EMBEDDINGS, TOP_K = "embeddings", "top_k"
+MANIFEST = "cache.json"
+COLUMNS = {
+    EMBEDDINGS: (columns.TEACHER_QUERY_EMBEDDINGS, columns.TEACHER_QUERY_SCALES),
+    TOP_K: (columns.TEACHER_TOP_K_IDS, columns.TEACHER_TOP_K_LOGITS, columns.TEACHER_TAIL),
+}
 
 
 class CachedTeacher:
-    """A `Teacher` that answers from shards, one a fold of users.
+    """A `Teacher` that answers from shards, those of one fold of users or of several.
 
-    Every shard brings its own teacher's item embeddings. Together they are one factorised teacher:
+    Every fold brings its own teacher's item embeddings. Together they are one factorised teacher:
     a query embedding stands in its fold's block of a vector that is 0 elsewhere, a candidate's
     embedding is the blocks of all folds side by side, and their dot product is exactly the fold
-    teacher's logit.
+    teacher's logit. Where the teachers were not factorised, the cache holds their top-K alone.
 
     Args:
-        shards: the shards of one cache, in fold order.
+        folds: what was heard, in fold order.
         temperatures: the temperatures at which tails were summed.
     """
 
-    def __init__(self, shards: Sequence[Shard], temperatures: tuple[float, ...]) -> None:
-        self.shards, self.temperatures = list(shards), temperatures
-        self.item_embeddings = np.concatenate(
-            [shard.arrays["item_embeddings"] for shard in self.shards], axis=-1
-        )
+    def __init__(self, folds: Sequence[Fold], temperatures: tuple[float, ...]) -> None:
+        self.folds, self.temperatures = list(folds), temperatures
 
     @classmethod
     def open(cls, directory: str | os.PathLike[str]) -> CachedTeacher:
         """Open a whole cache from disk.
 
         Raises:
-            InputError: it was not finished, or a file of it is missing or truncated.
+            InputError: it was not finished, or a file of it is missing, truncated or foreign.
         """
         directory = Path(directory)
-        try:
-            facts = json.loads((directory / "cache.json").read_text())
-            names = list(facts["shards"])
-            temperatures = tuple(float(value) for value in facts["temperatures"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{directory} is not a finished teacher cache: its cache.json cannot be read "
-                f"({type(error).__name__}). Make the cache again; whole shards are kept."
-            ) from error
-        shards = [Shard.open(directory / name) for name in names]
-        return cls(shards, temperatures)
+        manifest = Manifest.read(directory / MANIFEST)  # its own sha256 stands for its facts
+        folds = [
+            Fold(
+                manifest.open_shard(directory, names["teacher"]),
+                [manifest.open_shard(directory, name) for name in names["shards"]],
+            )
+            for names in manifest.facts["folds"]
+        ]
+        return cls(folds, tuple(manifest.facts["temperatures"]))
 
     @property
     def num_folds(self) -> int:
         """How many teachers speak, each for the users it never saw; 1 without cross-fitting."""
-        return len(self.shards)
+        return len(self.folds)
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """What it can be joined as: `"embeddings"` and `"top_k"`, or `"top_k"` alone."""
+        shared = set.intersection(*(set(fold.forms) for fold in self.folds))
+        return tuple(form for form in COLUMNS if form in shared)
+
+    @property
+    def item_embeddings(self) -> np.ndarray:
+        """Candidate embeddings of padding and every item, float32 [num_items + 1, folds * dim]."""
+        return self.encode_candidates(tf.range(len(self._item_tables[0][0]))).numpy()
+
+    @functools.cached_property
+    def _item_tables(self) -> list[tuple[tf.Tensor, tf.Tensor | None]]:
+        """Each fold's item embeddings as they are stored, and their scales."""
+        self._check_form(EMBEDDINGS)
+        with tf.init_scope():
+            return [
+                (
+                    tf.constant(fold.teacher.arrays[ITEMS]),
+                    tf.constant(fold.teacher.arrays[ITEM_SCALES])
+                    if ITEM_SCALES in fold.teacher.arrays
+                    else None,
+                )
+                for fold in self.folds
+            ]
 
     def join(self, windows: Windows, *, form: str = EMBEDDINGS) -> Windows:
         """The same windows with what the teacher said about each as further columns.
+
+        The columns stay on disk: `Windows.batches` reads each batch's rows when it is their turn.
 
         Args:
             windows: windows the cache was made for, all or some, in any order.
@@ -74,28 +105,32 @@ class CachedTeacher:
                 `"top_k"` gives the K best items' logits and the rest's log-sum-exp.
 
         Raises:
-            InputError: the cache does not hold an example; names it.
+            InputError: the cache does not hold the form, or an example; names it.
         """
-        if form == EMBEDDINGS:
-            names = [columns.TEACHER_QUERY_EMBEDDINGS]
-        elif form == TOP_K:
-            names = [columns.TEACHER_TOP_K_IDS, columns.TEACHER_TOP_K_LOGITS, columns.TEACHER_TAIL]
-        else:
-            raise ValueError(f"`form` must be 'embeddings' or 'top_k'. Received: form={form!r}.")
-        fold, place = self._find(windows)
-        knowledge = {columns.TEACHER_FOLD: fold}
-        for name in names:
-            first = self.shards[0].arrays[name]
-            knowledge[name] = np.empty((len(windows), *first.shape[1:]), first.dtype)
-            for index, shard in enumerate(self.shards):
-                mine = fold == index
-                knowledge[name][mine] = shard.arrays[name][place[mine]]
+        self._check_form(form)
+        shards = [shard for fold in self.folds for shard in fold.shards]
+        shard, place = self._find(windows)
+        fold = np.repeat(np.arange(len(self.folds)), [len(fold.shards) for fold in self.folds])
+        knowledge: dict[str, ExampleRows] = {columns.TEACHER_FOLD: fold[shard].astype(np.int32)}
+        for name in COLUMNS[form]:
+            if name in shards[0].arrays:
+                arrays = [shard.arrays[name] for shard in shards]
+                knowledge[name] = ShardedRows(arrays, shard, place)
         return replace(windows, knowledge=knowledge)
+
+    def _check_form(self, form: str) -> None:
+        if form not in COLUMNS:
+            raise ValueError(f"`form` must be 'embeddings' or 'top_k'. Received: form={form!r}.")
+        if form not in self.forms:
+            raise InputError(
+                f"The teacher cache holds no {form}, only {list(self.forms)}: its teacher gives "
+                "logits but no embeddings. Join it with `form='top_k'`."
+            )
 
     def _find(self, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
         """Which shard speaks about each example, and which row of it: int32 [num_examples] both."""
-        held = [shard.arrays["example_keys"] for shard in self.shards]
-        fold = np.repeat(np.arange(len(held), dtype=np.int32), [len(keys) for keys in held])
+        held = [shard.arrays[EXAMPLE_KEYS] for fold in self.folds for shard in fold.shards]
+        shard = np.repeat(np.arange(len(held), dtype=np.int32), [len(keys) for keys in held])
         place = np.concatenate([np.arange(len(keys), dtype=np.int32) for keys in held])
         keys, asked = np.concatenate(held), windows.example_keys()
         order = np.argsort(keys)
@@ -107,18 +142,24 @@ class CachedTeacher:
                 f"{windows.users[example]}. It was made for other windows: the data, the item "
                 "texts, the split or `max_history` differ. Make the cache again for these windows."
             )
-        return fold[found], place[found]
+        return shard[found], place[found]
 
     def encode_queries(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
-        """Query embeddings, `[batch_size, max_history, num_folds * dim]`."""
-        queries = tf.cast(batch[columns.TEACHER_QUERY_EMBEDDINGS], tf.float32)
-        shape = tf.shape(queries)
-        fold = tf.broadcast_to(batch[columns.TEACHER_FOLD][:, None], shape[:2])
+        """Query embeddings, `[batch_size, max_history, num_folds * dim]`; 0 where no label is."""
+        stored = batch[columns.TEACHER_QUERY_EMBEDDINGS]
+        queries = dequantise(stored, batch.get(columns.TEACHER_QUERY_SCALES))
+        fold = tf.broadcast_to(batch[columns.TEACHER_FOLD][:, None], tf.shape(queries)[:2])
         return self._into_blocks(queries, fold)
 
     def encode_candidates(self, items: tf.Tensor) -> tf.Tensor:
         """Candidate embeddings of item indices, `[num_candidates, num_folds * dim]`."""
-        return tf.gather(tf.constant(self.item_embeddings, tf.float32), items)
+        blocks = [
+            dequantise(
+                tf.gather(table, items), None if scales is None else tf.gather(scales, items)
+            )
+            for table, scales in self._item_tables
+        ]
+        return tf.concat(blocks, axis=-1)
 
     def logits(self, batch: dict[str, tf.Tensor], candidate_ids: tf.Tensor) -> tf.Tensor:
         """Scores at the labelled positions, float32 [num_rows, num_candidates].
@@ -133,9 +174,13 @@ class CachedTeacher:
                 "`cached_teacher.join(windows).batches(...)`."
             )
         labelled = row_mask(batch)
-        queries = tf.boolean_mask(batch[columns.TEACHER_QUERY_EMBEDDINGS], labelled)
+        scales = batch.get(columns.TEACHER_QUERY_SCALES)
+        queries = dequantise(
+            tf.boolean_mask(batch[columns.TEACHER_QUERY_EMBEDDINGS], labelled),
+            None if scales is None else tf.boolean_mask(scales, labelled),
+        )
         fold = tf.broadcast_to(batch[columns.TEACHER_FOLD][:, None], tf.shape(labelled))
-        blocks = self._into_blocks(tf.cast(queries, tf.float32), tf.boolean_mask(fold, labelled))
+        blocks = self._into_blocks(queries, tf.boolean_mask(fold, labelled))
         return tf.matmul(blocks, self.encode_candidates(candidate_ids), transpose_b=True)
 
     def _into_blocks(self, queries: tf.Tensor, fold: tf.Tensor) -> tf.Tensor:
@@ -147,4 +192,5 @@ class CachedTeacher:
 
     def fingerprint(self) -> str:
         """sha256 of the shards' fingerprints."""
-        return hashlib.sha256("".join(s.fingerprint for s in self.shards).encode()).hexdigest()
+        shards = [shard for fold in self.folds for shard in (fold.teacher, *fold.shards)]
+        return hashlib.sha256("".join(s.fingerprint for s in shards).encode()).hexdigest()

@@ -3,59 +3,64 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from tfrs_distill.atomic import whole_file
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
 from tfrs_distill.progress import Progress, SilentProgress
-from tfrs_distill.teacher_cache.cached_teacher import CachedTeacher
-from tfrs_distill.teacher_cache.label import label_windows
-from tfrs_distill.teacher_cache.shard import Shard
+from tfrs_distill.teacher_cache.cached_teacher import MANIFEST, CachedTeacher
+from tfrs_distill.teacher_cache.fold import EXAMPLE_KEYS, FoldPlan
+from tfrs_distill.teacher_cache.label import Labeller, LabelSettings, fingerprint_of
+from tfrs_distill.teacher_cache.locks import each_once
+from tfrs_distill.teacher_cache.manifest import Manifest, write_manifest
 from tfrs_distill.teachers.teacher import Teacher
+
+ROWS_PER_SHARD = 4096  # windows: 135 MB at 50 positions of 64 numbers and 50 best items
 
 
 def cache_teacher(
-    teacher: Teacher,
+    teacher: Any,
     windows: Windows,
     directory: str | os.PathLike[str],
     *,
     top_k: int = 50,
     temperatures: tuple[float, ...] = (1.0,),
+    dtype: str = "float32",
+    rows_per_shard: int = ROWS_PER_SHARD,
+    progress: Progress | None = None,
 ) -> CachedTeacher:
     """Hear a teacher once about every training example, and keep what it said on disk.
 
-    A cache that the same teacher made for the same windows is opened, not made again. What a
-    teacher says about examples it trained on is over-confident: see `cross_fit_teacher`.
+    A cache that the same teacher made for the same windows is opened, not made again; after a kill
+    the whole shards are kept and only the missing ones computed. Several processes may call this
+    for one directory at once: they share the shards. What a teacher says about examples it trained
+    on is over-confident: see `cross_fit_teacher`.
 
     Args:
-        teacher: any factorised `Teacher`.
+        teacher: a factorised `Teacher`, whose embeddings and top-K are kept; or anything with
+            `logits(batch, candidate_ids)` and `fingerprint()`, whose top-K alone is.
         windows: training windows.
         directory: folder of the cache.
-        top_k: items whose logits are kept an example; the rest is summed.
+        top_k: items whose logits are kept at each position; the rest is summed.
         temperatures: temperatures at which the rest is summed.
+        dtype: of the embeddings: `"float32"`, `"float16"`, or `"int8"` with a scale a row.
+        rows_per_shard: examples a file. A file is written at once, is what a kill can lose, and is
+            one open file of whoever reads the cache.
+        progress: shows a bar over shards.
+
+    Raises:
+        InputError: the teacher has no fingerprint, or gives NaN or infinite values at a label; or
+            a file that is there already is damaged.
     """
-
-    def trained(_: Windows, __: int) -> Teacher:
-        return teacher
-
-    everybody = np.zeros(len(windows), np.int32)
-    return _cache(
-        trained,
-        teacher.fingerprint(),
-        windows,
-        everybody,
-        Path(directory),
-        top_k,
-        temperatures,
-        SilentProgress(),
-    )
+    settings = LabelSettings(top_k, tuple(temperatures), dtype, rows_per_shard)
+    settings.check(windows.catalogue.num_items)
+    plan = plan_of_one(fingerprint_of(teacher), windows, Path(directory), settings)
+    return make_cache(lambda _, __: teacher, [plan], windows, progress)
 
 
 def cross_fit_teacher(
@@ -67,6 +72,8 @@ def cross_fit_teacher(
     num_folds: int = 4,
     top_k: int = 50,
     temperatures: tuple[float, ...] = (1.0,),
+    dtype: str = "float32",
+    rows_per_shard: int = ROWS_PER_SHARD,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> CachedTeacher:
@@ -74,25 +81,35 @@ def cross_fit_teacher(
 
     Users are dealt into `num_folds` folds; for each, a teacher is trained on the other folds'
     windows and asked about this fold's. A fold that is already on disk is not trained again, so an
-    interrupted call resumes.
+    interrupted call resumes; several processes that call this for one directory share the folds.
+
+    A fold that was interrupted between two of its shards needs its teacher again, so
+    `train_teacher` is called again. Where that gives a teacher of another `fingerprint()`, the
+    fold's earlier shards are not its and are made again. A `train_teacher` that keeps its trained
+    teachers on disk, and loads the one it has, loses nothing.
 
     Reference: [Dao et al., 2021](https://arxiv.org/abs/2104.09732).
 
     Args:
-        train_teacher: `train_teacher(windows, fold) -> Teacher`, trained on just these windows.
+        train_teacher: `train_teacher(windows, fold) -> teacher`, trained on just these windows;
+            what `cache_teacher` takes.
         windows: training windows.
         directory: folder of the cache.
         fingerprint: text that names everything that decides how `train_teacher` trains (its
             configuration, its data's version); a fold made under another one is made again.
         num_folds: at least 2 and at most the number of users.
-        top_k: items whose logits are kept an example; the rest is summed.
+        top_k: items whose logits are kept at each position; the rest is summed.
         temperatures: temperatures at which the rest is summed.
+        dtype: as for `cache_teacher`.
+        rows_per_shard: as for `cache_teacher`.
         seed: of dealing users into folds.
-        progress: shows a bar over folds.
+        progress: shows a bar over shards.
 
     Raises:
-        InputError: `num_folds` is out of range.
+        InputError: `num_folds` is out of range, or as `cache_teacher`.
     """
+    settings = LabelSettings(top_k, tuple(temperatures), dtype, rows_per_shard)
+    settings.check(windows.catalogue.num_items)
     users = np.unique(windows.users)
     if not 2 <= num_folds <= len(users):
         raise InputError(
@@ -100,74 +117,101 @@ def cross_fit_teacher(
             f"num_folds={num_folds!r}."
         )
     fold_of_user = np.random.default_rng(seed).permutation(np.arange(len(users)) % num_folds)
-    fold = fold_of_user[np.searchsorted(users, windows.users)].astype(np.int32)
-    return _cache(
-        train_teacher,
-        fingerprint,
-        windows,
-        fold,
-        Path(directory),
-        top_k,
-        temperatures,
-        progress or SilentProgress(),
-    )
+    fold = fold_of_user[np.searchsorted(users, windows.users)]
+    made_from = [fingerprint, windows.fingerprint()]
+    plans = [
+        FoldPlan(
+            Path(directory), np.flatnonzero(fold == index), made_from, index, num_folds, settings
+        )
+        for index in range(num_folds)
+    ]
+
+    def train(rows: np.ndarray, index: int) -> Teacher:
+        others = np.ones(len(windows), bool)
+        others[rows] = False
+        return train_teacher(windows.subset(others), index)
+
+    return make_cache(train, plans, windows, progress)
 
 
-def _cache(
-    train_teacher: Callable[[Windows, int], Teacher],
-    fingerprint: str,
+def plan_of_one(
+    fingerprint: str, windows: Windows, directory: Path, settings: LabelSettings
+) -> FoldPlan:
+    """Everybody in one fold, heard from the teacher of this fingerprint."""
+    everybody = np.arange(len(windows))
+    return FoldPlan(directory, everybody, [fingerprint, windows.fingerprint()], 0, 1, settings)
+
+
+def make_cache(
+    teacher_of: Callable[[np.ndarray, int], Any],
+    plans: Sequence[FoldPlan],
     windows: Windows,
-    fold: np.ndarray,
-    directory: Path,
-    top_k: int,
-    temperatures: tuple[float, ...],
-    progress: Progress,
+    progress: Progress | None,
 ) -> CachedTeacher:
-    """Open or make one shard a fold."""
-    if not 1 <= top_k < windows.catalogue.num_items:
-        raise InputError(
-            f"`top_k` must be within 1 and {windows.catalogue.num_items - 1}, one less than the "
-            f"number of items. Received: top_k={top_k!r}."
-        )
-    if not temperatures or not all(0 < value < math.inf for value in temperatures):
-        raise InputError(
-            "`temperatures` must hold at least one number, each finite and greater than 0. "
-            f"Received: temperatures={temperatures!r}."
-        )
-    num_folds = int(fold.max()) + 1
-    windows_fingerprint, keys = windows.fingerprint(), windows.example_keys()
-    shards = []
-    with progress.bar("folds", num_folds) as advance:
-        for index in range(num_folds):
-            rows = np.flatnonzero(fold == index)
-            key = json.dumps([fingerprint, windows_fingerprint, index, top_k, temperatures])
-            digest = hashlib.sha256(key.encode() + rows.tobytes()).hexdigest()
-            folder = directory / _shard_name(index, num_folds)
-            shard = _open_if_current(folder, digest)
-            if shard is None:
-                (directory / "cache.json").unlink(missing_ok=True)  # old and new shards do not mix
-                others = windows.subset(fold != index) if num_folds > 1 else windows
-                teacher = train_teacher(others, index)
-                arrays = label_windows(teacher, windows.subset(rows), top_k, temperatures)
-                shard = Shard.write(folder, digest, {"example_keys": keys[rows]} | arrays)
-            shards.append(shard)
-            advance(1)
-    with whole_file(directory / "cache.json", "w") as file:
-        facts = {
-            "temperatures": temperatures,
-            "shards": [_shard_name(index, num_folds) for index in range(num_folds)],
-        }
-        json.dump(facts, file, indent=2)
-    return CachedTeacher(shards, temperatures)
+    """Open or make the folds, and name them all in the manifest.
+
+    Args:
+        teacher_of: `teacher_of(rows, index)`: the teacher of a fold, trained on other rows.
+        plans: of the folds.
+        windows: all of them.
+        progress: shows a bar over shards.
+    """
+    directory, keys = plans[0].directory, windows.example_keys()
+    heard: list[FoldPlan] = []
+    begin(plans)
+    with (progress or SilentProgress()).bar("shards", sum(p.num_parts for p in plans)) as advance:
+
+        def label(plan: FoldPlan) -> None:
+            teacher = teacher_of(plan.rows, plans.index(plan))
+            labeller = Labeller(teacher, windows.catalogue.num_items, plan.settings)
+            for _ in plan.label(labeller, windows, keys):
+                advance()
+            heard.append(plan)
+
+        if len(plans) == 1:  # the teacher is at hand: processes share its shards
+            if not plans[0].is_done():
+                label(plans[0])
+        else:  # a process trains a fold's teacher and asks it alone
+            list(each_once(plans, lambda plan: directory / plan.name, FoldPlan.is_done, label))
+        advance(sum(plan.num_parts for plan in plans if plan not in heard))
+    return finish(plans)
 
 
-def _shard_name(index: int, num_shards: int) -> str:
-    return f"shard-{index:05d}-of-{num_shards:05d}"
+def begin(plans: Sequence[FoldPlan]) -> None:
+    """Take away a manifest of another cache, so that old and new never pass for one."""
+    path = plans[0].directory / MANIFEST
+    manifest = Manifest.read_if_whole(path)
+    if manifest is None or manifest.fingerprint != _fingerprint(plans):
+        path.unlink(missing_ok=True)
 
 
-def _open_if_current(folder: Path, fingerprint: str) -> Shard | None:
-    """The shard if it is whole and made by the same teacher for the same examples."""
-    if not folder.exists():
-        return None
-    shard = Shard.open(folder)
-    return shard if shard.fingerprint == fingerprint else None
+def finish(plans: Sequence[FoldPlan]) -> CachedTeacher:
+    """Write the manifest of folds that are whole, and open the cache."""
+    directory = plans[0].directory
+    folds = []
+    for plan in plans:
+        if (fold := plan.opened()) is None:
+            raise InputError(
+                f"Files of {plan.name} in {directory} went away while the cache was made. Make it "
+                "again; whole shards are kept."
+            )
+        folds.append(fold)
+    facts = {
+        "forms": list(folds[0].forms),
+        "temperatures": folds[0].teacher.facts["temperatures"],
+        "folds": [
+            {
+                "teacher": fold.teacher.path.name,
+                "shards": [shard.path.name for shard in fold.shards],
+            }
+            for fold in folds
+        ],
+    }
+    shards = [shard for fold in folds for shard in (fold.teacher, *fold.shards)]
+    fingerprint = _fingerprint(plans)
+    write_manifest(directory / MANIFEST, "examples", fingerprint, facts, shards, EXAMPLE_KEYS)
+    return CachedTeacher.open(directory)
+
+
+def _fingerprint(plans: Sequence[FoldPlan]) -> str:
+    return hashlib.sha256("".join(plan.fingerprint for plan in plans).encode()).hexdigest()

@@ -1,99 +1,171 @@
-"""One shard of a teacher cache: what one teacher said about some of the examples."""
+"""One shard of a teacher cache: a file that holds arrays and says what decided their content."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tfrs_distill.atomic import whole_folder
-from tfrs_distill.checksums import file_sha256
+from tfrs_distill.atomic import whole_file
 from tfrs_distill.errors import InputError
 
-FORMAT = 2  # raised when a change makes older caches unreadable
+FORMAT = 3  # raised when a change makes older caches unreadable
+SUFFIX = ".safetensors"
+KEY = "tfrs_distill"  # of the header's metadata
+TYPES = {
+    np.dtype(name): code
+    for name, code in {
+        "<f4": "F32", "<f2": "F16", "<i8": "I64", "<u8": "U64", "<i4": "I32", "i1": "I8", "u1": "U8"
+    }.items()
+}  # fmt: skip
+PIECE = 1 << 20  # bytes read at a time
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Arrays of one teacher, memory-mapped from a folder of `.npy` files and a `shard.json`.
+    """Memory-mapped arrays of one file, in the safetensors layout that other tools read too.
+
+    The header's metadata holds the format, the fingerprint, facts about the arrays and the sha256
+    of their bytes, so a shard can be checked before any manifest names it. Equal arrays and facts
+    give equal bytes.
 
     Args:
+        path: the file.
         fingerprint: sha256 of everything that decided the arrays' content.
-        arrays: by name; `example_keys` uint64 [num_rows] says which examples the others' rows are
-            about.
+        content: sha256 of the arrays' bytes, as the header says it.
+        facts: JSON about the arrays.
+        arrays: by name.
     """
 
+    path: Path
     fingerprint: str
+    content: str
+    facts: dict[str, Any]
     arrays: dict[str, np.ndarray]
 
     @classmethod
-    def write(cls, folder: Path, fingerprint: str, arrays: dict[str, np.ndarray]) -> Shard:
-        """Write the arrays to `folder`, whole or not at all, and open them."""
-        with whole_folder(folder) as partial:
-            manifest: dict[str, Any] = {"format": FORMAT, "fingerprint": fingerprint, "files": {}}
-            for name, array in arrays.items():
-                path = partial / f"{name}.npy"
-                np.save(path, array, allow_pickle=False)
-                manifest["files"][path.name] = {
-                    "bytes": path.stat().st_size,
-                    "sha256": file_sha256(path),
-                }
-            (partial / "shard.json").write_text(json.dumps(manifest, indent=2) + "\n")
-        return cls.open(folder)
+    def write(
+        cls,
+        path: Path,
+        fingerprint: str,
+        arrays: dict[str, np.ndarray],
+        facts: dict[str, Any] | None = None,
+    ) -> Shard:
+        """Write the arrays to `path`, whole or not at all, and open them."""
+        inside, place, digest = {}, 0, hashlib.sha256()
+        ordered = sorted(arrays.items(), key=lambda item: (-item[1].dtype.itemsize, item[0]))
+        plain = [(name, np.ascontiguousarray(array)) for name, array in ordered]
+        for name, array in plain:
+            inside[name] = {
+                "dtype": TYPES[array.dtype],
+                "shape": array.shape,
+                "data_offsets": [place, place := place + array.nbytes],
+            }
+            digest.update(array.reshape(-1).view(np.uint8).data)
+        about = {
+            "format": FORMAT,
+            "fingerprint": fingerprint,
+            "facts": facts or {},
+            "sha256": digest.hexdigest(),
+        }
+        metadata = {KEY: json.dumps(about, sort_keys=True)}
+        header = json.dumps({"__metadata__": metadata} | inside).encode()
+        header += b" " * (-len(header) % 8)
+        with whole_file(path) as file:
+            file.write(struct.pack("<Q", len(header)) + header)
+            for _, array in plain:
+                file.write(array.reshape(-1).view(np.uint8).data)
+        return cls.open(path)
 
     @classmethod
-    def open(cls, folder: Path) -> Shard:
-        """Memory-map a shard after checking that every file is there and has its size.
+    def open(cls, path: Path) -> Shard:
+        """Memory-map a shard after checking that it is one and has its length.
 
         Raises:
-            InputError: a file is missing, truncated, or not of this format.
+            InputError: the file is missing, truncated, or not of this format.
         """
-        manifest = _manifest(folder)
-        arrays = {}
-        for name, facts in manifest["files"].items():
-            path = folder / name
-            there = path.stat().st_size if path.exists() else None
-            if there != facts["bytes"]:
-                came = "missing" if there is None else f"{there} bytes long"
-                raise InputError(
-                    f"The teacher cache file {path} is {came}, but its manifest says "
-                    f"{facts['bytes']} bytes. Delete the folder {folder} and make it again."
-                )
-            arrays[path.stem] = np.load(path, mmap_mode="r", allow_pickle=False)
-        return cls(manifest["fingerprint"], arrays)
-
-    @staticmethod
-    def verify(folder: Path) -> None:
-        """Read every byte and compare checksums.
-
-        Raises:
-            InputError: a file differs from what was written; names it.
-        """
-        Shard.open(folder)
-        for name, facts in _manifest(folder)["files"].items():
-            if file_sha256(folder / name) != facts["sha256"]:
-                raise InputError(
-                    f"The teacher cache file {folder / name} is not what was written: its sha256 "
-                    f"differs. Delete the folder {folder} and make it again."
-                )
+        about, inside, start = _header(path)
+        size, expected = path.stat().st_size, start + _bytes_of(inside)
+        if size != expected:
+            raise InputError(
+                f"The teacher cache file {path} is {size} bytes long, but its header says "
+                f"{expected}. {REMEDY}"
+            )
+        data = np.memmap(path, mode="r")[start:]
+        arrays = {
+            name: data[slice(*facts["data_offsets"])]
+            .view(_dtype(facts["dtype"]))
+            .reshape(facts["shape"])
+            for name, facts in inside.items()
+        }
+        return cls(path, about["fingerprint"], about["sha256"], about["facts"], arrays)
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
-    path = folder / "shard.json"
-    try:
-        manifest = json.loads(path.read_text())
-        format_, _, _ = manifest["format"], manifest["fingerprint"], manifest["files"].items()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+REMEDY = "Delete the file and make the cache again; whole shards are kept."
+
+
+def checked_sha256(path: Path) -> str:
+    """Read every byte of a shard and return the file's sha256.
+
+    Raises:
+        InputError: it is not a shard, or its arrays are not what was written; names it.
+    """
+    about, inside, start = _header(path)
+    whole, data, left = hashlib.sha256(), hashlib.sha256(), _bytes_of(inside)
+    with path.open("rb") as file:
+        whole.update(file.read(start))
+        while piece := file.read(PIECE):
+            whole.update(piece)
+            data.update(piece)
+            left -= len(piece)
+    if left or data.hexdigest() != about["sha256"]:
         raise InputError(
-            f"{folder} is not a teacher cache shard, or is damaged: {path.name} cannot be read "
-            f"({type(error).__name__}). Delete the folder and make it again."
+            f"The teacher cache file {path} is not what was written: its sha256 differs. {REMEDY}"
+        )
+    return whole.hexdigest()
+
+
+def _header(path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:
+    """What a shard says of itself, its arrays' places, and where their bytes begin."""
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > path.stat().st_size:
+                raise ValueError("no header")
+            header = json.loads(file.read(length))
+        about = json.loads(header.pop("__metadata__")[KEY])
+        format_ = about["format"]
+        _, _, _ = about["fingerprint"], about["facts"], about["sha256"]
+        _bytes_of(header)
+    except FileNotFoundError as error:
+        raise InputError(f"The teacher cache file {path} is missing. {REMEDY}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+        raise InputError(
+            f"{path} is not a teacher cache shard, or is damaged: its header cannot be read "
+            f"({type(error).__name__}). {REMEDY}"
         ) from error
     if format_ != FORMAT:
         raise InputError(
-            f"The teacher cache {folder} has format {format_}, this version reads format {FORMAT}. "
-            "Delete the folder and make it again."
+            f"The teacher cache file {path} has format {format_}, this version reads format "
+            f"{FORMAT}. {REMEDY}"
         )
-    return dict(manifest)
+    return about, header, 8 + length
+
+
+def _bytes_of(inside: dict[str, Any]) -> int:
+    """How many bytes the arrays take; raises what `_header` catches where places do not fit."""
+    for facts in inside.values():
+        begin, end = facts["data_offsets"]
+        if end - begin != math.prod(facts["shape"]) * _dtype(facts["dtype"]).itemsize:
+            raise ValueError("places and shapes differ")
+    return max((facts["data_offsets"][1] for facts in inside.values()), default=0)
+
+
+def _dtype(code: str) -> np.dtype:
+    return {code: dtype for dtype, code in TYPES.items()}[code]
