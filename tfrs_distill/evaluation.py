@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfrs_distill import columns, metrics
 from tfrs_distill.data.splits import Queries, pad_histories
+from tfrs_distill.errors import InputError
 from tfrs_distill.towers.two_tower import TwoTower
 
 
@@ -83,6 +84,92 @@ class ModelScorer:
             for start in range(0, len(padded), self.batch_size)
         ]
         return top_k_unseen(np.concatenate(queries) @ self.catalogue, histories, k)
+
+
+class TeacherScorer:
+    """A scorer that asks a teacher for its logits, about the queries it was made for.
+
+    A teacher answers for a batch, and may know its queries by their user alone, as an
+    `ArrayTeacher` does; a scorer is given nothing but histories. So each of the `queries` becomes a
+    window that ends with its history and asks for one row, at its last position. The label that
+    stands there only marks the row: it is item 1 everywhere, so that no teacher can read the answer
+    off it.
+
+    Args:
+        teacher: answers `logits(batch, candidate_ids)`, such as any teacher of this package.
+        queries: `splits.validation` or `splits.test`; the scorer answers these and no others.
+        max_history: positions of a window, as the teacher reads them: `splits.train.max_history`.
+        batch_size: queries asked at a time.
+    """
+
+    def __init__(
+        self, teacher: Any, queries: Queries, *, max_history: int, batch_size: int = 64
+    ) -> None:
+        self.teacher, self.queries = teacher, queries
+        self.max_history, self.batch_size = max_history, batch_size
+
+    def logits(self) -> np.ndarray:
+        """Its logits over the whole catalogue, float32 [num_queries, num_items + 1].
+
+        Column 0, padding's, is -inf.
+
+        Raises:
+            InputError: the teacher gives a query a score that is not finite; names the user.
+        """
+        return np.concatenate(list(self._logits_of_batches()))
+
+    def __call__(self, histories: Sequence[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Recommend `k` items after each of the histories of `queries`.
+
+        Raises:
+            InputError: the teacher gives a query a score that is not finite; names the user.
+            ValueError: the histories are not those of `queries`, in their order.
+        """
+        own = self.queries.histories
+        if len(histories) != len(own) or not all(map(np.array_equal, histories, own)):
+            raise ValueError(
+                "A `TeacherScorer` answers the queries it was made for, all of them and in their "
+                f"order: {len(own)} queries. Received: {len(histories)} other histories. Make one "
+                "for these queries (`queries.subset(rows)` for some)."
+            )
+        answers = []
+        for start, logits in zip(range(0, len(own), self.batch_size), self._logits_of_batches()):
+            answers.append(top_k_unseen(logits, own[start : start + self.batch_size], k))
+        scores, item_ids = zip(*answers)
+        return np.concatenate(scores), np.concatenate(item_ids)
+
+    def _logits_of_batches(self) -> Iterator[np.ndarray]:
+        candidate_ids = tf.range(1, self.queries.catalogue.num_items + 1)
+        for start in range(0, len(self.queries), self.batch_size):
+            rows = slice(start, start + self.batch_size)
+            history, users = self._windows(rows), self.queries.users[rows]
+            labels = np.zeros_like(history)
+            labels[:, -1] = 1
+            batch = {
+                columns.USER_ID: tf.constant(users, tf.int32),
+                columns.HISTORY: tf.constant(history),
+                columns.LABELS: tf.constant(labels),
+            }
+            logits = np.asarray(self.teacher.logits(batch, candidate_ids), np.float32)
+            expected = (len(users), self.queries.catalogue.num_items)
+            if logits.shape != expected:
+                raise ValueError(
+                    f"A teacher must give logits of shape {expected} (rows, candidates). Received: "
+                    f"shape {logits.shape}."
+                )
+            if not np.isfinite(logits).all():
+                user = users[~np.isfinite(logits).all(axis=1)][0]
+                raise InputError(
+                    f"The teacher gives no finite score for every item to user {user}. It must "
+                    "know every user of the split and score every item."
+                )
+            yield np.pad(logits, [(0, 0), (1, 0)], constant_values=-np.inf)
+
+    def _windows(self, rows: slice) -> np.ndarray:
+        """int32 [num_queries, max_history]: the last items, padded with 0 in front."""
+        shortened = [history[-self.max_history :] for history in self.queries.histories[rows]]
+        padded = pad_histories(shortened)
+        return np.pad(padded, [(0, 0), (self.max_history - padded.shape[1], 0)])
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from tfrs_distill.report.numbers import (
 )
 from tfrs_distill.report.style import STYLE
 from tfrs_distill.report.table import MODELS, columns, interval, rows
+from tfrs_distill.report.teacher_section import teacher_section
 from tfrs_distill.report.verdict import HELPED, HURT, NOT_MEASURABLE, outcome, verdict
 
 VERDICT_STYLES = {HELPED: "helped", HURT: "hurt", NOT_MEASURABLE: "undecided"}
@@ -32,6 +33,7 @@ def html_page(report: Mapping[str, Any]) -> str:
         _tiles(report),
         _models(report),
         _charts(report),
+        teacher_section(report["teachers"]) if report.get("teachers") else "",
         _how(report),
     ]
     return (

@@ -14,7 +14,7 @@ from tfrs_distill.report.numbers import MISSING, count, metric, milliseconds, pe
 
 # Every model of a report in the order it is shown: its name for people, and what it is.
 MODELS = {
-    "teacher": ("Teacher", "BERT text + item ids"),
+    "teacher": ("Teacher", "what the student learns from"),
     "student": ("Student", "learnt from the teacher"),
     "student_int8": ("Student, int8", "8-bit weights, .tflite"),
     "student_tflite": ("Student, .tflite", "float32, for a device"),
