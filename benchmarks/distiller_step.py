@@ -11,7 +11,6 @@ texts of the batch's histories in every step. On equal dense models, `keras.dist
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -24,13 +23,13 @@ import numpy as np
 
 import tfrs_distill as td  # before TensorFlow: it selects Keras 2
 from tfrs_distill import columns
-from tfrs_distill.atomic import whole_file
 from tfrs_distill.data.splits import Splits
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.recipe import Recipe
-from tfrs_distill.teachers.finetune import BertTop
 
 import tensorflow as tf  # isort: skip
+
+from rows import Row, publish, row  # isort: skip
 
 Step = Callable[[], Any]
 
@@ -90,33 +89,17 @@ def main() -> None:
             f"keras {version}, the faster of its XLA settings; batch 256",
         ),
     ]
-    for row in rows:
-        held = {True: "holds ", False: "MISSED", None: "      "}[row["holds"]]
-        print(f"{held}  {row['name']}: {row['value']:.3g} (goal {row['goal'] or 'none'})")
-    if arguments.json:
-        with whole_file(arguments.json, "w") as file:
-            json.dump({"rows": rows}, file, indent=2)
+    publish(rows, arguments.json)
 
 
-def ratio_row(name: str, above: list[float], below: list[float], goal: str, detail: str) -> dict:
+def ratio_row(name: str, above: list[float], below: list[float], goal: str, detail: str) -> Row:
     """One row of the results: the median over rounds of the ratio of two times."""
     ratios = np.array(above) / np.array(below)
     value = float(np.median(ratios))
-    holds = None
-    if goal:
-        sign, bound = goal.split()
-        holds = value <= float(bound) if sign == "<=" else value >= float(bound)
     low, high = np.percentile(ratios, [25, 75])
     detail += f"; {len(ratios)} rounds, middle half {low:.3g} to {high:.3g}"
     detail += f"; tensorflow {tf.__version__}"
-    return {
-        "name": name,
-        "value": value,
-        "unit": "ratio",
-        "goal": goal,
-        "holds": holds,
-        "detail": detail,
-    }
+    return row(name, value, "", goal, detail)
 
 
 def time_in_turn(steps: dict[str, Step], num_rounds: int, num_steps: int) -> dict[str, list[float]]:
@@ -206,12 +189,12 @@ def live_teacher(
     teacher: td.teachers.BertTwoTower, encoder: td.teachers.TextEncoder, texts: tuple[str, ...]
 ) -> Callable[[dict, tf.Tensor], tf.Tensor]:
     """A teacher whose BERT reads the texts of the batch's histories each time it is asked."""
-    bert = BertTop(encoder, texts, num_layers=encoder.model.config.num_hidden_layers)
+    tokens, mask = (tf.constant(array) for array in encoder.tokenize(texts))
 
     def logits(batch: dict, candidate_ids: tf.Tensor) -> tf.Tensor:
         items = tf.unique(tf.reshape(batch[columns.HISTORY], [-1])).y
         items = tf.boolean_mask(items, items > columns.PADDING)
-        fresh = bert.vectors(items, training=False)
+        fresh = encoder.pooled(tf.gather(tokens, items - 1), tf.gather(mask, items - 1))
         table = teacher.candidate_tower.text_vectors
         with tf.control_dependencies([table.scatter_nd_update(items[:, None], fresh)]):
             return teacher.logits(batch, candidate_ids)

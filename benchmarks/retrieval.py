@@ -10,14 +10,13 @@ again.
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from rows import Row, publish, row
 
 from tfrs_distill import metrics, pipeline
-from tfrs_distill.atomic import whole_file
 from tfrs_distill.recipe import Recipe
 from tfrs_distill.terminal import TerminalProgress
 
@@ -52,14 +51,7 @@ def main() -> None:
     mean = {name: np.mean([seed[name] for seed in ndcg], axis=0) for name in MODELS}
     print(table(reports, mean, arguments.seeds))
     rows = goals(reports, mean, ndcg, arguments.seeds)
-    for row in rows:
-        print(
-            f"{'holds ' if row['holds'] else 'MISSED'}  {row['name']}: {row['value']:.4g} "
-            f"(goal {row['goal']}; {row['detail']})"
-        )
-    if arguments.json:
-        with whole_file(arguments.json, "w") as file:
-            json.dump({"rows": rows}, file, indent=2)
+    publish(rows, arguments.json)
 
 
 def table(reports: list[dict], mean: dict[str, np.ndarray], seeds: list[int]) -> str:
@@ -91,7 +83,7 @@ def goals(
     mean: dict[str, np.ndarray],
     by_seed: list[dict[str, np.ndarray]],
     seeds: list[int],
-) -> list[dict]:
+) -> list[Row]:
     """What the figures must show, as rows with a goal."""
     difference = mean["student"] - mean["twin"]
     low, high = metrics.bootstrap_interval(difference)
@@ -132,24 +124,9 @@ def goals(
         ("int8_bytes", int8_bytes, "<= 100000", "largest of the seeds"),
     ]
     return [
-        {
-            "name": name,
-            "value": value,
-            "unit": "bytes" if name.endswith("bytes") else "ratio",
-            "goal": goal,
-            "holds": holds(value, goal),
-            "detail": detail,
-        }
+        row(name, value, "bytes" if name.endswith("bytes") else "ratio", goal, detail)
         for name, value, goal, detail in found
     ]
-
-
-def holds(value: float, goal: str) -> bool:
-    """Whether a value meets a goal such as `>= 1.05`."""
-    sign, bound = goal.split()
-    if sign == ">=":
-        return value >= float(bound)
-    return value > float(bound) if sign == ">" else value <= float(bound)
 
 
 if __name__ == "__main__":

@@ -112,22 +112,23 @@ def test_run_options_reach_the_recipe(calls, tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text('name = "mine"\nseed = 1\n[student]\nembedding_dim = 4\n')
     out = tmp_path / "new" / "folder"
-    options = ["--data-dir", "films", "--encoder", "a/bert", "--finetune-layers", "2"]
+    options = ["--data-dir", "films", "--encoder", "a/bert", "--tuning", "lora"]
+    options += ["--teacher", "item-item"]
     arguments = ["run", "--recipe", str(file), "--out", str(out), *options, "--seed", "9"]
     assert cli.main(arguments) == 0
     recipe, received_out, _ = calls[0]
     assert received_out == out
     assert (recipe.name, recipe.seed, recipe.student.embedding_dim) == ("mine", 9, 4)
-    assert (recipe.data.folder, recipe.teacher.encoder) == ("films", "a/bert")
-    assert recipe.teacher.finetune_layers == 2
+    assert (recipe.data.folder, recipe.encoder.name) == ("films", "a/bert")
+    assert (recipe.teacher.kind, recipe.tuning.method) == ("item-item", "lora")
 
 
 def test_zero_is_a_value_not_a_missing_option(calls, tmp_path):
     file = tmp_path / "mine.toml"
-    file.write_text("seed = 5\n[teacher]\nfinetune_layers = 3\n")
-    arguments = ["run", "--recipe", str(file), "--seed", "0", "--finetune-layers", "0"]
+    file.write_text('seed = 5\n[tuning]\nmethod = "lora"\n')
+    arguments = ["run", "--recipe", str(file), "--seed", "0", "--tuning", "none"]
     assert cli.main(arguments) == 0
-    assert (calls[0][0].seed, calls[0][0].teacher.finetune_layers) == (0, 0)
+    assert (calls[0][0].seed, calls[0][0].tuning.method) == (0, "none")
 
 
 def test_quick_and_named_recipes(calls):
@@ -153,7 +154,8 @@ def test_run_says_where_the_report_and_the_artefact_are(calls, tmp_path, capsys)
         (["--recipe", "movielens-100"], 'Did you mean "movielens-100k"?'),
         (["--recipe", "gone.toml"], "gone.toml: the recipe cannot be read: No such file"),
         (["--seed", "-1"], "`seed` must be a whole number of at least 0"),
-        (["--finetune-layers", "-2"], "`teacher.finetune_layers` must be a whole number of at"),
+        (["--tuning", "all"], '`tuning.method` must be one of "none", "top-layers"'),
+        (["--teacher", "bert"], '`teacher.kind` must be one of "two-tower"'),
         (["--data-dir", ""], "--data-dir is empty"),
         (["--encoder", ""], "--encoder is empty"),
         (["--recipe", "synthetic", "--data-dir", "d"], "cannot be given with planted data"),
@@ -359,7 +361,7 @@ def test_help_imports_nothing_heavy():
         "except SystemExit as end: assert end.code == 0\n"
         f"print('heavy:', [name for name in {heavy} if name in sys.modules])",
     )
-    assert "--finetune-layers" in result.stdout
+    assert "--tuning" in result.stdout
     assert result.stdout.endswith("heavy: []\n"), result.stdout + result.stderr
 
 

@@ -253,7 +253,11 @@ def test_a_cached_two_tower_teaches_as_the_live_one_and_is_left_as_it_was(
     teacher = fitted_two_tower
     before = state_of(teacher)
     cached = td.cache_teacher(teacher, windows, tmp_path, top_k=3)
-    arrays = [{n: a.copy() for n, a in shard.arrays.items()} for shard in cached.shards]
+    arrays = [
+        {n: a.copy() for n, a in shard.arrays.items()}
+        for fold in cached.folds
+        for shard in fold.shards
+    ]
     embeddings, fingerprint = cached.item_embeddings.copy(), cached.fingerprint()
     live = Distiller(retrieval_student(), teacher, SoftTargetKLDivergence())
     fromdisk = Distiller(retrieval_student(), cached, SoftTargetKLDivergence())
@@ -264,7 +268,8 @@ def test_a_cached_two_tower_teaches_as_the_live_one_and_is_left_as_it_was(
         np.testing.assert_allclose(curves[1][name], values, rtol=1e-2)
     assert_same(state_of(teacher), before)
     np.testing.assert_array_equal(cached.item_embeddings, embeddings)
-    for shard, old in zip(cached.shards, arrays):
+    shards = [shard for fold in cached.folds for shard in fold.shards]
+    for shard, old in zip(shards, arrays, strict=True):
         for name, array in old.items():
             np.testing.assert_array_equal(shard.arrays[name], array)
     assert cached.fingerprint() == fingerprint
@@ -359,7 +364,7 @@ def test_an_example_that_the_cache_does_not_hold_is_named(windows, tmp_path):
     )
     whole = cached.join(windows)
     for missing in (0, 1):
-        half = CachedTeacher([cached.shards[1 - missing]], cached.temperatures)
+        half = CachedTeacher([cached.folds[1 - missing]], cached.temperatures)
         example = int(np.flatnonzero(whole.knowledge[columns.TEACHER_FOLD] == missing)[0])
         words = f"does not hold training example {example}, of user {windows.users[example]}"
         with pytest.raises(InputError, match=words):

@@ -5,8 +5,10 @@ import pytest
 
 from tfrs_distill.errors import InputError
 from tfrs_distill.recipe import (
+    CrossEncoderSettings,
     DataSettings,
     DistillationSettings,
+    EncoderSettings,
     EvaluationSettings,
     ExportSettings,
     KnowledgeSettings,
@@ -14,6 +16,7 @@ from tfrs_distill.recipe import (
     StudentSettings,
     TeacherSettings,
     TrainingSettings,
+    TuningSettings,
     TwinSettings,
 )
 from tfrs_distill.recipe.settings import Rule
@@ -24,9 +27,10 @@ UNUSUAL = Recipe(
     seed=7,
     data=DataSettings(source="movielens-100k", folder='a "b" \\ c/ü', max_history=33),
     teacher=TeacherSettings(
-        encoder="some/bert",
-        finetune_layers=2,
-        finetune_steps=123,
+        kind="ensemble",
+        members=("array", "two-tower"),
+        source='scores "a".npz',
+        modalities=("knowledge-graph", "text"),
         embedding_dim=48,
         num_blocks=3,
         num_heads=4,
@@ -35,6 +39,37 @@ UNUSUAL = Recipe(
         learning_rate=2e-5,
         max_epochs=11,
         patience=6,
+    ),
+    encoder=EncoderSettings(
+        name="some/bert",
+        pooling="cls",
+        max_length=99,
+        long_texts="windows",
+        output_key="pooled_output",
+        preprocessor="some/preprocessor",
+    ),
+    tuning=TuningSettings(
+        method="lora",
+        layers=2,
+        layer_decay=0.8,
+        rank=4,
+        width=17,
+        length=3,
+        steps=123,
+        batch_size=5,
+        num_negatives=77,
+        learning_rate=0.0004,
+        pretrain_steps=45,
+    ),
+    cross_encoder=CrossEncoderSettings(
+        num_candidates=13,
+        max_history_items=7,
+        max_length=48,
+        first_stage_weight=0.5,
+        steps=71,
+        batch_size=6,
+        num_negatives=9,
+        learning_rate=3e-5,
     ),
     knowledge=KnowledgeSettings(folds=5, top_k=37, form="top_k"),
     student=StudentSettings(embedding_dim=12),
@@ -79,13 +114,13 @@ def test_the_unusual_recipe_has_no_default():
             assert values != usual[section], section
             continue
         for key, value in values.items():
-            if key != "source":  # the other source takes no folder
+            if (section, key) != ("data", "source"):  # the other source takes no folder
                 assert value != usual[section][key], f"{section}.{key}"
 
 
 def test_every_key_in_the_file_has_its_meaning_beside_it():
     lines = [line for line in Recipe().to_toml().splitlines() if " = " in line]
-    assert len(lines) == 33
+    assert len(lines) == 59
     assert all(re.search(r"  # \S", line) for line in lines)
     assert re.search(r"^folds = \d+ +  # parts of the users", Recipe().to_toml(), re.MULTILINE)
 
@@ -150,7 +185,14 @@ def test_unknown_keys_are_refused_with_the_nearest(tmp_path, text, words):
         ("data", "source", '"netflix"', 'one of "movielens-100k", "synthetic"'),
         ("data", "folder", "7", "a text"),
         ("data", "max_history", "1", "a whole number of at least 2"),
-        ("teacher", "finetune_layers", "-1", "a whole number of at least 0"),
+        ("teacher", "kind", '"bert"', 'one of "two-tower", "cross-encoder", "item-item"'),
+        ("teacher", "modalities", '["image"]', 'a list of different ones of "text", "attributes"'),
+        ("teacher", "modalities", '["text", "text"]', "a list of different ones of"),
+        ("teacher", "modalities", '"text"', "a list of different ones of"),
+        ("teacher", "modalities", "[1]", "a list of different ones of"),
+        ("encoder", "pooling", '"sum"', 'one of "mean", "cls", "max"'),
+        ("tuning", "method", '"all"', 'one of "none", "top-layers", "all-layers", "lora"'),
+        ("tuning", "pretrain_steps", "-1", "a whole number of at least 0"),
         ("teacher", "dropout", "1.0", "a number of at least 0 and below 1"),
         ("teacher", "dropout", "-0.1", "a number of at least 0 and below 1"),
         ("teacher", "dropout", "nan", "a number of at least 0 and below 1"),
@@ -159,7 +201,7 @@ def test_unknown_keys_are_refused_with_the_nearest(tmp_path, text, words):
         ("teacher", "learning_rate", "false", "a number above 0 and at most 1"),
         ("teacher", "learning_rate", '"fast"', "a number above 0 and at most 1"),
         ("knowledge", "folds", "1", "a whole number of at least 2"),
-        ("knowledge", "form", '"logits"', 'one of "embeddings", "top_k"'),
+        ("knowledge", "form", '"logits"', 'one of "auto", "embeddings", "top_k"'),
         ("student", "embedding_dim", "0", "a whole number of at least 1"),
         ("training", "max_epochs", "10.0", "a whole number of at least 1"),
         ("training", "patience", "[1]", "a whole number of at least 1"),
@@ -212,6 +254,11 @@ def test_fields_that_need_each_other(tmp_path):
     words = refused(tmp_path, "[teacher]\nembedding_dim = 10\nnum_heads = 4\n")
     assert "`teacher.embedding_dim` must be a multiple of `teacher.num_heads`" in words
     assert "embedding_dim=10, num_heads=4" in words
+    words = refused(tmp_path, '[teacher]\nkind = "ensemble"\nmembers = ["item-item"]\n')
+    assert "`teacher.members` must name at least two kinds for an ensemble" in words
+    for text in ('kind = "array"', 'source = "a.npz"', 'kind = "item-item"\nsource = "a.py:f"'):
+        words = refused(tmp_path, f"[teacher]\n{text}\n")
+        assert "`teacher.source` is needed by the kinds array and python, and by no" in words
     words = refused(tmp_path, "[export]\nk = 5\n[evaluation]\nk = 10\n")
     assert "`export.k` must be at least `evaluation.k`" in words
     assert "export.k=5, evaluation.k=10" in words
@@ -275,7 +322,9 @@ def test_quick_is_smaller_under_another_name_and_twice_quick_is_quick():
     assert quick.name == "films_2.0-quick"
     assert quick.knowledge.folds < UNUSUAL.knowledge.folds
     assert quick.teacher.max_epochs < UNUSUAL.teacher.max_epochs
-    assert quick.teacher.finetune_steps < UNUSUAL.teacher.finetune_steps
+    assert quick.tuning.steps < UNUSUAL.tuning.steps
+    assert quick.tuning.pretrain_steps < UNUSUAL.tuning.pretrain_steps
+    assert quick.cross_encoder.steps < UNUSUAL.cross_encoder.steps
     assert quick.training.max_epochs < UNUSUAL.training.max_epochs
     assert quick.evaluation.bootstrap_samples < UNUSUAL.evaluation.bootstrap_samples
     assert (quick.seed, quick.data, quick.student) == (7, UNUSUAL.data, UNUSUAL.student)
@@ -284,14 +333,17 @@ def test_quick_is_smaller_under_another_name_and_twice_quick_is_quick():
 
 def test_quick_never_makes_a_small_recipe_larger():
     small = Recipe(
-        teacher=TeacherSettings(max_epochs=1, finetune_steps=5),
+        teacher=TeacherSettings(max_epochs=1),
+        tuning=TuningSettings(steps=5),
+        cross_encoder=CrossEncoderSettings(steps=4),
         knowledge=KnowledgeSettings(folds=2),
         training=TrainingSettings(max_epochs=2),
         evaluation=EvaluationSettings(bootstrap_samples=100),
     )
     quick = small.quick()
     assert (quick.teacher.max_epochs, quick.training.max_epochs) == (1, 2)
-    assert quick.teacher.finetune_steps == 5
+    assert (quick.tuning.steps, quick.tuning.pretrain_steps) == (5, 0)
+    assert quick.cross_encoder.steps == 4
     assert (quick.knowledge.folds, quick.evaluation.bootstrap_samples) == (2, 100)
 
 

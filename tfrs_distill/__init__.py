@@ -29,7 +29,9 @@ _HOMES = {
     "Recommender": "tfrs_distill.recommend",
     "Schedule": "tfrs_distill.distiller",
     "ValidationNDCG": "tfrs_distill.evaluation",
+    "cache_item_vectors": "tfrs_distill.teacher_cache",
     "cache_teacher": "tfrs_distill.teacher_cache",
+    "compare_teachers": "tfrs_distill.teacher_report",
     "cross_fit_teacher": "tfrs_distill.teacher_cache",
     "evaluate": "tfrs_distill.evaluation",
     "popularity": "tfrs_distill.baselines",
@@ -55,7 +57,9 @@ __all__ = [
     "Recommender",
     "Schedule",
     "ValidationNDCG",
+    "cache_item_vectors",
     "cache_teacher",
+    "compare_teachers",
     "cross_fit_teacher",
     "data",
     "distillation_layers",
@@ -85,7 +89,13 @@ if TYPE_CHECKING:
     from tfrs_distill.evaluation import ValidationNDCG, evaluate
     from tfrs_distill.gradient_accumulation import GradientAccumulation
     from tfrs_distill.recommend import Recommender
-    from tfrs_distill.teacher_cache import CachedTeacher, cache_teacher, cross_fit_teacher
+    from tfrs_distill.teacher_cache import (
+        CachedTeacher,
+        cache_item_vectors,
+        cache_teacher,
+        cross_fit_teacher,
+    )
+    from tfrs_distill.teacher_report import compare_teachers
 
 
 def __getattr__(name: str) -> Any:

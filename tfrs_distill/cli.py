@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands)
     _add_recommend(commands)
+    _add_cache(commands)
     return parser
 
 
@@ -94,10 +95,9 @@ def _add_run(commands: Any) -> None:
         "--out", metavar="DIR", type=Path, default=Path("saved_models"), help="default: %(default)s"
     )
     run.add_argument("--data-dir", metavar="DIR", help="the data, instead of fetching it")
+    run.add_argument("--teacher", metavar="KIND", help="two-tower, item-item, ensemble, ...")
     run.add_argument("--encoder", metavar="NAME_OR_PATH", help="the teacher's BERT")
-    run.add_argument(
-        "--finetune-layers", metavar="N", type=int, help="train BERT's top N layers; 0 = none"
-    )
+    run.add_argument("--tuning", metavar="METHOD", help="how BERT trains: none, lora, ...")
     run.add_argument("--seed", metavar="N", type=int, help="every random number follows from it")
     run.add_argument(
         "--quick", action="store_true", help="small size: to see it work, not to compare"
@@ -123,6 +123,21 @@ def _add_recommend(commands: Any) -> None:
         "--format", choices=("tflite", "saved_model"), help="default: tflite where there is one"
     )
     recommend.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def _add_cache(commands: Any) -> None:
+    words = "look at a teacher cache, check it, clear it up"
+    cache = commands.add_parser("cache", help=words, description=words, allow_abbrev=False)
+    actions = cache.add_subparsers(required=True, metavar="ACTION")
+    for name, command, words in (
+        ("inspect", _cache_inspect, "what a cache holds"),
+        ("verify", _cache_verify, "read every byte and name each file that is damaged"),
+        ("prune", _cache_prune, "remove what a finished cache no longer needs"),
+    ):
+        action = actions.add_parser(name, help=words, description=words, allow_abbrev=False)
+        action.set_defaults(command=command, when_interrupted="nothing is half done.")
+        action.add_argument("directory", metavar="DIR", help="the cache's folder")
+        action.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -162,10 +177,11 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
     if arguments.data_dir is not None:
         recipe = replace(recipe, data=replace(recipe.data, folder=arguments.data_dir))
     if arguments.encoder is not None:
-        recipe = replace(recipe, teacher=replace(recipe.teacher, encoder=arguments.encoder))
-    if arguments.finetune_layers is not None:
-        teacher = replace(recipe.teacher, finetune_layers=arguments.finetune_layers)
-        recipe = replace(recipe, teacher=teacher)
+        recipe = replace(recipe, encoder=replace(recipe.encoder, name=arguments.encoder))
+    if arguments.teacher is not None:
+        recipe = replace(recipe, teacher=replace(recipe.teacher, kind=arguments.teacher))
+    if arguments.tuning is not None:
+        recipe = replace(recipe, tuning=replace(recipe.tuning, method=arguments.tuning))
     if arguments.seed is not None:
         recipe = replace(recipe, seed=arguments.seed)
     return recipe.quick() if arguments.quick else recipe
@@ -190,6 +206,61 @@ def _recommend(arguments: argparse.Namespace) -> None:
     for rank, item in enumerate(answer, 1):
         table.add_row(str(rank), item.title, item.item_id, f"{item.score:.3f}")
     _console().print(table)
+
+
+def _cache_inspect(arguments: argparse.Namespace) -> None:
+    from tfrs_distill.report.numbers import count, size
+
+    found = _cache().inspect(arguments.directory)
+    if arguments.json:
+        print(json.dumps(found, indent=2))
+        return
+    console = _console()
+    for cache in found["caches"]:
+        facts = {key: cache.pop(key) for key in ("manifest", "kind", "shards", "rows", "bytes")}
+        console.print(
+            f"{facts['manifest']}: {facts['kind']}, {count(facts['rows'])} rows in "
+            f"{count(facts['shards'])} shards, {size(facts['bytes'])}"
+        )
+        for key, value in cache.items():
+            console.print(f"  {key.replace('_', ' ')}: {value}", soft_wrap=True)
+    for left in found["leftovers"]:
+        console.print(f"not part of it: {left['file']} ({left['why']}, {size(left['bytes'])})")
+
+
+def _cache_verify(arguments: argparse.Namespace) -> None:
+    from tfrs_distill.report.numbers import count, size
+
+    found = _cache().verify(arguments.directory)
+    if arguments.json:
+        print(json.dumps(found, indent=2))
+    problems = [f"{told['file']}: {told['problem']}" for told in found["problems"]]
+    if problems:
+        raise InputError(
+            f"{len(problems)} files of the cache {arguments.directory} are not what was written: "
+            + "; ".join(problems)
+        )
+    if not arguments.json:
+        print(f"whole: {count(found['files'])} files, {size(found['bytes'])}")
+
+
+def _cache_prune(arguments: argparse.Namespace) -> None:
+    from tfrs_distill.report.numbers import size
+
+    removed = _cache().prune(arguments.directory)
+    if arguments.json:
+        print(json.dumps(removed, indent=2))
+        return
+    for file in removed:
+        print(f"removed {file['file']} ({file['why']}, {size(file['bytes'])})")
+    print(f"{len(removed)} files, {size(sum(file['bytes'] for file in removed))} freed")
+
+
+def _cache() -> Any:
+    """The cache's functions, quietly: TensorFlow greets on standard error."""
+    with quiet_stderr():
+        from tfrs_distill import teacher_cache
+    return teacher_cache
 
 
 def _console() -> Console:

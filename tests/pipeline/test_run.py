@@ -36,7 +36,8 @@ def recipe(encoder):
         small,
         name="small",
         data=replace(small.data, max_history=8),
-        teacher=replace(small.teacher, encoder=str(encoder), embedding_dim=8, max_epochs=2),
+        teacher=replace(small.teacher, embedding_dim=8, max_epochs=2),
+        encoder=replace(small.encoder, name=str(encoder)),
         knowledge=replace(small.knowledge, folds=2, top_k=10),
         student=replace(small.student, embedding_dim=4),
         training=replace(small.training, max_epochs=3),
@@ -148,11 +149,13 @@ def test_a_lost_file_runs_its_stage_again(finished, recipe):
 def test_a_truncated_cache_is_named(finished, recipe):
     home, _ = finished
     pipeline.run(recipe, home.parent)
-    (shard, *_) = sorted((home / "stages" / "knowledge").glob("shard-*/item_embeddings.npy"))
+    (shard, *_) = sorted((home / "stages" / "knowledge").glob("cache/fold-*-teacher-*"))
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-10])
     try:
-        with pytest.raises(InputError, match=r"item_embeddings\.npy is \d+ bytes long, but its"):
+        with pytest.raises(
+            InputError, match=r"fold-00000-of-00002-teacher-.* is \d+ bytes long, but its"
+        ):
             pipeline.run(recipe, home.parent)
     finally:
         shard.write_bytes(whole)

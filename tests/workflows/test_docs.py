@@ -4,6 +4,8 @@ import re
 import runpy
 from pathlib import Path
 
+import pytest
+
 DOCS = Path(__file__).parents[2] / "docs"
 
 
@@ -23,6 +25,18 @@ def test_the_programs_about_the_distiller_run_one_after_the_other(tmp_path, monk
         exec(compile(program, "docs/distiller.md", "exec"), names)
     assert (tmp_path / "distiller.keras").is_file()
     assert names["distiller"].student is names["student"]
+
+
+@pytest.mark.realdata
+def test_the_programs_about_teachers_run_one_after_the_other(tmp_path, monkeypatch):
+    page = (DOCS / "teachers.md").read_text(encoding="utf-8")
+    programs = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(programs) == 6
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "docs"}
+    for program in programs:
+        exec(compile(program, "docs/teachers.md", "exec"), names)
+    assert set(next(iter(names["batches"]))) >= {"history", "teacher_query_embeddings"}
 
 
 def test_every_test_that_a_page_names_is_there():

@@ -10,11 +10,10 @@ import numpy as np
 
 from tfrs_distill.atomic import whole_file
 from tfrs_distill.checksums import files_sha256
-from tfrs_distill.data.assets import minilm_folder
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.data.movielens import movielens_100k
-from tfrs_distill.data.splits import Splits, split_by_time
+from tfrs_distill.data.splits import split_by_time
 from tfrs_distill.data.synthetic import synthetic
 from tfrs_distill.recipe import Recipe
 
@@ -68,13 +67,3 @@ def load_data(folder: Path) -> Interactions:
             tuple(user_ids),
             **{array: arrays[array] for array in ARRAYS},
         )
-
-
-def load_splits(recipe: Recipe, folder: Path) -> Splits:
-    """The splits of what `read_data` left in `folder`."""
-    return split_by_time(load_data(folder), max_history=recipe.data.max_history)
-
-
-def encoder_folder(recipe: Recipe) -> str:
-    """The recipe's BERT: its folder or Hub name, by default the fetched MiniLM."""
-    return recipe.teacher.encoder or str(minilm_folder())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,45 @@ import numpy as np
 from tfrs_distill import metrics
 from tfrs_distill.artefact import SAVED_MODEL, TFLITE, TFLITE_INT8, Artefact
 from tfrs_distill.atomic import whole_file
-from tfrs_distill.baselines import EASE, popularity
-from tfrs_distill.data.splits import Splits
+from tfrs_distill.baselines import EASE, best_ease, popularity
+from tfrs_distill.data.splits import Queries, Splits
 from tfrs_distill.evaluation import Evaluation, ModelScorer, Scorer, evaluate
-from tfrs_distill.latency import percentiles
+from tfrs_distill.latency import WARM_UP, percentiles
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
+from tfrs_distill.pipeline.teacher_kinds.kind import TEACHER_FILE
 from tfrs_distill.progress import Progress
 from tfrs_distill.recipe import Recipe
 from tfrs_distill.recommend import Recommender
+from tfrs_distill.teacher_report import scorer_of, teacher_report
 from tfrs_distill.towers import TwoTower
 
-EASE_L2 = (100.0, 200.0, 500.0, 1000.0)
-LATENCY_QUERIES = 200
+LATENCY_QUERIES, SLOW_LATENCY_QUERIES = 200, 20
+
+
+@dataclass(frozen=True)
+class MeasuredTeacher:
+    """The teacher, where it lies and what is known of it.
+
+    Args:
+        teacher: the whole teacher.
+        folder: what `train` left.
+        facts: what `train` said: `parameters` and `bytes`.
+        members: of an ensemble, by name.
+    """
+
+    teacher: Any
+    folder: Path
+    facts: dict[str, Any]
+    members: dict[str, Any]
+
+    @property
+    def keras_file(self) -> Path | None:
+        """The file of a two-tower teacher, which a process of its own can open."""
+        return self.folder / TEACHER_FILE if isinstance(self.teacher, TwoTower) else None
+
+    def scorer(self, queries: Queries, max_history: int) -> Scorer:
+        """What answers these queries."""
+        return scorer_of(self.teacher, queries, max_history)
 
 
 def measure(
@@ -30,32 +58,45 @@ def measure(
     splits: Splits,
     models: dict[str, TwoTower],
     model_files: dict[str, Path],
-    encoder: dict[str, int],
+    teacher: MeasuredTeacher,
     artefact: Artefact,
     folder: Path,
     progress: Progress,
 ) -> tuple[dict[str, Any], str]:
     """Evaluate, weigh and time every model; keep each query's NDCG in `ndcg.npz`."""
-    ease = _best_ease(splits, recipe.evaluation.k)
-    scorers = _scorers(models, artefact, splits, ease)
+    ease = best_ease(splits, recipe.evaluation.k)
+    max_history = splits.train.max_history
+    scorers = {"teacher": teacher.scorer(splits.test, max_history)}
+    scorers |= _scorers(models, artefact, splits, ease)
     evaluations: dict[str, Evaluation] = {}
     with progress.bar("test users", len(scorers)) as advance:
         for name, scorer in scorers.items():
             evaluations[name] = evaluate(scorer, splits.test, k=recipe.evaluation.k)
             advance(note=name)
+    told = teacher_report(
+        {"teacher": teacher.teacher} | teacher.members,
+        splits,
+        twin=models["twin"],
+        k=recipe.evaluation.k,
+        num_samples=recipe.evaluation.bootstrap_samples,
+        seed=recipe.seed,
+        progress=progress,
+    )
     with whole_file(folder / "ndcg.npz") as file:
         np.savez(file, **{name: found.ndcg for name, found in evaluations.items()})
     rows = _quality(recipe, evaluations)
-    for name, size in _sizes(models, model_files, encoder, artefact, splits, ease).items():
+    for name, size in _sizes(models, model_files, teacher, artefact, splits, ease).items():
         rows[name] |= size
     with progress.bar("milliseconds a query", 1) as advance:
-        for name, latency in _latencies(model_files, artefact, splits, ease, folder).items():
+        for name, latency in _latencies(
+            model_files, teacher, artefact, splits, ease, folder
+        ).items():
             rows[name] |= latency
         advance()
-    student, teacher = evaluations["student"], evaluations["teacher"]
+    student = evaluations["student"]
     comparisons = {
         "student_vs_twin": _compare(recipe, student, evaluations["twin"]),
-        "student_vs_teacher": _compare(recipe, student, teacher),
+        "student_vs_teacher": _compare(recipe, student, evaluations["teacher"]),
         "int8_vs_float32": _compare(
             recipe, evaluations["student_int8"], evaluations["student_tflite"]
         ),
@@ -70,13 +111,8 @@ def measure(
     line = f"NDCG@{k} " + ", ".join(
         f"{name} {rows[name][f'ndcg@{k}']:.4f}" for name in ("teacher", "twin", "student", "ease")
     )
-    return {"models": rows, "comparisons": comparisons, "ease_l2": ease.l2}, line
-
-
-def _best_ease(splits: Splits, k: int) -> EASE:
-    """EASE with the regularisation that is best on validation."""
-    candidates = [EASE(splits.train, l2=l2) for l2 in EASE_L2]
-    return max(candidates, key=lambda ease: evaluate(ease, splits.validation, k=k).ndcg.mean())
+    result = {"models": rows, "comparisons": comparisons, "teachers": told, "ease_l2": ease.l2}
+    return result, line
 
 
 def _scorers(
@@ -121,18 +157,17 @@ def _compare(recipe: Recipe, one: Evaluation, other: Evaluation) -> dict[str, An
 def _sizes(
     models: dict[str, TwoTower],
     model_files: dict[str, Path],
-    encoder: dict[str, int],
+    teacher: MeasuredTeacher,
     artefact: Artefact,
     splits: Splits,
     ease: EASE,
-) -> dict[str, dict[str, int]]:
-    """Parameters, and bytes on disk; the teacher's with its BERT."""
-    sizes = {
+) -> dict[str, dict[str, int | None]]:
+    """Parameters, and bytes on disk; the teacher's with all that it reads by, where known."""
+    sizes: dict[str, dict[str, int | None]] = {
         name: {"parameters": model.num_parameters, "bytes": model_files[name].stat().st_size}
         for name, model in models.items()
     }
-    sizes["teacher"]["parameters"] += encoder["parameters"]
-    sizes["teacher"]["bytes"] += encoder["bytes"]
+    sizes["teacher"] = {key: teacher.facts[key] for key in ("parameters", "bytes")}
     parameters = sizes["student"]["parameters"]
     files = {"saved_model": SAVED_MODEL, "student_tflite": TFLITE, "student_int8": TFLITE_INT8}
     for name, file in files.items():
@@ -144,19 +179,41 @@ def _sizes(
 
 
 def _latencies(
-    model_files: dict[str, Path], artefact: Artefact, splits: Splits, ease: EASE, folder: Path
+    model_files: dict[str, Path],
+    teacher: MeasuredTeacher,
+    artefact: Artefact,
+    splits: Splits,
+    ease: EASE,
+    folder: Path,
 ) -> dict[str, dict[str, float]]:
-    """Milliseconds a query of every model, each in a process of its own with one thread."""
+    """Milliseconds a query: Keras models and files in a process of its own with one thread."""
     histories = splits.test.histories[:LATENCY_QUERIES]
     with whole_file(folder / "histories.npz") as file:
         np.savez(file, *histories)
+    keras = {name: str(path) for name, path in model_files.items()}
+    if teacher.keras_file is not None:
+        keras["teacher"] = str(teacher.keras_file)
     request = {
         "histories": str(folder / "histories.npz"),
-        "keras": {name: str(path) for name, path in model_files.items()},
+        "keras": keras,
         "saved_model": str(artefact.folder),
         "student_tflite": str(artefact.folder / TFLITE),
         "student_int8": str(artefact.folder / TFLITE_INT8),
     }
     timings: dict[str, dict[str, float]] = in_fresh_process("tfrs_distill.latency", request)
-    peers: dict[str, Callable[..., Any]] = {"popularity": popularity(splits.train), "ease": ease}
-    return timings | {name: percentiles(peer, histories) for name, peer in peers.items()}
+    peers: dict[str, Scorer] = {"popularity": popularity(splits.train), "ease": ease}
+    timings |= {name: percentiles(peer, histories) for name, peer in peers.items()}
+    if teacher.keras_file is None:
+        timings["teacher"] = _latency_of_any(teacher, splits)
+    return timings
+
+
+def _latency_of_any(teacher: MeasuredTeacher, splits: Splits) -> dict[str, float]:
+    """Milliseconds a query of a teacher that knows its queries by more than their history."""
+    rows = np.arange(min(len(splits.test), SLOW_LATENCY_QUERIES))
+    asked = iter([splits.test.subset(rows[:1])] * WARM_UP + [splits.test.subset([r]) for r in rows])
+
+    def scorer(histories: Sequence[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
+        return teacher.scorer(next(asked), splits.train.max_history)(histories, k)
+
+    return percentiles(scorer, [splits.test.histories[row] for row in rows])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import platform
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +13,21 @@ import tensorflow as tf
 
 from tfrs_distill.artefact import Artefact
 from tfrs_distill.atomic import whole_file
-from tfrs_distill.pipeline.dataset import (
-    encoder_folder,
-    load_splits,
-    read_data,
-    source_fingerprint,
-)
+from tfrs_distill.data.splits import split_by_time
+from tfrs_distill.data.windows import Windows
+from tfrs_distill.pipeline.dataset import load_data, read_data, source_fingerprint
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
-from tfrs_distill.pipeline.measure import measure
+from tfrs_distill.pipeline.measure import MeasuredTeacher, measure
 from tfrs_distill.pipeline.resume import Result, Stages
-from tfrs_distill.pipeline.training import train_fold_teacher, train_student, train_teacher
+from tfrs_distill.pipeline.teacher_kinds import EnsembleOf, Setting, teacher_kind
+from tfrs_distill.pipeline.training import train_student
 from tfrs_distill.progress import Progress, SilentProgress
 from tfrs_distill.recipe import Recipe
 from tfrs_distill.report import verdict, write_report
 from tfrs_distill.teacher_cache import CachedTeacher, cross_fit_teacher
-from tfrs_distill.teachers import checkpoint_fingerprint
 from tfrs_distill.towers import TwoTower
 
+CACHE = "cache"  # of the knowledge stage's folder
 PACKAGES = ("tensorflow", "tf-keras", "tensorflow-recommenders", "transformers", "numpy")
 
 
@@ -71,10 +70,12 @@ class Run:
             [source_fingerprint(recipe), dataclasses.asdict(recipe.data) | {"folder": ""}],
             lambda folder: read_data(recipe, folder),
         )
-        self.splits = load_splits(recipe, self._file("data"))
+        self.data = load_data(self._file("data"))
+        self.splits = split_by_time(self.data, max_history=recipe.data.max_history)
+        self.kind = teacher_kind(Setting(recipe, self.data, self.splits, self.progress))
         teacher = self._teacher()
-        knowledge = self._knowledge(teacher)
-        curves = {"teacher": teacher["curves"]}
+        knowledge = self._knowledge()
+        curves = {"teacher": teacher["curves"]} if "curves" in teacher else {}
         for name, heard in (("twin", None), ("student", knowledge)):
             curves[name] = self._student(name, heard)["curves"]
         self._export(data, curves)
@@ -90,48 +91,51 @@ class Run:
 
     def _teacher(self) -> Result:
         recipe = self.recipe
-        encoder = encoder_folder(recipe)
-        settings = dataclasses.asdict(recipe.teacher) | {"encoder": checkpoint_fingerprint(encoder)}
-        return self.stages.run(
-            "teacher",
-            [settings, self.k],
-            lambda folder: train_teacher(recipe, self.splits, encoder, folder, self.progress),
-            after=["data"],
-        )
-
-    def _knowledge(self, teacher: Result) -> CachedTeacher:
-        """Cross-fit the knowledge; a fold that is on disk is opened, not trained again."""
-        recipe, epochs = self.recipe, int(teacher["curves"]["best_epoch"])
-        temperatures = (recipe.distillation.temperature,)
-        settings = [dataclasses.asdict(recipe.knowledge), temperatures]
-        opened: list[CachedTeacher] = []
+        parts = (recipe.teacher, recipe.tuning, recipe.cross_encoder)
+        settings = [dataclasses.asdict(part) for part in parts]
 
         def work(folder: Path) -> tuple[Result, str]:
-            whole = self._model("teacher", "teacher.keras")
-            vectors = whole.candidate_tower.item_text_vectors()
-            opened.append(
-                cross_fit_teacher(
-                    lambda windows, fold: train_fold_teacher(
-                        recipe, vectors, windows, fold, epochs
-                    ),
-                    self.splits.train,
-                    folder,
-                    fingerprint=self.stages.fingerprints["knowledge"],
-                    num_folds=recipe.knowledge.folds,
-                    top_k=recipe.knowledge.top_k,
-                    temperatures=temperatures,
-                    seed=recipe.seed,
-                    progress=self.progress,
-                )
+            facts = self.kind.train(folder)
+            return facts, facts.pop("line")
+
+        return self.stages.run(
+            "teacher", [settings, self.kind.settings(), self.k], work, after=["data"]
+        )
+
+    def _knowledge(self) -> CachedTeacher:
+        """Cross-fit the knowledge; what is on disk is opened, not asked for again."""
+        recipe, whole = self.recipe, self._file("teacher")
+        temperatures = (recipe.distillation.temperature,)
+        settings = [dataclasses.asdict(recipe.knowledge), temperatures]
+
+        def work(folder: Path) -> tuple[Result, str]:
+            fingerprint = self.stages.fingerprints["knowledge"]
+            kept = folder / f"teachers-{fingerprint[:16]}"  # until all folds have spoken
+            for stale in set(folder.glob("teachers-*")) - {kept}:
+                shutil.rmtree(stale)
+
+            def train(windows: Windows, fold: int) -> Any:
+                own = kept / str(fold)
+                own.mkdir(parents=True, exist_ok=True)
+                return self.kind.train_fold(windows, fold, whole, own)
+
+            cross_fit_teacher(
+                train,
+                self.splits.train,
+                folder / CACHE,
+                fingerprint=fingerprint,
+                num_folds=recipe.knowledge.folds,
+                top_k=recipe.knowledge.top_k,
+                temperatures=temperatures,
+                seed=recipe.seed,
+                progress=self.progress,
             )
-            line = (
-                f"{recipe.knowledge.folds} folds of users, each labelled by a teacher of {epochs} "
-                "epochs that never saw it"
-            )
-            return {}, line
+            shutil.rmtree(kept, ignore_errors=True)
+            folds = recipe.knowledge.folds
+            return {}, f"{folds} folds of users, each labelled by a teacher that never saw it"
 
         self.stages.run("knowledge", settings, work, after=["teacher"])
-        return opened[0] if opened else CachedTeacher.open(self._file("knowledge"))
+        return CachedTeacher.open(self._file("knowledge", CACHE))
 
     def _student(self, name: str, knowledge: CachedTeacher | None) -> Result:
         recipe = self.recipe
@@ -171,23 +175,29 @@ class Run:
         self.stages.run("export", settings, work, after=["student"], output=self.version)
 
     def _measure(self, teacher: Result) -> Result:
-        files = {
-            name: self._file(name, "teacher.keras" if name == "teacher" else "student.keras")
-            for name in ("teacher", "twin", "student")
-        }
-        return self.stages.run(
-            "evaluate",
-            dataclasses.asdict(self.recipe.evaluation),
-            lambda folder: measure(
+        files = {name: self._file(name, "student.keras") for name in ("twin", "student")}
+
+        def work(folder: Path) -> tuple[Result, str]:
+            whole = self._file("teacher")
+            members = {}
+            if isinstance(self.kind, EnsembleOf):
+                opened = self.kind.members.items()
+                members = {name: member.open(whole / name) for name, member in opened}
+            return measure(
                 self.recipe,
                 self.splits,
                 {name: self._model(name, path.name) for name, path in files.items()},
                 files,
-                {"parameters": teacher["encoder_parameters"], "bytes": teacher["encoder_bytes"]},
+                MeasuredTeacher(self.kind.open(whole), whole, teacher, members),
                 Artefact.read(self.version),
                 folder,
                 self.progress,
-            ),
+            )
+
+        return self.stages.run(
+            "evaluate",
+            dataclasses.asdict(self.recipe.evaluation),
+            work,
             after=["teacher", "twin", "student", "export"],
         )
 
@@ -201,6 +211,7 @@ class Run:
             "training": curves,
             "models": measured["models"],
             "comparisons": measured["comparisons"],
+            "teachers": measured["teachers"],
             "versions": versions(),
             "stages": {name: {"seconds": value} for name, value in self.stages.seconds.items()},
         }

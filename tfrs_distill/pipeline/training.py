@@ -1,4 +1,4 @@
-"""Stages 2 and 4: train the teacher, the twin and the student, each with the same care."""
+"""Stages 4 and 5: train the twin and the student; and the fit that teachers share with them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill.data.splits import Queries, Splits
-from tfrs_distill.data.windows import Windows
 from tfrs_distill.distiller import Distiller
 from tfrs_distill.evaluation import ValidationNDCG
 from tfrs_distill.losses import SoftTargetKLDivergence
@@ -17,7 +16,6 @@ from tfrs_distill.progress import Advance, Progress
 from tfrs_distill.recipe import Recipe
 from tfrs_distill.students import RetrievalStudent
 from tfrs_distill.teacher_cache import CachedTeacher
-from tfrs_distill.teachers import BertTwoTower, TextEncoder, finetune
 from tfrs_distill.towers import TwoTower
 
 
@@ -92,97 +90,6 @@ def save(model: TwoTower, path: Path) -> None:
     alone.save(path)
 
 
-def new_teacher(recipe: Recipe, text_vectors: np.ndarray, seed: int) -> BertTwoTower:
-    """An untrained teacher that reads these text vectors."""
-    return BertTwoTower(
-        text_vectors,
-        max_history=recipe.data.max_history,
-        embedding_dim=recipe.teacher.embedding_dim,
-        num_blocks=recipe.teacher.num_blocks,
-        num_heads=recipe.teacher.num_heads,
-        dropout=recipe.teacher.dropout,
-        seed=seed,
-    )
-
-
-def train_teacher(
-    recipe: Recipe, splits: Splits, encoder_folder: str, folder: Path, progress: Progress
-) -> tuple[dict[str, Any], str]:
-    """Read every item's text through the BERT, then train the towers on top until they are best."""
-    encoder = TextEncoder(encoder_folder)
-    texts = splits.catalogue.texts
-    with progress.bar("item texts", len(texts)) as advance:
-        vectors = encoder.encode(texts, advance=advance)
-    teacher = new_teacher(recipe, vectors, recipe.seed)
-    if recipe.teacher.finetune_layers:
-        teacher = _finetuned(recipe, teacher, encoder, splits, progress)
-    curves = _fit_teacher(recipe, teacher, splits, progress)
-    save(teacher, folder / "teacher.keras")
-    best = max(curves[f"validation_ndcg@{recipe.evaluation.k}"])
-    result = {
-        "curves": curves,
-        "encoder_parameters": encoder.num_parameters,
-        "encoder_bytes": encoder.num_bytes,
-        "encoder_fingerprint": encoder.fingerprint(),
-    }
-    line = (
-        f"BERT of {encoder.num_parameters / 1e6:.1f} M parameters, validation "
-        f"NDCG@{recipe.evaluation.k} {best:.4f} at epoch {curves['best_epoch']}"
-    )
-    return result, line
-
-
-def _fit_teacher(
-    recipe: Recipe, teacher: BertTwoTower, splits: Splits, progress: Progress
-) -> dict[str, Any]:
-    return fit(
-        teacher,
-        teacher,
-        splits.train.batches(recipe.teacher.batch_size, seed=recipe.seed),
-        splits.validation,
-        learning_rate=recipe.teacher.learning_rate,
-        max_epochs=recipe.teacher.max_epochs,
-        patience=recipe.teacher.patience,
-        k=recipe.evaluation.k,
-        progress=progress,
-        description="teacher",
-    )
-
-
-def _finetuned(
-    recipe: Recipe,
-    teacher: BertTwoTower,
-    encoder: TextEncoder,
-    splits: Splits,
-    progress: Progress,
-) -> BertTwoTower:
-    """A fresh teacher that reads the vectors of a BERT whose top layers were trained."""
-    _fit_teacher(recipe, teacher, splits, progress)
-    with progress.bar("BERT steps", recipe.teacher.finetune_steps) as advance:
-        finetune(
-            teacher,
-            encoder,
-            splits.train,
-            num_layers=recipe.teacher.finetune_layers,
-            num_steps=recipe.teacher.finetune_steps,
-            seed=recipe.seed,
-            advance=advance,
-        )
-    return new_teacher(recipe, teacher.candidate_tower.item_text_vectors(), recipe.seed)
-
-
-def train_fold_teacher(
-    recipe: Recipe, text_vectors: np.ndarray, windows: Windows, fold: int, epochs: int
-) -> BertTwoTower:
-    """A fold's teacher: the same, on fewer users, for as many epochs as the whole one needed."""
-    seed = recipe.seed + 1000 * (fold + 1)
-    teacher = new_teacher(recipe, text_vectors, seed)
-    teacher.compile(optimizer=tf.keras.optimizers.Adam(recipe.teacher.learning_rate))
-    batches = windows.batches(recipe.teacher.batch_size, seed=seed)
-    teacher.fit(batches, epochs=epochs, verbose=0)
-    return teacher
-
-
 def train_student(
     recipe: Recipe,
     splits: Splits,
@@ -213,7 +120,8 @@ def train_student(
             SoftTargetKLDivergence(temperature=distillation.temperature),
             student_loss_weight=distillation.student_loss_weight,
         )
-        train = knowledge.join(train, form=recipe.knowledge.form)
+        form = recipe.knowledge.form
+        train = knowledge.join(train, form=knowledge.forms[0] if form == "auto" else form)
     curves = fit(
         model,
         student,

@@ -1,26 +1,32 @@
 """A run, as data: what `tfrs-distill run` does, in a file a person can read and change.
 
-- `recipe.py`: the sections, their defaults and what each field means; the built-in recipes
+- `sections.py`: the sections, their defaults and what each field means
+- `recipe.py`: the recipe, and the built-in ones
 - `toml_file.py`: a recipe to and from TOML
 - `settings.py`: a field with its rule beside it
 """
 
-from tfrs_distill.recipe.recipe import (
+from tfrs_distill.recipe.recipe import Recipe
+from tfrs_distill.recipe.sections import (
+    CrossEncoderSettings,
     DataSettings,
     DistillationSettings,
+    EncoderSettings,
     EvaluationSettings,
     ExportSettings,
     KnowledgeSettings,
-    Recipe,
     StudentSettings,
     TeacherSettings,
     TrainingSettings,
+    TuningSettings,
     TwinSettings,
 )
 
 __all__ = [
+    "CrossEncoderSettings",
     "DataSettings",
     "DistillationSettings",
+    "EncoderSettings",
     "EvaluationSettings",
     "ExportSettings",
     "KnowledgeSettings",
@@ -28,5 +34,6 @@ __all__ = [
     "StudentSettings",
     "TeacherSettings",
     "TrainingSettings",
+    "TuningSettings",
     "TwinSettings",
 ]

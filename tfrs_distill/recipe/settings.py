@@ -10,7 +10,7 @@ from typing import Any
 
 from tfrs_distill.errors import InputError
 
-A_TYPE = {int: "a whole number", float: "a number", str: "a text"}
+A_TYPE = {int: "a whole number", float: "a number", str: "a text"}  # a tuple is of texts
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Rule:
     def words(self) -> str:
         """The rule in words, for an error message."""
         if self.choices:
-            return "one of " + ", ".join(f'"{choice}"' for choice in self.choices)
+            which = "a list of different ones of" if self.kind is tuple else "one of"
+            return f"{which} " + ", ".join(f'"{choice}"' for choice in self.choices)
         if self.pattern:
             return self.pattern_words
         bounds = {
@@ -44,6 +45,9 @@ class Rule:
 
     def holds(self, value: Any) -> bool:
         """Whether `value` is of the kind and within every bound; NaN is within none."""
+        if self.kind is tuple:
+            listed = isinstance(value, (list, tuple)) and len(set(map(str, value))) == len(value)
+            return listed and all(entry in self.choices for entry in value)
         kinds = (int, float) if self.kind is float else self.kind
         if isinstance(value, bool) or not isinstance(value, kinds):
             return False

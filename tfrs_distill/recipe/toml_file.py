@@ -60,7 +60,11 @@ def _lines(settings: Any) -> list[str]:
 
 def _line_of(field: dataclasses.Field[Any], value: Any) -> str:
     rule = rule_of(field)
-    assignment = tomli_w.dumps({field.name: value}).strip()
+    if isinstance(value, tuple):  # on one line
+        entries = (tomli_w.dumps({"entry": entry}).strip() for entry in value)
+        assignment = f"{field.name} = [{', '.join(e.removeprefix('entry = ') for e in entries)}]"
+    else:
+        assignment = tomli_w.dumps({field.name: value}).strip()
     return assignment if rule is None else f"{assignment:<32}  # {rule.meaning}"
 
 

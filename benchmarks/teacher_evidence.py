@@ -1,0 +1,161 @@
+"""Which teacher is best where: every kind of teacher on MovieLens-100K, over several seeds.
+
+Called by `benchmarks/teachers.py`. Each teacher is trained as a recipe trains it, chosen on
+validation, and asked the test questions once. What was found is kept in a folder, one file a
+teacher, regime and seed, and not computed again.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill import metrics
+from tfrs_distill.atomic import whole_file
+from tfrs_distill.data import (
+    Interactions,
+    Splits,
+    choose_cold_items,
+    movielens_100k,
+    split_by_time,
+    split_cold_items,
+)
+from tfrs_distill.evaluation import evaluate
+from tfrs_distill.pipeline.teacher_kinds import Setting, teacher_kind
+from tfrs_distill.progress import Progress
+from tfrs_distill.recipe import Recipe
+from tfrs_distill.teacher_report import scorer_of
+
+MODALITIES = ("text", "attributes", "knowledge-graph")
+REGIMES = ("full", "cold items")
+BASE = "frozen BERT + ids"  # the recipe's default; the others are compared with it
+
+
+def teachers(recipe: Recipe) -> dict[str, Recipe]:
+    """The recipe of every teacher that is compared, by its name in the table."""
+
+    def kind(**changes: object) -> Recipe:
+        return replace(recipe, teacher=replace(recipe.teacher, **changes))
+
+    def tuned(method: str, pretrain_steps: int = 0) -> Recipe:
+        tuning = replace(recipe.tuning, method=method, pretrain_steps=pretrain_steps)
+        return replace(recipe, tuning=tuning)
+
+    return {
+        "ids alone": kind(modalities=()),
+        BASE: recipe,
+        "frozen BERT + ids, after MLM": tuned("none", 300),
+        "LoRA": tuned("lora"),
+        "LoRA, after MLM": tuned("lora", 300),
+        "full fine-tuning": tuned("all-layers"),
+        "full fine-tuning, after MLM": tuned("all-layers", 300),
+        "EASE": kind(kind="item-item"),
+        "multimodal": kind(modalities=MODALITIES),
+        "multimodal without text": kind(modalities=("attributes", "knowledge-graph")),
+        "multimodal without attributes": kind(modalities=("text", "knowledge-graph")),
+        "multimodal without knowledge graph": kind(modalities=("text", "attributes")),
+        "ensemble of frozen BERT + ids and EASE": kind(kind="ensemble"),
+        "ensemble of multimodal and EASE": kind(kind="ensemble", modalities=MODALITIES),
+        "cross-encoder over frozen BERT + ids": kind(kind="cross-encoder"),
+    }
+
+
+def splits_of(data: Interactions, regime: str, recipe: Recipe) -> Splits:
+    """What is trained on and asked in a regime; the seed draws the cold items."""
+    if regime == "full":
+        return split_by_time(data, max_history=recipe.data.max_history)
+    cold = choose_cold_items(data.catalogue.num_items, seed=recipe.seed)
+    return split_cold_items(data, cold, cold.all, max_history=recipe.data.max_history)
+
+
+def measure(
+    name: str, recipe: Recipe, regime: str, data: Interactions, folder: Path, progress: Progress
+) -> dict:
+    """Train one teacher and ask validation and test; read from `folder` where it was done."""
+    file = folder / f"{name} - {regime} - {recipe.seed}.json"
+    if file.exists():
+        found: dict = json.loads(file.read_text())
+        return found
+    splits = splits_of(data, regime, recipe)
+    tf.keras.utils.set_random_seed(recipe.seed)
+    kind = teacher_kind(Setting(recipe, data, splits, progress))
+    kind.settings()
+    work = folder / "work"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    start = time.monotonic()
+    facts = kind.train(work)
+    seconds = time.monotonic() - start
+    teacher = kind.open(work)
+    found = {"seconds": seconds, "encoder": facts.get("encoder"), "line": facts["line"]}
+    for part, queries in (("validation", splits.validation), ("test", splits.test)):
+        evaluation = evaluate(scorer_of(teacher, queries, recipe.data.max_history), queries, k=10)
+        found[part] = {"ndcg": float(evaluation.ndcg.mean()), "users": queries.users.tolist()}
+        found[part]["ndcg_of_users"] = evaluation.ndcg.tolist()
+    with whole_file(file, "w") as out:
+        json.dump(found, out)
+    shutil.rmtree(work)
+    return found
+
+
+def evidence(
+    recipe: Recipe, seeds: list[int], names: list[str], folder: Path, progress: Progress
+) -> dict[str, dict[str, list[dict]]]:
+    """What every teacher gave, by regime and name, one entry a seed."""
+    data = movielens_100k(recipe.data.folder or None)
+    found: dict[str, dict[str, list[dict]]] = {regime: {} for regime in REGIMES}
+    jobs = [(seed, regime, name) for seed in seeds for regime in REGIMES for name in names]
+    with progress.bar("teachers", len(jobs)) as advance:
+        for seed, regime, name in jobs:
+            own = replace(teachers(recipe)[name], seed=seed)
+            given = measure(name, own, regime, data, folder, progress)
+            found[regime].setdefault(name, []).append(given)
+            advance(note=f"{name}, {regime}, seed {seed}: {given['validation']['ndcg']:.4f}")
+    return found
+
+
+def table(found: dict[str, dict[str, list[dict]]], seeds: list[int]) -> str:
+    """The comparison as Markdown, a section a regime."""
+    blocks = []
+    for regime, by_name in found.items():
+        lines = [
+            f"**{regime}**, seeds {', '.join(map(str, seeds))}",
+            "",
+            "| teacher | validation NDCG@10 | test NDCG@10 (95 % interval) | by seed | "
+            f"test, difference to {BASE} (95 % interval) | minutes to train |",
+            "|---|---|---|---|---|---|",
+        ]
+        for name, given in by_name.items():
+            test = mean_of_users(given)
+            low, high = metrics.bootstrap_interval(np.array(list(test.values())))
+            lines.append(
+                f"| {name} | {np.mean([one['validation']['ndcg'] for one in given]):.4f} | "
+                f"{np.mean(list(test.values())):.4f} ({low:.4f} to {high:.4f}) | "
+                f"{', '.join(format(one['test']['ndcg'], '.4f') for one in given)} | "
+                f"{difference(test, mean_of_users(by_name[BASE])) if name != BASE else ''} | "
+                f"{np.median([one['seconds'] for one in given]) / 60:.1f} |"
+            )
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)
+
+
+def mean_of_users(given: list[dict]) -> dict[int, float]:
+    """Each user's test NDCG, averaged over the seeds in which the user was asked."""
+    of_user: dict[int, list[float]] = {}
+    for one in given:
+        for user, ndcg in zip(one["test"]["users"], one["test"]["ndcg_of_users"]):
+            of_user.setdefault(user, []).append(ndcg)
+    return {user: float(np.mean(values)) for user, values in sorted(of_user.items())}
+
+
+def difference(test: dict[int, float], base: dict[int, float]) -> str:
+    """The paired difference with its interval, over the same users."""
+    paired = np.array([test[user] - base[user] for user in test])
+    low, high = metrics.bootstrap_interval(paired)
+    return f"{paired.mean():+.4f} ({low:+.4f} to {high:+.4f})"

@@ -1,0 +1,75 @@
+"""What teachers cost and what they know: figures as ratios, and every kind on MovieLens-100K.
+
+    python benchmarks/teachers.py [--quick] [--seeds 0 1 2] [--only NAME ...] [--figures-only]
+                                  [--out DIR] [--json FILE]
+
+The figures: encoding a catalogue against the bare forward pass of the BERT; LoRA against full
+fine-tuning; reading top-K knowledge against training on it; a cache of a million items. The
+evidence (`teacher_evidence.py`): which teacher is best where, with intervals; trainings that are on
+disk are not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from rows import Row, publish, row
+from teacher_evidence import BASE, evidence, mean_of_users, table, teachers
+from teacher_figures import encoding, large_item_store, memory_of_tuning, reading
+
+from tfrs_distill.recipe import Recipe
+from tfrs_distill.terminal import TerminalProgress
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="small runs: to see it work")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these teachers of the table")
+    parser.add_argument("--figures-only", action="store_true")
+    parser.add_argument("--out", type=Path, default=Path("saved_models/benchmarks/teachers"))
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+
+    recipe = Recipe.named("movielens-100k")
+    out = arguments.out
+    if arguments.quick:
+        recipe, out = recipe.quick(), out / "quick"
+    rows = figures(arguments.quick)
+    if not arguments.figures_only:
+        names = arguments.only or list(teachers(recipe))
+        names = [BASE, *(name for name in names if name != BASE)]
+        found = evidence(recipe, arguments.seeds, names, out, TerminalProgress())
+        print(table(found, arguments.seeds))
+        rows += lora_against_full(found["full"])
+    publish(rows, arguments.json)
+
+
+def figures(quick: bool) -> list[Row]:
+    """The figures of one run."""
+    return [
+        *encoding(rounds=2 if quick else 7),
+        *memory_of_tuning(num_steps=2 if quick else 8),
+        *reading(num_epochs=1 if quick else 5),
+        *large_item_store(100_000 if quick else 1_000_000),
+    ]
+
+
+def lora_against_full(found: dict[str, list[dict]]) -> list[Row]:
+    """LoRA's test NDCG over full fine-tuning's, where both were trained."""
+    if not {"LoRA", "full fine-tuning"} <= found.keys():
+        return []
+    lora, full = (mean_of_users(found[name]) for name in ("LoRA", "full fine-tuning"))
+    ratio = float(np.mean(list(lora.values())) / np.mean(list(full.values())))
+    by_seed = [
+        f"{one['test']['ndcg'] / other['test']['ndcg']:.4f}"
+        for one, other in zip(found["LoRA"], found["full fine-tuning"])
+    ]
+    detail = f"test NDCG@10 on `full`, by seed {', '.join(by_seed)}"
+    return [row("NDCG@10 of LoRA / of full fine-tuning", ratio, "", ">= 0.98", detail)]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""The text encoder of a run: a BERT, or an encoder from TF-Hub."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+from tfrs_distill.data.assets import minilm_folder
+from tfrs_distill.recipe import Recipe
+from tfrs_distill.teachers import HubEncoder, TextEncoder, checkpoint_fingerprint
+
+
+def open_encoder(recipe: Recipe) -> TextEncoder | HubEncoder:
+    """The recipe's encoder."""
+    return open_hub_encoder(recipe) if is_of_tf_hub(recipe) else open_bert(recipe)
+
+
+def open_bert(recipe: Recipe) -> TextEncoder:
+    """A checkpoint from a folder or the Hugging Face Hub, by default the fetched MiniLM."""
+    named = recipe.encoder
+    return TextEncoder(
+        encoder_name(recipe),
+        pooling=named.pooling,
+        max_length=named.max_length,
+        long_texts=named.long_texts,
+    )
+
+
+def open_hub_encoder(recipe: Recipe) -> HubEncoder:
+    """A SavedModel from a folder or TF-Hub."""
+    named = recipe.encoder
+    return HubEncoder(
+        named.name, output_key=named.output_key or None, preprocessor=named.preprocessor or None
+    )
+
+
+def encoder_fingerprint(recipe: Recipe) -> str:
+    """What the encoder is, without loading it where that can be."""
+    if is_of_tf_hub(recipe):
+        return open_hub_encoder(recipe).fingerprint()
+    settings = dataclasses.asdict(recipe.encoder) | {"name": ""}
+    return json.dumps([checkpoint_fingerprint(encoder_name(recipe)), settings], sort_keys=True)
+
+
+def encoder_name(recipe: Recipe) -> str:
+    """Its folder or its name."""
+    return recipe.encoder.name or str(minilm_folder())
+
+
+def is_of_tf_hub(recipe: Recipe) -> bool:
+    """Whether it is a SavedModel or an address of one, and no Hugging Face checkpoint."""
+    name = recipe.encoder.name
+    return "://" in name or (bool(name) and (Path(name) / "saved_model.pb").is_file())

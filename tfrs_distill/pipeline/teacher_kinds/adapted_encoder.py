@@ -1,0 +1,92 @@
+"""The item texts as vectors, from a BERT adapted to the catalogue as the recipe says."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfrs_distill.pipeline.encoders import open_encoder
+from tfrs_distill.recipe import TuningSettings
+from tfrs_distill.teachers import (
+    AllLayers,
+    BottleneckAdapters,
+    LoRA,
+    PrefixVectors,
+    TextEncoder,
+    TopLayers,
+    finetune,
+    pretrain_masked_language_model,
+)
+
+if TYPE_CHECKING:
+    from tfrs_distill.pipeline.teacher_kinds.two_tower import TwoTowerOfItems
+
+TUNED_FILE = "tuned_bert.safetensors"  # what a parameter-efficient method has learnt
+
+
+def adapted_text_vectors(kind: TwoTowerOfItems, folder: Path) -> tuple[np.ndarray, dict[str, Any]]:
+    """Pre-train, read, tune together with the towers, read again: as far as the recipe asks.
+
+    Args:
+        kind: the two-tower teacher that will read the vectors.
+        folder: of the stage; the state of an interrupted tuning is taken up from there.
+
+    Returns:
+        float32 [num_items, text_dim], and facts about the encoder.
+    """
+    setting = kind.setting
+    tuning, texts = setting.recipe.tuning, setting.splits.catalogue.texts
+    encoder = open_encoder(setting.recipe)
+    facts: dict[str, Any] = {"parameters": encoder.num_parameters, "bytes": encoder.num_bytes}
+    if tuning.pretrain_steps:
+        with setting.progress.bar("masked words", tuning.pretrain_steps) as advance:
+            pretrained = pretrain_masked_language_model(
+                encoder,
+                texts,
+                num_steps=tuning.pretrain_steps,
+                seed=setting.recipe.seed,
+                advance=advance,
+            )
+        facts["pseudo_perplexity"] = {
+            "before": pretrained.pseudo_perplexity_before,
+            "after": pretrained.pseudo_perplexity_after,
+        }
+    with setting.progress.bar("item texts", len(texts)) as advance:
+        vectors = encoder.encode(texts, advance=advance)
+    if tuning.method == "none":
+        return vectors, facts
+    assert isinstance(encoder, TextEncoder)  # the recipe's check
+    teacher = kind.untrained({"text": vectors}, setting.recipe.seed)
+    kind.fit(teacher)
+    with setting.progress.bar("BERT steps", tuning.steps) as advance:
+        tuned = finetune(
+            teacher,
+            encoder,
+            setting.splits.train,
+            tuning=_method(tuning),
+            num_steps=tuning.steps,
+            batch_size=tuning.batch_size,
+            num_negatives=tuning.num_negatives,
+            learning_rate=tuning.learning_rate or None,
+            seed=setting.recipe.seed,
+            checkpoint_folder=folder / "tuning",
+            advance=advance,
+        )
+    if tuned.attached is not None:
+        tuned.attached.save(folder / TUNED_FILE)
+    shutil.rmtree(folder / "tuning")
+    facts["tuned_parameters"] = tuned.num_parameters
+    return teacher.candidate_tower.item_text_vectors(), facts
+
+
+def _method(tuning: TuningSettings) -> Any:
+    return {
+        "top-layers": lambda: TopLayers(tuning.layers),
+        "all-layers": lambda: AllLayers(tuning.layer_decay),
+        "lora": lambda: LoRA(rank=tuning.rank),
+        "adapters": lambda: BottleneckAdapters(width=tuning.width),
+        "prefix": lambda: PrefixVectors(length=tuning.length),
+    }[tuning.method]()

@@ -1,0 +1,95 @@
+"""The cross-encoder teacher of a run: a two-tower finds, a BERT that reads pairs orders."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tfrs_distill.data.windows import Windows
+from tfrs_distill.errors import InputError
+from tfrs_distill.pipeline.encoders import encoder_fingerprint, is_of_tf_hub, open_bert
+from tfrs_distill.pipeline.teacher_kinds.kind import Facts, Setting
+from tfrs_distill.pipeline.teacher_kinds.two_tower import TwoTowerOfItems
+from tfrs_distill.teachers import BertCrossEncoder, Reranker
+
+FIRST, SECOND, TRAINING = "first_stage", "cross_encoder", "training"
+
+
+class CrossEncoder:
+    """`Reranker` of a two-tower, as the recipe describes it, and a `BertCrossEncoder`."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.first_stage = TwoTowerOfItems(setting)
+
+    def settings(self) -> Any:
+        """The two-tower's, and the checkpoint that reads pairs."""
+        recipe = self.setting.recipe
+        if is_of_tf_hub(recipe):
+            raise InputError(
+                "A cross-encoder needs a Hugging Face checkpoint; an encoder from TF-Hub cannot "
+                f"read pairs. Received: {recipe.encoder.name}."
+            )
+        return [self.first_stage.settings(), encoder_fingerprint(recipe)]
+
+    def train(self, folder: Path) -> Facts:
+        """Train the two-tower, then the cross-encoder on what the two-tower finds."""
+        (folder / FIRST).mkdir(exist_ok=True)
+        facts = self.first_stage.train(folder / FIRST)
+        self._train_second(self.setting.splits.train, self.setting.recipe.seed, folder)
+        second = self._second(folder)
+        weights = sum(path.stat().st_size for path in (folder / SECOND).iterdir())
+        steps = self.setting.recipe.cross_encoder.steps
+        return facts | {
+            "parameters": facts["parameters"] + second.encoder.num_parameters,
+            "bytes": facts["bytes"] + second.encoder.num_bytes + weights,
+            "line": f"{facts['line']}; then a cross-encoder of {steps} steps",
+        }
+
+    def open(self, folder: Path) -> Reranker:
+        """Both stages, from their files."""
+        named = self.setting.recipe.cross_encoder
+        return Reranker(
+            self.first_stage.open(folder / FIRST),
+            self._second(folder),
+            num_candidates=named.num_candidates,
+            first_stage_weight=named.first_stage_weight,
+        )
+
+    def train_fold(self, windows: Windows, fold: int, whole: Path, folder: Path) -> Reranker:
+        """Both stages on these windows."""
+        (folder / FIRST).mkdir(parents=True, exist_ok=True)
+        self.first_stage.train_fold(windows, fold, whole / FIRST, folder / FIRST)
+        if not (folder / SECOND).exists():
+            seed = self.setting.recipe.seed + 1000 * (fold + 1)
+            self._train_second(windows, seed, folder)
+        return self.open(folder)
+
+    def _train_second(self, windows: Windows, seed: int, folder: Path) -> None:
+        named = self.setting.recipe.cross_encoder
+        cross_encoder = BertCrossEncoder(
+            open_bert(self.setting.recipe),
+            self.setting.splits.catalogue.texts,
+            max_history_items=named.max_history_items,
+            max_length=named.max_length,
+            seed=seed,
+        )
+        with self.setting.progress.bar("cross-encoder steps", named.steps) as advance:
+            cross_encoder.fit(
+                windows,
+                self.first_stage.open(folder / FIRST),
+                num_steps=named.steps,
+                batch_size=named.batch_size,
+                num_negatives=named.num_negatives,
+                learning_rate=named.learning_rate,
+                seed=seed,
+                checkpoint_folder=folder / TRAINING,
+                advance=advance,
+            )
+        cross_encoder.save(folder / SECOND)
+        shutil.rmtree(folder / TRAINING)
+
+    def _second(self, folder: Path) -> BertCrossEncoder:
+        encoder = open_bert(self.setting.recipe)
+        return BertCrossEncoder.load(folder / SECOND, encoder, self.setting.splits.catalogue.texts)

@@ -1,0 +1,49 @@
+"""The teacher of a run that joins several kinds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tfrs_distill.data.windows import Windows
+from tfrs_distill.pipeline.teacher_kinds.kind import Facts, Setting, TeacherKind
+from tfrs_distill.teachers import Ensemble
+
+
+class EnsembleOf:
+    """`Ensemble` of the recipe's members, each trained as it would be alone."""
+
+    def __init__(self, setting: Setting, members: dict[str, TeacherKind]) -> None:
+        self.setting, self.members = setting, members
+
+    def settings(self) -> Any:
+        """Every member's."""
+        return {name: member.settings() for name, member in self.members.items()}
+
+    def train(self, folder: Path) -> Facts:
+        """Train the members one after another."""
+        facts = {}
+        for name, member in self.members.items():
+            own = folder / name
+            own.mkdir(exist_ok=True)
+            facts[name] = member.train(own)
+        sizes = {
+            key: None if None in values else sum(values)
+            for key in ("parameters", "bytes")
+            for values in [[found[key] for found in facts.values()]]
+        }
+        line = " + ".join(found["line"] for found in facts.values())
+        return sizes | {"line": line, "members": facts}
+
+    def open(self, folder: Path) -> Ensemble:
+        """Their mean."""
+        return Ensemble([member.open(folder / name) for name, member in self.members.items()])
+
+    def train_fold(self, windows: Windows, fold: int, whole: Path, folder: Path) -> Ensemble:
+        """The mean of the members' fold teachers."""
+        teachers = []
+        for name, member in self.members.items():
+            own = folder / name
+            own.mkdir(parents=True, exist_ok=True)
+            teachers.append(member.train_fold(windows, fold, whole / name, own))
+        return Ensemble(teachers)

@@ -1,0 +1,156 @@
+"""The two-tower teacher of a run: attention over items known by id, text, attributes, graph."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill.atomic import whole_file
+from tfrs_distill.data.assets import movielens_100k_folder
+from tfrs_distill.data.item_features import attribute_vectors, item_attributes
+from tfrs_distill.data.knowledge_graph import neighbour_vectors
+from tfrs_distill.data.readers.knowledge_graph import read_knowledge_graph
+from tfrs_distill.data.windows import Windows
+from tfrs_distill.errors import InputError
+from tfrs_distill.pipeline.encoders import encoder_fingerprint, is_of_tf_hub
+from tfrs_distill.pipeline.teacher_kinds.adapted_encoder import adapted_text_vectors
+from tfrs_distill.pipeline.teacher_kinds.kind import TEACHER_FILE, Facts, Setting
+from tfrs_distill.pipeline.training import fit, save
+from tfrs_distill.teachers import AttentionTwoTower, BertTwoTower, MultimodalTwoTower
+from tfrs_distill.towers import ItemTower, TwoTower
+
+TEXT, ATTRIBUTES, GRAPH = "text", "attributes", "knowledge-graph"
+VECTORS, EPOCHS = "item_vectors.npz", "epochs.json"
+
+
+class TwoTowerOfItems:
+    """`AttentionTwoTower` by ids alone, `BertTwoTower` with text, `MultimodalTwoTower` with more.
+
+    The items' vectors are computed once and the fold teachers read the same: a tuned BERT has seen
+    all training users.
+    """
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.modalities = setting.recipe.teacher.modalities
+
+    def settings(self) -> Any:
+        """The encoder's content; the graph's and the attributes' files are of the data."""
+        recipe = self.setting.recipe
+        tuned = recipe.tuning.method != "none" or recipe.tuning.pretrain_steps > 0
+        if tuned and TEXT not in self.modalities:
+            raise InputError(
+                "`tuning` adapts the BERT that reads item text, but `teacher.modalities` has no "
+                f'"text". Received: modalities={list(self.modalities)}.'
+            )
+        if {ATTRIBUTES, GRAPH} & set(self.modalities) and recipe.data.source == "synthetic":
+            raise InputError(
+                "Planted data has neither attributes nor a knowledge graph. Received: "
+                f"`teacher.modalities`={list(self.modalities)}."
+            )
+        if TEXT not in self.modalities:
+            return None
+        if tuned and is_of_tf_hub(recipe):
+            raise InputError(
+                "`tuning` needs a Hugging Face checkpoint; an encoder from TF-Hub stays frozen. "
+                f"Received: {recipe.encoder.name}."
+            )
+        return encoder_fingerprint(recipe)
+
+    def train(self, folder: Path) -> Facts:
+        """Make the items' vectors, then train the towers on them until validation is best."""
+        recipe = self.setting.recipe
+        vectors, encoder = self._item_vectors(folder)
+        with whole_file(folder / VECTORS) as file:
+            np.savez(file, **vectors)
+        teacher = self.untrained(vectors, recipe.seed)
+        curves = self.fit(teacher)
+        save(teacher, folder / TEACHER_FILE)
+        with whole_file(folder / EPOCHS, "w") as file:
+            json.dump(curves["best_epoch"], file)
+        best = max(curves[f"validation_ndcg@{self.setting.k}"])
+        reads = " and ".join(["ids", *self.modalities])
+        return {
+            "curves": curves,
+            "parameters": teacher.num_parameters + encoder.pop("parameters", 0),
+            "bytes": (folder / TEACHER_FILE).stat().st_size + encoder.pop("bytes", 0),
+            "encoder": encoder,
+            "line": f"attention over {reads}, validation NDCG@{self.setting.k} {best:.4f} at epoch "
+            f"{curves['best_epoch']}",
+        }
+
+    def open(self, folder: Path) -> TwoTower:
+        """Read it from its Keras file."""
+        model: TwoTower = tf.keras.models.load_model(folder / TEACHER_FILE)
+        return model
+
+    def train_fold(self, windows: Windows, fold: int, whole: Path, folder: Path) -> TwoTower:
+        """On these windows for as many epochs as the whole one needed, with the same vectors."""
+        if (folder / TEACHER_FILE).exists():
+            return self.open(folder)
+        recipe = self.setting.recipe
+        seed = recipe.seed + 1000 * (fold + 1)
+        with np.load(whole / VECTORS) as vectors:
+            teacher = self.untrained(dict(vectors), seed)
+        teacher.compile(optimizer=tf.keras.optimizers.Adam(recipe.teacher.learning_rate))
+        batches = windows.batches(recipe.teacher.batch_size, seed=seed)
+        epochs = json.loads((whole / EPOCHS).read_text())
+        teacher.fit(batches, epochs=epochs, verbose=0)
+        save(teacher, folder / TEACHER_FILE)
+        return self.open(folder)  # as a resumed run will read it
+
+    def untrained(self, vectors: dict[str, np.ndarray], seed: int) -> TwoTower:
+        """A teacher that reads these vectors."""
+        named = self.setting.recipe.teacher
+        attention = {
+            "max_history": self.setting.recipe.data.max_history,
+            "num_blocks": named.num_blocks,
+            "num_heads": named.num_heads,
+            "dropout": named.dropout,
+            "seed": seed,
+        }
+        if not vectors:
+            num_items = self.setting.splits.catalogue.num_items
+            items = ItemTower(num_items, named.embedding_dim, seed=seed, name="item_tower")
+            return AttentionTwoTower(items, **attention)
+        attention["embedding_dim"] = named.embedding_dim
+        if list(vectors) == [TEXT]:
+            return BertTwoTower(vectors[TEXT], **attention)
+        return MultimodalTwoTower(vectors, **attention)
+
+    def fit(self, teacher: TwoTower) -> dict[str, Any]:
+        """Train until validation is best; the curves."""
+        recipe, splits = self.setting.recipe, self.setting.splits
+        return fit(
+            teacher,
+            teacher,
+            splits.train.batches(recipe.teacher.batch_size, seed=recipe.seed),
+            splits.validation,
+            learning_rate=recipe.teacher.learning_rate,
+            max_epochs=recipe.teacher.max_epochs,
+            patience=recipe.teacher.patience,
+            k=self.setting.k,
+            progress=self.setting.progress,
+            description="teacher",
+        )
+
+    def _item_vectors(self, folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """The vectors of every modality, and what the text encoder is."""
+        vectors: dict[str, np.ndarray] = {}
+        encoder: dict[str, Any] = {}
+        catalogue = self.setting.splits.catalogue
+        source = self.setting.recipe.data.folder or movielens_100k_folder
+        for modality in self.modalities:
+            if modality == TEXT:
+                vectors[TEXT], encoder = adapted_text_vectors(self, folder)
+                continue
+            data_folder = source() if callable(source) else source
+            if modality == ATTRIBUTES:
+                vectors[modality] = attribute_vectors(item_attributes(data_folder, catalogue))
+            else:
+                vectors[modality] = neighbour_vectors(read_knowledge_graph(data_folder), catalogue)
+        return vectors, encoder

@@ -1,0 +1,240 @@
+"""The sections of a recipe: one frozen dataclass each, every field with default, meaning, rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tfrs_distill.errors import InputError
+from tfrs_distill.recipe.settings import check, setting
+
+NUMBER = {"at_least": 1}
+RATE = {"above": 0, "at_most": 1}
+DROPOUT = {"at_least": 0, "below": 1}
+MODALITIES = ("text", "attributes", "knowledge-graph")
+MEMBERS = ("two-tower", "cross-encoder", "item-item", "array", "python")
+KINDS = (*MEMBERS, "ensemble")
+TUNING_METHODS = ("none", "top-layers", "all-layers", "lora", "adapters", "prefix")
+FOLDER_NAME = {
+    "pattern": r"[A-Za-z0-9][A-Za-z0-9._-]*",
+    "pattern_words": 'a folder name of letters, digits, ".", "-" and "_"',
+}
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Where the interactions and the item texts come from."""
+
+    source: str = setting(
+        "movielens-100k",
+        "real films, or planted data whose right answer is known",
+        choices=("movielens-100k", "synthetic"),
+    )
+    folder: str = setting("", "a folder that holds the data; empty = fetch it")
+    max_history: int = setting(32, "how many of a user's last items a model reads", at_least=2)
+
+    def __post_init__(self) -> None:
+        check(self, "data")
+        if self.folder and self.source == "synthetic":
+            raise InputError(
+                "`data.folder` (--data-dir) cannot be given with planted data. Received: "
+                f'folder={self.folder!r}, source="synthetic". Leave the folder out, or choose '
+                "another `data.source`."
+            )
+
+
+@dataclass(frozen=True)
+class TeacherSettings:
+    """The large model."""
+
+    kind: str = setting("two-tower", "what the teacher is; see docs/teachers.md", choices=KINDS)
+    members: tuple[str, ...] = setting(
+        ("two-tower", "item-item"), "the kinds that an ensemble joins", choices=MEMBERS
+    )
+    source: str = setting("", "the file of an array teacher; FILE.py:FUNCTION of a python one")
+    modalities: tuple[str, ...] = setting(
+        ("text",), "what a two-tower teacher reads of an item beside its id", choices=MODALITIES
+    )
+    embedding_dim: int = setting(64, "the width of the item and query vectors", **NUMBER)
+    num_blocks: int = setting(1, "attention blocks over the history", **NUMBER)
+    num_heads: int = setting(2, "attention heads a block; divides `embedding_dim`", **NUMBER)
+    dropout: float = setting(0.2, "the share of activations dropped while training", **DROPOUT)
+    batch_size: int = setting(32, "windows a step", **NUMBER)
+    learning_rate: float = setting(1e-3, "Adam's learning rate", **RATE)
+    max_epochs: int = setting(40, "passes over the training data at most", **NUMBER)
+    patience: int = setting(4, "epochs without a better validation NDCG before stopping", **NUMBER)
+
+    def __post_init__(self) -> None:
+        check(self, "teacher")
+        if self.embedding_dim % self.num_heads:
+            raise InputError(
+                "`teacher.embedding_dim` must be a multiple of `teacher.num_heads`. Received: "
+                f"embedding_dim={self.embedding_dim}, num_heads={self.num_heads}."
+            )
+        if self.kind == "ensemble" and len(self.members) < 2:
+            raise InputError(
+                "`teacher.members` must name at least two kinds for an ensemble. Received: "
+                f"members={list(self.members)}."
+            )
+        reads_source = {"array", "python"} & {self.kind, *self._members()}
+        if bool(self.source) != bool(reads_source):
+            raise InputError(
+                "`teacher.source` is needed by the kinds array and python, and by no other. "
+                f'Received: source="{self.source}", kind="{self.kind}".'
+            )
+
+    def _members(self) -> tuple[str, ...]:
+        return self.members if self.kind == "ensemble" else ()
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """What reads the items' texts."""
+
+    name: str = setting(
+        "", "a BERT's name or folder, or a TF-Hub encoder's; empty = all-MiniLM-L6-v2"
+    )
+    pooling: str = setting(
+        "mean", "how a BERT's tokens make one vector", choices=("mean", "cls", "max")
+    )
+    max_length: int = setting(128, "wordpieces that a BERT reads at once", at_least=8)
+    long_texts: str = setting(
+        "cut", "longer texts: cut there, or read in windows", choices=("cut", "windows")
+    )
+    output_key: str = setting("", "which output of a TF-Hub encoder that has several")
+    preprocessor: str = setting("", "a TF-Hub encoder's model that makes its input of texts")
+
+    def __post_init__(self) -> None:
+        check(self, "encoder")
+
+
+@dataclass(frozen=True)
+class TuningSettings:
+    """How the teacher's BERT is adapted to the catalogue; only a two-tower's text is."""
+
+    method: str = setting("none", "which of BERT's weights train, if any", choices=TUNING_METHODS)
+    layers: int = setting(1, "top-layers: how many, from the top", **NUMBER)
+    layer_decay: float = setting(
+        0.9, "all-layers: each layer's learning rate over the next one's", above=0, at_most=1
+    )
+    rank: int = setting(8, "lora: the rank of what is added to a matrix", **NUMBER)
+    width: int = setting(32, "adapters: the width of the bottleneck", **NUMBER)
+    length: int = setting(8, "prefix: learned vectors before the text, a layer", **NUMBER)
+    steps: int = setting(300, "steps of tuning", **NUMBER)
+    batch_size: int = setting(8, "windows a step", **NUMBER)
+    num_negatives: int = setting(128, "items drawn beside a step's own", **NUMBER)
+    learning_rate: float = setting(
+        0.0, "Adam's learning rate; 0 = what suits the method", at_least=0, at_most=1
+    )
+    pretrain_steps: int = setting(
+        0, "steps of masked-language-model training on the item texts before; 0 = none", at_least=0
+    )
+
+    def __post_init__(self) -> None:
+        check(self, "tuning")
+
+
+@dataclass(frozen=True)
+class CrossEncoderSettings:
+    """The second stage of a cross-encoder teacher: it orders what a two-tower found."""
+
+    num_candidates: int = setting(20, "items of a row that it reads and orders", at_least=2)
+    max_history_items: int = setting(5, "items of the history that it reads", **NUMBER)
+    max_length: int = setting(64, "wordpieces of history and candidate together", at_least=8)
+    first_stage_weight: float = setting(
+        0.0, "how much the two-tower still says about the order", at_least=0, at_most=100
+    )
+    steps: int = setting(500, "training steps", **NUMBER)
+    batch_size: int = setting(8, "rows a training step", **NUMBER)
+    num_negatives: int = setting(7, "items that a training row is compared with", **NUMBER)
+    learning_rate: float = setting(5e-5, "Adam's learning rate", **RATE)
+
+    def __post_init__(self) -> None:
+        check(self, "cross_encoder")
+
+
+@dataclass(frozen=True)
+class KnowledgeSettings:
+    """What the teacher says about the training data, and how it is kept."""
+
+    folds: int = setting(
+        4, "parts of the users, each labelled by a teacher that never saw it", at_least=2
+    )
+    top_k: int = setting(50, "the teacher's best items kept for each position", **NUMBER)
+    form: str = setting(
+        "auto",
+        "exact logits from embeddings, or the top-K and the rest's sum; auto = exact if it can be",
+        choices=("auto", "embeddings", "top_k"),
+    )
+
+    def __post_init__(self) -> None:
+        check(self, "knowledge")
+
+
+@dataclass(frozen=True)
+class StudentSettings:
+    """The small model; its twin is the same."""
+
+    embedding_dim: int = setting(16, "the width of the item and query vectors", **NUMBER)
+
+    def __post_init__(self) -> None:
+        check(self, "student")
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """The budget of the student, and of its twin: the same for both."""
+
+    batch_size: int = setting(32, "windows a step", **NUMBER)
+    max_epochs: int = setting(100, "passes over the training data at most", **NUMBER)
+    patience: int = setting(12, "epochs without a better validation NDCG before stopping", **NUMBER)
+
+    def __post_init__(self) -> None:
+        check(self, "training")
+
+
+@dataclass(frozen=True)
+class TwinSettings:
+    """How the twin learns without a teacher: its own best, so that the comparison is fair."""
+
+    learning_rate: float = setting(5e-3, "Adam's learning rate for the twin", **RATE)
+    dropout: float = setting(0.3, "the share of entries dropped for the twin", **DROPOUT)
+
+    def __post_init__(self) -> None:
+        check(self, "twin")
+
+
+@dataclass(frozen=True)
+class DistillationSettings:
+    """How the student listens to the teacher."""
+
+    temperature: float = setting(2.0, "higher = softer targets", above=0, at_most=1000)
+    student_loss_weight: float = setting(
+        0.2, "the labels' share of the loss; the teacher has the rest", at_least=0, at_most=1
+    )
+    learning_rate: float = setting(2e-3, "Adam's learning rate for the student", **RATE)
+    dropout: float = setting(0.0, "the share of entries dropped for the student", **DROPOUT)
+
+    def __post_init__(self) -> None:
+        check(self, "distillation")
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What is written for serving and for devices."""
+
+    k: int = setting(100, "items a query returns; fixed inside the exported graph", **NUMBER)
+    version: int = setting(1, "the version's folder, as TF Serving wants it", **NUMBER)
+
+    def __post_init__(self) -> None:
+        check(self, "export")
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """How the models are measured."""
+
+    k: int = setting(10, "the k of NDCG@k and the other metrics", **NUMBER)
+    bootstrap_samples: int = setting(1000, "resamples of the users for an interval", at_least=100)
+
+    def __post_init__(self) -> None:
+        check(self, "evaluation")
