@@ -47,6 +47,7 @@ def test_the_same_title_in_other_words(theirs, ours):
         ("Sabrina (1954)", "Sabrina (1995)"),
         ("Toy Story 2 (1999)", "Toy Story (1999)"),
         ("Toy Story", "Toy Story (1995)"),
+        ("Alien: Redux (1979)", "Alien: Director's Cut (1979)"),  # each has a subtitle of its own
     ],
 )
 def test_another_film(theirs, ours):
@@ -59,6 +60,10 @@ def test_a_whole_title_goes_before_a_part_of_one():
         ["Alien (1979)", "Cube (1990)"],
     )
     assert found == {"Alien (1979)": 1}  # which cube is meant, nobody knows
+    assert links(["Alien: Redux (1979)"], ["Alien (1979)", "Alien: Redux (1979)"]) == {
+        "Alien: Redux (1979)": 0
+    }
+    assert links(["Alien (1979)"], ["Alien: Redux (1979)"]) == {"Alien: Redux (1979)": 0}
 
 
 def test_titles_that_are_not_unique_are_left_out():

@@ -200,6 +200,13 @@ def test_what_is_on_disk_is_not_made_again(tmp_path, windows):
         np.testing.assert_array_equal(other.logits(batch, ALL_ITEMS), expected)
 
 
+def test_a_teacher_that_was_heard_is_not_asked_again(tmp_path, windows):
+    cache_teacher(PlantedTeacher(NUM_ITEMS), windows, tmp_path, top_k=4)
+    silent = PlantedTeacher(NUM_ITEMS)
+    silent.encode_queries = silent.encode_candidates = silent.logits = pytest.fail
+    cache_teacher(silent, windows, tmp_path, top_k=4)
+
+
 def test_an_interrupted_call_resumes(tmp_path, windows):
     interrupted = School(NUM_ITEMS, fail_at=2)
     with pytest.raises(KeyboardInterrupt):

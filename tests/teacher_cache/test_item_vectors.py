@@ -8,7 +8,7 @@ from planted_teachers import LengthEncoder
 
 from tfrs_distill.errors import InputError
 from tfrs_distill.progress import SilentProgress
-from tfrs_distill.teacher_cache import cache_item_vectors, verify
+from tfrs_distill.teacher_cache import cache_item_vectors, item_vectors, verify
 from tfrs_distill.teacher_cache.item_vectors import ItemVectors
 from tfrs_distill.teacher_cache.shard import Shard
 
@@ -210,3 +210,17 @@ def test_nothing_is_written_where_nothing_is_new(tmp_path, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     cache_item_vectors(LengthEncoder(), TEXTS[:3], tmp_path)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+
+
+def test_a_key_is_found_by_all_of_it():
+    held = np.array([[7, 3], [1, 3], [5, 5]], np.uint64)
+    asked = np.array([[5, 5], [1, 2], [9, 9], [1, 3], [0, 3], [7, 3]], np.uint64)
+    assert item_vectors._rows_of(asked, held).tolist() == [2, -1, -1, 1, -1, 0]
+    assert item_vectors._rows_of(asked[:2], held[:0]).tolist() == [-1, -1]
+
+
+def test_two_texts_whose_keys_begin_alike_never_share_a_vector(tmp_path, monkeypatch):
+    keys = np.array([[1, 2], [1, 3]], np.uint64)
+    monkeypatch.setattr(item_vectors, "keys_of", lambda texts: keys)
+    with pytest.raises(InputError, match="does not hold the vector of text 1: .*first 64 bits"):
+        cache_item_vectors(LengthEncoder(), ["Heat", "Up"], tmp_path)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 
 import pytest
@@ -74,23 +75,23 @@ def test_one_who_waits_goes_on_when_the_holder_dies(tmp_path):
 
 
 def test_a_lock_file_that_its_holder_removed_is_not_taken_for_the_lock(tmp_path):
-    """Many processes at once: never two inside."""
-    path, inside, broken = tmp_path / "shard", tmp_path / "inside", tmp_path / "broken"
-    children = []
-    for _ in range(6):
-        children.append(os.fork())
-        if not children[-1]:
-            for _ in range(60):
-                with locked(path):
-                    try:
-                        os.close(os.open(inside, os.O_CREAT | os.O_EXCL))
-                        os.unlink(inside)
-                    except FileExistsError:
-                        broken.touch()
-            os._exit(0)
-    for child in children:
-        assert os.waitpid(child, 0)[1] == 0
-    assert not broken.exists()
+    """One waits for the file that the holder takes away with it."""
+    path, held, end = tmp_path / "shard", threading.Event(), threading.Event()
+
+    def waits():
+        with locked(path):
+            held.set()
+            end.wait(30)
+
+    other = threading.Thread(target=waits)
+    with locked(path):
+        other.start()
+        time.sleep(0.2)  # until it waits
+    assert held.wait(30)
+    with locked(path, wait=False) as mine:
+        assert not mine
+    end.set()
+    other.join()
 
 
 def test_each_task_is_done_once_and_yielded_once(tmp_path):
@@ -116,6 +117,18 @@ def test_what_another_works_on_comes_last(tmp_path):
     other.__exit__(None, None, None)
     assert list(tasks) == ["a"]
     assert "a" in done  # the other ended without it
+
+
+def test_what_another_has_done_by_the_end_is_not_done_again(tmp_path):
+    done, did = set(), []
+    tasks = each_once("ab", tmp_path.joinpath, done.__contains__, did.append)
+    other = locked(tmp_path / "a")
+    other.__enter__()
+    assert next(tasks) == "b"
+    done.add("a")
+    other.__exit__(None, None, None)
+    assert list(tasks) == ["a"]
+    assert did == ["b"]
 
 
 def test_what_was_done_while_we_asked_for_the_lock_is_not_done_again(tmp_path):

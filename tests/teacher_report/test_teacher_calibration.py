@@ -99,3 +99,12 @@ def test_a_teacher_that_knows_nothing_is_calibrated():
     assert told["negative_log_likelihood"] == pytest.approx(math.log(8))
     assert told["expected_calibration_error"] == pytest.approx(0.0, abs=1e-9)
     assert len(told["bins"]) == 1  # equal probabilities stay together
+
+
+def test_a_value_belongs_to_the_bin_of_its_masss_middle():
+    # 5 % of the mass from 0 to .05, 7 % from .05 to .12: middles .025 and .085, both in the first
+    # tenth; 88 % with the middle .56.
+    logits = np.tile(np.log([5.0, 7.0, 88.0]), (100, 1))
+    bins = calibration(logits, np.zeros(100, int))["bins"]
+    assert [told["expected_items"] for told in bins] == pytest.approx([12, 88])
+    assert [told["observed_items"] for told in bins] == [100, 0]

@@ -23,11 +23,13 @@ K = 5
 
 @pytest.fixture(scope="module")
 def splits():
-    """Planted data whose validation histories are of 3 to 7 items."""
+    """Planted data whose validation has histories of 3 to 7 items and 3 positives each."""
     planted = synthetic(num_users=40, num_items=30, num_blocks=2, seed=0)
     splits = split_by_time(planted, max_history=8)
     histories = tuple(h[-(3 + row % 5) :] for row, h in enumerate(splits.validation.histories))
-    return replace(splits, validation=replace(splits.validation, histories=histories))
+    positives = tuple(map(np.append, splits.validation.positives, splits.test.positives))
+    validation = replace(splits.validation, histories=histories, positives=positives)
+    return replace(splits, validation=validation)
 
 
 def model_of(splits, seed):

@@ -158,3 +158,27 @@ def test_what_was_taken_off_can_no_longer_be_used(encoder, tmp_path, ending):
     with pytest.raises(ValueError, match="`load` needs the added layers"):
         attached.load(tmp_path / "f")
     LoRA(rank=2).attach(encoder)
+
+
+@pytest.mark.realdata
+def test_on_minilm_little_trains_and_a_merged_lora_gives_the_same_vectors(minilm_folder, tmp_path):
+    encoder = TextEncoder(minilm_folder)
+    texts = ["Heat (1995)", "a romance about a king", "Toy Story (1995) Animation, Children's"]
+    before, budget = encoder.encode(texts), 0.02 * encoder.num_parameters
+    for method in (BottleneckAdapters(), PrefixVectors(), LoRA()):
+        attached = method.attach(encoder)
+        assert attached.num_parameters <= budget
+        attached.save(tmp_path / "tuned")
+        assert (tmp_path / "tuned").stat().st_size < 3e6
+        if not isinstance(method, LoRA):
+            attached.detach()
+    np.testing.assert_array_equal(encoder.encode(texts), before)
+    # Six layers, query and value, 384 x 8 and 8 x 384 each.
+    assert attached.num_parameters == 6 * 2 * 2 * 384 * 8
+    random = np.random.default_rng(0)
+    for variable in attached.trainable_variables:
+        variable.assign_add(0.02 * random.normal(size=variable.shape))
+    tuned = encoder.encode(texts)
+    assert abs(tuned - before).max() > 1e-3
+    attached.merge()
+    np.testing.assert_allclose(encoder.encode(texts), tuned, atol=1e-5)  # rounding of the weights

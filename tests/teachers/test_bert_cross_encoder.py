@@ -95,10 +95,10 @@ def test_padding_may_stand_anywhere_and_the_company_does_not_matter(cross_encode
     assert cross_encoder.scores(np.zeros([0, 3]), np.zeros([0, 2])).shape == (0, 2)
 
 
-@pytest.mark.parametrize("max_length", [16, 32])
+@pytest.mark.parametrize("max_length", [16, 32, 64])
 def test_pairs_are_cut_at_the_oldest_and_padded_to_8(tiny_bert, max_length):
     pairs = TextPairs(TextEncoder(tiny_bert[0]).tokenizer, TEXTS, max_length)
-    history, candidate = [6, 1, 3], [4, 5]
+    history, candidate = [6, 1, 3], [6, 5]
     newest_first = tf.constant([history[::-1]] * 2)
     tokens = pairs.tokens(newest_first, tf.constant(candidate))
     lengths = pairs.lengths(newest_first, tf.constant(candidate))

@@ -258,6 +258,21 @@ def test_a_fresh_head_trains_alone_first(tmp_path, eagerly, monkeypatch):
     assert any(not np.array_equal(old, new) for old, new in zip(first, second))
 
 
+def test_every_step_draws_masks_of_its_own(tiny_bert, eagerly, monkeypatch):
+    from tfrs_distill.teachers import masked_language_model
+
+    draws = []
+
+    def watched(*arguments, generator, **others):
+        draws.append(generator.bit_generator.state["state"]["state"])
+        return mask_tokens(*arguments, generator=generator, **others)
+
+    monkeypatch.setattr(masked_language_model, "mask_tokens", watched)
+    encoder = TextEncoder(tiny_bert[0])
+    pretrain_masked_language_model(encoder, planted(9), num_steps=2, batch_size=3)
+    assert len(draws) == len(set(draws)) == 4  # two of the head alone, two of the whole
+
+
 def test_seed_fixes_the_losses_with_dropout_too(tiny_bert, eagerly):
     def losses(seed, rate=0.3):
         encoder = TextEncoder(tiny_bert[0])

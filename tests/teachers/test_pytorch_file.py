@@ -71,6 +71,12 @@ def test_tensors_are_the_parts_of_their_storage_that_offset_and_strides_say(path
         assert [n for n in archive.namelist() if "/data/" in n] == ["archive/data/0"]
 
 
+@pytest.mark.parametrize("shape, strides", [((0,), (1,)), ((0, 4), (4, 1)), ((4, 0), (1, 1))])
+def test_tensors_without_numbers(path, shape, strides):
+    write_torch_file(path, {"w": Tensor(Storage(np.zeros(0, np.float32)), 0, shape, strides)})
+    assert read_pytorch_file(path)["w"].shape == shape
+
+
 def test_parameters_and_the_metadata_of_a_state_dict_are_understood(path):
     state = OrderedDict(weight=Parameter(tensor(np.array([1.5, 2.5], np.float32))))
     state._metadata = OrderedDict({"": {"version": 1}})
@@ -109,7 +115,10 @@ def test_a_file_that_wants_to_run_code_is_refused_and_runs_none(path, tmp_path, 
         "argument": {"a": Tensor(whole.parts[0], attack, (2,), (1,))},
     }[place]
     write_torch_file(path, state)
-    with pytest.raises(InputError, match=r"names \w*io\.open, which is none.*not executed.*torch"):
+    with pytest.raises(
+        InputError,
+        match=r"^The PyTorch file \S+ names \w*io\.open, which is none.*not executed.*torch",
+    ):
         read_pytorch_file(path)
     assert not (tmp_path / "written").exists()
 

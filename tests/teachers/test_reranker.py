@@ -139,8 +139,12 @@ def test_where_everything_was_seen_the_first_stage_stands(windows, batch):
 def test_the_scorer_recommends_the_largest_of_the_new_logits(candidates, k):
     histories = [np.array(h) for h in ([3, 5, 2], [7], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10], [12, 4])]
 
+    given = []
+
     def recommend(histories, k):
-        return top_k_unseen(FIRST[[history[-1] for history in histories]], histories, k)
+        said = top_k_unseen(FIRST[[history[-1] for history in histories]], histories, k)
+        given.extend([said, [array.copy() for array in said]])
+        return said
 
     reranker = Reranker(None, PlantedCrossEncoder(), num_candidates=3, first_stage_weight=0.5)
     done = []
@@ -148,6 +152,8 @@ def test_the_scorer_recommends_the_largest_of_the_new_logits(candidates, k):
     scorer = reranker.scorer(recommend, candidates=asked, batch_size=3, advance=done.append)
     scores, items = scorer(histories, k)
     assert scores.shape == items.shape == (4, k) and done == [3, 1]
+    for array, before in zip(*given):  # what the first stage keeps is not changed
+        np.testing.assert_array_equal(array, before)
     among = candidates or list(range(1, NUM_ITEMS + 1))
     for row, history in enumerate(histories):
         logits, _ = expected_logits(history.tolist(), among, 3, 0.5)

@@ -80,6 +80,7 @@ def test_untrained_it_is_the_plain_sum():
     expected = expected + TEXT @ text.projection.kernel + IMAGE @ image.projection.kernel
     np.testing.assert_allclose(tower.embed(items), expected, atol=1e-6)
     np.testing.assert_array_equal(tower.gates(items), [[1, 1], [1, 0], [1, 1], [0, 0]])
+    assert not tower.gate.kernel.numpy().any() and not tower.gate.bias.numpy().any()
 
 
 def test_what_is_known_by_id_alone_is_its_id_embedding():

@@ -47,9 +47,9 @@ def relink_by_title(
     theirs = {item_id: title for item_id, title in titles.items() if item_id in graph.links}
     ours = dict(zip(catalogue.item_ids, catalogue.titles))
     links: dict[str, int] = {}
-    for short in (False, True):  # whole titles first
-        other_id = _by_title(theirs, short)
-        for title, item_id in _by_title(ours, short).items():
+    for our_short, their_short in ((False, False), (False, True), (True, False)):
+        other_id = _by_title(theirs, their_short)
+        for title, item_id in _by_title(ours, our_short).items():
             if title in other_id:
                 del ours[item_id], theirs[other_id[title]]
                 links[item_id] = graph.links[other_id[title]]

@@ -11,12 +11,11 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from tfrs_distill.report.charts import Axis
+from tfrs_distill.report.charts import FRAME, HEIGHT, WIDTH, Axis
 from tfrs_distill.report.numbers import MISSING, metric, milliseconds, percent
 from tfrs_distill.report.table import Column, Row, interval
 
 TWIN = "twin"
-SIDE, EDGE = 260.0, 50.0  # px: a reliability picture, and the room for its numbers
 
 
 def teacher_table(report: Mapping[str, Any], width: int = 100) -> Table:
@@ -26,7 +25,8 @@ def teacher_table(report: Mapping[str, Any], width: int = 100) -> Table:
         report: what `teacher_report` returned.
         width: characters of the terminal.
     """
-    shown = [column for column in _columns(report) if column.from_width <= width]
+    columns = [*_of_quality(report), *_of_calibration_and_cost()]
+    shown = [column for column in columns if column.from_width <= width]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("Teacher", overflow="fold")
     for column in shown:
@@ -43,12 +43,19 @@ def teacher_section(report: Mapping[str, Any]) -> str:
     Args:
         report: what `teacher_report` returned.
     """
-    k, columns = report["k"], _columns(report)
+    k, rows = report["k"], _rows(report)
     parts = "; ".join(
         f"{name}: {told['what']} ({told['queries']:,} queries)"
         for name, told in report["segments"].items()
     )
-    lines = [[row.name, *(column.text(row) for column in columns)] for row in _rows(report)]
+    tables = "".join(
+        _table(
+            "Teacher",
+            [column.heading for column in columns],
+            [[row.name, *(column.text(row) for column in columns)] for row in rows],
+        )
+        for columns in (_of_quality(report), _of_calibration_and_cost())
+    )
     pictures = "".join(
         f'<figure class="{TWIN if name == TWIN else "teacher"}"><h3>{escape(name)}</h3>'
         f"{reliability(told['calibration'])}</figure>"
@@ -66,8 +73,7 @@ def teacher_section(report: Mapping[str, Any]) -> str:
         f'<p class="note">On validation, whole catalogue. NDCG@{k} by segment: {escape(parts)}. '
         "NLL: negative log-likelihood of the next item, in nats. ECE: expected calibration error. "
         "T: the temperature that makes the NLL least. Times are for 1,000 items or queries.</p>"
-        f"{_table('Teacher', [column.heading for column in columns], lines)}"
-        f'<div class="facts">{_agreement(report)}</div>{pictures}</section>'
+        f'{tables}<div class="facts">{_agreement(report)}</div>{pictures}</section>'
     )
 
 
@@ -84,16 +90,18 @@ def reliability(calibration: Mapping[str, Any]) -> str:
     low = 10.0 ** math.floor(math.log10(min(figures)))
     high = 10.0 ** math.ceil(math.log10(max(figures)))
     high = high if high > low else 10 * low
-    x = Axis(low, high, EDGE, SIDE - 8, log=True)
-    y = Axis(low, high, SIDE - 30, 8, log=True)
+    x = Axis(low, high, FRAME.left, FRAME.right, log=True)
+    y = Axis(low, high, FRAME.bottom, FRAME.top, log=True)
     parts = []
     for power in range(round(math.log10(low)), round(math.log10(high)) + 1):
         left, top, label = x(10.0**power), y(10.0**power), f"{10.0**power:g}"
         parts += [
-            f'<line class="grid" x1="{left:.1f}" x2="{left:.1f}" y1="{y(low):.1f}" y2="8"/>',
-            f'<line class="grid" x1="{EDGE}" x2="{x(high):.1f}" y1="{top:.1f}" y2="{top:.1f}"/>',
-            f'<text class="tick middle" x="{left:.1f}" y="{SIDE - 14:.1f}">{label}</text>',
-            f'<text class="tick end" x="{EDGE - 5:.1f}" y="{top + 4:.1f}">{label}</text>',
+            f'<line class="grid" x1="{left:.1f}" x2="{left:.1f}" y1="{FRAME.bottom}" '
+            f'y2="{FRAME.top}"/>',
+            f'<line class="grid" x1="{FRAME.left}" x2="{FRAME.right}" y1="{top:.1f}" '
+            f'y2="{top:.1f}"/>',
+            f'<text class="tick middle" x="{left:.1f}" y="{FRAME.bottom + 17}">{label}</text>',
+            f'<text class="tick end" x="{FRAME.left - 5}" y="{top + 4:.1f}">{label}</text>',
         ]
     parts.append(
         f'<line class="axis" x1="{x(low):.1f}" y1="{y(low):.1f}" x2="{x(high):.1f}" '
@@ -109,7 +117,7 @@ def reliability(calibration: Mapping[str, Any]) -> str:
         for left, top, told in places
     ]
     return (
-        f'<svg class="chart" viewBox="0 0 {SIDE:.0f} {SIDE:.0f}" role="img" '
+        f'<svg class="chart" viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}" role="img" '
         f'aria-label="Observed against predicted probability">{"".join(parts)}</svg>'
     )
 
@@ -128,21 +136,25 @@ def _rows(report: Mapping[str, Any]) -> list[Row]:
     return rows
 
 
-def _columns(report: Mapping[str, Any]) -> list[Column]:
-    """The figures of every model, the most important first."""
+def _of_quality(report: Mapping[str, Any]) -> list[Column]:
     k = report["k"]
     return [
         Column(f"NDCG@{k}", f"ndcg@{k}", metric),
-        Column("95 % interval", f"ndcg@{k}_interval", interval, 126),
-        Column("vs twin", "difference", _signed, 46),
-        Column("95 % interval", "bounds", interval, 90),
-        Column(f"Recall@{k}", f"recall@{k}", metric, 146),
-        *(Column(name, name, metric, 136) for name in report["segments"] if name != "all"),
-        Column("NLL", "negative_log_likelihood", _two_decimals, 106),
-        Column("ECE", "expected_calibration_error", percent, 100),
-        Column("T", "temperature", _two_decimals, 112),
-        Column("Items", "items_ms_per_1000", milliseconds, 56),
-        Column("Queries", "queries_ms_per_1000", milliseconds, 66),
+        Column("95 % interval", f"ndcg@{k}_interval", interval, 182),
+        Column("vs twin", "difference", _signed, 40),
+        Column("95 % interval", "bounds", interval, 80),
+        Column(f"Recall@{k}", f"recall@{k}", metric, 162),
+        *(Column(name, name, metric, 150) for name in report["segments"] if name != "all"),
+    ]
+
+
+def _of_calibration_and_cost() -> list[Column]:
+    return [
+        Column("NLL", "negative_log_likelihood", _two_decimals, 98),
+        Column("ECE", "expected_calibration_error", percent, 90),
+        Column("T", "temperature", _two_decimals, 106),
+        Column("Items", "items_ms_per_1000", milliseconds, 50),
+        Column("Queries", "queries_ms_per_1000", milliseconds, 60),
     ]
 
 

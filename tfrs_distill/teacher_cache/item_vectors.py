@@ -18,7 +18,7 @@ from tfrs_distill.teacher_cache.label import fingerprint_of
 from tfrs_distill.teacher_cache.locks import each_once
 from tfrs_distill.teacher_cache.manifest import Manifest, write_manifest
 from tfrs_distill.teacher_cache.quantise import check_dtype, quantise
-from tfrs_distill.teacher_cache.shard import FORMAT, SUFFIX, Shard, checked_sha256
+from tfrs_distill.teacher_cache.shard import FORMAT, SUFFIX, Shard
 from tfrs_distill.teacher_cache.sharded_rows import ShardedRows
 
 KEYS, VECTORS, SCALES = "text_keys", "vectors", "scales"
@@ -174,17 +174,16 @@ class ItemStore:
         self.manifest_path = directory / f"{self.name}.json"
 
     def shards(self) -> Iterator[Shard]:
-        """Its whole shards on disk, those of a killed writer too.
+        """Its shards on disk, those of a killed writer too, opened but not read.
 
         Raises:
-            InputError: one is damaged or of another store; names it.
+            InputError: one is truncated or of another store; names it.
         """
         manifest = Manifest.read_if_whole(self.manifest_path)
         for path in sorted(self.directory.glob(f"{self.name}-*{SUFFIX}")):
             if manifest is not None and path.name in manifest.shards:
                 yield manifest.open_shard(self.directory, path.name)
                 continue
-            checked_sha256(path)
             shard = Shard.open(path)
             if shard.fingerprint != self._fingerprint_of(_keys_in(shard)):
                 raise InputError(
@@ -211,7 +210,7 @@ class ItemStore:
         return parts
 
     def finish(self, keys: np.ndarray) -> ItemVectors:
-        """Name all shards in the manifest and open the vectors of these texts."""
+        """Read every new shard, name all in the manifest and open the vectors of these texts."""
         shards = list(self.shards())
         widths = {int(shard.arrays[VECTORS].shape[1]) for shard in shards}
         if len(widths) > 1:

@@ -39,9 +39,13 @@ class HubEncoder:
         MissingExtraError: `tensorflow-hub` is not installed.
 
     Example:
-    >>> encoder = HubEncoder("path/to/saved_model", output_key="default")  # doctest: +SKIP
-    >>> encoder.encode(["Heat (1995)", "Babe (1995)"]).shape  # doctest: +SKIP
-    (2, 512)
+    >>> import tempfile
+    >>> texts = tf.keras.Input((), dtype=tf.string)
+    >>> count = tf.keras.layers.TextVectorization(output_mode="count", vocabulary=["film"])
+    >>> folder = tempfile.mkdtemp()
+    >>> tf.keras.Model(texts, count(texts)).save(folder, save_format="tf")
+    >>> HubEncoder(folder).encode(["a film", "film film"]).tolist()  # unknown words, "film"
+    [[1.0, 1.0], [0.0, 2.0]]
     """
 
     def __init__(
