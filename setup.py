@@ -4,6 +4,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+HUB, PARQUET, BEAM = "tensorflow-hub==0.16.1", "pyarrow>=15", "apache-beam>=2.77,<3"
 TFDS = ["tensorflow-datasets==4.9.10", "importlib_resources>=6"]
 
 setup(
@@ -31,7 +32,13 @@ setup(
     ],
     extras_require={
         "tfds": TFDS,  # td.data.from_tfds
-        "test": ["pytest>=8,<10", "nbclient>=0.10", "ipykernel>=6", "matplotlib>=3.8", *TFDS],
+        "hub": [HUB],  # td.teachers.HubEncoder
+        "parquet": [PARQUET],  # td.teachers.ArrayTeacher.read of a .parquet file
+        "beam": [BEAM],  # td.teacher_cache.label_with_beam, encode_with_beam
+        "test": [
+            *("pytest>=8,<10", "nbclient>=0.10", "ipykernel>=6", "matplotlib>=3.8"),
+            *(HUB, PARQUET, BEAM, *TFDS),
+        ],
         "lint": ["ruff>=0.14,<1", "mypy>=1.18"],
     },
     entry_points={"console_scripts": ["tfrs-distill=tfrs_distill.cli:main"]},

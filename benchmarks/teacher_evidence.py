@@ -47,6 +47,13 @@ def teachers(recipe: Recipe) -> dict[str, Recipe]:
         tuning = replace(recipe.tuning, method=method, pretrain_steps=pretrain_steps)
         return replace(recipe, tuning=tuning)
 
+    graph = {
+        "text + attributes + graph + ids": kind(modalities=MODALITIES),
+        "text + graph + ids": kind(modalities=("text", "knowledge-graph")),
+        "attributes + graph + ids": kind(modalities=("attributes", "knowledge-graph")),
+        "ensemble of all modalities and EASE": kind(kind="ensemble", modalities=MODALITIES),
+    }
+    graph = graph if recipe.data.link_titles else {}  # its links cannot be read without
     return {
         "ids alone": kind(modalities=()),
         BASE: recipe,
@@ -56,12 +63,9 @@ def teachers(recipe: Recipe) -> dict[str, Recipe]:
         "full fine-tuning": tuned("all-layers"),
         "full fine-tuning, after MLM": tuned("all-layers", 300),
         "EASE": kind(kind="item-item"),
-        "multimodal": kind(modalities=MODALITIES),
-        "multimodal without text": kind(modalities=("attributes", "knowledge-graph")),
-        "multimodal without attributes": kind(modalities=("text", "knowledge-graph")),
-        "multimodal without knowledge graph": kind(modalities=("text", "attributes")),
+        **graph,
+        "text + attributes + ids": kind(modalities=("text", "attributes")),
         "ensemble of frozen BERT + ids and EASE": kind(kind="ensemble"),
-        "ensemble of multimodal and EASE": kind(kind="ensemble", modalities=MODALITIES),
         "cross-encoder over frozen BERT + ids": kind(kind="cross-encoder"),
     }
 

@@ -261,7 +261,8 @@ class Planted:
 
 
 start = time.perf_counter()
-rows = sum(len(shard.arrays["text_keys"]) for shard in ItemStore(Path(sys.argv[1]), "planted", "float32").shards())
+store = ItemStore(Path(sys.argv[1]), "planted", "float32")
+rows = sum(len(shard.arrays["text_keys"]) for shard in store.shards())
 opened = time.perf_counter() - start
 texts = [f"item {index}" for index in range(rows)]
 start = time.perf_counter()

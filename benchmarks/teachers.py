@@ -1,7 +1,7 @@
 """What teachers cost and what they know: figures as ratios, and every kind on MovieLens-100K.
 
     python benchmarks/teachers.py [--quick] [--seeds 0 1 2] [--only NAME ...] [--figures-only]
-                                  [--out DIR] [--json FILE]
+                                  [--link-titles DIR] [--out DIR] [--json FILE]
 
 The figures: encoding a catalogue against the bare forward pass of the BERT; LoRA against full
 fine-tuning; reading top-K knowledge against training on it; a cache of a million items. The
@@ -12,6 +12,7 @@ disk are not run again.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +29,19 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small runs: to see it work")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these teachers of the table")
+    parser.add_argument(
+        "--link-titles",
+        default="",
+        metavar="DIR",
+        help="a later MovieLens set, to put the knowledge graph's links right; without it no graph",
+    )
     parser.add_argument("--figures-only", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("saved_models/benchmarks/teachers"))
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
 
     recipe = Recipe.named("movielens-100k")
+    recipe = replace(recipe, data=replace(recipe.data, link_titles=arguments.link_titles))
     out = arguments.out
     if arguments.quick:
         recipe, out = recipe.quick(), out / "quick"

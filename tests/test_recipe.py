@@ -25,7 +25,9 @@ from tfrs_distill.recipe.settings import Rule
 UNUSUAL = Recipe(
     name="films_2.0",
     seed=7,
-    data=DataSettings(source="movielens-100k", folder='a "b" \\ c/ü', max_history=33),
+    data=DataSettings(
+        source="movielens-100k", folder='a "b" \\ c/ü', link_titles="ml-1m", max_history=33
+    ),
     teacher=TeacherSettings(
         kind="ensemble",
         members=("array", "two-tower"),
@@ -120,7 +122,7 @@ def test_the_unusual_recipe_has_no_default():
 
 def test_every_key_in_the_file_has_its_meaning_beside_it():
     lines = [line for line in Recipe().to_toml().splitlines() if " = " in line]
-    assert len(lines) == 59
+    assert len(lines) == 60
     assert all(re.search(r"  # \S", line) for line in lines)
     assert re.search(r"^folds = \d+ +  # parts of the users", Recipe().to_toml(), re.MULTILINE)
 

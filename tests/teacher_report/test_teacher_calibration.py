@@ -29,10 +29,10 @@ def test_figures_by_hand():
         pytest.approx((0.75, 0.5)),
     ]
     # Nothing beats a coin here, which is what an endless temperature gives.
-    assert told["temperature"] == pytest.approx(100, rel=1e-6)  # the hottest searched
+    assert told["temperature"] == pytest.approx(1e4, rel=1e-6)  # the hottest searched
     assert told["negative_log_likelihood_at_temperature"] == pytest.approx(math.log(2), abs=1e-4)
-    # (ln 3) / 100 off a coin: p = .5027, of which 4 * .0027 * 2 / 8 is misplaced.
-    assert told["expected_calibration_error_at_temperature"] == pytest.approx(0.0055, abs=1e-4)
+    # (ln 3) / 10,000 off a coin: p = .500027, of which 4 * .000027 * 4 / 8 is misplaced.
+    assert told["expected_calibration_error_at_temperature"] == pytest.approx(5.5e-5, rel=0.01)
 
 
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])

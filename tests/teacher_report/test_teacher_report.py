@@ -13,7 +13,7 @@ from tfrs_distill.data.synthetic import synthetic
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import ModelScorer, TeacherScorer, evaluate, top_k_unseen
 from tfrs_distill.students import RetrievalStudent
-from tfrs_distill.teacher_report import teacher_report
+from tfrs_distill.teacher_report import compare_teachers
 from tfrs_distill.teacher_report.calibration import calibration
 from tfrs_distill.teacher_report.segments import segments
 from tfrs_distill.teachers.array_teacher import ArrayTeacher
@@ -76,7 +76,7 @@ def told(splits):
         "scorer": scorer,
     }
     twin = model_of(splits, 2)
-    report = teacher_report(
+    report = compare_teachers(
         models, splits, twin=twin, k=K, num_samples=200, seed=3, catalogue_seconds={"towers": 60.0}
     )
     scorers = {
@@ -203,7 +203,7 @@ def test_of_many_queries_some_are_asked_for_whole_rankings_and_timed(told, split
         asked.append((tuple(map(len, histories)), k))
         return models["scorer"](histories, k)
 
-    found = teacher_report({"oracle": models["oracle"]}, splits, twin=scorer, k=K)
+    found = compare_teachers({"oracle": models["oracle"]}, splits, twin=scorer, k=K)
     lengths = [len(history) for history in splits.validation.histories]
     first, middle, last = lengths[0], lengths[20], lengths[39]  # 40 queries: 0, 19.5 and 39
     assert asked[0] == (tuple(lengths), K)
@@ -230,7 +230,7 @@ def test_candidates_of_the_queries_are_all_there_is(told, splits):
         candidates=asked,
     )
     array, scorer = models["array"], models["scorer"]
-    found = teacher_report({"array": array}, replace(splits, validation=cold), twin=scorer, k=2)
+    found = compare_teachers({"array": array}, replace(splits, validation=cold), twin=scorer, k=2)
     logits = TeacherScorer(array, cold, max_history=8).logits()[:, asked]
     labels = np.array([asked.tolist().index(p[0]) for p in cold.positives])
     told_of_array = found["models"]["array"]["calibration"]
@@ -251,18 +251,18 @@ def test_what_cannot_be_reported_is_refused(told, splits):
     _, _, models = told
     towers = models["towers"]
     with pytest.raises(ValueError, match=r"at least one teacher\. Received: none"):
-        teacher_report({}, splits, twin=towers)
+        compare_teachers({}, splits, twin=towers)
     with pytest.raises(ValueError, match=r'"twin" is the name of the model without a teacher'):
-        teacher_report({"twin": towers}, splits, twin=towers)
+        compare_teachers({"twin": towers}, splits, twin=towers)
     with pytest.raises(ValueError, match=r"Model 'odd' must answer `logits.*Received: int"):
-        teacher_report({"odd": 3}, splits, twin=towers)
+        compare_teachers({"odd": 3}, splits, twin=towers)
     with pytest.raises(ValueError, match=r"Model 'twin' must answer"):
-        teacher_report({"towers": towers}, splits, twin=None)
+        compare_teachers({"towers": towers}, splits, twin=None)
     with pytest.raises(ValueError, match=r"teachers of \['towers'\]\. Received: \['bert'\]"):
-        teacher_report({"towers": towers}, splits, twin=towers, catalogue_seconds={"bert": 1.0})
+        compare_teachers({"towers": towers}, splits, twin=towers, catalogue_seconds={"bert": 1.0})
     stranger = ArrayTeacher.from_scores(np.array([99]), np.zeros((1, 30)))
     with pytest.raises(InputError, match=r"no finite score .* to user"):
-        teacher_report({"stranger": stranger}, splits, twin=towers, k=K)
+        compare_teachers({"stranger": stranger}, splits, twin=towers, k=K)
 
 
 def test_progress_is_told_of_every_model(told, splits):
@@ -276,5 +276,7 @@ def test_progress_is_told_of_every_model(told, splits):
             heard.append((description, total))
             return contextlib.nullcontext(lambda steps=1, note="": heard.append(note))
 
-    teacher_report({"scorer": models["scorer"]}, splits, twin=models["array"], k=K, progress=Bar())
+    compare_teachers(
+        {"scorer": models["scorer"]}, splits, twin=models["array"], k=K, progress=Bar()
+    )
     assert heard == [("teachers", 2), "scorer", "twin"]

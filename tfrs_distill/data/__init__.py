@@ -3,6 +3,8 @@
 - `movielens_100k`, `read_folder`, `from_tfds`, `synthetic` give `Interactions`;
 - `split_by_time` makes `Splits` of them: `Windows` to train on, `Queries` to ask;
   `split_cold_items` keeps items out of training and asks for them;
+- `item_attributes`, `read_knowledge_graph` give what else is known of an item, as numbers by
+  `attribute_vectors` and `neighbour_vectors`;
 - `Catalogue` holds the items, their titles and texts;
 - `movielens_100k_folder`, `minilm_folder` are the fetched assets.
 """
@@ -11,8 +13,16 @@ from tfrs_distill.data.assets import minilm_folder, movielens_100k_folder
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.cold_items import ColdItems, choose_cold_items, split_cold_items
 from tfrs_distill.data.interactions import Interactions
+from tfrs_distill.data.item_features import (
+    ItemAttributes,
+    attribute_vectors,
+    item_attributes,
+)
+from tfrs_distill.data.knowledge_graph import KnowledgeGraph, neighbour_vectors
 from tfrs_distill.data.movielens import movielens_100k
 from tfrs_distill.data.readers import read_folder
+from tfrs_distill.data.readers.knowledge_graph import read_knowledge_graph
+from tfrs_distill.data.relink_by_title import relink_by_title
 from tfrs_distill.data.splits import Queries, Splits, split_by_time
 from tfrs_distill.data.synthetic import PlantedInteractions, synthetic
 from tfrs_distill.data.tfds_movielens import from_tfds
@@ -22,16 +32,23 @@ __all__ = [
     "Catalogue",
     "ColdItems",
     "Interactions",
+    "ItemAttributes",
+    "KnowledgeGraph",
     "PlantedInteractions",
     "Queries",
     "Splits",
     "Windows",
+    "attribute_vectors",
     "choose_cold_items",
     "from_tfds",
+    "item_attributes",
     "minilm_folder",
     "movielens_100k",
     "movielens_100k_folder",
+    "neighbour_vectors",
     "read_folder",
+    "read_knowledge_graph",
+    "relink_by_title",
     "split_by_time",
     "split_cold_items",
     "synthetic",

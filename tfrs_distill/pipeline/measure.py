@@ -21,7 +21,7 @@ from tfrs_distill.pipeline.teacher_kinds.kind import TEACHER_FILE
 from tfrs_distill.progress import Progress
 from tfrs_distill.recipe import Recipe
 from tfrs_distill.recommend import Recommender
-from tfrs_distill.teacher_report import scorer_of, teacher_report
+from tfrs_distill.teacher_report import compare_teachers, scorer_of
 from tfrs_distill.towers import TwoTower
 
 LATENCY_QUERIES, SLOW_LATENCY_QUERIES = 200, 20
@@ -73,7 +73,7 @@ def measure(
         for name, scorer in scorers.items():
             evaluations[name] = evaluate(scorer, splits.test, k=recipe.evaluation.k)
             advance(note=name)
-    told = teacher_report(
+    told = compare_teachers(
         {"teacher": teacher.teacher} | teacher.members,
         splits,
         twin=models["twin"],

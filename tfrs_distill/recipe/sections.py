@@ -30,6 +30,10 @@ class DataSettings:
         choices=("movielens-100k", "synthetic"),
     )
     folder: str = setting("", "a folder that holds the data; empty = fetch it")
+    link_titles: str = setting(
+        "",
+        "a folder of the data set whose item ids the graph's links use; empty = this one",
+    )
     max_history: int = setting(32, "how many of a user's last items a model reads", at_least=2)
 
     def __post_init__(self) -> None:
@@ -141,7 +145,7 @@ class CrossEncoderSettings:
     max_history_items: int = setting(5, "items of the history that it reads", **NUMBER)
     max_length: int = setting(64, "wordpieces of history and candidate together", at_least=8)
     first_stage_weight: float = setting(
-        0.0, "how much the two-tower still says about the order", at_least=0, at_most=100
+        1.0, "how much the two-tower still says about the order", at_least=0, at_most=100
     )
     steps: int = setting(500, "training steps", **NUMBER)
     batch_size: int = setting(8, "rows a training step", **NUMBER)

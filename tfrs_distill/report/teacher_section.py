@@ -19,10 +19,10 @@ TWIN = "twin"
 
 
 def teacher_table(report: Mapping[str, Any], width: int = 100) -> Table:
-    """A `teacher_report` as a `rich` table; a narrow terminal gets fewer columns.
+    """A `compare_teachers` as a `rich` table; a narrow terminal gets fewer columns.
 
     Args:
-        report: what `teacher_report` returned.
+        report: what `compare_teachers` returned.
         width: characters of the terminal.
     """
     columns = [*_of_quality(report), *_of_calibration_and_cost()]
@@ -38,10 +38,10 @@ def teacher_table(report: Mapping[str, Any], width: int = 100) -> Table:
 
 
 def teacher_section(report: Mapping[str, Any]) -> str:
-    """A `teacher_report` as a section of the HTML page: tables, and reliability as inline SVG.
+    """A `compare_teachers` as a section of the HTML page: tables, and reliability as inline SVG.
 
     Args:
-        report: what `teacher_report` returned.
+        report: what `compare_teachers` returned.
     """
     k, rows = report["k"], _rows(report)
     parts = "; ".join(
@@ -83,7 +83,7 @@ def reliability(calibration: Mapping[str, Any]) -> str:
     A bin in which nothing came next has a log of its own: it lies on the lower edge.
 
     Args:
-        calibration: of one model of a `teacher_report`.
+        calibration: of one model of a `compare_teachers`.
     """
     bins = calibration["bins"]
     figures = [told[key] for told in bins for key in ("predicted", "observed") if told[key] > 0]

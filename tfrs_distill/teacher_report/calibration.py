@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
-HOTTEST = 100.0  # temperatures are searched from 1 / HOTTEST to HOTTEST
+from tfrs_distill.teachers.calibration import best_temperature
+
 NUM_BINS = 10
 
 
@@ -41,7 +41,7 @@ def calibration(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     >>> round(told["temperature"], 3), round(told["expected_calibration_error"], 3)
     (1.0, 0.0)
     """
-    temperature = _best_temperature(logits, labels)
+    temperature = best_temperature(logits, labels)
     at_one, at_best = _figures(logits, labels, 1.0), _figures(logits, labels, temperature)
     return {
         "negative_log_likelihood": at_one["negative_log_likelihood"],
@@ -58,20 +58,6 @@ def _log_probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
     scaled -= scaled.max(axis=1, keepdims=True)
     scaled -= np.log(np.exp(scaled).sum(axis=1, keepdims=True))
     return scaled
-
-
-def _best_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Where the mean expected logit equals the mean logit of the next item, by bisection."""
-    of_label = logits[np.arange(len(labels)), labels].astype(np.float64).mean()
-    low, high = math.log(1 / HOTTEST), math.log(HOTTEST)
-    for _ in range(40):
-        middle = (low + high) / 2
-        probabilities = np.exp(_log_probabilities(logits, math.exp(middle)))
-        if (probabilities * logits).sum(axis=1).mean() > of_label:
-            low = middle  # too sure of itself
-        else:
-            high = middle
-    return math.exp((low + high) / 2)
 
 
 def _figures(logits: np.ndarray, labels: np.ndarray, temperature: float) -> dict[str, Any]:

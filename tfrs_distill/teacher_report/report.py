@@ -27,7 +27,7 @@ WHOLE_RANKINGS = 1000  # queries, at most, that are asked about the whole catalo
 TIMED = 256  # queries, at most, that are timed
 
 
-def teacher_report(
+def compare_teachers(
     teachers: Mapping[str, Teacher | TwoTower | Scorer],
     splits: Splits,
     *,

@@ -13,7 +13,12 @@ from tfrs_distill.teachers.array_teacher import ArrayTeacher
 from tfrs_distill.teachers.attention_two_tower import AttentionTwoTower
 from tfrs_distill.teachers.bert_cross_encoder import BertCrossEncoder
 from tfrs_distill.teachers.bert_two_tower import BertTwoTower
-from tfrs_distill.teachers.calibration import Calibrated, fit_temperature, held_out_windows
+from tfrs_distill.teachers.calibration import (
+    Calibrated,
+    TemperatureFit,
+    fit_temperature,
+    held_out_windows,
+)
 from tfrs_distill.teachers.checkpoint import checkpoint_fingerprint
 from tfrs_distill.teachers.ensemble import Ensemble
 from tfrs_distill.teachers.finetune import Finetuned, finetune
@@ -59,6 +64,7 @@ __all__ = [
     "PrefixVectors",
     "Reranker",
     "Teacher",
+    "TemperatureFit",
     "TextEncoder",
     "TopLayers",
     "attach_saved",

@@ -123,14 +123,24 @@ def fit_temperature(
     if not np.isfinite(logits).all():
         raise InputError("The teacher says NaN or something infinite about the held-out windows.")
     places = np.searchsorted(ids, labels)
+    found = best_temperature(logits, places)
+    before, after = (_loss_and_slope(logits, places, 1 / t)[0] for t in (1.0, found))
+    return TemperatureFit(found, before, after)
+
+
+def best_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature of the least mean cross-entropy, by bisection as in `fit_temperature`.
+
+    Args:
+        logits: float [num_rows, num_candidates], finite.
+        labels: int [num_rows], the column of each row's label.
+    """
     low, high = math.log(1 / HIGHEST), math.log(1 / LOWEST)  # of 1 / T
     for _ in range(40):
         middle = (low + high) / 2
-        _, slope = _loss_and_slope(logits, places, math.exp(middle))
+        _, slope = _loss_and_slope(logits, labels, math.exp(middle))
         low, high = (middle, high) if slope < 0 else (low, middle)
-    found = math.exp(-(low + high) / 2)
-    before, after = (_loss_and_slope(logits, places, 1 / t)[0] for t in (1.0, found))
-    return TemperatureFit(found, before, after)
+    return math.exp(-(low + high) / 2)
 
 
 def held_out_windows(queries: Queries, *, max_history: int) -> Windows:

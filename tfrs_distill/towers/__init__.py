@@ -11,8 +11,10 @@ first argument's shape whose position i has read positions 0 to i and no later o
 from tfrs_distill.towers.candidates import Candidates, CandidateSet
 from tfrs_distill.towers.decayed_average import DecayedAverage
 from tfrs_distill.towers.feed_forward import FeedForward
+from tfrs_distill.towers.gated_item_tower import GatedItemTower
 from tfrs_distill.towers.history_tower import HistoryTower
 from tfrs_distill.towers.item_tower import ItemTower
+from tfrs_distill.towers.modality import Modality
 from tfrs_distill.towers.recency_attention import RecencyAttention
 from tfrs_distill.towers.student_outputs import StudentOutputs
 from tfrs_distill.towers.two_tower import TwoTower
@@ -22,8 +24,10 @@ __all__ = [
     "Candidates",
     "DecayedAverage",
     "FeedForward",
+    "GatedItemTower",
     "HistoryTower",
     "ItemTower",
+    "Modality",
     "RecencyAttention",
     "StudentOutputs",
     "TwoTower",

@@ -10,10 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill.atomic import whole_file
-from tfrs_distill.data.assets import movielens_100k_folder
+from tfrs_distill.checksums import file_sha256
+from tfrs_distill.data.assets import MOVIELENS_100K, movielens_100k_folder
 from tfrs_distill.data.item_features import attribute_vectors, item_attributes
 from tfrs_distill.data.knowledge_graph import neighbour_vectors
+from tfrs_distill.data.readers import read_items
 from tfrs_distill.data.readers.knowledge_graph import read_knowledge_graph
+from tfrs_distill.data.relink_by_title import relink_by_title
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
 from tfrs_distill.pipeline.encoders import encoder_fingerprint, is_of_tf_hub
@@ -24,6 +27,7 @@ from tfrs_distill.teachers import AttentionTwoTower, BertTwoTower, MultimodalTwo
 from tfrs_distill.towers import ItemTower, TwoTower
 
 TEXT, ATTRIBUTES, GRAPH = "text", "attributes", "knowledge-graph"
+GRAPH_DIM = 64  # of what a graph says of an item
 VECTORS, EPOCHS = "item_vectors.npz", "epochs.json"
 
 
@@ -52,14 +56,16 @@ class TwoTowerOfItems:
                 "Planted data has neither attributes nor a knowledge graph. Received: "
                 f"`teacher.modalities`={list(self.modalities)}."
             )
+        if GRAPH in self.modalities:
+            self._check_links()
         if TEXT not in self.modalities:
-            return None
+            return self._link_titles()
         if tuned and is_of_tf_hub(recipe):
             raise InputError(
                 "`tuning` needs a Hugging Face checkpoint; an encoder from TF-Hub stays frozen. "
                 f"Received: {recipe.encoder.name}."
             )
-        return encoder_fingerprint(recipe)
+        return [encoder_fingerprint(recipe), self._link_titles()]
 
     def train(self, folder: Path) -> Facts:
         """Make the items' vectors, then train the towers on them until validation is best."""
@@ -138,19 +144,42 @@ class TwoTowerOfItems:
             description="teacher",
         )
 
+    def _data_folder(self) -> Path:
+        return Path(self.setting.recipe.data.folder or movielens_100k_folder())
+
+    def _link_titles(self) -> dict[str, str]:
+        """Titles by the item ids that the graph's links use, where those are not the data's own."""
+        folder = self.setting.recipe.data.link_titles
+        if GRAPH not in self.modalities or not folder:
+            return {}
+        return {item.item_id: item.title for item in read_items(folder)[1]}
+
+    def _check_links(self) -> None:
+        links = sorted(self._data_folder().glob("*.link"))
+        faulty = [MOVIELENS_100K.members["ml-100k.link"]] == [file_sha256(file) for file in links]
+        if faulty and not self.setting.recipe.data.link_titles:
+            raise InputError(
+                "The links into the knowledge graph that come with MovieLens-100K use the item "
+                "ids of MovieLens-1M and later sets: read as they stand, they lead to other films. "
+                "Give `data.link_titles`, a folder of such a set (movies.dat or movies.csv is "
+                "enough), so that they can be put right by title."
+            )
+
     def _item_vectors(self, folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """The vectors of every modality, and what the text encoder is."""
         vectors: dict[str, np.ndarray] = {}
         encoder: dict[str, Any] = {}
         catalogue = self.setting.splits.catalogue
-        source = self.setting.recipe.data.folder or movielens_100k_folder
         for modality in self.modalities:
             if modality == TEXT:
                 vectors[TEXT], encoder = adapted_text_vectors(self, folder)
                 continue
-            data_folder = source() if callable(source) else source
+            data_folder = self._data_folder()
             if modality == ATTRIBUTES:
                 vectors[modality] = attribute_vectors(item_attributes(data_folder, catalogue))
-            else:
-                vectors[modality] = neighbour_vectors(read_knowledge_graph(data_folder), catalogue)
+                continue
+            graph, titles = read_knowledge_graph(data_folder), self._link_titles()
+            graph = relink_by_title(graph, titles, catalogue) if titles else graph
+            dim = min(GRAPH_DIM, catalogue.num_items)
+            vectors[modality] = neighbour_vectors(graph, catalogue, dim)
         return vectors, encoder
