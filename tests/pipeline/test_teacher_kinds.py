@@ -19,7 +19,7 @@ SMALL = """
 name = "small"
 [data]
 {data}
-max_history = 8
+max_history = 12
 [teacher]
 embedding_dim = 8
 max_epochs = 2

@@ -89,9 +89,9 @@ def test_the_scale_of_logits_does_not_overflow():
     logits = np.array([[1e4, 0.0, -1e4], [0.0, 1e4, 0.0]], np.float32)
     told = calibration(logits, np.array([0, 1]))
     assert told["negative_log_likelihood"] == pytest.approx(0.0, abs=1e-9)
-    assert told["temperature"] == pytest.approx(
-        0.01, rel=1e-6
-    )  # always right: the coldest searched
+    # Always right: as cold as makes the loss 0, which below 10,000 / 745 it is in float64.
+    assert 0 < told["temperature"] < 14
+    assert told["negative_log_likelihood_at_temperature"] == 0
 
 
 def test_a_teacher_that_knows_nothing_is_calibrated():

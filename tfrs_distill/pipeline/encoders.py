@@ -21,9 +21,9 @@ def open_bert(recipe: Recipe) -> TextEncoder:
     named = recipe.encoder
     return TextEncoder(
         encoder_name(recipe),
-        pooling=named.pooling,
+        pooling=named.pooling,  # type: ignore[arg-type]  # one of the recipe's choices
         max_length=named.max_length,
-        long_texts=named.long_texts,
+        long_texts=named.long_texts,  # type: ignore[arg-type]
     )
 
 

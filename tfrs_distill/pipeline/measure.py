@@ -211,7 +211,10 @@ def _latencies(
 def _latency_of_any(teacher: MeasuredTeacher, splits: Splits) -> dict[str, float]:
     """Milliseconds a query of a teacher that knows its queries by more than their history."""
     rows = np.arange(min(len(splits.test), SLOW_LATENCY_QUERIES))
-    asked = iter([splits.test.subset(rows[:1])] * WARM_UP + [splits.test.subset([r]) for r in rows])
+    asked = iter(
+        [splits.test.subset(rows[:1])] * WARM_UP
+        + [splits.test.subset(rows[row : row + 1]) for row in rows]
+    )
 
     def scorer(histories: Sequence[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
         return teacher.scorer(next(asked), splits.train.max_history)(histories, k)

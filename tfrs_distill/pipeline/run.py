@@ -24,7 +24,7 @@ from tfrs_distill.pipeline.training import train_student
 from tfrs_distill.progress import Progress, SilentProgress
 from tfrs_distill.recipe import Recipe
 from tfrs_distill.report import verdict, write_report
-from tfrs_distill.teacher_cache import CachedTeacher, cross_fit_teacher
+from tfrs_distill.teacher_cache import CachedTeacher, cross_fit_teacher, prune
 from tfrs_distill.towers import TwoTower
 
 CACHE = "cache"  # of the knowledge stage's folder
@@ -95,12 +95,23 @@ class Run:
         settings = [dataclasses.asdict(part) for part in parts]
 
         def work(folder: Path) -> tuple[Result, str]:
+            self._forget_other_trainings(folder)
             facts = self.kind.train(folder)
             return facts, facts.pop("line")
 
         return self.stages.run(
             "teacher", [settings, self.kind.settings(), self.k], work, after=["data"]
         )
+
+    def _forget_other_trainings(self, folder: Path) -> None:
+        """Clear what an interrupted training of another teacher left; keep this one's."""
+        marker, fingerprint = folder / "made_from", self.stages.fingerprints["teacher"]
+        if marker.exists() and marker.read_text() == fingerprint:
+            return
+        shutil.rmtree(folder)
+        folder.mkdir()
+        with whole_file(marker, "w") as file:
+            file.write(fingerprint)
 
     def _knowledge(self) -> CachedTeacher:
         """Cross-fit the knowledge; what is on disk is opened, not asked for again."""
@@ -131,6 +142,7 @@ class Run:
                 progress=self.progress,
             )
             shutil.rmtree(kept, ignore_errors=True)
+            prune(folder / CACHE)
             folds = recipe.knowledge.folds
             return {}, f"{folds} folds of users, each labelled by a teacher that never saw it"
 

@@ -121,7 +121,7 @@ def train_student(
             student_loss_weight=distillation.student_loss_weight,
         )
         form = recipe.knowledge.form
-        train = knowledge.join(train, form=knowledge.forms[0] if form == "auto" else form)
+        train = knowledge.join(train, form=None if form == "auto" else form)
     curves = fit(
         model,
         student,

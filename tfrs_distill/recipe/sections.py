@@ -121,8 +121,8 @@ class TuningSettings:
         0.9, "all-layers: each layer's learning rate over the next one's", above=0, at_most=1
     )
     rank: int = setting(8, "lora: the rank of what is added to a matrix", **NUMBER)
-    width: int = setting(32, "adapters: the width of the bottleneck", **NUMBER)
-    length: int = setting(8, "prefix: learned vectors before the text, a layer", **NUMBER)
+    width: int = setting(16, "adapters: the width of the bottleneck", **NUMBER)
+    length: int = setting(16, "prefix: learned vectors before the text, a layer", **NUMBER)
     steps: int = setting(300, "steps of tuning", **NUMBER)
     batch_size: int = setting(8, "windows a step", **NUMBER)
     num_negatives: int = setting(128, "items drawn beside a step's own", **NUMBER)

@@ -94,7 +94,7 @@ class CachedTeacher:
                 for fold in self.folds
             ]
 
-    def join(self, windows: Windows, *, form: str = EMBEDDINGS) -> Windows:
+    def join(self, windows: Windows, *, form: str | None = None) -> Windows:
         """The same windows with what the teacher said about each as further columns.
 
         The columns stay on disk: `Windows.batches` reads each batch's rows when it is their turn.
@@ -102,11 +102,13 @@ class CachedTeacher:
         Args:
             windows: windows the cache was made for, all or some, in any order.
             form: `"embeddings"` gives query embeddings, whose logits are exact over any candidates;
-                `"top_k"` gives the K best items' logits and the rest's log-sum-exp.
+                `"top_k"` gives the K best items' logits and the rest's log-sum-exp; None gives the
+                first of these that the cache holds.
 
         Raises:
             InputError: the cache does not hold the form, or an example; names it.
         """
+        form = self.forms[0] if form is None else form
         self._check_form(form)
         shards = [shard for fold in self.folds for shard in fold.shards]
         shard, place = self._find(windows)

@@ -7,6 +7,8 @@
 - `ensemble.py`: several of these
 """
 
+from collections.abc import Callable
+
 from tfrs_distill.pipeline.teacher_kinds.array import Array
 from tfrs_distill.pipeline.teacher_kinds.cross_encoder import CrossEncoder
 from tfrs_distill.pipeline.teacher_kinds.ensemble import EnsembleOf
@@ -17,7 +19,7 @@ from tfrs_distill.pipeline.teacher_kinds.two_tower import TwoTowerOfItems
 
 __all__ = ["EnsembleOf", "Facts", "Setting", "TeacherKind", "teacher_kind"]
 
-SINGLE = {
+SINGLE: dict[str, Callable[[Setting], TeacherKind]] = {
     "two-tower": TwoTowerOfItems,
     "cross-encoder": CrossEncoder,
     "item-item": ItemItem,
@@ -30,6 +32,5 @@ def teacher_kind(setting: Setting) -> TeacherKind:
     """The kind of teacher that the recipe names."""
     named = setting.recipe.teacher
     if named.kind != "ensemble":
-        kind: TeacherKind = SINGLE[named.kind](setting)
-        return kind
+        return SINGLE[named.kind](setting)
     return EnsembleOf(setting, {member: SINGLE[member](setting) for member in named.members})

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfrs_distill.atomic import whole_file
 from tfrs_distill.pipeline.encoders import open_encoder
+from tfrs_distill.pipeline.teacher_kinds.kind import Setting
 from tfrs_distill.recipe import TuningSettings
 from tfrs_distill.teachers import (
     AllLayers,
@@ -42,21 +45,11 @@ def adapted_text_vectors(kind: TwoTowerOfItems, folder: Path) -> tuple[np.ndarra
     encoder = open_encoder(setting.recipe)
     facts: dict[str, Any] = {"parameters": encoder.num_parameters, "bytes": encoder.num_bytes}
     if tuning.pretrain_steps:
-        with setting.progress.bar("masked words", tuning.pretrain_steps) as advance:
-            pretrained = pretrain_masked_language_model(
-                encoder,
-                texts,
-                num_steps=tuning.pretrain_steps,
-                seed=setting.recipe.seed,
-                advance=advance,
-            )
-        facts["pseudo_perplexity"] = {
-            "before": pretrained.pseudo_perplexity_before,
-            "after": pretrained.pseudo_perplexity_after,
-        }
+        facts["pseudo_perplexity"] = _pretrain(encoder, setting, folder)
     with setting.progress.bar("item texts", len(texts)) as advance:
         vectors = encoder.encode(texts, advance=advance)
     if tuning.method == "none":
+        (folder / "pretrained.npz").unlink(missing_ok=True)
         return vectors, facts
     assert isinstance(encoder, TextEncoder)  # the recipe's check
     teacher = kind.untrained({"text": vectors}, setting.recipe.seed)
@@ -78,8 +71,37 @@ def adapted_text_vectors(kind: TwoTowerOfItems, folder: Path) -> tuple[np.ndarra
     if tuned.attached is not None:
         tuned.attached.save(folder / TUNED_FILE)
     shutil.rmtree(folder / "tuning")
+    (folder / "pretrained.npz").unlink(missing_ok=True)
     facts["tuned_parameters"] = tuned.num_parameters
     return teacher.candidate_tower.item_text_vectors(), facts
+
+
+def _pretrain(encoder: Any, setting: Setting, folder: Path) -> dict[str, float]:
+    """Pre-train on the item texts, or take what an interrupted stage had pre-trained."""
+    weights_file, facts_file = folder / "pretrained.npz", folder / "pretrained.json"
+    if facts_file.exists():
+        with np.load(weights_file) as weights:
+            encoder.model.set_weights([weights[name] for name in weights.files])
+        found: dict[str, float] = json.loads(facts_file.read_text())
+        return found
+    steps = setting.recipe.tuning.pretrain_steps
+    with setting.progress.bar("masked words", steps) as advance:
+        trained = pretrain_masked_language_model(
+            encoder,
+            setting.splits.catalogue.texts,
+            num_steps=steps,
+            seed=setting.recipe.seed,
+            advance=advance,
+        )
+    with whole_file(weights_file) as file:
+        np.savez(file, *encoder.model.get_weights())
+    facts = {
+        "before": trained.pseudo_perplexity_before,
+        "after": trained.pseudo_perplexity_after,
+    }
+    with whole_file(facts_file, "w") as file:
+        json.dump(facts, file)
+    return facts
 
 
 def _method(tuning: TuningSettings) -> Any:

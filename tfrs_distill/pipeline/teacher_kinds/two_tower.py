@@ -112,7 +112,7 @@ class TwoTowerOfItems:
     def untrained(self, vectors: dict[str, np.ndarray], seed: int) -> TwoTower:
         """A teacher that reads these vectors."""
         named = self.setting.recipe.teacher
-        attention = {
+        attention: dict[str, Any] = {
             "max_history": self.setting.recipe.data.max_history,
             "num_blocks": named.num_blocks,
             "num_heads": named.num_heads,
@@ -165,9 +165,9 @@ class TwoTowerOfItems:
                 "enough), so that they can be put right by title."
             )
 
-    def _item_vectors(self, folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    def _item_vectors(self, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         """The vectors of every modality, and what the text encoder is."""
-        vectors: dict[str, np.ndarray] = {}
+        vectors: dict[str, Any] = {}
         encoder: dict[str, Any] = {}
         catalogue = self.setting.splits.catalogue
         for modality in self.modalities:
