@@ -34,7 +34,7 @@ setup(
         "tfds": TFDS,  # td.data.from_tfds
         "hub": [HUB],  # td.teachers.HubEncoder
         "parquet": [PARQUET],  # td.teachers.ArrayTeacher.read of a .parquet file
-        "beam": [BEAM],  # td.teacher_cache.label_with_beam, encode_with_beam
+        "beam": [BEAM],  # tfrs_distill.teacher_cache.beam
         "test": [
             *("pytest>=8,<10", "nbclient>=0.10", "ipykernel>=6", "matplotlib>=3.8"),
             *(HUB, PARQUET, BEAM, *TFDS),

@@ -1,6 +1,7 @@
 """The teacher cache: what it answers, who taught whom, what it resumes and what it refuses."""
 
 import contextlib
+import functools
 import hashlib
 import json
 import resource
@@ -593,9 +594,12 @@ def test_a_teacher_with_logits_alone_is_cached_as_its_top_k(tmp_path, windows, r
 def test_embeddings_of_a_teacher_that_gives_none_are_refused(tmp_path, windows):
     cached = cache_teacher(Reranker(), windows, tmp_path, top_k=4)
     words = r"holds no embeddings, only \['top_k'\].*Join it with `form='top_k'`"
-    for ask in (cached.join, lambda _: cached.item_embeddings):
+    by_embeddings = functools.partial(cached.join, form="embeddings")
+    for ask in (by_embeddings, lambda _: cached.item_embeddings):
         with pytest.raises(InputError, match=words):
             ask(windows)
+    joined = cached.join(windows)  # whatever it holds
+    assert columns.TEACHER_TOP_K_IDS in joined.knowledge
 
 
 def test_a_factorised_teacher_is_joined_in_both_forms(tmp_path, windows):

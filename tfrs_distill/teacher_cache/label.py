@@ -92,7 +92,7 @@ class Labeller:
         self._scored = None if items is None else items[1:]
         self.item_arrays = {} if items is None else self._stored(ITEMS, ITEM_SCALES, items.numpy())
         self._encode_queries = tf.function(
-            lambda batch: tf.cast(teacher.encode_queries(batch), tf.float32), reduce_retracing=True
+            lambda batch: tf.cast(teacher.encode_queries(batch), tf.float32)
         )
 
     def label(self, windows: Windows, example_ids: np.ndarray) -> dict[str, np.ndarray]:
@@ -108,7 +108,10 @@ class Labeller:
         """
         shape, arrays, start = windows.labels.shape, {}, 0
         ids = tf.constant(example_ids, tf.int64)
-        for batch in windows.batches(self._batch_size(windows.max_history)):
+        batches = windows.batches(self._batch_size(windows.max_history))
+        if self.factorised:  # one graph for the last, smaller batch too
+            self._graph = self._encode_queries.get_concrete_function(batches.element_spec)
+        for batch in batches:
             batch[columns.EXAMPLE_ID] = tf.gather(ids, batch[columns.EXAMPLE_ID])
             labelled = row_mask(batch).numpy()
             for name, values in self._ask(batch, labelled).items():
@@ -159,7 +162,7 @@ class Labeller:
 
     def _queries(self, batch: dict[str, tf.Tensor], dim: int) -> tf.Tensor:
         """Query embeddings at the labels, `[num_rows, dim]`."""
-        queries = self._encode_queries(batch)
+        queries = self._graph(batch)
         expected = (*batch[columns.HISTORY].shape, dim)
         if queries.shape != expected:
             raise InputError(
