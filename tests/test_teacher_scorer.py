@@ -1,5 +1,7 @@
 """Any teacher as a scorer: the batch it is asked with, the lists it gives, what it refuses."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -117,3 +119,13 @@ def test_logits_of_another_shape_are_refused():
 
     with pytest.raises(ValueError, match=r"shape \(3, 6\) \(rows, candidates\)\. .*\(3, 4\)"):
         TeacherScorer(Narrow(), QUERIES, max_history=3).logits()
+
+
+def test_of_the_candidates_alone_it_is_asked():
+    queries = replace(QUERIES, candidates=np.array([2, 3, 6], np.int32))
+    scorer = TeacherScorer(Recorded(), queries, max_history=2, batch_size=2)
+    none = -np.inf
+    np.testing.assert_array_equal(scorer.logits(), [[none, none, 2, 3, none, none, 6]] * 3)
+    found = evaluate(scorer, queries, k=2)
+    # The first history holds 2 and 3, the second 6.
+    np.testing.assert_array_equal(found.item_ids, [[6, 0], [3, 2], [6, 3]])

@@ -109,9 +109,10 @@ class TeacherScorer:
         self.max_history, self.batch_size = max_history, batch_size
 
     def logits(self) -> np.ndarray:
-        """Its logits over the whole catalogue, float32 [num_queries, num_items + 1].
+        """Its logits, float32 [num_queries, num_items + 1].
 
-        Column 0, padding's, is -inf.
+        The columns of padding and of items that are no candidates of the queries are -inf: about
+        those it is not asked.
 
         Raises:
             InputError: the teacher gives a query a score that is not finite; names the user.
@@ -139,7 +140,10 @@ class TeacherScorer:
         return np.concatenate(scores), np.concatenate(item_ids)
 
     def _logits_of_batches(self) -> Iterator[np.ndarray]:
-        candidate_ids = tf.range(1, self.queries.catalogue.num_items + 1)
+        items = self.queries.candidates
+        if items is None:
+            items = np.arange(1, self.queries.catalogue.num_items + 1, dtype=np.int32)
+        candidate_ids = tf.constant(items, tf.int32)
         for start in range(0, len(self.queries), self.batch_size):
             rows = slice(start, start + self.batch_size)
             history, users = self._windows(rows), self.queries.users[rows]
@@ -151,7 +155,7 @@ class TeacherScorer:
                 columns.LABELS: tf.constant(labels),
             }
             logits = np.asarray(self.teacher.logits(batch, candidate_ids), np.float32)
-            expected = (len(users), self.queries.catalogue.num_items)
+            expected = (len(users), len(items))
             if logits.shape != expected:
                 raise ValueError(
                     f"A teacher must give logits of shape {expected} (rows, candidates). Received: "
@@ -163,7 +167,9 @@ class TeacherScorer:
                     f"The teacher gives no finite score for every item to user {user}. It must "
                     "know every user of the split and score every item."
                 )
-            yield np.pad(logits, [(0, 0), (1, 0)], constant_values=-np.inf)
+            table = np.full((len(users), self.queries.catalogue.num_items + 1), -np.inf, np.float32)
+            table[:, items] = logits
+            yield table
 
     def _windows(self, rows: slice) -> np.ndarray:
         """int32 [num_queries, max_history]: the last items, padded with 0 in front."""

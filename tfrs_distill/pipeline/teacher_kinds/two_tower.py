@@ -161,8 +161,8 @@ class TwoTowerOfItems:
             raise InputError(
                 "The links into the knowledge graph that come with MovieLens-100K use the item "
                 "ids of MovieLens-1M and later sets: read as they stand, they lead to other films. "
-                "Give `data.link_titles`, a folder of such a set (movies.dat or movies.csv is "
-                "enough), so that they can be put right by title."
+                "Give `data.link_titles`, the folder of such a set, so that they can be put right "
+                "by title."
             )
 
     def _item_vectors(self, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
