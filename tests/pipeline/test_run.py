@@ -70,7 +70,7 @@ def without_timings(report, path=""):
         return {path: report}
     flat = {}
     for key, value in report.items():
-        if key != "stages" and not key.startswith("latency_ms"):
+        if key not in ("stages", "cost") and not key.startswith("latency_ms"):
             flat |= without_timings(value, f"{path}/{key}")
     return flat
 
