@@ -1,6 +1,6 @@
 """What teachers cost and what they know: figures as ratios, and every kind on MovieLens-100K.
 
-    python benchmarks/teachers.py [--quick] [--seeds 0 1 2] [--only NAME ...] [--figures-only]
+    python benchmarks/teachers.py [--quick] [--seeds 0 1 2] [--only NAME ...] [--part PART]
                                   [--link-titles DIR] [--out DIR] [--json FILE]
 
 The figures: encoding a catalogue against the bare forward pass of the BERT; LoRA against full
@@ -35,7 +35,7 @@ def main() -> None:
         metavar="DIR",
         help="a later MovieLens set, to put the knowledge graph's links right; without it no graph",
     )
-    parser.add_argument("--figures-only", action="store_true")
+    parser.add_argument("--part", choices=("figures", "evidence", "both"), default="both")
     parser.add_argument("--out", type=Path, default=Path("saved_models/benchmarks/teachers"))
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -45,8 +45,8 @@ def main() -> None:
     out = arguments.out
     if arguments.quick:
         recipe, out = recipe.quick(), out / "quick"
-    rows = figures(arguments.quick)
-    if not arguments.figures_only:
+    rows = [] if arguments.part == "evidence" else figures(arguments.quick)
+    if arguments.part != "figures":
         names = arguments.only or list(teachers(recipe))
         names = [BASE, *(name for name in names if name != BASE)]
         found = evidence(recipe, arguments.seeds, names, out, TerminalProgress())
