@@ -15,27 +15,28 @@ def test_the_recipe_page_is_current():
     assert (DOCS / "recipe.md").read_text(encoding="utf-8") == made
 
 
-def test_the_programs_about_the_distiller_run_one_after_the_other(tmp_path, monkeypatch):
-    page = (DOCS / "distiller.md").read_text(encoding="utf-8")
-    programs = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(programs) == 7
-    monkeypatch.chdir(tmp_path)
+def after_the_programs_of(page, how_many):
+    """The names that a page's programs leave, run one after the other."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    programs = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(programs) == how_many
     names = {"__name__": "docs"}
     for program in programs:
-        exec(compile(program, "docs/distiller.md", "exec"), names)
+        exec(compile(program, f"docs/{page}", "exec"), names)
+    return names
+
+
+def test_the_programs_about_the_distiller_run_one_after_the_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = after_the_programs_of("distiller.md", how_many=7)
     assert (tmp_path / "distiller.keras").is_file()
     assert names["distiller"].student is names["student"]
 
 
 @pytest.mark.realdata
 def test_the_programs_about_teachers_run_one_after_the_other(tmp_path, monkeypatch):
-    page = (DOCS / "teachers.md").read_text(encoding="utf-8")
-    programs = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(programs) == 6
     monkeypatch.chdir(tmp_path)
-    names = {"__name__": "docs"}
-    for program in programs:
-        exec(compile(program, "docs/teachers.md", "exec"), names)
+    names = after_the_programs_of("teachers.md", how_many=6)
     assert set(next(iter(names["batches"]))) >= {"history", "teacher_query_embeddings"}
 
 

@@ -16,6 +16,7 @@ from tfrs_distill.teachers.linear_warmup_decay import LinearWarmupDecay
 from tfrs_distill.teachers.step_dropout import step_dropout
 from tfrs_distill.teachers.text_pairs import row_histories
 from tfrs_distill.teachers.tuning_checkpoint import TuningCheckpoint
+from tfrs_distill.teachers.whole_number import check_whole_number
 from tfrs_distill.towers.rows import rows_of, seen_items
 
 if TYPE_CHECKING:
@@ -135,11 +136,7 @@ def train_cross_encoder(
 
 def _check(settings: dict[str, Any], windows: Windows, num_layers: int) -> None:
     for name in ("num_steps", "batch_size", "num_negatives", "num_candidates"):
-        if not (settings[name] >= 1 and settings[name] % 1 == 0):
-            raise ValueError(
-                f"`{name}` must be a whole number of at least 1. Received: "
-                f"{name}={settings[name]!r}."
-            )
+        check_whole_number(name, settings[name])
     if not 0 <= settings["hard_share"] <= 1:
         raise ValueError(
             f"`hard_share` must be within 0 and 1. Received: hard_share={settings['hard_share']!r}."

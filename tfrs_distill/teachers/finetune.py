@@ -30,6 +30,7 @@ from tfrs_distill.teachers.text_chunks import LayerChunks, TokenChunks
 from tfrs_distill.teachers.text_encoder import TextEncoder
 from tfrs_distill.teachers.trained_layers import AllLayers, LearningRateGroups, TopLayers
 from tfrs_distill.teachers.tuning_checkpoint import TuningCheckpoint
+from tfrs_distill.teachers.whole_number import check_whole_number
 
 Tuning = TopLayers | AllLayers | LoRA | BottleneckAdapters | PrefixVectors
 
@@ -122,7 +123,7 @@ def finetune(
         seed=seed,
     )
     for name, value in (("chunk_size", chunk_size), ("checkpoint_every", checkpoint_every)):
-        _check_whole(name, value)
+        check_whole_number(name, value)
     check_bare(encoder, f"be tuned with {type(tuning).__name__}")
     checkpoint = None
     if checkpoint_folder is not None:
@@ -155,9 +156,9 @@ class _Settings:
     seed: int
 
     def __post_init__(self) -> None:
-        _check_whole("batch_size", self.batch_size)
-        _check_whole("num_steps", self.num_steps)
-        _check_whole("num_negatives", self.num_negatives, least=0)
+        check_whole_number("batch_size", self.batch_size)
+        check_whole_number("num_steps", self.num_steps)
+        check_whole_number("num_negatives", self.num_negatives, least=0)
         if not self.weight_decay >= 0:
             raise ValueError(
                 f"`weight_decay` must be at least 0. Received: weight_decay={self.weight_decay!r}."
@@ -170,13 +171,6 @@ class _Settings:
 
     def described(self) -> dict[str, Any]:
         return dataclasses.asdict(self) | {"tuning": repr(self.tuning)}
-
-
-def _check_whole(name: str, value: float, least: int = 1) -> None:
-    if not (value >= least and value % 1 == 0):
-        raise ValueError(
-            f"`{name}` must be a whole number of at least {least}. Received: {name}={value!r}."
-        )
 
 
 def _described(teacher: BertTwoTower, encoder: TextEncoder, windows: Windows) -> dict[str, Any]:

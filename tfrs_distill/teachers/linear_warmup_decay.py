@@ -6,6 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrs_distill.teachers.whole_number import check_whole_number
+
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class LinearWarmupDecay(tf.keras.optimizers.schedules.LearningRateSchedule):
@@ -35,11 +37,7 @@ class LinearWarmupDecay(tf.keras.optimizers.schedules.LearningRateSchedule):
             raise ValueError(
                 f"The learning rate must be greater than 0. Received: learning_rate={peak!r}."
             )
-        if not (num_steps >= 1 and num_steps % 1 == 0):
-            raise ValueError(
-                "`num_steps` must be a whole number of at least 1. Received: "
-                f"num_steps={num_steps!r}."
-            )
+        check_whole_number("num_steps", num_steps)
         if not 0 <= warmup_share < 1:
             raise ValueError(
                 "`warmup_share` must be at least 0 and below 1. Received: "

@@ -18,6 +18,7 @@ from tfrs_distill.teachers.pseudo_perplexity import pseudo_perplexity
 from tfrs_distill.teachers.step_dropout import step_dropout
 from tfrs_distill.teachers.text_encoder import TextEncoder
 from tfrs_distill.teachers.token_windows import TokenWindows, token_windows
+from tfrs_distill.teachers.whole_number import check_whole_number
 
 HEAD_LEARNING_RATE = 1e-3  # of a fresh head alone: a small network that starts from nothing
 
@@ -248,10 +249,7 @@ def _check(
     batch_size: int, mask_share: float, held_out_share: float, max_scored_tokens: int
 ) -> None:
     for name, number in (("batch_size", batch_size), ("max_scored_tokens", max_scored_tokens)):
-        if not (number >= 1 and number % 1 == 0):
-            raise ValueError(
-                f"`{name}` must be a whole number of at least 1. Received: {name}={number!r}."
-            )
+        check_whole_number(name, number)
     for name, share in (("mask_share", mask_share), ("held_out_share", held_out_share)):
         if not 0 < share < 1:
             raise ValueError(f"`{name}` must be above 0 and below 1. Received: {name}={share!r}.")

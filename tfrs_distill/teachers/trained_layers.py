@@ -8,6 +8,7 @@ from typing import ClassVar
 import tensorflow as tf
 
 from tfrs_distill.teachers.parameter_efficient.layer_stack import LayerStack
+from tfrs_distill.teachers.whole_number import check_whole_number
 
 LearningRateGroups = list[tuple[float, list[tf.Variable]]]
 
@@ -28,11 +29,7 @@ class TopLayers:
     default_learning_rate: ClassVar[float] = 5e-5
 
     def __post_init__(self) -> None:
-        if not (self.num_layers >= 1 and self.num_layers % 1 == 0):
-            raise ValueError(
-                "`num_layers` must be a whole number of at least 1. Received: "
-                f"num_layers={self.num_layers!r}."
-            )
+        check_whole_number("num_layers", self.num_layers)
 
     def groups(self, stack: LayerStack) -> LearningRateGroups:
         """The layers' weights, all at the full learning rate.

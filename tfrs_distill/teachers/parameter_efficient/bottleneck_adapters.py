@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfrs_distill.teachers.parameter_efficient.attached import AddedLayer, Attached
 from tfrs_distill.teachers.text_encoder import TextEncoder
+from tfrs_distill.teachers.whole_number import check_whole_number
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,7 @@ class BottleneckAdapters:
     default_learning_rate: ClassVar[float] = 5e-4
 
     def __post_init__(self) -> None:
-        if not (self.width >= 1 and self.width % 1 == 0):
-            raise ValueError(
-                f"`width` must be a whole number of at least 1. Received: width={self.width!r}."
-            )
+        check_whole_number("width", self.width)
 
     def attach(self, encoder: TextEncoder) -> Attached:
         """Put two adapters into every layer of the encoder; its vectors stay the same.

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfrs_distill.teachers.parameter_efficient.attached import AddedLayer, Attached
 from tfrs_distill.teachers.parameter_efficient.layer_stack import TARGETS
 from tfrs_distill.teachers.text_encoder import TextEncoder
+from tfrs_distill.teachers.whole_number import check_whole_number
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,7 @@ class LoRA:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "targets", tuple(self.targets))
-        if not (self.rank >= 1 and self.rank % 1 == 0):
-            raise ValueError(
-                f"`rank` must be a whole number of at least 1. Received: rank={self.rank!r}."
-            )
+        check_whole_number("rank", self.rank)
         if not self.alpha > 0:
             raise ValueError(f"`alpha` must be greater than 0. Received: alpha={self.alpha!r}.")
         known = set(self.targets) <= set(TARGETS)

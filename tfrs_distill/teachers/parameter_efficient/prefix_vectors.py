@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfrs_distill.teachers.checkpoint import max_positions
 from tfrs_distill.teachers.parameter_efficient.attached import AddedLayer, Attached
 from tfrs_distill.teachers.text_encoder import TextEncoder
+from tfrs_distill.teachers.whole_number import check_whole_number
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,7 @@ class PrefixVectors:
     default_learning_rate: ClassVar[float] = 5e-3
 
     def __post_init__(self) -> None:
-        if not (self.length >= 1 and self.length % 1 == 0):
-            raise ValueError(
-                f"`length` must be a whole number of at least 1. Received: length={self.length!r}."
-            )
+        check_whole_number("length", self.length)
 
     def attach(self, encoder: TextEncoder) -> Attached:
         """Put a prefix before the keys and values of every layer of the encoder.
