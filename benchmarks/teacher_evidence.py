@@ -27,7 +27,9 @@ from tfrs_distill.data import (
     split_cold_items,
 )
 from tfrs_distill.evaluation import evaluate
+from tfrs_distill.pipeline.encoders import open_bert
 from tfrs_distill.pipeline.teacher_kinds import Setting, teacher_kind
+from tfrs_distill.pipeline.teacher_kinds.adapted_encoder import PRETRAINED_FILES, pretrain
 from tfrs_distill.progress import Progress
 from tfrs_distill.recipe import Recipe
 from tfrs_distill.teacher_report import scorer_of
@@ -88,11 +90,14 @@ def measure(
         return found
     splits = splits_of(data, regime, recipe)
     tf.keras.utils.set_random_seed(recipe.seed)
-    kind = teacher_kind(Setting(recipe, data, splits, progress))
+    setting = Setting(recipe, data, splits, progress)
+    kind = teacher_kind(setting)
     kind.settings()
     work = folder / "work"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
+    if recipe.tuning.pretrain_steps:
+        _pretrained(setting, folder, work)
     start = time.monotonic()
     facts = kind.train(work)
     seconds = time.monotonic() - start
@@ -106,6 +111,15 @@ def measure(
         json.dump(found, out)
     shutil.rmtree(work)
     return found
+
+
+def _pretrained(setting: Setting, folder: Path, work: Path) -> None:
+    """Put the seed's pre-trained BERT into `work`: the same for every teacher and regime."""
+    shared = folder / f"pre-trained - {setting.recipe.seed}"
+    shared.mkdir(exist_ok=True)
+    pretrain(open_bert(setting.recipe), setting, shared)
+    for name in PRETRAINED_FILES:
+        shutil.copy(shared / name, work / name)
 
 
 def evidence(

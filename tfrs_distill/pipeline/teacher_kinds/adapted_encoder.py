@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tfrs_distill.pipeline.teacher_kinds.two_tower import TwoTowerOfItems
 
 TUNED_FILE = "tuned_bert.safetensors"  # what a parameter-efficient method has learnt
+PRETRAINED_FILES = ("pretrained.npz", "pretrained.json")  # the BERT's weights, and the facts
 
 
 def adapted_text_vectors(kind: TwoTowerOfItems, folder: Path) -> tuple[np.ndarray, dict[str, Any]]:
@@ -45,11 +46,11 @@ def adapted_text_vectors(kind: TwoTowerOfItems, folder: Path) -> tuple[np.ndarra
     encoder = open_encoder(setting.recipe)
     facts: dict[str, Any] = {"parameters": encoder.num_parameters, "bytes": encoder.num_bytes}
     if tuning.pretrain_steps:
-        facts["pseudo_perplexity"] = _pretrain(encoder, setting, folder)
+        facts["pseudo_perplexity"] = pretrain(encoder, setting, folder)
     with setting.progress.bar("item texts", len(texts)) as advance:
         vectors = encoder.encode(texts, advance=advance)
     if tuning.method == "none":
-        (folder / "pretrained.npz").unlink(missing_ok=True)
+        (folder / PRETRAINED_FILES[0]).unlink(missing_ok=True)
         return vectors, facts
     assert isinstance(encoder, TextEncoder)  # the recipe's check
     teacher = kind.untrained({"text": vectors}, setting.recipe.seed)
@@ -71,14 +72,18 @@ def adapted_text_vectors(kind: TwoTowerOfItems, folder: Path) -> tuple[np.ndarra
     if tuned.attached is not None:
         tuned.attached.save(folder / TUNED_FILE)
     shutil.rmtree(folder / "tuning")
-    (folder / "pretrained.npz").unlink(missing_ok=True)
+    (folder / PRETRAINED_FILES[0]).unlink(missing_ok=True)
     facts["tuned_parameters"] = tuned.num_parameters
     return teacher.candidate_tower.item_text_vectors(), facts
 
 
-def _pretrain(encoder: Any, setting: Setting, folder: Path) -> dict[str, float]:
-    """Pre-train on the item texts, or take what an interrupted stage had pre-trained."""
-    weights_file, facts_file = folder / "pretrained.npz", folder / "pretrained.json"
+def pretrain(encoder: Any, setting: Setting, folder: Path) -> dict[str, float]:
+    """Pre-train on the item texts, or take what `folder` holds of an earlier pre-training.
+
+    Returns:
+        The pseudo-perplexity of held-out texts, `before` and `after`.
+    """
+    weights_file, facts_file = (folder / name for name in PRETRAINED_FILES)
     if facts_file.exists():
         with np.load(weights_file) as weights:
             encoder.model.set_weights([weights[name] for name in weights.files])
