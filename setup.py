@@ -33,10 +33,13 @@ setup(
     extras_require={
         "tfds": TFDS,  # td.data.from_tfds
         "hub": [HUB],  # td.teachers.HubEncoder
-        "parquet": [PARQUET],  # td.teachers.ArrayTeacher.read of a .parquet file
+        "parquet": [
+            PARQUET
+        ],  # td.teachers.ArrayTeacher.read of a .parquet file, td.data.clothing_reviews
         "beam": [BEAM],  # tfrs_distill.teacher_cache.beam
         "test": [
             *("pytest>=8,<10", "nbclient>=0.10", "ipykernel>=6", "matplotlib>=3.8"),
+            "scikit-learn>=1.5,<2",  # what tests/metrics compare with
             *(HUB, PARQUET, BEAM, *TFDS),
         ],
         "lint": ["ruff>=0.14,<1", "mypy>=1.18"],

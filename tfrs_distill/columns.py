@@ -12,6 +12,7 @@ USER_ID = "user_id"  # int32 [batch_size]
 HISTORY = "history"  # int32 [batch_size, max_history]: item indices, oldest first, 0 = padding
 LABELS = "labels"  # int32 [batch_size, max_history]: the item that follows each position, 0 = none;
 # or float32 [batch_size, max_history, num_items]: a distribution over items, all 0 = none
+HISTORY_RATINGS = "history_ratings"  # float32 [batch_size, max_history]: 0 where padding or none
 SAMPLE_WEIGHT = "sample_weight"  # float32 [batch_size] or [batch_size, max_history]
 INPUTS = "inputs"  # what a plain Keras classifier is called with
 
@@ -35,4 +36,27 @@ TEACHER_TOP_K_IDS = "teacher_top_k_ids"  # int32 [batch_size, max_history, k]
 TEACHER_TOP_K_LOGITS = "teacher_top_k_logits"  # float [batch_size, max_history, k]
 TEACHER_TAIL = "teacher_tail"  # float [batch_size, max_history, num_temperatures]
 
+ITEM_ID = "item_id"  # int32 [num_rows]: the item that a ranking row is about
+QUERY_ID = "query_id"  # int32 [num_rows]: rows of one candidate list share it
+
 PADDING = 0  # the item index that stands for "no item"
+
+
+def label(task: str) -> str:
+    """The column of a ranking task's labels: float32 [num_rows], NaN = none.
+
+    Example:
+    >>> label("like")
+    'label/like'
+    """
+    return f"label/{task}"
+
+
+def teacher_logits(task: str) -> str:
+    """The column of what a teacher says for a task: float32 [num_rows, width], NaN = nothing.
+
+    Example:
+    >>> teacher_logits("like")
+    'teacher_logits/like'
+    """
+    return f"teacher_logits/{task}"

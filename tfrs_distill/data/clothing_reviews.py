@@ -1,0 +1,169 @@
+"""Clothing reviews: ratings and recommendations with a text, the data for ranking by text."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfrs_distill import columns
+from tfrs_distill.data.assets import CLOTHING_REVIEWS, clothing_reviews_folder
+from tfrs_distill.data.ranking_examples import RankingExamples, RankingSplits
+from tfrs_distill.data.readers.text_table import read_text_table
+from tfrs_distill.errors import InputError
+
+TEXT = "text"
+NUMBERS = {"age": "Age", "rating": "Rating", "recommended": "Recommended IND"}
+NAMES = {
+    columns.ITEM_ID: "Clothing ID",
+    "division": "Division Name",
+    "department": "Department Name",
+    "class_name": "Class Name",
+}
+TEXTS = ("Title", "Review Text")
+PARTS = (0.8, 0.9)  # where training ends, and where validation does
+
+
+@dataclass(frozen=True, eq=False)
+class ClothingReviews:
+    """The reviews, one a row, and what the indices in their columns stand for.
+
+    Args:
+        examples: the rows, in file order.
+        vocabularies: by column, what an index stands for: index `i + 1` is entry `i`, 0 is unknown.
+    """
+
+    examples: RankingExamples
+    vocabularies: Mapping[str, tuple[str, ...]]
+
+
+def clothing_reviews(path: str | os.PathLike[str] | None = None) -> ClothingReviews:
+    """Women's E-Commerce Clothing Reviews: 23,486 reviews of 1,206 items.
+
+    Features: `item_id`, `division`, `department`, `class_name` (indices, 0 where the file names
+    none) and `age` of who wrote the review. Labels: `rating` (1 to 5) and `recommended` (0 or 1),
+    NaN where the field is empty. The text `"text"` is the title, ". " and the review; where one of
+    them is missing it is the other, and "" where both are.
+
+    The data names no users and has no times: each review is its own user and its own candidate
+    list, so it is split at random, and an interval over users is one over reviews.
+
+    Args:
+        path: a file with the columns Clothing ID, Age, Title, Review Text, Rating, Recommended IND,
+            Division Name, Department Name and Class Name, in any order: CSV (`.csv`, UTF-8) or
+            Parquet (`.parquet`, `.parquet.brotli`). None takes the asset.
+
+    Raises:
+        InputError: the file is missing, damaged or of another kind, lacks a column, or holds
+            something else than a number where one belongs; or the asset cannot be fetched.
+        MissingExtraError: it is a Parquet file and pyarrow is not installed.
+    """
+    if path is None:
+        path = clothing_reviews_folder() / next(iter(CLOTHING_REVIEWS.members))
+    table = read_text_table(path, (*NAMES.values(), *NUMBERS.values(), *TEXTS))
+    items = table.columns["Clothing ID"]
+    if "" in items:
+        raise InputError(f"{table.place(items.index(''))}: the Clothing ID is empty.")
+    vocabularies = {name: _vocabulary(table.columns[column]) for name, column in NAMES.items()}
+    numbers = {name: table.numbers(column) for name, column in NUMBERS.items()}
+    texts = (
+        ". ".join(part.strip() for part in parts if part.strip())
+        for parts in zip(*(table.columns[name] for name in TEXTS))
+    )
+    rows = np.arange(1, len(table) + 1)
+    examples = RankingExamples(
+        {
+            name: _indices(table.columns[column], vocabularies[name])
+            for name, column in NAMES.items()
+        }
+        | {"age": numbers.pop("age")},
+        numbers,
+        users=rows,
+        queries=rows,
+        texts={TEXT: tuple(texts)},
+    )
+    return ClothingReviews(examples, vocabularies)
+
+
+def split_reviews(reviews: ClothingReviews, seed: int) -> RankingSplits:
+    """80 / 10 / 10 % of the reviews, drawn at random.
+
+    An item, division, department or class that no training row has is 0, unknown, in the other
+    parts, as it would be when serving.
+
+    Args:
+        reviews: the data.
+        seed: of the draw.
+
+    Raises:
+        InputError: there are fewer than 10 reviews.
+    """
+    num_rows = len(reviews.examples)
+    if num_rows < 10:
+        raise InputError(f"At least 10 reviews are needed to split them. Received: {num_rows}.")
+    drawn = np.random.default_rng(seed).permutation(num_rows)
+    cuts = [int(num_rows * share + 1e-9) for share in PARTS]
+    return _splits("clothing-reviews", reviews, [np.sort(rows) for rows in np.split(drawn, cuts)])
+
+
+def split_reviews_by_item(reviews: ClothingReviews, seed: int) -> RankingSplits:
+    """The same with whole items, drawn at random: no item is in two parts, so all asked are cold.
+
+    Items have between 1 and 1,024 reviews, so the parts are cut by reviews: an item belongs to the
+    part that the middle of its reviews falls into, items in drawn order. `item_id` is 0, unknown,
+    in validation and test.
+
+    Args:
+        reviews: the data.
+        seed: of the draw.
+
+    Raises:
+        InputError: no item is left for a part.
+    """
+    items = reviews.examples.features[columns.ITEM_ID]
+    counts = np.bincount(items)
+    drawn = np.random.default_rng(seed).permutation(np.flatnonzero(counts))
+    middles = (np.cumsum(counts[drawn]) - counts[drawn] / 2) / len(items)
+    part_of_item = np.zeros(len(counts), np.int64)
+    part_of_item[drawn] = np.searchsorted(PARTS, middles, side="right")
+    parts = [np.flatnonzero(part_of_item[items] == part) for part in range(3)]
+    if not all(map(len, parts)):
+        raise InputError(
+            f"{len(drawn)} items with {len(items)} reviews cannot be split by item: no item is "
+            "left for one of the parts. Give more items, or split by review."
+        )
+    return _splits("clothing-reviews-by-item", reviews, parts)
+
+
+def _splits(name: str, reviews: ClothingReviews, parts: list[np.ndarray]) -> RankingSplits:
+    train, validation, test = (reviews.examples.subset(rows) for rows in parts)
+
+    def known(examples: RankingExamples) -> RankingExamples:
+        return examples.with_features(
+            {
+                column: np.where(
+                    np.isin(examples.features[column], train.features[column]),
+                    examples.features[column],
+                    0,
+                )
+                for column in NAMES
+            }
+        )
+
+    return RankingSplits(name, train, known(validation), known(test))
+
+
+def _vocabulary(names: list[str]) -> tuple[str, ...]:
+    """The different names, 2 before 10, without that of nothing known."""
+    return tuple(sorted(set(names) - {""}, key=_number_or_name))
+
+
+def _number_or_name(name: str) -> tuple[int, str]:
+    return (int(name) if name.isdecimal() else -1, name)
+
+
+def _indices(names: list[str], vocabulary: tuple[str, ...]) -> np.ndarray:
+    index_of = {name: index for index, name in enumerate(vocabulary, start=1)}
+    return np.array([index_of.get(name, 0) for name in names], np.int32)

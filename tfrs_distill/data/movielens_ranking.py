@@ -1,0 +1,193 @@
+"""MovieLens for ranking: every rating is a row, with all that was known just before it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfrs_distill import columns
+from tfrs_distill.data.assets import movielens_100k_folder
+from tfrs_distill.data.catalogue import Catalogue
+from tfrs_distill.data.interactions import Interactions
+from tfrs_distill.data.item_features import attribute_vectors, item_attributes
+from tfrs_distill.data.movielens import movielens_100k
+from tfrs_distill.data.ranking_examples import RankingExamples, RankingSplits
+from tfrs_distill.data.readers.user_attributes import UserAttributes, read_user_attributes
+from tfrs_distill.data.splits import time_cuts
+from tfrs_distill.errors import InputError
+
+PRIVILEGED_COLUMNS = (columns.USER_ID, "age", "gender", "occupation")  # what a phone does not know
+
+LIKED_FROM = 4.0  # a film rated so or better is liked
+HOURS = tuple(str(hour) for hour in range(24))
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+FIRST_DAY_OF_TIME = WEEKDAYS.index("Thursday")  # 1970-01-01
+HOUR_SECONDS, DAY_SECONDS = 3600, 86400
+
+
+@dataclass(frozen=True, eq=False)
+class MovieLensTables:
+    """What the columns' numbers stand for, and what is known of each item.
+
+    Args:
+        catalogue: the items, for `item_id` and `history`.
+        vocabularies: by column, what an index stands for: index `i + 1` is entry `i`, 0 is unknown.
+        item_vectors: float32 [num_items, dim], item `i + 1` in row `i`: see `attribute_vectors`.
+        item_vector_names: what each of the `dim` numbers is: the genres and, last, "year".
+    """
+
+    catalogue: Catalogue
+    vocabularies: Mapping[str, tuple[str, ...]]
+    item_vectors: np.ndarray
+    item_vector_names: tuple[str, ...]
+
+
+def movielens_ranking(
+    data_dir: str | os.PathLike[str] | None = None, *, max_history: int = 32
+) -> tuple[RankingSplits, MovieLensTables]:
+    """Ratings as rows of a user, a film and a moment: 80 / 10 / 10 % by time for each user.
+
+    The parts are those of `split_by_time`, and every interaction is a row, a user's first one too.
+    A row knows what its user did before it, in whichever part that was, and nothing of later.
+    Features:
+
+    - `item_id`; `history`, `history_ratings`: the last `max_history` films before the row, oldest
+      first, and what they were rated, padded with 0 in front;
+    - `user_mean_rating`: the mean of all earlier ratings, NaN before the first;
+    - `hour_of_day`, `weekday`: of the rating in UTC, as indices (1 = midnight, Monday);
+    - `age` (years), `gender`, `occupation` (indices): where the folder has a users' file; NaN and 0
+      for a user it does not name.
+
+    Batches have `user_id` as index too. `PRIVILEGED_COLUMNS` lists what a phone would not know.
+    Labels: `rating` as given, `like` 1 for ratings of 4 and more, else 0. The rows of a user are
+    one candidate list.
+
+    Args:
+        data_dir: a folder that `read_folder` reads, of any MovieLens set. None takes the asset.
+        max_history: films of the history that a row keeps.
+
+    Raises:
+        InputError: the folder cannot be read, the asset cannot be fetched, `max_history` is below
+            1, or a part would be without rows.
+    """
+    if max_history < 1:
+        raise InputError(f"`max_history` must be at least 1. Received: {max_history}.")
+    folder = movielens_100k_folder() if data_dir is None else data_dir
+    interactions = movielens_100k(folder)
+    users = read_user_attributes(folder)
+    attributes = item_attributes(folder, interactions.catalogue)
+    vocabularies = {
+        columns.USER_ID: interactions.user_ids,
+        columns.ITEM_ID: interactions.catalogue.item_ids,
+        "hour_of_day": HOURS,
+        "weekday": WEEKDAYS,
+    }
+    if users is not None:
+        vocabularies["gender"] = _names(users.genders)
+        vocabularies["occupation"] = _names(users.occupations)
+    tables = MovieLensTables(
+        interactions.catalogue,
+        vocabularies,
+        attribute_vectors(attributes),
+        (*attributes.genre_names, "year"),
+    )
+    return _split(interactions, _rows(interactions, users, vocabularies, max_history)), tables
+
+
+def _rows(
+    interactions: Interactions,
+    attributes: UserAttributes | None,
+    vocabularies: Mapping[str, tuple[str, ...]],
+    max_history: int,
+) -> RankingExamples:
+    """Every interaction as a row, user after user and oldest first."""
+    order = _by_user_and_time(interactions)
+    users, items = interactions.users[order], interactions.items[order]
+    ratings, seconds = interactions.ratings[order], interactions.timestamps[order]
+    places = np.arange(len(order)) - _first_rows(users)
+    features = {
+        columns.ITEM_ID: items,
+        columns.HISTORY: _before(items, places, max_history),
+        columns.HISTORY_RATINGS: _before(ratings, places, max_history),
+        "user_mean_rating": _mean_before(ratings, places),
+        "hour_of_day": seconds // HOUR_SECONDS % 24 + 1,
+        "weekday": (seconds // DAY_SECONDS + FIRST_DAY_OF_TIME) % 7 + 1,
+    }
+    if attributes is not None:
+        of_user = _of_users(interactions.user_ids, attributes, vocabularies)
+        features |= {name: values[users] for name, values in of_user.items()}
+    labels = {"rating": ratings, "like": (ratings >= LIKED_FROM).astype(np.float32)}
+    return RankingExamples(
+        features, labels, users=users + 1, queries=users + 1, catalogue=interactions.catalogue
+    )
+
+
+def _split(interactions: Interactions, rows: RankingExamples) -> RankingSplits:
+    sequences = interactions.sequences()
+    cuts = np.array(time_cuts(sequences, 0.8, 0.8 + 0.1))
+    users = rows.users - 1
+    places = np.arange(len(rows)) - _first_rows(users)
+    part = (places[:, None] >= cuts[users]).sum(axis=1)  # 0 train, 1 validation, 2 test
+    missing = set(range(3)) - set(part.tolist())
+    if missing:
+        name = ("train", "validation", "test")[min(missing)]
+        raise InputError(
+            f"Data set {interactions.name!r}: no row is left for {name}. The longest sequence has "
+            f"{max(map(len, sequences))} interactions; 10 are the least for an 80/10/10 split."
+        )
+    return RankingSplits(interactions.name, *(rows.subset(part == number) for number in range(3)))
+
+
+def _by_user_and_time(interactions: Interactions) -> np.ndarray:
+    """Row numbers by user, then by time; a tie keeps file order."""
+    return np.lexsort((interactions.timestamps, interactions.users))
+
+
+def _first_rows(users: np.ndarray) -> np.ndarray:
+    """For each row of sorted `users`, the row that its user's sequence begins with."""
+    return np.searchsorted(users, users)
+
+
+def _before(values: np.ndarray, places: np.ndarray, width: int) -> np.ndarray:
+    """`[num_rows, width]`: the values of each sequence's rows before a row, padded in front.
+
+    Args:
+        values: of all rows, sequence after sequence.
+        places: each row's place in its sequence, from 0.
+        width: how many are kept.
+    """
+    padded = np.concatenate([np.zeros(width, values.dtype), values])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, width)[: len(values)]
+    inside = np.arange(width) >= width - places[:, None]
+    return np.where(inside, windows, np.zeros((), values.dtype))
+
+
+def _mean_before(ratings: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """The mean of a sequence's ratings before each row, NaN at its first row."""
+    sums = np.concatenate([[0.0], np.cumsum(ratings, dtype=np.float64)])
+    rows = np.arange(len(ratings))
+    means = np.full(len(ratings), np.nan)
+    return np.divide(sums[rows] - sums[rows - places], places, out=means, where=places > 0)
+
+
+def _of_users(
+    user_ids: tuple[str, ...],
+    attributes: UserAttributes,
+    vocabularies: Mapping[str, tuple[str, ...]],
+) -> dict[str, np.ndarray]:
+    """Age, gender and occupation of each user of the data set, by user index."""
+    row_of = {user_id: row for row, user_id in enumerate(attributes.user_ids)}
+    rows = [row_of.get(user_id, -1) for user_id in user_ids]  # -1: the entry added at the end
+    found = {"age": np.append(attributes.ages, np.nan)[rows]}
+    for name, values in (("gender", attributes.genders), ("occupation", attributes.occupations)):
+        index_of = {value: index for index, value in enumerate(vocabularies[name], start=1)}
+        found[name] = np.array([*(index_of.get(value, 0) for value in values), 0])[rows]
+    return found
+
+
+def _names(values: tuple[str, ...]) -> tuple[str, ...]:
+    """The different names, sorted, without that of nothing known."""
+    return tuple(sorted(set(values) - {""}))

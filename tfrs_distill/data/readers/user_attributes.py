@@ -1,0 +1,128 @@
+"""What a data set's folder says of its users: age, gender and occupation."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tfrs_distill.data.readers.delimited import position_of, split_rows, with_num_fields
+from tfrs_distill.data.readers.recbole import typed_rows
+from tfrs_distill.errors import InputError
+
+
+@dataclass(frozen=True)
+class UserAttributes:
+    """What is known of each user, in file order.
+
+    Args:
+        user_ids: ids as the data set writes them, unique.
+        ages: float64 [num_users], NaN = not known. MovieLens-1M gives the first year of an age
+            group, and 1 for everybody under 18.
+        genders: as the data set writes them, "" = not known.
+        occupations: as the data set writes them, "" = not known.
+    """
+
+    user_ids: tuple[str, ...]
+    ages: np.ndarray
+    genders: tuple[str, ...]
+    occupations: tuple[str, ...]
+
+
+class _User(NamedTuple):
+    line: int
+    user_id: str
+    age: str
+    gender: str
+    occupation: str
+
+
+def read_user_attributes(path: str | os.PathLike[str]) -> UserAttributes | None:
+    """Read the users' file of a folder in one of these layouts.
+
+    - GroupLens 100K: `u.user`
+    - GroupLens 1M: `users.dat`
+    - RecBole atomic files: `NAME.user`, with the columns `user_id`, `age`, `gender`, `occupation`
+
+    Args:
+        path: the folder.
+
+    Returns:
+        The attributes, or None where there is no such file: later MovieLens sets have none.
+
+    Raises:
+        InputError: the folder has several such files; a column is missing; an id is empty or occurs
+            twice; an age is not a number. The message has file and line.
+    """
+    folder = Path(path)
+    readers = {"u.user": _u_users, "users.dat": _dat_users}
+    found = [name for name in readers if (folder / name).is_file()]
+    found += [file.name for file in sorted(folder.glob("*.user")) if file.name not in readers]
+    if not found:
+        return None
+    if len(found) > 1:
+        raise InputError(
+            f"One file about the users was expected in {folder}. Found: {', '.join(found)}."
+        )
+    file = folder / found[0]
+    return _attributes(file, readers.get(file.name, _atomic_users)(file))
+
+
+def _u_users(path: Path) -> Iterator[_User]:
+    rows = with_num_fields(path, split_rows(path, "|", encoding="latin-1"), 5)
+    for line, (user_id, age, gender, occupation, _) in rows:
+        yield _User(line, user_id, age, gender, occupation)
+
+
+def _dat_users(path: Path) -> Iterator[_User]:
+    rows = with_num_fields(path, split_rows(path, "::", encoding="latin-1"), 5)
+    for line, (user_id, gender, age, occupation, _) in rows:
+        yield _User(line, user_id, age, gender, occupation)
+
+
+def _atomic_users(path: Path) -> Iterator[_User]:
+    names, rows = typed_rows(path)
+    places = [position_of(path, names, name) for name in _User._fields[1:]]
+    for line, fields in rows:
+        yield _User(line, *(fields[place] for place in places))
+
+
+def _attributes(path: Path, users: Iterator[_User]) -> UserAttributes:
+    found: dict[str, _User] = {}
+    ages: list[float] = []
+    for user in users:
+        if not user.user_id:
+            raise InputError(f"{path}, line {user.line}: the user id is empty.")
+        if user.user_id in found:
+            raise InputError(
+                f"{path}, line {user.line}: user id {user.user_id!r} stands on line "
+                f"{found[user.user_id].line} already. Every user has one line."
+            )
+        found[user.user_id] = user
+        ages.append(_age(path, user))
+    if not found:
+        raise InputError(f"{path} holds no users.")
+    return UserAttributes(
+        tuple(found),
+        np.array(ages, np.float64),
+        tuple(user.gender for user in found.values()),
+        tuple(user.occupation for user in found.values()),
+    )
+
+
+def _age(path: Path, user: _User) -> float:
+    """Years, NaN where the field is empty."""
+    if not user.age:
+        return math.nan
+    try:
+        age = float(user.age)
+    except ValueError:
+        age = math.nan
+    if not math.isfinite(age):
+        raise InputError(f"{path}, line {user.line}: age {user.age!r} is not a number.")
+    return age
