@@ -1,7 +1,23 @@
 """Pure mathematics on tensors: one loss a file."""
 
 from tfrs_distill.losses.categorical_cross_entropy import categorical_cross_entropy
+from tfrs_distill.losses.list_mle_distillation import ListMLEDistillation
+from tfrs_distill.losses.logit_mean_squared_error import LogitMeanSquaredError
+from tfrs_distill.losses.over_lists import OverLists
+from tfrs_distill.losses.pairwise_distillation import PairwiseDistillation
+from tfrs_distill.losses.ranking_distillation import RankingDistillation
+from tfrs_distill.losses.soft_target_binary_cross_entropy import SoftTargetBinaryCrossEntropy
 from tfrs_distill.losses.soft_target_kl_divergence import SoftTargetKLDivergence
 from tfrs_distill.losses.weighted_mean import weighted_mean
 
-__all__ = ["SoftTargetKLDivergence", "categorical_cross_entropy", "weighted_mean"]
+__all__ = [
+    "ListMLEDistillation",
+    "LogitMeanSquaredError",
+    "OverLists",
+    "PairwiseDistillation",
+    "RankingDistillation",
+    "SoftTargetBinaryCrossEntropy",
+    "SoftTargetKLDivergence",
+    "categorical_cross_entropy",
+    "weighted_mean",
+]

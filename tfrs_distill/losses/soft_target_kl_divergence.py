@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfrs_distill.losses.categorical_cross_entropy import log_sum_exp
+from tfrs_distill.losses.temperature import checked_temperature
 
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
@@ -46,12 +47,7 @@ class SoftTargetKLDivergence(tf.keras.losses.Loss):
         name: str = "soft_target_kl_divergence",
     ) -> None:
         super().__init__(reduction=reduction, name=name)
-        if not (isinstance(temperature, (int, float)) and 0 < temperature < float("inf")):
-            raise ValueError(
-                "`temperature` must be a finite number greater than 0. Received: "
-                f"temperature={temperature!r}."
-            )
-        self.temperature = temperature
+        self.temperature = checked_temperature(temperature)
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         """One divergence an example: float32 `[batch_size]`."""

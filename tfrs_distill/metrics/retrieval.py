@@ -1,4 +1,4 @@
-"""Ranking metrics: arrays in, floats out.
+"""Metrics of recommended lists: arrays in, floats out.
 
 Every function takes `item_ids` int [num_queries, k] (recommended item indices, best first, 0 in
 empty slots) and, where it judges them, `positives`: one array of relevant item indices a query.
@@ -65,27 +65,3 @@ def overlap(item_ids: np.ndarray, other_item_ids: np.ndarray) -> np.ndarray:
     """
     both = hits(item_ids, list(other_item_ids))
     return both.mean(axis=1)
-
-
-def bootstrap_interval(
-    values: np.ndarray, *, num_samples: int = 1000, seed: int = 0, confidence: float = 0.95
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean over queries.
-
-    For a difference of two scorers, give the difference of their values for the same queries: the
-    interval is then paired.
-
-    Args:
-        values: float [num_queries].
-        num_samples: resamples.
-        seed: of the resampling.
-        confidence: between 0 and 1.
-    """
-    generator = np.random.default_rng(seed)
-    weights = generator.multinomial(
-        len(values), np.full(len(values), 1 / len(values)), size=num_samples
-    )
-    means = weights @ values / len(values)
-    tail = 100 * (1 - confidence) / 2
-    low, high = np.percentile(means, [tail, 100 - tail])
-    return float(low), float(high)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
 from tfrs_distill import columns
+from tfrs_distill.losses.candidate_lists import MASKED
 from tfrs_distill.towers.replicas import gather_across_replicas
 
 CATALOGUE, BATCH, SAMPLED = "catalogue", "batch", "sampled"
-MASKED = np.finfo(np.float32).min / 1e8  # finite, also when a small temperature divides it
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,24 @@
+"""What a temperature may be."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+
+def checked_temperature(temperature: Any) -> float:
+    """The temperature, if it is one: a finite number above 0.
+
+    Raises:
+        ValueError: it is not.
+
+    Example:
+    >>> checked_temperature(2.0)
+    2.0
+    """
+    if not (isinstance(temperature, (int, float)) and 0 < temperature < math.inf):
+        raise ValueError(
+            "`temperature` must be a finite number greater than 0. Received: "
+            f"temperature={temperature!r}."
+        )
+    return temperature
