@@ -25,21 +25,13 @@ def public_api():
     lines, described = set(), set()
     for room in [*(room for room in rooms if not room.endswith("__main__")), "tfrs_distill"]:
         module = importlib.import_module(room)
-        if room == "tfrs_distill.metrics":  # a room of functions
-            names = [name for name, thing in vars(module).items() if is_own(thing, room)]
-        else:
-            names = getattr(module, "__all__", [])
-        for name in names:
+        for name in getattr(module, "__all__", []):
             thing = getattr(module, name)
             lines.add(line_of(f"{room}.{name}", thing))
             if inspect.isclass(thing) and id(thing) not in described:
                 described.add(id(thing))
                 lines |= set(members_of(f"{room}.{name}", thing))
     return sorted(lines)
-
-
-def is_own(thing, module):
-    return inspect.isfunction(thing) and thing.__module__ == module and thing.__name__[0] != "_"
 
 
 def line_of(dotted, thing):

@@ -26,14 +26,18 @@ _HOMES = {
     "GradientAccumulation": "tfrs_distill.gradient_accumulation",
     "GradientNormBalance": "tfrs_distill.distiller",
     "LossRatioBalance": "tfrs_distill.distiller",
+    "Ranker": "tfrs_distill.ranker",
+    "RankingDistiller": "tfrs_distill.distiller",
     "Recommender": "tfrs_distill.recommend",
     "Schedule": "tfrs_distill.distiller",
     "ValidationNDCG": "tfrs_distill.evaluation",
     "cache_item_vectors": "tfrs_distill.teacher_cache",
     "cache_teacher": "tfrs_distill.teacher_cache",
     "compare_teachers": "tfrs_distill.teacher_report",
+    "cross_fit_ranking": "tfrs_distill.teacher_cache",
     "cross_fit_teacher": "tfrs_distill.teacher_cache",
     "evaluate": "tfrs_distill.evaluation",
+    "evaluate_ranking": "tfrs_distill.evaluation",
     "popularity": "tfrs_distill.baselines",
 }
 _ROOMS = (
@@ -48,22 +52,26 @@ _ROOMS = (
 )
 
 __all__ = [
+    "EASE",
     "CachedTeacher",
     "Distiller",
-    "EASE",
     "GradientAccumulation",
     "GradientNormBalance",
     "LossRatioBalance",
+    "Ranker",
+    "RankingDistiller",
     "Recommender",
     "Schedule",
     "ValidationNDCG",
     "cache_item_vectors",
     "cache_teacher",
     "compare_teachers",
+    "cross_fit_ranking",
     "cross_fit_teacher",
     "data",
     "distillation_layers",
     "evaluate",
+    "evaluate_ranking",
     "export",
     "losses",
     "metrics",
@@ -85,14 +93,22 @@ if TYPE_CHECKING:
         towers,
     )
     from tfrs_distill.baselines import EASE, popularity
-    from tfrs_distill.distiller import Distiller, GradientNormBalance, LossRatioBalance, Schedule
-    from tfrs_distill.evaluation import ValidationNDCG, evaluate
+    from tfrs_distill.distiller import (
+        Distiller,
+        GradientNormBalance,
+        LossRatioBalance,
+        RankingDistiller,
+        Schedule,
+    )
+    from tfrs_distill.evaluation import ValidationNDCG, evaluate, evaluate_ranking
     from tfrs_distill.gradient_accumulation import GradientAccumulation
+    from tfrs_distill.ranker import Ranker
     from tfrs_distill.recommend import Recommender
     from tfrs_distill.teacher_cache import (
         CachedTeacher,
         cache_item_vectors,
         cache_teacher,
+        cross_fit_ranking,
         cross_fit_teacher,
     )
     from tfrs_distill.teacher_report import compare_teachers

@@ -1,6 +1,7 @@
 """What a teacher said, on disk: by content fingerprint, sharded, whole or not at all, mapped."""
 
 from tfrs_distill.teacher_cache.cached_teacher import CachedTeacher
+from tfrs_distill.teacher_cache.cross_fit_ranking import cross_fit_ranking
 from tfrs_distill.teacher_cache.item_vectors import ItemVectors, cache_item_vectors
 from tfrs_distill.teacher_cache.maintenance import inspect, prune, verify
 from tfrs_distill.teacher_cache.make import cache_teacher, cross_fit_teacher
@@ -12,6 +13,7 @@ __all__ = [
     "align_top_k",
     "cache_item_vectors",
     "cache_teacher",
+    "cross_fit_ranking",
     "cross_fit_teacher",
     "inspect",
     "prune",

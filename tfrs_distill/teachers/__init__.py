@@ -3,6 +3,9 @@
 - two towers: `BertTwoTower`, `AttentionTwoTower` (ids alone), `MultimodalTwoTower`
 - reading pairs: `BertCrossEncoder`, and `Reranker` over a first stage
 - without training of ours: `ItemItemTeacher`, `ArrayTeacher`, `KerasTeacher`, `FunctionTeacher`
+- for ranking rows: `BertTextRanker` (reads a text a row), `DeepCrossTeacher` (wide, privileged
+  features), `ranking_answers_from_arrays` (a GBDT or any other), `average_answers` of several;
+  for candidate lists: `first_stage_lists`, `ListTeacher`, `cross_encoder_lists`
 - of several: `Ensemble`, `Calibrated`
 - text: `TextEncoder` (BERT, RoBERTa, DistilBERT, MiniLM), `HubEncoder` (TF-Hub, SavedModel)
 - adapting a BERT: `pretrain_masked_language_model`, `finetune` with `LoRA`, `BottleneckAdapters`,
@@ -11,7 +14,9 @@
 
 from tfrs_distill.teachers.array_teacher import ArrayTeacher
 from tfrs_distill.teachers.attention_two_tower import AttentionTwoTower
+from tfrs_distill.teachers.average_answers import average_answers
 from tfrs_distill.teachers.bert_cross_encoder import BertCrossEncoder
+from tfrs_distill.teachers.bert_text_ranker import BertTextRanker
 from tfrs_distill.teachers.bert_two_tower import BertTwoTower
 from tfrs_distill.teachers.calibration import (
     Calibrated,
@@ -19,13 +24,16 @@ from tfrs_distill.teachers.calibration import (
     fit_temperature,
     held_out_windows,
 )
+from tfrs_distill.teachers.candidate_lists import CandidateLists, first_stage_lists, list_examples
 from tfrs_distill.teachers.checkpoint import checkpoint_fingerprint
+from tfrs_distill.teachers.deep_cross_teacher import DeepCrossTeacher
 from tfrs_distill.teachers.ensemble import Ensemble
 from tfrs_distill.teachers.finetune import Finetuned, finetune
 from tfrs_distill.teachers.function_teacher import FunctionTeacher
 from tfrs_distill.teachers.hub_encoder import HubEncoder
 from tfrs_distill.teachers.item_item_teacher import ItemItemTeacher
 from tfrs_distill.teachers.keras_teacher import KerasTeacher
+from tfrs_distill.teachers.list_labels import ListTeacher, cross_encoder_lists
 from tfrs_distill.teachers.masked_language_model import (
     MaskedLanguageTraining,
     pretrain_masked_language_model,
@@ -38,6 +46,10 @@ from tfrs_distill.teachers.parameter_efficient import (
     PrefixVectors,
     attach_saved,
 )
+from tfrs_distill.teachers.ranking_answers_from_arrays import (
+    ranking_answers_from_arrays,
+    read_ranking_answers,
+)
 from tfrs_distill.teachers.reranker import Reranker
 from tfrs_distill.teachers.teacher import Teacher
 from tfrs_distill.teachers.text_encoder import TextEncoder
@@ -49,15 +61,19 @@ __all__ = [
     "Attached",
     "AttentionTwoTower",
     "BertCrossEncoder",
+    "BertTextRanker",
     "BertTwoTower",
     "BottleneckAdapters",
     "Calibrated",
+    "CandidateLists",
+    "DeepCrossTeacher",
     "Ensemble",
     "Finetuned",
     "FunctionTeacher",
     "HubEncoder",
     "ItemItemTeacher",
     "KerasTeacher",
+    "ListTeacher",
     "LoRA",
     "MaskedLanguageTraining",
     "MultimodalTwoTower",
@@ -68,9 +84,15 @@ __all__ = [
     "TextEncoder",
     "TopLayers",
     "attach_saved",
+    "average_answers",
     "checkpoint_fingerprint",
+    "cross_encoder_lists",
     "finetune",
+    "first_stage_lists",
     "fit_temperature",
     "held_out_windows",
+    "list_examples",
     "pretrain_masked_language_model",
+    "ranking_answers_from_arrays",
+    "read_ranking_answers",
 ]

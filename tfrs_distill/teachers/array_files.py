@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from tfrs_distill.errors import InputError, MissingExtraError
 from tfrs_distill.teachers.array_ids import Answers, as_texts, query_name
+from tfrs_distill.teachers.named_arrays_file import read_named_arrays, unreadable
 
 FORMS = (  # the arrays of each form beside `query_ids`; the first tells which form it is
     ("query_embeddings", "item_embeddings", "item_ids"),
@@ -28,9 +28,9 @@ def read_answers(path: str | os.PathLike[str]) -> Answers:
     """
     path = Path(path)
     readers = {
-        ".npz": _read_npz,
+        ".npz": _read_named,
         ".npy": _read_npy,
-        ".safetensors": _read_safetensors,
+        ".safetensors": _read_named,
         ".parquet": _read_parquet,
     }
     if path.suffix not in readers:
@@ -119,13 +119,8 @@ def _floats(path: Path, name: str, values: np.ndarray) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def _read_npz(path: Path) -> Answers:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise _unreadable(path, error) from error
-    return _named(path, arrays)
+def _read_named(path: Path) -> Answers:
+    return _named(path, read_named_arrays(path))
 
 
 def _read_npy(path: Path) -> Answers:
@@ -133,30 +128,11 @@ def _read_npy(path: Path) -> Answers:
         with path.open("rb") as file:
             scores = np.lib.format.read_array(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     answers = Answers(path, None, None, {"scores": _floats(path, "scores", scores)})
     _check_shapes(answers)
     _check_finite(answers)
     return answers
-
-
-def _unreadable(path: Path, error: Exception) -> InputError:
-    hint = " Ids of type object are pickled: save np.array(ids, dtype=str)."
-    return InputError(
-        f"{path} cannot be read ({str(error)[:150]}). It may be truncated or of another kind."
-        + (hint if "pickle" in str(error) else "")
-    )
-
-
-def _read_safetensors(path: Path) -> Answers:
-    import safetensors
-    import safetensors.numpy
-
-    try:
-        arrays = safetensors.numpy.load_file(path)
-    except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
-        raise _unreadable(path, error) from error
-    return _named(path, arrays)
 
 
 def _read_parquet(path: Path) -> Answers:
@@ -168,7 +144,7 @@ def _read_parquet(path: Path) -> Answers:
     try:
         table = pyarrow.parquet.read_table(path)
     except (OSError, pyarrow.ArrowException) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     names = set(table.column_names)
     if {"query_id", "listed_items"} <= names:
         return _wide(path, table)

@@ -11,15 +11,21 @@ import tensorflow as tf
 
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
-from tfrs_distill.teachers.checkpoint import checkpoint_fingerprint, max_positions
-from tfrs_distill.teachers.cross_encoder_file import read_cross_encoder, write_cross_encoder
+from tfrs_distill.teachers.checkpoint import max_positions
 from tfrs_distill.teachers.cross_encoder_training import train_cross_encoder
 from tfrs_distill.teachers.parameter_efficient.layer_stack import LayerStack
 from tfrs_distill.teachers.pooling import pool
 from tfrs_distill.teachers.text_encoder import TextEncoder
 from tfrs_distill.teachers.text_pairs import TextPairs, row_histories
+from tfrs_distill.teachers.tuned_bert_file import (
+    base_fingerprint,
+    read_tuned_bert,
+    write_tuned_bert,
+)
 from tfrs_distill.towers.history_tower import last_items
 from tfrs_distill.towers.seeded import seeded
+
+KIND = "cross-encoder"
 
 
 class BertCrossEncoder:
@@ -84,7 +90,7 @@ class BertCrossEncoder:
         )
         self.pairs = TextPairs(encoder.tokenizer, texts, max_length)
         self.stack = LayerStack(encoder.model)
-        self.base = _base_fingerprint(encoder)
+        self.base = base_fingerprint(encoder)
         self.reads_types = "token_type_ids" in encoder.tokenizer.model_input_names
         self.head = tf.keras.Sequential(
             [
@@ -251,7 +257,7 @@ class BertCrossEncoder:
             "dropout": self.head.layers[0].rate,
         }
         weights = {name: variable.numpy() for name, variable in self.weights.items()}
-        write_cross_encoder(folder, self.base, arguments, weights)
+        write_tuned_bert(folder, KIND, self.base, arguments, weights)
 
     @classmethod
     def load(
@@ -273,13 +279,8 @@ class BertCrossEncoder:
         Raises:
             InputError: the folder cannot be read, or was trained from another checkpoint.
         """
-        base, arguments, weights = read_cross_encoder(folder)
+        arguments, weights = read_tuned_bert(folder, KIND, encoder)
         loaded = cls(encoder, texts, batch_size=batch_size, **arguments)
-        if base != loaded.base:
-            raise InputError(
-                f"The cross-encoder in {folder} was trained from another checkpoint than "
-                f"{encoder.folder}, or with another pooling. Give the encoder it was trained from."
-            )
         for name, variable in loaded.weights.items():
             variable.assign(weights[name])
         return loaded
@@ -291,11 +292,3 @@ class BertCrossEncoder:
         for name, variable in self.weights.items():
             digest.update(f"{name} {variable.shape}".encode() + variable.numpy().tobytes())
         return digest.hexdigest()
-
-
-def _base_fingerprint(encoder: TextEncoder) -> str:
-    """sha256 of what `fit` leaves alone: files, pooling, and embeddings as they are in memory."""
-    digest = hashlib.sha256(f"{checkpoint_fingerprint(encoder.folder)} {encoder.pooling}".encode())
-    for variable in LayerStack(encoder.model).other_variables():
-        digest.update(variable.numpy().tobytes())
-    return digest.hexdigest()

@@ -1,0 +1,112 @@
+"""The wide network: it learns a planted product of ids, and what a student may not read."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfrs_distill.data.ranking_examples import RankingExamples
+from tfrs_distill.teacher_cache.cross_fit_ranking import cross_fit_ranking
+from tfrs_distill.teachers.deep_cross_teacher import DeepCrossTeacher
+from tfrs_distill.towers.ranking_features import IdFeature, ItemFeature
+from tfrs_distill.towers.ranking_model import RankingModel
+from tfrs_distill.towers.ranking_tasks import Binary, Ordinal, Regression
+
+
+def planted(num_rows=600, seed=0):
+    """Even users like even items, odd users odd ones; the stars are what the moon's phase says."""
+    random = np.random.default_rng(seed)
+    users, items = random.integers(1, 9, num_rows), random.integers(1, 13, num_rows)
+    moon = random.integers(1, 4, num_rows)
+    return RankingExamples(
+        {"item_id": items, "moon": moon},
+        {"like": (users % 2 == items % 2).astype(float), "stars": moon.astype(float)},
+        users=users,
+        queries=users,
+    )
+
+
+def features(*columns):
+    ids = {"user_id": (8, "query"), "moon": (3, "query")}
+    return [ItemFeature(12, 4, seed=0)] + [
+        IdFeature(name, ids[name][0], 4, side=ids[name][1], seed=1) for name in columns
+    ]
+
+
+TASKS = (Binary("like"), Ordinal("stars", (1, 2, 3)))
+
+
+def trained(examples, *columns, epochs=12, **options):
+    teacher = DeepCrossTeacher(features(*columns), TASKS, seed=0, **options)
+    teacher.compile(tf.keras.optimizers.Adam(5e-3))
+    teacher.fit(examples.batches(32, seed=0), epochs=epochs, verbose=0)
+    return teacher
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    return trained(planted(), "user_id", "moon")
+
+
+def test_it_learns_the_product_of_ids_and_what_only_it_may_read(teacher):
+    asked = planted(200, seed=1)
+    said = teacher.answers(asked)
+    assert ((said["like"][:, 0] > 0) == (asked.labels["like"] == 1)).mean() > 0.95
+    stars = 1 + (said["stars"] > 0).sum(axis=1)
+    assert (stars == asked.labels["stars"]).mean() > 0.95
+    blind = trained(planted(), "user_id", epochs=4).answers(asked)  # it cannot see the moon
+    assert (1 + (blind["stars"] > 0).sum(axis=1) == asked.labels["stars"]).mean() < 0.6
+
+
+def test_answers_are_the_logits_of_every_row_in_order(teacher):
+    asked, done = planted(50, seed=2), []
+    said = teacher.answers(asked, batch_size=16, advance=done.append)
+    assert done == [16, 16, 16, 2]
+    batch = {
+        "item_id": tf.constant(asked.features["item_id"]),
+        "user_id": tf.constant(asked.users),
+        "moon": tf.constant(asked.features["moon"]),
+    }
+    expected = teacher.ranking_logits(batch)  # without dropout
+    assert list(said) == ["like", "stars"] and said["stars"].shape == (50, 2)
+    for task, logits in said.items():
+        assert logits.dtype == np.float32
+        np.testing.assert_allclose(logits, expected[task], atol=1e-5)
+
+
+def test_it_is_wider_than_a_student_by_default():
+    teacher, student = (
+        kind(features("user_id"), TASKS) for kind in (DeepCrossTeacher, RankingModel)
+    )
+    assert isinstance(teacher, RankingModel)
+    assert teacher.num_parameters > 2 * student.num_parameters
+
+
+def test_saved_and_loaded_it_says_the_same(teacher, tmp_path):
+    teacher.save(tmp_path / "teacher.keras")
+    loaded = tf.keras.models.load_model(tmp_path / "teacher.keras")
+    assert type(loaded) is DeepCrossTeacher
+    assert tf.keras.utils.get_registered_name(DeepCrossTeacher) == "tfrs_distill>DeepCrossTeacher"
+    assert loaded.fingerprint() == teacher.fingerprint()
+    said, expected = (model.answers(planted(20)) for model in (loaded, teacher))
+    for task in said:
+        np.testing.assert_allclose(said[task], expected[task], atol=1e-6)
+
+
+def test_a_configuration_comes_back_with_its_own_sizes():
+    tasks = [Regression("rating", 1, 5)]
+    teacher = DeepCrossTeacher(
+        features("user_id"), tasks, num_cross_layers=1, hidden_units=(7,), dropout=0.4, name="wide"
+    )
+    again = DeepCrossTeacher.from_config(teacher.get_config())
+    assert again.get_config() == teacher.get_config()
+    assert (again.num_cross_layers, again.hidden_units, again.dropout_rate) == (1, (7,), 0.4)
+    assert again.name == "wide" and list(again.tasks.values()) == tasks
+
+
+def test_it_can_be_cross_fitted(tmp_path):
+    def train(examples, fold):
+        return trained(examples, "moon", epochs=1, hidden_units=(8,), num_cross_layers=0)
+
+    found = cross_fit_ranking(train, planted(80), tmp_path, fingerprint="small", num_folds=2)
+    assert found.teacher_logits["stars"].shape == (80, 2)
+    assert np.isfinite(found.teacher_logits["like"]).all()

@@ -1,0 +1,246 @@
+"""Candidate lists made and labelled, against lists walked over in plain Python."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tiny_bert import WORDS
+from tiny_data import next_item_rows, random_windows, tiny_catalogue
+
+from tfrs_distill import columns
+from tfrs_distill.data.ranking_examples import RankingExamples
+from tfrs_distill.data.windows import Windows
+from tfrs_distill.errors import InputError
+from tfrs_distill.teachers.array_teacher import ArrayTeacher
+from tfrs_distill.teachers.bert_cross_encoder import BertCrossEncoder
+from tfrs_distill.teachers.candidate_lists import (
+    CandidateLists,
+    first_stage_lists,
+    list_examples,
+)
+from tfrs_distill.teachers.function_teacher import FunctionTeacher
+from tfrs_distill.teachers.list_labels import ListTeacher, cross_encoder_lists
+from tfrs_distill.teachers.text_encoder import TextEncoder
+from tfrs_distill.towers.rows import row_mask
+
+NUM_ITEMS = 9
+
+
+def recommend(histories, k):
+    """A first stage that prefers items near the sum of the history, and never repeats one."""
+    scores, items = np.full((len(histories), k), -np.inf), np.zeros((len(histories), k), np.int32)
+    for row, history in enumerate(histories):
+        assert 0 not in history
+        best = preferred(history)[:k]
+        scores[row, : len(best)], items[row, : len(best)] = -np.arange(len(best)), best
+    return scores, items
+
+
+def preferred(history):
+    centre = sum(int(item) for item in history) % NUM_ITEMS
+    others = [item for item in range(1, NUM_ITEMS + 1) if item not in set(history)]
+    return sorted(others, key=lambda item: (item - centre) % NUM_ITEMS)
+
+
+@pytest.mark.parametrize("num_candidates", [1, 3, 20])
+def test_lists_are_what_the_first_stage_passes_on_beside_what_came_next(num_candidates):
+    windows = random_windows(num_users=12, num_items=NUM_ITEMS, max_history=4)
+    done = []
+    lists = first_stage_lists(
+        recommend, windows, num_candidates=num_candidates, batch_size=5, advance=done.append
+    )
+    rows = next_item_rows(windows)
+    assert len(rows) > 30 and sum(done) == len(rows) and max(done) == 5
+    assert lists.users.tolist() == [
+        user
+        for user, labels in zip(windows.users.tolist(), windows.labels)
+        for label in labels
+        if label
+    ]
+    for row, (history, label) in enumerate(rows):
+        assert lists.histories[row].tolist() == [0] * (4 - len(history)) + history
+        assert lists.positives[row] == label
+        expected = [item for item in preferred(history) if item != label][:num_candidates]
+        assert lists.candidates[row].tolist() == expected + [0] * (num_candidates - len(expected))
+
+
+def test_some_lists_are_drawn_by_seed_and_keep_their_order():
+    windows = random_windows(num_users=12, num_items=NUM_ITEMS, max_history=4)
+    whole = first_stage_lists(recommend, windows, num_candidates=2)
+
+    def drawn(seed):
+        lists = first_stage_lists(recommend, windows, num_candidates=2, num_lists=8, seed=seed)
+        rows = [
+            next(row for row in range(len(whole.users)) if same(whole, row, lists, own))
+            for own in range(8)
+        ]
+        assert rows == sorted(rows) and len(set(rows)) == 8
+        return rows
+
+    def same(one, row, other, own):
+        return all((a[row] == b[own]).all() for a, b in zip(one, other))
+
+    assert drawn(1) == drawn(1) != drawn(2)
+
+
+def test_items_that_do_not_exist_yet_are_no_candidates():
+    windows = random_windows(num_users=12, num_items=NUM_ITEMS, max_history=4)
+    exists = np.arange(1, 10) < 7
+    labels = np.where(windows.labels >= 7, 0, windows.labels)
+    some = Windows(windows.catalogue, windows.users, windows.history, labels, candidates=exists)
+    lists = first_stage_lists(recommend, some, num_candidates=2)
+    for history, label, found in zip(lists.histories, lists.positives, lists.candidates):
+        history = [item for item in history if item]
+        free = [item for item in preferred(history) if item not in (7, 8, 9, label)]
+        assert found.tolist() == (free + [0, 0])[:2]
+
+
+LISTS = CandidateLists(
+    np.array([5, 8, 5]),
+    np.array([[0, 2, 1], [4, 6, 7], [0, 0, 0]]),
+    np.array([3, 9, 1]),
+    np.array([[7, 4, 0], [1, 5, 2], [0, 0, 0]]),
+)
+
+
+def test_a_list_becomes_rows_that_do_not_give_the_answer_away():
+    examples = list_examples(LISTS, tiny_catalogue(NUM_ITEMS), task="next")
+    assert examples.queries.tolist() == [0, 0, 0, 1, 1, 1, 1, 2]
+    assert examples.users.tolist() == [5, 5, 5, 8, 8, 8, 8, 5]
+    assert examples.features["item_id"].tolist() == [3, 4, 7, 1, 2, 5, 9, 1]  # rising in a list
+    assert examples.labels["next"].tolist() == [1, 0, 0, 0, 0, 0, 1, 1]
+    np.testing.assert_array_equal(
+        examples.features["history"], LISTS.histories[[0, 0, 0, 1, 1, 1, 1, 2]]
+    )
+    assert examples.catalogue.num_items == NUM_ITEMS and not examples.teacher_logits
+
+
+class Asked:
+    """Scores that tell which history and item were asked about."""
+
+    def __init__(self):
+        self.sizes = []
+
+    def scores(self, histories, lists):
+        self.sizes.append(len(histories))
+        place = 10.0 ** np.arange(histories.shape[1])
+        return tf.constant((histories @ place)[:, None] + lists / 100, tf.float64)
+
+
+def expected_scores(examples):
+    histories, items = examples.features["history"], examples.features["item_id"]
+    return [
+        sum(int(h) * 10**place for place, h in enumerate(history)) + item / 100
+        for history, item in zip(histories, items)
+    ]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 64])
+def test_each_row_gets_the_score_of_its_own_history_and_item(batch_size):
+    teacher, done = Asked(), []
+    examples = cross_encoder_lists(
+        teacher, LISTS, tiny_catalogue(NUM_ITEMS), batch_size=batch_size, advance=done.append
+    )
+    assert done == teacher.sizes == {1: [1, 1, 1], 2: [2, 1], 64: [3]}[batch_size]
+    said = examples.teacher_logits["relevance"]
+    assert said.shape == (8, 1)
+    np.testing.assert_allclose(said[:, 0], expected_scores(examples), rtol=1e-6)
+
+
+def test_rows_of_a_list_need_not_stand_together():
+    examples = list_examples(LISTS, tiny_catalogue(NUM_ITEMS))
+    mixed = examples.subset(np.array([6, 0, 7, 3, 1, 5, 2, 4]))
+    for batch_size in (1, 2, 3):
+        said = ListTeacher(Asked(), batch_size=batch_size).answers(mixed)["relevance"]
+        np.testing.assert_allclose(said[:, 0], expected_scores(mixed), rtol=1e-6)
+
+
+def test_a_cross_encoder_says_of_rows_what_it_says_of_pairs(tiny_bert):
+    encoder = TextEncoder(tiny_bert[0])
+    model = BertCrossEncoder(encoder, WORDS[:NUM_ITEMS], max_length=24, seed=0)
+    examples = cross_encoder_lists(model, LISTS, tiny_catalogue(NUM_ITEMS))
+    histories, items = examples.features["history"], examples.features["item_id"]
+    expected = model.score_pairs(histories, items)
+    assert np.std(expected) > 0.01
+    # float32 through two layers, padded to other lengths
+    np.testing.assert_allclose(examples.teacher_logits["relevance"][:, 0], expected, atol=2e-5)
+
+
+def test_any_teacher_with_logits_can_be_asked():
+    """It says 10 times the newest item plus the candidate, of each row that a batch asks about."""
+
+    def ask(batch, candidate_ids):
+        newest = tf.boolean_mask(batch[columns.HISTORY], row_mask(batch))  # of each row
+        assert len(batch[columns.HISTORY]) == len(newest)
+        return tf.cast(10 * newest[:, None] + candidate_ids[None], tf.float32)
+
+    examples = list_examples(LISTS, tiny_catalogue(NUM_ITEMS))
+    behind = examples.with_features({"history": np.roll(examples.features["history"], -1, axis=1)})
+    behind = behind.subset(behind.queries == 0)  # [2, 1, 0]: padding stands behind
+    for asked, newest in ((examples, [1, 1, 1, 7, 7, 7, 7, 0]), (behind, [1, 1, 1])):
+        said = ListTeacher(FunctionTeacher(ask)).answers(asked)["relevance"][:, 0]
+        expected = 10 * np.array(newest) + asked.features["item_id"]
+        np.testing.assert_array_equal(said, expected)
+
+
+def test_a_teacher_that_knows_users_is_told_whose_list_it_is():
+    scores = np.arange(18.0).reshape(2, 9)
+    teacher = ArrayTeacher.from_scores(np.array([8, 5]), scores)
+    examples = list_examples(LISTS, tiny_catalogue(NUM_ITEMS))
+    said = ListTeacher(teacher).answers(examples)["relevance"][:, 0]
+    expected = [
+        scores[{8: 0, 5: 1}[user], item - 1]
+        for user, item in zip(examples.users.tolist(), examples.features["item_id"].tolist())
+    ]
+    np.testing.assert_array_equal(said, expected)
+
+
+def test_nothing_is_said_of_an_unknown_item():
+    examples = list_examples(LISTS, tiny_catalogue(NUM_ITEMS))
+    items = np.where(examples.queries == 2, 0, examples.features["item_id"])
+    items[1] = 0
+    asked = examples.with_features({"item_id": items})
+    flat = FunctionTeacher(lambda batch, ids: tf.zeros([len(batch["history"]), len(ids)]))
+    for teacher in (Asked(), flat):
+        said = ListTeacher(teacher, batch_size=1).answers(asked)["relevance"][:, 0]
+        assert np.isnan(said).tolist() == [False, True, False, False, False, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"positives": [3, 0, 1]}, r"List 1 has no item that came next: positives\[1\] is 0"),
+        ({"candidates": [[7, 4, 0], [5, 5, 2], [0, 0, 0]]}, "List 1 names an item twice"),
+        ({"candidates": [[7, 3, 0], [1, 5, 2], [0, 0, 0]]}, "List 0 names an item twice, or the"),
+        ({"candidates": [[7, 4, 0], [1, 5, 2]]}, r"Received: shapes \(3,\), \(3, 3\), \(3,\), \(2"),
+        ({"histories": [1, 2, 3]}, r"`candidates` \[n, k\]. Received: shapes \(3,\), \(3,\)"),
+        ({"candidates": [[7, 4, 0], [1, 12, 2], [0, 0, 0]]}, "indices of the catalogue, 1 to 9"),
+    ],
+)
+def test_lists_that_are_none(changed, words):
+    changed = {name: np.array(values) for name, values in changed.items()}
+    with pytest.raises(InputError, match=words):
+        list_examples(LISTS._replace(**changed), tiny_catalogue(NUM_ITEMS))
+
+
+def test_what_else_it_refuses():
+    windows = random_windows(num_users=3, num_items=NUM_ITEMS)
+    for options, words in (
+        ({"num_candidates": 0}, "`num_candidates` must be a whole number of at least 1"),
+        ({"batch_size": 0}, "`batch_size` must be a whole number"),
+        ({"num_lists": 0}, "`num_lists` must be a whole number"),
+        ({"num_lists": 999}, "`num_lists` must be at most .*the labelled positions"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            first_stage_lists(recommend, windows, **options)
+    with pytest.raises(ValueError, match="must have `scores.* or `logits.*Received: int"):
+        ListTeacher(7)
+    with pytest.raises(ValueError, match="`batch_size` must be a whole number"):
+        ListTeacher(Asked(), batch_size=0)
+    examples = list_examples(LISTS, tiny_catalogue(NUM_ITEMS))
+    history = examples.features["history"].copy()
+    history[1, 2] = 9
+    with pytest.raises(InputError, match=r"rows of query 0 have different histories \(row 1\)"):
+        ListTeacher(Asked()).answers(examples.with_features({"history": history}))
+    bare = RankingExamples({"item_id": np.array([1])}, {}, np.array([1]), np.array([1]))
+    with pytest.raises(InputError, match="Missing: history"):
+        ListTeacher(Asked()).answers(bare)
