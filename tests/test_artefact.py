@@ -5,7 +5,14 @@ import sys
 
 import pytest
 
-from tfrs_distill.artefact import Artefact, next_version, write_sidecars
+from tfrs_distill.artefact import (
+    Artefact,
+    RankingArtefact,
+    RankingStage,
+    next_version,
+    write_ranking_sidecars,
+    write_sidecars,
+)
 from tfrs_distill.errors import InputError
 
 FILES = [
@@ -37,14 +44,31 @@ def folder(tmp_path):
     return folder
 
 
-def write(folder, item_ids, titles):
+def write(folder, item_ids, titles, **signature):
     write_sidecars(
         folder,
         item_ids=item_ids,
         titles=titles,
-        signature={"k": 2, "max_history": 5},
+        signature={"k": 2, "max_history": 5, **signature},
         provenance={"seed": 3},
     )
+
+
+@pytest.fixture
+def ranking_folder(tmp_path):
+    folder = tmp_path / "saved_models" / "ranks" / "1"
+    folder.mkdir(parents=True)
+    (folder / "student_int8.tflite").write_bytes(b"small")
+    (folder / "student.tflite").write_bytes(b"model" * 20)
+    write_ranking_sidecars(
+        folder,
+        vocabularies={"item_id": ("50", "7"), "class_name": ODD_TITLES},
+        words={"review": ("fit", "too")},
+        titles=("Heat (1995)", "Babe\n(1995)"),
+        signature={"columns": {"item_id": {"kind": "id"}}, "tasks": {"like": {"kind": "Binary"}}},
+        provenance={"seed": 3},
+    )
+    return folder
 
 
 def test_reads_what_was_written(folder):
@@ -171,3 +195,59 @@ def test_reads_without_tensorflow(folder):
         "assert 'tensorflow' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_a_retrieval_student_alone_has_no_second_stage(folder):
+    assert Artefact.read(folder).ranking_stage is None
+
+
+def test_reads_the_second_stage(folder):
+    (folder / "ranking").mkdir()
+    (folder / "ranking" / "student.tflite").write_bytes(b"ranks")
+    stage = {"task": "like", "num_candidates": 100, "retrieval_weight": 0.5}
+    write(folder, ("50", "7"), ("Heat (1995)", "Babe (1995)"), ranking=stage)
+    artefact = Artefact.read(folder)
+    assert artefact.ranking_stage == RankingStage("like", 100, 0.5)
+    assert artefact.tflite_files == ("student.tflite",)
+    (folder / "ranking" / "student.tflite").write_bytes(b"renks")
+    with pytest.raises(InputError, match="ranking/student.tflite is changed"):
+        Artefact.read(folder)
+
+
+def test_reads_what_was_written_of_a_ranking_student(ranking_folder):
+    artefact = RankingArtefact.read(ranking_folder)
+    assert artefact.vocabularies == {"item_id": ("50", "7"), "class_name": ODD_TITLES}
+    assert artefact.words == {"review": ("fit", "too")}
+    assert artefact.titles == ("Heat (1995)", "Babe\n(1995)")
+    assert artefact.columns == {"item_id": {"kind": "id"}}
+    assert artefact.tasks == {"like": {"kind": "Binary"}}
+    assert artefact.tflite_files == ("student.tflite", "student_int8.tflite")
+    assert not artefact.has_saved_model
+    assert artefact.bytes_of("student.tflite") == 100
+    assert artefact.provenance["seed"] == 3
+
+
+def test_each_reader_names_the_other(folder, ranking_folder):
+    with pytest.raises(InputError, match="holds a ranking student, which .* with `Ranker.load`"):
+        Artefact.read(ranking_folder)
+    with pytest.raises(InputError, match="not the artefact of a ranking student.*Recommender.load"):
+        RankingArtefact.read(folder)
+
+
+@pytest.mark.parametrize("name", ["vocabularies/item_id.txt", "words/review.txt", "titles.txt"])
+def test_names_a_damaged_file_of_a_ranking_student(ranking_folder, name):
+    whole = (ranking_folder / name).read_bytes()
+    (ranking_folder / name).write_bytes(whole[:-1])
+    with pytest.raises(InputError, match=f"{name} is truncated"):
+        RankingArtefact.read(ranking_folder)
+    (ranking_folder / name).unlink()
+    with pytest.raises(InputError, match=f"{name} is missing"):
+        RankingArtefact.read(ranking_folder)
+
+
+def test_a_ranking_student_needs_its_signature(ranking_folder):
+    provenance = json.loads((ranking_folder / "provenance.json").read_text())
+    del provenance["files"]["signature.json"]
+    (ranking_folder / "provenance.json").write_text(json.dumps(provenance))
+    with pytest.raises(InputError, match="does not list the artefact's files"):
+        RankingArtefact.read(ranking_folder)

@@ -8,17 +8,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from tfrs_distill.artefact import PROVENANCE, SAVED_MODEL, Artefact
-from tfrs_distill.columns import PADDING
+from tfrs_distill.artefact import RANKING_FOLDER, SAVED_MODEL, Artefact, RankingStage
+from tfrs_distill.artefact.choose import find_model
+from tfrs_distill.columns import HISTORY, HISTORY_RATINGS, ITEM_ID, PADDING
 from tfrs_distill.errors import InputError
-from tfrs_distill.interpreter import open_interpreter
 from tfrs_distill.item_names import ItemNames
-from tfrs_distill.quiet import quiet_stderr
+from tfrs_distill.ranker import Ranker
+from tfrs_distill.ranker.run_model import Run, open_model
 
 SIGNATURE_NAME = "serving_default"
 SAVED_MODEL_BATCH = 256  # queries a call; a .tflite file takes one at a time, as a phone would
@@ -40,6 +39,9 @@ class Recommender:
 
     It is a scorer too: `recommender(histories, k)` gives `(scores, item_indices)`, so it is
     evaluated with the same code as the model it was exported from.
+
+    An artefact of two stages is read as any other: what its retrieval student finds is ordered by
+    its ranking student, and scores are those of `export_two_stage`.
 
     Args:
         artefact: the folder's contents.
@@ -68,24 +70,13 @@ class Recommender:
         Raises:
             InputError: it is no artefact, a file of it is truncated, or it lacks the format.
         """
-        path = Path(path)
-        if format not in (None, "tflite", "saved_model"):
-            raise InputError(
-                f"`format` must be 'tflite' or 'saved_model'. Received: format={format!r}."
+        artefact, name = find_model(path, format, Artefact.read)
+        model = _retrieval(open_model(artefact.folder / name, num_threads=num_threads))
+        if artefact.ranking_stage is not None:
+            model = _ranked(
+                model, _open_ranker(artefact, name, num_threads), artefact.ranking_stage
             )
-        if path.suffix == ".tflite" and not path.is_dir():
-            if format == "saved_model":
-                raise InputError(
-                    f"{path} is a .tflite file. For format='saved_model' give its folder."
-                )
-            artefact, name = _read_around(path), path.name
-        else:
-            artefact = Artefact.read(path)
-            name = _choose(artefact, format)
-        if name == SAVED_MODEL:
-            model = _saved_model(artefact.folder)
-            return cls(artefact, model, batch_size=SAVED_MODEL_BATCH)
-        return cls(artefact, _tflite_model(artefact.folder / name, num_threads))
+        return cls(artefact, model, batch_size=SAVED_MODEL_BATCH if name == SAVED_MODEL else 1)
 
     def recommend(self, history: Sequence[str], k: int = 10) -> list[Recommendation]:
         """The `k` best items for someone with this history, none of which is in it.
@@ -143,64 +134,39 @@ class Recommender:
             )
 
 
-def _tflite_model(path: Path, num_threads: int) -> Model:
-    # The interpreter must outlive its runner.
-    interpreter = open_interpreter(path, num_threads=num_threads)
-    run = interpreter.get_signature_runner(SIGNATURE_NAME)
+def _open_ranker(artefact: Artefact, name: str, num_threads: int) -> Ranker:
+    """The second stage, in the format of the first."""
+    folder = artefact.folder / RANKING_FOLDER
+    if name == SAVED_MODEL:
+        return Ranker.load(folder, format="saved_model")
+    return Ranker.load(folder / name, num_threads=num_threads)
 
-    def model(history: np.ndarray, interpreter: Any = interpreter) -> tuple[Any, Any]:
-        outputs = run(history=history)  # resizes the input, 0.03 ms, where its shape has changed
+
+def _retrieval(run: Run) -> Model:
+    """The retrieval student of an open model file."""
+
+    def model(history: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        outputs = run(SIGNATURE_NAME, {"history": history})
         return outputs["scores"], outputs["item_ids"]
 
     return model
 
 
-def _saved_model(folder: Path) -> Model:
-    try:
-        with quiet_stderr():
-            import tensorflow as tf
-    except ImportError as error:
-        raise InputError(
-            "Reading a SavedModel needs `tensorflow`, which is not installed. Install it with: "
-            "pip install tensorflow. A .tflite file needs only `ai-edge-litert`."
-        ) from error
-    with quiet_stderr():
-        loaded = tf.saved_model.load(str(folder))
-    run = loaded.signatures[SIGNATURE_NAME]
+def _ranked(retrieve: Model, ranker: Ranker, stage: RankingStage) -> Model:
+    """Both stages: what `retrieve` finds, in the order of `ranker`; equal scores keep theirs."""
+    reads_ratings = HISTORY_RATINGS in ranker.input_columns
 
-    def model(history: np.ndarray, loaded: Any = loaded) -> tuple[Any, Any]:
-        outputs = run(history=tf.constant(history))
-        return outputs["scores"].numpy(), outputs["item_ids"].numpy()
+    def model(histories: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        scores, items = (np.array(found) for found in retrieve(histories))
+        for row, history in enumerate(histories):
+            found = np.flatnonzero(items[row] != PADDING)
+            query = {HISTORY: history}
+            if reads_ratings:
+                query[HISTORY_RATINGS] = np.zeros(history.shape, np.float32)
+            said = ranker.rank(query=query, items={ITEM_ID: items[row, found]})[stage.task]
+            blended = said + np.float32(stage.retrieval_weight) * scores[row, found]
+            order = np.argsort(-blended, kind="stable")
+            scores[row, found], items[row, found] = blended[order], items[row, found][order]
+        return scores, items
 
     return model
-
-
-def _choose(artefact: Artefact, format: str | None) -> str:
-    """The model file that `format` asks for."""
-    if format != "saved_model" and artefact.tflite_files:
-        return artefact.tflite_files[0]
-    if format != "tflite" and artefact.has_saved_model:
-        return SAVED_MODEL
-    models = [*artefact.tflite_files, *([SAVED_MODEL] if artefact.has_saved_model else [])]
-    raise InputError(
-        f"{artefact.folder} holds no model in format {format or 'tflite or saved_model'!r}; "
-        f"it has: {', '.join(models) or 'none'}."
-    )
-
-
-def _read_around(path: Path) -> Artefact:
-    """The artefact that the `.tflite` file `path` is part of."""
-    if not path.is_file():
-        raise InputError(f"There is no file {path}. Check the path.")
-    if not (path.parent / PROVENANCE).is_file():
-        raise InputError(
-            f"{path} is alone: {PROVENANCE} and the item titles are not beside it. "
-            "Copy the whole folder that it was exported to."
-        )
-    artefact = Artefact.read(path.parent)
-    if path.name not in artefact.tflite_files:
-        raise InputError(
-            f"{path} is not part of the artefact around it, which has: "
-            f"{', '.join(artefact.tflite_files) or 'no .tflite file'}."
-        )
-    return artefact

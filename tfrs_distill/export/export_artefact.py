@@ -12,7 +12,7 @@ from tfrs_distill.atomic import whole_folder
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.export.saved_model import refuse_foreign_folder, sidecars_of, write_saved_model
 from tfrs_distill.export.serving_module import ExportableStudent, ServingModule
-from tfrs_distill.export.tflite import write_tflite
+from tfrs_distill.export.tflite import QUESTION, write_tflite
 
 
 def export_artefact(
@@ -42,10 +42,34 @@ def export_artefact(
         InputError: see `to_saved_model` and `to_tflite`.
     """
     refuse_foreign_folder(Path(directory))
-    module = ServingModule(student, catalogue.num_items, k=k)
     with whole_folder(directory) as folder:
-        write_saved_model(module, folder)
-        write_tflite(folder, folder / TFLITE, "float32")
-        write_tflite(folder, folder / TFLITE_INT8, "int8")
-        write_sidecars(folder, **sidecars_of(module, student, catalogue, provenance))
+        write_artefact(student, folder, catalogue, k, provenance)
     return Artefact.read(directory)
+
+
+def write_artefact(
+    student: ExportableStudent,
+    folder: Path,
+    catalogue: Catalogue,
+    k: int,
+    provenance: Mapping[str, Any] | None,
+    *,
+    more_of_signature: Mapping[str, Any] | None = None,
+) -> None:
+    """Write all files of the artefact into `folder`; see `export_artefact`.
+
+    Args:
+        student: what has learnt.
+        folder: where; what is there already becomes part of the artefact.
+        catalogue: the items the student was trained on.
+        k: how many items a query gets.
+        provenance: what `provenance.json` shall say beside versions and fingerprints.
+        more_of_signature: what `signature.json` shall say beside the student's own.
+    """
+    module = ServingModule(student, catalogue.num_items, k=k)
+    write_saved_model(module, folder)
+    write_tflite(folder, folder / TFLITE, "float32", QUESTION)
+    write_tflite(folder, folder / TFLITE_INT8, "int8", QUESTION)
+    sidecars = sidecars_of(module, student, catalogue, provenance)
+    sidecars["signature"] |= more_of_signature or {}
+    write_sidecars(folder, **sidecars)

@@ -8,7 +8,7 @@ import platform
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import tensorflow as tf
 
@@ -55,14 +55,22 @@ def to_saved_model(
     return Artefact.read(directory)
 
 
-def write_saved_model(module: ServingModule, folder: Path) -> None:
+class ServedModule(Protocol):
+    """A `tf.Module` that says what is served of it."""
+
+    @property
+    def served(self) -> dict[str, Any]:
+        """Its functions, by the names of their signatures."""
+
+
+def write_saved_model(module: ServedModule, folder: Path) -> None:
     """Write `module` into the empty `folder`.
 
     Raises:
         OSError: the disk is full.
     """
     try:
-        tf.saved_model.save(module, str(folder), {"serving_default": module.serve})
+        tf.saved_model.save(module, str(folder), module.served)
     except tf.errors.ResourceExhaustedError as error:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
 
@@ -89,17 +97,25 @@ def sidecars_of(
     provenance: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """The arguments of `write_sidecars` that say what `module` is and where it comes from."""
-    own = {
-        "versions": {"python": platform.python_version(), **_installed_versions()},
-        "student": type(student).__name__,
-        "catalogue_fingerprint": catalogue.fingerprint(),
-    }
     return {
         "item_ids": catalogue.item_ids,
         "titles": catalogue.titles,
         "signature": signature_of(module, getattr(student, "max_history", None)),
-        "provenance": {**own, **(provenance or {})},
+        "provenance": provenance_of(student, catalogue, provenance),
     }
+
+
+def provenance_of(
+    student: Any, catalogue: Catalogue | None, provenance: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """What `provenance.json` says beside the files: versions, fingerprints, what was given."""
+    own = {
+        "versions": {"python": platform.python_version(), **_installed_versions()},
+        "student": type(student).__name__,
+    }
+    if catalogue is not None:
+        own["catalogue_fingerprint"] = catalogue.fingerprint()
+    return {**own, **(provenance or {})}
 
 
 def _installed_versions() -> dict[str, str]:

@@ -76,6 +76,11 @@ class ServingModule(tf.Module):
             "item_ids": tf.where(best_scores > NOTHING_LEFT, rows + 1, PADDING),
         }
 
+    @property
+    def served(self) -> dict[str, Any]:
+        """What a SavedModel offers, by the name of the signature."""
+        return {"serving_default": self.serve}
+
     def _seen(self, history: tf.Tensor) -> tf.Tensor:
         """Which items, [batch_size, num_items], occur in each row of `history`.
 

@@ -21,6 +21,7 @@ from tfrs_distill.interpreter import open_interpreter
 from tfrs_distill.quiet import quiet_stderr
 
 QUANTIZATIONS = ("float32", "float16", "int8")
+QUESTION = {"serving_default": {"history": np.array([[1, 0]], np.int32)}}
 
 
 def to_tflite(
@@ -65,15 +66,33 @@ def to_tflite(
         stage = Path(partial)
         with tempfile.TemporaryDirectory() as saved_model:
             write_saved_model(module, Path(saved_model))
-            write_tflite(Path(saved_model), stage / path.name, quantization)
+            write_tflite(Path(saved_model), stage / path.name, quantization, QUESTION)
         _write_sidecars_beside(stage, path, sidecars_of(module, student, catalogue, provenance))
         for name in (path.name, *SIDECARS):
             os.replace(stage / name, path.parent / name)
     return Artefact.read(path.parent)
 
 
-def write_tflite(saved_model: Path, path: Path, quantization: str) -> None:
+def write_tflite(
+    saved_model: Path,
+    path: Path,
+    quantization: str,
+    questions: Mapping[str, Mapping[str, np.ndarray]],
+    *,
+    part: str = "`encode_histories`",
+) -> dict[str, dict[str, np.ndarray]]:
     """Convert the SavedModel in the folder `saved_model`, with nothing on standard error.
+
+    Args:
+        saved_model: the folder.
+        path: the file to write.
+        quantization: see `to_tflite`.
+        questions: by name, the signatures that the file gets, with inputs to ask it once: the
+            converter also writes models that LiteRT cannot open.
+        part: what of the student becomes operators, for messages.
+
+    Returns:
+        What the file answered, by signature and output.
 
     Raises:
         InputError: LiteRT has no built-in operator for something the student does, or cannot run
@@ -81,7 +100,7 @@ def write_tflite(saved_model: Path, path: Path, quantization: str) -> None:
     """
     with quiet_stderr():
         converter = tf.lite.TFLiteConverter.from_saved_model(
-            str(saved_model), signature_keys=["serving_default"]
+            str(saved_model), signature_keys=list(questions)
         )
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         if quantization != "float32":
@@ -95,23 +114,28 @@ def write_tflite(saved_model: Path, path: Path, quantization: str) -> None:
                 raise
             raise InputError(
                 "The student cannot become a .tflite file: LiteRT has no built-in operator for a "
-                "part of `encode_histories`. Write that part differently, or export a SavedModel. "
+                f"part of {part}. Write that part differently, or export a SavedModel. "
                 f"TensorFlow says: {error}"
             ) from error
     with whole_file(path) as file:
         file.write(model)
-    _check_it_runs(path)
+    return _ask(path, questions, part)
 
 
-def _check_it_runs(path: Path) -> None:
-    """Ask the file one question: the converter also writes models that LiteRT cannot open."""
+def _ask(
+    path: Path, questions: Mapping[str, Mapping[str, np.ndarray]], part: str
+) -> dict[str, dict[str, np.ndarray]]:
+    """What the file answers to a question a signature."""
     try:
-        run = open_interpreter(path).get_signature_runner("serving_default")
-        run(history=np.array([[1, 0]], np.int32))
+        interpreter = open_interpreter(path)
+        return {
+            name: interpreter.get_signature_runner(name)(**question)
+            for name, question in questions.items()
+        }
     except (InputError, ValueError, RuntimeError) as error:
         raise InputError(
             "The student was converted, but LiteRT cannot run the result: a part of "
-            "`encode_histories` is written in a way that the converter gets wrong for sizes that "
+            f"{part} is written in a way that the converter gets wrong for sizes that "
             f"are free. Write it differently, or export a SavedModel. LiteRT says: {error}"
         ) from error
 

@@ -1,0 +1,164 @@
+"""What a ranking student reads: every column's type, shape, side and meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tfrs_distill import columns
+from tfrs_distill.errors import InputError
+from tfrs_distill.towers.ranking_features import (
+    HistoryFeature,
+    IdFeature,
+    ItemFeature,
+    NumberFeature,
+    RankingFeature,
+    TextFeature,
+)
+from tfrs_distill.word_vocabulary import WordVocabulary
+
+OUT_OF_VOCABULARY = 0
+
+
+def specs_of(features: Sequence[RankingFeature]) -> dict[str, tf.TensorSpec]:
+    """Type and shape of every column that the features read, in the features' order.
+
+    Two features may read one column; sizes in which they differ are free.
+
+    Raises:
+        InputError: they read it as different types, or a column cannot be an input's name.
+    """
+    specs: dict[str, tf.TensorSpec] = {}
+    for feature in features:
+        for name, spec in feature.column_specs.items():
+            if not (name.isidentifier() and name.isascii()):
+                raise InputError(
+                    "A column of an exported student must be a name of letters, digits and `_`, "
+                    f"no digit first, as it names an input. Received: {name!r}."
+                )
+            there = specs.get(name, spec)
+            if there.dtype != spec.dtype:
+                raise InputError(
+                    f"The features read column {name!r} as {there.dtype.name} and as "
+                    f"{spec.dtype.name}. Give it one type."
+                )
+            shape = there.shape.most_specific_compatible_shape(spec.shape)
+            specs[name] = tf.TensorSpec(shape, spec.dtype, name)
+    return specs
+
+
+def sides_of(features: Sequence[RankingFeature]) -> dict[str, str]:
+    """Whether a column belongs to the query or to the item.
+
+    Raises:
+        InputError: features of both sides read it.
+    """
+    sides: dict[str, str] = {}
+    for feature in features:
+        for name in feature.columns:
+            if sides.setdefault(name, feature.side) != feature.side:
+                raise InputError(
+                    f"Column {name!r} is read by a feature of the query and by one of the item; "
+                    "when one query's items are scored it cannot be both. Give the two features "
+                    "the same side, or columns of their own."
+                )
+    return sides
+
+
+def describe_columns(
+    features: Sequence[RankingFeature], vocabularies: Mapping[str, Sequence[str] | WordVocabulary]
+) -> dict[str, dict[str, Any]]:
+    """What `signature.json` says of every column; -1 stands for a size that is free.
+
+    Raises:
+        InputError: see `specs_of` and `sides_of`; or a vocabulary is of no column, or has another
+            size than the feature's.
+    """
+    specs, sides = specs_of(features), sides_of(features)
+    described: dict[str, dict[str, Any]] = {
+        name: {
+            "dtype": spec.dtype.name,
+            "shape": [-1 if size is None else size for size in spec.shape],
+            "side": sides[name],
+        }
+        for name, spec in specs.items()
+    }
+    for feature in features:
+        for name in feature.columns:
+            described[name] |= _meaning(feature, name)
+    _add_vocabularies(described, vocabularies)
+    return described
+
+
+def _meaning(feature: RankingFeature, column: str) -> dict[str, Any]:
+    """What the values of a feature's column are, and what becomes of odd ones."""
+    if isinstance(feature, NumberFeature):
+        return {
+            "kind": "number",
+            "mean": feature.mean,
+            "standard_deviation": feature.standard_deviation,
+            "missing": "NaN or infinite: counts as not known",
+        }
+    if isinstance(feature, (IdFeature, ItemFeature)):
+        known = feature.vocabulary_size if isinstance(feature, IdFeature) else feature.num_items
+        return {
+            "kind": "id",
+            "vocabulary_size": known,
+            "out_of_vocabulary": OUT_OF_VOCABULARY,
+            "missing": f"anything but 1 to {known}: out of vocabulary",
+        }
+    if isinstance(feature, HistoryFeature):
+        if column == columns.HISTORY_RATINGS:
+            return {"kind": "history_ratings", "missing": "0: not rated"}
+        known = feature.item_feature.num_items
+        return {
+            "kind": "history",
+            "order": "oldest first",
+            "vocabulary_size": known,
+            "padding": columns.PADDING,
+            "missing": f"anything but 1 to {known}: padding",
+        }
+    if isinstance(feature, TextFeature):
+        return {
+            "kind": "words",
+            "num_words": feature.num_words,
+            "padding": 0,
+            "unknown": 1,
+            "missing": f"above {feature.num_words}: an unknown word",
+        }
+    return {"kind": type(feature).__name__}
+
+
+def _add_vocabularies(
+    described: dict[str, dict[str, Any]], vocabularies: Mapping[str, Sequence[str] | WordVocabulary]
+) -> None:
+    """Note what translates a column; a history has the items' ids."""
+    for name, given in vocabularies.items():
+        kind = "words" if isinstance(given, WordVocabulary) else "id"
+        column = described.get(name, {})
+        if column.get("kind") != kind:
+            able = [key for key, value in described.items() if value["kind"] == kind]
+            raise InputError(
+                f"The student has no column {name!r} of kind {kind!r} for the vocabulary of that "
+                f"name. It has: {', '.join(able) or 'none'}."
+            )
+        if isinstance(given, WordVocabulary):
+            _require_size(name, column["num_words"], given.num_words)
+            column["max_words"] = given.max_words
+        else:
+            _require_size(name, column["vocabulary_size"], len(given))
+            if len(set(given)) != len(given):
+                raise InputError(f"The vocabulary of {name!r} has an id twice. Give each once.")
+            column["vocabulary"] = name
+    if columns.HISTORY in described and columns.ITEM_ID in vocabularies:
+        described[columns.HISTORY]["vocabulary"] = columns.ITEM_ID
+
+
+def _require_size(name: str, expected: int, received: int) -> None:
+    if expected != received:
+        raise InputError(
+            f"The vocabulary of {name!r} does not belong to the student, whose feature knows "
+            f"{expected} indices. Received: a vocabulary of {received}."
+        )

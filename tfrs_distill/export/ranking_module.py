@@ -1,0 +1,138 @@
+"""What the files of a ranking student compute: rows scored, and one query's items scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill.export.ranking_columns import describe_columns, sides_of, specs_of
+from tfrs_distill.towers.ranking_features import ITEM, QUERY, HistoryFeature, ItemFeature
+from tfrs_distill.towers.ranking_model import RankingModel
+
+SCORE, RANK = "score", "rank"
+
+
+class RankingModule(tf.Module):
+    """`score`: rows to predictions; `rank`: one query and many items to the items' predictions.
+
+    `score` takes every column that the student reads, `[num_rows, ...]`, and gives one output a
+    task, float32 [num_rows]: predictions in the labels' unit, probabilities of a binary task, and
+    of a next-item task the probability of the row's own item.
+
+    `rank` takes the columns of the query with one row and those of the item with `num_items` rows;
+    it gives the same outputs, [num_items], and computes the query's features once. It is there
+    where the student reads both sides.
+
+    An item's constant vectors are projected once, here: a file holds the items' embeddings, not the
+    vectors they are made of. Of the student only the variables that predictions need are kept.
+
+    Args:
+        student: what has learnt.
+
+    Raises:
+        InputError: a column cannot be an input, or its features differ about it.
+    """
+
+    def __init__(self, student: RankingModel) -> None:
+        super().__init__(name="ranking_module")
+        self.specs, self.sides = specs_of(student.features), sides_of(student.features)
+        student = without_item_vectors(student)
+        self.score = tf.function(student.predictions).get_concrete_function(dict(self.specs))
+        functions = [self.score]
+        if {QUERY, ITEM} <= set(self.sides.values()):
+            specs = {
+                name: _of_one_row(spec) if self.sides[name] == QUERY else spec
+                for name, spec in self.specs.items()
+            }
+            self.rank = tf.function(student.rank).get_concrete_function(specs)
+            functions.append(self.rank)
+        # These alone are saved; the student is held by no attribute, or Keras would save all of it.
+        variables = [variable for function in functions for variable in function.variables]
+        self.needed_variables = list({id(variable): variable for variable in variables}.values())
+
+    @property
+    def served(self) -> dict[str, Any]:
+        """What a SavedModel offers, by the name of the signature."""
+        ranked = {RANK: self.rank} if hasattr(self, "rank") else {}
+        return {SCORE: self.score, **ranked, "serving_default": self.score}
+
+    @property
+    def questions(self) -> dict[str, dict[str, np.ndarray]]:
+        """Three rows, or one query and three items: unknown and missing values, then known ones."""
+        score = {name: _rows(spec, 3) for name, spec in self.specs.items()}
+        rank = {
+            name: rows[1:2] if self.sides[name] == QUERY else rows for name, rows in score.items()
+        }
+        return {SCORE: score, RANK: rank} if RANK in self.served else {SCORE: score}
+
+    def answers(
+        self, questions: Mapping[str, Mapping[str, np.ndarray]]
+    ) -> dict[str, dict[str, np.ndarray]]:
+        """What the functions say, by signature and task."""
+        return {
+            name: {
+                task: values.numpy()
+                for task, values in self.served[name](
+                    {key: tf.constant(rows) for key, rows in question.items()}
+                ).items()
+            }
+            for name, question in questions.items()
+        }
+
+
+def without_item_vectors(student: RankingModel) -> RankingModel:
+    """The student, or an equal one whose items' constant vectors are part of their embeddings."""
+    if not any(feature.vectors is not None for feature in item_features(student)):
+        return student
+    equal = type(student).from_config(student.get_config())
+    equal.set_weights(student.get_weights())
+    for feature in item_features(equal):
+        feature.id_embeddings.assign(feature.embed(tf.range(feature.num_items + 1)))
+        feature.vectors = None
+    return equal
+
+
+def item_features(student: RankingModel) -> list[ItemFeature]:
+    """What the student reads items with, histories' included, each once."""
+    found = [
+        feature.item_feature if isinstance(feature, HistoryFeature) else feature
+        for feature in student.features
+    ]
+    return list({id(part): part for part in found if isinstance(part, ItemFeature)}.values())
+
+
+def ranking_signature_of(
+    module: RankingModule, student: RankingModel, vocabularies: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What `signature.json` says of `module`; -1 stands for a size that is free."""
+    return {
+        "format": 1,
+        "signature_names": [name for name in module.served if name != "serving_default"],
+        "columns": describe_columns(student.features, vocabularies),
+        "tasks": {
+            name: {
+                "kind": type(task).__name__,
+                "labels": task.label_range,
+                "dtype": "float32",
+                "shape": [-1],
+            }
+            for name, task in student.tasks.items()
+        },
+    }
+
+
+def _of_one_row(spec: tf.TensorSpec) -> tf.TensorSpec:
+    return tf.TensorSpec([1, *spec.shape[1:]], spec.dtype, spec.name)
+
+
+def _rows(spec: tf.TensorSpec, num_rows: int) -> np.ndarray:
+    """0 or NaN in the first row, 1 in the second, 2 in the third; 2 for a free size."""
+    shape = [num_rows, *(2 if size is None else size for size in spec.shape[1:])]
+    rows = np.zeros(shape, spec.dtype.as_numpy_dtype)
+    rows += np.arange(num_rows, dtype=rows.dtype).reshape([-1] + [1] * (len(shape) - 1))
+    if rows.dtype.kind == "f":
+        rows[0] = np.nan
+    return rows

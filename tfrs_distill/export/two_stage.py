@@ -1,0 +1,127 @@
+"""Two students as one artefact: the first retrieves, the second ranks what it found."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tfrs_distill import columns
+from tfrs_distill.artefact import RANKING_FOLDER, Artefact, RankingStage
+from tfrs_distill.atomic import whole_folder
+from tfrs_distill.data.catalogue import Catalogue
+from tfrs_distill.errors import InputError
+from tfrs_distill.export.export_artefact import write_artefact
+from tfrs_distill.export.ranking_artefact import require_features, write_ranking_artefact
+from tfrs_distill.export.ranking_columns import sides_of
+from tfrs_distill.export.ranking_module import item_features
+from tfrs_distill.export.saved_model import refuse_foreign_folder
+from tfrs_distill.export.serving_module import ExportableStudent
+from tfrs_distill.towers.ranking_features import ITEM, QUERY
+from tfrs_distill.towers.ranking_model import RankingModel
+
+KNOWN_OF_A_QUERY = (columns.HISTORY, columns.HISTORY_RATINGS)
+KNOWN_OF_AN_ITEM = (columns.ITEM_ID,)
+
+
+def export_two_stage(
+    retrieval_student: ExportableStudent,
+    ranking_student: RankingModel,
+    directory: str | os.PathLike[str],
+    catalogue: Catalogue,
+    *,
+    num_candidates: int = 100,
+    task: str | None = None,
+    retrieval_weight: float = 0.0,
+    provenance: Mapping[str, Any] | None = None,
+) -> Artefact:
+    """Write both students to one folder, which `Recommender` reads as it reads any other.
+
+    The folder is the artefact of the retrieval student, as `export_artefact` writes it with
+    `k=num_candidates`, and holds that of the ranking student, as `export_ranking_artefact` writes
+    it, in `ranking/`; `signature.json` says so. `Recommender` retrieves `num_candidates` items and
+    orders them by
+
+    `score = prediction of the task + retrieval_weight * retrieval score`
+
+    in one call of the ranking model a query. A history has no ratings there: a ranking student that
+    reads them gets 0, not rated.
+
+    Reference: [Covington et al., 2016](https://doi.org/10.1145/2959100.2959190).
+
+    Args:
+        retrieval_student: what finds the candidates.
+        ranking_student: what orders them; it reads a history and an item.
+        directory: the folder to write, `saved_models/<name>/<version>`; see `next_version`.
+        catalogue: the items both were trained on.
+        num_candidates: how many items are retrieved and ranked; at most so many can be asked for.
+        task: which of the ranking student's predictions counts; not needed where there is one.
+        retrieval_weight: how much a unit of the retrieval score, a logit, counts in the task's
+            unit. 0 leaves the order to the ranking student.
+        provenance: what `provenance.json` shall say beside versions and fingerprints.
+
+    Returns:
+        The artefact that was written.
+
+    Raises:
+        InputError: the ranking student reads a column that a history or the catalogue cannot give,
+            has no such task, or knows another number of items; or see `export_artefact` and
+            `export_ranking_artefact`.
+    """
+    task = _check(ranking_student, catalogue, task)
+    if num_candidates < 1:
+        raise InputError(f"`num_candidates` must be at least 1. Received: {num_candidates!r}.")
+    if not math.isfinite(retrieval_weight):
+        raise InputError(f"`retrieval_weight` must be finite. Received: {retrieval_weight!r}.")
+    stage = RankingStage(task, num_candidates, float(retrieval_weight))
+    refuse_foreign_folder(Path(directory))
+    with whole_folder(directory) as folder:
+        (folder / RANKING_FOLDER).mkdir()
+        write_ranking_artefact(
+            ranking_student,
+            folder / RANKING_FOLDER,
+            {columns.ITEM_ID: catalogue.item_ids},
+            None,  # the titles are in the folder above
+            provenance,
+        )
+        write_artefact(
+            retrieval_student,
+            folder,
+            catalogue,
+            num_candidates,
+            provenance,
+            more_of_signature={"ranking": asdict(stage)},
+        )
+    return Artefact.read(directory)
+
+
+def _check(student: RankingModel, catalogue: Catalogue, task: str | None) -> str:
+    """The task to rank by, if a `Recommender` can ask the student."""
+    require_features(student)
+    sides = sides_of(student.features)
+    for side, known in ((QUERY, KNOWN_OF_A_QUERY), (ITEM, KNOWN_OF_AN_ITEM)):
+        read = [name for name, whose in sides.items() if whose == side]
+        odd = [name for name in read if name not in known]
+        if odd or known[0] not in read:
+            raise InputError(
+                f"After a retrieval student all that is known of a{'n' * (side == ITEM)} {side} is "
+                f"{' and '.join(known)}, and a ranking student must read {known[0]}. Received: one "
+                f"that reads {', '.join(odd or read) or 'nothing'} of it. Train one on these "
+                "columns alone, or rank with `Ranker`, which takes any."
+            )
+    for feature in item_features(student):
+        if feature.num_items != catalogue.num_items:
+            raise InputError(
+                f"The ranking student knows {feature.num_items} items, but the catalogue has "
+                f"{catalogue.num_items}. Give the catalogue that both students were trained on."
+            )
+    tasks = list(student.tasks)
+    if task not in tasks and (task is not None or len(tasks) > 1):
+        raise InputError(
+            f"`task` must be one of the ranking student's: {', '.join(tasks)}. Received: "
+            f"task={task!r}."
+        )
+    return tasks[0] if task is None else task
