@@ -15,20 +15,64 @@ from tfrs_distill.towers.gated_item_tower import GatedItemTower
 from tfrs_distill.towers.history_tower import HistoryTower
 from tfrs_distill.towers.item_tower import ItemTower
 from tfrs_distill.towers.modality import Modality
+from tfrs_distill.towers.multi_task_model import MultiTaskModel
+from tfrs_distill.towers.ranking_features import (
+    HistoryFeature,
+    IdFeature,
+    ItemFeature,
+    NumberFeature,
+    RankingFeature,
+    TextFeature,
+)
+from tfrs_distill.towers.ranking_model import RankingModel
+from tfrs_distill.towers.ranking_outputs import RankingOutputs
+from tfrs_distill.towers.ranking_tasks import (
+    Binary,
+    NextItem,
+    Ordinal,
+    RankingTask,
+    RatingDistribution,
+    Regression,
+)
 from tfrs_distill.towers.recency_attention import RecencyAttention
 from tfrs_distill.towers.student_outputs import StudentOutputs
+from tfrs_distill.towers.task_balance import (
+    FixedWeights,
+    GradientNormWeights,
+    TaskBalance,
+    UncertaintyWeights,
+)
 from tfrs_distill.towers.two_tower import TwoTower
 
 __all__ = [
+    "Binary",
     "CandidateSet",
     "Candidates",
     "DecayedAverage",
     "FeedForward",
+    "FixedWeights",
     "GatedItemTower",
+    "GradientNormWeights",
+    "HistoryFeature",
     "HistoryTower",
+    "IdFeature",
+    "ItemFeature",
     "ItemTower",
     "Modality",
+    "MultiTaskModel",
+    "NextItem",
+    "NumberFeature",
+    "Ordinal",
+    "RankingFeature",
+    "RankingModel",
+    "RankingOutputs",
+    "RankingTask",
+    "RatingDistribution",
     "RecencyAttention",
+    "Regression",
     "StudentOutputs",
+    "TaskBalance",
+    "TextFeature",
     "TwoTower",
+    "UncertaintyWeights",
 ]

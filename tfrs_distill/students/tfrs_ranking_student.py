@@ -1,0 +1,203 @@
+"""A TensorFlow Recommenders ranking model that was written without distillation in mind."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+from tfrs_distill.towers.multi_task_model import MultiTaskModel
+from tfrs_distill.towers.ranking_outputs import RankingOutputs
+from tfrs_distill.towers.ranking_tasks import RankingTask
+
+SCORERS = ("ranking_model", "rating_model")  # what the tutorial calls it
+
+
+class AdoptedTask(RankingTask):
+    """A `tfrs.tasks.Ranking` as it is, its loss not reduced.
+
+    Where its loss is a binary cross-entropy of logits, the prediction is a probability; with any
+    other loss, such as a squared error, it is what the model gives.
+
+    Args:
+        name: the task's name.
+        task: the model's own; its loss and metrics are kept.
+
+    Raises:
+        ValueError: its loss is a cross-entropy of probabilities, or of several classes.
+    """
+
+    def __init__(self, name: str, task: tfrs.tasks.Ranking) -> None:
+        super().__init__(name, width=1)
+        # The task has no public way to read its loss; tensorflow-recommenders is pinned.
+        own = task._loss
+        if not isinstance(own, tf.keras.losses.Loss):
+            raise ValueError(
+                "The loss of the model's `tfrs.tasks.Ranking` must be a `tf.keras.losses.Loss`, "
+                f"which can be asked for one value a row. Received: {own!r}."
+            )
+        from_logits = own.get_config().get("from_logits")
+        if from_logits is False:
+            raise ValueError(
+                "The loss of the model's `tfrs.tasks.Ranking` reads probabilities (its default "
+                "does), but students are taught by logits. Leave the model's last sigmoid out and "
+                "give the task `loss=tf.keras.losses.BinaryCrossentropy(from_logits=True)`. "
+                f"Received: {type(own).__name__} with from_logits=False."
+            )
+        self.task, self.is_probability = task, bool(from_logits)
+        self.row_loss = copy.copy(own)
+        self.row_loss.reduction = tf.keras.losses.Reduction.NONE
+
+    @property
+    def label_range(self) -> str:
+        """Any number; 0 to 1 where the prediction is a probability."""
+        return "within 0 and 1" if self.is_probability else "finite"
+
+    def are_labels(self, labels: Any) -> Any:
+        """See `label_range`."""
+        if self.is_probability:
+            return (labels >= 0) & (labels <= 1)
+        return (labels > -float("inf")) & (labels < float("inf"))
+
+    def keras_loss(self) -> tf.keras.losses.Loss:
+        """The model's own loss, not reduced."""
+        return self.row_loss
+
+    def targets(self, labels: tf.Tensor) -> tf.Tensor:
+        """The labels, [num_rows, 1]."""
+        return tf.cast(labels, tf.float32)[:, None]
+
+    def predict(self, logits: tf.Tensor) -> tf.Tensor:
+        """What the model gives, or the probability that it means."""
+        values = tf.cast(logits, tf.float32)[:, 0]
+        return tf.sigmoid(values) if self.is_probability else values
+
+    def metrics(self) -> list[tf.keras.metrics.Metric]:
+        """The model's own."""
+        return list(self.task.metrics)
+
+    def as_tfrs(self) -> tfrs.tasks.Ranking:
+        """The model's own task, one loss a row; it feeds the model's own metrics."""
+        return _TaskOfColumns(
+            loss=self.row_loss,
+            metrics=self.task._ranking_metrics,
+            prediction_metrics=self.task._prediction_metrics,
+            label_metrics=self.task._label_metrics,
+            loss_metrics=self.task._loss_metrics,
+            name=f"{self.name}_task",
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Refused: the task is the caller's."""
+        raise NotImplementedError("An adopted task is saved with the model that it belongs to.")
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = object.__hash__
+
+
+class _TaskOfColumns(tfrs.tasks.Ranking):
+    """Reads labels of the predictions' shape, for Keras' errors are means over the last axis."""
+
+    def call(self, labels: tf.Tensor, predictions: tf.Tensor, **options: Any) -> tf.Tensor:
+        """Labels [num_rows], predictions [num_rows, 1]."""
+        return super().call(labels[:, None], predictions, **options)
+
+
+class TFRSRankingStudent(MultiTaskModel):
+    """An existing `tfrs.Model` that ranks, as a student; it is trained in place.
+
+    The loss is its own task's, as a mean over the rows that have a label.
+
+    Made by `RankingStudent.from_tfrs`.
+    """
+
+    def __init__(
+        self,
+        model: tfrs.Model,
+        score: Callable[[dict[str, tf.Tensor]], tf.Tensor],
+        task: AdoptedTask,
+        inputs: Mapping[str, str],
+    ) -> None:
+        super().__init__([task], name=model.name)
+        self.model, self.score, self.inputs = model, score, dict(inputs)
+        self.built = model.built
+
+    @classmethod
+    def adopt(
+        cls, model: tfrs.Model, *, task: str, inputs: Mapping[str, str]
+    ) -> TFRSRankingStudent:
+        """See `RankingStudent.from_tfrs`."""
+        if not isinstance(model, tfrs.Model):
+            raise TypeError(
+                f"`model` must be a `tfrs.Model`. Received: {type(model).__module__}."
+                f"{type(model).__name__}."
+            )
+        tasks = [part for part in model.submodules if isinstance(part, tfrs.tasks.Ranking)]
+        if len(tasks) != 1:
+            raise ValueError(
+                "`model` must have one `tfrs.tasks.Ranking` among its attributes. Received: "
+                f"{len(tasks)} of them."
+            )
+        if not inputs:
+            raise ValueError(
+                "`inputs` must name what the model reads and the batch's columns for it, such as "
+                "{'user_id': 'user_id', 'movie_title': 'movie_title'}. Received: none."
+            )
+        return cls(model, _scorer(model), AdoptedTask(task, tasks[0]), inputs)
+
+    @property
+    def input_columns(self) -> tuple[str, ...]:
+        """The batch's columns that the model reads."""
+        return tuple(dict.fromkeys(self.inputs.values()))
+
+    @property
+    def shared_variables(self) -> list[tf.Variable]:
+        """Everything: there is one task."""
+        return list(self.model.trainable_variables)
+
+    def call(self, batch: Mapping[str, tf.Tensor], training: bool | None = None) -> RankingOutputs:
+        """What the model says of the rows; Keras hands `training` on by itself.
+
+        Raises:
+            ValueError: a column is missing, or the model gives something else than a number a row.
+        """
+        missing = sorted(set(self.input_columns) - set(batch))
+        if missing:
+            raise ValueError(f"The batch has no columns {missing}. It has: {sorted(batch)}.")
+        said = self.score({name: batch[column] for name, column in self.inputs.items()})
+        shape = getattr(said, "shape", None)
+        if shape is None or shape.rank not in (1, 2) or (shape.rank == 2 and shape[1] != 1):
+            raise ValueError(
+                "The model must give one number a row, [num_rows, 1] or [num_rows]. Received: "
+                f"{type(said).__name__ if shape is None else shape}. Adopt a `tfrs.Model` whose "
+                "`call` gives the ranking task's predictions alone."
+            )
+        (name,) = self.tasks
+        return RankingOutputs({name: tf.reshape(tf.cast(said, tf.float32), [-1, 1])})
+
+    def get_config(self) -> dict[str, Any]:
+        """Refused: the model is the caller's, and is saved as such."""
+        raise NotImplementedError(
+            "A student made of a `tfrs.Model` is not saved whole: save that model, or the weights "
+            "(`save_weights`, `tf.keras.callbacks.BackupAndRestore`)."
+        )
+
+
+def _scorer(model: tfrs.Model) -> Callable[[dict[str, tf.Tensor]], tf.Tensor]:
+    """What gives the predictions, of a dict of features."""
+    if type(model).call is not tf.keras.Model.call:
+        return model
+    for name in SCORERS:
+        inner = getattr(model, name, None)
+        if callable(inner):
+            return lambda features: inner(tuple(features.values()))
+    raise ValueError(
+        "`model` must have a `call` of its own that gives the ranking task's predictions, or an "
+        f"attribute {' or '.join(map(repr, SCORERS))} that does. Received: "
+        f"{type(model).__name__}, which has neither."
+    )

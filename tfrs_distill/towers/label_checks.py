@@ -1,0 +1,52 @@
+"""Labels that a task cannot have, caught inside the step, before any weight changes."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+from tfrs_distill.errors import InputError
+from tfrs_distill.towers.ranking_tasks import RankingTask
+
+MARK = "tfrs_distill: "  # in front of what is said to the user
+
+
+def require_labels(task: RankingTask, labels: tf.Tensor, given: tf.Tensor) -> tf.Tensor:
+    """The labels, unless one is such as the task cannot have: then the step fails.
+
+    Under XLA TensorFlow leaves this out; `RankingTask.check` looks at a whole data set beforehand.
+
+    Args:
+        task: whose labels they are.
+        labels: float32 [num_rows].
+        given: bool [num_rows], which of them count.
+    """
+    wrong = given & ~task.are_labels(labels)
+    words = f"{MARK}Labels of task {task.name!r} must be {task.label_range}, or NaN for none. "
+
+    def fail() -> tf.Tensor:
+        row = tf.argmax(tf.cast(wrong, tf.int32), output_type=tf.int32)
+        data = [words + "Received:", tf.gather(labels, row), "in row", row, "of the batch"]
+        with tf.control_dependencies([tf.debugging.Assert(False, data)]):
+            return tf.constant(False)
+
+    check = tf.cond(tf.reduce_any(wrong), fail, lambda: tf.constant(True))
+    with tf.control_dependencies([check]):
+        return tf.identity(labels)
+
+
+@contextlib.contextmanager
+def plain_label_errors() -> Iterator[None]:
+    """Turns what `require_labels` raises in a graph into an InputError with just its words."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        if MARK not in error.message:
+            raise
+        # A graph puts words and values in brackets, eager code puts each on its line.
+        said = error.message.split(MARK, 1)[1].split("\n\t [[")[0]
+        words = re.sub(r"""\] \[|['"]?\n(?:b['"])?""", " ", said).strip("]'\" ")
+        raise InputError(words.replace("\\'", "'")) from error

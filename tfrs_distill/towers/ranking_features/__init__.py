@@ -1,0 +1,24 @@
+"""Features: what a ranking model reads of a row, one layer a feature.
+
+A feature reads one or more columns of the batch and gives `float [num_rows, dim]`. It belongs to
+the query (who asks, when, after what) or to the item; several items of one query are scored with
+the query's features computed once.
+"""
+
+from tfrs_distill.towers.ranking_features.feature import ITEM, QUERY, RankingFeature
+from tfrs_distill.towers.ranking_features.history_feature import HistoryFeature
+from tfrs_distill.towers.ranking_features.id_feature import IdFeature
+from tfrs_distill.towers.ranking_features.item_feature import ItemFeature
+from tfrs_distill.towers.ranking_features.number_feature import NumberFeature
+from tfrs_distill.towers.ranking_features.text_feature import TextFeature
+
+__all__ = [
+    "ITEM",
+    "QUERY",
+    "HistoryFeature",
+    "IdFeature",
+    "ItemFeature",
+    "NumberFeature",
+    "RankingFeature",
+    "TextFeature",
+]

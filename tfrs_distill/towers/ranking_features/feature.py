@@ -1,0 +1,61 @@
+"""What all features of a ranking model share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+QUERY, ITEM = "query", "item"
+
+
+class RankingFeature(tf.keras.layers.Layer):
+    """One feature: `call(batch) -> float [num_rows, dim]`.
+
+    A subclass says which columns it reads, in which types and shapes, and how wide it is.
+
+    Args:
+        side: `"query"` or `"item"`: whose property it is.
+
+    Raises:
+        ValueError: another side.
+    """
+
+    def __init__(self, side: str, **kwargs: Any) -> None:
+        # Ids and numbers are read as they come; what is computed of them is cast.
+        super().__init__(autocast=False, **kwargs)
+        if side not in (QUERY, ITEM):
+            raise ValueError(f"`side` must be 'query' or 'item'. Received: side={side!r}.")
+        self.side = side
+
+    @property
+    def column_specs(self) -> dict[str, tf.TensorSpec]:
+        """Type and shape of every column that is read; the first axis is the rows."""
+        raise NotImplementedError
+
+    @property
+    def dim(self) -> int:
+        """Width of what comes out."""
+        raise NotImplementedError
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The batch's columns that are read."""
+        return tuple(self.column_specs)
+
+
+def known_ids(ids: tf.Tensor, vocabulary_size: int) -> tf.Tensor:
+    """Ids within 1 to `vocabulary_size`; every other becomes 0, the out-of-vocabulary row.
+
+    Example:
+    >>> known_ids(tf.constant([-1, 0, 1, 3, 4]), 3).numpy().tolist()
+    [0, 0, 1, 3, 0]
+    """
+    ids = tf.cast(ids, tf.int32)
+    return tf.where((ids > 0) & (ids <= vocabulary_size), ids, 0)
+
+
+def require_size(name: str, value: int) -> None:
+    """Raises a ValueError unless a size is a whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"`{name}` must be a whole number >= 1. Received: {name}={value!r}.")

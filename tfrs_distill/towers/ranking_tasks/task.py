@@ -1,0 +1,175 @@
+"""What all tasks of a ranking model share."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+from tfrs_distill.errors import InputError
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+class RankingTask:
+    """A question about a row: the labels it may have, the logits that answer, and their loss.
+
+    A model runs it as a `tfrs.tasks.Ranking` (`as_tfrs`) whose loss reads logits and gives one
+    value a row. Left at its default, `tfrs.tasks.Ranking()` would take logits for probabilities:
+    its `BinaryCrossentropy()` clips them to 0 and 1, so that logits of +3 and -3 for labels 1 and
+    0 lose 0 instead of 0.049, and no gradient is left where the model is wrong.
+
+    Args:
+        name: the task's name; its labels are in the column `columns.label(name)`.
+        width: logits of a row.
+
+    Raises:
+        ValueError: the name is not made of letters, digits and `_.-`.
+    """
+
+    valid_label = 0.0  # stands in for a label that is missing, in a row that counts nothing
+
+    def __init__(self, name: str, width: int) -> None:
+        if not NAME.fullmatch(name):
+            raise ValueError(
+                "A task's name must be of letters, digits and `_.-`, a letter or digit first. "
+                f"Received: {name!r}."
+            )
+        self.name, self.width = name, width
+
+    @property
+    def label_range(self) -> str:
+        """Which labels there are, in words."""
+        raise NotImplementedError
+
+    def keras_loss(self) -> tf.keras.losses.Loss:
+        """The loss of (targets, logits), from logits and not reduced."""
+        raise NotImplementedError
+
+    def targets(self, labels: tf.Tensor) -> tf.Tensor:
+        """Labels [num_rows] as the Keras loss takes them."""
+        raise NotImplementedError
+
+    def predict(self, logits: tf.Tensor) -> tf.Tensor:
+        """What is said of the rows, in the labels' unit: [num_rows, width] to float [num_rows]."""
+        raise NotImplementedError
+
+    def metrics(self) -> list[tf.keras.metrics.Metric]:
+        """New Keras metrics of (labels, logits)."""
+        raise NotImplementedError
+
+    def are_labels(self, labels: Any) -> Any:
+        """Which labels the task may have: a bool each, of a NumPy array or a tensor."""
+        raise NotImplementedError
+
+    def are_taught(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        """Which rows count: bool [num_rows], those with a label.
+
+        Args:
+            labels: float32 [num_rows], NaN where there is none.
+            logits: float32 [num_rows, width].
+        """
+        return ~tf.math.is_nan(labels)
+
+    def head(self, seed: int | None, dtype: Any) -> tf.keras.layers.Layer:
+        """The layer that gives the logits, hidden units to [num_rows, width]."""
+        raise NotImplementedError
+
+    def loss(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        """One value a row, float32 [num_rows].
+
+        Args:
+            labels: [num_rows], none missing.
+            logits: [num_rows, width].
+        """
+        return self.keras_loss()(self.targets(labels), tf.cast(logits, tf.float32))
+
+    def as_tfrs(self) -> tfrs.tasks.Ranking:
+        """The task as TensorFlow Recommenders runs it: of labels [num_rows] and logits."""
+        return tfrs.tasks.Ranking(
+            loss=_LossOfTask(self), metrics=self.metrics(), name=f"{self.name}_task"
+        )
+
+    def check(self, labels: np.ndarray) -> None:
+        """Hold the labels of a whole data set to what the task may have.
+
+        Args:
+            labels: float [num_rows], NaN where a row has no label.
+
+        Raises:
+            InputError: there is no label at all, or one that the task cannot have.
+        """
+        labels = np.asarray(labels, np.float64)
+        if labels.ndim != 1:
+            raise InputError(
+                f"Task {self.name!r} needs one label a row, [num_rows]. Received: shape "
+                f"{labels.shape}."
+            )
+        given = ~np.isnan(labels)
+        if not given.any():
+            raise InputError(
+                f"Task {self.name!r} has no labels: all {len(labels)} rows are NaN. Leave the task "
+                "out, or see how its labels were read."
+            )
+        wrong = given & ~self.are_labels(labels)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise InputError(
+                f"Labels of task {self.name!r} must be {self.label_range}, or NaN for none. "
+                f"Received: {labels[row]:g} in row {row}"
+                + (f", and {int(wrong.sum()) - 1} more." if wrong.sum() > 1 else ".")
+            )
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that build an equal task."""
+        return {"name": self.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> RankingTask:
+        """A task of these arguments."""
+        return cls(**config)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other.get_config() == self.get_config()
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.name))
+
+
+class _LossOfTask(tf.keras.losses.Loss):
+    """A task's loss as a Keras loss of labels and logits."""
+
+    def __init__(self, task: RankingTask) -> None:
+        super().__init__(reduction=tf.keras.losses.Reduction.NONE, name=task.name)
+        self.task = task
+
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        """One value a row."""
+        return self.task.loss(y_true, y_pred)
+
+
+def checked_levels(levels: Any) -> tuple[float, ...]:
+    """The levels of a rating as numbers.
+
+    Raises:
+        ValueError: fewer than two, or not rising.
+    """
+    numbers = tuple(float(level) for level in levels)
+    rising = all(low < high for low, high in zip(numbers, numbers[1:]))
+    if len(numbers) < 2 or not rising or not np.isfinite(numbers).all():
+        raise ValueError(
+            "`levels` must be at least 2 finite numbers, rising. Received: "
+            f"levels={tuple(levels)!r}."
+        )
+    return numbers
+
+
+def are_levels(labels: Any, levels: tuple[float, ...]) -> Any:
+    """Which labels are one of the levels."""
+    is_level = labels == levels[0]
+    for level in levels[1:]:
+        is_level = is_level | (labels == level)
+    return is_level
