@@ -1,7 +1,8 @@
-"""The model that wraps teacher and student, and the callbacks that move its numbers."""
+"""The models that wrap teacher and student, and the callbacks that move their numbers."""
 
 from tfrs_distill.distiller.balance import GradientNormBalance, LossRatioBalance
 from tfrs_distill.distiller.distiller import Distiller
+from tfrs_distill.distiller.ranking_distiller import RankingDistiller
 from tfrs_distill.distiller.schedule import Schedule
 
-__all__ = ["Distiller", "GradientNormBalance", "LossRatioBalance", "Schedule"]
+__all__ = ["Distiller", "GradientNormBalance", "LossRatioBalance", "RankingDistiller", "Schedule"]

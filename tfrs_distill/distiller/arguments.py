@@ -13,6 +13,7 @@ from tfrs_distill.distillation_layers import HiddenRepresentationDistillation
 from tfrs_distill.students.classifier import Classifier
 from tfrs_distill.teachers.function_teacher import FunctionTeacher
 from tfrs_distill.teachers.keras_teacher import KerasTeacher
+from tfrs_distill.towers.multi_task_model import MultiTaskModel
 from tfrs_distill.towers.retrieval_model import RetrievalModel
 
 
@@ -27,13 +28,20 @@ def as_pupil(student: Any) -> RetrievalModel | Classifier:
         raise TypeError(
             "`student` must be a Keras 2 model: a `RetrievalStudent`, or a `tf.keras.Model` that "
             f"gives logits. Received: {type(student).__module__}.{type(student).__name__}. "
-            + _keras_3(student)
+            + keras_3(student)
+        )
+    if isinstance(student, MultiTaskModel):
+        raise TypeError(
+            f"`student` is a ranking model, {type(student).__name__}: its rows are pairs of a "
+            "query and an item. Give it to "
+            "`td.RankingDistiller(student, teachers, distillation_losses)`."
         )
     if isinstance(student, tfrs.Model) and not isinstance(student, RetrievalModel):
         raise TypeError(
             f"`student` is a `tfrs.Model`, {type(student).__name__}. Adopt it first: "
             "`td.students.RetrievalStudent.from_tfrs(model, query_tower=..., candidate_tower=..., "
-            "query_column=..., candidate_column=...)`."
+            "query_column=..., candidate_column=...)`, or with "
+            "`td.students.RankingStudent.from_tfrs(model, ...)` for `td.RankingDistiller`."
         )
     if student.built:
         require_trainable(student)
@@ -60,16 +68,16 @@ def as_teacher(teacher: Any) -> Any:
         return teacher
     if isinstance(teacher, tf.keras.Model):
         return KerasTeacher(teacher)
-    if callable(teacher) and not _keras_3(teacher):
+    if callable(teacher) and not keras_3(teacher):
         return FunctionTeacher(teacher)
     raise TypeError(
         "`teacher` must have a method `logits(batch, candidate_ids)`, as the teachers of "
         "`tfrs_distill.teachers` do, or be a Keras 2 model or a function of these two. Received: "
-        f"{type(teacher).__module__}.{type(teacher).__name__}. " + _keras_3(teacher)
+        f"{type(teacher).__module__}.{type(teacher).__name__}. " + keras_3(teacher)
     )
 
 
-def _keras_3(model: Any) -> str:
+def keras_3(model: Any) -> str:
     """What to say of a Keras 3 object; nothing of any other."""
     modules = {kind.__module__.split(".")[0] for kind in type(model).__mro__}
     if "keras" not in modules:

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_distill import columns
+from tfrs_distill.distiller.teaching_model import BalanceGroup
 
 
 class _Balance(tf.keras.callbacks.Callback):
@@ -33,12 +33,14 @@ class _Balance(tf.keras.callbacks.Callback):
         return int(self.model.optimizer.iterations)
 
 
-def _require_student_loss(terms: dict[str, Any]) -> None:
-    if "student_loss" not in terms:
+def _reference(group: BalanceGroup, terms: dict[str, Any]) -> Any:
+    """The student loss that the group's losses are balanced against."""
+    if not all(name in terms for name in group.student_losses):
         raise ValueError(
             "Balancing against the student loss needs labels, but the batches have no column "
-            f"{columns.LABELS!r}."
+            f"{group.labels!r}."
         )
+    return sum(terms[name] for name in group.student_losses)
 
 
 class LossRatioBalance(_Balance):
@@ -66,9 +68,9 @@ class LossRatioBalance(_Balance):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Set the weights from the running means."""
         if self.steps() // self.every > self.before // self.every and logs:
-            _require_student_loss(logs)
-            sizes = {name: float(logs[name]) for name in self.model.distillation_loss_weights}
-            self.set_weights(float(logs["student_loss"]), sizes)
+            for group in self.model.balance_groups:
+                sizes = {name: float(logs[name]) for name in group.losses}
+                self.set_weights(float(_reference(group, logs)), sizes)
 
 
 class GradientNormBalance(_Balance):
@@ -97,23 +99,24 @@ class GradientNormBalance(_Balance):
         self.norms = tf.function(self._norms, reduce_retracing=True)
         self.before: int | None = None
 
-    def _norms(self, batch: Any) -> dict[str, tf.Tensor]:
-        names = ["student_loss", *self.model.distillation_loss_weights]
+    def _norms(self, batch: Any) -> list[tuple[tf.Tensor, dict[str, tf.Tensor]]]:
+        """Of each group: the norm of its reference, and of each of its losses."""
+        groups = self.model.balance_groups
         with tf.GradientTape(persistent=True) as tape:
             terms = self.model.loss_terms(batch, training=False)
-        _require_student_loss(terms)
-        variables = self.model.student.trainable_variables
-        return {
+            references = [_reference(group, terms) for group in groups]
+
+        def norm(term: tf.Tensor) -> tf.Tensor:
+            gradients = tape.gradient(term, self.model.student.trainable_variables)
             # Dense, for an embedding's gradient lists a row once for every time it was read.
-            name: tf.linalg.global_norm(
-                [
-                    tf.convert_to_tensor(g)
-                    for g in tape.gradient(terms[name], variables)
-                    if g is not None
-                ]
+            return tf.linalg.global_norm(
+                [tf.convert_to_tensor(g) for g in gradients if g is not None]
             )
-            for name in names
-        }
+
+        return [
+            (norm(reference), {name: norm(terms[name]) for name in group.losses})
+            for group, reference in zip(groups, references)
+        ]
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Measure, and set the weights."""
@@ -123,5 +126,5 @@ class GradientNormBalance(_Balance):
         else:
             due = self.before // self.every > before // self.every
         if due:
-            sizes = {n: float(v) for n, v in self.norms(next(self.batch_iterator)).items()}
-            self.set_weights(sizes.pop("student_loss"), sizes)
+            for reference, sizes in self.norms(next(self.batch_iterator)):
+                self.set_weights(float(reference), {n: float(v) for n, v in sizes.items()})

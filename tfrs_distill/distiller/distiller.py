@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from tfrs_distill import columns
 from tfrs_distill.distiller.arguments import as_pupil, as_teacher, check_losses
 from tfrs_distill.distiller.forward import DistillationLoss, Step, as_batch, forward
 from tfrs_distill.distiller.teacher_answers import agreement
-from tfrs_distill.distiller.value_checks import plain_errors
+from tfrs_distill.distiller.teaching_model import BalanceGroup, Guests, TeachingModel, number
 from tfrs_distill.losses.weighted_mean import weighted_mean
 from tfrs_distill.teachers.teacher import Teacher
 from tfrs_distill.towers.replicas import mean_over_global_batch
@@ -21,15 +20,8 @@ from tfrs_distill.towers.step import take_step
 from tfrs_distill.towers.student_outputs import StudentOutputs
 
 
-class _Guests:
-    """Holds what Keras must not look at: it is not tracked, trained, counted or saved."""
-
-    def __init__(self, **guests: Any) -> None:
-        self.__dict__.update(guests)
-
-
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
-class Distiller(tf.keras.Model):
+class Distiller(TeachingModel):
     """Trains a student on labels and on what a teacher says, in one step.
 
     `total_loss = w * student_loss + (1 - w) * sum_i c_i * distillation_loss_i + regularisation`,
@@ -86,6 +78,8 @@ class Distiller(tf.keras.Model):
     ['distillation_loss', 'soft_target_kl_divergence', 'student_loss', 'total_loss']
     """
 
+    never_saved = ("teacher",)
+
     def __init__(
         self,
         student: tf.keras.Model,
@@ -97,8 +91,7 @@ class Distiller(tf.keras.Model):
         agreement_k: int = 10,
         name: str = "distiller",
     ) -> None:
-        # Towers cast what they read; columns such as sampling probabilities keep their precision.
-        super().__init__(name=name, autocast=False)
+        super().__init__(name)
         if not isinstance(distillation_losses, Sequence):
             distillation_losses = [distillation_losses]
         if distillation_loss_weights is None:
@@ -106,29 +99,16 @@ class Distiller(tf.keras.Model):
         pupil = as_pupil(student)
         check_losses(distillation_losses, distillation_loss_weights, student_loss_weight)
         self.student = student
-        self.guests = _Guests(
+        self.guests = Guests(
             pupil=pupil, teacher=None, losses=list(distillation_losses), tails=None, labelled=True
         )
         if teacher is not None:
             self.set_teacher(teacher)
         names = [loss.name for loss in distillation_losses]
-        self.distillation_losses = {
-            # A copy, for its temperature becomes a variable of ours; the caller's loss is kept.
-            loss.name: copy.copy(loss) if isinstance(loss, tf.keras.losses.Loss) else loss
-            for loss in distillation_losses
-        }
-        self.student_loss_weight = _variable(student_loss_weight, "student_loss_weight")
-        self.distillation_loss_weights = {
-            name: _variable(weight, f"{name}_weight")
-            for name, weight in zip(names, distillation_loss_weights)
-        }
-        self.temperatures = {  # whole before it is assigned, or Keras would not save what is in it
-            name: _variable(loss.temperature, f"{name}_temperature")
-            for name, loss in self.distillation_losses.items()
-            if hasattr(loss, "temperature")
-        }
-        for name, temperature in self.temperatures.items():
-            self.distillation_losses[name].temperature = temperature
+        self.student_loss_weight = number(student_loss_weight, "student_loss_weight")
+        self.hold_losses(
+            dict(zip(names, distillation_losses)), dict(zip(names, distillation_loss_weights))
+        )
         self.agreement_k = agreement_k
         terms = ["total_loss", "student_loss", "distillation_loss", *names]
         self.means = {name: tf.keras.metrics.Mean(name=name) for name in terms}
@@ -147,9 +127,19 @@ class Distiller(tf.keras.Model):
         as_teacher(teacher)
         self.guests.teacher = teacher
 
-    def __dir__(self) -> list[str]:
-        """All names but `teacher`: Keras saves every Keras object that it finds here."""
-        return [name for name in super().__dir__() if name != "teacher"]
+    @property
+    def balance_groups(self) -> list[BalanceGroup]:
+        """All distillation losses against the one student loss."""
+        names = tuple(self.distillation_loss_weights)
+        return [BalanceGroup(("student_loss",), names, columns.LABELS)]
+
+    def student_loss_weights_of(self, loss: str | None) -> list[tf.Variable]:
+        """The one there is."""
+        return [self.student_loss_weight]
+
+    def has_labels(self, loss: str | None) -> bool:
+        """Whether the batches so far had labels."""
+        return self.guests.labelled
 
     @property
     def metrics(self) -> list[tf.keras.metrics.Metric]:
@@ -209,25 +199,10 @@ class Distiller(tf.keras.Model):
             logged |= {metric.name: metric.result() for metric in self.compiled_metrics.metrics}
         return logged
 
-    def fit(self, *args: Any, **kwargs: Any) -> Any:
-        """Keras' `fit`.
-
-        Raises:
-            ValueError: `compile` was given a loss, or the teacher cannot be learnt from.
-        """
-        if getattr(self, "loss", None):
-            raise ValueError(
-                "`compile` takes no loss: the student brings its own cross-entropy, and the "
-                f"distillation losses are the distiller's. Received: loss={self.loss!r}."
-            )
-        self.guests.tails = self._tails_of(args[0] if args else kwargs.get("x"))
+    def before_fit(self, data: Any) -> None:
+        """See what a cache's tails were summed at."""
+        self.guests.tails = self._tails_of(data)
         self.guests.labelled = True  # until a batch shows otherwise
-        try:
-            with plain_errors():
-                return super().fit(*args, **kwargs)
-        except Exception:
-            self.train_function = None  # half traced: a corrected call starts afresh
-            raise
 
     def _tails_of(self, data: Any) -> tuple[float, ...] | None:
         """The temperatures of the tails that the data carry, if they carry any."""
@@ -238,28 +213,14 @@ class Distiller(tf.keras.Model):
             return getattr(self.teacher, "temperatures", ())
         return None
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        """Keras' `evaluate`; a teacher that cannot be compared with raises a ValueError."""
-        with plain_errors():
-            return super().evaluate(*args, **kwargs)
-
-    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
-        """Keras' `train_on_batch`; a teacher that cannot be learnt from raises a ValueError."""
-        with plain_errors():
-            return super().train_on_batch(*args, **kwargs)
-
     def get_config(self) -> dict[str, Any]:
         """The student, the losses, temperatures and weights as they are now; not the teacher."""
-        serialize = tf.keras.utils.serialize_keras_object
-        losses = [serialize(loss) for loss in self.guests.losses]
-        for loss, saved in zip(self.guests.losses, losses):
-            if loss.name in self.temperatures and "temperature" in saved["config"]:
-                now = float(self.temperatures[loss.name].numpy())
-                saved["config"] = saved["config"] | {"temperature": now}
         return {
             "name": self.name,
-            "student": serialize(self.student),
-            "distillation_losses": losses,
+            "student": tf.keras.utils.serialize_keras_object(self.student),
+            "distillation_losses": [
+                self.saved_loss(loss.name, loss) for loss in self.guests.losses
+            ],
             "distillation_loss_weights": [
                 float(weight.numpy()) for weight in self.distillation_loss_weights.values()
             ],
@@ -278,15 +239,3 @@ class Distiller(tf.keras.Model):
         student = restored(config.pop("student"))
         losses = [restored(item) for item in config.pop("distillation_losses")]
         return cls(student, None, losses, **config)
-
-    def get_build_config(self) -> dict[str, Any]:
-        """Student and distillation layers bring their own; Keras takes an empty dict for none."""
-        return {"built": self.built}
-
-    def build_from_config(self, config: dict[str, Any]) -> None:
-        """Every weight exists once student and distillation layers are loaded, if they had any."""
-        self.built = config["built"]
-
-
-def _variable(value: float, name: str) -> tf.Variable:
-    return tf.Variable(value, trainable=False, dtype=tf.float32, name=name)

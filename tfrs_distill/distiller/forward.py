@@ -122,8 +122,8 @@ def _rows(name: str, loss: DistillationLoss, answers: TeacherAnswers) -> tf.Tens
             values = loss.call(*answers.logits_for(loss))
         said = answers.raw_logits
         values = tf.reduce_mean(values, axis=list(range(1, values.shape.rank)))
-        values = refuse_probabilities(values, answers)
-    return require_finite(values, name, said, answers)
+        values = refuse_probabilities(values, None if answers.from_top_k else answers.asked)
+    return require_finite(values, name, said, answers.example_at)
 
 
 def _teacher_of(distiller: Distiller) -> Any:

@@ -29,7 +29,8 @@ class Schedule(tf.keras.callbacks.Callback):
         end: the value from step `num_steps` on; not for `"constant"`.
         num_steps: optimizer steps to go from `start` to `end`; not for `"constant"`.
         curve: `"constant"`, `"linear"`, `"cosine"` or `"exponential"`.
-        loss: name of the distillation loss whose number it is; None where there is one loss.
+        loss: name of the distillation loss whose number it is; None where there is one loss. In a
+            `RankingDistiller`, for `"student_loss_weight"`: the task; None for all tasks.
 
     Raises:
         ValueError: an unknown target or curve, or values that the target cannot have.
@@ -88,13 +89,13 @@ class Schedule(tf.keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Find the number, and refuse what it cannot become."""
-        self.variable = self._find()
+        self.variables = self._find()
         self._check_data()
         self._assign()
 
     def _check_data(self) -> None:
         weighs = self.target == "student_loss_weight" and max(self.start, self.end) > 0
-        if weighs and not self.model.guests.labelled:
+        if weighs and not self.model.has_labels(self.loss):
             raise ValueError(
                 "The batches have no labels, so `student_loss_weight` must stay 0. Received: a "
                 f"schedule from {self.start:g} to {self.end:g}."
@@ -108,22 +109,24 @@ class Schedule(tf.keras.callbacks.Callback):
                     "between them. Join the cache with `form='embeddings'`."
                 )
 
-    def _find(self) -> tf.Variable:
+    def _find(self) -> list[tf.Variable]:
         if self.target == "student_loss_weight":
-            self.name = self.target
-            return self.model.student_loss_weight
+            self.name = self.loss or self.target
+            return self.model.student_loss_weights_of(self.loss)
         weights, temperatures = self.model.distillation_loss_weights, self.model.temperatures
         among = weights if self.target == "distillation_loss_weight" else temperatures
-        self.name = self.loss if self.loss is not None or len(among) != 1 else next(iter(among))
-        if self.name not in among:
+        name = self.loss if self.loss is not None or len(among) != 1 else next(iter(among))
+        if name not in among:
             raise ValueError(
                 f"`loss` must name the distillation loss whose {self.target} is meant, one of "
                 f"{sorted(among)}. Received: loss={self.loss!r}."
             )
-        return among[self.name]
+        self.name = str(name)
+        return [among[name]]
 
     def _assign(self) -> None:
-        self.variable.assign(self.value(int(self.model.optimizer.iterations)))
+        for variable in self.variables:
+            variable.assign(self.value(int(self.model.optimizer.iterations)))
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Set the number for the step, or steps, about to be taken."""
@@ -133,5 +136,5 @@ class Schedule(tf.keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Log the number."""
         if logs is not None:
-            short = self.target == "student_loss_weight"
-            logs[self.target if short else f"{self.name}_{self.target}"] = float(self.variable)
+            short = self.name == self.target
+            logs[self.target if short else f"{self.name}_{self.target}"] = float(self.variables[0])

@@ -106,6 +106,13 @@ class TeacherAnswers:
         said = find(self._hidden, name, "teacher")
         return self._where_it_counts(tf.stop_gradient(self.pupil.to_rows(said, self.batch)))
 
+    def example_at(self, row: tf.Tensor) -> tf.Tensor:
+        """The example that a row of the loss belongs to: its id, or its place in the batch."""
+        numbers = self.batch.get(columns.EXAMPLE_ID)
+        if numbers is None:
+            numbers = tf.range(tf.shape(tf.nest.flatten(self.batch)[0])[0])
+        return tf.gather(self.pupil.of_rows(numbers, self.batch), row)
+
     def _where_it_counts(self, said: tf.Tensor) -> tf.Tensor:
         """The same, but 0 at rows of weight 0, so that not even NaN there has an influence."""
         if self.weights is None or said.shape.rank is None:

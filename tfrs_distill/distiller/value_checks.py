@@ -9,14 +9,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_distill import columns
 from tfrs_distill.distiller.teacher_answers import TeacherAnswers
 
 MARK = "tfrs_distill: "
 
 
 def require_finite(
-    values: tf.Tensor, name: str, said: tf.Tensor, answers: TeacherAnswers
+    values: tf.Tensor, name: str, said: tf.Tensor, example_of: Callable[[tf.Tensor], tf.Tensor]
 ) -> tf.Tensor:
     """The values of a distillation loss, unless one is NaN or infinite: then the step fails.
 
@@ -26,14 +25,13 @@ def require_finite(
         values: float32 [num_rows], of one loss.
         name: the loss' name.
         said: the teacher's side of it, [num_rows, ...].
-        answers: what the teacher said of the whole batch.
+        example_of: what to call a row: its index in `values` to the example's id.
     """
     finite = tf.math.is_finite(values)
 
     def fail() -> tf.Tensor:
-        # The first one; argmin may give any where several are equal.
-        row = tf.reduce_sum(tf.math.cumprod(tf.cast(finite, tf.int32)))
-        example = _example(answers, row)
+        row = first_false(finite)
+        example = example_of(row)
         taught = tf.reduce_all(tf.math.is_finite(tf.gather(said, row)))
         teacher = [f"{MARK}The teacher gives NaN or infinite values for example", example]
         student = [
@@ -42,20 +40,24 @@ def require_finite(
             example,
         ]
         with tf.control_dependencies([tf.debugging.Assert(taught, teacher)]):
-            return _fail(student)
+            return fail_with(student)
 
-    return _after(_unless(tf.reduce_all(finite), fail), values)
+    return after(unless(tf.reduce_all(finite), fail), values)
 
 
-def refuse_probabilities(values: tf.Tensor, answers: TeacherAnswers) -> tf.Tensor:
+def first_false(fine: tf.Tensor) -> tf.Tensor:
+    """The index of the first false entry, int32; `argmin` may give any where several are equal."""
+    return tf.reduce_sum(tf.math.cumprod(tf.cast(fine, tf.int32)))
+
+
+def refuse_probabilities(values: tf.Tensor, said: tf.Tensor | None) -> tf.Tensor:
     """The values, unless the teacher's logits are at least 0 and every row of them sums to 1.
 
     Args:
-        values: float32 [num_rows], of one loss.
-        answers: what the teacher said.
+        values: float32, of one loss.
+        said: what the teacher said, [num_rows, num_candidates]; None where it was not asked.
     """
-    said = answers.asked
-    if said is None or answers.from_top_k or said.shape[-1] == 1:
+    if said is None or said.shape[-1] == 1:
         return values
     said = said[:8]  # enough rows to tell, too few to cost time
     sums = tf.reduce_sum(said, axis=-1)
@@ -65,7 +67,7 @@ def refuse_probabilities(values: tf.Tensor, answers: TeacherAnswers) -> tf.Tenso
         f"{MARK}The teacher's logits are probabilities: none is negative and every row sums to 1. "
         "Give logits (from before the softmax), or the probabilities' logarithm."
     )
-    return _after(_unless(fine | (tf.size(said) == 0), lambda: _fail([message])), values)
+    return after(unless(fine | (tf.size(said) == 0), lambda: fail_with([message])), values)
 
 
 def same_candidates(answers: TeacherAnswers) -> list[tf.Tensor]:
@@ -84,7 +86,7 @@ def same_candidates(answers: TeacherAnswers) -> list[tf.Tensor]:
     of_rank_2 = answers.raw_logits.shape.rank in (2, None)
     fine = tf.reduce_all(teacher == student) if of_rank_2 else tf.constant(False)
     words = f"{MARK}Teacher and student logits must be over the same rows and candidates. Received"
-    return [_unless(fine, lambda: _fail([f"{words}: teacher", teacher, "student", student]))]
+    return [unless(fine, lambda: fail_with([f"{words}: teacher", teacher, "student", student]))]
 
 
 @contextlib.contextmanager
@@ -101,25 +103,18 @@ def plain_errors() -> Iterator[None]:
         raise ValueError(words.replace("\\'", "'")) from error
 
 
-def _example(answers: TeacherAnswers, row: tf.Tensor) -> tf.Tensor:
-    """The example that a row of the loss belongs to: its id, or its place in the batch."""
-    batch = answers.batch
-    numbers = batch.get(columns.EXAMPLE_ID)
-    if numbers is None:
-        numbers = tf.range(tf.shape(tf.nest.flatten(batch)[0])[0])
-    return tf.gather(answers.pupil.of_rows(numbers, batch), row)
-
-
-def _unless(fine: tf.Tensor, fail: Callable[[], tf.Tensor]) -> tf.Tensor:
+def unless(fine: tf.Tensor, fail: Callable[[], tf.Tensor]) -> tf.Tensor:
+    """Runs `fail` where `fine` is false: something that others can be made to wait for."""
     return tf.cond(fine, lambda: tf.constant(True), fail)
 
 
-def _fail(words: list[Any]) -> tf.Tensor:
+def fail_with(words: list[Any]) -> tf.Tensor:
+    """Fails in these words, the first of which begins with `MARK`."""
     with tf.control_dependencies([tf.debugging.Assert(False, words)]):
         return tf.constant(False)
 
 
-def _after(check: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+def after(check: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     """The values, such that they and their gradient wait for the check."""
 
     @tf.custom_gradient

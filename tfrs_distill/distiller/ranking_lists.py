@@ -1,0 +1,73 @@
+"""Rows of a batch as padded candidate lists, one a query."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+
+class CandidateLists(NamedTuple):
+    """Where the rows of a batch stand in lists of the rows of one query.
+
+    Args:
+        rows: int32 [num_kept], the batch's rows that are in a list, list by list.
+        slots: int32 [num_kept, 2], the list and the place in it of each of these rows.
+        shape: int32 [2], the number of lists and the longest one's length.
+    """
+
+    rows: tf.Tensor
+    slots: tf.Tensor
+    shape: tf.Tensor
+
+    def padded(self, values: tf.Tensor, empty: float) -> tf.Tensor:
+        """What belongs to rows, [num_rows], in lists: [num_lists, longest].
+
+        Args:
+            values: float [num_rows].
+            empty: what stands in slots without a row.
+        """
+        values = tf.gather(values, self.rows)
+        filled = tf.fill(self.shape, tf.constant(empty, values.dtype))
+        return tf.tensor_scatter_nd_update(filled, self.slots, values)
+
+    def total(self, weights: tf.Tensor) -> tf.Tensor:
+        """The sum over the rows of each list, [num_rows] to [num_lists]."""
+        weights = tf.gather(weights, self.rows)
+        return tf.math.unsorted_segment_sum(weights, self.slots[:, 0], self.shape[0])
+
+    def first_row(self, index: tf.Tensor) -> tf.Tensor:
+        """The batch's row that is first in a list."""
+        of_list = tf.where(self.slots[:, 0] == tf.cast(index, tf.int32))[0, 0]
+        return tf.gather(self.rows, of_list)
+
+
+def lists_of(query_ids: tf.Tensor, counts: tf.Tensor) -> CandidateLists:
+    """The lists of a batch: its rows by query, in the batch's order.
+
+    Rows that do not count are left out, and so is what is then a list of one, which has nothing to
+    compare.
+
+    Args:
+        query_ids: int [num_rows].
+        counts: bool [num_rows], which rows count.
+
+    Example:
+    >>> lists = lists_of(tf.constant([7, 4, 7, 7, 4, 5]), tf.constant([1, 1, 1, 0, 1, 1]) > 0)
+    >>> lists.padded(tf.range(6.0), empty=-1.0).numpy().tolist()
+    [[0.0, 2.0], [1.0, 4.0]]
+    """
+    rows = tf.cast(tf.where(counts)[:, 0], tf.int32)
+    _, of, sizes = tf.unique_with_counts(tf.gather(query_ids, rows))
+    rows = tf.boolean_mask(rows, tf.gather(sizes, of) > 1)
+    _, of, sizes = tf.unique_with_counts(tf.gather(query_ids, rows))
+    order = tf.argsort(of, stable=True)
+    of = tf.gather(of, order)
+    before = tf.gather(tf.cumsum(sizes, exclusive=True), of)
+    places = tf.range(tf.size(of)) - before
+    longest = tf.reduce_max(tf.concat([sizes, [2]], axis=0))  # of no list at all: 2, for a shape
+    return CandidateLists(
+        tf.gather(rows, order),
+        tf.stack([of, places], axis=1),
+        tf.stack([tf.size(sizes), longest]),
+    )
