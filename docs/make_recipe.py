@@ -6,19 +6,84 @@ from tfrs_distill.recipe import Recipe
 
 PAGE = """# The recipe
 
-A run is data: `tfrs-distill run --recipe FILE` takes a TOML file with any of these settings. What
-it leaves out has the value below; an unknown key or a value that breaks its rule is an error that
-names it. `--recipe synthetic` runs on planted data whose right answer is known. A run leaves its
-own recipe, whole, in `saved_models/<name>/recipe.toml`.
+A run is data: `tfrs-distill run --recipe FILE` takes a TOML file with any of these settings; an
+unknown key, a value that breaks its rule or a key that the recipe's `task` never reads is an error
+that names it. A run leaves its own recipe, whole, in `saved_models/<name>/recipe.toml`.
+
+`--recipe NAME` takes one that is built in, and what a file leaves out is as in the built-in recipe
+of its `task` (and of its `data.source`):
+
+| `--recipe` | `task` | what comes out |
+|---|---|---|
+{recipes}
+
+## Retrieval
 
 ```toml
-{recipe}```
+{retrieval}```
+
+## Ranking
+
+`like` (a rating of 4 or 5) and `rating` of MovieLens-100K, by a student that reads the item and
+the history; its teacher also reads who the user is, when it was, and the films' genres.
+
+```toml
+{ranking}```
+
+`--recipe multitask` has the same keys; these are not as above, and each task also gets a twin that
+learns it alone:
+
+```toml
+{multitask}```
+
+## Reviews
+
+`recommended` and `rating` of clothing reviews, by a student that reads the words, the item, its
+class and the customer's age; its teacher is a BERT that reads the title and the review.
+
+```toml
+{reviews}```
+
+## Two stages
+
+A retrieval student finds candidates, a ranking student orders them; a cross-encoder, which reads
+history and item together, orders the lists that the ranking student learns from.
+
+```toml
+{two_stage}```
 """
+RECIPES = {
+    "movielens-100k": "a retrieval student of MovieLens-100K",
+    "synthetic": "the same on planted data whose right answer is known",
+    "ranking": "a ranking student of MovieLens-100K: like, rating",
+    "multitask": "one student with heads for like, rating and the next item",
+    "two-stage": "a retrieval and a ranking student, which recommend together",
+    "reviews": "a ranking student of clothing reviews, taught by a BERT",
+}
 
 
 def page() -> str:
     """The page as it must be."""
-    return PAGE.format(recipe=Recipe().to_toml())
+    named = {name: Recipe.named(name) for name in RECIPES}
+    rows = [f"| `{name}` | `{named[name].task}` | {what} |" for name, what in RECIPES.items()]
+    return PAGE.format(
+        recipes="\n".join(rows),
+        retrieval=named["movielens-100k"].to_toml(),
+        ranking=named["ranking"].to_toml(),
+        multitask=changes(named["ranking"], named["multitask"]),
+        reviews=named["reviews"].to_toml(),
+        two_stage=named["two-stage"].to_toml(),
+    )
+
+
+def changes(one: Recipe, other: Recipe) -> str:
+    """The lines of `other` that are not in `one`, below their sections."""
+    there, lines, section = set(one.to_toml().splitlines()), [], ""
+    for line in other.to_toml().splitlines():
+        section = line if line.startswith("[") else section
+        if line not in there:
+            lines += [section, line] if section and section not in lines else [line]
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

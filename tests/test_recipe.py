@@ -12,14 +12,16 @@ from tfrs_distill.recipe import (
     EvaluationSettings,
     ExportSettings,
     KnowledgeSettings,
+    RankingSettings,
     Recipe,
     StudentSettings,
     TeacherSettings,
     TrainingSettings,
     TuningSettings,
     TwinSettings,
+    WordsSettings,
 )
-from tfrs_distill.recipe.settings import Rule
+from tfrs_distill.recipe.settings import Rule, is_read
 
 # No value is a default, and each differs from its neighbours.
 UNUSUAL = Recipe(
@@ -84,6 +86,45 @@ UNUSUAL = Recipe(
     evaluation=EvaluationSettings(k=20, bootstrap_samples=321),
 )
 
+# The same of what only a ranking student's recipe reads; each task's own keys are in one of them.
+UNUSUAL_REVIEWS = Recipe(
+    name="coats",
+    task="ranking",
+    data=DataSettings(source="clothing-reviews", split="item", max_reviews=777),
+    teacher=TeacherSettings(kind="bert-text", privileged=()),
+    words=WordsSettings(min_count=3, max_words=44, num_bigram_buckets=0, embedding_dim=7),
+    ranking=RankingSettings(
+        tasks=("rating", "recommended"), rating_as="ordinal", balance="gradient-norm"
+    ),
+)
+UNUSUAL_FILMS = Recipe(
+    name="likes",
+    task="multitask",
+    teacher=TeacherSettings(
+        kind="deep-cross",
+        privileged=("text", "user"),
+        num_models=3,
+        num_cross_layers=5,
+        hidden_dim=99,
+    ),
+    knowledge=KnowledgeSettings(by="row"),
+    student=StudentSettings(num_cross_layers=1, hidden_dim=21),
+    ranking=RankingSettings(tasks=("next_item", "like"), rating_as="regression"),
+)
+UNUSUAL_STAGES = Recipe(
+    name="stages",
+    task="two-stage",
+    ranking=RankingSettings(
+        num_candidates=60,
+        list_size=11,
+        num_lists=500,
+        num_ordered_lists=90,
+        list_loss="pairwise",
+    ),
+    evaluation=EvaluationSettings(max_lists=55),
+)
+EVERY_TASK = (UNUSUAL, UNUSUAL_REVIEWS, UNUSUAL_FILMS, UNUSUAL_STAGES)
+
 
 def written(tmp_path, text):
     path = tmp_path / "recipe.toml"
@@ -109,21 +150,58 @@ def test_the_round_trip_keeps_every_value(tmp_path):
     assert again.export.version == 3
 
 
-def test_the_unusual_recipe_has_no_default():
-    usual = dataclasses.asdict(Recipe())
-    for section, values in dataclasses.asdict(UNUSUAL).items():
-        if not isinstance(values, dict):
-            assert values != usual[section], section
-            continue
-        for key, value in values.items():
-            if (section, key) != ("data", "source"):  # the other source takes no folder
-                assert value != usual[section][key], f"{section}.{key}"
+@pytest.mark.parametrize("recipe", EVERY_TASK, ids=lambda recipe: recipe.task)
+def test_the_round_trip_keeps_every_value_of_every_task(tmp_path, recipe):
+    assert Recipe.from_toml(written(tmp_path, recipe.to_toml())) == recipe
 
 
-def test_every_key_in_the_file_has_its_meaning_beside_it():
-    lines = [line for line in Recipe().to_toml().splitlines() if " = " in line]
-    assert len(lines) == 60
+def test_no_value_of_the_unusual_recipes_is_a_default():
+    """Every key that a task reads has, in some recipe of these, a value of its own."""
+    seen = {("data", "source")}
+    for recipe in EVERY_TASK:
+        usual = dataclasses.asdict(Recipe())
+        for section, values in dataclasses.asdict(recipe).items():
+            if isinstance(values, dict):
+                seen |= {(section, key) for key in values if values[key] != usual[section][key]}
+            elif values != usual[section]:
+                seen.add(("", section))
+    every = {("", field.name) for field in dataclasses.fields(Recipe) if "rule" in field.metadata}
+    every |= {
+        (section, key)
+        for section, values in dataclasses.asdict(Recipe()).items()
+        if isinstance(values, dict)
+        for key in values
+    }
+    assert seen == every
+
+
+@pytest.mark.parametrize("recipe", EVERY_TASK, ids=lambda recipe: recipe.task)
+def test_a_file_has_the_keys_that_its_task_reads_each_with_its_meaning_beside_it(recipe):
+    lines = [line for line in recipe.to_toml().splitlines() if " = " in line]
     assert all(re.search(r"  # \S", line) for line in lines)
+    read = [
+        field
+        for section in dataclasses.fields(recipe)
+        if is_read(section, recipe.task) and "rule" not in section.metadata
+        for field in dataclasses.fields(getattr(recipe, section.name))
+        if is_read(field, recipe.task)
+    ]
+    assert len(lines) == 3 + len(read)  # name, task and seed stand before the sections
+
+
+def test_the_keys_of_each_task():
+    """By reading the sections: what one task has and another has not."""
+    by_task = {recipe.task: recipe.to_toml() for recipe in EVERY_TASK}
+    for words in ("[tuning]", "[cross_encoder]", "\nmodalities = ", "\ntop_k = ", "\nk = 44"):
+        assert words in by_task["retrieval"], words
+        assert words not in by_task["ranking"] and words not in by_task["multitask"], words
+    for words in ("[words]", "\nprivileged = ", "\nby = ", "\nsplit = ", "\nrating_as = "):
+        assert words in by_task["ranking"] and words in by_task["multitask"], words
+        assert words not in by_task["retrieval"] and words not in by_task["two-stage"], words
+    for words in ("\nnum_candidates = 60", "\nlist_loss = ", "\nmax_lists = 55"):
+        assert words in by_task["two-stage"], words
+        assert words not in by_task["ranking"] and words not in by_task["retrieval"], words
+    assert "[cross_encoder]" in by_task["two-stage"]
     assert re.search(r"^folds = \d+ +  # parts of the users", Recipe().to_toml(), re.MULTILINE)
 
 
@@ -164,7 +242,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path):
         ),
         (
             "[knowledge]\nzzz = 1\n",
-            r"`zzz` is not a key of \[knowledge\]\. Known: folds, top_k, form\.",
+            r"`zzz` is not a key of \[knowledge\]\. Known: folds, by, top_k, form\.",
         ),
         ("teacher = 3\n", r"`teacher` must be a section, \[teacher\]\. Received: 3\."),
     ],
@@ -184,7 +262,7 @@ def test_unknown_keys_are_refused_with_the_nearest(tmp_path, text, words):
         ("", "seed", "0.5", "a whole number"),
         ("", "seed", "true", "a whole number"),
         ("", "seed", '"0"', "a whole number"),
-        ("data", "source", '"netflix"', 'one of "movielens-100k", "synthetic"'),
+        ("data", "source", '"netflix"', 'one of "movielens-100k", "clothing-reviews", "synthetic"'),
         ("data", "folder", "7", "a text"),
         ("data", "max_history", "1", "a whole number of at least 2"),
         ("teacher", "kind", '"bert"', 'one of "two-tower", "cross-encoder", "item-item"'),
@@ -302,8 +380,119 @@ def test_built_in_recipes():
     assert (synthetic.name, synthetic.data.source) == ("synthetic", "synthetic")
     with pytest.raises(InputError, match=r"'movielens', which is neither\. Did you mean \"moviele"):
         Recipe.named("movielens")
-    with pytest.raises(InputError, match=r'one of "movielens-100k", "synthetic"\. Received: \'x\''):
+    with pytest.raises(InputError, match=r'one of "movielens-100k", "synthetic", "ranking", '):
         Recipe.named("x")
+
+
+@pytest.mark.parametrize("name", ["ranking", "multitask", "two-stage", "reviews"])
+def test_the_built_in_recipes_of_a_ranking_student_round_trip(tmp_path, name):
+    recipe = Recipe.named(name)
+    assert recipe.name == name
+    assert recipe.task == {"reviews": "ranking"}.get(name, name)
+    assert Recipe.from_toml(written(tmp_path, recipe.to_toml())) == recipe
+    quick = recipe.quick()
+    assert quick.name == f"{name}-quick" and quick.quick() == quick
+    assert Recipe.from_toml(written(tmp_path, quick.to_toml())) == quick
+
+
+@pytest.mark.parametrize(
+    "text, like",
+    [
+        ('task = "ranking"\n', "ranking"),
+        ('task = "multitask"\n', "multitask"),
+        ('task = "two-stage"\n', "two-stage"),
+        ('task = "ranking"\n[data]\nsource = "clothing-reviews"\n', "reviews"),
+        ('task = "retrieval"\n', "movielens-100k"),
+    ],
+)
+def test_what_a_file_leaves_out_is_as_in_the_built_in_recipe_of_its_task(tmp_path, text, like):
+    assert Recipe.from_toml(written(tmp_path, text)) == Recipe.named(like)
+
+
+def test_a_file_of_many_tasks_on_reviews_starts_from_the_reviews(tmp_path):
+    text = 'task = "multitask"\n[data]\nsource = "clothing-reviews"\n'
+    recipe = Recipe.from_toml(written(tmp_path, text))
+    assert (recipe.task, recipe.teacher.kind) == ("multitask", "bert-text")
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        (
+            'task = "ranking"\n[tuning]\nmethod = "lora"\n',
+            r'`tuning\.method` is read by recipes with `task` "retrieval" and "two-stage" only\. '
+            r"Received: 'lora' with task=\"ranking\"\. Leave it out\.",
+        ),
+        (
+            "[ranking]\nlist_size = 5\n",
+            r'`ranking\.list_size` is read by .* "ranking" and "multitask" and "two-stage" only',
+        ),
+        (
+            'task = "two-stage"\n[ranking]\nbalance = "uncertainty"\n',
+            r'`ranking\.balance` is read by .* "ranking" and "multitask" only\. Received',
+        ),
+        ("[words]\nmax_words = 5\n", r"`words\.max_words` is read by"),
+        (
+            'task = "ranking"\n[teacher]\nkind = "two-tower"\n',
+            r'`teacher\.kind` of a recipe with `task` "ranking" must be one of "deep-cross", "bert',
+        ),
+        (
+            '[teacher]\nkind = "deep-cross"\n',
+            r'`teacher\.kind` of a recipe with `task` "retrieval" must be one of "two-tower", "cro',
+        ),
+        (
+            'task = "ranking"\n[data]\nsource = "synthetic"\n',
+            r'`data\.source` of a recipe with `task` "ranking" must be one of "movielens-100k", "c',
+        ),
+        (
+            '[data]\nsource = "clothing-reviews"\n',
+            r'`data\.source` of a recipe with `task` "retrieval" must be one of "movielens-100k", ',
+        ),
+        (
+            'task = "ranking"\n[ranking]\ntasks = ["recommended"]\n',
+            r'`ranking\.tasks` of movielens-100k are "like", "rating", "next_item"\. Received: ',
+        ),
+        (
+            'task = "multitask"\n[ranking]\ntasks = ["like"]\n',
+            r'`ranking\.tasks` must name at least two with `task` "multitask"; .* Received: "like"',
+        ),
+        ('task = "ranking"\n[ranking]\ntasks = []\n', r"`ranking\.tasks` must name at least one"),
+        (
+            'task = "ranking"\n[teacher]\nkind = "bert-text"\n',
+            r'`teacher\.kind` must be "deep-cross" for movielens-100k\. Received: "bert-text"',
+        ),
+        (
+            'task = "ranking"\n[words]\nmax_words = 5\n',
+            r'`words` is about clothing-reviews.* Received: `data\.source` "movielens-100k"',
+        ),
+        (
+            'task = "ranking"\n[data]\nsplit = "item"\n',
+            r"`data\.split` and `data\.max_reviews` are about clothing reviews",
+        ),
+        (
+            'task = "ranking"\n[data]\nsource = "clothing-reviews"\n[teacher]\n'
+            'privileged = ["user"]\n',
+            r'`teacher\.privileged` is read by the kind deep-cross only\. Received: "user"',
+        ),
+        (
+            'task = "two-stage"\n[ranking]\nnum_candidates = 9\nlist_size = 4\n',
+            r"`ranking\.num_candidates` must be at least .* Received: num_candidates=9, list_size=",
+        ),
+        (
+            'task = "two-stage"\n[export]\nk = 50\n',
+            r"`ranking\.num_candidates` must be .* at most `export\.k`\. .*export\.k=50",
+        ),
+        (
+            'task = "two-stage"\n[ranking]\nnum_lists = 20\nnum_ordered_lists = 21\n',
+            r"`ranking\.num_ordered_lists` must be at most .* num_ordered_lists=21, num_lists=20",
+        ),
+        ('task = "rating"\n', r'`task` must be one of "retrieval", "ranking", "multitask", "two-'),
+        ("task = 3\n", r"`task` must be one of"),
+        ('task = ["ranking"]\n', r"`task` must be one of"),
+    ],
+)
+def test_parts_that_do_not_go_together_are_refused_with_words(tmp_path, text, words):
+    assert re.match(f": {words}", refused(tmp_path, text))
 
 
 def test_load_takes_a_name_or_a_file(tmp_path, monkeypatch):
@@ -347,6 +536,26 @@ def test_quick_never_makes_a_small_recipe_larger():
     assert (quick.tuning.steps, quick.tuning.pretrain_steps) == (5, 0)
     assert quick.cross_encoder.steps == 4
     assert (quick.knowledge.folds, quick.evaluation.bootstrap_samples) == (2, 100)
+
+
+def test_quick_reviews_are_few_and_short_and_quick_lists_are_few():
+    reviews, quick = Recipe.named("reviews"), Recipe.named("reviews").quick()
+    assert reviews.data.max_reviews == 0 < quick.data.max_reviews < 23_486 / 10
+    assert quick.encoder.max_length < reviews.encoder.max_length
+    few = dataclasses.replace(
+        reviews,
+        data=dataclasses.replace(reviews.data, max_reviews=60),
+        encoder=dataclasses.replace(reviews.encoder, max_length=16),
+    ).quick()
+    assert (few.data.max_reviews, few.encoder.max_length) == (60, 16)
+    stages, quick = Recipe.named("two-stage"), Recipe.named("two-stage").quick()
+    for key in ("num_candidates", "num_lists", "num_ordered_lists"):
+        assert getattr(quick.ranking, key) < getattr(stages.ranking, key), key
+    assert stages.evaluation.max_lists == 0 < quick.evaluation.max_lists
+    assert quick.cross_encoder.steps < stages.cross_encoder.steps
+    tiny = UNUSUAL_STAGES.quick()
+    assert tiny.ranking.list_size == 11 and tiny.ranking.num_ordered_lists == 90
+    assert tiny.evaluation.max_lists == 55
 
 
 def test_as_dict_is_plain():

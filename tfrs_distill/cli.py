@@ -89,13 +89,16 @@ def _add_run(commands: Any) -> None:
         "--recipe",
         metavar="FILE_OR_NAME",
         default="movielens-100k",
-        help="a TOML file, or movielens-100k (the default) or synthetic",
+        help="a TOML file, or movielens-100k (the default), synthetic, ranking, multitask, "
+        "two-stage, reviews",
     )
     run.add_argument(
         "--out", metavar="DIR", type=Path, default=Path("saved_models"), help="default: %(default)s"
     )
     run.add_argument("--data-dir", metavar="DIR", help="the data, instead of fetching it")
-    run.add_argument("--teacher", metavar="KIND", help="two-tower, item-item, ensemble, ...")
+    run.add_argument(
+        "--teacher", metavar="KIND", help="two-tower, item-item, ensemble, deep-cross, ..."
+    )
     run.add_argument("--encoder", metavar="NAME_OR_PATH", help="the teacher's BERT")
     run.add_argument("--tuning", metavar="METHOD", help="how BERT trains: none, lora, ...")
     run.add_argument("--seed", metavar="N", type=int, help="every random number follows from it")
@@ -163,7 +166,10 @@ def _run(arguments: argparse.Namespace) -> None:
     if (home / "report.html").exists():
         console.print(f"\nReport:  {home / 'report.html'}", soft_wrap=True)
     if artefact.exists():
-        console.print(f"Try it:  tfrs-distill recommend {artefact} --history TITLE", soft_wrap=True)
+        recommends = recipe.task in ("retrieval", "two-stage")
+        try_it = f"tfrs-distill recommend {artefact} --history TITLE"
+        words = f"Try it:  {try_it}" if recommends else f"Student: {artefact}"
+        console.print(words, soft_wrap=True)
 
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:

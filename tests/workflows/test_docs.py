@@ -33,6 +33,12 @@ def test_the_programs_about_the_distiller_run_one_after_the_other(tmp_path, monk
     assert names["distiller"].student is names["student"]
 
 
+def test_the_programs_about_ranking_run_one_after_the_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    after_the_programs_of("ranking.md", how_many=7)
+    assert list(tmp_path.glob("*.keras"))
+
+
 @pytest.mark.realdata
 def test_the_programs_about_teachers_run_one_after_the_other(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

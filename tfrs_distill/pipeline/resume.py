@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -98,6 +99,17 @@ class Stages:
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return note if current else None
+
+
+def forget_other_trainings(folder: Path, fingerprint: str) -> None:
+    """Clear what an interrupted training with another fingerprint left; keep this one's."""
+    marker = folder / "made_from"
+    if marker.exists() and marker.read_text() == fingerprint:
+        return
+    shutil.rmtree(folder)
+    folder.mkdir()
+    with whole_file(marker, "w") as file:
+        file.write(fingerprint)
 
 
 def _remove_if_empty(*folders: Path) -> None:

@@ -1,10 +1,8 @@
-"""The stages of a run, in their order."""
+"""The stages of a retrieval run, in their order."""
 
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
-import platform
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,61 +16,34 @@ from tfrs_distill.data.windows import Windows
 from tfrs_distill.pipeline.dataset import load_data, read_data, source_fingerprint
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
 from tfrs_distill.pipeline.measure import MeasuredTeacher, measure
-from tfrs_distill.pipeline.resume import Result, Stages
+from tfrs_distill.pipeline.resume import Result, Stages, forget_other_trainings
 from tfrs_distill.pipeline.teacher_kinds import EnsembleOf, Setting, teacher_kind
 from tfrs_distill.pipeline.training import train_student
-from tfrs_distill.progress import Progress, SilentProgress
+from tfrs_distill.pipeline.versions import versions
+from tfrs_distill.progress import Progress
 from tfrs_distill.recipe import Recipe
 from tfrs_distill.report import verdict, write_report
 from tfrs_distill.teacher_cache import CachedTeacher, cross_fit_teacher, prune
 from tfrs_distill.towers import TwoTower
 
 CACHE = "cache"  # of the knowledge stage's folder
-PACKAGES = ("tensorflow", "tf-keras", "tensorflow-recommenders", "transformers", "numpy")
 
 
-def run(recipe: Recipe, out: Path, progress: Progress | None = None) -> dict[str, Any]:
-    """Run a recipe, from interactions and item text to a small recommender on disk and a report.
+class RetrievalRun:
+    """One retrieval recipe's run in one folder."""
 
-    Writes `out/<name>/<version>/` (the artefact), `report.json`, `report.html` and `recipe.toml` to
-    `out/<name>/`, and keeps what each stage made in `out/<name>/stages/`, so that an interrupted
-    run resumes and an unchanged stage is not run again.
-
-    Args:
-        recipe: the run, as data.
-        out: folder of all runs, such as `saved_models`.
-        progress: told of stages, bars and results.
-
-    Returns:
-        The report, as in `report.json`.
-
-    Raises:
-        InputError: the data, the encoder or an earlier run's files cannot be used.
-    """
-    return Run(recipe, Path(out), progress or SilentProgress()).all_stages()
-
-
-class Run:
-    """One recipe's run in one folder."""
+    num_stages = 7
 
     def __init__(self, recipe: Recipe, out: Path, progress: Progress) -> None:
         self.recipe, self.progress = recipe, progress
         self.home = out / recipe.name
         self.version = self.home / str(recipe.export.version)
-        self.stages = Stages(self.home / "stages", 7, recipe.seed, progress)
+        self.stages = Stages(self.home / "stages", self.num_stages, recipe.seed, progress)
         self.k = recipe.evaluation.k
 
     def all_stages(self) -> dict[str, Any]:
         """Run every stage and write the report."""
-        recipe, stages = self.recipe, self.stages
-        data = stages.run(
-            "data",
-            [source_fingerprint(recipe), dataclasses.asdict(recipe.data) | {"folder": ""}],
-            lambda folder: read_data(recipe, folder),
-        )
-        self.data = load_data(self._file("data"))
-        self.splits = split_by_time(self.data, max_history=recipe.data.max_history)
-        self.kind = teacher_kind(Setting(recipe, self.data, self.splits, self.progress))
+        data = self._data()
         teacher = self._teacher()
         knowledge = self._knowledge()
         curves = {"teacher": teacher["curves"]} if "curves" in teacher else {}
@@ -81,6 +52,19 @@ class Run:
         self._export(data, curves)
         measured = self._measure(teacher)
         return self._report(data, curves, measured)
+
+    def _data(self) -> Result:
+        """Read the data; the teacher's kind is known from here on."""
+        recipe = self.recipe
+        data = self.stages.run(
+            "data",
+            [source_fingerprint(recipe), dataclasses.asdict(recipe.data) | {"folder": ""}],
+            lambda folder: read_data(recipe, folder),
+        )
+        self.data = load_data(self._file("data"))
+        self.splits = split_by_time(self.data, max_history=recipe.data.max_history)
+        self.kind = teacher_kind(Setting(recipe, self.data, self.splits, self.progress))
+        return data
 
     def _file(self, stage: str, name: str = "") -> Path:
         return self.stages.folder / stage / name
@@ -95,23 +79,13 @@ class Run:
         settings = [dataclasses.asdict(part) for part in parts]
 
         def work(folder: Path) -> tuple[Result, str]:
-            self._forget_other_trainings(folder)
+            forget_other_trainings(folder, self.stages.fingerprints["teacher"])
             facts = self.kind.train(folder)
             return facts, facts.pop("line")
 
         return self.stages.run(
             "teacher", [settings, self.kind.settings(), self.k], work, after=["data"]
         )
-
-    def _forget_other_trainings(self, folder: Path) -> None:
-        """Clear what an interrupted training of another teacher left; keep this one's."""
-        marker, fingerprint = folder / "made_from", self.stages.fingerprints["teacher"]
-        if marker.exists() and marker.read_text() == fingerprint:
-            return
-        shutil.rmtree(folder)
-        folder.mkdir()
-        with whole_file(marker, "w") as file:
-            file.write(fingerprint)
 
     def _knowledge(self) -> CachedTeacher:
         """Cross-fit the knowledge; what is on disk is opened, not asked for again."""
@@ -232,10 +206,3 @@ class Run:
             file.write(self.recipe.to_toml())
         write_report(report, self.home)
         return report
-
-
-def versions() -> dict[str, str]:
-    """What the numbers were made with."""
-    return {"python": platform.python_version()} | {
-        package: importlib.metadata.version(package) for package in PACKAGES
-    }

@@ -1,11 +1,14 @@
 """A run, as data: what `tfrs-distill run` does, in a file a person can read and change.
 
 - `sections.py`: the sections, their defaults and what each field means
+- `ranking_sections.py`: those of a ranking student
+- `fitting.py`: which parts go together
 - `recipe.py`: the recipe, and the built-in ones
 - `toml_file.py`: a recipe to and from TOML
 - `settings.py`: a field with its rule beside it
 """
 
+from tfrs_distill.recipe.ranking_sections import RankingSettings, WordsSettings
 from tfrs_distill.recipe.recipe import Recipe
 from tfrs_distill.recipe.sections import (
     CrossEncoderSettings,
@@ -30,10 +33,12 @@ __all__ = [
     "EvaluationSettings",
     "ExportSettings",
     "KnowledgeSettings",
+    "RankingSettings",
     "Recipe",
     "StudentSettings",
     "TeacherSettings",
     "TrainingSettings",
     "TuningSettings",
     "TwinSettings",
+    "WordsSettings",
 ]

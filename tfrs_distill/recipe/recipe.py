@@ -7,11 +7,18 @@ import difflib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tfrs_distill.errors import InputError
 from tfrs_distill.recipe import toml_file
+from tfrs_distill.recipe.fitting import check_fit
+from tfrs_distill.recipe.ranking_sections import RankingSettings, WordsSettings
 from tfrs_distill.recipe.sections import (
     FOLDER_NAME,
+    LABELLED,
+    RANKS,
+    RETRIEVAL,
+    TASKS,
     CrossEncoderSettings,
     DataSettings,
     DistillationSettings,
@@ -25,7 +32,10 @@ from tfrs_distill.recipe.sections import (
     TuningSettings,
     TwinSettings,
 )
-from tfrs_distill.recipe.settings import check, setting
+from tfrs_distill.recipe.settings import check, check_unread, section, setting
+
+QUICK_REVIEWS, QUICK_WORDPIECES = 1500, 48  # what a BERT reads in a minute on two cores
+QUICK_LISTS, QUICK_CANDIDATES = 100, 20
 
 
 @dataclass(frozen=True)
@@ -39,44 +49,50 @@ class Recipe:
     """
 
     name: str = setting("ml-100k", "the artefact's folder", **FOLDER_NAME)
+    task: str = setting(
+        "retrieval",
+        "find items, predict labels of a row, several with a twin each, or find and then rank",
+        choices=TASKS,
+    )
     seed: int = setting(0, "every random number follows from it", at_least=0, below=2**31)
-    data: DataSettings = DataSettings()
-    teacher: TeacherSettings = TeacherSettings()
-    encoder: EncoderSettings = EncoderSettings()
-    tuning: TuningSettings = TuningSettings()
-    cross_encoder: CrossEncoderSettings = CrossEncoderSettings()
-    knowledge: KnowledgeSettings = KnowledgeSettings()
-    student: StudentSettings = StudentSettings()
-    training: TrainingSettings = TrainingSettings()
-    twin: TwinSettings = TwinSettings()
-    distillation: DistillationSettings = DistillationSettings()
-    export: ExportSettings = ExportSettings()
-    evaluation: EvaluationSettings = EvaluationSettings()
+    data: DataSettings = section(DataSettings())
+    teacher: TeacherSettings = section(TeacherSettings())
+    encoder: EncoderSettings = section(EncoderSettings())
+    tuning: TuningSettings = section(TuningSettings(), tasks=RETRIEVAL)
+    cross_encoder: CrossEncoderSettings = section(CrossEncoderSettings(), tasks=RETRIEVAL)
+    knowledge: KnowledgeSettings = section(KnowledgeSettings())
+    student: StudentSettings = section(StudentSettings())
+    words: WordsSettings = section(WordsSettings(), tasks=LABELLED)
+    ranking: RankingSettings = section(RankingSettings(), tasks=RANKS)
+    training: TrainingSettings = section(TrainingSettings())
+    twin: TwinSettings = section(TwinSettings())
+    distillation: DistillationSettings = section(DistillationSettings())
+    export: ExportSettings = section(ExportSettings())
+    evaluation: EvaluationSettings = section(EvaluationSettings())
 
     def __post_init__(self) -> None:
         check(self)
-        if self.export.k < self.evaluation.k:
-            raise InputError(
-                "`export.k` must be at least `evaluation.k`: the exported models are measured too. "
-                f"Received: export.k={self.export.k}, evaluation.k={self.evaluation.k}."
-            )
+        check_unread(self)
+        check_fit(self)
 
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str]) -> Recipe:
-        """Read a recipe; what the file leaves out has its default.
+        """Read a recipe; what the file leaves out is as in the built-in recipe of its `task`.
 
         Raises:
             InputError: the file is missing, is no TOML, has an unknown key or a value out of range.
         """
-        return toml_file.read(Path(path), cls)
+        return toml_file.read(Path(path), _built_in_like)
 
     def to_toml(self) -> str:
-        """The whole recipe as TOML, each key with its meaning beside it."""
+        """All that the recipe's task reads, as TOML, each key with its meaning beside it."""
         return toml_file.write(self)
 
     @classmethod
     def named(cls, name: str) -> Recipe:
-        """A built-in recipe: "movielens-100k" or "synthetic".
+        """A built-in recipe.
+
+        "movielens-100k", "synthetic", "ranking", "multitask", "two-stage" or "reviews".
 
         Raises:
             InputError: there is no such recipe.
@@ -108,21 +124,40 @@ class Recipe:
         """The same run at small size, under a name of its own: to see it work, not to compare."""
         suffix = "" if self.name.endswith("-quick") else "-quick"
         teacher, training = self.teacher, self.training
-        tuning, cross_encoder = self.tuning, self.cross_encoder
-        return replace(
-            self,
-            name=self.name + suffix,
-            teacher=replace(teacher, max_epochs=min(teacher.max_epochs, 4)),
-            tuning=replace(
+        of_rows = self.task in ("ranking", "multitask") and self.teacher.kind == "deep-cross"
+        most_of_teacher, most = (2, 4) if of_rows else (4, 10)  # epochs; films have 80,000 rows
+        smaller: dict[str, Any] = {
+            "teacher": replace(teacher, max_epochs=min(teacher.max_epochs, most_of_teacher)),
+            "knowledge": replace(self.knowledge, folds=2),
+            "training": replace(training, max_epochs=min(training.max_epochs, most)),
+            "evaluation": replace(self.evaluation, bootstrap_samples=100),
+        }
+        if self.task in RETRIEVAL:
+            tuning, cross_encoder = self.tuning, self.cross_encoder
+            smaller["tuning"] = replace(
                 tuning,
                 steps=min(tuning.steps, 10),
                 pretrain_steps=min(tuning.pretrain_steps, 10),
-            ),
-            cross_encoder=replace(cross_encoder, steps=min(cross_encoder.steps, 10)),
-            knowledge=replace(self.knowledge, folds=2),
-            training=replace(training, max_epochs=min(training.max_epochs, 10)),
-            evaluation=replace(self.evaluation, bootstrap_samples=100),
-        )
+            )
+            smaller["cross_encoder"] = replace(cross_encoder, steps=min(cross_encoder.steps, 10))
+        if self.task == "two-stage":
+            smaller["ranking"] = replace(
+                self.ranking,
+                num_candidates=min(self.ranking.num_candidates, QUICK_CANDIDATES),
+                list_size=min(self.ranking.list_size, QUICK_CANDIDATES),
+                num_lists=min(self.ranking.num_lists, 20 * QUICK_LISTS),
+                num_ordered_lists=min(self.ranking.num_ordered_lists, QUICK_LISTS),
+            )
+            smaller["evaluation"] = replace(
+                smaller["evaluation"],
+                max_lists=min(self.evaluation.max_lists or QUICK_LISTS, QUICK_LISTS),
+            )
+        if self.teacher.kind == "bert-text":
+            most = min(self.data.max_reviews or QUICK_REVIEWS, QUICK_REVIEWS)
+            shortest = min(self.encoder.max_length, QUICK_WORDPIECES)
+            smaller["data"] = replace(self.data, max_reviews=most)
+            smaller["encoder"] = replace(self.encoder, max_length=shortest)
+        return replace(self, name=self.name + suffix, **smaller)
 
     def as_dict(self) -> dict[str, object]:
         """The recipe as plain dicts, numbers and texts."""
@@ -137,4 +172,44 @@ def _built_in() -> dict[str, Recipe]:
         knowledge=KnowledgeSettings(top_k=20),
         training=TrainingSettings(max_epochs=30),
     )
-    return {"movielens-100k": Recipe(), "synthetic": synthetic}
+    ranking = Recipe(
+        name="ranking",
+        task="ranking",
+        teacher=TeacherSettings(kind="deep-cross", batch_size=512),
+        knowledge=KnowledgeSettings(by="row"),
+        training=TrainingSettings(batch_size=512, max_epochs=60, patience=6),
+    )
+    multitask = replace(
+        ranking,
+        name="multitask",
+        task="multitask",
+        ranking=RankingSettings(tasks=("like", "rating", "next_item"), balance="uncertainty"),
+    )
+    reviews = Recipe(
+        name="reviews",
+        task="ranking",
+        data=DataSettings(source="clothing-reviews"),
+        teacher=TeacherSettings(kind="bert-text", privileged=(), learning_rate=5e-5, max_epochs=1),
+        encoder=EncoderSettings(max_length=96),
+        knowledge=KnowledgeSettings(by="row"),
+        student=StudentSettings(embedding_dim=8),
+        ranking=RankingSettings(tasks=("recommended", "rating")),
+        training=TrainingSettings(batch_size=64, max_epochs=40, patience=6),
+        distillation=DistillationSettings(learning_rate=5e-3),
+    )
+    return {
+        "movielens-100k": Recipe(),
+        "synthetic": synthetic,
+        "ranking": ranking,
+        "multitask": multitask,
+        "two-stage": Recipe(name="two-stage", task="two-stage"),
+        "reviews": reviews,
+    }
+
+
+def _built_in_like(task: object, source: object) -> Recipe:
+    """The built-in recipe that a file of this `task` and `data.source` starts from."""
+    recipes = _built_in()
+    if task in LABELLED and source == "clothing-reviews":
+        return replace(recipes["reviews"], task=str(task))
+    return recipes["movielens-100k" if task not in RANKS else str(task)]

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from tfrs_distill.errors import InputError
 from tfrs_distill.recipe.settings import check, setting
 
-NUMBER = {"at_least": 1}
-RATE = {"above": 0, "at_most": 1}
-DROPOUT = {"at_least": 0, "below": 1}
+Bounds = dict[str, Any]  # of a `setting`
+
+NUMBER: Bounds = {"at_least": 1}
+RATE: Bounds = {"above": 0, "at_most": 1}
+DROPOUT: Bounds = {"at_least": 0, "below": 1}
 MODALITIES = ("text", "attributes", "knowledge-graph")
+TASKS = ("retrieval", "ranking", "multitask", "two-stage")
+RETRIEVAL = ("retrieval", "two-stage")  # the tasks that find items in the whole catalogue
+LABELLED = ("ranking", "multitask")  # the tasks that learn labels of (user, item) rows
+RANKS = (*LABELLED, "two-stage")  # the tasks with a ranking student
 MEMBERS = ("two-tower", "cross-encoder", "item-item", "array", "python")
-KINDS = (*MEMBERS, "ensemble")
+RETRIEVAL_KINDS = (*MEMBERS, "ensemble")
+RANKING_KINDS = ("deep-cross", "bert-text")
+PRIVILEGED = ("user", "context", "attributes", "text")
 TUNING_METHODS = ("none", "top-layers", "all-layers", "lora", "adapters", "prefix")
-FOLDER_NAME = {
+FOLDER_NAME: Bounds = {
     "pattern": r"[A-Za-z0-9][A-Za-z0-9._-]*",
     "pattern_words": 'a folder name of letters, digits, ".", "-" and "_"',
 }
@@ -26,15 +35,25 @@ class DataSettings:
 
     source: str = setting(
         "movielens-100k",
-        "real films, or planted data whose right answer is known",
-        choices=("movielens-100k", "synthetic"),
+        "real films, real reviews, or planted data whose right answer is known",
+        choices=("movielens-100k", "clothing-reviews", "synthetic"),
     )
-    folder: str = setting("", "a folder that holds the data; empty = fetch it")
+    folder: str = setting("", "a folder (reviews: a file) that holds the data; empty = fetch it")
     link_titles: str = setting(
         "",
         "a folder of the data set whose item ids the graph's links use; empty = this one",
+        tasks=RETRIEVAL,
     )
     max_history: int = setting(32, "how many of a user's last items a model reads", at_least=2)
+    split: str = setting(
+        "random",
+        "reviews: test rows drawn at random, or all rows of items drawn at random",
+        choices=("random", "item"),
+        tasks=LABELLED,
+    )
+    max_reviews: int = setting(
+        0, "reviews: how many are read, drawn at random; 0 = all", at_least=0, tasks=LABELLED
+    )
 
     def __post_init__(self) -> None:
         check(self, "data")
@@ -44,28 +63,67 @@ class DataSettings:
                 f'folder={self.folder!r}, source="synthetic". Leave the folder out, or choose '
                 "another `data.source`."
             )
+        if self.source != "clothing-reviews" and (self.split != "random" or self.max_reviews):
+            raise InputError(
+                "`data.split` and `data.max_reviews` are about clothing reviews. Received: "
+                f'source="{self.source}", split="{self.split}", max_reviews={self.max_reviews}.'
+            )
 
 
 @dataclass(frozen=True)
 class TeacherSettings:
     """The large model."""
 
-    kind: str = setting("two-tower", "what the teacher is; see docs/teachers.md", choices=KINDS)
-    members: tuple[str, ...] = setting(
-        ("two-tower", "item-item"), "the kinds that an ensemble joins", choices=MEMBERS
+    kind: str = setting(
+        "two-tower",
+        "what the teacher is; see docs/teachers.md",
+        choices=(*RETRIEVAL_KINDS, *RANKING_KINDS),
     )
-    source: str = setting("", "the file of an array teacher; FILE.py:FUNCTION of a python one")
+    members: tuple[str, ...] = setting(
+        ("two-tower", "item-item"),
+        "the kinds that an ensemble joins",
+        choices=MEMBERS,
+        tasks=RETRIEVAL,
+    )
+    source: str = setting(
+        "", "the file of an array teacher; FILE.py:FUNCTION of a python one", tasks=RETRIEVAL
+    )
     modalities: tuple[str, ...] = setting(
-        ("text",), "what a two-tower teacher reads of an item beside its id", choices=MODALITIES
+        ("text",),
+        "what a two-tower teacher reads of an item beside its id",
+        choices=MODALITIES,
+        tasks=RETRIEVAL,
+    )
+    privileged: tuple[str, ...] = setting(
+        ("user", "context", "attributes"),
+        "deep-cross: what it reads that the student cannot have when serving",
+        choices=PRIVILEGED,
+        tasks=LABELLED,
+    )
+    num_models: int = setting(
+        1,
+        "deep-cross: models of different seeds whose answers are averaged",
+        tasks=LABELLED,
+        **NUMBER,
     )
     embedding_dim: int = setting(64, "the width of the item and query vectors", **NUMBER)
-    num_blocks: int = setting(1, "attention blocks over the history", **NUMBER)
-    num_heads: int = setting(2, "attention heads a block; divides `embedding_dim`", **NUMBER)
+    num_blocks: int = setting(1, "attention blocks over the history", tasks=RETRIEVAL, **NUMBER)
+    num_heads: int = setting(
+        2, "attention heads a block; divides `embedding_dim`", tasks=RETRIEVAL, **NUMBER
+    )
+    num_cross_layers: int = setting(
+        2, "deep-cross: layers that multiply features with each other", tasks=LABELLED, **NUMBER
+    )
+    hidden_dim: int = setting(
+        128, "deep-cross: the width of the first dense layer", tasks=LABELLED, at_least=2
+    )
     dropout: float = setting(0.2, "the share of activations dropped while training", **DROPOUT)
-    batch_size: int = setting(32, "windows a step", **NUMBER)
+    batch_size: int = setting(32, "windows or rows a step", **NUMBER)
     learning_rate: float = setting(1e-3, "Adam's learning rate", **RATE)
     max_epochs: int = setting(40, "passes over the training data at most", **NUMBER)
-    patience: int = setting(4, "epochs without a better validation NDCG before stopping", **NUMBER)
+    patience: int = setting(
+        4, "epochs without a better validation figure before stopping", **NUMBER
+    )
 
     def __post_init__(self) -> None:
         check(self, "teacher")
@@ -163,11 +221,20 @@ class KnowledgeSettings:
     folds: int = setting(
         4, "parts of the users, each labelled by a teacher that never saw it", at_least=2
     )
-    top_k: int = setting(50, "the teacher's best items kept for each position", **NUMBER)
+    by: str = setting(
+        "user",
+        "ranking: a part is whole users, or rows drawn at random",
+        choices=("user", "row"),
+        tasks=LABELLED,
+    )
+    top_k: int = setting(
+        50, "the teacher's best items kept for each position", tasks=RETRIEVAL, **NUMBER
+    )
     form: str = setting(
         "auto",
         "exact logits from embeddings, or the top-K and the rest's sum; auto = exact if it can be",
         choices=("auto", "embeddings", "top_k"),
+        tasks=RETRIEVAL,
     )
 
     def __post_init__(self) -> None:
@@ -179,6 +246,12 @@ class StudentSettings:
     """The small model; its twin is the same."""
 
     embedding_dim: int = setting(16, "the width of the item and query vectors", **NUMBER)
+    num_cross_layers: int = setting(
+        2, "ranking: layers that multiply features with each other", tasks=RANKS, **NUMBER
+    )
+    hidden_dim: int = setting(
+        32, "ranking: the width of the first dense layer", tasks=RANKS, at_least=2
+    )
 
     def __post_init__(self) -> None:
         check(self, "student")
@@ -188,9 +261,11 @@ class StudentSettings:
 class TrainingSettings:
     """The budget of the student, and of its twin: the same for both."""
 
-    batch_size: int = setting(32, "windows a step", **NUMBER)
+    batch_size: int = setting(32, "windows or rows a step", **NUMBER)
     max_epochs: int = setting(100, "passes over the training data at most", **NUMBER)
-    patience: int = setting(12, "epochs without a better validation NDCG before stopping", **NUMBER)
+    patience: int = setting(
+        12, "epochs without a better validation figure before stopping", **NUMBER
+    )
 
     def __post_init__(self) -> None:
         check(self, "training")
@@ -226,7 +301,9 @@ class DistillationSettings:
 class ExportSettings:
     """What is written for serving and for devices."""
 
-    k: int = setting(100, "items a query returns; fixed inside the exported graph", **NUMBER)
+    k: int = setting(
+        100, "items a query returns; fixed inside the exported graph", tasks=RETRIEVAL, **NUMBER
+    )
     version: int = setting(1, "the version's folder, as TF Serving wants it", **NUMBER)
 
     def __post_init__(self) -> None:
@@ -239,6 +316,12 @@ class EvaluationSettings:
 
     k: int = setting(10, "the k of NDCG@k and the other metrics", **NUMBER)
     bootstrap_samples: int = setting(1000, "resamples of the users for an interval", at_least=100)
+    max_lists: int = setting(
+        0,
+        "test users whose candidates the cross-encoder orders beside the student; 0 = all",
+        tasks=("two-stage",),
+        at_least=0,
+    )
 
     def __post_init__(self) -> None:
         check(self, "evaluation")

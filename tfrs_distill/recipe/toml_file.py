@@ -6,13 +6,14 @@ import dataclasses
 import difflib
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import tomli_w
 
 from tfrs_distill.errors import InputError
-from tfrs_distill.recipe.settings import rule_of
+from tfrs_distill.recipe.settings import is_read, rule_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -22,8 +23,13 @@ else:
 RecipeType = TypeVar("RecipeType")
 
 
-def read(path: Path, recipe_type: type[RecipeType]) -> RecipeType:
-    """The recipe that a TOML file holds; every error starts with the file's name."""
+def read(path: Path, like: Callable[[object, object], RecipeType]) -> RecipeType:
+    """The recipe that a TOML file holds; every error starts with the file's name.
+
+    Args:
+        path: the file.
+        like: `like(task, source)` gives the recipe that says what the file leaves out.
+    """
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -35,26 +41,28 @@ def read(path: Path, recipe_type: type[RecipeType]) -> RecipeType:
     except ValueError as error:  # TOMLDecodeError, and a number of thousands of digits
         raise InputError(f"{path}, line {_line(error, text)}: not valid TOML: {error}") from error
     try:
-        recipe: RecipeType = _build(values, recipe_type, "")
+        data = values.get("data")
+        source = data.get("source") if isinstance(data, dict) else None
+        recipe: RecipeType = _build(values, like(values.get("task"), source), "")
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     return recipe
 
 
 def write(recipe: Any) -> str:
-    """The recipe as TOML, a comment on every line."""
+    """What the recipe's task reads, as TOML, a comment on every line."""
     lines, sections = [], []
     for field in dataclasses.fields(recipe):
         value = getattr(recipe, field.name)
-        if dataclasses.is_dataclass(value):
-            sections += ["", f"[{field.name}]", *_lines(value)]
-        else:
+        if not dataclasses.is_dataclass(value):
             lines.append(_line_of(field, value))
+        elif is_read(field, recipe.task):
+            sections += ["", f"[{field.name}]", *_lines(value, recipe.task)]
     return "\n".join([*lines, *sections]) + "\n"
 
 
-def _lines(settings: Any) -> list[str]:
-    fields = dataclasses.fields(settings)
+def _lines(settings: Any, task: str) -> list[str]:
+    fields = [field for field in dataclasses.fields(settings) if is_read(field, task)]
     return [_line_of(field, getattr(settings, field.name)) for field in fields]
 
 
@@ -68,18 +76,19 @@ def _line_of(field: dataclasses.Field[Any], value: Any) -> str:
     return assignment if rule is None else f"{assignment:<32}  # {rule.meaning}"
 
 
-def _build(values: dict[str, Any], settings_type: type[Any], section: str) -> Any:
-    fields = {field.name: field for field in dataclasses.fields(settings_type)}
-    arguments = {}
+def _build(values: dict[str, Any], like: Any, section: str) -> Any:
+    """`like` with the file's values in place of its own."""
+    fields = {field.name: field for field in dataclasses.fields(like)}
+    changes = {}
     for key, value in values.items():
         if key not in fields:
             raise InputError(_unknown(key, list(fields), section))
         if rule_of(fields[key]) is None:
             if not isinstance(value, dict):
                 raise InputError(f"`{key}` must be a section, [{key}]. Received: {value!r}.")
-            value = _build(value, type(fields[key].default), key)
-        arguments[key] = value
-    return settings_type(**arguments)
+            value = _build(value, getattr(like, key), key)
+        changes[key] = value
+    return dataclasses.replace(like, **changes)
 
 
 def _unknown(key: str, known: list[str], section: str) -> str:

@@ -1,16 +1,18 @@
 """What a run cost and what it kept: for a program, for a terminal and for a browser.
 
+- `by_task.py`: which of the following a report's task asks for
 - `verdict.py`: whether the teacher helped, in one sentence
 - `table.py`: the rows and columns of the comparison; the terminal's table
 - `page.py`: `report.html`, one file that needs nothing else; `style.py`: its CSS
+- `document.py`: what every page has
+- `ranking_verdict.py`, `ranking_table.py`, `ranking_page.py`, `ranking_charts.py`,
+  `ranking_metrics.py`: the same for a run with a ranking student
 - `charts.py`: its charts, as inline SVG; `labels.py`: where a label finds room
 - `numbers.py`: figures as people read them
 - `write.py`: `report.json` and `report.html` on disk
 """
 
-from tfrs_distill.report.page import html_page
-from tfrs_distill.report.table import terminal_table
-from tfrs_distill.report.verdict import verdict
+from tfrs_distill.report.by_task import html_page, terminal_table, verdict
 from tfrs_distill.report.write import write_report
 
 __all__ = ["html_page", "terminal_table", "verdict", "write_report"]

@@ -45,7 +45,11 @@ class Axis:
 
 def training_curves(report: Mapping[str, Any]) -> str:
     """Validation NDCG by epoch for each model that was trained; its best epoch is marked."""
-    curves = curves_of(report)
+    return curves_chart(curves_of(report), f"Validation NDCG@{report['k']} by epoch")
+
+
+def curves_chart(curves: Mapping[str, Sequence[float | None]], title: str) -> str:
+    """A curve by epoch for each model, higher is better; its best epoch is marked."""
     if not curves:
         return ""
     values = [value for curve in curves.values() for value in curve if value is not None]
@@ -55,7 +59,7 @@ def training_curves(report: Mapping[str, Any]) -> str:
     epochs = [tick for tick in ticks(1, max(longest, 2)) if tick == int(tick)]
     parts = [_grid_y(y), _grid_x(x, [(epoch, f"{epoch:.0f}") for epoch in epochs], "epoch")]
     parts += [_curve(name, curve, x, y) for name, curve in curves.items()]
-    return _svg(parts, f"Validation NDCG@{report['k']} by epoch")
+    return _svg(parts, title)
 
 
 def curves_of(report: Mapping[str, Any]) -> dict[str, list[float | None]]:
@@ -73,8 +77,13 @@ def best_epoch(curve: Sequence[float | None]) -> int:
 
 def quality_against_size(report: Mapping[str, Any]) -> str:
     """NDCG with its interval against bytes on a log axis; models without bytes are a level."""
-    key = f"ndcg@{report['k']}"
-    measured = [row for row in rows(report) if row.figures.get(key) is not None]
+    k = report["k"]
+    return size_chart(rows(report), f"ndcg@{k}", f"NDCG@{k} against bytes on disk")
+
+
+def size_chart(models: Sequence[Row], key: str, title: str) -> str:
+    """A figure with its interval against bytes on a log axis; models without bytes are a level."""
+    measured = [row for row in models if row.figures.get(key) is not None]
     sized = [row for row in measured if row.figures.get("bytes")]
     levels = [row for row in measured if row not in sized]
     if not sized:
@@ -104,7 +113,7 @@ def quality_against_size(report: Mapping[str, Any]) -> str:
         end = "end " if box.right <= left else ""
         anchor = box.right if end else box.left
         parts.append(_text(anchor, box.bottom - 3, name, f"label {end}{_style(row.key)}"))
-    return _svg(parts, f"NDCG@{report['k']} against bytes on disk")
+    return _svg(parts, title)
 
 
 def forest(row: Row, key: str, low: float, high: float) -> str:

@@ -7,92 +7,55 @@ from html import escape
 from typing import Any
 
 from tfrs_distill.report import charts
-from tfrs_distill.report.numbers import (
-    MISSING,
-    count,
-    duration,
-    metric,
-    milliseconds,
-    percent,
-    size,
+from tfrs_distill.report.document import (
+    document,
+    head,
+    how_section,
+    tiles,
+    times_smaller,
+    verdict_section,
 )
-from tfrs_distill.report.style import STYLE
+from tfrs_distill.report.numbers import MISSING, count, metric, milliseconds, percent, size
 from tfrs_distill.report.table import MODELS, columns, interval, rows
 from tfrs_distill.report.teacher_section import teacher_section
-from tfrs_distill.report.verdict import HELPED, HURT, NOT_MEASURABLE, outcome, verdict
-
-VERDICT_STYLES = {HELPED: "helped", HURT: "hurt", NOT_MEASURABLE: "undecided"}
+from tfrs_distill.report.verdict import outcome, verdict
 
 
 def html_page(report: Mapping[str, Any]) -> str:
-    """The whole page."""
-    title = f"{report['name']}: distillation report"
-    body = [
-        _head(report),
-        _verdict(report),
-        _tiles(report),
-        _models(report),
-        _charts(report),
-        teacher_section(report["teachers"]) if report.get("teachers") else "",
-        _how(report),
-    ]
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(body)
-        + "\n</main>\n</body>\n</html>\n"
-    )
-
-
-def _head(report: Mapping[str, Any]) -> str:
-    data = report.get("data", {})
-    facts = [
-        f"{count(data[key])} {key}" for key in ("users", "items", "interactions") if key in data
-    ]
-    line = " · ".join([*facts, f"seed {report.get('seed', MISSING)}"])
-    return (
-        f'<header><h1>{escape(str(report["name"]))}</h1><p class="meta">{escape(line)}</p></header>'
-    )
-
-
-def _verdict(report: Mapping[str, Any]) -> str:
-    finding, reason = verdict(report).split(": ", 1)
-    return (
-        f'<section class="verdict {VERDICT_STYLES[outcome(report)]}">'
-        f"<p><strong>{escape(finding)}:</strong> {escape(reason)}</p></section>"
+    """The whole page of a retrieval run."""
+    return document(
+        report,
+        [
+            head(report, ("users", "items", "interactions")),
+            verdict_section(verdict(report), outcome(report)),
+            _tiles(report),
+            _models(report),
+            _charts(report),
+            teacher_section(report["teachers"]) if report.get("teachers") else "",
+            how_section(report, _protocol(report), _comparisons(report)),
+        ],
     )
 
 
 def _tiles(report: Mapping[str, Any]) -> str:
     k, models = report["k"], report["models"]
     student, int8 = models.get("student", {}), models.get("student_int8", {})
-    comparisons = report.get("comparisons", {})
-    on_device = int8.get("bytes")
-    teacher_bytes = models.get("teacher", {}).get("bytes")
-    times = f"{count(teacher_bytes / on_device)}× smaller" if teacher_bytes and on_device else ""
-    of_teacher = comparisons.get("student_vs_teacher", {})
-    tiles = [
-        (
-            f"Student's NDCG@{k}",
-            metric(student.get(f"ndcg@{k}")),
-            f"95 %: {interval(student.get(f'ndcg@{k}_interval'))}",
-        ),
-        ("Of the teacher's", percent(of_teacher.get("ratio")), f"NDCG@{k}, same users"),
-        ("Size, int8", size(on_device), f"{times} than the teacher" if times else ""),
-        (
-            "A query, int8",
-            milliseconds(int8.get("latency_ms_p50")),
-            f"95 % within {milliseconds(int8.get('latency_ms_p95'))}",
-        ),
-    ]
-    return (
-        '<dl class="tiles">'
-        + "".join(
-            f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd><dd>{escape(note)}</dd></div>"
-            for name, value, note in tiles
-        )
-        + "</dl>"
+    of_teacher = report.get("comparisons", {}).get("student_vs_teacher", {})
+    return tiles(
+        [
+            (
+                f"Student's NDCG@{k}",
+                metric(student.get(f"ndcg@{k}")),
+                f"95 %: {interval(student.get(f'ndcg@{k}_interval'))}",
+            ),
+            ("Of the teacher's", percent(of_teacher.get("ratio")), f"NDCG@{k}, same users"),
+            ("Size, int8", size(int8.get("bytes")), times_smaller(report)),
+            (
+                "A query, int8",
+                milliseconds(int8.get("latency_ms_p50")),
+                f"95 % within {milliseconds(int8.get('latency_ms_p95'))}",
+            ),
+        ]
     )
 
 
@@ -166,20 +129,6 @@ def _legend(report: Mapping[str, Any]) -> str:
     return f'<ul class="legend">{"".join(items)}</ul>'
 
 
-def _how(report: Mapping[str, Any]) -> str:
-    return (
-        "<section><h2>What was measured, and how</h2>"
-        f"<p>{escape(_protocol(report))}</p>"
-        '<div class="facts">'
-        f"<div><h3>Data</h3>{_facts(_data(report))}</div>"
-        f"<div><h3>Time</h3>{_stages(report.get('stages', {}))}</div>"
-        f"<div><h3>Comparisons</h3>{_facts(_comparisons(report))}</div>"
-        f"<div><h3>Versions</h3>{_facts(report.get('versions', {}).items())}</div></div>"
-        f"<details><summary>The recipe</summary><pre>{escape(_recipe(report))}</pre></details>"
-        "</section>"
-    )
-
-
 def _protocol(report: Mapping[str, Any]) -> str:
     samples = report.get("recipe", {}).get("evaluation", {}).get("bootstrap_samples")
     seeds = report.get("comparisons", {}).get("student_vs_twin", {}).get("seeds") or []
@@ -199,11 +148,6 @@ def _protocol(report: Mapping[str, Any]) -> str:
     ).strip()
 
 
-def _data(report: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    for key, value in report.get("data", {}).items():
-        yield key.replace("_", " "), count(value) if count(value) != MISSING else str(value)
-
-
 def _comparisons(report: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     for key, figures in report.get("comparisons", {}).items():
         text = percent(figures.get("ratio"))
@@ -212,33 +156,3 @@ def _comparisons(report: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         if interval(figures.get("interval")) != MISSING:
             text += f" ({interval(figures['interval'])})"
         yield key.replace("_", " "), text
-
-
-def _facts(pairs: Iterable[tuple[Any, Any]]) -> str:
-    lines = (
-        f"<tr><td>{escape(str(key))}</td><td>{escape(str(value))}</td></tr>" for key, value in pairs
-    )
-    return f"<table><tbody>{''.join(lines)}</tbody></table>"
-
-
-def _stages(stages: Mapping[str, Any]) -> str:
-    times = {name: told.get("seconds") for name, told in stages.items()}
-    known = {name: seconds for name, seconds in times.items() if duration(seconds) != MISSING}
-    longest = max([*known.values(), 1e-9])
-    lines = (
-        f"<tr><td>{escape(name)}</td><td>{duration(seconds)}</td>"
-        f'<td><i style="width:{100 * known.get(name, 0) / longest:.1f}%"></i></td></tr>'
-        for name, seconds in times.items()
-    )
-    total = f"<tr><td>together</td><td>{duration(sum(known.values()))}</td><td></td></tr>"
-    return f'<table class="stages"><tbody>{"".join(lines)}{total}</tbody></table>'
-
-
-def _recipe(report: Mapping[str, Any]) -> str:
-    lines: list[str] = []
-    for key, value in report.get("recipe", {}).items():
-        if isinstance(value, Mapping):
-            lines += ["", f"[{key}]", *(f"{name} = {inner!r}" for name, inner in value.items())]
-        else:
-            lines.append(f"{key} = {value!r}")
-    return "\n".join(lines).strip()

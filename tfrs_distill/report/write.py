@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tfrs_distill.atomic import whole_file
-from tfrs_distill.report.page import html_page
+from tfrs_distill.report.by_task import html_page
 
 
 def write_report(report: Mapping[str, Any], folder: str | os.PathLike[str]) -> tuple[Path, Path]:

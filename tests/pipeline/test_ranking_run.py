@@ -1,0 +1,445 @@
+"""Whole runs of a ranking student on planted rows: what they leave, reuse, and lose to a kill."""
+
+import csv
+import html
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tiny_bert import write_tiny_bert
+
+from tfrs_distill import pipeline
+from tfrs_distill.artefact import RankingArtefact
+from tfrs_distill.data.movielens_ranking import movielens_ranking
+from tfrs_distill.errors import InputError
+from tfrs_distill.progress import SilentProgress
+from tfrs_distill.ranker import Ranker
+from tfrs_distill.recipe import Recipe
+
+STAGES = ["data", "teacher", "knowledge", "twin", "student", "export", "evaluate"]
+NUM_ITEMS = 24
+
+
+def write_films(folder):
+    """Even users like 19 of 20 films (rated 4 or 5, the others 1 to 3), odd ones 1 of 20."""
+    random = np.random.default_rng(0)
+    folder.mkdir()
+    lines = "".join(f"{item}\tFilm {item}\t1990\tDrama\n" for item in range(NUM_ITEMS))
+    header = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
+    (folder / "tiny.item").write_text(header + lines)
+    rows = []
+    for user in range(50):
+        for place, item in enumerate(random.permutation(NUM_ITEMS)[:20]):
+            likes = (random.random() < 0.95) == (user % 2 == 0)
+            rating = random.integers(4, 6) if likes else random.integers(1, 4)
+            rows.append(f"u{user}\t{item}\t{rating}\t{1_000_000 + 3600 * place}\n")
+    header = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
+    (folder / "tiny.inter").write_text(header + "".join(rows))
+    people = "".join(f"u{user}\t{20 + user}\t{'MF'[user % 2]}\tartist\n" for user in range(50))
+    header = "user_id:token\tage:token\tgender:token\toccupation:token\n"
+    (folder / "tiny.user").write_text(header + people)
+    return folder
+
+
+def write_reviews(path):
+    """A word says whether the customer recommends the coat."""
+    random = np.random.default_rng(0)
+    names = ["Clothing ID", "Age", "Title", "Review Text", "Rating", "Recommended IND"]
+    names += ["Division Name", "Department Name", "Class Name"]
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(names)
+        for row in range(240):
+            good = int(random.random() < 0.6)
+            said = f"{['saloon', 'galaxy'][good]} {'film' if row % 3 else 'king'}"
+            rating = random.integers(4, 6) if good else random.integers(1, 4)
+            writer.writerow([row % 7, 30 + row % 9, "", said, rating, good, "G", "Tops", "Knits"])
+    return path
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    return write_films(tmp_path_factory.mktemp("films") / "data")
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny_bert")
+    write_tiny_bert(folder)
+    return folder
+
+
+def smaller(recipe, name, folder="", *, epochs=8, **sections):
+    """The recipe at a size that trains in a second."""
+    return replace(
+        recipe,
+        name=name,
+        data=replace(recipe.data, folder=str(folder), max_history=8),
+        knowledge=replace(recipe.knowledge, folds=2),
+        training=replace(recipe.training, batch_size=64, max_epochs=epochs, patience=epochs),
+        student=replace(recipe.student, embedding_dim=4, hidden_dim=8),
+        evaluation=replace(recipe.evaluation, bootstrap_samples=100),
+        twin=replace(recipe.twin, learning_rate=0.03, dropout=0.0),
+        distillation=replace(recipe.distillation, learning_rate=0.03, temperature=1.0),
+        **sections,
+    )
+
+
+def wide(recipe, epochs=5):
+    return replace(
+        recipe.teacher,
+        embedding_dim=8,
+        hidden_dim=16,
+        batch_size=64,
+        max_epochs=epochs,
+        patience=epochs,
+        learning_rate=0.03,
+    )
+
+
+@pytest.fixture(scope="module")
+def recipe(films):
+    named = Recipe.named("ranking")
+    return smaller(named, "small", films, teacher=wide(named))
+
+
+class Recorder(SilentProgress):
+    """Remembers the stages and which were reused."""
+
+    def __init__(self):
+        self.names, self.reused = [], []
+
+    def stage(self, number, total, name):
+        self.names.append(name)
+
+    def done(self, line, seconds, reused):
+        self.reused.append(reused)
+
+
+@pytest.fixture(scope="module")
+def finished(recipe, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    progress = Recorder()
+    report = pipeline.run(recipe, out, progress)
+    assert progress.names == STAGES
+    assert progress.reused == [False] * len(STAGES)
+    return out / "small", report
+
+
+def without_timings(report, path=""):
+    """The report as {path: value}, less what a clock decides."""
+    if not isinstance(report, dict):
+        return {path: report}
+    flat = {}
+    for key, value in report.items():
+        if key != "stages" and not key.startswith("latency_ms"):
+            flat |= without_timings(value, f"{path}/{key}")
+    return flat
+
+
+def test_the_report_holds_every_model_with_its_numbers(finished):
+    home, report = finished
+    assert json.loads((home / "report.json").read_text())["models"].keys() == {
+        "teacher",
+        "twin",
+        "student",
+        "saved_model",
+        "student_tflite",
+        "student_int8",
+        "item_mean",
+        "bias_only",
+    }
+    for name, row in report["models"].items():
+        told = row["metrics"]
+        low, high = told["like"]["auc_interval"]
+        assert 0 <= low <= told["like"]["auc"] <= high <= 1, name
+        assert told["like"].keys() >= {"gauc", "log_loss", "accuracy", "precision", "recall", "f1"}
+        assert 0 < told["rating"]["rmse"] < 5 and told["rating"]["mae"] <= told["rating"]["rmse"]
+        if name not in ("item_mean", "bias_only"):
+            assert row["bytes"] > 0 and row["parameters"] > 0, name
+            assert 0 < row["latency_ms_p50"] <= row["latency_ms_p95"], name
+    page = re.sub(r"<[^>]+>", "", (home / "report.html").read_text(encoding="utf-8"))
+    assert report["verdict"] in " ".join(html.unescape(page).split())
+
+
+def test_what_was_planted_is_learnt(finished):
+    """The history's ratings tell a user's kind, an item's mean nothing; the best AUC is .95."""
+    auc = {name: row["metrics"]["like"]["auc"] for name, row in finished[1]["models"].items()}
+    assert auc["teacher"] > 0.85 and auc["student"] > 0.85 and auc["student_int8"] > 0.85
+    assert auc["item_mean"] < 0.65
+
+
+def test_the_reported_figures_are_those_of_the_exported_file(finished, films):
+    """The `.tflite` file asked once more; AUC and RMSE by counting pairs and squares in NumPy."""
+    home, report = finished
+    splits, _ = movielens_ranking(films, max_history=8)
+    ranker = Ranker.load(home / "1" / "student.tflite")
+    test = splits.test
+    said = ranker.score({name: test.features[name] for name in ranker.input_columns})
+    like, rating = (test.labels[name].astype(float) for name in ("like", "rating"))
+    pairs = said["like"][like == 1][:, None] - said["like"][like == 0][None, :]
+    auc = ((pairs > 0) + 0.5 * (pairs == 0)).mean()
+    told = report["models"]["student_tflite"]["metrics"]
+    assert told["like"]["auc"] == pytest.approx(auc, abs=1e-9)
+    rmse = np.sqrt(np.mean((said["rating"] - rating) ** 2))
+    assert told["rating"]["rmse"] == pytest.approx(rmse, rel=1e-6)  # float32 predictions
+    yes = said["like"] >= 0.5
+    counted = [[((like == truth) & (yes == answer)).sum() for answer in (0, 1)] for truth in (0, 1)]
+    assert report["confusion"]["like"]["student_tflite"] == counted
+
+
+def test_the_share_of_the_teachers_gain_is_what_the_rows_say(finished):
+    told, models = finished[1]["comparisons"], finished[1]["models"]
+    for task, metric in (("like", "auc"), ("rating", "rmse")):
+        base, teacher, student = (
+            models[name]["metrics"][task][metric] for name in ("item_mean", "teacher", "student")
+        )
+        kept = told["student_vs_teacher"][task]["kept"]
+        assert kept == pytest.approx((student - base) / (teacher - base))
+        twin = models["twin"]["metrics"][task][metric]
+        assert told["student_vs_twin"][task]["difference"] == pytest.approx(student - twin)
+        low, high = told["student_vs_twin"][task]["interval"]
+        assert low <= high
+
+
+def test_the_artefact_answers_people_by_their_films(finished):
+    """It travels with the films' ids and titles."""
+    artefact = RankingArtefact.read(finished[0] / "1")
+    assert set(artefact.vocabularies["item_id"]) == {str(item) for item in range(NUM_ITEMS)}
+    assert "Film 3 (1990)" in artefact.titles
+    score = Ranker.load(finished[0] / "1").score
+    history = ["0", "2", "4", "6"]
+    asked = {"item_id": ["8", "8"], "history": [history, history]}
+    generous, grumpy = score(asked | {"history_ratings": [[5, 5, 4, 5], [1, 2, 1, 3]]})["like"]
+    assert generous > 0.5 > grumpy
+
+
+def test_an_unchanged_run_is_not_run_again(finished, recipe, monkeypatch):
+    home, report = finished
+    monkeypatch.setattr("tf_keras.Model.fit", lambda *_, **__: pytest.fail("trained again"))
+    progress = Recorder()
+    again = pipeline.run(recipe, home.parent, progress)
+    assert progress.reused == [True] * len(STAGES)
+    assert again == report
+
+
+def test_a_changed_setting_runs_its_stage_and_the_later_ones_only(finished, recipe):
+    changed = replace(recipe, distillation=replace(recipe.distillation, student_loss_weight=0.6))
+    progress = Recorder()
+    report = pipeline.run(changed, finished[0].parent, progress)
+    assert progress.reused == [True] * 4 + [False] * 3
+    twins = [told["models"]["twin"]["metrics"] for told in (report, finished[1])]
+    assert twins[0] == twins[1]
+    assert report["training"]["student"] != finished[1]["training"]["student"]
+
+
+def test_a_lost_file_runs_its_stage_again(finished, recipe):
+    home, _ = finished
+    pipeline.run(recipe, home.parent)
+    (home / "1" / "student.tflite").unlink()
+    progress = Recorder()
+    pipeline.run(recipe, home.parent, progress)
+    assert progress.reused == [True] * 5 + [False, True]
+    assert (home / "1" / "student.tflite").is_file()
+
+
+class Interrupted(SilentProgress):
+    """A person who presses Ctrl-C at the n-th sign of life."""
+
+    def __init__(self, at):
+        self.left = at
+
+    def bar(self, description, total):
+        progress = self
+
+        class Bar:
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *_):
+                return False
+
+            def __call__(self, steps=1, note=""):
+                progress.left -= 1
+                if progress.left == 0:
+                    raise KeyboardInterrupt
+
+        return Bar()
+
+
+def test_interrupted_again_and_again_it_ends_with_the_same_report(finished, recipe, tmp_path):
+    """Each start gets further: into the knowledge, the twin (8 epochs), the student."""
+    undisturbed = pipeline.run(recipe, finished[0].parent)
+    for at in (6, 7, 13):  # after 5 epochs of the teacher and a fold; after the folds; ...
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run(recipe, tmp_path, Interrupted(at))
+        assert not (tmp_path / "small" / "report.json").exists()
+    resumed = without_timings(pipeline.run(recipe, tmp_path))
+    expected = without_timings(undisturbed)
+    path = "/models/saved_model/bytes"  # TensorFlow writes a SavedModel a few bytes longer or not
+    assert resumed.pop(path) == pytest.approx(expected.pop(path), abs=100)
+    assert resumed.keys() == expected.keys()
+    assert [path for path in resumed if resumed[path] != expected[path]] == []
+
+
+def test_a_missing_data_folder_leaves_nothing_behind(recipe, tmp_path):
+    bad = replace(recipe, data=replace(recipe.data, folder=str(tmp_path / "nothing")))
+    with pytest.raises(InputError, match="nothing"):
+        pipeline.run(bad, tmp_path / "out")
+    assert not list(tmp_path.glob("out/*"))
+
+
+# Many tasks
+
+
+@pytest.fixture(scope="module")
+def many(films, tmp_path_factory):
+    named = Recipe.named("multitask")
+    out = tmp_path_factory.mktemp("many")
+    progress = Recorder()
+    recipe = smaller(named, "many", films, epochs=3, teacher=wide(named, epochs=3))
+    report = pipeline.run(recipe, out, progress)
+    alone = ["twin_of_like", "twin_of_rating", "twin_of_next_item"]
+    assert progress.names == [*STAGES[:4], *alone, *STAGES[4:]]
+    return out / "many", report
+
+
+def test_each_task_has_a_twin_of_its_own_that_answers_it_alone(many):
+    models = many[1]["models"]
+    for task in ("like", "rating", "next_item"):
+        assert list(models[f"twin_of_{task}"]["metrics"]) == [task]
+    compared = many[1]["comparisons"]["student_vs_single_task_twin"]
+    for task, metric in (("like", "auc"), ("rating", "rmse"), ("next_item", "ndcg@10")):
+        student, twin = (
+            models[name]["metrics"][task][metric] for name in ("student", f"twin_of_{task}")
+        )
+        assert compared[task]["metric"] == metric
+        assert compared[task]["difference"] == pytest.approx(student - twin)
+        assert compared[task]["interval"][0] <= compared[task]["interval"][1]
+    words = many[1]["verdict"]
+    assert ("No task is worse than its single-task twin" in words) != (
+        "Worse than its single-task twin:" in words
+    )
+
+
+def test_each_task_has_a_teacher_of_its_own(many):
+    training = many[1]["training"]
+    assert {"teacher of like", "teacher of rating", "teacher of next_item"} <= training.keys()
+    assert len(training["teacher of like"]["validation_score"]) == 3
+
+
+def test_the_next_item_is_measured_where_logits_can_be_had(many):
+    models = many[1]["models"]
+    for name in ("teacher", "twin", "student"):
+        told = models[name]["metrics"]["next_item"]
+        assert 0 < told["ndcg@10"] <= told["hit_rate@10"] <= 1
+    assert "next_item" not in models["student_int8"]["metrics"]
+
+
+# Reviews
+
+
+@pytest.fixture(scope="module")
+def reviews(encoder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reviews")
+    named = Recipe.named("reviews")
+    recipe = smaller(
+        named,
+        "coats",
+        write_reviews(folder / "reviews.csv"),
+        epochs=20,
+        encoder=replace(named.encoder, name=str(encoder), max_length=16),
+        teacher=replace(named.teacher, max_epochs=3, learning_rate=5e-3),
+        words=replace(named.words, min_count=2, max_words=8, num_bigram_buckets=50),
+    )
+    return folder / "out" / "coats", pipeline.run(recipe, folder / "out"), recipe
+
+
+def test_a_bert_that_reads_teaches_a_student_of_words(reviews):
+    home, report, _ = reviews
+    auc = {name: row["metrics"]["recommended"]["auc"] for name, row in report["models"].items()}
+    assert auc["teacher"] > 0.9 and auc["student"] > 0.95
+    assert auc["item_mean"] < 0.8  # what a coat's own reviews say
+    assert "bias_only" not in auc  # there are no users
+    assert report["models"]["student_int8"]["bytes"] < 50_000
+
+
+def test_the_exported_student_reads_texts(reviews):
+    home, _, _ = reviews
+    ranker = Ranker.load(home / "1" / "student_int8.tflite")
+    said = ranker.score(
+        {
+            "words": ["galaxy film", "saloon film"],
+            "age": [33, None],
+            "item_id": ["3", "never seen"],
+            "class_name": ["Knits", "Knits"],
+        }
+    )
+    assert said["recommended"][0] > 0.5 > said["recommended"][1]
+    assert said["rating"][0] > 3.5 > said["rating"][1]
+
+
+def test_reviews_can_be_few_and_split_by_item(reviews, tmp_path):
+    recipe = replace(
+        reviews[2], data=replace(reviews[2].data, split="item", max_reviews=120), name="cold"
+    )
+    report = pipeline.run(recipe, tmp_path)
+    assert report["data"]["rows"] == 120
+    assert "No model has met an item of the test" in report["protocol"]
+
+
+# Two stages
+
+
+@pytest.fixture(scope="module")
+def stages(encoder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("stages")
+    named, planted = Recipe.named("two-stage"), Recipe.named("synthetic")
+    recipe = smaller(
+        named,
+        "stages",
+        epochs=3,
+        teacher=replace(planted.teacher, embedding_dim=8, max_epochs=2),
+        encoder=replace(named.encoder, name=str(encoder)),
+        cross_encoder=replace(named.cross_encoder, steps=3, max_length=32, num_negatives=3),
+        ranking=replace(
+            named.ranking, num_candidates=20, list_size=8, num_lists=120, num_ordered_lists=30
+        ),
+    )
+    recipe = replace(recipe, data=replace(recipe.data, source="synthetic"))
+    progress = Recorder()
+    report = pipeline.run(recipe, out, progress)
+    assert progress.names == [
+        *("data", "teacher", "knowledge", "retrieval", "cross-encoder", "lists"),
+        *("twin", "student", "export", "evaluate"),
+    ]
+    return out / "stages", report, recipe
+
+
+def test_two_stages_are_measured_beside_each_stage(stages):
+    home, report, _ = stages
+    ndcg = {}
+    for name in ("retrieval", "student", "twin", "teacher", "student_tflite", "student_int8"):
+        row = report["models"][name]
+        ndcg[name] = row["metrics"]["relevance"]["ndcg@10"]
+        assert 0 < ndcg[name] <= 1
+        assert row["bytes"] > 0 and 0 < row["latency_ms_p50"] <= row["latency_ms_p95"], name
+    told = report["comparisons"]
+    for name in ("student_vs_retrieval", "student_vs_teacher", "student_vs_twin"):
+        other = name.removeprefix("student_vs_")
+        found = told[name]["relevance"]["difference"]
+        assert found == pytest.approx(ndcg["student"] - ndcg[other], abs=1e-9)
+    assert ndcg["student_tflite"] == pytest.approx(ndcg["student"], abs=0.02)  # ties may turn
+    assert "Two stages: NDCG@10" in report["verdict"]
+    page = re.sub(r"<[^>]+>", "", (home / "report.html").read_text(encoding="utf-8"))
+    assert report["verdict"] in " ".join(html.unescape(page).split())
+
+
+def test_an_unchanged_two_stage_run_is_not_run_again(stages, monkeypatch):
+    home, report, recipe = stages
+    monkeypatch.setattr("tf_keras.Model.fit", lambda *_, **__: pytest.fail("trained again"))
+    progress = Recorder()
+    assert pipeline.run(recipe, home.parent, progress) == report
+    assert progress.reused == [True] * 10

@@ -1,0 +1,128 @@
+"""Stage 1 of a ranking run: the rows, and what the indices in them stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfrs_distill import columns
+from tfrs_distill.checksums import files_sha256
+from tfrs_distill.data.catalogue import Catalogue
+from tfrs_distill.data.clothing_reviews import (
+    ClothingReviews,
+    clothing_reviews,
+    split_reviews,
+    split_reviews_by_item,
+)
+from tfrs_distill.data.movielens_ranking import movielens_ranking
+from tfrs_distill.data.ranking_examples import RankingSplits
+from tfrs_distill.recipe import Recipe
+from tfrs_distill.word_vocabulary import WordVocabulary
+
+TEXT, WORDS = "text", "words"  # a review's text, and its words as the student reads them
+PROTOCOLS = {
+    "movielens-100k": "Each user's ratings stand in order of time: the first 80 % train, the next "
+    "10 % validate, the last 10 % test. A row knows what its user did before it.",
+    "random": "Reviews were dealt at random: 80 % train, 10 % validate, 10 % test. A review is its "
+    "own user: the data names none.",
+    "item": "Items were dealt at random, with all their reviews: 80 % train, 10 % validate, 10 % "
+    "test. No model has met an item of the test.",
+}
+
+
+@dataclass(frozen=True)
+class RankingData:
+    """The rows of a ranking run.
+
+    Args:
+        splits: train, validation and test.
+        vocabularies: by column, what index `i + 1` stands for.
+        item_vectors: what is known of each item, float32 [num_items, dim], where that is known.
+        catalogue: the items, where they have titles and texts.
+        words: the words that the student reads, where rows have a text.
+        protocol: how the rows were split, in words.
+    """
+
+    splits: RankingSplits
+    vocabularies: Mapping[str, tuple[str, ...]]
+    item_vectors: np.ndarray | None
+    catalogue: Catalogue | None
+    words: WordVocabulary | None
+    protocol: str
+
+    def facts(self) -> dict[str, Any]:
+        """Counts for the report, and the fingerprint of what is learnt from."""
+        parts = (self.splits.train, self.splits.validation, self.splits.test)
+        counts = {
+            f"{name}_rows": len(part) for name, part in zip(("train", "validation", "test"), parts)
+        }
+        users = len(set().union(*(np.unique(part.users).tolist() for part in parts)))
+        of_people = {"users": users} if self.catalogue is not None else {}
+        return {
+            **of_people,
+            "items": len(self.vocabularies[columns.ITEM_ID]),
+            "rows": sum(counts.values()),
+            **counts,
+            "fingerprint": self.splits.train.fingerprint(),
+        }
+
+
+def ranking_source_fingerprint(recipe: Recipe) -> str:
+    """What decides the rows: the source's name, or the content of the files that are given."""
+    if not recipe.data.folder:
+        return recipe.data.source
+    path = Path(recipe.data.folder)
+    files = [path] if path.is_file() else sorted(f for f in path.glob("*") if f.is_file())
+    return files_sha256(files)
+
+
+def read_ranking_data(recipe: Recipe) -> RankingData:
+    """Read the recipe's rows.
+
+    Raises:
+        InputError: the data cannot be read or fetched.
+    """
+    if recipe.data.source == "clothing-reviews":
+        return _reviews(recipe)
+    splits, tables = movielens_ranking(
+        recipe.data.folder or None, max_history=recipe.data.max_history
+    )
+    return RankingData(
+        splits,
+        tables.vocabularies,
+        tables.item_vectors,
+        tables.catalogue,
+        None,
+        PROTOCOLS["movielens-100k"],
+    )
+
+
+def _reviews(recipe: Recipe) -> RankingData:
+    reviews = clothing_reviews(recipe.data.folder or None)
+    most = recipe.data.max_reviews
+    if most and most < len(reviews.examples):
+        rows = np.random.default_rng(recipe.seed).permutation(len(reviews.examples))[:most]
+        reviews = ClothingReviews(reviews.examples.subset(np.sort(rows)), reviews.vocabularies)
+    split = split_reviews_by_item if recipe.data.split == "item" else split_reviews
+    splits = split(reviews, recipe.seed)
+    named = recipe.words
+    words = WordVocabulary.from_texts(
+        splits.train.texts[TEXT], min_count=named.min_count, max_words=named.max_words
+    )
+    parts = {
+        name: part.with_features({WORDS: words.encode(part.texts[TEXT])})
+        for name in ("train", "validation", "test")
+        for part in [getattr(splits, name)]
+    }
+    return RankingData(
+        replace(splits, **parts),
+        reviews.vocabularies,
+        None,
+        None,
+        words,
+        PROTOCOLS[recipe.data.split],
+    )

@@ -1,0 +1,170 @@
+"""The models of a ranking run, from its recipe: the student (and twin), and a wide teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tfrs_distill import columns
+from tfrs_distill.pipeline.ranking.dataset import WORDS, RankingData
+from tfrs_distill.recipe import Recipe
+from tfrs_distill.students.ranking_student import RankingStudent
+from tfrs_distill.teachers.deep_cross_teacher import DeepCrossTeacher
+from tfrs_distill.towers.ranking_features import (
+    HistoryFeature,
+    IdFeature,
+    ItemFeature,
+    NumberFeature,
+    RankingFeature,
+    TextFeature,
+)
+from tfrs_distill.towers.ranking_tasks import NextItem, RankingTask
+from tfrs_distill.towers.task_balance import (
+    FixedWeights,
+    GradientNormWeights,
+    TaskBalance,
+    UncertaintyWeights,
+)
+
+QUERY, ITEM = "query", "item"
+BALANCES: dict[str, type[TaskBalance]] = {
+    "fixed": FixedWeights,
+    "uncertainty": UncertaintyWeights,
+    "gradient-norm": GradientNormWeights,
+}
+UNKNOWN_SHARE = 0.02  # of the rows whose id is hidden, so that an unknown id has an embedding too
+
+
+def make_student(
+    recipe: Recipe, data: RankingData, tasks: Sequence[RankingTask], dropout: float
+) -> RankingStudent:
+    """A student, not trained; its twin is the same.
+
+    Of films it reads the item and the history with its ratings; of reviews the words, the item, the
+    age and the class.
+    """
+    named, seed = recipe.student, recipe.seed
+    features = (
+        _of_reviews(recipe, data, dropout)
+        if data.words is not None
+        else _of_history(recipe, data, named.embedding_dim, None, dropout, seed)
+    )
+    return RankingStudent(
+        features,
+        tasks,
+        num_cross_layers=named.num_cross_layers,
+        hidden_units=hidden_units(named.hidden_dim),
+        dropout=dropout,
+        task_balance=BALANCES[recipe.ranking.balance](),
+        seed=seed,
+    )
+
+
+def make_teacher(
+    recipe: Recipe,
+    data: RankingData,
+    tasks: Sequence[RankingTask],
+    item_vectors: np.ndarray | None,
+    seed: int,
+) -> DeepCrossTeacher:
+    """A wide teacher, not trained, with what is privileged to it.
+
+    A teacher of the next item alone compares history and items, so it has no other features.
+    """
+    named = recipe.teacher
+    features = _of_history(recipe, data, named.embedding_dim, item_vectors, named.dropout, seed)
+    if all(isinstance(task, NextItem) for task in tasks):
+        return DeepCrossTeacher(features, tasks, num_cross_layers=0, hidden_units=(), seed=seed)
+    if "user" in named.privileged:
+        features += _of_user(data, named.embedding_dim, seed)
+    if "context" in named.privileged:
+        dim = max(named.embedding_dim // 4, 1)
+        features += [
+            IdFeature(name, len(data.vocabularies[name]), dim, side=QUERY, seed=seed + place)
+            for place, name in enumerate(("hour_of_day", "weekday"))
+        ]
+        features.append(_number("user_mean_rating", data))
+    return DeepCrossTeacher(
+        features,
+        tasks,
+        num_cross_layers=named.num_cross_layers,
+        hidden_units=hidden_units(named.hidden_dim),
+        dropout=named.dropout,
+        task_balance=BALANCES[recipe.ranking.balance](),
+        seed=seed,
+    )
+
+
+def hidden_units(width: int) -> tuple[int, int]:
+    """Two dense layers, the second half as wide."""
+    return width, max(width // 2, 1)
+
+
+def _of_history(
+    recipe: Recipe,
+    data: RankingData,
+    dim: int,
+    item_vectors: np.ndarray | None,
+    dropout: float,
+    seed: int,
+) -> list[RankingFeature]:
+    assert data.catalogue is not None  # films have one
+    item = ItemFeature(
+        data.catalogue.num_items, dim, item_vectors, id_dropout=UNKNOWN_SHARE, seed=seed
+    )
+    return [item, HistoryFeature(item, recipe.data.max_history, dropout=dropout, seed=seed)]
+
+
+def _of_user(data: RankingData, dim: int, seed: int) -> list[RankingFeature]:
+    """The user's id, and, where the data has them, age, gender and occupation."""
+    found: list[RankingFeature] = [
+        IdFeature(
+            columns.USER_ID,
+            len(data.vocabularies[columns.USER_ID]),
+            dim,
+            side=QUERY,
+            id_dropout=UNKNOWN_SHARE,
+            seed=seed,
+        )
+    ]
+    small = max(dim // 4, 1)
+    for place, name in enumerate(("gender", "occupation")):
+        if name in data.splits.train.features:
+            size = len(data.vocabularies[name])
+            found.append(IdFeature(name, size, small, side=QUERY, seed=seed + 10 + place))
+    if "age" in data.splits.train.features:
+        found.append(_number("age", data))
+    return found
+
+
+def _of_reviews(recipe: Recipe, data: RankingData, dropout: float) -> list[RankingFeature]:
+    assert data.words is not None
+    named, seed = recipe.words, recipe.seed
+    return [
+        TextFeature(
+            WORDS,
+            data.words.num_words,
+            named.embedding_dim,
+            QUERY,
+            named.num_bigram_buckets,
+            dropout=dropout,
+            seed=seed,
+        ),
+        _number("age", data),
+        *(
+            IdFeature(
+                name,
+                len(data.vocabularies[name]),
+                recipe.student.embedding_dim,
+                side=ITEM,
+                id_dropout=UNKNOWN_SHARE,
+                seed=seed + place,
+            )
+            for place, name in enumerate((columns.ITEM_ID, "class_name"))
+        ),
+    ]
+
+
+def _number(name: str, data: RankingData) -> NumberFeature:
+    return NumberFeature.fit(name, data.splits.train.features[name], QUERY)

@@ -1,0 +1,251 @@
+"""The stages of a run whose student predicts labels of rows, in their order."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tfrs_distill.atomic import whole_file
+from tfrs_distill.data.ranking_examples import RankingExamples
+from tfrs_distill.pipeline.fresh_process import in_fresh_process
+from tfrs_distill.pipeline.ranking.dataset import (
+    ranking_source_fingerprint,
+    read_ranking_data,
+)
+from tfrs_distill.pipeline.ranking.export_student import described
+from tfrs_distill.pipeline.ranking.measure import MeasuredModels, measure_ranking
+from tfrs_distill.pipeline.ranking.tasks import WHAT, leading_metric, make_tasks
+from tfrs_distill.pipeline.ranking.teachers import KERAS_FILES, RankingSetting, ranking_teacher
+from tfrs_distill.pipeline.ranking.training import STUDENT_FILE, train_ranking_student
+from tfrs_distill.pipeline.resume import Result, Stages, forget_other_trainings
+from tfrs_distill.pipeline.versions import versions
+from tfrs_distill.progress import Progress
+from tfrs_distill.recipe import Recipe
+from tfrs_distill.report import verdict, write_report
+from tfrs_distill.teacher_cache.cross_fit_ranking import cross_fit_ranking
+from tfrs_distill.towers.ranking_tasks import RankingTask
+
+ANSWERS = "answers"  # of the knowledge stage's folder
+
+
+class RankingRun:
+    """One ranking or multitask recipe's run in one folder."""
+
+    def __init__(self, recipe: Recipe, out: Path, progress: Progress) -> None:
+        self.recipe, self.progress = recipe, progress
+        self.home = out / recipe.name
+        self.version = self.home / str(recipe.export.version)
+        self.alone = recipe.ranking.tasks if recipe.task == "multitask" else ()
+        total = 7 + len(self.alone)
+        self.stages = Stages(self.home / "stages", total, recipe.seed, progress)
+
+    def all_stages(self) -> dict[str, Any]:
+        """Run every stage and write the report."""
+        data_facts = self._data()
+        self.tasks = make_tasks(self.recipe, self.data)
+        setting = RankingSetting(self.recipe, self.data, self.progress)
+        self.kind = ranking_teacher(setting, self.tasks)
+        teacher = self._teacher()
+        heard = self._knowledge()
+        curves = _curves_of_teacher(teacher)
+        curves["twin"] = self._student("twin", self.tasks, self.data.splits.train)
+        for name in self.alone:
+            own = make_tasks(self.recipe, self.data, [name])
+            curves[f"twin_of_{name}"] = self._student(
+                f"twin_of_{name}", own, self.data.splits.train
+            )
+        curves["student"] = self._student("student", self.tasks, heard)
+        self._export(data_facts, curves)
+        measured = self._measure(teacher)
+        return self._report(data_facts, curves, measured)
+
+    def _file(self, stage: str, name: str = "") -> Path:
+        return self.stages.folder / stage / name
+
+    def _data(self) -> Result:
+        recipe = self.recipe
+        settings = [
+            ranking_source_fingerprint(recipe),
+            dataclasses.asdict(recipe.data) | {"folder": ""},
+            dataclasses.asdict(recipe.words),
+        ]
+        self.data = read_ranking_data(recipe)
+
+        def work(_: Path) -> tuple[Result, str]:
+            facts = self.data.facts()
+            items = f"{facts['items']:,} items, {facts['rows']:,} rows"
+            return facts, f"{self.data.splits.name}: {items}"
+
+        return self.stages.run("data", settings, work)
+
+    def _teacher(self) -> Result:
+        recipe = self.recipe
+        settings = [
+            dataclasses.asdict(recipe.teacher),
+            dataclasses.asdict(recipe.ranking),
+            recipe.evaluation.k,
+            self.kind.settings(),
+        ]
+
+        def work(folder: Path) -> tuple[Result, str]:
+            forget_other_trainings(folder, self.stages.fingerprints["teacher"])
+            facts = self.kind.train(folder)
+            return facts, facts.pop("line")
+
+        return self.stages.run("teacher", settings, work, after=["data"])
+
+    def _knowledge(self) -> RankingExamples:
+        """The training rows with logits of teachers that never saw them; folds on disk are read."""
+        recipe, whole = self.recipe, self._file("teacher")
+
+        def train(folder: Path, examples: RankingExamples, fold: int) -> Any:
+            own = folder / "teachers" / str(fold)
+            own.mkdir(parents=True, exist_ok=True)
+            return self.kind.train_fold(examples, fold, whole, own)
+
+        def heard(folder: Path) -> RankingExamples:
+            return cross_fit_ranking(
+                partial(train, folder),
+                self.data.splits.train,
+                folder / ANSWERS,
+                fingerprint=self.stages.fingerprints["knowledge"],
+                num_folds=recipe.knowledge.folds,
+                by=recipe.knowledge.by,
+                seed=recipe.seed,
+                progress=self.progress,
+            )
+
+        def work(folder: Path) -> tuple[Result, str]:
+            forget_other_trainings(folder, self.stages.fingerprints["knowledge"])
+            heard(folder)
+            shutil.rmtree(folder / "teachers", ignore_errors=True)  # all folds have spoken
+            folds = recipe.knowledge.folds
+            return {}, f"{folds} parts of the rows, each labelled by a teacher that never saw it"
+
+        named = dataclasses.asdict(recipe.knowledge)
+        self.stages.run("knowledge", named, work, after=["teacher"])
+        return heard(self._file("knowledge"))
+
+    def _student(
+        self, name: str, tasks: list[RankingTask], examples: RankingExamples
+    ) -> dict[str, Any]:
+        recipe, taught = self.recipe, name == "student"
+        own = recipe.distillation if taught else recipe.twin
+        parts = (recipe.student, recipe.words, recipe.ranking, recipe.training, own)
+        settings = [
+            [dataclasses.asdict(part) for part in parts],
+            [task.name for task in tasks],
+            recipe.evaluation.k,
+        ]
+
+        def work(folder: Path) -> tuple[Result, str]:
+            return train_ranking_student(
+                recipe,
+                self.data,
+                tasks,
+                examples,
+                folder,
+                self.progress,
+                description=name.replace("_", " "),
+                taught=taught,
+            )
+
+        after = ["knowledge"] if taught else ["data"]
+        curves: dict[str, Any] = self.stages.run(name, settings, work, after=after)["curves"]
+        return curves
+
+    def _export(self, data: Result, curves: dict[str, Any]) -> None:
+        recipe = self.recipe
+        request = {
+            "student": str(self._file("student", STUDENT_FILE)),
+            "directory": str(self.version),
+            **described(self.data),
+            "provenance": {
+                "recipe": recipe.as_dict(),
+                "training_data": data["fingerprint"],
+                "student": self.stages.fingerprints["student"],
+                "metrics": {
+                    f"{name} validation_score": max(told["validation_score"])
+                    for name, told in curves.items()
+                },
+            },
+        }
+
+        def work(_: Path) -> tuple[Result, str]:
+            in_fresh_process("tfrs_distill.pipeline.ranking.export_student", request)
+            return {}, sizes_line(self.version)
+
+        settings = dataclasses.asdict(recipe.export)
+        self.stages.run("export", settings, work, after=["student"], output=self.version)
+
+    def _measure(self, teacher: Result) -> Result:
+        names = ["twin", *(f"twin_of_{name}" for name in self.alone), "student"]
+
+        def work(folder: Path) -> tuple[Result, str]:
+            models = MeasuredModels(
+                teacher=self.kind.open(self._file("teacher")),
+                teacher_files=sorted(self._file("teacher").rglob(f"{KERAS_FILES}*.keras")),
+                teacher_facts=teacher,
+                files={name: self._file(name, STUDENT_FILE) for name in names},
+                artefact=self.version,
+            )
+            return measure_ranking(
+                self.recipe, self.data, self.tasks, models, folder, self.progress
+            )
+
+        settings = dataclasses.asdict(self.recipe.evaluation)
+        return self.stages.run("evaluate", settings, work, after=["teacher", *names, "export"])
+
+    def _report(self, data: Result, curves: dict[str, Any], measured: Result) -> dict[str, Any]:
+        recipe = self.recipe
+        report: dict[str, Any] = {
+            "name": recipe.name,
+            "task": recipe.task,
+            "seed": recipe.seed,
+            "recipe": recipe.as_dict(),
+            "protocol": self.data.protocol,
+            "labels": {
+                task.name: {
+                    "metric": leading_metric(task, recipe.evaluation.k),
+                    "what": WHAT[task.name],
+                }
+                for task in self.tasks
+            },
+            "data": {key: value for key, value in data.items() if key != "fingerprint"},
+            "training": curves,
+            **measured,
+        }
+        return write_run_report(report, self.home, recipe, self.stages)
+
+
+def write_run_report(
+    report: dict[str, Any], home: Path, recipe: Recipe, stages: Stages
+) -> dict[str, Any]:
+    """Add what every report has, and write it with the recipe."""
+    report["versions"] = versions()
+    report["stages"] = {name: {"seconds": value} for name, value in stages.seconds.items()}
+    report["verdict"] = verdict(report)
+    with whole_file(home / "recipe.toml", "w") as file:
+        file.write(recipe.to_toml())
+    write_report(report, home)
+    return report
+
+
+def sizes_line(folder: Path) -> str:
+    """What was exported, in a sentence's part."""
+    files = sorted(folder.rglob("*.tflite"))
+    sizes = ", ".join(f"{path.name} {path.stat().st_size / 1000:.1f} kB" for path in files)
+    return f"{sizes}, SavedModel in {folder}"
+
+
+def _curves_of_teacher(teacher: Result) -> dict[str, Any]:
+    if "curves" in teacher:
+        return {"teacher": teacher["curves"]}
+    return {
+        f"teacher of {name}": told["curves"]
+        for name, told in teacher.get("members", {}).items()
+        if "curves" in told
+    }

@@ -1,0 +1,81 @@
+"""The tasks of a recipe: what is asked of a row, how it is distilled, how it is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill.losses import (
+    LogitMeanSquaredError,
+    SoftTargetBinaryCrossEntropy,
+    SoftTargetKLDivergence,
+)
+from tfrs_distill.pipeline.ranking.dataset import RankingData
+from tfrs_distill.recipe import Recipe
+from tfrs_distill.towers.ranking_tasks import (
+    Binary,
+    NextItem,
+    Ordinal,
+    RankingTask,
+    RatingDistribution,
+    Regression,
+)
+
+RATING, NEXT_ITEM = "rating", "next_item"
+WHAT = {
+    "like": "A rating of 4 or 5.",
+    "recommended": "Whether the customer recommends the item.",
+    RATING: "The rating, 1 to 5.",
+    NEXT_ITEM: "The item that comes next, among the whole catalogue without the history.",
+}
+
+
+def make_tasks(
+    recipe: Recipe, data: RankingData, names: Iterable[str] | None = None
+) -> list[RankingTask]:
+    """The recipe's tasks, or those of `names`; their labels are checked.
+
+    Raises:
+        InputError: labels are missing, out of range, or all alike.
+    """
+    tasks = [_task(name, recipe, data) for name in names or recipe.ranking.tasks]
+    for task in tasks:
+        if not isinstance(task, NextItem):
+            for part in (data.splits.train, data.splits.validation, data.splits.test):
+                task.check(part.labels_of(task.name))
+    return tasks
+
+
+def distillation_loss(task: RankingTask, temperature: float) -> tf.keras.losses.Loss:
+    """What the student of a task imitates its teacher by."""
+    if isinstance(task, Regression):
+        return LogitMeanSquaredError()
+    if isinstance(task, (Binary, Ordinal)):
+        return SoftTargetBinaryCrossEntropy(temperature=temperature)
+    return SoftTargetKLDivergence(temperature=temperature)
+
+
+def leading_metric(task: RankingTask, k: int) -> str:
+    """The metric that a task is compared by."""
+    if isinstance(task, Binary):
+        return "auc"
+    return f"ndcg@{k}" if isinstance(task, NextItem) else "rmse"
+
+
+def _task(name: str, recipe: Recipe, data: RankingData) -> RankingTask:
+    if name == NEXT_ITEM:
+        assert data.catalogue is not None  # the recipe's check
+        return NextItem(name, data.catalogue.num_items)
+    labels = data.splits.train.labels_of(name)
+    if name != RATING:
+        share = float(np.nanmean(labels))
+        return Binary(name, initial_prediction=min(max(share, 0.01), 0.99))
+    parts = (data.splits.train, data.splits.validation, data.splits.test)
+    scale = np.unique(np.concatenate([part.labels_of(name) for part in parts]))
+    levels = tuple(float(level) for level in scale[~np.isnan(scale)])
+    if recipe.ranking.rating_as == "regression":
+        return Regression(name, low=levels[0], high=levels[-1])
+    kind = Ordinal if recipe.ranking.rating_as == "ordinal" else RatingDistribution
+    return kind(name, levels=levels)

@@ -1,0 +1,277 @@
+"""Retrieve, then rank: the candidate lists, the ranking student that learns their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill import columns, metrics
+from tfrs_distill.data.ranking_examples import RankingExamples
+from tfrs_distill.data.splits import Queries, Splits, pad_histories
+from tfrs_distill.distiller.ranking_distiller import RankingDistiller
+from tfrs_distill.evaluation import ModelScorer, Scorer
+from tfrs_distill.losses import (
+    ListMLEDistillation,
+    PairwiseDistillation,
+    RankingDistillation,
+)
+from tfrs_distill.pipeline.ranking.models import hidden_units
+from tfrs_distill.pipeline.ranking.training import STUDENT_FILE, save_ranking
+from tfrs_distill.pipeline.ranking.validation import SCORE
+from tfrs_distill.pipeline.training import BestEpoch, ShowEpochs
+from tfrs_distill.progress import Progress
+from tfrs_distill.recipe import Recipe
+from tfrs_distill.students import RetrievalStudent
+from tfrs_distill.students.ranking_student import RankingStudent
+from tfrs_distill.teachers.candidate_lists import RELEVANCE
+from tfrs_distill.towers import TwoTower
+from tfrs_distill.towers.ranking_features import HistoryFeature, ItemFeature
+from tfrs_distill.towers.ranking_model import RankingModel
+from tfrs_distill.towers.ranking_tasks import Binary
+
+ROWS_AT_A_TIME = 8192
+# How much a unit of the first stage's logit counts beside the second's probability; by validation.
+RETRIEVAL_WEIGHTS = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3)
+LIST_LOSSES: dict[str, Callable[[Recipe], tf.keras.losses.Loss]] = {
+    "listmle": lambda recipe: ListMLEDistillation(top_k=recipe.evaluation.k),
+    "pairwise": lambda recipe: PairwiseDistillation(
+        temperature=recipe.distillation.temperature, ndcg_weights=True
+    ),
+    "ranks": lambda recipe: RankingDistillation(
+        k=recipe.evaluation.k, position_decay=0.5, discrepancy=0.0
+    ),
+}
+Scores = Callable[
+    [np.ndarray, np.ndarray], np.ndarray
+]  # histories, candidates: [n, num_candidates]
+
+
+def make_second_stage(
+    recipe: Recipe, item_vectors: np.ndarray, share: float, dropout: float
+) -> RankingStudent:
+    """A ranking student, not trained, that reads a history and an item.
+
+    Args:
+        recipe: the run.
+        item_vectors: what the first stage knows of the items, float32 [num_items, dim].
+        share: of relevant rows in the training lists.
+        dropout: of this student.
+    """
+    seed = recipe.seed
+    item = ItemFeature(len(item_vectors), recipe.student.embedding_dim, item_vectors, seed=seed)
+    history = HistoryFeature(
+        item, recipe.data.max_history, reads_ratings=False, dropout=dropout, seed=seed
+    )
+    return RankingStudent(
+        [item, history],
+        [Binary(RELEVANCE, initial_prediction=share)],
+        num_cross_layers=recipe.student.num_cross_layers,
+        hidden_units=hidden_units(recipe.student.hidden_dim),
+        dropout=dropout,
+        seed=seed,
+    )
+
+
+def train_second_stage(
+    recipe: Recipe,
+    splits: Splits,
+    first: TwoTower,
+    lists: RankingExamples,
+    folder: Path,
+    progress: Progress,
+    *,
+    taught: bool,
+) -> tuple[dict[str, Any], str]:
+    """Train the ranking student on lists that the cross-encoder has ordered, or its twin without.
+
+    The epoch with the best validation NDCG of both stages together is kept.
+    """
+    own = recipe.distillation if taught else recipe.twin
+    share = float(lists.labels_of(RELEVANCE).mean())
+    student = make_second_stage(
+        recipe, np.asarray(first.catalogue_embeddings(), np.float32)[1:], share, own.dropout
+    )
+    model: tf.keras.Model = student
+    if taught:
+        model = RankingDistiller(
+            student,
+            None,
+            {RELEVANCE: LIST_LOSSES[recipe.ranking.list_loss](recipe)},
+            student_loss_weight=recipe.distillation.student_loss_weight,
+        )
+    model.compile(optimizer=tf.keras.optimizers.Adam(own.learning_rate))
+    most, description = recipe.training.max_epochs, "student" if taught else "twin"
+    judge = ValidationLists(recipe, student, first, splits.validation)
+    with progress.bar(description, most) as advance:
+        callbacks = [
+            judge,
+            BestEpoch(SCORE, recipe.training.patience),
+            ShowEpochs(advance, SCORE),
+        ]
+        batches = lists.list_batches(recipe.training.batch_size, seed=recipe.seed)
+        history = model.fit(batches, epochs=most, verbose=0, callbacks=callbacks).history
+    save_ranking(student, folder / STUDENT_FILE)
+    curve = [float(value) for value in history[SCORE]]
+    loss = history["total_loss" if "total_loss" in history else "loss"]
+    curves = {
+        "loss": [float(value) for value in loss],
+        "validation_score": curve,
+        "best_epoch": int(np.argmax(curve)) + 1,
+    }
+    k, weight = recipe.evaluation.k, judge.weights[int(np.argmax(curve))]
+    line = f"validation NDCG@{k} of both stages {max(curve):.4f} at epoch {curves['best_epoch']}"
+    result = {"curves": curves, "retrieval_weight": weight}
+    return result, f"{student.num_parameters:,} parameters, {line}"
+
+
+class ValidationLists(tf.keras.callbacks.Callback):
+    """Adds the NDCG of retrieve then rank to the logs, as `val_score`, after every epoch.
+
+    That of the best of `RETRIEVAL_WEIGHTS`, which is kept in `weights`, one an epoch.
+    """
+
+    def __init__(
+        self, recipe: Recipe, student: RankingModel, first: TwoTower, queries: Queries
+    ) -> None:
+        super().__init__()
+        self.queries, self.k = queries, recipe.evaluation.k
+        self.histories = padded(queries.histories)
+        scorer, most = ModelScorer(first), recipe.ranking.num_candidates
+        self.found = scorer(queries.histories, most)
+        self.scores = ranking_scores(student, recipe.data.max_history)
+        self.weights: list[float] = []
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Order the candidates as the student is now."""
+        first, candidates = self.found
+        second = self.scores(self.histories, candidates)
+        ndcg = []
+        for weight in RETRIEVAL_WEIGHTS:
+            _, ordered = reordered(blended(second, first, weight), candidates, self.k)
+            ndcg.append(float(metrics.ndcg(ordered, self.queries.positives).mean()))
+        self.weights.append(RETRIEVAL_WEIGHTS[int(np.argmax(ndcg))])
+        if logs is not None:
+            logs[SCORE] = max(ndcg)
+
+
+class TwoStages:
+    """A scorer: the first stage finds `num_candidates`, the second orders them.
+
+    `score = second + retrieval_weight * first`, as `export_two_stage` has it.
+
+    Args:
+        first: the first stage.
+        second: `second(histories, candidates) -> [n, num_candidates]`.
+        num_candidates: how many are found.
+        retrieval_weight: of the first stage's score.
+    """
+
+    def __init__(
+        self, first: Scorer, second: Scores, num_candidates: int, retrieval_weight: float = 0.0
+    ) -> None:
+        self.first, self.second = first, second
+        self.num_candidates, self.retrieval_weight = num_candidates, retrieval_weight
+
+    def __call__(self, histories: Sequence[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Recommend `k` items after each history."""
+        first, candidates = self.first(histories, max(self.num_candidates, k))
+        second = self.second(padded(histories), candidates)
+        return reordered(blended(second, first, self.retrieval_weight), candidates, k)
+
+
+class FirstStage:
+    """The retrieval student as the teacher whose best items a cross-encoder learns to order.
+
+    Args:
+        student: the retrieval student.
+        made_from: the fingerprint of the stage that trained it.
+    """
+
+    def __init__(self, student: RetrievalStudent, made_from: str) -> None:
+        self.student, self.made_from = student, made_from
+
+    def logits(self, batch: dict[str, tf.Tensor], candidate_ids: tf.Tensor) -> tf.Tensor:
+        """Its logits, float32 [num_rows, num_candidates]."""
+        return self.student.logits(batch, candidate_ids)
+
+    def fingerprint(self) -> str:
+        """What it was made from."""
+        return self.made_from
+
+
+class FirstAndCross:
+    """The cross-encoder's scores with the first stage's beside them, as in a `Reranker`.
+
+    `score = cross + first_stage_weight * first`.
+
+    Args:
+        first: the first stage.
+        cross_encoder: answers `scores(histories, candidate_lists)`.
+        first_stage_weight: how much the first stage still says about the order.
+    """
+
+    def __init__(self, first: TwoTower, cross_encoder: Any, first_stage_weight: float) -> None:
+        self.first, self.cross_encoder = first, cross_encoder
+        self.first_stage_weight = first_stage_weight
+        self.items = np.asarray(first.catalogue_embeddings(), np.float32)
+
+    def scores(self, histories: np.ndarray, candidate_lists: np.ndarray) -> np.ndarray:
+        """Float32 [n, k]; what an index of 0 gets means nothing."""
+        crossed = np.asarray(self.cross_encoder.scores(histories, candidate_lists))
+        latest = np.asarray(histories)[:, -self.first.max_history :]
+        queries = np.asarray(self.first.encode_histories(tf.constant(latest, tf.int32)))
+        items = self.items[candidate_lists]
+        return crossed + self.first_stage_weight * np.einsum("nd,nkd->nk", queries, items)
+
+
+def ranking_scores(student: RankingModel, max_history: int) -> Scores:
+    """A ranking student's probability of every candidate of every history."""
+    ask = tf.function(lambda batch: student.predictions(batch)[RELEVANCE], reduce_retracing=True)
+
+    def scores(histories: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        latest = histories[:, -max_history:]
+        short = max_history - latest.shape[1]
+        latest = np.pad(latest, [(0, 0), (short, 0)]).astype(np.int32)
+        num_queries, num_candidates = candidates.shape
+        at_a_time = max(1, ROWS_AT_A_TIME // num_candidates)
+        found = []
+        for start in range(0, num_queries, at_a_time):
+            own = candidates[start : start + at_a_time]
+            batch = {
+                columns.HISTORY: np.repeat(latest[start : start + at_a_time], own.shape[1], axis=0),
+                columns.ITEM_ID: own.reshape(-1).astype(np.int32),
+            }
+            said = ask({name: tf.constant(values) for name, values in batch.items()})
+            found.append(said.numpy().reshape(own.shape))
+        return np.concatenate(found)
+
+    return scores
+
+
+def reordered(scores: np.ndarray, candidates: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k best of each list by score; equal ones keep the first stage's order, 0 comes last.
+
+    Example:
+    >>> reordered(np.array([[0.1, 0.7, 9.0]]), np.array([[5, 8, 0]]), k=2)[1].tolist()
+    [[8, 5]]
+    """
+    scores = np.where(candidates > columns.PADDING, scores, -np.inf).astype(np.float32)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return (
+        np.take_along_axis(scores, order, axis=1),
+        np.take_along_axis(candidates, order, axis=1).astype(np.int32),
+    )
+
+
+def blended(second: np.ndarray, first: np.ndarray, weight: float) -> np.ndarray:
+    """`second + weight * first`; the first stage's -inf of an empty slot stays out of it."""
+    return second + weight * np.where(np.isfinite(first), first, 0.0)
+
+
+def padded(histories: Sequence[np.ndarray]) -> np.ndarray:
+    """Histories of different lengths as int32 [n, longest], 0 in front."""
+    return pad_histories(list(histories))

@@ -1,0 +1,195 @@
+"""The last stage of a two-stage run: retrieval alone, two stages, cross-encoder, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill import metrics
+from tfrs_distill.artefact import TFLITE, TFLITE_INT8
+from tfrs_distill.atomic import whole_file
+from tfrs_distill.data.splits import Queries, Splits
+from tfrs_distill.evaluation import Evaluation, ModelScorer, Scorer, evaluate
+from tfrs_distill.latency import percentiles
+from tfrs_distill.pipeline.fresh_process import in_fresh_process
+from tfrs_distill.pipeline.ranking.two_stage import (
+    FirstAndCross,
+    Scores,
+    TwoStages,
+    ranking_scores,
+)
+from tfrs_distill.progress import Progress
+from tfrs_distill.recipe import Recipe
+from tfrs_distill.recommend import Recommender
+from tfrs_distill.report.numbers import metric
+from tfrs_distill.teachers.candidate_lists import RELEVANCE
+
+LATENCY_QUERIES, SLOW_LATENCY_QUERIES = 200, 10
+LISTS_AT_A_TIME = 8  # of the cross-encoder: a sign of life now and then
+
+
+@dataclass(frozen=True)
+class TwoStageModels:
+    """What is compared, and where it lies.
+
+    Args:
+        cross_encoder: orders the first stage's candidates, which it scores too.
+        facts: its `parameters` and `bytes`.
+        files: the Keras files of `retrieval`, `twin` and `student`.
+        artefact: the folder of both exported students.
+        retrieval_weights: of the first stage's score, for `twin` and `student`.
+    """
+
+    cross_encoder: FirstAndCross
+    facts: Mapping[str, Any]
+    files: Mapping[str, Path]
+    artefact: Path
+    retrieval_weights: Mapping[str, float]
+
+
+def measure_two_stages(
+    recipe: Recipe, splits: Splits, models: TwoStageModels, folder: Path, progress: Progress
+) -> tuple[dict[str, Any], str]:
+    """Evaluate, weigh and time every model; keep each query's NDCG in `ndcg.npz`."""
+    queries, k = _asked(recipe, splits.test), recipe.evaluation.k
+    scorers = _scorers(recipe, models, progress)
+    evaluations: dict[str, Evaluation] = {}
+    with progress.bar("test users", len(scorers)) as advance:
+        for name, scorer in scorers.items():
+            evaluations[name] = evaluate(scorer, queries, k=k)
+            advance(note=name)
+    with whole_file(folder / "ndcg.npz") as file:
+        np.savez(file, **{name: found.ndcg for name, found in evaluations.items()})
+    rows: dict[str, dict[str, Any]] = {}
+    for name, found in evaluations.items():
+        figures = found.summary(num_samples=recipe.evaluation.bootstrap_samples, seed=recipe.seed)
+        rows[name] = {"metrics": {RELEVANCE: figures}}
+    for name, size in _sizes(models).items():
+        rows[name] |= size
+    with progress.bar("milliseconds a query", 1) as advance:
+        for name, latency in _latencies(models, queries, scorers, folder).items():
+            rows[name] |= latency
+        advance()
+    pairs = {
+        "student_vs_retrieval": ("student", "retrieval"),
+        "student_vs_twin": ("student", "twin"),
+        "student_vs_teacher": ("student", "teacher"),
+        "teacher_vs_retrieval": ("teacher", "retrieval"),
+        "int8_vs_float32": ("student_int8", "student_tflite"),
+        "tflite_vs_keras": ("student_tflite", "student"),
+    }
+    comparisons = {
+        name: {RELEVANCE: _compare(recipe, evaluations[one], evaluations[other])}
+        for name, (one, other) in pairs.items()
+    }
+    line = ", ".join(
+        f"{name} {metric(rows[name]['metrics'][RELEVANCE][f'ndcg@{k}'])}"
+        for name in ("retrieval", "twin", "student", "teacher")
+    )
+    return {"models": rows, "comparisons": comparisons}, f"NDCG@{k} {line}"
+
+
+def _asked(recipe: Recipe, queries: Queries) -> Queries:
+    """As many of the test queries as the recipe says, drawn evenly."""
+    most = recipe.evaluation.max_lists
+    if not most or most >= len(queries):
+        return queries
+    drawn = np.random.default_rng(recipe.seed).permutation(len(queries))[:most]
+    return queries.subset(np.sort(drawn))
+
+
+def _scorers(recipe: Recipe, models: TwoStageModels, progress: Progress) -> dict[str, Scorer]:
+    loaded = {name: tf.keras.models.load_model(path) for name, path in models.files.items()}
+    first, most = ModelScorer(loaded["retrieval"]), recipe.ranking.num_candidates
+
+    found: dict[str, Scorer] = {"retrieval": first}
+    for name, weight in models.retrieval_weights.items():
+        second = ranking_scores(loaded[name], recipe.data.max_history)
+        found[name] = TwoStages(first, second, most, weight)
+    found["teacher"] = TwoStages(first, _shown(models.cross_encoder, progress), most)
+    found["student_tflite"] = Recommender.load(models.artefact / TFLITE)
+    found["student_int8"] = Recommender.load(models.artefact / TFLITE_INT8)
+    found["saved_model"] = Recommender.load(models.artefact, format="saved_model")
+    return found
+
+
+def _shown(cross_encoder: FirstAndCross, progress: Progress) -> Scores:
+    """The cross-encoder's scores, with a bar over the lists where there are many."""
+
+    def scores(histories: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        if len(histories) <= LISTS_AT_A_TIME:
+            return np.asarray(cross_encoder.scores(histories, candidates))
+        found = []
+        with progress.bar("lists of the cross-encoder", len(histories)) as advance:
+            for start in range(0, len(histories), LISTS_AT_A_TIME):
+                part = slice(start, start + LISTS_AT_A_TIME)
+                found.append(np.asarray(cross_encoder.scores(histories[part], candidates[part])))
+                advance(len(found[-1]))
+        return np.concatenate(found)
+
+    return scores
+
+
+def _compare(recipe: Recipe, one: Evaluation, other: Evaluation) -> dict[str, Any]:
+    difference = one.ndcg - other.ndcg
+    low, high = metrics.bootstrap_interval(
+        difference, num_samples=recipe.evaluation.bootstrap_samples, seed=recipe.seed
+    )
+    found = {
+        "metric": f"ndcg@{one.k}",
+        "difference": float(difference.mean()),
+        "interval": [low, high],
+    }
+    of = float(other.ndcg.mean())
+    return found | ({"ratio": float(one.ndcg.mean()) / of} if of else {})
+
+
+def _sizes(models: TwoStageModels) -> dict[str, dict[str, Any]]:
+    """Parameters, and bytes on disk, of both stages where there are two."""
+    own: dict[str, dict[str, Any]] = {}
+    for name, path in models.files.items():
+        model = tf.keras.models.load_model(path)
+        own[name] = {"parameters": model.num_parameters, "bytes": path.stat().st_size}
+    first = own["retrieval"]
+
+    def both(second: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: first[key] + second[key] for key in ("parameters", "bytes")}
+
+    found = {"retrieval": first, "teacher": both(models.facts)}
+    found |= {name: both(own[name]) for name in ("twin", "student")}
+    for name, file in (("student_tflite", TFLITE), ("student_int8", TFLITE_INT8)):
+        size = sum(path.stat().st_size for path in models.artefact.rglob(file))
+        found[name] = {"parameters": found["student"]["parameters"], "bytes": size}
+    saved = [*models.artefact.rglob("saved_model.pb"), *models.artefact.rglob("variables/*")]
+    found["saved_model"] = {
+        "parameters": found["student"]["parameters"],
+        "bytes": sum(path.stat().st_size for path in saved),
+    }
+    return found
+
+
+def _latencies(
+    models: TwoStageModels, queries: Queries, scorers: Mapping[str, Scorer], folder: Path
+) -> dict[str, dict[str, float]]:
+    """Milliseconds a query: what is served in a process of its own with one thread."""
+    histories = queries.histories[:LATENCY_QUERIES]
+    with whole_file(folder / "histories.npz") as file:
+        np.savez(file, *histories)
+    request = {
+        "histories": str(folder / "histories.npz"),
+        "keras": {"retrieval": str(models.files["retrieval"])},
+        "saved_model": str(models.artefact),
+        "student_tflite": str(models.artefact / TFLITE),
+        "student_int8": str(models.artefact / TFLITE_INT8),
+    }
+    times: dict[str, dict[str, float]] = in_fresh_process("tfrs_distill.latency", request)
+    slow: Sequence[np.ndarray] = histories[:SLOW_LATENCY_QUERIES]
+    times["teacher"] = percentiles(scorers["teacher"], slow)
+    for name in ("twin", "student"):
+        times[name] = percentiles(scorers[name], histories)
+    return times

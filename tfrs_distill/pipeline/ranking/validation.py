@@ -1,0 +1,107 @@
+"""One figure for how well a model does on validation, whatever its tasks are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill import columns, metrics
+from tfrs_distill.data.ranking_examples import RankingExamples
+from tfrs_distill.towers.ranking_model import RankingModel
+from tfrs_distill.towers.ranking_tasks import Binary, NextItem, RankingTask
+
+SCORE = "val_score"
+BATCH_SIZE = 1024
+
+
+class LogitsOf:
+    """Asks a model about examples: float32 [num_rows, width] by task.
+
+    Args:
+        model: as it is whenever it is asked.
+    """
+
+    def __init__(self, model: RankingModel) -> None:
+        self.model = model
+        self.ask = tf.function(model.ranking_logits, reduce_retracing=True)
+
+    def __call__(self, examples: RankingExamples) -> dict[str, np.ndarray]:
+        """Logits of every row."""
+        return self.of_batches(examples.batches(BATCH_SIZE))
+
+    def of_batches(self, batches: Iterable[Mapping[str, tf.Tensor]]) -> dict[str, np.ndarray]:
+        """Logits of every row of some batches."""
+        read = self.model.input_columns
+        parts = [self.ask({name: batch[name] for name in read}) for batch in batches]
+        return {
+            name: np.concatenate([part[name].numpy() for part in parts])
+            for name in self.model.tasks
+        }
+
+
+def validation_score(
+    tasks: Mapping[str, RankingTask],
+    logits: Mapping[str, np.ndarray],
+    examples: RankingExamples,
+    k: int,
+) -> float:
+    """The mean over the tasks of a figure that is higher where the model is better.
+
+    A yes or no has its AUC, a rating `1 - RMSE / standard deviation`, the next item its NDCG@k.
+
+    Args:
+        tasks: by name.
+        logits: of every row, [num_rows, width] by task.
+        examples: the rows, with labels.
+        k: of the NDCG.
+    """
+    return float(np.mean([_score(task, logits[name], examples, k) for name, task in tasks.items()]))
+
+
+def next_item_ndcg(logits: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
+    """`1 / log2(1 + rank)` of each row's own item where it is among the k best, else 0.
+
+    Args:
+        logits: [num_rows, num_items].
+        items: item indices, [num_rows], from 1; 0 is no item of the catalogue.
+        k: of the best items.
+    """
+    own = np.take_along_axis(logits, np.maximum(items, 1)[:, None] - 1, axis=1)
+    rank = 1 + (logits > own).sum(axis=1)
+    return np.where((rank <= k) & (items > 0), 1.0 / np.log2(1.0 + rank), 0.0)
+
+
+def _score(task: RankingTask, logits: np.ndarray, examples: RankingExamples, k: int) -> float:
+    if isinstance(task, NextItem):
+        return float(next_item_ndcg(logits, examples.features[columns.ITEM_ID], k).mean())
+    labels = examples.labels_of(task.name)
+    given = ~np.isnan(labels)
+    said = np.asarray(task.predict(tf.constant(logits[given])))
+    if isinstance(task, Binary):
+        return float(metrics.auc(labels[given] > 0.5, said))
+    return 1.0 - float(metrics.rmse(labels[given], said)) / float(np.std(labels[given]))
+
+
+class ValidationScore(tf.keras.callbacks.Callback):
+    """Adds `val_score` to the logs after every epoch; put it before what reads it.
+
+    Args:
+        model: whom to ask, such as the student of a distiller.
+        examples: the validation rows.
+        k: of the next item's NDCG.
+    """
+
+    def __init__(self, model: RankingModel, examples: RankingExamples, k: int) -> None:
+        super().__init__()
+        self.logits, self.examples, self.k = LogitsOf(model), examples, k
+        self.batches = list(examples.batches(BATCH_SIZE))
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Ask the validation rows."""
+        said = self.logits.of_batches(self.batches)
+        if logs is not None:
+            tasks = self.logits.model.tasks
+            logs[SCORE] = validation_score(tasks, said, self.examples, self.k)

@@ -1,0 +1,41 @@
+"""The metrics of a ranking report: what people call them, and which way is better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric's name for people, and whether less of it is better."""
+
+    name: str
+    lower_is_better: bool = False
+
+    def gain(self, difference: float) -> float:
+        """A difference of two figures as a gain: positive where the first is better."""
+        return -difference if self.lower_is_better else difference
+
+
+METRICS = {
+    "auc": Metric("AUC"),
+    "gauc": Metric("GAUC"),
+    "log_loss": Metric("Log loss", lower_is_better=True),
+    "rmse": Metric("RMSE", lower_is_better=True),
+    "mae": Metric("MAE", lower_is_better=True),
+    "accuracy": Metric("Accuracy"),
+    "precision": Metric("Precision"),
+    "recall": Metric("Recall"),
+    "f1": Metric("F1"),
+    "expected_calibration_error": Metric("ECE", lower_is_better=True),
+}
+
+
+def metric_of(key: str) -> Metric:
+    """The metric by its key in a report.
+
+    Example:
+    >>> metric_of("rmse").lower_is_better, metric_of("ndcg@10").name
+    (True, 'NDCG@10')
+    """
+    return METRICS.get(key, Metric(key.upper() if "@" in key else key.replace("_", " ")))
