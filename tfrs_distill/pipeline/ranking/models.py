@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from tfrs_distill import columns
+from tfrs_distill.data.item_statistics import item_statistics
+from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.pipeline.ranking.dataset import WORDS, RankingData
 from tfrs_distill.recipe import Recipe
 from tfrs_distill.students.ranking_student import RankingStudent
@@ -41,14 +43,16 @@ def make_student(
 ) -> RankingStudent:
     """A student, not trained; its twin is the same.
 
-    Of films it reads the item and the history with its ratings; of reviews the words, the item, the
-    age and the class.
+    Of films it reads the item, how training rated it as a whole, and the history with its ratings;
+    of reviews the words, the item, the age and the class.
     """
     named, seed = recipe.student, recipe.seed
     features = (
         _of_reviews(recipe, data, dropout)
         if data.words is not None
-        else _of_history(recipe, data, named.embedding_dim, None, dropout, seed)
+        else _of_history(
+            recipe, data, named.embedding_dim, _statistics(data, data.splits.train), dropout, seed
+        )
     )
     return RankingStudent(
         features,
@@ -66,14 +70,26 @@ def make_teacher(
     data: RankingData,
     tasks: Sequence[RankingTask],
     item_vectors: np.ndarray | None,
+    examples: RankingExamples,
     seed: int,
 ) -> DeepCrossTeacher:
     """A wide teacher, not trained, with what is privileged to it.
 
     A teacher of the next item alone compares history and items, so it has no other features.
+
+    Args:
+        recipe: the run.
+        data: its rows.
+        tasks: what it is asked.
+        item_vectors: what is known of the items beside the rows.
+        examples: the rows it will train on, which say how items are rated as a whole.
+        seed: of its weights.
     """
     named = recipe.teacher
-    features = _of_history(recipe, data, named.embedding_dim, item_vectors, named.dropout, seed)
+    vectors = _statistics(data, examples)
+    if item_vectors is not None:
+        vectors = np.concatenate([vectors, item_vectors], axis=1)
+    features = _of_history(recipe, data, named.embedding_dim, vectors, named.dropout, seed)
     if all(isinstance(task, NextItem) for task in tasks):
         return DeepCrossTeacher(features, tasks, num_cross_layers=0, hidden_units=(), seed=seed)
     if "user" in named.privileged:
@@ -105,7 +121,7 @@ def _of_history(
     recipe: Recipe,
     data: RankingData,
     dim: int,
-    item_vectors: np.ndarray | None,
+    item_vectors: np.ndarray,
     dropout: float,
     seed: int,
 ) -> list[RankingFeature]:
@@ -114,6 +130,11 @@ def _of_history(
         data.catalogue.num_items, dim, item_vectors, id_dropout=UNKNOWN_SHARE, seed=seed
     )
     return [item, HistoryFeature(item, recipe.data.max_history, dropout=dropout, seed=seed)]
+
+
+def _statistics(data: RankingData, examples: RankingExamples) -> np.ndarray:
+    assert data.catalogue is not None  # films have one
+    return item_statistics(examples, data.catalogue.num_items)
 
 
 def _of_user(data: RankingData, dim: int, seed: int) -> list[RankingFeature]:

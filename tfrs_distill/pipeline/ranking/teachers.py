@@ -102,7 +102,7 @@ class DeepCross:
 
     def train(self, folder: Path) -> Facts:
         """Each model until validation is best."""
-        recipe = self.setting.recipe
+        recipe, data = self.setting.recipe, self.setting.data
         vectors = self._item_vectors()
         if vectors is not None:
             with whole_file(folder / VECTORS) as file:
@@ -110,16 +110,14 @@ class DeepCross:
         all_curves, parameters, size = [], 0, 0
         for number in range(recipe.teacher.num_models):
             model = make_teacher(
-                recipe, self.setting.data, self.tasks, vectors, recipe.seed + 100 * number
+                recipe, data, self.tasks, vectors, data.splits.train, recipe.seed + 100 * number
             )
             all_curves.append(
                 fit_ranking(
                     model,
                     model,
-                    self.setting.data.splits.train.batches(
-                        recipe.teacher.batch_size, seed=recipe.seed + number
-                    ),
-                    self.setting.data.splits.validation,
+                    data.splits.train.batches(recipe.teacher.batch_size, seed=recipe.seed + number),
+                    data.splits.validation,
                     learning_rate=recipe.teacher.learning_rate,
                     max_epochs=recipe.teacher.max_epochs,
                     patience=recipe.teacher.patience,
@@ -158,7 +156,7 @@ class DeepCross:
             if (folder / _file(number)).exists():
                 continue
             seed = seed_of_fold(recipe, fold) + 100 * number
-            model = make_teacher(recipe, self.setting.data, self.tasks, vectors, seed)
+            model = make_teacher(recipe, self.setting.data, self.tasks, vectors, examples, seed)
             model.compile(optimizer=tf.keras.optimizers.Adam(recipe.teacher.learning_rate))
             batches = examples.batches(recipe.teacher.batch_size, seed=seed)
             model.fit(batches, epochs=epochs, verbose=0)
