@@ -1,8 +1,9 @@
-"""README's program, as printed, on the real data; only the number of epochs is made smaller."""
+"""README's programs, as printed, on the real data; only the numbers of epochs are made smaller."""
 
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 README = Path(__file__).parents[2] / "README.md"
@@ -15,13 +16,24 @@ def substituted(program: str, old: str, new: str) -> str:
 
 
 @pytest.mark.realdata
-def test_the_library_example_runs(movielens_folder, minilm_folder, tmp_path, monkeypatch, capsys):
-    (program,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    program = substituted(program, "epochs=8", "epochs=1")
-    program = substituted(program, "epochs=25", "epochs=1")
+def test_the_programs_run_one_after_the_other(
+    movielens_folder, minilm_folder, tmp_path, monkeypatch, capsys
+):
+    library, ranking = re.findall(
+        r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL
+    )
+    library = substituted(library, "epochs=8", "epochs=1")
+    library = substituted(library, "epochs=25", "epochs=1")
+    ranking = substituted(ranking, "epochs=10", "epochs=1")
     monkeypatch.chdir(tmp_path)
-    exec(compile(program, "README.md", "exec"), {"__name__": "readme"})
+    names = {"__name__": "readme"}
+    exec(compile(library, "README.md", "exec"), names)
     printed = capsys.readouterr().out
     assert "ndcg@10" in printed and printed.count("Recommendation(") == 10
     assert (tmp_path / "saved_models" / "mine" / "1" / "student.tflite").is_file()
     assert (tmp_path / "saved_models" / "mine" / "1" / "saved_model.pb").is_file()
+    splits, _ = names["td"].data.movielens_ranking(max_history=32)
+    names["logits_of_any_model"] = np.zeros(len(splits.train), np.float32)
+    exec(compile(ranking, "README.md", "exec"), names)
+    assert (tmp_path / "saved_models" / "likes" / "1" / "student.tflite").is_file()
+    assert "{'like': array([" in capsys.readouterr().out

@@ -29,7 +29,7 @@ def export_ranking_artefact(
     student: RankingModel,
     directory: str | os.PathLike[str],
     *,
-    vocabularies: Mapping[str, Sequence[str] | WordVocabulary],
+    vocabularies: Mapping[str, Sequence[str] | WordVocabulary] | None = None,
     catalogue: Catalogue | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> RankingArtefact:
@@ -77,7 +77,7 @@ def export_ranking_artefact(
     """
     refuse_foreign_folder(Path(directory))
     with whole_folder(directory) as folder:
-        write_ranking_artefact(student, folder, vocabularies, catalogue, provenance)
+        write_ranking_artefact(student, folder, vocabularies or {}, catalogue, provenance)
     return RankingArtefact.read(directory)
 
 
