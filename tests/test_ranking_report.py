@@ -281,7 +281,7 @@ def test_a_metric_that_one_model_has_is_a_column():
 
 def test_metrics_have_names_for_people():
     assert metric_of("gauc").name == "GAUC" and metric_of("ndcg@10").name == "NDCG@10"
-    assert metric_of("some_thing").name == "some thing"
+    assert metric_of("hit_rate@10").name == "Hit rate@10"
     assert not metric_of("f1").lower_is_better and metric_of("rmse").lower_is_better
 
 

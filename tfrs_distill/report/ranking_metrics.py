@@ -30,12 +30,16 @@ METRICS = {
     "expected_calibration_error": Metric("ECE", lower_is_better=True),
 }
 
+ACRONYMS = ("ndcg", "mrr")
+
 
 def metric_of(key: str) -> Metric:
     """The metric by its key in a report.
 
     Example:
-    >>> metric_of("rmse").lower_is_better, metric_of("ndcg@10").name
-    (True, 'NDCG@10')
+    >>> metric_of("rmse").lower_is_better, metric_of("ndcg@10").name, metric_of("hit_rate@5").name
+    (True, 'NDCG@10', 'Hit rate@5')
     """
-    return METRICS.get(key, Metric(key.upper() if "@" in key else key.replace("_", " ")))
+    name, at, k = key.partition("@")
+    shown = name.upper() if name in ACRONYMS else name.replace("_", " ").capitalize()
+    return METRICS.get(key, Metric(shown + at + k))

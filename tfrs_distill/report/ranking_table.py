@@ -23,6 +23,9 @@ TWO_STAGE_MODELS = {
     "student": ("Two stages", "retrieval, then the distilled ranking student"),
     "twin": ("Two stages, twin", "the same ranking student without the cross-encoder"),
     "retrieval": ("Retrieval alone", "the first stage's own order"),
+    "student_int8": ("Two stages, int8", "8-bit weights, .tflite"),
+    "student_tflite": ("Two stages, .tflite", "float32, for a device"),
+    "saved_model": ("Two stages, SavedModel", "for a server"),
 }
 COST = ("parameters", "bytes", "latency_ms_p50", "latency_ms_p95")
 A_COLUMN = 11  # characters of a metric's figures or heading
