@@ -153,12 +153,23 @@ def test_a_split_by_item_keeps_items_whole(tmp_path):
     assert rows_in(split_reviews_by_item(reviews, 3)) == parts
 
 
+@pytest.mark.parametrize("counts", [[4, 4, 4], [4] * 7, [1, 1, 30], [30, 1, 1, 1]])
+def test_few_items_leave_no_part_without_one(tmp_path, counts):
+    reviews = clothing_reviews(write_csv(tmp_path / "a.csv", many(counts)))
+    rows = many(counts)
+    for seed in range(10):
+        parts = rows_in(split_reviews_by_item(reviews, seed))
+        items = [{rows[age - 1][1] for age in part} for part in parts]
+        assert all(items) and sum(map(len, items)) == len(counts)
+
+
 def test_too_little_to_split_is_refused(tmp_path):
     nine = clothing_reviews(write_csv(tmp_path / "a.csv", many([9])))
     with pytest.raises(InputError, match=r"At least 10 reviews are needed to split them\. .*: 9"):
         split_reviews(nine, 0)
-    with pytest.raises(InputError, match=r"1 items with 9 reviews cannot be split by item"):
-        split_reviews_by_item(nine, 0)
+    two = clothing_reviews(write_csv(tmp_path / "c.csv", many([5, 5])))
+    with pytest.raises(InputError, match=r"At least 3 items are needed .* by item\. Received: 2"):
+        split_reviews_by_item(two, 0)
     ten = clothing_reviews(write_csv(tmp_path / "b.csv", many([10])))
     assert [len(part) for part in rows_in(split_reviews(ten, 0))] == [8, 1, 1]
 

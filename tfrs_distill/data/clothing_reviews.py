@@ -112,28 +112,33 @@ def split_reviews_by_item(reviews: ClothingReviews, seed: int) -> RankingSplits:
     """The same with whole items, drawn at random: no item is in two parts, so all asked are cold.
 
     Items have between 1 and 1,024 reviews, so the parts are cut by reviews: an item belongs to the
-    part that the middle of its reviews falls into, items in drawn order. `item_id` is 0, unknown,
-    in validation and test.
+    part that the middle of its reviews falls into, items in drawn order; where that leaves
+    validation or test without any, the last two items drawn are theirs. `item_id` is 0, unknown, in
+    validation and test.
 
     Args:
         reviews: the data.
         seed: of the draw.
 
     Raises:
-        InputError: no item is left for a part.
+        InputError: there are fewer than 3 items.
     """
     items = reviews.examples.features[columns.ITEM_ID]
     counts = np.bincount(items)
     drawn = np.random.default_rng(seed).permutation(np.flatnonzero(counts))
     middles = (np.cumsum(counts[drawn]) - counts[drawn] / 2) / len(items)
-    part_of_item = np.zeros(len(counts), np.int64)
-    part_of_item[drawn] = np.searchsorted(PARTS, middles, side="right")
-    parts = [np.flatnonzero(part_of_item[items] == part) for part in range(3)]
-    if not all(map(len, parts)):
+    if len(drawn) < 3:
         raise InputError(
-            f"{len(drawn)} items with {len(items)} reviews cannot be split by item: no item is "
-            "left for one of the parts. Give more items, or split by review."
+            f"At least 3 items are needed to split reviews by item. Received: {len(drawn)}. Give "
+            "more items, or split by review."
         )
+    part_of_drawn = np.searchsorted(PARTS, middles, side="right")
+    part_of_drawn[-1] = 2
+    if 1 not in part_of_drawn:
+        part_of_drawn[-2] = 1
+    part_of_item = np.zeros(len(counts), np.int64)
+    part_of_item[drawn] = part_of_drawn
+    parts = [np.flatnonzero(part_of_item[items] == part) for part in range(3)]
     return _splits("clothing-reviews-by-item", reviews, parts)
 
 
