@@ -90,7 +90,7 @@ UNUSUAL = Recipe(
 UNUSUAL_REVIEWS = Recipe(
     name="coats",
     task="ranking",
-    data=DataSettings(source="clothing-reviews", split="item", max_reviews=777),
+    data=DataSettings(source="clothing-reviews", split="item", max_users=777),
     teacher=TeacherSettings(kind="bert-text", privileged=()),
     words=WordsSettings(min_count=3, max_words=44, num_bigram_buckets=0, embedding_dim=7),
     ranking=RankingSettings(
@@ -467,7 +467,7 @@ def test_a_file_of_many_tasks_on_reviews_starts_from_the_reviews(tmp_path):
         ),
         (
             'task = "ranking"\n[data]\nsplit = "item"\n',
-            r"`data\.split` and `data\.max_reviews` are about clothing reviews",
+            r"`data\.split` is about clothing reviews",
         ),
         (
             'task = "ranking"\n[data]\nsource = "clothing-reviews"\n[teacher]\n'
@@ -540,14 +540,16 @@ def test_quick_never_makes_a_small_recipe_larger():
 
 def test_quick_reviews_are_few_and_short_and_quick_lists_are_few():
     reviews, quick = Recipe.named("reviews"), Recipe.named("reviews").quick()
-    assert reviews.data.max_reviews == 0 < quick.data.max_reviews < 23_486 / 10
+    assert reviews.data.max_users == 0 < quick.data.max_users < 23_486 / 10
     assert quick.encoder.max_length < reviews.encoder.max_length
     few = dataclasses.replace(
         reviews,
-        data=dataclasses.replace(reviews.data, max_reviews=60),
+        data=dataclasses.replace(reviews.data, max_users=60),
         encoder=dataclasses.replace(reviews.encoder, max_length=16),
     ).quick()
-    assert (few.data.max_reviews, few.encoder.max_length) == (60, 16)
+    assert (few.data.max_users, few.encoder.max_length) == (60, 16)
+    ratings = Recipe.named("ranking")
+    assert ratings.data.max_users == 0 < ratings.quick().data.max_users < 943 / 3
     stages, quick = Recipe.named("two-stage"), Recipe.named("two-stage").quick()
     for key in ("num_candidates", "num_lists", "num_ordered_lists"):
         assert getattr(quick.ranking, key) < getattr(stages.ranking, key), key

@@ -383,7 +383,7 @@ def test_the_exported_student_reads_texts(reviews):
 
 def test_reviews_can_be_few_and_split_by_item(reviews, tmp_path):
     recipe = replace(
-        reviews[2], data=replace(reviews[2].data, split="item", max_reviews=120), name="cold"
+        reviews[2], data=replace(reviews[2].data, split="item", max_users=120), name="cold"
     )
     report = pipeline.run(recipe, tmp_path)
     assert report["data"]["rows"] == 120

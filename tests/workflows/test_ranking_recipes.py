@@ -36,6 +36,8 @@ def test_a_recipe_runs_from_data_to_tflite_and_report(
         assert low < report["models"]["student"]["metrics"][task][metric] < high
     assert report["verdict"] in " ".join(done.stdout.split())
     assert (home / "report.html").is_file() and (home / "1" / "student.tflite").is_file()
+    if name in ("ranking", "multitask"):
+        assert report["data"]["users"] == report["recipe"]["data"]["max_users"] == 250
     if name == "two-stage":
         command = [sys.executable, "-m", "tfrs_distill", "recommend", str(home / "1"), "--json"]
         told = subprocess.run(

@@ -35,7 +35,7 @@ from tfrs_distill.recipe.sections import (
 from tfrs_distill.recipe.settings import check, check_unread, section, setting
 
 QUICK_REVIEWS, QUICK_WORDPIECES = 1500, 48  # what a BERT reads in a minute on two cores
-QUICK_LISTS, QUICK_CANDIDATES = 100, 20
+QUICK_LISTS, QUICK_CANDIDATES, QUICK_USERS = 100, 20, 250
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Recipe:
         suffix = "" if self.name.endswith("-quick") else "-quick"
         teacher, training = self.teacher, self.training
         of_rows = self.task in ("ranking", "multitask") and self.teacher.kind == "deep-cross"
-        most_of_teacher, most = (2, 4) if of_rows else (4, 10)  # epochs; films have 80,000 rows
+        most_of_teacher, most = (2, 4) if of_rows else (4, 10)  # epochs
         smaller: dict[str, Any] = {
             "teacher": replace(teacher, max_epochs=min(teacher.max_epochs, most_of_teacher)),
             "knowledge": replace(self.knowledge, folds=2),
@@ -140,6 +140,9 @@ class Recipe:
                 pretrain_steps=min(tuning.pretrain_steps, 10),
             )
             smaller["cross_encoder"] = replace(cross_encoder, steps=min(cross_encoder.steps, 10))
+        if of_rows:
+            most = min(self.data.max_users or QUICK_USERS, QUICK_USERS)
+            smaller["data"] = replace(self.data, max_users=most)
         if self.task == "two-stage":
             smaller["ranking"] = replace(
                 self.ranking,
@@ -153,9 +156,9 @@ class Recipe:
                 max_lists=min(self.evaluation.max_lists or QUICK_LISTS, QUICK_LISTS),
             )
         if self.teacher.kind == "bert-text":
-            most = min(self.data.max_reviews or QUICK_REVIEWS, QUICK_REVIEWS)
+            most = min(self.data.max_users or QUICK_REVIEWS, QUICK_REVIEWS)
             shortest = min(self.encoder.max_length, QUICK_WORDPIECES)
-            smaller["data"] = replace(self.data, max_reviews=most)
+            smaller["data"] = replace(self.data, max_users=most)
             smaller["encoder"] = replace(self.encoder, max_length=shortest)
         return replace(self, name=self.name + suffix, **smaller)
 

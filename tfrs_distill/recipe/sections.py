@@ -51,8 +51,11 @@ class DataSettings:
         choices=("random", "item"),
         tasks=LABELLED,
     )
-    max_reviews: int = setting(
-        0, "reviews: how many are read, drawn at random; 0 = all", at_least=0, tasks=LABELLED
+    max_users: int = setting(
+        0,
+        "users (reviews: customers, one each) that are read, drawn at random; 0 = all",
+        at_least=0,
+        tasks=LABELLED,
     )
 
     def __post_init__(self) -> None:
@@ -63,10 +66,10 @@ class DataSettings:
                 f'folder={self.folder!r}, source="synthetic". Leave the folder out, or choose '
                 "another `data.source`."
             )
-        if self.source != "clothing-reviews" and (self.split != "random" or self.max_reviews):
+        if self.source != "clothing-reviews" and self.split != "random":
             raise InputError(
-                "`data.split` and `data.max_reviews` are about clothing reviews. Received: "
-                f'source="{self.source}", split="{self.split}", max_reviews={self.max_reviews}.'
+                "`data.split` is about clothing reviews; films are split by time. Received: "
+                f'source="{self.source}", split="{self.split}".'
             )
 
 

@@ -91,8 +91,14 @@ def read_ranking_data(recipe: Recipe) -> RankingData:
     splits, tables = movielens_ranking(
         recipe.data.folder or None, max_history=recipe.data.max_history
     )
+    some = _some_users(splits.train.users, recipe)
+    parts = {
+        name: part.subset(np.isin(part.users, some))
+        for name in ("train", "validation", "test")
+        for part in [getattr(splits, name)]
+    }
     return RankingData(
-        splits,
+        replace(splits, **parts),
         tables.vocabularies,
         tables.item_vectors,
         tables.catalogue,
@@ -101,12 +107,19 @@ def read_ranking_data(recipe: Recipe) -> RankingData:
     )
 
 
+def _some_users(users: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """The users whose rows are read: all, or as many as the recipe says, drawn evenly."""
+    names = np.unique(users)
+    most = recipe.data.max_users or len(names)
+    return np.random.default_rng(recipe.seed).permutation(names)[:most]
+
+
 def _reviews(recipe: Recipe) -> RankingData:
     reviews = clothing_reviews(recipe.data.folder or None)
-    most = recipe.data.max_reviews
-    if most and most < len(reviews.examples):
-        rows = np.random.default_rng(recipe.seed).permutation(len(reviews.examples))[:most]
-        reviews = ClothingReviews(reviews.examples.subset(np.sort(rows)), reviews.vocabularies)
+    some = _some_users(reviews.examples.users, recipe)
+    reviews = ClothingReviews(
+        reviews.examples.subset(np.isin(reviews.examples.users, some)), reviews.vocabularies
+    )
     split = split_reviews_by_item if recipe.data.split == "item" else split_reviews
     splits = split(reviews, recipe.seed)
     named = recipe.words
