@@ -10,7 +10,6 @@ import tensorflow as tf
 from tfrs_distill import columns
 from tfrs_distill.distiller.ranking_arguments import HIDDEN
 from tfrs_distill.distiller.value_checks import (
-    MARK,
     after,
     fail_with,
     first_false,
@@ -19,6 +18,7 @@ from tfrs_distill.distiller.value_checks import (
 )
 from tfrs_distill.hidden_representations import find, recorded
 from tfrs_distill.losses.candidate_lists import MASKED, is_candidate
+from tfrs_distill.towers.plain_errors import MARK
 
 
 class Answer(NamedTuple):

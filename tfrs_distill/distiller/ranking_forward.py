@@ -12,10 +12,11 @@ from tfrs_distill.distiller.arguments import require_trainable
 from tfrs_distill.distiller.ranking_answers import Answer, RankingAnswers, require_rows
 from tfrs_distill.distiller.ranking_arguments import HIDDEN, term_name
 from tfrs_distill.distiller.ranking_lists import lists_of
-from tfrs_distill.distiller.value_checks import MARK, after, fail_with, require_finite, unless
+from tfrs_distill.distiller.value_checks import after, fail_with, require_finite, unless
 from tfrs_distill.hidden_representations import find, recorded
 from tfrs_distill.losses.candidate_lists import MASKED
 from tfrs_distill.losses.weighted_mean import weighted_mean
+from tfrs_distill.towers.plain_errors import MARK
 from tfrs_distill.towers.ranking_outputs import RankingOutputs
 from tfrs_distill.towers.ranking_tasks import NextItem, RankingTask
 from tfrs_distill.towers.replicas import mean_over_global_batch, num_replicas

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
 from tfrs_distill.distiller.teacher_answers import TeacherAnswers
-
-MARK = "tfrs_distill: "
+from tfrs_distill.towers.plain_errors import MARK
 
 
 def require_finite(
@@ -87,20 +84,6 @@ def same_candidates(answers: TeacherAnswers) -> list[tf.Tensor]:
     fine = tf.reduce_all(teacher == student) if of_rank_2 else tf.constant(False)
     words = f"{MARK}Teacher and student logits must be over the same rows and candidates. Received"
     return [unless(fine, lambda: fail_with([f"{words}: teacher", teacher, "student", student]))]
-
-
-@contextlib.contextmanager
-def plain_errors() -> Iterator[None]:
-    """Turns what the step's own checks raise into a ValueError with just their words."""
-    try:
-        yield
-    except tf.errors.InvalidArgumentError as error:
-        if MARK not in error.message:
-            raise
-        # A graph puts words and values in brackets, eager code puts each on its line.
-        said = error.message.split(MARK, 1)[1].split("\n\t [[")[0]
-        words = re.sub(r"""\] \[|['"]?\n(?:b['"])?""", " ", said).strip("]'\" ")
-        raise ValueError(words.replace("\\'", "'")) from error
 
 
 def unless(fine: tf.Tensor, fail: Callable[[], tf.Tensor]) -> tf.Tensor:

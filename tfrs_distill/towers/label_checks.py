@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
-from collections.abc import Iterator
-
 import tensorflow as tf
 
-from tfrs_distill.errors import InputError
+from tfrs_distill.towers.plain_errors import MARK
 from tfrs_distill.towers.ranking_tasks import RankingTask
-
-MARK = "tfrs_distill: "  # in front of what is said to the user
 
 
 def require_labels(task: RankingTask, labels: tf.Tensor, given: tf.Tensor) -> tf.Tensor:
@@ -36,17 +30,3 @@ def require_labels(task: RankingTask, labels: tf.Tensor, given: tf.Tensor) -> tf
     check = tf.cond(tf.reduce_any(wrong), fail, lambda: tf.constant(True))
     with tf.control_dependencies([check]):
         return tf.identity(labels)
-
-
-@contextlib.contextmanager
-def plain_label_errors() -> Iterator[None]:
-    """Turns what `require_labels` raises in a graph into an InputError with just its words."""
-    try:
-        yield
-    except tf.errors.InvalidArgumentError as error:
-        if MARK not in error.message:
-            raise
-        # A graph puts words and values in brackets, eager code puts each on its line.
-        said = error.message.split(MARK, 1)[1].split("\n\t [[")[0]
-        words = re.sub(r"""\] \[|['"]?\n(?:b['"])?""", " ", said).strip("]'\" ")
-        raise InputError(words.replace("\\'", "'")) from error

@@ -15,7 +15,8 @@ from tfrs_distill import columns
 from tfrs_distill.errors import InputError
 from tfrs_distill.hidden_representations import recorded
 from tfrs_distill.losses.weighted_mean import weighted_mean
-from tfrs_distill.towers.label_checks import plain_label_errors, require_labels
+from tfrs_distill.towers.label_checks import require_labels
+from tfrs_distill.towers.plain_errors import plain_errors
 from tfrs_distill.towers.ranking_outputs import RankingOutputs
 from tfrs_distill.towers.ranking_tasks import NextItem, RankingTask
 from tfrs_distill.towers.replicas import mean_over_global_batch, num_replicas
@@ -235,12 +236,12 @@ class MultiTaskModel(tfrs.Model):
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """Keras' `fit`; a label that its task cannot have raises an InputError."""
-        with plain_label_errors():
+        with plain_errors():
             return super().fit(*args, **kwargs)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """Keras' `evaluate`; a label that its task cannot have raises an InputError."""
-        with plain_label_errors():
+        with plain_errors():
             return super().evaluate(*args, **kwargs)
 
     @property
