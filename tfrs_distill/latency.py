@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,21 +20,31 @@ K = 10
 WARM_UP = 10
 
 
+def milliseconds(ask: Callable[[Any], Any], questions: Sequence[Any]) -> dict[str, float]:
+    """Median and 95th percentile of the time of one question, after a warm-up.
+
+    Args:
+        ask: the model.
+        questions: one each.
+    """
+    times = []
+    for index in range(-WARM_UP, len(questions)):
+        question = questions[max(index, 0)]
+        start = time.perf_counter()
+        ask(question)
+        times.append(1000 * (time.perf_counter() - start))
+    p50, p95 = np.percentile(times[WARM_UP:], [50, 95])
+    return {"latency_ms_p50": float(p50), "latency_ms_p95": float(p95)}
+
+
 def percentiles(scorer: Scorer, histories: Sequence[np.ndarray]) -> dict[str, float]:
-    """Median and 95th percentile of the time of one query, after a warm-up.
+    """The same of a scorer that is asked for `K` items after one history at a time.
 
     Args:
         scorer: the model to time.
         histories: one query each.
     """
-    milliseconds = []
-    for index in range(-WARM_UP, len(histories)):
-        history = histories[max(index, 0)]
-        start = time.perf_counter()
-        scorer([history], K)
-        milliseconds.append(1000 * (time.perf_counter() - start))
-    p50, p95 = np.percentile(milliseconds[WARM_UP:], [50, 95])
-    return {"latency_ms_p50": float(p50), "latency_ms_p95": float(p95)}
+    return milliseconds(lambda history: scorer([history], K), histories)
 
 
 def answer(request: dict[str, Any]) -> dict[str, dict[str, float]]:

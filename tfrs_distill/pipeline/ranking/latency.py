@@ -8,31 +8,11 @@ from __future__ import annotations
 
 import json
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-WARM_UP = 10
-Rows = Mapping[str, np.ndarray]
-
-
-def milliseconds(ask: Callable[[Any], Any], questions: Sequence[Any]) -> dict[str, float]:
-    """Median and 95th percentile of the time of one question, after a warm-up.
-
-    Args:
-        ask: the model.
-        questions: one each.
-    """
-    times = []
-    for index in range(-WARM_UP, len(questions)):
-        question = questions[max(index, 0)]
-        start = time.perf_counter()
-        ask(question)
-        times.append(1000 * (time.perf_counter() - start))
-    p50, p95 = np.percentile(times[WARM_UP:], [50, 95])
-    return {"latency_ms_p50": float(p50), "latency_ms_p95": float(p95)}
+from tfrs_distill.latency import milliseconds
 
 
 def answer(request: dict[str, Any]) -> dict[str, dict[str, float]]:

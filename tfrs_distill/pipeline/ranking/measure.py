@@ -16,15 +16,16 @@ from tfrs_distill.atomic import whole_file
 from tfrs_distill.baselines import best_bias_only, best_item_mean
 from tfrs_distill.data.ranking_examples import RankingExamples, RankingSplits
 from tfrs_distill.evaluation.ranking import RankingEvaluation, compare, evaluate_ranking
+from tfrs_distill.latency import milliseconds
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
 from tfrs_distill.pipeline.ranking.dataset import RankingData
-from tfrs_distill.pipeline.ranking.latency import milliseconds
 from tfrs_distill.pipeline.ranking.tasks import leading_metric
 from tfrs_distill.pipeline.ranking.validation import LogitsOf, next_item_ndcg
 from tfrs_distill.progress import Progress
 from tfrs_distill.ranker import Ranker
 from tfrs_distill.recipe import Recipe
 from tfrs_distill.report.numbers import metric
+from tfrs_distill.towers.ranking_model import RankingModel
 from tfrs_distill.towers.ranking_tasks import NextItem, RankingTask
 
 TEACHER = "teacher"
@@ -62,7 +63,8 @@ def measure_ranking(
 ) -> tuple[dict[str, Any], str]:
     """Evaluate, weigh and time every model; keep what each said in `predictions.npz`."""
     by_name = {task.name: task for task in tasks}
-    said = _answers(models, by_name, data, progress)
+    students = {name: tf.keras.models.load_model(path) for name, path in models.files.items()}
+    said = _answers(models, students, by_name, data, progress)
     with whole_file(folder / "predictions.npz") as file:
         arrays = {
             f"{model}/{task}": values
@@ -76,13 +78,14 @@ def measure_ranking(
         for name, told in said.items():
             judged.add(name, told)
             advance(note=name)
+    input_columns = students["student"].input_columns
     rows: dict[str, dict[str, Any]] = {
         name: {"metrics": told} for name, told in judged.rows.items()
     }
-    for name, size in _sizes(models).items():
+    for name, size in _sizes(models, students).items():
         rows[name] |= size
     with progress.bar("milliseconds a row", 1) as advance:
-        for name, latency in _latencies(models, data, folder).items():
+        for name, latency in _latencies(models, input_columns, data, folder).items():
             rows[name] |= latency
         advance()
     leading = tasks[0]
@@ -217,6 +220,7 @@ class _Judged:
 
 def _answers(
     models: MeasuredModels,
+    students: Mapping[str, RankingModel],
     tasks: Mapping[str, RankingTask],
     data: RankingData,
     progress: Progress,
@@ -227,12 +231,9 @@ def _answers(
     with progress.bar("answers of the teacher", 1) as advance:
         said["teacher"] = _as_predictions(models.teacher.answers(test), tasks)
         advance()
-    input_columns: tuple[str, ...] = ()
-    for name, path in models.files.items():
-        student = tf.keras.models.load_model(path)
+    for name, student in students.items():
         said[name] = _as_predictions(LogitsOf(student)(test), tasks)
-        input_columns = student.input_columns
-    asked = {name: test.features[name] for name in input_columns}
+    asked = {name: test.features[name] for name in students["student"].input_columns}
     labelled = {name: task for name, task in tasks.items() if not isinstance(task, NextItem)}
     for name, file in ARTEFACTS.items():
         answers = _load(models.artefact, file).score(asked)
@@ -265,14 +266,16 @@ def _as_predictions(
     }
 
 
-def _sizes(models: MeasuredModels) -> dict[str, dict[str, Any]]:
+def _sizes(
+    models: MeasuredModels, students: Mapping[str, RankingModel]
+) -> dict[str, dict[str, Any]]:
     """Parameters, and bytes on disk."""
     sizes: dict[str, dict[str, Any]] = {
         "teacher": {key: models.teacher_facts[key] for key in ("parameters", "bytes")}
     }
-    for name, path in models.files.items():
-        model = tf.keras.models.load_model(path)
-        sizes[name] = {"parameters": model.num_parameters, "bytes": path.stat().st_size}
+    for name, student in students.items():
+        size = models.files[name].stat().st_size
+        sizes[name] = {"parameters": student.num_parameters, "bytes": size}
     artefact = RankingArtefact.read(models.artefact)
     for name, file in ARTEFACTS.items():
         parameters = sizes["student"]["parameters"]
@@ -281,7 +284,7 @@ def _sizes(models: MeasuredModels) -> dict[str, dict[str, Any]]:
 
 
 def _latencies(
-    models: MeasuredModels, data: RankingData, folder: Path
+    models: MeasuredModels, input_columns: Sequence[str], data: RankingData, folder: Path
 ) -> dict[str, dict[str, float]]:
     """Milliseconds a row: Keras models and files in a process of its own with one thread.
 
@@ -302,7 +305,7 @@ def _latencies(
             else [str(models.artefact / file), None]
             for name, file in ARTEFACTS.items()
         },
-        "input_columns": list(tf.keras.models.load_model(models.files["student"]).input_columns),
+        "input_columns": list(input_columns),
     }
     times: dict[str, dict[str, float]] = in_fresh_process(
         "tfrs_distill.pipeline.ranking.latency", request

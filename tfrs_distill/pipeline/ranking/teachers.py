@@ -21,10 +21,11 @@ from tfrs_distill.pipeline.encoders import (
     open_bert,
     open_encoder,
 )
+from tfrs_distill.pipeline.fit_until_best import fit_until_best
 from tfrs_distill.pipeline.ranking.dataset import RankingData
 from tfrs_distill.pipeline.ranking.models import make_teacher
-from tfrs_distill.pipeline.ranking.training import fit_ranking, save_ranking, seed_of_fold
-from tfrs_distill.pipeline.ranking.validation import LogitsOf
+from tfrs_distill.pipeline.ranking.training import save_ranking, seed_of_fold
+from tfrs_distill.pipeline.ranking.validation import LogitsOf, ValidationScore
 from tfrs_distill.progress import Progress
 from tfrs_distill.recipe import Recipe
 from tfrs_distill.teachers.average_answers import average_answers
@@ -113,15 +114,13 @@ class DeepCross:
                 recipe, data, self.tasks, vectors, data.splits.train, recipe.seed + 100 * number
             )
             all_curves.append(
-                fit_ranking(
-                    model,
+                fit_until_best(
                     model,
                     data.splits.train.batches(recipe.teacher.batch_size, seed=recipe.seed + number),
-                    data.splits.validation,
+                    ValidationScore(model, data.splits.validation, recipe.evaluation.k),
                     learning_rate=recipe.teacher.learning_rate,
                     max_epochs=recipe.teacher.max_epochs,
                     patience=recipe.teacher.patience,
-                    k=recipe.evaluation.k,
                     progress=self.setting.progress,
                     description=f"teacher of {' and '.join(task.name for task in self.tasks)}",
                 )

@@ -1,4 +1,4 @@
-"""The training that teachers, twins and students of a ranking run share."""
+"""The training of a ranking run's students and twins, and what teachers share with it."""
 
 from __future__ import annotations
 
@@ -6,57 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.distiller.ranking_distiller import RankingDistiller
+from tfrs_distill.pipeline.fit_until_best import fit_until_best
 from tfrs_distill.pipeline.ranking.dataset import RankingData
 from tfrs_distill.pipeline.ranking.models import make_student
 from tfrs_distill.pipeline.ranking.tasks import distillation_loss
-from tfrs_distill.pipeline.ranking.validation import SCORE, ValidationScore
-from tfrs_distill.pipeline.training import BestEpoch, ShowEpochs
+from tfrs_distill.pipeline.ranking.validation import ValidationScore
 from tfrs_distill.progress import Progress
 from tfrs_distill.recipe import Recipe
 from tfrs_distill.towers.ranking_model import RankingModel
 from tfrs_distill.towers.ranking_tasks import RankingTask
 
 STUDENT_FILE = "student.keras"
-
-
-def fit_ranking(
-    model: tf.keras.Model,
-    asked: RankingModel,
-    batches: tf.data.Dataset,
-    validation: RankingExamples,
-    *,
-    learning_rate: float,
-    max_epochs: int,
-    patience: int,
-    k: int,
-    progress: Progress,
-    description: str,
-) -> dict[str, Any]:
-    """Fit `model` until `asked` no longer gets better on validation, and keep its best epoch.
-
-    Returns:
-        `loss` and `validation_score` by epoch, and `best_epoch`, counted from 1.
-    """
-    model.compile(optimizer=tf.keras.optimizers.Adam(learning_rate))
-    with progress.bar(description, max_epochs) as advance:
-        callbacks = [
-            ValidationScore(asked, validation, k),
-            BestEpoch(SCORE, patience),
-            ShowEpochs(advance, SCORE),
-        ]
-        history = model.fit(batches, epochs=max_epochs, verbose=0, callbacks=callbacks).history
-    loss = history["total_loss" if "total_loss" in history else "loss"]
-    curve = history[SCORE]
-    return {
-        "loss": [float(value) for value in loss],
-        "validation_score": [float(value) for value in curve],
-        "best_epoch": int(np.argmax(curve)) + 1,
-    }
 
 
 def save_ranking(model: RankingModel, path: Path) -> None:
@@ -103,15 +67,13 @@ def train_ranking_student(
             {task.name: distillation_loss(task, temperature) for task in tasks},
             student_loss_weight=recipe.distillation.student_loss_weight,
         )
-    curves = fit_ranking(
+    curves = fit_until_best(
         model,
-        student,
         examples.batches(recipe.training.batch_size, seed=recipe.seed),
-        data.splits.validation,
+        ValidationScore(student, data.splits.validation, recipe.evaluation.k),
         learning_rate=own.learning_rate,
         max_epochs=recipe.training.max_epochs,
         patience=recipe.training.patience,
-        k=recipe.evaluation.k,
         progress=progress,
         description=description,
     )

@@ -19,10 +19,10 @@ from tfrs_distill.losses import (
     PairwiseDistillation,
     RankingDistillation,
 )
+from tfrs_distill.pipeline.fit_until_best import fit_until_best
 from tfrs_distill.pipeline.ranking.models import hidden_units
 from tfrs_distill.pipeline.ranking.training import STUDENT_FILE, save_ranking
 from tfrs_distill.pipeline.ranking.validation import SCORE
-from tfrs_distill.pipeline.training import BestEpoch, ShowEpochs
 from tfrs_distill.progress import Progress
 from tfrs_distill.recipe import Recipe
 from tfrs_distill.students import RetrievalStudent
@@ -103,28 +103,21 @@ def train_second_stage(
             {RELEVANCE: LIST_LOSSES[recipe.ranking.list_loss](recipe)},
             student_loss_weight=recipe.distillation.student_loss_weight,
         )
-    model.compile(optimizer=tf.keras.optimizers.Adam(own.learning_rate))
-    most, description = recipe.training.max_epochs, "student" if taught else "twin"
     judge = ValidationLists(recipe, student, first, splits.validation)
-    with progress.bar(description, most) as advance:
-        callbacks = [
-            judge,
-            BestEpoch(SCORE, recipe.training.patience),
-            ShowEpochs(advance, SCORE),
-        ]
-        batches = lists.list_batches(recipe.training.batch_size, seed=recipe.seed)
-        history = model.fit(batches, epochs=most, verbose=0, callbacks=callbacks).history
+    curves = fit_until_best(
+        model,
+        lists.list_batches(recipe.training.batch_size, seed=recipe.seed),
+        judge,
+        learning_rate=own.learning_rate,
+        max_epochs=recipe.training.max_epochs,
+        patience=recipe.training.patience,
+        progress=progress,
+        description="student" if taught else "twin",
+    )
     save_ranking(student, folder / STUDENT_FILE)
-    curve = [float(value) for value in history[SCORE]]
-    loss = history["total_loss" if "total_loss" in history else "loss"]
-    curves = {
-        "loss": [float(value) for value in loss],
-        "validation_score": curve,
-        "best_epoch": int(np.argmax(curve)) + 1,
-    }
-    k, weight = recipe.evaluation.k, judge.weights[int(np.argmax(curve))]
-    line = f"validation NDCG@{k} of both stages {max(curve):.4f} at epoch {curves['best_epoch']}"
-    result = {"curves": curves, "retrieval_weight": weight}
+    k, best, epoch = recipe.evaluation.k, max(curves["validation_score"]), curves["best_epoch"]
+    line = f"validation NDCG@{k} of both stages {best:.4f} at epoch {epoch}"
+    result = {"curves": curves, "retrieval_weight": judge.weights[epoch - 1]}
     return result, f"{student.num_parameters:,} parameters, {line}"
 
 
@@ -133,6 +126,8 @@ class ValidationLists(tf.keras.callbacks.Callback):
 
     That of the best of `RETRIEVAL_WEIGHTS`, which is kept in `weights`, one an epoch.
     """
+
+    log_name = SCORE
 
     def __init__(
         self, recipe: Recipe, student: RankingModel, first: TwoTower, queries: Queries

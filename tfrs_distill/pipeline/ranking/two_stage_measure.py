@@ -57,7 +57,8 @@ def measure_two_stages(
 ) -> tuple[dict[str, Any], str]:
     """Evaluate, weigh and time every model; keep each query's NDCG in `ndcg.npz`."""
     queries, k = _asked(recipe, splits.test), recipe.evaluation.k
-    scorers = _scorers(recipe, models, progress)
+    loaded = {name: tf.keras.models.load_model(path) for name, path in models.files.items()}
+    scorers = _scorers(recipe, models, loaded, progress)
     evaluations: dict[str, Evaluation] = {}
     with progress.bar("test users", len(scorers)) as advance:
         for name, scorer in scorers.items():
@@ -69,7 +70,7 @@ def measure_two_stages(
     for name, found in evaluations.items():
         figures = found.summary(num_samples=recipe.evaluation.bootstrap_samples, seed=recipe.seed)
         rows[name] = {"metrics": {RELEVANCE: figures}}
-    for name, size in _sizes(models).items():
+    for name, size in _sizes(models, loaded).items():
         rows[name] |= size
     with progress.bar("milliseconds a query", 1) as advance:
         for name, latency in _latencies(models, queries, scorers, folder).items():
@@ -103,8 +104,9 @@ def _asked(recipe: Recipe, queries: Queries) -> Queries:
     return queries.subset(np.sort(drawn))
 
 
-def _scorers(recipe: Recipe, models: TwoStageModels, progress: Progress) -> dict[str, Scorer]:
-    loaded = {name: tf.keras.models.load_model(path) for name, path in models.files.items()}
+def _scorers(
+    recipe: Recipe, models: TwoStageModels, loaded: Mapping[str, Any], progress: Progress
+) -> dict[str, Scorer]:
     first, most = ModelScorer(loaded["retrieval"]), recipe.ranking.num_candidates
 
     found: dict[str, Scorer] = {"retrieval": first}
@@ -149,12 +151,12 @@ def _compare(recipe: Recipe, one: Evaluation, other: Evaluation) -> dict[str, An
     return found | ({"ratio": float(one.ndcg.mean()) / of} if of else {})
 
 
-def _sizes(models: TwoStageModels) -> dict[str, dict[str, Any]]:
+def _sizes(models: TwoStageModels, loaded: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Parameters, and bytes on disk, of both stages where there are two."""
-    own: dict[str, dict[str, Any]] = {}
-    for name, path in models.files.items():
-        model = tf.keras.models.load_model(path)
-        own[name] = {"parameters": model.num_parameters, "bytes": path.stat().st_size}
+    own: dict[str, dict[str, Any]] = {
+        name: {"parameters": model.num_parameters, "bytes": models.files[name].stat().st_size}
+        for name, model in loaded.items()
+    }
     first = own["retrieval"]
 
     def both(second: Mapping[str, Any]) -> dict[str, Any]:

@@ -94,6 +94,8 @@ class ValidationScore(tf.keras.callbacks.Callback):
         k: of the next item's NDCG.
     """
 
+    log_name = SCORE
+
     def __init__(self, model: RankingModel, examples: RankingExamples, k: int) -> None:
         super().__init__()
         self.logits, self.examples, self.k = LogitsOf(model), examples, k

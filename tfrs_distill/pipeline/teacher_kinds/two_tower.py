@@ -19,10 +19,12 @@ from tfrs_distill.data.readers.knowledge_graph import read_knowledge_graph
 from tfrs_distill.data.relink_by_title import relink_by_title
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
+from tfrs_distill.evaluation import ValidationNDCG
 from tfrs_distill.pipeline.encoders import encoder_fingerprint, is_of_tf_hub
+from tfrs_distill.pipeline.fit_until_best import fit_until_best
 from tfrs_distill.pipeline.teacher_kinds.adapted_encoder import adapted_text_vectors
 from tfrs_distill.pipeline.teacher_kinds.kind import TEACHER_FILE, Facts, Setting
-from tfrs_distill.pipeline.training import fit, save
+from tfrs_distill.pipeline.training import save
 from tfrs_distill.teachers import AttentionTwoTower, BertTwoTower, MultimodalTwoTower
 from tfrs_distill.towers import ItemTower, TwoTower
 
@@ -131,15 +133,13 @@ class TwoTowerOfItems:
     def fit(self, teacher: TwoTower) -> dict[str, Any]:
         """Train until validation is best; the curves."""
         recipe, splits = self.setting.recipe, self.setting.splits
-        return fit(
-            teacher,
+        return fit_until_best(
             teacher,
             splits.train.batches(recipe.teacher.batch_size, seed=recipe.seed),
-            splits.validation,
+            ValidationNDCG(splits.validation, k=self.setting.k, model=teacher),
             learning_rate=recipe.teacher.learning_rate,
             max_epochs=recipe.teacher.max_epochs,
             patience=recipe.teacher.patience,
-            k=self.setting.k,
             progress=self.setting.progress,
             description="teacher",
         )
