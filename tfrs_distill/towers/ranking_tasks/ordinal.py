@@ -8,20 +8,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_distill.towers.ranking_tasks.task import (
-    RankingTask,
-    are_levels,
-    checked_levels,
-)
-from tfrs_distill.towers.ranking_tasks.task_metrics import (
-    MeanAbsoluteError,
-    RootMeanSquaredError,
-)
+from tfrs_distill.towers.ranking_tasks.levels import LevelsTask
 from tfrs_distill.towers.seeded import seeded
 
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
-class Ordinal(RankingTask):
+class Ordinal(LevelsTask):
     """Cumulative logits: is the label above level k, for every level but the last?
 
     `logit_k = f - theta_k`, with `theta_1 < ... < theta_{K-1}` by construction, so that
@@ -47,14 +39,7 @@ class Ordinal(RankingTask):
     """
 
     def __init__(self, name: str, levels: Sequence[float] = (1, 2, 3, 4, 5)) -> None:
-        self.levels = checked_levels(levels)
-        super().__init__(name, width=len(self.levels) - 1)
-        self.valid_label = self.levels[0]
-
-    @property
-    def label_range(self) -> str:
-        """The levels."""
-        return "one of " + ", ".join(f"{level:g}" for level in self.levels)
+        super().__init__(name, levels, logits_less=1)
 
     def keras_loss(self) -> tf.keras.losses.Loss:
         """Binary cross-entropy, its mean over the levels."""
@@ -73,21 +58,9 @@ class Ordinal(RankingTask):
         above = tf.sigmoid(tf.cast(logits, tf.float32))
         return self.levels[0] + tf.reduce_sum(above * tf.constant(steps, tf.float32), axis=-1)
 
-    def metrics(self) -> list[tf.keras.metrics.Metric]:
-        """Root mean squared and mean absolute error of the expected level."""
-        return [RootMeanSquaredError(self), MeanAbsoluteError(self)]
-
-    def are_labels(self, labels: Any) -> Any:
-        """The levels."""
-        return are_levels(labels, self.levels)
-
     def head(self, seed: int | None, dtype: Any) -> tf.keras.layers.Layer:
         """One unit less the thresholds."""
         return OrderedThresholds(self.width, seed=seed, dtype=dtype, name=self.name)
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that build an equal task."""
-        return super().get_config() | {"levels": list(self.levels)}
 
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")

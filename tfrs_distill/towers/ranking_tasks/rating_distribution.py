@@ -7,20 +7,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_distill.towers.ranking_tasks.task import (
-    RankingTask,
-    are_levels,
-    checked_levels,
-)
-from tfrs_distill.towers.ranking_tasks.task_metrics import (
-    MeanAbsoluteError,
-    RootMeanSquaredError,
-)
+from tfrs_distill.towers.ranking_tasks.levels import LevelsTask
 from tfrs_distill.towers.seeded import seeded
 
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
-class RatingDistribution(RankingTask):
+class RatingDistribution(LevelsTask):
     """How likely each level of a rating is: a softmax over K logits.
 
     `loss = -log p_y`, `p = softmax(logits)`; the prediction is the expected level,
@@ -43,14 +35,7 @@ class RatingDistribution(RankingTask):
     """
 
     def __init__(self, name: str, levels: Sequence[float] = (1, 2, 3, 4, 5)) -> None:
-        self.levels = checked_levels(levels)
-        super().__init__(name, width=len(self.levels))
-        self.valid_label = self.levels[0]
-
-    @property
-    def label_range(self) -> str:
-        """The levels."""
-        return "one of " + ", ".join(f"{level:g}" for level in self.levels)
+        super().__init__(name, levels, logits_less=0)
 
     def keras_loss(self) -> tf.keras.losses.Loss:
         """Categorical cross-entropy."""
@@ -68,14 +53,6 @@ class RatingDistribution(RankingTask):
         shares = tf.nn.softmax(tf.cast(logits, tf.float32))
         return tf.reduce_sum(shares * tf.constant(self.levels, tf.float32), axis=-1)
 
-    def metrics(self) -> list[tf.keras.metrics.Metric]:
-        """Root mean squared and mean absolute error of the expected level."""
-        return [RootMeanSquaredError(self), MeanAbsoluteError(self)]
-
-    def are_labels(self, labels: Any) -> Any:
-        """The levels."""
-        return are_levels(labels, self.levels)
-
     def head(self, seed: int | None, dtype: Any) -> tf.keras.layers.Layer:
         """A unit a level."""
         return tf.keras.layers.Dense(
@@ -84,7 +61,3 @@ class RatingDistribution(RankingTask):
             dtype=dtype,
             name=self.name,
         )
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that build an equal task."""
-        return super().get_config() | {"levels": list(self.levels)}

@@ -149,27 +149,3 @@ class _LossOfTask(tf.keras.losses.Loss):
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         """One value a row."""
         return self.task.loss(y_true, y_pred)
-
-
-def checked_levels(levels: Any) -> tuple[float, ...]:
-    """The levels of a rating as numbers.
-
-    Raises:
-        ValueError: fewer than two, or not rising.
-    """
-    numbers = tuple(float(level) for level in levels)
-    rising = all(low < high for low, high in zip(numbers, numbers[1:]))
-    if len(numbers) < 2 or not rising or not np.isfinite(numbers).all():
-        raise ValueError(
-            "`levels` must be at least 2 finite numbers, rising. Received: "
-            f"levels={tuple(levels)!r}."
-        )
-    return numbers
-
-
-def are_levels(labels: Any, levels: tuple[float, ...]) -> Any:
-    """Which labels are one of the levels."""
-    is_level = labels == levels[0]
-    for level in levels[1:]:
-        is_level = is_level | (labels == level)
-    return is_level
