@@ -44,8 +44,10 @@ def line_of(dotted, thing):
 
 
 def members_of(dotted, cls):
-    """The public methods and properties that the class itself defines."""
-    for name, member in vars(cls).items():
+    """The public methods and properties that the class or a base of ours defines."""
+    ours = [part for part in cls.__mro__ if part.__module__.startswith("tfrs_distill")]
+    for name in {name for part in ours for name in vars(part)}:
+        member = own_member(cls, name)
         is_method = inspect.isfunction(getattr(member, "__func__", member))
         if name[0] != "_" and (is_method or isinstance(member, property)):
             yield f"{dotted}.{name}{signature(member, skip_self=True)}"

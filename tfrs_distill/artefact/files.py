@@ -65,21 +65,34 @@ def describe_files(folder: Path) -> dict[str, Any]:
     }
 
 
-def tflite_files(files: Mapping[str, Any]) -> tuple[str, ...]:
-    """The `.tflite` files that lie in the artefact's folder itself, `student.tflite` first."""
-    names = [name for name in files if name.endswith(".tflite") and "/" not in name]
-    return tuple(sorted(names, key=lambda name: (name != TFLITE, name)))
+class ModelFiles:
+    """What an artefact's `provenance` says of the model files in its folder."""
 
+    provenance: dict[str, Any]
 
-def bytes_of_model(files: Mapping[str, Any], name: str) -> int:
-    """Size of the model file `name`; of `saved_model.pb`, its variables' data included.
+    @property
+    def has_saved_model(self) -> bool:
+        """Whether the folder holds a SavedModel."""
+        return SAVED_MODEL in self.provenance["files"]
 
-    Their index is not counted: the same variables give it a few bytes more or less.
-    """
-    if name != SAVED_MODEL:
-        return int(files[name]["bytes"])
-    own = [f for f in files if f == SAVED_MODEL or f.startswith("variables/variables.data")]
-    return sum(int(files[f]["bytes"]) for f in own)
+    @property
+    def tflite_files(self) -> tuple[str, ...]:
+        """The names of the `.tflite` files in the folder itself, `student.tflite` first."""
+        files = self.provenance["files"]
+        names = [name for name in files if name.endswith(".tflite") and "/" not in name]
+        return tuple(sorted(names, key=lambda name: (name != TFLITE, name)))
+
+    def bytes_of(self, name: str) -> int:
+        """Size of the model file `name`; of `saved_model.pb`, its variables' data included.
+
+        Their index is not counted: the same variables give it a few bytes more or less. Nor is a
+        second stage: its file has the same name below `ranking/`.
+        """
+        files = self.provenance["files"]
+        if name != SAVED_MODEL:
+            return int(files[name]["bytes"])
+        own = [f for f in files if f == SAVED_MODEL or f.startswith("variables/variables.data")]
+        return sum(int(files[f]["bytes"]) for f in own)
 
 
 def write_lines(path: Path, values: Iterable[str]) -> None:

@@ -10,16 +10,14 @@ from typing import Any
 
 from tfrs_distill.artefact.files import (
     PROVENANCE,
-    SAVED_MODEL,
     SIGNATURE,
     TITLES,
-    bytes_of_model,
+    ModelFiles,
     check_files,
     describe_files,
     read_json,
     read_lines,
     read_provenance,
-    tflite_files,
     write_json,
     write_lines,
 )
@@ -29,7 +27,7 @@ VOCABULARIES, WORDS = "vocabularies", "words"  # folders of one text file a colu
 
 
 @dataclass(frozen=True)
-class RankingArtefact:
+class RankingArtefact(ModelFiles):
     """The folder of a ranking student, whose files are all there and whole.
 
     Args:
@@ -85,20 +83,6 @@ class RankingArtefact:
     def tasks(self) -> dict[str, dict[str, Any]]:
         """What `signature.json` says of every task, by name."""
         return dict(self.signature["tasks"])
-
-    @property
-    def has_saved_model(self) -> bool:
-        """Whether the folder holds a SavedModel."""
-        return SAVED_MODEL in self.provenance["files"]
-
-    @property
-    def tflite_files(self) -> tuple[str, ...]:
-        """The names of its `.tflite` files, `student.tflite` first."""
-        return tflite_files(self.provenance["files"])
-
-    def bytes_of(self, name: str) -> int:
-        """Size of the model file `name`; of `saved_model.pb`, its variables' data included."""
-        return bytes_of_model(self.provenance["files"], name)
 
 
 def write_ranking_sidecars(

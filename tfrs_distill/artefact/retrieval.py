@@ -10,17 +10,15 @@ from typing import Any
 
 from tfrs_distill.artefact.files import (
     PROVENANCE,
-    SAVED_MODEL,
     SIGNATURE,
     TITLES,
     VOCABULARY,
-    bytes_of_model,
+    ModelFiles,
     check_files,
     describe_files,
     read_json,
     read_lines,
     read_provenance,
-    tflite_files,
     write_json,
     write_lines,
 )
@@ -48,7 +46,7 @@ class RankingStage:
 
 
 @dataclass(frozen=True)
-class Artefact:
+class Artefact(ModelFiles):
     """An artefact folder whose files are all there and whole.
 
     Args:
@@ -110,23 +108,6 @@ class Artefact:
         """How what is retrieved is ranked; None where the retrieval student does all."""
         stage = self.signature.get("ranking")
         return None if stage is None else RankingStage(**stage)
-
-    @property
-    def has_saved_model(self) -> bool:
-        """Whether the folder holds a SavedModel."""
-        return SAVED_MODEL in self.provenance["files"]
-
-    @property
-    def tflite_files(self) -> tuple[str, ...]:
-        """The names of its `.tflite` files, `student.tflite` first."""
-        return tflite_files(self.provenance["files"])
-
-    def bytes_of(self, name: str) -> int:
-        """Size of the model file `name`; of `saved_model.pb`, its variables' data included.
-
-        A second stage is not counted: its file has the same name below `ranking/`.
-        """
-        return bytes_of_model(self.provenance["files"], name)
 
 
 def write_sidecars(
