@@ -8,9 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from tfrs_distill.errors import InputError, MissingExtraError
+from tfrs_distill.errors import InputError
 from tfrs_distill.teachers.array_ids import Answers, as_texts, query_name
-from tfrs_distill.teachers.named_arrays_file import read_named_arrays, unreadable
+from tfrs_distill.teachers.named_arrays_file import (
+    read_named_arrays,
+    read_parquet_table,
+    unreadable,
+)
 
 FORMS = (  # the arrays of each form beside `query_ids`; the first tells which form it is
     ("query_embeddings", "item_embeddings", "item_ids"),
@@ -136,15 +140,7 @@ def _read_npy(path: Path) -> Answers:
 
 
 def _read_parquet(path: Path) -> Answers:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise MissingExtraError("pyarrow", "parquet", "Reading a Parquet file") from error
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise unreadable(path, error) from error
+    table = read_parquet_table(path)
     names = set(table.column_names)
     if {"query_id", "listed_items"} <= names:
         return _wide(path, table)

@@ -11,8 +11,7 @@ import tensorflow as tf
 
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.losses.weighted_mean import weighted_mean
-from tfrs_distill.teachers.linear_warmup_decay import LinearWarmupDecay
-from tfrs_distill.teachers.step_dropout import step_dropout
+from tfrs_distill.teachers.layer_training import LayerTraining, check_num_layers
 from tfrs_distill.teachers.tuning_checkpoint import TuningCheckpoint
 from tfrs_distill.teachers.whole_number import check_whole_number
 from tfrs_distill.towers.ranking_tasks import RankingTask
@@ -84,9 +83,7 @@ def train_text_ranker(
     if checkpoint_folder is not None:
         of = settings | {"ranker": ranker.fingerprint(), "examples": examples.fingerprint()}
         checkpoint = TuningCheckpoint(checkpoint_folder, of)
-        checkpoint.restore(**training.state)
-    training.run(checkpoint, checkpoint_every, advance or (lambda steps: None))
-    return training.losses.numpy().tolist()
+    return training.run(checkpoint, checkpoint_every, advance)
 
 
 def labels_and_weights(
@@ -117,14 +114,10 @@ def _check_settings(settings: dict[str, Any], num_layers: int) -> None:
             "`clip_norm` must be None or greater than 0. Received: "
             f"clip_norm={settings['clip_norm']!r}."
         )
-    if settings["num_layers"] is not None and not 1 <= settings["num_layers"] <= num_layers:
-        raise ValueError(
-            f"`num_layers` must be None or within 1 to {num_layers}, the encoder's layers. "
-            f"Received: num_layers={settings['num_layers']!r}."
-        )
+    check_num_layers(settings["num_layers"], num_layers)
 
 
-class TextRankerTraining:
+class TextRankerTraining(LayerTraining):
     """The state of one training, and its step."""
 
     def __init__(
@@ -135,64 +128,22 @@ class TextRankerTraining:
         weights: np.ndarray,
         settings: dict[str, Any],
     ) -> None:
-        self.ranker, self.labels, self.weights, self.settings = ranker, labels, weights, settings
+        self.ranker, self.labels, self.weights = ranker, labels, weights
         self.tokens = ranker.tokens(examples)
         self.batches = LengthBatches(self.tokens.lengths, settings["batch_size"], settings["seed"])
-        self.num_steps = settings["num_epochs"] * self.batches.steps_per_epoch
-        layers = ranker.stack.layer_variables()[-(settings["num_layers"] or 0) :]
-        self.groups = [
-            (settings["learning_rate"], [v for variables in layers for v in variables]),
-            (settings["head_learning_rate"], list(ranker.heads.trainable_variables)),
-        ]
-        self.optimizers = [
-            tf.keras.optimizers.Adam(
-                LinearWarmupDecay(
-                    peak, num_steps=self.num_steps, warmup_share=settings["warmup_share"]
-                )
-            )
-            for peak, _ in self.groups
-        ]
-        for optimizer, (_, variables) in zip(self.optimizers, self.groups):
-            optimizer.build(variables)
-        self.num_done = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self.losses = tf.Variable(tf.zeros([self.num_steps]), trainable=False)
+        num_steps = settings["num_epochs"] * self.batches.steps_per_epoch
+        super().__init__(ranker.encoder.model, ranker.stack, ranker.heads, num_steps, settings)
         tokens, rows = tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None, None])
         self.step = tf.function(self._step, input_signature=[tokens, tokens, rows, rows])
 
-    @property
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint holds."""
-        return {
-            "layers": self.groups[0][1],
-            "heads": self.groups[1][1],
-            "optimizers": self.optimizers,
-            "num_done": self.num_done,
-            "losses": self.losses,
-        }
-
-    def run(
-        self,
-        checkpoint: TuningCheckpoint | None,
-        checkpoint_every: int,
-        advance: Callable[[int], Any],
-    ) -> None:
-        """Take the steps that are not done yet."""
-        done, seed = int(self.num_done), self.settings["seed"]
-        if done:
-            advance(done)
-        model, heads = self.ranker.encoder.model, self.ranker.heads
-        with step_dropout(model, seed, self.num_done), step_dropout(heads, ~seed, self.num_done):
-            for number in range(done, self.num_steps):
-                rows = self.batches[number]
-                self.step(
-                    *self.ranker.padded(self.tokens, rows),
-                    tf.constant(self.labels[rows]),
-                    tf.constant(self.weights[rows]),
-                )
-                last = number + 1 == self.num_steps
-                if checkpoint and (last or (number + 1) % checkpoint_every == 0):
-                    checkpoint.save(number + 1)
-                advance(1)
+    def take_step(self, number: int) -> None:
+        """On the rows of one batch."""
+        rows = self.batches[number]
+        self.step(
+            *self.ranker.padded(self.tokens, rows),
+            tf.constant(self.labels[rows]),
+            tf.constant(self.weights[rows]),
+        )
 
     def loss(
         self,
@@ -233,7 +184,4 @@ class TextRankerTraining:
         if self.settings["clip_norm"] is not None:
             flat, _ = tf.clip_by_global_norm(tf.nest.flatten(gradients), self.settings["clip_norm"])
             gradients = tf.nest.pack_sequence_as(gradients, flat)
-        for optimizer, found, variables in zip(self.optimizers, gradients, groups):
-            optimizer.apply_gradients(zip(found, variables))
-        self.losses.scatter_nd_update([[self.num_done]], [loss])
-        self.num_done.assign_add(1)
+        self.finish_step(loss, gradients)

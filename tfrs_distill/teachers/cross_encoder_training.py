@@ -12,8 +12,7 @@ import tensorflow as tf
 from tfrs_distill import columns
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.losses.categorical_cross_entropy import categorical_cross_entropy
-from tfrs_distill.teachers.linear_warmup_decay import LinearWarmupDecay
-from tfrs_distill.teachers.step_dropout import step_dropout
+from tfrs_distill.teachers.layer_training import LayerTraining, check_num_layers
 from tfrs_distill.teachers.text_pairs import row_histories
 from tfrs_distill.teachers.tuning_checkpoint import TuningCheckpoint
 from tfrs_distill.teachers.whole_number import check_whole_number
@@ -129,9 +128,7 @@ def train_cross_encoder(
             "windows": windows.fingerprint(),
         }
         checkpoint = TuningCheckpoint(checkpoint_folder, settings | models)
-        checkpoint.restore(**training.state)
-    training.run(checkpoint, checkpoint_every, advance or (lambda steps: None))
-    return [float(loss) for loss in training.losses.numpy()]
+    return training.run(checkpoint, checkpoint_every, advance)
 
 
 def _check(settings: dict[str, Any], windows: Windows, num_layers: int) -> None:
@@ -141,11 +138,7 @@ def _check(settings: dict[str, Any], windows: Windows, num_layers: int) -> None:
         raise ValueError(
             f"`hard_share` must be within 0 and 1. Received: hard_share={settings['hard_share']!r}."
         )
-    if settings["num_layers"] is not None and not 1 <= settings["num_layers"] <= num_layers:
-        raise ValueError(
-            f"`num_layers` must be None or within 1 to {num_layers}, the encoder's layers. "
-            f"Received: num_layers={settings['num_layers']!r}."
-        )
+    check_num_layers(settings["num_layers"], num_layers)
     met = np.sort(np.concatenate([windows.history, windows.labels], axis=1), axis=1)
     distinct = 1 + np.count_nonzero(np.diff(met), axis=1) - (met[:, 0] == columns.PADDING)
     others = len(windows.existing_items()) - int(distinct.max())
@@ -156,7 +149,7 @@ def _check(settings: dict[str, Any], windows: Windows, num_layers: int) -> None:
         )
 
 
-class CrossEncoderTraining:
+class CrossEncoderTraining(LayerTraining):
     """The state of one training, and its step."""
 
     def __init__(
@@ -166,58 +159,17 @@ class CrossEncoderTraining:
         first_stage: Any,
         settings: dict[str, Any],
     ) -> None:
-        self.cross_encoder, self.first_stage, self.settings = cross_encoder, first_stage, settings
+        model, stack, head = cross_encoder.encoder.model, cross_encoder.stack, cross_encoder.head
+        super().__init__(model, stack, head, settings["num_steps"], settings)
+        self.cross_encoder, self.first_stage = cross_encoder, first_stage
         self.batches = RowBatches(windows, settings["batch_size"], settings["seed"])
         self.items = tf.constant(windows.existing_items())
         self.num_hard = round(settings["hard_share"] * settings["num_negatives"])
-        layers = cross_encoder.stack.layer_variables()[-(settings["num_layers"] or 0) :]
-        self.groups = [
-            (settings["learning_rate"], [v for variables in layers for v in variables]),
-            (settings["head_learning_rate"], list(cross_encoder.head.trainable_variables)),
-        ]
-        self.optimizers = [
-            tf.keras.optimizers.Adam(
-                LinearWarmupDecay(
-                    peak, num_steps=settings["num_steps"], warmup_share=settings["warmup_share"]
-                )
-            )
-            for peak, _ in self.groups
-        ]
-        for optimizer, (_, variables) in zip(self.optimizers, self.groups):
-            optimizer.build(variables)
-        self.num_done = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self.losses = tf.Variable(tf.zeros([settings["num_steps"]]), trainable=False)
         self.step = tf.function(self._step, reduce_retracing=True)
 
-    @property
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint holds."""
-        return {
-            "layers": self.groups[0][1],
-            "head": self.groups[1][1],
-            "optimizers": self.optimizers,
-            "num_done": self.num_done,
-            "losses": self.losses,
-        }
-
-    def run(
-        self,
-        checkpoint: TuningCheckpoint | None,
-        checkpoint_every: int,
-        advance: Callable[[int], Any],
-    ) -> None:
-        """Take the steps that are not done yet."""
-        done, seed = int(self.num_done), self.settings["seed"]
-        if done:
-            advance(done)
-        model, head = self.cross_encoder.encoder.model, self.cross_encoder.head
-        with step_dropout(model, seed, self.num_done), step_dropout(head, ~seed, self.num_done):
-            for number in range(done, self.settings["num_steps"]):
-                self.step(self.batches[number])
-                last = number + 1 == self.settings["num_steps"]
-                if checkpoint and (last or (number + 1) % checkpoint_every == 0):
-                    checkpoint.save(number + 1)
-                advance(1)
+    def take_step(self, number: int) -> None:
+        """On the rows of one batch."""
+        self.step(self.batches[number])
 
     def lists_of(self, batch: dict[str, tf.Tensor], labels: tf.Tensor) -> tf.Tensor:
         """Item indices of each row's label, first, and negatives: int32 [num_rows, 1 + number]."""
@@ -235,15 +187,9 @@ class CrossEncoderTraining:
         )
         return tf.gather(self.items, chosen)
 
-    def _step(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+    def _step(self, batch: dict[str, tf.Tensor]) -> None:
         labels = rows_of(batch[columns.LABELS], batch)
         lists = tf.stop_gradient(self.lists_of(batch, labels))
-        loss = self._apply_gradients(batch, lists)
-        self.losses.scatter_nd_update([[self.num_done]], [loss])
-        self.num_done.assign_add(1)
-        return loss
-
-    def _apply_gradients(self, batch: dict[str, tf.Tensor], lists: tf.Tensor) -> tf.Tensor:
         newest_first = self.cross_encoder.newest(row_histories(batch))
         repeated = tf.repeat(newest_first, tf.shape(lists)[1], axis=0)
         with tf.GradientTape() as tape:
@@ -251,7 +197,4 @@ class CrossEncoderTraining:
             logits = tf.reshape(said, tf.shape(lists))
             first = tf.zeros(tf.shape(lists)[:1], tf.int32)
             loss = tf.reduce_mean(categorical_cross_entropy(first, logits))
-        gradients = tape.gradient(loss, [variables for _, variables in self.groups])
-        for optimizer, found, (_, variables) in zip(self.optimizers, gradients, self.groups):
-            optimizer.apply_gradients(zip(found, variables))
-        return loss
+        self.finish_step(loss, tape.gradient(loss, [variables for _, variables in self.groups]))

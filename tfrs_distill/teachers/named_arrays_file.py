@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -49,16 +50,26 @@ def _safetensors(path: Path) -> dict[str, np.ndarray]:
         raise unreadable(path, error) from error
 
 
-def _parquet(path: Path) -> dict[str, np.ndarray]:
+def read_parquet_table(path: Path) -> Any:
+    """A Parquet file's table, as pyarrow has it.
+
+    Raises:
+        InputError: the file cannot be read.
+        MissingExtraError: pyarrow is not installed.
+    """
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
         raise MissingExtraError("pyarrow", "parquet", "Reading a Parquet file") from error
     try:
-        table = pyarrow.parquet.read_table(path)
+        return pyarrow.parquet.read_table(path)
     except (OSError, pyarrow.ArrowException) as error:
         raise unreadable(path, error) from error
+
+
+def _parquet(path: Path) -> dict[str, np.ndarray]:
+    table = read_parquet_table(path)
     arrays = {}
     for name in table.column_names:
         column = table.column(name)
