@@ -21,7 +21,7 @@ from ranking_peers import gradient_boosted_trees, tfidf_logistic_regression, tut
 from rows import Row, publish, row
 
 from tfrs_distill import metrics, pipeline
-from tfrs_distill.data import RankingExamples, movielens_ranking
+from tfrs_distill.data import RankingExamples
 from tfrs_distill.pipeline.ranking.dataset import read_ranking_data
 from tfrs_distill.recipe import Recipe
 from tfrs_distill.terminal import TerminalProgress
@@ -103,7 +103,8 @@ def main() -> None:
 
 def with_peers(recipe: Recipe, report: dict, out: Path) -> Seed:
     """The run's predictions, and the peers'."""
-    splits = read_ranking_data(recipe).splits
+    data = read_ranking_data(recipe)
+    splits = data.splits
     said: dict[str, dict[str, np.ndarray]] = {}
     with np.load(out / recipe.name / "stages" / "evaluate" / "predictions.npz") as arrays:
         for key in arrays.files:
@@ -113,12 +114,11 @@ def with_peers(recipe: Recipe, report: dict, out: Path) -> Seed:
     if recipe.data.source == "clothing-reviews":
         said["recommended"]["TF-IDF + logistic regression"] = tfidf_logistic_regression(splits)
         return Seed(report, splits.test, said, recipe.seed)
-    _, tables = movielens_ranking(recipe.data.folder or None, max_history=recipe.data.max_history)
     for name, peer in (
         ("gradient-boosted trees", gradient_boosted_trees),
         ("TFRS ranking tutorial", tutorial_model),
     ):
-        ratings = peer(splits, tables, recipe.seed)
+        ratings = peer(data, recipe.seed)
         for task in said:  # an order by predicted rating is one by how well it is liked
             said[task][name] = ratings
     return Seed(report, splits.test, said, recipe.seed)

@@ -14,7 +14,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from tfrs_distill import columns, metrics  # before TensorFlow: it selects Keras 2
-from tfrs_distill.data import MovieLensTables, RankingExamples, RankingSplits
+from tfrs_distill.data import RankingExamples, RankingSplits
+from tfrs_distill.pipeline.ranking.dataset import RankingData
 
 import tensorflow as tf  # isort: skip
 import tensorflow_recommenders as tfrs  # isort: skip
@@ -22,7 +23,7 @@ import tensorflow_recommenders as tfrs  # isort: skip
 SHRINKAGE = 5.0
 
 
-def gradient_boosted_trees(splits: RankingSplits, tables: MovieLensTables, seed: int) -> np.ndarray:
+def gradient_boosted_trees(data: RankingData, seed: int) -> np.ndarray:
     """scikit-learn's histogram gradient boosting on what is known of user, item and history.
 
     Among the features is the item's shrunken mean rating, of a training row without its own rating.
@@ -30,9 +31,10 @@ def gradient_boosted_trees(splits: RankingSplits, tables: MovieLensTables, seed:
     Returns:
         Predicted ratings of the test rows.
     """
+    splits = data.splits
     labels = splits.train.labels["rating"]
     items = splits.train.features[columns.ITEM_ID]
-    size = tables.catalogue.num_items + 1
+    size = len(data.item_vectors) + 1
     counts, sums = np.bincount(items, minlength=size), np.bincount(items, labels, minlength=size)
 
     def features(part: RankingExamples, own: np.ndarray | None = None) -> np.ndarray:
@@ -44,7 +46,7 @@ def gradient_boosted_trees(splits: RankingSplits, tables: MovieLensTables, seed:
         history, rated = (
             part.features[name] for name in (columns.HISTORY, columns.HISTORY_RATINGS)
         )
-        of_items = np.pad(tables.item_vectors, [(1, 0), (0, 0)])
+        of_items = np.pad(data.item_vectors, [(1, 0), (0, 0)])
         liked = (
             np.where(history > 0, rated - labels.mean(), 0)[..., None] * of_items[history]
         ).sum(axis=1)
@@ -95,19 +97,17 @@ class TutorialModel(tfrs.Model):
         return self.task(labels=batch[columns.label("rating")][:, None], predictions=self(batch))
 
 
-def tutorial_model(
-    splits: RankingSplits, tables: MovieLensTables, seed: int, max_epochs: int = 20
-) -> np.ndarray:
+def tutorial_model(data: RankingData, seed: int, max_epochs: int = 20) -> np.ndarray:
     """TFRS' ranking tutorial, its optimizer's rate and its epochs chosen on validation.
 
     Returns:
         Predicted ratings of the test rows.
     """
+    splits, users = data.splits, len(data.vocabularies[columns.USER_ID])
     best: tuple[float, np.ndarray] | None = None
     for rate in (0.03, 0.1):
         tf.keras.utils.set_random_seed(seed)
-        users = len(tables.vocabularies[columns.USER_ID])
-        model = TutorialModel(users, tables.catalogue.num_items)
+        model = TutorialModel(users, len(data.item_vectors))
         model.compile(optimizer=tf.keras.optimizers.Adagrad(rate))
         batches = splits.train.batches(1024, seed=seed)
 
