@@ -381,6 +381,15 @@ def test_the_exported_student_reads_texts(reviews):
     assert said["rating"][0] > 3.5 > said["rating"][1]
 
 
+def test_other_words_are_read_without_training_bert_again(reviews):
+    home, _, recipe = reviews
+    progress = Recorder()
+    fewer = replace(recipe, words=replace(recipe.words, num_bigram_buckets=0))
+    pipeline.run(fewer, home.parent, progress)
+    assert progress.names == STAGES
+    assert progress.reused == [True] * 3 + [False] * 4
+
+
 def test_reviews_can_be_few_and_split_by_item(reviews, tmp_path):
     recipe = replace(
         reviews[2], data=replace(reviews[2].data, split="item", max_users=120), name="cold"

@@ -194,7 +194,7 @@ def _built_in() -> dict[str, Recipe]:
         data=DataSettings(source="clothing-reviews"),
         teacher=TeacherSettings(kind="bert-text", privileged=(), learning_rate=5e-5, max_epochs=1),
         encoder=EncoderSettings(max_length=96),
-        knowledge=KnowledgeSettings(by="row"),
+        knowledge=KnowledgeSettings(folds=2, by="row"),
         student=StudentSettings(embedding_dim=8),
         ranking=RankingSettings(tasks=("recommended", "rating")),
         training=TrainingSettings(batch_size=64, max_epochs=40, patience=6),

@@ -19,7 +19,7 @@ from tfrs_distill.data.clothing_reviews import (
     split_reviews_by_item,
 )
 from tfrs_distill.data.movielens_ranking import movielens_ranking
-from tfrs_distill.data.ranking_examples import RankingSplits
+from tfrs_distill.data.ranking_examples import RankingExamples, RankingSplits
 from tfrs_distill.recipe import Recipe
 from tfrs_distill.word_vocabulary import WordVocabulary
 
@@ -54,6 +54,14 @@ class RankingData:
     words: WordVocabulary | None
     protocol: str
 
+    @property
+    def rows_of_teacher(self) -> RankingExamples:
+        """The training rows without the words, so that other words leave the teacher as it is."""
+        train = self.splits.train
+        return replace(
+            train, features={name: told for name, told in train.features.items() if name != WORDS}
+        )
+
     def facts(self) -> dict[str, Any]:
         """Counts for the report, and the fingerprint of what is learnt from."""
         parts = (self.splits.train, self.splits.validation, self.splits.test)
@@ -67,7 +75,7 @@ class RankingData:
             "items": len(self.vocabularies[columns.ITEM_ID]),
             "rows": sum(counts.values()),
             **counts,
-            "fingerprint": self.splits.train.fingerprint(),
+            "fingerprint": self.rows_of_teacher.fingerprint(),
         }
 
 

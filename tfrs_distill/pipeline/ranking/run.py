@@ -70,7 +70,6 @@ class RankingRun:
         settings = [
             ranking_source_fingerprint(recipe),
             dataclasses.asdict(recipe.data) | {"folder": ""},
-            dataclasses.asdict(recipe.words),
         ]
         self.data = read_ranking_data(recipe)
 
@@ -109,7 +108,7 @@ class RankingRun:
         def heard(folder: Path) -> RankingExamples:
             return cross_fit_ranking(
                 partial(train, folder),
-                self.data.splits.train,
+                self.data.rows_of_teacher,
                 folder / ANSWERS,
                 fingerprint=self.stages.fingerprints["knowledge"],
                 num_folds=recipe.knowledge.folds,
@@ -127,7 +126,8 @@ class RankingRun:
 
         named = dataclasses.asdict(recipe.knowledge)
         self.stages.run("knowledge", named, work, after=["teacher"])
-        return heard(self._file("knowledge"))
+        said = heard(self._file("knowledge")).teacher_logits
+        return self.data.splits.train.with_teacher(said)
 
     def _student(
         self, name: str, tasks: list[RankingTask], examples: RankingExamples
