@@ -178,9 +178,19 @@ def _built_in() -> dict[str, Recipe]:
     ranking = Recipe(
         name="ranking",
         task="ranking",
-        teacher=TeacherSettings(kind="deep-cross", batch_size=512),
+        data=DataSettings(max_history=100),
+        teacher=TeacherSettings(
+            kind="deep-cross",
+            num_models=4,
+            embedding_dim=16,
+            hidden_dim=64,
+            dropout=0.4,
+            batch_size=512,
+            learning_rate=2e-3,
+        ),
         knowledge=KnowledgeSettings(by="row"),
         training=TrainingSettings(batch_size=512, max_epochs=60, patience=6),
+        twin=TwinSettings(learning_rate=2e-3),
     )
     multitask = replace(
         ranking,

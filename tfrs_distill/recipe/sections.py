@@ -21,7 +21,7 @@ RANKS = (*LABELLED, "two-stage")  # the tasks with a ranking student
 MEMBERS = ("two-tower", "cross-encoder", "item-item", "array", "python")
 RETRIEVAL_KINDS = (*MEMBERS, "ensemble")
 RANKING_KINDS = ("deep-cross", "bert-text")
-PRIVILEGED = ("user", "context", "attributes", "text")
+PRIVILEGED = ("user", "context", "text")
 TUNING_METHODS = ("none", "top-layers", "all-layers", "lora", "adapters", "prefix")
 FOLDER_NAME: Bounds = {
     "pattern": r"[A-Za-z0-9][A-Za-z0-9._-]*",
@@ -98,7 +98,7 @@ class TeacherSettings:
         tasks=RETRIEVAL,
     )
     privileged: tuple[str, ...] = setting(
-        ("user", "context", "attributes"),
+        ("user", "context"),
         "deep-cross: what it reads that the student cannot have when serving",
         choices=PRIVILEGED,
         tasks=LABELLED,

@@ -43,15 +43,15 @@ def make_student(
 ) -> RankingStudent:
     """A student, not trained; its twin is the same.
 
-    Of films it reads the item, how training rated it as a whole, and the history with its ratings;
-    of reviews the words, the item, the age and the class.
+    Of films it reads the item, its attributes, how training rated it as a whole, and the history
+    with its ratings; of reviews the words, the item, the age and the class.
     """
     named, seed = recipe.student, recipe.seed
     features = (
         _of_reviews(recipe, data, dropout)
         if data.words is not None
         else _of_history(
-            recipe, data, named.embedding_dim, _statistics(data, data.splits.train), dropout, seed
+            recipe, data, named.embedding_dim, _of_items(data, data.splits.train), dropout, seed
         )
     )
     return RankingStudent(
@@ -69,7 +69,7 @@ def make_teacher(
     recipe: Recipe,
     data: RankingData,
     tasks: Sequence[RankingTask],
-    item_vectors: np.ndarray | None,
+    text_vectors: np.ndarray | None,
     examples: RankingExamples,
     seed: int,
 ) -> DeepCrossTeacher:
@@ -81,14 +81,14 @@ def make_teacher(
         recipe: the run.
         data: its rows.
         tasks: what it is asked.
-        item_vectors: what is known of the items beside the rows.
+        text_vectors: float32 [num_items, text_dim], where it reads the items' texts.
         examples: the rows it will train on, which say how items are rated as a whole.
         seed: of its weights.
     """
     named = recipe.teacher
-    vectors = _statistics(data, examples)
-    if item_vectors is not None:
-        vectors = np.concatenate([vectors, item_vectors], axis=1)
+    vectors = _of_items(data, examples)
+    if text_vectors is not None:
+        vectors = np.concatenate([vectors, text_vectors], axis=1)
     features = _of_history(recipe, data, named.embedding_dim, vectors, named.dropout, seed)
     if all(isinstance(task, NextItem) for task in tasks):
         return DeepCrossTeacher(features, tasks, num_cross_layers=0, hidden_units=(), seed=seed)
@@ -132,9 +132,13 @@ def _of_history(
     return [item, HistoryFeature(item, recipe.data.max_history, dropout=dropout, seed=seed)]
 
 
-def _statistics(data: RankingData, examples: RankingExamples) -> np.ndarray:
+def _of_items(data: RankingData, examples: RankingExamples) -> np.ndarray:
+    """Constants of the items: how the rows rate them as a whole, and their attributes."""
     assert data.catalogue is not None  # films have one
-    return item_statistics(examples, data.catalogue.num_items)
+    statistics = item_statistics(examples, data.catalogue.num_items)
+    if data.item_vectors is None:
+        return statistics
+    return np.concatenate([statistics, data.item_vectors], axis=1)
 
 
 def _of_user(data: RankingData, dim: int, seed: int) -> list[RankingFeature]:

@@ -36,7 +36,7 @@ from tfrs_distill.towers.ranking_tasks import RankingTask
 Facts = dict[str, Any]
 Answers = dict[str, np.ndarray]
 KERAS_FILES = "teacher-"  # and a number: the files of a teacher that is a Keras model
-VECTORS, EPOCHS, RANKER, TRAINING = "item_vectors.npy", "epochs.json", "bert", "training"
+VECTORS, EPOCHS, RANKER, TRAINING = "text_vectors.npy", "epochs.json", "bert", "training"
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class DeepCross:
     def train(self, folder: Path) -> Facts:
         """Each model until validation is best."""
         recipe, data = self.setting.recipe, self.setting.data
-        vectors = self._item_vectors()
+        vectors = self._text_vectors()
         if vectors is not None:
             with whole_file(folder / VECTORS) as file:
                 np.save(file, vectors)
@@ -148,7 +148,7 @@ class DeepCross:
     def train_fold(
         self, examples: RankingExamples, fold: int, whole: Path, folder: Path
     ) -> Averaged:
-        """For as many epochs as the whole ones needed, with the same item vectors."""
+        """For as many epochs as the whole ones needed, with the same text vectors."""
         recipe = self.setting.recipe
         vectors = np.load(whole / VECTORS) if (whole / VECTORS).exists() else None
         for number, epochs in enumerate(json.loads((whole / EPOCHS).read_text())):
@@ -162,17 +162,13 @@ class DeepCross:
             save_ranking(model, folder / _file(number))
         return self.open(folder)  # as a resumed run will read it
 
-    def _item_vectors(self) -> np.ndarray | None:
-        """What is known of the items, side by side: float32 [num_items, dim]."""
-        named, data = self.setting.recipe.teacher.privileged, self.setting.data
-        parts = []
-        if "attributes" in named and data.item_vectors is not None:
-            parts.append(data.item_vectors)
-        if "text" in named and data.catalogue is not None:
-            texts = data.catalogue.texts
-            with self.setting.progress.bar("item texts", len(texts)) as advance:
-                parts.append(open_encoder(self.setting.recipe).encode(texts, advance=advance))
-        return np.concatenate(parts, axis=1).astype(np.float32) if parts else None
+    def _text_vectors(self) -> np.ndarray | None:
+        """The items' texts as the encoder reads them: float32 [num_items, text_dim]."""
+        catalogue = self.setting.data.catalogue
+        if "text" not in self.setting.recipe.teacher.privileged or catalogue is None:
+            return None
+        with self.setting.progress.bar("item texts", len(catalogue.texts)) as advance:
+            return open_encoder(self.setting.recipe).encode(catalogue.texts, advance=advance)
 
 
 class BertText:
