@@ -36,7 +36,7 @@ from tfrs_distill.teacher_report import scorer_of
 
 MODALITIES = ("text", "attributes", "knowledge-graph")
 REGIMES = ("full", "cold items")
-BASE = "frozen BERT + ids"  # the recipe's default; the others are compared with it
+BASE = "frozen BERT + ids"  # the others are compared with it
 
 
 def teachers(recipe: Recipe) -> dict[str, Recipe]:

@@ -41,7 +41,11 @@ def main() -> None:
     arguments = parser.parse_args()
 
     recipe = Recipe.named("movielens-100k")
-    recipe = replace(recipe, data=replace(recipe.data, link_titles=arguments.link_titles))
+    recipe = replace(
+        recipe,
+        data=replace(recipe.data, link_titles=arguments.link_titles),
+        teacher=replace(recipe.teacher, kind="two-tower"),
+    )
     out = arguments.out
     if arguments.quick:
         recipe, out = recipe.quick(), out / "quick"

@@ -35,7 +35,7 @@ num_candidates = 3
 max_length = 32
 [knowledge]
 folds = 2
-top_k = 10
+top_k = 500
 [student]
 embedding_dim = 4
 [training]
@@ -110,7 +110,7 @@ def write_data(folder):
 KINDS = {
     "modalities with LoRA after masked words": {
         "data": 'source = "movielens-100k"\nfolder = "{folder}/data"',
-        "teacher": 'modalities = ["text", "attributes", "knowledge-graph"]',
+        "teacher": 'kind = "two-tower"\nmodalities = ["text", "attributes", "knowledge-graph"]',
         "tuning": 'method = "lora"\npretrain_steps = 2',
     },
     "a SavedModel encoder": {"encoder": "hub"},
@@ -125,7 +125,12 @@ KINDS = {
 
 
 def recipe_file(
-    folder, tmp_path, data='source = "synthetic"', teacher="", encoder="bert", tuning=""
+    folder,
+    tmp_path,
+    data='source = "synthetic"',
+    teacher='kind = "two-tower"',
+    encoder="bert",
+    tuning="",
 ):
     text = SMALL.format(data=data, teacher=teacher, encoder=folder / encoder, tuning=tuning)
     path = tmp_path / "recipe.toml"

@@ -110,7 +110,7 @@ class RetrievalRun:
                 folder / CACHE,
                 fingerprint=fingerprint,
                 num_folds=recipe.knowledge.folds,
-                top_k=recipe.knowledge.top_k,
+                top_k=min(recipe.knowledge.top_k, self.splits.catalogue.num_items - 1),
                 temperatures=temperatures,
                 seed=recipe.seed,
                 progress=self.progress,

@@ -171,7 +171,7 @@ def _built_in() -> dict[str, Recipe]:
     synthetic = Recipe(
         name="synthetic",
         data=DataSettings(source="synthetic", max_history=32),
-        teacher=TeacherSettings(embedding_dim=32, max_epochs=10),
+        teacher=TeacherSettings(kind="two-tower", embedding_dim=32, max_epochs=10),
         knowledge=KnowledgeSettings(top_k=20),
         training=TrainingSettings(max_epochs=30),
     )
@@ -215,7 +215,12 @@ def _built_in() -> dict[str, Recipe]:
         "synthetic": synthetic,
         "ranking": ranking,
         "multitask": multitask,
-        "two-stage": Recipe(name="two-stage", task="two-stage"),
+        "two-stage": Recipe(
+            name="two-stage",
+            task="two-stage",
+            teacher=TeacherSettings(kind="two-tower"),
+            knowledge=KnowledgeSettings(top_k=50),
+        ),
         "reviews": reviews,
     }
 

@@ -78,7 +78,7 @@ class TeacherSettings:
     """The large model."""
 
     kind: str = setting(
-        "two-tower",
+        "ensemble",
         "what the teacher is; see docs/teachers.md",
         choices=(*RETRIEVAL_KINDS, *RANKING_KINDS),
     )
@@ -231,7 +231,10 @@ class KnowledgeSettings:
         tasks=LABELLED,
     )
     top_k: int = setting(
-        50, "the teacher's best items kept for each position", tasks=RETRIEVAL, **NUMBER
+        500,
+        "the teacher's best items kept for each position; of fewer items all but one",
+        tasks=RETRIEVAL,
+        **NUMBER,
     )
     form: str = setting(
         "auto",
