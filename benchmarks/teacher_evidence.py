@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -123,12 +124,17 @@ def _pretrained(setting: Setting, folder: Path, work: Path) -> None:
 
 
 def evidence(
-    recipe: Recipe, seeds: list[int], names: list[str], folder: Path, progress: Progress
+    recipe: Recipe,
+    seeds: list[int],
+    regimes: Sequence[str],
+    names: list[str],
+    folder: Path,
+    progress: Progress,
 ) -> dict[str, dict[str, list[dict]]]:
     """What every teacher gave, by regime and name, one entry a seed."""
     data = movielens_100k(recipe.data.folder or None)
-    found: dict[str, dict[str, list[dict]]] = {regime: {} for regime in REGIMES}
-    jobs = [(seed, regime, name) for seed in seeds for regime in REGIMES for name in names]
+    found: dict[str, dict[str, list[dict]]] = {regime: {} for regime in regimes}
+    jobs = [(seed, regime, name) for seed in seeds for regime in regimes for name in names]
     with progress.bar("teachers", len(jobs)) as advance:
         for seed, regime, name in jobs:
             own = replace(teachers(recipe)[name], seed=seed)

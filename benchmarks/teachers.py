@@ -1,7 +1,7 @@
 """What teachers cost and what they know: figures as ratios, and every kind on MovieLens-100K.
 
-    python benchmarks/teachers.py [--quick] [--seeds 0 1 2] [--only NAME ...] [--part PART]
-                                  [--link-titles DIR] [--out DIR] [--json FILE]
+    python benchmarks/teachers.py [--quick] [--seeds 0 1 2] [--only NAME ...] [--regimes full]
+                                  [--part PART] [--link-titles DIR] [--out DIR] [--json FILE]
 
 The figures: encoding a catalogue against the bare forward pass of the BERT; LoRA against full
 fine-tuning; reading top-K knowledge against training on it; a cache of a million items. The
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from rows import Row, publish, row
-from teacher_evidence import BASE, evidence, mean_of_users, table, teachers
+from teacher_evidence import BASE, REGIMES, evidence, mean_of_users, table, teachers
 from teacher_figures import encoding, large_item_store, memory_of_tuning, reading
 
 from tfrs_distill.recipe import Recipe
@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small runs: to see it work")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these teachers of the table")
+    parser.add_argument("--regimes", nargs="+", choices=REGIMES, default=REGIMES)
     parser.add_argument(
         "--link-titles",
         default="",
@@ -53,9 +54,9 @@ def main() -> None:
     if arguments.part != "figures":
         names = arguments.only or list(teachers(recipe))
         names = [BASE, *(name for name in names if name != BASE)]
-        found = evidence(recipe, arguments.seeds, names, out, TerminalProgress())
+        found = evidence(recipe, arguments.seeds, arguments.regimes, names, out, TerminalProgress())
         print(table(found, arguments.seeds))
-        rows += lora_against_full(found["full"])
+        rows += lora_against_full(found.get("full", {}))
     publish(rows, arguments.json)
 
 
