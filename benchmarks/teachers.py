@@ -29,7 +29,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small runs: to see it work")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these teachers of the table")
-    parser.add_argument("--regimes", nargs="+", choices=REGIMES, default=REGIMES)
+    parser.add_argument(
+        "--regimes", nargs="+", choices=REGIMES, default=REGIMES, help="of the evidence"
+    )
     parser.add_argument(
         "--link-titles",
         default="",
