@@ -1,14 +1,15 @@
 """Candidate lists made and labelled, against lists walked over in plain Python."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from tiny_bert import WORDS
-from tiny_data import next_item_rows, random_windows, tiny_catalogue
+from tiny_data import random_windows, tiny_catalogue, windows_from
 
 from tfrs_distill import columns
 from tfrs_distill.data.ranking_examples import RankingExamples
-from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
 from tfrs_distill.teachers.array_teacher import ArrayTeacher
 from tfrs_distill.teachers.bert_cross_encoder import BertCrossEncoder
@@ -41,26 +42,36 @@ def preferred(history):
     return sorted(others, key=lambda item: (item - centre) % NUM_ITEMS)
 
 
-@pytest.mark.parametrize("num_candidates", [1, 3, 20])
-def test_lists_are_what_the_first_stage_passes_on_beside_what_came_next(num_candidates):
-    windows = random_windows(num_users=12, num_items=NUM_ITEMS, max_history=4)
+SEQUENCES = [[3, 7, 1, 9, 2, 8], [5, 6], [4, 2, 9, 8, 1, 7, 3]]
+
+
+@pytest.mark.parametrize(("num_candidates", "max_history"), [(1, None), (3, 2), (20, 6)])
+def test_lists_are_what_the_first_stage_passes_on_beside_what_came_next(
+    num_candidates, max_history
+):
+    windows = windows_from(SEQUENCES, num_items=NUM_ITEMS, max_history=4)
     done = []
     lists = first_stage_lists(
-        recommend, windows, num_candidates=num_candidates, batch_size=5, advance=done.append
+        recommend,
+        windows,
+        num_candidates=num_candidates,
+        max_history=max_history,
+        batch_size=5,
+        advance=done.append,
     )
-    rows = next_item_rows(windows)
-    assert len(rows) > 30 and sum(done) == len(rows) and max(done) == 5
-    assert lists.users.tolist() == [
-        user
-        for user, labels in zip(windows.users.tolist(), windows.labels)
-        for label in labels
-        if label
-    ]
-    for row, (history, label) in enumerate(rows):
-        assert lists.histories[row].tolist() == [0] * (4 - len(history)) + history
-        assert lists.positives[row] == label
-        expected = [item for item in preferred(history) if item != label][:num_candidates]
-        assert lists.candidates[row].tolist() == expected + [0] * (num_candidates - len(expected))
+    places = [(user, at) for user, items in enumerate(SEQUENCES) for at in range(1, len(items))]
+    assert done == [5, 5, 2] and len(places) == 12
+    width = max_history or 4
+    for row, (user, at) in enumerate(places):
+        items = SEQUENCES[user]
+        latest = items[:at][-width:]
+        assert lists.users[row] == user and lists.positives[row] == items[at]
+        assert lists.histories[row].tolist() == [0] * (width - len(latest)) + latest
+        expected = [item for item in preferred(items[:at]) if item != items[at]][:num_candidates]
+        empty = num_candidates - len(expected)
+        assert lists.candidates[row].tolist() == expected + [0] * empty
+        assert lists.later[row].tolist() == [i in items[at + 1 :] for i in expected + [0] * empty]
+    assert set(lists.later[lists.candidates > 0].tolist()) == {True, False}
 
 
 def test_some_lists_are_drawn_by_seed_and_keep_their_order():
@@ -83,11 +94,10 @@ def test_some_lists_are_drawn_by_seed_and_keep_their_order():
 
 
 def test_items_that_do_not_exist_yet_are_no_candidates():
-    windows = random_windows(num_users=12, num_items=NUM_ITEMS, max_history=4)
-    exists = np.arange(1, 10) < 7
-    labels = np.where(windows.labels >= 7, 0, windows.labels)
-    some = Windows(windows.catalogue, windows.users, windows.history, labels, candidates=exists)
-    lists = first_stage_lists(recommend, some, num_candidates=2)
+    sequences = [[item for item in items if item < 7] for items in SEQUENCES]
+    windows = windows_from(sequences, num_items=NUM_ITEMS, max_history=4)
+    windows = replace(windows, candidates=np.arange(1, 10) < 7)
+    lists = first_stage_lists(recommend, windows, num_candidates=2, max_history=6)
     for history, label, found in zip(lists.histories, lists.positives, lists.candidates):
         history = [item for item in history if item]
         free = [item for item in preferred(history) if item not in (7, 8, 9, label)]
@@ -99,6 +109,7 @@ LISTS = CandidateLists(
     np.array([[0, 2, 1], [4, 6, 7], [0, 0, 0]]),
     np.array([3, 9, 1]),
     np.array([[7, 4, 0], [1, 5, 2], [0, 0, 0]]),
+    np.array([[True, False, False], [False, False, True], [False, False, False]]),
 )
 
 
@@ -107,7 +118,7 @@ def test_a_list_becomes_rows_that_do_not_give_the_answer_away():
     assert examples.queries.tolist() == [0, 0, 0, 1, 1, 1, 1, 2]
     assert examples.users.tolist() == [5, 5, 5, 8, 8, 8, 8, 5]
     assert examples.features["item_id"].tolist() == [3, 4, 7, 1, 2, 5, 9, 1]  # rising in a list
-    assert examples.labels["next"].tolist() == [1, 0, 0, 0, 0, 0, 1, 1]
+    assert examples.labels["next"].tolist() == [1, 0, 1, 0, 1, 0, 1, 1]
     np.testing.assert_array_equal(
         examples.features["history"], LISTS.histories[[0, 0, 0, 1, 1, 1, 1, 2]]
     )
@@ -212,7 +223,9 @@ def test_nothing_is_said_of_an_unknown_item():
         ({"candidates": [[7, 4, 0], [5, 5, 2], [0, 0, 0]]}, "List 1 names an item twice"),
         ({"candidates": [[7, 3, 0], [1, 5, 2], [0, 0, 0]]}, "List 0 names an item twice, or the"),
         ({"candidates": [[7, 4, 0], [1, 5, 2]]}, r"Received: shapes \(3,\), \(3, 3\), \(3,\), \(2"),
-        ({"histories": [1, 2, 3]}, r"`candidates` \[n, k\]. Received: shapes \(3,\), \(3,\)"),
+        ({"later": [[True], [False], [True]]}, r"`later` \[n, k\]. .*\(3, 3\), \(3, 1\)"),
+        ({"later": np.eye(3)[::-1] > 0}, "List 0 has an empty slot that is marked as `later`"),
+        ({"histories": [1, 2, 3]}, r"`later` \[n, k\]. Received: shapes \(3,\), \(3,\)"),
         ({"candidates": [[7, 4, 0], [1, 12, 2], [0, 0, 0]]}, "indices of the catalogue, 1 to 9"),
     ],
 )
@@ -228,6 +241,7 @@ def test_what_else_it_refuses():
         ({"num_candidates": 0}, "`num_candidates` must be a whole number of at least 1"),
         ({"batch_size": 0}, "`batch_size` must be a whole number"),
         ({"num_lists": 0}, "`num_lists` must be a whole number"),
+        ({"max_history": 0}, "`max_history` must be a whole number"),
         ({"num_lists": 999}, "`num_lists` must be at most .*the labelled positions"),
     ):
         with pytest.raises(ValueError, match=words):

@@ -68,13 +68,20 @@ class Splits:
     test: Queries
 
 
-def pad_histories(histories: tuple[np.ndarray, ...] | list[np.ndarray]) -> np.ndarray:
-    """Stack histories of unequal length: int32 [num_queries, longest], padded with 0 in front."""
+def pad_histories(
+    histories: tuple[np.ndarray, ...] | list[np.ndarray], max_history: int | None = None
+) -> np.ndarray:
+    """Stack histories of unequal length: int32 [num_queries, width], padded with 0 in front.
+
+    The width is that of the longest; or `max_history`, the latest items that are kept of each.
+    """
     width = max((len(history) for history in histories), default=0)
-    padded = np.full((len(histories), max(width, 1)), columns.PADDING, np.int32)
+    width = max(width, 1) if max_history is None else max_history
+    padded = np.full((len(histories), width), columns.PADDING, np.int32)
     for row, history in enumerate(histories):
-        if len(history):
-            padded[row, -len(history) :] = history
+        latest = history[-width:]
+        if len(latest):
+            padded[row, -len(latest) :] = latest
     return padded
 
 

@@ -10,13 +10,14 @@ import numpy as np
 from tfrs_distill import columns
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.ranking_examples import RankingExamples
+from tfrs_distill.data.splits import pad_histories
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
 from tfrs_distill.teachers.whole_number import check_whole_number
 
 Recommend = Callable[[Sequence[np.ndarray], int], tuple[np.ndarray, np.ndarray]]
 
-RELEVANCE = "relevance"  # the task of a list: 1 for the item that came next, 0 for the others
+RELEVANCE = "relevance"  # the task of a list: 1 for what the user went on to, 0 for the others
 
 
 class CandidateLists(NamedTuple):
@@ -27,12 +28,14 @@ class CandidateLists(NamedTuple):
         histories: int32 [num_lists, max_history], what preceded it, oldest first, 0 in front.
         positives: int32 [num_lists], the item that came next.
         candidates: int32 [num_lists, k], other items, 0 in empty slots.
+        later: bool [num_lists, k], which of them the user went on to later on.
     """
 
     users: np.ndarray
     histories: np.ndarray
     positives: np.ndarray
     candidates: np.ndarray
+    later: np.ndarray
 
 
 def first_stage_lists(
@@ -40,6 +43,7 @@ def first_stage_lists(
     windows: Windows,
     *,
     num_candidates: int = 50,
+    max_history: int | None = None,
     num_lists: int | None = None,
     seed: int = 0,
     batch_size: int = 256,
@@ -47,11 +51,16 @@ def first_stage_lists(
 ) -> CandidateLists:
     """What a first stage would pass on at training positions, beside the item that came next.
 
+    It is asked as it is in serving: after everything that the user met before, which is never a
+    candidate. What the user met later is a candidate like all others, and is marked as `later`: as
+    a negative it would teach the second stage to put what users like last.
+
     Args:
         recommend: the first stage as a scorer, such as `ModelScorer(student)`: gives scores and
             item indices, best first, without the history's items.
-        windows: training windows; every labelled position is one.
+        windows: training windows, all of a user's; every labelled position is one.
         num_candidates: items a list beside the one that came next.
+        max_history: latest items of a list's history; None for as many as a window holds.
         num_lists: positions, drawn evenly; None takes all of them.
         seed: of drawing.
         batch_size: positions asked about at a time.
@@ -63,7 +72,9 @@ def first_stage_lists(
     """
     check_whole_number("num_candidates", num_candidates)
     check_whole_number("batch_size", batch_size)
-    places = np.argwhere(windows.labels > columns.PADDING)
+    max_history = windows.max_history if max_history is None else max_history
+    check_whole_number("max_history", max_history)
+    sequences, places = _sequences(windows)
     if num_lists is not None:
         check_whole_number("num_lists", num_lists)
         if num_lists > len(places):
@@ -73,20 +84,23 @@ def first_stage_lists(
             )
         drawn = np.random.default_rng(seed).choice(len(places), num_lists, replace=False)
         places = places[np.sort(drawn)]
-    window, position = places.T
-    histories, exists = _until(windows.history[window], position), windows.existing_items()
-    positives = windows.labels[window, position].astype(np.int32)
+    exists, catalogue = windows.existing_items(), windows.catalogue
+    before = [sequences[user][:at] for user, at in places.tolist()]
+    positives = np.array([sequences[user][at] for user, at in places.tolist()], np.int32)
     candidates = np.zeros((len(places), num_candidates), np.int32)
+    later = np.zeros(candidates.shape, bool)
     for start in range(0, len(places), batch_size):
         part = slice(start, start + batch_size)
-        asked = [history[history > columns.PADDING] for history in histories[part]]
-        length = num_candidates + 1 + windows.catalogue.num_items - len(exists)
-        _, items = recommend(asked, min(length, windows.catalogue.num_items))
+        length = num_candidates + 1 + catalogue.num_items - len(exists)
+        _, items = recommend(before[part], min(length, catalogue.num_items))
         free = np.isin(items, exists) & (items != positives[part, None])
         candidates[part] = _first(items, free, num_candidates)
+        for row, (user, at) in enumerate(places[part].tolist(), start):
+            later[row] = np.isin(candidates[row], sequences[user][at + 1 :])
         if advance is not None:
-            advance(len(asked))
-    return CandidateLists(windows.users[window], histories, positives, candidates)
+            advance(len(items))
+    histories = pad_histories(before, max_history)
+    return CandidateLists(places[:, 0].astype(np.int32), histories, positives, candidates, later)
 
 
 def list_examples(
@@ -94,8 +108,9 @@ def list_examples(
 ) -> RankingExamples:
     """Candidate lists as ranking examples: a row for each item of each list, a query for each list.
 
-    The features are `history` and `item_id`; the label is 1 for the item that came next and 0 for
-    every other. Items of a list come in the order of their indices, which says nothing about them.
+    The features are `history` and `item_id`; the label is 1 for the item that came next and for
+    those that came later, and 0 for every other. Items of a list come in the order of their
+    indices, which says nothing about them.
 
     Args:
         lists: from `first_stage_lists`, or made by hand.
@@ -103,34 +118,41 @@ def list_examples(
         task: name of the task.
 
     Raises:
-        InputError: shapes do not fit each other, a list has no item that came next, or names an
-            item twice.
+        InputError: shapes do not fit each other, a list has no item that came next, names an item
+            twice, or has an empty slot that came later.
 
     Example:
     >>> catalogue = Catalogue(("a", "b", "c"), ("A", "B", "C"), ("A", "B", "C"))
-    >>> lists = CandidateLists(np.array([5]), np.array([[0, 2]]), np.array([3]), np.array([[1, 0]]))
+    >>> lists = CandidateLists(
+    ...     users=np.array([5]), histories=np.array([[0, 2]]), positives=np.array([3]),
+    ...     candidates=np.array([[1, 0]]), later=np.array([[False, False]]))
     >>> examples = list_examples(lists, catalogue)
     >>> examples.features["item_id"].tolist(), examples.labels["relevance"].tolist()
     ([1, 3], [0.0, 1.0])
     """
-    items = _with_positives(lists)
+    items, relevant = _with_positives(lists)
     query, place = np.nonzero(items)  # ascending, list by list
-    item_ids = items[query, place]
     return RankingExamples(
-        features={columns.HISTORY: lists.histories[query], columns.ITEM_ID: item_ids},
-        labels={task: (item_ids == lists.positives[query]).astype(np.float32)},
+        features={columns.HISTORY: lists.histories[query], columns.ITEM_ID: items[query, place]},
+        labels={task: relevant[query, place].astype(np.float32)},
         users=lists.users[query],
         queries=query.astype(np.int32),
         catalogue=catalogue,
     )
 
 
-def _until(windows: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Each window up to its position, pushed to the end: int32 [n, max_history], 0 in front."""
-    width = windows.shape[1]
-    source = np.arange(width) + positions[:, None] + 1 - width
-    taken = np.take_along_axis(windows, np.maximum(source, 0), axis=1)
-    return np.where(source >= 0, taken, columns.PADDING).astype(np.int32)
+def _sequences(windows: Windows) -> tuple[dict[int, np.ndarray], np.ndarray]:
+    """Users' sequences, and where in them the labels are: user and place, int [num_labels, 2]."""
+    sequences: dict[int, list[int]] = {}
+    places = []
+    for user, history, labels in zip(windows.users.tolist(), windows.history, windows.labels):
+        if user not in sequences:  # a sequence is its first item, and then all labels
+            sequences[user] = history[history > columns.PADDING][:1].tolist()
+        for item in labels[labels > columns.PADDING].tolist():
+            places.append((user, len(sequences[user])))
+            sequences[user].append(item)
+    whole = {user: np.array(items, np.int32) for user, items in sequences.items()}
+    return whole, np.array(places, np.int64).reshape(-1, 2)
 
 
 def _first(items: np.ndarray, free: np.ndarray, k: int) -> np.ndarray:
@@ -141,15 +163,17 @@ def _first(items: np.ndarray, free: np.ndarray, k: int) -> np.ndarray:
     return np.pad(found, [(0, 0), (0, k - found.shape[1])])
 
 
-def _with_positives(lists: CandidateLists) -> np.ndarray:
-    """All items of each list, ascending, 0 in front: int32 [num_lists, 1 + k]."""
-    users, histories, positives, candidates = map(np.asarray, lists)
+def _with_positives(lists: CandidateLists) -> tuple[np.ndarray, np.ndarray]:
+    """All items of each list, ascending, 0 in front, and which are relevant: [num_lists, 1 + k]."""
+    users, histories, positives, candidates, later = map(np.asarray, lists)
     num_lists = len(users)
-    shapes = [array.shape for array in (users, histories, positives, candidates)]
-    if [len(shape) for shape in shapes] != [1, 2, 1, 2] or {s[0] for s in shapes} != {num_lists}:
+    shapes = [array.shape for array in (users, histories, positives, candidates, later)]
+    fit = [len(shape) for shape in shapes] == [1, 2, 1, 2, 2]
+    if not fit or {s[0] for s in shapes} != {num_lists} or candidates.shape != later.shape:
         raise InputError(
-            "Candidate lists need `users` [n], `histories` [n, max_history], `positives` [n] and "
-            f"`candidates` [n, k]. Received: shapes {', '.join(map(str, shapes))}."
+            "Candidate lists need `users` [n], `histories` [n, max_history], `positives` [n], "
+            "`candidates` [n, k] and `later` [n, k]. Received: shapes "
+            f"{', '.join(map(str, shapes))}."
         )
     if not (positives > columns.PADDING).all():
         row = int(np.argmin(positives > columns.PADDING))
@@ -157,11 +181,20 @@ def _with_positives(lists: CandidateLists) -> np.ndarray:
             f"List {row} has no item that came next: positives[{row}] is {positives[row]}. Leave "
             "positions without a label out."
         )
-    items = np.sort(np.concatenate([positives[:, None], candidates], axis=1), axis=1)
+    odd = (later & (candidates == columns.PADDING)).any(axis=1)
+    if odd.any():
+        raise InputError(
+            f"List {int(np.argmax(odd))} has an empty slot that is marked as `later`. Only an item "
+            "can have come later."
+        )
+    items = np.concatenate([positives[:, None], candidates], axis=1)
+    relevant = np.concatenate([np.ones((num_lists, 1), bool), later], axis=1)
+    order = np.argsort(items, axis=1)
+    items = np.take_along_axis(items, order, axis=1)
     twice = ((items[:, 1:] == items[:, :-1]) & (items[:, 1:] != columns.PADDING)).any(axis=1)
     if twice.any():
         raise InputError(
             f"List {int(np.argmax(twice))} names an item twice, or the item that came next among "
             "the others too. Name each once."
         )
-    return items
+    return items, np.take_along_axis(relevant, order, axis=1)
