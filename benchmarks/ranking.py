@@ -277,7 +277,8 @@ def two_stage_goals(reports: list[dict], recipes: list[Recipe], out: Path) -> li
     mean = {name: np.mean([one[name] for one in ndcg], axis=0) for name in ndcg[0]}
     models = [one["models"] for one in reports]
     faster = [
-        one["teacher"]["latency_ms_p50"] / one["student_tflite"]["latency_ms_p50"] for one in models
+        one["cross_encoder"]["latency_ms_p50"] / one["student_tflite"]["latency_ms_p50"]
+        for one in models
     ]
 
     def told(less: str) -> str:

@@ -207,14 +207,18 @@ def stages():
         for name, value, milliseconds in (
             ("student", 0.22, 1.5),
             ("retrieval", 0.2, 0.5),
-            ("teacher", 0.25, 900.0),
+            ("teacher", 0.26, 910.0),
+            ("cross_encoder", 0.25, 900.0),
             ("twin", 0.21, 1.5),
         )
     }
     report["comparisons"] = {
         "student_vs_twin": {"relevance": difference("ndcg@10", 0.01, 0.001, 0.02)},
         "student_vs_retrieval": {"relevance": difference("ndcg@10", 0.02, 0.01, 0.03, ratio=1.1)},
-        "student_vs_teacher": {"relevance": difference("ndcg@10", -0.03, -0.05, -0.01, ratio=0.88)},
+        "student_vs_teacher": {"relevance": difference("ndcg@10", -0.04, -0.06, -0.02, ratio=0.85)},
+        "student_vs_cross_encoder": {
+            "relevance": difference("ndcg@10", -0.03, -0.05, -0.01, ratio=0.88)
+        },
     }
     del report["confusion"], report["reliability"]
     return report
@@ -235,7 +239,7 @@ def test_two_stages_are_held_against_retrieval_alone_and_the_cross_encoder():
     )
     text = words_of(stages())
     assert "Cross-encoder" in text and "Retrieval alone" in text
-    assert "Of the teacher's 88.0 % same candidates" in text
+    assert "Of the teacher's 85.0 % same candidates" in text
     assert "A query 1.50 ms" in text
 
 

@@ -119,6 +119,7 @@ UNUSUAL_STAGES = Recipe(
         list_size=11,
         num_lists=500,
         num_ordered_lists=90,
+        max_history=21,
         list_loss="pairwise",
     ),
     evaluation=EvaluationSettings(max_lists=55),

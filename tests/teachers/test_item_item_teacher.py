@@ -45,6 +45,18 @@ def test_each_row_adds_the_weights_of_its_distinct_items_so_far(windows, in_grap
     np.testing.assert_allclose(logits, expected, atol=1e-6)  # float32 weights below 1
 
 
+def test_lists_are_scored_by_the_same_sums(windows):
+    weights = regressions(windows, 5.0)
+    histories, lists = np.array([[0, 3, 2], [5, 5, 1]]), np.array([[4, 1], [8, 2]])
+    expected = [
+        [weights[np.array(sorted(met)) - 1, item - 1].sum() for item in items]
+        for met, items in (({3, 2}, [4, 1]), ({5, 1}, [8, 2]))
+    ]
+    scores = ItemItemTeacher(windows, l2=5.0).scores(histories, lists)
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores, expected, atol=1e-6)  # float32 weights below 1
+
+
 def test_an_item_met_twice_counts_once(windows):
     teacher = ItemItemTeacher(windows, l2=5.0)
     once, twice = (

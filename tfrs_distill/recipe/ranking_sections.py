@@ -37,12 +37,18 @@ class RankingSettings:
     num_candidates: int = setting(
         100, "items that the first stage finds for the second", tasks=TWO_STAGE, at_least=2
     )
-    list_size: int = setting(20, "items of a training list", tasks=TWO_STAGE, at_least=2)
+    list_size: int = setting(50, "items of a training list", tasks=TWO_STAGE, at_least=2)
     num_lists: int = setting(
-        20000, "training lists, at positions drawn evenly", tasks=TWO_STAGE, at_least=10
+        4000, "training lists, at positions drawn evenly", tasks=TWO_STAGE, at_least=10
     )
     num_ordered_lists: int = setting(
-        2000, "how many of them the cross-encoder orders", tasks=TWO_STAGE, at_least=10
+        400,
+        "how many of them the cross-encoder orders; item-item weights order all",
+        tasks=TWO_STAGE,
+        at_least=10,
+    )
+    max_history: int = setting(
+        64, "latest items of the history that the second stage reads", tasks=TWO_STAGE, at_least=1
     )
     list_loss: str = setting(
         "listmle",

@@ -32,10 +32,11 @@ COMPARISONS = {
     "student_vs_twin": "student - twin",
     "student_vs_teacher": "student - teacher",
     "student_vs_retrieval": "two stages - retrieval alone",
+    "student_vs_cross_encoder": "two stages - cross-encoder",
     "int8_vs_float32": "int8 - float32",
     "tflite_vs_keras": ".tflite - Keras",
     "student_vs_single_task_twin": "student - single-task twin",
-    "teacher_vs_retrieval": "cross-encoder - retrieval alone",
+    "teacher_vs_retrieval": "teachers - retrieval alone",
 }
 
 

@@ -19,9 +19,10 @@ RANKING_MODELS = {
     "bias_only": ("Bias only", "an item's and a user's offsets"),
 }
 TWO_STAGE_MODELS = {
-    "teacher": ("Cross-encoder", "reads history and item; over the same candidates"),
+    "teacher": ("Teachers", "cross-encoder and item-item weights over the same candidates"),
+    "cross_encoder": ("Cross-encoder", "reads history and item; over the same candidates"),
     "student": ("Two stages", "retrieval, then the distilled ranking student"),
-    "twin": ("Two stages, twin", "the same ranking student without the cross-encoder"),
+    "twin": ("Two stages, twin", "the same ranking student without teachers"),
     "retrieval": ("Retrieval alone", "the first stage's own order"),
     "student_int8": ("Two stages, int8", "8-bit weights, .tflite"),
     "student_tflite": ("Two stages, .tflite", "float32, for a device"),

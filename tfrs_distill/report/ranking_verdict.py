@@ -143,7 +143,7 @@ def _two_stages(report: Told) -> list[str]:
     sentences = []
     for name, other in (
         ("student_vs_retrieval", "retrieval alone"),
-        ("student_vs_teacher", "the cross-encoder over the same candidates"),
+        ("student_vs_cross_encoder", "the cross-encoder over the same candidates"),
     ):
         told = report.get("comparisons", {}).get(name, {}).get("relevance", {})
         if report.get("task") != "two-stage" or metric(told.get("difference")) == MISSING:

@@ -60,6 +60,20 @@ class ItemItemTeacher:
         met = tf.cast(seen_items(batch, self.num_items), tf.float32)
         return tf.matmul(met, tf.gather(self._weights, candidate_ids, axis=1))
 
+    def scores(self, histories: np.ndarray, candidate_lists: np.ndarray) -> np.ndarray:
+        """Scores of each history's own candidates, as a re-ranking teacher.
+
+        Args:
+            histories: int [n, max_history], 0 for none.
+            candidate_lists: int [n, k], item indices; what a 0 gets means nothing.
+
+        Returns:
+            float32 [n, k], equal to the logits.
+        """
+        met = np.zeros((len(histories), len(self.weights)), np.float32)
+        np.put_along_axis(met, np.asarray(histories), 1.0, axis=1)  # row 0 of the weights is 0
+        return np.take_along_axis(met @ self.weights, np.asarray(candidate_lists), axis=1)
+
     def fingerprint(self) -> str:
         """sha256 of the weights."""
         digest = hashlib.sha256(f"item-item {self.weights.shape}".encode())

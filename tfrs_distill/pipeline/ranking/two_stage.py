@@ -35,7 +35,8 @@ from tfrs_distill.towers.ranking_tasks import Binary
 
 ROWS_AT_A_TIME = 8192
 # How much a unit of the first stage's logit counts beside the second's probability; by validation.
-RETRIEVAL_WEIGHTS = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3)
+RETRIEVAL_WEIGHTS = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
+FLAT = 1e-6  # a deviation that float32 cannot tell from none
 LIST_LOSSES: dict[str, Callable[[Recipe], tf.keras.losses.Loss]] = {
     "listmle": lambda recipe: ListMLEDistillation(top_k=recipe.evaluation.k),
     "pairwise": lambda recipe: PairwiseDistillation(
@@ -64,7 +65,7 @@ def make_second_stage(
     seed = recipe.seed
     item = ItemFeature(len(item_vectors), recipe.student.embedding_dim, item_vectors, seed=seed)
     history = HistoryFeature(
-        item, recipe.data.max_history, reads_ratings=False, dropout=dropout, seed=seed
+        item, recipe.ranking.max_history, reads_ratings=False, dropout=dropout, seed=seed
     )
     return RankingStudent(
         [item, history],
@@ -86,7 +87,7 @@ def train_second_stage(
     *,
     taught: bool,
 ) -> tuple[dict[str, Any], str]:
-    """Train the ranking student on lists that the cross-encoder has ordered, or its twin without.
+    """Train the ranking student on lists that its teachers have ordered, or its twin without.
 
     The epoch with the best validation NDCG of both stages together is kept.
     """
@@ -137,7 +138,7 @@ class ValidationLists(tf.keras.callbacks.Callback):
         self.histories = padded(queries.histories)
         scorer, most = ModelScorer(first), recipe.ranking.num_candidates
         self.found = scorer(queries.histories, most)
-        self.scores = ranking_scores(student, recipe.data.max_history)
+        self.scores = ranking_scores(student, recipe.ranking.max_history)
         self.weights: list[float] = []
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -221,6 +222,45 @@ class FirstAndCross:
         queries = np.asarray(self.first.encode_histories(tf.constant(latest, tf.int32)))
         items = self.items[candidate_lists]
         return crossed + self.first_stage_weight * np.einsum("nd,nkd->nk", queries, items)
+
+
+class Committee:
+    """Several re-ranking teachers: their scores, standardised within each list, added.
+
+    `score_i = sum over the teachers of (s_i - mean(s)) / std(s)`, mean and standard deviation over
+    the list's items; a teacher that says the same of all of them counts 0.
+
+    Args:
+        teachers: each answers `scores(histories, candidate_lists)`.
+    """
+
+    def __init__(self, teachers: Sequence[Any]) -> None:
+        self.teachers = list(teachers)
+
+    def scores(self, histories: np.ndarray, candidate_lists: np.ndarray) -> np.ndarray:
+        """Float32 [n, k]; what an index of 0 gets means nothing."""
+        there = np.asarray(candidate_lists) > columns.PADDING
+        lists, total = np.nonzero(there)[0], np.zeros(there.shape, np.float32)
+        for teacher in self.teachers:
+            said = np.asarray(teacher.scores(histories, candidate_lists))
+            total[there] += standardised(said[there], lists)
+        return total
+
+
+def standardised(scores: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    """Scores with mean 0 and variance 1 within each query's rows; 0 where all are the same.
+
+    Example:
+    >>> standardised(np.array([1.0, 3.0, 9.0, 9.0]), np.array([4, 4, 5, 5])).tolist()
+    [-1.0, 1.0, 0.0, 0.0]
+    """
+    _, lists = np.unique(queries, return_inverse=True)
+    scores, number = np.asarray(scores, np.float64), np.bincount(lists)
+    mean = np.bincount(lists, scores) / number
+    centred = scores - mean[lists]
+    deviation = np.sqrt(np.bincount(lists, centred**2) / number)
+    deviation[deviation <= FLAT * (1.0 + np.abs(mean))] = np.inf
+    return (centred / deviation[lists]).astype(np.float32)
 
 
 def ranking_scores(student: RankingModel, max_history: int) -> Scores:

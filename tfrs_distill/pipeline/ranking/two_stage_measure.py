@@ -18,8 +18,8 @@ from tfrs_distill.evaluation import Evaluation, ModelScorer, Scorer, evaluate
 from tfrs_distill.latency import percentiles
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
 from tfrs_distill.pipeline.ranking.two_stage import (
+    Committee,
     FirstAndCross,
-    Scores,
     TwoStages,
     ranking_scores,
 )
@@ -38,14 +38,15 @@ class TwoStageModels:
     """What is compared, and where it lies.
 
     Args:
-        cross_encoder: orders the first stage's candidates, which it scores too.
-        facts: its `parameters` and `bytes`.
+        teachers: order the first stage's candidates: `cross_encoder`, which the first stage's
+            scores stand beside, and `item_item`.
+        facts: the cross-encoder's `parameters` and `bytes`.
         files: the Keras files of `retrieval`, `twin` and `student`.
         artefact: the folder of both exported students.
         retrieval_weights: of the first stage's score, for `twin` and `student`.
     """
 
-    cross_encoder: FirstAndCross
+    teachers: Mapping[str, Any]
     facts: Mapping[str, Any]
     files: Mapping[str, Path]
     artefact: Path
@@ -80,6 +81,7 @@ def measure_two_stages(
         "student_vs_retrieval": ("student", "retrieval"),
         "student_vs_twin": ("student", "twin"),
         "student_vs_teacher": ("student", "teacher"),
+        "student_vs_cross_encoder": ("student", "cross_encoder"),
         "teacher_vs_retrieval": ("teacher", "retrieval"),
         "int8_vs_float32": ("student_int8", "student_tflite"),
         "tflite_vs_keras": ("student_tflite", "student"),
@@ -90,7 +92,7 @@ def measure_two_stages(
     }
     line = ", ".join(
         f"{name} {metric(rows[name]['metrics'][RELEVANCE][f'ndcg@{k}'])}"
-        for name in ("retrieval", "twin", "student", "teacher")
+        for name in ("retrieval", "twin", "student", "cross_encoder", "teacher")
     )
     return {"models": rows, "comparisons": comparisons}, f"NDCG@{k} {line}"
 
@@ -111,30 +113,42 @@ def _scorers(
 
     found: dict[str, Scorer] = {"retrieval": first}
     for name, weight in models.retrieval_weights.items():
-        second = ranking_scores(loaded[name], recipe.data.max_history)
+        second = ranking_scores(loaded[name], recipe.ranking.max_history)
         found[name] = TwoStages(first, second, most, weight)
-    found["teacher"] = TwoStages(first, _shown(models.cross_encoder, progress), most)
+    crossed = AskedOnce(models.teachers["cross_encoder"], progress)
+    found["cross_encoder"] = TwoStages(first, crossed.scores, most)
+    committee = Committee([crossed, models.teachers["item_item"]])
+    found["teacher"] = TwoStages(first, committee.scores, most)
     found["student_tflite"] = Recommender.load(models.artefact / TFLITE)
     found["student_int8"] = Recommender.load(models.artefact / TFLITE_INT8)
     found["saved_model"] = Recommender.load(models.artefact, format="saved_model")
     return found
 
 
-def _shown(cross_encoder: FirstAndCross, progress: Progress) -> Scores:
-    """The cross-encoder's scores, with a bar over the lists where there are many."""
+class AskedOnce:
+    """The cross-encoder, with a bar over the lists where there are many.
 
-    def scores(histories: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    What it says of many lists is kept: a committee asks about the same ones again.
+    """
+
+    def __init__(self, cross_encoder: FirstAndCross, progress: Progress) -> None:
+        self.cross_encoder, self.progress = cross_encoder, progress
+        self.candidates, self.said = np.zeros([0, 0], np.int32), np.zeros([0, 0], np.float32)
+
+    def scores(self, histories: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        """Float32 [n, k]."""
         if len(histories) <= LISTS_AT_A_TIME:
-            return np.asarray(cross_encoder.scores(histories, candidates))
-        found = []
-        with progress.bar("lists of the cross-encoder", len(histories)) as advance:
-            for start in range(0, len(histories), LISTS_AT_A_TIME):
-                part = slice(start, start + LISTS_AT_A_TIME)
-                found.append(np.asarray(cross_encoder.scores(histories[part], candidates[part])))
-                advance(len(found[-1]))
-        return np.concatenate(found)
-
-    return scores
+            return np.asarray(self.cross_encoder.scores(histories, candidates))
+        if not np.array_equal(candidates, self.candidates):
+            found = []
+            with self.progress.bar("lists of the cross-encoder", len(histories)) as advance:
+                for start in range(0, len(histories), LISTS_AT_A_TIME):
+                    part = slice(start, start + LISTS_AT_A_TIME)
+                    some = self.cross_encoder.scores(histories[part], candidates[part])
+                    found.append(np.asarray(some))
+                    advance(len(found[-1]))
+            self.candidates, self.said = candidates, np.concatenate(found)
+        return self.said
 
 
 def _compare(recipe: Recipe, one: Evaluation, other: Evaluation) -> dict[str, Any]:
@@ -162,7 +176,11 @@ def _sizes(models: TwoStageModels, loaded: Mapping[str, Any]) -> dict[str, dict[
     def both(second: Mapping[str, Any]) -> dict[str, Any]:
         return {key: first[key] + second[key] for key in ("parameters", "bytes")}
 
-    found = {"retrieval": first, "teacher": both(models.facts)}
+    item_item = models.teachers["item_item"].num_parameters
+    crossed = both(models.facts)
+    sizes = {"parameters": item_item, "bytes": 4 * item_item}
+    found = {"retrieval": first, "cross_encoder": crossed}
+    found["teacher"] = {key: crossed[key] + sizes[key] for key in sizes}
     found |= {name: both(own[name]) for name in ("twin", "student")}
     for name, file in (("student_tflite", TFLITE), ("student_int8", TFLITE_INT8)):
         size = sum(path.stat().st_size for path in models.artefact.rglob(file))
@@ -191,7 +209,8 @@ def _latencies(
     }
     times: dict[str, dict[str, float]] = in_fresh_process("tfrs_distill.latency", request)
     slow: Sequence[np.ndarray] = histories[:SLOW_LATENCY_QUERIES]
-    times["teacher"] = percentiles(scorers["teacher"], slow)
+    for name in ("cross_encoder", "teacher"):
+        times[name] = percentiles(scorers[name], slow)
     for name in ("twin", "student"):
         times[name] = percentiles(scorers[name], histories)
     return times

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfrs_distill.atomic import whole_file
+from tfrs_distill.baselines import best_ease
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import ModelScorer
@@ -17,11 +18,17 @@ from tfrs_distill.pipeline.encoders import encoder_fingerprint, is_of_tf_hub, op
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
 from tfrs_distill.pipeline.ranking.run import sizes_line, write_run_report
 from tfrs_distill.pipeline.ranking.training import STUDENT_FILE
-from tfrs_distill.pipeline.ranking.two_stage import FirstAndCross, FirstStage, train_second_stage
+from tfrs_distill.pipeline.ranking.two_stage import (
+    FirstAndCross,
+    FirstStage,
+    standardised,
+    train_second_stage,
+)
 from tfrs_distill.pipeline.ranking.two_stage_measure import TwoStageModels, measure_two_stages
 from tfrs_distill.pipeline.resume import Result, forget_other_trainings
 from tfrs_distill.pipeline.retrieval_run import RetrievalRun
-from tfrs_distill.teachers import BertCrossEncoder
+from tfrs_distill.teacher_cache import cross_fit_ranking
+from tfrs_distill.teachers import BertCrossEncoder, ItemItemTeacher
 from tfrs_distill.teachers.candidate_lists import (
     RELEVANCE,
     CandidateLists,
@@ -42,8 +49,9 @@ PROTOCOL = (
 class TwoStageRun(RetrievalRun):
     """One two-stage recipe's run: a retrieval student, then a ranking student over what it finds.
 
-    The first stage is distilled from the recipe's teacher as in a retrieval run; a cross-encoder,
-    which reads history and item together, orders training lists for the second.
+    The first stage is distilled from the recipe's teacher as in a retrieval run. The second has two
+    teachers, which order training lists: item-item weights, and a cross-encoder, which reads
+    history and item together.
     """
 
     num_stages = 10
@@ -116,9 +124,14 @@ class TwoStageRun(RetrievalRun):
         return FirstAndCross(self.first, cross_encoder, weight)
 
     def _lists(self) -> RankingExamples:
-        """Training lists of what the first stage finds; of some, the cross-encoder's scores."""
-        named = self.recipe.ranking
-        settings = [named.list_size, named.num_lists, named.num_ordered_lists]
+        """Training lists of what the first stage finds, with what the teachers say of them.
+
+        Item-item weights that never met its user order every list, the cross-encoder some of them
+        too; a list's scores are those of a `Committee` of its own teachers.
+        """
+        named, folds = self.recipe.ranking, self.recipe.knowledge.folds
+        numbers = [named.list_size, named.num_lists, named.num_ordered_lists, named.max_history]
+        settings = [*numbers, folds]
 
         def work(folder: Path) -> tuple[Result, str]:
             positions = int((self.splits.train.labels > 0).sum())
@@ -129,26 +142,49 @@ class TwoStageRun(RetrievalRun):
                     ModelScorer(self.first),
                     self.splits.train,
                     num_candidates=named.list_size - 1,
+                    max_history=named.max_history,
                     num_lists=number,
                     seed=self.recipe.seed,
                     advance=advance,
                 )
             examples = list_examples(lists, self.splits.catalogue)
+            l2 = best_ease(self.splits, self.k).l2
+            said = self._item_item_answers(examples, l2, folder)
             drawn = np.random.default_rng(self.recipe.seed).permutation(number)[:ordered]
             asked = np.isin(examples.queries, drawn)
-            said = np.full((len(examples), 1), np.nan, np.float32)
             with self.progress.bar("lists of the cross-encoder", ordered) as advance:
                 teacher = ListTeacher(self._re_ranker())
-                said[asked] = teacher.answers(examples.subset(asked), advance=advance)[RELEVANCE]
+                crossed = teacher.answers(examples.subset(asked), advance=advance)[RELEVANCE]
+            said[asked] += standardised(crossed[:, 0], examples.queries[asked])[:, None]
             with whole_file(folder / LISTS_FILE) as file:
                 np.savez(file, *lists, said)
-            return {}, f"{number:,} lists of {named.list_size}, {ordered:,} of them ordered by it"
+            line = f"{number:,} lists of {named.list_size} ordered by item-item weights"
+            return {"l2": l2}, f"{line}, {ordered:,} of them by the cross-encoder too"
 
-        self.stages.run(LISTS, settings, work, after=[FIRST, CROSS_ENCODER])
+        self.l2 = self.stages.run(LISTS, settings, work, after=[FIRST, CROSS_ENCODER])["l2"]
         with np.load(self._file(LISTS, LISTS_FILE)) as arrays:
             *lists, said = (arrays[name] for name in arrays.files)
         examples = list_examples(CandidateLists(*lists), self.splits.catalogue)
         return examples.with_teacher({RELEVANCE: said})
+
+    def _item_item_answers(self, examples: RankingExamples, l2: float, folder: Path) -> np.ndarray:
+        """What weights that never met the row's user say, standardised: float32 [num_rows, 1]."""
+        train = self.splits.train
+
+        def teacher(seen: RankingExamples, fold: int) -> ListTeacher:
+            own = train.subset(np.isin(train.users, seen.users))
+            return ListTeacher(ItemItemTeacher(own, l2=l2))
+
+        heard = cross_fit_ranking(
+            teacher,
+            examples,
+            folder / "item-item",
+            fingerprint=self.stages.fingerprints[LISTS],
+            num_folds=self.recipe.knowledge.folds,
+            seed=self.recipe.seed,
+        )
+        said = heard.teacher_logits[RELEVANCE][:, 0]
+        return standardised(said, examples.queries)[:, None]
 
     def _second_stage(self, name: str, lists: RankingExamples) -> Result:
         recipe, taught = self.recipe, name == "student"
@@ -203,11 +239,13 @@ class TwoStageRun(RetrievalRun):
     def _measure_both(self, facts: Result, weights: dict[str, float]) -> Result:
         def work(folder: Path) -> tuple[Result, str]:
             files = {name: self._file(name, STUDENT_FILE) for name in (FIRST, "twin", "student")}
-            models = TwoStageModels(self._re_ranker(), facts, files, self.version, weights)
+            item_item = ItemItemTeacher(self.splits.train, l2=self.l2)
+            teachers = {"cross_encoder": self._re_ranker(), "item_item": item_item}
+            models = TwoStageModels(teachers, facts, files, self.version, weights)
             return measure_two_stages(self.recipe, self.splits, models, folder, self.progress)
 
         settings = [dataclasses.asdict(self.recipe.evaluation), self.recipe.ranking.num_candidates]
-        after = [FIRST, CROSS_ENCODER, "twin", "student", "export"]
+        after = [FIRST, CROSS_ENCODER, LISTS, "twin", "student", "export"]
         return self.stages.run("evaluate", settings, work, after=after)
 
     def _report_both(
