@@ -46,8 +46,9 @@ class and the customer's age; its teacher is a BERT that reads the title and the
 
 ## Two stages
 
-A retrieval student finds candidates, a ranking student orders them; a cross-encoder, which reads
-history and item together, orders the lists that the ranking student learns from.
+A retrieval student finds candidates, a ranking student orders them. The lists that the ranking
+student learns from are ordered by item-item weights that never met the list's user, and some of
+them by a cross-encoder too, which reads history and item together.
 
 ```toml
 {two_stage}```

@@ -32,7 +32,7 @@ TEACHER_QUERY_EMBEDDINGS = (
 TEACHER_QUERY_SCALES = (
     "teacher_query_scales"  # float32 [batch_size, max_history]: what 8-bit embeddings are times of
 )
-TEACHER_TOP_K_IDS = "teacher_top_k_ids"  # int32 [batch_size, max_history, k]
+TEACHER_TOP_K_IDS = "teacher_top_k_ids"  # uint16 or int32 [batch_size, max_history, k]
 TEACHER_TOP_K_LOGITS = "teacher_top_k_logits"  # float [batch_size, max_history, k]
 TEACHER_TAIL = "teacher_tail"  # float [batch_size, max_history, num_temperatures]
 

@@ -35,7 +35,7 @@ num_candidates = 3
 max_length = 32
 [knowledge]
 folds = 2
-top_k = 500
+top_k = 350
 [student]
 embedding_dim = 4
 [training]

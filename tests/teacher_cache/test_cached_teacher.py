@@ -360,7 +360,7 @@ def test_a_foreign_shard_is_named(tmp_path, windows):
         CachedTeacher.open(tmp_path / "ours")
 
 
-@pytest.mark.parametrize("content", [None, "", "[1]", '{"format": 3}'])
+@pytest.mark.parametrize("content", [None, "", "[1]", '{"format": 4}'])
 def test_an_unfinished_cache_is_refused(tmp_path, windows, content):
     cross_fitted(windows, tmp_path)
     (tmp_path / "cache.json").unlink()
@@ -384,7 +384,7 @@ def test_a_changed_number_in_the_manifest_is_seen(tmp_path, windows):
 
 def test_an_older_format_is_named(tmp_path):
     (tmp_path / "cache.json").write_text('{"temperatures": [1.0], "shards": []}')
-    words = "has format 2 or older, this version reads format 3. Delete the folder"
+    words = "has format 2 or older, this version reads format 4. Delete the folder"
     with pytest.raises(InputError, match=words):
         CachedTeacher.open(tmp_path)
 

@@ -83,11 +83,16 @@ class TeacherAnswers:
         at = tail_column(loss, getattr(self.teacher, "temperatures", ()))
         return align_top_k(
             self.outputs.logits,
-            rows_of(self.batch[columns.TEACHER_TOP_K_IDS], self.batch),
+            self.top_k_ids(),
             self.raw_logits,
             tf.gather(tails, at, axis=1),
             loss.temperature,
         )
+
+    def top_k_ids(self) -> tf.Tensor:
+        """The teacher's best items, best first, int32 [num_rows, k]."""
+        ids = tf.cast(self.batch[columns.TEACHER_TOP_K_IDS], tf.int32)  # a GPU gathers no uint16
+        return rows_of(ids, self.batch)
 
     def hidden_representation(self, name: str) -> tf.Tensor:
         """One of the teacher's hidden representations, `[num_rows, ...]`.
@@ -154,7 +159,7 @@ def agreement(answers: TeacherAnswers, k: int) -> tf.Tensor:
     student = answers.outputs.logits
     k = min(k, student.shape[1]) if student.shape[1] else tf.minimum(k, tf.shape(student)[1])
     if answers.from_top_k:
-        ids = rows_of(answers.batch[columns.TEACHER_TOP_K_IDS], answers.batch)
+        ids = answers.top_k_ids()
         k = min(k, ids.shape[1])
         teacher_best = ids[:, :k] - 1
     else:

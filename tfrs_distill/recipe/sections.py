@@ -231,7 +231,7 @@ class KnowledgeSettings:
         tasks=LABELLED,
     )
     top_k: int = setting(
-        500,
+        350,
         "the teacher's best items kept for each position; of fewer items all but one",
         tasks=RETRIEVAL,
         **NUMBER,

@@ -154,7 +154,7 @@ class Labeller:
         )
         _check_finite(batch, labelled, finite.numpy())
         answers |= {
-            columns.TEACHER_TOP_K_IDS: ids,
+            columns.TEACHER_TOP_K_IDS: tf.cast(ids, smallest_id_type(self.num_items)),
             columns.TEACHER_TOP_K_LOGITS: values,
             columns.TEACHER_TAIL: tail,
         }
@@ -192,6 +192,16 @@ class Labeller:
                 f"{int(np.argmin(finite))}. Nothing was written; check its training."
             )
         return items
+
+
+def smallest_id_type(num_items: int) -> tf.DType:
+    """What holds the indices 0 to `num_items`: uint16 or int32; lists of ids are most of a cache.
+
+    Example:
+    >>> smallest_id_type(65_535).name, smallest_id_type(65_536).name
+    ('uint16', 'int32')
+    """
+    return tf.uint16 if num_items <= tf.uint16.max else tf.int32
 
 
 @tf.function(reduce_retracing=True)

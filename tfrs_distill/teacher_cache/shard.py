@@ -15,13 +15,14 @@ import numpy as np
 from tfrs_distill.atomic import whole_file
 from tfrs_distill.errors import InputError
 
-FORMAT = 3  # raised when a change makes older caches unreadable
+FORMAT = 4  # raised when a change makes older caches unreadable
 SUFFIX = ".safetensors"
 KEY = "tfrs_distill"  # of the header's metadata
 TYPES = {
     np.dtype(name): code
     for name, code in {
-        "<f4": "F32", "<f2": "F16", "<i8": "I64", "<u8": "U64", "<i4": "I32", "i1": "I8", "u1": "U8"
+        "<f4": "F32", "<f2": "F16", "<i8": "I64", "<u8": "U64", "<i4": "I32", "<u2": "U16",
+        "i1": "I8", "u1": "U8",
     }.items()
 }  # fmt: skip
 PIECE = 1 << 20  # bytes read at a time
