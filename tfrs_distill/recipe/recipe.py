@@ -191,6 +191,7 @@ def _built_in() -> dict[str, Recipe]:
         knowledge=KnowledgeSettings(by="row"),
         training=TrainingSettings(batch_size=512, max_epochs=60, patience=6),
         twin=TwinSettings(learning_rate=2e-3),
+        distillation=DistillationSettings(student_loss_weight=0.5),
     )
     multitask = replace(
         ranking,
@@ -208,7 +209,7 @@ def _built_in() -> dict[str, Recipe]:
         student=StudentSettings(embedding_dim=8),
         ranking=RankingSettings(tasks=("recommended", "rating")),
         training=TrainingSettings(batch_size=64, max_epochs=40, patience=6),
-        distillation=DistillationSettings(learning_rate=5e-3),
+        distillation=DistillationSettings(student_loss_weight=0.5, learning_rate=5e-3),
     )
     return {
         "movielens-100k": Recipe(),
