@@ -44,7 +44,7 @@ def test_every_position_of_every_window(windows, batch_size, monkeypatch):
         scores = {item: teacher.score(latest, item) for item in range(1, NUM_ITEMS + 1)}
         best = sorted(scores, key=lambda item: -scores[item])
         ids = arrays[columns.TEACHER_TOP_K_IDS][row, position]
-        assert ids.tolist() == best[:3]
+        assert ids.dtype == np.uint16 and ids.tolist() == best[:3]
         np.testing.assert_allclose(
             arrays[columns.TEACHER_TOP_K_LOGITS][row, position],
             [scores[item] for item in best[:3]],

@@ -57,6 +57,11 @@ class RankingSettings:
         tasks=TWO_STAGE,
     )
 
+    @property
+    def of_labels(self) -> dict[str, object]:
+        """The settings that decide how labels are predicted; lists of candidates stay out of it."""
+        return {"tasks": self.tasks, "rating_as": self.rating_as, "balance": self.balance}
+
     def __post_init__(self) -> None:
         check(self, "ranking")
         if not self.tasks:

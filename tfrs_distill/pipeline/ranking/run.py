@@ -84,7 +84,7 @@ class RankingRun:
         recipe = self.recipe
         settings = [
             dataclasses.asdict(recipe.teacher),
-            dataclasses.asdict(recipe.ranking),
+            recipe.ranking.of_labels,
             recipe.evaluation.k,
             self.kind.settings(),
         ]
@@ -124,8 +124,8 @@ class RankingRun:
             folds = recipe.knowledge.folds
             return {}, f"{folds} parts of the rows, each labelled by a teacher that never saw it"
 
-        named = dataclasses.asdict(recipe.knowledge)
-        self.stages.run("knowledge", named, work, after=["teacher"])
+        settings = [recipe.knowledge.folds, recipe.knowledge.by]
+        self.stages.run("knowledge", settings, work, after=["teacher"])
         said = heard(self._file("knowledge")).teacher_logits
         return self.data.splits.train.with_teacher(said)
 
@@ -134,9 +134,10 @@ class RankingRun:
     ) -> dict[str, Any]:
         recipe, taught = self.recipe, name == "student"
         own = recipe.distillation if taught else recipe.twin
-        parts = (recipe.student, recipe.words, recipe.ranking, recipe.training, own)
+        parts = (recipe.student, recipe.words, recipe.training, own)
         settings = [
             [dataclasses.asdict(part) for part in parts],
+            recipe.ranking.of_labels,
             [task.name for task in tasks],
             recipe.evaluation.k,
         ]
