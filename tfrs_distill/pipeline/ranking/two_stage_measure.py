@@ -17,12 +17,8 @@ from tfrs_distill.data.splits import Queries, Splits
 from tfrs_distill.evaluation import Evaluation, ModelScorer, Scorer, evaluate
 from tfrs_distill.latency import percentiles
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
-from tfrs_distill.pipeline.ranking.two_stage import (
-    Committee,
-    FirstAndCross,
-    TwoStages,
-    ranking_scores,
-)
+from tfrs_distill.pipeline.ranking.list_teachers import Committee, FirstAndCross
+from tfrs_distill.pipeline.ranking.two_stage import TwoStages, ranking_scores
 from tfrs_distill.progress import Progress
 from tfrs_distill.recipe import Recipe
 from tfrs_distill.recommend import Recommender

@@ -16,14 +16,10 @@ from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import ModelScorer
 from tfrs_distill.pipeline.encoders import encoder_fingerprint, is_of_tf_hub, open_bert
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
+from tfrs_distill.pipeline.ranking.list_teachers import FirstAndCross, FirstStage, standardised
 from tfrs_distill.pipeline.ranking.run import sizes_line, write_run_report
 from tfrs_distill.pipeline.ranking.training import STUDENT_FILE
-from tfrs_distill.pipeline.ranking.two_stage import (
-    FirstAndCross,
-    FirstStage,
-    standardised,
-    train_second_stage,
-)
+from tfrs_distill.pipeline.ranking.two_stage import train_second_stage
 from tfrs_distill.pipeline.ranking.two_stage_measure import TwoStageModels, measure_two_stages
 from tfrs_distill.pipeline.resume import Result, forget_other_trainings
 from tfrs_distill.pipeline.retrieval_run import RetrievalRun
