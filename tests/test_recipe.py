@@ -107,9 +107,9 @@ UNUSUAL_FILMS = Recipe(
         num_cross_layers=5,
         hidden_dim=99,
     ),
-    knowledge=KnowledgeSettings(by="row"),
+    knowledge=KnowledgeSettings(by="row", unlabelled_per_row=3),
     student=StudentSettings(num_cross_layers=1, hidden_dim=21),
-    ranking=RankingSettings(tasks=("next_item", "like"), rating_as="regression"),
+    ranking=RankingSettings(tasks=("rating", "like"), rating_as="regression"),
 )
 UNUSUAL_STAGES = Recipe(
     name="stages",

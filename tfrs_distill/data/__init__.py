@@ -6,7 +6,8 @@
 - `item_attributes`, `read_knowledge_graph` give what else is known of an item, as numbers by
   `attribute_vectors` and `neighbour_vectors`;
 - `movielens_ranking`, `clothing_reviews` give `RankingExamples`: rows of a query and an item with a
-  label a task; `WordVocabulary` makes numbers of their texts;
+  label a task, and `unlabelled_rows` more of them for a teacher to label; `WordVocabulary` makes
+  numbers of their texts;
 - `Catalogue` holds the items, their titles and texts;
 - `movielens_100k_folder`, `clothing_reviews_folder`, `minilm_folder` are the fetched assets.
 """
@@ -46,6 +47,7 @@ from tfrs_distill.data.relink_by_title import relink_by_title
 from tfrs_distill.data.splits import Queries, Splits, split_by_time
 from tfrs_distill.data.synthetic import PlantedInteractions, synthetic
 from tfrs_distill.data.tfds_movielens import from_tfds
+from tfrs_distill.data.unlabelled_rows import unlabelled_rows
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.word_vocabulary import WordVocabulary, split_words
 
@@ -88,4 +90,5 @@ __all__ = [
     "split_reviews_by_item",
     "split_words",
     "synthetic",
+    "unlabelled_rows",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -167,6 +168,36 @@ class RankingExamples:
     def with_features(self, features: Mapping[str, np.ndarray]) -> RankingExamples:
         """The same rows with these features too, in place of earlier ones of the same name."""
         return replace(self, features={**self.features, **features})
+
+    def joined(self, others: RankingExamples) -> RankingExamples:
+        """These rows, and then others with the same columns.
+
+        Raises:
+            InputError: a feature, label, text, teacher's logit or the weights are in one only.
+        """
+        kinds = ("features", "labels", "texts", "teacher_logits")
+        for kind in kinds:
+            odd = set(getattr(self, kind)) ^ set(getattr(others, kind))
+            if odd:
+                raise InputError(
+                    f"Rows can be joined that have the same {kind}. In one of them only: "
+                    f"{', '.join(sorted(odd))}."
+                )
+        if (self.weights is None) != (others.weights is None):
+            raise InputError("Rows with weights and rows without cannot be joined.")
+
+        def both(name: str) -> Any:
+            own, other = getattr(self, name), getattr(others, name)
+            if own is None:
+                return None
+            if name == "texts":
+                return {key: own[key] + other[key] for key in own}
+            if name in kinds:
+                return {key: np.concatenate([own[key], other[key]]) for key in own}
+            return np.concatenate([own, other])
+
+        names = (*kinds, "users", "queries", "weights")
+        return replace(self, **{name: both(name) for name in names})
 
     def batches(self, batch_size: int, *, seed: int | None = None) -> tf.data.Dataset:
         """Batches of rows as a dict of columns; the last, smaller batch is kept.

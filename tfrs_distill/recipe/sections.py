@@ -230,6 +230,12 @@ class KnowledgeSettings:
         choices=("user", "row"),
         tasks=LABELLED,
     )
+    unlabelled_per_row: int = setting(
+        0,
+        "ranking: rows of items that the user has not rated, for each that is; the teacher's alone",
+        at_least=0,
+        tasks=LABELLED,
+    )
     top_k: int = setting(
         350,
         "the teacher's best items kept for each position; of fewer items all but one",

@@ -8,8 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tfrs_distill.atomic import whole_file
 from tfrs_distill.data.ranking_examples import RankingExamples
+from tfrs_distill.data.unlabelled_rows import unlabelled_rows
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
 from tfrs_distill.pipeline.ranking.dataset import (
     ranking_source_fingerprint,
@@ -29,6 +32,7 @@ from tfrs_distill.teacher_cache.cross_fit_ranking import cross_fit_ranking
 from tfrs_distill.towers.ranking_tasks import RankingTask
 
 ANSWERS = "answers"  # of the knowledge stage's folder
+LOGITS_FILE = "logits.npz"  # of the unlabelled stage's
 
 
 class RankingRun:
@@ -39,7 +43,7 @@ class RankingRun:
         self.home = out / recipe.name
         self.version = self.home / str(recipe.export.version)
         self.alone = recipe.ranking.tasks if recipe.task == "multitask" else ()
-        total = 7 + len(self.alone)
+        total = 7 + len(self.alone) + bool(recipe.knowledge.unlabelled_per_row)
         self.stages = Stages(self.home / "stages", total, recipe.seed, progress)
 
     def all_stages(self) -> dict[str, Any]:
@@ -49,7 +53,7 @@ class RankingRun:
         setting = RankingSetting(self.recipe, self.data, self.progress)
         self.kind = ranking_teacher(setting, self.tasks)
         teacher = self._teacher()
-        heard = self._knowledge()
+        heard = self._with_unlabelled(self._knowledge())
         curves = _curves_of_teacher(teacher)
         curves["twin"] = self._student("twin", self.tasks, self.data.splits.train)
         for name in self.alone:
@@ -129,6 +133,24 @@ class RankingRun:
         said = heard(self._file("knowledge")).teacher_logits
         return self.data.splits.train.with_teacher(said)
 
+    def _with_unlabelled(self, heard: RankingExamples) -> RankingExamples:
+        """These rows and, where the recipe wants them, rows that only the teacher labels."""
+        number = self.recipe.knowledge.unlabelled_per_row
+        if not number:
+            return heard
+        drawn = unlabelled_rows(heard, number, seed=self.recipe.seed)
+
+        def work(folder: Path) -> tuple[Result, str]:
+            said = self.kind.open(self._file("teacher")).answers(drawn)
+            with whole_file(folder / LOGITS_FILE) as file:
+                np.savez(file, **said)
+            return {}, f"{len(drawn):,} rows of items that their users have not rated"
+
+        self.stages.run("unlabelled", [number], work, after=["teacher"])
+        with np.load(self._file("unlabelled", LOGITS_FILE)) as arrays:
+            said = {task: arrays[task] for task in arrays.files}
+        return heard.joined(drawn.with_teacher(said))
+
     def _student(
         self, name: str, tasks: list[RankingTask], examples: RankingExamples
     ) -> dict[str, Any]:
@@ -154,7 +176,8 @@ class RankingRun:
                 taught=taught,
             )
 
-        after = ["knowledge"] if taught else ["data"]
+        unlabelled = ["unlabelled"] if recipe.knowledge.unlabelled_per_row else []
+        after = ["knowledge", *unlabelled] if taught else ["data"]
         curves: dict[str, Any] = self.stages.run(name, settings, work, after=after)["curves"]
         return curves
 

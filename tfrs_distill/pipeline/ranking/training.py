@@ -43,14 +43,15 @@ def train_ranking_student(
 ) -> tuple[dict[str, Any], str]:
     """Train a student on rows with a teacher's logits, or its twin on the labels alone.
 
-    Both have the same architecture, rows, batches, budget and seed; the learning rate and the
-    dropout are each one's own, chosen on validation.
+    Both have the same architecture, labelled rows, batch size, budget and seed; the learning rate
+    and the dropout are each one's own, chosen on validation.
 
     Args:
         recipe: the run.
         data: its rows; validation chooses the epoch.
         tasks: what is learnt.
-        examples: the training rows, with a teacher's logits if it is `taught`.
+        examples: the training rows, with a teacher's logits if it is `taught`, and then perhaps
+            rows without a label too.
         folder: where `STUDENT_FILE` is written.
         progress: told of every epoch.
         description: what is trained, for the bar.
