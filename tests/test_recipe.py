@@ -476,6 +476,15 @@ def test_a_file_of_many_tasks_on_reviews_starts_from_the_reviews(tmp_path):
             r'`teacher\.privileged` is read by the kind deep-cross only\. Received: "user"',
         ),
         (
+            'task = "ranking"\n[ranking]\ntasks = ["next_item"]\n',
+            r'`knowledge\.unlabelled_per_row` puts .*per_row=1 .* tasks` "next_item"\. Set it to 0',
+        ),
+        (
+            'task = "ranking"\n[data]\nsource = "clothing-reviews"\n[knowledge]\n'
+            "unlabelled_per_row = 2\n",
+            r'per_row=2 with `data\.source` "clothing-reviews"',
+        ),
+        (
             'task = "two-stage"\n[ranking]\nnum_candidates = 9\nlist_size = 4\n',
             r"`ranking\.num_candidates` must be at least .* Received: num_candidates=9, list_size=",
         ),

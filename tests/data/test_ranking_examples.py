@@ -1,5 +1,7 @@
 """Ranking examples: what they hold together, and what a batch of them is."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tiny_data import tiny_catalogue
@@ -99,6 +101,30 @@ def test_a_subset_takes_everything_of_its_rows(rows):
     (batch,) = taken.batches(5)
     assert batch["example_id"].numpy().tolist() == [0, 1]
     assert examples(weights=None).subset(rows).weights is None
+
+
+def test_joined_rows_are_both_in_order():
+    whole = examples()
+    again = whole.subset(np.array([0, 1])).joined(whole.subset(np.array([2, 3])))
+    assert again.fingerprint() == whole.fingerprint()
+    few = examples(weights=None).subset([3])
+    assert few.joined(few).weights is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"labels": {"rating": [4.0]}}, "the same labels. In one of them only: like"),
+        ({"teacher_logits": {}}, "the same teacher_logits. In one of them only: like"),
+        ({"weights": None}, "with weights and rows without"),
+    ],
+)
+def test_rows_of_different_columns_are_not_joined(changed, words):
+    given = examples()
+    other = replace(given.subset([0]), **changed)
+    for first, second in ((given, other), (other, given)):
+        with pytest.raises(InputError, match=words):
+            first.joined(second)
 
 
 def test_a_subset_needs_rows_and_a_mask_of_its_own_length():

@@ -13,12 +13,14 @@ from tiny_bert import write_tiny_bert
 from tfrs_distill import pipeline
 from tfrs_distill.artefact import RankingArtefact
 from tfrs_distill.data.movielens_ranking import movielens_ranking
+from tfrs_distill.data.unlabelled_rows import unlabelled_rows
 from tfrs_distill.errors import InputError
 from tfrs_distill.progress import SilentProgress
 from tfrs_distill.ranker import Ranker
 from tfrs_distill.recipe import Recipe
 
 STAGES = ["data", "teacher", "knowledge", "twin", "student", "export", "evaluate"]
+WITH_UNLABELLED = [*STAGES[:3], "unlabelled", *STAGES[3:]]
 NUM_ITEMS = 24
 
 
@@ -123,8 +125,8 @@ def finished(recipe, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
     progress = Recorder()
     report = pipeline.run(recipe, out, progress)
-    assert progress.names == STAGES
-    assert progress.reused == [False] * len(STAGES)
+    assert progress.names == WITH_UNLABELLED
+    assert progress.reused == [False] * len(WITH_UNLABELLED)
     return out / "small", report
 
 
@@ -221,7 +223,7 @@ def test_an_unchanged_run_is_not_run_again(finished, recipe, monkeypatch):
     monkeypatch.setattr("tf_keras.Model.fit", lambda *_, **__: pytest.fail("trained again"))
     progress = Recorder()
     again = pipeline.run(recipe, home.parent, progress)
-    assert progress.reused == [True] * len(STAGES)
+    assert progress.reused == [True] * len(WITH_UNLABELLED)
     assert again == report
 
 
@@ -229,10 +231,32 @@ def test_a_changed_setting_runs_its_stage_and_the_later_ones_only(finished, reci
     changed = replace(recipe, distillation=replace(recipe.distillation, student_loss_weight=0.6))
     progress = Recorder()
     report = pipeline.run(changed, finished[0].parent, progress)
-    assert progress.reused == [True] * 4 + [False] * 3
+    assert progress.reused == [True] * 5 + [False] * 3
     twins = [told["models"]["twin"]["metrics"] for told in (report, finished[1])]
     assert twins[0] == twins[1]
     assert report["training"]["student"] != finished[1]["training"]["student"]
+
+
+def test_the_teacher_labels_what_users_have_not_rated(finished, recipe, films):
+    """The student hears of them: without, it is another one."""
+    home, report = finished
+    splits, _ = movielens_ranking(films, max_history=8)
+    rated = set(zip(splits.train.users.tolist(), splits.train.features["item_id"].tolist()))
+    drawn = unlabelled_rows(splits.train, 1, seed=recipe.seed)
+    assert not rated & set(zip(drawn.users.tolist(), drawn.features["item_id"].tolist()))
+    with np.load(home / "stages" / "unlabelled" / "logits.npz") as arrays:
+        likes = arrays["like"][:, 0]
+    assert len(likes) == len(drawn)
+    generous = drawn.users % 2 == 1  # user indices begin at 1, and u0 likes nearly all films
+    assert likes[generous].mean() > 1 > -1 > likes[~generous].mean()
+
+    without = replace(recipe, knowledge=replace(recipe.knowledge, unlabelled_per_row=0))
+    progress = Recorder()
+    again = pipeline.run(without, home.parent, progress)
+    assert progress.names == STAGES
+    assert progress.reused == [True] * 4 + [False] * 3
+    assert again["training"]["twin"] == report["training"]["twin"]
+    assert again["training"]["student"] != report["training"]["student"]
 
 
 def test_a_lost_file_runs_its_stage_again(finished, recipe):
@@ -241,7 +265,7 @@ def test_a_lost_file_runs_its_stage_again(finished, recipe):
     (home / "1" / "student.tflite").unlink()
     progress = Recorder()
     pipeline.run(recipe, home.parent, progress)
-    assert progress.reused == [True] * 5 + [False, True]
+    assert progress.reused == [True] * 6 + [False, True]
     assert (home / "1" / "student.tflite").is_file()
 
 
