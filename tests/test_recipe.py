@@ -243,7 +243,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path):
         ),
         (
             "[knowledge]\nzzz = 1\n",
-            r"`zzz` is not a key of \[knowledge\]\. Known: folds, by, top_k, form\.",
+            r"`zzz` is not a key of \[knowledge\]\. Known: folds, by, unlab",
         ),
         ("teacher = 3\n", r"`teacher` must be a section, \[teacher\]\. Received: 3\."),
     ],
@@ -477,12 +477,12 @@ def test_a_file_of_many_tasks_on_reviews_starts_from_the_reviews(tmp_path):
         ),
         (
             'task = "ranking"\n[ranking]\ntasks = ["next_item"]\n',
-            r'`knowledge\.unlabelled_per_row` puts .*per_row=1 .* tasks` "next_item"\. Set it to 0',
+            r'`knowledge\.unlabelled_per_row` puts .*per_row=1 .*tasks` "next_item"\. Set it to 0',
         ),
         (
             'task = "ranking"\n[data]\nsource = "clothing-reviews"\n[knowledge]\n'
             "unlabelled_per_row = 2\n",
-            r'per_row=2 with `data\.source` "clothing-reviews"',
+            r".*per_row=2 with `data\.source` \"clothing-reviews\"",
         ),
         (
             'task = "two-stage"\n[ranking]\nnum_candidates = 9\nlist_size = 4\n',
