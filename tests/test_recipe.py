@@ -243,7 +243,8 @@ def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path):
         ),
         (
             "[knowledge]\nzzz = 1\n",
-            r"`zzz` is not a key of \[knowledge\]\. Known: folds, by, unlab",
+            r"`zzz` is not a key of \[knowledge\]\. Known: folds, by, unlabelled_per_row, top_k, "
+            r"form\.",
         ),
         ("teacher = 3\n", r"`teacher` must be a section, \[teacher\]\. Received: 3\."),
     ],
