@@ -8,6 +8,7 @@ from tfrs_distill.towers.ranking_features import (
     HistoryFeature,
     IdFeature,
     ItemFeature,
+    NeighbourFeature,
     NumberFeature,
     TextFeature,
 )
@@ -32,6 +33,9 @@ def full_student(seed=0):
         HistoryFeature(item, MAX_HISTORY),
         item,
         TextFeature("words", WORDS.num_words, 8, side="item", num_bigram_buckets=64),
+        NeighbourFeature.from_weights(
+            random.normal(size=[NUM_ITEMS + 1, NUM_ITEMS + 1]), 7, MAX_HISTORY
+        ),
     ]
     tasks = [
         Regression("rating", low=-3, high=3),

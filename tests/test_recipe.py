@@ -120,6 +120,7 @@ UNUSUAL_STAGES = Recipe(
         num_lists=500,
         num_ordered_lists=90,
         max_history=21,
+        num_neighbours=9,
         list_loss="pairwise",
     ),
     evaluation=EvaluationSettings(max_lists=55),

@@ -13,6 +13,7 @@ from tfrs_distill.towers.ranking_features import (
     HistoryFeature,
     IdFeature,
     ItemFeature,
+    NeighbourFeature,
     NumberFeature,
     RankingFeature,
     TextFeature,
@@ -57,8 +58,8 @@ def sides_of(features: Sequence[RankingFeature]) -> dict[str, str]:
     """
     sides: dict[str, str] = {}
     for feature in features:
-        for name in feature.columns:
-            if sides.setdefault(name, feature.side) != feature.side:
+        for name, side in feature.column_sides.items():
+            if sides.setdefault(name, side) != side:
                 raise InputError(
                     f"Column {name!r} is read by a feature of the query and by one of the item; "
                     "when one query's items are scored it cannot be both. Give the two features "
@@ -101,24 +102,19 @@ def _meaning(feature: RankingFeature, column: str) -> dict[str, Any]:
             "standard_deviation": feature.standard_deviation,
             "missing": "NaN or infinite: counts as not known",
         }
-    if isinstance(feature, (IdFeature, ItemFeature)):
+    if column == columns.HISTORY_RATINGS and isinstance(feature, HistoryFeature):
+        return {"kind": "history_ratings", "missing": "0: not rated"}
+    if isinstance(feature, HistoryFeature):
+        return _history(feature.item_feature.num_items)
+    if isinstance(feature, NeighbourFeature) and column == columns.HISTORY:
+        return _history(feature.num_items)
+    if isinstance(feature, (IdFeature, ItemFeature, NeighbourFeature)):
         known = feature.vocabulary_size if isinstance(feature, IdFeature) else feature.num_items
         return {
             "kind": "id",
             "vocabulary_size": known,
             "out_of_vocabulary": OUT_OF_VOCABULARY,
             "missing": f"anything but 1 to {known}: out of vocabulary",
-        }
-    if isinstance(feature, HistoryFeature):
-        if column == columns.HISTORY_RATINGS:
-            return {"kind": "history_ratings", "missing": "0: not rated"}
-        known = feature.item_feature.num_items
-        return {
-            "kind": "history",
-            "order": "oldest first",
-            "vocabulary_size": known,
-            "padding": columns.PADDING,
-            "missing": f"anything but 1 to {known}: padding",
         }
     if isinstance(feature, TextFeature):
         return {
@@ -129,6 +125,16 @@ def _meaning(feature: RankingFeature, column: str) -> dict[str, Any]:
             "missing": f"above {feature.num_words}: an unknown word",
         }
     return {"kind": type(feature).__name__}
+
+
+def _history(num_items: int) -> dict[str, Any]:
+    return {
+        "kind": "history",
+        "order": "oldest first",
+        "vocabulary_size": num_items,
+        "padding": columns.PADDING,
+        "missing": f"anything but 1 to {num_items}: padding",
+    }
 
 
 def _add_vocabularies(

@@ -20,7 +20,7 @@ from tfrs_distill.export.ranking_columns import sides_of
 from tfrs_distill.export.ranking_module import item_features
 from tfrs_distill.export.saved_model import refuse_foreign_folder
 from tfrs_distill.export.serving_module import ExportableStudent
-from tfrs_distill.towers.ranking_features import ITEM, QUERY
+from tfrs_distill.towers.ranking_features import ITEM, QUERY, NeighbourFeature
 from tfrs_distill.towers.ranking_model import RankingModel
 
 KNOWN_OF_A_QUERY = (columns.HISTORY, columns.HISTORY_RATINGS)
@@ -112,7 +112,8 @@ def _check(student: RankingModel, catalogue: Catalogue, task: str | None) -> str
                 f"that reads {', '.join(odd or read) or 'nothing'} of it. Train one on these "
                 "columns alone, or rank with `Ranker`, which takes any."
             )
-    for feature in item_features(student):
+    tables = [part for part in student.features if isinstance(part, NeighbourFeature)]
+    for feature in [*item_features(student), *tables]:
         if feature.num_items != catalogue.num_items:
             raise InputError(
                 f"The ranking student knows {feature.num_items} items, but the catalogue has "

@@ -50,6 +50,12 @@ class RankingSettings:
     max_history: int = setting(
         64, "latest items of the history that the second stage reads", tasks=TWO_STAGE, at_least=1
     )
+    num_neighbours: int = setting(
+        20,
+        "neighbours of an item that the second stage looks for in the history",
+        tasks=TWO_STAGE,
+        at_least=1,
+    )
     list_loss: str = setting(
         "listmle",
         "what the student learns of an order: its likelihood, its pairs, or its top ranks",

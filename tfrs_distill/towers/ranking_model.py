@@ -120,13 +120,13 @@ class RankingModel(MultiTaskModel):
         return tuple(self.column_specs)
 
     def columns_of(self, side: str) -> tuple[str, ...]:
-        """The columns that the features of one side, `"query"` or `"item"`, read."""
+        """The columns of one side, `"query"` or `"item"`, that the features read."""
         return tuple(
             dict.fromkeys(
                 name
                 for feature in self.features
-                if feature.side == side
-                for name in feature.columns
+                for name, own in feature.column_sides.items()
+                if own == side
             )
         )
 

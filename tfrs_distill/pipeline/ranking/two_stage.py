@@ -25,10 +25,11 @@ from tfrs_distill.pipeline.ranking.training import STUDENT_FILE, save_ranking
 from tfrs_distill.pipeline.ranking.validation import SCORE
 from tfrs_distill.progress import Progress
 from tfrs_distill.recipe import Recipe
+from tfrs_distill.recipe.ranking_sections import RankingSettings
 from tfrs_distill.students.ranking_student import RankingStudent
 from tfrs_distill.teachers.candidate_lists import RELEVANCE
 from tfrs_distill.towers import TwoTower
-from tfrs_distill.towers.ranking_features import HistoryFeature, ItemFeature
+from tfrs_distill.towers.ranking_features import HistoryFeature, ItemFeature, NeighbourFeature
 from tfrs_distill.towers.ranking_model import RankingModel
 from tfrs_distill.towers.ranking_tasks import Binary
 
@@ -50,24 +51,27 @@ Scores = Callable[
 
 
 def make_second_stage(
-    recipe: Recipe, item_vectors: np.ndarray, share: float, dropout: float
+    recipe: Recipe,
+    item_vectors: np.ndarray,
+    item_item: np.ndarray,
+    lists: RankingExamples,
+    dropout: float,
 ) -> RankingStudent:
-    """A ranking student, not trained, that reads a history and an item.
+    """A ranking student, not trained, that reads a history and an item and how near they are.
 
     Args:
         recipe: the run.
         item_vectors: what the first stage knows of the items, float32 [num_items, dim].
-        share: of relevant rows in the training lists.
+        item_item: item-item weights, float32 [num_items + 1, num_items + 1].
+        lists: the training lists.
         dropout: of this student.
     """
-    seed = recipe.seed
+    seed, max_history = recipe.seed, recipe.ranking.max_history
     item = ItemFeature(len(item_vectors), recipe.student.embedding_dim, item_vectors, seed=seed)
-    history = HistoryFeature(
-        item, recipe.ranking.max_history, reads_ratings=False, dropout=dropout, seed=seed
-    )
+    history = HistoryFeature(item, max_history, reads_ratings=False, dropout=dropout, seed=seed)
     return RankingStudent(
-        [item, history],
-        [Binary(RELEVANCE, initial_prediction=share)],
+        [item, history, _neighbours(item_item, recipe.ranking, lists)],
+        [Binary(RELEVANCE, initial_prediction=float(lists.labels_of(RELEVANCE).mean()))],
         num_cross_layers=recipe.student.num_cross_layers,
         hidden_units=hidden_units(recipe.student.hidden_dim),
         dropout=dropout,
@@ -75,10 +79,26 @@ def make_second_stage(
     )
 
 
+def _neighbours(
+    item_item: np.ndarray, named: RankingSettings, lists: RankingExamples
+) -> NeighbourFeature:
+    """The feature of few neighbours, of standard deviation 1 over the lists' rows."""
+
+    def feature(scale: float = 1.0) -> NeighbourFeature:
+        return NeighbourFeature.from_weights(
+            item_item, named.num_neighbours, named.max_history, scale=scale
+        )
+
+    plain = feature()
+    said = np.concatenate([plain(batch).numpy() for batch in lists.batches(ROWS_AT_A_TIME)])
+    return feature(1.0 / (float(said.std()) or 1.0))
+
+
 def train_second_stage(
     recipe: Recipe,
     splits: Splits,
     first: TwoTower,
+    item_item: np.ndarray,
     lists: RankingExamples,
     folder: Path,
     progress: Progress,
@@ -90,10 +110,8 @@ def train_second_stage(
     The epoch with the best validation NDCG of both stages together is kept.
     """
     own = recipe.distillation if taught else recipe.twin
-    share = float(lists.labels_of(RELEVANCE).mean())
-    student = make_second_stage(
-        recipe, np.asarray(first.catalogue_embeddings(), np.float32)[1:], share, own.dropout
-    )
+    item_vectors = np.asarray(first.catalogue_embeddings(), np.float32)[1:]
+    student = make_second_stage(recipe, item_vectors, item_item, lists, own.dropout)
     model: tf.keras.Model = student
     if taught:
         model = RankingDistiller(

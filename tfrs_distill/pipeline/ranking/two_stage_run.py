@@ -66,6 +66,7 @@ class TwoStageRun(RetrievalRun):
         self.first = self._model(FIRST, STUDENT_FILE)
         facts = self._cross_encoder()
         lists = self._lists()
+        self.item_item = ItemItemTeacher(self.splits.train, l2=self.l2)
         trained = {name: self._second_stage(name, lists) for name in ("twin", "student")}
         curves = {name: told["curves"] for name, told in trained.items()}
         weights = {name: told["retrieval_weight"] for name, told in trained.items()}
@@ -189,7 +190,14 @@ class TwoStageRun(RetrievalRun):
 
         def work(folder: Path) -> tuple[Result, str]:
             return train_second_stage(
-                recipe, self.splits, self.first, lists, folder, self.progress, taught=taught
+                recipe,
+                self.splits,
+                self.first,
+                self.item_item.weights,
+                lists,
+                folder,
+                self.progress,
+                taught=taught,
             )
 
         settings = [[dataclasses.asdict(part) for part in parts], self.k]
@@ -235,8 +243,7 @@ class TwoStageRun(RetrievalRun):
     def _measure_both(self, facts: Result, weights: dict[str, float]) -> Result:
         def work(folder: Path) -> tuple[Result, str]:
             files = {name: self._file(name, STUDENT_FILE) for name in (FIRST, "twin", "student")}
-            item_item = ItemItemTeacher(self.splits.train, l2=self.l2)
-            teachers = {"cross_encoder": self._re_ranker(), "item_item": item_item}
+            teachers = {"cross_encoder": self._re_ranker(), "item_item": self.item_item}
             models = TwoStageModels(teachers, facts, files, self.version, weights)
             return measure_two_stages(self.recipe, self.splits, models, folder, self.progress)
 

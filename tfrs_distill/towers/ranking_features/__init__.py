@@ -2,13 +2,14 @@
 
 A feature reads one or more columns of the batch and gives `float [num_rows, dim]`. It belongs to
 the query (who asks, when, after what) or to the item; several items of one query are scored with
-the query's features computed once.
+the query's features computed once. `NeighbourFeature` reads both sides, for each item.
 """
 
 from tfrs_distill.towers.ranking_features.feature import ITEM, QUERY, RankingFeature
 from tfrs_distill.towers.ranking_features.history_feature import HistoryFeature
 from tfrs_distill.towers.ranking_features.id_feature import IdFeature
 from tfrs_distill.towers.ranking_features.item_feature import ItemFeature
+from tfrs_distill.towers.ranking_features.neighbour_feature import NeighbourFeature
 from tfrs_distill.towers.ranking_features.number_feature import NumberFeature
 from tfrs_distill.towers.ranking_features.text_feature import TextFeature
 
@@ -18,6 +19,7 @@ __all__ = [
     "HistoryFeature",
     "IdFeature",
     "ItemFeature",
+    "NeighbourFeature",
     "NumberFeature",
     "RankingFeature",
     "TextFeature",

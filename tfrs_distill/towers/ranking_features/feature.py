@@ -43,6 +43,11 @@ class RankingFeature(tf.keras.layers.Layer):
         """The batch's columns that are read."""
         return tuple(self.column_specs)
 
+    @property
+    def column_sides(self) -> dict[str, str]:
+        """Whose property each column is; one of the query may be one row for many items."""
+        return dict.fromkeys(self.columns, self.side)
+
 
 def known_ids(ids: tf.Tensor, vocabulary_size: int) -> tf.Tensor:
     """Ids within 1 to `vocabulary_size`; every other becomes 0, the out-of-vocabulary row.
