@@ -35,7 +35,7 @@ def test_the_programs_about_the_distiller_run_one_after_the_other(tmp_path, monk
 
 def test_the_programs_about_ranking_run_one_after_the_other(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    after_the_programs_of("ranking.md", how_many=7)
+    after_the_programs_of("ranking.md", how_many=8)
     assert list(tmp_path.glob("*.keras"))
 
 
