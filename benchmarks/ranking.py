@@ -1,7 +1,7 @@
 """Does a teacher help a ranking student? Reviews, ratings and two stages over several seeds.
 
-    python benchmarks/ranking.py [--quick] [--seeds 0 1 2] [--only reviews ranking two-stage]
-                                 [--out DIR] [--json FILE]
+    python benchmarks/ranking.py [--quick] [--seeds 0 1 2] [--out DIR] [--json FILE]
+                                 [--only reviews reviews-by-item ranking two-stage]
 
 Each seed is a whole run of a recipe, from data to files, and beside it the peers of
 `ranking_peers.py` on the same rows. Figures are means over the seeds; intervals are 95 % bootstrap
@@ -27,6 +27,7 @@ from tfrs_distill.recipe import Recipe
 from tfrs_distill.terminal import TerminalProgress
 
 MODELS = ("teacher", "twin", "student", "student_tflite", "student_int8", "item_mean", "bias_only")
+PARTS = ("reviews", "reviews-by-item", "ranking", "two-stage")
 LEADING = {"recommended": "auc", "like": "auc", "rating": "rmse"}
 NUM_SAMPLES = 1000
 
@@ -74,15 +75,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small runs: to see it work")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parts = ("reviews", "ranking", "two-stage")
-    parser.add_argument("--only", nargs="+", choices=parts, default=parts)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--out", type=Path, default=Path("saved_models/benchmarks"))
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
 
     rows: list[Row] = []
     for name in arguments.only:
-        recipe = Recipe.named(name)
+        recipe = recipe_of(name)
         recipe = recipe.quick() if arguments.quick else recipe
         seeded = [
             replace(recipe, seed=seed, name=f"{recipe.name}-seed-{seed}")
@@ -97,8 +97,16 @@ def main() -> None:
         for task in found[0].said:
             print(f"\n**{name}, {task}**, seeds {', '.join(map(str, arguments.seeds))}\n")
             print(table(found, task))
-        rows += reviews_goals(found) if name == "reviews" else movielens_goals(found)
+        rows += movielens_goals(found) if name == "ranking" else reviews_goals(name, found)
     publish(rows, arguments.json)
+
+
+def recipe_of(part: str) -> Recipe:
+    """The recipe that a part runs under other seeds; by item, test items are in no training row."""
+    if part != "reviews-by-item":
+        return Recipe.named(part)
+    recipe = Recipe.named("reviews")
+    return replace(recipe, name=part, data=replace(recipe.data, split="item"))
 
 
 def with_peers(recipe: Recipe, report: dict, out: Path) -> Seed:
@@ -180,12 +188,14 @@ def over_seeds(
     return float(np.mean(values)), low, high
 
 
-def difference_row(found: list[Seed], task: str, metric: str, less: str, goal: str) -> Row:
+def difference_row(
+    part: str, found: list[Seed], task: str, metric: str, less: str, goal: str
+) -> Row:
     """How far the student is from another model; the goal is of the interval's near end."""
     mean, low, high = over_seeds(found, task, "student", metric, less)
     near = high if metric == "rmse" else low
     return row(
-        f"{task}: {metric.upper()} of student - {less}, near end of the interval",
+        f"{part}, {task}: {metric.upper()} of student - {less}, near end of the interval",
         near,
         "",
         goal,
@@ -193,7 +203,7 @@ def difference_row(found: list[Seed], task: str, metric: str, less: str, goal: s
     )
 
 
-def reviews_goals(found: list[Seed]) -> list[Row]:
+def reviews_goals(part: str, found: list[Seed]) -> list[Row]:
     """The bars of the clothing reviews."""
     task, peer = "recommended", "TF-IDF + logistic regression"
     mean = {
@@ -207,23 +217,23 @@ def reviews_goals(found: list[Seed]) -> list[Row]:
     )
     against_peer, low, high = over_seeds(found, task, "student_int8", "auc", peer)
     return [
-        row("reviews: int8 bytes", size, "bytes", "<= 500000", "largest of the seeds"),
-        difference_row(found, task, "auc", "twin", "> 0"),
+        row(f"{part}: int8 bytes", size, "bytes", "<= 500000", "largest of the seeds"),
+        difference_row(part, found, task, "auc", "twin", "> 0"),
         row(
-            "reviews: AUC of int8 student / BERT",
+            f"{part}: AUC of int8 student / BERT",
             float(mean["student_int8"] / mean["teacher"]),
             "",
             ">= 0.99",
             f"{mean['student_int8']:.4f} of {mean['teacher']:.4f}",
         ),
         row(
-            f"reviews: AUC of int8 student - {peer}",
+            f"{part}: AUC of int8 student - {peer}",
             against_peer,
             "",
             ">= 0",
             f"95 % interval {low:+.4f} to {high:+.4f}",
         ),
-        row("reviews: BERT's ms a row / int8 student's", float(speed), "x", ">= 200", "median"),
+        row(f"{part}: BERT's ms a row / int8 student's", float(speed), "x", ">= 200", "median"),
     ]
 
 
@@ -237,8 +247,8 @@ def movielens_goals(found: list[Seed]) -> list[Row]:
     models = [one.report["models"] for one in found]
     share = max(one["student_int8"]["bytes"] / one["teacher"]["bytes"] for one in models)
     return [
-        difference_row(found, "rating", "rmse", "twin", "< 0"),
-        difference_row(found, "like", "gauc", "twin", "> 0"),
+        difference_row("ranking", found, "rating", "rmse", "twin", "< 0"),
+        difference_row("ranking", found, "like", "gauc", "twin", "> 0"),
         row(
             "ranking: share of the teacher's AUC gain on the item mean",
             kept,
