@@ -152,19 +152,23 @@ def table(found: list[Seed], task: str) -> str:
             cells.append(f"{mean:.4f} ({low:.4f} to {high:.4f}) | {by_seed}")
         told = [one.report["models"].get(model, {}) for one in found]
         if task != "rating":
-            figures = [one.get("metrics", {}).get(task, {}) for one in told]
-            cells.append(
-                " | ".join(
-                    f"{np.mean([one[key] for one in figures]):.4f}" if figures[0] else ""
-                    for key in ("accuracy", "f1")
-                )
-            )
+            cells.append(decisions(found, task, model))
         cost = [told[0].get(key) for key in ("parameters", "bytes")]
         times = [one["latency_ms_p50"] for one in told if "latency_ms_p50" in one]
         shown = [f"{value:,}" if value else "" for value in cost]
         shown.append(f"{np.median(times):.3f}" if times else "")
         lines.append(f"| {model} | {' | '.join(cells)} | {' | '.join(shown)} |")
     return "\n".join(lines)
+
+
+def decisions(found: list[Seed], task: str, model: str) -> str:
+    """Accuracy and F1 at a probability of one half; empty for a model that predicts no such."""
+    pairs = [(one.test.labels[task], one.said[task][model]) for one in found]
+    if any(said.min() < 0.0 or said.max() > 1.0 for _, said in pairs):
+        return " | "
+    accuracy = np.mean([metrics.accuracy(*pair) for pair in pairs])
+    f1 = np.mean([metrics.precision_recall_f1(*pair).f1 for pair in pairs])
+    return f"{accuracy:.4f} | {f1:.4f}"
 
 
 def over_seeds(
