@@ -109,7 +109,7 @@ class NeighbourFeature(RankingFeature):
         nearest = np.argsort(-np.abs(of_items), axis=1, kind="stable")[:, : feature.num_neighbours]
         kept = np.take_along_axis(of_items, nearest, axis=1)
         nobody = np.zeros([1, feature.num_neighbours])
-        feature.neighbours.assign(np.concatenate([nobody, np.where(kept == 0, 0, nearest + 1)]))
+        feature.neighbours.assign(np.concatenate([nobody, nearest + 1]))
         feature.weights_of_neighbours.assign(np.concatenate([nobody, kept]))
         return feature
 
@@ -136,7 +136,6 @@ class NeighbourFeature(RankingFeature):
         history = last_items(
             tf.cast(batch[columns.HISTORY], tf.int32), self.max_history, self.num_items
         )
-        history = tf.where(history > columns.PADDING, history, -1)  # not even nobody's neighbour
         item_ids = known_ids(batch[columns.ITEM_ID], self.num_items)
         neighbours = tf.gather(self.neighbours, item_ids)
         weights = tf.cast(tf.gather(self.weights_of_neighbours, item_ids), tf.float32)
