@@ -19,6 +19,7 @@ from tfrs_distill.towers.ranking_features import (
     HistoryFeature,
     IdFeature,
     ItemFeature,
+    NeighbourFeature,
     NumberFeature,
 )
 from tfrs_distill.towers.ranking_tasks import Binary, Regression
@@ -276,6 +277,10 @@ def item_and_history(num_items=NUM_ITEMS):
         (lambda: (ItemFeature(NUM_ITEMS, 2),), "must read history. Received: .* reads nothing"),
         (lambda: item_and_history()[1:], "must read item_id. Received: .* reads nothing of it"),
         (lambda: item_and_history(59), "knows 59 items, but the catalogue has 60"),
+        (
+            lambda: (*item_and_history(), NeighbourFeature(61, 2, MAX_HISTORY)),
+            "knows 61 items, but the catalogue has 60",
+        ),
     ],
 )
 def test_refuses_a_ranking_student_that_a_recommender_cannot_ask(tmp_path, features, words):

@@ -117,6 +117,12 @@ def test_joined_rows_are_both_in_order():
         ({"labels": {"rating": [4.0]}}, "the same labels. In one of them only: like"),
         ({"teacher_logits": {}}, "the same teacher_logits. In one of them only: like"),
         ({"weights": None}, "with weights and rows without"),
+        ({"catalogue": None}, "of one catalogue. Received: rows of different catalogues, or with"),
+        ({"catalogue": tiny_catalogue(4)}, "of one catalogue"),
+        (
+            {"teacher_logits": {"like": [[0.5, 0.5]]}},
+            r"`teacher_logits\['like'\]` are of one type and width. Received: float32",
+        ),
     ],
 )
 def test_rows_of_different_columns_are_not_joined(changed, words):

@@ -46,9 +46,7 @@ def test_an_item_is_drawn_by_the_root_of_how_often_it_has_rows():
 
 def test_columns_of_the_item_come_with_it():
     kinds = np.array([10, 20, 30])
-    drawn = unlabelled_rows(
-        rows([1, 2, 3], [1, 2, 3], kind=kinds), 30, item_columns=("item_id", "kind")
-    )
+    drawn = unlabelled_rows(rows([1, 2, 3], [1, 2, 3], kind=kinds), 30, item_columns=["kind"])
     np.testing.assert_array_equal(drawn.features["kind"], 10 * drawn.features["item_id"])
     assert set(drawn.features["item_id"].tolist()) == {1, 2, 3}
 
@@ -65,6 +63,12 @@ def test_a_seed_fixes_the_rows():
         (rows([1, 2], [1, 2]), {"per_row": 0}, "`per_row` must be a whole number >= 1.*per_row=0"),
         (rows([1, 2], [1, 2]), {"item_columns": ("kind",)}, "no feature 'kind'.*have: history, it"),
         (rows([0, 0], [1, 2]), {}, "every `item_id` is 0"),
+        (
+            rows([1, -2], [1, 2]),
+            {},
+            r"one index of at least 0 .* shape \[2\], lowest -2",
+        ),
+        (rows([[1], [2]], [1, 2]), {}, r"Received: shape \[2, 1\]"),
         (rows([1, 2], [1, 1]), {}, "No row is left"),
         (
             RankingExamples(

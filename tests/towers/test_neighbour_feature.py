@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfrs_distill.errors import InputError
 from tfrs_distill.export.ranking_columns import describe_columns
 from tfrs_distill.towers.ranking_features import (
     HistoryFeature,
@@ -98,6 +99,13 @@ def test_the_history_is_the_querys_and_the_item_the_items():
     said = model.rank(rows(HISTORIES[2:3]))["like"]
     pairs = rows(np.repeat(HISTORIES[2:3], 5, axis=0))
     np.testing.assert_allclose(said, model.predictions(pairs)["like"], rtol=1e-6)
+
+
+def test_a_table_of_other_items_cannot_be_described():
+    features = [ItemFeature(NUM_ITEMS + 1, 2), NeighbourFeature(NUM_ITEMS, 2, 5)]
+    for some in (features, features[::-1]):
+        with pytest.raises(InputError, match="know (10 and 9|9 and 10) indices of .*item_id"):
+            describe_columns(some, {})
 
 
 @pytest.mark.parametrize(

@@ -173,18 +173,33 @@ class RankingExamples:
         """These rows, and then others with the same columns.
 
         Raises:
-            InputError: a feature, label, text, teacher's logit or the weights are in one only.
+            InputError: a feature, label, text, teacher's logit or the weights are in one only, or
+                are of another type or width; or the rows are of different catalogues.
         """
         kinds = ("features", "labels", "texts", "teacher_logits")
         for kind in kinds:
-            odd = set(getattr(self, kind)) ^ set(getattr(others, kind))
+            own, theirs = getattr(self, kind), getattr(others, kind)
+            odd = set(own) ^ set(theirs)
             if odd:
                 raise InputError(
                     f"Rows can be joined that have the same {kind}. In one of them only: "
                     f"{', '.join(sorted(odd))}."
                 )
+            for name in own if kind != "texts" else ():
+                told = [f"{a.dtype} {['rows', *a.shape[1:]]}" for a in (own[name], theirs[name])]
+                if told[0] != told[1]:
+                    raise InputError(
+                        f"Rows can be joined whose `{kind}[{name!r}]` are of one type and width. "
+                        f"Received: {told[0]} and {told[1]}."
+                    )
         if (self.weights is None) != (others.weights is None):
             raise InputError("Rows with weights and rows without cannot be joined.")
+        catalogues = [each.catalogue and each.catalogue.fingerprint() for each in (self, others)]
+        if catalogues[0] != catalogues[1]:
+            raise InputError(
+                "Rows can be joined whose item indices are of one catalogue. Received: rows of "
+                "different catalogues, or with one and without."
+            )
 
         def both(name: str) -> Any:
             own, other = getattr(self, name), getattr(others, name)

@@ -16,7 +16,7 @@ def unlabelled_rows(
     examples: RankingExamples,
     per_row: int = 1,
     *,
-    item_columns: Sequence[str] = (columns.ITEM_ID,),
+    item_columns: Sequence[str] = (),
     seed: int = 0,
 ) -> RankingExamples:
     """The examples' rows with other items in them, which nobody has labelled: a transfer set.
@@ -24,7 +24,12 @@ def unlabelled_rows(
     A teacher can say of any item what it thinks of it, and a student that hears about items beyond
     the labelled ones follows its teacher's order further. Each row's item is another row's, drawn
     in proportion to the square root of how often items have rows; those of an item for which the
-    user has a row are left out. Every label is NaN, and what a teacher said is forgotten.
+    user has a row here are left out. (What users met later must not be: that would tell the
+    student of it.) Every label is NaN, and what a teacher said is forgotten.
+
+    They are not for a student with a `NextItem` task, which takes a row's item for its label; nor
+    for a teacher that reads what is true of a query and its item together, such as how much of the
+    film was watched, for that stays the row's.
 
     Reference: [Hinton et al., 2015](https://arxiv.org/abs/1503.02531), section 1: the transfer set
     may be all unlabelled.
@@ -32,15 +37,17 @@ def unlabelled_rows(
     Args:
         examples: the training rows.
         per_row: rows that are drawn for each of them.
-        item_columns: the features that belong to the item; the others stay the row's.
+        item_columns: the features beside `item_id` that are the item's and come with it; the others
+            stay the row's.
         seed: of drawing.
 
     Returns:
         At most `per_row * len(examples)` rows, in the order of the rows that they are made of.
 
     Raises:
-        InputError: `per_row` is not a whole number of at least 1; a column is missing; the rows
-            have texts; or no row is left, as every user has all items.
+        InputError: `per_row` is not a whole number of at least 1; a column is missing, or `item_id`
+            is not an index a row; the rows have texts; or no row is left, as every user has all
+            items.
 
     Example:
     >>> examples = RankingExamples(
@@ -53,10 +60,11 @@ def unlabelled_rows(
     """
     if isinstance(per_row, bool) or not isinstance(per_row, (int, np.integer)) or per_row < 1:
         raise InputError(f"`per_row` must be a whole number >= 1. Received: per_row={per_row!r}.")
-    missing = [name for name in (columns.ITEM_ID, *item_columns) if name not in examples.features]
+    of_item = (columns.ITEM_ID, *item_columns)
+    missing = [name for name in of_item if name not in examples.features]
     if missing:
         raise InputError(
-            f"The rows have no feature {', '.join(map(repr, dict.fromkeys(missing)))}. They have: "
+            f"The rows have no feature {', '.join(map(repr, missing))}. They have: "
             f"{', '.join(sorted(examples.features))}."
         )
     if examples.texts:
@@ -65,6 +73,11 @@ def unlabelled_rows(
             f"with texts: {', '.join(sorted(examples.texts))}."
         )
     items = examples.features[columns.ITEM_ID]
+    if items.ndim != 1 or items.min() < 0:
+        raise InputError(
+            "`item_id` must be one index of at least 0 a row. Received: shape "
+            f"{list(items.shape)}, lowest {items.min()}."
+        )
     rows = np.repeat(np.arange(len(examples)), per_row)
     often = np.bincount(items)[items]
     share = np.where(items > columns.PADDING, 1.0 / np.sqrt(often), 0.0)  # of a row, not an item
@@ -75,12 +88,13 @@ def unlabelled_rows(
     kept = ~np.isin(pairs[rows] + items[drawn], pairs + items)
     if not kept.any():
         raise InputError(
-            f"No row is left: the users of {len(examples)} rows have rows of every item drawn."
+            f"No row is left: every item drawn has a row of its user among the {len(examples)}. "
+            "Learn from the labelled rows alone."
         )
     rows, drawn = rows[kept], drawn[kept]
     others = examples.subset(rows)
     return replace(
-        others.with_features({name: examples.features[name][drawn] for name in item_columns}),
+        others.with_features({name: examples.features[name][drawn] for name in of_item}),
         labels={task: np.full(len(rows), np.nan, np.float32) for task in examples.labels},
         teacher_logits={},
     )

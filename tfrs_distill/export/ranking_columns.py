@@ -74,8 +74,9 @@ def describe_columns(
     """What `signature.json` says of every column; -1 stands for a size that is free.
 
     Raises:
-        InputError: see `specs_of` and `sides_of`; or a vocabulary is of no column, or has another
-            size than the feature's.
+        InputError: see `specs_of` and `sides_of`; or two features know different numbers of a
+            column's indices; or a vocabulary is of no column, or has another size than the
+            feature's.
     """
     specs, sides = specs_of(features), sides_of(features)
     described: dict[str, dict[str, Any]] = {
@@ -88,9 +89,20 @@ def describe_columns(
     }
     for feature in features:
         for name in feature.columns:
-            described[name] |= _meaning(feature, name)
+            _add_meaning(described[name], feature, name)
     _add_vocabularies(described, vocabularies)
     return described
+
+
+def _add_meaning(described: dict[str, Any], feature: RankingFeature, column: str) -> None:
+    meaning = _meaning(feature, column)
+    sizes = [told.get("vocabulary_size") for told in (described, meaning)]
+    if None not in sizes and sizes[0] != sizes[1]:
+        raise InputError(
+            f"The features know {sizes[0]} and {sizes[1]} indices of column {column!r}. Make them "
+            "of one vocabulary, or give them columns of their own."
+        )
+    described |= meaning
 
 
 def _meaning(feature: RankingFeature, column: str) -> dict[str, Any]:

@@ -232,7 +232,7 @@ class KnowledgeSettings:
     )
     unlabelled_per_row: int = setting(
         0,
-        "ranking: rows of items that the user has not rated, for each that is; the teacher's alone",
+        "ranking: rows of other items for each training row, which the teacher alone labels",
         at_least=0,
         tasks=LABELLED,
     )

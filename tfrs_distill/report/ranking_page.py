@@ -216,11 +216,22 @@ def _protocol(report: Mapping[str, Any]) -> str:
     return (
         f"{report.get('protocol', '')} Everything was chosen on validation. Every model answered "
         f"the same test rows. Intervals are 95 %, by bootstrap over users{resampled}, paired for a "
-        "difference. The twin is the student without its teacher: same model, same data, same "
-        "budget, same seed; each learns with the learning rate and dropout that suit it best. "
+        "difference. The twin is the student without its teacher: same model, same labels, as many "
+        f"epochs at most, same seed{_beside_labels(told)}; each learns with the learning rate and "
+        "dropout that suit it best. "
         f"Student and twin were compared with one seed ({report.get('seed', MISSING)}): a claim "
         "needs three."
     ).strip()
+
+
+def _beside_labels(recipe: Mapping[str, Any]) -> str:
+    """What the student has in a run of this recipe beside what its twin has."""
+    rows = recipe.get("knowledge", {}).get("unlabelled_per_row", 0)
+    if rows:
+        return f" (the student also has {count(rows)} unlabelled rows for each labelled one)"
+    if recipe.get("task") == "two-stage":
+        return " (both read the item-item weights of an item's neighbours, which also teach)"
+    return ""
 
 
 def _comparisons(report: Mapping[str, Any]) -> Iterable[tuple[str, str]]:

@@ -50,10 +50,15 @@ class RankingRun:
         """Run every stage and write the report."""
         data_facts = self._data()
         self.tasks = make_tasks(self.recipe, self.data)
+        number = self.recipe.knowledge.unlabelled_per_row
+        if number:  # before a teacher is trained: whether there are such rows is the data's affair
+            drawn = unlabelled_rows(self.data.splits.train, number, seed=self.recipe.seed)
         setting = RankingSetting(self.recipe, self.data, self.progress)
         self.kind = ranking_teacher(setting, self.tasks)
         teacher = self._teacher()
-        heard = self._with_unlabelled(self._knowledge())
+        heard = self._knowledge()
+        if number:
+            heard = heard.joined(self._labelled(drawn))
         curves = _curves_of_teacher(teacher)
         curves["twin"] = self._student("twin", self.tasks, self.data.splits.train)
         for name in self.alone:
@@ -133,23 +138,20 @@ class RankingRun:
         said = heard(self._file("knowledge")).teacher_logits
         return self.data.splits.train.with_teacher(said)
 
-    def _with_unlabelled(self, heard: RankingExamples) -> RankingExamples:
-        """These rows and, where the recipe wants them, rows that only the teacher labels."""
-        number = self.recipe.knowledge.unlabelled_per_row
-        if not number:
-            return heard
-        drawn = unlabelled_rows(heard, number, seed=self.recipe.seed)
+    def _labelled(self, drawn: RankingExamples) -> RankingExamples:
+        """Rows that nobody has labelled, with what the teacher says of them."""
 
         def work(folder: Path) -> tuple[Result, str]:
             said = self.kind.open(self._file("teacher")).answers(drawn)
             with whole_file(folder / LOGITS_FILE) as file:
                 np.savez(file, **said)
-            return {}, f"{len(drawn):,} rows of items that their users have not rated"
+            return {}, f"{len(drawn):,} rows of items for which their users have no training row"
 
-        self.stages.run("unlabelled", [number], work, after=["teacher"])
+        settings = [self.recipe.knowledge.unlabelled_per_row]
+        self.stages.run("unlabelled", settings, work, after=["teacher"])
         with np.load(self._file("unlabelled", LOGITS_FILE)) as arrays:
             said = {task: arrays[task] for task in arrays.files}
-        return heard.joined(drawn.with_teacher(said))
+        return drawn.with_teacher(said)
 
     def _student(
         self, name: str, tasks: list[RankingTask], examples: RankingExamples

@@ -43,8 +43,8 @@ def train_ranking_student(
 ) -> tuple[dict[str, Any], str]:
     """Train a student on rows with a teacher's logits, or its twin on the labels alone.
 
-    Both have the same architecture, labelled rows, batch size, budget and seed; the learning rate
-    and the dropout are each one's own, chosen on validation.
+    Both have the same architecture, labelled rows, batch size, number of epochs at most and seed;
+    the learning rate and the dropout are each one's own, chosen on validation.
 
     Args:
         recipe: the run.

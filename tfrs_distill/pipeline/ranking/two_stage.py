@@ -83,15 +83,10 @@ def _neighbours(
     item_item: np.ndarray, named: RankingSettings, lists: RankingExamples
 ) -> NeighbourFeature:
     """The feature of few neighbours, of standard deviation 1 over the lists' rows."""
-
-    def feature(scale: float = 1.0) -> NeighbourFeature:
-        return NeighbourFeature.from_weights(
-            item_item, named.num_neighbours, named.max_history, scale=scale
-        )
-
-    plain = feature()
-    said = np.concatenate([plain(batch).numpy() for batch in lists.batches(ROWS_AT_A_TIME)])
-    return feature(1.0 / (float(said.std()) or 1.0))
+    feature = NeighbourFeature.from_weights(item_item, named.num_neighbours, named.max_history)
+    said = np.concatenate([feature(batch).numpy() for batch in lists.batches(ROWS_AT_A_TIME)])
+    feature.scale = 1.0 / (float(said.std()) or 1.0)
+    return feature
 
 
 def train_second_stage(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +67,17 @@ class TwoStageRun(RetrievalRun):
         self.first = self._model(FIRST, STUDENT_FILE)
         facts = self._cross_encoder()
         lists = self._lists()
-        self.item_item = ItemItemTeacher(self.splits.train, l2=self.l2)
         trained = {name: self._second_stage(name, lists) for name in ("twin", "student")}
         curves = {name: told["curves"] for name, told in trained.items()}
         weights = {name: told["retrieval_weight"] for name, told in trained.items()}
         self._export_both(data, retrieval, curves, weights["student"])
         measured = self._measure_both(facts, weights)
         return self._report_both(data, curves, measured)
+
+    @cached_property
+    def item_item(self) -> ItemItemTeacher:
+        """The whole item-item teacher; only stages that run need it."""
+        return ItemItemTeacher(self.splits.train, l2=self.l2)
 
     def _cross_encoder(self) -> Result:
         recipe = self.recipe

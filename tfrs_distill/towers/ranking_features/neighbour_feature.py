@@ -26,7 +26,8 @@ class NeighbourFeature(RankingFeature):
     `f_i = scale * sum_{k <= num_neighbours} w_ik [n_ik is in the history]`, with n_i1, n_i2, ...
     the item's neighbours. It crosses query and item, which embeddings of either can only
     approximate: a table of 20 neighbours an item keeps most of what dense item-item weights know
-    at a share of their size. The tables are constants, fixed before training.
+    at a share of their size. The tables are constants, fixed before training; weights that were
+    made of training users know those users' rows better than any other's.
 
     Reads `columns.HISTORY`, of which only the last `max_history` items count, each once, and
     `columns.ITEM_ID`. An item outside the catalogue has no neighbours.
@@ -106,7 +107,8 @@ class NeighbourFeature(RankingFeature):
         num_items = len(weights) - 1
         feature = cls(num_items, min(num_neighbours, num_items), max_history, **kwargs)
         of_items = weights[1:, 1:].T  # a row for the item that is scored
-        nearest = np.argsort(-np.abs(of_items), axis=1, kind="stable")[:, : feature.num_neighbours]
+        last = num_items - feature.num_neighbours
+        nearest = np.argpartition(np.abs(of_items), last - 1 if last else 0, axis=1)[:, last:]
         kept = np.take_along_axis(of_items, nearest, axis=1)
         nobody = np.zeros([1, feature.num_neighbours])
         feature.neighbours.assign(np.concatenate([nobody, nearest + 1]))
