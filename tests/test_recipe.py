@@ -107,9 +107,9 @@ UNUSUAL_FILMS = Recipe(
         num_cross_layers=5,
         hidden_dim=99,
     ),
-    knowledge=KnowledgeSettings(by="row", unlabelled_per_row=3),
+    knowledge=KnowledgeSettings(by="row"),
     student=StudentSettings(num_cross_layers=1, hidden_dim=21),
-    ranking=RankingSettings(tasks=("rating", "like"), rating_as="regression"),
+    ranking=RankingSettings(tasks=("rating", "like"), rating_as="regression", unlabelled_per_row=3),
 )
 UNUSUAL_STAGES = Recipe(
     name="stages",
@@ -244,8 +244,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path):
         ),
         (
             "[knowledge]\nzzz = 1\n",
-            r"`zzz` is not a key of \[knowledge\]\. Known: folds, by, unlabelled_per_row, top_k, "
-            r"form\.",
+            r"`zzz` is not a key of \[knowledge\]\. Known: folds, by, top_k, form\.",
         ),
         ("teacher = 3\n", r"`teacher` must be a section, \[teacher\]\. Received: 3\."),
     ],
@@ -479,10 +478,10 @@ def test_a_file_of_many_tasks_on_reviews_starts_from_the_reviews(tmp_path):
         ),
         (
             'task = "ranking"\n[ranking]\ntasks = ["next_item"]\n',
-            r'`knowledge\.unlabelled_per_row` puts .*per_row=1 .*tasks` "next_item"\. Set it to 0',
+            r'`ranking\.unlabelled_per_row` puts .*per_row=1 .*tasks` "next_item"\. Set it to 0',
         ),
         (
-            'task = "ranking"\n[data]\nsource = "clothing-reviews"\n[knowledge]\n'
+            'task = "ranking"\n[data]\nsource = "clothing-reviews"\n[ranking]\n'
             "unlabelled_per_row = 2\n",
             r".*per_row=2 with `data\.source` \"clothing-reviews\"",
         ),

@@ -250,7 +250,7 @@ def test_the_teacher_labels_what_users_have_not_rated(finished, recipe, films):
     generous = drawn.users % 2 == 1  # user indices begin at 1, and u0 likes nearly all films
     assert likes[generous].mean() > 1 > -1 > likes[~generous].mean()
 
-    without = replace(recipe, knowledge=replace(recipe.knowledge, unlabelled_per_row=0))
+    without = replace(recipe, ranking=replace(recipe.ranking, unlabelled_per_row=0))
     progress = Recorder()
     again = pipeline.run(without, home.parent, progress)
     assert progress.names == STAGES

@@ -71,11 +71,11 @@ def _check_labels(recipe: Recipe) -> None:
             f"`words` is about {REVIEWS}: the rows of other data have no text. Received: "
             f'`data.source` "{source}".'
         )
-    if recipe.knowledge.unlabelled_per_row and (source == REVIEWS or "next_item" in tasks):
+    if recipe.ranking.unlabelled_per_row and (source == REVIEWS or "next_item" in tasks):
         raise InputError(
-            "`knowledge.unlabelled_per_row` puts other items into rows, but a review is of its own "
+            "`ranking.unlabelled_per_row` puts other items into rows, but a review is of its own "
             'item and the label of "next_item" is the row\'s item. Received: '
-            f"unlabelled_per_row={recipe.knowledge.unlabelled_per_row} with `data.source` "
+            f"unlabelled_per_row={recipe.ranking.unlabelled_per_row} with `data.source` "
             f'"{source}" and `ranking.tasks` {_listed(tasks)}. Set it to 0.'
         )
     if source == REVIEWS and recipe.teacher.privileged:

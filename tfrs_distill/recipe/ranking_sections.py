@@ -34,6 +34,12 @@ class RankingSettings:
         choices=("fixed", "uncertainty", "gradient-norm"),
         tasks=LABELLED,
     )
+    unlabelled_per_row: int = setting(
+        0,
+        "rows of other items for each training row, which the teacher alone labels",
+        at_least=0,
+        tasks=LABELLED,
+    )
     num_candidates: int = setting(
         100, "items that the first stage finds for the second", tasks=TWO_STAGE, at_least=2
     )

@@ -188,7 +188,8 @@ def _built_in() -> dict[str, Recipe]:
             batch_size=512,
             learning_rate=2e-3,
         ),
-        knowledge=KnowledgeSettings(by="row", unlabelled_per_row=1),
+        knowledge=KnowledgeSettings(by="row"),
+        ranking=RankingSettings(unlabelled_per_row=1),
         training=TrainingSettings(batch_size=512, max_epochs=60, patience=6),
         twin=TwinSettings(learning_rate=2e-3),
         distillation=DistillationSettings(student_loss_weight=0.5),
@@ -197,7 +198,6 @@ def _built_in() -> dict[str, Recipe]:
         ranking,
         name="multitask",
         task="multitask",
-        knowledge=KnowledgeSettings(by="row"),
         ranking=RankingSettings(tasks=("like", "rating", "next_item"), balance="uncertainty"),
     )
     reviews = Recipe(

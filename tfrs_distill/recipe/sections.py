@@ -230,12 +230,6 @@ class KnowledgeSettings:
         choices=("user", "row"),
         tasks=LABELLED,
     )
-    unlabelled_per_row: int = setting(
-        0,
-        "ranking: rows of other items for each training row, which the teacher alone labels",
-        at_least=0,
-        tasks=LABELLED,
-    )
     top_k: int = setting(
         350,
         "the teacher's best items kept for each position; of fewer items all but one",

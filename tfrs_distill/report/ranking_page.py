@@ -226,7 +226,7 @@ def _protocol(report: Mapping[str, Any]) -> str:
 
 def _beside_labels(recipe: Mapping[str, Any]) -> str:
     """What the student has in a run of this recipe beside what its twin has."""
-    rows = recipe.get("knowledge", {}).get("unlabelled_per_row", 0)
+    rows = recipe.get("ranking", {}).get("unlabelled_per_row", 0)
     if rows:
         return f" (the student also has {count(rows)} unlabelled rows for each labelled one)"
     if recipe.get("task") == "two-stage":

@@ -43,14 +43,14 @@ class RankingRun:
         self.home = out / recipe.name
         self.version = self.home / str(recipe.export.version)
         self.alone = recipe.ranking.tasks if recipe.task == "multitask" else ()
-        total = 7 + len(self.alone) + bool(recipe.knowledge.unlabelled_per_row)
+        total = 7 + len(self.alone) + bool(recipe.ranking.unlabelled_per_row)
         self.stages = Stages(self.home / "stages", total, recipe.seed, progress)
 
     def all_stages(self) -> dict[str, Any]:
         """Run every stage and write the report."""
         data_facts = self._data()
         self.tasks = make_tasks(self.recipe, self.data)
-        number = self.recipe.knowledge.unlabelled_per_row
+        number = self.recipe.ranking.unlabelled_per_row
         if number:  # before a teacher is trained: whether there are such rows is the data's affair
             drawn = unlabelled_rows(self.data.splits.train, number, seed=self.recipe.seed)
         setting = RankingSetting(self.recipe, self.data, self.progress)
@@ -147,7 +147,7 @@ class RankingRun:
                 np.savez(file, **said)
             return {}, f"{len(drawn):,} rows of items for which their users have no training row"
 
-        settings = [self.recipe.knowledge.unlabelled_per_row]
+        settings = [self.recipe.ranking.unlabelled_per_row]
         self.stages.run("unlabelled", settings, work, after=["teacher"])
         with np.load(self._file("unlabelled", LOGITS_FILE)) as arrays:
             said = {task: arrays[task] for task in arrays.files}
@@ -178,7 +178,7 @@ class RankingRun:
                 taught=taught,
             )
 
-        unlabelled = ["unlabelled"] if recipe.knowledge.unlabelled_per_row else []
+        unlabelled = ["unlabelled"] if recipe.ranking.unlabelled_per_row else []
         after = ["knowledge", *unlabelled] if taught else ["data"]
         curves: dict[str, Any] = self.stages.run(name, settings, work, after=after)["curves"]
         return curves
