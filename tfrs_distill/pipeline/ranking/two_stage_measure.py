@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ from tfrs_distill.teachers.candidate_lists import RELEVANCE
 
 LATENCY_QUERIES, SLOW_LATENCY_QUERIES = 200, 10
 LISTS_AT_A_TIME = 8  # of the cross-encoder: a sign of life now and then
+SECONDS_BETWEEN = 60.0  # two writings of what it said so far
+KEPT_FILE = "cross_encoder.npz"
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,13 @@ class TwoStageModels:
 def measure_two_stages(
     recipe: Recipe, splits: Splits, models: TwoStageModels, folder: Path, progress: Progress
 ) -> tuple[dict[str, Any], str]:
-    """Evaluate, weigh and time every model; keep each query's NDCG in `ndcg.npz`."""
+    """Evaluate, weigh and time every model; keep each query's NDCG in `ndcg.npz`.
+
+    What the cross-encoder said before an interrupt is in `folder` too.
+    """
     queries, k = _asked(recipe, splits.test), recipe.evaluation.k
     loaded = {name: tf.keras.models.load_model(path) for name, path in models.files.items()}
-    scorers = _scorers(recipe, models, loaded, progress)
+    scorers = _scorers(recipe, models, loaded, folder / KEPT_FILE, progress)
     evaluations: dict[str, Evaluation] = {}
     with progress.bar("test users", len(scorers)) as advance:
         for name, scorer in scorers.items():
@@ -103,7 +109,11 @@ def _asked(recipe: Recipe, queries: Queries) -> Queries:
 
 
 def _scorers(
-    recipe: Recipe, models: TwoStageModels, loaded: Mapping[str, Any], progress: Progress
+    recipe: Recipe,
+    models: TwoStageModels,
+    loaded: Mapping[str, Any],
+    kept: Path,
+    progress: Progress,
 ) -> dict[str, Scorer]:
     first, most = ModelScorer(loaded["retrieval"]), recipe.ranking.num_candidates
 
@@ -111,7 +121,7 @@ def _scorers(
     for name, weight in models.retrieval_weights.items():
         second = ranking_scores(loaded[name], recipe.ranking.max_history)
         found[name] = TwoStages(first, second, most, weight)
-    crossed = AskedOnce(models.teachers["cross_encoder"], progress)
+    crossed = AskedOnce(models.teachers["cross_encoder"], progress, kept)
     found["cross_encoder"] = TwoStages(first, crossed.scores, most)
     committee = Committee([crossed, models.teachers["item_item"]])
     found["teacher"] = TwoStages(first, committee.scores, most)
@@ -124,27 +134,46 @@ def _scorers(
 class AskedOnce:
     """The cross-encoder, with a bar over the lists where there are many.
 
-    What it says of many lists is kept: a committee asks about the same ones again.
+    What it says of many lists is kept in a file, every minute: an interrupt costs no more than
+    that, and a committee asks about the same lists again.
+
+    Args:
+        cross_encoder: answers `scores(histories, candidate_lists)`.
+        progress: shows the bar.
+        kept: the file, of this cross-encoder and these histories alone.
     """
 
-    def __init__(self, cross_encoder: FirstAndCross, progress: Progress) -> None:
-        self.cross_encoder, self.progress = cross_encoder, progress
-        self.candidates, self.said = np.zeros([0, 0], np.int32), np.zeros([0, 0], np.float32)
+    def __init__(self, cross_encoder: FirstAndCross, progress: Progress, kept: Path) -> None:
+        self.cross_encoder, self.progress, self.kept = cross_encoder, progress, kept
 
     def scores(self, histories: np.ndarray, candidates: np.ndarray) -> np.ndarray:
         """Float32 [n, k]."""
         if len(histories) <= LISTS_AT_A_TIME:
             return np.asarray(self.cross_encoder.scores(histories, candidates))
-        if not np.array_equal(candidates, self.candidates):
-            found = []
-            with self.progress.bar("lists of the cross-encoder", len(histories)) as advance:
-                for start in range(0, len(histories), LISTS_AT_A_TIME):
-                    part = slice(start, start + LISTS_AT_A_TIME)
-                    some = self.cross_encoder.scores(histories[part], candidates[part])
-                    found.append(np.asarray(some))
-                    advance(len(found[-1]))
-            self.candidates, self.said = candidates, np.concatenate(found)
-        return self.said
+        said = self._said(candidates)
+        if len(said) == len(candidates):
+            return said
+        with self.progress.bar("lists of the cross-encoder", len(candidates)) as advance:
+            advance(len(said))
+            saved = time.monotonic()
+            for start in range(len(said), len(candidates), LISTS_AT_A_TIME):
+                part = slice(start, start + LISTS_AT_A_TIME)
+                some = np.asarray(self.cross_encoder.scores(histories[part], candidates[part]))
+                said = np.concatenate([said, some])
+                if time.monotonic() - saved > SECONDS_BETWEEN or len(said) == len(candidates):
+                    with whole_file(self.kept) as file:
+                        np.savez(file, candidates=candidates, said=said)
+                    saved = time.monotonic()
+                advance(len(some))
+        return said
+
+    def _said(self, candidates: np.ndarray) -> np.ndarray:
+        """What it said of the first of these lists, float32 [lists done, k]."""
+        if self.kept.exists():
+            with np.load(self.kept) as arrays:
+                if np.array_equal(arrays["candidates"], candidates):
+                    return np.array(arrays["said"])
+        return np.zeros([0, candidates.shape[1]], np.float32)
 
 
 def _compare(recipe: Recipe, one: Evaluation, other: Evaluation) -> dict[str, Any]:

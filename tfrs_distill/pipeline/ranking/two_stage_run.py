@@ -247,6 +247,7 @@ class TwoStageRun(RetrievalRun):
 
     def _measure_both(self, facts: Result, weights: dict[str, float]) -> Result:
         def work(folder: Path) -> tuple[Result, str]:
+            forget_other_trainings(folder, self.stages.fingerprints["evaluate"])
             files = {name: self._file(name, STUDENT_FILE) for name in (FIRST, "twin", "student")}
             teachers = {"cross_encoder": self._re_ranker(), "item_item": self.item_item}
             models = TwoStageModels(teachers, facts, files, self.version, weights)
