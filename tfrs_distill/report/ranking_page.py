@@ -228,7 +228,7 @@ def _beside_labels(recipe: Mapping[str, Any]) -> str:
     """What the student has in a run of this recipe beside what its twin has."""
     rows = recipe.get("ranking", {}).get("unlabelled_per_row", 0)
     if rows:
-        return f" (the student also has {count(rows)} unlabelled rows for each labelled one)"
+        return f" (the student also has unlabelled rows, {count(rows)} for each labelled one)"
     if recipe.get("task") == "two-stage":
         return " (both read the item-item weights of an item's neighbours, which also teach)"
     return ""
