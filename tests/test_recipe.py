@@ -561,6 +561,8 @@ def test_quick_reviews_are_few_and_short_and_quick_lists_are_few():
     assert (few.data.max_users, few.encoder.max_length) == (60, 16)
     ratings = Recipe.named("ranking")
     assert ratings.data.max_users == 0 < ratings.quick().data.max_users < 943 / 3
+    assert ratings.teacher.num_models > ratings.quick().teacher.num_models == 2
+    assert UNUSUAL_REVIEWS.quick().teacher.num_models == 1
     stages, quick = Recipe.named("two-stage"), Recipe.named("two-stage").quick()
     for key in ("num_candidates", "num_lists", "num_ordered_lists"):
         assert getattr(quick.ranking, key) < getattr(stages.ranking, key), key

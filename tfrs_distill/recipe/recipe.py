@@ -36,6 +36,7 @@ from tfrs_distill.recipe.settings import check, check_unread, section, setting
 
 QUICK_REVIEWS, QUICK_WORDPIECES = 1500, 48  # what a BERT reads in a minute on two cores
 QUICK_LISTS, QUICK_CANDIDATES, QUICK_USERS = 100, 20, 250
+QUICK_MODELS = 2  # still an average
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,11 @@ class Recipe:
         of_rows = self.task in ("ranking", "multitask") and self.teacher.kind == "deep-cross"
         most_of_teacher, most = (2, 4) if of_rows else (4, 10)  # epochs
         smaller: dict[str, Any] = {
-            "teacher": replace(teacher, max_epochs=min(teacher.max_epochs, most_of_teacher)),
+            "teacher": replace(
+                teacher,
+                max_epochs=min(teacher.max_epochs, most_of_teacher),
+                num_models=min(teacher.num_models, QUICK_MODELS),
+            ),
             "knowledge": replace(self.knowledge, folds=2),
             "training": replace(training, max_epochs=min(training.max_epochs, most)),
             "evaluation": replace(self.evaluation, bootstrap_samples=100),
