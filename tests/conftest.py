@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
+import sys
 
 from tfrs_distill.keras_version import require_keras_2
 
 require_keras_2()
+if "PYTEST_XDIST_WORKER" in os.environ:  # one core a worker, for the processes it starts too
+    for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
 
 import pytest  # noqa: E402
 
 from tfrs_distill.data import assets  # noqa: E402
+
+
+@pytest.fixture(scope="module", autouse=True)
+def let_go_of_models():
+    """Frees what a file's tests leave: functions, graphs, and the heap that held them."""
+    yield
+    if "tensorflow" in sys.modules:
+        import tensorflow as tf
+
+        tf.keras.backend.clear_session()
+    gc.collect()
+    if sys.platform == "linux":
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,12 @@ from pathlib import Path
 import tfrs_distill
 
 
-def printed_by(file, timeout):
-    """The JSON on the last line that `python file` prints, on this package and Keras 2."""
+def printed_by(file, *arguments, timeout):
+    """The JSON on the last line that `python file arguments` prints, on this package, Keras 2."""
     package = Path(tfrs_distill.__file__).parents[1]
     paths = [str(package), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     finished = subprocess.run(
-        [sys.executable, file],
+        [sys.executable, file, *arguments],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "TF_USE_LEGACY_KERAS": "1"},
         capture_output=True,
         text=True,

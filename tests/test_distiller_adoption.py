@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
+from nightly import nightly
 from tiny_data import random_windows
 
 from tfrs_distill import columns
@@ -143,7 +144,7 @@ OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize("options", [OPTIONS[0], OPTIONS[2], OPTIONS[-1]], ids=str)
+@pytest.mark.parametrize("options", [*map(nightly, (OPTIONS[0], OPTIONS[2])), OPTIONS[-1]], ids=str)
 def test_a_tutorial_model_trains_through_the_distiller_as_by_itself(ratings, options):
     cls = IdentifyingModel if "remove_accidental_hits" in options else MovielensModel
     alone, taught = (tutorial_model(cls=cls, **options) for _ in range(2))
@@ -279,6 +280,7 @@ def test_dropout_inside_a_tower_is_active_in_fit_and_off_in_evaluate(ratings, ra
     assert len({round(loss, 4) for loss in [*fitted, expected]}) == 4  # each epoch drops others
 
 
+@pytest.mark.nightly
 def test_a_tutorial_model_learns_what_its_teacher_knows(ratings):
     """Without labels' loss the student's preferences become the table's."""
     model = tutorial_model(built=False)  # as it is right after the tutorial made it
@@ -390,8 +392,15 @@ def penalty(model):
     return 0.01 * np.sum(np.float64(model.get_weights()[0]) ** 2)
 
 
-@pytest.mark.parametrize("form", ["ids", "one-hot"])
-@pytest.mark.parametrize("make", [functional, Subclassed])
+@pytest.mark.parametrize(
+    ("make", "form"),
+    [
+        (functional, "ids"),
+        nightly(functional, "one-hot"),
+        nightly(Subclassed, "ids"),
+        (Subclassed, "one-hot"),
+    ],
+)
 def test_a_classifier_trains_as_with_plain_keras(examples, make, form):
     """Bit for bit."""
     inputs, ids, _ = examples
@@ -534,7 +543,7 @@ def test_a_classifier_may_read_a_dict(examples):
         np.testing.assert_allclose(distiller.predict(data, verbose=0), logits, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("make", [functional, Subclassed])
+@pytest.mark.parametrize("make", [functional, nightly(Subclassed)])
 def test_predict_gives_what_the_classifier_says(examples, make):
     inputs, labels, _ = examples
     model = classifier(make)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
+from nightly import nightly
 from tiny_data import random_windows
 
 from tfrs_distill import columns
@@ -36,6 +37,10 @@ def retrieval_student(**changed):
     return RetrievalStudent.from_history(
         num_items=NUM_ITEMS, max_history=MAX_HISTORY, embedding_dim=4, seed=0, **changed
     )
+
+
+def hint():
+    return HiddenRepresentationDistillation("inner", "deep", name="hint")
 
 
 class Said:
@@ -76,6 +81,16 @@ def distiller_of(student=None, teacher=None, losses=None, *more, **changed):
 
 
 EAGERLY = pytest.mark.parametrize("eagerly", [False, True])
+
+
+def eagerly_and_once_in_a_graph(name, values):
+    """Each value eagerly and in a graph, of which all but the first are left out by default."""
+    in_a_graph = [(False, values[0]), *(nightly(False, value) for value in values[1:])]
+    eagerly = [(True, value) for value in values]
+    return pytest.mark.parametrize(("eagerly", name), in_a_graph + eagerly)
+
+
+EVERY_LOSS = eagerly_and_once_in_a_graph("loss", [SoftTargetKLDivergence, hint])
 
 
 # At construction: students and teachers
@@ -267,10 +282,9 @@ def one_more_axis(logits):
     return logits[:, :, None]
 
 
-@pytest.mark.parametrize(
+@eagerly_and_once_in_a_graph(
     "spoil", [columns_too_few, one_column, one_row, rows_too_many, one_more_axis]
 )
-@EAGERLY
 def test_logits_whose_shape_is_known_only_while_running_are_held_to_it(eagerly, spoil):
     """In-batch candidates are as many as the batch has rows; one column or row would broadcast."""
     model = Movielens()
@@ -341,15 +355,12 @@ def test_logits_that_only_look_a_little_like_probabilities_are_accepted(kind):
     assert int(distiller.optimizer.iterations) == 1
 
 
-def hint():
-    return HiddenRepresentationDistillation("inner", "deep", name="hint")
-
-
 IDS = np.arange(100, 100 + NUM_EXAMPLES)
 
 
 @pytest.mark.parametrize(
-    ("value", "eagerly"), [(NAN, False), (NAN, True), (INF, False), (-INF, True)]
+    ("value", "eagerly"),
+    [nightly(NAN, False), (NAN, True), nightly(INF, False), (-INF, True)],
 )
 @pytest.mark.parametrize("loss", [SoftTargetKLDivergence, hint])
 def test_a_value_that_is_not_finite_names_its_example(eagerly, value, loss):
@@ -370,8 +381,7 @@ def test_of_several_bad_examples_the_first_is_named(eagerly):
     assert_refused(distiller_of(), batches, words, eagerly=eagerly)
 
 
-@EAGERLY
-@pytest.mark.parametrize("loss", [SoftTargetKLDivergence, hint])
+@EVERY_LOSS
 def test_at_a_later_batch_as_well(eagerly, loss):
     """One step is taken, the second is not."""
     said = SAID.copy()
@@ -383,7 +393,7 @@ def test_at_a_later_batch_as_well(eagerly, loss):
         assert_refused(distiller, batches, words, eagerly=eagerly, steps=1)
 
 
-@EAGERLY
+@pytest.mark.parametrize("eagerly", [nightly(False), True])
 def test_an_example_of_several_rows_is_named_by_its_id(eagerly, windows):
     """Rows are positions; the fault is at the last one of the third example."""
     labelled = (windows.labels > 0).sum(axis=1)
@@ -423,8 +433,7 @@ def test_evaluate_and_train_on_batch_say_it_as_well():
     assert int(distiller.optimizer.iterations) == 0
 
 
-@EAGERLY
-@pytest.mark.parametrize("loss", [SoftTargetKLDivergence, hint])
+@EVERY_LOSS
 def test_a_student_that_has_diverged_is_told_from_a_bad_teacher(eagerly, loss):
     distiller = distiller_of(losses=loss())
     layer = distiller.student.get_layer("inner")

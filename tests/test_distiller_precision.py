@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import pytest
 import tensorflow as tf
+from nightly import nightly, one_in
 from tiny_data import tiny_catalogue
 
 from tfrs_distill import columns
@@ -30,6 +31,7 @@ NUM_NEGATIVES = {"catalogue": None, "batch": 0, "sampled": 2}  # not None: with 
 # A number rounds to float16 or bfloat16 with a relative error of at most this (11 or 8 bits).
 ROUNDING = {"mixed_float16": 2.0**-11, "mixed_bfloat16": 2.0**-8}
 PRECISIONS = list(ROUNDING)
+CLIPPING = ("clipnorm", "global_clipnorm", "clipvalue")
 
 
 @pytest.fixture(autouse=True)
@@ -154,8 +156,12 @@ def assert_same_training(outcome, expected, rounding):
     assert_same_changes(outcome[2], expected[2], 10 * rounding)
 
 
-@pytest.mark.parametrize("kind", CANDIDATES)
-@pytest.mark.parametrize("policy", PRECISIONS)
+EVERY_POLICY = pytest.mark.parametrize(
+    ("policy", "kind"), one_in(4, [(policy, kind) for policy in PRECISIONS for kind in CANDIDATES])
+)
+
+
+@EVERY_POLICY
 def test_a_global_policy_of_mixed_precision_trains_like_float32(kind, policy):
     expected = eager_run(kind)
     tf.keras.mixed_precision.set_global_policy(policy)
@@ -166,8 +172,7 @@ def test_a_global_policy_of_mixed_precision_trains_like_float32(kind, policy):
     assert_same_training(outcome, expected, ROUNDING[policy])
 
 
-@pytest.mark.parametrize("kind", CANDIDATES)
-@pytest.mark.parametrize("policy", PRECISIONS)
+@EVERY_POLICY
 def test_mixed_precision_of_the_layers_trains_like_float32(kind, policy):
     distiller = new_distiller(kind, dtype=policy)
     assert precision_of(distiller.student) == policy[6:]
@@ -274,7 +279,7 @@ def test_a_teacher_with_the_students_weights_and_precision_gives_the_same_logits
     np.testing.assert_array_equal(logits, outputs.logits)
 
 
-@pytest.mark.parametrize("limit", [{}, {"clipvalue": 1e3}], ids=["unlimited", "clipped"])
+@pytest.mark.parametrize("limit", [{}, nightly({"clipvalue": 1e3})], ids=["unlimited", "clipped"])
 def test_loss_scaling_keeps_gradients_that_float16_cannot_hold(limit):
     """Gradients of 1e-8 and less, at a learning rate of 2e7; float16's least number is 6e-8."""
     weights = {"student_loss_weight": 0.0, "distillation_loss_weights": [1e-8, 1e-8]}
@@ -308,7 +313,7 @@ FLOAT32 = 2.0**-20  # sums of up to 16 terms in another order, whose roundings a
 
 @pytest.mark.parametrize(
     ("kind", "policy"),
-    [("catalogue", "float32"), ("batch", "mixed_float16"), ("sampled", "float32")],
+    [("catalogue", "float32"), nightly("batch", "mixed_float16"), nightly("sampled", "float32")],
 )
 def test_xla_trains_like_running_eagerly(kind, policy):
     """Steps have different numbers of rows: Keras' optimizers get sparse gradients wrong then."""
@@ -318,6 +323,7 @@ def test_xla_trains_like_running_eagerly(kind, policy):
     assert_same_training(outcome, expected, ROUNDING.get(policy, FLOAT32))
 
 
+@pytest.mark.nightly
 def test_xla_trains_a_student_alone_like_running_eagerly():
     outcomes = []
     for options in ({"run_eagerly": True}, {"jit_compile": True}):
@@ -372,8 +378,10 @@ def clipped(gradients, setting):
 
 
 @pytest.mark.parametrize("new_model", [new_distiller, new_student], ids=["distiller", "student"])
-@pytest.mark.parametrize("setting", ["clipnorm", "global_clipnorm", "clipvalue"])
-@pytest.mark.parametrize("wrap", [lambda optimizer: optimizer, LossScaleOptimizer])
+@pytest.mark.parametrize(
+    ("setting", "wrap"),
+    one_in(4, [(s, w) for w in (lambda o: o, LossScaleOptimizer) for s in CLIPPING]),
+)
 def test_clipping_is_that_of_the_whole_gradient(new_model, setting, wrap):
     """Also of an embedding table, whose rows are read many times a step."""
     model = new_model("sampled")
@@ -392,14 +400,14 @@ def test_clipping_is_that_of_the_whole_gradient(new_model, setting, wrap):
         np.testing.assert_allclose(weight, old - 0.5 * gradient, atol=atol, rtol=0)
 
 
-@pytest.mark.parametrize("setting", ["clipnorm", "global_clipnorm", "clipvalue"])
+@pytest.mark.parametrize("setting", ["clipnorm", *map(nightly, CLIPPING[1:])])
 def test_a_limit_that_no_gradient_reaches_changes_nothing(setting):
     optimizer = SGD(0.2, **{setting: 1e3})
     outcome = run(new_distiller("batch"), "batch", optimizer, run_eagerly=True)
     assert_same_training(outcome, eager_run("batch"), FLOAT32)
 
 
-@pytest.mark.parametrize("kind", ["batch", "sampled"])
+@pytest.mark.parametrize("kind", ["batch", nightly("sampled")])
 def test_student_loss_weight_1_trains_bit_for_bit_like_the_student_alone(kind):
     """With dropout, shuffled windows and, where they are sampled, negatives that are drawn."""
     students = [

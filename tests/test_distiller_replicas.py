@@ -5,6 +5,7 @@ process of its own: this file, run as a script. It prints what came out; the tes
 """
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -200,7 +201,8 @@ def refusal(strategy, batches):
     return "nothing was refused"
 
 
-def main():
+def main(names):
+    """Print what came out: of these trainings alone, or of everything."""
     [processor] = tf.config.list_physical_devices("CPU")
     halves = [tf.config.LogicalDeviceConfiguration()] * 2
     tf.config.set_logical_device_configuration(processor, halves)
@@ -209,7 +211,11 @@ def main():
     outcomes = {
         name: [training(strategy, *settings, **eagerly) for strategy in (one, two)]
         for name, settings in trainings().items()
+        if not names or name in names
     }
+    if names:
+        print(json.dumps(outcomes))
+        return
     outcomes["graph"] = [outcomes["sampled"][0], training(two, *trainings()["sampled"])]
     labelled = batches_of(example_columns())
     outcomes["loss scaling"] = [loss_scaled(strategy, labelled) for strategy in (one, two)]
@@ -242,9 +248,7 @@ def assert_same_logs(one, two):
         np.testing.assert_allclose(two[name], one[name], rtol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("name", TRAININGS)
-def test_two_replicas_train_log_and_evaluate_like_one_with_the_same_global_batch(outcomes, name):
-    one, two = outcomes[name]
+def assert_like_one(name, one, two):
     assert largest_difference(one, two, "before") == [0.0] * len(one["before"])
     moved = [np.abs(np.subtract(a, b)).max() for a, b in zip(one["after"], one["before"])]
     assert min(moved) > 1e-3
@@ -256,6 +260,17 @@ def test_two_replicas_train_log_and_evaluate_like_one_with_the_same_global_batch
         assert {"total_loss", "agreement@10", "soft_target_kl_divergence"} <= set(two["evaluation"])
 
 
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", TRAININGS)
+def test_two_replicas_train_log_and_evaluate_like_one_with_the_same_global_batch(outcomes, name):
+    assert_like_one(name, *outcomes[name])
+
+
+def test_two_replicas_with_weights_are_like_one():
+    assert_like_one("weights", *printed_by(__file__, "weights", timeout=600)["weights"])
+
+
+@pytest.mark.nightly
 def test_loss_scaling_unscales_the_sum_over_replicas(outcomes):
     """In mixed_float16 as in float32, give or take ten roundings to 11 bits."""
     one, two = outcomes["loss scaling"]
@@ -267,16 +282,18 @@ def test_loss_scaling_unscales_the_sum_over_replicas(outcomes):
         np.testing.assert_allclose(of_two, expected, atol=atol, rtol=0)
 
 
+@pytest.mark.nightly
 def test_in_batch_negatives_are_those_of_the_replica_unless_asked_otherwise(outcomes):
     by_hand, two, one = outcomes["per replica"]
     assert max(largest_difference(by_hand, two)) < 1e-6  # float32, one step
     assert max(largest_difference(one, two)) > 1e-3  # one replica has more negatives
 
 
+@pytest.mark.nightly
 def test_gradient_accumulation_refuses_several_replicas(outcomes):
     words = "GradientAccumulation does not support several replicas. Received: 2 replicas."
     assert words in outcomes["refusal"]
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

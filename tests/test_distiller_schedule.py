@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny_data
+from nightly import nightly
 
 import tfrs_distill as td
 from tfrs_distill.distiller import Distiller, GradientNormBalance, LossRatioBalance, Schedule
@@ -187,6 +188,7 @@ def test_the_step_is_the_optimizers_own_count(windows):
     assert weight.before == weight.after == [1 - step / 8 for step in range(6)]
 
 
+@pytest.mark.nightly
 def test_several_steps_an_execution_share_the_value_of_the_first(windows):
     distiller = new_distiller()
     distiller.compile(optimizer=tf.keras.optimizers.SGD(0.0), steps_per_execution=2)
@@ -351,6 +353,7 @@ def test_data_that_do_not_say_what_they_carry_are_refused_at_the_second_step(win
     assert int(distiller.optimizer.iterations) == 1
 
 
+@pytest.mark.nightly
 def test_loss_ratio_balance_is_the_formula_with_one_loss(windows):
     """On one batch an epoch: `c = ratio * student_loss / loss`."""
     distiller = new_distiller()
@@ -365,7 +368,7 @@ def test_loss_ratio_balance_is_the_formula_with_one_loss(windows):
     np.testing.assert_allclose(logs["distillation_loss"], [0.25 * student_loss], rtol=1e-5)
 
 
-@pytest.mark.parametrize("steps_per_execution", [1, 3])
+@pytest.mark.parametrize("steps_per_execution", [1, nightly(3)])
 def test_loss_ratio_balance_counts_optimizer_steps_over_epochs(windows, steps_per_execution):
     """Two losses, 3 batches an epoch and `every=2`: running means at steps 2, 4 and 6."""
     distiller = new_distiller(*two_losses(), distillation_loss_weights=[5.0, 7.0])
@@ -431,6 +434,7 @@ def gradient_norms(student, windows, temperatures):
     return norms
 
 
+@pytest.mark.nightly
 def test_gradient_norm_balance_is_the_formula(windows):
     """Two losses, dropout, `every=2`: measured before steps 0, 2 and 4, on the next batch each."""
     student = new_student(dropout=0.5)
@@ -466,6 +470,7 @@ def test_gradient_norm_balance_with_one_loss(windows):
     np.testing.assert_allclose(weight, 2.0 * hard / soft, rtol=1e-4)  # as above
 
 
+@pytest.mark.nightly
 def test_a_second_fit_goes_on_in_the_balances_count(windows):
     """After 3 steps, `every=4`: the next setting comes with step 4, not at the start."""
     distiller = new_distiller()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
+from nightly import nightly
 from tiny_ranking import NAN, batches_of, example_columns, new_student, one_batch
 
 from tfrs_distill import columns
@@ -163,7 +164,7 @@ def reader(task):
     return {task: lambda batch: batch[columns.teacher_logits(task)]}
 
 
-@EAGERLY
+@pytest.mark.parametrize("eagerly", [nightly(False), True])
 @pytest.mark.parametrize(
     ("task", "teachers", "value", "words"),
     [

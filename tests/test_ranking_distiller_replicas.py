@@ -5,6 +5,7 @@ process of its own: this file, run as a script. It prints what came out; the tes
 """
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -73,16 +74,21 @@ BALANCES = {
 }
 
 
-def main():
+def main(names):
+    """Print what came out: of these balances alone, or of everything."""
     [processor] = tf.config.list_physical_devices("CPU")
     halves = [tf.config.LogicalDeviceConfiguration()] * 2
     tf.config.set_logical_device_configuration(processor, halves)
     one, two = tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     eagerly = {"run_eagerly": True}  # saves the time of building graphs
     outcomes = {}
-    for name, balance in BALANCES.items():
+    for name in names or BALANCES:
+        balance = BALANCES[name]
         make = lambda balance=balance: new_distiller(balance())  # noqa: E731
         outcomes[name] = [training(strategy, make, **eagerly) for strategy in (one, two)]
+    if names:
+        print(json.dumps(outcomes))
+        return
     outcomes["graph"] = training(two)
     for dtype in ROUNDING:
         optimizer = scaled if dtype == "mixed_float16" else tf.keras.optimizers.SGD
@@ -107,18 +113,28 @@ def assert_same_training(one, two, atol=1e-6, rtol=1e-5):
             np.testing.assert_allclose(two[kind][name], value, rtol=rtol, err_msg=name)
 
 
-@pytest.mark.parametrize("name", BALANCES)
-def test_two_replicas_train_log_and_evaluate_like_one_with_the_same_global_batch(outcomes, name):
-    one, two = outcomes[name]
+def assert_like_one(one, two):
     moved = [np.abs(np.subtract(a, b)).max() for a, b in zip(one["after"], one["before"])]
     assert min(moved) > 1e-3
     assert_same_training(one, two)
 
 
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", BALANCES)
+def test_two_replicas_train_log_and_evaluate_like_one_with_the_same_global_batch(outcomes, name):
+    assert_like_one(*outcomes[name])
+
+
+def test_two_replicas_with_fixed_weights_are_like_one():
+    assert_like_one(*printed_by(__file__, "fixed", timeout=600)["fixed"])
+
+
+@pytest.mark.nightly
 def test_a_graph_of_two_replicas_trains_like_running_eagerly(outcomes):
     assert_same_training(outcomes["fixed"][0], outcomes["graph"])
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("dtype", ROUNDING)
 def test_mixed_precision_trains_like_float32(outcomes, dtype):
     """Weights' changes come out of three steps of some ten roundings each."""
@@ -133,4 +149,4 @@ def test_mixed_precision_trains_like_float32(outcomes, dtype):
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

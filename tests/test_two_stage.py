@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from nightly import nightly
 from planted_student import LOWEST, PlantedStudent, catalogue_of, expected, histories_of, padded
 
 from tfrs_distill import cli
@@ -96,7 +97,7 @@ def test_ranks_what_was_retrieved_by_the_definition(artefact, format, k):
     assert_definition(Recommender.load(artefact.folder, format=format), HISTORIES, k)
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", ["tflite", nightly("saved_model")])
 def test_blends_in_the_retrieval_score(tmp_path, format):
     export_two_stage(
         RETRIEVAL,
@@ -179,6 +180,7 @@ def test_the_command_line_recommends_from_it(artefact, capsys):
     assert [found["item_id"] for found in answer] == [f"i{i:.0f}" for i in by_definition([1], 3)[1]]
 
 
+@pytest.mark.nightly
 def test_equal_predictions_keep_the_order_of_retrieval(tmp_path):
     student = item_ranker()
     student.heads["like"].set_weights([np.zeros([3, 1]), np.zeros([1])])
@@ -189,6 +191,7 @@ def test_equal_predictions_keep_the_order_of_retrieval(tmp_path):
     np.testing.assert_array_equal(items, [expected(RETRIEVAL, h, 5)[1] for h in HISTORIES])
 
 
+@pytest.mark.nightly
 def test_the_task_decides(tmp_path):
     folder = tmp_path / "1"
     export_two_stage(

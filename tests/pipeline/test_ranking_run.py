@@ -227,6 +227,7 @@ def test_an_unchanged_run_is_not_run_again(finished, recipe, monkeypatch):
     assert again == report
 
 
+@pytest.mark.nightly
 def test_a_changed_setting_runs_its_stage_and_the_later_ones_only(finished, recipe):
     changed = replace(recipe, distillation=replace(recipe.distillation, student_loss_weight=0.6))
     progress = Recorder()
@@ -237,6 +238,7 @@ def test_a_changed_setting_runs_its_stage_and_the_later_ones_only(finished, reci
     assert report["training"]["student"] != finished[1]["training"]["student"]
 
 
+@pytest.mark.nightly
 def test_the_teacher_labels_what_users_have_not_rated(finished, recipe, films):
     """The student hears of them: without, it is another one."""
     home, report = finished
@@ -259,6 +261,7 @@ def test_the_teacher_labels_what_users_have_not_rated(finished, recipe, films):
     assert again["training"]["student"] != report["training"]["student"]
 
 
+@pytest.mark.nightly
 def test_a_lost_file_runs_its_stage_again(finished, recipe):
     home, _ = finished
     pipeline.run(recipe, home.parent)
@@ -293,6 +296,7 @@ class Interrupted(SilentProgress):
         return Bar()
 
 
+@pytest.mark.nightly
 def test_interrupted_again_and_again_it_ends_with_the_same_report(finished, recipe, tmp_path):
     """Each start gets further: into the knowledge, the twin (8 epochs), the student."""
     undisturbed = pipeline.run(recipe, finished[0].parent)
@@ -405,6 +409,7 @@ def test_the_exported_student_reads_texts(reviews):
     assert said["rating"][0] > 3.5 > said["rating"][1]
 
 
+@pytest.mark.nightly
 def test_other_words_are_read_without_training_bert_again(reviews):
     home, _, recipe = reviews
     progress = Recorder()
@@ -414,6 +419,7 @@ def test_other_words_are_read_without_training_bert_again(reviews):
     assert progress.reused == [True] * 3 + [False] * 4
 
 
+@pytest.mark.nightly
 def test_reviews_can_be_few_and_split_by_item(reviews, tmp_path):
     recipe = replace(
         reviews[2], data=replace(reviews[2].data, split="item", max_users=120), name="cold"

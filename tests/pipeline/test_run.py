@@ -127,6 +127,7 @@ def test_an_unchanged_run_is_not_run_again(finished, recipe, monkeypatch):
     assert again == report
 
 
+@pytest.mark.nightly
 def test_a_changed_setting_runs_its_stage_and_the_later_ones_only(finished, recipe, tmp_path):
     changed = replace(recipe, distillation=replace(recipe.distillation, student_loss_weight=0.6))
     progress = Recorder()
@@ -136,6 +137,7 @@ def test_a_changed_setting_runs_its_stage_and_the_later_ones_only(finished, reci
     assert report["training"]["student"] != finished[1]["training"]["student"]
 
 
+@pytest.mark.nightly
 def test_a_lost_file_runs_its_stage_again(finished, recipe):
     home, report = finished
     pipeline.run(recipe, home.parent)
@@ -161,6 +163,7 @@ def test_a_truncated_cache_is_named(finished, recipe):
         shard.write_bytes(whole)
 
 
+@pytest.mark.nightly
 def test_killed_in_every_stage_it_ends_with_the_same_report(finished, recipe, tmp_path):
     """`kill -9` a moment into each stage in turn; the last start runs to its end."""
     recipe_file = tmp_path / "recipe.toml"

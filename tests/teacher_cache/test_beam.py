@@ -52,6 +52,7 @@ class LoggedTeacher(PlantedTeacher):
             file.write(f"{os.getpid()}\n")
 
 
+@pytest.mark.nightly
 def test_workers_write_what_the_local_path_writes(tmp_path, windows, workers):
     log = tmp_path / "log"
     make_teacher = functools.partial(LoggedTeacher, str(log), NUM_ITEMS)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from nightly import nightly
 
 import tfrs_distill
 
@@ -33,7 +34,10 @@ def printed_by(process):
     return json.loads(out.splitlines()[-1])
 
 
-@pytest.mark.parametrize(("kind", "kills"), [("items", 20), ("knowledge", KNOWLEDGE_KILLS)])
+@pytest.mark.parametrize(
+    ("kind", "kills"),
+    [("items", 10), nightly("items", 20), nightly("knowledge", KNOWLEDGE_KILLS)],
+)
 def test_kills_cost_no_finished_shard_and_leave_the_same_bytes(tmp_path, kind, kills):
     """`CRASH_TEST_KILLS=20` kills twenty writers of knowledge too."""
     found = printed_by(start(HERE / "killed_writer.py", kind, tmp_path, kills))
@@ -43,6 +47,7 @@ def test_kills_cost_no_finished_shard_and_leave_the_same_bytes(tmp_path, kind, k
     assert found["stages"] > 2  # the kills came at different points
 
 
+@pytest.mark.nightly
 def test_two_processes_share_one_cache(tmp_path):
     """Both end with the same whole cache, and no shard was computed by both."""
     writers = [start(HERE / "side_by_side.py", tmp_path, name) for name in "ab"]

@@ -214,6 +214,7 @@ def test_only_the_top_layers_and_the_score_are_trained(tiny_bert):
     assert (model.head.get_weights()[0] != head[0]).any()
 
 
+@pytest.mark.nightly
 def test_an_interrupted_training_ends_as_if_it_had_not_been(tiny_bert, tmp_path):
     def train(folder, stop_at=None):
         encoder = TextEncoder(tiny_bert[0])

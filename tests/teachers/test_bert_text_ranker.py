@@ -231,6 +231,7 @@ def test_only_the_top_layers_and_the_heads_are_trained(tiny_bert, monkeypatch):
         assert (variable.numpy() != value).any()
 
 
+@pytest.mark.nightly
 def test_gradients_are_cut_to_the_length_that_is_asked_for(tiny_bert):
     def change(clip_norm):  # by one step
         ranker = ranker_of(tiny_bert, TWO)
@@ -255,6 +256,7 @@ def interruptible(stop_at, done):
     return advance
 
 
+@pytest.mark.nightly
 def test_an_interrupted_training_ends_as_if_it_had_not_been(tiny_bert, tmp_path):
     def train(folder, stop_at=None, **options):
         ranker = ranker_of(tiny_bert, TWO, dropout=0.5)
@@ -455,6 +457,7 @@ def test_what_training_refuses(ranker, options, words):
         ranker.fit(examples_of(TEXTS[:2], **labels), **options)
 
 
+@pytest.mark.nightly
 @pytest.mark.realdata
 def test_minilm_takes_steps_on_real_reviews(minilm_folder, fetch_or_skip, tmp_path):
     """A few steps, no epoch: both tasks' losses are there and fall, and the file is small."""

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from nightly import nightly
 from tiny_bert import bert_in_numpy, wordpieces, write_tiny_bert
 from tiny_data import windows_from
 
@@ -61,11 +62,11 @@ def weights_of(encoder):
 @pytest.mark.parametrize(
     "tuning, rate, trained",
     [
-        (TopLayers(1), 2e-3, "layer_._1/"),
-        (AllLayers(), 2e-3, "/"),
+        nightly(TopLayers(1), 2e-3, "layer_._1/"),
+        nightly(AllLayers(), 2e-3, "/"),
         (LoRA(rank=4), 2e-2, None),
-        (BottleneckAdapters(width=4), 1e-2, "layer_._.*LayerNorm"),
-        (PrefixVectors(length=4), 5e-2, None),
+        nightly(BottleneckAdapters(width=4), 1e-2, "layer_._.*LayerNorm"),
+        nightly(PrefixVectors(length=4), 5e-2, None),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -164,6 +164,7 @@ def test_the_scorer_recommends_the_largest_of_the_new_logits(candidates, k):
         assert (items[row, len(best) :] == 0).all() and np.isneginf(scores[row, len(best) :]).all()
 
 
+@pytest.mark.nightly
 def test_with_a_real_cross_encoder_rows_and_scorer_agree(tiny_bert, windows, batch):
     texts = [f"film {letter}" for letter in "abcdefghijkl"]
     cross_encoder = BertCrossEncoder(

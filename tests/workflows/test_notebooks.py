@@ -20,6 +20,7 @@ def test_every_notebook_is_tested():
     assert {path.name for path in COLAB.glob("*.ipynb")} == set(SMALLER)
 
 
+@pytest.mark.nightly
 @pytest.mark.realdata
 @pytest.mark.parametrize("name", SMALLER)
 def test_notebook(name, movielens_folder, minilm_folder, tmp_path):

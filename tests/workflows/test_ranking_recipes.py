@@ -16,6 +16,7 @@ LABELS = {
 }
 
 
+@pytest.mark.nightly
 @pytest.mark.realdata
 @pytest.mark.parametrize("name", list(LABELS))
 def test_a_recipe_runs_from_data_to_tflite_and_report(

@@ -1,0 +1,106 @@
+"""Stages by themselves: what runs again, what is reused, what an interrupt leaves."""
+
+import numpy as np
+import pytest
+
+from tfrs_distill.pipeline.resume import Stages
+from tfrs_distill.progress import SilentProgress
+
+
+class Chain:
+    """Three stages, each of which writes a file; the third reads what the others gave."""
+
+    def __init__(self, folder, stop_in=None):
+        self.folder, self.stop_in, self.worked = folder, stop_in, []
+
+    def work(self, name):
+        def work(folder):
+            self.worked.append(name)
+            (folder / "part").write_text(name)
+            if name == self.stop_in:
+                raise KeyboardInterrupt
+            (folder / "file").write_text(name)
+            return {"gave": name}, f"{name} done"
+
+        return work
+
+    def run(self, seed=0, **settings):
+        self.worked = []
+        stages = Stages(self.folder / "stages", 3, seed, SilentProgress())
+        found = [
+            stages.run(name, settings.get(name, 1), self.work(name), after=after)
+            for name, after in (("data", ()), ("side", ()), ("end", ("data",)))
+        ]
+        assert found == [{"gave": name} for name in ("data", "side", "end")]
+        return self.worked
+
+
+@pytest.fixture
+def chain(tmp_path):
+    chain = Chain(tmp_path)
+    assert chain.run() == ["data", "side", "end"]
+    return chain
+
+
+def test_an_unchanged_chain_is_not_run_again(chain):
+    assert chain.run() == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"end": 2}, ["end"]),
+        ({"side": 2}, ["side"]),
+        ({"data": 2}, ["data", "end"]),  # and what reads it
+        ({"seed": 1}, ["data", "side", "end"]),
+    ],
+)
+def test_a_changed_setting_runs_its_stage_and_those_that_read_it(chain, changed, expected):
+    assert chain.run(**changed) == expected
+    assert chain.run(**changed) == []
+
+
+@pytest.mark.parametrize("damage", ["lost", "longer", "no note", "a note that is no JSON"])
+def test_a_damaged_stage_runs_again(chain, damage):
+    folder = chain.folder / "stages" / "side"
+    if damage == "lost":
+        (folder / "file").unlink()
+    elif damage == "longer":
+        (folder / "file").write_text("something else")
+    elif damage == "no note":
+        (folder / "done.json").unlink()
+    else:
+        (folder / "done.json").write_text("{")
+    assert chain.run() == ["side"]
+    assert (folder / "file").read_text() == "side"
+
+
+def test_an_interrupted_stage_is_run_again_and_the_earlier_ones_are_not(tmp_path):
+    interrupted = Chain(tmp_path, stop_in="side")
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.run()
+    assert interrupted.worked == ["data", "side"]
+    assert Chain(tmp_path).run() == ["side", "end"]
+
+
+def test_a_stage_that_fails_before_its_first_file_leaves_no_folder(tmp_path):
+    stages = Stages(tmp_path / "home" / "stages", 1, 0, SilentProgress())
+    with pytest.raises(OSError, match="no such data"):
+        stages.run("data", 1, lambda folder: (_ for _ in ()).throw(OSError("no such data")))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_stage_starts_from_the_seed(tmp_path):
+    """So a resumed run draws what an undisturbed one draws."""
+    drawn = []
+
+    def draw(folder):
+        drawn.append(np.random.uniform())
+        (folder / "file").write_text("drawn")
+        return {}, ""
+
+    for folder in ("one", "two"):
+        stages = Stages(tmp_path / folder, 2, 5, SilentProgress())
+        for name in ("first", "second")[folder == "two" :]:
+            stages.run(name, 1, draw)
+    assert drawn == [drawn[0]] * 3
