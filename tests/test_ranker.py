@@ -1,6 +1,7 @@
 import dataclasses
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from tfrs_distill.errors import InputError
 from tfrs_distill.export import export_ranking_artefact, to_tflite
 from tfrs_distill.ranker import Ranker
 from tfrs_distill.ranker import ranker as ranker_module
+from tfrs_distill.ranker.column_values import ColumnValues
 
 STUDENT, ROWS = full_student(), rows_for(7)
 SAID = predictions(STUDENT, ROWS)
@@ -437,6 +439,32 @@ def test_a_history_of_bytes_is_one_of_ids(ranker):
 def test_refuses_what_would_be_read_as_another_id(ranker, changed, words):
     with pytest.raises(InputError, match=words):
         ranker.score(one_row(**changed))
+
+
+@pytest.mark.parametrize(
+    "dtype, given, read",
+    [
+        ("int32", np.array([5, -1], np.int64), [5, -1]),
+        ("int32", [5.0], [5]),
+        ("int32", np.array([2**32 + 5]), None),
+        ("int32", [2**40], None),
+        ("int32", [5.5], None),
+        ("int32", ["5"], None),
+        ("int64", [2**40], [2**40]),
+        ("float32", [0.5, None], [0.5, np.nan]),
+    ],
+)
+def test_a_feature_of_ones_own_gets_numbers_of_its_type(dtype, given, read):
+    column = {"dtype": dtype, "shape": [-1], "side": "query", "kind": "MyFeature"}
+    artefact = SimpleNamespace(columns={"mine": column}, vocabularies={}, words={})
+    values = ColumnValues(artefact)
+    if read is None:
+        with pytest.raises(InputError, match="'mine' must be of whole numbers that int32 can hold"):
+            values.read({"mine": given})
+    else:
+        found = values.read({"mine": given})["mine"]
+        assert found.dtype == dtype
+        np.testing.assert_array_equal(found, read)
 
 
 @pytest.mark.parametrize(

@@ -326,12 +326,12 @@ def test_does_not_replace_a_folder_of_something_else(tmp_path):
     assert os.listdir(tmp_path) == ["thesis.txt"]
 
 
-@pytest.mark.parametrize("format", FORMATS)
-def test_many_threads_get_the_answers_of_one(reads_history, format):
+@pytest.mark.parametrize("format, num_calls", [("tflite", 200), ("saved_model", 64)])
+def test_many_threads_get_the_answers_of_one(reads_history, format, num_calls):
     recommender = Recommender.load(reads_history, format=format)
-    histories = histories_of(NUM_ITEMS, np.random.default_rng(5).integers(0, 40, 200))
+    histories = histories_of(NUM_ITEMS, np.random.default_rng(5).integers(0, 40, num_calls))
 
     def ask(number):
         return dict(zip(("scores", "items"), recommender([histories[number]], 10)))
 
-    assert_same_under_threads(ask, 200)
+    assert_same_under_threads(ask, num_calls)

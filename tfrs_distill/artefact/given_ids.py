@@ -7,6 +7,7 @@ known. Neither is ever read as the other. None, NaN and pandas' NA are a value t
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,10 +35,11 @@ def plain_values(given: Any, name: str) -> np.ndarray:
     ['2', 'Heat', 3, None]
     """
     try:
-        array = np.asarray(given)
-        if array.dtype.kind in "iuf":
-            return array
-        objects = np.asarray(given, object)  # not of `array`: beside text NumPy makes numbers text
+        with contextlib.suppress(UnicodeDecodeError):  # NumPy reads bytes beside text as ASCII
+            array = np.asarray(given)
+            if array.dtype.kind in "iuf":
+                return array
+        objects = np.asarray(given, object)  # not of `array`, where numbers beside text are text
         return np.asarray(np.frompyfunc(_plain, 1, 1)(objects), object)
     except UnicodeDecodeError as error:
         raise InputError(

@@ -92,7 +92,7 @@ class ColumnValues:
 
     def _ids(self, name: str, values: np.ndarray) -> np.ndarray:
         """Indices, int32; 0 for an id that the vocabulary does not have."""
-        index_of = self._indices.get(self.columns[name].get("vocabulary"))
+        index_of = self._indices.get(self.columns[name].get("vocabulary", ""))
         return indices_of(values, index_of, f"Column {name!r}")
 
     def _texts(self, name: str, values: Any) -> np.ndarray:
