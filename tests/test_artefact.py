@@ -65,7 +65,11 @@ def ranking_folder(tmp_path):
         vocabularies={"item_id": ("50", "7"), "class_name": ODD_TITLES},
         words={"review": ("fit", "too")},
         titles=("Heat (1995)", "Babe\n(1995)"),
-        signature={"columns": {"item_id": {"kind": "id"}}, "tasks": {"like": {"kind": "Binary"}}},
+        signature={
+            "format": 2,
+            "columns": {"item_id": {"kind": "id"}},
+            "tasks": {"like": {"kind": "Binary"}},
+        },
         provenance={"seed": 3},
     )
     return folder

@@ -1,8 +1,11 @@
+import dataclasses
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from planted_ranking_student import (
     ITEM_IDS,
     MAX_HISTORY,
@@ -17,14 +20,17 @@ from planted_ranking_student import (
     predictions,
     rows_for,
 )
+from under_threads import assert_same_under_threads
 
 from tfrs_distill.errors import InputError
 from tfrs_distill.export import export_ranking_artefact, to_tflite
 from tfrs_distill.ranker import Ranker
 from tfrs_distill.ranker import ranker as ranker_module
+from tfrs_distill.ranker.column_values import ColumnValues
 
 STUDENT, ROWS = full_student(), rows_for(7)
 SAID = predictions(STUDENT, ROWS)
+QUERY = ("user_id", "age", "history", "history_ratings")
 HAND_VOCABULARIES = {"user_id": ("ann", "bob", "cy"), "item_id": ("1", "2", "3", "4")}
 
 
@@ -127,7 +133,6 @@ def test_ranks_as_it_scores(ranker):
         (np.array([1, 2, 99]), np.array([1, 4, 2], np.uint8)),
         (np.array([1.0, 2.0, np.nan]), [1.0, 4.0, 2.0]),
         ([1, 2, -3], [1, 4, 2]),
-        ([1, 2, 2**40], [1, 4, 2]),
         (["ann", "bob", None], [1, 4, 2]),
         (["ann", "bob", ""], ["1", "4", "2"]),
     ],
@@ -215,11 +220,13 @@ def test_histories_are_handed_over_with_padding_in_front(ranker, monkeypatch):
     rows["history"] = [["i3", "i9"], [], ["i1"]]
     rows["history_ratings"] = [[4.0, 2.0], [], [5.0]]
     ranker.score(rows)
-    assert handed[0]["history"].tolist() == [[0, 0, 0, 0, 3, 9], [0] * 6, [0, 0, 0, 0, 0, 1]]
-    assert handed[0]["history_ratings"].tolist() == [[0, 0, 0, 0, 4, 2], [0] * 6, [0] * 5 + [5]]
+    assert handed[0]["history"].tolist() == [[3, 9], [0, 0], [0, 1]]
+    assert handed[0]["history_ratings"].tolist() == [[4, 2], [0, 0], [0, 5]]
     assert handed[0]["words"].tolist() == [[5, 6]] * 3
     ranker.score(rows | {"words": ["", None, "!"]})
     assert handed[1]["words"].tolist() == [[0]] * 3
+    ranker.score(rows | {"history": [[]] * 3, "history_ratings": np.zeros([3, 0])})
+    assert handed[2]["history"].tolist() == handed[2]["history_ratings"].tolist() == [[0]] * 3
 
 
 def test_no_rows_have_no_predictions_and_no_call(ranker, monkeypatch):
@@ -247,6 +254,7 @@ def test_no_rows_have_no_predictions_and_no_call(ranker, monkeypatch):
         ({"user_id": "ann", "item_id": [1]}, "'user_id' must be a sequence.*Received: 'ann'"),
         ({"user_id": 5, "item_id": [1]}, "'user_id' must be a sequence.*Received: 5"),
         ({"user_id": [1.5], "item_id": [1]}, "'user_id' must be of whole numbers or ids.*: 1.5"),
+        ({"user_id": [2**40], "item_id": [1]}, "'user_id' .* at most 2147483647.*: 1099511627776"),
         (
             {"user_id": [["ann"]], "item_id": [1]},
             r"'user_id' must have one value a row.*: \['ann'\]",
@@ -370,3 +378,110 @@ def test_refuses_other_artefacts_and_formats(by_hand_folder, tmp_path):
 def test_vocabularies_come_with_the_folder(ranker):
     assert ranker.artefact.vocabularies == {"user_id": USER_IDS, "item_id": ITEM_IDS}
     assert ranker.artefact.words == {"words": WORDS.words}
+
+
+# The id "2" is the item of index 3, and so on: an id that is read as a number is another item.
+IDS = ("4", "3", "2", "é")
+
+
+@pytest.fixture(scope="module", params=["tflite", "saved_model"])
+def misleading(by_hand_folder, request):
+    ranker = Ranker.load(by_hand_folder, format=request.param)
+    vocabularies = {"user_id": HAND_VOCABULARIES["user_id"], "item_id": IDS}
+    return Ranker(dataclasses.replace(ranker.artefact, vocabularies=vocabularies), ranker._run)
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        ["2", "é", "none"],
+        [b"2", "é".encode(), b"none"],
+        np.array(["2", "é", "none"]),
+        np.array([b"2", "é".encode(), b"none"]),
+        np.array([b"2", "é", None], object),
+        np.array(["2", "é", "none"], np.dtypes.StringDType()),
+        tf.constant(["2", "é", "none"]),
+        [tf.constant("2"), tf.constant("é"), "none"],
+        [np.str_("2"), np.bytes_("é".encode()), None],
+        [b"2", 4, float("nan")],  # a number is an index, beside text too
+        np.array([3, 4, -3], np.int64),
+        [3.0, 4, 99],
+    ],
+)
+def test_text_of_any_kind_is_an_id_and_a_number_an_index(misleading, ids):
+    expected = [by_hand(1, 3), by_hand(1, 4), by_hand(1, 0)]
+    said = misleading.score({"user_id": ["ann"] * 3, "item_id": ids})["like"]
+    np.testing.assert_allclose(said, expected, atol=1e-6)
+    said = misleading.rank(query={"user_id": b"ann"}, items={"item_id": ids})["like"]
+    np.testing.assert_allclose(said, expected, atol=1e-6)
+
+
+def test_a_history_of_bytes_is_one_of_ids(ranker):
+    expected = predictions(STUDENT, as_indices())
+    for history in ([[b"i3", b"i9"]], np.array([[b"i3", b"i9"]]), tf.constant([["i3", "i9"]])):
+        assert_same(ranker.score(one_row(history=history)), expected)
+    assert_same(ranker.score(one_row(words=[b"word3 word4"])), expected)
+    assert_same(ranker.score(one_row(words=tf.constant(["word3 word4"]))), expected)
+
+
+@pytest.mark.parametrize(
+    "changed, words",
+    [
+        ({"history": [[3, 2**32 + 9]]}, "'history' must be of whole numbers or ids.*: 4294967305"),
+        ({"item_id": np.array([2**32 + 7])}, "'item_id' .*: 4294967303"),
+        ({"user_id": [True]}, "'user_id' .*: True"),
+        ({"user_id": np.array(["1970-01-06"], "M8[D]")}, "'user_id' must be of ids or indices"),
+        ({"item_id": [b"\xe9"]}, r"'item_id' must be of text in UTF-8.*: b'\\xe9'"),
+        ({"words": [[5, 2**32 + 6]]}, "'words' .*: 4294967302"),
+        ({"words": [["5", "6"]]}, "'words' must be of whole numbers.*: '5'"),
+    ],
+)
+def test_refuses_what_would_be_read_as_another_id(ranker, changed, words):
+    with pytest.raises(InputError, match=words):
+        ranker.score(one_row(**changed))
+
+
+@pytest.mark.parametrize(
+    "dtype, given, read",
+    [
+        ("int32", np.array([5, -1], np.int64), [5, -1]),
+        ("int32", [5.0], [5]),
+        ("int32", np.array([2**32 + 5]), None),
+        ("int32", [2**40], None),
+        ("int32", [5.5], None),
+        ("int32", ["5"], None),
+        ("int64", [2**40], [2**40]),
+        ("float32", [0.5, None], [0.5, np.nan]),
+    ],
+)
+def test_a_feature_of_ones_own_gets_numbers_of_its_type(dtype, given, read):
+    column = {"dtype": dtype, "shape": [-1], "side": "query", "kind": "MyFeature"}
+    artefact = SimpleNamespace(columns={"mine": column}, vocabularies={}, words={})
+    values = ColumnValues(artefact)
+    if read is None:
+        with pytest.raises(InputError, match="'mine' must be of whole numbers that int32 can hold"):
+            values.read({"mine": given})
+    else:
+        found = values.read({"mine": given})["mine"]
+        assert found.dtype == dtype
+        np.testing.assert_array_equal(found, read)
+
+
+@pytest.mark.parametrize(
+    "student, format",
+    [("folder", "tflite"), ("by_hand_folder", "tflite"), ("by_hand_folder", "saved_model")],
+)
+def test_many_threads_get_the_answers_of_one(request, student, format):
+    ranker = Ranker.load(request.getfixturevalue(student), format=format)
+    rows = {name: values for name, values in rows_for(200).items() if name in ranker.input_columns}
+    rows |= {"user_id": rows["user_id"] % 4, "item_id": rows["item_id"] % 5}
+
+    def ask(number):  # of one to four rows, some of them by `rank`
+        if number % 3:
+            asked = {name: v[number : number + 1 + number % 4] for name, v in rows.items()}
+            return ranker.score(asked)
+        query = {name: values[number] for name, values in rows.items() if name in QUERY}
+        items = {name: v[number : number + 5] for name, v in rows.items() if name not in QUERY}
+        return ranker.rank(query=query, items=items)
+
+    assert_same_under_threads(ask, 200)

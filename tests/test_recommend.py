@@ -1,9 +1,11 @@
 import builtins
+import dataclasses
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from planted_student import (
     LOWEST,
     PlantedStudent,
@@ -12,6 +14,7 @@ from planted_student import (
     expected,
     histories_of,
 )
+from under_threads import assert_same_under_threads
 
 from tfrs_distill.errors import InputError
 from tfrs_distill.export import export_artefact, to_saved_model, to_tflite
@@ -236,3 +239,86 @@ def test_threads_reach_the_interpreter(artefact, monkeypatch):
     Recommender.load(artefact.folder)
     Recommender.load(artefact.folder, num_threads=2)
     assert [kwargs["num_threads"] for kwargs in asked] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        ["i1", "i5"],
+        [b"i1", b"i5"],
+        [b"Toy Story", "Hamlet (1990)"],
+        np.array([b"i1", b"i5"]),
+        np.array(["i1", b"i5"], object),
+        np.array(["toy story", "i5"], np.dtypes.StringDType()),
+        tf.constant(["i1", "i5"]),
+        [tf.constant("i1"), np.str_("i5")],
+    ],
+)
+def test_ids_and_titles_are_text_of_any_kind(recommender, history):
+    found = recommender.recommend(history, k=7)
+    assert [item.item_id for item in found] == [f"i{i}" for i in expected(STUDENT, [1, 5], 7)[1]]
+
+
+@pytest.mark.parametrize("format", ["tflite", "saved_model"])
+@pytest.mark.parametrize(
+    "history",
+    [
+        ["2", "é"],
+        [b"2", "é".encode()],
+        np.array([b"2", "é".encode()]),
+        tf.constant(["2", "é", "none"]),
+        ["2", 5, None],  # a number is an index, beside text too
+        np.array([2**31 - 1, 59, 5, -7, 61, 0], np.int64),
+        [59.0, 5.0, float("nan")],
+        tf.constant([59, 5]),
+    ],
+)
+def test_a_history_is_of_ids_or_indices(artefact, format, history):
+    # The id "2" is the item of index 59: one that is read as a number is another item.
+    ids = (*(str(60 - index) for index in range(60)),)
+    ids = (*ids[:4], "é", *ids[5:58], "2", *ids[59:])
+    loaded = Recommender.load(artefact.folder, format=format)
+    named = dataclasses.replace(artefact, item_ids=ids)
+    recommender = Recommender(named, loaded._model)
+    assert_answers(STUDENT, [[59, 5]], *recommender([history], 10), 10)
+
+
+@pytest.mark.parametrize(
+    "history, words",
+    [
+        (np.array([2**32 + 3]), "A history must be of whole numbers or ids.*Received: 4294967299"),
+        ([3, 2**40], "at most 2147483647. Received: 1099511627776"),
+        (np.array([3, 2**40], object), "Received: 1099511627776"),
+        (np.array([2**63 + 3], np.uint64), "Received: 9223372036854775811"),
+        ([2.5], r"Received: 2\.5"),
+        ([True, "i3"], "Received: True"),
+        (["i3", b"\xe9"], r"text in UTF-8.*Received: b'\\xe9'"),
+        ([[3, 5]], r"must be a sequence of items, oldest first. Received: \[\[3, 5\]\]"),
+        (3, "must be a sequence of items, oldest first. Received: 3"),
+        ([[3], [5, 7]], "must have as many values in every row"),
+    ],
+)
+def test_refuses_a_history_of_something_else(recommender, history, words):
+    with pytest.raises(InputError, match=words):
+        recommender([[1], history], 3)
+
+
+@pytest.mark.parametrize("entry, received", [(3, "3"), (2**40, "1099511627776"), (None, "None")])
+def test_recommends_for_names_alone(recommender, entry, received):
+    words = f"must be of ids and titles, which are text. Received: {received}. Give an id as text"
+    for history in ([entry], [entry, "i3"]):
+        with pytest.raises(InputError, match=words):
+            recommender.recommend(history)
+    with pytest.raises(TypeError, match="must be a list of strings. Received: b'i3'"):
+        recommender.recommend(b"i3")
+
+
+@pytest.mark.parametrize("format", ["tflite", "saved_model"])
+def test_many_threads_get_the_answers_of_one(artefact, format):
+    recommender = Recommender.load(artefact.folder, format=format)
+    histories = histories_of(60, np.random.default_rng(5).integers(0, 40, 200))
+
+    def ask(number):
+        return dict(zip(("scores", "items"), recommender([histories[number]], 10)))
+
+    assert_same_under_threads(ask, 200)

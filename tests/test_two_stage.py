@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from nightly import nightly
 from planted_student import LOWEST, PlantedStudent, catalogue_of, expected, histories_of, padded
+from under_threads import assert_same_under_threads
 
 from tfrs_distill import cli
 from tfrs_distill.artefact import Artefact
@@ -326,3 +327,14 @@ def test_does_not_replace_a_folder_of_something_else(tmp_path):
     with pytest.raises(InputError, match="not an artefact, and it would be replaced"):
         export_two_stage(RETRIEVAL, item_ranker(), tmp_path, CATALOGUE, task="like")
     assert os.listdir(tmp_path) == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("format, num_calls", [("tflite", 200), ("saved_model", 64)])
+def test_many_threads_get_the_answers_of_one(reads_history, format, num_calls):
+    recommender = Recommender.load(reads_history, format=format)
+    histories = histories_of(NUM_ITEMS, np.random.default_rng(5).integers(0, 40, num_calls))
+
+    def ask(number):
+        return dict(zip(("scores", "items"), recommender([histories[number]], 10)))
+
+    assert_same_under_threads(ask, num_calls)

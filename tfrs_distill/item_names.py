@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from typing import Any
 
 from tfrs_distill.artefact import TITLES, Artefact
 from tfrs_distill.errors import InputError
@@ -12,7 +13,7 @@ YEAR = re.compile(r"\s*\(\d{4}\)\s*$")
 
 
 class ItemNames:
-    """Finds the item a person means.
+    """Finds the item a person means; `by_id` has the index of every id.
 
     Args:
         artefact: whose ids and titles to look in.
@@ -20,7 +21,7 @@ class ItemNames:
 
     def __init__(self, artefact: Artefact) -> None:
         self._artefact = artefact
-        self._by_id = {item_id: index for index, item_id in enumerate(artefact.item_ids, start=1)}
+        self.by_id = {item_id: index for index, item_id in enumerate(artefact.item_ids, start=1)}
         self._by_title: dict[str, list[int]] = {}
         self._by_title_without_year: dict[str, list[int]] = {}
         for index, title in enumerate(artefact.titles, start=1):
@@ -28,15 +29,20 @@ class ItemNames:
             self._by_title.setdefault(folded, []).append(index)
             self._by_title_without_year.setdefault(YEAR.sub("", folded), []).append(index)
 
-    def find(self, entry: str) -> int:
+    def find(self, entry: Any) -> int:
         """The item index of an id, a title, or a title without its year.
 
         Raises:
-            InputError: there is none, or there are several.
+            InputError: there is none, or there are several; or the entry is no text.
         """
-        entry = str(entry).strip()
-        if entry in self._by_id:
-            return self._by_id[entry]
+        if not isinstance(entry, str):
+            raise InputError(
+                f"`history` must be of ids and titles, which are text. Received: {entry!r}. Give "
+                "an id as text, such as '50'; with indices call the recommender itself."
+            )
+        entry = entry.strip()
+        if entry in self.by_id:
+            return self.by_id[entry]
         for indices_by_title in (self._by_title, self._by_title_without_year):
             found = indices_by_title.get(entry.casefold(), [])
             if len(found) > 1:

@@ -7,9 +7,11 @@ import logging
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 
 logger = logging.getLogger(__name__)
+_one_thread = threading.RLock()  # two that swap standard error would each keep the other's
 
 
 @contextlib.contextmanager
@@ -18,29 +20,30 @@ def quiet_stderr() -> Iterator[None]:
 
     TensorFlow's converter and the LiteRT runtime write notes for their own developers there and
     offer no other switch. What the block raises passes through unchanged. The whole process is
-    affected, so keep the block short.
+    affected, so keep the block short; threads run such blocks one after the other.
 
     Example:
     >>> with quiet_stderr():
     ...     _ = os.write(2, b"not seen")
     """
-    with contextlib.suppress(AttributeError, OSError, ValueError):
-        sys.stderr.flush()
-    try:
-        kept = os.dup(2)
-    except OSError:  # no standard error at all: nothing to keep quiet
-        yield
-        return
-    with tempfile.TemporaryFile() as chatter:
-        os.dup2(chatter.fileno(), 2)
+    with _one_thread:
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            sys.stderr.flush()
         try:
+            kept = os.dup(2)
+        except OSError:  # no standard error at all: nothing to keep quiet
             yield
-        finally:
-            with contextlib.suppress(AttributeError, OSError, ValueError):
-                sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
-            chatter.seek(0)
-            said = chatter.read().decode(errors="replace").strip()
-            if said:
-                logger.debug("%s", said)
+            return
+        with tempfile.TemporaryFile() as chatter:
+            os.dup2(chatter.fileno(), 2)
+            try:
+                yield
+            finally:
+                with contextlib.suppress(AttributeError, OSError, ValueError):
+                    sys.stderr.flush()
+                os.dup2(kept, 2)
+                os.close(kept)
+                chatter.seek(0)
+                said = chatter.read().decode(errors="replace").strip()
+                if said:
+                    logger.debug("%s", said)

@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from tfrs_distill.artefact import RANKING_FOLDER, SAVED_MODEL, Artefact, RankingStage
 from tfrs_distill.artefact.choose import find_model
+from tfrs_distill.artefact.given_ids import indices_of, plain_values
 from tfrs_distill.columns import HISTORY, HISTORY_RATINGS, ITEM_ID, PADDING
 from tfrs_distill.errors import InputError
 from tfrs_distill.item_names import ItemNames
@@ -39,6 +41,8 @@ class Recommender:
 
     It is a scorer too: `recommender(histories, k)` gives `(scores, item_indices)`, so it is
     evaluated with the same code as the model it was exported from.
+
+    Several threads may call one recommender at once.
 
     An artefact of two stages is read as any other: what its retrieval student finds is ordered by
     its ranking student, and scores are those of `export_two_stage`.
@@ -83,18 +87,18 @@ class Recommender:
 
         Args:
             history: what they liked, oldest first, each an item id, a title, or a title without
-                its year, in any case. An id goes before a title. May be empty: a new user gets
-                what the student recommends to someone it knows nothing of.
+                its year, in any case, as text. An id goes before a title. May be empty: a new user
+                gets what the student recommends to someone it knows nothing of.
             k: how many; fewer come back only where the catalogue is used up.
 
         Raises:
-            InputError: an entry is unknown (the nearest titles are named) or ambiguous, or `k` is
-                above what the artefact was exported with.
+            InputError: an entry is unknown (the nearest titles are named), ambiguous or no text,
+                or `k` is above what the artefact was exported with.
         """
-        if isinstance(history, str):
+        if isinstance(history, (str, bytes)):
             raise TypeError(f"`history` must be a list of strings. Received: {history!r}.")
-        indices = np.array([self._names.find(entry) for entry in history], np.int32)
-        scores, items = self([indices], k)
+        indices = [self._names.find(entry) for entry in _entries(history).tolist()]
+        scores, items = self([np.array(indices, np.int32)], k)
         return [
             Recommendation(
                 self.artefact.item_ids[item - 1], self.artefact.titles[item - 1], float(score)
@@ -103,18 +107,29 @@ class Recommender:
             if item != PADDING
         ]
 
-    def __call__(self, histories: Sequence[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Score many histories of item indices, without padding, oldest first.
+    def __call__(self, histories: Sequence[Any], k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Score many histories, oldest item first.
+
+        Args:
+            histories: each a sequence of ids or indices, as `Ranker` reads them: text is an id, a
+                number an index. What the artefact does not know is left out.
+            k: how many items; see `recommend`.
 
         Returns:
             `(scores, item_indices)`, float32 and int32 [num_histories, k]. Where nothing is left
             the index is 0 and the score the lowest float32.
+
+        Raises:
+            InputError: a history is no sequence, a number is no index, or `k` is too large.
         """
         self._check_k(k)
         scores = np.full([len(histories), k], np.finfo(np.float32).min, np.float32)
         items = np.full([len(histories), k], PADDING, np.int32)
         for start in range(0, len(histories), self._batch_size):
-            chunk = histories[start : start + self._batch_size]
+            chunk = [
+                indices_of(_entries(history), self._names.by_id, "A history")
+                for history in histories[start : start + self._batch_size]
+            ]
             padded = np.full([len(chunk), max(1, *map(len, chunk))], PADDING, np.int32)
             for row, history in enumerate(chunk):
                 padded[row, padded.shape[1] - len(history) :] = history
@@ -132,6 +147,16 @@ class Recommender:
                 f"This artefact gives at most {self.artefact.k} items, fixed when it was exported. "
                 f"Received: k={k}. Export it again with a larger k."
             )
+
+
+def _entries(history: Any) -> np.ndarray:
+    """What a history holds, text as `str`."""
+    entries = plain_values(history, "A history")
+    if entries.ndim != 1:
+        raise InputError(
+            f"A history must be a sequence of items, oldest first. Received: {history!r}."
+        )
+    return entries
 
 
 def _open_ranker(artefact: Artefact, name: str, num_threads: int) -> Ranker:

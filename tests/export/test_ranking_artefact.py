@@ -1,6 +1,8 @@
 import errno
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -29,6 +31,7 @@ from planted_student import catalogue_of
 from tensorflow.lite.python import schema_py_generated as schema
 
 from tfrs_distill.artefact import RankingArtefact
+from tfrs_distill.checksums import file_sha256
 from tfrs_distill.errors import InputError
 from tfrs_distill.export import export_ranking_artefact, ranking_artefact
 from tfrs_distill.students.ranking_student import RankingStudent
@@ -232,8 +235,8 @@ def test_rows_are_free_and_a_query_is_one(artefact):
         assert shapes == {
             "user_id": [rows],
             "age": [rows],
-            "history": [rows, MAX_HISTORY],
-            "history_ratings": [rows, MAX_HISTORY],
+            "history": [rows, -1],
+            "history_ratings": [rows, -1],
             "item_id": [-1],
             "words": [-1, -1],
         }
@@ -250,8 +253,8 @@ def test_says_what_the_columns_are(artefact):
     } == {
         "user_id": ("int32", [-1], "query", "id"),
         "age": ("float32", [-1], "query", "number"),
-        "history": ("int32", [-1, MAX_HISTORY], "query", "history"),
-        "history_ratings": ("float32", [-1, MAX_HISTORY], "query", "history_ratings"),
+        "history": ("int32", [-1, -1], "query", "history"),
+        "history_ratings": ("float32", [-1, -1], "query", "history_ratings"),
         "item_id": ("int32", [-1], "item", "id"),
         "words": ("int32", [-1, -1], "item", "words"),
     }
@@ -298,6 +301,8 @@ def test_a_student_of_one_side_is_not_asked_to_rank(tmp_path):
         ({"user": ("a", "b", "c")}, "no column 'user' of kind 'id'.* It has: user_id, item_id"),
         ({"user_id": ("a", "b")}, "'user_id' does not belong.*knows 3 indices. Received: .* of 2"),
         ({"user_id": ("a", "b", "a")}, "vocabulary of 'user_id' has an id twice"),
+        ({"user_id": (7, 8, 9)}, "vocabulary of 'user_id' must be of text. Received: 7"),
+        ({"user_id": ("a", b"b", "c")}, "vocabulary of 'user_id' must be of text. Received: b'b'"),
         ({"item_id": WordVocabulary(("a",))}, "no column 'item_id' of kind 'words'.* has: none"),
     ],
 )
@@ -423,3 +428,60 @@ def test_full_disk_leaves_the_old_artefact(by_hand_artefact, monkeypatch, fittin
 def test_writes_nothing_on_standard_error(tmp_path, capfd):
     export_ranking_artefact(hand_student(), tmp_path / "1", vocabularies={})
     assert re.sub(r"\s", "", capfd.readouterr().err) == ""
+
+
+def run_saved_model(folder, signature, rows):
+    function = tf.saved_model.load(str(folder)).signatures[signature]
+    said = function(**{name: tf.constant(values) for name, values in rows.items()})
+    return {task: values.numpy() for task, values in said.items()}
+
+
+def of_history(items):
+    """Every item of the catalogue for one query with this history."""
+    query = {name: ROWS[name][:1] for name in ("user_id", "age")}
+    query["history"] = np.array([items], np.int32)
+    query["history_ratings"] = np.full([1, len(items)], 4.0, np.float32)
+    words = np.zeros([NUM_ITEMS, 1], np.int32)
+    return query | {"item_id": np.arange(1, NUM_ITEMS + 1, dtype=np.int32), "words": words}
+
+
+@pytest.mark.parametrize("format", ["tflite", "saved_model"])
+@pytest.mark.parametrize("signature", ["rank", "score"])
+def test_every_item_of_a_history_is_masked_however_old(artefact, format, signature):
+    history = [7, 0, 399, 7, NUM_ITEMS + 1, *range(100, 100 + MAX_HISTORY), 0]
+    asked = of_history(history)
+    rows = {
+        name: np.repeat(v, NUM_ITEMS, axis=0) if name in QUERY else v for name, v in asked.items()
+    }
+    given = asked if signature == "rank" else rows
+    if format == "tflite":
+        said = run(artefact.folder / "student.tflite", signature, given)
+    else:
+        said = run_saved_model(artefact.folder, signature, given)
+    met = np.isin(asked["item_id"], history)
+    assert met.sum() == MAX_HISTORY + 2  # two of them too old to be read
+    assert (said["next_item"][met] == 0.0).all() and (said["next_item"][~met] > 0.0).all()
+    np.testing.assert_allclose(said["next_item"].sum(), 1.0, atol=1e-5)
+    for task, values in predictions(STUDENT, rows).items():
+        np.testing.assert_allclose(said[task], values, atol=1e-5)
+
+
+@pytest.mark.parametrize("length", [1, MAX_HISTORY - 1, 3 * MAX_HISTORY])
+def test_only_the_last_items_of_a_history_are_read(artefact, length):
+    history = list(range(11, 11 + length))
+    long, short = of_history(history), of_history([0] * MAX_HISTORY + history[-MAX_HISTORY:])
+    said = run(artefact.folder / "student.tflite", "rank", long)
+    expected = run(artefact.folder / "student.tflite", "rank", short)
+    for task in ("rating", "like", "stars"):
+        np.testing.assert_allclose(said[task], expected[task], atol=1e-6)
+
+
+def test_another_format_is_refused(by_hand_artefact, tmp_path):
+    shutil.copytree(by_hand_artefact.folder, tmp_path / "1")
+    signature, provenance = tmp_path / "1" / "signature.json", tmp_path / "1" / "provenance.json"
+    signature.write_text(signature.read_text().replace('"format": 2', '"format": 1'))
+    facts = json.loads(provenance.read_text())
+    facts["files"]["signature.json"]["sha256"] = file_sha256(signature)
+    provenance.write_text(json.dumps(facts))
+    with pytest.raises(InputError, match="has format 1, of another version.*Export the student"):
+        RankingArtefact.read(tmp_path / "1")

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tfrs_distill.interpreter import open_interpreter
+from tfrs_distill.interpreter import TFLiteModel
 from tfrs_distill.students import RankingStudent
 from tfrs_distill.towers.ranking_features import (
     HistoryFeature,
@@ -100,7 +100,7 @@ def test_a_tflite_file_of_builtin_operators_says_the_same_of_rows_and_of_a_query
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         path = tmp_path / f"{name}.tflite"
         path.write_bytes(converter.convert())
-        said = open_interpreter(path).get_signature_runner()(**given[name])
+        said = TFLiteModel(path).run("serving_default", given[name])
         assert set(said) == set(expected[name])
         for task, values in expected[name].items():
             assert np.isfinite(values).all()

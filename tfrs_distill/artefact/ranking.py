@@ -23,6 +23,7 @@ from tfrs_distill.artefact.files import (
 )
 from tfrs_distill.errors import InputError
 
+RANKING_FORMAT = 2  # of `signature.json`; 1 had histories of one length
 VOCABULARIES, WORDS = "vocabularies", "words"  # folders of one text file a column
 
 
@@ -52,8 +53,8 @@ class RankingArtefact(ModelFiles):
         """Read and check the artefact in `folder`.
 
         Raises:
-            InputError: it is no artefact, or that of a retrieval student, or a file of it is
-                missing, truncated or changed.
+            InputError: it is no artefact, or that of a retrieval student or of another version, or
+                a file of it is missing, truncated or changed.
         """
         folder = Path(folder)
         provenance = read_provenance(folder)
@@ -65,12 +66,18 @@ class RankingArtefact(ModelFiles):
             )
         check_files(folder, provenance, {SIGNATURE})
         files = provenance["files"]
+        signature = read_json(folder / SIGNATURE)
+        if signature["format"] != RANKING_FORMAT:
+            raise InputError(
+                f"{folder / SIGNATURE} has format {signature['format']}, of another version of "
+                f"tfrs-distill; this one reads format {RANKING_FORMAT}. Export the student again."
+            )
         return cls(
             folder=folder,
             vocabularies=_read_folder(folder, VOCABULARIES, files),
             words=_read_folder(folder, WORDS, files),
             titles=read_lines(folder / TITLES) if TITLES in files else (),
-            signature=read_json(folder / SIGNATURE),
+            signature=signature,
             provenance=provenance,
         )
 

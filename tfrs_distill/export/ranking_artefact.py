@@ -99,6 +99,7 @@ def write_ranking_artefact(
             words[name] = given.words
         else:
             ids[name] = given
+            _require_text(name, given)
     module = RankingModule(student)
     signature = ranking_signature_of(module, student, vocabularies)
     _check_finite(module.needed_variables)
@@ -126,6 +127,16 @@ def require_features(student: Any) -> None:
             f"column is. Received: {type(student).__name__}. Save a model that was adopted with "
             "`tf.saved_model.save`."
         )
+
+
+def _require_text(name: str, ids: Sequence[str]) -> None:
+    """Raises an InputError unless ids are text: a reader takes a number for an index."""
+    for given in ids:
+        if not isinstance(given, str):
+            raise InputError(
+                f"The vocabulary of {name!r} must be of text. Received: {given!r}. Give every id "
+                "as text, such as '50', or no vocabulary where ids are indices."
+            )
 
 
 def _check_finite(variables: Sequence[tf.Variable]) -> None:

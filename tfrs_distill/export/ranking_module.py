@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfrs_distill.artefact.ranking import RANKING_FORMAT
 from tfrs_distill.export.ranking_columns import describe_columns, sides_of, specs_of
 from tfrs_distill.towers.ranking_features import ITEM, QUERY, HistoryFeature, ItemFeature
 from tfrs_distill.towers.ranking_model import RankingModel
@@ -109,7 +110,7 @@ def ranking_signature_of(
 ) -> dict[str, Any]:
     """What `signature.json` says of `module`; -1 stands for a size that is free."""
     return {
-        "format": 1,
+        "format": RANKING_FORMAT,
         "signature_names": [name for name in module.served if name != "serving_default"],
         "columns": describe_columns(student.features, vocabularies),
         "tasks": {

@@ -17,7 +17,7 @@ from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.errors import InputError
 from tfrs_distill.export.saved_model import sidecars_of, write_saved_model
 from tfrs_distill.export.serving_module import ExportableStudent, ServingModule
-from tfrs_distill.interpreter import open_interpreter
+from tfrs_distill.interpreter import TFLiteModel
 from tfrs_distill.quiet import quiet_stderr
 
 QUANTIZATIONS = ("float32", "float16", "int8")
@@ -127,11 +127,8 @@ def _ask(
 ) -> dict[str, dict[str, np.ndarray]]:
     """What the file answers to a question a signature."""
     try:
-        interpreter = open_interpreter(path)
-        return {
-            name: interpreter.get_signature_runner(name)(**question)
-            for name, question in questions.items()
-        }
+        model = TFLiteModel(path)
+        return {name: model.run(name, question) for name, question in questions.items()}
     except (InputError, ValueError, RuntimeError) as error:
         raise InputError(
             "The student was converted, but LiteRT cannot run the result: a part of "

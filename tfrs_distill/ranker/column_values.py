@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from tfrs_distill.artefact import RankingArtefact
-from tfrs_distill.columns import HISTORY, HISTORY_RATINGS, PADDING
+from tfrs_distill.artefact.given_ids import indices_of, plain_values, whole_numbers
+from tfrs_distill.columns import HISTORY, HISTORY_RATINGS
 from tfrs_distill.errors import InputError
 from tfrs_distill.word_vocabulary import WordVocabulary
-
-INT32 = np.iinfo(np.int32)
 
 
 class ColumnValues:
@@ -89,52 +88,36 @@ class ColumnValues:
             return _numbers(name, _array(name, values, 1))
         if kind == "words":
             return self._texts(name, values)
-        try:
-            return np.asarray(values, self.columns[name]["dtype"])
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                f"Column {name!r} must be of {self.columns[name]['dtype']}: {error}."
-            ) from error
+        return _of_type(name, values, self.columns[name]["dtype"])
 
     def _ids(self, name: str, values: np.ndarray) -> np.ndarray:
         """Indices, int32; 0 for an id that the vocabulary does not have."""
-        if not _has_text(values):
-            return _whole_numbers(name, values)
-        vocabulary = self.columns[name].get("vocabulary")
-        if vocabulary is None:
-            raise InputError(
-                f"Column {name!r} takes indices, as the student was exported without a vocabulary "
-                f"for it. Received: {next(v for v in values if isinstance(v, str))!r}."
-            )
-        of_id = self._indices[vocabulary]
-        are_ids = np.array([isinstance(value, str) for value in values])
-        indices = np.zeros(len(values), np.int32)
-        indices[are_ids] = [of_id.get(value, 0) for value in values[are_ids]]
-        indices[~are_ids] = _whole_numbers(name, values[~are_ids])
-        return indices
+        index_of = self._indices.get(self.columns[name].get("vocabulary", ""))
+        return indices_of(values, index_of, f"Column {name!r}")
 
     def _texts(self, name: str, values: Any) -> np.ndarray:
         """Indices of words, int32 [num_rows, longest text]."""
-        if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
-            return _whole_numbers(name, _array(name, values, 2))
-        if not all(text is None or isinstance(text, str) for text in values):
-            return _whole_numbers(name, _array(name, values, 2))
+        given = _array(name, values, 1, 2)
+        if given.ndim == 2 or given.dtype != object:
+            return whole_numbers(_array(name, values, 2), f"Column {name!r}")
+        texts = ["" if value is None or value != value else value for value in given]  # NaN is none
+        odd = [text for text in texts if not isinstance(text, str)]
+        if odd:
+            raise InputError(f"Column {name!r} must be of texts. Received: {odd[0]!r}.")
         if name not in self._words:
             raise InputError(
                 f"Column {name!r} takes indices of words, as the student was exported without a "
                 f"vocabulary for it. Received: {_first(values)!r}."
             )
-        words = self._words[name].encode(["" if text is None else text for text in values])
+        words = self._words[name].encode(texts)
         longest = int(words.any(axis=0).sum())  # what follows is padding in every row
         return words[:, : max(longest, 1)]
 
     def _histories(self, given: Any, given_ratings: Any = None) -> dict[str, np.ndarray]:
-        """Items, oldest first, padding in front, and their ratings, as wide as the student reads.
+        """Items, oldest first, padding in front, and their ratings, as long as the longest.
 
-        Padding elsewhere and items that the student does not know are left out by its own
-        `HistoryFeature`; here only where there are too many items to hand over.
+        The student itself leaves out padding elsewhere and items that it does not know.
         """
-        told = self.columns[HISTORY]
         values, inside = _side_by_side(HISTORY, given)
         read = {HISTORY: _filled(self._ids(HISTORY, values), inside)}
         if given_ratings is not None:
@@ -147,28 +130,16 @@ class ColumnValues:
             ratings = _numbers(HISTORY_RATINGS, values)
             ratings = np.where(np.isfinite(ratings), ratings, np.float32(0.0))
             read[HISTORY_RATINGS] = _filled(ratings, inside)
-        short = told["shape"][1] - inside.shape[1]
-        if told["shape"][1] < 0 or short == 0:
-            return read
-        if short > 0:
-            return {name: np.pad(rows, [(0, 0), (short, 0)]) for name, rows in read.items()}
-        known = (read[HISTORY] > PADDING) & (read[HISTORY] <= told["vocabulary_size"])
-        last = np.argsort(known, axis=1, kind="stable")[:, -told["shape"][1] :]
-        return {name: np.take_along_axis(rows, last, axis=1) for name, rows in read.items()}
+        return read
 
 
-def _array(name: str, values: Any, rank: int) -> np.ndarray:
-    """An array of so many axes, of numbers or of objects."""
-    try:
-        array = np.asarray(values)
-    except ValueError:  # rows of unequal lengths
-        array = np.zeros([0] * (rank + 1))
-    if array.dtype.kind in "US":
-        array = np.asarray(values, object)
-    if array.size == 0 and array.ndim <= rank:
-        return array.reshape([len(array)] + [0] * (rank - 1))
-    if array.ndim != rank:
-        told = "one value a row" if rank == 1 else "as many values in every row"
+def _array(name: str, values: Any, *ranks: int) -> np.ndarray:
+    """The values as an array of so many axes, one of `ranks`."""
+    array = plain_values(values, f"Column {name!r}")
+    if array.size == 0 and array.ndim <= ranks[0]:
+        return array.reshape([len(array)] + [0] * (ranks[0] - 1))
+    if array.ndim not in ranks:
+        told = "one value a row" if ranks == (1,) else "as many values in every row"
         raise InputError(f"Column {name!r} must have {told}. Received: {_first(values)!r}.")
     return array
 
@@ -177,38 +148,17 @@ def _first(values: Any) -> Any:
     return next(iter(values), values)
 
 
-def _has_text(values: np.ndarray) -> bool:
-    return values.dtype.kind == "O" and any(isinstance(value, str) for value in values.flat)
-
-
 def _numbers(name: str, values: np.ndarray) -> np.ndarray:
-    """float32; NaN where a value is None."""
+    """float32; NaN where a value is missing."""
     if values.dtype == np.float32:
         return values
     try:
         with np.errstate(over="ignore"):  # too large is infinite, which counts as not known
             return values.astype(np.float64).astype(np.float32)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"Column {name!r} must be of numbers, NaN where one is not known: {error}."
         ) from error
-
-
-def _whole_numbers(name: str, values: np.ndarray) -> np.ndarray:
-    """int32; 0 for what is missing or too large to be an index."""
-    if values.dtype == np.int32:
-        return values
-    try:
-        numbers = values.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"Column {name!r} must be of ids or indices: {error}.") from error
-    numbers = np.where((numbers >= INT32.min) & (numbers <= INT32.max), numbers, 0.0)
-    odd = numbers != np.floor(numbers)
-    if odd.any():
-        raise InputError(
-            f"Column {name!r} must be of whole numbers or ids. Received: {numbers[odd][0]:g}."
-        )
-    return numbers.astype(np.int32)
 
 
 def _side_by_side(name: str, rows: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -216,15 +166,32 @@ def _side_by_side(name: str, rows: Any) -> tuple[np.ndarray, np.ndarray]:
 
     Rows of one array are as they are; others are filled from behind.
     """
-    if isinstance(rows, np.ndarray) and rows.ndim == 2:
-        return _array(name, rows.reshape(-1), 1), np.ones(rows.shape, bool)
+    if hasattr(rows, "__array__"):  # of NumPy, TensorFlow or pandas
+        rows = np.asarray(rows)
+        if rows.ndim == 2 and rows.shape[1]:
+            return _array(name, rows.reshape(-1), 1), np.ones(rows.shape, bool)
     for row in rows:
         if isinstance(row, (str, bytes)) or not hasattr(row, "__len__"):
             raise InputError(f"Column {name!r} must be of sequences, one a row. Received: {row!r}.")
     lengths = np.array([len(row) for row in rows], int)
-    longest = int(lengths.max(initial=0))
+    longest = int(lengths.max(initial=1))  # LiteRT has no histories of no place
     inside = np.arange(longest)[None, :] >= longest - lengths[:, None]
     return _array(name, [value for row in rows for value in row], 1), inside
+
+
+def _of_type(name: str, values: Any, dtype: str) -> np.ndarray:
+    """The values of a column that a feature of the user's own reads."""
+    given = plain_values(values, f"Column {name!r}")
+    try:
+        array = given.astype(dtype)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"Column {name!r} must be of {dtype}: {error}.") from error
+    if array.dtype.kind in "iu" and not (given.dtype != object and np.array_equal(array, given)):
+        raise InputError(
+            f"Column {name!r} must be of whole numbers that {dtype} can hold. Received: "
+            f"{_first(values)!r}, ..."
+        )
+    return array
 
 
 def _filled(values: np.ndarray, inside: np.ndarray) -> np.ndarray:

@@ -24,10 +24,13 @@ class Ranker:
     """Scores (query, item) rows from an artefact alone; make it with `Ranker.load`.
 
     A column of ids takes the ids that people know, where the student was exported with their
-    vocabulary, or indices; an id that is not known counts as out of vocabulary. A column of numbers
-    takes NaN or None for one that is not known. A history is a sequence of ids or indices, oldest
-    first, of any length; what the student does not know of it is left out. A column of words takes
-    texts, or their indices.
+    vocabulary, or indices: text (also in bytes, or of NumPy, TensorFlow or pandas) is an id, a
+    number an index, though an id may look like a number. An id or index that is not known, None and
+    NaN count as out of vocabulary. A column of numbers takes NaN or None for one that is not known.
+    A history is a sequence of ids or indices, oldest first, of any length; what the student does
+    not know of it is left out. A column of words takes texts, or their indices.
+
+    Several threads may call one ranker at once.
 
     Args:
         artefact: the folder's contents.

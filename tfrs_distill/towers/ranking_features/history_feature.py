@@ -88,11 +88,10 @@ class HistoryFeature(RankingFeature):
 
     @property
     def column_specs(self) -> dict[str, tf.TensorSpec]:
-        """The history's columns; a history of another length is read as well."""
-        shape = [None, self.max_history]
-        specs = {columns.HISTORY: tf.TensorSpec(shape, tf.int32)}
+        """The history's columns, of any length: a `NextItem` task masks all of its items."""
+        specs = {columns.HISTORY: tf.TensorSpec([None, None], tf.int32)}
         if self.reads_ratings:
-            specs[columns.HISTORY_RATINGS] = tf.TensorSpec(shape, tf.float32)
+            specs[columns.HISTORY_RATINGS] = tf.TensorSpec([None, None], tf.float32)
         return specs
 
     @property

@@ -117,9 +117,9 @@ class NeighbourFeature(RankingFeature):
 
     @property
     def column_specs(self) -> dict[str, tf.TensorSpec]:
-        """The history's and the items' columns; a history of another length is read as well."""
+        """The history's column, of any length, and the items'."""
         return {
-            columns.HISTORY: tf.TensorSpec([None, self.max_history], tf.int32),
+            columns.HISTORY: tf.TensorSpec([None, None], tf.int32),
             columns.ITEM_ID: tf.TensorSpec([None], tf.int32),
         }
 
