@@ -6,6 +6,8 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from tfrs_distill import columns
+from tfrs_distill.distiller import Distiller
+from tfrs_distill.losses import SoftTargetKLDivergence
 from tfrs_distill.students import Candidates, RetrievalStudent, TFRSStudent
 
 USERS, MOVIES = ["ann", "bob", "cy"], ["Heat", "Alien", "Up", "Jaws"]
@@ -248,3 +250,173 @@ def test_as_a_teacher_it_divides_by_the_tasks_temperature_as_it_does_as_a_studen
     expected = outputs.query_embeddings.numpy() @ outputs.candidate_embeddings.numpy().T / 0.5
     said = student.logits(BATCH, outputs.candidates.ids)
     np.testing.assert_allclose(said, expected, rtol=1e-6)
+
+
+# The task's own loss and metrics
+
+LOSSES = {
+    "smoothed": tf.keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.3),
+    "hinge": tf.keras.losses.CategoricalHinge(),
+    "summed": tf.keras.losses.CategoricalCrossentropy(from_logits=True, reduction="sum"),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_tasks_own_loss_is_kept(name):
+    task = tfrs.tasks.Retrieval(loss=LOSSES[name], num_hard_negatives=2)
+    model = Model(task)
+    expected = task(model.user_model(BATCH["user_id"]), model.movie_model(BATCH["movie_title"]))
+    rows = 4 if name == "summed" else 1
+    np.testing.assert_allclose(adopted(model).compute_loss(BATCH), expected / rows, rtol=1e-6)
+
+
+def test_that_a_sum_becomes_a_mean_is_said(caplog):
+    adopted(Model(mean_task()))
+    assert caplog.text == ""
+    adopted(Model(tfrs.tasks.Retrieval()))
+    assert "sums its loss over a batch; the student takes the mean over rows" in caplog.text
+
+
+def test_a_loss_of_probabilities_is_refused():
+    loss = tf.keras.losses.CategoricalCrossentropy()
+    with pytest.raises(ValueError, match="takes probabilities.*Make it with `from_logits=True`"):
+        adopted(Model(tfrs.tasks.Retrieval(loss=loss)))
+
+
+def test_a_loss_of_one_number_a_batch_is_refused():
+    class Whole(tf.keras.losses.Loss):
+        def call(self, y_true, y_pred):
+            return tf.reduce_sum(y_pred)
+
+    student = adopted(Model(tfrs.tasks.Retrieval(loss=Whole())))
+    with pytest.raises(ValueError, match=r"Whole, must give one value a row. Received: shape \(\)"):
+        student.compute_loss(BATCH)
+
+
+@pytest.mark.parametrize("number", [0, -1, None])
+def test_without_a_positive_number_all_negatives_count(number):
+    assert (
+        adopted(Model(mean_task(num_hard_negatives=number))).candidates.num_hard_negatives is None
+    )
+
+
+def metrics_of_a_task():
+    return {
+        "batch_metrics": [tf.keras.metrics.TopKCategoricalAccuracy(1, name="best")],
+        "loss_metrics": [tf.keras.metrics.Mean(name="batch_loss")],
+    }
+
+
+@pytest.mark.parametrize("taught", [False, True])
+def test_the_tasks_metrics_are_logged_as_tfrs_logs_them(taught):
+    """One batch, so the metrics of both epochs are those of the same weights."""
+    alone, made_of = (Model(mean_task(**metrics_of_a_task())) for _ in range(2))
+    student = adopted(made_of)
+    if taught:
+        student = Distiller(
+            student, lambda batch, _: tf.zeros([4, 4]), SoftTargetKLDivergence(),
+            student_loss_weight=1.0,
+        )  # fmt: skip
+    logs = []
+    for model in (alone, student):
+        model.compile(optimizer=tf.keras.optimizers.Adagrad(0.5), run_eagerly=True)
+        batches = tf.data.Dataset.from_tensor_slices(BATCH).batch(4)
+        fitted = model.fit(batches, epochs=2, verbose=0).history
+        logs.append(fitted | model.evaluate(batches, verbose=0, return_dict=True))
+    for name in ("best", "batch_loss"):
+        np.testing.assert_allclose(logs[1][name], logs[0][name], rtol=1e-5, err_msg=name)
+    assert 0 < logs[0]["batch_loss"]
+
+
+# Towers that read dicts
+
+YEARS = tf.constant([0.9, 0.1, 0.5, 0.4])  # "Up" is there in two editions
+HOURS = tf.constant([0.2, 0.7, 0.1, 0.3])
+
+
+class DictTower(tf.keras.Model):
+    def __init__(self, vocabulary, id_column, number, seed):
+        super().__init__()
+        self.ids, self.id_column, self.number = tower(vocabulary, seed), id_column, number
+
+    def call(self, features):
+        assert set(features) == {self.id_column, self.number}
+        return self.ids(features[self.id_column]) * features[self.number][:, None]
+
+
+class DictModel(Model):
+    def __init__(self, task):
+        super().__init__(task)
+        self.user_model = DictTower(USERS, "user_id", "hour", 1)
+        self.movie_model = DictTower(MOVIES, "movie_title", "year", 2)
+
+
+DICTS = BATCH | {"hour": HOURS, "year": YEARS, "movie_id": tf.constant([7, 1, 8, 2])}
+COLUMNS = {"query_column": ["user_id", "hour"], "candidate_column": ["movie_title", "year"]}
+
+
+@pytest.mark.parametrize("id_column", ["movie_title", "movie_id", None])
+def test_dicts_on_both_sides_give_the_loss_of_the_task(id_column):
+    """By title the two "Up" are accidental hits of each other, by id they are not."""
+    task = mean_task(remove_accidental_hits=id_column is not None)
+    model = DictModel(task)
+    student = adopted(model, **COLUMNS, candidate_id_column=id_column)
+    expected = task(
+        model.user_model({name: DICTS[name] for name in COLUMNS["query_column"]}),
+        model.movie_model({name: DICTS[name] for name in COLUMNS["candidate_column"]}),
+        candidate_ids=None if id_column is None else DICTS[id_column],
+    )
+    np.testing.assert_allclose(student.compute_loss(DICTS), expected, rtol=1e-6)
+    ids = student(DICTS).candidates.ids
+    assert set(ids) == {"movie_title", "year"} | ({id_column} - {None})
+
+
+def test_negatives_of_several_columns_are_those_of_the_task():
+    task = mean_task(remove_accidental_hits=True)
+    model = DictModel(task)
+    sampled = Candidates("sampled")
+    student = adopted(model, **COLUMNS, candidate_id_column="movie_title", candidates=sampled)
+    negatives = {
+        "movie_title": tf.constant([["Jaws"], ["Heat"], ["Jaws"], ["Up"]]),
+        "year": tf.constant([[0.6], [0.1], [0.6], [0.9]]),
+    }
+    drawn, negatives_drawn = tf.constant([0.3, 0.2, 0.3, 0.1]), tf.constant([0.4, 0.2, 0.4, 0.3])
+    batch = DICTS | {
+        columns.NEGATIVES: negatives,
+        columns.CANDIDATE_SAMPLING_PROBABILITY: drawn,
+        columns.NEGATIVES_SAMPLING_PROBABILITY: negatives_drawn[:, None],
+    }
+    both = {name: tf.concat([DICTS[name], negatives[name][:, 0]], axis=0) for name in negatives}
+    expected = task(
+        model.user_model({name: DICTS[name] for name in COLUMNS["query_column"]}),
+        model.movie_model(both),
+        candidate_ids=both["movie_title"],
+        candidate_sampling_probability=tf.concat([drawn, negatives_drawn], axis=0),
+    )
+    np.testing.assert_allclose(student.compute_loss(batch), expected, rtol=1e-6)
+    batch[columns.NEGATIVES] = {"movie_title": negatives["movie_title"]}
+    with pytest.raises(ValueError, match=r"'negatives' must be a dict of these.*lacks: \['year'\]"):
+        student.compute_loss(batch)
+
+
+def test_a_teacher_gets_the_candidates_columns():
+    model = DictModel(mean_task())
+    student = adopted(model, **COLUMNS)
+
+    def teacher(batch, candidates):
+        assert set(candidates) == {"movie_title", "year"}
+        return batch["hour"][:, None] * candidates["year"][None, :]
+
+    distiller = Distiller(student, teacher, SoftTargetKLDivergence(2.0), student_loss_weight=0.0)
+    terms = distiller.loss_terms(DICTS, training=True)
+    teacher_logits = np.outer(HOURS, YEARS) / 2.0
+    student_logits = np.float64(student(DICTS).logits) / 2.0
+    p, q = (x - np.log(np.exp(x).sum(1, keepdims=True)) for x in (teacher_logits, student_logits))
+    expected = 4.0 * (np.exp(p) * (p - q)).sum(axis=1).mean()
+    np.testing.assert_allclose(terms["soft_target_kl_divergence"], expected, rtol=1e-5)
+
+
+def test_accidental_hits_of_several_columns_need_the_id():
+    model = DictModel(mean_task(remove_accidental_hits=True))
+    with pytest.raises(ValueError, match="`candidate_id_column` must name the column.*'year'"):
+        adopted(model, **COLUMNS)

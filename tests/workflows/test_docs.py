@@ -28,7 +28,7 @@ def after_the_programs_of(page, how_many):
 
 def test_the_programs_about_the_distiller_run_one_after_the_other(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    names = after_the_programs_of("distiller.md", how_many=7)
+    names = after_the_programs_of("distiller.md", how_many=8)
     assert (tmp_path / "distiller.keras").is_file()
     assert names["distiller"].student is names["student"]
 

@@ -145,8 +145,9 @@ class Distiller(TeachingModel):
     def metrics(self) -> list[tf.keras.metrics.Metric]:
         """What is logged and reset: every term, the agreement, the metrics given to `compile`."""
         given = [] if self.compiled_metrics is None else self.compiled_metrics.metrics
+        task = getattr(self.student, "task_metrics", [])
         corpus = getattr(self.student, "corpus_metrics", [])
-        return [*self.means.values(), self.agreement_mean, *given, *corpus]
+        return [*self.means.values(), self.agreement_mean, *task, *given, *corpus]
 
     def call(self, inputs: Any, training: bool | None = None) -> StudentOutputs | tf.Tensor:
         """What the student says."""
@@ -197,6 +198,10 @@ class Distiller(TeachingModel):
         if labels is not None:
             self.compiled_metrics.update_state(labels, step.outputs.logits, step.weights)
             logged |= {metric.name: metric.result() for metric in self.compiled_metrics.metrics}
+            if isinstance(self.student, RetrievalModel):
+                loss = step.terms["student_loss"]
+                self.student.update_task_metrics(step.outputs, loss, step.weights)
+                logged |= {metric.name: metric.result() for metric in self.student.task_metrics}
         return logged
 
     def before_fit(self, data: Any) -> None:

@@ -63,7 +63,7 @@ class TeacherAnswers:
         """
         if self.from_top_k:
             return self._aligned_top_k(loss)
-        teacher, student = self.raw_logits, self.outputs.candidates.ids
+        teacher, student = self.raw_logits, self.outputs.candidates.one_column
         if not teacher.shape.is_compatible_with([None, *student.shape[:1]]):
             raise ValueError(
                 "Teacher and student logits must be over the same candidates. Received: teacher "

@@ -77,7 +77,7 @@ def same_candidates(answers: TeacherAnswers) -> list[tf.Tensor]:
     """
     if answers.from_top_k:
         return []
-    rows, candidates = answers.outputs.logits, answers.outputs.candidates.ids
+    rows, candidates = answers.outputs.logits, answers.outputs.candidates.one_column
     teacher = tf.shape(answers.raw_logits)
     student = tf.stack([tf.shape(rows)[0], tf.shape(candidates)[0]])
     of_rank_2 = answers.raw_logits.shape.rank in (2, None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
@@ -69,23 +71,30 @@ class RetrievalStudent(TwoTower):
         *,
         query_tower: tf.keras.layers.Layer,
         candidate_tower: tf.keras.layers.Layer,
-        query_column: str,
-        candidate_column: str,
+        query_column: str | Sequence[str],
+        candidate_column: str | Sequence[str],
+        candidate_id_column: str | None = None,
         candidates: Candidates | None = None,
     ) -> TFRSStudent:
         """Adopt an existing `tfrs.Model`, as its tutorials write it, without changing it.
 
         Args:
-            model: has one `tfrs.tasks.Retrieval`, whose options and metrics are kept.
+            model: has one `tfrs.tasks.Retrieval`, whose loss, options and metrics are kept; a loss
+                that is summed over the batch becomes the mean over its rows.
             query_tower: the model's own, such as `model.user_model`; trained in place.
             candidate_tower: the model's own, such as `model.movie_model`; trained in place.
-            query_column: the batch's column that the query tower reads, such as `"user_id"`.
-            candidate_column: the batch's column that the candidate tower reads.
+            query_column: the batch's column that the query tower reads, such as `"user_id"`; of a
+                tower that reads a dict, such as `["user_id", "timestamp"]`, the names in it.
+            candidate_column: the batch's column or columns that the candidate tower reads. Of
+                several, teachers get the candidates as a dict too.
+            candidate_id_column: the batch's column with the candidates' ids, by which accidental
+                hits are told; needed where the tower reads several columns and they are removed.
             candidates: instead of the task's own options; source `"batch"` or `"sampled"`.
 
         Raises:
-            TypeError: `model` is no `tfrs.Model`.
-            ValueError: it has no retrieval task, or several.
+            TypeError: `model` is no `tfrs.Model`, or its task's loss no Keras loss.
+            ValueError: it has no retrieval task, or several; the task's loss takes probabilities;
+                or accidental hits are to be removed and no column has the candidates' ids.
 
         Example:
         >>> class MovielensModel(tfrs.Model):
@@ -113,5 +122,6 @@ class RetrievalStudent(TwoTower):
             candidate_tower=candidate_tower,
             query_column=query_column,
             candidate_column=candidate_column,
+            candidate_id_column=candidate_id_column,
             candidates=candidates,
         )

@@ -77,7 +77,8 @@ class CandidateSet(NamedTuple):
     """The candidates of one step.
 
     Args:
-        ids: [num_candidates], item indices or whatever the candidate tower reads.
+        ids: [num_candidates], item indices or whatever the candidate tower reads; a dict of such
+            columns where it reads several.
         labels: int32 [num_rows], the column of each row's label; or a distribution float
             [num_rows, num_candidates]; or None.
         keep: bool [num_rows, num_candidates], true where a candidate counts; None for everywhere.
@@ -101,6 +102,12 @@ class CandidateSet(NamedTuple):
         if self.hard is None:
             return logits
         return tf.gather(_at_least(self.hard.shape[1], logits), self.hard, batch_dims=1)
+
+    @property
+    def one_column(self) -> tf.Tensor:
+        """`ids`, or where they are a dict one of its columns: `[num_candidates]`."""
+        column: tf.Tensor = tf.nest.flatten(self.ids)[0]
+        return column
 
     @property
     def label_columns(self) -> tf.Tensor | None:
@@ -156,20 +163,23 @@ def catalogue_candidates(
 def in_batch_candidates(
     settings: Candidates,
     batch: dict[str, Any],
-    positives: tf.Tensor | None,
+    positives: tf.Tensor | dict[str, tf.Tensor] | None,
     positive_probability: tf.Tensor | None,
     seen: tf.Tensor | None = None,
     score_mask: tf.Tensor | None = None,
+    id_column: str | None = None,
 ) -> CandidateSet:
     """The labels of the rows, then the batch's negatives; with those of other replicas behind.
 
     Args:
         settings: source and what is done to the logits.
         batch: holds the negatives.
-        positives: the rows' own candidates, [num_rows].
+        positives: the rows' own candidates, [num_rows]; a dict of columns, where candidates have
+            several, and then so are the batch's negatives.
         positive_probability: float32 [num_rows] or None.
         seen: bool [num_rows, num_items + 1] or None; candidate ids are its columns.
         score_mask: bool [num_rows, num_candidates] or None.
+        id_column: of several columns the one by which accidental hits are told.
 
     Raises:
         ValueError: a column is missing.
@@ -190,19 +200,32 @@ def in_batch_candidates(
                 "`windows.batches(batch_size, num_negatives=N)` adds them."
             )
         ids, probability = (
-            tf.concat([own, tf.reshape(batch[name], [-1])], axis=0)
-            for own, name in zip((ids, probability), names)
+            _with_negatives(own, batch[name], name) for own, name in zip((ids, probability), names)
         )
     if settings.across_replicas:
-        ids = gather_across_replicas(ids)
+        ids = tf.nest.map_structure(gather_across_replicas, ids)
         probability = None if probability is None else gather_across_replicas(probability)
-    num_rows = tf.shape(positives)[0]
+    num_rows, num_candidates = (tf.shape(tf.nest.flatten(of)[0])[0] for of in (positives, ids))
     keep = _both(score_mask, None if seen is None else ~tf.gather(seen, ids, axis=1))
     if settings.remove_accidental_hits:
-        keep = _both(keep, ids[None, :] != positives[:, None])
+        own, each = (of if id_column is None else of[id_column] for of in (positives, ids))
+        keep = _both(keep, each[None, :] != own[:, None])
     if keep is not None:
-        keep = keep | tf.eye(num_rows, tf.shape(ids)[0], dtype=tf.bool)
+        keep = keep | tf.eye(num_rows, num_candidates, dtype=tf.bool)
     return CandidateSet(ids, tf.range(num_rows), keep, probability)
+
+
+def _with_negatives(own: Any, negatives: Any, name: str) -> Any:
+    """The rows' own values with those of the batch's negatives behind, column by column."""
+    if not isinstance(own, dict):
+        return tf.concat([own, tf.reshape(negatives, [-1])], axis=0)
+    missing = sorted(set(own) - set(negatives)) if isinstance(negatives, dict) else sorted(own)
+    if missing:
+        raise ValueError(
+            f"The candidates have the columns {sorted(own)}, so the batch's column {name!r} must "
+            f"be a dict of these, each [num_rows, num_negatives]. It lacks: {missing}."
+        )
+    return {key: _with_negatives(values, negatives[key], name) for key, values in own.items()}
 
 
 def _both(one: tf.Tensor | None, other: tf.Tensor | None) -> tf.Tensor | None:

@@ -34,6 +34,8 @@ class RetrievalModel(tfrs.Model):
         super().__init__(autocast=False, **kwargs)
         self.candidates, self.temperature = candidates, temperature
         self.factorized_metrics: list[tfrs.metrics.Factorized] = []
+        self.batch_metrics: list[tf.keras.metrics.Metric] = []  # of one-hot labels and logits
+        self.loss_metrics: list[tf.keras.metrics.Metric] = []  # of the loss
         self.loss_mean = tf.keras.metrics.Mean(name="loss")
 
     def encode_rows(self, batch: dict[str, tf.Tensor], training: bool | None = None) -> tf.Tensor:
@@ -100,8 +102,14 @@ class RetrievalModel(tfrs.Model):
 
     @property
     def metrics(self) -> list[tf.keras.metrics.Metric]:
-        """What is logged and reset: the loss, the metrics given to `compile`, the corpus'."""
-        return [self.loss_mean, *self._given_metrics(), *self.corpus_metrics]
+        """What is logged and reset: the loss, the task's, those of `compile`, the corpus'."""
+        own = [self.loss_mean, *self.task_metrics]
+        return [*own, *self._given_metrics(), *self.corpus_metrics]
+
+    @property
+    def task_metrics(self) -> list[tf.keras.metrics.Metric]:
+        """What `update_task_metrics` feeds."""
+        return [*self.batch_metrics, *self.loss_metrics]
 
     @property
     def corpus_metrics(self) -> list[tf.keras.metrics.Metric]:
@@ -130,9 +138,21 @@ class RetrievalModel(tfrs.Model):
             self.compiled_metrics.update_state(
                 outputs.candidates.label_columns, outputs.logits, sample_weight=weights
             )
+        self.update_task_metrics(outputs, mean, weights)
         if not training:
             self.update_factorized_metrics(outputs)
         return mean, weight
+
+    def update_task_metrics(
+        self, outputs: StudentOutputs, loss: tf.Tensor, weights: tf.Tensor | None
+    ) -> None:
+        """Feed the metrics of a batch's logits, with one-hot labels, and those of its mean loss."""
+        for metric in self.loss_metrics:
+            metric.update_state(loss)
+        if self.batch_metrics:
+            labels = tf.one_hot(outputs.candidates.label_columns, tf.shape(outputs.logits)[1])
+            for metric in self.batch_metrics:
+                metric.update_state(labels, outputs.logits, sample_weight=weights)
 
     def update_factorized_metrics(self, outputs: StudentOutputs) -> None:
         """Feed the metrics over the whole corpus, where there are any; slow, so not in `fit`."""
@@ -146,7 +166,7 @@ class RetrievalModel(tfrs.Model):
             mean, weight = self._mean_loss(batch, training=True)
             total = mean_over_global_batch(mean, weight, sum(self.losses))
         take_step(self, total, tape)
-        logged = [self.loss_mean, *self._given_metrics()]
+        logged = [self.loss_mean, *self.task_metrics, *self._given_metrics()]
         return {metric.name: metric.result() for metric in logged}
 
     def test_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
