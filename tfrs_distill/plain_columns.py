@@ -15,7 +15,7 @@ def plain_array(what: str, values: Any) -> np.ndarray:
     """A column as a NumPy array, entry by entry in the order that it has.
 
     What a pandas Series calls its rows does not matter: its first entry is the array's first. Its
-    nullable types become plain ones, a missing number NaN.
+    nullable types become plain ones, `None` and `pandas.NA` NaN.
 
     Args:
         what: the column's name, for messages.
@@ -32,12 +32,15 @@ def plain_array(what: str, values: Any) -> np.ndarray:
     values = _listed(what, values)
     if np.ma.is_masked(values):
         raise InputError(
-            f"`{what}` has {int(np.ma.getmaskarray(values).sum())} masked entries, which have no value. Fill "
-            "them (`.filled(...)`), or leave their rows out."
+            f"`{what}` has {int(np.ma.getmaskarray(values).sum())} masked entries, which have no "
+            "value. Fill them (`.filled(...)`), or leave their rows out."
         )
     try:
         array = np.asarray(values)
-        return np.asarray(array.tolist()) if array.dtype == object else array
+        if array.dtype == object:
+            entries = [np.nan if _is_none(entry) else entry for entry in array.ravel().tolist()]
+            array = np.asarray(entries) if array.ndim < 2 else np.reshape(entries, array.shape)
+        return array
     except ValueError as error:
         raise InputError(
             f"`{what}` must have rows of one length. Received rows of unequal lengths."
@@ -104,6 +107,11 @@ def _listed(what: str, values: Any) -> Any:
             f"{type(values).__name__}."
         )
     return list(values)
+
+
+def _is_none(entry: Any) -> bool:
+    """Whether it is `None` or `pandas.NA`, which no comparison finds."""
+    return entry is None or type(entry).__name__ == "NAType"
 
 
 def _text(what: str, row: int, value: Any) -> str:
