@@ -62,7 +62,7 @@ def read_data(recipe: Recipe, folder: Path) -> tuple[dict[str, Any], str]:
 
 def load_data(folder: Path) -> Interactions:
     """What `read_data` left in `folder`."""
-    name, user_ids, *fields = json.loads((folder / "catalogue.json").read_text(encoding="utf-8"))
+    name, user_ids, *fields = json.loads((folder / "catalogue.json").read_text())
     with np.load(folder / "interactions.npz") as arrays:
         return Interactions(
             name,

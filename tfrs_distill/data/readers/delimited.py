@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from tfrs_distill.errors import InputError
 
 BYTES_AT_A_TIME = 1 << 20
+WIDE, NOT_UTF_8 = re.compile("[^\x00-\x7f]"), re.compile("[\udc80-\udcff]")  # "surrogateescape"
 Row = tuple[int, list[str]]  # line number (from 1) and the fields of that line
 
 
@@ -38,10 +40,8 @@ def encoding_of(path: Path) -> str:
         num_read = num_wrong = 0
         while part := file.read(BYTES_AT_A_TIME):
             text = decoder.decode(part)
-            if not text.isascii():
-                beyond = [letter for letter in text if letter > "\x7f"]
-                wrong = sum("\udc80" <= letter <= "\udcff" for letter in beyond)
-                num_wrong, num_read = num_wrong + wrong, num_read + len(beyond) - wrong
+            wrong = len(NOT_UTF_8.findall(text))
+            num_wrong, num_read = num_wrong + wrong, num_read + len(WIDE.findall(text)) - wrong
         num_wrong += len(decoder.decode(b"", final=True))
     if not num_wrong:
         return "utf-8"
