@@ -7,13 +7,14 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "tfrs_distill"
 ROOMS = (
-    "keras_version errors columns atomic checksums artefact progress quiet interpreter "
-    "hidden_representations losses distillation_layers word_vocabulary data towers "
+    "keras_version errors columns plain_columns atomic checksums artefact progress quiet "
+    "interpreter hidden_representations losses distillation_layers word_vocabulary data towers "
     "gradient_accumulation teachers teacher_cache students distiller metrics evaluation baselines "
     "teacher_report export item_names ranker recommend latency report recipe pipeline terminal cli"
 ).split()
 RECOMMEND_MAY_IMPORT = set(
-    "columns errors artefact quiet interpreter word_vocabulary item_names ranker recommend".split()
+    "columns errors plain_columns artefact quiet interpreter word_vocabulary item_names ranker "
+    "recommend".split()
 )
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__main__.py")
 

@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from tfrs_distill.errors import InputError
+from tfrs_distill.plain_columns import plain_texts
 
 WORD = re.compile(r"\w+(?:'\w+)*")
 UNKNOWN = 1  # any word without an index of its own; 0 is padding
@@ -44,6 +45,7 @@ class WordVocabulary:
     max_words: int = 128
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "words", plain_texts("words", self.words))
         if not self.words:
             raise InputError("A vocabulary needs at least one word. Received: none.")
         if self.max_words < 1:
@@ -71,7 +73,7 @@ class WordVocabulary:
         Raises:
             InputError: no word occurs so often, or `max_words` is below 1.
         """
-        counts = Counter(word for text in texts for word in split_words(text))
+        counts = Counter(word for text in plain_texts("texts", texts) for word in split_words(text))
         kept = [word for word, count in counts.items() if count >= min_count]
         if not kept:
             raise InputError(
@@ -91,6 +93,7 @@ class WordVocabulary:
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """int32 [num_texts, max_words]: each text's first words, then 0."""
+        texts = plain_texts("texts", texts)
         encoded = np.zeros((len(texts), self.max_words), np.int32)
         for row, text in enumerate(texts):
             words = split_words(text)[: self.max_words]

@@ -123,7 +123,7 @@ def test_texts_are_strings_one_a_row():
     assert text_tuple("text", ["", "b"], 2) == ("", "b")
     with pytest.raises(InputError, match=r"`texts\['text'\]` must have one text a row, 2\. .*: 1"):
         text_tuple("text", ["a"], 2)
-    with pytest.raises(InputError, match=r"must hold strings, '' where there is no text\. .*nan"):
+    with pytest.raises(InputError, match=r"must hold strings.* '' where there is no text\. .*nan"):
         text_tuple("text", ["a", float("nan")], 2)
 
 

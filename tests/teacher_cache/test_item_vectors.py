@@ -3,6 +3,7 @@
 import contextlib
 
 import numpy as np
+import pandas as pd
 import pytest
 from planted_teachers import LengthEncoder
 
@@ -224,3 +225,9 @@ def test_two_texts_whose_keys_begin_alike_never_share_a_vector(tmp_path, monkeyp
     monkeypatch.setattr(item_vectors, "keys_of", lambda texts: keys)
     with pytest.raises(InputError, match="does not hold the vector of text 1: .*first 64 bits"):
         cache_item_vectors(LengthEncoder(), ["Heat", "Up"], tmp_path)
+
+
+def test_texts_of_a_shuffled_series_are_taken_by_position(tmp_path):
+    shuffled = pd.Series(TEXTS, index=np.arange(len(TEXTS))[::-1])
+    found = cache_item_vectors(LengthEncoder(), shuffled, tmp_path, rows_per_shard=2)
+    np.testing.assert_array_equal(np.asarray(found), expected(TEXTS))

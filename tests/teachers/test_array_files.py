@@ -4,6 +4,7 @@ import builtins
 import math
 
 import numpy as np
+import pandas as pd
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -349,3 +350,13 @@ def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(MissingExtraError, match=r"needs `pyarrow`.*tfrs-distill\[parquet\]"):
         read(path)
+
+
+def test_user_ids_may_be_a_column_of_numbers(tmp_path):
+    np.savez(tmp_path / "a.npz", **TEXTS, scores=SCORES[np.ix_(USERS_ON_FILE, ITEMS_ON_FILE)])
+    ids = pd.Series([int(user_id) for user_id in USER_IDS], index=[2, 1, 0])
+    given, plain = (
+        ArrayTeacher.read(tmp_path / "a.npz", catalogue=CATALOGUE, user_ids=user_ids)
+        for user_ids in (ids, USER_IDS)
+    )
+    assert given.fingerprint() == plain.fingerprint()

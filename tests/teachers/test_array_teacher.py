@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 from tiny_data import random_windows
@@ -168,3 +169,16 @@ def test_the_fingerprint_follows_what_was_said_and_not_the_order_of_queries():
 def test_what_it_refuses(make, words):
     with pytest.raises(InputError, match=words):
         make()
+
+
+def test_columns_of_a_shuffled_frame_are_taken_by_position():
+    frame = pd.DataFrame(LISTS, index=np.arange(NUM_USERS)[::-1])
+    users = pd.Series(USERS, index=np.arange(NUM_USERS)[::-1])
+    given = ArrayTeacher.from_lists(users, frame, num_items=NUM_ITEMS)
+    plain = ArrayTeacher.from_lists(USERS, LISTS, num_items=NUM_ITEMS)
+    assert given.fingerprint() == plain.fingerprint()
+
+
+def test_items_beyond_int32_do_not_become_others():
+    with pytest.raises(InputError, match=r"`listed_items` must fit into int32\. .*4294967299"):
+        ArrayTeacher.from_lists([1], np.array([[2**32 + 3, 1]]), num_items=NUM_ITEMS)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tfrs_distill.errors import InputError
+from tfrs_distill.plain_columns import plain_texts
 
 
 @dataclass(frozen=True)
@@ -16,12 +17,13 @@ class Catalogue:
     Item `item_ids[i]` has the item index `i + 1` in every batch; index 0 is padding.
 
     Args:
-        item_ids: ids as the data set writes them, unique.
+        item_ids: ids as the data set writes them, unique: strings, bytes or whole numbers, which
+            are kept as strings.
         titles: what a person calls each item.
         texts: what a text teacher reads for each item; never empty.
 
     Raises:
-        InputError: lengths differ, an id occurs twice, or an item has no text.
+        InputError: lengths differ, an id occurs twice, an entry is missing, or an item has no text.
 
     Example:
     >>> catalogue = Catalogue(("50", "7"), ("Heat (1995)", "Babe (1995)"), ("Heat", "Babe"))
@@ -34,6 +36,8 @@ class Catalogue:
     texts: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        for name in ("item_ids", "titles", "texts"):
+            object.__setattr__(self, name, plain_texts(name, getattr(self, name)))
         lengths = {len(self.item_ids), len(self.titles), len(self.texts)}
         if len(lengths) != 1:
             raise InputError(
@@ -60,12 +64,13 @@ class Catalogue:
         """How many items there are, padding not counted."""
         return len(self.item_ids)
 
-    def indices(self, item_ids: Sequence[str]) -> list[int]:
-        """The item indices (1 to `num_items`) of the given ids.
+    def indices(self, item_ids: Iterable[str | bytes | int]) -> list[int]:
+        """The item indices (1 to `num_items`) of the given ids, in any form that a column has.
 
         Raises:
             InputError: an id is not in the catalogue.
         """
+        item_ids = plain_texts("item_ids", item_ids)
         index_of = {item_id: index for index, item_id in enumerate(self.item_ids, start=1)}
         unknown = [item_id for item_id in item_ids if item_id not in index_of]
         if unknown:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from tfrs_distill import columns
 from tfrs_distill.errors import InputError
+from tfrs_distill.plain_columns import plain_array, plain_texts
 
 INDEX_COLUMNS = (columns.ITEM_ID, columns.HISTORY)
 TAKEN = (columns.USER_ID, columns.QUERY_ID, columns.EXAMPLE_ID, columns.SAMPLE_WEIGHT)
 TAKEN_PREFIXES = (columns.label(""), columns.teacher_logits(""))
 
 
-def feature_array(name: str, values: np.ndarray, num_rows: int) -> np.ndarray:
+def feature_array(name: str, values: Any, num_rows: int) -> np.ndarray:
     """A feature `[num_rows, ...]`: int32 of whole numbers, float32 of others and of ratings.
 
     Raises:
@@ -26,7 +28,8 @@ def feature_array(name: str, values: np.ndarray, num_rows: int) -> np.ndarray:
             f"A feature cannot be called {name!r}: every batch has that column from `users`, "
             "`queries`, `weights`, `labels` or `teacher_logits`. Give it another name."
         )
-    what, values = f"features[{name!r}]", np.asarray(values)
+    what = f"features[{name!r}]"
+    values = plain_array(what, values)
     if values.shape[:1] != (num_rows,):
         raise InputError(
             f"`{what}` must have {num_rows} rows, as `users` has. Received the shape "
@@ -38,13 +41,14 @@ def feature_array(name: str, values: np.ndarray, num_rows: int) -> np.ndarray:
     return _as_float32(what, values)
 
 
-def logits_array(task: str, values: np.ndarray, num_rows: int) -> np.ndarray:
+def logits_array(task: str, values: Any, num_rows: int) -> np.ndarray:
     """A teacher's logits, float32 `[num_rows, width]`.
 
     Raises:
         InputError: another shape; not numbers; infinite; or a row that is partly NaN.
     """
-    what, values = f"teacher_logits[{task!r}]", np.asarray(values)
+    what = f"teacher_logits[{task!r}]"
+    values = plain_array(what, values)
     if values.ndim == 1:
         values = values[:, None]
     if values.ndim != 2 or len(values) != num_rows or values.shape[1] < 1:
@@ -64,7 +68,7 @@ def logits_array(task: str, values: np.ndarray, num_rows: int) -> np.ndarray:
     return logits
 
 
-def weights_array(values: np.ndarray, num_rows: int) -> np.ndarray:
+def weights_array(values: Any, num_rows: int) -> np.ndarray:
     """How much each row counts, float32 `[num_rows]`.
 
     Raises:
@@ -78,46 +82,75 @@ def weights_array(values: np.ndarray, num_rows: int) -> np.ndarray:
     return weights
 
 
-def text_tuple(name: str, values: Sequence[str], num_rows: int) -> tuple[str, ...]:
+def text_tuple(name: str, values: Any, num_rows: int) -> tuple[str, ...]:
     """One text a row.
 
     Raises:
-        InputError: another number of them, or one that is no string.
+        InputError: another number of them, or one that is missing or no text.
     """
-    texts = tuple(values)
+    texts = plain_texts(f"texts[{name!r}]", values)
     if len(texts) != num_rows:
         raise InputError(
             f"`texts[{name!r}]` must have one text a row, {num_rows}. Received: {len(texts)}."
         )
-    wrong = [text for text in texts if not isinstance(text, str)]
-    if wrong:
-        raise InputError(
-            f"`texts[{name!r}]` must hold strings, '' where there is no text. Received: "
-            f"{wrong[0]!r}."
-        )
     return texts
 
 
-def int32_array(what: str, values: np.ndarray, num_rows: int) -> np.ndarray:
+def int32_array(what: str, values: Any, num_rows: int) -> np.ndarray:
     """Whole numbers, int32 `[num_rows]`.
 
     Raises:
         InputError: another shape, or numbers that int32 cannot hold.
     """
-    values = np.asarray(values)
-    _check_shape(what, values, num_rows)
-    return _as_int32(what, values)
+    numbers = whole_numbers(what, values)
+    _check_shape(what, numbers, num_rows)
+    return numbers
 
 
-def float32_array(what: str, values: np.ndarray, num_rows: int) -> np.ndarray:
+def float32_array(what: str, values: Any, num_rows: int) -> np.ndarray:
     """Numbers, NaN = not known, float32 `[num_rows]`.
 
     Raises:
         InputError: another shape, not numbers, or infinite.
     """
-    values = np.asarray(values)
+    values = plain_array(what, values)
     _check_shape(what, values, num_rows)
     return _as_float32(what, values)
+
+
+def float32_numbers(what: str, values: Any) -> np.ndarray:
+    """Numbers, NaN = not known, float32 of any shape.
+
+    Raises:
+        InputError: not numbers, or infinite.
+    """
+    return _as_float32(what, plain_array(what, values))
+
+
+def whole_numbers(what: str, values: Any) -> np.ndarray:
+    """Whole numbers, int32 of any shape.
+
+    Raises:
+        InputError: not whole numbers, or some that int32 cannot hold.
+    """
+    if isinstance(values, np.ndarray) and values.dtype == np.int32:
+        return values  # at once, as there may be one of these a query
+    return _as_int32(what, plain_array(what, values))
+
+
+def item_indices(what: str, values: Any, num_items: int, *, least: int = 1) -> np.ndarray:
+    """Item indices of a catalogue, int32 of any shape.
+
+    Raises:
+        InputError: not whole numbers; or one below `least` or above `num_items`.
+    """
+    items = whole_numbers(what, values)
+    if items.size and not least <= items.min() <= items.max() <= num_items:
+        raise InputError(
+            f"`{what}` must hold item indices, {least} to {num_items}. Received: {items.min()} to "
+            f"{items.max()}."
+        )
+    return items
 
 
 def check_histories(features: Mapping[str, np.ndarray]) -> None:
@@ -169,10 +202,12 @@ def _check_shape(what: str, values: np.ndarray, num_rows: int) -> None:
 
 
 def _as_int32(what: str, values: np.ndarray) -> np.ndarray:
+    if not values.size:
+        return values.astype(np.int32)
     if values.dtype.kind not in "biu":
         raise InputError(
             f"`{what}` must hold whole numbers (an integer dtype), 0 where nothing is known. "
-            f"Received the dtype {values.dtype}."
+            f"Received the dtype {values.dtype}. Give ids as indices of a vocabulary."
         )
     limits = np.iinfo(np.int32)
     if values.size and not limits.min <= values.min() <= values.max() <= limits.max:

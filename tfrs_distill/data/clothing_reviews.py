@@ -52,7 +52,7 @@ def clothing_reviews(path: str | os.PathLike[str] | None = None) -> ClothingRevi
 
     Args:
         path: a file with the columns Clothing ID, Age, Title, Review Text, Rating, Recommended IND,
-            Division Name, Department Name and Class Name, in any order: CSV (`.csv`, UTF-8) or
+            Division Name, Department Name and Class Name, in any order: CSV (`.csv`) or
             Parquet (`.parquet`, `.parquet.brotli`). None takes the asset.
 
     Raises:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tfrs_distill.data.checked_arrays import whole_numbers
 from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.data.splits import Queries, Splits, split_by_time, time_cuts, windows_of
 from tfrs_distill.errors import InputError
@@ -22,6 +23,10 @@ class ColdItems:
 
     described: np.ndarray
     undescribed: np.ndarray
+
+    def __post_init__(self) -> None:
+        for name in ("described", "undescribed"):
+            object.__setattr__(self, name, whole_numbers(name, getattr(self, name)))
 
     @property
     def all(self) -> np.ndarray:
@@ -90,7 +95,7 @@ def split_cold_items(
     Raises:
         InputError: an asked item is not cold, or nothing is left to train on or to ask.
     """
-    asked = np.unique(asked).astype(np.int32)
+    asked = np.unique(whole_numbers("asked", asked))
     warm = sorted(set(asked.tolist()) - set(cold.all.tolist()))
     if warm or not len(asked):
         came = f"item {warm[0]}, which is not" if warm else "no item"

@@ -7,12 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfrs_distill.data.catalogue import Catalogue
+from tfrs_distill.data.checked_arrays import float32_numbers, whole_numbers
+from tfrs_distill.data.times import as_times, time_unit
 from tfrs_distill.errors import InputError
+from tfrs_distill.plain_columns import plain_texts
 
 
 @dataclass(frozen=True)
 class Interactions:
     """A data set: a catalogue and the interactions with it, in file order.
+
+    Columns may be lists, NumPy arrays or pandas Series, whatever their index is: the first entry of
+    each is the first interaction's. They are kept as the arrays below.
 
     Args:
         name: short name of the data set, used for folder names, such as `"ml-100k"`.
@@ -21,10 +27,18 @@ class Interactions:
         users: int32 [num_interactions], user index of each interaction.
         items: int32 [num_interactions], item index (1 to `num_items`) of each interaction.
         ratings: float32 [num_interactions]; 1.0 where the data set has no ratings.
-        timestamps: int64 [num_interactions], seconds.
+        timestamps: int64, float64 or datetime64 [num_interactions], in the unit and with the
+            precision that they come in: see `time_unit`. Texts of ISO 8601 become datetime64, UTC.
 
     Raises:
-        InputError: array lengths differ, or an index is outside its range.
+        InputError: array lengths differ, an index is outside its range, a column holds something
+            else than it should, or times are in several units.
+
+    Example:
+    >>> films = Catalogue(("50", "7"), ("Heat (1995)", "Babe (1995)"), ("Heat", "Babe"))
+    >>> data = Interactions("tiny", films, ("ann",), [0, 0], [2, 1], [5.0, 3.0], [10.9, 10.1])
+    >>> data.sequences(), data.time_unit
+    ([array([1, 2], dtype=int32)], None)
     """
 
     name: str
@@ -36,11 +50,21 @@ class Interactions:
     timestamps: np.ndarray
 
     def __post_init__(self) -> None:
-        lengths = {len(a) for a in (self.users, self.items, self.ratings, self.timestamps)}
-        if len(lengths) != 1:
+        plain = {
+            "user_ids": plain_texts("user_ids", self.user_ids),
+            "users": whole_numbers("users", self.users),
+            "items": whole_numbers("items", self.items),
+            "ratings": float32_numbers("ratings", self.ratings),
+            "timestamps": as_times(self.timestamps),
+        }
+        for name, column in plain.items():
+            object.__setattr__(self, name, column)
+        columns = (self.users, self.items, self.ratings, self.timestamps)
+        lengths = {len(column) if column.ndim == 1 else column.shape for column in columns}
+        if len(lengths) != 1 or any(column.ndim != 1 for column in columns):
             raise InputError(
                 "`users`, `items`, `ratings` and `timestamps` must have one entry an interaction. "
-                f"Received lengths {sorted(lengths)}."
+                f"Received lengths {sorted(lengths, key=str)}."
             )
         if len(self.users) == 0:
             raise InputError(f"Data set {self.name!r} has no interactions.")
@@ -48,6 +72,7 @@ class Interactions:
             raise InputError(f"`users` must be within 0 to {len(self.user_ids) - 1}.")
         if self.items.min() < 1 or self.items.max() > self.catalogue.num_items:
             raise InputError(f"`items` must be within 1 to {self.catalogue.num_items}.")
+        time_unit(self.timestamps)
 
     def __len__(self) -> int:
         return len(self.users)
@@ -57,8 +82,17 @@ class Interactions:
         """How many users there are."""
         return len(self.user_ids)
 
+    @property
+    def time_unit(self) -> str | None:
+        """What the timestamps count: `"s"`, `"ms"`, `"us"` or `"ns"` since 1970, by their size.
+
+        `"date"` where they are dates, None where their size fits no unit: then they have an order,
+        but no hour and no weekday.
+        """
+        return time_unit(self.timestamps)
+
     def sequences(self) -> list[np.ndarray]:
         """Each user's items by time, int32; interactions at the same time keep file order."""
         order = np.lexsort((np.arange(len(self)), self.timestamps, self.users))
-        users, items = self.users[order], self.items[order].astype(np.int32)
+        users, items = self.users[order], self.items[order]
         return np.split(items, np.searchsorted(users, np.arange(1, self.num_users)))

@@ -12,6 +12,7 @@ from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.readers import read_items
 from tfrs_distill.data.readers.item_texts import NO_GENRE
 from tfrs_distill.errors import InputError
+from tfrs_distill.plain_columns import plain_array, plain_texts
 
 YEAR = re.compile(r"\((\d{4})[^)]*\)\s*$")
 
@@ -25,13 +26,19 @@ class ItemAttributes:
         years: float64 [num_items], NaN where the title names no year.
 
     Raises:
-        InputError: lengths differ.
+        InputError: lengths differ; genres are no lists of texts, or years no numbers.
     """
 
     genres: tuple[tuple[str, ...], ...]
     years: np.ndarray
 
     def __post_init__(self) -> None:
+        genres = tuple(plain_texts(f"genres[{i}]", names) for i, names in enumerate(self.genres))
+        years = plain_array("years", self.years)
+        if years.dtype.kind not in "iuf":
+            raise InputError(f"`years` must hold numbers. Received the dtype {years.dtype}.")
+        object.__setattr__(self, "genres", genres)
+        object.__setattr__(self, "years", years.astype(np.float64, copy=False))
         if self.years.shape != (len(self.genres),):
             raise InputError(
                 "`genres` and `years` must have one entry an item. Received: "

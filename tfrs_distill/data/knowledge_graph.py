@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfrs_distill.data.catalogue import Catalogue
+from tfrs_distill.data.checked_arrays import whole_numbers
 from tfrs_distill.errors import InputError
+from tfrs_distill.plain_columns import plain_texts
 
 FEATURES_AT_A_TIME = 4096  # columns of the item-by-feature matrix that are dense at once
 
@@ -21,7 +23,8 @@ class KnowledgeGraph:
         entity_names: the name of each entity, unique.
         relation_names: the name of each relation, unique.
         triples: int32 [num_triples, 3]: head, relation, tail, as positions in the names.
-        links: item id, as the data set writes it -> position of the item's entity.
+        links: item id, as the data set writes it -> position of the item's entity; a pandas Series
+            has the ids as its index.
 
     Raises:
         InputError: a name occurs twice, `triples` has another shape, or a position is out of range.
@@ -39,10 +42,16 @@ class KnowledgeGraph:
 
     def __post_init__(self) -> None:
         for what in ("entity_names", "relation_names"):
-            names = getattr(self, what)
+            names = plain_texts(what, getattr(self, what))
+            object.__setattr__(self, what, names)
             if len(set(names)) != len(names):
                 twice = next(name for name in names if names.count(name) > 1)
                 raise InputError(f"`{what}` must be unique. Received: {twice!r} twice.")
+        links = list(self.links.items())
+        items = plain_texts("links", [item_id for item_id, _ in links])
+        entities = whole_numbers("links", [entity for _, entity in links])
+        object.__setattr__(self, "links", dict(zip(items, entities.tolist())))
+        object.__setattr__(self, "triples", whole_numbers("triples", self.triples))
         if self.triples.ndim != 2 or self.triples.shape[1] != 3:
             raise InputError(
                 "`triples` must be [num_triples, 3]: head, relation, tail. Received: shape "

@@ -17,6 +17,7 @@ from tfrs_distill.data.movielens import movielens_100k
 from tfrs_distill.data.ranking_examples import RankingExamples, RankingSplits
 from tfrs_distill.data.readers.user_attributes import UserAttributes, read_user_attributes
 from tfrs_distill.data.splits import time_cuts
+from tfrs_distill.data.times import seconds_since_1970, times_line
 from tfrs_distill.errors import InputError
 
 PRIVILEGED_COLUMNS = (columns.USER_ID, "age", "gender", "occupation")  # what a phone does not know
@@ -37,12 +38,14 @@ class MovieLensTables:
         vocabularies: by column, what an index stands for: index `i + 1` is entry `i`, 0 is unknown.
         item_vectors: float32 [num_items, dim], item `i + 1` in row `i`: see `attribute_vectors`.
         item_vector_names: what each of the `dim` numbers is: the genres and, last, "year".
+        times: what the timestamps were taken for, as part of a sentence.
     """
 
     catalogue: Catalogue
     vocabularies: Mapping[str, tuple[str, ...]]
     item_vectors: np.ndarray
     item_vector_names: tuple[str, ...]
+    times: str
 
 
 def movielens_ranking(
@@ -57,7 +60,8 @@ def movielens_ranking(
     - `item_id`; `history`, `history_ratings`: the last `max_history` films before the row, oldest
       first, and what they were rated, padded with 0 in front;
     - `user_mean_rating`: the mean of all earlier ratings, NaN before the first;
-    - `hour_of_day`, `weekday`: of the rating in UTC, as indices (1 = midnight, Monday);
+    - `hour_of_day`, `weekday`: of the rating in UTC, as indices (1 = midnight, Monday); 0, unknown,
+      where the unit of the times is (see `Interactions.time_unit`);
     - `age` (years), `gender`, `occupation` (indices): where the folder has a users' file; NaN and 0
       for a user it does not name.
 
@@ -93,6 +97,7 @@ def movielens_ranking(
         vocabularies,
         attribute_vectors(attributes),
         (*attributes.genre_names, "year"),
+        times_line(interactions.timestamps),
     )
     return _split(interactions, _rows(interactions, users, vocabularies, max_history)), tables
 
@@ -106,15 +111,14 @@ def _rows(
     """Every interaction as a row, user after user and oldest first."""
     order = _by_user_and_time(interactions)
     users, items = interactions.users[order], interactions.items[order]
-    ratings, seconds = interactions.ratings[order], interactions.timestamps[order]
+    ratings = interactions.ratings[order]
     places = np.arange(len(order)) - _first_rows(users)
     features = {
         columns.ITEM_ID: items,
         columns.HISTORY: _before(items, places, max_history),
         columns.HISTORY_RATINGS: _before(ratings, places, max_history),
         "user_mean_rating": _mean_before(ratings, places),
-        "hour_of_day": seconds // HOUR_SECONDS % 24 + 1,
-        "weekday": (seconds // DAY_SECONDS + FIRST_DAY_OF_TIME) % 7 + 1,
+        **_moments(seconds_since_1970(interactions.timestamps[order]), len(order)),
     }
     if attributes is not None:
         of_user = _of_users(interactions.user_ids, attributes, vocabularies)
@@ -123,6 +127,16 @@ def _rows(
     return RankingExamples(
         features, labels, users=users + 1, queries=users + 1, catalogue=interactions.catalogue
     )
+
+
+def _moments(seconds: np.ndarray | None, num_rows: int) -> dict[str, np.ndarray]:
+    """Hour and weekday as indices, 0 where the moments are not known."""
+    if seconds is None:
+        return {name: np.zeros(num_rows, np.int32) for name in ("hour_of_day", "weekday")}
+    return {
+        "hour_of_day": seconds // HOUR_SECONDS % 24 + 1,
+        "weekday": (seconds // DAY_SECONDS + FIRST_DAY_OF_TIME) % 7 + 1,
+    }
 
 
 def _split(interactions: Interactions, rows: RankingExamples) -> RankingSplits:

@@ -24,6 +24,7 @@ from tfrs_distill.data.checked_arrays import (
 )
 from tfrs_distill.data.column_batches import batches_of_lists, batches_of_rows
 from tfrs_distill.errors import InputError
+from tfrs_distill.plain_columns import plain_array, row_numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +71,7 @@ class RankingExamples:
     catalogue: Catalogue | None = None
 
     def __post_init__(self) -> None:
-        num_rows = len(self.users)
+        num_rows = plain_array("users", self.users).size
         if num_rows == 0:
             raise InputError("Ranking examples need at least one row. Received: none.")
         changed: dict[str, object] = {
@@ -132,14 +133,7 @@ class RankingExamples:
         Raises:
             InputError: no row is asked for, or the mask has another length.
         """
-        rows = np.asarray(rows)
-        if rows.dtype == bool:
-            if rows.shape != self.users.shape:
-                raise InputError(
-                    f"A mask of {len(self)} rows was expected. Received the shape "
-                    f"{list(rows.shape)}."
-                )
-            rows = np.flatnonzero(rows)
+        rows = row_numbers(rows, len(self))
         if not len(rows):
             raise InputError(f"At least one of the {len(self)} rows must be taken. Received: none.")
 

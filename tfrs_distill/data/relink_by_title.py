@@ -11,6 +11,7 @@ from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.item_features import year_of
 from tfrs_distill.data.knowledge_graph import KnowledgeGraph
 from tfrs_distill.errors import InputError
+from tfrs_distill.plain_columns import plain_texts
 
 ARTICLES = {"a", "an", "the", "le", "la", "les", "l", "il", "el", "der", "die", "das"}
 
@@ -44,6 +45,9 @@ def relink_by_title(
     >>> relink_by_title(graph, names, films).links
     {'50': 0}
     """
+    pairs = list(titles.items())
+    names = plain_texts("titles", [title for _, title in pairs])
+    titles = dict(zip(plain_texts("titles", [item_id for item_id, _ in pairs]), names))
     theirs = {item_id: title for item_id, title in titles.items() if item_id in graph.links}
     ours = dict(zip(catalogue.item_ids, catalogue.titles))
     links: dict[str, int] = {}

@@ -8,9 +8,11 @@ import numpy as np
 
 from tfrs_distill import columns
 from tfrs_distill.data.catalogue import Catalogue
+from tfrs_distill.data.checked_arrays import item_indices, whole_numbers
 from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
+from tfrs_distill.plain_columns import row_numbers
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,15 @@ class Queries:
         histories: one int32 array of item indices a query, oldest first, whole and unpadded.
         positives: one int32 array of item indices a query: the items to find.
         candidates: int32 item indices to choose among, or None for the whole catalogue.
+
+    Raises:
+        InputError: the columns differ in length, or hold something else than item indices.
+
+    Example:
+    >>> films = Catalogue(("50", "7"), ("Heat (1995)", "Babe (1995)"), ("Heat", "Babe"))
+    >>> queries = Queries(films, [0, 1], ([1], []), ([2], [1, 2]))
+    >>> len(queries), queries.padded_histories().tolist()
+    (2, [[1], [0]])
     """
 
     catalogue: Catalogue
@@ -31,11 +42,38 @@ class Queries:
     positives: tuple[np.ndarray, ...]
     candidates: np.ndarray | None = None
 
+    def __post_init__(self) -> None:
+        plain: dict[str, object] = {"users": whole_numbers("users", self.users)}
+        for name in ("histories", "positives"):
+            plain[name] = tuple(
+                whole_numbers(f"{name}[{row}]", items)
+                for row, items in enumerate(getattr(self, name))
+            )
+        if self.candidates is not None:
+            plain["candidates"] = whole_numbers("candidates", self.candidates)
+        for name, column in plain.items():
+            object.__setattr__(self, name, column)
+        lengths = [len(self.users), len(self.histories), len(self.positives)]
+        if len(set(lengths)) != 1:
+            raise InputError(
+                "`users`, `histories` and `positives` must have one entry a query. Received "
+                f"lengths {lengths}."
+            )
+        parts = {"histories": self.histories, "positives": self.positives}
+        if self.candidates is not None:
+            parts["candidates"] = (self.candidates,)
+        for name, arrays in parts.items():
+            if any(array.ndim != 1 for array in arrays):
+                raise InputError(f"`{name}` must be item indices in one dimension.")
+            if arrays:
+                item_indices(name, np.concatenate(arrays), self.catalogue.num_items)
+
     def __len__(self) -> int:
         return len(self.users)
 
     def subset(self, rows: np.ndarray) -> Queries:
-        """The queries at `rows` (indices)."""
+        """The queries at `rows` (indices or a boolean mask)."""
+        rows = row_numbers(rows, len(self))
         return Queries(
             self.catalogue,
             self.users[rows],

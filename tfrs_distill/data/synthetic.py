@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfrs_distill.data.catalogue import Catalogue
+from tfrs_distill.data.checked_arrays import whole_numbers
 from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.errors import InputError
 
@@ -37,6 +38,11 @@ class PlantedInteractions(Interactions):
     item_blocks: np.ndarray
     item_successors: np.ndarray
     user_blocks: np.ndarray
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("item_blocks", "item_successors", "user_blocks"):
+            object.__setattr__(self, name, whole_numbers(name, getattr(self, name)))
 
 
 def synthetic(

@@ -12,7 +12,9 @@ import tensorflow as tf
 
 from tfrs_distill import columns
 from tfrs_distill.data.catalogue import Catalogue
+from tfrs_distill.data.checked_arrays import item_indices, whole_numbers
 from tfrs_distill.errors import InputError
+from tfrs_distill.plain_columns import plain_array, row_numbers
 
 
 class ExampleRows(Protocol):
@@ -39,6 +41,15 @@ class Windows:
             `num_examples` rows and may lie on disk. `cache_teacher(...).join(windows)` fills it.
         candidates: bool [num_items], false for items that do not exist yet while training, such as
             the cold items of `split_cold_items`: no loss has them as negatives. None for all.
+
+    Raises:
+        InputError: an array has another shape or type, or an item is not of the catalogue.
+
+    Example:
+    >>> films = Catalogue(("50", "7"), ("Heat (1995)", "Babe (1995)"), ("Heat", "Babe"))
+    >>> windows = Windows(films, [0, 1], [[0, 2], [0, 1]], [[0, 1], [0, 2]])
+    >>> len(windows), windows.max_history, windows.num_labels
+    (2, 2, 2)
     """
 
     catalogue: Catalogue
@@ -47,6 +58,38 @@ class Windows:
     labels: np.ndarray
     knowledge: Mapping[str, ExampleRows] = field(default_factory=dict)
     candidates: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        users = whole_numbers("users", self.users)
+        num_items = self.catalogue.num_items
+        history, labels = (
+            item_indices(name, getattr(self, name), num_items, least=columns.PADDING)
+            for name in ("history", "labels")
+        )
+        if history.ndim != 2 or labels.shape != history.shape or users.shape != history.shape[:1]:
+            raise InputError(
+                "`users` must be [num_examples], `history` and `labels` [num_examples, "
+                f"max_history]. Received: {list(users.shape)}, {list(history.shape)} and "
+                f"{list(labels.shape)}."
+            )
+        knowledge = {name: _rows_of(name, rows) for name, rows in self.knowledge.items()}
+        wrong = [name for name, rows in knowledge.items() if rows.shape[0] != len(history)]
+        if wrong:
+            raise InputError(
+                f"`knowledge[{wrong[0]!r}]` must have {len(history)} rows, one an example. "
+                f"Received: {list(knowledge[wrong[0]].shape)}."
+            )
+        candidates = self.candidates
+        if candidates is not None:
+            candidates = plain_array("candidates", candidates)
+            if candidates.dtype != bool or candidates.shape != (num_items,):
+                raise InputError(
+                    f"`candidates` must be bool [{num_items}], an entry an item. Received: "
+                    f"{candidates.dtype} {list(candidates.shape)}."
+                )
+        plain = {"users": users, "history": history, "labels": labels, "candidates": candidates}
+        for name, column in (plain | {"knowledge": knowledge}).items():
+            object.__setattr__(self, name, column)
 
     def __len__(self) -> int:
         return len(self.history)
@@ -69,6 +112,7 @@ class Windows:
 
     def subset(self, rows: np.ndarray) -> Windows:
         """The windows at `rows` (indices or a boolean mask), without knowledge."""
+        rows = row_numbers(rows, len(self))
         return Windows(
             self.catalogue,
             self.users[rows],
@@ -185,3 +229,11 @@ class Windows:
             for row in np.ascontiguousarray(rows, np.int32)
         ]
         return np.frombuffer(b"".join(digests), np.uint64)
+
+
+def _rows_of(name: str, rows: Any) -> ExampleRows:
+    """What a teacher said, as rows that are taken by position; what lies on disk stays there."""
+    if isinstance(rows, (list, tuple)) or hasattr(rows, "iloc"):  # pandas takes rows by label
+        rows = plain_array(f"knowledge[{name!r}]", rows)
+    kept: ExampleRows = rows
+    return kept

@@ -15,6 +15,7 @@ from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.data.movielens import movielens_100k
 from tfrs_distill.data.splits import split_by_time
 from tfrs_distill.data.synthetic import synthetic
+from tfrs_distill.data.times import times_line
 from tfrs_distill.recipe import Recipe
 
 ARRAYS = ("users", "items", "ratings", "timestamps")
@@ -41,10 +42,12 @@ def read_data(recipe: Recipe, folder: Path) -> tuple[dict[str, Any], str]:
     with whole_file(folder / "catalogue.json", "w") as file:
         fields = [data.name, data.user_ids, catalogue.item_ids, catalogue.titles, catalogue.texts]
         json.dump(fields, file)
+    times = times_line(data.timestamps)
     result = {
         "users": data.num_users,
         "items": catalogue.num_items,
         "interactions": len(data),
+        "times": times,
         "train_labels": splits.train.num_labels,
         "validation_queries": len(splits.validation),
         "test_queries": len(splits.test),
@@ -52,7 +55,7 @@ def read_data(recipe: Recipe, folder: Path) -> tuple[dict[str, Any], str]:
     }
     line = (
         f"{data.name}: {data.num_users:,} users, {catalogue.num_items:,} items, "
-        f"{len(data):,} interactions"
+        f"{len(data):,} interactions, {times}"
     )
     return result, line
 

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from tfrs_distill.errors import InputError
+from tfrs_distill.plain_columns import plain_texts
 from tfrs_distill.progress import Progress, SilentProgress
 from tfrs_distill.teacher_cache.label import fingerprint_of
 from tfrs_distill.teacher_cache.locks import each_once
@@ -108,6 +109,7 @@ def cache_item_vectors(
     [[7.0, 1.0], [2.0, 1.0], [4.0, 1.0]]
     """
     store = ItemStore(Path(directory), fingerprint_of(encoder), dtype)
+    texts = plain_texts("texts", texts)
     keys = keys_of(texts)
     parts = store.parts(texts, keys, rows_per_shard)
     with (progress or SilentProgress()).bar("texts", len(texts)) as advance:

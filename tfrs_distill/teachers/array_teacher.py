@@ -12,8 +12,10 @@ import tensorflow as tf
 
 from tfrs_distill import columns
 from tfrs_distill.data.catalogue import Catalogue
+from tfrs_distill.data.checked_arrays import whole_numbers
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
+from tfrs_distill.plain_columns import plain_array, plain_texts
 from tfrs_distill.teachers.array_files import read_answers
 from tfrs_distill.teachers.array_ids import item_indices, listed_indices, query_values
 from tfrs_distill.towers.rows import broadcast_to_rows
@@ -31,7 +33,7 @@ class ArrayTeacher:
     def __init__(
         self, query_ids: np.ndarray, arrays: dict[str, np.ndarray], num_items: int, column: str
     ) -> None:
-        query_ids = np.asarray(query_ids)
+        query_ids = plain_array("query_ids", query_ids)
         _check_ids("query_ids", query_ids)
         for name, array in arrays.items():
             if name != "item_embeddings" and len(array) != len(query_ids):
@@ -130,7 +132,7 @@ class ArrayTeacher:
             InputError: shapes differ, an index is out of range or occurs twice in a list, or a list
                 is empty.
         """
-        items = np.asarray(listed_items, np.int32)
+        items = whole_numbers("listed_items", listed_items)
         if listed_scores is None and items.ndim == 2:
             ranks = np.arange(1, items.shape[1] + 1, dtype=np.float32)
             listed_scores = np.broadcast_to(-np.log(ranks), items.shape)
@@ -196,6 +198,8 @@ class ArrayTeacher:
         answers = read_answers(path)
         arrays = answers.arrays
         num_queries = len(next(iter(arrays.values())))
+        if user_ids is not None:
+            user_ids = plain_texts("user_ids", user_ids)
         query_ids = query_values(answers, user_ids, num_queries, column)
         try:
             if "listed_items" in arrays:

@@ -39,6 +39,10 @@ def read_folder(path: str | os.PathLike[str]) -> Interactions:
     The catalogue holds all items of the item file, in file order. An item's text is its title and
     its genres: "Toy Story (1995). Animation, Children's, Comedy".
 
+    Files are UTF-8, with or without a byte order mark, or Latin-1. RecBole's are read as
+    `pandas.read_csv` reads them: fields may be quoted; `nan`, `None`, `NULL` and the like are no
+    value. Times are kept as they are: see `Interactions.time_unit`.
+
     Args:
         path: the folder.
 

@@ -1,30 +1,70 @@
-"""Rows of a delimited text file, each with its line number, so that an error can point at it."""
+"""Rows of a delimited text file, each with its line number, so that an error can point at it.
+
+Every file is UTF-8, with or without a byte order mark, or Latin-1: see `encoding_of`.
+"""
 
 from __future__ import annotations
 
+import codecs
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 from tfrs_distill.errors import InputError
 
+BYTES_AT_A_TIME = 1 << 20
+WIDE, NOT_UTF_8 = re.compile("[^\x00-\x7f]"), re.compile("[\udc80-\udcff]")  # "surrogateescape"
 Row = tuple[int, list[str]]  # line number (from 1) and the fields of that line
 
 
-def split_rows(path: Path, separator: str, *, encoding: str = "utf-8-sig") -> Iterator[Row]:
+def encoding_of(path: Path) -> str:
+    """The encoding of a text file, by what its bytes can be.
+
+    A byte order mark says which it is; else what can be read as UTF-8 is UTF-8, and anything else
+    is Latin-1, in the form of it that Windows writes (code page 1252, which has curly quotes where
+    Latin-1 has only invisible characters).
+
+    Raises:
+        InputError: most characters beyond ASCII are UTF-8, but not all: the file is damaged.
+    """
+    with open(path, "rb") as file:
+        start = file.read(len(codecs.BOM_UTF8))
+        if start.startswith(codecs.BOM_UTF8):
+            return "utf-8-sig"
+        if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return "utf-16"
+        file.seek(0)
+        decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+        num_read = num_wrong = 0
+        while part := file.read(BYTES_AT_A_TIME):
+            text = decoder.decode(part)
+            wrong = len(NOT_UTF_8.findall(text))
+            num_wrong, num_read = num_wrong + wrong, num_read + len(WIDE.findall(text)) - wrong
+        num_wrong += len(decoder.decode(b"", final=True))
+    if not num_wrong:
+        return "utf-8"
+    if num_read > num_wrong:
+        raise InputError(
+            f"{path} is damaged: {num_read} characters are UTF-8, but {num_wrong} bytes cannot be. "
+            "Save it again as UTF-8."
+        )
+    return "cp1252"
+
+
+def split_rows(path: Path, separator: str) -> Iterator[Row]:
     """The rows of a file whose fields are never quoted; blank lines are skipped.
 
     Args:
         path: the file.
         separator: what stands between two fields, of any length: a tab, `"::"`.
-        encoding: of the file.
 
     Raises:
-        InputError: the file is not text of that encoding.
+        InputError: the file is not text.
     """
     try:
-        with open(path, encoding=encoding) as file:
+        with open(path, encoding=encoding_of(path)) as file:
             for number, line in enumerate(file, start=1):
                 line = line.rstrip("\n")
                 if line:
@@ -33,22 +73,34 @@ def split_rows(path: Path, separator: str, *, encoding: str = "utf-8-sig") -> It
         raise _wrong_encoding(path, error) from error
 
 
-def csv_rows(path: Path) -> Iterator[Row]:
-    """The rows of a UTF-8 CSV file, fields quoted where they hold commas; blank lines are skipped.
+def csv_rows(path: Path, separator: str = ",") -> Iterator[Row]:
+    """The rows of a file whose fields may be quoted, as pandas reads and writes them.
+
+    In a quoted field separators and line breaks are text, and a doubled quote is one; a field that
+    does not begin with a quote holds quotes as they are. Blank lines are skipped. A row has the
+    number of the line that it ends on.
+
+    Args:
+        path: the file.
+        separator: one character that stands between two fields.
 
     Raises:
-        InputError: the file is not UTF-8, or its quotes do not match.
+        InputError: the file is not text, or its quotes do not match.
     """
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, strict=True)
+    with open(path, encoding=encoding_of(path), newline="") as file:
+        reader = csv.reader(file, delimiter=separator, strict=True)
         try:
             for fields in reader:
-                if fields:
+                if len(fields) > 1 or fields and fields[0].strip():
                     yield reader.line_num, fields
         except UnicodeDecodeError as error:
             raise _wrong_encoding(path, error) from error
         except csv.Error as error:
-            raise InputError(f"{path}, line {reader.line_num}: not valid CSV ({error}).") from error
+            raise InputError(
+                f"{path}, line {reader.line_num}: not valid CSV ({error}). A field that begins "
+                "with a quote is quoted as a whole and the quotes in it are doubled, as pandas' "
+                "`to_csv` does."
+            ) from error
 
 
 def with_num_fields(path: Path, rows: Iterator[Row], num_fields: int) -> Iterator[Row]:

@@ -22,13 +22,13 @@ FIRST_FOUR = Positions(user=0, item=1, rating=2, timestamp=3)
 
 
 def read_u_data(folder: Path) -> Interactions:
-    """MovieLens-100K: `u.data`, `u.item` and `u.genre`, in latin-1.
+    """MovieLens-100K: `u.data`, `u.item` and `u.genre`.
 
     Raises:
         InputError: a file or a row cannot be used; the message has file and line.
     """
     data_path, item_path = folder / "u.data", folder / "u.item"
-    rows = with_num_fields(data_path, split_rows(data_path, "\t", encoding="latin-1"), 4)
+    rows = with_num_fields(data_path, split_rows(data_path, "\t"), 4)
     catalogue = catalogue_of(item_path, u_items(item_path))
     return interactions_of(data_path, rows, FIRST_FOUR, name=_name(folder), catalogue=catalogue)
 
@@ -37,7 +37,7 @@ def u_items(path: Path) -> Iterator[Item]:
     """The items of `u.item`, whose genres the `u.genre` beside it names."""
     genres = _genre_names(path.with_name("u.genre"))
     num_fields = NUM_FIELDS_BEFORE_GENRES + len(genres)
-    rows = split_rows(path, "|", encoding="latin-1")
+    rows = split_rows(path, "|")
     for line, fields in with_num_fields(path, rows, num_fields):
         flags = fields[NUM_FIELDS_BEFORE_GENRES:]
         yield Item(line, fields[0], fields[1], [g for g, flag in zip(genres, flags) if flag == "1"])
@@ -50,20 +50,19 @@ def read_dat(folder: Path) -> Interactions:
         InputError: a file or a row cannot be used; the message has file and line.
     """
     data_path, item_path = folder / "ratings.dat", folder / "movies.dat"
-    rows = with_num_fields(data_path, split_rows(data_path, "::", encoding="latin-1"), 4)
+    rows = with_num_fields(data_path, split_rows(data_path, "::"), 4)
     catalogue = catalogue_of(item_path, dat_items(item_path))
     return interactions_of(data_path, rows, FIRST_FOUR, name=_name(folder), catalogue=catalogue)
 
 
 def dat_items(path: Path) -> Iterator[Item]:
     """The items of `movies.dat`."""
-    encoding = _utf_8_or_latin_1(path)  # 10M is UTF-8, 1M is latin-1
-    for line, fields in with_num_fields(path, split_rows(path, "::", encoding=encoding), 3):
+    for line, fields in with_num_fields(path, split_rows(path, "::"), 3):
         yield Item(line, fields[0], fields[1], fields[2].split("|"))
 
 
 def read_csv(folder: Path) -> Interactions:
-    """MovieLens-latest, 20M, 25M, 32M: `ratings.csv` and `movies.csv`, in UTF-8.
+    """MovieLens-latest, 20M, 25M, 32M: `ratings.csv` and `movies.csv`.
 
     Raises:
         InputError: a file or a row cannot be used; the message has file and line.
@@ -94,7 +93,7 @@ def csv_items(path: Path) -> Iterator[Item]:
 def _genre_names(path: Path) -> list[str]:
     """Genre names in the order of their numbers: `u.genre` has lines such as `Action|1`."""
     names: dict[int, str] = {}
-    for line, (name, number) in with_num_fields(path, split_rows(path, "|", encoding="latin-1"), 2):
+    for line, (name, number) in with_num_fields(path, split_rows(path, "|"), 2):
         if not number.isdecimal() or int(number) != len(names):
             raise InputError(
                 f"{path}, line {line}: genre number {len(names)} was expected. Received: "
@@ -102,14 +101,6 @@ def _genre_names(path: Path) -> list[str]:
             )
         names[int(number)] = name
     return list(names.values())
-
-
-def _utf_8_or_latin_1(path: Path) -> str:
-    try:
-        path.read_bytes().decode("utf-8")
-    except UnicodeDecodeError:
-        return "latin-1"
-    return "utf-8-sig"
 
 
 def _name(folder: Path) -> str:

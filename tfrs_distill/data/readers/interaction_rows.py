@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import math
+import logging
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.data.readers.delimited import Row, batches_of
+from tfrs_distill.data.times import A_DATE, DATE, date_nanoseconds, times_line
 from tfrs_distill.errors import InputError
 
-Number = TypeVar("Number", int, float)
+logger = logging.getLogger(__name__)
+Number = TypeVar("Number", bound=float)
 
 
 class Positions(NamedTuple):
@@ -32,6 +34,9 @@ def interactions_of(
 ) -> Interactions:
     """The interactions of a file, in file order.
 
+    Times are numbers, kept as int64 or, where one has a fraction, float64; or dates of ISO 8601,
+    by what the first row has. What they were taken for is logged.
+
     Memory: 20 bytes an interaction and one batch of rows, whatever the length of the file.
 
     Args:
@@ -43,11 +48,13 @@ def interactions_of(
 
     Raises:
         InputError: there is no row; a user id is empty; an item is not in the catalogue; a rating
-            or a timestamp is not a finite number. The message has the line.
+            or a timestamp is not a finite number or no date. The message has the line.
     """
     item_index = {item_id: index for index, item_id in enumerate(catalogue.item_ids, start=1)}
     user_index: dict[str, int] = {}
-    users, items, ratings, timestamps = array("i"), array("i"), array("f"), array("q")
+    users, items, ratings = array("i"), array("i"), array("f")
+    timestamps: array[Any] = array("q")
+    dates: bool | None = None
     for batch in batches_of(rows):
         lines = [line for line, _ in batch]
         fields = list(zip(*(fields for _, fields in batch), strict=True))
@@ -59,20 +66,30 @@ def interactions_of(
         items.extend([item_index[item] for item in column])
         if positions.rating is not None:
             column = fields[positions.rating]
-            ratings.extend(_numbers(path, lines, "rating", column, _rating))
+            ratings.extend(_numbers(path, lines, "rating", column, _rating, "a number"))
         column = fields[positions.timestamp]
-        timestamps.extend(_numbers(path, lines, "time", column, _seconds))
+        if dates is None:
+            dates = DATE.fullmatch(column[0].strip()) is not None
+        parse: Callable[[str], int | float] = date_nanoseconds if dates else _time
+        expected = "a date, as before it" if dates else f"a number or a date such as {A_DATE}"
+        times = _numbers(path, lines, "time", column, parse, expected)
+        if timestamps.typecode == "q" and any(isinstance(time, float) for time in times):
+            timestamps = array("d", timestamps)
+        timestamps.extend(times)
     if not users:
         raise InputError(f"{path} holds no interactions.")
-    return Interactions(
+    numbers = np.frombuffer(timestamps, timestamps.typecode)
+    interactions = Interactions(
         name,
         catalogue,
         tuple(user_index),
         np.frombuffer(users, np.int32),
         np.frombuffer(items, np.int32),
         np.ones(len(users), np.float32) if not ratings else np.frombuffer(ratings, np.float32),
-        np.frombuffer(timestamps, np.int64),
+        numbers.view("M8[ns]") if dates else numbers,
     )
+    logger.info("%s: %s.", path, times_line(interactions.timestamps))
+    return interactions
 
 
 def _require(
@@ -89,14 +106,19 @@ def _require(
 
 
 def _numbers(
-    path: Path, lines: list[int], what: str, column: Sequence[str], parse: Callable[[str], Number]
+    path: Path,
+    lines: list[int],
+    what: str,
+    column: Sequence[str],
+    parse: Callable[[str], Number],
+    expected: str,
 ) -> list[Number]:
     numbers = []
     for line, text in zip(lines, column):
         try:
             numbers.append(parse(text))
         except (ValueError, OverflowError) as error:
-            raise InputError(f"{path}, line {line}: {what} {text!r} is not a number.") from error
+            raise InputError(f"{path}, line {line}: {what} {text!r} is not {expected}.") from error
     return numbers
 
 
@@ -107,11 +129,14 @@ def _rating(text: str) -> float:
     return number
 
 
-def _seconds(text: str) -> int:
+def _time(text: str) -> int | float:
+    """A whole number exactly, also where it is written with a fraction of 0 or a power of 10."""
+    whole, _, fraction = text.partition(".")
     try:
-        number = int(text)
+        number: int | float = int(whole if not fraction.strip("0") else text)
     except ValueError:
-        number = math.floor(float(text))  # a ValueError for NaN, an OverflowError for infinity
-    if not abs(number) < 2**63 or "_" in text:
+        number = float(text)
+        number = int(number) if number.is_integer() else number
+    if not abs(number) < 2**63 or "_" in text:  # False for NaN
         raise ValueError(text)
     return number

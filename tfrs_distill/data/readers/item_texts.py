@@ -55,7 +55,8 @@ def catalogue_of(path: Path, items: Iterable[Item]) -> Catalogue:
         if not title:
             raise InputError(
                 f"{path}, line {line}: item {item_id!r} has no title, so a teacher has no text to "
-                "read. Give it one, or remove the item and its interactions."
+                "read. Give it one, or remove the item and its interactions. (In RecBole's files "
+                "`nan`, `None`, `NULL` and the like stand for no value.)"
             )
         line_of[item_id] = line
         titles.append(title)

@@ -1,4 +1,8 @@
-"""RecBole atomic files: `NAME.inter` and `NAME.item`, tab-separated, with a typed header."""
+"""RecBole atomic files: `NAME.inter` and `NAME.item`, tab-separated, with a typed header.
+
+RecBole reads them by `pandas.read_csv`, and so they are read here: fields may be quoted, and the
+texts of `MISSING` stand for no value.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +12,22 @@ from pathlib import Path
 from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.data.readers.delimited import (
     Row,
+    csv_rows,
     position_of,
     read_header,
-    split_rows,
     with_num_fields,
 )
 from tfrs_distill.data.readers.interaction_rows import Positions, interactions_of
 from tfrs_distill.data.readers.item_texts import Item, catalogue_of
 from tfrs_distill.errors import InputError
 
-TITLE_COLUMNS = ("movie_title", "title", "item_name", "name")
+TITLE_COLUMNS = ("movie_title", "movie_name", "title", "item_name", "name")
 YEAR_COLUMNS = ("release_year", "year")
-GENRE_COLUMNS = ("class", "genre", "genres", "categories")
+GENRE_COLUMNS = ("class", "genre", "genres", "categories", "type")
+MISSING = frozenset(
+    "#N/A|#N/A N/A|#NA|-1.#IND|-1.#QNAN|-NaN|-nan|1.#IND|1.#QNAN|<NA>|N/A|NA|NULL|NaN|None|n/a|nan|"
+    "null".split("|")
+)  # `na_values` of pandas.read_csv
 
 
 def read_atomic(inter_path: Path) -> Interactions:
@@ -74,10 +82,12 @@ def atomic_items(path: Path) -> Iterator[Item]:
 def typed_rows(path: Path) -> tuple[list[str], Iterator[Row]]:
     """The column names of an atomic file without their types, and the rows under them.
 
+    A field of `MISSING` is "".
+
     Raises:
         InputError: the header is missing or not typed; for a row of another length, once reached.
     """
-    rows = split_rows(path, "\t")
+    rows = csv_rows(path, "\t")
     header = read_header(path, rows)
     untyped = [field for field in header if ":" not in field]
     if untyped:
@@ -85,7 +95,11 @@ def typed_rows(path: Path) -> tuple[list[str], Iterator[Row]]:
             f"{path}, line 1: a typed header such as `user_id:token` was expected. Received: "
             f"{untyped[0]!r}."
         )
-    return [field.rpartition(":")[0] for field in header], with_num_fields(path, rows, len(header))
+    present = (
+        (line, ["" if field in MISSING else field for field in fields])
+        for line, fields in with_num_fields(path, rows, len(header))
+    )
+    return [field.rpartition(":")[0] for field in header], present
 
 
 def _first_position(names: list[str], wanted: tuple[str, ...]) -> int | None:
@@ -93,4 +107,5 @@ def _first_position(names: list[str], wanted: tuple[str, ...]) -> int | None:
 
 
 def _with_year(title: str, year: str) -> str:
+    year = year.removesuffix(".0")  # pandas writes a column with gaps so
     return f"{title} ({year})" if title.strip() and year.isdecimal() else title

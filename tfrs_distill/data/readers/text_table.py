@@ -59,7 +59,7 @@ class TextTable:
 
 
 def read_text_table(path: str | os.PathLike[str], names: Sequence[str]) -> TextTable:
-    """Read the columns of these names: UTF-8 CSV with a header, or Parquet, by the file's ending.
+    """Read the columns of these names: CSV with a header, or Parquet, by the file's ending.
 
     Raises:
         InputError: the file is missing, empty, damaged or of another kind, or lacks a column.

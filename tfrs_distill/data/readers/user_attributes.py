@@ -14,6 +14,7 @@ import numpy as np
 from tfrs_distill.data.readers.delimited import position_of, split_rows, with_num_fields
 from tfrs_distill.data.readers.recbole import typed_rows
 from tfrs_distill.errors import InputError
+from tfrs_distill.plain_columns import plain_array, plain_texts
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,29 @@ class UserAttributes:
             group, and 1 for everybody under 18.
         genders: as the data set writes them, "" = not known.
         occupations: as the data set writes them, "" = not known.
+
+    Raises:
+        InputError: lengths differ, ages are no numbers, or a text is missing.
     """
 
     user_ids: tuple[str, ...]
     ages: np.ndarray
     genders: tuple[str, ...]
     occupations: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for name in ("user_ids", "genders", "occupations"):
+            object.__setattr__(self, name, plain_texts(name, getattr(self, name)))
+        ages = plain_array("ages", self.ages)
+        if ages.dtype.kind not in "iuf":
+            raise InputError(f"`ages` must hold numbers. Received the dtype {ages.dtype}.")
+        object.__setattr__(self, "ages", ages.astype(np.float64, copy=False))
+        lengths = [len(self.user_ids), self.ages.size, len(self.genders), len(self.occupations)]
+        if len(set(lengths)) != 1:
+            raise InputError(
+                "`user_ids`, `ages`, `genders` and `occupations` must have one entry a user. "
+                f"Received lengths {lengths}."
+            )
 
 
 class _User(NamedTuple):
@@ -74,13 +92,13 @@ def read_user_attributes(path: str | os.PathLike[str]) -> UserAttributes | None:
 
 
 def _u_users(path: Path) -> Iterator[_User]:
-    rows = with_num_fields(path, split_rows(path, "|", encoding="latin-1"), 5)
+    rows = with_num_fields(path, split_rows(path, "|"), 5)
     for line, (user_id, age, gender, occupation, _) in rows:
         yield _User(line, user_id, age, gender, occupation)
 
 
 def _dat_users(path: Path) -> Iterator[_User]:
-    rows = with_num_fields(path, split_rows(path, "::", encoding="latin-1"), 5)
+    rows = with_num_fields(path, split_rows(path, "::"), 5)
     for line, (user_id, gender, age, occupation, _) in rows:
         yield _User(line, user_id, age, gender, occupation)
 

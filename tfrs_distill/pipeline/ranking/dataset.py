@@ -45,6 +45,7 @@ class RankingData:
         catalogue: the items, where they have titles and texts.
         words: the words that the student reads, where rows have a text.
         protocol: how the rows were split, in words.
+        times: what the data's timestamps were taken for, where it has some.
     """
 
     splits: RankingSplits
@@ -53,6 +54,7 @@ class RankingData:
     catalogue: Catalogue | None
     words: WordVocabulary | None
     protocol: str
+    times: str | None = None
 
     @property
     def rows_of_teacher(self) -> RankingExamples:
@@ -112,6 +114,7 @@ def read_ranking_data(recipe: Recipe) -> RankingData:
         tables.catalogue,
         None,
         PROTOCOLS["movielens-100k"],
+        tables.times,
     )
 
 

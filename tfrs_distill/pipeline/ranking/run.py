@@ -85,7 +85,8 @@ class RankingRun:
         def work(_: Path) -> tuple[Result, str]:
             facts = self.data.facts()
             items = f"{facts['items']:,} items, {facts['rows']:,} rows"
-            return facts, f"{self.data.splits.name}: {items}"
+            times = f", {self.data.times}" if self.data.times else ""
+            return facts, f"{self.data.splits.name}: {items}{times}"
 
         return self.stages.run("data", settings, work)
 
