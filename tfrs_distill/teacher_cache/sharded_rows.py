@@ -24,7 +24,9 @@ class ShardedRows:
     ([3, 2, 2], 2)
     """
 
-    def __init__(self, parts: Sequence[np.ndarray | ShardArray], part: np.ndarray, place: np.ndarray) -> None:
+    def __init__(
+        self, parts: Sequence[np.ndarray | ShardArray], part: np.ndarray, place: np.ndarray
+    ) -> None:
         self.parts = list(parts)
         self.part, self.place = part, place
         self.dtype = self.parts[0].dtype
