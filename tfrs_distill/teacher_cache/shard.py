@@ -48,7 +48,7 @@ class ShardArray:
         self._checked, self._lock = False, threading.Lock()
 
     def __len__(self) -> int:
-        return self.shape[0]
+        return int(self.shape[0])
 
     def take(self, indices: np.ndarray, axis: int) -> np.ndarray:
         """Copies of some rows, as `numpy.ndarray.take`."""

@@ -138,13 +138,14 @@ def read_sentence_modules(
 def _modules(folder: Path) -> list[tuple[str, Path]]:
     """Kind and folder of every module, in order."""
     if (folder / MODULES).is_file():
-        return _parsed(
+        listed: list[tuple[str, Path]] = _parsed(
             folder / MODULES,
             lambda entries: [
                 (str(entry["type"]).rsplit(".", 1)[-1], folder / entry["path"])
                 for entry in sorted(entries, key=lambda entry: entry["idx"])
             ],
         )
+        return listed
     named = [(path.name.partition("_"), path) for path in folder.iterdir() if path.is_dir()]
     numbered = sorted((int(name[0]), name[2], path) for name, path in named if name[0].isdecimal())
     return [
@@ -190,8 +191,9 @@ def _read_dense(path: Path, in_features: int) -> Dense:
         )
     weights = _dense_weights(path)
     with_bias = bool(config.get("bias", True))
-    expected = {"linear.weight": (config.get("out_features"), in_features)}
-    expected |= {"linear.bias": expected["linear.weight"][:1]} if with_bias else {}
+    out_features = config.get("out_features")
+    expected: dict[str, tuple[Any, ...]] = {"linear.weight": (out_features, in_features)}
+    expected |= {"linear.bias": (out_features,)} if with_bias else {}
     found = {name: weight.shape for name, weight in weights.items()}
     if found != expected:
         raise InputError(
@@ -243,7 +245,8 @@ def _check_prompt(folder: Path) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    return _parsed(path, lambda content: dict(content.items()))
+    content: dict[str, Any] = _parsed(path, lambda content: dict(content.items()))
+    return content
 
 
 def _parsed(path: Path, parse: Callable[[Any], Any]) -> Any:
