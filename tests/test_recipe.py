@@ -272,7 +272,8 @@ def test_unknown_keys_are_refused_with_the_nearest(tmp_path, text, words):
         ("teacher", "modalities", '["text", "text"]', "a list of different ones of"),
         ("teacher", "modalities", '"text"', "a list of different ones of"),
         ("teacher", "modalities", "[1]", "a list of different ones of"),
-        ("encoder", "pooling", '"sum"', 'one of "mean", "cls", "max"'),
+        ("encoder", "pooling", '"sum"', 'one of "auto", "mean", "cls", "max"'),
+        ("encoder", "max_length", "-1", "a whole number of at least 0"),
         ("tuning", "method", '"all"', 'one of "none", "top-layers", "all-layers", "lora"'),
         ("tuning", "pretrain_steps", "-1", "a whole number of at least 0"),
         ("teacher", "dropout", "1.0", "a number of at least 0 and below 1"),
@@ -583,3 +584,13 @@ def test_as_dict_is_plain():
 def test_a_rule_without_bounds_still_wants_a_finite_number(value):
     assert not Rule(float, "any number").holds(value)
     assert Rule(float, "any number").holds(-1e300)
+
+
+def test_an_encoders_length_is_the_folders_or_long_enough_for_a_text(tmp_path):
+    assert EncoderSettings().max_length == EncoderSettings(max_length=0).max_length == 0
+    assert EncoderSettings(max_length=8).max_length == 8
+    with pytest.raises(InputError, match="`encoder.max_length` must be 0, .* or at least 8.*: 7"):
+        EncoderSettings(max_length=7)
+    reviews = Recipe.named("reviews")
+    unsaid = dataclasses.replace(reviews, encoder=EncoderSettings()).quick()
+    assert unsaid.encoder.max_length == reviews.quick().encoder.max_length > 0

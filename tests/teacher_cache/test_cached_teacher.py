@@ -18,7 +18,7 @@ from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
 from tfrs_distill.progress import SilentProgress
 from tfrs_distill.teacher_cache import CachedTeacher, cache_teacher, cross_fit_teacher, verify
-from tfrs_distill.teacher_cache.shard import Shard
+from tfrs_distill.teacher_cache.shard import Shard, ShardArray
 from tfrs_distill.teacher_cache.sharded_rows import ShardedRows
 from tfrs_distill.teachers import Teacher
 
@@ -317,7 +317,7 @@ def test_a_changed_text_is_another_catalogue(tmp_path):
 def test_an_example_of_a_missing_shard_is_named(tmp_path, windows):
     cached = cross_fitted(windows, tmp_path)
     partial = CachedTeacher(cached.folds[1:], cached.temperatures)
-    lost = set(cached.folds[0].shards[0].arrays["example_keys"].tolist())
+    lost = set(np.asarray(cached.folds[0].shards[0].arrays["example_keys"]).tolist())
     missing = [key in lost for key in windows.example_keys().tolist()].index(True)
     with pytest.raises(InputError, match=f"does not hold training example {missing}, "):
         partial.join(windows)
@@ -360,7 +360,7 @@ def test_a_foreign_shard_is_named(tmp_path, windows):
         CachedTeacher.open(tmp_path / "ours")
 
 
-@pytest.mark.parametrize("content", [None, "", "[1]", '{"format": 4}'])
+@pytest.mark.parametrize("content", [None, "", "[1]", '{"format": 5}'])
 def test_an_unfinished_cache_is_refused(tmp_path, windows, content):
     cross_fitted(windows, tmp_path)
     (tmp_path / "cache.json").unlink()
@@ -384,7 +384,7 @@ def test_a_changed_number_in_the_manifest_is_seen(tmp_path, windows):
 
 def test_an_older_format_is_named(tmp_path):
     (tmp_path / "cache.json").write_text('{"temperatures": [1.0], "shards": []}')
-    words = "has format 2 or older, this version reads format 4. Delete the folder"
+    words = "has format 2 or older, this version reads format 5. Delete the folder"
     with pytest.raises(InputError, match=words):
         CachedTeacher.open(tmp_path)
 
@@ -704,7 +704,7 @@ def test_joining_reads_no_knowledge_and_a_batch_reads_its_rows(tmp_path, windows
     monkeypatch.setattr(ShardedRows, "__getitem__", counted)
     joined = cached.join(windows, form="top_k")
     for array in list(joined.knowledge.values())[1:]:
-        assert all(isinstance(part.base, np.memmap) for part in array.parts)
+        assert all(isinstance(part, ShardArray) for part in array.parts)
     assert asked == []
     for batch in joined.batches(3).take(1):
         assert batch[columns.TEACHER_TOP_K_IDS].shape == (3, windows.max_history, 4)

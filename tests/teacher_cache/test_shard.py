@@ -72,7 +72,7 @@ def test_the_safetensors_library_reads_it_too(path):
         assert array.dtype == ARRAYS[name].dtype
     with safetensors.safe_open(path, framework="numpy") as file:
         about = json.loads(file.metadata()["tfrs_distill"])
-    assert (about["format"], about["fingerprint"], about["facts"]) == (4, "abc", FACTS)
+    assert (about["format"], about["fingerprint"], about["facts"]) == (5, "abc", FACTS)
 
 
 def test_the_same_arrays_give_the_same_bytes_in_any_order(path, tmp_path):
@@ -95,9 +95,9 @@ def test_a_shard_may_hold_facts_alone(tmp_path):
 
 def test_arrays_are_memory_mapped_and_cannot_be_changed(path):
     array = Shard.open(path).arrays["item_embeddings"]
-    assert isinstance(array, np.memmap)
+    assert isinstance(array.values().base, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
-        array[0] = 1.0
+        array.values()[0] = 1.0
 
 
 def test_a_shard_in_use_is_one_open_file(path):
@@ -127,18 +127,16 @@ def test_a_truncated_file_is_named(path, missing):
     size = path.stat().st_size
     path.write_bytes(path.read_bytes()[:-missing])
     words = rf"shard\.safetensors is {size - missing} bytes long.*says {size}\. Delete the file"
-    with pytest.raises(InputError, match=words):
-        Shard.open(path)
-    with pytest.raises(InputError, match=r"shard\.safetensors is not what was written"):
-        checked_sha256(path)
+    for read in (Shard.open, checked_sha256):
+        with pytest.raises(InputError, match=words):
+            read(path)
 
 
 def test_a_longer_file_is_named(path):
     path.write_bytes(path.read_bytes() + b"\0")
-    with pytest.raises(InputError, match="bytes long"):
-        Shard.open(path)
-    with pytest.raises(InputError, match="is not what was written"):
-        checked_sha256(path)
+    for read in (Shard.open, checked_sha256):
+        with pytest.raises(InputError, match="bytes long"):
+            read(path)
 
 
 def test_a_missing_file_is_named(path):
@@ -195,14 +193,14 @@ def test_another_tools_file_is_no_shard(path):
 def test_places_that_do_not_fit_the_shapes_are_refused(path):
     content = path.read_bytes()
     path.write_bytes(content.replace(b'"shape": [2, 3]', b'"shape": [2, 2]'))
-    with pytest.raises(InputError, match="is not a teacher cache shard, or is damaged"):
+    with pytest.raises(InputError, match=r"is not what was written: its sha256 differs \(header\)"):
         Shard.open(path)
 
 
 def test_another_format_is_refused(path):
     content = path.read_bytes()
-    path.write_bytes(content.replace(rb"\"format\": 4", rb"\"format\": 9"))
-    with pytest.raises(InputError, match="has format 9, this version reads format 4"):
+    path.write_bytes(content.replace(rb"\"format\": 5", rb"\"format\": 9"))
+    with pytest.raises(InputError, match="has format 9, this version reads format 5"):
         Shard.open(path)
 
 

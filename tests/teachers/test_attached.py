@@ -1,8 +1,9 @@
 """What is attached: saved as one small file, loaded where it belongs, taken off without trace."""
 
+import dataclasses
+
 import numpy as np
 import pytest
-import safetensors.numpy
 from other_families import with_model
 from tiny_bert import write_tiny_bert
 
@@ -13,6 +14,7 @@ from tfrs_distill.teachers.parameter_efficient import (
     PrefixVectors,
     attach_saved,
 )
+from tfrs_distill.teachers.parameter_efficient.saved_file import SavedWeights
 from tfrs_distill.teachers.text_encoder import TextEncoder
 
 TEXTS = ("galaxy space 7", "a wedding, a kiss and the king's long sword", "x")
@@ -111,9 +113,8 @@ def test_a_file_of_another_configuration_is_refused_in_words(encoder, tiny_bert,
 def test_a_file_with_a_weight_of_another_shape_changes_nothing(encoder, tmp_path):
     attached = trained(encoder, LoRA(rank=2))
     attached.save(tmp_path / "tuned")
-    with safetensors.safe_open(tmp_path / "tuned", framework="numpy") as file:
-        metadata = file.metadata()
-        weights = {name: file.get_tensor(name) + 1 for name in file.keys()}  # noqa: SIM118
+    saved = SavedWeights.read(tmp_path / "tuned")
+    weights = {name: weight + 1 for name, weight in saved.weights.items()}
     last = sorted(weights)[-1]
     before = [variable.numpy() for variable in attached.trainable_variables]
     for changed, words in (
@@ -121,8 +122,7 @@ def test_a_file_with_a_weight_of_another_shape_changes_nothing(encoder, tmp_path
         ({n: w for n, w in weights.items() if n != last}, r"holds 7 weights, .* expected 8"),
         (weights | {"more": weights[last]}, "holds 9 weights, .* expected 8"),
     ):
-        changed = {name: np.ascontiguousarray(weight) for name, weight in changed.items()}
-        safetensors.numpy.save_file(changed, tmp_path / "changed", metadata=metadata)
+        dataclasses.replace(saved, weights=changed).write(tmp_path / "changed")
         with pytest.raises(InputError, match=words):
             attached.load(tmp_path / "changed")
     for variable, value in zip(attached.trainable_variables, before):
@@ -139,10 +139,7 @@ def test_what_is_no_such_file_is_named(encoder, tiny_bert, tmp_path):
         attach_saved(fresh, tmp_path / "cut")
     with pytest.raises(InputError, match="holds no parameter-efficient weights.*format is 'pt'"):
         attach_saved(fresh, tiny_bert[0] / "model.safetensors")
-    weights = {"a": np.zeros(1, np.float32)}
-    metadata = {"format": "tfrs-distill parameter-efficient 1", "method": "Magic"}
-    metadata |= {"arguments": "{}", "base_fingerprint": ""}
-    safetensors.numpy.save_file(weights, tmp_path / "magic", metadata=metadata)
+    SavedWeights("Magic", {}, "", {"a": np.zeros(1, np.float32)}).write(tmp_path / "magic")
     with pytest.raises(InputError, match="asks for Magic with .*does not know"):
         attach_saved(fresh, tmp_path / "magic")
 
@@ -182,3 +179,26 @@ def test_on_minilm_little_trains_and_a_merged_lora_gives_the_same_vectors(minilm
     assert abs(tuned - before).max() > 1e-3
     attached.merge()
     np.testing.assert_allclose(encoder.encode(texts), tuned, atol=1e-5)  # rounding of the weights
+
+
+def test_a_flipped_bit_of_a_file_is_an_error_or_says_nothing(tmp_path):
+    """White space between a header's values says nothing."""
+    path = tmp_path / "tuned"
+    weights = {"a": np.float32([[1, 2]]), "b": np.float16([3])}
+    SavedWeights("LoRA", {"rank": 2}, "base", weights).write(path)
+    content, seen = path.read_bytes(), 0
+    for bit in range(0, 8 * len(content), 5):
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        try:
+            found = SavedWeights.read(path)
+        except InputError as error:
+            assert str(path) in str(error)
+            seen += 1
+            continue
+        assert (found.method, found.arguments, found.base_fingerprint) == (
+            *("LoRA", {"rank": 2}, "base"),
+        )
+        assert {n: w.tolist() for n, w in found.weights.items()} == {"a": [[1, 2]], "b": [3]}
+    assert seen > 0.9 * len(range(0, 8 * len(content), 5))

@@ -375,15 +375,15 @@ def test_a_damaged_folder(tiny_bert, cross_encoder, tmp_path):
     (copy("cut") / "cross_encoder.json").write_text('{"format": 1')
     file = copy("short") / "cross_encoder.safetensors"
     file.write_bytes(file.read_bytes()[:-9])
-    (copy("newer") / "cross_encoder.json").write_text(json.dumps(facts | {"format": 2}))
-    (copy("mixed") / "cross_encoder.json").write_text(json.dumps(facts | {"weights": ["a"]}))
+    (copy("newer") / "cross_encoder.json").write_text(json.dumps(facts | {"format": 3}))
+    (copy("mixed") / "cross_encoder.json").write_text(json.dumps(facts | {"sha256": "a"}))
     for name, words in (
         ("absent", "holds no whole cross-encoder"),
         ("no_weights", "holds no whole cross-encoder"),
         ("cut", "holds no whole cross-encoder"),
         ("short", "holds no whole cross-encoder"),
-        ("newer", "has format 2, this version reads format 1"),
-        ("mixed", "weights of another cross-encoder"),
+        ("newer", "has format 3, this version reads format 2"),
+        ("mixed", "is not what was saved: its sha256 differs"),
     ):
         with pytest.raises(InputError, match=words):
             BertCrossEncoder.load(tmp_path / name, encoder, TEXTS)

@@ -371,15 +371,15 @@ def test_a_damaged_folder(tiny_bert, ranker, tmp_path):
     (copy("cut") / "text_ranker.json").write_text('{"format": 1')
     file = copy("short") / "text_ranker.safetensors"
     file.write_bytes(file.read_bytes()[:-9])
-    (copy("newer") / "text_ranker.json").write_text(json.dumps(facts | {"format": 2}))
-    (copy("mixed") / "text_ranker.json").write_text(json.dumps(facts | {"weights": ["a"]}))
+    (copy("newer") / "text_ranker.json").write_text(json.dumps(facts | {"format": 3}))
+    (copy("mixed") / "text_ranker.json").write_text(json.dumps(facts | {"sha256": "a"}))
     for name, words in (
         ("absent", "holds no whole text ranker"),
         ("no_weights", "holds no whole text ranker"),
         ("cut", "holds no whole text ranker"),
         ("short", "holds no whole text ranker"),
-        ("newer", "has format 2, this version reads format 1"),
-        ("mixed", "weights of another text ranker"),
+        ("newer", "has format 3, this version reads format 2"),
+        ("mixed", "is not what was saved: its sha256 differs"),
     ):
         with pytest.raises(InputError, match=words):
             BertTextRanker.load(tmp_path / name, encoder)

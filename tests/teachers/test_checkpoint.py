@@ -349,3 +349,19 @@ def test_the_pytorch_file_is_fetched_only_where_there_are_no_safetensors(hub, mo
     (hub[0] / "model.safetensors").unlink()
     assert_same_weights("owner/model", model)
     assert sorted(set(hub[1])) == sorted([*DESCRIBED, "pytorch_model.bin"])
+
+
+def test_what_sentence_transformers_say_is_fetched_and_part_of_the_fingerprint(hub, model):
+    for name in ("1_Pooling/config.json", "2_Dense/config.json", "2_Dense/model.safetensors"):
+        (hub[0] / name).parent.mkdir(exist_ok=True)
+        (hub[0] / name).write_text("{}")
+    (hub[0] / "modules.json").write_text(
+        json.dumps([{"idx": 0, "type": "a.Pooling", "path": "1_Pooling"}])
+    )
+    before = checkpoint_fingerprint("owner/model")
+    assert sorted(hub[1]) == sorted(
+        [*DESCRIBED, "modules.json", "model.safetensors"]
+        + ["1_Pooling/config.json", "2_Dense/config.json", "2_Dense/model.safetensors"]
+    )
+    (hub[0] / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
+    assert checkpoint_fingerprint("owner/model") != before

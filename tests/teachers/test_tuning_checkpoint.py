@@ -49,3 +49,16 @@ def test_a_damaged_note_is_named(tmp_path):
 def test_nothing_is_written_before_the_training_is_ready(tmp_path):
     TuningCheckpoint(tmp_path / "a", {"steps": 3})
     assert not (tmp_path / "a").exists()
+
+
+def test_a_damaged_state_is_named(tmp_path):
+    checkpoint = TuningCheckpoint(tmp_path, {})
+    checkpoint.restore(variables=[tf.Variable([1.0] * 64)])
+    checkpoint.save(1)
+    (data,) = tmp_path.glob("*.data-*")
+    data.write_bytes(bytes(byte ^ 1 for byte in data.read_bytes()))
+    with pytest.raises(InputError, match="The state of the training in .* is damaged"):
+        TuningCheckpoint(tmp_path, {}).restore(variables=[tf.Variable([0.0] * 64)])
+    (tmp_path / "training.json").write_bytes(b"\xff")
+    with pytest.raises(InputError, match="training.json is damaged"):
+        TuningCheckpoint(tmp_path, {})

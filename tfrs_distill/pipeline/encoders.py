@@ -21,8 +21,8 @@ def open_bert(recipe: Recipe) -> TextEncoder:
     named = recipe.encoder
     return TextEncoder(
         encoder_name(recipe),
-        pooling=named.pooling,  # type: ignore[arg-type]  # one of the recipe's choices
-        max_length=named.max_length,
+        pooling=None if named.pooling == "auto" else named.pooling,  # type: ignore[arg-type]
+        max_length=named.max_length or None,
         long_texts=named.long_texts,  # type: ignore[arg-type]
     )
 

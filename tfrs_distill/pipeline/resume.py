@@ -14,9 +14,11 @@ from typing import Any
 import tensorflow as tf
 
 from tfrs_distill.atomic import whole_file
+from tfrs_distill.checksums import content_sha256, file_sha256
 from tfrs_distill.progress import Progress
 
 NOTE = "done.json"
+SELF_CHECKED = ".safetensors"  # as this package writes them; a teacher's cache is many and large
 Result = dict[str, Any]
 
 
@@ -83,8 +85,9 @@ class Stages:
                 "seconds": time.monotonic() - start,
                 "line": line,
                 "result": result,
-                "files": _sizes(output),
+                "files": _checksums(output),
             }
+            note["sha256"] = content_sha256(note)
             with whole_file(folder / NOTE, "w") as file:
                 json.dump(note, file, indent=2)
         self.seconds[name] = note["seconds"]
@@ -92,11 +95,13 @@ class Stages:
         return dict(note["result"])
 
     def _note_of(self, folder: Path, output: Path, fingerprint: str) -> dict[str, Any] | None:
-        """The stage's note if it is about these inputs and its files still have their sizes."""
+        """The stage's note if it is about these inputs, and it and its files are as written."""
         try:
             note = json.loads((folder / NOTE).read_text())
-            current = note["fingerprint"] == fingerprint and note["files"] == _sizes(output)
-        except (OSError, ValueError, KeyError, TypeError):
+            whole = note.pop("sha256") == content_sha256(note)
+            current = whole and note["fingerprint"] == fingerprint
+            current = current and note["files"] == _checksums(output)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
         return note if current else None
 
@@ -104,7 +109,7 @@ class Stages:
 def forget_other_trainings(folder: Path, fingerprint: str) -> None:
     """Clear what an interrupted training with another fingerprint left; keep this one's."""
     marker = folder / "made_from"
-    if marker.exists() and marker.read_text() == fingerprint:
+    if marker.exists() and marker.read_bytes() == fingerprint.encode():
         return
     shutil.rmtree(folder)
     folder.mkdir()
@@ -119,10 +124,12 @@ def _remove_if_empty(*folders: Path) -> None:
             folder.rmdir()
 
 
-def _sizes(folder: Path) -> dict[str, int]:
-    """Bytes of the stage's own files, by name."""
+def _checksums(folder: Path) -> dict[str, str | int]:
+    """sha256 of the stage's own files, by name; bytes of those that hold their own checksum."""
     return {
         str(path.relative_to(folder)): path.stat().st_size
+        if path.suffix == SELF_CHECKED
+        else file_sha256(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != NOTE and not path.name.startswith(".")
     }

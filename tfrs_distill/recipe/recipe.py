@@ -162,7 +162,7 @@ class Recipe:
             )
         if self.teacher.kind == "bert-text":
             most = min(self.data.max_users or QUICK_REVIEWS, QUICK_REVIEWS)
-            shortest = min(self.encoder.max_length, QUICK_WORDPIECES)
+            shortest = min(self.encoder.max_length or QUICK_WORDPIECES, QUICK_WORDPIECES)
             smaller["data"] = replace(self.data, max_users=most)
             smaller["encoder"] = replace(self.encoder, max_length=shortest)
         return replace(self, name=self.name + suffix, **smaller)

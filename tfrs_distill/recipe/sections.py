@@ -159,9 +159,13 @@ class EncoderSettings:
         "", "a BERT's name or folder, or a TF-Hub encoder's; empty = all-MiniLM-L6-v2"
     )
     pooling: str = setting(
-        "mean", "how a BERT's tokens make one vector", choices=("mean", "cls", "max")
+        "auto",
+        "how a BERT's tokens make one vector; auto = as its folder says, or mean",
+        choices=("auto", "mean", "cls", "max"),
     )
-    max_length: int = setting(128, "wordpieces that a BERT reads at once", at_least=8)
+    max_length: int = setting(
+        0, "wordpieces that a BERT reads at once; 0 = as its folder says, or 128", at_least=0
+    )
     long_texts: str = setting(
         "cut", "longer texts: cut there, or read in windows", choices=("cut", "windows")
     )
@@ -170,6 +174,11 @@ class EncoderSettings:
 
     def __post_init__(self) -> None:
         check(self, "encoder")
+        if 0 < self.max_length < 8:
+            raise InputError(
+                "`encoder.max_length` must be 0, for what the encoder's folder says, or at least "
+                f"8. Received: {self.max_length}."
+            )
 
 
 @dataclass(frozen=True)

@@ -86,8 +86,8 @@ class CachedTeacher:
         with tf.init_scope():
             return [
                 (
-                    tf.constant(fold.teacher.arrays[ITEMS]),
-                    tf.constant(fold.teacher.arrays[ITEM_SCALES])
+                    tf.constant(np.asarray(fold.teacher.arrays[ITEMS])),
+                    tf.constant(np.asarray(fold.teacher.arrays[ITEM_SCALES]))
                     if ITEM_SCALES in fold.teacher.arrays
                     else None,
                 )
@@ -131,7 +131,8 @@ class CachedTeacher:
 
     def _find(self, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
         """Which shard speaks about each example, and which row of it: int32 [num_examples] both."""
-        held = [shard.arrays[EXAMPLE_KEYS] for fold in self.folds for shard in fold.shards]
+        shards = [shard for fold in self.folds for shard in fold.shards]
+        held = [np.asarray(shard.arrays[EXAMPLE_KEYS]) for shard in shards]
         shard = np.repeat(np.arange(len(held), dtype=np.int32), [len(keys) for keys in held])
         place = np.concatenate([np.arange(len(keys), dtype=np.int32) for keys in held])
         keys, asked = np.concatenate(held), windows.example_keys()

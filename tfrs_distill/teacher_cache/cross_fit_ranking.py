@@ -17,7 +17,7 @@ from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.errors import InputError
 from tfrs_distill.progress import Progress, SilentProgress
 from tfrs_distill.teacher_cache.locks import each_once
-from tfrs_distill.teacher_cache.shard import FORMAT, SUFFIX, Shard, checked_sha256
+from tfrs_distill.teacher_cache.shard import FORMAT, SUFFIX, Shard
 
 ROWS = "rows"  # int64 [num_rows]: the rows of the examples that a fold is about
 USER, ROW = "user", "row"
@@ -141,7 +141,6 @@ class FoldOfRows:
             InputError: the file is missing, damaged, or of other rows or another teacher.
         """
         shard = Shard.open(self.path)
-        checked_sha256(self.path)
         if shard.fingerprint != self.fingerprint:
             raise InputError(
                 f"{self.path} holds answers of another teacher or about other rows: its "

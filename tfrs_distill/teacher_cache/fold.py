@@ -102,9 +102,8 @@ class FoldPlan:
 
     def opened(self) -> Fold | None:
         """The fold, if all of it is on disk; raises an InputError where a file is damaged."""
-        if not self.teacher_path.exists():
+        if (teacher := self._teacher()) is None:
             return None
-        teacher = Shard.open(self.teacher_path)
         parts = self.parts(teacher.facts["teacher"])
         if not all(part.is_done() for part in parts):
             return None
@@ -117,8 +116,8 @@ class FoldPlan:
     def keep_teacher(self, labeller: Labeller) -> None:
         """Write the teacher's file; shards of another teacher that was here before are removed."""
         with locked(self.teacher_path):
-            if self.teacher_path.exists():
-                before = Shard.open(self.teacher_path).facts["teacher"]
+            if (kept := self._teacher()) is not None:
+                before = kept.facts["teacher"]
                 if before == labeller.fingerprint:
                     return
                 self._remove(before)
@@ -127,7 +126,7 @@ class FoldPlan:
                 "forms": [EMBEDDINGS, TOP_K] if labeller.factorised else [TOP_K],
                 "temperatures": [float(value) for value in self.settings.temperatures],
             }
-            key = hashlib.sha256((self.fingerprint + labeller.fingerprint).encode()).hexdigest()
+            key = self._key_of(labeller.fingerprint)
             Shard.write(self.teacher_path, key, labeller.item_arrays, facts)
 
     def label(self, labeller: Labeller, windows: Windows, keys: np.ndarray) -> Iterator[Part]:
@@ -150,6 +149,17 @@ class FoldPlan:
         yield from each_once(
             self.parts(labeller.fingerprint), lambda part: part.path, Part.is_done, write
         )
+
+    def _teacher(self) -> Shard | None:
+        """The teacher's file, if it is on disk and this fold's."""
+        if not self.teacher_path.exists():
+            return None
+        shard = Shard.open(self.teacher_path)
+        ours = shard.fingerprint == self._key_of(shard.facts.get("teacher", ""))
+        return shard if ours else None
+
+    def _key_of(self, teacher: str) -> str:
+        return hashlib.sha256((self.fingerprint + teacher).encode()).hexdigest()
 
     def _remove(self, teacher: str) -> None:
         """Take away everything of one teacher."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tfrs_distill.atomic import whole_file
+from tfrs_distill.checksums import content_sha256
 from tfrs_distill.errors import InputError
 from tfrs_distill.teacher_cache.locks import locked
 from tfrs_distill.teacher_cache.shard import FORMAT, Shard, checked_sha256
@@ -49,7 +49,7 @@ class Manifest:
             if format_ == FORMAT:
                 sha256 = content.pop("sha256")
                 manifest = cls(**content)
-                if manifest._sha256() != sha256:
+                if content_sha256(asdict(manifest)) != sha256:
                     raise ValueError("sha256")
                 for facts in manifest.shards.values():
                     _ = [facts[name] for name in ("bytes", "sha256", "fingerprint", "content")]
@@ -74,12 +74,9 @@ class Manifest:
 
     def write(self, path: Path) -> None:
         """Write it, whole or not at all; equal content gives equal bytes."""
-        content = asdict(self) | {"sha256": self._sha256()}
+        content = asdict(self) | {"sha256": content_sha256(asdict(self))}
         with whole_file(path, "w") as file:
             file.write(json.dumps(content, indent=1, sort_keys=True) + "\n")
-
-    def _sha256(self) -> str:
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
     def open_shard(self, directory: Path, name: str) -> Shard:
         """Memory-map one of its shards after checking size and fingerprint.

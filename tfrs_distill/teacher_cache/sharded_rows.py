@@ -6,12 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tfrs_distill.teacher_cache.shard import ShardArray
+
 
 class ShardedRows:
     """Row `i` is row `place[i]` of `parts[part[i]]`; only rows that are asked for are read.
 
     Args:
-        parts: arrays of one dtype and one shape beyond their rows, memory-mapped.
+        parts: arrays of one dtype and one shape beyond their rows, memory-mapped; those of a shard
+            are checked when their first row is read.
         part: int [num_rows].
         place: int [num_rows].
 
@@ -21,8 +24,10 @@ class ShardedRows:
     ([3, 2, 2], 2)
     """
 
-    def __init__(self, parts: Sequence[np.ndarray], part: np.ndarray, place: np.ndarray) -> None:
-        self.parts = [np.asarray(array) for array in parts]
+    def __init__(
+        self, parts: Sequence[np.ndarray | ShardArray], part: np.ndarray, place: np.ndarray
+    ) -> None:
+        self.parts = list(parts)
         self.part, self.place = part, place
         self.dtype = self.parts[0].dtype
         self.shape = (len(part), *self.parts[0].shape[1:])

@@ -98,7 +98,7 @@ class BertCrossEncoder:
                 tf.keras.layers.Dense(1, kernel_initializer=seeded("glorot_uniform", seed, 0)),
             ]
         )
-        self.head.build([None, encoder.text_dim])
+        self.head.build([None, encoder.hidden_dim])
         pair = [tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)]
         self._score_sorted = tf.function(self._in_batches, input_signature=pair)
 

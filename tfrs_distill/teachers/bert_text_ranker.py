@@ -88,7 +88,7 @@ class BertTextRanker:
         self.stack = LayerStack(encoder.model)
         self.base = base_fingerprint(encoder)
         self.heads = TaskHeads(tasks, dropout, seed)
-        self.heads(tf.zeros([1, encoder.text_dim]))
+        self.heads(tf.zeros([1, encoder.hidden_dim]))
         shape = tf.TensorSpec([None, None], tf.int32)
         self._ask = tf.function(self._asked, input_signature=[shape, shape])
 

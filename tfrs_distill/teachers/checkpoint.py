@@ -15,6 +15,7 @@ import numpy as np
 from tfrs_distill.checksums import files_sha256
 from tfrs_distill.errors import InputError
 from tfrs_distill.teachers.pytorch_file import read_pytorch_file
+from tfrs_distill.teachers.sentence_modules import CONFIG, DENSE_WEIGHTS, module_files
 
 TOKENIZER_FILES = (".json", ".txt", ".model")
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # in this order
@@ -22,6 +23,8 @@ WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # in this order
 
 def checkpoint_fingerprint(name_or_path: str | os.PathLike[str]) -> str:
     """sha256 of a checkpoint's configuration, tokenizer and weights files, without loading it.
+
+    What a folder of sentence-transformers says of its pooling is among them.
 
     Args:
         name_or_path: as for `TextEncoder`.
@@ -31,7 +34,7 @@ def checkpoint_fingerprint(name_or_path: str | os.PathLike[str]) -> str:
     """
     folder = checkpoint_folder(name_or_path)
     described = [path for path in sorted(folder.glob("*")) if path.suffix in TOKENIZER_FILES]
-    return files_sha256(described + weight_files(folder))
+    return files_sha256(described + weight_files(folder) + module_files(folder))
 
 
 def checkpoint_folder(name_or_path: str | os.PathLike[str]) -> Path:
@@ -197,6 +200,8 @@ def _download(name: str) -> Path:
             folder = Path(
                 snapshot_download(name, allow_patterns=[*described, "pytorch_model*.bin"])
             )
+        of_modules = [f"[0-9]*_[A-Z]*/{file}" for file in (CONFIG, *DENSE_WEIGHTS)]
+        snapshot_download(name, allow_patterns=of_modules, ignore_patterns=["*/*/*"])
         return folder
     except Exception as error:
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else repr(error)

@@ -216,7 +216,7 @@ class _Training:
             teacher.trainable_variables,
             chunk_signature=self.texts.signature,
             loss_signature=[history, history, items, items, tf.TensorSpec([None], tf.float32)],
-            dim=encoder.text_dim,
+            dim=encoder.hidden_dim,
         )
         self.optimizers = [
             (self._optimizer(settings.learning_rate * factor, variables), variables)

@@ -55,7 +55,7 @@ class MaskedLanguageHead(tf.Module):
         self.norm = tf.keras.layers.LayerNormalization(
             epsilon=getattr(config, "layer_norm_eps", 1e-12), name="norm"
         )
-        self.dense.build([None, encoder.text_dim])
+        self.dense.build([None, encoder.hidden_dim])
         self.norm.build([None, width])
         counts = np.bincount(np.asarray(token_ids).reshape(-1), minlength=vocabulary) + 1.0
         self.bias = tf.Variable(np.log(counts / counts.sum()).astype(np.float32), name="bias")
@@ -73,7 +73,7 @@ class MaskedLanguageHead(tf.Module):
         return [*self.dense.trainable_variables, *self.norm.trainable_variables, self.bias]
 
     def logits(self, hidden: tf.Tensor) -> tf.Tensor:
-        """`[num_tokens, text_dim]` to `[num_tokens, vocabulary]`."""
+        """`[num_tokens, hidden_dim]` to `[num_tokens, vocabulary]`."""
         read = self.norm(self.activation(self.dense(hidden)))
         return tf.matmul(read, self.words, transpose_b=True) + self.bias
 

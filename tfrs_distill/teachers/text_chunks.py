@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill.teachers.parameter_efficient.layer_stack import LayerStack
-from tfrs_distill.teachers.pooling import pool, unit_length
+from tfrs_distill.teachers.pooling import pool
 from tfrs_distill.teachers.text_encoder import TextEncoder
 from tfrs_distill.teachers.token_windows import token_windows
 
@@ -43,7 +43,7 @@ class TokenChunks:
         return tf.constant(input_ids), tf.constant(mask)
 
     def encode(self, input_ids: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        """Pooled outputs of a chunk, `[num_windows, text_dim]`, not scaled."""
+        """Pooled outputs of a chunk, `[num_windows, hidden_dim]`, not scaled."""
         outputs = self.encoder.model(input_ids=input_ids, attention_mask=mask, training=False)
         return pool(outputs.last_hidden_state, mask, self.encoder.pooling)
 
@@ -59,7 +59,7 @@ class TokenChunks:
         """Vectors of texts from those of their windows, as `TextEncoder.encode` makes them.
 
         Args:
-            pooled: float [num_windows, text_dim].
+            pooled: float [num_windows, hidden_dim].
             texts: int32 [num_windows], the row of the result that a window is of.
             weights: float [num_windows], see `weights`.
             num_texts: rows of the result.
@@ -68,9 +68,10 @@ class TokenChunks:
             [num_texts, text_dim], each of length 1.
         """
         if self.encoder.pooling == "max":
-            return unit_length(tf.math.unsorted_segment_max(pooled, texts, num_texts))
-        weighted = weights[:, None] * pooled
-        return unit_length(tf.math.unsorted_segment_sum(weighted, texts, num_texts))
+            return self.encoder.finished(tf.math.unsorted_segment_max(pooled, texts, num_texts))
+        total = tf.math.unsorted_segment_sum(weights[:, None] * pooled, texts, num_texts)
+        count = tf.math.unsorted_segment_sum(weights, texts, num_texts)
+        return self.encoder.finished(tf.math.divide_no_nan(total, count[:, None]))
 
 
 class LayerChunks(TokenChunks):
@@ -112,7 +113,7 @@ class LayerChunks(TokenChunks):
         return tf.constant(hidden), mask
 
     def encode(self, hidden: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        """Pooled outputs of a chunk, `[num_windows, text_dim]`, not scaled."""
+        """Pooled outputs of a chunk, `[num_windows, hidden_dim]`, not scaled."""
         return pool(self.stack.run(self.layers, hidden, mask), mask, self.encoder.pooling)
 
     def _places(self, windows: np.ndarray, seen: np.ndarray) -> np.ndarray:

@@ -26,6 +26,7 @@ from tfrs_distill.teachers.pooling import (
     pool,
     unit_length,
 )
+from tfrs_distill.teachers.sentence_modules import module_files, read_sentence_modules
 from tfrs_distill.teachers.token_windows import (
     LongTexts,
     check_long_texts,
@@ -34,6 +35,8 @@ from tfrs_distill.teachers.token_windows import (
 
 __all__ = ["TextEncoder", "checkpoint_fingerprint"]
 
+MAX_LENGTH = 128  # where neither the user nor the folder says
+
 
 class TextEncoder:
     """Vectors of texts by a checkpoint of the BERT family: its last layer, pooled, length 1.
@@ -41,6 +44,12 @@ class TextEncoder:
     `vector = m / |m|_2`, with m the mean, the first token or the maximum of the last layer's
     outputs h_t over the tokens that are not padding. "mean" is what sentence-transformers computes
     for all-MiniLM-L6-v2 ([Reimers and Gurevych, 2019](https://arxiv.org/abs/1908.10084)).
+
+    A folder of sentence-transformers says itself how its vectors are made, and is believed where
+    an argument is not given: `1_Pooling` names the pooling, `sentence_bert_config.json` the longest
+    text and whether texts are put into lower case, `2_Dense` a layer that is applied to m. What it
+    states and is not supported is refused. Vectors have length 1 whether it says `Normalize` or
+    not: the direction is the folder's own.
 
     A longer text than `max_length` is cut, or read in windows, one after another without overlap,
     each between the special tokens. The windows' m are then combined: their mean weighted by tokens
@@ -54,13 +63,15 @@ class TextEncoder:
             model on the Hugging Face Hub that has them. Weights are `model.safetensors` with the
             names of PyTorch or of TensorFlow, or else `pytorch_model.bin`, or several such files
             with their index; PyTorch itself is not needed.
-        max_length: longest text, or window, in wordpieces, the special ones among them.
-        pooling: "mean", "cls" or "max".
+        max_length: longest text, or window, in wordpieces, the special ones among them; None is
+            what the folder says, or else 128.
+        pooling: "mean", "cls" or "max"; None is what the folder says, or else "mean".
         long_texts: "cut" or "windows".
 
     Raises:
-        InputError: the folder misses a file, its weights do not fit its configuration, the Hub
-            does not give the model, or the model has fewer positions than `max_length`.
+        InputError: the folder misses a file, its weights do not fit its configuration, it states
+            what is not supported, the Hub does not give the model, or the model has fewer
+            positions than `max_length`.
         ValueError: `pooling` or `long_texts` is none of those, or `max_length` leaves no room
             beside the special tokens.
 
@@ -74,35 +85,49 @@ class TextEncoder:
         self,
         name_or_path: str | os.PathLike[str],
         *,
-        max_length: int = 128,
-        pooling: Pooling = "mean",
+        max_length: int | None = None,
+        pooling: Pooling | None = None,
         long_texts: LongTexts = "cut",
     ) -> None:
-        check_pooling(pooling)
+        if pooling is not None:
+            check_pooling(pooling)
         check_long_texts(long_texts)
         self.folder = checkpoint_folder(name_or_path)
-        self.max_length = max_length
-        self.pooling: Pooling = pooling
-        self.long_texts: LongTexts = long_texts
         self.tokenizer, self.model = load_checkpoint(self.folder)
+        self.modules = read_sentence_modules(
+            self.folder, hidden_dim=self.hidden_dim, pooling=pooling
+        )
+        self.max_length = self._stated_length() if max_length is None else max_length
+        self.pooling: Pooling = self.modules.pooling or "mean"
+        self.long_texts: LongTexts = long_texts
+        if self.modules.lower_case:
+            self._lower_case()
         self._check_lengths()
         self._check_tokenizer()
         self._traced_for: list[tf.Variable] = []
 
     @property
-    def text_dim(self) -> int:
-        """Width of the vectors."""
+    def hidden_dim(self) -> int:
+        """Width of the model's last layer."""
         return int(self.model.config.hidden_size)
 
     @property
+    def text_dim(self) -> int:
+        """Width of the vectors: of the last layer, or of the folder's last dense one."""
+        dense = self.modules.dense
+        return int(dense[-1].kernel.shape[1]) if dense else self.hidden_dim
+
+    @property
     def num_parameters(self) -> int:
-        """Parameters of the checkpoint's encoder."""
-        return int(self.model.count_params())
+        """Parameters of the checkpoint's encoder, dense layers behind its pooling included."""
+        arrays = [array for layer in self.modules.dense for array in (layer.kernel, layer.bias)]
+        return int(self.model.count_params()) + sum(a.size for a in arrays if a is not None)
 
     @property
     def num_bytes(self) -> int:
         """Bytes of the weights on disk."""
-        return sum(path.stat().st_size for path in weight_files(self.folder))
+        dense = [path for path in module_files(self.folder) if path.suffix != ".json"]
+        return sum(path.stat().st_size for path in weight_files(self.folder) + dense)
 
     def tokenize(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Token ids and attention mask of texts, longer ones cut, int32 [num_texts, length].
@@ -126,16 +151,27 @@ class TextEncoder:
         return self.pool(self._hidden(input_ids, attention_mask), attention_mask)
 
     def pool(self, hidden: tf.Tensor, attention_mask: tf.Tensor) -> tf.Tensor:
-        """What `pooled` does after the model: the chosen pooling, scaled to length 1.
+        """What `pooled` does after the model: pooling, the folder's layers, length 1.
 
         Args:
-            hidden: the last layer's outputs, [num_texts, length, text_dim].
+            hidden: the last layer's outputs, [num_texts, length, hidden_dim].
             attention_mask: [num_texts, length], 1 for a token and 0 for padding.
 
         Returns:
             [num_texts, text_dim], each of length 1.
         """
-        return unit_length(pool(hidden, attention_mask, self.pooling))
+        return self.finished(pool(hidden, attention_mask, self.pooling))
+
+    def finished(self, pooled: tf.Tensor) -> tf.Tensor:
+        """Vectors of texts from their pooled outputs: the folder's layers, then length 1.
+
+        Args:
+            pooled: of whole texts, [num_texts, hidden_dim].
+
+        Returns:
+            [num_texts, text_dim], each of length 1.
+        """
+        return unit_length(self.modules.apply(pooled))
 
     def encode(
         self,
@@ -162,7 +198,7 @@ class TextEncoder:
         )
         forward = self._traced_forward()
         left = np.bincount(tokens.texts, minlength=len(texts))
-        vectors = np.zeros((len(tokens.lengths), self.text_dim), np.float32)
+        vectors = np.zeros((len(tokens.lengths), self.hidden_dim), np.float32)
         order = np.argsort(-tokens.lengths, kind="stable")  # too long for memory shows at once
         for start in range(0, len(order), batch_size):
             windows = order[start : start + batch_size]
@@ -171,9 +207,8 @@ class TextEncoder:
             np.subtract.at(left, tokens.texts[windows], 1)
             if advance is not None:
                 advance(int((left[np.unique(tokens.texts[windows])] == 0).sum()))
-        return unit_length(
-            tf.constant(combine_windows(vectors, tokens.lengths, tokens.texts, self.pooling))
-        ).numpy()
+        combined = combine_windows(vectors, tokens.lengths, tokens.texts, self.pooling)
+        return self.finished(tf.constant(combined)).numpy()
 
     def fingerprint(self) -> str:
         """sha256 of all that decides the vectors: the checkpoint's files and the arguments.
@@ -206,9 +241,31 @@ class TextEncoder:
         return pool(self._hidden(input_ids, attention_mask), attention_mask, self.pooling)
 
     def _hidden(self, input_ids: tf.Tensor, attention_mask: tf.Tensor) -> tf.Tensor:
-        """The last layer's outputs, [num_texts, length, text_dim]; segment ids are all 0."""
+        """The last layer's outputs, [num_texts, length, hidden_dim]; segment ids are all 0."""
         outputs = self.model(input_ids=input_ids, attention_mask=attention_mask, training=False)
         return outputs.last_hidden_state
+
+    def _stated_length(self) -> int:
+        """What the folder says; never more than the model has positions for."""
+        stated = self.modules.max_length
+        limits = [max_positions(self.model) or self.tokenizer.model_max_length]
+        if stated == 0:
+            limits.append(self.tokenizer.model_max_length)
+        return min([MAX_LENGTH if stated is None else stated or limits[0], *limits])
+
+    def _lower_case(self) -> None:
+        """Let the tokenizer put texts into lower case before all else that it does."""
+        from tokenizers import normalizers
+
+        if not self.tokenizer.is_fast:
+            raise InputError(
+                f"The folder {self.folder} has `do_lower_case`, and its tokenizer, "
+                f"{type(self.tokenizer).__name__}, cannot be told so: that needs a fast tokenizer "
+                "(tokenizer.json)."
+            )
+        backend = self.tokenizer.backend_tokenizer
+        steps = [normalizers.Lowercase(), *filter(None, [backend.normalizer])]
+        backend.normalizer = normalizers.Sequence(steps)
 
     def _check_lengths(self) -> None:
         special = self.tokenizer.num_special_tokens_to_add()

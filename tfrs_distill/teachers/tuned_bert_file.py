@@ -13,12 +13,13 @@ import safetensors
 import safetensors.numpy
 
 from tfrs_distill.atomic import whole_folder
+from tfrs_distill.checksums import content_sha256
 from tfrs_distill.errors import InputError
 from tfrs_distill.teachers.checkpoint import checkpoint_fingerprint
 from tfrs_distill.teachers.parameter_efficient.layer_stack import LayerStack
 from tfrs_distill.teachers.text_encoder import TextEncoder
 
-FORMAT = 1  # raised when a change makes older files unreadable
+FORMAT = 2  # raised when a change makes older files unreadable
 
 
 def write_tuned_bert(
@@ -37,7 +38,8 @@ def write_tuned_bert(
         arguments: JSON values that an equal object is made of.
         weights: what was trained, by name.
     """
-    facts = {"format": FORMAT, "base": base, "arguments": arguments, "weights": sorted(weights)}
+    facts = {"format": FORMAT, "base": base, "arguments": arguments}
+    facts["sha256"] = content_sha256(facts, weights)
     weights_file, facts_file = _files(kind)
     with whole_folder(folder) as partial:
         (partial / facts_file).write_text(json.dumps(facts, indent=1) + "\n")
@@ -50,8 +52,8 @@ def read_tuned_bert(
     """What `write_tuned_bert` wrote: arguments and weights.
 
     Raises:
-        InputError: something is missing, truncated, of another format, or was trained from another
-            checkpoint than the encoder's.
+        InputError: something is missing, truncated, changed, of another format, or was trained
+            from another checkpoint than the encoder's.
     """
     folder = Path(folder)
     weights_file, facts_file = _files(kind)
@@ -59,7 +61,7 @@ def read_tuned_bert(
         facts = json.loads((folder / facts_file).read_text())
         format_, base, arguments = facts["format"], facts["base"], dict(facts["arguments"])
         weights = safetensors.numpy.load_file(folder / weights_file)
-        whole = sorted(weights) == facts["weights"]
+        whole = facts.pop("sha256", "") == content_sha256(facts, weights)
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
         raise InputError(
             f"{folder} holds no whole {kind} ({type(error).__name__}: {error}). Save it again."
@@ -70,7 +72,9 @@ def read_tuned_bert(
             "Train it again."
         )
     if not whole:
-        raise InputError(f"{folder} holds weights of another {kind}. Save it again.")
+        raise InputError(
+            f"The {kind} in {folder} is not what was saved: its sha256 differs. Save it again."
+        )
     if base != base_fingerprint(encoder):
         raise InputError(
             f"The {kind} in {folder} was trained from another checkpoint than {encoder.folder}, or "

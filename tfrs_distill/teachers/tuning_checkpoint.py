@@ -38,11 +38,20 @@ class TuningCheckpoint:
 
         Args:
             state: lists of variables, and optimizers whose variables are built.
+
+        Raises:
+            InputError: the state is damaged: TensorFlow's own checksums do not fit.
         """
         checkpoint = tf.train.Checkpoint(**state)
         self._manager = tf.train.CheckpointManager(checkpoint, self.folder, max_to_keep=1)
         if self._manager.latest_checkpoint:
-            checkpoint.restore(self._manager.latest_checkpoint).assert_consumed()
+            try:
+                checkpoint.restore(self._manager.latest_checkpoint).assert_consumed()
+            except (tf.errors.OpError, AssertionError, ValueError) as error:
+                raise InputError(
+                    f"The state of the training in {self.folder} is damaged "
+                    f"({str(error).splitlines()[0][:200]}). Remove the folder to start anew."
+                ) from error
         elif not self._path.exists():
             with whole_file(self._path, "w") as file:
                 json.dump(self._training, file, indent=1)
@@ -55,7 +64,7 @@ class TuningCheckpoint:
 def _check_same(path: Path, training: dict[str, Any]) -> None:
     try:
         kept = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # bad JSON, or bytes that are no UTF-8
         raise InputError(
             f"{path} is damaged ({error}). Remove the folder to start anew."
         ) from error

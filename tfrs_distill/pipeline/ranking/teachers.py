@@ -216,10 +216,11 @@ class BertText:
         self, examples: RankingExamples, seed: int, folder: Path, description: str
     ) -> BertTextRanker:
         recipe = self.setting.recipe
+        encoder = open_bert(recipe)
         ranker = BertTextRanker(
-            open_bert(recipe),
+            encoder,
             self.tasks,
-            max_length=recipe.encoder.max_length,
+            max_length=encoder.max_length,
             dropout=recipe.teacher.dropout,
             seed=seed,
         )

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from tfrs_distill.atomic import whole_file
+from tfrs_distill.checksums import content_sha256
 from tfrs_distill.errors import InputError
 
-FORMAT = "tfrs-distill parameter-efficient 1"
+FORMAT = "tfrs-distill parameter-efficient 2"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class SavedWeights:
             "base_fingerprint": self.base_fingerprint,
         }
         weights = {name: np.ascontiguousarray(w) for name, w in self.weights.items()}
+        metadata["sha256"] = content_sha256(metadata, weights)
         with whole_file(path) as file:
             file.write(safetensors.numpy.save(weights, metadata=metadata))
 
@@ -51,7 +53,8 @@ class SavedWeights:
         """Read a file that `write` wrote.
 
         Raises:
-            InputError: there is no such file, it is truncated, or something else wrote it.
+            InputError: there is no such file, it is truncated or changed, or something else wrote
+                it.
         """
         import safetensors
 
@@ -61,15 +64,18 @@ class SavedWeights:
             with safetensors.safe_open(os.fspath(path), framework="numpy") as file:
                 metadata = file.metadata() or {}
                 weights = {name: file.get_tensor(name) for name in file.keys()}
-            if metadata.get("format") != FORMAT:
-                raise InputError(
-                    f"{path} holds no parameter-efficient weights of this version: its format is "
-                    f"{metadata.get('format')!r}, expected {FORMAT!r}."
-                )
-            arguments = json.loads(metadata["arguments"])
-            return cls(metadata["method"], arguments, metadata["base_fingerprint"], weights)
-        except (safetensors.SafetensorError, KeyError, json.JSONDecodeError) as error:
+            sha256, format_ = metadata.pop("sha256", ""), metadata.get("format")
+            if format_ == FORMAT and content_sha256(metadata, weights) != sha256:
+                raise ValueError("its sha256 differs")
+            if format_ == FORMAT:
+                arguments = json.loads(metadata["arguments"])
+                return cls(metadata["method"], arguments, metadata["base_fingerprint"], weights)
+        except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"{path} cannot be read as saved weights ({error}). It may be truncated or of "
-                "another kind; save it again."
+                f"{path} cannot be read as saved weights ({error}). It may be truncated, changed "
+                "or of another kind; save it again."
             ) from error
+        raise InputError(
+            f"{path} holds no parameter-efficient weights of this version: its format is "
+            f"{format_!r}, expected {FORMAT!r}."
+        )
