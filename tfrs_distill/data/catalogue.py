@@ -19,6 +19,9 @@ class Catalogue:
         item_ids: ids as the data set writes them, unique.
         titles: what a person calls each item.
         texts: what a text teacher reads for each item; never empty.
+        exclude_seen: whether an item is never recommended to someone whose history holds it, as
+            with films. False where people come back to the same item (music, shops). All that is
+            made of the catalogue keeps to it: evaluation, baselines, re-ranking, exported files.
 
     Raises:
         InputError: lengths differ, an id occurs twice, or an item has no text.
@@ -32,6 +35,7 @@ class Catalogue:
     item_ids: tuple[str, ...]
     titles: tuple[str, ...]
     texts: tuple[str, ...]
+    exclude_seen: bool = True
 
     def __post_init__(self) -> None:
         lengths = {len(self.item_ids), len(self.titles), len(self.texts)}
