@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tfrs_distill.errors import InputError
 
@@ -35,7 +35,7 @@ class Catalogue:
     item_ids: tuple[str, ...]
     titles: tuple[str, ...]
     texts: tuple[str, ...]
-    exclude_seen: bool = True
+    exclude_seen: bool = field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
         lengths = {len(self.item_ids), len(self.titles), len(self.texts)}
@@ -81,8 +81,8 @@ class Catalogue:
     def fingerprint(self) -> str:
         """sha256 of ids, titles and texts in their order; fields are separated by a NUL byte."""
         digest = hashlib.sha256()
-        for field in (self.item_ids, self.titles, self.texts):
-            for value in field:
+        for texts in (self.item_ids, self.titles, self.texts):
+            for value in texts:
                 digest.update(value.encode() + b"\0")
             digest.update(b"\1")
         return digest.hexdigest()

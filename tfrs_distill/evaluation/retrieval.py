@@ -196,11 +196,20 @@ class Evaluation:
     hit_rate: np.ndarray
 
     def summary(self, *, num_samples: int = 1000, seed: int = 0) -> dict[str, Any]:
-        """Means over queries by name (`"ndcg@10"`, ...) and the NDCG's 95 % bootstrap interval.
+        """`figures`, and what they are of.
 
-        `num_queries` says of how many; `interval_too_narrow`, whether they are too few for the
-        interval to be trusted, see `metrics.too_few_to_resample`; `num_left_out` is the field.
+        `num_queries` says of how many queries; `interval_too_narrow`, whether they are too few for
+        the interval to be trusted, see `metrics.too_few_to_resample`; `num_left_out` is the field.
         """
+        return {
+            **self.figures(num_samples=num_samples, seed=seed),
+            "num_queries": len(self.ndcg),
+            "num_left_out": self.num_left_out,
+            "interval_too_narrow": metrics.too_few_to_resample(len(self.ndcg)),
+        }
+
+    def figures(self, *, num_samples: int = 1000, seed: int = 0) -> dict[str, Any]:
+        """Means over queries by name (`"ndcg@10"`, ...) and the NDCG's 95 % bootstrap interval."""
         interval = metrics.bootstrap_interval(self.ndcg, num_samples=num_samples, seed=seed)
         return {
             f"ndcg@{self.k}": float(self.ndcg.mean()),
@@ -209,9 +218,6 @@ class Evaluation:
             f"mrr@{self.k}": float(self.reciprocal_rank.mean()),
             f"hit_rate@{self.k}": float(self.hit_rate.mean()),
             f"coverage@{self.k}": metrics.coverage(self.item_ids, self.num_items),
-            "num_queries": len(self.ndcg),
-            "num_left_out": self.num_left_out,
-            "interval_too_narrow": metrics.too_few_to_resample(len(self.ndcg)),
         }
 
 
