@@ -152,8 +152,8 @@ def best_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 def held_out_windows(queries: Queries, *, max_history: int) -> Windows:
     """The items that a split asks for, as labels of windows: what a teacher is calibrated on.
 
-    Each positive is the label of one row, whose history is what came before it, earlier positives
-    included.
+    Each positive that may be recommended (see `Queries.relevant`) is the label of one row, whose
+    history is what came before it, earlier positives included.
 
     Args:
         queries: `splits.validation`, whose positives are in order of time.
@@ -165,7 +165,10 @@ def held_out_windows(queries: Queries, *, max_history: int) -> Windows:
     ]
     windows = windows_of(sequences, queries.users, queries.catalogue, max_history=max_history)
     labels = windows.labels.copy()
-    positive = [np.arange(1, len(s)) >= len(h) for s, h in zip(sequences, histories)]
+    positive = [
+        np.concatenate([np.zeros(len(history), bool), np.isin(positives, relevant)])[1:]
+        for history, positives, relevant in zip(histories, queries.positives, queries.relevant)
+    ]
     labelled = labels > columns.PADDING  # row by row that is every sequence but its first item
     labels[labelled] *= np.concatenate(positive)
     asked = np.flatnonzero(labels.any(axis=1))
