@@ -74,7 +74,8 @@ class Queries:
                 f"None of {len(self)} queries has an item to find: all of their "
                 f"{self.num_positives} positives are in the histories, whose items are never "
                 "recommended. Where people come back to the same item, give "
-                "`exclude_seen=False` to `split_by_time`."
+                "`exclude_seen=False` to `split_by_time`, or `exclude_seen = false` in the "
+                "recipe's [data]."
             )
         return replace(self, positives=self.relevant).subset(rows)
 
