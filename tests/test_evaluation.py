@@ -125,6 +125,9 @@ def test_evaluate_by_hand():
             "mrr@3": 1 / 2,
             "hit_rate@3": 2 / 3,
             "coverage@3": 6 / 9,  # items 1, 2, 3, 4, 5 and 9
+            "num_queries": 3,
+            "num_left_out": 0,
+            "interval_too_narrow": True,
         }
     )
 

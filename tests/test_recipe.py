@@ -28,7 +28,11 @@ UNUSUAL = Recipe(
     name="films_2.0",
     seed=7,
     data=DataSettings(
-        source="movielens-100k", folder='a "b" \\ c/ü', link_titles="ml-1m", max_history=33
+        source="movielens-100k",
+        folder='a "b" \\ c/ü',
+        link_titles="ml-1m",
+        max_history=33,
+        exclude_seen=False,
     ),
     teacher=TeacherSettings(
         kind="ensemble",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "tfrs_distill"
 ROOMS = (
-    "keras_version errors columns plain_columns atomic checksums artefact progress quiet "
+    "keras_version errors columns plain_columns blocks atomic checksums artefact progress quiet "
     "interpreter hidden_representations losses distillation_layers word_vocabulary data towers "
     "gradient_accumulation teachers teacher_cache students distiller metrics evaluation baselines "
     "teacher_report export item_names ranker recommend latency report recipe pipeline terminal cli"

@@ -60,6 +60,11 @@ class Recommender:
         self._model = model
         self._batch_size = batch_size
 
+    @property
+    def exclude_seen(self) -> bool:
+        """Whether items of the history are left out, as the artefact was exported."""
+        return self.artefact.exclude_seen
+
     @classmethod
     def load(
         cls, path: str | os.PathLike[str], *, format: str | None = None, num_threads: int = 1
@@ -84,6 +89,8 @@ class Recommender:
 
     def recommend(self, history: Sequence[str], k: int = 10) -> list[Recommendation]:
         """The `k` best items for someone with this history, none of which is in it.
+
+        An artefact with `exclude_seen=False` recommends items of the history too.
 
         Args:
             history: what they liked, oldest first, each an item id, a title, or a title without

@@ -99,9 +99,14 @@ class Artefact(ModelFiles):
 
     @property
     def max_history(self) -> int | None:
-        """How many of the last items the student reads; all of them are excluded."""
+        """How many of the last items the student reads."""
         max_history = self.signature["max_history"]
         return None if max_history is None else int(max_history)
+
+    @property
+    def exclude_seen(self) -> bool:
+        """Whether the history's items, all of them, are never recommended."""
+        return bool(self.signature["exclude_seen"])
 
     @property
     def ranking_stage(self) -> RankingStage | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tfrs_distill.errors import InputError
 from tfrs_distill.plain_columns import plain_texts
@@ -21,6 +21,9 @@ class Catalogue:
             are kept as strings.
         titles: what a person calls each item.
         texts: what a text teacher reads for each item; never empty.
+        exclude_seen: whether an item is never recommended to someone whose history holds it, as
+            with films. False where people come back to the same item (music, shops). All that is
+            made of the catalogue keeps to it: evaluation, baselines, re-ranking, exported files.
 
     Raises:
         InputError: lengths differ, an id occurs twice, an entry is missing, or an item has no text.
@@ -34,6 +37,7 @@ class Catalogue:
     item_ids: tuple[str, ...]
     titles: tuple[str, ...]
     texts: tuple[str, ...]
+    exclude_seen: bool = field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
         for name in ("item_ids", "titles", "texts"):
@@ -82,8 +86,8 @@ class Catalogue:
     def fingerprint(self) -> str:
         """sha256 of ids, titles and texts in their order; fields are separated by a NUL byte."""
         digest = hashlib.sha256()
-        for field in (self.item_ids, self.titles, self.texts):
-            for value in field:
+        for texts in (self.item_ids, self.titles, self.texts):
+            for value in texts:
                 digest.update(value.encode() + b"\0")
             digest.update(b"\1")
         return digest.hexdigest()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -19,11 +20,15 @@ from tfrs_distill.plain_columns import row_numbers
 class Queries:
     """What a split asks: after this history, which items come next?
 
+    With `catalogue.exclude_seen` an item of the history is never recommended, so a positive that is
+    in its query's history cannot be found: `relevant` leaves it out, and `answerable` the queries
+    that ask for nothing else.
+
     Args:
         catalogue: the items.
         users: int32 [num_queries], user indices.
         histories: one int32 array of item indices a query, oldest first, whole and unpadded.
-        positives: one int32 array of item indices a query: the items to find.
+        positives: one int32 array of item indices a query: what came next, as it happened.
         candidates: int32 item indices to choose among, or None for the whole catalogue.
 
     Raises:
@@ -70,6 +75,46 @@ class Queries:
 
     def __len__(self) -> int:
         return len(self.users)
+
+    @cached_property
+    def relevant(self) -> tuple[np.ndarray, ...]:
+        """The items to find, an array a query: the positives that may be recommended."""
+        if not self.catalogue.exclude_seen:
+            return self.positives
+        pairs = zip(self.positives, self.histories, strict=True)
+        return tuple(positives[~np.isin(positives, history)] for positives, history in pairs)
+
+    @property
+    def num_positives(self) -> int:
+        """Positives of all queries together."""
+        return sum(map(len, self.positives))
+
+    @property
+    def num_left_out(self) -> int:
+        """How many of them are in their query's history and so are not to be found."""
+        return self.num_positives - sum(map(len, self.relevant))
+
+    @property
+    def answerable_rows(self) -> np.ndarray:
+        """int64, which queries have something to find."""
+        return np.flatnonzero([len(items) > 0 for items in self.relevant])
+
+    def answerable(self) -> Queries:
+        """The queries that have something to find, with nothing else as positives.
+
+        Raises:
+            InputError: there are none.
+        """
+        rows = self.answerable_rows
+        if not len(rows):
+            raise InputError(
+                f"None of {len(self)} queries has an item to find: all of their "
+                f"{self.num_positives} positives are in the histories, whose items are never "
+                "recommended. Where people come back to the same item, give "
+                "`exclude_seen=False` to `split_by_time`, or `exclude_seen = false` in the "
+                "recipe's [data]."
+            )
+        return replace(self, positives=self.relevant).subset(rows)
 
     def subset(self, rows: np.ndarray) -> Queries:
         """The queries at `rows` (indices or a boolean mask)."""
@@ -179,6 +224,7 @@ def split_by_time(
     max_history: int = 64,
     train_fraction: float = 0.8,
     validation_fraction: float = 0.1,
+    exclude_seen: bool | None = None,
 ) -> Splits:
     """Split each user's sequence by time: first part trains, next validates, last tests.
 
@@ -191,6 +237,9 @@ def split_by_time(
         max_history: positions of a training window.
         train_fraction: share of each user's interactions to train on.
         validation_fraction: share of the next part.
+        exclude_seen: of the splits' catalogue, see there: give False where people come back to the
+            same item. None keeps what the interactions' catalogue says, which is True unless it was
+            made otherwise.
 
     Raises:
         InputError: fractions outside (0, 1), or no user has two training interactions.
@@ -212,6 +261,8 @@ def split_by_time(
             f"sequence has {max(len(s) for s in sequences)} interactions; give data with more."
         )
     catalogue = interactions.catalogue
+    if exclude_seen is not None:
+        catalogue = replace(catalogue, exclude_seen=exclude_seen)
     train = windows_of(
         [sequences[u][: cuts[u][0]] for u in trainable],
         users[trainable],

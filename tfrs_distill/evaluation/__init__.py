@@ -9,8 +9,8 @@ from tfrs_distill.evaluation.retrieval import (
     TeacherScorer,
     ValidationNDCG,
     evaluate,
-    top_k_unseen,
 )
+from tfrs_distill.evaluation.top_k import top_k_unseen
 
 __all__ = [
     "Difference",

@@ -34,7 +34,11 @@ class TaskEvaluation:
     reliability: Reliability | None
 
     def summary(self) -> dict[str, Any]:
-        """Everything but the samples, as JSON holds it; intervals as `"<metric>_interval"`."""
+        """Everything but the samples, as JSON holds it; intervals as `"<metric>_interval"`.
+
+        `interval_too_narrow` says whether the users are too few for the intervals to be trusted,
+        see `metrics.too_few_to_resample`.
+        """
         told: dict[str, Any] = {}
         for name, value in self.metrics.items():
             told[name] = value
@@ -43,6 +47,7 @@ class TaskEvaluation:
             "num_rows": self.num_rows,
             "num_users": self.num_users,
             "num_users_skipped": self.num_users_skipped,
+            "interval_too_narrow": metrics.too_few_to_resample(self.num_users),
         }
         if self.confusion_matrix is not None:
             told["confusion_matrix"] = self.confusion_matrix.astype(int).tolist()

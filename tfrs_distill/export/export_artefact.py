@@ -10,8 +10,13 @@ from typing import Any
 from tfrs_distill.artefact import TFLITE, TFLITE_INT8, Artefact, write_sidecars
 from tfrs_distill.atomic import whole_folder
 from tfrs_distill.data.catalogue import Catalogue
-from tfrs_distill.export.saved_model import refuse_foreign_folder, sidecars_of, write_saved_model
-from tfrs_distill.export.serving_module import ExportableStudent, ServingModule
+from tfrs_distill.export.saved_model import (
+    refuse_foreign_folder,
+    serving_module,
+    sidecars_of,
+    write_saved_model,
+)
+from tfrs_distill.export.serving_module import ExportableStudent
 from tfrs_distill.export.tflite import QUESTION, write_tflite
 
 
@@ -31,7 +36,8 @@ def export_artefact(
     Args:
         student: what has learnt.
         directory: the folder to write, `saved_models/<name>/<version>`; see `next_version`.
-        catalogue: the items the student was trained on.
+        catalogue: the items the student was trained on, `splits.catalogue`; its `exclude_seen` says
+            whether the history's items are left out.
         k: how many items a query gets.
         provenance: what `provenance.json` shall say beside versions and fingerprints.
 
@@ -66,7 +72,7 @@ def write_artefact(
         provenance: what `provenance.json` shall say beside versions and fingerprints.
         more_of_signature: what `signature.json` shall say beside the student's own.
     """
-    module = ServingModule(student, catalogue.num_items, k=k)
+    module = serving_module(student, catalogue, k)
     write_saved_model(module, folder)
     write_tflite(folder, folder / TFLITE, "float32", QUESTION)
     write_tflite(folder, folder / TFLITE_INT8, "int8", QUESTION)

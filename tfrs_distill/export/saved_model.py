@@ -36,7 +36,8 @@ def to_saved_model(
     Args:
         student: what has learnt.
         directory: the folder to write; it appears whole or not at all.
-        catalogue: the items the student was trained on.
+        catalogue: the items the student was trained on, `splits.catalogue`; its `exclude_seen` says
+            whether the history's items are left out.
         k: how many items a query gets.
         provenance: what `provenance.json` shall say beside versions and fingerprints.
 
@@ -48,11 +49,16 @@ def to_saved_model(
             not belong together.
     """
     refuse_foreign_folder(Path(directory))
-    module = ServingModule(student, catalogue.num_items, k=k)
+    module = serving_module(student, catalogue, k)
     with whole_folder(directory) as folder:
         write_saved_model(module, folder)
         write_sidecars(folder, **sidecars_of(module, student, catalogue, provenance))
     return Artefact.read(directory)
+
+
+def serving_module(student: ExportableStudent, catalogue: Catalogue, k: int) -> ServingModule:
+    """What every file of the artefact is made of."""
+    return ServingModule(student, catalogue.num_items, k=k, exclude_seen=catalogue.exclude_seen)
 
 
 class ServedModule(Protocol):

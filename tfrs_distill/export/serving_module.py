@@ -26,11 +26,12 @@ class ExportableStudent(Protocol):
 
 
 class ServingModule(tf.Module):
-    """`history` -> `scores`, `item_ids`, the history's own items excluded.
+    """`history` -> `scores`, `item_ids`, with `exclude_seen` without the history's own items.
 
     `history` is int32 [batch_size, history_length], both sizes free, item indices oldest first, 0
-    for padding anywhere. Every item of it is excluded, those too old for the student to read
-    included. A number that is no item's index (negative, or above `num_items`) counts as padding.
+    for padding anywhere. With `exclude_seen` every item of it is excluded, those too old for the
+    student to read included. A number that is no item's index (negative, or above `num_items`)
+    counts as padding.
 
     `scores` is float32 [batch_size, k], best first; `item_ids` is int32 [batch_size, k], item
     indices 1 to `num_items`. Where fewer than k items are left, the rest of `item_ids` is 0 and of
@@ -43,18 +44,26 @@ class ServingModule(tf.Module):
         student: what has learnt; see `ExportableStudent`.
         num_items: how many items the catalogue has.
         k: how many items to return; at most `num_items` are.
+        exclude_seen: what `Catalogue.exclude_seen` says.
 
     Raises:
         InputError: `k` is below 1, or the student's embeddings do not fit the catalogue.
     """
 
-    def __init__(self, student: ExportableStudent, num_items: int, *, k: int = 100) -> None:
+    def __init__(
+        self,
+        student: ExportableStudent,
+        num_items: int,
+        *,
+        k: int = 100,
+        exclude_seen: bool = True,
+    ) -> None:
         super().__init__(name="serving_module")
         if k < 1:
             raise InputError(f"`k` must be at least 1. Received: k={k!r}.")
         embeddings = np.asarray(student.catalogue_embeddings(), np.float32)
         _check_embeddings(embeddings, num_items)
-        self.num_items, self.k = num_items, min(k, num_items)
+        self.num_items, self.k, self.exclude_seen = num_items, min(k, num_items), exclude_seen
         self.embedding_dim = embeddings.shape[1]
         self._item_embeddings = embeddings[1:]
         # Held by the closure, not as an attribute: Keras would save all of the student.
@@ -69,7 +78,8 @@ class ServingModule(tf.Module):
         history = tf.where(known, history, PADDING)
         queries = tf.cast(self._encode_histories(history), tf.float32)
         scores = tf.matmul(queries, tf.constant(self._item_embeddings), transpose_b=True)
-        scores = tf.where(self._seen(history), NOTHING_LEFT, scores)
+        if self.exclude_seen:
+            scores = tf.where(self._seen(history), NOTHING_LEFT, scores)
         best_scores, rows = tf.math.top_k(scores, self.k)
         return {
             "scores": best_scores,
@@ -110,6 +120,7 @@ def signature_of(module: ServingModule, max_history: int | None) -> dict[str, An
         "padding": PADDING,
         "nothing_left": {"item_id": PADDING, "score": NOTHING_LEFT},
         "num_items": module.num_items,
+        "exclude_seen": module.exclude_seen,
         "k": module.k,
         "max_history": max_history,
         "history_order": "oldest first",

@@ -15,8 +15,8 @@ from tfrs_distill.artefact import PROVENANCE, SIDECARS, Artefact, write_sidecars
 from tfrs_distill.atomic import whole_file
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.errors import InputError
-from tfrs_distill.export.saved_model import sidecars_of, write_saved_model
-from tfrs_distill.export.serving_module import ExportableStudent, ServingModule
+from tfrs_distill.export.saved_model import serving_module, sidecars_of, write_saved_model
+from tfrs_distill.export.serving_module import ExportableStudent
 from tfrs_distill.interpreter import TFLiteModel
 from tfrs_distill.quiet import quiet_stderr
 
@@ -43,7 +43,8 @@ def to_tflite(
     Args:
         student: what has learnt.
         path: the file to write, ending in `.tflite`.
-        catalogue: the items the student was trained on.
+        catalogue: the items the student was trained on, `splits.catalogue`; its `exclude_seen` says
+            whether the history's items are left out.
         quantization: "float32"; "float16", weights in half the bytes; or "int8", weights in a
             quarter, computing with 8-bit integers where LiteRT can (dynamic range).
         k: how many items a query gets.
@@ -60,7 +61,7 @@ def to_tflite(
     if path.suffix != ".tflite":
         raise InputError(f"`path` must end in .tflite. Received: {path}.")
     _check_quantization(quantization)
-    module = ServingModule(student, catalogue.num_items, k=k)
+    module = serving_module(student, catalogue, k)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".", suffix=".partial") as partial:
         stage = Path(partial)
@@ -161,7 +162,7 @@ def _write_sidecars_beside(stage: Path, path: Path, sidecars: dict[str, Any]) ->
     )
     if kept and not same:
         raise InputError(
-            f"{path.parent} holds {', '.join(sorted(kept))}, exported with another catalogue, k "
-            "or student width. Give another folder, or remove that one first."
+            f"{path.parent} holds {', '.join(sorted(kept))}, exported with another catalogue, k, "
+            "exclude_seen or student width. Give another folder, or remove that one first."
         )
     write_sidecars(stage, **sidecars, other_files=kept)

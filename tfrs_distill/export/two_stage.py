@@ -56,7 +56,8 @@ def export_two_stage(
         retrieval_student: what finds the candidates.
         ranking_student: what orders them; it reads a history and an item.
         directory: the folder to write, `saved_models/<name>/<version>`; see `next_version`.
-        catalogue: the items both were trained on.
+        catalogue: the items both were trained on, `splits.catalogue`; its `exclude_seen` says
+            whether the history's items are left out.
         num_candidates: how many items are retrieved and ranked; at most so many can be asked for.
         task: which of the ranking student's predictions counts; not needed where there is one.
         retrieval_weight: how much a unit of the retrieval score, a logit, counts in the task's

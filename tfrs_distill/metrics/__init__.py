@@ -5,6 +5,7 @@ from tfrs_distill.metrics.bootstrap import (
     bootstrap_interval,
     cluster_bootstrap,
     percentile_interval,
+    too_few_to_resample,
 )
 from tfrs_distill.metrics.calibration import Reliability, expected_calibration_error, reliability
 from tfrs_distill.metrics.decisions import (
@@ -50,4 +51,5 @@ __all__ = [
     "reciprocal_rank",
     "reliability",
     "rmse",
+    "too_few_to_resample",
 ]

@@ -7,6 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tfrs_distill.blocks import row_blocks
+
+MANY = 100  # clusters from which on an interval is about as wide as it says
 VALUES_AT_A_TIME = 2**20  # row weights held at once: 8 MB, and a few times that in a statistic
 
 
@@ -16,7 +19,7 @@ def bootstrap_interval(
     """Percentile bootstrap interval of the mean over queries.
 
     For a difference of two scorers, give the difference of their values for the same queries: the
-    interval is then paired.
+    interval is then paired. Of few queries it is too narrow, see `too_few_to_resample`.
 
     Args:
         values: float [num_queries].
@@ -25,10 +28,29 @@ def bootstrap_interval(
         confidence: between 0 and 1.
     """
     generator = np.random.default_rng(seed)
-    weights = generator.multinomial(
-        len(values), np.full(len(values), 1 / len(values)), size=num_samples
-    )
-    return percentile_interval(weights @ values / len(values), confidence=confidence)
+    chances = np.full(len(values), 1 / len(values))
+    means = [
+        generator.multinomial(len(values), chances, size=rows.stop - rows.start)
+        @ values
+        / len(values)
+        for rows in row_blocks(num_samples, len(values))
+    ]
+    return percentile_interval(np.concatenate(means), confidence=confidence)
+
+
+def too_few_to_resample(num_clusters: int) -> bool:
+    """Whether these are too few users, queries or lists for a percentile bootstrap interval.
+
+    Fewer than 100. A resample of n varies by `(n - 1) / n` of what a new sample would, and its
+    percentiles follow the skewness of the few values that are there: an interval of 95 % then
+    covers the truth less often, of 10 users about 84 times of 100.
+
+    Reference: [Hesterberg, 2015](https://doi.org/10.1080/00031305.2015.1089789).
+
+    Args:
+        num_clusters: how many are resampled.
+    """
+    return num_clusters < MANY
 
 
 def cluster_bootstrap(

@@ -15,7 +15,10 @@ from tfrs_distill import columns
 
 def hits(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:
     """Which recommendations are relevant, an item given twice once: bool [num_queries, k]."""
-    again = np.triu(item_ids[:, :, None] == item_ids[:, None, :], 1).any(axis=1)
+    order = np.argsort(item_ids, axis=1, kind="stable")
+    ordered = np.take_along_axis(item_ids, order, axis=1)
+    again = np.zeros(item_ids.shape, bool)
+    np.put_along_axis(again, order[:, 1:], ordered[:, 1:] == ordered[:, :-1], axis=1)
     found = [np.isin(row, relevant) for row, relevant in zip(item_ids, positives, strict=True)]
     return np.array(found, bool).reshape(item_ids.shape) & (item_ids != columns.PADDING) & ~again
 

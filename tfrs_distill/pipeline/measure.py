@@ -111,15 +111,28 @@ def measure(
     line = f"NDCG@{k} " + ", ".join(
         f"{name} {rows[name][f'ndcg@{k}']:.4f}" for name in ("teacher", "twin", "student", "ease")
     )
-    result = {"models": rows, "comparisons": comparisons, "teachers": told, "ease_l2": ease.l2}
+    result = {
+        "models": rows,
+        "comparisons": comparisons,
+        "resampled": resampled("test users", len(student.ndcg)),
+        "teachers": told,
+        "ease_l2": ease.l2,
+    }
     return result, line
+
+
+def resampled(what: str, number: int) -> dict[str, Any]:
+    """What the intervals of a report are over, and whether it is too few for them."""
+    return {"what": what, "number": number, "too_few": metrics.too_few_to_resample(number)}
 
 
 def _scorers(
     models: dict[str, TwoTower], artefact: Artefact, splits: Splits, ease: EASE
 ) -> dict[str, Scorer]:
     folder = artefact.folder
-    return {name: ModelScorer(model) for name, model in models.items()} | {
+    exclude_seen = splits.catalogue.exclude_seen
+    keras = {name: ModelScorer(model, exclude_seen=exclude_seen) for name, model in models.items()}
+    return keras | {
         "saved_model": Recommender.load(folder, format="saved_model"),
         "student_tflite": Recommender.load(folder / TFLITE),
         "student_int8": Recommender.load(folder / TFLITE_INT8),
@@ -131,7 +144,7 @@ def _scorers(
 def _quality(recipe: Recipe, evaluations: dict[str, Evaluation]) -> dict[str, dict[str, Any]]:
     rows = {}
     for name, evaluation in evaluations.items():
-        rows[name] = evaluation.summary(
+        rows[name] = evaluation.figures(
             num_samples=recipe.evaluation.bootstrap_samples, seed=recipe.seed
         )
         if name != "teacher":

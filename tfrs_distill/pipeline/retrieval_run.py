@@ -197,6 +197,7 @@ class RetrievalRun:
             "training": curves,
             "models": measured["models"],
             "comparisons": measured["comparisons"],
+            "resampled": measured["resampled"],
             "teachers": measured["teachers"],
             "versions": versions(),
             "stages": {name: {"seconds": value} for name, value in self.stages.seconds.items()},

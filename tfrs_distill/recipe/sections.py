@@ -45,6 +45,11 @@ class DataSettings:
         tasks=RETRIEVAL,
     )
     max_history: int = setting(32, "how many of a user's last items a model reads", at_least=2)
+    exclude_seen: bool = setting(
+        True,
+        "never recommend what the history holds; false where people come back, as to music",
+        tasks=RETRIEVAL,
+    )
     split: str = setting(
         "random",
         "reviews: test rows drawn at random, or all rows of items drawn at random",

@@ -10,7 +10,12 @@ from typing import Any
 
 from tfrs_distill.errors import InputError
 
-A_TYPE = {int: "a whole number", float: "a number", str: "a text"}  # a tuple is of texts
+A_TYPE = {
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    bool: "true or false",
+}  # a tuple is of texts
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,8 @@ class Rule:
         if self.kind is tuple:
             listed = isinstance(value, (list, tuple)) and len(set(map(str, value))) == len(value)
             return listed and all(entry in self.choices for entry in value)
+        if self.kind is bool:
+            return isinstance(value, bool)
         kinds = (int, float) if self.kind is float else self.kind
         if isinstance(value, bool) or not isinstance(value, kinds):
             return False

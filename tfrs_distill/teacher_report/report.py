@@ -24,6 +24,7 @@ from tfrs_distill.towers.two_tower import TwoTower
 
 TWIN = "twin"
 WHOLE_RANKINGS = 1000  # queries, at most, that are asked about the whole catalogue
+WHOLE_SCORES = 2_500_000  # of these queries together, at most: calibration sorts them in float64
 TIMED = 256  # queries, at most, that are timed
 
 
@@ -40,9 +41,10 @@ def compare_teachers(
 ) -> dict[str, Any]:
     """Compare teachers on validation, so that one can be chosen before a student is trained.
 
-    Every model answers the same validation queries over the whole catalogue without the history's
-    items. Agreement and calibration ask about the whole catalogue for 1,000 queries at most, evenly
-    taken, and keep 4 bytes for each of their items and models. Calibration is of the next item
+    Every model answers the same validation queries over the whole catalogue, without the history's
+    items unless the catalogue's `exclude_seen` is False. Agreement and calibration ask about the
+    whole catalogue for 1,000 queries at most, or as many as keep their scores below 2,500,000,
+    evenly taken, and keep 4 bytes for each of these and each model. Calibration is of the next item
     (the first of a query's positives) among all items, met or not: what a `Distiller` hears by
     default. Where the split's queries name candidates, all of this is among these.
 
@@ -66,14 +68,15 @@ def compare_teachers(
         None, `queries_ms_per_1000`); `agreement` (`names`, `overlap@k`, `rank_correlation`).
 
     Raises:
-        InputError: a teacher does not know a user of the split.
+        InputError: a teacher does not know a user of the split, or no query has an item to find.
         ValueError: there is no teacher, one is called "twin", one is neither a teacher nor a
             scorer, or `catalogue_seconds` names another.
     """
     models = _checked(teachers, twin, catalogue_seconds or {})
-    queries = splits.validation
+    queries = splits.validation.answerable()
     parts = segments(splits.train, queries)
-    some, timed = _evenly(queries, WHOLE_RANKINGS), _evenly(queries, TIMED)
+    most = min(WHOLE_RANKINGS, max(1, WHOLE_SCORES // splits.catalogue.num_items))
+    some, timed = _evenly(queries, most), _evenly(queries, TIMED)
     max_history = splits.train.max_history
     found: dict[str, dict[str, Any]] = {}
     lists, ranks, ndcgs = [], [], {}
@@ -120,7 +123,7 @@ def _evenly(queries: Queries, at_most: int) -> Queries:
 def scorer_of(model: Any, queries: Queries, max_history: int) -> Scorer:
     """What answers the queries for a model: a two-tower model, another teacher, or a scorer."""
     if isinstance(model, TwoTower):
-        return ModelScorer(model)
+        return ModelScorer(model, exclude_seen=queries.catalogue.exclude_seen)
     if hasattr(model, "logits"):
         return TeacherScorer(model, queries, max_history=max_history)
     scorer: Scorer = model
@@ -192,7 +195,9 @@ def _whole_catalogue(
     everything = np.arange(1, num_items + 1)
     candidates = everything if queries.candidates is None else np.sort(queries.candidates)
     others = np.setdiff1d(everything, candidates)
-    excluded = [np.concatenate([history, others]) for history in queries.histories]
+    excluded = [others] * len(queries)
+    if queries.catalogue.exclude_seen:
+        excluded = [np.concatenate([history, others]) for history in queries.histories]
     if hasattr(model, "logits"):
         logits = TeacherScorer(model, queries, max_history=max_history).logits()
         next_items = np.array([positives[0] for positives in queries.positives])

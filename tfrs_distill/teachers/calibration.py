@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from tfrs_distill import columns
+from tfrs_distill.blocks import row_blocks
 from tfrs_distill.data.splits import Queries, windows_of
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
@@ -17,6 +19,8 @@ from tfrs_distill.towers.candidates import MASKED
 from tfrs_distill.towers.rows import rows_of, seen_items
 
 LOWEST, HIGHEST = 1e-4, 1e4  # temperatures searched
+MOST_LOGITS = 20_000_000  # kept for the search, at most: 80 MB
+MOST_AT_A_TIME = 2**23  # logits asked for at once, at most: 32 MB
 
 
 class TemperatureFit(NamedTuple):
@@ -95,8 +99,9 @@ def fit_temperature(
     least is where it crosses 0: found by bisection in log T between 1e-4 and 1e4. A teacher that
     is worse than chance ends at 1e4, one that is always right at a T so small that the loss is 0.
 
-    Every item that exists in `held_out` is a candidate. The logits are asked for once and kept:
-    4 bytes times rows times items. A few thousand rows are plenty for one number.
+    Every item that exists in `held_out` is a candidate. The logits are asked for once and kept, of
+    all rows or, where that would be more than 20 million logits, of as many rows, evenly taken: of
+    10,000 items 2,000, plenty for one number.
 
     Reference: temperature scaling, [Guo et al., 2017](https://arxiv.org/abs/1706.04599).
 
@@ -106,13 +111,14 @@ def fit_temperature(
             it is over-confident. See `held_out_windows`.
         exclude_seen: leave the items of a row's history out of its softmax, its label excepted: as
             `Candidates(exclude_seen=True)` will while distilling.
-        batch_size: windows asked at a time.
+        batch_size: windows asked at a time; fewer where their logits would take too much memory.
 
     Raises:
         InputError: no row has a label, or the teacher says NaN or something infinite.
     """
     ids = held_out.existing_items()
-    logits, labels = _ask(teacher, held_out, tf.constant(ids), exclude_seen, batch_size)
+    some = _some_rows(held_out, max(1, MOST_LOGITS // len(ids)))
+    logits, labels = _ask(teacher, some, tf.constant(ids), exclude_seen, batch_size)
     if not len(labels):
         raise InputError("The held-out windows have no labels, so no temperature can be found.")
     if not np.isin(labels, ids).all():
@@ -146,8 +152,8 @@ def best_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 def held_out_windows(queries: Queries, *, max_history: int) -> Windows:
     """The items that a split asks for, as labels of windows: what a teacher is calibrated on.
 
-    Each positive is the label of one row, whose history is what came before it, earlier positives
-    included.
+    Each positive that may be recommended (see `Queries.relevant`) is the label of one row, whose
+    history is what came before it, earlier positives included.
 
     Args:
         queries: `splits.validation`, whose positives are in order of time.
@@ -159,11 +165,25 @@ def held_out_windows(queries: Queries, *, max_history: int) -> Windows:
     ]
     windows = windows_of(sequences, queries.users, queries.catalogue, max_history=max_history)
     labels = windows.labels.copy()
-    positive = [np.arange(1, len(s)) >= len(h) for s, h in zip(sequences, histories)]
+    positive = [
+        np.concatenate([np.zeros(len(history), bool), np.isin(positives, relevant)])[1:]
+        for history, positives, relevant in zip(histories, queries.positives, queries.relevant)
+    ]
     labelled = labels > columns.PADDING  # row by row that is every sequence but its first item
     labels[labelled] *= np.concatenate(positive)
     asked = np.flatnonzero(labels.any(axis=1))
     return Windows(queries.catalogue, windows.users, windows.history, labels).subset(asked)
+
+
+def _some_rows(windows: Windows, most: int) -> Windows:
+    """The windows with no more than `most` of their labels, evenly taken."""
+    places = np.flatnonzero(windows.labels)
+    if len(places) <= most:
+        return windows
+    kept = places[np.linspace(0, len(places) - 1, most).round().astype(int)]
+    labels = np.zeros_like(windows.labels)
+    labels.flat[kept] = windows.labels.flat[kept]
+    return replace(windows, labels=labels).subset(labels.any(axis=1))
 
 
 def _ask(
@@ -180,8 +200,13 @@ def _ask(
             said = tf.where(seen & (ids[None, :] != labels[:, None]), MASKED, said)
         return said, labels
 
-    parts = [[part.numpy() for part in ask(batch)] for batch in windows.batches(batch_size)]
-    logits, labels = (np.concatenate(arrays) for arrays in zip(*parts))
+    at_most = MOST_AT_A_TIME // (windows.max_history * len(ids))
+    logits = np.zeros((windows.num_labels, len(ids)), np.float32)
+    labels, done = np.zeros(len(logits), np.int32), 0
+    for batch in windows.batches(max(1, min(batch_size, at_most))):
+        some, own = ask(batch)
+        rows = slice(done, done + len(own))
+        logits[rows], labels[rows], done = some, own, rows.stop
     return logits, labels
 
 
@@ -190,9 +215,9 @@ def _loss_and_slope(
 ) -> tuple[float, float]:
     """Mean cross-entropy at `sharpness = 1 / T` and its derivative by the sharpness, in float64."""
     loss = slope = 0.0
-    for start in range(0, len(places), 1024):
-        said = logits[start : start + 1024].astype(np.float64)
-        own = said[np.arange(len(said)), places[start : start + 1024]]
+    for rows in row_blocks(*logits.shape, 1024):
+        said = logits[rows].astype(np.float64)
+        own = said[np.arange(len(said)), places[rows]]
         said -= own[:, None]
         largest = said.max(axis=1, keepdims=True)
         odds = np.exp(sharpness * (said - largest))

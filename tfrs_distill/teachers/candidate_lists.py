@@ -52,12 +52,13 @@ def first_stage_lists(
     """What a first stage would pass on at training positions, beside the item that came next.
 
     It is asked as it is in serving: after everything that the user met before, which is never a
-    candidate. What the user met later is a candidate like all others, and is marked as `later`: as
-    a negative it would teach the second stage to put what users like last.
+    candidate, unless the catalogue's `exclude_seen` is False; with it, a position whose item was
+    met before is no position. What the user met later is a candidate like all others, and is
+    marked as `later`: as a negative it would teach the second stage to put what users like last.
 
     Args:
         recommend: the first stage as a scorer, such as `ModelScorer(student)`: gives scores and
-            item indices, best first, without the history's items.
+            item indices, best first, without the history's items if they are excluded.
         windows: training windows, all of a user's; every labelled position is one.
         num_candidates: items a list beside the one that came next.
         max_history: latest items of a list's history; None for as many as a window holds.
@@ -79,8 +80,8 @@ def first_stage_lists(
         check_whole_number("num_lists", num_lists)
         if num_lists > len(places):
             raise InputError(
-                f"`num_lists` must be at most {len(places)}, the labelled positions of the "
-                f"windows. Received: num_lists={num_lists}."
+                f"`num_lists` must be at most {len(places)}, the labelled positions of the windows "
+                f"whose item can be recommended there. Received: num_lists={num_lists}."
             )
         drawn = np.random.default_rng(seed).choice(len(places), num_lists, replace=False)
         places = places[np.sort(drawn)]
@@ -101,6 +102,11 @@ def first_stage_lists(
             advance(len(items))
     histories = pad_histories(before, max_history)
     return CandidateLists(places[:, 0].astype(np.int32), histories, positives, candidates, later)
+
+
+def num_positions(windows: Windows) -> int:
+    """How many positions `first_stage_lists` can make lists of."""
+    return len(_sequences(windows)[1])
 
 
 def list_examples(
@@ -142,15 +148,22 @@ def list_examples(
 
 
 def _sequences(windows: Windows) -> tuple[dict[int, np.ndarray], np.ndarray]:
-    """Users' sequences, and where in them the labels are: user and place, int [num_labels, 2]."""
+    """Users' sequences, and where in them the labels are: user and place, int [num_labels, 2].
+
+    Of the labels those that can be recommended there, see `first_stage_lists`.
+    """
     sequences: dict[int, list[int]] = {}
+    met: dict[int, set[int]] = {}
     places = []
     for user, history, labels in zip(windows.users.tolist(), windows.history, windows.labels):
         if user not in sequences:  # a sequence is its first item, and then all labels
             sequences[user] = history[history > columns.PADDING][:1].tolist()
+            met[user] = set(sequences[user])
         for item in labels[labels > columns.PADDING].tolist():
-            places.append((user, len(sequences[user])))
+            if not (windows.catalogue.exclude_seen and item in met[user]):
+                places.append((user, len(sequences[user])))
             sequences[user].append(item)
+            met[user].add(item)
     whole = {user: np.array(items, np.int32) for user, items in sequences.items()}
     return whole, np.array(places, np.int64).reshape(-1, 2)
 

@@ -126,6 +126,7 @@ def train_cross_encoder(
             "cross_encoder": cross_encoder.fingerprint(),
             "first_stage": first_stage.fingerprint(),
             "windows": windows.fingerprint(),
+            "exclude_seen": windows.catalogue.exclude_seen,
         }
         checkpoint = TuningCheckpoint(checkpoint_folder, settings | models)
     return training.run(checkpoint, checkpoint_every, advance)
@@ -139,13 +140,16 @@ def _check(settings: dict[str, Any], windows: Windows, num_layers: int) -> None:
             f"`hard_share` must be within 0 and 1. Received: hard_share={settings['hard_share']!r}."
         )
     check_num_layers(settings["num_layers"], num_layers)
-    met = np.sort(np.concatenate([windows.history, windows.labels], axis=1), axis=1)
-    distinct = 1 + np.count_nonzero(np.diff(met), axis=1) - (met[:, 0] == columns.PADDING)
-    others = len(windows.existing_items()) - int(distinct.max())
+    taken, words = 1, "are not its label"
+    if windows.catalogue.exclude_seen:
+        met = np.sort(np.concatenate([windows.history, windows.labels], axis=1), axis=1)
+        distinct = 1 + np.count_nonzero(np.diff(met), axis=1) - (met[:, 0] == columns.PADDING)
+        taken, words = int(distinct.max()), "are in every row neither its label nor in its history"
+    others = len(windows.existing_items()) - taken
     if settings["num_negatives"] > others:
         raise ValueError(
-            f"`num_negatives` must be at most {others}: so many items are in every row neither its "
-            f"label nor in its history. Received: num_negatives={settings['num_negatives']!r}."
+            f"`num_negatives` must be at most {others}: so many items {words}. Received: "
+            f"num_negatives={settings['num_negatives']!r}."
         )
 
 
@@ -164,6 +168,7 @@ class CrossEncoderTraining(LayerTraining):
         self.cross_encoder, self.first_stage = cross_encoder, first_stage
         self.batches = RowBatches(windows, settings["batch_size"], settings["seed"])
         self.items = tf.constant(windows.existing_items())
+        self.exclude_seen = windows.catalogue.exclude_seen
         self.num_hard = round(settings["hard_share"] * settings["num_negatives"])
         self.step = tf.function(self._step, reduce_retracing=True)
 
@@ -173,11 +178,15 @@ class CrossEncoderTraining(LayerTraining):
 
     def lists_of(self, batch: dict[str, tf.Tensor], labels: tf.Tensor) -> tf.Tensor:
         """Item indices of each row's label, first, and negatives: int32 [num_rows, 1 + number]."""
-        seen = tf.gather(seen_items(batch, self.cross_encoder.num_items), self.items, axis=1)
+        first = tf.cast(self.first_stage.logits(batch, self.items), tf.float32)
+        allowed = tf.ones_like(first, tf.bool)
+        if self.exclude_seen:
+            seen = seen_items(batch, self.cross_encoder.num_items)
+            allowed = ~tf.gather(seen, self.items, axis=1)
         chosen = draw_lists(
-            tf.cast(self.first_stage.logits(batch, self.items), tf.float32),
+            first,
             tf.cast(tf.searchsorted(self.items, labels), tf.int32),
-            ~seen,
+            allowed,
             tf.cast(tf.stack([self.settings["seed"], self.num_done]), tf.int32),
             num_hard=self.num_hard,
             num_even=self.settings["num_negatives"] - self.num_hard,

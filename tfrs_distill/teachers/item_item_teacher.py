@@ -7,6 +7,7 @@ import hashlib
 import numpy as np
 import tensorflow as tf
 
+from tfrs_distill.blocks import row_blocks
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.teachers.item_item_weights import item_item_weights
 from tfrs_distill.towers.rows import seen_items
@@ -70,9 +71,14 @@ class ItemItemTeacher:
         Returns:
             float32 [n, k], equal to the logits.
         """
-        met = np.zeros((len(histories), len(self.weights)), np.float32)
-        np.put_along_axis(met, np.asarray(histories), 1.0, axis=1)  # row 0 of the weights is 0
-        return np.take_along_axis(met @ self.weights, np.asarray(candidate_lists), axis=1)
+        histories, candidate_lists = np.asarray(histories), np.asarray(candidate_lists)
+        scores = np.zeros(candidate_lists.shape, np.float32)
+        for rows in row_blocks(len(histories), len(self.weights)):
+            met = np.zeros((rows.stop - rows.start, len(self.weights)), np.float32)
+            np.put_along_axis(met, histories[rows], 1.0, axis=1)  # row 0 of the weights is 0
+            every_item = met @ self.weights
+            scores[rows] = np.take_along_axis(every_item, candidate_lists[rows], axis=1)
+        return scores
 
     def fingerprint(self) -> str:
         """sha256 of the weights."""

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from tfrs_distill import columns
+from tfrs_distill.blocks import row_blocks
 from tfrs_distill.data.windows import Windows
 
 
-def user_item_matrix(train: Windows) -> np.ndarray:
-    """Who met what in training: float32 0/1 [num_users seen in training, num_items + 1]."""
-    _, rows = np.unique(train.users, return_inverse=True)
-    matrix = np.zeros((rows.max() + 1, train.catalogue.num_items + 1), np.float32)
-    for items in (train.history, train.labels):
-        matrix[np.broadcast_to(rows[:, None], items.shape), items] = 1.0
-    matrix[:, columns.PADDING] = 0.0
-    return matrix
+def user_item_blocks(train: Windows) -> Iterator[np.ndarray]:
+    """Who met what in training, some users at a time: float32 0/1 [num_users, num_items + 1].
+
+    All blocks together have a row for each user of the windows, in the order of their indices.
+    """
+    users, rows = np.unique(train.users, return_inverse=True)
+    windows = np.argsort(rows, kind="stable")
+    starts = np.searchsorted(rows[windows], np.arange(len(users) + 1))
+    width = train.catalogue.num_items + 1
+    for block in row_blocks(len(users), width):
+        own = windows[starts[block.start] : starts[block.stop]]
+        matrix = np.zeros((block.stop - block.start, width), np.float32)
+        for items in (train.history[own], train.labels[own]):
+            matrix[np.broadcast_to(rows[own, None] - block.start, items.shape), items] = 1.0
+        matrix[:, columns.PADDING] = 0.0
+        yield matrix
 
 
 def item_item_weights(train: Windows, l2: float) -> np.ndarray:
@@ -37,9 +48,12 @@ def item_item_weights(train: Windows, l2: float) -> np.ndarray:
     """
     if not l2 > 0:
         raise ValueError(f"`l2` must be greater than 0. Received: l2={l2!r}.")
-    matrix = user_item_matrix(train)
-    gram = (matrix.T @ matrix).astype(np.float64)
-    precision = np.linalg.inv(gram + l2 * np.eye(len(gram)))
+    width = train.catalogue.num_items + 1
+    gram = np.zeros((width, width))
+    for matrix in user_item_blocks(train):
+        gram += matrix.T @ matrix
+    np.fill_diagonal(gram, gram.diagonal() + l2)
+    precision = np.linalg.inv(gram)
     weights = -precision / np.diag(precision)
     np.fill_diagonal(weights, 0.0)
     return weights.astype(np.float32)

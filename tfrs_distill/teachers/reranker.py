@@ -24,8 +24,8 @@ class Reranker:
     """The first stage's probabilities, its best candidates' share dealt out anew.
 
     The list L of a row is the `num_candidates` items with the largest first-stage logits f among
-    the candidates asked for, without those of the row's history. With the cross-encoder's scores c
-    and `s_i = c_i + first_stage_weight * f_i`,
+    the candidates asked for, with `exclude_seen` without those of the row's history. With the
+    cross-encoder's scores c and `s_i = c_i + first_stage_weight * f_i`,
 
         logit_i = s_i - logsumexp_L(s) + logsumexp_L(f)   for i in L,   f_i elsewhere:
 
@@ -39,6 +39,8 @@ class Reranker:
         num_candidates: length of the list.
         first_stage_weight: how much the first stage still says about the order inside the list: 0
             leaves it to the cross-encoder, 1 multiplies both opinions' odds.
+        exclude_seen: whether lists are made without the history's items, which are then never
+            recommended: what `Catalogue.exclude_seen` says.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -56,6 +58,7 @@ class Reranker:
         *,
         num_candidates: int = 20,
         first_stage_weight: float = 0.0,
+        exclude_seen: bool = True,
     ) -> None:
         if not num_candidates >= 2:
             raise ValueError(
@@ -69,12 +72,15 @@ class Reranker:
             )
         self.first_stage, self.cross_encoder = first_stage, cross_encoder
         self.num_candidates, self.first_stage_weight = num_candidates, float(first_stage_weight)
+        self.exclude_seen = exclude_seen
 
     def logits(self, batch: dict[str, tf.Tensor], candidate_ids: tf.Tensor) -> tf.Tensor:
         """Logits at the batch's rows, float32 [num_rows, num_candidates]."""
         first = tf.cast(self.first_stage.logits(batch, candidate_ids), tf.float32)
-        seen = tf.gather(seen_items(batch, self.cross_encoder.num_items), candidate_ids, axis=1)
-        free = ~seen & (candidate_ids > columns.PADDING)
+        free = tf.broadcast_to(candidate_ids > columns.PADDING, tf.shape(first))
+        if self.exclude_seen:
+            seen = seen_items(batch, self.cross_encoder.num_items)
+            free &= ~tf.gather(seen, candidate_ids, axis=1)
         k = tf.minimum(self.num_candidates, tf.size(candidate_ids))
         best, places = tf.math.top_k(tf.where(free, first, MASKED), k)
         listed = tf.gather(free, places, batch_dims=1)
@@ -95,7 +101,8 @@ class Reranker:
         parts = [
             self.first_stage.fingerprint(),
             self.cross_encoder.fingerprint(),
-            f"{self.num_candidates} {self.first_stage_weight!r}",
+            f"{self.num_candidates} {self.first_stage_weight!r}"
+            + ("" if self.exclude_seen else " of seen items too"),
         ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -113,7 +120,8 @@ class Reranker:
 
         Args:
             recommend: the first stage as a scorer, such as `ModelScorer(first_stage)`: gives its
-                logits and item indices, best first, without the history's items.
+                logits and item indices, best first; without the history's items, if they are
+                excluded.
             candidates: item indices that lists are made of, as in `Queries.candidates`; None for
                 the whole catalogue.
             batch_size: histories re-ranked at a time.

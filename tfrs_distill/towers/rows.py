@@ -43,5 +43,10 @@ def row_weights(batch: dict[str, tf.Tensor]) -> tf.Tensor | None:
 
 def seen_items(batch: dict[str, tf.Tensor], num_items: int) -> tf.Tensor:
     """Which items each row's history holds: bool [num_rows, num_items + 1]; column 0 is padding."""
-    met = tf.one_hot(batch[columns.HISTORY], num_items + 1, dtype=tf.float32)
-    return rows_of(tf.cumsum(met, axis=1), batch) > 0
+    history = tf.cast(batch[columns.HISTORY], tf.int32)
+    places = tf.range(tf.shape(history)[1])
+    until = places[None, :] <= places[:, None]  # [position, place]: what a position's row has met
+    met = rows_of(tf.where(until, history[:, None, :], history[:, :1, None]), batch)
+    rows = tf.broadcast_to(tf.range(tf.shape(met)[0])[:, None], tf.shape(met))
+    shape = tf.stack([tf.shape(met)[0], num_items + 1])
+    return tf.scatter_nd(tf.stack([rows, met], axis=-1), tf.ones_like(met), shape) > 0

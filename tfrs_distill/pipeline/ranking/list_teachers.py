@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill import columns
+from tfrs_distill.blocks import row_blocks
 from tfrs_distill.students import RetrievalStudent
 from tfrs_distill.towers import TwoTower
 
@@ -55,9 +56,12 @@ class FirstAndCross:
         """Float32 [n, k]; what an index of 0 gets means nothing."""
         crossed = np.asarray(self.cross_encoder.scores(histories, candidate_lists))
         latest = np.asarray(histories)[:, -self.first.max_history :]
-        queries = np.asarray(self.first.encode_histories(tf.constant(latest, tf.int32)))
-        items = self.items[candidate_lists]
-        return crossed + self.first_stage_weight * np.einsum("nd,nkd->nk", queries, items)
+        first = np.zeros(crossed.shape, np.float32)
+        for rows in row_blocks(len(first), first.shape[1] * self.items.shape[1]):
+            queries = np.asarray(self.first.encode_histories(tf.constant(latest[rows], tf.int32)))
+            items = self.items[candidate_lists[rows]]
+            first[rows] = np.einsum("nd,nkd->nk", queries, items)
+        return crossed + self.first_stage_weight * first
 
 
 class Committee:

@@ -18,6 +18,7 @@ from tfrs_distill.data.ranking_examples import RankingExamples, RankingSplits
 from tfrs_distill.evaluation.ranking import RankingEvaluation, compare, evaluate_ranking
 from tfrs_distill.latency import milliseconds
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
+from tfrs_distill.pipeline.measure import resampled
 from tfrs_distill.pipeline.ranking.dataset import RankingData
 from tfrs_distill.pipeline.ranking.tasks import leading_metric
 from tfrs_distill.pipeline.ranking.validation import LogitsOf, next_item_ndcg
@@ -97,6 +98,7 @@ def measure_ranking(
     result = {
         "models": rows,
         "comparisons": judged.comparisons(),
+        "resampled": resampled("test users", len(np.unique(data.splits.test.users))),
         "confusion": judged.confusion,
         "reliability": judged.reliability,
     }

@@ -145,10 +145,10 @@ class ValidationLists(tf.keras.callbacks.Callback):
         self, recipe: Recipe, student: RankingModel, first: TwoTower, queries: Queries
     ) -> None:
         super().__init__()
-        self.queries, self.k = queries, recipe.evaluation.k
-        self.histories = padded(queries.histories)
-        scorer, most = ModelScorer(first), recipe.ranking.num_candidates
-        self.found = scorer(queries.histories, most)
+        self.queries, self.k = queries.answerable(), recipe.evaluation.k
+        self.histories = padded(self.queries.histories)
+        scorer = ModelScorer(first, exclude_seen=queries.catalogue.exclude_seen)
+        self.found = scorer(self.queries.histories, recipe.ranking.num_candidates)
         self.scores = ranking_scores(student, recipe.ranking.max_history)
         self.weights: list[float] = []
 

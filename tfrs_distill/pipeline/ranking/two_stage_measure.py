@@ -18,6 +18,7 @@ from tfrs_distill.data.splits import Queries, Splits
 from tfrs_distill.evaluation import Evaluation, ModelScorer, Scorer, evaluate
 from tfrs_distill.latency import percentiles
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
+from tfrs_distill.pipeline.measure import resampled
 from tfrs_distill.pipeline.ranking.list_teachers import Committee, FirstAndCross
 from tfrs_distill.pipeline.ranking.two_stage import TwoStages, ranking_scores
 from tfrs_distill.progress import Progress
@@ -61,7 +62,8 @@ def measure_two_stages(
     """
     queries, k = _asked(recipe, splits.test), recipe.evaluation.k
     loaded = {name: tf.keras.models.load_model(path) for name, path in models.files.items()}
-    scorers = _scorers(recipe, models, loaded, folder / KEPT_FILE, progress)
+    first = ModelScorer(loaded["retrieval"], exclude_seen=splits.catalogue.exclude_seen)
+    scorers = _scorers(recipe, models, loaded, first, folder / KEPT_FILE, progress)
     evaluations: dict[str, Evaluation] = {}
     with progress.bar("test users", len(scorers)) as advance:
         for name, scorer in scorers.items():
@@ -71,7 +73,7 @@ def measure_two_stages(
         np.savez(file, **{name: found.ndcg for name, found in evaluations.items()})
     rows: dict[str, dict[str, Any]] = {}
     for name, found in evaluations.items():
-        figures = found.summary(num_samples=recipe.evaluation.bootstrap_samples, seed=recipe.seed)
+        figures = found.figures(num_samples=recipe.evaluation.bootstrap_samples, seed=recipe.seed)
         rows[name] = {"metrics": {RELEVANCE: figures}}
     for name, size in _sizes(models, loaded).items():
         rows[name] |= size
@@ -96,7 +98,12 @@ def measure_two_stages(
         f"{name} {metric(rows[name]['metrics'][RELEVANCE][f'ndcg@{k}'])}"
         for name in ("retrieval", "twin", "student", "cross_encoder", "teacher")
     )
-    return {"models": rows, "comparisons": comparisons}, f"NDCG@{k} {line}"
+    result = {
+        "models": rows,
+        "comparisons": comparisons,
+        "resampled": resampled("test users", len(evaluations["student"].ndcg)),
+    }
+    return result, f"NDCG@{k} {line}"
 
 
 def _asked(recipe: Recipe, queries: Queries) -> Queries:
@@ -112,11 +119,11 @@ def _scorers(
     recipe: Recipe,
     models: TwoStageModels,
     loaded: Mapping[str, Any],
+    first: ModelScorer,
     kept: Path,
     progress: Progress,
 ) -> dict[str, Scorer]:
-    first, most = ModelScorer(loaded["retrieval"]), recipe.ranking.num_candidates
-
+    most = recipe.ranking.num_candidates
     found: dict[str, Scorer] = {"retrieval": first}
     for name, weight in models.retrieval_weights.items():
         second = ranking_scores(loaded[name], recipe.ranking.max_history)

@@ -31,6 +31,7 @@ from tfrs_distill.teachers.candidate_lists import (
     CandidateLists,
     first_stage_lists,
     list_examples,
+    num_positions,
 )
 from tfrs_distill.teachers.list_labels import ListTeacher
 
@@ -136,12 +137,11 @@ class TwoStageRun(RetrievalRun):
         settings = [*numbers, folds]
 
         def work(folder: Path) -> tuple[Result, str]:
-            positions = int((self.splits.train.labels > 0).sum())
-            number = min(named.num_lists, positions)
+            number = min(named.num_lists, num_positions(self.splits.train))
             ordered = min(named.num_ordered_lists, number)
             with self.progress.bar("lists of the first stage", number) as advance:
                 lists = first_stage_lists(
-                    ModelScorer(self.first),
+                    ModelScorer(self.first, exclude_seen=self.splits.catalogue.exclude_seen),
                     self.splits.train,
                     num_candidates=named.list_size - 1,
                     max_history=named.max_history,

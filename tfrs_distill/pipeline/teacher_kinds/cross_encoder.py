@@ -55,6 +55,7 @@ class CrossEncoder:
             self._second(folder),
             num_candidates=named.num_candidates,
             first_stage_weight=named.first_stage_weight,
+            exclude_seen=self.setting.splits.catalogue.exclude_seen,
         )
 
     def train_fold(self, windows: Windows, fold: int, whole: Path, folder: Path) -> Reranker:
