@@ -1,49 +1,88 @@
-"""What needs no teacher, beside the main recipe: a twin with smoothed labels, EASE that forgets.
+"""What needs no teacher: the twin with smoothed labels, and EASE that forgets.
 
-`python benchmarks/retrieval.py` prints them. Both are made from a finished run's data; what is on
-disk is not made again.
+    python benchmarks/controls.py [--quick] [--seeds 0 1 2] [--out DIR] [--json FILE]
+
+MovieLens-100K, the data, split and settings of the main recipe. Where `benchmarks/retrieval.py` has
+left runs of the same seeds in DIR, its student is compared with the twin, user by user. Intervals
+are 95 % bootstrap intervals over users of the NDCG averaged over the seeds. What is on disk is not
+made again.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-import tfrs_distill as td
+import tfrs_distill as td  # before TensorFlow: it selects Keras 2
+from tfrs_distill import metrics
 from tfrs_distill.atomic import whole_file
 from tfrs_distill.baselines import EASE, EASE_L2
 from tfrs_distill.data.splits import Splits, split_by_time
-from tfrs_distill.evaluation import ValidationNDCG, evaluate, top_k_unseen
-from tfrs_distill.pipeline.dataset import load_data
+from tfrs_distill.data.windows import Windows
+from tfrs_distill.evaluation import ValidationNDCG, evaluate
 from tfrs_distill.pipeline.fit_until_best import fit_until_best
 from tfrs_distill.pipeline.resume import Stages
 from tfrs_distill.progress import Progress
 from tfrs_distill.recipe import Recipe
+from tfrs_distill.terminal import TerminalProgress
 from tfrs_distill.towers.rows import row_mask
 
-SMOOTHING = 0.6  # the share of a label that goes to all items alike; .2, .4 and .8 are no better
+from rows import Row, publish, row  # isort: skip
+
+SMOOTHING = 0.6  # the share of a label that goes to all items alike
 DECAYS = (4.0, 8.0, 16.0)  # items, chosen on validation
 CONTROLS = ("twin_smoothed", "ease_decayed")
+STUDENT = "student"  # of the runs of benchmarks/retrieval.py
 
 
-def controls(recipe: Recipe, home: Path, progress: Progress) -> dict[str, dict[str, Any]]:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="few epochs: to see it work")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--out", type=Path, default=Path("saved_models/benchmarks"))
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+
+    recipe = Recipe.named("movielens-100k")
+    recipe = recipe.quick() if arguments.quick else recipe
+    interactions = td.data.movielens_100k(recipe.data.folder or None)
+    splits = split_by_time(interactions, max_history=recipe.data.max_history)
+    found, runs = [], []
+    for seed in arguments.seeds:
+        seeded = replace(recipe, seed=seed, name=f"{recipe.name}-seed-{seed}")
+        home = arguments.out / seeded.name
+        found.append(controls(seeded, splits, home, TerminalProgress()))
+        ndcg = home / "stages" / "evaluate" / "ndcg.npz"
+        if ndcg.exists():
+            with np.load(ndcg) as arrays:
+                runs.append(arrays[STUDENT])
+    students = runs if len(runs) == len(found) else []
+    publish(figures(found, students, arguments.seeds), arguments.json)
+
+
+def controls(
+    recipe: Recipe, splits: Splits, home: Path, progress: Progress
+) -> dict[str, dict[str, Any]]:
     """Each control's test NDCG by user, and what it was made with.
 
     Args:
-        recipe: of a run that has finished.
-        home: the run's folder.
+        recipe: says data, student, twin and training.
+        splits: the recipe's data.
+        home: where the stages' folder is made.
         progress: shows the stages.
 
     Returns:
-        By name: `ndcg` [num_users], `parameters`, `bytes`, `detail`.
+        By name: `ndcg` [num_users], `validation`, `parameters`, `bytes`, `detail`.
     """
     stages = Stages(home / "controls", len(CONTROLS), recipe.seed, progress)
-    splits = split_by_time(load_data(home / "stages" / "data"), max_history=recipe.data.max_history)
     parts = (recipe.data, recipe.student, recipe.training, recipe.twin, recipe.evaluation)
     settings = [dataclasses.asdict(part) for part in parts]
     makers = {
@@ -58,6 +97,33 @@ def controls(recipe: Recipe, home: Path, progress: Progress) -> dict[str, dict[s
         with np.load(home / "controls" / name / "ndcg.npz") as arrays:
             found[name]["ndcg"] = arrays["ndcg"]
     return found
+
+
+def figures(
+    found: list[dict[str, dict[str, Any]]], students: list[np.ndarray], seeds: list[int]
+) -> list[Row]:
+    """The controls' NDCG, and the student's beside it where its runs are there."""
+    rows = []
+    for name in CONTROLS:
+        mean = np.mean([controls[name]["ndcg"] for controls in found], axis=0)
+        low, high = metrics.bootstrap_interval(mean)
+        by_seed = ", ".join(f"{controls[name]['ndcg'].mean():.4f}" for controls in found)
+        validation = np.mean([controls[name]["validation"] for controls in found])
+        facts = found[0][name]
+        detail = (
+            f"95 % interval {low:.4f} to {high:.4f}; seeds {seeds}: {by_seed}; validation "
+            f"{validation:.4f}; {facts['detail']}; {facts['bytes']:,} bytes"
+        )
+        rows.append(row(f"{name}_ndcg", float(mean.mean()), "NDCG@10", "", detail))
+        if students:
+            student = np.mean(students, axis=0)
+            low, high = metrics.bootstrap_interval(student - mean)
+            detail = (
+                f"difference {(student - mean).mean():.4f}, 95 % interval {low:.4f} to {high:.4f}"
+            )
+            ratio = float(student.mean() / mean.mean())
+            rows.append(row(f"student_ndcg_over_{name}", ratio, "ratio", "", detail))
+    return rows
 
 
 def smoothed_twin(
@@ -96,38 +162,42 @@ def smoothed_twin(
     return _measured(
         evaluate(student, splits.test, k=recipe.evaluation.k).ndcg,
         folder,
+        validation=best,
         parameters=student.num_parameters,
         bytes=(folder / "student.keras").stat().st_size,
-        detail=f"label smoothing {SMOOTHING}, validation {best:.4f}",
+        detail=f"label smoothing {SMOOTHING}",
     )
 
 
-class DecayedEASE:
+class DecayedEASE(EASE):
     """EASE whose history counts `exp(-age / decay)`, age 0 for the last item met."""
 
-    def __init__(self, ease: EASE, decay: float) -> None:
-        self.ease, self.decay = ease, decay
+    def __init__(self, train: Windows, *, l2: float, decay: float) -> None:
+        super().__init__(train, l2=l2)
+        self.decay = decay
 
-    def __call__(self, histories: Sequence[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Recommend `k` items after each history."""
-        met = np.zeros((len(histories), len(self.ease.weights)), np.float32)
-        for row, history in enumerate(histories):
+    def _scores(self, histories: Sequence[np.ndarray]) -> np.ndarray:
+        met = np.zeros((len(histories), len(self.weights)), np.float32)
+        for row_of_history, history in zip(met, histories):
             ages = np.arange(len(history) - 1, -1, -1)
-            met[row, history] = np.exp(-ages / self.decay)  # met again: the last time counts
-        return top_k_unseen(met @ self.ease.weights, histories, k)
+            row_of_history[history] = np.exp(-ages / self.decay)  # met again: the last time counts
+        scores: np.ndarray = met @ self.weights
+        return scores
 
 
 def decayed_ease(splits: Splits, k: int, folder: Path) -> tuple[dict[str, Any], str]:
     """The l2 and decay whose NDCG@k on validation is best, asked about test."""
-    tried = [DecayedEASE(EASE(splits.train, l2=l2), decay) for l2 in EASE_L2 for decay in DECAYS]
+    pairs = itertools.product(EASE_L2, DECAYS)
+    tried = [DecayedEASE(splits.train, l2=l2, decay=decay) for l2, decay in pairs]
     scores = [evaluate(scorer, splits.validation, k=k).ndcg.mean() for scorer in tried]
     best = tried[int(np.argmax(scores))]
     return _measured(
         evaluate(best, splits.test, k=k).ndcg,
         folder,
-        parameters=best.ease.num_parameters,
-        bytes=4 * best.ease.num_parameters,
-        detail=f"exp(-age / {best.decay:g}), l2 {best.ease.l2:g}, validation {max(scores):.4f}",
+        validation=float(max(scores)),
+        parameters=best.num_parameters,
+        bytes=4 * best.num_parameters,
+        detail=f"history weighted by exp(-age / {best.decay:g}), l2 {best.l2:g}",
     )
 
 
@@ -135,3 +205,7 @@ def _measured(ndcg: np.ndarray, folder: Path, **facts: Any) -> tuple[dict[str, A
     with whole_file(folder / "ndcg.npz") as file:
         np.savez(file, ndcg=ndcg)
     return facts, f"{facts['detail']}, test {ndcg.mean():.4f}"
+
+
+if __name__ == "__main__":
+    main()
