@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tfrs_distill.checksums import files_sha256
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.data.movielens import movielens_100k
+from tfrs_distill.data.split_facts import split_facts
 from tfrs_distill.data.splits import split_by_time
 from tfrs_distill.data.synthetic import synthetic
 from tfrs_distill.recipe import Recipe
@@ -48,6 +50,7 @@ def read_data(recipe: Recipe, folder: Path) -> tuple[dict[str, Any], str]:
         "train_labels": splits.train.num_labels,
         "validation_queries": len(splits.validation),
         "test_queries": len(splits.test),
+        "split": dataclasses.asdict(split_facts(data)),
         "fingerprint": splits.train.fingerprint(),
     }
     line = (

@@ -2,6 +2,7 @@
 
 - `by_task.py`: which of the following a report's task asks for
 - `verdict.py`: whether the teacher helped, in one sentence
+- `paired_difference.py`: a difference and its interval in words; `cautions.py`: what to beware of
 - `table.py`: the rows and columns of the comparison; the terminal's table
 - `page.py`: `report.html`, one file that needs nothing else; `style.py`: its CSS
 - `document.py`: what every page has
