@@ -10,7 +10,7 @@
   `ranking_metrics.py`: the same for a run with a ranking student
 - `charts.py`: its charts, as inline SVG; `labels.py`: where a label finds room
 - `numbers.py`: figures as people read them
-- `write.py`: `report.json` and `report.html` on disk
+- `write.py`: `report.json` and `report.html` on disk; `json_types.py`: what both are made of
 """
 
 from tfrs_distill.report.by_task import html_page, terminal_table, verdict

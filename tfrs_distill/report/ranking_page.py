@@ -26,6 +26,7 @@ from tfrs_distill.report.ranking_verdict import (
     against_single_task,
     beside_single_task,
     comparison,
+    no_gain,
     no_worse,
     ranking_outcome,
     ranking_verdict,
@@ -71,8 +72,9 @@ def _tiles(report: Mapping[str, Any]) -> str:
         kept = comparison(report, "student_vs_teacher", leading).get("ratio")
         base = "same candidates"
     else:
-        kept = share_of_gain(report, leading)
-        base = "gain on the item mean, same rows" if kept is not None else "no gain on an item mean"
+        kept, base = share_of_gain(report, leading), "gain on the item mean, same rows"
+        if kept is None:
+            base = no_gain(report, leading).lstrip("; ")
     served = int8 if int8.get("latency_ms_p50") is not None else student
     what = "A query" if report.get("task") == "two-stage" else "A row"
     return tiles(

@@ -154,10 +154,10 @@ def _against_teacher(report: Told, task: str) -> str:
     teacher, student = (models.get(name, {}).get("bytes") for name in ("teacher", "student"))
     if teacher and student is not None and (compared or text):
         text += f", at {percent(student / teacher)} of the teacher's bytes"
-    return f"{text}{_no_gain(report, task)}"
+    return f"{text}{no_gain(report, task)}"
 
 
-def _no_gain(report: Told, task: str) -> str:
+def no_gain(report: Told, task: str) -> str:
     """That the teacher is no better than the item mean, or else that the student is worse."""
     key, base, teacher, student = _beside_item_mean(report, task)
     if base is None or teacher is None:
