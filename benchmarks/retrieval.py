@@ -18,6 +18,7 @@ from rows import Row, publish, row
 
 from tfrs_distill import metrics, pipeline
 from tfrs_distill.recipe import Recipe
+from tfrs_distill.report.cautions import limits_of_split
 from tfrs_distill.terminal import TerminalProgress
 
 MODELS = (
@@ -50,6 +51,7 @@ def main() -> None:
             ndcg.append({name: arrays[name] for name in MODELS})
     mean = {name: np.mean([seed[name] for seed in ndcg], axis=0) for name in MODELS}
     print(table(reports, mean, arguments.seeds))
+    print(limits_of_split(reports[0]))
     rows = goals(reports, mean, ndcg, arguments.seeds)
     publish(rows, arguments.json)
 

@@ -11,14 +11,14 @@ from test_report import well_formed
 
 from tfrs_distill.report import html_page, terminal_table, verdict, write_report
 from tfrs_distill.report.charts import FRAME
+from tfrs_distill.report.paired_difference import interval_in_words
 from tfrs_distill.report.ranking_charts import confusion_table, reliability_chart
 from tfrs_distill.report.ranking_metrics import metric_of
 from tfrs_distill.report.ranking_table import ranking_columns, ranking_rows
 from tfrs_distill.report.ranking_verdict import (
-    difference_in_words,
+    against_single_task,
     gain_outcome,
     ranking_outcome,
-    worse_than_single_task,
 )
 
 
@@ -121,8 +121,8 @@ def test_the_verdict_says_what_the_teacher_did_for_each_task():
     assert verdict(REPORT) == (
         "The teacher helped: the student's AUC of like is 0.0400 above its twin's (95 % interval "
         "of the difference 0.0300 to 0.0500), which keeps 90.0 % of the teacher's gain on the item "
-        "mean, at 2.0 % of its bytes. With rating it helped (the student's RMSE of rating is "
-        "0.0200 below its twin's (95 % interval of the difference -0.0300 to -0.0100))."
+        "mean, at 2.0 % of the teacher's bytes. With rating it helped (the student's RMSE of "
+        "rating is 0.0200 below its twin's (95 % interval of the difference -0.0300 to -0.0100))."
     )
 
 
@@ -150,7 +150,7 @@ def test_an_outcome_knows_which_way_is_better(task, low, high, outcome):
 def test_a_missing_interval_measures_nothing():
     assert gain_outcome({}) == "not measurable"
     assert gain_outcome({"metric": "auc", "interval": [float("nan"), 0.1]}) == "not measurable"
-    assert "(no interval was measured)" in difference_in_words({"metric": "auc", "difference": 0.1})
+    assert interval_in_words({"metric": "auc", "difference": 0.1}) == "(no interval was measured)"
 
 
 def test_the_first_task_decides_the_outcome():
@@ -182,12 +182,12 @@ def many_tasks(rating_low, rating_high):
 
 def test_a_task_is_worse_than_its_single_task_twin_only_beyond_its_interval():
     fine, worse = many_tasks(-0.01, 0.02), many_tasks(0.01, 0.03)
-    assert worse_than_single_task(fine) == []
+    assert against_single_task(fine) == ([], [])
     assert verdict(fine).endswith("No task is worse than its single-task twin beyond its interval.")
-    assert worse_than_single_task(worse) == ["rating"]
+    assert against_single_task(worse) == (["rating"], [])
     assert verdict(worse).endswith(
-        "Worse than its single-task twin: rating, whose RMSE is 0.0200 above (95 % interval of the "
-        "difference 0.0100 to 0.0300)."
+        "Worse than its single-task twin: rating, whose RMSE is 0.0200 above that twin's (95 % "
+        "interval of the difference 0.0100 to 0.0300)."
     )
     assert "No task is worse than its single-task twin beyond its interval." in words_of(fine)
     assert "Worse than its single-task twin beyond its interval: rating." in words_of(worse)
@@ -341,7 +341,7 @@ def test_the_page_says_what_was_found():
         "Student ECE 0.0345",
         "best 0.4500, epoch 2",
         "Confusion matrix of the student, at 0.5",
-        "Ratings stand in order of time. Everything was chosen on validation.",
+        "Ratings stand in order of time. What the run chose, it chose on validation.",
         "(250 resamples)",
         "with one seed (4): a claim needs three",
         "student - twin, rating RMSE -0.0200 (-0.0300 to -0.0100)",

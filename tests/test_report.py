@@ -160,8 +160,8 @@ def test_an_interval_that_touches_zero_measures_nothing(low, high, expected):
 def test_a_verdict_without_figures_says_so():
     report = {"k": 5, "models": {}, "comparisons": {}}
     assert verdict(report) == (
-        "The teacher did not help measurably: the student's NDCG@5 could not be compared with "
-        "its twin's (no interval was measured)."
+        "Whether the teacher helped was not measured: the student's NDCG@5 could not be compared "
+        "with its twin's (no interval was measured)."
     )
 
 

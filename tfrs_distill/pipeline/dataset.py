@@ -14,6 +14,7 @@ from tfrs_distill.checksums import files_sha256
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.data.movielens import movielens_100k
+from tfrs_distill.data.split_facts import split_facts
 from tfrs_distill.data.splits import Queries, split_by_time
 from tfrs_distill.data.synthetic import synthetic
 from tfrs_distill.data.times import times_line
@@ -57,6 +58,7 @@ def read_data(recipe: Recipe, folder: Path) -> tuple[dict[str, Any], str]:
         "test_queries": len(splits.test.answerable_rows),
         "test_positives": splits.test.num_positives,
         "test_positives_left_out": splits.test.num_left_out,
+        "split": dataclasses.asdict(split_facts(data)),
         "fingerprint": splits.train.fingerprint(),
     }
     line = (

@@ -117,8 +117,12 @@ class RetrievalRun:
             )
             shutil.rmtree(kept, ignore_errors=True)
             prune(folder / CACHE)
-            folds = recipe.knowledge.folds
-            return {}, f"{folds} folds of users, each labelled by a teacher that never saw it"
+            named = recipe.teacher
+            kinds = named.members if named.kind == "ensemble" else (named.kind,)
+            who = "a teacher that never saw it"
+            if "array" in kinds:
+                who = "a teacher that may have seen it: the maker of its array knows"
+            return {}, f"{recipe.knowledge.folds} folds of users, each labelled by {who}"
 
         self.stages.run("knowledge", settings, work, after=["teacher"])
         return CachedTeacher.open(self._file("knowledge", CACHE))

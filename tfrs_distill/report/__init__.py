@@ -2,6 +2,7 @@
 
 - `by_task.py`: which of the following a report's task asks for
 - `verdict.py`: whether the teacher helped, in one sentence
+- `paired_difference.py`: a difference and its interval in words; `cautions.py`: what to beware of
 - `table.py`: the rows and columns of the comparison; the terminal's table
 - `page.py`: `report.html`, one file that needs nothing else; `style.py`: its CSS
 - `document.py`: what every page has
@@ -9,7 +10,7 @@
   `ranking_metrics.py`: the same for a run with a ranking student
 - `charts.py`: its charts, as inline SVG; `labels.py`: where a label finds room
 - `numbers.py`: figures as people read them
-- `write.py`: `report.json` and `report.html` on disk
+- `write.py`: `report.json` and `report.html` on disk; `json_types.py`: what both are made of
 """
 
 from tfrs_distill.report.by_task import html_page, terminal_table, verdict

@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from tfrs_distill.report import page, table
+from tfrs_distill.report.json_types import in_json_types
 from tfrs_distill.report.ranking_page import ranking_page
 from tfrs_distill.report.ranking_table import ranking_table
 from tfrs_distill.report.ranking_verdict import ranking_verdict
@@ -15,7 +16,8 @@ from tfrs_distill.report.verdict import verdict as retrieval_verdict
 
 
 def html_page(report: Mapping[str, Any]) -> str:
-    """The whole page."""
+    """The whole page; a figure that is not finite is a missing one."""
+    report = in_json_types(report)
     return ranking_page(report) if _ranks(report) else page.html_page(report)
 
 

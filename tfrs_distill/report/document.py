@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from tfrs_distill.report.numbers import MISSING, count, duration
+from tfrs_distill.report.numbers import MISSING, count, counted, duration, milliseconds, times
+from tfrs_distill.report.paired_difference import HELPED, HURT, NOT_MEASURABLE
 from tfrs_distill.report.style import STYLE
-from tfrs_distill.report.verdict import HELPED, HURT, NOT_MEASURABLE
+from tfrs_distill.report.table import interval
 
+SAID_IN_WORDS = ("split", "repeats")  # of the data: sentences say it, see `cautions`
 VERDICT_STYLES = {HELPED: "helped", HURT: "hurt", NOT_MEASURABLE: "undecided"}
 
 
@@ -25,10 +27,10 @@ def document(report: Mapping[str, Any], sections: Sequence[str]) -> str:
     )
 
 
-def head(report: Mapping[str, Any], counted: Sequence[str]) -> str:
-    """The run's name, and how much of each of `counted` its data has."""
+def head(report: Mapping[str, Any], things: Sequence[str]) -> str:
+    """The run's name, and how much of each of `things` its data has."""
     data = report.get("data", {})
-    facts = [f"{count(data[key])} {key}" for key in counted if key in data]
+    facts = [counted(data[key], key) for key in things if key in data]
     line = " · ".join([*facts, f"seed {report.get('seed', MISSING)}"])
     return (
         f'<header><h1>{escape(str(report["name"]))}</h1><p class="meta">{escape(line)}</p></header>'
@@ -56,16 +58,29 @@ def tiles(shown: Sequence[tuple[str, str, str]]) -> str:
     )
 
 
-def times_smaller(report: Mapping[str, Any]) -> str:
-    """How many times the teacher's bytes are the int8 student's, in words."""
+def beside_teachers_size(report: Mapping[str, Any]) -> str:
+    """How many times smaller the int8 student is than the teacher, in bytes; or larger."""
     models = report["models"]
     of_teacher = models.get("teacher", {}).get("bytes")
     on_device = models.get("student_int8", {}).get("bytes")
-    return (
-        f"{count(of_teacher / on_device)}× smaller than the teacher"
-        if of_teacher and on_device
-        else ""
-    )
+    if not of_teacher or not on_device:
+        return ""
+    larger, smaller = times(on_device / of_teacher), times(of_teacher / on_device)
+    if "1.0×" in (larger, smaller):
+        return "about as large as the teacher"
+    if on_device > of_teacher:
+        return f"{larger} larger than the teacher"
+    return f"{smaller} smaller than the teacher"
+
+
+def interval_note(bounds: Any) -> str:
+    """A tile's note on how sure its figure is; empty where that was not measured."""
+    return "" if interval(bounds) == MISSING else f"95 %: {interval(bounds)}"
+
+
+def latency_note(p95: Any) -> str:
+    """A tile's note on the slowest answers; empty where none was timed."""
+    return "" if milliseconds(p95) == MISSING else f"95 % within {milliseconds(p95)}"
 
 
 def how_section(
@@ -95,6 +110,8 @@ def facts(pairs: Iterable[tuple[Any, Any]]) -> str:
 
 def _data(report: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     for key, value in report.get("data", {}).items():
+        if key in SAID_IN_WORDS:
+            continue
         yield key.replace("_", " "), count(value) if count(value) != MISSING else str(value)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 MISSING = "-"
+NOISE = 1e-12  # two figures that are no further apart are the same, but for rounding
 
 
 def _or_missing(show: Callable[[float], str]) -> Callable[[Any], str]:
@@ -48,6 +49,19 @@ def _scaled(number: float, units: list[tuple[float, str]]) -> str:
 def metric(number: float) -> str:
     """A quality between 0 and 1, four decimals."""
     return f"{number:.4f}"
+
+
+@_or_missing
+def difference(number: float) -> str:
+    """What lies between two qualities: four decimals, and so many that it is not lost in them.
+
+    Example:
+    >>> difference(0.0123), difference(-0.0000123), difference(0.0)
+    ('0.0123', '-0.000012', '0.0000')
+    """
+    if abs(number) <= NOISE:
+        return f"{0:.4f}"
+    return f"{number:.4f}" if abs(number) >= 0.00005 else _significant(number, 2)
 
 
 @_or_missing
@@ -88,6 +102,27 @@ def duration(seconds: float) -> str:
 
 
 @_or_missing
+def times(ratio: float) -> str:
+    """How many times as much: two digits at least.
+
+    Example:
+    >>> times(1.449), times(3658.5)
+    ('1.4×', '3,658×')
+    """
+    return f"{ratio:,.0f}×" if ratio >= 10 else f"{_significant(ratio, 2)}×"
+
+
+@_or_missing
 def count(number: float) -> str:
     """A whole number with commas between the thousands."""
     return f"{number:,.0f}"
+
+
+def counted(number: Any, things: str, thing: str = "") -> str:
+    """A number of things, or of one thing: the plural less its last letter, if none is given.
+
+    Example:
+    >>> counted(1943, "users"), counted(1, "users"), counted(1, "queries", "query")
+    ('1,943 users', '1 user', '1 query')
+    """
+    return f"{count(number)} {(thing or things[:-1]) if count(number) == '1' else things}"

@@ -7,12 +7,15 @@ from html import escape
 from typing import Any
 
 from tfrs_distill.report import charts
+from tfrs_distill.report.cautions import history_in_words, limits_of_split
 from tfrs_distill.report.document import (
+    beside_teachers_size,
     document,
     head,
     how_section,
+    interval_note,
+    latency_note,
     tiles,
-    times_smaller,
     verdict_section,
 )
 from tfrs_distill.report.numbers import MISSING, count, metric, milliseconds, percent, size
@@ -46,14 +49,14 @@ def _tiles(report: Mapping[str, Any]) -> str:
             (
                 f"Student's NDCG@{k}",
                 metric(student.get(f"ndcg@{k}")),
-                f"95 %: {interval(student.get(f'ndcg@{k}_interval'))}",
+                interval_note(student.get(f"ndcg@{k}_interval")),
             ),
             ("Of the teacher's", percent(of_teacher.get("ratio")), f"NDCG@{k}, same users"),
-            ("Size, int8", size(int8.get("bytes")), times_smaller(report)),
+            ("Size, int8", size(int8.get("bytes")), beside_teachers_size(report)),
             (
                 "A query, int8",
                 milliseconds(int8.get("latency_ms_p50")),
-                f"95 % within {milliseconds(int8.get('latency_ms_p95'))}",
+                latency_note(int8.get("latency_ms_p95")),
             ),
         ]
     )
@@ -134,25 +137,28 @@ def _protocol(report: Mapping[str, Any]) -> str:
     seeds = report.get("comparisons", {}).get("student_vs_twin", {}).get("seeds") or []
     resampled = f" ({count(samples)} resamples)" if samples is not None else ""
     which = ", ".join(str(seed) for seed in seeds)
-    over = f"Student and twin were compared over {len(seeds)} seeds ({which})." if seeds else ""
-    if len(seeds) == 1:
-        over = f"Student and twin were compared with one seed ({which}): a claim needs three."
+    over = f"Student and twin were compared over {len(seeds)} seeds ({which})"
+    if len(seeds) < 3:
+        many = "one seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
+        over = f"Student and twin were compared with {many} ({which}): a claim needs three"
+    sentences = [f"{over}." if seeds else "", limits_of_split(report)]
     return (
         "Each user's interactions stand in order of time: the first 80 % train, the next 10 % "
-        "validate, the last 10 % test. Everything was chosen on validation. Every model got the "
-        "same history and ranked the whole catalogue, without the items of that history. "
+        "validate, the last 10 % test. What the run chose, it chose on validation. Every model got "
+        f"the same history and ranked the whole catalogue, {history_in_words(report)}. "
         f"Intervals are 95 %, by bootstrap over users{resampled}, paired for a difference. The "
         "twin is the student without its teacher: same model, same data, same budget, same seed; "
-        "each learns with the learning rate and dropout that suit it best. "
-        f"{over}"
+        "each learns with the learning rate and dropout that the recipe gives it. "
+        + " ".join(filter(None, sentences))
     ).strip()
 
 
 def _comparisons(report: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     for key, figures in report.get("comparisons", {}).items():
-        text = percent(figures.get("ratio"))
+        parts = [percent(figures.get("ratio"))]
         if metric(figures.get("difference")) != MISSING:
-            text += f", difference {metric(figures['difference'])}"
+            parts.append(f"difference {metric(figures['difference'])}")
+        text = ", ".join(part for part in parts if part != MISSING) or MISSING
         if interval(figures.get("interval")) != MISSING:
             text += f" ({interval(figures['interval'])})"
         yield key.replace("_", " "), text

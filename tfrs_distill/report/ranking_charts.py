@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from tfrs_distill.report.charts import FRAME, HEIGHT, WIDTH, Axis
-from tfrs_distill.report.numbers import count, percent
+from tfrs_distill.report.numbers import count, counted, percent
 from tfrs_distill.report.table import MODELS
 
 TICKS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -39,7 +39,7 @@ def reliability_chart(bins: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
         dots = "".join(
             f'<circle class="dot" cx="{left:.1f}" cy="{top:.1f}" r="4"><title>'
             f"{escape(_shown(name))}: said {percent(one['predicted'])}, was "
-            f"{percent(one['observed'])} of {count(one['rows'])} rows</title></circle>"
+            f"{percent(one['observed'])} of {counted(one['rows'], 'rows')}</title></circle>"
             for left, top, one in places
         )
         parts.append(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tfrs_distill.report.numbers import NOISE
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -15,6 +17,20 @@ class Metric:
     def gain(self, difference: float) -> float:
         """A difference of two figures as a gain: positive where the first is better."""
         return -difference if self.lower_is_better else difference
+
+    def share_of_gain(self, base: float, teacher: float, student: float) -> float | None:
+        """How much of the teacher's gain on a base the student has; None without such a gain.
+
+        Below 0 where the student is worse than the base, above 1 where it is better than the
+        teacher.
+
+        Example:
+        >>> rmse = Metric("RMSE", lower_is_better=True)
+        >>> round(rmse.share_of_gain(1.0, 0.8, 0.9), 3), rmse.share_of_gain(1.0, 1.1, 0.9)
+        (0.5, None)
+        """
+        gain = self.gain(teacher - base)
+        return self.gain(student - base) / gain if gain > NOISE else None
 
 
 METRICS = {

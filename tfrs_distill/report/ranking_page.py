@@ -7,24 +7,30 @@ from html import escape
 from typing import Any
 
 from tfrs_distill.report import charts
+from tfrs_distill.report.cautions import history_in_words, limits_of_split
 from tfrs_distill.report.document import (
+    beside_teachers_size,
     document,
     head,
     how_section,
+    interval_note,
+    latency_note,
     tiles,
-    times_smaller,
     verdict_section,
 )
 from tfrs_distill.report.numbers import MISSING, count, metric, milliseconds, percent, size
 from tfrs_distill.report.ranking_charts import confusion_table, legend, reliability_chart
-from tfrs_distill.report.ranking_metrics import metric_of
+from tfrs_distill.report.ranking_metrics import METRICS, metric_of
 from tfrs_distill.report.ranking_table import INTERVAL, ranking_columns, ranking_rows
 from tfrs_distill.report.ranking_verdict import (
+    against_single_task,
+    beside_single_task,
     comparison,
-    difference_in_words,
+    no_gain,
+    no_worse,
     ranking_outcome,
     ranking_verdict,
-    worse_than_single_task,
+    share_of_gain,
 )
 from tfrs_distill.report.table import interval
 
@@ -62,10 +68,13 @@ def _tiles(report: Mapping[str, Any]) -> str:
     student = report["models"].get("student", {})
     int8 = report["models"].get("student_int8", {})
     figures = student.get("metrics", {}).get(leading, {})
-    against = comparison(report, "student_vs_teacher", leading)
-    kept, base = against.get("kept"), "gain on the item mean, same rows"
     if report.get("task") == "two-stage":
-        kept, base = against.get("ratio"), "same candidates"
+        kept = comparison(report, "student_vs_teacher", leading).get("ratio")
+        base = "same candidates"
+    else:
+        kept, base = share_of_gain(report, leading), "gain on the item mean, same rows"
+        if kept is None:
+            base = no_gain(report, leading).lstrip("; ")
     served = int8 if int8.get("latency_ms_p50") is not None else student
     what = "A query" if report.get("task") == "two-stage" else "A row"
     return tiles(
@@ -73,14 +82,14 @@ def _tiles(report: Mapping[str, Any]) -> str:
             (
                 f"Student's {metric_of(key).name}",
                 metric(figures.get(key)),
-                f"95 %: {interval(figures.get(f'{key}_interval'))}",
+                interval_note(figures.get(f"{key}_interval")),
             ),
             ("Of the teacher's", percent(kept), base),
-            ("Size, int8", size(int8.get("bytes")), times_smaller(report)),
+            ("Size, int8", size(int8.get("bytes")), beside_teachers_size(report)),
             (
                 what,
                 milliseconds(served.get("latency_ms_p50")),
-                f"95 % within {milliseconds(served.get('latency_ms_p95'))}",
+                latency_note(served.get("latency_ms_p95")),
             ),
         ]
     )
@@ -91,16 +100,12 @@ def _single_tasks(report: Mapping[str, Any]) -> str:
     compared = report.get("comparisons", {}).get("student_vs_single_task_twin", {})
     if not compared:
         return ""
-    worse = worse_than_single_task(report)
-    lines = [
-        (name.replace("_", " "), f"{metric_of(told['metric']).name} {difference_in_words(told)}")
-        for name, told in compared.items()
-    ]
-    finding = (
-        "No task is worse than its single-task twin beyond its interval."
-        if not worse
-        else f"Worse than its single-task twin beyond its interval: {', '.join(worse)}."
-    )
+    worse, _ = against_single_task(report)
+    lines = [(name.replace("_", " "), beside_single_task(told)) for name, told in compared.items()]
+    finding = no_worse(report)
+    if worse:
+        names = ", ".join(name.replace("_", " ") for name in worse)
+        finding = f"Worse than its single-task twin beyond its interval: {names}."
     body = "".join(
         f"<tr><td>{escape(name)}</td><td>{escape(words)}</td></tr>" for name, words in lines
     )
@@ -114,7 +119,9 @@ def _single_tasks(report: Mapping[str, Any]) -> str:
 
 
 def _lower_words() -> str:
-    return "RMSE, MAE, log loss and ECE"
+    """The metrics that are better where they are less."""
+    *names, last = (told.name for told in METRICS.values() if told.lower_is_better)
+    return f"{', '.join(names)} and {last}"
 
 
 def _task(report: Mapping[str, Any], task: str) -> str:
@@ -203,9 +210,18 @@ def _training(report: Mapping[str, Any]) -> str:
     return (
         '<section><h2>Training</h2><div class="charts"><figure>'
         "<h3>Validation score by epoch</h3>"
-        '<p class="meta small">The mean over the tasks of AUC (yes or no), of 1 - RMSE / standard '
-        "deviation (ratings) and of NDCG (items); the epoch with the highest is kept.</p>"
+        f'<p class="meta small">{escape(_score(report))}; the epoch with the highest is kept.</p>'
         f"{legend(list(curves), notes)}{drawn}</figure></div></section>"
+    )
+
+
+def _score(report: Mapping[str, Any]) -> str:
+    """What the validation score is."""
+    if report.get("task") == "two-stage":
+        return "The NDCG of both stages together"
+    return (
+        "The mean over the tasks of AUC (yes or no), of 1 - RMSE / standard deviation (ratings) "
+        "and of NDCG (items)"
     )
 
 
@@ -213,14 +229,18 @@ def _protocol(report: Mapping[str, Any]) -> str:
     told = report.get("recipe", {})
     samples = told.get("evaluation", {}).get("bootstrap_samples")
     resampled = f" ({count(samples)} resamples)" if samples is not None else ""
+    answered = "answered the same test rows"
+    if report.get("task") == "two-stage":
+        answered = f"recommended to the same test users, {history_in_words(report)}"
+    limits = limits_of_split(report)
     return (
-        f"{report.get('protocol', '')} Everything was chosen on validation. Every model answered "
-        f"the same test rows. Intervals are 95 %, by bootstrap over users{resampled}, paired for a "
+        f"{report.get('protocol', '')} What the run chose, it chose on validation. Every model "
+        f"{answered}. Intervals are 95 %, by bootstrap over users{resampled}, paired for a "
         "difference. The twin is the student without its teacher: same model, same labels, as many "
         f"epochs at most, same seed{_beside_labels(told)}; each learns with the learning rate and "
-        "dropout that suit it best. "
+        "dropout that the recipe gives it. "
         f"Student and twin were compared with one seed ({report.get('seed', MISSING)}): a claim "
-        "needs three."
+        f"needs three. {limits}"
     ).strip()
 
 

@@ -15,7 +15,7 @@ from tfrs_distill.report.table import MODELS, Column, Row, interval
 
 # Models that a retrieval report does not have: name and what it is.
 RANKING_MODELS = {
-    "item_mean": ("Item mean", "the item's mean label in training"),
+    "item_mean": ("Item mean", "the item's mean label in training, drawn to the mean of all"),
     "bias_only": ("Bias only", "an item's and a user's offsets"),
 }
 TWO_STAGE_MODELS = {

@@ -21,7 +21,7 @@ MODELS = {
     "saved_model": ("Student, SavedModel", "for a server"),
     "twin": ("Twin", "the same student without the teacher"),
     "ease": ("EASE", "linear item-item model"),
-    "popularity": ("Popularity", "the same list for everyone"),
+    "popularity": ("Popularity", "the same order for everyone"),
 }
 
 

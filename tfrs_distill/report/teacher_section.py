@@ -11,8 +11,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from tfrs_distill.report.cautions import too_few
 from tfrs_distill.report.charts import FRAME, HEIGHT, WIDTH, Axis
-from tfrs_distill.report.numbers import MISSING, metric, milliseconds, percent
+from tfrs_distill.report.numbers import MISSING, counted, metric, milliseconds, percent
 from tfrs_distill.report.table import Column, Row, interval
 
 TWIN = "twin"
@@ -27,7 +28,7 @@ def teacher_table(report: Mapping[str, Any], width: int = 100) -> Table:
     """
     columns = [*_of_quality(report), *_of_calibration_and_cost()]
     shown = [column for column in columns if column.from_width <= width]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=_warning(report) or None)
     table.add_column("Teacher", overflow="fold")
     for column in shown:
         table.add_column(column.heading, justify="right", no_wrap=True)
@@ -45,7 +46,7 @@ def teacher_section(report: Mapping[str, Any]) -> str:
     """
     k, rows = report["k"], _rows(report)
     parts = "; ".join(
-        f"{name}: {told['what']} ({told['queries']:,} queries)"
+        f"{name}: {told['what']} ({counted(told['queries'], 'queries', 'query')})"
         for name, told in report["segments"].items()
     )
     tables = "".join(
@@ -65,16 +66,29 @@ def teacher_section(report: Mapping[str, Any]) -> str:
     if pictures:
         pictures = (
             '<h3>Reliability</h3><p class="meta small">How often an item came next against how '
-            "probable it was said to be; a perfect teacher lies on the line.</p>"
+            "probable it was said to be; on the line both are the same.</p>"
             f'<div class="charts">{pictures}</div>'
         )
     return (
         "<section><h2>What the teachers know</h2>"
-        f'<p class="note">On validation, whole catalogue. NDCG@{k} by segment: {escape(parts)}. '
+        f'<p class="note">{escape(_asked(report))} NDCG@{k} by segment: {escape(parts)}. '
         "NLL: negative log-likelihood of the next item, in nats. ECE: expected calibration error. "
         "T: the temperature that makes the NLL least. Times are for 1,000 items or queries.</p>"
         f'{tables}<div class="facts">{_agreement(report)}</div>{pictures}</section>'
     )
+
+
+def _asked(report: Mapping[str, Any]) -> str:
+    """Of what the figures are, and whether it is too little."""
+    among = "the whole catalogue"
+    if report.get("candidates") is not None:
+        among = counted(report["candidates"], "candidates")
+    return f"On validation, among {among}. {_warning(report)}".strip()
+
+
+def _warning(report: Mapping[str, Any]) -> str:
+    """That the queries are too few for the intervals, where they are."""
+    return too_few(report["queries"], "queries", "query")
 
 
 def reliability(calibration: Mapping[str, Any]) -> str:

@@ -1,13 +1,29 @@
-"""Whether the teacher helped, in one sentence."""
+"""Whether the teacher helped a retrieval student, in one sentence, and what to beware of."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from tfrs_distill.report.numbers import MISSING, metric, percent
+from tfrs_distill.report.cautions import cautions
+from tfrs_distill.report.numbers import MISSING, percent
+from tfrs_distill.report.paired_difference import (
+    HELPED,
+    HURT,
+    NOT_MEASURABLE,
+    bounds_of,
+    difference_side,
+    interval_in_words,
+    outcome_of,
+    side,
+)
 
-HELPED, NOT_MEASURABLE, HURT = "helped", "not measurable", "hurt"
+FINDINGS = {
+    HELPED: "The teacher helped",
+    HURT: "The teacher hurt",
+    NOT_MEASURABLE: "The teacher did not help measurably",
+}
+NOT_MEASURED = "Whether the teacher helped was not measured"
 
 
 def outcome(report: Mapping[str, Any]) -> str:
@@ -16,16 +32,11 @@ def outcome(report: Mapping[str, Any]) -> str:
     The teacher helped where the whole interval lies above 0 and hurt where it lies below; an
     interval that touches 0 or is missing measures nothing.
     """
-    low, high = _interval(report)
-    if low is not None and low > 0:
-        return HELPED
-    if high is not None and high < 0:
-        return HURT
-    return NOT_MEASURABLE
+    return outcome_of(bounds_of(_comparison(report, "student_vs_twin")))
 
 
 def verdict(report: Mapping[str, Any]) -> str:
-    """One sentence: against the twin, against the teacher, and at what size.
+    """One sentence: against the twin, against the teacher, at what size; then the cautions.
 
     Example:
     >>> verdict({
@@ -39,26 +50,16 @@ def verdict(report: Mapping[str, Any]) -> str:
     "The teacher helped: the student's NDCG@10 is 6.0 % above its twin's (95 % interval of the
     difference 0.0010 to 0.0200) and 98.0 % of the teacher's, at 5.0 % of its bytes."
     """
-    low, high = _interval(report)
-    against_twin = _against_twin(report)
-    if outcome(report) == NOT_MEASURABLE:
-        if MISSING in (metric(low), metric(high)):
-            interval = " (no interval was measured)"
-        else:
-            interval = (
-                f" (the 95 % interval of the difference, {metric(low)} to {metric(high)}, "
-                "contains 0)"
-            )
-        start = "The teacher did not help measurably"
-    else:
-        interval = f" (95 % interval of the difference {metric(low)} to {metric(high)})"
-        start = f"The teacher {outcome(report)}"
-    return f"{start}: {against_twin}{interval}{_against_teacher(report)}."
-
-
-def _interval(report: Mapping[str, Any]) -> tuple[float | None, float | None]:
-    low, high = _comparison(report, "student_vs_twin").get("interval") or (None, None)
-    return low, high
+    twin = _comparison(report, "student_vs_twin")
+    start = NOT_MEASURED if bounds_of(twin) is None else FINDINGS[outcome(report)]
+    beside_twin = _against_twin(twin)
+    compared = f"is {beside_twin}" if beside_twin else "could not be compared with its twin's"
+    of_teacher = _against_teacher(report)
+    joined = f" and {'' if beside_twin else 'is '}{of_teacher}" if of_teacher else ""
+    sentence = (
+        f"{start}: the student's NDCG@{report['k']} {compared} {interval_in_words(twin)}{joined}."
+    )
+    return " ".join([sentence, *cautions(report)])
 
 
 def _comparison(report: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -66,13 +67,14 @@ def _comparison(report: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return found
 
 
-def _against_twin(report: Mapping[str, Any]) -> str:
-    ratio = _comparison(report, "student_vs_twin").get("ratio")
-    subject = f"the student's NDCG@{report['k']}"
-    if ratio is None or percent(ratio) == MISSING:
-        return f"{subject} could not be compared with its twin's"
-    side = "above" if ratio >= 1 else "below"
-    return f"{subject} is {percent(abs(ratio - 1))} {side} its twin's"
+def _against_twin(told: Mapping[str, Any]) -> str:
+    """By the ratio, or by the difference from a twin that found nothing; else empty."""
+    ratio = told.get("ratio")
+    if ratio is not None and percent(ratio) != MISSING:
+        return side(ratio - 1, percent(abs(ratio - 1)), "its twin's")
+    if percent(told.get("difference")) != MISSING:
+        return difference_side(told, "its twin's")
+    return ""
 
 
 def _against_teacher(report: Mapping[str, Any]) -> str:
@@ -82,7 +84,7 @@ def _against_teacher(report: Mapping[str, Any]) -> str:
     student_bytes = models.get("student", {}).get("bytes")
     if student_bytes is None:
         student_bytes = models.get("student_tflite", {}).get("bytes")
-    text = "" if ratio == MISSING else f" and {ratio} of the teacher's"
+    text = "" if ratio == MISSING else f"{ratio} of the teacher's"
     if text and teacher_bytes and student_bytes is not None:
         text += f", at {percent(student_bytes / teacher_bytes)} of its bytes"
     return text

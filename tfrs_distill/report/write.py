@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from tfrs_distill.atomic import whole_file
 from tfrs_distill.report.by_task import html_page
+from tfrs_distill.report.json_types import in_json_types
 
 
 def write_report(report: Mapping[str, Any], folder: str | os.PathLike[str]) -> tuple[Path, Path]:
@@ -21,7 +21,7 @@ def write_report(report: Mapping[str, Any], folder: str | os.PathLike[str]) -> t
     Returns:
         The two paths, JSON first.
     """
-    plain = _plain(report)
+    plain = in_json_types(report)
     json_path, html_path = Path(folder) / "report.json", Path(folder) / "report.html"
     with whole_file(json_path, "w") as file:
         json.dump(plain, file, indent=2, ensure_ascii=False, allow_nan=False)
@@ -29,18 +29,3 @@ def write_report(report: Mapping[str, Any], folder: str | os.PathLike[str]) -> t
     with whole_file(html_path, "w") as file:
         file.write(html_page(plain))
     return json_path, html_path
-
-
-def _plain(value: Any) -> Any:
-    """`value` in JSON's own types."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if hasattr(value, "tolist"):  # a NumPy array or number, without importing NumPy
-        return _plain(value.tolist())
-    if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, (str, int, float)) or value is None:
-        return value
-    return str(value)

@@ -61,7 +61,8 @@ def compare_teachers(
         progress: shows a bar over the models.
 
     Returns:
-        Plain JSON: `k`, `seed`, `bootstrap_samples`, `queries`; `segments` by name (`what`,
+        Plain JSON: `k`, `seed`, `bootstrap_samples`, `queries`, `candidates` (how many the queries
+        name, None for the whole catalogue); `segments` by name (`what`,
         `queries`); `models` by name, each with `quality` by segment (`ndcg@k` and `recall@k` with
         their 95 % intervals, `vs_twin`: the paired difference in NDCG and its interval),
         `calibration` (see `calibration.calibration`, or None) and `cost` (`items_ms_per_1000` or
@@ -104,6 +105,7 @@ def compare_teachers(
         "seed": seed,
         "bootstrap_samples": num_samples,
         "queries": len(queries),
+        "candidates": None if queries.candidates is None else len(queries.candidates),
         "segments": {part.name: {"what": part.what, "queries": len(part.rows)} for part in parts},
         "models": found,
         "agreement": {

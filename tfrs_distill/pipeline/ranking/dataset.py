@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from tfrs_distill.data.clothing_reviews import (
     split_reviews,
     split_reviews_by_item,
 )
+from tfrs_distill.data.movielens import movielens_100k
 from tfrs_distill.data.movielens_ranking import movielens_ranking
 from tfrs_distill.data.ranking_examples import RankingExamples, RankingSplits
+from tfrs_distill.data.split_facts import split_facts
 from tfrs_distill.recipe import Recipe
 from tfrs_distill.word_vocabulary import WordVocabulary
 
@@ -116,6 +118,18 @@ def read_ranking_data(recipe: Recipe) -> RankingData:
         PROTOCOLS["movielens-100k"],
         tables.times,
     )
+
+
+def facts_of_split(recipe: Recipe, data: RankingData) -> dict[str, Any]:
+    """The limits of a split by time, see `split_facts`; none of reviews, which are not split so."""
+    if data.catalogue is None:
+        return {}
+    films = movielens_100k(recipe.data.folder or None)
+    kept = np.isin(films.users + 1, np.unique(data.splits.train.users))
+    columns_kept = {
+        name: getattr(films, name)[kept] for name in ("users", "items", "ratings", "timestamps")
+    }
+    return {"split": asdict(split_facts(replace(films, **columns_kept)))}
 
 
 def _some_users(users: np.ndarray, recipe: Recipe) -> np.ndarray:

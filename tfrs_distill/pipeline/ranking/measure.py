@@ -26,6 +26,7 @@ from tfrs_distill.progress import Progress
 from tfrs_distill.ranker import Ranker
 from tfrs_distill.recipe import Recipe
 from tfrs_distill.report.numbers import metric
+from tfrs_distill.report.ranking_metrics import metric_of
 from tfrs_distill.towers.ranking_model import RankingModel
 from tfrs_distill.towers.ranking_tasks import NextItem, RankingTask
 
@@ -215,9 +216,7 @@ class _Judged:
         base, teacher, student = (
             self.rows[model].get(task, {}).get(key) for model in ("item_mean", "teacher", "student")
         )
-        if base is None or abs(teacher - base) < 1e-9:
-            return None
-        return float((student - base) / (teacher - base))
+        return None if base is None else metric_of(key).share_of_gain(base, teacher, student)
 
 
 def _answers(

@@ -15,12 +15,13 @@ from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.data.unlabelled_rows import unlabelled_rows
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
 from tfrs_distill.pipeline.ranking.dataset import (
+    facts_of_split,
     ranking_source_fingerprint,
     read_ranking_data,
 )
 from tfrs_distill.pipeline.ranking.export_student import described
 from tfrs_distill.pipeline.ranking.measure import MeasuredModels, measure_ranking
-from tfrs_distill.pipeline.ranking.tasks import WHAT, leading_metric, make_tasks
+from tfrs_distill.pipeline.ranking.tasks import leading_metric, make_tasks, what
 from tfrs_distill.pipeline.ranking.teachers import KERAS_FILES, RankingSetting, ranking_teacher
 from tfrs_distill.pipeline.ranking.training import STUDENT_FILE, train_ranking_student
 from tfrs_distill.pipeline.resume import Result, Stages, forget_other_trainings
@@ -83,7 +84,7 @@ class RankingRun:
         self.data = read_ranking_data(recipe)
 
         def work(_: Path) -> tuple[Result, str]:
-            facts = self.data.facts()
+            facts = self.data.facts() | facts_of_split(recipe, self.data)
             items = f"{facts['items']:,} items, {facts['rows']:,} rows"
             times = f", {self.data.times}" if self.data.times else ""
             return facts, f"{self.data.splits.name}: {items}{times}"
@@ -237,7 +238,7 @@ class RankingRun:
             "labels": {
                 task.name: {
                     "metric": leading_metric(task, recipe.evaluation.k),
-                    "what": WHAT[task.name],
+                    "what": what(task),
                 }
                 for task in self.tasks
             },

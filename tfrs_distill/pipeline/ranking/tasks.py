@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import tensorflow as tf
 
+from tfrs_distill.data.movielens_ranking import LIKED_FROM
 from tfrs_distill.losses import (
     LogitMeanSquaredError,
     SoftTargetBinaryCrossEntropy,
@@ -25,9 +26,8 @@ from tfrs_distill.towers.ranking_tasks import (
 
 RATING, NEXT_ITEM = "rating", "next_item"
 WHAT = {
-    "like": "A rating of 4 or 5.",
+    "like": f"A rating of {LIKED_FROM:g} or more.",
     "recommended": "Whether the customer recommends the item.",
-    RATING: "The rating, 1 to 5.",
     NEXT_ITEM: "The item that comes next, among the whole catalogue without the history.",
 }
 
@@ -55,6 +55,20 @@ def distillation_loss(task: RankingTask, temperature: float) -> tf.keras.losses.
     if isinstance(task, (Binary, Ordinal)):
         return SoftTargetBinaryCrossEntropy(temperature=temperature)
     return SoftTargetKLDivergence(temperature=temperature)
+
+
+def what(task: RankingTask) -> str:
+    """What is predicted, in words; a rating with the ends of its scale, as the data has them.
+
+    Example:
+    >>> what(Regression("rating", low=0.5, high=5.0))
+    'The rating, 0.5 to 5.'
+    """
+    if isinstance(task, Regression):
+        return f"The rating, {task.low:g} to {task.high:g}."
+    if isinstance(task, (Ordinal, RatingDistribution)):
+        return f"The rating, {task.levels[0]:g} to {task.levels[-1]:g}."
+    return WHAT[task.name]
 
 
 def leading_metric(task: RankingTask, k: int) -> str:

@@ -39,8 +39,8 @@ FIRST, CROSS_ENCODER, LISTS = "retrieval", "cross-encoder", "lists"
 LISTS_FILE, TRAINING = "lists.npz", "training"
 PROTOCOL = (
     "Each user's interactions stand in order of time: the first 80 % train, the next 10 % "
-    "validate, the last 10 % test. The first stage finds candidates in the whole catalogue without "
-    "the history; the second stages order the same candidates."
+    "validate, the last 10 % test. The first stage finds candidates in the whole catalogue; the "
+    "second stages order the same candidates."
 )
 
 
@@ -270,7 +270,8 @@ class TwoStageRun(RetrievalRun):
             "labels": {
                 RELEVANCE: {
                     "metric": f"ndcg@{self.k}",
-                    "what": f"The best {self.k} of {recipe.ranking.num_candidates} candidates.",
+                    "what": f"The best {self.k} of the first stage's candidates, "
+                    f"{max(recipe.ranking.num_candidates, self.k)} at most.",
                 }
             },
             "data": {key: value for key, value in data.items() if key != "fingerprint"},
