@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tfrs_distill.metrics import too_few_to_resample
 from tfrs_distill.report.numbers import MISSING, counted, percent
-
-FEW = 100  # users or lists: an interval over fewer is too narrow, see `benchmarks/intervals.py`
 
 
 def cautions(report: Mapping[str, Any]) -> list[str]:
@@ -20,9 +19,9 @@ def cautions(report: Mapping[str, Any]) -> list[str]:
     >>> cautions({"resampled": {"what": "test users", "number": 9}})
     ['Only 9 test users: an interval by bootstrap of so few is too narrow, so this may be chance.']
     """
-    resampled = report.get("resampled", {"number": FEW, "what": ""})
+    resampled = report.get("resampled")
     found = [
-        too_few(resampled["number"], resampled["what"]),
+        too_few(resampled["number"], resampled["what"]) if resampled else "",
         report.get("data", {}).get("repeats", ""),
     ]
     return [sentence for sentence in found if sentence]
@@ -30,7 +29,7 @@ def cautions(report: Mapping[str, Any]) -> list[str]:
 
 def too_few(number: int, things: str, thing: str = "") -> str:
     """That so few were resampled, empty where they are not few; `thing` as for `counted`."""
-    if number >= FEW:
+    if not too_few_to_resample(number):
         return ""
     return (
         f"Only {counted(number, things, thing)}: an interval by bootstrap of so few is too narrow, "
