@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 import tfrs_distill as td  # before TensorFlow: it selects Keras 2
 from tfrs_distill import metrics
@@ -35,6 +34,7 @@ from tfrs_distill.recipe import Recipe
 from tfrs_distill.terminal import TerminalProgress
 from tfrs_distill.towers.rows import row_mask
 
+import tensorflow as tf  # isort: skip
 from rows import Row, publish, row  # isort: skip
 
 SMOOTHING = 0.6  # the share of a label that goes to all items alike
