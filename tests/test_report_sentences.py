@@ -184,6 +184,9 @@ HELPED_RMSE = (
 )
 OF_BYTES = ", at 5.0 % of the teacher's bytes"
 UP, DOWN = [0.004, 0.016], [-0.016, -0.004]
+LEVEL = "the teacher is level with the item mean (AUC 0.7000 against 0.7000)"
+WORSE_AUC = "the teacher is worse than the item mean (AUC 0.7000 against 0.8000)"
+WORSE_RMSE = "the teacher is worse than the item mean (RMSE 1.0000 against 0.8000)"
 GAIN = "gain on the item mean, same rows"
 RANKING = {
     # (0.75 - 0.70) / (0.80 - 0.70) = 0.5
@@ -194,13 +197,13 @@ RANKING = {
     ),
     "auc, an equal teacher": (
         ranking("auc", 0.70, 0.70, 0.74, 0.75, UP),
-        f"{HELPED_AUC}{OF_BYTES}; the teacher is level with the item mean (AUC 0.7000, 0.7000).",
-        "Of the teacher's - the teacher is level with the item mean (AUC 0.7000, 0.7000) Size",
+        f"{HELPED_AUC}{OF_BYTES}; {LEVEL}.",
+        f"Of the teacher's - {LEVEL} Size",
     ),
     "auc, a worse teacher": (
         ranking("auc", 0.80, 0.70, 0.76, 0.77, UP),
-        f"{HELPED_AUC}{OF_BYTES}; the teacher is worse than the item mean (AUC 0.7000, 0.8000).",
-        "Of the teacher's - the teacher is worse than the item mean (AUC 0.7000, 0.8000) Size",
+        f"{HELPED_AUC}{OF_BYTES}; {WORSE_AUC}.",
+        f"Of the teacher's - {WORSE_AUC} Size",
     ),
     "rmse, a better teacher": (
         ranking("rmse", 1.0, 0.8, 0.91, 0.9, DOWN),
@@ -209,8 +212,8 @@ RANKING = {
     ),
     "rmse, a worse teacher": (
         ranking("rmse", 0.8, 1.0, 0.91, 0.9, DOWN),
-        f"{HELPED_RMSE}{OF_BYTES}; the teacher is worse than the item mean (RMSE 1.0000, 0.8000).",
-        "Of the teacher's - the teacher is worse than the item mean (RMSE 1.0000, 0.8000) Size",
+        f"{HELPED_RMSE}{OF_BYTES}; {WORSE_RMSE}.",
+        f"Of the teacher's - {WORSE_RMSE} Size",
     ),
     "a student as good as the item mean": (
         ranking("auc", 0.75, 0.80, 0.74, 0.75, UP),
@@ -219,7 +222,8 @@ RANKING = {
     ),
     "a student worse than the item mean": (
         ranking("auc", 0.76, 0.80, 0.74, 0.75, UP),
-        f"{HELPED_AUC}{OF_BYTES}; the student is worse than the item mean (AUC 0.7500, 0.7600).",
+        f"{HELPED_AUC}{OF_BYTES}; the student is worse than the item mean (AUC 0.7500 against "
+        "0.7600).",
         f"Of the teacher's -25.0 % {GAIN}",  # -0.01 / 0.04
     ),
     "a student better than its teacher": (
@@ -564,6 +568,8 @@ def test_what_the_teachers_were_asked(queries, candidates, words):
     report["segments"]["tail"]["queries"] = 1
     section = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", teacher_section(report)))
     assert words in section
+    among = words.removeprefix("On validation, among ").split(".")[0]
+    assert f"Rank correlation, {among}" in section
     assert "(1 query)" in section and "(1,943 queries)" in section
     assert "on the line both are the same" in section  # of a useless teacher too
     caption = teacher_table(report).caption

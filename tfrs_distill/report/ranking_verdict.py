@@ -162,12 +162,13 @@ def no_gain(report: Told, task: str) -> str:
     key, base, teacher, student = _beside_item_mean(report, task)
     if base is None or teacher is None:
         return ""
-    name, share, of_base = metric_of(key).name, share_of_gain(report, task), metric(base)
+    name, share = metric_of(key).name, share_of_gain(report, task)
+    than = "the item mean ({} {} against {})".format
     if metric_of(key).share_of_gain(base, teacher, teacher) is None:
         words = "level with" if abs(teacher - base) <= NOISE else "worse than"
-        return f"; the teacher is {words} the item mean ({name} {metric(teacher)}, {of_base})"
+        return f"; the teacher is {words} {than(name, metric(teacher), metric(base))}"
     if share is not None and share < 0:
-        return f"; the student is worse than the item mean ({name} {metric(student)}, {of_base})"
+        return f"; the student is worse than {than(name, metric(student), metric(base))}"
     return ""
 
 

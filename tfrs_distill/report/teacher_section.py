@@ -80,10 +80,13 @@ def teacher_section(report: Mapping[str, Any]) -> str:
 
 def _asked(report: Mapping[str, Any]) -> str:
     """Of what the figures are, and whether it is too little."""
-    among = "the whole catalogue"
-    if report.get("candidates") is not None:
-        among = counted(report["candidates"], "candidates")
-    return f"On validation, among {among}. {_warning(report)}".strip()
+    return f"On validation, among {_among(report)}. {_warning(report)}".strip()
+
+
+def _among(report: Mapping[str, Any]) -> str:
+    """What was chosen among."""
+    named = report.get("candidates")
+    return "the whole catalogue" if named is None else counted(named, "candidates")
 
 
 def _warning(report: Mapping[str, Any]) -> str:
@@ -187,7 +190,7 @@ def _agreement(report: Mapping[str, Any]) -> str:
     names = agreement["names"]
     told: list[tuple[str, str, Callable[[Any], str]]] = [
         (f"Top {k} in common", f"overlap@{k}", percent),
-        ("Rank correlation, whole catalogue", "rank_correlation", _two_decimals),
+        (f"Rank correlation, {_among(report)}", "rank_correlation", _two_decimals),
     ]
     found = []
     for heading, key, show in told:
