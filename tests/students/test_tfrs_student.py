@@ -248,3 +248,30 @@ def test_as_a_teacher_it_divides_by_the_tasks_temperature_as_it_does_as_a_studen
     expected = outputs.query_embeddings.numpy() @ outputs.candidate_embeddings.numpy().T / 0.5
     said = student.logits(BATCH, outputs.candidates.ids)
     np.testing.assert_allclose(said, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("cast", [False, True])
+def test_a_corpus_metric_of_reduced_precision_names_the_way_out(cast):
+    tf.keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        model = Model()
+        corpus = tf.data.Dataset.from_tensor_slices(MOVIES).batch(4)
+        corpus = corpus.map(
+            lambda item: tf.cast(model.movie_model(item), tf.float32 if cast else tf.float16)
+        )
+        if cast:  # as the message says
+            tf.keras.mixed_precision.set_global_policy("float32")
+        model.tasks.append(mean_task(metrics=tfrs.metrics.FactorizedTopK(corpus, ks=(4,))))
+        tf.keras.mixed_precision.set_global_policy("mixed_float16")
+        student = adopted(model)
+        student.compile(run_eagerly=True)
+        if cast:
+            said = student.test_on_batch(BATCH, return_dict=True)
+            assert said["factorized_top_k/top_4_categorical_accuracy"] == 1.0
+        else:
+            with pytest.raises(
+                ValueError, match="'factorized_top_k' cannot compare float32 .*tf.c"
+            ):
+                student.test_on_batch(BATCH)
+    finally:
+        tf.keras.mixed_precision.set_global_policy("float32")

@@ -17,8 +17,9 @@ class SoftTargetKLDivergence(tf.keras.losses.Loss):
     `loss = temperature**2 * sum_j p_j * (log p_j - log q_j)` with
     `p = softmax(teacher_logits / temperature)` and `q = softmax(student_logits / temperature)`. The
     factor keeps the size of the gradient when the temperature changes. Computed in log space and
-    float32, so large logits do not saturate. Soft targets are constants: no gradient goes to the
-    teacher's logits.
+    float32: large logits do not saturate, and small divergences, as those at a high temperature
+    are, keep their digits and are never negative. Soft targets are constants: no gradient goes to
+    the teacher's logits.
 
     Reference: [Hinton et al., 2015](https://arxiv.org/abs/1503.02531), section 2.1.
 
@@ -28,7 +29,8 @@ class SoftTargetKLDivergence(tf.keras.losses.Loss):
         name: the loss' name in logs.
 
     Call with `y_true` = teacher logits and `y_pred` = student logits, both
-    float `[batch_size, num_candidates]` over the same candidates.
+    float `[batch_size, num_candidates]` over the same candidates. A teacher logit of -inf is a
+    soft target of 0.
 
     Raises:
         ValueError: `temperature` is not above 0, or there is a single candidate (a softmax over one
@@ -78,10 +80,7 @@ class SoftTargetKLDivergence(tf.keras.losses.Loss):
 def _divergence(
     teacher_logits: tf.Tensor, student_logits: tf.Tensor, temperature: tf.Tensor
 ) -> Any:
-    """The divergence and its gradient, `temperature * (q - p)`, from two softmaxes.
-
-    A logit of -inf has no probability and no influence where the teacher gives it.
-    """
+    """The divergence and its gradient, `temperature * (q - p)`, from two softmaxes."""
     soft_targets = tf.nn.softmax(teacher_logits / temperature)
     predictions = tf.nn.softmax(student_logits / temperature)
     shift = tf.reduce_max(teacher_logits, axis=-1) - tf.reduce_max(student_logits, axis=-1)
