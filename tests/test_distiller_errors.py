@@ -477,3 +477,26 @@ def test_after_a_refused_batch_a_corrected_one_trains():
     batch["said"] = tf.ones([3, 4])
     history = distiller.fit(tf.data.Dataset.from_tensors(batch), verbose=0).history
     assert np.isfinite(history["total_loss"][0])
+
+
+LEAST = np.finfo(np.float32).min
+
+
+def test_a_teacher_may_mask_with_the_least_number_there_is():
+    """At temperature 0.5 it overflows; what is masked has a soft target of 0."""
+    said = np.float32([[LEAST, 0.0, 0.0]])
+    student = tf.keras.Sequential([tf.keras.Input([1]), tf.keras.layers.Dense(3, use_bias=False)])
+    student.set_weights([np.log(np.float32([[2.0, 1.0, 1.0]])) / 2])
+    distiller = distiller_of(student, losses=SoftTargetKLDivergence(0.5, name="kl"))
+    batch = {columns.INPUTS: np.ones([1, 1], np.float32), columns.LABELS: [1], "said": said}
+    terms = distiller.loss_terms({k: tf.constant(v) for k, v in batch.items()}, training=True)
+    np.testing.assert_allclose(terms["kl"], 0.25 * np.log(2.0), rtol=1e-6)  # 1/2, 1/4, 1/4
+
+
+@pytest.mark.parametrize("value", [-LEAST, [LEAST] * NUM_CLASSES])
+def test_a_teacher_that_overflows_or_masks_everything_is_not_a_student_that_diverged(value):
+    said = SAID.copy()
+    said[7, :] = value
+    distiller = distiller_of(losses=SoftTargetKLDivergence(0.5))
+    words = "^The teacher gives NaN or infinite values for example 7$"
+    assert_refused(distiller, batches_of(said), words, eagerly=True)

@@ -281,3 +281,16 @@ def test_num_steps_that_is_no_whole_number_of_at_least_1_is_refused(num_steps):
     words = r"`num_steps` must be a whole number of at least 1\. Received: num_steps="
     with pytest.raises(ValueError, match=words):
         GradientAccumulation(SGD(1.0), num_steps)
+
+
+@pytest.mark.parametrize(
+    ("num_batches", "num_steps", "warned"), [(3, 4, True), (3, 3, False), (4, 3, False)]
+)
+def test_a_fit_without_a_step_is_said(num_batches, num_steps, warned, caplog):
+    model = tf.keras.Sequential([tf.keras.Input([1]), tf.keras.layers.Dense(1)])
+    model.compile(GradientAccumulation(SGD(0.1), num_steps), "mse", run_eagerly=True)
+    before = model.get_weights()[0].copy()
+    model.fit(np.ones([num_batches, 1]), np.ones([num_batches, 1]), batch_size=1, verbose=0)
+    assert (model.get_weights()[0] == before).all() == warned
+    words = f"has not taken a step: a step is of num_steps={num_steps} batches, but `fit` gave 3"
+    assert (words in caplog.text) == warned

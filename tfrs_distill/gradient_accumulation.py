@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import tensorflow as tf
 
 from tfrs_distill.towers.replicas import num_replicas
+
+logger = logging.getLogger(__name__)
 
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
@@ -15,7 +18,9 @@ class GradientAccumulation(tf.keras.optimizers.Optimizer):
 
     Works for every Keras 2 model, so a twin can have it as its student does. For losses that are
     means over rows, `num_steps` batches of equal numbers of rows give the gradient of one batch of
-    all of them. In-batch negatives remain those of the small batches.
+    all of them. In-batch negatives remain those of the small batches. Batches that are left over
+    at the end of an epoch count in the next one; a `fit` that ends before the first step logs a
+    warning, for it has trained nothing.
 
     Args:
         optimizer: the Keras optimizer that takes the steps; its clipping sees the mean gradient.
@@ -87,6 +92,15 @@ class GradientAccumulation(tf.keras.optimizers.Optimizer):
     def finalize_variable_values(self, var_list: list[tf.Variable]) -> None:
         """At the end of `fit`: what the inner optimizer does there, with `use_ema=True`."""
         self.optimizer.finalize_variable_values(var_list)
+        num_added = int(self.num_added.numpy())
+        if num_added and not int(self.optimizer.iterations.numpy()):
+            logger.warning(
+                "GradientAccumulation has not taken a step: a step is of num_steps=%d batches, but "
+                "`fit` gave %d. The weights are as they were. Train for more batches or epochs, "
+                "or with fewer batches a step.",
+                self.num_steps,
+                num_added,
+            )
 
     @property
     def variables(self) -> list[tf.Variable]:

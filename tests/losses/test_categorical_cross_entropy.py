@@ -64,3 +64,11 @@ def test_a_soft_label_is_the_mean_of_its_ids():
 def test_labels_of_another_width_are_refused():
     with pytest.raises(ValueError, match=r"over the 2 candidates.* Received: labels of shape"):
         categorical_cross_entropy(tf.zeros([4, 3]), tf.zeros([4, 2]))
+
+
+def test_a_class_masked_by_minus_infinity_is_none_where_its_soft_label_is_0():
+    logits = tf.Variable([[-np.inf, 0.0, 0.0]])
+    with tf.GradientTape() as tape:
+        loss = categorical_cross_entropy(tf.constant([[0.0, 0.25, 0.75]]), logits)
+    np.testing.assert_allclose(loss, [np.log(2.0)], rtol=1e-6)
+    np.testing.assert_allclose(tape.gradient(loss, logits), [[0.0, 0.25, -0.25]], atol=1e-6)

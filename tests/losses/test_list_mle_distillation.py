@@ -173,3 +173,12 @@ def test_round_trip_by_value_and_behaviour(lists):
     assert isinstance(again, ListMLEDistillation)
     assert (again.top_k, again.reduction, again.name) == (2, "sum", "likelihood")
     np.testing.assert_array_equal(again(*lists), loss(*lists))
+
+
+@pytest.mark.parametrize("top_k", [1, 2, None])
+@pytest.mark.parametrize("slot", [0, 3])
+def test_a_student_that_is_nan_shows_below_the_last_place_too(slot, top_k):
+    student = np.zeros((2, 4))
+    student[0, slot] = math.nan
+    values, _ = call(ListMLEDistillation(top_k), [[4.0, 3.0, 2.0, 1.0]] * 2, student)
+    assert np.isnan(values).tolist() == [True, False]

@@ -174,3 +174,12 @@ def test_round_trip_by_value_and_behaviour(lists):
     assert (again.k, again.position_decay, again.discrepancy) == (2, 3.0, 0.2)
     assert (again.reduction, again.name) == ("sum", "ranks")
     np.testing.assert_array_equal(again(*lists), loss(*lists))
+
+
+@pytest.mark.parametrize("slot", [0, 3])
+def test_a_student_that_is_nan_shows_below_the_last_place_too(slot):
+    student = np.zeros((2, 4), np.float32)
+    student[0, slot] = math.nan
+    teacher = tf.constant([[4.0, 3.0, 2.0, 1.0]] * 2)
+    values = RankingDistillation(1, 1.0, 1.0).call(teacher, tf.constant(student))
+    assert np.isnan(values).tolist() == [True, False]

@@ -178,3 +178,69 @@ def test_round_trip_by_value_and_behaviour(logits):
     assert (again.temperature, again.reduction, again.name) == (3.0, "sum", "kl")
     teacher, student = (np.float32(part) for part in logits)
     np.testing.assert_array_equal(again(teacher, student), loss(teacher, student))
+
+
+def without_cancellation(teacher, student, temperature):
+    """`sum_j p_j (exp(-u_j) - 1 + u_j)`, u = log p - log q, in float64: no term is negative."""
+    u = log_softmax(teacher / temperature) - log_softmax(student / temperature)
+    terms = np.where(abs(u) < 1e-3, u**2 / 2 - u**3 / 6 + u**4 / 24, np.expm1(-u) + u)
+    return temperature**2 * (np.exp(log_softmax(teacher / temperature)) * terms).sum(axis=-1)
+
+
+def log_softmax(logits):
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0, 20.0, 100.0, 1000.0])
+@pytest.mark.parametrize("near", [False, True], ids=["apart", "near"])
+@pytest.mark.parametrize("width", [6, 350])
+def test_small_divergences_keep_their_digits(width, near, temperature):
+    random = np.random.default_rng(0)
+    teacher, noise = np.float32(3.0 * random.normal(size=(2, 200, width)))
+    student = teacher + np.float32(0.01) * noise if near else noise
+    value = rows(SoftTargetKLDivergence(temperature), teacher, student)
+    assert (value >= 0).all()
+    expected = without_cancellation(np.float64(teacher), np.float64(student), temperature)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+
+
+def test_a_batch_of_small_and_large_divergences_and_one_of_nan():
+    random = np.random.default_rng(0)
+    teacher, noise = np.float32(random.normal(size=(2, 4, 5)))
+    student = teacher + np.float32([[1e-3], [5.0], [0.3], [0.0]]) * noise
+    student[3] = np.nan
+    value = rows(SoftTargetKLDivergence(2.0), teacher, student)
+    expected = without_cancellation(np.float64(teacher), np.float64(student), 2.0)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)  # NaN equals NaN
+
+
+MASKS = pytest.mark.parametrize("mask", [-np.inf, np.finfo(np.float32).min])
+
+
+@MASKS
+def test_a_masked_candidate_is_none(logits, mask):
+    teacher, student = (np.float32(part) for part in logits)
+    expected = without_cancellation(*(np.float64(p[:, 1:]) for p in (teacher, student)), 0.5)
+    teacher[:, 0] = student[:, 0] = mask
+    student = tf.Variable(student)
+    with tf.GradientTape() as tape:
+        value = SoftTargetKLDivergence(0.5).call(tf.constant(teacher), student)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    gradient = tape.gradient(value, student).numpy()
+    np.testing.assert_array_equal(gradient[:, 0], 0.0)
+    assert np.isfinite(gradient).all()
+
+
+@MASKS
+def test_what_the_teacher_alone_masks_has_a_soft_target_of_0(mask):
+    # p = [0, 1], q = [3/4, 1/4].
+    value = SoftTargetKLDivergence(0.5)([[mask, 0.0]], [[LN(3) / 2, 0.0]])
+    np.testing.assert_allclose(value, 0.25 * LN(4), rtol=1e-6)
+
+
+def test_what_has_no_divergence_shows():
+    loss = SoftTargetKLDivergence()
+    impossible = rows(loss, [[0.0, 0.0]], [[-np.inf, 0.0]])
+    np.testing.assert_array_equal(impossible, [np.inf])
+    assert np.isnan(rows(loss, [[-np.inf, -np.inf]], [[0.0, 0.0]])).all()

@@ -420,3 +420,30 @@ def test_accidental_hits_of_several_columns_need_the_id():
     model = DictModel(mean_task(remove_accidental_hits=True))
     with pytest.raises(ValueError, match="`candidate_id_column` must name the column.*'year'"):
         adopted(model, **COLUMNS)
+
+
+@pytest.mark.parametrize("cast", [False, True])
+def test_a_corpus_metric_of_reduced_precision_names_the_way_out(cast):
+    tf.keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        model = Model()
+        corpus = tf.data.Dataset.from_tensor_slices(MOVIES).batch(4)
+        corpus = corpus.map(
+            lambda item: tf.cast(model.movie_model(item), tf.float32 if cast else tf.float16)
+        )
+        if cast:  # as the message says
+            tf.keras.mixed_precision.set_global_policy("float32")
+        model.tasks.append(mean_task(metrics=tfrs.metrics.FactorizedTopK(corpus, ks=(4,))))
+        tf.keras.mixed_precision.set_global_policy("mixed_float16")
+        student = adopted(model)
+        student.compile(run_eagerly=True)
+        if cast:
+            said = student.test_on_batch(BATCH, return_dict=True)
+            assert said["factorized_top_k/top_4_categorical_accuracy"] == 1.0
+        else:
+            with pytest.raises(
+                ValueError, match="'factorized_top_k' cannot compare float32 .*tf.c"
+            ):
+                student.test_on_batch(BATCH)
+    finally:
+        tf.keras.mixed_precision.set_global_policy("float32")

@@ -148,3 +148,33 @@ def test_a_rest_too_small_for_subtraction_is_still_exact(gap, temperature):
     # The subtraction is used down to a rest of 1 %, where float32 leaves it five digits.
     expected = temperature * np.log(3.0)
     np.testing.assert_allclose(aligned_student[0, -1], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 4.8, 6.8, 30.0])
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 10.0])
+def test_gradient_against_float64_however_little_is_left_to_the_rest(temperature, scale):
+    """Kept item j: T (q_j - p_j). Another: its share of the rest, times T (q_rest - p_rest)."""
+    num_items = 60
+    random = np.random.default_rng(0)
+    teacher = np.float32(2.0 * random.normal(size=(8, num_items)))
+    logits = np.float32(scale * random.normal(size=(8, num_items)))
+    order = np.argsort(-teacher, axis=1)
+    p, q = softmax(teacher, temperature), stable_softmax(logits, temperature)
+    for k in (1, 5, 30, num_items - 1):
+        student = tf.Variable(logits)
+        with tf.GradientTape() as tape:
+            pair = aligned(teacher, student, k, temperature)
+            loss = SoftTargetKLDivergence(temperature).call(*pair)
+        expected = temperature * (q - p)
+        rest = order[:, k:]
+        share = stable_softmax(np.take_along_axis(logits, rest, axis=1), temperature)
+        of_rest = np.take_along_axis(expected, rest, axis=1).sum(axis=1, keepdims=True)
+        np.put_along_axis(expected, rest, share * of_rest, axis=1)
+        # A logit of size x is rounded by 6e-8 x, and so, relatively, is its probability.
+        atol = 3e-7 * temperature * max(1.0, np.abs(logits).max() / temperature)
+        np.testing.assert_allclose(tape.gradient(loss, student), expected, atol=atol)
+
+
+def stable_softmax(logits, temperature):
+    shifted = np.float64(logits) - logits.max(axis=1, keepdims=True)
+    return softmax(shifted, temperature)

@@ -392,3 +392,53 @@ def test_the_base_says_nothing_by_itself():
     task = RankingTask("any", 1)
     with pytest.raises(NotImplementedError):
         task.predict(tf.zeros([1, 1]))
+
+
+def test_of_equal_logits_the_catalogues_first_ten_are_the_likeliest():
+    task, labels = NextItem("next", 30), [1.0, 10.0, 11.0, 30.0]
+    assert fed(task, labels, np.zeros((4, 30))) == {"next_hit_rate@10": 0.5}
+    logits = np.zeros((4, 30))
+    logits[:, :9] = -1.0  # 10 to 19 are the likeliest
+    assert fed(task, labels, logits) == {"next_hit_rate@10": 0.5}
+
+
+def test_a_catalogue_of_fewer_than_ten_items_is_hit_by_all():
+    logits = np.random.default_rng(0).normal(size=(4, 5))
+    assert fed(NextItem("next", 5), [1.0, 5.0, 2.0, 3.0], logits) == {"next_hit_rate@10": 1.0}
+
+
+TENTHS = (0.1, 0.2, 0.3, 0.7)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "task",
+    [
+        Ordinal("rating", TENTHS),
+        RatingDistribution("rating", TENTHS),
+        Regression("rating", low=0.1, high=0.7),
+        Regression("rating", low=0.7, high=1.1),
+        Regression("rating", low=-1.0, high=0.1),
+    ],
+    ids=lambda task: type(task).__name__,
+)
+def test_labels_that_float32_rounds_are_labels_whatever_type_they_come_in(task, dtype):
+    """0.1 and 0.3 are rounded up in float32, 0.7 down."""
+    ends = [task.low, task.high] if isinstance(task, Regression) else TENTHS
+    task.check(np.array([*ends, NAN], dtype))
+    assert tf.reduce_all(task.are_labels(tf.constant(ends, tf.float32)))
+    with pytest.raises(InputError, match="Labels of task 'rating' must be .* Received: 0.71 in"):
+        Regression("rating", low=0.1, high=0.7).check(np.array([0.71], dtype))
+    with pytest.raises(InputError, match="must be one of 0.1, 0.2, .* Received: 0.15 in row 0"):
+        Ordinal("rating", TENTHS).check(np.array([0.15], dtype))
+
+
+def test_a_mean_of_float32_labels_may_be_the_initial_prediction():
+    mean = float(np.float32([0.7, 0.7]).mean())
+    assert mean < 0.7
+    assert Regression("rating", 0.7, 1.1, initial_prediction=mean).initial_prediction == mean
+
+
+def test_levels_that_are_one_in_float32_are_refused():
+    with pytest.raises(ValueError, match="must be at least 2 finite numbers, rising"):
+        Ordinal("rating", (1.0, 1.0 + 1e-9))

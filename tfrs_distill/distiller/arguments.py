@@ -10,6 +10,7 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from tfrs_distill.distillation_layers import HiddenRepresentationDistillation
+from tfrs_distill.distiller.last_activation import refuse_model
 from tfrs_distill.students.classifier import Classifier
 from tfrs_distill.teachers.function_teacher import FunctionTeacher
 from tfrs_distill.teachers.keras_teacher import KerasTeacher
@@ -22,7 +23,7 @@ def as_pupil(student: Any) -> RetrievalModel | Classifier:
 
     Raises:
         TypeError: it is no Keras 2 model, or a `tfrs.Model` that was not adopted.
-        ValueError: nothing in it can be trained.
+        ValueError: nothing in it can be trained, or it ends in a softmax or sigmoid.
     """
     if not isinstance(student, tf.keras.Model):
         raise TypeError(
@@ -45,7 +46,10 @@ def as_pupil(student: Any) -> RetrievalModel | Classifier:
         )
     if student.built:
         require_trainable(student)
-    return student if isinstance(student, RetrievalModel) else Classifier(student)
+    if isinstance(student, RetrievalModel):
+        return student
+    refuse_model(student, "student")
+    return Classifier(student)
 
 
 def require_trainable(student: tf.keras.Model) -> None:

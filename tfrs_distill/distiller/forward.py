@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfrs_distill import columns
 from tfrs_distill.distillation_layers import HiddenRepresentationDistillation
 from tfrs_distill.distiller.arguments import as_teacher, require_trainable
+from tfrs_distill.distiller.last_activation import refuse_logits
 from tfrs_distill.distiller.teacher_answers import TeacherAnswers
 from tfrs_distill.distiller.value_checks import (
     refuse_probabilities,
@@ -56,6 +57,7 @@ def forward(distiller: Distiller, data: Any, training: bool) -> Step:
     pupil, batch = distiller.guests.pupil, as_batch(distiller.student, data)
     outputs = _student_outputs(distiller, batch, training)
     require_trainable(distiller.student)
+    outputs = outputs._replace(logits=_of_student(outputs.logits, pupil.row_weights(batch)))
     answers = TeacherAnswers(as_teacher(_teacher_of(distiller)), pupil, batch, outputs)
     if answers.from_top_k:
         distiller.guests.tails = getattr(answers.teacher, "temperatures", ())
@@ -110,6 +112,12 @@ def _student_outputs(distiller: Distiller, batch: dict[str, Any], training: bool
     return outputs._replace(hidden_representations=hidden)
 
 
+def _of_student(logits: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
+    """The student's logits, unless they are probabilities."""
+    refuse_logits(logits, "student")
+    return refuse_probabilities(logits, logits, weights, "student")
+
+
 def _rows(name: str, loss: DistillationLoss, answers: TeacherAnswers) -> tf.Tensor:
     """One value a row: the mean of whatever more axes the loss leaves."""
     if isinstance(loss, HiddenRepresentationDistillation):
@@ -122,7 +130,8 @@ def _rows(name: str, loss: DistillationLoss, answers: TeacherAnswers) -> tf.Tens
             values = loss.call(*answers.logits_for(loss))
         said = answers.raw_logits
         values = tf.reduce_mean(values, axis=list(range(1, values.shape.rank)))
-        values = refuse_probabilities(values, None if answers.from_top_k else answers.asked)
+        if not answers.from_top_k:
+            values = refuse_probabilities(values, said, answers.weights, "teacher")
     return require_finite(values, name, said, answers.example_at)
 
 

@@ -85,7 +85,7 @@ class RankingAnswers:
             weights = tf.where(silent, 0.0, weights)
         said = tf.where((weights > 0.0)[:, None], said, 0.0)  # else no influence, not even of NaN
         said = self._require_finite(said, task)
-        said = refuse_probabilities(said, tf.gather(said, tf.where(weights > 0.0)[:8, 0]))
+        said = refuse_probabilities(said, said, weights, "teacher")
         return Answer(tf.where(is_candidate(student_logits), said, MASKED), weights)
 
     def hidden_representation(self, name: str) -> tuple[tf.Tensor, tf.Tensor]:

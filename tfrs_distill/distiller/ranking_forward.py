@@ -9,10 +9,17 @@ import tensorflow as tf
 
 from tfrs_distill import columns
 from tfrs_distill.distiller.arguments import require_trainable
+from tfrs_distill.distiller.last_activation import refuse_logits
 from tfrs_distill.distiller.ranking_answers import Answer, RankingAnswers, require_rows
 from tfrs_distill.distiller.ranking_arguments import HIDDEN, term_name
 from tfrs_distill.distiller.ranking_lists import lists_of
-from tfrs_distill.distiller.value_checks import after, fail_with, require_finite, unless
+from tfrs_distill.distiller.value_checks import (
+    after,
+    fail_with,
+    refuse_probabilities,
+    require_finite,
+    unless,
+)
 from tfrs_distill.hidden_representations import find, recorded
 from tfrs_distill.losses.candidate_lists import MASKED
 from tfrs_distill.losses.weighted_mean import weighted_mean
@@ -80,7 +87,12 @@ def ranking_forward(
     require_trainable(distiller.student)
     num_rows = tf.shape(next(iter(outputs.logits.values())))[0]
     answers = RankingAnswers(distiller.guests.teachers, batch, num_rows)
-
+    outputs = outputs._replace(
+        logits={
+            name: _of_student(distiller.student.tasks[name], logits, answers.row_weights)
+            for name, logits in outputs.logits.items()
+        }
+    )
     with_labels, unlabelled = _with_label_columns(distiller, batch, num_rows)
     distiller.guests.unlabelled |= unlabelled
     terms: dict[str, Term] = {}
@@ -123,6 +135,13 @@ def _student_outputs(
     with recorded(distiller.student) as hidden:
         outputs = distiller.student(batch, training=training)
     return outputs._replace(hidden_representations=hidden | outputs.hidden_representations)
+
+
+def _of_student(task: RankingTask, logits: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """The student's logits of a task, unless they are probabilities where its loss reads logits."""
+    if task.keras_loss().get_config().get("from_logits"):
+        refuse_logits(logits, "student")
+    return refuse_probabilities(logits, logits, weights, "student")
 
 
 def _with_label_columns(

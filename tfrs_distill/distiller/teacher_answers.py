@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfrs_distill import columns
+from tfrs_distill.distiller.last_activation import refuse_logits
 from tfrs_distill.hidden_representations import find
 from tfrs_distill.teacher_cache.top_k_knowledge import align_top_k
 from tfrs_distill.towers.rows import rows_of
@@ -28,7 +29,7 @@ class TeacherAnswers:
     ) -> None:
         self.teacher, self.pupil, self.batch, self.outputs = teacher, pupil, batch, outputs
         self.weights = pupil.row_weights(batch)
-        self.asked: tf.Tensor | None = None  # the raw logits, once a loss has asked for them
+        self._raw_logits: tf.Tensor | None = None
         self._logits: tf.Tensor | None = None
         self._hidden: dict[str, tf.Tensor] | None = None
 
@@ -39,14 +40,19 @@ class TeacherAnswers:
 
     @property
     def raw_logits(self) -> tf.Tensor:
-        """What the teacher said, before masks and corrections."""
-        if self.asked is None:
+        """What the teacher said, before masks and corrections.
+
+        Raises:
+            ValueError: it ends in a softmax or sigmoid.
+        """
+        if self._raw_logits is None:
             if self.from_top_k:
                 said = rows_of(self.batch[columns.TEACHER_TOP_K_LOGITS], self.batch)
             else:
                 said = self.teacher.logits(self.batch, self.outputs.candidates.ids)
-            self.asked = self._where_it_counts(tf.cast(tf.stop_gradient(said), tf.float32))
-        return self.asked
+                refuse_logits(said, "teacher")
+            self._raw_logits = self._where_it_counts(tf.cast(tf.stop_gradient(said), tf.float32))
+        return self._raw_logits
 
     @property
     def logits(self) -> tf.Tensor:

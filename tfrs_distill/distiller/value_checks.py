@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfrs_distill.distiller.teacher_answers import TeacherAnswers
+from tfrs_distill.losses.candidate_lists import MASKED
 from tfrs_distill.towers.plain_errors import MARK
 
 
@@ -16,7 +18,8 @@ def require_finite(
 ) -> tf.Tensor:
     """The values of a distillation loss, unless one is NaN or infinite: then the step fails.
 
-    Looking for the culprit costs nothing until there is one.
+    So it does where the teacher gives -inf, which a loss may take for a mask. Looking for the
+    culprit costs nothing until there is one.
 
     Args:
         values: float32 [num_rows], of one loss.
@@ -24,12 +27,16 @@ def require_finite(
         said: the teacher's side of it, [num_rows, ...].
         example_of: what to call a row: its index in `values` to the example's id.
     """
-    finite = tf.math.is_finite(values)
+    least = tf.reduce_min(tf.reshape(said, [tf.shape(said)[0], -1]), axis=-1)
+    finite = tf.math.is_finite(values) & (least != -np.inf)
 
     def fail() -> tf.Tensor:
         row = first_false(finite)
         example = example_of(row)
-        taught = tf.reduce_all(tf.math.is_finite(tf.gather(said, row)))
+        of_row = tf.gather(said, row)
+        # What overflows by a temperature is no better than infinite, and masks alone are no answer.
+        taught = tf.reduce_all(tf.math.is_finite(of_row) & (of_row < -MASKED))
+        taught &= tf.reduce_any(of_row > MASKED)
         teacher = [f"{MARK}The teacher gives NaN or infinite values for example", example]
         student = [
             f"{MARK}The student has diverged: its distillation loss `{name}` is NaN or infinite, "
@@ -47,21 +54,26 @@ def first_false(fine: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.math.cumprod(tf.cast(fine, tf.int32)))
 
 
-def refuse_probabilities(values: tf.Tensor, said: tf.Tensor | None) -> tf.Tensor:
-    """The values, unless the teacher's logits are at least 0 and every row of them sums to 1.
+def refuse_probabilities(
+    values: tf.Tensor, said: tf.Tensor, weights: tf.Tensor | None, whose: str
+) -> tf.Tensor:
+    """The values, unless the logits are at least 0 and every row of them sums to 1.
 
     Args:
-        values: float32, of one loss.
-        said: what the teacher said, [num_rows, num_candidates]; None where it was not asked.
+        values: float32, such as the values of a loss.
+        said: the logits, [num_rows, num_candidates].
+        weights: of the rows, [num_rows]; None where all count. Those of weight 0 are not looked at.
+        whose: `"teacher"` or `"student"`.
     """
-    if said is None or said.shape[-1] == 1:
+    if said.shape[-1] == 1:
         return values
-    said = said[:8]  # enough rows to tell, too few to cost time
+    # Enough rows to tell, too few to cost time.
+    said = said[:8] if weights is None else tf.gather(said, tf.where(weights > 0.0)[:8, 0])
     sums = tf.reduce_sum(said, axis=-1)
     others = (tf.abs(sums - 1.0) > 1e-3) | ~tf.math.is_finite(sums)  # NaN is another fault
     fine = tf.reduce_any(others) | tf.reduce_any(said < 0.0)
     message = (
-        f"{MARK}The teacher's logits are probabilities: none is negative and every row sums to 1. "
+        f"{MARK}The {whose}'s logits are probabilities: none is negative and every row sums to 1. "
         "Give logits (from before the softmax), or the probabilities' logarithm."
     )
     return after(unless(fine | (tf.size(said) == 0), lambda: fail_with([message])), values)

@@ -13,7 +13,8 @@ MASKED = np.finfo(np.float32).min / 1e8  # finite, also when a small temperature
 def is_candidate(teacher_logits: tf.Tensor) -> tf.Tensor:
     """Which slots hold a candidate, bool as the logits: those whose logit is not `MASKED`.
 
-    Half of it counts as masked too, so that a shift of the logits does not unmask a slot.
+    Half of it counts as masked too, so that a shift of the logits does not unmask a slot; and so
+    does what is below it, down to -inf.
 
     Example:
     >>> is_candidate(tf.constant([2.0, MASKED, -9.0])).numpy().tolist()
@@ -89,8 +90,8 @@ def in_teacher_order(
 ) -> RankedLists:
     """The teacher's best k of every list, or all, in its order; equal logits keep the list's own.
 
-    A list in which the teacher's logit is NaN gives NaN for all of the student's, for an order with
-    NaN in it means nothing and would not show.
+    A list in which a candidate's logit is NaN, the teacher's or the student's, gives NaN for all of
+    the student's: an order with NaN in it means nothing, and below the best k it would not show.
 
     Args:
         y_true: teacher logits, [num_queries, list_size].
@@ -105,7 +106,8 @@ def in_teacher_order(
     list_size = tf.shape(teacher)[-1]
     slots = tf.math.top_k(teacher, list_size if k is None else tf.minimum(k, list_size)).indices
     is_kept = is_candidate(teacher)
-    spoilt = tf.reduce_any(tf.math.is_nan(teacher), axis=-1, keepdims=True)
+    is_spoilt = is_kept & tf.math.is_nan(teacher + student)
+    spoilt = tf.reduce_any(is_spoilt, axis=-1, keepdims=True)
     # Chosen before anything is computed, so that what stands in an empty slot has no gradient.
     unordered = tf.where(spoilt, np.nan, tf.where(is_kept, student, MASKED))
     kept = tf.gather(is_kept, slots, batch_dims=1)

@@ -6,6 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrs_distill.losses.candidate_lists import MASKED
+
 
 def categorical_cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """Categorical cross-entropy with ids, one-hot or soft labels, one value a row.
@@ -29,6 +31,7 @@ def categorical_cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor
     """
     logits = tf.cast(logits, tf.float32)
     if is_distribution(labels, logits):
+        logits = tf.maximum(logits, MASKED)  # of -inf and a label of 0 it would make NaN
         return tf.nn.softmax_cross_entropy_with_logits(tf.cast(labels, tf.float32), logits)
     return _cross_entropy_with_ids(tf.cast(tf.reshape(labels, [-1]), tf.int32), logits)
 

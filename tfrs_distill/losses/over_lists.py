@@ -18,8 +18,8 @@ class OverLists(tf.keras.losses.Loss):
     candidates: the listwise loss of ListNet, with the teacher's scores as relevance. Without it
     the same loss compares the logits of one row, such as those of the ratings 1 to 5.
 
-    A slot without candidate is given to the loss as masked on both sides, which a softmax does not
-    feel.
+    A slot without candidate, whose teacher logit is masked or -inf, is given to the loss as masked
+    on both sides, which a softmax does not feel.
 
     Reference: [Cao et al., 2007](https://doi.org/10.1145/1273496.1273513) (ListNet, top one).
 
@@ -82,7 +82,8 @@ class OverLists(tf.keras.losses.Loss):
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         """One value a list: float32 `[num_queries]`."""
         teacher, student = checked_logits(y_true, y_pred, self.name, min_width=2)
-        return self.loss.call(teacher, tf.where(is_candidate(teacher), student, MASKED))
+        kept = is_candidate(teacher)
+        return self.loss.call(tf.where(kept, teacher, MASKED), tf.where(kept, student, MASKED))
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that build an equal loss."""

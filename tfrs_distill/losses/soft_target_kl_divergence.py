@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import tensorflow as tf
 
-from tfrs_distill.losses.categorical_cross_entropy import log_sum_exp
 from tfrs_distill.losses.temperature import checked_temperature
 
 
@@ -17,8 +17,9 @@ class SoftTargetKLDivergence(tf.keras.losses.Loss):
     `loss = temperature**2 * sum_j p_j * (log p_j - log q_j)` with
     `p = softmax(teacher_logits / temperature)` and `q = softmax(student_logits / temperature)`. The
     factor keeps the size of the gradient when the temperature changes. Computed in log space and
-    float32, so large logits do not saturate. Soft targets are constants: no gradient goes to the
-    teacher's logits.
+    float32: large logits do not saturate, and small divergences, as those at a high temperature
+    are, keep their digits and are never negative. Soft targets are constants: no gradient goes to
+    the teacher's logits.
 
     Reference: [Hinton et al., 2015](https://arxiv.org/abs/1503.02531), section 2.1.
 
@@ -28,7 +29,8 @@ class SoftTargetKLDivergence(tf.keras.losses.Loss):
         name: the loss' name in logs.
 
     Call with `y_true` = teacher logits and `y_pred` = student logits, both
-    float `[batch_size, num_candidates]` over the same candidates.
+    float `[batch_size, num_candidates]` over the same candidates. A teacher logit of -inf is a
+    soft target of 0.
 
     Raises:
         ValueError: `temperature` is not above 0, or there is a single candidate (a softmax over one
@@ -79,13 +81,54 @@ def _divergence(
     teacher_logits: tf.Tensor, student_logits: tf.Tensor, temperature: tf.Tensor
 ) -> Any:
     """The divergence and its gradient, `temperature * (q - p)`, from two softmaxes."""
-    teacher, student = teacher_logits / temperature, student_logits / temperature
-    soft_targets, predictions = tf.nn.softmax(teacher), tf.nn.softmax(student)
-    cross = tf.reduce_sum(soft_targets * (teacher - student), axis=-1)
-    divergence = cross - log_sum_exp(teacher, soft_targets) + log_sum_exp(student, predictions)
+    soft_targets = tf.nn.softmax(teacher_logits / temperature)
+    predictions = tf.nn.softmax(student_logits / temperature)
+    shift = tf.reduce_max(teacher_logits, axis=-1) - tf.reduce_max(student_logits, axis=-1)
+    # Before the division: what both have in common then leaves no rounding behind.
+    difference = (teacher_logits - student_logits - shift[:, None]) / temperature
+    mean = tf.reduce_sum(tf.math.multiply_no_nan(difference, soft_targets), axis=-1)
+    largest = tf.reduce_max(soft_targets, axis=-1) / tf.reduce_max(predictions, axis=-1)
+    divergence = mean + tf.math.log(largest)  # to about 1e-6, whatever its size
+    is_exact = (divergence > 0.05) | tf.math.is_nan(divergence)
+    divergence = tf.cond(
+        tf.reduce_all(is_exact),
+        lambda: divergence,
+        lambda: tf.where(
+            is_exact,
+            divergence,
+            _small_divergence(soft_targets, predictions, difference - mean[:, None], divergence),
+        ),
+    )
 
     def gradient(upstream: tf.Tensor) -> tuple[None, tf.Tensor, None]:
         rows = (temperature * upstream)[:, None]
         return None, (predictions - soft_targets) * rows, None
 
     return temperature**2 * divergence, gradient
+
+
+def _small_divergence(
+    soft_targets: tf.Tensor, predictions: tf.Tensor, difference: tf.Tensor, divergence: tf.Tensor
+) -> tf.Tensor:
+    """The divergence as a sum of terms that are not negative, so that nothing cancels.
+
+    `log(1 + sum_j p_j f(d_j))` with `f(d) = exp(-d) - 1 + d`, which is `d**2 / 2 - d**3 / 6 + ...`,
+    for differences d of the logits whose mean under p is 0.
+
+    Args:
+        soft_targets: p, float32 [num_rows, num_candidates].
+        predictions: q, the same shape.
+        difference: d, teacher's less student's logits, divided by the temperature, without their
+            mean under p.
+        divergence: float32 [num_rows], known to about 1e-6: `p_j exp(-d_j) = q_j exp(divergence)`.
+    """
+    series = 1.0 / math.factorial(6)  # up to 1/3 the rest of it is below 2e-6 of it
+    for order in range(5, 1, -1):
+        series = (-1.0) ** order / math.factorial(order) + difference * series
+    terms = tf.where(
+        tf.abs(difference) < 1 / 3,
+        soft_targets * tf.square(difference) * series,
+        tf.math.multiply_no_nan(difference - 1.0, soft_targets)
+        + predictions * tf.exp(divergence)[:, None],
+    )
+    return tf.math.log1p(tf.reduce_sum(terms, axis=-1))

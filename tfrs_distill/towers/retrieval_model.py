@@ -155,10 +155,24 @@ class RetrievalModel(tfrs.Model):
                 metric.update_state(labels, outputs.logits, sample_weight=weights)
 
     def update_factorized_metrics(self, outputs: StudentOutputs) -> None:
-        """Feed the metrics over the whole corpus, where there are any; slow, so not in `fit`."""
+        """Feed the metrics over the whole corpus, where there are any; slow, so not in `fit`.
+
+        Raises:
+            ValueError: a metric's corpus is of reduced precision.
+        """
         for metric in self.factorized_metrics:
             rows = tf.shape(outputs.query_embeddings)[0]
-            metric.update_state(outputs.query_embeddings, outputs.candidate_embeddings[:rows])
+            try:
+                metric.update_state(outputs.query_embeddings, outputs.candidate_embeddings[:rows])
+            except TypeError as error:
+                raise ValueError(
+                    f"The metric {metric.name!r} cannot compare float32 embeddings with its "
+                    "candidates: TensorFlow Recommenders' metrics do not work in reduced "
+                    "precision, such as `mixed_float16`. Make the metric while "
+                    "`tf.keras.mixed_precision.set_global_policy('float32')` is in force, of "
+                    "candidates cast to float32: "
+                    "`items.map(lambda item: tf.cast(candidate_tower(item), tf.float32))`."
+                ) from error
 
     def train_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """One step on the mean cross-entropy of the batch's rows and the regularisation losses."""

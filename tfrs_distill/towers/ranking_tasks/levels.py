@@ -43,8 +43,9 @@ class LevelsTask(RankingTask):
 
     def are_labels(self, labels: Any) -> Any:
         """Which labels are one of the levels."""
-        is_level = labels == self.levels[0]
-        for level in self.levels[1:]:
+        first, *others = (np.float32(level) for level in self.levels)
+        is_level = labels == first
+        for level in others:
             is_level = is_level | (labels == level)
         return is_level
 
@@ -57,11 +58,11 @@ def _checked_levels(levels: Any) -> tuple[float, ...]:
     """The levels of a rating as numbers.
 
     Raises:
-        ValueError: fewer than two, or not rising.
+        ValueError: fewer than two, or not rising, in float32 as labels are.
     """
     numbers = tuple(float(level) for level in levels)
-    rising = all(low < high for low, high in zip(numbers, numbers[1:]))
-    if len(numbers) < 2 or not rising or not np.isfinite(numbers).all():
+    in_float32 = np.float32(numbers)
+    if len(numbers) < 2 or not (np.diff(in_float32) > 0).all() or not np.isfinite(in_float32).all():
         raise ValueError(
             "`levels` must be at least 2 finite numbers, rising. Received: "
             f"levels={tuple(levels)!r}."

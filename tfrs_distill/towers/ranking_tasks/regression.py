@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfrs_distill.towers.ranking_tasks.task import RankingTask
@@ -50,7 +51,7 @@ class Regression(RankingTask):
             middle if initial_prediction is None else initial_prediction
         )
         self.low, self.high = float(low), float(high)
-        if not self.low <= self.initial_prediction <= self.high:
+        if not self.are_labels(np.float32(self.initial_prediction)):
             raise ValueError(
                 f"`initial_prediction` must be within low={low:g} and high={high:g}. Received: "
                 f"initial_prediction={initial_prediction!r}."
@@ -80,7 +81,7 @@ class Regression(RankingTask):
 
     def are_labels(self, labels: Any) -> Any:
         """Low to high."""
-        return (labels >= self.low) & (labels <= self.high)
+        return (labels >= np.float32(self.low)) & (labels <= np.float32(self.high))
 
     def head(self, seed: int | None, dtype: Any) -> tf.keras.layers.Layer:
         """One unit that starts at the initial prediction."""

@@ -62,7 +62,7 @@ class RankingTask:
         raise NotImplementedError
 
     def are_labels(self, labels: Any) -> Any:
-        """Which labels the task may have: a bool each, of a NumPy array or a tensor."""
+        """Which labels the task may have: a bool each, of float32, a NumPy array or a tensor."""
         raise NotImplementedError
 
     def are_taught(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
@@ -97,7 +97,8 @@ class RankingTask:
         """Hold the labels of a whole data set to what the task may have.
 
         Args:
-            labels: float [num_rows], NaN where a row has no label.
+            labels: float [num_rows], NaN where a row has no label; compared as float32, which is
+                what models read.
 
         Raises:
             InputError: there is no label at all, or one that the task cannot have.
@@ -114,7 +115,8 @@ class RankingTask:
                 f"Task {self.name!r} has no labels: all {len(labels)} rows are NaN. Leave the task "
                 "out, or see how its labels were read."
             )
-        wrong = given & ~self.are_labels(labels)
+        with np.errstate(over="ignore"):  # too large a number is infinite, and none
+            wrong = given & ~self.are_labels(labels.astype(np.float32))
         if wrong.any():
             row = int(np.argmax(wrong))
             raise InputError(

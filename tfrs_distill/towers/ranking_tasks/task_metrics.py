@@ -69,7 +69,7 @@ class Accuracy(_OfPredictions, tf.keras.metrics.Accuracy):
 
 
 class HitRate(tf.keras.metrics.Mean):
-    """Share of rows whose item is among the k likeliest.
+    """Share of rows whose item is among the k likeliest; equal logits keep catalogue order.
 
     Args:
         task: a `NextItem`.
@@ -82,5 +82,6 @@ class HitRate(tf.keras.metrics.Mean):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Feed a batch: item indices [num_rows], logits [num_rows, num_items]."""
-        hits = tf.math.in_top_k(self.task.targets(y_true), y_pred, self.k)
+        best = tf.math.top_k(y_pred, tf.minimum(self.k, tf.shape(y_pred)[-1])).indices
+        hits = tf.reduce_any(best == self.task.targets(y_true)[:, None], axis=-1)
         return super().update_state(hits, sample_weight)
