@@ -56,9 +56,11 @@ class Distiller(TeachingModel):
     Raises:
         TypeError: student, teacher or a loss are not what they must be.
         ValueError: a weight is negative, NaN or of another number than the losses, or the student
-            has nothing to train. At the first batch, before any weight changes: the teacher gives
-            NaN, probabilities instead of logits, or another number of candidates than the
-            student, or a loss asks for a hidden representation that is not there.
+            has nothing to train or ends in a softmax or sigmoid. At the first batch, before any
+            weight changes: the teacher gives NaN or another number of candidates than the
+            student, either gives probabilities instead of logits, or a loss asks for a hidden
+            representation that is not there. (A sigmoid in a model's own `call` is seen in graphs,
+            not with `run_eagerly=True`.)
 
     Under XLA (`jit_compile=True`) TensorFlow leaves out what looks at values, so that NaN and
     probabilities pass unseen there: train a first epoch without it.

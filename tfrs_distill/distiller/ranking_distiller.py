@@ -81,8 +81,9 @@ class RankingDistiller(TeachingModel):
         ValueError: a weight is out of range or of no loss, or losses, weights or teachers are of no
             task. At the first batch, before any weight changes: neither teacher nor column of a
             task, NaN or infinite values or probabilities instead of several logits, another width
-            than the student's, or lists of one candidate each. (Of a single logit a row
-            probabilities cannot be told from logits.)
+            than the student's, or lists of one candidate each; or the student gives
+            probabilities. (Of a single logit a row the numbers do not tell: a student's last
+            sigmoid is seen in graphs, not with `run_eagerly=True`, and a teacher's is not.)
 
     Losses of lists do not run under XLA (`jit_compile=True`): lists are as long as the batch has
     them. Under `tf.distribute` a list is of the rows that are on one replica.
