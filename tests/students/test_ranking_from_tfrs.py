@@ -288,3 +288,59 @@ def test_it_is_saved_by_its_weights(tmp_path):
     again(ROWS)
     again.load_weights(tmp_path / "student")
     np.testing.assert_array_equal(other(ROWS), model(ROWS))
+
+
+# The task's own loss and metrics
+
+
+def summaries():
+    return {
+        f"{kind}_metrics": [tf.keras.metrics.Mean(name=kind)]
+        for kind in ("prediction", "label", "loss")
+    }
+
+
+@pytest.mark.parametrize("labelled", [5, 3])
+def test_the_tasks_summaries_are_those_of_the_batch_and_of_rows_with_a_label_alone(labelled):
+    """Three rows of five have a label: the model's own is given these three."""
+    alone, made_of = (
+        TutorialModel(tfrs.tasks.Ranking(loss=tf.keras.losses.Huber(), **summaries()))
+        for _ in range(2)
+    )
+    labels = tf.constant(RATINGS)
+    few = {name: column[:labelled] for name, column in ROWS.items()}
+    alone.task(labels[:labelled, None], alone(few))
+    unlabelled = tf.range(5) >= labelled
+    rows = ROWS | {columns.label("rating"): tf.where(unlabelled, NAN, labels)}
+    student = adopted(made_of)
+    said = student.update_task_metrics(rows, student(rows))
+    assert len(said) == 3
+    for metric in alone.task.metrics:
+        np.testing.assert_allclose(said[metric.name], metric.result(), rtol=1e-5)
+
+
+def test_a_loss_of_one_number_a_batch_is_refused():
+    class Whole(tf.keras.losses.Loss):
+        def call(self, y_true, y_pred):
+            return tf.reduce_mean((y_true - y_pred) ** 2)
+
+    with pytest.raises(ValueError, match=r"one value a row.*Received: Whole, .*shape \(\) for 2"):
+        adopted(TutorialModel(tfrs.tasks.Ranking(loss=Whole())))
+
+
+def test_a_task_with_a_call_of_its_own_is_refused():
+    class Own(tfrs.tasks.Ranking):
+        def call(self, *arguments, **options):
+            return 5.0 * super().call(*arguments, **options)
+
+    task = Own(loss=tf.keras.losses.MeanSquaredError())
+    with pytest.raises(ValueError, match="`tfrs.tasks.Ranking` must be run as it is.*: Own"):
+        adopted(TutorialModel(task))
+
+
+def test_that_a_sum_becomes_a_mean_is_said(caplog):
+    adopted(TutorialModel())
+    assert caplog.text == ""
+    summed = tf.keras.losses.MeanSquaredError(reduction=tf.keras.losses.Reduction.SUM)
+    adopted(TutorialModel(tfrs.tasks.Ranking(loss=summed)))
+    assert "is a sum over the batch; the student minimises the mean over the rows" in caplog.text

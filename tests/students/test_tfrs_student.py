@@ -6,7 +6,11 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from tfrs_distill import columns
+from tfrs_distill.data import split_by_time, synthetic
 from tfrs_distill.distiller import Distiller
+from tfrs_distill.errors import InputError
+from tfrs_distill.evaluation import ModelScorer, evaluate
+from tfrs_distill.export import to_saved_model, to_tflite
 from tfrs_distill.losses import SoftTargetKLDivergence
 from tfrs_distill.students import Candidates, RetrievalStudent, TFRSStudent
 
@@ -274,12 +278,12 @@ def test_that_a_sum_becomes_a_mean_is_said(caplog):
     adopted(Model(mean_task()))
     assert caplog.text == ""
     adopted(Model(tfrs.tasks.Retrieval()))
-    assert "sums its loss over a batch; the student takes the mean over rows" in caplog.text
+    assert "is a sum over the batch; the student minimises the mean over the rows" in caplog.text
 
 
 def test_a_loss_of_probabilities_is_refused():
     loss = tf.keras.losses.CategoricalCrossentropy()
-    with pytest.raises(ValueError, match="takes probabilities.*Make it with `from_logits=True`"):
+    with pytest.raises(ValueError, match="reads probabilities.*Make it with `from_logits=True`"):
         adopted(Model(tfrs.tasks.Retrieval(loss=loss)))
 
 
@@ -288,9 +292,108 @@ def test_a_loss_of_one_number_a_batch_is_refused():
         def call(self, y_true, y_pred):
             return tf.reduce_sum(y_pred)
 
-    student = adopted(Model(tfrs.tasks.Retrieval(loss=Whole())))
-    with pytest.raises(ValueError, match=r"Whole, must give one value a row. Received: shape \(\)"):
-        student.compute_loss(BATCH)
+    with pytest.raises(ValueError, match=r"one value a row.*Received: Whole, .*shape \(\) for 2"):
+        adopted(Model(tfrs.tasks.Retrieval(loss=Whole())))
+
+
+def test_a_loss_that_is_no_keras_loss_is_refused():
+    task = tfrs.tasks.Retrieval(loss=lambda y_true, y_pred, sample_weight=None: 0.0)
+    with pytest.raises(ValueError, match="must be a `tf.keras.losses.Loss`.*Received: <function"):
+        adopted(Model(task))
+
+
+def own_answer(task, model, **options):
+    """What the task gives for the batch, and what its metrics then say."""
+    loss = task(model.user_model(BATCH["user_id"]), model.movie_model(BATCH["movie_title"]),
+                candidate_ids=BATCH["movie_title"], **options)  # fmt: skip
+    parts = [part for metric in task.factorized_metrics for part in metric.metrics]
+    parts += [*task._batch_metrics, *task._loss_metrics]
+    said = {part.name: float(part.result()) for part in parts}
+    for part in parts:
+        part.reset_state()
+    return float(loss), said
+
+
+@pytest.mark.parametrize("loss", ["smoothed", "hinge"])
+def test_more_hard_negatives_than_there_are_add_nothing_to_a_loss_or_metric_of_all(loss):
+    """Both are means over the columns, so one column more is another value."""
+    metrics = [tf.keras.metrics.MeanSquaredError("mse"), tf.keras.metrics.AUC(from_logits=True)]
+    task = tfrs.tasks.Retrieval(loss=LOSSES[loss], num_hard_negatives=50, batch_metrics=metrics)
+    model = Model(task)
+    expected, expected_metrics = own_answer(task, model)
+    np.testing.assert_allclose(adopted(model).compute_loss(BATCH), expected, rtol=1e-5)
+    for metric in metrics:
+        assert float(metric.result()) == pytest.approx(expected_metrics[metric.name], rel=1e-5)
+
+
+def test_a_loss_that_leaves_masked_candidates_out_may_be_of_any_kind():
+    task = tfrs.tasks.Retrieval(loss=LOSSES["hinge"], remove_accidental_hits=True)
+    model = Model(task)
+    expected, _ = own_answer(task, model)
+    assert expected > 0
+    np.testing.assert_allclose(adopted(model).compute_loss(BATCH), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("masks", ["accidental hits", "score mask"])
+def test_smoothed_labels_of_masked_candidates_are_refused(masks):
+    """TFRS multiplies the mask's logit with the smoothed label: the loss is no number to use."""
+    hits = masks == "accidental hits"
+    task = tfrs.tasks.Retrieval(loss=LOSSES["smoothed"], remove_accidental_hits=hits)
+    model = Model(task)
+    mask = tf.constant(np.triu(np.ones([4, 4], bool)))
+    assert own_answer(task, model, score_mask=None if hits else mask)[0] > 1e30
+    with pytest.raises(ValueError, match="does not leave out candidates.*without label smoothing"):
+        adopted(model).compute_loss(BATCH if hits else BATCH | {columns.SCORE_MASK: mask})
+
+
+def test_a_task_with_a_call_of_its_own_is_refused():
+    class Own(tfrs.tasks.Retrieval):
+        def call(self, *arguments, **options):
+            return 5.0 * super().call(*arguments, **options)
+
+    class Renamed(tfrs.tasks.Retrieval):
+        pass
+
+    with pytest.raises(ValueError, match="`tfrs.tasks.Retrieval` must be run as it is.*: Own"):
+        adopted(Model(Own()))
+    assert adopted(Model(Renamed(temperature=0.5))).temperature == 0.5
+
+
+@pytest.mark.parametrize("by_id", [False, True])
+def test_corpus_metrics_weigh_rows_and_find_by_id_as_the_task_does(by_id):
+    model = Model()
+    titles = tf.data.Dataset.from_tensor_slices(MOVIES).batch(4)
+    corpus = titles.map(lambda names: (names, model.movie_model(names)))
+    if by_id:  # rows that have other names: only by score are these found
+        corpus = titles.map(lambda names: ("other " + names, model.movie_model(names)))
+    metric = tfrs.metrics.FactorizedTopK(corpus, ks=(1, 3))
+    task = mean_task(metrics=metric, remove_accidental_hits=by_id)
+    model.tasks.append(task)
+    weights = tf.constant([1.0, 2.0, 3.0, 0.0])
+    _, expected = own_answer(task, model, sample_weight=weights)
+    _, unweighted = own_answer(task, model)
+    adopted(model).compute_loss(BATCH | {columns.SAMPLE_WEIGHT: weights})
+    said = {part.name: float(part.result()) for part in metric.metrics}
+    assert said == pytest.approx(expected)
+    assert (
+        set(said.values()) == {0.0} if by_id else 0 < max(said.values()) != max(unweighted.values())
+    )
+
+
+def test_a_query_of_several_heads_scores_by_the_best_as_in_the_task():
+    class Heads(tf.keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.inner = tower(USERS, 5)
+
+        def call(self, ids):
+            return tf.stack([self.inner(ids), -self.inner(ids)], axis=1)
+
+    corpus = tf.data.Dataset.from_tensors(tf.eye(3))
+    model = Model(mean_task(temperature=0.5, metrics=tfrs.metrics.FactorizedTopK(corpus, ks=(1,))))
+    model.user_model = Heads()
+    expected, _ = own_answer(model.tasks[0], model)
+    np.testing.assert_allclose(adopted(model).compute_loss(BATCH), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("number", [0, -1, None])
@@ -414,6 +517,39 @@ def test_a_teacher_gets_the_candidates_columns():
     p, q = (x - np.log(np.exp(x).sum(1, keepdims=True)) for x in (teacher_logits, student_logits))
     expected = 4.0 * (np.exp(p) * (p - q)).sum(axis=1).mean()
     np.testing.assert_allclose(terms["soft_target_kl_divergence"], expected, rtol=1e-5)
+
+
+def test_a_dict_student_teaches_another_with_its_own_columns():
+    wide, model = DictModel(mean_task()), DictModel(mean_task())
+    teacher = adopted(wide, **COLUMNS)
+    student = adopted(model, **COLUMNS, candidate_id_column="movie_id")
+    ids = student(DICTS).candidates.ids
+    np.testing.assert_allclose(teacher.logits(DICTS, ids), teacher(DICTS).logits, rtol=1e-6)
+    words = r"reads several columns, so candidates are a dict of \['movie_title', 'year'\]"
+    with pytest.raises(ValueError, match=words):
+        teacher.logits(DICTS, DICTS["movie_id"])
+
+
+@pytest.mark.parametrize("names", [None, [], [7], {"year": "year"}])
+def test_columns_that_are_neither_a_name_nor_a_list_of_names_are_refused(names):
+    for argument in ("query_column", "candidate_column"):
+        with pytest.raises(TypeError, match=f"`{argument}` must be the column.*or .* the list"):
+            adopted(Model(mean_task()), **{argument: names})
+
+
+def test_scoring_and_export_over_a_catalogue_are_refused_in_a_sentence(tmp_path):
+    student = adopted(DictModel(mean_task()), **COLUMNS)
+    splits = split_by_time(synthetic(num_users=8, seed=0), max_history=4)
+    catalogue = splits.catalogue
+    for ask in (
+        lambda: ModelScorer(student),
+        lambda: evaluate(student, splits.test),
+        lambda: to_saved_model(student, tmp_path / "saved", catalogue),
+        lambda: to_tflite(student, tmp_path / "student.tflite", catalogue),
+    ):
+        with pytest.raises(InputError, match="cannot be scored or exported here: .*`student.evalu"):
+            ask()
+    assert not (tmp_path / "saved").exists()
 
 
 def test_accidental_hits_of_several_columns_need_the_id():

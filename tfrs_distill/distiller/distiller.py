@@ -181,7 +181,7 @@ class Distiller(TeachingModel):
             )
             logged[self.agreement_mean.name] = self.agreement_mean.result()
         if isinstance(self.student, RetrievalModel):
-            self.student.update_factorized_metrics(step.outputs)
+            self.student.update_factorized_metrics(step.outputs, step.weights)
             logged |= {metric.name: metric.result() for metric in self.student.corpus_metrics}
         return logged
 

@@ -92,9 +92,10 @@ class RetrievalStudent(TwoTower):
             candidates: instead of the task's own options; source `"batch"` or `"sampled"`.
 
         Raises:
-            TypeError: `model` is no `tfrs.Model`, or its task's loss no Keras loss.
-            ValueError: it has no retrieval task, or several; the task's loss takes probabilities;
-                or accidental hits are to be removed and no column has the candidates' ids.
+            TypeError: `model` is no `tfrs.Model`, or columns are neither a name nor a list of them.
+            ValueError: it has no retrieval task, several, or one with a `call` of its own; the
+                task's loss is no Keras loss, reads probabilities or gives other than one value a
+                row; or accidental hits are to be removed and no column has the candidates' ids.
 
         Example:
         >>> class MovielensModel(tfrs.Model):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
+from tfrs_distill.losses.weighted_mean import weighted_mean
+from tfrs_distill.students.adopted_task import only_task, row_loss
 from tfrs_distill.towers.multi_task_model import MultiTaskModel
 from tfrs_distill.towers.ranking_outputs import RankingOutputs
 from tfrs_distill.towers.ranking_tasks import RankingTask
@@ -27,29 +28,20 @@ class AdoptedTask(RankingTask):
         task: the model's own; its loss and metrics are kept.
 
     Raises:
-        ValueError: its loss is a cross-entropy of probabilities, or of several classes.
+        ValueError: its loss is no Keras loss, reads probabilities, or gives something else than
+            one value a row.
     """
 
     def __init__(self, name: str, task: tfrs.tasks.Ranking) -> None:
         super().__init__(name, width=1)
-        # The task has no public way to read its loss; tensorflow-recommenders is pinned.
-        own = task._loss
-        if not isinstance(own, tf.keras.losses.Loss):
-            raise ValueError(
-                "The loss of the model's `tfrs.tasks.Ranking` must be a `tf.keras.losses.Loss`, "
-                f"which can be asked for one value a row. Received: {own!r}."
-            )
-        from_logits = own.get_config().get("from_logits")
-        if from_logits is False:
-            raise ValueError(
-                "The loss of the model's `tfrs.tasks.Ranking` reads probabilities (its default "
-                "does), but students are taught by logits. Leave the model's last sigmoid out and "
-                "give the task `loss=tf.keras.losses.BinaryCrossentropy(from_logits=True)`. "
-                f"Received: {type(own).__name__} with from_logits=False."
-            )
-        self.task, self.is_probability = task, bool(from_logits)
-        self.row_loss = copy.copy(own)
-        self.row_loss.reduction = tf.keras.losses.Reduction.NONE
+        self.row_loss = row_loss(
+            task,
+            width=1,
+            remedy="Leave the model's last sigmoid out and give the task "
+            "`loss=tf.keras.losses.BinaryCrossentropy(from_logits=True)`.",
+        )
+        self.task = task
+        self.is_probability = bool(self.row_loss.get_config().get("from_logits"))
 
     @property
     def label_range(self) -> str:
@@ -86,7 +78,7 @@ class AdoptedTask(RankingTask):
             metrics=self.task._ranking_metrics,
             prediction_metrics=self.task._prediction_metrics,
             label_metrics=self.task._label_metrics,
-            loss_metrics=self.task._loss_metrics,
+            mean_metrics=list(self.task._loss_metrics),
             name=f"{self.name}_task",
         )
 
@@ -101,11 +93,34 @@ class AdoptedTask(RankingTask):
 
 
 class _TaskOfColumns(tfrs.tasks.Ranking):
-    """Reads labels of the predictions' shape, for Keras' errors are means over the last axis."""
+    """Reads labels of the predictions' shape, for Keras' errors are means over the last axis.
 
-    def call(self, labels: tf.Tensor, predictions: tf.Tensor, **options: Any) -> tf.Tensor:
+    Args:
+        mean_metrics: the model's `loss_metrics`: fed with a batch's loss, not with its rows'.
+        **options: of the task.
+    """
+
+    def __init__(self, *, mean_metrics: list[tf.keras.metrics.Metric], **options: Any) -> None:
+        super().__init__(**options)
+        self.mean_metrics = mean_metrics
+
+    def call(
+        self,
+        labels: tf.Tensor,
+        predictions: tf.Tensor,
+        sample_weight: tf.Tensor | None = None,
+        compute_metrics: bool = True,
+    ) -> tf.Tensor:
         """Labels [num_rows], predictions [num_rows, 1]."""
-        return super().call(labels[:, None], predictions, **options)
+        labels = labels[:, None]
+        losses = super().call(
+            labels, predictions, sample_weight=sample_weight, compute_metrics=compute_metrics
+        )
+        if compute_metrics and self.mean_metrics:
+            mean = weighted_mean(self._loss(labels, predictions), sample_weight)
+            for metric in self.mean_metrics:
+                metric.update_state(mean)
+        return losses
 
 
 class TFRSRankingStudent(MultiTaskModel):
@@ -132,23 +147,13 @@ class TFRSRankingStudent(MultiTaskModel):
         cls, model: tfrs.Model, *, task: str, inputs: Mapping[str, str]
     ) -> TFRSRankingStudent:
         """See `RankingStudent.from_tfrs`."""
-        if not isinstance(model, tfrs.Model):
-            raise TypeError(
-                f"`model` must be a `tfrs.Model`. Received: {type(model).__module__}."
-                f"{type(model).__name__}."
-            )
-        tasks = [part for part in model.submodules if isinstance(part, tfrs.tasks.Ranking)]
-        if len(tasks) != 1:
-            raise ValueError(
-                "`model` must have one `tfrs.tasks.Ranking` among its attributes. Received: "
-                f"{len(tasks)} of them."
-            )
+        own = only_task(model, tfrs.tasks.Ranking)
         if not inputs:
             raise ValueError(
                 "`inputs` must name what the model reads and the batch's columns for it, such as "
                 "{'user_id': 'user_id', 'movie_title': 'movie_title'}. Received: none."
             )
-        return cls(model, _scorer(model), AdoptedTask(task, tasks[0]), inputs)
+        return cls(model, _scorer(model), AdoptedTask(task, own), inputs)
 
     @property
     def input_columns(self) -> tuple[str, ...]:

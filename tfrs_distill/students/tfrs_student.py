@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
 
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from tfrs_distill import columns
+from tfrs_distill.errors import InputError
+from tfrs_distill.losses.candidate_lists import MASKED
+from tfrs_distill.students.adopted_task import only_task, row_loss
 from tfrs_distill.towers.candidates import BATCH, Candidates, CandidateSet, in_batch_candidates
-from tfrs_distill.towers.retrieval_model import RetrievalModel
+from tfrs_distill.towers.retrieval_model import RetrievalModel, one_hot_and_logits
 from tfrs_distill.towers.student_outputs import StudentOutputs
-
-logger = logging.getLogger(__name__)
 
 
 class TFRSStudent(RetrievalModel):
@@ -46,6 +46,8 @@ class TFRSStudent(RetrievalModel):
                 "seen: `candidates` must have source 'batch' or 'sampled' and exclude_seen=False "
                 f"(give the batch a column {columns.SCORE_MASK!r}). Received: {candidates}."
             )
+        _require_columns("query_column", query_column)
+        _require_columns("candidate_column", candidate_column)
         if candidate_id_column == candidate_column:
             candidate_id_column = None
         several = not isinstance(candidate_column, str)
@@ -60,6 +62,8 @@ class TFRSStudent(RetrievalModel):
         self.query_column, self.candidate_column = query_column, candidate_column
         self.candidate_id_column, self.task_loss = candidate_id_column, task_loss
         self.is_cross_entropy = _is_plain_cross_entropy(task_loss)
+        self.takes_masks = self.is_cross_entropy or _takes_masks(task_loss)
+        self.finds_by_id = False  # whether the corpus' metrics compare ids instead of scores
 
     @classmethod
     def adopt(
@@ -74,18 +78,7 @@ class TFRSStudent(RetrievalModel):
         candidates: Candidates | None = None,
     ) -> TFRSStudent:
         """See `RetrievalStudent.from_tfrs`."""
-        if not isinstance(model, tfrs.Model):
-            raise TypeError(
-                f"`model` must be a `tfrs.Model`. Received: {type(model).__module__}."
-                f"{type(model).__name__}."
-            )
-        tasks = [part for part in model.submodules if isinstance(part, tfrs.tasks.Retrieval)]
-        if len(tasks) != 1:
-            raise ValueError(
-                "`model` must have one `tfrs.tasks.Retrieval` among its attributes. Received: "
-                f"{len(tasks)} of them."
-            )
-        task = tasks[0]
+        task = only_task(model, tfrs.tasks.Retrieval)
         # The task has no public way to read its options; tensorflow-recommenders is pinned.
         num_hard = task._num_hard_negatives
         own = Candidates(
@@ -100,19 +93,24 @@ class TFRSStudent(RetrievalModel):
             candidate_column=candidate_column,
             candidate_id_column=candidate_id_column,
             candidates=candidates or own,
-            task_loss=_per_row(task._loss),
+            task_loss=row_loss(
+                task, width=2, remedy="Make it with `from_logits=True`: the task hands it logits."
+            ),
             temperature=1.0 if task._temperature is None else task._temperature,
             name=model.name,
         )
         student.factorized_metrics = list(task.factorized_metrics)
         student.batch_metrics = list(task._batch_metrics)
         student.loss_metrics = list(task._loss_metrics)
+        student.finds_by_id = task._remove_accidental_hits  # for which TFRS is given the ids
         return student
 
     def _columns(
         self, batch: dict[str, tf.Tensor], names: str | Sequence[str]
     ) -> tf.Tensor | dict[str, tf.Tensor]:
         """One column's values, or a dict of several."""
+        if not isinstance(batch, Mapping):
+            _refuse(f"it reads a dict of columns. Received: {type(batch).__name__}")
         missing = [name for name in _listed(names) if name not in batch]
         if missing:
             raise ValueError(f"The batch has no column {missing[0]!r}. It has: {sorted(batch)}.")
@@ -126,24 +124,57 @@ class TFRSStudent(RetrievalModel):
         """Candidate embeddings, `[num_candidates, dim]`; Keras hands `training` on by itself."""
         if isinstance(items, dict):  # the ids may be there for the sake of accidental hits alone
             items = self._columns(items, self.candidate_column)
+        elif not isinstance(self.candidate_column, str):
+            raise ValueError(
+                "The candidate tower reads several columns, so candidates are a dict of "
+                f"{list(self.candidate_column)}. Received: {type(items).__name__}."
+            )
         return self.candidate_tower(items)
+
+    def _scores(self, queries: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+        """As the task does: the best of a query's heads, where embeddings are of several."""
+        scores = super()._scores(queries, candidates)
+        return tf.reduce_max(scores, axis=1) if scores.shape.rank == 3 else scores
 
     def hard_loss(self, batch: dict[str, tf.Tensor], outputs: StudentOutputs) -> tf.Tensor:
         """The task's own loss of one-hot labels and logits, one value a row.
 
         Raises:
-            ValueError: the loss gives something else than one value a row.
+            ValueError: some candidates are masked, and the loss does not leave those out.
         """
         if self.is_cross_entropy:
             return super().hard_loss(batch, outputs)
-        labels = tf.one_hot(outputs.candidates.label_columns, tf.shape(outputs.logits)[1])
-        losses = self.task_loss.call(labels, outputs.logits)
-        if losses.shape.rank not in (1, None):
+        if outputs.candidates.keep is not None and not self.takes_masks:
             raise ValueError(
-                f"The loss of the model's task, {type(self.task_loss).__name__}, must give one "
-                f"value a row. Received: shape {losses.shape}."
+                f"The loss of the model's task, {type(self.task_loss).__name__}, does not leave "
+                "out candidates that are masked by a very low logit, as accidental hits and "
+                f"{columns.SCORE_MASK!r} are: it becomes about 1e29, in TFRS too. Make it without "
+                "label smoothing, or mask none (`remove_accidental_hits=False`). Received: "
+                f"{self.task_loss.get_config()}."
             )
-        return losses
+        return self.task_loss(*one_hot_and_logits(outputs))
+
+    def update_factorized_metrics(
+        self, outputs: StudentOutputs, weights: tf.Tensor | None = None
+    ) -> None:
+        """Feed the task's metrics over the corpus; as in TFRS, not where queries have heads."""
+        if outputs.query_embeddings.shape.rank == 2:
+            super().update_factorized_metrics(outputs, weights)
+
+    def corpus_ids(self, outputs: StudentOutputs) -> tf.Tensor | None:
+        """The candidates' ids, where the model's own task was given them too."""
+        ids = outputs.candidates.ids
+        if isinstance(ids, dict):
+            ids = ids.get(self.candidate_id_column)
+        return ids if self.finds_by_id else None
+
+    def catalogue_embeddings(self) -> tf.Tensor:
+        """Refused: scoring and export of this package are over its catalogue."""
+        _refuse("it knows no catalogue of item indices")
+
+    def encode_histories(self, history: tf.Tensor) -> tf.Tensor:
+        """Refused: scoring and export of this package read histories."""
+        _refuse("it reads columns of its own, not histories of item indices")
 
     def choose_candidates(self, batch: dict[str, tf.Tensor]) -> CandidateSet:
         """What the batch's queries chose, and the batch's negatives."""
@@ -184,30 +215,22 @@ def _listed(names: str | Sequence[str]) -> Sequence[str]:
     return [names] if isinstance(names, str) else names
 
 
-def _per_row(loss: tf.keras.losses.Loss) -> tf.keras.losses.Loss:
-    """A task's loss, held to what a mean over rows of logits needs.
-
-    Raises:
-        ValueError: it takes probabilities.
-    """
-    if not isinstance(loss, tf.keras.losses.Loss):
+def _require_columns(argument: str, names: Any) -> None:
+    listed = isinstance(names, Sequence) and len(names) > 0
+    if not listed or not all(isinstance(name, str) for name in names):
         raise TypeError(
-            "The loss of the model's task must be a `tf.keras.losses.Loss`. Received: "
-            f"{type(loss).__module__}.{type(loss).__name__}."
+            f"`{argument}` must be the column that the tower reads, such as 'user_id', or of a "
+            "tower that reads a dict the list of its columns, such as ['user_id', 'timestamp']. "
+            f"Received: {argument}={names!r}."
         )
-    config = loss.get_config()
-    if config.get("from_logits") is False:
-        raise ValueError(
-            f"The loss of the model's task, {type(loss).__name__}, takes probabilities, but the "
-            "task hands it logits. Make it with `from_logits=True`."
-        )
-    if config.get("reduction") == tf.keras.losses.Reduction.SUM:
-        logger.warning(
-            "The model's task sums its loss over a batch; the student takes the mean over rows, "
-            "so its gradients are smaller by the number of rows. With SGD or Adagrad raise the "
-            "learning rate; Adam hardly feels it."
-        )
-    return loss
+
+
+def _refuse(reason: str) -> NoReturn:
+    raise InputError(
+        f"A student made of a `tfrs.Model` cannot be scored or exported here: {reason}. Evaluate "
+        "it with its task's metrics (`student.evaluate(batches)`), and serve its towers, such as "
+        "with `tfrs.layers.factorized_top_k.BruteForce(query_tower)`."
+    )
 
 
 def _is_plain_cross_entropy(loss: tf.keras.losses.Loss) -> bool:
@@ -216,3 +239,9 @@ def _is_plain_cross_entropy(loss: tf.keras.losses.Loss) -> bool:
         return False
     config = loss.get_config()
     return config["label_smoothing"] == 0 and config["axis"] == -1
+
+
+def _takes_masks(loss: tf.keras.losses.Loss) -> bool:
+    """Whether a candidate with a very low logit counts next to nothing."""
+    value = loss(tf.constant([[1.0, 0.0]]), tf.constant([[0.0, MASKED]]))
+    return bool(tf.abs(value[0]) < 1e6)

@@ -140,7 +140,7 @@ class RetrievalModel(tfrs.Model):
             )
         self.update_task_metrics(outputs, mean, weights)
         if not training:
-            self.update_factorized_metrics(outputs)
+            self.update_factorized_metrics(outputs, weights)
         return mean, weight
 
     def update_task_metrics(
@@ -150,29 +150,26 @@ class RetrievalModel(tfrs.Model):
         for metric in self.loss_metrics:
             metric.update_state(loss)
         if self.batch_metrics:
-            labels = tf.one_hot(outputs.candidates.label_columns, tf.shape(outputs.logits)[1])
+            labels, logits = one_hot_and_logits(outputs)
             for metric in self.batch_metrics:
-                metric.update_state(labels, outputs.logits, sample_weight=weights)
+                metric.update_state(labels, logits, sample_weight=weights)
 
-    def update_factorized_metrics(self, outputs: StudentOutputs) -> None:
-        """Feed the metrics over the whole corpus, where there are any; slow, so not in `fit`.
+    def corpus_ids(self, outputs: StudentOutputs) -> tf.Tensor | None:
+        """The candidates' ids by which corpus metrics find them; None where they compare scores."""
+        return None
 
-        Raises:
-            ValueError: a metric's corpus is of reduced precision.
-        """
+    def update_factorized_metrics(
+        self, outputs: StudentOutputs, weights: tf.Tensor | None = None
+    ) -> None:
+        """Feed the metrics over the whole corpus, where there are any; slow, so not in `fit`."""
+        rows, ids = tf.shape(outputs.query_embeddings)[0], self.corpus_ids(outputs)
         for metric in self.factorized_metrics:
-            rows = tf.shape(outputs.query_embeddings)[0]
-            try:
-                metric.update_state(outputs.query_embeddings, outputs.candidate_embeddings[:rows])
-            except TypeError as error:
-                raise ValueError(
-                    f"The metric {metric.name!r} cannot compare float32 embeddings with its "
-                    "candidates: TensorFlow Recommenders' metrics do not work in reduced "
-                    "precision, such as `mixed_float16`. Make the metric while "
-                    "`tf.keras.mixed_precision.set_global_policy('float32')` is in force, of "
-                    "candidates cast to float32: "
-                    "`items.map(lambda item: tf.cast(candidate_tower(item), tf.float32))`."
-                ) from error
+            metric.update_state(
+                outputs.query_embeddings,
+                outputs.candidate_embeddings[:rows],
+                true_candidate_ids=None if ids is None else ids[:rows],
+                sample_weight=weights,
+            )
 
     def train_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """One step on the mean cross-entropy of the batch's rows and the regularisation losses."""
@@ -187,3 +184,13 @@ class RetrievalModel(tfrs.Model):
         """The same loss without a step."""
         self._mean_loss(batch, training=False)
         return {metric.name: metric.result() for metric in self.metrics}
+
+
+def one_hot_and_logits(outputs: StudentOutputs) -> tuple[tf.Tensor, tf.Tensor]:
+    """Labels and logits as `tfrs.tasks.Retrieval` has them, `[num_rows, num_candidates]` both.
+
+    Where fewer negatives are there than `num_hard_negatives`, the logits are filled up with masked
+    columns, which a loss or metric of all columns would count; they are left out here.
+    """
+    logits = outputs.logits[:, : tf.shape(outputs.candidates.one_column)[0]]
+    return tf.one_hot(outputs.candidates.label_columns, tf.shape(logits)[1]), logits

@@ -1,0 +1,91 @@
+"""What a student takes over of a `tfrs.Model` that was written without distillation in mind."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from typing import Any, TypeVar
+
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+logger = logging.getLogger(__name__)
+
+Task = TypeVar("Task", tfrs.tasks.Retrieval, tfrs.tasks.Ranking)
+
+
+def only_task(model: Any, kind: type[Task]) -> Task:
+    """The one task of its kind that a model has.
+
+    Args:
+        model: a `tfrs.Model`.
+        kind: `tfrs.tasks.Retrieval` or `tfrs.tasks.Ranking`.
+
+    Raises:
+        TypeError: `model` is no `tfrs.Model`.
+        ValueError: it has no such task, several, or one with a `call` of its own.
+    """
+    name = f"`tfrs.tasks.{kind.__name__}`"
+    if not isinstance(model, tfrs.Model):
+        raise TypeError(
+            f"`model` must be a `tfrs.Model`. Received: {type(model).__module__}."
+            f"{type(model).__name__}."
+        )
+    tasks: list[Task] = [part for part in model.submodules if isinstance(part, kind)]
+    if len(tasks) != 1:
+        raise ValueError(
+            f"`model` must have one {name} among its attributes. Received: {len(tasks)} of them."
+        )
+    if type(tasks[0]).call is not kind.call:
+        raise ValueError(
+            f"The model's {name} must be run as it is: its loss, options and metrics are kept, "
+            "but a `call` of its own would be left out. Put what that does into the task's loss. "
+            f"Received: {type(tasks[0]).__name__}, which has a `call`."
+        )
+    return tasks[0]
+
+
+def row_loss(
+    task: tfrs.tasks.Retrieval | tfrs.tasks.Ranking, width: int, remedy: str
+) -> tf.keras.losses.Loss:
+    """A task's own loss, one value a row; that a sum becomes a mean over rows is logged.
+
+    Args:
+        task: has the loss; it stays as it is.
+        width: logits of a row, to see what the loss gives.
+        remedy: what to do where the loss reads probabilities.
+
+    Raises:
+        ValueError: the loss is no Keras loss, reads probabilities, or gives something else than
+            one value a row.
+    """
+    # The task has no public way to read its loss; tensorflow-recommenders is pinned.
+    own, name = task._loss, f"The loss of the model's `tfrs.tasks.{type(task).__name__}`"
+    if not isinstance(own, tf.keras.losses.Loss):
+        raise ValueError(
+            f"{name} must be a `tf.keras.losses.Loss`, which can be asked for one value a row. "
+            f"Received: {own!r}."
+        )
+    if own.get_config().get("from_logits") is False:
+        raise ValueError(
+            f"{name} reads probabilities (TFRS' default for ranking does), but students are taught "
+            f"by logits. {remedy} Received: {type(own).__name__} with from_logits=False."
+        )
+    loss = copy.copy(own)
+    loss.reduction = tf.keras.losses.Reduction.NONE
+    shape = loss(tf.eye(2, width), tf.zeros([2, width])).shape
+    if shape != (2,):
+        raise ValueError(
+            f"{name} must give one value a row, whose mean the student minimises: leave the mean "
+            f"or sum to the loss' `reduction`. Received: {type(own).__name__}, which gives shape "
+            f"{shape} for 2 rows."
+        )
+    if own.reduction == tf.keras.losses.Reduction.SUM:
+        logger.warning(
+            "%s is a sum over the batch; the student minimises the mean over the rows, so "
+            "gradients are smaller by their number, and regularisation weighs so much more. With "
+            "SGD or Adagrad raise the learning rate (Adam hardly feels it), and divide what "
+            "regularises the layers by the batch size.",
+            name,
+        )
+    return loss
