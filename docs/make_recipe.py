@@ -25,9 +25,9 @@ of its `task` (and of its `data.source`):
 Each user's interactions are split in order of time: 80 % train, 10 % validate, 10 % test. This has
 three limits. The split is by user and not by date, so the training rows of other users tell of the
 time after a user's test began. Where a test begins at the same time stamp as the interaction before
-it, the order of the file decides which of them is tested. And the intervals, by bootstrap over users,
-are too narrow where these are fewer than 100. The report says how much of each there is in the run's
-own data (`data.split` and `resampled` of `report.json`).
+it, the order of the file decides which of them is tested. And the intervals, by bootstrap over
+users, are too narrow where these are fewer than 100. The report says how much of each there is in
+the run's own data (`data.split` and `resampled` of `report.json`).
 
 ## Ranking
 

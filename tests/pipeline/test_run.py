@@ -200,3 +200,19 @@ def test_missing_data_folder_leaves_nothing_behind(recipe, tmp_path):
     with pytest.raises(InputError, match="nothing"):
         pipeline.run(bad, tmp_path / "out")
     assert not list(tmp_path.glob("out/*"))
+
+
+def test_the_report_says_what_the_split_leaves_open(finished, recipe):
+    home, report = finished
+    data = synthetic(seed=recipe.seed)
+    of_users = [np.sort(data.timestamps[data.users == user]) for user in range(data.num_users)]
+    train = np.concatenate([times[: int(0.8 * len(times) + 1e-9)] for times in of_users])
+    tests = [(times[cut - 1], times[cut]) for times in of_users for cut in [int(0.9 * len(times))]]
+    later = np.median([np.mean(train > start) for _, start in tests])
+    tied = np.mean([before == start for before, start in tests])
+    assert report["data"]["split"] == {
+        "train_after_test": pytest.approx(later),
+        "tests_cut_in_one_time": pytest.approx(tied),
+    }
+    page = html.unescape((home / "report.html").read_text(encoding="utf-8"))
+    assert "The split is by user, not by date" in page
