@@ -194,17 +194,18 @@ def test_a_temperature_is_found_on_as_many_rows_as_fit(monkeypatch):
 
 
 def test_the_searched_loss_is_the_same_in_blocks(monkeypatch):
-    logits = RANDOM.normal(size=(50, 8)).astype(np.float32) * 3
-    labels = RANDOM.integers(0, 8, 50)
+    logits = RANDOM.normal(size=(500, 40)).astype(np.float32) * 3
+    labels = RANDOM.integers(0, 40, 500)
     x = 0.7 * logits.astype(np.float64)
     log_p = x - np.log(np.exp(x).sum(axis=1, keepdims=True))
-    expected = -log_p[np.arange(50), labels].mean()
-    own = logits.astype(np.float64)[np.arange(50), labels]
+    expected = -log_p[np.arange(500), labels].mean()
+    own = logits.astype(np.float64)[np.arange(500), labels]
     slope = ((np.exp(log_p) * logits).sum(axis=1) - own).mean()
-    for cells in (blocks.CELLS, 3 * 8):
+    for cells in (blocks.CELLS, 30 * 40):
         monkeypatch.setattr(blocks, "CELLS", cells)
-        told = calibration._loss_and_slope(logits, labels, 0.7)
+        told, peak = peak_bytes(lambda: calibration._loss_and_slope(logits, labels, 0.7))
         np.testing.assert_allclose(told, [expected, slope], rtol=1e-12)
+    assert peak < 8 * logits.size
 
 
 def test_teachers_are_compared_on_as_many_whole_rankings_as_fit(monkeypatch):
