@@ -254,7 +254,7 @@ def test_a_cached_two_tower_teaches_as_the_live_one_and_is_left_as_it_was(
     before = state_of(teacher)
     cached = td.cache_teacher(teacher, windows, tmp_path, top_k=3)
     arrays = [
-        {n: a.copy() for n, a in shard.arrays.items()}
+        {n: np.array(a) for n, a in shard.arrays.items()}
         for fold in cached.folds
         for shard in fold.shards
     ]
