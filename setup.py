@@ -38,7 +38,13 @@ setup(
         ],  # td.teachers.ArrayTeacher.read of a .parquet file, td.data.clothing_reviews
         "beam": [BEAM],  # tfrs_distill.teacher_cache.beam
         "test": [
-            *("pytest>=8,<10", "pytest-xdist>=3.5,<4", "nbclient>=0.10", "ipykernel>=6", "matplotlib>=3.8"),
+            *(
+                "pytest>=8,<10",
+                "pytest-xdist>=3.5,<4",
+                "nbclient>=0.10",
+                "ipykernel>=6",
+                "matplotlib>=3.8",
+            ),
             "scikit-learn>=1.5,<2",  # what tests/metrics compare with
             "pandas>=2.2,<4",  # what columns come from, and what reads RecBole's files
             *(HUB, PARQUET, BEAM, *TFDS),

@@ -29,6 +29,7 @@ from tfrs_distill.data.windows import Windows
 from tfrs_distill.evaluation import ValidationNDCG, evaluate
 from tfrs_distill.pipeline.fit_until_best import fit_until_best
 from tfrs_distill.pipeline.resume import Stages
+from tfrs_distill.pipeline.training import save
 from tfrs_distill.progress import Progress
 from tfrs_distill.recipe import Recipe
 from tfrs_distill.terminal import TerminalProgress
@@ -158,7 +159,7 @@ def smoothed_twin(
         description="twin with smoothed labels",
     )
     best = max(curves[f"validation_ndcg@{recipe.evaluation.k}"])
-    student.save(folder / "student.keras", include_optimizer=False)
+    save(student, folder / "student.keras")
     return _measured(
         evaluate(student, splits.test, k=recipe.evaluation.k).ndcg,
         folder,

@@ -161,15 +161,29 @@ class RetrievalModel(tfrs.Model):
     def update_factorized_metrics(
         self, outputs: StudentOutputs, weights: tf.Tensor | None = None
     ) -> None:
-        """Feed the metrics over the whole corpus, where there are any; slow, so not in `fit`."""
+        """Feed the metrics over the whole corpus, where there are any; slow, so not in `fit`.
+
+        Raises:
+            ValueError: a metric's corpus is of reduced precision.
+        """
         rows, ids = tf.shape(outputs.query_embeddings)[0], self.corpus_ids(outputs)
         for metric in self.factorized_metrics:
-            metric.update_state(
-                outputs.query_embeddings,
-                outputs.candidate_embeddings[:rows],
-                true_candidate_ids=None if ids is None else ids[:rows],
-                sample_weight=weights,
-            )
+            try:
+                metric.update_state(
+                    outputs.query_embeddings,
+                    outputs.candidate_embeddings[:rows],
+                    true_candidate_ids=None if ids is None else ids[:rows],
+                    sample_weight=weights,
+                )
+            except TypeError as error:
+                raise ValueError(
+                    f"The metric {metric.name!r} cannot compare float32 embeddings with its "
+                    "candidates: TensorFlow Recommenders' metrics do not work in reduced "
+                    "precision, such as `mixed_float16`. Make the metric while "
+                    "`tf.keras.mixed_precision.set_global_policy('float32')` is in force, of "
+                    "candidates cast to float32: "
+                    "`items.map(lambda item: tf.cast(candidate_tower(item), tf.float32))`."
+                ) from error
 
     def train_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """One step on the mean cross-entropy of the batch's rows and the regularisation losses."""
