@@ -103,6 +103,7 @@ def test_student_loss_weight_1_trains_bit_for_bit_like_the_student_alone(windows
             assert np.abs(one.numpy() - initial.numpy()).max() > 1e-3  # it did train
 
 
+@pytest.mark.nightly
 def test_student_loss_weight_0_learns_the_teacher_and_ignores_which_item_is_the_label(windows):
     permuted = np.where(windows.labels > 0, NUM_ITEMS + 1 - windows.labels, 0)
     other_labels = Windows(windows.catalogue, windows.users, windows.history, permuted)

@@ -340,6 +340,7 @@ def test_a_graph_trains_like_running_eagerly():
     assert_same_training(outcome, eager_run("sampled"), FLOAT32)
 
 
+@pytest.mark.nightly
 def test_several_steps_per_execution_train_like_one():
     distiller = new_distiller("batch")
     distiller.compile(optimizer=SGD(0.2), steps_per_execution=2)

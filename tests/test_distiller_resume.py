@@ -392,6 +392,7 @@ def train_with_backup(folder, *more):
     return distiller, history
 
 
+@pytest.mark.nightly
 def test_training_goes_on_after_a_kill(run, tmp_path):
     folder = tmp_path / "backup"
     command = (

@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
+from nightly import nightly
 from tiny_data import random_windows
 
 import tfrs_distill as td
@@ -125,7 +126,7 @@ WAYS = [as_itself, as_a_function]
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("eagerly", [False, True])
+@pytest.mark.parametrize("eagerly", [nightly(False), True])
 def test_a_compiled_keras_model_teaches_and_is_left_as_it_was(examples, way, eagerly):
     model = trained_teacher(examples)
     before = state_of(model)
@@ -238,6 +239,7 @@ def fitted_two_tower(windows):
     return teacher
 
 
+@pytest.mark.nightly
 def test_a_live_two_tower_teaches_and_is_left_as_it_was(windows, fitted_two_tower):
     teacher = fitted_two_tower
     before, fingerprint = state_of(teacher), teacher.fingerprint()

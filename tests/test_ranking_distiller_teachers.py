@@ -227,6 +227,7 @@ def test_layers_of_a_keras_teacher_are_found_by_name():
     np.testing.assert_allclose(terms["hidden_hint"], expected, rtol=1e-5)
 
 
+@pytest.mark.nightly
 def test_projectors_are_trained_and_are_no_part_of_the_student():
     tf.keras.utils.set_random_seed(0)  # the projector starts by it
     student, teacher = new_student("like"), new_student("like", seed=7)

@@ -121,6 +121,7 @@ def reads_history(tmp_path_factory):
     return folder
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("format", FORMATS)
 def test_the_history_reaches_the_ranking_student_without_ratings(reads_history, format):
     scores, items = Recommender.load(reads_history, format=format)(HISTORIES, NUM_CANDIDATES)

@@ -219,8 +219,11 @@ MASKS = pytest.mark.parametrize("mask", [-np.inf, np.finfo(np.float32).min])
 
 
 @MASKS
-def test_a_masked_candidate_is_none(logits, mask):
+@pytest.mark.parametrize("near", [False, True])
+def test_a_masked_candidate_is_none(logits, mask, near):
     teacher, student = (np.float32(part) for part in logits)
+    if near:
+        student = teacher + np.float32(0.01) * student
     expected = without_cancellation(*(np.float64(p[:, 1:]) for p in (teacher, student)), 0.5)
     teacher[:, 0] = student[:, 0] = mask
     student = tf.Variable(student)

@@ -179,6 +179,7 @@ PARTNERS = ("film", "galaxy", "space", "saloon", "cowboy", "wedding", "love", "k
 FIT = {"num_steps": 30, "batch_size": 8, "num_negatives": 1, "num_candidates": 2, "seed": 3}
 
 
+@pytest.mark.nightly
 def test_training_learns_which_texts_follow_each_other(tiny_bert):
     encoder = TextEncoder(tiny_bert[0])
     model = BertCrossEncoder(encoder, PARTNERS, max_history_items=1, max_length=16, seed=0)

@@ -100,6 +100,7 @@ def test_fingerprint_names_every_weight_and_argument():
     assert changed.fingerprint() != same
 
 
+@pytest.mark.nightly
 def test_seed_fixes_what_is_learnt(windows):
     def curve(seed):
         teacher = teacher_of(random_weights=False, dropout=0.3, seed=seed)

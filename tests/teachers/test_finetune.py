@@ -149,6 +149,7 @@ def test_a_loss_among_sampled_items_only(encoder, windows, eagerly):
     assert round(read) in (6, 7) and abs(read - round(read)) < 1e-3
 
 
+@pytest.mark.nightly
 def test_chunks_of_any_size_train_the_same(folder, windows, eagerly):
     def trained(tuning, chunk_size):
         encoder = TextEncoder(folder)
@@ -268,6 +269,7 @@ class Interrupted(BaseException):
     pass
 
 
+@pytest.mark.nightly
 def test_an_interrupted_training_goes_on_as_if_it_had_not_stopped(
     folder, windows, tmp_path, eagerly
 ):
@@ -312,6 +314,7 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_stopped(
     np.testing.assert_allclose(vectors_once_more, vectors_again, atol=1e-6)
 
 
+@pytest.mark.nightly
 def test_the_state_of_another_training_is_refused(folder, windows, tmp_path, eagerly):
     def train(**arguments):
         encoder = arguments.pop("encoder", None) or TextEncoder(folder)
@@ -339,6 +342,7 @@ def test_the_state_of_another_training_is_refused(folder, windows, tmp_path, eag
     train(chunk_size=3)  # what does not change the result may differ
 
 
+@pytest.mark.nightly
 def test_seed_fixes_the_losses(folder, windows, eagerly):
     def losses(seed):
         encoder = TextEncoder(folder)

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import tensorflow as tf
+from nightly import nightly
 
 from tfrs_distill import columns
 from tfrs_distill.errors import InputError
@@ -413,6 +414,7 @@ def test_compile_takes_an_optimizer_alone(argument):
         new_model().compile("adam", **{argument: ["mse"]})
 
 
+@pytest.mark.nightly
 def test_under_xla_a_step_gives_the_same():
     rows, outcomes = new_rows(), []
     for jit_compile in (False, True):
@@ -539,7 +541,9 @@ def test_a_history_may_have_an_item_feature_of_its_own():
 # ---- saving
 
 
-@pytest.mark.parametrize("balance", [None, UncertaintyWeights, GradientNormWeights])
+@pytest.mark.parametrize(
+    "balance", [nightly(None), nightly(UncertaintyWeights), GradientNormWeights]
+)
 def test_a_saved_model_answers_the_same_and_goes_on_training_the_same(balance, tmp_path):
     if balance is None:
         model = new_model(dropout=0.1, projection_dim=2)
@@ -583,6 +587,7 @@ def test_configurations_make_equal_models():
     assert (again.hidden_units, again.projection_dim, again.dropout_rate) == ((6, 5), 3, 0.2)
 
 
+@pytest.mark.nightly
 def test_a_seed_fixes_a_training():
     rows, outcomes = new_rows(), []
     for seed in (0, 0, 1):
