@@ -28,6 +28,7 @@ def let_go_of_models():
 
         tf.keras.backend.clear_session()
     gc.collect()
+    gc.freeze()  # what is left, TensorFlow itself above all, is not looked through again
     if sys.platform == "linux":
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 

@@ -68,7 +68,11 @@ def refuse_probabilities(
     if said.shape[-1] == 1:
         return values
     # Enough rows to tell, too few to cost time.
-    said = said[:8] if weights is None else tf.gather(said, tf.where(weights > 0.0)[:8, 0])
+    said = (
+        said[:8]
+        if weights is None
+        else tf.gather(said, tf.where(tf.cast(weights, tf.float32) > 0.0)[:8, 0])
+    )
     sums = tf.reduce_sum(said, axis=-1)
     others = (tf.abs(sums - 1.0) > 1e-3) | ~tf.math.is_finite(sums)  # NaN is another fault
     fine = tf.reduce_any(others) | tf.reduce_any(said < 0.0)
