@@ -98,6 +98,7 @@ def wide(recipe, epochs=5):
         max_epochs=epochs,
         patience=epochs,
         learning_rate=0.03,
+        num_models=1,
     )
 
 
@@ -334,6 +335,7 @@ def many(films, tmp_path_factory):
     return out / "many", report
 
 
+@pytest.mark.nightly
 def test_each_task_has_a_twin_of_its_own_that_answers_it_alone(many):
     models = many[1]["models"]
     for task in ("like", "rating", "next_item"):
@@ -352,12 +354,14 @@ def test_each_task_has_a_twin_of_its_own_that_answers_it_alone(many):
     )
 
 
+@pytest.mark.nightly
 def test_each_task_has_a_teacher_of_its_own(many):
     training = many[1]["training"]
     assert {"teacher of like", "teacher of rating", "teacher of next_item"} <= training.keys()
     assert len(training["teacher of like"]["validation_score"]) == 3
 
 
+@pytest.mark.nightly
 def test_the_next_item_is_measured_where_logits_can_be_had(many):
     models = many[1]["models"]
     for name in ("teacher", "twin", "student"):
@@ -385,6 +389,7 @@ def reviews(encoder, tmp_path_factory):
     return folder / "out" / "coats", pipeline.run(recipe, folder / "out"), recipe
 
 
+@pytest.mark.nightly
 def test_a_bert_that_reads_teaches_a_student_of_words(reviews):
     home, report, _ = reviews
     auc = {name: row["metrics"]["recommended"]["auc"] for name, row in report["models"].items()}
@@ -394,6 +399,7 @@ def test_a_bert_that_reads_teaches_a_student_of_words(reviews):
     assert report["models"]["student_int8"]["bytes"] < 50_000
 
 
+@pytest.mark.nightly
 def test_the_exported_student_reads_texts(reviews):
     home, _, _ = reviews
     ranker = Ranker.load(home / "1" / "student_int8.tflite")
@@ -457,6 +463,7 @@ def stages(encoder, tmp_path_factory):
     return out / "stages", report, recipe
 
 
+@pytest.mark.nightly
 def test_two_stages_are_measured_beside_each_stage(stages):
     home, report, _ = stages
     ndcg = {}
@@ -476,6 +483,7 @@ def test_two_stages_are_measured_beside_each_stage(stages):
     assert report["verdict"] in " ".join(html.unescape(page).split())
 
 
+@pytest.mark.nightly
 def test_an_unchanged_two_stage_run_is_not_run_again(stages, monkeypatch):
     home, report, recipe = stages
     monkeypatch.setattr("tf_keras.Model.fit", lambda *_, **__: pytest.fail("trained again"))

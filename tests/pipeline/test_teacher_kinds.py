@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tensorflow as tf
-from nightly import nightly
 from tiny_bert import write_tiny_bert
 
 from tfrs_distill import pipeline
@@ -139,7 +138,8 @@ def recipe_file(
     return path
 
 
-@pytest.mark.parametrize("kind", [nightly(kind) if kind != "item-item" else kind for kind in KINDS])
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_run_with_each_kind_of_teacher(folder, tmp_path, kind, capsys):
     path = recipe_file(folder, tmp_path, **KINDS[kind])
     assert main(["run", "--recipe", str(path), "--out", str(tmp_path / "out")]) == 0
@@ -160,6 +160,7 @@ def test_a_run_with_each_kind_of_teacher(folder, tmp_path, kind, capsys):
         assert teacher["ndcg@10"] == pytest.approx(report["models"]["ease"]["ndcg@10"], abs=1e-9)
 
 
+@pytest.mark.nightly
 def test_what_lora_learnt_is_kept_as_a_small_file(folder, tmp_path):
     path = recipe_file(folder, tmp_path, tuning='method = "lora"\nrank = 2')
     recipe = Recipe.from_toml(path)
