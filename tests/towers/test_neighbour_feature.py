@@ -90,7 +90,7 @@ def test_the_history_is_the_querys_and_the_item_the_items():
     assert model.columns_of("item") == ("item_id",)
     told = describe_columns(model.features, {"item_id": [str(i) for i in range(NUM_ITEMS)]})
     assert told["history"]["kind"] == "history" and told["history"]["side"] == "query"
-    assert told["history"]["vocabulary"] == "item_id" and told["history"]["shape"] == [-1, 5]
+    assert told["history"]["vocabulary"] == "item_id" and told["history"]["shape"] == [-1, -1]
     assert told["item_id"]["kind"] == "id" and told["item_id"]["side"] == "item"
     with_history = [*model.features, HistoryFeature(model.features[0], 5, reads_ratings=False)]
     assert describe_columns(with_history, {})["history"] == {
