@@ -249,6 +249,7 @@ def test_loss_ratio_balance_sets_each_tasks_losses_against_its_own_labels():
             np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+@pytest.mark.nightly
 def test_gradient_norm_balance_sets_layers_against_all_labels():
     examples = example_columns() | {
         "deep": np.random.default_rng(1).normal(size=(24, 6)).astype(np.float32)

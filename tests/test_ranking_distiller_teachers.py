@@ -117,6 +117,7 @@ def test_a_student_of_one_task_needs_no_dict():
     np.testing.assert_allclose(terms["like_distillation_loss"], 0.5 * expected, rtol=1e-5)
 
 
+@pytest.mark.nightly
 def test_a_ranking_model_is_neither_tracked_nor_changed_nor_run_with_dropout():
     teacher = new_student(dropout=0.5, seed=7)
     before = [weight.numpy() for weight in teacher.weights]

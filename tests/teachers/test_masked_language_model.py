@@ -69,6 +69,7 @@ def perplexity_in_numpy(folder, weights, texts):
     return np.exp(-np.mean(found)), len(found)
 
 
+@pytest.mark.nightly
 def test_pseudo_perplexity_is_that_of_a_loop_by_hand(tmp_path):
     weights = with_head(tmp_path)
     encoder = TextEncoder(tmp_path)

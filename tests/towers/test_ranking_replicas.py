@@ -89,6 +89,7 @@ def outcomes():
     return printed_by(__file__, timeout=500)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", BALANCES)
 def test_two_replicas_train_as_one(outcomes, name):
     one, two = outcomes[name]
@@ -101,6 +102,7 @@ def test_two_replicas_train_as_one(outcomes, name):
         np.testing.assert_allclose(second, first, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", BALANCES)
 def test_two_replicas_log_what_one_does(outcomes, name):
     one, two = outcomes[name]
