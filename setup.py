@@ -36,7 +36,7 @@ setup(
         "parquet": [
             PARQUET
         ],  # td.teachers.ArrayTeacher.read of a .parquet file, td.data.clothing_reviews
-        "beam": [BEAM],  # tfrs_distill.teacher_cache.beam
+        "beam": [BEAM],  # tfrs_distill.knowledge.beam
         "test": [
             *(
                 "pytest>=8,<10",

@@ -21,19 +21,18 @@ from typing import Any
 import numpy as np
 
 import tfrs_distill as td  # before TensorFlow: it selects Keras 2
-from tfrs_distill import metrics
-from tfrs_distill.atomic import whole_file
-from tfrs_distill.baselines import EASE, EASE_L2
 from tfrs_distill.data.splits import Splits, split_by_time
 from tfrs_distill.data.windows import Windows
-from tfrs_distill.evaluation import ValidationNDCG, evaluate
+from tfrs_distill.evaluation import ValidationNDCG, evaluate, metrics
+from tfrs_distill.evaluation.baselines import EASE, EASE_L2
+from tfrs_distill.files import whole_file
+from tfrs_distill.models.rows import row_mask
 from tfrs_distill.pipeline.fit_until_best import fit_until_best
+from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.pipeline.resume import Stages
+from tfrs_distill.pipeline.terminal import TerminalProgress
 from tfrs_distill.pipeline.training import save
 from tfrs_distill.progress import Progress
-from tfrs_distill.recipe import Recipe
-from tfrs_distill.terminal import TerminalProgress
-from tfrs_distill.towers.rows import row_mask
 
 import tensorflow as tf  # isort: skip
 from rows import Row, publish, row  # isort: skip
@@ -136,7 +135,7 @@ def smoothed_twin(
     `tf.keras.losses.CategoricalCrossentropy(label_smoothing=SMOOTHING)`: to learn them is to learn
     from a teacher to whom all items are alike, at temperature 1.
     """
-    student = td.students.RetrievalStudent.from_history(
+    student = td.models.RetrievalStudent.from_history(
         num_items=splits.catalogue.num_items,
         max_history=recipe.data.max_history,
         embedding_dim=recipe.student.embedding_dim,

@@ -25,7 +25,7 @@ import tfrs_distill as td  # before TensorFlow: it selects Keras 2
 from tfrs_distill import columns
 from tfrs_distill.data.splits import Splits
 from tfrs_distill.data.windows import Windows
-from tfrs_distill.recipe import Recipe
+from tfrs_distill.pipeline.recipe import Recipe
 
 import tensorflow as tf  # isort: skip
 
@@ -124,7 +124,7 @@ def step_of(model: tf.keras.Model, data: Any, optimizer: str = "adam") -> Step:
     return lambda: train(batches)
 
 
-class TwinWithStandardLoss(td.students.RetrievalStudent):
+class TwinWithStandardLoss(td.models.RetrievalStudent):
     """The student with TensorFlow's own cross-entropy in the place of ours."""
 
     def hard_loss(self, batch: dict, outputs: Any) -> tf.Tensor:
@@ -158,7 +158,7 @@ def retrieval_steps(recipe: Recipe, splits: Splits, folder: Path) -> tuple[dict[
         temperatures=(settings.temperature,),
     )
 
-    def student(kind: type = td.students.RetrievalStudent) -> td.students.RetrievalStudent:
+    def student(kind: type = td.models.RetrievalStudent) -> td.models.RetrievalStudent:
         return kind.from_history(
             num_items=catalogue.num_items,
             max_history=recipe.data.max_history,

@@ -74,7 +74,7 @@ def scorer_of(name: str, queries: td.data.Queries, train: td.data.Windows) -> Sc
         return td.popularity(train)
     if name == "EASE":
         return td.EASE(train)
-    student = td.students.RetrievalStudent.from_history(
+    student = td.models.RetrievalStudent.from_history(
         num_items=queries.catalogue.num_items, max_history=MAX_HISTORY, embedding_dim=16, seed=0
     )
     if name == "teacher":

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 import tfrs_distill as td  # before TensorFlow: it selects Keras 2
-from tfrs_distill import metrics
 from tfrs_distill.data.split_facts import split_facts
+from tfrs_distill.evaluation import metrics
 
 from rows import publish, row  # isort: skip
 

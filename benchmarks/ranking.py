@@ -20,11 +20,12 @@ import numpy as np
 from ranking_peers import gradient_boosted_trees, tfidf_logistic_regression, tutorial_model
 from rows import Row, publish, row
 
-from tfrs_distill import metrics, pipeline
+from tfrs_distill import pipeline
 from tfrs_distill.data import RankingExamples
+from tfrs_distill.evaluation import metrics
 from tfrs_distill.pipeline.ranking.dataset import read_ranking_data
-from tfrs_distill.recipe import Recipe
-from tfrs_distill.terminal import TerminalProgress
+from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.terminal import TerminalProgress
 
 MODELS = ("teacher", "twin", "student", "student_tflite", "student_int8", "item_mean", "bias_only")
 PARTS = ("reviews", "reviews-by-item", "ranking", "two-stage")

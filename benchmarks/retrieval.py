@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 from rows import Row, publish, row
 
-from tfrs_distill import metrics, pipeline
-from tfrs_distill.recipe import Recipe
-from tfrs_distill.report.cautions import limits_of_split
-from tfrs_distill.terminal import TerminalProgress
+from tfrs_distill import pipeline
+from tfrs_distill.evaluation import metrics
+from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.report.cautions import limits_of_split
+from tfrs_distill.pipeline.terminal import TerminalProgress
 
 MODELS = (
     "teacher",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tfrs_distill.atomic import whole_file
+from tfrs_distill.files import whole_file
 
 Row = dict[str, object]
 

@@ -17,8 +17,6 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfrs_distill import metrics
-from tfrs_distill.atomic import whole_file
 from tfrs_distill.data import (
     Interactions,
     Splits,
@@ -27,13 +25,14 @@ from tfrs_distill.data import (
     split_by_time,
     split_cold_items,
 )
-from tfrs_distill.evaluation import evaluate
+from tfrs_distill.evaluation import evaluate, metrics
+from tfrs_distill.evaluation.teacher_report import scorer_of
+from tfrs_distill.files import whole_file
 from tfrs_distill.pipeline.encoders import open_bert
+from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.pipeline.teacher_kinds import Setting, teacher_kind
 from tfrs_distill.pipeline.teacher_kinds.adapted_encoder import PRETRAINED_FILES, pretrain
 from tfrs_distill.progress import Progress
-from tfrs_distill.recipe import Recipe
-from tfrs_distill.teacher_report import scorer_of
 
 MODALITIES = ("text", "attributes", "knowledge-graph")
 REGIMES = ("full", "cold items")

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import tfrs_distill as td  # before TensorFlow: it selects Keras 2
-from tfrs_distill.recipe import Recipe
+from tfrs_distill.pipeline.recipe import Recipe
 
 import tensorflow as tf  # isort: skip
 
@@ -84,7 +84,7 @@ TUNING = """
 import json, sys, time
 import tfrs_distill as td
 import numpy as np
-from tfrs_distill.recipe import Recipe
+from tfrs_distill.pipeline.recipe import Recipe
 
 kind, num_steps, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 
@@ -171,7 +171,7 @@ def reading(num_epochs: int) -> list[Row]:
             top_k=recipe.knowledge.top_k,
             temperatures=(recipe.distillation.temperature,),
         )
-        student = td.students.RetrievalStudent.from_history(
+        student = td.models.RetrievalStudent.from_history(
             num_items=splits.catalogue.num_items,
             max_history=recipe.data.max_history,
             embedding_dim=recipe.student.embedding_dim,
@@ -214,7 +214,7 @@ from tfrs_distill.keras_version import require_keras_2
 require_keras_2()
 import numpy as np
 import tensorflow as tf
-from tfrs_distill.teacher_cache import cache_item_vectors, verify
+from tfrs_distill.knowledge import cache_item_vectors, verify
 
 folder, num_items = sys.argv[1], int(sys.argv[2])
 
@@ -253,8 +253,8 @@ from pathlib import Path
 from tfrs_distill.keras_version import require_keras_2
 require_keras_2()
 import tensorflow as tf
-from tfrs_distill.teacher_cache import cache_item_vectors
-from tfrs_distill.teacher_cache.item_vectors import ItemStore
+from tfrs_distill.knowledge import cache_item_vectors
+from tfrs_distill.knowledge.item_vectors import ItemStore
 
 
 class Planted:

@@ -20,8 +20,8 @@ from rows import Row, publish, row
 from teacher_evidence import BASE, REGIMES, evidence, mean_of_users, table, teachers
 from teacher_figures import encoding, large_item_store, memory_of_tuning, reading
 
-from tfrs_distill.recipe import Recipe
-from tfrs_distill.terminal import TerminalProgress
+from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.terminal import TerminalProgress
 
 
 def main() -> None:

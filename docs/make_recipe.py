@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tfrs_distill.recipe import Recipe
+from tfrs_distill.pipeline.recipe import Recipe
 
 PAGE = """# The recipe
 

@@ -3,8 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tfrs_distill.students.ranking_student import RankingStudent
-from tfrs_distill.towers.ranking_features import (
+from tfrs_distill.models.features import (
     HistoryFeature,
     IdFeature,
     ItemFeature,
@@ -12,8 +11,9 @@ from tfrs_distill.towers.ranking_features import (
     NumberFeature,
     TextFeature,
 )
-from tfrs_distill.towers.ranking_tasks import Binary, NextItem, Ordinal, Regression
-from tfrs_distill.word_vocabulary import WordVocabulary
+from tfrs_distill.models.ranking_student import RankingStudent
+from tfrs_distill.models.tasks import Binary, NextItem, Ordinal, Regression
+from tfrs_distill.serving.word_vocabulary import WordVocabulary
 
 NUM_USERS, NUM_ITEMS, MAX_HISTORY, VECTOR_DIM = 300, 400, 6, 50
 WORDS = WordVocabulary(tuple(f"word{n}" for n in range(60)), max_words=9)

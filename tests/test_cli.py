@@ -11,7 +11,7 @@ import pytest
 
 from tfrs_distill import cli
 from tfrs_distill.errors import InputError, MissingExtraError
-from tfrs_distill.recipe import Recipe
+from tfrs_distill.pipeline.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
 REPORT = {
@@ -75,9 +75,9 @@ def recommenders(monkeypatch):
                 item(item_id="x9", title="Amélie " + "long " * 20 + "end", score=-0.25),
             ]
 
-    module = types.ModuleType("tfrs_distill.recommend")
+    module = types.ModuleType("tfrs_distill.serving.recommender")
     module.Recommender = Recommender
-    monkeypatch.setitem(sys.modules, "tfrs_distill.recommend", module)
+    monkeypatch.setitem(sys.modules, "tfrs_distill.serving.recommender", module)
     return asked
 
 
@@ -384,7 +384,7 @@ def test_a_title_that_the_terminal_cannot_show_is_no_error():
         class Recommender:
             load = classmethod(lambda cls, path, format=None: cls())
             recommend = lambda self, history, k: [item(item_id="1", title="Am\\u00e9lie", score=1)]
-        sys.modules["tfrs_distill.recommend"] = item(Recommender=Recommender)
+        sys.modules["tfrs_distill.serving.recommender"] = item(Recommender=Recommender)
         from tfrs_distill.cli import main
         sys.exit(main(["recommend", "a"]))
     """)
@@ -404,7 +404,7 @@ def test_a_reader_that_leaves_early_is_no_error(rows, reader):
         class Recommender:
             load = classmethod(lambda cls, path, format=None: cls())
         Recommender.recommend = recommend
-        sys.modules["tfrs_distill.recommend"] = item(Recommender=Recommender)
+        sys.modules["tfrs_distill.serving.recommender"] = item(Recommender=Recommender)
         from tfrs_distill.cli import main
         sys.exit(main(["recommend", "a", "--json"]))
     """)

@@ -11,7 +11,6 @@ from planted_student import PlantedStudent, catalogue_of
 from tiny_data import next_item_rows, tiny_catalogue, windows_from
 
 from tfrs_distill import columns
-from tfrs_distill.baselines import EASE, popularity
 from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.data.splits import Queries, split_by_time
 from tfrs_distill.errors import InputError
@@ -22,17 +21,18 @@ from tfrs_distill.evaluation import (
     evaluate,
     top_k_unseen,
 )
+from tfrs_distill.evaluation.baselines import EASE, popularity
+from tfrs_distill.evaluation.teacher_report import compare_teachers
 from tfrs_distill.export import export_artefact, to_saved_model, to_tflite
 from tfrs_distill.export.serving_module import ServingModule
+from tfrs_distill.models import RetrievalStudent
 from tfrs_distill.pipeline.dataset import load_data, read_data, repeats_sentence
 from tfrs_distill.pipeline.ranking.two_stage import ValidationLists
-from tfrs_distill.recipe import DataSettings, Recipe
-from tfrs_distill.recommend import Recommender
-from tfrs_distill.students import RetrievalStudent
-from tfrs_distill.teacher_report import compare_teachers
+from tfrs_distill.pipeline.recipe import DataSettings, Recipe
+from tfrs_distill.serving.recommender import Recommender
 from tfrs_distill.teachers import held_out_windows
+from tfrs_distill.teachers.bert.cross_encoder_training import CrossEncoderTraining, _check
 from tfrs_distill.teachers.candidate_lists import first_stage_lists, num_positions
-from tfrs_distill.teachers.cross_encoder_training import CrossEncoderTraining, _check
 from tfrs_distill.teachers.reranker import Reranker
 
 BOTH = pytest.mark.parametrize("exclude_seen", [True, False])

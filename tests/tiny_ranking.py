@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill import columns
-from tfrs_distill.towers import (
+from tfrs_distill.models import (
     Binary,
     HistoryFeature,
     IdFeature,

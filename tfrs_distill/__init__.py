@@ -3,7 +3,7 @@
     import tfrs_distill as td
 
 `td.data` reads, `td.teachers` know, `td.cache_teacher` hears them once, `td.Distiller` teaches
-`td.students`, `td.evaluate` measures, `td.export` writes, `td.Recommender` reads what was written.
+`td.models`, `td.evaluate` measures, `td.export` writes, `td.Recommender` reads what was written.
 """
 
 from __future__ import annotations
@@ -20,36 +20,27 @@ __version__ = "0.1.0"
 # Where each public name lives; imported at first use, so that reading a `.tflite` artefact never
 # imports TensorFlow.
 _HOMES = {
-    "CachedTeacher": "tfrs_distill.teacher_cache",
+    "CachedTeacher": "tfrs_distill.knowledge",
     "Distiller": "tfrs_distill.distiller",
-    "EASE": "tfrs_distill.baselines",
-    "GradientAccumulation": "tfrs_distill.gradient_accumulation",
+    "EASE": "tfrs_distill.evaluation.baselines",
+    "GradientAccumulation": "tfrs_distill.distiller",
     "GradientNormBalance": "tfrs_distill.distiller",
     "LossRatioBalance": "tfrs_distill.distiller",
-    "Ranker": "tfrs_distill.ranker",
+    "Ranker": "tfrs_distill.serving",
     "RankingDistiller": "tfrs_distill.distiller",
-    "Recommender": "tfrs_distill.recommend",
+    "Recommender": "tfrs_distill.serving",
     "Schedule": "tfrs_distill.distiller",
     "ValidationNDCG": "tfrs_distill.evaluation",
-    "cache_item_vectors": "tfrs_distill.teacher_cache",
-    "cache_teacher": "tfrs_distill.teacher_cache",
-    "compare_teachers": "tfrs_distill.teacher_report",
-    "cross_fit_ranking": "tfrs_distill.teacher_cache",
-    "cross_fit_teacher": "tfrs_distill.teacher_cache",
+    "cache_item_vectors": "tfrs_distill.knowledge",
+    "cache_teacher": "tfrs_distill.knowledge",
+    "compare_teachers": "tfrs_distill.evaluation.teacher_report",
+    "cross_fit_ranking": "tfrs_distill.knowledge",
+    "cross_fit_teacher": "tfrs_distill.knowledge",
     "evaluate": "tfrs_distill.evaluation",
     "evaluate_ranking": "tfrs_distill.evaluation",
-    "popularity": "tfrs_distill.baselines",
+    "popularity": "tfrs_distill.evaluation.baselines",
 }
-_ROOMS = (
-    "data",
-    "distillation_layers",
-    "export",
-    "losses",
-    "metrics",
-    "students",
-    "teachers",
-    "towers",
-)
+_ROOMS = "data evaluation export knowledge losses models serving teachers".split()
 
 __all__ = [
     "EASE",
@@ -69,49 +60,39 @@ __all__ = [
     "cross_fit_ranking",
     "cross_fit_teacher",
     "data",
-    "distillation_layers",
     "evaluate",
     "evaluate_ranking",
+    "evaluation",
     "export",
+    "knowledge",
     "losses",
-    "metrics",
+    "models",
     "popularity",
-    "students",
+    "serving",
     "teachers",
-    "towers",
 ]
 
 if TYPE_CHECKING:
-    from tfrs_distill import (
-        data,
-        distillation_layers,
-        export,
-        losses,
-        metrics,
-        students,
-        teachers,
-        towers,
-    )
-    from tfrs_distill.baselines import EASE, popularity
+    from tfrs_distill import data, evaluation, export, knowledge, losses, models, serving, teachers
     from tfrs_distill.distiller import (
         Distiller,
+        GradientAccumulation,
         GradientNormBalance,
         LossRatioBalance,
         RankingDistiller,
         Schedule,
     )
     from tfrs_distill.evaluation import ValidationNDCG, evaluate, evaluate_ranking
-    from tfrs_distill.gradient_accumulation import GradientAccumulation
-    from tfrs_distill.ranker import Ranker
-    from tfrs_distill.recommend import Recommender
-    from tfrs_distill.teacher_cache import (
+    from tfrs_distill.evaluation.baselines import EASE, popularity
+    from tfrs_distill.evaluation.teacher_report import compare_teachers
+    from tfrs_distill.knowledge import (
         CachedTeacher,
         cache_item_vectors,
         cache_teacher,
         cross_fit_ranking,
         cross_fit_teacher,
     )
-    from tfrs_distill.teacher_report import compare_teachers
+    from tfrs_distill.serving import Ranker, Recommender
 
 
 def __getattr__(name: str) -> Any:

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any
 from tfrs_distill import __version__
 from tfrs_distill.errors import InputError, MissingExtraError
 from tfrs_distill.keras_version import require_keras_2
-from tfrs_distill.quiet import quiet_stderr
+from tfrs_distill.serving.quiet import quiet_stderr
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tfrs_distill.recipe import Recipe
-    from tfrs_distill.recommend import Recommendation
+    from tfrs_distill.pipeline.recipe import Recipe
+    from tfrs_distill.serving.recommender import Recommendation
 
 USERS_ERROR, INTERRUPTED = 2, 130
 LOG_WIDTH = 160  # columns of a table in a file or a pipe
@@ -154,8 +154,8 @@ def _run(arguments: argparse.Namespace) -> None:
     with quiet_stderr():  # TensorFlow greets on standard error before it reads any setting
         from tfrs_distill import pipeline
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    from tfrs_distill.report import terminal_table, verdict
-    from tfrs_distill.terminal import TerminalProgress
+    from tfrs_distill.pipeline.report import terminal_table, verdict
+    from tfrs_distill.pipeline.terminal import TerminalProgress
 
     console = _console()
     report = pipeline.run(recipe, arguments.out, TerminalProgress(console))
@@ -174,7 +174,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:
     """The recipe that the arguments ask for."""
-    from tfrs_distill.recipe import Recipe
+    from tfrs_distill.pipeline.recipe import Recipe
 
     recipe = Recipe.load(arguments.recipe)
     for option in ("data_dir", "encoder"):
@@ -194,7 +194,7 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
 
 
 def _recommend(arguments: argparse.Namespace) -> None:
-    from tfrs_distill.recommend import Recommender
+    from tfrs_distill.serving.recommender import Recommender
 
     recommender = Recommender.load(arguments.artefact, format=arguments.format)
     answer = recommender.recommend(arguments.history, k=arguments.k)
@@ -215,7 +215,7 @@ def _recommend(arguments: argparse.Namespace) -> None:
 
 
 def _cache_inspect(arguments: argparse.Namespace) -> None:
-    from tfrs_distill.report.numbers import count, size
+    from tfrs_distill.pipeline.report.numbers import count, size
 
     found = _cache().inspect(arguments.directory)
     if arguments.json:
@@ -235,7 +235,7 @@ def _cache_inspect(arguments: argparse.Namespace) -> None:
 
 
 def _cache_verify(arguments: argparse.Namespace) -> None:
-    from tfrs_distill.report.numbers import count, size
+    from tfrs_distill.pipeline.report.numbers import count, size
 
     found = _cache().verify(arguments.directory)
     if arguments.json:
@@ -251,7 +251,7 @@ def _cache_verify(arguments: argparse.Namespace) -> None:
 
 
 def _cache_prune(arguments: argparse.Namespace) -> None:
-    from tfrs_distill.report.numbers import size
+    from tfrs_distill.pipeline.report.numbers import size
 
     removed = _cache().prune(arguments.directory)
     if arguments.json:
@@ -265,8 +265,8 @@ def _cache_prune(arguments: argparse.Namespace) -> None:
 def _cache() -> Any:
     """The cache's functions, quietly: TensorFlow greets on standard error."""
     with quiet_stderr():
-        from tfrs_distill import teacher_cache
-    return teacher_cache
+        from tfrs_distill import knowledge
+    return knowledge
 
 
 def _console() -> Console:

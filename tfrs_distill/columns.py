@@ -1,4 +1,4 @@
-"""The names of a batch's columns, once.
+"""The names of a batch's columns, once; and plain arrays and texts of what a caller gives as one.
 
 A batch is a dict of tensors whose keys are these constants. Item ids inside a batch are *item
 indices*: int32, 1 to `num_items`, 0 for padding; `Catalogue` translates them to the ids and titles
@@ -6,6 +6,14 @@ that people know.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+
+from tfrs_distill.errors import InputError
 
 EXAMPLE_ID = "example_id"  # int64 [batch_size]: row of the training windows
 USER_ID = "user_id"  # int32 [batch_size]
@@ -60,3 +68,125 @@ def teacher_logits(task: str) -> str:
     'teacher_logits/like'
     """
     return f"teacher_logits/{task}"
+
+
+def plain_array(what: str, values: Any) -> np.ndarray:
+    """A column as a NumPy array, entry by entry in the order that it has.
+
+    What a pandas Series calls its rows does not matter: its first entry is the array's first. Its
+    nullable types become plain ones, `None` and `pandas.NA` NaN.
+
+    Args:
+        what: the column's name, for messages.
+        values: a list, tuple or other sequence; an array or tensor; a pandas Series or DataFrame.
+
+    Raises:
+        InputError: it is a single value, a text, a dict or a set; its rows are of unequal length;
+            or entries of it are masked.
+
+    Example:
+    >>> plain_array("users", (3, 1, 2)).tolist()
+    [3, 1, 2]
+    """
+    values = _listed(what, values)
+    if np.ma.is_masked(values):
+        raise InputError(
+            f"`{what}` has {int(np.ma.getmaskarray(values).sum())} masked entries, which have no "
+            "value. Fill them (`.filled(...)`), or leave their rows out."
+        )
+    try:
+        array = np.asarray(values)
+        if array.dtype == object:
+            entries = [np.nan if _is_none(entry) else entry for entry in array.ravel().tolist()]
+            array = np.asarray(entries) if array.ndim < 2 else np.reshape(entries, array.shape)
+        return array
+    except ValueError as error:
+        raise InputError(
+            f"`{what}` must have rows of one length. Received rows of unequal lengths."
+        ) from error
+
+
+def plain_texts(what: str, values: Any) -> tuple[str, ...]:
+    """A column of ids or texts as strings: bytes are UTF-8, whole numbers become their digits.
+
+    Args:
+        what: the column's name, for messages.
+        values: as for `plain_array`.
+
+    Raises:
+        InputError: as for `plain_array`; or an entry is missing, or is no text and no whole number.
+
+    Example:
+    >>> plain_texts("item_ids", [b"50", 7, "tt1"])
+    ('50', '7', 'tt1')
+    """
+    values = _listed(what, values)
+    if hasattr(values, "__array__"):
+        values = np.asarray(values, dtype=object)
+        if values.ndim != 1:
+            raise InputError(
+                f"`{what}` must have one entry a row. Received the shape {list(values.shape)}."
+            )
+        values = values.tolist()
+    return tuple(_text(what, row, value) for row, value in enumerate(values))
+
+
+def row_numbers(rows: Any, num_rows: int) -> np.ndarray:
+    """Which rows are taken, as whole numbers, from such numbers or from a mask.
+
+    Raises:
+        InputError: a mask of another length, or something that is no mask and no whole numbers.
+
+    Example:
+    >>> row_numbers([False, True, True], 3).tolist()
+    [1, 2]
+    """
+    rows = plain_array("rows", rows)
+    if rows.dtype == bool:
+        if rows.shape != (num_rows,):
+            raise InputError(
+                f"A mask of {num_rows} rows was expected. Received the shape {list(rows.shape)}."
+            )
+        return np.flatnonzero(rows)
+    if rows.size and rows.dtype.kind not in "iu":
+        raise InputError(
+            f"Rows are taken by whole numbers or by a mask. Received the dtype {rows.dtype}."
+        )
+    numbers: np.ndarray = rows.astype(np.int64, copy=False)
+    return numbers
+
+
+def _listed(what: str, values: Any) -> Any:
+    """The values, as something that has a length and an order."""
+    if hasattr(values, "__array__"):
+        return values
+    if isinstance(values, (str, bytes, Mapping, set, frozenset)) or not hasattr(values, "__iter__"):
+        raise InputError(
+            f"`{what}` must be a column: a list, an array or a pandas Series. Received: "
+            f"{type(values).__name__}."
+        )
+    return list(values)
+
+
+def _is_none(entry: Any) -> bool:
+    """Whether it is `None` or `pandas.NA`, which no comparison finds."""
+    return entry is None or type(entry).__name__ == "NAType"
+
+
+def _text(what: str, row: int, value: Any) -> str:
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, Integral) and not isinstance(value, (bool, np.bool_)):
+        return str(int(value))
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"`{what}` must hold texts. Received bytes that are not UTF-8 in row {row}: "
+                f"{value!r}."
+            ) from error
+    raise InputError(
+        f"`{what}` must hold strings, bytes or whole numbers, '' where there is no text. Received: "
+        f"{value!r} in row {row}."
+    )

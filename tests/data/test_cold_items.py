@@ -12,7 +12,7 @@ from tfrs_distill.data.cold_items import ColdItems, choose_cold_items, split_col
 from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import evaluate, top_k_unseen
-from tfrs_distill.students import Candidates, RetrievalStudent
+from tfrs_distill.models import Candidates, RetrievalStudent
 
 ANN = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]  # 8 train, 1 validates, 1 tests
 BOB = [10, 9, 8, 7, 6, 5, 4, 3, 9, 2]

@@ -4,10 +4,10 @@ import os
 import pytest
 from planted_student import PlantedStudent, assert_answers, catalogue_of, histories_of
 
-from tfrs_distill.artefact import Artefact
 from tfrs_distill.errors import InputError
 from tfrs_distill.export import export_artefact
-from tfrs_distill.recommend import Recommender
+from tfrs_distill.serving.artefact import Artefact
+from tfrs_distill.serving.recommender import Recommender
 
 STUDENT, CATALOGUE = PlantedStudent(num_items=400), catalogue_of(400)
 
@@ -59,7 +59,7 @@ def test_full_disk_leaves_the_old_artefact(artefact, monkeypatch, fitting):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(file)
 
-    monkeypatch.setattr("tfrs_distill.atomic.os.fsync", full_after)
+    monkeypatch.setattr("tfrs_distill.files.os.fsync", full_after)
     with pytest.raises(OSError, match="No space left on device"):
         export_artefact(STUDENT, artefact.folder, CATALOGUE, k=20)
     assert len(calls) == fitting + 1

@@ -30,14 +30,14 @@ from planted_ranking_student import (
 from planted_student import catalogue_of
 from tensorflow.lite.python import schema_py_generated as schema
 
-from tfrs_distill.artefact import RankingArtefact
-from tfrs_distill.checksums import file_sha256
 from tfrs_distill.errors import InputError
 from tfrs_distill.export import export_ranking_artefact, ranking_artefact
-from tfrs_distill.students.ranking_student import RankingStudent
-from tfrs_distill.towers.ranking_features import IdFeature, ItemFeature, NumberFeature
-from tfrs_distill.towers.ranking_tasks import Binary
-from tfrs_distill.word_vocabulary import WordVocabulary
+from tfrs_distill.files import file_sha256
+from tfrs_distill.models.features import IdFeature, ItemFeature, NumberFeature
+from tfrs_distill.models.ranking_student import RankingStudent
+from tfrs_distill.models.tasks import Binary
+from tfrs_distill.serving.artefact import RankingArtefact
+from tfrs_distill.serving.word_vocabulary import WordVocabulary
 
 STUDENT, ROWS = full_student(), rows_for(7)
 SAID = predictions(STUDENT, ROWS)
@@ -416,7 +416,7 @@ def test_full_disk_leaves_the_old_artefact(by_hand_artefact, monkeypatch, fittin
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(file)
 
-    monkeypatch.setattr("tfrs_distill.atomic.os.fsync", full_after)
+    monkeypatch.setattr("tfrs_distill.files.os.fsync", full_after)
     with pytest.raises(OSError, match="No space left on device"):
         export_ranking_artefact(
             hand_student(), by_hand_artefact.folder, vocabularies={"user_id": ("a", "b", "c")}

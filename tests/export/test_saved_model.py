@@ -15,9 +15,9 @@ from planted_student import (
     padded,
 )
 
-from tfrs_distill.artefact import Artefact
 from tfrs_distill.errors import InputError
 from tfrs_distill.export import to_saved_model
+from tfrs_distill.serving.artefact import Artefact
 
 STUDENT, CATALOGUE = PlantedStudent(), catalogue_of(60)
 

@@ -17,9 +17,9 @@ from planted_student import (
     two_blocks,
 )
 
-from tfrs_distill.artefact import Artefact
 from tfrs_distill.errors import InputError
 from tfrs_distill.export import to_saved_model, to_tflite
+from tfrs_distill.serving.artefact import Artefact
 
 STUDENT, CATALOGUE = PlantedStudent(), catalogue_of(60)
 
@@ -112,7 +112,7 @@ def test_movielens_sized_int8_file_is_far_below_100_kb(tmp_path):
 READER = """
 import sys
 import numpy as np
-from tfrs_distill.recommend import Recommender
+from tfrs_distill.serving.recommender import Recommender
 histories = [history for history in np.load(sys.argv[2]).values()]
 scores, item_ids = Recommender.load(sys.argv[1])(histories, 10)
 np.savez(sys.argv[3], scores=scores, item_ids=item_ids)
@@ -180,7 +180,7 @@ def test_full_disk_leaves_the_old_artefact(tmp_path, monkeypatch):
         return real(file) if len(calls) <= 3 else full(file)
 
     for fsync in (full, full_after_three):
-        monkeypatch.setattr("tfrs_distill.atomic.os.fsync", fsync)
+        monkeypatch.setattr("tfrs_distill.files.os.fsync", fsync)
         with pytest.raises(OSError, match="No space left on device"):
             to_tflite(STUDENT, tmp_path / "student.tflite", CATALOGUE, k=20)
         assert Artefact.read(tmp_path) == old

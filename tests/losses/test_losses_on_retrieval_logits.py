@@ -6,9 +6,9 @@ from tiny_data import random_windows
 
 from tfrs_distill import losses
 from tfrs_distill.distiller import Distiller
-from tfrs_distill.students import RetrievalStudent
+from tfrs_distill.models import RetrievalStudent
+from tfrs_distill.models.candidates import Candidates
 from tfrs_distill.teachers import BertTwoTower
-from tfrs_distill.towers.candidates import Candidates
 
 LOSSES = (
     losses.SoftTargetKLDivergence(2.0),

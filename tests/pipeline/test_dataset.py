@@ -10,8 +10,8 @@ from tfrs_distill.data import movielens_100k
 from tfrs_distill.pipeline.dataset import load_data, read_data
 from tfrs_distill.pipeline.ranking.dataset import read_ranking_data
 from tfrs_distill.pipeline.ranking.run import RankingRun
+from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.progress import SilentProgress
-from tfrs_distill.recipe import Recipe
 
 START = datetime(1997, 9, 20, tzinfo=timezone.utc)
 MOMENTS = [START + timedelta(hours=n) for n in range(40)]

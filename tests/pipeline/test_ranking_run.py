@@ -11,13 +11,13 @@ import pytest
 from tiny_bert import write_tiny_bert
 
 from tfrs_distill import pipeline
-from tfrs_distill.artefact import RankingArtefact
 from tfrs_distill.data.movielens_ranking import movielens_ranking
 from tfrs_distill.data.unlabelled_rows import unlabelled_rows
 from tfrs_distill.errors import InputError
+from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.progress import SilentProgress
-from tfrs_distill.ranker import Ranker
-from tfrs_distill.recipe import Recipe
+from tfrs_distill.serving.artefact import RankingArtefact
+from tfrs_distill.serving.ranker import Ranker
 
 STAGES = ["data", "teacher", "knowledge", "twin", "student", "export", "evaluate"]
 WITH_UNLABELLED = [*STAGES[:3], "unlabelled", *STAGES[3:]]

@@ -7,7 +7,7 @@ import pytest
 
 from tfrs_distill.pipeline.ranking.dataset import facts_of_split, read_ranking_data
 from tfrs_distill.pipeline.ranking.tasks import make_tasks, what
-from tfrs_distill.recipe import Recipe
+from tfrs_distill.pipeline.recipe import Recipe
 
 
 def write_films(folder, scale):

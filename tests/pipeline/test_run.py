@@ -16,8 +16,8 @@ from tiny_bert import write_tiny_bert
 from tfrs_distill import pipeline
 from tfrs_distill.data.synthetic import synthetic
 from tfrs_distill.errors import InputError
+from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.progress import SilentProgress
-from tfrs_distill.recipe import Recipe
 
 STAGES = ["data", "teacher", "knowledge", "twin", "student", "export", "evaluate"]
 

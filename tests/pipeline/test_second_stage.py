@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 
 from tfrs_distill.data import RankingExamples
+from tfrs_distill.models.features import NeighbourFeature
 from tfrs_distill.pipeline.ranking.two_stage import make_second_stage
-from tfrs_distill.recipe import Recipe
-from tfrs_distill.towers.ranking_features import NeighbourFeature
+from tfrs_distill.pipeline.recipe import Recipe
 
 NUM_ITEMS = 12
 

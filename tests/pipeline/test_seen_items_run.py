@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tfrs_distill import pipeline
-from tfrs_distill.recipe import Recipe
-from tfrs_distill.recommend import Recommender
+from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.serving.recommender import Recommender
 
 NUM_ITEMS, NUM_USERS = 24, 40
 

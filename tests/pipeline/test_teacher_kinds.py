@@ -12,7 +12,7 @@ from tfrs_distill import pipeline
 from tfrs_distill.cli import main
 from tfrs_distill.data.synthetic import synthetic
 from tfrs_distill.errors import InputError
-from tfrs_distill.recipe import Recipe, TeacherSettings
+from tfrs_distill.pipeline.recipe import Recipe, TeacherSettings
 
 PLANTED = synthetic(seed=0)
 SMALL = """

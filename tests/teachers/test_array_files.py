@@ -15,7 +15,7 @@ from tfrs_distill import columns
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError, MissingExtraError
-from tfrs_distill.teachers.array_teacher import ArrayTeacher
+from tfrs_distill.teachers.arrays.array_teacher import ArrayTeacher
 
 ITEM_IDS = ("50", "7", "181", "9", "12")
 USER_IDS = ("900", "31", "5")  # user indices 0, 1, 2

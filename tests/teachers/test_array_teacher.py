@@ -11,7 +11,7 @@ from tiny_data import random_windows
 import tfrs_distill as td
 from tfrs_distill import columns
 from tfrs_distill.errors import InputError
-from tfrs_distill.teachers.array_teacher import ArrayTeacher
+from tfrs_distill.teachers.arrays.array_teacher import ArrayTeacher
 
 NUM_ITEMS, NUM_USERS = 9, 7
 RANDOM = np.random.default_rng(0)
@@ -95,7 +95,7 @@ def test_a_query_that_was_not_asked_about_stops_the_distiller_and_is_named(windo
     absent = windows.users[5]
     partial = ArrayTeacher.from_scores(USERS[USERS != absent], (QUERIES @ ITEMS.T)[USERS != absent])
     for teacher in (held, partial):
-        student = td.students.RetrievalStudent.from_history(
+        student = td.models.RetrievalStudent.from_history(
             num_items=NUM_ITEMS, max_history=4, embedding_dim=4, seed=0
         )
         distiller = td.Distiller(student, teacher, td.losses.SoftTargetKLDivergence())

@@ -9,14 +9,14 @@ from other_families import with_model
 from tiny_bert import write_tiny_bert
 
 from tfrs_distill.errors import InputError
-from tfrs_distill.teachers.parameter_efficient import (
+from tfrs_distill.teachers.bert.parameter_efficient import (
     BottleneckAdapters,
     LoRA,
     PrefixVectors,
     attach_saved,
 )
-from tfrs_distill.teachers.parameter_efficient.saved_file import SavedWeights
-from tfrs_distill.teachers.text_encoder import TextEncoder
+from tfrs_distill.teachers.bert.parameter_efficient.saved_file import SavedWeights
+from tfrs_distill.teachers.bert.text_encoder import TextEncoder
 
 TEXTS = ("galaxy space 7", "a wedding, a kiss and the king's long sword", "x")
 METHODS = (

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 from tiny_data import random_windows, windows_from
 
+from tfrs_distill.models import ItemTower
 from tfrs_distill.teachers.attention_two_tower import AttentionTwoTower
-from tfrs_distill.towers import ItemTower
 
 NUM_ITEMS = 9
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from tfrs_distill.errors import InputError
-from tfrs_distill.teachers.average_answers import average_answers
-from tfrs_distill.towers.ranking_tasks import (
+from tfrs_distill.models.tasks import (
     Binary,
     NextItem,
     Ordinal,
     RatingDistribution,
     Regression,
 )
+from tfrs_distill.teachers.average_answers import average_answers
 
 TASKS = (
     Regression("rating", 1, 5),

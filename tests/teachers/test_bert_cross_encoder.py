@@ -12,15 +12,15 @@ from tiny_data import next_item_rows, random_windows, windows_from
 from tfrs_distill import columns
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
-from tfrs_distill.teachers.bert_cross_encoder import BertCrossEncoder
-from tfrs_distill.teachers.cross_encoder_training import (
+from tfrs_distill.teachers.bert.bert_cross_encoder import BertCrossEncoder
+from tfrs_distill.teachers.bert.cross_encoder_training import (
     CrossEncoderTraining,
     RowBatches,
     draw_lists,
 )
+from tfrs_distill.teachers.bert.text_encoder import TextEncoder
+from tfrs_distill.teachers.bert.text_pairs import TextPairs
 from tfrs_distill.teachers.function_teacher import FunctionTeacher
-from tfrs_distill.teachers.text_encoder import TextEncoder
-from tfrs_distill.teachers.text_pairs import TextPairs
 
 TEXTS = (
     "galaxy space rocket",

@@ -10,20 +10,20 @@ from tiny_bert import WORDS, bert_in_numpy, wordpieces, write_tiny_bert
 
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.errors import InputError
-from tfrs_distill.teachers.bert_text_ranker import BertTextRanker
-from tfrs_distill.teachers.bert_text_ranker_training import (
-    LengthBatches,
-    TextRankerTraining,
-    labels_and_weights,
-)
-from tfrs_distill.teachers.text_encoder import TextEncoder
-from tfrs_distill.towers.ranking_tasks import (
+from tfrs_distill.models.tasks import (
     Binary,
     NextItem,
     Ordinal,
     RatingDistribution,
     Regression,
 )
+from tfrs_distill.teachers.bert.bert_text_ranker import BertTextRanker
+from tfrs_distill.teachers.bert.bert_text_ranker_training import (
+    LengthBatches,
+    TextRankerTraining,
+    labels_and_weights,
+)
+from tfrs_distill.teachers.bert.text_encoder import TextEncoder
 
 TEXTS = (
     "galaxy space rocket",

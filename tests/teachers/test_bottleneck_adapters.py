@@ -7,11 +7,11 @@ import pytest
 import tensorflow as tf
 from tiny_bert import bert_in_numpy, wordpieces
 
-from tfrs_distill.teachers.parameter_efficient.bottleneck_adapters import (
+from tfrs_distill.teachers.bert.parameter_efficient.bottleneck_adapters import (
     AdaptedDense,
     BottleneckAdapters,
 )
-from tfrs_distill.teachers.text_encoder import TextEncoder
+from tfrs_distill.teachers.bert.text_encoder import TextEncoder
 
 TEXTS = ("galaxy space 7", "a wedding, a kiss and the king's long sword", "x")
 

@@ -11,7 +11,7 @@ import safetensors.numpy
 from torch_file import tensor, write_torch_file
 
 from tfrs_distill.errors import InputError
-from tfrs_distill.teachers.checkpoint import (
+from tfrs_distill.teachers.bert.checkpoint import (
     checkpoint_fingerprint,
     checkpoint_folder,
     load_checkpoint,

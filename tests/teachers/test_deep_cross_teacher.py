@@ -5,11 +5,11 @@ import pytest
 import tensorflow as tf
 
 from tfrs_distill.data.ranking_examples import RankingExamples
-from tfrs_distill.teacher_cache.cross_fit_ranking import cross_fit_ranking
+from tfrs_distill.knowledge.cross_fit_ranking import cross_fit_ranking
+from tfrs_distill.models.features import IdFeature, ItemFeature
+from tfrs_distill.models.ranking_model import RankingModel
+from tfrs_distill.models.tasks import Binary, Ordinal, Regression
 from tfrs_distill.teachers.deep_cross_teacher import DeepCrossTeacher
-from tfrs_distill.towers.ranking_features import IdFeature, ItemFeature
-from tfrs_distill.towers.ranking_model import RankingModel
-from tfrs_distill.towers.ranking_tasks import Binary, Ordinal, Regression
 
 
 def planted(num_rows=600, seed=0):

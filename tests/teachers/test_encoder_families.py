@@ -6,7 +6,7 @@ import tensorflow as tf
 from tiny_checkpoints import FAMILIES, MAX_TOKENS, write_tiny_checkpoint
 
 from tfrs_distill.errors import InputError
-from tfrs_distill.teachers.text_encoder import TextEncoder
+from tfrs_distill.teachers.bert.text_encoder import TextEncoder
 
 TEXTS = (
     "Film 12 (1995).",

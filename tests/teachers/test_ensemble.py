@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from tiny_data import random_windows
 
-from tfrs_distill.teachers.bert_two_tower import BertTwoTower
+from tfrs_distill.teachers.bert.bert_two_tower import BertTwoTower
 from tfrs_distill.teachers.calibration import Calibrated
 from tfrs_distill.teachers.ensemble import Ensemble
 from tfrs_distill.teachers.function_teacher import FunctionTeacher

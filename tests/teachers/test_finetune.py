@@ -8,12 +8,12 @@ from tiny_bert import bert_in_numpy, wordpieces, write_tiny_bert
 from tiny_data import windows_from
 
 from tfrs_distill.errors import InputError
-from tfrs_distill.teachers.bert_two_tower import BertTwoTower
-from tfrs_distill.teachers.finetune import finetune
-from tfrs_distill.teachers.parameter_efficient import BottleneckAdapters, LoRA, PrefixVectors
-from tfrs_distill.teachers.parameter_efficient.attached import AddedLayer
-from tfrs_distill.teachers.text_encoder import TextEncoder
-from tfrs_distill.teachers.trained_layers import AllLayers, TopLayers
+from tfrs_distill.teachers.bert.bert_two_tower import BertTwoTower
+from tfrs_distill.teachers.bert.finetune import finetune
+from tfrs_distill.teachers.bert.parameter_efficient import BottleneckAdapters, LoRA, PrefixVectors
+from tfrs_distill.teachers.bert.parameter_efficient.attached import AddedLayer
+from tfrs_distill.teachers.bert.text_encoder import TextEncoder
+from tfrs_distill.teachers.bert.trained_layers import AllLayers, TopLayers
 
 EVEN, ODD = "galaxy space rocket planet".split(), "wedding love kiss bride".split()
 # The first texts are the longest: the order of reading is not the catalogue's.

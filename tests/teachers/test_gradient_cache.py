@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrs_distill.teachers.gradient_cache import GradientCache
+from tfrs_distill.teachers.bert.gradient_cache import GradientCache
 
 DIM = 3
 

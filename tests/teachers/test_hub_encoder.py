@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tfrs_distill.errors import InputError, MissingExtraError
-from tfrs_distill.teachers.hub_encoder import HubEncoder
+from tfrs_distill.teachers.bert.hub_encoder import HubEncoder
 
 TEXTS = ["banana", "a", "", "saloon planet", "été"]
 WEIGHTS = np.array([[0.5, -1.0, 2.0, 0.25], [3.0, 1.5, -0.5, 1.0]], np.float32)

@@ -6,7 +6,7 @@ import tensorflow as tf
 from tiny_data import next_item_rows, random_windows
 
 from tfrs_distill import columns
-from tfrs_distill.baselines import EASE
+from tfrs_distill.evaluation.baselines import EASE
 from tfrs_distill.teachers.item_item_teacher import ItemItemTeacher
 
 

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 from other_families import with_model
 
-from tfrs_distill.teachers.parameter_efficient.layer_stack import TARGETS, LayerStack
-from tfrs_distill.teachers.text_encoder import TextEncoder
+from tfrs_distill.teachers.bert.parameter_efficient.layer_stack import TARGETS, LayerStack
+from tfrs_distill.teachers.bert.text_encoder import TextEncoder
 
 FAMILIES = ("bert", "roberta", "electra", "distilbert", "mpnet")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrs_distill.teachers.linear_warmup_decay import LinearWarmupDecay
+from tfrs_distill.teachers.bert.linear_warmup_decay import LinearWarmupDecay
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,10 @@ from tiny_data import random_windows, tiny_catalogue, windows_from
 from tfrs_distill import columns
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.errors import InputError
-from tfrs_distill.teachers.array_teacher import ArrayTeacher
-from tfrs_distill.teachers.bert_cross_encoder import BertCrossEncoder
+from tfrs_distill.models.rows import row_mask
+from tfrs_distill.teachers.arrays.array_teacher import ArrayTeacher
+from tfrs_distill.teachers.bert.bert_cross_encoder import BertCrossEncoder
+from tfrs_distill.teachers.bert.text_encoder import TextEncoder
 from tfrs_distill.teachers.candidate_lists import (
     CandidateLists,
     first_stage_lists,
@@ -20,8 +22,6 @@ from tfrs_distill.teachers.candidate_lists import (
 )
 from tfrs_distill.teachers.function_teacher import FunctionTeacher
 from tfrs_distill.teachers.list_labels import ListTeacher, cross_encoder_lists
-from tfrs_distill.teachers.text_encoder import TextEncoder
-from tfrs_distill.towers.rows import row_mask
 
 NUM_ITEMS = 9
 

@@ -10,14 +10,14 @@ from other_families import with_model
 from tiny_bert import bert_in_numpy, wordpieces, write_tiny_bert
 
 from tfrs_distill.errors import InputError
-from tfrs_distill.teachers.masked_language_head import MaskedLanguageHead
-from tfrs_distill.teachers.masked_language_model import (
+from tfrs_distill.teachers.bert.masked_language_head import MaskedLanguageHead
+from tfrs_distill.teachers.bert.masked_language_model import (
     mask_tokens,
     pretrain_masked_language_model,
 )
-from tfrs_distill.teachers.parameter_efficient import LoRA
-from tfrs_distill.teachers.pseudo_perplexity import pseudo_perplexity
-from tfrs_distill.teachers.text_encoder import TextEncoder
+from tfrs_distill.teachers.bert.parameter_efficient import LoRA
+from tfrs_distill.teachers.bert.pseudo_perplexity import pseudo_perplexity
+from tfrs_distill.teachers.bert.text_encoder import TextEncoder
 
 PAIRS = (("galaxy", "space"), ("wedding", "love"), ("saloon", "cowboy"), ("king", "sword"))
 TEXTS = ("galaxy space 7", "a wedding and", "kiss")
@@ -221,7 +221,7 @@ def test_a_checkpoints_own_head_is_measured_before_any_step(tmp_path, eagerly, m
     weights = with_head(tmp_path)
     encoder = TextEncoder(tmp_path)
     scored = []
-    from tfrs_distill.teachers import masked_language_model
+    from tfrs_distill.teachers.bert import masked_language_model
 
     def watched(encoder, head, texts, **arguments):
         scored.append(list(texts))
@@ -241,7 +241,7 @@ def test_a_checkpoints_own_head_is_measured_before_any_step(tmp_path, eagerly, m
 def test_a_fresh_head_trains_alone_first(tmp_path, eagerly, monkeypatch):
     write_tiny_bert(tmp_path)
     encoder, seen = TextEncoder(tmp_path), []
-    from tfrs_distill.teachers import masked_language_model
+    from tfrs_distill.teachers.bert import masked_language_model
 
     def watched(encoder, head, texts, **arguments):
         weights = [v.numpy() for v in encoder.model.trainable_variables]
@@ -260,7 +260,7 @@ def test_a_fresh_head_trains_alone_first(tmp_path, eagerly, monkeypatch):
 
 
 def test_every_step_draws_masks_of_its_own(tiny_bert, eagerly, monkeypatch):
-    from tfrs_distill.teachers import masked_language_model
+    from tfrs_distill.teachers.bert import masked_language_model
 
     draws = []
 

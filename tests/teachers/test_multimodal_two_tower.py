@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from tiny_data import next_item_rows, random_windows, windows_from
 
-from tfrs_distill.teacher_cache import cross_fit_teacher
+from tfrs_distill.knowledge import cross_fit_teacher
 from tfrs_distill.teachers import BertTwoTower
 from tfrs_distill.teachers.multimodal_two_tower import MultimodalTwoTower
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrs_distill.teachers.pooling import check_pooling, combine_windows, pool, unit_length
+from tfrs_distill.teachers.bert.pooling import check_pooling, combine_windows, pool, unit_length
 
 HIDDEN = [
     [[1.0, -4.0], [3.0, -2.0], [100.0, 100.0]],

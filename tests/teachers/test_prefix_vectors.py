@@ -5,12 +5,12 @@ import pytest
 import tensorflow as tf
 from other_families import with_model
 
-from tfrs_distill.teachers.parameter_efficient.prefix_vectors import (
+from tfrs_distill.teachers.bert.parameter_efficient.prefix_vectors import (
     BertPrefixAttention,
     PrefixedDense,
     PrefixVectors,
 )
-from tfrs_distill.teachers.text_encoder import TextEncoder
+from tfrs_distill.teachers.bert.text_encoder import TextEncoder
 
 TEXTS = ("galaxy space 7", "a wedding, a kiss and the king's long sword", "x")
 

@@ -10,7 +10,7 @@ import pytest
 from torch_file import Parameter, Storage, Tensor, pickled, tensor, write_torch_file
 
 from tfrs_distill.errors import InputError
-from tfrs_distill.teachers.pytorch_file import read_pytorch_file
+from tfrs_distill.teachers.bert.pytorch_file import read_pytorch_file
 
 
 @pytest.fixture

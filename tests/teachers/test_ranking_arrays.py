@@ -10,16 +10,16 @@ import safetensors.numpy
 
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.errors import InputError, MissingExtraError
-from tfrs_distill.teachers.ranking_answers_from_arrays import (
-    ranking_answers_from_arrays,
-    read_ranking_answers,
-)
-from tfrs_distill.towers.ranking_tasks import (
+from tfrs_distill.models.tasks import (
     Binary,
     NextItem,
     Ordinal,
     RatingDistribution,
     Regression,
+)
+from tfrs_distill.teachers.arrays.ranking_answers_from_arrays import (
+    ranking_answers_from_arrays,
+    read_ranking_answers,
 )
 
 NAN = float("nan")

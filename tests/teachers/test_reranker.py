@@ -8,10 +8,10 @@ import tensorflow as tf
 from tiny_data import next_item_rows, random_windows
 
 from tfrs_distill.evaluation import top_k_unseen
-from tfrs_distill.teachers.bert_cross_encoder import BertCrossEncoder
+from tfrs_distill.teachers.bert.bert_cross_encoder import BertCrossEncoder
+from tfrs_distill.teachers.bert.text_encoder import TextEncoder
 from tfrs_distill.teachers.function_teacher import FunctionTeacher
 from tfrs_distill.teachers.reranker import Reranker
-from tfrs_distill.teachers.text_encoder import TextEncoder
 
 NUM_ITEMS, MAX_HISTORY = 12, 4
 RANDOM = np.random.default_rng(0)

@@ -13,10 +13,10 @@ from tiny_bert import bert_in_numpy, wordpieces, write_tiny_bert
 from torch_file import tensor, write_torch_file
 
 from tfrs_distill.errors import InputError
-from tfrs_distill.teachers.checkpoint import checkpoint_fingerprint
-from tfrs_distill.teachers.sentence_modules import module_files, read_sentence_modules
-from tfrs_distill.teachers.text_chunks import TokenChunks
-from tfrs_distill.teachers.text_encoder import TextEncoder
+from tfrs_distill.teachers.bert.checkpoint import checkpoint_fingerprint
+from tfrs_distill.teachers.bert.sentence_modules import module_files, read_sentence_modules
+from tfrs_distill.teachers.bert.text_chunks import TokenChunks
+from tfrs_distill.teachers.bert.text_encoder import TextEncoder
 
 FLAGS = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens")
 TEXTS = ("film 12", "a very long heart breaking wedding 1 2 3 4 5 6 7 8 9", "saloon")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tfrs_distill.students import RetrievalStudent
+from tfrs_distill.models import RetrievalStudent
 from tfrs_distill.teachers import BertTwoTower, Teacher
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrs_distill.teachers.text_chunks import LayerChunks, TokenChunks
-from tfrs_distill.teachers.text_encoder import TextEncoder
+from tfrs_distill.teachers.bert.text_chunks import LayerChunks, TokenChunks
+from tfrs_distill.teachers.bert.text_encoder import TextEncoder
 
 LONG = "a wedding and a kiss and the king and a long sword and a galaxy of planets"
 TEXTS = ("galaxy space", LONG, "x", "love " * 20, "saloon cowboy desert", "kiss 1 2 3 4 5 6 7 8")

@@ -10,8 +10,8 @@ import tensorflow as tf
 from tiny_bert import bert_in_numpy, wordpieces
 
 from tfrs_distill.errors import InputError
-from tfrs_distill.teachers.checkpoint import checkpoint_fingerprint
-from tfrs_distill.teachers.text_encoder import TextEncoder
+from tfrs_distill.teachers.bert.checkpoint import checkpoint_fingerprint
+from tfrs_distill.teachers.bert.text_encoder import TextEncoder
 
 TEXTS = (
     "Film 12 (1995).",

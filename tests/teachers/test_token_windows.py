@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from tiny_bert import wordpieces
 
-from tfrs_distill.teachers import token_windows as module
-from tfrs_distill.teachers.token_windows import check_long_texts, token_windows
+from tfrs_distill.teachers.bert import token_windows as module
+from tfrs_distill.teachers.bert.token_windows import check_long_texts, token_windows
 
 TEXTS = ["king 1 2 3 4 5 6 7 8", "", "galaxy", "1 2 3 4 5 6", "rocket 1 2 3 4"]
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from tiny_bert import write_tiny_bert
 
-from tfrs_distill.teachers.parameter_efficient.layer_stack import LayerStack
-from tfrs_distill.teachers.text_encoder import TextEncoder
-from tfrs_distill.teachers.trained_layers import AllLayers, TopLayers
+from tfrs_distill.teachers.bert.parameter_efficient.layer_stack import LayerStack
+from tfrs_distill.teachers.bert.text_encoder import TextEncoder
+from tfrs_distill.teachers.bert.trained_layers import AllLayers, TopLayers
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ from tfrs_distill.data.synthetic import PlantedInteractions, synthetic
 from tfrs_distill.data.tfds_movielens import from_tfds
 from tfrs_distill.data.unlabelled_rows import unlabelled_rows
 from tfrs_distill.data.windows import Windows
-from tfrs_distill.word_vocabulary import WordVocabulary, split_words
+from tfrs_distill.serving.word_vocabulary import WordVocabulary, split_words
 
 __all__ = [
     "PRIVILEGED_COLUMNS",

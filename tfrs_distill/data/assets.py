@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfrs_distill.atomic import whole_folder
-from tfrs_distill.checksums import file_sha256
 from tfrs_distill.errors import InputError
+from tfrs_distill.files import file_sha256, whole_folder
 
 try:
     import fcntl

@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from tfrs_distill.columns import plain_texts
 from tfrs_distill.errors import InputError
-from tfrs_distill.plain_columns import plain_texts
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from tfrs_distill import columns
+from tfrs_distill.columns import plain_array, plain_texts
 from tfrs_distill.errors import InputError
-from tfrs_distill.plain_columns import plain_array, plain_texts
 
 INDEX_COLUMNS = (columns.ITEM_ID, columns.HISTORY)
 TAKEN = (columns.USER_ID, columns.QUERY_ID, columns.EXAMPLE_ID, columns.SAMPLE_WEIGHT)

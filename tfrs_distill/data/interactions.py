@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tfrs_distill.columns import plain_texts
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.checked_arrays import float32_numbers, whole_numbers
 from tfrs_distill.data.times import as_times, time_unit
 from tfrs_distill.errors import InputError
-from tfrs_distill.plain_columns import plain_texts
 
 
 @dataclass(frozen=True)

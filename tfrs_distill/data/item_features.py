@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tfrs_distill.columns import plain_array, plain_texts
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.readers import read_items
 from tfrs_distill.data.readers.item_texts import NO_GENRE
 from tfrs_distill.errors import InputError
-from tfrs_distill.plain_columns import plain_array, plain_texts
 
 YEAR = re.compile(r"\((\d{4})[^)]*\)\s*$")
 

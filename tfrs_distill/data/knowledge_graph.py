@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tfrs_distill.columns import plain_texts
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.checked_arrays import whole_numbers
 from tfrs_distill.errors import InputError
-from tfrs_distill.plain_columns import plain_texts
 
 FEATURES_AT_A_TIME = 4096  # columns of the item-by-feature matrix that are dense at once
 

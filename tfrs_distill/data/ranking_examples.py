@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill import columns
+from tfrs_distill.columns import plain_array, row_numbers
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.checked_arrays import (
     check_histories,
@@ -24,7 +25,6 @@ from tfrs_distill.data.checked_arrays import (
 )
 from tfrs_distill.data.column_batches import batches_of_lists, batches_of_rows
 from tfrs_distill.errors import InputError
-from tfrs_distill.plain_columns import plain_array, row_numbers
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,11 +7,11 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import replace
 
+from tfrs_distill.columns import plain_texts
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.item_features import year_of
 from tfrs_distill.data.knowledge_graph import KnowledgeGraph
 from tfrs_distill.errors import InputError
-from tfrs_distill.plain_columns import plain_texts
 
 ARTICLES = {"a", "an", "the", "le", "la", "les", "l", "il", "el", "der", "die", "das"}
 

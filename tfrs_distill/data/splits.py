@@ -8,12 +8,12 @@ from functools import cached_property
 import numpy as np
 
 from tfrs_distill import columns
+from tfrs_distill.columns import row_numbers
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.checked_arrays import item_indices, whole_numbers
 from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
-from tfrs_distill.plain_columns import row_numbers
 
 
 @dataclass(frozen=True)

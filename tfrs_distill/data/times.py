@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tfrs_distill.columns import plain_array
 from tfrs_distill.errors import InputError
-from tfrs_distill.plain_columns import plain_array
 
 A_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 NAMES = {

@@ -11,10 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill import columns
+from tfrs_distill.columns import plain_array, row_numbers
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.checked_arrays import item_indices, whole_numbers
 from tfrs_distill.errors import InputError
-from tfrs_distill.plain_columns import plain_array, row_numbers
 
 
 class ExampleRows(Protocol):

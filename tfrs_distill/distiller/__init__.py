@@ -2,7 +2,15 @@
 
 from tfrs_distill.distiller.balance import GradientNormBalance, LossRatioBalance
 from tfrs_distill.distiller.distiller import Distiller
+from tfrs_distill.distiller.gradient_accumulation import GradientAccumulation
 from tfrs_distill.distiller.ranking_distiller import RankingDistiller
 from tfrs_distill.distiller.schedule import Schedule
 
-__all__ = ["Distiller", "GradientNormBalance", "LossRatioBalance", "RankingDistiller", "Schedule"]
+__all__ = [
+    "Distiller",
+    "GradientAccumulation",
+    "GradientNormBalance",
+    "LossRatioBalance",
+    "RankingDistiller",
+    "Schedule",
+]

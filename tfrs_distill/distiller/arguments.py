@@ -9,13 +9,13 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from tfrs_distill.distillation_layers import HiddenRepresentationDistillation
 from tfrs_distill.distiller.last_activation import refuse_model
-from tfrs_distill.students.classifier import Classifier
+from tfrs_distill.losses import HiddenRepresentationDistillation
+from tfrs_distill.models.classifier import Classifier
+from tfrs_distill.models.multi_task_model import MultiTaskModel
+from tfrs_distill.models.retrieval_model import RetrievalModel
 from tfrs_distill.teachers.function_teacher import FunctionTeacher
 from tfrs_distill.teachers.keras_teacher import KerasTeacher
-from tfrs_distill.towers.multi_task_model import MultiTaskModel
-from tfrs_distill.towers.retrieval_model import RetrievalModel
 
 
 def as_pupil(student: Any) -> RetrievalModel | Classifier:
@@ -40,9 +40,9 @@ def as_pupil(student: Any) -> RetrievalModel | Classifier:
     if isinstance(student, tfrs.Model) and not isinstance(student, RetrievalModel):
         raise TypeError(
             f"`student` is a `tfrs.Model`, {type(student).__name__}. Adopt it first: "
-            "`td.students.RetrievalStudent.from_tfrs(model, query_tower=..., candidate_tower=..., "
+            "`td.models.RetrievalStudent.from_tfrs(model, query_tower=..., candidate_tower=..., "
             "query_column=..., candidate_column=...)`, or with "
-            "`td.students.RankingStudent.from_tfrs(model, ...)` for `td.RankingDistiller`."
+            "`td.models.RankingStudent.from_tfrs(model, ...)` for `td.RankingDistiller`."
         )
     if student.built:
         require_trainable(student)

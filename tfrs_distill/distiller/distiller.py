@@ -13,11 +13,11 @@ from tfrs_distill.distiller.forward import DistillationLoss, Step, as_batch, for
 from tfrs_distill.distiller.teacher_answers import agreement
 from tfrs_distill.distiller.teaching_model import BalanceGroup, Guests, TeachingModel, number
 from tfrs_distill.losses.weighted_mean import weighted_mean
+from tfrs_distill.models.replicas import mean_over_global_batch
+from tfrs_distill.models.retrieval_model import RetrievalModel
+from tfrs_distill.models.step import take_step
+from tfrs_distill.models.student_outputs import StudentOutputs
 from tfrs_distill.teachers.teacher import Teacher
-from tfrs_distill.towers.replicas import mean_over_global_batch
-from tfrs_distill.towers.retrieval_model import RetrievalModel
-from tfrs_distill.towers.step import take_step
-from tfrs_distill.towers.student_outputs import StudentOutputs
 
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
@@ -71,7 +71,8 @@ class Distiller(TeachingModel):
 
     Example:
     >>> import numpy as np
-    >>> from tfrs_distill import losses, students, teachers
+    >>> from tfrs_distill import losses, teachers
+    >>> from tfrs_distill import models
     >>> student = students.RetrievalStudent.from_history(num_items=9, max_history=4, seed=0)
     >>> teacher = teachers.BertTwoTower(np.eye(9), max_history=4, embedding_dim=8, seed=0)
     >>> distiller = Distiller(student, teacher, losses.SoftTargetKLDivergence(temperature=2.0))

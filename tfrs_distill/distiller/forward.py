@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import tensorflow as tf
 
 from tfrs_distill import columns
-from tfrs_distill.distillation_layers import HiddenRepresentationDistillation
 from tfrs_distill.distiller.arguments import as_teacher, require_trainable
 from tfrs_distill.distiller.last_activation import refuse_logits
 from tfrs_distill.distiller.teacher_answers import TeacherAnswers
@@ -16,10 +15,11 @@ from tfrs_distill.distiller.value_checks import (
     require_finite,
     same_candidates,
 )
-from tfrs_distill.hidden_representations import find, recorded
+from tfrs_distill.losses import HiddenRepresentationDistillation
 from tfrs_distill.losses.weighted_mean import weighted_mean
-from tfrs_distill.towers.retrieval_model import RetrievalModel
-from tfrs_distill.towers.student_outputs import StudentOutputs
+from tfrs_distill.models.hidden_representations import find, recorded
+from tfrs_distill.models.retrieval_model import RetrievalModel
+from tfrs_distill.models.student_outputs import StudentOutputs
 
 if TYPE_CHECKING:
     from tfrs_distill.distiller.distiller import Distiller

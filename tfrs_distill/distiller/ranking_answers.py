@@ -16,9 +16,9 @@ from tfrs_distill.distiller.value_checks import (
     refuse_probabilities,
     unless,
 )
-from tfrs_distill.hidden_representations import find, recorded
 from tfrs_distill.losses.candidate_lists import MASKED, is_candidate
-from tfrs_distill.towers.plain_errors import MARK
+from tfrs_distill.models.hidden_representations import find, recorded
+from tfrs_distill.models.plain_errors import MARK
 
 
 class Answer(NamedTuple):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tfrs_distill.distillation_layers import HiddenRepresentationDistillation
 from tfrs_distill.distiller.arguments import check_losses, keras_3, require_trainable
-from tfrs_distill.towers.multi_task_model import MultiTaskModel
-from tfrs_distill.towers.retrieval_model import RetrievalModel
+from tfrs_distill.losses import HiddenRepresentationDistillation
+from tfrs_distill.models.multi_task_model import MultiTaskModel
+from tfrs_distill.models.retrieval_model import RetrievalModel
 
 HIDDEN = "hidden"  # beside the tasks: what is learnt from layers rather than from logits
 
@@ -25,10 +25,10 @@ def check_ranking_student(student: Any) -> None:
             "Give a retrieval student to `td.Distiller`. "
             if isinstance(student, RetrievalModel)
             else "Adopt a TensorFlow Recommenders model with "
-            "`td.students.RankingStudent.from_tfrs(model, ...)`. "
+            "`td.models.RankingStudent.from_tfrs(model, ...)`. "
         )
         raise TypeError(
-            "`student` must be a `td.students.RankingStudent`. Received: "
+            "`student` must be a `td.models.RankingStudent`. Received: "
             f"{type(student).__module__}.{type(student).__name__}. {advice}" + keras_3(student)
         )
     if student.built:

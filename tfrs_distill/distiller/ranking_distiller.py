@@ -21,10 +21,10 @@ from tfrs_distill.distiller.ranking_arguments import (
 )
 from tfrs_distill.distiller.ranking_forward import RankingStep, ranking_forward
 from tfrs_distill.distiller.teaching_model import BalanceGroup, Guests, TeachingModel, number
-from tfrs_distill.towers.multi_task_model import MultiTaskModel
-from tfrs_distill.towers.ranking_outputs import RankingOutputs
-from tfrs_distill.towers.replicas import num_replicas
-from tfrs_distill.towers.step import take_step
+from tfrs_distill.models.multi_task_model import MultiTaskModel
+from tfrs_distill.models.ranking_outputs import RankingOutputs
+from tfrs_distill.models.replicas import num_replicas
+from tfrs_distill.models.step import take_step
 
 Losses = DistillationLoss | Sequence[DistillationLoss]
 
@@ -93,9 +93,9 @@ class RankingDistiller(TeachingModel):
 
     Example:
     >>> from tfrs_distill import losses
-    >>> from tfrs_distill.towers.ranking_features import IdFeature, ItemFeature
-    >>> from tfrs_distill.towers.ranking_model import RankingModel
-    >>> from tfrs_distill.towers.ranking_tasks import Binary
+    >>> from tfrs_distill.models.features import IdFeature, ItemFeature
+    >>> from tfrs_distill.models.ranking_model import RankingModel
+    >>> from tfrs_distill.models.tasks import Binary
     >>> student = RankingModel([IdFeature("user_id", 9, 4, "query")], [Binary("like")], seed=0)
     >>> distiller = RankingDistiller(student, None, losses.SoftTargetBinaryCrossEntropy())
     >>> batch = {"user_id": tf.constant([1, 2]), "label/like": tf.constant([1.0, float("nan")]),

@@ -20,13 +20,13 @@ from tfrs_distill.distiller.value_checks import (
     require_finite,
     unless,
 )
-from tfrs_distill.hidden_representations import find, recorded
 from tfrs_distill.losses.candidate_lists import MASKED
 from tfrs_distill.losses.weighted_mean import weighted_mean
-from tfrs_distill.towers.plain_errors import MARK
-from tfrs_distill.towers.ranking_outputs import RankingOutputs
-from tfrs_distill.towers.ranking_tasks import NextItem, RankingTask
-from tfrs_distill.towers.replicas import mean_over_global_batch, num_replicas
+from tfrs_distill.models.hidden_representations import find, recorded
+from tfrs_distill.models.plain_errors import MARK
+from tfrs_distill.models.ranking_outputs import RankingOutputs
+from tfrs_distill.models.replicas import mean_over_global_batch, num_replicas
+from tfrs_distill.models.tasks import NextItem, RankingTask
 
 if TYPE_CHECKING:
     from tfrs_distill.distiller.ranking_distiller import RankingDistiller

@@ -8,10 +8,10 @@ import tensorflow as tf
 
 from tfrs_distill import columns
 from tfrs_distill.distiller.last_activation import refuse_logits
-from tfrs_distill.hidden_representations import find
-from tfrs_distill.teacher_cache.top_k_knowledge import align_top_k
-from tfrs_distill.towers.rows import rows_of
-from tfrs_distill.towers.student_outputs import StudentOutputs
+from tfrs_distill.knowledge.top_k_knowledge import align_top_k
+from tfrs_distill.models.hidden_representations import find
+from tfrs_distill.models.rows import rows_of
+from tfrs_distill.models.student_outputs import StudentOutputs
 
 
 class TeacherAnswers:

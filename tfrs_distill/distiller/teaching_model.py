@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tfrs_distill.towers.plain_errors import plain_errors
+from tfrs_distill.models.plain_errors import plain_errors
 
 
 class Guests(SimpleNamespace):

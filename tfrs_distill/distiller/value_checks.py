@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfrs_distill.distiller.teacher_answers import TeacherAnswers
 from tfrs_distill.losses.candidate_lists import MASKED
-from tfrs_distill.towers.plain_errors import MARK
+from tfrs_distill.models.plain_errors import MARK
 
 
 def require_finite(

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.errors import InputError
-from tfrs_distill.towers.ranking_tasks import Binary, RankingTask
+from tfrs_distill.models.tasks import Binary, RankingTask
 
 Predict = Callable[[RankingExamples], Mapping[str, np.ndarray]]
 """Rows to what is said of them: float [num_rows] by task, in label units or as probability."""

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfrs_distill import metrics
 from tfrs_distill.data.ranking_examples import RankingExamples
+from tfrs_distill.evaluation import metrics
 from tfrs_distill.evaluation.predictions import (
     BatchPredictor,
     Predict,
@@ -17,7 +17,7 @@ from tfrs_distill.evaluation.predictions import (
     predictions_of,
 )
 from tfrs_distill.evaluation.ranking_evaluation import RankingEvaluation, TaskEvaluation
-from tfrs_distill.towers.ranking_tasks import Binary, NextItem, RankingTask
+from tfrs_distill.models.tasks import Binary, NextItem, RankingTask
 
 NDCG_PLACES = 10
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tfrs_distill import metrics
-from tfrs_distill.metrics.calibration import Reliability
+from tfrs_distill.evaluation import metrics
+from tfrs_distill.evaluation.metrics.calibration import Reliability
 
 
 @dataclass(frozen=True)

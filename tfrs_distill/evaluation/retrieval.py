@@ -9,12 +9,13 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from tfrs_distill import columns, metrics
-from tfrs_distill.blocks import row_blocks
+from tfrs_distill import columns
+from tfrs_distill.data.row_blocks import row_blocks
 from tfrs_distill.data.splits import Queries, pad_histories
 from tfrs_distill.errors import InputError
+from tfrs_distill.evaluation import metrics
 from tfrs_distill.evaluation.top_k import top_k_by_blocks, top_k_unseen
-from tfrs_distill.towers.two_tower import TwoTower
+from tfrs_distill.models.two_tower import TwoTower
 
 
 class Scorer(Protocol):

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill import columns
-from tfrs_distill.blocks import row_blocks
+from tfrs_distill.data.row_blocks import row_blocks
 
 ScoreItems = Callable[[Sequence[np.ndarray]], np.ndarray]
 

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tfrs_distill.artefact import TFLITE, TFLITE_INT8, Artefact, write_sidecars
-from tfrs_distill.atomic import whole_folder
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.export.saved_model import (
     refuse_foreign_folder,
@@ -18,6 +16,8 @@ from tfrs_distill.export.saved_model import (
 )
 from tfrs_distill.export.serving_module import ExportableStudent
 from tfrs_distill.export.tflite import QUESTION, write_tflite
+from tfrs_distill.files import whole_folder
+from tfrs_distill.serving.artefact import TFLITE, TFLITE_INT8, Artefact, write_sidecars
 
 
 def export_artefact(

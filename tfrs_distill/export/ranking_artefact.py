@@ -11,15 +11,20 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill import columns
-from tfrs_distill.artefact import TFLITE, TFLITE_INT8, RankingArtefact, write_ranking_sidecars
-from tfrs_distill.atomic import whole_folder
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.errors import InputError
 from tfrs_distill.export.ranking_module import RankingModule, ranking_signature_of
 from tfrs_distill.export.saved_model import provenance_of, refuse_foreign_folder, write_saved_model
 from tfrs_distill.export.tflite import write_tflite
-from tfrs_distill.towers.ranking_model import RankingModel
-from tfrs_distill.word_vocabulary import WordVocabulary
+from tfrs_distill.files import whole_folder
+from tfrs_distill.models.ranking_model import RankingModel
+from tfrs_distill.serving.artefact import (
+    TFLITE,
+    TFLITE_INT8,
+    RankingArtefact,
+    write_ranking_sidecars,
+)
+from tfrs_distill.serving.word_vocabulary import WordVocabulary
 
 PART = "its features, crosses, hidden layers or heads"
 TOLERANCE = 1e-4  # of a prediction of 1; float32 files were within 1e-6 of the model
@@ -62,10 +67,10 @@ def export_ranking_artefact(
 
     Example:
     >>> import tempfile
-    >>> from tfrs_distill.ranker import Ranker
-    >>> from tfrs_distill.students.ranking_student import RankingStudent
-    >>> from tfrs_distill.towers.ranking_features import IdFeature, ItemFeature
-    >>> from tfrs_distill.towers.ranking_tasks import Binary
+    >>> from tfrs_distill.serving.ranker import Ranker
+    >>> from tfrs_distill.models.ranking_student import RankingStudent
+    >>> from tfrs_distill.models.features import IdFeature, ItemFeature
+    >>> from tfrs_distill.models.tasks import Binary
     >>> features = [IdFeature("user_id", 2, 4, side="query"), ItemFeature(9, 4)]
     >>> student = RankingStudent(features, [Binary("like")], hidden_units=(), num_cross_layers=1)
     >>> folder = tempfile.mkdtemp() + "/1"

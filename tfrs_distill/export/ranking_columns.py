@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfrs_distill import columns
 from tfrs_distill.errors import InputError
-from tfrs_distill.towers.ranking_features import (
+from tfrs_distill.models.features import (
     HistoryFeature,
     IdFeature,
     ItemFeature,
@@ -18,7 +18,7 @@ from tfrs_distill.towers.ranking_features import (
     RankingFeature,
     TextFeature,
 )
-from tfrs_distill.word_vocabulary import WordVocabulary
+from tfrs_distill.serving.word_vocabulary import WordVocabulary
 
 OUT_OF_VOCABULARY = 0
 

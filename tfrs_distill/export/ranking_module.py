@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrs_distill.artefact.ranking import RANKING_FORMAT
 from tfrs_distill.export.ranking_columns import describe_columns, sides_of, specs_of
-from tfrs_distill.towers.ranking_features import ITEM, QUERY, HistoryFeature, ItemFeature
-from tfrs_distill.towers.ranking_model import RankingModel
+from tfrs_distill.models.features import ITEM, QUERY, HistoryFeature, ItemFeature
+from tfrs_distill.models.ranking_model import RankingModel
+from tfrs_distill.serving.artefact.ranking import RANKING_FORMAT
 
 SCORE, RANK = "score", "rank"
 

@@ -12,11 +12,11 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
-from tfrs_distill.artefact import PROVENANCE, Artefact, write_sidecars
-from tfrs_distill.atomic import whole_folder
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.errors import InputError
 from tfrs_distill.export.serving_module import ExportableStudent, ServingModule, signature_of
+from tfrs_distill.files import whole_folder
+from tfrs_distill.serving.artefact import PROVENANCE, Artefact, write_sidecars
 
 
 def to_saved_model(

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrs_distill.artefact import PROVENANCE, SIDECARS, Artefact, write_sidecars
-from tfrs_distill.atomic import whole_file
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.errors import InputError
 from tfrs_distill.export.saved_model import serving_module, sidecars_of, write_saved_model
 from tfrs_distill.export.serving_module import ExportableStudent
-from tfrs_distill.interpreter import TFLiteModel
-from tfrs_distill.quiet import quiet_stderr
+from tfrs_distill.files import whole_file
+from tfrs_distill.serving.artefact import PROVENANCE, SIDECARS, Artefact, write_sidecars
+from tfrs_distill.serving.interpreter import TFLiteModel
+from tfrs_distill.serving.quiet import quiet_stderr
 
 QUANTIZATIONS = ("float32", "float16", "int8")
 QUESTION = {"serving_default": {"history": np.array([[1, 0]], np.int32)}}

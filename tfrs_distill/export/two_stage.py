@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from tfrs_distill import columns
-from tfrs_distill.artefact import RANKING_FOLDER, Artefact, RankingStage
-from tfrs_distill.atomic import whole_folder
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.errors import InputError
 from tfrs_distill.export.export_artefact import write_artefact
@@ -20,8 +18,10 @@ from tfrs_distill.export.ranking_columns import sides_of
 from tfrs_distill.export.ranking_module import item_features
 from tfrs_distill.export.saved_model import refuse_foreign_folder
 from tfrs_distill.export.serving_module import ExportableStudent
-from tfrs_distill.towers.ranking_features import ITEM, QUERY, NeighbourFeature
-from tfrs_distill.towers.ranking_model import RankingModel
+from tfrs_distill.files import whole_folder
+from tfrs_distill.models.features import ITEM, QUERY, NeighbourFeature
+from tfrs_distill.models.ranking_model import RankingModel
+from tfrs_distill.serving.artefact import RANKING_FOLDER, Artefact, RankingStage
 
 KNOWN_OF_A_QUERY = (columns.HISTORY, columns.HISTORY_RATINGS)
 KNOWN_OF_AN_ITEM = (columns.ITEM_ID,)

@@ -1,6 +1,9 @@
-"""Pure mathematics on tensors: one loss a file."""
+"""Mathematics on tensors, one loss a file; `HiddenRepresentationDistillation` has weights too."""
 
 from tfrs_distill.losses.categorical_cross_entropy import categorical_cross_entropy
+from tfrs_distill.losses.hidden_representation_distillation import (
+    HiddenRepresentationDistillation,
+)
 from tfrs_distill.losses.list_mle_distillation import ListMLEDistillation
 from tfrs_distill.losses.logit_mean_squared_error import LogitMeanSquaredError
 from tfrs_distill.losses.over_lists import OverLists
@@ -11,6 +14,7 @@ from tfrs_distill.losses.soft_target_kl_divergence import SoftTargetKLDivergence
 from tfrs_distill.losses.weighted_mean import weighted_mean
 
 __all__ = [
+    "HiddenRepresentationDistillation",
     "ListMLEDistillation",
     "LogitMeanSquaredError",
     "OverLists",

@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from tfrs_distill.atomic import whole_file
-from tfrs_distill.checksums import files_sha256
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.data.movielens import movielens_100k
@@ -18,7 +16,8 @@ from tfrs_distill.data.split_facts import split_facts
 from tfrs_distill.data.splits import Queries, split_by_time
 from tfrs_distill.data.synthetic import synthetic
 from tfrs_distill.data.times import times_line
-from tfrs_distill.recipe import Recipe
+from tfrs_distill.files import files_sha256, whole_file
+from tfrs_distill.pipeline.recipe import Recipe
 
 ARRAYS = ("users", "items", "ratings", "timestamps")
 MANY_LEFT_OUT = 0.1  # of the test positives: from here on people may be coming back

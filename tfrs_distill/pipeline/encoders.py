@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from tfrs_distill.data.assets import minilm_folder
-from tfrs_distill.recipe import Recipe
+from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.teachers import HubEncoder, TextEncoder, checkpoint_fingerprint
 
 

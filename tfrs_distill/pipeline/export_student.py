@@ -14,8 +14,8 @@ from typing import Any
 import tensorflow as tf
 
 from tfrs_distill.export import export_artefact
+from tfrs_distill.models import RetrievalStudent
 from tfrs_distill.pipeline.dataset import load_data
-from tfrs_distill.students import RetrievalStudent
 
 
 def export(request: dict[str, Any]) -> None:

@@ -9,20 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from tfrs_distill import metrics
-from tfrs_distill.artefact import SAVED_MODEL, TFLITE, TFLITE_INT8, Artefact
-from tfrs_distill.atomic import whole_file
-from tfrs_distill.baselines import EASE, best_ease, popularity
 from tfrs_distill.data.splits import Queries, Splits
-from tfrs_distill.evaluation import Evaluation, ModelScorer, Scorer, evaluate
-from tfrs_distill.latency import WARM_UP, percentiles
+from tfrs_distill.evaluation import Evaluation, ModelScorer, Scorer, evaluate, metrics
+from tfrs_distill.evaluation.baselines import EASE, best_ease, popularity
+from tfrs_distill.evaluation.latency import WARM_UP, percentiles
+from tfrs_distill.evaluation.teacher_report import compare_teachers, scorer_of
+from tfrs_distill.files import whole_file
+from tfrs_distill.models import TwoTower
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
+from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.pipeline.teacher_kinds.kind import TEACHER_FILE
 from tfrs_distill.progress import Progress
-from tfrs_distill.recipe import Recipe
-from tfrs_distill.recommend import Recommender
-from tfrs_distill.teacher_report import compare_teachers, scorer_of
-from tfrs_distill.towers import TwoTower
+from tfrs_distill.serving.artefact import SAVED_MODEL, TFLITE, TFLITE_INT8, Artefact
+from tfrs_distill.serving.recommender import Recommender
 
 LATENCY_QUERIES, SLOW_LATENCY_QUERIES = 200, 20
 
@@ -213,7 +212,9 @@ def _latencies(
         "student_tflite": str(artefact.folder / TFLITE),
         "student_int8": str(artefact.folder / TFLITE_INT8),
     }
-    timings: dict[str, dict[str, float]] = in_fresh_process("tfrs_distill.latency", request)
+    timings: dict[str, dict[str, float]] = in_fresh_process(
+        "tfrs_distill.evaluation.latency", request
+    )
     peers: dict[str, Scorer] = {"popularity": popularity(splits.train), "ease": ease}
     timings |= {name: percentiles(peer, histories) for name, peer in peers.items()}
     if teacher.keras_file is None:

@@ -13,8 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_distill.atomic import whole_file
-from tfrs_distill.checksums import content_sha256, file_sha256
+from tfrs_distill.files import content_sha256, file_sha256, whole_file
 from tfrs_distill.progress import Progress
 
 NOTE = "done.json"

@@ -9,22 +9,22 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_distill.artefact import Artefact
-from tfrs_distill.atomic import whole_file
 from tfrs_distill.data.splits import split_by_time
 from tfrs_distill.data.windows import Windows
+from tfrs_distill.files import whole_file
+from tfrs_distill.knowledge import CachedTeacher, cross_fit_teacher, prune
+from tfrs_distill.models import TwoTower
 from tfrs_distill.pipeline.dataset import load_data, read_data, source_fingerprint
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
 from tfrs_distill.pipeline.measure import MeasuredTeacher, measure
+from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.report import verdict, write_report
 from tfrs_distill.pipeline.resume import Result, Stages, forget_other_trainings
 from tfrs_distill.pipeline.teacher_kinds import EnsembleOf, Setting, teacher_kind
 from tfrs_distill.pipeline.training import train_student
 from tfrs_distill.pipeline.versions import versions
 from tfrs_distill.progress import Progress
-from tfrs_distill.recipe import Recipe
-from tfrs_distill.report import verdict, write_report
-from tfrs_distill.teacher_cache import CachedTeacher, cross_fit_teacher, prune
-from tfrs_distill.towers import TwoTower
+from tfrs_distill.serving.artefact import Artefact
 
 CACHE = "cache"  # of the knowledge stage's folder
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from tfrs_distill.pipeline.ranking.run import RankingRun
 from tfrs_distill.pipeline.ranking.two_stage_run import TwoStageRun
+from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.pipeline.retrieval_run import RetrievalRun
 from tfrs_distill.progress import Progress, SilentProgress
-from tfrs_distill.recipe import Recipe
 
 RUNS = {
     "retrieval": RetrievalRun,

@@ -10,13 +10,12 @@ import tensorflow as tf
 from tfrs_distill.data.splits import Splits
 from tfrs_distill.distiller import Distiller
 from tfrs_distill.evaluation import ValidationNDCG
+from tfrs_distill.knowledge import CachedTeacher
 from tfrs_distill.losses import SoftTargetKLDivergence
+from tfrs_distill.models import RetrievalStudent, TwoTower
 from tfrs_distill.pipeline.fit_until_best import fit_until_best
+from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.progress import Progress
-from tfrs_distill.recipe import Recipe
-from tfrs_distill.students import RetrievalStudent
-from tfrs_distill.teacher_cache import CachedTeacher
-from tfrs_distill.towers import TwoTower
 
 
 def save(model: TwoTower, path: Path) -> None:

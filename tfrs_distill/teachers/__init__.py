@@ -12,12 +12,32 @@
   `PrefixVectors`, `TopLayers` or `AllLayers`; `attach_saved` puts saved layers back
 """
 
-from tfrs_distill.teachers.array_teacher import ArrayTeacher
+from tfrs_distill.teachers.arrays.array_teacher import ArrayTeacher
+from tfrs_distill.teachers.arrays.ranking_answers_from_arrays import (
+    ranking_answers_from_arrays,
+    read_ranking_answers,
+)
 from tfrs_distill.teachers.attention_two_tower import AttentionTwoTower
 from tfrs_distill.teachers.average_answers import average_answers
-from tfrs_distill.teachers.bert_cross_encoder import BertCrossEncoder
-from tfrs_distill.teachers.bert_text_ranker import BertTextRanker
-from tfrs_distill.teachers.bert_two_tower import BertTwoTower
+from tfrs_distill.teachers.bert.bert_cross_encoder import BertCrossEncoder
+from tfrs_distill.teachers.bert.bert_text_ranker import BertTextRanker
+from tfrs_distill.teachers.bert.bert_two_tower import BertTwoTower
+from tfrs_distill.teachers.bert.checkpoint import checkpoint_fingerprint
+from tfrs_distill.teachers.bert.finetune import Finetuned, finetune
+from tfrs_distill.teachers.bert.hub_encoder import HubEncoder
+from tfrs_distill.teachers.bert.masked_language_model import (
+    MaskedLanguageTraining,
+    pretrain_masked_language_model,
+)
+from tfrs_distill.teachers.bert.parameter_efficient import (
+    Attached,
+    BottleneckAdapters,
+    LoRA,
+    PrefixVectors,
+    attach_saved,
+)
+from tfrs_distill.teachers.bert.text_encoder import TextEncoder
+from tfrs_distill.teachers.bert.trained_layers import AllLayers, TopLayers
 from tfrs_distill.teachers.calibration import (
     Calibrated,
     TemperatureFit,
@@ -25,35 +45,15 @@ from tfrs_distill.teachers.calibration import (
     held_out_windows,
 )
 from tfrs_distill.teachers.candidate_lists import CandidateLists, first_stage_lists, list_examples
-from tfrs_distill.teachers.checkpoint import checkpoint_fingerprint
 from tfrs_distill.teachers.deep_cross_teacher import DeepCrossTeacher
 from tfrs_distill.teachers.ensemble import Ensemble
-from tfrs_distill.teachers.finetune import Finetuned, finetune
 from tfrs_distill.teachers.function_teacher import FunctionTeacher
-from tfrs_distill.teachers.hub_encoder import HubEncoder
 from tfrs_distill.teachers.item_item_teacher import ItemItemTeacher
 from tfrs_distill.teachers.keras_teacher import KerasTeacher
 from tfrs_distill.teachers.list_labels import ListTeacher, cross_encoder_lists
-from tfrs_distill.teachers.masked_language_model import (
-    MaskedLanguageTraining,
-    pretrain_masked_language_model,
-)
 from tfrs_distill.teachers.multimodal_two_tower import MultimodalTwoTower
-from tfrs_distill.teachers.parameter_efficient import (
-    Attached,
-    BottleneckAdapters,
-    LoRA,
-    PrefixVectors,
-    attach_saved,
-)
-from tfrs_distill.teachers.ranking_answers_from_arrays import (
-    ranking_answers_from_arrays,
-    read_ranking_answers,
-)
 from tfrs_distill.teachers.reranker import Reranker
 from tfrs_distill.teachers.teacher import Teacher
-from tfrs_distill.teachers.text_encoder import TextEncoder
-from tfrs_distill.teachers.trained_layers import AllLayers, TopLayers
 
 __all__ = [
     "AllLayers",

@@ -8,10 +8,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_distill.towers.history_tower import HistoryTower
-from tfrs_distill.towers.item_tower import ItemTower
-from tfrs_distill.towers.recency_attention import RecencyAttention
-from tfrs_distill.towers.two_tower import TwoTower
+from tfrs_distill.models.encoders.recency_attention import RecencyAttention
+from tfrs_distill.models.history_tower import HistoryTower
+from tfrs_distill.models.item_tower import ItemTower
+from tfrs_distill.models.two_tower import TwoTower
 
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
@@ -34,7 +34,7 @@ class AttentionTwoTower(TwoTower):
         ValueError: the item tower's `embedding_dim` is no multiple of `num_heads`.
 
     Example:
-    >>> from tfrs_distill.towers import ItemTower
+    >>> from tfrs_distill.models import ItemTower
     >>> teacher = AttentionTwoTower(ItemTower(num_items=5, embedding_dim=8), max_history=4)
     >>> teacher.encode_histories(tf.constant([[1, 2, 0]])).shape.as_list()
     [1, 9]

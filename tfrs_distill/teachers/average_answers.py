@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tfrs_distill.errors import InputError
-from tfrs_distill.towers.ranking_tasks import Binary, Ordinal, RankingTask, Regression
+from tfrs_distill.models.tasks import Binary, Ordinal, RankingTask, Regression
 
 NUMBERS_AT_ONCE = 1 << 22  # of each teacher: bounds what is held as float64
 

@@ -11,12 +11,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill import columns
-from tfrs_distill.blocks import row_blocks
+from tfrs_distill.data.row_blocks import row_blocks
 from tfrs_distill.data.splits import Queries, windows_of
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
-from tfrs_distill.towers.candidates import MASKED
-from tfrs_distill.towers.rows import rows_of, seen_items
+from tfrs_distill.models.candidates import MASKED
+from tfrs_distill.models.rows import rows_of, seen_items
 
 LOWEST, HIGHEST = 1e-4, 1e4  # temperatures searched
 MOST_LOGITS = 20_000_000  # kept for the search, at most: 80 MB

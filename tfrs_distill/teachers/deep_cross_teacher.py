@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill.data.ranking_examples import RankingExamples
-from tfrs_distill.towers.ranking_features import RankingFeature
-from tfrs_distill.towers.ranking_model import RankingModel
-from tfrs_distill.towers.ranking_tasks import RankingTask
+from tfrs_distill.models.features import RankingFeature
+from tfrs_distill.models.ranking_model import RankingModel
+from tfrs_distill.models.tasks import RankingTask
 
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
@@ -42,8 +42,8 @@ class DeepCrossTeacher(RankingModel):
         ValueError: as `RankingModel`.
 
     Example:
-    >>> from tfrs_distill.towers.ranking_features import IdFeature
-    >>> from tfrs_distill.towers.ranking_tasks import Binary
+    >>> from tfrs_distill.models.features import IdFeature
+    >>> from tfrs_distill.models.tasks import Binary
     >>> examples = RankingExamples(
     ...     {}, {"like": np.array([1.0, 0.0])}, users=np.array([1, 2]), queries=np.array([1, 2]))
     >>> teacher = DeepCrossTeacher([IdFeature("user_id", 2, 4, side="query")], [Binary("like")])

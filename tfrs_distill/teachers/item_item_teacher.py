@@ -7,10 +7,10 @@ import hashlib
 import numpy as np
 import tensorflow as tf
 
-from tfrs_distill.blocks import row_blocks
+from tfrs_distill.data.row_blocks import row_blocks
 from tfrs_distill.data.windows import Windows
+from tfrs_distill.models.rows import seen_items
 from tfrs_distill.teachers.item_item_weights import item_item_weights
-from tfrs_distill.towers.rows import seen_items
 
 
 class ItemItemTeacher:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tfrs_distill import columns
-from tfrs_distill.blocks import row_blocks
+from tfrs_distill.data.row_blocks import row_blocks
 from tfrs_distill.data.windows import Windows
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfrs_distill import columns
-from tfrs_distill.hidden_representations import recorded
+from tfrs_distill.models.hidden_representations import recorded
 
 
 class KerasTeacher:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfrs_distill.models.gated_item_tower import GatedItemTower
 from tfrs_distill.teachers.attention_two_tower import AttentionTwoTower
-from tfrs_distill.towers.gated_item_tower import GatedItemTower
 
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")

@@ -12,10 +12,10 @@ import tensorflow as tf
 
 from tfrs_distill import columns
 from tfrs_distill.data.splits import pad_histories
-from tfrs_distill.teachers.bert_cross_encoder import BertCrossEncoder
-from tfrs_distill.teachers.text_pairs import row_histories
-from tfrs_distill.towers.candidates import MASKED
-from tfrs_distill.towers.rows import seen_items
+from tfrs_distill.models.candidates import MASKED
+from tfrs_distill.models.rows import seen_items
+from tfrs_distill.teachers.bert.bert_cross_encoder import BertCrossEncoder
+from tfrs_distill.teachers.bert.text_pairs import row_histories
 
 Recommend = Callable[[Sequence[np.ndarray], int], tuple[np.ndarray, np.ndarray]]
 

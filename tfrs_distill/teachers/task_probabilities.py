@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tfrs_distill.errors import InputError
-from tfrs_distill.towers.ranking_tasks import Binary, Ordinal, RankingTask, Regression
+from tfrs_distill.models.tasks import Binary, Ordinal, RankingTask, Regression
 
 FLOOR = 1e-6  # probabilities are kept this far from 0 and 1: logits stay within +-13.8
 ROUNDING = 1e-3  # how far from 1 the probabilities of a row may add up to

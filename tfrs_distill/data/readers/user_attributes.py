@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tfrs_distill.columns import plain_array, plain_texts
 from tfrs_distill.data.readers.delimited import position_of, split_rows, with_num_fields
 from tfrs_distill.data.readers.recbole import typed_rows
 from tfrs_distill.errors import InputError
-from tfrs_distill.plain_columns import plain_array, plain_texts
 
 
 @dataclass(frozen=True)

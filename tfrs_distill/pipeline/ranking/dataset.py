@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from tfrs_distill import columns
-from tfrs_distill.checksums import files_sha256
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.clothing_reviews import (
     ClothingReviews,
@@ -22,8 +21,9 @@ from tfrs_distill.data.movielens import movielens_100k
 from tfrs_distill.data.movielens_ranking import movielens_ranking
 from tfrs_distill.data.ranking_examples import RankingExamples, RankingSplits
 from tfrs_distill.data.split_facts import split_facts
-from tfrs_distill.recipe import Recipe
-from tfrs_distill.word_vocabulary import WordVocabulary
+from tfrs_distill.files import files_sha256
+from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.serving.word_vocabulary import WordVocabulary
 
 TEXT, WORDS = "text", "words"  # a review's text, and its words as the student reads them
 PROTOCOLS = {

@@ -14,10 +14,10 @@ import tensorflow as tf
 
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.export.ranking_artefact import export_ranking_artefact
+from tfrs_distill.models.features import IdFeature
+from tfrs_distill.models.ranking_student import RankingStudent
 from tfrs_distill.pipeline.ranking.dataset import WORDS, RankingData
-from tfrs_distill.students.ranking_student import RankingStudent
-from tfrs_distill.towers.ranking_features import IdFeature
-from tfrs_distill.word_vocabulary import WordVocabulary
+from tfrs_distill.serving.word_vocabulary import WordVocabulary
 
 
 def described(data: RankingData) -> dict[str, Any]:

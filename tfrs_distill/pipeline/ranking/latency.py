@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tfrs_distill.latency import milliseconds
+from tfrs_distill.evaluation.latency import milliseconds
 
 
 def answer(request: dict[str, Any]) -> dict[str, dict[str, float]]:
@@ -21,8 +21,11 @@ def answer(request: dict[str, Any]) -> dict[str, dict[str, float]]:
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    from tfrs_distill import students, teachers  # noqa: F401  (their classes are to be loaded)
-    from tfrs_distill.ranker import Ranker
+    from tfrs_distill import (
+        models,  # noqa: F401  (their classes are to be loaded)
+        teachers,  # noqa: F401  (their classes are to be loaded)
+    )
+    from tfrs_distill.serving.ranker import Ranker
 
     with np.load(request["rows"]) as arrays:
         columns = {name: arrays[name] for name in arrays.files}

@@ -9,9 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill import columns
-from tfrs_distill.blocks import row_blocks
-from tfrs_distill.students import RetrievalStudent
-from tfrs_distill.towers import TwoTower
+from tfrs_distill.data.row_blocks import row_blocks
+from tfrs_distill.models import RetrievalStudent, TwoTower
 
 FLAT = 1e-6  # a deviation that float32 cannot tell from none
 

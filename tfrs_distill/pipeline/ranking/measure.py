@@ -10,25 +10,26 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrs_distill import columns, metrics
-from tfrs_distill.artefact import SAVED_MODEL, TFLITE, TFLITE_INT8, RankingArtefact
-from tfrs_distill.atomic import whole_file
-from tfrs_distill.baselines import best_bias_only, best_item_mean
+from tfrs_distill import columns
 from tfrs_distill.data.ranking_examples import RankingExamples, RankingSplits
+from tfrs_distill.evaluation import metrics
+from tfrs_distill.evaluation.baselines import best_bias_only, best_item_mean
+from tfrs_distill.evaluation.latency import milliseconds
 from tfrs_distill.evaluation.ranking import RankingEvaluation, compare, evaluate_ranking
-from tfrs_distill.latency import milliseconds
+from tfrs_distill.files import whole_file
+from tfrs_distill.models.ranking_model import RankingModel
+from tfrs_distill.models.tasks import NextItem, RankingTask
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
 from tfrs_distill.pipeline.measure import resampled
 from tfrs_distill.pipeline.ranking.dataset import RankingData
 from tfrs_distill.pipeline.ranking.tasks import leading_metric
 from tfrs_distill.pipeline.ranking.validation import LogitsOf, next_item_ndcg
+from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.report.numbers import metric
+from tfrs_distill.pipeline.report.ranking_metrics import metric_of
 from tfrs_distill.progress import Progress
-from tfrs_distill.ranker import Ranker
-from tfrs_distill.recipe import Recipe
-from tfrs_distill.report.numbers import metric
-from tfrs_distill.report.ranking_metrics import metric_of
-from tfrs_distill.towers.ranking_model import RankingModel
-from tfrs_distill.towers.ranking_tasks import NextItem, RankingTask
+from tfrs_distill.serving.artefact import SAVED_MODEL, TFLITE, TFLITE_INT8, RankingArtefact
+from tfrs_distill.serving.ranker import Ranker
 
 TEACHER = "teacher"
 LATENCY_ROWS, SLOW_ROWS = 200, 20

@@ -9,11 +9,7 @@ import numpy as np
 from tfrs_distill import columns
 from tfrs_distill.data.item_statistics import item_statistics
 from tfrs_distill.data.ranking_examples import RankingExamples
-from tfrs_distill.pipeline.ranking.dataset import WORDS, RankingData
-from tfrs_distill.recipe import Recipe
-from tfrs_distill.students.ranking_student import RankingStudent
-from tfrs_distill.teachers.deep_cross_teacher import DeepCrossTeacher
-from tfrs_distill.towers.ranking_features import (
+from tfrs_distill.models.features import (
     HistoryFeature,
     IdFeature,
     ItemFeature,
@@ -21,13 +17,17 @@ from tfrs_distill.towers.ranking_features import (
     RankingFeature,
     TextFeature,
 )
-from tfrs_distill.towers.ranking_tasks import NextItem, RankingTask
-from tfrs_distill.towers.task_balance import (
+from tfrs_distill.models.ranking_student import RankingStudent
+from tfrs_distill.models.task_balance import (
     FixedWeights,
     GradientNormWeights,
     TaskBalance,
     UncertaintyWeights,
 )
+from tfrs_distill.models.tasks import NextItem, RankingTask
+from tfrs_distill.pipeline.ranking.dataset import WORDS, RankingData
+from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.teachers.deep_cross_teacher import DeepCrossTeacher
 
 QUERY, ITEM = "query", "item"
 BALANCES: dict[str, type[TaskBalance]] = {

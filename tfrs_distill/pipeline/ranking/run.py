@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from tfrs_distill.atomic import whole_file
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.data.unlabelled_rows import unlabelled_rows
+from tfrs_distill.files import whole_file
+from tfrs_distill.knowledge.cross_fit_ranking import cross_fit_ranking
+from tfrs_distill.models.tasks import RankingTask
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
 from tfrs_distill.pipeline.ranking.dataset import (
     facts_of_split,
@@ -24,13 +26,11 @@ from tfrs_distill.pipeline.ranking.measure import MeasuredModels, measure_rankin
 from tfrs_distill.pipeline.ranking.tasks import leading_metric, make_tasks, what
 from tfrs_distill.pipeline.ranking.teachers import KERAS_FILES, RankingSetting, ranking_teacher
 from tfrs_distill.pipeline.ranking.training import STUDENT_FILE, train_ranking_student
+from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.report import verdict, write_report
 from tfrs_distill.pipeline.resume import Result, Stages, forget_other_trainings
 from tfrs_distill.pipeline.versions import versions
 from tfrs_distill.progress import Progress
-from tfrs_distill.recipe import Recipe
-from tfrs_distill.report import verdict, write_report
-from tfrs_distill.teacher_cache.cross_fit_ranking import cross_fit_ranking
-from tfrs_distill.towers.ranking_tasks import RankingTask
 
 ANSWERS = "answers"  # of the knowledge stage's folder
 LOGITS_FILE = "logits.npz"  # of the unlabelled stage's

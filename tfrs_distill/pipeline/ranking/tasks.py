@@ -13,9 +13,7 @@ from tfrs_distill.losses import (
     SoftTargetBinaryCrossEntropy,
     SoftTargetKLDivergence,
 )
-from tfrs_distill.pipeline.ranking.dataset import RankingData
-from tfrs_distill.recipe import Recipe
-from tfrs_distill.towers.ranking_tasks import (
+from tfrs_distill.models.tasks import (
     Binary,
     NextItem,
     Ordinal,
@@ -23,6 +21,8 @@ from tfrs_distill.towers.ranking_tasks import (
     RatingDistribution,
     Regression,
 )
+from tfrs_distill.pipeline.ranking.dataset import RankingData
+from tfrs_distill.pipeline.recipe import Recipe
 
 RATING, NEXT_ITEM = "rating", "next_item"
 WHAT = {

@@ -12,9 +12,11 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from tfrs_distill.atomic import whole_file
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.errors import InputError
+from tfrs_distill.files import whole_file
+from tfrs_distill.models.ranking_model import RankingModel
+from tfrs_distill.models.tasks import RankingTask
 from tfrs_distill.pipeline.encoders import (
     encoder_fingerprint,
     is_of_tf_hub,
@@ -26,12 +28,10 @@ from tfrs_distill.pipeline.ranking.dataset import RankingData
 from tfrs_distill.pipeline.ranking.models import make_teacher
 from tfrs_distill.pipeline.ranking.training import save_ranking, seed_of_fold
 from tfrs_distill.pipeline.ranking.validation import LogitsOf, ValidationScore
+from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.progress import Progress
-from tfrs_distill.recipe import Recipe
 from tfrs_distill.teachers.average_answers import average_answers
-from tfrs_distill.teachers.bert_text_ranker import BertTextRanker
-from tfrs_distill.towers.ranking_model import RankingModel
-from tfrs_distill.towers.ranking_tasks import RankingTask
+from tfrs_distill.teachers.bert.bert_text_ranker import BertTextRanker
 
 Facts = dict[str, Any]
 Answers = dict[str, np.ndarray]

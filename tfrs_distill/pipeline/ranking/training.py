@@ -10,15 +10,15 @@ import tensorflow as tf
 
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.distiller.ranking_distiller import RankingDistiller
+from tfrs_distill.models.ranking_model import RankingModel
+from tfrs_distill.models.tasks import RankingTask
 from tfrs_distill.pipeline.fit_until_best import fit_until_best
 from tfrs_distill.pipeline.ranking.dataset import RankingData
 from tfrs_distill.pipeline.ranking.models import make_student
 from tfrs_distill.pipeline.ranking.tasks import distillation_loss
 from tfrs_distill.pipeline.ranking.validation import ValidationScore
+from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.progress import Progress
-from tfrs_distill.recipe import Recipe
-from tfrs_distill.towers.ranking_model import RankingModel
-from tfrs_distill.towers.ranking_tasks import RankingTask
 
 STUDENT_FILE = "student.keras"
 

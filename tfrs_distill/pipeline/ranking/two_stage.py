@@ -9,29 +9,29 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrs_distill import columns, metrics
+from tfrs_distill import columns
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.data.splits import Queries, Splits, pad_histories
 from tfrs_distill.distiller.ranking_distiller import RankingDistiller
-from tfrs_distill.evaluation import ModelScorer, Scorer
+from tfrs_distill.evaluation import ModelScorer, Scorer, metrics
 from tfrs_distill.losses import (
     ListMLEDistillation,
     PairwiseDistillation,
     RankingDistillation,
 )
+from tfrs_distill.models import TwoTower
+from tfrs_distill.models.features import HistoryFeature, ItemFeature, NeighbourFeature
+from tfrs_distill.models.ranking_model import RankingModel
+from tfrs_distill.models.ranking_student import RankingStudent
+from tfrs_distill.models.tasks import Binary
 from tfrs_distill.pipeline.fit_until_best import fit_until_best
 from tfrs_distill.pipeline.ranking.models import hidden_units
 from tfrs_distill.pipeline.ranking.training import STUDENT_FILE, save_ranking
 from tfrs_distill.pipeline.ranking.validation import SCORE
+from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.recipe.ranking_sections import RankingSettings
 from tfrs_distill.progress import Progress
-from tfrs_distill.recipe import Recipe
-from tfrs_distill.recipe.ranking_sections import RankingSettings
-from tfrs_distill.students.ranking_student import RankingStudent
 from tfrs_distill.teachers.candidate_lists import RELEVANCE
-from tfrs_distill.towers import TwoTower
-from tfrs_distill.towers.ranking_features import HistoryFeature, ItemFeature, NeighbourFeature
-from tfrs_distill.towers.ranking_model import RankingModel
-from tfrs_distill.towers.ranking_tasks import Binary
 
 ROWS_AT_A_TIME = 8192
 # How much a unit of the first stage's logit counts beside the second's probability; by validation.

@@ -10,9 +10,9 @@ from typing import Any
 import tensorflow as tf
 
 from tfrs_distill.export.two_stage import export_two_stage
+from tfrs_distill.models import RetrievalStudent
+from tfrs_distill.models.ranking_student import RankingStudent
 from tfrs_distill.pipeline.dataset import load_data
-from tfrs_distill.students import RetrievalStudent
-from tfrs_distill.students.ranking_student import RankingStudent
 
 
 def export(request: dict[str, Any]) -> None:

@@ -11,20 +11,19 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrs_distill import metrics
-from tfrs_distill.artefact import TFLITE, TFLITE_INT8
-from tfrs_distill.atomic import whole_file
 from tfrs_distill.data.splits import Queries, Splits
-from tfrs_distill.evaluation import Evaluation, ModelScorer, Scorer, evaluate
-from tfrs_distill.latency import percentiles
+from tfrs_distill.evaluation import Evaluation, ModelScorer, Scorer, evaluate, metrics
+from tfrs_distill.evaluation.latency import percentiles
+from tfrs_distill.files import whole_file
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
 from tfrs_distill.pipeline.measure import resampled
 from tfrs_distill.pipeline.ranking.list_teachers import Committee, FirstAndCross
 from tfrs_distill.pipeline.ranking.two_stage import TwoStages, ranking_scores
+from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.report.numbers import metric
 from tfrs_distill.progress import Progress
-from tfrs_distill.recipe import Recipe
-from tfrs_distill.recommend import Recommender
-from tfrs_distill.report.numbers import metric
+from tfrs_distill.serving.artefact import TFLITE, TFLITE_INT8
+from tfrs_distill.serving.recommender import Recommender
 from tfrs_distill.teachers.candidate_lists import RELEVANCE
 
 LATENCY_QUERIES, SLOW_LATENCY_QUERIES = 200, 10
@@ -239,7 +238,9 @@ def _latencies(
         "student_tflite": str(models.artefact / TFLITE),
         "student_int8": str(models.artefact / TFLITE_INT8),
     }
-    times: dict[str, dict[str, float]] = in_fresh_process("tfrs_distill.latency", request)
+    times: dict[str, dict[str, float]] = in_fresh_process(
+        "tfrs_distill.evaluation.latency", request
+    )
     slow: Sequence[np.ndarray] = histories[:SLOW_LATENCY_QUERIES]
     for name in ("cross_encoder", "teacher"):
         times[name] = percentiles(scorers[name], slow)

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from tfrs_distill.atomic import whole_file
-from tfrs_distill.baselines import best_ease
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import ModelScorer
+from tfrs_distill.evaluation.baselines import best_ease
+from tfrs_distill.files import whole_file
+from tfrs_distill.knowledge import cross_fit_ranking
 from tfrs_distill.pipeline.encoders import encoder_fingerprint, is_of_tf_hub, open_bert
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
 from tfrs_distill.pipeline.ranking.list_teachers import FirstAndCross, FirstStage, standardised
@@ -24,7 +25,6 @@ from tfrs_distill.pipeline.ranking.two_stage import train_second_stage
 from tfrs_distill.pipeline.ranking.two_stage_measure import TwoStageModels, measure_two_stages
 from tfrs_distill.pipeline.resume import Result, forget_other_trainings
 from tfrs_distill.pipeline.retrieval_run import RetrievalRun
-from tfrs_distill.teacher_cache import cross_fit_ranking
 from tfrs_distill.teachers import BertCrossEncoder, ItemItemTeacher
 from tfrs_distill.teachers.candidate_lists import (
     RELEVANCE,

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrs_distill import columns, metrics
+from tfrs_distill import columns
 from tfrs_distill.data.ranking_examples import RankingExamples
-from tfrs_distill.towers.ranking_model import RankingModel
-from tfrs_distill.towers.ranking_tasks import Binary, NextItem, RankingTask
+from tfrs_distill.evaluation import metrics
+from tfrs_distill.models.ranking_model import RankingModel
+from tfrs_distill.models.tasks import Binary, NextItem, RankingTask
 
 SCORE = "val_score"
 BATCH_SIZE = 1024

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfrs_distill.atomic import whole_file
+from tfrs_distill.files import whole_file
 from tfrs_distill.pipeline.encoders import open_encoder
+from tfrs_distill.pipeline.recipe import TuningSettings
 from tfrs_distill.pipeline.teacher_kinds.kind import Setting
-from tfrs_distill.recipe import TuningSettings
 from tfrs_distill.teachers import (
     AllLayers,
     BottleneckAdapters,

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tfrs_distill.atomic import whole_file
-from tfrs_distill.baselines import best_ease
 from tfrs_distill.data.windows import Windows
+from tfrs_distill.evaluation.baselines import best_ease
+from tfrs_distill.files import whole_file
 from tfrs_distill.pipeline.teacher_kinds.kind import Facts, Setting
 from tfrs_distill.teachers import Calibrated, ItemItemTeacher, fit_temperature, held_out_windows
 

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.data.splits import Splits
 from tfrs_distill.data.windows import Windows
+from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.progress import Progress
-from tfrs_distill.recipe import Recipe
 
 Facts = dict[str, Any]
 TEACHER_FILE = "teacher.keras"  # of a two-tower teacher, in its folder

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrs_distill.atomic import whole_file
-from tfrs_distill.checksums import file_sha256
 from tfrs_distill.data.assets import MOVIELENS_100K, movielens_100k_folder
 from tfrs_distill.data.item_features import attribute_vectors, item_attributes
 from tfrs_distill.data.knowledge_graph import neighbour_vectors
@@ -20,13 +18,14 @@ from tfrs_distill.data.relink_by_title import relink_by_title
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import ValidationNDCG
+from tfrs_distill.files import file_sha256, whole_file
+from tfrs_distill.models import ItemTower, TwoTower
 from tfrs_distill.pipeline.encoders import encoder_fingerprint, is_of_tf_hub
 from tfrs_distill.pipeline.fit_until_best import fit_until_best
 from tfrs_distill.pipeline.teacher_kinds.adapted_encoder import adapted_text_vectors
 from tfrs_distill.pipeline.teacher_kinds.kind import TEACHER_FILE, Facts, Setting
 from tfrs_distill.pipeline.training import save
 from tfrs_distill.teachers import AttentionTwoTower, BertTwoTower, MultimodalTwoTower
-from tfrs_distill.towers import ItemTower, TwoTower
 
 TEXT, ATTRIBUTES, GRAPH = "text", "attributes", "knowledge-graph"
 GRAPH_DIM = 64  # of what a graph says of an item

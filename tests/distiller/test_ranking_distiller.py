@@ -1,0 +1,320 @@
+"""The ranking step against float64 NumPy, the twin's training bit for bit, and its promises."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from nightly import one_in
+from tiny_ranking import (
+    NUM_ITEMS,
+    batches_of,
+    bernoulli,
+    divergence,
+    example_columns,
+    log_softmax,
+    new_student,
+    one_batch,
+    sigmoid,
+    with_weights,
+)
+
+from tfrs_distill import columns
+from tfrs_distill.distiller import RankingDistiller
+from tfrs_distill.losses import SoftTargetKLDivergence
+from tfrs_distill.losses.logit_mean_squared_error import LogitMeanSquaredError
+from tfrs_distill.losses.soft_target_binary_cross_entropy import SoftTargetBinaryCrossEntropy
+from tfrs_distill.models import FixedWeights, GradientNormWeights, UncertaintyWeights
+
+Adam = tf.keras.optimizers.Adam
+
+
+def three_losses():
+    return {
+        "rating": [SoftTargetKLDivergence(2.0, name="kl"), LogitMeanSquaredError(name="mse")],
+        "like": SoftTargetBinaryCrossEntropy(1.5, name="bce"),
+    }
+
+
+def mean(values, weights):
+    counts = weights > 0
+    return np.sum(np.float64(values)[counts] * weights[counts]) / np.sum(weights[counts])
+
+
+def spoken(examples, task):
+    """Weights of the rows of which the teacher speaks, and its logits there; 0 elsewhere."""
+    said = np.float64(examples[columns.teacher_logits(task)])
+    weights = np.float64(examples.get(columns.SAMPLE_WEIGHT, np.ones(len(said))))
+    weights = np.where(np.isnan(said).all(axis=1), 0.0, weights)
+    return weights, np.where(np.isnan(said), 0.0, said)
+
+
+def label_weights(examples, task):
+    weights = np.float64(examples.get(columns.SAMPLE_WEIGHT, np.ones(len(examples["item_id"]))))
+    return np.where(np.isnan(examples[columns.label(task)]), 0.0, weights)
+
+
+def student_losses_by_hand(examples, logits):
+    """Each task's own loss, row by row."""
+    rows = np.arange(len(examples["item_id"]))
+    rating = np.nan_to_num(examples[columns.label("rating")], nan=1.0).astype(int)
+    like = np.nan_to_num(np.float64(examples[columns.label("like")]))
+    said = np.float64(logits["like"][:, 0])
+    return {
+        "rating": -log_softmax(logits["rating"])[rows, rating - 1],
+        "like": -(like * np.log(sigmoid(said)) + (1 - like) * np.log(sigmoid(-said))),
+        "next_item": -log_softmax(logits["next_item"])[rows, examples["item_id"] - 1],
+    }
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("w", [0.3, {"rating": 0.25, "like": 0.0}])
+def test_terms_are_the_equation(w, weighted):
+    """NaN rows, sample weights, a task without losses and fixed task weights, all at once."""
+    examples = with_weights(example_columns()) if weighted else example_columns()
+    balance = FixedWeights({"rating": 2.0, "like": 0.5})
+    student = new_student(task_balance=balance)
+    distiller = RankingDistiller(
+        student,
+        None,
+        three_losses(),
+        {"rating": [0.5, 0.125], "like": 3.0},
+        student_loss_weight=w,
+    )
+    terms = distiller.loss_terms(one_batch(examples), training=False)
+    logits = {task: said.numpy() for task, said in student(one_batch(examples)).logits.items()}
+
+    weights, said = spoken(examples, "rating")
+    kl = mean(divergence(said, logits["rating"], 2.0), weights)
+    mse = mean(((said - logits["rating"]) ** 2).mean(axis=1), weights)
+    weights, said = spoken(examples, "like")
+    bce = mean(bernoulli(said, logits["like"], 1.5), weights)
+    by_hand = student_losses_by_hand(examples, logits)
+    own = {task: mean(by_hand[task], label_weights(examples, task)) for task in ("rating", "like")}
+    all_rows = np.float64(examples.get(columns.SAMPLE_WEIGHT, np.ones(len(said))))
+    own["next_item"] = mean(by_hand["next_item"], all_rows)
+    w = w if isinstance(w, dict) else {"rating": w, "like": w}
+    rating = w["rating"] * own["rating"] + (1 - w["rating"]) * (0.5 * kl + 0.125 * mse)
+    like = w["like"] * own["like"] + (1 - w["like"]) * 3.0 * bce
+    expected = {
+        "rating_student_loss": own["rating"],
+        "like_student_loss": own["like"],
+        "next_item_student_loss": own["next_item"],
+        "rating_kl": kl,
+        "rating_mse": mse,
+        "like_bce": bce,
+        "rating_distillation_loss": 0.5 * kl + 0.125 * mse,
+        "like_distillation_loss": 3.0 * bce,
+        "total_loss": 2.0 * rating + 0.5 * like + own["next_item"],
+    }
+    assert set(terms) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_allclose(terms[name], value, rtol=2e-6, err_msg=name)  # float32 sums
+
+
+BALANCES = {
+    "fixed": lambda: FixedWeights({"rating": 0.5}),
+    "uncertainty": UncertaintyWeights,
+    "gradient norm": lambda: GradientNormWeights(1.5),
+}
+
+
+def trained(model, examples, **options):
+    tf.random.set_seed(3)  # eager dropout would go on where another model's of its seed ended
+    model.compile(optimizer=Adam(0.02), **options)
+    model.fit(batches_of(examples), epochs=2, verbose=0)
+    student = getattr(model, "student", model)
+    return [
+        weight.numpy() for weight in student.trainable_variables + student.non_trainable_weights
+    ]
+
+
+@pytest.mark.parametrize(("balance",), one_in(3, [(balance,) for balance in BALANCES]))
+def test_student_loss_weight_1_trains_bit_for_bit_like_the_twin(balance):
+    examples = with_weights(example_columns())
+    make = BALANCES[balance]
+    twin = new_student(dropout=0.3, task_balance=make())
+    taught = new_student(dropout=0.3, task_balance=make())
+    initial = [weight.numpy() for weight in twin.trainable_variables]
+    distiller = RankingDistiller(taught, None, three_losses(), student_loss_weight=1.0)
+    eagerly = {"run_eagerly": balance != "gradient norm"}  # one in a graph: building it takes long
+    of_twin, of_taught = trained(twin, examples, **eagerly), trained(distiller, examples, **eagerly)
+    metrics = {id(v) for metric in twin.metrics for v in metric.variables}
+    variables = twin.trainable_variables + twin.non_trainable_weights
+    for variable, one, other in zip(variables, of_twin, of_taught):
+        if id(variable) not in metrics:
+            np.testing.assert_array_equal(one, other, err_msg=variable.name)
+    moved = [np.abs(one - other).max() for one, other in zip(of_twin, initial)]
+    assert np.median(moved) > 0.01  # they did train
+
+
+@pytest.mark.parametrize("balance", BALANCES)
+def test_the_students_own_balance_combines_the_totals(balance):
+    """After some steps, so that what a balance learns is not what it began with."""
+    examples = example_columns()
+    student = new_student(task_balance=BALANCES[balance]())
+    distiller = RankingDistiller(student, None, three_losses(), student_loss_weight=0.25)
+    distiller.compile(optimizer=Adam(0.05), run_eagerly=True)
+    distiller.fit(batches_of(examples), epochs=2, verbose=0)
+    terms = {k: float(v) for k, v in distiller.loss_terms(one_batch(examples), False).items()}
+    totals = {
+        task: 0.25 * terms[f"{task}_student_loss"] + 0.75 * terms[f"{task}_distillation_loss"]
+        for task in ("rating", "like")
+    } | {"next_item": terms["next_item_student_loss"]}
+    of_task = np.array([totals[task] for task in student.tasks])
+    if balance == "fixed":
+        expected = 0.5 * totals["rating"] + totals["like"] + totals["next_item"]
+    elif balance == "uncertainty":
+        s = student.task_balance.log_variances.numpy().astype(np.float64)
+        assert np.abs(s).min() > 0.01
+        expected = np.sum(np.exp(-s) * of_task + s / 2)
+    else:
+        weights = student.task_balance.task_weights.numpy().astype(np.float64)
+        assert np.abs(weights - 1.0).max() > 0.01
+        expected = np.sum(weights * of_task)
+    np.testing.assert_allclose(terms["total_loss"], expected, rtol=1e-5)
+
+
+@pytest.mark.nightly
+def test_student_loss_weight_0_learns_the_teacher_whatever_the_labels_are():
+    examples = example_columns()
+    other = examples | {
+        columns.label("rating"): 6.0 - examples[columns.label("rating")],
+        columns.label("like"): 1.0 - examples[columns.label("like")],
+    }
+    outcomes = []
+    for data in (examples, other):
+        student = new_student("rating", "like")
+        distiller = RankingDistiller(student, None, three_losses(), student_loss_weight=0.0)
+        distiller.compile(optimizer=Adam(0.1))
+        logs = distiller.fit(batches_of(data), epochs=20, verbose=0).history
+        assert logs["rating_kl"][-1] < 0.5 * logs["rating_kl"][0]
+        outcomes.append([weight.numpy() for weight in student.trainable_variables])
+    for one, same in zip(*outcomes):
+        np.testing.assert_array_equal(one, same)
+
+
+def test_a_row_of_weight_0_or_of_nan_might_as_well_not_be_there():
+    """Rows of weight 0 may hold what they like; the teacher's NaN rows still teach their label."""
+    examples = with_weights(example_columns())
+    spoilt = {name: values.copy() for name, values in examples.items()}
+    nothing = examples[columns.SAMPLE_WEIGHT] == 0
+    assert 0 < nothing.sum() < 12
+    for task in ("rating", "like"):
+        spoilt[columns.teacher_logits(task)][nothing] = np.inf
+        spoilt[columns.teacher_logits(task)][nothing, 0] = np.nan
+    without = {name: values[~nothing] for name, values in examples.items()}
+    all_terms = [
+        RankingDistiller(new_student(), None, three_losses()).loss_terms(one_batch(data), False)
+        for data in (spoilt, without)
+    ]
+    for name, value in all_terms[1].items():
+        np.testing.assert_allclose(all_terms[0][name], value, rtol=1e-6, err_msg=name)
+
+
+def test_a_batch_of_which_the_teacher_says_nothing_is_learnt_from_its_labels():
+    examples = example_columns()
+    silent = examples | {
+        columns.teacher_logits(task): np.full_like(examples[columns.teacher_logits(task)], np.nan)
+        for task in ("rating", "like")
+    }
+    terms = RankingDistiller(new_student(), None, three_losses()).loss_terms(
+        one_batch(silent), False
+    )
+    assert float(terms["rating_distillation_loss"]) == float(terms["like_bce"]) == 0.0
+    expected = 0.5 * terms["rating_student_loss"] + 0.5 * terms["like_student_loss"]
+    np.testing.assert_allclose(
+        terms["total_loss"], expected + terms["next_item_student_loss"], rtol=1e-6
+    )
+
+
+def test_epoch_logs_are_means_over_the_rows_of_each_term_whatever_the_last_batch():
+    """With a learning rate of 0, an epoch of batches of 7, 7, 7 and 3 is one batch of 24."""
+    examples = with_weights(example_columns())
+    distiller = RankingDistiller(new_student(), None, three_losses())
+    distiller.compile(optimizer=tf.keras.optimizers.SGD(0.0), run_eagerly=True)
+    logs = distiller.fit(batches_of(examples, 7), verbose=0).history
+    terms = distiller.loss_terms(one_batch(examples), training=True)
+    assert set(logs) == set(terms)
+    for name in set(terms) - {"total_loss"}:  # a ratio of sums is no mean of ratios
+        np.testing.assert_allclose(logs[name], [terms[name]], rtol=1e-5, err_msg=name)
+
+
+def test_evaluate_is_without_dropout_and_adds_the_tasks_metrics():
+    examples = with_weights(example_columns())
+    student = new_student(dropout=0.5)
+    distiller = RankingDistiller(student, None, three_losses())
+    distiller.compile(optimizer="adam", run_eagerly=True)
+    first = distiller.evaluate(batches_of(examples), verbose=0, return_dict=True)
+    assert distiller.evaluate(batches_of(examples), verbose=0, return_dict=True) == first
+    said = student.predictions(one_batch(examples))["rating"].numpy().astype(np.float64)
+    weights = label_weights(examples, "rating")
+    errors = (said - np.nan_to_num(examples[columns.label("rating")])) ** 2
+    expected = np.sqrt(mean(errors, weights))
+    np.testing.assert_allclose(first["rating_root_mean_squared_error"], expected, rtol=1e-5)
+    logs = distiller.fit(
+        batches_of(examples), validation_data=batches_of(examples), verbose=0
+    ).history
+    assert "val_rating_root_mean_squared_error" in logs
+    assert "rating_root_mean_squared_error" not in logs
+
+
+def test_predict_gives_the_students_predictions():
+    examples = example_columns()
+    distiller = RankingDistiller(new_student(), None, three_losses())
+    said = distiller.predict(batches_of(examples), verbose=0)
+    expected = distiller.student.predictions(one_batch(examples))
+    assert set(said) == {"rating", "like", "next_item"}
+    for task in said:
+        np.testing.assert_allclose(said[task], expected[task], rtol=1e-5)
+
+
+def test_the_student_and_each_teacher_run_once_a_step():
+    calls = []
+
+    def teacher(batch):
+        calls.append("teacher")
+        return {
+            task: tf.nn.relu(batch[columns.teacher_logits(task)]) for task in ("rating", "like")
+        }
+
+    examples = example_columns()
+    for task in ("rating", "like"):
+        examples[columns.teacher_logits(task)] = np.nan_to_num(
+            examples[columns.teacher_logits(task)]
+        )
+    student = new_student()
+    forward = student.call
+    student.call = lambda *args, **kwargs: calls.append("student") or forward(*args, **kwargs)
+    distiller = RankingDistiller(student, teacher, three_losses())
+    distiller.compile(optimizer="adam", run_eagerly=True)
+    distiller.train_on_batch(one_batch(examples))
+    assert sorted(calls) == ["student", "teacher"]
+
+
+def test_items_of_the_history_are_masked_in_the_teachers_logits_too():
+    """Float64: both softmaxes are over the items that the history does not hold."""
+    examples = example_columns()
+    said = np.nan_to_num(examples[columns.teacher_logits("next_item")])
+    examples[columns.teacher_logits("next_item")] = said
+    student = new_student("next_item")
+    distiller = RankingDistiller(student, None, SoftTargetKLDivergence(2.0, name="kl"))
+    terms = distiller.loss_terms(one_batch(examples), training=False)
+    logits = student(one_batch(examples)).logits["next_item"].numpy()
+    values = []
+    for row, history in enumerate(examples[columns.HISTORY]):
+        left = [item - 1 for item in range(1, NUM_ITEMS + 1) if item not in history]
+        assert len(left) < NUM_ITEMS or not history.any()
+        values.append(divergence(said[row : row + 1, left], logits[row : row + 1, left], 2.0)[0])
+    np.testing.assert_allclose(terms["next_item_kl"], np.mean(values), rtol=1e-5)
+
+
+def test_regularisation_is_added_once():
+    student = new_student()
+    student.hidden_layers[0].add_loss(lambda: tf.constant(7.0))
+    distiller = RankingDistiller(student, None, three_losses())
+    terms = distiller.loss_terms(one_batch(example_columns()), training=False)
+    totals = [
+        0.5 * (terms[f"{task}_student_loss"] + terms[f"{task}_distillation_loss"])
+        for task in ("rating", "like")
+    ]
+    mixed = sum(totals) + terms["next_item_student_loss"]
+    np.testing.assert_allclose(terms["total_loss"] - mixed, 7.0, rtol=1e-5)

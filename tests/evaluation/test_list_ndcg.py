@@ -1,0 +1,77 @@
+"""NDCG of given candidate lists: by hand and against scikit-learn, list by list."""
+
+from math import log2
+
+import numpy as np
+import pytest
+from sklearn.metrics import ndcg_score
+
+from tfrs_distill.errors import InputError
+from tfrs_distill.evaluation import metrics
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores", "k", "expected"),
+    [
+        ([1, 0, 0], [3, 2, 1], 10, 1.0),
+        ([0, 1, 0], [3, 2, 1], 10, 1 / log2(3)),
+        ([0, 0, 1], [3, 2, 1], 2, 0.0),
+        ([1, 0, 1], [3, 2, 1], 10, (1 + 1 / 2) / (1 + 1 / log2(3))),
+        ([1, 0, 1], [3, 2, 1], 1, 1.0),
+        ([2, 4, 0], [1, 0, 2], 10, (2 / log2(3) + 4 / 2) / (4 + 2 / log2(3))),
+        ([1, 0], [5, 5], 10, (1 + 1 / log2(3)) / 2),  # equal scores: half the time first
+        ([1, 0], [5, 5], 1, 1 / 2),
+    ],
+)
+def test_by_hand(labels, scores, k, expected):
+    told = metrics.list_ndcg(labels, scores, np.zeros(len(labels)), k=k)
+    assert told.value == pytest.approx(expected, rel=1e-12)
+    assert told[1:] == (1, 0)
+
+
+@pytest.mark.parametrize("k", [1, 3, 10])
+@pytest.mark.parametrize("levels", [3, 10**6])
+def test_as_scikit_learn_has_it_list_by_list(k, levels):
+    random = np.random.default_rng(levels)
+    labels, scores = random.integers(0, 4, 400), random.integers(0, levels, 400)
+    lists = random.integers(0, 50, 400) * 2 + 5
+    expected, skipped = [], 0
+    for name in np.unique(lists):
+        rows = lists == name
+        if len(np.unique(labels[rows])) > 1:
+            expected.append(ndcg_score([labels[rows]], [scores[rows]], k=k))
+        else:
+            skipped += 1
+    told = metrics.list_ndcg(labels, scores, lists, k=k)
+    assert told.value == pytest.approx(np.mean(expected), rel=1e-12)
+    assert told[1:] == (len(expected), skipped)
+
+
+def test_lists_that_cannot_be_ordered_are_left_out():
+    labels = [1, 0, 1, 1, 0, 0, 1, 0, 1]
+    scores = [2, 1, 2, 1, 2, 1, 5, 2, 1]
+    lists = ["a", "a", "all", "all", "none", "none", "one", "b", "b"]
+    told = metrics.list_ndcg(labels, scores, lists)
+    assert told == (pytest.approx((1 + 1 / log2(3)) / 2), 2, 3)
+
+
+def test_a_list_weighs_as_much_as_the_mean_of_its_rows():
+    labels, scores, lists = [1, 0, 0, 0, 1], [2, 1, 0, 2, 1], [4, 4, 4, 9, 9]
+    told = metrics.list_ndcg(labels, scores, lists, weights=[3, 3, 3, 1, 1])
+    assert told.value == pytest.approx((3 * 1 + 1 / log2(3)) / 4)
+    resamples = np.array([[3, 3, 3, 1, 1], [0, 0, 0, 1, 1], [1, 1, 1, 0, 0], [0] * 5], float)
+    told = metrics.list_ndcg(labels, scores, lists, weights=resamples)
+    np.testing.assert_allclose(
+        told.value, [(3 + 1 / log2(3)) / 4, 1 / log2(3), 1.0, np.nan], rtol=1e-12
+    )
+
+
+def test_what_cannot_be_judged_is_refused():
+    with pytest.raises(InputError, match="must be at least 0. Received: -1.0"):
+        metrics.list_ndcg([1, -1], [1, 2], [0, 0])
+    with pytest.raises(InputError, match="2 lists, each with one label throughout"):
+        metrics.list_ndcg([1, 1, 0], [1, 2, 3], [0, 0, 1])
+    with pytest.raises(InputError, match="Predictions must be finite"):
+        metrics.list_ndcg([1, 0], [1, np.nan], [0, 0])
+    with pytest.raises(ValueError, match="`k` must be at least 1. Received: k=0"):
+        metrics.list_ndcg([1, 0], [1, 2], [0, 0], k=0)

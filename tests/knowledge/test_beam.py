@@ -1,0 +1,120 @@
+"""The Beam pipelines: the local path's files, byte for byte, from workers of their own."""
+
+import functools
+import os
+import sys
+
+import numpy as np
+import pytest
+from planted_teachers import LengthEncoder, PlantedTeacher
+from tiny_data import random_windows
+
+from tfrs_distill.errors import InputError, MissingExtraError
+from tfrs_distill.knowledge import beam, cache_item_vectors, cache_teacher
+from tfrs_distill.knowledge.beam import encode_with_beam, label_with_beam
+from tfrs_distill.knowledge.label import LabelSettings
+
+NUM_ITEMS = 9
+SETTINGS = {"top_k": 4, "temperatures": (1.0, 2.0), "rows_per_shard": 3, "dtype": "int8"}
+TEXTS = [f"Film {number % 11}" for number in range(15)]
+
+
+@pytest.fixture
+def windows():
+    return random_windows(num_items=NUM_ITEMS)
+
+
+def files_in(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def workers(monkeypatch):
+    """Options for two workers: `"multi_processing"` or `"multi_threading"`."""
+    options = pytest.importorskip(
+        "apache_beam.options.pipeline_options", reason="Apache Beam is not installed"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+
+    def of(mode):
+        flags = ["--runner=DirectRunner", "--direct_num_workers=2"]
+        return options.PipelineOptions([*flags, f"--direct_running_mode={mode}"])
+
+    return of
+
+
+class LoggedTeacher(PlantedTeacher):
+    """Notes the process that it was made in."""
+
+    def __init__(self, log, num_items):
+        super().__init__(num_items)
+        with open(log, "a") as file:
+            file.write(f"{os.getpid()}\n")
+
+
+@pytest.mark.nightly
+def test_workers_write_what_the_local_path_writes(tmp_path, windows, workers):
+    log = tmp_path / "log"
+    make_teacher = functools.partial(LoggedTeacher, str(log), NUM_ITEMS)
+    options = workers("multi_processing")
+    cached = label_with_beam(
+        make_teacher, windows, tmp_path / "beam", pipeline_options=options, **SETTINGS
+    )
+    cache_teacher(PlantedTeacher(NUM_ITEMS), windows, tmp_path / "local", **SETTINGS)
+    assert files_in(tmp_path / "beam") == files_in(tmp_path / "local")
+    assert len(cached.folds[0].shards) == -(-len(windows) // 3) > 2
+    made_in = log.read_text().split()
+    assert made_in.count(str(os.getpid())) == 1  # here once, for fingerprint and item embeddings
+    assert len(set(made_in)) > 1  # and by workers
+
+
+def test_workers_encode_what_the_local_path_encodes(tmp_path, workers):
+    options = workers("multi_threading")
+    found = encode_with_beam(
+        LengthEncoder, TEXTS, tmp_path / "beam", rows_per_shard=4, pipeline_options=options
+    )
+    local = cache_item_vectors(LengthEncoder(), TEXTS, tmp_path / "local", rows_per_shard=4)
+    assert files_in(tmp_path / "beam") == files_in(tmp_path / "local")
+    np.testing.assert_array_equal(np.asarray(found), np.asarray(local))
+
+
+@pytest.mark.parametrize("kind", ["teacher", "encoder"])
+def test_a_worker_that_made_something_else_is_refused(windows, kind):
+    settings = LabelSettings(4, (1.0,), "float32", 3)
+    if kind == "teacher":
+        worker = beam._Label(lambda: PlantedTeacher(NUM_ITEMS), "another", windows, settings)
+    else:
+        worker = beam._Encode(LengthEncoder, "another", "float32")
+    with pytest.raises(InputError, match="another fingerprint than the caller did.*load a trained"):
+        worker.setup()
+
+
+def test_what_is_on_disk_is_not_made_again(tmp_path, windows, monkeypatch):
+    pytest.importorskip("apache_beam", reason="Apache Beam is not installed")
+    monkeypatch.setattr(beam, "_run", None)  # nothing is run
+    cache_teacher(PlantedTeacher(NUM_ITEMS), windows, tmp_path, **SETTINGS)
+    cache_item_vectors(LengthEncoder(), TEXTS, tmp_path)
+    before = files_in(tmp_path)
+    label_with_beam(functools.partial(PlantedTeacher, NUM_ITEMS), windows, tmp_path, **SETTINGS)
+    encode_with_beam(LengthEncoder, TEXTS, tmp_path)
+    assert files_in(tmp_path) == before
+
+
+@pytest.mark.parametrize("make", ["label", "encode"])
+def test_without_beam_the_extra_is_named_before_anything_is_made(
+    tmp_path, windows, make, monkeypatch
+):
+    monkeypatch.setattr(beam, "apache_beam", None)
+    words = r"Apache Beam needs `apache-beam`.*tfrs-distill\[beam\]"
+    with pytest.raises(MissingExtraError, match=words):
+        if make == "label":
+            label_with_beam(pytest.fail, windows, tmp_path / "cache")
+        else:
+            encode_with_beam(pytest.fail, TEXTS, tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_the_settings_are_checked_before_a_teacher_is_made(tmp_path, windows):
+    pytest.importorskip("apache_beam", reason="Apache Beam is not installed")
+    with pytest.raises(InputError, match="`top_k` must be within 1 and 8"):
+        label_with_beam(pytest.fail, windows, tmp_path, top_k=9)

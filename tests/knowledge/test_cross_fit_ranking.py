@@ -1,0 +1,299 @@
+"""Cross-fitted ranking knowledge: by teachers that remember every row they were shown."""
+
+import json
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from tfrs_distill.data.ranking_examples import RankingExamples
+from tfrs_distill.errors import InputError
+from tfrs_distill.knowledge.cross_fit_ranking import cross_fit_ranking
+
+NUM_ROWS = 60
+
+
+def examples_of(num_rows=NUM_ROWS, seed=0):
+    """Rows of 13 users; the feature "row" is the row's number, whatever is taken of them."""
+    random = np.random.default_rng(seed)
+    users = random.integers(0, 13, num_rows)
+    labels = {"like": random.integers(0, 2, num_rows).astype(float)}
+    return RankingExamples({"row": np.arange(num_rows)}, labels, users=users, queries=users)
+
+
+class Remembers:
+    """Says which fold it is of and, for each row, 1 if it saw the row, 10 if it saw its user."""
+
+    def __init__(self, examples, fold):
+        self.rows, self.users = set(examples.features["row"].tolist()), set(examples.users.tolist())
+        self.fold = fold
+
+    def answers(self, examples):
+        rows, users = examples.features["row"].tolist(), examples.users.tolist()
+        seen = [(row in self.rows) + 10 * (user in self.users) for row, user in zip(rows, users)]
+        own = np.stack([np.full(len(rows), self.fold), np.array(rows)], axis=1)
+        return {"seen": np.array(seen, float), "said": own.astype(float)}
+
+
+class Bar:
+    """A progress that notes what it is told."""
+
+    def __init__(self):
+        self.notes = []
+
+    def bar(self, description, total):
+        self.notes.append((description, total))
+        return self
+
+    def __enter__(self):
+        return lambda steps=1, note="": self.notes.append((steps, note))
+
+    def __exit__(self, *_):
+        pass
+
+
+def heard(folder, train=Remembers, examples=None, **options):
+    options = {"fingerprint": "remembers"} | options
+    return cross_fit_ranking(train, examples or examples_of(), folder, **options)
+
+
+@pytest.mark.parametrize("num_folds", [2, 4, 13])
+def test_no_row_is_answered_by_a_teacher_that_saw_its_user(tmp_path, num_folds):
+    bar, trained = Bar(), []
+
+    def train(examples, fold):
+        trained.append((fold, len(examples)))
+        return Remembers(examples, fold)
+
+    examples = examples_of()
+    found = heard(tmp_path, train, examples, num_folds=num_folds, progress=bar)
+    said = found.teacher_logits
+    assert said["seen"].shape == (NUM_ROWS, 1) and (said["seen"] == 0).all()
+    np.testing.assert_array_equal(said["said"][:, 1], np.arange(NUM_ROWS))  # in the rows' order
+    fold_of = {}
+    for user, fold in zip(examples.users.tolist(), said["said"][:, 0].tolist()):
+        assert fold_of.setdefault(user, fold) == fold
+    users = np.bincount(np.array(list(fold_of.values()), int), minlength=num_folds)
+    assert users.max() - users.min() <= 1 and users.sum() == 13  # dealt evenly
+    rows = np.bincount(said["said"][:, 0].astype(int), minlength=num_folds)
+    assert trained == [(fold, NUM_ROWS - rows[fold]) for fold in range(num_folds)]
+    assert bar.notes == [("folds", num_folds)] + [
+        (1, f"fold {fold + 1}") for fold in range(num_folds)
+    ]
+    np.testing.assert_array_equal(found.labels["like"], examples.labels["like"])
+
+
+def test_rows_may_be_dealt_one_by_one(tmp_path):
+    said = heard(tmp_path, num_folds=4, by="row").teacher_logits
+    seen = said["seen"][:, 0].tolist()
+    assert set(seen) <= {0.0, 10.0} and seen.count(10.0) > 50  # no row seen, but its user
+    assert np.bincount(said["said"][:, 0].astype(int)).tolist() == [15] * 4
+
+
+def test_dealing_follows_the_seed(tmp_path):
+    first, same, other = (
+        heard(tmp_path / name, seed=seed).teacher_logits["said"][:, 0]
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    )
+    np.testing.assert_array_equal(first, same)
+    assert (first != other).any()
+
+
+def not_again(examples, fold):
+    raise AssertionError(f"fold {fold} is trained again")
+
+
+def test_a_second_call_reads(tmp_path):
+    first, bar = heard(tmp_path), Bar()
+    again = heard(tmp_path, not_again, progress=bar)
+    for task, logits in first.teacher_logits.items():
+        np.testing.assert_array_equal(again.teacher_logits[task], logits)
+    assert len(bar.notes) == 5  # the bar still moves to its end
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"fingerprint": "another"},
+        {"num_folds": 3},
+        {"seed": 1},
+        {"by": "row"},
+        {"examples": examples_of(seed=1)},
+    ],
+)
+def test_what_decides_the_answers_names_the_files(tmp_path, changed):
+    heard(tmp_path)
+    with pytest.raises(AssertionError, match="fold 0 is trained again"):
+        heard(tmp_path, not_again, **changed)
+
+
+def test_an_interrupted_call_loses_the_fold_it_was_in(tmp_path):
+    def interrupted(examples, fold):
+        if fold == 2:
+            raise KeyboardInterrupt
+        return Remembers(examples, fold)
+
+    with pytest.raises(KeyboardInterrupt):
+        heard(tmp_path, interrupted)
+    assert len(list(tmp_path.iterdir())) == 2
+    trained = []
+
+    def noted(examples, fold):
+        trained.append(fold)
+        return Remembers(examples, fold)
+
+    assert (heard(tmp_path, noted).teacher_logits["seen"] == 0).all()
+    assert trained == [2, 3]
+
+
+def test_a_killed_process_leaves_whole_folds_alone(tmp_path):
+    child = os.fork()
+    if not child:
+
+        def stuck(examples, fold):
+            if fold == 1:
+                (tmp_path / "reached").touch()
+                time.sleep(60)
+            return Remembers(examples, fold)
+
+        heard(tmp_path / "cache", stuck)
+        os._exit(0)
+    while not (tmp_path / "reached").exists():
+        time.sleep(0.005)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    trained = []
+
+    def noted(examples, fold):
+        trained.append(fold)
+        return Remembers(examples, fold)
+
+    heard(tmp_path / "cache", noted)
+    assert trained == [1, 2, 3]
+    assert sorted(p.suffix for p in (tmp_path / "cache").iterdir()) == [".safetensors"] * 4
+
+
+def test_two_processes_share_the_folds(tmp_path):
+    """The child takes fold 0 first; the parent does the others and waits for it."""
+
+    def noted(name, pause):
+        def train(examples, fold):
+            with open(tmp_path / name, "a") as file:
+                file.write(f"{fold}\n")
+            time.sleep(pause)
+            return Remembers(examples, fold)
+
+        return train
+
+    child = os.fork()
+    if not child:
+        heard(tmp_path / "cache", noted("child", 0.5))
+        os._exit(0)
+    while not (tmp_path / "child").exists():
+        time.sleep(0.005)
+    said = heard(tmp_path / "cache", noted("parent", 0.0)).teacher_logits
+    assert os.waitpid(child, 0)[1] == 0
+    assert (said["seen"] == 0).all()
+    folds = [(tmp_path / name).read_text().split() for name in ("child", "parent")]
+    assert sorted(folds[0] + folds[1]) == ["0", "1", "2", "3"] and "0" in folds[0]
+
+
+def test_a_damaged_or_foreign_file_is_named(tmp_path):
+    heard(tmp_path / "whole")
+    heard(tmp_path / "other", fingerprint="other")
+    mine, others = (sorted((tmp_path / name).iterdir()) for name in ("whole", "other"))
+    assert [path.name[:28] for path in mine] == [
+        f"ranking-fold-{fold:05d}-of-00004-" for fold in range(4)
+    ]
+    content = mine[1].read_bytes()
+    flipped = content[:-3] + bytes([content[-3] ^ 1]) + content[-2:]
+    for damaged, words in (
+        (content[:-5], "bytes long, but its header says"),
+        (flipped, "its sha256 differs"),
+        (b"", "is not a teacher cache shard, or is damaged"),
+        (others[1].read_bytes(), "holds answers of another teacher or about other rows"),
+        (mine[2].read_bytes(), "holds answers of another teacher or about other rows"),
+    ):
+        mine[1].write_bytes(damaged)
+        with pytest.raises(InputError, match=words) as caught:
+            heard(tmp_path / "whole", not_again)
+        assert str(mine[1]) in str(caught.value)
+    mine[1].unlink()
+    trained = []
+    heard(tmp_path / "whole", lambda e, f: trained.append(f) or Remembers(e, f))
+    assert trained == [1]
+
+
+class Says:
+    def __init__(self, said):
+        self.said = said
+
+    def answers(self, examples):
+        return self.said(len(examples))
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (lambda n: {}, "The teacher of fold 0 answers for no task"),
+        (lambda n: {"like": np.zeros(n + 1)}, r"The teacher of fold 0: `teacher_logits\['like'\]`"),
+        (lambda n: {"like": np.full(n, np.inf)}, "The teacher of fold 0: .* must be finite"),
+        (
+            lambda n: {"like": np.tile([1.0, np.nan], (n, 1))},
+            "The teacher of fold 0: .* a row of NaN where the teacher says nothing",
+        ),
+    ],
+)
+def test_a_teacher_that_says_nonsense_leaves_no_file(tmp_path, said, words):
+    with pytest.raises(InputError, match=words):
+        heard(tmp_path, lambda examples, fold: Says(said))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_row_of_nan_says_nothing_and_is_kept(tmp_path):
+    said = heard(tmp_path, lambda e, f: Says(lambda n: {"a": np.where(np.arange(n), 1, np.nan)}))
+    assert int(np.isnan(said.teacher_logits["a"]).sum()) == 4  # the first of each fold
+
+
+def test_teachers_must_answer_the_same_tasks(tmp_path):
+    def train(examples, fold):
+        return Says(lambda n: {"a": np.zeros((n, 2 if fold == 3 else 1))})
+
+    with pytest.raises(InputError, match=r"ranking-fold-00003.*\{'a': 2\}, but .*fold-00000.*: 1"):
+        heard(tmp_path, train)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"num_folds": 1}, InputError, "within 2 and the number of users, 13. Received: num_folds"),
+        ({"num_folds": 14}, InputError, "within 2 and the number of users, 13"),
+        ({"num_folds": 61, "by": "row"}, InputError, "within 2 and the number of rows, 60"),
+        ({"by": "item"}, ValueError, "`by` must be 'user' or 'row'. Received: by='item'"),
+    ],
+)
+def test_what_it_refuses(tmp_path, options, error, words):
+    with pytest.raises(error, match=words):
+        heard(tmp_path, not_again, **options)
+
+
+def test_a_file_can_be_read_by_others(tmp_path):
+    """The layout is safetensors'; the rows stand in it."""
+    import safetensors.numpy
+
+    examples = examples_of()
+    said = heard(tmp_path, examples=examples).teacher_logits
+    for path in tmp_path.iterdir():
+        arrays = safetensors.numpy.load_file(path)
+        assert sorted(arrays) == ["rows", "teacher_logits/said", "teacher_logits/seen"]
+        for task in ("said", "seen"):
+            np.testing.assert_array_equal(
+                arrays[f"teacher_logits/{task}"], said[task][arrays["rows"]]
+            )
+        with open(path, "rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        facts = json.loads(header["__metadata__"]["tfrs_distill"])["facts"]
+        assert facts == {"tasks": ["said", "seen"]}

@@ -1,0 +1,149 @@
+"""Locks: who holds one, who waits, and what the dead leave."""
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from tfrs_distill.knowledge import locks
+from tfrs_distill.knowledge.locks import each_once, lock_of, locked
+
+
+def test_a_held_lock_is_not_had_twice_and_leaves_no_file(tmp_path):
+    path = tmp_path / "new folder" / "shard"
+    with locked(path) as first, locked(path, wait=False) as second:
+        assert (first, second) == (True, False)
+    with locked(path, wait=False) as third:
+        assert third
+    assert list(path.parent.iterdir()) == []
+
+
+def test_another_paths_lock_is_free(tmp_path):
+    with locked(tmp_path / "a"), locked(tmp_path / "b", wait=False) as mine:
+        assert mine
+
+
+def test_a_lock_is_let_go_on_an_error(tmp_path):
+    with pytest.raises(KeyboardInterrupt), locked(tmp_path / "a"):
+        raise KeyboardInterrupt
+    with locked(tmp_path / "a", wait=False) as mine:
+        assert mine
+
+
+def holder_of(path):
+    """A process that holds the lock until it is killed."""
+    child = os.fork()
+    if not child:
+        with locked(path):
+            time.sleep(60)
+        os._exit(0)
+    while not lock_of(path).exists():
+        time.sleep(0.001)
+    time.sleep(0.02)
+    return child
+
+
+def test_a_dead_process_holds_nothing(tmp_path):
+    path = tmp_path / "shard"
+    child = holder_of(path)
+    with locked(path, wait=False) as mine:
+        assert not mine
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert lock_of(path).exists()  # it could not tidy up
+    with locked(path, wait=False) as mine:
+        assert mine
+    assert not lock_of(path).exists()
+
+
+def test_one_who_waits_goes_on_when_the_holder_dies(tmp_path):
+    path = tmp_path / "shard"
+    child = holder_of(path)
+    killer = os.fork()
+    if not killer:
+        time.sleep(0.2)
+        os.kill(child, signal.SIGKILL)
+        os._exit(0)
+    start = time.monotonic()
+    with locked(path) as mine:
+        assert mine
+        assert time.monotonic() - start > 0.1
+    for process in (child, killer):
+        os.waitpid(process, 0)
+
+
+def test_a_lock_file_that_its_holder_removed_is_not_taken_for_the_lock(tmp_path):
+    """One waits for the file that the holder takes away with it."""
+    path, held, end = tmp_path / "shard", threading.Event(), threading.Event()
+
+    def waits():
+        with locked(path):
+            held.set()
+            end.wait(30)
+
+    other = threading.Thread(target=waits)
+    with locked(path):
+        other.start()
+        time.sleep(0.2)  # until it waits
+    assert held.wait(30)
+    with locked(path, wait=False) as mine:
+        assert not mine
+    end.set()
+    other.join()
+
+
+def test_each_task_is_done_once_and_yielded_once(tmp_path):
+    done, did = {"b"}, []
+
+    def do(task):
+        did.append(task)
+        done.add(task)
+
+    found = list(each_once("abc", tmp_path.joinpath, done.__contains__, do))
+    assert found == ["a", "b", "c"]
+    assert did == ["a", "c"]
+
+
+def test_what_another_works_on_comes_last(tmp_path):
+    done = set()
+    tasks = each_once("abc", tmp_path.joinpath, done.__contains__, done.add)
+    other = locked(tmp_path / "a")
+    other.__enter__()
+    assert [next(tasks), next(tasks)] == ["b", "c"]
+    assert "a" not in done
+    done.add("a by the other")
+    other.__exit__(None, None, None)
+    assert list(tasks) == ["a"]
+    assert "a" in done  # the other ended without it
+
+
+def test_what_another_has_done_by_the_end_is_not_done_again(tmp_path):
+    done, did = set(), []
+    tasks = each_once("ab", tmp_path.joinpath, done.__contains__, did.append)
+    other = locked(tmp_path / "a")
+    other.__enter__()
+    assert next(tasks) == "b"
+    done.add("a")
+    other.__exit__(None, None, None)
+    assert list(tasks) == ["a"]
+    assert did == ["b"]
+
+
+def test_what_was_done_while_we_asked_for_the_lock_is_not_done_again(tmp_path):
+    answers = iter([False, True])  # before the lock, and under it
+
+    def do(_):
+        raise AssertionError("done twice")
+
+    assert list(each_once("a", tmp_path.joinpath, lambda _: next(answers), do)) == ["a"]
+
+
+def test_without_fcntl_work_is_done_without_locks(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "fcntl", None)
+    with locked(tmp_path / "a") as first, locked(tmp_path / "a", wait=False) as second:
+        assert first and second
+    done = set()
+    assert list(each_once("ab", tmp_path.joinpath, done.__contains__, done.add)) == ["a", "b"]
+    assert done == {"a", "b"} and list(tmp_path.iterdir()) == []

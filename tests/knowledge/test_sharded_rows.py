@@ -1,0 +1,35 @@
+"""Rows spread over shards are the rows of the whole."""
+
+import numpy as np
+import pytest
+
+from tfrs_distill.knowledge.sharded_rows import ShardedRows
+
+WHOLE = np.random.default_rng(0).normal(size=(20, 2, 3)).astype(np.float16)
+BORDERS = [0, 4, 5, 20]
+
+
+@pytest.fixture
+def rows():
+    part = np.repeat(np.arange(3, dtype=np.int32), np.diff(BORDERS))
+    place = np.concatenate([np.arange(size) for size in np.diff(BORDERS)])
+    parts = [WHOLE[low:high] for low, high in zip(BORDERS, BORDERS[1:])]
+    return ShardedRows(parts, part, place)
+
+
+@pytest.mark.parametrize("asked", [[0], [3, 4, 5], [19, 0, 19, 4], list(range(20)), []], ids=str)
+def test_rows_come_in_the_order_asked(rows, asked):
+    found = rows[np.array(asked, np.int64)]
+    np.testing.assert_array_equal(found, WHOLE[asked])
+    assert (found.dtype, found.shape) == (np.float16, (len(asked), 2, 3))
+
+
+def test_it_is_an_array(rows):
+    assert (len(rows), rows.shape, rows.dtype) == (20, (20, 2, 3), np.float16)
+    np.testing.assert_array_equal(np.asarray(rows), WHOLE)
+    assert np.asarray(rows, np.float32).dtype == np.float32
+
+
+def test_rows_may_repeat_and_stand_in_any_order():
+    found = ShardedRows([np.array([5, 6]), np.array([7])], np.array([1, 0, 0]), np.array([0, 1, 1]))
+    np.testing.assert_array_equal(np.asarray(found), [7, 6, 6])

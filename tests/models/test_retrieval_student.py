@@ -1,0 +1,163 @@
+"""The student: its size, its exact untrained loss, what it learns, and its round trip."""
+
+import math
+import re
+import zipfile
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tiny_data import random_windows, windows_from
+
+from tfrs_distill.models import (
+    DecayedAverage,
+    HistoryTower,
+    ItemTower,
+    RecencyAttention,
+    RetrievalStudent,
+)
+
+NUM_ITEMS = 9
+
+
+def student_of(**changed):
+    arguments = {"num_items": NUM_ITEMS, "max_history": 4, "embedding_dim": 4, "seed": 0, **changed}
+    return RetrievalStudent.from_history(**arguments)
+
+
+@pytest.fixture
+def windows():
+    return random_windows(num_items=NUM_ITEMS, max_history=4)
+
+
+def test_from_history_is_an_item_table_and_a_decayed_average():
+    student = student_of(dropout=0.25, name="pupil")
+    assert isinstance(student.query_tower.encoder, DecayedAverage)
+    assert student.query_tower.item_tower is student.candidate_tower
+    assert student.query_tower.encoder.dropout_rate == 0.25
+    assert (student.num_items, student.max_history, student.name) == (NUM_ITEMS, 4, "pupil")
+    # Embeddings and biases of 10 ids, 4 distances, normalisation, two dense layers 4 - 8 - 4.
+    assert student.num_parameters == 10 * 5 + 4 + 8 + (4 * 8 + 8) + (8 * 4 + 4)
+
+
+@pytest.mark.parametrize("max_history", [4, 6])
+def test_it_answers_before_and_after_it_has_been_fitted(windows, max_history):
+    windows = random_windows(num_items=NUM_ITEMS, max_history=max_history)
+    student = student_of(max_history=max_history)
+    history = tf.constant([[0, 3, 0, 1, 99, 2, 7]])
+    assert student.encode_histories(history).shape == (1, 5)
+    assert student.catalogue_embeddings().shape == (NUM_ITEMS + 1, 5)
+    student.compile(optimizer="adam", run_eagerly=True)
+    student.fit(windows.batches(4), verbose=0)
+    assert student.encode_histories(history).shape == (1, 5)
+    assert np.isfinite(student.encode_histories(history)).all()
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_untrained_without_embeddings_its_loss_is_ln_num_items(windows, batch_size):
+    student = student_of()
+    student.candidate_tower.id_embeddings.assign(tf.zeros([NUM_ITEMS + 1, 4]))
+    student.compile(run_eagerly=True)
+    loss = student.evaluate(windows.batches(batch_size), verbose=0)
+    np.testing.assert_allclose(loss, math.log(NUM_ITEMS), rtol=1e-6)
+
+
+def test_seed_fixes_what_is_learnt(windows):
+    def curve(seed):
+        student = student_of(dropout=0.3, seed=seed)
+        student.compile(optimizer=tf.keras.optimizers.Adam(0.1))
+        batches = windows.batches(5, seed=1)
+        return student.fit(batches, epochs=3, verbose=0).history["loss"]
+
+    first = curve(1)
+    np.testing.assert_allclose(curve(1), first, rtol=1e-6)
+    assert abs(np.subtract(curve(2), first)).max() > 1e-3
+
+
+def test_it_learns_who_follows_whom():
+    """Even items follow even ones: every unseen item of the own block is ranked above the rest."""
+    random = np.random.default_rng(0)
+    sequences = [2 * random.permutation(8)[:6] + 1 + user % 2 for user in range(40)]
+    windows = windows_from(sequences, num_items=16, max_history=6)
+    student = student_of(num_items=16, max_history=6)
+    student.compile(optimizer=tf.keras.optimizers.Adam(0.05))
+    curve = student.fit(windows.batches(16, seed=0), epochs=15, verbose=0).history["loss"]
+    # ln 16 before; the block of 8 alone leaves ln 8.
+    assert curve[-1] < math.log(8) + 0.1 < curve[0]
+    histories = [[2, 4, 6], [16], [1, 3, 5], [15]]
+    for history in histories:
+        query = student.encode_histories(tf.constant([history]))[0].numpy()
+        scores = student.catalogue_embeddings().numpy()[1:] @ query
+        unseen = np.setdiff1d(np.arange(1, 17), history)
+        own = unseen[unseen % 2 == history[0] % 2]
+        best = unseen[np.argsort(-scores[unseen - 1])]
+        assert set(best[: len(own)]) == set(own)
+
+
+@pytest.mark.parametrize("encoder", [DecayedAverage, RecencyAttention])
+def test_save_and_load(tmp_path, windows, encoder):
+    items = ItemTower(NUM_ITEMS, 4, text_dim=3, text_dropout=0.25, seed=2)
+    student = RetrievalStudent(
+        HistoryTower(items, encoder(4, 4, dropout=0.25, seed=2)), items, name="pupil"
+    )
+    student.build_towers()
+    random = np.random.default_rng(0)
+    weights = student.query_tower.get_weights()
+    student.query_tower.set_weights([random.normal(size=w.shape) for w in weights])
+    student.save(tmp_path / "student.keras")
+    again = tf.keras.models.load_model(tmp_path / "student.keras")
+    assert type(again) is RetrievalStudent
+    assert type(again.query_tower.encoder) is encoder
+    assert again.name == "pupil"
+    assert (again.query_tower.encoder.dropout_rate, again.query_tower.encoder.seed) == (0.25, 2)
+    assert (again.candidate_tower.text_dim, again.candidate_tower.text_dropout) == (3, 0.25)
+    assert again.query_tower.item_tower is again.candidate_tower
+    assert again.num_parameters == student.num_parameters
+    history = tf.constant([[0, 3, 0, 1, 99, 2, 7], [0] * 7])
+    np.testing.assert_array_equal(
+        again.encode_histories(history), student.encode_histories(history)
+    )
+    np.testing.assert_array_equal(again.catalogue_embeddings(), student.catalogue_embeddings())
+    batch = next(iter(windows.batches(64)))
+    np.testing.assert_array_equal(again(batch).logits, student(batch).logits)
+
+
+def test_a_file_is_read_by_registered_names_wherever_the_classes_were_then(tmp_path):
+    student = student_of()
+    student.save(tmp_path / "student.keras")
+    with (
+        zipfile.ZipFile(tmp_path / "student.keras") as now,
+        zipfile.ZipFile(tmp_path / "then.keras", "w") as then,
+    ):
+        for name in now.namelist():
+            content = now.read(name)
+            if name == "config.json":
+                content = re.sub(rb'"tfrs_distill[.][a-z_.]+"', b'"tfrs_distill.moved"', content)
+                assert content.count(b"tfrs_distill.moved") >= 4
+            then.writestr(name, content)
+    again = tf.keras.models.load_model(tmp_path / "then.keras")
+    assert type(again) is RetrievalStudent
+    np.testing.assert_array_equal(again.catalogue_embeddings(), student.catalogue_embeddings())
+
+
+def test_training_after_loading_changes_both_sides(tmp_path, windows):
+    student = student_of()
+    student.save(tmp_path / "student.keras")
+    again = tf.keras.models.load_model(tmp_path / "student.keras")
+    history, items = tf.constant([[1, 2, 3]]), tf.range(1, NUM_ITEMS + 1)
+    query = again.encode_histories(history).numpy()
+    again.compile(optimizer=tf.keras.optimizers.SGD(2.0), run_eagerly=True)
+    again.fit(windows.batches(64), epochs=2, verbose=0)
+    read = again.query_tower.item_tower.embed(items)
+    np.testing.assert_array_equal(read, again.candidate_tower.embed(items))
+    assert abs(read - student.candidate_tower.embed(items)).numpy().max() > 1e-4
+    assert abs(again.encode_histories(history).numpy() - query).max() > 1e-4
+    # The saved student has not changed.
+    np.testing.assert_array_equal(student.encode_histories(history), query)
+
+
+def test_twins_of_one_seed_start_equal_and_others_do_not():
+    first, same, other = (student_of(seed=seed).get_weights() for seed in (1, 1, 2))
+    for a, b in zip(first, same):
+        np.testing.assert_array_equal(a, b)
+    assert any(not np.array_equal(a, b) for a, b in zip(first, other))

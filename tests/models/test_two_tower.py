@@ -1,0 +1,238 @@
+"""The two-tower model: exact untrained loss, its step in closed form, and its round trips."""
+
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tiny_data import next_item_rows, random_windows
+
+from tfrs_distill import columns
+from tfrs_distill.models import (
+    DecayedAverage,
+    HistoryTower,
+    ItemTower,
+    RecencyAttention,
+    TwoTower,
+)
+
+NUM_ITEMS, MAX_HISTORY = 9, 4
+EAGER = {"run_eagerly": True}  # a few steps on a few rows: tracing would take longer
+
+
+def model_of(encoder="average", seed=0, dropout=0.0):
+    items = ItemTower(NUM_ITEMS, 4, seed=seed)
+    encoders = {"average": DecayedAverage, "attention": RecencyAttention}
+    towers = HistoryTower(items, encoders[encoder](MAX_HISTORY, 4, dropout=dropout, seed=seed))
+    model = TwoTower(towers, items, name="two_tower")
+    model.build_towers()
+    return model
+
+
+def randomised(model):
+    random = np.random.default_rng(3)
+    model.query_tower.set_weights(
+        [random.normal(size=w.shape, scale=0.5) for w in model.query_tower.get_weights()]
+    )
+    return model
+
+
+def zeroed(model):
+    """All item embeddings 0, as before any training."""
+    model.candidate_tower.id_embeddings.assign(tf.zeros([NUM_ITEMS + 1, 4]))
+    return model
+
+
+def batch_of(windows):
+    return next(iter(windows.batches(len(windows))))
+
+
+def test_two_different_item_towers_are_refused():
+    items, others = ItemTower(NUM_ITEMS, 4), ItemTower(NUM_ITEMS, 4)
+    towers = HistoryTower(items, DecayedAverage(MAX_HISTORY, 4))
+    with pytest.raises(ValueError, match="`candidate_tower` must be the item tower that"):
+        TwoTower(towers, others)
+
+
+def test_windows_of_another_length_are_refused():
+    wide = random_windows(num_items=NUM_ITEMS, max_history=MAX_HISTORY + 2)
+    with pytest.raises(ValueError, match="read histories of 4 items, but .* hold 6"):
+        model_of()(batch_of(wide))
+
+
+@pytest.fixture
+def windows():
+    return random_windows(num_items=NUM_ITEMS, max_history=MAX_HISTORY)
+
+
+@pytest.mark.parametrize("encoder", ["average", "attention"])
+def test_logits_are_the_scores_of_every_item_at_every_labelled_position(windows, encoder):
+    model = randomised(model_of(encoder))
+    outputs = model(batch_of(windows))
+    table = model.candidate_tower.id_embeddings.numpy()[1:]
+    biases = model.candidate_tower.biases.numpy()[1:]
+    rows = next_item_rows(windows)
+    assert outputs.logits.shape == (len(rows), NUM_ITEMS)
+    assert outputs.logits.dtype == tf.float32
+    for row, (history, _) in enumerate(rows):
+        query = model.encode_histories(tf.constant([history]))[0].numpy()
+        assert query[-1] == 1.0
+        expected = table @ query[:-1] + biases
+        np.testing.assert_allclose(outputs.logits[row], expected, atol=1e-5)
+    np.testing.assert_array_equal(outputs.candidate_embeddings, np.column_stack([table, biases]))
+    np.testing.assert_allclose(
+        outputs.query_embeddings @ tf.transpose(outputs.candidate_embeddings), outputs.logits
+    )
+
+
+@pytest.mark.parametrize("encoder", ["average", "attention"])
+def test_the_last_position_is_what_encode_histories_gives(encoder):
+    model = randomised(model_of(encoder))
+    history = tf.constant([[0, 0, 3, 1], [2, 5, 7, 9], [0, 0, 0, 6]])
+    np.testing.assert_allclose(
+        model.encode_histories(history),
+        model.encode_queries({columns.HISTORY: history}, training=False)[:, -1],
+        atol=1e-5,  # the same sums in another order
+    )
+    # Padding anywhere, an item too old and a number that is no item are not read.
+    odd = tf.constant([[3, 0, 1, 0, 0, 0], [8, 2, 5, 7, 0, 9], [99, 0, -1, 6, 10, 0]])
+    np.testing.assert_array_equal(model.encode_histories(odd), model.encode_histories(history))
+
+
+def test_catalogue_embeddings_have_a_row_for_padding(windows):
+    model = randomised(model_of())
+    embeddings = model.catalogue_embeddings().numpy()
+    assert embeddings.shape == (NUM_ITEMS + 1, 5)
+    np.testing.assert_array_equal(embeddings[1:], model(batch_of(windows)).candidate_embeddings)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 64])
+def test_an_untrained_model_has_loss_ln_num_items_for_every_batch_size(windows, batch_size):
+    model = zeroed(model_of())
+    model.compile(**EAGER)
+    loss = model.evaluate(windows.batches(batch_size), verbose=0)
+    np.testing.assert_allclose(loss, math.log(NUM_ITEMS), rtol=1e-6)
+    model.compile(optimizer=tf.keras.optimizers.SGD(0.0), **EAGER)
+    history = model.fit(windows.batches(batch_size), verbose=0).history
+    np.testing.assert_allclose(history["loss"], [math.log(NUM_ITEMS)], rtol=1e-6)
+
+
+def test_the_logged_loss_is_the_mean_over_all_rows(windows):
+    model = randomised(model_of())
+    batch = batch_of(windows)
+    losses = model.hard_loss(batch, model(batch)).numpy()
+    assert losses.shape == (windows.num_labels,)
+    model.compile(**EAGER)
+    for batch_size in (2, 5):
+        loss = model.evaluate(windows.batches(batch_size), verbose=0)
+        np.testing.assert_allclose(loss, losses.mean(), rtol=1e-5)
+
+
+def test_one_step_of_gradient_descent_in_closed_form(windows):
+    # Softmax of an untrained model is 1/num_items, so the mean cross-entropy's gradient for item
+    # j's bias is 1/num_items - (how often j is the label) / num_rows.
+    model = zeroed(model_of())
+    model.compile(optimizer=tf.keras.optimizers.SGD(1.0), **EAGER)
+    model.fit(windows.batches(len(windows)), verbose=0)
+    labels = [label for _, label in next_item_rows(windows)]
+    expected = np.bincount(labels, minlength=NUM_ITEMS + 1)[1:] / len(labels) - 1 / NUM_ITEMS
+    np.testing.assert_allclose(model.candidate_tower.biases[1:], expected, atol=1e-6)
+    assert model.candidate_tower.biases[0] == 0.0
+
+
+def test_regularisation_losses_take_part_in_the_step(windows):
+    with_decay = zeroed(model_of())
+    with_decay.candidate_tower.biases.assign(tf.range(10.0))
+    with_decay.add_loss(lambda: tf.reduce_sum(with_decay.candidate_tower.biases) * 0.25)
+    without = zeroed(model_of())
+    without.candidate_tower.biases.assign(tf.range(10.0))
+    for model in (with_decay, without):
+        model.compile(optimizer=tf.keras.optimizers.SGD(1.0), **EAGER)
+        model.fit(windows.batches(len(windows)), verbose=0)
+    difference = with_decay.candidate_tower.biases - without.candidate_tower.biases
+    np.testing.assert_allclose(difference, -0.25 * np.ones(10), atol=1e-5)
+
+
+def test_padding_does_not_matter_to_the_loss(windows):
+    model = randomised(model_of())
+    model.compile(**EAGER)
+    before = model.evaluate(windows.batches(3), verbose=0)
+    model.candidate_tower.id_embeddings[0].assign(50.0 * tf.ones([4]))
+    model.candidate_tower.biases[0].assign(50.0)
+    assert model.evaluate(windows.batches(3), verbose=0) == before
+
+
+def test_evaluate_is_deterministic_with_dropout(windows):
+    model = randomised(model_of(dropout=0.5))
+    model.compile(**EAGER)
+    first, second = (model.evaluate(windows.batches(3), verbose=0) for _ in range(2))
+    assert first == second
+    batch = batch_of(windows)
+    assert abs(model(batch, training=True).logits - model(batch).logits).numpy().max() > 1e-3
+
+
+def test_parameters_are_counted_once():
+    # Item embeddings 10 * 4, biases 10, decay 4, normalisation 4 + 4, two dense layers.
+    assert model_of().num_parameters == 40 + 10 + 4 + 8 + (4 * 8 + 8) + (8 * 4 + 4)
+    assert (model_of().num_items, model_of().max_history) == (NUM_ITEMS, MAX_HISTORY)
+
+
+@pytest.mark.parametrize("encoder", ["average", "attention"])
+def test_save_and_load(tmp_path, windows, encoder):
+    model = randomised(model_of(encoder, dropout=0.25))
+    model.save(tmp_path / "model.keras")
+    again = tf.keras.models.load_model(tmp_path / "model.keras")
+    assert type(again) is TwoTower
+    assert type(again.query_tower.encoder) is type(model.query_tower.encoder)
+    assert again.name == "two_tower"
+    assert again.query_tower.encoder.dropout_rate == 0.25
+    assert again.query_tower.item_tower is again.candidate_tower
+    np.testing.assert_array_equal(again(batch_of(windows)).logits, model(batch_of(windows)).logits)
+
+
+def test_training_goes_on_after_loading_as_if_nothing_had_happened(tmp_path, windows):
+    model = randomised(model_of())
+    model.save(tmp_path / "model.keras")
+    again = tf.keras.models.load_model(tmp_path / "model.keras")
+    for each in (model, again):
+        each.compile(optimizer=tf.keras.optimizers.Adam(0.1), **EAGER)
+    curves = [
+        m.fit(windows.batches(3), epochs=2, verbose=0).history["loss"] for m in (model, again)
+    ]
+    np.testing.assert_allclose(curves[0], curves[1], rtol=1e-6)
+    np.testing.assert_allclose(
+        again.catalogue_embeddings(), model.catalogue_embeddings(), atol=1e-6
+    )
+
+
+def test_training_after_loading_changes_both_sides(tmp_path, windows):
+    model = randomised(model_of())
+    model.save(tmp_path / "model.keras")
+    again = tf.keras.models.load_model(tmp_path / "model.keras")
+    history = tf.constant([[0, 0, 3, 1]])
+    query = again.query_tower.item_tower.embed(history).numpy()
+    again.compile(optimizer=tf.keras.optimizers.SGD(1.0), **EAGER)
+    again.fit(windows.batches(3), verbose=0)
+    np.testing.assert_array_equal(
+        again.query_tower.item_tower.embed(history), again.candidate_tower.embed(history)
+    )
+    assert abs(again.candidate_tower.embed(history).numpy() - query).max() > 1e-3
+
+
+def test_two_models_from_one_config_are_apart():
+    model = randomised(model_of())
+    again = TwoTower.from_config(model.get_config())
+    assert again.candidate_tower is not model.candidate_tower
+    assert again.query_tower.item_tower is again.candidate_tower
+    assert [w.shape for w in again.query_tower.weights] == [
+        w.shape for w in model.query_tower.weights
+    ]
+
+
+def test_encoding_can_be_traced():
+    model = randomised(model_of("attention"))
+    traced = tf.function(
+        model.encode_histories, input_signature=[tf.TensorSpec([None, None], tf.int32)]
+    )
+    history = tf.constant([[0, 0, 3, 1, 7], [2, 5, 7, 9, 1]])
+    np.testing.assert_allclose(traced(history), model.encode_histories(history), atol=1e-6)

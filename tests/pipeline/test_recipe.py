@@ -1,0 +1,600 @@
+import dataclasses
+import re
+
+import pytest
+
+from tfrs_distill.errors import InputError
+from tfrs_distill.pipeline.recipe import (
+    CrossEncoderSettings,
+    DataSettings,
+    DistillationSettings,
+    EncoderSettings,
+    EvaluationSettings,
+    ExportSettings,
+    KnowledgeSettings,
+    RankingSettings,
+    Recipe,
+    StudentSettings,
+    TeacherSettings,
+    TrainingSettings,
+    TuningSettings,
+    TwinSettings,
+    WordsSettings,
+)
+from tfrs_distill.pipeline.recipe.settings import Rule, is_read
+
+# No value is a default, and each differs from its neighbours.
+UNUSUAL = Recipe(
+    name="films_2.0",
+    seed=7,
+    data=DataSettings(
+        source="movielens-100k",
+        folder='a "b" \\ c/ü',
+        link_titles="ml-1m",
+        max_history=33,
+        exclude_seen=False,
+    ),
+    teacher=TeacherSettings(
+        kind="ensemble",
+        members=("array", "two-tower"),
+        source='scores "a".npz',
+        modalities=("knowledge-graph", "text"),
+        embedding_dim=48,
+        num_blocks=3,
+        num_heads=4,
+        dropout=0.25,
+        batch_size=16,
+        learning_rate=2e-5,
+        max_epochs=11,
+        patience=6,
+    ),
+    encoder=EncoderSettings(
+        name="some/bert",
+        pooling="cls",
+        max_length=99,
+        long_texts="windows",
+        output_key="pooled_output",
+        preprocessor="some/preprocessor",
+    ),
+    tuning=TuningSettings(
+        method="lora",
+        layers=2,
+        layer_decay=0.8,
+        rank=4,
+        width=17,
+        length=3,
+        steps=123,
+        batch_size=5,
+        num_negatives=77,
+        learning_rate=0.0004,
+        pretrain_steps=45,
+    ),
+    cross_encoder=CrossEncoderSettings(
+        num_candidates=13,
+        max_history_items=7,
+        max_length=48,
+        first_stage_weight=0.5,
+        steps=71,
+        batch_size=6,
+        num_negatives=9,
+        learning_rate=3e-5,
+    ),
+    knowledge=KnowledgeSettings(folds=5, top_k=37, form="top_k"),
+    student=StudentSettings(embedding_dim=12),
+    training=TrainingSettings(batch_size=24, max_epochs=55, patience=9),
+    twin=TwinSettings(learning_rate=0.004, dropout=0.15),
+    distillation=DistillationSettings(
+        temperature=2.5, student_loss_weight=0.35, learning_rate=0.003, dropout=0.05
+    ),
+    export=ExportSettings(k=44, version=3),
+    evaluation=EvaluationSettings(k=20, bootstrap_samples=321),
+)
+
+# The same of what only a ranking student's recipe reads; each task's own keys are in one of them.
+UNUSUAL_REVIEWS = Recipe(
+    name="coats",
+    task="ranking",
+    data=DataSettings(source="clothing-reviews", split="item", max_users=777),
+    teacher=TeacherSettings(kind="bert-text", privileged=()),
+    words=WordsSettings(min_count=3, max_words=44, num_bigram_buckets=0, embedding_dim=7),
+    ranking=RankingSettings(
+        tasks=("rating", "recommended"), rating_as="ordinal", balance="gradient-norm"
+    ),
+)
+UNUSUAL_FILMS = Recipe(
+    name="likes",
+    task="multitask",
+    teacher=TeacherSettings(
+        kind="deep-cross",
+        privileged=("text", "user"),
+        num_models=3,
+        num_cross_layers=5,
+        hidden_dim=99,
+    ),
+    knowledge=KnowledgeSettings(by="row"),
+    student=StudentSettings(num_cross_layers=1, hidden_dim=21),
+    ranking=RankingSettings(tasks=("rating", "like"), rating_as="regression", unlabelled_per_row=3),
+)
+UNUSUAL_STAGES = Recipe(
+    name="stages",
+    task="two-stage",
+    ranking=RankingSettings(
+        num_candidates=60,
+        list_size=11,
+        num_lists=500,
+        num_ordered_lists=90,
+        max_history=21,
+        num_neighbours=9,
+        list_loss="pairwise",
+    ),
+    evaluation=EvaluationSettings(max_lists=55),
+)
+EVERY_TASK = (UNUSUAL, UNUSUAL_REVIEWS, UNUSUAL_FILMS, UNUSUAL_STAGES)
+
+
+def written(tmp_path, text):
+    path = tmp_path / "recipe.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refused(tmp_path, text):
+    """The error's words, after the file's name that must come first."""
+    path = written(tmp_path, text)
+    with pytest.raises(InputError) as caught:
+        Recipe.from_toml(path)
+    assert str(caught.value).startswith(str(path))
+    return str(caught.value)[len(str(path)) :]
+
+
+def test_the_round_trip_keeps_every_value(tmp_path):
+    again = Recipe.from_toml(written(tmp_path, UNUSUAL.to_toml()))
+    assert again == UNUSUAL
+    assert again.data.folder == 'a "b" \\ c/ü'
+    assert again.teacher.learning_rate == 0.00002
+    assert again.distillation.temperature == 2.5
+    assert again.export.version == 3
+
+
+@pytest.mark.parametrize("recipe", EVERY_TASK, ids=lambda recipe: recipe.task)
+def test_the_round_trip_keeps_every_value_of_every_task(tmp_path, recipe):
+    assert Recipe.from_toml(written(tmp_path, recipe.to_toml())) == recipe
+
+
+def test_no_value_of_the_unusual_recipes_is_a_default():
+    """Every key that a task reads has, in some recipe of these, a value of its own."""
+    seen = {("data", "source")}
+    for recipe in EVERY_TASK:
+        usual = dataclasses.asdict(Recipe())
+        for section, values in dataclasses.asdict(recipe).items():
+            if isinstance(values, dict):
+                seen |= {(section, key) for key in values if values[key] != usual[section][key]}
+            elif values != usual[section]:
+                seen.add(("", section))
+    every = {("", field.name) for field in dataclasses.fields(Recipe) if "rule" in field.metadata}
+    every |= {
+        (section, key)
+        for section, values in dataclasses.asdict(Recipe()).items()
+        if isinstance(values, dict)
+        for key in values
+    }
+    assert seen == every
+
+
+@pytest.mark.parametrize("recipe", EVERY_TASK, ids=lambda recipe: recipe.task)
+def test_a_file_has_the_keys_that_its_task_reads_each_with_its_meaning_beside_it(recipe):
+    lines = [line for line in recipe.to_toml().splitlines() if " = " in line]
+    assert all(re.search(r"  # \S", line) for line in lines)
+    read = [
+        field
+        for section in dataclasses.fields(recipe)
+        if is_read(section, recipe.task) and "rule" not in section.metadata
+        for field in dataclasses.fields(getattr(recipe, section.name))
+        if is_read(field, recipe.task)
+    ]
+    assert len(lines) == 3 + len(read)  # name, task and seed stand before the sections
+
+
+def test_the_keys_of_each_task():
+    """By reading the sections: what one task has and another has not."""
+    by_task = {recipe.task: recipe.to_toml() for recipe in EVERY_TASK}
+    for words in ("[tuning]", "[cross_encoder]", "\nmodalities = ", "\ntop_k = ", "\nk = 44"):
+        assert words in by_task["retrieval"], words
+        assert words not in by_task["ranking"] and words not in by_task["multitask"], words
+    for words in ("[words]", "\nprivileged = ", "\nby = ", "\nsplit = ", "\nrating_as = "):
+        assert words in by_task["ranking"] and words in by_task["multitask"], words
+        assert words not in by_task["retrieval"] and words not in by_task["two-stage"], words
+    for words in ("\nnum_candidates = 60", "\nlist_loss = ", "\nmax_lists = 55"):
+        assert words in by_task["two-stage"], words
+        assert words not in by_task["ranking"] and words not in by_task["retrieval"], words
+    assert "[cross_encoder]" in by_task["two-stage"]
+    assert re.search(r"^folds = \d+ +  # parts of the users", Recipe().to_toml(), re.MULTILINE)
+
+
+def test_an_empty_file_is_the_default_recipe(tmp_path):
+    recipe = Recipe.from_toml(written(tmp_path, ""))
+    assert recipe == Recipe()
+    assert (recipe.name, recipe.seed, recipe.data.source) == ("ml-100k", 0, "movielens-100k")
+
+
+def test_a_file_names_only_what_it_changes(tmp_path):
+    recipe = Recipe.from_toml(written(tmp_path, "seed = 3\n[student]\nembedding_dim = 4\n"))
+    assert recipe.seed == 3
+    assert recipe.student.embedding_dim == 4
+    assert recipe.teacher == TeacherSettings()
+
+
+def test_a_whole_number_may_stand_for_a_number(tmp_path):
+    recipe = Recipe.from_toml(written(tmp_path, "[distillation]\ntemperature = 2\n"))
+    assert recipe.distillation.temperature == 2.0
+    assert type(recipe.distillation.temperature) is float
+    assert "temperature = 2.0" in recipe.to_toml()
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_bytes(b"\xef\xbb\xbfseed = 4\r\n[export]\r\nk = 50\r\n")
+    assert (Recipe.from_toml(path).seed, Recipe.from_toml(path).export.k) == (4, 50)
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("[techer]\n", r"`techer` is not a key of a recipe\. Did you mean `teacher`\?"),
+        ("sed = 1\n", r"`sed` is not a key of a recipe\. Did you mean `seed`\?"),
+        (
+            "[twin]\nlearning_rat = 0.1\n",
+            r"`learning_rat` is not a key of \[twin\]\. Did you mean `learning_rate`\?",
+        ),
+        (
+            "[knowledge]\nzzz = 1\n",
+            r"`zzz` is not a key of \[knowledge\]\. Known: folds, by, top_k, form\.",
+        ),
+        ("teacher = 3\n", r"`teacher` must be a section, \[teacher\]\. Received: 3\."),
+    ],
+)
+def test_unknown_keys_are_refused_with_the_nearest(tmp_path, text, words):
+    assert re.fullmatch(f": {words}", refused(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    "section, key, value, rule",
+    [
+        ("", "name", '"a/b"', "a folder name of letters"),
+        ("", "name", '""', "a folder name of letters"),
+        ("", "name", '"../up"', "a folder name of letters"),
+        ("", "name", "3", "a folder name of letters"),
+        ("", "seed", "-1", "a whole number of at least 0 and below 2.14748e+09"),
+        ("", "seed", "0.5", "a whole number"),
+        ("", "seed", "true", "a whole number"),
+        ("", "seed", '"0"', "a whole number"),
+        ("data", "source", '"netflix"', 'one of "movielens-100k", "clothing-reviews", "synthetic"'),
+        ("data", "folder", "7", "a text"),
+        ("data", "max_history", "1", "a whole number of at least 2"),
+        ("teacher", "kind", '"bert"', 'one of "two-tower", "cross-encoder", "item-item"'),
+        ("teacher", "modalities", '["image"]', 'a list of different ones of "text", "attributes"'),
+        ("teacher", "modalities", '["text", "text"]', "a list of different ones of"),
+        ("teacher", "modalities", '"text"', "a list of different ones of"),
+        ("teacher", "modalities", "[1]", "a list of different ones of"),
+        ("encoder", "pooling", '"sum"', 'one of "auto", "mean", "cls", "max"'),
+        ("encoder", "max_length", "-1", "a whole number of at least 0"),
+        ("tuning", "method", '"all"', 'one of "none", "top-layers", "all-layers", "lora"'),
+        ("tuning", "pretrain_steps", "-1", "a whole number of at least 0"),
+        ("teacher", "dropout", "1.0", "a number of at least 0 and below 1"),
+        ("teacher", "dropout", "-0.1", "a number of at least 0 and below 1"),
+        ("teacher", "dropout", "nan", "a number of at least 0 and below 1"),
+        ("teacher", "learning_rate", "0", "a number above 0 and at most 1"),
+        ("teacher", "learning_rate", "1.01", "a number above 0 and at most 1"),
+        ("teacher", "learning_rate", "false", "a number above 0 and at most 1"),
+        ("teacher", "learning_rate", '"fast"', "a number above 0 and at most 1"),
+        ("knowledge", "folds", "1", "a whole number of at least 2"),
+        ("knowledge", "form", '"logits"', 'one of "auto", "embeddings", "top_k"'),
+        ("student", "embedding_dim", "0", "a whole number of at least 1"),
+        ("training", "max_epochs", "10.0", "a whole number of at least 1"),
+        ("training", "patience", "[1]", "a whole number of at least 1"),
+        ("distillation", "temperature", "0.0", "a number above 0 and at most 1000"),
+        ("distillation", "temperature", "inf", "a number above 0 and at most 1000"),
+        ("distillation", "student_loss_weight", "1.5", "a number of at least 0 and at most 1"),
+        ("distillation", "student_loss_weight", "-nan", "a number of at least 0 and at most 1"),
+        ("export", "version", "0", "a whole number of at least 1"),
+        ("evaluation", "bootstrap_samples", "99", "a whole number of at least 100"),
+    ],
+)
+def test_a_value_out_of_range_names_key_rule_and_value(tmp_path, section, key, value, rule):
+    header = f"[{section}]\n" if section else ""
+    words = refused(tmp_path, f"{header}{key} = {value}\n")
+    full_key = f"{section}.{key}" if section else key
+    shown = {"true": "True", "false": "False", "-nan": "nan"}.get(value, value.replace('"', "'"))
+    assert words.startswith(f": `{full_key}` must be {rule}")
+    assert f"Received: {shown}." in words
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"teacher": TeacherSettings(dropout=0.0)},
+        {"twin": TwinSettings(learning_rate=1.0)},
+        {"distillation": DistillationSettings(student_loss_weight=0.0)},
+        {"distillation": DistillationSettings(student_loss_weight=1.0)},
+        {"evaluation": EvaluationSettings(k=100)},
+        {"seed": 2**31 - 1},
+    ],
+)
+def test_the_bounds_themselves_are_allowed(values):
+    assert Recipe(**values) == Recipe(**values)
+
+
+def test_a_recipe_made_in_python_keeps_the_same_rules():
+    with pytest.raises(InputError, match=r"`training\.patience` must be a whole number of at le"):
+        TrainingSettings(patience=0)
+    with pytest.raises(InputError, match=r"`twin\.dropout` must be .* Received: nan"):
+        TwinSettings(dropout=float("nan"))
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400)])
+def test_a_number_too_large_for_a_float_is_refused(value):
+    with pytest.raises(InputError, match=r"`distillation\.temperature` must be a number above 0"):
+        DistillationSettings(temperature=value)
+
+
+def test_fields_that_need_each_other(tmp_path):
+    words = refused(tmp_path, "[teacher]\nembedding_dim = 10\nnum_heads = 4\n")
+    assert "`teacher.embedding_dim` must be a multiple of `teacher.num_heads`" in words
+    assert "embedding_dim=10, num_heads=4" in words
+    words = refused(tmp_path, '[teacher]\nkind = "ensemble"\nmembers = ["item-item"]\n')
+    assert "`teacher.members` must name at least two kinds for an ensemble" in words
+    for text in ('kind = "array"', 'source = "a.npz"', 'kind = "item-item"\nsource = "a.py:f"'):
+        words = refused(tmp_path, f"[teacher]\n{text}\n")
+        assert "`teacher.source` is needed by the kinds array and python, and by no" in words
+    words = refused(tmp_path, "[export]\nk = 5\n[evaluation]\nk = 10\n")
+    assert "`export.k` must be at least `evaluation.k`" in words
+    assert "export.k=5, evaluation.k=10" in words
+    words = refused(tmp_path, '[data]\nsource = "synthetic"\nfolder = "here"\n')
+    assert "`data.folder` (--data-dir) cannot be given with planted data" in words
+
+
+@pytest.mark.parametrize(
+    "text, line",
+    [
+        ("seed = 1\nname ml\n", 2),
+        ("seed = 1\n\n[data\nfolder = ''\n", 3),
+        ("seed = 1\nseed = 2\n", 2),
+        ('seed = 1\nname = "unfinished', 2),
+        ("seed = \n", 1),
+    ],
+)
+def test_invalid_toml_names_file_and_line(tmp_path, text, line):
+    assert refused(tmp_path, text).startswith(f", line {line}: not valid TOML: ")
+
+
+def test_a_number_of_ten_thousand_digits_is_an_error_of_the_file(tmp_path):
+    assert "not valid TOML" in refused(tmp_path, f"seed = {'9' * 10_000}\n")
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    with pytest.raises(InputError, match=r"nowhere\.toml: the recipe cannot be read: No such file"):
+        Recipe.from_toml(tmp_path / "nowhere.toml")
+    with pytest.raises(InputError, match=r"the recipe cannot be read: Is a directory"):
+        Recipe.from_toml(tmp_path)
+    (tmp_path / "latin.toml").write_bytes(b'name = "caf\xe9"\n')
+    with pytest.raises(InputError, match=r"latin\.toml: a recipe is UTF-8 text; this file is not"):
+        Recipe.from_toml(tmp_path / "latin.toml")
+
+
+def test_built_in_recipes():
+    assert Recipe.named("movielens-100k") == Recipe()
+    synthetic = Recipe.named("synthetic")
+    assert (synthetic.name, synthetic.data.source) == ("synthetic", "synthetic")
+    with pytest.raises(InputError, match=r"'movielens', which is neither\. Did you mean \"moviele"):
+        Recipe.named("movielens")
+    with pytest.raises(InputError, match=r'one of "movielens-100k", "synthetic", "ranking", '):
+        Recipe.named("x")
+
+
+@pytest.mark.parametrize("name", ["ranking", "multitask", "two-stage", "reviews"])
+def test_the_built_in_recipes_of_a_ranking_student_round_trip(tmp_path, name):
+    recipe = Recipe.named(name)
+    assert recipe.name == name
+    assert recipe.task == {"reviews": "ranking"}.get(name, name)
+    assert Recipe.from_toml(written(tmp_path, recipe.to_toml())) == recipe
+    quick = recipe.quick()
+    assert quick.name == f"{name}-quick" and quick.quick() == quick
+    assert Recipe.from_toml(written(tmp_path, quick.to_toml())) == quick
+
+
+@pytest.mark.parametrize(
+    "text, like",
+    [
+        ('task = "ranking"\n', "ranking"),
+        ('task = "multitask"\n', "multitask"),
+        ('task = "two-stage"\n', "two-stage"),
+        ('task = "ranking"\n[data]\nsource = "clothing-reviews"\n', "reviews"),
+        ('task = "retrieval"\n', "movielens-100k"),
+    ],
+)
+def test_what_a_file_leaves_out_is_as_in_the_built_in_recipe_of_its_task(tmp_path, text, like):
+    assert Recipe.from_toml(written(tmp_path, text)) == Recipe.named(like)
+
+
+def test_a_file_of_many_tasks_on_reviews_starts_from_the_reviews(tmp_path):
+    text = 'task = "multitask"\n[data]\nsource = "clothing-reviews"\n'
+    recipe = Recipe.from_toml(written(tmp_path, text))
+    assert (recipe.task, recipe.teacher.kind) == ("multitask", "bert-text")
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        (
+            'task = "ranking"\n[tuning]\nmethod = "lora"\n',
+            r'`tuning\.method` is read by recipes with `task` "retrieval" and "two-stage" only\. '
+            r"Received: 'lora' with task=\"ranking\"\. Leave it out\.",
+        ),
+        (
+            "[ranking]\nlist_size = 5\n",
+            r'`ranking\.list_size` is read by .* "ranking" and "multitask" and "two-stage" only',
+        ),
+        (
+            'task = "two-stage"\n[ranking]\nbalance = "uncertainty"\n',
+            r'`ranking\.balance` is read by .* "ranking" and "multitask" only\. Received',
+        ),
+        ("[words]\nmax_words = 5\n", r"`words\.max_words` is read by"),
+        (
+            'task = "ranking"\n[teacher]\nkind = "two-tower"\n',
+            r'`teacher\.kind` of a recipe with `task` "ranking" must be one of "deep-cross", "bert',
+        ),
+        (
+            '[teacher]\nkind = "deep-cross"\n',
+            r'`teacher\.kind` of a recipe with `task` "retrieval" must be one of "two-tower", "cro',
+        ),
+        (
+            'task = "ranking"\n[data]\nsource = "synthetic"\n',
+            r'`data\.source` of a recipe with `task` "ranking" must be one of "movielens-100k", "c',
+        ),
+        (
+            '[data]\nsource = "clothing-reviews"\n',
+            r'`data\.source` of a recipe with `task` "retrieval" must be one of "movielens-100k", ',
+        ),
+        (
+            'task = "ranking"\n[ranking]\ntasks = ["recommended"]\n',
+            r'`ranking\.tasks` of movielens-100k are "like", "rating", "next_item"\. Received: ',
+        ),
+        (
+            'task = "multitask"\n[ranking]\ntasks = ["like"]\n',
+            r'`ranking\.tasks` must name at least two with `task` "multitask"; .* Received: "like"',
+        ),
+        ('task = "ranking"\n[ranking]\ntasks = []\n', r"`ranking\.tasks` must name at least one"),
+        (
+            'task = "ranking"\n[teacher]\nkind = "bert-text"\n',
+            r'`teacher\.kind` must be "deep-cross" for movielens-100k\. Received: "bert-text"',
+        ),
+        (
+            'task = "ranking"\n[words]\nmax_words = 5\n',
+            r'`words` is about clothing-reviews.* Received: `data\.source` "movielens-100k"',
+        ),
+        (
+            'task = "ranking"\n[data]\nsplit = "item"\n',
+            r"`data\.split` is about clothing reviews",
+        ),
+        (
+            'task = "ranking"\n[data]\nsource = "clothing-reviews"\n[teacher]\n'
+            'privileged = ["user"]\n',
+            r'`teacher\.privileged` is read by the kind deep-cross only\. Received: "user"',
+        ),
+        (
+            'task = "ranking"\n[ranking]\ntasks = ["next_item"]\n',
+            r'`ranking\.unlabelled_per_row` puts .*per_row=1 .*tasks` "next_item"\. Set it to 0',
+        ),
+        (
+            'task = "ranking"\n[data]\nsource = "clothing-reviews"\n[ranking]\n'
+            "unlabelled_per_row = 2\n",
+            r".*per_row=2 with `data\.source` \"clothing-reviews\"",
+        ),
+        (
+            'task = "two-stage"\n[ranking]\nnum_candidates = 9\nlist_size = 4\n',
+            r"`ranking\.num_candidates` must be at least .* Received: num_candidates=9, list_size=",
+        ),
+        (
+            'task = "two-stage"\n[export]\nk = 50\n',
+            r"`ranking\.num_candidates` must be .* at most `export\.k`\. .*export\.k=50",
+        ),
+        (
+            'task = "two-stage"\n[ranking]\nnum_lists = 20\nnum_ordered_lists = 21\n',
+            r"`ranking\.num_ordered_lists` must be at most .* num_ordered_lists=21, num_lists=20",
+        ),
+        ('task = "rating"\n', r'`task` must be one of "retrieval", "ranking", "multitask", "two-'),
+        ("task = 3\n", r"`task` must be one of"),
+        ('task = ["ranking"]\n', r"`task` must be one of"),
+    ],
+)
+def test_parts_that_do_not_go_together_are_refused_with_words(tmp_path, text, words):
+    assert re.match(f": {words}", refused(tmp_path, text))
+
+
+def test_load_takes_a_name_or_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Recipe.load("synthetic") == Recipe.named("synthetic")
+    (tmp_path / "mine").write_text("seed = 5\n")
+    assert Recipe.load("mine").seed == 5
+    (tmp_path / "synthetic").mkdir()  # a folder an earlier run wrote does not hide the recipe
+    assert Recipe.load("synthetic").name == "synthetic"
+    with pytest.raises(InputError, match=r"gone\.toml: the recipe cannot be read: No such file"):
+        Recipe.load("gone.toml")
+    with pytest.raises(InputError, match=r"Received: 'gone', which is neither"):
+        Recipe.load("gone")
+
+
+def test_quick_is_smaller_under_another_name_and_twice_quick_is_quick():
+    quick = UNUSUAL.quick()
+    assert quick.name == "films_2.0-quick"
+    assert quick.knowledge.folds < UNUSUAL.knowledge.folds
+    assert quick.teacher.max_epochs < UNUSUAL.teacher.max_epochs
+    assert quick.tuning.steps < UNUSUAL.tuning.steps
+    assert quick.tuning.pretrain_steps < UNUSUAL.tuning.pretrain_steps
+    assert quick.cross_encoder.steps < UNUSUAL.cross_encoder.steps
+    assert quick.training.max_epochs < UNUSUAL.training.max_epochs
+    assert quick.evaluation.bootstrap_samples < UNUSUAL.evaluation.bootstrap_samples
+    assert (quick.seed, quick.data, quick.student) == (7, UNUSUAL.data, UNUSUAL.student)
+    assert quick.quick() == quick
+
+
+def test_quick_never_makes_a_small_recipe_larger():
+    small = Recipe(
+        teacher=TeacherSettings(max_epochs=1),
+        tuning=TuningSettings(steps=5),
+        cross_encoder=CrossEncoderSettings(steps=4),
+        knowledge=KnowledgeSettings(folds=2),
+        training=TrainingSettings(max_epochs=2),
+        evaluation=EvaluationSettings(bootstrap_samples=100),
+    )
+    quick = small.quick()
+    assert (quick.teacher.max_epochs, quick.training.max_epochs) == (1, 2)
+    assert (quick.tuning.steps, quick.tuning.pretrain_steps) == (5, 0)
+    assert quick.cross_encoder.steps == 4
+    assert (quick.knowledge.folds, quick.evaluation.bootstrap_samples) == (2, 100)
+
+
+def test_quick_reviews_are_few_and_short_and_quick_lists_are_few():
+    reviews, quick = Recipe.named("reviews"), Recipe.named("reviews").quick()
+    assert reviews.data.max_users == 0 < quick.data.max_users < 23_486 / 10
+    assert quick.encoder.max_length < reviews.encoder.max_length
+    few = dataclasses.replace(
+        reviews,
+        data=dataclasses.replace(reviews.data, max_users=60),
+        encoder=dataclasses.replace(reviews.encoder, max_length=16),
+    ).quick()
+    assert (few.data.max_users, few.encoder.max_length) == (60, 16)
+    ratings = Recipe.named("ranking")
+    assert ratings.data.max_users == 0 < ratings.quick().data.max_users < 943 / 3
+    assert ratings.teacher.num_models > ratings.quick().teacher.num_models == 2
+    assert UNUSUAL_REVIEWS.quick().teacher.num_models == 1
+    stages, quick = Recipe.named("two-stage"), Recipe.named("two-stage").quick()
+    for key in ("num_candidates", "num_lists", "num_ordered_lists"):
+        assert getattr(quick.ranking, key) < getattr(stages.ranking, key), key
+    assert stages.evaluation.max_lists == 0 < quick.evaluation.max_lists
+    assert quick.cross_encoder.steps < stages.cross_encoder.steps
+    tiny = UNUSUAL_STAGES.quick()
+    assert tiny.ranking.list_size == 11 and tiny.ranking.num_ordered_lists == 90
+    assert tiny.evaluation.max_lists == 55
+
+
+def test_as_dict_is_plain():
+    values = UNUSUAL.as_dict()
+    assert values["teacher"]["num_heads"] == 4
+    assert values["name"] == "films_2.0"
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_a_rule_without_bounds_still_wants_a_finite_number(value):
+    assert not Rule(float, "any number").holds(value)
+    assert Rule(float, "any number").holds(-1e300)
+
+
+def test_an_encoders_length_is_the_folders_or_long_enough_for_a_text(tmp_path):
+    assert EncoderSettings().max_length == EncoderSettings(max_length=0).max_length == 0
+    assert EncoderSettings(max_length=8).max_length == 8
+    with pytest.raises(InputError, match="`encoder.max_length` must be 0, .* or at least 8.*: 7"):
+        EncoderSettings(max_length=7)
+    reviews = Recipe.named("reviews")
+    unsaid = dataclasses.replace(reviews, encoder=EncoderSettings()).quick()
+    assert unsaid.encoder.max_length == reviews.quick().encoder.max_length > 0

@@ -1,0 +1,576 @@
+"""Every sentence of a report, with a teacher that is worse, equal and better, and without figures.
+
+The expected sentences were written by hand from the figures above them. Nothing is trained.
+"""
+
+import copy
+import math
+import re
+
+import pytest
+from test_report import well_formed
+from test_teacher_section import REPORT as TEACHERS
+
+from tfrs_distill.pipeline.report import html_page, verdict
+from tfrs_distill.pipeline.report.ranking_metrics import metric_of
+from tfrs_distill.pipeline.report.teacher_section import teacher_section, teacher_table
+
+NAN, INF = math.nan, math.inf
+
+
+def text_of(report):
+    return re.sub(r"\s+", " ", " ".join(well_formed(html_page(report)).text))
+
+
+def retrieval(teacher, twin, student, interval, users=943, **changes):
+    """A report with these NDCGs, divided and subtracted as a run does it."""
+
+    def over(other):
+        return student / other if other else INF if student else NAN
+
+    report = {
+        "name": "films",
+        "seed": 3,
+        "k": 10,
+        "recipe": {"evaluation": {"bootstrap_samples": 250}},
+        "data": {"users": users, "items": 60, "interactions": 1000},
+        "models": {
+            "teacher": {"ndcg@10": teacher, "bytes": 1000},
+            "student": {"ndcg@10": student, "ndcg@10_interval": [0.1, 0.3], "bytes": 50},
+            "student_int8": {"bytes": 25, "latency_ms_p50": 0.5, "latency_ms_p95": 0.75},
+            "twin": {"ndcg@10": twin, "bytes": 50},
+        },
+        "comparisons": {
+            "student_vs_twin": {
+                "seeds": [3],
+                "difference": student - twin,
+                "interval": interval,
+                "ratio": over(twin),
+            },
+            "student_vs_teacher": {"difference": student - teacher, "ratio": over(teacher)},
+        },
+        "resampled": {"what": "test users", "number": users},
+    }
+    return report | changes
+
+
+NARROW = "an interval by bootstrap of so few is too narrow, so this may be chance."
+RETRIEVAL = {
+    "a better teacher helped": (
+        retrieval(0.2, 0.18, 0.19, [0.004, 0.016]),  # 19/18 = 1.0556, 19/20 = 0.95
+        "The teacher helped: the student's NDCG@10 is 5.6 % above its twin's (95 % interval of the "
+        "difference 0.0040 to 0.0160) and 95.0 % of the teacher's, at 5.0 % of its bytes.",
+    ),
+    "a worse teacher helped": (
+        retrieval(0.1, 0.18, 0.19, [0.004, 0.016]),
+        "The teacher helped: the student's NDCG@10 is 5.6 % above its twin's (95 % interval of the "
+        "difference 0.0040 to 0.0160) and 190.0 % of the teacher's, at 5.0 % of its bytes.",
+    ),
+    "a worse teacher hurt": (
+        retrieval(0.1, 0.2, 0.19, [-0.016, -0.004]),
+        "The teacher hurt: the student's NDCG@10 is 5.0 % below its twin's (95 % interval of the "
+        "difference -0.0160 to -0.0040) and 190.0 % of the teacher's, at 5.0 % of its bytes.",
+    ),
+    "all equal": (
+        retrieval(0.2, 0.2, 0.2, [0.0, 0.0]),
+        "The teacher did not help measurably: the student's NDCG@10 is level with its twin's (the "
+        "95 % interval of the difference, 0.0000 to 0.0000, contains 0) and 100.0 % of the "
+        "teacher's, at 5.0 % of its bytes.",
+    ),
+    "too small for four decimals": (
+        retrieval(0.2, 0.2, 0.20001, [0.000002, 0.00002]),
+        "The teacher helped: the student's NDCG@10 is 0.005 % above its twin's (95 % interval of "
+        "the difference 0.0000020 to 0.000020) and 100.0 % of the teacher's, at 5.0 % of its "
+        "bytes.",
+    ),
+    "a twin that finds nothing": (
+        retrieval(0.2, 0.0, 0.05, [0.03, 0.07]),
+        "The teacher helped: the student's NDCG@10 is 0.0500 above its twin's (95 % interval of "
+        "the difference 0.0300 to 0.0700) and 25.0 % of the teacher's, at 5.0 % of its bytes.",
+    ),
+    "a teacher that finds nothing": (
+        retrieval(0.0, 0.2, 0.1, [-0.2, -0.05]),
+        "The teacher hurt: the student's NDCG@10 is 50.0 % below its twin's (95 % interval of the "
+        "difference -0.2000 to -0.0500).",
+    ),
+    "nobody finds anything": (
+        retrieval(0.0, 0.0, 0.0, [0.0, 0.0]),
+        "The teacher did not help measurably: the student's NDCG@10 is level with its twin's (the "
+        "95 % interval of the difference, 0.0000 to 0.0000, contains 0).",
+    ),
+    "one bound is missing": (
+        retrieval(0.2, 0.18, 0.19, [0.004, NAN]),
+        "Whether the teacher helped was not measured: the student's NDCG@10 is 5.6 % above its "
+        "twin's (no interval was measured) and 95.0 % of the teacher's, at 5.0 % of its bytes.",
+    ),
+    "one user": (
+        retrieval(0.2, 0.18, 0.19, [0.01, 0.01], users=1),
+        "Whether the teacher helped was not measured: the student's NDCG@10 is 5.6 % above its "
+        "twin's (no interval was measured: all resamples are alike) and 95.0 % of the teacher's, "
+        f"at 5.0 % of its bytes. Only 1 test user: {NARROW}",
+    ),
+    "99 users": (
+        retrieval(0.2, 0.18, 0.19, [0.004, 0.016], users=99),
+        "The teacher helped: the student's NDCG@10 is 5.6 % above its twin's (95 % interval of the "
+        "difference 0.0040 to 0.0160) and 95.0 % of the teacher's, at 5.0 % of its bytes. Only 99 "
+        f"test users: {NARROW}",
+    ),
+    "100 users": (
+        retrieval(0.2, 0.18, 0.19, [-0.004, 0.016], users=100),
+        "The teacher did not help measurably: the student's NDCG@10 is 5.6 % above its twin's (the "
+        "95 % interval of the difference, -0.0040 to 0.0160, contains 0) and 95.0 % of the "
+        "teacher's, at 5.0 % of its bytes.",
+    ),
+    "no twin": (
+        retrieval(0.2, NAN, 0.19, [NAN, NAN]),
+        "Whether the teacher helped was not measured: the student's NDCG@10 could not be compared "
+        "with its twin's (no interval was measured) and is 95.0 % of the teacher's, at 5.0 % of "
+        "its bytes.",
+    ),
+    "no figures": (
+        {"name": "n", "k": 5, "models": {}},
+        "Whether the teacher helped was not measured: the student's NDCG@5 could not be compared "
+        "with its twin's (no interval was measured).",
+    ),
+    "people come back": (
+        retrieval(0.2, 0.18, 0.19, [0.004, 0.016], data={"repeats": "People may come back."}),
+        "The teacher helped: the student's NDCG@10 is 5.6 % above its twin's (95 % interval of the "
+        "difference 0.0040 to 0.0160) and 95.0 % of the teacher's, at 5.0 % of its bytes. People "
+        "may come back.",
+    ),
+}
+
+
+@pytest.mark.parametrize("report, sentence", RETRIEVAL.values(), ids=RETRIEVAL)
+def test_the_verdict_of_a_retrieval_run(report, sentence):
+    assert verdict(report) == sentence
+    assert sentence in text_of(report).replace(": </strong>", ": ")
+    assert not re.search(r"\b(nan|None|inf)\b", text_of(report))
+
+
+def ranking(metric, item_mean, teacher, twin, student, interval, **changes):
+    """A report of one task; a model whose figure is None was not measured."""
+    figures = {"item_mean": item_mean, "teacher": teacher, "twin": twin, "student": student}
+    report = {
+        "name": "films",
+        "task": "ranking",
+        "seed": 3,
+        "protocol": "Ratings stand in order of time.",
+        "labels": {"like": {"metric": metric, "what": "A rating of 4 or more."}},
+        "models": {
+            name: {"metrics": {"like": {metric: figure}}}
+            for name, figure in figures.items()
+            if figure is not None
+        },
+        "comparisons": {
+            "student_vs_twin": {
+                "like": {"metric": metric, "difference": student - twin, "interval": interval}
+            }
+        },
+        "resampled": {"what": "test users", "number": 943},
+    }
+    for name, size in (("teacher", 1000), ("student", 50)):
+        report["models"].get(name, {})["bytes"] = size
+    return report | changes
+
+
+HELPED_AUC = (
+    "The teacher helped: the student's AUC of like is 0.0100 above its twin's (95 % interval of "
+    "the difference 0.0040 to 0.0160)"
+)
+HELPED_RMSE = (
+    "The teacher helped: the student's RMSE of like is 0.0100 below its twin's (95 % interval of "
+    "the difference -0.0160 to -0.0040)"
+)
+OF_BYTES = ", at 5.0 % of the teacher's bytes"
+UP, DOWN = [0.004, 0.016], [-0.016, -0.004]
+LEVEL = "the teacher is level with the item mean (AUC 0.7000 against 0.7000)"
+WORSE_AUC = "the teacher is worse than the item mean (AUC 0.7000 against 0.8000)"
+WORSE_RMSE = "the teacher is worse than the item mean (RMSE 1.0000 against 0.8000)"
+GAIN = "gain on the item mean, same rows"
+RANKING = {
+    # (0.75 - 0.70) / (0.80 - 0.70) = 0.5
+    "auc, a better teacher": (
+        ranking("auc", 0.70, 0.80, 0.74, 0.75, UP),
+        f"{HELPED_AUC}, which keeps 50.0 % of the teacher's gain on the item mean{OF_BYTES}.",
+        f"Of the teacher's 50.0 % {GAIN}",
+    ),
+    "auc, an equal teacher": (
+        ranking("auc", 0.70, 0.70, 0.74, 0.75, UP),
+        f"{HELPED_AUC}{OF_BYTES}; {LEVEL}.",
+        f"Of the teacher's - {LEVEL} Size",
+    ),
+    "auc, a worse teacher": (
+        ranking("auc", 0.80, 0.70, 0.76, 0.77, UP),
+        f"{HELPED_AUC}{OF_BYTES}; {WORSE_AUC}.",
+        f"Of the teacher's - {WORSE_AUC} Size",
+    ),
+    "rmse, a better teacher": (
+        ranking("rmse", 1.0, 0.8, 0.91, 0.9, DOWN),
+        f"{HELPED_RMSE}, which keeps 50.0 % of the teacher's gain on the item mean{OF_BYTES}.",
+        f"Of the teacher's 50.0 % {GAIN}",
+    ),
+    "rmse, a worse teacher": (
+        ranking("rmse", 0.8, 1.0, 0.91, 0.9, DOWN),
+        f"{HELPED_RMSE}{OF_BYTES}; {WORSE_RMSE}.",
+        f"Of the teacher's - {WORSE_RMSE} Size",
+    ),
+    "a student as good as the item mean": (
+        ranking("auc", 0.75, 0.80, 0.74, 0.75, UP),
+        f"{HELPED_AUC}, which keeps 0.0 % of the teacher's gain on the item mean{OF_BYTES}.",
+        f"Of the teacher's 0.0 % {GAIN}",
+    ),
+    "a student worse than the item mean": (
+        ranking("auc", 0.76, 0.80, 0.74, 0.75, UP),
+        f"{HELPED_AUC}{OF_BYTES}; the student is worse than the item mean (AUC 0.7500 against "
+        "0.7600).",
+        f"Of the teacher's -25.0 % {GAIN}",  # -0.01 / 0.04
+    ),
+    "a student better than its teacher": (
+        ranking("auc", 0.70, 0.74, 0.74, 0.75, UP),
+        f"{HELPED_AUC}, which is 125.0 % of the teacher's gain on the item mean{OF_BYTES}.",
+        f"Of the teacher's 125.0 % {GAIN}",
+    ),
+    "no item mean": (
+        ranking("auc", None, 0.80, 0.74, 0.75, UP),
+        f"{HELPED_AUC}{OF_BYTES}.",
+        "Of the teacher's - Size",
+    ),
+    "a teacher without a figure": (
+        ranking("auc", 0.70, NAN, 0.74, 0.75, UP),
+        f"{HELPED_AUC}{OF_BYTES}.",
+        "Of the teacher's - Size",
+    ),
+    "a level twin": (
+        ranking("auc", 0.70, 0.80, 0.75, 0.75, [0.0, 0.0]),
+        "The teacher did not help measurably: the student's AUC of like is level with its twin's "
+        "(the 95 % interval of the difference, 0.0000 to 0.0000, contains 0), which keeps 50.0 % "
+        f"of the teacher's gain on the item mean{OF_BYTES}.",
+        f"Of the teacher's 50.0 % {GAIN}",
+    ),
+    "more error hurts": (
+        ranking("rmse", 1.0, 0.8, 0.89, 0.9, UP),
+        "The teacher hurt: the student's RMSE of like is 0.0100 above its twin's (95 % interval of "
+        "the difference 0.0040 to 0.0160), which keeps 50.0 % of the teacher's gain on the item "
+        f"mean{OF_BYTES}.",
+        f"Of the teacher's 50.0 % {GAIN}",
+    ),
+    "no twin": (
+        ranking("auc", 0.70, 0.80, NAN, 0.75, [NAN, NAN]),
+        "Whether the teacher helped was not measured: the student and its twin could not be "
+        "compared on like; the student keeps 50.0 % of the teacher's gain on the item mean"
+        f"{OF_BYTES}.",
+        f"Of the teacher's 50.0 % {GAIN}",
+    ),
+    "neither twin nor item mean": (
+        ranking("auc", None, 0.80, NAN, 0.75, None),
+        "Whether the teacher helped was not measured: the student and its twin could not be "
+        "compared on like.",
+        "Of the teacher's - Size",
+    ),
+    "one user": (
+        ranking(
+            "auc", 0.70, 0.80, 0.74, 0.75, [0.01, 0.01], resampled={"what": "rows", "number": 1}
+        ),
+        "Whether the teacher helped was not measured: the student's AUC of like is 0.0100 above "
+        "its twin's (no interval was measured: all resamples are alike), which keeps 50.0 % of the "
+        f"teacher's gain on the item mean{OF_BYTES}. Only 1 row: {NARROW}",
+        f"Of the teacher's 50.0 % {GAIN}",
+    ),
+}
+
+
+@pytest.mark.parametrize("report, sentence, tile", RANKING.values(), ids=RANKING)
+def test_the_verdict_of_a_ranking_run(report, sentence, tile):
+    text = text_of(report)
+    assert verdict(report) == sentence
+    assert sentence in text and tile in text
+    assert not re.search(r"\b(nan|None|inf)\b", text)
+
+
+@pytest.mark.parametrize(
+    "key, base, teacher, student, share",
+    [
+        ("auc", 0.5, 0.9, 0.8, 0.75),
+        ("auc", 0.5, 0.9, 0.4, -0.25),
+        ("auc", 0.5, 0.9, 1.0, 1.25),
+        ("auc", 0.5, 0.5, 0.8, None),
+        ("auc", 0.5, 0.4, 0.8, None),  # -0.1 of which 0.3 would be "kept -300 %"
+        ("auc", 0.5, 0.4, 0.45, None),  # and this one "kept 50 %" of what is no gain
+        ("rmse", 1.0, 0.8, 0.9, 0.5),
+        ("rmse", 1.0, 1.2, 1.1, None),
+        ("rmse", 1.0, NAN, 1.1, None),
+    ],
+)
+def test_only_a_gain_can_be_kept(key, base, teacher, student, share):
+    found = metric_of(key).share_of_gain(base, teacher, student)
+    assert found == (None if share is None else pytest.approx(share))
+
+
+def other_task(difference, interval):
+    """`like` helped; and this of `next_item`."""
+    report = ranking("auc", None, 0.80, 0.74, 0.75, UP)
+    report["labels"]["next_item"] = {"metric": "ndcg@10", "what": "What comes next."}
+    report["comparisons"]["student_vs_twin"]["next_item"] = {
+        "metric": "ndcg@10",
+        "difference": difference,
+        "interval": interval,
+    }
+    return report
+
+
+@pytest.mark.parametrize(
+    "difference, interval, sentence",
+    [
+        (
+            0.01,
+            UP,
+            "With next item it helped (the student's NDCG@10 of next item is 0.0100 above its "
+            "twin's (95 % interval of the difference 0.0040 to 0.0160)).",
+        ),
+        (
+            -0.01,
+            DOWN,
+            "With next item it hurt (the student's NDCG@10 of next item is 0.0100 below its twin's "
+            "(95 % interval of the difference -0.0160 to -0.0040)).",
+        ),
+        (
+            0.0,
+            [-0.01, 0.01],
+            "With next item it did not help measurably (the student's NDCG@10 of next item is "
+            "level with its twin's (the 95 % interval of the difference, -0.0100 to 0.0100, "
+            "contains 0)).",
+        ),
+        (
+            NAN,
+            [NAN, NAN],
+            "With next item it was not measured (the student and its twin could not be compared on "
+            "next item).",
+        ),
+    ],
+)
+def test_what_is_said_of_the_other_tasks(difference, interval, sentence):
+    report = other_task(difference, interval)
+    assert verdict(report) == f"{HELPED_AUC}{OF_BYTES}. {sentence}"
+    assert sentence in text_of(report)
+
+
+FINE = "No task is worse than its single-task twin beyond its interval."
+
+
+@pytest.mark.parametrize(
+    "like, rating, sentence, on_page",
+    [
+        ((0.01, UP), (-0.01, DOWN), FINE, FINE),
+        ((0.0, [0.0, 0.0]), (0.01, [-0.01, 0.03]), FINE, FINE),
+        (
+            (-0.01, DOWN),
+            (0.01, UP),
+            "Worse than its single-task twin: like, whose AUC is 0.0100 below that twin's (95 % "
+            "interval of the difference -0.0160 to -0.0040); rating, whose RMSE is 0.0100 above "
+            "that twin's (95 % interval of the difference 0.0040 to 0.0160).",
+            "Worse than its single-task twin beyond its interval: like, rating.",
+        ),
+        ((0.01, UP), (NAN, None), f"{FINE} Not measured: rating.", f"{FINE} Not measured: rating."),
+        (
+            (0.01, [0.01, 0.01]),
+            (NAN, None),
+            "Whether a task is worse than its single-task twin was not measured (like, rating).",
+            "Whether a task is worse than its single-task twin was not measured (like, rating).",
+        ),
+    ],
+)
+def test_what_is_said_of_single_task_twins(like, rating, sentence, on_page):
+    report = ranking("auc", None, 0.80, 0.74, 0.75, UP, task="multitask")
+    report["comparisons"]["student_vs_single_task_twin"] = {
+        name: {"metric": metric, "difference": difference, "interval": interval}
+        for name, metric, (difference, interval) in (
+            ("like", "auc", like),
+            ("rating", "rmse", rating),
+        )
+    }
+    assert verdict(report) == f"{HELPED_AUC}{OF_BYTES}. {sentence}"
+    text = text_of(report)
+    assert on_page in text
+    assert "Above is better, except for Log loss, RMSE, MAE and ECE." in text
+
+
+@pytest.mark.parametrize(
+    "difference, ratio, interval, sentence",
+    [
+        (
+            0.02,
+            1.1,
+            [0.01, 0.03],
+            "Two stages: NDCG@10 0.0200 above retrieval alone, 110.0 % of it (95 % interval of the "
+            "difference 0.0100 to 0.0300).",
+        ),
+        (
+            -0.02,
+            0.9,
+            [-0.03, 0.01],
+            "Two stages: NDCG@10 0.0200 below retrieval alone, 90.0 % of it (the 95 % interval of "
+            "the difference, -0.0300 to 0.0100, contains 0).",
+        ),
+        (
+            0.0,
+            1.0,
+            [0.0, 0.0],
+            "Two stages: NDCG@10 level with retrieval alone, 100.0 % of it (the 95 % interval of "
+            "the difference, 0.0000 to 0.0000, contains 0).",
+        ),
+        (
+            0.1,
+            None,  # retrieval alone found nothing
+            [0.05, 0.15],
+            "Two stages: NDCG@10 0.1000 above retrieval alone (95 % interval of the difference "
+            "0.0500 to 0.1500).",
+        ),
+        (NAN, None, None, ""),
+    ],
+)
+def test_what_is_said_of_two_stages(difference, ratio, interval, sentence):
+    report = ranking("ndcg@10", None, 0.3, 0.2, 0.21, UP, task="two-stage")
+    report["labels"] = {"relevance": {"metric": "ndcg@10"}}
+    for model in report["models"].values():
+        model["metrics"]["relevance"] = model["metrics"].pop("like")
+    found = report["comparisons"]
+    found["student_vs_twin"]["relevance"] = found["student_vs_twin"].pop("like")
+    told = {"metric": "ndcg@10", "difference": difference, "interval": interval, "ratio": ratio}
+    found["student_vs_retrieval"] = {"relevance": told}
+    found["student_vs_teacher"] = {"relevance": {"ratio": 0.7}}
+    report["training"] = {"student": {"validation_score": [0.1, 0.2]}}
+    start = (
+        "The teacher helped: the student's NDCG@10 of relevance is 0.0100 above its twin's (95 % "
+        f"interval of the difference 0.0040 to 0.0160){OF_BYTES}."
+    )
+    assert verdict(report) == f"{start} {sentence}".strip()
+    text = text_of(report)
+    assert "Of the teacher's 70.0 % same candidates" in text
+    assert "The NDCG of both stages together; the epoch with the highest is kept." in text
+    assert "Every model recommended to the same test users, without the items of the history." in (
+        text
+    )
+    assert "AUC" not in text and "test rows" not in text
+
+
+# The rest of the page
+
+
+@pytest.mark.parametrize(
+    "of_teacher, of_int8, words",
+    [
+        (1000, 25, "40× smaller than the teacher"),
+        (1000, 700, "1.4× smaller than the teacher"),
+        (1000, 1000, "about as large as the teacher"),
+        (1000, 990, "about as large as the teacher"),
+        (1000, 1010, "about as large as the teacher"),
+        (1000, 1500, "1.5× larger than the teacher"),
+        (25, 1000, "40× larger than the teacher"),
+        (None, 1000, ""),
+        (1000, None, ""),
+    ],
+)
+def test_the_size_beside_the_teachers(of_teacher, of_int8, words):
+    report = retrieval(0.2, 0.18, 0.19, UP)
+    report["models"]["teacher"]["bytes"] = of_teacher
+    report["models"]["student_int8"]["bytes"] = of_int8
+    text = text_of(report)
+    assert words in text
+    assert ("the teacher A query, int8" in text) == bool(words)
+
+
+def test_a_tile_says_nothing_of_what_was_not_measured():
+    report = retrieval(0.2, 0.18, 0.19, UP)
+    assert "0.1900 95 %: 0.1000 to 0.3000 Of the teacher's 95.0 % NDCG@10, same users" in (
+        text_of(report)
+    )
+    assert "A query, int8 500 µs 95 % within 750 µs" in text_of(report)
+    report["models"]["student_int8"] = {}
+    report["models"]["student"]["ndcg@10_interval"] = [NAN, NAN]
+    text = text_of(report)
+    assert "0.1900 Of the teacher's" in text and "A query, int8 - The models" in text
+    assert "95 % within" not in text and "95 %:" not in text
+
+
+def test_one_thing_is_not_many():
+    report = retrieval(0.2, 0.18, 0.19, UP, data={"users": 1, "items": 1, "interactions": 1})
+    assert "1 user · 1 item · 1 interaction · seed 3" in text_of(report)
+    report = ranking("auc", None, 0.8, 0.74, 0.75, UP, data={"users": 2, "items": 1, "rows": 1})
+    assert "2 users · 1 item · 1 row · seed 3" in text_of(report)
+
+
+@pytest.mark.parametrize(
+    "seeds, words",
+    [
+        ([4], "Student and twin were compared with one seed (4): a claim needs three."),
+        ([4, 5], "Student and twin were compared with 2 seeds (4, 5): a claim needs three."),
+        ([4, 5, 6], "Student and twin were compared over 3 seeds (4, 5, 6)."),
+        ([], ""),
+    ],
+)
+def test_fewer_than_three_seeds_are_no_claim(seeds, words):
+    report = retrieval(0.2, 0.18, 0.19, UP)
+    report["comparisons"]["student_vs_twin"]["seeds"] = seeds
+    text = text_of(report)
+    assert words in text
+    assert ("a claim" in text) == (0 < len(seeds) < 3)
+    assert ("were compared" in text) == bool(seeds)
+
+
+@pytest.mark.parametrize("excluded, word", [(None, "without"), (True, "without"), (False, "with")])
+def test_the_page_says_whether_the_history_can_be_recommended(excluded, word):
+    report = retrieval(0.2, 0.18, 0.19, UP)
+    if excluded is not None:
+        report["recipe"]["data"] = {"exclude_seen": excluded}
+    assert f"ranked the whole catalogue, {word} the items of the history." in text_of(report)
+
+
+SPLIT = {"train_after_test": 0.4039, "tests_cut_in_one_time": 0.5111}
+LIMITS = (
+    "The split is by user, not by date: for the median user, 40.4 % of the training rows are of "
+    "other users and later than the beginning of that user's test. 51.1 % of the tests begin at "
+    "the same time stamp as the row before them, where the order of the file decides."
+)
+
+
+@pytest.mark.parametrize(
+    "report",
+    [retrieval(0.2, 0.18, 0.19, UP), ranking("auc", 0.7, 0.8, 0.74, 0.75, UP)],
+    ids=["retrieval", "ranking"],
+)
+def test_the_page_says_what_its_split_leaves_open(report):
+    with_split = report | {"data": {"rows": 10, "split": SPLIT}}
+    assert LIMITS in text_of(with_split)
+    assert "train_after_test" not in text_of(with_split)  # a sentence says it, not a table
+    assert "not by date" not in text_of(report)
+    assert "not by date" not in text_of(report | {"data": {"split": {"train_after_test": None}}})
+
+
+def test_nothing_is_claimed_of_settings_that_a_recipe_may_change():
+    for report in (retrieval(0.2, 0.18, 0.19, UP), ranking("auc", 0.7, 0.8, 0.74, 0.75, UP)):
+        text = text_of(report)
+        assert "each learns with the learning rate and dropout that the recipe gives it" in text
+        assert "What the run chose, it chose on validation." in text
+
+
+@pytest.mark.parametrize(
+    "queries, candidates, words",
+    [
+        (1943, None, "On validation, among the whole catalogue. NDCG@10"),
+        (1943, 12, "On validation, among 12 candidates. NDCG@10"),
+        (99, None, f"On validation, among the whole catalogue. Only 99 queries: {NARROW}"),
+        (1, 1, f"On validation, among 1 candidate. Only 1 query: {NARROW}"),
+    ],
+)
+def test_what_the_teachers_were_asked(queries, candidates, words):
+    report = copy.deepcopy(TEACHERS) | {"queries": queries, "candidates": candidates}
+    report["segments"]["tail"]["queries"] = 1
+    section = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", teacher_section(report)))
+    assert words in section
+    among = words.removeprefix("On validation, among ").split(".")[0]
+    assert f"Rank correlation, {among}" in section
+    assert "(1 query)" in section and "(1,943 queries)" in section
+    assert "on the line both are the same" in section  # of a useless teacher too
+    caption = teacher_table(report).caption
+    assert (caption is not None) == (queries < 100)

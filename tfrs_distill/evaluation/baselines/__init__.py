@@ -1,0 +1,24 @@
+"""What needs no training by gradient, and what every model has to beat."""
+
+from tfrs_distill.evaluation.baselines.biases import (
+    BIAS_L2,
+    Biases,
+    best_bias_only,
+    best_item_mean,
+    bias_only,
+    item_mean,
+)
+from tfrs_distill.evaluation.baselines.retrieval import EASE, EASE_L2, best_ease, popularity
+
+__all__ = [
+    "BIAS_L2",
+    "Biases",
+    "EASE",
+    "EASE_L2",
+    "best_bias_only",
+    "best_ease",
+    "best_item_mean",
+    "bias_only",
+    "item_mean",
+    "popularity",
+]

@@ -1,0 +1,88 @@
+"""How often yes and no are right, when a probability from `threshold` on is a yes.
+
+Every function takes `labels` 0/1 and `probabilities` [num_rows], the threshold, and optional
+`weights` [num_rows]. With weights [num_resamples, num_rows], as `cluster_bootstrap` gives, results
+are arrays with that axis in front. Labels, probabilities or weights that cannot be compared are an
+`InputError`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tfrs_distill.errors import InputError
+from tfrs_distill.evaluation.metrics.rows import Number, as_number, checked_rows, ratio
+
+
+class PrecisionRecallF1(NamedTuple):
+    """Of the class "yes".
+
+    Args:
+        precision: share of the predicted yes that are right; 0 where none is predicted.
+        recall: share of the true yes that are found.
+        f1: the harmonic mean of both.
+    """
+
+    precision: Number
+    recall: Number
+    f1: Number
+
+
+def confusion_matrix(
+    labels: Any, probabilities: Any, threshold: float = 0.5, weights: Any = None
+) -> np.ndarray:
+    """How many rows of each label got each decision: float64 `[[TN, FP], [FN, TP]]`.
+
+    Rows of the matrix are the labels 0 and 1, columns the decisions 0 and 1, as in scikit-learn.
+
+    Example:
+    >>> confusion_matrix([0, 0, 0, 1], [0.1, 0.2, 0.9, 0.8]).tolist()
+    [[2.0, 1.0], [0.0, 1.0]]
+    """
+    rows = checked_rows(labels, probabilities, weights, binary=True, probabilities=True)
+    cell = (2 * rows.labels + (rows.predictions >= threshold)).astype(int)
+    counts = rows.weights @ np.eye(4)[cell]
+    return counts.reshape(*counts.shape[:-1], 2, 2)
+
+
+def accuracy(
+    labels: Any, probabilities: Any, threshold: float = 0.5, weights: Any = None
+) -> Number:
+    """Share of the decisions that are right.
+
+    Example:
+    >>> accuracy([0, 0, 0, 1], [0.1, 0.2, 0.9, 0.8])
+    0.75
+    """
+    counts = confusion_matrix(labels, probabilities, threshold, weights)
+    right = counts[..., 0, 0] + counts[..., 1, 1]
+    return as_number(ratio(right, counts.sum(axis=(-2, -1))))
+
+
+def precision_recall_f1(
+    labels: Any, probabilities: Any, threshold: float = 0.5, weights: Any = None
+) -> PrecisionRecallF1:
+    """Precision, recall and F1 of the class 1.
+
+    `precision = TP / (TP + FP)`, `recall = TP / (TP + FN)`, `F1 = 2 TP / (2 TP + FP + FN)`.
+
+    Raises:
+        InputError: no label is 1, so there is nothing to find.
+
+    Example:
+    >>> precision_recall_f1([0, 0, 0, 1], [0.1, 0.2, 0.9, 0.8])
+    PrecisionRecallF1(precision=0.5, recall=1.0, f1=0.6666666666666666)
+    """
+    counts = confusion_matrix(labels, probabilities, threshold, weights)
+    missed, found = counts[..., 1, 0], counts[..., 1, 1]
+    told = counts[..., 0, 1] + found
+    if counts.ndim == 2 and missed + found == 0:
+        raise InputError(
+            "Recall needs rows whose label is 1. Received: labels that are all 0 (or of weight 0)."
+        )
+    recall = ratio(found, missed + found)
+    precision = np.where(told > 0, ratio(found, told), 0.0 * recall)  # NaN where there is no label
+    f1 = ratio(2 * found, told + missed + found)
+    return PrecisionRecallF1(*map(as_number, (precision, recall, f1)))

@@ -1,0 +1,79 @@
+"""NDCG of lists whose candidates are given: how well each is put into order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tfrs_distill.errors import InputError
+from tfrs_distill.evaluation.metrics.area_under_curve import OverGroups
+from tfrs_distill.evaluation.metrics.rows import as_number, checked_rows, ratio
+
+
+def list_ndcg(
+    labels: Any, scores: Any, lists: Any, *, k: int = 10, weights: Any = None
+) -> OverGroups:
+    """Normalised discounted cumulative gain at k of each list by its scores, averaged over lists.
+
+    `NDCG@k = sum_{r <= k} gain_r / log2(r + 1)` over the same sum for the best order; the gain is
+    the label itself (relevance, at least 0). Candidates of equal score share their mean gain, as in
+    scikit-learn, so that a constant score earns what a random order does. A list whose labels are
+    all the same cannot be ordered well or badly and is left out. (`ndcg` judges recommended lists
+    out of a whole catalogue instead.)
+
+    Reference: ties, [McSherry and Najork, 2008](https://doi.org/10.1007/978-3-540-78646-7_38).
+
+    Args:
+        labels: relevance, [num_rows].
+        scores: any real numbers, [num_rows].
+        lists: the list that a row belongs to, [num_rows].
+        k: places that count.
+        weights: [num_rows]; a list weighs as much as the mean of its rows. With
+            [num_resamples, num_rows], as `cluster_bootstrap` gives, the value is an array.
+
+    Raises:
+        InputError: a label is negative, no list has different labels, or rows that cannot be
+            compared.
+
+    Example:
+    >>> list_ndcg([0, 1, 1, 1], [0.9, 0.4, 0.3, 0.3], ["a", "a", "b", "b"], k=10)
+    OverGroups(value=0.6309297535714575, num_groups=1, num_skipped=1)
+    """
+    rows = checked_rows(labels, scores, weights)
+    if rows.labels.min() < 0:
+        raise InputError(
+            f"The labels of an NDCG must be at least 0. Received: {rows.labels.min()}."
+        )
+    if not k >= 1:
+        raise ValueError(f"`k` must be at least 1. Received: k={k!r}.")
+    _, group = np.unique(np.asarray(lists), return_inverse=True)
+    gains = _gain_sums(rows.labels, rows.predictions, group, k)
+    ideal = _gain_sums(rows.labels, rows.labels, group, k)
+    sizes = np.bincount(group)
+    least, most = np.full(len(sizes), np.inf), np.full(len(sizes), -np.inf)
+    np.minimum.at(least, group, rows.labels)
+    np.maximum.at(most, group, rows.labels)
+    differ = most > least
+    if not differ.any():
+        raise InputError(
+            "NDCG needs a list with different labels. Received: "
+            f"{len(sizes)} lists, each with one label throughout."
+        )
+    each = np.where(differ, ratio(gains, ideal), 0.0)
+    shares = differ[group] / sizes[group]  # a row's part in its list's weight
+    value = ratio(rows.weights @ (shares * each[group]), rows.weights @ shares)
+    return OverGroups(as_number(value), int(differ.sum()), int((~differ).sum()))
+
+
+def _gain_sums(gains: np.ndarray, scores: np.ndarray, group: np.ndarray, k: int) -> np.ndarray:
+    """Each list's discounted gains in the order of the scores, [num_lists]."""
+    order = np.lexsort((-scores, group))
+    groups, scores, gains = group[order], scores[order], gains[order]
+    starts = np.searchsorted(groups, np.arange(groups[-1] + 1))
+    places = np.arange(len(groups)) - starts[groups]
+    discounts = np.where(places < k, 1 / np.log2(places + 2), 0.0)
+    new_block = (np.diff(groups, prepend=-1) != 0) | (np.diff(scores, prepend=np.nan) != 0)
+    block = np.cumsum(new_block) - 1
+    shared = np.bincount(block, gains) / np.bincount(block)
+    return np.bincount(groups, discounts * shared[block])

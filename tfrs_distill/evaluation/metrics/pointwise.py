@@ -1,0 +1,56 @@
+"""How far predictions are from labels, row by row.
+
+Every function takes `labels` and `predictions` [num_rows] and optional `weights`, [num_rows]. With
+weights [num_resamples, num_rows], as `cluster_bootstrap` gives, the result is an array
+[num_resamples]. Labels, predictions or weights that cannot be compared are an `InputError`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tfrs_distill.evaluation.metrics.rows import Number, checked_rows
+
+
+def rmse(labels: Any, predictions: Any, weights: Any = None) -> Number:
+    """Root mean squared error, in the labels' unit: `sqrt(mean (label - prediction)**2)`.
+
+    Of 0/1 labels and probabilities its square is the Brier score.
+
+    Example:
+    >>> rmse([4.0, 2.0, 2.0, 2.0], [3.0, 2.0, 2.0, 2.0])
+    0.5
+    """
+    rows = checked_rows(labels, predictions, weights)
+    mean = rows.mean((rows.labels - rows.predictions) ** 2)
+    return mean**0.5
+
+
+def mae(labels: Any, predictions: Any, weights: Any = None) -> Number:
+    """Mean absolute error, in the labels' unit: `mean |label - prediction|`.
+
+    Example:
+    >>> mae([4.0, 2.0], [3.0, 2.0])
+    0.5
+    """
+    rows = checked_rows(labels, predictions, weights)
+    return rows.mean(np.abs(rows.labels - rows.predictions))
+
+
+def log_loss(labels: Any, probabilities: Any, weights: Any = None) -> Number:
+    """Mean negative log-likelihood, in nats: `mean -[y log p + (1 - y) log(1 - p)]`.
+
+    Probabilities are kept away from 0 and 1 by the machine precision of their own type, 1.2e-7 for
+    float32 and 2.2e-16 for float64, as scikit-learn does.
+
+    Example:
+    >>> round(log_loss([1, 0], [0.5, 0.5]), 4)
+    0.6931
+    """
+    rows = checked_rows(labels, probabilities, weights, binary=True, probabilities=True)
+    given = np.asarray(probabilities)
+    least = np.finfo(given.dtype if given.dtype.kind == "f" else np.float64).eps
+    happened = np.where(rows.labels == 1, rows.predictions, 1 - rows.predictions)
+    return rows.mean(-np.log(np.clip(happened, least, 1 - least)))

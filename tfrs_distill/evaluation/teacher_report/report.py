@@ -1,0 +1,211 @@
+"""Which teacher knows what, on validation, beside a twin that had none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tfrs_distill.data.splits import Queries, Splits
+from tfrs_distill.evaluation import metrics
+from tfrs_distill.evaluation.retrieval import ModelScorer, Scorer, TeacherScorer, evaluate
+from tfrs_distill.evaluation.teacher_report.agreement import (
+    centred_ranks,
+    overlap_matrix,
+    rank_correlation_matrix,
+)
+from tfrs_distill.evaluation.teacher_report.calibration import calibration
+from tfrs_distill.evaluation.teacher_report.cost import cost
+from tfrs_distill.evaluation.teacher_report.segments import Segment, segments
+from tfrs_distill.evaluation.top_k import top_k_unseen
+from tfrs_distill.models.two_tower import TwoTower
+from tfrs_distill.progress import Progress, SilentProgress
+from tfrs_distill.teachers.teacher import Teacher
+
+TWIN = "twin"
+WHOLE_RANKINGS = 1000  # queries, at most, that are asked about the whole catalogue
+WHOLE_SCORES = 2_500_000  # of these queries together, at most: calibration sorts them in float64
+TIMED = 256  # queries, at most, that are timed
+
+
+def compare_teachers(
+    teachers: Mapping[str, Teacher | TwoTower | Scorer],
+    splits: Splits,
+    *,
+    twin: TwoTower | Scorer,
+    k: int = 10,
+    catalogue_seconds: Mapping[str, float] | None = None,
+    num_samples: int = 1000,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Compare teachers on validation, so that one can be chosen before a student is trained.
+
+    Every model answers the same validation queries over the whole catalogue, without the history's
+    items unless the catalogue's `exclude_seen` is False. Agreement and calibration ask about the
+    whole catalogue for 1,000 queries at most, or as many as keep their scores below 2,500,000,
+    evenly taken, and keep 4 bytes for each of these and each model. Calibration is of the next item
+    (the first of a query's positives) among all items, met or not: what a `Distiller` hears by
+    default. Where the split's queries name candidates, all of this is among these.
+
+    Args:
+        teachers: by name: two-tower models, other teachers that answer `logits`, or scorers, which
+            have no calibration.
+        splits: the data; `validation` is asked.
+        twin: the student that learnt without a teacher.
+        k: length of the lists.
+        catalogue_seconds: what a teacher's constant item vectors took to make for the whole
+            catalogue, in seconds by name, such as a BERT's reading of the texts; counted as cost.
+        num_samples: resamples of the bootstrap.
+        seed: of the bootstrap.
+        progress: shows a bar over the models.
+
+    Returns:
+        Plain JSON: `k`, `seed`, `bootstrap_samples`, `queries`, `candidates` (how many the queries
+        name, None for the whole catalogue); `segments` by name (`what`,
+        `queries`); `models` by name, each with `quality` by segment (`ndcg@k` and `recall@k` with
+        their 95 % intervals, `vs_twin`: the paired difference in NDCG and its interval),
+        `calibration` (see `calibration.calibration`, or None) and `cost` (`items_ms_per_1000` or
+        None, `queries_ms_per_1000`); `agreement` (`names`, `overlap@k`, `rank_correlation`).
+
+    Raises:
+        InputError: a teacher does not know a user of the split, or no query has an item to find.
+        ValueError: there is no teacher, one is called "twin", one is neither a teacher nor a
+            scorer, or `catalogue_seconds` names another.
+    """
+    models = _checked(teachers, twin, catalogue_seconds or {})
+    queries = splits.validation.answerable()
+    parts = segments(splits.train, queries)
+    most = min(WHOLE_RANKINGS, max(1, WHOLE_SCORES // splits.catalogue.num_items))
+    some, timed = _evenly(queries, most), _evenly(queries, TIMED)
+    max_history = splits.train.max_history
+    found: dict[str, dict[str, Any]] = {}
+    lists, ranks, ndcgs = [], [], {}
+    with (progress or SilentProgress()).bar("teachers", len(models)) as advance:
+        for name, model in models.items():
+            item_ids = evaluate(scorer_of(model, queries, max_history), queries, k=k).item_ids
+            lists.append(item_ids)
+            quality, ndcgs[name] = _quality(item_ids, parts, k, num_samples, seed)
+            costs = cost(model, scorer_of(model, timed, max_history), timed, k)
+            spent = (catalogue_seconds or {}).get(name)
+            if spent is not None:
+                made = 1e6 * spent / splits.catalogue.num_items
+                costs["items_ms_per_1000"] = (costs["items_ms_per_1000"] or 0.0) + made
+            told, ranked = _whole_catalogue(model, some, max_history)
+            ranks.append(ranked)
+            found[name] = {"quality": quality, "calibration": told, "cost": costs}
+            advance(note=name)
+    for name in teachers:
+        for part in parts:
+            found[name]["quality"][part.name]["vs_twin"] = _difference(
+                ndcgs[name][part.name] - ndcgs[TWIN][part.name], num_samples, seed
+            )
+    return {
+        "k": k,
+        "seed": seed,
+        "bootstrap_samples": num_samples,
+        "queries": len(queries),
+        "candidates": None if queries.candidates is None else len(queries.candidates),
+        "segments": {part.name: {"what": part.what, "queries": len(part.rows)} for part in parts},
+        "models": found,
+        "agreement": {
+            "names": list(models),
+            f"overlap@{k}": overlap_matrix(lists),
+            "rank_correlation": rank_correlation_matrix(ranks),
+        },
+    }
+
+
+def _evenly(queries: Queries, at_most: int) -> Queries:
+    """All queries, or `at_most` of them, taken evenly."""
+    places = np.linspace(0, len(queries) - 1, min(len(queries), at_most))
+    return queries.subset(places.round().astype(int))
+
+
+def scorer_of(model: Any, queries: Queries, max_history: int) -> Scorer:
+    """What answers the queries for a model: a two-tower model, another teacher, or a scorer."""
+    if isinstance(model, TwoTower):
+        return ModelScorer(model, exclude_seen=queries.catalogue.exclude_seen)
+    if hasattr(model, "logits"):
+        return TeacherScorer(model, queries, max_history=max_history)
+    scorer: Scorer = model
+    return scorer
+
+
+def _checked(
+    teachers: Mapping[str, Any], twin: Any, catalogue_seconds: Mapping[str, float]
+) -> dict[str, Any]:
+    """All models by name, the twin last."""
+    if not teachers:
+        raise ValueError("A teacher report needs at least one teacher. Received: none.")
+    if TWIN in teachers:
+        raise ValueError('"twin" is the name of the model without a teacher. Received: a teacher.')
+    strangers = set(catalogue_seconds) - set(teachers)
+    if strangers:
+        raise ValueError(
+            f"`catalogue_seconds` must name teachers of {sorted(teachers)}. Received: "
+            f"{sorted(strangers)}."
+        )
+    models = dict(teachers) | {TWIN: twin}
+    for name, model in models.items():
+        if not hasattr(model, "logits") and not callable(model):
+            raise ValueError(
+                f"Model {name!r} must answer `logits(batch, candidate_ids)`, or be a scorer, "
+                f"called with `(histories, k)`. Received: {type(model).__name__}."
+            )
+    return models
+
+
+def _quality(
+    item_ids: np.ndarray, parts: list[Segment], k: int, num_samples: int, seed: int
+) -> tuple[dict[str, dict[str, Any]], dict[str, np.ndarray]]:
+    """Figures by segment, and each query's NDCG by segment."""
+    figures: dict[str, dict[str, Any]] = {}
+    ndcgs: dict[str, np.ndarray] = {}
+    for part in parts:
+        answered = item_ids[part.rows]
+        figures[part.name] = {}
+        for metric in (metrics.ndcg, metrics.recall):
+            values = metric(answered, part.positives) if len(part.rows) else np.zeros(0)
+            mean, bounds = _mean(values, num_samples, seed)
+            name = f"{metric.__name__}@{k}"
+            figures[part.name] |= {name: mean, f"{name}_interval": bounds}
+            if metric is metrics.ndcg:
+                ndcgs[part.name] = values
+    return figures, ndcgs
+
+
+def _mean(
+    values: np.ndarray, num_samples: int, seed: int
+) -> tuple[float | None, list[float] | None]:
+    if not len(values):
+        return None, None
+    bounds = metrics.bootstrap_interval(values, num_samples=num_samples, seed=seed)
+    return float(values.mean()), list(bounds)
+
+
+def _difference(values: np.ndarray, num_samples: int, seed: int) -> dict[str, Any]:
+    mean, bounds = _mean(values, num_samples, seed)
+    return {"difference": mean, "interval": bounds}
+
+
+def _whole_catalogue(
+    model: Any, queries: Queries, max_history: int
+) -> tuple[dict[str, Any] | None, np.ndarray]:
+    """Calibration, where there are logits, and every item's rank."""
+    num_items, told = queries.catalogue.num_items, None
+    everything = np.arange(1, num_items + 1)
+    candidates = everything if queries.candidates is None else np.sort(queries.candidates)
+    others = np.setdiff1d(everything, candidates)
+    excluded = [others] * len(queries)
+    if queries.catalogue.exclude_seen:
+        excluded = [np.concatenate([history, others]) for history in queries.histories]
+    if hasattr(model, "logits"):
+        logits = TeacherScorer(model, queries, max_history=max_history).logits()
+        next_items = np.array([positives[0] for positives in queries.positives])
+        told = calibration(logits[:, candidates], np.searchsorted(candidates, next_items))
+        scores, item_ids = top_k_unseen(logits, excluded, num_items)
+    else:
+        scores, item_ids = model(queries.histories, num_items)
+    return told, centred_ranks(scores, item_ids, excluded, num_items)

@@ -1,0 +1,128 @@
+"""Files and folders that appear whole or not at all, and sha256 of what they hold."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+
+@contextlib.contextmanager
+def whole_file(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[Any]]:
+    """Open a file for writing that takes its place at `path` only when the block ends well.
+
+    An exception (a full disk, an interrupt) leaves `path` as it was and removes the partial file.
+    A killed process can leave a hidden `.partial` file behind, never a half-written `path`.
+
+    Args:
+        path: the file to write; its folder is made if it does not exist.
+        mode: "wb" or "w" (text is UTF-8).
+
+    Example:
+    >>> import tempfile, pathlib
+    >>> target = pathlib.Path(tempfile.mkdtemp()) / "a.txt"
+    >>> with whole_file(target, "w") as file:
+    ...     _ = file.write("whole")
+    >>> target.read_text()
+    'whole'
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    encoding = None if "b" in mode else "utf-8"
+    try:
+        with os.fdopen(handle, mode, encoding=encoding) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(partial, 0o666 & ~_umask())
+        os.replace(partial, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(partial)
+        raise
+
+
+@contextlib.contextmanager
+def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield an empty folder that takes its place at `path` only when the block ends well.
+
+    What stood at `path` before is replaced; until then it stays untouched.
+
+    Args:
+        path: the folder to write; its parent is made if it does not exist.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial"))
+    try:
+        yield partial
+        os.chmod(partial, 0o777 & ~_umask())
+        if path.exists():
+            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".old"))
+            os.replace(path, old)
+            try:
+                os.replace(partial, path)
+            except BaseException:
+                os.replace(old, path)
+                raise
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.replace(partial, path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def file_sha256(path: str | os.PathLike[str]) -> str:
+    """sha256 of one file, read in pieces."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def files_sha256(paths: Iterable[Path]) -> str:
+    """sha256 of several files' names and contents, in the order given."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(f"{path.name}\0{file_sha256(path)}\0".encode())
+    return digest.hexdigest()
+
+
+def content_sha256(facts: Any, arrays: Mapping[str, np.ndarray] | None = None) -> str:
+    """sha256 of JSON values, and of arrays with their names, types and shapes, in any order.
+
+    A file of ours that is read back holds it of all else that it says, so that a changed bit is
+    seen and not used.
+
+    Args:
+        facts: anything that JSON can hold.
+        arrays: by name.
+
+    Example:
+    >>> content_sha256({"a": 1, "b": 2}) == content_sha256({"b": 2, "a": 1})
+    True
+    >>> content_sha256({}, {"a": np.zeros(2)}) == content_sha256({}, {"a": np.zeros((2, 1))})
+    False
+    """
+    as_read = json.loads(json.dumps(facts))  # where all keys are strings
+    digest = hashlib.sha256(json.dumps(as_read, sort_keys=True).encode())
+    for name, array in sorted((arrays or {}).items()):
+        digest.update(json.dumps([name, array.dtype.str, array.shape]).encode() + array.tobytes())
+    return digest.hexdigest()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

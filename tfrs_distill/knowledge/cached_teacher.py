@@ -1,0 +1,199 @@
+"""A teacher that answers from disk."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill import columns
+from tfrs_distill.data.windows import ExampleRows, Windows
+from tfrs_distill.errors import InputError
+from tfrs_distill.knowledge.fold import EXAMPLE_KEYS, Fold
+from tfrs_distill.knowledge.label import EMBEDDINGS, ITEM_SCALES, ITEMS, TOP_K
+from tfrs_distill.knowledge.manifest import Manifest
+from tfrs_distill.knowledge.quantise import dequantise
+from tfrs_distill.knowledge.sharded_rows import ShardedRows
+from tfrs_distill.models.rows import row_mask
+
+MANIFEST = "cache.json"
+COLUMNS = {
+    EMBEDDINGS: (columns.TEACHER_QUERY_EMBEDDINGS, columns.TEACHER_QUERY_SCALES),
+    TOP_K: (columns.TEACHER_TOP_K_IDS, columns.TEACHER_TOP_K_LOGITS, columns.TEACHER_TAIL),
+}
+
+
+class CachedTeacher:
+    """A `Teacher` that answers from shards, those of one fold of users or of several.
+
+    Every fold brings its own teacher's item embeddings. Together they are one factorised teacher:
+    a query embedding stands in its fold's block of a vector that is 0 elsewhere, a candidate's
+    embedding is the blocks of all folds side by side, and their dot product is exactly the fold
+    teacher's logit. Where the teachers were not factorised, the cache holds their top-K alone.
+
+    Args:
+        folds: what was heard, in fold order.
+        temperatures: the temperatures at which tails were summed.
+    """
+
+    def __init__(self, folds: Sequence[Fold], temperatures: tuple[float, ...]) -> None:
+        self.folds, self.temperatures = list(folds), temperatures
+
+    @classmethod
+    def open(cls, directory: str | os.PathLike[str]) -> CachedTeacher:
+        """Open a whole cache from disk.
+
+        Raises:
+            InputError: it was not finished, or a file of it is missing, truncated or foreign.
+        """
+        directory = Path(directory)
+        manifest = Manifest.read(directory / MANIFEST)  # its own sha256 stands for its facts
+        folds = [
+            Fold(
+                manifest.open_shard(directory, names["teacher"]),
+                [manifest.open_shard(directory, name) for name in names["shards"]],
+            )
+            for names in manifest.facts["folds"]
+        ]
+        return cls(folds, tuple(manifest.facts["temperatures"]))
+
+    @property
+    def num_folds(self) -> int:
+        """How many teachers speak, each for the users it never saw; 1 without cross-fitting."""
+        return len(self.folds)
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """What it can be joined as: `"embeddings"` and `"top_k"`, or `"top_k"` alone."""
+        shared = set.intersection(*(set(fold.forms) for fold in self.folds))
+        return tuple(form for form in COLUMNS if form in shared)
+
+    @property
+    def item_embeddings(self) -> np.ndarray:
+        """Candidate embeddings of padding and every item, float32 [num_items + 1, folds * dim]."""
+        return self.encode_candidates(tf.range(len(self._item_tables[0][0]))).numpy()
+
+    @functools.cached_property
+    def _item_tables(self) -> list[tuple[tf.Tensor, tf.Tensor | None]]:
+        """Each fold's item embeddings as they are stored, and their scales."""
+        self._check_form(EMBEDDINGS)
+        with tf.init_scope():
+            return [
+                (
+                    tf.constant(np.asarray(fold.teacher.arrays[ITEMS])),
+                    tf.constant(np.asarray(fold.teacher.arrays[ITEM_SCALES]))
+                    if ITEM_SCALES in fold.teacher.arrays
+                    else None,
+                )
+                for fold in self.folds
+            ]
+
+    def join(self, windows: Windows, *, form: str | None = None) -> Windows:
+        """The same windows with what the teacher said about each as further columns.
+
+        The columns stay on disk: `Windows.batches` reads each batch's rows when it is their turn.
+
+        Args:
+            windows: windows the cache was made for, all or some, in any order.
+            form: `"embeddings"` gives query embeddings, whose logits are exact over any candidates;
+                `"top_k"` gives the K best items' logits and the rest's log-sum-exp; None gives the
+                first of these that the cache holds.
+
+        Raises:
+            InputError: the cache does not hold the form, or an example; names it.
+        """
+        form = self.forms[0] if form is None else form
+        self._check_form(form)
+        shards = [shard for fold in self.folds for shard in fold.shards]
+        shard, place = self._find(windows)
+        fold = np.repeat(np.arange(len(self.folds)), [len(fold.shards) for fold in self.folds])
+        knowledge: dict[str, ExampleRows] = {columns.TEACHER_FOLD: fold[shard].astype(np.int32)}
+        for name in COLUMNS[form]:
+            if name in shards[0].arrays:
+                arrays = [shard.arrays[name] for shard in shards]
+                knowledge[name] = ShardedRows(arrays, shard, place)
+        return replace(windows, knowledge=knowledge)
+
+    def _check_form(self, form: str) -> None:
+        if form not in COLUMNS:
+            raise ValueError(f"`form` must be 'embeddings' or 'top_k'. Received: form={form!r}.")
+        if form not in self.forms:
+            raise InputError(
+                f"The teacher cache holds no {form}, only {list(self.forms)}: its teacher gives "
+                "logits but no embeddings. Join it with `form='top_k'`."
+            )
+
+    def _find(self, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
+        """Which shard speaks about each example, and which row of it: int32 [num_examples] both."""
+        shards = [shard for fold in self.folds for shard in fold.shards]
+        held = [np.asarray(shard.arrays[EXAMPLE_KEYS]) for shard in shards]
+        shard = np.repeat(np.arange(len(held), dtype=np.int32), [len(keys) for keys in held])
+        place = np.concatenate([np.arange(len(keys), dtype=np.int32) for keys in held])
+        keys, asked = np.concatenate(held), windows.example_keys()
+        order = np.argsort(keys)
+        found = order[np.minimum(np.searchsorted(keys, asked, sorter=order), len(keys) - 1)]
+        if (keys[found] != asked).any():
+            example = int(np.argmax(keys[found] != asked))
+            raise InputError(
+                f"The teacher cache does not hold training example {example}, of user "
+                f"{windows.users[example]}. It was made for other windows: the data, the item "
+                "texts, the split or `max_history` differ. Make the cache again for these windows."
+            )
+        return shard[found], place[found]
+
+    def encode_queries(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+        """Query embeddings, `[batch_size, max_history, num_folds * dim]`; 0 where no label is."""
+        stored = batch[columns.TEACHER_QUERY_EMBEDDINGS]
+        queries = dequantise(stored, batch.get(columns.TEACHER_QUERY_SCALES))
+        fold = tf.broadcast_to(batch[columns.TEACHER_FOLD][:, None], tf.shape(queries)[:2])
+        return self._into_blocks(queries, fold)
+
+    def encode_candidates(self, items: tf.Tensor) -> tf.Tensor:
+        """Candidate embeddings of item indices, `[num_candidates, num_folds * dim]`."""
+        blocks = [
+            dequantise(
+                tf.gather(table, items), None if scales is None else tf.gather(scales, items)
+            )
+            for table, scales in self._item_tables
+        ]
+        return tf.concat(blocks, axis=-1)
+
+    def logits(self, batch: dict[str, tf.Tensor], candidate_ids: tf.Tensor) -> tf.Tensor:
+        """Scores at the labelled positions, float32 [num_rows, num_candidates].
+
+        Raises:
+            ValueError: the batch carries no knowledge.
+        """
+        if columns.TEACHER_QUERY_EMBEDDINGS not in batch:
+            raise ValueError(
+                "The batch carries no teacher knowledge: column "
+                f"{columns.TEACHER_QUERY_EMBEDDINGS!r} is missing. Train on "
+                "`cached_teacher.join(windows).batches(...)`."
+            )
+        labelled = row_mask(batch)
+        scales = batch.get(columns.TEACHER_QUERY_SCALES)
+        queries = dequantise(
+            tf.boolean_mask(batch[columns.TEACHER_QUERY_EMBEDDINGS], labelled),
+            None if scales is None else tf.boolean_mask(scales, labelled),
+        )
+        fold = tf.broadcast_to(batch[columns.TEACHER_FOLD][:, None], tf.shape(labelled))
+        blocks = self._into_blocks(queries, tf.boolean_mask(fold, labelled))
+        return tf.matmul(blocks, self.encode_candidates(candidate_ids), transpose_b=True)
+
+    def _into_blocks(self, queries: tf.Tensor, fold: tf.Tensor) -> tf.Tensor:
+        if self.num_folds == 1:
+            return queries
+        blocks = tf.one_hot(fold, self.num_folds)[..., None] * queries[..., None, :]
+        dim = queries.shape[-1]
+        return tf.reshape(blocks, tf.concat([tf.shape(fold), [self.num_folds * dim]], axis=0))
+
+    def fingerprint(self) -> str:
+        """sha256 of the shards' fingerprints."""
+        shards = [shard for fold in self.folds for shard in (fold.teacher, *fold.shards)]
+        return hashlib.sha256("".join(s.fingerprint for s in shards).encode()).hexdigest()

@@ -1,0 +1,263 @@
+"""Vectors of item texts on disk: each text is encoded once, however the catalogue grows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from tfrs_distill.columns import plain_texts
+from tfrs_distill.errors import InputError
+from tfrs_distill.knowledge.label import fingerprint_of
+from tfrs_distill.knowledge.locks import each_once
+from tfrs_distill.knowledge.manifest import Manifest, write_manifest
+from tfrs_distill.knowledge.quantise import check_dtype, quantise
+from tfrs_distill.knowledge.shard import FORMAT, SUFFIX, Shard
+from tfrs_distill.knowledge.sharded_rows import ShardedRows
+from tfrs_distill.progress import Progress, SilentProgress
+
+KEYS, VECTORS, SCALES = "text_keys", "vectors", "scales"
+TEXTS_PER_SHARD = 16384
+
+
+class Encoder(Protocol):
+    """What turns texts into vectors: a `TextEncoder`, or anything with these two methods."""
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors of texts, float [num_texts, dim], in the order given."""
+
+    def fingerprint(self) -> str:
+        """Text that names everything that decides the vectors."""
+
+
+class ItemVectors:
+    """Vectors in the order of the texts asked for, read from disk when they are asked for.
+
+    `vectors[rows]` and `numpy.asarray(vectors)` are float32, whatever lies on disk.
+
+    Args:
+        stored: the vectors as they lie on disk, `[num_texts, dim]`.
+        scales: of 8-bit vectors, float32 [num_texts].
+    """
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, stored: ShardedRows, scales: ShardedRows | None) -> None:
+        self.stored, self.scales = stored, scales
+        self.shape = stored.shape
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """Vectors of these rows, float32 [num_asked, dim]."""
+        values = self.stored[rows].astype(np.float32, copy=False)
+        return values if self.scales is None else values * self.scales[rows][:, None]
+
+    def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
+        values = self[np.arange(len(self))]
+        return values if dtype is None else values.astype(dtype)  # type: ignore[call-overload]
+
+
+def cache_item_vectors(
+    encoder: Encoder,
+    texts: Sequence[str],
+    directory: str | os.PathLike[str],
+    *,
+    dtype: str = "float32",
+    rows_per_shard: int = TEXTS_PER_SHARD,
+    progress: Progress | None = None,
+) -> ItemVectors:
+    """Vectors of texts; only those that no earlier call encoded are encoded.
+
+    A vector is known by its text, not by an item's place: new texts go to new files and the old
+    files stay as they are. Each encoder and each dtype has a store of its own in the directory.
+    After a kill the whole files are kept; several processes may call this at once and share the
+    work.
+
+    Args:
+        encoder: has `encode(texts) -> [num_texts, dim]` and `fingerprint() -> str`.
+        texts: one an item, in catalogue order; equal texts are encoded once.
+        directory: folder of the cache; may hold teachers' caches too.
+        dtype: `"float32"`, `"float16"`, or `"int8"` with a scale a row.
+        rows_per_shard: texts a file: what is encoded at once, and what a kill can lose.
+        progress: shows a bar over texts.
+
+    Raises:
+        InputError: the encoder has no fingerprint or gives vectors that cannot be used, there are
+            no texts, or a file that is there already is damaged.
+
+    Example:
+    >>> class Lengths:
+    ...     def encode(self, texts):
+    ...         print("reads", texts)
+    ...         return np.array([[len(text), 1] for text in texts])
+    ...     def fingerprint(self): return "lengths"
+    >>> import tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> vectors = cache_item_vectors(Lengths(), ["Heat", "Babe II"], folder)
+    reads ['Heat', 'Babe II']
+    >>> vectors = cache_item_vectors(Lengths(), ["Babe II", "Up", "Heat"], folder)
+    reads ['Up']
+    >>> np.asarray(vectors).tolist()
+    [[7.0, 1.0], [2.0, 1.0], [4.0, 1.0]]
+    """
+    store = ItemStore(Path(directory), fingerprint_of(encoder), dtype)
+    texts = plain_texts("texts", texts)
+    keys = keys_of(texts)
+    parts = store.parts(texts, keys, rows_per_shard)
+    with (progress or SilentProgress()).bar("texts", len(texts)) as advance:
+        advance(len(texts) - sum(len(part.texts) for part in parts))
+        tasks = each_once(
+            parts,
+            lambda part: part.path,
+            ItemPart.is_done,
+            lambda part: part.write(encoder, dtype),
+        )
+        for part in tasks:
+            advance(len(part.texts))
+    return store.finish(keys)
+
+
+@dataclass(frozen=True)
+class ItemPart:
+    """One shard to be: where it goes, what decides it, and the texts it is about."""
+
+    path: Path
+    fingerprint: str
+    texts: list[str]
+    keys: np.ndarray
+
+    def is_done(self) -> bool:
+        """Whether the shard is on disk; raises an InputError where it is damaged."""
+        return self.path.exists() and Shard.open(self.path).fingerprint == self.fingerprint
+
+    def write(self, encoder: Encoder, dtype: str) -> None:
+        """Encode the part's texts and write their vectors."""
+        vectors = np.asarray(encoder.encode(self.texts))
+        if vectors.ndim != 2 or len(vectors) != len(self.texts):
+            raise InputError(
+                "An encoder must give one vector a text, [num_texts, dim]. Received: "
+                f"{vectors.shape} for {len(self.texts)} texts."
+            )
+        finite = np.isfinite(vectors).all(axis=1)
+        if not finite.all():
+            raise InputError(
+                "The encoder gives NaN or infinite values, first for the text "
+                f"{self.texts[int(np.argmin(finite))][:80]!r}. They were not written."
+            )
+        stored, scales = quantise(vectors, dtype)
+        arrays = {KEYS: self.keys, VECTORS: stored}
+        arrays |= {} if scales is None else {SCALES: scales}
+        Shard.write(self.path, self.fingerprint, arrays)
+
+
+class ItemStore:
+    """The files of one encoder's vectors in one dtype.
+
+    Args:
+        directory: of the cache.
+        encoder: the encoder's fingerprint.
+        dtype: of the vectors on disk.
+    """
+
+    def __init__(self, directory: Path, encoder: str, dtype: str) -> None:
+        check_dtype(dtype)
+        self.directory, self.facts = directory, {"encoder": encoder, "dtype": dtype}
+        key = json.dumps([FORMAT, "items", encoder, dtype])
+        self.fingerprint = hashlib.sha256(key.encode()).hexdigest()
+        self.name = f"items-{self.fingerprint[:16]}"
+        self.manifest_path = directory / f"{self.name}.json"
+
+    def shards(self) -> Iterator[Shard]:
+        """Its shards on disk, those of a killed writer too, opened but not read.
+
+        Raises:
+            InputError: one is truncated or of another store; names it.
+        """
+        manifest = Manifest.read_if_whole(self.manifest_path)
+        for path in sorted(self.directory.glob(f"{self.name}-*{SUFFIX}")):
+            if manifest is not None and path.name in manifest.shards:
+                yield manifest.open_shard(self.directory, path.name)
+                continue
+            shard = Shard.open(path)
+            if shard.fingerprint != self._fingerprint_of(_keys_in(shard)):
+                raise InputError(
+                    f"The teacher cache file {path} is foreign: another encoder's. Delete it and "
+                    "make the cache again."
+                )
+            yield shard
+
+    def parts(self, texts: Sequence[str], keys: np.ndarray, rows_per_shard: int) -> list[ItemPart]:
+        """Shards for the texts that no shard holds, each once, in the order they come in."""
+        if rows_per_shard < 1:
+            raise ValueError(f"`rows_per_shard` must be at least 1. Received: {rows_per_shard!r}.")
+        if not len(texts):
+            raise InputError("There are no texts to encode. Give one an item.")
+        first = np.sort(np.unique(keys[:, 0], return_index=True)[1])
+        held = [np.zeros((0, 2), np.uint64), *(_keys_in(shard) for shard in self.shards())]
+        missing = first[_rows_of(keys[first], np.concatenate(held)) < 0]
+        parts = []
+        for start in range(0, len(missing), rows_per_shard):
+            rows = missing[start : start + rows_per_shard]
+            fingerprint = self._fingerprint_of(keys[rows])
+            path = self.directory / f"{self.name}-{fingerprint[:16]}{SUFFIX}"
+            parts.append(ItemPart(path, fingerprint, [texts[row] for row in rows], keys[rows]))
+        return parts
+
+    def finish(self, keys: np.ndarray) -> ItemVectors:
+        """Read every new shard, name all in the manifest and open the vectors of these texts."""
+        shards = list(self.shards())
+        widths = {int(shard.arrays[VECTORS].shape[1]) for shard in shards}
+        if len(widths) > 1:
+            raise InputError(
+                f"The encoder gave vectors of several widths, {sorted(widths)}, under one "
+                "fingerprint. Give each encoder its own fingerprint."
+            )
+        write_manifest(self.manifest_path, "items", self.fingerprint, self.facts, shards, KEYS)
+        held = [_keys_in(shard) for shard in shards]
+        part = np.repeat(np.arange(len(held), dtype=np.int32), [len(keys) for keys in held])
+        place = np.concatenate([np.arange(len(keys), dtype=np.int32) for keys in held])
+        row = _rows_of(keys, np.concatenate(held))
+        if (row < 0).any():
+            raise InputError(
+                f"The teacher cache {self.directory} does not hold the vector of text "
+                f"{int(np.argmin(row))}: a file went away while it was made, or another text has "
+                "the same first 64 bits of its BLAKE2b digest. Make it again."
+            )
+        part, place = part[row], place[row]
+        stored = ShardedRows([shard.arrays[VECTORS] for shard in shards], part, place)
+        if SCALES not in shards[0].arrays:
+            return ItemVectors(stored, None)
+        scales = ShardedRows([shard.arrays[SCALES] for shard in shards], part, place)
+        return ItemVectors(stored, scales)
+
+    def _fingerprint_of(self, keys: np.ndarray) -> str:
+        return hashlib.sha256(self.fingerprint.encode() + keys.tobytes()).hexdigest()
+
+
+def keys_of(texts: Sequence[str]) -> np.ndarray:
+    """What each text is known by: 128 bits of its BLAKE2b digest, uint64 [num_texts, 2]."""
+    digests = [hashlib.blake2b(text.encode(), digest_size=16).digest() for text in texts]
+    return np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2)
+
+
+def _rows_of(asked: np.ndarray, held: np.ndarray) -> np.ndarray:
+    """Which row of the held keys each asked key is, -1 where none is: int [num_asked]."""
+    if not len(held):
+        return np.full(len(asked), -1)
+    order, in_order = np.argsort(held[:, 0]), np.argsort(asked[:, 0])  # sorted needles are fast
+    place = np.empty(len(asked), np.int64)
+    place[in_order] = np.searchsorted(held[order, 0], asked[in_order, 0])
+    row = order[np.minimum(place, len(held) - 1)]
+    return np.where((held[row] == asked).all(axis=1), row, -1)
+
+
+def _keys_in(shard: Shard) -> np.ndarray:
+    return np.asarray(shard.arrays[KEYS])

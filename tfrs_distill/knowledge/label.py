@@ -1,0 +1,243 @@
+"""Ask a teacher about training examples and check what it says."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill import columns
+from tfrs_distill.data.windows import Windows
+from tfrs_distill.errors import InputError
+from tfrs_distill.knowledge.quantise import check_dtype, quantise
+from tfrs_distill.knowledge.top_k_knowledge import summarise_top_k
+from tfrs_distill.models.retrieval_model import RetrievalModel
+from tfrs_distill.models.rows import row_mask
+
+EMBEDDINGS, TOP_K = "embeddings", "top_k"
+ITEMS, ITEM_SCALES = "item_embeddings", "item_scales"
+BATCH_SIZE = 64  # windows at a time
+LOGITS_AT_ONCE = 1 << 26  # 256 MiB of float32: fewer windows at a time where there are many items
+ITEMS_AT_ONCE = 1 << 16
+
+
+@dataclass(frozen=True)
+class LabelSettings:
+    """What is kept of a teacher's answers.
+
+    Args:
+        top_k: items whose logits are kept at each position.
+        temperatures: at which the rest is summed.
+        dtype: of embeddings, see `quantise`.
+        rows_per_shard: examples in one shard.
+    """
+
+    top_k: int
+    temperatures: tuple[float, ...]
+    dtype: str
+    rows_per_shard: int
+
+    def check(self, num_items: int) -> None:
+        """Raises an InputError or a ValueError unless a teacher of `num_items` can be asked."""
+        if not 1 <= self.top_k < num_items:
+            raise InputError(
+                f"`top_k` must be within 1 and {num_items - 1}, one less than the number of "
+                f"items. Received: top_k={self.top_k!r}."
+            )
+        temperatures = self.temperatures
+        if not temperatures or not all(0 < value < math.inf for value in temperatures):
+            raise InputError(
+                "`temperatures` must hold at least one number, each finite and greater than 0. "
+                f"Received: temperatures={temperatures!r}."
+            )
+        check_dtype(self.dtype)
+        if self.rows_per_shard < 1:
+            raise ValueError(
+                f"`rows_per_shard` must be at least 1. Received: {self.rows_per_shard!r}."
+            )
+
+
+class Labeller:
+    """One teacher and what is kept of its answers.
+
+    A teacher with `encode_queries` and `encode_candidates` gives its embeddings, whose dot product
+    its logits are; any other gives what it says of every item, of which the top-K is kept, and may
+    be plain Python: `logits` is not traced.
+
+    Its `item_arrays` are the teacher's item embeddings as they are stored, one row an item index;
+    none where the teacher is not factorised.
+
+    Args:
+        teacher: anything with `logits(batch, candidate_ids)`, or a factorised `Teacher`.
+        num_items: of the catalogue.
+        settings: what is kept.
+
+    Raises:
+        InputError: the teacher cannot be asked, or its item embeddings are not finite.
+    """
+
+    def __init__(self, teacher: Any, num_items: int, settings: LabelSettings) -> None:
+        self.teacher, self.num_items, self.settings = teacher, num_items, settings
+        self.fingerprint = fingerprint_of(teacher)
+        self.factorised = _has(teacher, "encode_queries") and _has(teacher, "encode_candidates")
+        if not self.factorised and not _has(teacher, "logits"):
+            raise InputError(
+                f"A {type(teacher).__name__} cannot be cached: it has neither "
+                "`logits(batch, candidate_ids)` nor `encode_queries` and `encode_candidates`."
+            )
+        items = self._encode_items() if self.factorised else None
+        self._scored = None if items is None else items[1:]
+        self.item_arrays = {} if items is None else self._stored(ITEMS, ITEM_SCALES, items.numpy())
+        self._encode_queries = tf.function(
+            lambda batch: tf.cast(teacher.encode_queries(batch), tf.float32)
+        )
+
+    def label(self, windows: Windows, example_ids: np.ndarray) -> dict[str, np.ndarray]:
+        """What the teacher says about each window, with one row a window; 0 where no label is.
+
+        Args:
+            windows: the windows to ask about.
+            example_ids: int [num_windows], their rows among all training windows.
+
+        Raises:
+            InputError: the teacher gives NaN or infinite values at a label, or values of another
+                shape than it must.
+        """
+        shape, arrays, start = windows.labels.shape, {}, 0
+        ids = tf.constant(example_ids, tf.int64)
+        batches = windows.batches(self._batch_size(windows.max_history))
+        if self.factorised:  # one graph for the last, smaller batch too
+            self._graph = self._encode_queries.get_concrete_function(batches.element_spec)
+        for batch in batches:
+            batch[columns.EXAMPLE_ID] = tf.gather(ids, batch[columns.EXAMPLE_ID])
+            labelled = row_mask(batch).numpy()
+            for name, values in self._ask(batch, labelled).items():
+                if name not in arrays:
+                    arrays[name] = np.zeros((*shape, *values.shape[1:]), values.dtype)
+                arrays[name][start : start + len(labelled)][labelled] = values
+            start += len(labelled)
+        if self.factorised:
+            queries = columns.TEACHER_QUERY_EMBEDDINGS
+            arrays |= self._stored(queries, columns.TEACHER_QUERY_SCALES, arrays[queries])
+        return arrays
+
+    def _stored(self, name: str, scales_name: str, values: np.ndarray) -> dict[str, np.ndarray]:
+        stored, scales = quantise(values, self.settings.dtype)
+        return {name: stored} | ({} if scales is None else {scales_name: scales})
+
+    def _batch_size(self, max_history: int) -> int:
+        return max(1, min(BATCH_SIZE, LOGITS_AT_ONCE // (max_history * self.num_items)))
+
+    def _ask(self, batch: dict[str, tf.Tensor], labelled: np.ndarray) -> dict[str, np.ndarray]:
+        """Answers at the batch's labels, arrays `[num_rows, ...]`."""
+        answers = {}
+        if self._scored is not None:
+            queries = answers[columns.TEACHER_QUERY_EMBEDDINGS] = self._queries(
+                batch, self._scored.shape[1]
+            )
+            logits = tf.matmul(queries, self._scored, transpose_b=True)
+        else:
+            items = tf.range(1, self.num_items + 1)
+            logits = tf.cast(self.teacher.logits(batch, items), tf.float32)
+            expected = (int(np.count_nonzero(labelled)), self.num_items)
+            if logits.shape != expected:
+                raise InputError(
+                    "A teacher's logits must have one row a label of the batch and one column an "
+                    f"item, here {expected}. {type(self.teacher).__name__} gives "
+                    f"{tuple(logits.shape)}."
+                )
+        ids, values, tail, finite = _top_k_and_rest(
+            logits, self.settings.top_k, self.settings.temperatures
+        )
+        _check_finite(batch, labelled, finite.numpy())
+        answers |= {
+            columns.TEACHER_TOP_K_IDS: tf.cast(ids, smallest_id_type(self.num_items)),
+            columns.TEACHER_TOP_K_LOGITS: values,
+            columns.TEACHER_TAIL: tail,
+        }
+        return {name: tensor.numpy() for name, tensor in answers.items()}
+
+    def _queries(self, batch: dict[str, tf.Tensor], dim: int) -> tf.Tensor:
+        """Query embeddings at the labels, `[num_rows, dim]`."""
+        queries = self._graph(batch)
+        expected = (*batch[columns.HISTORY].shape, dim)
+        if queries.shape != expected:
+            raise InputError(
+                "A teacher's query embeddings must have the shape [batch_size, max_history, "
+                f"teacher_dim], here {expected}. {type(self.teacher).__name__} gives "
+                f"{tuple(queries.shape)}."
+            )
+        return tf.boolean_mask(queries, row_mask(batch)) / self._temperature
+
+    @property
+    def _temperature(self) -> float:
+        """By which a model of this package divides the dot product."""
+        return self.teacher.temperature if isinstance(self.teacher, RetrievalModel) else 1.0
+
+    def _encode_items(self) -> tf.Tensor:
+        parts = [
+            self.teacher.encode_candidates(
+                tf.range(start, min(start + ITEMS_AT_ONCE, self.num_items + 1))
+            )
+            for start in range(0, self.num_items + 1, ITEMS_AT_ONCE)
+        ]
+        items = tf.cast(tf.concat(parts, axis=0), tf.float32)
+        finite = tf.reduce_all(tf.math.is_finite(items), axis=-1).numpy()
+        if not finite.all():
+            raise InputError(
+                "The teacher gives NaN or infinite item embeddings, first for item index "
+                f"{int(np.argmin(finite))}. Nothing was written; check its training."
+            )
+        return items
+
+
+def smallest_id_type(num_items: int) -> tf.DType:
+    """What holds the indices 0 to `num_items`: uint16 or int32; lists of ids are most of a cache.
+
+    Example:
+    >>> smallest_id_type(65_535).name, smallest_id_type(65_536).name
+    ('uint16', 'int32')
+    """
+    return tf.uint16 if num_items <= tf.uint16.max else tf.int32
+
+
+@tf.function(reduce_retracing=True)
+def _top_k_and_rest(
+    logits: tf.Tensor, top_k: int, temperatures: tuple[float, ...]
+) -> tuple[tf.Tensor, ...]:
+    """`summarise_top_k`, and which rows are finite."""
+    finite = tf.reduce_all(tf.math.is_finite(logits), axis=-1)
+    return (*summarise_top_k(logits, top_k, temperatures), finite)
+
+
+def fingerprint_of(teacher: Any) -> str:
+    """The teacher's own fingerprint.
+
+    Raises:
+        InputError: it has none.
+    """
+    fingerprint = teacher.fingerprint() if _has(teacher, "fingerprint") else None
+    if not isinstance(fingerprint, str) or not fingerprint:
+        raise InputError(
+            f"A {type(teacher).__name__} cannot be cached: it has no `fingerprint()` that gives a "
+            "text, so a changed teacher could not be told from it. Give it one: a text that names "
+            "everything that decides its answers, configuration and weights."
+        )
+    return fingerprint
+
+
+def _has(teacher: Any, method: str) -> bool:
+    return callable(getattr(teacher, method, None))
+
+
+def _check_finite(batch: dict[str, tf.Tensor], labelled: np.ndarray, finite: np.ndarray) -> None:
+    if not finite.all():
+        row, position = np.argwhere(labelled)[int(np.argmin(finite))]
+        raise InputError(
+            "The teacher gives NaN or infinite logits, first for user "
+            f"{int(batch[columns.USER_ID][row])} at position {position} of their window. Nothing "
+            "was written; check its training."
+        )

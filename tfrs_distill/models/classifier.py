@@ -1,0 +1,64 @@
+"""A plain Keras classifier, seen as a student."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfrs_distill import columns
+from tfrs_distill.losses.categorical_cross_entropy import is_distribution
+from tfrs_distill.models.candidates import CandidateSet
+from tfrs_distill.models.student_outputs import StudentOutputs
+
+
+class Classifier:
+    """How a `Distiller` asks a functional or subclassed `tf.keras.Model` that gives logits.
+
+    The model stays the caller's own; it is called with the batch's column `columns.INPUTS`. Rows
+    are examples and candidates are classes, counted from 0. The loss is the categorical
+    cross-entropy with ids, one-hot or soft labels; with a single logit the binary one.
+
+    Args:
+        model: `model(inputs, training=...)` gives logits, float [batch_size, num_classes].
+    """
+
+    def __init__(self, model: tf.keras.Model) -> None:
+        self.model = model
+
+    def __call__(self, batch: dict[str, Any], training: bool | None = None) -> StudentOutputs:
+        """The model's logits over its classes."""
+        logits = self.model(batch[columns.INPUTS], training=training)
+        if not tf.is_tensor(logits) or logits.shape.rank != 2:
+            shape = logits.shape if tf.is_tensor(logits) else type(logits).__name__
+            raise ValueError(
+                "A classifier must give one tensor of logits, [batch_size, num_classes]. "
+                f"Received: {shape}."
+            )
+        chosen = CandidateSet(tf.range(logits.shape[1]), batch.get(columns.LABELS))
+        return StudentOutputs(tf.cast(logits, tf.float32), chosen)
+
+    def hard_loss(self, batch: dict[str, Any], outputs: StudentOutputs) -> tf.Tensor:
+        """Cross-entropy with the labels, one value an example."""
+        labels, logits = outputs.candidates.labels, outputs.logits
+        if logits.shape[1] == 1:
+            labels = tf.reshape(tf.cast(labels, tf.float32), [-1])
+            return tf.nn.sigmoid_cross_entropy_with_logits(labels, logits[:, 0])
+        # Keras' own functions: the student alone is trained by Keras, and must be bit for bit.
+        if is_distribution(labels, logits):
+            return tf.keras.losses.categorical_crossentropy(labels, logits, from_logits=True)
+        labels = tf.reshape(labels, [-1])
+        return tf.keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+
+    def to_rows(self, values: tf.Tensor, batch: dict[str, Any]) -> tf.Tensor:
+        """Examples are rows already."""
+        return values
+
+    def of_rows(self, examples: tf.Tensor, batch: dict[str, Any]) -> tf.Tensor:
+        """Examples are rows already."""
+        return examples
+
+    def row_weights(self, batch: dict[str, Any]) -> tf.Tensor | None:
+        """Sample weights, `[batch_size]`, or None."""
+        weights = batch.get(columns.SAMPLE_WEIGHT)
+        return None if weights is None else tf.reshape(weights, [-1])

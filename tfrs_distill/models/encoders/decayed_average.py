@@ -1,0 +1,83 @@
+"""The history as an average whose weights fall with age: the smallest history encoder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfrs_distill.models.encoders.feed_forward import FeedForward
+
+
+@tf.keras.utils.register_keras_serializable("tfrs_distill")
+class DecayedAverage(tf.keras.layers.Layer):
+    """Weighted average of the history with one learned weight a distance, then a feed-forward.
+
+    `average_i = sum_{j <= i} w_{i-j} x_j / sum_{j <= i} w_{i-j}`, `w_d = exp(log_weight_d)`, sums
+    over items that are not padding. `log_weight_d` starts at `-log(1 + d)`.
+
+    Args:
+        max_history: number of distances that have a weight.
+        embedding_dim: width of the item embeddings.
+        dropout: share of item embedding entries dropped while training.
+        seed: int or None; fixes initial weights and dropout.
+    """
+
+    def __init__(
+        self,
+        max_history: int,
+        embedding_dim: int,
+        *,
+        dropout: float = 0.0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.max_history, self.embedding_dim = max_history, embedding_dim
+        self.dropout_rate, self.seed = dropout, seed
+        log_decay = -tf.math.log1p(tf.range(max_history, dtype=tf.float32))
+        self.log_weights = self.add_weight(
+            name="log_weights",
+            shape=[max_history],
+            initializer=lambda shape, dtype=None, **_: tf.cast(log_decay, dtype),
+        )
+        self.dropout = tf.keras.layers.Dropout(
+            dropout,
+            seed=None if seed is None else seed + 10,
+            dtype=self.dtype_policy,
+            name="dropout",
+        )
+        self.feed_forward = FeedForward(
+            embedding_dim, seed=seed, dtype=self.dtype_policy, name="feed_forward"
+        )
+
+    def call(
+        self, item_embeddings: tf.Tensor, mask: tf.Tensor, training: bool | None = None
+    ) -> tf.Tensor:
+        """The contract of `tfrs_distill.models`."""
+        positions = tf.range(self.max_history)
+        distance = positions[:, None] - positions[None, :]
+        weights = tf.exp(tf.gather(self.log_weights, tf.maximum(distance, 0)))
+        weights = tf.cast(tf.where(distance >= 0, weights, 0.0), item_embeddings.dtype)
+        present = tf.cast(mask, item_embeddings.dtype)[..., None]
+        dropped = self.dropout(item_embeddings, training=training)
+        summed = tf.matmul(weights, tf.concat([dropped * present, present], axis=-1))
+        average = tf.math.divide_no_nan(summed[..., :-1], summed[..., -1:])
+        return self.feed_forward(average, training=training)
+
+    def last(self, item_embeddings: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """The last position of `call(..., training=False)` alone, float [batch_size, dim]."""
+        newest_last = tf.reverse(tf.exp(self.log_weights), axis=[0])
+        weights = tf.cast(newest_last, item_embeddings.dtype) * tf.cast(mask, item_embeddings.dtype)
+        summed = tf.reduce_sum(weights[..., None] * item_embeddings, axis=1)
+        average = tf.math.divide_no_nan(summed, tf.reduce_sum(weights, axis=1, keepdims=True))
+        return self.feed_forward(average, training=False)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that build an equal layer."""
+        return super().get_config() | {
+            "max_history": self.max_history,
+            "embedding_dim": self.embedding_dim,
+            "dropout": self.dropout_rate,
+            "seed": self.seed,
+        }

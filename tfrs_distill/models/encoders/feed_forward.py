@@ -1,0 +1,69 @@
+"""The position-wise feed-forward block of the history encoders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfrs_distill.models.seeded import seeded
+
+
+@tf.keras.utils.register_keras_serializable("tfrs_distill")
+class FeedForward(tf.keras.layers.Layer):
+    """Residual two-layer perceptron: `x + W2 gelu(W1 norm(x))`, `norm` a layer normalisation.
+
+    Args:
+        embedding_dim: width of the input and the output.
+        expansion: hidden width over `embedding_dim`.
+        dropout: share of hidden units dropped while training.
+        seed: int or None; fixes initial weights and dropout.
+    """
+
+    def __init__(
+        self,
+        embedding_dim: int,
+        *,
+        expansion: int = 2,
+        dropout: float = 0.0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.embedding_dim, self.expansion = embedding_dim, expansion
+        self.dropout_rate, self.seed = dropout, seed
+        policy = self.dtype_policy
+        self.norm = tf.keras.layers.LayerNormalization(epsilon=1e-6, dtype=policy, name="norm")
+        self.hidden = tf.keras.layers.Dense(
+            expansion * embedding_dim,
+            activation="gelu",
+            name="hidden",
+            dtype=policy,
+            kernel_initializer=seeded("glorot_uniform", seed, 1),
+        )
+        self.dropout = tf.keras.layers.Dropout(
+            dropout, seed=None if seed is None else seed + 2, dtype=policy, name="dropout"
+        )
+        self.out = tf.keras.layers.Dense(
+            embedding_dim,
+            kernel_initializer=seeded("glorot_uniform", seed, 3),
+            dtype=policy,
+            name="out",
+        )
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """`[..., embedding_dim]` to the same shape."""
+        # Rows of one rank, whatever the input's: Keras' LayerNormalization fixes its axis at the
+        # first call, and a Dense on two axes is one plain matrix product in a `.tflite` file.
+        rows = tf.reshape(inputs, [-1, self.embedding_dim])
+        hidden = self.dropout(self.hidden(self.norm(rows)), training=training)
+        return inputs + tf.reshape(self.out(hidden), tf.shape(inputs))
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that build an equal layer."""
+        return super().get_config() | {
+            "embedding_dim": self.embedding_dim,
+            "expansion": self.expansion,
+            "dropout": self.dropout_rate,
+            "seed": self.seed,
+        }

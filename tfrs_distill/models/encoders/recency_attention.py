@@ -1,0 +1,136 @@
+"""The history through self-attention that knows how long ago each item was."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfrs_distill.models.encoders.feed_forward import FeedForward
+from tfrs_distill.models.seeded import seeded
+
+
+@tf.keras.utils.register_keras_serializable("tfrs_distill")
+class RecencyAttention(tf.keras.layers.Layer):
+    """Causal self-attention with a learned bias for every distance, then a feed-forward.
+
+    `logits_ij = q_i . k_j / sqrt(head_dim) + bias_{i-j}`. The bias starts at `-log(1 + i - j)`, so
+    an untrained head is a decayed average and learns from there what content adds.
+
+    Args:
+        max_history: number of distances that have a bias.
+        embedding_dim: width of the item embeddings; a multiple of `num_heads`.
+        num_blocks: attention and feed-forward, this many times.
+        num_heads: attention heads.
+        dropout: dropped share of item embedding entries and of feed-forward units.
+        seed: int or None; fixes initial weights and dropout.
+    """
+
+    def __init__(
+        self,
+        max_history: int,
+        embedding_dim: int,
+        *,
+        num_blocks: int = 1,
+        num_heads: int = 2,
+        dropout: float = 0.0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if embedding_dim % num_heads:
+            raise ValueError(
+                "`embedding_dim` must be a multiple of `num_heads`. Received: "
+                f"embedding_dim={embedding_dim}, num_heads={num_heads}."
+            )
+        self.max_history, self.embedding_dim = max_history, embedding_dim
+        self.num_blocks, self.num_heads = num_blocks, num_heads
+        self.dropout_rate, self.seed = dropout, seed
+        log_decay = -tf.math.log1p(tf.range(max_history, dtype=tf.float32))
+        self.distance_bias = self.add_weight(
+            name="distance_bias",
+            shape=[num_blocks, num_heads, max_history],
+            initializer=lambda shape, dtype=None, **_: tf.broadcast_to(
+                tf.cast(log_decay, dtype), shape
+            ),
+        )
+        self.dropout = tf.keras.layers.Dropout(
+            dropout,
+            seed=None if seed is None else seed + 10,
+            dtype=self.dtype_policy,
+            name="dropout",
+        )
+        self.blocks = []
+        for block in range(num_blocks):
+            base = None if seed is None else seed + 100 * (block + 1)
+            self.blocks.append(
+                (
+                    tf.keras.layers.LayerNormalization(
+                        epsilon=1e-6, dtype=self.dtype_policy, name=f"norm_{block}"
+                    ),
+                    self._dense(2 * embedding_dim, base, 20, f"query_key_{block}"),
+                    self._dense(embedding_dim, base, 21, f"value_{block}"),
+                    self._dense(embedding_dim, base, 22, f"project_{block}"),
+                    FeedForward(
+                        embedding_dim,
+                        dropout=dropout,
+                        seed=base,
+                        dtype=self.dtype_policy,
+                        name=f"feed_forward_{block}",
+                    ),
+                )
+            )
+
+        # Keras' `.keras` files skip layers in nested containers; a flat list is saved.
+        self.block_layers = [layer for block in self.blocks for layer in block]
+
+    def call(
+        self, item_embeddings: tf.Tensor, mask: tf.Tensor, training: bool | None = None
+    ) -> tf.Tensor:
+        """The contract of `tfrs_distill.models`."""
+        positions = tf.range(self.max_history)
+        distance = positions[:, None] - positions[None, :]
+        visible = (distance >= 0)[None, None] & mask[:, None, None, :]
+        bias = tf.gather(self.distance_bias, tf.maximum(distance, 0), axis=-1)
+        outputs = self.dropout(item_embeddings, training=training)
+        for index, (norm, query_key, value, project, feed_forward) in enumerate(self.blocks):
+            normed = norm(outputs)
+            query, key = tf.split(self._heads(query_key(normed), 2), 2, axis=1)
+            logits = tf.matmul(query, key, transpose_b=True)
+            logits *= (self.embedding_dim // self.num_heads) ** -0.5
+            logits = tf.cast(logits, tf.float32) + tf.cast(bias[index], tf.float32)
+            attention = tf.where(visible, tf.nn.softmax(tf.where(visible, logits, -1e9)), 0.0)
+            attended = tf.matmul(tf.cast(attention, normed.dtype), self._heads(value(normed), 1))
+            attended = tf.reshape(
+                tf.transpose(attended, [0, 2, 1, 3]), [-1, self.max_history, self.embedding_dim]
+            )
+            outputs = attended if index == 0 else outputs + attended
+            outputs = feed_forward(project(outputs) + outputs, training=training)
+        return outputs
+
+    def last(self, item_embeddings: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """The last position of `call(..., training=False)`, float [batch_size, dim]."""
+        return self(item_embeddings, mask, training=False)[:, -1]
+
+    def _dense(self, units: int, seed: int | None, offset: int, name: str) -> tf.keras.layers.Dense:
+        initializer = seeded("glorot_uniform", seed, offset)
+        return tf.keras.layers.Dense(
+            units, kernel_initializer=initializer, dtype=self.dtype_policy, name=name
+        )
+
+    def _heads(self, inputs: tf.Tensor, groups: int) -> tf.Tensor:
+        """`[b, n, groups * dim]` to `[b, groups * num_heads, n, head_dim]`."""
+        head_dim = self.embedding_dim // self.num_heads
+        shape = [-1, self.max_history, groups * self.num_heads, head_dim]
+        return tf.transpose(tf.reshape(inputs, shape), [0, 2, 1, 3])
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that build an equal layer."""
+        return super().get_config() | {
+            "max_history": self.max_history,
+            "embedding_dim": self.embedding_dim,
+            "num_blocks": self.num_blocks,
+            "num_heads": self.num_heads,
+            "dropout": self.dropout_rate,
+            "seed": self.seed,
+        }

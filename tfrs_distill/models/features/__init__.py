@@ -1,0 +1,26 @@
+"""Features: what a ranking model reads of a row, one layer a feature.
+
+A feature reads one or more columns of the batch and gives `float [num_rows, dim]`. It belongs to
+the query (who asks, when, after what) or to the item; several items of one query are scored with
+the query's features computed once. `NeighbourFeature` reads both sides, for each item.
+"""
+
+from tfrs_distill.models.features.feature import ITEM, QUERY, RankingFeature
+from tfrs_distill.models.features.history_feature import HistoryFeature
+from tfrs_distill.models.features.id_feature import IdFeature
+from tfrs_distill.models.features.item_feature import ItemFeature
+from tfrs_distill.models.features.neighbour_feature import NeighbourFeature
+from tfrs_distill.models.features.number_feature import NumberFeature
+from tfrs_distill.models.features.text_feature import TextFeature
+
+__all__ = [
+    "ITEM",
+    "QUERY",
+    "HistoryFeature",
+    "IdFeature",
+    "ItemFeature",
+    "NeighbourFeature",
+    "NumberFeature",
+    "RankingFeature",
+    "TextFeature",
+]

@@ -1,0 +1,90 @@
+"""A category as a feature: a user, a department, a day of the week."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfrs_distill.models.features.feature import RankingFeature, known_ids, require_size
+from tfrs_distill.models.seeded import seeded
+
+
+@tf.keras.utils.register_keras_serializable("tfrs_distill")
+class IdFeature(RankingFeature):
+    """The embedding of an id: row `id` of a table, row 0 for every id that is not known.
+
+    Args:
+        column: int32 [num_rows]; ids run from 1 to `vocabulary_size`, anything else counts as 0,
+            out of vocabulary.
+        vocabulary_size: ids that are known.
+        embedding_dim: width of an embedding.
+        side: `"query"` or `"item"`.
+        id_dropout: share of rows whose id is hidden while training, so that row 0 learns what to
+            think of an id that it has never seen.
+        seed: int or None; fixes initial weights and dropout.
+        name: the column's name by default.
+
+    Raises:
+        ValueError: a size below 1, or another side.
+
+    Example:
+    >>> feature = IdFeature("department", vocabulary_size=3, embedding_dim=2, side="item")
+    >>> feature({"department": tf.constant([1, 3, 99])}).shape.as_list()
+    [3, 2]
+    """
+
+    def __init__(
+        self,
+        column: str,
+        vocabulary_size: int,
+        embedding_dim: int,
+        side: str,
+        *,
+        id_dropout: float = 0.0,
+        seed: int | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(side, name=name or column, **kwargs)
+        require_size("vocabulary_size", vocabulary_size)
+        require_size("embedding_dim", embedding_dim)
+        self.column, self.vocabulary_size = column, vocabulary_size
+        self.embedding_dim, self.id_dropout, self.seed = embedding_dim, id_dropout, seed
+        self.embeddings = self.add_weight(
+            name="embeddings",
+            shape=[vocabulary_size + 1, embedding_dim],
+            initializer=seeded("uniform", seed, 50),
+        )
+        self.hide = tf.keras.layers.Dropout(
+            id_dropout, seed=None if seed is None else seed + 51, name="hide"
+        )
+
+    @property
+    def column_specs(self) -> dict[str, tf.TensorSpec]:
+        """The ids' column."""
+        return {self.column: tf.TensorSpec([None], tf.int32)}
+
+    @property
+    def dim(self) -> int:
+        """Width of an embedding."""
+        return self.embedding_dim
+
+    def call(self, batch: dict[str, tf.Tensor], training: bool | None = None) -> tf.Tensor:
+        """The rows' embeddings, float [num_rows, embedding_dim]."""
+        ids = known_ids(batch[self.column], self.vocabulary_size)
+        if self.id_dropout:
+            kept = self.hide(tf.ones_like(ids, tf.float32), training=training)
+            ids = tf.where(kept > 0, ids, 0)
+        return tf.cast(tf.gather(self.embeddings, ids), self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that build an equal layer."""
+        return super().get_config() | {
+            "column": self.column,
+            "vocabulary_size": self.vocabulary_size,
+            "embedding_dim": self.embedding_dim,
+            "side": self.side,
+            "id_dropout": self.id_dropout,
+            "seed": self.seed,
+        }

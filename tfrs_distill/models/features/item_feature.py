@@ -1,0 +1,135 @@
+"""The item as a feature: by its id and by what is known of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill import columns
+from tfrs_distill.models.features.feature import (
+    ITEM,
+    RankingFeature,
+    known_ids,
+    require_size,
+)
+from tfrs_distill.models.modality import Modality
+from tfrs_distill.models.seeded import seeded
+
+
+@tf.keras.utils.register_keras_serializable("tfrs_distill")
+class ItemFeature(RankingFeature):
+    """The embedding of the row's item: `id_embedding_i + W vector_i + c`.
+
+    Reads `columns.ITEM_ID`. Items outside the catalogue have index 0: row 0 of the table, and no
+    vector.
+
+    Args:
+        num_items: items of the catalogue; indices run from 1 to `num_items`.
+        embedding_dim: width of an embedding.
+        item_vectors: constant vectors by item, float [num_items, vector_dim], such as those of its
+            text; a row of 0 is an item without; None for items known by their id alone.
+        id_dropout: share of rows whose id is hidden while training, its vector not: so that row 0
+            learns what to think of an item that it has never seen. Where few items are new it
+            costs a little: 0.1 raises MovieLens-100K's validation RMSE from .956 to .959.
+        vector_dropout: share of vector entries dropped while training.
+        seed: int or None; fixes initial weights and dropout.
+
+    Raises:
+        ValueError: a size below 1, or vectors of another shape or not finite.
+
+    Example:
+    >>> feature = ItemFeature(num_items=5, embedding_dim=2)
+    >>> feature({"item_id": tf.constant([1, 5, 6])}).shape.as_list()
+    [3, 2]
+    """
+
+    def __init__(
+        self,
+        num_items: int,
+        embedding_dim: int,
+        item_vectors: np.ndarray | None = None,
+        *,
+        id_dropout: float = 0.0,
+        vector_dropout: float = 0.0,
+        seed: int | None = None,
+        name: str = "item",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(ITEM, name=name, **kwargs)
+        require_size("num_items", num_items)
+        require_size("embedding_dim", embedding_dim)
+        self.num_items, self.embedding_dim = num_items, embedding_dim
+        self.id_dropout, self.vector_dropout, self.seed = id_dropout, vector_dropout, seed
+        self.id_embeddings = self.add_weight(
+            name="id_embeddings",
+            shape=[num_items + 1, embedding_dim],
+            initializer=seeded("uniform", seed, 30),
+        )
+        self.hide = tf.keras.layers.Dropout(
+            id_dropout, seed=None if seed is None else seed + 52, name="hide"
+        )
+        self.vectors: Modality | None = None
+        if item_vectors is not None:
+            item_vectors = np.asarray(item_vectors, np.float32)
+            self.vectors = Modality(
+                num_items,
+                item_vectors.shape[-1],
+                embedding_dim,
+                dropout=vector_dropout,
+                seed=seed,
+                dtype=self.dtype_policy,
+                name="item_vectors",
+            )
+            self.vectors.set_vectors(item_vectors)
+
+    @property
+    def column_specs(self) -> dict[str, tf.TensorSpec]:
+        """The items' column."""
+        return {columns.ITEM_ID: tf.TensorSpec([None], tf.int32)}
+
+    @property
+    def dim(self) -> int:
+        """Width of an embedding."""
+        return self.embedding_dim
+
+    def embed(self, item_ids: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Embeddings of items: int32 `[...]` to float `[..., embedding_dim]`; nothing is hidden."""
+        ids = known_ids(item_ids, self.num_items)
+        return self._embed(ids, ids, training)
+
+    def call(self, batch: dict[str, tf.Tensor], training: bool | None = None) -> tf.Tensor:
+        """The embeddings of the rows' items, float [num_rows, embedding_dim]."""
+        ids = known_ids(batch[columns.ITEM_ID], self.num_items)
+        shown = ids
+        if self.id_dropout:
+            kept = self.hide(tf.ones_like(ids, tf.float32), training=training)
+            shown = tf.where(kept > 0, ids, 0)
+        return self._embed(shown, ids, training)
+
+    def _embed(self, shown: tf.Tensor, ids: tf.Tensor, training: bool | None) -> tf.Tensor:
+        embeddings = tf.cast(tf.gather(self.id_embeddings, shown), self.compute_dtype)
+        if self.vectors is not None:
+            embeddings += self.vectors(ids, training=training)
+        return embeddings
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that build an equal layer; the vectors are saved with the weights."""
+        return super().get_config() | {
+            "num_items": self.num_items,
+            "embedding_dim": self.embedding_dim,
+            "vector_dim": None if self.vectors is None else self.vectors.vector_dim,
+            "id_dropout": self.id_dropout,
+            "vector_dropout": self.vector_dropout,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> ItemFeature:
+        """A layer whose vectors are 0 until its weights are loaded."""
+        config = dict(config)
+        vector_dim = config.pop("vector_dim")
+        if vector_dim is not None:
+            config["item_vectors"] = np.zeros([config["num_items"], vector_dim], np.float32)
+        return cls(**config)

@@ -1,0 +1,135 @@
+"""A short text as a feature: a bag of words and of pairs of words."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import tensorflow as tf
+
+from tfrs_distill.models.features.feature import RankingFeature, require_size
+from tfrs_distill.models.seeded import seeded
+
+PADDING, UNKNOWN = 0, 1
+LARGEST_INT = 2**31 - 1
+GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+@tf.keras.utils.register_keras_serializable("tfrs_distill")
+class TextFeature(RankingFeature):
+    """The mean embedding of a text's words and, hashed, of its pairs of neighbouring words.
+
+    `f(text) = (sum_i e(w_i) + sum_i b(hash(w_i, w_{i+1}))) / (num_words + num_pairs)`, with
+    `hash(v, w) = (a v + w) mod num_bigram_buckets`, `a` from `pair_multiplier`, in 32 bits, which a
+    `.tflite` file knows. Padding counts in no sum; a pair counts where both its words are known.
+
+    Reference: [Joulin et al., 2017](https://arxiv.org/abs/1607.01759) (fastText).
+
+    Args:
+        column: int32 [num_rows, any length]: indices of words, 0 is padding, 1 an unknown word.
+        num_words: the largest index; a larger one counts as unknown, a negative one as padding.
+        embedding_dim: width of the embeddings.
+        side: `"query"` or `"item"`.
+        num_bigram_buckets: rows of the pairs' table; 0 leaves pairs out.
+        dropout: share of words and of pairs left out while training.
+        seed: int or None; fixes initial weights and dropout.
+        name: the column's name by default.
+
+    Raises:
+        ValueError: a size below 1 (or below 0 for the buckets), or another side.
+
+    Example:
+    >>> feature = TextFeature("words", num_words=50, embedding_dim=3, side="item")
+    >>> feature({"words": tf.constant([[7, 9, 0], [0, 0, 0]])}).shape.as_list()
+    [2, 3]
+    """
+
+    def __init__(
+        self,
+        column: str,
+        num_words: int,
+        embedding_dim: int,
+        side: str,
+        num_bigram_buckets: int = 0,
+        *,
+        dropout: float = 0.0,
+        seed: int | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(side, name=name or column, **kwargs)
+        require_size("num_words", num_words)
+        require_size("embedding_dim", embedding_dim)
+        if num_bigram_buckets:
+            require_size("num_bigram_buckets", num_bigram_buckets)
+            self.multiplier = pair_multiplier(num_words, num_bigram_buckets)
+        self.column, self.num_words, self.embedding_dim = column, num_words, embedding_dim
+        self.num_bigram_buckets = num_bigram_buckets
+        self.dropout_rate, self.seed = dropout, seed
+        self.embeddings = self.add_weight(
+            name="embeddings",
+            shape=[num_words + 1 + num_bigram_buckets, embedding_dim],
+            initializer=seeded("uniform", seed, 60),
+        )
+        self.dropout = tf.keras.layers.Dropout(
+            dropout, seed=None if seed is None else seed + 61, name="dropout"
+        )
+
+    @property
+    def column_specs(self) -> dict[str, tf.TensorSpec]:
+        """The words' column."""
+        return {self.column: tf.TensorSpec([None, None], tf.int32)}
+
+    @property
+    def dim(self) -> int:
+        """Width of an embedding."""
+        return self.embedding_dim
+
+    def call(self, batch: dict[str, tf.Tensor], training: bool | None = None) -> tf.Tensor:
+        """The rows' mean embeddings, float [num_rows, embedding_dim]; 0 for an empty text."""
+        words = tf.cast(batch[self.column], tf.int32)
+        words = tf.where(words > self.num_words, UNKNOWN, tf.maximum(words, PADDING))
+        rows, present = words, words > PADDING
+        if self.num_bigram_buckets:
+            first, second = words[:, :-1], words[:, 1:]
+            hashed = tf.math.floormod(first * self.multiplier + second, self.num_bigram_buckets)
+            rows = tf.concat([words, hashed + self.num_words + 1], axis=1)
+            known = (first > UNKNOWN) & (second > UNKNOWN)
+            present = tf.concat([present, known], axis=1)
+        weights = tf.cast(
+            self.dropout(tf.cast(present, tf.float32), training=training) > 0, "float32"
+        )
+        # Not `[..., None]`, which LiteRT does not have on two free sizes.
+        weights = tf.expand_dims(tf.cast(weights, self.compute_dtype), -1)
+        embeddings = tf.cast(tf.gather(self.embeddings, rows), self.compute_dtype)
+        summed = tf.reduce_sum(embeddings * weights, axis=1)
+        return tf.math.divide_no_nan(summed, tf.reduce_sum(weights, axis=1))
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that build an equal layer."""
+        return super().get_config() | {
+            "column": self.column,
+            "num_words": self.num_words,
+            "embedding_dim": self.embedding_dim,
+            "side": self.side,
+            "num_bigram_buckets": self.num_bigram_buckets,
+            "dropout": self.dropout_rate,
+            "seed": self.seed,
+        }
+
+
+def pair_multiplier(num_words: int, num_buckets: int) -> int:
+    """What the first word of a pair is multiplied by before the second is added.
+
+    The golden section of the buckets, so that the pairs of neighbouring indices, which the common
+    words have, spread over all of them; or less, down to where no pair exceeds 32 bits, and without
+    a divisor in common with the buckets.
+
+    Example:
+    >>> pair_multiplier(num_words=5_000, num_buckets=1_000)
+    617
+    """
+    multiplier = min(round(GOLDEN * num_buckets), LARGEST_INT // num_words - 1)
+    while math.gcd(multiplier, num_buckets) > 1:
+        multiplier -= 1
+    return max(multiplier, 1)

@@ -1,0 +1,119 @@
+"""The candidate tower of items that are known in several ways: by id, text, picture, graph ..."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from tfrs_distill.models.item_tower import ItemTower
+from tfrs_distill.models.modality import Modality
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+@tf.keras.utils.register_keras_serializable("tfrs_distill")
+class GatedItemTower(ItemTower):
+    """An item's id embedding and its modalities, fused by gates.
+
+    `embed(i) = id_i + sum_m g_m(i) h_m(i)`, with `h_m(i) = W_m x_{m,i} + c_m` what modality m says
+    of the item (see `Modality`), and the gates
+    `g(i) = n(i) softmax(V [id_i, h_1(i), ..., h_M(i)] + b)` over the `n(i)` modalities that the
+    item has; one that it lacks has gate 0. So an item's gates are 1 on average. V and b start at 0:
+    an untrained tower is the plain sum, and learns from there which modality to trust for which
+    item. With one modality alone its gate is always 1: that is an `ItemTower` with text.
+
+    Gates made from all modalities at once are those of the gated multimodal unit
+    ([Arevalo et al., 2017](https://arxiv.org/abs/1702.01992)); here one gate weighs a whole
+    modality, and the id is not gated.
+
+    Args:
+        num_items: items, padding not counted; ids run from 0 (padding) to `num_items`.
+        embedding_dim: width of `embed`; `call` is one wider.
+        modalities: the width of each modality's vectors, by its name; at least one.
+        dropout: share of vector entries dropped while training.
+        seed: int or None; fixes initial weights and dropout.
+
+    Raises:
+        ValueError: there is no modality, or a name is not made of letters, digits and `_.-`.
+    """
+
+    def __init__(
+        self,
+        num_items: int,
+        embedding_dim: int,
+        *,
+        modalities: Mapping[str, int],
+        dropout: float = 0.0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if not modalities:
+            raise ValueError(
+                "`modalities` must name at least one. Received: none. Items known by their id "
+                "alone have an `ItemTower(num_items, embedding_dim)`."
+            )
+        for modality in modalities:
+            if not NAME.fullmatch(modality):
+                raise ValueError(
+                    "A modality's name must be of letters, digits and `_.-`, a letter or digit "
+                    f"first. Received: {modality!r}."
+                )
+        super().__init__(num_items, embedding_dim, seed=seed, **kwargs)
+        self.dropout_rate = dropout
+        self.modalities = [
+            Modality(
+                num_items,
+                vector_dim,
+                embedding_dim,
+                dropout=dropout,
+                seed=None if seed is None else seed + 50 * (index + 1),
+                dtype=self.dtype_policy,
+                name=modality,
+            )
+            for index, (modality, vector_dim) in enumerate(modalities.items())
+        ]
+        self.gate = tf.keras.layers.Dense(
+            len(modalities),
+            kernel_initializer="zeros",
+            dtype=self.dtype_policy,
+            name="gate",
+        )
+
+    @property
+    def modality_names(self) -> tuple[str, ...]:
+        """The modalities' names, in the order of the gates."""
+        return tuple(modality.name for modality in self.modalities)
+
+    def embed(self, item_ids: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Item embeddings without bias: int32 `[...]` to float `[..., embedding_dim]`."""
+        ids = super().embed(item_ids, training=training)
+        said, gates = self._said_and_gates(ids, item_ids, training)
+        return ids + tf.reduce_sum(tf.cast(gates, ids.dtype)[..., None] * said, axis=-2)
+
+    def gates(self, item_ids: tf.Tensor) -> tf.Tensor:
+        """How much each modality counts: int32 `[...]` to float32 `[..., num_modalities]`."""
+        ids = super().embed(item_ids, training=False)
+        return self._said_and_gates(ids, item_ids, training=False)[1]
+
+    def _said_and_gates(
+        self, ids: tf.Tensor, item_ids: tf.Tensor, training: bool | None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """`[..., num_modalities, embedding_dim]` and float32 `[..., num_modalities]`."""
+        said = [modality(item_ids, training=training) for modality in self.modalities]
+        logits = tf.cast(self.gate(tf.concat([ids, *said], axis=-1)), tf.float32)
+        present = tf.stack([modality.present(item_ids) for modality in self.modalities], axis=-1)
+        shares = tf.where(present, tf.nn.softmax(tf.where(present, logits, -1e9)), 0.0)
+        count = tf.reduce_sum(tf.cast(present, tf.float32), axis=-1, keepdims=True)
+        return tf.stack(said, axis=-2), count * shares
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that build an equal layer."""
+        config = super().get_config()
+        del config["text_dim"], config["text_dropout"]
+        return config | {
+            "modalities": {modality.name: modality.vector_dim for modality in self.modalities},
+            "dropout": self.dropout_rate,
+        }

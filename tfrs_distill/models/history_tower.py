@@ -1,0 +1,88 @@
+"""The query tower: a history of items in, one query embedding a position out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfrs_distill import columns
+from tfrs_distill.models.item_tower import ItemTower
+
+
+@tf.keras.utils.register_keras_serializable("tfrs_distill")
+class HistoryTower(tf.keras.layers.Layer):
+    """Reads a history with the candidate tower's own embeddings and a history encoder.
+
+    `call(history) = [encoder(embed(history)), 1]`; the 1 meets the item's bias in the dot product.
+
+    Args:
+        item_tower: the `ItemTower` whose embeddings the history is read with (shared, so an item
+            has one embedding).
+        encoder: a history encoder, see `tfrs_distill.models`.
+    """
+
+    def __init__(
+        self, item_tower: ItemTower, encoder: tf.keras.layers.Layer, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.item_tower, self.encoder = item_tower, encoder
+
+    @property
+    def max_history(self) -> int:
+        """Positions the encoder reads."""
+        return self.encoder.max_history
+
+    def call(self, history: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """`[batch_size, max_history]` to `[batch_size, max_history, embedding_dim + 1]`."""
+        embeddings = self.item_tower.embed(history, training=training)
+        queries = self.encoder(embeddings, history > columns.PADDING, training=training)
+        return tf.concat([queries, tf.ones_like(queries[..., :1])], axis=-1)
+
+    def last(self, history: tf.Tensor) -> tf.Tensor:
+        """The query at the last position, `[batch_size, embedding_dim + 1]`."""
+        embeddings = self.item_tower.embed(history, training=False)
+        queries = self.encoder.last(embeddings, history > columns.PADDING)
+        return tf.concat([queries, tf.ones_like(queries[..., :1])], axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that build an equal layer."""
+        serialize = tf.keras.utils.serialize_keras_object
+        return super().get_config() | {
+            "item_tower": serialize(self.item_tower),
+            "encoder": serialize(self.encoder),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> HistoryTower:
+        """A layer with an item tower and an encoder of its own."""
+        deserialize = tf.keras.utils.deserialize_keras_object
+        parts = {name: deserialize(config[name]) for name in ("item_tower", "encoder")}
+        return cls(**(config | parts))
+
+
+def last_items(history: tf.Tensor, max_history: int, num_items: int) -> tf.Tensor:
+    """The last `max_history` items of each history, in order, padded in front.
+
+    Padding may stand anywhere in the input, and ids outside 1 to `num_items` count as padding: what
+    comes out is what the towers were trained on.
+
+    Args:
+        history: int32 [batch_size, any length].
+        max_history: width of the result.
+        num_items: the largest item index.
+
+    Example:
+    >>> last_items(tf.constant([[0, 7, 0, 9, 8, 0]]), max_history=2, num_items=9).numpy().tolist()
+    [[9, 8]]
+    """
+    present = (history > columns.PADDING) & (history <= num_items)
+    items = tf.where(present, history, columns.PADDING)
+    age = tf.cumsum(tf.cast(present, tf.int32), axis=1, reverse=True)  # 1 is the newest item
+    kept = present & (age <= max_history)
+    slots = tf.where(kept, max_history - age, max_history)  # one slot past the end for the rest
+    rows = tf.broadcast_to(tf.range(tf.shape(history)[0])[:, None], tf.shape(history))
+    compact = tf.scatter_nd(
+        tf.stack([rows, slots], axis=-1), items, [tf.shape(history)[0], max_history + 1]
+    )
+    return compact[:, :max_history]

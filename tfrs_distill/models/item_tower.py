@@ -1,0 +1,106 @@
+"""The candidate tower: an item's embedding from its id, its text, or both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill.models.seeded import seeded
+
+
+@tf.keras.utils.register_keras_serializable("tfrs_distill")
+class ItemTower(tf.keras.layers.Layer):
+    """Item embedding with the item's bias as its last entry.
+
+    `embed(i) = id_embedding_i + W text_vector_i + c` and `call(i) = [embed(i), bias_i]`, so that a
+    dot product with a query `[query, 1]` adds the item's bias to the score. Without text vectors
+    only the id embedding is left.
+
+    Args:
+        num_items: items, padding not counted; ids run from 0 (padding) to `num_items`.
+        embedding_dim: width of `embed`; `call` is one wider.
+        text_dim: width of the text vectors; 0 for an item tower without text.
+        text_dropout: share of text vector entries dropped while training.
+        seed: int or None; fixes initial weights and dropout.
+    """
+
+    def __init__(
+        self,
+        num_items: int,
+        embedding_dim: int,
+        *,
+        text_dim: int = 0,
+        text_dropout: float = 0.0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.num_items, self.embedding_dim, self.text_dim = num_items, embedding_dim, text_dim
+        self.text_dropout, self.seed = text_dropout, seed
+        self.id_embeddings = self.add_weight(
+            name="id_embeddings",
+            shape=[num_items + 1, embedding_dim],
+            initializer=seeded("uniform", seed, 30),
+        )
+        self.biases = self.add_weight(name="biases", shape=[num_items + 1], initializer="zeros")
+        if text_dim:
+            self.text_vectors = self.add_weight(
+                name="text_vectors",
+                shape=[num_items + 1, text_dim],
+                initializer="zeros",
+                trainable=False,
+            )
+            self.dropout = tf.keras.layers.Dropout(
+                text_dropout,
+                seed=None if seed is None else seed + 31,
+                dtype=self.dtype_policy,
+                name="text_dropout",
+            )
+            self.projection = tf.keras.layers.Dense(
+                embedding_dim,
+                kernel_initializer=seeded("glorot_uniform", seed, 32),
+                dtype=self.dtype_policy,
+                name="projection",
+            )
+
+    def set_text_vectors(self, text_vectors: np.ndarray) -> None:
+        """Replace the text vectors by float [num_items, text_dim]; padding's stays 0."""
+        expected = (self.num_items, self.text_dim)
+        if text_vectors.shape != expected:
+            raise ValueError(
+                f"`text_vectors` must have one row an item, shape {expected}. Received: shape "
+                f"{text_vectors.shape}."
+            )
+        if not np.isfinite(text_vectors).all():
+            row = int(np.flatnonzero(~np.isfinite(text_vectors).all(axis=1))[0])
+            raise ValueError(f"`text_vectors` must be finite. Row {row} is not.")
+        self.text_vectors.assign(np.pad(text_vectors, [(1, 0), (0, 0)]))
+
+    def item_text_vectors(self) -> np.ndarray:
+        """The text vectors, float32 [num_items, text_dim], one row an item."""
+        return self.text_vectors.numpy()[1:]
+
+    def embed(self, item_ids: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Item embeddings without bias: int32 `[...]` to float `[..., embedding_dim]`."""
+        embeddings = tf.cast(tf.gather(self.id_embeddings, item_ids), self.compute_dtype)
+        if self.text_dim:
+            text = tf.cast(tf.gather(self.text_vectors, item_ids), self.compute_dtype)
+            embeddings += self.projection(self.dropout(text, training=training))
+        return embeddings
+
+    def call(self, item_ids: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Candidate embeddings: int32 `[...]` to float `[..., embedding_dim + 1]`."""
+        biases = tf.cast(tf.gather(self.biases, item_ids), self.compute_dtype)
+        return tf.concat([self.embed(item_ids, training=training), biases[..., None]], axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that build an equal layer."""
+        return super().get_config() | {
+            "num_items": self.num_items,
+            "embedding_dim": self.embedding_dim,
+            "text_dim": self.text_dim,
+            "text_dropout": self.text_dropout,
+            "seed": self.seed,
+        }

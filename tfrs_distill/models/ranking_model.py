@@ -1,0 +1,278 @@
+"""The deep and cross network that scores (query, item) rows for several tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+from tfrs_distill import columns
+from tfrs_distill.models.features import (
+    ITEM,
+    QUERY,
+    HistoryFeature,
+    ItemFeature,
+    RankingFeature,
+)
+from tfrs_distill.models.multi_task_model import MultiTaskModel
+from tfrs_distill.models.ranking_arguments import check_network, read_by
+from tfrs_distill.models.ranking_outputs import RankingOutputs
+from tfrs_distill.models.seeded import seeded
+from tfrs_distill.models.task_balance import TaskBalance
+from tfrs_distill.models.tasks import NextItem, RankingTask
+
+
+@tf.keras.utils.register_keras_serializable("tfrs_distill")
+class RankingModel(MultiTaskModel):
+    """Features, crossed, through a perceptron, to a head a task.
+
+    `x_0 = [feature_1, ..., feature_m]`; `x_{l+1} = x_0 * (W_l x_l + b_l) + x_l` for each cross
+    layer (`tfrs.layers.dcn.Cross`), `h = relu(... relu(V_1 x_L + c_1))`, and the heads read h. A
+    `NextItem` task reads the history query and the items' embeddings instead.
+
+    Trains alone with `compile(optimizer)` and `fit` on batches of rows: a dict of the features'
+    columns, `columns.label(task)` for each task (NaN = no label), and `columns.SAMPLE_WEIGHT` where
+    rows count differently.
+
+    Reference: [Wang et al., 2021](https://arxiv.org/abs/2008.13535) (DCN V2, stacked).
+
+    Args:
+        features: what is read of a row; of different names.
+        tasks: what it is asked; of different names.
+        num_cross_layers: cross layers.
+        projection_dim: rank of W_l = U_l V_l; None for full matrices.
+        hidden_units: width of each hidden layer; () for heads on the crossed features.
+        dropout: share of hidden units dropped while training.
+        task_balance: how the tasks' losses are combined; `FixedWeights()` by default.
+        seed: int or None; fixes initial weights and dropout of what is not a feature.
+        name: the model's name.
+        kwargs: `dtype`, the policy of crosses, hidden layers and heads, such as
+            `"mixed_bfloat16"`; logits are float32 whatever it is.
+
+    Raises:
+        ValueError: no feature or task, two of one name, a size out of range; a `NextItem` task
+            without the features that it reads.
+
+    Example:
+    >>> from tfrs_distill.models.features import IdFeature, ItemFeature
+    >>> from tfrs_distill.models.tasks import Binary
+    >>> features = [IdFeature("user_id", 9, 4, side="query"), ItemFeature(20, 4)]
+    >>> model = RankingModel(features, [Binary("like")], hidden_units=(8,), seed=0)
+    >>> rows = {"user_id": tf.constant([1, 2]), "item_id": tf.constant([7, 20])}
+    >>> model.predictions(rows)["like"].shape.as_list()
+    [2]
+    """
+
+    def __init__(
+        self,
+        features: Sequence[RankingFeature],
+        tasks: Sequence[RankingTask],
+        *,
+        num_cross_layers: int = 2,
+        projection_dim: int | None = None,
+        hidden_units: Sequence[int] = (64, 32),
+        dropout: float = 0.0,
+        task_balance: TaskBalance | None = None,
+        seed: int | None = None,
+        name: str = "ranking_model",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(tasks, task_balance, name=name, **kwargs)
+        check_network(features, num_cross_layers, projection_dim, hidden_units)
+        self.features = list(features)
+        self.num_cross_layers, self.projection_dim = num_cross_layers, projection_dim
+        self.hidden_units, self.dropout_rate = tuple(hidden_units), dropout
+        self.seed = seed
+        policy = self.dtype_policy
+        self.crosses = [
+            tfrs.layers.dcn.Cross(
+                projection_dim,
+                kernel_initializer=seeded("truncated_normal", seed, 200 + index),
+                dtype=policy,
+                name=f"cross_{index}",
+            )
+            for index in range(num_cross_layers)
+        ]
+        self.hidden_layers = [
+            _hidden_layer(index, units, seed, policy) for index, units in enumerate(hidden_units)
+        ]
+        self.dropouts = [
+            _dropout(index, dropout, seed, policy) for index in range(len(self.hidden_units))
+        ]
+        self.heads = {
+            task.name: task.head(None if seed is None else seed + 500 + index, policy)
+            for index, task in enumerate(tasks)
+        }
+        self.build_layers()
+
+    @property
+    def column_specs(self) -> dict[str, tf.TensorSpec]:
+        """Type and shape of every column that is read; the first axis is the rows."""
+        return {
+            name: spec for feature in self.features for name, spec in feature.column_specs.items()
+        }
+
+    @property
+    def input_columns(self) -> tuple[str, ...]:
+        """The batch's columns that the features read."""
+        return tuple(self.column_specs)
+
+    def columns_of(self, side: str) -> tuple[str, ...]:
+        """The columns of one side, `"query"` or `"item"`, that the features read."""
+        return tuple(
+            dict.fromkeys(
+                name
+                for feature in self.features
+                for name, own in feature.column_sides.items()
+                if own == side
+            )
+        )
+
+    @property
+    def shared_variables(self) -> list[tf.Variable]:
+        """The last layer that all heads read; with a `NextItem` task, the items' embeddings."""
+        if any(isinstance(task, NextItem) for task in self.tasks.values()):
+            return [f.id_embeddings for f in self.features if isinstance(f, ItemFeature)]
+        layers = [*self.features, *self.crosses, *self.hidden_layers]
+        return list(
+            [layer for layer in layers if layer.trainable_variables][-1].trainable_variables
+        )
+
+    def encode(
+        self, batch: Mapping[str, tf.Tensor], training: bool | None = None
+    ) -> dict[str, tf.Tensor]:
+        """Each feature of the batch, float [num_rows, dim] by name.
+
+        Raises:
+            ValueError: a column is missing.
+        """
+        for feature in self.features:
+            missing = [name for name in feature.columns if name not in batch]
+            if missing:
+                raise ValueError(
+                    f"Feature {feature.name!r} reads the columns {list(feature.columns)}, but the "
+                    f"batch has no {missing}. It has: {sorted(batch)}."
+                )
+        return {feature.name: feature(batch, training=training) for feature in self.features}
+
+    def call(self, batch: Mapping[str, tf.Tensor], training: bool | None = None) -> RankingOutputs:
+        """The rows' logits, and what the crosses (`"cross"`) and hidden layers (`"deep"`) say."""
+        return self._outputs(self.encode(batch, training), batch, training)
+
+    def rank(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Predictions for many items of one query, whose features are computed once.
+
+        Args:
+            batch: the query's columns with one row, the items' with `num_items` rows.
+
+        Returns:
+            float32 [num_items] by task, as `predictions` of the pairs.
+        """
+        encoded = self.encode(batch, training=False)
+        sides = {feature.name: feature.side for feature in self.features}
+        num_rows = tf.shape(next(e for name, e in encoded.items() if sides[name] == ITEM))[0]
+        rows = {
+            name: _repeated(values, num_rows) if sides[name] == QUERY else values
+            for name, values in encoded.items()
+        }
+        return self.predictions_of(self._outputs(rows, batch, False).logits, batch)
+
+    def _outputs(
+        self,
+        encoded: Mapping[str, tf.Tensor],
+        batch: Mapping[str, tf.Tensor],
+        training: bool | None,
+    ) -> RankingOutputs:
+        parts = [tf.cast(values, self.compute_dtype) for values in encoded.values()]
+        crossed = first = tf.concat(parts, axis=-1)
+        for cross in self.crosses:
+            crossed = cross(first, crossed)
+        deep = crossed
+        for hidden, dropout in zip(self.hidden_layers, self.dropouts):
+            deep = dropout(hidden(deep), training=training)
+        logits = {}
+        for name, head in self.heads.items():
+            task = self.tasks[name]
+            if isinstance(task, NextItem):
+                items, histories = read_by(task, self.features)
+                query = encoded[histories.name][:, : histories.query_dim]
+                catalogue = items.embed(tf.range(1, items.num_items + 1), training=training)
+                said = head(query, catalogue, batch[columns.HISTORY])
+            else:
+                said = head(deep)
+            logits[name] = tf.cast(said, tf.float32)
+        return RankingOutputs(logits, {"cross": crossed, "deep": deep})
+
+    def build_layers(self) -> None:
+        """Create every weight, so that the model can be loaded, counted or copied before `fit`."""
+        self(
+            {
+                name: tf.zeros([1 if size is None else size for size in spec.shape], spec.dtype)
+                for name, spec in self.column_specs.items()
+            }
+        )
+
+    def get_build_config(self) -> dict[str, Any]:
+        """Tells Keras that the weights exist."""
+        return {}
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """The weights that a saved file is about to fill exist since `__init__`."""
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of an equal model, not trained."""
+        serialize = tf.keras.utils.serialize_keras_object
+        return {
+            "name": self.name,
+            "dtype": tf.keras.mixed_precision.serialize(self.dtype_policy)
+            if hasattr(tf.keras.mixed_precision, "serialize")
+            else self.dtype_policy.name,
+            "features": [serialize(feature) for feature in self.features],
+            "tasks": [serialize(task) for task in self.tasks.values()],
+            "num_cross_layers": self.num_cross_layers,
+            "projection_dim": self.projection_dim,
+            "hidden_units": list(self.hidden_units),
+            "dropout": self.dropout_rate,
+            "task_balance": serialize(self.task_balance),
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> RankingModel:
+        """A model with features of its own; what histories are read with is shared as before."""
+        config = dict(config)
+
+        def restored(item: Any) -> Any:
+            return tf.keras.utils.deserialize_keras_object(item, custom_objects=custom_objects)
+
+        features = [restored(item) for item in config.pop("features")]
+        by_name = {feature.name: feature for feature in features}
+        for index, feature in enumerate(features):
+            if isinstance(feature, HistoryFeature) and feature.item_feature.name in by_name:
+                own = feature.get_config() | {"item_feature": by_name[feature.item_feature.name]}
+                features[index] = type(feature).from_config(own)
+        tasks = [restored(item) for item in config.pop("tasks")]
+        balance = restored(config.pop("task_balance"))
+        return cls(features, tasks, task_balance=balance, **config)
+
+
+def _hidden_layer(index: int, units: int, seed: int | None, policy: Any) -> tf.keras.layers.Layer:
+    return tf.keras.layers.Dense(
+        units,
+        activation="relu",
+        kernel_initializer=seeded("glorot_uniform", seed, 300 + index),
+        dtype=policy,
+        name=f"hidden_{index}",
+    )
+
+
+def _dropout(index: int, share: float, seed: int | None, policy: Any) -> tf.keras.layers.Layer:
+    own = None if seed is None else seed + 400 + index
+    return tf.keras.layers.Dropout(share, seed=own, dtype=policy, name=f"dropout_{index}")
+
+
+def _repeated(values: tf.Tensor, num_rows: tf.Tensor) -> tf.Tensor:
+    """One row, `num_rows` times."""
+    return tf.broadcast_to(values, tf.stack([num_rows, tf.shape(values)[1]]))

@@ -1,0 +1,128 @@
+"""The small recommender that retrieves: two towers over a history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+from tfrs_distill.models.candidates import Candidates
+from tfrs_distill.models.encoders.decayed_average import DecayedAverage
+from tfrs_distill.models.history_tower import HistoryTower
+from tfrs_distill.models.item_tower import ItemTower
+from tfrs_distill.models.tfrs_student import TFRSStudent
+from tfrs_distill.models.two_tower import TwoTower
+
+
+@tf.keras.utils.register_keras_serializable("tfrs_distill")
+class RetrievalStudent(TwoTower):
+    """A two-tower student; trained alone it is the twin, in a `Distiller` it is the pupil.
+
+    It reads the history, not a user id: a phone holds the history, a new user has one after the
+    first click, and no table of users has to be shipped.
+
+    Args:
+        query_tower: `HistoryTower`, histories to `[batch_size, max_history, dim]`.
+        candidate_tower: `ItemTower`, item ids to `[num_candidates, dim]`.
+        candidates: `Candidates`, which items a step's softmax is over; the catalogue by default.
+
+    Example:
+    >>> student = RetrievalStudent.from_history(num_items=100, max_history=8, embedding_dim=4)
+    >>> student.encode_histories(tf.constant([[3, 1, 4]])).shape.as_list()
+    [1, 5]
+    """
+
+    @classmethod
+    def from_history(
+        cls,
+        *,
+        num_items: int,
+        max_history: int,
+        embedding_dim: int = 16,
+        dropout: float = 0.0,
+        candidates: Candidates | None = None,
+        seed: int | None = None,
+        name: str = "retrieval_student",
+    ) -> RetrievalStudent:
+        """A student of one shared item embedding and a decayed average of the history.
+
+        Args:
+            num_items: items of the catalogue.
+            max_history: items of a history that are read.
+            embedding_dim: width of an item's embedding; each item costs one number more, its bias.
+            dropout: share of item embedding entries dropped while training.
+            candidates: which items a training step's softmax is over; the catalogue by default.
+            seed: int or None; fixes initial weights and dropout.
+            name: the model's name.
+        """
+        items = ItemTower(num_items, embedding_dim, seed=seed, name="item_tower")
+        encoder = DecayedAverage(
+            max_history, embedding_dim, dropout=dropout, seed=seed, name="decayed_average"
+        )
+        tower = HistoryTower(items, encoder, name="history_tower")
+        student = cls(tower, items, candidates, name=name)
+        student.build_towers()
+        return student
+
+    @staticmethod
+    def from_tfrs(
+        model: tfrs.Model,
+        *,
+        query_tower: tf.keras.layers.Layer,
+        candidate_tower: tf.keras.layers.Layer,
+        query_column: str | Sequence[str],
+        candidate_column: str | Sequence[str],
+        candidate_id_column: str | None = None,
+        candidates: Candidates | None = None,
+    ) -> TFRSStudent:
+        """Adopt an existing `tfrs.Model`, as its tutorials write it, without changing it.
+
+        Args:
+            model: has one `tfrs.tasks.Retrieval`, whose loss, options and metrics are kept; a loss
+                that is summed over the batch becomes the mean over its rows.
+            query_tower: the model's own, such as `model.user_model`; trained in place.
+            candidate_tower: the model's own, such as `model.movie_model`; trained in place.
+            query_column: the batch's column that the query tower reads, such as `"user_id"`; of a
+                tower that reads a dict, such as `["user_id", "timestamp"]`, the names in it.
+            candidate_column: the batch's column or columns that the candidate tower reads. Of
+                several, teachers get the candidates as a dict too.
+            candidate_id_column: the batch's column with the candidates' ids, by which accidental
+                hits are told; needed where the tower reads several columns and they are removed.
+            candidates: instead of the task's own options; source `"batch"` or `"sampled"`.
+
+        Raises:
+            TypeError: `model` is no `tfrs.Model`, or columns are neither a name nor a list of them.
+            ValueError: it has no retrieval task, several, or one with a `call` of its own; the
+                task's loss is no Keras loss, reads probabilities or gives other than one value a
+                row; or accidental hits are to be removed and no column has the candidates' ids.
+
+        Example:
+        >>> class MovielensModel(tfrs.Model):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.user_model = tf.keras.Sequential([
+        ...             tf.keras.layers.StringLookup(vocabulary=["ann", "bob"]),
+        ...             tf.keras.layers.Embedding(3, 4)])
+        ...         self.movie_model = tf.keras.Sequential([
+        ...             tf.keras.layers.StringLookup(vocabulary=["Heat", "Alien"]),
+        ...             tf.keras.layers.Embedding(3, 4)])
+        ...         self.task = tfrs.tasks.Retrieval()
+        >>> model = MovielensModel()
+        >>> student = RetrievalStudent.from_tfrs(
+        ...     model, query_tower=model.user_model, candidate_tower=model.movie_model,
+        ...     query_column="user_id", candidate_column="movie_title")
+        >>> batch = {"user_id": tf.constant(["ann", "bob"]),
+        ...          "movie_title": tf.constant(["Heat", "Alien"])}
+        >>> student(batch).logits.shape.as_list()
+        [2, 2]
+        """
+        return TFRSStudent.adopt(
+            model,
+            query_tower=query_tower,
+            candidate_tower=candidate_tower,
+            query_column=query_column,
+            candidate_column=candidate_column,
+            candidate_id_column=candidate_id_column,
+            candidates=candidates,
+        )

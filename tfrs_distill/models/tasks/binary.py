@@ -1,0 +1,96 @@
+"""Yes or no: a click, a like, 'recommended'."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill.errors import InputError
+from tfrs_distill.models.seeded import seeded
+from tfrs_distill.models.tasks.task import RankingTask
+from tfrs_distill.models.tasks.task_metrics import AUC, Accuracy
+
+
+@tf.keras.utils.register_keras_serializable("tfrs_distill")
+class Binary(RankingTask):
+    """The probability of a yes: one logit a row, log loss.
+
+    `loss = -y log p - (1 - y) log(1 - p)`, `p = sigmoid(logit)`; labels are 0 and 1, or anything
+    between them for a yes that is only likely.
+
+    Args:
+        name: the task's name.
+        initial_prediction: the probability that an untrained model gives, such as the share of yes
+            among the training rows.
+
+    Raises:
+        ValueError: `initial_prediction` is not within 0 and 1, both left out.
+
+    Example:
+    >>> task = Binary("like")
+    >>> round(float(task.loss(tf.constant([1.0]), tf.constant([[1.0986]]))[0]), 4)  # -log 3/4
+    0.2877
+    >>> round(float(task.predict(tf.constant([[1.0986]]))[0]), 4)
+    0.75
+    """
+
+    label_range = "within 0 and 1"
+
+    def __init__(self, name: str, *, initial_prediction: float = 0.5) -> None:
+        super().__init__(name, width=1)
+        if not 0 < initial_prediction < 1:
+            raise ValueError(
+                "`initial_prediction` must be above 0 and below 1. Received: "
+                f"initial_prediction={initial_prediction!r}."
+            )
+        self.initial_prediction = float(initial_prediction)
+
+    def keras_loss(self) -> tf.keras.losses.Loss:
+        """Binary cross-entropy."""
+        return tf.keras.losses.BinaryCrossentropy(
+            from_logits=True, reduction=tf.keras.losses.Reduction.NONE
+        )
+
+    def targets(self, labels: tf.Tensor) -> tf.Tensor:
+        """The labels, [num_rows, 1]."""
+        return tf.cast(labels, tf.float32)[:, None]
+
+    def predict(self, logits: tf.Tensor) -> tf.Tensor:
+        """The probability of a yes."""
+        return tf.sigmoid(tf.cast(logits, tf.float32))[:, 0]
+
+    def metrics(self) -> list[tf.keras.metrics.Metric]:
+        """Area under the ROC curve (of labels up to and above 1/2) and share of right answers."""
+        return [AUC(self), Accuracy(self)]
+
+    def are_labels(self, labels: Any) -> Any:
+        """0 to 1."""
+        return (labels >= 0) & (labels <= 1)
+
+    def head(self, seed: int | None, dtype: Any) -> tf.keras.layers.Layer:
+        """One unit that starts at the initial prediction."""
+        bias = math.log(self.initial_prediction / (1 - self.initial_prediction))
+        return tf.keras.layers.Dense(
+            1,
+            kernel_initializer=seeded("glorot_uniform", seed, 0),
+            bias_initializer=tf.keras.initializers.Constant(bias),
+            dtype=dtype,
+            name=self.name,
+        )
+
+    def check(self, labels: np.ndarray) -> None:
+        """See `RankingTask.check`; both classes must be there, too."""
+        super().check(labels)
+        for only, missing in ((0.0, "positives"), (1.0, "negatives")):
+            if np.all(np.isnan(labels) | (np.asarray(labels) == only)):
+                raise InputError(
+                    f"Task {self.name!r} has no {missing}: every label is {only:g}. There is "
+                    "nothing to tell apart; see how its labels were read."
+                )
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that build an equal task."""
+        return super().get_config() | {"initial_prediction": self.initial_prediction}

@@ -1,0 +1,70 @@
+"""What the tasks of a rating with levels share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill.models.tasks.task import RankingTask
+from tfrs_distill.models.tasks.task_metrics import (
+    MeanAbsoluteError,
+    RootMeanSquaredError,
+)
+
+
+class LevelsTask(RankingTask):
+    """A task whose labels are some levels, and whose prediction is the expected one.
+
+    Args:
+        name: the task's name.
+        levels: the labels there are, rising.
+        logits_less: how many logits fewer than levels a row has.
+
+    Raises:
+        ValueError: fewer than two levels, or not rising.
+    """
+
+    def __init__(self, name: str, levels: Sequence[float], logits_less: int) -> None:
+        self.levels = _checked_levels(levels)
+        super().__init__(name, width=len(self.levels) - logits_less)
+        self.valid_label = self.levels[0]
+
+    @property
+    def label_range(self) -> str:
+        """The levels."""
+        return "one of " + ", ".join(f"{level:g}" for level in self.levels)
+
+    def metrics(self) -> list[tf.keras.metrics.Metric]:
+        """Root mean squared and mean absolute error of the expected level."""
+        return [RootMeanSquaredError(self), MeanAbsoluteError(self)]
+
+    def are_labels(self, labels: Any) -> Any:
+        """Which labels are one of the levels."""
+        first, *others = (np.float32(level) for level in self.levels)
+        is_level = labels == first
+        for level in others:
+            is_level = is_level | (labels == level)
+        return is_level
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that build an equal task."""
+        return super().get_config() | {"levels": list(self.levels)}
+
+
+def _checked_levels(levels: Any) -> tuple[float, ...]:
+    """The levels of a rating as numbers.
+
+    Raises:
+        ValueError: fewer than two, or not rising, in float32 as labels are.
+    """
+    numbers = tuple(float(level) for level in levels)
+    in_float32 = np.float32(numbers)
+    if len(numbers) < 2 or not (np.diff(in_float32) > 0).all() or not np.isfinite(in_float32).all():
+        raise ValueError(
+            "`levels` must be at least 2 finite numbers, rising. Received: "
+            f"levels={tuple(levels)!r}."
+        )
+    return numbers

@@ -1,0 +1,110 @@
+"""A rating whose levels have an order: one star, two stars ..."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tfrs_distill.models.seeded import seeded
+from tfrs_distill.models.tasks.levels import LevelsTask
+
+
+@tf.keras.utils.register_keras_serializable("tfrs_distill")
+class Ordinal(LevelsTask):
+    """Cumulative logits: is the label above level k, for every level but the last?
+
+    `logit_k = f - theta_k`, with `theta_1 < ... < theta_{K-1}` by construction, so that
+    `P(y > level_k) = sigmoid(logit_k)` falls with k. The loss is the mean of the K - 1 binary
+    cross-entropies, the prediction the expected level,
+    `level_1 + sum_k (level_{k+1} - level_k) P(y > level_k)`.
+
+    Reference: the proportional-odds model of
+    [McCullagh, 1980](https://www.jstor.org/stable/2984952) with the loss of
+    [Cao et al., 2020](https://arxiv.org/abs/1901.07884) (CORAL).
+
+    Args:
+        name: the task's name.
+        levels: the labels there are, rising.
+
+    Raises:
+        ValueError: fewer than two levels, or not rising.
+
+    Example:
+    >>> task = Ordinal("rating", levels=(1, 2, 3))
+    >>> float(task.predict(tf.constant([[1.0986, -1.0986]]))[0])  # 1 + 3/4 + 1/4
+    2.0
+    """
+
+    def __init__(self, name: str, levels: Sequence[float] = (1, 2, 3, 4, 5)) -> None:
+        super().__init__(name, levels, logits_less=1)
+
+    def keras_loss(self) -> tf.keras.losses.Loss:
+        """Binary cross-entropy, its mean over the levels."""
+        return tf.keras.losses.BinaryCrossentropy(
+            from_logits=True, reduction=tf.keras.losses.Reduction.NONE
+        )
+
+    def targets(self, labels: tf.Tensor) -> tf.Tensor:
+        """1 where the label is above the level, [num_rows, K - 1]."""
+        below = tf.constant(self.levels[:-1], tf.float32)
+        return tf.cast(tf.cast(labels, tf.float32)[:, None] > below, tf.float32)
+
+    def predict(self, logits: tf.Tensor) -> tf.Tensor:
+        """The expected level."""
+        steps = [high - low for low, high in zip(self.levels, self.levels[1:])]
+        above = tf.sigmoid(tf.cast(logits, tf.float32))
+        return self.levels[0] + tf.reduce_sum(above * tf.constant(steps, tf.float32), axis=-1)
+
+    def head(self, seed: int | None, dtype: Any) -> tf.keras.layers.Layer:
+        """One unit less the thresholds."""
+        return OrderedThresholds(self.width, seed=seed, dtype=dtype, name=self.name)
+
+
+@tf.keras.utils.register_keras_serializable("tfrs_distill")
+class OrderedThresholds(tf.keras.layers.Layer):
+    """`logit_k = w . x - theta_k`, `theta_k = theta_1 + sum_{j < k} softplus(gap_j)`.
+
+    Untrained, all levels are equally likely.
+
+    Args:
+        num_thresholds: levels less one.
+        seed: int or None; fixes initial weights.
+    """
+
+    def __init__(self, num_thresholds: int, *, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.num_thresholds, self.seed = num_thresholds, seed
+        self.score = tf.keras.layers.Dense(
+            1,
+            use_bias=False,
+            kernel_initializer=seeded("glorot_uniform", seed, 0),
+            dtype=self.dtype_policy,
+            name="score",
+        )
+        shares = [(k + 1) / (num_thresholds + 1) for k in range(num_thresholds)]
+        thetas = [math.log(share / (1 - share)) for share in shares]
+        gaps = [math.log(math.expm1(high - low)) for low, high in zip(thetas, thetas[1:])]
+        self.first = self.add_weight(
+            name="first", shape=[1], initializer=tf.keras.initializers.Constant(thetas[:1])
+        )
+        self.gaps = self.add_weight(
+            name="gaps",
+            shape=[num_thresholds - 1],
+            initializer=tf.keras.initializers.Constant(gaps),
+        )
+
+    def thresholds(self) -> tf.Tensor:
+        """The thresholds, rising: float32 [num_thresholds]."""
+        steps = [tf.cast(self.first, tf.float32), tf.nn.softplus(tf.cast(self.gaps, tf.float32))]
+        return tf.cumsum(tf.concat(steps, axis=0))
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Hidden units to float32 [num_rows, num_thresholds]."""
+        return tf.cast(self.score(inputs), tf.float32) - self.thresholds()
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that build an equal layer."""
+        return super().get_config() | {"num_thresholds": self.num_thresholds, "seed": self.seed}

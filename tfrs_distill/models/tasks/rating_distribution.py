@@ -1,0 +1,63 @@
+"""A rating as a distribution over its values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tfrs_distill.models.seeded import seeded
+from tfrs_distill.models.tasks.levels import LevelsTask
+
+
+@tf.keras.utils.register_keras_serializable("tfrs_distill")
+class RatingDistribution(LevelsTask):
+    """How likely each level of a rating is: a softmax over K logits.
+
+    `loss = -log p_y`, `p = softmax(logits)`; the prediction is the expected level,
+    `sum_k level_k p_k`, which has the least squared error.
+
+    Args:
+        name: the task's name.
+        levels: the labels there are, rising.
+
+    Raises:
+        ValueError: fewer than two levels, or not rising.
+
+    Example:
+    >>> task = RatingDistribution("rating", levels=(1, 2, 3))
+    >>> logits = tf.math.log(tf.constant([[0.2, 0.3, 0.5]]))
+    >>> round(float(task.predict(logits)[0]), 4)
+    2.3
+    >>> round(float(task.loss(tf.constant([3.0]), logits)[0]), 4)  # -log 1/2
+    0.6931
+    """
+
+    def __init__(self, name: str, levels: Sequence[float] = (1, 2, 3, 4, 5)) -> None:
+        super().__init__(name, levels, logits_less=0)
+
+    def keras_loss(self) -> tf.keras.losses.Loss:
+        """Categorical cross-entropy."""
+        return tf.keras.losses.CategoricalCrossentropy(
+            from_logits=True, reduction=tf.keras.losses.Reduction.NONE
+        )
+
+    def targets(self, labels: tf.Tensor) -> tf.Tensor:
+        """1 at the label's level, [num_rows, K]."""
+        levels = tf.constant(self.levels, tf.float32)
+        return tf.cast(tf.cast(labels, tf.float32)[:, None] == levels, tf.float32)
+
+    def predict(self, logits: tf.Tensor) -> tf.Tensor:
+        """The expected level."""
+        shares = tf.nn.softmax(tf.cast(logits, tf.float32))
+        return tf.reduce_sum(shares * tf.constant(self.levels, tf.float32), axis=-1)
+
+    def head(self, seed: int | None, dtype: Any) -> tf.keras.layers.Layer:
+        """A unit a level."""
+        return tf.keras.layers.Dense(
+            self.width,
+            kernel_initializer=seeded("glorot_uniform", seed, 0),
+            dtype=dtype,
+            name=self.name,
+        )

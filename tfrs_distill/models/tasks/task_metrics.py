@@ -1,0 +1,87 @@
+"""Keras' metrics, fed with labels and logits as `tfrs.tasks.Ranking` feeds them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+if TYPE_CHECKING:
+    from tfrs_distill.models.tasks.task import RankingTask
+
+
+class _OfPredictions:
+    """Turns logits into predictions before the Keras metric beside it sees them.
+
+    Args:
+        task: knows how; its name begins the metric's.
+    """
+
+    suffix = ""
+
+    def __init__(self, task: RankingTask) -> None:
+        super().__init__(name=f"{task.name}_{self.suffix}")  # type: ignore[call-arg]
+        self.task = task
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Feed a batch: labels [num_rows], logits [num_rows, width], weights [num_rows]."""
+        # A last axis of 1, for Keras' errors are means over the last axis.
+        labels, predictions = self.seen(y_true, self.task.predict(y_pred))
+        return super().update_state(  # type: ignore[misc]
+            labels[:, None], predictions[:, None], sample_weight
+        )
+
+    def seen(self, labels: tf.Tensor, predictions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """What the metric compares."""
+        return labels, predictions
+
+
+class RootMeanSquaredError(_OfPredictions, tf.keras.metrics.RootMeanSquaredError):
+    """`sqrt(mean (y - prediction)^2)`."""
+
+    suffix = "root_mean_squared_error"
+
+
+class MeanAbsoluteError(_OfPredictions, tf.keras.metrics.MeanAbsoluteError):
+    """`mean |y - prediction|`."""
+
+    suffix = "mean_absolute_error"
+
+
+class AUC(_OfPredictions, tf.keras.metrics.AUC):
+    """Area under the ROC curve; a soft label above 1/2 is a yes."""
+
+    suffix = "auc"
+
+    def seen(self, labels: tf.Tensor, predictions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Classes and probabilities."""
+        return tf.cast(labels > 0.5, tf.float32), predictions
+
+
+class Accuracy(_OfPredictions, tf.keras.metrics.Accuracy):
+    """Share of rows where label and probability lie on the same side of 1/2."""
+
+    suffix = "accuracy"
+
+    def seen(self, labels: tf.Tensor, predictions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Classes."""
+        return tf.cast(labels > 0.5, tf.float32), tf.cast(predictions > 0.5, tf.float32)
+
+
+class HitRate(tf.keras.metrics.Mean):
+    """Share of rows whose item is among the k likeliest; equal logits keep catalogue order.
+
+    Args:
+        task: a `NextItem`.
+        k: how many are looked at.
+    """
+
+    def __init__(self, task: RankingTask, k: int = 10) -> None:
+        super().__init__(name=f"{task.name}_hit_rate@{k}")
+        self.task, self.k = task, k
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Feed a batch: item indices [num_rows], logits [num_rows, num_items]."""
+        best = tf.math.top_k(y_pred, tf.minimum(self.k, tf.shape(y_pred)[-1])).indices
+        hits = tf.reduce_any(best == self.task.targets(y_true)[:, None], axis=-1)
+        return super().update_state(hits, sample_weight)

@@ -1,0 +1,208 @@
+"""A TensorFlow Recommenders ranking model that was written without distillation in mind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+from tfrs_distill.losses.weighted_mean import weighted_mean
+from tfrs_distill.models.adopted_task import only_task, row_loss
+from tfrs_distill.models.multi_task_model import MultiTaskModel
+from tfrs_distill.models.ranking_outputs import RankingOutputs
+from tfrs_distill.models.tasks import RankingTask
+
+SCORERS = ("ranking_model", "rating_model")  # what the tutorial calls it
+
+
+class AdoptedTask(RankingTask):
+    """A `tfrs.tasks.Ranking` as it is, its loss not reduced.
+
+    Where its loss is a binary cross-entropy of logits, the prediction is a probability; with any
+    other loss, such as a squared error, it is what the model gives.
+
+    Args:
+        name: the task's name.
+        task: the model's own; its loss and metrics are kept.
+
+    Raises:
+        ValueError: its loss is no Keras loss, reads probabilities, or gives something else than
+            one value a row.
+    """
+
+    def __init__(self, name: str, task: tfrs.tasks.Ranking) -> None:
+        super().__init__(name, width=1)
+        self.row_loss = row_loss(
+            task,
+            width=1,
+            remedy="Leave the model's last sigmoid out and give the task "
+            "`loss=tf.keras.losses.BinaryCrossentropy(from_logits=True)`.",
+        )
+        self.task = task
+        self.is_probability = bool(self.row_loss.get_config().get("from_logits"))
+
+    @property
+    def label_range(self) -> str:
+        """Any number; 0 to 1 where the prediction is a probability."""
+        return "within 0 and 1" if self.is_probability else "finite"
+
+    def are_labels(self, labels: Any) -> Any:
+        """See `label_range`."""
+        if self.is_probability:
+            return (labels >= 0) & (labels <= 1)
+        return (labels > -float("inf")) & (labels < float("inf"))
+
+    def keras_loss(self) -> tf.keras.losses.Loss:
+        """The model's own loss, not reduced."""
+        return self.row_loss
+
+    def targets(self, labels: tf.Tensor) -> tf.Tensor:
+        """The labels, [num_rows, 1]."""
+        return tf.cast(labels, tf.float32)[:, None]
+
+    def predict(self, logits: tf.Tensor) -> tf.Tensor:
+        """What the model gives, or the probability that it means."""
+        values = tf.cast(logits, tf.float32)[:, 0]
+        return tf.sigmoid(values) if self.is_probability else values
+
+    def metrics(self) -> list[tf.keras.metrics.Metric]:
+        """The model's own."""
+        return list(self.task.metrics)
+
+    def as_tfrs(self) -> tfrs.tasks.Ranking:
+        """The model's own task, one loss a row; it feeds the model's own metrics."""
+        return _TaskOfColumns(
+            loss=self.row_loss,
+            metrics=self.task._ranking_metrics,
+            prediction_metrics=self.task._prediction_metrics,
+            label_metrics=self.task._label_metrics,
+            mean_metrics=list(self.task._loss_metrics),
+            name=f"{self.name}_task",
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Refused: the task is the caller's."""
+        raise NotImplementedError("An adopted task is saved with the model that it belongs to.")
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = object.__hash__
+
+
+class _TaskOfColumns(tfrs.tasks.Ranking):
+    """Reads labels of the predictions' shape, for Keras' errors are means over the last axis.
+
+    Args:
+        mean_metrics: the model's `loss_metrics`: fed with a batch's loss, not with its rows'.
+        **options: of the task.
+    """
+
+    def __init__(self, *, mean_metrics: list[tf.keras.metrics.Metric], **options: Any) -> None:
+        super().__init__(**options)
+        self.mean_metrics = mean_metrics
+
+    def call(
+        self,
+        labels: tf.Tensor,
+        predictions: tf.Tensor,
+        sample_weight: tf.Tensor | None = None,
+        compute_metrics: bool = True,
+    ) -> tf.Tensor:
+        """Labels [num_rows], predictions [num_rows, 1]."""
+        labels = labels[:, None]
+        losses = super().call(
+            labels, predictions, sample_weight=sample_weight, compute_metrics=compute_metrics
+        )
+        if compute_metrics and self.mean_metrics:
+            mean = weighted_mean(self._loss(labels, predictions), sample_weight)
+            for metric in self.mean_metrics:
+                metric.update_state(mean)
+        return losses
+
+
+class TFRSRankingStudent(MultiTaskModel):
+    """An existing `tfrs.Model` that ranks, as a student; it is trained in place.
+
+    The loss is its own task's, as a mean over the rows that have a label.
+
+    Made by `RankingStudent.from_tfrs`.
+    """
+
+    def __init__(
+        self,
+        model: tfrs.Model,
+        score: Callable[[dict[str, tf.Tensor]], tf.Tensor],
+        task: AdoptedTask,
+        inputs: Mapping[str, str],
+    ) -> None:
+        super().__init__([task], name=model.name)
+        self.model, self.score, self.inputs = model, score, dict(inputs)
+        self.built = model.built
+
+    @classmethod
+    def adopt(
+        cls, model: tfrs.Model, *, task: str, inputs: Mapping[str, str]
+    ) -> TFRSRankingStudent:
+        """See `RankingStudent.from_tfrs`."""
+        own = only_task(model, tfrs.tasks.Ranking)
+        if not inputs:
+            raise ValueError(
+                "`inputs` must name what the model reads and the batch's columns for it, such as "
+                "{'user_id': 'user_id', 'movie_title': 'movie_title'}. Received: none."
+            )
+        return cls(model, _scorer(model), AdoptedTask(task, own), inputs)
+
+    @property
+    def input_columns(self) -> tuple[str, ...]:
+        """The batch's columns that the model reads."""
+        return tuple(dict.fromkeys(self.inputs.values()))
+
+    @property
+    def shared_variables(self) -> list[tf.Variable]:
+        """Everything: there is one task."""
+        return list(self.model.trainable_variables)
+
+    def call(self, batch: Mapping[str, tf.Tensor], training: bool | None = None) -> RankingOutputs:
+        """What the model says of the rows; Keras hands `training` on by itself.
+
+        Raises:
+            ValueError: a column is missing, or the model gives something else than a number a row.
+        """
+        missing = sorted(set(self.input_columns) - set(batch))
+        if missing:
+            raise ValueError(f"The batch has no columns {missing}. It has: {sorted(batch)}.")
+        said = self.score({name: batch[column] for name, column in self.inputs.items()})
+        shape = getattr(said, "shape", None)
+        if shape is None or shape.rank not in (1, 2) or (shape.rank == 2 and shape[1] != 1):
+            raise ValueError(
+                "The model must give one number a row, [num_rows, 1] or [num_rows]. Received: "
+                f"{type(said).__name__ if shape is None else shape}. Adopt a `tfrs.Model` whose "
+                "`call` gives the ranking task's predictions alone."
+            )
+        (name,) = self.tasks
+        return RankingOutputs({name: tf.reshape(tf.cast(said, tf.float32), [-1, 1])})
+
+    def get_config(self) -> dict[str, Any]:
+        """Refused: the model is the caller's, and is saved as such."""
+        raise NotImplementedError(
+            "A student made of a `tfrs.Model` is not saved whole: save that model, or the weights "
+            "(`save_weights`, `tf.keras.callbacks.BackupAndRestore`)."
+        )
+
+
+def _scorer(model: tfrs.Model) -> Callable[[dict[str, tf.Tensor]], tf.Tensor]:
+    """What gives the predictions, of a dict of features."""
+    if type(model).call is not tf.keras.Model.call:
+        return model
+    for name in SCORERS:
+        inner = getattr(model, name, None)
+        if callable(inner):
+            return lambda features: inner(tuple(features.values()))
+    raise ValueError(
+        "`model` must have a `call` of its own that gives the ranking task's predictions, or an "
+        f"attribute {' or '.join(map(repr, SCORERS))} that does. Received: "
+        f"{type(model).__name__}, which has neither."
+    )

@@ -1,0 +1,247 @@
+"""A TensorFlow Recommenders model that was written without distillation in mind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+from tfrs_distill import columns
+from tfrs_distill.errors import InputError
+from tfrs_distill.losses.candidate_lists import MASKED
+from tfrs_distill.models.adopted_task import only_task, row_loss
+from tfrs_distill.models.candidates import BATCH, Candidates, CandidateSet, in_batch_candidates
+from tfrs_distill.models.retrieval_model import RetrievalModel, one_hot_and_logits
+from tfrs_distill.models.student_outputs import StudentOutputs
+
+
+class TFRSStudent(RetrievalModel):
+    """The towers of an existing `tfrs.Model` as a student; its towers are trained in place.
+
+    Rows are examples: one query and the candidate it chose. The candidates of a step are those of
+    the batch (and `columns.NEGATIVES`, with `Candidates("sampled")`), as in
+    `tfrs.tasks.Retrieval`; the loss is the task's own, a mean over rows where the task sums.
+
+    Made by `RetrievalStudent.from_tfrs`, whose arguments these are.
+    """
+
+    def __init__(
+        self,
+        query_tower: tf.keras.layers.Layer,
+        candidate_tower: tf.keras.layers.Layer,
+        *,
+        query_column: str | Sequence[str],
+        candidate_column: str | Sequence[str],
+        candidate_id_column: str | None,
+        candidates: Candidates,
+        task_loss: tf.keras.losses.Loss,
+        temperature: float = 1.0,
+        name: str = "tfrs_student",
+    ) -> None:
+        if candidates.of_catalogue or candidates.exclude_seen:
+            raise ValueError(
+                "The towers of a `tfrs.Model` know neither the catalogue nor what a query has "
+                "seen: `candidates` must have source 'batch' or 'sampled' and exclude_seen=False "
+                f"(give the batch a column {columns.SCORE_MASK!r}). Received: {candidates}."
+            )
+        _require_columns("query_column", query_column)
+        _require_columns("candidate_column", candidate_column)
+        if candidate_id_column == candidate_column:
+            candidate_id_column = None
+        several = not isinstance(candidate_column, str)
+        if several and candidates.remove_accidental_hits and candidate_id_column is None:
+            raise ValueError(
+                "Accidental hits are candidates with the id of the row's own, so "
+                "`candidate_id_column` must name the column with their ids. Received: None, with "
+                f"candidate_column={list(candidate_column)}."
+            )
+        super().__init__(candidates, temperature, name=name)
+        self.query_tower, self.candidate_tower = query_tower, candidate_tower
+        self.query_column, self.candidate_column = query_column, candidate_column
+        self.candidate_id_column, self.task_loss = candidate_id_column, task_loss
+        self.is_cross_entropy = _is_plain_cross_entropy(task_loss)
+        self.takes_masks = self.is_cross_entropy or _takes_masks(task_loss)
+        self.finds_by_id = False  # whether the corpus' metrics compare ids instead of scores
+
+    @classmethod
+    def adopt(
+        cls,
+        model: tfrs.Model,
+        *,
+        query_tower: tf.keras.layers.Layer,
+        candidate_tower: tf.keras.layers.Layer,
+        query_column: str | Sequence[str],
+        candidate_column: str | Sequence[str],
+        candidate_id_column: str | None = None,
+        candidates: Candidates | None = None,
+    ) -> TFRSStudent:
+        """See `RetrievalStudent.from_tfrs`."""
+        task = only_task(model, tfrs.tasks.Retrieval)
+        # The task has no public way to read its options; tensorflow-recommenders is pinned.
+        num_hard = task._num_hard_negatives
+        own = Candidates(
+            BATCH,
+            remove_accidental_hits=task._remove_accidental_hits,
+            num_hard_negatives=num_hard if num_hard and num_hard > 0 else None,
+        )
+        student = cls(
+            query_tower,
+            candidate_tower,
+            query_column=query_column,
+            candidate_column=candidate_column,
+            candidate_id_column=candidate_id_column,
+            candidates=candidates or own,
+            task_loss=row_loss(
+                task, width=2, remedy="Make it with `from_logits=True`: the task hands it logits."
+            ),
+            temperature=1.0 if task._temperature is None else task._temperature,
+            name=model.name,
+        )
+        student.factorized_metrics = list(task.factorized_metrics)
+        student.batch_metrics = list(task._batch_metrics)
+        student.loss_metrics = list(task._loss_metrics)
+        student.finds_by_id = task._remove_accidental_hits  # for which TFRS is given the ids
+        return student
+
+    def _columns(
+        self, batch: dict[str, tf.Tensor], names: str | Sequence[str]
+    ) -> tf.Tensor | dict[str, tf.Tensor]:
+        """One column's values, or a dict of several."""
+        if not isinstance(batch, Mapping):
+            _refuse(f"it reads a dict of columns. Received: {type(batch).__name__}")
+        missing = [name for name in _listed(names) if name not in batch]
+        if missing:
+            raise ValueError(f"The batch has no column {missing[0]!r}. It has: {sorted(batch)}.")
+        return batch[names] if isinstance(names, str) else {name: batch[name] for name in names}
+
+    def encode_rows(self, batch: dict[str, tf.Tensor], training: bool | None = None) -> tf.Tensor:
+        """Query embeddings, `[batch_size, dim]`; Keras hands `training` on by itself."""
+        return self.query_tower(self._columns(batch, self.query_column))
+
+    def encode_candidates(self, items: Any, training: bool | None = None) -> tf.Tensor:
+        """Candidate embeddings, `[num_candidates, dim]`; Keras hands `training` on by itself."""
+        if isinstance(items, dict):  # the ids may be there for the sake of accidental hits alone
+            items = self._columns(items, self.candidate_column)
+        elif not isinstance(self.candidate_column, str):
+            raise ValueError(
+                "The candidate tower reads several columns, so candidates are a dict of "
+                f"{list(self.candidate_column)}. Received: {type(items).__name__}."
+            )
+        return self.candidate_tower(items)
+
+    def _scores(self, queries: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+        """As the task does: the best of a query's heads, where embeddings are of several."""
+        scores = super()._scores(queries, candidates)
+        return tf.reduce_max(scores, axis=1) if scores.shape.rank == 3 else scores
+
+    def hard_loss(self, batch: dict[str, tf.Tensor], outputs: StudentOutputs) -> tf.Tensor:
+        """The task's own loss of one-hot labels and logits, one value a row.
+
+        Raises:
+            ValueError: some candidates are masked, and the loss does not leave those out.
+        """
+        if self.is_cross_entropy:
+            return super().hard_loss(batch, outputs)
+        if outputs.candidates.keep is not None and not self.takes_masks:
+            raise ValueError(
+                f"The loss of the model's task, {type(self.task_loss).__name__}, does not leave "
+                "out candidates that are masked by a very low logit, as accidental hits and "
+                f"{columns.SCORE_MASK!r} are: it becomes about 1e29, in TFRS too. Make it without "
+                "label smoothing, or mask none (`remove_accidental_hits=False`). Received: "
+                f"{self.task_loss.get_config()}."
+            )
+        return self.task_loss(*one_hot_and_logits(outputs))
+
+    def update_factorized_metrics(
+        self, outputs: StudentOutputs, weights: tf.Tensor | None = None
+    ) -> None:
+        """Feed the task's metrics over the corpus; as in TFRS, not where queries have heads."""
+        if outputs.query_embeddings.shape.rank == 2:
+            super().update_factorized_metrics(outputs, weights)
+
+    def corpus_ids(self, outputs: StudentOutputs) -> tf.Tensor | None:
+        """The candidates' ids, where the model's own task was given them too."""
+        ids = outputs.candidates.ids
+        if isinstance(ids, dict):
+            ids = ids.get(self.candidate_id_column)
+        return ids if self.finds_by_id else None
+
+    def catalogue_embeddings(self) -> tf.Tensor:
+        """Refused: scoring and export of this package are over its catalogue."""
+        _refuse("it knows no catalogue of item indices")
+
+    def encode_histories(self, history: tf.Tensor) -> tf.Tensor:
+        """Refused: scoring and export of this package read histories."""
+        _refuse("it reads columns of its own, not histories of item indices")
+
+    def choose_candidates(self, batch: dict[str, tf.Tensor]) -> CandidateSet:
+        """What the batch's queries chose, and the batch's negatives."""
+        names, key = self.candidate_column, self.candidate_id_column
+        if key is not None:
+            names = tuple(dict.fromkeys([*_listed(names), key]))
+        return in_batch_candidates(
+            self.candidates,
+            batch,
+            self._columns(batch, names),
+            batch.get(columns.CANDIDATE_SAMPLING_PROBABILITY),
+            score_mask=batch.get(columns.SCORE_MASK),
+            id_column=key,
+        )
+
+    def to_rows(self, values: tf.Tensor, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+        """Examples are rows already."""
+        return values
+
+    def of_rows(self, examples: tf.Tensor, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+        """Examples are rows already."""
+        return examples
+
+    def row_weights(self, batch: dict[str, tf.Tensor]) -> tf.Tensor | None:
+        """Sample weights, `[batch_size]`, or None."""
+        weights = batch.get(columns.SAMPLE_WEIGHT)
+        return None if weights is None else tf.reshape(weights, [-1])
+
+    def get_config(self) -> dict[str, Any]:
+        """Refused: the towers are the caller's, and are saved with the caller's model."""
+        raise NotImplementedError(
+            "A student made of a `tfrs.Model` is not saved whole: its towers belong to that model. "
+            "Save the weights (`save_weights`, `tf.keras.callbacks.BackupAndRestore`)."
+        )
+
+
+def _listed(names: str | Sequence[str]) -> Sequence[str]:
+    return [names] if isinstance(names, str) else names
+
+
+def _require_columns(argument: str, names: Any) -> None:
+    listed = isinstance(names, Sequence) and len(names) > 0
+    if not listed or not all(isinstance(name, str) for name in names):
+        raise TypeError(
+            f"`{argument}` must be the column that the tower reads, such as 'user_id', or of a "
+            "tower that reads a dict the list of its columns, such as ['user_id', 'timestamp']. "
+            f"Received: {argument}={names!r}."
+        )
+
+
+def _refuse(reason: str) -> NoReturn:
+    raise InputError(
+        f"A student made of a `tfrs.Model` cannot be scored or exported here: {reason}. Evaluate "
+        "it with its task's metrics (`student.evaluate(batches)`), and serve its towers, such as "
+        "with `tfrs.layers.factorized_top_k.BruteForce(query_tower)`."
+    )
+
+
+def _is_plain_cross_entropy(loss: tf.keras.losses.Loss) -> bool:
+    """Whether it is categorical cross-entropy over the last axis, its labels not smoothed."""
+    if type(loss) is not tf.keras.losses.CategoricalCrossentropy:
+        return False
+    config = loss.get_config()
+    return config["label_smoothing"] == 0 and config["axis"] == -1
+
+
+def _takes_masks(loss: tf.keras.losses.Loss) -> bool:
+    """Whether a candidate with a very low logit counts next to nothing."""
+    value = loss(tf.constant([[1.0, 0.0]]), tf.constant([[0.0, MASKED]]))
+    return bool(tf.abs(value[0]) < 1e6)

@@ -1,0 +1,193 @@
+"""A next-item `tfrs.Model` of two towers, trained at every position of a window at once."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import tensorflow as tf
+
+from tfrs_distill import columns
+from tfrs_distill.models.candidates import (
+    Candidates,
+    CandidateSet,
+    catalogue_candidates,
+    in_batch_candidates,
+)
+from tfrs_distill.models.hidden_representations import recorded
+from tfrs_distill.models.history_tower import HistoryTower, last_items
+from tfrs_distill.models.item_tower import ItemTower
+from tfrs_distill.models.retrieval_model import RetrievalModel
+from tfrs_distill.models.rows import broadcast_to_rows, row_mask, row_weights, rows_of, seen_items
+
+
+@tf.keras.utils.register_keras_serializable("tfrs_distill")
+class TwoTower(RetrievalModel):
+    """Scores items after a history: `logits = query_tower(history) . candidate_tower(items)`.
+
+    Trains alone with `fit` on `Windows.batches(...)`: the loss is the mean categorical
+    cross-entropy of the next item over the candidates, at every labelled position.
+
+    Args:
+        query_tower: `HistoryTower`, histories to `[batch_size, max_history, dim]`.
+        candidate_tower: `ItemTower`, item ids to `[num_candidates, dim]`.
+        candidates: `Candidates`, which items a step's softmax is over; the catalogue by default.
+    """
+
+    def __init__(
+        self,
+        query_tower: HistoryTower,
+        candidate_tower: ItemTower,
+        candidates: Candidates | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(candidates or Candidates(), **kwargs)
+        if query_tower.item_tower is not candidate_tower:
+            raise ValueError(
+                "`candidate_tower` must be the item tower that `query_tower` reads histories with, "
+                "so that an item has one embedding. Received: two different towers."
+            )
+        self.query_tower, self.candidate_tower = query_tower, candidate_tower
+
+    @property
+    def max_history(self) -> int:
+        """Items of a history that count; older ones are not read."""
+        return self.query_tower.max_history
+
+    @property
+    def num_items(self) -> int:
+        """Items of the catalogue."""
+        return self.candidate_tower.num_items
+
+    @property
+    def num_parameters(self) -> int:
+        """Numbers in the towers' weights, trained and constant."""
+        return int(self.query_tower.count_params())
+
+    def encode_queries(
+        self, batch: dict[str, tf.Tensor], training: bool | None = None
+    ) -> tf.Tensor:
+        """Query embeddings at every position of the batch, `[batch_size, max_history, dim]`.
+
+        Raises:
+            ValueError: the batch's windows have another length than the towers read.
+        """
+        width = batch[columns.HISTORY].shape[1]
+        if width not in (None, self.max_history):
+            raise ValueError(
+                f"The towers read histories of {self.max_history} items, but the batch's windows "
+                f"hold {width}. Give `split_by_time` and the model the same `max_history`."
+            )
+        return self.query_tower(batch[columns.HISTORY], training=training)
+
+    def encode_candidates(self, items: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Candidate embeddings of item indices: `[num_candidates]` to `[num_candidates, dim]`."""
+        return self.candidate_tower(items, training=training)
+
+    def encode_histories(self, history: tf.Tensor) -> tf.Tensor:
+        """What to recommend from: one query embedding a history, `[batch_size, dim]`.
+
+        Args:
+            history: int32 [batch_size, any length], padding anywhere.
+        """
+        compact = last_items(history, self.max_history, self.num_items)
+        return self.query_tower.last(compact)
+
+    def catalogue_embeddings(self) -> tf.Tensor:
+        """Candidate embeddings of padding (row 0) and every item, `[num_items + 1, dim]`."""
+        return self.encode_candidates(tf.range(self.num_items + 1), training=False)
+
+    def encode_rows(self, batch: dict[str, tf.Tensor], training: bool | None = None) -> tf.Tensor:
+        """Query embeddings of the rows, `[num_rows, dim]`."""
+        return tf.boolean_mask(self.encode_queries(batch, training=training), row_mask(batch))
+
+    def choose_candidates(self, batch: dict[str, tf.Tensor]) -> CandidateSet:
+        """The candidates of the batch's rows.
+
+        Raises:
+            ValueError: labels that are distributions, but candidates that are not the catalogue.
+        """
+        given = {
+            name: rows_of(batch[name], batch) if name in batch else None
+            for name in (columns.LABELS, columns.CANDIDATE_SAMPLING_PROBABILITY)
+        }
+        seen = seen_items(batch, self.num_items) if self.candidates.exclude_seen else None
+        mask = batch.get(columns.SCORE_MASK)
+        if mask is not None:
+            if mask.shape.rank == 2:
+                shape = tf.concat([tf.shape(batch[columns.HISTORY]), tf.shape(mask)[1:]], axis=0)
+                mask = tf.broadcast_to(mask[:, None], shape)
+            mask = rows_of(mask, batch)
+        labels, probability = given.values()
+        if self.candidates.of_catalogue:
+            return catalogue_candidates(self.candidates, self.num_items, labels, seen, mask)
+        if labels is not None and labels.shape.rank != 1:
+            raise ValueError(
+                f"Labels of candidates from source {self.candidates.source!r} must be item "
+                "indices; distributions over the items need source='catalogue'. Received: labels "
+                f"of shape {batch[columns.LABELS].shape}."
+            )
+        return in_batch_candidates(self.candidates, batch, labels, probability, seen, mask)
+
+    def hidden_representations(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """A teacher's answer: outputs of its query tower's layers by path, `query_embeddings`."""
+        with recorded(self) as hidden:
+            queries = self.encode_queries(batch, training=False)
+        return hidden | {"query_embeddings": queries}
+
+    def to_rows(self, values: tf.Tensor, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+        """`[batch_size, max_history, ...]` or `[batch_size * max_history, ...]` to the rows."""
+        mask = row_mask(batch)
+        if values.shape.rank > 2 and values.shape[1] == mask.shape[1]:
+            return tf.boolean_mask(values, mask)
+        labelled = tf.where(tf.reshape(mask, [-1]))[:, 0]
+        size = tf.shape(values)[0]
+        are_positions = tf.equal(size, tf.size(mask))
+        rows = tf.range(tf.size(labelled, out_type=tf.int64))
+        fits = are_positions | tf.equal(size, tf.size(labelled))
+        words = "tfrs_distill: A layer's output must have one row a position or a labelled one; "
+        words += "this layer read something else, such as items. Received: number of rows"
+        check = tf.debugging.Assert(fits, [words, size, "labelled", tf.size(labelled)])
+        with tf.control_dependencies([] if check is None else [check]):
+            return tf.gather(values, tf.where(are_positions, labelled, rows))
+
+    def of_rows(self, examples: tf.Tensor, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+        """What belongs to examples, `[batch_size]`, at each of their rows, `[num_rows]`."""
+        return broadcast_to_rows(examples, batch)
+
+    def row_weights(self, batch: dict[str, tf.Tensor]) -> tf.Tensor | None:
+        """Sample weights of the rows, `[num_rows]`, or None."""
+        return row_weights(batch)
+
+    def build_towers(self) -> None:
+        """Create every weight, so that the model can be loaded, counted or copied before `fit`."""
+        self.query_tower(tf.zeros([1, self.max_history], tf.int32))
+        self.catalogue_embeddings()
+        self.built = True
+
+    def get_build_config(self) -> dict[str, Any]:
+        """Tells Keras to create the weights before it loads them."""
+        return {}
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """Create the weights that a saved file is about to fill."""
+        self.build_towers()
+
+    def get_config(self) -> dict[str, Any]:
+        """The towers' configurations; the candidate tower is the one inside the query tower."""
+        return {
+            "name": self.name,
+            "query_tower": tf.keras.utils.serialize_keras_object(self.query_tower),
+            "candidates": dataclasses.asdict(self.candidates),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> TwoTower:
+        """A model with towers of its own, built but not trained."""
+        query_tower = tf.keras.utils.deserialize_keras_object(
+            config["query_tower"], custom_objects=custom_objects
+        )
+        candidates = Candidates(**config["candidates"])
+        model = cls(query_tower, query_tower.item_tower, candidates, name=config["name"])
+        model.build_towers()
+        return model

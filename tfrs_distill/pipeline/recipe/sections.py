@@ -1,0 +1,347 @@
+"""The sections of a recipe: one frozen dataclass each, every field with default, meaning, rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tfrs_distill.errors import InputError
+from tfrs_distill.pipeline.recipe.settings import check, setting
+
+Bounds = dict[str, Any]  # of a `setting`
+
+NUMBER: Bounds = {"at_least": 1}
+RATE: Bounds = {"above": 0, "at_most": 1}
+DROPOUT: Bounds = {"at_least": 0, "below": 1}
+MODALITIES = ("text", "attributes", "knowledge-graph")
+TASKS = ("retrieval", "ranking", "multitask", "two-stage")
+RETRIEVAL = ("retrieval", "two-stage")  # the tasks that find items in the whole catalogue
+LABELLED = ("ranking", "multitask")  # the tasks that learn labels of (user, item) rows
+RANKS = (*LABELLED, "two-stage")  # the tasks with a ranking student
+MEMBERS = ("two-tower", "cross-encoder", "item-item", "array", "python")
+RETRIEVAL_KINDS = (*MEMBERS, "ensemble")
+RANKING_KINDS = ("deep-cross", "bert-text")
+PRIVILEGED = ("user", "context", "text")
+TUNING_METHODS = ("none", "top-layers", "all-layers", "lora", "adapters", "prefix")
+FOLDER_NAME: Bounds = {
+    "pattern": r"[A-Za-z0-9][A-Za-z0-9._-]*",
+    "pattern_words": 'a folder name of letters, digits, ".", "-" and "_"',
+}
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Where the interactions and the item texts come from."""
+
+    source: str = setting(
+        "movielens-100k",
+        "real films, real reviews, or planted data whose right answer is known",
+        choices=("movielens-100k", "clothing-reviews", "synthetic"),
+    )
+    folder: str = setting("", "a folder (reviews: a file) that holds the data; empty = fetch it")
+    link_titles: str = setting(
+        "",
+        "a folder of the data set whose item ids the graph's links use; empty = this one",
+        tasks=RETRIEVAL,
+    )
+    max_history: int = setting(32, "how many of a user's last items a model reads", at_least=2)
+    exclude_seen: bool = setting(
+        True,
+        "never recommend what the history holds; false where people come back, as to music",
+        tasks=RETRIEVAL,
+    )
+    split: str = setting(
+        "random",
+        "reviews: test rows drawn at random, or all rows of items drawn at random",
+        choices=("random", "item"),
+        tasks=LABELLED,
+    )
+    max_users: int = setting(
+        0,
+        "users (reviews: customers, one each) that are read, drawn at random; 0 = all",
+        at_least=0,
+        tasks=LABELLED,
+    )
+
+    def __post_init__(self) -> None:
+        check(self, "data")
+        if self.folder and self.source == "synthetic":
+            raise InputError(
+                "`data.folder` (--data-dir) cannot be given with planted data. Received: "
+                f'folder={self.folder!r}, source="synthetic". Leave the folder out, or choose '
+                "another `data.source`."
+            )
+        if self.source != "clothing-reviews" and self.split != "random":
+            raise InputError(
+                "`data.split` is about clothing reviews; films are split by time. Received: "
+                f'source="{self.source}", split="{self.split}".'
+            )
+
+
+@dataclass(frozen=True)
+class TeacherSettings:
+    """The large model."""
+
+    kind: str = setting(
+        "ensemble",
+        "what the teacher is; see docs/teachers.md",
+        choices=(*RETRIEVAL_KINDS, *RANKING_KINDS),
+    )
+    members: tuple[str, ...] = setting(
+        ("two-tower", "item-item"),
+        "the kinds that an ensemble joins",
+        choices=MEMBERS,
+        tasks=RETRIEVAL,
+    )
+    source: str = setting(
+        "", "the file of an array teacher; FILE.py:FUNCTION of a python one", tasks=RETRIEVAL
+    )
+    modalities: tuple[str, ...] = setting(
+        ("text",),
+        "what a two-tower teacher reads of an item beside its id",
+        choices=MODALITIES,
+        tasks=RETRIEVAL,
+    )
+    privileged: tuple[str, ...] = setting(
+        ("user", "context"),
+        "deep-cross: what it reads that the student cannot have when serving",
+        choices=PRIVILEGED,
+        tasks=LABELLED,
+    )
+    num_models: int = setting(
+        1,
+        "deep-cross: models of different seeds whose answers are averaged",
+        tasks=LABELLED,
+        **NUMBER,
+    )
+    embedding_dim: int = setting(64, "the width of the item and query vectors", **NUMBER)
+    num_blocks: int = setting(1, "attention blocks over the history", tasks=RETRIEVAL, **NUMBER)
+    num_heads: int = setting(
+        2, "attention heads a block; divides `embedding_dim`", tasks=RETRIEVAL, **NUMBER
+    )
+    num_cross_layers: int = setting(
+        2, "deep-cross: layers that multiply features with each other", tasks=LABELLED, **NUMBER
+    )
+    hidden_dim: int = setting(
+        128, "deep-cross: the width of the first dense layer", tasks=LABELLED, at_least=2
+    )
+    dropout: float = setting(0.2, "the share of activations dropped while training", **DROPOUT)
+    batch_size: int = setting(32, "windows or rows a step", **NUMBER)
+    learning_rate: float = setting(1e-3, "Adam's learning rate", **RATE)
+    max_epochs: int = setting(40, "passes over the training data at most", **NUMBER)
+    patience: int = setting(
+        4, "epochs without a better validation figure before stopping", **NUMBER
+    )
+
+    def __post_init__(self) -> None:
+        check(self, "teacher")
+        if self.embedding_dim % self.num_heads:
+            raise InputError(
+                "`teacher.embedding_dim` must be a multiple of `teacher.num_heads`. Received: "
+                f"embedding_dim={self.embedding_dim}, num_heads={self.num_heads}."
+            )
+        if self.kind == "ensemble" and len(self.members) < 2:
+            raise InputError(
+                "`teacher.members` must name at least two kinds for an ensemble. Received: "
+                f"members={list(self.members)}."
+            )
+        reads_source = {"array", "python"} & {self.kind, *self._members()}
+        if bool(self.source) != bool(reads_source):
+            raise InputError(
+                "`teacher.source` is needed by the kinds array and python, and by no other. "
+                f'Received: source="{self.source}", kind="{self.kind}".'
+            )
+
+    def _members(self) -> tuple[str, ...]:
+        return self.members if self.kind == "ensemble" else ()
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """What reads the items' texts."""
+
+    name: str = setting(
+        "", "a BERT's name or folder, or a TF-Hub encoder's; empty = all-MiniLM-L6-v2"
+    )
+    pooling: str = setting(
+        "auto",
+        "how a BERT's tokens make one vector; auto = as its folder says, or mean",
+        choices=("auto", "mean", "cls", "max"),
+    )
+    max_length: int = setting(
+        0, "wordpieces that a BERT reads at once; 0 = as its folder says, or 128", at_least=0
+    )
+    long_texts: str = setting(
+        "cut", "longer texts: cut there, or read in windows", choices=("cut", "windows")
+    )
+    output_key: str = setting("", "which output of a TF-Hub encoder that has several")
+    preprocessor: str = setting("", "a TF-Hub encoder's model that makes its input of texts")
+
+    def __post_init__(self) -> None:
+        check(self, "encoder")
+        if 0 < self.max_length < 8:
+            raise InputError(
+                "`encoder.max_length` must be 0, for what the encoder's folder says, or at least "
+                f"8. Received: {self.max_length}."
+            )
+
+
+@dataclass(frozen=True)
+class TuningSettings:
+    """How the teacher's BERT is adapted to the catalogue; only a two-tower's text is."""
+
+    method: str = setting("none", "which of BERT's weights train, if any", choices=TUNING_METHODS)
+    layers: int = setting(1, "top-layers: how many, from the top", **NUMBER)
+    layer_decay: float = setting(
+        0.9, "all-layers: each layer's learning rate over the next one's", above=0, at_most=1
+    )
+    rank: int = setting(8, "lora: the rank of what is added to a matrix", **NUMBER)
+    width: int = setting(16, "adapters: the width of the bottleneck", **NUMBER)
+    length: int = setting(16, "prefix: learned vectors before the text, a layer", **NUMBER)
+    steps: int = setting(300, "steps of tuning", **NUMBER)
+    batch_size: int = setting(8, "windows a step", **NUMBER)
+    num_negatives: int = setting(128, "items drawn beside a step's own", **NUMBER)
+    learning_rate: float = setting(
+        0.0, "Adam's learning rate; 0 = what suits the method", at_least=0, at_most=1
+    )
+    pretrain_steps: int = setting(
+        0, "steps of masked-language-model training on the item texts before; 0 = none", at_least=0
+    )
+
+    def __post_init__(self) -> None:
+        check(self, "tuning")
+
+
+@dataclass(frozen=True)
+class CrossEncoderSettings:
+    """The second stage of a cross-encoder teacher: it orders what a two-tower found."""
+
+    num_candidates: int = setting(20, "items of a row that it reads and orders", at_least=2)
+    max_history_items: int = setting(5, "items of the history that it reads", **NUMBER)
+    max_length: int = setting(64, "wordpieces of history and candidate together", at_least=8)
+    first_stage_weight: float = setting(
+        1.0, "how much the two-tower still says about the order", at_least=0, at_most=100
+    )
+    steps: int = setting(500, "training steps", **NUMBER)
+    batch_size: int = setting(8, "rows a training step", **NUMBER)
+    num_negatives: int = setting(7, "items that a training row is compared with", **NUMBER)
+    learning_rate: float = setting(5e-5, "Adam's learning rate", **RATE)
+
+    def __post_init__(self) -> None:
+        check(self, "cross_encoder")
+
+
+@dataclass(frozen=True)
+class KnowledgeSettings:
+    """What the teacher says about the training data, and how it is kept."""
+
+    folds: int = setting(
+        4, "parts of the users, each labelled by a teacher that never saw it", at_least=2
+    )
+    by: str = setting(
+        "user",
+        "ranking: a part is whole users, or rows drawn at random",
+        choices=("user", "row"),
+        tasks=LABELLED,
+    )
+    top_k: int = setting(
+        350,
+        "the teacher's best items kept for each position; of fewer items all but one",
+        tasks=RETRIEVAL,
+        **NUMBER,
+    )
+    form: str = setting(
+        "auto",
+        "exact logits from embeddings, or the top-K and the rest's sum; auto = exact if it can be",
+        choices=("auto", "embeddings", "top_k"),
+        tasks=RETRIEVAL,
+    )
+
+    def __post_init__(self) -> None:
+        check(self, "knowledge")
+
+
+@dataclass(frozen=True)
+class StudentSettings:
+    """The small model; its twin is the same."""
+
+    embedding_dim: int = setting(16, "the width of the item and query vectors", **NUMBER)
+    num_cross_layers: int = setting(
+        2, "ranking: layers that multiply features with each other", tasks=RANKS, **NUMBER
+    )
+    hidden_dim: int = setting(
+        32, "ranking: the width of the first dense layer", tasks=RANKS, at_least=2
+    )
+
+    def __post_init__(self) -> None:
+        check(self, "student")
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """The budget of the student, and of its twin: the same for both."""
+
+    batch_size: int = setting(32, "windows or rows a step", **NUMBER)
+    max_epochs: int = setting(100, "passes over the training data at most", **NUMBER)
+    patience: int = setting(
+        12, "epochs without a better validation figure before stopping", **NUMBER
+    )
+
+    def __post_init__(self) -> None:
+        check(self, "training")
+
+
+@dataclass(frozen=True)
+class TwinSettings:
+    """How the twin learns without a teacher: its own best, so that the comparison is fair."""
+
+    learning_rate: float = setting(5e-3, "Adam's learning rate for the twin", **RATE)
+    dropout: float = setting(0.3, "the share of entries dropped for the twin", **DROPOUT)
+
+    def __post_init__(self) -> None:
+        check(self, "twin")
+
+
+@dataclass(frozen=True)
+class DistillationSettings:
+    """How the student listens to the teacher."""
+
+    temperature: float = setting(2.0, "higher = softer targets", above=0, at_most=1000)
+    student_loss_weight: float = setting(
+        0.2, "the labels' share of the loss; the teacher has the rest", at_least=0, at_most=1
+    )
+    learning_rate: float = setting(2e-3, "Adam's learning rate for the student", **RATE)
+    dropout: float = setting(0.0, "the share of entries dropped for the student", **DROPOUT)
+
+    def __post_init__(self) -> None:
+        check(self, "distillation")
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What is written for serving and for devices."""
+
+    k: int = setting(
+        100, "items a query returns; fixed inside the exported graph", tasks=RETRIEVAL, **NUMBER
+    )
+    version: int = setting(1, "the version's folder, as TF Serving wants it", **NUMBER)
+
+    def __post_init__(self) -> None:
+        check(self, "export")
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """How the models are measured."""
+
+    k: int = setting(10, "the k of NDCG@k and the other metrics", **NUMBER)
+    bootstrap_samples: int = setting(1000, "resamples of the users for an interval", at_least=100)
+    max_lists: int = setting(
+        0,
+        "test users whose candidates the cross-encoder orders beside the student; 0 = all",
+        tasks=("two-stage",),
+        at_least=0,
+    )
+
+    def __post_init__(self) -> None:
+        check(self, "evaluation")

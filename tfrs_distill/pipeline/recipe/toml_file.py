@@ -1,0 +1,104 @@
+"""A recipe to and from TOML."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tomli_w
+
+from tfrs_distill.errors import InputError
+from tfrs_distill.pipeline.recipe.settings import is_read, rule_of
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+RecipeType = TypeVar("RecipeType")
+
+
+def read(path: Path, like: Callable[[object, object], RecipeType]) -> RecipeType:
+    """The recipe that a TOML file holds; every error starts with the file's name.
+
+    Args:
+        path: the file.
+        like: `like(task, source)` gives the recipe that says what the file leaves out.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: a recipe is UTF-8 text; this file is not.") from error
+    except OSError as error:
+        raise InputError(f"{path}: the recipe cannot be read: {error.strerror}.") from error
+    try:
+        values = tomllib.loads(text)
+    except ValueError as error:  # TOMLDecodeError, and a number of thousands of digits
+        raise InputError(f"{path}, line {_line(error, text)}: not valid TOML: {error}") from error
+    try:
+        data = values.get("data")
+        source = data.get("source") if isinstance(data, dict) else None
+        recipe: RecipeType = _build(values, like(values.get("task"), source), "")
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return recipe
+
+
+def write(recipe: Any) -> str:
+    """What the recipe's task reads, as TOML, a comment on every line."""
+    lines, sections = [], []
+    for field in dataclasses.fields(recipe):
+        value = getattr(recipe, field.name)
+        if not dataclasses.is_dataclass(value):
+            lines.append(_line_of(field, value))
+        elif is_read(field, recipe.task):
+            sections += ["", f"[{field.name}]", *_lines(value, recipe.task)]
+    return "\n".join([*lines, *sections]) + "\n"
+
+
+def _lines(settings: Any, task: str) -> list[str]:
+    fields = [field for field in dataclasses.fields(settings) if is_read(field, task)]
+    return [_line_of(field, getattr(settings, field.name)) for field in fields]
+
+
+def _line_of(field: dataclasses.Field[Any], value: Any) -> str:
+    rule = rule_of(field)
+    if isinstance(value, tuple):  # on one line
+        entries = (tomli_w.dumps({"entry": entry}).strip() for entry in value)
+        assignment = f"{field.name} = [{', '.join(e.removeprefix('entry = ') for e in entries)}]"
+    else:
+        assignment = tomli_w.dumps({field.name: value}).strip()
+    return assignment if rule is None else f"{assignment:<32}  # {rule.meaning}"
+
+
+def _build(values: dict[str, Any], like: Any, section: str) -> Any:
+    """`like` with the file's values in place of its own."""
+    fields = {field.name: field for field in dataclasses.fields(like)}
+    changes = {}
+    for key, value in values.items():
+        if key not in fields:
+            raise InputError(_unknown(key, list(fields), section))
+        if rule_of(fields[key]) is None:
+            if not isinstance(value, dict):
+                raise InputError(f"`{key}` must be a section, [{key}]. Received: {value!r}.")
+            value = _build(value, getattr(like, key), key)
+        changes[key] = value
+    return dataclasses.replace(like, **changes)
+
+
+def _unknown(key: str, known: list[str], section: str) -> str:
+    where = f"[{section}]" if section else "a recipe"
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"Did you mean `{near[0]}`?" if near else f"Known: {', '.join(known)}."
+    return f"`{key}` is not a key of {where}. {hint}"
+
+
+def _line(error: ValueError, text: str) -> int:
+    """The line the parser names; at the end of the file it names none."""
+    found = re.search(r"at line (\d+)", str(error))
+    return int(found.group(1)) if found else text.count("\n") + 1

@@ -1,0 +1,64 @@
+"""What a reader of a report should know before believing its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tfrs_distill.evaluation.metrics import too_few_to_resample
+from tfrs_distill.pipeline.report.numbers import MISSING, counted, percent
+
+
+def cautions(report: Mapping[str, Any]) -> list[str]:
+    """Sentences that the verdict ends with; none where nothing is amiss.
+
+    The run says what its intervals are over (`resampled`: `what` and `number`), and in a sentence
+    of its own where people come back to the same items (`data.repeats`).
+
+    Example:
+    >>> cautions({"resampled": {"what": "test users", "number": 9}})
+    ['Only 9 test users: an interval by bootstrap of so few is too narrow, so this may be chance.']
+    """
+    resampled = report.get("resampled")
+    found = [
+        too_few(resampled["number"], resampled["what"]) if resampled else "",
+        report.get("data", {}).get("repeats", ""),
+    ]
+    return [sentence for sentence in found if sentence]
+
+
+def too_few(number: int, things: str, thing: str = "") -> str:
+    """That so few were resampled, empty where they are not few; `thing` as for `counted`."""
+    if not too_few_to_resample(number):
+        return ""
+    return (
+        f"Only {counted(number, things, thing)}: an interval by bootstrap of so few is too narrow, "
+        "so this may be chance."
+    )
+
+
+def limits_of_split(report: Mapping[str, Any]) -> str:
+    """What a split by time for each user leaves open, by the run's own figures; empty without.
+
+    Example:
+    >>> split = {"train_after_test": 0.4, "tests_cut_in_one_time": 0.5}
+    >>> limits_of_split({"data": {"split": split}})  # doctest: +NORMALIZE_WHITESPACE
+    "The split is by user, not by date: for the median user, 40.0 % of the training rows are of
+    other users and later than the beginning of that user's test. 50.0 % of the tests begin at the
+    same time stamp as the row before them, where the order of the file decides."
+    """
+    split = report.get("data", {}).get("split") or {}
+    later, cut = (percent(split.get(key)) for key in ("train_after_test", "tests_cut_in_one_time"))
+    if MISSING in (later, cut):
+        return ""
+    return (
+        f"The split is by user, not by date: for the median user, {later} of the training rows are "
+        f"of other users and later than the beginning of that user's test. {cut} of the tests "
+        "begin at the same time stamp as the row before them, where the order of the file decides."
+    )
+
+
+def history_in_words(report: Mapping[str, Any]) -> str:
+    """Whether the history's items could be recommended: "without" or "with"."""
+    excluded = report.get("recipe", {}).get("data", {}).get("exclude_seen", True)
+    return f"{'without' if excluded else 'with'} the items of the history"

@@ -1,0 +1,136 @@
+"""`Progress` for a person at a terminal, and plain lines for a log file.
+
+On a terminal each piece of work is a live bar that vanishes when done; what stays is one line a
+stage. Anywhere else (a pipe, a log of continuous integration) every event is one plain line, and a
+long piece of work gives a sign of life at most every `seconds_between_lines`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as RichProgress
+from rich.table import Column
+from rich.text import Text
+
+from tfrs_distill.pipeline.report.numbers import duration
+from tfrs_distill.progress import Advance
+
+NARROW = 72  # columns; below, the bar gives up its elapsed time and note
+
+
+class TerminalProgress:
+    """Shows a run on a `rich` console.
+
+    Args:
+        console: where to write. Defaults to standard output.
+        seconds_between_lines: off a terminal, how often a bar may write a line.
+        clock: seconds that only go forward; a test's to replace.
+    """
+
+    def __init__(
+        self,
+        console: Console | None = None,
+        *,
+        seconds_between_lines: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.console = Console(highlight=False) if console is None else console
+        self.seconds_between_lines = seconds_between_lines
+        self.clock = clock
+
+    def stage(self, number: int, total: int, name: str) -> None:
+        """Write the stage's number and name."""
+        self._line(Text.assemble((f"[{number}/{total}]", "cyan"), " ", (name, "bold")))
+
+    def bar(self, description: str, total: int) -> contextlib.AbstractContextManager[Advance]:
+        """A live bar on a terminal; elsewhere a line now and then."""
+        if self.console.is_terminal:
+            return self._live_bar(description, total)
+        return self._plain_bar(description, total)
+
+    def done(self, line: str, seconds: float, reused: bool) -> None:
+        """Write the result and how long it took, or that an earlier run's was taken."""
+        how_long = "unchanged, not run again" if reused else duration(seconds)
+        mark = ("=", "dim") if reused else ("+", "bold green")
+        self._line(Text.assemble("      ", mark, " ", line, " ", (f"({how_long})", "dim")))
+
+    def _line(self, text: Text) -> None:
+        # A log keeps one line an event, however wide; a terminal wraps.
+        wrap = self.console.is_terminal
+        self.console.print(text, soft_wrap=not wrap)
+
+    @contextlib.contextmanager
+    def _live_bar(self, description: str, total: int) -> Iterator[Advance]:
+        with RichProgress(
+            *_columns(self.console.width), console=self.console, transient=True, expand=False
+        ) as live:
+            task = live.add_task(description, total=total, note="")
+
+            def advance(steps: int = 1, note: str = "") -> None:
+                if note:
+                    live.update(task, note=note)
+                live.advance(task, steps)
+
+            yield advance
+
+    @contextlib.contextmanager
+    def _plain_bar(self, description: str, total: int) -> Iterator[Advance]:
+        start = last_line = self.clock()
+        finished = 0
+
+        def advance(steps: int = 1, note: str = "") -> None:
+            nonlocal finished, last_line
+            finished += steps
+            now = self.clock()
+            if now - last_line < self.seconds_between_lines:
+                return
+            last_line = now
+            left = (now - start) * max(total - finished, 0) / finished if finished else None
+            parts = [f"{description} {finished}/{total}", note]
+            parts.append("" if left is None else f"{duration(left)} left")
+            self._line(Text("      " + ", ".join(part for part in parts if part)))
+
+        yield advance
+
+
+class _NoteColumn(ProgressColumn):
+    """The last note, cut rather than wrapped."""
+
+    def render(self, task: Task) -> Text:
+        return Text(str(task.fields["note"]), style="dim", no_wrap=True, overflow="ellipsis")
+
+
+def _columns(width: int) -> list[ProgressColumn]:
+    """What a bar shows: everything on a wide terminal, the essential on a narrow one."""
+    one_line = Column(no_wrap=True, overflow="ellipsis")
+    essential: list[ProgressColumn] = [
+        TextColumn("{task.description}", table_column=one_line, markup=False),
+        BarColumn(bar_width=28 if width >= NARROW else 10),
+        TaskProgressColumn(),
+    ]
+    if width < NARROW:
+        return [*essential, TimeRemainingColumn(compact=True)]
+    note = _NoteColumn(table_column=Column(no_wrap=True, overflow="ellipsis"))
+    return [
+        TextColumn("   "),
+        SpinnerColumn("line"),
+        *essential,
+        TimeElapsedColumn(),
+        TextColumn("[dim]left[/dim]"),
+        TimeRemainingColumn(compact=True),
+        note,
+    ]

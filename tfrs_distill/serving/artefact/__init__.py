@@ -1,0 +1,60 @@
+"""The folder that an exported student lives in, and how it is read and checked.
+
+`saved_models/<name>/<version>/` holds
+
+    saved_model.pb, variables/   the SavedModel, where TensorFlow Serving looks for it
+    student.tflite               the same function for LiteRT, float32
+    student_int8.tflite          the same with weights in 8 bits
+    signature.json               inputs, outputs, and what they mean
+    provenance.json              how it was made; size and sha256 of every other file
+
+and, of a retrieval student,
+
+    vocabulary.txt, titles.txt   line i is the id, the title, of the item with index i
+    ranking/                     with two stages: the artefact of the ranking student
+
+or, of a ranking student,
+
+    vocabularies/<column>.txt    line i is the id with index i of that column
+    words/<column>.txt           the words of a text column, in the order of their indices
+    titles.txt                   line i is the title of the item with index i
+
+Reading needs no TensorFlow.
+"""
+
+from tfrs_distill.serving.artefact.files import (
+    PROVENANCE,
+    SAVED_MODEL,
+    SIGNATURE,
+    TFLITE,
+    TFLITE_INT8,
+    TITLES,
+    VOCABULARY,
+)
+from tfrs_distill.serving.artefact.ranking import RankingArtefact, write_ranking_sidecars
+from tfrs_distill.serving.artefact.retrieval import (
+    RANKING_FOLDER,
+    SIDECARS,
+    Artefact,
+    RankingStage,
+    write_sidecars,
+)
+from tfrs_distill.serving.artefact.versions import next_version
+
+__all__ = [
+    "Artefact",
+    "PROVENANCE",
+    "RANKING_FOLDER",
+    "RankingArtefact",
+    "RankingStage",
+    "SAVED_MODEL",
+    "SIDECARS",
+    "SIGNATURE",
+    "TFLITE",
+    "TFLITE_INT8",
+    "TITLES",
+    "VOCABULARY",
+    "next_version",
+    "write_ranking_sidecars",
+    "write_sidecars",
+]

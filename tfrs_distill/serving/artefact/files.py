@@ -1,0 +1,179 @@
+r"""The files that an artefact is made of: their names, and how they are written, read and checked.
+
+In a text file of one value a line a backslash, a line feed and a carriage return are written as
+`\\`, `\n` and `\r`, so any text is one line.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tfrs_distill.errors import InputError
+from tfrs_distill.files import file_sha256, whole_file
+from tfrs_distill.serving.artefact.versions import versions_in
+
+SAVED_MODEL = "saved_model.pb"
+TFLITE = "student.tflite"
+TFLITE_INT8 = "student_int8.tflite"
+VOCABULARY = "vocabulary.txt"
+TITLES = "titles.txt"
+SIGNATURE = "signature.json"
+PROVENANCE = "provenance.json"
+AGAIN = "Copy the whole folder again, or export the student again."
+
+
+def read_provenance(folder: Path) -> dict[str, Any]:
+    """What `provenance.json` says.
+
+    Raises:
+        InputError: the folder is no artefact, or the file is damaged.
+    """
+    if not (folder / PROVENANCE).is_file():
+        raise InputError(_no_artefact(folder))
+    provenance = read_json(folder / PROVENANCE)
+    if not isinstance(provenance, dict) or not isinstance(provenance.get("files"), dict):
+        raise InputError(_lists_no_files(folder))
+    return provenance
+
+
+def check_files(folder: Path, provenance: Mapping[str, Any], required: set[str]) -> None:
+    """Hold every file that the provenance lists against its size and sha256.
+
+    Raises:
+        InputError: one of `required` is not listed; or a file is missing, truncated or changed.
+    """
+    if not required <= provenance["files"].keys():
+        raise InputError(_lists_no_files(folder))
+    for name, expected in provenance["files"].items():
+        _check_file(folder / name, expected)
+
+
+def describe_files(folder: Path) -> dict[str, Any]:
+    """Size and sha256 of every file in `folder` and below, but of its own `provenance.json`."""
+    own = folder / PROVENANCE
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != own)
+    return {
+        path.relative_to(folder).as_posix(): {
+            "bytes": path.stat().st_size,
+            "sha256": file_sha256(path),
+        }
+        for path in paths
+    }
+
+
+class ModelFiles:
+    """What an artefact's `provenance` says of the model files in its folder."""
+
+    provenance: dict[str, Any]
+
+    @property
+    def has_saved_model(self) -> bool:
+        """Whether the folder holds a SavedModel."""
+        return SAVED_MODEL in self.provenance["files"]
+
+    @property
+    def tflite_files(self) -> tuple[str, ...]:
+        """The names of the `.tflite` files in the folder itself, `student.tflite` first."""
+        files = self.provenance["files"]
+        names = [name for name in files if name.endswith(".tflite") and "/" not in name]
+        return tuple(sorted(names, key=lambda name: (name != TFLITE, name)))
+
+    def bytes_of(self, name: str) -> int:
+        """Size of the model file `name`; of `saved_model.pb`, its variables' data included.
+
+        Their index is not counted: the same variables give it a few bytes more or less. Nor is a
+        second stage: its file has the same name below `ranking/`.
+        """
+        files = self.provenance["files"]
+        if name != SAVED_MODEL:
+            return int(files[name]["bytes"])
+        own = [f for f in files if f == SAVED_MODEL or f.startswith("variables/variables.data")]
+        return sum(int(files[f]["bytes"]) for f in own)
+
+
+def write_lines(path: Path, values: Iterable[str]) -> None:
+    """Write one value a line.
+
+    Raises:
+        InputError: a value is no Unicode.
+    """
+    lines = "".join(f"{_escape(value)}\n" for value in values)
+    try:
+        encoded = lines.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{path.name} cannot be written as UTF-8: {error}.") from error
+    with whole_file(path) as file:
+        file.write(encoded)
+
+
+def read_lines(path: Path) -> tuple[str, ...]:
+    """What `write_lines` has written."""
+    # Not `splitlines`: it also ends a line at characters such as U+0085 that a title may contain.
+    return tuple(_unescape(line) for line in path.read_bytes().decode().split("\n")[:-1])
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write one JSON object, NumPy's scalars as numbers."""
+    with whole_file(path, "w") as file:
+        json.dump(value, file, indent=2, default=lambda scalar: scalar.item())
+        file.write("\n")
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:  # bad JSON, or bytes that are no UTF-8
+        raise InputError(
+            f"The artefact's file {path} is truncated or changed: {error}. {AGAIN}"
+        ) from error
+
+
+def _no_artefact(folder: Path) -> str:
+    if not folder.exists():
+        return f"There is no artefact at {folder}: no such folder. Check the path."
+    message = f"{folder} is not an artefact: it has no {PROVENANCE}."
+    versions = versions_in(folder)
+    if versions:
+        return f"{message} It has versions; give one of them, such as {folder / str(versions[-1])}."
+    return f"{message} Give a folder that `tfrs-distill run` or `export_artefact` wrote."
+
+
+def _lists_no_files(folder: Path) -> str:
+    return (
+        f"{folder / PROVENANCE} does not list the artefact's files, as it must. "
+        "Export the student again."
+    )
+
+
+def _check_file(path: Path, expected: Mapping[str, Any]) -> None:
+    if not path.is_file():
+        raise InputError(f"The artefact's file {path} is missing. {AGAIN}")
+    size = path.stat().st_size
+    if size != expected["bytes"]:
+        state = "truncated" if size < expected["bytes"] else "changed"
+        raise InputError(
+            f"The artefact's file {path} is {state}: {size} bytes, expected "
+            f"{expected['bytes']}. {AGAIN}"
+        )
+    if file_sha256(path) != expected["sha256"]:
+        raise InputError(
+            f"The artefact's file {path} is changed: its sha256 is not the one in {PROVENANCE}. "
+            f"{AGAIN}"
+        )
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+
+
+def _unescape(line: str) -> str:
+    parts = line.split("\\\\")
+    return "\\".join(part.replace("\\n", "\n").replace("\\r", "\r") for part in parts)

@@ -1,0 +1,201 @@
+"""From what people give to what a student reads: ids to indices, texts to words, gaps to NaN."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfrs_distill.columns import HISTORY, HISTORY_RATINGS
+from tfrs_distill.errors import InputError
+from tfrs_distill.serving.artefact import RankingArtefact
+from tfrs_distill.serving.artefact.given_ids import indices_of, plain_values, whole_numbers
+from tfrs_distill.serving.word_vocabulary import WordVocabulary
+
+
+class ColumnValues:
+    """Reads the columns of an artefact's student.
+
+    Args:
+        artefact: says what the columns are, and holds their vocabularies.
+    """
+
+    def __init__(self, artefact: RankingArtefact) -> None:
+        self.columns = artefact.columns
+        self._indices = {
+            name: {value: index for index, value in enumerate(ids, start=1)}
+            for name, ids in artefact.vocabularies.items()
+        }
+        self._words = {
+            name: WordVocabulary(words, self.columns[name]["max_words"])
+            for name, words in artefact.words.items()
+        }
+
+    def names(self, side: str | None = None) -> list[str]:
+        """The columns of one side, or all."""
+        return [name for name, told in self.columns.items() if side in (None, told["side"])]
+
+    def read(
+        self, given: Mapping[str, Any], side: str | None = None, argument: str = "columns"
+    ) -> dict[str, np.ndarray]:
+        """The columns of one side, or all, as the student takes them.
+
+        Args:
+            given: the values of each column, one a row.
+            side: "query", "item" or None.
+            argument: what the caller calls `given`, for messages.
+
+        Raises:
+            InputError: columns are missing, unknown or of unequal lengths, or hold something that
+                the student cannot read.
+        """
+        names = self.names(side)
+        self._check_names(given, names, argument)
+        for name in names:
+            if isinstance(given[name], (str, bytes)) or not hasattr(given[name], "__len__"):
+                raise InputError(
+                    f"Column {name!r} must be a sequence with one value a row. Received: "
+                    f"{given[name]!r}."
+                )
+        lengths = {name: len(given[name]) for name in names}
+        if len(set(lengths.values())) > 1:
+            told = ", ".join(f"{name} {length}" for name, length in lengths.items())
+            raise InputError(f"All columns must have one value a row. Received rows: {told}.")
+        together = [name for name in names if self.columns[name]["kind"].startswith(HISTORY)]
+        read = {name: self._values(name, given[name]) for name in names if name not in together}
+        if together:
+            read |= self._histories(*(given[name] for name in sorted(together)))
+        return {name: read[name] for name in names}
+
+    def _check_names(self, given: Mapping[str, Any], names: Sequence[str], argument: str) -> None:
+        expected = ", ".join(f"{name} ({self.columns[name]['kind']})" for name in names)
+        for problem, found in (
+            ("lacks", [name for name in names if name not in given]),
+            ("has unknown", [name for name in given if name not in names]),
+        ):
+            if found:
+                raise InputError(
+                    f"`{argument}` {problem} columns: {', '.join(map(str, found))}. "
+                    f"This student reads: {expected}."
+                )
+
+    def _values(self, name: str, values: Any) -> np.ndarray:
+        kind = self.columns[name]["kind"]
+        if kind == "id":
+            return self._ids(name, _array(name, values, 1))
+        if kind == "number":
+            return _numbers(name, _array(name, values, 1))
+        if kind == "words":
+            return self._texts(name, values)
+        return _of_type(name, values, self.columns[name]["dtype"])
+
+    def _ids(self, name: str, values: np.ndarray) -> np.ndarray:
+        """Indices, int32; 0 for an id that the vocabulary does not have."""
+        index_of = self._indices.get(self.columns[name].get("vocabulary", ""))
+        return indices_of(values, index_of, f"Column {name!r}")
+
+    def _texts(self, name: str, values: Any) -> np.ndarray:
+        """Indices of words, int32 [num_rows, longest text]."""
+        given = _array(name, values, 1, 2)
+        if given.ndim == 2 or given.dtype != object:
+            return whole_numbers(_array(name, values, 2), f"Column {name!r}")
+        texts = ["" if value is None or value != value else value for value in given]  # NaN is none
+        odd = [text for text in texts if not isinstance(text, str)]
+        if odd:
+            raise InputError(f"Column {name!r} must be of texts. Received: {odd[0]!r}.")
+        if name not in self._words:
+            raise InputError(
+                f"Column {name!r} takes indices of words, as the student was exported without a "
+                f"vocabulary for it. Received: {_first(values)!r}."
+            )
+        words = self._words[name].encode(texts)
+        longest = int(words.any(axis=0).sum())  # what follows is padding in every row
+        return words[:, : max(longest, 1)]
+
+    def _histories(self, given: Any, given_ratings: Any = None) -> dict[str, np.ndarray]:
+        """Items, oldest first, padding in front, and their ratings, as long as the longest.
+
+        The student itself leaves out padding elsewhere and items that it does not know.
+        """
+        values, inside = _side_by_side(HISTORY, given)
+        read = {HISTORY: _filled(self._ids(HISTORY, values), inside)}
+        if given_ratings is not None:
+            values, rated = _side_by_side(HISTORY_RATINGS, given_ratings)
+            if rated.shape != inside.shape or (rated != inside).any():
+                raise InputError(
+                    f"`{HISTORY_RATINGS}` must have one rating for every item of `{HISTORY}`, 0 "
+                    "for none. Received: rows of other lengths."
+                )
+            ratings = _numbers(HISTORY_RATINGS, values)
+            ratings = np.where(np.isfinite(ratings), ratings, np.float32(0.0))
+            read[HISTORY_RATINGS] = _filled(ratings, inside)
+        return read
+
+
+def _array(name: str, values: Any, *ranks: int) -> np.ndarray:
+    """The values as an array of so many axes, one of `ranks`."""
+    array = plain_values(values, f"Column {name!r}")
+    if array.size == 0 and array.ndim <= ranks[0]:
+        return array.reshape([len(array)] + [0] * (ranks[0] - 1))
+    if array.ndim not in ranks:
+        told = "one value a row" if ranks == (1,) else "as many values in every row"
+        raise InputError(f"Column {name!r} must have {told}. Received: {_first(values)!r}.")
+    return array
+
+
+def _first(values: Any) -> Any:
+    return next(iter(values), values)
+
+
+def _numbers(name: str, values: np.ndarray) -> np.ndarray:
+    """float32; NaN where a value is missing."""
+    if values.dtype == np.float32:
+        return values
+    try:
+        with np.errstate(over="ignore"):  # too large is infinite, which counts as not known
+            return values.astype(np.float64).astype(np.float32)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(
+            f"Column {name!r} must be of numbers, NaN where one is not known: {error}."
+        ) from error
+
+
+def _side_by_side(name: str, rows: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The values of all rows, and which places they fill: bool [num_rows, longest].
+
+    Rows of one array are as they are; others are filled from behind.
+    """
+    if hasattr(rows, "__array__"):  # of NumPy, TensorFlow or pandas
+        rows = np.asarray(rows)
+        if rows.ndim == 2 and rows.shape[1]:
+            return _array(name, rows.reshape(-1), 1), np.ones(rows.shape, bool)
+    for row in rows:
+        if isinstance(row, (str, bytes)) or not hasattr(row, "__len__"):
+            raise InputError(f"Column {name!r} must be of sequences, one a row. Received: {row!r}.")
+    lengths = np.array([len(row) for row in rows], int)
+    longest = int(lengths.max(initial=1))  # LiteRT has no histories of no place
+    inside = np.arange(longest)[None, :] >= longest - lengths[:, None]
+    return _array(name, [value for row in rows for value in row], 1), inside
+
+
+def _of_type(name: str, values: Any, dtype: str) -> np.ndarray:
+    """The values of a column that a feature of the user's own reads."""
+    given = plain_values(values, f"Column {name!r}")
+    try:
+        array = given.astype(dtype)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"Column {name!r} must be of {dtype}: {error}.") from error
+    if array.dtype.kind in "iu" and not (given.dtype != object and np.array_equal(array, given)):
+        raise InputError(
+            f"Column {name!r} must be of whole numbers that {dtype} can hold. Received: "
+            f"{_first(values)!r}, ..."
+        )
+    return array
+
+
+def _filled(values: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """The values in their places, 0 in the others."""
+    rows = np.zeros(inside.shape, values.dtype)
+    rows[inside] = values
+    return rows

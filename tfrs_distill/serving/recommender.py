@@ -1,0 +1,204 @@
+"""An artefact on disk, and answers from it: titles in, the best items out.
+
+A `.tflite` file is run by LiteRT, without TensorFlow, so this is also what a small server imports.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tfrs_distill.columns import HISTORY, HISTORY_RATINGS, ITEM_ID, PADDING
+from tfrs_distill.errors import InputError
+from tfrs_distill.serving.artefact import RANKING_FOLDER, SAVED_MODEL, Artefact, RankingStage
+from tfrs_distill.serving.artefact.choose import find_model
+from tfrs_distill.serving.artefact.given_ids import indices_of, plain_values
+from tfrs_distill.serving.item_names import ItemNames
+from tfrs_distill.serving.ranker import Ranker
+from tfrs_distill.serving.run_model import Run, open_model
+
+SIGNATURE_NAME = "serving_default"
+SAVED_MODEL_BATCH = 256  # queries a call; a .tflite file takes one at a time, as a phone would
+
+Model = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One recommended item; a higher score is better, and scores compare within one answer."""
+
+    item_id: str
+    title: str
+    score: float
+
+
+class Recommender:
+    """Recommends from an artefact alone; make it with `Recommender.load`.
+
+    It is a scorer too: `recommender(histories, k)` gives `(scores, item_indices)`, so it is
+    evaluated with the same code as the model it was exported from.
+
+    Several threads may call one recommender at once.
+
+    An artefact of two stages is read as any other: what its retrieval student finds is ordered by
+    its ranking student, and scores are those of `export_two_stage`.
+
+    Args:
+        artefact: the folder's contents.
+        model: [batch_size, history_length] item indices to `(scores, item_ids)`, both
+            [batch_size, artefact.k].
+        batch_size: how many histories `model` gets at a time.
+    """
+
+    def __init__(self, artefact: Artefact, model: Model, *, batch_size: int = 1) -> None:
+        self.artefact = artefact
+        self._names = ItemNames(artefact)
+        self._model = model
+        self._batch_size = batch_size
+
+    @property
+    def exclude_seen(self) -> bool:
+        """Whether items of the history are left out, as the artefact was exported."""
+        return self.artefact.exclude_seen
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str], *, format: str | None = None, num_threads: int = 1
+    ) -> Recommender:
+        """Read an artefact.
+
+        Args:
+            path: the artefact's folder, or one `.tflite` file inside it.
+            format: "tflite" or "saved_model". By default `.tflite` where the folder has one.
+            num_threads: how many threads LiteRT may use. TensorFlow decides on its own.
+
+        Raises:
+            InputError: it is no artefact, a file of it is truncated, or it lacks the format.
+        """
+        artefact, name = find_model(path, format, Artefact.read)
+        model = _retrieval(open_model(artefact.folder / name, num_threads=num_threads))
+        if artefact.ranking_stage is not None:
+            model = _ranked(
+                model, _open_ranker(artefact, name, num_threads), artefact.ranking_stage
+            )
+        return cls(artefact, model, batch_size=SAVED_MODEL_BATCH if name == SAVED_MODEL else 1)
+
+    def recommend(self, history: Sequence[str], k: int = 10) -> list[Recommendation]:
+        """The `k` best items for someone with this history, none of which is in it.
+
+        An artefact with `exclude_seen=False` recommends items of the history too.
+
+        Args:
+            history: what they liked, oldest first, each an item id, a title, or a title without
+                its year, in any case, as text. An id goes before a title. May be empty: a new user
+                gets what the student recommends to someone it knows nothing of.
+            k: how many; fewer come back only where the catalogue is used up.
+
+        Raises:
+            InputError: an entry is unknown (the nearest titles are named), ambiguous or no text,
+                or `k` is above what the artefact was exported with.
+        """
+        if isinstance(history, (str, bytes)):
+            raise TypeError(f"`history` must be a list of strings. Received: {history!r}.")
+        indices = [self._names.find(entry) for entry in _entries(history).tolist()]
+        scores, items = self([np.array(indices, np.int32)], k)
+        return [
+            Recommendation(
+                self.artefact.item_ids[item - 1], self.artefact.titles[item - 1], float(score)
+            )
+            for score, item in zip(scores[0], items[0])
+            if item != PADDING
+        ]
+
+    def __call__(self, histories: Sequence[Any], k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Score many histories, oldest item first.
+
+        Args:
+            histories: each a sequence of ids or indices, as `Ranker` reads them: text is an id, a
+                number an index. What the artefact does not know is left out.
+            k: how many items; see `recommend`.
+
+        Returns:
+            `(scores, item_indices)`, float32 and int32 [num_histories, k]. Where nothing is left
+            the index is 0 and the score the lowest float32.
+
+        Raises:
+            InputError: a history is no sequence, a number is no index, or `k` is too large.
+        """
+        self._check_k(k)
+        scores = np.full([len(histories), k], np.finfo(np.float32).min, np.float32)
+        items = np.full([len(histories), k], PADDING, np.int32)
+        for start in range(0, len(histories), self._batch_size):
+            chunk = [
+                indices_of(_entries(history), self._names.by_id, "A history")
+                for history in histories[start : start + self._batch_size]
+            ]
+            padded = np.full([len(chunk), max(1, *map(len, chunk))], PADDING, np.int32)
+            for row, history in enumerate(chunk):
+                padded[row, padded.shape[1] - len(history) :] = history
+            some_scores, some_items = self._model(padded)
+            rows, columns = slice(start, start + len(chunk)), slice(min(k, some_items.shape[1]))
+            scores[rows, columns] = some_scores[:, columns]
+            items[rows, columns] = some_items[:, columns]
+        return scores, items
+
+    def _check_k(self, k: int) -> None:
+        if k < 1:
+            raise InputError(f"`k` must be at least 1. Received: k={k!r}.")
+        if self.artefact.k < k and self.artefact.k < self.artefact.num_items:
+            raise InputError(
+                f"This artefact gives at most {self.artefact.k} items, fixed when it was exported. "
+                f"Received: k={k}. Export it again with a larger k."
+            )
+
+
+def _entries(history: Any) -> np.ndarray:
+    """What a history holds, text as `str`."""
+    entries = plain_values(history, "A history")
+    if entries.ndim != 1:
+        raise InputError(
+            f"A history must be a sequence of items, oldest first. Received: {history!r}."
+        )
+    return entries
+
+
+def _open_ranker(artefact: Artefact, name: str, num_threads: int) -> Ranker:
+    """The second stage, in the format of the first."""
+    folder = artefact.folder / RANKING_FOLDER
+    if name == SAVED_MODEL:
+        return Ranker.load(folder, format="saved_model")
+    return Ranker.load(folder / name, num_threads=num_threads)
+
+
+def _retrieval(run: Run) -> Model:
+    """The retrieval student of an open model file."""
+
+    def model(history: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        outputs = run(SIGNATURE_NAME, {"history": history})
+        return outputs["scores"], outputs["item_ids"]
+
+    return model
+
+
+def _ranked(retrieve: Model, ranker: Ranker, stage: RankingStage) -> Model:
+    """Both stages: what `retrieve` finds, in the order of `ranker`; equal scores keep theirs."""
+    reads_ratings = HISTORY_RATINGS in ranker.input_columns
+
+    def model(histories: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        scores, items = (np.array(found) for found in retrieve(histories))
+        for row, history in enumerate(histories):
+            found = np.flatnonzero(items[row] != PADDING)
+            query = {HISTORY: history}
+            if reads_ratings:
+                query[HISTORY_RATINGS] = np.zeros(history.shape, np.float32)
+            said = ranker.rank(query=query, items={ITEM_ID: items[row, found]})[stage.task]
+            blended = said + np.float32(stage.retrieval_weight) * scores[row, found]
+            order = np.argsort(-blended, kind="stable")
+            scores[row, found], items[row, found] = blended[order], items[row, found][order]
+        return scores, items
+
+    return model

@@ -1,0 +1,111 @@
+"""Words as indices: what a student's text tower reads instead of a text."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from tfrs_distill.columns import plain_texts
+from tfrs_distill.errors import InputError
+
+WORD = re.compile(r"\w+(?:'\w+)*")
+UNKNOWN = 1  # any word without an index of its own; 0 is padding
+
+
+@dataclass(frozen=True)
+class WordVocabulary:
+    """The words that have an index of their own; 0 is padding and 1 any other word.
+
+    The defaults of `from_texts` were measured on the clothing reviews, as validation AUC of
+    'recommended' by logistic regression on single words, mean of two splits: words seen 1, 5, 10
+    and 20 times give .9531, .9531, .9535 and .9527, so 10 leaves out three quarters of the words
+    and loses nothing; the first 32, 64, 96 and 128 words of a text give .9282, .9447, .9525 and
+    .9532 (the longest review has 119).
+
+    Args:
+        words: the words, as `split_words` gives them; word `words[i]` has the index `i + 2`.
+        max_words: indices a text; what comes after is left out.
+
+    Raises:
+        InputError: there is no word; one occurs twice, or is not as `split_words` gives words, so
+            that no text could have it; or `max_words` is below 1.
+
+    Example:
+    >>> vocabulary = WordVocabulary.from_texts(["Too small", "too big"], min_count=2, max_words=4)
+    >>> vocabulary.words, vocabulary.encode(["Too pretty, too!", ""]).tolist()
+    (('too',), [[2, 1, 2, 0], [0, 0, 0, 0]])
+    """
+
+    words: tuple[str, ...]
+    max_words: int = 128
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "words", plain_texts("words", self.words))
+        if not self.words:
+            raise InputError("A vocabulary needs at least one word. Received: none.")
+        if self.max_words < 1:
+            raise InputError(f"`max_words` must be at least 1. Received: {self.max_words}.")
+        for word, count in Counter(self.words).items():
+            if count > 1:
+                raise InputError(f"Words must be unique. Received: {word!r} {count} times.")
+            if split_words(word) != [word]:
+                raise InputError(
+                    "Words must be as `split_words` gives them: lower case, without spaces or "
+                    f"punctuation. Received: {word!r}."
+                )
+
+    @classmethod
+    def from_texts(
+        cls, texts: Iterable[str], *, min_count: int = 10, max_words: int = 128
+    ) -> WordVocabulary:
+        """The words of training texts, the commonest first, equally common ones by the alphabet.
+
+        Args:
+            texts: of the training rows alone.
+            min_count: how often a word must occur in them.
+            max_words: indices a text.
+
+        Raises:
+            InputError: no word occurs so often, or `max_words` is below 1.
+        """
+        counts = Counter(word for text in plain_texts("texts", texts) for word in split_words(text))
+        kept = [word for word, count in counts.items() if count >= min_count]
+        if not kept:
+            raise InputError(
+                f"No word occurs {min_count} times in the texts. The commonest of {len(counts)} "
+                f"words occurs {max(counts.values(), default=0)} times; give a smaller `min_count`."
+            )
+        return cls(tuple(sorted(kept, key=lambda word: (-counts[word], word))), max_words)
+
+    @property
+    def num_words(self) -> int:
+        """The largest index, as `TextFeature` takes it: the words and one for all others."""
+        return len(self.words) + UNKNOWN
+
+    @cached_property
+    def _index_of(self) -> dict[str, int]:
+        return {word: index for index, word in enumerate(self.words, start=UNKNOWN + 1)}
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """int32 [num_texts, max_words]: each text's first words, then 0."""
+        texts = plain_texts("texts", texts)
+        encoded = np.zeros((len(texts), self.max_words), np.int32)
+        for row, text in enumerate(texts):
+            words = split_words(text)[: self.max_words]
+            encoded[row, : len(words)] = [self._index_of.get(word, UNKNOWN) for word in words]
+        return encoded
+
+
+def split_words(text: str) -> list[str]:
+    r"""Lower-case words: letters, digits and underscores, with apostrophes between them.
+
+    Example:
+    >>> split_words("I'm 5'8\" - DON’T buy!")
+    ["i'm", "5'8", "don't", 'buy']
+    """
+    return WORD.findall(text.lower().replace("’", "'"))

@@ -1,0 +1,1 @@
+"""What other programs computed, as arrays and files, made teachers."""

@@ -1,0 +1,1 @@
+"""Transformers that read text: encoders, their tuning, two towers, cross-encoder, text ranker."""

@@ -1,0 +1,294 @@
+"""A BERT that reads a history and a candidate together and says how well they fit."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tfrs_distill.data.windows import Windows
+from tfrs_distill.errors import InputError
+from tfrs_distill.models.history_tower import last_items
+from tfrs_distill.models.seeded import seeded
+from tfrs_distill.teachers.bert.checkpoint import max_positions
+from tfrs_distill.teachers.bert.cross_encoder_training import train_cross_encoder
+from tfrs_distill.teachers.bert.parameter_efficient.layer_stack import LayerStack
+from tfrs_distill.teachers.bert.pooling import pool
+from tfrs_distill.teachers.bert.text_encoder import TextEncoder
+from tfrs_distill.teachers.bert.text_pairs import TextPairs, row_histories
+from tfrs_distill.teachers.bert.tuned_bert_file import (
+    base_fingerprint,
+    read_tuned_bert,
+    write_tuned_bert,
+)
+
+KIND = "cross-encoder"
+
+
+class BertCrossEncoder:
+    """Scores a candidate after a history by reading both texts at once.
+
+    `score = w . pooled(BERT([CLS] newest item ; ... ; oldest read [SEP] candidate [SEP])) + b`,
+    with the encoder's own pooling (mean, first token or maximum) of its last layer. The newest item
+    comes first, so that what is cut for want of room is the oldest. Unlike a two-tower it attends
+    from each word of the candidate to each word of the history, and pays for it: every pair is a
+    forward pass. Use it on short lists, through a `Reranker`.
+
+    The encoder's layers are trained in place by `fit`; its embeddings stay as they are. Give it an
+    encoder of its own.
+
+    Reference: [Nogueira & Cho, 2019](https://arxiv.org/abs/1901.04085).
+
+    Args:
+        encoder: a `TextEncoder`; checkpoint, pooling and tokenizer are used.
+        texts: every item's text, in catalogue order.
+        max_history_items: items of the history that are read, the newest.
+        max_length: tokens of a pair.
+        dropout: dropped share of the pooled output while training.
+        batch_size: pairs scored at a time; pairs of like length share a batch.
+        seed: int or None; fixes the score's initial weights.
+
+    Raises:
+        InputError: `max_length` is more than the checkpoint has positions for, or leaves no room.
+        ValueError: the encoder is of no BERT family, or an argument is out of its range.
+
+    Example:
+    >>> encoder = TextEncoder("sentence-transformers/all-MiniLM-L6-v2")  # doctest: +SKIP
+    >>> cross_encoder = BertCrossEncoder(encoder, catalogue.texts)  # doctest: +SKIP
+    >>> cross_encoder.fit(splits.train, first_stage, num_steps=500)  # doctest: +SKIP
+    >>> cross_encoder.scores([[50, 181]], [[172, 7, 12]]).shape  # doctest: +SKIP
+    TensorShape([1, 3])
+    """
+
+    def __init__(
+        self,
+        encoder: TextEncoder,
+        texts: Sequence[str],
+        *,
+        max_history_items: int = 5,
+        max_length: int = 64,
+        dropout: float = 0.1,
+        batch_size: int = 128,
+        seed: int | None = None,
+    ) -> None:
+        for name, value in (("max_history_items", max_history_items), ("batch_size", batch_size)):
+            if not value >= 1:
+                raise ValueError(f"`{name}` must be at least 1. Received: {name}={value!r}.")
+        positions = max_positions(encoder.model)
+        if positions is not None and max_length > positions:
+            raise InputError(
+                f"`max_length` must be at most {positions}, the positions of the checkpoint. "
+                f"Received: max_length={max_length!r}."
+            )
+        self.encoder, self.max_history_items, self.batch_size = (
+            encoder,
+            max_history_items,
+            batch_size,
+        )
+        self.pairs = TextPairs(encoder.tokenizer, texts, max_length)
+        self.stack = LayerStack(encoder.model)
+        self.base = base_fingerprint(encoder)
+        self.reads_types = "token_type_ids" in encoder.tokenizer.model_input_names
+        self.head = tf.keras.Sequential(
+            [
+                tf.keras.layers.Dropout(dropout),
+                tf.keras.layers.Dense(1, kernel_initializer=seeded("glorot_uniform", seed, 0)),
+            ]
+        )
+        self.head.build([None, encoder.hidden_dim])
+        pair = [tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)]
+        self._score_sorted = tf.function(self._in_batches, input_signature=pair)
+
+    @property
+    def num_items(self) -> int:
+        """Items of the catalogue."""
+        return self.pairs.num_items
+
+    @property
+    def weights(self) -> dict[str, tf.Variable]:
+        """What `fit` may change: the layers' and the score's weights, by name."""
+        layers = {
+            f"layers/{number}/{place}": variable
+            for number, variables in enumerate(self.stack.layer_variables())
+            for place, variable in enumerate(variables)
+        }
+        return layers | {"head/kernel": self.head.weights[0], "head/bias": self.head.weights[1]}
+
+    def read(self, histories: tf.Tensor, candidates: tf.Tensor, training: bool) -> tf.Tensor:
+        """Scores of pairs in one forward pass, float32 [num_pairs], padded to the longest.
+
+        Args:
+            histories: int32 [num_pairs, max_history_items], newest first; 0 is no item.
+            candidates: int32 [num_pairs], item indices.
+            training: whether dropout is on.
+        """
+        tokens = self.pairs.tokens(histories, candidates)
+        inputs = {"input_ids": tokens.input_ids, "attention_mask": tokens.attention_mask}
+        if self.reads_types:
+            inputs["token_type_ids"] = tokens.token_type_ids
+        hidden = self.encoder.model(**inputs, training=training).last_hidden_state
+        pooled = pool(hidden, tokens.attention_mask, self.encoder.pooling)
+        return tf.cast(self.head(pooled, training=training)[:, 0], tf.float32)
+
+    def score_pairs(self, histories: Any, candidates: Any) -> tf.Tensor:
+        """Scores of any number of pairs, float32 [num_pairs]; read in batches of like length.
+
+        Args:
+            histories: int32 [num_pairs, any length], item indices, oldest first; 0 is no item.
+            candidates: int32 [num_pairs], item indices.
+        """
+        newest_first = self.newest(tf.cast(histories, tf.int32))
+        return self._score_sorted(newest_first, tf.cast(candidates, tf.int32))
+
+    def scores(self, histories: Any, candidate_lists: Any) -> tf.Tensor:
+        """Scores of each history's own candidates, float32 [n, k].
+
+        Args:
+            histories: int32 [n, any length], item indices, oldest first; 0 is no item.
+            candidate_lists: int32 [n, k], item indices; what an index of 0 gets means nothing.
+        """
+        lists = tf.cast(candidate_lists, tf.int32)
+        newest_first = self.newest(tf.cast(histories, tf.int32))
+        repeated = tf.repeat(newest_first, tf.shape(lists)[1], axis=0)
+        return tf.reshape(self._score_sorted(repeated, tf.reshape(lists, [-1])), tf.shape(lists))
+
+    def logits(self, batch: dict[str, tf.Tensor], candidate_ids: tf.Tensor) -> tf.Tensor:
+        """Scores of all candidates at every row, float32 [num_rows, num_candidates].
+
+        That is a forward pass for each row and candidate: for lists, see `Reranker`.
+        """
+        histories = row_histories(batch)
+        lists = tf.tile(candidate_ids[None], tf.stack([tf.shape(histories)[0], 1]))
+        return self.scores(histories, lists)
+
+    def newest(self, histories: tf.Tensor) -> tf.Tensor:
+        """The last items of histories, newest first: int32 [n, max_history_items], 0 behind."""
+        return tf.reverse(last_items(histories, self.max_history_items, self.num_items), [1])
+
+    def _in_batches(self, histories: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+        order = tf.argsort(self.pairs.lengths(histories, candidates), direction="DESCENDING")
+
+        def body(start: tf.Tensor, scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            rows = order[start : start + self.batch_size]
+            said = self.read(tf.gather(histories, rows), tf.gather(candidates, rows), False)
+            return start + self.batch_size, tf.tensor_scatter_nd_update(scores, rows[:, None], said)
+
+        start, scores = tf.constant(0), tf.zeros_like(candidates, tf.float32)
+        left = lambda start, scores: start < tf.size(order)  # noqa: E731
+        return tf.while_loop(left, body, (start, scores), parallel_iterations=1)[1]
+
+    def fit(
+        self,
+        windows: Windows,
+        first_stage: Any,
+        *,
+        num_steps: int = 500,
+        batch_size: int = 8,
+        num_negatives: int = 7,
+        hard_share: float = 0.75,
+        num_candidates: int = 50,
+        num_layers: int | None = None,
+        learning_rate: float = 5e-5,
+        head_learning_rate: float = 1e-3,
+        warmup_share: float = 0.1,
+        seed: int = 0,
+        checkpoint_folder: str | os.PathLike[str] | None = None,
+        checkpoint_every: int = 100,
+        advance: Callable[[int], Any] | None = None,
+    ) -> list[float]:
+        """Train to tell the next item from what a first stage takes for it.
+
+        Each step draws rows (labelled positions) of `windows` evenly, and minimises the listwise
+        softmax cross-entropy `-log softmax(scores)[label]` among the label and its negatives: some
+        from the first stage's top list, which is what a `Reranker` will have to order, the others
+        evenly from the items that exist. No item of the row's history is a negative. Adam takes the
+        steps, its learning rates rising and falling in straight lines.
+
+        Args:
+            windows: training windows.
+            first_stage: the teacher whose lists are to be re-ranked; answers `logits`.
+            num_steps: steps to train for.
+            batch_size: rows a step, each with `1 + num_negatives` pairs.
+            num_negatives: negatives a row.
+            hard_share: share of them from the first stage's top list, 0 to 1.
+            num_candidates: length of that list.
+            num_layers: layers trained, from the top; None trains all.
+            learning_rate: the layers' at its peak.
+            head_learning_rate: the score's at its peak.
+            warmup_share: share of the steps in which the learning rates rise.
+            seed: of rows, negatives and dropout.
+            checkpoint_folder: where the training's state is kept; a call with the same arguments
+                and a freshly made cross-encoder of the same `seed` goes on from there. None keeps
+                none.
+            checkpoint_every: steps between two checkpoints.
+            advance: called with the number of steps done since the last call.
+
+        Returns:
+            The loss of each step.
+
+        Raises:
+            ValueError: an argument is out of its range.
+            InputError: `checkpoint_folder` holds another training's state.
+        """
+        settings = {
+            "num_steps": num_steps,
+            "batch_size": batch_size,
+            "num_negatives": num_negatives,
+            "hard_share": hard_share,
+            "num_candidates": num_candidates,
+            "num_layers": num_layers,
+            "learning_rate": learning_rate,
+            "head_learning_rate": head_learning_rate,
+            "warmup_share": warmup_share,
+            "seed": seed,
+        }
+        return train_cross_encoder(
+            self, windows, first_stage, settings, checkpoint_folder, checkpoint_every, advance
+        )
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write configuration and trained weights; base checkpoint and texts are not among them."""
+        arguments = {
+            "max_history_items": self.max_history_items,
+            "max_length": self.pairs.max_length,
+            "dropout": self.head.layers[0].rate,
+        }
+        weights = {name: variable.numpy() for name, variable in self.weights.items()}
+        write_tuned_bert(folder, KIND, self.base, arguments, weights)
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | os.PathLike[str],
+        encoder: TextEncoder,
+        texts: Sequence[str],
+        *,
+        batch_size: int = 128,
+    ) -> BertCrossEncoder:
+        """A saved cross-encoder, for the same or any other catalogue.
+
+        Args:
+            folder: what `save` wrote.
+            encoder: a freshly loaded encoder of the checkpoint it was trained from.
+            texts: every item's text, in catalogue order.
+            batch_size: pairs scored at a time.
+
+        Raises:
+            InputError: the folder cannot be read, or was trained from another checkpoint.
+        """
+        arguments, weights = read_tuned_bert(folder, KIND, encoder)
+        loaded = cls(encoder, texts, batch_size=batch_size, **arguments)
+        for name, variable in loaded.weights.items():
+            variable.assign(weights[name])
+        return loaded
+
+    def fingerprint(self) -> str:
+        """sha256 of the base checkpoint, the texts as tokens, the configuration and the weights."""
+        said = [self.base, self.pairs.fingerprint(), str(self.max_history_items)]
+        digest = hashlib.sha256("\n".join(said).encode())
+        for name, variable in self.weights.items():
+            digest.update(f"{name} {variable.shape}".encode() + variable.numpy().tobytes())
+        return digest.hexdigest()

@@ -1,0 +1,110 @@
+"""The head that guesses masked words: a checkpoint's own where it has one, else a fresh one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill.teachers.bert.checkpoint import weight_files
+from tfrs_distill.teachers.bert.pytorch_file import read_pytorch_file
+from tfrs_distill.teachers.bert.text_encoder import TextEncoder
+
+# Names that PyTorch's BERT, RoBERTa and MPNet, and DistilBERT give the head's parts.
+PARTS = (
+    ("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions"),
+    ("lm_head.dense", "lm_head.layer_norm", "lm_head"),
+    ("vocab_transform", "vocab_layer_norm", "vocab_projector"),
+)
+
+
+class MaskedLanguageHead(tf.Module):
+    """Logits over the vocabulary: `E norm(act(W h + c)) + b`, E the encoder's word embeddings.
+
+    W, c, the normalisation and b are the checkpoint's own where its weights file holds them by
+    their PyTorch names (BERT's `cls.predictions`, RoBERTa's and MPNet's `lm_head`, DistilBERT's
+    `vocab_*`). Sentence encoders such as all-MiniLM-L6-v2 have none; then W is random, and b is the
+    logarithm of how often each token occurs in the given ones, 1 added: the best guess that does
+    not read. Reference: [Devlin et al., 2018](https://arxiv.org/abs/1810.04805), section 3.1.
+
+    Args:
+        encoder: the text encoder.
+        token_ids: int array of tokens that a fresh head counts.
+        seed: of a fresh W.
+
+    Attributes:
+        is_fresh: whether the checkpoint had no head.
+        own_variables: the head's weights, the tied embeddings not among them.
+    """
+
+    def __init__(self, encoder: TextEncoder, token_ids: np.ndarray, *, seed: int) -> None:
+        super().__init__(name="masked_language_head")
+        config = encoder.model.config
+        self.words: tf.Variable = encoder.model.get_input_embeddings().weight
+        self.activation = _activation(config)
+        vocabulary, width = self.words.shape
+        self.dense = tf.keras.layers.Dense(
+            width,
+            kernel_initializer=tf.keras.initializers.TruncatedNormal(
+                stddev=getattr(config, "initializer_range", 0.02), seed=seed
+            ),
+            name="transform",
+        )
+        self.norm = tf.keras.layers.LayerNormalization(
+            epsilon=getattr(config, "layer_norm_eps", 1e-12), name="norm"
+        )
+        self.dense.build([None, encoder.hidden_dim])
+        self.norm.build([None, width])
+        counts = np.bincount(np.asarray(token_ids).reshape(-1), minlength=vocabulary) + 1.0
+        self.bias = tf.Variable(np.log(counts / counts.sum()).astype(np.float32), name="bias")
+        own = _stored_head(encoder.folder)
+        self.is_fresh = own is None
+        if own is not None:
+            kernel, *others = own
+            variables = [self.dense.bias, self.norm.gamma, self.norm.beta, self.bias]
+            for variable, value in zip([self.dense.kernel, *variables], [kernel.T, *others]):
+                variable.assign(value)
+
+    @property
+    def own_variables(self) -> list[tf.Variable]:
+        """What trains while the encoder does not."""
+        return [*self.dense.trainable_variables, *self.norm.trainable_variables, self.bias]
+
+    def logits(self, hidden: tf.Tensor) -> tf.Tensor:
+        """`[num_tokens, hidden_dim]` to `[num_tokens, vocabulary]`."""
+        read = self.norm(self.activation(self.dense(hidden)))
+        return tf.matmul(read, self.words, transpose_b=True) + self.bias
+
+
+def _activation(config: Any) -> Any:
+    from transformers.activations_tf import get_tf_activation
+
+    return get_tf_activation(getattr(config, "hidden_act", None) or config.activation)
+
+
+def _stored_head(folder: Path) -> list[np.ndarray] | None:
+    """W, c, gain and offset of the normalisation, and b as a checkpoint has them, or None."""
+    weights: dict[str, np.ndarray] = {}
+    for path in weight_files(folder):
+        weights |= _head_of(path)
+    for dense, norm, decoder in PARTS:
+        names = [f"{dense}.weight", f"{dense}.bias", f"{norm}.weight", f"{norm}.bias"]
+        names.append(f"{decoder}.bias")
+        if all(name in weights for name in names):
+            return [weights[name] for name in names]
+    return None
+
+
+def _head_of(path: Path) -> dict[str, np.ndarray]:
+    """What a weights file holds under the names of a head; older files say gamma and beta."""
+    import safetensors
+
+    beginnings = tuple(name for part in PARTS for name in part)
+    if path.suffix == ".bin":
+        found = {n: w for n, w in read_pytorch_file(path).items() if n.startswith(beginnings)}
+    else:
+        with safetensors.safe_open(path, framework="np") as file:
+            found = {n: file.get_tensor(n) for n in file.keys() if n.startswith(beginnings)}  # noqa: SIM118
+    return {n.replace(".gamma", ".weight").replace(".beta", ".bias"): w for n, w in found.items()}

@@ -1,0 +1,197 @@
+"""Small layers on a large model: what trains, and how it is saved, merged and taken off."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill.errors import InputError
+from tfrs_distill.teachers.bert.parameter_efficient.layer_stack import LayerStack
+from tfrs_distill.teachers.bert.parameter_efficient.saved_file import SavedWeights
+from tfrs_distill.teachers.bert.text_encoder import TextEncoder
+
+
+class AddedLayer(tf.keras.layers.Layer):
+    """A layer that stands in the place of one of the model's own, and holds it."""
+
+
+class ParameterEfficient(Protocol):
+    """What `LoRA`, `BottleneckAdapters` and `PrefixVectors` have in common: frozen dataclasses."""
+
+    def attach(self, encoder: TextEncoder) -> Attached:
+        """Put the layers onto an encoder's model."""
+        ...
+
+
+class Attached:
+    """Layers that `LoRA`, `BottleneckAdapters` or `PrefixVectors` have put onto an encoder.
+
+    Only `trainable_variables` are meant to train; the model below them stays what it was.
+
+    Args:
+        encoder: the text encoder; its model is changed in place.
+        method: the configuration that puts the layers there.
+
+    Raises:
+        ValueError: the encoder carries such layers already, or is of a family without a stack of
+            layers.
+    """
+
+    def __init__(self, encoder: TextEncoder, method: ParameterEfficient) -> None:
+        check_bare(encoder, f"take {type(method).__name__}")
+        self.encoder, self.method = encoder, method
+        self.stack = LayerStack(encoder.model)
+        self.base_fingerprint = self.stack.fingerprint()
+        self._replaced: list[tuple[Any, str, Any]] = []
+        self._borrowed: list[tuple[tf.Variable, np.ndarray]] = []
+        self._variables: dict[str, tf.Variable] = {}
+        self._merge: Callable[[], None] | None = None
+        self._gone = ""
+
+    def replace(self, owner: Any, attribute: str, layer: AddedLayer) -> None:
+        """Let an added layer stand where one of the model's own stood."""
+        self._replaced.append((owner, attribute, getattr(owner, attribute)))
+        setattr(owner, attribute, layer)
+
+    def train(self, name: str, variable: tf.Variable, *, borrowed: bool = False) -> None:
+        """Count a weight among those that train; a borrowed one is the model's own."""
+        self._variables[name] = variable
+        if borrowed:
+            self._borrowed.append((variable, variable.numpy()))
+
+    def ready(self, merge: Callable[[], None] | None = None) -> Attached:
+        """Say how the layers are merged into the model's own weights, where they can be."""
+        self._merge = merge
+        return self
+
+    @property
+    def trainable_variables(self) -> list[tf.Variable]:
+        """The only weights that train."""
+        return list(self._variables.values())
+
+    @property
+    def num_parameters(self) -> int:
+        """Numbers in the weights that train."""
+        return sum(int(np.prod(v.shape)) for v in self.trainable_variables)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the trained weights, their configuration and what they belong to as one file.
+
+        Args:
+            path: a safetensors file; it appears whole or not at all.
+
+        Raises:
+            ValueError: the layers were merged or taken off.
+        """
+        self._check_there("save")
+        weights = {name: v.numpy() for name, v in self._variables.items()}
+        SavedWeights(
+            type(self.method).__name__,
+            dataclasses.asdict(self.method),  # type: ignore[call-overload]
+            self.base_fingerprint,
+            weights,
+        ).write(path)
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Take the weights of a file that `save` wrote for an equal encoder and configuration.
+
+        Raises:
+            InputError: the file is of another kind, configuration, base checkpoint or shape; the
+                weights are then what they were before.
+            ValueError: the layers were merged or taken off.
+        """
+        self._check_there("load")
+        saved = SavedWeights.read(path)
+        mine = {"method": type(self.method).__name__} | dataclasses.asdict(self.method)  # type: ignore[call-overload]
+        theirs = {"method": saved.method} | saved.arguments
+        mine.pop("seed"), theirs.pop("seed", None)
+        if _plain(mine) != _plain(theirs):
+            raise InputError(
+                f"{path} was written for {_described(theirs)}, not for {_described(mine)}. "
+                "`attach_saved(encoder, path)` attaches what the file asks for."
+            )
+        if saved.base_fingerprint != self.base_fingerprint:
+            raise InputError(
+                f"{path} was trained on another base checkpoint (weights {saved.base_fingerprint}) "
+                f"than this encoder's ({self.base_fingerprint}). Load it onto the one it was "
+                "trained on, with the weights that this one had then."
+            )
+        for name, variable in self._variables.items():
+            shape = saved.weights[name].shape if name in saved.weights else None
+            if shape != tuple(variable.shape) or len(saved.weights) != len(self._variables):
+                raise InputError(
+                    f"{path} holds {len(saved.weights)} weights, {name} of shape {shape}; expected "
+                    f"{len(self._variables)}, {name} of shape {tuple(variable.shape)}. The file "
+                    "does not belong to this encoder."
+                )
+        for name, variable in self._variables.items():
+            variable.assign(saved.weights[name])
+
+    def merge(self) -> None:
+        """Put what was learnt into the model's own weights and take the added layers off.
+
+        Afterwards the encoder is as fast as before and gives the tuned vectors, up to the rounding
+        of the merged weights. Only `LoRA` can: it is linear in a weight of the model. Adapters and
+        prefix vectors stay in the forward pass, which costs them a little time at inference.
+
+        Raises:
+            ValueError: the method cannot be merged, or the layers are merged or off already.
+        """
+        self._check_there("merge")
+        if self._merge is None:
+            raise ValueError(
+                f"{type(self.method).__name__} cannot be merged into the model's own weights: it "
+                "stays in the forward pass. Use the encoder as it is; only `LoRA` merges."
+            )
+        self._merge()
+        self._take_off("merged")
+
+    def detach(self) -> None:
+        """Take the added layers off: the encoder is bit for bit what it was before `attach`."""
+        self._check_there("detach")
+        for variable, value in self._borrowed:
+            variable.assign(value)
+        self._take_off("taken off")
+
+    def _take_off(self, how: str) -> None:
+        for owner, attribute, own in reversed(self._replaced):
+            setattr(owner, attribute, own)
+        self._gone = how
+
+    def _check_there(self, wanted: str) -> None:
+        if self._gone:
+            raise ValueError(
+                f"`{wanted}` needs the added layers, but they were {self._gone}. Attach them again."
+            )
+
+
+def check_bare(encoder: TextEncoder, purpose: str) -> None:
+    """Refuse an encoder that carries added layers already.
+
+    Args:
+        encoder: the text encoder.
+        purpose: what it cannot do then, for the message.
+
+    Raises:
+        ValueError: it does.
+    """
+    if any(isinstance(module, AddedLayer) for module in encoder.model.submodules):
+        raise ValueError(
+            f"The encoder already carries added layers, so it cannot {purpose}. Call `merge()` or "
+            "`detach()` of what was attached before."
+        )
+
+
+def _plain(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments as JSON gives them back: lists for tuples."""
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in arguments.items()}
+
+
+def _described(arguments: dict[str, Any]) -> str:
+    rest = ", ".join(f"{name}={v!r}" for name, v in _plain(arguments).items() if name != "method")
+    return f"{arguments['method']}({rest})"

@@ -1,0 +1,120 @@
+"""LoRA: a matrix of the model plus a learned product of two thin ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import tensorflow as tf
+
+from tfrs_distill.teachers.bert.parameter_efficient.attached import AddedLayer, Attached
+from tfrs_distill.teachers.bert.parameter_efficient.layer_stack import TARGETS
+from tfrs_distill.teachers.bert.text_encoder import TextEncoder
+from tfrs_distill.teachers.whole_number import check_whole_number
+
+
+@dataclass(frozen=True)
+class LoRA:
+    """Low-rank adaptation: `y = W x + b + (alpha / rank) B A x`, only A and B train.
+
+    A `[rank, in]` starts random and B `[out, rank]` at 0, so that an encoder with untrained LoRA
+    gives exactly the vectors it gave before. `Attached.merge` adds `(alpha / rank) B A` to W: then
+    inference costs nothing more. Reference:
+    [Hu et al., 2021](https://arxiv.org/abs/2106.09685), where `query` and `value` are adapted.
+
+    Args:
+        rank: rank of the product, at least 1.
+        alpha: how strongly it counts; the paper keeps it fixed while it varies the rank.
+        targets: the matrices of every layer that are adapted, of "query", "key", "value",
+            "attention_output", "intermediate" and "output".
+        seed: of A.
+
+    Raises:
+        ValueError: `rank` or `alpha` is not above 0, or `targets` are none, unknown or repeated.
+
+    Example:
+    >>> LoRA(rank=4).targets
+    ('query', 'value')
+    """
+
+    rank: int = 8
+    alpha: float = 16.0
+    targets: tuple[str, ...] = ("query", "value")
+    seed: int = 0
+
+    default_learning_rate: ClassVar[float] = 5e-4
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "targets", tuple(self.targets))
+        check_whole_number("rank", self.rank)
+        if not self.alpha > 0:
+            raise ValueError(f"`alpha` must be greater than 0. Received: alpha={self.alpha!r}.")
+        known = set(self.targets) <= set(TARGETS)
+        if not (self.targets and known and len(set(self.targets)) == len(self.targets)):
+            raise ValueError(
+                f"`targets` must be some of {', '.join(TARGETS)}, each once. Received: "
+                f"targets={self.targets!r}."
+            )
+
+    def attach(self, encoder: TextEncoder) -> Attached:
+        """Put the low-rank products beside the encoder's matrices; its vectors stay the same.
+
+        Args:
+            encoder: a text encoder of the BERT family; its model is changed in place.
+
+        Returns:
+            What trains, saves, merges and detaches.
+
+        Raises:
+            ValueError: the encoder carries added layers already, or is of another family.
+        """
+        attached = Attached(encoder, self)
+        stack, added = attached.stack, []
+        for number, layer in enumerate(stack.layers):
+            for place, target in enumerate(self.targets):
+                owner, attribute = stack.owner(layer, target)
+                seed = 1000 * self.seed + len(TARGETS) * number + place
+                dense = LowRankDense(
+                    getattr(owner, attribute), self.rank, self.alpha / self.rank, seed
+                )
+                attached.replace(owner, attribute, dense)
+                attached.train(f"layer.{number}.{target}.down", dense.down)
+                attached.train(f"layer.{number}.{target}.up", dense.up)
+                added.append(dense)
+
+        def merge() -> None:
+            for dense in added:
+                dense.dense.kernel.assign_add(dense.scale * tf.matmul(dense.down, dense.up))
+
+        return attached.ready(merge)
+
+
+class LowRankDense(AddedLayer):
+    """A dense layer plus `scale * (x down) up`.
+
+    `down` is the transpose of the paper's A, `up` of its B.
+
+    Args:
+        dense: the layer of the model; its weights are not trained.
+        rank: columns of `down`.
+        scale: alpha / rank.
+        seed: of `down`.
+    """
+
+    def __init__(self, dense: Any, rank: int, scale: float, seed: int) -> None:
+        super().__init__(name=dense.name)
+        self.dense, self.scale = dense, scale
+        num_inputs, num_outputs = dense.kernel.shape
+        self.down = self.add_weight(
+            name="low_rank_down",
+            shape=[num_inputs, rank],
+            initializer=tf.keras.initializers.LecunNormal(seed=seed),
+        )
+        self.up = self.add_weight(
+            name="low_rank_up", shape=[rank, num_outputs], initializer="zeros"
+        )
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """`[..., in]` to `[..., out]`."""
+        low = tf.matmul(inputs, tf.cast(self.down, inputs.dtype))
+        return self.dense(inputs) + self.scale * tf.matmul(low, tf.cast(self.up, inputs.dtype))

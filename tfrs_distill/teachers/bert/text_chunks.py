@@ -1,0 +1,121 @@
+"""The windows of many texts in chunks of like length: as tokens, or as a frozen layer's outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill.teachers.bert.parameter_efficient.layer_stack import LayerStack
+from tfrs_distill.teachers.bert.pooling import pool
+from tfrs_distill.teachers.bert.text_encoder import TextEncoder
+from tfrs_distill.teachers.bert.token_windows import token_windows
+
+
+class TokenChunks:
+    """The texts as token ids, read by the whole encoder.
+
+    Args:
+        encoder: the text encoder.
+        texts: every item's text, in catalogue order.
+    """
+
+    def __init__(self, encoder: TextEncoder, texts: Sequence[str]) -> None:
+        self.encoder = encoder
+        self.tokens = token_windows(
+            encoder.tokenizer, texts, max_length=encoder.max_length, long_texts=encoder.long_texts
+        )
+        tokens = tf.TensorSpec([None, None], tf.int32)
+        self.signature: tuple[tf.TensorSpec, ...] = (tokens, tokens)
+
+    def chunks_of(self, rows: np.ndarray, chunk_size: int) -> list[np.ndarray]:
+        """The windows of some texts by rising length; only the first chunk may be smaller."""
+        windows = np.flatnonzero(np.isin(self.tokens.texts, rows))
+        ordered = windows[np.argsort(self.tokens.lengths[windows], kind="stable")]
+        return np.split(
+            ordered, range(len(ordered) % chunk_size or chunk_size, len(ordered), chunk_size)
+        )
+
+    def chunk(self, windows: np.ndarray) -> tuple[tf.Tensor, ...]:
+        """Token ids and attention mask of some windows, as wide as the longest of them needs."""
+        input_ids, mask = self.tokens.padded(windows, pad_id=self.encoder.tokenizer.pad_token_id)
+        return tf.constant(input_ids), tf.constant(mask)
+
+    def encode(self, input_ids: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """Pooled outputs of a chunk, `[num_windows, hidden_dim]`, not scaled."""
+        outputs = self.encoder.model(input_ids=input_ids, attention_mask=mask, training=False)
+        return pool(outputs.last_hidden_state, mask, self.encoder.pooling)
+
+    def weights(self, windows: np.ndarray) -> np.ndarray:
+        """What each window counts for in its text's vector, float32 [num_windows]."""
+        if self.encoder.pooling == "mean":
+            return self.tokens.lengths[windows].astype(np.float32)
+        return np.ones(len(windows), np.float32)
+
+    def combine(
+        self, pooled: tf.Tensor, texts: tf.Tensor, weights: tf.Tensor, num_texts: tf.Tensor
+    ) -> tf.Tensor:
+        """Vectors of texts from those of their windows, as `TextEncoder.encode` makes them.
+
+        Args:
+            pooled: float [num_windows, hidden_dim].
+            texts: int32 [num_windows], the row of the result that a window is of.
+            weights: float [num_windows], see `weights`.
+            num_texts: rows of the result.
+
+        Returns:
+            [num_texts, text_dim], each of length 1.
+        """
+        if self.encoder.pooling == "max":
+            return self.encoder.finished(tf.math.unsorted_segment_max(pooled, texts, num_texts))
+        total = tf.math.unsorted_segment_sum(weights[:, None] * pooled, texts, num_texts)
+        count = tf.math.unsorted_segment_sum(weights, texts, num_texts)
+        return self.encoder.finished(tf.math.divide_no_nan(total, count[:, None]))
+
+
+class LayerChunks(TokenChunks):
+    """The texts as outputs of the lower layers, stored once; only the top layers read them.
+
+    Args:
+        encoder: the text encoder.
+        texts: every item's text, in catalogue order.
+        num_layers: layers from the top that are not stored but run.
+        chunk_size: windows at a time that the lower layers read.
+    """
+
+    def __init__(
+        self, encoder: TextEncoder, texts: Sequence[str], num_layers: int, chunk_size: int
+    ) -> None:
+        super().__init__(encoder, texts)
+        self.stack = LayerStack(encoder.model)
+        self.layers = self.stack.layers[-num_layers:]
+        self.stored = np.zeros((self.tokens.lengths.sum(), self.stack.width), np.float32)
+        below = tf.function(
+            lambda input_ids, mask: encoder.model(
+                input_ids=input_ids, attention_mask=mask, output_hidden_states=True, training=False
+            ).hidden_states[-1 - num_layers],
+            input_signature=self.signature,
+        )
+        for windows in self.chunks_of(np.arange(len(texts)), chunk_size):
+            input_ids, mask = super().chunk(windows)
+            seen = mask.numpy() == 1
+            self.stored[self._places(windows, seen)] = below(input_ids, mask).numpy()[seen]
+        hidden = tf.TensorSpec([None, None, self.stack.width], tf.float32)
+        self.signature = (hidden, self.signature[1])
+
+    def chunk(self, windows: np.ndarray) -> tuple[tf.Tensor, ...]:
+        """Stored outputs and attention mask of some windows."""
+        mask = super().chunk(windows)[1]
+        seen = mask.numpy() == 1
+        hidden = np.zeros((*seen.shape, self.stack.width), np.float32)
+        hidden[seen] = self.stored[self._places(windows, seen)]
+        return tf.constant(hidden), mask
+
+    def encode(self, hidden: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """Pooled outputs of a chunk, `[num_windows, hidden_dim]`, not scaled."""
+        return pool(self.stack.run(self.layers, hidden, mask), mask, self.encoder.pooling)
+
+    def _places(self, windows: np.ndarray, seen: np.ndarray) -> np.ndarray:
+        """Rows of `stored` of every token that is seen."""
+        return (self.tokens.starts[windows, None] + np.arange(seen.shape[1]))[seen]
