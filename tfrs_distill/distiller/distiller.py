@@ -71,9 +71,8 @@ class Distiller(TeachingModel):
 
     Example:
     >>> import numpy as np
-    >>> from tfrs_distill import losses, teachers
-    >>> from tfrs_distill import models
-    >>> student = students.RetrievalStudent.from_history(num_items=9, max_history=4, seed=0)
+    >>> from tfrs_distill import losses, models, teachers
+    >>> student = models.RetrievalStudent.from_history(num_items=9, max_history=4, seed=0)
     >>> teacher = teachers.BertTwoTower(np.eye(9), max_history=4, embedding_dim=8, seed=0)
     >>> distiller = Distiller(student, teacher, losses.SoftTargetKLDivergence(temperature=2.0))
     >>> batch = {"history": tf.constant([[0, 0, 3, 5]]), "labels": tf.constant([[0, 0, 5, 7]])}
