@@ -47,6 +47,7 @@ def seen_items(batch: dict[str, tf.Tensor], num_items: int) -> tf.Tensor:
     places = tf.range(tf.shape(history)[1])
     until = places[None, :] <= places[:, None]  # [position, place]: what a position's row has met
     met = rows_of(tf.where(until, history[:, None, :], history[:, :1, None]), batch)
-    rows = tf.broadcast_to(tf.range(tf.shape(met)[0])[:, None], tf.shape(met))
-    shape = tf.stack([tf.shape(met)[0], num_items + 1])
-    return tf.scatter_nd(tf.stack([rows, met], axis=-1), tf.ones_like(met), shape) > 0
+    # Of sums and broadcasts: XLA takes no shape that is not known while it compiles.
+    rows = tf.cumsum(tf.ones_like(met), axis=0) - 1
+    none = tf.zeros_like(met[:, :1]) + tf.zeros([1, num_items + 1], met.dtype)
+    return tf.tensor_scatter_nd_max(none, tf.stack([rows, met], axis=-1), tf.ones_like(met)) > 0
