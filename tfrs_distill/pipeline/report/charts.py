@@ -14,7 +14,7 @@ from typing import Any
 from markupsafe import Markup
 
 from tfrs_distill.pipeline.report.labels import Box, place
-from tfrs_distill.pipeline.report.models import Row
+from tfrs_distill.pipeline.report.models import Figure, Row
 from tfrs_distill.pipeline.report.numbers import metric, size
 
 WIDTH, HEIGHT = 520.0, 340.0
@@ -118,29 +118,29 @@ def size_chart(models: Sequence[Row], key: str, title: str) -> Markup:
 
     Empty where no model that was measured has a size.
     """
-    measured = [row for row in models if row.value(key) is not None]
-    sized = [row for row in measured if row.cost.get("bytes")]
-    levels = [row for row in measured if row not in sized]
+    measured = [(row, figure) for row in models for figure in [row.figure(key)] if figure]
+    sized = [(row, figure) for row, figure in measured if row.cost.get("bytes")]
+    levels = [(row, figure) for row, figure in measured if not row.cost.get("bytes")]
     if not sized:
         return Markup()
-    heights = [height for row in sized for height in _bounds(row, key)]
-    heights += [_value(row, key) for row in levels]
-    sizes = [row.cost["bytes"] for row in sized]
+    heights = [height for _, figure in sized for height in figure]
+    heights += [value for _, (value, _, _) in levels]
+    sizes = [row.cost["bytes"] for row, _ in sized]
     x = Axis(min(sizes) / 2.2, max(sizes) * 2.2, FRAME.left, FRAME.right, log=True)
     y = Axis(*_padded(min(heights), max(heights)), FRAME.bottom, FRAME.top)
     marks = [(tick, _round_size(tick)) for tick in _decades(x)]
     parts = [*_grid_y(y), *_grid_x(x, marks, "bytes on disk")]
-    taken = [box for row in sized for box in _point_boxes(row, key, x, y)]
-    for row in levels:
-        level, box = _level(row, key, y)
+    taken = [box for row, figure in sized for box in _point_boxes(row, figure, x, y)]
+    for row, (value, _, _) in levels:
+        level, box = _level(row, y(value))
         parts.append(level)
         taken.append(box)
-    for row in reversed(sized):  # the first rows matter most and are drawn last, on top
-        parts.append(_point(row, key, x, y))
-    for row in sized:
-        left, top = x(row.cost["bytes"]), y(_value(row, key))
+    for row, figure in reversed(sized):  # the first rows matter most and are drawn last, on top
+        parts.append(_point(row, figure, x, y))
+    for row, (value, _, _) in sized:
+        left = x(row.cost["bytes"])
         name = row.name.removeprefix("Student, ")  # the colour says whose file it is
-        box = place(left, top, name, taken, FRAME)
+        box = place(left, y(value), name, taken, FRAME)
         taken.append(box)
         end = "end " if box.right <= left else ""
         anchor = box.right if end else box.left
@@ -150,15 +150,15 @@ def size_chart(models: Sequence[Row], key: str, title: str) -> Markup:
 
 def forest(row: Row, key: str, low: float, high: float) -> Markup:
     """One model's figure and interval as a dot on a line; all rows share `low` and `high`."""
-    if row.value(key) is None:
+    figure = row.figure(key)
+    if figure is None:
         return Markup()
-    axis = Axis(low, high, 6, 134)
-    start, end = (axis(bound) for bound in _bounds(row, key))
+    middle, start, end = map(Axis(low, high, 6, 134), figure)
     return tag(
         "svg",
         _line("rail", 6, 9, 134, 9),
         _line("whisker", start, 9, end, 9),
-        _dot(axis(_value(row, key)), 9, 4),
+        _dot(middle, 9, 4),
         class_=f"forest {style_of(row.key)}",
         viewBox="0 0 140 18",
         width=140,
@@ -225,16 +225,6 @@ def _padded(low: float, high: float) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _value(row: Row, key: str) -> float:
-    value = row.value(key)
-    assert value is not None  # the callers have left the others out
-    return value
-
-
-def _bounds(row: Row, key: str) -> tuple[float, float]:
-    return row.bounds(key) or (_value(row, key), _value(row, key))
-
-
 def _curve(curve: Curve, x: Axis, y: Axis) -> Markup:
     points = [
         (x(epoch), y(value), f"{curve.name}, epoch {epoch}: {metric(value)}")
@@ -251,28 +241,26 @@ def _curve(curve: Curve, x: Axis, y: Axis) -> Markup:
     )
 
 
-def _point_boxes(row: Row, key: str, x: Axis, y: Axis) -> tuple[Box, Box]:
+def _point_boxes(row: Row, figure: Figure, x: Axis, y: Axis) -> tuple[Box, Box]:
     """What a point covers: its dot and its interval."""
-    left, top = x(row.cost["bytes"]), y(_value(row, key))
-    low, high = _bounds(row, key)
-    dot = Box(left - 6, top - 6, left + 6, top + 6)
-    return dot, Box(left - 2, y(high), left + 2, y(low))
+    left, (top, low, high) = x(row.cost["bytes"]), map(y, figure)
+    return Box(left - 6, top - 6, left + 6, top + 6), Box(left - 2, high, left + 2, low)
 
 
-def _point(row: Row, key: str, x: Axis, y: Axis) -> Markup:
-    left, (low, high) = x(row.cost["bytes"]), _bounds(row, key)
+def _point(row: Row, figure: Figure, x: Axis, y: Axis) -> Markup:
+    left, (top, low, high) = x(row.cost["bytes"]), map(y, figure)
     return tag(
         "g",
-        tag("title", f"{row.name}: {metric(row.value(key))}, {size(row.cost['bytes'])}"),
-        _line("whisker", left, y(low), left, y(high)),
-        _dot(left, y(_value(row, key)), 6 if row.key == "student" else 4.5),
+        tag("title", f"{row.name}: {metric(figure[0])}, {size(row.cost['bytes'])}"),
+        _line("whisker", left, low, left, high),
+        _dot(left, top, 6 if row.key == "student" else 4.5),
         class_=style_of(row.key),
     )
 
 
-def _level(row: Row, key: str, y: Axis) -> tuple[Markup, Box]:
+def _level(row: Row, top: float) -> tuple[Markup, Box]:
     """A dashed line for a model that has no size, its name at the right end."""
-    top, style = y(_value(row, key)), style_of(row.key)
+    style = style_of(row.key)
     box = Box(FRAME.right - 7 * len(row.name), top - 16, FRAME.right, top + 2)
     line = _line(f"level {style}", FRAME.left, top, FRAME.right, top)
     return line + _text(FRAME.right, top - 5, row.name, f"label end {style}"), box

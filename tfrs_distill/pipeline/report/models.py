@@ -10,6 +10,7 @@ from tfrs_distill.evaluation.metrics import METRICS, Metric
 from tfrs_distill.pipeline.report.numbers import MISSING, interval, metric
 
 Report = Mapping[str, Any]
+Figure = tuple[float, float, float]  # a value, and the bounds of its interval
 
 # Every model that is known by its key, in the order it is shown: its name, and what it is. A run
 # whose models are something else says so in `models[key]`, by `name` and `what`.
@@ -55,6 +56,11 @@ class Row:
         """A metric's interval; None where it was not measured."""
         bounds: Any = self.metrics.get(key, {}).get("interval")
         return None if interval(bounds) == MISSING else (bounds[0], bounds[1])
+
+    def figure(self, key: str) -> Figure | None:
+        """A metric's value and bounds, which are the value itself where none were measured."""
+        value = self.value(key)
+        return None if value is None else (value, *(self.bounds(key) or (value, value)))
 
     def latency(self, percentile: str) -> Any:
         """`"p50"` or `"p95"`, in milliseconds."""

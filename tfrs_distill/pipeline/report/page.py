@@ -151,8 +151,7 @@ def _task(report: Report, task: str) -> dict[str, Any]:
     """A task's section: every model's figures, and the pictures."""
     key, shown = leading_metric(report, task), rows(report, task)
     keys = dict.fromkeys(key for row in shown for key in row.metrics)
-    heights = [bound for row in shown for bound in (row.value(key), *(row.bounds(key) or ()))]
-    known = [height for height in heights if height is not None] or [0.0, 1.0]
+    known = [height for row in shown for height in row.figure(key) or ()] or [0.0, 1.0]
     return {
         "name": task,
         "what": report["tasks"][task].get("what", ""),

@@ -92,8 +92,8 @@ def comparison(report: Report, name: str, task: str) -> PairedDifference:
 
 def share_of_gain(report: Report, task: str) -> float | None:
     """The student's share of the teacher's gain on the item mean; None where there is no gain."""
-    key = leading_metric(report, task)
-    return metric_of(key).share_of_gain(*_beside_item_mean(report, task, key))
+    of = metric_of(leading_metric(report, task))
+    return of.share_of_gain(*_beside_item_mean(report, task, of.key))
 
 
 def single_task_twins(report: Report) -> dict[str, PairedDifference]:
@@ -138,12 +138,10 @@ def _joined(tasks: list[str]) -> str:
 
 def no_gain(report: Report, task: str) -> str:
     """That the teacher is no better than the item mean, or else that the student is worse."""
-    key = leading_metric(report, task)
-    base, teacher, student = _beside_item_mean(report, task, key)
+    of, share = metric_of(leading_metric(report, task)), share_of_gain(report, task)
+    base, teacher, student = _beside_item_mean(report, task, of.key)
     if base is None or teacher is None:
         return ""
-    of = metric_of(key)
-    share = share_of_gain(report, task)
     than = f"the item mean ({of.name} {{}} against {metric(base)})"
     if of.share_of_gain(base, teacher, teacher) is None:
         beside = "level with" if abs(teacher - base) <= NOISE else "worse than"
