@@ -15,7 +15,10 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["tfrs_distill", "tfrs_distill.*"]),
-    package_data={"tfrs_distill": ["py.typed"]},
+    package_data={
+        "tfrs_distill": ["py.typed"],
+        "tfrs_distill.pipeline.report": ["page.html.jinja", "page.css"],
+    },
     python_requires=">=3.10,<3.14",
     install_requires=[
         "tensorflow>=2.18,<2.22",
@@ -27,6 +30,7 @@ setup(
         "setuptools<81",
         "ai-edge-litert>=2.1,<3",
         "rich>=13",
+        "jinja2>=3.1,<4",
         "tomli>=2; python_version < '3.11'",
         "tomli-w>=1",
     ],

@@ -155,7 +155,7 @@ def table(found: list[Seed], task: str) -> str:
         if task != "rating":
             cells.append(decisions(found, task, model))
         cost = [told[0].get(key) for key in ("parameters", "bytes")]
-        times = [one["latency_ms_p50"] for one in told if "latency_ms_p50" in one]
+        times = [one["latency_ms"]["p50"] for one in told if "latency_ms" in one]
         shown = [f"{value:,}" if value else "" for value in cost]
         shown.append(f"{np.median(times):.3f}" if times else "")
         lines.append(f"| {model} | {' | '.join(cells)} | {' | '.join(shown)} |")
@@ -208,6 +208,11 @@ def difference_row(
     )
 
 
+def milliseconds(models: dict, name: str) -> float:
+    """The median time of one answer, of a report's models."""
+    return models[name]["latency_ms"]["p50"]
+
+
 def reviews_goals(part: str, found: list[Seed]) -> list[Row]:
     """The bars of the clothing reviews."""
     task, peer = "recommended", "TF-IDF + logistic regression"
@@ -218,7 +223,7 @@ def reviews_goals(part: str, found: list[Seed]) -> list[Row]:
     models = [one.report["models"] for one in found]
     size = max(one["student_int8"]["bytes"] for one in models)
     speed = np.median(
-        [one["teacher"]["latency_ms_p50"] / one["student_int8"]["latency_ms_p50"] for one in models]
+        [milliseconds(one, "teacher") / milliseconds(one, "student_int8") for one in models]
     )
     against_peer, low, high = over_seeds(found, task, "student_int8", "auc", peer)
     return [
@@ -274,8 +279,8 @@ def two_stage_table(reports: list[dict], seeds: list[int]) -> str:
         "|---|---|---|---|---|",
     ]
     for model, told in reports[0]["models"].items():
-        ndcg = [one["models"][model]["metrics"]["relevance"]["ndcg@10"] for one in reports]
-        times = np.median([one["models"][model]["latency_ms_p50"] for one in reports])
+        ndcg = [one["models"][model]["metrics"]["relevance"]["ndcg@10"]["value"] for one in reports]
+        times = np.median([milliseconds(one["models"], model) for one in reports])
         lines.append(
             f"| {model} | {', '.join(f'{value:.4f}' for value in ndcg)} | {np.mean(ndcg):.4f} | "
             f"{told['bytes']:,} | {times:.3f} |"
@@ -292,8 +297,7 @@ def two_stage_goals(reports: list[dict], recipes: list[Recipe], out: Path) -> li
     mean = {name: np.mean([one[name] for one in ndcg], axis=0) for name in ndcg[0]}
     models = [one["models"] for one in reports]
     faster = [
-        one["cross_encoder"]["latency_ms_p50"] / one["student_tflite"]["latency_ms_p50"]
-        for one in models
+        milliseconds(one, "cross_encoder") / milliseconds(one, "student_tflite") for one in models
     ]
 
     def told(less: str) -> str:

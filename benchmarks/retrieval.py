@@ -18,6 +18,7 @@ from rows import Row, publish, row
 
 from tfrs_distill import pipeline
 from tfrs_distill.evaluation import metrics
+from tfrs_distill.pipeline.ranking.tasks import NEXT_ITEM
 from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.pipeline.report.cautions import limits_of_split
 from tfrs_distill.pipeline.terminal import TerminalProgress
@@ -67,16 +68,17 @@ def table(reports: list[dict], mean: dict[str, np.ndarray], seeds: list[int]) ->
     ]
     for name in MODELS:
         rows = [report["models"][name] for report in reports]
+        told = [row["metrics"][NEXT_ITEM] for row in rows]
         low, high = metrics.bootstrap_interval(mean[name])
-        by_seed = ", ".join(f"{row[f'ndcg@{k}']:.4f}" for row in rows)
+        by_seed = ", ".join(f"{one[f'ndcg@{k}']['value']:.4f}" for one in told)
         values = [
-            f"{np.mean([row[key] for row in rows]):.4f}" if key in rows[0] else ""
+            f"{np.mean([one[key]['value'] for one in told]):.4f}" if key in told[0] else ""
             for key in (f"recall@{k}", f"mrr@{k}", f"coverage@{k}", f"overlap@{k}")
         ]
         lines.append(
             f"| {name} | {mean[name].mean():.4f} ({low:.4f} to {high:.4f}) | {by_seed} | "
             f"{' | '.join(values)} | {rows[0]['parameters']:,} | {rows[0]['bytes']:,} | "
-            f"{np.median([row['latency_ms_p50'] for row in rows]):.3f} |"
+            f"{np.median([row['latency_ms']['p50'] for row in rows]):.3f} |"
         )
     return "\n".join(lines)
 
@@ -91,8 +93,9 @@ def goals(
     difference = mean["student"] - mean["twin"]
     low, high = metrics.bootstrap_interval(difference)
     ratios = [float(seed["student"].mean() / seed["twin"].mean()) for seed in by_seed]
-    identical = min(r["comparisons"]["tflite_vs_keras"]["identical_lists"] for r in reports)
-    int8 = min(r["comparisons"]["int8_vs_float32"]["ratio"] for r in reports)
+    compared = [report["comparisons"] for report in reports]
+    identical = min(one["tflite_vs_keras"][NEXT_ITEM]["identical_lists"] for one in compared)
+    int8 = min(one["int8_vs_float32"][NEXT_ITEM]["ratio"] for one in compared)
     int8_bytes = max(r["models"]["student_int8"]["bytes"] for r in reports)
     share = max(r["models"]["student"]["bytes"] / r["models"]["teacher"]["bytes"] for r in reports)
     averages = {name: float(values.mean()) for name, values in mean.items()}

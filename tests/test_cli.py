@@ -9,20 +9,28 @@ from pathlib import Path
 
 import pytest
 
-from tfrs_distill import cli
+from tfrs_distill import cli, pipeline
 from tfrs_distill.errors import InputError, MissingExtraError
 from tfrs_distill.pipeline.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
 REPORT = {
-    "k": 10,
+    "tasks": {"next_item": {"metric": "ndcg@10"}},
     "models": {
-        "teacher": {"ndcg@10": 0.2, "ndcg@10_interval": [0.18, 0.22], "bytes": 1000},
-        "student": {"ndcg@10": 0.196, "ndcg@10_interval": [0.17, 0.21], "bytes": 50},
+        name: {
+            "metrics": {"next_item": {"ndcg@10": {"value": value, "interval": interval}}},
+            "bytes": size,
+        }
+        for name, value, interval, size in (
+            ("teacher", 0.2, [0.18, 0.22], 1000),
+            ("student", 0.196, [0.17, 0.21], 50),
+        )
     },
     "comparisons": {
-        "student_vs_twin": {"interval": [0.004, 0.028], "ratio": 1.0889},
-        "student_vs_teacher": {"ratio": 0.98},
+        "student_vs_twin": {
+            "next_item": {"metric": "ndcg@10", "interval": [0.004, 0.028], "ratio": 1.0889}
+        },
+        "student_vs_teacher": {"next_item": {"metric": "ndcg@10", "ratio": 0.98}},
     },
 }
 
@@ -43,10 +51,7 @@ def calls(monkeypatch):
 
 
 def fake_pipeline(monkeypatch, run):
-    module = types.ModuleType("tfrs_distill.pipeline")
-    module.run = run
-    monkeypatch.setitem(sys.modules, "tfrs_distill.pipeline", module)
-    monkeypatch.setattr("tfrs_distill.pipeline", module, raising=False)
+    monkeypatch.setattr(pipeline, "run", run)
 
 
 def fails(monkeypatch, error):

@@ -137,7 +137,7 @@ def without_timings(report, path=""):
         return {path: report}
     flat = {}
     for key, value in report.items():
-        if key != "stages" and not key.startswith("latency_ms"):
+        if key not in ("stages", "latency_ms"):
             flat |= without_timings(value, f"{path}/{key}")
     return flat
 
@@ -156,20 +156,22 @@ def test_the_report_holds_every_model_with_its_numbers(finished):
     }
     for name, row in report["models"].items():
         told = row["metrics"]
-        low, high = told["like"]["auc_interval"]
-        assert 0 <= low <= told["like"]["auc"] <= high <= 1, name
+        low, high = told["like"]["auc"]["interval"]
+        assert 0 <= low <= told["like"]["auc"]["value"] <= high <= 1, name
         assert told["like"].keys() >= {"gauc", "log_loss", "accuracy", "precision", "recall", "f1"}
-        assert 0 < told["rating"]["rmse"] < 5 and told["rating"]["mae"] <= told["rating"]["rmse"]
+        rmse, mae = (told["rating"][key]["value"] for key in ("rmse", "mae"))
+        assert 0 < rmse < 5 and mae <= rmse
         if name not in ("item_mean", "bias_only"):
             assert row["bytes"] > 0 and row["parameters"] > 0, name
-            assert 0 < row["latency_ms_p50"] <= row["latency_ms_p95"], name
+            assert 0 < row["latency_ms"]["p50"] <= row["latency_ms"]["p95"], name
     page = re.sub(r"<[^>]+>", "", (home / "report.html").read_text(encoding="utf-8"))
     assert report["verdict"] in " ".join(html.unescape(page).split())
 
 
 def test_what_was_planted_is_learnt(finished):
     """The history's ratings tell a user's kind, an item's mean nothing; the best AUC is .95."""
-    auc = {name: row["metrics"]["like"]["auc"] for name, row in finished[1]["models"].items()}
+    models = finished[1]["models"]
+    auc = {name: row["metrics"]["like"]["auc"]["value"] for name, row in models.items()}
     assert auc["teacher"] > 0.85 and auc["student"] > 0.85 and auc["student_int8"] > 0.85
     assert auc["item_mean"] < 0.65
 
@@ -185,9 +187,9 @@ def test_the_reported_figures_are_those_of_the_exported_file(finished, films):
     pairs = said["like"][like == 1][:, None] - said["like"][like == 0][None, :]
     auc = ((pairs > 0) + 0.5 * (pairs == 0)).mean()
     told = report["models"]["student_tflite"]["metrics"]
-    assert told["like"]["auc"] == pytest.approx(auc, abs=1e-9)
+    assert told["like"]["auc"]["value"] == pytest.approx(auc, abs=1e-9)
     rmse = np.sqrt(np.mean((said["rating"] - rating) ** 2))
-    assert told["rating"]["rmse"] == pytest.approx(rmse, rel=1e-6)  # float32 predictions
+    assert told["rating"]["rmse"]["value"] == pytest.approx(rmse, rel=1e-6)  # float32 predictions
     yes = said["like"] >= 0.5
     counted = [[((like == truth) & (yes == answer)).sum() for answer in (0, 1)] for truth in (0, 1)]
     assert report["confusion"]["like"]["student_tflite"] == counted
@@ -197,11 +199,12 @@ def test_the_share_of_the_teachers_gain_is_what_the_rows_say(finished):
     told, models = finished[1]["comparisons"], finished[1]["models"]
     for task, metric in (("like", "auc"), ("rating", "rmse")):
         base, teacher, student = (
-            models[name]["metrics"][task][metric] for name in ("item_mean", "teacher", "student")
+            models[name]["metrics"][task][metric]["value"]
+            for name in ("item_mean", "teacher", "student")
         )
         kept = told["student_vs_teacher"][task]["kept"]
         assert kept == pytest.approx((student - base) / (teacher - base))
-        twin = models["twin"]["metrics"][task][metric]
+        twin = models["twin"]["metrics"][task][metric]["value"]
         assert told["student_vs_twin"][task]["difference"] == pytest.approx(student - twin)
         low, high = told["student_vs_twin"][task]["interval"]
         assert low <= high
@@ -343,7 +346,8 @@ def test_each_task_has_a_twin_of_its_own_that_answers_it_alone(many):
     compared = many[1]["comparisons"]["student_vs_single_task_twin"]
     for task, metric in (("like", "auc"), ("rating", "rmse"), ("next_item", "ndcg@10")):
         student, twin = (
-            models[name]["metrics"][task][metric] for name in ("student", f"twin_of_{task}")
+            models[name]["metrics"][task][metric]["value"]
+            for name in ("student", f"twin_of_{task}")
         )
         assert compared[task]["metric"] == metric
         assert compared[task]["difference"] == pytest.approx(student - twin)
@@ -366,7 +370,7 @@ def test_the_next_item_is_measured_where_logits_can_be_had(many):
     models = many[1]["models"]
     for name in ("teacher", "twin", "student"):
         told = models[name]["metrics"]["next_item"]
-        assert 0 < told["ndcg@10"] <= told["hit_rate@10"] <= 1
+        assert 0 < told["ndcg@10"]["value"] <= told["hit_rate@10"]["value"] <= 1
     assert "next_item" not in models["student_int8"]["metrics"]
 
 
@@ -392,7 +396,8 @@ def reviews(encoder, tmp_path_factory):
 @pytest.mark.nightly
 def test_a_bert_that_reads_teaches_a_student_of_words(reviews):
     home, report, _ = reviews
-    auc = {name: row["metrics"]["recommended"]["auc"] for name, row in report["models"].items()}
+    models = report["models"]
+    auc = {name: row["metrics"]["recommended"]["auc"]["value"] for name, row in models.items()}
     assert auc["teacher"] > 0.9 and auc["student"] > 0.95
     assert auc["item_mean"] < 0.8  # what a coat's own reviews say
     assert "bias_only" not in auc  # there are no users
@@ -432,7 +437,8 @@ def test_reviews_can_be_few_and_split_by_item(reviews, tmp_path):
     )
     report = pipeline.run(recipe, tmp_path)
     assert report["data"]["rows"] == 120
-    assert "No model has met an item of the test" in report["protocol"]
+    assert "No model has met an item of the test" in report["protocol"]["split"]
+    assert report["resampled"]["what"] == "test rows"  # a review is its own user
 
 
 # Two stages
@@ -469,9 +475,9 @@ def test_two_stages_are_measured_beside_each_stage(stages):
     ndcg = {}
     for name in ("retrieval", "student", "twin", "teacher", "student_tflite", "student_int8"):
         row = report["models"][name]
-        ndcg[name] = row["metrics"]["relevance"]["ndcg@10"]
+        ndcg[name] = row["metrics"]["relevance"]["ndcg@10"]["value"]
         assert 0 < ndcg[name] <= 1
-        assert row["bytes"] > 0 and 0 < row["latency_ms_p50"] <= row["latency_ms_p95"], name
+        assert row["bytes"] > 0 and 0 < row["latency_ms"]["p50"] <= row["latency_ms"]["p95"], name
     told = report["comparisons"]
     for name in ("student_vs_retrieval", "student_vs_teacher", "student_vs_twin"):
         other = name.removeprefix("student_vs_")

@@ -8,12 +8,23 @@ import math
 import re
 
 import pytest
+from made_reports import (
+    RANKING,
+    RETRIEVAL,
+    TEACHERS,
+    difference,
+    figure,
+    latency,
+    many_tasks,
+    stages,
+)
 from test_report import well_formed
-from test_teacher_section import REPORT as TEACHERS
 
+from tfrs_distill.evaluation.metrics import METRICS
 from tfrs_distill.pipeline.report import html_page, verdict
-from tfrs_distill.pipeline.report.ranking_metrics import metric_of
-from tfrs_distill.pipeline.report.teacher_section import teacher_section, teacher_table
+from tfrs_distill.pipeline.report.paired_difference import gain_outcome, interval_in_words
+from tfrs_distill.pipeline.report.teachers import teacher_table
+from tfrs_distill.pipeline.report.verdict import outcome, worse_than_alone
 
 NAN, INF = math.nan, math.inf
 
@@ -28,34 +39,47 @@ def retrieval(teacher, twin, student, interval, users=943, **changes):
     def over(other):
         return student / other if other else INF if student else NAN
 
+    def of(ndcg, half=None, **cost):
+        return {"metrics": {"next_item": {"ndcg@10": figure(ndcg, half)}}, **cost}
+
     report = {
         "name": "films",
         "seed": 3,
-        "k": 10,
+        "rows_are": "query",
         "recipe": {"evaluation": {"bootstrap_samples": 250}},
         "data": {"users": users, "items": 60, "interactions": 1000},
+        "tasks": {"next_item": {"metric": "ndcg@10", "what": "The items that come next."}},
         "models": {
-            "teacher": {"ndcg@10": teacher, "bytes": 1000},
-            "student": {"ndcg@10": student, "ndcg@10_interval": [0.1, 0.3], "bytes": 50},
-            "student_int8": {"bytes": 25, "latency_ms_p50": 0.5, "latency_ms_p95": 0.75},
-            "twin": {"ndcg@10": twin, "bytes": 50},
+            "teacher": of(teacher, bytes=1000),
+            "student": of(student, 0.01, bytes=50),
+            "student_int8": {"bytes": 25, **latency(0.5, 0.75)},
+            "twin": of(twin, bytes=50),
         },
         "comparisons": {
             "student_vs_twin": {
-                "seeds": [3],
-                "difference": student - twin,
-                "interval": interval,
-                "ratio": over(twin),
+                "next_item": {
+                    "metric": "ndcg@10",
+                    "seeds": [3],
+                    "difference": student - twin,
+                    "interval": interval,
+                    "ratio": over(twin),
+                }
             },
-            "student_vs_teacher": {"difference": student - teacher, "ratio": over(teacher)},
+            "student_vs_teacher": {
+                "next_item": {
+                    "metric": "ndcg@10",
+                    "difference": student - teacher,
+                    "ratio": over(teacher),
+                }
+            },
         },
-        "resampled": {"what": "test users", "number": users},
+        "resampled": {"what": "test users", "number": users, "too_few": users < 100},
     }
     return report | changes
 
 
 NARROW = "an interval by bootstrap of so few is too narrow, so this may be chance."
-RETRIEVAL = {
+OF_RETRIEVAL = {
     "a better teacher helped": (
         retrieval(0.2, 0.18, 0.19, [0.004, 0.016]),  # 19/18 = 1.0556, 19/20 = 0.95
         "The teacher helped: the student's NDCG@10 is 5.6 % above its twin's (95 % interval of the "
@@ -91,12 +115,13 @@ RETRIEVAL = {
     "a teacher that finds nothing": (
         retrieval(0.0, 0.2, 0.1, [-0.2, -0.05]),
         "The teacher hurt: the student's NDCG@10 is 50.0 % below its twin's (95 % interval of the "
-        "difference -0.2000 to -0.0500).",
+        "difference -0.2000 to -0.0500), at 5.0 % of the teacher's bytes.",
     ),
     "nobody finds anything": (
         retrieval(0.0, 0.0, 0.0, [0.0, 0.0]),
         "The teacher did not help measurably: the student's NDCG@10 is level with its twin's (the "
-        "95 % interval of the difference, 0.0000 to 0.0000, contains 0).",
+        "95 % interval of the difference, 0.0000 to 0.0000, contains 0), at 5.0 % of the teacher's "
+        "bytes.",
     ),
     "one bound is missing": (
         retrieval(0.2, 0.18, 0.19, [0.004, NAN]),
@@ -124,13 +149,17 @@ RETRIEVAL = {
     "no twin": (
         retrieval(0.2, NAN, 0.19, [NAN, NAN]),
         "Whether the teacher helped was not measured: the student's NDCG@10 could not be compared "
-        "with its twin's (no interval was measured) and is 95.0 % of the teacher's, at 5.0 % of "
-        "its bytes.",
+        "with its twin's and is 95.0 % of the teacher's, at 5.0 % of its bytes.",
     ),
     "no figures": (
-        {"name": "n", "k": 5, "models": {}},
+        {"name": "n", "tasks": {"next_item": {"metric": "ndcg@5"}}, "models": {}},
         "Whether the teacher helped was not measured: the student's NDCG@5 could not be compared "
-        "with its twin's (no interval was measured).",
+        "with its twin's.",
+    ),
+    "no tasks": (
+        {"name": "n", "tasks": {}, "models": {}},
+        "Whether the teacher helped was not measured: the student could not be compared with its "
+        "twin's.",
     ),
     "people come back": (
         retrieval(0.2, 0.18, 0.19, [0.004, 0.016], data={"repeats": "People may come back."}),
@@ -141,7 +170,7 @@ RETRIEVAL = {
 }
 
 
-@pytest.mark.parametrize("report, sentence", RETRIEVAL.values(), ids=RETRIEVAL)
+@pytest.mark.parametrize("report, sentence", OF_RETRIEVAL.values(), ids=OF_RETRIEVAL)
 def test_the_verdict_of_a_retrieval_run(report, sentence):
     assert verdict(report) == sentence
     assert sentence in text_of(report).replace(": </strong>", ": ")
@@ -155,19 +184,20 @@ def ranking(metric, item_mean, teacher, twin, student, interval, **changes):
         "name": "films",
         "task": "ranking",
         "seed": 3,
-        "protocol": "Ratings stand in order of time.",
-        "labels": {"like": {"metric": metric, "what": "A rating of 4 or more."}},
+        "protocol": {"split": "Ratings stand in order of time."},
+        "rows_are": "row",
+        "tasks": {"like": {"metric": metric, "what": "A rating of 4 or more."}},
         "models": {
-            name: {"metrics": {"like": {metric: figure}}}
-            for name, figure in figures.items()
-            if figure is not None
+            name: {"metrics": {"like": {metric: {"value": value}}}}
+            for name, value in figures.items()
+            if value is not None
         },
         "comparisons": {
             "student_vs_twin": {
                 "like": {"metric": metric, "difference": student - twin, "interval": interval}
             }
         },
-        "resampled": {"what": "test users", "number": 943},
+        "resampled": {"what": "test users", "number": 943, "too_few": False},
     }
     for name, size in (("teacher", 1000), ("student", 50)):
         report["models"].get(name, {})["bytes"] = size
@@ -175,20 +205,20 @@ def ranking(metric, item_mean, teacher, twin, student, interval, **changes):
 
 
 HELPED_AUC = (
-    "The teacher helped: the student's AUC of like is 0.0100 above its twin's (95 % interval of "
-    "the difference 0.0040 to 0.0160)"
+    "The teacher helped: the student's AUC is 0.0100 above its twin's (95 % interval of the "
+    "difference 0.0040 to 0.0160)"
 )
 HELPED_RMSE = (
-    "The teacher helped: the student's RMSE of like is 0.0100 below its twin's (95 % interval of "
-    "the difference -0.0160 to -0.0040)"
+    "The teacher helped: the student's RMSE is 0.0100 below its twin's (95 % interval of the "
+    "difference -0.0160 to -0.0040)"
 )
 OF_BYTES = ", at 5.0 % of the teacher's bytes"
 UP, DOWN = [0.004, 0.016], [-0.016, -0.004]
 LEVEL = "the teacher is level with the item mean (AUC 0.7000 against 0.7000)"
 WORSE_AUC = "the teacher is worse than the item mean (AUC 0.7000 against 0.8000)"
 WORSE_RMSE = "the teacher is worse than the item mean (RMSE 1.0000 against 0.8000)"
-GAIN = "gain on the item mean, same rows"
-RANKING = {
+GAIN = "gain on the item mean, same users"
+OF_RANKING = {
     # (0.75 - 0.70) / (0.80 - 0.70) = 0.5
     "auc, a better teacher": (
         ranking("auc", 0.70, 0.80, 0.74, 0.75, UP),
@@ -243,44 +273,45 @@ RANKING = {
     ),
     "a level twin": (
         ranking("auc", 0.70, 0.80, 0.75, 0.75, [0.0, 0.0]),
-        "The teacher did not help measurably: the student's AUC of like is level with its twin's "
+        "The teacher did not help measurably: the student's AUC is level with its twin's "
         "(the 95 % interval of the difference, 0.0000 to 0.0000, contains 0), which keeps 50.0 % "
         f"of the teacher's gain on the item mean{OF_BYTES}.",
         f"Of the teacher's 50.0 % {GAIN}",
     ),
     "more error hurts": (
         ranking("rmse", 1.0, 0.8, 0.89, 0.9, UP),
-        "The teacher hurt: the student's RMSE of like is 0.0100 above its twin's (95 % interval of "
+        "The teacher hurt: the student's RMSE is 0.0100 above its twin's (95 % interval of "
         "the difference 0.0040 to 0.0160), which keeps 50.0 % of the teacher's gain on the item "
         f"mean{OF_BYTES}.",
         f"Of the teacher's 50.0 % {GAIN}",
     ),
     "no twin": (
         ranking("auc", 0.70, 0.80, NAN, 0.75, [NAN, NAN]),
-        "Whether the teacher helped was not measured: the student and its twin could not be "
-        "compared on like; the student keeps 50.0 % of the teacher's gain on the item mean"
+        "Whether the teacher helped was not measured: the student's AUC could not be compared with "
+        "its twin's; the student keeps 50.0 % of the teacher's gain on the item mean"
         f"{OF_BYTES}.",
         f"Of the teacher's 50.0 % {GAIN}",
     ),
     "neither twin nor item mean": (
         ranking("auc", None, 0.80, NAN, 0.75, None),
-        "Whether the teacher helped was not measured: the student and its twin could not be "
-        "compared on like.",
+        "Whether the teacher helped was not measured: the student's AUC could not be compared with "
+        "its twin's.",
         "Of the teacher's - Size",
     ),
     "one user": (
         ranking(
-            "auc", 0.70, 0.80, 0.74, 0.75, [0.01, 0.01], resampled={"what": "rows", "number": 1}
+            *("auc", 0.70, 0.80, 0.74, 0.75, [0.01, 0.01]),
+            resampled={"what": "test rows", "number": 1, "too_few": True},
         ),
-        "Whether the teacher helped was not measured: the student's AUC of like is 0.0100 above "
+        "Whether the teacher helped was not measured: the student's AUC is 0.0100 above "
         "its twin's (no interval was measured: all resamples are alike), which keeps 50.0 % of the "
-        f"teacher's gain on the item mean{OF_BYTES}. Only 1 row: {NARROW}",
-        f"Of the teacher's 50.0 % {GAIN}",
+        f"teacher's gain on the item mean{OF_BYTES}. Only 1 test row: {NARROW}",
+        "Of the teacher's 50.0 % gain on the item mean, same rows",
     ),
 }
 
 
-@pytest.mark.parametrize("report, sentence, tile", RANKING.values(), ids=RANKING)
+@pytest.mark.parametrize("report, sentence, tile", OF_RANKING.values(), ids=OF_RANKING)
 def test_the_verdict_of_a_ranking_run(report, sentence, tile):
     text = text_of(report)
     assert verdict(report) == sentence
@@ -300,20 +331,24 @@ def test_the_verdict_of_a_ranking_run(report, sentence, tile):
         ("rmse", 1.0, 0.8, 0.9, 0.5),
         ("rmse", 1.0, 1.2, 1.1, None),
         ("rmse", 1.0, NAN, 1.1, None),
+        ("rmse", 1.0, 0.8, NAN, None),
+        ("auc", None, 0.9, 0.8, None),
+        ("auc", 0.5, None, 0.8, None),
+        ("auc", 0.5, 0.9, None, None),
     ],
 )
 def test_only_a_gain_can_be_kept(key, base, teacher, student, share):
-    found = metric_of(key).share_of_gain(base, teacher, student)
+    found = METRICS[key].share_of_gain(base, teacher, student)
     assert found == (None if share is None else pytest.approx(share))
 
 
-def other_task(difference, interval):
+def other_task(gain, interval):
     """`like` helped; and this of `next_item`."""
     report = ranking("auc", None, 0.80, 0.74, 0.75, UP)
-    report["labels"]["next_item"] = {"metric": "ndcg@10", "what": "What comes next."}
+    report["tasks"]["next_item"] = {"metric": "ndcg@10", "what": "What comes next."}
     report["comparisons"]["student_vs_twin"]["next_item"] = {
         "metric": "ndcg@10",
-        "difference": difference,
+        "difference": gain,
         "interval": interval,
     }
     return report
@@ -344,14 +379,15 @@ def other_task(difference, interval):
         (
             NAN,
             [NAN, NAN],
-            "With next item it was not measured (the student and its twin could not be compared on "
-            "next item).",
+            "With next item it was not measured (the student's NDCG@10 of next item could not be "
+            "compared with its twin's).",
         ),
     ],
 )
 def test_what_is_said_of_the_other_tasks(difference, interval, sentence):
     report = other_task(difference, interval)
-    assert verdict(report) == f"{HELPED_AUC}{OF_BYTES}. {sentence}"
+    start = HELPED_AUC.replace("AUC is", "AUC of like is")
+    assert verdict(report) == f"{start}{OF_BYTES}. {sentence}"
     assert sentence in text_of(report)
 
 
@@ -431,26 +467,28 @@ def test_what_is_said_of_single_task_twins(like, rating, sentence, on_page):
 )
 def test_what_is_said_of_two_stages(difference, ratio, interval, sentence):
     report = ranking("ndcg@10", None, 0.3, 0.2, 0.21, UP, task="two-stage")
-    report["labels"] = {"relevance": {"metric": "ndcg@10"}}
+    report["tasks"] = {"relevance": {"metric": "ndcg@10"}}
     for model in report["models"].values():
         model["metrics"]["relevance"] = model["metrics"].pop("like")
     found = report["comparisons"]
     found["student_vs_twin"]["relevance"] = found["student_vs_twin"].pop("like")
     told = {"metric": "ndcg@10", "difference": difference, "interval": interval, "ratio": ratio}
     found["student_vs_retrieval"] = {"relevance": told}
-    found["student_vs_teacher"] = {"relevance": {"ratio": 0.7}}
+    found["student_vs_teacher"] = {"relevance": {"metric": "ndcg@10", "ratio": 0.7}}
     report["training"] = {"student": {"validation_score": [0.1, 0.2]}}
+    report["protocol"] = {
+        "models": "Every model recommended to the same test users.",
+        "score": "The NDCG of both stages together",
+    }
     start = (
-        "The teacher helped: the student's NDCG@10 of relevance is 0.0100 above its twin's (95 % "
-        f"interval of the difference 0.0040 to 0.0160){OF_BYTES}."
+        "The teacher helped: the student's NDCG@10 is 0.0100 above its twin's (95 % interval of "
+        "the difference 0.0040 to 0.0160) and 70.0 % of the teacher's, at 5.0 % of its bytes."
     )
     assert verdict(report) == f"{start} {sentence}".strip()
     text = text_of(report)
-    assert "Of the teacher's 70.0 % same candidates" in text
+    assert "Of the teacher's 70.0 % NDCG@10, same users" in text
     assert "The NDCG of both stages together; the epoch with the highest is kept." in text
-    assert "Every model recommended to the same test users, without the items of the history." in (
-        text
-    )
+    assert "Every model recommended to the same test users." in text
     assert "AUC" not in text and "test rows" not in text
 
 
@@ -482,14 +520,14 @@ def test_the_size_beside_the_teachers(of_teacher, of_int8, words):
 
 def test_a_tile_says_nothing_of_what_was_not_measured():
     report = retrieval(0.2, 0.18, 0.19, UP)
-    assert "0.1900 95 %: 0.1000 to 0.3000 Of the teacher's 95.0 % NDCG@10, same users" in (
+    assert "0.1900 95 %: 0.1800 to 0.2000 Of the teacher's 95.0 % NDCG@10, same users" in (
         text_of(report)
     )
     assert "A query, int8 500 µs 95 % within 750 µs" in text_of(report)
     report["models"]["student_int8"] = {}
-    report["models"]["student"]["ndcg@10_interval"] = [NAN, NAN]
+    report["models"]["student"]["metrics"]["next_item"]["ndcg@10"]["interval"] = [NAN, NAN]
     text = text_of(report)
-    assert "0.1900 Of the teacher's" in text and "A query, int8 - The models" in text
+    assert "0.1900 Of the teacher's" in text and "A query - The models" in text
     assert "95 % within" not in text and "95 %:" not in text
 
 
@@ -511,19 +549,11 @@ def test_one_thing_is_not_many():
 )
 def test_fewer_than_three_seeds_are_no_claim(seeds, words):
     report = retrieval(0.2, 0.18, 0.19, UP)
-    report["comparisons"]["student_vs_twin"]["seeds"] = seeds
+    report["comparisons"]["student_vs_twin"]["next_item"]["seeds"] = seeds
     text = text_of(report)
     assert words in text
     assert ("a claim" in text) == (0 < len(seeds) < 3)
     assert ("were compared" in text) == bool(seeds)
-
-
-@pytest.mark.parametrize("excluded, word", [(None, "without"), (True, "without"), (False, "with")])
-def test_the_page_says_whether_the_history_can_be_recommended(excluded, word):
-    report = retrieval(0.2, 0.18, 0.19, UP)
-    if excluded is not None:
-        report["recipe"]["data"] = {"exclude_seen": excluded}
-    assert f"ranked the whole catalogue, {word} the items of the history." in text_of(report)
 
 
 SPLIT = {"train_after_test": 0.4039, "tests_cut_in_one_time": 0.5111}
@@ -566,7 +596,7 @@ def test_nothing_is_claimed_of_settings_that_a_recipe_may_change():
 def test_what_the_teachers_were_asked(queries, candidates, words):
     report = copy.deepcopy(TEACHERS) | {"queries": queries, "candidates": candidates}
     report["segments"]["tail"]["queries"] = 1
-    section = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", teacher_section(report)))
+    section = text_of(RETRIEVAL | {"teachers": report})
     assert words in section
     among = words.removeprefix("On validation, among ").split(".")[0]
     assert f"Rank correlation, {among}" in section
@@ -574,3 +604,112 @@ def test_what_the_teachers_were_asked(queries, candidates, words):
     assert "on the line both are the same" in section  # of a useless teacher too
     caption = teacher_table(report).caption
     assert (caption is not None) == (queries < 100)
+
+
+# Outcomes
+
+
+@pytest.mark.parametrize(
+    "low, high, expected",
+    [
+        (1e-9, 0.1, "helped"),
+        (0.0, 0.1, "not measurable"),
+        (-0.1, 0.0, "not measurable"),
+        (-0.1, -1e-9, "hurt"),
+        (NAN, NAN, "not measurable"),
+        (None, None, "not measurable"),
+    ],
+)
+def test_an_interval_that_touches_zero_measures_nothing(low, high, expected):
+    assert outcome(retrieval(0.2, 0.18, 0.19, [low, high])) == expected
+
+
+@pytest.mark.parametrize(
+    "metric, low, high, expected",
+    [
+        ("auc", 0.001, 0.02, "helped"),
+        ("auc", -0.02, -0.001, "hurt"),
+        ("auc", 0.0, 0.02, "not measurable"),
+        ("auc", -0.02, 0.0, "not measurable"),
+        ("rmse", 0.001, 0.02, "hurt"),  # more error is worse
+        ("rmse", -0.02, -0.001, "helped"),
+        ("rmse", -0.02, 0.001, "not measurable"),
+        ("log_loss", 0.001, 0.02, "hurt"),
+        ("mae", 0.001, 0.02, "hurt"),
+        ("expected_calibration_error", 0.001, 0.02, "hurt"),
+        ("gauc", 0.001, 0.02, "helped"),
+        ("ndcg@10", 0.001, 0.02, "helped"),
+    ],
+)
+def test_an_outcome_knows_which_way_is_better(metric, low, high, expected):
+    assert gain_outcome(difference(metric, (low + high) / 2, low, high)) == expected
+
+
+def test_a_missing_interval_measures_nothing():
+    assert gain_outcome({}) == "not measurable"
+    assert gain_outcome({"metric": "auc", "interval": [NAN, 0.1]}) == "not measurable"
+    assert interval_in_words({"metric": "auc", "difference": 0.1}) == "(no interval was measured)"
+
+
+def test_the_verdict_takes_the_exported_size_where_the_student_has_none():
+    report = retrieval(0.2, 0.18, 0.19, UP)
+    report["models"]["student_tflite"] = {"bytes": 100}
+    del report["models"]["student"]["bytes"]
+    assert verdict(report).endswith("at 10.0 % of its bytes.")
+
+
+def with_twin(task, value, low, high):
+    report = copy.deepcopy(RANKING)
+    told = report["comparisons"]["student_vs_twin"][task]
+    told |= {"difference": value, "interval": [low, high]}
+    return report
+
+
+def test_the_verdict_says_what_the_teacher_did_for_each_task():
+    # of the teacher's bytes: 40,000 / 2,000,000 = 2 %
+    assert verdict(RANKING) == (
+        "The teacher helped: the student's AUC of like is 0.0400 above its twin's (95 % interval "
+        "of the difference 0.0300 to 0.0500), which keeps 90.0 % of the teacher's gain on the item "
+        "mean, at 2.0 % of the teacher's bytes. With rating it helped (the student's RMSE of "
+        "rating is 0.0200 below its twin's (95 % interval of the difference -0.0300 to -0.0100))."
+    )
+
+
+def test_the_first_task_decides_the_outcome():
+    assert outcome(RANKING) == "helped"
+    assert outcome(with_twin("rating", 0.1, 0.05, 0.15)) == "helped"
+    assert outcome(with_twin("like", -0.1, -0.15, -0.05)) == "hurt"
+    assert verdict(with_twin("like", -0.1, -0.15, -0.05)).startswith(
+        "The teacher hurt: the student's AUC of like is 0.1000 below its twin's"
+    )
+    assert verdict(with_twin("like", 0.01, -0.01, 0.03)).startswith(
+        "The teacher did not help measurably: the student's AUC of like is 0.0100 above its twin's "
+        "(the 95 % interval of the difference, -0.0100 to 0.0300, contains 0)"
+    )
+    assert "With rating it hurt (" in verdict(with_twin("rating", 0.1, 0.05, 0.15))
+    assert "With rating it did not help measurably (" in verdict(
+        with_twin("rating", 0.1, -0.05, 0.15)
+    )
+
+
+def test_a_task_is_worse_than_its_single_task_twin_only_beyond_its_interval():
+    fine, worse = many_tasks(-0.01, 0.02), many_tasks(0.01, 0.03)
+    assert worse_than_alone(fine) == []
+    assert verdict(fine).endswith("No task is worse than its single-task twin beyond its interval.")
+    assert worse_than_alone(worse) == ["rating"]
+    assert verdict(worse).endswith(
+        "Worse than its single-task twin: rating, whose RMSE is 0.0200 above that twin's (95 % "
+        "interval of the difference 0.0100 to 0.0300)."
+    )
+    assert "No task is worse than its single-task twin beyond its interval." in text_of(fine)
+    assert "Worse than its single-task twin beyond its interval: rating." in text_of(worse)
+
+
+def test_two_stages_are_held_against_retrieval_alone_and_the_cross_encoder():
+    assert verdict(stages()) == (
+        "The teacher helped: the student's NDCG@10 is 5.0 % above its twin's (95 % interval of the "
+        "difference 0.0010 to 0.0200) and 85.0 % of the teacher's. Two stages: NDCG@10 0.0200 "
+        "above retrieval alone, 110.0 % of it (95 % interval of the difference 0.0100 to 0.0300). "
+        "Two stages: NDCG@10 0.0300 below the cross-encoder over the same candidates, 88.0 % of it "
+        "(95 % interval of the difference -0.0500 to -0.0100)."
+    )

@@ -56,9 +56,14 @@ def test_the_setting_reaches_every_model_and_file(folder, tmp_path, exclude_seen
     assert data["test_positives_left_out"] == NUM_USERS * exclude_seen
     assert report["resampled"]["number"] == data["test_queries"]
     assert report["resampled"]["too_few"] is True
-    assert report["comparisons"]["tflite_vs_keras"]["identical_lists"] == 1.0
+    assert report["comparisons"]["tflite_vs_keras"]["next_item"]["identical_lists"] == 1.0
+    ndcg = {name: row["metrics"]["next_item"]["ndcg@2"]["value"] for name, row in models.items()}
     for name in ("saved_model", "student_tflite"):
-        assert models[name]["ndcg@2"] == pytest.approx(models["student"]["ndcg@2"])
+        assert ndcg[name] == pytest.approx(ndcg["student"])
+    without = "without" if exclude_seen else "with"
+    asked = f"ranked the whole catalogue, {without} the items of the history."
+    assert asked in report["protocol"]["models"]
+    assert asked in (tmp_path / "music" / "report.html").read_text(encoding="utf-8")
     version = tmp_path / "music" / "1"
     assert json.loads((version / "signature.json").read_text())["exclude_seen"] is exclude_seen
     answers = Recommender.load(version)([np.array([1, 2, 3], np.int32)], NUM_ITEMS)[1][0]

@@ -5,73 +5,13 @@ import io
 import xml.etree.ElementTree as ElementTree
 
 import pytest
+from made_reports import BINS, RETRIEVAL, teacher
+from made_reports import TEACHERS as REPORT
 from rich.console import Console
 
-from tfrs_distill.pipeline.report.teacher_section import reliability, teacher_section, teacher_table
-
-BINS = [
-    {"predicted": 0.002, "observed": 0.0, "expected_items": 20.0, "observed_items": 0},
-    {"predicted": 0.02, "observed": 0.03, "expected_items": 20.0, "observed_items": 30},
-    {"predicted": 0.5, "observed": 0.25, "expected_items": 20.0, "observed_items": 10},
-]
-
-
-def model(ndcg, difference=None, calibration=True, items=12.5):
-    quality = {
-        name: {
-            "ndcg@10": value,
-            "ndcg@10_interval": None if value is None else [value - 0.01, value + 0.01],
-            "recall@10": None if value is None else value / 2,
-            "recall@10_interval": None,
-        }
-        for name, value in (
-            ("all", ndcg),
-            ("head", ndcg + 0.1),
-            ("middle", ndcg),
-            ("tail", None),
-            ("short", ndcg),
-            ("long", ndcg),
-        )
-    }
-    if difference is not None:
-        quality["all"]["vs_twin"] = {"difference": difference, "interval": [-0.0015, 0.0225]}
-    told = {
-        "negative_log_likelihood": 5.4321,
-        "expected_calibration_error": 0.123,
-        "temperature": 1.25,
-        "bins": BINS,
-    }
-    return {
-        "quality": quality,
-        "calibration": told if calibration else None,
-        "cost": {"items_ms_per_1000": items, "queries_ms_per_1000": 1500.0},
-    }
-
-
-REPORT = {
-    "k": 10,
-    "seed": 0,
-    "bootstrap_samples": 1000,
-    "queries": 1943,
-    "segments": {
-        "all": {"what": "all queries", "queries": 1943},
-        "head": {"what": "popular items", "queries": 900},
-        "middle": {"what": "other items", "queries": 800},
-        "tail": {"what": "rare <items>", "queries": 0},
-        "short": {"what": "short histories", "queries": 1000},
-        "long": {"what": "long histories", "queries": 943},
-    },
-    "models": {
-        "bert": model(0.2, 0.0105),
-        "<b>ease": model(0.15, -0.0395, calibration=False, items=None),
-        "twin": model(0.1895),
-    },
-    "agreement": {
-        "names": ["bert", "<b>ease", "twin"],
-        "overlap@10": [[1.0, 0.25, 0.5], [0.25, 1.0, 0.125], [0.5, 0.125, 1.0]],
-        "rank_correlation": [[1.0, 0.75, None], [0.75, 1.0, None], [None, None, None]],
-    },
-}
+from tfrs_distill.pipeline.report import html_page
+from tfrs_distill.pipeline.report.charts import Calibration, reliability_chart
+from tfrs_distill.pipeline.report.teachers import teacher_table
 
 
 def printed(width, report=REPORT):
@@ -108,15 +48,27 @@ def test_a_narrow_terminal_shows_the_most_important():
 @pytest.mark.parametrize("width", [36, 40, 50, 60, 80, 90, 98, 106, 150, 162, 182, 200])
 def test_names_and_figures_fit_at_the_width_where_they_are_shown(width):
     report = copy.deepcopy(REPORT)
-    report["models"] = {"multimodal": model(0.2, -0.0105, items=16_100.0)} | report["models"]
+    report["models"] = {"multimodal": teacher(0.2, -0.0105, items=16_100.0)} | report["models"]
     text = printed(width, report)
     assert "…" not in text
     for name in report["models"]:
         assert any(line.startswith(f" {name} ") for line in text.splitlines()), text
 
 
+def teacher_section(compared):
+    """The page's section about the teachers."""
+    page = html_page(RETRIEVAL | {"teachers": compared})
+    start = page.index("<section><h2>What the teachers know")
+    return page[start : page.index("</section>", start) + len("</section>")]
+
+
 def parsed(html):
-    return ElementTree.fromstring(html.replace("&nbsp;", " "))
+    return ElementTree.fromstring(html)
+
+
+def reliability(bins):
+    points = [(one["predicted"], one["observed"], "title") for one in bins]
+    return reliability_chart([Calibration("teacher", points)], log=True)
 
 
 def test_the_section_is_well_formed_and_escapes_names():
@@ -167,7 +119,7 @@ def test_only_models_with_probabilities_have_a_picture():
 
 
 def test_a_reliability_picture_has_log_axes_of_one_scale():
-    root = parsed(reliability({"bins": BINS}))
+    root = parsed(reliability(BINS))
     dots = [(float(c.get("cx")), float(c.get("cy"))) for c in root.iter("circle")]
     line = next(element for element in root.iter("line") if element.get("class") == "axis")
     x1, y1, x2, y2 = (float(line.get(name)) for name in ("x1", "y1", "x2", "y2"))
@@ -182,15 +134,17 @@ def test_a_reliability_picture_has_log_axes_of_one_scale():
         assert left == pytest.approx(x1 + share(told["predicted"]) * (x2 - x1), abs=0.06)
         observed = told["observed"] or 0.001  # nothing happened: on the lower edge
         assert top == pytest.approx(y1 + share(observed) * (y2 - y1), abs=0.06)
-    titles = [element.text for element in root.iter("title")]
-    assert titles[1] == "expected 20.0 next items, there were 30"
     labels = {element.text for element in root.iter("text")}
-    assert labels == {"0.001", "0.01", "0.1", "1"}
+    assert labels == {"0.001", "0.01", "0.1", "1", "predicted probability"}
+    section = parsed(teacher_section(REPORT))
+    titles = [element.text for element in section.iter("title")]
+    assert titles[1] == "expected 20.0 next items, there were 30"
 
 
 def test_a_reliability_picture_of_one_value_has_a_scale():
     flat = [{"predicted": 0.1, "observed": 0.1, "expected_items": 5.0, "observed_items": 5}]
-    root = parsed(reliability({"bins": flat}))
+    root = parsed(reliability(flat))
     (dot,) = root.iter("circle")
-    assert {element.text for element in root.iter("text")} == {"0.1", "1"}
+    labels = {element.text for element in root.iter("text")}
+    assert labels == {"0.1", "1", "predicted probability"}
     assert float(dot.get("cx")) > 0 and "nan" not in ElementTree.tostring(root, "unicode")

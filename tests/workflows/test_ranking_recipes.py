@@ -30,11 +30,12 @@ def test_a_recipe_runs_from_data_to_tflite_and_report(
     assert done.returncode == 0, done.stderr[-2000:]
     home = tmp_path / f"{name}-quick"
     report = json.loads((home / "report.json").read_text(encoding="utf-8"))
-    assert {task: told["metric"] for task, told in report["labels"].items()} == LABELS[name]
+    assert {task: told["metric"] for task, told in report["tasks"].items()} == LABELS[name]
     for task, metric in LABELS[name].items():
         assert report["comparisons"]["student_vs_twin"][task]["metric"] == metric
-        low, high = report["models"]["student"]["metrics"][task][f"{metric}_interval"]
-        assert low < report["models"]["student"]["metrics"][task][metric] < high
+        told = report["models"]["student"]["metrics"][task][metric]
+        low, high = told["interval"]
+        assert low < told["value"] < high
     assert report["verdict"] in " ".join(done.stdout.split())
     assert (home / "report.html").is_file() and (home / "1" / "student.tflite").is_file()
     if name in ("ranking", "multitask"):

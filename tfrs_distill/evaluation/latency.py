@@ -21,7 +21,7 @@ WARM_UP = 10
 
 
 def milliseconds(ask: Callable[[Any], Any], questions: Sequence[Any]) -> dict[str, float]:
-    """Median and 95th percentile of the time of one question, after a warm-up.
+    """Median (`p50`) and 95th percentile (`p95`) of the time of one question, after a warm-up.
 
     Args:
         ask: the model.
@@ -34,7 +34,7 @@ def milliseconds(ask: Callable[[Any], Any], questions: Sequence[Any]) -> dict[st
         ask(question)
         times.append(1000 * (time.perf_counter() - start))
     p50, p95 = np.percentile(times[WARM_UP:], [50, 95])
-    return {"latency_ms_p50": float(p50), "latency_ms_p95": float(p95)}
+    return {"p50": float(p50), "p95": float(p95)}
 
 
 def percentiles(scorer: Scorer, histories: Sequence[np.ndarray]) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from tfrs_distill.evaluation.teacher_report import compare_teachers, scorer_of
 from tfrs_distill.files import whole_file
 from tfrs_distill.models import TwoTower
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
+from tfrs_distill.pipeline.ranking.tasks import NEXT_ITEM
 from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.pipeline.teacher_kinds.kind import TEACHER_FILE
 from tfrs_distill.progress import Progress
@@ -24,6 +25,7 @@ from tfrs_distill.serving.artefact import SAVED_MODEL, TFLITE, TFLITE_INT8, Arte
 from tfrs_distill.serving.recommender import Recommender
 
 LATENCY_QUERIES, SLOW_LATENCY_QUERIES = 200, 20
+SHAPE = "metrics by task"  # of what the last stage gives: an earlier version's is measured again
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def measure(
         for name, scorer in scorers.items():
             evaluations[name] = evaluate(scorer, splits.test, k=recipe.evaluation.k)
             advance(note=name)
-    told = compare_teachers(
+    teachers = compare_teachers(
         {"teacher": teacher.teacher} | teacher.members,
         splits,
         twin=models["twin"],
@@ -83,23 +85,23 @@ def measure(
     )
     with whole_file(folder / "ndcg.npz") as file:
         np.savez(file, **{name: found.ndcg for name, found in evaluations.items()})
-    rows = _quality(recipe, evaluations)
+    rows: dict[str, dict[str, Any]] = _quality(recipe, evaluations)
     for name, size in _sizes(models, model_files, teacher, artefact, splits, ease).items():
         rows[name] |= size
     with progress.bar("milliseconds a query", 1) as advance:
         for name, latency in _latencies(
             model_files, teacher, artefact, splits, ease, folder
         ).items():
-            rows[name] |= latency
+            rows[name]["latency_ms"] = latency
         advance()
     student = evaluations["student"]
     comparisons = {
-        "student_vs_twin": _compare(recipe, student, evaluations["twin"]),
-        "student_vs_teacher": _compare(recipe, student, evaluations["teacher"]),
-        "int8_vs_float32": _compare(
+        "student_vs_twin": compare_ndcg(recipe, student, evaluations["twin"]),
+        "student_vs_teacher": compare_ndcg(recipe, student, evaluations["teacher"]),
+        "int8_vs_float32": compare_ndcg(
             recipe, evaluations["student_int8"], evaluations["student_tflite"]
         ),
-        "tflite_vs_keras": _compare(recipe, evaluations["student_tflite"], student)
+        "tflite_vs_keras": compare_ndcg(recipe, evaluations["student_tflite"], student)
         | {
             "identical_lists": float(
                 (evaluations["student_tflite"].item_ids == student.item_ids).all(axis=1).mean()
@@ -108,13 +110,14 @@ def measure(
     }
     k = recipe.evaluation.k
     line = f"NDCG@{k} " + ", ".join(
-        f"{name} {rows[name][f'ndcg@{k}']:.4f}" for name in ("teacher", "twin", "student", "ease")
+        f"{name} {evaluations[name].ndcg.mean():.4f}"
+        for name in ("teacher", "twin", "student", "ease")
     )
     result = {
         "models": rows,
-        "comparisons": comparisons,
+        "comparisons": {name: {NEXT_ITEM: found} for name, found in comparisons.items()},
         "resampled": resampled("test users", len(student.ndcg)),
-        "teachers": told,
+        "teachers": teachers,
         "ease_l2": ease.l2,
     }
     return result, line
@@ -123,6 +126,32 @@ def measure(
 def resampled(what: str, number: int) -> dict[str, Any]:
     """What the intervals of a report are over, and whether it is too few for them."""
     return {"what": what, "number": number, "too_few": metrics.too_few_to_resample(number)}
+
+
+def report_figures(recipe: Recipe, evaluation: Evaluation) -> dict[str, dict[str, Any]]:
+    """An evaluation's figures as a report has them: `{"value", "interval"}` by metric."""
+    figures = evaluation.figures(num_samples=recipe.evaluation.bootstrap_samples, seed=recipe.seed)
+    return {
+        key: {"value": value, "interval": figures.get(f"{key}_interval")}
+        for key, value in figures.items()
+        if not key.endswith("_interval")
+    }
+
+
+def compare_ndcg(recipe: Recipe, one: Evaluation, other: Evaluation) -> dict[str, Any]:
+    """The paired difference of two models' NDCG over the same users; no ratio to a model of 0."""
+    difference = one.ndcg - other.ndcg
+    low, high = metrics.bootstrap_interval(
+        difference, num_samples=recipe.evaluation.bootstrap_samples, seed=recipe.seed
+    )
+    base = float(other.ndcg.mean())
+    return {
+        "metric": f"ndcg@{one.k}",
+        "seeds": [recipe.seed],
+        "difference": float(difference.mean()),
+        "interval": [low, high],
+        "ratio": float(one.ndcg.mean()) / base if base else None,
+    }
 
 
 def _scorers(
@@ -140,30 +169,15 @@ def _scorers(
     }
 
 
-def _quality(recipe: Recipe, evaluations: dict[str, Evaluation]) -> dict[str, dict[str, Any]]:
+def _quality(recipe: Recipe, evaluations: Mapping[str, Evaluation]) -> dict[str, dict[str, Any]]:
     rows = {}
     for name, evaluation in evaluations.items():
-        rows[name] = evaluation.figures(
-            num_samples=recipe.evaluation.bootstrap_samples, seed=recipe.seed
-        )
+        figures = report_figures(recipe, evaluation)
         if name != "teacher":
             shared = metrics.overlap(evaluation.item_ids, evaluations["teacher"].item_ids)
-            rows[name][f"overlap@{recipe.evaluation.k}"] = float(shared.mean())
+            figures[f"overlap@{recipe.evaluation.k}"] = {"value": float(shared.mean())}
+        rows[name] = {"metrics": {NEXT_ITEM: figures}}
     return rows
-
-
-def _compare(recipe: Recipe, one: Evaluation, other: Evaluation) -> dict[str, Any]:
-    """The paired difference of two models' NDCG over the same users."""
-    difference = one.ndcg - other.ndcg
-    low, high = metrics.bootstrap_interval(
-        difference, num_samples=recipe.evaluation.bootstrap_samples, seed=recipe.seed
-    )
-    return {
-        "seeds": [recipe.seed],
-        "difference": float(difference.mean()),
-        "interval": [low, high],
-        "ratio": float(one.ndcg.mean() / other.ndcg.mean()),
-    }
 
 
 def _sizes(

@@ -11,22 +11,25 @@ import tensorflow as tf
 
 from tfrs_distill.data.splits import split_by_time
 from tfrs_distill.data.windows import Windows
-from tfrs_distill.files import whole_file
 from tfrs_distill.knowledge import CachedTeacher, cross_fit_teacher, prune
 from tfrs_distill.models import TwoTower
 from tfrs_distill.pipeline.dataset import load_data, read_data, source_fingerprint
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
-from tfrs_distill.pipeline.measure import MeasuredTeacher, measure
+from tfrs_distill.pipeline.measure import SHAPE, MeasuredTeacher, measure
+from tfrs_distill.pipeline.ranking.run import write_run_report
+from tfrs_distill.pipeline.ranking.tasks import NEXT_ITEM
 from tfrs_distill.pipeline.recipe import Recipe
-from tfrs_distill.pipeline.report import verdict, write_report
 from tfrs_distill.pipeline.resume import Result, Stages, forget_other_trainings
 from tfrs_distill.pipeline.teacher_kinds import EnsembleOf, Setting, teacher_kind
 from tfrs_distill.pipeline.training import train_student
-from tfrs_distill.pipeline.versions import versions
 from tfrs_distill.progress import Progress
 from tfrs_distill.serving.artefact import Artefact
 
 CACHE = "cache"  # of the knowledge stage's folder
+SPLIT = (
+    "Each user's interactions stand in order of time: the first 80 % train, the next 10 % "
+    "validate, the last 10 % test."
+)
 
 
 class RetrievalRun:
@@ -186,28 +189,35 @@ class RetrievalRun:
 
         return self.stages.run(
             "evaluate",
-            dataclasses.asdict(self.recipe.evaluation),
+            [dataclasses.asdict(self.recipe.evaluation), SHAPE],
             work,
             after=["teacher", "twin", "student", "export"],
         )
 
     def _report(self, data: Result, curves: dict[str, Any], measured: Result) -> dict[str, Any]:
+        recipe = self.recipe
+        asked = f"ranked the whole catalogue, {history_in_words(recipe)}."
         report: dict[str, Any] = {
-            "name": self.recipe.name,
-            "seed": self.recipe.seed,
-            "k": self.k,
-            "recipe": self.recipe.as_dict(),
-            "data": {key: value for key, value in data.items() if key != "fingerprint"},
+            "protocol": {
+                "split": SPLIT,
+                "models": f"Every model got the same history and {asked}",
+                "twin": "same model, same data, same budget, same seed",
+            },
+            "rows_are": "query",
+            "tasks": {
+                NEXT_ITEM: {
+                    "metric": f"ndcg@{self.k}",
+                    "what": "The items that come next: same test users, same histories, whole "
+                    "catalogue.",
+                }
+            },
+            "data": data,
             "training": curves,
-            "models": measured["models"],
-            "comparisons": measured["comparisons"],
-            "resampled": measured["resampled"],
-            "teachers": measured["teachers"],
-            "versions": versions(),
-            "stages": {name: {"seconds": value} for name, value in self.stages.seconds.items()},
+            **measured,
         }
-        report["verdict"] = verdict(report)
-        with whole_file(self.home / "recipe.toml", "w") as file:
-            file.write(self.recipe.to_toml())
-        write_report(report, self.home)
-        return report
+        return write_run_report(report, self.home, recipe, self.stages)
+
+
+def history_in_words(recipe: Recipe) -> str:
+    """Whether the history's items can be recommended."""
+    return f"{'without' if recipe.data.exclude_seen else 'with'} the items of the history"

@@ -7,7 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfrs_distill.errors import InputError
+from tfrs_distill.evaluation.metrics.metric import Metric
 from tfrs_distill.evaluation.metrics.rows import Number, Rows, as_number, checked_rows, ratio
+
+AUC = Metric("auc", "AUC")
+GAUC = Metric("gauc", "GAUC")
 
 
 class OverGroups(NamedTuple):

@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tfrs_distill.evaluation.metrics.metric import Metric
 from tfrs_distill.evaluation.metrics.rows import Number, Rows, as_number, checked_rows, ratio
 
+ECE = Metric("expected_calibration_error", "ECE", lower_is_better=True)
 NUM_BINS = 10
 
 

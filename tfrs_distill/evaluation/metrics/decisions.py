@@ -13,7 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfrs_distill.errors import InputError
+from tfrs_distill.evaluation.metrics.metric import Metric
 from tfrs_distill.evaluation.metrics.rows import Number, as_number, checked_rows, ratio
+
+ACCURACY = Metric("accuracy", "Accuracy")
+PRECISION = Metric("precision", "Precision")
+F1 = Metric("f1", "F1")  # the recall beside it goes by the name of `retrieval.RECALL`
 
 
 class PrecisionRecallF1(NamedTuple):

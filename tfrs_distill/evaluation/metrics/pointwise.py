@@ -11,7 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from tfrs_distill.evaluation.metrics.metric import Metric
 from tfrs_distill.evaluation.metrics.rows import Number, checked_rows
+
+LOG_LOSS = Metric("log_loss", "Log loss", lower_is_better=True)
+RMSE = Metric("rmse", "RMSE", lower_is_better=True)
+MAE = Metric("mae", "MAE", lower_is_better=True)
 
 
 def rmse(labels: Any, predictions: Any, weights: Any = None) -> Number:

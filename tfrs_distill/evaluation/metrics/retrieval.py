@@ -11,6 +11,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from tfrs_distill import columns
+from tfrs_distill.evaluation.metrics.metric import Metric
+
+NDCG = Metric("ndcg", "NDCG")
+RECALL = Metric("recall", "Recall")
+MRR = Metric("mrr", "MRR")
+HIT_RATE = Metric("hit_rate", "Hit rate")
+COVERAGE = Metric("coverage", "Coverage", is_share=True)
+OVERLAP = Metric(
+    "overlap",
+    "Overlap",
+    is_share=True,
+    note="the share of the teacher's recommendations that the model gives too",
+)
 
 
 def hits(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:

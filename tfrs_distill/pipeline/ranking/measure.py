@@ -25,8 +25,8 @@ from tfrs_distill.pipeline.ranking.dataset import RankingData
 from tfrs_distill.pipeline.ranking.tasks import leading_metric
 from tfrs_distill.pipeline.ranking.validation import LogitsOf, next_item_ndcg
 from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.report.models import metric_of
 from tfrs_distill.pipeline.report.numbers import metric
-from tfrs_distill.pipeline.report.ranking_metrics import metric_of
 from tfrs_distill.progress import Progress
 from tfrs_distill.serving.artefact import SAVED_MODEL, TFLITE, TFLITE_INT8, RankingArtefact
 from tfrs_distill.serving.ranker import Ranker
@@ -85,22 +85,31 @@ def measure_ranking(
     rows: dict[str, dict[str, Any]] = {
         name: {"metrics": told} for name, told in judged.rows.items()
     }
+    for task in by_name:
+        if f"twin_of_{task}" in rows:
+            rows[f"twin_of_{task}"] |= {
+                "name": f"Twin of {task.replace('_', ' ')}",
+                "what": "the same student without a teacher, this task alone",
+            }
     for name, size in _sizes(models, students).items():
         rows[name] |= size
     with progress.bar("milliseconds a row", 1) as advance:
         for name, latency in _latencies(models, input_columns, data, folder).items():
-            rows[name] |= latency
+            rows[name]["latency_ms"] = latency
         advance()
     leading = tasks[0]
     key = leading_metric(leading, recipe.evaluation.k)
     told_line = ", ".join(
-        f"{name} {metric(rows[name]['metrics'][leading.name].get(key))}"
+        f"{name} {metric(judged.figure(name, leading.name, key))}"
         for name in ("teacher", "twin", "student")
     )
     result = {
         "models": rows,
         "comparisons": judged.comparisons(),
-        "resampled": resampled("test users", len(np.unique(data.splits.test.users))),
+        "resampled": resampled(
+            "test users" if data.catalogue is not None else "test rows",  # a review is its own user
+            len(np.unique(data.splits.test.users)),
+        ),
         "confusion": judged.confusion,
         "reliability": judged.reliability,
     }
@@ -131,14 +140,18 @@ class _Judged:
             else:
                 self.rows[model][name] = self._labelled(model, task, values)
 
+    def figure(self, model: str, task: str, key: str) -> float | None:
+        """A model's figure; None where it was not measured."""
+        value: float | None = self.rows[model].get(task, {}).get(key, {}).get("value")
+        return value
+
     def _next_item(self, model: str, logits: np.ndarray) -> dict[str, Any]:
         items = self.examples.features[columns.ITEM_ID]
         ndcg = self.ndcg[model] = next_item_ndcg(logits, items, self.k)
         low, high = metrics.percentile_interval(self._resampled_mean(ndcg))
         return {
-            f"ndcg@{self.k}": float(ndcg.mean()),
-            f"ndcg@{self.k}_interval": [low, high],
-            f"hit_rate@{self.k}": float((ndcg > 0).mean()),
+            f"ndcg@{self.k}": {"value": float(ndcg.mean()), "interval": [low, high]},
+            f"hit_rate@{self.k}": {"value": float((ndcg > 0).mean())},
         }
 
     def _resampled_mean(self, values: np.ndarray) -> np.ndarray:
@@ -169,9 +182,8 @@ class _Judged:
             ]
         figures: dict[str, Any] = {}
         for name, value in told.metrics.items():
-            figures[name] = float(value)
-            low, high = metrics.percentile_interval(told.samples[name])
-            figures[f"{name}_interval"] = [float(low), float(high)]
+            interval = list(metrics.percentile_interval(told.samples[name]))
+            figures[name] = {"value": float(value), "interval": interval}
         return figures
 
     def comparisons(self) -> dict[str, dict[str, Any]]:
@@ -209,15 +221,18 @@ class _Judged:
             difference, low, high = compare(
                 self.evaluations[one, task], self.evaluations[other, task], task, key
             )
-        return {"metric": key, "difference": float(difference), "interval": [low, high]}
+        return {
+            "metric": key,
+            "seeds": [self.recipe.seed],
+            "difference": float(difference),
+            "interval": [low, high],
+        }
 
     def _kept(self, task: str) -> float | None:
         """The student's share of the teacher's gain on the item mean; None without a gain."""
         key = leading_metric(self.tasks[task], self.k)
-        base, teacher, student = (
-            self.rows[model].get(task, {}).get(key) for model in ("item_mean", "teacher", "student")
-        )
-        return None if base is None else metric_of(key).share_of_gain(base, teacher, student)
+        compared = ("item_mean", "teacher", "student")
+        return metric_of(key).share_of_gain(*(self.figure(model, task, key) for model in compared))
 
 
 def _answers(

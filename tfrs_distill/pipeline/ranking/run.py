@@ -16,6 +16,7 @@ from tfrs_distill.files import whole_file
 from tfrs_distill.knowledge.cross_fit_ranking import cross_fit_ranking
 from tfrs_distill.models.tasks import RankingTask
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
+from tfrs_distill.pipeline.measure import SHAPE
 from tfrs_distill.pipeline.ranking.dataset import (
     facts_of_split,
     ranking_source_fingerprint,
@@ -34,6 +35,7 @@ from tfrs_distill.progress import Progress
 
 ANSWERS = "answers"  # of the knowledge stage's folder
 LOGITS_FILE = "logits.npz"  # of the unlabelled stage's
+SAME_AS_STUDENT = "same model, same labels, as many epochs at most, same seed"
 
 
 class RankingRun:
@@ -224,35 +226,53 @@ class RankingRun:
                 self.recipe, self.data, self.tasks, models, folder, self.progress
             )
 
-        settings = dataclasses.asdict(self.recipe.evaluation)
+        settings = [dataclasses.asdict(self.recipe.evaluation), SHAPE]
         return self.stages.run("evaluate", settings, work, after=["teacher", *names, "export"])
 
     def _report(self, data: Result, curves: dict[str, Any], measured: Result) -> dict[str, Any]:
         recipe = self.recipe
         report: dict[str, Any] = {
-            "name": recipe.name,
-            "task": recipe.task,
-            "seed": recipe.seed,
-            "recipe": recipe.as_dict(),
-            "protocol": self.data.protocol,
-            "labels": {
+            "protocol": {
+                "split": self.data.protocol,
+                "models": "Every model answered the same test rows.",
+                "twin": f"{SAME_AS_STUDENT}{self._beside_labels()}",
+                "score": "The mean over the tasks of AUC (yes or no), of 1 - RMSE / standard "
+                "deviation (ratings) and of NDCG (items)",
+            },
+            "rows_are": "row",
+            "tasks": {
                 task.name: {
                     "metric": leading_metric(task, recipe.evaluation.k),
                     "what": what(task),
                 }
                 for task in self.tasks
             },
-            "data": {key: value for key, value in data.items() if key != "fingerprint"},
+            "data": data,
             "training": curves,
             **measured,
         }
         return write_run_report(report, self.home, recipe, self.stages)
+
+    def _beside_labels(self) -> str:
+        """What the student has beside what its twin has."""
+        number = self.recipe.ranking.unlabelled_per_row
+        rows = f"unlabelled rows, {number:,} for each labelled one"
+        return f" (the student also has {rows})" if number else ""
 
 
 def write_run_report(
     report: dict[str, Any], home: Path, recipe: Recipe, stages: Stages
 ) -> dict[str, Any]:
     """Add what every report has, and write it with the recipe."""
+    facts: dict[str, Any] = {
+        "name": recipe.name,
+        "task": recipe.task,
+        "seed": recipe.seed,
+        "k": recipe.evaluation.k,
+        "recipe": recipe.as_dict(),
+    }
+    report = facts | report
+    report["data"] = {key: told for key, told in report["data"].items() if key != "fingerprint"}
     report["versions"] = versions()
     report["stages"] = {name: {"seconds": value} for name, value in stages.seconds.items()}
     report["verdict"] = verdict(report)

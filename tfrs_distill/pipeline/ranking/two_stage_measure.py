@@ -12,15 +12,14 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill.data.splits import Queries, Splits
-from tfrs_distill.evaluation import Evaluation, ModelScorer, Scorer, evaluate, metrics
+from tfrs_distill.evaluation import Evaluation, ModelScorer, Scorer, evaluate
 from tfrs_distill.evaluation.latency import percentiles
 from tfrs_distill.files import whole_file
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
-from tfrs_distill.pipeline.measure import resampled
+from tfrs_distill.pipeline.measure import compare_ndcg, report_figures, resampled
 from tfrs_distill.pipeline.ranking.list_teachers import Committee, FirstAndCross
 from tfrs_distill.pipeline.ranking.two_stage import TwoStages, ranking_scores
 from tfrs_distill.pipeline.recipe import Recipe
-from tfrs_distill.pipeline.report.numbers import metric
 from tfrs_distill.progress import Progress
 from tfrs_distill.serving.artefact import TFLITE, TFLITE_INT8
 from tfrs_distill.serving.recommender import Recommender
@@ -30,6 +29,14 @@ LATENCY_QUERIES, SLOW_LATENCY_QUERIES = 200, 10
 LISTS_AT_A_TIME = 8  # of the cross-encoder: a sign of life now and then
 SECONDS_BETWEEN = 60.0  # two writings of what it said so far
 KEPT_FILE = "cross_encoder.npz"
+NAMES = {  # of the models that are more than their keys say: what a report calls them
+    "teacher": ("Teachers", "cross-encoder and item-item weights over the same candidates"),
+    "student": ("Two stages", "retrieval, then the distilled ranking student"),
+    "twin": ("Two stages, twin", "the same ranking student without teachers"),
+    "student_int8": ("Two stages, int8", "8-bit weights, .tflite"),
+    "student_tflite": ("Two stages, .tflite", "float32, for a device"),
+    "saved_model": ("Two stages, SavedModel", "for a server"),
+}
 
 
 @dataclass(frozen=True)
@@ -70,15 +77,17 @@ def measure_two_stages(
             advance(note=name)
     with whole_file(folder / "ndcg.npz") as file:
         np.savez(file, **{name: found.ndcg for name, found in evaluations.items()})
-    rows: dict[str, dict[str, Any]] = {}
-    for name, found in evaluations.items():
-        figures = found.figures(num_samples=recipe.evaluation.bootstrap_samples, seed=recipe.seed)
-        rows[name] = {"metrics": {RELEVANCE: figures}}
+    rows: dict[str, dict[str, Any]] = {
+        name: {"metrics": {RELEVANCE: report_figures(recipe, found)}}
+        for name, found in evaluations.items()
+    }
+    for name, (shown, what) in NAMES.items():
+        rows[name] |= {"name": shown, "what": what}
     for name, size in _sizes(models, loaded).items():
         rows[name] |= size
     with progress.bar("milliseconds a query", 1) as advance:
         for name, latency in _latencies(models, queries, scorers, folder).items():
-            rows[name] |= latency
+            rows[name]["latency_ms"] = latency
         advance()
     pairs = {
         "student_vs_retrieval": ("student", "retrieval"),
@@ -90,11 +99,11 @@ def measure_two_stages(
         "tflite_vs_keras": ("student_tflite", "student"),
     }
     comparisons = {
-        name: {RELEVANCE: _compare(recipe, evaluations[one], evaluations[other])}
+        name: {RELEVANCE: compare_ndcg(recipe, evaluations[one], evaluations[other])}
         for name, (one, other) in pairs.items()
     }
     line = ", ".join(
-        f"{name} {metric(rows[name]['metrics'][RELEVANCE][f'ndcg@{k}'])}"
+        f"{name} {evaluations[name].ndcg.mean():.4f}"
         for name in ("retrieval", "twin", "student", "cross_encoder", "teacher")
     )
     result = {
@@ -180,20 +189,6 @@ class AskedOnce:
                 if np.array_equal(arrays["candidates"], candidates):
                     return np.array(arrays["said"])
         return np.zeros([0, candidates.shape[1]], np.float32)
-
-
-def _compare(recipe: Recipe, one: Evaluation, other: Evaluation) -> dict[str, Any]:
-    difference = one.ndcg - other.ndcg
-    low, high = metrics.bootstrap_interval(
-        difference, num_samples=recipe.evaluation.bootstrap_samples, seed=recipe.seed
-    )
-    found = {
-        "metric": f"ndcg@{one.k}",
-        "difference": float(difference.mean()),
-        "interval": [low, high],
-    }
-    of = float(other.ndcg.mean())
-    return found | ({"ratio": float(one.ndcg.mean()) / of} if of else {})
 
 
 def _sizes(models: TwoStageModels, loaded: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -18,13 +18,14 @@ from tfrs_distill.files import whole_file
 from tfrs_distill.knowledge import cross_fit_ranking
 from tfrs_distill.pipeline.encoders import encoder_fingerprint, is_of_tf_hub, open_bert
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
+from tfrs_distill.pipeline.measure import SHAPE
 from tfrs_distill.pipeline.ranking.list_teachers import FirstAndCross, FirstStage, standardised
-from tfrs_distill.pipeline.ranking.run import sizes_line, write_run_report
+from tfrs_distill.pipeline.ranking.run import SAME_AS_STUDENT, sizes_line, write_run_report
 from tfrs_distill.pipeline.ranking.training import STUDENT_FILE
 from tfrs_distill.pipeline.ranking.two_stage import train_second_stage
 from tfrs_distill.pipeline.ranking.two_stage_measure import TwoStageModels, measure_two_stages
 from tfrs_distill.pipeline.resume import Result, forget_other_trainings
-from tfrs_distill.pipeline.retrieval_run import RetrievalRun
+from tfrs_distill.pipeline.retrieval_run import SPLIT, RetrievalRun, history_in_words
 from tfrs_distill.teachers import BertCrossEncoder, ItemItemTeacher
 from tfrs_distill.teachers.candidate_lists import (
     RELEVANCE,
@@ -37,11 +38,6 @@ from tfrs_distill.teachers.list_labels import ListTeacher
 
 FIRST, CROSS_ENCODER, LISTS = "retrieval", "cross-encoder", "lists"
 LISTS_FILE, TRAINING = "lists.npz", "training"
-PROTOCOL = (
-    "Each user's interactions stand in order of time: the first 80 % train, the next 10 % "
-    "validate, the last 10 % test. The first stage finds candidates in the whole catalogue; the "
-    "second stages order the same candidates."
-)
 
 
 class TwoStageRun(RetrievalRun):
@@ -253,7 +249,8 @@ class TwoStageRun(RetrievalRun):
             models = TwoStageModels(teachers, facts, files, self.version, weights)
             return measure_two_stages(self.recipe, self.splits, models, folder, self.progress)
 
-        settings = [dataclasses.asdict(self.recipe.evaluation), self.recipe.ranking.num_candidates]
+        recipe = self.recipe
+        settings = [dataclasses.asdict(recipe.evaluation), recipe.ranking.num_candidates, SHAPE]
         after = [FIRST, CROSS_ENCODER, LISTS, "twin", "student", "export"]
         return self.stages.run("evaluate", settings, work, after=after)
 
@@ -262,19 +259,24 @@ class TwoStageRun(RetrievalRun):
     ) -> dict[str, Any]:
         recipe = self.recipe
         report: dict[str, Any] = {
-            "name": recipe.name,
-            "task": recipe.task,
-            "seed": recipe.seed,
-            "recipe": recipe.as_dict(),
-            "protocol": PROTOCOL,
-            "labels": {
+            "protocol": {
+                "split": f"{SPLIT} The first stage finds candidates in the whole catalogue; the "
+                "second stages order the same candidates.",
+                "models": f"Every model recommended to the same test users, "
+                f"{history_in_words(recipe)}.",
+                "twin": f"{SAME_AS_STUDENT} (both read the item-item weights of an item's "
+                "neighbours, which also teach)",
+                "score": "The NDCG of both stages together",
+            },
+            "rows_are": "query",
+            "tasks": {
                 RELEVANCE: {
                     "metric": f"ndcg@{self.k}",
                     "what": f"The best {self.k} of the first stage's candidates, "
                     f"{max(recipe.ranking.num_candidates, self.k)} at most.",
                 }
             },
-            "data": {key: value for key, value in data.items() if key != "fingerprint"},
+            "data": data,
             "training": curves,
             **measured,
         }

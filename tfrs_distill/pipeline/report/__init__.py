@@ -1,19 +1,29 @@
 """What a run cost and what it kept: for a program, for a terminal and for a browser.
 
-- `by_task.py`: which of the following a report's task asks for
-- `verdict.py`: whether the teacher helped, in one sentence
-- `paired_difference.py`: a difference and its interval in words; `cautions.py`: what to beware of
-- `table.py`: the rows and columns of the comparison; the terminal's table
-- `page.py`: `report.html`, one file that needs nothing else; `style.py`: its CSS
-- `document.py`: what every page has
-- `ranking_verdict.py`, `ranking_table.py`, `ranking_page.py`, `ranking_charts.py`,
-  `ranking_metrics.py`: the same for a run with a ranking student
-- `charts.py`: its charts, as inline SVG; `labels.py`: where a label finds room
-- `numbers.py`: figures as people read them
-- `write.py`: `report.json` and `report.html` on disk; `json_types.py`: what both are made of
+`report.json` has, whatever the run's tasks are:
+
+- `models[name]`: `metrics[task][metric]` (`value`, and `interval` where one was measured),
+  `parameters`, `bytes`, `latency_ms` (`p50`, `p95`); `name` and `what` where the model is not what
+  `models.MODELS` says of its key
+- `tasks[task]`: `metric`, by which it is compared, and `what` it is; the first task leads
+- `comparisons[name][task]`: `metric`, `difference`, `interval`, `seeds`; `ratio` where it is one of
+  NDCGs, other figures of some pairs
+- `protocol`: in words, how rows were `split`, what the `models` were asked, what the `twin` has of
+  the student, and what the validation `score` is; `rows_are`: what a latency is of
+- `resampled`: what intervals are over; `reliability[task][model]`, `confusion[task][model]`,
+  `teachers` (of `compare_teachers`), where there are such
+- `data`, `training[model]`, `stages[stage]`, `recipe`, `seed`, `versions`, `verdict`
+
+The files: `models.py` (a report's models and figures), `verdict.py` (whether the teacher helped),
+`paired_difference.py` (a difference in words), `cautions.py` (what to beware of), `table.py` (rows
+and columns; the terminal's), `teachers.py` (teachers side by side), `page.py` with
+`page.html.jinja` and `page.css` (`report.html`, which needs nothing else), `charts.py` (inline SVG)
+with `labels.py`, `numbers.py` (figures as people read them), `write.py` (both files on disk).
 """
 
-from tfrs_distill.pipeline.report.by_task import html_page, terminal_table, verdict
+from tfrs_distill.pipeline.report.page import html_page
+from tfrs_distill.pipeline.report.table import terminal_table
+from tfrs_distill.pipeline.report.verdict import verdict
 from tfrs_distill.pipeline.report.write import write_report
 
 __all__ = ["html_page", "terminal_table", "verdict", "write_report"]

@@ -5,32 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tfrs_distill.evaluation.metrics import too_few_to_resample
 from tfrs_distill.pipeline.report.numbers import MISSING, counted, percent
 
 
 def cautions(report: Mapping[str, Any]) -> list[str]:
     """Sentences that the verdict ends with; none where nothing is amiss.
 
-    The run says what its intervals are over (`resampled`: `what` and `number`), and in a sentence
-    of its own where people come back to the same items (`data.repeats`).
+    The run says what its intervals are over (`resampled`: `what`, `number` and whether that is
+    `too_few`), and in a sentence of its own where people come back to the same items
+    (`data.repeats`).
 
     Example:
-    >>> cautions({"resampled": {"what": "test users", "number": 9}})
+    >>> cautions({"resampled": {"what": "test users", "number": 9, "too_few": True}})
     ['Only 9 test users: an interval by bootstrap of so few is too narrow, so this may be chance.']
     """
-    resampled = report.get("resampled")
+    resampled = report.get("resampled", {})
     found = [
-        too_few(resampled["number"], resampled["what"]) if resampled else "",
+        few(resampled["number"], resampled["what"]) if resampled.get("too_few") else "",
         report.get("data", {}).get("repeats", ""),
     ]
     return [sentence for sentence in found if sentence]
 
 
-def too_few(number: int, things: str, thing: str = "") -> str:
-    """That so few were resampled, empty where they are not few; `thing` as for `counted`."""
-    if not too_few_to_resample(number):
-        return ""
+def few(number: int, things: str, thing: str = "") -> str:
+    """That so few were resampled; `thing` as for `counted`."""
     return (
         f"Only {counted(number, things, thing)}: an interval by bootstrap of so few is too narrow, "
         "so this may be chance."
@@ -56,9 +54,3 @@ def limits_of_split(report: Mapping[str, Any]) -> str:
         f"of other users and later than the beginning of that user's test. {cut} of the tests "
         "begin at the same time stamp as the row before them, where the order of the file decides."
     )
-
-
-def history_in_words(report: Mapping[str, Any]) -> str:
-    """Whether the history's items could be recommended: "without" or "with"."""
-    excluded = report.get("recipe", {}).get("data", {}).get("exclude_seen", True)
-    return f"{'without' if excluded else 'with'} the items of the history"

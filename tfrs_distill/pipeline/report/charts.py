@@ -1,21 +1,55 @@
 """The page's charts: inline SVG whose colours come from the page's style, so that dark mode works.
 
-Points carry a `<title>`, which a browser shows when the pointer rests on them.
+Points carry a `<title>`, which a browser shows when the pointer rests on them. Every text and
+attribute is escaped by `tag`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from html import escape
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from markupsafe import Markup
+
 from tfrs_distill.pipeline.report.labels import Box, place
-from tfrs_distill.pipeline.report.numbers import MISSING, metric, size
-from tfrs_distill.pipeline.report.table import MODELS, Row, interval, rows
+from tfrs_distill.pipeline.report.models import Figure, Row
+from tfrs_distill.pipeline.report.numbers import metric, size
 
 WIDTH, HEIGHT = 520.0, 340.0
 FRAME = Box(left=46, top=14, right=WIDTH - 12, bottom=HEIGHT - 42)
+VARIANTS = ("student_int8", "student_tflite", "saved_model")  # the student's exported files
+SHARES = [(tick, f"{tick:g}") for tick in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)]
+Marks = Sequence[tuple[float, str]]  # along an axis
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A model's validation figure by epoch, higher is better; None where it was not measured."""
+
+    key: str
+    name: str
+    values: Sequence[float | None]
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch, from 1, of the highest figure; the first of equals."""
+        figures = [-math.inf if value is None else value for value in self.values]
+        return figures.index(max(figures)) + 1
+
+    @property
+    def best(self) -> str:
+        """The highest figure and its epoch, in words."""
+        return f"best {metric(self.values[self.best_epoch - 1])}, epoch {self.best_epoch}"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A model's points of a reliability plot: predicted and observed probability, and a title."""
+
+    key: str
+    points: Sequence[tuple[float, float, str]]
 
 
 class Axis:
@@ -43,92 +77,124 @@ class Axis:
         return self.start + share * (self.end - self.start)
 
 
-def training_curves(report: Mapping[str, Any]) -> str:
-    """Validation NDCG by epoch for each model that was trained; its best epoch is marked."""
-    return curves_chart(curves_of(report), f"Validation NDCG@{report['k']} by epoch")
+def tag(name: str, *inner: str, **attributes: Any) -> Markup:
+    """An element, with its attributes and texts escaped; `Markup` inside it stays.
+
+    Example:
+    >>> tag("text", "a < b", x=1.25, text_anchor="end")
+    Markup('<text x="1.2" text-anchor="end">a &lt; b</text>')
+    """
+    start = Markup(" ").join(
+        Markup('{}="{}"').format(
+            key.rstrip("_").replace("_", "-"),
+            f"{value:.1f}" if isinstance(value, float) else value,
+        )
+        for key, value in attributes.items()
+    )
+    opening = Markup("<{}{}{}>").format(name, " " if attributes else "", start)
+    return opening + Markup().join(inner) + Markup("</{}>").format(name)
 
 
-def curves_chart(curves: Mapping[str, Sequence[float | None]], title: str) -> str:
-    """A curve by epoch for each model, higher is better; its best epoch is marked."""
-    if not curves:
-        return ""
-    values = [value for curve in curves.values() for value in curve if value is not None]
-    longest = max(len(curve) for curve in curves.values())
-    x = Axis(1, max(longest, 2), FRAME.left, FRAME.right)
+def style_of(key: str) -> str:
+    """The CSS class of a model's colour."""
+    if key in VARIANTS:
+        return "student variant"
+    return key if key in ("teacher", "student", "twin") else "other"
+
+
+def curves_chart(curves: Sequence[Curve], title: str) -> Markup:
+    """A curve by epoch for each model; its best epoch is marked."""
+    values = [value for curve in curves for value in curve.values if value is not None]
+    longest = max(2, *(len(curve.values) for curve in curves))
+    x = Axis(1, longest, FRAME.left, FRAME.right)
     y = Axis(*_padded(min(values), max(values)), FRAME.bottom, FRAME.top)
-    epochs = [tick for tick in ticks(1, max(longest, 2)) if tick == int(tick)]
-    parts = [_grid_y(y), _grid_x(x, [(epoch, f"{epoch:.0f}") for epoch in epochs], "epoch")]
-    parts += [_curve(name, curve, x, y) for name, curve in curves.items()]
-    return _svg(parts, title)
+    epochs = [tick for tick in ticks(1, longest) if tick == int(tick)]
+    parts = [*_grid_y(y), *_grid_x(x, [(epoch, f"{epoch:.0f}") for epoch in epochs], "epoch")]
+    return _svg([*parts, *(_curve(curve, x, y) for curve in curves)], title)
 
 
-def curves_of(report: Mapping[str, Any]) -> dict[str, list[float | None]]:
-    """The validation curves by model; those without a single figure are left out."""
-    key = f"validation_ndcg@{report['k']}"
-    curves = {name: list(told.get(key) or []) for name, told in report.get("training", {}).items()}
-    return {name: curve for name, curve in curves.items() if any(v is not None for v in curve)}
+def size_chart(models: Sequence[Row], key: str, title: str) -> Markup:
+    """A figure with its interval against bytes on a log axis; models without bytes are a level.
 
-
-def best_epoch(curve: Sequence[float | None]) -> int:
-    """The epoch, from 1, of the highest figure; the first of equals."""
-    figures = [-math.inf if value is None else value for value in curve]
-    return figures.index(max(figures)) + 1
-
-
-def quality_against_size(report: Mapping[str, Any]) -> str:
-    """NDCG with its interval against bytes on a log axis; models without bytes are a level."""
-    k = report["k"]
-    return size_chart(rows(report), f"ndcg@{k}", f"NDCG@{k} against bytes on disk")
-
-
-def size_chart(models: Sequence[Row], key: str, title: str) -> str:
-    """A figure with its interval against bytes on a log axis; models without bytes are a level."""
-    measured = [row for row in models if row.figures.get(key) is not None]
-    sized = [row for row in measured if row.figures.get("bytes")]
-    levels = [row for row in measured if row not in sized]
+    Empty where no model that was measured has a size.
+    """
+    measured = [(row, figure) for row in models for figure in [row.figure(key)] if figure]
+    sized = [(row, figure) for row, figure in measured if row.cost.get("bytes")]
+    levels = [(row, figure) for row, figure in measured if not row.cost.get("bytes")]
     if not sized:
-        return ""
-    heights = [bound for row in sized for bound in _bounds(row, key)]
-    heights += [row.figures[key] for row in levels]
-    sizes = [row.figures["bytes"] for row in sized]
+        return Markup()
+    heights = [height for _, figure in sized for height in figure]
+    heights += [value for _, (value, _, _) in levels]
+    sizes = [row.cost["bytes"] for row, _ in sized]
     x = Axis(min(sizes) / 2.2, max(sizes) * 2.2, FRAME.left, FRAME.right, log=True)
     y = Axis(*_padded(min(heights), max(heights)), FRAME.bottom, FRAME.top)
-    parts = [
-        _grid_y(y),
-        _grid_x(x, [(tick, _round_size(tick)) for tick in _decades(x)], "bytes on disk"),
-    ]
-    boxes = {row.key: _point_box(row, key, x, y) for row in sized}
-    taken = [box for pair in boxes.values() for box in pair]
-    for row in levels:
-        text, box = _level(row, key, y)
-        parts.append(text)
+    marks = [(tick, _round_size(tick)) for tick in _decades(x)]
+    parts = [*_grid_y(y), *_grid_x(x, marks, "bytes on disk")]
+    taken = [box for row, figure in sized for box in _point_boxes(row, figure, x, y)]
+    for row, (value, _, _) in levels:
+        level, box = _level(row, y(value))
+        parts.append(level)
         taken.append(box)
-    for row in reversed(sized):  # the first rows matter most and are drawn last, on top
-        parts.append(_point(row, key, x, y))
-    for row in sized:
-        left, top = x(row.figures["bytes"]), y(row.figures[key])
+    for row, figure in reversed(sized):  # the first rows matter most and are drawn last, on top
+        parts.append(_point(row, figure, x, y))
+    for row, (value, _, _) in sized:
+        left = x(row.cost["bytes"])
         name = row.name.removeprefix("Student, ")  # the colour says whose file it is
-        box = place(left, top, name, taken, FRAME)
+        box = place(left, y(value), name, taken, FRAME)
         taken.append(box)
         end = "end " if box.right <= left else ""
         anchor = box.right if end else box.left
-        parts.append(_text(anchor, box.bottom - 3, name, f"label {end}{_style(row.key)}"))
+        parts.append(_text(anchor, box.bottom - 3, name, f"label {end}{style_of(row.key)}"))
     return _svg(parts, title)
 
 
-def forest(row: Row, key: str, low: float, high: float) -> str:
+def forest(row: Row, key: str, low: float, high: float) -> Markup:
     """One model's figure and interval as a dot on a line; all rows share `low` and `high`."""
-    value = row.figures.get(key)
-    if value is None:
-        return ""
-    axis = Axis(low, high, 6, 134)
-    start, end = (axis(bound) for bound in _bounds(row, key))
-    return (
-        f'<svg class="forest {_style(row.key)}" viewBox="0 0 140 18" width="140" height="18" '
-        'aria-hidden="true"><line class="rail" x1="6" x2="134" y1="9" y2="9"/>'
-        f'<line class="whisker" x1="{start:.1f}" x2="{end:.1f}" y1="9" y2="9"/>'
-        f'<circle class="dot" cx="{axis(value):.1f}" cy="9" r="4"/></svg>'
+    figure = row.figure(key)
+    if figure is None:
+        return Markup()
+    middle, start, end = map(Axis(low, high, 6, 134), figure)
+    return tag(
+        "svg",
+        _line("rail", 6, 9, 134, 9),
+        _line("whisker", start, 9, end, 9),
+        _dot(middle, 9, 4),
+        class_=f"forest {style_of(row.key)}",
+        viewBox="0 0 140 18",
+        width=140,
+        height=18,
+        aria_hidden="true",
     )
+
+
+def reliability_chart(models: Sequence[Calibration], *, log: bool = False) -> Markup:
+    """Observed against predicted probability, a line a model.
+
+    Args:
+        models: their points.
+        log: whether both axes are logarithmic, over whole powers of ten; a point at which nothing
+            happened, whose log there is none of, then lies on the lower edge. Otherwise 0 to 1.
+    """
+    low, high, marks = 0.0, 1.0, SHARES
+    if log:
+        figures = [side for one in models for point in one.points for side in point[:2] if side > 0]
+        first, last = math.floor(math.log10(min(figures))), math.ceil(math.log10(max(figures)))
+        powers = range(first, max(last, first + 1) + 1)
+        marks = [(10.0**power, f"{10.0**power:g}") for power in powers]
+        low, high = marks[0][0], marks[-1][0]
+    x = Axis(low, high, FRAME.left, FRAME.right, log=log)
+    y = Axis(low, high, FRAME.bottom, FRAME.top, log=log)
+    parts = [
+        *_grid_y(y, marks),
+        *_grid_x(x, marks, "predicted probability", rising=True),
+        _line("axis", x(low), y(low), x(high), y(high)),
+    ]
+    for one in models:
+        places = [(x(predicted), y(max(seen, low)), text) for predicted, seen, text in one.points]
+        dots = [_dot(left, top, 4, text) for left, top, text in places]
+        path = _path((left, top) for left, top, _ in places)
+        parts.append(tag("g", path, *dots, class_=style_of(one.key)))
+    return _svg(parts, "Observed against predicted probability")
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
@@ -159,98 +225,88 @@ def _padded(low: float, high: float) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _bounds(row: Row, key: str) -> tuple[float, float]:
-    bounds: Any = row.figures.get(f"{key}_interval")
-    if interval(bounds) == MISSING:
-        return row.figures[key], row.figures[key]
-    return bounds[0], bounds[1]
-
-
-def _style(key: str) -> str:
-    """The CSS class of a model's colour."""
-    if key in ("student_int8", "student_tflite", "saved_model"):
-        return "student variant"
-    return key if key in MODELS else "other"
-
-
-def _curve(name: str, curve: Sequence[float | None], x: Axis, y: Axis) -> str:
-    shown = MODELS.get(name, (name,))[0]
-    points = [(epoch, value) for epoch, value in enumerate(curve, 1) if value is not None]
-    line = " ".join(f"{x(epoch):.1f},{y(value):.1f}" for epoch, value in points)
-    dots = "".join(
-        f'<circle class="hover" cx="{x(epoch):.1f}" cy="{y(value):.1f}" r="5">'
-        f"<title>{escape(shown)}, epoch {epoch}: {metric(value)}</title></circle>"
-        for epoch, value in points
-    )
-    best = best_epoch(curve)
-    mark = f'<circle class="dot" cx="{x(best):.1f}" cy="{y(curve[best - 1] or 0):.1f}" r="4.5"/>'
-    return f'<g class="{_style(name)}"><polyline class="line" points="{line}"/>{mark}{dots}</g>'
-
-
-def _point_box(row: Row, key: str, x: Axis, y: Axis) -> tuple[Box, Box]:
-    """What a point covers: its dot and its interval."""
-    left, top = x(row.figures["bytes"]), y(row.figures[key])
-    low, high = _bounds(row, key)
-    dot = Box(left - 6, top - 6, left + 6, top + 6)
-    return dot, Box(left - 2, y(high), left + 2, y(low))
-
-
-def _point(row: Row, key: str, x: Axis, y: Axis) -> str:
-    left, top = x(row.figures["bytes"]), y(row.figures[key])
-    low, high = _bounds(row, key)
-    title = f"{row.name}: {metric(row.figures[key])}, {size(row.figures['bytes'])}"
-    radius = 6 if row.key == "student" else 4.5
-    return (
-        f'<g class="{_style(row.key)}"><title>{escape(title)}</title>'
-        f'<line class="whisker" x1="{left:.1f}" x2="{left:.1f}" y1="{y(low):.1f}" '
-        f'y2="{y(high):.1f}"/>'
-        f'<circle class="dot" cx="{left:.1f}" cy="{top:.1f}" r="{radius}"/></g>'
-    )
-
-
-def _level(row: Row, key: str, y: Axis) -> tuple[str, Box]:
-    """A dashed line for a model that has no size, its name at the right end."""
-    top = y(row.figures[key])
-    box = Box(FRAME.right - 7 * len(row.name), top - 16, FRAME.right, top + 2)
-    line = f'x1="{FRAME.left}" x2="{FRAME.right}" y1="{top:.1f}" y2="{top:.1f}"'
-    name = _text(FRAME.right, top - 5, row.name, f"label end {_style(row.key)}")
-    return f'<line class="level {_style(row.key)}" {line}/>{name}', box
-
-
-def _grid_y(axis: Axis) -> str:
-    parts = []
-    marks = ticks(axis.low, axis.high)
-    decimals = max(len(f"{tick:.10g}".partition(".")[2]) for tick in marks)
-    for tick in marks:
-        top = axis(tick)
-        parts.append(
-            f'<line class="grid" x1="{FRAME.left}" x2="{FRAME.right}" y1="{top:.1f}" '
-            f'y2="{top:.1f}"/>' + _text(FRAME.left - 7, top + 4, f"{tick:.{decimals}f}", "tick end")
-        )
-    return "".join(parts)
-
-
-def _grid_x(axis: Axis, marks: Sequence[tuple[float, str]], name: str) -> str:
-    bottom = FRAME.bottom
-    parts = [
-        f'<line class="axis" x1="{FRAME.left}" x2="{FRAME.right}" y1="{bottom}" y2="{bottom}"/>'
+def _curve(curve: Curve, x: Axis, y: Axis) -> Markup:
+    points = [
+        (x(epoch), y(value), f"{curve.name}, epoch {epoch}: {metric(value)}")
+        for epoch, value in enumerate(curve.values, 1)
+        if value is not None
     ]
+    best = curve.best_epoch
+    return tag(
+        "g",
+        _path((left, top) for left, top, _ in points),
+        _dot(x(best), y(curve.values[best - 1] or 0.0), 4.5),
+        *(_dot(left, top, 5, text, "hover") for left, top, text in points),
+        class_=style_of(curve.key),
+    )
+
+
+def _point_boxes(row: Row, figure: Figure, x: Axis, y: Axis) -> tuple[Box, Box]:
+    """What a point covers: its dot and its interval."""
+    left, (top, low, high) = x(row.cost["bytes"]), map(y, figure)
+    return Box(left - 6, top - 6, left + 6, top + 6), Box(left - 2, high, left + 2, low)
+
+
+def _point(row: Row, figure: Figure, x: Axis, y: Axis) -> Markup:
+    left, (top, low, high) = x(row.cost["bytes"]), map(y, figure)
+    return tag(
+        "g",
+        tag("title", f"{row.name}: {metric(figure[0])}, {size(row.cost['bytes'])}"),
+        _line("whisker", left, low, left, high),
+        _dot(left, top, 6 if row.key == "student" else 4.5),
+        class_=style_of(row.key),
+    )
+
+
+def _level(row: Row, top: float) -> tuple[Markup, Box]:
+    """A dashed line for a model that has no size, its name at the right end."""
+    style = style_of(row.key)
+    box = Box(FRAME.right - 7 * len(row.name), top - 16, FRAME.right, top + 2)
+    line = _line(f"level {style}", FRAME.left, top, FRAME.right, top)
+    return line + _text(FRAME.right, top - 5, row.name, f"label end {style}"), box
+
+
+def _grid_y(axis: Axis, marks: Marks | None = None) -> list[Markup]:
+    if marks is None:
+        numbers = ticks(axis.low, axis.high)
+        decimals = max(len(f"{number:.10g}".partition(".")[2]) for number in numbers)
+        marks = [(number, f"{number:.{decimals}f}") for number in numbers]
+    parts = []
+    for number, text in marks:
+        parts.append(_line("grid", FRAME.left, axis(number), FRAME.right, axis(number)))
+        parts.append(_text(FRAME.left - 7, axis(number) + 4, text, "tick end"))
+    return parts
+
+
+def _grid_x(axis: Axis, marks: Marks, name: str, *, rising: bool = False) -> list[Markup]:
+    """Marks below the frame; `rising` ones are lines up to its top."""
+    bottom = FRAME.bottom
+    parts = [] if rising else [_line("axis", FRAME.left, bottom, FRAME.right, bottom)]
     for number, text in marks:
         left = axis(number)
-        parts.append(
-            f'<line class="axis" x1="{left:.1f}" x2="{left:.1f}" y1="{bottom}" y2="{bottom + 4}"/>'
-        )
+        end = FRAME.top if rising else bottom + 4
+        parts.append(_line("grid" if rising else "axis", left, bottom, left, end))
         parts.append(_text(left, bottom + 17, text, "tick middle"))
-    parts.append(_text((FRAME.left + FRAME.right) / 2, HEIGHT - 6, name, "tick middle"))
-    return "".join(parts)
+    return [*parts, _text((FRAME.left + FRAME.right) / 2, HEIGHT - 6, name, "tick middle")]
 
 
-def _text(left: float, top: float, text: str, style: str) -> str:
-    return f'<text class="{style}" x="{left:.1f}" y="{top:.1f}">{escape(text)}</text>'
+def _line(style: str, x1: float, y1: float, x2: float, y2: float) -> Markup:
+    return tag("line", class_=style, x1=x1, x2=x2, y1=y1, y2=y2)
 
 
-def _svg(parts: Sequence[str], title: str) -> str:
-    return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}" role="img" '
-        f'aria-label="{escape(title)}">{"".join(parts)}</svg>'
-    )
+def _path(points: Iterable[tuple[float, float]]) -> Markup:
+    return tag("polyline", class_="line", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in points))
+
+
+def _dot(x: float, y: float, radius: float, title: str = "", style: str = "dot") -> Markup:
+    inner = [tag("title", title)] if title else []
+    return tag("circle", *inner, class_=style, cx=x, cy=y, r=radius)
+
+
+def _text(left: float, top: float, text: str, style: str) -> Markup:
+    return tag("text", text, class_=style, x=left, y=top)
+
+
+def _svg(parts: Sequence[str], title: str) -> Markup:
+    box = f"0 0 {WIDTH:.0f} {HEIGHT:.0f}"
+    return tag("svg", *parts, class_="chart", viewBox=box, role="img", aria_label=title)

@@ -11,8 +11,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from tfrs_distill.evaluation.metrics.metric import NOISE
+
 MISSING = "-"
-NOISE = 1e-12  # two figures that are no further apart are the same, but for rounding
 
 
 def _or_missing(show: Callable[[float], str]) -> Callable[[Any], str]:
@@ -49,6 +50,13 @@ def _scaled(number: float, units: list[tuple[float, str]]) -> str:
 def metric(number: float) -> str:
     """A quality between 0 and 1, four decimals."""
     return f"{number:.4f}"
+
+
+def interval(bounds: Any) -> str:
+    """Two bounds as "low to high"."""
+    if not bounds or MISSING in (metric(bounds[0]), metric(bounds[1])):
+        return MISSING
+    return f"{metric(bounds[0])} to {metric(bounds[1])}"
 
 
 @_or_missing

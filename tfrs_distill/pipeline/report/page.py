@@ -1,164 +1,272 @@
-"""`report.html`: one file for a browser, with nothing to fetch. All text is escaped."""
+"""`report.html`: what the template `page.html.jinja` shows of a report, and the page itself."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from html import escape
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from jinja2 import ChainableUndefined, Environment, FileSystemLoader
+
+from tfrs_distill.evaluation.metrics import METRICS
 from tfrs_distill.pipeline.report import charts
-from tfrs_distill.pipeline.report.cautions import history_in_words, limits_of_split
-from tfrs_distill.pipeline.report.document import (
-    beside_teachers_size,
-    document,
-    head,
-    how_section,
-    interval_note,
-    latency_note,
-    tiles,
-    verdict_section,
+from tfrs_distill.pipeline.report import numbers as show
+from tfrs_distill.pipeline.report.cautions import limits_of_split
+from tfrs_distill.pipeline.report.models import (
+    Report,
+    figures_of,
+    leading_metric,
+    measured,
+    metric_of,
+    names,
+    rows,
+    words,
 )
-from tfrs_distill.pipeline.report.numbers import MISSING, count, metric, milliseconds, percent, size
-from tfrs_distill.pipeline.report.table import MODELS, columns, interval, rows
-from tfrs_distill.pipeline.report.teacher_section import teacher_section
-from tfrs_distill.pipeline.report.verdict import outcome, verdict
+from tfrs_distill.pipeline.report.numbers import MISSING
+from tfrs_distill.pipeline.report.paired_difference import HELPED, HURT, NOT_MEASURABLE
+from tfrs_distill.pipeline.report.table import INTERVAL, columns
+from tfrs_distill.pipeline.report.teachers import teacher_section
+from tfrs_distill.pipeline.report.verdict import (
+    beside_single_task,
+    comparison,
+    leading_task,
+    no_gain,
+    outcome,
+    share_of_gain,
+    single_task_twins,
+    single_tasks_in_short,
+    verdict,
+)
+
+VERDICT_STYLES = {HELPED: "helped", HURT: "hurt", NOT_MEASURABLE: "undecided"}
+IN_HEAD = ("users", "items", "interactions", "rows")
+PAGES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    undefined=ChainableUndefined,  # what a report does not have is not shown
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+PAGES.filters |= {"count": show.count, "duration": show.duration, "words": words}
+PAGES.tests["interval"] = lambda column: column.heading == INTERVAL
 
 
 def html_page(report: Mapping[str, Any]) -> str:
-    """The whole page of a retrieval run."""
-    return document(
-        report,
-        [
-            head(report, ("users", "items", "interactions")),
-            verdict_section(verdict(report), outcome(report)),
-            _tiles(report),
-            _models(report),
-            _charts(report),
-            teacher_section(report["teachers"]) if report.get("teachers") else "",
-            how_section(report, _protocol(report), _comparisons(report)),
+    """The whole page; a figure that is not finite is a missing one."""
+    report = in_json_types(report)
+    data, leading = report.get("data", {}), leading_task(report)
+    finding, reason = verdict(report).split(": ", 1)
+    return PAGES.get_template("page.html.jinja").render(
+        report=report,
+        size_of_data=[
+            *(show.counted(data[key], key) for key in IN_HEAD if key in data),
+            f"seed {report.get('seed', MISSING)}",
         ],
+        finding=finding,
+        reason=reason,
+        style=VERDICT_STYLES[outcome(report)],
+        tiles=list(_tiles(report)),
+        single_tasks=single_tasks_in_short(report),
+        beside_single_tasks=[
+            (words(task), beside_single_task(found))
+            for task, found in single_task_twins(report).items()
+        ],
+        lower=[metric.name for metric in METRICS.values() if metric.lower_is_better],
+        tasks=[_task(report, task) for task in report.get("tasks", {})],
+        training=_training(report),
+        teachers=teacher_section(report["teachers"]) if report.get("teachers") else None,
+        seeds=_seeds(comparison(report, "student_vs_twin", leading).get("seeds") or []),
+        limits=limits_of_split(report),
+        comparisons=list(_comparisons(report)),
+        recipe=_recipe(report.get("recipe", {})),
     )
 
 
-def _tiles(report: Mapping[str, Any]) -> str:
-    k, models = report["k"], report["models"]
-    student, int8 = models.get("student", {}), models.get("student_int8", {})
-    of_teacher = report.get("comparisons", {}).get("student_vs_teacher", {})
-    return tiles(
-        [
-            (
-                f"Student's NDCG@{k}",
-                metric(student.get(f"ndcg@{k}")),
-                interval_note(student.get(f"ndcg@{k}_interval")),
-            ),
-            ("Of the teacher's", percent(of_teacher.get("ratio")), f"NDCG@{k}, same users"),
-            ("Size, int8", size(int8.get("bytes")), beside_teachers_size(report)),
-            (
-                "A query, int8",
-                milliseconds(int8.get("latency_ms_p50")),
-                latency_note(int8.get("latency_ms_p95")),
-            ),
-        ]
+def in_json_types(value: Any) -> Any:
+    """`value` in JSON's own types; a number that is not finite becomes None.
+
+    Example:
+    >>> in_json_types({"auc": float("nan"), 3: (0.5, None)})
+    {'auc': None, '3': [0.5, None]}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): in_json_types(inner) for key, inner in value.items()}
+    if hasattr(value, "tolist"):  # a NumPy array or number, without importing NumPy
+        return in_json_types(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [in_json_types(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, (str, int, float)) or value is None:
+        return value
+    return str(value)
+
+
+def _tiles(report: Report) -> Iterator[tuple[str, str, str]]:
+    """The few figures that matter most: name, figure and note of each."""
+    task = leading_task(report)
+    key, models = leading_metric(report, task), report["models"]
+    name, student = metric_of(key).name, figures_of(report, "student", task).get(key, {})
+    bounds = show.interval(student.get("interval"))
+    sure = "" if bounds == MISSING else f"95 %: {bounds}"
+    yield f"Student's {name}", show.metric(student.get("value")), sure
+    int8 = models.get("student_int8", {})
+    over = report.get("resampled", {}).get("what", "").removeprefix("test ")
+    same = f", same {over}" if over else ""
+    ratio = measured(comparison(report, "student_vs_teacher", task).get("ratio"))
+    share = share_of_gain(report, task)
+    if ratio is not None:
+        yield "Of the teacher's", show.percent(ratio), f"{name}{same}"
+    elif share is not None:
+        yield "Of the teacher's", show.percent(share), f"gain on the item mean{same}"
+    else:
+        yield "Of the teacher's", MISSING, no_gain(report, task)
+    yield "Size, int8", show.size(int8.get("bytes")), _beside_teachers_size(models)
+    on_device = bool(int8.get("latency_ms"))
+    latency = (int8 if on_device else models.get("student", {})).get("latency_ms") or {}
+    p95 = show.milliseconds(latency.get("p95"))
+    yield (
+        f"A {report.get('rows_are', 'row')}{', int8' * on_device}",
+        show.milliseconds(latency.get("p50")),
+        "" if p95 == MISSING else f"95 % within {p95}",
     )
 
 
-def _models(report: Mapping[str, Any]) -> str:
-    k = report["k"]
-    key = f"ndcg@{k}"
-    shown = [column for column in columns(k) if column.heading != "95 % interval"]
-    low, high = _range(report, key)
-    heading = "".join(f"<th>{escape(column.heading)}</th>" for column in shown[1:])
-    lines = []
-    for row in rows(report):
-        cells = "".join(f"<td>{escape(column.text(row))}</td>" for column in shown[1:])
-        tooltip = escape(f"95 % interval {interval(row.figures.get(f'{key}_interval'))}")
-        lines.append(
-            f'<tr class="{escape(row.key)}"><td>{escape(row.name)}'
-            f"<small>{escape(row.what)}</small></td><td>{escape(shown[0].text(row))}</td>"
-            f'<td class="forest-cell" title="{tooltip}">{charts.forest(row, key, low, high)}</td>'
-            f"{cells}</tr>"
-        )
-    return (
-        "<section><h2>The models, side by side</h2>"
-        '<p class="note">Same test users, same histories, whole catalogue. Overlap: the share of '
-        f"the teacher's top {k} that the model names too. Latency: one query at a time.</p>"
-        '<div class="scroll" tabindex="0"><table class="models"><thead><tr><th>Model</th>'
-        f'<th>NDCG@{k}</th><th class="forest-cell">95 % interval</th>'
-        f"{heading}</tr></thead><tbody>" + "".join(lines) + "</tbody></table></div></section>"
-    )
-
-
-def _range(report: Mapping[str, Any], key: str) -> tuple[float, float]:
-    figures = []
-    for row in rows(report):
-        bounds: Any = row.figures.get(f"{key}_interval")
-        figures += list(bounds) if interval(bounds) != MISSING else []
-        figures += [row.figures[key]] if row.figures.get(key) is not None else []
-    return (min(figures), max(figures)) if figures else (0.0, 1.0)
-
-
-def _charts(report: Mapping[str, Any]) -> str:
-    k = report["k"]
-    figures = []
-    curves = charts.training_curves(report)
-    if curves:
-        figures.append(
-            f"<figure><h3>Training: validation NDCG@{k} by epoch</h3>"
-            f"{_legend(report)}{curves}</figure>"
-        )
-    sizes = charts.quality_against_size(report)
-    if sizes:
-        figures.append(
-            f"<figure><h3>Quality against size: test NDCG@{k} by bytes on disk</h3>"
-            '<p class="meta small">Vertical lines: 95 % interval. Green: the student and its '
-            f"exported files.</p>{sizes}</figure>"
-        )
-    if not figures:
+def _beside_teachers_size(models: Mapping[str, Any]) -> str:
+    """How many times smaller the int8 student is than the teacher, in bytes; or larger."""
+    of_teacher = models.get("teacher", {}).get("bytes")
+    on_device = models.get("student_int8", {}).get("bytes")
+    if not of_teacher or not on_device:
         return ""
-    return f'<section><h2>In pictures</h2><div class="charts">{"".join(figures)}</div></section>'
+    larger, smaller = show.times(on_device / of_teacher), show.times(of_teacher / on_device)
+    if "1.0×" in (larger, smaller):
+        return "about as large as the teacher"
+    if on_device > of_teacher:
+        return f"{larger} larger than the teacher"
+    return f"{smaller} smaller than the teacher"
 
 
-def _legend(report: Mapping[str, Any]) -> str:
-    items = []
-    for name, curve in charts.curves_of(report).items():
-        shown = MODELS.get(name, (name,))[0]
-        epoch = charts.best_epoch(curve)
-        style = name if name in MODELS else "other"
-        items.append(
-            f'<li class="{style}"><svg viewBox="0 0 22 10" aria-hidden="true">'
-            '<line class="line" x1="1" x2="21" y1="5" y2="5"/></svg>'
-            f"<b>{escape(shown)}</b> best {metric(curve[epoch - 1])}, epoch {epoch}</li>"
-        )
-    return f'<ul class="legend">{"".join(items)}</ul>'
+def _task(report: Report, task: str) -> dict[str, Any]:
+    """A task's section: every model's figures, and the pictures."""
+    key, shown = leading_metric(report, task), rows(report, task)
+    keys = dict.fromkeys(key for row in shown for key in row.metrics)
+    known = [height for row in shown for height in row.figure(key) or ()] or [0.0, 1.0]
+    return {
+        "name": task,
+        "what": report["tasks"][task].get("what", ""),
+        "metric": metric_of(key),
+        "explained": [of for of in map(metric_of, keys) if of.note],
+        "columns": columns(report, task),
+        "rows": shown,
+        "forests": [charts.forest(row, key, min(known), max(known)) for row in shown],
+        "figures": list(_pictures(report, task, metric_of(key).name)),
+    }
 
 
-def _protocol(report: Mapping[str, Any]) -> str:
-    samples = report.get("recipe", {}).get("evaluation", {}).get("bootstrap_samples")
-    seeds = report.get("comparisons", {}).get("student_vs_twin", {}).get("seeds") or []
-    resampled = f" ({count(samples)} resamples)" if samples is not None else ""
-    which = ", ".join(str(seed) for seed in seeds)
-    over = f"Student and twin were compared over {len(seeds)} seeds ({which})"
-    if len(seeds) < 3:
-        many = "one seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
-        over = f"Student and twin were compared with {many} ({which}): a claim needs three"
-    sentences = [f"{over}." if seeds else "", limits_of_split(report)]
-    return (
-        "Each user's interactions stand in order of time: the first 80 % train, the next 10 % "
-        "validate, the last 10 % test. What the run chose, it chose on validation. Every model got "
-        f"the same history and ranked the whole catalogue, {history_in_words(report)}. "
-        f"Intervals are 95 %, by bootstrap over users{resampled}, paired for a difference. The "
-        "twin is the student without its teacher: same model, same data, same budget, same seed; "
-        "each learns with the learning rate and dropout that the recipe gives it. "
-        + " ".join(filter(None, sentences))
-    ).strip()
+def _pictures(report: Report, task: str, name: str) -> Iterator[dict[str, Any]]:
+    shown = rows(report, task)
+    sizes = charts.size_chart(shown, leading_metric(report, task), f"{name} against bytes on disk")
+    if sizes:
+        yield {
+            "heading": f"Quality against size: test {name} by bytes on disk",
+            "note": "Vertical lines: 95 % interval. Green: the student and its exported files.",
+            "chart": sizes,
+        }
+    bins = report.get("reliability", {}).get(task, {})
+    if bins:
+        errors = {row.key: row.value("expected_calibration_error") for row in shown}
+        yield {
+            "heading": "Reliability: how often it was so, by how probable it was said to be",
+            "legend": [
+                (charts.style_of(model), names(report, model)[0], f"ECE {show.metric(error)}")
+                for model, error in ((model, errors.get(model)) for model in bins)
+            ],
+            "chart": charts.reliability_chart(
+                [_calibration(report, model, points) for model, points in bins.items()]
+            ),
+        }
+    matrix = report.get("confusion", {}).get(task, {}).get("student")
+    if matrix:
+        yield {
+            "heading": "Confusion matrix of the student, at 0.5",
+            "classes": (f"not {words(task)}", words(task)),
+            "matrix": [
+                [(cell, show.percent(cell / sum(line)) if sum(line) else "") for cell in line]
+                for line in matrix
+            ],
+        }
 
 
-def _comparisons(report: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    for key, figures in report.get("comparisons", {}).items():
-        parts = [percent(figures.get("ratio"))]
-        if metric(figures.get("difference")) != MISSING:
-            parts.append(f"difference {metric(figures['difference'])}")
-        text = ", ".join(part for part in parts if part != MISSING) or MISSING
-        if interval(figures.get("interval")) != MISSING:
-            text += f" ({interval(figures['interval'])})"
-        yield key.replace("_", " "), text
+def _calibration(report: Report, model: str, points: list[dict[str, float]]) -> charts.Calibration:
+    """A model's bins with a title each."""
+    titles = [
+        f"{names(report, model)[0]}: said {show.percent(one['predicted'])}, was "
+        f"{show.percent(one['observed'])} of {show.counted(one['rows'], 'rows')}"
+        for one in points
+    ]
+    places = zip(points, titles)
+    return charts.Calibration(
+        model, [(one["predicted"], one["observed"], title) for one, title in places]
+    )
+
+
+def curves_of(report: Report) -> tuple[str, list[charts.Curve]]:
+    """What was measured on validation, by epoch; models without a single figure are left out."""
+    what, curves = "", []
+    for model, histories in report.get("training", {}).items():
+        for key, values in histories.items():
+            if key.startswith("validation_") and any(one is not None for one in values):
+                name = key.removeprefix("validation_")
+                what = metric_of(name).name if "@" in name else name
+                curves.append(charts.Curve(model, names(report, model)[0], values))
+    return what, curves
+
+
+def _training(report: Report) -> list[dict[str, Any]]:
+    what, curves = curves_of(report)
+    if not curves:
+        return []
+    meaning = report.get("protocol", {}).get("score", "")
+    figure = {
+        "heading": f"Training: validation {what} by epoch",
+        "note": f"{meaning}; the epoch with the highest is kept." if meaning else "",
+        "legend": [(charts.style_of(one.key), one.name, one.best) for one in curves],
+        "chart": charts.curves_chart(curves, f"Validation {what} by epoch"),
+    }
+    return [figure]
+
+
+def _seeds(seeds: list[int]) -> str:
+    which = ", ".join(map(str, seeds))
+    if len(seeds) >= 3:
+        return f"Student and twin were compared over {len(seeds)} seeds ({which})."
+    many = "one seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
+    claim = f"Student and twin were compared with {many} ({which}): a claim needs three."
+    return claim if seeds else ""
+
+
+def _comparisons(report: Report) -> Iterator[tuple[str, str]]:
+    several = len(report.get("tasks", {})) > 1
+    for key, by_task in report.get("comparisons", {}).items():
+        pair = key.replace("_vs_", " - ").replace("_", " ")
+        for task, found in by_task.items():
+            name = metric_of(found["metric"]).name
+            parts = [
+                f"{name} {show.metric(found.get('difference'))}",
+                show.percent(found.get("ratio")),
+            ]
+            if show.interval(found.get("interval")) != MISSING:
+                parts[0] += f" ({show.interval(found['interval'])})"
+            text = ", ".join(part for part in parts if not part.endswith(MISSING))
+            yield f"{pair}{f', {words(task)}' * several}", text or MISSING
+
+
+def _recipe(recipe: Mapping[str, Any]) -> str:
+    lines: list[str] = []
+    for key, setting in recipe.items():
+        if isinstance(setting, Mapping):
+            lines += ["", f"[{key}]", *(f"{name} = {inner!r}" for name, inner in setting.items())]
+        else:
+            lines.append(f"{key} = {setting!r}")
+    return "\n".join(lines).strip()

@@ -1,93 +1,107 @@
-"""The comparison as rows and columns; the terminal's table."""
+"""The comparison as rows and columns; the terminal's tables."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rich import box
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from tfrs_distill.pipeline.report.numbers import MISSING, count, metric, milliseconds, percent, size
+from tfrs_distill.pipeline.report.models import Report, leading_metric, metric_of, rows
+from tfrs_distill.pipeline.report.numbers import (
+    count,
+    interval,
+    metric,
+    milliseconds,
+    percent,
+    size,
+)
 
-# Every model of a report in the order it is shown: its name for people, and what it is.
-MODELS = {
-    "teacher": ("Teacher", "what the student learns from"),
-    "student": ("Student", "learnt from the teacher"),
-    "student_int8": ("Student, int8", "8-bit weights, .tflite"),
-    "student_tflite": ("Student, .tflite", "float32, for a device"),
-    "saved_model": ("Student, SavedModel", "for a server"),
-    "twin": ("Twin", "the same student without the teacher"),
-    "ease": ("EASE", "linear item-item model"),
-    "popularity": ("Popularity", "the same order for everyone"),
-}
-
-
-@dataclass(frozen=True)
-class Row:
-    """A model of the report: its key, its name for people, what it is and its figures."""
-
-    key: str
-    name: str
-    what: str
-    figures: Mapping[str, Any]
+INTERVAL = "95 % interval"
 
 
 @dataclass(frozen=True)
 class Column:
-    """A figure of every model: its heading, how to show it, and the width from which it fits."""
+    """A figure of every model as text, and when a narrow terminal drops it.
+
+    Args:
+        heading: what it is.
+        cells: one a model.
+        rank: 0 for a column that is always shown; of the others, those of a lower rank come first.
+    """
 
     heading: str
-    key: str
-    show: Callable[[Any], str]
-    from_width: int = 0
+    cells: Sequence[str]
+    rank: int = 0
 
-    def text(self, row: Row) -> str:
-        """The figure as people read it."""
-        return self.show(row.figures.get(self.key))
-
-
-def rows(report: Mapping[str, Any]) -> list[Row]:
-    """The models in the order of `MODELS`; models it does not know come last."""
-    models = report["models"]
-    known = [key for key in MODELS if key in models]
-    unknown = [key for key in models if key not in MODELS]
-    return [Row(key, *MODELS.get(key, (key, "")), models[key]) for key in known + unknown]
+    @property
+    def width(self) -> int:
+        """In characters of a terminal."""
+        return max(map(cell_len, [self.heading, *self.cells]))
 
 
-def columns(k: int) -> list[Column]:
-    """The figures of every model, the most important first."""
+def columns(report: Report, task: str) -> list[Column]:
+    """The task's leading metric with its interval, the others, then the cost."""
+    measured, leading = rows(report, task), leading_metric(report, task)
+    others = dict.fromkeys(key for row in measured for key in row.metrics if key != leading)
+
+    def of(key: str, rank: int) -> Column:
+        show = percent if metric_of(key).is_share else metric
+        return Column(metric_of(key).name, [show(row.value(key)) for row in measured], rank)
+
     return [
-        Column(f"NDCG@{k}", f"ndcg@{k}", metric),
-        Column("95 % interval", f"ndcg@{k}_interval", interval, 104),
-        Column(f"Recall@{k}", f"recall@{k}", metric, 66),
-        Column(f"MRR@{k}", f"mrr@{k}", metric, 116),
-        Column("Coverage", f"coverage@{k}", percent, 126),
-        Column("Overlap", f"overlap@{k}", percent, 136),
-        Column("Parameters", "parameters", count, 92),
-        Column("Size", "bytes", size),
-        Column("p50", "latency_ms_p50", milliseconds, 54),
-        Column("p95", "latency_ms_p95", milliseconds, 78),
+        of(leading, 0),
+        Column(INTERVAL, [interval(row.bounds(leading)) for row in measured], 2),
+        *(of(key, 3) for key in others),
+        Column("Parameters", [count(row.cost.get("parameters")) for row in measured], 5),
+        Column("Size", [size(row.cost.get("bytes")) for row in measured]),
+        Column("p50", [milliseconds(row.latency("p50")) for row in measured], 1),
+        Column("p95", [milliseconds(row.latency("p95")) for row in measured], 4),
     ]
 
 
-def interval(bounds: Any) -> str:
-    """Two bounds as "low to high"."""
-    if not bounds or MISSING in (metric(bounds[0]), metric(bounds[1])):
-        return MISSING
-    return f"{metric(bounds[0])} to {metric(bounds[1])}"
+def terminal_table(report: Report, width: int = 100) -> Table:
+    """A block of rows a task as a `rich` table; a narrow terminal gets fewer columns."""
+    outer = Table(box=None, show_header=False, pad_edge=False, padding=0)
+    outer.add_column()
+    for task in report["tasks"]:
+        heading = task.replace("_", " ") if len(report["tasks"]) > 1 else "Model"
+        shown = rows(report, task)
+        styles = {"student": "bold"}
+        outer.add_row(
+            fitted_table(
+                Column(heading, [row.name for row in shown]),
+                columns(report, task),
+                width,
+                [styles.get(row.key) for row in shown],
+            )
+        )
+    return outer
 
 
-def terminal_table(report: Mapping[str, Any], width: int = 100) -> Table:
-    """The comparison as a `rich` table; a narrow terminal gets fewer columns."""
-    shown = [column for column in columns(report["k"]) if column.from_width <= width]
+def fitted_table(
+    names: Column, others: Sequence[Column], width: int, styles: Sequence[str | None]
+) -> Table:
+    """A `rich` table with as many columns, by their rank, as fit a terminal of `width`."""
+    shown = [names, *_fitting(names, others, width)]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("Model", overflow="fold")
-    for column in shown:
+    table.add_column(names.heading, overflow="fold")
+    for column in shown[1:]:
         table.add_column(column.heading, justify="right", no_wrap=True)
-    for row in rows(report):
-        style = "bold" if row.key == "student" else None
-        table.add_row(Text(row.name), *(column.text(row) for column in shown), style=style)
+    for line, style in zip(zip(*(column.cells for column in shown)), styles):
+        table.add_row(*map(Text, line), style=style)
     return table
+
+
+def _fitting(names: Column, others: Sequence[Column], width: int) -> list[Column]:
+    chosen: Collection[int] = {place for place, column in enumerate(others) if column.rank == 0}
+    for place in sorted(range(len(others)), key=lambda place: others[place].rank):
+        wider = {*chosen, place}
+        taken = names.width + sum(others[one].width for one in wider) + 3 * len(wider) + 2
+        if place not in chosen and taken > width:
+            break
+        chosen = wider
+    return [column for place, column in enumerate(others) if place in chosen]

@@ -1,20 +1,27 @@
-"""Whether the teacher helped a retrieval student, in one sentence, and what to beware of."""
+"""Whether the teacher helped, task by task, in a few sentences, and what to beware of."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from tfrs_distill.evaluation.metrics.metric import NOISE
 from tfrs_distill.pipeline.report.cautions import cautions
-from tfrs_distill.pipeline.report.numbers import MISSING, percent
+from tfrs_distill.pipeline.report.models import (
+    Report,
+    figures_of,
+    leading_metric,
+    measured,
+    metric_of,
+    words,
+)
+from tfrs_distill.pipeline.report.numbers import metric, percent
 from tfrs_distill.pipeline.report.paired_difference import (
     HELPED,
     HURT,
     NOT_MEASURABLE,
-    bounds_of,
+    PairedDifference,
     difference_side,
+    gain_bounds,
+    gain_outcome,
     interval_in_words,
-    outcome_of,
     side,
 )
 
@@ -24,67 +31,208 @@ FINDINGS = {
     NOT_MEASURABLE: "The teacher did not help measurably",
 }
 NOT_MEASURED = "Whether the teacher helped was not measured"
+SHORT_FINDINGS = {HELPED: "helped", HURT: "hurt", NOT_MEASURABLE: "did not help measurably"}
+STAGES = {
+    "student_vs_retrieval": "retrieval alone",
+    "student_vs_cross_encoder": "the cross-encoder over the same candidates",
+}
 
 
-def outcome(report: Mapping[str, Any]) -> str:
-    """`HELPED`, `HURT` or `NOT_MEASURABLE`, by the interval of the student's gain on its twin.
+def outcome(report: Report) -> str:
+    """`HELPED`, `HURT` or `NOT_MEASURABLE`, by the first task's gain on the twin.
 
-    The teacher helped where the whole interval lies above 0 and hurt where it lies below; an
-    interval that touches 0 or is missing measures nothing.
+    The teacher helped where the whole interval of the gain lies above 0 and hurt where it lies
+    below; an interval that touches 0 or is missing measures nothing.
     """
-    return outcome_of(bounds_of(_comparison(report, "student_vs_twin")))
+    return gain_outcome(comparison(report, "student_vs_twin", leading_task(report)))
 
 
-def verdict(report: Mapping[str, Any]) -> str:
-    """One sentence: against the twin, against the teacher, at what size; then the cautions.
+def verdict(report: Report) -> str:
+    """What the teacher did for each task, the first one first; what else was compared; cautions.
 
     Example:
+    >>> def model(ndcg, size):
+    ...     return {"metrics": {"next_item": {"ndcg@10": {"value": ndcg}}}, "bytes": size}
     >>> verdict({
-    ...     "k": 10,
-    ...     "models": {"teacher": {"bytes": 1000}, "student": {"bytes": 50}},
+    ...     "tasks": {"next_item": {"metric": "ndcg@10"}},
+    ...     "models": {"teacher": model(0.20, 1000), "student": model(0.196, 50)},
     ...     "comparisons": {
-    ...         "student_vs_twin": {"interval": [0.001, 0.02], "ratio": 1.06},
-    ...         "student_vs_teacher": {"ratio": 0.98},
+    ...         "student_vs_twin": {
+    ...             "next_item": {"metric": "ndcg@10", "interval": [0.001, 0.02], "ratio": 1.06},
+    ...         },
+    ...         "student_vs_teacher": {"next_item": {"metric": "ndcg@10", "ratio": 0.98}},
     ...     },
     ... })  # doctest: +NORMALIZE_WHITESPACE
     "The teacher helped: the student's NDCG@10 is 6.0 % above its twin's (95 % interval of the
     difference 0.0010 to 0.0200) and 98.0 % of the teacher's, at 5.0 % of its bytes."
     """
-    twin = _comparison(report, "student_vs_twin")
-    start = NOT_MEASURED if bounds_of(twin) is None else FINDINGS[outcome(report)]
-    beside_twin = _against_twin(twin)
-    compared = f"is {beside_twin}" if beside_twin else "could not be compared with its twin's"
-    of_teacher = _against_teacher(report)
-    joined = f" and {'' if beside_twin else 'is '}{of_teacher}" if of_teacher else ""
-    sentence = (
-        f"{start}: the student's NDCG@{report['k']} {compared} {interval_in_words(twin)}{joined}."
-    )
-    return " ".join([sentence, *cautions(report)])
+    leading = leading_task(report)
+    first = comparison(report, "student_vs_twin", leading)
+    finding = NOT_MEASURED if gain_bounds(first) is None else FINDINGS[outcome(report)]
+    sentences = [f"{finding}: {_against_twin(report, leading)}{_against_teacher(report, leading)}."]
+    for name in list(report.get("tasks", {}))[1:]:
+        found = comparison(report, "student_vs_twin", name)
+        known = gain_bounds(found) is not None
+        short = SHORT_FINDINGS[gain_outcome(found)] if known else "was not measured"
+        sentences.append(f"With {words(name)} it {short} ({_against_twin(report, name)}).")
+    rest = [*_single_tasks(report), *_two_stages(report), *cautions(report)]
+    return " ".join([*sentences, *rest])
 
 
-def _comparison(report: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = report.get("comparisons", {}).get(name, {})
+def leading_task(report: Report) -> str:
+    """The first task, by which a report is judged."""
+    return next(iter(report.get("tasks", {})), "")
+
+
+def comparison(report: Report, name: str, task: str) -> PairedDifference:
+    """One task's paired difference of two models; empty where it was not measured."""
+    found: PairedDifference = report.get("comparisons", {}).get(name, {}).get(task) or {}
     return found
 
 
-def _against_twin(told: Mapping[str, Any]) -> str:
-    """By the ratio, or by the difference from a twin that found nothing; else empty."""
-    ratio = told.get("ratio")
-    if ratio is not None and percent(ratio) != MISSING:
-        return side(ratio - 1, percent(abs(ratio - 1)), "its twin's")
-    if percent(told.get("difference")) != MISSING:
-        return difference_side(told, "its twin's")
+def share_of_gain(report: Report, task: str) -> float | None:
+    """The student's share of the teacher's gain on the item mean; None where there is no gain."""
+    of = metric_of(leading_metric(report, task))
+    return of.share_of_gain(*_beside_item_mean(report, task, of.key))
+
+
+def single_task_twins(report: Report) -> dict[str, PairedDifference]:
+    """By task, the student of all tasks against the one that learnt it alone; empty without."""
+    found: dict[str, PairedDifference] = report.get("comparisons", {}).get(
+        "student_vs_single_task_twin", {}
+    )
+    return found
+
+
+def worse_than_alone(report: Report) -> list[str]:
+    """The tasks that are worse than their single-task twin by the whole interval."""
+    return [
+        name for name, found in single_task_twins(report).items() if gain_outcome(found) == HURT
+    ]
+
+
+def beside_single_task(found: PairedDifference, verb: str = "") -> str:
+    """A task's figure beside its single-task twin's, with a verb between them in a sentence."""
+    if measured(found.get("difference")) is None:
+        return metric(None)
+    beside = difference_side(found, "that twin's")
+    return f"{metric_of(found['metric']).name}{verb} {beside} {interval_in_words(found)}"
+
+
+def single_tasks_in_short(report: Report) -> str:
+    """Which tasks are worse than their single-task twin, and which were not measured."""
+    compared, worse = single_task_twins(report), worse_than_alone(report)
+    if worse:
+        return f"Worse than its single-task twin beyond its interval: {_joined(worse)}."
+    unmeasured = [name for name, found in compared.items() if gain_bounds(found) is None]
+    if len(unmeasured) == len(compared):
+        shown = _joined(unmeasured)
+        return f"Whether a task is worse than its single-task twin was not measured ({shown})."
+    but = f" Not measured: {_joined(unmeasured)}." if unmeasured else ""
+    return f"No task is worse than its single-task twin beyond its interval.{but}"
+
+
+def _joined(tasks: list[str]) -> str:
+    return ", ".join(map(words, tasks))
+
+
+def no_gain(report: Report, task: str) -> str:
+    """That the teacher is no better than the item mean, or else that the student is worse."""
+    of, share = metric_of(leading_metric(report, task)), share_of_gain(report, task)
+    base, teacher, student = _beside_item_mean(report, task, of.key)
+    if base is None or teacher is None:
+        return ""
+    than = f"the item mean ({of.name} {{}} against {metric(base)})"
+    if of.share_of_gain(base, teacher, teacher) is None:
+        beside = "level with" if abs(teacher - base) <= NOISE else "worse than"
+        return f"the teacher is {beside} {than.format(metric(teacher))}"
+    if share is not None and share < 0:
+        return f"the student is worse than {than.format(metric(student))}"
     return ""
 
 
-def _against_teacher(report: Mapping[str, Any]) -> str:
+def _subject(report: Report, task: str) -> str:
+    """The student's figure, with its task where there are several."""
+    name = metric_of(leading_metric(report, task)).name
+    several = len(report.get("tasks", {})) > 1
+    return f"the student's {name}{f' of {words(task)}' * several}" if name else "the student"
+
+
+def _against_twin(report: Report, task: str) -> str:
+    """By the ratio, or by the difference where there is none, as of a twin that found nothing."""
+    found = comparison(report, "student_vs_twin", task)
+    ratio = measured(found.get("ratio"))
+    if ratio is not None:
+        beside = side(ratio - 1, percent(abs(ratio - 1)), "its twin's")
+    elif measured(found.get("difference")) is not None:
+        beside = difference_side(found, "its twin's")
+    else:
+        return f"{_subject(report, task)} could not be compared with its twin's"
+    return f"{_subject(report, task)} is {beside} {interval_in_words(found)}"
+
+
+def _beside_item_mean(
+    report: Report, task: str, key: str
+) -> tuple[float | None, float | None, float | None]:
+    """The task's leading metric of the item mean, the teacher and the student."""
+    base, teacher, student = (
+        measured(figures_of(report, model, task).get(key, {}).get("value"))
+        for model in ("item_mean", "teacher", "student")
+    )
+    return base, teacher, student
+
+
+def _against_teacher(report: Report, task: str) -> str:
+    """What the student has of the teacher's figure, or of its gain, and of its bytes."""
+    twin = comparison(report, "student_vs_twin", task)
+    compared = any(measured(twin.get(key)) is not None for key in ("ratio", "difference"))
+    ratio = measured(comparison(report, "student_vs_teacher", task).get("ratio"))
+    share = share_of_gain(report, task)
+    text = ""
+    if ratio is not None:
+        text = f" and {'' if compared else 'is '}{percent(ratio)} of the teacher's"
+    elif share is not None and share >= 0:
+        keeps = f"{'keeps' if share <= 1 else 'is'} {percent(share)}"
+        start = ", which" if compared else "; the student"
+        text = f"{start} {keeps} of the teacher's gain on the item mean"
+    of_bytes = _of_teachers_bytes(report)
+    if of_bytes and (compared or text):
+        whose = "the teacher's" if ratio is None else "its"
+        text += f", at {of_bytes} of {whose} bytes"
+    reason = no_gain(report, task)
+    return f"{text}; {reason}" if reason else text
+
+
+def _of_teachers_bytes(report: Report) -> str:
     models = report.get("models", {})
-    ratio = percent(_comparison(report, "student_vs_teacher").get("ratio"))
-    teacher_bytes = models.get("teacher", {}).get("bytes")
-    student_bytes = models.get("student", {}).get("bytes")
-    if student_bytes is None:
-        student_bytes = models.get("student_tflite", {}).get("bytes")
-    text = "" if ratio == MISSING else f"{ratio} of the teacher's"
-    if text and teacher_bytes and student_bytes is not None:
-        text += f", at {percent(student_bytes / teacher_bytes)} of its bytes"
-    return text
+    teacher, student, exported = (
+        models.get(name, {}).get("bytes") for name in ("teacher", "student", "student_tflite")
+    )
+    student = exported if student is None else student
+    return percent(student / teacher) if teacher and student is not None else ""
+
+
+def _single_tasks(report: Report) -> list[str]:
+    compared, worse = single_task_twins(report), worse_than_alone(report)
+    if not worse:
+        return [single_tasks_in_short(report)] if compared else []
+    each = "; ".join(
+        f"{words(name)}, whose {beside_single_task(compared[name], ' is')}" for name in worse
+    )
+    return [f"Worse than its single-task twin: {each}."]
+
+
+def _two_stages(report: Report) -> list[str]:
+    """Retrieve then rank, against retrieval alone and against the cross-encoder."""
+    sentences = []
+    for name, other in STAGES.items():
+        found = comparison(report, name, leading_task(report))
+        if measured(found.get("difference")) is None:
+            continue
+        ratio = measured(found.get("ratio"))
+        of = "" if ratio is None else f", {percent(ratio)} of it"
+        sentences.append(
+            f"Two stages: {metric_of(found['metric']).name} {difference_side(found, other)}{of} "
+            f"{interval_in_words(found)}."
+        )
+    return sentences

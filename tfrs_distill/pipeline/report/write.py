@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tfrs_distill.files import whole_file
-from tfrs_distill.pipeline.report.by_task import html_page
-from tfrs_distill.pipeline.report.json_types import in_json_types
+from tfrs_distill.pipeline.report.page import html_page, in_json_types
 
 
 def write_report(report: Mapping[str, Any], folder: str | os.PathLike[str]) -> tuple[Path, Path]:

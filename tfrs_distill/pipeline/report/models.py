@@ -1,0 +1,120 @@
+"""A report's models: what people call them, and their figures of one task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tfrs_distill.evaluation.metrics import METRICS, Metric
+from tfrs_distill.pipeline.report.numbers import MISSING, interval, metric
+
+Report = Mapping[str, Any]
+Figure = tuple[float, float, float]  # a value, and the bounds of its interval
+
+# Every model that is known by its key, in the order it is shown: its name, and what it is. A run
+# whose models are something else says so in `models[key]`, by `name` and `what`.
+MODELS = {
+    "teacher": ("Teacher", "what the student learns from"),
+    "cross_encoder": ("Cross-encoder", "reads history and item; over the same candidates"),
+    "student": ("Student", "learnt from the teacher"),
+    "student_int8": ("Student, int8", "8-bit weights, .tflite"),
+    "student_tflite": ("Student, .tflite", "float32, for a device"),
+    "saved_model": ("Student, SavedModel", "for a server"),
+    "twin": ("Twin", "the same student without the teacher"),
+    "retrieval": ("Retrieval alone", "the first stage's own order"),
+    "ease": ("EASE", "linear item-item model"),
+    "popularity": ("Popularity", "the same order for everyone"),
+    "item_mean": ("Item mean", "the item's mean label in training, drawn to the mean of all"),
+    "bias_only": ("Bias only", "an item's and a user's offsets"),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model of the report.
+
+    Args:
+        key: its key in the report.
+        name: its name for people.
+        what: what it is.
+        metrics: of one task, `{"value", "interval"}` by metric.
+        cost: `parameters`, `bytes`, `latency_ms`.
+    """
+
+    key: str
+    name: str
+    what: str
+    metrics: Mapping[str, Mapping[str, Any]]
+    cost: Mapping[str, Any]
+
+    def value(self, key: str) -> float | None:
+        """A metric's value; None where it was not measured."""
+        return measured(self.metrics.get(key, {}).get("value"))
+
+    def bounds(self, key: str) -> tuple[float, float] | None:
+        """A metric's interval; None where it was not measured."""
+        bounds: Any = self.metrics.get(key, {}).get("interval")
+        return None if interval(bounds) == MISSING else (bounds[0], bounds[1])
+
+    def figure(self, key: str) -> Figure | None:
+        """A metric's value and bounds, which are the value itself where none were measured."""
+        value = self.value(key)
+        return None if value is None else (value, *(self.bounds(key) or (value, value)))
+
+    def latency(self, percentile: str) -> Any:
+        """`"p50"` or `"p95"`, in milliseconds."""
+        return (self.cost.get("latency_ms") or {}).get(percentile)
+
+
+def rows(report: Report, task: str) -> list[Row]:
+    """The models that were measured on a task, in the order of `MODELS`; others come last."""
+    models = report["models"]
+    order = [key for key in MODELS if key in models]
+    order += [key for key in models if key not in MODELS]
+    return [
+        Row(key, *names(report, key), models[key]["metrics"][task], models[key])
+        for key in order
+        if task in models[key].get("metrics", {})
+    ]
+
+
+def names(report: Report, key: str) -> tuple[str, str]:
+    """A model's name, and what it is."""
+    name, what = MODELS.get(key, (words(key), ""))
+    model = report["models"].get(key, {})
+    return model.get("name", name), model.get("what", what)
+
+
+def figures_of(report: Report, model: str, task: str) -> Mapping[str, Mapping[str, Any]]:
+    """A model's `{"value", "interval"}` by metric; empty where it was not measured."""
+    figures: Mapping[str, Any] = report["models"].get(model, {}).get("metrics", {}).get(task, {})
+    return figures
+
+
+def words(key: str) -> str:
+    """A key of a report as people read it."""
+    return key.replace("_", " ")
+
+
+def measured(number: Any) -> float | None:
+    """The number; None where it is missing or not finite."""
+    return None if metric(number) == MISSING else number
+
+
+def leading_metric(report: Report, task: str) -> str:
+    """The key of the metric by which a task is compared."""
+    key: str = report.get("tasks", {}).get(task, {}).get("metric", "")
+    return key
+
+
+def metric_of(key: str) -> Metric:
+    """The metric by its key in a report.
+
+    Example:
+    >>> metric_of("rmse").lower_is_better, metric_of("ndcg@10").name, metric_of("hit_rate@5").name
+    (True, 'NDCG@10', 'Hit rate@5')
+    """
+    name, at, k = key.partition("@")
+    known = METRICS.get(name) or Metric(name, name.replace("_", " ").capitalize())
+    return Metric(key, known.name + at + k, known.lower_is_better, known.is_share, known.note)
