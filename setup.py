@@ -23,7 +23,7 @@ setup(
         "tensorflow-recommenders==0.7.7",
         "transformers>=4.49,<5",
         "safetensors>=0.4.5",
-        "filelock>=3.20.4,<5",  # the first whose locks may be removed while they are held
+        "filelock>=3.30,<5",  # older ones remove lock files themselves, after another took them
         "numpy>=2,<3",
         "setuptools<81",
         "ai-edge-litert>=2.1,<3",

@@ -2,7 +2,7 @@
 
     import tfrs_distill as td
 
-`td.data` reads, `td.teachers` know, `td.cache_teacher` hears them once, `td.Distiller` teaches
+`td.data` reads, `td.teachers` know, `td.cross_fit` labels once, `td.Distiller` teaches
 `td.models`, `td.evaluate` measures, `td.export` writes, `td.Recommender` reads what was written.
 """
 

@@ -91,3 +91,27 @@ def test_a_lock_file_that_its_holder_removed_is_not_taken_for_the_lock(tmp_path)
         assert not mine
     end.set()
     other.join()
+
+
+def counting(counter, path, times):
+    """A process that adds to a number in a file, under a lock."""
+    child = os.fork()
+    if not child:
+        try:
+            for _ in range(times):
+                with locked(path):
+                    counter.write_text(str(int(counter.read_text()) + 1))
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    return child
+
+
+def test_no_two_processes_hold_a_lock_though_each_removes_its_file(tmp_path):
+    """Three processes count in one file, as fast as they can."""
+    counter = tmp_path / "counter"
+    counter.write_text("0")
+    children = [counting(counter, tmp_path / "shard", times=30) for _ in range(3)]
+    assert all(os.waitpid(child, 0)[1] == 0 for child in children)
+    assert counter.read_text() == "90"
+    assert os.listdir(tmp_path) == ["counter"]

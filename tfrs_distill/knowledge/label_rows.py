@@ -34,7 +34,7 @@ class RowsToLabel:
 
     def __init__(self, examples: RankingExamples, rows_per_shard: int = ROWS_PER_SHARD) -> None:
         check_rows_per_shard(rows_per_shard)
-        self.examples = examples
+        self.examples, self.fingerprint = examples, examples.fingerprint()
         self.kept = {"form": LOGITS, "rows_per_shard": rows_per_shard}
 
     def knowledge(self, teacher: AnswersRanking, rows: np.ndarray) -> FoldKnowledge:
@@ -62,6 +62,6 @@ class RowsToLabel:
             "forms": [LOGITS],
             "temperatures": [],
             "tasks": {task: checked[task].shape[1] for task in sorted(answers)},
-            "examples": self.examples.fingerprint(),
+            "examples": self.fingerprint,
         }
         return FoldKnowledge(content_sha256({}, logits), facts, {}, of_rows)

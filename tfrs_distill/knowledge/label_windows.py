@@ -74,7 +74,8 @@ class WindowsToLabel:
 
     def __init__(self, windows: Windows, settings: LabelSettings) -> None:
         settings.check(windows.catalogue.num_items)
-        self.examples, self.settings = windows, settings
+        self.examples, self.fingerprint = windows, windows.fingerprint()
+        self.settings = settings
         self.kept = asdict(settings)
 
     @functools.cached_property

@@ -21,7 +21,8 @@ from tfrs_distill.progress import Progress, SilentProgress
 class ToLabel(Protocol):
     """The examples of a cache, of one kind, and how a teacher's knowledge of them is computed."""
 
-    examples: Any  # has `users`, `subset(rows)`, `fingerprint()` and a length
+    examples: Any
+    fingerprint: str  # of the examples
     kept: dict[str, Any]  # what decides what is kept, as JSON; `rows_per_shard` is among it
 
     def knowledge(self, teacher: Any, rows: np.ndarray) -> FoldKnowledge:
@@ -45,7 +46,7 @@ def files_of(
     if fold_of_row is None:
         fold_of_row = np.zeros(len(to_label.examples), np.int64)
     num_folds = int(fold_of_row.max(initial=0)) + 1
-    made_from = [fingerprint, to_label.examples.fingerprint(), to_label.kept]
+    made_from = [fingerprint, to_label.fingerprint, to_label.kept]
     size = to_label.kept["rows_per_shard"]
     return [
         FoldFiles(
