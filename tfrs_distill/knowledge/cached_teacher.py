@@ -69,7 +69,7 @@ class CachedTeacher:
 
     @property
     def num_folds(self) -> int:
-        """How many teachers speak, each for the users it never saw; 1 without cross-fitting."""
+        """How many teachers there are, each for users it never saw; 1 without cross-fitting."""
         return len(self.folds)
 
     @property
@@ -174,7 +174,7 @@ class CachedTeacher:
             )
 
     def _find(self, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
-        """Which shard speaks about each example, and which row of it: int32 [num_examples] both."""
+        """Which shard holds each example, and in which row: int32 [num_examples] both."""
         shards = [shard for fold in self.folds for shard in fold.shards]
         held = [np.asarray(shard.arrays[EXAMPLE_KEYS]) for shard in shards]
         shard = np.repeat(np.arange(len(held), dtype=np.int32), [len(keys) for keys in held])

@@ -21,7 +21,7 @@ class AnswersRanking(Protocol):
     """A trained ranking teacher: anything that has logits for rows."""
 
     def answers(self, examples: RankingExamples) -> dict[str, np.ndarray]:
-        """Logits by task, [num_rows, width] or [num_rows]; a row of NaN says nothing."""
+        """Logits by task, [num_rows, width] or [num_rows]; a row of NaN is no knowledge."""
 
 
 class RowsToLabel:
@@ -40,8 +40,8 @@ class RowsToLabel:
     def knowledge(self, teacher: AnswersRanking, rows: np.ndarray) -> FoldKnowledge:
         """One teacher's knowledge of these rows, ascending.
 
-        The teacher is asked about all of them at once: rows of one list stay together, and equal
-        answers are what one teacher is known by.
+        The teacher labels all of them at once: rows of one list stay together, and the logits are
+        the teacher's fingerprint.
 
         Raises:
             InputError: it answers for other rows, or with a number that is not finite.

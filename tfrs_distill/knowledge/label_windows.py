@@ -45,7 +45,7 @@ class LabelSettings:
     rows_per_shard: int = ROWS_PER_SHARD
 
     def check(self, num_items: int) -> None:
-        """Raises an InputError or a ValueError unless a teacher of `num_items` can be asked."""
+        """Raises an InputError or a ValueError unless a teacher of `num_items` can label so."""
         if not 1 <= self.top_k < num_items:
             raise InputError(
                 f"`top_k` must be within 1 and {num_items - 1}, one less than the number of "
@@ -113,7 +113,7 @@ class Labeller:
         settings: what is kept.
 
     Raises:
-        InputError: the teacher cannot be asked, or its item embeddings are not finite.
+        InputError: the teacher has no such methods, or its item embeddings are not finite.
     """
 
     def __init__(self, teacher: Any, num_items: int, settings: LabelSettings) -> None:
