@@ -14,7 +14,8 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
     """Hold the lock of `path` while the block runs; yields whether it is held.
 
     Advisory, on a hidden file beside `path` that its holder removes as the last thing it does. That
-    is safe: where another locked the removed file meanwhile, filelock lets go of it and tries again.
+    is safe: where another locked the removed file meanwhile, filelock lets go of it and tries
+    again.
 
     Args:
         path: the file about to be written; its folder is made if it does not exist.
