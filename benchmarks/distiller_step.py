@@ -148,7 +148,7 @@ def retrieval_steps(recipe: Recipe, splits: Splits, folder: Path) -> tuple[dict[
             seed=fold,
         )
 
-    knowledge = td.cross_fit_teacher(
+    knowledge = td.cross_fit(
         untrained,
         splits.train,
         folder,

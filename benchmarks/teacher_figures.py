@@ -162,7 +162,7 @@ def reading(num_epochs: int) -> list[Row]:
         return td.teachers.BertTwoTower(text, max_history=recipe.data.max_history, seed=fold)
 
     with tempfile.TemporaryDirectory() as folder:
-        cached = td.cross_fit_teacher(
+        cached = td.cross_fit(
             untrained,
             splits.train,
             folder,

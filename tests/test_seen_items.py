@@ -31,7 +31,7 @@ from tfrs_distill.pipeline.ranking.two_stage import ValidationLists
 from tfrs_distill.pipeline.recipe import DataSettings, Recipe
 from tfrs_distill.serving.recommender import Recommender
 from tfrs_distill.teachers import held_out_windows
-from tfrs_distill.teachers.bert.cross_encoder_training import CrossEncoderTraining, _check
+from tfrs_distill.teachers.bert.bert_cross_encoder import CrossEncoderTraining, _check
 from tfrs_distill.teachers.candidate_lists import first_stage_lists, num_positions
 from tfrs_distill.teachers.reranker import Reranker
 

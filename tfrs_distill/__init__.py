@@ -2,7 +2,7 @@
 
     import tfrs_distill as td
 
-`td.data` reads, `td.teachers` know, `td.cache_teacher` hears them once, `td.Distiller` teaches
+`td.data` reads, `td.teachers` know, `td.cross_fit` labels once, `td.Distiller` teaches
 `td.models`, `td.evaluate` measures, `td.export` writes, `td.Recommender` reads what was written.
 """
 
@@ -34,8 +34,7 @@ _HOMES = {
     "cache_item_vectors": "tfrs_distill.knowledge",
     "cache_teacher": "tfrs_distill.knowledge",
     "compare_teachers": "tfrs_distill.evaluation.teacher_report",
-    "cross_fit_ranking": "tfrs_distill.knowledge",
-    "cross_fit_teacher": "tfrs_distill.knowledge",
+    "cross_fit": "tfrs_distill.knowledge",
     "evaluate": "tfrs_distill.evaluation",
     "evaluate_ranking": "tfrs_distill.evaluation",
     "popularity": "tfrs_distill.evaluation.baselines",
@@ -57,8 +56,7 @@ __all__ = [
     "cache_item_vectors",
     "cache_teacher",
     "compare_teachers",
-    "cross_fit_ranking",
-    "cross_fit_teacher",
+    "cross_fit",
     "data",
     "evaluate",
     "evaluate_ranking",
@@ -89,8 +87,7 @@ if TYPE_CHECKING:
         CachedTeacher,
         cache_item_vectors,
         cache_teacher,
-        cross_fit_ranking,
-        cross_fit_teacher,
+        cross_fit,
     )
     from tfrs_distill.serving import Ranker, Recommender
 

@@ -193,7 +193,7 @@ def cached(windows, tmp_path, **arguments):
     def train_teacher(_, fold):
         return td.teachers.BertTwoTower(text, max_history=MAX_HISTORY, embedding_dim=4, seed=fold)
 
-    return td.cross_fit_teacher(
+    return td.cross_fit(
         train_teacher, windows, tmp_path, fingerprint="untrained", num_folds=2, **arguments
     )
 

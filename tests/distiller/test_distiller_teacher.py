@@ -287,7 +287,7 @@ def test_cross_fitted_teachers_are_left_as_they_were(windows, tmp_path):
         taught[fold] = teacher, state_of(teacher)
         return teacher
 
-    cached = td.cross_fit_teacher(
+    cached = td.cross_fit(
         train_teacher, windows, tmp_path, fingerprint="once", num_folds=2, top_k=3
     )
     distiller = Distiller(retrieval_student(), cached, SoftTargetKLDivergence())
@@ -356,7 +356,7 @@ def test_a_keras_model_of_other_columns_teaches_a_history_student(windows):
 
 def test_an_example_that_the_cache_does_not_hold_is_named(windows, tmp_path):
     """One fold's knowledge is missing: the first of its examples is named, and its user."""
-    cached = td.cross_fit_teacher(
+    cached = td.cross_fit(
         lambda _, fold: bert_two_tower(seed=fold),
         windows,
         tmp_path,

@@ -20,7 +20,7 @@ from tiny_data import random_windows  # noqa: E402
 
 from tfrs_distill.knowledge import (  # noqa: E402
     cache_item_vectors,
-    cross_fit_teacher,
+    cross_fit,
     prune,
     shard,
     verify,
@@ -34,7 +34,7 @@ def write_knowledge(folder, log):
 
     windows = random_windows(num_users=40, num_items=9)
     logged_writes(log)
-    cross_fit_teacher(
+    cross_fit(
         lambda _, fold: PlantedTeacher(9, seed=fold),
         windows,
         folder,

@@ -37,7 +37,7 @@ class PlantedTeacher:
 
 
 class School:
-    """`train_teacher` for `cross_fit_teacher`: remembers what it was given to train on."""
+    """`train` for `cross_fit`: remembers what it was given to train on."""
 
     def __init__(self, num_items, fail_at=None):
         self.num_items, self.fail_at = num_items, fail_at

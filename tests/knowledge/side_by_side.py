@@ -16,7 +16,7 @@ from tiny_data import random_windows  # noqa: E402
 from tfrs_distill.knowledge import (  # noqa: E402
     cache_item_vectors,
     cache_teacher,
-    cross_fit_teacher,
+    cross_fit,
     shard,
     verify,
 )
@@ -37,7 +37,7 @@ def write(kind, folder):
     elif kind == "knowledge":
         cache_teacher(SlowTeacher(9), windows, folder, top_k=3, rows_per_shard=8)
     else:
-        cross_fit_teacher(
+        cross_fit(
             train, windows, folder, fingerprint="same", num_folds=4, top_k=3, rows_per_shard=8
         )
 

@@ -12,7 +12,7 @@ from tiny_data import random_windows
 from tfrs_distill.errors import InputError, MissingExtraError
 from tfrs_distill.knowledge import beam, cache_item_vectors, cache_teacher
 from tfrs_distill.knowledge.beam import encode_with_beam, label_with_beam
-from tfrs_distill.knowledge.label import LabelSettings
+from tfrs_distill.knowledge.label_windows import LabelSettings
 
 NUM_ITEMS = 9
 SETTINGS = {"top_k": 4, "temperatures": (1.0, 2.0), "rows_per_shard": 3, "dtype": "int8"}

@@ -16,7 +16,7 @@ from tiny_data import random_windows, windows_from
 from tfrs_distill import columns
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
-from tfrs_distill.knowledge import CachedTeacher, cache_teacher, cross_fit_teacher, verify
+from tfrs_distill.knowledge import CachedTeacher, cache_teacher, cross_fit, verify
 from tfrs_distill.knowledge.shard import Shard, ShardArray
 from tfrs_distill.knowledge.sharded_rows import ShardedRows
 from tfrs_distill.progress import SilentProgress
@@ -36,7 +36,7 @@ def windows():
 
 def cross_fitted(windows, directory, school=None, **changed):
     arguments = {"fingerprint": "recipe 1", "num_folds": 3, "top_k": 4, **changed}
-    return cross_fit_teacher(school or School(NUM_ITEMS), windows, directory, **arguments)
+    return cross_fit(school or School(NUM_ITEMS), windows, directory, **arguments)
 
 
 def logits_in_numpy(teacher, history):
@@ -360,7 +360,7 @@ def test_a_foreign_shard_is_named(tmp_path, windows):
         CachedTeacher.open(tmp_path / "ours")
 
 
-@pytest.mark.parametrize("content", [None, "", "[1]", '{"format": 5}'])
+@pytest.mark.parametrize("content", [None, "", "[1]", '{"format": 6}'])
 def test_an_unfinished_cache_is_refused(tmp_path, windows, content):
     cross_fitted(windows, tmp_path)
     (tmp_path / "cache.json").unlink()
@@ -384,7 +384,7 @@ def test_a_changed_number_in_the_manifest_is_seen(tmp_path, windows):
 
 def test_an_older_format_is_named(tmp_path):
     (tmp_path / "cache.json").write_text('{"temperatures": [1.0], "shards": []}')
-    words = "has format 2 or older, this version reads format 5. Delete the folder"
+    words = "has format 2 or older, this version reads format 6. Delete the folder"
     with pytest.raises(InputError, match=words):
         CachedTeacher.open(tmp_path)
 
@@ -623,7 +623,7 @@ def test_a_value_that_is_not_finite_is_named_and_nothing_stays(
 def test_the_example_behind_a_user_is_the_one_in_the_windows(tmp_path, windows):
     """In a later shard and an odd fold, an example keeps its number among all windows."""
     teacher = Reranker()
-    cached = cross_fit_teacher(
+    cached = cross_fit(
         lambda _, __: teacher, windows, tmp_path, fingerprint="", num_folds=3, top_k=1
     )
     best = np.asarray(cached.join(windows, form="top_k").knowledge["teacher_top_k_ids"])[..., 0]

@@ -7,8 +7,7 @@ import time
 
 import pytest
 
-from tfrs_distill.knowledge import locks
-from tfrs_distill.knowledge.locks import each_once, lock_of, locked
+from tfrs_distill.knowledge.locks import lock_of, locked
 
 
 def test_a_held_lock_is_not_had_twice_and_leaves_no_file(tmp_path):
@@ -94,56 +93,25 @@ def test_a_lock_file_that_its_holder_removed_is_not_taken_for_the_lock(tmp_path)
     other.join()
 
 
-def test_each_task_is_done_once_and_yielded_once(tmp_path):
-    done, did = {"b"}, []
-
-    def do(task):
-        did.append(task)
-        done.add(task)
-
-    found = list(each_once("abc", tmp_path.joinpath, done.__contains__, do))
-    assert found == ["a", "b", "c"]
-    assert did == ["a", "c"]
-
-
-def test_what_another_works_on_comes_last(tmp_path):
-    done = set()
-    tasks = each_once("abc", tmp_path.joinpath, done.__contains__, done.add)
-    other = locked(tmp_path / "a")
-    other.__enter__()
-    assert [next(tasks), next(tasks)] == ["b", "c"]
-    assert "a" not in done
-    done.add("a by the other")
-    other.__exit__(None, None, None)
-    assert list(tasks) == ["a"]
-    assert "a" in done  # the other ended without it
+def counting(counter, path, times):
+    """A process that adds to a number in a file, under a lock."""
+    child = os.fork()
+    if not child:
+        try:
+            for _ in range(times):
+                with locked(path):
+                    counter.write_text(str(int(counter.read_text()) + 1))
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    return child
 
 
-def test_what_another_has_done_by_the_end_is_not_done_again(tmp_path):
-    done, did = set(), []
-    tasks = each_once("ab", tmp_path.joinpath, done.__contains__, did.append)
-    other = locked(tmp_path / "a")
-    other.__enter__()
-    assert next(tasks) == "b"
-    done.add("a")
-    other.__exit__(None, None, None)
-    assert list(tasks) == ["a"]
-    assert did == ["b"]
-
-
-def test_what_was_done_while_we_asked_for_the_lock_is_not_done_again(tmp_path):
-    answers = iter([False, True])  # before the lock, and under it
-
-    def do(_):
-        raise AssertionError("done twice")
-
-    assert list(each_once("a", tmp_path.joinpath, lambda _: next(answers), do)) == ["a"]
-
-
-def test_without_fcntl_work_is_done_without_locks(tmp_path, monkeypatch):
-    monkeypatch.setattr(locks, "fcntl", None)
-    with locked(tmp_path / "a") as first, locked(tmp_path / "a", wait=False) as second:
-        assert first and second
-    done = set()
-    assert list(each_once("ab", tmp_path.joinpath, done.__contains__, done.add)) == ["a", "b"]
-    assert done == {"a", "b"} and list(tmp_path.iterdir()) == []
+def test_no_two_processes_hold_a_lock_though_each_removes_its_file(tmp_path):
+    """Three processes count in one file, as fast as they can."""
+    counter = tmp_path / "counter"
+    counter.write_text("0")
+    children = [counting(counter, tmp_path / "shard", times=30) for _ in range(3)]
+    assert all(os.waitpid(child, 0)[1] == 0 for child in children)
+    assert counter.read_text() == "90"
+    assert os.listdir(tmp_path) == ["counter"]

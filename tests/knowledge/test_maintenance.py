@@ -12,7 +12,7 @@ from tfrs_distill.knowledge import (
     CachedTeacher,
     cache_item_vectors,
     cache_teacher,
-    cross_fit_teacher,
+    cross_fit,
     inspect,
     prune,
     verify,
@@ -38,7 +38,7 @@ def cache(tmp_path, windows):
 
 
 def make(directory, windows, fingerprint="recipe 1"):
-    return cross_fit_teacher(
+    return cross_fit(
         School(NUM_ITEMS),
         windows,
         directory,

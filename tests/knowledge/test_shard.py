@@ -72,7 +72,7 @@ def test_the_safetensors_library_reads_it_too(path):
         assert array.dtype == ARRAYS[name].dtype
     with safetensors.safe_open(path, framework="numpy") as file:
         about = json.loads(file.metadata()["tfrs_distill"])
-    assert (about["format"], about["fingerprint"], about["facts"]) == (5, "abc", FACTS)
+    assert (about["format"], about["fingerprint"], about["facts"]) == (6, "abc", FACTS)
 
 
 def test_the_same_arrays_give_the_same_bytes_in_any_order(path, tmp_path):
@@ -199,8 +199,8 @@ def test_places_that_do_not_fit_the_shapes_are_refused(path):
 
 def test_another_format_is_refused(path):
     content = path.read_bytes()
-    path.write_bytes(content.replace(rb"\"format\": 5", rb"\"format\": 9"))
-    with pytest.raises(InputError, match="has format 9, this version reads format 5"):
+    path.write_bytes(content.replace(rb"\"format\": 6", rb"\"format\": 9"))
+    with pytest.raises(InputError, match="has format 9, this version reads format 6"):
         Shard.open(path)
 
 

@@ -12,8 +12,8 @@ from tiny_data import next_item_rows, random_windows, windows_from
 from tfrs_distill import columns
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
-from tfrs_distill.teachers.bert.bert_cross_encoder import BertCrossEncoder
-from tfrs_distill.teachers.bert.cross_encoder_training import (
+from tfrs_distill.teachers.bert.bert_cross_encoder import (
+    BertCrossEncoder,
     CrossEncoderTraining,
     RowBatches,
     draw_lists,

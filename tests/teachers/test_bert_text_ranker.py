@@ -17,8 +17,8 @@ from tfrs_distill.models.tasks import (
     RatingDistribution,
     Regression,
 )
-from tfrs_distill.teachers.bert.bert_text_ranker import BertTextRanker
-from tfrs_distill.teachers.bert.bert_text_ranker_training import (
+from tfrs_distill.teachers.bert.bert_text_ranker import (
+    BertTextRanker,
     LengthBatches,
     TextRankerTraining,
     labels_and_weights,

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfrs_distill.data.ranking_examples import RankingExamples
-from tfrs_distill.knowledge.cross_fit_ranking import cross_fit_ranking
+from tfrs_distill.knowledge import cross_fit
 from tfrs_distill.models.features import IdFeature, ItemFeature
 from tfrs_distill.models.ranking_model import RankingModel
 from tfrs_distill.models.tasks import Binary, Ordinal, Regression
@@ -107,6 +107,8 @@ def test_it_can_be_cross_fitted(tmp_path):
     def train(examples, fold):
         return trained(examples, "moon", epochs=1, hidden_units=(8,), num_cross_layers=0)
 
-    found = cross_fit_ranking(train, planted(80), tmp_path, fingerprint="small", num_folds=2)
+    examples = planted(80)
+    cached = cross_fit(train, examples, tmp_path, fingerprint="small", num_folds=2)
+    found = cached.join(examples)
     assert found.teacher_logits["stars"].shape == (80, 2)
     assert np.isfinite(found.teacher_logits["like"]).all()

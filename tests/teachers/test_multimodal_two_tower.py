@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from tiny_data import next_item_rows, random_windows, windows_from
 
-from tfrs_distill.knowledge import cross_fit_teacher
+from tfrs_distill.knowledge import cross_fit
 from tfrs_distill.teachers import BertTwoTower
 from tfrs_distill.teachers.multimodal_two_tower import MultimodalTwoTower
 
@@ -176,7 +176,7 @@ def test_a_cache_can_be_cross_fitted_from_it(tmp_path, windows):
         return teacher
 
     trained = {}
-    cached = cross_fit_teacher(train, windows, tmp_path, fingerprint="f", num_folds=2, top_k=3)
+    cached = cross_fit(train, windows, tmp_path, fingerprint="f", num_folds=2, top_k=3)
     heard = cached.join(windows)
     items = tf.range(1, NUM_ITEMS + 1)
     for fold, teacher in trained.items():

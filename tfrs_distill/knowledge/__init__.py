@@ -1,10 +1,10 @@
-"""What a teacher said, on disk: by content fingerprint, sharded, whole or not at all, mapped."""
+"""Teachers' knowledge on disk: by fingerprint, sharded, whole or not at all, memory-mapped."""
 
+from tfrs_distill.knowledge.cache_teacher import cache_teacher
 from tfrs_distill.knowledge.cached_teacher import CachedTeacher
-from tfrs_distill.knowledge.cross_fit_ranking import cross_fit_ranking
+from tfrs_distill.knowledge.cross_fit import cross_fit
 from tfrs_distill.knowledge.item_vectors import ItemVectors, cache_item_vectors
 from tfrs_distill.knowledge.maintenance import inspect, prune, verify
-from tfrs_distill.knowledge.make import cache_teacher, cross_fit_teacher
 from tfrs_distill.knowledge.top_k_knowledge import align_top_k, summarise_top_k
 
 __all__ = [
@@ -13,8 +13,7 @@ __all__ = [
     "align_top_k",
     "cache_item_vectors",
     "cache_teacher",
-    "cross_fit_ranking",
-    "cross_fit_teacher",
+    "cross_fit",
     "inspect",
     "prune",
     "summarise_top_k",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,24 @@ import numpy as np
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError, MissingExtraError
 from tfrs_distill.knowledge.cached_teacher import CachedTeacher
-from tfrs_distill.knowledge.fold import Part
+from tfrs_distill.knowledge.fold import ShardFile
 from tfrs_distill.knowledge.item_vectors import (
     TEXTS_PER_SHARD,
     Encoder,
-    ItemPart,
     ItemStore,
     ItemVectors,
+    TextsToEncode,
     keys_of,
 )
-from tfrs_distill.knowledge.label import Labeller, LabelSettings, fingerprint_of
-from tfrs_distill.knowledge.locks import each_once
-from tfrs_distill.knowledge.make import ROWS_PER_SHARD, begin, finish, plan_of_one
+from tfrs_distill.knowledge.jobs import run_jobs, shard_job
+from tfrs_distill.knowledge.label_windows import (
+    ROWS_PER_SHARD,
+    Labeller,
+    LabelSettings,
+    WindowsToLabel,
+    fingerprint_of,
+)
+from tfrs_distill.knowledge.make import begin, files_of, finish
 
 try:
     import apache_beam
@@ -65,27 +72,26 @@ def label_with_beam(
     """
     _require_beam()
     settings = LabelSettings(top_k, tuple(temperatures), dtype, rows_per_shard)
-    settings.check(windows.catalogue.num_items)
+    to_label = WindowsToLabel(windows, settings)
     teacher = make_teacher()
     fingerprint = fingerprint_of(teacher)
-    plan = plan_of_one(fingerprint, windows, Path(directory).absolute(), settings)
-    begin([plan])
-    if not plan.is_done():
-        plan.keep_teacher(Labeller(teacher, windows.catalogue.num_items, settings))
-        keys = windows.example_keys()
-        tasks = [
+    (files,) = files_of(Path(directory).absolute(), to_label, fingerprint)
+    begin([files])
+    if not files.is_done():
+        files.keep_teacher(to_label.knowledge(teacher, files.rows))
+        elements = [
             (
-                part,
-                windows.users[part.rows],
-                windows.history[part.rows],
-                windows.labels[part.rows],
-                keys[part.rows],
+                shard,
+                windows.users[shard.rows],
+                windows.history[shard.rows],
+                windows.labels[shard.rows],
+                to_label.keys[shard.rows],
             )
-            for part in plan.parts(fingerprint)
+            for shard in files.shard_files(fingerprint)
         ]
         none = windows.subset(np.zeros(0, np.int64))
-        _run(tasks, _Label(make_teacher, fingerprint, none, settings), pipeline_options)
-    return finish([plan])
+        _run(elements, _Label(make_teacher, fingerprint, none, settings), pipeline_options)
+    return finish([files])
 
 
 def encode_with_beam(
@@ -115,9 +121,9 @@ def encode_with_beam(
     _require_beam()
     fingerprint = fingerprint_of(make_encoder())
     store, keys = ItemStore(Path(directory).absolute(), fingerprint, dtype), keys_of(texts)
-    parts = store.parts(texts, keys, rows_per_shard)
-    if parts:
-        _run(parts, _Encode(make_encoder, fingerprint, dtype), pipeline_options)
+    missing = store.missing(texts, keys, rows_per_shard)
+    if missing:
+        _run(missing, _Encode(make_encoder, fingerprint, dtype), pipeline_options)
     return store.finish(keys)
 
 
@@ -143,16 +149,13 @@ class _Label(_DoFn):  # type: ignore[misc]
         self.labeller = Labeller(teacher, self.none.catalogue.num_items, self.settings)
 
     def process(
-        self, element: tuple[Part, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+        self, element: tuple[ShardFile, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
     ) -> Iterable[str]:
         """Write one shard, unless it is there; gives its name."""
-        part, users, history, labels, keys = element
+        (path, fingerprint, rows), users, history, labels, keys = element
         windows = replace(self.none, users=users, history=history, labels=labels)
-
-        def write(part: Part) -> None:
-            part.write(self.labeller, windows, keys)
-
-        for done in each_once([part], lambda part: part.path, Part.is_done, write):
+        arrays = partial(self.labeller.keyed, windows, rows, keys)
+        for done in run_jobs([shard_job(path, fingerprint, arrays)]):
             yield done.path.name
 
 
@@ -166,13 +169,9 @@ class _Encode(_DoFn):  # type: ignore[misc]
         """Make the worker's encoder."""
         self.encoder = _same(self.make_encoder(), self.fingerprint)
 
-    def process(self, element: ItemPart) -> Iterable[str]:
+    def process(self, element: TextsToEncode) -> Iterable[str]:
         """Write one shard, unless it is there; gives its name."""
-
-        def write(part: ItemPart) -> None:
-            part.write(self.encoder, self.dtype)
-
-        for done in each_once([element], lambda part: part.path, ItemPart.is_done, write):
+        for done in run_jobs([element.job(self.encoder, self.dtype)]):
             yield done.path.name
 
 

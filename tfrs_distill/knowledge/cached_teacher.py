@@ -8,15 +8,18 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import tensorflow as tf
 
 from tfrs_distill import columns
+from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.data.windows import ExampleRows, Windows
 from tfrs_distill.errors import InputError
 from tfrs_distill.knowledge.fold import EXAMPLE_KEYS, Fold
-from tfrs_distill.knowledge.label import EMBEDDINGS, ITEM_SCALES, ITEMS, TOP_K
+from tfrs_distill.knowledge.label_rows import LOGITS
+from tfrs_distill.knowledge.label_windows import EMBEDDINGS, ITEM_SCALES, ITEMS, TOP_K
 from tfrs_distill.knowledge.manifest import Manifest
 from tfrs_distill.knowledge.quantise import dequantise
 from tfrs_distill.knowledge.sharded_rows import ShardedRows
@@ -26,7 +29,7 @@ MANIFEST = "cache.json"
 COLUMNS = {
     EMBEDDINGS: (columns.TEACHER_QUERY_EMBEDDINGS, columns.TEACHER_QUERY_SCALES),
     TOP_K: (columns.TEACHER_TOP_K_IDS, columns.TEACHER_TOP_K_LOGITS, columns.TEACHER_TAIL),
-}
+}  # of windows
 
 
 class CachedTeacher:
@@ -35,10 +38,11 @@ class CachedTeacher:
     Every fold brings its own teacher's item embeddings. Together they are one factorised teacher:
     a query embedding stands in its fold's block of a vector that is 0 elsewhere, a candidate's
     embedding is the blocks of all folds side by side, and their dot product is exactly the fold
-    teacher's logit. Where the teachers were not factorised, the cache holds their top-K alone.
+    teacher's logit. Where the teachers were not factorised, the cache holds their top-K alone. A
+    cache of ranking rows holds their logits by task and is joined.
 
     Args:
-        folds: what was heard, in fold order.
+        folds: the knowledge of each teacher, in fold order.
         temperatures: the temperatures at which tails were summed.
     """
 
@@ -65,14 +69,14 @@ class CachedTeacher:
 
     @property
     def num_folds(self) -> int:
-        """How many teachers speak, each for the users it never saw; 1 without cross-fitting."""
+        """How many teachers there are, each for users it never saw; 1 without cross-fitting."""
         return len(self.folds)
 
     @property
     def forms(self) -> tuple[str, ...]:
-        """What it can be joined as: `"embeddings"` and `"top_k"`, or `"top_k"` alone."""
+        """What it can be joined as: `"embeddings"` and `"top_k"`, or one of them; or `"logits"`."""
         shared = set.intersection(*(set(fold.forms) for fold in self.folds))
-        return tuple(form for form in COLUMNS if form in shared)
+        return tuple(form for form in (*COLUMNS, LOGITS) if form in shared)
 
     @property
     def item_embeddings(self) -> np.ndarray:
@@ -94,35 +98,75 @@ class CachedTeacher:
                 for fold in self.folds
             ]
 
-    def join(self, windows: Windows, *, form: str | None = None) -> Windows:
-        """The same windows with what the teacher said about each as further columns.
+    @overload
+    def join(self, examples: Windows, *, form: str | None = None) -> Windows: ...
 
-        The columns stay on disk: `Windows.batches` reads each batch's rows when it is their turn.
+    @overload
+    def join(self, examples: RankingExamples) -> RankingExamples: ...
+
+    def join(
+        self, examples: Windows | RankingExamples, *, form: str | None = None
+    ) -> Windows | RankingExamples:
+        """The same examples with the teachers' knowledge of each.
+
+        Windows get it as further columns, which stay on disk: `Windows.batches` reads each batch's
+        rows when it is their turn. Ranking rows get their `teacher_logits`, in memory.
 
         Args:
-            windows: windows the cache was made for, all or some, in any order.
-            form: `"embeddings"` gives query embeddings, whose logits are exact over any candidates;
-                `"top_k"` gives the K best items' logits and the rest's log-sum-exp; None gives the
-                first of these that the cache holds.
+            examples: windows the cache was made for, all or some, in any order; or all the rows it
+                was made for, in their order.
+            form: of windows: `"embeddings"` gives query embeddings, whose logits are exact over any
+                candidates; `"top_k"` gives the K best items' logits and the rest's log-sum-exp;
+                None gives the first of these that the cache holds.
 
         Raises:
             InputError: the cache does not hold the form, or an example; names it.
         """
-        form = self.forms[0] if form is None else form
+        if isinstance(examples, RankingExamples):
+            return self._join_rows(examples)
+        if form is None:
+            form = EMBEDDINGS if EMBEDDINGS in self.forms else TOP_K
         self._check_form(form)
         shards = [shard for fold in self.folds for shard in fold.shards]
-        shard, place = self._find(windows)
+        shard, place = self._find(examples)
         fold = np.repeat(np.arange(len(self.folds)), [len(fold.shards) for fold in self.folds])
         knowledge: dict[str, ExampleRows] = {columns.TEACHER_FOLD: fold[shard].astype(np.int32)}
         for name in COLUMNS[form]:
             if name in shards[0].arrays:
                 arrays = [shard.arrays[name] for shard in shards]
                 knowledge[name] = ShardedRows(arrays, shard, place)
-        return replace(windows, knowledge=knowledge)
+        return replace(examples, knowledge=knowledge)
+
+    def _join_rows(self, examples: RankingExamples) -> RankingExamples:
+        if self.forms != (LOGITS,):
+            raise InputError(
+                f"The teacher cache holds {list(self.forms)} of windows, not logits of ranking "
+                "rows. Join it with the `Windows` it was made for."
+            )
+        facts = self.folds[0].teacher.facts
+        if examples.fingerprint() != facts["examples"]:
+            raise InputError(
+                "The teacher cache does not hold these rows: it was made for other ones, or for "
+                "these in another order or with other columns. Make the cache again for them."
+            )
+        logits = {
+            task: np.empty((len(examples), width), np.float32)
+            for task, width in facts["tasks"].items()
+        }
+        for shard in (shard for fold in self.folds for shard in fold.shards):
+            rows = np.asarray(shard.arrays[EXAMPLE_KEYS]).astype(np.int64)
+            for task, joined in logits.items():
+                joined[rows] = shard.arrays[columns.teacher_logits(task)]
+        return examples.with_teacher(logits)
 
     def _check_form(self, form: str) -> None:
         if form not in COLUMNS:
             raise ValueError(f"`form` must be 'embeddings' or 'top_k'. Received: form={form!r}.")
+        if self.forms == (LOGITS,):
+            raise InputError(
+                "The teacher cache holds logits of ranking rows, not knowledge of windows. Join it "
+                "with the `RankingExamples` it was made for."
+            )
         if form not in self.forms:
             raise InputError(
                 f"The teacher cache holds no {form}, only {list(self.forms)}: its teacher gives "
@@ -130,7 +174,7 @@ class CachedTeacher:
             )
 
     def _find(self, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
-        """Which shard speaks about each example, and which row of it: int32 [num_examples] both."""
+        """Which shard holds each example, and in which row: int32 [num_examples] both."""
         shards = [shard for fold in self.folds for shard in fold.shards]
         held = [np.asarray(shard.arrays[EXAMPLE_KEYS]) for shard in shards]
         shard = np.repeat(np.arange(len(held), dtype=np.int32), [len(keys) for keys in held])

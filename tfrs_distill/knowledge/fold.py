@@ -5,17 +5,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
-from tfrs_distill.knowledge.label import EMBEDDINGS, TOP_K, Labeller, LabelSettings
-from tfrs_distill.knowledge.locks import each_once, locked
+from tfrs_distill.knowledge.jobs import Job, shard_job
+from tfrs_distill.knowledge.locks import locked
 from tfrs_distill.knowledge.shard import FORMAT, SUFFIX, Shard
 
 EXAMPLE_KEYS = "example_keys"  # uint64 [num_rows]: which examples a shard's rows are about
@@ -23,11 +22,11 @@ EXAMPLE_KEYS = "example_keys"  # uint64 [num_rows]: which examples a shard's row
 
 @dataclass(frozen=True)
 class Fold:
-    """What one teacher said, on disk.
+    """The knowledge of one teacher, on disk.
 
     Args:
         teacher: facts about the teacher and, where it is factorised, its item embeddings.
-        shards: what it said about the fold's examples.
+        shards: the knowledge of the fold's examples.
     """
 
     teacher: Shard
@@ -40,115 +39,113 @@ class Fold:
 
 
 @dataclass(frozen=True)
-class Part:
-    """One shard to be: where it goes, what decides it, and the examples it is about."""
+class FoldKnowledge:
+    """The knowledge of one fold's teacher, before it is on disk.
+
+    Args:
+        teacher: the teacher's fingerprint; shards of another one are made again.
+        facts: JSON about the knowledge: `forms`, `temperatures` and more.
+        shared: arrays that belong to no example, such as item embeddings.
+        of_rows: `of_rows(rows) -> arrays` of these examples, a row an example, with `EXAMPLE_KEYS`.
+    """
+
+    teacher: str
+    facts: dict[str, Any]
+    shared: dict[str, np.ndarray]
+    of_rows: Callable[[np.ndarray], dict[str, np.ndarray]]
+
+
+class ShardFile(NamedTuple):
+    """Where a shard of a fold goes, what decides its content, and the examples it is about."""
 
     path: Path
     fingerprint: str
     rows: np.ndarray
 
-    def is_done(self) -> bool:
-        """Whether the shard is on disk; raises an InputError where it is damaged."""
-        return self.path.exists() and Shard.open(self.path).fingerprint == self.fingerprint
 
-    def write(self, labeller: Labeller, windows: Windows, keys: np.ndarray) -> None:
-        """Ask the teacher about the part's own windows and write what it says."""
-        answers = labeller.label(windows, self.rows)
-        Shard.write(self.path, self.fingerprint, {EXAMPLE_KEYS: keys} | answers)
-
-
-class FoldPlan:
+class FoldFiles:
     """The files that a fold will have, named by everything that decides their content.
 
     Args:
         directory: of the cache.
-        rows: the fold's examples, indices among the windows.
-        made_from: fingerprints of what trains the teacher and of the windows.
+        rows: the fold's examples, indices among all.
+        made_from: what decides how the teacher is trained, the examples, and what is kept; JSON.
         index: of the fold.
         num_folds: of the cache.
-        settings: what is kept.
+        rows_per_shard: examples in one shard.
     """
 
     def __init__(
         self,
         directory: Path,
         rows: np.ndarray,
-        made_from: list[str],
+        made_from: list[Any],
         index: int,
         num_folds: int,
-        settings: LabelSettings,
+        rows_per_shard: int,
     ) -> None:
-        self.directory, self.rows, self.settings = directory, rows, settings
-        key = json.dumps([FORMAT, *made_from, index, num_folds, asdict(settings)], sort_keys=True)
+        self.directory, self.rows = directory, rows
+        self.rows_per_shard = rows_per_shard
+        key = json.dumps([FORMAT, *made_from, index, num_folds], sort_keys=True)
         self.fingerprint = hashlib.sha256(key.encode() + rows.tobytes()).hexdigest()
         self.name = f"fold-{index:05d}-of-{num_folds:05d}"
         self.teacher_path = self._path("teacher", self.fingerprint)
 
     @property
-    def num_parts(self) -> int:
+    def num_shards(self) -> int:
         """How many shards its examples fill."""
-        return -(-len(self.rows) // self.settings.rows_per_shard)
+        return -(-len(self.rows) // self.rows_per_shard)
 
-    def parts(self, teacher: str) -> list[Part]:
+    def shard_files(self, teacher: str) -> list[ShardFile]:
         """Its shards, for the teacher of this fingerprint."""
-        parts, size = [], self.settings.rows_per_shard
-        for index in range(self.num_parts):
+        files, size = [], self.rows_per_shard
+        for index in range(self.num_shards):
             key = json.dumps([self.fingerprint, teacher, index])
             fingerprint = hashlib.sha256(key.encode()).hexdigest()
-            name = f"shard-{index:05d}-of-{self.num_parts:05d}"
+            name = f"shard-{index:05d}-of-{self.num_shards:05d}"
             rows = self.rows[index * size : (index + 1) * size]
-            parts.append(Part(self._path(name, fingerprint), fingerprint, rows))
-        return parts
+            files.append(ShardFile(self._path(name, fingerprint), fingerprint, rows))
+        return files
 
     def opened(self) -> Fold | None:
         """The fold, if all of it is on disk; raises an InputError where a file is damaged."""
         if (teacher := self._teacher()) is None:
             return None
-        parts = self.parts(teacher.facts["teacher"])
-        if not all(part.is_done() for part in parts):
+        files = self.shard_files(teacher.facts["teacher"])
+        shards = [Shard.open(file.path) for file in files if file.path.exists()]
+        if [shard.fingerprint for shard in shards] != [file.fingerprint for file in files]:
             return None
-        return Fold(teacher, [Shard.open(part.path) for part in parts])
+        return Fold(teacher, shards)
 
     def is_done(self) -> bool:
         """Whether all of it is on disk."""
         return self.opened() is not None
 
-    def keep_teacher(self, labeller: Labeller) -> None:
+    def jobs(self, knowledge: FoldKnowledge) -> list[Job]:
+        """Write the teacher's file; the jobs that write the shards."""
+        self.keep_teacher(knowledge)
+
+        def arrays(rows: np.ndarray) -> dict[str, np.ndarray]:
+            try:
+                return knowledge.of_rows(rows)
+            except InputError:  # what this teacher gave before is worth as little
+                self._remove(knowledge.teacher)
+                raise
+
+        return [
+            shard_job(path, fingerprint, lambda rows=rows: arrays(rows))  # type: ignore[misc]
+            for path, fingerprint, rows in self.shard_files(knowledge.teacher)
+        ]
+
+    def keep_teacher(self, knowledge: FoldKnowledge) -> None:
         """Write the teacher's file; shards of another teacher that was here before are removed."""
         with locked(self.teacher_path):
             if (kept := self._teacher()) is not None:
-                before = kept.facts["teacher"]
-                if before == labeller.fingerprint:
+                if kept.facts["teacher"] == knowledge.teacher:
                     return
-                self._remove(before)
-            facts: dict[str, Any] = {
-                "teacher": labeller.fingerprint,
-                "forms": [EMBEDDINGS, TOP_K] if labeller.factorised else [TOP_K],
-                "temperatures": [float(value) for value in self.settings.temperatures],
-            }
-            key = self._key_of(labeller.fingerprint)
-            Shard.write(self.teacher_path, key, labeller.item_arrays, facts)
-
-    def label(self, labeller: Labeller, windows: Windows, keys: np.ndarray) -> Iterator[Part]:
-        """Write the shards that are missing, sharing them with other processes; yields each.
-
-        Args:
-            labeller: the fold's teacher.
-            windows: all of them.
-            keys: their example keys.
-        """
-        self.keep_teacher(labeller)
-
-        def write(part: Part) -> None:
-            try:
-                part.write(labeller, windows.subset(part.rows), keys[part.rows])
-            except InputError:  # what this teacher said before is worth as little
-                self._remove(labeller.fingerprint)
-                raise
-
-        yield from each_once(
-            self.parts(labeller.fingerprint), lambda part: part.path, Part.is_done, write
-        )
+                self._remove(kept.facts["teacher"])
+            facts = {"teacher": knowledge.teacher} | knowledge.facts
+            Shard.write(self.teacher_path, self._key_of(knowledge.teacher), knowledge.shared, facts)
 
     def _teacher(self) -> Shard | None:
         """The teacher's file, if it is on disk and this fold's."""
@@ -163,7 +160,7 @@ class FoldPlan:
 
     def _remove(self, teacher: str) -> None:
         """Take away everything of one teacher."""
-        for path in [self.teacher_path, *(part.path for part in self.parts(teacher))]:
+        for path in [self.teacher_path, *(file.path for file in self.shard_files(teacher))]:
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
 

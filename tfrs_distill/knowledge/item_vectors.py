@@ -6,19 +6,18 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from tfrs_distill.columns import plain_texts
 from tfrs_distill.errors import InputError
-from tfrs_distill.knowledge.label import fingerprint_of
-from tfrs_distill.knowledge.locks import each_once
+from tfrs_distill.knowledge.jobs import Job, run_jobs, shard_job
+from tfrs_distill.knowledge.label_windows import fingerprint_of
 from tfrs_distill.knowledge.manifest import Manifest, write_manifest
 from tfrs_distill.knowledge.quantise import check_dtype, quantise
-from tfrs_distill.knowledge.shard import FORMAT, SUFFIX, Shard
+from tfrs_distill.knowledge.shard import FORMAT, SUFFIX, Shard, check_rows_per_shard
 from tfrs_distill.knowledge.sharded_rows import ShardedRows
 from tfrs_distill.progress import Progress, SilentProgress
 
@@ -111,51 +110,43 @@ def cache_item_vectors(
     store = ItemStore(Path(directory), fingerprint_of(encoder), dtype)
     texts = plain_texts("texts", texts)
     keys = keys_of(texts)
-    parts = store.parts(texts, keys, rows_per_shard)
+    jobs = [part.job(encoder, dtype) for part in store.missing(texts, keys, rows_per_shard)]
     with (progress or SilentProgress()).bar("texts", len(texts)) as advance:
-        advance(len(texts) - sum(len(part.texts) for part in parts))
-        tasks = each_once(
-            parts,
-            lambda part: part.path,
-            ItemPart.is_done,
-            lambda part: part.write(encoder, dtype),
-        )
-        for part in tasks:
-            advance(len(part.texts))
+        advance(len(texts) - sum(job.size for job in jobs))
+        for job in run_jobs(jobs):
+            advance(job.size)
     return store.finish(keys)
 
 
-@dataclass(frozen=True)
-class ItemPart:
-    """One shard to be: where it goes, what decides it, and the texts it is about."""
+class TextsToEncode(NamedTuple):
+    """Texts that share a shard: where that goes, and what decides its content."""
 
     path: Path
     fingerprint: str
     texts: list[str]
     keys: np.ndarray
 
-    def is_done(self) -> bool:
-        """Whether the shard is on disk; raises an InputError where it is damaged."""
-        return self.path.exists() and Shard.open(self.path).fingerprint == self.fingerprint
+    def job(self, encoder: Encoder, dtype: str) -> Job:
+        """The job that encodes them and writes their vectors."""
 
-    def write(self, encoder: Encoder, dtype: str) -> None:
-        """Encode the part's texts and write their vectors."""
-        vectors = np.asarray(encoder.encode(self.texts))
-        if vectors.ndim != 2 or len(vectors) != len(self.texts):
-            raise InputError(
-                "An encoder must give one vector a text, [num_texts, dim]. Received: "
-                f"{vectors.shape} for {len(self.texts)} texts."
-            )
-        finite = np.isfinite(vectors).all(axis=1)
-        if not finite.all():
-            raise InputError(
-                "The encoder gives NaN or infinite values, first for the text "
-                f"{self.texts[int(np.argmin(finite))][:80]!r}. They were not written."
-            )
-        stored, scales = quantise(vectors, dtype)
-        arrays = {KEYS: self.keys, VECTORS: stored}
-        arrays |= {} if scales is None else {SCALES: scales}
-        Shard.write(self.path, self.fingerprint, arrays)
+        def arrays() -> dict[str, np.ndarray]:
+            vectors = np.asarray(encoder.encode(self.texts))
+            if vectors.ndim != 2 or len(vectors) != len(self.texts):
+                raise InputError(
+                    "An encoder must give one vector a text, [num_texts, dim]. Received: "
+                    f"{vectors.shape} for {len(self.texts)} texts."
+                )
+            finite = np.isfinite(vectors).all(axis=1)
+            if not finite.all():
+                raise InputError(
+                    "The encoder gives NaN or infinite values, first for the text "
+                    f"{self.texts[int(np.argmin(finite))][:80]!r}. They were not written."
+                )
+            stored, scales = quantise(vectors, dtype)
+            found = {KEYS: self.keys, VECTORS: stored}
+            return found if scales is None else found | {SCALES: scales}
+
+        return shard_job(self.path, self.fingerprint, arrays, size=len(self.texts))
 
 
 class ItemStore:
@@ -194,10 +185,11 @@ class ItemStore:
                 )
             yield shard
 
-    def parts(self, texts: Sequence[str], keys: np.ndarray, rows_per_shard: int) -> list[ItemPart]:
-        """Shards for the texts that no shard holds, each once, in the order they come in."""
-        if rows_per_shard < 1:
-            raise ValueError(f"`rows_per_shard` must be at least 1. Received: {rows_per_shard!r}.")
+    def missing(
+        self, texts: Sequence[str], keys: np.ndarray, rows_per_shard: int
+    ) -> list[TextsToEncode]:
+        """The texts that no shard holds, each once, in the order they come in."""
+        check_rows_per_shard(rows_per_shard)
         if not len(texts):
             raise InputError("There are no texts to encode. Give one an item.")
         first = np.sort(np.unique(keys[:, 0], return_index=True)[1])
@@ -208,7 +200,7 @@ class ItemStore:
             rows = missing[start : start + rows_per_shard]
             fingerprint = self._fingerprint_of(keys[rows])
             path = self.directory / f"{self.name}-{fingerprint[:16]}{SUFFIX}"
-            parts.append(ItemPart(path, fingerprint, [texts[row] for row in rows], keys[rows]))
+            parts.append(TextsToEncode(path, fingerprint, [texts[row] for row in rows], keys[rows]))
         return parts
 
     def finish(self, keys: np.ndarray) -> ItemVectors:

@@ -15,7 +15,7 @@ import numpy as np
 from tfrs_distill.errors import InputError
 from tfrs_distill.files import file_sha256, whole_file
 
-FORMAT = 5  # raised when a change makes older caches unreadable
+FORMAT = 6  # raised when a change makes older caches unreadable
 SUFFIX = ".safetensors"
 KEY, SEAL = "tfrs_distill", "sha256"  # of the header's metadata
 UNSEALED = "0" * 64  # stands where the header's own sha256 goes while that is computed
@@ -177,6 +177,12 @@ def checked_sha256(path: Path) -> str:
     for array in Shard.open(path).arrays.values():
         array.values()
     return file_sha256(path)
+
+
+def check_rows_per_shard(rows_per_shard: int) -> None:
+    """Raises a ValueError unless a shard can hold so many rows."""
+    if rows_per_shard < 1:
+        raise ValueError(f"`rows_per_shard` must be at least 1. Received: {rows_per_shard!r}.")
 
 
 def _header(path: Path) -> tuple[str, dict[str, Any], dict[str, Any], int]:

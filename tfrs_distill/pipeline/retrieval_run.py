@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfrs_distill.data.splits import split_by_time
 from tfrs_distill.data.windows import Windows
-from tfrs_distill.knowledge import CachedTeacher, cross_fit_teacher, prune
+from tfrs_distill.knowledge import CachedTeacher, cross_fit, prune
 from tfrs_distill.models import TwoTower
 from tfrs_distill.pipeline.dataset import load_data, read_data, source_fingerprint
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
@@ -107,7 +107,7 @@ class RetrievalRun:
                 own.mkdir(parents=True, exist_ok=True)
                 return self.kind.train_fold(windows, fold, whole, own)
 
-            cross_fit_teacher(
+            cross_fit(
                 train,
                 self.splits.train,
                 folder / CACHE,

@@ -23,7 +23,7 @@ class ItemItemTeacher:
     The scores are regression targets between about 0 and 1, not log-probabilities, and a softmax of
     them is almost flat: wrap the teacher in `Calibrated` with the temperature that
     `fit_temperature` finds on windows of users it has not seen. Of the windows it was made from it
-    knows the labels too; `cross_fit_teacher` lets it speak only about others.
+    knows the labels too; `cross_fit` has it label others only.
 
     Reference: [Steck, 2019](https://arxiv.org/abs/1905.03375).
 

@@ -13,7 +13,7 @@ import numpy as np
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.data.unlabelled_rows import unlabelled_rows
 from tfrs_distill.files import whole_file
-from tfrs_distill.knowledge.cross_fit_ranking import cross_fit_ranking
+from tfrs_distill.knowledge import CachedTeacher, cross_fit, prune
 from tfrs_distill.models.tasks import RankingTask
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
 from tfrs_distill.pipeline.measure import SHAPE
@@ -33,7 +33,7 @@ from tfrs_distill.pipeline.resume import Result, Stages, forget_other_trainings
 from tfrs_distill.pipeline.versions import versions
 from tfrs_distill.progress import Progress
 
-ANSWERS = "answers"  # of the knowledge stage's folder
+CACHE = "cache"  # of the knowledge stage's folder
 LOGITS_FILE = "logits.npz"  # of the unlabelled stage's
 SAME_AS_STUDENT = "same model, same labels, as many epochs at most, same seed"
 
@@ -118,29 +118,28 @@ class RankingRun:
             own.mkdir(parents=True, exist_ok=True)
             return self.kind.train_fold(examples, fold, whole, own)
 
-        def heard(folder: Path) -> RankingExamples:
-            return cross_fit_ranking(
+        def work(folder: Path) -> tuple[Result, str]:
+            forget_other_trainings(folder, self.stages.fingerprints["knowledge"])
+            cross_fit(
                 partial(train, folder),
                 self.data.rows_of_teacher,
-                folder / ANSWERS,
+                folder / CACHE,
                 fingerprint=self.stages.fingerprints["knowledge"],
                 num_folds=recipe.knowledge.folds,
                 by=recipe.knowledge.by,
                 seed=recipe.seed,
                 progress=self.progress,
             )
-
-        def work(folder: Path) -> tuple[Result, str]:
-            forget_other_trainings(folder, self.stages.fingerprints["knowledge"])
-            heard(folder)
+            prune(folder / CACHE)
             shutil.rmtree(folder / "teachers", ignore_errors=True)  # all folds have spoken
             folds = recipe.knowledge.folds
             return {}, f"{folds} parts of the rows, each labelled by a teacher that never saw it"
 
         settings = [recipe.knowledge.folds, recipe.knowledge.by]
         self.stages.run("knowledge", settings, work, after=["teacher"])
-        said = heard(self._file("knowledge")).teacher_logits
-        return self.data.splits.train.with_teacher(said)
+        knowledge = CachedTeacher.open(self._file("knowledge", CACHE))
+        labelled = knowledge.join(self.data.rows_of_teacher)
+        return self.data.splits.train.with_teacher(labelled.teacher_logits)
 
     def _labelled(self, drawn: RankingExamples) -> RankingExamples:
         """Rows that nobody has labelled, with what the teacher says of them."""

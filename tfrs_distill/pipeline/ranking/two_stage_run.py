@@ -15,7 +15,7 @@ from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import ModelScorer
 from tfrs_distill.evaluation.baselines import best_ease
 from tfrs_distill.files import whole_file
-from tfrs_distill.knowledge import cross_fit_ranking
+from tfrs_distill.knowledge import cross_fit
 from tfrs_distill.pipeline.encoders import encoder_fingerprint, is_of_tf_hub, open_bert
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
 from tfrs_distill.pipeline.measure import SHAPE
@@ -173,7 +173,7 @@ class TwoStageRun(RetrievalRun):
             own = train.subset(np.isin(train.users, seen.users))
             return ListTeacher(ItemItemTeacher(own, l2=l2))
 
-        heard = cross_fit_ranking(
+        knowledge = cross_fit(
             teacher,
             examples,
             folder / "item-item",
@@ -181,7 +181,7 @@ class TwoStageRun(RetrievalRun):
             num_folds=self.recipe.knowledge.folds,
             seed=self.recipe.seed,
         )
-        said = heard.teacher_logits[RELEVANCE][:, 0]
+        said = knowledge.join(examples).teacher_logits[RELEVANCE][:, 0]
         return standardised(said, examples.queries)[:, None]
 
     def _second_stage(self, name: str, lists: RankingExamples) -> Result:

@@ -2,7 +2,6 @@
 
 - `sections.py`: the sections, their defaults and what each field means
 - `ranking_sections.py`: those of a ranking student
-- `fitting.py`: which parts go together
 - `recipe.py`: the recipe, and the built-in ones
 - `toml_file.py`: a recipe to and from TOML
 - `settings.py`: a field with its rule beside it

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tfrs_distill.files import whole_file
+from tfrs_distill.models import TwoTower
 from tfrs_distill.pipeline.encoders import open_encoder
 from tfrs_distill.pipeline.recipe import TuningSettings
 from tfrs_distill.pipeline.teacher_kinds.kind import Setting
@@ -24,24 +26,23 @@ from tfrs_distill.teachers import (
     pretrain_masked_language_model,
 )
 
-if TYPE_CHECKING:
-    from tfrs_distill.pipeline.teacher_kinds.two_tower import TwoTowerOfItems
-
 TUNED_FILE = "tuned_bert.safetensors"  # what a parameter-efficient method has learnt
 PRETRAINED_FILES = ("pretrained.npz", "pretrained.json")  # the BERT's weights, and the facts
 
 
-def adapted_text_vectors(kind: TwoTowerOfItems, folder: Path) -> tuple[np.ndarray, dict[str, Any]]:
+def adapted_text_vectors(
+    setting: Setting, trained: Callable[[np.ndarray], TwoTower], folder: Path
+) -> tuple[np.ndarray, dict[str, Any]]:
     """Pre-train, read, tune together with the towers, read again: as far as the recipe asks.
 
     Args:
-        kind: the two-tower teacher that will read the vectors.
+        setting: of the run.
+        trained: `trained(vectors)`: the two-tower teacher that reads these vectors, for a tuning.
         folder: of the stage; the state of an interrupted tuning is taken up from there.
 
     Returns:
         float32 [num_items, text_dim], and facts about the encoder.
     """
-    setting = kind.setting
     tuning, texts = setting.recipe.tuning, setting.splits.catalogue.texts
     encoder = open_encoder(setting.recipe)
     facts: dict[str, Any] = {"parameters": encoder.num_parameters, "bytes": encoder.num_bytes}
@@ -53,8 +54,7 @@ def adapted_text_vectors(kind: TwoTowerOfItems, folder: Path) -> tuple[np.ndarra
         (folder / PRETRAINED_FILES[0]).unlink(missing_ok=True)
         return vectors, facts
     assert isinstance(encoder, TextEncoder)  # the recipe's check
-    teacher = kind.untrained({"text": vectors}, setting.recipe.seed)
-    kind.fit(teacher)
+    teacher = trained(vectors)
     with setting.progress.bar("BERT steps", tuning.steps) as advance:
         tuned = finetune(
             teacher,

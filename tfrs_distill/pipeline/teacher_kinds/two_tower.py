@@ -169,9 +169,15 @@ class TwoTowerOfItems:
         vectors: dict[str, Any] = {}
         encoder: dict[str, Any] = {}
         catalogue = self.setting.splits.catalogue
+
+        def trained(text_vectors: np.ndarray) -> TwoTower:
+            teacher = self.untrained({TEXT: text_vectors}, self.setting.recipe.seed)
+            self.fit(teacher)
+            return teacher
+
         for modality in self.modalities:
             if modality == TEXT:
-                vectors[TEXT], encoder = adapted_text_vectors(self, folder)
+                vectors[TEXT], encoder = adapted_text_vectors(self.setting, trained, folder)
                 continue
             data_folder = self._data_folder()
             if modality == ATTRIBUTES:

@@ -1,4 +1,4 @@
-"""Cross-fitted ranking knowledge: by teachers that remember every row they were shown."""
+"""Cross-fitted knowledge of ranking rows: by teachers that remember every row they were shown."""
 
 import json
 import os
@@ -7,10 +7,13 @@ import time
 
 import numpy as np
 import pytest
+from planted_teachers import School
+from tiny_data import random_windows
 
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.errors import InputError
-from tfrs_distill.knowledge.cross_fit_ranking import cross_fit_ranking
+from tfrs_distill.knowledge import CachedTeacher, cross_fit, inspect, prune, verify
+from tfrs_distill.knowledge.shard import Shard
 
 NUM_ROWS = 60
 
@@ -56,7 +59,8 @@ class Bar:
 
 def heard(folder, train=Remembers, examples=None, **options):
     options = {"fingerprint": "remembers"} | options
-    return cross_fit_ranking(train, examples or examples_of(), folder, **options)
+    examples = examples or examples_of()
+    return cross_fit(train, examples, folder, **options).join(examples)
 
 
 @pytest.mark.parametrize("num_folds", [2, 4, 13])
@@ -79,8 +83,10 @@ def test_no_row_is_answered_by_a_teacher_that_saw_its_user(tmp_path, num_folds):
     assert users.max() - users.min() <= 1 and users.sum() == 13  # dealt evenly
     rows = np.bincount(said["said"][:, 0].astype(int), minlength=num_folds)
     assert trained == [(fold, NUM_ROWS - rows[fold]) for fold in range(num_folds)]
-    assert bar.notes == [("folds", num_folds)] + [
-        (1, f"fold {fold + 1}") for fold in range(num_folds)
+    assert bar.notes == [
+        ("shards", num_folds),
+        *((1, f"fold {fold + 1} of {num_folds}") for fold in range(num_folds)),
+        (0, ""),
     ]
     np.testing.assert_array_equal(found.labels["like"], examples.labels["like"])
 
@@ -110,8 +116,8 @@ def test_a_second_call_reads(tmp_path):
     again = heard(tmp_path, not_again, progress=bar)
     for task, logits in first.teacher_logits.items():
         np.testing.assert_array_equal(again.teacher_logits[task], logits)
-    assert len(bar.notes) == 5  # the bar still moves to its end
-    assert len(list(tmp_path.iterdir())) == 4
+    assert bar.notes == [("shards", 4), (4, "")]  # the bar still moves to its end
+    assert len(list(tmp_path.iterdir())) == 9  # two a fold, and the manifest
 
 
 @pytest.mark.parametrize(
@@ -138,7 +144,7 @@ def test_an_interrupted_call_loses_the_fold_it_was_in(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         heard(tmp_path, interrupted)
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == 2 * 2
     trained = []
 
     def noted(examples, fold):
@@ -173,7 +179,8 @@ def test_a_killed_process_leaves_whole_folds_alone(tmp_path):
 
     heard(tmp_path / "cache", noted)
     assert trained == [1, 2, 3]
-    assert sorted(p.suffix for p in (tmp_path / "cache").iterdir()) == [".safetensors"] * 4
+    files = sorted(p.suffix for p in (tmp_path / "cache").iterdir())
+    assert files == [".json"] + [".safetensors"] * 8
 
 
 def test_two_processes_share_the_folds(tmp_path):
@@ -204,9 +211,9 @@ def test_two_processes_share_the_folds(tmp_path):
 def test_a_damaged_or_foreign_file_is_named(tmp_path):
     heard(tmp_path / "whole")
     heard(tmp_path / "other", fingerprint="other")
-    mine, others = (sorted((tmp_path / name).iterdir()) for name in ("whole", "other"))
-    assert [path.name[:28] for path in mine] == [
-        f"ranking-fold-{fold:05d}-of-00004-" for fold in range(4)
+    mine, others = (sorted((tmp_path / name).glob("*-shard-*")) for name in ("whole", "other"))
+    assert [path.name[:35] for path in mine] == [
+        f"fold-{fold:05d}-of-00004-shard-00000-of-" for fold in range(4)
     ]
     content = mine[1].read_bytes()
     flipped = content[:-3] + bytes([content[-3] ^ 1]) + content[-2:]
@@ -214,13 +221,18 @@ def test_a_damaged_or_foreign_file_is_named(tmp_path):
         (content[:-5], "bytes long, but its header says"),
         (flipped, "its sha256 differs"),
         (b"", "is not a teacher cache shard, or is damaged"),
-        (others[1].read_bytes(), "holds answers of another teacher or about other rows"),
-        (mine[2].read_bytes(), "holds answers of another teacher or about other rows"),
     ):
         mine[1].write_bytes(damaged)
         with pytest.raises(InputError, match=words) as caught:
             heard(tmp_path / "whole", not_again)
         assert str(mine[1]) in str(caught.value)
+    for foreign in (others[1], mine[2]):
+        mine[1].write_bytes(foreign.read_bytes())
+        with pytest.raises(InputError, match="bytes long, but the manifest|is foreign") as caught:
+            CachedTeacher.open(tmp_path / "whole")
+        assert str(mine[1]) in str(caught.value)
+        with pytest.raises(AssertionError, match="fold 1 is trained again"):
+            heard(tmp_path / "whole", not_again)
     mine[1].unlink()
     trained = []
     heard(tmp_path / "whole", lambda e, f: trained.append(f) or Remembers(e, f))
@@ -238,7 +250,7 @@ class Says:
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        (lambda n: {}, "The teacher of fold 0 answers for no task"),
+        (lambda n: {}, "The teacher of fold 0: it answers for no task"),
         (lambda n: {"like": np.zeros(n + 1)}, r"The teacher of fold 0: `teacher_logits\['like'\]`"),
         (lambda n: {"like": np.full(n, np.inf)}, "The teacher of fold 0: .* must be finite"),
         (
@@ -262,7 +274,7 @@ def test_teachers_must_answer_the_same_tasks(tmp_path):
     def train(examples, fold):
         return Says(lambda n: {"a": np.zeros((n, 2 if fold == 3 else 1))})
 
-    with pytest.raises(InputError, match=r"ranking-fold-00003.*\{'a': 2\}, but .*fold-00000.*: 1"):
+    with pytest.raises(InputError, match=r"fold-00003-.*\{'a': 2\}, but .*fold-00000.*: 1"):
         heard(tmp_path, train)
 
 
@@ -286,14 +298,95 @@ def test_a_file_can_be_read_by_others(tmp_path):
 
     examples = examples_of()
     said = heard(tmp_path, examples=examples).teacher_logits
-    for path in tmp_path.iterdir():
+    for path in tmp_path.glob("*-shard-*"):
         arrays = safetensors.numpy.load_file(path)
-        assert sorted(arrays) == ["rows", "teacher_logits/said", "teacher_logits/seen"]
+        assert sorted(arrays) == ["example_keys", "teacher_logits/said", "teacher_logits/seen"]
         for task in ("said", "seen"):
             np.testing.assert_array_equal(
-                arrays[f"teacher_logits/{task}"], said[task][arrays["rows"]]
+                arrays[f"teacher_logits/{task}"], said[task][arrays["example_keys"]]
             )
+    for path in tmp_path.glob("*-teacher-*"):
         with open(path, "rb") as file:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
         facts = json.loads(header["__metadata__"]["tfrs_distill"])["facts"]
-        assert facts == {"tasks": ["said", "seen"]}
+        assert facts["tasks"] == {"said": 2, "seen": 1} and facts["forms"] == ["logits"]
+
+
+def interrupted_in_its_second_shard(folder, monkeypatch, **options):
+    """A call that dies between two shards of fold 0; the shard that it wrote."""
+    write, written = Shard.write.__func__, []
+
+    def stopping(cls, path, *arguments):
+        if "-shard-" in path.name:
+            if written:
+                raise KeyboardInterrupt
+            written.append(path)
+        return write(cls, path, *arguments)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Shard, "write", classmethod(stopping))
+        heard(folder, rows_per_shard=4, **options)
+    return written[0]
+
+
+def test_within_a_fold_only_missing_shards_are_made(tmp_path, monkeypatch):
+    kept = interrupted_in_its_second_shard(tmp_path / "a", monkeypatch)
+    stamp = kept.stat().st_mtime_ns
+    said = heard(tmp_path / "a", rows_per_shard=4).teacher_logits
+    assert kept.stat().st_mtime_ns == stamp
+    whole = heard(tmp_path / "b").teacher_logits
+    for task, logits in whole.items():
+        np.testing.assert_array_equal(said[task], logits)
+
+
+def test_shards_of_a_teacher_that_came_out_different_are_made_again(tmp_path, monkeypatch):
+    class Restless(Remembers):
+        def answers(self, examples):
+            return {task: logits + 0.5 for task, logits in super().answers(examples).items()}
+
+    kept = interrupted_in_its_second_shard(tmp_path, monkeypatch)
+    said = heard(tmp_path, Restless, rows_per_shard=4).teacher_logits
+    assert not kept.exists() and (said["seen"] == 0.5).all()
+    assert verify(tmp_path)["problems"] == []
+
+
+def test_the_cache_commands_know_it(tmp_path):
+    heard(tmp_path)
+    heard(tmp_path, fingerprint="another")
+    (facts,) = inspect(tmp_path)["caches"]
+    assert (facts["kind"], facts["rows"], facts["folds"]) == ("examples", NUM_ROWS, 4)
+    assert facts["forms"] == ["logits"] and facts["tasks"] == {"said": 2, "seen": 1}
+    assert {each["why"] for each in prune(tmp_path)} == {"superseded"}
+    assert verify(tmp_path)["problems"] == [] and len(list(tmp_path.iterdir())) == 9
+    shard = next(tmp_path.glob("*-shard-*"))
+    shard.write_bytes(shard.read_bytes()[:-1] + b"x")
+    assert [each["file"] for each in verify(tmp_path)["problems"]] == [shard.name]
+
+
+def test_it_joins_the_rows_it_was_made_for_and_no_others(tmp_path):
+    examples = examples_of()
+    cached = cross_fit(Remembers, examples, tmp_path, fingerprint="f")
+    again = CachedTeacher.open(tmp_path)
+    assert cached.forms == again.forms == ("logits",) and again.num_folds == 4
+    for other in (examples.subset(np.arange(NUM_ROWS)[::-1]), examples_of(seed=1)):
+        with pytest.raises(InputError, match="does not hold these rows"):
+            again.join(other)
+    with pytest.raises(InputError, match="holds logits of ranking rows, not knowledge of windows"):
+        again.join(random_windows(num_items=9))
+
+
+def test_a_cache_of_windows_joins_no_rows(tmp_path):
+    windows = random_windows(num_items=9)
+    cached = cross_fit(School(9), windows, tmp_path, fingerprint="f", num_folds=2, top_k=3)
+    with pytest.raises(InputError, match="of windows, not logits of ranking rows"):
+        cached.join(examples_of())
+
+
+@pytest.mark.parametrize(
+    "setting", [{"top_k": 3}, {"temperatures": (2.0,)}, {"dtype": "int8"}], ids=str
+)
+def test_settings_of_windows_are_refused(tmp_path, setting):
+    with pytest.raises(ValueError, match=f"`{next(iter(setting))}` is of windows.*Leave it out"):
+        heard(tmp_path, not_again, **setting)
+    with pytest.raises(ValueError, match="`rows_per_shard` must be at least 1. Received: 0"):
+        heard(tmp_path, not_again, rows_per_shard=0)

@@ -8,8 +8,8 @@ from tiny_data import random_windows
 
 from tfrs_distill import columns
 from tfrs_distill.errors import InputError
-from tfrs_distill.knowledge import label
-from tfrs_distill.knowledge.label import Labeller, LabelSettings
+from tfrs_distill.knowledge import label_windows as label
+from tfrs_distill.knowledge.label_windows import Labeller, LabelSettings
 from tfrs_distill.models import RetrievalStudent
 
 NUM_ITEMS = 9

@@ -1,9 +1,10 @@
-"""Ask a teacher about training examples and check what it says."""
+"""A teacher's knowledge of retrieval windows: embeddings and top-K logits, checked."""
 
 from __future__ import annotations
 
+import functools
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ import tensorflow as tf
 from tfrs_distill import columns
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
+from tfrs_distill.knowledge.fold import EXAMPLE_KEYS, FoldKnowledge
 from tfrs_distill.knowledge.quantise import check_dtype, quantise
+from tfrs_distill.knowledge.shard import check_rows_per_shard
 from tfrs_distill.knowledge.top_k_knowledge import summarise_top_k
 from tfrs_distill.models.retrieval_model import RetrievalModel
 from tfrs_distill.models.rows import row_mask
@@ -22,11 +25,12 @@ ITEMS, ITEM_SCALES = "item_embeddings", "item_scales"
 BATCH_SIZE = 64  # windows at a time
 LOGITS_AT_ONCE = 1 << 26  # 256 MiB of float32: fewer windows at a time where there are many items
 ITEMS_AT_ONCE = 1 << 16
+ROWS_PER_SHARD = 4096  # windows: 135 MB at 50 positions of 64 numbers and 50 best items
 
 
 @dataclass(frozen=True)
 class LabelSettings:
-    """What is kept of a teacher's answers.
+    """What is kept of a teacher's knowledge of windows.
 
     Args:
         top_k: items whose logits are kept at each position.
@@ -35,13 +39,13 @@ class LabelSettings:
         rows_per_shard: examples in one shard.
     """
 
-    top_k: int
-    temperatures: tuple[float, ...]
-    dtype: str
-    rows_per_shard: int
+    top_k: int = 50
+    temperatures: tuple[float, ...] = (1.0,)
+    dtype: str = "float32"
+    rows_per_shard: int = ROWS_PER_SHARD
 
     def check(self, num_items: int) -> None:
-        """Raises an InputError or a ValueError unless a teacher of `num_items` can be asked."""
+        """Raises an InputError or a ValueError unless a teacher of `num_items` can label so."""
         if not 1 <= self.top_k < num_items:
             raise InputError(
                 f"`top_k` must be within 1 and {num_items - 1}, one less than the number of "
@@ -54,10 +58,43 @@ class LabelSettings:
                 f"Received: temperatures={temperatures!r}."
             )
         check_dtype(self.dtype)
-        if self.rows_per_shard < 1:
-            raise ValueError(
-                f"`rows_per_shard` must be at least 1. Received: {self.rows_per_shard!r}."
-            )
+        check_rows_per_shard(self.rows_per_shard)
+
+
+class WindowsToLabel:
+    """All windows of a cache, and what is kept of a teacher's knowledge of them.
+
+    Args:
+        windows: training windows.
+        settings: what is kept.
+
+    Raises:
+        InputError: a setting is out of its range.
+    """
+
+    def __init__(self, windows: Windows, settings: LabelSettings) -> None:
+        settings.check(windows.catalogue.num_items)
+        self.examples, self.fingerprint = windows, windows.fingerprint()
+        self.settings = settings
+        self.kept = asdict(settings)
+
+    @functools.cached_property
+    def keys(self) -> np.ndarray:
+        """What each window is known by, uint64 [num_windows]."""
+        return self.examples.example_keys()
+
+    def knowledge(self, teacher: Any, rows: np.ndarray) -> FoldKnowledge:
+        """One teacher's knowledge; of these rows or others, since windows are labelled apart."""
+        labeller = Labeller(teacher, self.examples.catalogue.num_items, self.settings)
+        return FoldKnowledge(
+            labeller.fingerprint,
+            {
+                "forms": [EMBEDDINGS, TOP_K] if labeller.factorised else [TOP_K],
+                "temperatures": [float(value) for value in self.settings.temperatures],
+            },
+            labeller.item_arrays,
+            lambda rows: labeller.keyed(self.examples.subset(rows), rows, self.keys[rows]),
+        )
 
 
 class Labeller:
@@ -76,7 +113,7 @@ class Labeller:
         settings: what is kept.
 
     Raises:
-        InputError: the teacher cannot be asked, or its item embeddings are not finite.
+        InputError: the teacher has no such methods, or its item embeddings are not finite.
     """
 
     def __init__(self, teacher: Any, num_items: int, settings: LabelSettings) -> None:
@@ -94,6 +131,12 @@ class Labeller:
         self._encode_queries = tf.function(
             lambda batch: tf.cast(teacher.encode_queries(batch), tf.float32)
         )
+
+    def keyed(
+        self, windows: Windows, example_ids: np.ndarray, keys: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """The arrays of a shard: what `label` gives, with the windows' keys."""
+        return {EXAMPLE_KEYS: keys} | self.label(windows, example_ids)
 
     def label(self, windows: Windows, example_ids: np.ndarray) -> dict[str, np.ndarray]:
         """What the teacher says about each window, with one row a window; 0 where no label is.

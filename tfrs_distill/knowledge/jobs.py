@@ -1,0 +1,77 @@
+"""Work that is done once, whole or not at all, and shared by several processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tfrs_distill.knowledge.locks import locked
+from tfrs_distill.knowledge.shard import Shard
+
+
+@dataclass(frozen=True)
+class Job:
+    """One piece of work.
+
+    Args:
+        path: its lock stands for the job; where the job makes one file, that file.
+        is_done: whether another process, or an earlier run, has done it.
+        do: does it, whole or not at all.
+        size: steps of a progress bar.
+    """
+
+    path: Path
+    is_done: Callable[[], bool]
+    do: Callable[[], object]
+    size: int = 1
+
+
+def run_jobs(jobs: Iterable[Job]) -> Iterator[Job]:
+    """Do every job that is not done, sharing them with other processes; yields each when done.
+
+    A job that another process works on is left to it and looked at again at the end: done by then,
+    or, where that process died, done here.
+
+    Args:
+        jobs: in the order to try them.
+    """
+    others = []
+    for job in jobs:
+        mine = True
+        if not job.is_done():
+            with locked(job.path, wait=False) as mine:
+                if mine and not job.is_done():
+                    job.do()
+        if mine:
+            yield job
+        else:
+            others.append(job)
+    for job in others:
+        with locked(job.path):
+            if not job.is_done():
+                job.do()
+        yield job
+
+
+def shard_job(
+    path: Path, fingerprint: str, arrays: Callable[[], dict[str, np.ndarray]], size: int = 1
+) -> Job:
+    """The job that writes one shard.
+
+    `is_done` raises an InputError where the file is there, but damaged.
+
+    Args:
+        path: of the shard.
+        fingerprint: sha256 of everything that decides its content.
+        arrays: computes its arrays.
+        size: steps of a progress bar.
+    """
+    return Job(
+        path,
+        lambda: path.exists() and Shard.open(path).fingerprint == fingerprint,
+        lambda: Shard.write(path, fingerprint, arrays()),
+        size,
+    )

@@ -1,0 +1,67 @@
+"""A teacher's knowledge of ranking rows: logits by task, checked."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from tfrs_distill import columns
+from tfrs_distill.data.ranking_examples import RankingExamples
+from tfrs_distill.errors import InputError
+from tfrs_distill.files import content_sha256
+from tfrs_distill.knowledge.fold import EXAMPLE_KEYS, FoldKnowledge
+from tfrs_distill.knowledge.shard import check_rows_per_shard
+
+LOGITS = "logits"
+ROWS_PER_SHARD = 1 << 20  # rows: 4 MB for each number of a row
+
+
+class AnswersRanking(Protocol):
+    """A trained ranking teacher: anything that has logits for rows."""
+
+    def answers(self, examples: RankingExamples) -> dict[str, np.ndarray]:
+        """Logits by task, [num_rows, width] or [num_rows]; a row of NaN is no knowledge."""
+
+
+class RowsToLabel:
+    """All rows of a cache; of a teacher's knowledge the logits are kept whole.
+
+    Args:
+        examples: the training rows.
+        rows_per_shard: rows in one shard.
+    """
+
+    def __init__(self, examples: RankingExamples, rows_per_shard: int = ROWS_PER_SHARD) -> None:
+        check_rows_per_shard(rows_per_shard)
+        self.examples, self.fingerprint = examples, examples.fingerprint()
+        self.kept = {"form": LOGITS, "rows_per_shard": rows_per_shard}
+
+    def knowledge(self, teacher: AnswersRanking, rows: np.ndarray) -> FoldKnowledge:
+        """One teacher's knowledge of these rows, ascending.
+
+        The teacher labels all of them at once: rows of one list stay together, and the logits are
+        the teacher's fingerprint.
+
+        Raises:
+            InputError: it answers for other rows, or with a number that is not finite.
+        """
+        examples = self.examples.subset(rows)
+        answers = teacher.answers(examples)
+        if not answers:
+            raise InputError("it answers for no task.")
+        checked = examples.with_teacher(answers).teacher_logits
+        logits = {columns.teacher_logits(task): checked[task] for task in answers}
+
+        def of_rows(some: np.ndarray) -> dict[str, np.ndarray]:
+            place = np.searchsorted(rows, some)
+            keys = {EXAMPLE_KEYS: some.astype(np.uint64)}
+            return keys | {name: values[place] for name, values in logits.items()}
+
+        facts: dict[str, Any] = {
+            "forms": [LOGITS],
+            "temperatures": [],
+            "tasks": {task: checked[task].shape[1] for task in sorted(answers)},
+            "examples": self.fingerprint,
+        }
+        return FoldKnowledge(content_sha256({}, logits), facts, {}, of_rows)
