@@ -27,7 +27,6 @@ _HOMES = {
     "GradientNormBalance": "tfrs_distill.distiller",
     "LossRatioBalance": "tfrs_distill.distiller",
     "Ranker": "tfrs_distill.serving",
-    "RankingDistiller": "tfrs_distill.distiller",
     "Recommender": "tfrs_distill.serving",
     "Schedule": "tfrs_distill.distiller",
     "ValidationNDCG": "tfrs_distill.evaluation",
@@ -49,7 +48,6 @@ __all__ = [
     "GradientNormBalance",
     "LossRatioBalance",
     "Ranker",
-    "RankingDistiller",
     "Recommender",
     "Schedule",
     "ValidationNDCG",
@@ -77,7 +75,6 @@ if TYPE_CHECKING:
         GradientAccumulation,
         GradientNormBalance,
         LossRatioBalance,
-        RankingDistiller,
         Schedule,
     )
     from tfrs_distill.evaluation import ValidationNDCG, evaluate, evaluate_ranking

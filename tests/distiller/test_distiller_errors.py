@@ -233,12 +233,12 @@ def test_no_loss_at_all_is_refused():
     ],
 )
 def test_names_of_terms_are_taken(name, make):
-    with pytest.raises(ValueError, match=rf"must not be called \['{name}'\]"):
+    with pytest.raises(ValueError, match=rf"different names.*Two would be called \['{name}'\]"):
         distiller_of(losses=make(name=name))
 
 
 def test_two_losses_of_one_name_are_refused():
-    with pytest.raises(ValueError, match=r"different names. Received: \['kl', 'kl'\]"):
+    with pytest.raises(ValueError, match=r"different names.*Two would be called \['kl'\]"):
         distiller_of(losses=[SoftTargetKLDivergence(t, name="kl") for t in (1.0, 2.0)])
 
 
@@ -249,7 +249,7 @@ def test_two_losses_of_one_name_are_refused():
 @pytest.mark.parametrize("width", [NUM_CLASSES - 1, NUM_CLASSES + 1, 1])
 def test_logits_of_another_width_are_refused(eagerly, width):
     said = GENERATOR.normal(size=(NUM_EXAMPLES, width)).astype(np.float32)
-    words = f"Teacher and student logits must be over the same .* {width}.*student.* {NUM_CLASSES}"
+    words = f"Teacher and student logits .*over the same .* {width}.*student.* {NUM_CLASSES}"
     for loss in (SoftTargetKLDivergence(), tf.keras.losses.MeanSquaredError(name="scores")):
         assert_refused(distiller_of(losses=loss), batches_of(said), words, eagerly=eagerly)
 
@@ -303,7 +303,7 @@ def test_logits_whose_shape_is_known_only_while_running_are_held_to_it(eagerly, 
         return spoil(scores)
 
     distiller = distiller_of(student, teacher)
-    words = "Teacher and student logits must be over the same .*candidates. Received: teacher"
+    words = "Teacher and student logits .*must be over the same .*candidates, .*Received: teacher"
     assert_refused(distiller, batches, words, eagerly=eagerly)
 
 
@@ -385,9 +385,9 @@ def test_at_a_later_batch_as_well(eagerly, loss):
     """One step is taken, the second is not."""
     said = SAID.copy()
     said[9, 0] = NAN
-    for more, example in (({columns.EXAMPLE_ID: IDS}, 109), ({}, 3)):  # its place in its batch
+    for more in ({columns.EXAMPLE_ID: IDS}, {}):
         distiller = distiller_of(losses=loss())
-        words = f"^The teacher gives NaN or infinite values for example {example}$"
+        words = "^The total_loss became nan in batch 2 of the epoch, after 1 steps, and the weights"
         batches = batches_of(said, size=6, **more)
         assert_refused(distiller, batches, words, eagerly=eagerly, steps=1)
 
@@ -460,7 +460,7 @@ def test_other_errors_of_a_step_keep_their_type():
 @EAGERLY
 def test_a_distiller_without_a_teacher_asks_for_one(eagerly):
     distiller = Distiller(classifier(), None, SoftTargetKLDivergence())
-    assert_refused(distiller, batches_of(), "has no teacher.*set_teacher", eagerly=eagerly)
+    assert_refused(distiller, batches_of(), "no teacher is given.*set_teacher", eagerly=eagerly)
     distiller.set_teacher(Said())
     distiller.compile(optimizer="adam")
     distiller.fit(batches_of(), verbose=0)

@@ -81,7 +81,7 @@ def numbers(distiller):
     """What is trained, student's first, and what a callback may move."""
     return [
         *distiller.trainable_variables,
-        distiller.student_loss_weight,
+        *distiller.student_loss_weights.values(),
         *distiller.distillation_loss_weights.values(),
         *distiller.temperatures.values(),
     ]
@@ -141,7 +141,7 @@ def run(tmp_path_factory, teacher):
     fit(distiller)
     for name, weight in {"soft": 0.625, "absolute": 0.25, "hidden": 0.5625}.items():
         distiller.distillation_loss_weights[name].assign(weight)  # as a callback would
-    distiller.student_loss_weight.assign(0.4375)
+    distiller.student_loss_weights["next_item"].assign(0.4375)
     distiller.temperatures["soft"].assign(1.75)
     distiller.save(path)
     checkpoint = tf.train.Checkpoint(model=distiller).save(path.with_name("checkpoint"))
@@ -192,7 +192,7 @@ def test_arguments_come_back_by_value_and_type(run):
         "absolute": 0.25,
         "hidden": 0.5625,
     }
-    assert float(loaded.student_loss_weight) == 0.4375
+    assert float(loaded.student_loss_weights["next_item"]) == 0.4375
     assert {name: float(t) for name, t in loaded.temperatures.items()} == {"soft": 1.75}
     assert losses["soft"].temperature is loaded.temperatures["soft"]
     optimizer = loaded.optimizer.get_config()
@@ -239,7 +239,7 @@ def test_the_file_does_not_hold_the_teacher(run, tmp_path, teacher):
 def test_a_loaded_distiller_without_a_teacher_is_refused(run):
     loaded = tf.keras.models.load_model(run.path)
     assert loaded.teacher is None
-    words = r"has no teacher: files do not hold it. Call `distiller.set_teacher\(teacher\)`"
+    words = r"with a teacher of .*: files do not hold it. Call `distiller.set_teacher\(teacher\)`"
     before = state(loaded)
     for method in (loaded.fit, loaded.evaluate):
         with pytest.raises(ValueError, match=words):
@@ -263,7 +263,9 @@ def test_config_round_trip_by_value_and_behaviour(run, teacher):
     own = again.get_config()
     soft, absolute, hidden = (
         (mine["config"], yours["config"])
-        for mine, yours in zip(own.pop("distillation_losses"), config["distillation_losses"])
+        for mine, yours in zip(
+            own.pop("distillation_losses")["next_item"], config["distillation_losses"]["next_item"]
+        )
     )
     assert soft[0] == soft[1] == {"name": "soft", "reduction": "auto", "temperature": 1.75}
     assert hidden[0] == hidden[1] and hidden[0]["loss"] == "cosine"
@@ -421,4 +423,6 @@ def test_training_goes_on_after_a_kill(run, tmp_path):
     cosine = 1.0 + (5.0 - 1.0) * (1.0 + np.cos(np.pi * step / 10)) / 2.0
     # Tolerance: the variables are float32.
     np.testing.assert_allclose(float(resumed.temperatures["soft"]), cosine, rtol=1e-6)
-    np.testing.assert_allclose(float(resumed.student_loss_weight), 0.25 ** (step / 10), rtol=1e-6)
+    np.testing.assert_allclose(
+        float(resumed.student_loss_weights["label"]), 0.25 ** (step / 10), rtol=1e-6
+    )

@@ -386,8 +386,8 @@ def test_in_batch_rows_of_weight_0_stay_candidates_as_they_do_in_tfrs():
         loss=tf.keras.losses.CategoricalCrossentropy(from_logits=True), remove_accidental_hits=True
     )
     expected = task(
-        outputs.query_embeddings,
-        outputs.candidate_embeddings,
+        outputs.hidden_representations["query_embeddings"],
+        outputs.hidden_representations["candidate_embeddings"],
         candidate_ids=outputs.candidates.ids,
         sample_weight=weights,
     )
@@ -658,7 +658,7 @@ def test_unlabelled_batches_are_refused_where_labels_count(weight):
     distiller = distiller_of(student_loss_weight=weight)
     before = distiller.student.get_weights()
     distiller.compile(optimizer="adam")
-    words = f"no labels, but `student_loss_weight` is {weight:g}. .* set the weight to 0"
+    words = f"no labels of task 'next_item', but `student_loss.* is {weight:g}. .* the weight to 0"
     with pytest.raises(ValueError, match=words):
         distiller.fit(tf.data.Dataset.from_tensors(unlabelled(batch_of())), verbose=0)
     for now, then in zip(distiller.student.get_weights(), before):

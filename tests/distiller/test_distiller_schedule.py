@@ -180,7 +180,7 @@ def test_a_single_loss_needs_no_name(windows):
 def test_the_step_is_the_optimizers_own_count(windows):
     """Three batches an epoch; a second `fit` goes on where the first stopped."""
     distiller = new_distiller()
-    weight = Recorder(lambda model: model.student_loss_weight)
+    weight = Recorder(lambda model: model.student_loss_weights_of(None)[0])
     for _ in range(2):
         schedule = Schedule("student_loss_weight", 1.0, 0.0, 8)
         fit(distiller, windows, schedule, weight, batch_size=8, epochs=1)
@@ -192,7 +192,7 @@ def test_the_step_is_the_optimizers_own_count(windows):
 def test_several_steps_an_execution_share_the_value_of_the_first(windows):
     distiller = new_distiller()
     distiller.compile(optimizer=tf.keras.optimizers.SGD(0.0), steps_per_execution=2)
-    weight = Recorder(lambda model: model.student_loss_weight)
+    weight = Recorder(lambda model: model.student_loss_weights_of(None)[0])
     schedule = Schedule("student_loss_weight", 1.0, 0.0, 8)
     logs = fit(distiller, windows, schedule, weight, batch_size=4, epochs=1)
     assert int(distiller.optimizer.iterations) == 6
@@ -536,4 +536,6 @@ def test_a_student_loss_weight_cannot_rise_over_batches_without_labels():
     # With labels the same distiller may follow it; the step before was taken.
     labels = tf.zeros([8], tf.int32)
     distiller.fit(tf.zeros([8, 4]), labels, batch_size=2, verbose=0, callbacks=[schedule])
-    np.testing.assert_allclose(float(distiller.student_loss_weight), 0.4, rtol=1e-6)  # float32
+    np.testing.assert_allclose(
+        float(distiller.student_loss_weights_of(None)[0]), 0.4, rtol=1e-6
+    )  # float32

@@ -8,10 +8,10 @@ from nightly import nightly
 from tiny_ranking import NAN, batches_of, example_columns, new_student, one_batch
 
 from tfrs_distill import columns
-from tfrs_distill.distiller import Distiller, RankingDistiller, Schedule
+from tfrs_distill.distiller import Distiller, Schedule
 from tfrs_distill.losses import HiddenRepresentationDistillation, SoftTargetKLDivergence
 from tfrs_distill.losses.soft_target_binary_cross_entropy import SoftTargetBinaryCrossEntropy
-from tfrs_distill.models import Binary, IdFeature, RankingModel, RetrievalStudent
+from tfrs_distill.models import Binary, IdFeature, RankingModel
 
 INF = float("inf")
 kl, bce = SoftTargetKLDivergence(name="kl"), SoftTargetBinaryCrossEntropy(name="bce")
@@ -39,15 +39,10 @@ class Movielens(tfrs.Model):
     pass
 
 
-def retrieval():
-    return RetrievalStudent.from_history(num_items=9, max_history=3)
-
-
 @pytest.mark.parametrize(
     ("make", "error", "words"),
     [
-        (retrieval, TypeError, "must be a `td.models.RankingStudent`.*RetrievalStudent.*td.Dist"),
-        (Movielens, TypeError, "Received: .*Movielens. .*`td.models.RankingStudent.from_tfrs"),
+        (Movielens, TypeError, "`tfrs.Model`, Movielens. .*`td.models.RankingStudent.from_tfrs"),
         (object, TypeError, "Received: builtins.object"),
         (untrainable, ValueError, "`student` has no trainable weights"),
         (with_hidden_task, ValueError, "No task of the student may be called 'hidden'"),
@@ -55,13 +50,7 @@ def retrieval():
 )
 def test_a_student_that_cannot_be_taught_is_refused(make, error, words):
     with pytest.raises(error, match=words):
-        RankingDistiller(make(), None, bce)
-
-
-def test_the_distiller_of_retrieval_names_the_one_of_ranking(student):
-    words = r"`student` is a ranking model, RankingModel: .*`td.RankingDistiller\(student, teachers"
-    with pytest.raises(TypeError, match=words):
-        Distiller(student, lambda batch, ids: None, kl)
+        Distiller(make(), None, bce)
 
 
 @pytest.mark.parametrize(
@@ -72,20 +61,29 @@ def test_the_distiller_of_retrieval_names_the_one_of_ranking(student):
         (bce, {}, ValueError, r"`distillation_losses` must say of which task: .*\['rating', 'like"),
         ({"clicks": bce}, {}, ValueError, r"names \['clicks'\], but the student has \['rating', "),
         ({"like": "bce"}, {}, TypeError, "must be `tf.keras.losses.Loss` objects.*'bce'"),
-        ({"like": layer}, {}, TypeError, "under the key 'hidden'.* under 'like'"),
-        ({"hidden": bce}, {}, TypeError, "under the key 'hidden'.* under 'hidden'"),
-        ({"like": [bce, bce]}, {}, ValueError, r"different names. Received: \['bce', 'bce'\]"),
+        (
+            {"hidden": bce},
+            {},
+            TypeError,
+            "Only `HiddenRepresentationDistillation` layers stand under 'hidden'",
+        ),
+        (
+            {"like": [bce, bce]},
+            {},
+            ValueError,
+            r"different names, .*Two would be called \['like_bce'\]",
+        ),
         (
             {"like": SoftTargetBinaryCrossEntropy(name="student_loss")},
             {},
             ValueError,
-            r"must not be called \['student_loss'\]",
+            r"Two would be called \['like_student_loss'\]",
         ),
         (
             {"like": SoftTargetBinaryCrossEntropy(name="auc")},
             {},
             ValueError,
-            r"Two terms would be called \['like_auc'\]",
+            r"Two would be called \['like_auc'\]",
         ),
         (LOSSES, {"distillation_loss_weights": 0.5}, ValueError, "weights` must say of which task"),
         (
@@ -120,19 +118,24 @@ def test_the_distiller_of_retrieval_names_the_one_of_ranking(student):
             ValueError,
             r"`student_loss_weight` names \['rating'\]",
         ),
-        (LOSSES, {"teachers": 3}, TypeError, r"`ranking_logits\(batch\)`.*'rating': builtins.int"),
-        (LOSSES, {"teachers": {"like": "gbdt"}}, TypeError, "Received for 'like': builtins.str"),
+        (
+            LOSSES,
+            {"teacher": 3},
+            TypeError,
+            r"a method `logits\(batch, candidate_ids\)`.*Received: builtins.int",
+        ),
+        (LOSSES, {"teacher": {"like": "gbdt"}}, TypeError, "Received: builtins.str"),
         (
             {"like": bce},
-            {"teachers": {"rating": lambda batch: None}},
+            {"teacher": {"rating": lambda batch, _: None}},
             ValueError,
-            r"`teachers` names \['rating'\], but there are distillation losses of \['like'\]",
+            r"`teacher` names \['rating'\], but there are distillation losses of \['like'\]",
         ),
     ],
 )
 def test_bad_arguments_are_refused_at_construction(student, losses, changes, error, words):
     with pytest.raises(error, match=words):
-        RankingDistiller(student, **({"teachers": None, "distillation_losses": losses} | changes))
+        Distiller(student, **({"teacher": None, "distillation_losses": losses} | changes))
 
 
 def assert_refused(distiller, examples, words, eagerly=True):
@@ -159,30 +162,30 @@ def spoilt(task, row, value):
 
 
 def reader(task):
-    return {task: lambda batch: batch[columns.teacher_logits(task)]}
+    return {task: lambda batch, _: batch[columns.teacher_logits(task)]}
 
 
 @pytest.mark.parametrize("eagerly", [nightly(False), True])
 @pytest.mark.parametrize(
     ("task", "teachers", "value", "words"),
     [
-        ("like", reader("like"), NAN, "The teacher of `like` gives NaN or infinite.* example 1005"),
-        ("like", reader("like"), INF, "The teacher of `like` gives NaN or infinite.* example 1005"),
-        ("like", None, INF, "What the batch says of the teacher of `like` is infinite.* 1005"),
-        ("rating", None, [NAN, 0, 0, 0, 0], "`rating` is infinite, or NaN in part.*example 1005"),
+        ("like", reader("like"), NAN, "The teacher of 'like' gives NaN or infinite.* example 1005"),
+        ("like", reader("like"), INF, "The teacher of 'like' gives NaN or infinite.* example 1005"),
+        ("like", None, INF, "What the batch says of the teacher of 'like' is infinite.* 1005"),
+        ("rating", None, [NAN, 0, 0, 0, 0], "'rating' is infinite, or NaN in part.*example 1005"),
     ],
 )
 def test_values_that_would_spoil_the_student_are_refused(task, teachers, value, words, eagerly):
     losses = {task: LOSSES[task]}
-    distiller = RankingDistiller(new_student("rating", "like"), teachers, losses)
+    distiller = Distiller(new_student("rating", "like"), teachers, losses)
     assert_refused(distiller, spoilt(task, 5, value), words, eagerly)
 
 
 def test_rows_without_ids_are_counted_within_the_batch():
     examples = spoilt("like", 5, INF)
     del examples[columns.EXAMPLE_ID]
-    distiller = RankingDistiller(new_student("like"), None, bce)
-    assert_refused(distiller, examples, "for example 5$")
+    distiller = Distiller(new_student("like"), None, bce)
+    assert_refused(distiller, examples, r"for example 5\.$")
 
 
 def test_probabilities_of_ratings_are_refused_also_beside_rows_of_nan():
@@ -190,7 +193,7 @@ def test_probabilities_of_ratings_are_refused_also_beside_rows_of_nan():
     said = examples[columns.teacher_logits("rating")]
     said[:] = np.exp(said) / np.exp(said).sum(axis=1, keepdims=True)
     assert np.isnan(said[:8]).any() and not np.isnan(said[:8]).all()
-    distiller = RankingDistiller(new_student("rating"), None, kl)
+    distiller = Distiller(new_student("rating"), None, kl)
     assert_refused(distiller, examples, "The teacher's logits are probabilities: none is negative")
 
 
@@ -198,7 +201,7 @@ def test_probabilities_of_ratings_are_refused_also_beside_rows_of_nan():
 def test_a_label_that_its_task_cannot_have_is_refused(eagerly):
     examples = example_columns()
     examples[columns.label("rating")][3] = 7.0
-    distiller = RankingDistiller(new_student("rating"), None, kl)
+    distiller = Distiller(new_student("rating"), None, kl)
     words = "Labels of task 'rating' must be one of 1, 2, 3, 4, 5, or NaN .* 7\\.?0? in row 3"
     assert_refused(distiller, examples, words, eagerly)
 
@@ -206,57 +209,57 @@ def test_a_label_that_its_task_cannot_have_is_refused(eagerly):
 def test_a_student_that_has_diverged_is_named():
     student = new_student("like")
     student.heads["like"].bias.assign([np.inf])
-    distiller = RankingDistiller(student, None, bce, student_loss_weight=0.0)
-    assert_refused(distiller, spoilt("like", 0, 1.0), "student has diverged: .*`like_bce` is NaN")
+    distiller = Distiller(student, None, bce, student_loss_weight=0.0)
+    assert_refused(distiller, spoilt("like", 0, 1.0), "student has diverged: .*`bce` is NaN")
 
 
 @pytest.mark.parametrize(
     ("losses", "teachers", "absent", "words"),
     [
         ({"like": bce}, None, "teacher_logits/like", "'like' has dist.* no column 'teacher_logits"),
-        ({"like": bce}, {"like": lambda batch: batch["user_id"][:, None] * [1, 2]}, "",
-         r"task 'like' must be \[num_rows, 1\], as the student's. Received: shape \(8, 2\)"),
-        ({"like": bce}, {"like": lambda batch: tf.zeros([3, 1])}, "",
-         r"must be \[num_rows, 1\], .*(Received: shape \(3, 1\)|teacher 3 1 student 8 1)"),
-        ({"like": bce}, {"like": lambda batch: None}, "", "num_rows, 1]. Received: NoneType"),
-        (LOSSES, lambda batch: tf.zeros([8, 5]), "",
-         r"teacher of the tasks \['rating', 'like'\], function, must give a dict of logits"),
-        (LOSSES, lambda batch: {"rating": tf.zeros([8, 5])}, "",
-         r"teacher of task 'like', function, says nothing of it. It answers for: \['rating'\]"),
+        ({"like": bce}, {"like": lambda batch, _: batch["user_id"][:, None] * [1, 2]}, "",
+         r"of 'like' must be over the same rows and .*num_rows, 1\]. Rec.*teacher \(8, 2\)"),
+        ({"like": bce}, {"like": lambda batch, _: tf.zeros([3, 1])}, "",
+         r"\[num_rows, 1\]. Received: teacher \(3, 1\), student \(8, 1\)"),
+        ({"like": bce}, {"like": lambda batch, _: None}, "", r"num_rows, 1\]. Received: NoneType"),
+        (LOSSES, lambda batch, _: tf.zeros([8, 5]), "",
+         r"teacher of the tasks \['rating', 'like'\], <lambda>, must give a dict of logits"),
+        (LOSSES, lambda batch, _: {"rating": tf.zeros([8, 5])}, "",
+         r"teacher of task 'like', <lambda>, gives no logits of it.* those of: \['rating'\]"),
         ({"like": bce}, None, "label/like", "labels of task 'like', but `student_loss_weight` of"),
         ({"like": bce}, None, "label/rating", "labels of task 'rating', but the task 'rating' "),
         ({"hidden": layer}, None, "", "teacher is given for 'hidden', and the batch has no "),
-        ({"hidden": layer}, lambda batch: None, "", "function gives none: it is no Keras model"),
+        ({"hidden": layer}, lambda batch, _: None, "", "FunctionTeacher gives none: it has no"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_compared_is_refused_before_training(losses, teachers, absent, words):
     examples = example_columns()
     examples.pop(absent, None)
-    distiller = RankingDistiller(new_student("rating", "like"), teachers, losses)
+    distiller = Distiller(new_student("rating", "like"), teachers, losses)
     assert_refused(distiller, examples, words)
 
 
 @EAGERLY
 def test_logits_of_other_rows_that_would_broadcast_are_refused(eagerly):
-    teacher = {"like": lambda batch: tf.reshape(batch["one"], [-1, 1])[:1]}
+    teacher = {"like": lambda batch, _: tf.reshape(batch["one"], [-1, 1])[:1]}
     examples = example_columns() | {"one": np.ones(24, np.float32)}
-    distiller = RankingDistiller(new_student("like"), teacher, bce)
-    words = r"must be \[num_rows, 1\],.*(shape \(1, 1\)|teacher 1 1 student 8 1)"
+    distiller = Distiller(new_student("like"), teacher, bce)
+    words = r"over the same rows.*Received: teacher \(1, 1\), student \(8, 1\)"
     assert_refused(distiller, examples, words, eagerly)
 
 
 def test_layers_of_something_else_than_rows_are_refused():
     examples = example_columns()
     whole = HiddenRepresentationDistillation("hidden_0", "vectors", name="hint")
-    teacher = RankingDistiller(
+    teacher = Distiller(
         new_student("like"), {"hidden": _Catalogue()}, {"like": bce, "hidden": whole}
     )
-    words = "hidden representation 'vectors' must be of the batch's rows.* 12 in a batch of 8"
+    words = "hidden representation 'vectors' must be of the batch's rows.* 12 rows in a batch of 8"
     assert_refused(teacher, examples, words)
 
 
 class _Catalogue:
-    def ranking_logits(self, batch):
+    def logits(self, batch, candidate_ids=None):
         raise AssertionError("nobody asks for its logits")
 
     def hidden_representations(self, batch):
@@ -268,14 +271,14 @@ def test_without_their_weight_labels_may_be_absent():
     del examples[columns.label("like")]
     student = new_student("rating", "like")
     w = {"like": 0.0, "rating": 0.5}
-    distiller = RankingDistiller(student, None, LOSSES, student_loss_weight=w)
+    distiller = Distiller(student, None, LOSSES, student_loss_weight=w)
     distiller.compile(optimizer="adam", run_eagerly=True)
     logs = distiller.fit(batches_of(examples), verbose=0).history
     assert "like_student_loss" not in logs and "rating_student_loss" in logs
     terms = distiller.loss_terms(one_batch(examples), training=False)
     expected = 0.5 * (terms["rating_student_loss"] + terms["rating_kl"]) + terms["like_bce"]
     np.testing.assert_allclose(terms["total_loss"], expected, rtol=1e-6)
-    distiller = RankingDistiller(new_student("rating", "like"), None, LOSSES, student_loss_weight=w)
+    distiller = Distiller(new_student("rating", "like"), None, LOSSES, student_loss_weight=w)
     distiller.compile(optimizer="adam", run_eagerly=True)
     with pytest.raises(ValueError, match="have no labels, so `student_loss_weight` must stay 0"):
         distiller.fit(
@@ -290,13 +293,12 @@ def test_without_their_weight_labels_may_be_absent():
     ("argument", "value"), [("metrics", ["mse"]), ("weighted_metrics", ["mse"])]
 )
 def test_compile_takes_no_metrics(student, argument, value):
-    distiller = RankingDistiller(student, None, LOSSES)
-    with pytest.raises(ValueError, match=f"`compile` takes no {argument}: every task brings its"):
+    distiller = Distiller(student, None, LOSSES)
+    with pytest.raises(ValueError, match=f"`compile` takes no {argument}: the student brings"):
         distiller.compile(optimizer="adam", **{argument: value})
 
 
 def test_compile_takes_no_loss(student):
-    distiller = RankingDistiller(student, None, LOSSES)
-    distiller.compile(optimizer="adam", loss="mse")
-    with pytest.raises(ValueError, match="the student brings its own tasks' losses, .*loss='mse'"):
-        distiller.fit(batches_of(example_columns()), verbose=0)
+    distiller = Distiller(student, None, LOSSES)
+    with pytest.raises(ValueError, match="`compile` takes no loss: .*loss='mse'"):
+        distiller.compile(optimizer="adam", loss="mse")

@@ -17,8 +17,8 @@ from tiny_ranking import (
 )
 
 from tfrs_distill import columns
-from tfrs_distill.distiller import RankingDistiller
-from tfrs_distill.distiller.ranking_lists import lists_of
+from tfrs_distill.distiller import Distiller
+from tfrs_distill.distiller.query_lists import lists_of
 from tfrs_distill.losses import SoftTargetKLDivergence
 from tfrs_distill.losses.candidate_lists import MASKED
 from tfrs_distill.losses.list_mle_distillation import ListMLEDistillation
@@ -83,25 +83,25 @@ def test_rows_of_one_query_are_compared(name, weighted):
     examples = with_weights(example_columns(2)) if weighted else example_columns(2)
     make, value = LOSSES[name]
     student = new_student("like")
-    distiller = RankingDistiller(student, None, make())
+    distiller = Distiller(student, None, make())
     terms = tf.function(distiller.loss_terms)(one_batch(examples), training=False)
-    logits = student(one_batch(examples)).logits["like"].numpy()[:, 0]
+    logits = student(one_batch(examples)).heads["like"].logits.numpy()[:, 0]
     teacher = examples[columns.teacher_logits("like")][:, 0]
     expected = by_query(examples, teacher, logits, value)
-    np.testing.assert_allclose(terms["like_own"], expected, rtol=1e-5)
+    np.testing.assert_allclose(terms["own"], expected, rtol=1e-5)
 
 
 def test_a_task_of_several_logits_is_ranked_by_its_prediction():
     """The expected rating, of teacher and student alike."""
     examples = example_columns(2)
     student = new_student("rating")
-    distiller = RankingDistiller(student, None, PairwiseDistillation(name="own"))
+    distiller = Distiller(student, None, PairwiseDistillation(name="own"))
     terms = distiller.loss_terms(one_batch(examples), training=False)
-    logits = student(one_batch(examples)).logits["rating"].numpy()
+    logits = student(one_batch(examples)).heads["rating"].logits.numpy()
     said = examples[columns.teacher_logits("rating")]
     teacher, pupil = (np.exp(log_softmax(x)) @ LEVELS for x in (said, logits))
     expected = by_query(examples, teacher, pupil, pairwise)
-    np.testing.assert_allclose(terms["rating_own"], expected, rtol=1e-5)
+    np.testing.assert_allclose(terms["own"], expected, rtol=1e-5)
 
 
 def test_a_next_item_row_is_the_catalogues_list():
@@ -109,16 +109,16 @@ def test_a_next_item_row_is_the_catalogues_list():
     examples = example_columns(2)
     del examples[columns.QUERY_ID]
     student = new_student("next_item")
-    distiller = RankingDistiller(student, None, ListMLEDistillation(name="own"))
+    distiller = Distiller(student, None, ListMLEDistillation(name="own"))
     terms = distiller.loss_terms(one_batch(examples), training=False)
-    logits = student(one_batch(examples)).logits["next_item"].numpy()
+    logits = student(one_batch(examples)).heads["next_item"].logits.numpy()
     said = examples[columns.teacher_logits("next_item")]
     values = []
     for row, history in enumerate(examples[columns.HISTORY]):
         left = [item for item in range(said.shape[1]) if item + 1 not in history]
         if not np.isnan(said[row, 0]):
             values.append(likelihood(np.float64(said[row, left]), np.float64(logits[row, left])))
-    np.testing.assert_allclose(terms["next_item_own"], np.mean(values), rtol=1e-5)
+    np.testing.assert_allclose(terms["own"], np.mean(values), rtol=1e-5)
 
 
 def test_a_loss_of_lists_trains_and_puts_candidates_in_the_teachers_order():
@@ -127,12 +127,10 @@ def test_a_loss_of_lists_trains_and_puts_candidates_in_the_teachers_order():
     teacher[:] = np.nan_to_num(teacher)
     examples[columns.QUERY_ID] %= 3
     student = new_student("like")
-    distiller = RankingDistiller(
-        student, None, PairwiseDistillation(name="own"), student_loss_weight=0.0
-    )
+    distiller = Distiller(student, None, PairwiseDistillation(name="own"), student_loss_weight=0.0)
     distiller.compile(optimizer=tf.keras.optimizers.Adam(0.1))
-    logs = distiller.fit(batches_of(examples, 24), epochs=60, verbose=0).history["like_own"]
-    logits = student(one_batch(examples)).logits["like"].numpy()[:, 0]
+    logs = distiller.fit(batches_of(examples, 24), epochs=60, verbose=0).history["own"]
+    logits = student(one_batch(examples)).heads["like"].logits.numpy()[:, 0]
     right = [
         (teacher[i, 0] - teacher[j, 0]) * (logits[i] - logits[j]) > 0
         for i in range(24)
@@ -173,10 +171,10 @@ def test_a_batch_without_any_list_counts_nothing_and_has_no_nan_gradient(name):
     said[:] = NAN
     said[first] = 1.0
     student = new_student("like")
-    distiller = RankingDistiller(student, None, LOSSES[name][0]())
+    distiller = Distiller(student, None, LOSSES[name][0]())
     with tf.GradientTape() as tape:
         terms = distiller.loss_terms(one_batch(examples), training=True)
-    assert float(terms["like_own"]) == 0.0
+    assert float(terms["own"]) == 0.0
     for gradient in tape.gradient(terms["total_loss"], student.trainable_variables):
         if gradient is not None:
             assert np.isfinite(tf.convert_to_tensor(gradient)).all()
@@ -188,9 +186,9 @@ def test_lists_of_one_candidate_each_are_refused_before_training(eagerly):
     examples[columns.QUERY_ID] = np.arange(24, dtype=np.int32)
     student = new_student("like")
     before = [weight.numpy() for weight in student.trainable_variables]
-    distiller = RankingDistiller(student, None, PairwiseDistillation(name="own"))
+    distiller = Distiller(student, None, PairwiseDistillation(name="own"))
     distiller.compile(optimizer="adam", run_eagerly=eagerly)
-    words = r"`like_own` compares the candidates of a query, but each query of the batch \(column "
+    words = r"`own` compares the candidates of a query, but each query of the batch \(column "
     words += r"'query_id'\) has one row.*list_batches.* number of rows 8"
     with pytest.raises(ValueError, match=words):
         distiller.fit(batches_of(examples), verbose=0)
@@ -203,20 +201,20 @@ def test_later_batches_may_hold_lists_of_one_candidate():
     examples[columns.QUERY_ID] = np.array([0, 0, *range(1, 23)], np.int32)
     examples[columns.teacher_logits("like")][:] = 1.0
     examples[columns.teacher_logits("like")][0] = 2.0
-    distiller = RankingDistiller(new_student("like"), None, PairwiseDistillation(name="own"))
+    distiller = Distiller(new_student("like"), None, PairwiseDistillation(name="own"))
     distiller.compile(optimizer=tf.keras.optimizers.SGD(0.0), run_eagerly=True)
     logs = distiller.fit(batches_of(examples), verbose=0).history
     assert int(distiller.optimizer.iterations) == 3
     terms = distiller.loss_terms(one_batch(examples), training=False)
     # The one list is all that counts, in the epoch's mean as in the batch's.
-    np.testing.assert_allclose(logs["like_own"], [terms["like_own"]], rtol=1e-6)
+    np.testing.assert_allclose(logs["own"], [terms["own"]], rtol=1e-6)
 
 
 def test_a_batch_without_query_ids_is_refused():
     examples = example_columns()
     del examples[columns.QUERY_ID]
-    distiller = RankingDistiller(new_student("like"), None, PairwiseDistillation(name="own"))
-    with pytest.raises(ValueError, match="'like_own' compares .* no column 'query_id'"):
+    distiller = Distiller(new_student("like"), None, PairwiseDistillation(name="own"))
+    with pytest.raises(ValueError, match="'own' compares .* no column 'query_id'"):
         distiller.loss_terms(one_batch(examples), training=False)
 
 

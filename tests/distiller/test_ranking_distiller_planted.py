@@ -6,7 +6,7 @@ import tensorflow as tf
 from tiny_ranking import sigmoid
 
 from tfrs_distill import columns
-from tfrs_distill.distiller import RankingDistiller
+from tfrs_distill.distiller import Distiller
 from tfrs_distill.losses.pairwise_distillation import PairwiseDistillation
 from tfrs_distill.losses.soft_target_binary_cross_entropy import SoftTargetBinaryCrossEntropy
 from tfrs_distill.models import Binary, IdFeature, RankingModel
@@ -87,9 +87,7 @@ def test_a_teacher_that_knows_the_truth_beats_few_noisy_labels(seed):
         "lists": (PairwiseDistillation(), 0.5),
     }
     students = {
-        name: trained(
-            RankingDistiller(new_student(seed), None, loss, student_loss_weight=w), examples
-        )
+        name: trained(Distiller(new_student(seed), None, loss, student_loss_weight=w), examples)
         for name, (loss, w) in losses.items()
     }
     excess = {k: excess_log_loss(m, logits, examples) for k, m in students.items()}

@@ -14,7 +14,7 @@ from own_process import printed_by
 from tiny_ranking import batches_of, example_columns, new_student, with_weights
 
 from tfrs_distill import columns
-from tfrs_distill.distiller import RankingDistiller
+from tfrs_distill.distiller import Distiller
 from tfrs_distill.losses import HiddenRepresentationDistillation, SoftTargetKLDivergence
 from tfrs_distill.losses.pairwise_distillation import PairwiseDistillation
 from tfrs_distill.losses.soft_target_binary_cross_entropy import SoftTargetBinaryCrossEntropy
@@ -47,7 +47,7 @@ def new_distiller(balance=None, dtype=None):
         ),
     }
     student = new_student(task_balance=balance, dtype=dtype)
-    return RankingDistiller(student, None, losses)
+    return Distiller(student, None, losses)
 
 
 def training(strategy, make=new_distiller, optimizer=tf.keras.optimizers.SGD, **options):

@@ -9,9 +9,9 @@ from tiny_ranking import batches_of, example_columns, new_student, one_batch, wi
 
 from tfrs_distill import columns
 from tfrs_distill.distiller import (
+    Distiller,
     GradientNormBalance,
     LossRatioBalance,
-    RankingDistiller,
     Schedule,
 )
 from tfrs_distill.losses import HiddenRepresentationDistillation, SoftTargetKLDivergence
@@ -29,7 +29,7 @@ class Teacher:
         random = np.random.default_rng(0)
         self.table = tf.Variable(random.normal(size=(13, TEACHER_DIM)), dtype=tf.float32)
 
-    def ranking_logits(self, batch):
+    def logits(self, batch, candidate_ids=None):
         return {"rating": 0.5 * tf.gather(self.table[:, :5], batch[columns.ITEM_ID])}
 
     def hidden_representations(self, batch):
@@ -49,7 +49,7 @@ def losses():
 
 def new_distiller(teacher, optimizer=None, **arguments):
     """No argument is a default."""
-    distiller = RankingDistiller(
+    distiller = Distiller(
         new_student(task_balance=GradientNormWeights(1.0)),
         {"rating": teacher, "hidden": teacher},
         losses(),
@@ -108,8 +108,8 @@ def test_save_load_fit_gives_the_same_next_steps_as_no_save(saved):
     path, distiller, teacher, at_save = saved
     loaded = tf.keras.models.load_model(path)
     assert_equal_bits(state(loaded), at_save)
-    assert loaded.teachers is None
-    loaded.set_teachers({"rating": teacher, "hidden": teacher})
+    assert loaded.teacher is None
+    loaded.set_teacher({"rating": teacher, "hidden": teacher})
     loaded.run_eagerly = True
     after_load = loaded.fit(batches(), epochs=2, verbose=0, validation_data=batches()).history
     after_no_save = distiller.fit(batches(), epochs=2, verbose=0, validation_data=batches()).history
@@ -156,10 +156,10 @@ def assert_written(config):
 
 def test_a_loaded_distiller_asks_for_its_teachers(saved):
     loaded = tf.keras.models.load_model(saved[0])
-    words = r"saved with teachers of \['hidden', 'rating'\].*`distiller.set_teachers\(teachers\)`"
+    words = r"saved with a teacher of \['hidden', 'rating'\].*`distiller.set_teacher\(teacher\)`"
     with pytest.raises(ValueError, match=words):
         loaded.fit(batches(), verbose=0)
-    loaded.set_teachers(None)  # from now on the batch speaks for them
+    loaded.set_teacher(None)  # from now on the batch speaks for them
     with pytest.raises(ValueError, match="no teacher is given for 'hidden'"):
         loaded.loss_terms(next(iter(batches())), training=False)
 
@@ -177,7 +177,7 @@ def test_no_file_holds_a_teacher(saved):
 
 def test_the_callers_losses_keep_their_temperature():
     mine = losses()
-    distiller = RankingDistiller(new_student(), None, {"like": mine["like"]})
+    distiller = Distiller(new_student(), None, {"like": mine["like"]})
     for name in distiller.temperatures:
         distiller.temperatures[name].assign(9.0)
     assert [loss.temperature for loss in mine["like"]] == [1.5, 3.0]
@@ -194,7 +194,7 @@ def test_the_callers_losses_keep_their_temperature():
 
 def still(*tasks, **arguments):
     own = {key: loss for key, loss in losses().items() if key in tasks}
-    distiller = RankingDistiller(new_student("rating", "like"), None, own, **arguments)
+    distiller = Distiller(new_student("rating", "like"), None, own, **arguments)
     distiller.compile(optimizer=tf.keras.optimizers.SGD(0.0), run_eagerly=True)
     return distiller
 

@@ -7,7 +7,7 @@ import tensorflow_recommenders as tfrs
 from tiny_ranking import example_columns, new_student
 
 from tfrs_distill import columns
-from tfrs_distill.distiller import Distiller, RankingDistiller
+from tfrs_distill.distiller import Distiller
 from tfrs_distill.losses import (
     LogitMeanSquaredError,
     SoftTargetBinaryCrossEntropy,
@@ -136,7 +136,7 @@ def test_a_ranking_students_distribution_is_refused():
     head = student.heads["rating"]
     logits = head.call
     head.call = lambda hidden: softmax(logits(hidden))
-    distiller = RankingDistiller(student, None, SoftTargetKLDivergence())
+    distiller = Distiller(student, None, SoftTargetKLDivergence())
     distiller.compile("sgd", run_eagerly=True)
     examples = example_columns() | {columns.SAMPLE_WEIGHT: np.float32([0] + [1] * 23)}
     with pytest.raises(ValueError, match="^The student's logits are probabilities: none is"):
@@ -158,7 +158,7 @@ class RankingModel(tfrs.Model):
 
 def trace_adopted(own_loss, loss):
     student = RankingStudent.from_tfrs(RankingModel(own_loss), task="like", inputs={"inputs": "x"})
-    distiller = RankingDistiller(student, {"like": lambda batch: batch["said"]}, loss)
+    distiller = Distiller(student, {"like": lambda batch, _: batch["said"]}, loss)
     batch = {"x": INPUTS, "said": SAID[:, :1], columns.label("like"): np.float32(SAID[:, 1] > 0)}
     traced = tf.function(lambda batch: distiller.loss_terms(batch, training=True), autograph=False)
     traced.get_concrete_function({name: tf.constant(column) for name, column in batch.items()})

@@ -99,9 +99,9 @@ def test_it_says_what_the_model_says():
     student = adopted(model)
     expected = model(ROWS).numpy()
     assert expected.shape == (5, 1) and len(np.unique(expected)) == 5
-    np.testing.assert_array_equal(student(ROWS).logits["rating"], expected)
+    np.testing.assert_array_equal(student(ROWS).heads["rating"].logits, expected)
     np.testing.assert_array_equal(student.predictions(ROWS)["rating"], expected[:, 0])
-    np.testing.assert_array_equal(student.ranking_logits(ROWS)["rating"], expected)
+    np.testing.assert_array_equal(student.logits(ROWS)["rating"], expected)
     assert isinstance(student, TFRSRankingStudent) and isinstance(student, MultiTaskModel)
     assert student.name == model.name and list(student.tasks) == ["rating"]
 
@@ -147,9 +147,9 @@ def test_rows_without_a_label_count_nothing_and_weights_count():
         columns.SAMPLE_WEIGHT: tf.constant([1.0, 1.0, 2.0, 0.0, 3.0]),
     }
     outputs = student(rows)
-    values, weights = student.task_losses(rows, outputs)["rating"]
+    values, weights = student.hard_losses(rows, outputs, student.task_names)["rating"]
     np.testing.assert_array_equal(weights, [1, 0, 2, 0, 0])
-    squared = (outputs.logits["rating"][:, 0] - labels) ** 2
+    squared = (outputs.heads["rating"].logits[:, 0] - labels) ** 2
     np.testing.assert_allclose(values.numpy()[[0, 2, 3]], squared.numpy()[[0, 2, 3]], rtol=1e-5)
     expected = (squared[0] + 2 * squared[2]) / 3
     np.testing.assert_allclose(student.compute_loss(rows), expected, rtol=1e-5)
@@ -205,7 +205,7 @@ def test_a_model_without_call_is_asked_by_its_rating_model():
     model = OlderTutorialModel()
     student = adopted(model)
     expected = model.rating_model((ROWS["user_id"], ROWS["movie_title"]))
-    np.testing.assert_array_equal(student(ROWS).logits["rating"], expected)
+    np.testing.assert_array_equal(student(ROWS).heads["rating"].logits, expected)
     student.compile(tf.keras.optimizers.Adagrad(0.1), run_eagerly=True)
     before = weights_of(model)
     student.fit(LABELLED, batch_size=5, verbose=0)
@@ -216,7 +216,7 @@ def test_the_batchs_columns_may_have_other_names():
     model = TutorialModel()
     student = adopted(model, inputs={"user_id": "who", "movie_title": "what"})
     rows = {"who": ROWS["user_id"], "what": ROWS["movie_title"]}
-    np.testing.assert_array_equal(student(rows).logits["rating"], model(ROWS))
+    np.testing.assert_array_equal(student(rows).heads["rating"].logits, model(ROWS))
     assert student.input_columns == ("who", "what")
 
 
@@ -226,7 +226,7 @@ def test_a_model_that_gives_one_axis_is_read():
             return super().call(features)[:, 0]
 
     model = Flat()
-    said = adopted(model)(ROWS).logits["rating"]
+    said = adopted(model)(ROWS).heads["rating"].logits
     assert said.shape == (5, 1)
     np.testing.assert_array_equal(said[:, 0], model(ROWS))
 

@@ -128,8 +128,8 @@ def test_features_are_crossed_go_through_hidden_layers_and_meet_a_head(
         kernel, bias = (np.float64(weight) for weight in head.get_weights())
         expected = deep @ kernel + bias
         size = np.abs(deep).max() * 10  # float32 sums of a dozen terms of this size
-        assert outputs.logits[name].shape == (12, model.tasks[name].width)
-        np.testing.assert_allclose(outputs.logits[name], expected, atol=1e-5 * size)
+        assert outputs.heads[name].logits.shape == (12, model.tasks[name].width)
+        np.testing.assert_allclose(outputs.heads[name].logits, expected, atol=1e-5 * size)
 
 
 def _u_v_bias(weights):
@@ -149,7 +149,7 @@ def test_one_feature_of_one_number_is_enough():
 def test_next_item_logits_are_of_the_history_query_and_mask_the_history():
     model = planted(new_model())
     rows = new_rows(3) | {"history": tf.constant([[0, 1, 2, 3], [9, 0, 0, 0], [0, 12, 12, 8]])}
-    logits = model(rows).logits["next_item"].numpy()
+    logits = model(rows).heads["next_item"].logits.numpy()
     history = next(f for f in model.features if f.name == "history")
     query = np.float64(history(rows))[:, :3]
     items = np.float64(history.item_feature.embed(tf.range(1, NUM_ITEMS + 1)))
@@ -249,7 +249,7 @@ def test_rows_without_a_label_have_weight_0_and_others_their_sample_weight():
         if weights is sample_weight:
             rows[columns.SAMPLE_WEIGHT] = tf.constant(sample_weight)
         outputs = model(rows)
-        losses = model.task_losses(rows, outputs)
+        losses = model.hard_losses(rows, outputs, model.task_names)
         assert list(losses) == list(model.tasks)
         for name, (values, said) in losses.items():
             expected = np.array(weights)
@@ -260,7 +260,7 @@ def test_rows_without_a_label_have_weight_0_and_others_their_sample_weight():
             labels = rows["item_id" if name == "next_item" else f"label/{name}"]
             counted = expected > 0
             if counted.any():
-                alone = task.loss(labels[counted], outputs.logits[name][counted])
+                alone = task.loss(labels[counted], outputs.heads[name].logits[counted])
                 np.testing.assert_allclose(values[counted], alone, rtol=1e-6)
 
 
@@ -270,7 +270,7 @@ def test_a_next_item_that_is_unknown_or_was_met_counts_nothing():
         "item_id": tf.constant([4, 2, 0, 12]),
         "history": tf.constant([[0, 1, 2, 3]] * 4),
     }
-    values, weights = model.task_losses(rows, model(rows))["next_item"]
+    values, weights = model.hard_losses(rows, model(rows), model.task_names)["next_item"]
     np.testing.assert_array_equal(weights, [1, 0, 0, 0])
     assert np.isfinite(values).all()
 
@@ -305,7 +305,7 @@ def test_the_total_is_the_balanced_sum_of_weighted_means():
     model = planted(new_model(balance=FixedWeights({"rating": 0.5, "like": 2.0, "next_item": 0.0})))
     rows = with_missing_labels(new_rows())
     rows[columns.SAMPLE_WEIGHT] = tf.constant(np.linspace(0, 2, 12), tf.float32)
-    losses = model.task_losses(rows, model(rows))
+    losses = model.hard_losses(rows, model(rows), model.task_names)
     factors = {"rating": 0.5, "like": 2.0, "stars": 1.0, "dist": 1.0, "next_item": 0.0}
     expected = 0.0
     for name, (values, weights) in losses.items():
@@ -349,7 +349,7 @@ def test_logged_losses_are_means_over_the_epochs_labelled_rows():
     rows = with_missing_labels(new_rows())
     model.compile(tf.keras.optimizers.SGD(0.0), run_eagerly=True)
     logged = model.fit(rows, batch_size=5, shuffle=False, verbose=0).history
-    for name, (values, weights) in model.task_losses(rows, model(rows)).items():
+    for name, (values, weights) in model.hard_losses(rows, model(rows), model.task_names).items():
         expected = np.average(values, weights=weights) if np.sum(weights) else 0.0
         assert logged[f"{name}_loss"][0] == pytest.approx(expected, rel=1e-4)
     batches = [slice(0, 5), slice(5, 10), slice(10, 12)]
@@ -400,9 +400,11 @@ def test_predict_gives_the_predictions_of_all_tasks():
 
 def test_a_teachers_answer_is_the_logits_without_dropout():
     model = planted(new_model(dropout=0.5))
-    said = model.ranking_logits(new_rows())
+    said = model.logits(new_rows())
     for name, task in model.tasks.items():
-        np.testing.assert_array_equal(said[name], model(new_rows(), training=False).logits[name])
+        np.testing.assert_array_equal(
+            said[name], model(new_rows(), training=False).heads[name].logits
+        )
         assert said[name].shape == (12, task.width)
 
 
@@ -431,12 +433,12 @@ def test_reduced_precision_of_the_layers_gives_float32_logits_and_trains():
     rows = new_rows()
     outputs = model(rows)
     assert outputs.hidden_representations["deep"].dtype == tf.bfloat16
-    assert all(logits.dtype == tf.float32 for logits in outputs.logits.values())
+    assert all(logits.dtype == tf.float32 for logits in model.logits(rows).values())
     exact = new_model()
     exact.set_weights(model.get_weights())
-    for name, logits in exact(rows).logits.items():
+    for name, logits in exact.logits(rows).items():
         # bfloat16 has 8 bits; logits are of size 1
-        np.testing.assert_allclose(outputs.logits[name], logits, atol=0.05)
+        np.testing.assert_allclose(outputs.heads[name].logits, logits, atol=0.05)
     model.compile("adam", run_eagerly=True)
     losses = model.fit(rows, epochs=5, verbose=0).history["loss"]
     assert np.isfinite(losses).all() and losses[-1] < losses[0]
@@ -471,7 +473,7 @@ def test_a_label_column_that_is_missing_is_named():
     rows = new_rows()
     del rows["label/stars"]
     with pytest.raises(ValueError, match="Task 'stars' has no labels: .* no column 'label/stars'"):
-        new_model().task_losses(rows, new_model()(rows))
+        new_model().hard_losses(rows, new_model()(rows), ["stars"])
 
 
 def test_labels_of_a_data_set_are_checked_task_by_task():
@@ -535,7 +537,9 @@ def test_a_history_may_have_an_item_feature_of_its_own():
     rows = new_rows()
     again = RankingModel.from_config(model.get_config())
     again.set_weights(model.get_weights())
-    np.testing.assert_array_equal(again(rows).logits["like"], model(rows).logits["like"])
+    np.testing.assert_array_equal(
+        again(rows).heads["like"].logits, model(rows).heads["like"].logits
+    )
 
 
 # ---- saving

@@ -68,8 +68,12 @@ def test_rows_are_the_batchs_queries_and_candidates_its_strings():
     np.testing.assert_array_equal(outputs.candidates.labels, [0, 1, 2, 3])
     queries = np.float64(model.user_model.get_weights()[0])[[1, 2, 3, 1]]
     candidates = np.float64(model.movie_model.get_weights()[0])[[3, 1, 3, 2]]
-    np.testing.assert_allclose(outputs.query_embeddings, queries, rtol=1e-6)
-    np.testing.assert_allclose(outputs.candidate_embeddings, candidates, rtol=1e-6)
+    np.testing.assert_allclose(
+        outputs.hidden_representations["query_embeddings"], queries, rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        outputs.hidden_representations["candidate_embeddings"], candidates, rtol=1e-6
+    )
     # float32 against float64
     np.testing.assert_allclose(outputs.logits, queries @ candidates.T / 0.5, rtol=1e-5, atol=1e-6)
 
@@ -251,7 +255,11 @@ def test_it_is_saved_by_its_weights(tmp_path):
 def test_as_a_teacher_it_divides_by_the_tasks_temperature_as_it_does_as_a_student():
     student = adopted(Model(mean_task(temperature=0.5)))
     outputs = student(BATCH)
-    expected = outputs.query_embeddings.numpy() @ outputs.candidate_embeddings.numpy().T / 0.5
+    expected = (
+        outputs.hidden_representations["query_embeddings"].numpy()
+        @ outputs.hidden_representations["candidate_embeddings"].numpy().T
+        / 0.5
+    )
     said = student.logits(BATCH, outputs.candidates.ids)
     np.testing.assert_allclose(said, expected, rtol=1e-6)
 

@@ -79,9 +79,13 @@ def test_logits_are_the_scores_of_every_item_at_every_labelled_position(windows,
         assert query[-1] == 1.0
         expected = table @ query[:-1] + biases
         np.testing.assert_allclose(outputs.logits[row], expected, atol=1e-5)
-    np.testing.assert_array_equal(outputs.candidate_embeddings, np.column_stack([table, biases]))
+    np.testing.assert_array_equal(
+        outputs.hidden_representations["candidate_embeddings"], np.column_stack([table, biases])
+    )
     np.testing.assert_allclose(
-        outputs.query_embeddings @ tf.transpose(outputs.candidate_embeddings), outputs.logits
+        outputs.hidden_representations["query_embeddings"]
+        @ tf.transpose(outputs.hidden_representations["candidate_embeddings"]),
+        outputs.logits,
     )
 
 
@@ -103,7 +107,10 @@ def test_catalogue_embeddings_have_a_row_for_padding(windows):
     model = randomised(model_of())
     embeddings = model.catalogue_embeddings().numpy()
     assert embeddings.shape == (NUM_ITEMS + 1, 5)
-    np.testing.assert_array_equal(embeddings[1:], model(batch_of(windows)).candidate_embeddings)
+    outputs = model(batch_of(windows))
+    np.testing.assert_array_equal(
+        embeddings[1:], outputs.hidden_representations["candidate_embeddings"]
+    )
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 64])

@@ -66,7 +66,7 @@ def test_answers_are_the_logits_of_every_row_in_order(teacher):
         "user_id": tf.constant(asked.users),
         "moon": tf.constant(asked.features["moon"]),
     }
-    expected = teacher.ranking_logits(batch)  # without dropout
+    expected = teacher.logits(batch)  # without dropout
     assert list(said) == ["like", "stars"] and said["stars"].shape == (50, 2)
     for task, logits in said.items():
         assert logits.dtype == np.float32

@@ -1,9 +1,8 @@
-"""The models that wrap teacher and student, and the callbacks that move their numbers."""
+"""The model that wraps teacher and student, and the callbacks that move its numbers."""
 
 from tfrs_distill.distiller.balance import GradientNormBalance, LossRatioBalance
 from tfrs_distill.distiller.distiller import Distiller
 from tfrs_distill.distiller.gradient_accumulation import GradientAccumulation
-from tfrs_distill.distiller.ranking_distiller import RankingDistiller
 from tfrs_distill.distiller.schedule import Schedule
 
 __all__ = [
@@ -11,6 +10,5 @@ __all__ = [
     "GradientAccumulation",
     "GradientNormBalance",
     "LossRatioBalance",
-    "RankingDistiller",
     "Schedule",
 ]

@@ -1,9 +1,9 @@
-"""What a `Distiller` is made of, checked before any work is done."""
+"""What a `Distiller` is made of, by task, checked before any work is done."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -17,39 +17,45 @@ from tfrs_distill.models.retrieval_model import RetrievalModel
 from tfrs_distill.teachers.function_teacher import FunctionTeacher
 from tfrs_distill.teachers.keras_teacher import KerasTeacher
 
+HIDDEN = "hidden"  # beside the tasks: losses between layers that belong to no single task
 
-def as_pupil(student: Any) -> RetrievalModel | Classifier:
+Student = RetrievalModel | MultiTaskModel | Classifier
+DistillationLoss = tf.keras.losses.Loss | HiddenRepresentationDistillation
+
+
+def as_student(student: Any) -> Student:
     """The student's contract over whatever Keras 2 model was given.
 
     Raises:
         TypeError: it is no Keras 2 model, or a `tfrs.Model` that was not adopted.
-        ValueError: nothing in it can be trained, or it ends in a softmax or sigmoid.
+        ValueError: nothing in it can be trained, it ends in a softmax or sigmoid, or a task has a
+            name that is taken.
     """
     if not isinstance(student, tf.keras.Model):
         raise TypeError(
-            "`student` must be a Keras 2 model: a `RetrievalStudent`, or a `tf.keras.Model` that "
-            f"gives logits. Received: {type(student).__module__}.{type(student).__name__}. "
-            + keras_3(student)
+            "`student` must be a Keras 2 model: a `RetrievalStudent`, a `RankingStudent`, or a "
+            "`tf.keras.Model` that gives logits. Received: "
+            f"{type(student).__module__}.{type(student).__name__}. " + keras_3(student)
         )
-    if isinstance(student, MultiTaskModel):
-        raise TypeError(
-            f"`student` is a ranking model, {type(student).__name__}: its rows are pairs of a "
-            "query and an item. Give it to "
-            "`td.RankingDistiller(student, teachers, distillation_losses)`."
-        )
-    if isinstance(student, tfrs.Model) and not isinstance(student, RetrievalModel):
+    ours = isinstance(student, (RetrievalModel, MultiTaskModel))
+    if isinstance(student, tfrs.Model) and not ours:
         raise TypeError(
             f"`student` is a `tfrs.Model`, {type(student).__name__}. Adopt it first: "
             "`td.models.RetrievalStudent.from_tfrs(model, query_tower=..., candidate_tower=..., "
-            "query_column=..., candidate_column=...)`, or with "
-            "`td.models.RankingStudent.from_tfrs(model, ...)` for `td.RankingDistiller`."
+            "query_column=..., candidate_column=...)`, or "
+            "`td.models.RankingStudent.from_tfrs(model, ...)`."
         )
     if student.built:
         require_trainable(student)
-    if isinstance(student, RetrievalModel):
-        return student
-    refuse_model(student, "student")
-    return Classifier(student)
+    if not ours:
+        refuse_model(student, "student")
+        return Classifier(student)
+    if HIDDEN in student.task_names:
+        raise ValueError(
+            f"No task of the student may be called {HIDDEN!r}: this is where the losses between "
+            f"layers are named. Received: tasks {list(student.task_names)}."
+        )
+    return student
 
 
 def require_trainable(student: tf.keras.Model) -> None:
@@ -67,8 +73,8 @@ def as_teacher(teacher: Any) -> Any:
     Raises:
         TypeError: it is none of these.
     """
-    answers = getattr(teacher, "logits", None)
-    if callable(answers) and not isinstance(answers, tf.keras.layers.Layer):
+    logits = getattr(teacher, "logits", None)
+    if callable(logits) and not isinstance(logits, tf.keras.layers.Layer):
         return teacher
     if isinstance(teacher, tf.keras.Model):
         return KerasTeacher(teacher)
@@ -89,41 +95,159 @@ def keras_3(model: Any) -> str:
     return "This is Keras 3: build it with `tf.keras` after `import tfrs_distill`."
 
 
-def check_losses(losses: Sequence[Any], weights: Sequence[float], student_weight: float) -> None:
-    """Hold losses and weights to what the equation needs.
+def losses_by_task(losses: Any, tasks: Sequence[str]) -> dict[str, list[DistillationLoss]]:
+    """Distillation losses by task, or `"hidden"`, each a list.
 
     Raises:
-        TypeError: something is no loss.
-        ValueError: none, or two of one name; a weight is out of range or one too many.
+        TypeError: something is no loss, or a loss of logits under `"hidden"`.
+        ValueError: no loss, or of no task of the student.
     """
-    if not losses:
+    by_task = {
+        key: as_list(given) for key, given in of_tasks(losses, tasks, "distillation_losses").items()
+    }
+    if not any(by_task.values()):
         raise ValueError("`distillation_losses` must hold at least one loss. Received: none.")
-    for loss in losses:
-        if not isinstance(loss, (tf.keras.losses.Loss, HiddenRepresentationDistillation)):
-            raise TypeError(
-                "`distillation_losses` must be `tf.keras.losses.Loss` objects of (teacher logits, "
-                "student logits) or `HiddenRepresentationDistillation` layers. Received: "
-                f"{loss!r}."
-            )
-    if len(weights) != len(losses):
-        raise ValueError(
-            "`distillation_loss_weights` must have one number a loss. Received: "
-            f"{len(weights)} weights for {len(losses)} losses."
-        )
-    for weight in weights:
-        if not 0 <= weight < math.inf:
+    for key, given in by_task.items():
+        for loss in given:
+            is_layer = isinstance(loss, HiddenRepresentationDistillation)
+            if not is_layer and not isinstance(loss, tf.keras.losses.Loss):
+                raise TypeError(
+                    "`distillation_losses` must be `tf.keras.losses.Loss` objects of (teacher "
+                    "logits, student logits) or `HiddenRepresentationDistillation` layers. "
+                    f"Received: {loss!r}."
+                )
+            if key == HIDDEN and not is_layer:
+                raise TypeError(
+                    f"Only `HiddenRepresentationDistillation` layers stand under {HIDDEN!r} of "
+                    f"`distillation_losses`. Received: {loss!r}."
+                )
+    return by_task
+
+
+def loss_weights_by_task(
+    weights: Any, losses: Mapping[str, Sequence[Any]], tasks: Sequence[str]
+) -> dict[str, list[float]]:
+    """The losses' weights in the shape of the losses; 1 where none is given.
+
+    Raises:
+        ValueError: a weight is out of range, of no loss, or one too many.
+    """
+    given = {}
+    if weights is not None:
+        given = of_tasks(weights, tasks, "distillation_loss_weights", losses)
+    by_task = {}
+    for key, of_key in losses.items():
+        own = as_list(given[key]) if key in given else [1.0] * len(of_key)
+        if len(own) != len(of_key):
             raise ValueError(
-                "`distillation_loss_weights` must be finite and at least 0. Received: "
-                f"{list(weights)!r}."
+                "`distillation_loss_weights` must have one number a loss. Received: "
+                f"{len(own)} weights for {len(of_key)} losses."
             )
-    if not 0 <= student_weight <= 1:
+        if not all(0 <= weight < math.inf for weight in own):
+            raise ValueError(
+                f"`distillation_loss_weights` must be finite and at least 0. Received: {own!r}."
+            )
+        by_task[key] = own
+    return by_task
+
+
+def student_loss_weights_by_task(
+    weights: Any, losses: Mapping[str, Sequence[Any]], tasks: Sequence[str]
+) -> dict[str, float]:
+    """The weight w of every task that has distillation losses, and of `"hidden"`.
+
+    Raises:
+        ValueError: one is out of range, missing, or of a task without losses.
+    """
+    given = {key: weights for key in losses}
+    if isinstance(weights, Mapping):
+        given = dict(of_tasks(weights, tasks, "student_loss_weight", losses))
+    missing = sorted(set(losses) - set(given))
+    if missing:
         raise ValueError(
-            "`student_loss_weight` must be within 0 and 1. Received: "
-            f"student_loss_weight={student_weight!r}."
+            "`student_loss_weight` must be one number, or a number for each task that has "
+            f"distillation losses. Received: none for {missing}."
         )
-    names = [loss.name for loss in losses]
-    if len(set(names)) != len(names):
-        raise ValueError(f"Distillation losses must have different names. Received: {names}.")
-    taken = {"total_loss", "student_loss", "distillation_loss"} & set(names)
-    if taken:
-        raise ValueError(f"Distillation losses must not be called {sorted(taken)}.")
+    for weight in given.values():
+        if not 0 <= weight <= 1:
+            raise ValueError(
+                "`student_loss_weight` must be within 0 and 1. Received: "
+                f"student_loss_weight={weights!r}."
+            )
+    return {key: given[key] for key in losses}
+
+
+def teachers_by_task(
+    teacher: Any, losses: Mapping[str, Sequence[Any]], tasks: Sequence[str]
+) -> dict[str, Any]:
+    """Which teacher answers for which task; none for those whose logits the batches hold.
+
+    Raises:
+        TypeError: something is no teacher.
+        ValueError: a teacher of no task, or of a task without losses.
+    """
+    if teacher is None:
+        return {}
+    if isinstance(teacher, Mapping):
+        given = of_tasks(teacher, tasks, "teacher", losses)
+        return {key: as_teacher(one) for key, one in given.items()}
+    return dict.fromkeys(losses, as_teacher(teacher))
+
+
+def term_names(losses: Mapping[str, Sequence[Any]], tasks: Sequence[str]) -> dict[str, str]:
+    """What comes before the names of a task's terms: nothing where the student has one task."""
+    return {key: "" if [key] == list(tasks) else f"{key}_" for key in [*tasks, *losses]}
+
+
+def check_names(
+    losses: Mapping[str, Sequence[Any]], prefixes: Mapping[str, str], taken: Sequence[str]
+) -> None:
+    """Hold the names of all terms apart.
+
+    Args:
+        losses: by task.
+        prefixes: of each task's terms.
+        taken: names of metrics.
+
+    Raises:
+        ValueError: two terms share a name.
+    """
+    names = ["total_loss", *taken]
+    for key, prefix in prefixes.items():
+        names += [f"{prefix}student_loss"] * (key != HIDDEN)
+        if key in losses:
+            names += [f"{prefix}distillation_loss", *(prefix + loss.name for loss in losses[key])]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            "Distillation losses must have different names, which no other term or metric has; "
+            "with several tasks the task's name and `_` stand before them. Two would be called "
+            f"{twice}: give the losses other names."
+        )
+
+
+def of_tasks(
+    given: Any,
+    tasks: Sequence[str],
+    argument: str,
+    losses: Mapping[str, Sequence[Any]] | None = None,
+) -> Mapping[str, Any]:
+    """What was given, by task; a student of one task need not name it."""
+    if not isinstance(given, Mapping):
+        if len(tasks) > 1 or (losses is not None and HIDDEN in losses):
+            raise ValueError(
+                f"`{argument}` must say of which task: a dict by the names of "
+                f"{[*tasks, HIDDEN]}. Received: {given!r}."
+            )
+        return {tasks[0]: given}
+    known = [*tasks, HIDDEN] if losses is None else list(losses)
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        having = "the student has" if losses is None else "there are distillation losses of"
+        raise ValueError(f"`{argument}` names {unknown}, but {having} {known}.")
+    return given
+
+
+def as_list(given: Any) -> list[Any]:
+    """One or several, as a list."""
+    return list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]

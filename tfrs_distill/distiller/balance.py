@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_distill.distiller.teaching_model import BalanceGroup
+from tfrs_distill.distiller.distiller import BalanceGroup
 
 
 class _Balance(tf.keras.callbacks.Callback):

@@ -1,73 +1,137 @@
-"""The model that wraps teacher and student: one step mixes cross-entropy and distillation."""
+"""The model that wraps teacher and student: one step mixes the tasks' losses and distillation."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import copy
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from tfrs_distill import columns
-from tfrs_distill.distiller.arguments import as_pupil, as_teacher, check_losses
-from tfrs_distill.distiller.forward import DistillationLoss, Step, as_batch, forward
-from tfrs_distill.distiller.teacher_answers import agreement
-from tfrs_distill.distiller.teaching_model import BalanceGroup, Guests, TeachingModel, number
+from tfrs_distill.distiller.arguments import (
+    HIDDEN,
+    DistillationLoss,
+    as_student,
+    check_names,
+    loss_weights_by_task,
+    losses_by_task,
+    require_trainable,
+    student_loss_weights_by_task,
+    teachers_by_task,
+    term_names,
+)
+from tfrs_distill.distiller.first_batch import check_first_batch
+from tfrs_distill.distiller.last_activation import refuse_logits
+from tfrs_distill.distiller.query_lists import lists_of
+from tfrs_distill.distiller.step import Step, Term, global_sum, sum_of, term_of
+from tfrs_distill.distiller.teacher_answers import TeacherAnswers, agreement, require_rows
+from tfrs_distill.losses import HiddenRepresentationDistillation
+from tfrs_distill.losses.candidate_lists import MASKED
 from tfrs_distill.losses.weighted_mean import weighted_mean
-from tfrs_distill.models.replicas import mean_over_global_batch
-from tfrs_distill.models.retrieval_model import RetrievalModel
+from tfrs_distill.models.classifier import Classifier
+from tfrs_distill.models.first_batch import ChecksFirstBatch
+from tfrs_distill.models.hidden_representations import find, recorded
+from tfrs_distill.models.multi_task_model import MultiTaskModel
+from tfrs_distill.models.replicas import num_replicas
 from tfrs_distill.models.step import take_step
 from tfrs_distill.models.student_outputs import StudentOutputs
 from tfrs_distill.teachers.teacher import Teacher
 
+Losses = DistillationLoss | Sequence[DistillationLoss]
 
-@tf.keras.utils.register_keras_serializable("tfrs_distill")
-class Distiller(TeachingModel):
-    """Trains a student on labels and on what a teacher says, in one step.
 
-    `total_loss = w * student_loss + (1 - w) * sum_i c_i * distillation_loss_i + regularisation`,
-    with `w = student_loss_weight`, `student_loss` the categorical cross-entropy with the labels,
-    and every loss a mean over the same rows, weighted by `columns.SAMPLE_WEIGHT` where the batch
-    has it: `sum_r weight_r loss_r / sum_r weight_r`. Teacher and student logits are over the same
-    candidates, corrected and masked alike. Gradients go to the student and to the projectors of
-    distillation layers, never to the teacher.
+class Untracked(SimpleNamespace):
+    """Holds what Keras must not look at: it is not tracked, trained, counted or saved."""
 
-    Reference: [Hinton et al., 2015](https://arxiv.org/abs/1503.02531).
+
+class BalanceGroup(NamedTuple):
+    """Distillation losses whose weights a balance sets against student losses.
 
     Args:
-        student: a `RetrievalStudent` (also one made of your own `tfrs.Model` by
-            `RetrievalStudent.from_tfrs`) or a plain `tf.keras.Model` that gives logits over
-            classes. It is trained in place; afterwards `distiller.student` is the student alone.
+        student_losses: the names of the terms whose sum is the reference.
+        losses: the names of the distillation losses.
+        labels: the batch's column without which there is no reference.
+    """
+
+    student_losses: tuple[str, ...]
+    losses: tuple[str, ...]
+    labels: str
+
+
+@tf.keras.utils.register_keras_serializable("tfrs_distill")
+class Distiller(ChecksFirstBatch):
+    """Trains a student on labels and on what a teacher says of the same rows, in one step.
+
+    `total_t = w_t * student_loss_t + (1 - w_t) * sum_i c_ti * distillation_loss_ti` for each task
+    t; a task without distillation losses learns from its labels, `total_t = student_loss_t`. A
+    student of one task minimises `total_t + regularisation`, one of several
+    `balance(total_1, total_2, ...) + (1 - w_hidden) * sum_j c_j * hidden_loss_j + regularisation`
+    with its own `task_balance`, so that a twin, the same student trained alone, differs in the
+    losses only.
+
+    Every loss is a weighted mean over rows, `sum_r weight_r loss_r / sum_r weight_r`, weighted by
+    `columns.SAMPLE_WEIGHT` where the batch has it: of labelled positions (retrieval), of
+    (query, item) pairs (ranking: rows with a label for a student loss, rows of which the teacher
+    says something for a distillation loss), or of examples (a classifier). Teacher and student
+    logits are over the same candidates, corrected and masked alike. Gradients go to the student
+    and to the projectors of distillation layers, never to a teacher.
+
+    A loss of lists (its class attribute `of_lists` is true, or `losses.OverLists` is around it)
+    compares the candidates of a row, or in ranking the rows of one `columns.QUERY_ID`. A ranking
+    row's score is its logit; in a task of several logits, its prediction. Rows of weight 0 are not
+    in their list; a list of fewer than two rows counts nothing, any other as much as its rows'
+    weights together.
+
+    Reference: [Hinton et al., 2015](https://arxiv.org/abs/1503.02531); teachers that see what the
+    student will not have, [Lopez-Paz et al., 2016](https://arxiv.org/abs/1511.03643).
+
+    Args:
+        student: a `RetrievalStudent` or `RankingStudent` (also one made of your own `tfrs.Model`
+            by `from_tfrs`), or a plain `tf.keras.Model` that gives logits over classes. It is
+            trained in place; afterwards `distiller.student` is the student alone.
         teacher: a `Teacher`; a `tf.keras.Model` that gives logits over the student's candidates; or
-            a function `(batch, candidate_ids) -> logits`. A `CachedTeacher` answers from the
-            columns that `cached_teacher.join(windows)` adds to the batches. It is never trained,
-            tracked, saved or changed. None after loading, until `set_teacher`.
+            a function `(batch, candidate_ids) -> logits`; with several tasks these give a dict by
+            task, or one teacher a task stands in a dict. A `CachedTeacher` answers from the
+            columns that `cached_teacher.join(windows)` adds to the batches. A ranking task
+            without a teacher reads the batch's column `columns.teacher_logits(task)`; of a row of
+            NaN it says nothing. A teacher may read columns that the student does not. It is never
+            trained, tracked, saved or changed; after loading, `set_teacher`.
         distillation_losses: Keras losses of (teacher logits, student logits), or
-            `HiddenRepresentationDistillation` layers; one or several.
-        distillation_loss_weights: one number >= 0 a loss; 1 each by default.
-        student_loss_weight: w, within 0 and 1. With 0 the labels are not used and may be absent.
+            `HiddenRepresentationDistillation` layers; one or several, with several tasks in a dict
+            by task. Layers that belong to no single task stand under `"hidden"`, and so does
+            their teacher; without one, a column called as their `teacher_layer` is read.
+        distillation_loss_weights: numbers >= 0 in the shape of the losses; 1 by default.
+        student_loss_weight: w, within 0 and 1: one number, or one for each task that has losses
+            (and `"hidden"`). With 0 the task's labels are not used and may be absent.
         agreement_k: length of the lists that `evaluate` compares.
 
-    `student_loss_weight`, `distillation_loss_weights[name]` and `temperatures[name]` are variables,
-    saved with the model; `Schedule` and the balance callbacks move them.
+    `student_loss_weights[task]`, `distillation_loss_weights[name]` and `temperatures[name]` are
+    variables, saved with the model; `Schedule` and the balance callbacks move them.
 
     Batches are dicts of `columns`, or for a classifier also `(x, y)` and `(x, y, sample_weight)`
-    as in Keras. Labels are ids, one-hot or soft.
+    as in Keras. Labels of candidates are ids, one-hot or soft.
 
     Raises:
         TypeError: student, teacher or a loss are not what they must be.
-        ValueError: a weight is negative, NaN or of another number than the losses, or the student
-            has nothing to train or ends in a softmax or sigmoid. At the first batch, before any
-            weight changes: the teacher gives NaN or another number of candidates than the
-            student, either gives probabilities instead of logits, or a loss asks for a hidden
-            representation that is not there. (A sigmoid in a model's own `call` is seen in graphs,
-            not with `run_eagerly=True`.)
+        ValueError: a weight is out of range or of no loss, losses, weights or teachers are of no
+            task, or the student has nothing to train or ends in a softmax or sigmoid.
 
-    Under XLA (`jit_compile=True`) TensorFlow leaves out what looks at values, so that NaN and
-    probabilities pass unseen there: train a first epoch without it.
+    The first batch of `fit` and `evaluate` is looked at eagerly, before any weight changes and
+    also under XLA: a ValueError says where the teacher gives NaN, infinite values or other
+    candidates than the student, either gives probabilities instead of logits, labels are
+    impossible, lists have one candidate each, or a hidden representation is not there. (Of a
+    single logit a row the numbers do not tell probabilities; a last sigmoid is seen in graphs.)
+    Later, a loss that becomes NaN or infinite stops `fit` with the step named.
+
+    Losses of lists of ranking rows do not run under XLA (`jit_compile=True`): lists are as long as
+    the batch has them. Under `tf.distribute` a list is of the rows that are on one replica.
 
     Logs: `total_loss`, `student_loss`, `distillation_loss`, each distillation loss by its name and
-    the metrics given to `compile`; `evaluate` and validation also `agreement@k`, the share of the
-    teacher's k best candidates that are among the student's k best.
+    the metrics given to `compile`; with several tasks the task's name and `_` stand before each
+    but the first. `evaluate` and validation also log the tasks' metrics, and of candidates
+    `agreement@k`, the share of the teacher's k best that are among the student's k best.
 
     Example:
     >>> import numpy as np
@@ -80,72 +144,160 @@ class Distiller(TeachingModel):
     ['distillation_loss', 'soft_target_kl_divergence', 'student_loss', 'total_loss']
     """
 
-    never_saved = ("teacher",)
+    loss_name = "total_loss"
 
     def __init__(
         self,
         student: tf.keras.Model,
-        teacher: Teacher | tf.keras.Model | Any | None,
-        distillation_losses: DistillationLoss | Sequence[DistillationLoss],
-        distillation_loss_weights: Sequence[float] | None = None,
+        teacher: Teacher | tf.keras.Model | Any | Mapping[str, Any] | None,
+        distillation_losses: Losses | Mapping[str, Losses],
+        distillation_loss_weights: Any = None,
         *,
-        student_loss_weight: float = 0.5,
+        student_loss_weight: float | Mapping[str, float] = 0.5,
         agreement_k: int = 10,
         name: str = "distiller",
     ) -> None:
-        super().__init__(name)
-        if not isinstance(distillation_losses, Sequence):
-            distillation_losses = [distillation_losses]
-        if distillation_loss_weights is None:
-            distillation_loss_weights = [1.0] * len(distillation_losses)
-        pupil = as_pupil(student)
-        check_losses(distillation_losses, distillation_loss_weights, student_loss_weight)
+        # Towers cast what they read; columns such as sampling probabilities keep their precision.
+        super().__init__(name=name, autocast=False)
+        contract = as_student(student)
+        tasks = contract.task_names
+        losses = losses_by_task(distillation_losses, tasks)
+        weights = loss_weights_by_task(distillation_loss_weights, losses, tasks)
+        student_weights = student_loss_weights_by_task(student_loss_weight, losses, tasks)
+        prefixes = term_names(losses, tasks)
+        own_metrics = [metric.name for metric in getattr(student, "task_metrics", [])]
+        check_names(losses, prefixes, own_metrics)
         self.student = student
-        self.guests = Guests(
-            pupil=pupil, teacher=None, losses=list(distillation_losses), tails=None, labelled=True
+        self.untracked = Untracked(
+            student=contract, losses=losses, prefixes=prefixes, given=None, teachers={}
         )
-        if teacher is not None:
-            self.set_teacher(teacher)
-        names = [loss.name for loss in distillation_losses]
-        self.student_loss_weight = number(student_loss_weight, "student_loss_weight")
-        self.hold_losses(
-            dict(zip(names, distillation_losses)), dict(zip(names, distillation_loss_weights))
-        )
+        self.untracked.awaited, self.untracked.unlabelled = set(), set()
+        self.untracked.tails = None  # temperatures of the tails that a top-K cache has
+        self.set_teacher(teacher)
+        self.student_loss_weights = {
+            key: number(weight, f"{key}_student_loss_weight")
+            for key, weight in student_weights.items()
+        }
+        self._hold_losses(losses, weights)
         self.agreement_k = agreement_k
-        terms = ["total_loss", "student_loss", "distillation_loss", *names]
+        terms = ["total_loss", *(f"{prefixes[task]}student_loss" for task in tasks)]
+        terms += [f"{prefixes[key]}distillation_loss" for key in losses]
+        terms += list(self.distillation_loss_weights)
         self.means = {name: tf.keras.metrics.Mean(name=name) for name in terms}
         self.agreement_mean = tf.keras.metrics.Mean(name=f"agreement@{agreement_k}")
         # Keras asks before it saves, backs up or builds an optimizer: projectors come with a batch.
-        layers = [loss for loss in distillation_losses if isinstance(loss, tf.keras.layers.Layer)]
+        layers = [loss for of_key in losses.values() for loss in of_key if _is_layer(loss)]
         self.built = student.built and all(layer.built for layer in layers)
+
+    def _hold_losses(
+        self, losses: Mapping[str, Sequence[Any]], weights: Mapping[str, Sequence[float]]
+    ) -> None:
+        """Keep the distillation losses by name, with weights and temperatures as variables.
+
+        A layer is kept, a loss is copied before its temperature becomes a variable of ours.
+        """
+        by_name = {self.term_name(key, loss): loss for key in losses for loss in losses[key]}
+        numbers = [weight for key in losses for weight in weights[key]]
+        self.distillation_losses = {
+            name: loss if _is_layer(loss) else copy.copy(loss) for name, loss in by_name.items()
+        }
+        self.distillation_loss_weights = {
+            name: number(weight, f"{name}_weight") for name, weight in zip(by_name, numbers)
+        }
+        self.temperatures = {  # whole before it is assigned, or Keras would not save what is in it
+            name: number(loss.temperature, f"{name}_temperature")
+            for name, loss in by_name.items()
+            if hasattr(loss, "temperature")
+        }
+        for name, temperature in self.temperatures.items():
+            self.distillation_losses[name].temperature = temperature
+        # Written to files. They stay, for Keras takes two objects of one address for one object.
+        self.untracked.saved = {name: copy.copy(by_name[name]) for name in self.temperatures}
+
+    def term_name(self, key: str, loss: Any) -> str:
+        """What a distillation loss is called in logs."""
+        return f"{self.untracked.prefixes[key]}{loss.name}"
+
+    def __dir__(self) -> list[str]:
+        """All names but the teacher's: Keras saves every Keras object that it finds here."""
+        return [name for name in super().__dir__() if name != "teacher"]
 
     @property
     def teacher(self) -> Any:
-        """The caller's own teacher object; None after loading, until `set_teacher`."""
-        return self.guests.teacher
+        """The caller's own teacher, or teachers, as given; None after loading."""
+        return self.untracked.given
 
     def set_teacher(self, teacher: Any) -> None:
-        """Give a teacher to a distiller that was loaded: files do not hold it."""
-        as_teacher(teacher)
-        self.guests.teacher = teacher
+        """Give a teacher to a distiller that was loaded: files do not hold it.
+
+        Args:
+            teacher: as for the constructor.
+        """
+        known = self.untracked
+        known.teachers = teachers_by_task(teacher, known.losses, known.student.task_names)
+        known.given, known.awaited = teacher, set()
 
     @property
     def balance_groups(self) -> list[BalanceGroup]:
-        """All distillation losses against the one student loss."""
-        names = tuple(self.distillation_loss_weights)
-        return [BalanceGroup(("student_loss",), names, columns.LABELS)]
+        """A task's distillation losses against its student loss; `"hidden"` against all."""
+        groups, known = [], self.untracked
+        for key, losses in known.losses.items():
+            tasks = list(known.student.task_names) if key == HIDDEN else [key]
+            references = tuple(f"{known.prefixes[task]}student_loss" for task in tasks)
+            names = tuple(self.term_name(key, loss) for loss in losses)
+            groups.append(BalanceGroup(references, names, known.student.label_column(tasks[0])))
+        return groups
 
-    def student_loss_weights_of(self, loss: str | None) -> list[tf.Variable]:
-        """The one there is."""
-        return [self.student_loss_weight]
+    def student_loss_weights_of(self, task: str | None) -> list[tf.Variable]:
+        """The variables that a schedule of the student loss' weight moves.
 
-    def has_labels(self, loss: str | None) -> bool:
-        """Whether the batches so far had labels."""
-        return self.guests.labelled
+        Args:
+            task: None for those of all tasks.
+
+        Raises:
+            ValueError: the task has none.
+        """
+        if task is None:
+            return list(self.student_loss_weights.values())
+        if task not in self.student_loss_weights:
+            raise ValueError(
+                "`loss` must name the task whose student_loss_weight is meant, one of "
+                f"{sorted(self.student_loss_weights)}, or be None for all. Received: "
+                f"loss={task!r}."
+            )
+        return [self.student_loss_weights[task]]
+
+    def has_labels(self, task: str | None) -> bool:
+        """Whether the batches so far had labels of the task, or of all that have a teacher."""
+        tasks = set(self.student_loss_weights) if task is None else {task}
+        return not tasks & self.untracked.unlabelled
+
+    def compile(self, optimizer: Any = "rmsprop", **kwargs: Any) -> None:
+        """Keras' `compile`, of an optimizer; with metrics of labels and logits over candidates.
+
+        Raises:
+            ValueError: a loss is given; or metrics, which ranking tasks bring themselves.
+        """
+        given = {"loss": kwargs.get("loss")}
+        if isinstance(self.student, MultiTaskModel):
+            given |= {name: kwargs.get(name) for name in ("metrics", "weighted_metrics")}
+        for argument, value in given.items():
+            if value:
+                raise ValueError(
+                    f"`compile` takes no {argument}: the student brings its own, and the "
+                    f"distillation losses are the distiller's. Received: {argument}={value!r}."
+                )
+        super().compile(optimizer=optimizer, **kwargs)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile as it was saved, optimizer state included."""
+        self.compile(**tf.keras.utils.deserialize_keras_object(config))
+        if self.built:
+            self.optimizer.build(self.trainable_variables)
 
     @property
     def metrics(self) -> list[tf.keras.metrics.Metric]:
-        """What is logged and reset: every term, the agreement, the metrics given to `compile`."""
+        """What is logged and reset: every term, the agreement, the student's, those given."""
         given = [] if self.compiled_metrics is None else self.compiled_metrics.metrics
         task = getattr(self.student, "task_metrics", [])
         corpus = getattr(self.student, "corpus_metrics", [])
@@ -153,36 +305,54 @@ class Distiller(TeachingModel):
 
     def call(self, inputs: Any, training: bool | None = None) -> StudentOutputs | tf.Tensor:
         """What the student says."""
-        plain = not isinstance(self.student, RetrievalModel)
+        plain = isinstance(self.untracked.student, Classifier)
         if plain and isinstance(inputs, dict) and columns.INPUTS in inputs:
             inputs = inputs[columns.INPUTS]
         return self.student(inputs, training=training)
 
-    def predict_step(self, data: Any) -> tf.Tensor:
-        """The student's logits, which is what `predict` gives."""
-        return self.guests.pupil(as_batch(self.student, data), training=False).logits
+    def predict_step(self, data: Any) -> tf.Tensor | dict[str, tf.Tensor]:
+        """What `predict` gives: logits over candidates, or a ranking student's predictions."""
+        student = self.untracked.student
+        if isinstance(student, MultiTaskModel):
+            return student.predict_step(data)
+        return student(student.as_batch(data), training=False).logits
+
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
+        """Keras' `fit`; see the class for what is checked."""
+        data = args[0] if args else kwargs.get("x")
+        self.untracked.unlabelled = set()  # until a batch shows otherwise
+        self.untracked.tails = self._tails_of(data)
+        return super().fit(*args, **kwargs)
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step on `total_loss`, for the weights of student and projectors."""
-        with tf.GradientTape() as tape:
-            step = forward(self, data, training=True)
-            total = mean_over_global_batch(step.mixed, step.weight, sum(self.losses))
-        with tf.control_dependencies([total]):  # no weight moves before the step's checks
-            take_step(self, total, tape)
+        balance = getattr(self.student, "task_balance", None)
+        persistent = balance is not None and balance.needs_gradients
+        with tf.GradientTape(persistent=persistent) as tape:
+            step = self.forward(data, True, tape)
+            total = step.total + sum(self.losses) / num_replicas()
+        take_step(self, total, tape)
         return self._logged(step)
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """The same terms without a step, and how far student and teacher agree."""
-        step = forward(self, data, training=False)
-        logged = self._logged(step)
-        if any(isinstance(loss, tf.keras.losses.Loss) for loss in self.guests.losses):
-            self.agreement_mean.update_state(
-                weighted_mean(agreement(step.answers, self.agreement_k), step.weights), step.weight
-            )
-            logged[self.agreement_mean.name] = self.agreement_mean.result()
-        if isinstance(self.student, RetrievalModel):
-            self.student.update_factorized_metrics(step.outputs, step.weights)
-            logged |= {metric.name: metric.result() for metric in self.student.corpus_metrics}
+        """The same terms without a step, how far student and teacher agree, corpus metrics."""
+        step = self.forward(data, False, None)
+        logged, answers = self._logged(step), step.answers
+        for task, head in step.outputs.heads.items():
+            losses = self.untracked.losses.get(task, [])
+            if head.candidates is not None and not all(map(_is_layer, losses)):
+                weights = answers.answer(task).weights
+                self.agreement_mean.update_state(
+                    weighted_mean(agreement(answers, task, self.agreement_k), weights),
+                    sum_of(weights, step.outputs),
+                )
+                logged[self.agreement_mean.name] = self.agreement_mean.result()
+        student = self.untracked.student
+        if isinstance(student, MultiTaskModel):
+            return logged | student.update_task_metrics(step.batch, step.outputs)
+        if not isinstance(student, Classifier):
+            student.update_factorized_metrics(step.outputs, answers.row_weights)
+            logged |= {metric.name: metric.result() for metric in student.corpus_metrics}
         return logged
 
     def loss_terms(self, batch: Any, training: bool) -> dict[str, tf.Tensor]:
@@ -190,26 +360,166 @@ class Distiller(TeachingModel):
 
         On one of several replicas: the means over this replica's rows.
         """
-        return forward(self, batch, training).terms
+        return {name: term.mean for name, term in self.forward(batch, training).terms.items()}
+
+    def check_batch(self, data: Any) -> None:
+        """See `ChecksFirstBatch`."""
+        student, known = self.untracked.student, self.untracked
+        if isinstance(student, MultiTaskModel):
+            student.check_batch(data)
+        names = {
+            key: [self.term_name(key, loss) for loss in known.losses[key]] for key in known.losses
+        }
+        check_first_batch(self.forward(data, training=False), student, known.losses, names)
+
+    def forward(self, data: Any, training: bool, tape: tf.GradientTape | None = None) -> Step:
+        """Ask student and teachers about a batch, once each, and compare them.
+
+        Args:
+            data: a batch.
+            training: whether the student is trained.
+            tape: records the pass, for a balance of tasks that learns; None where nothing is.
+
+        Raises:
+            ValueError: a teacher is missing, or labels are where they have a weight, or student
+                and teacher cannot be compared.
+        """
+        student, known = self.untracked.student, self.untracked
+        if known.awaited:
+            raise ValueError(
+                f"This distiller was saved with a teacher of {sorted(known.awaited)}: files do not "
+                "hold it. Call `distiller.set_teacher(teacher)` first."
+            )
+        batch = student.as_batch(data)
+        outputs = self._student_outputs(batch, training)
+        require_trainable(self.student)
+        answers = TeacherAnswers(known.teachers, student, batch, outputs)
+        labelled = [task for task in student.task_names if student.has_labels(task, outputs, batch)]
+        for task in set(student.task_names) - set(labelled):
+            self._require_no_student_loss(task)
+            known.unlabelled.add(task)
+        terms: dict[str, Term] = {}
+        totals: dict[str, tf.Tensor] = {}
+        hard_losses = student.hard_losses(batch, outputs, labelled)
+        for task in student.task_names:
+            if task in hard_losses:
+                term = term_of(*hard_losses[task])
+                terms[f"{known.prefixes[task]}student_loss"] = term
+                totals[task] = term.part
+            if task in known.losses:
+                taught = self._distillation_loss(task, answers, terms).part
+                w = self.student_loss_weights[task]
+                own = w * totals[task] if task in totals else 0.0
+                totals[task] = own + (1.0 - w) * taught
+        total = student.combine(totals, tape)
+        if HIDDEN in known.losses:
+            taught = self._distillation_loss(HIDDEN, answers, terms).part
+            total += (1.0 - self.student_loss_weights[HIDDEN]) * taught
+        regularised = total + sum(self.losses) / num_replicas()
+        terms["total_loss"] = Term(regularised, global_sum(answers.row_weights, outputs))
+        self.built = True  # student and projectors have their weights by now
+        return Step(total, terms, batch, outputs, answers)
+
+    def _student_outputs(self, batch: dict[str, Any], training: bool) -> StudentOutputs:
+        student = self.untracked.student
+        if not any(map(_is_layer, self.distillation_losses.values())):
+            outputs = student(batch, training=training)
+        else:
+            with recorded(self.student) as hidden:
+                outputs = student(batch, training=training)
+            hidden = hidden | outputs.hidden_representations
+            outputs = outputs._replace(hidden_representations=hidden)
+        for task, head in outputs.heads.items():
+            if student.reads_logits(task):
+                refuse_logits(head.logits, "student")
+        return outputs
+
+    def _distillation_loss(self, key: str, answers: TeacherAnswers, terms: dict[str, Term]) -> Term:
+        """A task's distillation losses, weighted and added up; each also into `terms`."""
+        parts, weights = [], answers.row_weights
+        for given in self.untracked.losses[key]:
+            name = self.term_name(key, given)
+            loss = self.distillation_losses[name]  # whose temperature is a variable
+            if _is_layer(loss):
+                values, loss_weights = self._between_layers(loss, key, answers)
+            elif getattr(loss, "of_lists", False) and not self._rows_are_lists(key):
+                values, loss_weights = self._over_queries(loss, name, key, answers)
+                weights = answers.answer(key).weights
+            else:
+                values = loss.call(*answers.logits_for(key, loss))
+                values = tf.reduce_mean(values, axis=list(range(1, values.shape.rank)))
+                loss_weights = weights = answers.answer(key).weights
+                if answers.from_top_k(key):
+                    teacher = self.untracked.teachers.get(key)
+                    self.untracked.tails = getattr(teacher, "temperatures", ())
+            terms[name] = term_of(values, loss_weights)
+            parts.append(self.distillation_loss_weights[name] * terms[name].part)
+        term = Term(tf.add_n(parts), global_sum(weights, answers.outputs))
+        terms[f"{self.untracked.prefixes[key]}distillation_loss"] = term
+        return term
+
+    def _rows_are_lists(self, task: str) -> bool:
+        return bool(self.untracked.student.rows_are_lists(task))
+
+    def _between_layers(
+        self, layer: HiddenRepresentationDistillation, key: str, answers: TeacherAnswers
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """One value a row, and the rows' weights."""
+        name, outputs = layer.student_layer, answers.outputs
+        student = find(outputs.hidden_representations, name, "student")
+        student = self.untracked.student.to_rows(student, answers.batch)
+        require_rows(student, outputs, f"The student's layer {name!r}")
+        teacher, weights = answers.hidden_representation(key, layer.teacher_layer)
+        return layer((student, teacher)), weights
+
+    def _over_queries(
+        self, loss: tf.keras.losses.Loss, name: str, task: str, answers: TeacherAnswers
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """One value a query's list of rows, and the lists' weights: the sums of their rows'."""
+        if columns.QUERY_ID not in answers.batch:
+            raise ValueError(
+                f"The loss {name!r} compares the candidates of a query, but the batch has no "
+                f"column {columns.QUERY_ID!r} that says which rows belong together."
+            )
+        answer, student = answers.answer(task), self.untracked.student
+        weights = answer.weights
+        if weights is None:
+            weights = tf.ones([answers.outputs.num_rows])
+        query_ids = tf.reshape(answers.batch[columns.QUERY_ID], [-1])
+        lists = lists_of(query_ids, weights > 0.0)
+        teacher = lists.padded(student.scores(task, answer.logits), float(MASKED))
+        values = loss.call(teacher, lists.padded(student.scores(task, answer.head.logits), 0.0))
+        return values, lists.total(weights)
+
+    def _require_no_student_loss(self, task: str) -> None:
+        w, column = self.student_loss_weights.get(task), self.untracked.student.label_column(task)
+        with tf.init_scope():
+            weight = 1.0 if w is None else float(w.numpy())
+        if weight > 0:
+            but = f"`student_loss_weight` of {task!r} is {weight:g}"
+            if w is None:
+                but = f"the task {task!r} has no distillation losses to learn from"
+            raise ValueError(
+                f"The batch has no labels of task {task!r}, but {but}. Give the batch a column "
+                f"{column!r}" + (", or set the weight to 0." if w is not None else ".")
+            )
 
     def _logged(self, step: Step) -> dict[str, tf.Tensor]:
         for name, term in step.terms.items():
-            self.means[name].update_state(term, sample_weight=step.weight)
-        logged = {name: self.means[name].result() for name in step.terms}
-        labels = step.outputs.candidates.label_columns
-        if labels is not None:
-            self.compiled_metrics.update_state(labels, step.outputs.logits, step.weights)
-            logged |= {metric.name: metric.result() for metric in self.compiled_metrics.metrics}
-            if isinstance(self.student, RetrievalModel):
-                loss = step.terms["student_loss"]
-                self.student.update_task_metrics(step.outputs, loss, step.weights)
-                logged |= {metric.name: metric.result() for metric in self.student.task_metrics}
+            self.means[name].update_state(term.mean, sample_weight=term.weight / num_replicas())
+        logged = {name: self.means[name].result() for name in self.means if name in step.terms}
+        student, outputs, weights = self.untracked.student, step.outputs, step.answers.row_weights
+        if isinstance(student, MultiTaskModel) or outputs.candidates.label_columns is None:
+            return logged
+        labels = outputs.candidates.label_columns
+        self.compiled_metrics.update_state(labels, outputs.logits, weights)
+        logged |= {metric.name: metric.result() for metric in self.compiled_metrics.metrics}
+        if not isinstance(student, Classifier):
+            (prefix,) = (self.untracked.prefixes[task] for task in student.task_names)
+            values = step.terms[f"{prefix}student_loss"].values
+            student.update_task_metrics(outputs, weighted_mean(values, weights), weights)
+            logged |= {metric.name: metric.result() for metric in student.task_metrics}
         return logged
-
-    def before_fit(self, data: Any) -> None:
-        """See what a cache's tails were summed at."""
-        self.guests.tails = self._tails_of(data)
-        self.guests.labelled = True  # until a batch shows otherwise
 
     def _tails_of(self, data: Any) -> tuple[float, ...] | None:
         """The temperatures of the tails that the data carry, if they carry any."""
@@ -220,29 +530,64 @@ class Distiller(TeachingModel):
             return getattr(self.teacher, "temperatures", ())
         return None
 
+    def get_build_config(self) -> dict[str, Any]:
+        """Student and distillation layers bring their own; Keras takes an empty dict for none."""
+        return {"built": self.built}
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """Every weight exists once student and distillation layers are loaded, if they had any."""
+        self.built = config["built"]
+
     def get_config(self) -> dict[str, Any]:
-        """The student, the losses, temperatures and weights as they are now; not the teacher."""
+        """The student, the losses, temperatures and weights as they are now; no teacher."""
+        known, weights = self.untracked, self.distillation_loss_weights
         return {
             "name": self.name,
             "student": tf.keras.utils.serialize_keras_object(self.student),
-            "distillation_losses": [
-                self.saved_loss(loss.name, loss) for loss in self.guests.losses
-            ],
-            "distillation_loss_weights": [
-                float(weight.numpy()) for weight in self.distillation_loss_weights.values()
-            ],
-            "student_loss_weight": float(self.student_loss_weight.numpy()),
+            "distillation_losses": {
+                key: [self._saved_loss(self.term_name(key, loss), loss) for loss in of_key]
+                for key, of_key in known.losses.items()
+            },
+            "distillation_loss_weights": {
+                key: [float(weights[self.term_name(key, loss)]) for loss in of_key]
+                for key, of_key in known.losses.items()
+            },
+            "student_loss_weight": {
+                key: float(weight) for key, weight in self.student_loss_weights.items()
+            },
             "agreement_k": self.agreement_k,
+            "taught": sorted(known.awaited | set(known.teachers)),
         }
+
+    def _saved_loss(self, name: str, loss: Any) -> dict[str, Any]:
+        """A loss as it is written to a file, with its temperature of now."""
+        if name in self.temperatures:
+            loss = self.untracked.saved[name]
+            loss.temperature = float(self.temperatures[name].numpy())
+        return tf.keras.utils.serialize_keras_object(loss)
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Distiller:
-        """A distiller without a teacher: give it one with `set_teacher`."""
+        """A distiller that awaits the teacher it had: give it this with `set_teacher`."""
 
         def restored(item: Any) -> Any:
             return tf.keras.utils.deserialize_keras_object(item, custom_objects=custom_objects)
 
         config = dict(config)
-        student = restored(config.pop("student"))
-        losses = [restored(item) for item in config.pop("distillation_losses")]
-        return cls(student, None, losses, **config)
+        student, taught = restored(config.pop("student")), config.pop("taught")
+        losses = {
+            key: [restored(item) for item in items]
+            for key, items in config.pop("distillation_losses").items()
+        }
+        distiller = cls(student, None, losses, **config)
+        distiller.untracked.awaited = set(taught)
+        return distiller
+
+
+def number(value: float, name: str) -> tf.Variable:
+    """A number of the step that callbacks may move."""
+    return tf.Variable(value, trainable=False, dtype=tf.float32, name=name)
+
+
+def _is_layer(loss: Any) -> bool:
+    return isinstance(loss, tf.keras.layers.Layer)

@@ -29,8 +29,8 @@ class Schedule(tf.keras.callbacks.Callback):
         end: the value from step `num_steps` on; not for `"constant"`.
         num_steps: optimizer steps to go from `start` to `end`; not for `"constant"`.
         curve: `"constant"`, `"linear"`, `"cosine"` or `"exponential"`.
-        loss: name of the distillation loss whose number it is; None where there is one loss. In a
-            `RankingDistiller`, for `"student_loss_weight"`: the task; None for all tasks.
+        loss: name of the distillation loss whose number it is; None where there is one loss. For
+            `"student_loss_weight"`: the task; None for all tasks.
 
     Raises:
         ValueError: an unknown target or curve, or values that the target cannot have.
@@ -100,9 +100,9 @@ class Schedule(tf.keras.callbacks.Callback):
                 "The batches have no labels, so `student_loss_weight` must stay 0. Received: a "
                 f"schedule from {self.start:g} to {self.end:g}."
             )
-        if self.target == "temperature" and self.model.guests.tails is not None:
+        if self.target == "temperature" and self.model.untracked.tails is not None:
             for value in (self.start, self.end):
-                check_tail(self.name, value, self.model.guests.tails)
+                check_tail(self.name, value, self.model.untracked.tails)
             if self.start != self.end:
                 raise ValueError(
                     "A top-K cache has tails at fixed temperatures, so a temperature cannot move "

@@ -1,96 +1,124 @@
-"""What the teacher says about one batch, asked once and laid beside what the student says."""
+"""What teachers say about one batch, computed once each and laid beside what the student says."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from tfrs_distill import columns
+from tfrs_distill.distiller.arguments import HIDDEN, Student
 from tfrs_distill.distiller.last_activation import refuse_logits
 from tfrs_distill.knowledge.top_k_knowledge import align_top_k
+from tfrs_distill.losses.candidate_lists import MASKED, is_candidate
 from tfrs_distill.models.hidden_representations import find
 from tfrs_distill.models.rows import rows_of
-from tfrs_distill.models.student_outputs import StudentOutputs
+from tfrs_distill.models.student_outputs import Head, StudentOutputs
+
+
+class Answer(NamedTuple):
+    """What is known of one task's rows.
+
+    Args:
+        raw_logits: float32 [num_rows, width], before masks and corrections; 0 in rows that do not
+            count, NaN where the teacher's are infinite, so that no loss takes these for a mask.
+        weights: float32 [num_rows], 0 in rows of which the teacher says nothing; None where all
+            count 1.
+        head: the student's.
+    """
+
+    raw_logits: tf.Tensor
+    weights: tf.Tensor | None
+    head: Head
+
+    @property
+    def logits(self) -> tf.Tensor:
+        """The teacher's logits, corrected and masked like the student's."""
+        if self.head.candidates is not None:
+            return self.head.candidates.adjust(self.raw_logits)
+        return tf.where(is_candidate(self.head.logits), self.raw_logits, MASKED)
 
 
 class TeacherAnswers:
-    """The teacher's side of one step, under `stop_gradient`, computed when first asked for.
+    """The teachers' side of one step, under `stop_gradient`.
 
     Args:
-        teacher: a `Teacher`.
-        pupil: the student's contract.
+        teachers: by task, or `"hidden"`; the logits of a task without one are read from the batch.
+        student: the student's contract.
         batch: the batch's columns.
         outputs: what the student said.
     """
 
     def __init__(
-        self, teacher: Any, pupil: Any, batch: dict[str, Any], outputs: StudentOutputs
+        self,
+        teachers: Mapping[str, Any],
+        student: Student,
+        batch: dict[str, Any],
+        outputs: StudentOutputs,
     ) -> None:
-        self.teacher, self.pupil, self.batch, self.outputs = teacher, pupil, batch, outputs
-        self.weights = pupil.row_weights(batch)
-        self._raw_logits: tf.Tensor | None = None
-        self._logits: tf.Tensor | None = None
-        self._hidden: dict[str, tf.Tensor] | None = None
+        self.teachers, self.student, self.batch, self.outputs = teachers, student, batch, outputs
+        self.row_weights = student.row_weights(batch)
+        self._answers: dict[str, Answer] = {}
+        self._logits: dict[int, Any] = {}  # by teacher, for one may answer for several tasks
+        self._hidden: dict[int, Mapping[str, tf.Tensor]] = {}
 
-    @property
-    def from_top_k(self) -> bool:
+    def from_top_k(self, task: str) -> bool:
         """Whether the batch carries the teacher's best items instead of its embeddings."""
-        return columns.TEACHER_TOP_K_LOGITS in self.batch
+        has_candidates = self.outputs.heads[task].candidates is not None
+        return has_candidates and columns.TEACHER_TOP_K_LOGITS in self.batch
 
-    @property
-    def raw_logits(self) -> tf.Tensor:
-        """What the teacher said, before masks and corrections.
+    def answer(self, task: str) -> Answer:
+        """What the task's teacher says, or said before and stands in the batch.
+
+        A row that is NaN throughout in the batch's column has weight 0.
 
         Raises:
-            ValueError: it ends in a softmax or sigmoid.
+            ValueError: there is neither teacher nor column, the teacher ends in a softmax or
+                sigmoid, or its logits are of other rows or candidates than the student's.
         """
-        if self._raw_logits is None:
-            if self.from_top_k:
-                said = rows_of(self.batch[columns.TEACHER_TOP_K_LOGITS], self.batch)
+        if task not in self._answers:
+            head, weights = self.outputs.heads[task], self.row_weights
+            if self.from_top_k(task):
+                logits = rows_of(self.batch[columns.TEACHER_TOP_K_LOGITS], self.batch)
+                logits = tf.cast(tf.stop_gradient(logits), tf.float32)
+            elif task in self.teachers:
+                logits = self._of_shape(self._of_teacher(task), task)
             else:
-                said = self.teacher.logits(self.batch, self.outputs.candidates.ids)
-                refuse_logits(said, "teacher")
-            self._raw_logits = self._where_it_counts(tf.cast(tf.stop_gradient(said), tf.float32))
-        return self._raw_logits
+                logits = self._of_shape(self._of_column(task), task)
+                weights = self._where_given(logits, weights)
+            logits = where_it_counts(logits, weights)
+            logits = tf.where(tf.math.is_finite(logits), logits, np.nan)
+            self._answers[task] = Answer(logits, weights, head)
+        return self._answers[task]
 
-    @property
-    def logits(self) -> tf.Tensor:
-        """The teacher's logits, over the student's candidates, corrected and masked like them."""
-        if self._logits is None:
-            self._logits = self.outputs.candidates.adjust(self.raw_logits)
-        return self._logits
-
-    def logits_for(self, loss: tf.keras.losses.Loss) -> tuple[tf.Tensor, tf.Tensor]:
+    def logits_for(self, task: str, loss: tf.keras.losses.Loss) -> tuple[tf.Tensor, tf.Tensor]:
         """Teacher's and student's logits over the same candidates, for one loss.
 
         Raises:
-            ValueError: the teacher's logits are over other candidates, or its top-K cannot answer.
+            ValueError: the teacher's top-K cannot answer for it.
         """
-        if self.from_top_k:
-            return self._aligned_top_k(loss)
-        teacher, student = self.raw_logits, self.outputs.candidates.one_column
-        if not teacher.shape.is_compatible_with([None, *student.shape[:1]]):
+        answer = self.answer(task)
+        if not self.from_top_k(task):
+            return answer.logits, answer.head.logits
+        chosen, settings = answer.head.candidates, getattr(self.student, "candidates", None)
+        if settings is None or not settings.of_catalogue or chosen.keep is not None:
             raise ValueError(
-                "Teacher and student logits must be over the same candidates. Received: teacher "
-                f"{teacher.shape}, student {self.outputs.logits.shape}."
+                "A teacher's top-K and the sum of the rest are over the whole catalogue, but the "
+                f"student's candidates are {settings}. Join the cache with `form='embeddings'`."
             )
-        return self.logits, self.outputs.logits
-
-    def _aligned_top_k(self, loss: tf.keras.losses.Loss) -> tuple[tf.Tensor, tf.Tensor]:
-        chosen = self.outputs.candidates
-        settings = self.pupil.candidates
-        if not settings.of_catalogue or chosen.keep is not None or chosen.hard is not None:
+        if chosen.hard is not None:
             raise ValueError(
                 "A teacher's top-K and the sum of the rest are over the whole catalogue, but the "
                 f"student's candidates are {settings}. Join the cache with `form='embeddings'`."
             )
         tails = rows_of(self.batch[columns.TEACHER_TAIL], self.batch)
-        at = tail_column(loss, getattr(self.teacher, "temperatures", ()))
+        at = tail_column(loss, getattr(self.teachers.get(task), "temperatures", ()))
         return align_top_k(
-            self.outputs.logits,
+            answer.head.logits,
             self.top_k_ids(),
-            self.raw_logits,
+            answer.raw_logits,
             tf.gather(tails, at, axis=1),
             loss.temperature,
         )
@@ -100,36 +128,130 @@ class TeacherAnswers:
         ids = tf.cast(self.batch[columns.TEACHER_TOP_K_IDS], tf.int32)  # a GPU gathers no uint16
         return rows_of(ids, self.batch)
 
-    def hidden_representation(self, name: str) -> tf.Tensor:
-        """One of the teacher's hidden representations, `[num_rows, ...]`.
+    def hidden_representation(self, task: str, name: str) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """A teacher's hidden representation `[num_rows, ...]`, and the weights of the rows.
+
+        Args:
+            task: whose teacher; or `"hidden"`.
+            name: of the teacher's layer; or of a column of the batch, where there is no teacher.
 
         Raises:
-            ValueError: the teacher gives none, or none of that name.
+            ValueError: there is neither, or it has another number of rows.
         """
-        if self._hidden is None:
-            if not callable(getattr(self.teacher, "hidden_representations", None)):
-                raise ValueError(
-                    f"A loss needs the teacher's hidden representation {name!r}, but "
-                    f"{type(self.teacher).__name__} gives none: it has no method "
-                    "`hidden_representations(batch)`."
-                )
-            self._hidden = self.teacher.hidden_representations(self.batch)
-        said = find(self._hidden, name, "teacher")
-        return self._where_it_counts(tf.stop_gradient(self.pupil.to_rows(said, self.batch)))
+        teacher, weights = self.teachers.get(task), self.row_weights
+        hidden = tf.stop_gradient(self._layer(task, teacher, name))
+        hidden = tf.cast(self.student.to_rows(hidden, self.batch), tf.float32)
+        require_rows(hidden, self.outputs, f"The teacher's hidden representation {name!r}")
+        if teacher is None:
+            weights = self._where_given(hidden, weights)
+        return where_it_counts(hidden, weights), weights
 
-    def example_at(self, row: tf.Tensor) -> tf.Tensor:
+    def example_at(self, row: int) -> int:
         """The example that a row of the loss belongs to: its id, or its place in the batch."""
         numbers = self.batch.get(columns.EXAMPLE_ID)
         if numbers is None:
             numbers = tf.range(tf.shape(tf.nest.flatten(self.batch)[0])[0])
-        return tf.gather(self.pupil.of_rows(numbers, self.batch), row)
+        return int(self.student.of_rows(tf.convert_to_tensor(numbers), self.batch)[row])
 
-    def _where_it_counts(self, said: tf.Tensor) -> tf.Tensor:
-        """The same, but 0 at rows of weight 0, so that not even NaN there has an influence."""
-        if self.weights is None or said.shape.rank is None:
-            return said
-        counts = tf.reshape(self.weights > 0, [-1] + [1] * (said.shape.rank - 1))
-        return tf.where(counts, said, tf.zeros_like(said))
+    def _of_teacher(self, task: str) -> Any:
+        teacher = self.teachers[task]
+        if id(teacher) not in self._logits:
+            candidates = self.outputs.heads[task].candidates
+            ids = None if candidates is None else candidates.ids
+            self._logits[id(teacher)] = teacher.logits(self.batch, ids)
+        logits, name = self._logits[id(teacher)], _name(teacher)
+        if isinstance(logits, Mapping):
+            if task not in logits:
+                raise ValueError(
+                    f"The teacher of task {task!r}, {name}, gives no logits of it. It gives those "
+                    f"of: {sorted(logits)}."
+                )
+            return logits[task]
+        tasks = [key for key, other in self.teachers.items() if other is teacher and key != HIDDEN]
+        if len(tasks) > 1:
+            raise ValueError(
+                f"The teacher of the tasks {tasks}, {name}, must give a dict of logits by task. "
+                f"Received: {_shape(logits)}."
+            )
+        return logits
+
+    def _of_column(self, task: str) -> Any:
+        name = columns.teacher_logits(task)
+        if name not in self.batch:
+            raise ValueError(
+                f"Task {task!r} has distillation losses, but no teacher is given for it and the "
+                f"batch has no column {name!r}. Give a teacher, a loaded distiller by "
+                "`set_teacher(teacher)`, or the column, by `examples.with_teacher({...})`."
+            )
+        return self.student.to_rows(self.batch[name], self.batch)
+
+    def _of_shape(self, logits: Any, task: str) -> tf.Tensor:
+        """Logits as float32 `[num_rows, width]`, without a gradient."""
+        head = self.outputs.heads[task]
+        wanted = head.logits.shape
+        if head.candidates is not None:  # hard negatives are chosen later
+            wanted = tf.TensorShape([wanted[0], head.candidates.one_column.shape[0]])
+        words = (
+            f"Teacher and student logits of {task!r} must be over the same rows and candidates, "
+            f"[num_rows, {wanted[1]}]. Received: "
+        )
+        try:
+            logits = tf.convert_to_tensor(logits)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{words}{_shape(logits)}.") from error
+        refuse_logits(logits, "teacher")
+        logits = tf.cast(tf.stop_gradient(logits), tf.float32)
+        if logits.shape.rank == 1 and wanted[1] == 1:
+            logits = logits[:, None]
+        if not logits.shape.is_compatible_with(wanted):
+            raise ValueError(f"{words}teacher {logits.shape}, student {wanted}.")
+        return tf.ensure_shape(logits, wanted)
+
+    def _layer(self, task: str, teacher: Any, name: str) -> tf.Tensor:
+        if teacher is None:
+            if name not in self.batch:
+                raise ValueError(
+                    f"A loss needs the teacher's hidden representation {name!r}, but no teacher is "
+                    f"given for {task!r}, and the batch has no column of this name. Give "
+                    f"`teacher={{..., {task!r}: teacher}}`, or a column, "
+                    "`examples.with_features({...})`."
+                )
+            return tf.convert_to_tensor(self.batch[name])
+        if id(teacher) not in self._hidden:
+            if not callable(getattr(teacher, "hidden_representations", None)):
+                raise ValueError(
+                    f"A loss needs the teacher's hidden representation {name!r}, but "
+                    f"{type(teacher).__name__} gives none: it has no method "
+                    "`hidden_representations(batch)`."
+                )
+            self._hidden[id(teacher)] = teacher.hidden_representations(self.batch)
+        return find(self._hidden[id(teacher)], name, "teacher")
+
+    def _where_given(self, values: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
+        """The weights, but 0 in rows that a column leaves out: those that are NaN throughout."""
+        rows = tf.reshape(values, [self.outputs.num_rows, -1])
+        missing = tf.reduce_all(tf.math.is_nan(rows), axis=-1)
+        return tf.where(missing, 0.0, 1.0 if weights is None else tf.cast(weights, tf.float32))
+
+
+def where_it_counts(values: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
+    """The same, but 0 at rows of weight 0, so that not even NaN there has an influence."""
+    if weights is None or values.shape.rank is None:
+        return values
+    counts = tf.reshape(weights > 0, [-1] + [1] * (values.shape.rank - 1))
+    return tf.where(counts, values, tf.zeros_like(values))
+
+
+def require_rows(values: tf.Tensor, outputs: StudentOutputs, what: str) -> None:
+    """Raises a ValueError where values are known not to be of the batch's rows."""
+    num_rows = next(iter(outputs.heads.values())).logits.shape[0]
+    if values.shape.rank in (0, None):
+        raise ValueError(f"{what} must be [num_rows, ...]. Received: shape {values.shape}.")
+    if not values.shape[:1].is_compatible_with([num_rows]):
+        raise ValueError(
+            f"{what} must be of the batch's rows; a layer that read something else, such as all "
+            f"items, is none. Received: {values.shape[0]} rows in a batch of {num_rows}."
+        )
 
 
 def tail_column(loss: Any, temperatures: tuple[float, ...]) -> tf.Tensor:
@@ -160,16 +282,27 @@ def check_tail(name: str, temperature: float, temperatures: tuple[float, ...]) -
         )
 
 
-def agreement(answers: TeacherAnswers, k: int) -> tf.Tensor:
+def agreement(answers: TeacherAnswers, task: str, k: int) -> tf.Tensor:
     """Share of the teacher's k best candidates among the student's k best, float32 [num_rows]."""
-    student = answers.outputs.logits
+    answer = answers.answer(task)
+    student = answer.head.logits
     k = min(k, student.shape[1]) if student.shape[1] else tf.minimum(k, tf.shape(student)[1])
-    if answers.from_top_k:
+    if answers.from_top_k(task):
         ids = answers.top_k_ids()
         k = min(k, ids.shape[1])
         teacher_best = ids[:, :k] - 1
     else:
-        teacher_best = tf.math.top_k(answers.logits, k).indices
+        teacher_best = tf.math.top_k(answer.logits, k).indices
     student_best = tf.math.top_k(student, k).indices
     shared = tf.reduce_any(teacher_best[:, :, None] == student_best[:, None, :], axis=-1)
     return tf.reduce_mean(tf.cast(shared, tf.float32), axis=-1)
+
+
+def _name(teacher: Any) -> str:
+    """A teacher's class, or what the caller gave in its place."""
+    inner = getattr(teacher, "model", getattr(teacher, "function", teacher))
+    return getattr(inner, "__name__", type(inner).__name__)
+
+
+def _shape(values: Any) -> str:
+    return f"shape {values.shape}" if hasattr(values, "shape") else type(values).__name__

@@ -28,7 +28,6 @@ from tfrs_distill.models.item_tower import ItemTower
 from tfrs_distill.models.modality import Modality
 from tfrs_distill.models.multi_task_model import MultiTaskModel
 from tfrs_distill.models.ranking_model import RankingModel
-from tfrs_distill.models.ranking_outputs import RankingOutputs
 from tfrs_distill.models.ranking_student import RankingStudent
 from tfrs_distill.models.retrieval_student import RetrievalStudent
 from tfrs_distill.models.student_outputs import StudentOutputs
@@ -73,7 +72,6 @@ __all__ = [
     "Ordinal",
     "RankingFeature",
     "RankingModel",
-    "RankingOutputs",
     "RankingStudent",
     "RankingTask",
     "RatingDistribution",

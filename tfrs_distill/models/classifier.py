@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -9,7 +10,9 @@ import tensorflow as tf
 from tfrs_distill import columns
 from tfrs_distill.losses.categorical_cross_entropy import is_distribution
 from tfrs_distill.models.candidates import CandidateSet
-from tfrs_distill.models.student_outputs import StudentOutputs
+from tfrs_distill.models.student_outputs import Head, StudentOutputs
+
+LABEL = "label"  # the task of a classifier
 
 
 class Classifier:
@@ -22,6 +25,8 @@ class Classifier:
     Args:
         model: `model(inputs, training=...)` gives logits, float [batch_size, num_classes].
     """
+
+    task_names = (LABEL,)
 
     def __init__(self, model: tf.keras.Model) -> None:
         self.model = model
@@ -36,7 +41,7 @@ class Classifier:
                 f"Received: {shape}."
             )
         chosen = CandidateSet(tf.range(logits.shape[1]), batch.get(columns.LABELS))
-        return StudentOutputs(tf.cast(logits, tf.float32), chosen)
+        return StudentOutputs({LABEL: Head(tf.cast(logits, tf.float32), chosen)})
 
     def hard_loss(self, batch: dict[str, Any], outputs: StudentOutputs) -> tf.Tensor:
         """Cross-entropy with the labels, one value an example."""
@@ -62,3 +67,40 @@ class Classifier:
         """Sample weights, `[batch_size]`, or None."""
         weights = batch.get(columns.SAMPLE_WEIGHT)
         return None if weights is None else tf.reshape(weights, [-1])
+
+    def label_column(self, task: str) -> str:
+        """The batch's column with the labels."""
+        return columns.LABELS
+
+    def has_labels(self, task: str, outputs: StudentOutputs, batch: Mapping[str, Any]) -> bool:
+        """Whether the batch has labels."""
+        return columns.LABELS in batch
+
+    def hard_losses(
+        self, batch: dict[str, Any], outputs: StudentOutputs, tasks: Sequence[str]
+    ) -> dict[str, tuple[tf.Tensor, tf.Tensor | None]]:
+        """Each task's loss and weight a row; a weight of None counts 1."""
+        return {task: (self.hard_loss(batch, outputs), self.row_weights(batch)) for task in tasks}
+
+    def reads_logits(self, task: str) -> bool:
+        """It does."""
+        return True
+
+    def rows_are_lists(self, task: str) -> bool:
+        """The classes of an example are."""
+        return True
+
+    def combine(self, losses: Mapping[str, tf.Tensor], tape: Any = None) -> tf.Tensor:
+        """The loss of the one task."""
+        (loss,) = losses.values()
+        return loss
+
+    def as_batch(self, data: Any) -> dict[str, Any]:
+        """A dict of columns from a dict that has `columns.INPUTS`, or Keras' `(x, y, weight)`."""
+        x, y, sample_weight = tf.keras.utils.unpack_x_y_sample_weight(data)
+        batch = dict(x) if isinstance(x, dict) and columns.INPUTS in x else {columns.INPUTS: x}
+        if y is not None:
+            batch[columns.LABELS] = tf.convert_to_tensor(y)
+        if sample_weight is not None:
+            batch[columns.SAMPLE_WEIGHT] = tf.convert_to_tensor(sample_weight)
+        return batch

@@ -14,17 +14,16 @@ import tensorflow_recommenders as tfrs
 from tfrs_distill import columns
 from tfrs_distill.errors import InputError
 from tfrs_distill.losses.weighted_mean import weighted_mean
+from tfrs_distill.models.first_batch import ChecksFirstBatch
 from tfrs_distill.models.hidden_representations import recorded
-from tfrs_distill.models.label_checks import require_labels
-from tfrs_distill.models.plain_errors import plain_errors
-from tfrs_distill.models.ranking_outputs import RankingOutputs
 from tfrs_distill.models.replicas import mean_over_global_batch, num_replicas
 from tfrs_distill.models.step import take_step
+from tfrs_distill.models.student_outputs import StudentOutputs
 from tfrs_distill.models.task_balance import FixedWeights, TaskBalance, over_replicas
 from tfrs_distill.models.tasks import NextItem, RankingTask
 
 
-class MultiTaskModel(tfrs.Model):
+class MultiTaskModel(ChecksFirstBatch, tfrs.Model):
     """What every ranking model shares, whatever it reads: tasks, losses, the step, the metrics.
 
     A subclass says what its logits are (`call`), which columns it reads (`input_columns`) and which
@@ -89,7 +88,7 @@ class MultiTaskModel(tfrs.Model):
         Raises:
             ValueError: the batch has no such column.
         """
-        name = columns.ITEM_ID if isinstance(task, NextItem) else columns.label(task.name)
+        name = self.label_column(task.name)
         if name not in batch:
             raise ValueError(
                 f"Task {task.name!r} has no labels: the batch has no column {name!r}. It has: "
@@ -97,37 +96,103 @@ class MultiTaskModel(tfrs.Model):
             )
         return tf.reshape(tf.cast(batch[name], tf.float32), [-1])
 
-    def task_losses(
-        self, batch: Mapping[str, tf.Tensor], outputs: RankingOutputs
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """The names of its tasks, in order."""
+        return tuple(self.tasks)
+
+    def has_labels(self, task: str, outputs: StudentOutputs, batch: Mapping[str, Any]) -> bool:
+        """Whether the batch has a column of labels for the task."""
+        return self.label_column(task) in batch
+
+    def hard_losses(
+        self, batch: Mapping[str, tf.Tensor], outputs: StudentOutputs, tasks: Sequence[str]
     ) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
         """Each task's loss and weight a row: (float32 [num_rows], float32 [num_rows]).
 
         A row's weight is its `columns.SAMPLE_WEIGHT`, or 1; 0 where the task has no label for it,
-        whose loss is then that of some valid label and has no influence.
+        whose loss is then that of some valid label and has no influence. The loss of a label that
+        the task cannot have is NaN.
 
         Raises:
             ValueError: the batch has no labels of a task.
         """
         losses = {}
-        for name, (labels, weights) in self._labels_and_weights(batch, outputs).items():
-            labels = require_labels(self.tasks[name], labels, weights > 0.0)
-            values = self.tfrs_tasks[name](labels, outputs.logits[name], compute_metrics=False)
+        for name in tasks:
+            labels, weights = self._labels_and_weights(name, batch, outputs)
+            logits = outputs.heads[name].logits
+            values = self.tfrs_tasks[name](labels, logits, compute_metrics=False)
+            values = tf.where(self.tasks[name].are_labels(labels), values, float("nan"))
             losses[name] = (values, weights)
         return losses
 
-    def _labels_and_weights(
-        self, batch: Mapping[str, tf.Tensor], outputs: RankingOutputs
-    ) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
-        pairs = {}
+    def reads_logits(self, task: str) -> bool:
+        """Whether the task's loss is of logits, not of values."""
+        return bool(self.tasks[task].keras_loss().get_config().get("from_logits"))
+
+    def rows_are_lists(self, task: str) -> bool:
+        """Whether the logits of one row are those of a list of candidates: the catalogue's."""
+        return isinstance(self.tasks[task], NextItem)
+
+    def scores(self, task: str, logits: tf.Tensor) -> tf.Tensor:
+        """What orders a query's rows, float32 [num_rows]: the logit, of several the prediction."""
+        return logits[:, 0] if self.tasks[task].width == 1 else self.tasks[task].predict(logits)
+
+    def combine(
+        self, losses: Mapping[str, tf.Tensor], tape: tf.GradientTape | None = None
+    ) -> tf.Tensor:
+        """The tasks' losses as the one that is minimised."""
+        return self.task_balance.combine(losses, tape, self.shared_variables)
+
+    def row_weights(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor | None:
+        """Sample weights of the rows, float32 [num_rows]; None where all count 1."""
+        if columns.SAMPLE_WEIGHT not in batch:
+            return None
+        return tf.reshape(tf.cast(batch[columns.SAMPLE_WEIGHT], tf.float32), [-1])
+
+    def to_rows(self, values: tf.Tensor, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Examples are rows already."""
+        return values
+
+    def of_rows(self, examples: tf.Tensor, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Examples are rows already."""
+        return examples
+
+    def as_batch(self, data: Any) -> dict[str, Any]:
+        """The columns that `fit` hands over."""
+        return dict(tf.keras.utils.unpack_x_y_sample_weight(data)[0])
+
+    def check_batch(self, data: Any) -> None:
+        """See `ChecksFirstBatch`: labels are such as their tasks have."""
+        batch = self.as_batch(data)
+        outputs = self(batch, training=False)
         for name, task in self.tasks.items():
-            labels = self.labels(task, batch)
-            counts = task.are_taught(labels, outputs.logits[name])
-            weights = tf.cast(counts, tf.float32)
-            if columns.SAMPLE_WEIGHT in batch:
-                sample_weight = tf.cast(batch[columns.SAMPLE_WEIGHT], tf.float32)
-                weights *= tf.reshape(sample_weight, [-1])
-            pairs[name] = (tf.where(counts, labels, task.valid_label), weights)
-        return pairs
+            if self.label_column(name) not in batch:
+                continue  # the step says so, where it needs them
+            labels, weights = self._labels_and_weights(name, batch, outputs)
+            wrong = np.flatnonzero((weights > 0.0) & ~task.are_labels(labels))
+            if len(wrong):
+                raise InputError(
+                    f"Labels of task {name!r} must be {task.label_range}, or NaN for none. "
+                    f"Received: {float(labels[wrong[0]]):g} in row {wrong[0]} of the batch."
+                )
+
+    def label_column(self, task: str) -> str:
+        """The batch's column with the task's labels."""
+        of_item = isinstance(self.tasks[task], NextItem)
+        return columns.ITEM_ID if of_item else columns.label(task)
+
+    def _labels_and_weights(
+        self, name: str, batch: Mapping[str, tf.Tensor], outputs: StudentOutputs
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        task = self.tasks[name]
+        labels = self.labels(task, batch)
+        counts = task.are_taught(labels, outputs.heads[name].logits)
+        weights = tf.cast(counts, tf.float32)
+        sample_weights = self.row_weights(batch)
+        if sample_weights is not None:
+            weights *= sample_weights
+        return tf.where(counts, labels, task.valid_label), weights
 
     def predictions(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """What is said of the rows, in each task's unit: float32 [num_rows] by task.
@@ -135,26 +200,28 @@ class MultiTaskModel(tfrs.Model):
         A `Binary` task gives a probability, a rating its expected value, `NextItem` the probability
         of the row's own item.
         """
-        return self.predictions_of(self(batch, training=False).logits, batch)
+        return self.predictions_of(self(batch, training=False), batch)
 
     def predictions_of(
-        self, logits: Mapping[str, tf.Tensor], batch: Mapping[str, tf.Tensor]
+        self, outputs: StudentOutputs, batch: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        """The same from logits."""
+        """The same from a forward pass."""
         return {
-            name: task.probability(logits[name], batch[columns.ITEM_ID])
+            name: task.probability(outputs.heads[name].logits, batch[columns.ITEM_ID])
             if isinstance(task, NextItem)
-            else task.predict(logits[name])
+            else task.predict(outputs.heads[name].logits)
             for name, task in self.tasks.items()
         }
 
     def predict_step(self, data: Any) -> dict[str, tf.Tensor]:
         """What `predict` gives: the predictions."""
-        return self.predictions(tf.keras.utils.unpack_x_y_sample_weight(data)[0])
+        return self.predictions(self.as_batch(data))
 
-    def ranking_logits(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def logits(
+        self, batch: Mapping[str, tf.Tensor], candidate_ids: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
         """A teacher's answer: float32 [num_rows, width] by task."""
-        return self(batch, training=False).logits
+        return {name: head.logits for name, head in self(batch, training=False).heads.items()}
 
     def hidden_representations(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """A teacher's answer: outputs of its layers by path, and those that the model names."""
@@ -192,11 +259,13 @@ class MultiTaskModel(tfrs.Model):
         return [metric for task in self.tfrs_tasks.values() for metric in task.metrics]
 
     def update_task_metrics(
-        self, batch: Mapping[str, tf.Tensor], outputs: RankingOutputs
+        self, batch: Mapping[str, tf.Tensor], outputs: StudentOutputs
     ) -> dict[str, tf.Tensor]:
         """Feed the tasks' metrics with a batch; gives their values so far, by name."""
-        for name, (labels, weights) in self._labels_and_weights(batch, outputs).items():
-            self.tfrs_tasks[name](labels, outputs.logits[name], sample_weight=weights)
+        for name in self.tasks:
+            if self.label_column(name) in batch:
+                labels, weights = self._labels_and_weights(name, batch, outputs)
+                self.tfrs_tasks[name](labels, outputs.heads[name].logits, sample_weight=weights)
         return {metric.name: metric.result() for metric in self.task_metrics}
 
     def compute_loss(self, batch: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
@@ -207,15 +276,15 @@ class MultiTaskModel(tfrs.Model):
         return self._total(batch, training, tape=None)
 
     def _total(self, batch: Any, training: bool, tape: tf.GradientTape | None) -> tf.Tensor:
-        batch, _, _ = tf.keras.utils.unpack_x_y_sample_weight(batch)
+        batch = self.as_batch(batch)
         outputs = self(batch, training=training)
         parts = {}
-        for name, (values, weights) in self.task_losses(batch, outputs).items():
+        for name, (values, weights) in self.hard_losses(batch, outputs, self.task_names).items():
             mean, weight = weighted_mean(values, weights), tf.reduce_sum(weights)
             parts[name] = mean_over_global_batch(mean, weight, 0.0)
             self.task_loss_means[name].update_state(mean, sample_weight=weight)
-        total = self.task_balance.combine(parts, tape, self.shared_variables)
-        rows = tf.cast(tf.shape(next(iter(outputs.logits.values())))[0], tf.float32)
+        total = self.combine(parts, tape)
+        rows = tf.cast(outputs.num_rows, tf.float32)
         # The replicas' parts add up to the loss, but their metrics are averaged.
         self.loss_mean.update_state(total * num_replicas(), sample_weight=over_replicas(rows))
         self.update_task_metrics(batch, outputs)
@@ -233,16 +302,6 @@ class MultiTaskModel(tfrs.Model):
         """The same losses without a step."""
         self._total(batch, False, None)
         return {metric.name: metric.result() for metric in self.metrics}
-
-    def fit(self, *args: Any, **kwargs: Any) -> Any:
-        """Keras' `fit`; a label that its task cannot have raises an InputError."""
-        with plain_errors():
-            return super().fit(*args, **kwargs)
-
-    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        """Keras' `evaluate`; a label that its task cannot have raises an InputError."""
-        with plain_errors():
-            return super().evaluate(*args, **kwargs)
 
     @property
     def answering_weights(self) -> list[tf.Variable]:

@@ -18,8 +18,8 @@ from tfrs_distill.models.features import (
 )
 from tfrs_distill.models.multi_task_model import MultiTaskModel
 from tfrs_distill.models.ranking_arguments import check_network, read_by
-from tfrs_distill.models.ranking_outputs import RankingOutputs
 from tfrs_distill.models.seeded import seeded
+from tfrs_distill.models.student_outputs import Head, StudentOutputs
 from tfrs_distill.models.task_balance import TaskBalance
 from tfrs_distill.models.tasks import NextItem, RankingTask
 
@@ -157,7 +157,7 @@ class RankingModel(MultiTaskModel):
                 )
         return {feature.name: feature(batch, training=training) for feature in self.features}
 
-    def call(self, batch: Mapping[str, tf.Tensor], training: bool | None = None) -> RankingOutputs:
+    def call(self, batch: Mapping[str, tf.Tensor], training: bool | None = None) -> StudentOutputs:
         """The rows' logits, and what the crosses (`"cross"`) and hidden layers (`"deep"`) say."""
         return self._outputs(self.encode(batch, training), batch, training)
 
@@ -177,14 +177,14 @@ class RankingModel(MultiTaskModel):
             name: _repeated(values, num_rows) if sides[name] == QUERY else values
             for name, values in encoded.items()
         }
-        return self.predictions_of(self._outputs(rows, batch, False).logits, batch)
+        return self.predictions_of(self._outputs(rows, batch, False), batch)
 
     def _outputs(
         self,
         encoded: Mapping[str, tf.Tensor],
         batch: Mapping[str, tf.Tensor],
         training: bool | None,
-    ) -> RankingOutputs:
+    ) -> StudentOutputs:
         parts = [tf.cast(values, self.compute_dtype) for values in encoded.values()]
         crossed = first = tf.concat(parts, axis=-1)
         for cross in self.crosses:
@@ -192,7 +192,7 @@ class RankingModel(MultiTaskModel):
         deep = crossed
         for hidden, dropout in zip(self.hidden_layers, self.dropouts):
             deep = dropout(hidden(deep), training=training)
-        logits = {}
+        heads = {}
         for name, head in self.heads.items():
             task = self.tasks[name]
             if isinstance(task, NextItem):
@@ -202,8 +202,8 @@ class RankingModel(MultiTaskModel):
                 said = head(query, catalogue, batch[columns.HISTORY])
             else:
                 said = head(deep)
-            logits[name] = tf.cast(said, tf.float32)
-        return RankingOutputs(logits, {"cross": crossed, "deep": deep})
+            heads[name] = Head(tf.cast(said, tf.float32))
+        return StudentOutputs(heads, {"cross": crossed, "deep": deep})
 
     def build_layers(self) -> None:
         """Create every weight, so that the model can be loaded, counted or copied before `fit`."""

@@ -13,7 +13,7 @@ from tfrs_distill.models.tfrs_ranking_student import TFRSRankingStudent
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class RankingStudent(RankingModel):
-    """A deep and cross network; trained alone it is the twin, in a `RankingDistiller` the pupil.
+    """A deep and cross network; trained alone it is the twin, in a `Distiller` the student.
 
     Its arguments, equations and sources are those of `RankingModel`.
 
@@ -63,7 +63,7 @@ class RankingStudent(RankingModel):
         ...     def call(self, features):
         ...         return self.rating(self.user(features["user_id"]))
         >>> student = RankingStudent.from_tfrs(MovielensModel(), inputs={"user_id": "user_id"})
-        >>> student({"user_id": tf.constant(["ann", "bob"])}).logits["rating"].shape.as_list()
+        >>> student({"user_id": tf.constant(["ann", "bob"])}).heads["rating"].logits.shape.as_list()
         [2, 1]
         """
         return TFRSRankingStudent.adopt(model, task=task, inputs=inputs)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
+from tfrs_distill import columns
+from tfrs_distill.errors import InputError
 from tfrs_distill.losses.categorical_cross_entropy import categorical_cross_entropy
 from tfrs_distill.losses.weighted_mean import weighted_mean
 from tfrs_distill.models.candidates import Candidates, CandidateSet
+from tfrs_distill.models.first_batch import ChecksFirstBatch
 from tfrs_distill.models.replicas import mean_over_global_batch
 from tfrs_distill.models.step import take_step
-from tfrs_distill.models.student_outputs import StudentOutputs
+from tfrs_distill.models.student_outputs import Head, StudentOutputs
+
+NEXT_ITEM = "next_item"  # the task of a retrieval model
 
 
-class RetrievalModel(tfrs.Model):
+class RetrievalModel(ChecksFirstBatch, tfrs.Model):
     """A `tfrs.Model` of a query and a candidate tower, for training alone or in a `Distiller`.
 
     A subclass says what a batch's rows and their candidates are. The loss of in-batch and sampled
@@ -37,6 +43,11 @@ class RetrievalModel(tfrs.Model):
         self.batch_metrics: list[tf.keras.metrics.Metric] = []  # of one-hot labels and logits
         self.loss_metrics: list[tf.keras.metrics.Metric] = []  # of the loss
         self.loss_mean = tf.keras.metrics.Mean(name="loss")
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """The one task: which candidate follows."""
+        return (NEXT_ITEM,)
 
     def encode_rows(self, batch: dict[str, tf.Tensor], training: bool | None = None) -> tf.Tensor:
         """Query embeddings of the batch's rows, `[num_rows, dim]`."""
@@ -74,7 +85,8 @@ class RetrievalModel(tfrs.Model):
         logits = self._scores(queries, embeddings)
         if self.candidates.num_hard_negatives is not None:
             chosen = chosen.with_hard_negatives(logits, self.candidates.num_hard_negatives)
-        return StudentOutputs(chosen.adjust(logits), chosen, queries, embeddings)
+        hidden = {"query_embeddings": queries, "candidate_embeddings": embeddings}
+        return StudentOutputs({NEXT_ITEM: Head(chosen.adjust(logits), chosen)}, hidden)
 
     def logits(self, batch: dict[str, tf.Tensor], candidate_ids: tf.Tensor) -> tf.Tensor:
         """A teacher's answer: scores at the batch's rows, float32 [num_rows, num_candidates]."""
@@ -99,6 +111,58 @@ class RetrievalModel(tfrs.Model):
                 "`Distiller` with `student_loss_weight=0` learns from unlabelled batches."
             )
         return categorical_cross_entropy(chosen.label_columns, outputs.logits)
+
+    def label_column(self, task: str) -> str:
+        """The batch's column with the labels."""
+        return columns.LABELS
+
+    def has_labels(self, task: str, outputs: StudentOutputs, batch: Mapping[str, Any]) -> bool:
+        """Whether the batch has labels of the task."""
+        return outputs.candidates.labels is not None
+
+    def hard_losses(
+        self, batch: dict[str, tf.Tensor], outputs: StudentOutputs, tasks: Sequence[str]
+    ) -> dict[str, tuple[tf.Tensor, tf.Tensor | None]]:
+        """Each task's loss and weight a row; a weight of None counts 1.
+
+        Args:
+            batch: the batch's columns.
+            outputs: of the forward pass.
+            tasks: those that the batch has labels of.
+        """
+        return {task: (self.hard_loss(batch, outputs), self.row_weights(batch)) for task in tasks}
+
+    def reads_logits(self, task: str) -> bool:
+        """Whether the task's loss is of logits, not of values."""
+        return True
+
+    def rows_are_lists(self, task: str) -> bool:
+        """Whether the logits of one row are those of a list of candidates."""
+        return True
+
+    def combine(self, losses: Mapping[str, tf.Tensor], tape: Any = None) -> tf.Tensor:
+        """The loss of the one task."""
+        (loss,) = losses.values()
+        return loss
+
+    def as_batch(self, data: Any) -> dict[str, Any]:
+        """A dict of columns from whatever `fit` hands over: a dict, or Keras' `(x, y, weight)`."""
+        x, y, sample_weight = tf.keras.utils.unpack_x_y_sample_weight(data)
+        if not isinstance(x, Mapping):
+            raise InputError(
+                f"A retrieval model reads batches that are dicts of columns. Received: {type(x)}."
+            )
+        batch = dict(x)
+        if y is not None:
+            batch[columns.LABELS] = tf.convert_to_tensor(y)
+        if sample_weight is not None:
+            batch[columns.SAMPLE_WEIGHT] = tf.convert_to_tensor(sample_weight)
+        return batch
+
+    def check_batch(self, data: Any) -> None:
+        """See `ChecksFirstBatch`: labels are among the candidates."""
+        outputs = self(self.as_batch(data), training=False)
+        check_label_columns(outputs)
 
     @property
     def metrics(self) -> list[tf.keras.metrics.Metric]:
@@ -128,7 +192,7 @@ class RetrievalModel(tfrs.Model):
         return mean_over_global_batch(mean, weight, 0.0)
 
     def _mean_loss(self, batch: Any, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
-        batch, _, _ = tf.keras.utils.unpack_x_y_sample_weight(batch)
+        batch = self.as_batch(batch)
         outputs = self(batch, training=training)
         losses, weights = self.hard_loss(batch, outputs), self.row_weights(batch)
         weight = tf.reduce_sum(tf.ones_like(losses) if weights is None else weights)
@@ -166,12 +230,14 @@ class RetrievalModel(tfrs.Model):
         Raises:
             ValueError: a metric's corpus is of reduced precision.
         """
-        rows, ids = tf.shape(outputs.query_embeddings)[0], self.corpus_ids(outputs)
+        queries = outputs.hidden_representations["query_embeddings"]
+        candidates = outputs.hidden_representations["candidate_embeddings"]
+        rows, ids = tf.shape(queries)[0], self.corpus_ids(outputs)
         for metric in self.factorized_metrics:
             try:
                 metric.update_state(
-                    outputs.query_embeddings,
-                    outputs.candidate_embeddings[:rows],
+                    queries,
+                    candidates[:rows],
                     true_candidate_ids=None if ids is None else ids[:rows],
                     sample_weight=weights,
                 )
@@ -208,3 +274,23 @@ def one_hot_and_logits(outputs: StudentOutputs) -> tuple[tf.Tensor, tf.Tensor]:
     """
     logits = outputs.logits[:, : tf.shape(outputs.candidates.one_column)[0]]
     return tf.one_hot(outputs.candidates.label_columns, tf.shape(logits)[1]), logits
+
+
+def check_label_columns(outputs: StudentOutputs) -> None:
+    """Hold the labels of eager outputs to the candidates that there are.
+
+    Raises:
+        ValueError: a label is no candidate.
+    """
+    for task, head in outputs.heads.items():
+        labels = None if head.candidates is None else head.candidates.labels
+        if labels is None or labels.shape.rank != 1 or not labels.dtype.is_integer:
+            continue
+        width = int(tf.shape(head.candidates.one_column)[0])
+        wrong = tf.where((labels < 0) | (labels >= width))
+        if len(wrong):
+            row = int(wrong[0, 0])
+            raise ValueError(
+                f"Labels of {task!r} must be among the {width} candidates. Received: candidate "
+                f"number {int(labels[row])}, counted from 0, in row {row}."
+            )

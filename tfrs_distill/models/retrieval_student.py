@@ -17,7 +17,7 @@ from tfrs_distill.models.two_tower import TwoTower
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class RetrievalStudent(TwoTower):
-    """A two-tower student; trained alone it is the twin, in a `Distiller` it is the pupil.
+    """A two-tower student; trained alone it is the twin, in a `Distiller` it is the student.
 
     It reads the history, not a user id: a phone holds the history, a new user has one after the
     first click, and no table of users has to be shipped.

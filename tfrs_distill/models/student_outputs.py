@@ -9,20 +9,48 @@ import tensorflow as tf
 from tfrs_distill.models.candidates import CandidateSet
 
 
-class StudentOutputs(NamedTuple):
-    """What a forward pass gives; rows are the examples, or positions, that the loss is a mean of.
+class Head(NamedTuple):
+    """What a student says for one task; rows are what one value of the loss belongs to.
 
     Args:
-        logits: float32 [num_rows, num_candidates], corrected, masked and chosen as `candidates`
-            says; over a catalogue, column j is item j + 1.
-        candidates: what the columns of the logits are.
-        query_embeddings: float32 [num_rows, dim]; None where the student has no towers.
-        candidate_embeddings: float32 [num_candidates, dim]; None where the student has no towers.
-        hidden_representations: outputs of layers by their path, for those losses that ask for it.
+        logits: float32 [num_rows, width]. Of candidates they are corrected, masked and chosen as
+            `candidates` says; over a catalogue, column j is item j + 1.
+        candidates: what the columns of the logits are; None where they are no candidates.
     """
 
     logits: tf.Tensor
-    candidates: CandidateSet
-    query_embeddings: tf.Tensor | None = None
-    candidate_embeddings: tf.Tensor | None = None
+    candidates: CandidateSet | None = None
+
+
+class StudentOutputs(NamedTuple):
+    """What a forward pass gives.
+
+    Args:
+        heads: by task.
+        hidden_representations: outputs of layers by their path, for those losses that ask for
+            them; `query_embeddings` and `candidate_embeddings` of a student of two towers.
+    """
+
+    heads: dict[str, Head]
     hidden_representations: dict[str, tf.Tensor] = {}
+
+    @property
+    def logits(self) -> tf.Tensor:
+        """The logits of a student of one task."""
+        return self.only.logits
+
+    @property
+    def candidates(self) -> CandidateSet | None:
+        """The candidates of a student of one task."""
+        return self.only.candidates
+
+    @property
+    def only(self) -> Head:
+        """The head of a student of one task."""
+        (head,) = self.heads.values()
+        return head
+
+    @property
+    def num_rows(self) -> tf.Tensor:
+        """How many rows there are, int32."""
+        return tf.shape(next(iter(self.heads.values())).logits)[0]

@@ -11,7 +11,7 @@ import tensorflow_recommenders as tfrs
 from tfrs_distill.losses.weighted_mean import weighted_mean
 from tfrs_distill.models.adopted_task import only_task, row_loss
 from tfrs_distill.models.multi_task_model import MultiTaskModel
-from tfrs_distill.models.ranking_outputs import RankingOutputs
+from tfrs_distill.models.student_outputs import Head, StudentOutputs
 from tfrs_distill.models.tasks import RankingTask
 
 SCORERS = ("ranking_model", "rating_model")  # what the tutorial calls it
@@ -165,7 +165,7 @@ class TFRSRankingStudent(MultiTaskModel):
         """Everything: there is one task."""
         return list(self.model.trainable_variables)
 
-    def call(self, batch: Mapping[str, tf.Tensor], training: bool | None = None) -> RankingOutputs:
+    def call(self, batch: Mapping[str, tf.Tensor], training: bool | None = None) -> StudentOutputs:
         """What the model says of the rows; Keras hands `training` on by itself.
 
         Raises:
@@ -183,7 +183,7 @@ class TFRSRankingStudent(MultiTaskModel):
                 "`call` gives the ranking task's predictions alone."
             )
         (name,) = self.tasks
-        return RankingOutputs({name: tf.reshape(tf.cast(said, tf.float32), [-1, 1])})
+        return StudentOutputs({name: Head(tf.reshape(tf.cast(said, tf.float32), [-1, 1]))})
 
     def get_config(self) -> dict[str, Any]:
         """Refused: the model is the caller's, and is saved as such."""

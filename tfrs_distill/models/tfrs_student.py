@@ -158,7 +158,7 @@ class TFRSStudent(RetrievalModel):
         self, outputs: StudentOutputs, weights: tf.Tensor | None = None
     ) -> None:
         """Feed the task's metrics over the corpus; as in TFRS, not where queries have heads."""
-        if outputs.query_embeddings.shape.rank == 2:
+        if outputs.hidden_representations["query_embeddings"].shape.rank == 2:
             super().update_factorized_metrics(outputs, weights)
 
     def corpus_ids(self, outputs: StudentOutputs) -> tf.Tensor | None:

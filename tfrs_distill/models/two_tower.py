@@ -144,12 +144,13 @@ class TwoTower(RetrievalModel):
         size = tf.shape(values)[0]
         are_positions = tf.equal(size, tf.size(mask))
         rows = tf.range(tf.size(labelled, out_type=tf.int64))
-        fits = are_positions | tf.equal(size, tf.size(labelled))
-        words = "tfrs_distill: A layer's output must have one row a position or a labelled one; "
-        words += "this layer read something else, such as items. Received: number of rows"
-        check = tf.debugging.Assert(fits, [words, size, "labelled", tf.size(labelled)])
-        with tf.control_dependencies([] if check is None else [check]):
-            return tf.gather(values, tf.where(are_positions, labelled, rows))
+        if tf.executing_eagerly() and not are_positions and size != len(labelled):
+            raise ValueError(
+                "A layer's output must have one row a position or a labelled one; this layer read "
+                f"something else, such as items. Received: {int(size)} rows where "
+                f"{len(labelled)} of {int(tf.size(mask))} positions are labelled."
+            )
+        return tf.gather(values, tf.where(are_positions, labelled, rows))
 
     def of_rows(self, examples: tf.Tensor, batch: dict[str, tf.Tensor]) -> tf.Tensor:
         """What belongs to examples, `[batch_size]`, at each of their rows, `[num_rows]`."""

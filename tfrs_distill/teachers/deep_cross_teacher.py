@@ -92,7 +92,7 @@ class DeepCrossTeacher(RankingModel):
             name: np.empty((len(examples), task.width), np.float32)
             for name, task in self.tasks.items()
         }
-        ask, done = tf.function(self.ranking_logits, reduce_retracing=True), 0
+        ask, done = tf.function(self.logits, reduce_retracing=True), 0
         for batch in examples.batches(batch_size):
             answered = ask(batch)
             num_rows = len(next(iter(answered.values())))

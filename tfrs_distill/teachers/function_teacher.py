@@ -13,7 +13,8 @@ class FunctionTeacher:
     """A function of the batch and the candidates, in TensorFlow operations.
 
     Args:
-        function: `function(batch, candidate_ids) -> logits [num_rows, num_candidates]`. What the
+        function: `function(batch, candidate_ids) -> logits [num_rows, num_candidates]`, or a dict
+            of such by task; of rows that are no candidates, `candidate_ids` is None. What the
             teacher said beforehand can stand in the batch: `lambda batch, _: batch["scores"]`.
         fingerprint: a text that names everything that decides what the function says, such as
             `"clicks model, version 3"`. Only a teacher cache needs it, to tell one function from
@@ -21,20 +22,22 @@ class FunctionTeacher:
 
     Example:
     >>> teacher = FunctionTeacher(lambda batch, _: batch["scores"], fingerprint="scores of May")
-    >>> teacher.logits({"scores": [[0.5, -1.0]]}, tf.range(2)).numpy().tolist()
+    >>> teacher.logits({"scores": [[0.5, -1.0]]})
     [[0.5, -1.0]]
     """
 
     def __init__(
         self,
-        function: Callable[[dict[str, Any], tf.Tensor], tf.Tensor],
+        function: Callable[[dict[str, Any], tf.Tensor | None], Any],
         fingerprint: str | None = None,
     ) -> None:
         self.function, self.name = function, fingerprint
 
-    def logits(self, batch: dict[str, Any], candidate_ids: tf.Tensor) -> tf.Tensor:
-        """What the function says, float32 [num_rows, num_candidates]."""
-        return tf.cast(self.function(batch, candidate_ids), tf.float32)
+    def logits(
+        self, batch: dict[str, Any], candidate_ids: tf.Tensor | None = None
+    ) -> tf.Tensor | dict[str, tf.Tensor]:
+        """What the function says, [num_rows, num_candidates], or a dict of such by task."""
+        return self.function(batch, candidate_ids)
 
     def fingerprint(self) -> str:
         """sha256 of the text that names the function.

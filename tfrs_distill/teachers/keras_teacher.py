@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -15,19 +16,22 @@ from tfrs_distill.models.hidden_representations import recorded
 class KerasTeacher:
     """A `tf.keras.Model` that gives logits, asked in inference mode and never changed.
 
-    The model is called with the batch's column `columns.INPUTS`, or with the whole batch where it
-    has no such column. The columns of its logits must be the student's candidates, in their order.
+    The model is called with the batch's column `columns.INPUTS`; a functional model of named inputs
+    with the columns of these names; any other with the whole batch. The columns of its logits must
+    be the student's candidates, in their order.
 
     Args:
-        model: gives logits, float [num_rows, num_candidates].
+        model: gives logits, float [num_rows, num_candidates], or a dict of such by task.
     """
 
     def __init__(self, model: tf.keras.Model) -> None:
         self.model = model
 
-    def logits(self, batch: dict[str, Any], candidate_ids: tf.Tensor) -> tf.Tensor:
-        """What the model says, float32 [num_rows, num_candidates]."""
-        return tf.cast(self._answer(batch), tf.float32)
+    def logits(
+        self, batch: dict[str, Any], candidate_ids: tf.Tensor | None = None
+    ) -> tf.Tensor | dict[str, tf.Tensor]:
+        """What the model says, [num_rows, num_candidates], or a dict of such by task."""
+        return self._answer(batch)
 
     def hidden_representations(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         """Outputs of the model's layers by path."""
@@ -61,7 +65,10 @@ class KerasTeacher:
             digest.update(str((value.dtype.str, value.shape)).encode() + value.tobytes())
         return digest.hexdigest()
 
-    def _answer(self, batch: dict[str, Any]) -> tf.Tensor:
+    def _answer(self, batch: dict[str, Any]) -> Any:
+        named = getattr(self.model, "input", None)  # of a functional model
+        if isinstance(named, Mapping) and set(named) <= set(batch):
+            return self.model({name: batch[name] for name in named}, training=False)
         return self.model(batch.get(columns.INPUTS, batch), training=False)
 
 

@@ -11,8 +11,8 @@ import tensorflow as tf
 class Teacher(Protocol):
     """Anything that knows a lot and answers for a batch; it never trains while it teaches.
 
-    A `Distiller` needs `logits` alone; a teacher cache needs the embeddings, whose dot product the
-    logits are.
+    A `Distiller` needs `logits` alone, and `hidden_representations(batch)` for losses between
+    layers; a teacher cache needs the embeddings, whose dot product the logits are.
     """
 
     def encode_queries(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
@@ -21,8 +21,15 @@ class Teacher(Protocol):
     def encode_candidates(self, items: tf.Tensor) -> tf.Tensor:
         """Candidate embeddings of item indices, `[num_candidates, teacher_dim]`."""
 
-    def logits(self, batch: dict[str, tf.Tensor], candidate_ids: tf.Tensor) -> tf.Tensor:
-        """Scores of the candidates at the labelled positions, `[num_rows, num_candidates]`."""
+    def logits(
+        self, batch: dict[str, tf.Tensor], candidate_ids: tf.Tensor | None
+    ) -> tf.Tensor | dict[str, tf.Tensor]:
+        """Scores of the candidates at the rows, `[num_rows, num_candidates]`; or a dict by task.
+
+        Args:
+            batch: the batch's columns.
+            candidate_ids: `[num_candidates]`; None where a row is a (query, item) pair.
+        """
 
     def fingerprint(self) -> str:
         """sha256 of everything that decides the answers: configuration and weights."""

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfrs_distill.data.ranking_examples import RankingExamples
-from tfrs_distill.distiller.ranking_distiller import RankingDistiller
+from tfrs_distill.distiller import Distiller
 from tfrs_distill.models.ranking_model import RankingModel
 from tfrs_distill.models.tasks import RankingTask
 from tfrs_distill.pipeline.fit_until_best import fit_until_best
@@ -62,7 +62,7 @@ def train_ranking_student(
     model: tf.keras.Model = student
     if taught:
         temperature = recipe.distillation.temperature
-        model = RankingDistiller(
+        model = Distiller(
             student,
             None,
             {task.name: distillation_loss(task, temperature) for task in tasks},

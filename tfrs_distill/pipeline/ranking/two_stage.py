@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfrs_distill import columns
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.data.splits import Queries, Splits, pad_histories
-from tfrs_distill.distiller.ranking_distiller import RankingDistiller
+from tfrs_distill.distiller import Distiller
 from tfrs_distill.evaluation import ModelScorer, Scorer, metrics
 from tfrs_distill.losses import (
     ListMLEDistillation,
@@ -109,7 +109,7 @@ def train_second_stage(
     student = make_second_stage(recipe, item_vectors, item_item, lists, own.dropout)
     model: tf.keras.Model = student
     if taught:
-        model = RankingDistiller(
+        model = Distiller(
             student,
             None,
             {RELEVANCE: LIST_LOSSES[recipe.ranking.list_loss](recipe)},

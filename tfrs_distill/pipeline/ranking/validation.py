@@ -27,7 +27,7 @@ class LogitsOf:
 
     def __init__(self, model: RankingModel) -> None:
         self.model = model
-        self.ask = tf.function(model.ranking_logits, reduce_retracing=True)
+        self.ask = tf.function(model.logits, reduce_retracing=True)
 
     def __call__(self, examples: RankingExamples) -> dict[str, np.ndarray]:
         """Logits of every row."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 
-class CandidateLists(NamedTuple):
+class QueryLists(NamedTuple):
     """Where the rows of a batch stand in lists of the rows of one query.
 
     Args:
@@ -42,7 +42,7 @@ class CandidateLists(NamedTuple):
         return tf.gather(self.rows, of_list)
 
 
-def lists_of(query_ids: tf.Tensor, counts: tf.Tensor) -> CandidateLists:
+def lists_of(query_ids: tf.Tensor, counts: tf.Tensor) -> QueryLists:
     """The lists of a batch: its rows by query, in the batch's order.
 
     Rows that do not count are left out, and so is what is then a list of one, which has nothing to
@@ -66,7 +66,7 @@ def lists_of(query_ids: tf.Tensor, counts: tf.Tensor) -> CandidateLists:
     before = tf.gather(tf.cumsum(sizes, exclusive=True), of)
     places = tf.range(tf.size(of)) - before
     longest = tf.reduce_max(tf.concat([sizes, [2]], axis=0))  # of no list at all: 2, for a shape
-    return CandidateLists(
+    return QueryLists(
         tf.gather(rows, order),
         tf.stack([of, places], axis=1),
         tf.stack([tf.size(sizes), longest]),

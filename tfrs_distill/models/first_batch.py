@@ -1,0 +1,138 @@
+"""What a model looks at before its first step, and when it stops."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from tfrs_distill.errors import InputError
+
+
+class ChecksFirstBatch(tf.keras.Model):
+    """A model that looks at the first batch eagerly, before any weight changes, XLA or not.
+
+    `fit`, `evaluate`, `train_on_batch` and `test_on_batch` hand their first batch to
+    `check_batch`; under `tf.distribute` with several replicas only `fit` and `evaluate` of a
+    `tf.data.Dataset` do. A loss that becomes NaN or infinite later stops `fit`.
+    """
+
+    loss_name = "loss"  # the log that must be finite
+
+    def check_batch(self, data: Any) -> None:
+        """Hold a batch to what the model can learn from; tensors are eager.
+
+        Raises:
+            ValueError: it cannot.
+        """
+        raise NotImplementedError
+
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
+        """Keras' `fit`.
+
+        Raises:
+            InputError: the loss became NaN or infinite; names the step.
+            ValueError: the first batch cannot be learnt from.
+        """
+        self._await_check(args[0] if args else kwargs.get("x"))
+        try:
+            return super().fit(*args, **with_callback(kwargs, args, StopAtNaN(self.loss_name)))
+        except Exception:
+            self.train_function = None  # half traced: a corrected call starts afresh
+            raise
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """Keras' `evaluate`.
+
+        Raises:
+            ValueError: the first batch cannot be learnt from.
+        """
+        if not kwargs.get("_use_cached_eval_dataset"):  # validation inside `fit`
+            self._await_check(args[0] if args else kwargs.get("x"))
+        return super().evaluate(*args, **kwargs)
+
+    def make_train_function(self, force: bool = False) -> Callable[[Any], Any]:
+        """Keras' step over an iterator, which checks the first batch before it."""
+        self.train_function = self._checking(super().make_train_function(force))
+        return self.train_function
+
+    def make_test_function(self, force: bool = False) -> Callable[[Any], Any]:
+        """The same for evaluation."""
+        self.test_function = self._checking(super().make_test_function(force))
+        return self.test_function
+
+    def _await_check(self, data: Any) -> None:
+        self.is_checked = False
+        if self.distribute_strategy.num_replicas_in_sync > 1:
+            if isinstance(data, tf.data.Dataset):
+                for batch in data.take(1):
+                    self.check_batch(batch)
+            self.is_checked = True
+
+    def _checking(self, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        if hasattr(function, "checks_first_batch"):
+            return function
+
+        def checking(iterator: Any) -> Any:
+            if not getattr(self, "is_checked", False) and isinstance(iterator, tf.data.Iterator):
+                iterator = self._check_first(iterator)
+            return function(iterator)
+
+        checking.checks_first_batch = True  # type: ignore[attr-defined]
+        return checking
+
+    def _check_first(self, iterator: tf.data.Iterator) -> tf.data.Iterator:
+        """Check the first batch; gives those of the first execution again."""
+        steps = 1 if self._steps_per_execution is None else int(self._steps_per_execution)
+        batches = list(itertools.islice(iterator, steps))
+        for batch in batches[:1]:
+            self.check_batch(batch)
+        self.is_checked = True
+        again = tf.data.Dataset.from_generator(
+            lambda: iter(batches), output_signature=iterator.element_spec
+        )
+        return iter(again)
+
+
+class StopAtNaN(tf.keras.callbacks.Callback):
+    """Stops training with the step named where the loss is NaN or infinite.
+
+    Args:
+        loss_name: the log to look at; a running mean, which stays NaN.
+    """
+
+    _supports_tf_logs = True  # or Keras would copy all logs of every batch
+
+    def __init__(self, loss_name: str) -> None:
+        super().__init__()
+        self.loss_name = loss_name
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Look at the loss."""
+        value = float((logs or {}).get(self.loss_name, 0.0))
+        if not math.isfinite(value):
+            raise InputError(
+                f"The {self.loss_name} became {value} in batch {batch + 1} of the epoch, after "
+                f"{int(self.model.optimizer.iterations)} steps, and the weights are those of the "
+                "last step. Either "
+                "the model has diverged, and a lower learning rate or clipping helps, or the batch "
+                "has values that cannot be learnt from: NaN or infinite inputs, labels that the "
+                "task cannot have, or teacher logits that are not finite."
+            )
+
+
+def with_callback(
+    kwargs: dict[str, Any], args: tuple[Any, ...], callback: tf.keras.callbacks.Callback
+) -> dict[str, Any]:
+    """Keyword arguments of `fit` with one callback more, in front of the caller's."""
+    if len(args) > 5:  # given by position
+        return kwargs
+    given = kwargs.get("callbacks") or []
+    if isinstance(given, tf.keras.callbacks.CallbackList):
+        given.append(callback)
+        return kwargs
+    given = list(given) if isinstance(given, (list, tuple)) else [given]
+    return kwargs | {"callbacks": [callback, *given]}
