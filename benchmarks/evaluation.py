@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 import tfrs_distill as td  # before TensorFlow: it selects Keras 2
-from tfrs_distill.evaluation import ModelScorer, Scorer, TeacherScorer
+from tfrs_distill.evaluation import Scorer
+from tfrs_distill.evaluation.retrieval import ModelScorer, TeacherScorer
 
 from rows import Row, publish, row  # isort: skip
 

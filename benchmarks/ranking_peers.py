@@ -14,7 +14,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from tfrs_distill import columns  # before TensorFlow: it selects Keras 2
-from tfrs_distill.data import RankingExamples, RankingSplits
+from tfrs_distill.data import RankingExamples
+from tfrs_distill.data.ranking_examples import RankingSplits
 from tfrs_distill.evaluation import metrics
 from tfrs_distill.pipeline.ranking.dataset import RankingData
 

@@ -17,14 +17,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfrs_distill.data import (
-    Interactions,
-    Splits,
-    choose_cold_items,
-    movielens_100k,
-    split_by_time,
-    split_cold_items,
-)
+from tfrs_distill.data import Interactions, movielens_100k, split_by_time, split_cold_items
+from tfrs_distill.data.cold_items import choose_cold_items
+from tfrs_distill.data.splits import Splits
 from tfrs_distill.evaluation import evaluate, metrics
 from tfrs_distill.evaluation.teacher_report import scorer_of
 from tfrs_distill.files import whole_file

@@ -14,15 +14,11 @@ from tfrs_distill import columns
 from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.data.splits import Queries, split_by_time
 from tfrs_distill.errors import InputError
-from tfrs_distill.evaluation import (
-    ModelScorer,
-    TeacherScorer,
-    ValidationNDCG,
-    evaluate,
-    top_k_unseen,
-)
+from tfrs_distill.evaluation import ValidationNDCG, evaluate
 from tfrs_distill.evaluation.baselines import EASE, popularity
+from tfrs_distill.evaluation.retrieval import ModelScorer, TeacherScorer
 from tfrs_distill.evaluation.teacher_report import compare_teachers
+from tfrs_distill.evaluation.top_k import top_k_unseen
 from tfrs_distill.export import export_artefact, to_saved_model, to_tflite
 from tfrs_distill.export.serving_module import ServingModule
 from tfrs_distill.models import RetrievalStudent

@@ -11,7 +11,8 @@ from tfrs_distill import columns
 from tfrs_distill.data.cold_items import ColdItems, choose_cold_items, split_cold_items
 from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.errors import InputError
-from tfrs_distill.evaluation import evaluate, top_k_unseen
+from tfrs_distill.evaluation import evaluate
+from tfrs_distill.evaluation.top_k import top_k_unseen
 from tfrs_distill.models import Candidates, RetrievalStudent
 
 ANN = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]  # 8 train, 1 validates, 1 tests

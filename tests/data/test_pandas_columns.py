@@ -5,8 +5,13 @@ import pandas as pd
 import pytest
 
 from tfrs_distill import data
-from tfrs_distill.data.knowledge_graph import neighbour_vectors
+from tfrs_distill.data.cold_items import ColdItems
+from tfrs_distill.data.item_features import ItemAttributes
+from tfrs_distill.data.knowledge_graph import KnowledgeGraph, neighbour_vectors
+from tfrs_distill.data.readers.user_attributes import UserAttributes
+from tfrs_distill.data.relink_by_title import relink_by_title
 from tfrs_distill.errors import InputError
+from tfrs_distill.serving.word_vocabulary import WordVocabulary
 
 FILMS = data.Catalogue(("1", "2", "3"), ("A", "B", "C"), ("a", "b", "c"))
 
@@ -183,7 +188,7 @@ def test_ranking_examples_of_a_shuffled_frame_are_the_frames():
 
 
 def test_knowledge_graphs_attributes_users_and_cold_items():
-    graph = data.KnowledgeGraph(
+    graph = KnowledgeGraph(
         shuffled(["a", "b", "c", "d", "mann", "lee"]),
         pd.Series(["director"]),
         pd.DataFrame([[4, 0, 0], [4, 0, 1], [5, 0, 2], [5, 0, 3]], index=[3, 2, 1, 0]),
@@ -194,45 +199,45 @@ def test_knowledge_graphs_attributes_users_and_cold_items():
     assert np.sign(np.abs(vectors[:, 0])).tolist() == [1, 1, 0]  # c shares its director with d only
     films = data.Catalogue(("50",), ("Heat (1995)",), ("Heat",))
     titles = pd.Series(["Heat (1995)", "Babe (1995)"], index=[1, 2])
-    assert dict(data.relink_by_title(graph, titles, films).links) == {"50": 0}
-    attributes = data.ItemAttributes(shuffled([["Drama"], []]), shuffled([1990, None]))
+    assert dict(relink_by_title(graph, titles, films).links) == {"50": 0}
+    attributes = ItemAttributes(shuffled([["Drama"], []]), shuffled([1990, None]))
     assert attributes.genre_names == ("Drama",)
     np.testing.assert_array_equal(attributes.years, [1990, np.nan])
-    users = data.UserAttributes(
+    users = UserAttributes(
         shuffled([7, 8]), shuffled([30, None]), shuffled(["F", "M"]), ["", b"artist"]
     )
     assert (users.user_ids, users.genders, users.occupations) == (
         *(("7", "8"), ("F", "M"), ("", "artist")),
     )
     np.testing.assert_array_equal(users.ages, [30, np.nan])
-    assert data.ColdItems(shuffled([1, 3]), [2]).all.tolist() == [1, 2, 3]
-    words = data.WordVocabulary(shuffled(["too", "small"]), 2)
+    assert ColdItems(shuffled([1, 3]), [2]).all.tolist() == [1, 2, 3]
+    words = WordVocabulary(shuffled(["too", "small"]), 2)
     assert words.encode(shuffled(["small too", "x"])).tolist() == [[3, 2], [1, 0]]
 
 
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: data.ItemAttributes(["Drama|War"], [1990]), r"`genres\[0\]` must be a column"),
-        (lambda: data.ItemAttributes([["Drama"]], ["1990"]), r"`years` must hold numbers"),
+        (lambda: ItemAttributes(["Drama|War"], [1990]), r"`genres\[0\]` must be a column"),
+        (lambda: ItemAttributes([["Drama"]], ["1990"]), r"`years` must hold numbers"),
         (
-            lambda: data.UserAttributes(["1"], ["old"], ["F"], [""]),
+            lambda: UserAttributes(["1"], ["old"], ["F"], [""]),
             r"`ages` must hold numbers\. Received the dtype <U3",
         ),
         (
-            lambda: data.UserAttributes(["1"], [3], ["F", "M"], [""]),
+            lambda: UserAttributes(["1"], [3], ["F", "M"], [""]),
             r"one entry a user\. Received lengths \[1, 1, 2, 1\]",
         ),
         (
-            lambda: data.UserAttributes(["1"], [3], [None], [""]),
+            lambda: UserAttributes(["1"], [3], [None], [""]),
             r"`genders` must hold .* '' where there is no text",
         ),
         (
-            lambda: data.KnowledgeGraph(["a"], ["r"], [[0, 0, 0]], {"1": 0.5}),
+            lambda: KnowledgeGraph(["a"], ["r"], [[0, 0, 0]], {"1": 0.5}),
             r"`links` must hold whole numbers",
         ),
-        (lambda: data.ColdItems([1.5], [2]), r"`described` must hold whole numbers"),
-        (lambda: data.WordVocabulary("too"), r"`words` must be a column"),
+        (lambda: ColdItems([1.5], [2]), r"`described` must hold whole numbers"),
+        (lambda: WordVocabulary("too"), r"`words` must be a column"),
     ],
 )
 def test_other_things_are_refused(make, words):

@@ -11,9 +11,11 @@ from tiny_data import next_item_rows, random_windows, tiny_catalogue
 from tfrs_distill import columns
 from tfrs_distill.data import row_blocks as blocks
 from tfrs_distill.data.splits import Queries
-from tfrs_distill.evaluation import ModelScorer, TeacherScorer, evaluate, metrics, top_k_unseen
+from tfrs_distill.evaluation import evaluate, metrics
 from tfrs_distill.evaluation.baselines import EASE, popularity
+from tfrs_distill.evaluation.retrieval import ModelScorer, TeacherScorer
 from tfrs_distill.evaluation.teacher_report import report
+from tfrs_distill.evaluation.top_k import top_k_unseen
 from tfrs_distill.models import RetrievalStudent
 from tfrs_distill.models.rows import seen_items
 from tfrs_distill.pipeline.ranking.list_teachers import FirstAndCross

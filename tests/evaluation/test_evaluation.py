@@ -8,7 +8,9 @@ import tensorflow as tf
 from tiny_data import random_windows, tiny_catalogue
 
 from tfrs_distill.data.splits import Queries
-from tfrs_distill.evaluation import ModelScorer, ValidationNDCG, evaluate, top_k_unseen
+from tfrs_distill.evaluation import ValidationNDCG, evaluate
+from tfrs_distill.evaluation.retrieval import ModelScorer
+from tfrs_distill.evaluation.top_k import top_k_unseen
 from tfrs_distill.models import RetrievalStudent
 
 NUM_ITEMS = 9

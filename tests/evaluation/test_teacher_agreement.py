@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from tfrs_distill.evaluation import top_k_unseen
 from tfrs_distill.evaluation.teacher_report.agreement import (
     centred_ranks,
     overlap_matrix,
     rank_correlation_matrix,
 )
+from tfrs_distill.evaluation.top_k import top_k_unseen
 
 NUM_ITEMS = 7
 

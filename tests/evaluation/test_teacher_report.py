@@ -11,10 +11,12 @@ from tfrs_distill import columns
 from tfrs_distill.data.splits import split_by_time
 from tfrs_distill.data.synthetic import synthetic
 from tfrs_distill.errors import InputError
-from tfrs_distill.evaluation import ModelScorer, TeacherScorer, evaluate, metrics, top_k_unseen
+from tfrs_distill.evaluation import evaluate, metrics
+from tfrs_distill.evaluation.retrieval import ModelScorer, TeacherScorer
 from tfrs_distill.evaluation.teacher_report import compare_teachers
 from tfrs_distill.evaluation.teacher_report.calibration import calibration
 from tfrs_distill.evaluation.teacher_report.segments import segments
+from tfrs_distill.evaluation.top_k import top_k_unseen
 from tfrs_distill.models import RetrievalStudent
 from tfrs_distill.teachers.arrays.array_teacher import ArrayTeacher
 

@@ -10,7 +10,8 @@ from tiny_data import tiny_catalogue
 from tfrs_distill import columns
 from tfrs_distill.data.splits import Queries
 from tfrs_distill.errors import InputError
-from tfrs_distill.evaluation import ModelScorer, TeacherScorer, evaluate
+from tfrs_distill.evaluation import evaluate
+from tfrs_distill.evaluation.retrieval import ModelScorer, TeacherScorer
 from tfrs_distill.models import RetrievalStudent
 from tfrs_distill.teachers.arrays.array_teacher import ArrayTeacher
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrs_distill.knowledge import align_top_k, summarise_top_k
+from tfrs_distill.knowledge.top_k_knowledge import align_top_k, summarise_top_k
 from tfrs_distill.losses import SoftTargetKLDivergence
 
 NUM_ROWS, NUM_ITEMS = 4, 10

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrs_distill.losses import categorical_cross_entropy
+from tfrs_distill.losses.categorical_cross_entropy import categorical_cross_entropy
 
 LN = math.log
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrs_distill.losses import weighted_mean
+from tfrs_distill.losses.weighted_mean import weighted_mean
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 from tfrs_distill import columns
-from tfrs_distill.models import Candidates, CandidateSet
-from tfrs_distill.models.candidates import catalogue_candidates, in_batch_candidates
+from tfrs_distill.models import Candidates
+from tfrs_distill.models.candidates import CandidateSet, catalogue_candidates, in_batch_candidates
 
 LN = math.log
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from tfrs_distill.models import FeedForward
+from tfrs_distill.models.encoders.feed_forward import FeedForward
 
 
 def feed_forward_in_numpy(layer, inputs):

@@ -6,8 +6,9 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from tfrs_distill import columns
-from tfrs_distill.models import RankingStudent, TFRSRankingStudent
+from tfrs_distill.models import RankingStudent
 from tfrs_distill.models.multi_task_model import MultiTaskModel
+from tfrs_distill.models.tfrs_ranking_student import TFRSRankingStudent
 
 NAN = float("nan")
 USERS, MOVIES = ["1", "2", "3"], ["Heat", "Alien", "Up", "Jaws"]

@@ -9,10 +9,12 @@ from tfrs_distill import columns
 from tfrs_distill.data import split_by_time, synthetic
 from tfrs_distill.distiller import Distiller
 from tfrs_distill.errors import InputError
-from tfrs_distill.evaluation import ModelScorer, evaluate
+from tfrs_distill.evaluation import evaluate
+from tfrs_distill.evaluation.retrieval import ModelScorer
 from tfrs_distill.export import to_saved_model, to_tflite
 from tfrs_distill.losses import SoftTargetKLDivergence
-from tfrs_distill.models import Candidates, RetrievalStudent, TFRSStudent
+from tfrs_distill.models import Candidates, RetrievalStudent
+from tfrs_distill.models.tfrs_student import TFRSStudent
 
 USERS, MOVIES = ["ann", "bob", "cy"], ["Heat", "Alien", "Up", "Jaws"]
 BATCH = {

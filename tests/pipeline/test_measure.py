@@ -12,8 +12,8 @@ from made_reports import REPORTS
 
 from tfrs_distill.data.splits import split_by_time
 from tfrs_distill.data.synthetic import synthetic
-from tfrs_distill.evaluation import Evaluation
 from tfrs_distill.evaluation.baselines import popularity
+from tfrs_distill.evaluation.retrieval import Evaluation
 from tfrs_distill.models.tasks import Binary
 from tfrs_distill.pipeline.measure import compare_ndcg, report_figures, resampled
 from tfrs_distill.pipeline.ranking import two_stage_measure

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from tiny_data import next_item_rows, random_windows
 
-from tfrs_distill.evaluation import top_k_unseen
+from tfrs_distill.evaluation.top_k import top_k_unseen
 from tfrs_distill.teachers.bert.bert_cross_encoder import BertCrossEncoder
 from tfrs_distill.teachers.bert.text_encoder import TextEncoder
 from tfrs_distill.teachers.function_teacher import FunctionTeacher

@@ -12,83 +12,50 @@
 - `movielens_100k_folder`, `clothing_reviews_folder`, `minilm_folder` are the fetched assets.
 """
 
-from tfrs_distill.data.assets import (
-    clothing_reviews_folder,
-    minilm_folder,
-    movielens_100k_folder,
-)
+from tfrs_distill.data.assets import minilm_folder
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.clothing_reviews import (
-    ClothingReviews,
     clothing_reviews,
     split_reviews,
     split_reviews_by_item,
 )
-from tfrs_distill.data.cold_items import ColdItems, choose_cold_items, split_cold_items
+from tfrs_distill.data.cold_items import split_cold_items
 from tfrs_distill.data.interactions import Interactions
-from tfrs_distill.data.item_features import (
-    ItemAttributes,
-    attribute_vectors,
-    item_attributes,
-)
-from tfrs_distill.data.item_statistics import item_statistics
-from tfrs_distill.data.knowledge_graph import KnowledgeGraph, neighbour_vectors
+from tfrs_distill.data.item_features import attribute_vectors, item_attributes
+from tfrs_distill.data.knowledge_graph import neighbour_vectors
 from tfrs_distill.data.movielens import movielens_100k
-from tfrs_distill.data.movielens_ranking import (
-    PRIVILEGED_COLUMNS,
-    MovieLensTables,
-    movielens_ranking,
-)
-from tfrs_distill.data.ranking_examples import RankingExamples, RankingSplits
+from tfrs_distill.data.movielens_ranking import movielens_ranking
+from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.data.readers import read_folder
 from tfrs_distill.data.readers.knowledge_graph import read_knowledge_graph
-from tfrs_distill.data.readers.user_attributes import UserAttributes, read_user_attributes
-from tfrs_distill.data.relink_by_title import relink_by_title
-from tfrs_distill.data.splits import Queries, Splits, split_by_time
-from tfrs_distill.data.synthetic import PlantedInteractions, synthetic
+from tfrs_distill.data.readers.user_attributes import read_user_attributes
+from tfrs_distill.data.splits import Queries, split_by_time
+from tfrs_distill.data.synthetic import synthetic
 from tfrs_distill.data.tfds_movielens import from_tfds
 from tfrs_distill.data.unlabelled_rows import unlabelled_rows
 from tfrs_distill.data.windows import Windows
-from tfrs_distill.serving.word_vocabulary import WordVocabulary, split_words
 
 __all__ = [
-    "PRIVILEGED_COLUMNS",
     "Catalogue",
-    "ClothingReviews",
-    "ColdItems",
     "Interactions",
-    "ItemAttributes",
-    "KnowledgeGraph",
-    "MovieLensTables",
-    "PlantedInteractions",
     "Queries",
     "RankingExamples",
-    "RankingSplits",
-    "Splits",
-    "UserAttributes",
     "Windows",
-    "WordVocabulary",
     "attribute_vectors",
-    "choose_cold_items",
     "clothing_reviews",
-    "clothing_reviews_folder",
     "from_tfds",
     "item_attributes",
-    "item_statistics",
     "minilm_folder",
     "movielens_100k",
-    "movielens_100k_folder",
     "movielens_ranking",
     "neighbour_vectors",
     "read_folder",
     "read_knowledge_graph",
     "read_user_attributes",
-    "relink_by_title",
     "split_by_time",
     "split_cold_items",
     "split_reviews",
     "split_reviews_by_item",
-    "split_words",
     "synthetic",
     "unlabelled_rows",
 ]

@@ -103,12 +103,8 @@ class TeacherAnswers:
         if not self.from_top_k(task):
             return answer.logits, answer.head.logits
         chosen, settings = answer.head.candidates, getattr(self.student, "candidates", None)
-        if settings is None or not settings.of_catalogue or chosen.keep is not None:
-            raise ValueError(
-                "A teacher's top-K and the sum of the rest are over the whole catalogue, but the "
-                f"student's candidates are {settings}. Join the cache with `form='embeddings'`."
-            )
-        if chosen.hard is not None:
+        whole = settings is not None and settings.of_catalogue
+        if not whole or chosen.keep is not None or chosen.hard is not None:
             raise ValueError(
                 "A teacher's top-K and the sum of the rest are over the whole catalogue, but the "
                 f"student's candidates are {settings}. Join the cache with `form='embeddings'`."

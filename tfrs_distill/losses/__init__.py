@@ -1,6 +1,5 @@
 """Mathematics on tensors, one loss a file; `HiddenRepresentationDistillation` has weights too."""
 
-from tfrs_distill.losses.categorical_cross_entropy import categorical_cross_entropy
 from tfrs_distill.losses.hidden_representation_distillation import (
     HiddenRepresentationDistillation,
 )
@@ -11,7 +10,6 @@ from tfrs_distill.losses.pairwise_distillation import PairwiseDistillation
 from tfrs_distill.losses.ranking_distillation import RankingDistillation
 from tfrs_distill.losses.soft_target_binary_cross_entropy import SoftTargetBinaryCrossEntropy
 from tfrs_distill.losses.soft_target_kl_divergence import SoftTargetKLDivergence
-from tfrs_distill.losses.weighted_mean import weighted_mean
 
 __all__ = [
     "HiddenRepresentationDistillation",
@@ -22,6 +20,4 @@ __all__ = [
     "RankingDistillation",
     "SoftTargetBinaryCrossEntropy",
     "SoftTargetKLDivergence",
-    "categorical_cross_entropy",
-    "weighted_mean",
 ]

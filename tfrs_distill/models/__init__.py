@@ -8,10 +8,8 @@ first argument's shape whose position i has read positions 0 to i and no later o
 `encoder.last(item_embeddings, mask)`, the last of these positions alone, as serving needs it.
 """
 
-from tfrs_distill.models.candidates import Candidates, CandidateSet
-from tfrs_distill.models.classifier import Classifier
+from tfrs_distill.models.candidates import Candidates
 from tfrs_distill.models.encoders.decayed_average import DecayedAverage
-from tfrs_distill.models.encoders.feed_forward import FeedForward
 from tfrs_distill.models.encoders.recency_attention import RecencyAttention
 from tfrs_distill.models.features import (
     HistoryFeature,
@@ -19,45 +17,23 @@ from tfrs_distill.models.features import (
     ItemFeature,
     NeighbourFeature,
     NumberFeature,
-    RankingFeature,
     TextFeature,
 )
-from tfrs_distill.models.gated_item_tower import GatedItemTower
 from tfrs_distill.models.history_tower import HistoryTower
 from tfrs_distill.models.item_tower import ItemTower
 from tfrs_distill.models.modality import Modality
-from tfrs_distill.models.multi_task_model import MultiTaskModel
 from tfrs_distill.models.ranking_model import RankingModel
 from tfrs_distill.models.ranking_student import RankingStudent
 from tfrs_distill.models.retrieval_student import RetrievalStudent
-from tfrs_distill.models.student_outputs import StudentOutputs
-from tfrs_distill.models.task_balance import (
-    FixedWeights,
-    GradientNormWeights,
-    TaskBalance,
-    UncertaintyWeights,
-)
-from tfrs_distill.models.tasks import (
-    Binary,
-    NextItem,
-    Ordinal,
-    RankingTask,
-    RatingDistribution,
-    Regression,
-)
-from tfrs_distill.models.tfrs_ranking_student import TFRSRankingStudent
-from tfrs_distill.models.tfrs_student import TFRSStudent
+from tfrs_distill.models.task_balance import FixedWeights, GradientNormWeights, UncertaintyWeights
+from tfrs_distill.models.tasks import Binary, NextItem, Ordinal, RatingDistribution, Regression
 from tfrs_distill.models.two_tower import TwoTower
 
 __all__ = [
     "Binary",
-    "CandidateSet",
     "Candidates",
-    "Classifier",
     "DecayedAverage",
-    "FeedForward",
     "FixedWeights",
-    "GatedItemTower",
     "GradientNormWeights",
     "HistoryFeature",
     "HistoryTower",
@@ -65,23 +41,16 @@ __all__ = [
     "ItemFeature",
     "ItemTower",
     "Modality",
-    "MultiTaskModel",
     "NextItem",
     "NeighbourFeature",
     "NumberFeature",
     "Ordinal",
-    "RankingFeature",
     "RankingModel",
     "RankingStudent",
-    "RankingTask",
     "RatingDistribution",
     "RecencyAttention",
     "Regression",
     "RetrievalStudent",
-    "StudentOutputs",
-    "TFRSRankingStudent",
-    "TFRSStudent",
-    "TaskBalance",
     "TextFeature",
     "TwoTower",
     "UncertaintyWeights",

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tfrs_distill.data.assets import minilm_folder
 from tfrs_distill.pipeline.recipe import Recipe
-from tfrs_distill.teachers import HubEncoder, TextEncoder, checkpoint_fingerprint
+from tfrs_distill.teachers import HubEncoder, TextEncoder
+from tfrs_distill.teachers.bert.checkpoint import checkpoint_fingerprint
 
 
 def open_encoder(recipe: Recipe) -> TextEncoder | HubEncoder:

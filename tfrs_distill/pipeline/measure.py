@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from tfrs_distill.data.splits import Queries, Splits
-from tfrs_distill.evaluation import Evaluation, ModelScorer, Scorer, evaluate, metrics
+from tfrs_distill.evaluation import Scorer, evaluate, metrics
 from tfrs_distill.evaluation.baselines import EASE, best_ease, popularity
 from tfrs_distill.evaluation.latency import WARM_UP, percentiles
+from tfrs_distill.evaluation.retrieval import Evaluation, ModelScorer
 from tfrs_distill.evaluation.teacher_report import compare_teachers, scorer_of
 from tfrs_distill.files import whole_file
 from tfrs_distill.models import TwoTower

@@ -22,15 +22,10 @@ from tfrs_distill.teachers.average_answers import average_answers
 from tfrs_distill.teachers.bert.bert_cross_encoder import BertCrossEncoder
 from tfrs_distill.teachers.bert.bert_text_ranker import BertTextRanker
 from tfrs_distill.teachers.bert.bert_two_tower import BertTwoTower
-from tfrs_distill.teachers.bert.checkpoint import checkpoint_fingerprint
-from tfrs_distill.teachers.bert.finetune import Finetuned, finetune
+from tfrs_distill.teachers.bert.finetune import finetune
 from tfrs_distill.teachers.bert.hub_encoder import HubEncoder
-from tfrs_distill.teachers.bert.masked_language_model import (
-    MaskedLanguageTraining,
-    pretrain_masked_language_model,
-)
+from tfrs_distill.teachers.bert.masked_language_model import pretrain_masked_language_model
 from tfrs_distill.teachers.bert.parameter_efficient import (
-    Attached,
     BottleneckAdapters,
     LoRA,
     PrefixVectors,
@@ -38,13 +33,8 @@ from tfrs_distill.teachers.bert.parameter_efficient import (
 )
 from tfrs_distill.teachers.bert.text_encoder import TextEncoder
 from tfrs_distill.teachers.bert.trained_layers import AllLayers, TopLayers
-from tfrs_distill.teachers.calibration import (
-    Calibrated,
-    TemperatureFit,
-    fit_temperature,
-    held_out_windows,
-)
-from tfrs_distill.teachers.candidate_lists import CandidateLists, first_stage_lists, list_examples
+from tfrs_distill.teachers.calibration import Calibrated, fit_temperature, held_out_windows
+from tfrs_distill.teachers.candidate_lists import first_stage_lists
 from tfrs_distill.teachers.deep_cross_teacher import DeepCrossTeacher
 from tfrs_distill.teachers.ensemble import Ensemble
 from tfrs_distill.teachers.function_teacher import FunctionTeacher
@@ -58,40 +48,33 @@ from tfrs_distill.teachers.teacher import Teacher
 __all__ = [
     "AllLayers",
     "ArrayTeacher",
-    "Attached",
     "AttentionTwoTower",
     "BertCrossEncoder",
     "BertTextRanker",
     "BertTwoTower",
     "BottleneckAdapters",
     "Calibrated",
-    "CandidateLists",
     "DeepCrossTeacher",
     "Ensemble",
-    "Finetuned",
     "FunctionTeacher",
     "HubEncoder",
     "ItemItemTeacher",
     "KerasTeacher",
     "ListTeacher",
     "LoRA",
-    "MaskedLanguageTraining",
     "MultimodalTwoTower",
     "PrefixVectors",
     "Reranker",
     "Teacher",
-    "TemperatureFit",
     "TextEncoder",
     "TopLayers",
     "attach_saved",
     "average_answers",
-    "checkpoint_fingerprint",
     "cross_encoder_lists",
     "finetune",
     "first_stage_lists",
     "fit_temperature",
     "held_out_windows",
-    "list_examples",
     "pretrain_masked_language_model",
     "ranking_answers_from_arrays",
     "read_ranking_answers",

@@ -13,7 +13,8 @@ from tfrs_distill import columns
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.data.splits import Queries, Splits, pad_histories
 from tfrs_distill.distiller import Distiller
-from tfrs_distill.evaluation import ModelScorer, Scorer, metrics
+from tfrs_distill.evaluation import Scorer, metrics
+from tfrs_distill.evaluation.retrieval import ModelScorer
 from tfrs_distill.losses import (
     ListMLEDistillation,
     PairwiseDistillation,

@@ -12,8 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill.data.splits import Queries, Splits
-from tfrs_distill.evaluation import Evaluation, ModelScorer, Scorer, evaluate
+from tfrs_distill.evaluation import Scorer, evaluate
 from tfrs_distill.evaluation.latency import percentiles
+from tfrs_distill.evaluation.retrieval import Evaluation, ModelScorer
 from tfrs_distill.files import whole_file
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
 from tfrs_distill.pipeline.measure import compare_ndcg, report_figures, resampled

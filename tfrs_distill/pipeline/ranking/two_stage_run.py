@@ -12,8 +12,8 @@ import numpy as np
 
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.errors import InputError
-from tfrs_distill.evaluation import ModelScorer
 from tfrs_distill.evaluation.baselines import best_ease
+from tfrs_distill.evaluation.retrieval import ModelScorer
 from tfrs_distill.files import whole_file
 from tfrs_distill.knowledge import cross_fit
 from tfrs_distill.pipeline.encoders import encoder_fingerprint, is_of_tf_hub, open_bert
