@@ -60,6 +60,12 @@ def test_a_changed_setting_runs_its_stage_and_those_that_read_it(chain, changed,
     assert chain.run(**changed) == []
 
 
+def test_another_version_of_the_package_runs_every_stage_again(chain, monkeypatch):
+    monkeypatch.setattr("tfrs_distill.pipeline.resume.__version__", "99.0")
+    assert chain.run() == ["data", "side", "end"]
+    assert chain.run() == []
+
+
 @pytest.mark.parametrize("damage", ["lost", "longer", "no note", "a note that is no JSON"])
 def test_a_damaged_stage_runs_again(chain, damage):
     folder = chain.folder / "stages" / "side"

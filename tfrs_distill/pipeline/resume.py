@@ -13,6 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrs_distill import __version__
 from tfrs_distill.files import content_sha256, file_sha256, whole_file
 from tfrs_distill.progress import Progress
 
@@ -24,8 +25,8 @@ Result = dict[str, Any]
 class Stages:
     """Runs stages in order, skipping each that already stands on the same inputs.
 
-    A stage's fingerprint is the sha256 of its name, its settings, the seed and the fingerprints of
-    the stages whose results it reads. Its folder holds its files and, written last, `done.json`; a
+    A stage's fingerprint is the sha256 of the package's version, its name, its settings, the seed and
+    the fingerprints of the stages whose results it reads. Its folder holds its files and, written last, `done.json`; a
     killed stage has no such note for its new fingerprint and so is run again from its beginning,
     with the same seed.
 
@@ -63,7 +64,7 @@ class Stages:
         number = len(self.seconds) + 1
         self.progress.stage(number, self.total, name)
         before = [self.fingerprints[stage] for stage in after]
-        key = json.dumps([name, settings, before, self.seed], sort_keys=True)
+        key = json.dumps([__version__, name, settings, before, self.seed], sort_keys=True)
         fingerprint = self.fingerprints[name] = hashlib.sha256(key.encode()).hexdigest()
         folder = self.folder / name
         output = folder if output is None else output
