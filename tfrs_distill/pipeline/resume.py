@@ -25,10 +25,10 @@ Result = dict[str, Any]
 class Stages:
     """Runs stages in order, skipping each that already stands on the same inputs.
 
-    A stage's fingerprint is the sha256 of the package's version, its name, its settings, the seed and
-    the fingerprints of the stages whose results it reads. Its folder holds its files and, written last, `done.json`; a
-    killed stage has no such note for its new fingerprint and so is run again from its beginning,
-    with the same seed.
+    A stage's fingerprint is the sha256 of the package's version, its name, its settings, the seed
+    and the fingerprints of the stages whose results it reads. Its folder holds its files and,
+    written last, `done.json`; a killed stage has no such note for its new fingerprint and so is run
+    again from its beginning, with the same seed.
 
     Args:
         folder: where the stages' folders are made.
