@@ -25,7 +25,7 @@ from tfrs_distill.distiller.arguments import (
 from tfrs_distill.distiller.first_batch import check_first_batch
 from tfrs_distill.distiller.last_activation import refuse_logits
 from tfrs_distill.distiller.query_lists import lists_of
-from tfrs_distill.distiller.step import Step, Term, global_sum, sum_of, term_of
+from tfrs_distill.distiller.step import Step, Term, global_sum, nan_where_infinite, sum_of, term_of
 from tfrs_distill.distiller.teacher_answers import TeacherAnswers, agreement, require_rows
 from tfrs_distill.losses import HiddenRepresentationDistillation
 from tfrs_distill.losses.candidate_lists import MASKED
@@ -448,6 +448,7 @@ class Distiller(ChecksFirstBatch):
             else:
                 values = loss.call(*answers.logits_for(key, loss))
                 values = tf.reduce_mean(values, axis=list(range(1, values.shape.rank)))
+                values = nan_where_infinite(values, answers.answer(key).raw_logits)
                 loss_weights = weights = answers.answer(key).weights
                 if answers.from_top_k(key):
                     teacher = self.untracked.teachers.get(key)
@@ -489,7 +490,7 @@ class Distiller(ChecksFirstBatch):
         lists = lists_of(query_ids, weights > 0.0)
         teacher = lists.padded(student.scores(task, answer.logits), float(MASKED))
         values = loss.call(teacher, lists.padded(student.scores(task, answer.head.logits), 0.0))
-        return values, lists.total(weights)
+        return nan_where_infinite(values, teacher), lists.total(weights)
 
     def _require_no_student_loss(self, task: str) -> None:
         w, column = self.student_loss_weights.get(task), self.untracked.student.label_column(task)

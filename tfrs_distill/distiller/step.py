@@ -76,3 +76,9 @@ def _over_replicas(weight: tf.Tensor) -> tf.Tensor:
     if num_replicas() == 1:
         return weight
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, weight)
+
+
+def nan_where_infinite(values: tf.Tensor, teacher_logits: tf.Tensor) -> tf.Tensor:
+    """A loss' values [num_rows], NaN where a teacher's logit is -inf, which a loss may mask."""
+    least = tf.reduce_min(teacher_logits, axis=-1)
+    return tf.where(least > float("-inf"), values, float("nan"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
 from tfrs_distill import columns
@@ -23,7 +22,7 @@ class Answer(NamedTuple):
 
     Args:
         raw_logits: float32 [num_rows, width], before masks and corrections; 0 in rows that do not
-            count, NaN where the teacher's are infinite, so that no loss takes these for a mask.
+            count.
         weights: float32 [num_rows], 0 in rows of which the teacher says nothing; None where all
             count 1.
         head: the student's.
@@ -88,9 +87,7 @@ class TeacherAnswers:
             else:
                 logits = self._of_shape(self._of_column(task), task)
                 weights = self._where_given(logits, weights)
-            logits = where_it_counts(logits, weights)
-            logits = tf.where(tf.math.is_finite(logits), logits, np.nan)
-            self._answers[task] = Answer(logits, weights, head)
+            self._answers[task] = Answer(where_it_counts(logits, weights), weights, head)
         return self._answers[task]
 
     def logits_for(self, task: str, loss: tf.keras.losses.Loss) -> tuple[tf.Tensor, tf.Tensor]:
