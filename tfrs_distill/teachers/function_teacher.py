@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -22,7 +22,7 @@ class FunctionTeacher:
 
     Example:
     >>> teacher = FunctionTeacher(lambda batch, _: batch["scores"], fingerprint="scores of May")
-    >>> teacher.logits({"scores": [[0.5, -1.0]]})
+    >>> teacher.logits({"scores": [[0.5, -1.0]]}).numpy().tolist()
     [[0.5, -1.0]]
     """
 
@@ -36,8 +36,8 @@ class FunctionTeacher:
     def logits(
         self, batch: dict[str, Any], candidate_ids: tf.Tensor | None = None
     ) -> tf.Tensor | dict[str, tf.Tensor]:
-        """What the function says, [num_rows, num_candidates], or a dict of such by task."""
-        return self.function(batch, candidate_ids)
+        """What the function gives, float32 [num_rows, num_candidates], or a dict of such by task."""
+        return in_float32(self.function(batch, candidate_ids))
 
     def fingerprint(self) -> str:
         """sha256 of the text that names the function.
@@ -53,3 +53,10 @@ class FunctionTeacher:
                 f"Received: fingerprint={self.name!r}."
             )
         return hashlib.sha256(f"function {self.name}".encode()).hexdigest()
+
+
+def in_float32(logits: Any) -> Any:
+    """Logits, or those of each task, as float32; what is none is left to those who read them."""
+    if isinstance(logits, Mapping):
+        return {task: in_float32(of_task) for task, of_task in logits.items()}
+    return logits if logits is None else tf.cast(logits, tf.float32)

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfrs_distill import columns
 from tfrs_distill.models.hidden_representations import recorded
+from tfrs_distill.teachers.function_teacher import in_float32
 
 
 class KerasTeacher:
@@ -30,8 +31,8 @@ class KerasTeacher:
     def logits(
         self, batch: dict[str, Any], candidate_ids: tf.Tensor | None = None
     ) -> tf.Tensor | dict[str, tf.Tensor]:
-        """What the model says, [num_rows, num_candidates], or a dict of such by task."""
-        return self._answer(batch)
+        """What the model gives, float32 [num_rows, num_candidates], or a dict of such by task."""
+        return in_float32(self._answer(batch))
 
     def hidden_representations(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         """Outputs of the model's layers by path."""
