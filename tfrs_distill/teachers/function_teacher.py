@@ -36,7 +36,7 @@ class FunctionTeacher:
     def logits(
         self, batch: dict[str, Any], candidate_ids: tf.Tensor | None = None
     ) -> tf.Tensor | dict[str, tf.Tensor]:
-        """What the function gives, float32 [num_rows, num_candidates], or a dict of such by task."""
+        """Logits, float32 [num_rows, num_candidates], or a dict of such by task."""
         return in_float32(self.function(batch, candidate_ids))
 
     def fingerprint(self) -> str:

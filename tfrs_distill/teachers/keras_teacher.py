@@ -31,7 +31,7 @@ class KerasTeacher:
     def logits(
         self, batch: dict[str, Any], candidate_ids: tf.Tensor | None = None
     ) -> tf.Tensor | dict[str, tf.Tensor]:
-        """What the model gives, float32 [num_rows, num_candidates], or a dict of such by task."""
+        """Logits, float32 [num_rows, num_candidates], or a dict of such by task."""
         return in_float32(self._answer(batch))
 
     def hidden_representations(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
