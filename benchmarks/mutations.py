@@ -69,8 +69,8 @@ MUTATIONS = (
     Mutation(
         "regularisation left out of the step",
         STEP,
-        "total = step.total + sum(self.losses) / num_replicas()",
-        "total = step.total",
+        "regularised = total + sum(self.losses) / num_replicas()",
+        "regularised = total",
         ("distiller/test_distiller.py", "regularisation"),
     ),
     Mutation(

@@ -330,7 +330,7 @@ class Distiller(ChecksFirstBatch):
         persistent = balance is not None and balance.needs_gradients
         with tf.GradientTape(persistent=persistent) as tape:
             step = self.forward(data, True, tape)
-            total = step.total + sum(self.losses) / num_replicas()
+            total = step.terms["total_loss"].part
         take_step(self, total, tape)
         return self._logged(step)
 
@@ -367,10 +367,8 @@ class Distiller(ChecksFirstBatch):
         student, known = self.untracked.student, self.untracked
         if isinstance(student, MultiTaskModel):
             student.check_batch(data)
-        names = {
-            key: [self.term_name(key, loss) for loss in known.losses[key]] for key in known.losses
-        }
-        check_first_batch(self.forward(data, training=False), student, known.losses, names)
+        step = self.forward(data, training=False)
+        check_first_batch(step, student, known.losses, self.term_name)
 
     def forward(self, data: Any, training: bool, tape: tf.GradientTape | None = None) -> Step:
         """Ask student and teachers about a batch, once each, and compare them.
@@ -418,7 +416,7 @@ class Distiller(ChecksFirstBatch):
         regularised = total + sum(self.losses) / num_replicas()
         terms["total_loss"] = Term(regularised, global_sum(answers.row_weights, outputs))
         self.built = True  # student and projectors have their weights by now
-        return Step(total, terms, batch, outputs, answers)
+        return Step(terms, batch, outputs, answers)
 
     def _student_outputs(self, batch: dict[str, Any], training: bool) -> StudentOutputs:
         student = self.untracked.student
@@ -442,7 +440,7 @@ class Distiller(ChecksFirstBatch):
             loss = self.distillation_losses[name]  # whose temperature is a variable
             if _is_layer(loss):
                 values, loss_weights = self._between_layers(loss, key, answers)
-            elif getattr(loss, "of_lists", False) and not self._rows_are_lists(key):
+            elif getattr(loss, "of_lists", False) and not answers.student.rows_are_lists(key):
                 values, loss_weights = self._over_queries(loss, name, key, answers)
                 weights = answers.answer(key).weights
             else:
@@ -458,9 +456,6 @@ class Distiller(ChecksFirstBatch):
         term = Term(tf.add_n(parts), global_sum(weights, answers.outputs))
         terms[f"{self.untracked.prefixes[key]}distillation_loss"] = term
         return term
-
-    def _rows_are_lists(self, task: str) -> bool:
-        return bool(self.untracked.student.rows_are_lists(task))
 
     def _between_layers(
         self, layer: HiddenRepresentationDistillation, key: str, answers: TeacherAnswers

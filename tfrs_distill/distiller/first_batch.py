@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ def check_first_batch(
     step: Step,
     student: Student,
     losses: Mapping[str, Sequence[DistillationLoss]],
-    names: Mapping[str, Sequence[str]],
+    term_name: Callable[[str, DistillationLoss], str],
 ) -> None:
     """Hold teacher, student and labels to what can be learnt from.
 
@@ -30,14 +30,15 @@ def check_first_batch(
         step: an eager forward pass.
         student: the student's contract.
         losses: the distillation losses by task.
-        names: of their terms, in the same order.
+        term_name: of a task and its loss, what the loss' term is called.
 
     Raises:
         ValueError: they cannot; names the example.
     """
     check_label_columns(step.outputs)
     for key, of_key in losses.items():
-        for loss, name in zip(of_key, names[key]):
+        for loss in of_key:
+            name = term_name(key, loss)
             if isinstance(loss, HiddenRepresentationDistillation):
                 values, weights = step.answers.hidden_representation(key, loss.teacher_layer)
                 _require_finite(step, name, values.numpy(), weights, key)

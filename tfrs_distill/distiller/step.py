@@ -36,14 +36,12 @@ class Step(NamedTuple):
     """What a forward pass gives.
 
     Args:
-        total: what is minimised, without regularisation; a replica's part of it.
-        terms: every term by its name in the logs.
+        terms: every term by its name in the logs; `total_loss` is what is minimised.
         batch: the batch's columns.
         outputs: what the student said.
         answers: what the teachers said.
     """
 
-    total: tf.Tensor
     terms: dict[str, Term]
     batch: dict[str, Any]
     outputs: StudentOutputs
