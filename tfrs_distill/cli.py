@@ -26,7 +26,6 @@ from tfrs_distill.serving.quiet import quiet_stderr
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tfrs_distill.pipeline.recipe import Recipe
     from tfrs_distill.serving.recommender import Recommendation
 
 USERS_ERROR, INTERRUPTED = 2, 130
@@ -172,11 +171,11 @@ def _run(arguments: argparse.Namespace) -> None:
         console.print(words, soft_wrap=True)
 
 
-def _recipe(arguments: argparse.Namespace) -> Recipe:
-    """The recipe that the arguments ask for."""
+def _recipe(arguments: argparse.Namespace) -> Any:
+    """The recipe that the arguments name, with their changes."""
     from tfrs_distill.pipeline.recipe import Recipe
 
-    recipe = Recipe.load(arguments.recipe)
+    recipe: Any = Recipe.load(arguments.recipe)
     for option in ("data_dir", "encoder"):
         if getattr(arguments, option) == "":
             raise InputError(f"--{option.replace('_', '-')} is empty. Give it a value or drop it.")
@@ -187,6 +186,11 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
     if arguments.teacher is not None:
         recipe = replace(recipe, teacher=replace(recipe.teacher, kind=arguments.teacher))
     if arguments.tuning is not None:
+        if not hasattr(recipe, "tuning"):
+            raise InputError(
+                "--tuning adapts the BERT that reads item texts for a retrieval student. Received: "
+                f'--tuning {arguments.tuning} with a recipe whose `task` is "{recipe.task}".'
+            )
         recipe = replace(recipe, tuning=replace(recipe.tuning, method=arguments.tuning))
     if arguments.seed is not None:
         recipe = replace(recipe, seed=arguments.seed)

@@ -1,9 +1,8 @@
 """A recipe, run stage by stage; a stage whose inputs have not changed is not run again.
 
-- `retrieval_run.py`: the stages of a retrieval run in their order; `dataset.py`, `training.py`,
-  `teacher_kinds/`, `export_student.py`, `measure.py`: what they do
-- `ranking/`: the same for a ranking student, alone or behind a retrieval student
-- `resume.py`: what makes a stage resumable
+- `recipe/`: a run as data; `stages/`: its stages, one file each; `stage.py`: how they resume
+- `run.py`: what finished stages left; `teacher_kinds/`: the teachers that a recipe can name
+- `report/`: the report of a run
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ def run(recipe: Recipe, out: Path, progress: Progress | None = None) -> dict[str
     Args:
         recipe: the run, as data.
         out: folder of all runs, such as `saved_models`.
-        progress: told of stages, bars and results.
+        progress: receives stages, bars and results.
 
     Returns:
         The report, as in `report.json`.
@@ -37,17 +36,11 @@ def run(recipe: Recipe, out: Path, progress: Progress | None = None) -> dict[str
         InputError: the data, the encoder or an earlier run's files cannot be used.
     """
     # Here, so that a recipe can be read, and refused, without TensorFlow.
-    from tfrs_distill.pipeline.ranking.run import RankingRun
-    from tfrs_distill.pipeline.ranking.two_stage_run import TwoStageRun
-    from tfrs_distill.pipeline.retrieval_run import RetrievalRun
+    from tfrs_distill.pipeline.run import Run
+    from tfrs_distill.pipeline.run_report import write_run_report
+    from tfrs_distill.pipeline.stages import stages_of
     from tfrs_distill.progress import SilentProgress
 
-    runs = {
-        "retrieval": RetrievalRun,
-        "ranking": RankingRun,
-        "multitask": RankingRun,
-        "two-stage": TwoStageRun,
-    }
-    stages: Any = runs[recipe.task](recipe, Path(out), progress or SilentProgress())
-    report: dict[str, Any] = stages.all_stages()
-    return report
+    this = Run(recipe, Path(out), progress or SilentProgress())
+    this.stages.run(stages_of(this))
+    return write_run_report(this)

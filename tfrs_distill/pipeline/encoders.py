@@ -7,17 +7,17 @@ import json
 from pathlib import Path
 
 from tfrs_distill.data.assets import minilm_folder
-from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.recipe import RankingRecipe, RetrievalRecipe
 from tfrs_distill.teachers import HubEncoder, TextEncoder
 from tfrs_distill.teachers.bert.checkpoint import checkpoint_fingerprint
 
 
-def open_encoder(recipe: Recipe) -> TextEncoder | HubEncoder:
+def open_encoder(recipe: RetrievalRecipe | RankingRecipe) -> TextEncoder | HubEncoder:
     """The recipe's encoder."""
     return open_hub_encoder(recipe) if is_of_tf_hub(recipe) else open_bert(recipe)
 
 
-def open_bert(recipe: Recipe) -> TextEncoder:
+def open_bert(recipe: RetrievalRecipe | RankingRecipe) -> TextEncoder:
     """A checkpoint from a folder or the Hugging Face Hub, by default the fetched MiniLM."""
     named = recipe.encoder
     return TextEncoder(
@@ -28,7 +28,7 @@ def open_bert(recipe: Recipe) -> TextEncoder:
     )
 
 
-def open_hub_encoder(recipe: Recipe) -> HubEncoder:
+def open_hub_encoder(recipe: RetrievalRecipe | RankingRecipe) -> HubEncoder:
     """A SavedModel from a folder or TF-Hub."""
     named = recipe.encoder
     return HubEncoder(
@@ -36,7 +36,7 @@ def open_hub_encoder(recipe: Recipe) -> HubEncoder:
     )
 
 
-def encoder_fingerprint(recipe: Recipe) -> str:
+def encoder_fingerprint(recipe: RetrievalRecipe | RankingRecipe) -> str:
     """What the encoder is, without loading it where that can be."""
     if is_of_tf_hub(recipe):
         return open_hub_encoder(recipe).fingerprint()
@@ -44,12 +44,12 @@ def encoder_fingerprint(recipe: Recipe) -> str:
     return json.dumps([checkpoint_fingerprint(encoder_name(recipe)), settings], sort_keys=True)
 
 
-def encoder_name(recipe: Recipe) -> str:
+def encoder_name(recipe: RetrievalRecipe | RankingRecipe) -> str:
     """Its folder or its name."""
     return recipe.encoder.name or str(minilm_folder())
 
 
-def is_of_tf_hub(recipe: Recipe) -> bool:
+def is_of_tf_hub(recipe: RetrievalRecipe | RankingRecipe) -> bool:
     """Whether it is a SavedModel or an address of one, and no Hugging Face checkpoint."""
     name = recipe.encoder.name
     return "://" in name or (bool(name) and (Path(name) / "saved_model.pb").is_file())

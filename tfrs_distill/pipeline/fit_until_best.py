@@ -1,7 +1,8 @@
-"""The training that every model of a run shares: until validation no longer gets better."""
+"""Train any model of a run until validation no longer gets better, and save it."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -72,3 +73,10 @@ def fit_until_best(
         score.replace("val_", "validation_", 1): [float(value) for value in history[score]],
         "best_epoch": int(np.argmax(history[score])) + 1,
     }
+
+
+def save_alone(model: tf.keras.Model, path: Path) -> None:
+    """Write a model without its optimizer: serving it needs no more than its weights."""
+    alone = model.from_config(model.get_config())
+    alone.set_weights(model.get_weights())
+    alone.save(path)

@@ -1,14 +1,19 @@
 """A run, as data: what `tfrs-distill run` does, in a file a person can read and change.
 
 - `sections.py`: the sections, their defaults and what each field means
-- `ranking_sections.py`: those of a ranking student
-- `recipe.py`: the recipe, and the built-in ones
+- `recipe.py`: the recipe of each task, and the built-in ones
 - `toml_file.py`: a recipe to and from TOML
 - `settings.py`: a field with its rule beside it
+- `kinds.py`: the kinds of teachers, by name
 """
 
-from tfrs_distill.pipeline.recipe.ranking_sections import RankingSettings, WordsSettings
-from tfrs_distill.pipeline.recipe.recipe import Recipe
+from tfrs_distill.pipeline.recipe.recipe import (
+    MultitaskRecipe,
+    RankingRecipe,
+    Recipe,
+    RetrievalRecipe,
+    TwoStageRecipe,
+)
 from tfrs_distill.pipeline.recipe.sections import (
     CrossEncoderSettings,
     DataSettings,
@@ -17,11 +22,20 @@ from tfrs_distill.pipeline.recipe.sections import (
     EvaluationSettings,
     ExportSettings,
     KnowledgeSettings,
+    LabelsSettings,
+    ListsSettings,
+    RankingDataSettings,
+    RankingKnowledgeSettings,
+    RankingStudentSettings,
+    RankingTeacherSettings,
+    RetrievalExportSettings,
     StudentSettings,
     TeacherSettings,
     TrainingSettings,
     TuningSettings,
     TwinSettings,
+    TwoStageEvaluationSettings,
+    WordsSettings,
 )
 
 __all__ = [
@@ -32,12 +46,23 @@ __all__ = [
     "EvaluationSettings",
     "ExportSettings",
     "KnowledgeSettings",
-    "RankingSettings",
+    "LabelsSettings",
+    "ListsSettings",
+    "MultitaskRecipe",
+    "RankingDataSettings",
+    "RankingKnowledgeSettings",
+    "RankingRecipe",
+    "RankingStudentSettings",
+    "RankingTeacherSettings",
     "Recipe",
+    "RetrievalExportSettings",
+    "RetrievalRecipe",
     "StudentSettings",
     "TeacherSettings",
     "TrainingSettings",
     "TuningSettings",
     "TwinSettings",
+    "TwoStageEvaluationSettings",
+    "TwoStageRecipe",
     "WordsSettings",
 ]

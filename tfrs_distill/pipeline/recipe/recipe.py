@@ -1,4 +1,4 @@
-"""The recipe: a whole run as data, and the built-in ones."""
+"""The recipe: a whole run as data, one class a task; and the built-in ones."""
 
 from __future__ import annotations
 
@@ -7,19 +7,15 @@ import difflib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from tfrs_distill.errors import InputError
 from tfrs_distill.pipeline.recipe import toml_file
-from tfrs_distill.pipeline.recipe.ranking_sections import RankingSettings, WordsSettings
 from tfrs_distill.pipeline.recipe.sections import (
-    FOLDER_NAME,
-    LABELLED,
-    RANKING_KINDS,
-    RANKS,
-    RETRIEVAL,
-    RETRIEVAL_KINDS,
-    TASKS,
+    FILMS,
+    LABELS,
+    PLANTED,
+    REVIEWS,
     CrossEncoderSettings,
     DataSettings,
     DistillationSettings,
@@ -27,28 +23,40 @@ from tfrs_distill.pipeline.recipe.sections import (
     EvaluationSettings,
     ExportSettings,
     KnowledgeSettings,
+    LabelsSettings,
+    ListsSettings,
+    RankingDataSettings,
+    RankingKnowledgeSettings,
+    RankingStudentSettings,
+    RankingTeacherSettings,
+    RetrievalExportSettings,
     StudentSettings,
     TeacherSettings,
     TrainingSettings,
     TuningSettings,
     TwinSettings,
+    TwoStageEvaluationSettings,
+    WordsSettings,
 )
-from tfrs_distill.pipeline.recipe.settings import check, check_unread, section, setting
+from tfrs_distill.pipeline.recipe.settings import check, setting
 
 QUICK_REVIEWS, QUICK_WORDPIECES = 1500, 48  # what a BERT reads in a minute on two cores
 QUICK_LISTS, QUICK_CANDIDATES, QUICK_USERS = 100, 20, 250
 QUICK_MODELS = 2  # still an average
-REVIEWS = "clothing-reviews"
-LABELS = {  # of a row of each data set
-    "movielens-100k": ("like", "rating", "next_item"),
-    REVIEWS: ("recommended", "rating"),
+ROWS_OF = {"deep-cross": FILMS, "bert-text": REVIEWS}  # kinds that read what only one data set has
+TASK = "find items, predict labels of a row, several with a twin each, or find and then rank"
+FOLDER_NAME: dict[str, Any] = {
+    "pattern": r"[A-Za-z0-9][A-Za-z0-9._-]*",
+    "pattern_words": 'a folder name of letters, digits, ".", "-" and "_"',
 }
-TEACHERS = {"movielens-100k": "deep-cross", REVIEWS: "bert-text"}  # of a ranking student
 
 
 @dataclass(frozen=True)
 class Recipe:
     """A whole run. Two equal recipes make the same artefact from the same data.
+
+    Each task has a class of its own, with just the sections and settings that it reads; what all
+    of them can do is here.
 
     Example:
     >>> recipe = Recipe.named("movielens-100k")
@@ -56,35 +64,17 @@ class Recipe:
     (16, 'ml-100k-quick')
     """
 
+    read_by_teacher: ClassVar[tuple[str, ...]]  # the sections that decide the teacher
+
     name: str = setting("ml-100k", "the artefact's folder", **FOLDER_NAME)
-    task: str = setting(
-        "retrieval",
-        "find items, predict labels of a row, several with a twin each, or find and then rank",
-        choices=TASKS,
-    )
+    task: str = setting("retrieval", TASK)
     seed: int = setting(0, "every random number follows from it", at_least=0, below=2**31)
-    data: DataSettings = section(DataSettings())
-    teacher: TeacherSettings = section(TeacherSettings())
-    encoder: EncoderSettings = section(EncoderSettings())
-    tuning: TuningSettings = section(TuningSettings(), tasks=RETRIEVAL)
-    cross_encoder: CrossEncoderSettings = section(CrossEncoderSettings(), tasks=RETRIEVAL)
-    knowledge: KnowledgeSettings = section(KnowledgeSettings())
-    student: StudentSettings = section(StudentSettings())
-    words: WordsSettings = section(WordsSettings(), tasks=LABELLED)
-    ranking: RankingSettings = section(RankingSettings(), tasks=RANKS)
-    training: TrainingSettings = section(TrainingSettings())
-    twin: TwinSettings = section(TwinSettings())
-    distillation: DistillationSettings = section(DistillationSettings())
-    export: ExportSettings = section(ExportSettings())
-    evaluation: EvaluationSettings = section(EvaluationSettings())
 
     def __post_init__(self) -> None:
         check(self)
-        check_unread(self)
-        check_fit(self)
 
     @classmethod
-    def from_toml(cls, path: str | os.PathLike[str]) -> Recipe:
+    def from_toml(cls, path: str | os.PathLike[str]) -> Any:
         """Read a recipe; what the file leaves out is as in the built-in recipe of its `task`.
 
         Raises:
@@ -93,11 +83,11 @@ class Recipe:
         return toml_file.read(Path(path), _built_in_like)
 
     def to_toml(self) -> str:
-        """All that the recipe's task reads, as TOML, each key with its meaning beside it."""
+        """The recipe as TOML, each key with its meaning beside it."""
         return toml_file.write(self)
 
     @classmethod
-    def named(cls, name: str) -> Recipe:
+    def named(cls, name: str) -> Any:
         """A built-in recipe.
 
         "movielens-100k", "synthetic", "ranking", "multitask", "two-stage" or "reviews".
@@ -109,15 +99,14 @@ class Recipe:
         if name not in recipes:
             near = difflib.get_close_matches(name, recipes, n=1)
             hint = f' Did you mean "{near[0]}"?' if near else ""
-            known = ", ".join(f'"{known}"' for known in recipes)
             raise InputError(
-                f"A recipe is a TOML file or one of {known}. Received: {name!r}, which is "
-                f"neither.{hint}"
+                f"A recipe is a TOML file or one of {_listed(recipes)}. Received: {name!r}, which "
+                f"is neither.{hint}"
             )
         return recipes[name]
 
     @classmethod
-    def load(cls, file_or_name: str) -> Recipe:
+    def load(cls, file_or_name: str) -> Any:
         """A built-in recipe by its name, else the recipe of a TOML file.
 
         Raises:
@@ -128,71 +117,174 @@ class Recipe:
             return cls.from_toml(file_or_name)
         return cls.named(file_or_name)
 
-    def quick(self) -> Recipe:
+    def quick(self) -> Any:
         """The same run at small size, under a name of its own: to see it work, not to compare."""
         suffix = "" if self.name.endswith("-quick") else "-quick"
-        teacher, training = self.teacher, self.training
-        of_rows = self.task in ("ranking", "multitask") and self.teacher.kind == "deep-cross"
-        most_of_teacher, most = (2, 4) if of_rows else (4, 10)  # epochs
-        smaller: dict[str, Any] = {
-            "teacher": replace(
-                teacher,
-                max_epochs=min(teacher.max_epochs, most_of_teacher),
-                num_models=min(teacher.num_models, QUICK_MODELS),
-            ),
-            "knowledge": replace(self.knowledge, folds=2),
-            "training": replace(training, max_epochs=min(training.max_epochs, most)),
-            "evaluation": replace(self.evaluation, bootstrap_samples=100),
-        }
-        if self.task in RETRIEVAL:
-            tuning, cross_encoder = self.tuning, self.cross_encoder
-            smaller["tuning"] = replace(
-                tuning,
-                steps=min(tuning.steps, 10),
-                pretrain_steps=min(tuning.pretrain_steps, 10),
-            )
-            smaller["cross_encoder"] = replace(cross_encoder, steps=min(cross_encoder.steps, 10))
-        if of_rows:
-            most = min(self.data.max_users or QUICK_USERS, QUICK_USERS)
-            smaller["data"] = replace(self.data, max_users=most)
-        if self.task == "two-stage":
-            smaller["ranking"] = replace(
-                self.ranking,
-                num_candidates=min(self.ranking.num_candidates, QUICK_CANDIDATES),
-                list_size=min(self.ranking.list_size, QUICK_CANDIDATES),
-                num_lists=min(self.ranking.num_lists, 20 * QUICK_LISTS),
-                num_ordered_lists=min(self.ranking.num_ordered_lists, QUICK_LISTS),
-            )
-            smaller["evaluation"] = replace(
-                smaller["evaluation"],
-                max_lists=min(self.evaluation.max_lists or QUICK_LISTS, QUICK_LISTS),
-            )
-        if self.teacher.kind == "bert-text":
-            most = min(self.data.max_users or QUICK_REVIEWS, QUICK_REVIEWS)
-            shortest = min(self.encoder.max_length or QUICK_WORDPIECES, QUICK_WORDPIECES)
-            smaller["data"] = replace(self.data, max_users=most)
-            smaller["encoder"] = replace(self.encoder, max_length=shortest)
-        return replace(self, name=self.name + suffix, **smaller)
+        return replace(self, name=self.name + suffix, **self._smaller())
 
     def as_dict(self) -> dict[str, object]:
         """The recipe as plain dicts, numbers and texts."""
         return dataclasses.asdict(self)
 
+    def _smaller(self) -> dict[str, Any]:
+        """The sections of `quick`."""
+        this: Any = self
+        return {
+            "teacher": _at_most(this.teacher, max_epochs=4),
+            "knowledge": replace(this.knowledge, folds=2),
+            "training": _at_most(this.training, max_epochs=10),
+            "evaluation": replace(this.evaluation, bootstrap_samples=100),
+        }
+
+
+@dataclass(frozen=True)
+class RetrievalRecipe(Recipe):
+    """A student that finds items in the whole catalogue."""
+
+    read_by_teacher: ClassVar[tuple[str, ...]] = ("teacher", "tuning", "cross_encoder")
+
+    task: str = setting("retrieval", TASK, choices=("retrieval",))
+    data: DataSettings = DataSettings()
+    teacher: TeacherSettings = TeacherSettings()
+    encoder: EncoderSettings = EncoderSettings()
+    tuning: TuningSettings = TuningSettings()
+    cross_encoder: CrossEncoderSettings = CrossEncoderSettings()
+    knowledge: KnowledgeSettings = KnowledgeSettings()
+    student: StudentSettings = StudentSettings()
+    training: TrainingSettings = TrainingSettings()
+    twin: TwinSettings = TwinSettings()
+    distillation: DistillationSettings = DistillationSettings()
+    export: ExportSettings = RetrievalExportSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.export, RetrievalExportSettings) and self.export.k < self.evaluation.k:
+            raise InputError(
+                "`export.k` must be at least `evaluation.k`: the exported models are measured too. "
+                f"Received: export.k={self.export.k}, evaluation.k={self.evaluation.k}."
+            )
+
+    def _smaller(self) -> dict[str, Any]:
+        return super()._smaller() | {
+            "tuning": _at_most(self.tuning, steps=10, pretrain_steps=10),
+            "cross_encoder": _at_most(self.cross_encoder, steps=10),
+        }
+
+
+@dataclass(frozen=True)
+class TwoStageRecipe(RetrievalRecipe):
+    """A student that finds candidates, and one that orders them."""
+
+    task: str = setting("two-stage", TASK, choices=("two-stage",))
+    student: RankingStudentSettings = RankingStudentSettings()
+    lists: ListsSettings = ListsSettings()
+    export: ExportSettings = ExportSettings()
+    evaluation: TwoStageEvaluationSettings = TwoStageEvaluationSettings()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.lists.num_candidates < self.evaluation.k:
+            raise InputError(
+                "`lists.num_candidates` must be at least `evaluation.k`. Received: "
+                f"num_candidates={self.lists.num_candidates}, evaluation.k={self.evaluation.k}."
+            )
+
+    def _smaller(self) -> dict[str, Any]:
+        smaller, most = super()._smaller(), self.evaluation.max_lists or QUICK_LISTS
+        return smaller | {
+            "lists": _at_most(
+                self.lists,
+                num_candidates=QUICK_CANDIDATES,
+                list_size=QUICK_CANDIDATES,
+                num_lists=20 * QUICK_LISTS,
+                num_ordered_lists=QUICK_LISTS,
+            ),
+            "evaluation": replace(smaller["evaluation"], max_lists=min(most, QUICK_LISTS)),
+        }
+
+
+@dataclass(frozen=True)
+class RankingRecipe(Recipe):
+    """A student that predicts labels of rows of a user and an item."""
+
+    read_by_teacher: ClassVar[tuple[str, ...]] = ("teacher", "labels")
+
+    task: str = setting("ranking", TASK, choices=("ranking",))
+    data: RankingDataSettings = RankingDataSettings()
+    teacher: RankingTeacherSettings = RankingTeacherSettings()
+    encoder: EncoderSettings = EncoderSettings()
+    knowledge: RankingKnowledgeSettings = RankingKnowledgeSettings()
+    student: RankingStudentSettings = RankingStudentSettings()
+    words: WordsSettings = WordsSettings()
+    labels: LabelsSettings = LabelsSettings()
+    training: TrainingSettings = TrainingSettings()
+    twin: TwinSettings = TwinSettings()
+    distillation: DistillationSettings = DistillationSettings()
+    export: ExportSettings = ExportSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        source, tasks = self.data.source, self.labels.tasks
+        foreign = [name for name in tasks if name not in LABELS[source]]
+        if foreign:
+            raise InputError(
+                f"`labels.tasks` of {source} are {_listed(LABELS[source])}. Received: "
+                f"{_listed(foreign)}."
+            )
+        for kind in self.teacher.kinds:
+            if ROWS_OF.get(kind, source) != source:
+                raise InputError(
+                    f"A teacher of the kind {kind} reads what the rows of {ROWS_OF[kind]} have. "
+                    f'Received: `data.source` "{source}". Choose another `teacher.kind`.'
+                )
+        if source != REVIEWS and self.words != WordsSettings():
+            raise InputError(
+                f"`words` is about {REVIEWS}: the rows of other data have no text. Received: "
+                f'`data.source` "{source}".'
+            )
+        number = self.knowledge.unlabelled_per_row
+        if number and (source == REVIEWS or "next_item" in tasks):
+            raise InputError(
+                "`knowledge.unlabelled_per_row` puts other items into rows, but a review is of its "
+                'own item and the label of "next_item" is the row\'s item. Received: '
+                f'unlabelled_per_row={number} with `data.source` "{source}" and `labels.tasks` '
+                f"{_listed(tasks)}. Set it to 0."
+            )
+
+    def _smaller(self) -> dict[str, Any]:
+        smaller = super()._smaller()
+        smaller["teacher"] = _at_most(smaller["teacher"], num_models=QUICK_MODELS)
+        if self.data.source == REVIEWS:
+            shortest = min(self.encoder.max_length or QUICK_WORDPIECES, QUICK_WORDPIECES)
+            smaller["encoder"] = replace(self.encoder, max_length=shortest)
+        else:
+            smaller["teacher"] = _at_most(smaller["teacher"], max_epochs=2)
+            smaller["training"] = _at_most(self.training, max_epochs=4)
+        most = QUICK_REVIEWS if self.data.source == REVIEWS else QUICK_USERS
+        most = min(self.data.max_users or most, most)
+        return smaller | {"data": replace(self.data, max_users=most)}
+
+
+@dataclass(frozen=True)
+class MultitaskRecipe(RankingRecipe):
+    """A student of several labels, measured beside a twin of each label alone."""
+
+    task: str = setting("multitask", TASK, choices=("multitask",))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.labels.tasks) < 2:
+            raise InputError(
+                '`labels.tasks` must name at least two with `task` "multitask"; one alone is '
+                f'`task` "ranking". Received: {_listed(self.labels.tasks)}.'
+            )
+
 
 def _built_in() -> dict[str, Recipe]:
-    synthetic = Recipe(
-        name="synthetic",
-        data=DataSettings(source="synthetic", max_history=32),
-        teacher=TeacherSettings(kind="two-tower", embedding_dim=32, max_epochs=10),
-        knowledge=KnowledgeSettings(top_k=20),
-        training=TrainingSettings(max_epochs=30),
-    )
-    ranking = Recipe(
-        name="ranking",
-        task="ranking",
-        data=DataSettings(max_history=100),
-        teacher=TeacherSettings(
-            kind="deep-cross",
+    films: dict[str, Any] = {
+        "teacher": RankingTeacherSettings(
             num_models=4,
             embedding_dim=16,
             hidden_dim=64,
@@ -200,136 +292,72 @@ def _built_in() -> dict[str, Recipe]:
             batch_size=512,
             learning_rate=2e-3,
         ),
-        knowledge=KnowledgeSettings(by="row"),
-        ranking=RankingSettings(unlabelled_per_row=1),
-        training=TrainingSettings(batch_size=512, max_epochs=60, patience=6),
-        twin=TwinSettings(learning_rate=2e-3),
-        distillation=DistillationSettings(student_loss_weight=0.5),
-    )
-    multitask = replace(
-        ranking,
-        name="multitask",
-        task="multitask",
-        ranking=RankingSettings(tasks=("like", "rating", "next_item"), balance="uncertainty"),
-    )
-    reviews = Recipe(
-        name="reviews",
-        task="ranking",
-        data=DataSettings(source="clothing-reviews"),
-        teacher=TeacherSettings(kind="bert-text", privileged=(), learning_rate=5e-5, max_epochs=1),
-        encoder=EncoderSettings(max_length=96),
-        knowledge=KnowledgeSettings(folds=2, by="row"),
-        student=StudentSettings(embedding_dim=8),
-        ranking=RankingSettings(tasks=("recommended", "rating")),
-        training=TrainingSettings(batch_size=64, max_epochs=40, patience=6),
-        distillation=DistillationSettings(student_loss_weight=0.5, learning_rate=5e-3),
-    )
+        "training": TrainingSettings(batch_size=512, max_epochs=60, patience=6),
+        "twin": TwinSettings(learning_rate=2e-3),
+        "distillation": DistillationSettings(student_loss_weight=0.5),
+    }
     return {
-        "movielens-100k": Recipe(),
-        "synthetic": synthetic,
-        "ranking": ranking,
-        "multitask": multitask,
-        "two-stage": Recipe(
+        "movielens-100k": RetrievalRecipe(),
+        "synthetic": RetrievalRecipe(
+            name="synthetic",
+            data=DataSettings(source=PLANTED, max_history=32),
+            teacher=TeacherSettings(kind="two-tower", embedding_dim=32, max_epochs=10),
+            knowledge=KnowledgeSettings(top_k=20),
+            training=TrainingSettings(max_epochs=30),
+        ),
+        "ranking": RankingRecipe(
+            name="ranking", knowledge=RankingKnowledgeSettings(unlabelled_per_row=1), **films
+        ),
+        "multitask": MultitaskRecipe(
+            name="multitask",
+            labels=LabelsSettings(tasks=("like", "rating", "next_item"), balance="uncertainty"),
+            **films,
+        ),
+        "two-stage": TwoStageRecipe(
             name="two-stage",
-            task="two-stage",
             teacher=TeacherSettings(kind="two-tower"),
             knowledge=KnowledgeSettings(top_k=50),
         ),
-        "reviews": reviews,
+        "reviews": RankingRecipe(name="reviews", **_of_reviews()),
+    }
+
+
+def _of_reviews() -> dict[str, Any]:
+    return {
+        "data": RankingDataSettings(source=REVIEWS),
+        "teacher": RankingTeacherSettings(
+            kind="bert-text", privileged=(), learning_rate=5e-5, max_epochs=1
+        ),
+        "encoder": EncoderSettings(max_length=96),
+        "knowledge": RankingKnowledgeSettings(folds=2),
+        "student": RankingStudentSettings(embedding_dim=8),
+        "labels": LabelsSettings(tasks=("recommended", "rating")),
+        "training": TrainingSettings(batch_size=64, max_epochs=40, patience=6),
+        "distillation": DistillationSettings(student_loss_weight=0.5, learning_rate=5e-3),
     }
 
 
 def _built_in_like(task: object, source: object) -> Recipe:
     """The built-in recipe that a file of this `task` and `data.source` starts from."""
     recipes = _built_in()
-    if task in LABELLED and source == "clothing-reviews":
-        return replace(recipes["reviews"], task=str(task))
-    return recipes["movielens-100k" if task not in RANKS else str(task)]
+    by_task: dict[object, Recipe] = {
+        "retrieval": recipes["movielens-100k"],
+        **{name: recipes[name] for name in ("ranking", "multitask", "two-stage")},
+    }
+    if task is None:
+        task = "retrieval"
+    if not isinstance(task, str) or task not in by_task:
+        raise InputError(f"`task` must be one of {_listed(by_task)}. Received: {task!r}.")
+    if source == REVIEWS and isinstance(by_task[task], RankingRecipe):
+        return recipes["reviews"] if task == "ranking" else MultitaskRecipe(**_of_reviews())
+    return by_task[task]
 
 
-def check_fit(recipe: Recipe) -> None:
-    """Refuse parts that do not go together, before work is wasted.
-
-    Raises:
-        InputError: says which, and what to choose.
-    """
-    task, kind, source = recipe.task, recipe.teacher.kind, recipe.data.source
-    kinds = RETRIEVAL_KINDS if task in RETRIEVAL else RANKING_KINDS
-    if kind not in kinds:
-        raise InputError(
-            f'`teacher.kind` of a recipe with `task` "{task}" must be one of '
-            f"{_listed(kinds)}. Received: {kind!r}."
-        )
-    sources = ("movielens-100k", "synthetic") if task in RETRIEVAL else tuple(LABELS)
-    if source not in sources:
-        raise InputError(
-            f'`data.source` of a recipe with `task` "{task}" must be one of {_listed(sources)}. '
-            f"Received: {source!r}."
-        )
-    if task in LABELLED:
-        _check_labels(recipe)
-    elif recipe.export.k < recipe.evaluation.k:
-        raise InputError(
-            "`export.k` must be at least `evaluation.k`: the exported models are measured too. "
-            f"Received: export.k={recipe.export.k}, evaluation.k={recipe.evaluation.k}."
-        )
-    if task == "two-stage":
-        _check_two_stages(recipe)
+def _at_most(section: Any, **most: int) -> Any:
+    """The section with each of these values, where it is larger."""
+    smaller = {key: min(getattr(section, key), value) for key, value in most.items()}
+    return replace(section, **smaller)
 
 
-def _check_labels(recipe: Recipe) -> None:
-    source, tasks = recipe.data.source, recipe.ranking.tasks
-    foreign = [name for name in tasks if name not in LABELS[source]]
-    if foreign:
-        raise InputError(
-            f"`ranking.tasks` of {source} are {_listed(LABELS[source])}. Received: "
-            f"{_listed(foreign)}."
-        )
-    if recipe.task == "multitask" and len(tasks) < 2:
-        raise InputError(
-            '`ranking.tasks` must name at least two with `task` "multitask"; one alone is '
-            f'`task` "ranking". Received: {_listed(tasks)}.'
-        )
-    if recipe.teacher.kind != TEACHERS[source]:
-        raise InputError(
-            f'`teacher.kind` must be "{TEACHERS[source]}" for {source}. Received: '
-            f'"{recipe.teacher.kind}".'
-        )
-    if source != REVIEWS and recipe.words != type(recipe.words)():
-        raise InputError(
-            f"`words` is about {REVIEWS}: the rows of other data have no text. Received: "
-            f'`data.source` "{source}".'
-        )
-    if recipe.ranking.unlabelled_per_row and (source == REVIEWS or "next_item" in tasks):
-        raise InputError(
-            "`ranking.unlabelled_per_row` puts other items into rows, but a review is of its own "
-            'item and the label of "next_item" is the row\'s item. Received: '
-            f"unlabelled_per_row={recipe.ranking.unlabelled_per_row} with `data.source` "
-            f'"{source}" and `ranking.tasks` {_listed(tasks)}. Set it to 0.'
-        )
-    if source == REVIEWS and recipe.teacher.privileged:
-        raise InputError(
-            "`teacher.privileged` is read by the kind deep-cross only. Received: "
-            f'{_listed(recipe.teacher.privileged)} with kind "bert-text". Set it to [].'
-        )
-
-
-def _check_two_stages(recipe: Recipe) -> None:
-    found, k = recipe.ranking.num_candidates, recipe.evaluation.k
-    if found < max(recipe.ranking.list_size, k) or found > recipe.export.k:
-        raise InputError(
-            "`ranking.num_candidates` must be at least `ranking.list_size` and `evaluation.k`, "
-            f"and at most `export.k`. Received: num_candidates={found}, "
-            f"list_size={recipe.ranking.list_size}, evaluation.k={k}, export.k={recipe.export.k}."
-        )
-
-    lists, ordered = recipe.ranking.num_lists, recipe.ranking.num_ordered_lists
-    if ordered > lists:
-        raise InputError(
-            "`ranking.num_ordered_lists` must be at most `ranking.num_lists`. Received: "
-            f"num_ordered_lists={ordered}, num_lists={lists}."
-        )
-
-
-def _listed(names: tuple[str, ...] | list[str]) -> str:
+def _listed(names: Any) -> str:
     return ", ".join(f'"{name}"' for name in names)

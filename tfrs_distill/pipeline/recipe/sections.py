@@ -1,4 +1,7 @@
-"""The sections of a recipe: one frozen dataclass each, every field with default, meaning, rule."""
+"""The sections of a recipe: one frozen dataclass each, every field with default, meaning, rule.
+
+Where tasks read different settings, a section has a class for each.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfrs_distill.errors import InputError
+from tfrs_distill.pipeline.recipe.kinds import RANKING, RETRIEVAL, kinds_for
 from tfrs_distill.pipeline.recipe.settings import check, setting
 
 Bounds = dict[str, Any]  # of a `setting`
@@ -13,20 +17,15 @@ Bounds = dict[str, Any]  # of a `setting`
 NUMBER: Bounds = {"at_least": 1}
 RATE: Bounds = {"above": 0, "at_most": 1}
 DROPOUT: Bounds = {"at_least": 0, "below": 1}
+ENSEMBLE = "ensemble"
+KIND = "what the teacher is; see docs/teachers.md"
+MEMBERS = "the kinds that an ensemble joins"
+MAX_HISTORY = "how many of a user's last items a model reads"
+FILMS, REVIEWS, PLANTED = "movielens-100k", "clothing-reviews", "synthetic"
 MODALITIES = ("text", "attributes", "knowledge-graph")
-TASKS = ("retrieval", "ranking", "multitask", "two-stage")
-RETRIEVAL = ("retrieval", "two-stage")  # the tasks that find items in the whole catalogue
-LABELLED = ("ranking", "multitask")  # the tasks that learn labels of (user, item) rows
-RANKS = (*LABELLED, "two-stage")  # the tasks with a ranking student
-MEMBERS = ("two-tower", "cross-encoder", "item-item", "array", "python")
-RETRIEVAL_KINDS = (*MEMBERS, "ensemble")
-RANKING_KINDS = ("deep-cross", "bert-text")
+LABELS = {FILMS: ("like", "rating", "next_item"), REVIEWS: ("recommended", "rating")}  # of a row
 PRIVILEGED = ("user", "context", "text")
 TUNING_METHODS = ("none", "top-layers", "all-layers", "lora", "adapters", "prefix")
-FOLDER_NAME: Bounds = {
-    "pattern": r"[A-Za-z0-9][A-Za-z0-9._-]*",
-    "pattern_words": 'a folder name of letters, digits, ".", "-" and "_"',
-}
 
 
 @dataclass(frozen=True)
@@ -34,44 +33,50 @@ class DataSettings:
     """Where the interactions and the item texts come from."""
 
     source: str = setting(
-        "movielens-100k",
-        "real films, real reviews, or planted data whose right answer is known",
-        choices=("movielens-100k", "clothing-reviews", "synthetic"),
+        FILMS, "real films, or planted data whose right answer is known", choices=(FILMS, PLANTED)
+    )
+    folder: str = setting("", "a folder that holds the data; empty = fetch it")
+    link_titles: str = setting(
+        "", "a folder of the data set whose item ids the graph's links use; empty = this one"
+    )
+    max_history: int = setting(32, MAX_HISTORY, at_least=2)
+    exclude_seen: bool = setting(
+        True, "never recommend what the history holds; false where people come back, as to music"
+    )
+
+    def __post_init__(self) -> None:
+        check(self, "data")
+        if self.folder and self.source == PLANTED:
+            raise InputError(
+                "`data.folder` (--data-dir) cannot be given with planted data. Received: "
+                f'folder={self.folder!r}, source="{PLANTED}". Leave the folder out, or choose '
+                "another `data.source`."
+            )
+
+
+@dataclass(frozen=True)
+class RankingDataSettings:
+    """Where the rows of users and items come from."""
+
+    source: str = setting(
+        FILMS, "ratings of films, or reviews of clothing with a text", choices=(FILMS, REVIEWS)
     )
     folder: str = setting("", "a folder (reviews: a file) that holds the data; empty = fetch it")
-    link_titles: str = setting(
-        "",
-        "a folder of the data set whose item ids the graph's links use; empty = this one",
-        tasks=RETRIEVAL,
-    )
-    max_history: int = setting(32, "how many of a user's last items a model reads", at_least=2)
-    exclude_seen: bool = setting(
-        True,
-        "never recommend what the history holds; false where people come back, as to music",
-        tasks=RETRIEVAL,
-    )
+    max_history: int = setting(100, MAX_HISTORY, at_least=2)
     split: str = setting(
         "random",
         "reviews: test rows drawn at random, or all rows of items drawn at random",
         choices=("random", "item"),
-        tasks=LABELLED,
     )
     max_users: int = setting(
         0,
         "users (reviews: customers, one each) that are read, drawn at random; 0 = all",
         at_least=0,
-        tasks=LABELLED,
     )
 
     def __post_init__(self) -> None:
         check(self, "data")
-        if self.folder and self.source == "synthetic":
-            raise InputError(
-                "`data.folder` (--data-dir) cannot be given with planted data. Received: "
-                f'folder={self.folder!r}, source="synthetic". Leave the folder out, or choose '
-                "another `data.source`."
-            )
-        if self.source != "clothing-reviews" and self.split != "random":
+        if self.source != REVIEWS and self.split != "random":
             raise InputError(
                 "`data.split` is about clothing reviews; films are split by time. Received: "
                 f'source="{self.source}", split="{self.split}".'
@@ -79,52 +84,13 @@ class DataSettings:
 
 
 @dataclass(frozen=True)
-class TeacherSettings:
-    """The large model."""
+class _Teacher:
+    """The large model: what every task's teacher has."""
 
-    kind: str = setting(
-        "ensemble",
-        "what the teacher is; see docs/teachers.md",
-        choices=(*RETRIEVAL_KINDS, *RANKING_KINDS),
-    )
-    members: tuple[str, ...] = setting(
-        ("two-tower", "item-item"),
-        "the kinds that an ensemble joins",
-        choices=MEMBERS,
-        tasks=RETRIEVAL,
-    )
-    source: str = setting(
-        "", "the file of an array teacher; FILE.py:FUNCTION of a python one", tasks=RETRIEVAL
-    )
-    modalities: tuple[str, ...] = setting(
-        ("text",),
-        "what a two-tower teacher reads of an item beside its id",
-        choices=MODALITIES,
-        tasks=RETRIEVAL,
-    )
-    privileged: tuple[str, ...] = setting(
-        ("user", "context"),
-        "deep-cross: what it reads that the student cannot have when serving",
-        choices=PRIVILEGED,
-        tasks=LABELLED,
-    )
-    num_models: int = setting(
-        1,
-        "deep-cross: models of different seeds whose answers are averaged",
-        tasks=LABELLED,
-        **NUMBER,
-    )
+    kind: str
+    members: tuple[str, ...]
+    source: str = setting("", "the file of an array teacher; FILE.py:FUNCTION of a python one")
     embedding_dim: int = setting(64, "the width of the item and query vectors", **NUMBER)
-    num_blocks: int = setting(1, "attention blocks over the history", tasks=RETRIEVAL, **NUMBER)
-    num_heads: int = setting(
-        2, "attention heads a block; divides `embedding_dim`", tasks=RETRIEVAL, **NUMBER
-    )
-    num_cross_layers: int = setting(
-        2, "deep-cross: layers that multiply features with each other", tasks=LABELLED, **NUMBER
-    )
-    hidden_dim: int = setting(
-        128, "deep-cross: the width of the first dense layer", tasks=LABELLED, at_least=2
-    )
     dropout: float = setting(0.2, "the share of activations dropped while training", **DROPOUT)
     batch_size: int = setting(32, "windows or rows a step", **NUMBER)
     learning_rate: float = setting(1e-3, "Adam's learning rate", **RATE)
@@ -133,27 +99,66 @@ class TeacherSettings:
         4, "epochs without a better validation figure before stopping", **NUMBER
     )
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds that are trained: the members of an ensemble, or the one kind."""
+        return self.members if self.kind == ENSEMBLE else (self.kind,)
+
     def __post_init__(self) -> None:
         check(self, "teacher")
-        if self.embedding_dim % self.num_heads:
-            raise InputError(
-                "`teacher.embedding_dim` must be a multiple of `teacher.num_heads`. Received: "
-                f"embedding_dim={self.embedding_dim}, num_heads={self.num_heads}."
-            )
-        if self.kind == "ensemble" and len(self.members) < 2:
+        if self.kind == ENSEMBLE and len(self.members) < 2:
             raise InputError(
                 "`teacher.members` must name at least two kinds for an ensemble. Received: "
                 f"members={list(self.members)}."
             )
-        reads_source = {"array", "python"} & {self.kind, *self._members()}
-        if bool(self.source) != bool(reads_source):
+        if bool(self.source) != bool({"array", "python"} & set(self.kinds)):
             raise InputError(
                 "`teacher.source` is needed by the kinds array and python, and by no other. "
                 f'Received: source="{self.source}", kind="{self.kind}".'
             )
 
-    def _members(self) -> tuple[str, ...]:
-        return self.members if self.kind == "ensemble" else ()
+
+@dataclass(frozen=True)
+class TeacherSettings(_Teacher):
+    """The large model that recommends."""
+
+    kind: str = setting(ENSEMBLE, KIND, choices=(*kinds_for(RETRIEVAL), ENSEMBLE))
+    members: tuple[str, ...] = setting(
+        ("two-tower", "item-item"), MEMBERS, choices=kinds_for(RETRIEVAL)
+    )
+    modalities: tuple[str, ...] = setting(
+        ("text",), "what a two-tower teacher reads of an item beside its id", choices=MODALITIES
+    )
+    num_blocks: int = setting(1, "attention blocks over the history", **NUMBER)
+    num_heads: int = setting(2, "attention heads a block; divides `embedding_dim`", **NUMBER)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.embedding_dim % self.num_heads:
+            raise InputError(
+                "`teacher.embedding_dim` must be a multiple of `teacher.num_heads`. Received: "
+                f"embedding_dim={self.embedding_dim}, num_heads={self.num_heads}."
+            )
+
+
+@dataclass(frozen=True)
+class RankingTeacherSettings(_Teacher):
+    """The large model that predicts labels of rows."""
+
+    kind: str = setting("deep-cross", KIND, choices=(*kinds_for(RANKING), ENSEMBLE))
+    members: tuple[str, ...] = setting(("deep-cross", "array"), MEMBERS, choices=kinds_for(RANKING))
+    privileged: tuple[str, ...] = setting(
+        ("user", "context"),
+        "deep-cross: what it reads that the student cannot have when serving",
+        choices=PRIVILEGED,
+    )
+    num_models: int = setting(
+        1, "deep-cross: models of different seeds whose probabilities are averaged", **NUMBER
+    )
+    num_cross_layers: int = setting(
+        2, "deep-cross: layers that multiply features with each other", **NUMBER
+    )
+    hidden_dim: int = setting(128, "deep-cross: the width of the first dense layer", at_least=2)
 
 
 @dataclass(frozen=True)
@@ -233,28 +238,40 @@ class CrossEncoderSettings:
 
 @dataclass(frozen=True)
 class KnowledgeSettings:
-    """What the teacher says about the training data, and how it is kept."""
+    """What is kept of the teacher's logits of the training data."""
 
     folds: int = setting(
         4, "parts of the users, each labelled by a teacher that never saw it", at_least=2
     )
-    by: str = setting(
-        "user",
-        "ranking: a part is whole users, or rows drawn at random",
-        choices=("user", "row"),
-        tasks=LABELLED,
-    )
     top_k: int = setting(
         350,
         "the teacher's best items kept for each position; of fewer items all but one",
-        tasks=RETRIEVAL,
         **NUMBER,
     )
     form: str = setting(
         "auto",
         "exact logits from embeddings, or the top-K and the rest's sum; auto = exact if it can be",
         choices=("auto", "embeddings", "top_k"),
-        tasks=RETRIEVAL,
+    )
+
+    def __post_init__(self) -> None:
+        check(self, "knowledge")
+
+
+@dataclass(frozen=True)
+class RankingKnowledgeSettings:
+    """Which rows the teacher labels."""
+
+    folds: int = setting(
+        4, "parts of the rows, each labelled by a teacher that never saw it", at_least=2
+    )
+    by: str = setting(
+        "row", "a part is whole users, or rows drawn at random", choices=("user", "row")
+    )
+    unlabelled_per_row: int = setting(
+        0,
+        "rows of other items for each training row, which the teacher alone labels",
+        at_least=0,
     )
 
     def __post_init__(self) -> None:
@@ -263,18 +280,105 @@ class KnowledgeSettings:
 
 @dataclass(frozen=True)
 class StudentSettings:
-    """The small model; its twin is the same."""
+    """The small model that recommends; its twin is the same."""
 
     embedding_dim: int = setting(16, "the width of the item and query vectors", **NUMBER)
-    num_cross_layers: int = setting(
-        2, "ranking: layers that multiply features with each other", tasks=RANKS, **NUMBER
-    )
-    hidden_dim: int = setting(
-        32, "ranking: the width of the first dense layer", tasks=RANKS, at_least=2
-    )
 
     def __post_init__(self) -> None:
         check(self, "student")
+
+
+@dataclass(frozen=True)
+class RankingStudentSettings(StudentSettings):
+    """The small model that predicts labels of rows, or orders candidates; its twin is the same."""
+
+    num_cross_layers: int = setting(2, "layers that multiply features with each other", **NUMBER)
+    hidden_dim: int = setting(32, "the width of the first dense layer", at_least=2)
+
+
+@dataclass(frozen=True)
+class WordsSettings:
+    """The words that a student reads of a review."""
+
+    min_count: int = setting(
+        10, "how often the training texts must have a word that is told from others", **NUMBER
+    )
+    max_words: int = setting(128, "words read of a text", **NUMBER)
+    num_bigram_buckets: int = setting(
+        16384,
+        "pairs of neighbouring words share this many vectors; 0 = pairs are not read",
+        at_least=0,
+    )
+    embedding_dim: int = setting(16, "the width of a word's vector", **NUMBER)
+
+    def __post_init__(self) -> None:
+        check(self, "words")
+
+
+@dataclass(frozen=True)
+class LabelsSettings:
+    """What a student predicts of a row."""
+
+    tasks: tuple[str, ...] = setting(
+        ("like", "rating"),
+        "what is predicted of a row; the first one gives the verdict",
+        choices=("like", "rating", "recommended", "next_item"),
+    )
+    rating_as: str = setting(
+        "distribution",
+        "a rating is one number, steps on a ladder, or a distribution over its values",
+        choices=("regression", "ordinal", "distribution"),
+    )
+    balance: str = setting(
+        "fixed",
+        "how the tasks' losses are weighed: equally, by learnt uncertainty, by gradient norm",
+        choices=("fixed", "uncertainty", "gradient-norm"),
+    )
+
+    def __post_init__(self) -> None:
+        check(self, "labels")
+        if not self.tasks:
+            raise InputError("`labels.tasks` must name at least one task. Received: [].")
+
+
+@dataclass(frozen=True)
+class ListsSettings:
+    """The candidate lists that the second of two stages orders."""
+
+    num_candidates: int = setting(
+        100, "items that the first stage finds for the second", at_least=2
+    )
+    list_size: int = setting(50, "items of a training list", at_least=2)
+    num_lists: int = setting(4000, "training lists, at positions drawn evenly", at_least=10)
+    num_ordered_lists: int = setting(
+        400,
+        "how many of them the cross-encoder orders; item-item weights order all",
+        at_least=10,
+    )
+    max_history: int = setting(
+        64, "latest items of the history that the second stage reads", at_least=1
+    )
+    num_neighbours: int = setting(
+        20, "neighbours of an item that the second stage looks for in the history", at_least=1
+    )
+    list_loss: str = setting(
+        "listmle",
+        "what the student learns of an order: its likelihood, its pairs, or its top ranks",
+        choices=("listmle", "pairwise", "ranks"),
+    )
+
+    def __post_init__(self) -> None:
+        check(self, "lists")
+        if self.num_candidates < self.list_size:
+            raise InputError(
+                "`lists.num_candidates` must be at least `lists.list_size`. Received: "
+                f"num_candidates={self.num_candidates}, list_size={self.list_size}."
+            )
+        if self.num_ordered_lists > self.num_lists:
+            raise InputError(
+                "`lists.num_ordered_lists` must be at most `lists.num_lists`. Received: "
+                f"num_ordered_lists={self.num_ordered_lists}, num_lists={self.num_lists}."
+            )
 
 
 @dataclass(frozen=True)
@@ -304,7 +408,7 @@ class TwinSettings:
 
 @dataclass(frozen=True)
 class DistillationSettings:
-    """How the student listens to the teacher."""
+    """How the student learns from the teacher."""
 
     temperature: float = setting(2.0, "higher = softer targets", above=0, at_most=1000)
     student_loss_weight: float = setting(
@@ -321,13 +425,17 @@ class DistillationSettings:
 class ExportSettings:
     """What is written for serving and for devices."""
 
-    k: int = setting(
-        100, "items a query returns; fixed inside the exported graph", tasks=RETRIEVAL, **NUMBER
-    )
     version: int = setting(1, "the version's folder, as TF Serving wants it", **NUMBER)
 
     def __post_init__(self) -> None:
         check(self, "export")
+
+
+@dataclass(frozen=True)
+class RetrievalExportSettings(ExportSettings):
+    """What is written of a student that recommends."""
+
+    k: int = setting(100, "items a query returns; fixed inside the exported graph", **NUMBER)
 
 
 @dataclass(frozen=True)
@@ -336,12 +444,17 @@ class EvaluationSettings:
 
     k: int = setting(10, "the k of NDCG@k and the other metrics", **NUMBER)
     bootstrap_samples: int = setting(1000, "resamples of the users for an interval", at_least=100)
-    max_lists: int = setting(
-        0,
-        "test users whose candidates the cross-encoder orders beside the student; 0 = all",
-        tasks=("two-stage",),
-        at_least=0,
-    )
 
     def __post_init__(self) -> None:
         check(self, "evaluation")
+
+
+@dataclass(frozen=True)
+class TwoStageEvaluationSettings(EvaluationSettings):
+    """How two stages are measured."""
+
+    max_lists: int = setting(
+        0,
+        "test users whose candidates the cross-encoder orders beside the student; 0 = all",
+        at_least=0,
+    )

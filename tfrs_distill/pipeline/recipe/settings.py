@@ -71,37 +71,22 @@ class Rule:
         )
 
 
-def setting(default: Any, meaning: str, *, tasks: tuple[str, ...] = (), **bounds: Any) -> Any:
+def setting(default: Any, meaning: str, **bounds: Any) -> Any:
     """A dataclass field with its default, its meaning for the reader and the rule it must keep.
 
     Args:
         default: its value where none is given.
         meaning: what a reader of the recipe sees beside it.
-        tasks: the values of the recipe's `task` that read it; none named = every one.
         **bounds: of `Rule`.
     """
-    rule = Rule(type(default), meaning, **bounds)
-    return dataclasses.field(default=default, metadata={"rule": rule, "tasks": tasks})
-
-
-def section(default: Any, *, tasks: tuple[str, ...] = ()) -> Any:
-    """A dataclass field that is a section of the recipe; `tasks` as in `setting`."""
-    return dataclasses.field(default=default, metadata={"tasks": tasks})
+    return dataclasses.field(
+        default=default, metadata={"rule": Rule(type(default), meaning, **bounds)}
+    )
 
 
 def rule_of(field: dataclasses.Field[Any]) -> Rule | None:
     """The field's rule; none where the field is a section."""
     return field.metadata.get("rule")
-
-
-def tasks_of(field: dataclasses.Field[Any]) -> tuple[str, ...]:
-    """The values of the recipe's `task` that read the field; none = every one."""
-    return field.metadata.get("tasks", ())
-
-
-def is_read(field: dataclasses.Field[Any], task: str) -> bool:
-    """Whether a recipe of this task reads the field."""
-    return not tasks_of(field) or task in tasks_of(field)
 
 
 def check(settings: Any, section: str = "") -> None:
@@ -121,24 +106,3 @@ def check(settings: Any, section: str = "") -> None:
                 f"`{key}` must be {rule.words()}. Received: {value!r}. ({rule.meaning}.)"
             )
         object.__setattr__(settings, field.name, rule.kind(value))
-
-
-def check_unread(recipe: Any) -> None:
-    """Refuse a value that the recipe's own `task` never reads: it would change nothing.
-
-    Raises:
-        InputError: such a key has another value than its default.
-    """
-    for part in dataclasses.fields(recipe):
-        inner = getattr(recipe, part.name)
-        if rule_of(part) is not None:
-            continue
-        for field in dataclasses.fields(inner):
-            value = getattr(inner, field.name)
-            unread = next((of for of in (part, field) if not is_read(of, recipe.task)), None)
-            if unread is not None and value != field.default:
-                readers = " and ".join(f'"{task}"' for task in tasks_of(unread))
-                raise InputError(
-                    f"`{part.name}.{field.name}` is read by recipes with `task` {readers} only. "
-                    f'Received: {value!r} with task="{recipe.task}". Leave it out.'
-                )

@@ -13,14 +13,14 @@ from typing import Any, TypeVar
 import tomli_w
 
 from tfrs_distill.errors import InputError
-from tfrs_distill.pipeline.recipe.settings import is_read, rule_of
+from tfrs_distill.pipeline.recipe.settings import rule_of
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-RecipeType = TypeVar("RecipeType")
+RecipeType = TypeVar("RecipeType", bound=Any)
 
 
 def read(path: Path, like: Callable[[object, object], RecipeType]) -> RecipeType:
@@ -43,27 +43,29 @@ def read(path: Path, like: Callable[[object, object], RecipeType]) -> RecipeType
     try:
         data = values.get("data")
         source = data.get("source") if isinstance(data, dict) else None
-        recipe: RecipeType = _build(values, like(values.get("task"), source), "")
+        start = like(values.get("task"), source)
+        recipe: RecipeType = _build(values, start, "", start.task)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     return recipe
 
 
 def write(recipe: Any) -> str:
-    """What the recipe's task reads, as TOML, a comment on every line."""
+    """The recipe as TOML, a comment on every line."""
     lines, sections = [], []
     for field in dataclasses.fields(recipe):
         value = getattr(recipe, field.name)
-        if not dataclasses.is_dataclass(value):
+        if dataclasses.is_dataclass(value):
+            sections += ["", f"[{field.name}]", *_lines(value)]
+        else:
             lines.append(_line_of(field, value))
-        elif is_read(field, recipe.task):
-            sections += ["", f"[{field.name}]", *_lines(value, recipe.task)]
     return "\n".join([*lines, *sections]) + "\n"
 
 
-def _lines(settings: Any, task: str) -> list[str]:
-    fields = [field for field in dataclasses.fields(settings) if is_read(field, task)]
-    return [_line_of(field, getattr(settings, field.name)) for field in fields]
+def _lines(settings: Any) -> list[str]:
+    return [
+        _line_of(field, getattr(settings, field.name)) for field in dataclasses.fields(settings)
+    ]
 
 
 def _line_of(field: dataclasses.Field[Any], value: Any) -> str:
@@ -76,23 +78,23 @@ def _line_of(field: dataclasses.Field[Any], value: Any) -> str:
     return assignment if rule is None else f"{assignment:<32}  # {rule.meaning}"
 
 
-def _build(values: dict[str, Any], like: Any, section: str) -> Any:
+def _build(values: dict[str, Any], like: Any, section: str, task: str) -> Any:
     """`like` with the file's values in place of its own."""
     fields = {field.name: field for field in dataclasses.fields(like)}
     changes = {}
     for key, value in values.items():
         if key not in fields:
-            raise InputError(_unknown(key, list(fields), section))
+            raise InputError(_unknown(key, list(fields), section, task))
         if rule_of(fields[key]) is None:
             if not isinstance(value, dict):
                 raise InputError(f"`{key}` must be a section, [{key}]. Received: {value!r}.")
-            value = _build(value, getattr(like, key), key)
+            value = _build(value, getattr(like, key), key, task)
         changes[key] = value
     return dataclasses.replace(like, **changes)
 
 
-def _unknown(key: str, known: list[str], section: str) -> str:
-    where = f"[{section}]" if section else "a recipe"
+def _unknown(key: str, known: list[str], section: str, task: str) -> str:
+    where = f'{f"[{section}] of " if section else ""}a recipe with `task` "{task}"'
     near = difflib.get_close_matches(key, known, n=1)
     hint = f"Did you mean `{near[0]}`?" if near else f"Known: {', '.join(known)}."
     return f"`{key}` is not a key of {where}. {hint}"

@@ -1,36 +1,28 @@
 """The kinds of teachers that a recipe can name, each trained, opened and cross-fitted alike.
 
-- `kind.py`: what every kind does
-- `two_tower.py`: attention over items with text, attributes, knowledge graph; a tuned BERT
-- `cross_encoder.py`: a two-tower's best items, ordered by a BERT that reads pairs
-- `item_item.py`, `array.py`, `python_file.py`: EASE; answers in a file; your own function
-- `ensemble.py`: several of these
+A kind is one file with one class, and one line of `KINDS`.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
 
-from tfrs_distill.pipeline.teacher_kinds.array import Array
-from tfrs_distill.pipeline.teacher_kinds.cross_encoder import CrossEncoder
+from importlib import import_module
+
+from tfrs_distill.pipeline.recipe.kinds import KINDS
 from tfrs_distill.pipeline.teacher_kinds.ensemble import EnsembleOf
-from tfrs_distill.pipeline.teacher_kinds.item_item import ItemItem
-from tfrs_distill.pipeline.teacher_kinds.kind import Facts, Setting, TeacherKind
-from tfrs_distill.pipeline.teacher_kinds.python_file import PythonFile
-from tfrs_distill.pipeline.teacher_kinds.two_tower import TwoTowerOfItems
+from tfrs_distill.pipeline.teacher_kinds.kind import Setting, TeacherKind
 
-__all__ = ["EnsembleOf", "Facts", "Setting", "TeacherKind", "teacher_kind"]
-
-SINGLE: dict[str, Callable[[Setting], TeacherKind]] = {
-    "two-tower": TwoTowerOfItems,
-    "cross-encoder": CrossEncoder,
-    "item-item": ItemItem,
-    "array": Array,
-    "python": PythonFile,
-}
+__all__ = ["EnsembleOf", "Setting", "TeacherKind", "teacher_kind"]
 
 
 def teacher_kind(setting: Setting) -> TeacherKind:
     """The kind of teacher that the recipe names."""
     named = setting.recipe.teacher
     if named.kind != "ensemble":
-        return SINGLE[named.kind](setting)
-    return EnsembleOf(setting, {member: SINGLE[member](setting) for member in named.members})
+        return _single(named.kind, setting)
+    return EnsembleOf(setting, {member: _single(member, setting) for member in named.members})
+
+
+def _single(name: str, setting: Setting) -> TeacherKind:
+    module, _, of_class = KINDS[name].where.partition(":")
+    kind: TeacherKind = getattr(import_module(f"{__name__}.{module}"), of_class)(setting)
+    return kind

@@ -1,19 +1,41 @@
-"""The teacher of a run whose answers stand in a file."""
+"""The teacher of a run whose predictions stand in a file."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfrs_distill.data.windows import Windows
+import numpy as np
+
+from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.errors import InputError
 from tfrs_distill.files import file_sha256
 from tfrs_distill.pipeline.teacher_kinds.kind import Facts, Setting
-from tfrs_distill.teachers import ArrayTeacher
+from tfrs_distill.teachers import ArrayTeacher, read_ranking_answers
+
+
+@dataclass(frozen=True)
+class PredictionsOfRows:
+    """Predictions of a user and an item, found in the file for any rows.
+
+    Args:
+        path: see `read_ranking_answers`.
+        setting: of the run.
+    """
+
+    path: Path
+    setting: Setting
+
+    def answers(self, examples: RankingExamples) -> dict[str, np.ndarray]:
+        """Logits by task, float32 [num_rows, width]."""
+        return read_ranking_answers(
+            self.path, examples, self.setting.tasks, vocabularies=self.setting.data.vocabularies
+        )
 
 
 class Array:
-    """`ArrayTeacher.read`: what any model said about the users, in one file.
+    """`ArrayTeacher.read`, or of rows `read_ranking_answers`: any model's predictions in one file.
 
     Whether it has seen the examples that it labels is for its maker to know.
     """
@@ -33,20 +55,25 @@ class Array:
 
     def train(self, folder: Path) -> Facts:
         """Read the file, to see that it can be used."""
-        self._read()
+        teacher = self.open(folder)
+        if isinstance(teacher, PredictionsOfRows):
+            for part in ("train", "validation", "test"):
+                teacher.answers(getattr(self.setting.splits, part))
         size = self.path.stat().st_size
-        return {"parameters": None, "bytes": size, "line": f"the answers in {self.path.name}"}
+        return {"parameters": None, "bytes": size, "line": f"the predictions in {self.path.name}"}
 
-    def open(self, folder: Path) -> ArrayTeacher:
+    def open(self, folder: Path) -> ArrayTeacher | PredictionsOfRows:
         """Read the file."""
-        return self._read()
-
-    def train_fold(self, windows: Windows, fold: int, whole: Path, folder: Path) -> ArrayTeacher:
-        """The same answers: an array is not trained here."""
-        return self._read()
-
-    def _read(self) -> ArrayTeacher:
-        catalogue = self.setting.splits.catalogue
+        if self.setting.tasks:
+            return PredictionsOfRows(self.path, self.setting)
         return ArrayTeacher.read(
-            self.path, catalogue=catalogue, user_ids=self.setting.data.user_ids
+            self.path,
+            catalogue=self.setting.data.catalogue,
+            user_ids=self.setting.data.interactions.user_ids,
         )
+
+    def train_fold(
+        self, examples: Any, fold: int, whole: Path, folder: Path
+    ) -> ArrayTeacher | PredictionsOfRows:
+        """The same predictions: an array is not trained here."""
+        return self.open(folder)

@@ -63,7 +63,7 @@ class CrossEncoder:
         (folder / FIRST).mkdir(parents=True, exist_ok=True)
         self.first_stage.train_fold(windows, fold, whole / FIRST, folder / FIRST)
         if not (folder / SECOND).exists():
-            seed = self.setting.recipe.seed + 1000 * (fold + 1)
+            seed = self.setting.seed_of_fold(fold)
             self._train_second(windows, seed, folder)
         return self.open(folder)
 

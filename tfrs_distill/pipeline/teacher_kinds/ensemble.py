@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfrs_distill.data.windows import Windows
+import numpy as np
+
+from tfrs_distill.data.ranking_examples import RankingExamples
+from tfrs_distill.models.tasks import RankingTask
 from tfrs_distill.pipeline.teacher_kinds.kind import Facts, Setting, TeacherKind
-from tfrs_distill.teachers import Ensemble
+from tfrs_distill.teachers import Ensemble, average_answers
+
+
+@dataclass(frozen=True)
+class EnsembleOfRows:
+    """The mean of teachers' probabilities of rows."""
+
+    teachers: Sequence[Any]
+    tasks: Sequence[RankingTask]
+
+    def answers(self, examples: RankingExamples) -> dict[str, np.ndarray]:
+        """Logits by task, float32 [num_rows, width]."""
+        return average_answers([teacher.answers(examples) for teacher in self.teachers], self.tasks)
 
 
 class EnsembleOf:
@@ -24,9 +41,8 @@ class EnsembleOf:
         """Train the members one after another."""
         facts = {}
         for name, member in self.members.items():
-            own = folder / name
-            own.mkdir(exist_ok=True)
-            facts[name] = member.train(own)
+            (folder / name).mkdir(exist_ok=True)
+            facts[name] = member.train(folder / name)
         sizes = {
             key: None if None in values else sum(values)
             for key in ("parameters", "bytes")
@@ -35,15 +51,21 @@ class EnsembleOf:
         line = " + ".join(found["line"] for found in facts.values())
         return sizes | {"line": line, "members": facts}
 
-    def open(self, folder: Path) -> Ensemble:
+    def open(self, folder: Path) -> Ensemble | EnsembleOfRows:
         """Their mean."""
-        return Ensemble([member.open(folder / name) for name, member in self.members.items()])
+        members = self.members.items()
+        return self._mean([member.open(folder / name) for name, member in members])
 
-    def train_fold(self, windows: Windows, fold: int, whole: Path, folder: Path) -> Ensemble:
+    def train_fold(
+        self, examples: Any, fold: int, whole: Path, folder: Path
+    ) -> Ensemble | EnsembleOfRows:
         """The mean of the members' fold teachers."""
         teachers = []
         for name, member in self.members.items():
-            own = folder / name
-            own.mkdir(parents=True, exist_ok=True)
-            teachers.append(member.train_fold(windows, fold, whole / name, own))
-        return Ensemble(teachers)
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            teachers.append(member.train_fold(examples, fold, whole / name, folder / name))
+        return self._mean(teachers)
+
+    def _mean(self, teachers: Sequence[Any]) -> Ensemble | EnsembleOfRows:
+        tasks = self.setting.tasks
+        return EnsembleOfRows(teachers, tasks) if tasks else Ensemble(teachers)

@@ -1,4 +1,4 @@
-"""The item-item teacher of a run: EASE, its regularisation and temperature chosen on validation."""
+"""The item-item teacher of a run: EASE with its penalty and temperature chosen on validation."""
 
 from __future__ import annotations
 

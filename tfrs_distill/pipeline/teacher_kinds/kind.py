@@ -1,19 +1,17 @@
-"""What every kind of teacher does in a run: train, be opened again, teach a fold's sibling."""
+"""What every kind of teacher does in a run: train, be opened again, be trained for a fold."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from tfrs_distill.data.interactions import Interactions
-from tfrs_distill.data.splits import Splits
-from tfrs_distill.data.windows import Windows
-from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.models.tasks import RankingTask
 from tfrs_distill.progress import Progress
 
 Facts = dict[str, Any]
-TEACHER_FILE = "teacher.keras"  # of a two-tower teacher, in its folder
+KERAS_FILES = "teacher-"  # and a number: the Keras files that a teacher is made of, in its folder
 
 
 @dataclass(frozen=True)
@@ -22,14 +20,14 @@ class Setting:
 
     Args:
         recipe: the run.
-        data: the interactions, whole; for raw user ids.
-        splits: of the same interactions.
-        progress: told of every piece of work.
+        data: its data: `RetrievalData` or `RankingData`.
+        tasks: of a student of rows; empty for retrieval.
+        progress: receives every piece of work.
     """
 
-    recipe: Recipe
-    data: Interactions
-    splits: Splits
+    recipe: Any
+    data: Any
+    tasks: Sequence[RankingTask]
     progress: Progress
 
     @property
@@ -37,34 +35,47 @@ class Setting:
         """The k of the validation metric that chooses."""
         return self.recipe.evaluation.k
 
+    @property
+    def splits(self) -> Any:
+        """Of the data."""
+        return self.data.splits
+
+    def seed_of_fold(self, fold: int) -> int:
+        """A seed for each fold's teacher."""
+        return self.recipe.seed + 1000 * (fold + 1)
+
 
 class TeacherKind(Protocol):
-    """One kind of teacher, made for one `Setting`."""
+    """One kind of teacher, made for one `Setting`.
+
+    Examples are `Windows` for retrieval and `RankingExamples` for rows. A teacher of windows has
+    `logits(batch, candidate_ids)`, one of rows `answers(examples)`: logits by task.
+    """
 
     def settings(self) -> Any:
-        """Everything outside the data that decides the teacher, as JSON; checks the inputs.
+        """Everything outside the data and the recipe that decides the teacher, as JSON.
 
         Raises:
             InputError: a file or an encoder that the teacher needs cannot be used.
         """
 
     def train(self, folder: Path) -> Facts:
-        """Train on the training windows and leave in `folder` what `open` needs.
+        """Train on the training examples and leave in `folder` what `open` needs.
 
         Returns:
-            JSON: `parameters` and `bytes` (None where nobody knows them), `line`, which says it in
-            a sentence's part, and, where the teacher trains in epochs, `curves`.
+            JSON: `parameters` and `bytes` (None where nobody knows them), `line`, which sums it up
+            and, where the teacher trains in epochs, `curves`.
         """
 
     def open(self, folder: Path) -> Any:
         """The teacher that `train` left in `folder`."""
 
-    def train_fold(self, windows: Windows, fold: int, whole: Path, folder: Path) -> Any:
-        """The same teacher on these windows alone.
+    def train_fold(self, examples: Any, fold: int, whole: Path, folder: Path) -> Any:
+        """The same teacher, trained on these examples alone.
 
         Args:
-            windows: the training windows of the other folds' users.
-            fold: the fold that it will speak about.
+            examples: the training examples of the other folds.
+            fold: the fold that it will label.
             whole: the folder of the whole teacher, whose choices are kept.
-            folder: a folder of its own; what it leaves there is taken up after an interrupt.
+            folder: its files; what it leaves there is taken up after an interrupt.
         """

@@ -8,17 +8,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
 from tfrs_distill.files import file_sha256
 from tfrs_distill.pipeline.teacher_kinds.kind import Facts, Setting
 
+METHODS = {"logits": "logits(batch, candidate_ids)", "fingerprint": "fingerprint()"}
+
 
 class PythonFile:
-    """`FILE.py:FUNCTION`, where `FUNCTION(windows, seed)` gives a teacher trained on the windows.
+    """`FILE.py:FUNCTION`, where `FUNCTION(examples, seed)` returns a teacher trained on them.
 
-    It is asked for the whole teacher, whenever a stage needs it, and for one a fold of users. Any
-    teacher will do: a `KerasTeacher`, a `FunctionTeacher`, one of your own class.
+    It is called for the whole teacher, whenever a stage needs it, and once a fold. Examples are
+    `Windows`, or `RankingExamples` where the student predicts labels of rows. Any teacher will do:
+    a `KerasTeacher`, a `FunctionTeacher`, one of your classes.
     """
 
     def __init__(self, setting: Setting) -> None:
@@ -37,32 +39,33 @@ class PythonFile:
         return [self.function_name, file_sha256(self.path)]
 
     def train(self, folder: Path) -> Facts:
-        """Ask the function once, to see that it gives a teacher."""
+        """Call the function once, to see that it returns a teacher."""
         teacher = self.open(folder)
         parameters = getattr(teacher, "num_parameters", None)
         line = f"made by {self.function_name} of {self.path.name}"
         return {"parameters": parameters, "bytes": None, "line": line}
 
     def open(self, folder: Path) -> Any:
-        """What the function makes of all training windows."""
-        return self._make(self.setting.splits.train, self.setting.recipe.seed)
+        """What the function makes of all training examples."""
+        return self._make(self.setting.data.rows_of_teacher, self.setting.recipe.seed)
 
-    def train_fold(self, windows: Windows, fold: int, whole: Path, folder: Path) -> Any:
-        """What the function makes of these windows."""
-        return self._make(windows, self.setting.recipe.seed + 1000 * (fold + 1))
+    def train_fold(self, examples: Any, fold: int, whole: Path, folder: Path) -> Any:
+        """What the function makes of these examples."""
+        return self._make(examples, self.setting.seed_of_fold(fold))
 
-    def _make(self, windows: Windows, seed: int) -> Any:
-        teacher = self._function()(windows, seed)
-        missing = [name for name in ("logits", "fingerprint") if not hasattr(teacher, name)]
+    def _make(self, examples: Any, seed: int) -> Any:
+        teacher = self._function()(examples, seed)
+        methods = {"answers": "answers(examples)"} if self.setting.tasks else METHODS
+        missing = [name for name in methods if not hasattr(teacher, name)]
         if missing:
             raise InputError(
-                f"{self.setting.recipe.teacher.source} must give a teacher, which answers "
-                f"`logits(batch, candidate_ids)` and `fingerprint()`. Received: "
+                f"{self.setting.recipe.teacher.source} must return a teacher, which has "
+                f"{' and '.join(f'`{call}`' for call in methods.values())}. Received: "
                 f"{type(teacher).__name__} without {' and '.join(missing)}."
             )
         return teacher
 
-    def _function(self) -> Callable[[Windows, int], Any]:
+    def _function(self) -> Callable[[Any, int], Any]:
         name = f"tfrs_distill_teacher_{self.path.stem}"
         specification = importlib.util.spec_from_file_location(name, self.path)
         assert specification is not None and specification.loader is not None  # it ends in .py
@@ -74,7 +77,7 @@ class PythonFile:
             raise InputError(
                 f"{self.path} cannot be run: {type(error).__name__}: {error}."
             ) from error
-        function: Callable[[Windows, int], Any] | None = getattr(module, self.function_name, None)
+        function: Callable[[Any, int], Any] | None = getattr(module, self.function_name, None)
         if not callable(function):
             raise InputError(f"{self.path} has no function {self.function_name!r}.")
         return function

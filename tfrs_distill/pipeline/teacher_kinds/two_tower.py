@@ -21,15 +21,15 @@ from tfrs_distill.evaluation import ValidationNDCG
 from tfrs_distill.files import file_sha256, whole_file
 from tfrs_distill.models import ItemTower, TwoTower
 from tfrs_distill.pipeline.encoders import encoder_fingerprint, is_of_tf_hub
-from tfrs_distill.pipeline.fit_until_best import fit_until_best
+from tfrs_distill.pipeline.fit_until_best import fit_until_best, save_alone
 from tfrs_distill.pipeline.teacher_kinds.adapted_encoder import adapted_text_vectors
-from tfrs_distill.pipeline.teacher_kinds.kind import TEACHER_FILE, Facts, Setting
-from tfrs_distill.pipeline.training import save
+from tfrs_distill.pipeline.teacher_kinds.kind import KERAS_FILES, Facts, Setting
 from tfrs_distill.teachers import AttentionTwoTower, BertTwoTower, MultimodalTwoTower
 
 TEXT, ATTRIBUTES, GRAPH = "text", "attributes", "knowledge-graph"
-GRAPH_DIM = 64  # of what a graph says of an item
+GRAPH_DIM = 64  # of an item's vector from a graph
 VECTORS, EPOCHS = "item_vectors.npz", "epochs.json"
+TEACHER_FILE = f"{KERAS_FILES}0.keras"
 
 
 class TwoTowerOfItems:
@@ -76,7 +76,7 @@ class TwoTowerOfItems:
             np.savez(file, **vectors)
         teacher = self.untrained(vectors, recipe.seed)
         curves = self.fit(teacher)
-        save(teacher, folder / TEACHER_FILE)
+        save_alone(teacher, folder / TEACHER_FILE)
         with whole_file(folder / EPOCHS, "w") as file:
             json.dump(curves["best_epoch"], file)
         best = max(curves[f"validation_ndcg@{self.setting.k}"])
@@ -100,14 +100,14 @@ class TwoTowerOfItems:
         if (folder / TEACHER_FILE).exists():
             return self.open(folder)
         recipe = self.setting.recipe
-        seed = recipe.seed + 1000 * (fold + 1)
+        seed = self.setting.seed_of_fold(fold)
         with np.load(whole / VECTORS) as vectors:
             teacher = self.untrained(dict(vectors), seed)
         teacher.compile(optimizer=tf.keras.optimizers.Adam(recipe.teacher.learning_rate))
         batches = windows.batches(recipe.teacher.batch_size, seed=seed)
         epochs = json.loads((whole / EPOCHS).read_text())
         teacher.fit(batches, epochs=epochs, verbose=0)
-        save(teacher, folder / TEACHER_FILE)
+        save_alone(teacher, folder / TEACHER_FILE)
         return self.open(folder)  # as a resumed run will read it
 
     def untrained(self, vectors: dict[str, np.ndarray], seed: int) -> TwoTower:

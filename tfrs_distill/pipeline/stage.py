@@ -1,4 +1,4 @@
-"""Stages that resume: each leaves a note of what it was made from and what it gave."""
+"""Stages of a run: each leaves a note of its inputs and its result, so that a run resumes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,28 @@ SELF_CHECKED = ".safetensors"  # as this package writes them; a teacher's cache 
 Result = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Stage:
+    """One piece of a run.
+
+    Args:
+        name: the stage's name and its folder's.
+        work: `work(folder) -> (result, line)`: writes its files to the folder and returns a JSON
+            result and one line that sums it up.
+        settings: `settings()`: everything, beside the earlier stages, that decides the result, as
+            JSON. It is called when the stage's turn comes and may read what earlier ones gave; it
+            checks the stage's inputs before any work.
+        after: the stages whose results it reads.
+        output: the folder whose files the stage makes, where that is not its own.
+    """
+
+    name: str
+    work: Callable[[Path], tuple[Result, str]]
+    settings: Callable[[], Any]
+    after: tuple[str, ...] = ()
+    output: Path | None = None
+
+
 class Stages:
     """Runs stages in order, skipping each that already stands on the same inputs.
 
@@ -32,42 +55,34 @@ class Stages:
 
     Args:
         folder: where the stages' folders are made.
-        total: how many stages there will be.
         seed: every stage starts from it, so a resumed run draws the numbers of an undisturbed one.
-        progress: told of every stage.
+        progress: receives every stage.
+
+    Attributes:
+        results: of the stages that were run or reused so far, by name.
+        fingerprints: likewise, of the stage at work too.
+        seconds: likewise, how long each took when it was run.
     """
 
-    def __init__(self, folder: Path, total: int, seed: int, progress: Progress) -> None:
-        self.folder, self.total, self.seed, self.progress = folder, total, seed, progress
+    def __init__(self, folder: Path, seed: int, progress: Progress) -> None:
+        self.folder, self.seed, self.progress = folder, seed, progress
+        self.results: dict[str, Result] = {}
         self.fingerprints: dict[str, str] = {}
         self.seconds: dict[str, float] = {}
 
-    def run(
-        self,
-        name: str,
-        settings: Any,
-        work: Callable[[Path], tuple[Result, str]],
-        *,
-        after: Sequence[str] = (),
-        output: Path | None = None,
-    ) -> Result:
-        """Run one stage, or take what it gave before.
+    def run(self, stages: Sequence[Stage]) -> None:
+        """Run the stages, or take what they gave before."""
+        for number, stage in enumerate(stages, 1):
+            self.progress.stage(number, len(stages), stage.name)
+            self.results[stage.name] = self._run(stage)
 
-        Args:
-            name: the stage's name and its folder's.
-            settings: everything, beside the earlier stages, that decides its result; JSON.
-            work: `work(folder) -> (result, line)`: writes its files to the folder and gives a
-                JSON result and one line that says it.
-            after: the stages whose results it reads.
-            output: the folder whose files the stage makes, where that is not its own.
-        """
-        number = len(self.seconds) + 1
-        self.progress.stage(number, self.total, name)
-        before = [self.fingerprints[stage] for stage in after]
-        key = json.dumps([__version__, name, settings, before, self.seed], sort_keys=True)
-        fingerprint = self.fingerprints[name] = hashlib.sha256(key.encode()).hexdigest()
-        folder = self.folder / name
-        output = folder if output is None else output
+    def _run(self, stage: Stage) -> Result:
+        before = [self.fingerprints[name] for name in stage.after]
+        inputs = [__version__, stage.name, stage.settings(), before, self.seed]
+        fingerprint = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+        self.fingerprints[stage.name] = fingerprint
+        folder = self.folder / stage.name
+        output = folder if stage.output is None else stage.output
         note = self._note_of(folder, output, fingerprint)
         reused = note is not None
         if note is None:
@@ -76,7 +91,7 @@ class Stages:
             tf.keras.utils.set_random_seed(self.seed)
             start = time.monotonic()
             try:
-                result, line = work(folder)
+                result, line = stage.work(folder)
             except BaseException:
                 _remove_if_empty(folder, self.folder, self.folder.parent)
                 raise
@@ -90,7 +105,7 @@ class Stages:
             note["sha256"] = content_sha256(note)
             with whole_file(folder / NOTE, "w") as file:
                 json.dump(note, file, indent=2)
-        self.seconds[name] = note["seconds"]
+        self.seconds[stage.name] = note["seconds"]
         self.progress.done(note["line"], note["seconds"], reused)
         return dict(note["result"])
 

@@ -1,9 +1,8 @@
-"""The last stage of a ranking run: every model answers the same test rows; then what each costs."""
+"""Measure models that predict labels of rows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,70 +19,44 @@ from tfrs_distill.files import whole_file
 from tfrs_distill.models.ranking_model import RankingModel
 from tfrs_distill.models.tasks import NextItem, RankingTask
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
-from tfrs_distill.pipeline.measure import resampled
-from tfrs_distill.pipeline.ranking.dataset import RankingData
-from tfrs_distill.pipeline.ranking.tasks import leading_metric
-from tfrs_distill.pipeline.ranking.validation import LogitsOf, next_item_ndcg
-from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.recipe import RankingRecipe
 from tfrs_distill.pipeline.report.models import metric_of
 from tfrs_distill.pipeline.report.numbers import metric
-from tfrs_distill.progress import Progress
-from tfrs_distill.serving.artefact import SAVED_MODEL, TFLITE, TFLITE_INT8, RankingArtefact
-from tfrs_distill.serving.ranker import Ranker
+from tfrs_distill.pipeline.run import Run
+from tfrs_distill.pipeline.stage import Result
+from tfrs_distill.pipeline.stages.evaluate_lists import resampled
+from tfrs_distill.pipeline.stages.forms import FORMS
+from tfrs_distill.pipeline.tasks import leading_metric
+from tfrs_distill.pipeline.teacher_kinds.kind import KERAS_FILES
+from tfrs_distill.pipeline.validation import LogitsOf, next_item_ndcg
 
-TEACHER = "teacher"
 LATENCY_ROWS, SLOW_ROWS = 200, 20
-ARTEFACTS = {"saved_model": SAVED_MODEL, "student_tflite": TFLITE, "student_int8": TFLITE_INT8}
-Said = Mapping[str, np.ndarray]  # [num_rows] or, of the next item, logits [num_rows, num_items]
+# Of rows: [num_rows] or, of the next item, logits [num_rows, num_items].
+Predictions = Mapping[str, np.ndarray]
 
 
-@dataclass(frozen=True)
-class MeasuredModels:
-    """What is compared, and where it lies.
-
-    Args:
-        teacher: answers `answers(examples)`.
-        teacher_files: its Keras files, where it is made of such.
-        teacher_facts: `parameters` and `bytes`.
-        files: the Keras files of the students and twins, by name.
-        artefact: the folder of the exported student.
-    """
-
-    teacher: Any
-    teacher_files: Sequence[Path]
-    teacher_facts: Mapping[str, Any]
-    files: Mapping[str, Path]
-    artefact: Path
-
-
-def measure_ranking(
-    recipe: Recipe,
-    data: RankingData,
-    tasks: Sequence[RankingTask],
-    models: MeasuredModels,
-    folder: Path,
-    progress: Progress,
-) -> tuple[dict[str, Any], str]:
-    """Evaluate, weigh and time every model; keep what each said in `predictions.npz`."""
-    by_name = {task.name: task for task in tasks}
-    students = {name: tf.keras.models.load_model(path) for name, path in models.files.items()}
-    said = _answers(models, students, by_name, data, progress)
+def evaluate_rows(run: Run, folder: Path) -> tuple[Result, str]:
+    """Evaluate, weigh and time every model; keep its predictions in `predictions.npz`."""
+    data, k = run.data, run.recipe.evaluation.k
+    by_name = {task.name: task for task in run.tasks}
+    students = {name: run.student(name) for name in (*run.twins, "student")}
+    teacher = run.teacher.open(run.file("teacher"))
+    predictions = _predictions(run, teacher, students, by_name)
     with whole_file(folder / "predictions.npz") as file:
         arrays = {
             f"{model}/{task}": values
-            for model, told in said.items()
-            for task, values in told.items()
+            for model, of_model in predictions.items()
+            for task, values in of_model.items()
             if values.ndim == 1
         }
         np.savez(file, **arrays)
-    judged = _Judged(recipe, data.splits.test, by_name)
-    with progress.bar("test rows", len(said)) as advance:
-        for name, told in said.items():
-            judged.add(name, told)
+    judged = _Judged(run.recipe, data.splits.test, by_name)
+    with run.progress.bar("test rows", len(predictions)) as advance:
+        for name, of_model in predictions.items():
+            judged.add(name, of_model)
             advance(note=name)
-    input_columns = students["student"].input_columns
     rows: dict[str, dict[str, Any]] = {
-        name: {"metrics": told} for name, told in judged.rows.items()
+        name: {"metrics": figures} for name, figures in judged.rows.items()
     }
     for task in by_name:
         if f"twin_of_{task}" in rows:
@@ -91,15 +64,16 @@ def measure_ranking(
                 "name": f"Twin of {task.replace('_', ' ')}",
                 "what": "the same student without a teacher, this task alone",
             }
-    for name, size in _sizes(models, students).items():
+    for name, size in _sizes(run, students).items():
         rows[name] |= size
-    with progress.bar("milliseconds a row", 1) as advance:
-        for name, latency in _latencies(models, input_columns, data, folder).items():
+    with run.progress.bar("milliseconds a row", 1) as advance:
+        columns_read = students["student"].input_columns
+        for name, latency in _latencies(run, teacher, columns_read, folder).items():
             rows[name]["latency_ms"] = latency
         advance()
-    leading = tasks[0]
-    key = leading_metric(leading, recipe.evaluation.k)
-    told_line = ", ".join(
+    leading = run.tasks[0]
+    key = leading_metric(leading, k)
+    values = ", ".join(
         f"{name} {metric(judged.figure(name, leading.name, key))}"
         for name in ("teacher", "twin", "student")
     )
@@ -113,14 +87,14 @@ def measure_ranking(
         "confusion": judged.confusion,
         "reliability": judged.reliability,
     }
-    return result, f"{leading.name} {key.upper()}: {told_line}"
+    return result, f"{leading.name} {key.upper()}: {values}"
 
 
 class _Judged:
     """Every model's figures on the test rows, and the paired differences."""
 
     def __init__(
-        self, recipe: Recipe, examples: RankingExamples, tasks: Mapping[str, RankingTask]
+        self, recipe: RankingRecipe, examples: RankingExamples, tasks: Mapping[str, RankingTask]
     ) -> None:
         self.recipe, self.examples, self.tasks = recipe, examples, tasks
         self.k = recipe.evaluation.k
@@ -130,10 +104,10 @@ class _Judged:
         self.confusion: dict[str, dict[str, Any]] = {}
         self.reliability: dict[str, dict[str, Any]] = {}
 
-    def add(self, model: str, said: Said) -> None:
-        """Hold what a model said against the labels."""
+    def add(self, model: str, predictions: Predictions) -> None:
+        """Compare a model's predictions with the labels."""
         self.rows[model] = {}
-        for name, values in said.items():
+        for name, values in predictions.items():
             task = self.tasks[name]
             if isinstance(task, NextItem):
                 self.rows[model][name] = self._next_item(model, values)
@@ -171,18 +145,18 @@ class _Judged:
             seed=self.recipe.seed,
         )
         self.evaluations[model, task.name] = evaluation
-        told = evaluation.tasks[task.name]
-        if told.confusion_matrix is not None:
-            matrix = told.confusion_matrix.astype(int).tolist()
+        found = evaluation.tasks[task.name]
+        if found.confusion_matrix is not None:
+            matrix = found.confusion_matrix.astype(int).tolist()
             self.confusion.setdefault(task.name, {})[model] = matrix
-        if told.reliability is not None and model in ("teacher", "twin", "student"):
+        if found.reliability is not None and model in ("teacher", "twin", "student"):
             self.reliability.setdefault(task.name, {})[model] = [
                 {"predicted": float(predicted), "observed": float(observed), "rows": int(weight)}
-                for predicted, observed, weight in zip(*told.reliability)
+                for predicted, observed, weight in zip(*found.reliability)
             ]
         figures: dict[str, Any] = {}
-        for name, value in told.metrics.items():
-            interval = list(metrics.percentile_interval(told.samples[name]))
+        for name, value in found.metrics.items():
+            interval = list(metrics.percentile_interval(found.samples[name]))
             figures[name] = {"value": float(value), "interval": interval}
         return figures
 
@@ -198,9 +172,9 @@ class _Judged:
             name: {task: self._difference(one, other, task) for task in self._both(one, other)}
             for name, (one, other) in pairs.items()
         }
-        for task, told in found["student_vs_teacher"].items():
+        for task, compared in found["student_vs_teacher"].items():
             kept = self._kept(task)
-            told |= {} if kept is None else {"kept": kept}
+            compared |= {} if kept is None else {"kept": kept}
         alone = {
             task: self._difference("student", f"twin_of_{task}", task)
             for task in self.tasks
@@ -235,46 +209,38 @@ class _Judged:
         return metric_of(key).share_of_gain(*(self.figure(model, task, key) for model in compared))
 
 
-def _answers(
-    models: MeasuredModels,
+def _predictions(
+    run: Run,
+    teacher: Any,
     students: Mapping[str, RankingModel],
     tasks: Mapping[str, RankingTask],
-    data: RankingData,
-    progress: Progress,
-) -> dict[str, Said]:
-    """What every model says of the test rows."""
+) -> dict[str, Predictions]:
+    """Every model's predictions of the test rows, by task."""
+    data = run.data
     test = data.splits.test
-    said: dict[str, Said] = {}
-    with progress.bar("answers of the teacher", 1) as advance:
-        said["teacher"] = _as_predictions(models.teacher.answers(test), tasks)
+    found: dict[str, Predictions] = {}
+    with run.progress.bar("predictions of the teacher", 1) as advance:
+        found["teacher"] = _in_unit_of_labels(teacher.answers(test), tasks)
         advance()
     for name, student in students.items():
-        said[name] = _as_predictions(LogitsOf(student)(test), tasks)
-    asked = {name: test.features[name] for name in students["student"].input_columns}
+        found[name] = _in_unit_of_labels(LogitsOf(student)(test), tasks)
+    read = {name: test.features[name] for name in students["student"].input_columns}
     labelled = {name: task for name, task in tasks.items() if not isinstance(task, NextItem)}
-    for name, file in ARTEFACTS.items():
-        answers = _load(models.artefact, file).score(asked)
-        said[name] = {task: np.asarray(answers[task]) for task in labelled}
+    for name, form in FORMS.items():
+        scores = form.load(run.version).score(read)
+        found[name] = {task: np.asarray(scores[task]) for task in labelled}
     baselines: dict[str, Callable[[RankingSplits, str], Any]] = {"item_mean": best_item_mean}
     if data.catalogue is not None:  # rows of users, not of one review each
         baselines["bias_only"] = best_bias_only
     for name, baseline in baselines.items():
-        said[name] = {task: baseline(data.splits, task)(test)[task] for task in labelled}
-    return said
+        found[name] = {task: baseline(data.splits, task)(test)[task] for task in labelled}
+    return found
 
 
-def _load(folder: Path, file: str) -> Ranker:
-    return (
-        Ranker.load(folder, format="saved_model")
-        if file == SAVED_MODEL
-        else Ranker.load(folder / file)
-    )
-
-
-def _as_predictions(
+def _in_unit_of_labels(
     logits: Mapping[str, np.ndarray], tasks: Mapping[str, RankingTask]
 ) -> dict[str, np.ndarray]:
-    """Logits in the labels' unit; of the next item they stay logits."""
+    """Logits as predictions in the labels' unit; of the next item they stay logits."""
     return {
         name: values
         if isinstance(tasks[name], NextItem)
@@ -283,54 +249,46 @@ def _as_predictions(
     }
 
 
-def _sizes(
-    models: MeasuredModels, students: Mapping[str, RankingModel]
-) -> dict[str, dict[str, Any]]:
+def _sizes(run: Run, students: Mapping[str, RankingModel]) -> dict[str, dict[str, Any]]:
     """Parameters, and bytes on disk."""
+    facts = run.result("teacher")
     sizes: dict[str, dict[str, Any]] = {
-        "teacher": {key: models.teacher_facts[key] for key in ("parameters", "bytes")}
+        "teacher": {key: facts[key] for key in ("parameters", "bytes")}
     }
     for name, student in students.items():
-        size = models.files[name].stat().st_size
+        size = run.student_file(name).stat().st_size
         sizes[name] = {"parameters": student.num_parameters, "bytes": size}
-    artefact = RankingArtefact.read(models.artefact)
-    for name, file in ARTEFACTS.items():
-        parameters = sizes["student"]["parameters"]
-        sizes[name] = {"parameters": parameters, "bytes": artefact.bytes_of(file)}
+    parameters = sizes["student"]["parameters"]
+    for name, form in FORMS.items():
+        sizes[name] = {"parameters": parameters, "bytes": form.num_bytes(run.version)}
     return sizes
 
 
 def _latencies(
-    models: MeasuredModels, input_columns: Sequence[str], data: RankingData, folder: Path
+    run: Run, teacher: Any, input_columns: Sequence[str], folder: Path
 ) -> dict[str, dict[str, float]]:
-    """Milliseconds a row: Keras models and files in a process of its own with one thread.
+    """Milliseconds a row: Keras models and forms in a process of its own with one thread.
 
     A teacher of several models takes as long as all of them.
     """
-    test = data.splits.test
+    test = run.data.splits.test
     rows = test.subset(np.arange(min(len(test), LATENCY_ROWS)))
     with whole_file(folder / "rows.npz") as file:
         np.savez(file, **{**rows.features, columns.USER_ID: rows.users})
-    parts = {f"{TEACHER} {number}": path for number, path in enumerate(models.teacher_files)}
-    keras = {**models.files, **parts}
+    files = sorted(run.file("teacher").rglob(f"{KERAS_FILES}*.keras"))
+    parts = {f"teacher {number}": path for number, path in enumerate(files)}
+    keras = {name: run.student_file(name) for name in (*run.twins, "student")} | parts
     request = {
         "rows": str(folder / "rows.npz"),
         "keras": {name: str(path) for name, path in keras.items()},
-        "artefacts": {
-            name: [str(models.artefact), "saved_model"]
-            if file == SAVED_MODEL
-            else [str(models.artefact / file), None]
-            for name, file in ARTEFACTS.items()
-        },
+        "artefact": str(run.version),
         "input_columns": list(input_columns),
     }
-    times: dict[str, dict[str, float]] = in_fresh_process(
-        "tfrs_distill.pipeline.ranking.latency", request
-    )
+    times: dict[str, dict[str, float]] = in_fresh_process("tfrs_distill.pipeline.latency", request)
     if parts:
         of_parts = [times.pop(name) for name in parts]
-        of_teacher = {key: sum(told[key] for told in of_parts) for key in of_parts[0]}
+        of_teacher = {key: sum(part[key] for part in of_parts) for key in of_parts[0]}
     else:
         one_each = [rows.subset(np.array([row])) for row in range(min(len(rows), SLOW_ROWS))]
-        of_teacher = milliseconds(models.teacher.answers, one_each)
-    return times | {TEACHER: of_teacher}
+        of_teacher = milliseconds(teacher.answers, one_each)
+    return times | {"teacher": of_teacher}

@@ -1,4 +1,4 @@
-"""The models of a ranking run, from its recipe: the student (and twin), and a wide teacher."""
+"""Make the models of rows from a recipe: the student (and twin), and a wide teacher."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from tfrs_distill.models.task_balance import (
     UncertaintyWeights,
 )
 from tfrs_distill.models.tasks import NextItem, RankingTask
-from tfrs_distill.pipeline.ranking.dataset import WORDS, RankingData
-from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.data import WORDS, RankingData
+from tfrs_distill.pipeline.recipe import RankingRecipe
 from tfrs_distill.teachers.deep_cross_teacher import DeepCrossTeacher
 
 QUERY, ITEM = "query", "item"
@@ -39,7 +39,7 @@ UNKNOWN_SHARE = 0.02  # of the rows whose id is hidden, so that an unknown id ha
 
 
 def make_student(
-    recipe: Recipe, data: RankingData, tasks: Sequence[RankingTask], dropout: float
+    recipe: RankingRecipe, data: RankingData, tasks: Sequence[RankingTask], dropout: float
 ) -> RankingStudent:
     """A student, not trained; its twin is the same.
 
@@ -60,13 +60,13 @@ def make_student(
         num_cross_layers=named.num_cross_layers,
         hidden_units=hidden_units(named.hidden_dim),
         dropout=dropout,
-        task_balance=BALANCES[recipe.ranking.balance](),
+        task_balance=BALANCES[recipe.labels.balance](),
         seed=seed,
     )
 
 
 def make_teacher(
-    recipe: Recipe,
+    recipe: RankingRecipe,
     data: RankingData,
     tasks: Sequence[RankingTask],
     text_vectors: np.ndarray | None,
@@ -107,7 +107,7 @@ def make_teacher(
         num_cross_layers=named.num_cross_layers,
         hidden_units=hidden_units(named.hidden_dim),
         dropout=named.dropout,
-        task_balance=BALANCES[recipe.ranking.balance](),
+        task_balance=BALANCES[recipe.labels.balance](),
         seed=seed,
     )
 
@@ -118,7 +118,7 @@ def hidden_units(width: int) -> tuple[int, int]:
 
 
 def _of_history(
-    recipe: Recipe,
+    recipe: RankingRecipe,
     data: RankingData,
     dim: int,
     item_vectors: np.ndarray,
@@ -163,7 +163,7 @@ def _of_user(data: RankingData, dim: int, seed: int) -> list[RankingFeature]:
     return found
 
 
-def _of_reviews(recipe: Recipe, data: RankingData, dropout: float) -> list[RankingFeature]:
+def _of_reviews(recipe: RankingRecipe, data: RankingData, dropout: float) -> list[RankingFeature]:
     assert data.words is not None
     named, seed = recipe.words, recipe.seed
     return [

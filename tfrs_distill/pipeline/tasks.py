@@ -1,8 +1,9 @@
-"""The tasks of a recipe: what is asked of a row, how it is distilled, how it is measured."""
+"""The tasks of a recipe: labels of a row, how each is distilled and measured."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -21,8 +22,8 @@ from tfrs_distill.models.tasks import (
     RatingDistribution,
     Regression,
 )
-from tfrs_distill.pipeline.ranking.dataset import RankingData
-from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.data import RankingData
+from tfrs_distill.pipeline.recipe import RankingRecipe
 
 RATING, NEXT_ITEM = "rating", "next_item"
 WHAT = {
@@ -33,14 +34,16 @@ WHAT = {
 
 
 def make_tasks(
-    recipe: Recipe, data: RankingData, names: Iterable[str] | None = None
+    recipe: Any, data: RankingData, names: Iterable[str] | None = None
 ) -> list[RankingTask]:
-    """The recipe's tasks, or those of `names`; their labels are checked.
+    """The recipe's tasks, or those of `names`, their labels checked; empty for retrieval.
 
     Raises:
         InputError: labels are missing, out of range, or all alike.
     """
-    tasks = [_task(name, recipe, data) for name in names or recipe.ranking.tasks]
+    if not isinstance(recipe, RankingRecipe):
+        return []
+    tasks = [_task(name, recipe, data) for name in names or recipe.labels.tasks]
     for task in tasks:
         if not isinstance(task, NextItem):
             for part in (data.splits.train, data.splits.validation, data.splits.test):
@@ -78,7 +81,7 @@ def leading_metric(task: RankingTask, k: int) -> str:
     return f"ndcg@{k}" if isinstance(task, NextItem) else "rmse"
 
 
-def _task(name: str, recipe: Recipe, data: RankingData) -> RankingTask:
+def _task(name: str, recipe: RankingRecipe, data: RankingData) -> RankingTask:
     if name == NEXT_ITEM:
         assert data.catalogue is not None  # the recipe's check
         return NextItem(name, data.catalogue.num_items)
@@ -89,7 +92,7 @@ def _task(name: str, recipe: Recipe, data: RankingData) -> RankingTask:
     parts = (data.splits.train, data.splits.validation, data.splits.test)
     scale = np.unique(np.concatenate([part.labels_of(name) for part in parts]))
     levels = tuple(float(level) for level in scale[~np.isnan(scale)])
-    if recipe.ranking.rating_as == "regression":
+    if recipe.labels.rating_as == "regression":
         return Regression(name, low=levels[0], high=levels[-1])
-    kind = Ordinal if recipe.ranking.rating_as == "ordinal" else RatingDistribution
+    kind = Ordinal if recipe.labels.rating_as == "ordinal" else RatingDistribution
     return kind(name, levels=levels)

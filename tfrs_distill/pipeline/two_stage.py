@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,7 @@ import tensorflow as tf
 
 from tfrs_distill import columns
 from tfrs_distill.data.ranking_examples import RankingExamples
-from tfrs_distill.data.splits import Queries, Splits, pad_histories
-from tfrs_distill.distiller import Distiller
+from tfrs_distill.data.splits import Queries, pad_histories
 from tfrs_distill.evaluation import Scorer, metrics
 from tfrs_distill.evaluation.retrieval import ModelScorer
 from tfrs_distill.losses import (
@@ -25,19 +23,15 @@ from tfrs_distill.models.features import HistoryFeature, ItemFeature, NeighbourF
 from tfrs_distill.models.ranking_model import RankingModel
 from tfrs_distill.models.ranking_student import RankingStudent
 from tfrs_distill.models.tasks import Binary
-from tfrs_distill.pipeline.fit_until_best import fit_until_best
-from tfrs_distill.pipeline.ranking.models import hidden_units
-from tfrs_distill.pipeline.ranking.training import STUDENT_FILE, save_ranking
-from tfrs_distill.pipeline.ranking.validation import SCORE
-from tfrs_distill.pipeline.recipe import Recipe
-from tfrs_distill.pipeline.recipe.ranking_sections import RankingSettings
-from tfrs_distill.progress import Progress
+from tfrs_distill.pipeline.models import hidden_units
+from tfrs_distill.pipeline.recipe import ListsSettings, TwoStageRecipe
+from tfrs_distill.pipeline.validation import SCORE
 from tfrs_distill.teachers.candidate_lists import RELEVANCE
 
 ROWS_AT_A_TIME = 8192
 # How much a unit of the first stage's logit counts beside the second's probability; by validation.
 RETRIEVAL_WEIGHTS = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
-LIST_LOSSES: dict[str, Callable[[Recipe], tf.keras.losses.Loss]] = {
+LIST_LOSSES: dict[str, Callable[[TwoStageRecipe], tf.keras.losses.Loss]] = {
     "listmle": lambda recipe: ListMLEDistillation(top_k=recipe.evaluation.k),
     "pairwise": lambda recipe: PairwiseDistillation(
         temperature=recipe.distillation.temperature, ndcg_weights=True
@@ -52,7 +46,7 @@ Scores = Callable[
 
 
 def make_second_stage(
-    recipe: Recipe,
+    recipe: TwoStageRecipe,
     item_vectors: np.ndarray,
     item_item: np.ndarray,
     lists: RankingExamples,
@@ -67,11 +61,11 @@ def make_second_stage(
         lists: the training lists.
         dropout: of this student.
     """
-    seed, max_history = recipe.seed, recipe.ranking.max_history
+    seed, max_history = recipe.seed, recipe.lists.max_history
     item = ItemFeature(len(item_vectors), recipe.student.embedding_dim, item_vectors, seed=seed)
     history = HistoryFeature(item, max_history, reads_ratings=False, dropout=dropout, seed=seed)
     return RankingStudent(
-        [item, history, _neighbours(item_item, recipe.ranking, lists)],
+        [item, history, _neighbours(item_item, recipe.lists, lists)],
         [Binary(RELEVANCE, initial_prediction=float(lists.labels_of(RELEVANCE).mean()))],
         num_cross_layers=recipe.student.num_cross_layers,
         hidden_units=hidden_units(recipe.student.hidden_dim),
@@ -81,57 +75,13 @@ def make_second_stage(
 
 
 def _neighbours(
-    item_item: np.ndarray, named: RankingSettings, lists: RankingExamples
+    item_item: np.ndarray, named: ListsSettings, lists: RankingExamples
 ) -> NeighbourFeature:
     """The feature of few neighbours, of standard deviation 1 over the lists' rows."""
     feature = NeighbourFeature.from_weights(item_item, named.num_neighbours, named.max_history)
     said = np.concatenate([feature(batch).numpy() for batch in lists.batches(ROWS_AT_A_TIME)])
     feature.scale = 1.0 / (float(said.std()) or 1.0)
     return feature
-
-
-def train_second_stage(
-    recipe: Recipe,
-    splits: Splits,
-    first: TwoTower,
-    item_item: np.ndarray,
-    lists: RankingExamples,
-    folder: Path,
-    progress: Progress,
-    *,
-    taught: bool,
-) -> tuple[dict[str, Any], str]:
-    """Train the ranking student on lists that its teachers have ordered, or its twin without.
-
-    The epoch with the best validation NDCG of both stages together is kept.
-    """
-    own = recipe.distillation if taught else recipe.twin
-    item_vectors = np.asarray(first.catalogue_embeddings(), np.float32)[1:]
-    student = make_second_stage(recipe, item_vectors, item_item, lists, own.dropout)
-    model: tf.keras.Model = student
-    if taught:
-        model = Distiller(
-            student,
-            None,
-            {RELEVANCE: LIST_LOSSES[recipe.ranking.list_loss](recipe)},
-            student_loss_weight=recipe.distillation.student_loss_weight,
-        )
-    judge = ValidationLists(recipe, student, first, splits.validation)
-    curves = fit_until_best(
-        model,
-        lists.list_batches(recipe.training.batch_size, seed=recipe.seed),
-        judge,
-        learning_rate=own.learning_rate,
-        max_epochs=recipe.training.max_epochs,
-        patience=recipe.training.patience,
-        progress=progress,
-        description="student" if taught else "twin",
-    )
-    save_ranking(student, folder / STUDENT_FILE)
-    k, best, epoch = recipe.evaluation.k, max(curves["validation_score"]), curves["best_epoch"]
-    line = f"validation NDCG@{k} of both stages {best:.4f} at epoch {epoch}"
-    result = {"curves": curves, "retrieval_weight": judge.weights[epoch - 1]}
-    return result, f"{student.num_parameters:,} parameters, {line}"
 
 
 class ValidationLists(tf.keras.callbacks.Callback):
@@ -143,14 +93,14 @@ class ValidationLists(tf.keras.callbacks.Callback):
     log_name = SCORE
 
     def __init__(
-        self, recipe: Recipe, student: RankingModel, first: TwoTower, queries: Queries
+        self, recipe: TwoStageRecipe, student: RankingModel, first: TwoTower, queries: Queries
     ) -> None:
         super().__init__()
         self.queries, self.k = queries.answerable(), recipe.evaluation.k
         self.histories = padded(self.queries.histories)
         scorer = ModelScorer(first, exclude_seen=queries.catalogue.exclude_seen)
-        self.found = scorer(self.queries.histories, recipe.ranking.num_candidates)
-        self.scores = ranking_scores(student, recipe.ranking.max_history)
+        self.found = scorer(self.queries.histories, recipe.lists.num_candidates)
+        self.scores = ranking_scores(student, recipe.lists.max_history)
         self.weights: list[float] = []
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -1,0 +1,350 @@
+"""The data of a run: read from its source once, then from the arrays that were kept of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfrs_distill import columns
+from tfrs_distill.data.catalogue import Catalogue
+from tfrs_distill.data.clothing_reviews import (
+    ClothingReviews,
+    clothing_reviews,
+    split_reviews,
+    split_reviews_by_item,
+)
+from tfrs_distill.data.interactions import Interactions
+from tfrs_distill.data.movielens import movielens_100k
+from tfrs_distill.data.movielens_ranking import movielens_ranking
+from tfrs_distill.data.ranking_examples import RankingExamples, RankingSplits
+from tfrs_distill.data.split_facts import split_facts
+from tfrs_distill.data.splits import Queries, Splits, split_by_time
+from tfrs_distill.data.synthetic import synthetic
+from tfrs_distill.data.times import times_line
+from tfrs_distill.files import files_sha256, whole_file
+from tfrs_distill.pipeline.recipe import RankingRecipe, RetrievalRecipe
+from tfrs_distill.serving.word_vocabulary import WordVocabulary
+
+TEXT, WORDS = "text", "words"  # a review's text, and its words as the student reads them
+PARTS = ("train", "validation", "test")
+ARRAYS = ("users", "items", "ratings", "timestamps")
+TABLES_FILE, INTERACTIONS_FILE = "tables.json", "interactions.npz"
+MANY_LEFT_OUT = 0.1  # of the test positives: from here on people may be coming back
+BY_TIME = (
+    "Each user's interactions stand in order of time: the first 80 % train, the next 10 % "
+    "validate, the last 10 % test."
+)
+PROTOCOLS = {
+    "movielens-100k": "Each user's ratings stand in order of time: the first 80 % train, the next "
+    "10 % validate, the last 10 % test. A row knows what its user did before it.",
+    "random": "Reviews were dealt at random: 80 % train, 10 % validate, 10 % test. A review is its "
+    "own user: the data names none.",
+    "item": "Items were dealt at random, with all their reviews: 80 % train, 10 % validate, 10 % "
+    "test. No model has met an item of the test.",
+}
+
+
+@dataclass(frozen=True)
+class RetrievalData:
+    """Interactions, split by time.
+
+    Args:
+        interactions: whole; for raw user ids.
+        splits: of the same interactions.
+    """
+
+    interactions: Interactions
+    splits: Splits
+    protocol = BY_TIME
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The items."""
+        return self.splits.catalogue
+
+    @property
+    def rows_of_teacher(self) -> Any:
+        """The training windows."""
+        return self.splits.train
+
+    def facts(self) -> tuple[dict[str, Any], str]:
+        """Counts for the report, the fingerprint of the training windows, and a line."""
+        data, splits = self.interactions, self.splits
+        times = times_line(data.timestamps)
+        facts = {
+            "users": data.num_users,
+            "items": splits.catalogue.num_items,
+            "interactions": len(data),
+            "times": times,
+            "train_labels": splits.train.num_labels,
+            "validation_queries": len(splits.validation.answerable_rows),
+            "test_queries": len(splits.test.answerable_rows),
+            "test_positives": splits.test.num_positives,
+            "test_positives_left_out": splits.test.num_left_out,
+            "split": asdict(split_facts(data)),
+            "fingerprint": splits.train.fingerprint(),
+        }
+        line = (
+            f"{data.name}: {data.num_users:,} users, {splits.catalogue.num_items:,} items, "
+            f"{len(data):,} interactions, {times}"
+        )
+        repeats = repeats_sentence(splits.test)
+        if repeats:
+            facts["repeats"] = repeats
+            line += f". {repeats}"
+        return facts, line
+
+    def save(self, folder: Path) -> None:
+        """Write the interactions and the catalogue to `folder`."""
+        data = self.interactions
+        with whole_file(folder / INTERACTIONS_FILE) as file:
+            np.savez(file, **{name: getattr(data, name) for name in ARRAYS})
+        _write_json(folder / TABLES_FILE, [data.name, data.user_ids, asdict(self.catalogue)])
+
+    @classmethod
+    def load(cls, folder: Path, recipe: RetrievalRecipe) -> RetrievalData:
+        """Read what `save` wrote to `folder`, split as when it was written."""
+        name, user_ids, catalogue = json.loads((folder / TABLES_FILE).read_text())
+        with np.load(folder / INTERACTIONS_FILE) as arrays:
+            data = Interactions(
+                name,
+                Catalogue(**catalogue),
+                tuple(user_ids),
+                **{array: arrays[array] for array in ARRAYS},
+            )
+        return cls(data, split_by_time(data, max_history=recipe.data.max_history))
+
+
+@dataclass(frozen=True)
+class RankingData:
+    """The rows of a ranking run.
+
+    Args:
+        splits: train, validation and test.
+        vocabularies: by column, the id of index `i + 1`.
+        item_vectors: attributes of each item, float32 [num_items, dim]; None where there are none.
+        catalogue: the items, where they have titles and texts.
+        words: the words that the student reads, where rows have a text.
+        protocol: how the rows were split, as a sentence.
+        times: the span of the timestamps, where the data has some.
+        split: `split_facts` of a split by time.
+    """
+
+    splits: RankingSplits
+    vocabularies: Mapping[str, tuple[str, ...]]
+    item_vectors: np.ndarray | None
+    catalogue: Catalogue | None
+    words: WordVocabulary | None
+    protocol: str
+    times: str | None = None
+    split: Mapping[str, float] | None = None
+
+    @property
+    def rows_of_teacher(self) -> RankingExamples:
+        """The training rows without the words, so that other words leave the teacher as it is."""
+        train = self.splits.train
+        features = {name: values for name, values in train.features.items() if name != WORDS}
+        return replace(train, features=features)
+
+    def facts(self) -> tuple[dict[str, Any], str]:
+        """Counts for the report, the fingerprint of the training rows, and a line."""
+        parts = [getattr(self.splits, name) for name in PARTS]
+        counts = {f"{name}_rows": len(part) for name, part in zip(PARTS, parts)}
+        users = np.unique(np.concatenate([part.users for part in parts]))
+        items, rows = len(self.vocabularies[columns.ITEM_ID]), sum(counts.values())
+        facts = {
+            **({"users": len(users)} if self.catalogue is not None else {}),
+            "items": items,
+            "rows": rows,
+            **counts,
+            "fingerprint": self.rows_of_teacher.fingerprint(),
+            **({"split": dict(self.split)} if self.split else {}),
+        }
+        times = f", {self.times}" if self.times else ""
+        return facts, f"{self.splits.name}: {items:,} items, {rows:,} rows{times}"
+
+    def save(self, folder: Path) -> None:
+        """Write the rows, without their words, and what their indices mean to `folder`."""
+        texts = {}
+        for name in PARTS:
+            part = getattr(self.splits, name)
+            texts[name] = dict(part.texts)
+            arrays = {f"labels/{task}": values for task, values in part.labels.items()}
+            arrays |= {
+                f"features/{feature}": values
+                for feature, values in part.features.items()
+                if feature != WORDS
+            }
+            with whole_file(folder / f"{name}.npz") as file:
+                np.savez_compressed(file, users=part.users, queries=part.queries, **arrays)
+        if self.item_vectors is not None:
+            with whole_file(folder / "item_vectors.npy") as file:
+                np.save(file, self.item_vectors)
+        _write_json(
+            folder / TABLES_FILE,
+            {
+                "name": self.splits.name,
+                "vocabularies": dict(self.vocabularies),
+                "catalogue": self.catalogue and asdict(self.catalogue),
+                "texts": texts,
+                "protocol": self.protocol,
+                "times": self.times,
+                "split": self.split,
+            },
+        )
+
+    @classmethod
+    def load(cls, folder: Path, recipe: RankingRecipe) -> RankingData:
+        """Read what `save` wrote to `folder`, with the words that the recipe's student reads."""
+        tables = json.loads((folder / TABLES_FILE).read_text())
+        catalogue = tables["catalogue"] and Catalogue(**tables["catalogue"])
+        parts = {}
+        for name in PARTS:
+            with np.load(folder / f"{name}.npz") as file:
+                arrays = dict(file)
+            parts[name] = RankingExamples(
+                _below("features", arrays),
+                _below("labels", arrays),
+                users=arrays["users"],
+                queries=arrays["queries"],
+                texts={key: tuple(texts) for key, texts in tables["texts"][name].items()},
+                catalogue=catalogue,
+            )
+        vectors = folder / "item_vectors.npy"
+        data = cls(
+            RankingSplits(tables["name"], **parts),
+            {name: tuple(ids) for name, ids in tables["vocabularies"].items()},
+            np.load(vectors) if vectors.exists() else None,
+            catalogue,
+            None,
+            tables["protocol"],
+            tables["times"],
+            tables["split"],
+        )
+        return data if catalogue is not None else data.with_words(recipe)
+
+    def with_words(self, recipe: RankingRecipe) -> RankingData:
+        """The same rows with the words of their texts, as the recipe says."""
+        words = WordVocabulary.from_texts(
+            self.splits.train.texts[TEXT],
+            min_count=recipe.words.min_count,
+            max_words=recipe.words.max_words,
+        )
+        parts = {}
+        for name in PARTS:
+            part = getattr(self.splits, name)
+            parts[name] = part.with_features({WORDS: words.encode(part.texts[TEXT])})
+        return replace(self, splits=replace(self.splits, **parts), words=words)
+
+
+def source_fingerprint(recipe: RetrievalRecipe | RankingRecipe) -> str:
+    """What decides the data: the source's name, or the content of the files that are given."""
+    if not recipe.data.folder:
+        return recipe.data.source
+    path = Path(recipe.data.folder)
+    return files_sha256(
+        [path] if path.is_file() else sorted(f for f in path.glob("*") if f.is_file())
+    )
+
+
+def read_data(recipe: RetrievalRecipe | RankingRecipe) -> RetrievalData | RankingData:
+    """Read the recipe's data from its source.
+
+    Raises:
+        InputError: the data cannot be read or fetched.
+    """
+    if isinstance(recipe, RankingRecipe):
+        return _reviews(recipe) if recipe.data.source == "clothing-reviews" else _ratings(recipe)
+    if recipe.data.source == "synthetic":
+        data: Interactions = synthetic(seed=recipe.seed)
+    else:
+        data = movielens_100k(recipe.data.folder or None)
+    splits = split_by_time(
+        data, max_history=recipe.data.max_history, exclude_seen=recipe.data.exclude_seen
+    )
+    return RetrievalData(replace(data, catalogue=splits.catalogue), splits)
+
+
+def load_data(folder: Path, recipe: RetrievalRecipe | RankingRecipe) -> RetrievalData | RankingData:
+    """Read what the data stage left in `folder`."""
+    if isinstance(recipe, RankingRecipe):
+        return RankingData.load(folder, recipe)
+    return RetrievalData.load(folder, recipe)
+
+
+def repeats_sentence(queries: Queries) -> str:
+    """What to think of where much of what comes next is in the history; empty where little is."""
+    if queries.num_left_out <= MANY_LEFT_OUT * queries.num_positives:
+        return ""
+    return (
+        f"{queries.num_left_out:,} of {queries.num_positives:,} test positives "
+        f"({queries.num_left_out / queries.num_positives:.1%}) are in their user's history and "
+        "were left out, since items of the history are never recommended: if people come back to "
+        "the same items here, as to music or in a shop, exclude_seen = false in [data] of the "
+        "recipe may be what is wanted."
+    )
+
+
+def _ratings(recipe: RankingRecipe) -> RankingData:
+    folder = recipe.data.folder or None
+    splits, tables = movielens_ranking(folder, max_history=recipe.data.max_history)
+    splits = _of_some_users(splits, recipe, splits.train.users)
+    films = movielens_100k(folder)
+    kept = np.isin(films.users + 1, np.unique(splits.train.users))
+    films = replace(films, **{name: getattr(films, name)[kept] for name in ARRAYS})
+    return RankingData(
+        splits,
+        tables.vocabularies,
+        tables.item_vectors,
+        tables.catalogue,
+        None,
+        PROTOCOLS["movielens-100k"],
+        tables.times,
+        asdict(split_facts(films)),
+    )
+
+
+def _reviews(recipe: RankingRecipe) -> RankingData:
+    reviews = clothing_reviews(recipe.data.folder or None)
+    some = np.isin(reviews.examples.users, _some(reviews.examples.users, recipe))
+    reviews = ClothingReviews(reviews.examples.subset(some), reviews.vocabularies)
+    split = split_reviews_by_item if recipe.data.split == "item" else split_reviews
+    splits = split(reviews, recipe.seed)
+    protocol = PROTOCOLS[recipe.data.split]
+    data = RankingData(splits, reviews.vocabularies, None, None, None, protocol)
+    return data.with_words(recipe)
+
+
+def _of_some_users(
+    splits: RankingSplits, recipe: RankingRecipe, users: np.ndarray
+) -> RankingSplits:
+    some, parts = _some(users, recipe), {}
+    for name in PARTS:
+        part = getattr(splits, name)
+        parts[name] = part.subset(np.isin(part.users, some))
+    return replace(splits, **parts)
+
+
+def _some(users: np.ndarray, recipe: RankingRecipe) -> np.ndarray:
+    """The users whose rows are read: all, or as many as the recipe says, drawn evenly."""
+    names = np.unique(users)
+    most = recipe.data.max_users or len(names)
+    return np.random.default_rng(recipe.seed).permutation(names)[:most]
+
+
+def _below(kind: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays named `kind/NAME`, by name."""
+    start = f"{kind}/"
+    return {
+        name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)
+    }
+
+
+def _write_json(path: Path, value: Any) -> None:
+    with whole_file(path, "w") as file:
+        json.dump(value, file)

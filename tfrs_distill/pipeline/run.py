@@ -1,0 +1,146 @@
+"""A run in its folder: the recipe, and what its finished stages left there."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill.data.ranking_examples import RankingExamples
+from tfrs_distill.data.unlabelled_rows import unlabelled_rows
+from tfrs_distill.evaluation.retrieval import ModelScorer
+from tfrs_distill.knowledge import CachedTeacher
+from tfrs_distill.pipeline.data import RankingData, RetrievalData, load_data
+from tfrs_distill.pipeline.recipe import RankingRecipe
+from tfrs_distill.pipeline.stage import Result, Stages
+from tfrs_distill.pipeline.tasks import make_tasks
+from tfrs_distill.pipeline.teacher_kinds import Setting, TeacherKind, teacher_kind
+from tfrs_distill.progress import Progress
+from tfrs_distill.teachers import ItemItemTeacher
+from tfrs_distill.teachers.candidate_lists import CandidateLists, list_examples
+
+STUDENT_FILE = "student.keras"  # of a stage that trains a student
+CACHE = "cache"  # of the knowledge stage
+UNLABELLED, LOGITS_FILE = "unlabelled", "logits.npz"
+LISTS, LISTS_FILE = "lists", "lists.npz"
+
+
+class Run:
+    """One recipe's run in one folder.
+
+    What stages left is read when a later one first needs it: a run of finished stages reads
+    nothing but their notes.
+
+    Args:
+        recipe: the run, as data.
+        out: the folder of all runs.
+        progress: receives stages, bars and results.
+
+    Attributes:
+        home: the run's folder.
+        version: the folder of its artefact.
+        stages: those that are done.
+        twins: the stages of the students without a teacher.
+        num_unlabelled: rows that the teacher alone labels, for each training row.
+    """
+
+    def __init__(self, recipe: Any, out: Path, progress: Progress) -> None:
+        self.recipe, self.progress = recipe, progress
+        self.home = out / recipe.name
+        self.version = self.home / str(recipe.export.version)
+        self.stages = Stages(self.home / "stages", recipe.seed, progress)
+        self.twins = ["twin"]
+        if recipe.task == "multitask":
+            self.twins += [f"twin_of_{task}" for task in recipe.labels.tasks]
+        of_rows = isinstance(recipe, RankingRecipe)
+        self.num_unlabelled = recipe.knowledge.unlabelled_per_row if of_rows else 0
+
+    def file(self, stage: str, name: str = "") -> Path:
+        """A file of a stage, or its folder."""
+        return self.stages.folder / stage / name
+
+    def result(self, stage: str) -> Result:
+        """The result of a stage that is done."""
+        return self.stages.results[stage]
+
+    def fingerprint(self, stage: str) -> str:
+        """What the inputs of a stage are, in one text."""
+        return self.stages.fingerprints[stage]
+
+    def student_file(self, stage: str) -> Path:
+        """The Keras file of the student that a stage trained."""
+        return self.file(stage, STUDENT_FILE)
+
+    def student(self, stage: str) -> Any:
+        """The student that a stage trained."""
+        return tf.keras.models.load_model(self.student_file(stage))
+
+    @cached_property
+    def data(self) -> Any:
+        """`RetrievalData` or `RankingData`."""
+        data: RetrievalData | RankingData = load_data(self.file("data"), self.recipe)
+        return data
+
+    @cached_property
+    def tasks(self) -> list[Any]:
+        """The tasks of a student of rows; empty for retrieval."""
+        return make_tasks(self.recipe, self.data)
+
+    @cached_property
+    def teacher(self) -> TeacherKind:
+        """The kind of teacher that the recipe names."""
+        return teacher_kind(Setting(self.recipe, self.data, self.tasks, self.progress))
+
+    @cached_property
+    def knowledge(self) -> CachedTeacher:
+        """The cross-fitted knowledge of the training examples."""
+        return CachedTeacher.open(self.file("knowledge", CACHE))
+
+    @cached_property
+    def drawn(self) -> RankingExamples:
+        """Rows of items that their users have not met.
+
+        Raises:
+            InputError: there are no such rows.
+        """
+        train, seed = self.data.splits.train, self.recipe.seed
+        return unlabelled_rows(train, self.num_unlabelled, seed=seed)
+
+    def check_unlabelled(self) -> None:
+        """Raise an `InputError` where the data has no rows to label that the recipe asks for."""
+        if self.num_unlabelled:
+            _ = self.drawn
+
+    def labelled_rows(self) -> RankingExamples:
+        """The training rows with the knowledge, and those that the teacher alone has labelled."""
+        with_knowledge = self.knowledge.join(self.data.rows_of_teacher)
+        rows = self.data.splits.train.with_teacher(with_knowledge.teacher_logits)
+        if not self.num_unlabelled:
+            return rows
+        with np.load(self.file(UNLABELLED, LOGITS_FILE)) as arrays:
+            return rows.joined(self.drawn.with_teacher(dict(arrays)))
+
+    @cached_property
+    def first_stage(self) -> Any:
+        """The retrieval student of a two-stage run."""
+        return self.student("retrieval")
+
+    def first_stage_scorer(self) -> ModelScorer:
+        """The retrieval student as a scorer."""
+        return ModelScorer(self.first_stage, exclude_seen=self.data.catalogue.exclude_seen)
+
+    @cached_property
+    def item_item(self) -> ItemItemTeacher:
+        """The item-item teacher of all training users, with the penalty that was chosen."""
+        return ItemItemTeacher(self.data.splits.train, l2=self.result(LISTS)["l2"])
+
+    @cached_property
+    def lists(self) -> RankingExamples:
+        """The training lists of the second stage, with its teachers' scores."""
+        with np.load(self.file(LISTS, LISTS_FILE)) as arrays:
+            *lists, scores = (arrays[name] for name in arrays.files)
+        examples = list_examples(CandidateLists(*lists), self.data.catalogue)
+        return examples.with_teacher({"relevance": scores})

@@ -1,0 +1,111 @@
+"""Put the report of a run together from its stages' results, and write it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfrs_distill.files import whole_file
+from tfrs_distill.pipeline.recipe import RetrievalRecipe
+from tfrs_distill.pipeline.report import verdict, write_report
+from tfrs_distill.pipeline.run import Run
+from tfrs_distill.pipeline.tasks import NEXT_ITEM, leading_metric, what
+from tfrs_distill.pipeline.versions import versions
+from tfrs_distill.teachers.candidate_lists import RELEVANCE
+
+SAME_AS_STUDENT = "same model, same labels, as many epochs at most, same seed"
+
+
+def write_run_report(run: Run) -> dict[str, Any]:
+    """Write `report.json`, `report.html` and `recipe.toml` of a run whose stages are done."""
+    recipe = run.recipe
+    data = {key: value for key, value in run.result("data").items() if key != "fingerprint"}
+    report: dict[str, Any] = {
+        "name": recipe.name,
+        "task": recipe.task,
+        "seed": recipe.seed,
+        "k": recipe.evaluation.k,
+        "recipe": recipe.as_dict(),
+        **(_of_rows(run) if run.tasks else _of_queries(run)),
+        "data": data,
+        "training": _curves(run),
+        **run.result("evaluate"),
+        "versions": versions(),
+        "stages": {name: {"seconds": value} for name, value in run.stages.seconds.items()},
+    }
+    report["verdict"] = verdict(report)
+    with whole_file(run.home / "recipe.toml", "w") as file:
+        file.write(recipe.to_toml())
+    write_report(report, run.home)
+    return report
+
+
+def _curves(run: Run) -> dict[str, Any]:
+    """By model, the loss and the validation score of every epoch."""
+    teacher, curves = run.result("teacher"), {}
+    if "curves" in teacher and run.recipe.task != "two-stage":  # there it taught the first stage
+        curves["teacher"] = teacher["curves"]
+    elif run.tasks:
+        curves = {
+            f"teacher of {name}": member["curves"]
+            for name, member in teacher.get("members", {}).items()
+            if "curves" in member
+        }
+    return curves | {name: run.result(name)["curves"] for name in (*run.twins, "student")}
+
+
+def _of_rows(run: Run) -> dict[str, Any]:
+    more = ""
+    if run.num_unlabelled:
+        rows = f"unlabelled rows, {run.num_unlabelled:,} for each labelled one"
+        more = f" (the student also has {rows})"
+    return {
+        "protocol": {
+            "split": run.data.protocol,
+            "models": "Every model answered the same test rows.",
+            "twin": f"{SAME_AS_STUDENT}{more}",
+            "score": "The mean over the tasks of AUC (yes or no), of 1 - RMSE / standard "
+            "deviation (ratings) and of NDCG (items)",
+        },
+        "rows_are": "row",
+        "tasks": {
+            task.name: {
+                "metric": leading_metric(task, run.recipe.evaluation.k),
+                "what": what(task),
+            }
+            for task in run.tasks
+        },
+    }
+
+
+def _of_queries(run: Run) -> dict[str, Any]:
+    recipe, split, k = run.recipe, run.data.protocol, run.recipe.evaluation.k
+    if recipe.task == "two-stage":
+        protocol = {
+            "split": f"{split} The first stage finds candidates in the whole catalogue; the "
+            "second stages order the same candidates.",
+            "models": f"Every model recommended to the same test users, {_history(recipe)}.",
+            "twin": f"{SAME_AS_STUDENT} (both read the item-item weights of an item's "
+            "neighbours, which also teach)",
+            "score": "The NDCG of both stages together",
+        }
+        most = max(recipe.lists.num_candidates, k)
+        task, of_task = RELEVANCE, f"The best {k} of the first stage's candidates, {most} at most."
+    else:
+        protocol = {
+            "split": split,
+            "models": "Every model got the same history and ranked the whole catalogue, "
+            f"{_history(recipe)}.",
+            "twin": "same model, same data, same budget, same seed",
+        }
+        task = NEXT_ITEM
+        of_task = "The items that come next: same test users, same histories, whole catalogue."
+    return {
+        "protocol": protocol,
+        "rows_are": "query",
+        "tasks": {task: {"metric": f"ndcg@{k}", "what": of_task}},
+    }
+
+
+def _history(recipe: RetrievalRecipe) -> str:
+    """Whether the history's items can be recommended."""
+    return f"{'without' if recipe.data.exclude_seen else 'with'} the items of the history"

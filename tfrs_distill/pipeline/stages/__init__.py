@@ -1,0 +1,35 @@
+"""The stages of a run, one file each; `stages_of` lists those of a recipe in their order."""
+
+from __future__ import annotations
+
+from tfrs_distill.pipeline.run import Run
+from tfrs_distill.pipeline.stage import Stage
+from tfrs_distill.pipeline.stages.cross_encoder import check_encoder, cross_encoder_stage
+from tfrs_distill.pipeline.stages.data import data_stage
+from tfrs_distill.pipeline.stages.evaluate import evaluate_stage
+from tfrs_distill.pipeline.stages.export import export_stage
+from tfrs_distill.pipeline.stages.knowledge import knowledge_stage
+from tfrs_distill.pipeline.stages.lists import lists_stage
+from tfrs_distill.pipeline.stages.student import student_stage
+from tfrs_distill.pipeline.stages.teacher import teacher_stage
+from tfrs_distill.pipeline.stages.unlabelled import unlabelled_stage
+
+__all__ = ["stages_of"]
+
+
+def stages_of(run: Run) -> list[Stage]:
+    """The stages of the run's recipe, in their order.
+
+    Raises:
+        InputError: the recipe's encoder cannot be what a stage needs.
+    """
+    two_stage = run.recipe.task == "two-stage"
+    if two_stage:
+        check_encoder(run)
+    stages = [data_stage(run), teacher_stage(run), knowledge_stage(run)]
+    if run.num_unlabelled:
+        stages.append(unlabelled_stage(run))
+    if two_stage:
+        stages += [student_stage(run, "retrieval"), cross_encoder_stage(run), lists_stage(run)]
+    stages += [student_stage(run, name) for name in (*run.twins, "student")]
+    return [*stages, export_stage(run), evaluate_stage(run)]

@@ -1,0 +1,379 @@
+"""Measure models that recommend: a retrieval student alone, or with a ranking student behind it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfrs_distill.data.splits import Queries
+from tfrs_distill.evaluation import Scorer, evaluate, metrics
+from tfrs_distill.evaluation.baselines import best_ease, popularity
+from tfrs_distill.evaluation.latency import WARM_UP, percentiles
+from tfrs_distill.evaluation.retrieval import Evaluation, ModelScorer
+from tfrs_distill.evaluation.teacher_report import compare_teachers, scorer_of
+from tfrs_distill.files import whole_file
+from tfrs_distill.models import TwoTower
+from tfrs_distill.pipeline.fresh_process import in_fresh_process
+from tfrs_distill.pipeline.list_teachers import Committee, FirstAndCross
+from tfrs_distill.pipeline.recipe import RetrievalRecipe, TwoStageRecipe
+from tfrs_distill.pipeline.run import Run
+from tfrs_distill.pipeline.stage import Result, forget_other_trainings
+from tfrs_distill.pipeline.stages.cross_encoder import CROSS_ENCODER, open_cross_encoder
+from tfrs_distill.pipeline.stages.forms import FORMS
+from tfrs_distill.pipeline.tasks import NEXT_ITEM
+from tfrs_distill.pipeline.teacher_kinds import EnsembleOf
+from tfrs_distill.pipeline.teacher_kinds.kind import KERAS_FILES
+from tfrs_distill.pipeline.two_stage import TwoStages, ranking_scores
+from tfrs_distill.progress import Progress
+from tfrs_distill.teachers.candidate_lists import RELEVANCE
+
+LATENCY_QUERIES, SLOW_LATENCY_QUERIES = 200, 10
+LISTS_AT_A_TIME = 8  # of the cross-encoder: the bar moves now and then
+SECONDS_BETWEEN = 60.0  # two writings of its scores so far
+KEPT_FILE = "cross_encoder.npz"
+Latency = dict[str, float]
+PAIRS = {
+    "student_vs_twin": ("student", "twin"),
+    "student_vs_teacher": ("student", "teacher"),
+    "int8_vs_float32": ("student_int8", "student_tflite"),
+    "tflite_vs_keras": ("student_tflite", "student"),
+}
+TWO_STAGE_PAIRS = {
+    "student_vs_retrieval": ("student", "retrieval"),
+    "student_vs_cross_encoder": ("student", "cross_encoder"),
+    "teacher_vs_retrieval": ("teacher", "retrieval"),
+}
+TWO_STAGE_NAMES = {  # of the models that are more than their keys say: their names in a report
+    "teacher": ("Teachers", "cross-encoder and item-item weights over the same candidates"),
+    "student": ("Two stages", "retrieval, then the distilled ranking student"),
+    "twin": ("Two stages, twin", "the same ranking student without teachers"),
+    "student_int8": ("Two stages, int8", "8-bit weights, .tflite"),
+    "student_tflite": ("Two stages, .tflite", "float32, for a device"),
+    "saved_model": ("Two stages, SavedModel", "for a server"),
+}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A model to measure.
+
+    Args:
+        scorer: how it recommends.
+        parameters: how many it has; None where nobody knows.
+        bytes: on disk, with all that it reads by; None where nobody knows.
+        keras_file: timed in a process of its own, as exported forms are.
+        num_timed: queries that are timed in this process, where there is no such file.
+        latency: `latency()` times it where its scorer knows no single queries.
+    """
+
+    scorer: Scorer
+    parameters: int | None
+    bytes: int | None
+    keras_file: Path | None = None
+    num_timed: int = LATENCY_QUERIES
+    latency: Callable[[], Latency] | None = None
+
+
+def evaluate_retrieval(run: Run, folder: Path) -> tuple[Result, str]:
+    """Evaluate, weigh and time every model; keep each query's NDCG in `ndcg.npz`."""
+    recipe, splits = run.recipe, run.data.splits
+    ease, popular = best_ease(splits, recipe.evaluation.k), popularity(splits.train)
+    students = {name: run.student(name) for name in ("twin", "student")}
+    teacher = run.teacher.open(run.file("teacher"))
+    facts, num_items = run.result("teacher"), splits.catalogue.num_items
+
+    def scorer(queries: Queries) -> Scorer:
+        return scorer_of(teacher, queries, splits.train.max_history)
+
+    models = {
+        "teacher": Measured(
+            scorer(splits.test),
+            facts["parameters"],
+            facts["bytes"],
+            next(run.file("teacher").glob(f"{KERAS_FILES}*.keras"), None)
+            if isinstance(teacher, TwoTower)
+            else None,
+            latency=lambda: _latency_of_any(scorer, splits.test),
+        )
+    }
+    models |= {name: _of_student(run, name, model) for name, model in students.items()}
+    models |= _of_forms(run, students["student"].num_parameters)
+    models["popularity"] = Measured(popular, num_items, 4 * num_items)
+    models["ease"] = Measured(ease, ease.num_parameters, 4 * ease.num_parameters)
+    evaluations = _evaluations(run, models, splits.test, folder)
+    members = {}
+    if isinstance(run.teacher, EnsembleOf):
+        kinds = run.teacher.members.items()
+        members = {name: kind.open(run.file("teacher", name)) for name, kind in kinds}
+    teachers = compare_teachers(
+        {"teacher": teacher} | members,
+        splits,
+        twin=students["twin"],
+        k=recipe.evaluation.k,
+        num_samples=recipe.evaluation.bootstrap_samples,
+        seed=recipe.seed,
+        progress=run.progress,
+    )
+    rows = _rows(run, NEXT_ITEM, models, evaluations, splits.test, folder)
+    for name, found in evaluations.items():
+        if name != "teacher":
+            shared = metrics.overlap(found.item_ids, evaluations["teacher"].item_ids)
+            overlap = {f"overlap@{recipe.evaluation.k}": {"value": float(shared.mean())}}
+            rows[name]["metrics"][NEXT_ITEM] |= overlap
+    result = _result(recipe, NEXT_ITEM, rows, evaluations, PAIRS)
+    same = evaluations["student_tflite"].item_ids == evaluations["student"].item_ids
+    compared = result["comparisons"]["tflite_vs_keras"][NEXT_ITEM]
+    compared["identical_lists"] = float(same.all(axis=1).mean())
+    line = _line(recipe, evaluations, ("teacher", "twin", "student", "ease"))
+    return result | {"teachers": teachers, "ease_l2": ease.l2}, line
+
+
+def evaluate_two_stages(run: Run, folder: Path) -> tuple[Result, str]:
+    """The same of retrieve-then-rank, beside the first stage and the teachers' orders.
+
+    The cross-encoder's scores before an interrupt are in `folder` too.
+    """
+    recipe = run.recipe
+    forget_other_trainings(folder, run.fingerprint("evaluate"))
+    queries, most = _drawn(recipe, run.data.splits.test), recipe.lists.num_candidates
+    first = run.first_stage_scorer()
+    models = {"retrieval": _of_student(run, "retrieval", run.first_stage, first)}
+    of_first, crossed = models["retrieval"], run.result(CROSS_ENCODER)
+
+    def both(second: Scorer, parameters: int, size: int, num_timed: int) -> Measured:
+        parameters += of_first.parameters or 0
+        return Measured(second, parameters, size + (of_first.bytes or 0), num_timed=num_timed)
+
+    cross_encoder = KeptScores(open_cross_encoder(run), run.progress, folder / KEPT_FILE)
+    committee = Committee([cross_encoder, run.item_item])
+    sizes = crossed["parameters"], crossed["bytes"]
+    models["cross_encoder"] = both(
+        TwoStages(first, cross_encoder.scores, most), *sizes, SLOW_LATENCY_QUERIES
+    )
+    item_item = run.item_item.num_parameters
+    models["teacher"] = both(
+        TwoStages(first, committee.scores, most),
+        sizes[0] + item_item,
+        sizes[1] + 4 * item_item,
+        SLOW_LATENCY_QUERIES,
+    )
+    for name in ("twin", "student"):
+        student = run.student(name)
+        second = ranking_scores(student, recipe.lists.max_history)
+        models[name] = both(
+            TwoStages(first, second, most, run.result(name)["retrieval_weight"]),
+            student.num_parameters,
+            run.student_file(name).stat().st_size,
+            LATENCY_QUERIES,
+        )
+    models |= _of_forms(run, models["student"].parameters)
+    evaluations = _evaluations(run, models, queries, folder)
+    rows = _rows(run, RELEVANCE, models, evaluations, queries, folder)
+    for name, (shown, what) in TWO_STAGE_NAMES.items():
+        rows[name] |= {"name": shown, "what": what}
+    result = _result(recipe, RELEVANCE, rows, evaluations, PAIRS | TWO_STAGE_PAIRS)
+    order = ("retrieval", "twin", "student", "cross_encoder", "teacher")
+    return result, _line(recipe, evaluations, order)
+
+
+def resampled(what: str, number: int) -> dict[str, Any]:
+    """What the intervals of a report are over, and whether it is too few for them."""
+    return {"what": what, "number": number, "too_few": metrics.too_few_to_resample(number)}
+
+
+def report_figures(recipe: RetrievalRecipe, evaluation: Evaluation) -> dict[str, dict[str, Any]]:
+    """An evaluation's figures as a report has them: `{"value", "interval"}` by metric."""
+    figures = evaluation.figures(num_samples=recipe.evaluation.bootstrap_samples, seed=recipe.seed)
+    return {
+        key: {"value": value, "interval": figures.get(f"{key}_interval")}
+        for key, value in figures.items()
+        if not key.endswith("_interval")
+    }
+
+
+def compare_ndcg(recipe: RetrievalRecipe, one: Evaluation, other: Evaluation) -> dict[str, Any]:
+    """The paired difference of two models' NDCG over the same users; no ratio to a model of 0."""
+    difference = one.ndcg - other.ndcg
+    low, high = metrics.bootstrap_interval(
+        difference, num_samples=recipe.evaluation.bootstrap_samples, seed=recipe.seed
+    )
+    base = float(other.ndcg.mean())
+    return {
+        "metric": f"ndcg@{one.k}",
+        "seeds": [recipe.seed],
+        "difference": float(difference.mean()),
+        "interval": [low, high],
+        "ratio": float(one.ndcg.mean()) / base if base else None,
+    }
+
+
+class KeptScores:
+    """A cross-encoder whose scores of many lists are kept in a file, with a bar over the lists.
+
+    They are written every minute: an interrupt costs no more than that, and a committee that needs
+    the same lists again takes them from there.
+
+    Args:
+        cross_encoder: has `scores(histories, candidate_lists)`.
+        progress: shows the bar.
+        kept: the file, of this cross-encoder and these histories alone.
+    """
+
+    def __init__(self, cross_encoder: FirstAndCross, progress: Progress, kept: Path) -> None:
+        self.cross_encoder, self.progress, self.kept = cross_encoder, progress, kept
+
+    def scores(self, histories: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        """Float32 [n, k]."""
+        if len(histories) <= LISTS_AT_A_TIME:
+            return np.asarray(self.cross_encoder.scores(histories, candidates))
+        scores = self._kept(candidates)
+        if len(scores) == len(candidates):
+            return scores
+        with self.progress.bar("lists of the cross-encoder", len(candidates)) as advance:
+            advance(len(scores))
+            saved = time.monotonic()
+            for start in range(len(scores), len(candidates), LISTS_AT_A_TIME):
+                part = slice(start, start + LISTS_AT_A_TIME)
+                some = np.asarray(self.cross_encoder.scores(histories[part], candidates[part]))
+                scores = np.concatenate([scores, some])
+                if time.monotonic() - saved > SECONDS_BETWEEN or len(scores) == len(candidates):
+                    with whole_file(self.kept) as file:
+                        np.savez(file, candidates=candidates, scores=scores)
+                    saved = time.monotonic()
+                advance(len(some))
+        return scores
+
+    def _kept(self, candidates: np.ndarray) -> np.ndarray:
+        """The scores of the first of these lists, float32 [lists done, k]."""
+        if self.kept.exists():
+            with np.load(self.kept) as arrays:
+                if np.array_equal(arrays["candidates"], candidates):
+                    return np.array(arrays["scores"])
+        return np.zeros([0, candidates.shape[1]], np.float32)
+
+
+def _of_student(run: Run, stage: str, model: Any, scorer: Scorer | None = None) -> Measured:
+    path = run.student_file(stage)
+    if scorer is None:
+        scorer = ModelScorer(model, exclude_seen=run.data.catalogue.exclude_seen)
+    return Measured(scorer, model.num_parameters, path.stat().st_size, path)
+
+
+def _of_forms(run: Run, parameters: int | None) -> dict[str, Measured]:
+    """The exported forms of the student."""
+    return {
+        name: Measured(form.load(run.version), parameters, form.num_bytes(run.version))
+        for name, form in FORMS.items()
+    }
+
+
+def _drawn(recipe: TwoStageRecipe, queries: Queries) -> Queries:
+    """As many of the test queries as the recipe says, drawn evenly."""
+    most = recipe.evaluation.max_lists
+    if not most or most >= len(queries):
+        return queries
+    drawn = np.random.default_rng(recipe.seed).permutation(len(queries))[:most]
+    return queries.subset(np.sort(drawn))
+
+
+def _evaluations(
+    run: Run, models: Mapping[str, Measured], queries: Queries, folder: Path
+) -> dict[str, Evaluation]:
+    """Every model's lists of the same queries; each query's NDCG is kept in `folder`."""
+    evaluations = {}
+    with run.progress.bar("test users", len(models)) as advance:
+        for name, model in models.items():
+            evaluations[name] = evaluate(model.scorer, queries, k=run.recipe.evaluation.k)
+            advance(note=name)
+    with whole_file(folder / "ndcg.npz") as file:
+        np.savez(file, **{name: found.ndcg for name, found in evaluations.items()})
+    return evaluations
+
+
+def _rows(
+    run: Run,
+    task: str,
+    models: Mapping[str, Measured],
+    evaluations: Mapping[str, Evaluation],
+    queries: Queries,
+    folder: Path,
+) -> dict[str, dict[str, Any]]:
+    """A report's `models`."""
+    with run.progress.bar("milliseconds a query", 1) as advance:
+        latencies = _latencies(run, models, queries, folder)
+        advance()
+    return {
+        name: {
+            "metrics": {task: report_figures(run.recipe, evaluations[name])},
+            "parameters": model.parameters,
+            "bytes": model.bytes,
+            "latency_ms": latencies[name],
+        }
+        for name, model in models.items()
+    }
+
+
+def _latencies(
+    run: Run, models: Mapping[str, Measured], queries: Queries, folder: Path
+) -> dict[str, Latency]:
+    """Milliseconds a query: Keras models and forms in a process of its own with one thread."""
+    histories = queries.histories[:LATENCY_QUERIES]
+    with whole_file(folder / "histories.npz") as file:
+        np.savez(file, *histories)
+    keras = {name: str(m.keras_file) for name, m in models.items() if m.keras_file is not None}
+    request = {
+        "histories": str(folder / "histories.npz"),
+        "keras": keras,
+        "artefact": str(run.version),
+    }
+    timings: dict[str, Latency] = in_fresh_process("tfrs_distill.pipeline.latency", request)
+    for name, model in models.items():
+        if name not in timings:
+            timings[name] = (
+                model.latency()
+                if model.latency is not None
+                else percentiles(model.scorer, histories[: model.num_timed])
+            )
+    return timings
+
+
+def _latency_of_any(scorer: Callable[[Queries], Scorer], queries: Queries) -> Latency:
+    """Milliseconds a query of a teacher that knows its queries by more than their history."""
+    rows = np.arange(min(len(queries), 2 * SLOW_LATENCY_QUERIES))
+    parts = iter(
+        [queries.subset(rows[:1])] * WARM_UP + [queries.subset(rows[row : row + 1]) for row in rows]
+    )
+
+    def of_next(histories: Sequence[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
+        return scorer(next(parts))(histories, k)
+
+    return percentiles(of_next, [queries.histories[row] for row in rows])
+
+
+def _result(
+    recipe: RetrievalRecipe,
+    task: str,
+    rows: dict[str, dict[str, Any]],
+    evaluations: Mapping[str, Evaluation],
+    pairs: Mapping[str, tuple[str, str]],
+) -> Result:
+    return {
+        "models": rows,
+        "comparisons": {
+            name: {task: compare_ndcg(recipe, evaluations[one], evaluations[other])}
+            for name, (one, other) in pairs.items()
+        },
+        "resampled": resampled("test users", len(evaluations["student"].ndcg)),
+    }
+
+
+def _line(
+    recipe: RetrievalRecipe, evaluations: Mapping[str, Evaluation], names: Sequence[str]
+) -> str:
+    values = ", ".join(f"{name} {evaluations[name].ndcg.mean():.4f}" for name in names)
+    return f"NDCG@{recipe.evaluation.k} {values}"

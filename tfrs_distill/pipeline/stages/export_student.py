@@ -1,0 +1,63 @@
+"""Export a student's artefact: `python -m tfrs_distill.pipeline.stages.export_student`.
+
+TensorFlow numbers its functions by what a process did before; in a fresh one an artefact's files
+are of the same size whether the run was interrupted or not.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import tensorflow as tf
+
+from tfrs_distill.data.catalogue import Catalogue
+from tfrs_distill.export import export_artefact, export_ranking_artefact, export_two_stage
+from tfrs_distill.models.features import IdFeature
+from tfrs_distill.pipeline.data import WORDS
+from tfrs_distill.serving.word_vocabulary import WordVocabulary
+
+
+def export(request: dict[str, Any]) -> None:
+    """Export the students of a request to its directory."""
+    students = {n: tf.keras.models.load_model(path) for n, path in request["students"].items()}
+    student = students["student"]
+    fields = request["catalogue"]
+    catalogue: Any = fields and Catalogue(**fields)
+    directory, provenance = request["directory"], request["provenance"]
+    if "retrieval" in students:
+        export_two_stage(
+            students["retrieval"],
+            student,
+            directory,
+            catalogue,
+            num_candidates=request["num_candidates"],
+            retrieval_weight=request["retrieval_weight"],
+            provenance=provenance,
+        )
+    elif "vocabularies" in request:
+        export_ranking_artefact(
+            student,
+            directory,
+            vocabularies=_vocabularies(student, request),
+            catalogue=catalogue,
+            provenance=provenance,
+        )
+    else:
+        export_artefact(student, directory, catalogue, k=request["k"], provenance=provenance)
+
+
+def _vocabularies(student: Any, request: dict[str, Any]) -> dict[str, Any]:
+    """The vocabularies of the columns that the student reads."""
+    read = [f.column for f in student.features if isinstance(f, IdFeature)]
+    found = {name: ids for name, ids in request["vocabularies"].items() if name in read}
+    words = request["words"]
+    if words:
+        found[WORDS] = WordVocabulary(tuple(words["words"]), words["max_words"])
+    return found
+
+
+if __name__ == "__main__":
+    export(json.load(sys.stdin))
+    print("{}")

@@ -1,0 +1,91 @@
+"""Order training lists of a two-stage run's first stage with the teachers of the second."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from tfrs_distill.data.ranking_examples import RankingExamples
+from tfrs_distill.evaluation.baselines import best_ease
+from tfrs_distill.files import whole_file
+from tfrs_distill.knowledge import cross_fit
+from tfrs_distill.pipeline.list_teachers import standardised
+from tfrs_distill.pipeline.run import LISTS, LISTS_FILE, Run
+from tfrs_distill.pipeline.stage import Result, Stage
+from tfrs_distill.pipeline.stages.cross_encoder import CROSS_ENCODER, open_cross_encoder
+from tfrs_distill.teachers import ItemItemTeacher
+from tfrs_distill.teachers.candidate_lists import (
+    RELEVANCE,
+    first_stage_lists,
+    list_examples,
+    num_positions,
+)
+from tfrs_distill.teachers.list_labels import ListTeacher
+
+KEYS = ("list_size", "num_lists", "num_ordered_lists", "max_history")  # that decide the lists
+
+
+def lists_stage(run: Run) -> Stage:
+    """Its result has the `l2` of the item-item weights; its folder, the lists and their scores.
+
+    Item-item weights that never met its user order every list, the cross-encoder some of them too;
+    a list's scores are those of a `Committee` of its teachers.
+    """
+    recipe, named = run.recipe, run.recipe.lists
+
+    def work(folder: Path) -> tuple[Result, str]:
+        splits = run.data.splits
+        number = min(named.num_lists, num_positions(splits.train))
+        ordered = min(named.num_ordered_lists, number)
+        with run.progress.bar("lists of the first stage", number) as advance:
+            lists = first_stage_lists(
+                run.first_stage_scorer(),
+                splits.train,
+                num_candidates=named.list_size - 1,
+                max_history=named.max_history,
+                num_lists=number,
+                seed=recipe.seed,
+                advance=advance,
+            )
+        examples = list_examples(lists, splits.catalogue)
+        l2 = best_ease(splits, recipe.evaluation.k).l2
+        scores = _item_item_scores(run, examples, l2, folder)
+        drawn = np.random.default_rng(recipe.seed).permutation(number)[:ordered]
+        some = np.isin(examples.queries, drawn)
+        with run.progress.bar("lists of the cross-encoder", ordered) as advance:
+            teacher = ListTeacher(open_cross_encoder(run))
+            crossed = teacher.answers(examples.subset(some), advance=advance)[RELEVANCE]
+        scores[some] += standardised(crossed[:, 0], examples.queries[some])[:, None]
+        with whole_file(folder / LISTS_FILE) as file:
+            np.savez(file, *lists, scores)
+        line = f"{number:,} lists of {named.list_size} ordered by item-item weights"
+        return {"l2": l2}, f"{line}, {ordered:,} of them by the cross-encoder too"
+
+    return Stage(
+        LISTS,
+        work,
+        lambda: [[asdict(named)[key] for key in KEYS], recipe.knowledge.folds],
+        after=("retrieval", CROSS_ENCODER),
+    )
+
+
+def _item_item_scores(run: Run, examples: RankingExamples, l2: float, folder: Path) -> np.ndarray:
+    """Scores of weights that never met the row's user, standardised: float32 [num_rows, 1]."""
+    train = run.data.splits.train
+
+    def teacher(others: RankingExamples, fold: int) -> ListTeacher:
+        of_others = train.subset(np.isin(train.users, others.users))
+        return ListTeacher(ItemItemTeacher(of_others, l2=l2))
+
+    knowledge = cross_fit(
+        teacher,
+        examples,
+        folder / "item-item",
+        fingerprint=run.fingerprint(LISTS),
+        num_folds=run.recipe.knowledge.folds,
+        seed=run.recipe.seed,
+    )
+    scores = knowledge.join(examples).teacher_logits[RELEVANCE][:, 0]
+    return standardised(scores, examples.queries)[:, None]

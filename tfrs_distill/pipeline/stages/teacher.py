@@ -1,0 +1,27 @@
+"""Train the teacher on the whole training data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tfrs_distill.pipeline.run import Run
+from tfrs_distill.pipeline.stage import Result, Stage, forget_other_trainings
+
+
+def teacher_stage(run: Run) -> Stage:
+    """Its result is what the kind of teacher gives: `parameters`, `bytes` and perhaps `curves`."""
+    recipe = run.recipe
+
+    def settings() -> Any:
+        run.check_unlabelled()  # before a teacher is trained
+        sections = [asdict(getattr(recipe, name)) for name in recipe.read_by_teacher]
+        return [sections, run.teacher.settings(), recipe.evaluation.k]
+
+    def work(folder: Path) -> tuple[Result, str]:
+        forget_other_trainings(folder, run.fingerprint("teacher"))
+        facts = run.teacher.train(folder)
+        return facts, facts.pop("line")
+
+    return Stage("teacher", work, settings, after=("data",))

@@ -1,0 +1,23 @@
+"""Label rows of items that their users have not met with the whole teacher."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tfrs_distill.files import whole_file
+from tfrs_distill.pipeline.run import LOGITS_FILE, UNLABELLED, Run
+from tfrs_distill.pipeline.stage import Result, Stage
+
+
+def unlabelled_stage(run: Run) -> Stage:
+    """Its folder holds the teacher's logits of the rows that `run.drawn` has."""
+
+    def work(folder: Path) -> tuple[Result, str]:
+        teacher_logits = run.teacher.open(run.file("teacher")).answers(run.drawn)
+        with whole_file(folder / LOGITS_FILE) as file:
+            np.savez(file, **teacher_logits)
+        return {}, f"{len(run.drawn):,} rows of items for which their users have no training row"
+
+    return Stage(UNLABELLED, work, lambda: run.num_unlabelled, after=("teacher",))

@@ -1,0 +1,161 @@
+"""The wide teacher of rows: `DeepCrossTeacher`, several of different seeds averaged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill.data.ranking_examples import RankingExamples
+from tfrs_distill.files import whole_file
+from tfrs_distill.models.tasks import RankingTask
+from tfrs_distill.pipeline.encoders import encoder_fingerprint, open_encoder
+from tfrs_distill.pipeline.fit_until_best import fit_until_best, save_alone
+from tfrs_distill.pipeline.models import make_teacher
+from tfrs_distill.pipeline.teacher_kinds.kind import KERAS_FILES, Facts, Setting
+from tfrs_distill.pipeline.validation import LogitsOf, ValidationScore
+from tfrs_distill.teachers.average_answers import average_answers
+
+VECTORS, EPOCHS = "text_vectors.npy", "epochs.json"
+
+
+@dataclass(frozen=True)
+class AveragedModels:
+    """Models of the same tasks, whose probabilities are averaged; groups have tasks of their own.
+
+    Args:
+        groups: models and tasks of each group.
+    """
+
+    groups: Sequence[tuple[Sequence[LogitsOf], Sequence[RankingTask]]]
+
+    def answers(self, examples: RankingExamples) -> dict[str, np.ndarray]:
+        """Logits by task, float32 [num_rows, width]."""
+        found: dict[str, np.ndarray] = {}
+        for models, tasks in self.groups:
+            logits = [model(examples) for model in models]
+            found |= logits[0] if len(logits) == 1 else average_answers(logits, tasks)
+        return found
+
+
+class DeepCross:
+    """`DeepCrossTeacher`: as many of different seeds as the recipe says, averaged.
+
+    With `task = "multitask"` each task has models of its own: no task disturbs another's.
+    """
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        tasks = setting.tasks
+        alone = setting.recipe.task == "multitask"
+        self.groups = {task.name: [task] for task in tasks} if alone else {"": tasks}
+
+    def settings(self) -> Any:
+        """The text encoder, where item texts are read."""
+        if "text" not in self.setting.recipe.teacher.privileged:
+            return {}
+        return encoder_fingerprint(self.setting.recipe)
+
+    def train(self, folder: Path) -> Facts:
+        """Train each model until validation is best."""
+        vectors = self._text_vectors()
+        if vectors is not None:
+            with whole_file(folder / VECTORS) as file:
+                np.save(file, vectors)
+        facts = {
+            name: self._train_group(tasks, vectors, folder / name)
+            for name, tasks in self.groups.items()
+        }
+        if len(facts) == 1:
+            return facts[""]
+        return {
+            "parameters": sum(found["parameters"] for found in facts.values()),
+            "bytes": sum(found["bytes"] for found in facts.values()),
+            "members": facts,
+            "line": "; ".join(f"{name}: {found['line']}" for name, found in facts.items()),
+        }
+
+    def open(self, folder: Path) -> AveragedModels:
+        """Read the models from their Keras files."""
+        groups = []
+        for name, tasks in self.groups.items():
+            paths = [_file(folder / name, number) for number in range(self._num_models)]
+            models = [LogitsOf(tf.keras.models.load_model(path)) for path in paths]
+            groups.append((models, tasks))
+        return AveragedModels(groups)
+
+    def train_fold(
+        self, examples: RankingExamples, fold: int, whole: Path, folder: Path
+    ) -> AveragedModels:
+        """Train for as many epochs as the whole ones needed, on the same text vectors."""
+        recipe = self.setting.recipe
+        vectors = np.load(whole / VECTORS) if (whole / VECTORS).exists() else None
+        for name, tasks in self.groups.items():
+            (folder / name).mkdir(exist_ok=True)
+            for number, epochs in enumerate(json.loads((whole / name / EPOCHS).read_text())):
+                path = _file(folder / name, number)
+                if path.exists():
+                    continue
+                seed = self.setting.seed_of_fold(fold) + 100 * number
+                model = make_teacher(recipe, self.setting.data, tasks, vectors, examples, seed)
+                model.compile(optimizer=tf.keras.optimizers.Adam(recipe.teacher.learning_rate))
+                batches = examples.batches(recipe.teacher.batch_size, seed=seed)
+                model.fit(batches, epochs=epochs, verbose=0)
+                save_alone(model, path)
+        return self.open(folder)  # as a resumed run will read it
+
+    @property
+    def _num_models(self) -> int:
+        return self.setting.recipe.teacher.num_models
+
+    def _train_group(
+        self, tasks: Sequence[RankingTask], vectors: np.ndarray | None, folder: Path
+    ) -> Facts:
+        folder.mkdir(exist_ok=True)
+        recipe, data = self.setting.recipe, self.setting.data
+        all_curves, parameters, size = [], 0, 0
+        for number in range(self._num_models):
+            seed = recipe.seed + 100 * number
+            model = make_teacher(recipe, data, tasks, vectors, data.splits.train, seed)
+            all_curves.append(
+                fit_until_best(
+                    model,
+                    data.splits.train.batches(recipe.teacher.batch_size, seed=recipe.seed + number),
+                    ValidationScore(model, data.splits.validation, recipe.evaluation.k),
+                    learning_rate=recipe.teacher.learning_rate,
+                    max_epochs=recipe.teacher.max_epochs,
+                    patience=recipe.teacher.patience,
+                    progress=self.setting.progress,
+                    description=f"teacher of {' and '.join(task.name for task in tasks)}",
+                )
+            )
+            save_alone(model, _file(folder, number))
+            parameters += model.num_parameters
+            size += _file(folder, number).stat().st_size
+        with whole_file(folder / EPOCHS, "w") as file:
+            json.dump([curves["best_epoch"] for curves in all_curves], file)
+        best = max(all_curves[0]["validation_score"])
+        return {
+            "curves": all_curves[0],
+            "parameters": parameters,
+            "bytes": size,
+            "line": f"{parameters:,} parameters, validation score {best:.4f} at epoch "
+            f"{all_curves[0]['best_epoch']}",
+        }
+
+    def _text_vectors(self) -> np.ndarray | None:
+        """The items' texts as the encoder reads them: float32 [num_items, text_dim]."""
+        catalogue = self.setting.data.catalogue
+        if "text" not in self.setting.recipe.teacher.privileged or catalogue is None:
+            return None
+        with self.setting.progress.bar("item texts", len(catalogue.texts)) as advance:
+            return open_encoder(self.setting.recipe).encode(catalogue.texts, advance=advance)
+
+
+def _file(folder: Path, number: int) -> Path:
+    return folder / f"{KERAS_FILES}{number}.keras"
