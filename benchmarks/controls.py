@@ -27,11 +27,10 @@ from tfrs_distill.evaluation import ValidationNDCG, evaluate, metrics
 from tfrs_distill.evaluation.baselines import EASE, EASE_L2
 from tfrs_distill.files import whole_file
 from tfrs_distill.models.rows import row_mask
-from tfrs_distill.pipeline.fit_until_best import fit_until_best
+from tfrs_distill.pipeline.fit_until_best import fit_until_best, save_alone
 from tfrs_distill.pipeline.recipe import Recipe
-from tfrs_distill.pipeline.resume import Stages
+from tfrs_distill.pipeline.stage import Stage, Stages
 from tfrs_distill.pipeline.terminal import TerminalProgress
-from tfrs_distill.pipeline.training import save
 from tfrs_distill.progress import Progress
 
 import tensorflow as tf  # isort: skip
@@ -82,7 +81,7 @@ def controls(
     Returns:
         By name: `ndcg` [num_users], `validation`, `parameters`, `bytes`, `detail`.
     """
-    stages = Stages(home / "controls", len(CONTROLS), recipe.seed, progress)
+    stages = Stages(home / "controls", recipe.seed, progress)
     parts = (recipe.data, recipe.student, recipe.training, recipe.twin, recipe.evaluation)
     settings = [dataclasses.asdict(part) for part in parts]
     makers = {
@@ -90,10 +89,15 @@ def controls(
         "ease_decayed": lambda folder: decayed_ease(splits, recipe.evaluation.k, folder),
     }
     fixed = {"twin_smoothed": SMOOTHING, "ease_decayed": [DECAYS, EASE_L2]}
-    found = {}
-    for name, make in makers.items():
-        inputs = [settings, splits.train.fingerprint(), fixed[name]]
-        found[name] = stages.run(name, inputs, make)
+    data = splits.train.fingerprint()
+    stages.run(
+        [
+            Stage(name, make, lambda name=name: [settings, data, fixed[name]])
+            for name, make in makers.items()
+        ]
+    )
+    found = stages.results
+    for name in makers:
         with np.load(home / "controls" / name / "ndcg.npz") as arrays:
             found[name]["ndcg"] = arrays["ndcg"]
     return found
@@ -158,7 +162,7 @@ def smoothed_twin(
         description="twin with smoothed labels",
     )
     best = max(curves[f"validation_ndcg@{recipe.evaluation.k}"])
-    save(student, folder / "student.keras")
+    save_alone(student, folder / "student.keras")
     return _measured(
         evaluate(student, splits.test, k=recipe.evaluation.k).ndcg,
         folder,

@@ -23,7 +23,7 @@ from rows import Row, publish, row
 from tfrs_distill import pipeline
 from tfrs_distill.data import RankingExamples
 from tfrs_distill.evaluation import metrics
-from tfrs_distill.pipeline.ranking.dataset import read_ranking_data
+from tfrs_distill.pipeline.data import read_data
 from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.pipeline.terminal import TerminalProgress
 
@@ -112,7 +112,7 @@ def recipe_of(part: str) -> Recipe:
 
 def with_peers(recipe: Recipe, report: dict, out: Path) -> Seed:
     """The run's predictions, and the peers'."""
-    data = read_ranking_data(recipe)
+    data = read_data(recipe)
     splits = data.splits
     said: dict[str, dict[str, np.ndarray]] = {}
     with np.load(out / recipe.name / "stages" / "evaluate" / "predictions.npz") as arrays:

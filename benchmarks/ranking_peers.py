@@ -17,7 +17,7 @@ from tfrs_distill import columns  # before TensorFlow: it selects Keras 2
 from tfrs_distill.data import RankingExamples
 from tfrs_distill.data.ranking_examples import RankingSplits
 from tfrs_distill.evaluation import metrics
-from tfrs_distill.pipeline.ranking.dataset import RankingData
+from tfrs_distill.pipeline.data import RankingData
 
 import tensorflow as tf  # isort: skip
 import tensorflow_recommenders as tfrs  # isort: skip

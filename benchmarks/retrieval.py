@@ -18,9 +18,9 @@ from rows import Row, publish, row
 
 from tfrs_distill import pipeline
 from tfrs_distill.evaluation import metrics
-from tfrs_distill.pipeline.ranking.tasks import NEXT_ITEM
 from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.pipeline.report.cautions import limits_of_split
+from tfrs_distill.pipeline.tasks import NEXT_ITEM
 from tfrs_distill.pipeline.terminal import TerminalProgress
 
 MODELS = (

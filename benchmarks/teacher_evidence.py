@@ -23,6 +23,7 @@ from tfrs_distill.data.splits import Splits
 from tfrs_distill.evaluation import evaluate, metrics
 from tfrs_distill.evaluation.teacher_report import scorer_of
 from tfrs_distill.files import whole_file
+from tfrs_distill.pipeline.data import RetrievalData
 from tfrs_distill.pipeline.encoders import open_bert
 from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.pipeline.teacher_kinds import Setting, teacher_kind
@@ -85,7 +86,7 @@ def measure(
         return found
     splits = splits_of(data, regime, recipe)
     tf.keras.utils.set_random_seed(recipe.seed)
-    setting = Setting(recipe, data, splits, progress)
+    setting = Setting(recipe, RetrievalData(data, splits), [], progress)
     kind = teacher_kind(setting)
     kind.settings()
     work = folder / "work"

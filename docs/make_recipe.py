@@ -7,8 +7,8 @@ from tfrs_distill.pipeline.recipe import Recipe
 PAGE = """# The recipe
 
 A run is data: `tfrs-distill run --recipe FILE` takes a TOML file with any of these settings; an
-unknown key, a value that breaks its rule or a key that the recipe's `task` never reads is an error
-that names it. A run leaves its own recipe, whole, in `saved_models/<name>/recipe.toml`.
+unknown key, a value that breaks its rule or a key that another `task` reads is an error that names
+it. A run leaves its own recipe, whole, in `saved_models/<name>/recipe.toml`.
 
 `--recipe NAME` takes one that is built in, and what a file leaves out is as in the built-in recipe
 of its `task` (and of its `data.source`):

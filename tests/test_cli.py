@@ -103,7 +103,7 @@ def python(*arguments, **environment):
 def test_run_without_options_is_the_default_recipe(calls, capsys):
     assert cli.main(["run"]) == 0
     ((recipe, out, _),) = calls
-    assert recipe == Recipe()
+    assert recipe == Recipe.named("movielens-100k")
     assert out == Path("saved_models")
     shown = capsys.readouterr()
     assert shown.err == ""

@@ -22,9 +22,9 @@ from tfrs_distill.evaluation.top_k import top_k_unseen
 from tfrs_distill.export import export_artefact, to_saved_model, to_tflite
 from tfrs_distill.export.serving_module import ServingModule
 from tfrs_distill.models import RetrievalStudent
-from tfrs_distill.pipeline.dataset import load_data, read_data, repeats_sentence
-from tfrs_distill.pipeline.ranking.two_stage import ValidationLists
+from tfrs_distill.pipeline.data import load_data, read_data, repeats_sentence
 from tfrs_distill.pipeline.recipe import DataSettings, Recipe
+from tfrs_distill.pipeline.two_stage import ValidationLists
 from tfrs_distill.serving.recommender import Recommender
 from tfrs_distill.teachers import held_out_windows
 from tfrs_distill.teachers.bert.bert_cross_encoder import CrossEncoderTraining, _check
@@ -292,10 +292,13 @@ def test_the_recipes_setting_reaches_the_data_that_export_reads(tmp_path):
     recipe = Recipe.named("synthetic")
     for exclude_seen in (True, False):
         data = replace(recipe.data, exclude_seen=exclude_seen)
-        result, line = read_data(replace(recipe, data=data), tmp_path)
-        read = load_data(tmp_path)
-        assert read.catalogue.exclude_seen is exclude_seen
-        assert split_by_time(read).test.catalogue.exclude_seen is exclude_seen
+        changed = replace(recipe, data=data)
+        read = read_data(changed)
+        result, line = read.facts()
+        read.save(tmp_path)
+        kept = load_data(tmp_path, changed)
+        assert kept.catalogue.exclude_seen is exclude_seen
+        assert kept.splits.test.catalogue.exclude_seen is exclude_seen
         assert result["test_positives_left_out"] == 0 < result["test_positives"]
         assert "repeats" not in result and "exclude_seen" not in line
 

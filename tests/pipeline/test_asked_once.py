@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tfrs_distill.pipeline.ranking import two_stage_measure
-from tfrs_distill.pipeline.ranking.two_stage_measure import LISTS_AT_A_TIME, AskedOnce
+from tfrs_distill.pipeline.stages import evaluate_lists
+from tfrs_distill.pipeline.stages.evaluate_lists import LISTS_AT_A_TIME, KeptScores
 from tfrs_distill.progress import SilentProgress
 
 NUM_LISTS = 3 * LISTS_AT_A_TIME + 2
@@ -31,7 +31,7 @@ def lists(seed=0):
 
 def test_many_lists_are_asked_about_once(tmp_path):
     slow, (histories, candidates) = Slow(), lists()
-    once = AskedOnce(slow, SilentProgress(), tmp_path / "kept.npz")
+    once = KeptScores(slow, SilentProgress(), tmp_path / "kept.npz")
     for _ in range(2):
         np.testing.assert_array_equal(once.scores(histories, candidates), histories * candidates)
     assert slow.asked == [LISTS_AT_A_TIME] * 3 + [2]
@@ -43,11 +43,11 @@ def test_many_lists_are_asked_about_once(tmp_path):
 
 
 def test_an_interrupt_costs_what_was_not_yet_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(two_stage_measure, "SECONDS_BETWEEN", -1.0)
+    monkeypatch.setattr(evaluate_lists, "SECONDS_BETWEEN", -1.0)
     (histories, candidates), kept = lists(), tmp_path / "kept.npz"
     with pytest.raises(KeyboardInterrupt):
-        AskedOnce(Slow(stop_after=2), SilentProgress(), kept).scores(histories, candidates)
+        KeptScores(Slow(stop_after=2), SilentProgress(), kept).scores(histories, candidates)
     again = Slow()
-    said = AskedOnce(again, SilentProgress(), kept).scores(histories, candidates)
+    said = KeptScores(again, SilentProgress(), kept).scores(histories, candidates)
     np.testing.assert_array_equal(said, histories * candidates)
     assert again.asked == [LISTS_AT_A_TIME, 2]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tfrs_distill.pipeline.ranking.list_teachers import Committee, standardised
+from tfrs_distill.pipeline.list_teachers import Committee, standardised
 
 
 class Says:

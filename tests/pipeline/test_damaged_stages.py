@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tfrs_distill.pipeline.resume import NOTE, Stages, forget_other_trainings
+from tfrs_distill.pipeline.stage import NOTE, Stage, Stages, forget_other_trainings
 from tfrs_distill.progress import SilentProgress
 
 
@@ -21,7 +21,9 @@ class Work:
         return {"ndcg": 0.25, "by_k": {10: 0.5, 9: 0.4}}, "done"
 
     def run(self, folder):
-        return Stages(folder, 1, 0, SilentProgress()).run("teacher", {"epochs": (1, 2)}, self)
+        stages = Stages(folder, 0, SilentProgress())
+        stages.run([Stage("teacher", self, lambda: {"epochs": (1, 2)})])
+        return stages.results["teacher"]
 
 
 def flipped(path, bit):

@@ -256,7 +256,7 @@ def test_the_teacher_labels_what_users_have_not_rated(finished, recipe, films):
     generous = drawn.users % 2 == 1  # user indices begin at 1, and u0 likes nearly all films
     assert likes[generous].mean() > 1 > -1 > likes[~generous].mean()
 
-    without = replace(recipe, ranking=replace(recipe.ranking, unlabelled_per_row=0))
+    without = replace(recipe, knowledge=replace(recipe.knowledge, unlabelled_per_row=0))
     progress = Recorder()
     again = pipeline.run(without, home.parent, progress)
     assert progress.names == STAGES
@@ -455,8 +455,8 @@ def stages(encoder, tmp_path_factory):
         teacher=replace(planted.teacher, embedding_dim=8, max_epochs=2),
         encoder=replace(named.encoder, name=str(encoder)),
         cross_encoder=replace(named.cross_encoder, steps=3, max_length=32, num_negatives=3),
-        ranking=replace(
-            named.ranking, num_candidates=20, list_size=8, num_lists=120, num_ordered_lists=30
+        lists=replace(
+            named.lists, num_candidates=20, list_size=8, num_lists=120, num_ordered_lists=30
         ),
     )
     recipe = replace(recipe, data=replace(recipe.data, source="synthetic"))

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tfrs_distill.pipeline.ranking.dataset import facts_of_split, read_ranking_data
-from tfrs_distill.pipeline.ranking.tasks import make_tasks, what
+from tfrs_distill.pipeline.data import read_data
 from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.tasks import make_tasks, what
 
 
 def write_films(folder, scale):
@@ -31,7 +31,7 @@ def recipe_of(folder, rating_as="distribution", max_users=0):
     return replace(
         named,
         data=replace(named.data, folder=str(folder), max_users=max_users),
-        ranking=replace(named.ranking, rating_as=rating_as),
+        labels=replace(named.labels, rating_as=rating_as),
     )
 
 
@@ -47,22 +47,20 @@ def recipe_of(folder, rating_as="distribution", max_users=0):
 )
 def test_the_words_have_the_ends_of_the_datas_own_scale(tmp_path, rating_as, scale, words):
     recipe = recipe_of(write_films(tmp_path, scale), rating_as)
-    told = {task.name: what(task) for task in make_tasks(recipe, read_ranking_data(recipe))}
+    told = {task.name: what(task) for task in make_tasks(recipe, read_data(recipe))}
     assert told == {"like": "A rating of 4 or more.", "rating": words}
 
 
 @pytest.mark.parametrize("max_users", [0, 4])
 def test_the_limits_are_those_of_the_users_that_are_read(tmp_path, max_users):
     recipe = recipe_of(write_films(tmp_path, np.arange(1, 6)), max_users=max_users)
-    data = read_ranking_data(recipe)
+    data = read_data(recipe)
     kept = np.unique(data.splits.train.users)
     assert len(kept) == (max_users or 10)
     # Users follow each other: after the test of the first of n come the 8 n - 8 training rows of
     # the others. The median of 0, 8, ..., 8 n - 8 is 4 n - 4, of 8 n rows.
     number = len(kept)
-    assert facts_of_split(recipe, data) == {
-        "split": {
-            "train_after_test": pytest.approx((4 * number - 4) / (8 * number)),
-            "tests_cut_in_one_time": pytest.approx((1 in kept) / number),
-        }
+    assert data.facts()[0]["split"] == {
+        "train_after_test": pytest.approx((4 * number - 4) / (8 * number)),
+        "tests_cut_in_one_time": pytest.approx((1 in kept) / number),
     }

@@ -12,19 +12,30 @@ from tfrs_distill.pipeline.recipe import (
     EvaluationSettings,
     ExportSettings,
     KnowledgeSettings,
-    RankingSettings,
+    LabelsSettings,
+    ListsSettings,
+    MultitaskRecipe,
+    RankingDataSettings,
+    RankingKnowledgeSettings,
+    RankingRecipe,
+    RankingStudentSettings,
+    RankingTeacherSettings,
     Recipe,
+    RetrievalExportSettings,
+    RetrievalRecipe,
     StudentSettings,
     TeacherSettings,
     TrainingSettings,
     TuningSettings,
     TwinSettings,
+    TwoStageEvaluationSettings,
+    TwoStageRecipe,
     WordsSettings,
 )
-from tfrs_distill.pipeline.recipe.settings import Rule, is_read
+from tfrs_distill.pipeline.recipe.settings import Rule
 
 # No value is a default, and each differs from its neighbours.
-UNUSUAL = Recipe(
+UNUSUAL = RetrievalRecipe(
     name="films_2.0",
     seed=7,
     data=DataSettings(
@@ -86,39 +97,47 @@ UNUSUAL = Recipe(
     distillation=DistillationSettings(
         temperature=2.5, student_loss_weight=0.35, learning_rate=0.003, dropout=0.05
     ),
-    export=ExportSettings(k=44, version=3),
+    export=RetrievalExportSettings(k=44, version=3),
     evaluation=EvaluationSettings(k=20, bootstrap_samples=321),
 )
 
-# The same of what only a ranking student's recipe reads; each task's own keys are in one of them.
-UNUSUAL_REVIEWS = Recipe(
+# Of the other tasks, what the retrieval recipe has not.
+UNUSUAL_REVIEWS = RankingRecipe(
     name="coats",
-    task="ranking",
-    data=DataSettings(source="clothing-reviews", split="item", max_users=777),
-    teacher=TeacherSettings(kind="bert-text", privileged=()),
+    data=RankingDataSettings(
+        source="clothing-reviews", folder="reviews.csv", max_history=9, split="item", max_users=777
+    ),
+    teacher=RankingTeacherSettings(
+        kind="ensemble", members=("bert-text", "python"), source="mine.py:teacher", privileged=()
+    ),
     words=WordsSettings(min_count=3, max_words=44, num_bigram_buckets=0, embedding_dim=7),
-    ranking=RankingSettings(
+    labels=LabelsSettings(
         tasks=("rating", "recommended"), rating_as="ordinal", balance="gradient-norm"
     ),
+    export=ExportSettings(version=5),
 )
-UNUSUAL_FILMS = Recipe(
+UNUSUAL_FILMS = MultitaskRecipe(
     name="likes",
-    task="multitask",
-    teacher=TeacherSettings(
-        kind="deep-cross",
+    teacher=RankingTeacherSettings(
         privileged=("text", "user"),
         num_models=3,
+        embedding_dim=24,
         num_cross_layers=5,
         hidden_dim=99,
+        dropout=0.35,
+        batch_size=77,
+        learning_rate=0.003,
+        max_epochs=12,
+        patience=7,
     ),
-    knowledge=KnowledgeSettings(by="row"),
-    student=StudentSettings(num_cross_layers=1, hidden_dim=21),
-    ranking=RankingSettings(tasks=("rating", "like"), rating_as="regression", unlabelled_per_row=3),
+    knowledge=RankingKnowledgeSettings(folds=6, by="user", unlabelled_per_row=3),
+    student=RankingStudentSettings(embedding_dim=9, num_cross_layers=1, hidden_dim=21),
+    labels=LabelsSettings(tasks=("rating", "like"), rating_as="regression"),
 )
-UNUSUAL_STAGES = Recipe(
+UNUSUAL_STAGES = TwoStageRecipe(
     name="stages",
-    task="two-stage",
-    ranking=RankingSettings(
+    teacher=TeacherSettings(kind="cross-encoder"),
+    lists=ListsSettings(
         num_candidates=60,
         list_size=11,
         num_lists=500,
@@ -127,7 +146,7 @@ UNUSUAL_STAGES = Recipe(
         num_neighbours=9,
         list_loss="pairwise",
     ),
-    evaluation=EvaluationSettings(max_lists=55),
+    evaluation=TwoStageEvaluationSettings(k=15, bootstrap_samples=200, max_lists=55),
 )
 EVERY_TASK = (UNUSUAL, UNUSUAL_REVIEWS, UNUSUAL_FILMS, UNUSUAL_STAGES)
 
@@ -162,37 +181,27 @@ def test_the_round_trip_keeps_every_value_of_every_task(tmp_path, recipe):
 
 
 def test_no_value_of_the_unusual_recipes_is_a_default():
-    """Every key that a task reads has, in some recipe of these, a value of its own."""
-    seen = {("data", "source")}
+    """Every key of every section has, in some recipe of these, another value than its default."""
+    changed, every = set(), set()
     for recipe in EVERY_TASK:
-        usual = dataclasses.asdict(Recipe())
-        for section, values in dataclasses.asdict(recipe).items():
-            if isinstance(values, dict):
-                seen |= {(section, key) for key in values if values[key] != usual[section][key]}
-            elif values != usual[section]:
-                seen.add(("", section))
-    every = {("", field.name) for field in dataclasses.fields(Recipe) if "rule" in field.metadata}
-    every |= {
-        (section, key)
-        for section, values in dataclasses.asdict(Recipe()).items()
-        if isinstance(values, dict)
-        for key in values
-    }
-    assert seen == every
+        usual = type(recipe)()
+        for part in dataclasses.fields(recipe):
+            of_part, of_usual = getattr(recipe, part.name), getattr(usual, part.name)
+            if dataclasses.is_dataclass(of_part):
+                for key in dataclasses.fields(of_part):
+                    name = (type(of_part).__name__, key.name)
+                    every.add(name)
+                    if getattr(of_part, key.name) != getattr(of_usual, key.name):
+                        changed.add(name)
+    assert every - changed == {("DataSettings", "source")}  # planted data has no folder
 
 
 @pytest.mark.parametrize("recipe", EVERY_TASK, ids=lambda recipe: recipe.task)
 def test_a_file_has_the_keys_that_its_task_reads_each_with_its_meaning_beside_it(recipe):
     lines = [line for line in recipe.to_toml().splitlines() if " = " in line]
     assert all(re.search(r"  # \S", line) for line in lines)
-    read = [
-        field
-        for section in dataclasses.fields(recipe)
-        if is_read(section, recipe.task) and "rule" not in section.metadata
-        for field in dataclasses.fields(getattr(recipe, section.name))
-        if is_read(field, recipe.task)
-    ]
-    assert len(lines) == 3 + len(read)  # name, task and seed stand before the sections
+    values = [value for value in recipe.as_dict().values() if isinstance(value, dict)]
+    assert len(lines) == 3 + sum(map(len, values))  # name, task and seed stand before the sections
 
 
 def test_the_keys_of_each_task():
@@ -208,12 +217,13 @@ def test_the_keys_of_each_task():
         assert words in by_task["two-stage"], words
         assert words not in by_task["ranking"] and words not in by_task["retrieval"], words
     assert "[cross_encoder]" in by_task["two-stage"]
-    assert re.search(r"^folds = \d+ +  # parts of the users", Recipe().to_toml(), re.MULTILINE)
+    retrieval = RetrievalRecipe().to_toml()
+    assert re.search(r"^folds = \d+ +  # parts of the users", retrieval, re.MULTILINE)
 
 
 def test_an_empty_file_is_the_default_recipe(tmp_path):
     recipe = Recipe.from_toml(written(tmp_path, ""))
-    assert recipe == Recipe()
+    assert recipe == RetrievalRecipe()
     assert (recipe.name, recipe.seed, recipe.data.source) == ("ml-100k", 0, "movielens-100k")
 
 
@@ -240,15 +250,21 @@ def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path):
 @pytest.mark.parametrize(
     "text, words",
     [
-        ("[techer]\n", r"`techer` is not a key of a recipe\. Did you mean `teacher`\?"),
-        ("sed = 1\n", r"`sed` is not a key of a recipe\. Did you mean `seed`\?"),
+        (
+            "[techer]\n",
+            r"`techer` is not a key of a recipe with .*retrieval\"\. Did you mean `teacher`\?",
+        ),
+        (
+            "sed = 1\n",
+            r"`sed` is not a key of a recipe with `task` \"retrieval\"\. Did you mean `seed`\?",
+        ),
         (
             "[twin]\nlearning_rat = 0.1\n",
-            r"`learning_rat` is not a key of \[twin\]\. Did you mean `learning_rate`\?",
+            r"`learning_rat` is not a key of \[twin\] of .*\. Did you mean `learning_rate`\?",
         ),
         (
             "[knowledge]\nzzz = 1\n",
-            r"`zzz` is not a key of \[knowledge\]\. Known: folds, by, top_k, form\.",
+            r"`zzz` is not a key of \[knowledge\] of .*\"retrieval\"\. Known: folds, top_k, form\.",
         ),
         ("teacher = 3\n", r"`teacher` must be a section, \[teacher\]\. Received: 3\."),
     ],
@@ -268,7 +284,7 @@ def test_unknown_keys_are_refused_with_the_nearest(tmp_path, text, words):
         ("", "seed", "0.5", "a whole number"),
         ("", "seed", "true", "a whole number"),
         ("", "seed", '"0"', "a whole number"),
-        ("data", "source", '"netflix"', 'one of "movielens-100k", "clothing-reviews", "synthetic"'),
+        ("data", "source", '"netflix"', 'one of "movielens-100k", "synthetic"'),
         ("data", "folder", "7", "a text"),
         ("data", "max_history", "1", "a whole number of at least 2"),
         ("teacher", "kind", '"bert"', 'one of "two-tower", "cross-encoder", "item-item"'),
@@ -321,7 +337,7 @@ def test_a_value_out_of_range_names_key_rule_and_value(tmp_path, section, key, v
     ],
 )
 def test_the_bounds_themselves_are_allowed(values):
-    assert Recipe(**values) == Recipe(**values)
+    assert RetrievalRecipe(**values) == RetrievalRecipe(**values)
 
 
 def test_a_recipe_made_in_python_keeps_the_same_rules():
@@ -382,7 +398,7 @@ def test_files_that_cannot_be_read(tmp_path):
 
 
 def test_built_in_recipes():
-    assert Recipe.named("movielens-100k") == Recipe()
+    assert Recipe.named("movielens-100k") == RetrievalRecipe()
     synthetic = Recipe.named("synthetic")
     assert (synthetic.name, synthetic.data.source) == ("synthetic", "synthetic")
     with pytest.raises(InputError, match=r"'movielens', which is neither\. Did you mean \"moviele"):
@@ -427,46 +443,52 @@ def test_a_file_of_many_tasks_on_reviews_starts_from_the_reviews(tmp_path):
     [
         (
             'task = "ranking"\n[tuning]\nmethod = "lora"\n',
-            r'`tuning\.method` is read by recipes with `task` "retrieval" and "two-stage" only\. '
-            r"Received: 'lora' with task=\"ranking\"\. Leave it out\.",
+            r'`tuning` is not a key of a recipe with `task` "ranking"\. ',
+        ),
+        ("[lists]\nlist_size = 5\n", r'`lists` is not a key of a recipe with `task` "retrieval"'),
+        (
+            'task = "two-stage"\n[labels]\nbalance = "uncertainty"\n',
+            r'`labels` is not a key of a recipe with `task` "two-stage"\. ',
         ),
         (
-            "[ranking]\nlist_size = 5\n",
-            r'`ranking\.list_size` is read by .* "ranking" and "multitask" and "two-stage" only',
+            '[knowledge]\nby = "row"\n',
+            r'`by` is not a key of \[knowledge\] of a recipe with `task` "retrieval"\. Known: ',
         ),
-        (
-            'task = "two-stage"\n[ranking]\nbalance = "uncertainty"\n',
-            r'`ranking\.balance` is read by .* "ranking" and "multitask" only\. Received',
-        ),
-        ("[words]\nmax_words = 5\n", r"`words\.max_words` is read by"),
+        ("[words]\nmax_words = 5\n", r"`words` is not a key of a recipe with"),
         (
             'task = "ranking"\n[teacher]\nkind = "two-tower"\n',
-            r'`teacher\.kind` of a recipe with `task` "ranking" must be one of "deep-cross", "bert',
+            r'`teacher\.kind` must be one of "deep-cross", "bert-text", "array", "python", "ens',
         ),
         (
             '[teacher]\nkind = "deep-cross"\n',
-            r'`teacher\.kind` of a recipe with `task` "retrieval" must be one of "two-tower", "cro',
+            r'`teacher\.kind` must be one of "two-tower", "cross-encoder", "item-item", "array", "',
         ),
         (
             'task = "ranking"\n[data]\nsource = "synthetic"\n',
-            r'`data\.source` of a recipe with `task` "ranking" must be one of "movielens-100k", "c',
+            r'`data\.source` must be one of "movielens-100k", "clothing-reviews"\. Received: ',
         ),
         (
             '[data]\nsource = "clothing-reviews"\n',
-            r'`data\.source` of a recipe with `task` "retrieval" must be one of "movielens-100k", ',
+            r'`data\.source` must be one of "movielens-100k", "synthetic"\. Received: ',
         ),
         (
-            'task = "ranking"\n[ranking]\ntasks = ["recommended"]\n',
-            r'`ranking\.tasks` of movielens-100k are "like", "rating", "next_item"\. Received: ',
+            'task = "ranking"\n[labels]\ntasks = ["recommended"]\n',
+            r'`labels\.tasks` of movielens-100k are "like", "rating", "next_item"\. Received: ',
         ),
         (
-            'task = "multitask"\n[ranking]\ntasks = ["like"]\n',
-            r'`ranking\.tasks` must name at least two with `task` "multitask"; .* Received: "like"',
+            'task = "multitask"\n[labels]\ntasks = ["like"]\n',
+            r'`labels\.tasks` must name at least two with `task` "multitask"; .* Received: "like"',
         ),
-        ('task = "ranking"\n[ranking]\ntasks = []\n', r"`ranking\.tasks` must name at least one"),
+        ('task = "ranking"\n[labels]\ntasks = []\n', r"`labels\.tasks` must name at least one"),
         (
             'task = "ranking"\n[teacher]\nkind = "bert-text"\n',
-            r'`teacher\.kind` must be "deep-cross" for movielens-100k\. Received: "bert-text"',
+            r"A teacher of the kind bert-text reads what the rows of clothing-reviews have\. "
+            r'Received: `data\.source` "movielens-100k"',
+        ),
+        (
+            'task = "ranking"\n[data]\nsource = "clothing-reviews"\n[teacher]\nkind = "ensemble"\n'
+            'members = ["bert-text", "deep-cross"]\n',
+            r"A teacher of the kind deep-cross reads what the rows of movielens-100k have\. ",
         ),
         (
             'task = "ranking"\n[words]\nmax_words = 5\n',
@@ -477,30 +499,29 @@ def test_a_file_of_many_tasks_on_reviews_starts_from_the_reviews(tmp_path):
             r"`data\.split` is about clothing reviews",
         ),
         (
-            'task = "ranking"\n[data]\nsource = "clothing-reviews"\n[teacher]\n'
-            'privileged = ["user"]\n',
-            r'`teacher\.privileged` is read by the kind deep-cross only\. Received: "user"',
+            'task = "ranking"\n[labels]\ntasks = ["next_item"]\n',
+            r'`knowledge\.unlabelled_per_row` puts .*per_row=1 .*tasks` "next_item"\. Set it to 0',
         ),
         (
-            'task = "ranking"\n[ranking]\ntasks = ["next_item"]\n',
-            r'`ranking\.unlabelled_per_row` puts .*per_row=1 .*tasks` "next_item"\. Set it to 0',
-        ),
-        (
-            'task = "ranking"\n[data]\nsource = "clothing-reviews"\n[ranking]\n'
+            'task = "ranking"\n[data]\nsource = "clothing-reviews"\n[knowledge]\n'
             "unlabelled_per_row = 2\n",
             r".*per_row=2 with `data\.source` \"clothing-reviews\"",
         ),
         (
-            'task = "two-stage"\n[ranking]\nnum_candidates = 9\nlist_size = 4\n',
-            r"`ranking\.num_candidates` must be at least .* Received: num_candidates=9, list_size=",
+            'task = "two-stage"\n[lists]\nnum_candidates = 9\nlist_size = 4\n',
+            r"`lists\.num_candidates` must be at least `evaluation.k`\. .*num_candidates=9, eval",
+        ),
+        (
+            'task = "two-stage"\n[lists]\nnum_candidates = 20\n',
+            r"`lists\.num_candidates` must be at least `lists.list_size`\. .*list_size=50",
         ),
         (
             'task = "two-stage"\n[export]\nk = 50\n',
-            r"`ranking\.num_candidates` must be .* at most `export\.k`\. .*export\.k=50",
+            r'`k` is not a key of \[export\] of a recipe with `task` "two-stage"\. Known: version',
         ),
         (
-            'task = "two-stage"\n[ranking]\nnum_lists = 20\nnum_ordered_lists = 21\n',
-            r"`ranking\.num_ordered_lists` must be at most .* num_ordered_lists=21, num_lists=20",
+            'task = "two-stage"\n[lists]\nnum_lists = 20\nnum_ordered_lists = 21\n',
+            r"`lists\.num_ordered_lists` must be at most .* num_ordered_lists=21, num_lists=20",
         ),
         ('task = "rating"\n', r'`task` must be one of "retrieval", "ranking", "multitask", "two-'),
         ("task = 3\n", r"`task` must be one of"),
@@ -539,7 +560,7 @@ def test_quick_is_smaller_under_another_name_and_twice_quick_is_quick():
 
 
 def test_quick_never_makes_a_small_recipe_larger():
-    small = Recipe(
+    small = RetrievalRecipe(
         teacher=TeacherSettings(max_epochs=1),
         tuning=TuningSettings(steps=5),
         cross_encoder=CrossEncoderSettings(steps=4),
@@ -570,11 +591,11 @@ def test_quick_reviews_are_few_and_short_and_quick_lists_are_few():
     assert UNUSUAL_REVIEWS.quick().teacher.num_models == 1
     stages, quick = Recipe.named("two-stage"), Recipe.named("two-stage").quick()
     for key in ("num_candidates", "num_lists", "num_ordered_lists"):
-        assert getattr(quick.ranking, key) < getattr(stages.ranking, key), key
+        assert getattr(quick.lists, key) < getattr(stages.lists, key), key
     assert stages.evaluation.max_lists == 0 < quick.evaluation.max_lists
     assert quick.cross_encoder.steps < stages.cross_encoder.steps
     tiny = UNUSUAL_STAGES.quick()
-    assert tiny.ranking.list_size == 11 and tiny.ranking.num_ordered_lists == 90
+    assert tiny.lists.list_size == 11 and tiny.lists.num_ordered_lists == 90
     assert tiny.evaluation.max_lists == 55
 
 

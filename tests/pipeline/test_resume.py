@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tfrs_distill.pipeline.resume import Stages
+from tfrs_distill.pipeline.stage import Stage, Stages
 from tfrs_distill.progress import SilentProgress
 
 
@@ -26,12 +26,14 @@ class Chain:
 
     def run(self, seed=0, **settings):
         self.worked = []
-        stages = Stages(self.folder / "stages", 3, seed, SilentProgress())
-        found = [
-            stages.run(name, settings.get(name, 1), self.work(name), after=after)
-            for name, after in (("data", ()), ("side", ()), ("end", ("data",)))
-        ]
-        assert found == [{"gave": name} for name in ("data", "side", "end")]
+        stages = Stages(self.folder / "stages", seed, SilentProgress())
+        stages.run(
+            [
+                Stage(name, self.work(name), lambda name=name: settings.get(name, 1), after)
+                for name, after in (("data", ()), ("side", ()), ("end", ("data",)))
+            ]
+        )
+        assert stages.results == {name: {"gave": name} for name in ("data", "side", "end")}
         return self.worked
 
 
@@ -61,7 +63,7 @@ def test_a_changed_setting_runs_its_stage_and_those_that_read_it(chain, changed,
 
 
 def test_another_version_of_the_package_runs_every_stage_again(chain, monkeypatch):
-    monkeypatch.setattr("tfrs_distill.pipeline.resume.__version__", "99.0")
+    monkeypatch.setattr("tfrs_distill.pipeline.stage.__version__", "99.0")
     assert chain.run() == ["data", "side", "end"]
     assert chain.run() == []
 
@@ -90,9 +92,13 @@ def test_an_interrupted_stage_is_run_again_and_the_earlier_ones_are_not(tmp_path
 
 
 def test_a_stage_that_fails_before_its_first_file_leaves_no_folder(tmp_path):
-    stages = Stages(tmp_path / "home" / "stages", 1, 0, SilentProgress())
+    stages = Stages(tmp_path / "home" / "stages", 0, SilentProgress())
+
+    def work(folder):
+        raise OSError("no such data")
+
     with pytest.raises(OSError, match="no such data"):
-        stages.run("data", 1, lambda folder: (_ for _ in ()).throw(OSError("no such data")))
+        stages.run([Stage("data", work, lambda: 1)])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -106,7 +112,7 @@ def test_every_stage_starts_from_the_seed(tmp_path):
         return {}, ""
 
     for folder in ("one", "two"):
-        stages = Stages(tmp_path / folder, 2, 5, SilentProgress())
-        for name in ("first", "second")[folder == "two" :]:
-            stages.run(name, 1, draw)
+        stages = Stages(tmp_path / folder, 5, SilentProgress())
+        names = ("first", "second")[folder == "two" :]
+        stages.run([Stage(name, draw, lambda: 1) for name in names])
     assert drawn == [drawn[0]] * 3

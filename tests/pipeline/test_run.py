@@ -16,7 +16,7 @@ from tiny_bert import write_tiny_bert
 from tfrs_distill import pipeline
 from tfrs_distill.data.synthetic import synthetic
 from tfrs_distill.errors import InputError
-from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.recipe import Recipe, RetrievalRecipe
 from tfrs_distill.progress import SilentProgress
 
 STAGES = ["data", "teacher", "knowledge", "twin", "student", "export", "evaluate"]
@@ -201,7 +201,7 @@ def test_killed_in_every_stage_it_ends_with_the_same_report(finished, recipe, tm
 def test_missing_data_folder_leaves_nothing_behind(recipe, tmp_path):
     bad = replace(
         Recipe.named("movielens-100k"),
-        data=replace(Recipe().data, folder=str(tmp_path / "nothing")),
+        data=replace(RetrievalRecipe().data, folder=str(tmp_path / "nothing")),
     )
     with pytest.raises(InputError, match="nothing"):
         pipeline.run(bad, tmp_path / "out")

@@ -6,8 +6,8 @@ import numpy as np
 
 from tfrs_distill.data import RankingExamples
 from tfrs_distill.models.features import NeighbourFeature
-from tfrs_distill.pipeline.ranking.two_stage import make_second_stage
 from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.two_stage import make_second_stage
 
 NUM_ITEMS = 12
 
@@ -24,7 +24,7 @@ def lists(items):
 
 def neighbours_of(weights, examples):
     recipe = Recipe.named("two-stage")
-    recipe = replace(recipe, ranking=replace(recipe.ranking, num_neighbours=3, max_history=6))
+    recipe = replace(recipe, lists=replace(recipe.lists, num_neighbours=3, max_history=6))
     student = make_second_stage(recipe, np.ones([NUM_ITEMS, 4], np.float32), weights, examples, 0.0)
     found = [feature for feature in student.features if isinstance(feature, NeighbourFeature)]
     assert len(found) == 1

@@ -10,9 +10,14 @@ from tiny_bert import write_tiny_bert
 
 from tfrs_distill import pipeline
 from tfrs_distill.cli import main
+from tfrs_distill.data.splits import split_by_time
 from tfrs_distill.data.synthetic import synthetic
 from tfrs_distill.errors import InputError
+from tfrs_distill.pipeline.data import RetrievalData, read_data
 from tfrs_distill.pipeline.recipe import Recipe, TeacherSettings
+from tfrs_distill.pipeline.tasks import make_tasks
+from tfrs_distill.pipeline.teacher_kinds import Setting, teacher_kind
+from tfrs_distill.progress import SilentProgress
 
 PLANTED = synthetic(seed=0)
 SMALL = """
@@ -176,12 +181,9 @@ def test_what_lora_learnt_is_kept_as_a_small_file(folder, tmp_path):
 
 def train_only(recipe, tmp_path):
     """The teacher stage alone."""
-    from tfrs_distill.data.splits import split_by_time
-    from tfrs_distill.pipeline.teacher_kinds import Setting, teacher_kind
-    from tfrs_distill.progress import SilentProgress
-
     splits = split_by_time(PLANTED, max_history=recipe.data.max_history)
-    kind = teacher_kind(Setting(recipe, PLANTED, splits, SilentProgress()))
+    data = RetrievalData(PLANTED, splits)
+    kind = teacher_kind(Setting(recipe, data, [], SilentProgress()))
     kind.settings()
     (tmp_path / "teacher").mkdir()
     return kind.train(tmp_path / "teacher")
@@ -226,3 +228,108 @@ def test_a_function_that_gives_no_teacher_is_named(folder, tmp_path):
     recipe = replace(recipe, teacher=TeacherSettings(kind="python", source=source))
     with pytest.raises(InputError, match="NoneType without logits and fingerprint"):
         train_only(recipe, tmp_path)
+
+
+# Of rows
+
+
+class Films:
+    """Rows of 30 users and 10 films, liked where both numbers are even or both odd."""
+
+    def __init__(self, folder):
+        self.folder = folder / "films"
+        self.folder.mkdir(exist_ok=True)
+        films = "".join(f"{n}\tFilm {n}\t1990\n" for n in range(10))
+        header = "item_id:token\ttitle:token_seq\tyear:token\n"
+        (self.folder / "a.item").write_text(header + films)
+        rows = "".join(
+            f"u{user}\t{film}\t{5 - 4 * ((user + film) % 2)}\t{10**9 + 60 * film}\n"
+            for user in range(30)
+            for film in range(10)
+        )
+        header = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
+        (self.folder / "a.inter").write_text(header + rows)
+        users, items = np.meshgrid(np.arange(30), np.arange(10), indexing="ij")
+        self.likes = np.where((users + items) % 2, -3.0, 3.0).ravel()
+        np.savez(
+            folder / "likes.npz",
+            user_id=np.char.add("u", users.ravel().astype(str)),
+            item_id=items.ravel().astype(str),
+            like=self.likes,
+        )
+        (folder / "rows.py").write_text(
+            "import numpy as np\n\n\n"
+            "class Mean:\n"
+            "    def __init__(self, examples):\n"
+            "        self.logit = float(np.nanmean(examples.labels['like']))\n\n"
+            "    def answers(self, examples):\n"
+            "        return {'like': np.full([len(examples), 1], self.logit, np.float32)}\n\n\n"
+            "def mean(examples, seed):\n"
+            "    return Mean(examples)\n"
+        )
+
+    def kind(self, **teacher):
+        named = Recipe.named("ranking")
+        recipe = replace(
+            named,
+            data=replace(named.data, folder=str(self.folder), max_history=4),
+            teacher=replace(named.teacher, **teacher),
+            labels=replace(named.labels, tasks=("like",)),
+        )
+        data = read_data(recipe)
+        setting = Setting(recipe, data, make_tasks(recipe, data), SilentProgress())
+        return teacher_kind(setting), data.splits
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rows")
+    return folder, Films(folder)
+
+
+def test_predictions_in_a_file_teach_rows(films, tmp_path):
+    folder, rows = films
+    kind, splits = rows.kind(kind="array", source=str(folder / "likes.npz"))
+    facts = kind.train(tmp_path)
+    assert facts["line"] == "the predictions in likes.npz" and facts["parameters"] is None
+    liked = splits.test.labels["like"]
+    for teacher in (kind.open(tmp_path), kind.train_fold(splits.train, 0, tmp_path, tmp_path)):
+        logits = teacher.answers(splits.test)["like"][:, 0]
+        np.testing.assert_array_equal(logits, np.where(liked > 0.5, 3.0, -3.0))
+
+
+def test_predictions_that_lack_a_row_are_refused_before_anything_is_labelled(films, tmp_path):
+    folder, rows = films
+    with np.load(folder / "likes.npz") as arrays:
+        np.savez(folder / "fewer.npz", **{name: arrays[name][:-1] for name in arrays.files})
+    kind, _ = rows.kind(kind="array", source=str(folder / "fewer.npz"))
+    with pytest.raises(InputError, match="fewer.npz: .* of 1 of 30 "):
+        kind.train(tmp_path)
+
+
+def test_a_function_and_an_ensemble_teach_rows(films, tmp_path):
+    folder, rows = films
+    source = f"{folder / 'rows.py'}:mean"
+    kind, splits = rows.kind(kind="python", source=source)
+    assert kind.settings()[0] == "mean"
+    mean = float(splits.train.labels["like"].mean())
+    answers = kind.open(tmp_path).answers(splits.test)
+    np.testing.assert_allclose(answers["like"], mean, rtol=1e-6)
+    fold = splits.train.subset(splits.train.labels["like"] > 0.5)
+    answers = kind.train_fold(fold, 1, tmp_path, tmp_path).answers(splits.test)
+    np.testing.assert_allclose(answers["like"], 1.0)
+
+    both, _ = rows.kind(kind="ensemble", members=("array", "python"), source=source)
+    both.members["array"].path = folder / "likes.npz"
+    assert both.train(tmp_path)["line"] == "the predictions in likes.npz + made by mean of rows.py"
+    logits = both.open(tmp_path).answers(splits.test)["like"][:, 0]
+    first = 1 / (1 + np.exp(-np.where(splits.test.labels["like"] > 0.5, 3.0, -3.0)))
+    probabilities = (first + 1 / (1 + np.exp(-mean))) / 2  # the mean of both
+    np.testing.assert_allclose(1 / (1 + np.exp(-logits)), probabilities, rtol=1e-5)
+
+
+def test_a_function_whose_teacher_cannot_label_rows_is_named(films, folder):
+    _, rows = films
+    kind, _ = rows.kind(kind="python", source=f"{folder}/mine.py:nothing")
+    with pytest.raises(InputError, match=r"has `answers\(examples\)`. Received: NoneType without"):
+        kind.open(folder)

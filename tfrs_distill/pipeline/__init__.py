@@ -1,7 +1,7 @@
 """A recipe, run stage by stage; a stage whose inputs have not changed is not run again.
 
 - `recipe/`: a run as data; `stages/`: its stages, one file each; `stage.py`: how they resume
-- `run.py`: what finished stages left; `teacher_kinds/`: the teachers that a recipe can name
+- `run_folder.py`: what finished stages left; `teacher_kinds/`: the teachers that a recipe can name
 - `report/`: the report of a run
 """
 
@@ -36,7 +36,7 @@ def run(recipe: Recipe, out: Path, progress: Progress | None = None) -> dict[str
         InputError: the data, the encoder or an earlier run's files cannot be used.
     """
     # Here, so that a recipe can be read, and refused, without TensorFlow.
-    from tfrs_distill.pipeline.run import Run
+    from tfrs_distill.pipeline.run_folder import Run
     from tfrs_distill.pipeline.run_report import write_run_report
     from tfrs_distill.pipeline.stages import stages_of
     from tfrs_distill.progress import SilentProgress

@@ -7,7 +7,7 @@ from typing import Any
 from tfrs_distill.files import whole_file
 from tfrs_distill.pipeline.recipe import RetrievalRecipe
 from tfrs_distill.pipeline.report import verdict, write_report
-from tfrs_distill.pipeline.run import Run
+from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.tasks import NEXT_ITEM, leading_metric, what
 from tfrs_distill.pipeline.versions import versions
 from tfrs_distill.teachers.candidate_lists import RELEVANCE

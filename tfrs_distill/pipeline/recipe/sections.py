@@ -146,7 +146,7 @@ class RankingTeacherSettings(_Teacher):
     """The large model that predicts labels of rows."""
 
     kind: str = setting("deep-cross", KIND, choices=(*kinds_for(RANKING), ENSEMBLE))
-    members: tuple[str, ...] = setting(("deep-cross", "array"), MEMBERS, choices=kinds_for(RANKING))
+    members: tuple[str, ...] = setting((), MEMBERS, choices=kinds_for(RANKING))
     privileged: tuple[str, ...] = setting(
         ("user", "context"),
         "deep-cross: what it reads that the student cannot have when serving",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tfrs_distill.pipeline.run import Run
+from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.stage import Stage
 from tfrs_distill.pipeline.stages.cross_encoder import check_encoder, cross_encoder_stage
 from tfrs_distill.pipeline.stages.data import data_stage

@@ -10,7 +10,7 @@ from typing import Any
 from tfrs_distill.errors import InputError
 from tfrs_distill.pipeline.encoders import encoder_fingerprint, is_of_tf_hub, open_bert
 from tfrs_distill.pipeline.list_teachers import FirstAndCross, FirstStage
-from tfrs_distill.pipeline.run import Run
+from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.stage import Result, Stage, forget_other_trainings
 from tfrs_distill.teachers import BertCrossEncoder
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tfrs_distill.pipeline.data import read_data, source_fingerprint
-from tfrs_distill.pipeline.run import Run
+from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.stage import Result, Stage
 
 

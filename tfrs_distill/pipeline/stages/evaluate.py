@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tfrs_distill.pipeline.run import Run
+from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.stage import Result, Stage
 from tfrs_distill.pipeline.stages.cross_encoder import CROSS_ENCODER
 from tfrs_distill.pipeline.stages.evaluate_lists import evaluate_retrieval, evaluate_two_stages

@@ -21,7 +21,7 @@ from tfrs_distill.models import TwoTower
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
 from tfrs_distill.pipeline.list_teachers import Committee, FirstAndCross
 from tfrs_distill.pipeline.recipe import RetrievalRecipe, TwoStageRecipe
-from tfrs_distill.pipeline.run import Run
+from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.stage import Result, forget_other_trainings
 from tfrs_distill.pipeline.stages.cross_encoder import CROSS_ENCODER, open_cross_encoder
 from tfrs_distill.pipeline.stages.forms import FORMS

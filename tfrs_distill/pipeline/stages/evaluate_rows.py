@@ -22,7 +22,7 @@ from tfrs_distill.pipeline.fresh_process import in_fresh_process
 from tfrs_distill.pipeline.recipe import RankingRecipe
 from tfrs_distill.pipeline.report.models import metric_of
 from tfrs_distill.pipeline.report.numbers import metric
-from tfrs_distill.pipeline.run import Run
+from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.stage import Result
 from tfrs_distill.pipeline.stages.evaluate_lists import resampled
 from tfrs_distill.pipeline.stages.forms import FORMS

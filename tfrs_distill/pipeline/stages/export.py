@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
-from tfrs_distill.pipeline.run import Run
+from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.stage import Result, Stage
 from tfrs_distill.pipeline.stages.student import best_score
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tfrs_distill.knowledge import cross_fit, prune
-from tfrs_distill.pipeline.run import CACHE, Run
+from tfrs_distill.pipeline.run_folder import CACHE, Run
 from tfrs_distill.pipeline.stage import Result, Stage, forget_other_trainings
 
 
@@ -47,7 +46,7 @@ def knowledge_stage(run: Run) -> Stage:
         return {}, f"{recipe.knowledge.folds} folds of {of}, each labelled by {which}"
 
     return Stage(
-        "knowledge", work, lambda: [asdict(recipe.knowledge), _kept(run)], after=("teacher",)
+        "knowledge", work, lambda: [recipe.knowledge.folds, _kept(run)], after=("teacher",)
     )
 
 

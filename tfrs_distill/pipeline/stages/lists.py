@@ -12,7 +12,7 @@ from tfrs_distill.evaluation.baselines import best_ease
 from tfrs_distill.files import whole_file
 from tfrs_distill.knowledge import cross_fit
 from tfrs_distill.pipeline.list_teachers import standardised
-from tfrs_distill.pipeline.run import LISTS, LISTS_FILE, Run
+from tfrs_distill.pipeline.run_folder import LISTS, LISTS_FILE, Run
 from tfrs_distill.pipeline.stage import Result, Stage
 from tfrs_distill.pipeline.stages.cross_encoder import CROSS_ENCODER, open_cross_encoder
 from tfrs_distill.teachers import ItemItemTeacher

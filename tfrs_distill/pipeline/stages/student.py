@@ -17,7 +17,7 @@ from tfrs_distill.models.tasks import RankingTask
 from tfrs_distill.pipeline.fit_until_best import Judge, fit_until_best, save_alone
 from tfrs_distill.pipeline.models import make_student
 from tfrs_distill.pipeline.recipe import RankingRecipe
-from tfrs_distill.pipeline.run import LISTS, STUDENT_FILE, UNLABELLED, Run
+from tfrs_distill.pipeline.run_folder import LISTS, STUDENT_FILE, UNLABELLED, Run
 from tfrs_distill.pipeline.stage import Result, Stage
 from tfrs_distill.pipeline.tasks import distillation_loss, make_tasks
 from tfrs_distill.pipeline.two_stage import LIST_LOSSES, ValidationLists, make_second_stage
@@ -69,7 +69,7 @@ def student_stage(run: Run, name: str) -> Stage:
         after = (LISTS,)
     else:
         make = partial(_of_windows, run, chosen.dropout, taught)
-        sections, also = ("student", "training"), []
+        sections, also = ("student", "training"), [recipe.knowledge.form] * taught
         after = ("knowledge",) if taught else ("data",)
 
     def settings() -> Any:

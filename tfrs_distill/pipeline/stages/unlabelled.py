@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tfrs_distill.files import whole_file
-from tfrs_distill.pipeline.run import LOGITS_FILE, UNLABELLED, Run
+from tfrs_distill.pipeline.run_folder import LOGITS_FILE, UNLABELLED, Run
 from tfrs_distill.pipeline.stage import Result, Stage
 
 
