@@ -244,7 +244,7 @@ def _cache_verify(arguments: argparse.Namespace) -> None:
     found = _cache().verify(arguments.directory)
     if arguments.json:
         print(json.dumps(found, indent=2))
-    problems = [f"{told['file']}: {told['problem']}" for told in found["problems"]]
+    problems = [f"{problem['file']}: {problem['problem']}" for problem in found["problems"]]
     if problems:
         raise InputError(
             f"{len(problems)} files of the cache {arguments.directory} are not what was written: "

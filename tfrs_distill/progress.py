@@ -20,7 +20,7 @@ class Advance(Protocol):
 
 
 class Progress(Protocol):
-    """A listener: told of a stage's start, of the work inside it, and of its result."""
+    """A listener for the start of a stage, the work inside it, and its result."""
 
     def stage(self, number: int, total: int, name: str) -> None:
         """Stage `number` of `total` begins; numbers start at 1."""

@@ -80,7 +80,7 @@ def make_teacher(
     Args:
         recipe: the run.
         data: its rows.
-        tasks: what it is asked.
+        tasks: what it predicts.
         text_vectors: float32 [num_items, text_dim], where it reads the items' texts.
         examples: the rows it will train on, which say how items are rated as a whole.
         seed: of its weights.

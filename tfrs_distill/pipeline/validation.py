@@ -1,4 +1,4 @@
-"""One figure for how well a model does on validation, whatever its tasks are."""
+"""Score a model of rows on validation with one figure, whatever its tasks are."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ BATCH_SIZE = 1024
 
 
 class LogitsOf:
-    """Asks a model about examples: float32 [num_rows, width] by task.
+    """Compute a model's logits of examples: float32 [num_rows, width] by task.
 
     Args:
-        model: as it is whenever it is asked.
+        model: with the weights that it has at each call.
     """
 
     def __init__(self, model: RankingModel) -> None:
         self.model = model
-        self.ask = tf.function(model.logits, reduce_retracing=True)
+        self.logits = tf.function(model.logits, reduce_retracing=True)
 
     def __call__(self, examples: RankingExamples) -> dict[str, np.ndarray]:
         """Logits of every row."""
@@ -36,7 +36,7 @@ class LogitsOf:
     def of_batches(self, batches: Iterable[Mapping[str, tf.Tensor]]) -> dict[str, np.ndarray]:
         """Logits of every row of some batches."""
         read = self.model.input_columns
-        parts = [self.ask({name: batch[name] for name in read}) for batch in batches]
+        parts = [self.logits({name: batch[name] for name in read}) for batch in batches]
         return {
             name: np.concatenate([part[name].numpy() for part in parts])
             for name in self.model.tasks
@@ -70,8 +70,8 @@ def next_item_ndcg(logits: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
         items: item indices, [num_rows], from 1; 0 is no item of the catalogue.
         k: of the best items.
     """
-    own = np.take_along_axis(logits, np.maximum(items, 1)[:, None] - 1, axis=1)
-    rank = 1 + (logits > own).sum(axis=1)
+    of_item = np.take_along_axis(logits, np.maximum(items, 1)[:, None] - 1, axis=1)
+    rank = 1 + (logits > of_item).sum(axis=1)
     return np.where((rank <= k) & (items > 0), 1.0 / np.log2(1.0 + rank), 0.0)
 
 
@@ -80,17 +80,17 @@ def _score(task: RankingTask, logits: np.ndarray, examples: RankingExamples, k: 
         return float(next_item_ndcg(logits, examples.features[columns.ITEM_ID], k).mean())
     labels = examples.labels_of(task.name)
     given = ~np.isnan(labels)
-    said = np.asarray(task.predict(tf.constant(logits[given])))
+    predictions = np.asarray(task.predict(tf.constant(logits[given])))
     if isinstance(task, Binary):
-        return float(metrics.auc(labels[given] > 0.5, said))
-    return 1.0 - float(metrics.rmse(labels[given], said)) / float(np.std(labels[given]))
+        return float(metrics.auc(labels[given] > 0.5, predictions))
+    return 1.0 - float(metrics.rmse(labels[given], predictions)) / float(np.std(labels[given]))
 
 
 class ValidationScore(tf.keras.callbacks.Callback):
     """Adds `val_score` to the logs after every epoch; put it before what reads it.
 
     Args:
-        model: whom to ask, such as the student of a distiller.
+        model: such as the student of a distiller.
         examples: the validation rows.
         k: of the next item's NDCG.
     """
@@ -103,8 +103,8 @@ class ValidationScore(tf.keras.callbacks.Callback):
         self.batches = list(examples.batches(BATCH_SIZE))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Ask the validation rows."""
-        said = self.logits.of_batches(self.batches)
+        """Score the validation rows."""
+        logits = self.logits.of_batches(self.batches)
         if logs is not None:
             tasks = self.logits.model.tasks
-            logs[SCORE] = validation_score(tasks, said, self.examples, self.k)
+            logs[SCORE] = validation_score(tasks, logits, self.examples, self.k)

@@ -301,7 +301,7 @@ class WordsSettings:
     """The words that a student reads of a review."""
 
     min_count: int = setting(
-        10, "how often the training texts must have a word that is told from others", **NUMBER
+        10, "how often the training texts must have a word for it to get a vector", **NUMBER
     )
     max_words: int = setting(128, "words read of a text", **NUMBER)
     num_bigram_buckets: int = setting(

@@ -177,7 +177,7 @@ def _pictures(report: Report, task: str, name: str) -> Iterator[dict[str, Any]]:
     if bins:
         errors = {row.key: row.value("expected_calibration_error") for row in shown}
         yield {
-            "heading": "Reliability: how often it was so, by how probable it was said to be",
+            "heading": "Reliability: how often it was so, by its predicted probability",
             "legend": [
                 (charts.style_of(model), names(report, model)[0], f"ECE {show.metric(error)}")
                 for model, error in ((model, errors.get(model)) for model in bins)
@@ -201,7 +201,7 @@ def _pictures(report: Report, task: str, name: str) -> Iterator[dict[str, Any]]:
 def _calibration(report: Report, model: str, points: list[dict[str, float]]) -> charts.Calibration:
     """A model's bins with a title each."""
     titles = [
-        f"{names(report, model)[0]}: said {show.percent(one['predicted'])}, was "
+        f"{names(report, model)[0]}: predicted {show.percent(one['predicted'])}, observed "
         f"{show.percent(one['observed'])} of {show.counted(one['rows'], 'rows')}"
         for one in points
     ]
