@@ -253,10 +253,11 @@ def words_of(report):
                 "Like A rating of 4 or 5. AUC: more is better.",
                 "Rating The rating, 1 to 5. RMSE: less is better.",
                 "Student ECE 0.0345",
-                "Student: said 25.0 %, was 50.0 % of 1,200 rows",
+                "Student: predicted 25.0 %, observed 50.0 % of 1,200 rows",
                 "Training Training: validation score by epoch The mean over the tasks; the epoch",
                 "best 0.4500, epoch 2",
-                "Confusion matrix of the student, at 0.5 true predicted: not like predicted: like not like "
+                "Confusion matrix of the student, at 0.5 true predicted: not like predicted: like "
+                "not like "
                 "30 75.0 % 10 25.0 % like 5 3.1 % 155 96.9 %",
                 "Ratings stand in order of time. What the run chose, it chose on validation.",
                 "(250 resamples)",
