@@ -16,7 +16,8 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["tfrs_distill", "tfrs_distill.*"]),
     package_data={
-        "tfrs_distill": ["py.typed"],
+        "tfrs_distill": ["py.typed", "__init__.pyi"],
+        "tfrs_distill.serving": ["__init__.pyi"],
         "tfrs_distill.pipeline.report": ["page.html.jinja", "page.css"],
     },
     python_requires=">=3.10,<3.14",
@@ -32,6 +33,7 @@ setup(
         "ai-edge-litert>=2.1,<3",
         "rich>=13",
         "jinja2>=3.1,<4",
+        "lazy-loader>=0.4,<1",
         "tomli>=2; python_version < '3.11'",
         "tomli-w>=1",
     ],

@@ -130,7 +130,7 @@ def test_an_unknown_name_is_an_attribute_error():
 
     import tfrs_distill
 
-    with pytest.raises(AttributeError, match="module 'tfrs_distill' has no attribute 'nothing'"):
+    with pytest.raises(AttributeError, match="nothing"):
         _ = tfrs_distill.nothing
 
 

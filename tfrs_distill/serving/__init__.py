@@ -6,25 +6,7 @@
 - `word_vocabulary.py`, `item_names.py`: texts and titles to and from indices
 """
 
-from __future__ import annotations
+import lazy_loader
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from tfrs_distill.serving.ranker import Ranker
-    from tfrs_distill.serving.recommender import Recommender
-
-__all__ = ["Ranker", "Recommender"]
-
-
-def __getattr__(name: str) -> Any:
-    """Import a reader at first use: the command line's help needs none."""
-    if name == "Ranker":
-        from tfrs_distill.serving.ranker import Ranker
-
-        return Ranker
-    if name == "Recommender":
-        from tfrs_distill.serving.recommender import Recommender
-
-        return Recommender
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# At first use: the command line's help needs neither.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

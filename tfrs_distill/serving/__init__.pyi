@@ -1,0 +1,2 @@
+from .ranker import Ranker
+from .recommender import Recommender
