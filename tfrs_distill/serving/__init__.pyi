@@ -1,2 +1,2 @@
-from .ranker import Ranker
-from .recommender import Recommender
+from .ranker import Ranker as Ranker
+from .recommender import Recommender as Recommender
