@@ -8,7 +8,7 @@
 - `tasks[task]`: `metric`, by which it is compared, and `what` it is; the first task leads
 - `comparisons[name][task]`: `metric`, `difference`, `interval`, `seeds`; `ratio` where it is one of
   NDCGs, other figures of some pairs
-- `protocol`: in words, how rows were `split`, what the `models` had to predict, what the `twin` has of
+- `protocol`: in words, how rows were `split`, what the `models` predicted, what the `twin` has of
   the student, and what the validation `score` is; `rows_are`: what a latency is of
 - `resampled`: what intervals are over; `reliability[task][model]`, `confusion[task][model]`,
   `teachers` (of `compare_teachers`), where there are such
