@@ -23,7 +23,8 @@ from tfrs_distill.export import export_artefact, to_saved_model, to_tflite
 from tfrs_distill.export.serving_module import ServingModule
 from tfrs_distill.models import RetrievalStudent
 from tfrs_distill.pipeline.data import load_data, read_data, repeats_sentence
-from tfrs_distill.pipeline.recipe import DataSettings, Recipe
+from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.recipe.sections import DataSettings
 from tfrs_distill.pipeline.two_stage import ValidationLists
 from tfrs_distill.serving.recommender import Recommender
 from tfrs_distill.teachers import held_out_windows

@@ -5,6 +5,13 @@ import pytest
 
 from tfrs_distill.errors import InputError
 from tfrs_distill.pipeline.recipe import (
+    MultitaskRecipe,
+    RankingRecipe,
+    Recipe,
+    RetrievalRecipe,
+    TwoStageRecipe,
+)
+from tfrs_distill.pipeline.recipe.sections import (
     CrossEncoderSettings,
     DataSettings,
     DistillationSettings,
@@ -14,22 +21,17 @@ from tfrs_distill.pipeline.recipe import (
     KnowledgeSettings,
     LabelsSettings,
     ListsSettings,
-    MultitaskRecipe,
     RankingDataSettings,
     RankingKnowledgeSettings,
-    RankingRecipe,
     RankingStudentSettings,
     RankingTeacherSettings,
-    Recipe,
     RetrievalExportSettings,
-    RetrievalRecipe,
     StudentSettings,
     TeacherSettings,
     TrainingSettings,
     TuningSettings,
     TwinSettings,
     TwoStageEvaluationSettings,
-    TwoStageRecipe,
     WordsSettings,
 )
 from tfrs_distill.pipeline.recipe.settings import Rule

@@ -14,7 +14,8 @@ from tfrs_distill.data.splits import split_by_time
 from tfrs_distill.data.synthetic import synthetic
 from tfrs_distill.errors import InputError
 from tfrs_distill.pipeline.data import RetrievalData, read_data
-from tfrs_distill.pipeline.recipe import Recipe, TeacherSettings
+from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.recipe.sections import TeacherSettings
 from tfrs_distill.pipeline.tasks import make_tasks
 from tfrs_distill.pipeline.teacher_kinds import Setting, teacher_kind
 from tfrs_distill.progress import SilentProgress

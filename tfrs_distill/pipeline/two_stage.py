@@ -24,7 +24,8 @@ from tfrs_distill.models.ranking_model import RankingModel
 from tfrs_distill.models.ranking_student import RankingStudent
 from tfrs_distill.models.tasks import Binary
 from tfrs_distill.pipeline.models import hidden_units
-from tfrs_distill.pipeline.recipe import ListsSettings, TwoStageRecipe
+from tfrs_distill.pipeline.recipe import TwoStageRecipe
+from tfrs_distill.pipeline.recipe.sections import ListsSettings
 from tfrs_distill.pipeline.validation import SCORE
 from tfrs_distill.teachers.candidate_lists import RELEVANCE
 

@@ -13,7 +13,7 @@ import numpy as np
 from tfrs_distill.files import whole_file
 from tfrs_distill.models import TwoTower
 from tfrs_distill.pipeline.encoders import open_encoder
-from tfrs_distill.pipeline.recipe import TuningSettings
+from tfrs_distill.pipeline.recipe.sections import TuningSettings
 from tfrs_distill.pipeline.teacher_kinds.kind import Setting
 from tfrs_distill.teachers import (
     AllLayers,
