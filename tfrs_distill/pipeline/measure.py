@@ -15,6 +15,7 @@ from tfrs_distill.evaluation.baselines import EASE, best_ease, popularity
 from tfrs_distill.evaluation.latency import WARM_UP, percentiles
 from tfrs_distill.evaluation.retrieval import Evaluation, ModelScorer
 from tfrs_distill.evaluation.teacher_report import compare_teachers, scorer_of
+from tfrs_distill.export.forms import FORMS
 from tfrs_distill.files import whole_file
 from tfrs_distill.models import TwoTower
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
@@ -22,9 +23,10 @@ from tfrs_distill.pipeline.ranking.tasks import NEXT_ITEM
 from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.pipeline.teacher_kinds.kind import TEACHER_FILE
 from tfrs_distill.progress import Progress
-from tfrs_distill.serving.artefact import SAVED_MODEL, TFLITE, TFLITE_INT8, Artefact
+from tfrs_distill.serving.artefact import SAVED_MODEL, TFLITE, Artefact
 from tfrs_distill.serving.recommender import Recommender
 
+TFLITE_INT8 = FORMS["student_int8"].file
 LATENCY_QUERIES, SLOW_LATENCY_QUERIES = 200, 20
 SHAPE = "metrics by task"  # of what the last stage gives: an earlier version's is measured again
 

@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfrs_distill.data.catalogue import Catalogue
-from tfrs_distill.export.ranking_artefact import export_ranking_artefact
+from tfrs_distill.export import export_artefact
 from tfrs_distill.models.features import IdFeature
 from tfrs_distill.models.ranking_student import RankingStudent
 from tfrs_distill.pipeline.ranking.dataset import WORDS, RankingData
@@ -43,7 +43,7 @@ def export(request: dict[str, Any]) -> None:
         words = request["words"]
         vocabularies[WORDS] = WordVocabulary(tuple(words["words"]), words["max_words"])
     catalogue = request["catalogue"]
-    export_ranking_artefact(
+    export_artefact(
         student,
         request["directory"],
         vocabularies=vocabularies,

@@ -16,6 +16,7 @@ from tfrs_distill.evaluation import metrics
 from tfrs_distill.evaluation.baselines import best_bias_only, best_item_mean
 from tfrs_distill.evaluation.latency import milliseconds
 from tfrs_distill.evaluation.ranking import RankingEvaluation, compare, evaluate_ranking
+from tfrs_distill.export.forms import FORMS
 from tfrs_distill.files import whole_file
 from tfrs_distill.models.ranking_model import RankingModel
 from tfrs_distill.models.tasks import NextItem, RankingTask
@@ -28,12 +29,12 @@ from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.pipeline.report.models import metric_of
 from tfrs_distill.pipeline.report.numbers import metric
 from tfrs_distill.progress import Progress
-from tfrs_distill.serving.artefact import SAVED_MODEL, TFLITE, TFLITE_INT8, RankingArtefact
+from tfrs_distill.serving.artefact import SAVED_MODEL, Artefact
 from tfrs_distill.serving.ranker import Ranker
 
 TEACHER = "teacher"
 LATENCY_ROWS, SLOW_ROWS = 200, 20
-ARTEFACTS = {"saved_model": SAVED_MODEL, "student_tflite": TFLITE, "student_int8": TFLITE_INT8}
+ARTEFACTS = {form.key: form.file for form in FORMS.values()}
 Said = Mapping[str, np.ndarray]  # [num_rows] or, of the next item, logits [num_rows, num_items]
 
 
@@ -293,7 +294,7 @@ def _sizes(
     for name, student in students.items():
         size = models.files[name].stat().st_size
         sizes[name] = {"parameters": student.num_parameters, "bytes": size}
-    artefact = RankingArtefact.read(models.artefact)
+    artefact = Artefact.read(models.artefact)
     for name, file in ARTEFACTS.items():
         parameters = sizes["student"]["parameters"]
         sizes[name] = {"parameters": parameters, "bytes": artefact.bytes_of(file)}

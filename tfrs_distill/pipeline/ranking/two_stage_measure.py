@@ -15,6 +15,7 @@ from tfrs_distill.data.splits import Queries, Splits
 from tfrs_distill.evaluation import Scorer, evaluate
 from tfrs_distill.evaluation.latency import percentiles
 from tfrs_distill.evaluation.retrieval import Evaluation, ModelScorer
+from tfrs_distill.export.forms import FORMS
 from tfrs_distill.files import whole_file
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
 from tfrs_distill.pipeline.measure import compare_ndcg, report_figures, resampled
@@ -22,10 +23,11 @@ from tfrs_distill.pipeline.ranking.list_teachers import Committee, FirstAndCross
 from tfrs_distill.pipeline.ranking.two_stage import TwoStages, ranking_scores
 from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.progress import Progress
-from tfrs_distill.serving.artefact import TFLITE, TFLITE_INT8
+from tfrs_distill.serving.artefact import TFLITE
 from tfrs_distill.serving.recommender import Recommender
 from tfrs_distill.teachers.candidate_lists import RELEVANCE
 
+TFLITE_INT8 = FORMS["student_int8"].file
 LATENCY_QUERIES, SLOW_LATENCY_QUERIES = 200, 10
 LISTS_AT_A_TIME = 8  # of the cross-encoder: a sign of life now and then
 SECONDS_BETWEEN = 60.0  # two writings of what it said so far
