@@ -20,7 +20,7 @@ from tfrs_distill.evaluation.retrieval import ModelScorer, TeacherScorer
 from tfrs_distill.evaluation.teacher_report import compare_teachers
 from tfrs_distill.evaluation.top_k import top_k_unseen
 from tfrs_distill.export import export_artefact, to_saved_model, to_tflite
-from tfrs_distill.export.serving_module import ServingModule
+from tfrs_distill.export.retrieval_module import RetrievalModule
 from tfrs_distill.models import RetrievalStudent
 from tfrs_distill.pipeline.data import load_data, read_data, repeats_sentence
 from tfrs_distill.pipeline.recipe import Recipe
@@ -267,7 +267,7 @@ def test_exported_files_do_as_the_catalogue_says_and_say_so(tmp_path, exclude_se
     student = PlantedStudent(num_items=12)
     catalogue = replace(catalogue_of(12), exclude_seen=exclude_seen)
     histories = arrays([3, 5, 3], [7], [])
-    module = ServingModule(student, 12, k=12, exclude_seen=exclude_seen)
+    module = RetrievalModule(student, 12, k=12, exclude_seen=exclude_seen)
     table = np.asarray(student.catalogue_embeddings(), np.float64)
     folder = tmp_path / "1"
     to_saved_model(student, folder, catalogue, k=12)

@@ -31,12 +31,13 @@ from planted_student import catalogue_of
 from tensorflow.lite.python import schema_py_generated as schema
 
 from tfrs_distill.errors import InputError
-from tfrs_distill.export import export_ranking_artefact, ranking_artefact
+from tfrs_distill.export import export_artefact
+from tfrs_distill.export.forms import tflite
 from tfrs_distill.files import file_sha256
 from tfrs_distill.models.features import IdFeature, ItemFeature, NumberFeature
 from tfrs_distill.models.ranking_student import RankingStudent
 from tfrs_distill.models.tasks import Binary
-from tfrs_distill.serving.artefact import RankingArtefact
+from tfrs_distill.serving.artefact import Artefact
 from tfrs_distill.serving.word_vocabulary import WordVocabulary
 
 STUDENT, ROWS = full_student(), rows_for(7)
@@ -47,15 +48,13 @@ QUERY = ("user_id", "age", "history", "history_ratings")
 @pytest.fixture(scope="module")
 def artefact(tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved_models") / "planted" / "1"
-    return export_ranking_artefact(
-        STUDENT, folder, vocabularies=VOCABULARIES, provenance={"seed": 7}
-    )
+    return export_artefact(STUDENT, folder, vocabularies=VOCABULARIES, provenance={"seed": 7})
 
 
 @pytest.fixture(scope="module")
 def by_hand_artefact(tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved_models") / "hand" / "1"
-    return export_ranking_artefact(hand_student(), folder, vocabularies={})
+    return export_artefact(hand_student(), folder, vocabularies={})
 
 
 def run(path, signature, rows):
@@ -81,7 +80,7 @@ def test_holds_every_format_and_nothing_else(artefact):
     sidecars = {"vocabularies", "words", "signature.json", "provenance.json"}
     assert models | sidecars <= found <= models | sidecars | {"assets", "fingerprint.pb"}
     assert os.listdir(artefact.folder.parent) == ["1"]
-    assert artefact == RankingArtefact.read(artefact.folder)
+    assert artefact == Artefact.read(artefact.folder)
 
 
 @pytest.mark.parametrize("num_rows", [1, 7])
@@ -277,9 +276,7 @@ def test_says_what_the_columns_are(artefact):
 
 def test_a_catalogue_gives_the_item_ids_and_titles(tmp_path):
     catalogue = catalogue_of(4, ["Heat\n(1995)", "Babe", "Amélie", "Toy Story"])
-    artefact = export_ranking_artefact(
-        hand_student(), tmp_path / "1", vocabularies={}, catalogue=catalogue
-    )
+    artefact = export_artefact(hand_student(), tmp_path / "1", vocabularies={}, catalogue=catalogue)
     assert artefact.vocabularies == {"item_id": catalogue.item_ids}
     assert artefact.titles == catalogue.titles
     assert artefact.provenance["catalogue_fingerprint"] == catalogue.fingerprint()
@@ -288,7 +285,7 @@ def test_a_catalogue_gives_the_item_ids_and_titles(tmp_path):
 
 def test_a_student_of_one_side_is_not_asked_to_rank(tmp_path):
     student = RankingStudent([NumberFeature("age", 40.0, 10.0, "query")], [Binary("like")], seed=0)
-    artefact = export_ranking_artefact(student, tmp_path / "1", vocabularies={})
+    artefact = export_artefact(student, tmp_path / "1", vocabularies={})
     assert artefact.signature["signature_names"] == ["score"]
     rows = {"age": np.array([30.0, np.nan], np.float32)}
     said = run(tmp_path / "1" / "student.tflite", "score", rows)
@@ -308,29 +305,25 @@ def test_a_student_of_one_side_is_not_asked_to_rank(tmp_path):
 )
 def test_refuses_vocabularies_of_something_else(tmp_path, vocabularies, words):
     with pytest.raises(InputError, match=words):
-        export_ranking_artefact(hand_student(), tmp_path / "1", vocabularies=vocabularies)
+        export_artefact(hand_student(), tmp_path / "1", vocabularies=vocabularies)
     assert os.listdir(tmp_path) == []
 
 
 def test_refuses_words_of_something_else(tmp_path):
     with pytest.raises(InputError, match="'words' does not belong.*knows 61 indices.* of 3"):
-        export_ranking_artefact(
-            STUDENT, tmp_path / "1", vocabularies={"words": WordVocabulary(("a", "b"))}
-        )
+        export_artefact(STUDENT, tmp_path / "1", vocabularies={"words": WordVocabulary(("a", "b"))})
 
 
 def test_refuses_a_catalogue_of_other_items(tmp_path):
     with pytest.raises(InputError, match="'item_id' does not belong.*knows 4 indices.* of 5"):
-        export_ranking_artefact(
-            hand_student(), tmp_path / "1", vocabularies={}, catalogue=catalogue_of(5)
-        )
+        export_artefact(hand_student(), tmp_path / "1", vocabularies={}, catalogue=catalogue_of(5))
 
 
 def test_refuses_a_student_that_diverged(tmp_path):
     student = hand_student()
     student.features[0].embeddings.assign([[0.5], [1.0], [-2.0], [np.inf]])  # user 3 alone
     with pytest.raises(InputError, match="weights are not all finite, among them .*embeddings"):
-        export_ranking_artefact(student, tmp_path / "1", vocabularies={})
+        export_artefact(student, tmp_path / "1", vocabularies={})
     assert os.listdir(tmp_path) == []
 
 
@@ -345,7 +338,7 @@ def test_refuses_an_adopted_model(tmp_path):
 
     student = RankingStudent.from_tfrs(Adopted(), inputs={"user_id": "user_id"})
     with pytest.raises(InputError, match="made of features.* Received: TFRSRankingStudent"):
-        export_ranking_artefact(student, tmp_path / "1", vocabularies={})
+        export_artefact(student, tmp_path / "1", vocabularies={})
 
 
 @pytest.mark.parametrize(
@@ -368,20 +361,20 @@ def test_refuses_columns_that_cannot_be_inputs(tmp_path, features, words):
             """Nothing: such features cannot be called together."""
 
     with pytest.raises(InputError, match=words):
-        export_ranking_artefact(Odd(features, [Binary("like")]), tmp_path / "1", vocabularies={})
+        export_artefact(Odd(features, [Binary("like")]), tmp_path / "1", vocabularies={})
 
 
 def test_refuses_a_file_that_computes_something_else(tmp_path, monkeypatch):
-    real = ranking_artefact.write_tflite
+    real = tflite._run
 
-    def slightly_off(*args, **kwargs):
-        answers = real(*args, **kwargs)
-        answers["rank"]["like"][1] += 0.01
-        return answers
+    def slightly_off(*args):
+        outputs = real(*args)
+        outputs["rank"]["like"][1] += 0.01
+        return outputs
 
-    monkeypatch.setattr(ranking_artefact, "write_tflite", slightly_off)
+    monkeypatch.setattr(tflite, "_run", slightly_off)
     with pytest.raises(InputError, match=r"'like' by 'rank' differ by up to 0\.01"):
-        export_ranking_artefact(hand_student(), tmp_path / "1", vocabularies={})
+        export_artefact(hand_student(), tmp_path / "1", vocabularies={})
     assert os.listdir(tmp_path) == []
 
 
@@ -395,14 +388,14 @@ def test_names_an_operator_that_litert_does_not_have(tmp_path, capfd):
     with pytest.raises(
         InputError, match="(?s)no built-in operator for a part of its features.*Dig"
     ):
-        export_ranking_artefact(student, tmp_path / "1", vocabularies={})
+        export_artefact(student, tmp_path / "1", vocabularies={})
     assert capfd.readouterr().err == ""
 
 
 def test_does_not_replace_a_folder_of_something_else(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(InputError, match="not an artefact, and it would be replaced"):
-        export_ranking_artefact(hand_student(), tmp_path, vocabularies={})
+        export_artefact(hand_student(), tmp_path, vocabularies={})
     assert os.listdir(tmp_path) == ["thesis.txt"]
 
 
@@ -418,15 +411,15 @@ def test_full_disk_leaves_the_old_artefact(by_hand_artefact, monkeypatch, fittin
 
     monkeypatch.setattr("tfrs_distill.files.os.fsync", full_after)
     with pytest.raises(OSError, match="No space left on device"):
-        export_ranking_artefact(
+        export_artefact(
             hand_student(), by_hand_artefact.folder, vocabularies={"user_id": ("a", "b", "c")}
         )
-    assert RankingArtefact.read(by_hand_artefact.folder) == by_hand_artefact
+    assert Artefact.read(by_hand_artefact.folder) == by_hand_artefact
     assert os.listdir(by_hand_artefact.folder.parent) == ["1"]
 
 
 def test_writes_nothing_on_standard_error(tmp_path, capfd):
-    export_ranking_artefact(hand_student(), tmp_path / "1", vocabularies={})
+    export_artefact(hand_student(), tmp_path / "1", vocabularies={})
     assert re.sub(r"\s", "", capfd.readouterr().err) == ""
 
 
@@ -484,4 +477,4 @@ def test_another_format_is_refused(by_hand_artefact, tmp_path):
     facts["files"]["signature.json"]["sha256"] = file_sha256(signature)
     provenance.write_text(json.dumps(facts))
     with pytest.raises(InputError, match="has format 1, of another version.*Export the student"):
-        RankingArtefact.read(tmp_path / "1")
+        Artefact.read(tmp_path / "1")

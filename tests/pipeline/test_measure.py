@@ -154,9 +154,14 @@ def test_two_stages_are_reported_in_the_same_shape(monkeypatch, tmp_path):
         "cross-encoder": {"parameters": 100, "bytes": 400},
         **{name: {"retrieval_weight": 0.0} for name in ("twin", "student")},
     }
-    form = SimpleNamespace(load=lambda _: known, num_bytes=lambda _: 4)
-    forms = ["student_tflite", "student_int8", "saved_model"]
-    monkeypatch.setattr(evaluate_lists, "FORMS", dict.fromkeys(forms, form))
+    forms = ["saved_model", "student_tflite", "student_int8"]
+    made = {
+        key: SimpleNamespace(
+            key=key, title=key, what="", load=lambda *_: known, num_bytes=lambda _: 4
+        )
+        for key in forms
+    }
+    monkeypatch.setattr(evaluate_lists, "FORMS", made)
     monkeypatch.setattr(evaluate_lists, "open_cross_encoder", lambda _: zeros)
     monkeypatch.setattr(evaluate_lists, "ranking_scores", lambda *_: zeros.scores)
     times = {"p50": 1.0, "p95": 2.0}
@@ -176,7 +181,10 @@ def test_two_stages_are_reported_in_the_same_shape(monkeypatch, tmp_path):
     assert (student["parameters"], student["bytes"]) == (3 + 3, 4 + 4)  # of both stages
     teacher = found["models"]["teacher"]  # with the first stage, and 4 bytes a weight
     assert (teacher["parameters"], teacher["bytes"]) == (3 + 100 + 3, 4 + 400 + 4 * 3)
-    assert found["models"]["student_int8"]["latency_ms"] == times
+    int8 = found["models"]["student_int8"]
+    assert int8["latency_ms"] == times and int8["form_of"] == "student"
+    assert int8["name"] == "Two stages, student_int8"
+    assert list(found["models"])[-3:] == forms[::-1]  # the smallest first
     for compared in found["comparisons"].values():
         assert compared["relevance"]["difference"] == 0.0
         assert compared["relevance"]["ratio"] == 1.0

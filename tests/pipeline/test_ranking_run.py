@@ -16,7 +16,7 @@ from tfrs_distill.data.unlabelled_rows import unlabelled_rows
 from tfrs_distill.errors import InputError
 from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.progress import SilentProgress
-from tfrs_distill.serving.artefact import RankingArtefact
+from tfrs_distill.serving.artefact import Artefact
 from tfrs_distill.serving.ranker import Ranker
 
 STAGES = ["data", "teacher", "knowledge", "twin", "student", "export", "evaluate"]
@@ -212,7 +212,7 @@ def test_the_share_of_the_teachers_gain_is_what_the_rows_say(finished):
 
 def test_the_artefact_answers_people_by_their_films(finished):
     """It travels with the films' ids and titles."""
-    artefact = RankingArtefact.read(finished[0] / "1")
+    artefact = Artefact.read(finished[0] / "1")
     assert set(artefact.vocabularies["item_id"]) == {str(item) for item in range(NUM_ITEMS)}
     assert "Film 3 (1990)" in artefact.titles
     score = Ranker.load(finished[0] / "1").score

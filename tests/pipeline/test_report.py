@@ -14,6 +14,7 @@ from made_reports import (
     RETRIEVAL,
     changed,
     figure,
+    form,
     of_items,
     stages,
     without,
@@ -125,6 +126,7 @@ def test_the_table_has_a_block_a_task_the_leading_metric_first():
 @pytest.mark.parametrize("width", [42, 54, 66, 78, 80, 92, 104, 116, 126, 136])
 def test_the_table_fits_its_terminal_with_a_line_a_model(width):
     models = {key: dict(RETRIEVAL["models"]["teacher"]) for key in ("teacher", "saved_model")}
+    models["saved_model"] |= form("SavedModel")
     for told in models.values():
         told["latency_ms"] = {"p50": 1.234, "p95": 999.0}
     lines = printed({**RETRIEVAL, "models": models}, width)

@@ -4,7 +4,7 @@ import copy
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from made_reports import RANKING, RETRIEVAL, figure, of_items
+from made_reports import RANKING, RETRIEVAL, figure, form, of_items
 
 from tfrs_distill.pipeline.report import charts
 from tfrs_distill.pipeline.report.charts import FRAME, Calibration, Curve
@@ -104,7 +104,7 @@ def crowded():
     """Three exports of one student, of about one size and one quality."""
     report = copy.deepcopy(RETRIEVAL)
     for key, size in (("student_tflite", 61_000), ("saved_model", 62_000)):
-        report["models"][key] = of_items(0.196, 0.176, 0.216, bytes=size)
+        report["models"][key] = of_items(0.196, 0.176, 0.216, bytes=size, **form(key))
     return report
 
 

@@ -8,11 +8,8 @@ import pytest
 from tfrs_distill.errors import InputError
 from tfrs_distill.serving.artefact import (
     Artefact,
-    RankingArtefact,
     RankingStage,
     next_version,
-    write_ranking_sidecars,
-    write_sidecars,
 )
 
 FILES = [
@@ -45,13 +42,15 @@ def folder(tmp_path):
 
 
 def write(folder, item_ids, titles, **signature):
-    write_sidecars(
-        folder,
-        item_ids=item_ids,
+    Artefact(
+        folder=folder,
+        kind="retrieval",
+        vocabularies={"item_id": item_ids},
+        words={},
         titles=titles,
         signature={"k": 2, "max_history": 5, **signature},
         provenance={"seed": 3},
-    )
+    ).write()
 
 
 @pytest.fixture
@@ -60,8 +59,9 @@ def ranking_folder(tmp_path):
     folder.mkdir(parents=True)
     (folder / "student_int8.tflite").write_bytes(b"small")
     (folder / "student.tflite").write_bytes(b"model" * 20)
-    write_ranking_sidecars(
-        folder,
+    Artefact(
+        folder=folder,
+        kind="ranking",
         vocabularies={"item_id": ("50", "7"), "class_name": ODD_TITLES},
         words={"review": ("fit", "too")},
         titles=("Heat (1995)", "Babe\n(1995)"),
@@ -71,7 +71,7 @@ def ranking_folder(tmp_path):
             "tasks": {"like": {"kind": "Binary"}},
         },
         provenance={"seed": 3},
-    )
+    ).write()
     return folder
 
 
@@ -219,7 +219,7 @@ def test_reads_the_second_stage(folder):
 
 
 def test_reads_what_was_written_of_a_ranking_student(ranking_folder):
-    artefact = RankingArtefact.read(ranking_folder)
+    artefact = Artefact.read(ranking_folder)
     assert artefact.vocabularies == {"item_id": ("50", "7"), "class_name": ODD_TITLES}
     assert artefact.words == {"review": ("fit", "too")}
     assert artefact.titles == ("Heat (1995)", "Babe\n(1995)")
@@ -233,9 +233,9 @@ def test_reads_what_was_written_of_a_ranking_student(ranking_folder):
 
 def test_each_reader_names_the_other(folder, ranking_folder):
     with pytest.raises(InputError, match="holds a ranking student, which .* with `Ranker.load`"):
-        Artefact.read(ranking_folder)
+        Artefact.read(ranking_folder, "retrieval")
     with pytest.raises(InputError, match="not the artefact of a ranking student.*Recommender.load"):
-        RankingArtefact.read(folder)
+        Artefact.read(folder, "ranking")
 
 
 @pytest.mark.parametrize("name", ["vocabularies/item_id.txt", "words/review.txt", "titles.txt"])
@@ -243,10 +243,10 @@ def test_names_a_damaged_file_of_a_ranking_student(ranking_folder, name):
     whole = (ranking_folder / name).read_bytes()
     (ranking_folder / name).write_bytes(whole[:-1])
     with pytest.raises(InputError, match=f"{name} is truncated"):
-        RankingArtefact.read(ranking_folder)
+        Artefact.read(ranking_folder)
     (ranking_folder / name).unlink()
     with pytest.raises(InputError, match=f"{name} is missing"):
-        RankingArtefact.read(ranking_folder)
+        Artefact.read(ranking_folder)
 
 
 def test_a_ranking_student_needs_its_signature(ranking_folder):
@@ -254,4 +254,4 @@ def test_a_ranking_student_needs_its_signature(ranking_folder):
     del provenance["files"]["signature.json"]
     (ranking_folder / "provenance.json").write_text(json.dumps(provenance))
     with pytest.raises(InputError, match="does not list the artefact's files"):
-        RankingArtefact.read(ranking_folder)
+        Artefact.read(ranking_folder)

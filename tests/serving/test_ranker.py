@@ -23,7 +23,7 @@ from planted_ranking_student import (
 from under_threads import assert_same_under_threads
 
 from tfrs_distill.errors import InputError
-from tfrs_distill.export import export_ranking_artefact, to_tflite
+from tfrs_distill.export import export_artefact, to_tflite
 from tfrs_distill.serving import ranker as ranker_module
 from tfrs_distill.serving.column_values import ColumnValues
 from tfrs_distill.serving.ranker import Ranker
@@ -37,14 +37,14 @@ HAND_VOCABULARIES = {"user_id": ("ann", "bob", "cy"), "item_id": ("1", "2", "3",
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved_models") / "planted" / "1"
-    export_ranking_artefact(STUDENT, folder, vocabularies=VOCABULARIES)
+    export_artefact(STUDENT, folder, vocabularies=VOCABULARIES)
     return folder
 
 
 @pytest.fixture(scope="module")
 def by_hand_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved_models") / "hand" / "1"
-    export_ranking_artefact(hand_student(), folder, vocabularies=HAND_VOCABULARIES)
+    export_artefact(hand_student(), folder, vocabularies=HAND_VOCABULARIES)
     return folder
 
 
@@ -308,7 +308,7 @@ def test_rank_refuses_columns_of_the_other_side(small, query, items, words):
 @pytest.fixture(scope="module")
 def without_vocabularies(tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved_models") / "bare" / "1"
-    export_ranking_artefact(STUDENT, folder, vocabularies={})
+    export_artefact(STUDENT, folder, vocabularies={})
     return Ranker.load(folder)
 
 
@@ -330,7 +330,7 @@ def test_a_student_of_one_side_scores_only(tmp_path):
     from tfrs_distill.models.tasks import Binary
 
     student = RankingStudent([NumberFeature("age", 40.0, 10.0, "query")], [Binary("like")], seed=0)
-    export_ranking_artefact(student, tmp_path / "1", vocabularies={})
+    export_artefact(student, tmp_path / "1", vocabularies={})
     ranker = Ranker.load(tmp_path / "1")
     assert ranker.score({"age": [30.0, None]})["like"].shape == (2,)
     with pytest.raises(

@@ -1,15 +1,7 @@
 """From a trained student to files: a SavedModel for TensorFlow Serving, `.tflite` for LiteRT."""
 
-from tfrs_distill.export.export_artefact import export_artefact
-from tfrs_distill.export.ranking_artefact import export_ranking_artefact
-from tfrs_distill.export.saved_model import to_saved_model
+from tfrs_distill.export.artefact import export_artefact, to_saved_model
 from tfrs_distill.export.tflite import to_tflite
 from tfrs_distill.export.two_stage import export_two_stage
 
-__all__ = [
-    "export_artefact",
-    "export_ranking_artefact",
-    "export_two_stage",
-    "to_saved_model",
-    "to_tflite",
-]
+__all__ = ["export_artefact", "export_two_stage", "to_saved_model", "to_tflite"]

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from tfrs_distill.errors import InputError
 from tfrs_distill.export.ranking_columns import describe_columns, sides_of, specs_of
 from tfrs_distill.models.features import ITEM, QUERY, HistoryFeature, ItemFeature
 from tfrs_distill.models.ranking_model import RankingModel
-from tfrs_distill.serving.artefact.ranking import RANKING_FORMAT
-
-SCORE, RANK = "score", "rank"
+from tfrs_distill.serving.artefact.artefact import RANKING_FORMAT
+from tfrs_distill.serving.ranker import RANK, SCORE
 
 
 class RankingModule(tf.Module):
@@ -34,8 +34,11 @@ class RankingModule(tf.Module):
         student: what has learnt.
 
     Raises:
-        InputError: a column cannot be an input, or its features differ about it.
+        InputError: a column cannot be an input, or its features differ about it; or the student's
+            weights are not finite.
     """
+
+    part = "its features, crosses, hidden layers or heads"  # that become operators, for messages
 
     def __init__(self, student: RankingModel) -> None:
         super().__init__(name="ranking_module")
@@ -53,6 +56,7 @@ class RankingModule(tf.Module):
         # These alone are saved; the student is held by no attribute, or Keras would save all of it.
         variables = [variable for function in functions for variable in function.variables]
         self.needed_variables = list({id(variable): variable for variable in variables}.values())
+        _check_finite(self.needed_variables)
 
     @property
     def served(self) -> dict[str, Any]:
@@ -61,7 +65,7 @@ class RankingModule(tf.Module):
         return {SCORE: self.score, **ranked, "serving_default": self.score}
 
     @property
-    def questions(self) -> dict[str, dict[str, np.ndarray]]:
+    def example_inputs(self) -> dict[str, dict[str, np.ndarray]]:
         """Three rows, or one query and three items: unknown and missing values, then known ones."""
         score = {name: _rows(spec, 3) for name, spec in self.specs.items()}
         rank = {
@@ -69,18 +73,16 @@ class RankingModule(tf.Module):
         }
         return {SCORE: score, RANK: rank} if RANK in self.served else {SCORE: score}
 
-    def answers(
-        self, questions: Mapping[str, Mapping[str, np.ndarray]]
-    ) -> dict[str, dict[str, np.ndarray]]:
-        """What the functions say, by signature and task."""
+    def example_outputs(self) -> dict[str, dict[str, np.ndarray]]:
+        """Return the predictions for the example inputs, by signature and task."""
         return {
             name: {
                 task: values.numpy()
                 for task, values in self.served[name](
-                    {key: tf.constant(rows) for key, rows in question.items()}
+                    {column: tf.constant(rows) for column, rows in inputs.items()}
                 ).items()
             }
-            for name, question in questions.items()
+            for name, inputs in self.example_inputs.items()
         }
 
 
@@ -105,10 +107,10 @@ def item_features(student: RankingModel) -> list[ItemFeature]:
     return list({id(part): part for part in found if isinstance(part, ItemFeature)}.values())
 
 
-def ranking_signature_of(
+def ranking_signature(
     module: RankingModule, student: RankingModel, vocabularies: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What `signature.json` says of `module`; -1 stands for a size that is free."""
+    """Return what `signature.json` holds of `module`; -1 stands for a size that is free."""
     return {
         "format": RANKING_FORMAT,
         "signature_names": [name for name in module.served if name != "serving_default"],
@@ -123,6 +125,15 @@ def ranking_signature_of(
             for name, task in student.tasks.items()
         },
     }
+
+
+def _check_finite(variables: Sequence[tf.Variable]) -> None:
+    for variable in variables:
+        if not np.isfinite(variable.numpy()).all():
+            raise InputError(
+                f"The student's weights are not all finite, among them {variable.name}. Its "
+                "training diverged: train it again, for example with a smaller learning rate."
+            )
 
 
 def _of_one_row(spec: tf.TensorSpec) -> tf.TensorSpec:

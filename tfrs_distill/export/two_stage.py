@@ -5,19 +5,17 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from tfrs_distill import columns
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.errors import InputError
-from tfrs_distill.export.export_artefact import write_artefact
-from tfrs_distill.export.ranking_artefact import require_features, write_ranking_artefact
+from tfrs_distill.export.artefact import describe, refuse_foreign_folder, write_artefact
 from tfrs_distill.export.ranking_columns import sides_of
 from tfrs_distill.export.ranking_module import item_features
-from tfrs_distill.export.saved_model import refuse_foreign_folder
-from tfrs_distill.export.serving_module import ExportableStudent
+from tfrs_distill.export.retrieval_module import ExportableStudent
 from tfrs_distill.files import whole_folder
 from tfrs_distill.models.features import ITEM, QUERY, NeighbourFeature
 from tfrs_distill.models.ranking_model import RankingModel
@@ -41,8 +39,8 @@ def export_two_stage(
     """Write both students to one folder, which `Recommender` reads as it reads any other.
 
     The folder is the artefact of the retrieval student, as `export_artefact` writes it with
-    `k=num_candidates`, and holds that of the ranking student, as `export_ranking_artefact` writes
-    it, in `ranking/`; `signature.json` says so. `Recommender` retrieves `num_candidates` items and
+    `k=num_candidates`, and holds that of the ranking student in `ranking/`; `signature.json` says
+    so. `Recommender` retrieves `num_candidates` items and
     orders them by
 
     `score = prediction of the task + retrieval_weight * retrieval score`
@@ -69,8 +67,7 @@ def export_two_stage(
 
     Raises:
         InputError: the ranking student reads a column that a history or the catalogue cannot give,
-            has no such task, or knows another number of items; or see `export_artefact` and
-            `export_ranking_artefact`.
+            has no such task, or knows another number of items; or see `export_artefact`.
     """
     task = _check(ranking_student, catalogue, task)
     if num_candidates < 1:
@@ -81,27 +78,30 @@ def export_two_stage(
     refuse_foreign_folder(Path(directory))
     with whole_folder(directory) as folder:
         (folder / RANKING_FOLDER).mkdir()
-        write_ranking_artefact(
+        module, second = describe(
             ranking_student,
             folder / RANKING_FOLDER,
-            {columns.ITEM_ID: catalogue.item_ids},
             None,  # the titles are in the folder above
-            provenance,
+            vocabularies={columns.ITEM_ID: catalogue.item_ids},
+            provenance=provenance,
+        )
+        write_artefact(module, second)
+        module, first = describe(
+            retrieval_student, folder, catalogue, k=num_candidates, provenance=provenance
         )
         write_artefact(
-            retrieval_student,
-            folder,
-            catalogue,
-            num_candidates,
-            provenance,
-            more_of_signature={"ranking": asdict(stage)},
+            module, replace(first, signature=first.signature | {"ranking": asdict(stage)})
         )
     return Artefact.read(directory)
 
 
 def _check(student: RankingModel, catalogue: Catalogue, task: str | None) -> str:
-    """The task to rank by, if a `Recommender` can ask the student."""
-    require_features(student)
+    """Return the task to rank by; raise unless a `Recommender` can give the student its inputs."""
+    if not isinstance(student, RankingModel):
+        raise InputError(
+            "The second stage must be a ranking student made of features. "
+            f"Received: {type(student).__name__}."
+        )
     sides = sides_of(student.features)
     for side, known in ((QUERY, KNOWN_OF_A_QUERY), (ITEM, KNOWN_OF_AN_ITEM)):
         read = [name for name, whose in sides.items() if whose == side]

@@ -21,17 +21,18 @@ def answer(request: dict[str, Any]) -> dict[str, dict[str, float]]:
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    from pathlib import Path
-
     from tfrs_distill import (
         models,  # noqa: F401  (their classes are to be loaded)
         teachers,  # noqa: F401  (their classes are to be loaded)
     )
     from tfrs_distill.evaluation.retrieval import ModelScorer
-    from tfrs_distill.pipeline.stages.forms import FORMS
+    from tfrs_distill.export.forms import FORMS
+    from tfrs_distill.serving.ranker import Ranker
+    from tfrs_distill.serving.recommender import Recommender
 
     keras = {name: tf.keras.models.load_model(path) for name, path in request["keras"].items()}
-    forms = {name: form.load(Path(request["artefact"])) for name, form in FORMS.items()}
+    reader: Any = Recommender if "histories" in request else Ranker
+    forms = {name: form.load(request["artefact"], reader) for name, form in FORMS.items()}
     if "histories" in request:
         with np.load(request["histories"]) as arrays:
             histories = [arrays[name] for name in arrays.files]

@@ -9,7 +9,7 @@ import numpy as np
 
 from tfrs_distill.columns import HISTORY, HISTORY_RATINGS
 from tfrs_distill.errors import InputError
-from tfrs_distill.serving.artefact import RankingArtefact
+from tfrs_distill.serving.artefact import Artefact
 from tfrs_distill.serving.artefact.given_ids import indices_of, plain_values, whole_numbers
 from tfrs_distill.serving.word_vocabulary import WordVocabulary
 
@@ -21,7 +21,7 @@ class ColumnValues:
         artefact: says what the columns are, and holds their vocabularies.
     """
 
-    def __init__(self, artefact: RankingArtefact) -> None:
+    def __init__(self, artefact: Artefact) -> None:
         self.columns = artefact.columns
         self._indices = {
             name: {value: index for index, value in enumerate(ids, start=1)}

@@ -7,7 +7,8 @@ import re
 from typing import Any
 
 from tfrs_distill.errors import InputError
-from tfrs_distill.serving.artefact import TITLES, Artefact
+from tfrs_distill.serving.artefact import Artefact
+from tfrs_distill.serving.artefact.files import TITLES
 
 YEAR = re.compile(r"\s*\(\d{4}\)\s*$")
 

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from tfrs_distill.errors import InputError
-from tfrs_distill.serving.artefact import RankingArtefact
-from tfrs_distill.serving.artefact.choose import find_model
+from tfrs_distill.serving.artefact import RANKING, Artefact
 from tfrs_distill.serving.column_values import ColumnValues
-from tfrs_distill.serving.run_model import Run, open_model
+from tfrs_distill.serving.model_file import Run, find_model, open_model
 
 SCORE, RANK = "score", "rank"
 # Of 119 words a row, LiteRT takes 0.023 to 0.033 ms a row at 32 to 256 rows a call and 0.038 at
@@ -37,7 +36,7 @@ class Ranker:
         run: runs one of its signatures.
     """
 
-    def __init__(self, artefact: RankingArtefact, run: Run) -> None:
+    def __init__(self, artefact: Artefact, run: Run) -> None:
         self.artefact = artefact
         self._values = ColumnValues(artefact)
         self._run = run
@@ -57,8 +56,8 @@ class Ranker:
             InputError: it is no artefact of a ranking student, a file of it is truncated, or it
                 lacks the format.
         """
-        artefact, name = find_model(path, format, RankingArtefact.read)
-        return cls(artefact, open_model(artefact.folder / name, num_threads=num_threads))
+        artefact, file = find_model(path, format, RANKING)
+        return cls(artefact, open_model(file, num_threads=num_threads))
 
     @property
     def input_columns(self) -> tuple[str, ...]:

@@ -14,12 +14,17 @@ import numpy as np
 
 from tfrs_distill.columns import HISTORY, HISTORY_RATINGS, ITEM_ID, PADDING
 from tfrs_distill.errors import InputError
-from tfrs_distill.serving.artefact import RANKING_FOLDER, SAVED_MODEL, Artefact, RankingStage
-from tfrs_distill.serving.artefact.choose import find_model
+from tfrs_distill.serving.artefact import (
+    RANKING_FOLDER,
+    RETRIEVAL,
+    SAVED_MODEL,
+    Artefact,
+    RankingStage,
+)
 from tfrs_distill.serving.artefact.given_ids import indices_of, plain_values
 from tfrs_distill.serving.item_names import ItemNames
+from tfrs_distill.serving.model_file import Run, find_model, open_model
 from tfrs_distill.serving.ranker import Ranker
-from tfrs_distill.serving.run_model import Run, open_model
 
 SIGNATURE_NAME = "serving_default"
 SAVED_MODEL_BATCH = 256  # queries a call; a .tflite file takes one at a time, as a phone would
@@ -79,13 +84,18 @@ class Recommender:
         Raises:
             InputError: it is no artefact, a file of it is truncated, or it lacks the format.
         """
-        artefact, name = find_model(path, format, Artefact.read)
-        model = _retrieval(open_model(artefact.folder / name, num_threads=num_threads))
+        artefact, file = find_model(path, format, RETRIEVAL)
+        model = _retrieval(open_model(file, num_threads=num_threads))
+        is_saved_model = file.name == SAVED_MODEL
         if artefact.ranking_stage is not None:
-            model = _ranked(
-                model, _open_ranker(artefact, name, num_threads), artefact.ranking_stage
+            second = artefact.folder / RANKING_FOLDER
+            ranker = (
+                Ranker.load(second, format="saved_model")
+                if is_saved_model
+                else Ranker.load(second / file.name, num_threads=num_threads)
             )
-        return cls(artefact, model, batch_size=SAVED_MODEL_BATCH if name == SAVED_MODEL else 1)
+            model = _ranked(model, ranker, artefact.ranking_stage)
+        return cls(artefact, model, batch_size=SAVED_MODEL_BATCH if is_saved_model else 1)
 
     def recommend(self, history: Sequence[str], k: int = 10) -> list[Recommendation]:
         """The `k` best items for someone with this history, none of which is in it.
@@ -166,14 +176,6 @@ def _entries(history: Any) -> np.ndarray:
     return entries
 
 
-def _open_ranker(artefact: Artefact, name: str, num_threads: int) -> Ranker:
-    """The second stage, in the format of the first."""
-    folder = artefact.folder / RANKING_FOLDER
-    if name == SAVED_MODEL:
-        return Ranker.load(folder, format="saved_model")
-    return Ranker.load(folder / name, num_threads=num_threads)
-
-
 def _retrieval(run: Run) -> Model:
     """The retrieval student of an open model file."""
 
@@ -195,8 +197,10 @@ def _ranked(retrieve: Model, ranker: Ranker, stage: RankingStage) -> Model:
             query = {HISTORY: history}
             if reads_ratings:
                 query[HISTORY_RATINGS] = np.zeros(history.shape, np.float32)
-            said = ranker.rank(query=query, items={ITEM_ID: items[row, found]})[stage.task]
-            blended = said + np.float32(stage.retrieval_weight) * scores[row, found]
+            predictions = ranker.rank(query=query, items={ITEM_ID: items[row, found]})
+            blended = (
+                predictions[stage.task] + np.float32(stage.retrieval_weight) * scores[row, found]
+            )
             order = np.argsort(-blended, kind="stable")
             scores[row, found], items[row, found] = blended[order], items[row, found][order]
         return scores, items

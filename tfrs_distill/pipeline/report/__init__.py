@@ -4,7 +4,7 @@
 
 - `models[name]`: `metrics[task][metric]` (`value`, and `interval` where one was measured),
   `parameters`, `bytes`, `latency_ms` (`p50`, `p95`); `name` and `what` where the model is not what
-  `models.MODELS` says of its key
+  `models.MODELS` says of its key; `form_of`, the model that was exported in this form
 - `tasks[task]`: `metric`, by which it is compared, and `what` it is; the first task leads
 - `comparisons[name][task]`: `metric`, `difference`, `interval`, `seeds`; `ratio` where it is one of
   NDCGs, other figures of some pairs

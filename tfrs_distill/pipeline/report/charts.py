@@ -19,7 +19,6 @@ from tfrs_distill.pipeline.report.numbers import metric, size
 
 WIDTH, HEIGHT = 520.0, 340.0
 FRAME = Box(left=46, top=14, right=WIDTH - 12, bottom=HEIGHT - 42)
-VARIANTS = ("student_int8", "student_tflite", "saved_model")  # the student's exported files
 SHARES = [(tick, f"{tick:g}") for tick in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)]
 Marks = Sequence[tuple[float, str]]  # along an axis
 
@@ -95,10 +94,10 @@ def tag(name: str, *inner: str, **attributes: Any) -> Markup:
     return opening + Markup().join(inner) + Markup("</{}>").format(name)
 
 
-def style_of(key: str) -> str:
-    """The CSS class of a model's colour."""
-    if key in VARIANTS:
-        return "student variant"
+def style_of(key: str, form_of: str = "") -> str:
+    """The CSS classes of a model's colour; an exported form has its model's."""
+    if form_of:
+        return f"{form_of} variant"
     return key if key in ("teacher", "student", "twin") else "other"
 
 
@@ -144,7 +143,9 @@ def size_chart(models: Sequence[Row], key: str, title: str) -> Markup:
         taken.append(box)
         end = "end " if box.right <= left else ""
         anchor = box.right if end else box.left
-        parts.append(_text(anchor, box.bottom - 3, name, f"label {end}{style_of(row.key)}"))
+        parts.append(
+            _text(anchor, box.bottom - 3, name, f"label {end}{style_of(row.key, row.form_of)}")
+        )
     return _svg(parts, title)
 
 
@@ -159,7 +160,7 @@ def forest(row: Row, key: str, low: float, high: float) -> Markup:
         _line("rail", 6, 9, 134, 9),
         _line("whisker", start, 9, end, 9),
         _dot(middle, 9, 4),
-        class_=f"forest {style_of(row.key)}",
+        class_=f"forest {style_of(row.key, row.form_of)}",
         viewBox="0 0 140 18",
         width=140,
         height=18,
@@ -254,13 +255,13 @@ def _point(row: Row, figure: Figure, x: Axis, y: Axis) -> Markup:
         tag("title", f"{row.name}: {metric(figure[0])}, {size(row.cost['bytes'])}"),
         _line("whisker", left, low, left, high),
         _dot(left, top, 6 if row.key == "student" else 4.5),
-        class_=style_of(row.key),
+        class_=style_of(row.key, row.form_of),
     )
 
 
 def _level(row: Row, top: float) -> tuple[Markup, Box]:
     """A dashed line for a model that has no size, its name at the right end."""
-    style = style_of(row.key)
+    style = style_of(row.key, row.form_of)
     box = Box(FRAME.right - 7 * len(row.name), top - 16, FRAME.right, top + 2)
     line = _line(f"level {style}", FRAME.left, top, FRAME.right, top)
     return line + _text(FRAME.right, top - 5, row.name, f"label end {style}"), box

@@ -12,15 +12,12 @@ from tfrs_distill.pipeline.report.numbers import MISSING, interval, metric
 Report = Mapping[str, Any]
 Figure = tuple[float, float, float]  # a value, and the bounds of its interval
 
-# Every model that is known by its key, in the order it is shown: its name, and what it is. A run
-# whose models are something else says so in `models[key]`, by `name` and `what`.
+# Every model that is known by its key, in the order it is shown: its name, and what it is. Other
+# models have `name` and `what` in `models[key]`; so have those of a run that are more than that.
 MODELS = {
     "teacher": ("Teacher", "what the student learns from"),
     "cross_encoder": ("Cross-encoder", "reads history and item; over the same candidates"),
     "student": ("Student", "learnt from the teacher"),
-    "student_int8": ("Student, int8", "8-bit weights, .tflite"),
-    "student_tflite": ("Student, .tflite", "float32, for a device"),
-    "saved_model": ("Student, SavedModel", "for a server"),
     "twin": ("Twin", "the same student without the teacher"),
     "retrieval": ("Retrieval alone", "the first stage's own order"),
     "ease": ("EASE", "linear item-item model"),
@@ -38,6 +35,7 @@ class Row:
         key: its key in the report.
         name: its name for people.
         what: what it is.
+        form_of: the key of the model that was exported in this form; empty for a model itself.
         metrics: of one task, `{"value", "interval"}` by metric.
         cost: `parameters`, `bytes`, `latency_ms`.
     """
@@ -45,6 +43,7 @@ class Row:
     key: str
     name: str
     what: str
+    form_of: str
     metrics: Mapping[str, Mapping[str, Any]]
     cost: Mapping[str, Any]
 
@@ -68,12 +67,23 @@ class Row:
 
 
 def rows(report: Report, task: str) -> list[Row]:
-    """The models that were measured on a task, in the order of `MODELS`; others come last."""
-    models = report["models"]
-    order = [key for key in MODELS if key in models]
-    order += [key for key in models if key not in MODELS]
+    """The models that were measured on a task: those of `MODELS`, each before its exported forms.
+
+    Others come last.
+    """
+    models, order = report["models"], []
+    for key in MODELS:
+        order += [key] if key in models else []
+        order += [form for form in models if models[form].get("form_of") == key]
+    order += [key for key in models if key not in order]
     return [
-        Row(key, *names(report, key), models[key]["metrics"][task], models[key])
+        Row(
+            key,
+            *names(report, key),
+            models[key].get("form_of", ""),
+            models[key]["metrics"][task],
+            models[key],
+        )
         for key in order
         if task in models[key].get("metrics", {})
     ]

@@ -16,6 +16,7 @@ from tfrs_distill.evaluation.baselines import best_ease, popularity
 from tfrs_distill.evaluation.latency import WARM_UP, percentiles
 from tfrs_distill.evaluation.retrieval import Evaluation, ModelScorer
 from tfrs_distill.evaluation.teacher_report import compare_teachers, scorer_of
+from tfrs_distill.export.forms import FORMS
 from tfrs_distill.files import whole_file
 from tfrs_distill.models import TwoTower
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
@@ -24,12 +25,12 @@ from tfrs_distill.pipeline.recipe import RetrievalRecipe, TwoStageRecipe
 from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.stage import Result, forget_other_trainings
 from tfrs_distill.pipeline.stages.cross_encoder import CROSS_ENCODER, open_cross_encoder
-from tfrs_distill.pipeline.stages.forms import FORMS
 from tfrs_distill.pipeline.tasks import NEXT_ITEM
 from tfrs_distill.pipeline.teacher_kinds import EnsembleOf
 from tfrs_distill.pipeline.teacher_kinds.kind import KERAS_FILES
 from tfrs_distill.pipeline.two_stage import TwoStages, ranking_scores
 from tfrs_distill.progress import Progress
+from tfrs_distill.serving.recommender import Recommender
 from tfrs_distill.teachers.candidate_lists import RELEVANCE
 
 LATENCY_QUERIES, SLOW_LATENCY_QUERIES = 200, 10
@@ -52,9 +53,6 @@ TWO_STAGE_NAMES = {  # of the models that are more than their keys say: their na
     "teacher": ("Teachers", "cross-encoder and item-item weights over the same candidates"),
     "student": ("Two stages", "retrieval, then the distilled ranking student"),
     "twin": ("Two stages, twin", "the same ranking student without teachers"),
-    "student_int8": ("Two stages, int8", "8-bit weights, .tflite"),
-    "student_tflite": ("Two stages, .tflite", "float32, for a device"),
-    "saved_model": ("Two stages, SavedModel", "for a server"),
 }
 
 
@@ -125,6 +123,7 @@ def evaluate_retrieval(run: Run, folder: Path) -> tuple[Result, str]:
             shared = metrics.overlap(found.item_ids, evaluations["teacher"].item_ids)
             overlap = {f"overlap@{recipe.evaluation.k}": {"value": float(shared.mean())}}
             rows[name]["metrics"][NEXT_ITEM] |= overlap
+    name_forms(rows, "Student")
     result = _result(recipe, NEXT_ITEM, rows, evaluations, PAIRS)
     same = evaluations["student_tflite"].item_ids == evaluations["student"].item_ids
     compared = result["comparisons"]["tflite_vs_keras"][NEXT_ITEM]
@@ -176,9 +175,18 @@ def evaluate_two_stages(run: Run, folder: Path) -> tuple[Result, str]:
     rows = _rows(run, RELEVANCE, models, evaluations, queries, folder)
     for name, (shown, what) in TWO_STAGE_NAMES.items():
         rows[name] |= {"name": shown, "what": what}
+    name_forms(rows, "Two stages")
     result = _result(recipe, RELEVANCE, rows, evaluations, PAIRS | TWO_STAGE_PAIRS)
     order = ("retrieval", "twin", "student", "cross_encoder", "teacher")
     return result, _line(recipe, evaluations, order)
+
+
+def name_forms(rows: dict[str, dict[str, Any]], student: str) -> None:
+    """Add what a report calls the exported forms of the student to `rows`."""
+    for form in reversed(FORMS.values()):  # the smallest first
+        if form.key in rows:
+            names = {"name": f"{student}, {form.title}", "what": form.what, "form_of": "student"}
+            rows[form.key] = rows.pop(form.key) | names
 
 
 def resampled(what: str, number: int) -> dict[str, Any]:
@@ -267,7 +275,7 @@ def _of_student(run: Run, stage: str, model: Any, scorer: Scorer | None = None) 
 def _of_forms(run: Run, parameters: int | None) -> dict[str, Measured]:
     """The exported forms of the student."""
     return {
-        name: Measured(form.load(run.version), parameters, form.num_bytes(run.version))
+        name: Measured(form.load(run.version, Recommender), parameters, form.num_bytes(run.version))
         for name, form in FORMS.items()
     }
 

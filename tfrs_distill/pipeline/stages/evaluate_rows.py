@@ -15,6 +15,7 @@ from tfrs_distill.evaluation import metrics
 from tfrs_distill.evaluation.baselines import best_bias_only, best_item_mean
 from tfrs_distill.evaluation.latency import milliseconds
 from tfrs_distill.evaluation.ranking import RankingEvaluation, compare, evaluate_ranking
+from tfrs_distill.export.forms import FORMS
 from tfrs_distill.files import whole_file
 from tfrs_distill.models.ranking_model import RankingModel
 from tfrs_distill.models.tasks import NextItem, RankingTask
@@ -24,11 +25,11 @@ from tfrs_distill.pipeline.report.models import metric_of
 from tfrs_distill.pipeline.report.numbers import metric
 from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.stage import Result
-from tfrs_distill.pipeline.stages.evaluate_lists import resampled
-from tfrs_distill.pipeline.stages.forms import FORMS
+from tfrs_distill.pipeline.stages.evaluate_lists import name_forms, resampled
 from tfrs_distill.pipeline.tasks import leading_metric
 from tfrs_distill.pipeline.teacher_kinds.kind import KERAS_FILES
 from tfrs_distill.pipeline.validation import LogitsOf, next_item_ndcg
+from tfrs_distill.serving.ranker import Ranker
 
 LATENCY_ROWS, SLOW_ROWS = 200, 20
 # Of rows: [num_rows] or, of the next item, logits [num_rows, num_items].
@@ -64,6 +65,7 @@ def evaluate_rows(run: Run, folder: Path) -> tuple[Result, str]:
                 "name": f"Twin of {task.replace('_', ' ')}",
                 "what": "the same student without a teacher, this task alone",
             }
+    name_forms(rows, "Student")
     for name, size in _sizes(run, students).items():
         rows[name] |= size
     with run.progress.bar("milliseconds a row", 1) as advance:
@@ -227,7 +229,7 @@ def _predictions(
     read = {name: test.features[name] for name in students["student"].input_columns}
     labelled = {name: task for name, task in tasks.items() if not isinstance(task, NextItem)}
     for name, form in FORMS.items():
-        scores = form.load(run.version).score(read)
+        scores = form.load(run.version, Ranker).score(read)
         found[name] = {task: np.asarray(scores[task]) for task in labelled}
     baselines: dict[str, Callable[[RankingSplits, str], Any]] = {"item_mean": best_item_mean}
     if data.catalogue is not None:  # rows of users, not of one review each

@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfrs_distill.data.catalogue import Catalogue
-from tfrs_distill.export import export_artefact, export_ranking_artefact, export_two_stage
+from tfrs_distill.export import export_artefact, export_two_stage
 from tfrs_distill.models.features import IdFeature
 from tfrs_distill.pipeline.data import WORDS
 from tfrs_distill.serving.word_vocabulary import WordVocabulary
@@ -37,12 +37,9 @@ def export(request: dict[str, Any]) -> None:
             provenance=provenance,
         )
     elif "vocabularies" in request:
-        export_ranking_artefact(
-            student,
-            directory,
-            vocabularies=_vocabularies(student, request),
-            catalogue=catalogue,
-            provenance=provenance,
+        vocabularies = _vocabularies(student, request)
+        export_artefact(
+            student, directory, catalogue, vocabularies=vocabularies, provenance=provenance
         )
     else:
         export_artefact(student, directory, catalogue, k=request["k"], provenance=provenance)

@@ -4,7 +4,7 @@
 
     saved_model.pb, variables/   the SavedModel, where TensorFlow Serving looks for it
     student.tflite               the same function for LiteRT, float32
-    student_int8.tflite          the same with weights in 8 bits
+    *.tflite                     further forms of it, see `export/forms/`
     signature.json               inputs, outputs, and what they mean
     provenance.json              how it was made; size and sha256 of every other file
 
@@ -22,39 +22,25 @@ or, of a ranking student,
 Reading needs no TensorFlow.
 """
 
-from tfrs_distill.serving.artefact.files import (
-    PROVENANCE,
-    SAVED_MODEL,
-    SIGNATURE,
-    TFLITE,
-    TFLITE_INT8,
-    TITLES,
-    VOCABULARY,
-)
-from tfrs_distill.serving.artefact.ranking import RankingArtefact, write_ranking_sidecars
-from tfrs_distill.serving.artefact.retrieval import (
-    RANKING_FOLDER,
+from tfrs_distill.serving.artefact.artefact import (
+    RANKING,
+    RETRIEVAL,
     SIDECARS,
     Artefact,
     RankingStage,
-    write_sidecars,
 )
+from tfrs_distill.serving.artefact.files import PROVENANCE, RANKING_FOLDER, SAVED_MODEL, TFLITE
 from tfrs_distill.serving.artefact.versions import next_version
 
 __all__ = [
     "Artefact",
     "PROVENANCE",
+    "RANKING",
     "RANKING_FOLDER",
-    "RankingArtefact",
+    "RETRIEVAL",
     "RankingStage",
     "SAVED_MODEL",
     "SIDECARS",
-    "SIGNATURE",
     "TFLITE",
-    "TFLITE_INT8",
-    "TITLES",
-    "VOCABULARY",
     "next_version",
-    "write_ranking_sidecars",
-    "write_sidecars",
 ]

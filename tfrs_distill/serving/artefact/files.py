@@ -17,11 +17,11 @@ from tfrs_distill.serving.artefact.versions import versions_in
 
 SAVED_MODEL = "saved_model.pb"
 TFLITE = "student.tflite"
-TFLITE_INT8 = "student_int8.tflite"
 VOCABULARY = "vocabulary.txt"
 TITLES = "titles.txt"
 SIGNATURE = "signature.json"
 PROVENANCE = "provenance.json"
+RANKING_FOLDER = "ranking"  # of the second of two stages
 AGAIN = "Copy the whole folder again, or export the student again."
 
 
@@ -64,34 +64,20 @@ def describe_files(folder: Path) -> dict[str, Any]:
     }
 
 
-class ModelFiles:
-    """What an artefact's `provenance` says of the model files in its folder."""
+def size_of(files: Mapping[str, Any], name: str) -> int:
+    """Return the bytes of the model file `name`; of a SavedModel, with its variables' data.
 
-    provenance: dict[str, Any]
+    The index of the variables is not counted: the same variables give it a few bytes more or less.
 
-    @property
-    def has_saved_model(self) -> bool:
-        """Whether the folder holds a SavedModel."""
-        return SAVED_MODEL in self.provenance["files"]
-
-    @property
-    def tflite_files(self) -> tuple[str, ...]:
-        """The names of the `.tflite` files in the folder itself, `student.tflite` first."""
-        files = self.provenance["files"]
-        names = [name for name in files if name.endswith(".tflite") and "/" not in name]
-        return tuple(sorted(names, key=lambda name: (name != TFLITE, name)))
-
-    def bytes_of(self, name: str) -> int:
-        """Size of the model file `name`; of `saved_model.pb`, its variables' data included.
-
-        Their index is not counted: the same variables give it a few bytes more or less. Nor is a
-        second stage: its file has the same name below `ranking/`.
-        """
-        files = self.provenance["files"]
-        if name != SAVED_MODEL:
-            return int(files[name]["bytes"])
-        own = [f for f in files if f == SAVED_MODEL or f.startswith("variables/variables.data")]
-        return sum(int(files[f]["bytes"]) for f in own)
+    Args:
+        files: what a `provenance.json` lists.
+        name: a path in the artefact's folder.
+    """
+    names = [name]
+    if name.endswith(SAVED_MODEL):
+        variables = f"{name.removesuffix(SAVED_MODEL)}variables/variables.data"
+        names += [file for file in files if file.startswith(variables)]
+    return sum(int(files[name]["bytes"]) for name in names)
 
 
 def write_lines(path: Path, values: Iterable[str]) -> None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import tensorflow as tf
 
 from tfrs_distill.columns import PADDING
 from tfrs_distill.errors import InputError
+from tfrs_distill.serving.recommender import SIGNATURE_NAME
 
 NOTHING_LEFT = float(np.finfo(np.float32).min)  # finite: JSON, so TF Serving's REST, has no -inf
 
 
 class ExportableStudent(Protocol):
-    """What export asks of a student."""
+    """What a retrieval student must have to be exported."""
 
     max_history: int
 
@@ -25,7 +26,7 @@ class ExportableStudent(Protocol):
         """`[batch_size, history_length]` item indices to `[batch_size, embedding_dim]`."""
 
 
-class ServingModule(tf.Module):
+class RetrievalModule(tf.Module):
     """`history` -> `scores`, `item_ids`, with `exclude_seen` without the history's own items.
 
     `history` is int32 [batch_size, history_length], both sizes free, item indices oldest first, 0
@@ -44,11 +45,16 @@ class ServingModule(tf.Module):
         student: what has learnt; see `ExportableStudent`.
         num_items: how many items the catalogue has.
         k: how many items to return; at most `num_items` are.
-        exclude_seen: what `Catalogue.exclude_seen` says.
+        exclude_seen: see `Catalogue.exclude_seen`.
 
     Raises:
         InputError: `k` is below 1, or the student's embeddings do not fit the catalogue.
     """
+
+    part = "`encode_histories`"  # that becomes operators, for messages
+    example_inputs: ClassVar[dict[str, dict[str, np.ndarray]]] = {
+        SIGNATURE_NAME: {"history": np.array([[1, 0]], np.int32)}
+    }
 
     def __init__(
         self,
@@ -89,7 +95,12 @@ class ServingModule(tf.Module):
     @property
     def served(self) -> dict[str, Any]:
         """What a SavedModel offers, by the name of the signature."""
-        return {"serving_default": self.serve}
+        return {SIGNATURE_NAME: self.serve}
+
+    def example_outputs(self) -> dict[str, dict[str, np.ndarray]]:
+        """Return the scores of the example; its items may change places where scores are equal."""
+        (inputs,) = self.example_inputs.values()
+        return {SIGNATURE_NAME: {"scores": self.serve(**inputs)["scores"].numpy()}}
 
     def _seen(self, history: tf.Tensor) -> tf.Tensor:
         """Which items, [batch_size, num_items], occur in each row of `history`.
@@ -107,11 +118,11 @@ class ServingModule(tf.Module):
         return counts[:, 1:] > 0.0
 
 
-def signature_of(module: ServingModule, max_history: int | None) -> dict[str, Any]:
-    """What `signature.json` says of `module`; -1 stands for a size that is free."""
+def retrieval_signature(module: RetrievalModule, max_history: int | None) -> dict[str, Any]:
+    """Return what `signature.json` holds of `module`; -1 stands for a size that is free."""
     return {
         "format": 1,
-        "signature_name": "serving_default",
+        "signature_name": SIGNATURE_NAME,
         "inputs": {"history": {"dtype": "int32", "shape": [-1, -1]}},
         "outputs": {
             "scores": {"dtype": "float32", "shape": [-1, module.k]},

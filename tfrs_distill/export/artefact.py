@@ -1,0 +1,247 @@
+"""The artefact of a student: its model files in every form, and what a reader needs beside them."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from tfrs_distill import columns
+from tfrs_distill.data.catalogue import Catalogue
+from tfrs_distill.errors import InputError
+from tfrs_distill.export.forms import FORMS, ExportForm
+from tfrs_distill.export.forms.form import ServedModule
+from tfrs_distill.export.ranking_module import RankingModule, ranking_signature
+from tfrs_distill.export.retrieval_module import (
+    ExportableStudent,
+    RetrievalModule,
+    retrieval_signature,
+)
+from tfrs_distill.files import whole_folder
+from tfrs_distill.models.ranking_model import RankingModel
+from tfrs_distill.serving.artefact import PROVENANCE, RANKING, RETRIEVAL, Artefact
+from tfrs_distill.serving.word_vocabulary import WordVocabulary
+
+DEFAULT_K = 100
+Vocabularies = Mapping[str, Sequence[str] | WordVocabulary]
+
+
+def export_artefact(
+    student: ExportableStudent | RankingModel,
+    directory: str | os.PathLike[str],
+    catalogue: Catalogue | None = None,
+    *,
+    k: int | None = None,
+    vocabularies: Vocabularies | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> Artefact:
+    """Write a retrieval or ranking student to one folder, in every form of `export/forms/`.
+
+    These are a SavedModel, `student.tflite` in float32 and `student_int8.tflite`, both converted
+    from that SavedModel, of built-in operators only; the latter has its tables and matrices in 8
+    bits and computes with 8-bit integers where LiteRT can (dynamic range). What they take and give
+    is in `RetrievalModule` and `RankingModule`. The folder appears whole or not at all; an artefact
+    that is there already stays as it was until then.
+
+    Args:
+        student: a trained student of retrieval, or of ranking and made of features.
+        directory: the folder to write, `saved_models/<name>/<version>`; see `next_version`.
+        catalogue: the items the student was trained on, `splits.catalogue`. Retrieval needs it,
+            and its `exclude_seen` decides whether the history's items are left out. Of a ranking
+            student their ids become the vocabulary of `columns.ITEM_ID`, and their titles are kept.
+        k: of retrieval: how many items a query gets, 100 by default.
+        vocabularies: of ranking: by column, what turns what people know into indices: the ids of a
+            column of ids, entry i with the index `i + 1`, or the `WordVocabulary` of a column of
+            words. They are kept with the files, for `Ranker`; a column without takes indices only.
+            The item ids serve the history too.
+        provenance: what `provenance.json` holds beside versions and fingerprints.
+
+    Returns:
+        The artefact that was written.
+
+    Raises:
+        InputError: `directory` holds something that is no artefact; an argument is missing, of the
+            other kind of student, or does not fit the student; the student's weights are not
+            finite; LiteRT has no operator for a part of it, or computes something else.
+
+    Example:
+    >>> import tempfile
+    >>> from tfrs_distill.serving.ranker import Ranker
+    >>> from tfrs_distill.models.ranking_student import RankingStudent
+    >>> from tfrs_distill.models.features import IdFeature, ItemFeature
+    >>> from tfrs_distill.models.tasks import Binary
+    >>> features = [IdFeature("user_id", 2, 4, side="query"), ItemFeature(9, 4)]
+    >>> student = RankingStudent(features, [Binary("like")], hidden_units=(), num_cross_layers=1)
+    >>> folder = tempfile.mkdtemp() + "/1"
+    >>> artefact = export_artefact(student, folder, vocabularies={"user_id": ("ann", "bob")})
+    >>> ranker = Ranker.load(folder)
+    >>> ranker.rank(query={"user_id": "bob"}, items={"item_id": [1, 5, 9]})["like"].shape
+    (3,)
+    """
+    refuse_foreign_folder(Path(directory))
+    with whole_folder(directory) as folder:
+        module, described = describe(
+            student, folder, catalogue, k=k, vocabularies=vocabularies, provenance=provenance
+        )
+        write_artefact(module, described)
+    return Artefact.read(directory)
+
+
+def to_saved_model(
+    student: ExportableStudent,
+    directory: str | os.PathLike[str],
+    catalogue: Catalogue,
+    *,
+    k: int = DEFAULT_K,
+    provenance: Mapping[str, Any] | None = None,
+) -> Artefact:
+    """Write `student` as an artefact of a SavedModel alone at `directory`.
+
+    TensorFlow Serving serves `saved_models/<name>` when `directory` is
+    `saved_models/<name>/<version>`, the version a number. An artefact that is at `directory`
+    already is replaced, all its files.
+
+    Args:
+        student: see `export_artefact`, as for all arguments.
+        directory: the folder to write; it appears whole or not at all.
+        catalogue: the items the student was trained on.
+        k: how many items a query gets.
+        provenance: what `provenance.json` holds beside versions and fingerprints.
+
+    Returns:
+        The artefact that was written.
+
+    Raises:
+        InputError: `directory` holds something that is no artefact, or student and catalogue do
+            not belong together.
+    """
+    refuse_foreign_folder(Path(directory))
+    with whole_folder(directory) as folder:
+        module, described = describe(student, folder, catalogue, k=k, provenance=provenance)
+        write_artefact(module, described, [FORMS["saved_model"]])
+    return Artefact.read(directory)
+
+
+def describe(
+    student: ExportableStudent | RankingModel,
+    folder: Path,
+    catalogue: Catalogue | None,
+    *,
+    k: int | None = None,
+    vocabularies: Vocabularies | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> tuple[ServedModule, Artefact]:
+    """Return what the model files in `folder` compute, and the artefact that they are part of."""
+    provenance = provenance_of(student, catalogue, provenance)
+    if isinstance(student, RankingModel):
+        if k is not None:
+            raise InputError(
+                "A ranking student scores the items that it is given, so it takes no `k`. "
+                f"Received: k={k!r}."
+            )
+        vocabularies = dict(vocabularies or {})
+        if catalogue is not None:
+            vocabularies[columns.ITEM_ID] = catalogue.item_ids
+        ranking = RankingModule(student)
+        words = {n: v.words for n, v in vocabularies.items() if isinstance(v, WordVocabulary)}
+        return ranking, Artefact(
+            folder=folder,
+            kind=RANKING,
+            vocabularies={
+                name: _texts(name, ids)
+                for name, ids in vocabularies.items()
+                if not isinstance(ids, WordVocabulary)
+            },
+            words=words,
+            titles=() if catalogue is None else catalogue.titles,
+            signature=ranking_signature(ranking, student, vocabularies),
+            provenance=provenance,
+        )
+    if not hasattr(student, "catalogue_embeddings"):
+        raise InputError(
+            "A student can be exported that has `catalogue_embeddings` and `encode_histories`, or "
+            "is a ranking student made of features, as they say what every column is. "
+            f"Received: {type(student).__name__}. Save a model that was adopted with "
+            "`tf.saved_model.save`."
+        )
+    if catalogue is None or vocabularies is not None:
+        raise InputError(
+            "A retrieval student needs the `catalogue` it was trained on, `splits.catalogue`, and "
+            f"takes no `vocabularies`. Received: catalogue={catalogue!r}."
+        )
+    retrieval = RetrievalModule(
+        student,
+        catalogue.num_items,
+        k=DEFAULT_K if k is None else k,
+        exclude_seen=catalogue.exclude_seen,
+    )
+    return retrieval, Artefact(
+        folder=folder,
+        kind=RETRIEVAL,
+        vocabularies={columns.ITEM_ID: catalogue.item_ids},
+        words={},
+        titles=catalogue.titles,
+        signature=retrieval_signature(retrieval, getattr(student, "max_history", None)),
+        provenance=provenance,
+    )
+
+
+def write_artefact(
+    module: ServedModule, described: Artefact, forms: Iterable[ExportForm] = tuple(FORMS.values())
+) -> None:
+    """Write the model files of `module`, the SavedModel first, and what stands beside them."""
+    for form in forms:
+        form.write(module, described.folder)
+    described.write()
+
+
+def refuse_foreign_folder(folder: Path) -> None:
+    """Raise unless `folder` is absent, empty or an artefact, so that nothing else is replaced.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if not folder.exists() or (folder / PROVENANCE).is_file():
+        return
+    if not folder.is_dir() or any(folder.iterdir()):
+        raise InputError(
+            f"{folder} holds something that is not an artefact, and it would be replaced. "
+            "Give a folder that is new or empty, such as saved_models/my_student/1."
+        )
+
+
+def provenance_of(
+    student: Any, catalogue: Catalogue | None, provenance: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return versions and fingerprints, with what is given, for `provenance.json`."""
+    known = {
+        "versions": {"python": platform.python_version(), **_installed_versions()},
+        "student": type(student).__name__,
+    }
+    if catalogue is not None:
+        known["catalogue_fingerprint"] = catalogue.fingerprint()
+    return {**known, **(provenance or {})}
+
+
+def _installed_versions() -> dict[str, str]:
+    versions = {}
+    for name in ("tfrs-distill", "tensorflow", "tf-keras", "tensorflow-recommenders", "numpy"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # a checkout that is not installed
+            versions[name] = "not installed"
+    return versions
+
+
+def _texts(name: str, ids: Sequence[str]) -> tuple[str, ...]:
+    """Return the ids, which must be text: a reader takes a number for an index."""
+    for given in ids:
+        if not isinstance(given, str):
+            raise InputError(
+                f"The vocabulary of {name!r} must be of text. Received: {given!r}. Give every id "
+                "as text, such as '50', or no vocabulary where ids are indices."
+            )
+    return tuple(ids)

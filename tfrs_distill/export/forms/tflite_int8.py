@@ -1,0 +1,11 @@
+"""The `.tflite` file with weights in 8 bits, which computes with them where LiteRT can."""
+
+from tfrs_distill.export.forms.tflite import tflite_form
+
+FORM = tflite_form(
+    "student_int8",
+    "int8",
+    "8-bit weights, .tflite",
+    file="student_int8.tflite",
+    quantization="int8",
+)
