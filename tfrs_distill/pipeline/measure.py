@@ -225,9 +225,9 @@ def _latencies(
     request = {
         "histories": str(folder / "histories.npz"),
         "keras": keras,
-        "saved_model": str(artefact.folder),
-        "student_tflite": str(artefact.folder / TFLITE),
-        "student_int8": str(artefact.folder / TFLITE_INT8),
+        "artefacts": {
+            form.key: [str(form.path(artefact.folder)), form.format] for form in FORMS.values()
+        },
     }
     timings: dict[str, dict[str, float]] = in_fresh_process(
         "tfrs_distill.evaluation.latency", request

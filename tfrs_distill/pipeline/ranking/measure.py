@@ -318,15 +318,12 @@ def _latencies(
         "rows": str(folder / "rows.npz"),
         "keras": {name: str(path) for name, path in keras.items()},
         "artefacts": {
-            name: [str(models.artefact), "saved_model"]
-            if file == SAVED_MODEL
-            else [str(models.artefact / file), None]
-            for name, file in ARTEFACTS.items()
+            form.key: [str(form.path(models.artefact)), form.format] for form in FORMS.values()
         },
-        "input_columns": list(input_columns),
+        "columns": list(input_columns),
     }
     times: dict[str, dict[str, float]] = in_fresh_process(
-        "tfrs_distill.pipeline.ranking.latency", request
+        "tfrs_distill.evaluation.latency", request
     )
     if parts:
         of_parts = [times.pop(name) for name in parts]

@@ -232,9 +232,9 @@ def _latencies(
     request = {
         "histories": str(folder / "histories.npz"),
         "keras": {"retrieval": str(models.files["retrieval"])},
-        "saved_model": str(models.artefact),
-        "student_tflite": str(models.artefact / TFLITE),
-        "student_int8": str(models.artefact / TFLITE_INT8),
+        "artefacts": {
+            form.key: [str(form.path(models.artefact)), form.format] for form in FORMS.values()
+        },
     }
     times: dict[str, dict[str, float]] = in_fresh_process(
         "tfrs_distill.evaluation.latency", request
