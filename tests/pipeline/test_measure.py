@@ -30,7 +30,9 @@ def evaluation(ndcg):
     ndcg = np.array(ndcg, float)
     users = np.arange(len(ndcg), dtype=np.int32)
     item_ids = np.ones([len(ndcg), 10], np.int32)
-    return Evaluation(10, 4, 0, users, item_ids, ndcg, ndcg / 2, ndcg, (ndcg > 0).astype(float))
+    hit_rate = (ndcg > 0).astype(float)
+    values = {"ndcg": ndcg, "recall": ndcg / 2, "mrr": ndcg, "hit_rate": hit_rate}
+    return Evaluation(10, 4, 0, users, item_ids, values)
 
 
 def test_figures_are_values_with_their_intervals():

@@ -1,4 +1,9 @@
-"""Arrays in, floats out; and what a report calls each."""
+"""Metrics of arrays, one idea a file, and those that a report shows.
+
+A further one is a function and its `Metric` in a file here, and its name in `LIST_METRICS`
+(computed for each query of an `Evaluation`) or `ROW_METRICS` (for each task of a
+`RankingEvaluation`).
+"""
 
 from tfrs_distill.evaluation.metrics.area_under_curve import AUC, GAUC, OverGroups, auc, grouped_auc
 from tfrs_distill.evaluation.metrics.bootstrap import (
@@ -17,13 +22,14 @@ from tfrs_distill.evaluation.metrics.decisions import (
     ACCURACY,
     F1,
     PRECISION,
+    RECALL_OF_YES,
     PrecisionRecallF1,
     accuracy,
     confusion_matrix,
     precision_recall_f1,
 )
-from tfrs_distill.evaluation.metrics.list_ndcg import list_ndcg
-from tfrs_distill.evaluation.metrics.metric import Metric
+from tfrs_distill.evaluation.metrics.list_ndcg import NDCG_OF_LISTS, list_ndcg
+from tfrs_distill.evaluation.metrics.metric import JudgedRows, Metric
 from tfrs_distill.evaluation.metrics.pointwise import LOG_LOSS, MAE, RMSE, log_loss, mae, rmse
 from tfrs_distill.evaluation.metrics.retrieval import (
     COVERAGE,
@@ -41,20 +47,21 @@ from tfrs_distill.evaluation.metrics.retrieval import (
     reciprocal_rank,
 )
 
-METRICS = {
-    metric.key: metric
-    for metric in (
-        *(NDCG, RECALL, MRR, HIT_RATE, COVERAGE, OVERLAP),
-        *(AUC, GAUC, LOG_LOSS, RMSE, MAE),
-        *(ACCURACY, PRECISION, F1, ECE),
-    )
-}
+LIST_METRICS = (NDCG, RECALL, MRR, HIT_RATE)
+ROW_METRICS = (
+    *(RMSE, MAE, AUC, GAUC),
+    *(LOG_LOSS, ACCURACY, PRECISION, RECALL_OF_YES, F1, ECE, NDCG_OF_LISTS),
+)
+METRICS = {metric.key: metric for metric in (*LIST_METRICS, COVERAGE, OVERLAP, *ROW_METRICS)}
 
 __all__ = [
+    "JudgedRows",
+    "LIST_METRICS",
     "METRICS",
     "Metric",
     "OverGroups",
     "PrecisionRecallF1",
+    "ROW_METRICS",
     "Reliability",
     "accuracy",
     "auc",
