@@ -12,7 +12,7 @@ from tiny_data import next_item_rows, tiny_catalogue, windows_from
 
 from tfrs_distill import columns
 from tfrs_distill.data.interactions import Interactions
-from tfrs_distill.data.splits import Queries, split_by_time
+from tfrs_distill.data.splits import Queries, pad_histories, split_by_time
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import ValidationNDCG, evaluate
 from tfrs_distill.evaluation.baselines import EASE, popularity
@@ -176,7 +176,7 @@ def test_every_scorer_keeps_to_the_catalogue(exclude_seen):
     splits = split_by_time(MUSIC, max_history=8, exclude_seen=exclude_seen)
     student, histories = student_of(), splits.test.histories
     table = student.catalogue_embeddings().numpy().astype(np.float64)
-    queries = student.encode_histories(tf.constant(splits.test.padded_histories())).numpy()
+    queries = student.encode_histories(tf.constant(pad_histories(splits.test.histories))).numpy()
     ease = EASE(splits.train, l2=5.0)
     weights = ease.weights.astype(np.float64)
     for scorer, scores in (

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import metrics
-from tfrs_distill.evaluation.metrics.calibration import Reliability
+from tfrs_distill.evaluation.metrics.reliability import Reliability
 from tfrs_distill.models.tasks import Binary, NextItem, RankingTask
 
 Predict = Callable[[RankingExamples], Mapping[str, np.ndarray]]

@@ -12,7 +12,7 @@ from tfrs_distill.evaluation.metrics.bootstrap import (
     percentile_interval,
     too_few_to_resample,
 )
-from tfrs_distill.evaluation.metrics.calibration import (
+from tfrs_distill.evaluation.metrics.reliability import (
     ECE,
     Reliability,
     expected_calibration_error,
@@ -31,7 +31,7 @@ from tfrs_distill.evaluation.metrics.decisions import (
 from tfrs_distill.evaluation.metrics.list_ndcg import NDCG_OF_LISTS, list_ndcg
 from tfrs_distill.evaluation.metrics.metric import JudgedRows, Metric
 from tfrs_distill.evaluation.metrics.pointwise import LOG_LOSS, MAE, RMSE, log_loss, mae, rmse
-from tfrs_distill.evaluation.metrics.retrieval import (
+from tfrs_distill.evaluation.metrics.recommended_lists import (
     COVERAGE,
     HIT_RATE,
     MRR,
