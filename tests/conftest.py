@@ -55,7 +55,7 @@ def fetch_or_skip():
 @pytest.fixture(scope="session")
 def movielens_folder(fetch_or_skip):
     """MovieLens-100K, from the asset cache that users have too."""
-    return fetch_or_skip(assets.movielens_100k_folder)
+    return fetch_or_skip(assets.MOVIELENS_100K.folder)
 
 
 @pytest.fixture(scope="session")

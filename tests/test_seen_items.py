@@ -12,7 +12,7 @@ from tiny_data import next_item_rows, tiny_catalogue, windows_from
 
 from tfrs_distill import columns
 from tfrs_distill.data.interactions import Interactions
-from tfrs_distill.data.splits import Queries, split_by_time
+from tfrs_distill.data.splits import Queries, pad_histories, split_by_time
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import ValidationNDCG, evaluate
 from tfrs_distill.evaluation.baselines import EASE, popularity
@@ -94,7 +94,8 @@ def test_a_perfect_recommender_gets_1_in_both_modes(exclude_seen):
         teacher = TeacherScorer(PerfectTeacher(queries), queries, max_history=8)
         for scorer in (Perfect(queries), teacher):
             found = evaluate(scorer, queries)
-            for values in (found.ndcg, found.recall, found.reciprocal_rank, found.hit_rate):
+            assert set(found.values) == {"ndcg", "recall", "mrr", "hit_rate"}
+            for values in found.values.values():
                 np.testing.assert_allclose(values, 1.0, rtol=1e-12)
     assert len(evaluate(Perfect(splits.test), splits.test).ndcg) < NUM_USERS or not exclude_seen
 
@@ -129,13 +130,13 @@ def test_figures_by_hand():
     second = 1 / log2(3)
     found = evaluate(scorer, asked, k=2)
     np.testing.assert_allclose(found.ndcg, [1, second])  # of [3] and of [6]; nothing of [4]
-    np.testing.assert_allclose(found.recall, [1, 1])
+    np.testing.assert_allclose(found.values["recall"], [1, 1])
     assert found.users.tolist() == [7, 9] and found.num_left_out == 3
     np.testing.assert_array_equal(found.item_ids, [[3, 5], [1, 6]])
     asked = replace(asked, catalogue=replace(catalogue, exclude_seen=False))
     found = evaluate(scorer, asked, k=2)
     np.testing.assert_allclose(found.ndcg, [1 / (1 + second), 1, second / (1 + second)])
-    np.testing.assert_allclose(found.recall, [1 / 2, 1, 1 / 2])
+    np.testing.assert_allclose(found.values["recall"], [1 / 2, 1, 1 / 2])
     assert found.users.tolist() == [7, 8, 9] and found.num_left_out == 0
 
 
@@ -176,7 +177,7 @@ def test_every_scorer_keeps_to_the_catalogue(exclude_seen):
     splits = split_by_time(MUSIC, max_history=8, exclude_seen=exclude_seen)
     student, histories = student_of(), splits.test.histories
     table = student.catalogue_embeddings().numpy().astype(np.float64)
-    queries = student.encode_histories(tf.constant(splits.test.padded_histories())).numpy()
+    queries = student.encode_histories(tf.constant(pad_histories(splits.test.histories))).numpy()
     ease = EASE(splits.train, l2=5.0)
     weights = ease.weights.astype(np.float64)
     for scorer, scores in (

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and sha256 of what they hold."""
+"""Files and folders that appear whole or not at all, their locks, and sha256 of what they hold."""
 
 from __future__ import annotations
 
@@ -80,6 +80,39 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold the lock of `path` while the block runs; yield whether it is held.
+
+    Advisory, on a hidden file beside `path` that its holder removes as the last thing it does. That
+    is safe: where another process locked the removed file meanwhile, filelock lets go of it and
+    tries again. The operating system takes the lock back from a dead process.
+
+    Args:
+        path: the file about to be written; its folder is made if it does not exist.
+        wait: until another process lets go or dies; else yield False at once where one holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    beside = lock_of(path)
+    beside.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(beside)
+    with contextlib.suppress(Timeout):
+        lock.acquire(timeout=-1 if wait else 0, poll_interval=0.02)
+    try:
+        yield lock.is_locked
+    finally:
+        if lock.is_locked:
+            with contextlib.suppress(OSError):  # Windows does not remove an open file; `prune` does
+                beside.unlink()
+            lock.release()
+
+
+def lock_of(path: Path) -> Path:
+    """The hidden file beside `path` that stands for its lock."""
+    return path.with_name(f".{path.name}.lock")
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:

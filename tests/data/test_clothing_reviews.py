@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from tfrs_distill.data.assets import clothing_reviews_folder
+from tfrs_distill.data.assets import CLOTHING_REVIEWS
 from tfrs_distill.data.clothing_reviews import (
     clothing_reviews,
     split_reviews,
@@ -176,7 +176,7 @@ def test_too_little_to_split_is_refused(tmp_path):
 
 @pytest.mark.realdata
 def test_the_asset(fetch_or_skip):
-    fetch_or_skip(clothing_reviews_folder)
+    fetch_or_skip(CLOTHING_REVIEWS.folder)
     reviews = clothing_reviews()
     rows = reviews.examples
     # Values and nulls of each column by `pyarrow.parquet.read_table`; 844 reviews have neither

@@ -114,7 +114,7 @@ def test_only_candidates_are_ranked():
 
     found = evaluate(scorer, splits.test, k=2)
     assert found.item_ids.tolist() == [[2, 9], [2, 9]]
-    assert found.hit_rate.tolist() == [0.0, 1.0]  # ann's next is 10, bob's 2
+    assert found.values["hit_rate"].tolist() == [0.0, 1.0]  # ann's next is 10, bob's 2
     assert found.num_items == 3
     assert evaluate(scorer, splits.test, k=5).item_ids.tolist() == [[2, 9, 10, 0, 0]] * 2
 

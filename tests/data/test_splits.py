@@ -193,7 +193,7 @@ def test_fingerprint_depends_on_every_array():
 
 def test_subset_and_padding_of_queries():
     queries = split_by_time(interactions(range(1, 11), range(4, 19)), max_history=16).test
-    assert queries.padded_histories().tolist() == [
+    assert pad_histories(queries.histories).tolist() == [
         [0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
         [4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16],
     ]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrs_distill.data.tfds_movielens import from_tfds
+from tfrs_distill.data.movielens import from_tfds
 from tfrs_distill.errors import InputError, MissingExtraError
 
 tfds = pytest.importorskip("tensorflow_datasets", reason="the extra `tfds` is not installed")

@@ -113,9 +113,9 @@ def test_evaluate_by_hand():
     assert asked == [(QUERIES.histories, 3)]
     second = (1 / log2(3) + 1 / 2) / (1 + 1 / log2(3))
     np.testing.assert_allclose(evaluation.ndcg, [1, second, 0])
-    np.testing.assert_allclose(evaluation.recall, [1, 1, 0])
-    np.testing.assert_allclose(evaluation.reciprocal_rank, [1, 1 / 2, 0])
-    np.testing.assert_allclose(evaluation.hit_rate, [1, 1, 0])
+    np.testing.assert_allclose(evaluation.values["recall"], [1, 1, 0])
+    np.testing.assert_allclose(evaluation.values["mrr"], [1, 1 / 2, 0])
+    np.testing.assert_allclose(evaluation.values["hit_rate"], [1, 1, 0])
     np.testing.assert_array_equal(evaluation.item_ids, answers)
     summary = evaluation.summary()
     low, high = summary.pop("ndcg@3_interval")
@@ -144,7 +144,7 @@ def test_a_scorer_that_knows_the_answer_gets_1():
 
     evaluation = evaluate(oracle, QUERIES)
     assert evaluation.k == 10
-    for values in (evaluation.ndcg, evaluation.recall, evaluation.hit_rate):
+    for values in (evaluation.ndcg, evaluation.values["recall"], evaluation.values["hit_rate"]):
         np.testing.assert_allclose(values, 1.0)
 
 

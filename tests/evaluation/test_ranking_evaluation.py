@@ -257,7 +257,7 @@ def test_the_summary_is_json(planted):
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        ({}, r"says nothing for task 'like'. It predicts: \[\]"),
+        ({}, r"predicts nothing for task 'like'. It predicts: \[\]"),
         ({"click": np.zeros(3)}, r"nothing for task 'like'. It predicts: \['click'\]"),
         ({"like": np.zeros(4)}, r"one prediction a row, \[3\]. Received: shape \(4,\)"),
         ({"like": np.zeros((3, 1))}, r"Received: shape \(3, 1\)"),

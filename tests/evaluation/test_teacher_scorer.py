@@ -53,7 +53,8 @@ def test_it_recommends_the_best_that_the_whole_history_does_not_hold():
     scores, items = TeacherScorer(Recorded(), QUERIES, max_history=2, batch_size=2)(HISTORIES, k=3)
     np.testing.assert_array_equal(items, [[6, 0, 0], [5, 4, 3], [6, 5, 4]])
     np.testing.assert_array_equal(scores[1:], [[5, 4, 3], [6, 5, 4]])
-    assert evaluate(TeacherScorer(Recorded(), QUERIES, max_history=2), QUERIES, k=1).hit_rate[0]
+    found = evaluate(TeacherScorer(Recorded(), QUERIES, max_history=2), QUERIES, k=1)
+    assert found.values["hit_rate"][0]
 
 
 def test_logits_are_over_the_whole_catalogue():

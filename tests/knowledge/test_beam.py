@@ -4,19 +4,17 @@ import functools
 import os
 import sys
 
-import numpy as np
 import pytest
-from planted_teachers import LengthEncoder, PlantedTeacher
+from planted_teachers import PlantedTeacher
 from tiny_data import random_windows
 
 from tfrs_distill.errors import InputError, MissingExtraError
-from tfrs_distill.knowledge import beam, cache_item_vectors, cache_teacher
-from tfrs_distill.knowledge.beam import encode_with_beam, label_with_beam
+from tfrs_distill.knowledge import beam, cache_teacher
+from tfrs_distill.knowledge.beam import label_with_beam
 from tfrs_distill.knowledge.label_windows import LabelSettings
 
 NUM_ITEMS = 9
 SETTINGS = {"top_k": 4, "temperatures": (1.0, 2.0), "rows_per_shard": 3, "dtype": "int8"}
-TEXTS = [f"Film {number % 11}" for number in range(15)]
 
 
 @pytest.fixture
@@ -68,49 +66,27 @@ def test_workers_write_what_the_local_path_writes(tmp_path, windows, workers):
     assert len(set(made_in)) > 1  # and by workers
 
 
-def test_workers_encode_what_the_local_path_encodes(tmp_path, workers):
-    options = workers("multi_threading")
-    found = encode_with_beam(
-        LengthEncoder, TEXTS, tmp_path / "beam", rows_per_shard=4, pipeline_options=options
-    )
-    local = cache_item_vectors(LengthEncoder(), TEXTS, tmp_path / "local", rows_per_shard=4)
-    assert files_in(tmp_path / "beam") == files_in(tmp_path / "local")
-    np.testing.assert_array_equal(np.asarray(found), np.asarray(local))
-
-
-@pytest.mark.parametrize("kind", ["teacher", "encoder"])
-def test_a_worker_that_made_something_else_is_refused(windows, kind):
+def test_a_worker_that_made_something_else_is_refused(windows):
     settings = LabelSettings(4, (1.0,), "float32", 3)
-    if kind == "teacher":
-        worker = beam._Label(lambda: PlantedTeacher(NUM_ITEMS), "another", windows, settings)
-    else:
-        worker = beam._Encode(LengthEncoder, "another", "float32")
+    worker = beam._Label(lambda: PlantedTeacher(NUM_ITEMS), "another", windows, settings)
     with pytest.raises(InputError, match="another fingerprint than the caller did.*load a trained"):
         worker.setup()
 
 
 def test_what_is_on_disk_is_not_made_again(tmp_path, windows, monkeypatch):
     pytest.importorskip("apache_beam", reason="Apache Beam is not installed")
-    monkeypatch.setattr(beam, "_run", None)  # nothing is run
+    monkeypatch.setattr(beam.apache_beam, "Pipeline", None)  # nothing is run
     cache_teacher(PlantedTeacher(NUM_ITEMS), windows, tmp_path, **SETTINGS)
-    cache_item_vectors(LengthEncoder(), TEXTS, tmp_path)
     before = files_in(tmp_path)
     label_with_beam(functools.partial(PlantedTeacher, NUM_ITEMS), windows, tmp_path, **SETTINGS)
-    encode_with_beam(LengthEncoder, TEXTS, tmp_path)
     assert files_in(tmp_path) == before
 
 
-@pytest.mark.parametrize("make", ["label", "encode"])
-def test_without_beam_the_extra_is_named_before_anything_is_made(
-    tmp_path, windows, make, monkeypatch
-):
+def test_without_beam_the_extra_is_named_before_anything_is_made(tmp_path, windows, monkeypatch):
     monkeypatch.setattr(beam, "apache_beam", None)
     words = r"Apache Beam needs `apache-beam`.*tfrs-distill\[beam\]"
     with pytest.raises(MissingExtraError, match=words):
-        if make == "label":
-            label_with_beam(pytest.fail, windows, tmp_path / "cache")
-        else:
-            encode_with_beam(pytest.fail, TEXTS, tmp_path / "cache")
+        label_with_beam(pytest.fail, windows, tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
 
 

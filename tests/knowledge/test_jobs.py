@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tfrs_distill.errors import InputError
+from tfrs_distill.files import locked
 from tfrs_distill.knowledge.jobs import Job, run_jobs, shard_job
-from tfrs_distill.knowledge.locks import locked
 from tfrs_distill.knowledge.shard import Shard
 
 

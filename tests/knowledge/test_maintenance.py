@@ -8,6 +8,7 @@ from planted_teachers import LengthEncoder, PlantedTeacher, School
 from tiny_data import random_windows
 
 from tfrs_distill.errors import InputError
+from tfrs_distill.files import lock_of, locked
 from tfrs_distill.knowledge import (
     CachedTeacher,
     cache_item_vectors,
@@ -17,7 +18,6 @@ from tfrs_distill.knowledge import (
     prune,
     verify,
 )
-from tfrs_distill.knowledge.locks import lock_of, locked
 
 NUM_ITEMS = 9
 TEXTS = [f"Film {number}" for number in range(7)]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tfrs_distill.knowledge.sharded_rows import ShardedRows
+from tfrs_distill.knowledge.shard import ShardedRows
 
 WHOLE = np.random.default_rng(0).normal(size=(20, 2, 3)).astype(np.float16)
 BORDERS = [0, 4, 5, 20]

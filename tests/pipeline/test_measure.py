@@ -27,7 +27,9 @@ def evaluation(ndcg):
     ndcg = np.array(ndcg, float)
     users = np.arange(len(ndcg), dtype=np.int32)
     item_ids = np.ones([len(ndcg), 10], np.int32)
-    return Evaluation(10, 4, 0, users, item_ids, ndcg, ndcg / 2, ndcg, (ndcg > 0).astype(float))
+    hit_rate = (ndcg > 0).astype(float)
+    values = {"ndcg": ndcg, "recall": ndcg / 2, "mrr": ndcg, "hit_rate": hit_rate}
+    return Evaluation(10, 4, 0, users, item_ids, values)
 
 
 def test_figures_are_values_with_their_intervals():
@@ -157,7 +159,13 @@ def test_two_stages_are_reported_in_the_same_shape(monkeypatch, tmp_path):
     forms = ["saved_model", "student_tflite", "student_int8"]
     made = {
         key: SimpleNamespace(
-            key=key, title=key, what="", load=lambda *_: known, num_bytes=lambda _: 4
+            key=key,
+            title=key,
+            what="",
+            format="",
+            path=str,
+            load=lambda *_: known,
+            num_bytes=lambda _: 4,
         )
         for key in forms
     }

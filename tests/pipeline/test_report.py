@@ -287,7 +287,7 @@ def words_of(report):
             "multitask",
             [
                 "Many tasks at once Worse than its single-task twin beyond its interval: rating.",
-                "Above is better, except for Log loss, RMSE, MAE and ECE.",
+                "Above is better, except for RMSE, MAE, Log loss and ECE.",
                 "like AUC 0.0300 above that twin's",
                 "Twin of like this task alone",
                 "student - single task twin, like AUC 0.0300 (0.0200 to 0.0400)",

@@ -428,7 +428,7 @@ def test_what_is_said_of_single_task_twins(like, rating, sentence, on_page):
     assert verdict(report) == f"{HELPED_AUC}{OF_BYTES}. {sentence}"
     text = text_of(report)
     assert on_page in text
-    assert "Above is better, except for Log loss, RMSE, MAE and ECE." in text
+    assert "Above is better, except for RMSE, MAE, Log loss and ECE." in text
 
 
 @pytest.mark.parametrize(

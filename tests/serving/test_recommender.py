@@ -278,7 +278,7 @@ def test_a_history_is_of_ids_or_indices(artefact, format, history):
     ids = (*(str(60 - index) for index in range(60)),)
     ids = (*ids[:4], "é", *ids[5:58], "2", *ids[59:])
     loaded = Recommender.load(artefact.folder, format=format)
-    named = dataclasses.replace(artefact, item_ids=ids)
+    named = dataclasses.replace(artefact, vocabularies={"item_id": ids})
     recommender = Recommender(named, loaded._model)
     assert_answers(STUDENT, [[59, 5]], *recommender([history], 10), 10)
 

@@ -5,6 +5,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+from tiny_bert import write_tiny_bert
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -39,9 +40,18 @@ def test_the_programs_about_ranking_run_one_after_the_other(tmp_path, monkeypatc
     assert list(tmp_path.glob("*.keras"))
 
 
-@pytest.mark.realdata
-def test_the_programs_about_teachers_run_one_after_the_other(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "weights",
+    [
+        "tiny BERT",
+        pytest.param("MiniLM", marks=[pytest.mark.realdata, pytest.mark.nightly]),
+    ],
+)
+def test_the_programs_about_teachers_run_one_after_the_other(weights, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    if weights == "tiny BERT":
+        write_tiny_bert(tmp_path / "bert")
+        monkeypatch.setattr("tfrs_distill.data.minilm_folder", lambda: tmp_path / "bert")
     names = after_the_programs_of("teachers.md", how_many=6)
     assert set(next(iter(names["batches"]))) >= {"history", "teacher_query_embeddings"}
 

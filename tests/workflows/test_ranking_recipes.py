@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tfrs_distill.data.assets import clothing_reviews_folder
+from tfrs_distill.data.assets import CLOTHING_REVIEWS
 
 LABELS = {
     "ranking": {"like": "auc", "rating": "rmse"},
@@ -23,7 +23,7 @@ def test_a_recipe_runs_from_data_to_tflite_and_report(
     name, movielens_folder, minilm_folder, fetch_or_skip, tmp_path
 ):
     if name == "reviews":
-        fetch_or_skip(clothing_reviews_folder)
+        fetch_or_skip(CLOTHING_REVIEWS.folder)
     command = [sys.executable, "-m", "tfrs_distill", "run", "--recipe", name, "--quick"]
     command += ["--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)

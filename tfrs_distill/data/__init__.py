@@ -9,7 +9,7 @@
   label a task, and `unlabelled_rows` more of them for a teacher to label; `WordVocabulary` makes
   numbers of their texts;
 - `Catalogue` holds the items, their titles and texts;
-- `movielens_100k_folder`, `clothing_reviews_folder`, `minilm_folder` are the fetched assets.
+- `minilm_folder` is a fetched asset, as are the data sets.
 """
 
 from tfrs_distill.data.assets import minilm_folder
@@ -23,7 +23,7 @@ from tfrs_distill.data.cold_items import split_cold_items
 from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.data.item_features import attribute_vectors, item_attributes
 from tfrs_distill.data.knowledge_graph import neighbour_vectors
-from tfrs_distill.data.movielens import movielens_100k
+from tfrs_distill.data.movielens import from_tfds, movielens_100k
 from tfrs_distill.data.movielens_ranking import movielens_ranking
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.data.readers import read_folder
@@ -31,7 +31,6 @@ from tfrs_distill.data.readers.knowledge_graph import read_knowledge_graph
 from tfrs_distill.data.readers.user_attributes import read_user_attributes
 from tfrs_distill.data.splits import Queries, split_by_time
 from tfrs_distill.data.synthetic import synthetic
-from tfrs_distill.data.tfds_movielens import from_tfds
 from tfrs_distill.data.unlabelled_rows import unlabelled_rows
 from tfrs_distill.data.windows import Windows
 

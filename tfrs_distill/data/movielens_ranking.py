@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfrs_distill import columns
-from tfrs_distill.data.assets import movielens_100k_folder
+from tfrs_distill.data.assets import MOVIELENS_100K
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.data.item_features import attribute_vectors, item_attributes
@@ -79,7 +79,7 @@ def movielens_ranking(
     """
     if max_history < 1:
         raise InputError(f"`max_history` must be at least 1. Received: {max_history}.")
-    folder = movielens_100k_folder() if data_dir is None else data_dir
+    folder = MOVIELENS_100K.folder() if data_dir is None else data_dir
     interactions = movielens_100k(folder)
     users = read_user_attributes(folder)
     attributes = item_attributes(folder, interactions.catalogue)
@@ -90,8 +90,8 @@ def movielens_ranking(
         "weekday": WEEKDAYS,
     }
     if users is not None:
-        vocabularies["gender"] = _names(users.genders)
-        vocabularies["occupation"] = _names(users.occupations)
+        for name, values in (("gender", users.genders), ("occupation", users.occupations)):
+            vocabularies[name] = tuple(sorted(set(values) - {""}))
     tables = MovieLensTables(
         interactions.catalogue,
         vocabularies,
@@ -109,7 +109,7 @@ def _rows(
     max_history: int,
 ) -> RankingExamples:
     """Every interaction as a row, user after user and oldest first."""
-    order = _by_user_and_time(interactions)
+    order = np.lexsort((interactions.timestamps, interactions.users))  # a tie keeps file order
     users, items = interactions.users[order], interactions.items[order]
     ratings = interactions.ratings[order]
     places = np.arange(len(order)) - _first_rows(users)
@@ -155,11 +155,6 @@ def _split(interactions: Interactions, rows: RankingExamples) -> RankingSplits:
     return RankingSplits(interactions.name, *(rows.subset(part == number) for number in range(3)))
 
 
-def _by_user_and_time(interactions: Interactions) -> np.ndarray:
-    """Row numbers by user, then by time; a tie keeps file order."""
-    return np.lexsort((interactions.timestamps, interactions.users))
-
-
 def _first_rows(users: np.ndarray) -> np.ndarray:
     """For each row of sorted `users`, the row that its user's sequence begins with."""
     return np.searchsorted(users, users)
@@ -200,8 +195,3 @@ def _of_users(
         index_of = {value: index for index, value in enumerate(vocabularies[name], start=1)}
         found[name] = np.array([*(index_of.get(value, 0) for value in values), 0])[rows]
     return found
-
-
-def _names(values: tuple[str, ...]) -> tuple[str, ...]:
-    """The different names, sorted, without that of nothing known."""
-    return tuple(sorted(set(values) - {""}))

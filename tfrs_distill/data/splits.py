@@ -37,8 +37,8 @@ class Queries:
     Example:
     >>> films = Catalogue(("50", "7"), ("Heat (1995)", "Babe (1995)"), ("Heat", "Babe"))
     >>> queries = Queries(films, [0, 1], ([1], []), ([2], [1, 2]))
-    >>> len(queries), queries.padded_histories().tolist()
-    (2, [[1], [0]])
+    >>> len(queries), queries.num_positives
+    (2, 3)
     """
 
     catalogue: Catalogue
@@ -126,10 +126,6 @@ class Queries:
             tuple(self.positives[row] for row in rows),
             self.candidates,
         )
-
-    def padded_histories(self) -> np.ndarray:
-        """int32 [num_queries, longest history], oldest first, padded with 0 in front."""
-        return pad_histories(self.histories)
 
 
 @dataclass(frozen=True)

@@ -1,25 +1,109 @@
-"""Any ranking model, any rows: every task's metrics, with intervals over users."""
+"""Evaluation of any model on rows: every task's metrics, with intervals over users."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import tensorflow as tf
 
 from tfrs_distill.data.ranking_examples import RankingExamples
+from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import metrics
-from tfrs_distill.evaluation.predictions import (
-    BatchPredictor,
-    Predict,
-    checked_predictions,
-    predictions_of,
-)
-from tfrs_distill.evaluation.ranking_evaluation import RankingEvaluation, TaskEvaluation
+from tfrs_distill.evaluation.metrics.reliability import Reliability
 from tfrs_distill.models.tasks import Binary, NextItem, RankingTask
 
-NDCG_PLACES = 10
+Predict = Callable[[RankingExamples], Mapping[str, np.ndarray]]
+"""Examples to predictions: float [num_rows] by task, in label units or as probability."""
+
+
+class BatchPredictor(Protocol):
+    """A model that predicts for a batch, as `RankingModel` does."""
+
+    def predictions(self, batch: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
+        """Float [num_rows] by task, in label units or as probability."""
+
+
+@dataclass(frozen=True)
+class TaskEvaluation:
+    """How well the labels of one task were predicted.
+
+    Args:
+        metrics: by name.
+        samples: the same metrics in each resample of users, float64 [num_samples] by name.
+        num_rows: rows with a label.
+        num_users: users with such a row.
+        num_users_skipped: those of one label throughout, whom `gauc` and `ndcg@10` leave out.
+        confusion_matrix: `[[TN, FP], [FN, TP]]` at probability 1/2; None for ratings.
+        reliability: the points of a reliability plot; None for ratings.
+    """
+
+    metrics: dict[str, float]
+    samples: dict[str, np.ndarray]
+    num_rows: int
+    num_users: int
+    num_users_skipped: int
+    confusion_matrix: np.ndarray | None
+    reliability: Reliability | None
+
+    def summary(self) -> dict[str, Any]:
+        """Everything but the samples, as JSON holds it; intervals as `"<metric>_interval"`.
+
+        `interval_too_narrow` says whether the users are too few for the intervals to be trusted,
+        see `metrics.too_few_to_resample`.
+        """
+        figures: dict[str, Any] = {}
+        for name, value in self.metrics.items():
+            figures[name] = value
+            figures[f"{name}_interval"] = list(metrics.percentile_interval(self.samples[name]))
+        figures |= {
+            "num_rows": self.num_rows,
+            "num_users": self.num_users,
+            "num_users_skipped": self.num_users_skipped,
+            "interval_too_narrow": metrics.too_few_to_resample(self.num_users),
+        }
+        if self.confusion_matrix is not None:
+            figures["confusion_matrix"] = self.confusion_matrix.astype(int).tolist()
+        if self.reliability is not None:
+            points = self.reliability._asdict()
+            figures["reliability"] = {name: values.tolist() for name, values in points.items()}
+        return figures
+
+
+@dataclass(frozen=True)
+class RankingEvaluation:
+    """How well a model predicts the labels of some rows, task by task.
+
+    Args:
+        tasks: by the task's name.
+        resamples: what the resamples were drawn from; two evaluations of the same have them paired.
+    """
+
+    tasks: dict[str, TaskEvaluation]
+    resamples: str
+
+    @property
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """`metrics[task][name]`."""
+        return {name: task.metrics for name, task in self.tasks.items()}
+
+    @property
+    def intervals(self) -> dict[str, dict[str, tuple[float, float]]]:
+        """95 % bootstrap intervals over users, `intervals[task][name]`."""
+        return {
+            name: {
+                metric: metrics.percentile_interval(values)
+                for metric, values in task.samples.items()
+            }
+            for name, task in self.tasks.items()
+        }
+
+    def summary(self) -> dict[str, dict[str, Any]]:
+        """Metrics, intervals and counts by task, as JSON holds them."""
+        return {name: task.summary() for name, task in self.tasks.items()}
 
 
 class Difference(NamedTuple):
@@ -68,7 +152,7 @@ def evaluate_ranking(
     num_samples: int = 1000,
     seed: int = 0,
 ) -> RankingEvaluation:
-    """Compare what a model says of rows with their labels.
+    """Compare a model's predictions for rows with their labels.
 
     A `Binary` task gets `auc`, `gauc` (AUC inside each user's rows), `log_loss`, `accuracy`,
     `precision`, `recall` and `f1` at probability 1/2, `expected_calibration_error` and `ndcg@10`
@@ -92,24 +176,24 @@ def evaluate_ranking(
         seed: of the resampling.
 
     Raises:
-        InputError: a task has no labels, or some that it cannot have; the model says nothing for
-            a task, something of another length, NaN, or no probability.
+        InputError: a task has no labels, or some that it cannot have; the model predicts
+            nothing for a task, or something of another length, NaN, or no probability.
         TypeError: something else than tasks was given.
     """
     tasks = _checked_tasks(tasks)
-    said = predictions_of(predict, examples, batch_size)
-    parts = {task.name: _LabelledRows(task, examples, said, rating_threshold) for task in tasks}
-    told = {name: part.measure(None) for name, part in parts.items()}
+    predictions = _predictions_of(predict, examples, batch_size)
+    parts = {task.name: _TaskRows(task, examples, predictions, rating_threshold) for task in tasks}
+    values = {name: part.measure(None) for name, part in parts.items()}
 
     def statistic(weights: np.ndarray) -> np.ndarray:
         resampled = [part.measure(weights[:, part.rows]) for part in parts.values()]
-        return np.stack([values for part in resampled for values in part.values()], axis=1)
+        return np.stack([column for part in resampled for column in part.values()], axis=1)
 
     samples = iter(
         metrics.cluster_bootstrap(statistic, examples.users, num_samples=num_samples, seed=seed).T
     )
     evaluations = {
-        name: part.evaluation(told[name], {metric: next(samples) for metric in told[name]})
+        name: part.evaluation(values[name], {metric: next(samples) for metric in values[name]})
         for name, part in parts.items()
     }
     made_of = [f"{num_samples} {seed} {rating_threshold} {list(parts)}".encode(), examples.users]
@@ -117,67 +201,110 @@ def evaluate_ranking(
     return RankingEvaluation(evaluations, _fingerprint(made_of))
 
 
-class _LabelledRows:
-    """The rows that have a label for one task, and what was said of them."""
+class _TaskRows:
+    """The rows that have a label for one task, and every metric of them."""
 
     def __init__(
         self,
         task: RankingTask,
         examples: RankingExamples,
-        said: Mapping[str, np.ndarray],
+        predictions: Mapping[str, np.ndarray],
         rating_threshold: float,
     ) -> None:
         labels = examples.labels_of(task.name)
         task.check(labels)
-        self.is_binary = isinstance(task, Binary)
         self.rows = np.flatnonzero(~np.isnan(labels))
-        self.labels, self.users = labels[self.rows], examples.users[self.rows]
-        self.predictions = checked_predictions(task, said, len(examples), self.rows)
-        self.yes = self.labels if self.is_binary else self.labels >= rating_threshold
-        _, user = np.unique(self.users, return_inverse=True)
-        shares = np.bincount(user, self.yes) / np.bincount(user)
+        labels, users = labels[self.rows], examples.users[self.rows]
+        is_binary = isinstance(task, Binary)
+        positive = labels if is_binary else labels >= rating_threshold
+        _, user = np.unique(users, return_inverse=True)
+        shares = np.bincount(user, positive) / np.bincount(user)
         self.num_users = len(shares)
         self.num_skipped = int(np.isin(shares, (0, 1)).sum())
+        self.judged = metrics.JudgedRows(
+            labels,
+            _checked_predictions(task, predictions, len(examples), self.rows),
+            positive,
+            users,
+            is_binary,
+            users_differ=self.num_skipped < self.num_users,
+        )
 
     def measure(self, weights: np.ndarray | None) -> dict[str, Any]:
-        """Every metric by name, of these rows or of resamples of them."""
-        given = (self.labels, self.predictions)
-        told: dict[str, Any] = {}
-        if not self.is_binary:
-            told = {"rmse": metrics.rmse(*given, weights), "mae": metrics.mae(*given, weights)}
-        if 0 < self.yes.mean() < 1:
-            told["auc"] = metrics.auc(self.yes, self.predictions, weights)
-        if self.num_skipped < self.num_users:
-            told["gauc"] = metrics.grouped_auc(
-                self.yes, self.predictions, self.users, weights
-            ).value
-        if self.is_binary:
-            told |= {
-                "log_loss": metrics.log_loss(*given, weights),
-                "accuracy": metrics.accuracy(*given, weights=weights),
-                **metrics.precision_recall_f1(*given, weights=weights)._asdict(),
-                "expected_calibration_error": metrics.expected_calibration_error(
-                    *given, weights=weights
-                ),
-            }
-            if "gauc" in told:
-                told[f"ndcg@{NDCG_PLACES}"] = metrics.list_ndcg(
-                    *given, self.users, k=NDCG_PLACES, weights=weights
-                ).value
-        return told
+        """Return every metric by key, of these rows or, with weights, of resamples of them."""
+        values = {
+            metric.key: metric.compute(self.judged, weights)
+            for metric in metrics.ROW_METRICS
+            if metric.compute is not None
+        }
+        return {key: value for key, value in values.items() if value is not None}
 
-    def evaluation(self, told: dict[str, float], samples: dict[str, np.ndarray]) -> TaskEvaluation:
-        """What is told of this task."""
-        given = (self.labels, self.predictions)
+    def evaluation(
+        self, values: dict[str, float], samples: dict[str, np.ndarray]
+    ) -> TaskEvaluation:
+        """Return the metrics with the counts and plots of the task."""
+        of_rows = (self.judged.labels, self.judged.predictions)
+        is_binary = self.judged.is_binary
         return TaskEvaluation(
-            told,
+            values,
             samples,
             num_rows=len(self.rows),
             num_users=self.num_users,
             num_users_skipped=self.num_skipped,
-            confusion_matrix=metrics.confusion_matrix(*given) if self.is_binary else None,
-            reliability=metrics.reliability(*given) if self.is_binary else None,
+            confusion_matrix=metrics.confusion_matrix(*of_rows) if is_binary else None,
+            reliability=metrics.reliability(*of_rows) if is_binary else None,
         )
+
+
+def _predictions_of(
+    predict: BatchPredictor | Predict, examples: RankingExamples, batch_size: int
+) -> Mapping[str, np.ndarray]:
+    """Predict with a model batch by batch, or with a function at once."""
+    of_batch = getattr(predict, "predictions", None)
+    if of_batch is None:
+        return predict(examples)  # type: ignore[operator]
+    compiled = tf.function(of_batch, reduce_retracing=True)
+    parts = [compiled(batch) for batch in examples.batches(batch_size)]
+    return {task: np.concatenate([part[task].numpy() for part in parts]) for task in parts[0]}
+
+
+def _checked_predictions(
+    task: RankingTask, predictions: Mapping[str, np.ndarray], num_rows: int, rows: np.ndarray
+) -> np.ndarray:
+    """Return the predictions for a task's rows that have a label.
+
+    Args:
+        task: the task.
+        predictions: by task, of all rows.
+        num_rows: how many these are.
+        rows: int [some_rows], those with a label.
+
+    Raises:
+        InputError: there are none for the task, or of another number of rows, NaN, or no
+            probabilities for a binary task.
+    """
+    if task.name not in predictions:
+        raise InputError(
+            f"The model predicts nothing for task {task.name!r}. It predicts: "
+            f"{sorted(predictions)}."
+        )
+    values = np.asarray(predictions[task.name])
+    if values.shape != (num_rows,):
+        raise InputError(
+            f"The model must give task {task.name!r} one prediction a row, [{num_rows}]. Received: "
+            f"shape {values.shape}."
+        )
+    values = values[rows]
+    low, high = (0.0, 1.0) if isinstance(task, Binary) else (-np.inf, np.inf)
+    wrong = ~(np.isfinite(values) & (values >= low) & (values <= high))
+    if wrong.any():
+        first = int(np.argmax(wrong))
+        what = "a probability" if isinstance(task, Binary) else "a finite number"
+        raise InputError(
+            f"The model must give task {task.name!r} {what} for every row. Received: "
+            f"{values[first]} for row {rows[first]}."
+        )
+    return values
 
 
 def _checked_tasks(tasks: Iterable[RankingTask]) -> list[RankingTask]:

@@ -1,4 +1,4 @@
-"""Any scorer, any split, the same numbers: full ranking over the catalogue."""
+"""Evaluation of any scorer on a split by full ranking over the catalogue."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Scorer(Protocol):
 
     `histories` are unpadded arrays of item indices, oldest first; `scores` float32 and `item_ids`
     int32 are [num_queries, k], best first, 0 in empty slots. The history's items are left out,
-    unless the catalogue's `exclude_seen` is False. A scorer that has an attribute `exclude_seen` is
-    held to what the catalogue says.
+    unless the catalogue's `exclude_seen` is False. If a scorer has an attribute `exclude_seen`, it
+    must equal the catalogue's.
     """
 
     def __call__(self, histories: Sequence[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -32,7 +32,7 @@ class Scorer(Protocol):
 
 
 class ModelScorer:
-    """A scorer that asks a Keras two-tower model, teacher or student.
+    """A scorer of a Keras two-tower model, teacher or student.
 
     Item embeddings are computed once, and again by `refresh` after the model has trained further.
 
@@ -40,7 +40,7 @@ class ModelScorer:
         model: any `TwoTower`.
         batch_size: histories encoded at a time; fewer where their scores of all items would take
             too much memory at once.
-        exclude_seen: whether the history's items are left out: what `Catalogue.exclude_seen` says.
+        exclude_seen: whether the history's items are left out, see `Catalogue.exclude_seen`.
     """
 
     def __init__(
@@ -67,26 +67,25 @@ class ModelScorer:
         )
 
     def _scores(self, histories: Sequence[np.ndarray]) -> np.ndarray:
-        """Of every item, float32 [num_queries, num_items + 1]."""
+        """Return the scores of every item, float32 [num_queries, num_items + 1]."""
         padded = pad_histories([history[-self.model.max_history :] for history in histories])
         scores: np.ndarray = self.encode(tf.constant(padded)).numpy() @ self.catalogue
         return scores
 
 
 class TeacherScorer:
-    """A scorer that asks a teacher for its logits, about the queries it was made for.
+    """A scorer of a teacher's logits, for the queries it was made for.
 
-    A teacher answers for a batch, and may know its queries by their user alone, as an
+    A teacher gives logits for a batch, and may know its queries by their user alone, as an
     `ArrayTeacher` does; a scorer is given nothing but histories. So each of the `queries` becomes a
-    window that ends with its history and asks for one row, at its last position. The label that
-    stands there only marks the row: it is item 1 everywhere, so that no teacher can read the answer
-    off it.
+    window that ends with its history and has one labelled row, its last position. The label only
+    marks the row: it is item 1 everywhere, so that no teacher can read the right item off it.
 
     Args:
-        teacher: answers `logits(batch, candidate_ids)`, such as any teacher of this package.
-        queries: `splits.validation` or `splits.test`; the scorer answers these and no others.
+        teacher: has `logits(batch, candidate_ids)`, such as any teacher of this package.
+        queries: `splits.validation` or `splits.test`; the scorer takes these and no others.
         max_history: positions of a window, as the teacher reads them: `splits.train.max_history`.
-        batch_size: queries asked at a time; fewer where their logits of all items would take too
+        batch_size: queries scored at a time; fewer where their logits of all items would take too
             much memory at once.
     """
 
@@ -98,10 +97,9 @@ class TeacherScorer:
         self.exclude_seen = queries.catalogue.exclude_seen
 
     def logits(self) -> np.ndarray:
-        """Its logits, float32 [num_queries, num_items + 1].
+        """Return the logits of all items, float32 [num_queries, num_items + 1].
 
-        The columns of padding and of items that are no candidates of the queries are -inf: about
-        those it is not asked.
+        The columns of padding and of items that are no candidates of the queries are -inf.
 
         Raises:
             InputError: the teacher gives a query a score that is not finite; names the user.
@@ -115,18 +113,18 @@ class TeacherScorer:
             InputError: the teacher gives a query a score that is not finite; names the user.
             ValueError: the histories are not those of `queries`, in their order.
         """
-        own = self.queries.histories
-        if len(histories) != len(own) or not all(map(np.array_equal, histories, own)):
+        expected = self.queries.histories
+        if len(histories) != len(expected) or not all(map(np.array_equal, histories, expected)):
             raise ValueError(
                 "A `TeacherScorer` answers the queries it was made for, all of them and in their "
-                f"order: {len(own)} queries. Received: {len(histories)} other histories. Make one "
-                "for these queries (`queries.subset(rows)` for some)."
+                f"order: {len(expected)} queries. Received: {len(histories)} other histories. Make "
+                "one for these queries (`queries.subset(rows)` for some)."
             )
-        answers = [
-            top_k_unseen(logits, own[rows], k, exclude_seen=self.exclude_seen)
+        lists = [
+            top_k_unseen(logits, expected[rows], k, exclude_seen=self.exclude_seen)
             for rows, logits in self._logits_of_batches()
         ]
-        scores, item_ids = zip(*answers)
+        scores, item_ids = zip(*lists)
         return np.concatenate(scores), np.concatenate(item_ids)
 
     def _logits_of_batches(self) -> Iterator[tuple[slice, np.ndarray]]:
@@ -162,7 +160,7 @@ class TeacherScorer:
             yield rows, table
 
     def _windows(self, rows: slice) -> np.ndarray:
-        """int32 [num_queries, max_history]: the last items, padded with 0 in front."""
+        """Return the last items, int32 [num_queries, max_history], padded with 0 in front."""
         shortened = [history[-self.max_history :] for history in self.queries.histories[rows]]
         padded = pad_histories(shortened)
         return np.pad(padded, [(0, 0), (self.max_history - padded.shape[1], 0)])
@@ -170,7 +168,7 @@ class TeacherScorer:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How well a scorer answered a split, query by query.
+    """How well a scorer recommends for a split, query by query.
 
     The queries are those of the split that have something to find, see `Queries.answerable`.
 
@@ -180,10 +178,8 @@ class Evaluation:
         num_left_out: positives of the split that are in their query's history and did not count.
         users: int32 [num_queries], whose query it is.
         item_ids: int32 [num_queries, k], what was recommended.
-        ndcg: float [num_queries].
-        recall: float [num_queries].
-        reciprocal_rank: float [num_queries].
-        hit_rate: float [num_queries].
+        values: float [num_queries] by the key of each of `metrics.LIST_METRICS`: `"ndcg"`,
+            `"recall"`, `"mrr"`, `"hit_rate"`.
     """
 
     k: int
@@ -191,16 +187,18 @@ class Evaluation:
     num_left_out: int
     users: np.ndarray
     item_ids: np.ndarray
-    ndcg: np.ndarray
-    recall: np.ndarray
-    reciprocal_rank: np.ndarray
-    hit_rate: np.ndarray
+    values: dict[str, np.ndarray]
+
+    @property
+    def ndcg(self) -> np.ndarray:
+        """Each query's NDCG@k, float [num_queries]."""
+        return self.values["ndcg"]
 
     def summary(self, *, num_samples: int = 1000, seed: int = 0) -> dict[str, Any]:
-        """`figures`, and what they are of.
+        """Return `figures`, and what they are computed from.
 
-        `num_queries` says of how many queries; `interval_too_narrow`, whether they are too few for
-        the interval to be trusted, see `metrics.too_few_to_resample`; `num_left_out` is the field.
+        `num_queries` is how many queries; `interval_too_narrow`, whether they are too few for the
+        interval to be trusted, see `metrics.too_few_to_resample`; `num_left_out` is the field.
         """
         return {
             **self.figures(num_samples=num_samples, seed=seed),
@@ -210,24 +208,22 @@ class Evaluation:
         }
 
     def figures(self, *, num_samples: int = 1000, seed: int = 0) -> dict[str, Any]:
-        """Means over queries by name (`"ndcg@10"`, ...) and the NDCG's 95 % bootstrap interval."""
-        interval = metrics.bootstrap_interval(self.ndcg, num_samples=num_samples, seed=seed)
-        return {
-            f"ndcg@{self.k}": float(self.ndcg.mean()),
-            f"ndcg@{self.k}_interval": list(interval),
-            f"recall@{self.k}": float(self.recall.mean()),
-            f"mrr@{self.k}": float(self.reciprocal_rank.mean()),
-            f"hit_rate@{self.k}": float(self.hit_rate.mean()),
-            f"coverage@{self.k}": metrics.coverage(self.item_ids, self.num_items),
+        """Return means by name (`"ndcg@10"`, ...) and the NDCG's 95 % bootstrap interval."""
+        figures: dict[str, Any] = {
+            f"{key}@{self.k}": float(values.mean()) for key, values in self.values.items()
         }
+        interval = metrics.bootstrap_interval(self.ndcg, num_samples=num_samples, seed=seed)
+        figures[f"ndcg@{self.k}_interval"] = list(interval)
+        figures[f"coverage@{self.k}"] = metrics.coverage(self.item_ids, self.num_items)
+        return figures
 
 
 def evaluate(scorer: Scorer | TwoTower, queries: Queries, *, k: int = 10) -> Evaluation:
-    """Ask a scorer every query of a split.
+    """Evaluate the recommendations of a scorer for every query of a split.
 
-    Whether items of the history are recommended, and count, is what the catalogue of the queries
-    says, see `Catalogue.exclude_seen`: with it, a positive that is in the history is no longer one,
-    and a query without another is left out.
+    Whether items of the history are recommended, and count, is decided by the catalogue of the
+    queries, see `Catalogue.exclude_seen`: with it, a positive that is in the history does not
+    count, and a query without another is left out.
 
     Args:
         scorer: a `Scorer`, or a two-tower model (teacher, twin or student).
@@ -236,7 +232,7 @@ def evaluate(scorer: Scorer | TwoTower, queries: Queries, *, k: int = 10) -> Eva
 
     Raises:
         InputError: no query has an item to find.
-        ValueError: `k` is not at least 1, the scorer's answer has another shape, or the scorer
+        ValueError: `k` is not at least 1, the scorer's lists have another shape, or the scorer
             leaves seen items out and the catalogue does not, or the other way round.
     """
     if k < 1:
@@ -252,24 +248,25 @@ def evaluate(scorer: Scorer | TwoTower, queries: Queries, *, k: int = 10) -> Eva
             "history. Make the scorer from the same splits, or export the model with their "
             f"catalogue. Received: {type(scorer).__name__}."
         )
-    asked = queries.answerable()
+    answerable = queries.answerable()
     item_ids = _item_ids(scorer, queries, k)[queries.answerable_rows]
     candidates = queries.candidates
     return Evaluation(
         k,
         queries.catalogue.num_items if candidates is None else len(candidates),
         queries.num_left_out,
-        asked.users,
+        answerable.users,
         item_ids,
-        metrics.ndcg(item_ids, asked.positives),
-        metrics.recall(item_ids, asked.positives),
-        metrics.reciprocal_rank(item_ids, asked.positives),
-        metrics.hit_rate(item_ids, asked.positives),
+        {
+            metric.key: metric.compute(item_ids, answerable.positives)
+            for metric in metrics.LIST_METRICS
+            if metric.compute is not None
+        },
     )
 
 
 def _item_ids(scorer: Scorer, queries: Queries, k: int) -> np.ndarray:
-    """What is recommended, int32 [num_queries, k]; candidates alone where the queries name some."""
+    """Return the recommended items, int32 [num_queries, k], of the candidates if there are such."""
     if queries.candidates is None or isinstance(scorer, TeacherScorer):  # which ranks no others
         return _lists(scorer, queries.histories, k)
     length = max(k, queries.catalogue.num_items)
@@ -292,7 +289,7 @@ def _lists(scorer: Scorer, histories: Sequence[np.ndarray], k: int) -> np.ndarra
 
 
 def _first_among(item_ids: np.ndarray, candidates: np.ndarray, k: int) -> np.ndarray:
-    """Each list's first k items that are candidates, 0 behind them."""
+    """Return each list's first k items that are candidates, 0 behind them."""
     others_last = np.argsort(~np.isin(item_ids, candidates), axis=1, kind="stable")[:, :k]
     kept = np.take_along_axis(item_ids, others_last, axis=1)
     return np.where(np.isin(kept, candidates), kept, columns.PADDING)
@@ -304,13 +301,13 @@ class ValidationNDCG(tf.keras.callbacks.Callback):
     Args:
         queries: `splits.validation`.
         k: length of the lists.
-        model: the two-tower model to ask; by default the model that is being fitted. Give
+        model: the two-tower model to evaluate; by default the model that is being fitted. Give
             `distiller.student` when a `Distiller` is.
     """
 
     def __init__(self, queries: Queries, *, k: int = 10, model: TwoTower | None = None) -> None:
         super().__init__()
-        self.queries, self.k, self.asked_model = queries, k, model
+        self.queries, self.k, self.given_model = queries, k, model
         self.scorer: ModelScorer | None = None
 
     @property
@@ -319,8 +316,8 @@ class ValidationNDCG(tf.keras.callbacks.Callback):
         return f"val_ndcg@{self.k}"
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Ask the validation queries."""
-        model = self.asked_model or self.model
+        """Evaluate the validation queries."""
+        model = self.given_model or self.model
         if self.scorer is None or self.scorer.model is not model:  # this fit's, not the last one's
             exclude_seen = self.queries.catalogue.exclude_seen
             self.scorer = ModelScorer(model, exclude_seen=exclude_seen)

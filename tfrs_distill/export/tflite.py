@@ -82,10 +82,8 @@ def _other_files(path: Path, described: Artefact) -> dict[str, Any]:
         for name, file in there.provenance["files"].items()
         if name not in (path.name, *SIDECARS)
     }
-    if (
-        kept
-        and replace(there, folder=described.folder, provenance=described.provenance) != described
-    ):
+    there = replace(there, folder=described.folder, provenance=described.provenance)
+    if kept and there != described:
         raise InputError(
             f"{path.parent} holds {', '.join(sorted(kept))}, exported with another catalogue, k, "
             "exclude_seen or student width. Give another folder, or remove that one first."

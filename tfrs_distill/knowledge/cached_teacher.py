@@ -22,7 +22,7 @@ from tfrs_distill.knowledge.label_rows import LOGITS
 from tfrs_distill.knowledge.label_windows import EMBEDDINGS, ITEM_SCALES, ITEMS, TOP_K
 from tfrs_distill.knowledge.manifest import Manifest
 from tfrs_distill.knowledge.quantise import dequantise
-from tfrs_distill.knowledge.sharded_rows import ShardedRows
+from tfrs_distill.knowledge.shard import ShardedRows
 from tfrs_distill.models.rows import row_mask
 
 MANIFEST = "cache.json"

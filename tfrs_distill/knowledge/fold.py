@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfrs_distill.errors import InputError
+from tfrs_distill.files import locked
 from tfrs_distill.knowledge.jobs import Job, shard_job
-from tfrs_distill.knowledge.locks import locked
 from tfrs_distill.knowledge.shard import FORMAT, SUFFIX, Shard
 
 EXAMPLE_KEYS = "example_keys"  # uint64 [num_rows]: which examples a shard's rows are about

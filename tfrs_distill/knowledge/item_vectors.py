@@ -6,8 +6,9 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -17,8 +18,7 @@ from tfrs_distill.knowledge.jobs import Job, run_jobs, shard_job
 from tfrs_distill.knowledge.label_windows import fingerprint_of
 from tfrs_distill.knowledge.manifest import Manifest, write_manifest
 from tfrs_distill.knowledge.quantise import check_dtype, quantise
-from tfrs_distill.knowledge.shard import FORMAT, SUFFIX, Shard, check_rows_per_shard
-from tfrs_distill.knowledge.sharded_rows import ShardedRows
+from tfrs_distill.knowledge.shard import FORMAT, SUFFIX, Shard, ShardedRows, check_rows_per_shard
 from tfrs_distill.progress import Progress, SilentProgress
 
 KEYS, VECTORS, SCALES = "text_keys", "vectors", "scales"
@@ -36,7 +36,7 @@ class Encoder(Protocol):
 
 
 class ItemVectors:
-    """Vectors in the order of the texts asked for, read from disk when they are asked for.
+    """Vectors in the order of the texts given, read from disk when they are indexed.
 
     `vectors[rows]` and `numpy.asarray(vectors)` are float32, whatever lies on disk.
 
@@ -55,7 +55,7 @@ class ItemVectors:
         return len(self.stored)
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        """Vectors of these rows, float32 [num_asked, dim]."""
+        """Return the vectors of these rows, float32 [num_rows, dim]."""
         values = self.stored[rows].astype(np.float32, copy=False)
         return values if self.scales is None else values * self.scales[rows][:, None]
 
@@ -73,7 +73,7 @@ def cache_item_vectors(
     rows_per_shard: int = TEXTS_PER_SHARD,
     progress: Progress | None = None,
 ) -> ItemVectors:
-    """Vectors of texts; only those that no earlier call encoded are encoded.
+    """Encode texts to vectors; only those that no earlier call encoded are encoded.
 
     A vector is known by its text, not by an item's place: new texts go to new files and the old
     files stay as they are. Each encoder and each dtype has a store of its own in the directory.
@@ -107,10 +107,10 @@ def cache_item_vectors(
     >>> np.asarray(vectors).tolist()
     [[7.0, 1.0], [2.0, 1.0], [4.0, 1.0]]
     """
-    store = ItemStore(Path(directory), fingerprint_of(encoder), dtype)
+    store = ItemStore(Path(directory), encoder, dtype)
     texts = plain_texts("texts", texts)
     keys = keys_of(texts)
-    jobs = [part.job(encoder, dtype) for part in store.missing(texts, keys, rows_per_shard)]
+    jobs = store.jobs(texts, keys, rows_per_shard)
     with (progress or SilentProgress()).bar("texts", len(texts)) as advance:
         advance(len(texts) - sum(job.size for job in jobs))
         for job in run_jobs(jobs):
@@ -118,56 +118,27 @@ def cache_item_vectors(
     return store.finish(keys)
 
 
-class TextsToEncode(NamedTuple):
-    """Texts that share a shard: where that goes, and what decides its content."""
-
-    path: Path
-    fingerprint: str
-    texts: list[str]
-    keys: np.ndarray
-
-    def job(self, encoder: Encoder, dtype: str) -> Job:
-        """The job that encodes them and writes their vectors."""
-
-        def arrays() -> dict[str, np.ndarray]:
-            vectors = np.asarray(encoder.encode(self.texts))
-            if vectors.ndim != 2 or len(vectors) != len(self.texts):
-                raise InputError(
-                    "An encoder must give one vector a text, [num_texts, dim]. Received: "
-                    f"{vectors.shape} for {len(self.texts)} texts."
-                )
-            finite = np.isfinite(vectors).all(axis=1)
-            if not finite.all():
-                raise InputError(
-                    "The encoder gives NaN or infinite values, first for the text "
-                    f"{self.texts[int(np.argmin(finite))][:80]!r}. They were not written."
-                )
-            stored, scales = quantise(vectors, dtype)
-            found = {KEYS: self.keys, VECTORS: stored}
-            return found if scales is None else found | {SCALES: scales}
-
-        return shard_job(self.path, self.fingerprint, arrays, size=len(self.texts))
-
-
 class ItemStore:
     """The files of one encoder's vectors in one dtype.
 
     Args:
         directory: of the cache.
-        encoder: the encoder's fingerprint.
+        encoder: what makes the vectors.
         dtype: of the vectors on disk.
     """
 
-    def __init__(self, directory: Path, encoder: str, dtype: str) -> None:
+    def __init__(self, directory: Path, encoder: Encoder, dtype: str) -> None:
         check_dtype(dtype)
-        self.directory, self.facts = directory, {"encoder": encoder, "dtype": dtype}
-        key = json.dumps([FORMAT, "items", encoder, dtype])
+        fingerprint = fingerprint_of(encoder)
+        self.directory, self.encoder, self.dtype = directory, encoder, dtype
+        self.facts = {"encoder": fingerprint, "dtype": dtype}
+        key = json.dumps([FORMAT, "items", fingerprint, dtype])
         self.fingerprint = hashlib.sha256(key.encode()).hexdigest()
         self.name = f"items-{self.fingerprint[:16]}"
         self.manifest_path = directory / f"{self.name}.json"
 
     def shards(self) -> Iterator[Shard]:
-        """Its shards on disk, those of a killed writer too, opened but not read.
+        """Yield its shards on disk, those of a killed writer too, opened but not read.
 
         Raises:
             InputError: one is truncated or of another store; names it.
@@ -185,23 +156,40 @@ class ItemStore:
                 )
             yield shard
 
-    def missing(
-        self, texts: Sequence[str], keys: np.ndarray, rows_per_shard: int
-    ) -> list[TextsToEncode]:
-        """The texts that no shard holds, each once, in the order they come in."""
+    def jobs(self, texts: Sequence[str], keys: np.ndarray, rows_per_shard: int) -> list[Job]:
+        """Return the jobs that encode what no shard holds, each text once, in the order given."""
         check_rows_per_shard(rows_per_shard)
         if not len(texts):
             raise InputError("There are no texts to encode. Give one an item.")
         first = np.sort(np.unique(keys[:, 0], return_index=True)[1])
         held = [np.zeros((0, 2), np.uint64), *(_keys_in(shard) for shard in self.shards())]
         missing = first[_rows_of(keys[first], np.concatenate(held)) < 0]
-        parts = []
+        jobs = []
         for start in range(0, len(missing), rows_per_shard):
             rows = missing[start : start + rows_per_shard]
             fingerprint = self._fingerprint_of(keys[rows])
             path = self.directory / f"{self.name}-{fingerprint[:16]}{SUFFIX}"
-            parts.append(TextsToEncode(path, fingerprint, [texts[row] for row in rows], keys[rows]))
-        return parts
+            arrays = partial(self._encode, [texts[row] for row in rows], keys[rows])
+            jobs.append(shard_job(path, fingerprint, arrays, size=len(rows)))
+        return jobs
+
+    def _encode(self, texts: list[str], keys: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the arrays of one shard."""
+        vectors = np.asarray(self.encoder.encode(texts))
+        if vectors.ndim != 2 or len(vectors) != len(texts):
+            raise InputError(
+                "An encoder must give one vector a text, [num_texts, dim]. Received: "
+                f"{vectors.shape} for {len(texts)} texts."
+            )
+        finite = np.isfinite(vectors).all(axis=1)
+        if not finite.all():
+            raise InputError(
+                "The encoder gives NaN or infinite values, first for the text "
+                f"{texts[int(np.argmin(finite))][:80]!r}. They were not written."
+            )
+        stored, scales = quantise(vectors, self.dtype)
+        arrays = {KEYS: keys, VECTORS: stored}
+        return arrays if scales is None else arrays | {SCALES: scales}
 
     def finish(self, keys: np.ndarray) -> ItemVectors:
         """Read every new shard, name all in the manifest and open the vectors of these texts."""
@@ -235,20 +223,20 @@ class ItemStore:
 
 
 def keys_of(texts: Sequence[str]) -> np.ndarray:
-    """What each text is known by: 128 bits of its BLAKE2b digest, uint64 [num_texts, 2]."""
+    """Return the key of each text: 128 bits of its BLAKE2b digest, uint64 [num_texts, 2]."""
     digests = [hashlib.blake2b(text.encode(), digest_size=16).digest() for text in texts]
     return np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2)
 
 
-def _rows_of(asked: np.ndarray, held: np.ndarray) -> np.ndarray:
-    """Which row of the held keys each asked key is, -1 where none is: int [num_asked]."""
+def _rows_of(keys: np.ndarray, held: np.ndarray) -> np.ndarray:
+    """Return the row of each key among the held ones, -1 where it is none: int [num_keys]."""
     if not len(held):
-        return np.full(len(asked), -1)
-    order, in_order = np.argsort(held[:, 0]), np.argsort(asked[:, 0])  # sorted needles are fast
-    place = np.empty(len(asked), np.int64)
-    place[in_order] = np.searchsorted(held[order, 0], asked[in_order, 0])
+        return np.full(len(keys), -1)
+    order, in_order = np.argsort(held[:, 0]), np.argsort(keys[:, 0])  # sorted needles are fast
+    place = np.empty(len(keys), np.int64)
+    place[in_order] = np.searchsorted(held[order, 0], keys[in_order, 0])
     row = order[np.minimum(place, len(held) - 1)]
-    return np.where((held[row] == asked).all(axis=1), row, -1)
+    return np.where((held[row] == keys).all(axis=1), row, -1)
 
 
 def _keys_in(shard: Shard) -> np.ndarray:

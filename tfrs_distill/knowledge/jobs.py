@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfrs_distill.knowledge.locks import locked
+from tfrs_distill.files import locked
 from tfrs_distill.knowledge.shard import Shard
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tfrs_distill.errors import InputError
+from tfrs_distill.files import locked
 from tfrs_distill.knowledge.cached_teacher import MANIFEST
-from tfrs_distill.knowledge.locks import locked
 from tfrs_distill.knowledge.manifest import Manifest
 from tfrs_distill.knowledge.shard import SUFFIX, checked_sha256
 

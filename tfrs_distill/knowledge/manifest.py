@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tfrs_distill.errors import InputError
-from tfrs_distill.files import content_sha256, whole_file
-from tfrs_distill.knowledge.locks import locked
+from tfrs_distill.files import content_sha256, locked, whole_file
 from tfrs_distill.knowledge.shard import FORMAT, Shard, checked_sha256
 
 

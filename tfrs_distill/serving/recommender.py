@@ -198,9 +198,8 @@ def _ranked(retrieve: Model, ranker: Ranker, stage: RankingStage) -> Model:
             if reads_ratings:
                 query[HISTORY_RATINGS] = np.zeros(history.shape, np.float32)
             predictions = ranker.rank(query=query, items={ITEM_ID: items[row, found]})
-            blended = (
-                predictions[stage.task] + np.float32(stage.retrieval_weight) * scores[row, found]
-            )
+            retrieval_scores = np.float32(stage.retrieval_weight) * scores[row, found]
+            blended = predictions[stage.task] + retrieval_scores
             order = np.argsort(-blended, kind="stable")
             scores[row, found], items[row, found] = blended[order], items[row, found][order]
         return scores, items

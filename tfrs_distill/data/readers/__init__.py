@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.data.readers import grouplens, recbole
-from tfrs_distill.data.readers.item_texts import Item
+from tfrs_distill.data.readers.delimited import Row
+from tfrs_distill.data.readers.interaction_rows import Positions, interactions_of
+from tfrs_distill.data.readers.item_texts import Item, catalogue_of
 from tfrs_distill.errors import InputError
 
 __all__ = ["read_folder", "read_items"]
 
 
 class _Layout(NamedTuple):
-    """A layout: the file that gives it away, those that must lie beside it, and what reads it.
+    """A layout: its file of interactions, those that must lie beside it, and what reads them.
 
     The first of the files beside it has the items.
     """
 
     interactions: str
     others: tuple[str, ...]
-    read: Callable[[], Interactions]
+    rows: Callable[[Path], tuple[Positions, Iterator[Row]]]
     items: Callable[[Path], Iterator[Item]]
+
+
+GROUPLENS = (
+    _Layout("u.data", ("u.item", "u.genre"), grouplens.u_rows, grouplens.u_items),
+    _Layout("ratings.dat", ("movies.dat",), grouplens.dat_rows, grouplens.dat_items),
+    _Layout("ratings.csv", ("movies.csv",), grouplens.ratings_rows, grouplens.movies_items),
+)
 
 
 def read_folder(path: str | os.PathLike[str]) -> Interactions:
@@ -50,11 +58,17 @@ def read_folder(path: str | os.PathLike[str]) -> Interactions:
         InputError: the folder is missing, empty or of another layout, or a row of a file cannot be
             used; the message has file and line.
     """
-    return _layout_of(Path(path)).read()
+    folder = Path(path)
+    layout = _layout_of(folder)
+    data_path, item_path = folder / layout.interactions, folder / layout.others[0]
+    catalogue = catalogue_of(item_path, layout.items(item_path))
+    positions, rows = layout.rows(data_path)
+    name = data_path.stem if data_path.suffix == ".inter" else folder.resolve().name
+    return interactions_of(data_path, rows, positions, name=name, catalogue=catalogue)
 
 
 def read_items(path: str | os.PathLike[str]) -> tuple[Path, Iterator[Item]]:
-    """The item file of a folder that `read_folder` reads, and its items, line by line.
+    """Return the item file of a folder that `read_folder` reads, and its items, line by line.
 
     Raises:
         InputError: as for `read_folder`; for a row, once it is reached.
@@ -90,34 +104,11 @@ def _layout_of(folder: Path) -> _Layout:
 
 
 def _layouts_in(folder: Path) -> list[_Layout]:
-    known = [
-        _Layout(
-            "u.data",
-            ("u.item", "u.genre"),
-            partial(grouplens.read_u_data, folder),
-            grouplens.u_items,
-        ),
-        _Layout(
-            "ratings.dat",
-            ("movies.dat",),
-            partial(grouplens.read_dat, folder),
-            grouplens.dat_items,
-        ),
-        _Layout(
-            "ratings.csv",
-            ("movies.csv",),
-            partial(grouplens.read_csv, folder),
-            grouplens.csv_items,
-        ),
-    ] + [
-        _Layout(
-            file.name,
-            (f"{file.stem}.item",),
-            partial(recbole.read_atomic, file),
-            recbole.atomic_items,
-        )
+    recbole_layouts = (
+        _Layout(file.name, (f"{file.stem}.item",), recbole.atomic_rows, recbole.atomic_items)
         for file in sorted(folder.glob("*.inter"))
-    ]
+    )
+    known = (*GROUPLENS, *recbole_layouts)
     return [layout for layout in known if (folder / layout.interactions).is_file()]
 
 

@@ -19,7 +19,7 @@ def read_knowledge_graph(path: str | os.PathLike[str]) -> KnowledgeGraph:
 
     `NAME.kg` has one fact a line, in the columns `head_id`, `relation_id` and `tail_id`, and
     `NAME.link` says which entity an item is, in the columns `item_id` and `entity_id`.
-    MovieLens-100K comes with both: `read_knowledge_graph(movielens_100k_folder())`; but its links
+    MovieLens-100K comes with both: `MOVIELENS_100K.folder()` of `data.assets`; but its links
     are numbered as another data set is, see `relink_by_title`.
 
     Args:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.data.readers.delimited import (
     Row,
     csv_rows,
@@ -17,8 +16,8 @@ from tfrs_distill.data.readers.delimited import (
     read_header,
     with_num_fields,
 )
-from tfrs_distill.data.readers.interaction_rows import Positions, interactions_of
-from tfrs_distill.data.readers.item_texts import Item, catalogue_of
+from tfrs_distill.data.readers.interaction_rows import Positions
+from tfrs_distill.data.readers.item_texts import Item
 from tfrs_distill.errors import InputError
 
 TITLE_COLUMNS = ("movie_title", "movie_name", "title", "item_name", "name")
@@ -30,33 +29,21 @@ MISSING = frozenset(
 )  # `na_values` of pandas.read_csv
 
 
-def read_atomic(inter_path: Path) -> Interactions:
-    """The data set of `NAME.inter` and the `NAME.item` beside it.
-
-    Interactions need the columns `user_id`, `item_id` and `timestamp`; without a column `rating`
-    every rating is 1.0. Items need `item_id` and a title; a release year joins the title, as
-    GroupLens writes it: "Toy Story (1995)".
-
-    Args:
-        inter_path: the `.inter` file.
+def atomic_rows(path: Path) -> tuple[Positions, Iterator[Row]]:
+    """Return where the fields of `NAME.inter` stand, and its rows; `rating` may lack.
 
     Raises:
-        InputError: a file or a row cannot be used; the message has file and line.
+        InputError: a column is missing; for a row, once it is reached.
     """
-    item_path = inter_path.with_suffix(".item")
-    catalogue = catalogue_of(item_path, atomic_items(item_path))
-    names, rows = typed_rows(inter_path)
-    positions = Positions(
-        user=position_of(inter_path, names, "user_id"),
-        item=position_of(inter_path, names, "item_id"),
-        rating=_first_position(names, ("rating",)),
-        timestamp=position_of(inter_path, names, "timestamp"),
+    names, rows = typed_rows(path)
+    user, item, timestamp = (
+        position_of(path, names, name) for name in ("user_id", "item_id", "timestamp")
     )
-    return interactions_of(inter_path, rows, positions, name=inter_path.stem, catalogue=catalogue)
+    return Positions(user, item, _first_position(names, ("rating",)), timestamp), rows
 
 
 def atomic_items(path: Path) -> Iterator[Item]:
-    """The items of `NAME.item`.
+    """Yield the items of `NAME.item`; a release year joins the title: "Toy Story (1995)".
 
     Raises:
         InputError: there is no column of titles or ids, or a row cannot be used.
@@ -80,7 +67,7 @@ def atomic_items(path: Path) -> Iterator[Item]:
 
 
 def typed_rows(path: Path) -> tuple[list[str], Iterator[Row]]:
-    """The column names of an atomic file without their types, and the rows under them.
+    """Return the column names of an atomic file without their types, and the rows under them.
 
     A field of `MISSING` is "".
 
@@ -95,11 +82,11 @@ def typed_rows(path: Path) -> tuple[list[str], Iterator[Row]]:
             f"{path}, line 1: a typed header such as `user_id:token` was expected. Received: "
             f"{untyped[0]!r}."
         )
-    present = (
+    filled = (
         (line, ["" if field in MISSING else field for field in fields])
         for line, fields in with_num_fields(path, rows, len(header))
     )
-    return [field.rpartition(":")[0] for field in header], present
+    return [field.rpartition(":")[0] for field in header], filled
 
 
 def _first_position(names: list[str], wanted: tuple[str, ...]) -> int | None:

@@ -8,7 +8,7 @@ from tfrs_distill.evaluation.baselines.biases import (
     bias_only,
     item_mean,
 )
-from tfrs_distill.evaluation.baselines.retrieval import EASE, EASE_L2, best_ease, popularity
+from tfrs_distill.evaluation.baselines.recommenders import EASE, EASE_L2, best_ease, popularity
 
 __all__ = [
     "BIAS_L2",

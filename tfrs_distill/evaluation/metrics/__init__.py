@@ -1,4 +1,9 @@
-"""Arrays in, floats out; and what a report calls each."""
+"""Metrics of arrays, one idea a file, and those that a report shows.
+
+A further one is a function and its `Metric` in a file here, and its name in `LIST_METRICS`
+(computed for each query of an `Evaluation`) or `ROW_METRICS` (for each task of a
+`RankingEvaluation`).
+"""
 
 from tfrs_distill.evaluation.metrics.area_under_curve import AUC, GAUC, OverGroups, auc, grouped_auc
 from tfrs_distill.evaluation.metrics.bootstrap import (
@@ -7,25 +12,20 @@ from tfrs_distill.evaluation.metrics.bootstrap import (
     percentile_interval,
     too_few_to_resample,
 )
-from tfrs_distill.evaluation.metrics.calibration import (
-    ECE,
-    Reliability,
-    expected_calibration_error,
-    reliability,
-)
 from tfrs_distill.evaluation.metrics.decisions import (
     ACCURACY,
     F1,
     PRECISION,
+    RECALL_OF_YES,
     PrecisionRecallF1,
     accuracy,
     confusion_matrix,
     precision_recall_f1,
 )
-from tfrs_distill.evaluation.metrics.list_ndcg import list_ndcg
-from tfrs_distill.evaluation.metrics.metric import Metric
+from tfrs_distill.evaluation.metrics.list_ndcg import NDCG_OF_LISTS, list_ndcg
+from tfrs_distill.evaluation.metrics.metric import JudgedRows, Metric
 from tfrs_distill.evaluation.metrics.pointwise import LOG_LOSS, MAE, RMSE, log_loss, mae, rmse
-from tfrs_distill.evaluation.metrics.retrieval import (
+from tfrs_distill.evaluation.metrics.recommended_lists import (
     COVERAGE,
     HIT_RATE,
     MRR,
@@ -40,21 +40,28 @@ from tfrs_distill.evaluation.metrics.retrieval import (
     recall,
     reciprocal_rank,
 )
+from tfrs_distill.evaluation.metrics.reliability import (
+    ECE,
+    Reliability,
+    expected_calibration_error,
+    reliability,
+)
 
-METRICS = {
-    metric.key: metric
-    for metric in (
-        *(NDCG, RECALL, MRR, HIT_RATE, COVERAGE, OVERLAP),
-        *(AUC, GAUC, LOG_LOSS, RMSE, MAE),
-        *(ACCURACY, PRECISION, F1, ECE),
-    )
-}
+LIST_METRICS = (NDCG, RECALL, MRR, HIT_RATE)
+ROW_METRICS = (
+    *(RMSE, MAE, AUC, GAUC),
+    *(LOG_LOSS, ACCURACY, PRECISION, RECALL_OF_YES, F1, ECE, NDCG_OF_LISTS),
+)
+METRICS = {metric.key: metric for metric in (*LIST_METRICS, COVERAGE, OVERLAP, *ROW_METRICS)}
 
 __all__ = [
+    "JudgedRows",
+    "LIST_METRICS",
     "METRICS",
     "Metric",
     "OverGroups",
     "PrecisionRecallF1",
+    "ROW_METRICS",
     "Reliability",
     "accuracy",
     "auc",

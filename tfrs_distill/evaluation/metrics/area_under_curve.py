@@ -10,9 +10,6 @@ from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation.metrics.metric import Metric
 from tfrs_distill.evaluation.metrics.rows import Number, Rows, as_number, checked_rows, ratio
 
-AUC = Metric("auc", "AUC")
-GAUC = Metric("gauc", "GAUC")
-
 
 class OverGroups(NamedTuple):
     """A mean over groups of rows, such as users.
@@ -128,3 +125,21 @@ def _ordered_pairs(rows: Rows, group: np.ndarray) -> tuple[np.ndarray, np.ndarra
         np.add.reduceat(positive, first, axis=-1),
         np.add.reduceat(negative, first, axis=-1),
     )
+
+
+AUC = Metric(
+    "auc",
+    "AUC",
+    compute=lambda rows, weights: (
+        auc(rows.positive, rows.predictions, weights) if 0 < rows.positive.mean() < 1 else None
+    ),
+)
+GAUC = Metric(
+    "gauc",
+    "GAUC",
+    compute=lambda rows, weights: (
+        grouped_auc(rows.positive, rows.predictions, rows.users, weights).value
+        if rows.users_differ
+        else None
+    ),
+)

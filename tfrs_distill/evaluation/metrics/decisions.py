@@ -8,17 +8,14 @@ are arrays with that axis in front. Labels, probabilities or weights that cannot
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tfrs_distill.errors import InputError
-from tfrs_distill.evaluation.metrics.metric import Metric
+from tfrs_distill.evaluation.metrics.metric import Metric, of_probabilities
 from tfrs_distill.evaluation.metrics.rows import Number, as_number, checked_rows, ratio
-
-ACCURACY = Metric("accuracy", "Accuracy")
-PRECISION = Metric("precision", "Precision")
-F1 = Metric("f1", "F1")  # the recall beside it goes by the name of `retrieval.RECALL`
 
 
 class PrecisionRecallF1(NamedTuple):
@@ -82,12 +79,26 @@ def precision_recall_f1(
     """
     counts = confusion_matrix(labels, probabilities, threshold, weights)
     missed, found = counts[..., 1, 0], counts[..., 1, 1]
-    told = counts[..., 0, 1] + found
+    predicted = counts[..., 0, 1] + found
     if counts.ndim == 2 and missed + found == 0:
         raise InputError(
             "Recall needs rows whose label is 1. Received: labels that are all 0 (or of weight 0)."
         )
     recall = ratio(found, missed + found)
-    precision = np.where(told > 0, ratio(found, told), 0.0 * recall)  # NaN where there is no label
-    f1 = ratio(2 * found, told + missed + found)
+    precision = np.where(
+        predicted > 0, ratio(found, predicted), 0.0 * recall
+    )  # NaN where there is no label
+    f1 = ratio(2 * found, predicted + missed + found)
     return PrecisionRecallF1(*map(as_number, (precision, recall, f1)))
+
+
+def _of_three(name: str) -> Callable[..., Number]:
+    return lambda labels, probabilities, weights: getattr(
+        precision_recall_f1(labels, probabilities, weights=weights), name
+    )
+
+
+ACCURACY = Metric("accuracy", "Accuracy", compute=of_probabilities(accuracy))
+PRECISION = Metric("precision", "Precision", compute=of_probabilities(_of_three("precision")))
+RECALL_OF_YES = Metric("recall", "Recall", compute=of_probabilities(_of_three("recall")))
+F1 = Metric("f1", "F1", compute=of_probabilities(_of_three("f1")))

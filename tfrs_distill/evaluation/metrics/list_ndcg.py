@@ -8,7 +8,10 @@ import numpy as np
 
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation.metrics.area_under_curve import OverGroups
+from tfrs_distill.evaluation.metrics.metric import Metric
 from tfrs_distill.evaluation.metrics.rows import as_number, checked_rows, ratio
+
+PLACES = 10  # of the metric of a binary task
 
 
 def list_ndcg(
@@ -77,3 +80,14 @@ def _gain_sums(gains: np.ndarray, scores: np.ndarray, group: np.ndarray, k: int)
     block = np.cumsum(new_block) - 1
     shared = np.bincount(block, gains) / np.bincount(block)
     return np.bincount(groups, discounts * shared[block])
+
+
+NDCG_OF_LISTS = Metric(
+    f"ndcg@{PLACES}",
+    f"NDCG@{PLACES}",
+    compute=lambda rows, weights: (
+        list_ndcg(rows.labels, rows.predictions, rows.users, k=PLACES, weights=weights).value
+        if rows.is_binary and rows.users_differ
+        else None
+    ),
+)

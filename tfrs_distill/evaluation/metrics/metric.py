@@ -1,23 +1,50 @@
-"""What people call a metric and which way it is better; declared beside the metric's function."""
+"""What a metric is called, which way it is better, and how a report computes it."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
 
 NOISE = 1e-12  # two figures that are no further apart are the same, but for rounding
 
 
+class JudgedRows(NamedTuple):
+    """The rows of one task that have a label, with what was predicted for them.
+
+    Args:
+        labels: [num_rows].
+        predictions: [num_rows], in the labels' unit; probabilities of a binary task.
+        positive: bool [num_rows], the labels that are 1, or of a rating high enough to be good.
+        users: [num_rows].
+        is_binary: whether the task is a binary one.
+        users_differ: whether a user has rows of both kinds.
+    """
+
+    labels: np.ndarray
+    predictions: np.ndarray
+    positive: np.ndarray
+    users: np.ndarray
+    is_binary: bool
+    users_differ: bool
+
+
 @dataclass(frozen=True)
 class Metric:
-    """A metric as a report shows it.
+    """A metric as a report shows it; declared beside its function.
 
     Args:
         key: its name in a report, without `@k`.
         name: its name for people.
         lower_is_better: whether less of it is better, as of an error.
         is_share: whether it is shown as a percentage.
-        note: what it is, where its name does not say it.
+        note: what it is, where its name alone is unclear.
+        compute: of `LIST_METRICS`, `compute(item_ids, positives)`, one value a query; of
+            `ROW_METRICS`, `compute(judged_rows, weights)`, a value, or one a resample where weights
+            are of resamples, or None where it is not defined.
     """
 
     key: str
@@ -25,6 +52,7 @@ class Metric:
     lower_is_better: bool = False
     is_share: bool = False
     note: str = ""
+    compute: Callable[..., Any] | None = None
 
     def gain(self, difference: float) -> float:
         """A difference of two figures as a gain: positive where the first is better."""
@@ -50,3 +78,17 @@ class Metric:
             return None
         gain = self.gain(teacher - base)
         return self.gain(student - base) / gain if gain > NOISE else None
+
+
+def of_ratings(metric: Callable[..., Any]) -> Callable[[JudgedRows, Any], Any]:
+    """Return the `compute` of a metric of labels and predictions that binary tasks do not have."""
+    return lambda rows, weights: (
+        None if rows.is_binary else metric(rows.labels, rows.predictions, weights=weights)
+    )
+
+
+def of_probabilities(metric: Callable[..., Any]) -> Callable[[JudgedRows, Any], Any]:
+    """Return the `compute` of a metric of labels and probabilities that only binary tasks have."""
+    return lambda rows, weights: (
+        metric(rows.labels, rows.predictions, weights=weights) if rows.is_binary else None
+    )

@@ -11,12 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tfrs_distill.evaluation.metrics.metric import Metric
+from tfrs_distill.evaluation.metrics.metric import Metric, of_probabilities, of_ratings
 from tfrs_distill.evaluation.metrics.rows import Number, checked_rows
-
-LOG_LOSS = Metric("log_loss", "Log loss", lower_is_better=True)
-RMSE = Metric("rmse", "RMSE", lower_is_better=True)
-MAE = Metric("mae", "MAE", lower_is_better=True)
 
 
 def rmse(labels: Any, predictions: Any, weights: Any = None) -> Number:
@@ -59,3 +55,8 @@ def log_loss(labels: Any, probabilities: Any, weights: Any = None) -> Number:
     least = np.finfo(given.dtype if given.dtype.kind == "f" else np.float64).eps
     happened = np.where(rows.labels == 1, rows.predictions, 1 - rows.predictions)
     return rows.mean(-np.log(np.clip(happened, least, 1 - least)))
+
+
+RMSE = Metric("rmse", "RMSE", lower_is_better=True, compute=of_ratings(rmse))
+MAE = Metric("mae", "MAE", lower_is_better=True, compute=of_ratings(mae))
+LOG_LOSS = Metric("log_loss", "Log loss", lower_is_better=True, compute=of_probabilities(log_loss))

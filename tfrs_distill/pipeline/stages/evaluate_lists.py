@@ -189,6 +189,11 @@ def name_forms(rows: dict[str, dict[str, Any]], student: str) -> None:
             rows[form.key] = rows.pop(form.key) | names
 
 
+def artefacts_to_time(folder: Path) -> dict[str, list[str]]:
+    """The exported forms in a request to `evaluation.latency`."""
+    return {form.key: [str(form.path(folder)), form.format] for form in FORMS.values()}
+
+
 def resampled(what: str, number: int) -> dict[str, Any]:
     """What the intervals of a report are over, and whether it is too few for them."""
     return {"what": what, "number": number, "too_few": metrics.too_few_to_resample(number)}
@@ -337,9 +342,9 @@ def _latencies(
     request = {
         "histories": str(folder / "histories.npz"),
         "keras": keras,
-        "artefact": str(run.version),
+        "artefacts": artefacts_to_time(run.version),
     }
-    timings: dict[str, Latency] = in_fresh_process("tfrs_distill.pipeline.latency", request)
+    timings: dict[str, Latency] = in_fresh_process("tfrs_distill.evaluation.latency", request)
     for name, model in models.items():
         if name not in timings:
             timings[name] = (

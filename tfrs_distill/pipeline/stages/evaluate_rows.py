@@ -25,7 +25,7 @@ from tfrs_distill.pipeline.report.models import metric_of
 from tfrs_distill.pipeline.report.numbers import metric
 from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.stage import Result
-from tfrs_distill.pipeline.stages.evaluate_lists import name_forms, resampled
+from tfrs_distill.pipeline.stages.evaluate_lists import artefacts_to_time, name_forms, resampled
 from tfrs_distill.pipeline.tasks import leading_metric
 from tfrs_distill.pipeline.teacher_kinds.kind import KERAS_FILES
 from tfrs_distill.pipeline.validation import LogitsOf, next_item_ndcg
@@ -283,10 +283,12 @@ def _latencies(
     request = {
         "rows": str(folder / "rows.npz"),
         "keras": {name: str(path) for name, path in keras.items()},
-        "artefact": str(run.version),
-        "input_columns": list(input_columns),
+        "artefacts": artefacts_to_time(run.version),
+        "columns": list(input_columns),
     }
-    times: dict[str, dict[str, float]] = in_fresh_process("tfrs_distill.pipeline.latency", request)
+    times: dict[str, dict[str, float]] = in_fresh_process(
+        "tfrs_distill.evaluation.latency", request
+    )
     if parts:
         of_parts = [times.pop(name) for name in parts]
         of_teacher = {key: sum(part[key] for part in of_parts) for key in of_parts[0]}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrs_distill.data.assets import MOVIELENS_100K, movielens_100k_folder
+from tfrs_distill.data.assets import MOVIELENS_100K
 from tfrs_distill.data.item_features import attribute_vectors, item_attributes
 from tfrs_distill.data.knowledge_graph import neighbour_vectors
 from tfrs_distill.data.readers import read_items
@@ -144,7 +144,7 @@ class TwoTowerOfItems:
         )
 
     def _data_folder(self) -> Path:
-        return Path(self.setting.recipe.data.folder or movielens_100k_folder())
+        return Path(self.setting.recipe.data.folder or MOVIELENS_100K.folder())
 
     def _link_titles(self) -> dict[str, str]:
         """Titles by the item ids that the graph's links use, where those are not the data's own."""

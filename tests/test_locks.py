@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tfrs_distill.knowledge.locks import lock_of, locked
+from tfrs_distill.files import lock_of, locked
 
 
 def test_a_held_lock_is_not_had_twice_and_leaves_no_file(tmp_path):

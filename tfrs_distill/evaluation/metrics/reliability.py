@@ -6,10 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfrs_distill.evaluation.metrics.metric import Metric
+from tfrs_distill.evaluation.metrics.metric import Metric, of_probabilities
 from tfrs_distill.evaluation.metrics.rows import Number, Rows, as_number, checked_rows, ratio
 
-ECE = Metric("expected_calibration_error", "ECE", lower_is_better=True)
 NUM_BINS = 10
 
 
@@ -94,3 +93,11 @@ def _bins(rows: Rows, num_bins: int) -> np.ndarray:
         raise ValueError(f"`num_bins` must be at least 1. Received: num_bins={num_bins!r}.")
     inner_edges = np.linspace(0, 1, num_bins + 1)[1:-1]
     return np.eye(num_bins)[np.searchsorted(inner_edges, rows.predictions)]
+
+
+ECE = Metric(
+    "expected_calibration_error",
+    "ECE",
+    lower_is_better=True,
+    compute=of_probabilities(expected_calibration_error),
+)

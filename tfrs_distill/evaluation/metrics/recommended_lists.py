@@ -13,18 +13,6 @@ import numpy as np
 from tfrs_distill import columns
 from tfrs_distill.evaluation.metrics.metric import Metric
 
-NDCG = Metric("ndcg", "NDCG")
-RECALL = Metric("recall", "Recall")
-MRR = Metric("mrr", "MRR")
-HIT_RATE = Metric("hit_rate", "Hit rate")
-COVERAGE = Metric("coverage", "Coverage", is_share=True)
-OVERLAP = Metric(
-    "overlap",
-    "Overlap",
-    is_share=True,
-    note="the share of the teacher's recommendations that the model gives too",
-)
-
 
 def hits(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:
     """Which recommendations are relevant, an item given twice once: bool [num_queries, k]."""
@@ -81,3 +69,16 @@ def overlap(item_ids: np.ndarray, other_item_ids: np.ndarray) -> np.ndarray:
     """
     both = hits(item_ids, list(other_item_ids))
     return both.mean(axis=1)
+
+
+NDCG = Metric("ndcg", "NDCG", compute=ndcg)
+RECALL = Metric("recall", "Recall", compute=recall)
+MRR = Metric("mrr", "MRR", compute=reciprocal_rank)
+HIT_RATE = Metric("hit_rate", "Hit rate", compute=hit_rate)
+COVERAGE = Metric("coverage", "Coverage", is_share=True)
+OVERLAP = Metric(
+    "overlap",
+    "Overlap",
+    is_share=True,
+    note="the share of the teacher's recommendations that the model gives too",
+)
