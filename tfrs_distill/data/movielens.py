@@ -18,7 +18,7 @@ BATCH_SIZE = 4096
 
 
 def movielens_100k(data_dir: str | os.PathLike[str] | None = None) -> Interactions:
-    """Read MovieLens-100K: 943 users, 1,682 films, 100,000 ratings with timestamps, titles and genres.
+    """Read MovieLens-100K: 943 users, 1,682 films, 100,000 ratings with titles and genres.
 
     MovieLens may not be redistributed, so nothing of it is in this package: it is read from your
     own copy, or fetched once into the asset cache. Where neither is possible, see `from_tfds`.
