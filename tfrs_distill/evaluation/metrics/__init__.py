@@ -12,12 +12,6 @@ from tfrs_distill.evaluation.metrics.bootstrap import (
     percentile_interval,
     too_few_to_resample,
 )
-from tfrs_distill.evaluation.metrics.reliability import (
-    ECE,
-    Reliability,
-    expected_calibration_error,
-    reliability,
-)
 from tfrs_distill.evaluation.metrics.decisions import (
     ACCURACY,
     F1,
@@ -45,6 +39,12 @@ from tfrs_distill.evaluation.metrics.recommended_lists import (
     overlap,
     recall,
     reciprocal_rank,
+)
+from tfrs_distill.evaluation.metrics.reliability import (
+    ECE,
+    Reliability,
+    expected_calibration_error,
+    reliability,
 )
 
 LIST_METRICS = (NDCG, RECALL, MRR, HIT_RATE)
