@@ -157,7 +157,7 @@ class Labeller:
         for batch in batches:
             batch[columns.EXAMPLE_ID] = tf.gather(ids, batch[columns.EXAMPLE_ID])
             labelled = row_mask(batch).numpy()
-            for name, values in self._label(batch, labelled).items():
+            for name, values in self._knowledge(batch, labelled).items():
                 if name not in arrays:
                     arrays[name] = np.zeros((*shape, *values.shape[1:]), values.dtype)
                 arrays[name][start : start + len(labelled)][labelled] = values
@@ -174,7 +174,7 @@ class Labeller:
     def _batch_size(self, max_history: int) -> int:
         return max(1, min(BATCH_SIZE, LOGITS_AT_ONCE // (max_history * self.num_items)))
 
-    def _arrays_of(
+    def _knowledge(
         self, batch: dict[str, tf.Tensor], labelled: np.ndarray
     ) -> dict[str, np.ndarray]:
         """Return the knowledge at the batch's labels, arrays `[num_rows, ...]`."""
