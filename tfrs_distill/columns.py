@@ -24,7 +24,7 @@ HISTORY_RATINGS = "history_ratings"  # float32 [batch_size, max_history]: 0 wher
 SAMPLE_WEIGHT = "sample_weight"  # float32 [batch_size] or [batch_size, max_history]
 INPUTS = "inputs"  # what a plain Keras classifier is called with
 
-NEGATIVES = "negatives"  # [batch_size, num_negatives]: candidates beside the batch's own
+NEGATIVES = "negatives"  # [batch_size, num_negatives]: candidates beside the batch's labels
 CANDIDATE_SAMPLING_PROBABILITY = (
     "candidate_sampling_probability"  # float32 as LABELS: how often the label is drawn
 )
@@ -33,7 +33,7 @@ NEGATIVES_SAMPLING_PROBABILITY = (
 )
 SCORE_MASK = "score_mask"  # bool [batch_size, (max_history,) num_candidates], true = a candidate
 
-TEACHER_FOLD = "teacher_fold"  # int32 [batch_size]: which fold's teacher speaks for the example
+TEACHER_FOLD = "teacher_fold"  # int32 [batch_size]: which fold's teacher labels the example
 TEACHER_QUERY_EMBEDDINGS = (
     "teacher_query_embeddings"  # float [batch_size, max_history, teacher_dim]
 )
@@ -51,7 +51,7 @@ PADDING = 0  # the item index that stands for "no item"
 
 
 def label(task: str) -> str:
-    """The column of a ranking task's labels: float32 [num_rows], NaN = none.
+    """Return the column of a ranking task's labels: float32 [num_rows], NaN = none.
 
     Example:
     >>> label("like")
@@ -61,7 +61,7 @@ def label(task: str) -> str:
 
 
 def teacher_logits(task: str) -> str:
-    """The column of what a teacher says for a task: float32 [num_rows, width], NaN = nothing.
+    """Return the column of a teacher's logits for a task: float32 [num_rows, width], NaN = none.
 
     Example:
     >>> teacher_logits("like")
@@ -71,7 +71,7 @@ def teacher_logits(task: str) -> str:
 
 
 def plain_array(what: str, values: Any) -> np.ndarray:
-    """A column as a NumPy array, entry by entry in the order that it has.
+    """Return a column as a NumPy array, entry by entry in the order that it has.
 
     What a pandas Series calls its rows does not matter: its first entry is the array's first. Its
     nullable types become plain ones, `None` and `pandas.NA` NaN.
@@ -107,7 +107,7 @@ def plain_array(what: str, values: Any) -> np.ndarray:
 
 
 def plain_texts(what: str, values: Any) -> tuple[str, ...]:
-    """A column of ids or texts as strings: bytes are UTF-8, whole numbers become their digits.
+    """Return a column of ids or texts as strings; bytes are UTF-8, numbers become digits.
 
     Args:
         what: the column's name, for messages.
@@ -132,7 +132,7 @@ def plain_texts(what: str, values: Any) -> tuple[str, ...]:
 
 
 def row_numbers(rows: Any, num_rows: int) -> np.ndarray:
-    """Which rows are taken, as whole numbers, from such numbers or from a mask.
+    """Return which rows are taken, as whole numbers, from such numbers or from a mask.
 
     Raises:
         InputError: a mask of another length, or something that is no mask and no whole numbers.

@@ -116,7 +116,7 @@ def lock_of(path: Path) -> Path:
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:
-    """sha256 of one file, read in pieces."""
+    """Return the sha256 of one file, read in pieces."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while piece := file.read(1 << 20):
@@ -125,7 +125,7 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
 
 
 def files_sha256(paths: Iterable[Path]) -> str:
-    """sha256 of several files' names and contents, in the order given."""
+    """Return the sha256 of several files' names and contents, in the order given."""
     digest = hashlib.sha256()
     for path in paths:
         digest.update(f"{path.name}\0{file_sha256(path)}\0".encode())
@@ -133,10 +133,9 @@ def files_sha256(paths: Iterable[Path]) -> str:
 
 
 def content_sha256(facts: Any, arrays: Mapping[str, np.ndarray] | None = None) -> str:
-    """sha256 of JSON values, and of arrays with their names, types and shapes, in any order.
+    """Return the sha256 of JSON values, and of arrays with names, types and shapes, in any order.
 
-    A file of ours that is read back holds it of all else that it says, so that a changed bit is
-    seen and not used.
+    A file that holds it of the rest of its content shows a changed bit when it is read.
 
     Args:
         facts: anything that JSON can hold.

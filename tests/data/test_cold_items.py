@@ -141,12 +141,12 @@ def test_too_few_items_are_refused():
 
 @pytest.mark.parametrize("asked", [[9, 3], []])
 def test_what_is_not_cold_cannot_be_asked_for(asked):
-    with pytest.raises(InputError, match="`asked` must be cold items. Received: "):
+    with pytest.raises(InputError, match="`targets` must be cold items. Received: "):
         asked_for(asked)
 
 
 def test_no_query_for_the_asked_items_is_said():
-    with pytest.raises(InputError, match="No validation query asks for one of the 1 cold items"):
+    with pytest.raises(InputError, match="No validation query has one of the 1 targets"):
         asked_for([10])
 
 

@@ -97,7 +97,7 @@ def test_no_user_with_two_training_interactions_is_refused():
 
 def test_nobody_to_ask_is_refused():
     # 3 interactions: 2 train (2.4), cut at 2 (2.7): none validates.
-    with pytest.raises(InputError, match=r"no user is left to ask in the validation split"):
+    with pytest.raises(InputError, match=r"no user is left in the validation split"):
         split_by_time(interactions([1, 2, 3]))
 
 

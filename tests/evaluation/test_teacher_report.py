@@ -256,9 +256,9 @@ def test_what_cannot_be_reported_is_refused(told, splits):
         compare_teachers({}, splits, twin=towers)
     with pytest.raises(ValueError, match=r'"twin" is the name of the model without a teacher'):
         compare_teachers({"twin": towers}, splits, twin=towers)
-    with pytest.raises(ValueError, match=r"Model 'odd' must answer `logits.*Received: int"):
+    with pytest.raises(ValueError, match=r"Model 'odd' must have `logits.*Received: int"):
         compare_teachers({"odd": 3}, splits, twin=towers)
-    with pytest.raises(ValueError, match=r"Model 'twin' must answer"):
+    with pytest.raises(ValueError, match=r"Model 'twin' must have"):
         compare_teachers({"towers": towers}, splits, twin=None)
     with pytest.raises(ValueError, match=r"teachers of \['towers'\]\. Received: \['bert'\]"):
         compare_teachers({"towers": towers}, splits, twin=towers, catalogue_seconds={"bert": 1.0})

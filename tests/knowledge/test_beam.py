@@ -1,4 +1,4 @@
-"""The Beam pipelines: the local path's files, byte for byte, from workers of their own."""
+"""The Beam pipeline: the local path's files, byte for byte, from worker processes."""
 
 import functools
 import os

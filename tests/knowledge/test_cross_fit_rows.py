@@ -250,12 +250,12 @@ class Says:
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        (lambda n: {}, "The teacher of fold 0: it answers for no task"),
+        (lambda n: {}, "The teacher of fold 0: it has logits for no task"),
         (lambda n: {"like": np.zeros(n + 1)}, r"The teacher of fold 0: `teacher_logits\['like'\]`"),
         (lambda n: {"like": np.full(n, np.inf)}, "The teacher of fold 0: .* must be finite"),
         (
             lambda n: {"like": np.tile([1.0, np.nan], (n, 1))},
-            "The teacher of fold 0: .* a row of NaN where the teacher says nothing",
+            "The teacher of fold 0: .* a row of NaN where there is no knowledge",
         ),
     ],
 )

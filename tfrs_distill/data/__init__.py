@@ -1,8 +1,8 @@
 """Data: who met which item when, what each item is called, and how time splits it.
 
 - `movielens_100k`, `read_folder`, `from_tfds`, `synthetic` give `Interactions`;
-- `split_by_time` makes `Splits` of them: `Windows` to train on, `Queries` to ask;
-  `split_cold_items` keeps items out of training and asks for them;
+- `split_by_time` makes `Splits` of them: `Windows` to train on, `Queries` to evaluate;
+  `split_cold_items` keeps items out of training and evaluates on them;
 - `item_attributes`, `read_knowledge_graph` give what else is known of an item, as numbers by
   `attribute_vectors` and `neighbour_vectors`;
 - `movielens_ranking`, `clothing_reviews` give `RankingExamples`: rows of a query and an item with a

@@ -17,11 +17,11 @@ TAKEN_PREFIXES = (columns.label(""), columns.teacher_logits(""))
 
 
 def feature_array(name: str, values: Any, num_rows: int) -> np.ndarray:
-    """A feature `[num_rows, ...]`: int32 of whole numbers, float32 of others and of ratings.
+    """Return a feature `[num_rows, ...]`: int32 of whole numbers, float32 of others and of ratings.
 
     Raises:
-        InputError: the name is a batch's own column; or another shape; not numbers; infinite; or
-            item indices that are not whole numbers.
+        InputError: the name is that of a batch's column; or another shape; not numbers;
+            infinite; or item indices that are not whole numbers.
     """
     if name in TAKEN or name.startswith(TAKEN_PREFIXES):
         raise InputError(
@@ -42,7 +42,7 @@ def feature_array(name: str, values: Any, num_rows: int) -> np.ndarray:
 
 
 def logits_array(task: str, values: Any, num_rows: int) -> np.ndarray:
-    """A teacher's logits, float32 `[num_rows, width]`.
+    """Return a teacher's logits, float32 `[num_rows, width]`.
 
     Raises:
         InputError: another shape; not numbers; infinite; or a row that is partly NaN.
@@ -61,7 +61,7 @@ def logits_array(task: str, values: Any, num_rows: int) -> np.ndarray:
     partly = missing.any(axis=1) & ~missing.all(axis=1)
     if partly.any():
         raise InputError(
-            f"`{what}` must have a row of NaN where the teacher says nothing, and none elsewhere. "
+            f"`{what}` must have a row of NaN where there is no knowledge, and none elsewhere. "
             f"{int(partly.sum())} rows hold both NaN and numbers, first: row "
             f"{int(np.argmax(partly))}."
         )
@@ -69,7 +69,7 @@ def logits_array(task: str, values: Any, num_rows: int) -> np.ndarray:
 
 
 def weights_array(values: Any, num_rows: int) -> np.ndarray:
-    """How much each row counts, float32 `[num_rows]`.
+    """Return how much each row counts, float32 `[num_rows]`.
 
     Raises:
         InputError: another shape; not numbers; infinite, NaN or below 0.
@@ -83,7 +83,7 @@ def weights_array(values: Any, num_rows: int) -> np.ndarray:
 
 
 def text_tuple(name: str, values: Any, num_rows: int) -> tuple[str, ...]:
-    """One text a row.
+    """Return one text a row.
 
     Raises:
         InputError: another number of them, or one that is missing or no text.
@@ -97,7 +97,7 @@ def text_tuple(name: str, values: Any, num_rows: int) -> tuple[str, ...]:
 
 
 def int32_array(what: str, values: Any, num_rows: int) -> np.ndarray:
-    """Whole numbers, int32 `[num_rows]`.
+    """Return whole numbers, int32 `[num_rows]`.
 
     Raises:
         InputError: another shape, or numbers that int32 cannot hold.
@@ -108,7 +108,7 @@ def int32_array(what: str, values: Any, num_rows: int) -> np.ndarray:
 
 
 def float32_array(what: str, values: Any, num_rows: int) -> np.ndarray:
-    """Numbers, NaN = not known, float32 `[num_rows]`.
+    """Return numbers, NaN = not known, float32 `[num_rows]`.
 
     Raises:
         InputError: another shape, not numbers, or infinite.
@@ -119,7 +119,7 @@ def float32_array(what: str, values: Any, num_rows: int) -> np.ndarray:
 
 
 def float32_numbers(what: str, values: Any) -> np.ndarray:
-    """Numbers, NaN = not known, float32 of any shape.
+    """Return numbers, NaN = not known, float32 of any shape.
 
     Raises:
         InputError: not numbers, or infinite.
@@ -128,7 +128,7 @@ def float32_numbers(what: str, values: Any) -> np.ndarray:
 
 
 def whole_numbers(what: str, values: Any) -> np.ndarray:
-    """Whole numbers, int32 of any shape.
+    """Return whole numbers, int32 of any shape.
 
     Raises:
         InputError: not whole numbers, or some that int32 cannot hold.
@@ -139,7 +139,7 @@ def whole_numbers(what: str, values: Any) -> np.ndarray:
 
 
 def item_indices(what: str, values: Any, num_items: int, *, least: int = 1) -> np.ndarray:
-    """Item indices of a catalogue, int32 of any shape.
+    """Return item indices of a catalogue, int32 of any shape.
 
     Raises:
         InputError: not whole numbers; or one below `least` or above `num_items`.
@@ -154,7 +154,7 @@ def item_indices(what: str, values: Any, num_items: int, *, least: int = 1) -> n
 
 
 def check_histories(features: Mapping[str, np.ndarray]) -> None:
-    """Hold histories to `[num_rows, max_history]`, and their ratings to the same shape.
+    """Check that histories are `[num_rows, max_history]`, and their ratings of the same shape.
 
     Raises:
         InputError: another shape, ratings without a history, or a rating that is NaN.
@@ -178,7 +178,7 @@ def check_histories(features: Mapping[str, np.ndarray]) -> None:
 
 
 def check_items(features: Mapping[str, np.ndarray], num_items: int) -> None:
-    """Hold item indices to a catalogue's.
+    """Check that item indices are those of a catalogue.
 
     Raises:
         InputError: one is below 0 or above `num_items`.

@@ -40,14 +40,14 @@ class ClothingReviews:
 
 
 def clothing_reviews(path: str | os.PathLike[str] | None = None) -> ClothingReviews:
-    """Women's E-Commerce Clothing Reviews: 23,486 reviews of 1,206 items.
+    """Read Women's E-Commerce Clothing Reviews: 23,486 reviews of 1,206 items.
 
     Features: `item_id`, `division`, `department`, `class_name` (indices, 0 where the file names
     none) and `age` of who wrote the review. Labels: `rating` (1 to 5) and `recommended` (0 or 1),
     NaN where the field is empty. The text `"text"` is the title, ". " and the review; where one of
     them is missing it is the other, and "" where both are.
 
-    The data names no users and has no times: each review is its own user and its own candidate
+    The data names no users and has no times: each review is one user and one candidate
     list, so it is split at random, and an interval over users is one over reviews.
 
     Args:
@@ -88,7 +88,7 @@ def clothing_reviews(path: str | os.PathLike[str] | None = None) -> ClothingRevi
 
 
 def split_reviews(reviews: ClothingReviews, seed: int) -> RankingSplits:
-    """80 / 10 / 10 % of the reviews, drawn at random.
+    """Split the reviews at random, 80 / 10 / 10 %.
 
     An item, division, department or class that no training row has is 0, unknown, in the other
     parts, as it would be when serving.
@@ -109,11 +109,11 @@ def split_reviews(reviews: ClothingReviews, seed: int) -> RankingSplits:
 
 
 def split_reviews_by_item(reviews: ClothingReviews, seed: int) -> RankingSplits:
-    """The same with whole items, drawn at random: no item is in two parts, so all asked are cold.
+    """Split by whole items, 80 / 10 / 10 %, drawn at random: all items evaluated on are cold.
 
     Items have between 1 and 1,024 reviews, so the parts are cut by reviews: an item belongs to the
     part that the middle of its reviews falls into, items in drawn order; where that leaves
-    validation or test without any, the last two items drawn are theirs. `item_id` is 0, unknown, in
+    validation or test without any, they get the last two items drawn. `item_id` is 0, unknown, in
     validation and test.
 
     Args:
@@ -161,7 +161,7 @@ def _splits(name: str, reviews: ClothingReviews, parts: list[np.ndarray]) -> Ran
 
 
 def _vocabulary(names: list[str]) -> tuple[str, ...]:
-    """The different names, 2 before 10, without that of nothing known."""
+    """Return the different names, 2 before 10, without the empty one."""
     return tuple(sorted(set(names) - {""}, key=_number_or_name))
 
 

@@ -1,4 +1,4 @@
-"""The split that asks for items nobody has met yet: what a text teacher is for."""
+"""The split that evaluates on items without interactions: what a text teacher is for."""
 
 from __future__ import annotations
 
@@ -72,34 +72,34 @@ def choose_cold_items(
 def split_cold_items(
     interactions: Interactions,
     cold: ColdItems,
-    asked: np.ndarray,
+    targets: np.ndarray,
     *,
     max_history: int = 64,
     train_fraction: float = 0.8,
     validation_fraction: float = 0.1,
 ) -> Splits:
-    """Split by time, with the cold items out of training and alone in what is asked.
+    """Split by time, with the cold items out of training and alone in what is evaluated.
 
     The parts are those of `split_by_time`. Cold items are taken out of every training sequence and
-    every history, and no training loss has them as negatives. A query's positives are the asked
-    items of its part of the user's sequence, and only asked items are ranked.
+    every history, and no training loss has them as negatives. A query's positives are the
+    targets in its part of the user's sequence, and only targets are ranked.
 
     Args:
         interactions: the data set.
         cold: the items to hold back.
-        asked: item indices to ask for: `cold.all`, `cold.described` or `cold.undescribed`.
+        targets: item indices to evaluate on: `cold.all`, `cold.described` or `cold.undescribed`.
         max_history: positions of a training window.
         train_fraction: share of each user's interactions to train on.
         validation_fraction: share of the next part.
 
     Raises:
-        InputError: an asked item is not cold, or nothing is left to train on or to ask.
+        InputError: a target is not cold, or nothing is left to train or to evaluate on.
     """
-    asked = np.unique(whole_numbers("asked", asked))
-    warm = sorted(set(asked.tolist()) - set(cold.all.tolist()))
-    if warm or not len(asked):
+    targets = np.unique(whole_numbers("targets", targets))
+    warm = sorted(set(targets.tolist()) - set(cold.all.tolist()))
+    if warm or not len(targets):
         came = f"item {warm[0]}, which is not" if warm else "no item"
-        raise InputError(f"`asked` must be cold items. Received: {came}.")
+        raise InputError(f"`targets` must be cold items. Received: {came}.")
     whole = split_by_time(
         interactions,
         max_history=max_history,
@@ -122,24 +122,24 @@ def split_cold_items(
     return replace(
         whole,
         train=replace(train, candidates=existing),
-        validation=_about(whole.validation, cold.all, asked, "validation"),
-        test=_about(whole.test, cold.all, asked, "test"),
+        validation=_about(whole.validation, cold.all, targets, "validation"),
+        test=_about(whole.test, cold.all, targets, "test"),
     )
 
 
-def _about(queries: Queries, cold: np.ndarray, asked: np.ndarray, name: str) -> Queries:
-    """The queries that have an asked item to find and something else in their history."""
+def _about(queries: Queries, cold: np.ndarray, targets: np.ndarray, name: str) -> Queries:
+    """Return the queries that have a target to find and another item in their history."""
     histories = [_without(history, cold) for history in queries.histories]
-    positives = [items[np.isin(items, asked)] for items in queries.positives]
+    positives = [items[np.isin(items, targets)] for items in queries.positives]
     rows = [row for row in range(len(queries)) if len(histories[row]) and len(positives[row])]
     if not rows:
-        raise InputError(f"No {name} query asks for one of the {len(asked)} cold items asked for.")
+        raise InputError(f"No {name} query has one of the {len(targets)} targets as a positive.")
     return Queries(
         queries.catalogue,
         queries.users[rows],
         tuple(histories[row] for row in rows),
         tuple(positives[row] for row in rows),
-        candidates=asked,
+        candidates=targets,
     )
 
 

@@ -32,7 +32,7 @@ def batches_of_lists(
     Args:
         arrays: `[num_rows, ...]` by column.
         lists: `[num_rows]`, rows of one list share a number. Lists are in the order of their first
-            rows, rows of a list in their own.
+            rows, the rows of a list in file order.
         num_lists: lists a batch.
         seed: of the order of the lists in each epoch; None keeps them in order.
     """

@@ -1,4 +1,4 @@
-"""What training ratings say of each item as a whole: how well it is rated and how often."""
+"""Statistics of each item in the training ratings: how well it is rated and how often."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from tfrs_distill import columns
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.errors import InputError
 
-SHRINKAGE = 5.0  # ratings at the global mean that every item is given beside its own
+SHRINKAGE = 5.0  # ratings at the global mean that are added to every item's
 
 
 def item_statistics(examples: RankingExamples, num_items: int, task: str = "rating") -> np.ndarray:
-    """Mean label and number of labels of every item, standardised over the items.
+    """Return mean label and number of labels of every item, standardised over the items.
 
     With n_i labels of sum S_i and the global mean m, the first column is the shrunken mean
     `(S_i + 5 m) / (n_i + 5)`, the second `log(1 + n_i)`; each less its mean over the items and
     divided by its standard deviation. An item without labels has the global mean.
 
-    Give it the training rows alone: what it says is a constant of the model, like an item's genres.
+    Give it the training rows alone: the result is a constant of the model, like an item's genres.
 
     Args:
         examples: the training rows, with `item_id`.

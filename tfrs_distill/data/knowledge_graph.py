@@ -144,7 +144,7 @@ def _facts(graph: KnowledgeGraph, catalogue: Catalogue) -> tuple[np.ndarray, np.
         raise InputError(
             f"No item of the catalogue is linked to the knowledge graph. Its {len(graph.links)} "
             f"links are of items such as {sorted(graph.links)[:3]}; the catalogue has items such "
-            f"as {list(catalogue.item_ids[:3])}. Give links with the data set's own item ids."
+            f"as {list(catalogue.item_ids[:3])}. Give links with the item ids of this data set."
         )
     heads, relations, tails = graph.triples.astype(np.int64).T
     entities = np.concatenate([heads, tails])

@@ -21,7 +21,7 @@ def movielens_100k(data_dir: str | os.PathLike[str] | None = None) -> Interactio
     """Read MovieLens-100K: 943 users, 1,682 films, 100,000 ratings with titles and genres.
 
     MovieLens may not be redistributed, so nothing of it is in this package: it is read from your
-    own copy, or fetched once into the asset cache. Where neither is possible, see `from_tfds`.
+    copy of it, or fetched once into the asset cache. Where neither is possible, see `from_tfds`.
 
     Args:
         data_dir: a folder that `read_folder` reads, of any MovieLens set. None takes the asset.
@@ -38,7 +38,7 @@ def from_tfds(
     """Read the ratings of a MovieLens set that TFDS has prepared, or prepares now.
 
     The catalogue holds the rated films, by id. TFDS shuffles the rows, so interactions of a user at
-    the same second can come in another order than in GroupLens' own files. Without network, TFDS
+    the same second can come in another order than in GroupLens' files. Without network, TFDS
     itself tries for some minutes before it gives up.
 
     Args:

@@ -42,7 +42,7 @@ class RankingExamples:
         queries: int32 [num_rows], the candidate list that a row belongs to.
         texts: the raw texts of the rows, by name, for a teacher that reads; never batched.
         teacher_logits: `[num_rows, width]` or `[num_rows]` by task; a row of NaN = the teacher
-            says nothing of it.
+            does not label it.
         weights: `[num_rows]`, at least 0, how much a row counts; None counts all alike.
         catalogue: the items whose indices `item_id` and `history` hold, 0 for none of them. None
             where there is no catalogue to hold them against.
@@ -110,7 +110,7 @@ class RankingExamples:
         return len(np.unique(self.queries))
 
     def labels_of(self, task: str) -> np.ndarray:
-        """A task's labels, float32 [num_rows], NaN = none.
+        """Return a task's labels, float32 [num_rows], NaN = none.
 
         Raises:
             InputError: the examples have no such task, or no row has a label for it.
@@ -128,10 +128,10 @@ class RankingExamples:
         return self.labels[task]
 
     def subset(self, rows: np.ndarray) -> RankingExamples:
-        """The examples at `rows` (indices or a boolean mask), with all that belongs to them.
+        """Return the examples at `rows` (indices or a boolean mask), with all that belongs to them.
 
         Raises:
-            InputError: no row is asked for, or the mask has another length.
+            InputError: `rows` is empty, or the mask has another length.
         """
         rows = row_numbers(rows, len(self))
         if not len(rows):
@@ -152,19 +152,19 @@ class RankingExamples:
         )
 
     def with_teacher(self, teacher_logits: Mapping[str, np.ndarray]) -> RankingExamples:
-        """The same rows with a teacher's logits for these tasks, in place of earlier ones.
+        """Return the rows with a teacher's logits for these tasks, in place of earlier ones.
 
         Args:
-            teacher_logits: `[num_rows]` or `[num_rows, width]` by task, a row of NaN = nothing.
+            teacher_logits: `[num_rows]` or `[num_rows, width]` by task, a row of NaN = none.
         """
         return replace(self, teacher_logits={**self.teacher_logits, **teacher_logits})
 
     def with_features(self, features: Mapping[str, np.ndarray]) -> RankingExamples:
-        """The same rows with these features too, in place of earlier ones of the same name."""
+        """Return the rows with these features too, in place of earlier ones of the same name."""
         return replace(self, features={**self.features, **features})
 
     def joined(self, others: RankingExamples) -> RankingExamples:
-        """These rows, and then others with the same columns.
+        """Return these rows, and then others with the same columns.
 
         Raises:
             InputError: a feature, label, text, teacher's logit or the weights are in one only, or
@@ -172,19 +172,19 @@ class RankingExamples:
         """
         kinds = ("features", "labels", "texts", "teacher_logits")
         for kind in kinds:
-            own, theirs = getattr(self, kind), getattr(others, kind)
-            odd = set(own) ^ set(theirs)
+            first, second = getattr(self, kind), getattr(others, kind)
+            odd = set(first) ^ set(second)
             if odd:
                 raise InputError(
                     f"Rows can be joined that have the same {kind}. In one of them only: "
                     f"{', '.join(sorted(odd))}."
                 )
-            for name in own if kind != "texts" else ():
-                told = [f"{a.dtype} {['rows', *a.shape[1:]]}" for a in (own[name], theirs[name])]
-                if told[0] != told[1]:
+            for name in first if kind != "texts" else ():
+                types = [f"{a.dtype} {['rows', *a.shape[1:]]}" for a in (first[name], second[name])]
+                if types[0] != types[1]:
                     raise InputError(
                         f"Rows can be joined whose `{kind}[{name!r}]` are of one type and width. "
-                        f"Received: {told[0]} and {told[1]}."
+                        f"Received: {types[0]} and {types[1]}."
                     )
         if (self.weights is None) != (others.weights is None):
             raise InputError("Rows with weights and rows without cannot be joined.")
@@ -196,20 +196,20 @@ class RankingExamples:
             )
 
         def both(name: str) -> Any:
-            own, other = getattr(self, name), getattr(others, name)
-            if own is None:
+            first, second = getattr(self, name), getattr(others, name)
+            if first is None:
                 return None
             if name == "texts":
-                return {key: own[key] + other[key] for key in own}
+                return {key: first[key] + second[key] for key in first}
             if name in kinds:
-                return {key: np.concatenate([own[key], other[key]]) for key in own}
-            return np.concatenate([own, other])
+                return {key: np.concatenate([first[key], second[key]]) for key in first}
+            return np.concatenate([first, second])
 
         names = (*kinds, "users", "queries", "weights")
         return replace(self, **{name: both(name) for name in names})
 
     def batches(self, batch_size: int, *, seed: int | None = None) -> tf.data.Dataset:
-        """Batches of rows as a dict of columns; the last, smaller batch is kept.
+        """Return batches of rows as dicts of columns; the last, smaller batch is kept.
 
         Columns: the features, `label/<task>`, `teacher_logits/<task>`, `user_id`, `query_id`,
         `example_id` (the row's number) and, where there are weights, `sample_weight`.
@@ -224,7 +224,7 @@ class RankingExamples:
         return batches_of_rows(self._columns(), batch_size, seed)
 
     def list_batches(self, num_queries: int, *, seed: int | None = None) -> tf.data.Dataset:
-        """Batches of whole candidate lists: all rows of each batch's queries, list after list.
+        """Return batches of whole candidate lists: all rows of a batch's queries, list after list.
 
         Lists may have unequal lengths. Without a seed they come in the order of their first rows;
         the rows of a list keep their order.
@@ -238,7 +238,7 @@ class RankingExamples:
         return batches_of_lists(self._columns(), self.queries, num_queries, seed)
 
     def fingerprint(self) -> str:
-        """sha256 of all that the examples hold, with every name, type and shape."""
+        """Return the sha256 of all that the examples hold, with every name, type and shape."""
         digest = hashlib.sha256()
         arrays = self._columns()
         for name in sorted(arrays):
@@ -254,7 +254,7 @@ class RankingExamples:
         return digest.hexdigest()
 
     def _columns(self) -> dict[str, np.ndarray]:
-        """Every column of a batch, for all rows."""
+        """Return every column of a batch, for all rows."""
         found = {
             **self.features,
             columns.EXAMPLE_ID: np.arange(len(self), dtype=np.int64),

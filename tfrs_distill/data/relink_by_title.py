@@ -19,7 +19,7 @@ ARTICLES = {"a", "an", "the", "le", "la", "les", "l", "il", "el", "der", "die", 
 def relink_by_title(
     graph: KnowledgeGraph, titles: Mapping[str, str], catalogue: Catalogue
 ) -> KnowledgeGraph:
-    """The same graph, for links whose item ids are the numbers of another data set.
+    """Return the graph with links to the catalogue, for links with another data set's item ids.
 
     The `.link` file that comes with MovieLens-100K is of that kind: its item ids are those of
     MovieLens-1M and later sets, where 260 is Star Wars, not those of MovieLens-100K, where 50 is.
@@ -48,19 +48,19 @@ def relink_by_title(
     pairs = list(titles.items())
     names = plain_texts("titles", [title for _, title in pairs])
     titles = dict(zip(plain_texts("titles", [item_id for item_id, _ in pairs]), names))
-    theirs = {item_id: title for item_id, title in titles.items() if item_id in graph.links}
-    ours = dict(zip(catalogue.item_ids, catalogue.titles))
+    linked = {item_id: title for item_id, title in titles.items() if item_id in graph.links}
+    unlinked = dict(zip(catalogue.item_ids, catalogue.titles))
     links: dict[str, int] = {}
-    for our_short, their_short in ((False, False), (False, True), (True, False)):
-        other_id = _by_title(theirs, their_short)
-        for title, item_id in _by_title(ours, our_short).items():
+    for short, linked_short in ((False, False), (False, True), (True, False)):
+        other_id = _by_title(linked, linked_short)
+        for title, item_id in _by_title(unlinked, short).items():
             if title in other_id:
-                del ours[item_id], theirs[other_id[title]]
+                del unlinked[item_id], linked[other_id[title]]
                 links[item_id] = graph.links[other_id[title]]
     if not links:
         raise InputError(
             f"None of the catalogue's {catalogue.num_items} titles is that of one of the "
-            f"{len(theirs)} linked items with a title. Expected titles such as "
+            f"{len(linked)} linked items with a title. Expected titles such as "
             f"{catalogue.titles[0]!r}. Received titles such as {list(titles.values())[:3]}."
         )
     return replace(graph, links=links)

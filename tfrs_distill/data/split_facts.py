@@ -33,11 +33,11 @@ def split_facts(
     train_fraction: float = 0.8,
     validation_fraction: float = 0.1,
 ) -> SplitFacts:
-    """The limits of `split_by_time` of these interactions, for whoever reads the figures.
+    """Measure two limits of `split_by_time` of these interactions.
 
-    Each user's own order of time is kept, but no date parts training from test: what other users
-    did after a user's test began may train the model that is asked about that user (Ji et al. call
-    it data leakage). The time stamps may be whole numbers, fractions or datetime64.
+    The order in time is kept for each user, but no date parts training from test: what other users
+    did after a user's test began may train the model that is tested on that user (Ji et al. call it
+    data leakage). The time stamps may be whole numbers, fractions or datetime64.
 
     Reference: [Ji et al., 2023](https://doi.org/10.1145/3569930).
 
@@ -65,16 +65,16 @@ def split_facts(
     of_users = np.split(times, firsts[1:])
     cuts = np.array(time_cuts(of_users, train_fraction, train_fraction + validation_fraction))
     train_ends, test_starts = cuts[:, 0], cuts[:, 1]
-    lengths = np.array([len(own) for own in of_users])
+    lengths = np.array([len(times_of_user) for times_of_user in of_users])
     places = np.arange(len(users)) - firsts[users]
     train_times = np.sort(times[places < train_ends[users]])
-    asked = (test_starts > 0) & (test_starts < lengths)
-    if not asked.any() or not len(train_times):
+    has_test = (test_starts > 0) & (test_starts < lengths)
+    if not has_test.any() or not len(train_times):
         raise InputError(
             f"Data set {interactions.name!r}: no user has something to test after something that "
             f"trains. The longest sequence has {lengths.max()} interactions; give data with more."
         )
-    first_tests = (firsts + test_starts)[asked]
+    first_tests = (firsts + test_starts)[has_test]
     later = len(train_times) - np.searchsorted(train_times, times[first_tests], side="right")
     return SplitFacts(
         float(np.median(later / len(train_times))),

@@ -1,4 +1,4 @@
-"""Training windows, and the questions that validation and test ask, split by time."""
+"""Training windows, and the queries of validation and test, split by time."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tfrs_distill.errors import InputError
 
 @dataclass(frozen=True)
 class Queries:
-    """What a split asks: after this history, which items come next?
+    """The queries of a split: histories, and the items that came next.
 
     With `catalogue.exclude_seen` an item of the history is never recommended, so a positive that is
     in its query's history cannot be found: `relevant` leaves it out, and `answerable` the queries
-    that ask for nothing else.
+    that have no other.
 
     Args:
         catalogue: the items.
@@ -78,7 +78,7 @@ class Queries:
 
     @cached_property
     def relevant(self) -> tuple[np.ndarray, ...]:
-        """The items to find, an array a query: the positives that may be recommended."""
+        """Items to find, an array a query: the positives that may be recommended."""
         if not self.catalogue.exclude_seen:
             return self.positives
         pairs = zip(self.positives, self.histories, strict=True)
@@ -96,11 +96,11 @@ class Queries:
 
     @property
     def answerable_rows(self) -> np.ndarray:
-        """int64, which queries have something to find."""
+        """The rows of queries that have something to find, int64."""
         return np.flatnonzero([len(items) > 0 for items in self.relevant])
 
     def answerable(self) -> Queries:
-        """The queries that have something to find, with nothing else as positives.
+        """Return the queries that have something to find, with nothing else as positives.
 
         Raises:
             InputError: there are none.
@@ -117,7 +117,7 @@ class Queries:
         return replace(self, positives=self.relevant).subset(rows)
 
     def subset(self, rows: np.ndarray) -> Queries:
-        """The queries at `rows` (indices or a boolean mask)."""
+        """Return the queries at `rows` (indices or a boolean mask)."""
         rows = row_numbers(rows, len(self))
         return Queries(
             self.catalogue,
@@ -169,8 +169,8 @@ def windows_of(
 ) -> Windows:
     """Cut sequences into windows so that every position but the first is a label exactly once.
 
-    A window starts `max_history // 2` positions after the one before it, and asks only for labels
-    that no earlier window asked for; so every label but a sequence's first few has at least half a
+    A window starts `max_history // 2` positions after the one before it, and has only labels that
+    no earlier window has; so every label but a sequence's first few has at least half a
     window of history.
 
     Args:
@@ -185,18 +185,18 @@ def windows_of(
     rows_history, rows_labels, rows_users = [], [], []
     for user, sequence in zip(users, sequences):
         inputs, labels = sequence[:-1], sequence[1:]
-        asked = 0
+        num_done = 0
         start = 0
-        while asked < len(labels):
+        while num_done < len(labels):
             end = min(start + max_history, len(labels))
             history = np.full(max_history, columns.PADDING, np.int32)
             label = np.full(max_history, columns.PADDING, np.int32)
             history[max_history - (end - start) :] = inputs[start:end]
-            label[max_history - (end - asked) :] = labels[asked:end]
+            label[max_history - (end - num_done) :] = labels[num_done:end]
             rows_history.append(history)
             rows_labels.append(label)
             rows_users.append(user)
-            asked = end
+            num_done = end
             start += stride
     return Windows(
         catalogue, np.array(rows_users, np.int32), np.stack(rows_history), np.stack(rows_labels)
@@ -225,8 +225,8 @@ def split_by_time(
     """Split each user's sequence by time: first part trains, next validates, last tests.
 
     A user with n interactions gives `floor(n * train_fraction)` to training and what is left up to
-    `floor(n * (train_fraction + validation_fraction))` to validation. A user with an empty part is
-    not asked in that split.
+    `floor(n * (train_fraction + validation_fraction))` to validation. A user with an empty part has
+    no query in that split.
 
     Args:
         interactions: the data set.
@@ -267,12 +267,12 @@ def split_by_time(
     )
 
     def queries(starts: list[int], ends: list[int]) -> Queries:
-        asked = [u for u in users if 0 < starts[u] < ends[u]]
+        queried = [u for u in users if 0 < starts[u] < ends[u]]
         return Queries(
             catalogue,
-            users[asked],
-            tuple(sequences[u][: starts[u]] for u in asked),
-            tuple(sequences[u][starts[u] : ends[u]] for u in asked),
+            users[queried],
+            tuple(sequences[u][: starts[u]] for u in queried),
+            tuple(sequences[u][starts[u] : ends[u]] for u in queried),
         )
 
     train_ends, validation_ends = [c[0] for c in cuts], [c[1] for c in cuts]
@@ -286,7 +286,7 @@ def split_by_time(
     for name, part in (("validation", splits.validation), ("test", splits.test)):
         if not len(part):
             raise InputError(
-                f"Data set {interactions.name!r}: no user is left to ask in the {name} split. The "
+                f"Data set {interactions.name!r}: no user is left in the {name} split. The "
                 f"longest sequence has {max(len(s) for s in sequences)} interactions; 10 are the "
                 "least for an 80/10/10 split."
             )

@@ -1,4 +1,4 @@
-"""Planted data: small data sets whose right answer is known."""
+"""Planted data: small data sets whose structure is known."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ def synthetic(
     noise: float = 0.05,
     seed: int = 0,
 ) -> PlantedInteractions:
-    """Users who each like one block of items and walk through it in its order.
+    """Make users who each like one block of items and walk through it in its order.
 
     The items of a block form a ring. A user starts anywhere in the liked block and meets each item
     at most once; the next item is, with probability `noise`, any unseen item of the other blocks;
     else, with probability `order`, the first unseen one after the latest item on the ring; else any
     unseen item of the block. Ratings are 4 or 5 inside the liked block and 1 or 2 outside. An
-    item's text has words of its block only, so it tells the block of an item never met. Item
-    indices and rows are shuffled: neither tells anything.
+    item's text has words of its block only, so it gives the block of an item never met. Item
+    indices and rows are shuffled: neither carries information.
 
     Args:
         num_users: users; they are spread evenly over the blocks.
@@ -130,7 +130,7 @@ def _walk(
     order: float,
     noise: float,
 ) -> np.ndarray:
-    """One user's items, in the order in which they are met."""
+    """Return one user's items, in the order in which they are met."""
     inside = item_blocks == block
     unseen = item_blocks >= 0
     latest = random.choice(np.flatnonzero(inside))  # the latest item inside the block

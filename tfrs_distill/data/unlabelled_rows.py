@@ -21,11 +21,11 @@ def unlabelled_rows(
 ) -> RankingExamples:
     """The examples' rows with other items in them, which nobody has labelled: a transfer set.
 
-    A teacher can say of any item what it thinks of it, and a student that hears about items beyond
+    A teacher has logits for any item, and a student that learns from soft targets of items beyond
     the labelled ones follows its teacher's order further. Each row's item is another row's, drawn
     in proportion to the square root of how often items have rows; those of an item for which the
-    user has a row here are left out. (What users met later must not be: that would tell the
-    student of it.) Every label is NaN, and what a teacher said is forgotten.
+    user has a row here are left out. (What users met later must stay in: leaving it out
+    would leak it to the student.) Every label is NaN, and there are no teacher logits.
 
     They are not for a student with a `NextItem` task, which takes a row's item for its label; nor
     for a teacher that reads what is true of a query and its item together, such as how much of the
@@ -69,8 +69,8 @@ def unlabelled_rows(
         )
     if examples.texts:
         raise InputError(
-            "A row's text is of its own item, so it cannot stand beside another one. Received rows "
-            f"with texts: {', '.join(sorted(examples.texts))}."
+            "A row's text is about the row's item, so it cannot stand beside another one. Received "
+            f"rows with texts: {', '.join(sorted(examples.texts))}."
         )
     items = examples.features[columns.ITEM_ID]
     if items.ndim != 1 or items.min() < 0:

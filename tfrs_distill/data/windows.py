@@ -24,7 +24,7 @@ class ExampleRows(Protocol):
     dtype: np.dtype
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        """The rows at these indices."""
+        """Return the rows at these indices."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Windows:
         users: int32 [num_examples], the user index of each window.
         history: int32 [num_examples, max_history], oldest first, padded with 0 in front.
         labels: int32 [num_examples, max_history], the item that follows each position; 0 where
-            there is none, or where an earlier window already asks for it.
-        knowledge: arrays of what a teacher said about each example, by column name; each has
+            there is none, or where it is a label of an earlier window already.
+        knowledge: a teacher's knowledge of each example, arrays by column name; each has
             `num_examples` rows and may lie on disk. `cache_teacher(...).join(windows)` fills it.
         candidates: bool [num_items], false for items that do not exist yet while training, such as
             the cold items of `split_cold_items`: no loss has them as negatives. None for all.
@@ -105,13 +105,13 @@ class Windows:
         return int(np.count_nonzero(self.labels))
 
     def existing_items(self) -> np.ndarray:
-        """The item indices that a loss may have as negatives, int32, ascending."""
+        """Return the item indices that a loss may have as negatives, int32, ascending."""
         if self.candidates is None:
             return np.arange(1, self.catalogue.num_items + 1, dtype=np.int32)
         return (np.flatnonzero(self.candidates) + 1).astype(np.int32)
 
     def subset(self, rows: np.ndarray) -> Windows:
-        """The windows at `rows` (indices or a boolean mask), without knowledge."""
+        """Return the windows at `rows` (indices or a boolean mask), without knowledge."""
         rows = row_numbers(rows, len(self))
         return Windows(
             self.catalogue,
@@ -124,7 +124,7 @@ class Windows:
     def batches(
         self, batch_size: int, *, seed: int | None = None, num_negatives: int | None = None
     ) -> tf.data.Dataset:
-        """Batches of windows as a dict of columns; the last, smaller batch is kept.
+        """Return batches of windows as dicts of columns; the last, smaller batch is kept.
 
         Args:
             batch_size: windows a batch.
@@ -186,7 +186,7 @@ class Windows:
         )
 
     def _knowledge_of(self, indices: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The knowledge of a batch's examples, read from where it lies when it is their turn."""
+        """Return the knowledge of a batch's examples, read when the batch is made."""
         if not self.knowledge:
             return {}
         arrays = list(self.knowledge.values())
@@ -201,7 +201,7 @@ class Windows:
         return dict(zip(self.knowledge, values))
 
     def _sampling_probability(self, num_negatives: int) -> tf.Tensor:
-        """How likely each item index is one candidate of a batch, float32 [num_items + 1].
+        """Return how likely each item index is a candidate of a batch, float32 [num_items + 1].
 
         `(labels a window * label frequency + num_negatives / num_items) / (both together)`, as a
         candidate is a label of the batch or an even draw (Yang et al., 2020).
@@ -214,14 +214,14 @@ class Windows:
         return tf.constant(expected / expected.sum(), tf.float32)
 
     def fingerprint(self) -> str:
-        """sha256 of the catalogue, users, histories, labels and existing items."""
+        """Return the sha256 of the catalogue, users, histories, labels and existing items."""
         digest = hashlib.sha256(self.catalogue.fingerprint().encode())
         for array in (self.users, self.history, self.labels, self.existing_items()):
             digest.update(str((array.dtype.str, array.shape)).encode() + array.tobytes())
         return digest.hexdigest()
 
     def example_keys(self) -> np.ndarray:
-        """A name for each example, made of the catalogue and the example alone: uint64 [len]."""
+        """Return a key for each example, of the catalogue and the example alone: uint64 [len]."""
         catalogue = bytes.fromhex(self.catalogue.fingerprint())
         rows = np.concatenate([self.users[:, None], self.history, self.labels], axis=1)
         digests = [
@@ -232,7 +232,7 @@ class Windows:
 
 
 def _rows_of(name: str, rows: Any) -> ExampleRows:
-    """What a teacher said, as rows that are taken by position; what lies on disk stays there."""
+    """Return an array whose rows are taken by position; what lies on disk stays there."""
     if isinstance(rows, (list, tuple)) or hasattr(rows, "iloc"):  # pandas takes rows by label
         rows = plain_array(f"knowledge[{name!r}]", rows)
     kept: ExampleRows = rows

@@ -52,7 +52,7 @@ class TaskEvaluation:
     def summary(self) -> dict[str, Any]:
         """Everything but the samples, as JSON holds it; intervals as `"<metric>_interval"`.
 
-        `interval_too_narrow` says whether the users are too few for the intervals to be trusted,
+        `interval_too_narrow` is whether the users are too few for the intervals to be trusted,
         see `metrics.too_few_to_resample`.
         """
         figures: dict[str, Any] = {}
@@ -115,7 +115,7 @@ class Difference(NamedTuple):
 
 
 def compare(a: RankingEvaluation, b: RankingEvaluation, task: str, metric: str) -> Difference:
-    """What a has more than b of a metric; both evaluated on the same rows with the same seed.
+    """Compare a metric of two evaluations of the same rows with the same seed, a less b.
 
     Args:
         a: one evaluation.

@@ -116,7 +116,7 @@ class TeacherScorer:
         expected = self.queries.histories
         if len(histories) != len(expected) or not all(map(np.array_equal, histories, expected)):
             raise ValueError(
-                "A `TeacherScorer` answers the queries it was made for, all of them and in their "
+                "A `TeacherScorer` scores the queries it was made for, all of them and in their "
                 f"order: {len(expected)} queries. Received: {len(histories)} other histories. Make "
                 "one for these queries (`queries.subset(rows)` for some)."
             )

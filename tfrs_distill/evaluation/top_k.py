@@ -16,13 +16,13 @@ ScoreItems = Callable[[Sequence[np.ndarray]], np.ndarray]
 def top_k_unseen(
     scores: np.ndarray, histories: Sequence[np.ndarray], k: int, *, exclude_seen: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k best items that are not in the history; equal scores keep catalogue order.
+    """Return the k best items that are not in the history; equal scores keep catalogue order.
 
     Args:
         scores: float [num_queries, num_items + 1]; column i is item index i, column 0 is ignored.
         histories: one array of item indices a query.
         k: items a query.
-        exclude_seen: False leaves the history's items in, as `Catalogue.exclude_seen` says.
+        exclude_seen: False leaves the history's items in, see `Catalogue.exclude_seen`.
 
     Returns:
         Scores float32 and item indices int32, both [num_queries, k], best first; -inf and 0 where
@@ -57,7 +57,7 @@ def top_k_by_blocks(
     exclude_seen: bool,
     at_most: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`top_k_unseen` of scores that are only computed for a block of queries at a time.
+    """Return `top_k_unseen` of scores that are only computed for a block of queries at a time.
 
     Args:
         score: `score(histories) -> float [len(histories), num_items + 1]`.

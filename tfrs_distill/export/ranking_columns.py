@@ -1,4 +1,4 @@
-"""What a ranking student reads: every column's type, shape, side and meaning."""
+"""The columns that a ranking student reads: type, shape, side and meaning of each."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OUT_OF_VOCABULARY = 0
 
 
 def specs_of(features: Sequence[RankingFeature]) -> dict[str, tf.TensorSpec]:
-    """Type and shape of every column that the features read, in the features' order.
+    """Return type and shape of every column that the features read, in the features' order.
 
     Two features may read one column; sizes in which they differ are free.
 
@@ -51,7 +51,7 @@ def specs_of(features: Sequence[RankingFeature]) -> dict[str, tf.TensorSpec]:
 
 
 def sides_of(features: Sequence[RankingFeature]) -> dict[str, str]:
-    """Whether a column belongs to the query or to the item.
+    """Return whether a column belongs to the query or to the item.
 
     Raises:
         InputError: features of both sides read it.
@@ -63,7 +63,7 @@ def sides_of(features: Sequence[RankingFeature]) -> dict[str, str]:
                 raise InputError(
                     f"Column {name!r} is read by a feature of the query and by one of the item; "
                     "when one query's items are scored it cannot be both. Give the two features "
-                    "the same side, or columns of their own."
+                    "the same side, or different columns."
                 )
     return sides
 
@@ -71,7 +71,7 @@ def sides_of(features: Sequence[RankingFeature]) -> dict[str, str]:
 def describe_columns(
     features: Sequence[RankingFeature], vocabularies: Mapping[str, Sequence[str] | WordVocabulary]
 ) -> dict[str, dict[str, Any]]:
-    """What `signature.json` says of every column; -1 stands for a size that is free.
+    """Return what `signature.json` holds of every column; -1 stands for a size that is free.
 
     Raises:
         InputError: see `specs_of` and `sides_of`; or two features know different numbers of a
@@ -94,19 +94,19 @@ def describe_columns(
     return described
 
 
-def _add_meaning(described: dict[str, Any], feature: RankingFeature, column: str) -> None:
-    meaning = _meaning(feature, column)
-    sizes = [told.get("vocabulary_size") for told in (described, meaning)]
+def _add_meaning(described: dict[str, Any], feature: RankingFeature, name: str) -> None:
+    meaning = _meaning(feature, name)
+    sizes = [column.get("vocabulary_size") for column in (described, meaning)]
     if None not in sizes and sizes[0] != sizes[1]:
         raise InputError(
-            f"The features know {sizes[0]} and {sizes[1]} indices of column {column!r}. Make them "
-            "of one vocabulary, or give them columns of their own."
+            f"The features know {sizes[0]} and {sizes[1]} indices of column {name!r}. Make them "
+            "of one vocabulary, or give them different columns."
         )
     described |= meaning
 
 
 def _meaning(feature: RankingFeature, column: str) -> dict[str, Any]:
-    """What the values of a feature's column are, and what becomes of odd ones."""
+    """Return what the values of a feature's column are, and what becomes of odd ones."""
     if isinstance(feature, NumberFeature):
         return {
             "kind": "number",

@@ -1,4 +1,4 @@
-"""What the files of a ranking student compute: rows scored, and one query's items scored."""
+"""The functions of a ranking student's files: scores of rows, and of one query's items."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class RankingModule(tf.Module):
 
     `score` takes every column that the student reads, `[num_rows, ...]`, and gives one output a
     task, float32 [num_rows]: predictions in the labels' unit, probabilities of a binary task, and
-    of a next-item task the probability of the row's own item.
+    of a next-item task the probability of the row's item.
 
     `rank` takes the columns of the query with one row and those of the item with `num_items` rows;
     it gives the same outputs, [num_items], and computes the query's features once. It is there
@@ -31,7 +31,7 @@ class RankingModule(tf.Module):
     vectors they are made of. Of the student only the variables that predictions need are kept.
 
     Args:
-        student: what has learnt.
+        student: a trained ranking student.
 
     Raises:
         InputError: a column cannot be an input, or its features differ about it; or the student's
@@ -60,7 +60,7 @@ class RankingModule(tf.Module):
 
     @property
     def served(self) -> dict[str, Any]:
-        """What a SavedModel offers, by the name of the signature."""
+        """The functions of a SavedModel, by the name of the signature."""
         ranked = {RANK: self.rank} if hasattr(self, "rank") else {}
         return {SCORE: self.score, **ranked, "serving_default": self.score}
 
@@ -87,7 +87,7 @@ class RankingModule(tf.Module):
 
 
 def without_item_vectors(student: RankingModel) -> RankingModel:
-    """The student, or an equal one whose items' constant vectors are part of their embeddings."""
+    """Return the student, or an equal one with item vectors made part of the embeddings."""
     if not any(feature.vectors is not None for feature in item_features(student)):
         return student
     equal = type(student).from_config(student.get_config())
@@ -99,7 +99,7 @@ def without_item_vectors(student: RankingModel) -> RankingModel:
 
 
 def item_features(student: RankingModel) -> list[ItemFeature]:
-    """What the student reads items with, histories' included, each once."""
+    """Return the item features of the student, those of histories included, each once."""
     found = [
         feature.item_feature if isinstance(feature, HistoryFeature) else feature
         for feature in student.features

@@ -1,4 +1,4 @@
-"""The one function that every exported file holds: a history in, the k best items out."""
+"""The function of a retrieval student's files: a history in, the k best items out."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ExportableStudent(Protocol):
 
 
 class RetrievalModule(tf.Module):
-    """`history` -> `scores`, `item_ids`, with `exclude_seen` without the history's own items.
+    """`history` -> `scores`, `item_ids`, with `exclude_seen` without the history's items.
 
     `history` is int32 [batch_size, history_length], both sizes free, item indices oldest first, 0
     for padding anywhere. With `exclude_seen` every item of it is excluded, those too old for the
@@ -42,7 +42,7 @@ class RetrievalModule(tf.Module):
     student only the variables that the query needs are kept.
 
     Args:
-        student: what has learnt; see `ExportableStudent`.
+        student: a trained student, see `ExportableStudent`.
         num_items: how many items the catalogue has.
         k: how many items to return; at most `num_items` are.
         exclude_seen: see `Catalogue.exclude_seen`.
@@ -79,7 +79,7 @@ class RetrievalModule(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32, name="history")])
     def serve(self, history: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The k best items for every row of `history`."""
+        """Return the k best items for every row of `history`."""
         known = (history > PADDING) & (history <= self.num_items)
         history = tf.where(known, history, PADDING)
         queries = tf.cast(self._encode_histories(history), tf.float32)
@@ -94,7 +94,7 @@ class RetrievalModule(tf.Module):
 
     @property
     def served(self) -> dict[str, Any]:
-        """What a SavedModel offers, by the name of the signature."""
+        """The functions of a SavedModel, by the name of the signature."""
         return {SIGNATURE_NAME: self.serve}
 
     def example_outputs(self) -> dict[str, dict[str, np.ndarray]]:
@@ -103,7 +103,7 @@ class RetrievalModule(tf.Module):
         return {SIGNATURE_NAME: {"scores": self.serve(**inputs)["scores"].numpy()}}
 
     def _seen(self, history: tf.Tensor) -> tf.Tensor:
-        """Which items, [batch_size, num_items], occur in each row of `history`.
+        """Return which items, [batch_size, num_items], occur in each row of `history`.
 
         Scattered counts cost 0.02 ms for 660 items out of 1,682 in LiteRT; comparing all pairs
         0.2 ms, one-hot rows 1.7 ms. (`expand_dims`, as LiteRT has no `x[:, None]` on free sizes.)

@@ -35,14 +35,14 @@ def to_tflite(
     folder, which becomes, or stays, an artefact.
 
     Args:
-        student: what has learnt.
+        student: a trained retrieval student.
         path: the file to write, ending in `.tflite`.
-        catalogue: the items the student was trained on, `splits.catalogue`; its `exclude_seen` says
-            whether the history's items are left out.
+        catalogue: the items the student was trained on, `splits.catalogue`; its `exclude_seen`
+            decides whether the history's items are left out.
         quantization: "float32"; "float16", weights in half the bytes; or "int8", weights in a
             quarter, computing with 8-bit integers where LiteRT can (dynamic range).
         k: how many items a query gets.
-        provenance: what `provenance.json` shall say beside versions and fingerprints.
+        provenance: what `provenance.json` holds beside versions and fingerprints.
 
     Returns:
         The artefact that the file is now part of.

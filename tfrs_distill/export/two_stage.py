@@ -39,8 +39,8 @@ def export_two_stage(
     """Write both students to one folder, which `Recommender` reads as it reads any other.
 
     The folder is the artefact of the retrieval student, as `export_artefact` writes it with
-    `k=num_candidates`, and holds that of the ranking student in `ranking/`; `signature.json` says
-    so. `Recommender` retrieves `num_candidates` items and
+    `k=num_candidates`, and holds that of the ranking student in `ranking/`; as is noted in
+    `signature.json`. `Recommender` retrieves `num_candidates` items and
     orders them by
 
     `score = prediction of the task + retrieval_weight * retrieval score`
@@ -51,16 +51,16 @@ def export_two_stage(
     Reference: [Covington et al., 2016](https://doi.org/10.1145/2959100.2959190).
 
     Args:
-        retrieval_student: what finds the candidates.
-        ranking_student: what orders them; it reads a history and an item.
+        retrieval_student: finds the candidates.
+        ranking_student: orders them; it reads a history and an item.
         directory: the folder to write, `saved_models/<name>/<version>`; see `next_version`.
-        catalogue: the items both were trained on, `splits.catalogue`; its `exclude_seen` says
-            whether the history's items are left out.
-        num_candidates: how many items are retrieved and ranked; at most so many can be asked for.
+        catalogue: the items both were trained on, `splits.catalogue`; its `exclude_seen`
+            decides whether the history's items are left out.
+        num_candidates: how many items are retrieved and ranked; a query gets at most so many.
         task: which of the ranking student's predictions counts; not needed where there is one.
         retrieval_weight: how much a unit of the retrieval score, a logit, counts in the task's
             unit. 0 leaves the order to the ranking student.
-        provenance: what `provenance.json` shall say beside versions and fingerprints.
+        provenance: what `provenance.json` holds beside versions and fingerprints.
 
     Returns:
         The artefact that was written.

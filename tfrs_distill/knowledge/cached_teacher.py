@@ -1,4 +1,4 @@
-"""A teacher that answers from disk."""
+"""A teacher whose logits are computed from what is on disk."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ COLUMNS = {
 
 
 class CachedTeacher:
-    """A `Teacher` that answers from shards, those of one fold of users or of several.
+    """A `Teacher` that reads its knowledge from shards, of one fold of users or of several.
 
-    Every fold brings its own teacher's item embeddings. Together they are one factorised teacher:
+    Every fold has the item embeddings of its teacher. Together they are one factorised teacher:
     a query embedding stands in its fold's block of a vector that is 0 elsewhere, a candidate's
     embedding is the blocks of all folds side by side, and their dot product is exactly the fold
     teacher's logit. Where the teachers were not factorised, the cache holds their top-K alone. A
@@ -57,7 +57,7 @@ class CachedTeacher:
             InputError: it was not finished, or a file of it is missing, truncated or foreign.
         """
         directory = Path(directory)
-        manifest = Manifest.read(directory / MANIFEST)  # its own sha256 stands for its facts
+        manifest = Manifest.read(directory / MANIFEST)  # which is checked by its sha256
         folds = [
             Fold(
                 manifest.open_shard(directory, names["teacher"]),
@@ -107,7 +107,7 @@ class CachedTeacher:
     def join(
         self, examples: Windows | RankingExamples, *, form: str | None = None
     ) -> Windows | RankingExamples:
-        """The same examples with the teachers' knowledge of each.
+        """Return the examples with the teachers' knowledge of each.
 
         Windows get it as further columns, which stay on disk: `Windows.batches` reads each batch's
         rows when it is their turn. Ranking rows get their `teacher_logits`, in memory.
@@ -179,11 +179,11 @@ class CachedTeacher:
         held = [np.asarray(shard.arrays[EXAMPLE_KEYS]) for shard in shards]
         shard = np.repeat(np.arange(len(held), dtype=np.int32), [len(keys) for keys in held])
         place = np.concatenate([np.arange(len(keys), dtype=np.int32) for keys in held])
-        keys, asked = np.concatenate(held), windows.example_keys()
+        keys, wanted = np.concatenate(held), windows.example_keys()
         order = np.argsort(keys)
-        found = order[np.minimum(np.searchsorted(keys, asked, sorter=order), len(keys) - 1)]
-        if (keys[found] != asked).any():
-            example = int(np.argmax(keys[found] != asked))
+        found = order[np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)]
+        if (keys[found] != wanted).any():
+            example = int(np.argmax(keys[found] != wanted))
             raise InputError(
                 f"The teacher cache does not hold training example {example}, of user "
                 f"{windows.users[example]}. It was made for other windows: the data, the item "
@@ -199,7 +199,7 @@ class CachedTeacher:
         return self._into_blocks(queries, fold)
 
     def encode_candidates(self, items: tf.Tensor) -> tf.Tensor:
-        """Candidate embeddings of item indices, `[num_candidates, num_folds * dim]`."""
+        """Return candidate embeddings of item indices, `[num_candidates, num_folds * dim]`."""
         blocks = [
             dequantise(
                 tf.gather(table, items), None if scales is None else tf.gather(scales, items)
@@ -209,7 +209,7 @@ class CachedTeacher:
         return tf.concat(blocks, axis=-1)
 
     def logits(self, batch: dict[str, tf.Tensor], candidate_ids: tf.Tensor) -> tf.Tensor:
-        """Scores at the labelled positions, float32 [num_rows, num_candidates].
+        """Return logits at the labelled positions, float32 [num_rows, num_candidates].
 
         Raises:
             ValueError: the batch carries no knowledge.
@@ -238,6 +238,6 @@ class CachedTeacher:
         return tf.reshape(blocks, tf.concat([tf.shape(fold), [self.num_folds * dim]], axis=0))
 
     def fingerprint(self) -> str:
-        """sha256 of the shards' fingerprints."""
+        """Return the sha256 of the shards' fingerprints."""
         shards = [shard for fold in self.folds for shard in (fold.teacher, *fold.shards)]
         return hashlib.sha256("".join(s.fingerprint for s in shards).encode()).hexdigest()

@@ -97,7 +97,7 @@ class FoldFiles:
         return -(-len(self.rows) // self.rows_per_shard)
 
     def shard_files(self, teacher: str) -> list[ShardFile]:
-        """Its shards, for the teacher of this fingerprint."""
+        """Return the shards, for the teacher of this fingerprint."""
         files, size = [], self.rows_per_shard
         for index in range(self.num_shards):
             key = json.dumps([self.fingerprint, teacher, index])
@@ -108,7 +108,7 @@ class FoldFiles:
         return files
 
     def opened(self) -> Fold | None:
-        """The fold, if all of it is on disk; raises an InputError where a file is damaged."""
+        """Return the fold, if all of it is on disk; raise an InputError where a file is damaged."""
         if (teacher := self._teacher()) is None:
             return None
         files = self.shard_files(teacher.facts["teacher"])
@@ -118,11 +118,11 @@ class FoldFiles:
         return Fold(teacher, shards)
 
     def is_done(self) -> bool:
-        """Whether all of it is on disk."""
+        """Return whether all of it is on disk."""
         return self.opened() is not None
 
     def jobs(self, knowledge: FoldKnowledge) -> list[Job]:
-        """Write the teacher's file; the jobs that write the shards."""
+        """Write the teacher's file; return the jobs that write the shards."""
         self.keep_teacher(knowledge)
 
         def arrays(rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -148,18 +148,18 @@ class FoldFiles:
             Shard.write(self.teacher_path, self._key_of(knowledge.teacher), knowledge.shared, facts)
 
     def _teacher(self) -> Shard | None:
-        """The teacher's file, if it is on disk and this fold's."""
+        """Return the teacher's file, if it is on disk and this fold's."""
         if not self.teacher_path.exists():
             return None
         shard = Shard.open(self.teacher_path)
-        ours = shard.fingerprint == self._key_of(shard.facts.get("teacher", ""))
-        return shard if ours else None
+        is_of_fold = shard.fingerprint == self._key_of(shard.facts.get("teacher", ""))
+        return shard if is_of_fold else None
 
     def _key_of(self, teacher: str) -> str:
         return hashlib.sha256((self.fingerprint + teacher).encode()).hexdigest()
 
     def _remove(self, teacher: str) -> None:
-        """Take away everything of one teacher."""
+        """Remove every file of one teacher."""
         for path in [self.teacher_path, *(file.path for file in self.shard_files(teacher))]:
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()

@@ -76,7 +76,7 @@ def cache_item_vectors(
     """Encode texts to vectors; only those that no earlier call encoded are encoded.
 
     A vector is known by its text, not by an item's place: new texts go to new files and the old
-    files stay as they are. Each encoder and each dtype has a store of its own in the directory.
+    files stay as they are. Each encoder and each dtype has its files in the directory.
     After a kill the whole files are kept; several processes may call this at once and share the
     work.
 
@@ -198,7 +198,7 @@ class ItemStore:
         if len(widths) > 1:
             raise InputError(
                 f"The encoder gave vectors of several widths, {sorted(widths)}, under one "
-                "fingerprint. Give each encoder its own fingerprint."
+                "fingerprint. Give each encoder a different fingerprint."
             )
         write_manifest(self.manifest_path, "items", self.fingerprint, self.facts, shards, KEYS)
         held = [_keys_in(shard) for shard in shards]

@@ -1,4 +1,4 @@
-"""Work that is done once, whole or not at all, and shared by several processes."""
+"""Jobs that are done once, whole or not at all, and shared by several processes."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def run_jobs(jobs: Iterable[Job]) -> Iterator[Job]:
     """
     others = []
     for job in jobs:
-        mine = True
+        is_done_here = True
         if not job.is_done():
-            with locked(job.path, wait=False) as mine:
-                if mine and not job.is_done():
+            with locked(job.path, wait=False) as is_done_here:
+                if is_done_here and not job.is_done():
                     job.do()
-        if mine:
+        if is_done_here:
             yield job
         else:
             others.append(job)
@@ -59,7 +59,7 @@ def run_jobs(jobs: Iterable[Job]) -> Iterator[Job]:
 def shard_job(
     path: Path, fingerprint: str, arrays: Callable[[], dict[str, np.ndarray]], size: int = 1
 ) -> Job:
-    """The job that writes one shard.
+    """Return the job that writes one shard.
 
     `is_done` raises an InputError where the file is there, but damaged.
 

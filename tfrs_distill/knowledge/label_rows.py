@@ -21,7 +21,7 @@ class AnswersRanking(Protocol):
     """A trained ranking teacher: anything that has logits for rows."""
 
     def answers(self, examples: RankingExamples) -> dict[str, np.ndarray]:
-        """Logits by task, [num_rows, width] or [num_rows]; a row of NaN is no knowledge."""
+        """Return logits by task, [num_rows, width] or [num_rows]; a row of NaN is no knowledge."""
 
 
 class RowsToLabel:
@@ -38,20 +38,20 @@ class RowsToLabel:
         self.kept = {"form": LOGITS, "rows_per_shard": rows_per_shard}
 
     def knowledge(self, teacher: AnswersRanking, rows: np.ndarray) -> FoldKnowledge:
-        """One teacher's knowledge of these rows, ascending.
+        """Return one teacher's knowledge of these rows, ascending.
 
         The teacher labels all of them at once: rows of one list stay together, and the logits are
         the teacher's fingerprint.
 
         Raises:
-            InputError: it answers for other rows, or with a number that is not finite.
+            InputError: it gives logits of other rows, or a number that is not finite.
         """
         examples = self.examples.subset(rows)
-        answers = teacher.answers(examples)
-        if not answers:
-            raise InputError("it answers for no task.")
-        checked = examples.with_teacher(answers).teacher_logits
-        logits = {columns.teacher_logits(task): checked[task] for task in answers}
+        by_task = teacher.answers(examples)
+        if not by_task:
+            raise InputError("it has logits for no task.")
+        checked = examples.with_teacher(by_task).teacher_logits
+        logits = {columns.teacher_logits(task): checked[task] for task in by_task}
 
         def of_rows(some: np.ndarray) -> dict[str, np.ndarray]:
             place = np.searchsorted(rows, some)
@@ -61,7 +61,7 @@ class RowsToLabel:
         facts: dict[str, Any] = {
             "forms": [LOGITS],
             "temperatures": [],
-            "tasks": {task: checked[task].shape[1] for task in sorted(answers)},
+            "tasks": {task: checked[task].shape[1] for task in sorted(by_task)},
             "examples": self.fingerprint,
         }
         return FoldKnowledge(content_sha256({}, logits), facts, {}, of_rows)

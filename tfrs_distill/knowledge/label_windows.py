@@ -98,7 +98,7 @@ class WindowsToLabel:
 
 
 class Labeller:
-    """One teacher and what is kept of its answers.
+    """A teacher's knowledge of windows, as arrays.
 
     A teacher with `encode_queries` and `encode_candidates` gives its embeddings, whose dot product
     its logits are; any other gives what it says of every item, of which the top-K is kept, and may
@@ -142,7 +142,7 @@ class Labeller:
         """What the teacher says about each window, with one row a window; 0 where no label is.
 
         Args:
-            windows: the windows to ask about.
+            windows: the windows to label.
             example_ids: int [num_windows], their rows among all training windows.
 
         Raises:
@@ -157,7 +157,7 @@ class Labeller:
         for batch in batches:
             batch[columns.EXAMPLE_ID] = tf.gather(ids, batch[columns.EXAMPLE_ID])
             labelled = row_mask(batch).numpy()
-            for name, values in self._ask(batch, labelled).items():
+            for name, values in self._knowledge(batch, labelled).items():
                 if name not in arrays:
                     arrays[name] = np.zeros((*shape, *values.shape[1:]), values.dtype)
                 arrays[name][start : start + len(labelled)][labelled] = values
@@ -174,11 +174,13 @@ class Labeller:
     def _batch_size(self, max_history: int) -> int:
         return max(1, min(BATCH_SIZE, LOGITS_AT_ONCE // (max_history * self.num_items)))
 
-    def _ask(self, batch: dict[str, tf.Tensor], labelled: np.ndarray) -> dict[str, np.ndarray]:
-        """Answers at the batch's labels, arrays `[num_rows, ...]`."""
-        answers = {}
+    def _knowledge(
+        self, batch: dict[str, tf.Tensor], labelled: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Return the knowledge at the batch's labels, arrays `[num_rows, ...]`."""
+        arrays = {}
         if self._scored is not None:
-            queries = answers[columns.TEACHER_QUERY_EMBEDDINGS] = self._queries(
+            queries = arrays[columns.TEACHER_QUERY_EMBEDDINGS] = self._queries(
                 batch, self._scored.shape[1]
             )
             logits = tf.matmul(queries, self._scored, transpose_b=True)
@@ -196,15 +198,15 @@ class Labeller:
             logits, self.settings.top_k, self.settings.temperatures
         )
         _check_finite(batch, labelled, finite.numpy())
-        answers |= {
+        arrays |= {
             columns.TEACHER_TOP_K_IDS: tf.cast(ids, smallest_id_type(self.num_items)),
             columns.TEACHER_TOP_K_LOGITS: values,
             columns.TEACHER_TAIL: tail,
         }
-        return {name: tensor.numpy() for name, tensor in answers.items()}
+        return {name: tensor.numpy() for name, tensor in arrays.items()}
 
     def _queries(self, batch: dict[str, tf.Tensor], dim: int) -> tf.Tensor:
-        """Query embeddings at the labels, `[num_rows, dim]`."""
+        """Return query embeddings at the labels, `[num_rows, dim]`."""
         queries = self._graph(batch)
         expected = (*batch[columns.HISTORY].shape, dim)
         if queries.shape != expected:
@@ -257,7 +259,7 @@ def _top_k_and_rest(
 
 
 def fingerprint_of(teacher: Any) -> str:
-    """The teacher's own fingerprint.
+    """Return the teacher's fingerprint.
 
     Raises:
         InputError: it has none.
@@ -266,8 +268,8 @@ def fingerprint_of(teacher: Any) -> str:
     if not isinstance(fingerprint, str) or not fingerprint:
         raise InputError(
             f"A {type(teacher).__name__} cannot be cached: it has no `fingerprint()` that gives a "
-            "text, so a changed teacher could not be told from it. Give it one: a text that names "
-            "everything that decides its answers, configuration and weights."
+            "text, so a changed teacher would not be noticed. Give it one: a text that names "
+            "everything that decides its logits, configuration and weights."
         )
     return fingerprint
 

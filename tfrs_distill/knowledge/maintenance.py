@@ -24,14 +24,14 @@ HIDDEN = re.compile(r"\.(?P<name>.+?)\.(lock|[^.]+\.partial)")  # of a writer, m
 
 
 def inspect(directory: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a cache directory holds, without reading the arrays.
+    """List what a cache directory holds, without reading the arrays.
 
     Args:
         directory: of teachers' knowledge, item vectors or both.
 
     Returns:
         `caches`, a dict for each manifest: `manifest`, `kind`, `fingerprint`, `shards`, `rows`,
-        `bytes` and the manifest's own facts; and `leftovers`, dicts of `file`, `bytes` and `why`.
+        `bytes` and the manifest's facts; and `leftovers`, dicts of `file`, `bytes` and `why`.
 
     Raises:
         InputError: the directory is not a cache, or a manifest is damaged.
@@ -136,7 +136,7 @@ SUPERSEDED, UNFINISHED = "superseded", "unfinished"
 
 
 def _leftovers(directory: Path) -> Iterator[tuple[Path, str]]:
-    """Files of ours that no manifest names, and why they are there."""
+    """Yield the cache's files that no manifest names, and why they are there."""
     manifests = [m for path in _manifests(directory) if (m := Manifest.read_if_whole(path))]
     named = {name for manifest in manifests for name in manifest.shards}
     superseded = any(manifest.kind == "examples" for manifest in manifests)
@@ -145,7 +145,7 @@ def _leftovers(directory: Path) -> Iterator[tuple[Path, str]]:
         if not path.is_file() or name in named:
             continue
         hidden = HIDDEN.fullmatch(name)
-        if hidden and (_is_ours(hidden["name"]) or re.fullmatch(FOLD, hidden["name"])):
+        if hidden and (_is_of_a_cache(hidden["name"]) or re.fullmatch(FOLD, hidden["name"])):
             yield path, "partial" if name.endswith(".partial") else "lock"
         elif FOLD_SHARD.fullmatch(name):
             yield path, SUPERSEDED if superseded else UNFINISHED
@@ -153,7 +153,7 @@ def _leftovers(directory: Path) -> Iterator[tuple[Path, str]]:
             yield path, UNFINISHED
 
 
-def _is_ours(name: str) -> bool:
+def _is_of_a_cache(name: str) -> bool:
     patterns = (FOLD_SHARD, ITEM_SHARD, ITEM_MANIFEST)
     return name == MANIFEST or any(pattern.fullmatch(name) for pattern in patterns)
 
@@ -167,9 +167,9 @@ def _manifests(directory: Path) -> list[Path]:
 
 
 def _cache_directory(directory: str | os.PathLike[str]) -> Path:
-    """Raises an InputError unless there is something of ours."""
+    """Return the directory as a path; raise an InputError unless it holds files of a cache."""
     directory = Path(directory)
-    if not directory.is_dir() or not any(_is_ours(path.name) for path in directory.iterdir()):
+    if not directory.is_dir() or not any(_is_of_a_cache(path.name) for path in directory.iterdir()):
         raise InputError(
             f"{directory} is not a teacher cache: it holds no {MANIFEST}, no items-*.json and no "
             "shards. Give the folder that the cache was made in."

@@ -1,4 +1,4 @@
-"""One shard of a teacher cache: a file that holds arrays and says what decided their content."""
+"""One shard of a teacher cache: a file of arrays, with the fingerprint of what decided them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tfrs_distill.files import file_sha256, whole_file
 FORMAT = 6  # raised when a change makes older caches unreadable
 SUFFIX = ".safetensors"
 KEY, SEAL = "tfrs_distill", "sha256"  # of the header's metadata
-UNSEALED = "0" * 64  # stands where the header's own sha256 goes while that is computed
+UNSEALED = "0" * 64  # stands where the header's sha256 goes while that is computed
 TYPES = {
     np.dtype(name): code
     for name, code in {
@@ -38,7 +38,7 @@ class ShardArray:
         path: the shard's file.
         name: of the array.
         mapped: the array as it lies in the file.
-        sha256: of its bytes, as the header says it.
+        sha256: of its bytes, from the header.
     """
 
     def __init__(self, path: Path, name: str, mapped: np.ndarray, sha256: str) -> None:
@@ -59,7 +59,7 @@ class ShardArray:
         return values if dtype is None else values.astype(dtype)  # type: ignore[call-overload]
 
     def values(self) -> np.ndarray:
-        """All of it, read-only; only what is touched is read, but for the first time.
+        """Return all of it, read-only; only what is touched is read, but for the first time.
 
         Raises:
             InputError: its bytes are not what was written.
@@ -226,13 +226,13 @@ def checked_sha256(path: Path) -> str:
 
 
 def check_rows_per_shard(rows_per_shard: int) -> None:
-    """Raises a ValueError unless a shard can hold so many rows."""
+    """Raise a ValueError unless a shard can hold so many rows."""
     if rows_per_shard < 1:
         raise ValueError(f"`rows_per_shard` must be at least 1. Received: {rows_per_shard!r}.")
 
 
 def _header(path: Path) -> tuple[str, dict[str, Any], dict[str, Any], int]:
-    """A shard's checksum, what it says of itself, its arrays' places, and where they begin."""
+    """Return a shard's checksum, metadata, the places of its arrays, and where they begin."""
     try:
         with path.open("rb") as file:
             start = file.read(8)

@@ -11,7 +11,7 @@ MASKED = np.finfo(np.float32).min / 1e8  # finite, also when a small temperature
 
 
 def is_candidate(teacher_logits: tf.Tensor) -> tf.Tensor:
-    """Which slots hold a candidate, bool as the logits: those whose logit is not `MASKED`.
+    """Return which slots hold a candidate, bool as the logits: those whose logit is not `MASKED`.
 
     Half of it counts as masked too, so that a shift of the logits does not unmask a slot; and so
     does what is below it, down to -inf.
@@ -26,12 +26,12 @@ def is_candidate(teacher_logits: tf.Tensor) -> tf.Tensor:
 def checked_logits(
     y_true: tf.Tensor, y_pred: tf.Tensor, loss: str, *, min_width: int = 1
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The teacher's logits, without a gradient, and the student's, both float32.
+    """Return the teacher's logits, without a gradient, and the student's, both float32.
 
     Args:
         y_true: teacher logits, [num_rows, width] (axes between them are allowed).
         y_pred: student logits of the same shape.
-        loss: who asks, for the message.
+        loss: the loss' name, for messages.
         min_width: the fewest logits a row that teach anything.
 
     Raises:
@@ -56,7 +56,7 @@ def checked_logits(
 
 
 def mean_over_candidates(values: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
-    """The mean over the slots that hold a candidate, [..., width] to [...]; 0 where none does.
+    """Return the mean over the slots with a candidate, [..., width] to [...]; 0 without any.
 
     Args:
         values: float [..., width].
@@ -88,7 +88,7 @@ class RankedLists(NamedTuple):
 def in_teacher_order(
     y_true: tf.Tensor, y_pred: tf.Tensor, loss: str, *, k: int | None = None
 ) -> RankedLists:
-    """The teacher's best k of every list, or all, in its order; equal logits keep the list's own.
+    """Return the teacher's best k of every list, or all, in its order; ties keep the list's.
 
     A list in which a candidate's logit is NaN, the teacher's or the student's, gives NaN for all of
     the student's: an order with NaN in it means nothing, and below the best k it would not show.
@@ -96,7 +96,7 @@ def in_teacher_order(
     Args:
         y_true: teacher logits, [num_queries, list_size].
         y_pred: student logits of the same shape.
-        loss: who asks, for the message.
+        loss: the loss' name, for messages.
         k: how many; None for the whole list. To sort few of many takes a fraction of the time.
 
     Raises:

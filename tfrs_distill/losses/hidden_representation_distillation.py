@@ -1,4 +1,4 @@
-"""A student's layer learns to say, through a projector, what a teacher's layer says."""
+"""Distillation of a teacher's hidden representation into a student's, through a projector."""
 
 from __future__ import annotations
 
@@ -104,19 +104,19 @@ class HiddenRepresentationDistillation(tf.keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that build an equal layer."""
-        own = self.kind
-        if own == "layer":
-            own = tf.keras.utils.serialize_keras_object(self.projector)
+        projector = self.kind
+        if projector == "layer":
+            projector = tf.keras.utils.serialize_keras_object(self.projector)
         return super().get_config() | {
             "student_layer": self.student_layer,
             "teacher_layer": self.teacher_layer,
             "loss": self.loss,
-            "projector": own,
+            "projector": projector,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> HiddenRepresentationDistillation:
-        """A layer with a projector of its own."""
+        """Build a layer, and its projector where that is a layer."""
         projector = config["projector"]
         if isinstance(projector, dict):
             projector = tf.keras.utils.deserialize_keras_object(projector)

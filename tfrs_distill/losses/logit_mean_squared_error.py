@@ -18,7 +18,7 @@ class LogitMeanSquaredError(tf.keras.losses.Loss):
     changes no softmax, costs nothing. No gradient goes to the teacher's logits.
 
     Reference: regression on logits, [Ba and Caruana, 2014](https://arxiv.org/abs/1312.6184)
-    (theirs is half of the sum); centred logits are what distillation at a high
+    (there half of the sum); centred logits are what distillation at a high
     temperature compares, [Hinton et al., 2015](https://arxiv.org/abs/1503.02531), section 2.1.
 
     Args:

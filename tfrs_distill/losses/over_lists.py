@@ -12,14 +12,14 @@ from tfrs_distill.losses.candidate_lists import MASKED, checked_logits, is_candi
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class OverLists(tf.keras.losses.Loss):
-    """Says that a loss compares the candidates of a query, each of which has one logit.
+    """Compute a loss over the candidates of a query, each of which has one logit.
 
     `OverLists(SoftTargetKLDivergence())` is the KL divergence between two softmaxes over a query's
     candidates: the listwise loss of ListNet, with the teacher's scores as relevance. Without it
     the same loss compares the logits of one row, such as those of the ratings 1 to 5.
 
     A slot without candidate, whose teacher logit is masked or -inf, is given to the loss as masked
-    on both sides, which a softmax does not feel.
+    on both sides, which has no influence on a softmax.
 
     Reference: [Cao et al., 2007](https://doi.org/10.1145/1273496.1273513) (ListNet, top one).
 
@@ -64,7 +64,7 @@ class OverLists(tf.keras.losses.Loss):
 
     @property
     def temperature(self) -> Any:
-        """The loss' own.
+        """The temperature of the loss inside.
 
         Raises:
             AttributeError: it has none.
@@ -76,7 +76,7 @@ class OverLists(tf.keras.losses.Loss):
         self.loss.temperature = temperature
 
     def __copy__(self) -> OverLists:
-        """A copy with a loss of its own, so that another temperature leaves this one's alone."""
+        """Copy the loss inside too, so that another temperature does not change this one's."""
         return type(self)(copy.copy(self.loss), reduction=self.reduction, name=self.name)
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
@@ -91,12 +91,12 @@ class OverLists(tf.keras.losses.Loss):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> OverLists:
-        """A loss around a loss of its own."""
+        """Build the loss and the one inside it."""
         return cls(**(config | {"loss": tf.keras.utils.deserialize_keras_object(config["loss"])}))
 
 
 def _require_mask(loss: tf.keras.losses.Loss) -> None:
-    """Raises a ValueError where a masked slot changes what the loss says."""
+    """Raise a ValueError where a masked slot changes the value of the loss."""
     with tf.init_scope():
         teacher, student = tf.constant([[1.0, 0.0, MASKED]]), tf.constant([[0.0, 0.5, MASKED]])
         with_slot = loss.call(teacher, student)

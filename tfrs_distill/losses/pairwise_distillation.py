@@ -33,7 +33,7 @@ class PairwiseDistillation(tf.keras.losses.Loss):
     `2**label - 1`, and we divide by the sum of weights, so that lists of any length weigh alike.
 
     Args:
-        temperature: float > 0; higher asks for a wider distance between the two of a pair.
+        temperature: float > 0; higher wants a wider distance between the two of a pair.
         ndcg_weights: weigh pairs by what they change of the NDCG.
         reduction: Keras' reduction over the batch.
         name: the loss' name in logs.
@@ -42,7 +42,7 @@ class PairwiseDistillation(tf.keras.losses.Loss):
     `[num_queries, list_size]`; a slot without candidate has a masked teacher logit and counts for
     nothing. A list without a pair gives 0. Memory grows with `num_queries * list_size**2`: 512
     lists of 100 take 20 MB a table, of which a step holds several; for a whole catalogue use
-    `ListMLEDistillation(top_k)` or `RankingDistillation`.
+    a loss of the teacher's best k, such as `RankingDistillation`.
 
     Raises:
         ValueError: `temperature` is not above 0, or the logits are not lists of one shape with at
@@ -83,12 +83,14 @@ class PairwiseDistillation(tf.keras.losses.Loss):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that build an equal loss."""
-        own = {"temperature": float(self.temperature), "ndcg_weights": self.ndcg_weights}
-        return super().get_config() | own
+        return super().get_config() | {
+            "temperature": float(self.temperature),
+            "ndcg_weights": self.ndcg_weights,
+        }
 
 
 def _ndcg_changes(lists: RankedLists) -> tf.Tensor:
-    """What each swap changes of the NDCG, times the ideal DCG, float32 `[queries, size, size]`."""
+    """Return the change of NDCG by each swap, times the ideal DCG, `[queries, size, size]`."""
     gains = tf.exp(lists.teacher - lists.teacher[:, :1])  # the teacher's best is first
     discounts = tf.math.log(2.0) / tf.math.log(1.0 + _student_ranks(lists))
     changes = tf.abs(gains[:, :, None] - gains[:, None, :])
@@ -96,7 +98,7 @@ def _ndcg_changes(lists: RankedLists) -> tf.Tensor:
 
 
 def _student_ranks(lists: RankedLists) -> tf.Tensor:
-    """The student's rank of each candidate, float32 [num_queries, list_size], from 1; a constant.
+    """Return the student's rank of each candidate, float32 [num_queries, list_size], from 1.
 
     Where its logits are equal the teacher's order decides: equal ranks would weigh a pair 0, and a
     student that knows nothing yet would learn nothing.

@@ -89,9 +89,8 @@ class RankingDistillation(tf.keras.losses.Loss):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that build an equal loss."""
-        own = {
+        return super().get_config() | {
             "k": self.k,
             "position_decay": float(self.position_decay),
             "discrepancy": float(self.discrepancy),
         }
-        return super().get_config() | own

@@ -1,4 +1,4 @@
-"""Soft targets for logits that are each a probability of their own: clicks, likes, thresholds."""
+"""Soft targets for logits of independent probabilities: clicks, likes, thresholds."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class SoftTargetBinaryCrossEntropy(tf.keras.losses.Loss):
 
     `loss = temperature**2 * mean_j -[p_j log q_j + (1 - p_j) log(1 - q_j)]` with
     `p = sigmoid(teacher_logits / temperature)` and `q = sigmoid(student_logits / temperature)`.
-    Every logit is a probability of its own, as a click's, or the thresholds' of an ordinal rating:
-    a softmax over the single logit of a row is always 1 and would teach nothing. The factor keeps
+    Every logit is an independent probability, of a click or of a threshold of an ordinal rating: a
+    softmax over the single logit of a row is always 1 and would teach nothing. The factor keeps
     the size of the gradient, `temperature * (q - p) / width`, when the temperature changes. Soft
     targets are constants: no gradient goes to the teacher's logits. Its least value, at equality,
-    is the teacher's own entropy times the factor, not 0.
+    is the teacher's entropy times the factor, not 0.
 
-    Do not use it for the logits of a softmax; `SoftTargetKLDivergence` is for these. The numbers do
-    not tell one from the other.
+    Do not use it for the logits of a softmax; `SoftTargetKLDivergence` is for these; the two
+    kinds cannot be distinguished by their values.
 
     Reference: soft targets and the factor, [Hinton et al., 2015](https://arxiv.org/abs/1503.02531),
     section 2.1, for a softmax over the two logits `[x, 0]`, which is `sigmoid(x)`.

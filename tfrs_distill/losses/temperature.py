@@ -1,4 +1,4 @@
-"""What a temperature may be."""
+"""The check of a temperature."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def checked_temperature(temperature: Any) -> float:
-    """The temperature, if it is one: a finite number above 0.
+    """Return the temperature, which must be a finite number above 0.
 
     Raises:
         ValueError: it is not.

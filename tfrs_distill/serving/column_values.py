@@ -18,7 +18,7 @@ class ColumnValues:
     """Reads the columns of an artefact's student.
 
     Args:
-        artefact: says what the columns are, and holds their vocabularies.
+        artefact: describes the columns, and holds their vocabularies.
     """
 
     def __init__(self, artefact: Artefact) -> None:
@@ -33,13 +33,13 @@ class ColumnValues:
         }
 
     def names(self, side: str | None = None) -> list[str]:
-        """The columns of one side, or all."""
-        return [name for name, told in self.columns.items() if side in (None, told["side"])]
+        """Return the names of the columns of one side, or of all."""
+        return [name for name, column in self.columns.items() if side in (None, column["side"])]
 
     def read(
         self, given: Mapping[str, Any], side: str | None = None, argument: str = "columns"
     ) -> dict[str, np.ndarray]:
-        """The columns of one side, or all, as the student takes them.
+        """Return the columns of one side, or all, as the student takes them.
 
         Args:
             given: the values of each column, one a row.
@@ -60,8 +60,8 @@ class ColumnValues:
                 )
         lengths = {name: len(given[name]) for name in names}
         if len(set(lengths.values())) > 1:
-            told = ", ".join(f"{name} {length}" for name, length in lengths.items())
-            raise InputError(f"All columns must have one value a row. Received rows: {told}.")
+            received = ", ".join(f"{name} {length}" for name, length in lengths.items())
+            raise InputError(f"All columns must have one value a row. Received rows: {received}.")
         together = [name for name in names if self.columns[name]["kind"].startswith(HISTORY)]
         read = {name: self._values(name, given[name]) for name in names if name not in together}
         if together:
@@ -139,8 +139,8 @@ def _array(name: str, values: Any, *ranks: int) -> np.ndarray:
     if array.size == 0 and array.ndim <= ranks[0]:
         return array.reshape([len(array)] + [0] * (ranks[0] - 1))
     if array.ndim not in ranks:
-        told = "one value a row" if ranks == (1,) else "as many values in every row"
-        raise InputError(f"Column {name!r} must have {told}. Received: {_first(values)!r}.")
+        expected = "one value a row" if ranks == (1,) else "as many values in every row"
+        raise InputError(f"Column {name!r} must have {expected}. Received: {_first(values)!r}.")
     return array
 
 
@@ -180,7 +180,7 @@ def _side_by_side(name: str, rows: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _of_type(name: str, values: Any, dtype: str) -> np.ndarray:
-    """The values of a column that a feature of the user's own reads."""
+    """Return the values of a column that a feature class of the user reads."""
     given = plain_values(values, f"Column {name!r}")
     try:
         array = given.astype(dtype)

@@ -37,7 +37,7 @@ class TFLiteModel:
         self._places = threading.Semaphore(max(1, (os.cpu_count() or 1) // num_threads))
 
     def run(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """What one of the file's signatures computes; inputs and outputs by name."""
+        """Return what one of the file's signatures computes; inputs and outputs by name."""
         with self._places:
             try:
                 runners = self._idle.pop()
@@ -60,7 +60,7 @@ class TFLiteModel:
         try:
             with quiet_stderr():
                 interpreter = Interpreter(model_content=self._model, num_threads=self._num_threads)
-                interpreter.allocate_tensors()  # here, as LiteRT says then what runs it
+                interpreter.allocate_tensors()  # here, as LiteRT prints then what runs it
         except ValueError as error:
             raise InputError(f"{self._path} cannot be read as a .tflite model: {error}") from error
         return {

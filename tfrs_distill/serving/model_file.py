@@ -1,4 +1,4 @@
-"""The model file of an artefact that a reader asks for, as one function of named arrays."""
+"""The model file that a reader opens, as one function of named arrays."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def open_model(path: Path, *, num_threads: int = 1) -> Run:
 
     Args:
         path: a `.tflite` file, or `saved_model.pb`.
-        num_threads: how many threads LiteRT may use in a call. TensorFlow decides on its own.
+        num_threads: how many threads LiteRT may use in a call. TensorFlow decides by itself.
 
     Raises:
         InputError: what runs it is not installed, or the file is no model.

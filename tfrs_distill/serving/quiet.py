@@ -18,7 +18,7 @@ _one_thread = threading.RLock()  # two that swap standard error would each keep 
 def quiet_stderr() -> Iterator[None]:
     """Send what is written to the process's standard error to the debug log instead.
 
-    TensorFlow's converter and the LiteRT runtime write notes for their own developers there and
+    TensorFlow's converter and the LiteRT runtime write notes for their developers there and
     offer no other switch. What the block raises passes through unchanged. The whole process is
     affected, so keep the block short; threads run such blocks one after the other.
 
@@ -44,6 +44,6 @@ def quiet_stderr() -> Iterator[None]:
                 os.dup2(kept, 2)
                 os.close(kept)
                 chatter.seek(0)
-                said = chatter.read().decode(errors="replace").strip()
-                if said:
-                    logger.debug("%s", said)
+                notes = chatter.read().decode(errors="replace").strip()
+                if notes:
+                    logger.debug("%s", notes)

@@ -15,7 +15,7 @@ from tfrs_distill.serving.model_file import Run, find_model, open_model
 
 SCORE, RANK = "score", "rank"
 # Of 119 words a row, LiteRT takes 0.023 to 0.033 ms a row at 32 to 256 rows a call and 0.038 at
-# 1,024; TensorFlow 0.04 at 32, 0.011 at 256 and 0.008 at 1,024. The answers do not depend on it.
+# 1,024; TensorFlow 0.04 at 32, 0.011 at 256 and 0.008 at 1,024. Predictions do not depend on it.
 ROWS_A_CALL = 256
 
 
@@ -50,7 +50,7 @@ class Ranker:
         Args:
             path: the artefact's folder, or one `.tflite` file inside it.
             format: "tflite" or "saved_model". By default `.tflite` where the folder has one.
-            num_threads: how many threads LiteRT may use. TensorFlow decides on its own.
+            num_threads: how many threads LiteRT may use. TensorFlow decides by itself.
 
         Raises:
             InputError: it is no artefact of a ranking student, a file of it is truncated, or it
@@ -70,7 +70,7 @@ class Ranker:
         return tuple(self.artefact.tasks)
 
     def score(self, columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Predictions for rows.
+        """Return predictions for rows.
 
         Args:
             columns: by name, a sequence with one value a row.
@@ -95,7 +95,7 @@ class Ranker:
         }
 
     def rank(self, *, query: Mapping[str, Any], items: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Predictions for many items of one query, in one call of the model.
+        """Return predictions for many items of one query, in one call of the model.
 
         Args:
             query: by name, the one value of each column of the query.

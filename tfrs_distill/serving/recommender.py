@@ -1,4 +1,4 @@
-"""An artefact on disk, and answers from it: titles in, the best items out.
+"""Recommendations from an artefact on disk: titles in, the best items out.
 
 A `.tflite` file is run by LiteRT, without TensorFlow, so this is also what a small server imports.
 """
@@ -34,7 +34,7 @@ Model = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True)
 class Recommendation:
-    """One recommended item; a higher score is better, and scores compare within one answer."""
+    """One recommended item; a higher score is better, and scores compare within one list."""
 
     item_id: str
     title: str
@@ -79,7 +79,7 @@ class Recommender:
         Args:
             path: the artefact's folder, or one `.tflite` file inside it.
             format: "tflite" or "saved_model". By default `.tflite` where the folder has one.
-            num_threads: how many threads LiteRT may use. TensorFlow decides on its own.
+            num_threads: how many threads LiteRT may use. TensorFlow decides by itself.
 
         Raises:
             InputError: it is no artefact, a file of it is truncated, or it lacks the format.
@@ -98,7 +98,7 @@ class Recommender:
         return cls(artefact, model, batch_size=SAVED_MODEL_BATCH if is_saved_model else 1)
 
     def recommend(self, history: Sequence[str], k: int = 10) -> list[Recommendation]:
-        """The `k` best items for someone with this history, none of which is in it.
+        """Return the `k` best items for someone with this history, none of which is in it.
 
         An artefact with `exclude_seen=False` recommends items of the history too.
 
@@ -187,7 +187,7 @@ def _retrieval(run: Run) -> Model:
 
 
 def _ranked(retrieve: Model, ranker: Ranker, stage: RankingStage) -> Model:
-    """Both stages: what `retrieve` finds, in the order of `ranker`; equal scores keep theirs."""
+    """Return both stages: what `retrieve` finds, in the order of `ranker`; ties stay."""
     reads_ratings = HISTORY_RATINGS in ranker.input_columns
 
     def model(histories: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -14,12 +14,12 @@ from tfrs_distill.columns import plain_texts
 from tfrs_distill.errors import InputError
 
 WORD = re.compile(r"\w+(?:'\w+)*")
-UNKNOWN = 1  # any word without an index of its own; 0 is padding
+UNKNOWN = 1  # any word without an index; 0 is padding
 
 
 @dataclass(frozen=True)
 class WordVocabulary:
-    """The words that have an index of their own; 0 is padding and 1 any other word.
+    """The words that have an index; 0 is padding and 1 any other word.
 
     The defaults of `from_texts` were measured on the clothing reviews, as validation AUC of
     'recommended' by logistic regression on single words, mean of two splits: words seen 1, 5, 10

@@ -22,7 +22,7 @@ class Item(NamedTuple):
 
 
 def item_text(title: str, genres: Sequence[str]) -> str:
-    """The text of one item: its title, then its genres; a genre that says nothing is left out.
+    """Return the text of one item: its title, then its genres, without those of no meaning.
 
     Example:
     >>> item_text("Toy Story (1995)", ["Animation", "Children's", "Comedy"])
@@ -35,7 +35,7 @@ def item_text(title: str, genres: Sequence[str]) -> str:
 
 
 def catalogue_of(path: Path, items: Iterable[Item]) -> Catalogue:
-    """The catalogue of all items of a file, in file order.
+    """Return the catalogue of all items of a file, in file order.
 
     Raises:
         InputError: an id is empty or occurs twice, an item has no title, or there is no item.

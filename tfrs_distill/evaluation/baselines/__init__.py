@@ -1,4 +1,4 @@
-"""What needs no training by gradient, and what every model has to beat."""
+"""Baselines without training by gradient, which every model has to beat."""
 
 from tfrs_distill.evaluation.baselines.biases import (
     BIAS_L2,

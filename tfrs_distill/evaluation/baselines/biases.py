@@ -48,7 +48,7 @@ class Biases:
 
 
 def item_mean(examples: RankingExamples, task: str, *, l2: float = 2.0) -> Biases:
-    """Each item's mean label, drawn towards the mean of all where it has few.
+    """Fit each item's mean label, drawn towards the mean of all where it has few.
 
     `prediction_i = (sum of the item's labels + l2 * mean) / (number of its labels + l2)`; of a
     binary task it is a probability. An item that training does not know gets the mean of all. The
@@ -73,7 +73,7 @@ def item_mean(examples: RankingExamples, task: str, *, l2: float = 2.0) -> Biase
 
 
 def bias_only(examples: RankingExamples, task: str, *, l2: float = 2.0) -> Biases:
-    """Mean, user biases and item biases: what is known without any taste.
+    """Fit mean, user biases and item biases, without any interaction of the two.
 
     The biases minimise `sum_r (label_r - mean - user_bias - item_bias)**2 + l2 * (sum of the
     squares of all biases)`, solved exactly; of a binary task it is a linear probability.
@@ -101,12 +101,12 @@ def bias_only(examples: RankingExamples, task: str, *, l2: float = 2.0) -> Biase
 
 
 def best_item_mean(splits: RankingSplits, task: str) -> Biases:
-    """`item_mean` with the `l2` of `BIAS_L2` whose squared error on validation is least."""
+    """Return `item_mean` with the `l2` of `BIAS_L2` whose squared error on validation is least."""
     return _best([item_mean(splits.train, task, l2=l2) for l2 in BIAS_L2], splits)
 
 
 def best_bias_only(splits: RankingSplits, task: str) -> Biases:
-    """`bias_only` with the `l2` of `BIAS_L2` whose squared error on validation is least."""
+    """Return `bias_only` with the `l2` of `BIAS_L2` whose squared error on validation is least."""
     return _best([bias_only(splits.train, task, l2=l2) for l2 in BIAS_L2], splits)
 
 
@@ -192,7 +192,7 @@ def _ridge(
 
 
 def _places(known: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Where each id stands among the known, rising ones; their number for any other."""
+    """Return where each id stands among the known, rising ones; their number for any other."""
     place = np.searchsorted(known, ids)
     found = np.append(known, -1)[place] == ids
     return np.where(found & (place < len(known)), place, len(known))

@@ -1,4 +1,4 @@
-"""Two recommenders without training, to stand beside every claim: popularity and EASE."""
+"""Recommenders without training by gradient: popularity and EASE."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EASE_L2 = (100.0, 200.0, 500.0, 1000.0)  # tried by `best_ease`
 
 
 def popularity(train: Windows) -> Scorer:
-    """Recommends what most users met in training, the same to everyone."""
+    """Return the scorer that recommends what most users met in training."""
     counts = np.sum([matrix.sum(axis=0) for matrix in user_item_blocks(train)], axis=0)
     return _SameScores(counts, train.catalogue.exclude_seen)
 
@@ -68,7 +68,7 @@ class EASE:
         )
 
     def _scores(self, histories: Sequence[np.ndarray]) -> np.ndarray:
-        """Of every item, float32 [num_queries, num_items + 1]."""
+        """Return the scores of every item, float32 [num_queries, num_items + 1]."""
         met = np.zeros((len(histories), len(self.weights)), np.float32)
         for row, history in zip(met, histories):
             row[history] = 1.0
@@ -77,6 +77,6 @@ class EASE:
 
 
 def best_ease(splits: Splits, k: int) -> EASE:
-    """EASE with the regularisation of `EASE_L2` whose NDCG@k on validation is best."""
+    """Return the EASE with the regularisation of `EASE_L2` whose NDCG@k on validation is best."""
     candidates = (EASE(splits.train, l2=l2) for l2 in EASE_L2)
     return max(candidates, key=lambda ease: evaluate(ease, splits.validation, k=k).ndcg.mean())

@@ -26,7 +26,7 @@ class OverGroups(NamedTuple):
 
 
 def auc(labels: Any, scores: Any, weights: Any = None) -> Number:
-    """Area under the ROC curve: the chance that a positive row is scored above a negative one.
+    """Return the area under the ROC curve, the chance that a positive row outscores a negative.
 
     `AUC = sum_{i positive, j negative} w_i w_j ([s_i > s_j] + [s_i = s_j] / 2) / (W_pos W_neg)`.
 
@@ -37,7 +37,7 @@ def auc(labels: Any, scores: Any, weights: Any = None) -> Number:
             result is an array [num_resamples], NaN where a class is missing.
 
     Raises:
-        InputError: all labels are the same; says which class is missing. Or rows that cannot be
+        InputError: all labels are the same; names the missing class. Or rows that cannot be
             compared.
 
     Example:
@@ -58,7 +58,7 @@ def auc(labels: Any, scores: Any, weights: Any = None) -> Number:
 
 
 def grouped_auc(labels: Any, scores: Any, groups: Any, weights: Any = None) -> OverGroups:
-    """AUC inside each group, averaged over groups by their rows: the GAUC of recommenders.
+    """Return the AUC inside each group, averaged over groups by their rows: the GAUC.
 
     `GAUC = sum_u n_u AUC_u / sum_u n_u` over the groups u with rows of both classes, n_u being a
     group's rows (or their summed weight). What sets one user above another does not count.
@@ -97,7 +97,7 @@ def grouped_auc(labels: Any, scores: Any, groups: Any, weights: Any = None) -> O
 
 
 def _ordered_pairs(rows: Rows, group: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weight of a group's pairs in right order, of its positive and of its negative rows.
+    """Return the weight of a group's pairs in right order, its positive and its negative rows.
 
     One sort; then a row's negatives below it are a running sum, less what it was where the row's
     group began. Rows of equal score make one block, which counts half of itself.

@@ -9,14 +9,14 @@ import numpy as np
 
 from tfrs_distill.data.row_blocks import row_blocks
 
-MANY = 100  # clusters from which on an interval is about as wide as it says
+MANY = 100  # clusters from which on an interval has about its nominal coverage
 VALUES_AT_A_TIME = 2**20  # row weights held at once: 8 MB, and a few times that in a statistic
 
 
 def bootstrap_interval(
     values: np.ndarray, *, num_samples: int = 1000, seed: int = 0, confidence: float = 0.95
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean over queries.
+    """Return the percentile bootstrap interval of the mean over queries.
 
     For a difference of two scorers, give the difference of their values for the same queries: the
     interval is then paired. Of few queries it is too narrow, see `too_few_to_resample`.
@@ -39,7 +39,7 @@ def bootstrap_interval(
 
 
 def too_few_to_resample(num_clusters: int) -> bool:
-    """Whether these are too few users, queries or lists for a percentile bootstrap interval.
+    """Return whether these are too few users, queries or lists for a percentile bootstrap interval.
 
     Fewer than 100. A resample of n varies by `(n - 1) / n` of what a new sample would, and its
     percentiles follow the skewness of the few values that are there: an interval of 95 % then
@@ -60,7 +60,7 @@ def cluster_bootstrap(
     num_samples: int = 1000,
     seed: int = 0,
 ) -> np.ndarray:
-    """What a statistic would have been for other users of the same kind.
+    """Resample users, and return the statistic of each resample.
 
     Each resample draws as many clusters as there are, with replacement; all rows of a cluster come
     along, once for each time that it is drawn. Rows of one user are not independent, so resampling
@@ -99,7 +99,7 @@ def cluster_bootstrap(
 
 
 def percentile_interval(samples: np.ndarray, *, confidence: float = 0.95) -> tuple[float, float]:
-    """The middle `confidence` of resampled values; of those that are defined, if some are NaN.
+    """Return the bounds of the middle `confidence` of resampled values, NaN left out.
 
     Example:
     >>> percentile_interval(np.arange(101.0), confidence=0.5)

@@ -1,4 +1,4 @@
-"""How often yes and no are right, when a probability from `threshold` on is a yes.
+"""Metrics of binary decisions, where a probability from `threshold` on is a yes.
 
 Every function takes `labels` 0/1 and `probabilities` [num_rows], the threshold, and optional
 `weights` [num_rows]. With weights [num_resamples, num_rows], as `cluster_bootstrap` gives, results

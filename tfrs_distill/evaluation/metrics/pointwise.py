@@ -43,7 +43,7 @@ def mae(labels: Any, predictions: Any, weights: Any = None) -> Number:
 def log_loss(labels: Any, probabilities: Any, weights: Any = None) -> Number:
     """Mean negative log-likelihood, in nats: `mean -[y log p + (1 - y) log(1 - p)]`.
 
-    Probabilities are kept away from 0 and 1 by the machine precision of their own type, 1.2e-7 for
+    Probabilities are kept away from 0 and 1 by the machine precision of their type, 1.2e-7 for
     float32 and 2.2e-16 for float64, as scikit-learn does.
 
     Example:

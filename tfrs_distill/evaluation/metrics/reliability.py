@@ -1,4 +1,4 @@
-"""Whether what is said to happen 3 times of 10 does."""
+"""Calibration: predicted probabilities against observed shares."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Reliability(NamedTuple):
 def reliability(
     labels: Any, probabilities: Any, *, num_bins: int = NUM_BINS, weights: Any = None
 ) -> Reliability:
-    """Mean probability against observed share, in bins of equal width.
+    """Return mean probability and observed share, in bins of equal width.
 
     Bin b of B holds the probabilities above `b / B` up to `(b + 1) / B`; the first holds 0 as well.
 
@@ -61,7 +61,7 @@ def reliability(
 def expected_calibration_error(
     labels: Any, probabilities: Any, *, num_bins: int = NUM_BINS, weights: Any = None
 ) -> Number:
-    """Mean distance of probability and observed share over the bins of `reliability`.
+    """Return the mean distance of probability and observed share over the bins of `reliability`.
 
     `ECE = sum_b weight_b / sum(weight) * |predicted_b - observed_b|`.
 

@@ -1,4 +1,4 @@
-"""What every metric of predictions is given: labels, predictions and weights, a row each."""
+"""The checked inputs of every metric of predictions: labels, predictions and weights."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def checked_rows(
     binary: bool = False,
     probabilities: bool = False,
 ) -> Rows:
-    """Labels, predictions and weights as arrays that fit together.
+    """Return labels, predictions and weights as arrays that fit together.
 
     Args:
         labels: [num_rows].
@@ -72,7 +72,7 @@ def checked_rows(
 
 
 def checked_weights(weights: Any, num_rows: int) -> np.ndarray:
-    """The weights, float64 [num_rows] or [num_resamples, num_rows]; 1 each for None.
+    """Return the weights, float64 [num_rows] or [num_resamples, num_rows]; 1 each for None.
 
     Raises:
         InputError: another shape, or one is negative or NaN, or all are 0.
@@ -91,13 +91,13 @@ def checked_weights(weights: Any, num_rows: int) -> np.ndarray:
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Their ratio, NaN where the denominator is 0."""
+    """Return their ratio, NaN where the denominator is 0."""
     there = denominator != 0
     return np.where(there, numerator / np.where(there, denominator, 1.0), np.nan)
 
 
 def as_number(value: np.ndarray) -> Number:
-    """A float of an array without axes; any other as it is."""
+    """Return a float for an array without axes; any other array as it is."""
     return float(value) if np.ndim(value) == 0 else value
 
 

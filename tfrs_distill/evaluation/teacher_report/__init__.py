@@ -1,9 +1,9 @@
-"""What each teacher knows: quality by segment beside a twin, agreement, calibration, cost.
+"""A comparison of teachers: quality by segment beside a twin, agreement, calibration, cost.
 
 - `report.py`: `compare_teachers`, the whole of it as plain JSON
 - `segments.py`: head, middle and tail items; short and long histories
 - `agreement.py`: how alike two teachers' recommendations are
-- `calibration.py`: whether a teacher is right as often as it says
+- `calibration.py`: whether a teacher's probabilities are those that are observed
 - `cost.py`: milliseconds per 1,000 items and queries
 """
 

@@ -37,8 +37,8 @@ def calibration(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
 
     Example:
     >>> sure = np.log([[3.0, 1.0]] * 4)  # 3/4 and 1/4, right three times of four
-    >>> told = calibration(sure, np.array([0, 0, 0, 1]))
-    >>> round(told["temperature"], 3), round(told["expected_calibration_error"], 3)
+    >>> found = calibration(sure, np.array([0, 0, 0, 1]))
+    >>> round(found["temperature"], 3), round(found["expected_calibration_error"], 3)
     (1.0, 0.0)
     """
     temperature = best_temperature(logits, labels)

@@ -1,4 +1,4 @@
-"""What a teacher costs to ask: milliseconds per 1,000 items and per 1,000 queries."""
+"""The cost of a teacher: milliseconds per 1,000 items and per 1,000 queries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REPEATS = 3
 
 
 def median_milliseconds(work: Callable[[], Any], per: int) -> float:
-    """Median time of three runs after a first, in ms for 1,000 of the `per` things a run does."""
+    """Return the median time of three runs after a first, in ms per 1,000 of a run's `per`."""
     taken = []
     work()
     for _ in range(REPEATS):
@@ -27,12 +27,12 @@ def median_milliseconds(work: Callable[[], Any], per: int) -> float:
 
 
 def cost(model: Any, scorer: Scorer, queries: Queries, k: int) -> dict[str, float | None]:
-    """Time to encode the items and to answer the queries.
+    """Time the encoding of the items and the scoring of the queries.
 
     Args:
         model: the teacher; one without `encode_candidates` has no item side, so no item cost.
-        scorer: what answers for it.
-        queries: what is asked.
+        scorer: its scorer.
+        queries: what is scored.
         k: length of the lists.
 
     Returns:
@@ -45,5 +45,5 @@ def cost(model: Any, scorer: Scorer, queries: Queries, k: int) -> dict[str, floa
             lambda: tf.convert_to_tensor(model.encode_candidates(item_ids)).numpy(),
             queries.catalogue.num_items,
         )
-    answering = median_milliseconds(lambda: scorer(queries.histories, k), len(queries))
-    return {"items_ms_per_1000": items, "queries_ms_per_1000": answering}
+    scoring = median_milliseconds(lambda: scorer(queries.histories, k), len(queries))
+    return {"items_ms_per_1000": items, "queries_ms_per_1000": scoring}

@@ -1,4 +1,4 @@
-"""Which teacher knows what, on validation, beside a twin that had none."""
+"""A comparison of teachers on validation, beside a twin that had none."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tfrs_distill.progress import Progress, SilentProgress
 from tfrs_distill.teachers.teacher import Teacher
 
 TWIN = "twin"
-WHOLE_RANKINGS = 1000  # queries, at most, that are asked about the whole catalogue
+WHOLE_RANKINGS = 1000  # queries, at most, for which the whole catalogue is ranked
 WHOLE_SCORES = 2_500_000  # of these queries together, at most: calibration sorts them in float64
 TIMED = 256  # queries, at most, that are timed
 
@@ -42,18 +42,18 @@ def compare_teachers(
 ) -> dict[str, Any]:
     """Compare teachers on validation, so that one can be chosen before a student is trained.
 
-    Every model answers the same validation queries over the whole catalogue, without the history's
-    items unless the catalogue's `exclude_seen` is False. Agreement and calibration ask about the
-    whole catalogue for 1,000 queries at most, or as many as keep their scores below 2,500,000,
+    Every model ranks the whole catalogue for the same validation queries, without the history's
+    items unless the catalogue's `exclude_seen` is False. Agreement and calibration need the
+    whole ranking, of 1,000 queries at most, or as many as keep their scores below 2,500,000,
     evenly taken, and keep 4 bytes for each of these and each model. Calibration is of the next item
-    (the first of a query's positives) among all items, met or not: what a `Distiller` hears by
+    (the first of a query's positives) among all items, met or not: what a `Distiller` uses by
     default. Where the split's queries name candidates, all of this is among these.
 
     Args:
-        teachers: by name: two-tower models, other teachers that answer `logits`, or scorers, which
+        teachers: by name: two-tower models, other teachers that have `logits`, or scorers, which
             have no calibration.
-        splits: the data; `validation` is asked.
-        twin: the student that learnt without a teacher.
+        splits: the data; `validation` is evaluated.
+        twin: the student that was trained without a teacher.
         k: length of the lists.
         catalogue_seconds: what a teacher's constant item vectors took to make for the whole
             catalogue, in seconds by name, such as a BERT's reading of the texts; counted as cost.
@@ -92,9 +92,9 @@ def compare_teachers(
             if spent is not None:
                 made = 1e6 * spent / splits.catalogue.num_items
                 costs["items_ms_per_1000"] = (costs["items_ms_per_1000"] or 0.0) + made
-            told, ranked = _whole_catalogue(model, some, max_history)
+            calibrated, ranked = _whole_catalogue(model, some, max_history)
             ranks.append(ranked)
-            found[name] = {"quality": quality, "calibration": told, "cost": costs}
+            found[name] = {"quality": quality, "calibration": calibrated, "cost": costs}
             advance(note=name)
     for name in teachers:
         for part in parts:
@@ -118,13 +118,13 @@ def compare_teachers(
 
 
 def _evenly(queries: Queries, at_most: int) -> Queries:
-    """All queries, or `at_most` of them, taken evenly."""
+    """Return all queries, or `at_most` of them, taken evenly."""
     places = np.linspace(0, len(queries) - 1, min(len(queries), at_most))
     return queries.subset(places.round().astype(int))
 
 
 def scorer_of(model: Any, queries: Queries, max_history: int) -> Scorer:
-    """What answers the queries for a model: a two-tower model, another teacher, or a scorer."""
+    """Return the scorer of a model: of a two-tower model, another teacher, or itself."""
     if isinstance(model, TwoTower):
         return ModelScorer(model, exclude_seen=queries.catalogue.exclude_seen)
     if hasattr(model, "logits"):
@@ -136,7 +136,7 @@ def scorer_of(model: Any, queries: Queries, max_history: int) -> Scorer:
 def _checked(
     teachers: Mapping[str, Any], twin: Any, catalogue_seconds: Mapping[str, float]
 ) -> dict[str, Any]:
-    """All models by name, the twin last."""
+    """Return all models by name, the twin last."""
     if not teachers:
         raise ValueError("A teacher report needs at least one teacher. Received: none.")
     if TWIN in teachers:
@@ -151,7 +151,7 @@ def _checked(
     for name, model in models.items():
         if not hasattr(model, "logits") and not callable(model):
             raise ValueError(
-                f"Model {name!r} must answer `logits(batch, candidate_ids)`, or be a scorer, "
+                f"Model {name!r} must have `logits(batch, candidate_ids)`, or be a scorer, "
                 f"called with `(histories, k)`. Received: {type(model).__name__}."
             )
     return models
@@ -160,14 +160,14 @@ def _checked(
 def _quality(
     item_ids: np.ndarray, parts: list[Segment], k: int, num_samples: int, seed: int
 ) -> tuple[dict[str, dict[str, Any]], dict[str, np.ndarray]]:
-    """Figures by segment, and each query's NDCG by segment."""
+    """Return figures by segment, and each query's NDCG by segment."""
     figures: dict[str, dict[str, Any]] = {}
     ndcgs: dict[str, np.ndarray] = {}
     for part in parts:
-        answered = item_ids[part.rows]
+        lists = item_ids[part.rows]
         figures[part.name] = {}
         for metric in (metrics.ndcg, metrics.recall):
-            values = metric(answered, part.positives) if len(part.rows) else np.zeros(0)
+            values = metric(lists, part.positives) if len(part.rows) else np.zeros(0)
             mean, bounds = _mean(values, num_samples, seed)
             name = f"{metric.__name__}@{k}"
             figures[part.name] |= {name: mean, f"{name}_interval": bounds}
@@ -193,8 +193,8 @@ def _difference(values: np.ndarray, num_samples: int, seed: int) -> dict[str, An
 def _whole_catalogue(
     model: Any, queries: Queries, max_history: int
 ) -> tuple[dict[str, Any] | None, np.ndarray]:
-    """Calibration, where there are logits, and every item's rank."""
-    num_items, told = queries.catalogue.num_items, None
+    """Return calibration, where there are logits, and every item's rank."""
+    num_items, calibrated = queries.catalogue.num_items, None
     everything = np.arange(1, num_items + 1)
     candidates = everything if queries.candidates is None else np.sort(queries.candidates)
     others = np.setdiff1d(everything, candidates)
@@ -204,8 +204,8 @@ def _whole_catalogue(
     if hasattr(model, "logits"):
         logits = TeacherScorer(model, queries, max_history=max_history).logits()
         next_items = np.array([positives[0] for positives in queries.positives])
-        told = calibration(logits[:, candidates], np.searchsorted(candidates, next_items))
+        calibrated = calibration(logits[:, candidates], np.searchsorted(candidates, next_items))
         scores, item_ids = top_k_unseen(logits, excluded, num_items)
     else:
         scores, item_ids = model(queries.histories, num_items)
-    return told, centred_ranks(scores, item_ids, excluded, num_items)
+    return calibrated, centred_ranks(scores, item_ids, excluded, num_items)

@@ -26,7 +26,7 @@ AGAIN = "Copy the whole folder again, or export the student again."
 
 
 def read_provenance(folder: Path) -> dict[str, Any]:
-    """What `provenance.json` says.
+    """Return what `provenance.json` holds.
 
     Raises:
         InputError: the folder is no artefact, or the file is damaged.
@@ -40,7 +40,7 @@ def read_provenance(folder: Path) -> dict[str, Any]:
 
 
 def check_files(folder: Path, provenance: Mapping[str, Any], required: set[str]) -> None:
-    """Hold every file that the provenance lists against its size and sha256.
+    """Compare every file that the provenance lists with its size and sha256.
 
     Raises:
         InputError: one of `required` is not listed; or a file is missing, truncated or changed.
@@ -52,9 +52,9 @@ def check_files(folder: Path, provenance: Mapping[str, Any], required: set[str])
 
 
 def describe_files(folder: Path) -> dict[str, Any]:
-    """Size and sha256 of every file in `folder` and below, but of its own `provenance.json`."""
-    own = folder / PROVENANCE
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != own)
+    """Return size and sha256 of every file in `folder` and below, but of `provenance.json`."""
+    itself = folder / PROVENANCE
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != itself)
     return {
         path.relative_to(folder).as_posix(): {
             "bytes": path.stat().st_size,
@@ -96,7 +96,7 @@ def write_lines(path: Path, values: Iterable[str]) -> None:
 
 
 def read_lines(path: Path) -> tuple[str, ...]:
-    """What `write_lines` has written."""
+    """Return what `write_lines` has written."""
     # Not `splitlines`: it also ends a line at characters such as U+0085 that a title may contain.
     return tuple(_unescape(line) for line in path.read_bytes().decode().split("\n")[:-1])
 
@@ -109,7 +109,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds.
+    """Return what a JSON file holds.
 
     Raises:
         InputError: it is damaged.
