@@ -5,6 +5,8 @@ import runpy
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
+from nightly import nightly
 from tiny_bert import write_tiny_bert
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -14,6 +16,14 @@ def test_the_recipe_page_is_current():
     """Refresh it with `python docs/make_recipe.py`."""
     made = runpy.run_path(str(DOCS / "make_recipe.py"))["page"]()
     assert (DOCS / "recipe.md").read_text(encoding="utf-8") == made
+
+
+@pytest.fixture(params=["eager", nightly("graph")])
+def mode(request):
+    """By default without graphs: a page's small models take longer to trace than to train."""
+    tf.config.run_functions_eagerly(request.param == "eager")
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 def after_the_programs_of(page, how_many):
@@ -27,31 +37,34 @@ def after_the_programs_of(page, how_many):
     return names
 
 
-def test_the_programs_about_the_distiller_run_one_after_the_other(tmp_path, monkeypatch):
+def test_the_programs_about_the_distiller_run_one_after_the_other(mode, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = after_the_programs_of("distiller.md", how_many=8)
     assert (tmp_path / "distiller.keras").is_file()
     assert names["distiller"].student is names["student"]
 
 
-def test_the_programs_about_ranking_run_one_after_the_other(tmp_path, monkeypatch):
+def test_the_programs_about_ranking_run_one_after_the_other(mode, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     after_the_programs_of("ranking.md", how_many=8)
     assert list(tmp_path.glob("*.keras"))
 
 
-@pytest.mark.parametrize(
-    "weights",
-    [
-        "tiny BERT",
-        pytest.param("MiniLM", marks=[pytest.mark.realdata, pytest.mark.nightly]),
-    ],
-)
-def test_the_programs_about_teachers_run_one_after_the_other(weights, tmp_path, monkeypatch):
+def test_the_programs_about_teachers_run_one_after_the_other(mode, tmp_path, monkeypatch):
+    """With a tiny BERT in MiniLM's place."""
+    write_tiny_bert(tmp_path / "bert")
+    monkeypatch.setattr("tfrs_distill.data.minilm_folder", lambda: tmp_path / "bert")
+    the_programs_about_teachers(tmp_path, monkeypatch)
+
+
+@pytest.mark.nightly
+@pytest.mark.realdata
+def test_the_programs_about_teachers_run_with_minilm(tmp_path, monkeypatch):
+    the_programs_about_teachers(tmp_path, monkeypatch)
+
+
+def the_programs_about_teachers(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    if weights == "tiny BERT":
-        write_tiny_bert(tmp_path / "bert")
-        monkeypatch.setattr("tfrs_distill.data.minilm_folder", lambda: tmp_path / "bert")
     names = after_the_programs_of("teachers.md", how_many=6)
     assert set(next(iter(names["batches"]))) >= {"history", "teacher_query_embeddings"}
 
