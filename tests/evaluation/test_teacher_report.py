@@ -14,7 +14,7 @@ from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import evaluate, metrics
 from tfrs_distill.evaluation.retrieval import ModelScorer, TeacherScorer
 from tfrs_distill.evaluation.teacher_report import compare_teachers
-from tfrs_distill.evaluation.teacher_report.calibration import calibration
+from tfrs_distill.evaluation.teacher_report.calibration_error import calibration
 from tfrs_distill.evaluation.teacher_report.segments import segments
 from tfrs_distill.evaluation.top_k import top_k_unseen
 from tfrs_distill.models import RetrievalStudent

@@ -1,4 +1,4 @@
-"""MovieLens for ranking: every rating is a row, with all that was known just before it."""
+"""MovieLens for ranking: every rating is a row, with what was known just before it."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ class MovieLensTables:
 def movielens_ranking(
     data_dir: str | os.PathLike[str] | None = None, *, max_history: int = 32
 ) -> tuple[RankingSplits, MovieLensTables]:
-    """Ratings as rows of a user, a film and a moment: 80 / 10 / 10 % by time for each user.
+    """Read ratings as rows of a user, a film and a moment: 80 / 10 / 10 % by time for each user.
 
     The parts are those of `split_by_time`, and every interaction is a row, a user's first one too.
-    A row knows what its user did before it, in whichever part that was, and nothing of later.
+    A row has what its user did before it, in whichever part that was, and nothing of later.
     Features:
 
     - `item_id`; `history`, `history_ratings`: the last `max_history` films before the row, oldest
@@ -161,12 +161,9 @@ def _first_rows(users: np.ndarray) -> np.ndarray:
 
 
 def _before(values: np.ndarray, places: np.ndarray, width: int) -> np.ndarray:
-    """`[num_rows, width]`: the values of each sequence's rows before a row, padded in front.
+    """Return the last values of a sequence before each row, `[num_rows, width]`, 0 in front.
 
-    Args:
-        values: of all rows, sequence after sequence.
-        places: each row's place in its sequence, from 0.
-        width: how many are kept.
+    `places` are the rows' places in their sequences, from 0.
     """
     padded = np.concatenate([np.zeros(width, values.dtype), values])
     windows = np.lib.stride_tricks.sliding_window_view(padded, width)[: len(values)]

@@ -273,12 +273,6 @@ def _checked_predictions(
 ) -> np.ndarray:
     """Return the predictions for a task's rows that have a label.
 
-    Args:
-        task: the task.
-        predictions: by task, of all rows.
-        num_rows: how many these are.
-        rows: int [some_rows], those with a label.
-
     Raises:
         InputError: there are none for the task, or of another number of rows, NaN, or no
             probabilities for a binary task.

@@ -59,13 +59,8 @@ def top_k_by_blocks(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return `top_k_unseen` of scores that are only computed for a block of queries at a time.
 
-    Args:
-        score: `score(histories) -> float [len(histories), num_items + 1]`.
-        histories: one array of item indices a query.
-        k: items a query.
-        num_items: items of the catalogue.
-        exclude_seen: whether the history's items are left out.
-        at_most: queries of a block, beside the bound on its memory.
+    `score(histories)` gives float [len(histories), num_items + 1]. A block has `at_most` so many
+    queries, beside the bound on its memory.
     """
     best = np.full((len(histories), k), -np.inf, np.float32)
     items = np.full((len(histories), k), columns.PADDING, np.int32)

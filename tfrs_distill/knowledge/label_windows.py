@@ -80,11 +80,11 @@ class WindowsToLabel:
 
     @functools.cached_property
     def keys(self) -> np.ndarray:
-        """What each window is known by, uint64 [num_windows]."""
+        """The key of each window, uint64 [num_windows]."""
         return self.examples.example_keys()
 
     def knowledge(self, teacher: Any, rows: np.ndarray) -> FoldKnowledge:
-        """One teacher's knowledge; of these rows or others, since windows are labelled apart."""
+        """Return one teacher's knowledge, of any rows: windows are labelled one by one."""
         labeller = Labeller(teacher, self.examples.catalogue.num_items, self.settings)
         return FoldKnowledge(
             labeller.fingerprint,
@@ -101,8 +101,8 @@ class Labeller:
     """A teacher's knowledge of windows, as arrays.
 
     A teacher with `encode_queries` and `encode_candidates` gives its embeddings, whose dot product
-    its logits are; any other gives what it says of every item, of which the top-K is kept, and may
-    be plain Python: `logits` is not traced.
+    its logits are; of any other the top-K logits over all items are kept, and it may be plain
+    Python: `logits` is not traced.
 
     Its `item_arrays` are the teacher's item embeddings as they are stored, one row an item index;
     none where the teacher is not factorised.
@@ -139,7 +139,7 @@ class Labeller:
         return {EXAMPLE_KEYS: keys} | self.label(windows, example_ids)
 
     def label(self, windows: Windows, example_ids: np.ndarray) -> dict[str, np.ndarray]:
-        """What the teacher says about each window, with one row a window; 0 where no label is.
+        """Return the teacher's knowledge of each window, one row a window; 0 where no label is.
 
         Args:
             windows: the windows to label.

@@ -159,13 +159,7 @@ def _ridge(
     The normal equations are never written down: with the diagonal as preconditioner a few dozen
     passes over the rows solve them, whatever the number of users and items.
 
-    Args:
-        place: int [2, num_rows], whose bias a row has.
-        known: 0/1 float64 [2, num_rows]; 0 where it has none.
-        targets: float64 [num_rows].
-        weights: float64 [num_rows].
-        l2: regularisation, above 0.
-        num_places: biases there are.
+    `place` is int [2, num_rows], the two biases of a row; `known` 0 where it has none, else 1.
     """
 
     def sums(values: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from tfrs_distill.evaluation.teacher_report.agreement import (
     overlap_matrix,
     rank_correlation_matrix,
 )
-from tfrs_distill.evaluation.teacher_report.calibration import calibration
+from tfrs_distill.evaluation.teacher_report.calibration_error import calibration
 from tfrs_distill.evaluation.teacher_report.cost import cost
 from tfrs_distill.evaluation.teacher_report.segments import Segment, segments
 from tfrs_distill.evaluation.top_k import top_k_unseen
