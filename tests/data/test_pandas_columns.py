@@ -9,8 +9,8 @@ from tfrs_distill.data.cold_items import ColdItems
 from tfrs_distill.data.item_features import ItemAttributes
 from tfrs_distill.data.knowledge_graph import KnowledgeGraph, neighbour_vectors
 from tfrs_distill.data.readers.user_attributes import UserAttributes
-from tfrs_distill.data.splits import pad_histories
 from tfrs_distill.data.relink_by_title import relink_by_title
+from tfrs_distill.data.splits import pad_histories
 from tfrs_distill.errors import InputError
 from tfrs_distill.serving.word_vocabulary import WordVocabulary
 

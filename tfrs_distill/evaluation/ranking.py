@@ -306,7 +306,7 @@ def _checked_tasks(tasks: Iterable[RankingTask]) -> list[RankingTask]:
     for task in tasks:
         if not isinstance(task, RankingTask) or isinstance(task, NextItem):
             raise TypeError(
-                "`tasks` must be ranking tasks of a label, such as `Binary` or `Ordinal` objects. "
+                "`tasks` must be ranking tasks of a label, such as a `Binary` object. "
                 f"Received: {task!r}. (Use `evaluate` for what a `NextItem` task recommends.)"
             )
     if not tasks:

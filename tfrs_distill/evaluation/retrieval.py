@@ -178,8 +178,7 @@ class Evaluation:
         num_left_out: positives of the split that are in their query's history and did not count.
         users: int32 [num_queries], whose query it is.
         item_ids: int32 [num_queries, k], what was recommended.
-        values: float [num_queries] by the key of each of `metrics.LIST_METRICS`: `"ndcg"`,
-            `"recall"`, `"mrr"`, `"hit_rate"`.
+        values: float [num_queries] by the key of each of `metrics.LIST_METRICS`.
     """
 
     k: int

@@ -16,7 +16,7 @@ class SoftTargetBinaryCrossEntropy(tf.keras.losses.Loss):
 
     `loss = temperature**2 * mean_j -[p_j log q_j + (1 - p_j) log(1 - q_j)]` with
     `p = sigmoid(teacher_logits / temperature)` and `q = sigmoid(student_logits / temperature)`.
-    Every logit is an independent probability, of a click or of a threshold of an ordinal rating: a
+    Every logit is an independent probability, of a click or of a threshold that a rating reaches: a
     softmax over the single logit of a row is always 1 and would teach nothing. The factor keeps
     the size of the gradient, `temperature * (q - p) / width`, when the temperature changes. Soft
     targets are constants: no gradient goes to the teacher's logits. Its least value, at equality,

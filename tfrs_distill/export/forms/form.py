@@ -42,7 +42,7 @@ class ExportForm:
 
     Args:
         key: its key among the models of `report.json`.
-        title: its short name, such as "int8", to stand after what was exported.
+        title: its short name, to stand after the name of what was exported.
         what: what it is, in a few words, for a report.
         file: its file in the artefact's folder: a `.tflite` file, or `saved_model.pb`.
         write: `write(module, folder)` adds the file to the artefact's folder, which holds the
