@@ -92,7 +92,7 @@ class Interactions:
         return time_unit(self.timestamps)
 
     def sequences(self) -> list[np.ndarray]:
-        """Each user's items by time, int32; interactions at the same time keep file order."""
+        """Return each user's items by time, int32; ties keep file order."""
         order = np.lexsort((np.arange(len(self)), self.timestamps, self.users))
         users, items = self.users[order], self.items[order]
         return np.split(items, np.searchsorted(users, np.arange(1, self.num_users)))

@@ -108,7 +108,7 @@ def _rows(
     vocabularies: Mapping[str, tuple[str, ...]],
     max_history: int,
 ) -> RankingExamples:
-    """Every interaction as a row, user after user and oldest first."""
+    """Return every interaction as a row, user after user and oldest first."""
     order = np.lexsort((interactions.timestamps, interactions.users))  # a tie keeps file order
     users, items = interactions.users[order], interactions.items[order]
     ratings = interactions.ratings[order]
@@ -130,7 +130,7 @@ def _rows(
 
 
 def _moments(seconds: np.ndarray | None, num_rows: int) -> dict[str, np.ndarray]:
-    """Hour and weekday as indices, 0 where the moments are not known."""
+    """Return hour and weekday as indices, 0 where the moments are not known."""
     if seconds is None:
         return {name: np.zeros(num_rows, np.int32) for name in ("hour_of_day", "weekday")}
     return {
@@ -156,7 +156,7 @@ def _split(interactions: Interactions, rows: RankingExamples) -> RankingSplits:
 
 
 def _first_rows(users: np.ndarray) -> np.ndarray:
-    """For each row of sorted `users`, the row that its user's sequence begins with."""
+    """Return, for each row of sorted `users`, the row that its user's sequence begins with."""
     return np.searchsorted(users, users)
 
 
@@ -172,7 +172,7 @@ def _before(values: np.ndarray, places: np.ndarray, width: int) -> np.ndarray:
 
 
 def _mean_before(ratings: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """The mean of a sequence's ratings before each row, NaN at its first row."""
+    """Return the mean of a sequence's ratings before each row, NaN at its first row."""
     sums = np.concatenate([[0.0], np.cumsum(ratings, dtype=np.float64)])
     rows = np.arange(len(ratings))
     means = np.full(len(ratings), np.nan)
@@ -184,7 +184,7 @@ def _of_users(
     attributes: UserAttributes,
     vocabularies: Mapping[str, tuple[str, ...]],
 ) -> dict[str, np.ndarray]:
-    """Age, gender and occupation of each user of the data set, by user index."""
+    """Return age, gender and occupation of each user of the data set, by user index."""
     row_of = {user_id: row for row, user_id in enumerate(attributes.user_ids)}
     rows = [row_of.get(user_id, -1) for user_id in user_ids]  # -1: the entry added at the end
     found = {"age": np.append(attributes.ages, np.nan)[rows]}

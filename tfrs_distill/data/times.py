@@ -152,7 +152,7 @@ def times_line(times: np.ndarray) -> str:
 
 
 def _moment(row: int, value: Any) -> np.datetime64:
-    """A date as Python, pandas or a text has it."""
+    """Return a date as Python, pandas or a text has it."""
     if isinstance(value, bytes):
         value = value.decode(errors="replace")
     text = value.isoformat() if hasattr(value, "isoformat") else value

@@ -24,7 +24,7 @@ class BatchPredictor(Protocol):
     """A model that predicts for a batch, as `RankingModel` does."""
 
     def predictions(self, batch: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
-        """Float [num_rows] by task, in label units or as probability."""
+        """Return float [num_rows] by task, in label units or as probability."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class TaskEvaluation:
     reliability: Reliability | None
 
     def summary(self) -> dict[str, Any]:
-        """Everything but the samples, as JSON holds it; intervals as `"<metric>_interval"`.
+        """Return everything but the samples, as JSON holds it; intervals as `"<metric>_interval"`.
 
         `interval_too_narrow` is whether the users are too few for the intervals to be trusted,
         see `metrics.too_few_to_resample`.
@@ -102,7 +102,7 @@ class RankingEvaluation:
         }
 
     def summary(self) -> dict[str, dict[str, Any]]:
-        """Metrics, intervals and counts by task, as JSON holds them."""
+        """Return metrics, intervals and counts by task, as JSON holds them."""
         return {name: task.summary() for name, task in self.tasks.items()}
 
 

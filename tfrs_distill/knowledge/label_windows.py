@@ -45,7 +45,7 @@ class LabelSettings:
     rows_per_shard: int = ROWS_PER_SHARD
 
     def check(self, num_items: int) -> None:
-        """Raises an InputError or a ValueError unless a teacher of `num_items` can label so."""
+        """Raise an InputError or a ValueError unless a teacher of `num_items` can label so."""
         if not 1 <= self.top_k < num_items:
             raise InputError(
                 f"`top_k` must be within 1 and {num_items - 1}, one less than the number of "
@@ -135,7 +135,7 @@ class Labeller:
     def keyed(
         self, windows: Windows, example_ids: np.ndarray, keys: np.ndarray
     ) -> dict[str, np.ndarray]:
-        """The arrays of a shard: what `label` gives, with the windows' keys."""
+        """Return the arrays of a shard: what `label` gives, with the windows' keys."""
         return {EXAMPLE_KEYS: keys} | self.label(windows, example_ids)
 
     def label(self, windows: Windows, example_ids: np.ndarray) -> dict[str, np.ndarray]:
@@ -240,7 +240,7 @@ class Labeller:
 
 
 def smallest_id_type(num_items: int) -> tf.DType:
-    """What holds the indices 0 to `num_items`: uint16 or int32; lists of ids are most of a cache.
+    """Return the smaller type of uint16 and int32 that holds the indices 0 to `num_items`.
 
     Example:
     >>> smallest_id_type(65_535).name, smallest_id_type(65_536).name
@@ -253,7 +253,7 @@ def smallest_id_type(num_items: int) -> tf.DType:
 def _top_k_and_rest(
     logits: tf.Tensor, top_k: int, temperatures: tuple[float, ...]
 ) -> tuple[tf.Tensor, ...]:
-    """`summarise_top_k`, and which rows are finite."""
+    """Return `summarise_top_k`, and which rows are finite."""
     finite = tf.reduce_all(tf.math.is_finite(logits), axis=-1)
     return (*summarise_top_k(logits, top_k, temperatures), finite)
 

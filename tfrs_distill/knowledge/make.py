@@ -26,7 +26,7 @@ class ToLabel(Protocol):
     kept: dict[str, Any]  # what decides what is kept, as JSON; `rows_per_shard` is among it
 
     def knowledge(self, teacher: Any, rows: np.ndarray) -> FoldKnowledge:
-        """A fold's teacher's knowledge of the fold's rows."""
+        """Return a fold's teacher's knowledge of the fold's rows."""
 
 
 def files_of(

@@ -64,7 +64,7 @@ class Manifest:
 
     @classmethod
     def read_if_whole(cls, path: Path) -> Manifest | None:
-        """The manifest if there is one that can be read."""
+        """Return the manifest if there is one that can be read."""
         try:
             return cls.read(path)
         except InputError:

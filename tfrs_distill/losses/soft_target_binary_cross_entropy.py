@@ -56,7 +56,7 @@ class SoftTargetBinaryCrossEntropy(tf.keras.losses.Loss):
         self.temperature = checked_temperature(temperature)
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        """One value a row: float32 `[num_rows]`."""
+        """Return one value a row: float32 `[num_rows]`."""
         teacher, student = checked_logits(y_true, y_pred, type(self).__name__)
         temperature = tf.convert_to_tensor(self.temperature, tf.float32)
         kept = is_candidate(teacher)
@@ -67,5 +67,5 @@ class SoftTargetBinaryCrossEntropy(tf.keras.losses.Loss):
         return temperature**2 * mean_over_candidates(losses, kept)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that build an equal loss."""
+        """Return the arguments that build an equal loss."""
         return super().get_config() | {"temperature": float(self.temperature)}

@@ -41,7 +41,7 @@ class Biases:
     user_biases: np.ndarray
 
     def __call__(self, examples: RankingExamples) -> dict[str, np.ndarray]:
-        """Predictions of rows, float64 [num_rows], in label units or as probability."""
+        """Return predictions of rows, float64 [num_rows], in label units or as probability."""
         item = self.item_biases[_places(self.items, _item_ids(examples))]
         user = self.user_biases[_places(self.users, examples.users)]
         return {self.task: np.clip(self.mean + user + item, *self.bounds)}

@@ -61,7 +61,7 @@ class ExportForm:
         return "saved_model" if self.file == SAVED_MODEL else "tflite"
 
     def path(self, folder: str | os.PathLike[str]) -> Path:
-        """What a reader is given of the artefact in `folder`: the file, or the whole folder."""
+        """Return what a reader opens of the artefact in `folder`: the file, or the folder."""
         return Path(folder) if self.file == SAVED_MODEL else Path(folder) / self.file
 
     def load(self, folder: str | os.PathLike[str], reader: type[Reader]) -> Reader:
