@@ -8,10 +8,10 @@ from tfrs_distill.data.checked_arrays import (
     check_items,
     feature_array,
     float32_array,
-    int32_array,
     logits_array,
     text_tuple,
     weights_array,
+    whole_numbers,
 )
 from tfrs_distill.errors import InputError
 
@@ -79,15 +79,15 @@ def test_what_float32_cannot_hold_is_named_with_its_row(infinite):
 @pytest.mark.parametrize("number", [2**31, -(2**31) - 1])
 def test_what_int32_cannot_hold_is_refused(number):
     with pytest.raises(InputError, match=rf"`users` must fit into int32\. .*{number}"):
-        int32_array("users", np.array([0, number]), 2)
+        whole_numbers("users", np.array([0, number]), 2)
     limits = np.array([2**31 - 1, -(2**31)])
-    np.testing.assert_array_equal(int32_array("users", limits, 2), limits)
+    np.testing.assert_array_equal(whole_numbers("users", limits, 2), limits)
 
 
 @pytest.mark.parametrize("shape", [[3], [2, 1], []])
 def test_labels_and_users_are_one_number_a_row(shape):
     with pytest.raises(InputError, match=r"`users` must have the shape \[2\], one entry a row"):
-        int32_array("users", np.zeros(shape, np.int32), 2)
+        whole_numbers("users", np.zeros(shape, np.int32), 2)
     with pytest.raises(InputError, match=r"`labels\['x'\]` must have the shape \[2\]"):
         float32_array("labels['x']", np.zeros(shape), 2)
 

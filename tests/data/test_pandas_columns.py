@@ -10,6 +10,7 @@ from tfrs_distill.data.item_features import ItemAttributes
 from tfrs_distill.data.knowledge_graph import KnowledgeGraph, neighbour_vectors
 from tfrs_distill.data.readers.user_attributes import UserAttributes
 from tfrs_distill.data.relink_by_title import relink_by_title
+from tfrs_distill.data.splits import pad_histories
 from tfrs_distill.errors import InputError
 from tfrs_distill.serving.word_vocabulary import WordVocabulary
 
@@ -136,7 +137,7 @@ def test_queries_of_series_of_lists_are_those_of_arrays():
     assert [items.tolist() for items in queries.histories] == [[1, 2], [], [3]]
     assert [items.tolist() for items in queries.positives] == [[3], [1, 2], [1]]
     assert {items.dtype for items in (*queries.histories, *queries.positives)} == {np.dtype("i4")}
-    assert queries.padded_histories().tolist() == [[1, 2], [0, 0], [0, 3]]
+    assert pad_histories(queries.histories).tolist() == [[1, 2], [0, 0], [0, 3]]
     for rows in ([2, 0], np.array([True, False, True]), shuffled([True, False, True])):
         assert sorted(queries.subset(rows).users.tolist()) == [4, 6]
 

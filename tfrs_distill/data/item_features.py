@@ -52,7 +52,7 @@ class ItemAttributes:
 
 
 def item_attributes(path: str | os.PathLike[str], catalogue: Catalogue) -> ItemAttributes:
-    """Genres and years of a catalogue's items, from a folder in any layout of `read_folder`.
+    """Return genres and years of a catalogue's items, from a folder in any layout of `read_folder`.
 
     The year is that at the end of the title, as GroupLens writes it: "Toy Story (1995)". Genres
     that say nothing ("unknown", "(no genres listed)") are left out.
@@ -79,7 +79,7 @@ def item_attributes(path: str | os.PathLike[str], catalogue: Catalogue) -> ItemA
 
 
 def year_of(title: str) -> int | None:
-    """The year in brackets at a title's end.
+    """Return the year in brackets at a title's end.
 
     Example:
     >>> year_of("2001: A Space Odyssey (1968)"), year_of("M*A*S*H (1972-1983)"), year_of("1984")
@@ -90,7 +90,7 @@ def year_of(title: str) -> int | None:
 
 
 def attribute_vectors(attributes: ItemAttributes) -> np.ndarray:
-    """Genres as 0 or 1 and, last, the year: one vector an item.
+    """Return genres as 0 or 1 and, last, the year: one vector an item.
 
     The year is `(year - mean) / standard deviation` over the items that have one; an item without
     has 0 there. An item without genres and year is 0 throughout.

@@ -82,7 +82,7 @@ class KnowledgeGraph:
 
 
 def neighbour_vectors(graph: KnowledgeGraph, catalogue: Catalogue, dim: int = 64) -> np.ndarray:
-    """Each item's neighbours in the graph as one vector; items that share neighbours are alike.
+    """Compute a vector of each item's neighbours in the graph; sharing them makes items alike.
 
     An item's features are the facts its entity takes part in: (relation, direction, the other
     entity). A fact of one item alone relates it to none and is left out. With `n` items that have
@@ -134,7 +134,7 @@ def neighbour_vectors(graph: KnowledgeGraph, catalogue: Catalogue, dim: int = 64
 
 
 def _facts(graph: KnowledgeGraph, catalogue: Catalogue) -> tuple[np.ndarray, np.ndarray]:
-    """Which item (from 0) has which fact, each pair once: int64 [num_pairs] both."""
+    """Return which item (from 0) has which fact, each pair once: int64 [num_pairs] both."""
     linked = [
         (row, graph.links[item_id])
         for row, item_id in enumerate(catalogue.item_ids)

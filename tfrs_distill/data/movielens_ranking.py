@@ -1,4 +1,4 @@
-"""MovieLens for ranking: every rating is a row, with all that was known just before it."""
+"""MovieLens for ranking: every rating is a row, with what was known just before it."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ class MovieLensTables:
 def movielens_ranking(
     data_dir: str | os.PathLike[str] | None = None, *, max_history: int = 32
 ) -> tuple[RankingSplits, MovieLensTables]:
-    """Ratings as rows of a user, a film and a moment: 80 / 10 / 10 % by time for each user.
+    """Read ratings as rows of a user, a film and a moment: 80 / 10 / 10 % by time for each user.
 
     The parts are those of `split_by_time`, and every interaction is a row, a user's first one too.
-    A row knows what its user did before it, in whichever part that was, and nothing of later.
+    A row has what its user did before it, in whichever part that was, and nothing of later.
     Features:
 
     - `item_id`; `history`, `history_ratings`: the last `max_history` films before the row, oldest
@@ -108,7 +108,7 @@ def _rows(
     vocabularies: Mapping[str, tuple[str, ...]],
     max_history: int,
 ) -> RankingExamples:
-    """Every interaction as a row, user after user and oldest first."""
+    """Return every interaction as a row, user after user and oldest first."""
     order = np.lexsort((interactions.timestamps, interactions.users))  # a tie keeps file order
     users, items = interactions.users[order], interactions.items[order]
     ratings = interactions.ratings[order]
@@ -130,7 +130,7 @@ def _rows(
 
 
 def _moments(seconds: np.ndarray | None, num_rows: int) -> dict[str, np.ndarray]:
-    """Hour and weekday as indices, 0 where the moments are not known."""
+    """Return hour and weekday as indices, 0 where the moments are not known."""
     if seconds is None:
         return {name: np.zeros(num_rows, np.int32) for name in ("hour_of_day", "weekday")}
     return {
@@ -156,17 +156,14 @@ def _split(interactions: Interactions, rows: RankingExamples) -> RankingSplits:
 
 
 def _first_rows(users: np.ndarray) -> np.ndarray:
-    """For each row of sorted `users`, the row that its user's sequence begins with."""
+    """Return, for each row of sorted `users`, the row that its user's sequence begins with."""
     return np.searchsorted(users, users)
 
 
 def _before(values: np.ndarray, places: np.ndarray, width: int) -> np.ndarray:
-    """`[num_rows, width]`: the values of each sequence's rows before a row, padded in front.
+    """Return the last values of a sequence before each row, `[num_rows, width]`, 0 in front.
 
-    Args:
-        values: of all rows, sequence after sequence.
-        places: each row's place in its sequence, from 0.
-        width: how many are kept.
+    `places` are the rows' places in their sequences, from 0.
     """
     padded = np.concatenate([np.zeros(width, values.dtype), values])
     windows = np.lib.stride_tricks.sliding_window_view(padded, width)[: len(values)]
@@ -175,7 +172,7 @@ def _before(values: np.ndarray, places: np.ndarray, width: int) -> np.ndarray:
 
 
 def _mean_before(ratings: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """The mean of a sequence's ratings before each row, NaN at its first row."""
+    """Return the mean of a sequence's ratings before each row, NaN at its first row."""
     sums = np.concatenate([[0.0], np.cumsum(ratings, dtype=np.float64)])
     rows = np.arange(len(ratings))
     means = np.full(len(ratings), np.nan)
@@ -187,7 +184,7 @@ def _of_users(
     attributes: UserAttributes,
     vocabularies: Mapping[str, tuple[str, ...]],
 ) -> dict[str, np.ndarray]:
-    """Age, gender and occupation of each user of the data set, by user index."""
+    """Return age, gender and occupation of each user of the data set, by user index."""
     row_of = {user_id: row for row, user_id in enumerate(attributes.user_ids)}
     rows = [row_of.get(user_id, -1) for user_id in user_ids]  # -1: the entry added at the end
     found = {"age": np.append(attributes.ages, np.nan)[rows]}

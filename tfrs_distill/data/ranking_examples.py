@@ -18,10 +18,10 @@ from tfrs_distill.data.checked_arrays import (
     check_items,
     feature_array,
     float32_array,
-    int32_array,
     logits_array,
     text_tuple,
     weights_array,
+    whole_numbers,
 )
 from tfrs_distill.data.column_batches import batches_of_lists, batches_of_rows
 from tfrs_distill.errors import InputError
@@ -75,8 +75,8 @@ class RankingExamples:
         if num_rows == 0:
             raise InputError("Ranking examples need at least one row. Received: none.")
         changed: dict[str, object] = {
-            "users": int32_array("users", self.users, num_rows),
-            "queries": int32_array("queries", self.queries, num_rows),
+            "users": whole_numbers("users", self.users, num_rows),
+            "queries": whole_numbers("queries", self.queries, num_rows),
             "features": {
                 name: feature_array(name, values, num_rows)
                 for name, values in self.features.items()

@@ -67,7 +67,7 @@ def relink_by_title(
 
 
 def _by_title(titles: Mapping[str, str], short: bool) -> dict[tuple[str, int | None], str]:
-    """Item ids by comparable title, without titles that several items have."""
+    """Return item ids by comparable title, without titles that several items have."""
     found: dict[tuple[str, int | None], list[str]] = {}
     for item_id, title in titles.items():
         found.setdefault(_comparable(title, short), []).append(item_id)
@@ -75,7 +75,7 @@ def _by_title(titles: Mapping[str, str], short: bool) -> dict[tuple[str, int | N
 
 
 def _comparable(title: str, short: bool) -> tuple[str, int | None]:
-    """A title's words, up to the first colon if `short`, and its year."""
+    """Return a title's words, up to the first colon if `short`, and its year."""
     words = re.sub(r"\([^)]*\)", " ", title)
     words = words.split(":")[0] if short else words
     words = unicodedata.normalize("NFKD", words.lower()).replace("&", " and ")

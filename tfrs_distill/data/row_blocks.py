@@ -8,7 +8,7 @@ CELLS = 2**21  # of one block: 8 MB in float32, and a few arrays of that shape w
 
 
 def row_blocks(num_rows: int, num_columns: int, at_most: int | None = None) -> Iterator[slice]:
-    """Slices of consecutive rows that together are all of them, `CELLS` cells each at most.
+    """Yield slices of consecutive rows, together all of them, of at most `CELLS` cells each.
 
     Args:
         num_rows: rows of the matrix.

@@ -206,7 +206,7 @@ def windows_of(
 def time_cuts(
     sequences: list[np.ndarray], train_fraction: float, validation_end: float
 ) -> list[tuple[int, int]]:
-    """Where each sequence's training part ends, and where its validation part does."""
+    """Return where each sequence's training part ends, and where its validation part does."""
     # A tiny tolerance, so that 30 * (0.7 + 0.2), 26.999... in binary, floors to 27.
     return [
         (int(len(sequence) * train_fraction + 1e-9), int(len(sequence) * validation_end + 1e-9))

@@ -1,4 +1,4 @@
-"""Times of interactions as their file has them: what unit they are in, and which moments."""
+"""Times of interactions as their file has them: their unit, and the moments they are."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ YEARS = range(1700, 2200)  # in which int64 holds nanoseconds
 
 
 def as_times(values: Any) -> np.ndarray:
-    """Times as a caller has them, with all their precision: int64, float64 or datetime64.
+    """Return times as a caller has them, with all their precision: int64, float64 or datetime64.
 
     Args:
         values: numbers; dates as NumPy, pandas or Python has them; or texts of ISO 8601. Those with
@@ -62,7 +62,7 @@ def as_times(values: Any) -> np.ndarray:
 
 
 def date_nanoseconds(text: str) -> int:
-    """Nanoseconds since 1970 of a date and time as ISO 8601 writes them, in UTC.
+    """Return nanoseconds since 1970 of a date and time as ISO 8601 writes them, in UTC.
 
     Raises:
         ValueError: it is no such date, or not within the years 1700 to 2199.
@@ -83,7 +83,7 @@ def date_nanoseconds(text: str) -> int:
 
 
 def time_unit(times: np.ndarray) -> str | None:
-    """The unit of times since 1970: `"s"`, `"ms"`, `"us"`, `"ns"`; or `"date"`, or None.
+    """Return the unit of times since 1970: `"s"`, `"ms"`, `"us"`, `"ns"`; or `"date"`, or None.
 
     Numbers are in the unit that puts their median between March 1973 and February 2103; these
     ranges of the four units do not meet. None says that it is in none of them, as of times that
@@ -117,7 +117,7 @@ def time_unit(times: np.ndarray) -> str | None:
 
 
 def seconds_since_1970(times: np.ndarray) -> np.ndarray | None:
-    """The moments in whole seconds, int64; None where `time_unit` does not know the unit.
+    """Return the moments in whole seconds, int64; None where `time_unit` does not know the unit.
 
     Example:
     >>> seconds_since_1970(np.array([881250949999]))
@@ -133,7 +133,7 @@ def seconds_since_1970(times: np.ndarray) -> np.ndarray | None:
 
 
 def times_line(times: np.ndarray) -> str:
-    """What the times were taken for, as part of a sentence.
+    """Describe the unit and range of times, as part of a sentence.
 
     Example:
     >>> times_line(np.array([881250949000, 893286638000]))
@@ -152,7 +152,7 @@ def times_line(times: np.ndarray) -> str:
 
 
 def _moment(row: int, value: Any) -> np.datetime64:
-    """A date as Python, pandas or a text has it."""
+    """Return a date as Python, pandas or a text has it."""
     if isinstance(value, bytes):
         value = value.decode(errors="replace")
     text = value.isoformat() if hasattr(value, "isoformat") else value

@@ -19,7 +19,7 @@ def unlabelled_rows(
     item_columns: Sequence[str] = (),
     seed: int = 0,
 ) -> RankingExamples:
-    """The examples' rows with other items in them, which nobody has labelled: a transfer set.
+    """Draw other items, which nobody has labelled, for the rows: a transfer set.
 
     A teacher has logits for any item, and a student that learns from soft targets of items beyond
     the labelled ones follows its teacher's order further. Each row's item is another row's, drawn

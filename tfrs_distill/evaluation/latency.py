@@ -21,12 +21,7 @@ WARM_UP = 10
 
 
 def milliseconds(call: Callable[[Any], Any], inputs: Sequence[Any]) -> dict[str, float]:
-    """Return the median (`p50`) and the 95th percentile (`p95`) of a call's time, after a warm-up.
-
-    Args:
-        call: what is timed.
-        inputs: one for each call.
-    """
+    """Return median (`p50`) and 95th percentile (`p95`) of a call's time, after a warm-up."""
     times = []
     for index in range(-WARM_UP, len(inputs)):
         given = inputs[max(index, 0)]
@@ -38,12 +33,7 @@ def milliseconds(call: Callable[[Any], Any], inputs: Sequence[Any]) -> dict[str,
 
 
 def percentiles(scorer: Scorer, histories: Sequence[np.ndarray]) -> dict[str, float]:
-    """Return `milliseconds` of a scorer that recommends `K` items after one history at a time.
-
-    Args:
-        scorer: the model to time.
-        histories: one query each.
-    """
+    """Return `milliseconds` of a scorer that recommends `K` items after one history at a time."""
     return milliseconds(lambda history: scorer([history], K), histories)
 
 

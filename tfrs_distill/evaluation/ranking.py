@@ -24,7 +24,7 @@ class BatchPredictor(Protocol):
     """A model that predicts for a batch, as `RankingModel` does."""
 
     def predictions(self, batch: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
-        """Float [num_rows] by task, in label units or as probability."""
+        """Return float [num_rows] by task, in label units or as probability."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class TaskEvaluation:
     reliability: Reliability | None
 
     def summary(self) -> dict[str, Any]:
-        """Everything but the samples, as JSON holds it; intervals as `"<metric>_interval"`.
+        """Return everything but the samples, as JSON holds it; intervals as `"<metric>_interval"`.
 
         `interval_too_narrow` is whether the users are too few for the intervals to be trusted,
         see `metrics.too_few_to_resample`.
@@ -102,7 +102,7 @@ class RankingEvaluation:
         }
 
     def summary(self) -> dict[str, dict[str, Any]]:
-        """Metrics, intervals and counts by task, as JSON holds them."""
+        """Return metrics, intervals and counts by task, as JSON holds them."""
         return {name: task.summary() for name, task in self.tasks.items()}
 
 
@@ -273,12 +273,6 @@ def _checked_predictions(
 ) -> np.ndarray:
     """Return the predictions for a task's rows that have a label.
 
-    Args:
-        task: the task.
-        predictions: by task, of all rows.
-        num_rows: how many these are.
-        rows: int [some_rows], those with a label.
-
     Raises:
         InputError: there are none for the task, or of another number of rows, NaN, or no
             probabilities for a binary task.
@@ -312,7 +306,7 @@ def _checked_tasks(tasks: Iterable[RankingTask]) -> list[RankingTask]:
     for task in tasks:
         if not isinstance(task, RankingTask) or isinstance(task, NextItem):
             raise TypeError(
-                "`tasks` must be ranking tasks of a label, such as `Binary` or `Ordinal` objects. "
+                "`tasks` must be ranking tasks of a label, such as a `Binary` object. "
                 f"Received: {task!r}. (Use `evaluate` for what a `NextItem` task recommends.)"
             )
     if not tasks:

@@ -14,7 +14,7 @@ from tfrs_distill.data.row_blocks import row_blocks
 from tfrs_distill.data.splits import Queries, pad_histories
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import metrics
-from tfrs_distill.evaluation.top_k import top_k_by_blocks, top_k_unseen
+from tfrs_distill.evaluation.top_k import BlockScorer, top_k_unseen
 from tfrs_distill.models.two_tower import TwoTower
 
 
@@ -31,7 +31,7 @@ class Scorer(Protocol):
         """Recommend `k` items after each history."""
 
 
-class ModelScorer:
+class ModelScorer(BlockScorer):
     """A scorer of a Keras two-tower model, teacher or student.
 
     Item embeddings are computed once, and again by `refresh` after the model has trained further.
@@ -54,19 +54,9 @@ class ModelScorer:
     def refresh(self) -> None:
         """Compute the item embeddings of the model as it is now."""
         self.catalogue = self.model.catalogue_embeddings().numpy().astype(np.float32).T
+        self.num_items = self.catalogue.shape[1] - 1
 
-    def __call__(self, histories: Sequence[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Recommend `k` items after each history."""
-        return top_k_by_blocks(
-            self._scores,
-            histories,
-            k,
-            self.catalogue.shape[1] - 1,
-            exclude_seen=self.exclude_seen,
-            at_most=self.batch_size,
-        )
-
-    def _scores(self, histories: Sequence[np.ndarray]) -> np.ndarray:
+    def scores(self, histories: Sequence[np.ndarray]) -> np.ndarray:
         """Return the scores of every item, float32 [num_queries, num_items + 1]."""
         padded = pad_histories([history[-self.model.max_history :] for history in histories])
         scores: np.ndarray = self.encode(tf.constant(padded)).numpy() @ self.catalogue
@@ -178,8 +168,7 @@ class Evaluation:
         num_left_out: positives of the split that are in their query's history and did not count.
         users: int32 [num_queries], whose query it is.
         item_ids: int32 [num_queries, k], what was recommended.
-        values: float [num_queries] by the key of each of `metrics.LIST_METRICS`: `"ndcg"`,
-            `"recall"`, `"mrr"`, `"hit_rate"`.
+        values: float [num_queries] by the key of each of `metrics.LIST_METRICS`.
     """
 
     k: int

@@ -1,16 +1,14 @@
-"""The best items of a query, with and without those it has met, in blocks of bounded memory."""
+"""The best items of a query, with and without those of its history, in bounded memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from tfrs_distill import columns
 from tfrs_distill.data.row_blocks import row_blocks
-
-ScoreItems = Callable[[Sequence[np.ndarray]], np.ndarray]
 
 
 def top_k_unseen(
@@ -48,28 +46,26 @@ def top_k_unseen(
     return best, items
 
 
-def top_k_by_blocks(
-    score: ScoreItems,
-    histories: Sequence[np.ndarray],
-    k: int,
-    num_items: int,
-    *,
-    exclude_seen: bool,
-    at_most: int | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return `top_k_unseen` of scores that are only computed for a block of queries at a time.
+class BlockScorer:
+    """A scorer whose scores of all items are computed for a block of queries at a time.
 
-    Args:
-        score: `score(histories) -> float [len(histories), num_items + 1]`.
-        histories: one array of item indices a query.
-        k: items a query.
-        num_items: items of the catalogue.
-        exclude_seen: whether the history's items are left out.
-        at_most: queries of a block, beside the bound on its memory.
+    A subclass has `exclude_seen`, `num_items` and `scores`.
     """
-    best = np.full((len(histories), k), -np.inf, np.float32)
-    items = np.full((len(histories), k), columns.PADDING, np.int32)
-    for rows in row_blocks(len(histories), num_items + 1, at_most):
-        some = histories[rows]
-        best[rows], items[rows] = top_k_unseen(score(some), some, k, exclude_seen=exclude_seen)
-    return best, items
+
+    exclude_seen: bool  # whether the history's items are left out
+    num_items: int
+    batch_size: int | None = None  # queries of a block, beside the bound on its memory
+
+    def scores(self, histories: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the scores of every item, float32 [num_queries, num_items + 1]."""
+        raise NotImplementedError
+
+    def __call__(self, histories: Sequence[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Recommend `k` items after each history (see `evaluation.Scorer`)."""
+        best = np.full((len(histories), k), -np.inf, np.float32)
+        items = np.full((len(histories), k), columns.PADDING, np.int32)
+        for rows in row_blocks(len(histories), self.num_items + 1, self.batch_size):
+            best[rows], items[rows] = top_k_unseen(
+                self.scores(histories[rows]), histories[rows], k, exclude_seen=self.exclude_seen
+            )
+        return best, items

@@ -40,9 +40,9 @@ def export_artefact(
 ) -> Artefact:
     """Write a retrieval or ranking student to one folder, in every form of `export/forms/`.
 
-    These are a SavedModel, `student.tflite` in float32 and `student_int8.tflite`, both converted
-    from that SavedModel, of built-in operators only; the latter has its tables and matrices in 8
-    bits and computes with 8-bit integers where LiteRT can (dynamic range). What they take and give
+    These are a SavedModel and what is converted from it: `student.tflite` in float32 and a smaller
+    file with tables and matrices in 8 bits, which computes with 8-bit integers where LiteRT can
+    (dynamic range); both of built-in operators only. What they take and give
     is in `RetrievalModule` and `RankingModule`. The folder appears whole or not at all; an artefact
     that is there already stays as it was until then.
 

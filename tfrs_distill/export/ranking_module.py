@@ -141,7 +141,7 @@ def _of_one_row(spec: tf.TensorSpec) -> tf.TensorSpec:
 
 
 def _rows(spec: tf.TensorSpec, num_rows: int) -> np.ndarray:
-    """0 or NaN in the first row, 1 in the second, 2 in the third; 2 for a free size."""
+    """Return rows of 0 or NaN, of 1, and of 2; a free size is 2."""
     shape = [num_rows, *(2 if size is None else size for size in spec.shape[1:])]
     rows = np.zeros(shape, spec.dtype.as_numpy_dtype)
     rows += np.arange(num_rows, dtype=rows.dtype).reshape([-1] + [1] * (len(shape) - 1))

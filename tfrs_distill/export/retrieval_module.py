@@ -20,10 +20,10 @@ class ExportableStudent(Protocol):
     max_history: int
 
     def catalogue_embeddings(self) -> tf.Tensor:
-        """`[num_items + 1, embedding_dim]`; row 0 is padding."""
+        """Return item embeddings `[num_items + 1, embedding_dim]`; row 0 is padding."""
 
     def encode_histories(self, history: tf.Tensor) -> tf.Tensor:
-        """`[batch_size, history_length]` item indices to `[batch_size, embedding_dim]`."""
+        """Encode item indices `[batch_size, history_length]` to `[batch_size, embedding_dim]`."""
 
 
 class RetrievalModule(tf.Module):

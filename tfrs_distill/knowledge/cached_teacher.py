@@ -174,7 +174,7 @@ class CachedTeacher:
             )
 
     def _find(self, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
-        """Which shard holds each example, and in which row: int32 [num_examples] both."""
+        """Return which shard holds each example, and in which row: int32 [num_examples] both."""
         shards = [shard for fold in self.folds for shard in fold.shards]
         held = [np.asarray(shard.arrays[EXAMPLE_KEYS]) for shard in shards]
         shard = np.repeat(np.arange(len(held), dtype=np.int32), [len(keys) for keys in held])
@@ -192,7 +192,7 @@ class CachedTeacher:
         return shard[found], place[found]
 
     def encode_queries(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
-        """Query embeddings, `[batch_size, max_history, num_folds * dim]`; 0 where no label is."""
+        """Return query embeddings, `[batch_size, max_history, num_folds * dim]`, 0 without label."""
         stored = batch[columns.TEACHER_QUERY_EMBEDDINGS]
         queries = dequantise(stored, batch.get(columns.TEACHER_QUERY_SCALES))
         fold = tf.broadcast_to(batch[columns.TEACHER_FOLD][:, None], tf.shape(queries)[:2])

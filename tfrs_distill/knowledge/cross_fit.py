@@ -102,7 +102,7 @@ def cross_fit(
 
 
 def deal(examples: Windows | RankingExamples, num_folds: int, by: str, seed: int) -> np.ndarray:
-    """The fold of every row, int [num_rows]; folds have equally many users or rows, to one.
+    """Return the fold of every row, int [num_rows]; folds have equally many users or rows, to one.
 
     Raises:
         InputError: `num_folds` is out of range.
@@ -122,7 +122,7 @@ def deal(examples: Windows | RankingExamples, num_folds: int, by: str, seed: int
 
 
 def _to_label(examples: Windows | RankingExamples, given: dict[str, Any]) -> ToLabel:
-    """The examples with what is kept of a teacher's knowledge of them."""
+    """Return the examples with what is kept of a teacher's knowledge of them."""
     if isinstance(examples, Windows):
         return WindowsToLabel(examples, LabelSettings(**given))
     wrong = [name for name in given if name != "rows_per_shard"]

@@ -29,10 +29,10 @@ class Encoder(Protocol):
     """What turns texts into vectors: a `TextEncoder`, or anything with these two methods."""
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Vectors of texts, float [num_texts, dim], in the order given."""
+        """Return vectors of texts, float [num_texts, dim], in the order given."""
 
     def fingerprint(self) -> str:
-        """Text that names everything that decides the vectors."""
+        """Return text that names everything that decides the vectors."""
 
 
 class ItemVectors:

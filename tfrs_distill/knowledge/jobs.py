@@ -34,9 +34,6 @@ def run_jobs(jobs: Iterable[Job]) -> Iterator[Job]:
 
     A job that another process works on is left to it and looked at again at the end: done by then,
     or, where that process died, done here.
-
-    Args:
-        jobs: in the order to try them.
     """
     others = []
     for job in jobs:
@@ -62,12 +59,6 @@ def shard_job(
     """Return the job that writes one shard.
 
     `is_done` raises an InputError where the file is there, but damaged.
-
-    Args:
-        path: of the shard.
-        fingerprint: sha256 of everything that decides its content.
-        arrays: computes its arrays.
-        size: steps of a progress bar.
     """
     return Job(
         path,

@@ -45,7 +45,7 @@ class LabelSettings:
     rows_per_shard: int = ROWS_PER_SHARD
 
     def check(self, num_items: int) -> None:
-        """Raises an InputError or a ValueError unless a teacher of `num_items` can label so."""
+        """Raise an InputError or a ValueError unless a teacher of `num_items` can label so."""
         if not 1 <= self.top_k < num_items:
             raise InputError(
                 f"`top_k` must be within 1 and {num_items - 1}, one less than the number of "
@@ -80,11 +80,11 @@ class WindowsToLabel:
 
     @functools.cached_property
     def keys(self) -> np.ndarray:
-        """What each window is known by, uint64 [num_windows]."""
+        """The key of each window, uint64 [num_windows]."""
         return self.examples.example_keys()
 
     def knowledge(self, teacher: Any, rows: np.ndarray) -> FoldKnowledge:
-        """One teacher's knowledge; of these rows or others, since windows are labelled apart."""
+        """Return one teacher's knowledge, of any rows: windows are labelled one by one."""
         labeller = Labeller(teacher, self.examples.catalogue.num_items, self.settings)
         return FoldKnowledge(
             labeller.fingerprint,
@@ -101,8 +101,8 @@ class Labeller:
     """A teacher's knowledge of windows, as arrays.
 
     A teacher with `encode_queries` and `encode_candidates` gives its embeddings, whose dot product
-    its logits are; any other gives what it says of every item, of which the top-K is kept, and may
-    be plain Python: `logits` is not traced.
+    its logits are; of any other the top-K logits over all items are kept, and it may be plain
+    Python: `logits` is not traced.
 
     Its `item_arrays` are the teacher's item embeddings as they are stored, one row an item index;
     none where the teacher is not factorised.
@@ -135,11 +135,11 @@ class Labeller:
     def keyed(
         self, windows: Windows, example_ids: np.ndarray, keys: np.ndarray
     ) -> dict[str, np.ndarray]:
-        """The arrays of a shard: what `label` gives, with the windows' keys."""
+        """Return the arrays of a shard: what `label` gives, with the windows' keys."""
         return {EXAMPLE_KEYS: keys} | self.label(windows, example_ids)
 
     def label(self, windows: Windows, example_ids: np.ndarray) -> dict[str, np.ndarray]:
-        """What the teacher says about each window, with one row a window; 0 where no label is.
+        """Return the teacher's knowledge of each window, one row a window; 0 where no label is.
 
         Args:
             windows: the windows to label.
@@ -240,7 +240,7 @@ class Labeller:
 
 
 def smallest_id_type(num_items: int) -> tf.DType:
-    """What holds the indices 0 to `num_items`: uint16 or int32; lists of ids are most of a cache.
+    """Return the smaller type of uint16 and int32 that holds the indices 0 to `num_items`.
 
     Example:
     >>> smallest_id_type(65_535).name, smallest_id_type(65_536).name
@@ -253,7 +253,7 @@ def smallest_id_type(num_items: int) -> tf.DType:
 def _top_k_and_rest(
     logits: tf.Tensor, top_k: int, temperatures: tuple[float, ...]
 ) -> tuple[tf.Tensor, ...]:
-    """`summarise_top_k`, and which rows are finite."""
+    """Return `summarise_top_k`, and which rows are finite."""
     finite = tf.reduce_all(tf.math.is_finite(logits), axis=-1)
     return (*summarise_top_k(logits, top_k, temperatures), finite)
 

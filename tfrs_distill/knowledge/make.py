@@ -1,4 +1,4 @@
-"""The making of a cache: its folds' files, each made once, and the manifest that names them."""
+"""The making of a cache: the files of its folds, each made once, and the manifest of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ToLabel(Protocol):
     kept: dict[str, Any]  # what decides what is kept, as JSON; `rows_per_shard` is among it
 
     def knowledge(self, teacher: Any, rows: np.ndarray) -> FoldKnowledge:
-        """A fold's teacher's knowledge of the fold's rows."""
+        """Return a fold's teacher's knowledge of the fold's rows."""
 
 
 def files_of(
@@ -35,14 +35,7 @@ def files_of(
     fingerprint: str,
     fold_of_row: np.ndarray | None = None,
 ) -> list[FoldFiles]:
-    """The files of every fold.
-
-    Args:
-        directory: of the cache.
-        to_label: the examples.
-        fingerprint: of what decides the teachers.
-        fold_of_row: int [num_rows]; None for one fold of all.
-    """
+    """Return the files of every fold; of one fold of all rows where `fold_of_row` is None."""
     if fold_of_row is None:
         fold_of_row = np.zeros(len(to_label.examples), np.int64)
     num_folds = int(fold_of_row.max(initial=0)) + 1
@@ -64,11 +57,7 @@ def make_cache(
 ) -> CachedTeacher:
     """Open or make the folds, and name them all in the manifest.
 
-    Args:
-        teacher_of: `teacher_of(index)`: the teacher of a fold, trained on other rows.
-        files: of the folds.
-        to_label: the examples.
-        progress: shows a bar over shards.
+    `teacher_of(index)` gives the teacher of a fold, trained on other rows.
     """
     begin(files)
     total = sum(fold.num_shards for fold in files)
@@ -101,7 +90,7 @@ def make_cache(
 
 
 def begin(files: Sequence[FoldFiles]) -> None:
-    """Take away a manifest of another cache, so that old and new never pass for one."""
+    """Remove a manifest of another cache, so that old and new are never taken for one."""
     path = files[0].directory / MANIFEST
     manifest = Manifest.read_if_whole(path)
     if manifest is None or manifest.fingerprint != _fingerprint(files):

@@ -64,7 +64,7 @@ class Manifest:
 
     @classmethod
     def read_if_whole(cls, path: Path) -> Manifest | None:
-        """The manifest if there is one that can be read."""
+        """Return the manifest if there is one that can be read."""
         try:
             return cls.read(path)
         except InputError:
@@ -91,7 +91,7 @@ class Manifest:
         return Shard.open(directory / name)
 
     def problem_of(self, directory: Path, name: str) -> str | None:
-        """What is wrong with a shard, without reading all of it; None where nothing is seen."""
+        """Return what is wrong with a shard, without reading all of it, or None."""
         path, facts = directory / name, self.shards[name]
         if not path.is_file():
             return "missing"
@@ -116,15 +116,8 @@ def write_manifest(
 ) -> Manifest:
     """Read every byte of the shards once and write the manifest that names them.
 
-    What an earlier manifest says of a shard of the same size and content is taken over.
-
-    Args:
-        path: of the manifest.
-        kind: see `Manifest`.
-        fingerprint: see `Manifest`.
-        facts: see `Manifest`.
-        shards: the cache's, whole.
-        keys: name of the array with one row an example or a text, where a shard has one.
+    The entry of a shard of the same size and content is taken from an earlier manifest.
+    `keys` names the array with one row an example or a text, where a shard has one.
 
     Raises:
         InputError: a shard is not what was written; names it.

@@ -11,13 +11,13 @@ DTYPES = ("float32", "float16", "int8")
 
 
 def check_dtype(dtype: str) -> None:
-    """Raises a ValueError unless embeddings can be stored as `dtype`."""
+    """Raise a ValueError unless embeddings can be stored as `dtype`."""
     if dtype not in DTYPES:
         raise ValueError(f"`dtype` must be one of {list(DTYPES)}. Received: dtype={dtype!r}.")
 
 
 def quantise(values: np.ndarray, dtype: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Embeddings as they are stored.
+    """Return embeddings as they are stored.
 
     int8 is symmetric, a scale a row: `scale = max_d |value_d| / 127`, `stored_d =
     round(value_d / scale)`, so that `|stored_d * scale - value_d| <= scale / 2`.
@@ -51,6 +51,6 @@ def quantise(values: np.ndarray, dtype: str) -> tuple[np.ndarray, np.ndarray | N
 
 
 def dequantise(stored: tf.Tensor, scales: tf.Tensor | None) -> tf.Tensor:
-    """What was stored, as float32 [..., dim]."""
+    """Return what was stored, as float32 [..., dim]."""
     values = tf.cast(stored, tf.float32)
     return values if scales is None else values * scales[..., None]

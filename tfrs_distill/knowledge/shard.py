@@ -51,7 +51,7 @@ class ShardArray:
         return int(self.shape[0])
 
     def take(self, indices: np.ndarray, axis: int) -> np.ndarray:
-        """Copies of some rows, as `numpy.ndarray.take`."""
+        """Return copies of some rows, as `numpy.ndarray.take`."""
         return self.values().take(indices, axis=axis)
 
     def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:

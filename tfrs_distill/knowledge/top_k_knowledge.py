@@ -13,7 +13,7 @@ from tfrs_distill.losses.categorical_cross_entropy import log_sum_exp
 def summarise_top_k(
     logits: tf.Tensor, k: int, temperatures: tuple[float, ...]
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """A teacher's exact top-K and what is left of its probability mass.
+    """Return a teacher's exact top-K and what is left of its probability mass.
 
     Args:
         logits: float32 [num_rows, num_items].
@@ -38,7 +38,7 @@ def align_top_k(
     tail: tf.Tensor,
     temperature: tf.Tensor | float,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Teacher's and student's logits over the same K + 1 candidates: the top-K and "the rest".
+    """Return teacher's and student's logits over the same K + 1 candidates: top-K and "the rest".
 
     The rest's logit is `temperature * log sum_{j in rest} exp(logits_j / temperature)`, so that a
     softmax at `temperature` over the K + 1 gives the rest exactly its summed probability.
@@ -60,7 +60,7 @@ def align_top_k(
 
 @tf.custom_gradient
 def top_and_rest(logits: tf.Tensor, top_columns: tf.Tensor, temperature: tf.Tensor) -> Any:
-    """Each row's logits at its top columns, and `T log sum_j exp(logits_j / T)` over the others.
+    """Return logits at each row's top columns, and `T log sum_j exp(logits_j / T)` of the others.
 
     The gradient of the last is the softmax over the others alone: nothing has to cancel, however
     little of the row's probability they have.
@@ -86,7 +86,7 @@ def top_and_rest(logits: tf.Tensor, top_columns: tf.Tensor, temperature: tf.Tens
 
 
 def without(logits: tf.Tensor, columns_of_row: tf.Tensor) -> tf.Tensor:
-    """The logits with the columns that each row names masked; int32 [num_rows, k]."""
+    """Return the logits with the columns that each row names masked; int32 [num_rows, k]."""
     is_named = tf.ones_like(columns_of_row, tf.bool)
     is_named = scattered(is_named, columns_of_row, False, tf.shape(logits))
     return tf.where(is_named, tf.constant(MASKED, logits.dtype), logits)
@@ -95,15 +95,9 @@ def without(logits: tf.Tensor, columns_of_row: tf.Tensor) -> tf.Tensor:
 def scattered(
     values: tf.Tensor, columns_of_row: tf.Tensor, elsewhere: Any, shape: tf.Tensor
 ) -> tf.Tensor:
-    """`[num_rows, k]` values in the columns that each row names, `[num_rows, num_items]`.
+    """Return `[num_rows, k]` values in the columns that each row names, `[num_rows, num_items]`.
 
     A tenth of the time of `tf.tensor_scatter_nd_update` on a CPU, which moves slices, not numbers.
-
-    Args:
-        values: [num_rows, k].
-        columns_of_row: int32 [num_rows, k], distinct in a row.
-        elsewhere: what stands in the other columns.
-        shape: int32 [2], of what is wanted.
     """
     places = columns_of_row + shape[1] * tf.range(shape[0])[:, None]
     flat = tf.raw_ops.SparseToDense(

@@ -10,7 +10,7 @@ from tfrs_distill.losses.candidate_lists import MASKED
 
 
 def categorical_cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Categorical cross-entropy with ids, one-hot or soft labels, one value a row.
+    """Compute categorical cross-entropy with ids, one-hot or soft labels, one value a row.
 
     `loss = sum_j labels_j * (log sum_k exp(logits_k) - logits_j)`; an id is the column of its 1.
 
@@ -38,7 +38,7 @@ def categorical_cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor
 
 @tf.custom_gradient
 def _cross_entropy_with_ids(ids: tf.Tensor, logits: tf.Tensor) -> Any:
-    """Cross-entropy and its gradient, `softmax - one_hot`, from one softmax.
+    """Compute cross-entropy and its gradient, `softmax - one_hot`, from one softmax.
 
     A whole training step of a small student takes about three quarters of the time that it takes
     with `tf.nn.sparse_softmax_cross_entropy_with_logits` on a CPU: `benchmarks/distiller_step.py`
@@ -55,7 +55,7 @@ def _cross_entropy_with_ids(ids: tf.Tensor, logits: tf.Tensor) -> Any:
 
 
 def log_sum_exp(logits: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
-    """`log sum_j exp(logits_j)` of each row, given the row's softmax.
+    """Compute `log sum_j exp(logits_j)` of each row, given the row's softmax.
 
     `logits_j - log softmax_j` at the largest logit, whose probability never underflows.
     """
@@ -63,7 +63,7 @@ def log_sum_exp(logits: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
 
 
 def is_distribution(labels: tf.Tensor, logits: tf.Tensor) -> bool:
-    """Whether labels are one-hot or soft rather than ids.
+    """Return whether labels are one-hot or soft rather than ids.
 
     Raises:
         ValueError: they are neither.

@@ -66,7 +66,7 @@ class HiddenRepresentationDistillation(tf.keras.layers.Layer):
         self.build_from_config({"widths": [int(tf.TensorShape(s)[-1]) for s in input_shape]})
 
     def get_build_config(self) -> dict[str, Any]:
-        """Both widths, so that a loaded layer has its projector before its weights are read."""
+        """Return both widths, to build the projector before saved weights are read."""
         return {"widths": self.widths}
 
     def build_from_config(self, config: dict[str, Any]) -> None:
@@ -84,7 +84,7 @@ class HiddenRepresentationDistillation(tf.keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        """Student's and teacher's representation `[num_rows, ..., width]` to float32 [num_rows]."""
+        """Compute float32 [num_rows] of representations `[num_rows, ..., width]` of both."""
         student, teacher = inputs
         projected = student if self.projector is None else self.projector(student)
         if not projected.shape[1:].is_compatible_with(teacher.shape[1:]):
@@ -103,7 +103,7 @@ class HiddenRepresentationDistillation(tf.keras.layers.Layer):
         return tf.reduce_mean(tf.reshape(distances, [tf.shape(distances)[0], -1]), axis=1)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that build an equal layer."""
+        """Return the arguments that build an equal layer."""
         projector = self.kind
         if projector == "layer":
             projector = tf.keras.utils.serialize_keras_object(self.projector)

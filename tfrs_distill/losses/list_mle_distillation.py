@@ -60,7 +60,7 @@ class ListMLEDistillation(tf.keras.losses.Loss):
         self.top_k = top_k
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        """One value a list: float32 `[num_queries]`."""
+        """Return one value a list: float32 `[num_queries]`."""
         lists = in_teacher_order(y_true, y_pred, type(self).__name__, k=self.top_k)
         student = lists.student
         # Those below place K stand behind it as one, of their summed weight.
@@ -78,5 +78,5 @@ class ListMLEDistillation(tf.keras.losses.Loss):
         return tf.reduce_sum(losses, axis=-1)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that build an equal loss."""
+        """Return the arguments that build an equal loss."""
         return super().get_config() | {"top_k": self.top_k}

@@ -51,7 +51,7 @@ class LogitMeanSquaredError(tf.keras.losses.Loss):
         self.centred = centred
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        """One value a row: float32 `[num_rows]`."""
+        """Return one value a row: float32 `[num_rows]`."""
         needs = f"{type(self).__name__}(centred=True)" if self.centred else type(self).__name__
         teacher, student = checked_logits(y_true, y_pred, needs, min_width=2 if self.centred else 1)
         kept = is_candidate(teacher)
@@ -61,5 +61,5 @@ class LogitMeanSquaredError(tf.keras.losses.Loss):
         return mean_over_candidates(difference**2, kept)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that build an equal loss."""
+        """Return the arguments that build an equal loss."""
         return super().get_config() | {"centred": self.centred}

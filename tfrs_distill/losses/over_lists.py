@@ -80,13 +80,13 @@ class OverLists(tf.keras.losses.Loss):
         return type(self)(copy.copy(self.loss), reduction=self.reduction, name=self.name)
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        """One value a list: float32 `[num_queries]`."""
+        """Return one value a list: float32 `[num_queries]`."""
         teacher, student = checked_logits(y_true, y_pred, self.name, min_width=2)
         kept = is_candidate(teacher)
         return self.loss.call(tf.where(kept, teacher, MASKED), tf.where(kept, student, MASKED))
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that build an equal loss."""
+        """Return the arguments that build an equal loss."""
         return super().get_config() | {"loss": tf.keras.utils.serialize_keras_object(self.loss)}
 
     @classmethod

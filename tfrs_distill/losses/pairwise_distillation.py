@@ -68,7 +68,7 @@ class PairwiseDistillation(tf.keras.losses.Loss):
         self.ndcg_weights = ndcg_weights
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        """One value a list: float32 `[num_queries]`."""
+        """Return one value a list: float32 `[num_queries]`."""
         lists = in_teacher_order(y_true, y_pred, type(self).__name__)
         temperature = tf.convert_to_tensor(self.temperature, tf.float32)
         above = lists.teacher[:, :, None] > lists.teacher[:, None, :]
@@ -82,7 +82,7 @@ class PairwiseDistillation(tf.keras.losses.Loss):
         return temperature * losses / tf.where(total > 0.0, total, 1.0)  # a spoilt list stays NaN
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that build an equal loss."""
+        """Return the arguments that build an equal loss."""
         return super().get_config() | {
             "temperature": float(self.temperature),
             "ndcg_weights": self.ndcg_weights,

@@ -76,7 +76,7 @@ class RankingDistillation(tf.keras.losses.Loss):
         self.k, self.position_decay, self.discrepancy = k, position_decay, discrepancy
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        """One value a list: float32 `[num_queries]`."""
+        """Return one value a list: float32 `[num_queries]`."""
         lists = in_teacher_order(y_true, y_pred, type(self).__name__, k=self.k)
         losses = tf.nn.softplus(-lists.student)
         above = lists.unordered[:, None, :] > lists.student[:, :, None]
@@ -88,7 +88,7 @@ class RankingDistillation(tf.keras.losses.Loss):
         return tf.reduce_sum(weights * losses, axis=-1)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that build an equal loss."""
+        """Return the arguments that build an equal loss."""
         return super().get_config() | {
             "k": self.k,
             "position_decay": float(self.position_decay),

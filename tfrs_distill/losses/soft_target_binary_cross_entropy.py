@@ -16,7 +16,7 @@ class SoftTargetBinaryCrossEntropy(tf.keras.losses.Loss):
 
     `loss = temperature**2 * mean_j -[p_j log q_j + (1 - p_j) log(1 - q_j)]` with
     `p = sigmoid(teacher_logits / temperature)` and `q = sigmoid(student_logits / temperature)`.
-    Every logit is an independent probability, of a click or of a threshold of an ordinal rating: a
+    Every logit is an independent probability, of a click or of a threshold that a rating reaches: a
     softmax over the single logit of a row is always 1 and would teach nothing. The factor keeps
     the size of the gradient, `temperature * (q - p) / width`, when the temperature changes. Soft
     targets are constants: no gradient goes to the teacher's logits. Its least value, at equality,
@@ -56,7 +56,7 @@ class SoftTargetBinaryCrossEntropy(tf.keras.losses.Loss):
         self.temperature = checked_temperature(temperature)
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        """One value a row: float32 `[num_rows]`."""
+        """Return one value a row: float32 `[num_rows]`."""
         teacher, student = checked_logits(y_true, y_pred, type(self).__name__)
         temperature = tf.convert_to_tensor(self.temperature, tf.float32)
         kept = is_candidate(teacher)
@@ -67,5 +67,5 @@ class SoftTargetBinaryCrossEntropy(tf.keras.losses.Loss):
         return temperature**2 * mean_over_candidates(losses, kept)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that build an equal loss."""
+        """Return the arguments that build an equal loss."""
         return super().get_config() | {"temperature": float(self.temperature)}

@@ -52,7 +52,7 @@ class SoftTargetKLDivergence(tf.keras.losses.Loss):
         self.temperature = checked_temperature(temperature)
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        """One divergence an example: float32 `[batch_size]`."""
+        """Return one divergence an example: float32 `[batch_size]`."""
         y_true, y_pred = tf.convert_to_tensor(y_true), tf.convert_to_tensor(y_pred)
         if not y_true.shape.is_compatible_with(y_pred.shape):
             raise ValueError(
@@ -72,7 +72,7 @@ class SoftTargetKLDivergence(tf.keras.losses.Loss):
         )
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that build an equal loss."""
+        """Return the arguments that build an equal loss."""
         return super().get_config() | {"temperature": float(self.temperature)}
 
 
@@ -80,7 +80,7 @@ class SoftTargetKLDivergence(tf.keras.losses.Loss):
 def _divergence(
     teacher_logits: tf.Tensor, student_logits: tf.Tensor, temperature: tf.Tensor
 ) -> Any:
-    """The divergence and its gradient, `temperature * (q - p)`, from two softmaxes."""
+    """Compute the divergence and its gradient, `temperature * (q - p)`, from two softmaxes."""
     soft_targets = tf.nn.softmax(teacher_logits / temperature)
     predictions = tf.nn.softmax(student_logits / temperature)
     shift = tf.reduce_max(teacher_logits, axis=-1) - tf.reduce_max(student_logits, axis=-1)
@@ -110,7 +110,7 @@ def _divergence(
 def _small_divergence(
     soft_targets: tf.Tensor, predictions: tf.Tensor, difference: tf.Tensor, divergence: tf.Tensor
 ) -> tf.Tensor:
-    """The divergence as a sum of terms that are not negative, so that nothing cancels.
+    """Compute the divergence as a sum of terms that are not negative, so that nothing cancels.
 
     `log(1 + sum_j p_j f(d_j))` with `f(d) = exp(-d) - 1 + d`, which is `d**2 / 2 - d**3 / 6 + ...`,
     for differences d of the logits whose mean under p is 0.

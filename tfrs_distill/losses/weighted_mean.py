@@ -6,7 +6,7 @@ import tensorflow as tf
 
 
 def weighted_mean(values: tf.Tensor, weights: tf.Tensor | None = None) -> tf.Tensor:
-    """`sum_r weights_r * values_r / sum_r weights_r`; 0 where no row has a weight.
+    """Compute `sum_r weights_r * values_r / sum_r weights_r`; 0 where no row has a weight.
 
     A row of weight 0 has no influence: neither on the mean nor, if its value is NaN, by poisoning
     it. Without weights every row counts 1.

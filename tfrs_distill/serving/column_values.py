@@ -91,12 +91,12 @@ class ColumnValues:
         return _of_type(name, values, self.columns[name]["dtype"])
 
     def _ids(self, name: str, values: np.ndarray) -> np.ndarray:
-        """Indices, int32; 0 for an id that the vocabulary does not have."""
+        """Return indices, int32; 0 for an id that the vocabulary does not have."""
         index_of = self._indices.get(self.columns[name].get("vocabulary", ""))
         return indices_of(values, index_of, f"Column {name!r}")
 
     def _texts(self, name: str, values: Any) -> np.ndarray:
-        """Indices of words, int32 [num_rows, longest text]."""
+        """Return indices of words, int32 [num_rows, longest text]."""
         given = _array(name, values, 1, 2)
         if given.ndim == 2 or given.dtype != object:
             return whole_numbers(_array(name, values, 2), f"Column {name!r}")
@@ -114,7 +114,7 @@ class ColumnValues:
         return words[:, : max(longest, 1)]
 
     def _histories(self, given: Any, given_ratings: Any = None) -> dict[str, np.ndarray]:
-        """Items, oldest first, padding in front, and their ratings, as long as the longest.
+        """Return items, oldest first, padding in front, and their ratings, as long as the longest.
 
         The student itself leaves out padding elsewhere and items that it does not know.
         """
@@ -134,7 +134,7 @@ class ColumnValues:
 
 
 def _array(name: str, values: Any, *ranks: int) -> np.ndarray:
-    """The values as an array of so many axes, one of `ranks`."""
+    """Return the values as an array of so many axes, one of `ranks`."""
     array = plain_values(values, f"Column {name!r}")
     if array.size == 0 and array.ndim <= ranks[0]:
         return array.reshape([len(array)] + [0] * (ranks[0] - 1))
@@ -149,7 +149,7 @@ def _first(values: Any) -> Any:
 
 
 def _numbers(name: str, values: np.ndarray) -> np.ndarray:
-    """float32; NaN where a value is missing."""
+    """Return float32 values, NaN where one is missing."""
     if values.dtype == np.float32:
         return values
     try:
@@ -162,7 +162,7 @@ def _numbers(name: str, values: np.ndarray) -> np.ndarray:
 
 
 def _side_by_side(name: str, rows: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The values of all rows, and which places they fill: bool [num_rows, longest].
+    """Return the values of all rows, and which places they fill: bool [num_rows, longest].
 
     Rows of one array are as they are; others are filled from behind.
     """
@@ -195,7 +195,7 @@ def _of_type(name: str, values: Any, dtype: str) -> np.ndarray:
 
 
 def _filled(values: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """The values in their places, 0 in the others."""
+    """Return the values in their places, 0 in the others."""
     rows = np.zeros(inside.shape, values.dtype)
     rows[inside] = values
     return rows

@@ -49,7 +49,7 @@ class TFLiteModel:
         return outputs
 
     def _open(self) -> dict[str, Any]:
-        """A new interpreter's signatures; each holds the interpreter."""
+        """Return a new interpreter's signatures; each holds the interpreter."""
         try:
             from ai_edge_litert.interpreter import Interpreter
         except ImportError as error:

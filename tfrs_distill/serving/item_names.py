@@ -31,7 +31,7 @@ class ItemNames:
             self._by_title_without_year.setdefault(YEAR.sub("", folded), []).append(index)
 
     def find(self, entry: Any) -> int:
-        """The item index of an id, a title, or a title without its year.
+        """Return the item index of an id, a title, or a title without its year.
 
         Raises:
             InputError: there is none, or there are several; or the entry is no text.

@@ -167,7 +167,7 @@ class Recommender:
 
 
 def _entries(history: Any) -> np.ndarray:
-    """What a history holds, text as `str`."""
+    """Return what a history holds, text as `str`."""
     entries = plain_values(history, "A history")
     if entries.ndim != 1:
         raise InputError(
@@ -177,7 +177,7 @@ def _entries(history: Any) -> np.ndarray:
 
 
 def _retrieval(run: Run) -> Model:
-    """The retrieval student of an open model file."""
+    """Return the retrieval student of an open model file."""
 
     def model(history: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         outputs = run(SIGNATURE_NAME, {"history": history})

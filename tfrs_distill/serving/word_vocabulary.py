@@ -63,7 +63,7 @@ class WordVocabulary:
     def from_texts(
         cls, texts: Iterable[str], *, min_count: int = 10, max_words: int = 128
     ) -> WordVocabulary:
-        """The words of training texts, the commonest first, equally common ones by the alphabet.
+        """Make a vocabulary of training texts, the commonest words first, ties by the alphabet.
 
         Args:
             texts: of the training rows alone.
@@ -92,7 +92,7 @@ class WordVocabulary:
         return {word: index for index, word in enumerate(self.words, start=UNKNOWN + 1)}
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """int32 [num_texts, max_words]: each text's first words, then 0."""
+        """Return int32 [num_texts, max_words]: each text's first words, then 0."""
         texts = plain_texts("texts", texts)
         encoded = np.zeros((len(texts), self.max_words), np.int32)
         for row, text in enumerate(texts):
@@ -102,7 +102,7 @@ class WordVocabulary:
 
 
 def split_words(text: str) -> list[str]:
-    r"""Lower-case words: letters, digits and underscores, with apostrophes between them.
+    r"""Return lower-case words: letters, digits and underscores, with apostrophes between them.
 
     Example:
     >>> split_words("I'm 5'8\" - DON’T buy!")

@@ -20,7 +20,7 @@ Row = tuple[int, list[str]]  # line number (from 1) and the fields of that line
 
 
 def encoding_of(path: Path) -> str:
-    """The encoding of a text file, by what its bytes can be.
+    """Return the encoding of a text file, by what its bytes can be.
 
     A byte order mark says which it is; else what can be read as UTF-8 is UTF-8, and anything else
     is Latin-1, in the form of it that Windows writes (code page 1252, which has curly quotes where
@@ -54,7 +54,7 @@ def encoding_of(path: Path) -> str:
 
 
 def split_rows(path: Path, separator: str) -> Iterator[Row]:
-    """The rows of a file whose fields are never quoted; blank lines are skipped.
+    """Yield the rows of a file whose fields are never quoted; blank lines are skipped.
 
     Args:
         path: the file.
@@ -74,7 +74,7 @@ def split_rows(path: Path, separator: str) -> Iterator[Row]:
 
 
 def csv_rows(path: Path, separator: str = ",") -> Iterator[Row]:
-    """The rows of a file whose fields may be quoted, as pandas reads and writes them.
+    """Yield the rows of a file whose fields may be quoted, as pandas reads and writes them.
 
     In a quoted field separators and line breaks are text, and a doubled quote is one; a field that
     does not begin with a quote holds quotes as they are. Blank lines are skipped. A row has the
@@ -104,7 +104,7 @@ def csv_rows(path: Path, separator: str = ",") -> Iterator[Row]:
 
 
 def with_num_fields(path: Path, rows: Iterator[Row], num_fields: int) -> Iterator[Row]:
-    """The same rows, each checked to have `num_fields` fields.
+    """Yield the rows, each checked to have `num_fields` fields.
 
     Raises:
         InputError: a row has fewer or more.
@@ -118,7 +118,7 @@ def with_num_fields(path: Path, rows: Iterator[Row], num_fields: int) -> Iterato
 
 
 def read_header(path: Path, rows: Iterator[Row]) -> list[str]:
-    """The column names: the first row of `rows`, which is consumed.
+    """Return the column names: the first row of `rows`, which is consumed.
 
     Raises:
         InputError: there is no row.
@@ -130,7 +130,7 @@ def read_header(path: Path, rows: Iterator[Row]) -> list[str]:
 
 
 def position_of(path: Path, names: Sequence[str], wanted: str) -> int:
-    """The position of the column called `wanted`.
+    """Return the position of the column called `wanted`.
 
     Raises:
         InputError: no column has that name.
@@ -144,7 +144,7 @@ def position_of(path: Path, names: Sequence[str], wanted: str) -> int:
 
 
 def batches_of(rows: Iterator[Row], size: int = 1024) -> Iterator[list[Row]]:
-    """Lists of at most `size` rows, so that a file of any length is read in bounded memory."""
+    """Yield lists of at most `size` rows, to read a file of any length in bounded memory."""
     while batch := list(islice(rows, size)):
         yield batch
 

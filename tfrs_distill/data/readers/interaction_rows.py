@@ -1,4 +1,4 @@
-"""Rows of an interactions file -> `Interactions`: ids to indices, text to numbers."""
+"""From the rows of a file to `Interactions`: ids to indices, text to numbers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Positions(NamedTuple):
 def interactions_of(
     path: Path, rows: Iterator[Row], positions: Positions, *, name: str, catalogue: Catalogue
 ) -> Interactions:
-    """The interactions of a file, in file order.
+    """Return the interactions of a file, in file order.
 
     Times are numbers, kept as int64 or, where one has a fraction, float64; or dates of ISO 8601,
     by what the first row has. What they were taken for is logged.

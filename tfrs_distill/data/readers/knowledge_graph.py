@@ -47,7 +47,7 @@ def read_knowledge_graph(path: str | os.PathLike[str]) -> KnowledgeGraph:
 
 
 def _read_triples(path: Path, entities: dict[str, int], relations: dict[str, int]) -> np.ndarray:
-    """int32 [num_triples, 3]; new names are added to `entities` and `relations`."""
+    """Return int32 [num_triples, 3]; new names are added to `entities` and `relations`."""
     names, rows = typed_rows(path)
     wanted = ("head_id", "relation_id", "tail_id")
     places = [position_of(path, names, name) for name in wanted]
@@ -64,7 +64,7 @@ def _read_triples(path: Path, entities: dict[str, int], relations: dict[str, int
 
 
 def _read_links(path: Path, entities: dict[str, int]) -> dict[str, int]:
-    """The entity of each item; an entity that no fact names is added to `entities`."""
+    """Return the entity of each item; an entity that no fact names is added to `entities`."""
     names, rows = typed_rows(path)
     item, entity = (position_of(path, names, name) for name in ("item_id", "entity_id"))
     links: dict[str, int] = {}

@@ -36,11 +36,11 @@ class TextTable:
         return len(self.row_numbers)
 
     def place(self, row: int) -> str:
-        """Where a row stands, as the beginning of a message."""
+        """Return where a row stands, as the beginning of a message."""
         return f"{self.path}, {self.row_name} {self.row_numbers[row]}"
 
     def numbers(self, name: str) -> np.ndarray:
-        """A column as numbers, float64 [num_rows], NaN where there is nothing.
+        """Return a column as numbers, float64 [num_rows], NaN where there is nothing.
 
         Raises:
             InputError: a field holds something else.

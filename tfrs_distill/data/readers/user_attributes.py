@@ -134,7 +134,7 @@ def _attributes(path: Path, users: Iterator[_User]) -> UserAttributes:
 
 
 def _age(path: Path, user: _User) -> float:
-    """Years, NaN where the field is empty."""
+    """Return years, NaN where the field is empty."""
     if not user.age:
         return math.nan
     try:

@@ -41,7 +41,7 @@ class Biases:
     user_biases: np.ndarray
 
     def __call__(self, examples: RankingExamples) -> dict[str, np.ndarray]:
-        """Predictions of rows, float64 [num_rows], in label units or as probability."""
+        """Return predictions of rows, float64 [num_rows], in label units or as probability."""
         item = self.item_biases[_places(self.items, _item_ids(examples))]
         user = self.user_biases[_places(self.users, examples.users)]
         return {self.task: np.clip(self.mean + user + item, *self.bounds)}
@@ -159,13 +159,7 @@ def _ridge(
     The normal equations are never written down: with the diagonal as preconditioner a few dozen
     passes over the rows solve them, whatever the number of users and items.
 
-    Args:
-        place: int [2, num_rows], whose bias a row has.
-        known: 0/1 float64 [2, num_rows]; 0 where it has none.
-        targets: float64 [num_rows].
-        weights: float64 [num_rows].
-        l2: regularisation, above 0.
-        num_places: biases there are.
+    `place` is int [2, num_rows], the two biases of a row; `known` 0 where it has none, else 1.
     """
 
     def sums(values: np.ndarray) -> np.ndarray:

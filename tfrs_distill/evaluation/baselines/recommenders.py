@@ -9,7 +9,7 @@ import numpy as np
 from tfrs_distill.data.splits import Splits
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.evaluation.retrieval import Scorer, evaluate
-from tfrs_distill.evaluation.top_k import top_k_by_blocks
+from tfrs_distill.evaluation.top_k import BlockScorer
 from tfrs_distill.teachers.item_item_weights import item_item_weights, user_item_blocks
 
 EASE_L2 = (100.0, 200.0, 500.0, 1000.0)  # tried by `best_ease`
@@ -21,24 +21,18 @@ def popularity(train: Windows) -> Scorer:
     return _SameScores(counts, train.catalogue.exclude_seen)
 
 
-class _SameScores:
-    """A scorer that gives everyone the same scores, float32 [num_items + 1]."""
+class _SameScores(BlockScorer):
+    """A scorer with the same scores for everyone, float32 [num_items + 1]."""
 
-    def __init__(self, scores: np.ndarray, exclude_seen: bool) -> None:
-        self.scores, self.exclude_seen = scores, exclude_seen
+    def __init__(self, of_items: np.ndarray, exclude_seen: bool) -> None:
+        self.of_items, self.exclude_seen = of_items, exclude_seen
+        self.num_items = len(of_items) - 1
 
-    def __call__(self, histories: Sequence[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
-        width = len(self.scores)
-        return top_k_by_blocks(
-            lambda some: np.broadcast_to(self.scores, (len(some), width)),
-            histories,
-            k,
-            width - 1,
-            exclude_seen=self.exclude_seen,
-        )
+    def scores(self, histories: Sequence[np.ndarray]) -> np.ndarray:
+        return np.broadcast_to(self.of_items, (len(histories), len(self.of_items)))
 
 
-class EASE:
+class EASE(BlockScorer):
     """Item-item weights in closed form.
 
     With X the 0/1 user-item matrix, `P = (X'X + l2 I)^-1` and `B_ij = -P_ij / P_jj` off the
@@ -55,19 +49,14 @@ class EASE:
     def __init__(self, train: Windows, *, l2: float = 300.0) -> None:
         self.l2, self.exclude_seen = l2, train.catalogue.exclude_seen
         self.weights = item_item_weights(train, l2)
+        self.num_items = len(self.weights) - 1
 
     @property
     def num_parameters(self) -> int:
         """Item-item weights, padding not counted."""
-        return (len(self.weights) - 1) ** 2
+        return self.num_items**2
 
-    def __call__(self, histories: Sequence[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Recommend `k` items after each history (see `evaluation.Scorer`)."""
-        return top_k_by_blocks(
-            self._scores, histories, k, len(self.weights) - 1, exclude_seen=self.exclude_seen
-        )
-
-    def _scores(self, histories: Sequence[np.ndarray]) -> np.ndarray:
+    def scores(self, histories: Sequence[np.ndarray]) -> np.ndarray:
         """Return the scores of every item, float32 [num_queries, num_items + 1]."""
         met = np.zeros((len(histories), len(self.weights)), np.float32)
         for row, history in zip(met, histories):

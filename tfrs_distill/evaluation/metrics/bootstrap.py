@@ -14,9 +14,9 @@ VALUES_AT_A_TIME = 2**20  # row weights held at once: 8 MB, and a few times that
 
 
 def bootstrap_interval(
-    values: np.ndarray, *, num_samples: int = 1000, seed: int = 0, confidence: float = 0.95
+    values: np.ndarray, *, num_samples: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of the mean over queries.
+    """Return the 95 % percentile bootstrap interval of the mean over queries.
 
     For a difference of two scorers, give the difference of their values for the same queries: the
     interval is then paired. Of few queries it is too narrow, see `too_few_to_resample`.
@@ -25,7 +25,6 @@ def bootstrap_interval(
         values: float [num_queries].
         num_samples: resamples.
         seed: of the resampling.
-        confidence: between 0 and 1.
     """
     generator = np.random.default_rng(seed)
     chances = np.full(len(values), 1 / len(values))
@@ -35,7 +34,7 @@ def bootstrap_interval(
         / len(values)
         for rows in row_blocks(num_samples, len(values))
     ]
-    return percentile_interval(np.concatenate(means), confidence=confidence)
+    return percentile_interval(np.concatenate(means))
 
 
 def too_few_to_resample(num_clusters: int) -> bool:
@@ -98,16 +97,15 @@ def cluster_bootstrap(
     return np.concatenate(samples)
 
 
-def percentile_interval(samples: np.ndarray, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the bounds of the middle `confidence` of resampled values, NaN left out.
+def percentile_interval(samples: np.ndarray) -> tuple[float, float]:
+    """Return the bounds of the middle 95 % of resampled values, NaN left out.
 
     Example:
-    >>> percentile_interval(np.arange(101.0), confidence=0.5)
-    (25.0, 75.0)
+    >>> percentile_interval(np.arange(201.0))
+    (5.0, 195.0)
     """
     defined = samples[~np.isnan(samples)]
     if len(defined) == 0:
         return math.nan, math.nan
-    tail = 100 * (1 - confidence) / 2
-    low, high = np.percentile(defined, [tail, 100 - tail])
+    low, high = np.percentile(defined, [2.5, 97.5])
     return float(low), float(high)

@@ -35,7 +35,7 @@ class PrecisionRecallF1(NamedTuple):
 def confusion_matrix(
     labels: Any, probabilities: Any, threshold: float = 0.5, weights: Any = None
 ) -> np.ndarray:
-    """How many rows of each label got each decision: float64 `[[TN, FP], [FN, TP]]`.
+    """Compute how many rows of each label got each decision: float64 `[[TN, FP], [FN, TP]]`.
 
     Rows of the matrix are the labels 0 and 1, columns the decisions 0 and 1, as in scikit-learn.
 
@@ -52,7 +52,7 @@ def confusion_matrix(
 def accuracy(
     labels: Any, probabilities: Any, threshold: float = 0.5, weights: Any = None
 ) -> Number:
-    """Share of the decisions that are right.
+    """Compute the share of the decisions that are right.
 
     Example:
     >>> accuracy([0, 0, 0, 1], [0.1, 0.2, 0.9, 0.8])
@@ -66,7 +66,7 @@ def accuracy(
 def precision_recall_f1(
     labels: Any, probabilities: Any, threshold: float = 0.5, weights: Any = None
 ) -> PrecisionRecallF1:
-    """Precision, recall and F1 of the class 1.
+    """Compute precision, recall and F1 of the class 1.
 
     `precision = TP / (TP + FP)`, `recall = TP / (TP + FN)`, `F1 = 2 TP / (2 TP + FP + FN)`.
 

@@ -17,7 +17,7 @@ PLACES = 10  # of the metric of a binary task
 def list_ndcg(
     labels: Any, scores: Any, lists: Any, *, k: int = 10, weights: Any = None
 ) -> OverGroups:
-    """Normalised discounted cumulative gain at k of each list by its scores, averaged over lists.
+    """Compute the NDCG (normalised discounted cumulative gain) at k, averaged over lists.
 
     `NDCG@k = sum_{r <= k} gain_r / log2(r + 1)` over the same sum for the best order; the gain is
     the label itself (relevance, at least 0). Candidates of equal score share their mean gain, as in
@@ -70,7 +70,7 @@ def list_ndcg(
 
 
 def _gain_sums(gains: np.ndarray, scores: np.ndarray, group: np.ndarray, k: int) -> np.ndarray:
-    """Each list's discounted gains in the order of the scores, [num_lists]."""
+    """Compute each list's discounted gains in the order of the scores, [num_lists]."""
     order = np.lexsort((-scores, group))
     groups, scores, gains = group[order], scores[order], gains[order]
     starts = np.searchsorted(groups, np.arange(groups[-1] + 1))

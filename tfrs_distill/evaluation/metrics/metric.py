@@ -55,13 +55,13 @@ class Metric:
     compute: Callable[..., Any] | None = None
 
     def gain(self, difference: float) -> float:
-        """A difference of two figures as a gain: positive where the first is better."""
+        """Return a difference of two figures as a gain: positive where the first is better."""
         return -difference if self.lower_is_better else difference
 
     def share_of_gain(
         self, base: float | None, teacher: float | None, student: float | None
     ) -> float | None:
-        """How much of the teacher's gain on a base the student has.
+        """Return how much of the teacher's gain on a base the student has.
 
         Below 0 where the student is worse than the base, above 1 where it is better than the
         teacher.

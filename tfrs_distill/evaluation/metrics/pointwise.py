@@ -16,7 +16,7 @@ from tfrs_distill.evaluation.metrics.rows import Number, checked_rows
 
 
 def rmse(labels: Any, predictions: Any, weights: Any = None) -> Number:
-    """Root mean squared error, in the labels' unit: `sqrt(mean (label - prediction)**2)`.
+    """Compute the root of `mean (label - prediction)**2`, in the labels' unit.
 
     Of 0/1 labels and probabilities its square is the Brier score.
 
@@ -30,7 +30,7 @@ def rmse(labels: Any, predictions: Any, weights: Any = None) -> Number:
 
 
 def mae(labels: Any, predictions: Any, weights: Any = None) -> Number:
-    """Mean absolute error, in the labels' unit: `mean |label - prediction|`.
+    """Compute the mean absolute error, in the labels' unit: `mean |label - prediction|`.
 
     Example:
     >>> mae([4.0, 2.0], [3.0, 2.0])
@@ -41,7 +41,7 @@ def mae(labels: Any, predictions: Any, weights: Any = None) -> Number:
 
 
 def log_loss(labels: Any, probabilities: Any, weights: Any = None) -> Number:
-    """Mean negative log-likelihood, in nats: `mean -[y log p + (1 - y) log(1 - p)]`.
+    """Compute the mean negative log-likelihood, in nats: `mean -[y log p + (1 - y) log(1 - p)]`.
 
     Probabilities are kept away from 0 and 1 by the machine precision of their type, 1.2e-7 for
     float32 and 2.2e-16 for float64, as scikit-learn does.

@@ -15,7 +15,7 @@ from tfrs_distill.evaluation.metrics.metric import Metric
 
 
 def hits(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:
-    """Which recommendations are relevant, an item given twice once: bool [num_queries, k]."""
+    """Return which recommendations are relevant, duplicates once: bool [num_queries, k]."""
     order = np.argsort(item_ids, axis=1, kind="stable")
     ordered = np.take_along_axis(item_ids, order, axis=1)
     again = np.zeros(item_ids.shape, bool)
@@ -25,7 +25,7 @@ def hits(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def ndcg(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:
-    """Normalised discounted cumulative gain with binary relevance, one value a query.
+    """Compute the normalised discounted cumulative gain with binary relevance, one value a query.
 
     `NDCG@k = sum_{r <= k} hit_r / log2(r + 1) / sum_{r <= min(k, num_positives)} 1 / log2(r + 1)`.
 
@@ -40,28 +40,28 @@ def ndcg(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def recall(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:
-    """Share of a query's relevant items among its k recommendations, one value a query."""
+    """Compute the share of a query's relevant items among its k, one value a query."""
     return hits(item_ids, positives).sum(axis=1) / np.array([len(np.unique(p)) for p in positives])
 
 
 def reciprocal_rank(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:
-    """1 / rank of the first relevant item among the k, 0 where there is none, one value a query."""
+    """Compute 1 / rank of the first relevant item, 0 without any, one value a query."""
     found = hits(item_ids, positives)
     return np.where(found.any(axis=1), 1.0 / (found.argmax(axis=1) + 1), 0.0)
 
 
 def hit_rate(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:
-    """1 where at least one of the k is relevant, else 0, one value a query."""
+    """Return 1 where at least one of the k is relevant, else 0, one value a query."""
     return hits(item_ids, positives).any(axis=1).astype(float)
 
 
 def coverage(item_ids: np.ndarray, num_items: int) -> float:
-    """Share of the catalogue that is recommended to anybody."""
+    """Compute the share of the catalogue that is recommended to anybody."""
     return len(np.setdiff1d(item_ids, [columns.PADDING])) / num_items
 
 
 def overlap(item_ids: np.ndarray, other_item_ids: np.ndarray) -> np.ndarray:
-    """Share of a query's k recommendations that another scorer also gives, one value a query.
+    """Compute the share of a query's k that another scorer recommends too, one value a query.
 
     Example:
     >>> overlap(np.array([[1, 2, 3, 4]]), np.array([[4, 9, 8, 1]])).tolist()

@@ -88,7 +88,7 @@ def expected_calibration_error(
 
 
 def _bins(rows: Rows, num_bins: int) -> np.ndarray:
-    """Which bin each row is in, 0/1 float64 [num_rows, num_bins]."""
+    """Return which bin each row is in, 0/1 float64 [num_rows, num_bins]."""
     if not num_bins >= 1:
         raise ValueError(f"`num_bins` must be at least 1. Received: num_bins={num_bins!r}.")
     inner_edges = np.linspace(0, 1, num_bins + 1)[1:-1]

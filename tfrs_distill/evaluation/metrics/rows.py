@@ -23,7 +23,7 @@ class Rows(NamedTuple):
     weights: np.ndarray
 
     def mean(self, values: np.ndarray) -> Number:
-        """The weighted mean of values [num_rows], one for each resample if there are such."""
+        """Compute the weighted mean of values [num_rows], one for each resample."""
         return as_number(ratio(self.weights @ values, self.weights.sum(axis=-1)))
 
 

@@ -3,7 +3,7 @@
 - `report.py`: `compare_teachers`, the whole of it as plain JSON
 - `segments.py`: head, middle and tail items; short and long histories
 - `agreement.py`: how alike two teachers' recommendations are
-- `calibration.py`: whether a teacher's probabilities are those that are observed
+- `calibration_error.py`: whether a teacher's probabilities are those that are observed
 - `cost.py`: milliseconds per 1,000 items and queries
 """
 

@@ -1,4 +1,4 @@
-"""How alike the recommendations of several models are."""
+"""Agreement of the recommendations of several models."""
 
 from __future__ import annotations
 
@@ -11,27 +11,18 @@ from tfrs_distill.evaluation import metrics
 
 
 def overlap_matrix(lists: Sequence[np.ndarray]) -> list[list[float]]:
-    """Mean share of a query's k recommendations that two models have in common.
+    """Return the mean share of a query's k recommendations that each two models have in common.
 
-    Args:
-        lists: int [num_queries, k] of each model, the same queries in the same order.
-
-    Returns:
-        [num_models, num_models]; 1 where two always recommend the same items.
+    `lists` are int [num_queries, k] of each model, of the same queries in the same order.
     """
     return [[float(metrics.overlap(one, other).mean()) for other in lists] for one in lists]
 
 
-def rank_correlation_matrix(
-    ranks: Sequence[np.ndarray],
-) -> list[list[float | None]]:
-    """Spearman's rank correlation of two models' rankings, averaged over the queries.
+def rank_correlation_matrix(ranks: Sequence[np.ndarray]) -> list[list[float | None]]:
+    """Return Spearman's rank correlation of each two models, averaged over the queries.
 
-    Args:
-        ranks: `centred_ranks` of each model, for the same queries in the same order.
-
-    Returns:
-        [num_models, num_models], within -1 and 1; None where a model never prefers an item.
+    `ranks` are the `centred_ranks` of each model, of the same queries in the same order. None
+    stands where a model never prefers an item.
     """
     matrix: list[list[float | None]] = []
     for one in ranks:
@@ -48,7 +39,7 @@ def rank_correlation_matrix(
 def centred_ranks(
     scores: np.ndarray, item_ids: np.ndarray, excluded: Sequence[np.ndarray], num_items: int
 ) -> np.ndarray:
-    """Every item's rank less the mean rank, by query; what is excluded has 0.
+    """Return every item's rank less the mean rank, by query; what is excluded has 0.
 
     Items of equal score share their mean rank, and so do the items that a list leaves out.
 

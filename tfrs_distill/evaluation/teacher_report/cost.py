@@ -29,14 +29,9 @@ def median_milliseconds(work: Callable[[], Any], per: int) -> float:
 def cost(model: Any, scorer: Scorer, queries: Queries, k: int) -> dict[str, float | None]:
     """Time the encoding of the items and the scoring of the queries.
 
-    Args:
-        model: the teacher; one without `encode_candidates` has no item side, so no item cost.
-        scorer: its scorer.
-        queries: what is scored.
-        k: length of the lists.
-
     Returns:
-        `items_ms_per_1000` and `queries_ms_per_1000`.
+        `items_ms_per_1000`, None for a model without `encode_candidates`, which has no item side;
+        and `queries_ms_per_1000`.
     """
     items = None
     if hasattr(model, "encode_candidates"):

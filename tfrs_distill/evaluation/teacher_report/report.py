@@ -15,7 +15,7 @@ from tfrs_distill.evaluation.teacher_report.agreement import (
     overlap_matrix,
     rank_correlation_matrix,
 )
-from tfrs_distill.evaluation.teacher_report.calibration import calibration
+from tfrs_distill.evaluation.teacher_report.calibration_error import calibration
 from tfrs_distill.evaluation.teacher_report.cost import cost
 from tfrs_distill.evaluation.teacher_report.segments import Segment, segments
 from tfrs_distill.evaluation.top_k import top_k_unseen
@@ -35,7 +35,6 @@ def compare_teachers(
     *,
     twin: TwoTower | Scorer,
     k: int = 10,
-    catalogue_seconds: Mapping[str, float] | None = None,
     num_samples: int = 1000,
     seed: int = 0,
     progress: Progress | None = None,
@@ -55,8 +54,6 @@ def compare_teachers(
         splits: the data; `validation` is evaluated.
         twin: the student that was trained without a teacher.
         k: length of the lists.
-        catalogue_seconds: what a teacher's constant item vectors took to make for the whole
-            catalogue, in seconds by name, such as a BERT's reading of the texts; counted as cost.
         num_samples: resamples of the bootstrap.
         seed: of the bootstrap.
         progress: shows a bar over the models.
@@ -71,10 +68,10 @@ def compare_teachers(
 
     Raises:
         InputError: a teacher does not know a user of the split, or no query has an item to find.
-        ValueError: there is no teacher, one is called "twin", one is neither a teacher nor a
-            scorer, or `catalogue_seconds` names another.
+        ValueError: there is no teacher, one is called "twin", or one is neither a teacher nor a
+            scorer.
     """
-    models = _checked(teachers, twin, catalogue_seconds or {})
+    models = _checked(teachers, twin)
     queries = splits.validation.answerable()
     parts = segments(splits.train, queries)
     most = min(WHOLE_RANKINGS, max(1, WHOLE_SCORES // splits.catalogue.num_items))
@@ -88,10 +85,6 @@ def compare_teachers(
             lists.append(item_ids)
             quality, ndcgs[name] = _quality(item_ids, parts, k, num_samples, seed)
             costs = cost(model, scorer_of(model, timed, max_history), timed, k)
-            spent = (catalogue_seconds or {}).get(name)
-            if spent is not None:
-                made = 1e6 * spent / splits.catalogue.num_items
-                costs["items_ms_per_1000"] = (costs["items_ms_per_1000"] or 0.0) + made
             calibrated, ranked = _whole_catalogue(model, some, max_history)
             ranks.append(ranked)
             found[name] = {"quality": quality, "calibration": calibrated, "cost": costs}
@@ -133,20 +126,12 @@ def scorer_of(model: Any, queries: Queries, max_history: int) -> Scorer:
     return scorer
 
 
-def _checked(
-    teachers: Mapping[str, Any], twin: Any, catalogue_seconds: Mapping[str, float]
-) -> dict[str, Any]:
+def _checked(teachers: Mapping[str, Any], twin: Any) -> dict[str, Any]:
     """Return all models by name, the twin last."""
     if not teachers:
         raise ValueError("A teacher report needs at least one teacher. Received: none.")
     if TWIN in teachers:
         raise ValueError('"twin" is the name of the model without a teacher. Received: a teacher.')
-    strangers = set(catalogue_seconds) - set(teachers)
-    if strangers:
-        raise ValueError(
-            f"`catalogue_seconds` must name teachers of {sorted(teachers)}. Received: "
-            f"{sorted(strangers)}."
-        )
     models = dict(teachers) | {TWIN: twin}
     for name, model in models.items():
         if not hasattr(model, "logits") and not callable(model):

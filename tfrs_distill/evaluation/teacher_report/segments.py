@@ -32,7 +32,7 @@ class Segment:
 
 
 def popularity_counts(train: Windows) -> np.ndarray:
-    """How many users met each item in training, int64 [num_items + 1]; 0 for padding."""
+    """Return how many users met each item in training, int64 [num_items + 1]; 0 for padding."""
     width = train.catalogue.num_items + 1
     users = np.broadcast_to(train.users[:, None].astype(np.int64), train.history.shape)
     pairs = np.unique(
@@ -44,7 +44,7 @@ def popularity_counts(train: Windows) -> np.ndarray:
 
 
 def segments(train: Windows, queries: Queries) -> list[Segment]:
-    """The segments of a split, the whole first.
+    """Return the segments of a split, the whole first.
 
     Head items are the fifth of the catalogue that most users met in training, tail items those of
     the rest that fewer than 10 users met, middle items what is left. A query belongs to each of

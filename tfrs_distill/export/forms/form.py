@@ -42,7 +42,7 @@ class ExportForm:
 
     Args:
         key: its key among the models of `report.json`.
-        title: its short name, such as "int8", to stand after what was exported.
+        title: its short name, to stand after the name of what was exported.
         what: what it is, in a few words, for a report.
         file: its file in the artefact's folder: a `.tflite` file, or `saved_model.pb`.
         write: `write(module, folder)` adds the file to the artefact's folder, which holds the
@@ -61,7 +61,7 @@ class ExportForm:
         return "saved_model" if self.file == SAVED_MODEL else "tflite"
 
     def path(self, folder: str | os.PathLike[str]) -> Path:
-        """What a reader is given of the artefact in `folder`: the file, or the whole folder."""
+        """Return what a reader opens of the artefact in `folder`: the file, or the folder."""
         return Path(folder) if self.file == SAVED_MODEL else Path(folder) / self.file
 
     def load(self, folder: str | os.PathLike[str], reader: type[Reader]) -> Reader:

@@ -29,8 +29,13 @@ from tfrs_distill.serving.artefact.artefact import (
     Artefact,
     RankingStage,
 )
-from tfrs_distill.serving.artefact.files import PROVENANCE, RANKING_FOLDER, SAVED_MODEL, TFLITE
-from tfrs_distill.serving.artefact.versions import next_version
+from tfrs_distill.serving.artefact.files import (
+    PROVENANCE,
+    RANKING_FOLDER,
+    SAVED_MODEL,
+    TFLITE,
+    next_version,
+)
 
 __all__ = [
     "Artefact",

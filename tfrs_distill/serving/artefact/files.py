@@ -7,13 +7,13 @@ In a text file of one value a line a backslash, a line feed and a carriage retur
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from tfrs_distill.errors import InputError
 from tfrs_distill.files import file_sha256, whole_file
-from tfrs_distill.serving.artefact.versions import versions_in
 
 SAVED_MODEL = "saved_model.pb"
 TFLITE = "student.tflite"
@@ -120,6 +120,24 @@ def read_json(path: Path) -> Any:
         raise InputError(
             f"The artefact's file {path} is truncated or changed: {error}. {AGAIN}"
         ) from error
+
+
+def next_version(folder: str | os.PathLike[str]) -> Path:
+    """Return the version folder after the newest in `saved_models/<name>`: 1 where there is none.
+
+    Example:
+    >>> next_version("no/such/folder").as_posix()
+    'no/such/folder/1'
+    """
+    return Path(folder) / str(max(versions_in(Path(folder)), default=0) + 1)
+
+
+def versions_in(folder: Path) -> list[int]:
+    """Return the versions in a folder, oldest first; none where there is no such folder."""
+    if not folder.is_dir():
+        return []
+    numbers = (entry.name for entry in folder.iterdir() if entry.is_dir())
+    return sorted(int(name) for name in numbers if name.isascii() and name.isdigit())
 
 
 def _no_artefact(folder: Path) -> str:

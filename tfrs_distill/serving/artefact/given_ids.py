@@ -19,7 +19,7 @@ INT32 = np.iinfo(np.int32)
 
 
 def plain_values(given: Any, name: str) -> np.ndarray:
-    """An array of what is given, of its shape: of numbers, or of objects.
+    """Return an array of what is given, of its shape: of numbers, or of objects.
 
     Among objects text is `str`, and what is missing is None or NaN.
 
@@ -51,7 +51,7 @@ def plain_values(given: Any, name: str) -> np.ndarray:
 
 
 def indices_of(values: np.ndarray, index_of: Mapping[str, int] | None, name: str) -> np.ndarray:
-    """The indices of ids, int32 [num_values]; 0 for an id that is missing or not known.
+    """Return the indices of ids, int32 [num_values]; 0 for an id that is missing or not known.
 
     Args:
         values: [num_values], as `plain_values` gives them.
@@ -81,7 +81,7 @@ def indices_of(values: np.ndarray, index_of: Mapping[str, int] | None, name: str
 
 
 def whole_numbers(values: np.ndarray, name: str) -> np.ndarray:
-    """Indices, int32, of the same shape; 0 where a value is missing.
+    """Return indices, int32, of the same shape; 0 where a value is missing.
 
     Raises:
         InputError: one is no number, is not whole, or does not fit into int32.
@@ -107,7 +107,7 @@ def whole_numbers(values: np.ndarray, name: str) -> np.ndarray:
 
 
 def _plain(value: Any) -> Any:
-    """Text as `str`, what is missing as None, anything else as it is."""
+    """Return text as `str`, what is missing as None, anything else as it is."""
     if hasattr(value, "numpy"):  # a tensor of TensorFlow in a list
         value = value.numpy()
     if isinstance(value, bytes):

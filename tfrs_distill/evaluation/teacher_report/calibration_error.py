@@ -1,4 +1,4 @@
-"""Whether a teacher is right as often as its probabilities say."""
+"""How far a teacher's probabilities of the next item are from what is observed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NUM_BINS = 10
 
 
 def calibration(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """How well `p = softmax(logits)` foretells the next item, as it is and at its best temperature.
+    """Measure how well `softmax(logits)` predicts the next item, also at its best temperature.
 
     All probabilities of all queries are sorted and cut into bins that hold a tenth of their sum
     each; equal ones stay together. In a bin the probabilities' sum is how many next items the
