@@ -75,7 +75,7 @@ MUTATIONS = (
     ),
     Mutation(
         "sample weights left out of the student loss",
-        "models/retrieval_model.py",
+        "models/student.py",
         "(self.hard_loss(batch, outputs), self.row_weights(batch)) for task in tasks",
         "(self.hard_loss(batch, outputs), None) for task in tasks",
         ("distiller/test_distiller_rows.py", "sample_weights_reach_every_term"),

@@ -154,11 +154,13 @@ def test_rows_without_a_label_count_nothing_and_weights_count():
     np.testing.assert_allclose(values.numpy()[[0, 2, 3]], squared.numpy()[[0, 2, 3]], rtol=1e-5)
     expected = (squared[0] + 2 * squared[2]) / 3
     np.testing.assert_allclose(student.compute_loss(rows), expected, rtol=1e-5)
-    logged = student.update_task_metrics(rows, outputs)["root_mean_squared_error"]
-    assert float(logged) > 0
-    student.task_metrics[0].reset_state()
-    logged = student.update_task_metrics(rows, outputs)["root_mean_squared_error"]
-    np.testing.assert_allclose(logged, np.sqrt(expected), rtol=1e-5)
+    (metric,) = student.evaluation_metrics
+    assert metric.name == "root_mean_squared_error"
+    student.update_evaluation_metrics(rows, outputs)
+    assert float(metric.result()) > 0
+    metric.reset_state()
+    student.update_evaluation_metrics(rows, outputs)
+    np.testing.assert_allclose(metric.result(), np.sqrt(expected), rtol=1e-5)
 
 
 def test_a_loss_that_sums_becomes_a_mean_over_the_rows():
@@ -314,10 +316,11 @@ def test_the_tasks_summaries_are_those_of_the_batch_and_of_rows_with_a_label_alo
     unlabelled = tf.range(5) >= labelled
     rows = ROWS | {columns.label("rating"): tf.where(unlabelled, NAN, labels)}
     student = adopted(made_of)
-    said = student.update_task_metrics(rows, student(rows))
-    assert len(said) == 3
+    student.update_evaluation_metrics(rows, student(rows))
+    figures = {metric.name: metric.result() for metric in student.evaluation_metrics}
+    assert len(figures) == 3
     for metric in alone.task.metrics:
-        np.testing.assert_allclose(said[metric.name], metric.result(), rtol=1e-5)
+        np.testing.assert_allclose(figures[metric.name], metric.result(), rtol=1e-5)
 
 
 def test_a_loss_of_one_number_a_batch_is_refused():

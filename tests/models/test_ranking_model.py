@@ -366,13 +366,13 @@ def test_metrics_are_fed_and_start_again_every_epoch():
     error = model.predictions(rows)["rating"] - rows["label/rating"]
     expected = float(np.sqrt(np.mean(np.square(error))))
     assert logged["rating_root_mean_squared_error"] == pytest.approx([expected] * 2, rel=1e-4)
-    assert [metric.name for metric in model.task_metrics] == [
+    assert [metric.name for metric in model.evaluation_metrics] == [
         "rating_root_mean_squared_error",
         "rating_mean_absolute_error",
     ]
     model.evaluate(rows, verbose=0)
-    values = model.update_task_metrics(rows, model(rows))
-    np.testing.assert_allclose(values["rating_root_mean_squared_error"], expected, rtol=1e-4)
+    model.update_evaluation_metrics(rows, model(rows))
+    np.testing.assert_allclose(model.evaluation_metrics[0].result(), expected, rtol=1e-4)
 
 
 def test_regularisation_is_part_of_the_step_and_not_of_the_loss():

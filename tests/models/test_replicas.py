@@ -11,11 +11,8 @@ import pytest
 import tensorflow as tf
 from own_process import printed_by
 
-from tfrs_distill.models.replicas import (
-    gather_across_replicas,
-    mean_over_global_batch,
-    num_replicas,
-)
+from tfrs_distill.models.replicas import gather_across_replicas, num_replicas
+from tfrs_distill.models.step import term_of
 
 VALUES = ([1.0, 2.0], [10.0, 20.0, 30.0])
 SLOPES = ([1.0, 2.0, 3.0, 4.0, 5.0], [10.0, 20.0, 30.0, 40.0, 50.0])
@@ -52,7 +49,13 @@ def main():
         return [v.numpy().tolist() for v in local(results)]
 
     def mean(means, weights):
-        return lambda: mean_over_global_batch(here(means), here(weights), 8.0)
+        def term():
+            # Two rows a replica, whose mean is as given.
+            values = tf.stack([here(means) - 1.0, here(means) + 1.0])
+            found = term_of(values, here(weights) * tf.constant([0.5, 0.5]))
+            return found.part, found.mean, found.weight
+
+        return term
 
     with strategy.scope():
         beside_a_step = num_replicas()
@@ -86,8 +89,10 @@ def test_one_replica_outside_a_strategy_and_beside_a_step(on_two_replicas):
 def test_one_replica_keeps_its_values_and_its_mean():
     values = tf.constant([1.0, 2.0])
     np.testing.assert_array_equal(gather_across_replicas(values), [1.0, 2.0])
-    mean = mean_over_global_batch(tf.constant(2.0), tf.constant(0.0), 8.0)
-    assert float(mean) == 10.0
+    term = term_of(tf.constant([2.0, 4.0]), tf.constant([3.0, 1.0]))
+    assert (float(term.part), float(term.mean), float(term.weight)) == (2.5, 2.5, 4.0)
+    assert float(term_of(tf.constant([2.0]), tf.constant([0.0])).part) == 0.0
+    assert float(term_of(tf.constant([2.0, 4.0]), None).weight) == 2.0
 
 
 @pytest.mark.parametrize("how", ["gathered", "gathered in a graph"])
@@ -114,10 +119,10 @@ def test_a_replica_without_rows_gathers_the_others(on_two_replicas):
 
 
 def test_parts_of_the_mean_add_up_to_the_global_batchs(on_two_replicas):
-    # (1 * 2 + 3 * 5) / 4 + 8 = 12.25; half of the regularisation is each replica's part.
-    assert on_two_replicas["mean"] == [0.5 + 4.0, 3.75 + 4.0]
-    assert on_two_replicas["mean of one"] == [4.0, 5.0 + 4.0]
-    assert on_two_replicas["mean of none"] == [4.0, 4.0]
+    # Part, mean and weight: (1 * 2 + 3 * 5) / 4 = 4.25, whose parts are 0.5 and 3.75.
+    assert on_two_replicas["mean"] == [[0.5, 1.0, 4.0], [3.75, 7.5, 4.0]]
+    assert on_two_replicas["mean of one"] == [[0.0, 0.0, 3.0], [5.0, 10.0, 3.0]]
+    assert on_two_replicas["mean of none"] == [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
 
 
 if __name__ == "__main__":

@@ -12,14 +12,12 @@ import tensorflow_recommenders as tfrs
 from tfrs_distill.distiller.last_activation import refuse_model
 from tfrs_distill.losses import HiddenRepresentationDistillation
 from tfrs_distill.models.classifier import Classifier
-from tfrs_distill.models.multi_task_model import MultiTaskModel
-from tfrs_distill.models.retrieval_model import RetrievalModel
+from tfrs_distill.models.student import Student
 from tfrs_distill.teachers.function_teacher import FunctionTeacher
 from tfrs_distill.teachers.keras_teacher import KerasTeacher
 
 HIDDEN = "hidden"  # beside the tasks: losses between layers that belong to no single task
 
-Student = RetrievalModel | MultiTaskModel | Classifier
 DistillationLoss = tf.keras.losses.Loss | HiddenRepresentationDistillation
 
 
@@ -37,7 +35,7 @@ def as_student(student: Any) -> Student:
             "`tf.keras.Model` that gives logits. Received: "
             f"{type(student).__module__}.{type(student).__name__}. " + keras_3(student)
         )
-    ours = isinstance(student, (RetrievalModel, MultiTaskModel))
+    ours = isinstance(student, Student)
     if isinstance(student, tfrs.Model) and not ours:
         raise TypeError(
             f"`student` is a `tfrs.Model`, {type(student).__name__}. Adopt it first: "

@@ -22,20 +22,22 @@ from tfrs_distill.distiller.arguments import (
     teachers_by_task,
     term_names,
 )
-from tfrs_distill.distiller.first_batch import check_first_batch
+from tfrs_distill.distiller.first_batch import Step, check_first_batch
 from tfrs_distill.distiller.last_activation import refuse_logits
 from tfrs_distill.distiller.query_lists import lists_of
-from tfrs_distill.distiller.step import Step, Term, global_sum, nan_where_infinite, sum_of, term_of
-from tfrs_distill.distiller.teacher_answers import TeacherAnswers, agreement, require_rows
+from tfrs_distill.distiller.teacher_answers import (
+    TeacherAnswers,
+    agreement,
+    nan_where_infinite,
+    require_rows,
+)
 from tfrs_distill.losses import HiddenRepresentationDistillation
 from tfrs_distill.losses.candidate_lists import MASKED
 from tfrs_distill.losses.weighted_mean import weighted_mean
-from tfrs_distill.models.classifier import Classifier
 from tfrs_distill.models.first_batch import ChecksFirstBatch
 from tfrs_distill.models.hidden_representations import find, recorded
-from tfrs_distill.models.multi_task_model import MultiTaskModel
-from tfrs_distill.models.replicas import num_replicas
-from tfrs_distill.models.step import take_step
+from tfrs_distill.models.replicas import num_replicas, sum_over_replicas
+from tfrs_distill.models.step import Term, take_step, term_of, total_weight
 from tfrs_distill.models.student_outputs import StudentOutputs
 from tfrs_distill.teachers.teacher import Teacher
 
@@ -165,8 +167,8 @@ class Distiller(ChecksFirstBatch):
         weights = loss_weights_by_task(distillation_loss_weights, losses, tasks)
         student_weights = student_loss_weights_by_task(student_loss_weight, losses, tasks)
         prefixes = term_names(losses, tasks)
-        own_metrics = [metric.name for metric in getattr(student, "task_metrics", [])]
-        check_names(losses, prefixes, own_metrics)
+        metrics = [*contract.step_metrics, *contract.evaluation_metrics]
+        check_names(losses, prefixes, [metric.name for metric in metrics])
         self.student = student
         self.untracked = Untracked(
             student=contract, losses=losses, prefixes=prefixes, given=None, teachers={}
@@ -279,7 +281,7 @@ class Distiller(ChecksFirstBatch):
             ValueError: a loss is given; or metrics, which ranking tasks bring themselves.
         """
         given = {"loss": kwargs.get("loss")}
-        if isinstance(self.student, MultiTaskModel):
+        if not self.untracked.student.takes_metrics:
             given |= {name: kwargs.get(name) for name in ("metrics", "weighted_metrics")}
         for argument, value in given.items():
             if value:
@@ -289,33 +291,26 @@ class Distiller(ChecksFirstBatch):
                 )
         super().compile(optimizer=optimizer, **kwargs)
 
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile as it was saved, optimizer state included."""
-        self.compile(**tf.keras.utils.deserialize_keras_object(config))
-        if self.built:
-            self.optimizer.build(self.trainable_variables)
-
     @property
     def metrics(self) -> list[tf.keras.metrics.Metric]:
         """What is logged and reset: every term, the agreement, the student's, those given."""
         given = [] if self.compiled_metrics is None else self.compiled_metrics.metrics
-        task = getattr(self.student, "task_metrics", [])
-        corpus = getattr(self.student, "corpus_metrics", [])
-        return [*self.means.values(), self.agreement_mean, *task, *given, *corpus]
+        student = self.untracked.student
+        terms = [*self.means.values(), self.agreement_mean]
+        return [*terms, *student.step_metrics, *given, *student.evaluation_metrics]
 
     def call(self, inputs: Any, training: bool | None = None) -> StudentOutputs | tf.Tensor:
-        """What the student says."""
-        plain = isinstance(self.untracked.student, Classifier)
-        if plain and isinstance(inputs, dict) and columns.INPUTS in inputs:
+        """The student's outputs; of a plain Keras model, what that gives."""
+        is_plain = self.student is not self.untracked.student
+        if is_plain and isinstance(inputs, dict) and columns.INPUTS in inputs:
             inputs = inputs[columns.INPUTS]
         return self.student(inputs, training=training)
 
     def predict_step(self, data: Any) -> tf.Tensor | dict[str, tf.Tensor]:
         """What `predict` gives: logits over candidates, or a ranking student's predictions."""
         student = self.untracked.student
-        if isinstance(student, MultiTaskModel):
-            return student.predict_step(data)
-        return student(student.as_batch(data), training=False).logits
+        batch = student.as_batch(data)
+        return student.predictions_of(student(batch, training=False), batch)
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """Keras' `fit`; see the class for what is checked."""
@@ -326,9 +321,7 @@ class Distiller(ChecksFirstBatch):
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step on `total_loss`, for the weights of student and projectors."""
-        balance = getattr(self.student, "task_balance", None)
-        persistent = balance is not None and balance.needs_gradients
-        with tf.GradientTape(persistent=persistent) as tape:
+        with tf.GradientTape(persistent=self.untracked.student.needs_task_gradients) as tape:
             step = self.forward(data, True, tape)
             total = step.terms["total_loss"].part
         take_step(self, total, tape)
@@ -344,16 +337,12 @@ class Distiller(ChecksFirstBatch):
                 weights = answers.answer(task).weights
                 self.agreement_mean.update_state(
                     weighted_mean(agreement(answers, task, self.agreement_k), weights),
-                    sum_of(weights, step.outputs),
+                    total_weight(weights, step.outputs.num_rows),
                 )
                 logged[self.agreement_mean.name] = self.agreement_mean.result()
         student = self.untracked.student
-        if isinstance(student, MultiTaskModel):
-            return logged | student.update_task_metrics(step.batch, step.outputs)
-        if not isinstance(student, Classifier):
-            student.update_factorized_metrics(step.outputs, answers.row_weights)
-            logged |= {metric.name: metric.result() for metric in student.corpus_metrics}
-        return logged
+        student.update_evaluation_metrics(step.batch, step.outputs)
+        return logged | {metric.name: metric.result() for metric in student.evaluation_metrics}
 
     def loss_terms(self, batch: Any, training: bool) -> dict[str, tf.Tensor]:
         """Every term of the loss by its name, scalars; one forward pass of the student.
@@ -365,9 +354,8 @@ class Distiller(ChecksFirstBatch):
     def check_batch(self, data: Any) -> None:
         """See `ChecksFirstBatch`."""
         student, known = self.untracked.student, self.untracked
-        if isinstance(student, MultiTaskModel):
-            student.check_batch(data)
         step = self.forward(data, training=False)
+        student.check_batch_labels(step.batch, step.outputs)
         check_first_batch(step, student, known.losses, self.term_name)
 
     def forward(self, data: Any, training: bool, tape: tf.GradientTape | None = None) -> Step:
@@ -414,7 +402,7 @@ class Distiller(ChecksFirstBatch):
             taught = self._distillation_loss(HIDDEN, answers, terms).part
             total += (1.0 - self.student_loss_weights[HIDDEN]) * taught
         regularised = total + sum(self.losses) / num_replicas()
-        terms["total_loss"] = Term(regularised, global_sum(answers.row_weights, outputs))
+        terms["total_loss"] = Term(regularised, _global_weight(answers.row_weights, outputs))
         self.built = True  # student and projectors have their weights by now
         return Step(terms, batch, outputs, answers)
 
@@ -453,7 +441,7 @@ class Distiller(ChecksFirstBatch):
                     self.untracked.tails = getattr(teacher, "temperatures", ())
             terms[name] = term_of(values, loss_weights)
             parts.append(self.distillation_loss_weights[name] * terms[name].part)
-        term = Term(tf.add_n(parts), global_sum(weights, answers.outputs))
+        term = Term(tf.add_n(parts), _global_weight(weights, answers.outputs))
         terms[f"{self.untracked.prefixes[key]}distillation_loss"] = term
         return term
 
@@ -502,20 +490,19 @@ class Distiller(ChecksFirstBatch):
 
     def _logged(self, step: Step) -> dict[str, tf.Tensor]:
         for name, term in step.terms.items():
-            self.means[name].update_state(term.mean, sample_weight=term.weight / num_replicas())
+            term.update(self.means[name])
         logged = {name: self.means[name].result() for name in self.means if name in step.terms}
         student, outputs, weights = self.untracked.student, step.outputs, step.answers.row_weights
-        if isinstance(student, MultiTaskModel) or outputs.candidates.label_columns is None:
+        if not student.takes_metrics or outputs.candidates.label_columns is None:
             return logged
-        labels = outputs.candidates.label_columns
-        self.compiled_metrics.update_state(labels, outputs.logits, weights)
-        logged |= {metric.name: metric.result() for metric in self.compiled_metrics.metrics}
-        if not isinstance(student, Classifier):
-            (prefix,) = (self.untracked.prefixes[task] for task in student.task_names)
-            values = step.terms[f"{prefix}student_loss"].values
-            student.update_task_metrics(outputs, weighted_mean(values, weights), weights)
-            logged |= {metric.name: metric.result() for metric in student.task_metrics}
-        return logged
+        self.compiled_metrics.update_state(
+            outputs.candidates.label_columns, outputs.logits, weights
+        )
+        (task,) = student.task_names
+        losses = step.terms[f"{self.untracked.prefixes[task]}student_loss"].values
+        student.update_step_metrics(outputs, losses, weights)
+        fed = [*self.compiled_metrics.metrics, *student.step_metrics]
+        return logged | {metric.name: metric.result() for metric in fed}
 
     def _tails_of(self, data: Any) -> tuple[float, ...] | None:
         """The temperatures of the tails that the data carry, if they carry any."""
@@ -583,6 +570,11 @@ class Distiller(ChecksFirstBatch):
 def number(value: float, name: str) -> tf.Variable:
     """A number of the step that callbacks may move."""
     return tf.Variable(value, trainable=False, dtype=tf.float32, name=name)
+
+
+def _global_weight(weights: tf.Tensor | None, outputs: StudentOutputs) -> tf.Tensor:
+    """Add up the weights of the global batch's rows."""
+    return sum_over_replicas(total_weight(weights, outputs.num_rows))
 
 
 def _is_layer(loss: Any) -> bool:

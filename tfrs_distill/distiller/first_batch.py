@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from tfrs_distill import columns
-from tfrs_distill.distiller.arguments import DistillationLoss, Student
-from tfrs_distill.distiller.step import Step
+from tfrs_distill.distiller.arguments import DistillationLoss
+from tfrs_distill.distiller.teacher_answers import TeacherAnswers
 from tfrs_distill.losses import HiddenRepresentationDistillation
 from tfrs_distill.losses.candidate_lists import MASKED
-from tfrs_distill.models.retrieval_model import check_label_columns
+from tfrs_distill.models.step import Term
+from tfrs_distill.models.student import Student
+from tfrs_distill.models.student_outputs import StudentOutputs
 
 ROWS = 8  # enough to tell probabilities, few enough to cost no time
+
+
+class Step(NamedTuple):
+    """One forward pass of student and teachers.
+
+    Args:
+        terms: every term of the loss by its name in the logs; `total_loss` is minimised.
+        batch: the batch's columns.
+        outputs: the student's.
+        answers: the teachers'.
+    """
+
+    terms: dict[str, Term]
+    batch: dict[str, Any]
+    outputs: StudentOutputs
+    answers: TeacherAnswers
 
 
 def check_first_batch(
@@ -24,7 +42,7 @@ def check_first_batch(
     losses: Mapping[str, Sequence[DistillationLoss]],
     term_name: Callable[[str, DistillationLoss], str],
 ) -> None:
-    """Hold teacher, student and labels to what can be learnt from.
+    """Require that student and teacher can be compared and learnt from.
 
     Args:
         step: an eager forward pass.
@@ -35,7 +53,6 @@ def check_first_batch(
     Raises:
         ValueError: they cannot; names the example.
     """
-    check_label_columns(step.outputs)
     for key, of_key in losses.items():
         for loss in of_key:
             name = term_name(key, loss)

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfrs_distill import columns
-from tfrs_distill.distiller.arguments import HIDDEN, Student
+from tfrs_distill.distiller.arguments import HIDDEN
 from tfrs_distill.distiller.last_activation import refuse_logits
 from tfrs_distill.knowledge.top_k_knowledge import align_top_k
 from tfrs_distill.losses.candidate_lists import MASKED, is_candidate
 from tfrs_distill.models.hidden_representations import find
 from tfrs_distill.models.rows import rows_of
+from tfrs_distill.models.student import Student
 from tfrs_distill.models.student_outputs import Head, StudentOutputs
 
 
@@ -233,6 +234,15 @@ def where_it_counts(values: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
         return values
     counts = tf.reshape(weights > 0, [-1] + [1] * (values.shape.rank - 1))
     return tf.where(counts, values, tf.zeros_like(values))
+
+
+def nan_where_infinite(values: tf.Tensor, teacher_logits: tf.Tensor) -> tf.Tensor:
+    """Replace a loss' values, [num_rows], by NaN where a teacher's logit is -inf.
+
+    A loss may take -inf for a mask, and be finite there.
+    """
+    least = tf.reduce_min(teacher_logits, axis=-1)
+    return tf.where(least > float("-inf"), values, float("nan"))
 
 
 def require_rows(values: tf.Tensor, outputs: StudentOutputs, what: str) -> None:

@@ -1,8 +1,7 @@
-"""A plain Keras classifier, seen as a student."""
+"""A plain Keras classifier as a student."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -10,15 +9,16 @@ import tensorflow as tf
 from tfrs_distill import columns
 from tfrs_distill.losses.categorical_cross_entropy import is_distribution
 from tfrs_distill.models.candidates import CandidateSet
+from tfrs_distill.models.student import Batch, Student
 from tfrs_distill.models.student_outputs import Head, StudentOutputs
 
 LABEL = "label"  # the task of a classifier
 
 
-class Classifier:
-    """How a `Distiller` asks a functional or subclassed `tf.keras.Model` that gives logits.
+class Classifier(Student):
+    """A functional or subclassed `tf.keras.Model` that gives logits, as a student.
 
-    The model stays the caller's own; it is called with the batch's column `columns.INPUTS`. Rows
+    The model stays as it is; it is called with the batch's column `columns.INPUTS`. Rows
     are examples and candidates are classes, counted from 0. The loss is the categorical
     cross-entropy with ids, one-hot or soft labels; with a single logit the binary one.
 
@@ -31,7 +31,7 @@ class Classifier:
     def __init__(self, model: tf.keras.Model) -> None:
         self.model = model
 
-    def __call__(self, batch: dict[str, Any], training: bool | None = None) -> StudentOutputs:
+    def __call__(self, batch: Batch, training: bool | None = None) -> StudentOutputs:
         """The model's logits over its classes."""
         logits = self.model(batch[columns.INPUTS], training=training)
         if not tf.is_tensor(logits) or logits.shape.rank != 2:
@@ -43,7 +43,7 @@ class Classifier:
         chosen = CandidateSet(tf.range(logits.shape[1]), batch.get(columns.LABELS))
         return StudentOutputs({LABEL: Head(tf.cast(logits, tf.float32), chosen)})
 
-    def hard_loss(self, batch: dict[str, Any], outputs: StudentOutputs) -> tf.Tensor:
+    def hard_loss(self, batch: Batch, outputs: StudentOutputs) -> tf.Tensor:
         """Cross-entropy with the labels, one value an example."""
         labels, logits = outputs.candidates.labels, outputs.logits
         if logits.shape[1] == 1:
@@ -55,52 +55,9 @@ class Classifier:
         labels = tf.reshape(labels, [-1])
         return tf.keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
 
-    def to_rows(self, values: tf.Tensor, batch: dict[str, Any]) -> tf.Tensor:
-        """Examples are rows already."""
-        return values
-
-    def of_rows(self, examples: tf.Tensor, batch: dict[str, Any]) -> tf.Tensor:
-        """Examples are rows already."""
-        return examples
-
-    def row_weights(self, batch: dict[str, Any]) -> tf.Tensor | None:
-        """Sample weights, `[batch_size]`, or None."""
-        weights = batch.get(columns.SAMPLE_WEIGHT)
-        return None if weights is None else tf.reshape(weights, [-1])
-
-    def label_column(self, task: str) -> str:
-        """The batch's column with the labels."""
-        return columns.LABELS
-
-    def has_labels(self, task: str, outputs: StudentOutputs, batch: Mapping[str, Any]) -> bool:
-        """Whether the batch has labels."""
-        return columns.LABELS in batch
-
-    def hard_losses(
-        self, batch: dict[str, Any], outputs: StudentOutputs, tasks: Sequence[str]
-    ) -> dict[str, tuple[tf.Tensor, tf.Tensor | None]]:
-        """Each task's loss and weight a row; a weight of None counts 1."""
-        return {task: (self.hard_loss(batch, outputs), self.row_weights(batch)) for task in tasks}
-
-    def reads_logits(self, task: str) -> bool:
-        """It does."""
-        return True
-
-    def rows_are_lists(self, task: str) -> bool:
-        """The classes of an example are."""
-        return True
-
-    def combine(self, losses: Mapping[str, tf.Tensor], tape: Any = None) -> tf.Tensor:
-        """The loss of the one task."""
-        (loss,) = losses.values()
-        return loss
-
     def as_batch(self, data: Any) -> dict[str, Any]:
         """A dict of columns from a dict that has `columns.INPUTS`, or Keras' `(x, y, weight)`."""
         x, y, sample_weight = tf.keras.utils.unpack_x_y_sample_weight(data)
-        batch = dict(x) if isinstance(x, dict) and columns.INPUTS in x else {columns.INPUTS: x}
-        if y is not None:
-            batch[columns.LABELS] = tf.convert_to_tensor(y)
-        if sample_weight is not None:
-            batch[columns.SAMPLE_WEIGHT] = tf.convert_to_tensor(sample_weight)
-        return batch
+        if not (isinstance(x, dict) and columns.INPUTS in x):
+            x = {columns.INPUTS: x}
+        return super().as_batch((x, y, sample_weight))

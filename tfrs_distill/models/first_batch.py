@@ -30,6 +30,12 @@ class ChecksFirstBatch(tf.keras.Model):
         """
         raise NotImplementedError
 
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile as it was saved, optimizer state included."""
+        self.compile(**tf.keras.utils.deserialize_keras_object(config))
+        if self.built:
+            self.optimizer.build(self.trainable_variables)
+
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """Keras' `fit`.
 

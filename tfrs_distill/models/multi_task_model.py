@@ -1,4 +1,4 @@
-"""A `tfrs.Model` of several ranking tasks: its losses, its step, what it says of rows."""
+"""A student of several ranking tasks: its losses, predictions and metrics by task."""
 
 from __future__ import annotations
 
@@ -9,39 +9,38 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_recommenders as tfrs
 
 from tfrs_distill import columns
 from tfrs_distill.errors import InputError
-from tfrs_distill.losses.weighted_mean import weighted_mean
-from tfrs_distill.models.first_batch import ChecksFirstBatch
 from tfrs_distill.models.hidden_representations import recorded
-from tfrs_distill.models.replicas import mean_over_global_batch, num_replicas
-from tfrs_distill.models.step import take_step
+from tfrs_distill.models.replicas import sum_over_replicas
+from tfrs_distill.models.step import Term
+from tfrs_distill.models.student import Batch, StudentModel
 from tfrs_distill.models.student_outputs import StudentOutputs
-from tfrs_distill.models.task_balance import FixedWeights, TaskBalance, over_replicas
+from tfrs_distill.models.task_balance import FixedWeights, TaskBalance
 from tfrs_distill.models.tasks import NextItem, RankingTask
 
 
-class MultiTaskModel(ChecksFirstBatch, tfrs.Model):
-    """What every ranking model shares, whatever it reads: tasks, losses, the step, the metrics.
+class MultiTaskModel(StudentModel):
+    """A `tfrs.Model` of ranking tasks, for training alone or in a `Distiller`.
 
-    A subclass says what its logits are (`call`), which columns it reads (`input_columns`) and which
-    weights its tasks share (`shared_variables`).
+    A subclass defines its logits (`call`), the columns that it reads (`input_columns`) and the
+    weights that its tasks share (`shared_variables`).
 
     Args:
-        tasks: what it is asked; of different names.
+        tasks: the tasks; of different names.
         task_balance: how the tasks' losses are combined; `FixedWeights()` by default.
 
     Raises:
         ValueError: no task, or two of one name.
     """
 
+    takes_metrics = False  # every task brings its metrics
+
     def __init__(
         self, tasks: Sequence[RankingTask], task_balance: TaskBalance | None = None, **kwargs: Any
     ) -> None:
-        # Features cast what they read; numbers and ids keep their precision until then.
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**kwargs)
         names = [task.name for task in tasks]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"`tasks` must have different names, at least one. Received: {names}.")
@@ -49,7 +48,6 @@ class MultiTaskModel(ChecksFirstBatch, tfrs.Model):
         self.task_balance = task_balance or FixedWeights()
         self.task_balance.prepare(names)
         self.tfrs_tasks = {task.name: task.as_tfrs() for task in tasks}
-        self.loss_mean = tf.keras.metrics.Mean(name="loss")
         self.task_loss_means = {name: tf.keras.metrics.Mean(name=f"{name}_loss") for name in names}
 
     @property
@@ -77,12 +75,7 @@ class MultiTaskModel(ChecksFirstBatch, tfrs.Model):
                 )
         super().compile(optimizer=optimizer, **kwargs)
 
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile as it was saved, optimizer state included."""
-        self.compile(**tf.keras.utils.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
-
-    def labels(self, task: RankingTask, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    def labels(self, task: RankingTask, batch: Batch) -> tf.Tensor:
         """The rows' labels, float32 [num_rows], NaN where there is none.
 
         Raises:
@@ -101,12 +94,13 @@ class MultiTaskModel(ChecksFirstBatch, tfrs.Model):
         """The names of its tasks, in order."""
         return tuple(self.tasks)
 
-    def has_labels(self, task: str, outputs: StudentOutputs, batch: Mapping[str, Any]) -> bool:
-        """Whether the batch has a column of labels for the task."""
-        return self.label_column(task) in batch
+    @property
+    def needs_task_gradients(self) -> bool:
+        """Whether the balance of tasks needs each task's gradient by itself."""
+        return self.task_balance.needs_gradients
 
     def hard_losses(
-        self, batch: Mapping[str, tf.Tensor], outputs: StudentOutputs, tasks: Sequence[str]
+        self, batch: Batch, outputs: StudentOutputs, tasks: Sequence[str]
     ) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
         """Each task's loss and weight a row: (float32 [num_rows], float32 [num_rows]).
 
@@ -144,28 +138,12 @@ class MultiTaskModel(ChecksFirstBatch, tfrs.Model):
         """The tasks' losses as the one that is minimised."""
         return self.task_balance.combine(losses, tape, self.shared_variables)
 
-    def row_weights(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor | None:
-        """Sample weights of the rows, float32 [num_rows]; None where all count 1."""
-        if columns.SAMPLE_WEIGHT not in batch:
-            return None
-        return tf.reshape(tf.cast(batch[columns.SAMPLE_WEIGHT], tf.float32), [-1])
+    def check_batch_labels(self, batch: Batch, outputs: StudentOutputs) -> None:
+        """Require that an eager batch's labels are such as their tasks have.
 
-    def to_rows(self, values: tf.Tensor, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Examples are rows already."""
-        return values
-
-    def of_rows(self, examples: tf.Tensor, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Examples are rows already."""
-        return examples
-
-    def as_batch(self, data: Any) -> dict[str, Any]:
-        """The columns that `fit` hands over."""
-        return dict(tf.keras.utils.unpack_x_y_sample_weight(data)[0])
-
-    def check_batch(self, data: Any) -> None:
-        """See `ChecksFirstBatch`: labels are such as their tasks have."""
-        batch = self.as_batch(data)
-        outputs = self(batch, training=False)
+        Raises:
+            InputError: a label is not.
+        """
         for name, task in self.tasks.items():
             if self.label_column(name) not in batch:
                 continue  # the step says so, where it needs them
@@ -183,7 +161,7 @@ class MultiTaskModel(ChecksFirstBatch, tfrs.Model):
         return columns.ITEM_ID if of_item else columns.label(task)
 
     def _labels_and_weights(
-        self, name: str, batch: Mapping[str, tf.Tensor], outputs: StudentOutputs
+        self, name: str, batch: Batch, outputs: StudentOutputs
     ) -> tuple[tf.Tensor, tf.Tensor]:
         task = self.tasks[name]
         labels = self.labels(task, batch)
@@ -194,7 +172,7 @@ class MultiTaskModel(ChecksFirstBatch, tfrs.Model):
             weights *= sample_weights
         return tf.where(counts, labels, task.valid_label), weights
 
-    def predictions(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def predictions(self, batch: Batch) -> dict[str, tf.Tensor]:
         """What is said of the rows, in each task's unit: float32 [num_rows] by task.
 
         A `Binary` task gives a probability, a rating its expected value, `NextItem` the probability
@@ -202,9 +180,7 @@ class MultiTaskModel(ChecksFirstBatch, tfrs.Model):
         """
         return self.predictions_of(self(batch, training=False), batch)
 
-    def predictions_of(
-        self, outputs: StudentOutputs, batch: Mapping[str, tf.Tensor]
-    ) -> dict[str, tf.Tensor]:
+    def predictions_of(self, outputs: StudentOutputs, batch: Batch) -> dict[str, tf.Tensor]:
         """The same from a forward pass."""
         return {
             name: task.probability(outputs.heads[name].logits, batch[columns.ITEM_ID])
@@ -217,13 +193,11 @@ class MultiTaskModel(ChecksFirstBatch, tfrs.Model):
         """What `predict` gives: the predictions."""
         return self.predictions(self.as_batch(data))
 
-    def logits(
-        self, batch: Mapping[str, tf.Tensor], candidate_ids: tf.Tensor | None = None
-    ) -> dict[str, tf.Tensor]:
+    def logits(self, batch: Batch, candidate_ids: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
         """A teacher's answer: float32 [num_rows, width] by task."""
         return {name: head.logits for name, head in self(batch, training=False).heads.items()}
 
-    def hidden_representations(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def hidden_representations(self, batch: Batch) -> dict[str, tf.Tensor]:
         """A teacher's answer: outputs of its layers by path, and those that the model names."""
         with recorded(self) as hidden:
             outputs = self(batch, training=False)
@@ -250,58 +224,35 @@ class MultiTaskModel(ChecksFirstBatch, tfrs.Model):
 
     @property
     def metrics(self) -> list[tf.keras.metrics.Metric]:
-        """What is logged and reset: the total loss, each task's, and the tasks' metrics."""
-        return [self.loss_mean, *self.task_loss_means.values(), *self.task_metrics]
+        """All metrics that are logged and reset: the losses and the tasks' metrics."""
+        return [self.loss_mean, *self.task_loss_means.values(), *self.evaluation_metrics]
 
     @property
-    def task_metrics(self) -> list[tf.keras.metrics.Metric]:
-        """The metrics of all tasks, fed with labels and logits by `update_task_metrics`."""
+    def evaluation_metrics(self) -> list[tf.keras.metrics.Metric]:
+        """The metrics of all tasks."""
         return [metric for task in self.tfrs_tasks.values() for metric in task.metrics]
 
-    def update_task_metrics(
-        self, batch: Mapping[str, tf.Tensor], outputs: StudentOutputs
-    ) -> dict[str, tf.Tensor]:
-        """Feed the tasks' metrics with a batch; gives their values so far, by name."""
+    def update_evaluation_metrics(self, batch: Batch, outputs: StudentOutputs) -> None:
+        """Update the tasks' metrics with labels and logits."""
         for name in self.tasks:
             if self.label_column(name) in batch:
                 labels, weights = self._labels_and_weights(name, batch, outputs)
                 self.tfrs_tasks[name](labels, outputs.heads[name].logits, sample_weight=weights)
-        return {metric.name: metric.result() for metric in self.task_metrics}
 
-    def compute_loss(self, batch: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
-        """What a `tfrs.Model` trains on: the tasks' losses combined, regularisation apart.
-
-        On one of several replicas: this replica's part of the global batch's loss.
-        """
-        return self._total(batch, training, tape=None)
-
-    def _total(self, batch: Any, training: bool, tape: tf.GradientTape | None) -> tf.Tensor:
-        batch = self.as_batch(batch)
-        outputs = self(batch, training=training)
-        parts = {}
-        for name, (values, weights) in self.hard_losses(batch, outputs, self.task_names).items():
-            mean, weight = weighted_mean(values, weights), tf.reduce_sum(weights)
-            parts[name] = mean_over_global_batch(mean, weight, 0.0)
-            self.task_loss_means[name].update_state(mean, sample_weight=weight)
-        total = self.combine(parts, tape)
+    def update_metrics(
+        self,
+        batch: Batch,
+        outputs: StudentOutputs,
+        terms: Mapping[str, Term],
+        total: tf.Tensor,
+        training: bool,
+    ) -> None:
+        """Update all metrics with a batch."""
+        for name, term in terms.items():
+            term.update(self.task_loss_means[name])
         rows = tf.cast(outputs.num_rows, tf.float32)
-        # The replicas' parts add up to the loss, but their metrics are averaged.
-        self.loss_mean.update_state(total * num_replicas(), sample_weight=over_replicas(rows))
-        self.update_task_metrics(batch, outputs)
-        return total
-
-    def train_step(self, batch: Any) -> dict[str, tf.Tensor]:
-        """One step on the combined losses and the regularisation losses."""
-        with tf.GradientTape(persistent=self.task_balance.needs_gradients) as tape:
-            total = self._total(batch, True, tape)
-            total += sum(self.losses) / num_replicas()
-        take_step(self, total, tape)
-        return {metric.name: metric.result() for metric in self.metrics}
-
-    def test_step(self, batch: Any) -> dict[str, tf.Tensor]:
-        """The same losses without a step."""
-        self._total(batch, False, None)
-        return {metric.name: metric.result() for metric in self.metrics}
+        Term(total, sum_over_replicas(rows)).update(self.loss_mean)
+        self.update_evaluation_metrics(batch, outputs)
 
     @property
     def answering_weights(self) -> list[tf.Variable]:

@@ -1,4 +1,4 @@
-"""Several devices, one batch: what a replica has to know of the others."""
+"""Sums, means and gathers over the replicas that share a global batch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def num_replicas() -> int:
 
 
 def gather_across_replicas(values: tf.Tensor) -> tf.Tensor:
-    """Every replica's values along the first axis, this replica's own first.
+    """Concatenate every replica's values along the first axis, this replica's first.
 
     Replicas may hold different numbers of rows. Differentiable: a value's gradient is the sum over
     the replicas that used it.
@@ -25,21 +25,8 @@ def gather_across_replicas(values: tf.Tensor) -> tf.Tensor:
     return tf.roll(context.all_gather(values, axis=0), -before, axis=0)
 
 
-def mean_over_global_batch(
-    mean: tf.Tensor, weight: tf.Tensor, regularisation: tf.Tensor | float
-) -> tf.Tensor:
-    """What a replica has to minimise so that the sum over replicas is the global batch's loss.
-
-    `mean * weight / sum over replicas of weight + regularisation / num_replicas`; optimizers add
-    the replicas' gradients.
-
-    Args:
-        mean: this replica's mean over its rows.
-        weight: the rows' summed weight, or their number.
-        regularisation: the same on every replica.
-    """
+def sum_over_replicas(values: tf.Tensor) -> tf.Tensor:
+    """Add up the replicas' values."""
     if num_replicas() == 1:
-        return mean + regularisation
-    context = tf.distribute.get_replica_context()
-    everywhere = context.all_reduce(tf.distribute.ReduceOp.SUM, weight)
-    return mean * tf.math.divide_no_nan(weight, everywhere) + regularisation / num_replicas()
+        return values
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_distill.models.replicas import num_replicas
+from tfrs_distill.models.replicas import num_replicas, sum_over_replicas
 
 
 class TaskBalance(tf.keras.layers.Layer):
@@ -131,7 +131,7 @@ class UncertaintyWeights(TaskBalance):
         """See `TaskBalance`."""
         values = tf.stack([losses[task] for task in self.tasks])
         terms = tf.exp(-self.log_variances) * values + self.log_variances / (2.0 * num_replicas())
-        labelled = over_replicas(tf.stop_gradient(values)) != 0.0
+        labelled = sum_over_replicas(tf.stop_gradient(values)) != 0.0
         return tf.reduce_sum(tf.where(labelled, terms, 0.0))
 
 
@@ -203,7 +203,7 @@ class GradientNormWeights(TaskBalance):
         if tape is not None:
             with tape.stop_recording():
                 norms = [self._norm(tape, losses[task], shared_variables) for task in self.tasks]
-                self._move(over_replicas(tf.stop_gradient(values)), tf.stack(norms))
+                self._move(sum_over_replicas(tf.stop_gradient(values)), tf.stack(norms))
         return total
 
     def _norm(
@@ -211,7 +211,7 @@ class GradientNormWeights(TaskBalance):
     ) -> tf.Tensor:
         """Length of a loss' gradient for the shared weights, over all replicas."""
         gradients = [
-            over_replicas(tf.convert_to_tensor(gradient))  # dense: a row may be read twice
+            sum_over_replicas(tf.convert_to_tensor(gradient))  # dense: a row may be read twice
             for gradient in tape.gradient(loss, shared_variables)
             if gradient is not None
         ]
@@ -236,10 +236,3 @@ class GradientNormWeights(TaskBalance):
     def get_config(self) -> dict[str, Any]:
         """The arguments that build an equal balance."""
         return super().get_config() | {"alpha": self.alpha, "learning_rate": self.learning_rate}
-
-
-def over_replicas(values: tf.Tensor) -> tf.Tensor:
-    """The sum over the replicas."""
-    if num_replicas() == 1:
-        return values
-    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)

@@ -14,6 +14,7 @@ from tfrs_distill.losses.candidate_lists import MASKED
 from tfrs_distill.models.adopted_task import only_task, row_loss
 from tfrs_distill.models.candidates import BATCH, Candidates, CandidateSet, in_batch_candidates
 from tfrs_distill.models.retrieval_model import RetrievalModel, one_hot_and_logits
+from tfrs_distill.models.student import Batch
 from tfrs_distill.models.student_outputs import StudentOutputs
 
 
@@ -154,12 +155,10 @@ class TFRSStudent(RetrievalModel):
             )
         return self.task_loss(*one_hot_and_logits(outputs))
 
-    def update_factorized_metrics(
-        self, outputs: StudentOutputs, weights: tf.Tensor | None = None
-    ) -> None:
-        """Feed the task's metrics over the corpus; as in TFRS, not where queries have heads."""
+    def update_evaluation_metrics(self, batch: Batch, outputs: StudentOutputs) -> None:
+        """Update the task's metrics over the corpus; as in TFRS, not where queries have heads."""
         if outputs.hidden_representations["query_embeddings"].shape.rank == 2:
-            super().update_factorized_metrics(outputs, weights)
+            super().update_evaluation_metrics(batch, outputs)
 
     def corpus_ids(self, outputs: StudentOutputs) -> tf.Tensor | None:
         """The candidates' ids, where the model's own task was given them too."""
@@ -189,19 +188,6 @@ class TFRSStudent(RetrievalModel):
             score_mask=batch.get(columns.SCORE_MASK),
             id_column=key,
         )
-
-    def to_rows(self, values: tf.Tensor, batch: dict[str, tf.Tensor]) -> tf.Tensor:
-        """Examples are rows already."""
-        return values
-
-    def of_rows(self, examples: tf.Tensor, batch: dict[str, tf.Tensor]) -> tf.Tensor:
-        """Examples are rows already."""
-        return examples
-
-    def row_weights(self, batch: dict[str, tf.Tensor]) -> tf.Tensor | None:
-        """Sample weights, `[batch_size]`, or None."""
-        weights = batch.get(columns.SAMPLE_WEIGHT)
-        return None if weights is None else tf.reshape(weights, [-1])
 
     def get_config(self) -> dict[str, Any]:
         """Refused: the towers are the caller's, and are saved with the caller's model."""

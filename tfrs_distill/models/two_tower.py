@@ -166,14 +166,6 @@ class TwoTower(RetrievalModel):
         self.catalogue_embeddings()
         self.built = True
 
-    def get_build_config(self) -> dict[str, Any]:
-        """Tells Keras to create the weights before it loads them."""
-        return {}
-
-    def build_from_config(self, config: dict[str, Any]) -> None:
-        """Create the weights that a saved file is about to fill."""
-        self.build_towers()
-
     def get_config(self) -> dict[str, Any]:
         """The towers' configurations; the candidate tower is the one inside the query tower."""
         return {
