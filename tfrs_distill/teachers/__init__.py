@@ -5,7 +5,7 @@
 - without training of ours: `ItemItemTeacher`, `ArrayTeacher`, `KerasTeacher`, `FunctionTeacher`
 - for ranking rows: `BertTextRanker` (reads a text a row), `DeepCrossTeacher` (wide, privileged
   features), `ranking_answers_from_arrays` (a GBDT or any other), `average_answers` of several;
-  for candidate lists: `first_stage_lists`, `ListTeacher`, `cross_encoder_lists`
+  for candidate lists: `first_stage_lists`, `list_examples`, `ListTeacher`
 - of several: `Ensemble`, `Calibrated`
 - text: `TextEncoder` (BERT, RoBERTa, DistilBERT, MiniLM), `HubEncoder` (TF-Hub, SavedModel)
 - adapting a BERT: `pretrain_masked_language_model`, `finetune` with `LoRA`, `BottleneckAdapters`,
@@ -34,13 +34,13 @@ from tfrs_distill.teachers.bert.parameter_efficient import (
 from tfrs_distill.teachers.bert.text_encoder import TextEncoder
 from tfrs_distill.teachers.bert.trained_layers import AllLayers, TopLayers
 from tfrs_distill.teachers.calibration import Calibrated, fit_temperature, held_out_windows
-from tfrs_distill.teachers.candidate_lists import first_stage_lists
+from tfrs_distill.teachers.candidate_lists import first_stage_lists, list_examples
 from tfrs_distill.teachers.deep_cross_teacher import DeepCrossTeacher
 from tfrs_distill.teachers.ensemble import Ensemble
 from tfrs_distill.teachers.function_teacher import FunctionTeacher
 from tfrs_distill.teachers.item_item_teacher import ItemItemTeacher
 from tfrs_distill.teachers.keras_teacher import KerasTeacher
-from tfrs_distill.teachers.list_labels import ListTeacher, cross_encoder_lists
+from tfrs_distill.teachers.list_teacher import ListTeacher
 from tfrs_distill.teachers.multimodal_two_tower import MultimodalTwoTower
 from tfrs_distill.teachers.reranker import Reranker
 from tfrs_distill.teachers.teacher import Teacher
@@ -70,11 +70,11 @@ __all__ = [
     "TopLayers",
     "attach_saved",
     "average_answers",
-    "cross_encoder_lists",
     "finetune",
     "first_stage_lists",
     "fit_temperature",
     "held_out_windows",
+    "list_examples",
     "pretrain_masked_language_model",
     "ranking_answers_from_arrays",
     "read_ranking_answers",

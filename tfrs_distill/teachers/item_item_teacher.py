@@ -7,7 +7,6 @@ import hashlib
 import numpy as np
 import tensorflow as tf
 
-from tfrs_distill.data.row_blocks import row_blocks
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.models.rows import seen_items
 from tfrs_distill.teachers.item_item_weights import item_item_weights
@@ -60,25 +59,6 @@ class ItemItemTeacher:
         """Scores at the batch's rows, float32 [num_rows, num_candidates]."""
         met = tf.cast(seen_items(batch, self.num_items), tf.float32)
         return tf.matmul(met, tf.gather(self._weights, candidate_ids, axis=1))
-
-    def scores(self, histories: np.ndarray, candidate_lists: np.ndarray) -> np.ndarray:
-        """Scores of each history's own candidates, as a re-ranking teacher.
-
-        Args:
-            histories: int [n, max_history], 0 for none.
-            candidate_lists: int [n, k], item indices; what a 0 gets means nothing.
-
-        Returns:
-            float32 [n, k], equal to the logits.
-        """
-        histories, candidate_lists = np.asarray(histories), np.asarray(candidate_lists)
-        scores = np.zeros(candidate_lists.shape, np.float32)
-        for rows in row_blocks(len(histories), len(self.weights)):
-            met = np.zeros((rows.stop - rows.start, len(self.weights)), np.float32)
-            np.put_along_axis(met, histories[rows], 1.0, axis=1)  # row 0 of the weights is 0
-            every_item = met @ self.weights
-            scores[rows] = np.take_along_axis(every_item, candidate_lists[rows], axis=1)
-        return scores
 
     def fingerprint(self) -> str:
         """sha256 of the weights."""

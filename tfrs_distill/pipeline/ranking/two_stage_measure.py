@@ -18,12 +18,13 @@ from tfrs_distill.evaluation.retrieval import Evaluation, ModelScorer
 from tfrs_distill.files import whole_file
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
 from tfrs_distill.pipeline.measure import compare_ndcg, report_figures, resampled
-from tfrs_distill.pipeline.ranking.list_teachers import Committee, FirstAndCross
+from tfrs_distill.pipeline.ranking.list_teachers import Committee
 from tfrs_distill.pipeline.ranking.two_stage import TwoStages, ranking_scores
 from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.progress import Progress
 from tfrs_distill.serving.artefact import TFLITE, TFLITE_INT8
 from tfrs_distill.serving.recommender import Recommender
+from tfrs_distill.teachers import Reranker
 from tfrs_distill.teachers.candidate_lists import RELEVANCE
 
 LATENCY_QUERIES, SLOW_LATENCY_QUERIES = 200, 10
@@ -159,7 +160,7 @@ class AskedOnce:
         kept: the file, of this cross-encoder and these histories alone.
     """
 
-    def __init__(self, cross_encoder: FirstAndCross, progress: Progress, kept: Path) -> None:
+    def __init__(self, cross_encoder: Reranker, progress: Progress, kept: Path) -> None:
         self.cross_encoder, self.progress, self.kept = cross_encoder, progress, kept
 
     def scores(self, histories: np.ndarray, candidates: np.ndarray) -> np.ndarray:

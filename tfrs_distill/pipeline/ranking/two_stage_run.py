@@ -19,14 +19,14 @@ from tfrs_distill.knowledge import cross_fit
 from tfrs_distill.pipeline.encoders import encoder_fingerprint, is_of_tf_hub, open_bert
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
 from tfrs_distill.pipeline.measure import SHAPE
-from tfrs_distill.pipeline.ranking.list_teachers import FirstAndCross, FirstStage, standardised
+from tfrs_distill.pipeline.ranking.list_teachers import standardised
 from tfrs_distill.pipeline.ranking.run import SAME_AS_STUDENT, sizes_line, write_run_report
 from tfrs_distill.pipeline.ranking.training import STUDENT_FILE
 from tfrs_distill.pipeline.ranking.two_stage import train_second_stage
 from tfrs_distill.pipeline.ranking.two_stage_measure import TwoStageModels, measure_two_stages
 from tfrs_distill.pipeline.resume import Result, forget_other_trainings
 from tfrs_distill.pipeline.retrieval_run import SPLIT, RetrievalRun, history_in_words
-from tfrs_distill.teachers import BertCrossEncoder, ItemItemTeacher
+from tfrs_distill.teachers import BertCrossEncoder, FunctionTeacher, ItemItemTeacher, Reranker
 from tfrs_distill.teachers.candidate_lists import (
     RELEVANCE,
     CandidateLists,
@@ -34,7 +34,7 @@ from tfrs_distill.teachers.candidate_lists import (
     list_examples,
     num_positions,
 )
-from tfrs_distill.teachers.list_labels import ListTeacher
+from tfrs_distill.teachers.list_teacher import ListTeacher
 
 FIRST, CROSS_ENCODER, LISTS = "retrieval", "cross-encoder", "lists"
 LISTS_FILE, TRAINING = "lists.npz", "training"
@@ -86,7 +86,7 @@ class TwoStageRun(RetrievalRun):
             with self.progress.bar("cross-encoder steps", named.steps) as advance:
                 cross_encoder.fit(
                     self.splits.train,
-                    FirstStage(self.first, self.stages.fingerprints[FIRST]),
+                    FunctionTeacher(self.first.logits, self.stages.fingerprints[FIRST]),
                     num_steps=named.steps,
                     batch_size=named.batch_size,
                     num_negatives=named.num_negatives,
@@ -115,12 +115,12 @@ class TwoStageRun(RetrievalRun):
             seed=self.recipe.seed,
         )
 
-    def _re_ranker(self) -> FirstAndCross:
+    def _re_ranker(self) -> Reranker:
         folder = self._file(CROSS_ENCODER, CROSS_ENCODER)
         texts = self.splits.catalogue.texts
         cross_encoder = BertCrossEncoder.load(folder, open_bert(self.recipe), texts)
         weight = self.recipe.cross_encoder.first_stage_weight
-        return FirstAndCross(self.first, cross_encoder, weight)
+        return Reranker(self.first, cross_encoder, first_stage_weight=weight)
 
     def _lists(self) -> RankingExamples:
         """Training lists of what the first stage finds, with what the teachers say of them.
@@ -152,7 +152,7 @@ class TwoStageRun(RetrievalRun):
             asked = np.isin(examples.queries, drawn)
             with self.progress.bar("lists of the cross-encoder", ordered) as advance:
                 teacher = ListTeacher(self._re_ranker())
-                crossed = teacher.answers(examples.subset(asked), advance=advance)[RELEVANCE]
+                crossed = teacher.row_logits(examples.subset(asked), advance=advance)[RELEVANCE]
             said[asked] += standardised(crossed[:, 0], examples.queries[asked])[:, None]
             with whole_file(folder / LISTS_FILE) as file:
                 np.savez(file, *lists, said)
