@@ -19,8 +19,7 @@ from tfrs_distill.evaluation.top_k import top_k_unseen
 from tfrs_distill.models import RetrievalStudent
 from tfrs_distill.models.rows import seen_items
 from tfrs_distill.teachers import calibration
-from tfrs_distill.teachers.item_item_teacher import ItemItemTeacher
-from tfrs_distill.teachers.item_item_weights import user_item_blocks
+from tfrs_distill.teachers.item_item_teacher import ItemItemTeacher, user_item_blocks
 from tfrs_distill.teachers.list_teacher import list_scores
 from tfrs_distill.teachers.reranker import Reranker
 

@@ -26,7 +26,7 @@ class Reranker:
     """Re-rank a first stage's best candidates with a cross-encoder; all others keep their logits.
 
     The list L of a row is the `num_candidates` items with the largest first-stage logits f among
-    the candidates asked for, with `exclude_seen` without those of the row's history. With the
+    the candidates, with `exclude_seen` without those of the row's history. With the
     cross-encoder's scores c and `s_i = c_i + first_stage_weight * f_i`,
 
         logit_i = s_i - logsumexp_L(s) + logsumexp_L(f)   for i in L,   f_i elsewhere:
@@ -35,14 +35,14 @@ class Reranker:
     inside the list the odds are those of s.
 
     Args:
-        first_stage: a teacher that answers `logits` and `fingerprint`.
+        first_stage: a teacher with `logits` and `fingerprint`.
         cross_encoder: a `BertCrossEncoder`, or whatever has `scores(histories, lists)`,
             `fingerprint()` and `num_items`.
         num_candidates: length of the list.
         first_stage_weight: of the first stage's logits in the order of the list: 0 leaves it to
             the cross-encoder, 1 multiplies the odds of both.
         exclude_seen: whether lists are made without the history's items, which are then never
-            recommended: what `Catalogue.exclude_seen` says.
+            recommended: `Catalogue.exclude_seen`.
 
     Raises:
         ValueError: an argument is out of its range.

@@ -30,6 +30,7 @@ from tfrs_distill.pipeline.report.numbers import metric
 from tfrs_distill.progress import Progress
 from tfrs_distill.serving.artefact import SAVED_MODEL, TFLITE, TFLITE_INT8, RankingArtefact
 from tfrs_distill.serving.ranker import Ranker
+from tfrs_distill.teachers import row_logits
 
 TEACHER = "teacher"
 LATENCY_ROWS, SLOW_ROWS = 200, 20
@@ -246,7 +247,7 @@ def _answers(
     test = data.splits.test
     said: dict[str, Said] = {}
     with progress.bar("answers of the teacher", 1) as advance:
-        said["teacher"] = _as_predictions(models.teacher.answers(test), tasks)
+        said["teacher"] = _as_predictions(row_logits(models.teacher, test), tasks)
         advance()
     for name, student in students.items():
         said[name] = _as_predictions(LogitsOf(student)(test), tasks)

@@ -32,6 +32,7 @@ from tfrs_distill.pipeline.report import verdict, write_report
 from tfrs_distill.pipeline.resume import Result, Stages, forget_other_trainings
 from tfrs_distill.pipeline.versions import versions
 from tfrs_distill.progress import Progress
+from tfrs_distill.teachers import row_logits
 
 CACHE = "cache"  # of the knowledge stage's folder
 LOGITS_FILE = "logits.npz"  # of the unlabelled stage's
@@ -145,7 +146,7 @@ class RankingRun:
         """Rows that nobody has labelled, with what the teacher says of them."""
 
         def work(folder: Path) -> tuple[Result, str]:
-            said = self.kind.open(self._file("teacher")).answers(drawn)
+            said = row_logits(self.kind.open(self._file("teacher")), drawn)
             with whole_file(folder / LOGITS_FILE) as file:
                 np.savez(file, **said)
             return {}, f"{len(drawn):,} rows of items for which their users have no training row"

@@ -15,7 +15,6 @@ import tensorflow as tf
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.errors import InputError
 from tfrs_distill.files import whole_file
-from tfrs_distill.models.ranking_model import RankingModel
 from tfrs_distill.models.tasks import RankingTask
 from tfrs_distill.pipeline.encoders import (
     encoder_fingerprint,
@@ -27,14 +26,13 @@ from tfrs_distill.pipeline.fit_until_best import fit_until_best
 from tfrs_distill.pipeline.ranking.dataset import RankingData
 from tfrs_distill.pipeline.ranking.models import make_teacher
 from tfrs_distill.pipeline.ranking.training import save_ranking, seed_of_fold
-from tfrs_distill.pipeline.ranking.validation import LogitsOf, ValidationScore
+from tfrs_distill.pipeline.ranking.validation import ValidationScore
 from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.progress import Progress
-from tfrs_distill.teachers.average_answers import average_answers
+from tfrs_distill.teachers import Ensemble
 from tfrs_distill.teachers.bert.bert_text_ranker import BertTextRanker
 
 Facts = dict[str, Any]
-Answers = dict[str, np.ndarray]
 KERAS_FILES = "teacher-"  # and a number: the files of a teacher that is a Keras model
 VECTORS, EPOCHS, RANKER, TRAINING = "text_vectors.npy", "epochs.json", "bert", "training"
 
@@ -62,7 +60,7 @@ class RankingTeacher(Protocol):
         """Train on the training rows; `parameters`, `bytes`, `line` and perhaps `curves`."""
 
     def open(self, folder: Path) -> Any:
-        """What `train` left: an object with `answers(examples) -> {task: [num_rows, width]}`."""
+        """What `train` left: a teacher with logits of ranking rows, as `row_logits` takes it."""
 
     def train_fold(self, examples: RankingExamples, fold: int, whole: Path, folder: Path) -> Any:
         """The same on these rows, as whole as `whole`; `folder` survives an interrupt."""
@@ -73,20 +71,8 @@ def ranking_teacher(setting: RankingSetting, tasks: Sequence[RankingTask]) -> Ra
     if setting.recipe.teacher.kind == "bert-text":
         return BertText(setting, tasks)
     if setting.recipe.task == "multitask":
-        return OneEach({task.name: DeepCross(setting, [task]) for task in tasks})
+        return OneEach({task.name: DeepCross(setting, [task]) for task in tasks}, tasks)
     return DeepCross(setting, tasks)
-
-
-class Averaged:
-    """Models of one kind whose answers are averaged as probabilities."""
-
-    def __init__(self, models: Sequence[RankingModel], tasks: Sequence[RankingTask]) -> None:
-        self.asked, self.tasks = [LogitsOf(model) for model in models], list(tasks)
-
-    def answers(self, examples: RankingExamples) -> Answers:
-        """The mean of what the models say."""
-        said = [logits(examples) for logits in self.asked]
-        return said[0] if len(said) == 1 else average_answers(said, self.tasks)
 
 
 class DeepCross:
@@ -139,15 +125,13 @@ class DeepCross:
             f"{all_curves[0]['best_epoch']}",
         }
 
-    def open(self, folder: Path) -> Averaged:
+    def open(self, folder: Path) -> Any:
         """Read the models from their Keras files."""
         numbers = range(self.setting.recipe.teacher.num_models)
         models = [tf.keras.models.load_model(folder / _file(number)) for number in numbers]
-        return Averaged(models, self.tasks)
+        return models[0] if len(models) == 1 else Ensemble(models, tasks=self.tasks)
 
-    def train_fold(
-        self, examples: RankingExamples, fold: int, whole: Path, folder: Path
-    ) -> Averaged:
+    def train_fold(self, examples: RankingExamples, fold: int, whole: Path, folder: Path) -> Any:
         """For as many epochs as the whole ones needed, with the same text vectors."""
         recipe = self.setting.recipe
         vectors = np.load(whole / VECTORS) if (whole / VECTORS).exists() else None
@@ -243,8 +227,10 @@ class BertText:
 class OneEach:
     """A teacher of its own for each task: no task disturbs another's."""
 
-    def __init__(self, teachers: Mapping[str, RankingTeacher]) -> None:
-        self.teachers = teachers
+    def __init__(
+        self, teachers: Mapping[str, RankingTeacher], tasks: Sequence[RankingTask]
+    ) -> None:
+        self.teachers, self.tasks = teachers, tasks
 
     def settings(self) -> Any:
         """Every teacher's."""
@@ -263,35 +249,21 @@ class OneEach:
             "line": "; ".join(f"{name}: {told['line']}" for name, told in facts.items()),
         }
 
-    def open(self, folder: Path) -> Together:
+    def open(self, folder: Path) -> Ensemble:
         """All of them."""
-        return Together([teacher.open(folder / name) for name, teacher in self.teachers.items()])
+        opened = [teacher.open(folder / name) for name, teacher in self.teachers.items()]
+        return Ensemble(opened, tasks=self.tasks)
 
     def train_fold(
         self, examples: RankingExamples, fold: int, whole: Path, folder: Path
-    ) -> Together:
+    ) -> Ensemble:
         """All of them on these rows."""
         opened = []
         for name, teacher in self.teachers.items():
             own = folder / name
             own.mkdir(parents=True, exist_ok=True)
             opened.append(teacher.train_fold(examples, fold, whole / name, own))
-        return Together(opened)
-
-
-@dataclass(frozen=True)
-class Together:
-    """Teachers of different tasks."""
-
-    teachers: Sequence[Any]
-
-    def answers(self, examples: RankingExamples) -> Answers:
-        """What each says of its own tasks."""
-        return {
-            name: logits
-            for teacher in self.teachers
-            for name, logits in teacher.answers(examples).items()
-        }
+        return Ensemble(opened, tasks=self.tasks)
 
 
 def _file(number: int) -> str:
