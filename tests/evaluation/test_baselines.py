@@ -5,7 +5,7 @@ import pytest
 from tiny_data import random_windows, windows_from
 
 from tfrs_distill.evaluation.baselines import EASE, popularity
-from tfrs_distill.teachers.item_item_weights import user_item_blocks
+from tfrs_distill.teachers.item_item_teacher import user_item_blocks
 
 
 def user_item_matrix(windows):

@@ -18,10 +18,10 @@ from tfrs_distill.evaluation.teacher_report import report
 from tfrs_distill.evaluation.top_k import top_k_unseen
 from tfrs_distill.models import RetrievalStudent
 from tfrs_distill.models.rows import seen_items
-from tfrs_distill.pipeline.list_teachers import FirstAndCross
 from tfrs_distill.teachers import calibration
-from tfrs_distill.teachers.item_item_teacher import ItemItemTeacher
-from tfrs_distill.teachers.item_item_weights import user_item_blocks
+from tfrs_distill.teachers.item_item_teacher import ItemItemTeacher, user_item_blocks
+from tfrs_distill.teachers.list_teacher import list_scores
+from tfrs_distill.teachers.reranker import Reranker
 
 NUM_ITEMS, NUM_QUERIES = 700, 400
 WHOLE = 4 * NUM_QUERIES * (NUM_ITEMS + 1)  # bytes of all scores at once: 1.1 MB
@@ -128,13 +128,13 @@ def test_who_met_what_comes_in_blocks_of_users(monkeypatch):
     np.testing.assert_array_equal(ItemItemTeacher(shuffled, l2=5.0).weights, weights)
 
 
-def test_lists_of_item_item_weights_and_of_a_committee_come_in_blocks(
+def test_lists_of_item_item_weights_and_of_a_re_ranker_come_in_blocks(
     small_blocks, student, windows
 ):
     teacher = ItemItemTeacher(windows, l2=5.0)
     histories = RANDOM.integers(0, NUM_ITEMS + 1, (NUM_QUERIES, 4)).astype(np.int32)
     lists = RANDOM.integers(1, NUM_ITEMS + 1, (NUM_QUERIES, 7)).astype(np.int32)
-    scores, peak = peak_bytes(lambda: teacher.scores(histories, lists))
+    scores, peak = peak_bytes(lambda: list_scores(teacher, histories, lists))
     assert peak < WHOLE / 4
     for history, items, row in zip(histories, lists, scores):
         expected = teacher.weights[np.unique(history)].astype(np.float64).sum(axis=0)[items]
@@ -144,7 +144,7 @@ def test_lists_of_item_item_weights_and_of_a_committee_come_in_blocks(
         def scores(self, histories, lists):
             return np.ones(lists.shape, np.float32)
 
-    both = FirstAndCross(student, Flat(), first_stage_weight=2.0)
+    both = Reranker(student, Flat(), first_stage_weight=2.0)
     table = student.catalogue_embeddings().numpy().astype(np.float64)
     queries = student.encode_histories(tf.constant(histories)).numpy()
     expected = 1 + 2 * np.einsum("nd,nkd->nk", queries, table[lists])

@@ -33,7 +33,7 @@ class Remembers:
         self.rows, self.users = set(examples.features["row"].tolist()), set(examples.users.tolist())
         self.fold = fold
 
-    def answers(self, examples):
+    def row_logits(self, examples):
         rows, users = examples.features["row"].tolist(), examples.users.tolist()
         seen = [(row in self.rows) + 10 * (user in self.users) for row, user in zip(rows, users)]
         own = np.stack([np.full(len(rows), self.fold), np.array(rows)], axis=1)
@@ -243,7 +243,7 @@ class Says:
     def __init__(self, said):
         self.said = said
 
-    def answers(self, examples):
+    def row_logits(self, examples):
         return self.said(len(examples))
 
 
@@ -341,8 +341,8 @@ def test_within_a_fold_only_missing_shards_are_made(tmp_path, monkeypatch):
 
 def test_shards_of_a_teacher_that_came_out_different_are_made_again(tmp_path, monkeypatch):
     class Restless(Remembers):
-        def answers(self, examples):
-            return {task: logits + 0.5 for task, logits in super().answers(examples).items()}
+        def row_logits(self, examples):
+            return {task: logits + 0.5 for task, logits in super().row_logits(examples).items()}
 
     kept = interrupted_in_its_second_shard(tmp_path, monkeypatch)
     said = heard(tmp_path, Restless, rows_per_shard=4).teacher_logits

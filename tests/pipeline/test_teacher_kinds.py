@@ -263,7 +263,7 @@ class Films:
             "class Mean:\n"
             "    def __init__(self, examples):\n"
             "        self.logit = float(np.nanmean(examples.labels['like']))\n\n"
-            "    def answers(self, examples):\n"
+            "    def row_logits(self, examples):\n"
             "        return {'like': np.full([len(examples), 1], self.logit, np.float32)}\n\n\n"
             "def mean(examples, seed):\n"
             "    return Mean(examples)\n"
@@ -295,7 +295,7 @@ def test_predictions_in_a_file_teach_rows(films, tmp_path):
     assert facts["line"] == "the predictions in likes.npz" and facts["parameters"] is None
     liked = splits.test.labels["like"]
     for teacher in (kind.open(tmp_path), kind.train_fold(splits.train, 0, tmp_path, tmp_path)):
-        logits = teacher.answers(splits.test)["like"][:, 0]
+        logits = teacher.row_logits(splits.test)["like"][:, 0]
         np.testing.assert_array_equal(logits, np.where(liked > 0.5, 3.0, -3.0))
 
 
@@ -314,16 +314,16 @@ def test_a_function_and_an_ensemble_teach_rows(films, tmp_path):
     kind, splits = rows.kind(kind="python", source=source)
     assert kind.settings()[0] == "mean"
     mean = float(splits.train.labels["like"].mean())
-    answers = kind.open(tmp_path).answers(splits.test)
+    answers = kind.open(tmp_path).row_logits(splits.test)
     np.testing.assert_allclose(answers["like"], mean, rtol=1e-6)
     fold = splits.train.subset(splits.train.labels["like"] > 0.5)
-    answers = kind.train_fold(fold, 1, tmp_path, tmp_path).answers(splits.test)
+    answers = kind.train_fold(fold, 1, tmp_path, tmp_path).row_logits(splits.test)
     np.testing.assert_allclose(answers["like"], 1.0)
 
     both, _ = rows.kind(kind="ensemble", members=("array", "python"), source=source)
     both.members["array"].path = folder / "likes.npz"
     assert both.train(tmp_path)["line"] == "the predictions in likes.npz + made by mean of rows.py"
-    logits = both.open(tmp_path).answers(splits.test)["like"][:, 0]
+    logits = both.open(tmp_path).row_logits(splits.test)["like"][:, 0]
     first = 1 / (1 + np.exp(-np.where(splits.test.labels["like"] > 0.5, 3.0, -3.0)))
     probabilities = (first + 1 / (1 + np.exp(-mean))) / 2  # the mean of both
     np.testing.assert_allclose(1 / (1 + np.exp(-logits)), probabilities, rtol=1e-5)
@@ -332,5 +332,5 @@ def test_a_function_and_an_ensemble_teach_rows(films, tmp_path):
 def test_a_function_whose_teacher_cannot_label_rows_is_named(films, folder):
     _, rows = films
     kind, _ = rows.kind(kind="python", source=f"{folder}/mine.py:nothing")
-    with pytest.raises(InputError, match=r"has `answers\(examples\)`. Received: NoneType without"):
+    with pytest.raises(InputError, match="of rows `row_logits.*: NoneType without"):
         kind.open(folder)

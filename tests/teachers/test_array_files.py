@@ -202,7 +202,7 @@ FAULTS = {
     "item twice": (changed(TEXTS | DENSE, "item_ids", 1, "12"), "item '12' occurs twice"),
     "item missing": (
         TEXTS | {"item_ids": TEXTS["item_ids"][:4], "scores": DENSE["scores"][:, :4]},
-        "says nothing about 1 of the catalogue's 5 items, first: item '9'",
+        "lacks 1 of the catalogue's 5 items, first: item '9'",
     ),
     "unknown query": (changed(TEXTS | DENSE, "query_ids", 0, "6"), "1 of 3 queries.*first: '6'"),
     "query twice": (changed(TEXTS | DENSE, "query_ids", 0, "31"), "query '31' occurs twice"),

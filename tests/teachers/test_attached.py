@@ -145,7 +145,7 @@ def test_what_is_no_such_file_is_named(encoder, tiny_bert, tmp_path):
     with pytest.raises(InputError, match="holds no parameter-efficient weights.*format is 'pt'"):
         attach_saved(fresh, tiny_bert[0] / "model.safetensors")
     SavedWeights("Magic", {}, "", {"a": np.zeros(1, np.float32)}).write(tmp_path / "magic")
-    with pytest.raises(InputError, match="asks for Magic with .*does not know"):
+    with pytest.raises(InputError, match="holds weights of Magic with .*does not have"):
         attach_saved(fresh, tmp_path / "magic")
 
 

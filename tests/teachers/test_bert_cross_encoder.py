@@ -82,7 +82,7 @@ def test_scores_are_those_of_a_bert_that_reads_the_pair_written_out_in_numpy(
     np.testing.assert_allclose(cross_encoder.scores(padded, LISTS), expected, atol=2e-5)
     in_graph = tf.function(cross_encoder.scores)(tf.constant(padded), tf.constant(LISTS))
     np.testing.assert_allclose(in_graph, expected, atol=2e-5)
-    pairs = cross_encoder.score_pairs(np.repeat(padded, 3, axis=0), np.reshape(LISTS, -1))
+    pairs = cross_encoder.scores(np.repeat(padded, 3, axis=0), np.reshape(LISTS, (-1, 1)))[:, 0]
     np.testing.assert_allclose(pairs, np.reshape(expected, -1), atol=2e-5)
 
 
@@ -105,11 +105,11 @@ def test_pairs_are_cut_at_the_oldest_and_padded_to_8(tiny_bert, max_length):
     for row, item in enumerate(candidate):
         ids, types = pair_in_numpy(tiny_bert[0], history, item, max_length)
         assert len(ids) == lengths[row] <= max_length
-        padding = [0] * (tokens.input_ids.shape[1] - len(ids))
-        assert tokens.input_ids[row].numpy().tolist() == ids + padding
-        assert tokens.attention_mask[row].numpy().tolist() == [1] * len(ids) + padding
-        assert tokens.token_type_ids[row].numpy().tolist() == types + padding
-    assert tokens.input_ids.shape[1] == min(-(-max(lengths) // 8) * 8, max_length)
+        padding = [0] * (tokens["input_ids"].shape[1] - len(ids))
+        assert tokens["input_ids"][row].numpy().tolist() == ids + padding
+        assert tokens["attention_mask"][row].numpy().tolist() == [1] * len(ids) + padding
+        assert tokens["token_type_ids"][row].numpy().tolist() == types + padding
+    assert tokens["input_ids"].shape[1] == min(-(-max(lengths) // 8) * 8, max_length)
 
 
 def test_a_short_pair_is_what_the_tokenizer_itself_makes(tiny_bert):
@@ -118,9 +118,9 @@ def test_a_short_pair_is_what_the_tokenizer_itself_makes(tiny_bert):
     said = pairs.tokens(tf.constant([[4, 2]]), tf.constant([6]))
     wanted = tokenizer(f"{TEXTS[3]} ; {TEXTS[1]} ;", TEXTS[5])
     length = len(wanted["input_ids"])
-    assert said.input_ids[0, :length].numpy().tolist() == wanted["input_ids"]
-    assert said.token_type_ids[0, :length].numpy().tolist() == wanted["token_type_ids"]
-    assert said.attention_mask.numpy().sum() == length
+    assert said["input_ids"][0, :length].numpy().tolist() == wanted["input_ids"]
+    assert said["token_type_ids"][0, :length].numpy().tolist() == wanted["token_type_ids"]
+    assert said["attention_mask"].numpy().sum() == length
 
 
 def test_special_tokens_of_another_family():
@@ -138,7 +138,7 @@ def test_special_tokens_of_another_family():
     pairs = TextPairs(Tokenizer(), ["xy", "z"], 16)
     assert pairs.special == [[0], [2, 2], [2]]
     expected = [0, *b"z;xy;", 2, 2, *b"z", 2]
-    said = pairs.tokens(tf.constant([[2, 1]]), tf.constant([2])).input_ids[0].numpy().tolist()
+    said = pairs.tokens(tf.constant([[2, 1]]), tf.constant([2]))["input_ids"][0].numpy().tolist()
     assert said == expected + [1] * (16 - len(expected))
 
 
@@ -419,8 +419,8 @@ def test_the_fingerprint_follows_weights_texts_and_configuration(tiny_bert):
             "at most 128, the positions of the checkpoint. Received: max_length=129",
         ),
         ({"max_length": 10}, "room for at least 8 tokens beside the 3 special ones"),
-        ({"max_history_items": 0}, "`max_history_items` must be at least 1"),
-        ({"batch_size": 0}, "`batch_size` must be at least 1"),
+        ({"max_history_items": 0}, "`max_history_items` must be a whole number of at least 1"),
+        ({"batch_size": 0}, "`batch_size` must be a whole number of at least 1"),
     ],
 )
 def test_what_it_refuses(tiny_bert, options, words):

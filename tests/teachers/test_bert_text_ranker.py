@@ -62,7 +62,7 @@ def logits_in_numpy(tiny_bert, ranker, text, max_length=24):
     ids = wordpieces(folder, text)
     ids = ids if len(ids) <= max_length else [*ids[: max_length - 1], ids[-1]]
     pooled = bert_in_numpy(weights, ids).mean(axis=0)
-    heads = ranker.heads.of_task
+    heads = ranker.head.of_task
     said = {
         name: pooled @ heads[name].kernel.numpy().astype(float) + heads[name].bias.numpy()
         for name in ("rating", "like")
@@ -77,7 +77,7 @@ def test_answers_are_those_of_a_bert_written_out_in_numpy(tiny_bert, ranker):
     assert len(wordpieces(tiny_bert[0], TEXTS[4])) > 24  # so that one text is cut
     expected = [logits_in_numpy(tiny_bert, ranker, text) for text in TEXTS]
     done = []
-    said = ranker.answers(examples_of(TEXTS), advance=done.append)
+    said = ranker.row_logits(examples_of(TEXTS), advance=done.append)
     assert done == [4, 2]
     assert list(said) == ["rating", "like", "stars"]
     for task, width in (("rating", 1), ("like", 1), ("stars", 2)):
@@ -88,16 +88,16 @@ def test_answers_are_those_of_a_bert_written_out_in_numpy(tiny_bert, ranker):
 
 
 def test_what_is_read_beside_a_text_does_not_matter(ranker):
-    together = ranker.answers(examples_of(TEXTS))
+    together = ranker.row_logits(examples_of(TEXTS))
     for row in (1, 4):
-        alone = ranker.answers(examples_of([TEXTS[row]]))
+        alone = ranker.row_logits(examples_of([TEXTS[row]]))
         for task, logits in alone.items():
             np.testing.assert_allclose(logits[0], together[task][row], atol=1e-6)
 
 
 def test_predictions_are_in_the_units_of_the_labels(ranker):
     examples = examples_of(TEXTS)
-    logits = {name: array.astype(float) for name, array in ranker.answers(examples).items()}
+    logits = {name: array.astype(float) for name, array in ranker.row_logits(examples).items()}
     said = ranker.predictions(examples)
     expected = {
         "rating": np.clip(logits["rating"][:, 0], 1, 5),
@@ -122,7 +122,7 @@ def test_the_loss_is_the_sum_of_the_tasks_means_over_their_own_rows(ranker):
         "stars": [1, 2, 3, 1, NAN, NAN],
     }
     examples = examples_of(TEXTS, weights, **labels)
-    logits = {name: array.astype(float) for name, array in ranker.answers(examples).items()}
+    logits = {name: array.astype(float) for name, array in ranker.row_logits(examples).items()}
 
     def bernoulli(y, x):
         return np.log1p(np.exp(x)) - y * x
@@ -158,7 +158,7 @@ def test_a_batch_without_labels_of_a_task_still_counts_for_the_others(ranker):
         tf.constant(counted[rows]),
         training=False,
     )
-    logit = ranker.answers(examples)["like"][:2, 0].astype(float)
+    logit = ranker.row_logits(examples)["like"][:2, 0].astype(float)
     expected = np.mean(np.log1p(np.exp(logit)) - np.array([1, 0]) * logit)
     np.testing.assert_allclose(float(found), expected, rtol=1e-5)
 
@@ -223,11 +223,11 @@ def test_only_the_top_layers_and_the_heads_are_trained(tiny_bert, monkeypatch):
 
     monkeypatch.setattr(BertTextRanker, "read", noted)
     before = {v.name: v.numpy() for v in ranker.encoder.model.variables}
-    heads = [v.numpy() for v in ranker.heads.trainable_variables]
+    heads = [v.numpy() for v in ranker.head.trainable_variables]
     ranker.fit(planted(20), **FIT, num_layers=1)
     assert moved_layers(ranker, before) == {1}
     assert set(training) == {True}  # dropout is on
-    for variable, value in zip(ranker.heads.trainable_variables, heads):
+    for variable, value in zip(ranker.head.trainable_variables, heads):
         assert (variable.numpy() != value).any()
 
 
@@ -337,12 +337,12 @@ def test_saved_and_loaded_it_says_the_same(tiny_bert, tmp_path):
     assert loaded.fingerprint() == ranker.fingerprint()
     assert list(loaded.tasks.values()) == tasks
     assert (loaded.text_column, loaded.max_length, loaded.batch_size) == ("review", 20, 2)
-    assert loaded.heads.dropout.rate == 0.3
+    assert loaded.head.dropout.rate == 0.3
     rows = np.arange(6)
     asked = RankingExamples({}, {}, users=rows, queries=rows, texts={"review": TEXTS})
-    expected = ranker.answers(asked)
+    expected = ranker.row_logits(asked)
     assert list(expected) == ["rating", "like", "stars", "grade", "new"]
-    for task, logits in loaded.answers(asked).items():
+    for task, logits in loaded.row_logits(asked).items():
         np.testing.assert_allclose(logits, expected[task], atol=1e-6)
 
 
@@ -412,9 +412,9 @@ def test_the_fingerprint_follows_weights_and_configuration(tiny_bert):
         ({"max_length": 129}, "at most 128, the positions of the checkpoint. Received: max_length"),
         ({"max_length": 2}, "`max_length` must be greater than 2, the special tokens"),
         ({"batch_size": 0}, "`batch_size` must be a whole number of at least 1"),
-        ({"tasks": ()}, r"at least one task, each with a name of its own. Received: \[\]"),
-        ({"tasks": (Binary("a"), Binary("a"))}, r"a name of its own. Received: \['a', 'a'\]"),
-        ({"tasks": (NextItem("next", 9),)}, "cannot answer 'next', a `NextItem` task"),
+        ({"tasks": ()}, r"at least one task, each with another name. Received: \[\]"),
+        ({"tasks": (Binary("a"), Binary("a"))}, r"another name. Received: \['a', 'a'\]"),
+        ({"tasks": (NextItem("next", 9),)}, "has no logits of 'next', a `NextItem` task"),
     ],
 )
 def test_what_it_refuses(tiny_bert, options, words):
@@ -426,7 +426,7 @@ def test_examples_without_the_texts_or_the_labels(ranker):
     rows = np.arange(2)
     other = RankingExamples({}, {}, users=rows, queries=rows, texts={"title": ("a", "b")})
     with pytest.raises(InputError, match="no texts called 'text'. They have: title"):
-        ranker.answers(other)
+        ranker.row_logits(other)
     with pytest.raises(InputError, match="no labels for the task 'stars'"):
         ranker.fit(examples_of(TEXTS[:2], rating=[1, 2], like=[0, 1]))
     with pytest.raises(InputError, match="'stars' has no label in any of 2 rows"):

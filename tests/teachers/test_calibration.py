@@ -116,7 +116,7 @@ def rows_said(batch, ids, table):
 def test_what_it_refuses():
     windows, _, _, _ = planted(1.0, num_rows=5)
     broken = FunctionTeacher(lambda batch, ids: tf.fill([5, 6], math.nan))
-    with pytest.raises(InputError, match="says NaN or something infinite"):
+    with pytest.raises(InputError, match="hold NaN or infinite values"):
         fit_temperature(broken, windows)
     empty = Windows(windows.catalogue, windows.users, windows.history, 0 * windows.labels)
     nothing = FunctionTeacher(lambda batch, ids: tf.zeros([0, 6]))

@@ -8,6 +8,7 @@ from tiny_data import next_item_rows, random_windows
 from tfrs_distill import columns
 from tfrs_distill.evaluation.baselines import EASE
 from tfrs_distill.teachers.item_item_teacher import ItemItemTeacher
+from tfrs_distill.teachers.list_teacher import list_scores
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def test_lists_are_scored_by_the_same_sums(windows):
         [weights[np.array(sorted(met)) - 1, item - 1].sum() for item in items]
         for met, items in (({3, 2}, [4, 1]), ({5, 1}, [8, 2]))
     ]
-    scores = ItemItemTeacher(windows, l2=5.0).scores(histories, lists)
+    scores = list_scores(ItemItemTeacher(windows, l2=5.0), histories, lists)
     assert scores.dtype == np.float32
     np.testing.assert_allclose(scores, expected, atol=1e-6)  # float32 weights below 1
 

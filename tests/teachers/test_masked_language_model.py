@@ -128,8 +128,8 @@ def test_a_fresh_head_starts_at_how_often_a_token_occurs(tiny_bert):
     assert head.is_fresh
     np.testing.assert_allclose(np.exp(head.bias), counts / (6 + vocabulary), rtol=1e-5)
     assert head.words is encoder.model.bert.embeddings.weight
-    assert not any(variable is head.words for variable in head.own_variables)
-    assert len(head.own_variables) == 5
+    assert not any(variable is head.words for variable in head.head_variables)
+    assert len(head.head_variables) == 5
 
 
 def masked(mask_share=0.15, num_texts=400, length=50):

@@ -81,7 +81,7 @@ TEXTS = np.array([0, 0, 0, 1, 2, 2])
     ],
 )
 def test_windows_are_combined_as_their_tokens_would_be(pooling, expected):
-    combined = combine_windows(VECTORS, NUM_TOKENS, TEXTS, pooling)
+    combined = combine_windows(tf.constant(VECTORS), NUM_TOKENS, TEXTS, 3, pooling)
     np.testing.assert_allclose(combined, expected, rtol=1e-15)  # float64
 
 
@@ -91,12 +91,12 @@ def test_a_text_with_one_window_keeps_its_vector_to_the_bit(pooling):
     lengths = np.random.default_rng(1).integers(1, 500, 500)
     texts = np.arange(500)
     texts[-1] = 498  # the last text has two
-    combined = combine_windows(vectors, lengths, texts, pooling)
-    assert combined.dtype == np.float32 and combined.shape == (499, 4)
+    combined = combine_windows(tf.constant(vectors), lengths, texts, 499, pooling)
+    assert combined.dtype == tf.float32 and combined.shape == (499, 4)
     np.testing.assert_array_equal(combined[:-1], vectors[:498])
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
 def test_no_windows_give_no_vectors(pooling):
     nothing = np.zeros(0, np.int64)
-    assert combine_windows(np.zeros((0, 3)), nothing, nothing, pooling).shape == (0, 3)
+    assert combine_windows(tf.zeros((0, 3)), nothing, nothing, 0, pooling).shape == (0, 3)

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tfrs_distill.teachers.bert.step_dropout import step_dropout
+from tfrs_distill.teachers.bert.resumable_training import step_dropout
 
 
 class Two(tf.keras.layers.Layer):

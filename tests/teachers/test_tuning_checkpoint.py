@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from tfrs_distill.errors import InputError
-from tfrs_distill.teachers.bert.tuning_checkpoint import TuningCheckpoint
+from tfrs_distill.teachers.bert.resumable_training import TuningCheckpoint
 
 
 def test_the_last_state_comes_back(tmp_path):

@@ -53,8 +53,8 @@ def cross_fit(
 
     Args:
         train: `train(examples, fold) -> teacher`, trained on just these examples. For windows a
-            teacher is what `cache_teacher` takes; for rows it has `answers(examples) -> {task:
-            logits}`, with `[num_rows, width]` or `[num_rows]` logits, a row of NaN = no knowledge.
+            teacher is what `cache_teacher` takes; for rows what `td.teachers.row_logits` takes: it
+            has `logits(batch, None)` or `row_logits(examples)`, by task, NaN = no knowledge.
         examples: training `Windows` or `RankingExamples`.
         directory: folder of the cache.
         fingerprint: text that names everything that decides how `train` trains (its configuration,
@@ -78,7 +78,7 @@ def cross_fit(
     >>> import tempfile
     >>> class Mean:  # knows the mean label of what it was trained on
     ...     def __init__(self, seen): self.mean = seen.labels["like"].mean()
-    ...     def answers(self, examples): return {"like": np.full(len(examples), self.mean)}
+    ...     def row_logits(self, examples): return {"like": np.full(len(examples), self.mean)}
     >>> rows = RankingExamples(
     ...     {}, {"like": np.array([1.0, 1.0, 0.0])}, np.array([7, 7, 8]), queries=np.arange(3))
     >>> with tempfile.TemporaryDirectory() as folder:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -12,16 +12,10 @@ from tfrs_distill.errors import InputError
 from tfrs_distill.files import content_sha256
 from tfrs_distill.knowledge.fold import EXAMPLE_KEYS, FoldKnowledge
 from tfrs_distill.knowledge.shard import check_rows_per_shard
+from tfrs_distill.teachers.row_logits import row_logits
 
 LOGITS = "logits"
 ROWS_PER_SHARD = 1 << 20  # rows: 4 MB for each number of a row
-
-
-class AnswersRanking(Protocol):
-    """A trained ranking teacher: anything that has logits for rows."""
-
-    def answers(self, examples: RankingExamples) -> dict[str, np.ndarray]:
-        """Return logits by task, [num_rows, width] or [num_rows]; a row of NaN is no knowledge."""
 
 
 class RowsToLabel:
@@ -37,7 +31,7 @@ class RowsToLabel:
         self.examples, self.fingerprint = examples, examples.fingerprint()
         self.kept = {"form": LOGITS, "rows_per_shard": rows_per_shard}
 
-    def knowledge(self, teacher: AnswersRanking, rows: np.ndarray) -> FoldKnowledge:
+    def knowledge(self, teacher: Any, rows: np.ndarray) -> FoldKnowledge:
         """Return one teacher's knowledge of these rows, ascending.
 
         The teacher labels all of them at once: rows of one list stay together, and the logits are
@@ -47,7 +41,7 @@ class RowsToLabel:
             InputError: it gives logits of other rows, or a number that is not finite.
         """
         examples = self.examples.subset(rows)
-        by_task = teacher.answers(examples)
+        by_task = row_logits(teacher, examples)
         if not by_task:
             raise InputError("it has logits for no task.")
         checked = examples.with_teacher(by_task).teacher_logits

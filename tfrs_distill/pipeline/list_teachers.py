@@ -6,61 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from tfrs_distill import columns
-from tfrs_distill.data.row_blocks import row_blocks
-from tfrs_distill.models import RetrievalStudent, TwoTower
+from tfrs_distill.teachers.list_teacher import list_scores
 
 FLAT = 1e-6  # a deviation that float32 cannot tell from none
-
-
-class FirstStage:
-    """The retrieval student as the teacher whose best items a cross-encoder learns to order.
-
-    Args:
-        student: the retrieval student.
-        made_from: the fingerprint of the stage that trained it.
-    """
-
-    def __init__(self, student: RetrievalStudent, made_from: str) -> None:
-        self.student, self.made_from = student, made_from
-
-    def logits(self, batch: dict[str, tf.Tensor], candidate_ids: tf.Tensor) -> tf.Tensor:
-        """Its logits, float32 [num_rows, num_candidates]."""
-        return self.student.logits(batch, candidate_ids)
-
-    def fingerprint(self) -> str:
-        """What it was made from."""
-        return self.made_from
-
-
-class FirstAndCross:
-    """The cross-encoder's scores with the first stage's beside them, as in a `Reranker`.
-
-    `score = cross + first_stage_weight * first`.
-
-    Args:
-        first: the first stage.
-        cross_encoder: answers `scores(histories, candidate_lists)`.
-        first_stage_weight: how much the first stage still says about the order.
-    """
-
-    def __init__(self, first: TwoTower, cross_encoder: Any, first_stage_weight: float) -> None:
-        self.first, self.cross_encoder = first, cross_encoder
-        self.first_stage_weight = first_stage_weight
-        self.items = np.asarray(first.catalogue_embeddings(), np.float32)
-
-    def scores(self, histories: np.ndarray, candidate_lists: np.ndarray) -> np.ndarray:
-        """Float32 [n, k]; what an index of 0 gets means nothing."""
-        crossed = np.asarray(self.cross_encoder.scores(histories, candidate_lists))
-        latest = np.asarray(histories)[:, -self.first.max_history :]
-        first = np.zeros(crossed.shape, np.float32)
-        for rows in row_blocks(len(first), first.shape[1] * self.items.shape[1]):
-            queries = np.asarray(self.first.encode_histories(tf.constant(latest[rows], tf.int32)))
-            items = self.items[candidate_lists[rows]]
-            first[rows] = np.einsum("nd,nkd->nk", queries, items)
-        return crossed + self.first_stage_weight * first
 
 
 class Committee:
@@ -70,7 +20,7 @@ class Committee:
     the list's items; a teacher that says the same of all of them counts 0.
 
     Args:
-        teachers: each answers `scores(histories, candidate_lists)`.
+        teachers: re-ranking teachers, as `list_scores` takes them.
     """
 
     def __init__(self, teachers: Sequence[Any]) -> None:
@@ -81,8 +31,8 @@ class Committee:
         there = np.asarray(candidate_lists) > columns.PADDING
         lists, total = np.nonzero(there)[0], np.zeros(there.shape, np.float32)
         for teacher in self.teachers:
-            said = np.asarray(teacher.scores(histories, candidate_lists))
-            total[there] += standardised(said[there], lists)
+            scores = list_scores(teacher, histories, candidate_lists)
+            total[there] += standardised(scores[there], lists)
         return total
 
 

@@ -27,6 +27,7 @@ from tfrs_distill.pipeline.models import hidden_units
 from tfrs_distill.pipeline.recipe import TwoStageRecipe
 from tfrs_distill.pipeline.recipe.sections import ListsSettings
 from tfrs_distill.pipeline.validation import SCORE
+from tfrs_distill.serving.rerank import rerank
 from tfrs_distill.teachers.candidate_lists import RELEVANCE
 
 ROWS_AT_A_TIME = 8192
@@ -110,7 +111,7 @@ class ValidationLists(tf.keras.callbacks.Callback):
         second = self.scores(self.histories, candidates)
         ndcg = []
         for weight in RETRIEVAL_WEIGHTS:
-            _, ordered = reordered(blended(second, first, weight), candidates, self.k)
+            _, ordered = rerank(second, first, candidates, weight=weight, k=self.k)
             ndcg.append(float(metrics.ndcg(ordered, self.queries.positives).mean()))
         self.weights.append(RETRIEVAL_WEIGHTS[int(np.argmax(ndcg))])
         if logs is not None:
@@ -139,7 +140,7 @@ class TwoStages:
         """Recommend `k` items after each history."""
         first, candidates = self.first(histories, max(self.num_candidates, k))
         second = self.second(padded(histories), candidates)
-        return reordered(blended(second, first, self.retrieval_weight), candidates, k)
+        return rerank(second, first, candidates, weight=self.retrieval_weight, k=k)
 
 
 def ranking_scores(student: RankingModel, max_history: int) -> Scores:
@@ -162,26 +163,6 @@ def ranking_scores(student: RankingModel, max_history: int) -> Scores:
         return np.concatenate(found)
 
     return scores
-
-
-def reordered(scores: np.ndarray, candidates: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k best of each list by score; equal ones keep the first stage's order, 0 comes last.
-
-    Example:
-    >>> reordered(np.array([[0.1, 0.7, 9.0]]), np.array([[5, 8, 0]]), k=2)[1].tolist()
-    [[8, 5]]
-    """
-    scores = np.where(candidates > columns.PADDING, scores, -np.inf).astype(np.float32)
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return (
-        np.take_along_axis(scores, order, axis=1),
-        np.take_along_axis(candidates, order, axis=1).astype(np.int32),
-    )
-
-
-def blended(second: np.ndarray, first: np.ndarray, weight: float) -> np.ndarray:
-    """`second + weight * first`; the first stage's -inf of an empty slot stays out of it."""
-    return second + weight * np.where(np.isfinite(first), first, 0.0)
 
 
 def padded(histories: Sequence[np.ndarray]) -> np.ndarray:

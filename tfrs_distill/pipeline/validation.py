@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,31 +16,6 @@ from tfrs_distill.models.tasks import Binary, NextItem, RankingTask
 
 SCORE = "val_score"
 BATCH_SIZE = 1024
-
-
-class LogitsOf:
-    """Compute a model's logits of examples: float32 [num_rows, width] by task.
-
-    Args:
-        model: with the weights that it has at each call.
-    """
-
-    def __init__(self, model: RankingModel) -> None:
-        self.model = model
-        self.logits = tf.function(model.logits, reduce_retracing=True)
-
-    def __call__(self, examples: RankingExamples) -> dict[str, np.ndarray]:
-        """Logits of every row."""
-        return self.of_batches(examples.batches(BATCH_SIZE))
-
-    def of_batches(self, batches: Iterable[Mapping[str, tf.Tensor]]) -> dict[str, np.ndarray]:
-        """Logits of every row of some batches."""
-        read = self.model.input_columns
-        parts = [self.logits({name: batch[name] for name in read}) for batch in batches]
-        return {
-            name: np.concatenate([part[name].numpy() for part in parts])
-            for name in self.model.tasks
-        }
 
 
 def validation_score(
@@ -99,12 +74,19 @@ class ValidationScore(tf.keras.callbacks.Callback):
 
     def __init__(self, model: RankingModel, examples: RankingExamples, k: int) -> None:
         super().__init__()
-        self.logits, self.examples, self.k = LogitsOf(model), examples, k
-        self.batches = list(examples.batches(BATCH_SIZE))
+        self.student, self.examples, self.k = model, examples, k
+        self.logits = tf.function(model.logits, reduce_retracing=True)
+        read = model.input_columns
+        self.batches = [
+            {name: batch[name] for name in read} for batch in examples.batches(BATCH_SIZE)
+        ]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Score the validation rows."""
-        logits = self.logits.of_batches(self.batches)
+        parts = [self.logits(batch) for batch in self.batches]
+        logits = {
+            name: np.concatenate([part[name].numpy() for part in parts])
+            for name in self.student.tasks
+        }
         if logs is not None:
-            tasks = self.logits.model.tasks
-            logs[SCORE] = validation_score(tasks, logits, self.examples, self.k)
+            logs[SCORE] = validation_score(self.student.tasks, logits, self.examples, self.k)

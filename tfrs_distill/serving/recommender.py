@@ -25,6 +25,7 @@ from tfrs_distill.serving.artefact.given_ids import indices_of, plain_values
 from tfrs_distill.serving.item_names import ItemNames
 from tfrs_distill.serving.model_file import Run, find_model, open_model
 from tfrs_distill.serving.ranker import Ranker
+from tfrs_distill.serving.rerank import rerank
 
 SIGNATURE_NAME = "serving_default"
 SAVED_MODEL_BATCH = 256  # queries a call; a .tflite file takes one at a time, as a phone would
@@ -191,17 +192,15 @@ def _ranked(retrieve: Model, ranker: Ranker, stage: RankingStage) -> Model:
     reads_ratings = HISTORY_RATINGS in ranker.input_columns
 
     def model(histories: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        scores, items = (np.array(found) for found in retrieve(histories))
+        first, items = retrieve(histories)
+        second = np.zeros(items.shape, np.float32)
         for row, history in enumerate(histories):
             found = np.flatnonzero(items[row] != PADDING)
             query = {HISTORY: history}
             if reads_ratings:
                 query[HISTORY_RATINGS] = np.zeros(history.shape, np.float32)
             predictions = ranker.rank(query=query, items={ITEM_ID: items[row, found]})
-            retrieval_scores = np.float32(stage.retrieval_weight) * scores[row, found]
-            blended = predictions[stage.task] + retrieval_scores
-            order = np.argsort(-blended, kind="stable")
-            scores[row, found], items[row, found] = blended[order], items[row, found][order]
-        return scores, items
+            second[row, found] = predictions[stage.task]
+        return rerank(second, first, items, weight=stage.retrieval_weight)
 
     return model

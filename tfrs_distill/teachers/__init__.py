@@ -1,11 +1,11 @@
-"""What knows a lot: teachers, the encoders they read with, and how those are adapted.
+"""Teachers, the text encoders they read with, and how those are adapted.
 
 - two towers: `BertTwoTower`, `AttentionTwoTower` (ids alone), `MultimodalTwoTower`
 - reading pairs: `BertCrossEncoder`, and `Reranker` over a first stage
 - without training of ours: `ItemItemTeacher`, `ArrayTeacher`, `KerasTeacher`, `FunctionTeacher`
 - for ranking rows: `BertTextRanker` (reads a text a row), `DeepCrossTeacher` (wide, privileged
-  features), `ranking_answers_from_arrays` (a GBDT or any other), `average_answers` of several;
-  for candidate lists: `first_stage_lists`, `ListTeacher`, `cross_encoder_lists`
+  features), `row_logits_from_arrays` (a GBDT or any other); `row_logits` labels rows by any teacher
+- for candidate lists: `first_stage_lists`, `list_examples`, `ListTeacher`
 - of several: `Ensemble`, `Calibrated`
 - text: `TextEncoder` (BERT, RoBERTa, DistilBERT, MiniLM), `HubEncoder` (TF-Hub, SavedModel)
 - adapting a BERT: `pretrain_masked_language_model`, `finetune` with `LoRA`, `BottleneckAdapters`,
@@ -13,12 +13,11 @@
 """
 
 from tfrs_distill.teachers.arrays.array_teacher import ArrayTeacher
-from tfrs_distill.teachers.arrays.ranking_answers_from_arrays import (
-    ranking_answers_from_arrays,
-    read_ranking_answers,
+from tfrs_distill.teachers.arrays.row_logits_from_arrays import (
+    read_row_logits,
+    row_logits_from_arrays,
 )
 from tfrs_distill.teachers.attention_two_tower import AttentionTwoTower
-from tfrs_distill.teachers.average_answers import average_answers
 from tfrs_distill.teachers.bert.bert_cross_encoder import BertCrossEncoder
 from tfrs_distill.teachers.bert.bert_text_ranker import BertTextRanker
 from tfrs_distill.teachers.bert.bert_two_tower import BertTwoTower
@@ -34,15 +33,16 @@ from tfrs_distill.teachers.bert.parameter_efficient import (
 from tfrs_distill.teachers.bert.text_encoder import TextEncoder
 from tfrs_distill.teachers.bert.trained_layers import AllLayers, TopLayers
 from tfrs_distill.teachers.calibration import Calibrated, fit_temperature, held_out_windows
-from tfrs_distill.teachers.candidate_lists import first_stage_lists
+from tfrs_distill.teachers.candidate_lists import first_stage_lists, list_examples
 from tfrs_distill.teachers.deep_cross_teacher import DeepCrossTeacher
 from tfrs_distill.teachers.ensemble import Ensemble
 from tfrs_distill.teachers.function_teacher import FunctionTeacher
 from tfrs_distill.teachers.item_item_teacher import ItemItemTeacher
 from tfrs_distill.teachers.keras_teacher import KerasTeacher
-from tfrs_distill.teachers.list_labels import ListTeacher, cross_encoder_lists
+from tfrs_distill.teachers.list_teacher import ListTeacher
 from tfrs_distill.teachers.multimodal_two_tower import MultimodalTwoTower
 from tfrs_distill.teachers.reranker import Reranker
+from tfrs_distill.teachers.row_logits import row_logits
 from tfrs_distill.teachers.teacher import Teacher
 
 __all__ = [
@@ -69,13 +69,13 @@ __all__ = [
     "TextEncoder",
     "TopLayers",
     "attach_saved",
-    "average_answers",
-    "cross_encoder_lists",
     "finetune",
     "first_stage_lists",
     "fit_temperature",
     "held_out_windows",
+    "list_examples",
     "pretrain_masked_language_model",
-    "ranking_answers_from_arrays",
-    "read_ranking_answers",
+    "row_logits_from_arrays",
+    "read_row_logits",
+    "row_logits",
 ]

@@ -18,9 +18,9 @@ from tfrs_distill.models.two_tower import TwoTower
 class AttentionTwoTower(TwoTower):
     """A two-tower teacher: causal attention over the embeddings of a history's items.
 
-    The score is the dot product of the query and the item's embedding, plus the item's bias. What
-    an item's embedding is made of, the item tower says: its id alone with a plain `ItemTower`; see
-    `BertTwoTower` for text and `MultimodalTwoTower` for more.
+    The score is the dot product of the query and the item's embedding, plus the item's bias. The
+    item tower makes the embeddings: a plain `ItemTower` of ids alone; see `BertTwoTower` for text
+    and `MultimodalTwoTower` for more.
 
     Args:
         items: the item tower; the query is as wide as its embeddings.
@@ -89,7 +89,7 @@ class AttentionTwoTower(TwoTower):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> AttentionTwoTower:
-        """A teacher with an item tower of its own, built but not trained."""
+        """A teacher of the same shape, built but not trained."""
         items = tf.keras.utils.deserialize_keras_object(
             config["items"], custom_objects=custom_objects
         )

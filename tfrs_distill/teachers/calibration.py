@@ -1,4 +1,4 @@
-"""One number that makes a teacher's logits mean what they say: its temperature."""
+"""The temperature that makes a teacher's probabilities as sure as they are right."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from tfrs_distill.models.rows import rows_of, seen_items
 
 LOWEST, HIGHEST = 1e-4, 1e4  # temperatures searched
 MOST_LOGITS = 20_000_000  # kept for the search, at most: 80 MB
-MOST_AT_A_TIME = 2**23  # logits asked for at once, at most: 32 MB
+MOST_AT_A_TIME = 2**23  # logits computed at once, at most: 32 MB
 
 
 class TemperatureFit(NamedTuple):
-    """What `fit_temperature` found.
+    """The result of `fit_temperature`.
 
     Args:
         temperature: what to divide the logits by.
@@ -42,9 +42,9 @@ class Calibrated:
 
     `logits = teacher.logits / temperature`. With the temperature of `fit_temperature` a softmax of
     them is as sure as the teacher is right, so that teachers on different scales can be compared,
-    mixed in an `Ensemble`, and distilled at temperature 1. The order of the items stays. What the
-    teacher can do beside (`encode_queries`, `encode_candidates`, `hidden_representations`), this
-    one can too.
+    mixed in an `Ensemble`, and distilled at temperature 1. The order of the items stays.
+    `encode_queries`, `encode_candidates` and `hidden_representations` are there where the teacher
+    has them.
 
     Reference: [Guo et al., 2017](https://arxiv.org/abs/1706.04599).
 
@@ -77,48 +77,48 @@ class Calibrated:
 
     def logits(self, batch: dict[str, tf.Tensor], candidate_ids: tf.Tensor) -> tf.Tensor:
         """The teacher's logits over the temperature, float32 [num_rows, num_candidates]."""
-        said = self.teacher.logits(batch, candidate_ids)
-        return tf.cast(said, tf.float32) / self.temperature
+        logits = self.teacher.logits(batch, candidate_ids)
+        return tf.cast(logits, tf.float32) / self.temperature
 
     def _encode_queries(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
         return self.teacher.encode_queries(batch) / self.temperature
 
     def fingerprint(self) -> str:
         """sha256 of the teacher's fingerprint and the temperature."""
-        said = f"calibrated {self.teacher.fingerprint()} {self.temperature!r}"
-        return hashlib.sha256(said.encode()).hexdigest()
+        text = f"calibrated {self.teacher.fingerprint()} {self.temperature!r}"
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def fit_temperature(
     teacher: Any, held_out: Windows, *, exclude_seen: bool = False, batch_size: int = 64
 ) -> TemperatureFit:
-    """The temperature at which a teacher is as sure as it is right.
+    """Find the temperature at which a teacher is as sure as it is right.
 
     Minimises over T the mean of `-log softmax(logits / T)[label]` over the rows of `held_out`, in
     float64. In `1 / T` that is convex, its slope `mean(E_p[logits] - logits[label])` rises, and the
     least is where it crosses 0: found by bisection in log T between 1e-4 and 1e4. A teacher that
     is worse than chance ends at 1e4, one that is always right at a T so small that the loss is 0.
 
-    Every item that exists in `held_out` is a candidate. The logits are asked for once and kept, of
+    Every item that exists in `held_out` is a candidate. The logits are computed once and kept, of
     all rows or, where that would be more than 20 million logits, of as many rows, evenly taken: of
     10,000 items 2,000, plenty for one number.
 
     Reference: temperature scaling, [Guo et al., 2017](https://arxiv.org/abs/1706.04599).
 
     Args:
-        teacher: answers `logits(batch, candidate_ids)`.
+        teacher: gives `logits(batch, candidate_ids)`.
         held_out: windows of users or positions that the teacher did not train on; of those it did,
             it is over-confident. See `held_out_windows`.
         exclude_seen: leave the items of a row's history out of its softmax, its label excepted: as
             `Candidates(exclude_seen=True)` will while distilling.
-        batch_size: windows asked at a time; fewer where their logits would take too much memory.
+        batch_size: windows at a time; fewer where their logits would take too much memory.
 
     Raises:
-        InputError: no row has a label, or the teacher says NaN or something infinite.
+        InputError: no row has a label, or a logit is NaN or infinite.
     """
     ids = held_out.existing_items()
     some = _some_rows(held_out, max(1, MOST_LOGITS // len(ids)))
-    logits, labels = _ask(teacher, some, tf.constant(ids), exclude_seen, batch_size)
+    logits, labels = _logits_and_labels(teacher, some, tf.constant(ids), exclude_seen, batch_size)
     if not len(labels):
         raise InputError("The held-out windows have no labels, so no temperature can be found.")
     if not np.isin(labels, ids).all():
@@ -127,7 +127,10 @@ def fit_temperature(
             "one of their existing items. Give windows whose labels exist."
         )
     if not np.isfinite(logits).all():
-        raise InputError("The teacher says NaN or something infinite about the held-out windows.")
+        raise InputError(
+            "The teacher's logits of the held-out windows hold NaN or infinite values. Give a "
+            "teacher that knows all of them."
+        )
     places = np.searchsorted(ids, labels)
     found = best_temperature(logits, places)
     before, after = (_loss_and_slope(logits, places, 1 / t)[0] for t in (1.0, found))
@@ -150,7 +153,7 @@ def best_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def held_out_windows(queries: Queries, *, max_history: int) -> Windows:
-    """The items that a split asks for, as labels of windows: what a teacher is calibrated on.
+    """Return a split's positives as labels of windows: what a teacher is calibrated on.
 
     Each positive that may be recommended (see `Queries.relevant`) is the label of one row, whose
     history is what came before it, earlier positives included.
@@ -171,8 +174,9 @@ def held_out_windows(queries: Queries, *, max_history: int) -> Windows:
     ]
     labelled = labels > columns.PADDING  # row by row that is every sequence but its first item
     labels[labelled] *= np.concatenate(positive)
-    asked = np.flatnonzero(labels.any(axis=1))
-    return Windows(queries.catalogue, windows.users, windows.history, labels).subset(asked)
+    labelled_windows = np.flatnonzero(labels.any(axis=1))
+    found = Windows(queries.catalogue, windows.users, windows.history, labels)
+    return found.subset(labelled_windows)
 
 
 def _some_rows(windows: Windows, most: int) -> Windows:
@@ -186,27 +190,27 @@ def _some_rows(windows: Windows, most: int) -> Windows:
     return replace(windows, labels=labels).subset(labels.any(axis=1))
 
 
-def _ask(
+def _logits_and_labels(
     teacher: Any, windows: Windows, ids: tf.Tensor, exclude_seen: bool, batch_size: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The rows' logits, float32 [num_rows, num_candidates], and labels, int32 [num_rows]."""
 
     @tf.function(reduce_retracing=True)
-    def ask(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        said = tf.cast(teacher.logits(batch, ids), tf.float32)
+    def of_batch(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        logits = tf.cast(teacher.logits(batch, ids), tf.float32)
         labels = rows_of(batch[columns.LABELS], batch)
         if exclude_seen:
             seen = tf.gather(seen_items(batch, windows.catalogue.num_items), ids, axis=1)
-            said = tf.where(seen & (ids[None, :] != labels[:, None]), MASKED, said)
-        return said, labels
+            logits = tf.where(seen & (ids[None, :] != labels[:, None]), MASKED, logits)
+        return logits, labels
 
     at_most = MOST_AT_A_TIME // (windows.max_history * len(ids))
     logits = np.zeros((windows.num_labels, len(ids)), np.float32)
     labels, done = np.zeros(len(logits), np.int32), 0
     for batch in windows.batches(max(1, min(batch_size, at_most))):
-        some, own = ask(batch)
-        rows = slice(done, done + len(own))
-        logits[rows], labels[rows], done = some, own, rows.stop
+        some_logits, some_labels = of_batch(batch)
+        rows = slice(done, done + len(some_labels))
+        logits[rows], labels[rows], done = some_logits, some_labels, rows.stop
     return logits, labels
 
 
@@ -216,12 +220,11 @@ def _loss_and_slope(
     """Mean cross-entropy at `sharpness = 1 / T` and its derivative by the sharpness, in float64."""
     loss = slope = 0.0
     for rows in row_blocks(*logits.shape, 1024):
-        said = logits[rows].astype(np.float64)
-        own = said[np.arange(len(said)), places[rows]]
-        said -= own[:, None]
-        largest = said.max(axis=1, keepdims=True)
-        odds = np.exp(sharpness * (said - largest))
+        block = logits[rows].astype(np.float64)
+        block -= block[np.arange(len(block)), places[rows]][:, None]
+        largest = block.max(axis=1, keepdims=True)
+        odds = np.exp(sharpness * (block - largest))
         total = odds.sum(axis=1)
         loss += float((np.log(total) + sharpness * largest[:, 0]).sum())
-        slope += float(((odds * said).sum(axis=1) / total).sum())
+        slope += float(((odds * block).sum(axis=1) / total).sum())
     return loss / len(places), slope / len(places)

@@ -1,4 +1,4 @@
-"""What a first stage passes on at training positions: the lists that a second stage orders."""
+"""Candidate lists of a first stage at training positions, for a second stage to order."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def first_stage_lists(
     batch_size: int = 256,
     advance: Callable[[int], Any] | None = None,
 ) -> CandidateLists:
-    """What a first stage would pass on at training positions, beside the item that came next.
+    """Return a first stage's best items at training positions, and the item that came next.
 
-    It is asked as it is in serving: after everything that the user met before, which is never a
+    It recommends as in serving: after everything that the user met before, which is never a
     candidate, unless the catalogue's `exclude_seen` is False; with it, a position whose item was
     met before is no position. What the user met later is a candidate like all others, and is
     marked as `later`: as a negative it would teach the second stage to put what users like last.
@@ -64,7 +64,7 @@ def first_stage_lists(
         max_history: latest items of a list's history; None for as many as a window holds.
         num_lists: positions, drawn evenly; None takes all of them.
         seed: of drawing.
-        batch_size: positions asked about at a time.
+        batch_size: positions at a time.
         advance: called with the number of positions done since the last call.
 
     Raises:
@@ -116,7 +116,7 @@ def list_examples(
 
     The features are `history` and `item_id`; the label is 1 for the item that came next and for
     those that came later, and 0 for every other. Items of a list come in the order of their
-    indices, which says nothing about them.
+    indices, which tells nothing of them.
 
     Args:
         lists: from `first_stage_lists`, or made by hand.

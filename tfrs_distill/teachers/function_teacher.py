@@ -14,11 +14,11 @@ class FunctionTeacher:
 
     Args:
         function: `function(batch, candidate_ids) -> logits [num_rows, num_candidates]`, or a dict
-            of such by task; of rows that are no candidates, `candidate_ids` is None. What the
-            teacher said beforehand can stand in the batch: `lambda batch, _: batch["scores"]`.
-        fingerprint: a text that names everything that decides what the function says, such as
-            `"clicks model, version 3"`. Only a teacher cache needs it, to tell one function from
-            the next: it is yours to change when the answers do.
+            of such by task; of rows that are no candidates, `candidate_ids` is None. Logits that
+            were computed before can be a column: `lambda batch, _: batch["scores"]`.
+        fingerprint: a text that names everything that decides the logits, such as
+            `"clicks model, version 3"`. Only a teacher cache needs it: change it when the logits
+            change.
 
     Example:
     >>> teacher = FunctionTeacher(lambda batch, _: batch["scores"], fingerprint="scores of May")
@@ -47,7 +47,7 @@ class FunctionTeacher:
         """
         if not self.name:
             raise ValueError(
-                "A function cannot be told from another one, so what it says cannot be cached. "
+                "Two functions cannot be distinguished, so logits of a function cannot be cached. "
                 "Give a text that names it and its version: "
                 'FunctionTeacher(function, fingerprint="clicks model, version 3"). '
                 f"Received: fingerprint={self.name!r}."

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 
+from tfrs_distill import columns
 from tfrs_distill.data.row_blocks import row_blocks
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.models.rows import seen_items
-from tfrs_distill.teachers.item_item_weights import item_item_weights
 
 
 class ItemItemTeacher:
@@ -22,8 +23,8 @@ class ItemItemTeacher:
 
     The scores are regression targets between about 0 and 1, not log-probabilities, and a softmax of
     them is almost flat: wrap the teacher in `Calibrated` with the temperature that
-    `fit_temperature` finds on windows of users it has not seen. Of the windows it was made from it
-    knows the labels too; `cross_fit` has it label others only.
+    `fit_temperature` finds on windows of users it has not seen. It has
+    seen the labels of the windows it was made from; `cross_fit` has it label others only.
 
     Reference: [Steck, 2019](https://arxiv.org/abs/1905.03375).
 
@@ -61,27 +62,56 @@ class ItemItemTeacher:
         met = tf.cast(seen_items(batch, self.num_items), tf.float32)
         return tf.matmul(met, tf.gather(self._weights, candidate_ids, axis=1))
 
-    def scores(self, histories: np.ndarray, candidate_lists: np.ndarray) -> np.ndarray:
-        """Scores of each history's own candidates, as a re-ranking teacher.
-
-        Args:
-            histories: int [n, max_history], 0 for none.
-            candidate_lists: int [n, k], item indices; what a 0 gets means nothing.
-
-        Returns:
-            float32 [n, k], equal to the logits.
-        """
-        histories, candidate_lists = np.asarray(histories), np.asarray(candidate_lists)
-        scores = np.zeros(candidate_lists.shape, np.float32)
-        for rows in row_blocks(len(histories), len(self.weights)):
-            met = np.zeros((rows.stop - rows.start, len(self.weights)), np.float32)
-            np.put_along_axis(met, histories[rows], 1.0, axis=1)  # row 0 of the weights is 0
-            every_item = met @ self.weights
-            scores[rows] = np.take_along_axis(every_item, candidate_lists[rows], axis=1)
-        return scores
-
     def fingerprint(self) -> str:
         """sha256 of the weights."""
         digest = hashlib.sha256(f"item-item {self.weights.shape}".encode())
         digest.update(np.ascontiguousarray(self.weights).tobytes())
         return digest.hexdigest()
+
+
+def user_item_blocks(train: Windows) -> Iterator[np.ndarray]:
+    """Who met what in training, some users at a time: float32 0/1 [num_users, num_items + 1].
+
+    All blocks together have a row for each user of the windows, in the order of their indices.
+    """
+    users, rows = np.unique(train.users, return_inverse=True)
+    windows = np.argsort(rows, kind="stable")
+    starts = np.searchsorted(rows[windows], np.arange(len(users) + 1))
+    width = train.catalogue.num_items + 1
+    for block in row_blocks(len(users), width):
+        some = windows[starts[block.start] : starts[block.stop]]
+        matrix = np.zeros((block.stop - block.start, width), np.float32)
+        for items in (train.history[some], train.labels[some]):
+            matrix[np.broadcast_to(rows[some, None] - block.start, items.shape), items] = 1.0
+        matrix[:, columns.PADDING] = 0.0
+        yield matrix
+
+
+def item_item_weights(train: Windows, l2: float) -> np.ndarray:
+    """What each met item adds to each item's score, float32 [num_items + 1, num_items + 1].
+
+    With X the 0/1 user-item matrix, `P = (X'X + l2 I)^-1` and `B_ij = -P_ij / P_jj` off the
+    diagonal, 0 on it: column j is the ridge regression of item j on all others. Row and column 0,
+    padding, are 0. Computed in float64; memory and time grow with the square and the cube of the
+    number of items.
+
+    Reference: [Steck, 2019](https://arxiv.org/abs/1905.03375).
+
+    Args:
+        train: training windows.
+        l2: regularisation, above 0.
+
+    Raises:
+        ValueError: `l2` is not above 0.
+    """
+    if not l2 > 0:
+        raise ValueError(f"`l2` must be greater than 0. Received: l2={l2!r}.")
+    width = train.catalogue.num_items + 1
+    gram = np.zeros((width, width))
+    for matrix in user_item_blocks(train):
+        gram += matrix.T @ matrix
+    np.fill_diagonal(gram, gram.diagonal() + l2)
+    precision = np.linalg.inv(gram)
+    weights = -precision / np.diag(precision)
+    np.fill_diagonal(weights, 0.0)
+    return weights.astype(np.float32)

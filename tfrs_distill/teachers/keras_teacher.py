@@ -15,7 +15,7 @@ from tfrs_distill.teachers.function_teacher import in_float32
 
 
 class KerasTeacher:
-    """A `tf.keras.Model` that gives logits, asked in inference mode and never changed.
+    """A `tf.keras.Model` that gives logits, called in inference mode and never changed.
 
     The model is called with the batch's column `columns.INPUTS`; a functional model of named inputs
     with the columns of these names; any other with the whole batch. The columns of its logits must
@@ -32,12 +32,12 @@ class KerasTeacher:
         self, batch: dict[str, Any], candidate_ids: tf.Tensor | None = None
     ) -> tf.Tensor | dict[str, tf.Tensor]:
         """Logits, float32 [num_rows, num_candidates], or a dict of such by task."""
-        return in_float32(self._answer(batch))
+        return in_float32(self._outputs(batch))
 
     def hidden_representations(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         """Outputs of the model's layers by path."""
         with recorded(self.model) as hidden:
-            self._answer(batch)
+            self._outputs(batch)
         return hidden
 
     def fingerprint(self) -> str:
@@ -53,20 +53,20 @@ class KerasTeacher:
         if not self.model.built:
             raise ValueError(
                 f"The Keras model {self.model.name!r} has no weights yet, so there is nothing to "
-                "tell it by. Call it once on a batch, or build it, before its answers are cached."
+                "fingerprint. Call it once on a batch, or build it, before its logits are cached."
             )
         layers = [self.model, *(m for m in self.model.submodules if _is_layer(m))]
         digest = hashlib.sha256(b"keras")
         for layer in layers:
             kind = f"{type(layer).__module__}.{type(layer).__qualname__}"
-            said = json.dumps([kind, _config(layer)], sort_keys=True, default=_name)
-            digest.update(said.encode() + b"\0")
+            text = json.dumps([kind, _config(layer)], sort_keys=True, default=_name)
+            digest.update(text.encode() + b"\0")
         for weight in self.model.weights:
             value = weight.numpy()
             digest.update(str((value.dtype.str, value.shape)).encode() + value.tobytes())
         return digest.hexdigest()
 
-    def _answer(self, batch: dict[str, Any]) -> Any:
+    def _outputs(self, batch: dict[str, Any]) -> Any:
         named = getattr(self.model, "input", None)  # of a functional model
         if isinstance(named, Mapping) and set(named) <= set(batch):
             return self.model({name: batch[name] for name in named}, training=False)

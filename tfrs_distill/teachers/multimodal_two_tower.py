@@ -17,7 +17,7 @@ class MultimodalTwoTower(AttentionTwoTower):
     """A two-tower teacher that joins an item's id with any of its modalities by gates.
 
     `item_i = id_i + sum_m g_m(i) (W_m x_{m,i} + c_m)`; the gates of an item's modalities are 1 on
-    average and are made from its id embedding and what every modality says of it, see
+    average and are computed from its id embedding and every modality, see
     `GatedItemTower`. A row of 0 means that the item does not have that modality: its gate is 0. The
     query is a causal attention encoder over the history's items; the score is their dot product
     plus the item's bias. The vectors enter as constants.

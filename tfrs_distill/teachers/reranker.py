@@ -1,4 +1,4 @@
-"""A first stage finds candidates, a cross-encoder puts them in order."""
+"""Re-rank the candidates of a first stage with a cross-encoder."""
 
 from __future__ import annotations
 
@@ -14,33 +14,35 @@ from tfrs_distill import columns
 from tfrs_distill.data.splits import pad_histories
 from tfrs_distill.models.candidates import MASKED
 from tfrs_distill.models.rows import seen_items
+from tfrs_distill.serving.rerank import rerank
 from tfrs_distill.teachers.bert.bert_cross_encoder import BertCrossEncoder
 from tfrs_distill.teachers.bert.text_pairs import row_histories
+from tfrs_distill.teachers.list_teacher import list_scores
 
 Recommend = Callable[[Sequence[np.ndarray], int], tuple[np.ndarray, np.ndarray]]
 
 
 class Reranker:
-    """The first stage's probabilities, its best candidates' share dealt out anew.
+    """Re-rank a first stage's best candidates with a cross-encoder; all others keep their logits.
 
     The list L of a row is the `num_candidates` items with the largest first-stage logits f among
-    the candidates asked for, with `exclude_seen` without those of the row's history. With the
+    the candidates, with `exclude_seen` without those of the row's history. With the
     cross-encoder's scores c and `s_i = c_i + first_stage_weight * f_i`,
 
         logit_i = s_i - logsumexp_L(s) + logsumexp_L(f)   for i in L,   f_i elsewhere:
 
     the list keeps the probability that the first stage gave it, all other items keep theirs, and
-    inside the list the odds are those of s. So the cross-encoder labels each example's own list.
+    inside the list the odds are those of s.
 
     Args:
-        first_stage: a teacher that answers `logits` and `fingerprint`.
+        first_stage: a teacher with `logits` and `fingerprint`.
         cross_encoder: a `BertCrossEncoder`, or whatever has `scores(histories, lists)`,
             `fingerprint()` and `num_items`.
         num_candidates: length of the list.
-        first_stage_weight: how much the first stage still says about the order inside the list: 0
-            leaves it to the cross-encoder, 1 multiplies both opinions' odds.
+        first_stage_weight: of the first stage's logits in the order of the list: 0 leaves it to
+            the cross-encoder, 1 multiplies the odds of both.
         exclude_seen: whether lists are made without the history's items, which are then never
-            recommended: what `Catalogue.exclude_seen` says.
+            recommended: `Catalogue.exclude_seen`.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -84,16 +86,15 @@ class Reranker:
         k = tf.minimum(self.num_candidates, tf.size(candidate_ids))
         best, places = tf.math.top_k(tf.where(free, first, MASKED), k)
         listed = tf.gather(free, places, batch_dims=1)
-        said = self.cross_encoder.scores(row_histories(batch), tf.gather(candidate_ids, places))
-        dealt = tf.where(
-            listed, self._deal(best, said, listed), tf.gather(first, places, batch_dims=1)
-        )
+        second = self.cross_encoder.scores(row_histories(batch), tf.gather(candidate_ids, places))
+        kept = tf.gather(first, places, batch_dims=1)
+        new = tf.where(listed, self._new_logits(second, best, listed), kept)
         rows = tf.broadcast_to(tf.range(tf.shape(places)[0])[:, None], tf.shape(places))
-        return tf.tensor_scatter_nd_update(first, tf.stack([rows, places], axis=-1), dealt)
+        return tf.tensor_scatter_nd_update(first, tf.stack([rows, places], axis=-1), new)
 
-    def _deal(self, first: tf.Tensor, said: tf.Tensor, listed: tf.Tensor) -> tf.Tensor:
-        """New logits of lists [num_rows, k], where `listed`; elsewhere `first` is `MASKED`."""
-        mixed = tf.where(listed, said + self.first_stage_weight * first, MASKED)
+    def _new_logits(self, second: tf.Tensor, first: tf.Tensor, listed: tf.Tensor) -> tf.Tensor:
+        """Logits of lists, [num_rows, k], where `listed`; elsewhere `first` is `MASKED`."""
+        mixed = tf.where(listed, second + self.first_stage_weight * first, MASKED)
         return tf.nn.log_softmax(mixed) + tf.reduce_logsumexp(first, axis=1, keepdims=True)
 
     def fingerprint(self) -> str:
@@ -106,6 +107,17 @@ class Reranker:
         ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
+    def scores(self, histories: np.ndarray, candidate_lists: np.ndarray) -> np.ndarray:
+        """Return `s` of each history's own candidates, float32 [num_lists, k].
+
+        Args:
+            histories: int [num_lists, any length], item indices, oldest first; 0 is no item.
+            candidate_lists: int [num_lists, k]; scores at an index of 0 mean nothing.
+        """
+        first = list_scores(self.first_stage, histories, candidate_lists)
+        second = list_scores(self.cross_encoder, histories, candidate_lists)
+        return second + self.first_stage_weight * first
+
     def scorer(
         self,
         recommend: Recommend,
@@ -114,9 +126,9 @@ class Reranker:
         batch_size: int = 64,
         advance: Callable[[int], Any] | None = None,
     ) -> Recommend:
-        """What re-ranks the lists of another scorer, for `td.evaluate`.
+        """Return a scorer that re-ranks the lists of another one, for `td.evaluate`.
 
-        It recommends as the largest of `logits` do, but asks the cross-encoder only about lists.
+        Its order is that of `logits`, but the cross-encoder reads only the lists.
 
         Args:
             recommend: the first stage as a scorer, such as `ModelScorer(first_stage)`: gives its
@@ -128,11 +140,13 @@ class Reranker:
             advance: called with the number of histories done since the last call.
         """
 
-        def rerank(histories: Sequence[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
+        def scorer(histories: Sequence[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
             length, most = k + self.num_candidates, max(k, self.cross_encoder.num_items)
             first, items = recommend(histories, min(length, most) if candidates is None else most)
             if candidates is not None:
-                first, items = _only(first, items, candidates)
+                items = np.where(np.isin(items, candidates), items, columns.PADDING)
+                first = np.where(items > columns.PADDING, first, -np.inf)
+                first, items = rerank(first, first, items)
             first, items = first[:, :length].copy(), items[:, :length]
             read = pad_histories(list(histories))
             for start in range(0, len(items), batch_size):
@@ -140,27 +154,15 @@ class Reranker:
                 first[part] = self._reranked(read[part], first[part], items[part])
                 if advance is not None:
                     advance(len(items[part]))
-            order = np.argsort(-first, axis=1, kind="stable")[:, :k]
-            return np.take_along_axis(first, order, 1), np.take_along_axis(items, order, 1)
+            return rerank(first, first, items, k=k)
 
-        return rerank
+        return scorer
 
     def _reranked(self, histories: np.ndarray, first: np.ndarray, items: np.ndarray) -> np.ndarray:
         """The new logits of lists that are sorted by the first stage's, float32 [n, length]."""
         lists = items[:, : self.num_candidates]
         listed = tf.constant(lists > columns.PADDING)
         best = tf.where(listed, first[:, : self.num_candidates], MASKED)
-        said = self.cross_encoder.scores(histories, lists)
-        dealt = tf.where(listed, self._deal(best, said, listed), -np.inf)
-        return np.concatenate([dealt.numpy(), first[:, self.num_candidates :]], axis=1)
-
-
-def _only(
-    scores: np.ndarray, items: np.ndarray, candidates: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Each list without items that are not among the candidates; its empty slots come last."""
-    keep = np.isin(items, candidates)
-    order = np.argsort(~keep, axis=1, kind="stable")
-    keep = np.take_along_axis(keep, order, 1)
-    scores = np.where(keep, np.take_along_axis(scores, order, 1), -np.inf)
-    return scores, np.where(keep, np.take_along_axis(items, order, 1), columns.PADDING)
+        second = self.cross_encoder.scores(histories, lists)
+        new = tf.where(listed, self._new_logits(second, best, listed), -np.inf)
+        return np.concatenate([new.numpy(), first[:, self.num_candidates :]], axis=1)

@@ -1,4 +1,4 @@
-"""What a teacher is: the questions a `Distiller` and a teacher cache ask it."""
+"""The contract of a teacher."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ import tensorflow as tf
 
 @runtime_checkable
 class Teacher(Protocol):
-    """Anything that knows a lot and answers for a batch; it never trains while it teaches.
+    """A model whose logits a student learns from; it never trains while it teaches.
 
     A `Distiller` needs `logits` alone, and `hidden_representations(batch)` for losses between
-    layers; a teacher cache needs the embeddings, whose dot product the logits are.
+    layers; a teacher cache needs `fingerprint` and, to keep embeddings, `encode_queries` and
+    `encode_candidates`, whose dot product the logits are. Two more methods serve teachers that need
+    what no batch holds: `scores(histories, candidate_lists)` of one that reads each pair, such as
+    `BertCrossEncoder`, and `row_logits(examples)` of one that reads texts or whole lists, such as
+    `BertTextRanker` and `ListTeacher`.
     """
 
     def encode_queries(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
@@ -24,7 +28,7 @@ class Teacher(Protocol):
     def logits(
         self, batch: dict[str, tf.Tensor], candidate_ids: tf.Tensor | None
     ) -> tf.Tensor | dict[str, tf.Tensor]:
-        """Scores of the candidates at the rows, `[num_rows, num_candidates]`; or a dict by task.
+        """Logits of the candidates at the rows, `[num_rows, num_candidates]`; or a dict by task.
 
         Args:
             batch: the batch's columns.
@@ -32,4 +36,4 @@ class Teacher(Protocol):
         """
 
     def fingerprint(self) -> str:
-        """sha256 of everything that decides the answers: configuration and weights."""
+        """sha256 of everything that decides the logits: configuration and weights."""

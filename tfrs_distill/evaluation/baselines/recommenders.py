@@ -10,7 +10,7 @@ from tfrs_distill.data.splits import Splits
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.evaluation.retrieval import Scorer, evaluate
 from tfrs_distill.evaluation.top_k import BlockScorer
-from tfrs_distill.teachers.item_item_weights import item_item_weights, user_item_blocks
+from tfrs_distill.teachers.item_item_teacher import item_item_weights, user_item_blocks
 
 EASE_L2 = (100.0, 200.0, 500.0, 1000.0)  # tried by `best_ease`
 

@@ -9,10 +9,9 @@ from typing import Any
 
 from tfrs_distill.errors import InputError
 from tfrs_distill.pipeline.encoders import encoder_fingerprint, is_of_tf_hub, open_bert
-from tfrs_distill.pipeline.list_teachers import FirstAndCross, FirstStage
 from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.stage import Result, Stage, forget_other_trainings
-from tfrs_distill.teachers import BertCrossEncoder
+from tfrs_distill.teachers import BertCrossEncoder, FunctionTeacher, Reranker
 
 CROSS_ENCODER, TRAINING = "cross-encoder", "training"
 
@@ -37,7 +36,7 @@ def cross_encoder_stage(run: Run) -> Stage:
         with run.progress.bar("cross-encoder steps", named.steps) as advance:
             cross_encoder.fit(
                 run.data.splits.train,
-                FirstStage(run.first_stage, run.fingerprint("retrieval")),
+                FunctionTeacher(run.first_stage.logits, run.fingerprint("retrieval")),
                 num_steps=named.steps,
                 batch_size=named.batch_size,
                 num_negatives=named.num_negatives,
@@ -69,10 +68,10 @@ def check_encoder(run: Run) -> None:
         )
 
 
-def open_cross_encoder(run: Run) -> FirstAndCross:
+def open_cross_encoder(run: Run) -> Reranker:
     """The trained cross-encoder, with the first stage's scores beside its own."""
     folder = run.file(CROSS_ENCODER, CROSS_ENCODER)
     texts = run.data.catalogue.texts
     cross_encoder = BertCrossEncoder.load(folder, open_bert(run.recipe), texts)
     weight = run.recipe.cross_encoder.first_stage_weight
-    return FirstAndCross(run.first_stage, cross_encoder, weight)
+    return Reranker(run.first_stage, cross_encoder, first_stage_weight=weight)

@@ -20,7 +20,7 @@ from tfrs_distill.export.forms import FORMS
 from tfrs_distill.files import whole_file
 from tfrs_distill.models import TwoTower
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
-from tfrs_distill.pipeline.list_teachers import Committee, FirstAndCross
+from tfrs_distill.pipeline.list_teachers import Committee
 from tfrs_distill.pipeline.recipe import RetrievalRecipe, TwoStageRecipe
 from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.stage import Result, forget_other_trainings
@@ -31,6 +31,7 @@ from tfrs_distill.pipeline.teacher_kinds.kind import KERAS_FILES
 from tfrs_distill.pipeline.two_stage import TwoStages, ranking_scores
 from tfrs_distill.progress import Progress
 from tfrs_distill.serving.recommender import Recommender
+from tfrs_distill.teachers import Reranker
 from tfrs_distill.teachers.candidate_lists import RELEVANCE
 
 LATENCY_QUERIES, SLOW_LATENCY_QUERIES = 200, 10
@@ -237,7 +238,7 @@ class KeptScores:
         kept: the file, of this cross-encoder and these histories alone.
     """
 
-    def __init__(self, cross_encoder: FirstAndCross, progress: Progress, kept: Path) -> None:
+    def __init__(self, cross_encoder: Reranker, progress: Progress, kept: Path) -> None:
         self.cross_encoder, self.progress, self.kept = cross_encoder, progress, kept
 
     def scores(self, histories: np.ndarray, candidates: np.ndarray) -> np.ndarray:

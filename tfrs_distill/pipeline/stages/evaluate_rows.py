@@ -28,8 +28,9 @@ from tfrs_distill.pipeline.stage import Result
 from tfrs_distill.pipeline.stages.evaluate_lists import artefacts_to_time, name_forms, resampled
 from tfrs_distill.pipeline.tasks import leading_metric
 from tfrs_distill.pipeline.teacher_kinds.kind import KERAS_FILES
-from tfrs_distill.pipeline.validation import LogitsOf, next_item_ndcg
+from tfrs_distill.pipeline.validation import next_item_ndcg
 from tfrs_distill.serving.ranker import Ranker
+from tfrs_distill.teachers import row_logits
 
 LATENCY_ROWS, SLOW_ROWS = 200, 20
 # Of rows: [num_rows] or, of the next item, logits [num_rows, num_items].
@@ -222,10 +223,10 @@ def _predictions(
     test = data.splits.test
     found: dict[str, Predictions] = {}
     with run.progress.bar("predictions of the teacher", 1) as advance:
-        found["teacher"] = _in_unit_of_labels(teacher.answers(test), tasks)
+        found["teacher"] = _in_unit_of_labels(row_logits(teacher, test), tasks)
         advance()
     for name, student in students.items():
-        found[name] = _in_unit_of_labels(LogitsOf(student)(test), tasks)
+        found[name] = _in_unit_of_labels(row_logits(student, test), tasks)
     read = {name: test.features[name] for name in students["student"].input_columns}
     labelled = {name: task for name, task in tasks.items() if not isinstance(task, NextItem)}
     for name, form in FORMS.items():
@@ -294,5 +295,5 @@ def _latencies(
         of_teacher = {key: sum(part[key] for part in of_parts) for key in of_parts[0]}
     else:
         one_each = [rows.subset(np.array([row])) for row in range(min(len(rows), SLOW_ROWS))]
-        of_teacher = milliseconds(teacher.answers, one_each)
+        of_teacher = milliseconds(lambda row: row_logits(teacher, row), one_each)
     return times | {"teacher": of_teacher}

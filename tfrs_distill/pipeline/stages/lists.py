@@ -22,7 +22,7 @@ from tfrs_distill.teachers.candidate_lists import (
     list_examples,
     num_positions,
 )
-from tfrs_distill.teachers.list_labels import ListTeacher
+from tfrs_distill.teachers.list_teacher import ListTeacher
 
 KEYS = ("list_size", "num_lists", "num_ordered_lists", "max_history")  # that decide the lists
 
@@ -56,7 +56,7 @@ def lists_stage(run: Run) -> Stage:
         some = np.isin(examples.queries, drawn)
         with run.progress.bar("lists of the cross-encoder", ordered) as advance:
             teacher = ListTeacher(open_cross_encoder(run))
-            crossed = teacher.answers(examples.subset(some), advance=advance)[RELEVANCE]
+            crossed = teacher.row_logits(examples.subset(some), advance=advance)[RELEVANCE]
         scores[some] += standardised(crossed[:, 0], examples.queries[some])[:, None]
         with whole_file(folder / LISTS_FILE) as file:
             np.savez(file, *lists, scores)

@@ -27,7 +27,7 @@ class PredictionsOfRows:
     path: Path
     setting: Setting
 
-    def answers(self, examples: RankingExamples) -> dict[str, np.ndarray]:
+    def row_logits(self, examples: RankingExamples) -> dict[str, np.ndarray]:
         """Logits by task, float32 [num_rows, width]."""
         return read_ranking_answers(
             self.path, examples, self.setting.tasks, vocabularies=self.setting.data.vocabularies
@@ -58,7 +58,7 @@ class Array:
         teacher = self.open(folder)
         if isinstance(teacher, PredictionsOfRows):
             for part in ("train", "validation", "test"):
-                teacher.answers(getattr(self.setting.splits, part))
+                teacher.row_logits(getattr(self.setting.splits, part))
         size = self.path.stat().st_size
         return {"parameters": None, "bytes": size, "line": f"the predictions in {self.path.name}"}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,29 +17,10 @@ from tfrs_distill.pipeline.encoders import encoder_fingerprint, open_encoder
 from tfrs_distill.pipeline.fit_until_best import fit_until_best, save_alone
 from tfrs_distill.pipeline.models import make_teacher
 from tfrs_distill.pipeline.teacher_kinds.kind import KERAS_FILES, Facts, Setting
-from tfrs_distill.pipeline.validation import LogitsOf, ValidationScore
-from tfrs_distill.teachers.average_answers import average_answers
+from tfrs_distill.pipeline.validation import ValidationScore
+from tfrs_distill.teachers import Ensemble
 
 VECTORS, EPOCHS = "text_vectors.npy", "epochs.json"
-
-
-@dataclass(frozen=True)
-class AveragedModels:
-    """Models of the same tasks, whose probabilities are averaged; groups have tasks of their own.
-
-    Args:
-        groups: models and tasks of each group.
-    """
-
-    groups: Sequence[tuple[Sequence[LogitsOf], Sequence[RankingTask]]]
-
-    def answers(self, examples: RankingExamples) -> dict[str, np.ndarray]:
-        """Logits by task, float32 [num_rows, width]."""
-        found: dict[str, np.ndarray] = {}
-        for models, tasks in self.groups:
-            logits = [model(examples) for model in models]
-            found |= logits[0] if len(logits) == 1 else average_answers(logits, tasks)
-        return found
 
 
 class DeepCross:
@@ -80,18 +60,16 @@ class DeepCross:
             "line": "; ".join(f"{name}: {found['line']}" for name, found in facts.items()),
         }
 
-    def open(self, folder: Path) -> AveragedModels:
+    def open(self, folder: Path) -> Any:
         """Read the models from their Keras files."""
         groups = []
         for name, tasks in self.groups.items():
             paths = [_file(folder / name, number) for number in range(self._num_models)]
-            models = [LogitsOf(tf.keras.models.load_model(path)) for path in paths]
-            groups.append((models, tasks))
-        return AveragedModels(groups)
+            models = [tf.keras.models.load_model(path) for path in paths]
+            groups.append(models[0] if len(models) == 1 else Ensemble(models, tasks=tasks))
+        return groups[0] if len(groups) == 1 else Ensemble(groups, tasks=self.setting.tasks)
 
-    def train_fold(
-        self, examples: RankingExamples, fold: int, whole: Path, folder: Path
-    ) -> AveragedModels:
+    def train_fold(self, examples: RankingExamples, fold: int, whole: Path, folder: Path) -> Any:
         """Train for as many epochs as the whole ones needed, on the same text vectors."""
         recipe = self.setting.recipe
         vectors = np.load(whole / VECTORS) if (whole / VECTORS).exists() else None

@@ -2,29 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from tfrs_distill.data.ranking_examples import RankingExamples
-from tfrs_distill.models.tasks import RankingTask
 from tfrs_distill.pipeline.teacher_kinds.kind import Facts, Setting, TeacherKind
-from tfrs_distill.teachers import Ensemble, average_answers
-
-
-@dataclass(frozen=True)
-class EnsembleOfRows:
-    """The mean of teachers' probabilities of rows."""
-
-    teachers: Sequence[Any]
-    tasks: Sequence[RankingTask]
-
-    def answers(self, examples: RankingExamples) -> dict[str, np.ndarray]:
-        """Logits by task, float32 [num_rows, width]."""
-        return average_answers([teacher.answers(examples) for teacher in self.teachers], self.tasks)
+from tfrs_distill.teachers import Ensemble
 
 
 class EnsembleOf:
@@ -51,21 +33,16 @@ class EnsembleOf:
         line = " + ".join(found["line"] for found in facts.values())
         return sizes | {"line": line, "members": facts}
 
-    def open(self, folder: Path) -> Ensemble | EnsembleOfRows:
+    def open(self, folder: Path) -> Ensemble:
         """Their mean."""
         members = self.members.items()
-        return self._mean([member.open(folder / name) for name, member in members])
+        teachers = [member.open(folder / name) for name, member in members]
+        return Ensemble(teachers, tasks=self.setting.tasks)
 
-    def train_fold(
-        self, examples: Any, fold: int, whole: Path, folder: Path
-    ) -> Ensemble | EnsembleOfRows:
+    def train_fold(self, examples: Any, fold: int, whole: Path, folder: Path) -> Ensemble:
         """The mean of the members' fold teachers."""
         teachers = []
         for name, member in self.members.items():
             (folder / name).mkdir(parents=True, exist_ok=True)
             teachers.append(member.train_fold(examples, fold, whole / name, folder / name))
-        return self._mean(teachers)
-
-    def _mean(self, teachers: Sequence[Any]) -> Ensemble | EnsembleOfRows:
-        tasks = self.setting.tasks
-        return EnsembleOfRows(teachers, tasks) if tasks else Ensemble(teachers)
+        return Ensemble(teachers, tasks=self.setting.tasks)

@@ -48,8 +48,8 @@ class Setting:
 class TeacherKind(Protocol):
     """One kind of teacher, made for one `Setting`.
 
-    Examples are `Windows` for retrieval and `RankingExamples` for rows. A teacher of windows has
-    `logits(batch, candidate_ids)`, one of rows `answers(examples)`: logits by task.
+    Examples are `Windows` for retrieval and `RankingExamples` for rows; a teacher has
+    `logits(batch, candidate_ids)` of either, or `row_logits(examples)` of rows.
     """
 
     def settings(self) -> Any:

@@ -12,8 +12,6 @@ from tfrs_distill.errors import InputError
 from tfrs_distill.files import file_sha256
 from tfrs_distill.pipeline.teacher_kinds.kind import Facts, Setting
 
-METHODS = {"logits": "logits(batch, candidate_ids)", "fingerprint": "fingerprint()"}
-
 
 class PythonFile:
     """`FILE.py:FUNCTION`, where `FUNCTION(examples, seed)` returns a teacher trained on them.
@@ -55,12 +53,12 @@ class PythonFile:
 
     def _make(self, examples: Any, seed: int) -> Any:
         teacher = self._function()(examples, seed)
-        methods = {"answers": "answers(examples)"} if self.setting.tasks else METHODS
-        missing = [name for name in methods if not hasattr(teacher, name)]
-        if missing:
+        missing = [name for name in ("logits", "fingerprint") if not hasattr(teacher, name)]
+        if missing and not (self.setting.tasks and hasattr(teacher, "row_logits")):
+            of_rows = ", or of rows `row_logits(examples)`" if self.setting.tasks else ""
             raise InputError(
                 f"{self.setting.recipe.teacher.source} must return a teacher, which has "
-                f"{' and '.join(f'`{call}`' for call in methods.values())}. Received: "
+                f"`logits(batch, candidate_ids)` and `fingerprint()`{of_rows}. Received: "
                 f"{type(teacher).__name__} without {' and '.join(missing)}."
             )
         return teacher

@@ -1,52 +1,66 @@
-"""Files in which another program left a model's answers, read without believing them."""
+"""Files of another program's predictions by query, checked, with the data set's indices."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.errors import InputError
-from tfrs_distill.teachers.arrays.array_ids import Answers, as_texts, query_name
 from tfrs_distill.teachers.arrays.named_arrays_file import (
+    read_by_ending,
     read_named_arrays,
     read_parquet_table,
     unreadable,
 )
 
-FORMS = (  # the arrays of each form beside `query_ids`; the first tells which form it is
+FORMS = (  # the arrays of each form beside `query_ids`; the first names the form
     ("query_embeddings", "item_embeddings", "item_ids"),
     ("scores", "item_ids"),
     ("listed_items",),
 )
 
 
-def read_answers(path: str | os.PathLike[str]) -> Answers:
-    """Read a file by its ending; what stands in it is described at `ArrayTeacher.read`.
+class QueryArrays(NamedTuple):
+    """The arrays of a file, with ids as it writes them.
+
+    Args:
+        path: the file, for messages.
+        query_ids: one text a query; None where the file has none (`.npy`).
+        item_ids: one text an item of the arrays' columns; None where it has none.
+        arrays: `query_embeddings` and `item_embeddings`, or `scores`, or `listed_items` (texts,
+            `""` where a list is shorter) and perhaps `listed_scores`.
+    """
+
+    path: Path
+    query_ids: list[str] | None
+    item_ids: list[str] | None
+    arrays: dict[str, np.ndarray]
+
+
+def read_query_arrays(path: str | os.PathLike[str]) -> QueryArrays:
+    """Read a file by its ending; its forms are described at `ArrayTeacher.read`.
 
     Raises:
         InputError: it is missing, damaged, of another kind, or an array is missing or misshaped.
         MissingExtraError: it is a Parquet file and pyarrow is not installed.
     """
-    path = Path(path)
-    readers = {
-        ".npz": _read_named,
-        ".npy": _read_npy,
-        ".safetensors": _read_named,
-        ".parquet": _read_parquet,
-    }
-    if path.suffix not in readers:
-        raise InputError(
-            f"{path} must end in one of {', '.join(readers)}. Received: {path.suffix or 'no end'}."
-        )
-    if not path.is_file():
-        raise InputError(f"There is no file {path}.")
-    return readers[path.suffix](path)
+    return read_by_ending(
+        Path(path),
+        {
+            ".npz": _read_named,
+            ".npy": _read_npy,
+            ".safetensors": _read_named,
+            ".parquet": _read_parquet,
+        },
+    )
 
 
-def _named(path: Path, arrays: dict[str, np.ndarray]) -> Answers:
+def _named(path: Path, arrays: dict[str, np.ndarray]) -> QueryArrays:
     """Check the arrays' names and shapes, and make texts of ids."""
     form = next((form for form in FORMS if form[0] in arrays), None)
     needed = ("query_ids", *(form or ()))
@@ -72,17 +86,17 @@ def _named(path: Path, arrays: dict[str, np.ndarray]) -> Answers:
     if ids["listed_items"] is not None:
         kept["listed_items"] = ids["listed_items"]
     query_ids, item_ids = (
-        None if found is None else found.tolist() for found in (ids["query_ids"], ids["item_ids"])
+        None if ids[name] is None else ids[name].tolist() for name in ("query_ids", "item_ids")
     )
-    answers = Answers(path, query_ids, item_ids, kept)
-    _check_shapes(answers)
-    _check_finite(answers)
-    return answers
+    found = QueryArrays(path, query_ids, item_ids, kept)
+    _check_shapes(found)
+    _check_finite(found)
+    return found
 
 
-def _check_shapes(answers: Answers) -> None:
-    queries = None if answers.query_ids is None else len(answers.query_ids)
-    items = None if answers.item_ids is None else len(answers.item_ids)
+def _check_shapes(found: QueryArrays) -> None:
+    queries = None if found.query_ids is None else len(found.query_ids)
+    items = None if found.item_ids is None else len(found.item_ids)
     expected: dict[str, tuple[int | None, int | None]] = {
         "query_embeddings": (queries, None),
         "item_embeddings": (items, None),
@@ -90,30 +104,30 @@ def _check_shapes(answers: Answers) -> None:
         "listed_items": (queries, None),
         "listed_scores": (queries, None),
     }
-    for name, array in answers.arrays.items():
+    for name, array in found.arrays.items():
         wanted = expected[name]
         if array.ndim != 2 or any(w not in (None, n) for w, n in zip(wanted, array.shape)):
-            said = ", ".join("any" if number is None else str(number) for number in wanted)
+            shape = ", ".join("any" if number is None else str(number) for number in wanted)
             raise InputError(
-                f"{answers.path}: `{name}` must be [{said}], one row for each id. Received: shape "
+                f"{found.path}: `{name}` must be [{shape}], one row for each id. Received: shape "
                 f"{list(array.shape)}."
             )
 
 
-def _check_finite(answers: Answers) -> None:
-    for name in set(answers.arrays) - {"listed_items"}:
-        values = answers.arrays[name]
+def _check_finite(found: QueryArrays) -> None:
+    for name in set(found.arrays) - {"listed_items"}:
+        values = found.arrays[name]
         wrong = ~np.isfinite(values)
-        if name == "listed_scores" and answers.arrays["listed_items"].shape == values.shape:
-            wrong &= answers.arrays["listed_items"] != ""
+        if name == "listed_scores" and found.arrays["listed_items"].shape == values.shape:
+            wrong &= found.arrays["listed_items"] != ""
         if wrong.any():
             row, place = map(int, np.argwhere(wrong)[0])
-            who = query_name(answers, row)
-            if name == "item_embeddings" and answers.item_ids is not None:
-                who = f"item {answers.item_ids[row]!r}"
+            owner = query_name(found, row)
+            if name == "item_embeddings" and found.item_ids is not None:
+                owner = f"item {found.item_ids[row]!r}"
             raise InputError(
-                f"{answers.path}: `{name}` of {who} holds {values[row, place]} at place {place}. "
-                "Give finite numbers; what gives probabilities should write log(p + 1e-12)."
+                f"{found.path}: `{name}` of {owner} holds {values[row, place]} at place {place}. "
+                "Give finite numbers; of probabilities p, log(p + 1e-12)."
             )
 
 
@@ -123,23 +137,23 @@ def _floats(path: Path, name: str, values: np.ndarray) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def _read_named(path: Path) -> Answers:
+def _read_named(path: Path) -> QueryArrays:
     return _named(path, read_named_arrays(path))
 
 
-def _read_npy(path: Path) -> Answers:
+def _read_npy(path: Path) -> QueryArrays:
     try:
         with path.open("rb") as file:
             scores = np.lib.format.read_array(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise unreadable(path, error) from error
-    answers = Answers(path, None, None, {"scores": _floats(path, "scores", scores)})
-    _check_shapes(answers)
-    _check_finite(answers)
-    return answers
+    found = QueryArrays(path, None, None, {"scores": _floats(path, "scores", scores)})
+    _check_shapes(found)
+    _check_finite(found)
+    return found
 
 
-def _read_parquet(path: Path) -> Answers:
+def _read_parquet(path: Path) -> QueryArrays:
     table = read_parquet_table(path)
     names = set(table.column_names)
     if {"query_id", "listed_items"} <= names:
@@ -160,7 +174,7 @@ def _column(path: Path, table: Any, name: str) -> np.ndarray:
     return values.astype(str) if values.dtype == object else values
 
 
-def _long(path: Path, table: Any) -> Answers:
+def _long(path: Path, table: Any) -> QueryArrays:
     """One row a query and item, in any order: sorted into lists, best first."""
     by = "score" if "score" in table.column_names else "rank"
     queries = as_texts(path, "query_id", _column(path, table, "query_id"))
@@ -183,16 +197,16 @@ def _long(path: Path, table: Any) -> Answers:
             row = order[int(np.argmax(tie)) + 1]
             raise InputError(
                 f"{path}: query {queries[row]!r} has two items of rank {values[np.argmax(tie)]:g}. "
-                "Give each its own rank, or a score."
+                "Give each another rank, or a score."
             )
     shape = (len(names), int(place.max()) + 1 if len(place) else 1)
     listed, scores = np.full(shape, "", object), np.zeros(shape, np.float32)
     listed[number, place], scores[number, place] = items[order], values
     arrays = {"listed_items": listed} | ({"listed_scores": scores} if by == "score" else {})
-    return Answers(path, names.tolist(), None, arrays)
+    return QueryArrays(path, names.tolist(), None, arrays)
 
 
-def _wide(path: Path, table: Any) -> Answers:
+def _wide(path: Path, table: Any) -> QueryArrays:
     """One row a query, its list in one column; lists may differ in length."""
     query_ids = as_texts(path, "query_id", _column(path, table, "query_id")).tolist()
     lists = table.column("listed_items").to_pylist()
@@ -201,15 +215,150 @@ def _wide(path: Path, table: Any) -> Answers:
     longest = max((len(items or ()) for items in lists), default=0)
     listed = np.full((len(lists), longest), "", object)
     values = np.zeros(listed.shape, np.float32)
-    for row, (query, items, own) in enumerate(zip(query_ids, lists, scores)):
-        if scored and len(own or ()) != len(items or ()):
+    for row, (query, items, item_scores) in enumerate(zip(query_ids, lists, scores)):
+        if scored and len(item_scores or ()) != len(items or ()):
             raise InputError(
-                f"{path}: query {query!r} has {len(items or ())} items and {len(own or ())} "
-                "scores. Give one score an item."
+                f"{path}: query {query!r} has {len(items or ())} items and "
+                f"{len(item_scores or ())} scores. Give one score an item."
             )
         if items:
             listed[row, : len(items)] = as_texts(path, "listed_items", np.array(items))
-        if items and own:
-            values[row, : len(items)] = np.array(own, np.float64)
+        if items and item_scores:
+            values[row, : len(items)] = np.array(item_scores, np.float64)
     arrays = {"listed_items": listed} | ({"listed_scores": values} if scored else {})
-    return Answers(path, query_ids, None, arrays)
+    return QueryArrays(path, query_ids, None, arrays)
+
+
+def as_texts(path: Path, name: str, values: np.ndarray) -> np.ndarray:
+    """Ids as texts: whole numbers by their decimal text, a number below 0 (or no text) as `""`."""
+    if values.dtype.kind in "iu":
+        return np.where(values < 0, "", values.astype(str)).astype(object)
+    if values.dtype.kind == "S":
+        values = np.char.decode(values, "utf-8")
+    if values.dtype.kind not in "U":
+        raise InputError(
+            f"{path}: `{name}` must be whole numbers or texts. Received: {values.dtype}. In NumPy: "
+            "np.array(ids, dtype=str)."
+        )
+    return values.astype(object)
+
+
+def item_indices(found: QueryArrays, catalogue: Catalogue) -> np.ndarray:
+    """The column of each catalogue item in the arrays: int [num_items].
+
+    Raises:
+        InputError: an item is missing, unknown or there twice.
+    """
+    if found.item_ids is None:
+        num_columns = found.arrays["scores"].shape[1]
+        if num_columns != catalogue.num_items:
+            raise InputError(
+                f"{found.path} has {num_columns} columns, but the catalogue has "
+                f"{catalogue.num_items} items. A .npy file holds every item in their order; an "
+                ".npz file names them (`item_ids`)."
+            )
+        return np.arange(num_columns)
+    column = _numbered(found.path, "item", found.item_ids)
+    known = set(catalogue.item_ids)
+    for item_id in found.item_ids:
+        if item_id not in known:
+            raise _unknown_item(found.path, item_id, catalogue)
+    missing = [item_id for item_id in catalogue.item_ids if item_id not in column]
+    if missing:
+        raise InputError(
+            f"{found.path} lacks {len(missing)} of the catalogue's {catalogue.num_items} items, "
+            f"first: item {missing[0]!r}. Have the model score every item, or write its lists "
+            "(`listed_items`), which need not hold all."
+        )
+    return np.array([column[item_id] for item_id in catalogue.item_ids])
+
+
+def listed_indices(found: QueryArrays, catalogue: Catalogue) -> np.ndarray:
+    """The lists as item indices, int32 [num_queries, k], 0 where a list is shorter.
+
+    Raises:
+        InputError: an item is unknown, twice in a list, or behind an empty place; or a list is
+            empty.
+    """
+    index_of = {item_id: index for index, item_id in enumerate(catalogue.item_ids, start=1)}
+    listed = found.arrays["listed_items"]
+    indices = np.zeros(listed.shape, np.int32)
+    for row, items in enumerate(listed.tolist()):
+        query = query_name(found, row)
+        listed_ids = [item_id for item_id in items if item_id]
+        if not listed_ids or items[: len(listed_ids)] != listed_ids:
+            what = "is empty" if not listed_ids else "has an empty place before an item"
+            raise InputError(
+                f"{found.path}: the list of {query} {what}. Give every query at least one item, "
+                "and fill short lists at their end."
+            )
+        for place, item_id in enumerate(listed_ids):
+            if item_id not in index_of:
+                raise _unknown_item(found.path, item_id, catalogue)
+            indices[row, place] = index_of[item_id]
+        if len(set(listed_ids)) < len(listed_ids):
+            twice = next(item_id for item_id in listed_ids if listed_ids.count(item_id) > 1)
+            raise InputError(
+                f"{found.path}: the list of {query} names item {twice!r} twice. Name it once."
+            )
+    return indices
+
+
+def query_values(
+    found: QueryArrays, user_ids: Sequence[str] | None, num_queries: int, column: str
+) -> np.ndarray:
+    """The values of the batch's column that the file's queries stand for: int64 [num_queries].
+
+    Raises:
+        InputError: a query is unknown, there twice, or no number where it must be.
+    """
+    path = found.path
+    if user_ids is None:
+        if found.query_ids is None:
+            return np.arange(num_queries)
+        _numbered(path, "query", found.query_ids)
+        wrong = [query for query in found.query_ids if not query.isdecimal()]
+        if wrong:
+            raise InputError(
+                f"{path}: query {wrong[0]!r} is not a value of the column {column!r}, a whole "
+                "number. Give `user_ids`, the ids of the data set in the order of its user indices."
+            )
+        return np.array([int(query) for query in found.query_ids], np.int64)
+    if found.query_ids is None:
+        if num_queries != len(user_ids):
+            raise InputError(
+                f"{path} has rows for {num_queries} users, but `user_ids` names {len(user_ids)}. A "
+                ".npy file holds every user in their order; an .npz file names them (`query_ids`)."
+            )
+        return np.arange(num_queries)
+    index_of = {user_id: index for index, user_id in enumerate(user_ids)}
+    _numbered(path, "query", found.query_ids)
+    unknown = [query for query in found.query_ids if query not in index_of]
+    if unknown:
+        raise InputError(
+            f"{path}: {len(unknown)} of {len(found.query_ids)} queries are not among the "
+            f"{len(user_ids)} users of the data, first: {unknown[0]!r}. Write ids as the data set "
+            "does, and leave other users out."
+        )
+    return np.array([index_of[query] for query in found.query_ids], np.int64)
+
+
+def _unknown_item(path: Path, item_id: str, catalogue: Catalogue) -> InputError:
+    return InputError(
+        f"{path}: item {item_id!r} is not among the catalogue's {catalogue.num_items} items, such "
+        f"as {catalogue.item_ids[0]!r}. Write ids as the data set does, and leave other items out."
+    )
+
+
+def query_name(found: QueryArrays, row: int) -> str:
+    """The name of a row's query in a message."""
+    return f"row {row}" if found.query_ids is None else f"query {found.query_ids[row]!r}"
+
+
+def _numbered(path: Path, kind: str, ids: Sequence[str]) -> dict[str, int]:
+    numbers: dict[str, int] = {}
+    for number, name in enumerate(ids):
+        if name in numbers:
+            raise InputError(f"{path}: {kind} {name!r} occurs twice. Write each {kind} once.")
+        numbers[name] = number
+    return numbers

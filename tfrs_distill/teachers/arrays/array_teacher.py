@@ -1,4 +1,4 @@
-"""What any model said, as arrays: a GBDT, a PyTorch or language model, a service."""
+"""Predictions of any model, as arrays: a GBDT, a PyTorch or language model, a service."""
 
 from __future__ import annotations
 
@@ -17,16 +17,20 @@ from tfrs_distill.data.checked_arrays import whole_numbers
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
 from tfrs_distill.models.rows import broadcast_to_rows
-from tfrs_distill.teachers.arrays.array_files import read_answers
-from tfrs_distill.teachers.arrays.array_ids import item_indices, listed_indices, query_values
+from tfrs_distill.teachers.arrays.array_files import (
+    item_indices,
+    listed_indices,
+    query_values,
+    read_query_arrays,
+)
 
 
 class ArrayTeacher:
-    """A teacher that was asked elsewhere, once; its answers are arrays by query.
+    """A teacher whose predictions were computed elsewhere: arrays by query.
 
-    A query is a value of one of the batch's columns, a user or an example; what is known of it
-    counts at each of its rows. A query that the arrays do not hold is NaN, which a `Distiller`
-    and a teacher cache refuse by the example's name: `missing_queries` finds them before. Made by
+    A query is a value of one of the batch's columns, a user or an example; its logits are those of
+    each of its rows. A query that the arrays do not hold is NaN, which a `Distiller` and a teacher
+    cache refuse with the example's id: `missing_queries` finds them before. Made by
     `from_embeddings`, `from_scores` or `from_lists`, or from a file by `read`.
     """
 
@@ -115,7 +119,7 @@ class ArrayTeacher:
         num_items: int,
         column: str = columns.USER_ID,
     ) -> ArrayTeacher:
-        """A teacher that named its best items, with their logits or in their order alone.
+        """A teacher's lists of its best items, with their logits or in their order alone.
 
         Items that are not listed get the list's smallest logit less `log(num_items)`, so that
         together they weigh about as much as the last of the list. An order alone gives rank r, from
@@ -176,12 +180,12 @@ class ArrayTeacher:
 
         Ids are texts, or whole numbers, which count by their decimal text: 50 is the item "50".
         Embeddings and scores must be there for every item of the catalogue, in any order; lists
-        need not hold all (see `from_lists`). What gives probabilities should write their logarithm.
+        need not hold all (see `from_lists`). Of probabilities the file holds the logarithm.
 
         Args:
             path: the file.
             catalogue: the items.
-            user_ids: the data set's own user ids in the order of their indices, as in
+            user_ids: user ids as the data set writes them, in the order of their indices, as in
                 `Interactions.user_ids`; None if the file's queries are values of `column` already.
             column: the batch's column that names the query: `"user_id"` or `"example_id"`.
 
@@ -195,22 +199,22 @@ class ArrayTeacher:
             raise ValueError(
                 f"`user_ids` are for queries that are users. Received: column={column!r}."
             )
-        answers = read_answers(path)
-        arrays = answers.arrays
+        found = read_query_arrays(path)
+        arrays = found.arrays
         num_queries = len(next(iter(arrays.values())))
         if user_ids is not None:
             user_ids = plain_texts("user_ids", user_ids)
-        query_ids = query_values(answers, user_ids, num_queries, column)
+        query_ids = query_values(found, user_ids, num_queries, column)
         try:
             if "listed_items" in arrays:
                 return cls.from_lists(
                     query_ids,
-                    listed_indices(answers, catalogue),
+                    listed_indices(found, catalogue),
                     arrays.get("listed_scores"),
                     num_items=catalogue.num_items,
                     column=column,
                 )
-            order = item_indices(answers, catalogue)
+            order = item_indices(found, catalogue)
             if "scores" in arrays:
                 return cls.from_scores(query_ids, arrays["scores"][:, order], column=column)
             return cls.from_embeddings(
@@ -236,45 +240,44 @@ class ArrayTeacher:
         >>> teacher.missing_queries(windows).tolist()
         [4]
         """
-        asked = windows.users if self.column == columns.USER_ID else np.arange(len(windows))
-        return np.setdiff1d(asked, self.query_ids)
+        by_user = self.column == columns.USER_ID
+        return np.setdiff1d(windows.users if by_user else np.arange(len(windows)), self.query_ids)
 
     def logits(self, batch: dict[str, tf.Tensor], candidate_ids: tf.Tensor) -> tf.Tensor:
-        """Scores at the batch's rows, float32 [num_rows, num_candidates]; NaN for a query unheard.
+        """Scores at the batch's rows, float32 [num_rows, num_candidates]; NaN for others' queries.
 
         Raises:
             ValueError: the batch does not have the column.
         """
         if self.column not in batch:
             raise ValueError(
-                f"The batch has no column {self.column!r}, by which this teacher knows its "
+                f"The batch has no column {self.column!r}, which names this teacher's "
                 f"queries. It has: {sorted(batch)}."
             )
-        asked = tf.cast(batch[self.column], tf.int64)
+        queries = tf.cast(batch[self.column], tf.int64)
         if columns.HISTORY in batch:
-            asked = broadcast_to_rows(asked, batch)
+            queries = broadcast_to_rows(queries, batch)
         known = tf.constant(self.query_ids, tf.int64)
-        place = tf.minimum(tf.searchsorted(known, asked), len(self.query_ids) - 1)
-        heard = tf.equal(tf.gather(known, place), asked)
-        said = self._said(place, candidate_ids)
-        return tf.where(heard[:, None], said, float("nan"))
+        place = tf.minimum(tf.searchsorted(known, queries), len(self.query_ids) - 1)
+        is_known = tf.equal(tf.gather(known, place), queries)
+        return tf.where(is_known[:, None], self._logits_at(place, candidate_ids), float("nan"))
 
-    def _said(self, place: tf.Tensor, candidate_ids: tf.Tensor) -> tf.Tensor:
-        told = {
+    def _logits_at(self, place: tf.Tensor, candidate_ids: tf.Tensor) -> tf.Tensor:
+        arrays = {
             name: tensor if name == "item_embeddings" else tf.gather(tensor, place)
             for name, tensor in self.tensors.items()
         }
-        if "query_embeddings" in told:
-            items = tf.gather(told["item_embeddings"], candidate_ids - 1)
-            return tf.matmul(told["query_embeddings"], items, transpose_b=True)
-        if "scores" in told:
-            return tf.gather(told["scores"], candidate_ids - 1, axis=1)
+        if "query_embeddings" in arrays:
+            items = tf.gather(arrays["item_embeddings"], candidate_ids - 1)
+            return tf.matmul(arrays["query_embeddings"], items, transpose_b=True)
+        if "scores" in arrays:
+            return tf.gather(arrays["scores"], candidate_ids - 1, axis=1)
         rows = tf.broadcast_to(
-            tf.range(tf.shape(place)[0])[:, None], tf.shape(told["listed_items"])
+            tf.range(tf.shape(place)[0])[:, None], tf.shape(arrays["listed_items"])
         )
-        table = tf.repeat(told["floor"][:, None], self.num_items + 1, axis=1)
-        indices = tf.stack([rows, told["listed_items"]], axis=-1)
-        table = tf.tensor_scatter_nd_update(table, indices, told["listed_scores"])
+        table = tf.repeat(arrays["floor"][:, None], self.num_items + 1, axis=1)
+        indices = tf.stack([rows, arrays["listed_items"]], axis=-1)
+        table = tf.tensor_scatter_nd_update(table, indices, arrays["listed_scores"])
         return tf.gather(table, candidate_ids, axis=1)  # column 0 took what filled short lists
 
     def fingerprint(self) -> str:

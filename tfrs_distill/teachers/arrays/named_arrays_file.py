@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import safetensors
 import safetensors.numpy
 
 from tfrs_distill.errors import InputError, MissingExtraError
+
+T = TypeVar("T")
 
 
 def read_named_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -24,8 +27,17 @@ def read_named_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             values or lists of different lengths.
         MissingExtraError: it is a Parquet file and pyarrow is not installed.
     """
-    path = Path(path)
-    readers = {".npz": _npz, ".safetensors": _safetensors, ".parquet": _parquet}
+    return read_by_ending(
+        Path(path), {".npz": _npz, ".safetensors": _safetensors, ".parquet": _parquet}
+    )
+
+
+def read_by_ending(path: Path, readers: Mapping[str, Callable[[Path], T]]) -> T:
+    """Read a file with the reader of its ending.
+
+    Raises:
+        InputError: there is no file, or no reader of its ending.
+    """
     if path.suffix not in readers:
         raise InputError(
             f"{path} must end in one of {', '.join(readers)}. Received: {path.suffix or 'no end'}."
@@ -89,7 +101,7 @@ def _parquet(path: Path) -> dict[str, np.ndarray]:
 
 
 def unreadable(path: Path, error: Exception) -> InputError:
-    """The error that a file cannot be read, to be raised from the one that said so."""
+    """Return the error that a file cannot be read, to be raised from `error`."""
     hint = " Ids of type object are pickled: save np.array(ids, dtype=str)."
     return InputError(
         f"{path} cannot be read ({str(error)[:150]}). It may be truncated or of another kind."

@@ -1,8 +1,7 @@
-"""A BERT that reads a history and a candidate together and says how well they fit."""
+"""A BERT that reads a history and a candidate together and scores how well they fit."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,39 +11,28 @@ import tensorflow as tf
 
 from tfrs_distill import columns
 from tfrs_distill.data.windows import Windows
-from tfrs_distill.errors import InputError
 from tfrs_distill.losses.categorical_cross_entropy import categorical_cross_entropy
 from tfrs_distill.models.history_tower import last_items
 from tfrs_distill.models.rows import rows_of, seen_items
 from tfrs_distill.models.seeded import seeded
-from tfrs_distill.teachers.bert.checkpoint import max_positions
-from tfrs_distill.teachers.bert.layer_training import LayerTraining, check_num_layers
-from tfrs_distill.teachers.bert.parameter_efficient.layer_stack import LayerStack
-from tfrs_distill.teachers.bert.pooling import pool
+from tfrs_distill.teachers.bert.resumable_training import ResumableTraining, TuningCheckpoint
 from tfrs_distill.teachers.bert.text_encoder import TextEncoder
 from tfrs_distill.teachers.bert.text_pairs import TextPairs, row_histories
-from tfrs_distill.teachers.bert.tuned_bert_file import (
-    base_fingerprint,
-    read_tuned_bert,
-    write_tuned_bert,
-)
-from tfrs_distill.teachers.bert.tuning_checkpoint import TuningCheckpoint
+from tfrs_distill.teachers.bert.tuned_bert import TunedBert, check_num_layers, read_tuned_bert
 from tfrs_distill.teachers.whole_number import check_whole_number
 
-KIND = "cross-encoder"
 
-
-class BertCrossEncoder:
-    """Scores a candidate after a history by reading both texts at once.
+class BertCrossEncoder(TunedBert):
+    """Score a candidate after a history by reading both texts at once.
 
     `score = w . pooled(BERT([CLS] newest item ; ... ; oldest read [SEP] candidate [SEP])) + b`,
-    with the encoder's own pooling (mean, first token or maximum) of its last layer. The newest item
+    with the encoder's pooling (mean, first token or maximum) of its last layer. The newest item
     comes first, so that what is cut for want of room is the oldest. Unlike a two-tower it attends
     from each word of the candidate to each word of the history, and pays for it: every pair is a
     forward pass. Use it on short lists, through a `Reranker`.
 
-    The encoder's layers are trained in place by `fit`; its embeddings stay as they are. Give it an
-    encoder of its own.
+    The encoder's layers are trained in place by `fit`; its embeddings stay as they are. Use the
+    encoder for nothing else.
 
     Reference: [Nogueira & Cho, 2019](https://arxiv.org/abs/1901.04085).
 
@@ -69,6 +57,8 @@ class BertCrossEncoder:
     TensorShape([1, 3])
     """
 
+    kind = "cross-encoder"
+
     def __init__(
         self,
         encoder: TextEncoder,
@@ -80,23 +70,10 @@ class BertCrossEncoder:
         batch_size: int = 128,
         seed: int | None = None,
     ) -> None:
-        for name, value in (("max_history_items", max_history_items), ("batch_size", batch_size)):
-            if not value >= 1:
-                raise ValueError(f"`{name}` must be at least 1. Received: {name}={value!r}.")
-        positions = max_positions(encoder.model)
-        if positions is not None and max_length > positions:
-            raise InputError(
-                f"`max_length` must be at most {positions}, the positions of the checkpoint. "
-                f"Received: max_length={max_length!r}."
-            )
-        self.encoder, self.max_history_items, self.batch_size = (
-            encoder,
-            max_history_items,
-            batch_size,
-        )
+        check_whole_number("max_history_items", max_history_items)
+        super().__init__(encoder, max_length=max_length, batch_size=batch_size)
+        self.max_history_items = max_history_items
         self.pairs = TextPairs(encoder.tokenizer, texts, max_length)
-        self.stack = LayerStack(encoder.model)
-        self.base = base_fingerprint(encoder)
         self.reads_types = "token_type_ids" in encoder.tokenizer.model_input_names
         self.head = tf.keras.Sequential(
             [
@@ -114,14 +91,23 @@ class BertCrossEncoder:
         return self.pairs.num_items
 
     @property
-    def weights(self) -> dict[str, tf.Variable]:
-        """What `fit` may change: the layers' and the score's weights, by name."""
-        layers = {
-            f"layers/{number}/{place}": variable
-            for number, variables in enumerate(self.stack.layer_variables())
-            for place, variable in enumerate(variables)
+    def head_weights(self) -> dict[str, tf.Variable]:
+        """The score's weights by name."""
+        return {"head/kernel": self.head.weights[0], "head/bias": self.head.weights[1]}
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What `load` makes an equal cross-encoder of, beside encoder and texts."""
+        return {
+            "max_history_items": self.max_history_items,
+            "max_length": self.max_length,
+            "dropout": self.head.layers[0].rate,
         }
-        return layers | {"head/kernel": self.head.weights[0], "head/bias": self.head.weights[1]}
+
+    @property
+    def identity(self) -> str:
+        """The base checkpoint, the texts as tokens, and the items that are read."""
+        return "\n".join([self.base, self.pairs.fingerprint(), str(self.max_history_items)])
 
     def read(self, histories: tf.Tensor, candidates: tf.Tensor, training: bool) -> tf.Tensor:
         """Scores of pairs in one forward pass, float32 [num_pairs], padded to the longest.
@@ -131,23 +117,11 @@ class BertCrossEncoder:
             candidates: int32 [num_pairs], item indices.
             training: whether dropout is on.
         """
-        tokens = self.pairs.tokens(histories, candidates)
-        inputs = {"input_ids": tokens.input_ids, "attention_mask": tokens.attention_mask}
-        if self.reads_types:
-            inputs["token_type_ids"] = tokens.token_type_ids
-        hidden = self.encoder.model(**inputs, training=training).last_hidden_state
-        pooled = pool(hidden, tokens.attention_mask, self.encoder.pooling)
-        return tf.cast(self.head(pooled, training=training)[:, 0], tf.float32)
-
-    def score_pairs(self, histories: Any, candidates: Any) -> tf.Tensor:
-        """Scores of any number of pairs, float32 [num_pairs]; read in batches of like length.
-
-        Args:
-            histories: int32 [num_pairs, any length], item indices, oldest first; 0 is no item.
-            candidates: int32 [num_pairs], item indices.
-        """
-        newest_first = self.newest(tf.cast(histories, tf.int32))
-        return self._score_sorted(newest_first, tf.cast(candidates, tf.int32))
+        inputs = self.pairs.tokens(histories, candidates)
+        if not self.reads_types:
+            inputs.pop("token_type_ids")
+        scores = self.head(self.pooled(inputs, training), training=training)
+        return tf.cast(scores[:, 0], tf.float32)
 
     def scores(self, histories: Any, candidate_lists: Any) -> tf.Tensor:
         """Scores of each history's own candidates, float32 [n, k].
@@ -179,8 +153,8 @@ class BertCrossEncoder:
 
         def body(start: tf.Tensor, scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             rows = order[start : start + self.batch_size]
-            said = self.read(tf.gather(histories, rows), tf.gather(candidates, rows), False)
-            return start + self.batch_size, tf.tensor_scatter_nd_update(scores, rows[:, None], said)
+            some = self.read(tf.gather(histories, rows), tf.gather(candidates, rows), False)
+            return start + self.batch_size, tf.tensor_scatter_nd_update(scores, rows[:, None], some)
 
         start, scores = tf.constant(0), tf.zeros_like(candidates, tf.float32)
         left = lambda start, scores: start < tf.size(order)  # noqa: E731
@@ -205,7 +179,7 @@ class BertCrossEncoder:
         checkpoint_every: int = 100,
         advance: Callable[[int], Any] | None = None,
     ) -> list[float]:
-        """Train to tell the next item from what a first stage takes for it.
+        """Train to rank the next item above what a first stage takes for it.
 
         Each step draws rows (labelled positions) of `windows` evenly, and minimises the listwise
         softmax cross-entropy `-log softmax(scores)[label]` among the label and its negatives: some
@@ -215,7 +189,7 @@ class BertCrossEncoder:
 
         Args:
             windows: training windows.
-            first_stage: the teacher whose lists are to be re-ranked; answers `logits`.
+            first_stage: the teacher whose lists are to be re-ranked; gives `logits`.
             num_steps: steps to train for.
             batch_size: rows a step, each with `1 + num_negatives` pairs.
             num_negatives: negatives a row.
@@ -264,16 +238,6 @@ class BertCrossEncoder:
             checkpoint = TuningCheckpoint(checkpoint_folder, settings | models)
         return training.run(checkpoint, checkpoint_every, advance)
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write configuration and trained weights; base checkpoint and texts are not among them."""
-        arguments = {
-            "max_history_items": self.max_history_items,
-            "max_length": self.pairs.max_length,
-            "dropout": self.head.layers[0].rate,
-        }
-        weights = {name: variable.numpy() for name, variable in self.weights.items()}
-        write_tuned_bert(folder, KIND, self.base, arguments, weights)
-
     @classmethod
     def load(
         cls,
@@ -294,30 +258,16 @@ class BertCrossEncoder:
         Raises:
             InputError: the folder cannot be read, or was trained from another checkpoint.
         """
-        arguments, weights = read_tuned_bert(folder, KIND, encoder)
+        arguments, weights = read_tuned_bert(folder, cls.kind, encoder)
         loaded = cls(encoder, texts, batch_size=batch_size, **arguments)
-        for name, variable in loaded.weights.items():
-            variable.assign(weights[name])
+        loaded._assign(weights)
         return loaded
-
-    def fingerprint(self) -> str:
-        """sha256 of the base checkpoint, the texts as tokens, the configuration and the weights."""
-        said = [self.base, self.pairs.fingerprint(), str(self.max_history_items)]
-        digest = hashlib.sha256("\n".join(said).encode())
-        for name, variable in self.weights.items():
-            digest.update(f"{name} {variable.shape}".encode() + variable.numpy().tobytes())
-        return digest.hexdigest()
 
 
 class RowBatches:
-    """Rows of windows in even, seeded order: batch number s is the same whenever it is asked for.
+    """Rows of windows in even, seeded order: batch number s is the same whenever it is read.
 
     A row comes as its whole window with the labels of all other positions removed.
-
-    Args:
-        windows: training windows.
-        batch_size: rows a batch.
-        seed: int.
     """
 
     def __init__(self, windows: Windows, batch_size: int, seed: int) -> None:
@@ -327,10 +277,10 @@ class RowBatches:
 
     def __getitem__(self, step: int) -> dict[str, tf.Tensor]:
         """The batch of one step; epochs follow each other without a gap."""
-        asked = range(step * self.batch_size, (step + 1) * self.batch_size)
+        numbers = range(step * self.batch_size, (step + 1) * self.batch_size)
         row = [
             self._order(epoch)[place]
-            for epoch, place in (divmod(number, len(self.rows)) for number in asked)
+            for epoch, place in (divmod(number, len(self.rows)) for number in numbers)
         ]
         windows, positions = self.rows[row].T
         labels = np.zeros((self.batch_size, self.windows.max_history), np.int32)
@@ -362,19 +312,13 @@ def draw_lists(
     num_even: int,
     num_candidates: int,
 ) -> tf.Tensor:
-    """Columns of each row's label (first) and of its negatives: int32 [num_rows, 1 + both numbers].
+    """Draw the columns of each row's label, first, and of its negatives.
 
-    Hard negatives are drawn evenly from the row's `num_candidates` largest logits, the others
-    evenly from all that is left; nothing is drawn twice, nor the label.
+    `num_hard` negatives are drawn evenly from the row's `num_candidates` largest logits, `num_even`
+    from all others that are `allowed`; nothing is drawn twice, nor the label.
 
-    Args:
-        first_logits: float32 [num_rows, num_items].
-        labels: int32 [num_rows], columns.
-        allowed: bool [num_rows, num_items], what may be a negative.
-        seed: int32 [2].
-        num_hard: negatives from the top.
-        num_even: other negatives.
-        num_candidates: length of the top.
+    Returns:
+        int32 [num_rows, 1 + num_hard + num_even].
     """
     lowest = tf.float32.min
     keys = tf.random.stateless_uniform(tf.shape(first_logits), seed)
@@ -416,7 +360,7 @@ def _check(settings: dict[str, Any], windows: Windows, num_layers: int) -> None:
         )
 
 
-class CrossEncoderTraining(LayerTraining):
+class CrossEncoderTraining(ResumableTraining):
     """The state of one training, and its step."""
 
     def __init__(
@@ -426,9 +370,14 @@ class CrossEncoderTraining(LayerTraining):
         first_stage: Any,
         settings: dict[str, Any],
     ) -> None:
-        model, stack, head = cross_encoder.encoder.model, cross_encoder.stack, cross_encoder.head
-        super().__init__(model, stack, head, settings["num_steps"], settings)
-        self.cross_encoder, self.first_stage = cross_encoder, first_stage
+        seed = settings["seed"]
+        super().__init__(
+            cross_encoder.groups(settings),
+            [(cross_encoder.encoder.model, seed), (cross_encoder.head, ~seed)],
+            num_steps=settings["num_steps"],
+            warmup_share=settings["warmup_share"],
+        )
+        self.cross_encoder, self.first_stage, self.settings = cross_encoder, first_stage, settings
         self.batches = RowBatches(windows, settings["batch_size"], settings["seed"])
         self.items = tf.constant(windows.existing_items())
         self.exclude_seen = windows.catalogue.exclude_seen
@@ -465,8 +414,8 @@ class CrossEncoderTraining(LayerTraining):
         newest_first = self.cross_encoder.newest(row_histories(batch))
         repeated = tf.repeat(newest_first, tf.shape(lists)[1], axis=0)
         with tf.GradientTape() as tape:
-            said = self.cross_encoder.read(repeated, tf.reshape(lists, [-1]), True)
-            logits = tf.reshape(said, tf.shape(lists))
+            scores = self.cross_encoder.read(repeated, tf.reshape(lists, [-1]), True)
+            logits = tf.reshape(scores, tf.shape(lists))
             first = tf.zeros(tf.shape(lists)[:1], tf.int32)
             loss = tf.reduce_mean(categorical_cross_entropy(first, logits))
-        self.finish_step(loss, tape.gradient(loss, [variables for _, variables in self.groups]))
+        self.finish_step(loss, tape.gradient(loss, self.variables))

@@ -1,8 +1,7 @@
-"""A BERT that reads a row's text and answers several tasks at once: a rating, a yes or no."""
+"""A BERT that reads a row's text for several tasks at once: a rating, a yes or no."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -15,35 +14,25 @@ from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.errors import InputError
 from tfrs_distill.losses.weighted_mean import weighted_mean
 from tfrs_distill.models.tasks import NextItem, RankingTask
-from tfrs_distill.teachers.bert.checkpoint import max_positions
-from tfrs_distill.teachers.bert.layer_training import LayerTraining, check_num_layers
-from tfrs_distill.teachers.bert.parameter_efficient.layer_stack import LayerStack
-from tfrs_distill.teachers.bert.pooling import pool
-from tfrs_distill.teachers.bert.task_heads import TaskHeads
+from tfrs_distill.teachers.bert.resumable_training import ResumableTraining, TuningCheckpoint
 from tfrs_distill.teachers.bert.text_encoder import TextEncoder
 from tfrs_distill.teachers.bert.token_windows import TokenWindows, token_windows
-from tfrs_distill.teachers.bert.tuned_bert_file import (
-    base_fingerprint,
-    read_tuned_bert,
-    write_tuned_bert,
-)
-from tfrs_distill.teachers.bert.tuning_checkpoint import TuningCheckpoint
+from tfrs_distill.teachers.bert.tuned_bert import TunedBert, check_num_layers, read_tuned_bert
 from tfrs_distill.teachers.whole_number import check_whole_number
 
-KIND = "text ranker"
 BATCHES_A_POOL = 50  # neighbours in length are looked for among so many batches of shuffled rows
 LENGTH_STEP = 8  # texts are padded to a multiple of this
 
 
-class BertTextRanker:
-    """Reads one text a row, a review for instance, and gives logits for every task.
+class BertTextRanker(TunedBert):
+    """Read one text a row, a review for instance, and give logits for every task.
 
-    `logits_t = head_t(pooled(BERT([CLS] text [SEP])))` for each task t, with the task's own head,
-    linear, and the encoder's own pooling (mean, first token or maximum) of its last layer: one
-    reading serves all tasks.
+    `logits_t = head_t(pooled(BERT([CLS] text [SEP])))` for each task t, with a linear head a task
+    and the encoder's pooling (mean, first token or maximum) of its last layer: one reading serves
+    all tasks.
 
-    The encoder's layers are trained in place by `fit`; its embeddings stay as they are. Give it an
-    encoder of its own.
+    The encoder's layers are trained in place by `fit`; its embeddings stay as they are. Use the
+    encoder for nothing else.
 
     Reference: [Devlin et al., 2018](https://arxiv.org/abs/1810.04805), section 4.1, with a head for
     each task as in [Liu et al., 2019](https://arxiv.org/abs/1901.11504).
@@ -54,7 +43,7 @@ class BertTextRanker:
         text_column: which of the examples' texts is read.
         max_length: tokens of a text, special ones included; longer texts are cut.
         dropout: dropped share of the pooled output while training.
-        batch_size: texts read at a time when asked; texts of like length share a batch.
+        batch_size: texts read at a time by `row_logits`; texts of like length share a batch.
         seed: int or None; fixes the heads' initial weights.
 
     Raises:
@@ -66,10 +55,12 @@ class BertTextRanker:
     >>> encoder = TextEncoder("sentence-transformers/all-MiniLM-L6-v2")  # doctest: +SKIP
     >>> teacher = BertTextRanker(encoder, [Binary("recommended")])  # doctest: +SKIP
     >>> teacher.fit(splits.train)  # doctest: +SKIP
-    >>> teacher.answers(splits.test)["recommended"].shape  # doctest: +SKIP
+    >>> teacher.row_logits(splits.test)["recommended"].shape  # doctest: +SKIP
     (2349, 1)
-    >>> taught = splits.train.with_teacher(teacher.answers(splits.train))  # doctest: +SKIP
+    >>> taught = splits.train.with_teacher(teacher.row_logits(splits.train))  # doctest: +SKIP
     """
+
+    kind = "text ranker"
 
     def __init__(
         self,
@@ -84,30 +75,42 @@ class BertTextRanker:
     ) -> None:
         self.tasks = {task.name: task for task in tasks}
         _check_tasks(tasks)
-        check_whole_number("batch_size", batch_size)
-        _check_length(encoder, max_length)
-        self.encoder, self.text_column = encoder, text_column
-        self.max_length, self.batch_size = max_length, batch_size
-        self.stack = LayerStack(encoder.model)
-        self.base = base_fingerprint(encoder)
-        self.heads = TaskHeads(tasks, dropout, seed)
-        self.heads(tf.zeros([1, encoder.hidden_dim]))
+        special = encoder.tokenizer.num_special_tokens_to_add()
+        if not max_length > special:
+            raise ValueError(
+                f"`max_length` must be greater than {special}, the special tokens around a text. "
+                f"Received: max_length={max_length!r}."
+            )
+        super().__init__(encoder, max_length=max_length, batch_size=batch_size)
+        self.text_column = text_column
+        self.head = TaskHeads(tasks, dropout, seed)
+        self.head(tf.zeros([1, encoder.hidden_dim]))
         shape = tf.TensorSpec([None, None], tf.int32)
         self._ask = tf.function(self._asked, input_signature=[shape, shape])
 
     @property
-    def weights(self) -> dict[str, tf.Variable]:
-        """What `fit` may change: the layers' and the heads' weights, by name."""
-        layers = {
-            f"layers/{number}/{place}": variable
-            for number, variables in enumerate(self.stack.layer_variables())
-            for place, variable in enumerate(variables)
-        }
-        return layers | {
+    def head_weights(self) -> dict[str, tf.Variable]:
+        """The heads' weights by name."""
+        return {
             f"heads/{name}/{place}": variable
-            for name, head in self.heads.of_task.items()
+            for name, head in self.head.of_task.items()
             for place, variable in enumerate(head.weights)
         }
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What `load` makes an equal ranker of, beside the encoder."""
+        return {
+            "tasks": [tf.keras.utils.serialize_keras_object(t) for t in self.tasks.values()],
+            "text_column": self.text_column,
+            "max_length": self.max_length,
+            "dropout": self.head.dropout.rate,
+        }
+
+    @property
+    def identity(self) -> str:
+        """The base checkpoint and the arguments."""
+        return f"{self.base} {json.dumps(self.arguments, sort_keys=True)}"
 
     def tokens(self, examples: RankingExamples) -> TokenWindows:
         """The token ids of every row's text, made once.
@@ -143,13 +146,10 @@ class BertTextRanker:
             attention_mask: int32 [n, length], 1 for a token and 0 for padding.
             training: whether dropout is on.
         """
-        hidden = self.encoder.model(
-            input_ids=input_ids, attention_mask=attention_mask, training=training
-        ).last_hidden_state
-        pooled = pool(hidden, attention_mask, self.encoder.pooling)
-        return self.heads(pooled, training=training)
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        return self.head(self.pooled(inputs, training), training=training)
 
-    def answers(
+    def row_logits(
         self, examples: RankingExamples, *, advance: Callable[[int], Any] | None = None
     ) -> dict[str, np.ndarray]:
         """Logits for every row, float32 [num_rows, width] by task.
@@ -162,7 +162,7 @@ class BertTextRanker:
             InputError: the examples have no such texts.
         """
         tokens = self.tokens(examples)
-        said = {
+        found = {
             name: np.zeros((len(examples), task.width), np.float32)
             for name, task in self.tasks.items()
         }
@@ -170,16 +170,16 @@ class BertTextRanker:
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
             for name, logits in self._ask(*self.padded(tokens, rows)).items():
-                said[name][rows] = logits.numpy()
+                found[name][rows] = logits.numpy()
             if advance is not None:
                 advance(len(rows))
-        return said
+        return found
 
     def predictions(self, examples: RankingExamples) -> dict[str, np.ndarray]:
-        """What each task predicts for every row, float32 [num_rows] by task: see the tasks."""
+        """Predictions of every row, float32 [num_rows] by task: see the tasks."""
         return {
             name: np.asarray(self.tasks[name].predict(tf.constant(logits)), np.float32)
-            for name, logits in self.answers(examples).items()
+            for name, logits in self.row_logits(examples).items()
         }
 
     def fit(
@@ -250,11 +250,6 @@ class BertTextRanker:
             checkpoint = TuningCheckpoint(checkpoint_folder, of)
         return training.run(checkpoint, checkpoint_every, advance)
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write configuration and trained weights; the base checkpoint is not among them."""
-        weights = {name: variable.numpy() for name, variable in self.weights.items()}
-        write_tuned_bert(folder, KIND, self.base, self._arguments(), weights)
-
     @classmethod
     def load(
         cls, folder: str | os.PathLike[str], encoder: TextEncoder, *, batch_size: int = 128
@@ -269,64 +264,49 @@ class BertTextRanker:
         Raises:
             InputError: the folder cannot be read, or was trained from another checkpoint.
         """
-        arguments, weights = read_tuned_bert(folder, KIND, encoder)
+        arguments, weights = read_tuned_bert(folder, cls.kind, encoder)
         tasks = [tf.keras.utils.deserialize_keras_object(task) for task in arguments.pop("tasks")]
         loaded = cls(encoder, tasks, batch_size=batch_size, **arguments)
-        for name, variable in loaded.weights.items():
-            variable.assign(weights[name])
+        loaded._assign(weights)
         return loaded
-
-    def fingerprint(self) -> str:
-        """sha256 of the base checkpoint, the configuration and the weights."""
-        said = f"{self.base} {json.dumps(self._arguments(), sort_keys=True)}"
-        digest = hashlib.sha256(said.encode())
-        for name, variable in self.weights.items():
-            digest.update(f"{name} {variable.shape}".encode() + variable.numpy().tobytes())
-        return digest.hexdigest()
-
-    def _arguments(self) -> dict[str, Any]:
-        return {
-            "tasks": [tf.keras.utils.serialize_keras_object(t) for t in self.tasks.values()],
-            "text_column": self.text_column,
-            "max_length": self.max_length,
-            "dropout": self.heads.dropout.rate,
-        }
 
     def _asked(self, input_ids: tf.Tensor, attention_mask: tf.Tensor) -> dict[str, tf.Tensor]:
         return self.read(input_ids, attention_mask, False)
+
+
+class TaskHeads(tf.keras.layers.Layer):
+    """Dropout, then a head a task: [n, text_dim] to float32 [n, width] by task."""
+
+    def __init__(self, tasks: Sequence[RankingTask], dropout: float, seed: int | None) -> None:
+        super().__init__()
+        self.dropout = tf.keras.layers.Dropout(dropout)
+        self.of_task = {
+            task.name: task.head(None if seed is None else seed + place, None)
+            for place, task in enumerate(tasks)
+        }
+
+    def call(self, pooled: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
+        """Logits of pooled texts."""
+        kept = self.dropout(pooled, training=training)
+        return {name: tf.cast(head(kept), tf.float32) for name, head in self.of_task.items()}
 
 
 def _check_tasks(tasks: Sequence[RankingTask]) -> None:
     names = [task.name for task in tasks]
     if not names or len(set(names)) < len(names):
         raise ValueError(
-            f"`tasks` must be at least one task, each with a name of its own. Received: {names}."
+            f"`tasks` must be at least one task, each with another name. Received: {names}."
         )
     next_item = [task.name for task in tasks if isinstance(task, NextItem)]
     if next_item:
         raise ValueError(
-            f"A text ranker reads one text a row and knows no catalogue: it cannot answer "
-            f"{next_item[0]!r}, a `NextItem` task. Leave it out."
-        )
-
-
-def _check_length(encoder: TextEncoder, max_length: int) -> None:
-    special = encoder.tokenizer.num_special_tokens_to_add()
-    if not max_length > special:
-        raise ValueError(
-            f"`max_length` must be greater than {special}, the special tokens around a text. "
-            f"Received: max_length={max_length!r}."
-        )
-    positions = max_positions(encoder.model)
-    if positions is not None and max_length > positions:
-        raise InputError(
-            f"`max_length` must be at most {positions}, the positions of the checkpoint. "
-            f"Received: max_length={max_length!r}."
+            f"A text ranker reads one text a row and knows no catalogue: it has no logits "
+            f"of {next_item[0]!r}, a `NextItem` task. Leave it out."
         )
 
 
 class LengthBatches:
-    """Rows in seeded batches of like length; batch number s is the same whenever it is asked for.
+    """Rows in seeded batches of like length; batch number s is the same whenever it is read.
 
     Every epoch shuffles the rows, cuts them into pools of 50 batches, sorts each pool by length,
     and shuffles the batches. So every row comes once an epoch, in another company each time.
@@ -400,7 +380,7 @@ def _check_settings(settings: dict[str, Any], num_layers: int) -> None:
     check_num_layers(settings["num_layers"], num_layers)
 
 
-class TextRankerTraining(LayerTraining):
+class TextRankerTraining(ResumableTraining):
     """The state of one training, and its step."""
 
     def __init__(
@@ -414,8 +394,13 @@ class TextRankerTraining(LayerTraining):
         self.ranker, self.labels, self.weights = ranker, labels, weights
         self.tokens = ranker.tokens(examples)
         self.batches = LengthBatches(self.tokens.lengths, settings["batch_size"], settings["seed"])
-        num_steps = settings["num_epochs"] * self.batches.steps_per_epoch
-        super().__init__(ranker.encoder.model, ranker.stack, ranker.heads, num_steps, settings)
+        seed, self.clip_norm = settings["seed"], settings["clip_norm"]
+        super().__init__(
+            ranker.groups(settings),
+            [(ranker.encoder.model, seed), (ranker.head, ~seed)],
+            num_steps=settings["num_epochs"] * self.batches.steps_per_epoch,
+            warmup_share=settings["warmup_share"],
+        )
         tokens, rows = tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None, None])
         self.step = tf.function(self._step, input_signature=[tokens, tokens, rows, rows])
 
@@ -438,12 +423,7 @@ class TextRankerTraining(LayerTraining):
     ) -> tf.Tensor:
         """The sum over tasks of the mean over the rows that are labelled, a scalar.
 
-        Args:
-            input_ids: int32 [n, length].
-            attention_mask: int32 [n, length].
-            labels: float32 [n, num_tasks], of any valid value where the weight is 0.
-            weights: float32 [n, num_tasks].
-            training: whether dropout is on.
+        `labels` and `weights` are [n, num_tasks]; a label counts where its weight is above 0.
         """
         logits = self.ranker.read(input_ids, attention_mask, training)
         return tf.add_n(
@@ -460,11 +440,9 @@ class TextRankerTraining(LayerTraining):
         labels: tf.Tensor,
         weights: tf.Tensor,
     ) -> None:
-        groups = [variables for _, variables in self.groups]
         with tf.GradientTape() as tape:
             loss = self.loss(input_ids, attention_mask, labels, weights, True)
-        gradients = tape.gradient(loss, groups)
-        if self.settings["clip_norm"] is not None:
-            flat, _ = tf.clip_by_global_norm(tf.nest.flatten(gradients), self.settings["clip_norm"])
-            gradients = tf.nest.pack_sequence_as(gradients, flat)
+        gradients = tape.gradient(loss, self.variables)
+        if self.clip_norm is not None:
+            gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm)
         self.finish_step(loss, gradients)

@@ -24,7 +24,7 @@ WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # in this order
 def checkpoint_fingerprint(name_or_path: str | os.PathLike[str]) -> str:
     """sha256 of a checkpoint's configuration, tokenizer and weights files, without loading it.
 
-    What a folder of sentence-transformers says of its pooling is among them.
+    The pooling files of a sentence-transformers folder are among them.
 
     Args:
         name_or_path: as for `TextEncoder`.
@@ -58,7 +58,7 @@ def checkpoint_folder(name_or_path: str | os.PathLike[str]) -> Path:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files that hold a checkpoint's weights: safetensors if there are, else PyTorch's own.
+    """The files that hold a checkpoint's weights: safetensors if there are, else those of PyTorch.
 
     Raises:
         InputError: there are none, or one that the index names is missing.
@@ -121,7 +121,7 @@ def load_checkpoint(folder: Path) -> tuple[Any, Any]:
 
 
 def max_positions(model: Any) -> int | None:
-    """The most tokens that a model has positions for; None if it does not say.
+    """The most tokens that a model has positions for; None if its configuration has none.
 
     RoBERTa and its kin count positions from the padding id + 1, so 2 of the configured ones are
     never used.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,11 +24,10 @@ from tfrs_distill.teachers.bert.parameter_efficient import (
 )
 from tfrs_distill.teachers.bert.parameter_efficient.attached import check_bare
 from tfrs_distill.teachers.bert.parameter_efficient.layer_stack import LayerStack
-from tfrs_distill.teachers.bert.step_dropout import step_dropout
+from tfrs_distill.teachers.bert.resumable_training import ResumableTraining, TuningCheckpoint
 from tfrs_distill.teachers.bert.text_chunks import LayerChunks, TokenChunks
 from tfrs_distill.teachers.bert.text_encoder import TextEncoder
 from tfrs_distill.teachers.bert.trained_layers import AllLayers, LearningRateGroups, TopLayers
-from tfrs_distill.teachers.bert.tuning_checkpoint import TuningCheckpoint
 from tfrs_distill.teachers.whole_number import check_whole_number
 
 Tuning = TopLayers | AllLayers | LoRA | BottleneckAdapters | PrefixVectors
@@ -43,7 +41,7 @@ class Finetuned:
         losses: the loss of each step.
         num_parameters: numbers in the BERT's weights that trained.
         attached: what saves, merges or detaches the layers that `LoRA`, `BottleneckAdapters` or
-            `PrefixVectors` have put onto the encoder; None where its own layers trained.
+            `PrefixVectors` have put onto the encoder; None where its layers themselves trained.
     """
 
     losses: list[float]
@@ -75,7 +73,7 @@ def finetune(
     A step reads the texts of the items in its windows and of `num_negatives` others drawn evenly,
     and minimises the cross-entropy of the next item among those. The texts are encoded in chunks of
     like length with exact gradients (`GradientCache`), so memory does not grow with their number.
-    The BERT's own dropout stays off, so that a text has the same vector whenever it is encoded; the
+    The BERT's dropout stays off, so that a text has the same vector whenever it is encoded; the
     towers' dropout on text vectors, item embeddings and histories regularises. Adam takes the
     steps, its learning rate rising and falling in straight lines (`LinearWarmupDecay`). Both
     `teacher` and `encoder` are changed in place.
@@ -111,70 +109,47 @@ def finetune(
         InputError: `checkpoint_folder` holds another training's state.
     """
     tuning = LoRA() if tuning is None else tuning
-    settings = _Settings(
-        tuning=tuning,
-        num_steps=num_steps,
-        batch_size=batch_size,
-        num_negatives=num_negatives,
-        learning_rate=tuning.default_learning_rate if learning_rate is None else learning_rate,
-        tower_learning_rate=tower_learning_rate,
-        warmup_share=warmup_share,
-        weight_decay=weight_decay,
-        seed=seed,
-    )
+    settings = {
+        "tuning": repr(tuning),
+        "num_steps": num_steps,
+        "batch_size": batch_size,
+        "num_negatives": num_negatives,
+        "learning_rate": tuning.default_learning_rate if learning_rate is None else learning_rate,
+        "tower_learning_rate": tower_learning_rate,
+        "warmup_share": warmup_share,
+        "weight_decay": weight_decay,
+        "seed": seed,
+    }
+    for name in ("batch_size", "num_steps"):
+        check_whole_number(name, settings[name])
+    check_whole_number("num_negatives", num_negatives, least=0)
+    if not weight_decay >= 0:
+        raise ValueError(
+            f"`weight_decay` must be at least 0. Received: weight_decay={weight_decay!r}."
+        )
+    for name in ("learning_rate", "tower_learning_rate"):  # refused before anything is attached
+        LinearWarmupDecay(settings[name], num_steps=num_steps, warmup_share=warmup_share)
     for name, value in (("chunk_size", chunk_size), ("checkpoint_every", checkpoint_every)):
         check_whole_number(name, value)
     check_bare(encoder, f"be tuned with {type(tuning).__name__}")
     checkpoint = None
     if checkpoint_folder is not None:
-        of = settings.described() | _described(teacher, encoder, windows)
+        of = settings | _described(teacher, encoder, windows)
         checkpoint = TuningCheckpoint(checkpoint_folder, of)
-    training = _Training(teacher, encoder, windows, settings, chunk_size)
+    training = _Training(teacher, encoder, windows, tuning, settings, chunk_size)
     try:
-        training.run(checkpoint, checkpoint_every, advance or (lambda steps: None))
+        losses = training.run(checkpoint, checkpoint_every, advance)
         teacher.candidate_tower.set_text_vectors(encoder.encode(windows.catalogue.texts))
     except BaseException:
         if training.attached is not None:
             training.attached.detach()
         raise
-    num_parameters = sum(int(np.prod(v.shape)) for v in training.variables)
-    return Finetuned(training.losses.numpy().tolist(), num_parameters, training.attached)
-
-
-@dataclass(frozen=True)
-class _Settings:
-    """What decides, with data and models, what a training comes to."""
-
-    tuning: Tuning
-    num_steps: int
-    batch_size: int
-    num_negatives: int
-    learning_rate: float
-    tower_learning_rate: float
-    warmup_share: float
-    weight_decay: float
-    seed: int
-
-    def __post_init__(self) -> None:
-        check_whole_number("batch_size", self.batch_size)
-        check_whole_number("num_steps", self.num_steps)
-        check_whole_number("num_negatives", self.num_negatives, least=0)
-        if not self.weight_decay >= 0:
-            raise ValueError(
-                f"`weight_decay` must be at least 0. Received: weight_decay={self.weight_decay!r}."
-            )
-        for peak in (self.learning_rate, self.tower_learning_rate):
-            self.schedule(peak)
-
-    def schedule(self, peak: float) -> LinearWarmupDecay:
-        return LinearWarmupDecay(peak, num_steps=self.num_steps, warmup_share=self.warmup_share)
-
-    def described(self) -> dict[str, Any]:
-        return dataclasses.asdict(self) | {"tuning": repr(self.tuning)}
+    num_parameters = sum(int(np.prod(v.shape)) for v in training.tuned)
+    return Finetuned(losses, num_parameters, training.attached)
 
 
 def _described(teacher: BertTwoTower, encoder: TextEncoder, windows: Windows) -> dict[str, Any]:
-    """What else decides: the models' shapes, the BERT's weights and the data."""
+    """What decides the result beside the settings: models and data."""
     return {
         "teacher": teacher.get_config(),
         "encoder": LayerStack(encoder.model).fingerprint(),
@@ -185,7 +160,7 @@ def _described(teacher: BertTwoTower, encoder: TextEncoder, windows: Windows) ->
     }
 
 
-class _Training:
+class _Training(ResumableTraining):
     """The state of one fine-tuning, and its step."""
 
     def __init__(
@@ -193,7 +168,8 @@ class _Training:
         teacher: BertTwoTower,
         encoder: TextEncoder,
         windows: Windows,
-        settings: _Settings,
+        tuning: Tuning,
+        settings: dict[str, Any],
         chunk_size: int,
     ) -> None:
         if windows.max_history != teacher.max_history:
@@ -203,83 +179,48 @@ class _Training:
             )
         self.teacher, self.windows = teacher, windows
         self.settings, self.chunk_size = settings, chunk_size
-        self.texts, self.groups, self.attached = _tuned(
-            settings.tuning, encoder, windows.catalogue.texts, chunk_size
+        self.texts, groups, self.attached = _tuned(
+            tuning, encoder, windows.catalogue.texts, chunk_size
         )
-        self.variables = [variable for _, variables in self.groups for variable in variables]
+        towers = teacher.trainable_variables
+        super().__init__(
+            [(settings["learning_rate"] * factor, variables) for factor, variables in groups]
+            + [(settings["tower_learning_rate"], towers)],
+            [(teacher, settings["seed"])],
+            num_steps=settings["num_steps"],
+            warmup_share=settings["warmup_share"],
+            weight_decay=[settings["weight_decay"]] * len(groups) + [0.0],
+        )
+        self.tuned = self.variables[: -len(towers)]
         history = tf.TensorSpec([None, windows.max_history], tf.int32)
         items = tf.TensorSpec([None], tf.int32)
         self.cache = GradientCache(
             self.texts.encode,
             self._loss,
-            self.variables,
-            teacher.trainable_variables,
+            self.tuned,
+            towers,
             chunk_signature=self.texts.signature,
-            loss_signature=[history, history, items, items, tf.TensorSpec([None], tf.float32)],
+            loss_signature=[history, history, items, items, items],
             dim=encoder.hidden_dim,
         )
-        self.optimizers = [
-            (self._optimizer(settings.learning_rate * factor, variables), variables)
-            for factor, variables in self.groups
-        ]
-        towers = teacher.trainable_variables
-        self.optimizers.append(
-            (tf.keras.optimizers.Adam(settings.schedule(settings.tower_learning_rate)), towers)
-        )
-        for optimizer, variables in self.optimizers:
-            optimizer.build(variables)
-        self.num_done = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self.losses = tf.Variable(tf.zeros([settings.num_steps]), trainable=False)
         self._apply = tf.function(self._apply_gradients)
+        self._batches: Iterator[dict[str, tf.Tensor]] | None = None
 
-    def _optimizer(self, peak: float, variables: list[tf.Variable]) -> tf.keras.optimizers.Adam:
-        optimizer = tf.keras.optimizers.Adam(
-            self.settings.schedule(peak), weight_decay=self.settings.weight_decay or None
-        )
-        if self.settings.weight_decay:
-            optimizer.exclude_from_weight_decay([v for v in variables if v.shape.rank < 2])
-        return optimizer
-
-    def run(
-        self,
-        checkpoint: TuningCheckpoint | None,
-        checkpoint_every: int,
-        advance: Callable[[int], Any],
-    ) -> None:
-        """Take the steps that are not done yet."""
-        settings = self.settings
-        if checkpoint is not None:
-            checkpoint.restore(
-                variables=self.variables,
-                towers=self.teacher.trainable_variables,
-                optimizers=[optimizer for optimizer, _ in self.optimizers],
-                num_done=self.num_done,
-                losses=self.losses,
-            )
-        done = int(self.num_done)
-        if done:
-            advance(done)
-        batches = self.windows.batches(settings.batch_size, seed=settings.seed).repeat()
-        with step_dropout(self.teacher, settings.seed, self.num_done):
-            for batch in batches.skip(done).take(settings.num_steps - done):
-                self.step(batch[columns.HISTORY], batch[columns.LABELS])
-                done += 1
-                if checkpoint and (done % checkpoint_every == 0 or done == settings.num_steps):
-                    checkpoint.save(done)
-                advance(1)
-
-    def step(self, history: tf.Tensor, labels: tf.Tensor) -> None:
-        """One step of all weights on one batch of windows."""
+    def take_step(self, number: int) -> None:
+        """On the next batch of windows."""
+        if self._batches is None:
+            batches = self.windows.batches(self.settings["batch_size"], seed=self.settings["seed"])
+            self._batches = iter(batches.repeat().skip(number))
+        batch = next(self._batches)
+        history, labels = batch[columns.HISTORY], batch[columns.LABELS]
         items = self.items_of(history, labels)
         chunks = self.texts.chunks_of(items - 1, self.chunk_size)
         windows = np.concatenate(chunks)
         texts = np.searchsorted(items - 1, self.texts.tokens.texts[windows]).astype(np.int32)
         read = [self.texts.chunk(windows) for windows in chunks]
-        weights = self.texts.weights(windows)
-        loss = self.cache.step(read, history, labels, *map(tf.constant, (items, texts, weights)))
-        self._apply()
-        self.losses.scatter_nd_update([[int(self.num_done)]], [loss])
-        self.num_done.assign_add(1)
+        lengths = self.texts.tokens.lengths[windows].astype(np.int32)
+        loss = self.cache.step(read, history, labels, *map(tf.constant, (items, texts, lengths)))
+        self._apply(loss)
 
     def _loss(
         self,
@@ -288,23 +229,21 @@ class _Training:
         labels: tf.Tensor,
         items: tf.Tensor,
         texts: tf.Tensor,
-        weights: tf.Tensor,
+        lengths: tf.Tensor,
     ) -> tf.Tensor:
-        vectors = self.texts.combine(pooled, texts, weights, tf.size(items))
+        vectors = self.texts.combine(pooled, texts, lengths, tf.size(items))
         return sampled_cross_entropy(self.teacher, vectors, history, labels, items)
 
     def items_of(self, history: tf.Tensor, labels: tf.Tensor) -> np.ndarray:
         """The items whose texts a step reads, rising: those of the windows and the negatives."""
-        num_items, wanted = self.windows.catalogue.num_items, self.settings.num_negatives
-        generator = np.random.default_rng([self.settings.seed, int(self.num_done)])
+        num_items, wanted = self.windows.catalogue.num_items, self.settings["num_negatives"]
+        generator = np.random.default_rng([self.settings["seed"], int(self.num_done)])
         others = generator.choice(num_items, min(wanted, num_items), replace=False) + 1
         met = np.union1d(history.numpy(), labels.numpy())
         return np.union1d(met[met > columns.PADDING], others).astype(np.int32)
 
-    def _apply_gradients(self) -> None:
-        gradients = iter(self.cache.gradients)
-        for optimizer, variables in self.optimizers:
-            optimizer.apply_gradients([(next(gradients).read_value(), v) for v in variables])
+    def _apply_gradients(self, loss: tf.Tensor) -> None:
+        self.finish_step(loss, [gradient.read_value() for gradient in self.cache.gradients])
         self.cache.clear()
 
 
@@ -330,12 +269,8 @@ def sampled_cross_entropy(
 ) -> tf.Tensor:
     """Mean cross-entropy of the next item among `items`, read with fresh text vectors.
 
-    Args:
-        teacher: its towers score, with dropout.
-        vectors: float [num_items_read, text_dim], the text vectors of `items`.
-        history: int32 [batch_size, max_history].
-        labels: int32 [batch_size, max_history]; 0 where there is none.
-        items: int32 [num_items_read], rising; all of `history` and `labels` are among them.
+    `items`, int32 [num_items_read], rise and hold all of `history` and `labels`, [batch_size,
+    max_history]; `vectors`, [num_items_read, text_dim], are those of their texts.
     """
     tower = teacher.candidate_tower
 

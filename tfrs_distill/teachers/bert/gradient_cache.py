@@ -24,11 +24,11 @@ class GradientCache:
 
     Args:
         encode: tensors of a chunk to vectors, `[n, dim]`.
-        loss: vectors of all chunks in their order, and the loss' own tensors, to a scalar.
+        loss: vectors of all chunks in their order, and `loss_tensors`, to a scalar.
         variables: weights of `encode` that train; nothing else in it is differentiated.
         loss_variables: weights of `loss` that train.
         chunk_signature: `tf.TensorSpec`s of a chunk, so that all sizes share one graph.
-        loss_signature: `tf.TensorSpec`s of the loss' own tensors.
+        loss_signature: `tf.TensorSpec`s of `loss_tensors`.
 
     Attributes:
         gradients: one `tf.Variable` a weight in `variables`, then in `loss_variables`; `step` adds
@@ -63,9 +63,7 @@ class GradientCache:
     def step(self, chunks: Sequence[Chunk], *loss_tensors: tf.Tensor) -> tf.Tensor:
         """Add a step's gradients to `gradients` and return its loss.
 
-        Args:
-            chunks: at least one; the largest is best last, it is encoded once.
-            loss_tensors: what `loss` takes beside the vectors.
+        The last chunk, best the largest, is encoded once.
         """
         others = [self._read(*chunk) for chunk in chunks[:-1]]
         vectors = tf.concat([self._none, *others], axis=0)
@@ -89,8 +87,8 @@ class GradientCache:
             tape.watch([*self.variables, *self.loss_variables, others])
             vectors = tf.concat([others, self._encode(*chunk)], axis=0)
             loss = self._loss(vectors, *loss_tensors)
-        *own, pulls = tape.gradient(loss, [*self.variables, *self.loss_variables, others])
-        self._add(own)
+        *gradients, pulls = tape.gradient(loss, [*self.variables, *self.loss_variables, others])
+        self._add(gradients)
         return loss, tf.convert_to_tensor(pulls)
 
     def _pull_back(self, chunk: Chunk, pulls: tf.Tensor) -> None:

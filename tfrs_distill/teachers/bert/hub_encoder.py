@@ -135,7 +135,7 @@ class HubEncoder:
         )
 
     def _chosen(self, outputs: Any) -> tf.Tensor:
-        """The output that is asked for."""
+        """The output that `output_key` names."""
         if not isinstance(outputs, dict):
             if self.output_key is not None:
                 raise InputError(

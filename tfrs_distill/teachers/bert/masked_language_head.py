@@ -1,4 +1,4 @@
-"""The head that guesses masked words: a checkpoint's own where it has one, else a fresh one."""
+"""The head that guesses masked words: the checkpoint's where it has one, else a fresh one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PARTS = (
 class MaskedLanguageHead(tf.Module):
     """Logits over the vocabulary: `E norm(act(W h + c)) + b`, E the encoder's word embeddings.
 
-    W, c, the normalisation and b are the checkpoint's own where its weights file holds them by
+    W, c, the normalisation and b are the checkpoint's where its weights file holds them by
     their PyTorch names (BERT's `cls.predictions`, RoBERTa's and MPNet's `lm_head`, DistilBERT's
     `vocab_*`). Sentence encoders such as all-MiniLM-L6-v2 have none; then W is random, and b is the
     logarithm of how often each token occurs in the given ones, 1 added: the best guess that does
@@ -36,7 +36,7 @@ class MaskedLanguageHead(tf.Module):
 
     Attributes:
         is_fresh: whether the checkpoint had no head.
-        own_variables: the head's weights, the tied embeddings not among them.
+        head_variables: the head's weights, the tied embeddings not among them.
     """
 
     def __init__(self, encoder: TextEncoder, token_ids: np.ndarray, *, seed: int) -> None:
@@ -59,16 +59,16 @@ class MaskedLanguageHead(tf.Module):
         self.norm.build([None, width])
         counts = np.bincount(np.asarray(token_ids).reshape(-1), minlength=vocabulary) + 1.0
         self.bias = tf.Variable(np.log(counts / counts.sum()).astype(np.float32), name="bias")
-        own = _stored_head(encoder.folder)
-        self.is_fresh = own is None
-        if own is not None:
-            kernel, *others = own
+        stored = _stored_head(encoder.folder)
+        self.is_fresh = stored is None
+        if stored is not None:
+            kernel, *others = stored
             variables = [self.dense.bias, self.norm.gamma, self.norm.beta, self.bias]
             for variable, value in zip([self.dense.kernel, *variables], [kernel.T, *others]):
                 variable.assign(value)
 
     @property
-    def own_variables(self) -> list[tf.Variable]:
+    def head_variables(self) -> list[tf.Variable]:
         """What trains while the encoder does not."""
         return [*self.dense.trainable_variables, *self.norm.trainable_variables, self.bias]
 
@@ -98,7 +98,7 @@ def _stored_head(folder: Path) -> list[np.ndarray] | None:
 
 
 def _head_of(path: Path) -> dict[str, np.ndarray]:
-    """What a weights file holds under the names of a head; older files say gamma and beta."""
+    """The arrays of a head in a weights file; older files name gamma and beta."""
     import safetensors
 
     beginnings = tuple(name for part in PARTS for name in part)

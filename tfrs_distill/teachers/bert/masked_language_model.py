@@ -1,4 +1,4 @@
-"""Domain pre-training: a BERT goes on learning its own task on the catalogue's texts."""
+"""Domain pre-training: masked-language training of a BERT on the catalogue's texts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tfrs_distill.teachers.bert.masked_language_head import MaskedLanguageHead
 from tfrs_distill.teachers.bert.parameter_efficient.attached import check_bare
 from tfrs_distill.teachers.bert.parameter_efficient.layer_stack import LayerStack
 from tfrs_distill.teachers.bert.pseudo_perplexity import pseudo_perplexity
-from tfrs_distill.teachers.bert.step_dropout import step_dropout
+from tfrs_distill.teachers.bert.resumable_training import step_dropout
 from tfrs_distill.teachers.bert.text_encoder import TextEncoder
 from tfrs_distill.teachers.bert.token_windows import TokenWindows, token_windows
 from tfrs_distill.teachers.whole_number import check_whole_number
@@ -35,7 +35,7 @@ class MaskedLanguageTraining:
         pseudo_perplexity_after: on the same tokens of the same texts, by the trained encoder.
         num_texts: different texts that trained.
         num_held_out: different texts that were held out.
-        head_was_fresh: whether the checkpoint had no head of its own.
+        head_was_fresh: whether the checkpoint had no head.
     """
 
     losses: list[float]
@@ -65,16 +65,16 @@ def pretrain_masked_language_model(
 
     Of every text `mask_share` of the tokens, never special ones, are to be guessed: 80 % of them
     are replaced by the mask, 10 % by any token of the vocabulary, 10 % stay. The loss is the mean
-    cross-entropy over them. The encoder's own dropout is on; Adam's learning rate rises and falls
+    cross-entropy over them. The encoder's dropout is on; Adam's learning rate rises and falls
     in straight lines. Reference: [Devlin et al., 2018](https://arxiv.org/abs/1810.04805); going on
     in the domain: [Gururangan et al., 2020](https://arxiv.org/abs/2004.10964).
 
     A checkpoint without a masked-language head (all-MiniLM-L6-v2) gets a fresh one. Its guesses at
-    the start say nothing about the encoder. So the fresh head first trains alone for `num_steps`
-    steps, the encoder frozen, and only then is the perplexity "before" taken: it is what the given
-    encoder knows, read by a head that had the same number of steps as the whole model gets. The
+    the start do not depend on the encoder. So the fresh head first trains alone for `num_steps`
+    steps, the encoder frozen, and only then is the perplexity "before" taken: that of the
+    given encoder, read by a head that had the same number of steps as the whole model gets. The
     head goes on training beside the encoder, so a part of the gain is still the head's: where
-    `head_losses` has not flattened, `num_steps` is too small to tell the two apart.
+    `head_losses` has not flattened, `num_steps` is too small to separate the two.
 
     Args:
         encoder: the text encoder.
@@ -116,12 +116,12 @@ def pretrain_masked_language_model(
         alone = LinearWarmupDecay(
             HEAD_LEARNING_RATE, num_steps=num_steps, warmup_share=warmup_share
         )
-        head_losses = list(training.steps(alone, head.own_variables, dropout=False))
+        head_losses = list(training.steps(alone, head.head_variables, dropout=False))
     before = measured()
     losses = []
     stack = LayerStack(encoder.model)
     encoder_variables = [v for part in stack.layer_variables() for v in part]
-    whole = [*stack.other_variables(), *encoder_variables, *head.own_variables]
+    whole = [*stack.other_variables(), *encoder_variables, *head.head_variables]
     for loss in training.steps(schedule, whole, dropout=True):
         losses.append(loss)
         if advance is not None:
@@ -219,21 +219,14 @@ def mask_tokens(
     vocabulary_size: int,
     generator: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Choose tokens to guess, each with probability `mask_share`, and hide most of them.
+    """Choose tokens to guess among the maskable, each with probability `mask_share`; hide most.
 
     Of those chosen 80 % become the mask, 10 % any token of the vocabulary, 10 % stay. Where chance
     chooses none at all, one is.
 
-    Args:
-        input_ids: int32 [num_texts, length].
-        maskable: bool, of the same shape: neither special nor padding.
-        mask_share: probability to be chosen.
-        mask_id: the mask's token id.
-        vocabulary_size: token ids there are.
-        generator: where the draws come from.
-
     Returns:
-        The token ids that the model reads, and which of them it has to guess (bool).
+        The token ids that the model reads, and which of them it has to guess (bool), both of the
+        shape of `input_ids`, [num_texts, length].
     """
     guessed = maskable & (generator.random(input_ids.shape) < mask_share)
     if not guessed.any():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-import numpy as np
 import tensorflow as tf
 
 Pooling = Literal["mean", "cls", "max"]
@@ -60,33 +59,32 @@ def unit_length(vectors: tf.Tensor) -> tf.Tensor:
 
 
 def combine_windows(
-    vectors: np.ndarray, num_tokens: np.ndarray, texts: np.ndarray, pooling: Pooling
-) -> np.ndarray:
-    """One vector per text of the pooled vectors v_w of its windows.
+    pooled: tf.Tensor,
+    num_tokens: tf.Tensor,
+    texts: tf.Tensor,
+    num_texts: int | tf.Tensor,
+    pooling: Pooling,
+) -> tf.Tensor:
+    """One vector per text of the pooled vectors v_w of its windows: [num_texts, text_dim].
 
     `mean: sum_w n_w v_w / sum_w n_w`, n_w the tokens of a window; `max: max_w v_w`;
     `cls: mean_w v_w`. A text with one window keeps its vector.
 
     Args:
-        vectors: what `pool` gave for every window, [num_windows, text_dim].
+        pooled: what `pool` gave for every window, [num_windows, text_dim].
         num_tokens: tokens of every window, [num_windows].
-        texts: the text that a window is of, never falling and without gap, [num_windows].
+        texts: the text that a window is of, [num_windows].
+        num_texts: how many texts there are, each with a window.
         pooling: as it was given to `pool`.
 
-    Returns:
-        [num_texts, text_dim], not scaled.
-
     Example:
-    >>> vectors, of_texts = np.array([[3.0], [6.0], [1.0]]), np.array([0, 0, 1])
-    >>> combine_windows(vectors, np.array([2, 1, 5]), of_texts, "mean").tolist()
+    >>> vectors, of_texts = tf.constant([[3.0], [6.0], [1.0]]), tf.constant([0, 0, 1])
+    >>> combine_windows(vectors, tf.constant([2, 1, 5]), of_texts, 2, "mean").numpy().tolist()
     [[4.0], [1.0]]
     """
-    first, windows_of_text = np.unique(texts, return_index=True, return_counts=True)[1:]
     if pooling == "max":
-        return np.maximum.reduceat(vectors, first)
-    weights = (num_tokens if pooling == "mean" else np.ones_like(num_tokens)).astype(vectors.dtype)
-    total = np.add.reduceat(weights[:, None] * vectors, first)
-    combined = total / np.add.reduceat(weights, first)[:, None]
-    alone = windows_of_text == 1  # not even rounded
-    combined[alone] = vectors[first[alone]]
-    return combined
+        return tf.math.unsorted_segment_max(pooled, texts, num_texts)
+    weights = tf.cast(num_tokens, pooled.dtype)
+    weights = weights if pooling == "mean" else tf.ones_like(weights)
+    share = weights / tf.gather(tf.math.unsorted_segment_sum(weights, texts, num_texts), texts)
+    return tf.math.unsorted_segment_sum(share[:, None] * pooled, texts, num_texts)

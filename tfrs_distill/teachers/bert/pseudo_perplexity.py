@@ -1,4 +1,4 @@
-"""How well a masked language model knows a text: each word hidden in turn and guessed."""
+"""How well a masked language model predicts texts: each word hidden in turn and guessed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def pseudo_perplexity(
     """`exp(-mean_t log p(token_t | all other tokens of its text))` over the tokens of all texts.
 
     Every token but the special ones is replaced by the mask in turn, which takes one forward pass
-    a token. 1 is a model that always knows; the size of the vocabulary is one that guesses evenly.
+    a token. 1 is a model that is always right; the size of the vocabulary one that guesses evenly.
     Reference: [Salazar et al., 2019](https://arxiv.org/abs/1910.14659), section 2.3.
 
     Args:

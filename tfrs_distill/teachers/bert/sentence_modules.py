@@ -1,4 +1,4 @@
-"""What a folder of sentence-transformers says of its vectors, beside the model itself."""
+"""How a folder of sentence-transformers makes its vectors, beside the model itself."""
 
 from __future__ import annotations
 
@@ -41,16 +41,10 @@ KINDS = ("Transformer", "Pooling", "Dense", "Normalize")
 
 @dataclasses.dataclass(frozen=True)
 class Dense:
-    """`activation(vectors W + b)`: a fixed layer behind the pooling.
+    """`activation(vectors kernel + bias)`: a fixed layer behind the pooling."""
 
-    Args:
-        kernel: W, float32 [in_features, out_features].
-        bias: b, float32 [out_features], or None.
-        activation: of every entry.
-    """
-
-    kernel: np.ndarray
-    bias: np.ndarray | None
+    kernel: np.ndarray  # float32 [in_features, out_features]
+    bias: np.ndarray | None  # float32 [out_features]
     activation: Callable[[tf.Tensor], tf.Tensor]
 
     def __call__(self, vectors: tf.Tensor) -> tf.Tensor:
@@ -61,7 +55,7 @@ class Dense:
 
 @dataclasses.dataclass(frozen=True)
 class SentenceModules:
-    """What the folder states; None where it says nothing.
+    """What the folder states; None where it states nothing.
 
     Args:
         pooling: how tokens make one vector.
@@ -157,7 +151,7 @@ def _modules(folder: Path) -> list[tuple[str, Path]]:
 
 def _stated_pooling(path: Path) -> Pooling:
     config = _read(path / CONFIG)
-    named = config.get("pooling_mode")  # as newer files say it
+    named = config.get("pooling_mode")  # in newer files
     if named is None:
         config.setdefault("pooling_mode_mean_tokens", True)
         chosen = [key for key, value in config.items() if key.startswith("pooling_mode_") and value]

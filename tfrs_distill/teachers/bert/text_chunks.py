@@ -8,18 +8,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill.teachers.bert.parameter_efficient.layer_stack import LayerStack
-from tfrs_distill.teachers.bert.pooling import pool
+from tfrs_distill.teachers.bert.pooling import combine_windows, pool
 from tfrs_distill.teachers.bert.text_encoder import TextEncoder
 from tfrs_distill.teachers.bert.token_windows import token_windows
 
 
 class TokenChunks:
-    """The texts as token ids, read by the whole encoder.
-
-    Args:
-        encoder: the text encoder.
-        texts: every item's text, in catalogue order.
-    """
+    """The items' texts as token ids, read by the whole encoder."""
 
     def __init__(self, encoder: TextEncoder, texts: Sequence[str]) -> None:
         self.encoder = encoder
@@ -47,42 +42,16 @@ class TokenChunks:
         outputs = self.encoder.model(input_ids=input_ids, attention_mask=mask, training=False)
         return pool(outputs.last_hidden_state, mask, self.encoder.pooling)
 
-    def weights(self, windows: np.ndarray) -> np.ndarray:
-        """What each window counts for in its text's vector, float32 [num_windows]."""
-        if self.encoder.pooling == "mean":
-            return self.tokens.lengths[windows].astype(np.float32)
-        return np.ones(len(windows), np.float32)
-
     def combine(
-        self, pooled: tf.Tensor, texts: tf.Tensor, weights: tf.Tensor, num_texts: tf.Tensor
+        self, pooled: tf.Tensor, texts: tf.Tensor, num_tokens: tf.Tensor, num_texts: tf.Tensor
     ) -> tf.Tensor:
-        """Vectors of texts from those of their windows, as `TextEncoder.encode` makes them.
-
-        Args:
-            pooled: float [num_windows, hidden_dim].
-            texts: int32 [num_windows], the row of the result that a window is of.
-            weights: float [num_windows], see `weights`.
-            num_texts: rows of the result.
-
-        Returns:
-            [num_texts, text_dim], each of length 1.
-        """
-        if self.encoder.pooling == "max":
-            return self.encoder.finished(tf.math.unsorted_segment_max(pooled, texts, num_texts))
-        total = tf.math.unsorted_segment_sum(weights[:, None] * pooled, texts, num_texts)
-        count = tf.math.unsorted_segment_sum(weights, texts, num_texts)
-        return self.encoder.finished(tf.math.divide_no_nan(total, count[:, None]))
+        """Vectors of texts from those of their windows, as `TextEncoder.encode` makes them."""
+        pooling = self.encoder.pooling
+        return self.encoder.finished(combine_windows(pooled, num_tokens, texts, num_texts, pooling))
 
 
 class LayerChunks(TokenChunks):
-    """The texts as outputs of the lower layers, stored once; only the top layers read them.
-
-    Args:
-        encoder: the text encoder.
-        texts: every item's text, in catalogue order.
-        num_layers: layers from the top that are not stored but run.
-        chunk_size: windows at a time that the lower layers read.
-    """
+    """The items' texts as stored outputs of the lower layers; only `num_layers` top layers run."""
 
     def __init__(
         self, encoder: TextEncoder, texts: Sequence[str], num_layers: int, chunk_size: int

@@ -35,7 +35,7 @@ from tfrs_distill.teachers.bert.token_windows import (
 
 __all__ = ["TextEncoder", "checkpoint_fingerprint"]
 
-MAX_LENGTH = 128  # where neither the user nor the folder says
+MAX_LENGTH = 128  # where neither the user nor the folder states one
 
 
 class TextEncoder:
@@ -45,11 +45,11 @@ class TextEncoder:
     outputs h_t over the tokens that are not padding. "mean" is what sentence-transformers computes
     for all-MiniLM-L6-v2 ([Reimers and Gurevych, 2019](https://arxiv.org/abs/1908.10084)).
 
-    A folder of sentence-transformers says itself how its vectors are made, and is believed where
-    an argument is not given: `1_Pooling` names the pooling, `sentence_bert_config.json` the longest
+    A folder of sentence-transformers states how its vectors are made, which counts where an
+    argument is not given: `1_Pooling` names the pooling, `sentence_bert_config.json` the longest
     text and whether texts are put into lower case, `2_Dense` a layer that is applied to m. What it
-    states and is not supported is refused. Vectors have length 1 whether it says `Normalize` or
-    not: the direction is the folder's own.
+    states and is not supported is refused. Vectors have length 1 whether it has `Normalize` or
+    not: the direction is the folder's.
 
     A longer text than `max_length` is cut, or read in windows, one after another without overlap,
     each between the special tokens. The windows' m are then combined: their mean weighted by tokens
@@ -64,8 +64,8 @@ class TextEncoder:
             names of PyTorch or of TensorFlow, or else `pytorch_model.bin`, or several such files
             with their index; PyTorch itself is not needed.
         max_length: longest text, or window, in wordpieces, the special ones among them; None is
-            what the folder says, or else 128.
-        pooling: "mean", "cls" or "max"; None is what the folder says, or else "mean".
+            what the folder states, or else 128.
+        pooling: "mean", "cls" or "max"; None is what the folder states, or else "mean".
         long_texts: "cut" or "windows".
 
     Raises:
@@ -133,7 +133,7 @@ class TextEncoder:
         """Token ids and attention mask of texts, longer ones cut, int32 [num_texts, length].
 
         `length` is the longest's, rounded up to a multiple of 8 but not beyond `max_length`, so
-        that whoever compiles for a shape meets few.
+        that there are few shapes to compile for.
 
         Raises:
             ValueError: `texts` is one string.
@@ -207,8 +207,10 @@ class TextEncoder:
             np.subtract.at(left, tokens.texts[windows], 1)
             if advance is not None:
                 advance(int((left[np.unique(tokens.texts[windows])] == 0).sum()))
-        combined = combine_windows(vectors, tokens.lengths, tokens.texts, self.pooling)
-        return self.finished(tf.constant(combined)).numpy()
+        combined = combine_windows(
+            tf.constant(vectors), tokens.lengths, tokens.texts, len(texts), self.pooling
+        )
+        return self.finished(combined).numpy()
 
     def fingerprint(self) -> str:
         """sha256 of all that decides the vectors: the checkpoint's files and the arguments.
@@ -246,7 +248,7 @@ class TextEncoder:
         return outputs.last_hidden_state
 
     def _stated_length(self) -> int:
-        """What the folder says; never more than the model has positions for."""
+        """What the folder states; never more than the model has positions for."""
         stated = self.modules.max_length
         limits = [max_positions(self.model) or self.tokenizer.model_max_length]
         if stated == 0:
@@ -260,7 +262,7 @@ class TextEncoder:
         if not self.tokenizer.is_fast:
             raise InputError(
                 f"The folder {self.folder} has `do_lower_case`, and its tokenizer, "
-                f"{type(self.tokenizer).__name__}, cannot be told so: that needs a fast tokenizer "
+                f"{type(self.tokenizer).__name__}, cannot do so: that needs a fast tokenizer "
                 "(tokenizer.json)."
             )
         backend = self.tokenizer.backend_tokenizer

@@ -1,10 +1,10 @@
-"""A history's texts and a candidate's text as one sentence pair, put together from token ids."""
+"""Sentence pairs of a history's texts and a candidate's text, made of token ids."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import tensorflow as tf
 
@@ -14,20 +14,6 @@ from tfrs_distill.models.rows import row_mask
 
 SEPARATOR = ";"  # between the history's texts
 LENGTH_STEP = 8  # pairs are padded to a multiple of this
-
-
-class PairTokens(NamedTuple):
-    """Tokenized pairs, as a BERT reads them.
-
-    Args:
-        input_ids: int32 [num_pairs, length].
-        attention_mask: int32 [num_pairs, length], 1 for a token and 0 for padding.
-        token_type_ids: int32 [num_pairs, length], 0 for the history and 1 for the candidate.
-    """
-
-    input_ids: tf.Tensor
-    attention_mask: tf.Tensor
-    token_type_ids: tf.Tensor
 
 
 class TextPairs:
@@ -79,31 +65,35 @@ class TextPairs:
         texts = tf.minimum(read + tf.gather(_row_lengths(self.candidates), candidates), self.room)
         return texts + self.max_length - self.room
 
-    def tokens(self, histories: tf.Tensor, candidates: tf.Tensor) -> PairTokens:
-        """Pairs of histories and candidates, padded to the longest, to a multiple of 8.
+    def tokens(self, histories: tf.Tensor, candidates: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return the model's inputs of pairs, padded to the longest, to a multiple of 8.
 
         Args:
             histories: int32 [num_pairs, any length], item indices, newest first; 0 is no item.
             candidates: int32 [num_pairs], item indices.
+
+        Returns:
+            int32 [num_pairs, length]: `input_ids`, `attention_mask`, and `token_type_ids`, which
+            are 0 for the history and 1 for the candidate.
         """
-        asked = tf.gather(self.candidates, candidates)
+        texts = tf.gather(self.candidates, candidates)
         read = tf.gather(self.parts, histories).merge_dims(1, 2)
-        left = tf.minimum(_row_lengths(read), self.room - _row_lengths(asked))
+        left = tf.minimum(_row_lengths(read), self.room - _row_lengths(texts))
         read = tf.RaggedTensor.from_tensor(read.to_tensor(), lengths=left)
         number = tf.shape(candidates)[0]
         before, between, after = (_every(ids, number) for ids in self.special)
-        ids = tf.concat([before, read, between, asked, after], axis=1)
+        ids = tf.concat([before, read, between, texts, after], axis=1)
         before, between, after = (_every(types, number) for types in self.types)
-        texts = tf.zeros_like(read), tf.ones_like(asked)
-        types = tf.concat([before, texts[0], between, texts[1], after], axis=1)
+        types = [before, tf.zeros_like(read), between, tf.ones_like(texts), after]
+        types = tf.concat(types, axis=1)
         longest = tf.reduce_max(tf.concat([[0], _row_lengths(ids)], axis=0))
         length = tf.minimum(-(-longest // LENGTH_STEP) * LENGTH_STEP, self.max_length)
         shape = tf.stack([number, length])
-        return PairTokens(
-            ids.to_tensor(self.pad, shape=shape),
-            tf.ones_like(ids).to_tensor(0, shape=shape),
-            types.to_tensor(0, shape=shape),
-        )
+        return {
+            "input_ids": ids.to_tensor(self.pad, shape=shape),
+            "attention_mask": tf.ones_like(ids).to_tensor(0, shape=shape),
+            "token_type_ids": types.to_tensor(0, shape=shape),
+        }
 
     def fingerprint(self) -> str:
         """sha256 of every token and of how pairs are made of them."""

@@ -1,4 +1,4 @@
-"""Which of a BERT's own layers are tuned, and how fast each of them learns."""
+"""Which layers of a BERT are tuned, and how fast each of them learns."""
 
 from __future__ import annotations
 

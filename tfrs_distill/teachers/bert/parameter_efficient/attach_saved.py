@@ -18,7 +18,7 @@ METHODS: dict[str, type[LoRA | BottleneckAdapters | PrefixVectors]] = {
 
 
 def attach_saved(encoder: TextEncoder, path: str | os.PathLike[str]) -> Attached:
-    """Attach what a file asks for and take its weights: the encoder is then the tuned one.
+    """Attach the layers that a file names, with its weights: the encoder is then the tuned one.
 
     Args:
         encoder: the text encoder the file was trained on, as it was then.
@@ -37,8 +37,8 @@ def attach_saved(encoder: TextEncoder, path: str | os.PathLike[str]) -> Attached
         method: ParameterEfficient = METHODS[saved.method](**saved.arguments)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{path} asks for {saved.method} with {saved.arguments}, which this version does not "
-            f"know ({error})."
+            f"{path} holds weights of {saved.method} with {saved.arguments}, which this version "
+            f"does not have ({error})."
         ) from error
     attached = method.attach(encoder)
     try:

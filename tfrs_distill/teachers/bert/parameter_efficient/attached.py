@@ -1,4 +1,4 @@
-"""Small layers on a large model: what trains, and how it is saved, merged and taken off."""
+"""Layers added to a model: what trains, and how it is saved, merged and taken off."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tfrs_distill.teachers.bert.text_encoder import TextEncoder
 
 
 class AddedLayer(tf.keras.layers.Layer):
-    """A layer that stands in the place of one of the model's own, and holds it."""
+    """A layer that stands in the place of one of the model, and holds it."""
 
 
 class ParameterEfficient(Protocol):
@@ -54,18 +54,18 @@ class Attached:
         self._gone = ""
 
     def replace(self, owner: Any, attribute: str, layer: AddedLayer) -> None:
-        """Let an added layer stand where one of the model's own stood."""
+        """Put an added layer in the place of one of the model's layers."""
         self._replaced.append((owner, attribute, getattr(owner, attribute)))
         setattr(owner, attribute, layer)
 
     def train(self, name: str, variable: tf.Variable, *, borrowed: bool = False) -> None:
-        """Count a weight among those that train; a borrowed one is the model's own."""
+        """Count a weight among those that train; a borrowed one is of the model itself."""
         self._variables[name] = variable
         if borrowed:
             self._borrowed.append((variable, variable.numpy()))
 
     def ready(self, merge: Callable[[], None] | None = None) -> Attached:
-        """Say how the layers are merged into the model's own weights, where they can be."""
+        """Take how the layers are merged into the model's weights, where they can be."""
         self._merge = merge
         return self
 
@@ -113,7 +113,7 @@ class Attached:
         if _plain(mine) != _plain(theirs):
             raise InputError(
                 f"{path} was written for {_described(theirs)}, not for {_described(mine)}. "
-                "`attach_saved(encoder, path)` attaches what the file asks for."
+                "`attach_saved(encoder, path)` attaches what the file names."
             )
         if saved.base_fingerprint != self.base_fingerprint:
             raise InputError(
@@ -133,7 +133,7 @@ class Attached:
             variable.assign(saved.weights[name])
 
     def merge(self) -> None:
-        """Put what was learnt into the model's own weights and take the added layers off.
+        """Add what was learnt to the model's weights and take the added layers off.
 
         Afterwards the encoder is as fast as before and gives the tuned vectors, up to the rounding
         of the merged weights. Only `LoRA` can: it is linear in a weight of the model. Adapters and
@@ -145,7 +145,7 @@ class Attached:
         self._check_there("merge")
         if self._merge is None:
             raise ValueError(
-                f"{type(self.method).__name__} cannot be merged into the model's own weights: it "
+                f"{type(self.method).__name__} cannot be merged into the model's weights: it "
                 "stays in the forward pass. Use the encoder as it is; only `LoRA` merges."
             )
         self._merge()
@@ -159,8 +159,8 @@ class Attached:
         self._take_off("taken off")
 
     def _take_off(self, how: str) -> None:
-        for owner, attribute, own in reversed(self._replaced):
-            setattr(owner, attribute, own)
+        for owner, attribute, layer in reversed(self._replaced):
+            setattr(owner, attribute, layer)
         self._gone = how
 
     def _check_there(self, wanted: str) -> None:
@@ -171,15 +171,7 @@ class Attached:
 
 
 def check_bare(encoder: TextEncoder, purpose: str) -> None:
-    """Refuse an encoder that carries added layers already.
-
-    Args:
-        encoder: the text encoder.
-        purpose: what it cannot do then, for the message.
-
-    Raises:
-        ValueError: it does.
-    """
+    """Raises a ValueError where an encoder carries added layers; `purpose`: what it cannot do."""
     if any(isinstance(module, AddedLayer) for module in encoder.model.submodules):
         raise ValueError(
             f"The encoder already carries added layers, so it cannot {purpose}. Call `merge()` or "

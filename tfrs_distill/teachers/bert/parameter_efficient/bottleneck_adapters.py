@@ -17,7 +17,7 @@ class BottleneckAdapters:
     """Adapters: `h + U gelu(D h + d) + u` after the attention's and the feed-forward's output.
 
     h is what either puts out, before the residual and its normalisation. U and u start at 0, so
-    that an untrained adapter changes nothing. As in the paper, the normalisations' own gains and
+    that an untrained adapter changes nothing. As in the paper, the normalisations' gains and
     offsets are trained too; `detach` puts them back. Adapters cannot be merged: they stay in the
     forward pass. Reference: [Houlsby et al., 2019](https://arxiv.org/abs/1902.00751).
 
@@ -71,13 +71,7 @@ class BottleneckAdapters:
 
 
 class AdaptedDense(AddedLayer):
-    """A dense layer and an adapter over its outputs h: `h + gelu(h down + d) up + u`.
-
-    Args:
-        dense: the layer of the model; its weights are not trained.
-        width: columns of `down`.
-        seed: of `down`.
-    """
+    """A dense layer, not trained, and over its outputs h: `h + gelu(h down + d) up + u`."""
 
     def __init__(self, dense: Any, width: int, seed: int) -> None:
         super().__init__(name=dense.name)

@@ -15,23 +15,14 @@ TARGETS = ("query", "key", "value", "attention_output", "intermediate", "output"
 
 @dataclass(frozen=True)
 class Family:
-    """The names that one family of models gives to the parts of a layer.
-
-    Args:
-        name: the family, and the class of its attention where prefix vectors go.
-        stack: path of the list of layers below the model's core.
-        dense: path of each of a layer's matrices, by the names in `TARGETS`.
-        norms: paths of a layer's two normalisations.
-        attention: path of the self-attention.
-        run: one layer: `run(core, layer, hidden, attention_mask)`.
-    """
+    """The names that one family of models gives to the parts of a layer."""
 
     name: str
-    stack: str
-    dense: dict[str, str]
+    stack: str  # path of the list of layers below the model's core
+    dense: dict[str, str]  # path of each of a layer's matrices, by the names in `TARGETS`
     norms: tuple[str, str]
     attention: str
-    run: Callable[[Any, Any, tf.Tensor, tf.Tensor], tf.Tensor]
+    run: Callable[[Any, Any, tf.Tensor, tf.Tensor], tf.Tensor]  # core, layer, hidden, mask
 
 
 def _additive(attention_mask: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
@@ -122,7 +113,7 @@ class LayerStack:
     """The layers of a BERT-family model, lowest first.
 
     BERT, MiniLM, RoBERTa, XLM-RoBERTa, CamemBERT and ELECTRA name their parts as BERT does;
-    DistilBERT and MPNet have names of their own.
+    DistilBERT and MPNet have other names.
 
     Args:
         model: a Hugging Face TensorFlow model, as in `TextEncoder.model`.
@@ -186,7 +177,7 @@ class LayerStack:
         return [v for v in self._variables() if id(v) not in inside]
 
     def _variables(self) -> list[tf.Variable]:
-        """By name: Keras' own order changes where a part was replaced and put back."""
+        """By name: the order of Keras changes where a part was replaced and put back."""
         named = {v.name.split("/", 1)[1]: v for v in self.core.trainable_variables}
         return [named[name] for name in sorted(named) if "/pooler/" not in name]
 

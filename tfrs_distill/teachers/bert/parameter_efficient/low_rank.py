@@ -90,16 +90,7 @@ class LoRA:
 
 
 class LowRankDense(AddedLayer):
-    """A dense layer plus `scale * (x down) up`.
-
-    `down` is the transpose of the paper's A, `up` of its B.
-
-    Args:
-        dense: the layer of the model; its weights are not trained.
-        rank: columns of `down`.
-        scale: alpha / rank.
-        seed: of `down`.
-    """
+    """A dense layer, not trained, plus `scale * (x down) up`; `down` is A transposed, `up` B."""
 
     def __init__(self, dense: Any, rank: int, scale: float, seed: int) -> None:
         super().__init__(name=dense.name)

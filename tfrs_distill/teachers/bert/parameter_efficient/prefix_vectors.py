@@ -1,4 +1,4 @@
-"""Prefix vectors: learned keys and values in front of every layer's own."""
+"""Prefix vectors: learned keys and values in front of those of every layer."""
 
 from __future__ import annotations
 
@@ -106,10 +106,7 @@ class PrefixVectors:
 class BertPrefixAttention(AddedLayer):
     """The attention of BERT: it reads a prefix as the keys and values of earlier tokens.
 
-    Args:
-        attention: the model's own self-attention; its weights are not trained.
-        keys: what the prefix's keys start as, float [length, width].
-        values: what its values start as.
+    `keys` and `values`, float [length, width], are what the prefix starts as.
     """
 
     def __init__(self, attention: Any, keys: np.ndarray, values: np.ndarray) -> None:
@@ -121,7 +118,7 @@ class BertPrefixAttention(AddedLayer):
     def call(
         self, hidden_states: tf.Tensor, attention_mask: tf.Tensor, **others: Any
     ) -> tuple[tf.Tensor, ...]:
-        """The attention's own arguments; the prefix stands for what came before the text."""
+        """The attention's arguments; the prefix stands for what came before the text."""
         num_texts = tf.shape(hidden_states)[0]
         seen = tf.zeros([num_texts, 1, 1, self.length], attention_mask.dtype)  # added to logits
 
@@ -139,12 +136,7 @@ class BertPrefixAttention(AddedLayer):
 
 
 class DistilBertPrefixAttention(AddedLayer):
-    """The attention of DistilBERT, given rows of zeros that `PrefixedDense` replaces.
-
-    Args:
-        attention: the model's own self-attention.
-        length: rows before those of the text.
-    """
+    """The attention of DistilBERT, given `length` rows of zeros that `PrefixedDense` replaces."""
 
     def __init__(self, attention: Any, length: int) -> None:
         super().__init__(name=attention.name)
@@ -160,7 +152,7 @@ class DistilBertPrefixAttention(AddedLayer):
         output_attentions: bool,
         training: bool = False,
     ) -> tuple[tf.Tensor, ...]:
-        """The attention's own arguments; the mask grows with the keys."""
+        """The attention's arguments; the mask grows with the keys."""
         rows = tf.pad(key, [[0, 0], [self.length, 0], [0, 0]])
         mask = tf.pad(mask, [[0, 0], [self.length, 0]], constant_values=1)
         return self.attention(
@@ -169,12 +161,7 @@ class DistilBertPrefixAttention(AddedLayer):
 
 
 class PrefixedDense(AddedLayer):
-    """A dense layer whose first outputs are learned vectors, whatever comes in there.
-
-    Args:
-        dense: the layer of the model; its weights are not trained.
-        vectors: what the learned vectors start as, float [length, out].
-    """
+    """A dense layer whose first outputs are learned; `vectors` [length, out] is their start."""
 
     def __init__(self, dense: Any, vectors: np.ndarray) -> None:
         super().__init__(name=dense.name)

@@ -1,4 +1,4 @@
-"""One file of trained weights: what they are, what they belong to, and nothing else."""
+"""One file of trained weights, with what they are and what they belong to."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FORMAT = "tfrs-distill parameter-efficient 2"
 
 @dataclass(frozen=True)
 class SavedWeights:
-    """What a parameter-efficient tuning leaves on disk, a safetensors file with metadata.
+    """The file of a parameter-efficient tuning: safetensors with metadata.
 
     Args:
         method: name of the configuration's class, such as "LoRA".

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tfrs_distill.errors import InputError
-from tfrs_distill.teachers.bert import tuned_bert_file
-from tfrs_distill.teachers.bert.tuned_bert_file import read_tuned_bert, write_tuned_bert
+from tfrs_distill.teachers.bert import tuned_bert
+from tfrs_distill.teachers.bert.tuned_bert import read_tuned_bert, write_tuned_bert
 
 ARGUMENTS = {"max_length": 32, "tasks": [["like", {}]]}
 WEIGHTS = {"layer": np.float32([[1, 2], [3, 4]]), "offset": np.float32([5])}
@@ -13,7 +13,7 @@ WEIGHTS = {"layer": np.float32([[1, 2], [3, 4]]), "offset": np.float32([5])}
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(tuned_bert_file, "base_fingerprint", lambda encoder: "base")
+    monkeypatch.setattr(tuned_bert, "base_fingerprint", lambda encoder: "base")
     write_tuned_bert(tmp_path / "saved", "text ranker", "base", ARGUMENTS, WEIGHTS)
     return tmp_path / "saved"
 

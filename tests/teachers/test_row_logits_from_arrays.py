@@ -17,9 +17,9 @@ from tfrs_distill.models.tasks import (
     RatingDistribution,
     Regression,
 )
-from tfrs_distill.teachers.arrays.ranking_answers_from_arrays import (
-    ranking_answers_from_arrays,
-    read_ranking_answers,
+from tfrs_distill.teachers.arrays.row_logits_from_arrays import (
+    read_row_logits,
+    row_logits_from_arrays,
 )
 
 NAN = float("nan")
@@ -36,7 +36,7 @@ EXPECTED = np.array([[BY_PAIR[pair]] for pair in zip(USERS.tolist(), ITEMS.tolis
 def test_values_are_found_by_row_whatever_their_order():
     order = np.array([2, 0, 3, 1])
     values = {"like": EXPECTED[order, 0], "rating": 10 * EXPECTED[order]}
-    said = ranking_answers_from_arrays(EXAMPLES, values, [LIKE, RATING], example_ids=order)
+    said = row_logits_from_arrays(EXAMPLES, values, [LIKE, RATING], example_ids=order)
     np.testing.assert_array_equal(said["like"], EXPECTED)
     np.testing.assert_array_equal(said["rating"], 10 * EXPECTED)
     assert said["like"].dtype == np.float32
@@ -44,10 +44,10 @@ def test_values_are_found_by_row_whatever_their_order():
 
 
 def test_values_are_found_by_user_and_item():
-    said = ranking_answers_from_arrays(EXAMPLES, {"like": PAIR_VALUES}, [LIKE], pairs=PAIRS)
+    said = row_logits_from_arrays(EXAMPLES, {"like": PAIR_VALUES}, [LIKE], pairs=PAIRS)
     np.testing.assert_array_equal(said["like"], EXPECTED)
     twice = EXAMPLES.subset(np.array([1, 1, 0]))
-    said = ranking_answers_from_arrays(twice, {"like": PAIR_VALUES}, [LIKE], pairs=PAIRS)
+    said = row_logits_from_arrays(twice, {"like": PAIR_VALUES}, [LIKE], pairs=PAIRS)
     np.testing.assert_array_equal(said["like"][:, 0], [-1.5, -1.5, 0.5])
 
 
@@ -58,21 +58,21 @@ def test_a_pair_is_not_taken_for_another_one():
     users, items = (np.array(column) for column in zip(*pairs))
     examples = RankingExamples({"item_id": items}, {}, users=users, queries=users)
     order = np.random.default_rng(0).permutation(25)
-    said = ranking_answers_from_arrays(
+    said = row_logits_from_arrays(
         examples, {"like": order * 1.0}, [LIKE], pairs=(users[order], items[order])
     )
     np.testing.assert_array_equal(said["like"][:, 0], np.arange(25))
     with pytest.raises(InputError, match="of user -1 and item 2147483647"):
         kept = ~((users == -1) & (items == high))
         values = {"like": np.zeros(24)}
-        ranking_answers_from_arrays(examples, values, [LIKE], pairs=(users[kept], items[kept]))
+        row_logits_from_arrays(examples, values, [LIKE], pairs=(users[kept], items[kept]))
 
 
 def of_all(task, values, **options):
     num = len(values)
     examples = RankingExamples({}, {}, users=np.arange(num), queries=np.arange(num))
     ids = np.arange(num)
-    return ranking_answers_from_arrays(
+    return row_logits_from_arrays(
         examples, {task.name: np.array(values)}, [task], example_ids=ids, **options
     )[task.name]
 
@@ -129,7 +129,7 @@ def test_logits_and_values_stay_what_they_are():
             [[0.5, NAN], [0.5, 0.5]],
             Ordinal("stars", (1, 2, 3)),
             False,
-            r"finite, or a row of NaN .* Place 0 holds \[0.5, nan\]",
+            r"finite, or a row of NaN. Place 0 holds \[0.5, nan\]",
         ),
     ],
 )
@@ -147,7 +147,7 @@ def test_probabilities_may_be_rounded():
 
 
 def asked(values=PAIR_VALUES, examples=EXAMPLES, tasks=(LIKE,), **keys):
-    return ranking_answers_from_arrays(examples, {"like": values}, tasks, **keys)
+    return row_logits_from_arrays(examples, {"like": values}, tasks, **keys)
 
 
 @pytest.mark.parametrize(
@@ -158,27 +158,27 @@ def asked(values=PAIR_VALUES, examples=EXAMPLES, tasks=(LIKE,), **keys):
         (
             lambda: asked(np.zeros(3), example_ids=np.array([0, 2, 3])),
             InputError,
-            r"Nothing is said of 1 of 4 examples, first of example 1 \(row 1\)",
+            r"There are no values of 1 of 4 examples, first of example 1 \(row 1\)",
         ),
         (
             lambda: asked(np.zeros(2), pairs=(np.array([2, 1]), np.array([3, 3]))),
             InputError,
-            r"Nothing is said of 2 of 4 examples, first of user 1 and item 1 \(row 1\)",
+            r"There are no values of 2 of 4 examples, first of user 1 and item 1 \(row 1\)",
         ),
         (
             lambda: asked(np.zeros(0), example_ids=np.zeros(0, int)),
             InputError,
-            "Nothing is said of 4 of 4 examples, first of example 0",
+            "There are no values of 4 of 4 examples, first of example 0",
         ),
         (
             lambda: asked(np.zeros(5), example_ids=np.array([0, 1, 2, 3, 1])),
             InputError,
-            "said twice of example 1",
+            "two values of example 1",
         ),
         (
             lambda: asked(np.zeros(3), pairs=(np.array([2, 1, 2]), np.array([3, 3, 3]))),
             InputError,
-            "said twice of user 2 and item 3",
+            "two values of user 2 and item 3",
         ),
         (
             lambda: asked(np.zeros(5), example_ids=np.arange(5)),
@@ -221,7 +221,7 @@ def asked(values=PAIR_VALUES, examples=EXAMPLES, tasks=(LIKE,), **keys):
             "one or several of the tasks rating. Received: like",
         ),
         (
-            lambda: ranking_answers_from_arrays(EXAMPLES, {}, [LIKE], pairs=PAIRS),
+            lambda: row_logits_from_arrays(EXAMPLES, {}, [LIKE], pairs=PAIRS),
             InputError,
             "one or several of the tasks like. Received: none",
         ),
@@ -264,7 +264,7 @@ def test_files_by_row_and_by_the_examples_own_numbers(tmp_path, ending):
     order = np.array([3, 1, 0, 2])
     arrays = {"example_id": order, "grade": SHARES[order], "like": SHARES[order, 0]}
     path = write(tmp_path / f"rows{ending}", arrays)
-    said = read_ranking_answers(path, EXAMPLES, [RATING, GRADE, LIKE], probabilities=True)
+    said = read_row_logits(path, EXAMPLES, [RATING, GRADE, LIKE], probabilities=True)
     assert sorted(said) == ["grade", "like"]
     np.testing.assert_allclose(said["grade"], np.log(SHARES), rtol=1e-6)
     odds = SHARES[:, :1] / (1 - SHARES[:, :1])
@@ -274,7 +274,7 @@ def test_files_by_row_and_by_the_examples_own_numbers(tmp_path, ending):
     path = write(
         tmp_path / f"pairs{ending}", {"user_id": users, "item_id": items, "like": PAIR_VALUES}
     )
-    said = read_ranking_answers(path, EXAMPLES, [LIKE, RATING])
+    said = read_row_logits(path, EXAMPLES, [LIKE, RATING])
     np.testing.assert_array_equal(said["like"], EXPECTED)
 
 
@@ -285,11 +285,11 @@ def test_files_with_ids_as_the_data_set_writes_them(tmp_path, ending):
     items = np.array([{1: "50", 3: "b 9", 9: "99"}[item] for item in PAIRS[1].tolist()])
     arrays = {"user_id": users, "item_id": items, "like": PAIR_VALUES}
     path = write(tmp_path / f"ids{ending}", arrays)
-    said = read_ranking_answers(path, EXAMPLES, [LIKE], vocabularies=VOCABULARIES)
+    said = read_row_logits(path, EXAMPLES, [LIKE], vocabularies=VOCABULARIES)
     np.testing.assert_array_equal(said["like"], EXPECTED)
     unknown = write(tmp_path / f"unknown{ending}", arrays | {"item_id": np.array(["50"] * 5)})
-    with pytest.raises(InputError, match="unknown.*said twice of user 1 and item 1"):
-        read_ranking_answers(unknown, EXAMPLES, [LIKE], vocabularies=VOCABULARIES)
+    with pytest.raises(InputError, match="unknown.*two values of user 1 and item 1"):
+        read_row_logits(unknown, EXAMPLES, [LIKE], vocabularies=VOCABULARIES)
 
 
 def test_unknown_ids_are_left_out_and_speak_for_no_unknown_item(tmp_path):
@@ -299,10 +299,10 @@ def test_unknown_ids_are_left_out_and_speak_for_no_unknown_item(tmp_path):
         RankingExamples({"item_id": np.array([item])}, {}, np.array([2]), np.array([0]))
         for item in (2, 0)
     )
-    said = read_ranking_answers(path, known, [LIKE], vocabularies=VOCABULARIES)
+    said = read_row_logits(path, known, [LIKE], vocabularies=VOCABULARIES)
     assert said["like"].tolist() == [[1.0]]
-    with pytest.raises(InputError, match="Nothing is said of 1 of 1 examples.*user 2 and item 0"):
-        read_ranking_answers(path, unknown, [LIKE], vocabularies=VOCABULARIES)
+    with pytest.raises(InputError, match="no values of 1 of 1 examples.*user 2 and item 0"):
+        read_row_logits(path, unknown, [LIKE], vocabularies=VOCABULARIES)
 
 
 def test_a_column_without_vocabulary_holds_the_examples_own_numbers(tmp_path):
@@ -310,7 +310,7 @@ def test_a_column_without_vocabulary_holds_the_examples_own_numbers(tmp_path):
     arrays = {"user_id": np.array([-4, 0, 0]), "item_id": np.array(["50", "b 9", "?"])}
     path = write(tmp_path / "half.npz", arrays | {"like": np.array([1.0, 2.0, 3.0])})
     items = {"item_id": VOCABULARIES["item_id"]}
-    said = read_ranking_answers(path, examples, [LIKE], vocabularies=items)
+    said = read_row_logits(path, examples, [LIKE], vocabularies=items)
     assert said["like"].tolist() == [[2.0], [1.0]]
 
 
@@ -318,10 +318,10 @@ def test_ids_that_are_numbers_count_by_their_decimal_text(tmp_path):
     examples = EXAMPLES.subset(np.array([1]))  # user 1, item 1
     arrays = {"user_id": np.array([31]), "item_id": np.array([50]), "like": np.array([4.0])}
     path = write(tmp_path / "numbers.npz", arrays)
-    said = read_ranking_answers(path, examples, [LIKE], vocabularies=VOCABULARIES)
+    said = read_row_logits(path, examples, [LIKE], vocabularies=VOCABULARIES)
     assert said["like"].tolist() == [[4.0]]
-    with pytest.raises(InputError, match="numbers.npz: Nothing is said of 1 of 1 examples"):
-        read_ranking_answers(path, examples, [LIKE])
+    with pytest.raises(InputError, match="numbers.npz: There are no values of 1 of 1 examples"):
+        read_row_logits(path, examples, [LIKE])
 
 
 def test_faults_of_files_are_named(tmp_path, monkeypatch):
@@ -329,7 +329,7 @@ def test_faults_of_files_are_named(tmp_path, monkeypatch):
         path = tmp_path / name
         if arrays is not None:
             write(path, arrays)
-        return read_ranking_answers(path, EXAMPLES, [LIKE, GRADE], **options)
+        return read_row_logits(path, EXAMPLES, [LIKE, GRADE], **options)
 
     ids = {"user_id": PAIRS[0], "item_id": PAIRS[1]}
     whole = ids | {"like": PAIR_VALUES}

@@ -21,7 +21,7 @@ from tfrs_distill.teachers.candidate_lists import (
     list_examples,
 )
 from tfrs_distill.teachers.function_teacher import FunctionTeacher
-from tfrs_distill.teachers.list_labels import ListTeacher, cross_encoder_lists
+from tfrs_distill.teachers.list_teacher import ListTeacher
 
 NUM_ITEMS = 9
 
@@ -148,11 +148,10 @@ def expected_scores(examples):
 @pytest.mark.parametrize("batch_size", [1, 2, 64])
 def test_each_row_gets_the_score_of_its_own_history_and_item(batch_size):
     teacher, done = Asked(), []
-    examples = cross_encoder_lists(
-        teacher, LISTS, tiny_catalogue(NUM_ITEMS), batch_size=batch_size, advance=done.append
-    )
+    examples = list_examples(LISTS, tiny_catalogue(NUM_ITEMS))
+    logits = ListTeacher(teacher, batch_size=batch_size).row_logits(examples, advance=done.append)
     assert done == teacher.sizes == {1: [1, 1, 1], 2: [2, 1], 64: [3]}[batch_size]
-    said = examples.teacher_logits["relevance"]
+    said = examples.with_teacher(logits).teacher_logits["relevance"]
     assert said.shape == (8, 1)
     np.testing.assert_allclose(said[:, 0], expected_scores(examples), rtol=1e-6)
 
@@ -161,19 +160,20 @@ def test_rows_of_a_list_need_not_stand_together():
     examples = list_examples(LISTS, tiny_catalogue(NUM_ITEMS))
     mixed = examples.subset(np.array([6, 0, 7, 3, 1, 5, 2, 4]))
     for batch_size in (1, 2, 3):
-        said = ListTeacher(Asked(), batch_size=batch_size).answers(mixed)["relevance"]
+        said = ListTeacher(Asked(), batch_size=batch_size).row_logits(mixed)["relevance"]
         np.testing.assert_allclose(said[:, 0], expected_scores(mixed), rtol=1e-6)
 
 
 def test_a_cross_encoder_says_of_rows_what_it_says_of_pairs(tiny_bert):
     encoder = TextEncoder(tiny_bert[0])
     model = BertCrossEncoder(encoder, WORDS[:NUM_ITEMS], max_length=24, seed=0)
-    examples = cross_encoder_lists(model, LISTS, tiny_catalogue(NUM_ITEMS))
+    examples = list_examples(LISTS, tiny_catalogue(NUM_ITEMS))
     histories, items = examples.features["history"], examples.features["item_id"]
-    expected = model.score_pairs(histories, items)
+    expected = model.scores(histories, items[:, None])[:, 0]
     assert np.std(expected) > 0.01
     # float32 through two layers, padded to other lengths
-    np.testing.assert_allclose(examples.teacher_logits["relevance"][:, 0], expected, atol=2e-5)
+    logits = ListTeacher(model).row_logits(examples)["relevance"][:, 0]
+    np.testing.assert_allclose(logits, expected, atol=2e-5)
 
 
 def test_any_teacher_with_logits_can_be_asked():
@@ -188,7 +188,7 @@ def test_any_teacher_with_logits_can_be_asked():
     behind = examples.with_features({"history": np.roll(examples.features["history"], -1, axis=1)})
     behind = behind.subset(behind.queries == 0)  # [2, 1, 0]: padding stands behind
     for asked, newest in ((examples, [1, 1, 1, 7, 7, 7, 7, 0]), (behind, [1, 1, 1])):
-        said = ListTeacher(FunctionTeacher(ask)).answers(asked)["relevance"][:, 0]
+        said = ListTeacher(FunctionTeacher(ask)).row_logits(asked)["relevance"][:, 0]
         expected = 10 * np.array(newest) + asked.features["item_id"]
         np.testing.assert_array_equal(said, expected)
 
@@ -197,7 +197,7 @@ def test_a_teacher_that_knows_users_is_told_whose_list_it_is():
     scores = np.arange(18.0).reshape(2, 9)
     teacher = ArrayTeacher.from_scores(np.array([8, 5]), scores)
     examples = list_examples(LISTS, tiny_catalogue(NUM_ITEMS))
-    said = ListTeacher(teacher).answers(examples)["relevance"][:, 0]
+    said = ListTeacher(teacher).row_logits(examples)["relevance"][:, 0]
     expected = [
         scores[{8: 0, 5: 1}[user], item - 1]
         for user, item in zip(examples.users.tolist(), examples.features["item_id"].tolist())
@@ -212,7 +212,7 @@ def test_nothing_is_said_of_an_unknown_item():
     asked = examples.with_features({"item_id": items})
     flat = FunctionTeacher(lambda batch, ids: tf.zeros([len(batch["history"]), len(ids)]))
     for teacher in (Asked(), flat):
-        said = ListTeacher(teacher, batch_size=1).answers(asked)["relevance"][:, 0]
+        said = ListTeacher(teacher, batch_size=1).row_logits(asked)["relevance"][:, 0]
         assert np.isnan(said).tolist() == [False, True, False, False, False, False, False, True]
 
 
@@ -254,7 +254,7 @@ def test_what_else_it_refuses():
     history = examples.features["history"].copy()
     history[1, 2] = 9
     with pytest.raises(InputError, match=r"rows of query 0 have different histories \(row 1\)"):
-        ListTeacher(Asked()).answers(examples.with_features({"history": history}))
+        ListTeacher(Asked()).row_logits(examples.with_features({"history": history}))
     bare = RankingExamples({"item_id": np.array([1])}, {}, np.array([1]), np.array([1]))
     with pytest.raises(InputError, match="Missing: history"):
-        ListTeacher(Asked()).answers(bare)
+        ListTeacher(Asked()).row_logits(bare)

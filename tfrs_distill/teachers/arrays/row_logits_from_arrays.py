@@ -1,4 +1,4 @@
-"""What any model said of ranking rows, as arrays: a GBDT, a PyTorch model, a service."""
+"""Predictions of any model for ranking rows, as logits: a GBDT, a PyTorch model, a service."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ import numpy as np
 from tfrs_distill import columns
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.errors import InputError
-from tfrs_distill.models.tasks import RankingTask
-from tfrs_distill.teachers.arrays.array_ids import as_texts
+from tfrs_distill.models.tasks import Binary, Ordinal, RankingTask, Regression
+from tfrs_distill.teachers.arrays.array_files import as_texts
 from tfrs_distill.teachers.arrays.named_arrays_file import read_named_arrays
-from tfrs_distill.teachers.task_probabilities import task_logits
+
+FLOOR = 1e-6  # probabilities are kept this far from 0 and 1: logits stay within +-13.8
+ROUNDING = 1e-3  # how far from 1 the probabilities of a row may add up to
 
 
-def ranking_answers_from_arrays(
+def row_logits_from_arrays(
     examples: RankingExamples,
     values: Mapping[str, np.ndarray],
     tasks: Sequence[RankingTask],
@@ -27,21 +29,21 @@ def ranking_answers_from_arrays(
     pairs: tuple[np.ndarray, np.ndarray] | None = None,
     probabilities: bool = False,
 ) -> dict[str, np.ndarray]:
-    """A model's predictions as a teacher's logits for each row, whatever order they come in.
+    """Return a model's predictions, in any order, as a teacher's logits of each row.
 
-    They are found by the rows' numbers or by their users and items; what is said of anything else
-    is left out. `examples.with_teacher(...)` takes the result.
+    They are found by the rows' numbers or by their users and items; others are left out.
+    `examples.with_teacher(...)` takes the result.
 
     Probabilities become logits, see `task_logits`; values of a `Regression` are what they are.
 
     Args:
         examples: the rows.
         values: by task, [n] or [n, width] in any order: logits, or probabilities, of the positive
-            class [n] or of all classes [n, K]. A row of NaN says nothing of a row.
+            class [n] or of all classes [n, K]. A row of NaN is no knowledge.
         tasks: the tasks that `values` are of.
         example_ids: int [n], row numbers of `examples`, as in the column `example_id`.
         pairs: users int [n] and items int [n], as in `examples.users` and the feature `item_id`;
-            all rows of a user and an item get what is said of the two.
+            all rows of a user and an item get the same values.
         probabilities: whether `values` are probabilities.
 
     Returns:
@@ -49,7 +51,7 @@ def ranking_answers_from_arrays(
 
     Raises:
         ValueError: not one of `example_ids` and `pairs` is given.
-        InputError: a row is missing or said twice, a shape is not the task's, a value is infinite,
+        InputError: a row is missing or there twice, a shape is not the task's, a value is infinite,
             or a probability is not one.
 
     Example:
@@ -57,14 +59,14 @@ def ranking_answers_from_arrays(
     >>> examples = RankingExamples(
     ...     {"item_id": np.array([3, 4])}, {}, users=np.array([7, 7]), queries=np.array([0, 0]))
     >>> pairs = np.array([7, 7, 8]), np.array([4, 3, 3])
-    >>> said = ranking_answers_from_arrays(
+    >>> logits = row_logits_from_arrays(
     ...     examples, {"like": np.array([0.5, 0.75, 0.1])}, [Binary("like")], pairs=pairs,
     ...     probabilities=True)
-    >>> np.exp(said["like"]).round(4).tolist()  # odds of 3/4 and 1/2
+    >>> np.exp(logits["like"]).round(4).tolist()  # odds of 3/4 and 1/2
     [[3.0], [1.0]]
     """
     if (example_ids is None) == (pairs is None):
-        raise ValueError("Give either `example_ids` or `pairs`, which say what the values are of.")
+        raise ValueError("Give either `example_ids` or `pairs`: the rows that the values are of.")
     if pairs is None:
         ids = _ids("example_ids", np.asarray(example_ids))
         place, num_values = _places_of_rows(examples, ids), len(ids)
@@ -88,7 +90,7 @@ def ranking_answers_from_arrays(
     }
 
 
-def read_ranking_answers(
+def read_row_logits(
     path: str | os.PathLike[str],
     examples: RankingExamples,
     tasks: Sequence[RankingTask],
@@ -96,11 +98,11 @@ def read_ranking_answers(
     vocabularies: Mapping[str, Sequence[str]] = MappingProxyType({}),
     probabilities: bool = False,
 ) -> dict[str, np.ndarray]:
-    """The same from a file that another program wrote.
+    """Return the same from a file that another program wrote.
 
     `.npz`, `.safetensors` and `.parquet` hold arrays (columns) by name: `example_id`, or `user_id`
     and `item_id`; and one for each task, called as the task is, [n] or [n, width] (in Parquet,
-    lists). A file may hold answers for fewer tasks than there are, and about other rows.
+    lists). A file may hold fewer tasks than there are, and other rows.
 
     Args:
         path: the file.
@@ -109,11 +111,11 @@ def read_ranking_answers(
         vocabularies: of `"user_id"` and `"item_id"`, where the file names them as the data set
             does: entry i is index i + 1 of the examples. Ids are then texts, or whole numbers,
             which count by their decimal text; those that are not in the vocabulary are left out.
-            A column without vocabulary holds the examples' own numbers.
-        probabilities: whether the values are probabilities; see `ranking_answers_from_arrays`.
+            A column without vocabulary holds the numbers of the examples.
+        probabilities: whether the values are probabilities; see `row_logits_from_arrays`.
 
     Raises:
-        InputError: as `ranking_answers_from_arrays`, or the file is missing or damaged, or has no
+        InputError: as `row_logits_from_arrays`, or the file is missing or damaged, or has no
             ids or no task.
         MissingExtraError: it is a Parquet file and pyarrow is not installed.
     """
@@ -129,7 +131,7 @@ def read_ranking_answers(
         )
     try:
         if by_row:
-            return ranking_answers_from_arrays(
+            return row_logits_from_arrays(
                 examples,
                 values,
                 tasks,
@@ -137,7 +139,7 @@ def read_ranking_answers(
                 probabilities=probabilities,
             )
         pairs, values = _of_known(Path(path), arrays, values, vocabularies)
-        return ranking_answers_from_arrays(
+        return row_logits_from_arrays(
             examples, values, tasks, pairs=pairs, probabilities=probabilities
         )
     except InputError as error:
@@ -152,7 +154,7 @@ def _of_known(
     values: dict[str, np.ndarray],
     vocabularies: Mapping[str, Sequence[str]],
 ) -> tuple[tuple[np.ndarray, np.ndarray], dict[str, np.ndarray]]:
-    """The pairs as the examples' own numbers, with their values; unknown ids are left out."""
+    """The pairs as the numbers of the examples, with their values; unknown ids are left out."""
     found = []
     for name in (columns.USER_ID, columns.ITEM_ID):
         ids = arrays[name]
@@ -191,7 +193,7 @@ def _key(users: np.ndarray, items: np.ndarray) -> np.ndarray:
 
 
 def _places_of_rows(examples: RankingExamples, example_ids: np.ndarray) -> np.ndarray:
-    """Where what is said of each row stands, int64 [num_rows]."""
+    """The place of each row's values, int64 [num_rows]."""
     out = (example_ids < 0) | (example_ids >= len(examples))
     if out.any():
         raise InputError(
@@ -202,41 +204,114 @@ def _places_of_rows(examples: RankingExamples, example_ids: np.ndarray) -> np.nd
 
 
 def _places_of_pairs(examples: RankingExamples, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """Where what is said of each row's user and item stands, int64 [num_rows]."""
+    """The place of the values of each row's user and item, int64 [num_rows]."""
     if columns.ITEM_ID not in examples.features:
         raise InputError(
             f"The examples have no feature {columns.ITEM_ID!r}, by which pairs of user and item "
             "could be found. Give `example_ids`."
         )
-    own = _key(examples.users, examples.features[columns.ITEM_ID])
+    wanted = _key(examples.users, examples.features[columns.ITEM_ID])
 
     def name(key: int) -> str:
         item = (key + (1 << 31)) % (1 << 32) - (1 << 31)
         return f"user {(key - item) >> 32} and item {item}"
 
-    return _places(_key(users, items), own, name)
+    return _places(_key(users, items), wanted, name)
 
 
-def _places(said: np.ndarray, asked: np.ndarray, name: Callable[[int], str]) -> np.ndarray:
-    """Where each of `asked` stands in `said`, int64 [num_rows].
-
-    Raises:
-        InputError: something is asked that is not said, or is said twice.
-    """
-    order = np.argsort(said, kind="stable")
-    ordered = said[order]
+def _places(given: np.ndarray, wanted: np.ndarray, name: Callable[[int], str]) -> np.ndarray:
+    """The place of each of `wanted` in `given`, int64 [num_rows]."""
+    order = np.argsort(given, kind="stable")
+    ordered = given[order]
     twice = ordered[1:] == ordered[:-1]
     if twice.any():
-        raise InputError(
-            f"Something is said twice of {name(int(ordered[1:][twice][0]))}. Say it once."
-        )
-    place = np.minimum(np.searchsorted(ordered, asked), len(ordered) - 1)
-    missing = ordered[place] != asked if len(ordered) else np.ones(len(asked), bool)
+        raise InputError(f"There are two values of {name(int(ordered[1:][twice][0]))}. Give one.")
+    place = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
+    missing = ordered[place] != wanted if len(ordered) else np.ones(len(wanted), bool)
     if missing.any():
         row = int(np.argmax(missing))
         raise InputError(
-            f"Nothing is said of {int(missing.sum())} of {len(asked)} examples, first of "
-            f"{name(int(asked[row]))} (row {row}). Have the model answer for every row, or give a "
-            "row of NaN where it has nothing to say."
+            f"There are no values of {int(missing.sum())} of {len(wanted)} examples, first of "
+            f"{name(int(wanted[row]))} (row {row}). Have the model score every row, or give a row "
+            "of NaN."
         )
     return order[place]
+
+
+def task_logits(
+    task: RankingTask, values: np.ndarray, num_values: int, probabilities: bool
+) -> np.ndarray:
+    """Values or probabilities of a task as its logits, float32 [n, width].
+
+    Probabilities p, each kept within 1e-6 and 1 - 1e-6, become
+
+    - `Binary`: `log p - log(1 - p)`;
+    - `RatingDistribution`, `NextItem`: `log p` of every class;
+    - `Ordinal`: `log q - log(1 - q)` of `q_k = P(y > level_k)`, the sum of the p of all classes
+      above, for every level but the last.
+
+    Args:
+        task: the task of the values.
+        values: [n] or [n, width]: logits, which stay as they are; or probabilities, of the positive
+            class, [n], or of all K classes, [n, K]. A row of NaN stays one.
+        num_values: n.
+        probabilities: whether `values` are that; a `Regression` has none.
+
+    Raises:
+        InputError: another shape, a value that is not finite, or a probability that is none.
+
+    Example:
+    >>> stars, shares = Ordinal("stars", (1, 2, 3)), np.array([[0.2, 0.3, 0.5]])
+    >>> np.exp(task_logits(stars, shares, 1, True)).round(3).tolist()  # odds 8 : 2 and 1 : 1
+    [[4.0, 1.0]]
+    """
+    of_classes = probabilities and not isinstance(task, (Binary, Regression))
+    width = task.width + (of_classes and isinstance(task, Ordinal))
+    column = values[:, None] if values.ndim == 1 else values
+    if column.shape != (num_values, width) or column.dtype.kind not in "iuf":
+        kind = "the probabilities of all classes" if of_classes else "numbers"
+        raise InputError(
+            f"The values of {task.name!r} must be {kind}, {[num_values, width]}. Received: "
+            f"{values.dtype} of shape {list(values.shape)}."
+        )
+    column = column.astype(np.float64)
+    wrong = ~(np.isfinite(column).all(axis=1) | np.isnan(column).all(axis=1))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise InputError(
+            f"The values of {task.name!r} must be finite, or a row of NaN. "
+            f"Place {row} holds {column[row].tolist()}."
+        )
+    if probabilities and not isinstance(task, Regression):
+        column = _logits_of_probabilities(task, column)
+    return column.astype(np.float32)
+
+
+def _logits_of_probabilities(task: RankingTask, probabilities: np.ndarray) -> np.ndarray:
+    """Of rows that are finite or NaN, which passes through every comparison as it should."""
+    wrong = ((probabilities < -FLOOR) | (probabilities > 1 + FLOOR)).any(axis=1)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise InputError(
+            f"The probabilities of {task.name!r} must be within 0 and 1. Place {row} holds "
+            f"{probabilities[row].tolist()}. Give logits without `probabilities`."
+        )
+    if isinstance(task, Binary):
+        return _logit(probabilities)
+    total = probabilities.sum(axis=1)
+    wrong = np.abs(total - 1) > ROUNDING
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise InputError(
+            f"The probabilities of {task.name!r} must add up to 1 in every row. In place {row} "
+            f"they add up to {total[row]:.4f}."
+        )
+    if isinstance(task, Ordinal):
+        above = np.cumsum(probabilities[:, ::-1], axis=1)[:, ::-1]
+        return _logit(above[:, 1:])
+    return np.log(np.clip(probabilities, FLOOR, 1 - FLOOR))
+
+
+def _logit(probabilities: np.ndarray) -> np.ndarray:
+    kept = np.clip(probabilities, FLOOR, 1 - FLOOR)
+    return np.log(kept) - np.log1p(-kept)
