@@ -12,7 +12,7 @@ from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.errors import InputError
 from tfrs_distill.files import file_sha256
 from tfrs_distill.pipeline.teacher_kinds.kind import Facts, Setting
-from tfrs_distill.teachers import ArrayTeacher, read_ranking_answers
+from tfrs_distill.teachers import ArrayTeacher, read_row_logits
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class PredictionsOfRows:
     """Predictions of a user and an item, found in the file for any rows.
 
     Args:
-        path: see `read_ranking_answers`.
+        path: see `read_row_logits`.
         setting: of the run.
     """
 
@@ -29,13 +29,13 @@ class PredictionsOfRows:
 
     def row_logits(self, examples: RankingExamples) -> dict[str, np.ndarray]:
         """Logits by task, float32 [num_rows, width]."""
-        return read_ranking_answers(
+        return read_row_logits(
             self.path, examples, self.setting.tasks, vocabularies=self.setting.data.vocabularies
         )
 
 
 class Array:
-    """`ArrayTeacher.read`, or of rows `read_ranking_answers`: any model's predictions in one file.
+    """`ArrayTeacher.read`, or of rows `read_row_logits`: any model's predictions in one file.
 
     Whether it has seen the examples that it labels is for its maker to know.
     """
