@@ -56,7 +56,7 @@ class ModelScorer(BlockScorer):
         self.catalogue = self.model.catalogue_embeddings().numpy().astype(np.float32).T
         self.num_items = self.catalogue.shape[1] - 1
 
-    def scores(self, histories: Sequence[np.ndarray]) -> np.ndarray:
+    def _score_items(self, histories: Sequence[np.ndarray]) -> np.ndarray:
         """Return the scores of every item, float32 [num_queries, num_items + 1]."""
         padded = pad_histories([history[-self.model.max_history :] for history in histories])
         scores: np.ndarray = self.encode(tf.constant(padded)).numpy() @ self.catalogue

@@ -49,14 +49,14 @@ def top_k_unseen(
 class BlockScorer:
     """A scorer whose scores of all items are computed for a block of queries at a time.
 
-    A subclass has `exclude_seen`, `num_items` and `scores`.
+    A subclass has `exclude_seen`, `num_items` and `_score_items`.
     """
 
     exclude_seen: bool  # whether the history's items are left out
     num_items: int
     batch_size: int | None = None  # queries of a block, beside the bound on its memory
 
-    def scores(self, histories: Sequence[np.ndarray]) -> np.ndarray:
+    def _score_items(self, histories: Sequence[np.ndarray]) -> np.ndarray:
         """Return the scores of every item, float32 [num_queries, num_items + 1]."""
         raise NotImplementedError
 
@@ -66,6 +66,9 @@ class BlockScorer:
         items = np.full((len(histories), k), columns.PADDING, np.int32)
         for rows in row_blocks(len(histories), self.num_items + 1, self.batch_size):
             best[rows], items[rows] = top_k_unseen(
-                self.scores(histories[rows]), histories[rows], k, exclude_seen=self.exclude_seen
+                self._score_items(histories[rows]),
+                histories[rows],
+                k,
+                exclude_seen=self.exclude_seen,
             )
         return best, items

@@ -192,7 +192,7 @@ class CachedTeacher:
         return shard[found], place[found]
 
     def encode_queries(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
-        """Return query embeddings, `[batch_size, max_history, num_folds * dim]`."""
+        """Return query embeddings, `[batch_size, max_history, num_folds * dim]`, 0 elsewhere."""
         stored = batch[columns.TEACHER_QUERY_EMBEDDINGS]
         queries = dequantise(stored, batch.get(columns.TEACHER_QUERY_SCALES))
         fold = tf.broadcast_to(batch[columns.TEACHER_FOLD][:, None], tf.shape(queries)[:2])

@@ -24,12 +24,12 @@ def popularity(train: Windows) -> Scorer:
 class _SameScores(BlockScorer):
     """A scorer with the same scores for everyone, float32 [num_items + 1]."""
 
-    def __init__(self, of_items: np.ndarray, exclude_seen: bool) -> None:
-        self.of_items, self.exclude_seen = of_items, exclude_seen
-        self.num_items = len(of_items) - 1
+    def __init__(self, scores: np.ndarray, exclude_seen: bool) -> None:
+        self.scores, self.exclude_seen = scores, exclude_seen
+        self.num_items = len(scores) - 1
 
-    def scores(self, histories: Sequence[np.ndarray]) -> np.ndarray:
-        return np.broadcast_to(self.of_items, (len(histories), len(self.of_items)))
+    def _score_items(self, histories: Sequence[np.ndarray]) -> np.ndarray:
+        return np.broadcast_to(self.scores, (len(histories), len(self.scores)))
 
 
 class EASE(BlockScorer):
@@ -56,7 +56,7 @@ class EASE(BlockScorer):
         """Item-item weights, padding not counted."""
         return self.num_items**2
 
-    def scores(self, histories: Sequence[np.ndarray]) -> np.ndarray:
+    def _score_items(self, histories: Sequence[np.ndarray]) -> np.ndarray:
         """Return the scores of every item, float32 [num_queries, num_items + 1]."""
         met = np.zeros((len(histories), len(self.weights)), np.float32)
         for row, history in zip(met, histories):
