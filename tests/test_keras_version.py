@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 
 def run(code, **variables):
     environment = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
@@ -30,6 +32,7 @@ def test_it_overrules_a_variable_that_asks_for_keras_3():
     assert done.stdout == "1\n", done.stderr
 
 
+@pytest.mark.nightly
 def test_tensorflow_with_keras_2_already_imported_is_fine():
     done = run(
         "import tensorflow\n"
@@ -40,6 +43,7 @@ def test_tensorflow_with_keras_2_already_imported_is_fine():
     assert done.stdout == "fine\n", done.stderr
 
 
+@pytest.mark.nightly
 def test_a_variable_set_after_keras_3_was_used_comes_too_late():
     done = run(
         "import os, tensorflow as tf; tf.keras.Model\n"

@@ -340,6 +340,7 @@ def test_xla_trains_a_student_alone_like_running_eagerly():
     assert_same_changes(outcomes[1], outcomes[0], 10 * FLOAT32)
 
 
+@pytest.mark.nightly
 def test_a_graph_trains_like_running_eagerly():
     outcome = run(new_distiller("sampled"), "sampled", SGD(0.2))
     assert_same_training(outcome, eager_run("sampled"), FLOAT32)
@@ -413,7 +414,7 @@ def test_a_limit_that_no_gradient_reaches_changes_nothing(setting):
     assert_same_training(outcome, eager_run("batch"), FLOAT32)
 
 
-@pytest.mark.parametrize("kind", ["batch", nightly("sampled")])
+@pytest.mark.parametrize("kind", [nightly("batch"), nightly("sampled")])
 def test_student_loss_weight_1_trains_bit_for_bit_like_the_student_alone(kind):
     """With dropout, shuffled windows and, where they are sampled, negatives that are drawn."""
     students = [

@@ -462,6 +462,7 @@ def test_gradient_norm_balance_is_the_formula(windows):
         assert abs(of_half[0] / of_half[1] - 1) > 0.01  # the halves can be told apart
 
 
+@pytest.mark.nightly
 def test_gradient_norm_balance_with_one_loss(windows):
     distiller = new_distiller(SoftTargetKLDivergence(2.0, name="soft"))
     fit(distiller, windows, GradientNormBalance(windows.batches(len(windows)), 2.0))

@@ -124,6 +124,7 @@ def test_two_replicas_train_log_and_evaluate_like_one_with_the_same_global_batch
     assert_like_one(*outcomes[name])
 
 
+@pytest.mark.nightly
 def test_two_replicas_with_fixed_weights_are_like_one():
     assert_like_one(*printed_by(__file__, "fixed", timeout=600)["fixed"])
 

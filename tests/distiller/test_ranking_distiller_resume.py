@@ -104,6 +104,7 @@ def saved(tmp_path_factory):
     return path, distiller, teacher, state(distiller)
 
 
+@pytest.mark.nightly
 def test_save_load_fit_gives_the_same_next_steps_as_no_save(saved):
     path, distiller, teacher, at_save = saved
     loaded = tf.keras.models.load_model(path)

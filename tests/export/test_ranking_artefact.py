@@ -121,6 +121,7 @@ assert "tfrs_distill" not in sys.modules
 """
 
 
+@pytest.mark.nightly
 def test_a_fresh_reader_of_the_saved_model_gets_what_the_model_says(artefact, tmp_path):
     asked, pairs = pairs_of(3)
     np.savez(tmp_path / "rows.npz", **ROWS)

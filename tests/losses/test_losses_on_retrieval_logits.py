@@ -1,6 +1,7 @@
 """Every loss of logits in one distiller, over a catalogue whose seen items are masked."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from tiny_data import random_windows
 
@@ -23,6 +24,7 @@ LOSSES = (
 )
 
 
+@pytest.mark.nightly
 def test_all_of_them_bring_the_student_nearer_to_the_teacher():
     student = RetrievalStudent.from_history(
         num_items=9,

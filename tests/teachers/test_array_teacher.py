@@ -90,6 +90,7 @@ def test_examples_may_be_the_queries(windows):
     np.testing.assert_array_equal(teacher.logits(batch, tf.constant([1]))[:, 0], rows)
 
 
+@pytest.mark.nightly
 def test_a_query_that_was_not_asked_about_stops_the_distiller_and_is_named(windows):
     held = ArrayTeacher.from_scores(USERS, QUERIES @ ITEMS.T)
     absent = windows.users[5]

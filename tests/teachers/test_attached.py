@@ -162,6 +162,7 @@ def test_what_was_taken_off_can_no_longer_be_used(encoder, tmp_path, ending):
     LoRA(rank=2).attach(encoder)
 
 
+@pytest.mark.nightly
 @pytest.mark.realdata
 def test_on_minilm_little_trains_and_a_merged_lora_gives_the_same_vectors(minilm_folder, tmp_path):
     encoder = TextEncoder(minilm_folder)

@@ -50,6 +50,7 @@ def teacher():
     return trained(planted(), "user_id", "moon")
 
 
+@pytest.mark.nightly
 def test_it_learns_the_product_of_ids_and_what_only_it_may_read(teacher):
     asked = planted(200, seed=1)
     said = row_logits(teacher, asked)
@@ -106,6 +107,7 @@ def test_a_configuration_comes_back_with_its_own_sizes():
     assert again.name == "wide" and list(again.tasks.values()) == tasks
 
 
+@pytest.mark.nightly
 def test_it_can_be_cross_fitted(tmp_path):
     def train(examples, fold):
         return trained(examples, "moon", epochs=1, hidden_units=(8,), num_cross_layers=0)

@@ -180,6 +180,7 @@ def planted(num_texts=160):
     ]
 
 
+@pytest.mark.nightly
 def test_it_learns_which_words_go_together(tmp_path):
     write_tiny_bert(tmp_path, scale=0.1)
     encoder, steps = TextEncoder(tmp_path), []

@@ -115,6 +115,7 @@ def test_fitting_changes_everything_but_the_vectors(windows):
         assert np.abs(weight.numpy() - old).max() > 1e-4, weight.name
 
 
+@pytest.mark.nightly
 def test_seed_fixes_what_is_learnt(windows):
     def curve(seed):
         teacher = teacher_of(random_weights=False, dropout=0.3, seed=seed)
@@ -167,6 +168,7 @@ def test_save_and_load(tmp_path, windows):
     )
 
 
+@pytest.mark.nightly
 def test_a_cache_can_be_cross_fitted_from_it(tmp_path, windows):
     def train(others, fold):
         teacher = teacher_of(random_weights=False, seed=fold)
