@@ -42,14 +42,14 @@ class Mutation(NamedTuple):
 
 
 STEP = "distiller/distiller.py"
-ANSWERS = "distiller/teacher_answers.py"
+TEACHERS = "distiller/teacher_outputs.py"
 CHECKS = "distiller/first_batch.py"
 MUTATIONS = (
     Mutation(
         "student loss and distillation loss exchanged",
         STEP,
-        "own = w * totals[task] if task in totals else 0.0",
-        "own = (1.0 - w) * totals[task] if task in totals else 0.0",
+        "student_loss = w * totals[task] if task in totals else 0.0",
+        "student_loss = (1.0 - w) * totals[task] if task in totals else 0.0",
         ("distiller/test_distiller.py", "terms_are_the_equation"),
     ),
     Mutation(
@@ -62,8 +62,8 @@ MUTATIONS = (
     Mutation(
         "hidden losses not mixed",
         STEP,
-        "total += (1.0 - self.student_loss_weights[HIDDEN]) * taught",
-        "total += taught",
+        "total += (1.0 - self.student_loss_weights[HIDDEN]) * hidden_loss",
+        "total += hidden_loss",
         ("distiller/test_ranking_distiller_teachers.py", "hidden_representations_are_those"),
     ),
     Mutation(
@@ -82,35 +82,35 @@ MUTATIONS = (
     ),
     Mutation(
         "teacher's logits not masked like the student's",
-        ANSWERS,
-        "return self.head.candidates.adjust(self.raw_logits)",
-        "return self.raw_logits",
+        TEACHERS,
+        "return self.head.candidates.adjust(self.raw)",
+        "return self.raw",
         ("distiller/test_distiller_candidates.py", "same_candidates"),
     ),
     Mutation(
         "a ranking teacher's logits not masked like the student's",
-        ANSWERS,
-        "return tf.where(is_candidate(self.head.logits), self.raw_logits, MASKED)",
-        "return self.raw_logits",
+        TEACHERS,
+        "return tf.where(is_candidate(self.head.logits), self.raw, MASKED)",
+        "return self.raw",
         ("distiller/test_ranking_distiller.py", "items_of_the_history_are_masked"),
     ),
     Mutation(
         "rows of NaN in a teacher's column count",
-        ANSWERS,
+        TEACHERS,
         "return tf.where(missing, 0.0, 1.0 if weights is None else tf.cast(weights, tf.float32))",
         "return 1.0 if weights is None else tf.cast(weights, tf.float32)",
         ("distiller/test_ranking_distiller.py", "terms_are_the_equation or teacher_says_nothing"),
     ),
     Mutation(
         "a teacher is asked once a task",
-        ANSWERS,
+        TEACHERS,
         "if id(teacher) not in self._logits:",
         "if True:",
         ("distiller/test_ranking_distiller.py", "each_teacher_run_once_a_step"),
     ),
     Mutation(
         "what the teacher says at rows of weight 0 is kept",
-        ANSWERS,
+        TEACHERS,
         "return tf.where(counts, values, tf.zeros_like(values))",
         "return values",
         ("distiller/test_distiller_rows.py", "row_of_weight_0_may_have"),
@@ -125,7 +125,7 @@ MUTATIONS = (
     Mutation(
         "a loaded distiller does not wait for its teacher",
         STEP,
-        "distiller.untracked.awaited = set(taught)",
+        "distiller.untracked.missing_teachers = set(taught_tasks)",
         "pass",
         ("distiller/test_distiller_resume.py", "without_a_teacher_is_refused"),
     ),
@@ -173,7 +173,7 @@ MUTATIONS = (
     ),
     Mutation(
         "probabilities accepted",
-        CHECKS,
+        "distiller/probabilities.py",
         "if (rows >= 0.0).all() and",
         "if False and",
         ("distiller/test_distiller_errors.py", "probabilities"),

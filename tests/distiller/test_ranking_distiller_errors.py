@@ -58,7 +58,7 @@ def test_a_student_that_cannot_be_taught_is_refused(make, error, words):
     [
         ({}, {}, ValueError, "at least one loss. Received: none"),
         ({"like": []}, {}, ValueError, "at least one loss. Received: none"),
-        (bce, {}, ValueError, r"`distillation_losses` must say of which task: .*\['rating', 'like"),
+        (bce, {}, ValueError, r"`distillation_losses` must name the task: .*\['rating', 'like"),
         ({"clicks": bce}, {}, ValueError, r"names \['clicks'\], but the student has \['rating', "),
         ({"like": "bce"}, {}, TypeError, "must be `tf.keras.losses.Loss` objects.*'bce'"),
         (
@@ -85,7 +85,7 @@ def test_a_student_that_cannot_be_taught_is_refused(make, error, words):
             ValueError,
             r"Two would be called \['like_auc'\]",
         ),
-        (LOSSES, {"distillation_loss_weights": 0.5}, ValueError, "weights` must say of which task"),
+        (LOSSES, {"distillation_loss_weights": 0.5}, ValueError, "weights` must name the task"),
         (
             {"like": bce},
             {"distillation_loss_weights": {"rating": 0.5}},
@@ -171,8 +171,8 @@ def reader(task):
     [
         ("like", reader("like"), NAN, "The teacher of 'like' gives NaN or infinite.* example 1005"),
         ("like", reader("like"), INF, "The teacher of 'like' gives NaN or infinite.* example 1005"),
-        ("like", None, INF, "What the batch says of the teacher of 'like' is infinite.* 1005"),
-        ("rating", None, [NAN, 0, 0, 0, 0], "'rating' is infinite, or NaN in part.*example 1005"),
+        ("like", None, INF, "batch's values of the teacher of 'like' are infinite.* 1005"),
+        ("rating", None, [NAN, 0, 0, 0, 0], "'rating' are infinite, or NaN in part.*example 1005"),
     ],
 )
 def test_values_that_would_spoil_the_student_are_refused(task, teachers, value, words, eagerly):

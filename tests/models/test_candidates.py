@@ -141,15 +141,13 @@ def test_hard_negatives_need_one_label_a_row(labels, words):
 
 
 def test_a_catalogue_is_every_item_in_order_and_labels_become_its_columns():
-    chosen = catalogue_candidates(Candidates(), 4, tf.constant([1, 4]), None, None)
+    chosen = catalogue_candidates(4, tf.constant([1, 4]), None, None)
     np.testing.assert_array_equal(chosen.ids, [1, 2, 3, 4])
     np.testing.assert_array_equal(chosen.labels, [0, 3])
     assert chosen.keep is None
     soft = tf.constant([[0.5, 0.5, 0.0, 0.0]])
-    np.testing.assert_array_equal(
-        catalogue_candidates(Candidates(), 4, soft, None, None).labels, soft
-    )
-    assert catalogue_candidates(Candidates(), 4, None, None, None).labels is None
+    np.testing.assert_array_equal(catalogue_candidates(4, soft, None, None).labels, soft)
+    assert catalogue_candidates(4, None, None, None).labels is None
 
 
 SEEN = [[True, True, False, True, False]]  # padding, then items 1 and 3
@@ -174,7 +172,7 @@ def test_seen_items_and_masked_ones_leave_the_catalogue_but_never_the_label(
     labels, seen, mask, expected
 ):
     labels, seen, mask = (None if x is None else tf.constant(x) for x in (labels, seen, mask))
-    chosen = catalogue_candidates(Candidates(), 4, labels, seen, mask)
+    chosen = catalogue_candidates(4, labels, seen, mask)
     np.testing.assert_array_equal(chosen.keep, np.array(expected, bool))
 
 

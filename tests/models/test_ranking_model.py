@@ -80,7 +80,7 @@ def new_rows(num_rows=12, seed=0):
 def planted(model, size=0.5):
     """Every weight a known random number of this size."""
     random = np.random.default_rng(0)
-    for weight in model.answering_weights:
+    for weight in model.prediction_weights:
         if "presence" not in weight.name:
             weight.assign(random.normal(scale=size, size=weight.shape))
     return model
@@ -457,14 +457,14 @@ def test_a_label_out_of_range_stops_before_any_weight_changes(run, eagerly):
     ratings = rows["label/rating"].numpy()
     ratings[7] = 5.5
     model.compile(tf.keras.optimizers.SGD(0.1), run_eagerly=eagerly)
-    before = [weight.numpy() for weight in model.answering_weights]
+    before = [weight.numpy() for weight in model.prediction_weights]
     words = (
         "^Labels of task 'rating' must be within 1 and 5, or NaN for none. Received: 5.5 in row 7"
     )
     with pytest.raises(InputError, match=words):
         batches = tf.data.Dataset.from_tensors(rows | {"label/rating": tf.constant(ratings)})
         getattr(model, run)(batches, verbose=0)
-    for weight, was in zip(model.answering_weights, before):
+    for weight, was in zip(model.prediction_weights, before):
         np.testing.assert_array_equal(weight, was)
     model.fit(rows, batch_size=12, verbose=0)  # a corrected call works
 
@@ -517,7 +517,7 @@ def test_what_makes_no_model_is_refused():
     for features in ([item], [history], [item, other, history]):
         with pytest.raises(ValueError, match="needs one `ItemFeature` and one `HistoryFeature`"):
             RankingModel(features, [next_item])
-    with pytest.raises(ValueError, match="reads? with the model's own `ItemFeature`"):
+    with pytest.raises(ValueError, match="reads? with the model's `ItemFeature`"):
         RankingModel([other, history], [next_item])
     with pytest.raises(ValueError, match=f"is over 4 items, but the `ItemFeature` has {NUM_ITEMS}"):
         RankingModel([item, history], [NextItem("next", 4)])
@@ -598,7 +598,7 @@ def test_a_seed_fixes_a_training():
         model = small_model(seed=seed, dropout=0.3)
         model.compile(tf.keras.optimizers.SGD(0.1))
         model.fit(rows, batch_size=12, epochs=2, shuffle=False, verbose=0)
-        outcomes.append(np.concatenate([w.numpy().ravel() for w in model.answering_weights]))
+        outcomes.append(np.concatenate([w.numpy().ravel() for w in model.prediction_weights]))
     np.testing.assert_array_equal(outcomes[0], outcomes[1])
     assert not np.allclose(outcomes[0], outcomes[2])
 

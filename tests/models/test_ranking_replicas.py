@@ -57,12 +57,12 @@ def training(strategy, balance):
     with strategy.scope():
         model = new_model(balance)
         model.compile(tf.keras.optimizers.SGD(0.1), run_eagerly=True)
-    before = [weight.numpy().tolist() for weight in model.answering_weights]
+    before = [weight.numpy().tolist() for weight in model.prediction_weights]
     logs = model.fit(batches(), verbose=0).history
     evaluation = model.evaluate(batches(), verbose=0, return_dict=True)
     return {
         "before": before,
-        "after": [weight.numpy().tolist() for weight in model.answering_weights],
+        "after": [weight.numpy().tolist() for weight in model.prediction_weights],
         "balance": [weight.numpy().tolist() for weight in model.task_balance.variables],
         "logs": logs,
         "evaluation": evaluation,

@@ -71,7 +71,7 @@ def test_a_tflite_file_of_builtin_operators_says_the_same_of_rows_and_of_a_query
     """Also of unknown ids, missing numbers, empty texts and histories; more rows than traced."""
     student = new_student()
     random = np.random.default_rng(0)
-    for weight in student.answering_weights:
+    for weight in student.prediction_weights:
         if "presence" not in weight.name:
             weight.assign(random.normal(scale=0.5, size=weight.shape))
     specs = {

@@ -233,7 +233,9 @@ def test_a_missing_column_is_named_with_those_there_are(missing):
     "candidates", [Candidates(), Candidates("catalogue"), Candidates("batch", exclude_seen=True)]
 )
 def test_candidates_that_the_towers_cannot_know_are_refused(candidates):
-    with pytest.raises(ValueError, match="neither the catalogue nor what a query has seen.*batch"):
+    with pytest.raises(
+        ValueError, match="neither the catalogue nor the items that a query has seen.*batch"
+    ):
         adopted(Model(mean_task()), candidates=candidates)
 
 

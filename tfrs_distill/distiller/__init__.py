@@ -1,4 +1,4 @@
-"""The model that wraps teacher and student, and the callbacks that move its numbers."""
+"""The model that wraps teacher and student, and the callbacks that set its weights."""
 
 from tfrs_distill.distiller.balance import GradientNormBalance, LossRatioBalance
 from tfrs_distill.distiller.distiller import Distiller

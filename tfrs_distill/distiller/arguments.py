@@ -1,4 +1,4 @@
-"""What a `Distiller` is made of, by task, checked before any work is done."""
+"""The arguments of a `Distiller` by task, checked before any work is done."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from tfrs_distill.distiller.last_activation import refuse_model
+from tfrs_distill.distiller.probabilities import refuse_model
 from tfrs_distill.losses import HiddenRepresentationDistillation
 from tfrs_distill.models.classifier import Classifier
 from tfrs_distill.models.student import Student
@@ -22,7 +22,7 @@ DistillationLoss = tf.keras.losses.Loss | HiddenRepresentationDistillation
 
 
 def as_student(student: Any) -> Student:
-    """The student's contract over whatever Keras 2 model was given.
+    """Return a Keras 2 model as a `Student`.
 
     Raises:
         TypeError: it is no Keras 2 model, or a `tfrs.Model` that was not adopted.
@@ -35,8 +35,8 @@ def as_student(student: Any) -> Student:
             "`tf.keras.Model` that gives logits. Received: "
             f"{type(student).__module__}.{type(student).__name__}. " + keras_3(student)
         )
-    ours = isinstance(student, Student)
-    if isinstance(student, tfrs.Model) and not ours:
+    is_student = isinstance(student, Student)
+    if isinstance(student, tfrs.Model) and not is_student:
         raise TypeError(
             f"`student` is a `tfrs.Model`, {type(student).__name__}. Adopt it first: "
             "`td.models.RetrievalStudent.from_tfrs(model, query_tower=..., candidate_tower=..., "
@@ -45,7 +45,7 @@ def as_student(student: Any) -> Student:
         )
     if student.built:
         require_trainable(student)
-    if not ours:
+    if not is_student:
         refuse_model(student, "student")
         return Classifier(student)
     if HIDDEN in student.task_names:
@@ -57,7 +57,7 @@ def as_student(student: Any) -> Student:
 
 
 def require_trainable(student: tf.keras.Model) -> None:
-    """Raises a ValueError where a built student has nothing to train."""
+    """Raise a ValueError where a built student has nothing to train."""
     if not student.trainable_variables:
         raise ValueError(
             "`student` has no trainable weights, so there is nothing to distil into. See that "
@@ -66,7 +66,7 @@ def require_trainable(student: tf.keras.Model) -> None:
 
 
 def as_teacher(teacher: Any) -> Any:
-    """The teacher's contract over a teacher, a Keras 2 model or a function.
+    """Return a teacher, a Keras 2 model or a function as a teacher.
 
     Raises:
         TypeError: it is none of these.
@@ -86,7 +86,7 @@ def as_teacher(teacher: Any) -> Any:
 
 
 def keras_3(model: Any) -> str:
-    """What to say of a Keras 3 object; nothing of any other."""
+    """Return a hint for a Keras 3 object; nothing for any other."""
     modules = {kind.__module__.split(".")[0] for kind in type(model).__mro__}
     if "keras" not in modules:
         return ""
@@ -94,7 +94,7 @@ def keras_3(model: Any) -> str:
 
 
 def losses_by_task(losses: Any, tasks: Sequence[str]) -> dict[str, list[DistillationLoss]]:
-    """Distillation losses by task, or `"hidden"`, each a list.
+    """Return lists of distillation losses by task, or `"hidden"`.
 
     Raises:
         TypeError: something is no loss, or a loss of logits under `"hidden"`.
@@ -125,7 +125,7 @@ def losses_by_task(losses: Any, tasks: Sequence[str]) -> dict[str, list[Distilla
 def loss_weights_by_task(
     weights: Any, losses: Mapping[str, Sequence[Any]], tasks: Sequence[str]
 ) -> dict[str, list[float]]:
-    """The losses' weights in the shape of the losses; 1 where none is given.
+    """Return the losses' weights in the shape of the losses; 1 where none is given.
 
     Raises:
         ValueError: a weight is out of range, of no loss, or one too many.
@@ -135,24 +135,24 @@ def loss_weights_by_task(
         given = of_tasks(weights, tasks, "distillation_loss_weights", losses)
     by_task = {}
     for key, of_key in losses.items():
-        own = as_list(given[key]) if key in given else [1.0] * len(of_key)
-        if len(own) != len(of_key):
+        numbers = as_list(given[key]) if key in given else [1.0] * len(of_key)
+        if len(numbers) != len(of_key):
             raise ValueError(
                 "`distillation_loss_weights` must have one number a loss. Received: "
-                f"{len(own)} weights for {len(of_key)} losses."
+                f"{len(numbers)} weights for {len(of_key)} losses."
             )
-        if not all(0 <= weight < math.inf for weight in own):
+        if not all(0 <= weight < math.inf for weight in numbers):
             raise ValueError(
-                f"`distillation_loss_weights` must be finite and at least 0. Received: {own!r}."
+                f"`distillation_loss_weights` must be finite and at least 0. Received: {numbers!r}."
             )
-        by_task[key] = own
+        by_task[key] = numbers
     return by_task
 
 
 def student_loss_weights_by_task(
     weights: Any, losses: Mapping[str, Sequence[Any]], tasks: Sequence[str]
 ) -> dict[str, float]:
-    """The weight w of every task that has distillation losses, and of `"hidden"`.
+    """Return the weight w of every task that has distillation losses, and of `"hidden"`.
 
     Raises:
         ValueError: one is out of range, missing, or of a task without losses.
@@ -178,7 +178,7 @@ def student_loss_weights_by_task(
 def teachers_by_task(
     teacher: Any, losses: Mapping[str, Sequence[Any]], tasks: Sequence[str]
 ) -> dict[str, Any]:
-    """Which teacher answers for which task; none for those whose logits the batches hold.
+    """Return the teachers by task, without those tasks whose logits the batches hold.
 
     Raises:
         TypeError: something is no teacher.
@@ -193,14 +193,14 @@ def teachers_by_task(
 
 
 def term_names(losses: Mapping[str, Sequence[Any]], tasks: Sequence[str]) -> dict[str, str]:
-    """What comes before the names of a task's terms: nothing where the student has one task."""
+    """Return the prefixes of the tasks' terms, empty where the student has one task."""
     return {key: "" if [key] == list(tasks) else f"{key}_" for key in [*tasks, *losses]}
 
 
 def check_names(
     losses: Mapping[str, Sequence[Any]], prefixes: Mapping[str, str], taken: Sequence[str]
 ) -> None:
-    """Hold the names of all terms apart.
+    """Require that all terms have different names.
 
     Args:
         losses: by task.
@@ -230,11 +230,11 @@ def of_tasks(
     argument: str,
     losses: Mapping[str, Sequence[Any]] | None = None,
 ) -> Mapping[str, Any]:
-    """What was given, by task; a student of one task need not name it."""
+    """Return an argument by task; with one task its name may be left out."""
     if not isinstance(given, Mapping):
         if len(tasks) > 1 or (losses is not None and HIDDEN in losses):
             raise ValueError(
-                f"`{argument}` must say of which task: a dict by the names of "
+                f"`{argument}` must name the task: a dict by the names of "
                 f"{[*tasks, HIDDEN]}. Received: {given!r}."
             )
         return {tasks[0]: given}
@@ -247,5 +247,5 @@ def of_tasks(
 
 
 def as_list(given: Any) -> list[Any]:
-    """One or several, as a list."""
+    """Return one or several as a list."""
     return list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]

@@ -1,4 +1,4 @@
-"""Distillation loss weights that keep up with the student's own loss by themselves."""
+"""Callbacks that set the distillation loss weights by the size of the student loss."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class _Balance(tf.keras.callbacks.Callback):
                 self.model.distillation_loss_weights[name].assign(weight)
 
     def steps(self) -> int:
-        """Optimizer steps so far: they go on where a loaded or restored model was."""
+        """Return the optimizer's steps so far, also those of a loaded or restored model."""
         return int(self.model.optimizer.iterations)
 
 
 def _reference(group: BalanceGroup, terms: dict[str, Any]) -> Any:
-    """The student loss that the group's losses are balanced against."""
+    """Return the student loss that the group's losses are balanced against."""
     if not all(name in terms for name in group.student_losses):
         raise ValueError(
             "Balancing against the student loss needs labels, but the batches have no column "
@@ -100,7 +100,7 @@ class GradientNormBalance(_Balance):
         self.before: int | None = None
 
     def _norms(self, batch: Any) -> list[tuple[tf.Tensor, dict[str, tf.Tensor]]]:
-        """Of each group: the norm of its reference, and of each of its losses."""
+        """Compute for each group the norm of its reference, and of each of its losses."""
         groups = self.model.balance_groups
         with tf.GradientTape(persistent=True) as tape:
             terms = self.model.loss_terms(batch, training=False)

@@ -1,4 +1,4 @@
-"""The model that wraps teacher and student: one step mixes the tasks' losses and distillation."""
+"""The model that wraps teacher and student and trains on labels and distillation losses."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from tfrs_distill.distiller.arguments import (
     term_names,
 )
 from tfrs_distill.distiller.first_batch import Step, check_first_batch
-from tfrs_distill.distiller.last_activation import refuse_logits
+from tfrs_distill.distiller.probabilities import refuse_logits
 from tfrs_distill.distiller.query_lists import lists_of
-from tfrs_distill.distiller.teacher_answers import (
-    TeacherAnswers,
+from tfrs_distill.distiller.teacher_outputs import (
+    TeacherOutputs,
     agreement,
     nan_where_infinite,
     require_rows,
@@ -45,7 +45,7 @@ Losses = DistillationLoss | Sequence[DistillationLoss]
 
 
 class Untracked(SimpleNamespace):
-    """Holds what Keras must not look at: it is not tracked, trained, counted or saved."""
+    """Holds objects that Keras must not track, train, count or save."""
 
 
 class BalanceGroup(NamedTuple):
@@ -64,7 +64,7 @@ class BalanceGroup(NamedTuple):
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class Distiller(ChecksFirstBatch):
-    """Trains a student on labels and on what a teacher says of the same rows, in one step.
+    """Trains a student on labels and on a teacher's outputs for the same rows, in one step.
 
     `total_t = w_t * student_loss_t + (1 - w_t) * sum_i c_ti * distillation_loss_ti` for each task
     t; a task without distillation losses learns from its labels, `total_t = student_loss_t`. A
@@ -75,8 +75,8 @@ class Distiller(ChecksFirstBatch):
 
     Every loss is a weighted mean over rows, `sum_r weight_r loss_r / sum_r weight_r`, weighted by
     `columns.SAMPLE_WEIGHT` where the batch has it: of labelled positions (retrieval), of
-    (query, item) pairs (ranking: rows with a label for a student loss, rows of which the teacher
-    says something for a distillation loss), or of examples (a classifier). Teacher and student
+    (query, item) pairs (ranking: rows with a label for a student loss, rows with teacher logits
+    for a distillation loss), or of examples (a classifier). Teacher and student
     logits are over the same candidates, corrected and masked alike. Gradients go to the student
     and to the projectors of distillation layers, never to a teacher.
 
@@ -95,11 +95,11 @@ class Distiller(ChecksFirstBatch):
             trained in place; afterwards `distiller.student` is the student alone.
         teacher: a `Teacher`; a `tf.keras.Model` that gives logits over the student's candidates; or
             a function `(batch, candidate_ids) -> logits`; with several tasks these give a dict by
-            task, or one teacher a task stands in a dict. A `CachedTeacher` answers from the
-            columns that `cached_teacher.join(windows)` adds to the batches. A ranking task
-            without a teacher reads the batch's column `columns.teacher_logits(task)`; of a row of
-            NaN it says nothing. A teacher may read columns that the student does not. It is never
-            trained, tracked, saved or changed; after loading, `set_teacher`.
+            task, or one teacher a task stands in a dict. A `CachedTeacher` reads the columns that
+            `cached_teacher.join(windows)` adds to the batches. A ranking task without a teacher
+            reads the batch's column `columns.teacher_logits(task)`; rows of NaN are left out. A
+            teacher may read columns that the student does not. It is never trained, tracked, saved
+            or changed; after loading, `set_teacher`.
         distillation_losses: Keras losses of (teacher logits, student logits), or
             `HiddenRepresentationDistillation` layers; one or several, with several tasks in a dict
             by task. Layers that belong to no single task stand under `"hidden"`, and so does
@@ -120,11 +120,11 @@ class Distiller(ChecksFirstBatch):
         ValueError: a weight is out of range or of no loss, losses, weights or teachers are of no
             task, or the student has nothing to train or ends in a softmax or sigmoid.
 
-    The first batch of `fit` and `evaluate` is looked at eagerly, before any weight changes and
+    The first batch of `fit` and `evaluate` is checked eagerly, before any weight changes and
     also under XLA: a ValueError says where the teacher gives NaN, infinite values or other
     candidates than the student, either gives probabilities instead of logits, labels are
     impossible, lists have one candidate each, or a hidden representation is not there. (Of a
-    single logit a row the numbers do not tell probabilities; a last sigmoid is seen in graphs.)
+    single logit a row the numbers do not show probabilities; a last sigmoid is seen in graphs.)
     Later, a loss that becomes NaN or infinite stops `fit` with the step named.
 
     Losses of lists of ranking rows do not run under XLA (`jit_compile=True`): lists are as long as
@@ -161,19 +161,19 @@ class Distiller(ChecksFirstBatch):
     ) -> None:
         # Towers cast what they read; columns such as sampling probabilities keep their precision.
         super().__init__(name=name, autocast=False)
-        contract = as_student(student)
-        tasks = contract.task_names
+        student_of_tasks = as_student(student)
+        tasks = student_of_tasks.task_names
         losses = losses_by_task(distillation_losses, tasks)
         weights = loss_weights_by_task(distillation_loss_weights, losses, tasks)
         student_weights = student_loss_weights_by_task(student_loss_weight, losses, tasks)
         prefixes = term_names(losses, tasks)
-        metrics = [*contract.step_metrics, *contract.evaluation_metrics]
+        metrics = [*student_of_tasks.step_metrics, *student_of_tasks.evaluation_metrics]
         check_names(losses, prefixes, [metric.name for metric in metrics])
         self.student = student
         self.untracked = Untracked(
-            student=contract, losses=losses, prefixes=prefixes, given=None, teachers={}
+            student=student_of_tasks, losses=losses, prefixes=prefixes, teacher=None, teachers={}
         )
-        self.untracked.awaited, self.untracked.unlabelled = set(), set()
+        self.untracked.missing_teachers, self.untracked.unlabelled = set(), set()
         self.untracked.tails = None  # temperatures of the tails that a top-K cache has
         self.set_teacher(teacher)
         self.student_loss_weights = {
@@ -194,9 +194,9 @@ class Distiller(ChecksFirstBatch):
     def _hold_losses(
         self, losses: Mapping[str, Sequence[Any]], weights: Mapping[str, Sequence[float]]
     ) -> None:
-        """Keep the distillation losses by name, with weights and temperatures as variables.
+        """Hold the distillation losses by name, with weights and temperatures as variables.
 
-        A layer is kept, a loss is copied before its temperature becomes a variable of ours.
+        A loss is copied before its temperature becomes a variable; a layer is held as it is.
         """
         by_name = {self.term_name(key, loss): loss for key in losses for loss in losses[key]}
         numbers = [weight for key in losses for weight in weights[key]]
@@ -217,7 +217,7 @@ class Distiller(ChecksFirstBatch):
         self.untracked.saved = {name: copy.copy(by_name[name]) for name in self.temperatures}
 
     def term_name(self, key: str, loss: Any) -> str:
-        """What a distillation loss is called in logs."""
+        """The name of a distillation loss in logs."""
         return f"{self.untracked.prefixes[key]}{loss.name}"
 
     def __dir__(self) -> list[str]:
@@ -226,18 +226,18 @@ class Distiller(ChecksFirstBatch):
 
     @property
     def teacher(self) -> Any:
-        """The caller's own teacher, or teachers, as given; None after loading."""
-        return self.untracked.given
+        """The teacher, or teachers, as given; None after loading."""
+        return self.untracked.teacher
 
     def set_teacher(self, teacher: Any) -> None:
-        """Give a teacher to a distiller that was loaded: files do not hold it.
+        """Set the teacher, also of a distiller that was loaded: files do not hold it.
 
         Args:
             teacher: as for the constructor.
         """
         known = self.untracked
         known.teachers = teachers_by_task(teacher, known.losses, known.student.task_names)
-        known.given, known.awaited = teacher, set()
+        known.teacher, known.missing_teachers = teacher, set()
 
     @property
     def balance_groups(self) -> list[BalanceGroup]:
@@ -251,7 +251,7 @@ class Distiller(ChecksFirstBatch):
         return groups
 
     def student_loss_weights_of(self, task: str | None) -> list[tf.Variable]:
-        """The variables that a schedule of the student loss' weight moves.
+        """Return the variables that a schedule of the student loss' weight moves.
 
         Args:
             task: None for those of all tasks.
@@ -293,7 +293,7 @@ class Distiller(ChecksFirstBatch):
 
     @property
     def metrics(self) -> list[tf.keras.metrics.Metric]:
-        """What is logged and reset: every term, the agreement, the student's, those given."""
+        """All metrics that are logged and reset."""
         given = [] if self.compiled_metrics is None else self.compiled_metrics.metrics
         student = self.untracked.student
         terms = [*self.means.values(), self.agreement_mean]
@@ -307,7 +307,7 @@ class Distiller(ChecksFirstBatch):
         return self.student(inputs, training=training)
 
     def predict_step(self, data: Any) -> tf.Tensor | dict[str, tf.Tensor]:
-        """What `predict` gives: logits over candidates, or a ranking student's predictions."""
+        """Return logits over candidates, or a ranking student's predictions by task."""
         student = self.untracked.student
         batch = student.as_batch(data)
         return student.predictions_of(student(batch, training=False), batch)
@@ -320,7 +320,7 @@ class Distiller(ChecksFirstBatch):
         return super().fit(*args, **kwargs)
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """One step on `total_loss`, for the weights of student and projectors."""
+        """Take one step on `total_loss`, with the weights of student and projectors."""
         with tf.GradientTape(persistent=self.untracked.student.needs_task_gradients) as tape:
             step = self.forward(data, True, tape)
             total = step.terms["total_loss"].part
@@ -328,15 +328,15 @@ class Distiller(ChecksFirstBatch):
         return self._logged(step)
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """The same terms without a step, how far student and teacher agree, corpus metrics."""
+        """Compute the same terms without a step, the agreement and the evaluation metrics."""
         step = self.forward(data, False, None)
-        logged, answers = self._logged(step), step.answers
+        logged, teacher_outputs = self._logged(step), step.teacher_outputs
         for task, head in step.outputs.heads.items():
             losses = self.untracked.losses.get(task, [])
             if head.candidates is not None and not all(map(_is_layer, losses)):
-                weights = answers.answer(task).weights
+                weights = teacher_outputs.logits_of(task).weights
                 self.agreement_mean.update_state(
-                    weighted_mean(agreement(answers, task, self.agreement_k), weights),
+                    weighted_mean(agreement(teacher_outputs, task, self.agreement_k), weights),
                     total_weight(weights, step.outputs.num_rows),
                 )
                 logged[self.agreement_mean.name] = self.agreement_mean.result()
@@ -345,21 +345,21 @@ class Distiller(ChecksFirstBatch):
         return logged | {metric.name: metric.result() for metric in student.evaluation_metrics}
 
     def loss_terms(self, batch: Any, training: bool) -> dict[str, tf.Tensor]:
-        """Every term of the loss by its name, scalars; one forward pass of the student.
+        """Compute every term of the loss, scalars by name, in one forward pass of the student.
 
         On one of several replicas: the means over this replica's rows.
         """
         return {name: term.mean for name, term in self.forward(batch, training).terms.items()}
 
     def check_batch(self, data: Any) -> None:
-        """See `ChecksFirstBatch`."""
+        """Check labels, student and teacher, see `ChecksFirstBatch`."""
         student, known = self.untracked.student, self.untracked
         step = self.forward(data, training=False)
         student.check_batch_labels(step.batch, step.outputs)
         check_first_batch(step, student, known.losses, self.term_name)
 
     def forward(self, data: Any, training: bool, tape: tf.GradientTape | None = None) -> Step:
-        """Ask student and teachers about a batch, once each, and compare them.
+        """Run student and teachers on a batch, once each, and compute every term of the loss.
 
         Args:
             data: a batch.
@@ -371,15 +371,15 @@ class Distiller(ChecksFirstBatch):
                 and teacher cannot be compared.
         """
         student, known = self.untracked.student, self.untracked
-        if known.awaited:
+        if known.missing_teachers:
             raise ValueError(
-                f"This distiller was saved with a teacher of {sorted(known.awaited)}: files do not "
-                "hold it. Call `distiller.set_teacher(teacher)` first."
+                f"This distiller was saved with a teacher of {sorted(known.missing_teachers)}: "
+                "files do not hold it. Call `distiller.set_teacher(teacher)` first."
             )
         batch = student.as_batch(data)
         outputs = self._student_outputs(batch, training)
         require_trainable(self.student)
-        answers = TeacherAnswers(known.teachers, student, batch, outputs)
+        teacher_outputs = TeacherOutputs(known.teachers, student, batch, outputs)
         labelled = [task for task in student.task_names if student.has_labels(task, outputs, batch)]
         for task in set(student.task_names) - set(labelled):
             self._require_no_student_loss(task)
@@ -393,18 +393,20 @@ class Distiller(ChecksFirstBatch):
                 terms[f"{known.prefixes[task]}student_loss"] = term
                 totals[task] = term.part
             if task in known.losses:
-                taught = self._distillation_loss(task, answers, terms).part
+                distillation_loss = self._distillation_loss(task, teacher_outputs, terms).part
                 w = self.student_loss_weights[task]
-                own = w * totals[task] if task in totals else 0.0
-                totals[task] = own + (1.0 - w) * taught
+                student_loss = w * totals[task] if task in totals else 0.0
+                totals[task] = student_loss + (1.0 - w) * distillation_loss
         total = student.combine(totals, tape)
         if HIDDEN in known.losses:
-            taught = self._distillation_loss(HIDDEN, answers, terms).part
-            total += (1.0 - self.student_loss_weights[HIDDEN]) * taught
+            hidden_loss = self._distillation_loss(HIDDEN, teacher_outputs, terms).part
+            total += (1.0 - self.student_loss_weights[HIDDEN]) * hidden_loss
         regularised = total + sum(self.losses) / num_replicas()
-        terms["total_loss"] = Term(regularised, _global_weight(answers.row_weights, outputs))
+        terms["total_loss"] = Term(
+            regularised, _global_weight(teacher_outputs.row_weights, outputs)
+        )
         self.built = True  # student and projectors have their weights by now
-        return Step(terms, batch, outputs, answers)
+        return Step(terms, batch, outputs, teacher_outputs)
 
     def _student_outputs(self, batch: dict[str, Any], training: bool) -> StudentOutputs:
         student = self.untracked.student
@@ -420,59 +422,62 @@ class Distiller(ChecksFirstBatch):
                 refuse_logits(head.logits, "student")
         return outputs
 
-    def _distillation_loss(self, key: str, answers: TeacherAnswers, terms: dict[str, Term]) -> Term:
-        """A task's distillation losses, weighted and added up; each also into `terms`."""
-        parts, weights = [], answers.row_weights
-        for given in self.untracked.losses[key]:
-            name = self.term_name(key, given)
+    def _distillation_loss(
+        self, key: str, teacher_outputs: TeacherOutputs, terms: dict[str, Term]
+    ) -> Term:
+        """Compute a task's distillation losses and their weighted sum, all also into `terms`."""
+        parts, weights = [], teacher_outputs.row_weights
+        rows_are_lists = key == HIDDEN or self.untracked.student.rows_are_lists(key)
+        for loss_as_given in self.untracked.losses[key]:
+            name = self.term_name(key, loss_as_given)
             loss = self.distillation_losses[name]  # whose temperature is a variable
             if _is_layer(loss):
-                values, loss_weights = self._between_layers(loss, key, answers)
-            elif getattr(loss, "of_lists", False) and not answers.student.rows_are_lists(key):
-                values, loss_weights = self._over_queries(loss, name, key, answers)
-                weights = answers.answer(key).weights
+                values, loss_weights = self._between_layers(loss, key, teacher_outputs)
+            elif getattr(loss, "of_lists", False) and not rows_are_lists:
+                values, loss_weights = self._over_queries(loss, name, key, teacher_outputs)
+                weights = teacher_outputs.logits_of(key).weights
             else:
-                values = loss.call(*answers.logits_for(key, loss))
+                values = loss.call(*teacher_outputs.logits_for(key, loss))
                 values = tf.reduce_mean(values, axis=list(range(1, values.shape.rank)))
-                values = nan_where_infinite(values, answers.answer(key).raw_logits)
-                loss_weights = weights = answers.answer(key).weights
-                if answers.from_top_k(key):
+                values = nan_where_infinite(values, teacher_outputs.logits_of(key).raw)
+                loss_weights = weights = teacher_outputs.logits_of(key).weights
+                if teacher_outputs.from_top_k(key):
                     teacher = self.untracked.teachers.get(key)
                     self.untracked.tails = getattr(teacher, "temperatures", ())
             terms[name] = term_of(values, loss_weights)
             parts.append(self.distillation_loss_weights[name] * terms[name].part)
-        term = Term(tf.add_n(parts), _global_weight(weights, answers.outputs))
+        term = Term(tf.add_n(parts), _global_weight(weights, teacher_outputs.outputs))
         terms[f"{self.untracked.prefixes[key]}distillation_loss"] = term
         return term
 
     def _between_layers(
-        self, layer: HiddenRepresentationDistillation, key: str, answers: TeacherAnswers
+        self, layer: HiddenRepresentationDistillation, key: str, teacher_outputs: TeacherOutputs
     ) -> tuple[tf.Tensor, tf.Tensor | None]:
         """One value a row, and the rows' weights."""
-        name, outputs = layer.student_layer, answers.outputs
+        name, outputs = layer.student_layer, teacher_outputs.outputs
         student = find(outputs.hidden_representations, name, "student")
-        student = self.untracked.student.to_rows(student, answers.batch)
+        student = self.untracked.student.to_rows(student, teacher_outputs.batch)
         require_rows(student, outputs, f"The student's layer {name!r}")
-        teacher, weights = answers.hidden_representation(key, layer.teacher_layer)
+        teacher, weights = teacher_outputs.hidden_representation(key, layer.teacher_layer)
         return layer((student, teacher)), weights
 
     def _over_queries(
-        self, loss: tf.keras.losses.Loss, name: str, task: str, answers: TeacherAnswers
+        self, loss: tf.keras.losses.Loss, name: str, task: str, teacher_outputs: TeacherOutputs
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """One value a query's list of rows, and the lists' weights: the sums of their rows'."""
-        if columns.QUERY_ID not in answers.batch:
+        if columns.QUERY_ID not in teacher_outputs.batch:
             raise ValueError(
                 f"The loss {name!r} compares the candidates of a query, but the batch has no "
                 f"column {columns.QUERY_ID!r} that says which rows belong together."
             )
-        answer, student = answers.answer(task), self.untracked.student
-        weights = answer.weights
+        logits, student = teacher_outputs.logits_of(task), self.untracked.student
+        weights = logits.weights
         if weights is None:
-            weights = tf.ones([answers.outputs.num_rows])
-        query_ids = tf.reshape(answers.batch[columns.QUERY_ID], [-1])
+            weights = tf.ones([teacher_outputs.outputs.num_rows])
+        query_ids = tf.reshape(teacher_outputs.batch[columns.QUERY_ID], [-1])
         lists = lists_of(query_ids, weights > 0.0)
-        teacher = lists.padded(student.scores(task, answer.logits), float(MASKED))
-        values = loss.call(teacher, lists.padded(student.scores(task, answer.head.logits), 0.0))
+        teacher = lists.padded(student.scores(task, logits.adjusted), float(MASKED))
+        values = loss.call(teacher, lists.padded(student.scores(task, logits.head.logits), 0.0))
         return nan_where_infinite(values, teacher), lists.total(weights)
 
     def _require_no_student_loss(self, task: str) -> None:
@@ -492,12 +497,12 @@ class Distiller(ChecksFirstBatch):
         for name, term in step.terms.items():
             term.update(self.means[name])
         logged = {name: self.means[name].result() for name in self.means if name in step.terms}
-        student, outputs, weights = self.untracked.student, step.outputs, step.answers.row_weights
-        if not student.takes_metrics or outputs.candidates.label_columns is None:
+        student, outputs = self.untracked.student, step.outputs
+        labels = outputs.candidates.label_columns if student.takes_metrics else None
+        if labels is None:
             return logged
-        self.compiled_metrics.update_state(
-            outputs.candidates.label_columns, outputs.logits, weights
-        )
+        weights = step.teacher_outputs.row_weights
+        self.compiled_metrics.update_state(labels, outputs.logits, weights)
         (task,) = student.task_names
         losses = step.terms[f"{self.untracked.prefixes[task]}student_loss"].values
         student.update_step_metrics(outputs, losses, weights)
@@ -539,7 +544,7 @@ class Distiller(ChecksFirstBatch):
                 key: float(weight) for key, weight in self.student_loss_weights.items()
             },
             "agreement_k": self.agreement_k,
-            "taught": sorted(known.awaited | set(known.teachers)),
+            "taught": sorted(known.missing_teachers | set(known.teachers)),
         }
 
     def _saved_loss(self, name: str, loss: Any) -> dict[str, Any]:
@@ -551,24 +556,24 @@ class Distiller(ChecksFirstBatch):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Distiller:
-        """A distiller that awaits the teacher it had: give it this with `set_teacher`."""
+        """A distiller without its teacher: give it one with `set_teacher`."""
 
         def restored(item: Any) -> Any:
             return tf.keras.utils.deserialize_keras_object(item, custom_objects=custom_objects)
 
         config = dict(config)
-        student, taught = restored(config.pop("student")), config.pop("taught")
+        student, taught_tasks = restored(config.pop("student")), config.pop("taught")
         losses = {
             key: [restored(item) for item in items]
             for key, items in config.pop("distillation_losses").items()
         }
         distiller = cls(student, None, losses, **config)
-        distiller.untracked.awaited = set(taught)
+        distiller.untracked.missing_teachers = set(taught_tasks)
         return distiller
 
 
 def number(value: float, name: str) -> tf.Variable:
-    """A number of the step that callbacks may move."""
+    """Return a variable for a number of the step that callbacks may move."""
     return tf.Variable(value, trainable=False, dtype=tf.float32, name=name)
 
 

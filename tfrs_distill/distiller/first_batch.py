@@ -1,4 +1,4 @@
-"""What a `Distiller` sees of its first batch, eagerly, before any weight changes."""
+"""Checks of a `Distiller`'s first batch, eagerly, before any weight changes."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from tfrs_distill import columns
 from tfrs_distill.distiller.arguments import DistillationLoss
-from tfrs_distill.distiller.teacher_answers import TeacherAnswers
+from tfrs_distill.distiller.probabilities import refuse_values
+from tfrs_distill.distiller.teacher_outputs import TeacherOutputs
 from tfrs_distill.losses import HiddenRepresentationDistillation
 from tfrs_distill.losses.candidate_lists import MASKED
 from tfrs_distill.models.step import Term
 from tfrs_distill.models.student import Student
 from tfrs_distill.models.student_outputs import StudentOutputs
-
-ROWS = 8  # enough to tell probabilities, few enough to cost no time
 
 
 class Step(NamedTuple):
@@ -27,13 +25,13 @@ class Step(NamedTuple):
         terms: every term of the loss by its name in the logs; `total_loss` is minimised.
         batch: the batch's columns.
         outputs: the student's.
-        answers: the teachers'.
+        teacher_outputs: the teachers'.
     """
 
     terms: dict[str, Term]
     batch: dict[str, Any]
     outputs: StudentOutputs
-    answers: TeacherAnswers
+    teacher_outputs: TeacherOutputs
 
 
 def check_first_batch(
@@ -46,44 +44,45 @@ def check_first_batch(
 
     Args:
         step: an eager forward pass.
-        student: the student's contract.
+        student: the student.
         losses: the distillation losses by task.
-        term_name: of a task and its loss, what the loss' term is called.
+        term_name: gives the name of a loss' term, of the task and the loss.
 
     Raises:
-        ValueError: they cannot; names the example.
+        ValueError: they cannot; the message names the example.
     """
+    teacher_outputs = step.teacher_outputs
     for key, of_key in losses.items():
         for loss in of_key:
             name = term_name(key, loss)
             if isinstance(loss, HiddenRepresentationDistillation):
-                values, weights = step.answers.hidden_representation(key, loss.teacher_layer)
+                values, weights = teacher_outputs.hidden_representation(key, loss.teacher_layer)
                 _require_finite(step, name, values.numpy(), weights, key)
                 continue
-            answer = step.answers.answer(key)
-            _require_finite(step, name, answer.raw_logits.numpy(), answer.weights, key)
-            if not step.answers.from_top_k(key):
-                _refuse_probabilities(answer.raw_logits, answer.weights, "teacher")
+            logits = teacher_outputs.logits_of(key)
+            _require_finite(step, name, logits.raw.numpy(), logits.weights, key)
+            if not teacher_outputs.from_top_k(key):
+                refuse_values(logits.raw, logits.weights, "teacher")
             if getattr(loss, "of_lists", False) and not student.rows_are_lists(key):
                 _require_lists(step, name)
     for head in step.outputs.heads.values():
-        _refuse_probabilities(head.logits, step.answers.row_weights, "student")
+        refuse_values(head.logits, teacher_outputs.row_weights, "student")
 
 
 def _require_finite(step: Step, name: str, values: np.ndarray, weights: Any, key: str) -> None:
-    """Hold a teacher's values, and the loss that they give, to be finite."""
-    answers = step.answers
+    """Raise a ValueError unless a teacher's values and their loss are finite."""
+    teacher_outputs = step.teacher_outputs
     rows = values.reshape([len(values), -1])
-    # What overflows by a temperature is no better than infinite, and masks alone are no answer.
+    # What overflows by a temperature is no better than infinite, and masks alone are no logits.
     fine = (np.isfinite(rows) & (rows < -MASKED)).all(axis=1) & (rows > MASKED).any(axis=1)
     fine |= False if weights is None else weights.numpy() == 0
     if not fine.all():
         row = int(np.argmin(fine))
-        example = answers.example_at(row)
-        if answers.teachers.get(key) is None:
+        example = teacher_outputs.example_at(row)
+        if teacher_outputs.teachers.get(key) is None:
             raise ValueError(
-                f"What the batch says of the teacher of {key!r} is infinite, or NaN in part (NaN "
-                f"throughout: it says nothing of the row), for example {example}"
+                f"The batch's values of the teacher of {key!r} are infinite, or NaN in part (a row "
+                f"of NaN throughout has no values of the teacher), for example {example}"
             )
         of = "" if len(step.outputs.heads) == 1 else f" of {key!r}"
         raise ValueError(f"The teacher{of} gives NaN or infinite values for example {example}")
@@ -93,30 +92,15 @@ def _require_finite(step: Step, name: str, values: np.ndarray, weights: Any, key
         finite |= weights.numpy() == 0
     if not finite.all():
         row = int(np.argmin(finite))
-        where = f" Example {answers.example_at(row)}" if len(of_loss) == len(rows) else ""
+        where = f" Example {teacher_outputs.example_at(row)}" if len(of_loss) == len(rows) else ""
         raise ValueError(
             f"The student has diverged: its distillation loss `{name}` is NaN or infinite, though "
-            f"what the teacher said is finite. Lower the learning rate.{where}"
-        )
-
-
-def _refuse_probabilities(logits: tf.Tensor, weights: Any, whose: str) -> None:
-    """Raises a ValueError where logits are at least 0 and every row of them sums to 1."""
-    rows = logits.numpy()
-    if weights is not None:
-        rows = rows[weights.numpy() > 0]
-    rows = rows[:ROWS]
-    if rows.shape[-1] == 1 or not rows.size:
-        return
-    if (rows >= 0.0).all() and (np.abs(rows.sum(axis=-1) - 1.0) <= 1e-3).all():
-        raise ValueError(
-            f"The {whose}'s logits are probabilities: none is negative and every row sums to 1. "
-            "Give logits (from before the softmax), or the probabilities' logarithm."
+            f"the teacher's values are finite. Lower the learning rate.{where}"
         )
 
 
 def _require_lists(step: Step, name: str) -> None:
-    """Raises a ValueError where every query of the batch has one row."""
+    """Raise a ValueError where every query of the batch has one row."""
     queries = np.asarray(step.batch[columns.QUERY_ID]).ravel()
     if 1 < len(queries) == len(np.unique(queries)):
         raise ValueError(

@@ -54,7 +54,7 @@ class GradientAccumulation(tf.keras.optimizers.Optimizer):
         self.optimizer, self.num_steps = optimizer, num_steps
 
     def build(self, var_list: list[tf.Variable]) -> None:
-        """Create one accumulator a weight, and what the inner optimizer needs."""
+        """Create one accumulator a weight, and the inner optimizer's variables."""
         super().build(var_list)
         if getattr(self, "_built", False):
             return
@@ -90,7 +90,7 @@ class GradientAccumulation(tf.keras.optimizers.Optimizer):
         tf.cond(tf.equal(self.num_added, self.num_steps), step, lambda: None)
 
     def finalize_variable_values(self, var_list: list[tf.Variable]) -> None:
-        """At the end of `fit`: what the inner optimizer does there, with `use_ema=True`."""
+        """Finalise the inner optimizer's weights at the end of `fit`, with `use_ema=True`."""
         self.optimizer.finalize_variable_values(var_list)
         num_added = int(self.num_added.numpy())
         if num_added and not int(self.optimizer.iterations.numpy()):
@@ -123,6 +123,6 @@ class GradientAccumulation(tf.keras.optimizers.Optimizer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
-        """An optimizer around an inner one of its own."""
+        """Build an optimizer with a new inner one."""
         inner = tf.keras.optimizers.deserialize(config["optimizer"], custom_objects=custom_objects)
         return cls(**(config | {"optimizer": inner}))

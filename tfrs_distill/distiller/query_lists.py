@@ -8,7 +8,7 @@ import tensorflow as tf
 
 
 class QueryLists(NamedTuple):
-    """Where the rows of a batch stand in lists of the rows of one query.
+    """The places of a batch's rows in lists of the rows of one query.
 
     Args:
         rows: int32 [num_kept], the batch's rows that are in a list, list by list.
@@ -21,32 +21,26 @@ class QueryLists(NamedTuple):
     shape: tf.Tensor
 
     def padded(self, values: tf.Tensor, empty: float) -> tf.Tensor:
-        """What belongs to rows, [num_rows], in lists: [num_lists, longest].
+        """Arrange values of rows, [num_rows], in padded lists, [num_lists, longest].
 
         Args:
             values: float [num_rows].
-            empty: what stands in slots without a row.
+            empty: the value of slots without a row.
         """
         values = tf.gather(values, self.rows)
         filled = tf.fill(self.shape, tf.constant(empty, values.dtype))
         return tf.tensor_scatter_nd_update(filled, self.slots, values)
 
     def total(self, weights: tf.Tensor) -> tf.Tensor:
-        """The sum over the rows of each list, [num_rows] to [num_lists]."""
+        """Add up the weights of each list's rows, [num_rows] to [num_lists]."""
         weights = tf.gather(weights, self.rows)
         return tf.math.unsorted_segment_sum(weights, self.slots[:, 0], self.shape[0])
 
-    def first_row(self, index: tf.Tensor) -> tf.Tensor:
-        """The batch's row that is first in a list."""
-        of_list = tf.where(self.slots[:, 0] == tf.cast(index, tf.int32))[0, 0]
-        return tf.gather(self.rows, of_list)
-
 
 def lists_of(query_ids: tf.Tensor, counts: tf.Tensor) -> QueryLists:
-    """The lists of a batch: its rows by query, in the batch's order.
+    """Return the lists of a batch: its rows by query, in the batch's order.
 
-    Rows that do not count are left out, and so is what is then a list of one, which has nothing to
-    compare.
+    Rows that do not count are left out, and so are lists of one row, which have nothing to compare.
 
     Args:
         query_ids: int [num_rows].

@@ -1,4 +1,4 @@
-"""A number of the distiller that changes while it trains."""
+"""A callback that moves a weight or a temperature of a distiller while it trains."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_distill.distiller.teacher_answers import check_tail
+from tfrs_distill.distiller.teacher_outputs import check_tail
 
 CURVES = ("constant", "linear", "cosine", "exponential")
 TARGETS = ("student_loss_weight", "distillation_loss_weight", "temperature")
@@ -88,7 +88,7 @@ class Schedule(tf.keras.callbacks.Callback):
         return self.start + p * (self.end - self.start)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Find the number, and refuse what it cannot become."""
+        """Find the variable and check the schedule's values against the data."""
         self.variables = self._find()
         self._check_data()
         self._assign()
@@ -130,7 +130,7 @@ class Schedule(tf.keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Set the number for the step, or steps, about to be taken."""
-        self._check_data()  # data that do not say what they carry are known by the second step
+        self._check_data()  # data without an element spec are known by the second step
         self._assign()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

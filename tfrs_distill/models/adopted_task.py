@@ -1,4 +1,4 @@
-"""What a student takes over of a `tfrs.Model` that was written without distillation in mind."""
+"""The task and loss of a `tfrs.Model` that was written without distillation in mind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Task = TypeVar("Task", tfrs.tasks.Retrieval, tfrs.tasks.Ranking)
 
 
 def only_task(model: Any, kind: type[Task]) -> Task:
-    """The one task of its kind that a model has.
+    """Return the one task of its kind that a model has.
 
     Args:
         model: a `tfrs.Model`.
@@ -48,39 +48,39 @@ def only_task(model: Any, kind: type[Task]) -> Task:
 def row_loss(
     task: tfrs.tasks.Retrieval | tfrs.tasks.Ranking, width: int, remedy: str
 ) -> tf.keras.losses.Loss:
-    """A task's own loss, one value a row; that a sum becomes a mean over rows is logged.
+    """Return a task's loss with one value a row; log that a sum becomes a mean over rows.
 
     Args:
         task: has the loss; it stays as it is.
-        width: logits of a row, to see what the loss gives.
-        remedy: what to do where the loss reads probabilities.
+        width: logits of a row, to test the loss with.
+        remedy: advice for a loss that reads probabilities.
 
     Raises:
         ValueError: the loss is no Keras loss, reads probabilities, or gives something else than
             one value a row.
     """
     # The task has no public way to read its loss; tensorflow-recommenders is pinned.
-    own, name = task._loss, f"The loss of the model's `tfrs.tasks.{type(task).__name__}`"
-    if not isinstance(own, tf.keras.losses.Loss):
+    given, name = task._loss, f"The loss of the model's `tfrs.tasks.{type(task).__name__}`"
+    if not isinstance(given, tf.keras.losses.Loss):
         raise ValueError(
-            f"{name} must be a `tf.keras.losses.Loss`, which can be asked for one value a row. "
-            f"Received: {own!r}."
+            f"{name} must be a `tf.keras.losses.Loss`, which can give one value a row. "
+            f"Received: {given!r}."
         )
-    if own.get_config().get("from_logits") is False:
+    if given.get_config().get("from_logits") is False:
         raise ValueError(
             f"{name} reads probabilities (TFRS' default for ranking does), but students are taught "
-            f"by logits. {remedy} Received: {type(own).__name__} with from_logits=False."
+            f"by logits. {remedy} Received: {type(given).__name__} with from_logits=False."
         )
-    loss = copy.copy(own)
+    loss = copy.copy(given)
     loss.reduction = tf.keras.losses.Reduction.NONE
     shape = loss(tf.eye(2, width), tf.zeros([2, width])).shape
     if shape != (2,):
         raise ValueError(
             f"{name} must give one value a row, whose mean the student minimises: leave the mean "
-            f"or sum to the loss' `reduction`. Received: {type(own).__name__}, which gives shape "
+            f"or sum to the loss' `reduction`. Received: {type(given).__name__}, which gives shape "
             f"{shape} for 2 rows."
         )
-    if own.reduction == tf.keras.losses.Reduction.SUM:
+    if given.reduction == tf.keras.losses.Reduction.SUM:
         logger.warning(
             "%s is a sum over the batch; the student minimises the mean over the rows, so "
             "gradients are smaller by their number, and regularisation weighs so much more. With "

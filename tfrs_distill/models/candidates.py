@@ -16,7 +16,7 @@ CATALOGUE, BATCH, SAMPLED = "catalogue", "batch", "sampled"
 
 @dataclass(frozen=True)
 class Candidates:
-    """Where a step's candidates come from and what is done to their logits.
+    """The source of a step's candidates and the corrections of their logits.
 
     Whatever is chosen here is applied to the student's and to the teacher's logits alike.
 
@@ -25,7 +25,7 @@ class Candidates:
             rows (in-batch negatives); or `"sampled"`, these and the batch's column
             `columns.NEGATIVES`, with the correction for how often each is drawn (logQ). The column
             comes from `windows.batches(..., num_negatives=N)`.
-        remove_accidental_hits: leave out of a row's candidates the copies of its own label; matters
+        remove_accidental_hits: leave out of a row's candidates the copies of its label; matters
             where candidates repeat.
         exclude_seen: leave out of a row's candidates the items of its history.
         num_hard_negatives: keep a row's label and only this many negatives, those to which the
@@ -93,7 +93,7 @@ class CandidateSet(NamedTuple):
     hard: tf.Tensor | None = None
 
     def adjust(self, logits: tf.Tensor) -> tf.Tensor:
-        """Correct, mask and choose: `[num_rows, num_candidates]` to what the losses compare."""
+        """Correct, mask and choose `[num_rows, num_candidates]` logits, for the losses."""
         if self.sampling_probability is not None:
             probability = tf.cast(self.sampling_probability, logits.dtype)
             logits -= tf.math.log(tf.clip_by_value(probability, 1e-6, 1.0))
@@ -136,7 +136,6 @@ def _at_least(width: int, logits: tf.Tensor) -> tf.Tensor:
 
 
 def catalogue_candidates(
-    settings: Candidates,
     num_items: int,
     labels: tf.Tensor | None,
     seen: tf.Tensor | None,
@@ -145,7 +144,6 @@ def catalogue_candidates(
     """Every item, in catalogue order.
 
     Args:
-        settings: what is done to the logits.
         num_items: items of the catalogue.
         labels: item indices int32 [num_rows], a distribution [num_rows, num_items], or None.
         seen: bool [num_rows, num_items + 1] or None.
@@ -172,14 +170,14 @@ def in_batch_candidates(
     """The labels of the rows, then the batch's negatives; with those of other replicas behind.
 
     Args:
-        settings: source and what is done to the logits.
+        settings: the source and the corrections.
         batch: holds the negatives.
-        positives: the rows' own candidates, [num_rows]; a dict of columns, where candidates have
+        positives: the rows' labels, [num_rows]; a dict of columns, where candidates have
             several, and then so are the batch's negatives.
         positive_probability: float32 [num_rows] or None.
         seen: bool [num_rows, num_items + 1] or None; candidate ids are its columns.
         score_mask: bool [num_rows, num_candidates] or None.
-        id_column: of several columns the one by which accidental hits are told.
+        id_column: of several columns the one by which accidental hits are found.
 
     Raises:
         ValueError: a column is missing.
@@ -200,7 +198,8 @@ def in_batch_candidates(
                 "`windows.batches(batch_size, num_negatives=N)` adds them."
             )
         ids, probability = (
-            _with_negatives(own, batch[name], name) for own, name in zip((ids, probability), names)
+            _with_negatives(of_rows, batch[name], name)
+            for of_rows, name in zip((ids, probability), names)
         )
     if settings.across_replicas:
         ids = tf.nest.map_structure(gather_across_replicas, ids)
@@ -208,24 +207,25 @@ def in_batch_candidates(
     num_rows, num_candidates = (tf.shape(tf.nest.flatten(of)[0])[0] for of in (positives, ids))
     keep = _both(score_mask, None if seen is None else ~tf.gather(seen, ids, axis=1))
     if settings.remove_accidental_hits:
-        own, each = (of if id_column is None else of[id_column] for of in (positives, ids))
-        keep = _both(keep, each[None, :] != own[:, None])
+        labels, each = (of if id_column is None else of[id_column] for of in (positives, ids))
+        keep = _both(keep, each[None, :] != labels[:, None])
     if keep is not None:
         keep = keep | tf.eye(num_rows, num_candidates, dtype=tf.bool)
     return CandidateSet(ids, tf.range(num_rows), keep, probability)
 
 
-def _with_negatives(own: Any, negatives: Any, name: str) -> Any:
-    """The rows' own values with those of the batch's negatives behind, column by column."""
-    if not isinstance(own, dict):
-        return tf.concat([own, tf.reshape(negatives, [-1])], axis=0)
-    missing = sorted(set(own) - set(negatives)) if isinstance(negatives, dict) else sorted(own)
+def _with_negatives(of_rows: Any, negatives: Any, name: str) -> Any:
+    """Append the values of the batch's negatives to those of the rows, column by column."""
+    if not isinstance(of_rows, dict):
+        return tf.concat([of_rows, tf.reshape(negatives, [-1])], axis=0)
+    given = set(negatives) if isinstance(negatives, dict) else set()
+    missing = sorted(set(of_rows) - given)
     if missing:
         raise ValueError(
-            f"The candidates have the columns {sorted(own)}, so the batch's column {name!r} must "
-            f"be a dict of these, each [num_rows, num_negatives]. It lacks: {missing}."
+            f"The candidates have the columns {sorted(of_rows)}, so the batch's column {name!r} "
+            f"must be a dict of these, each [num_rows, num_negatives]. It lacks: {missing}."
         )
-    return {key: _with_negatives(values, negatives[key], name) for key, values in own.items()}
+    return {key: _with_negatives(values, negatives[key], name) for key, values in of_rows.items()}
 
 
 def _both(one: tf.Tensor | None, other: tf.Tensor | None) -> tf.Tensor | None:

@@ -1,4 +1,4 @@
-"""What a model looks at before its first step, and when it stops."""
+"""Checks of the first batch before any weight changes, and the stop at a loss of NaN."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from tfrs_distill.errors import InputError
 
 
 class ChecksFirstBatch(tf.keras.Model):
-    """A model that looks at the first batch eagerly, before any weight changes, XLA or not.
+    """A model that checks the first batch eagerly, before any weight changes, XLA or not.
 
-    `fit`, `evaluate`, `train_on_batch` and `test_on_batch` hand their first batch to
-    `check_batch`; under `tf.distribute` with several replicas only `fit` and `evaluate` of a
+    `fit`, `evaluate`, `train_on_batch` and `test_on_batch` call `check_batch` with their first
+    batch; under `tf.distribute` with several replicas only `fit` and `evaluate` of a
     `tf.data.Dataset` do. A loss that becomes NaN or infinite later stops `fit`.
     """
 
     loss_name = "loss"  # the log that must be finite
 
     def check_batch(self, data: Any) -> None:
-        """Hold a batch to what the model can learn from; tensors are eager.
+        """Require that the model can learn from a batch; its tensors are eager.
 
         Raises:
             ValueError: it cannot.
@@ -41,7 +41,7 @@ class ChecksFirstBatch(tf.keras.Model):
 
         Raises:
             InputError: the loss became NaN or infinite; names the step.
-            ValueError: the first batch cannot be learnt from.
+            ValueError: the first batch cannot be learned from.
         """
         self._await_check(args[0] if args else kwargs.get("x"))
         try:
@@ -54,14 +54,14 @@ class ChecksFirstBatch(tf.keras.Model):
         """Keras' `evaluate`.
 
         Raises:
-            ValueError: the first batch cannot be learnt from.
+            ValueError: the first batch cannot be learned from.
         """
         if not kwargs.get("_use_cached_eval_dataset"):  # validation inside `fit`
             self._await_check(args[0] if args else kwargs.get("x"))
         return super().evaluate(*args, **kwargs)
 
     def make_train_function(self, force: bool = False) -> Callable[[Any], Any]:
-        """Keras' step over an iterator, which checks the first batch before it."""
+        """Make Keras' step over an iterator, with a check of the first batch before it."""
         self.train_function = self._checking(super().make_train_function(force))
         return self.train_function
 
@@ -91,7 +91,7 @@ class ChecksFirstBatch(tf.keras.Model):
         return checking
 
     def _check_first(self, iterator: tf.data.Iterator) -> tf.data.Iterator:
-        """Check the first batch; gives those of the first execution again."""
+        """Check the first batch; return an iterator that begins with it again."""
         steps = 1 if self._steps_per_execution is None else int(self._steps_per_execution)
         batches = list(itertools.islice(iterator, steps))
         for batch in batches[:1]:
@@ -117,7 +117,7 @@ class StopAtNaN(tf.keras.callbacks.Callback):
         self.loss_name = loss_name
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Look at the loss."""
+        """Raise an InputError where the loss is not finite."""
         value = float((logs or {}).get(self.loss_name, 0.0))
         if not math.isfinite(value):
             raise InputError(
@@ -133,7 +133,7 @@ class StopAtNaN(tf.keras.callbacks.Callback):
 def with_callback(
     kwargs: dict[str, Any], args: tuple[Any, ...], callback: tf.keras.callbacks.Callback
 ) -> dict[str, Any]:
-    """Keyword arguments of `fit` with one callback more, in front of the caller's."""
+    """Return keyword arguments of `fit` with one callback more, in front of the caller's."""
     if len(args) > 5:  # given by position
         return kwargs
     given = kwargs.get("callbacks") or []

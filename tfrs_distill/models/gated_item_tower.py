@@ -18,8 +18,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 class GatedItemTower(ItemTower):
     """An item's id embedding and its modalities, fused by gates.
 
-    `embed(i) = id_i + sum_m g_m(i) h_m(i)`, with `h_m(i) = W_m x_{m,i} + c_m` what modality m says
-    of the item (see `Modality`), and the gates
+    `embed(i) = id_i + sum_m g_m(i) h_m(i)`, with `h_m(i) = W_m x_{m,i} + c_m` the embedding of its
+    vector of modality m (see `Modality`), and the gates
     `g(i) = n(i) softmax(V [id_i, h_1(i), ..., h_M(i)] + b)` over the `n(i)` modalities that the
     item has; one that it lacks has gate 0. So an item's gates are 1 on average. V and b start at 0:
     an untrained tower is the plain sum, and learns from there which modality to trust for which
@@ -90,24 +90,24 @@ class GatedItemTower(ItemTower):
     def embed(self, item_ids: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Item embeddings without bias: int32 `[...]` to float `[..., embedding_dim]`."""
         ids = super().embed(item_ids, training=training)
-        said, gates = self._said_and_gates(ids, item_ids, training)
-        return ids + tf.reduce_sum(tf.cast(gates, ids.dtype)[..., None] * said, axis=-2)
+        vectors, gates = self._vectors_and_gates(ids, item_ids, training)
+        return ids + tf.reduce_sum(tf.cast(gates, ids.dtype)[..., None] * vectors, axis=-2)
 
     def gates(self, item_ids: tf.Tensor) -> tf.Tensor:
         """How much each modality counts: int32 `[...]` to float32 `[..., num_modalities]`."""
         ids = super().embed(item_ids, training=False)
-        return self._said_and_gates(ids, item_ids, training=False)[1]
+        return self._vectors_and_gates(ids, item_ids, training=False)[1]
 
-    def _said_and_gates(
+    def _vectors_and_gates(
         self, ids: tf.Tensor, item_ids: tf.Tensor, training: bool | None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """`[..., num_modalities, embedding_dim]` and float32 `[..., num_modalities]`."""
-        said = [modality(item_ids, training=training) for modality in self.modalities]
-        logits = tf.cast(self.gate(tf.concat([ids, *said], axis=-1)), tf.float32)
+        vectors = [modality(item_ids, training=training) for modality in self.modalities]
+        logits = tf.cast(self.gate(tf.concat([ids, *vectors], axis=-1)), tf.float32)
         present = tf.stack([modality.present(item_ids) for modality in self.modalities], axis=-1)
         shares = tf.where(present, tf.nn.softmax(tf.where(present, logits, -1e9)), 0.0)
         count = tf.reduce_sum(tf.cast(present, tf.float32), axis=-1, keepdims=True)
-        return tf.stack(said, axis=-2), count * shares
+        return tf.stack(vectors, axis=-2), count * shares
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that build an equal layer."""

@@ -1,4 +1,4 @@
-"""What the layers inside a Keras model put out during a forward pass, by the layers' paths."""
+"""The outputs of the layers inside a Keras model during a forward pass, by their paths."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _PATCHING = threading.Lock()
 def layers_by_path(model: tf.keras.Model) -> dict[str, tf.keras.layers.Layer]:
     """Every layer inside a model, however deeply nested, by its path of names.
 
-    A layer's path is the names of the layers that hold it, outermost first, and its own:
-    `"history_tower/decayed_average/feed_forward"`. The model's own name is left out. Two layers of
+    A layer's path is the names of the layers that hold it, outermost first, and its name:
+    `"history_tower/decayed_average/feed_forward"`. The model's name is left out. Two layers of
     one path are numbered: `"dense"`, `"dense#2"`.
     """
     layers = [m for m in model.submodules if isinstance(m, tf.keras.layers.Layer)]
@@ -41,7 +41,7 @@ def recorded(model: tf.keras.Model) -> Iterator[dict[str, Any]]:
 
     A layer that runs several times leaves its last output. The model is as before afterwards. The
     replicas of `tf.distribute` run one model in threads that wait for each other midway: each
-    records what its own thread puts out.
+    records the outputs of its thread.
 
     Example:
     >>> model = tf.keras.Sequential([tf.keras.layers.Dense(3, name="inner")])
@@ -56,7 +56,7 @@ def recorded(model: tf.keras.Model) -> Iterator[dict[str, Any]]:
     with _PATCHING:
         for path, layer in layers.items():
             if not hasattr(layer.__dict__.get("call"), "listeners"):
-                layer.__dict__["call"] = _announcing(layer)
+                layer.__dict__["call"] = _recording(layer)
             listener = (threading.get_ident(), path, outputs)
             layer.__dict__["call"].listeners[recording] = listener
     try:
@@ -64,18 +64,18 @@ def recorded(model: tf.keras.Model) -> Iterator[dict[str, Any]]:
     finally:
         with _PATCHING:
             for layer in layers.values():
-                announcing = layer.__dict__["call"]
-                del announcing.listeners[recording]
-                if not announcing.listeners:
-                    announcing.restore()
+                patched = layer.__dict__["call"]
+                del patched.listeners[recording]
+                if not patched.listeners:
+                    patched.restore()
 
 
-def _announcing(layer: tf.keras.layers.Layer) -> Any:
-    """The layer's `call`, such that it tells its result to the listeners of its thread."""
-    call, own = layer.call, layer.__dict__.get("call")
+def _recording(layer: tf.keras.layers.Layer) -> Any:
+    """Return the layer's `call`, which records its result for the listeners of its thread."""
+    call, patched_call = layer.call, layer.__dict__.get("call")
     listeners: dict[object, tuple[int, str, dict[str, Any]]] = {}
 
-    def announcing_call(*args: Any, **kwargs: Any) -> Any:
+    def recording_call(*args: Any, **kwargs: Any) -> Any:
         result = call(*args, **kwargs)
         for thread, path, outputs in list(listeners.values()):
             if thread == threading.get_ident():
@@ -84,16 +84,16 @@ def _announcing(layer: tf.keras.layers.Layer) -> Any:
 
     def restore() -> None:
         del layer.__dict__["call"]
-        if own is not None:
-            layer.__dict__["call"] = own
+        if patched_call is not None:
+            layer.__dict__["call"] = patched_call
 
-    announcing_call.listeners = listeners  # type: ignore[attr-defined]
-    announcing_call.restore = restore  # type: ignore[attr-defined]
-    return announcing_call
+    recording_call.listeners = listeners  # type: ignore[attr-defined]
+    recording_call.restore = restore  # type: ignore[attr-defined]
+    return recording_call
 
 
 def find(hidden: Mapping[str, Any], name: str, owner: str) -> tf.Tensor:
-    """The representation that `name` means: its whole path, or the end of exactly one path.
+    """Return the representation of a name: its whole path, or the end of exactly one path.
 
     Args:
         hidden: representations by path.

@@ -12,7 +12,7 @@ from tfrs_distill.models.item_tower import ItemTower
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class HistoryTower(tf.keras.layers.Layer):
-    """Reads a history with the candidate tower's own embeddings and a history encoder.
+    """Reads a history with the candidate tower's embeddings and a history encoder.
 
     `call(history) = [encoder(embed(history)), 1]`; the 1 meets the item's bias in the dot product.
 
@@ -55,17 +55,17 @@ class HistoryTower(tf.keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> HistoryTower:
-        """A layer with an item tower and an encoder of its own."""
+        """Build a layer with a new item tower and encoder."""
         deserialize = tf.keras.utils.deserialize_keras_object
         parts = {name: deserialize(config[name]) for name in ("item_tower", "encoder")}
         return cls(**(config | parts))
 
 
 def last_items(history: tf.Tensor, max_history: int, num_items: int) -> tf.Tensor:
-    """The last `max_history` items of each history, in order, padded in front.
+    """Return the last `max_history` items of each history, in order, padded in front.
 
-    Padding may stand anywhere in the input, and ids outside 1 to `num_items` count as padding: what
-    comes out is what the towers were trained on.
+    Padding may stand anywhere in the input, and ids outside 1 to `num_items` count as padding, so
+    that the result is like the histories of training.
 
     Args:
         history: int32 [batch_size, any length].

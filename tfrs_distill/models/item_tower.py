@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfrs_distill.models.modality import ProjectedVectors, padded_vectors
 from tfrs_distill.models.seeded import seeded
 
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
-class ItemTower(tf.keras.layers.Layer):
+class ItemTower(ProjectedVectors):
     """Item embedding with the item's bias as its last entry.
 
     `embed(i) = id_embedding_i + W text_vector_i + c` and `call(i) = [embed(i), bias_i]`, so that a
@@ -52,31 +53,13 @@ class ItemTower(tf.keras.layers.Layer):
                 initializer="zeros",
                 trainable=False,
             )
-            self.dropout = tf.keras.layers.Dropout(
-                text_dropout,
-                seed=None if seed is None else seed + 31,
-                dtype=self.dtype_policy,
-                name="text_dropout",
-            )
-            self.projection = tf.keras.layers.Dense(
-                embedding_dim,
-                kernel_initializer=seeded("glorot_uniform", seed, 32),
-                dtype=self.dtype_policy,
-                name="projection",
-            )
+            offset = None if seed is None else seed + 31
+            self.add_projection(embedding_dim, text_dropout, offset, "text_dropout")
 
     def set_text_vectors(self, text_vectors: np.ndarray) -> None:
         """Replace the text vectors by float [num_items, text_dim]; padding's stays 0."""
-        expected = (self.num_items, self.text_dim)
-        if text_vectors.shape != expected:
-            raise ValueError(
-                f"`text_vectors` must have one row an item, shape {expected}. Received: shape "
-                f"{text_vectors.shape}."
-            )
-        if not np.isfinite(text_vectors).all():
-            row = int(np.flatnonzero(~np.isfinite(text_vectors).all(axis=1))[0])
-            raise ValueError(f"`text_vectors` must be finite. Row {row} is not.")
-        self.text_vectors.assign(np.pad(text_vectors, [(1, 0), (0, 0)]))
+        shape = (self.num_items, self.text_dim)
+        self.text_vectors.assign(padded_vectors(text_vectors, shape, "`text_vectors`"))
 
     def item_text_vectors(self) -> np.ndarray:
         """The text vectors, float32 [num_items, text_dim], one row an item."""
@@ -86,8 +69,7 @@ class ItemTower(tf.keras.layers.Layer):
         """Item embeddings without bias: int32 `[...]` to float `[..., embedding_dim]`."""
         embeddings = tf.cast(tf.gather(self.id_embeddings, item_ids), self.compute_dtype)
         if self.text_dim:
-            text = tf.cast(tf.gather(self.text_vectors, item_ids), self.compute_dtype)
-            embeddings += self.projection(self.dropout(text, training=training))
+            embeddings += self.project(self.text_vectors, item_ids, training)
         return embeddings
 
     def call(self, item_ids: tf.Tensor, training: bool | None = None) -> tf.Tensor:

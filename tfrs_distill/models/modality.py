@@ -1,4 +1,4 @@
-"""One kind of knowledge about the items: a constant vector each, projected to the embedding."""
+"""Constant vectors of the items, such as those of their texts, projected to the embedding."""
 
 from __future__ import annotations
 
@@ -10,9 +10,50 @@ import tensorflow as tf
 from tfrs_distill.models.seeded import seeded
 
 
+class ProjectedVectors(tf.keras.layers.Layer):
+    """A layer that projects constant vectors of the items: `W x_i + c`."""
+
+    def add_projection(
+        self, embedding_dim: int, dropout: float, seed: int | None, dropout_name: str = "dropout"
+    ) -> None:
+        """Create the dropout of vector entries and the dense layer, of `seed` and `seed + 1`."""
+        self.dropout = tf.keras.layers.Dropout(
+            dropout, seed=seed, dtype=self.dtype_policy, name=dropout_name
+        )
+        self.projection = tf.keras.layers.Dense(
+            embedding_dim,
+            kernel_initializer=seeded("glorot_uniform", seed, 1),
+            dtype=self.dtype_policy,
+            name="projection",
+        )
+
+    def project(self, vectors: tf.Tensor, item_ids: tf.Tensor, training: bool | None) -> tf.Tensor:
+        """Project the items' vectors: int32 `[...]` to float `[..., embedding_dim]`."""
+        vectors = tf.cast(tf.gather(vectors, item_ids), self.compute_dtype)
+        return self.projection(self.dropout(vectors, training=training))
+
+
+def padded_vectors(vectors: np.ndarray, shape: tuple[int, int], name: str) -> np.ndarray:
+    """Return vectors, one row an item, with padding's row of 0 in front.
+
+    Raises:
+        ValueError: another shape than expected, or a value that is not finite; begins with `name`.
+    """
+    if vectors.shape != shape:
+        raise ValueError(
+            f"{name} must have one row an item, shape {shape}. Received: shape {vectors.shape}."
+        )
+    if not np.isfinite(vectors).all():
+        row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
+        raise ValueError(
+            f"{name} must be finite; an item without any has a row of 0. Row {row} is not finite."
+        )
+    return np.pad(vectors, [(1, 0), (0, 0)])
+
+
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
-class Modality(tf.keras.layers.Layer):
-    """What one modality says of an item: `h_i = W x_i + c`, or 0 where it says nothing.
+class Modality(ProjectedVectors):
+    """The embedding of an item's vector: `h_i = W x_i + c`, or 0 for an item without a vector.
 
     An item whose vector `x_i` is 0 throughout has no such modality: no text, no picture, no link
     into the knowledge graph.
@@ -47,18 +88,7 @@ class Modality(tf.keras.layers.Layer):
         self.presence = self.add_weight(
             name="presence", shape=[num_items + 1], initializer="zeros", trainable=False
         )
-        self.dropout = tf.keras.layers.Dropout(
-            dropout,
-            seed=None if seed is None else seed + 40,
-            dtype=self.dtype_policy,
-            name="dropout",
-        )
-        self.projection = tf.keras.layers.Dense(
-            embedding_dim,
-            kernel_initializer=seeded("glorot_uniform", seed, 41),
-            dtype=self.dtype_policy,
-            name="projection",
-        )
+        self.add_projection(embedding_dim, dropout, None if seed is None else seed + 40)
 
     def set_vectors(self, vectors: np.ndarray) -> None:
         """Replace the items' vectors by float [num_items, vector_dim]; padding's stays 0.
@@ -66,20 +96,10 @@ class Modality(tf.keras.layers.Layer):
         Raises:
             ValueError: another shape, or a value that is not finite.
         """
-        expected = (self.num_items, self.vector_dim)
-        if vectors.shape != expected:
-            raise ValueError(
-                f"Vectors of modality {self.name!r} must have one row an item, shape {expected}. "
-                f"Received: shape {vectors.shape}."
-            )
-        if not np.isfinite(vectors).all():
-            row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
-            raise ValueError(
-                f"Vectors of modality {self.name!r} must be finite; an item without any has a row "
-                f"of 0. Row {row} is not finite."
-            )
-        self.vectors.assign(np.pad(vectors, [(1, 0), (0, 0)]))
-        self.presence.assign(np.pad((vectors != 0).any(axis=1), [(1, 0)]).astype(np.float32))
+        shape = (self.num_items, self.vector_dim)
+        padded = padded_vectors(vectors, shape, f"Vectors of modality {self.name!r}")
+        self.vectors.assign(padded)
+        self.presence.assign((padded != 0).any(axis=1).astype(np.float32))
 
     def item_vectors(self) -> np.ndarray:
         """The items' vectors, float32 [num_items, vector_dim]."""
@@ -90,9 +110,8 @@ class Modality(tf.keras.layers.Layer):
         return tf.gather(self.presence, item_ids) > 0
 
     def call(self, item_ids: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """What it says of the items: int32 `[...]` to float `[..., embedding_dim]`."""
-        vectors = tf.cast(tf.gather(self.vectors, item_ids), self.compute_dtype)
-        projected = self.projection(self.dropout(vectors, training=training))
+        """Embeddings of the items' vectors: int32 `[...]` to float `[..., embedding_dim]`."""
+        projected = self.project(self.vectors, item_ids, training)
         return tf.where(self.present(item_ids)[..., None], projected, 0)
 
     def get_config(self) -> dict[str, Any]:

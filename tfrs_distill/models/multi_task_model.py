@@ -57,7 +57,7 @@ class MultiTaskModel(StudentModel):
 
     @property
     def shared_variables(self) -> list[tf.Variable]:
-        """Weights that all tasks share, nearest to their heads: what tasks are balanced on."""
+        """The weights that all tasks share, nearest to their heads, on which tasks are balanced."""
         raise NotImplementedError
 
     def compile(self, optimizer: Any = "rmsprop", **kwargs: Any) -> None:
@@ -69,7 +69,7 @@ class MultiTaskModel(StudentModel):
         for argument in ("loss", "metrics", "loss_weights", "weighted_metrics"):
             if kwargs.get(argument) is not None:
                 raise ValueError(
-                    f"`compile` takes no {argument}: every task brings its own loss and metrics, "
+                    f"`compile` takes no {argument}: every task brings its loss and metrics, "
                     "and `task_balance` weighs them. Received: "
                     f"{argument}={kwargs[argument]!r}."
                 )
@@ -146,7 +146,7 @@ class MultiTaskModel(StudentModel):
         """
         for name, task in self.tasks.items():
             if self.label_column(name) not in batch:
-                continue  # the step says so, where it needs them
+                continue  # an error of the step, where it needs them
             labels, weights = self._labels_and_weights(name, batch, outputs)
             wrong = np.flatnonzero((weights > 0.0) & ~task.are_labels(labels))
             if len(wrong):
@@ -165,7 +165,7 @@ class MultiTaskModel(StudentModel):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         task = self.tasks[name]
         labels = self.labels(task, batch)
-        counts = task.are_taught(labels, outputs.heads[name].logits)
+        counts = task.have_labels(labels, outputs.heads[name].logits)
         weights = tf.cast(counts, tf.float32)
         sample_weights = self.row_weights(batch)
         if sample_weights is not None:
@@ -173,15 +173,15 @@ class MultiTaskModel(StudentModel):
         return tf.where(counts, labels, task.valid_label), weights
 
     def predictions(self, batch: Batch) -> dict[str, tf.Tensor]:
-        """What is said of the rows, in each task's unit: float32 [num_rows] by task.
+        """Compute the rows' predictions, in each task's unit: float32 [num_rows] by task.
 
         A `Binary` task gives a probability, a rating its expected value, `NextItem` the probability
-        of the row's own item.
+        of the row's item.
         """
         return self.predictions_of(self(batch, training=False), batch)
 
     def predictions_of(self, outputs: StudentOutputs, batch: Batch) -> dict[str, tf.Tensor]:
-        """The same from a forward pass."""
+        """Compute the predictions from a forward pass."""
         return {
             name: task.probability(outputs.heads[name].logits, batch[columns.ITEM_ID])
             if isinstance(task, NextItem)
@@ -190,21 +190,21 @@ class MultiTaskModel(StudentModel):
         }
 
     def predict_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """What `predict` gives: the predictions."""
+        """Return the predictions, for `predict`."""
         return self.predictions(self.as_batch(data))
 
     def logits(self, batch: Batch, candidate_ids: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
-        """A teacher's answer: float32 [num_rows, width] by task."""
+        """Compute the logits as a teacher: float32 [num_rows, width] by task."""
         return {name: head.logits for name, head in self(batch, training=False).heads.items()}
 
     def hidden_representations(self, batch: Batch) -> dict[str, tf.Tensor]:
-        """A teacher's answer: outputs of its layers by path, and those that the model names."""
+        """Compute, as a teacher, its layers' outputs by path and those that the model names."""
         with recorded(self) as hidden:
             outputs = self(batch, training=False)
         return hidden | outputs.hidden_representations
 
     def check_labels(self, labels: Mapping[str, np.ndarray]) -> None:
-        """Hold a data set's labels to what the tasks may have, before any training.
+        """Require that a data set's labels are such as the tasks have, before any training.
 
         Args:
             labels: float [num_rows] by task, NaN where a row has none.
@@ -255,20 +255,20 @@ class MultiTaskModel(StudentModel):
         self.update_evaluation_metrics(batch, outputs)
 
     @property
-    def answering_weights(self) -> list[tf.Variable]:
-        """The weights that answers are made of, trained and constant: no metric, no balance."""
+    def prediction_weights(self) -> list[tf.Variable]:
+        """The weights of the predictions, trained and constant: no metric, no balance."""
         others = [*self.metrics, self.task_balance]
         apart = {id(variable) for other in others for variable in other.variables}
         return [weight for weight in self.weights if id(weight) not in apart]
 
     @property
     def num_parameters(self) -> int:
-        """Numbers in the weights that answers are made of."""
-        return int(sum(np.prod(weight.shape) for weight in self.answering_weights))
+        """The number of parameters of the predictions."""
+        return int(sum(np.prod(weight.shape) for weight in self.prediction_weights))
 
     def fingerprint(self) -> str:
-        """sha256 of the configuration and every weight that answers are made of."""
+        """Return the sha256 of the configuration and every weight of the predictions."""
         digest = hashlib.sha256(json.dumps(self.get_config(), sort_keys=True).encode())
-        for weight in self.answering_weights:
+        for weight in self.prediction_weights:
             digest.update(str((weight.shape, weight.dtype)).encode() + weight.numpy().tobytes())
         return digest.hexdigest()

@@ -17,7 +17,6 @@ from tfrs_distill.models.features import (
     RankingFeature,
 )
 from tfrs_distill.models.multi_task_model import MultiTaskModel
-from tfrs_distill.models.ranking_arguments import check_network, read_by
 from tfrs_distill.models.seeded import seeded
 from tfrs_distill.models.student_outputs import Head, StudentOutputs
 from tfrs_distill.models.task_balance import TaskBalance
@@ -39,8 +38,8 @@ class RankingModel(MultiTaskModel):
     Reference: [Wang et al., 2021](https://arxiv.org/abs/2008.13535) (DCN V2, stacked).
 
     Args:
-        features: what is read of a row; of different names.
-        tasks: what it is asked; of different names.
+        features: of a row; of different names.
+        tasks: of different names.
         num_cross_layers: cross layers.
         projection_dim: rank of W_l = U_l V_l; None for full matrices.
         hidden_units: width of each hidden layer; () for heads on the crossed features.
@@ -80,7 +79,7 @@ class RankingModel(MultiTaskModel):
         **kwargs: Any,
     ) -> None:
         super().__init__(tasks, task_balance, name=name, **kwargs)
-        check_network(features, num_cross_layers, projection_dim, hidden_units)
+        _check_network(features, num_cross_layers, projection_dim, hidden_units)
         self.features = list(features)
         self.num_cross_layers, self.projection_dim = num_cross_layers, projection_dim
         self.hidden_units, self.dropout_rate = tuple(hidden_units), dropout
@@ -125,8 +124,8 @@ class RankingModel(MultiTaskModel):
             dict.fromkeys(
                 name
                 for feature in self.features
-                for name, own in feature.column_sides.items()
-                if own == side
+                for name, its_side in feature.column_sides.items()
+                if its_side == side
             )
         )
 
@@ -158,7 +157,7 @@ class RankingModel(MultiTaskModel):
         return {feature.name: feature(batch, training=training) for feature in self.features}
 
     def call(self, batch: Mapping[str, tf.Tensor], training: bool | None = None) -> StudentOutputs:
-        """The rows' logits, and what the crosses (`"cross"`) and hidden layers (`"deep"`) say."""
+        """The rows' logits, and the outputs of crosses (`"cross"`) and hidden layers (`"deep"`)."""
         return self._outputs(self.encode(batch, training), batch, training)
 
     def rank(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -196,13 +195,13 @@ class RankingModel(MultiTaskModel):
         for name, head in self.heads.items():
             task = self.tasks[name]
             if isinstance(task, NextItem):
-                items, histories = read_by(task, self.features)
+                items, histories = _compared_features(task, self.features)
                 query = encoded[histories.name][:, : histories.query_dim]
                 catalogue = items.embed(tf.range(1, items.num_items + 1), training=training)
-                said = head(query, catalogue, batch[columns.HISTORY])
+                logits = head(query, catalogue, batch[columns.HISTORY])
             else:
-                said = head(deep)
-            heads[name] = Head(tf.cast(said, tf.float32))
+                logits = head(deep)
+            heads[name] = Head(tf.cast(logits, tf.float32))
         return StudentOutputs(heads, {"cross": crossed, "deep": deep})
 
     def build_layers(self) -> None:
@@ -241,7 +240,7 @@ class RankingModel(MultiTaskModel):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> RankingModel:
-        """A model with features of its own; what histories are read with is shared as before."""
+        """Build a model with new features; the histories' item feature is shared as before."""
         config = dict(config)
 
         def restored(item: Any) -> Any:
@@ -251,11 +250,74 @@ class RankingModel(MultiTaskModel):
         by_name = {feature.name: feature for feature in features}
         for index, feature in enumerate(features):
             if isinstance(feature, HistoryFeature) and feature.item_feature.name in by_name:
-                own = feature.get_config() | {"item_feature": by_name[feature.item_feature.name]}
-                features[index] = type(feature).from_config(own)
+                shared = feature.get_config() | {"item_feature": by_name[feature.item_feature.name]}
+                features[index] = type(feature).from_config(shared)
         tasks = [restored(item) for item in config.pop("tasks")]
         balance = restored(config.pop("task_balance"))
         return cls(features, tasks, task_balance=balance, **config)
+
+
+def _check_network(
+    features: Sequence[RankingFeature],
+    num_cross_layers: int,
+    projection_dim: int | None,
+    hidden_units: Sequence[int],
+) -> None:
+    """Raise a ValueError where no network can be built of these, see `RankingModel`."""
+    parts = {id(feature): feature for feature in features}
+    parts |= {
+        id(feature.item_feature): feature.item_feature
+        for feature in features
+        if isinstance(feature, HistoryFeature)
+    }
+    names = [feature.name for feature in parts.values()]
+    if (
+        not features
+        or len(set(names)) < len(names)
+        or len(features) > len({id(f) for f in features})
+    ):
+        raise ValueError(
+            "`features` must have different names, at least one, also from the item feature that a "
+            f"history is read with. Received: {names}."
+        )
+    sizes = {"num_cross_layers": (num_cross_layers, 0)}
+    if projection_dim is not None:
+        sizes["projection_dim"] = (projection_dim, 1)
+    for name, (size, least) in sizes.items():
+        if not size >= least:
+            raise ValueError(f"`{name}` must be at least {least}. Received: {name}={size!r}.")
+    if not all(units >= 1 for units in hidden_units):
+        raise ValueError(
+            f"`hidden_units` must be at least 1 each. Received: hidden_units={hidden_units!r}."
+        )
+
+
+def _compared_features(
+    task: NextItem, features: Sequence[RankingFeature]
+) -> tuple[ItemFeature, HistoryFeature]:
+    """Return the features that a next-item task compares.
+
+    Raises:
+        ValueError: one is missing or there twice, or they do not fit.
+    """
+    items = [feature for feature in features if isinstance(feature, ItemFeature)]
+    histories = [feature for feature in features if isinstance(feature, HistoryFeature)]
+    if len(items) != 1 or len(histories) != 1:
+        raise ValueError(
+            f"Task {task.name!r} needs one `ItemFeature` and one `HistoryFeature` among the "
+            f"features. Received: {len(items)} and {len(histories)}."
+        )
+    if histories[0].item_feature is not items[0]:
+        raise ValueError(
+            f"Task {task.name!r} compares history and items, so the `HistoryFeature` must read "
+            "with the model's `ItemFeature`. Received: two different item features."
+        )
+    if items[0].num_items != task.num_items:
+        raise ValueError(
+            f"Task {task.name!r} is over {task.num_items} items, but the `ItemFeature` has "
+            f"{items[0].num_items}."
+        )
+    return items[0], histories[0]
 
 
 def _hidden_layer(index: int, units: int, seed: int | None, policy: Any) -> tf.keras.layers.Layer:
@@ -269,8 +331,8 @@ def _hidden_layer(index: int, units: int, seed: int | None, policy: Any) -> tf.k
 
 
 def _dropout(index: int, share: float, seed: int | None, policy: Any) -> tf.keras.layers.Layer:
-    own = None if seed is None else seed + 400 + index
-    return tf.keras.layers.Dropout(share, seed=own, dtype=policy, name=f"dropout_{index}")
+    seed = None if seed is None else seed + 400 + index
+    return tf.keras.layers.Dropout(share, seed=seed, dtype=policy, name=f"dropout_{index}")
 
 
 def _repeated(values: tf.Tensor, num_rows: tf.Tensor) -> tf.Tensor:

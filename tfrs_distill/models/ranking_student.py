@@ -25,8 +25,8 @@ class RankingStudent(RankingModel):
     ...     [item, HistoryFeature(item, max_history=3, reads_ratings=False)],
     ...     [Regression("rating", low=1, high=5), Binary("like"), NextItem("next_item", 9)])
     >>> query = {"history": tf.constant([[0, 2, 7]])}
-    >>> said = student.rank(query | {"item_id": tf.constant([1, 3, 5, 8])})
-    >>> sorted(said), said["like"].shape.as_list()
+    >>> predictions = student.rank(query | {"item_id": tf.constant([1, 3, 5, 8])})
+    >>> sorted(predictions), predictions["like"].shape.as_list()
     (['like', 'next_item', 'rating'], [4])
     """
 
@@ -43,7 +43,7 @@ class RankingStudent(RankingModel):
         Args:
             model: gives [num_rows, 1] or [num_rows], and has one `tfrs.tasks.Ranking`, whose loss
                 and metrics are kept; trained in place.
-            task: what the model is asked; its labels are in the column `columns.label(task)`.
+            task: the task's name; its labels are in the column `columns.label(task)`.
             inputs: by the name of each feature that the model reads, the batch's column.
 
         Raises:
@@ -66,4 +66,4 @@ class RankingStudent(RankingModel):
         >>> student({"user_id": tf.constant(["ann", "bob"])}).heads["rating"].logits.shape.as_list()
         [2, 1]
         """
-        return TFRSRankingStudent.adopt(model, task=task, inputs=inputs)
+        return TFRSRankingStudent(model, task=task, inputs=inputs)

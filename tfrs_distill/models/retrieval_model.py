@@ -21,9 +21,9 @@ NEXT_ITEM = "next_item"  # the task of a retrieval model
 class RetrievalModel(StudentModel):
     """A `tfrs.Model` of a query and a candidate tower, for training alone or in a `Distiller`.
 
-    A subclass says what a batch's rows and their candidates are. The loss of in-batch and sampled
+    A subclass defines a batch's rows and their candidates. The loss of in-batch and sampled
     candidates is that of `tfrs.tasks.Retrieval` with the same options, but a mean over rows; a
-    catalogue's, which the task does not know, is the cross-entropy over item ids. The task itself
+    catalogue's, which the task does not have, is the cross-entropy over item ids. The task itself
     is not run: it hides the candidates that a teacher must share, and its options fail in reduced
     precision and under XLA.
 
@@ -57,7 +57,7 @@ class RetrievalModel(StudentModel):
         raise NotImplementedError
 
     def call(self, batch: dict[str, tf.Tensor], training: bool | None = None) -> StudentOutputs:
-        """The batch's rows, their candidates and the logits between them.
+        """Compute the logits between the batch's rows and their candidates.
 
         Embeddings of reduced precision are cast to float32 before they meet.
         """
@@ -72,7 +72,7 @@ class RetrievalModel(StudentModel):
         return StudentOutputs({NEXT_ITEM: Head(chosen.adjust(logits), chosen)}, hidden)
 
     def logits(self, batch: dict[str, tf.Tensor], candidate_ids: tf.Tensor) -> tf.Tensor:
-        """A teacher's answer: scores at the batch's rows, float32 [num_rows, num_candidates]."""
+        """Compute, as a teacher, the rows' logits, float32 [num_rows, num_candidates]."""
         queries = tf.cast(self.encode_rows(batch, training=False), tf.float32)
         candidates = tf.cast(self.encode_candidates(candidate_ids, training=False), tf.float32)
         return self._scores(queries, candidates)

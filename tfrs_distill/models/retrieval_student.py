@@ -81,15 +81,15 @@ class RetrievalStudent(TwoTower):
         Args:
             model: has one `tfrs.tasks.Retrieval`, whose loss, options and metrics are kept; a loss
                 that is summed over the batch becomes the mean over its rows.
-            query_tower: the model's own, such as `model.user_model`; trained in place.
-            candidate_tower: the model's own, such as `model.movie_model`; trained in place.
+            query_tower: the model's, such as `model.user_model`; trained in place.
+            candidate_tower: the model's, such as `model.movie_model`; trained in place.
             query_column: the batch's column that the query tower reads, such as `"user_id"`; of a
                 tower that reads a dict, such as `["user_id", "timestamp"]`, the names in it.
             candidate_column: the batch's column or columns that the candidate tower reads. Of
                 several, teachers get the candidates as a dict too.
             candidate_id_column: the batch's column with the candidates' ids, by which accidental
-                hits are told; needed where the tower reads several columns and they are removed.
-            candidates: instead of the task's own options; source `"batch"` or `"sampled"`.
+                hits are found; needed where the tower reads several columns and they are removed.
+            candidates: instead of the task's options; source `"batch"` or `"sampled"`.
 
         Raises:
             TypeError: `model` is no `tfrs.Model`, or columns are neither a name nor a list of them.
@@ -117,7 +117,7 @@ class RetrievalStudent(TwoTower):
         >>> student(batch).logits.shape.as_list()
         [2, 2]
         """
-        return TFRSStudent.adopt(
+        return TFRSStudent(
             model,
             query_tower=query_tower,
             candidate_tower=candidate_tower,

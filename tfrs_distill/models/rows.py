@@ -45,10 +45,10 @@ def seen_items(batch: dict[str, tf.Tensor], num_items: int) -> tf.Tensor:
     """Which items each row's history holds: bool [num_rows, num_items + 1]; column 0 is padding."""
     history = tf.cast(batch[columns.HISTORY], tf.int32)
     positions = tf.range(tf.shape(history)[1])
-    until = positions[None, :] <= positions[:, None]  # [position, place]: what it has met
-    met = rows_of(tf.where(until, history[:, None, :], history[:, :1, None]), batch)
+    until = positions[None, :] <= positions[:, None]  # [position, place] so far
+    items = rows_of(tf.where(until, history[:, None, :], history[:, :1, None]), batch)
     # Of sums and broadcasts: XLA takes no shape that is not known while it compiles.
-    rows = tf.cumsum(tf.ones_like(met[:, :1]), axis=0) - 1 + tf.zeros_like(met)
-    places = tf.stack([rows, met], axis=-1)
-    none = tf.zeros_like(met[:, :1], tf.bool) | tf.zeros([1, num_items + 1], tf.bool)
-    return tf.tensor_scatter_nd_update(none, places, tf.ones_like(met, tf.bool))
+    rows = tf.cumsum(tf.ones_like(items[:, :1]), axis=0) - 1 + tf.zeros_like(items)
+    places = tf.stack([rows, items], axis=-1)
+    none = tf.zeros_like(items[:, :1], tf.bool) | tf.zeros([1, num_items + 1], tf.bool)
+    return tf.tensor_scatter_nd_update(none, places, tf.ones_like(items, tf.bool))

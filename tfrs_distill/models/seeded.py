@@ -6,7 +6,7 @@ import tensorflow as tf
 
 
 def seeded(initializer: str, seed: int | None, offset: int) -> tf.keras.initializers.Initializer:
-    """The named Keras initializer with a seed of its own (`seed + offset`)."""
+    """Return the named Keras initializer with the seed `seed + offset`."""
     built = tf.keras.initializers.get(initializer)
     if seed is None:
         return built

@@ -1,4 +1,4 @@
-"""What a student's forward pass gives to the losses."""
+"""The outputs of a student's forward pass, for the losses."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tfrs_distill.models.candidates import CandidateSet
 
 
 class Head(NamedTuple):
-    """What a student says for one task; rows are what one value of the loss belongs to.
+    """A student's logits for one task; one value of the loss belongs to a row.
 
     Args:
         logits: float32 [num_rows, width]. Of candidates they are corrected, masked and chosen as
             `candidates` says; over a catalogue, column j is item j + 1.
-        candidates: what the columns of the logits are; None where they are no candidates.
+        candidates: those of the logits' columns; None where the columns are no candidates.
     """
 
     logits: tf.Tensor
@@ -23,11 +23,11 @@ class Head(NamedTuple):
 
 
 class StudentOutputs(NamedTuple):
-    """What a forward pass gives.
+    """The outputs of a forward pass.
 
     Args:
         heads: by task.
-        hidden_representations: outputs of layers by their path, for those losses that ask for
+        hidden_representations: outputs of layers by their path, for those losses that read
             them; `query_embeddings` and `candidate_embeddings` of a student of two towers.
     """
 

@@ -1,4 +1,4 @@
-"""How the losses of several tasks become the one that is minimised."""
+"""Balances, which combine the losses of several tasks into the one that is minimised."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tfrs_distill.models.replicas import num_replicas, sum_over_replicas
 
 
 class TaskBalance(tf.keras.layers.Layer):
-    """Combines the tasks' losses: `total = sum_t weight_t loss_t (+ a term of its own)`.
+    """Combines the tasks' losses: `total = sum_t weight_t loss_t (+ a term of the balance)`.
 
     A model calls `prepare` once with its tasks' names, and `combine` in every step. What a balance
     learns is saved with the model.
@@ -21,7 +21,7 @@ class TaskBalance(tf.keras.layers.Layer):
     needs_gradients = False  # of each task's loss by itself, in `combine`
 
     def prepare(self, tasks: Sequence[str]) -> None:
-        """Create what is kept of each task.
+        """Create the variables of each task.
 
         Raises:
             ValueError: the balance names a task that is not there.
@@ -37,9 +37,9 @@ class TaskBalance(tf.keras.layers.Layer):
         """The total of the losses; on one of several replicas, this replica's part of it.
 
         Args:
-            losses: scalars by task; one that is exactly 0 has no labelled row and says nothing.
+            losses: scalars by task; one that is exactly 0 has no labelled row and is left out.
             tape: has recorded the losses, and is persistent where the balance `needs_gradients`;
-                None where nothing is learnt, as in evaluation.
+                None where nothing is learned, as in evaluation.
             shared_variables: weights that all tasks share.
         """
         raise NotImplementedError

@@ -14,7 +14,7 @@ from tfrs_distill.models.multi_task_model import MultiTaskModel
 from tfrs_distill.models.student_outputs import Head, StudentOutputs
 from tfrs_distill.models.tasks import RankingTask
 
-SCORERS = ("ranking_model", "rating_model")  # what the tutorial calls it
+SCORERS = ("ranking_model", "rating_model")  # the tutorial's names
 
 
 class AdoptedTask(RankingTask):
@@ -25,7 +25,7 @@ class AdoptedTask(RankingTask):
 
     Args:
         name: the task's name.
-        task: the model's own; its loss and metrics are kept.
+        task: the model's; its loss and metrics are kept.
 
     Raises:
         ValueError: its loss is no Keras loss, reads probabilities, or gives something else than
@@ -55,24 +55,20 @@ class AdoptedTask(RankingTask):
         return (labels > -float("inf")) & (labels < float("inf"))
 
     def keras_loss(self) -> tf.keras.losses.Loss:
-        """The model's own loss, not reduced."""
+        """The model's loss, not reduced."""
         return self.row_loss
 
-    def targets(self, labels: tf.Tensor) -> tf.Tensor:
-        """The labels, [num_rows, 1]."""
-        return tf.cast(labels, tf.float32)[:, None]
-
     def predict(self, logits: tf.Tensor) -> tf.Tensor:
-        """What the model gives, or the probability that it means."""
+        """The model's output, or its sigmoid where that is a probability."""
         values = tf.cast(logits, tf.float32)[:, 0]
         return tf.sigmoid(values) if self.is_probability else values
 
     def metrics(self) -> list[tf.keras.metrics.Metric]:
-        """The model's own."""
+        """The model's metrics."""
         return list(self.task.metrics)
 
     def as_tfrs(self) -> tfrs.tasks.Ranking:
-        """The model's own task, one loss a row; it feeds the model's own metrics."""
+        """The model's task, one loss a row; it updates the model's metrics."""
         return _TaskOfColumns(
             loss=self.row_loss,
             metrics=self.task._ranking_metrics,
@@ -126,34 +122,22 @@ class _TaskOfColumns(tfrs.tasks.Ranking):
 class TFRSRankingStudent(MultiTaskModel):
     """An existing `tfrs.Model` that ranks, as a student; it is trained in place.
 
-    The loss is its own task's, as a mean over the rows that have a label.
+    The loss is its task's, as a mean over the rows that have a label.
 
     Made by `RankingStudent.from_tfrs`.
     """
 
-    def __init__(
-        self,
-        model: tfrs.Model,
-        score: Callable[[dict[str, tf.Tensor]], tf.Tensor],
-        task: AdoptedTask,
-        inputs: Mapping[str, str],
-    ) -> None:
-        super().__init__([task], name=model.name)
-        self.model, self.score, self.inputs = model, score, dict(inputs)
-        self.built = model.built
-
-    @classmethod
-    def adopt(
-        cls, model: tfrs.Model, *, task: str, inputs: Mapping[str, str]
-    ) -> TFRSRankingStudent:
-        """See `RankingStudent.from_tfrs`."""
-        own = only_task(model, tfrs.tasks.Ranking)
+    def __init__(self, model: tfrs.Model, *, task: str, inputs: Mapping[str, str]) -> None:
+        ranking_task = only_task(model, tfrs.tasks.Ranking)
         if not inputs:
             raise ValueError(
                 "`inputs` must name what the model reads and the batch's columns for it, such as "
                 "{'user_id': 'user_id', 'movie_title': 'movie_title'}. Received: none."
             )
-        return cls(model, _scorer(model), AdoptedTask(task, own), inputs)
+        score = _scorer(model)
+        super().__init__([AdoptedTask(task, ranking_task)], name=model.name)
+        self.model, self.score, self.inputs = model, score, dict(inputs)
+        self.built = model.built
 
     @property
     def input_columns(self) -> tuple[str, ...]:
@@ -166,7 +150,7 @@ class TFRSRankingStudent(MultiTaskModel):
         return list(self.model.trainable_variables)
 
     def call(self, batch: Mapping[str, tf.Tensor], training: bool | None = None) -> StudentOutputs:
-        """What the model says of the rows; Keras hands `training` on by itself.
+        """Compute the rows' logits; Keras passes `training` on.
 
         Raises:
             ValueError: a column is missing, or the model gives something else than a number a row.
@@ -174,16 +158,16 @@ class TFRSRankingStudent(MultiTaskModel):
         missing = sorted(set(self.input_columns) - set(batch))
         if missing:
             raise ValueError(f"The batch has no columns {missing}. It has: {sorted(batch)}.")
-        said = self.score({name: batch[column] for name, column in self.inputs.items()})
-        shape = getattr(said, "shape", None)
+        values = self.score({name: batch[column] for name, column in self.inputs.items()})
+        shape = getattr(values, "shape", None)
         if shape is None or shape.rank not in (1, 2) or (shape.rank == 2 and shape[1] != 1):
             raise ValueError(
                 "The model must give one number a row, [num_rows, 1] or [num_rows]. Received: "
-                f"{type(said).__name__ if shape is None else shape}. Adopt a `tfrs.Model` whose "
+                f"{type(values).__name__ if shape is None else shape}. Adopt a `tfrs.Model` whose "
                 "`call` gives the ranking task's predictions alone."
             )
         (name,) = self.tasks
-        return StudentOutputs({name: Head(tf.reshape(tf.cast(said, tf.float32), [-1, 1]))})
+        return StudentOutputs({name: Head(tf.reshape(tf.cast(values, tf.float32), [-1, 1]))})
 
     def get_config(self) -> dict[str, Any]:
         """Refused: the model is the caller's, and is saved as such."""
@@ -194,7 +178,7 @@ class TFRSRankingStudent(MultiTaskModel):
 
 
 def _scorer(model: tfrs.Model) -> Callable[[dict[str, tf.Tensor]], tf.Tensor]:
-    """What gives the predictions, of a dict of features."""
+    """Return the function that computes the predictions from a dict of features."""
     if type(model).call is not tf.keras.Model.call:
         return model
     for name in SCORERS:

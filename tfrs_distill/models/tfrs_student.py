@@ -23,52 +23,13 @@ class TFRSStudent(RetrievalModel):
 
     Rows are examples: one query and the candidate it chose. The candidates of a step are those of
     the batch (and `columns.NEGATIVES`, with `Candidates("sampled")`), as in
-    `tfrs.tasks.Retrieval`; the loss is the task's own, a mean over rows where the task sums.
+    `tfrs.tasks.Retrieval`; the loss is the task's, a mean over rows where the task sums.
 
     Made by `RetrievalStudent.from_tfrs`, whose arguments these are.
     """
 
     def __init__(
         self,
-        query_tower: tf.keras.layers.Layer,
-        candidate_tower: tf.keras.layers.Layer,
-        *,
-        query_column: str | Sequence[str],
-        candidate_column: str | Sequence[str],
-        candidate_id_column: str | None,
-        candidates: Candidates,
-        task_loss: tf.keras.losses.Loss,
-        temperature: float = 1.0,
-        name: str = "tfrs_student",
-    ) -> None:
-        if candidates.of_catalogue or candidates.exclude_seen:
-            raise ValueError(
-                "The towers of a `tfrs.Model` know neither the catalogue nor what a query has "
-                "seen: `candidates` must have source 'batch' or 'sampled' and exclude_seen=False "
-                f"(give the batch a column {columns.SCORE_MASK!r}). Received: {candidates}."
-            )
-        _require_columns("query_column", query_column)
-        _require_columns("candidate_column", candidate_column)
-        if candidate_id_column == candidate_column:
-            candidate_id_column = None
-        several = not isinstance(candidate_column, str)
-        if several and candidates.remove_accidental_hits and candidate_id_column is None:
-            raise ValueError(
-                "Accidental hits are candidates with the id of the row's own, so "
-                "`candidate_id_column` must name the column with their ids. Received: None, with "
-                f"candidate_column={list(candidate_column)}."
-            )
-        super().__init__(candidates, temperature, name=name)
-        self.query_tower, self.candidate_tower = query_tower, candidate_tower
-        self.query_column, self.candidate_column = query_column, candidate_column
-        self.candidate_id_column, self.task_loss = candidate_id_column, task_loss
-        self.is_cross_entropy = _is_plain_cross_entropy(task_loss)
-        self.takes_masks = self.is_cross_entropy or _takes_masks(task_loss)
-        self.finds_by_id = False  # whether the corpus' metrics compare ids instead of scores
-
-    @classmethod
-    def adopt(
-        cls,
         model: tfrs.Model,
         *,
         query_tower: tf.keras.layers.Layer,
@@ -77,34 +38,49 @@ class TFRSStudent(RetrievalModel):
         candidate_column: str | Sequence[str],
         candidate_id_column: str | None = None,
         candidates: Candidates | None = None,
-    ) -> TFRSStudent:
-        """See `RetrievalStudent.from_tfrs`."""
+    ) -> None:
         task = only_task(model, tfrs.tasks.Retrieval)
         # The task has no public way to read its options; tensorflow-recommenders is pinned.
-        num_hard = task._num_hard_negatives
-        own = Candidates(
-            BATCH,
-            remove_accidental_hits=task._remove_accidental_hits,
-            num_hard_negatives=num_hard if num_hard and num_hard > 0 else None,
+        if candidates is None:
+            num_hard = task._num_hard_negatives
+            candidates = Candidates(
+                BATCH,
+                remove_accidental_hits=task._remove_accidental_hits,
+                num_hard_negatives=num_hard if num_hard and num_hard > 0 else None,
+            )
+        task_loss = row_loss(
+            task, width=2, remedy="Make it with `from_logits=True`: the task hands it logits."
         )
-        student = cls(
-            query_tower,
-            candidate_tower,
-            query_column=query_column,
-            candidate_column=candidate_column,
-            candidate_id_column=candidate_id_column,
-            candidates=candidates or own,
-            task_loss=row_loss(
-                task, width=2, remedy="Make it with `from_logits=True`: the task hands it logits."
-            ),
-            temperature=1.0 if task._temperature is None else task._temperature,
-            name=model.name,
-        )
-        student.factorized_metrics = list(task.factorized_metrics)
-        student.batch_metrics = list(task._batch_metrics)
-        student.loss_metrics = list(task._loss_metrics)
-        student.finds_by_id = task._remove_accidental_hits  # for which TFRS is given the ids
-        return student
+        if candidates.of_catalogue or candidates.exclude_seen:
+            raise ValueError(
+                "The towers of a `tfrs.Model` know neither the catalogue nor the items that a "
+                "query has seen: `candidates` must have source 'batch' or 'sampled' and "
+                f"exclude_seen=False (give the batch a column {columns.SCORE_MASK!r}). Received: "
+                f"{candidates}."
+            )
+        _require_columns("query_column", query_column)
+        _require_columns("candidate_column", candidate_column)
+        if candidate_id_column == candidate_column:
+            candidate_id_column = None
+        several = not isinstance(candidate_column, str)
+        if several and candidates.remove_accidental_hits and candidate_id_column is None:
+            raise ValueError(
+                "Accidental hits are candidates with the id of the row's label, so "
+                "`candidate_id_column` must name the column with their ids. Received: None, with "
+                f"candidate_column={list(candidate_column)}."
+            )
+        temperature = 1.0 if task._temperature is None else task._temperature
+        super().__init__(candidates, temperature, name=model.name)
+        self.query_tower, self.candidate_tower = query_tower, candidate_tower
+        self.query_column, self.candidate_column = query_column, candidate_column
+        self.candidate_id_column, self.task_loss = candidate_id_column, task_loss
+        self.is_cross_entropy = _is_plain_cross_entropy(task_loss)
+        self.takes_masks = self.is_cross_entropy or _takes_masks(task_loss)
+        self.factorized_metrics = list(task.factorized_metrics)
+        self.batch_metrics = list(task._batch_metrics)
+        self.loss_metrics = list(task._loss_metrics)
+        # Whether the corpus' metrics compare ids instead of scores: TFRS gives the task the ids.
+        self.finds_by_id = task._remove_accidental_hits
 
     def _columns(
         self, batch: dict[str, tf.Tensor], names: str | Sequence[str]
@@ -118,11 +94,11 @@ class TFRSStudent(RetrievalModel):
         return batch[names] if isinstance(names, str) else {name: batch[name] for name in names}
 
     def encode_rows(self, batch: dict[str, tf.Tensor], training: bool | None = None) -> tf.Tensor:
-        """Query embeddings, `[batch_size, dim]`; Keras hands `training` on by itself."""
+        """Query embeddings, `[batch_size, dim]`; Keras passes `training` on."""
         return self.query_tower(self._columns(batch, self.query_column))
 
     def encode_candidates(self, items: Any, training: bool | None = None) -> tf.Tensor:
-        """Candidate embeddings, `[num_candidates, dim]`; Keras hands `training` on by itself."""
+        """Candidate embeddings, `[num_candidates, dim]`; Keras passes `training` on."""
         if isinstance(items, dict):  # the ids may be there for the sake of accidental hits alone
             items = self._columns(items, self.candidate_column)
         elif not isinstance(self.candidate_column, str):
@@ -138,7 +114,7 @@ class TFRSStudent(RetrievalModel):
         return tf.reduce_max(scores, axis=1) if scores.shape.rank == 3 else scores
 
     def hard_loss(self, batch: dict[str, tf.Tensor], outputs: StudentOutputs) -> tf.Tensor:
-        """The task's own loss of one-hot labels and logits, one value a row.
+        """The task's loss of one-hot labels and logits, one value a row.
 
         Raises:
             ValueError: some candidates are masked, and the loss does not leave those out.
@@ -161,7 +137,7 @@ class TFRSStudent(RetrievalModel):
             super().update_evaluation_metrics(batch, outputs)
 
     def corpus_ids(self, outputs: StudentOutputs) -> tf.Tensor | None:
-        """The candidates' ids, where the model's own task was given them too."""
+        """The candidates' ids, where the model's task was given them too."""
         ids = outputs.candidates.ids
         if isinstance(ids, dict):
             ids = ids.get(self.candidate_id_column)
@@ -173,7 +149,7 @@ class TFRSStudent(RetrievalModel):
 
     def encode_histories(self, history: tf.Tensor) -> tf.Tensor:
         """Refused: scoring and export of this package read histories."""
-        _refuse("it reads columns of its own, not histories of item indices")
+        _refuse("it reads other columns, not histories of item indices")
 
     def choose_candidates(self, batch: dict[str, tf.Tensor]) -> CandidateSet:
         """What the batch's queries chose, and the batch's negatives."""

@@ -120,7 +120,7 @@ class TwoTower(RetrievalModel):
             mask = rows_of(mask, batch)
         labels, probability = given.values()
         if self.candidates.of_catalogue:
-            return catalogue_candidates(self.candidates, self.num_items, labels, seen, mask)
+            return catalogue_candidates(self.num_items, labels, seen, mask)
         if labels is not None and labels.shape.rank != 1:
             raise ValueError(
                 f"Labels of candidates from source {self.candidates.source!r} must be item "
@@ -130,7 +130,7 @@ class TwoTower(RetrievalModel):
         return in_batch_candidates(self.candidates, batch, labels, probability, seen, mask)
 
     def hidden_representations(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """A teacher's answer: outputs of its query tower's layers by path, `query_embeddings`."""
+        """Compute, as a teacher, its query layers' outputs by path and `query_embeddings`."""
         with recorded(self) as hidden:
             queries = self.encode_queries(batch, training=False)
         return hidden | {"query_embeddings": queries}
@@ -176,7 +176,7 @@ class TwoTower(RetrievalModel):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> TwoTower:
-        """A model with towers of its own, built but not trained."""
+        """Build a model with new towers, not trained."""
         query_tower = tf.keras.utils.deserialize_keras_object(
             config["query_tower"], custom_objects=custom_objects
         )

@@ -1,4 +1,4 @@
-"""The history through self-attention that knows how long ago each item was."""
+"""The history through self-attention with a bias for how long ago each item was."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Features: what a ranking model reads of a row, one layer a feature.
+"""Features of the rows of a ranking model, one layer a feature.
 
 A feature reads one or more columns of the batch and gives `float [num_rows, dim]`. It belongs to
-the query (who asks, when, after what) or to the item; several items of one query are scored with
-the query's features computed once. `NeighbourFeature` reads both sides, for each item.
+the query (the user, the time, the history) or to the item; several items of one query are scored
+with the query's features computed once. `NeighbourFeature` reads both sides, for each item.
 """
 
 from tfrs_distill.models.features.feature import ITEM, QUERY, RankingFeature

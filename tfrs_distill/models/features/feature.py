@@ -1,4 +1,4 @@
-"""What all features of a ranking model share."""
+"""The base class of the features of a ranking model, and its handling of ids."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ QUERY, ITEM = "query", "item"
 class RankingFeature(tf.keras.layers.Layer):
     """One feature: `call(batch) -> float [num_rows, dim]`.
 
-    A subclass says which columns it reads, in which types and shapes, and how wide it is.
+    A subclass defines the columns that it reads, with types and shapes, and its width.
 
     Args:
         side: `"query"` or `"item"`: whose property it is.
@@ -35,7 +35,7 @@ class RankingFeature(tf.keras.layers.Layer):
 
     @property
     def dim(self) -> int:
-        """Width of what comes out."""
+        """Width of the output."""
         raise NotImplementedError
 
     @property
@@ -49,8 +49,19 @@ class RankingFeature(tf.keras.layers.Layer):
         return dict.fromkeys(self.columns, self.side)
 
 
+class IdDropout(tf.keras.layers.Dropout):
+    """Replaces a share of ids by 0 while training: int32 `[...]` to the same shape."""
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """The ids, some of them 0."""
+        if not self.rate:
+            return inputs
+        kept = super().call(tf.ones_like(inputs, tf.float32), training=training)
+        return tf.where(kept > 0, inputs, 0)
+
+
 def known_ids(ids: tf.Tensor, vocabulary_size: int) -> tf.Tensor:
-    """Ids within 1 to `vocabulary_size`; every other becomes 0, the out-of-vocabulary row.
+    """Replace ids outside 1 to `vocabulary_size` by 0, the out-of-vocabulary row.
 
     Example:
     >>> known_ids(tf.constant([-1, 0, 1, 3, 4]), 3).numpy().tolist()
@@ -61,6 +72,6 @@ def known_ids(ids: tf.Tensor, vocabulary_size: int) -> tf.Tensor:
 
 
 def require_size(name: str, value: int) -> None:
-    """Raises a ValueError unless a size is a whole number of at least 1."""
+    """Raise a ValueError unless a size is a whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"`{name}` must be a whole number >= 1. Received: {name}={value!r}.")

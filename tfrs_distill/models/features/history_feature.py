@@ -1,4 +1,4 @@
-"""What was chosen before, and how it was rated, as a feature."""
+"""The items of the history, and their ratings, as a feature."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class HistoryFeature(RankingFeature):
     """A decayed average of the history's items, its length and its mean rating.
 
     `f = [average(x_1, ..., x_m), m / max_history, mean_j s_j]` with `x_j = e_j + s_j R e_j`, `e_j`
-    the item's embedding, R a learnt matrix, and `s_j = (2 rating_j - low - high) / (high - low)`,
+    the item's embedding, R a learned matrix, and `s_j = (2 rating_j - low - high) / (high - low)`,
     within -1 and 1; an item without a rating has s = 0 and is left out of the mean. So the average
-    knows what was chosen and, by R, what was liked; the two sums are those of Asymmetric-SVD
+    holds the items chosen and, by R, those liked; the two sums are those of Asymmetric-SVD
     ([Koren, 2008](https://doi.org/10.1145/1401890.1401944), section 4). `average` is
-    `DecayedAverage`, and what it gives is the *history query* that a `NextItem` task reads.
+    `DecayedAverage`, and its output is the *history query* that a `NextItem` task reads.
 
     Reads `columns.HISTORY`: padding may stand anywhere, items outside the catalogue count as
     padding, and only the last `max_history` items count; and `columns.HISTORY_RATINGS`.
@@ -101,7 +101,7 @@ class HistoryFeature(RankingFeature):
 
     @property
     def query_dim(self) -> int:
-        """Width of the history query, which comes first in what `call` gives."""
+        """Width of the history query, the first columns of `call`'s output."""
         return self.item_feature.embedding_dim
 
     def call(self, batch: dict[str, tf.Tensor], training: bool | None = None) -> tf.Tensor:
@@ -150,7 +150,7 @@ class HistoryFeature(RankingFeature):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> HistoryFeature:
-        """A layer with an item feature of its own, unless it is given one."""
+        """Build a layer with a new item feature, unless the configuration holds one."""
         item_feature = config["item_feature"]
         if not isinstance(item_feature, ItemFeature):
             item_feature = tf.keras.utils.deserialize_keras_object(item_feature)

@@ -6,7 +6,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_distill.models.features.feature import RankingFeature, known_ids, require_size
+from tfrs_distill.models.features.feature import (
+    IdDropout,
+    RankingFeature,
+    known_ids,
+    require_size,
+)
 from tfrs_distill.models.seeded import seeded
 
 
@@ -56,9 +61,7 @@ class IdFeature(RankingFeature):
             shape=[vocabulary_size + 1, embedding_dim],
             initializer=seeded("uniform", seed, 50),
         )
-        self.hide = tf.keras.layers.Dropout(
-            id_dropout, seed=None if seed is None else seed + 51, name="hide"
-        )
+        self.hide = IdDropout(id_dropout, seed=None if seed is None else seed + 51, name="hide")
 
     @property
     def column_specs(self) -> dict[str, tf.TensorSpec]:
@@ -72,10 +75,7 @@ class IdFeature(RankingFeature):
 
     def call(self, batch: dict[str, tf.Tensor], training: bool | None = None) -> tf.Tensor:
         """The rows' embeddings, float [num_rows, embedding_dim]."""
-        ids = known_ids(batch[self.column], self.vocabulary_size)
-        if self.id_dropout:
-            kept = self.hide(tf.ones_like(ids, tf.float32), training=training)
-            ids = tf.where(kept > 0, ids, 0)
+        ids = self.hide(known_ids(batch[self.column], self.vocabulary_size), training=training)
         return tf.cast(tf.gather(self.embeddings, ids), self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:

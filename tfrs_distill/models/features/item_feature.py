@@ -1,4 +1,4 @@
-"""The item as a feature: by its id and by what is known of it."""
+"""The item as a feature: its id and a vector, such as that of its text."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfrs_distill import columns
 from tfrs_distill.models.features.feature import (
     ITEM,
+    IdDropout,
     RankingFeature,
     known_ids,
     require_size,
@@ -67,9 +68,7 @@ class ItemFeature(RankingFeature):
             shape=[num_items + 1, embedding_dim],
             initializer=seeded("uniform", seed, 30),
         )
-        self.hide = tf.keras.layers.Dropout(
-            id_dropout, seed=None if seed is None else seed + 52, name="hide"
-        )
+        self.hide = IdDropout(id_dropout, seed=None if seed is None else seed + 52, name="hide")
         self.vectors: Modality | None = None
         if item_vectors is not None:
             item_vectors = np.asarray(item_vectors, np.float32)
@@ -102,11 +101,7 @@ class ItemFeature(RankingFeature):
     def call(self, batch: dict[str, tf.Tensor], training: bool | None = None) -> tf.Tensor:
         """The embeddings of the rows' items, float [num_rows, embedding_dim]."""
         ids = known_ids(batch[columns.ITEM_ID], self.num_items)
-        shown = ids
-        if self.id_dropout:
-            kept = self.hide(tf.ones_like(ids, tf.float32), training=training)
-            shown = tf.where(kept > 0, ids, 0)
-        return self._embed(shown, ids, training)
+        return self._embed(self.hide(ids, training=training), ids, training)
 
     def _embed(self, shown: tf.Tensor, ids: tf.Tensor, training: bool | None) -> tf.Tensor:
         embeddings = tf.cast(tf.gather(self.id_embeddings, shown), self.compute_dtype)

@@ -21,7 +21,7 @@ from tfrs_distill.models.history_tower import last_items
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class NeighbourFeature(RankingFeature):
-    """What the history's items say of the row's item together, by item-item weights.
+    """The score of the row's item by the items of its history, from item-item weights.
 
     `f_i = scale * sum_{k <= num_neighbours} w_ik [n_ik is in the history]`, with n_i1, n_i2, ...
     the item's neighbours. It crosses query and item, which embeddings of either can only
@@ -38,7 +38,7 @@ class NeighbourFeature(RankingFeature):
     Args:
         num_items: items of the catalogue; indices run from 1 to `num_items`.
         num_neighbours: neighbours of an item.
-        max_history: items of the history that are looked at.
+        max_history: items of the history that are read.
         scale: what the sum is multiplied by: 1 / its standard deviation over training rows makes
             it as large as other features.
 
@@ -86,9 +86,9 @@ class NeighbourFeature(RankingFeature):
         """A feature that keeps each item's weights of largest magnitude.
 
         Args:
-            weights: float [num_items + 1, num_items + 1]: what each met item (its row) adds to each
-                item's score (its column), as `item_item_weights` gives them; row and column 0 are
-                of no item and are not read.
+            weights: float [num_items + 1, num_items + 1]: what an item of a history (its row) adds
+                to an item's score (its column), as `item_item_weights` gives them; row and column 0
+                are of no item and are not read.
             num_neighbours: how many are kept of an item; of fewer items all.
             max_history: as for the constructor.
             kwargs: of the constructor.
@@ -141,8 +141,8 @@ class NeighbourFeature(RankingFeature):
         item_ids = known_ids(batch[columns.ITEM_ID], self.num_items)
         neighbours = tf.gather(self.neighbours, item_ids)
         weights = tf.cast(tf.gather(self.weights_of_neighbours, item_ids), tf.float32)
-        met = tf.reduce_any(neighbours[:, :, None] == history[:, None, :], axis=-1)
-        summed = tf.reduce_sum(tf.where(met, weights, 0.0), axis=-1, keepdims=True)
+        in_history = tf.reduce_any(neighbours[:, :, None] == history[:, None, :], axis=-1)
+        summed = tf.reduce_sum(tf.where(in_history, weights, 0.0), axis=-1, keepdims=True)
         return tf.cast(self.scale * summed, self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:

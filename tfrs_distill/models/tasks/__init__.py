@@ -1,4 +1,4 @@
-"""Tasks: what a ranking model is asked about a row, its labels, its logits and its loss."""
+"""Tasks of a ranking model: the labels of a row, its logits and its loss."""
 
 from tfrs_distill.models.tasks.binary import Binary
 from tfrs_distill.models.tasks.next_item import NextItem

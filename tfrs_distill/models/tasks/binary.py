@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill.errors import InputError
-from tfrs_distill.models.seeded import seeded
 from tfrs_distill.models.tasks.task import RankingTask
 from tfrs_distill.models.tasks.task_metrics import AUC, Accuracy
 
@@ -47,16 +46,13 @@ class Binary(RankingTask):
                 f"initial_prediction={initial_prediction!r}."
             )
         self.initial_prediction = float(initial_prediction)
+        self.initial_bias = math.log(initial_prediction / (1 - initial_prediction))
 
     def keras_loss(self) -> tf.keras.losses.Loss:
         """Binary cross-entropy."""
         return tf.keras.losses.BinaryCrossentropy(
             from_logits=True, reduction=tf.keras.losses.Reduction.NONE
         )
-
-    def targets(self, labels: tf.Tensor) -> tf.Tensor:
-        """The labels, [num_rows, 1]."""
-        return tf.cast(labels, tf.float32)[:, None]
 
     def predict(self, logits: tf.Tensor) -> tf.Tensor:
         """The probability of a yes."""
@@ -69,17 +65,6 @@ class Binary(RankingTask):
     def are_labels(self, labels: Any) -> Any:
         """0 to 1."""
         return (labels >= 0) & (labels <= 1)
-
-    def head(self, seed: int | None, dtype: Any) -> tf.keras.layers.Layer:
-        """One unit that starts at the initial prediction."""
-        bias = math.log(self.initial_prediction / (1 - self.initial_prediction))
-        return tf.keras.layers.Dense(
-            1,
-            kernel_initializer=seeded("glorot_uniform", seed, 0),
-            bias_initializer=tf.keras.initializers.Constant(bias),
-            dtype=dtype,
-            name=self.name,
-        )
 
     def check(self, labels: np.ndarray) -> None:
         """See `RankingTask.check`; both classes must be there, too."""

@@ -6,13 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from tfrs_distill.models.tasks.task import RankingTask
-from tfrs_distill.models.tasks.task_metrics import (
-    MeanAbsoluteError,
-    RootMeanSquaredError,
-)
 
 
 class LevelsTask(RankingTask):
@@ -36,10 +31,6 @@ class LevelsTask(RankingTask):
     def label_range(self) -> str:
         """The levels."""
         return "one of " + ", ".join(f"{level:g}" for level in self.levels)
-
-    def metrics(self) -> list[tf.keras.metrics.Metric]:
-        """Root mean squared and mean absolute error of the expected level."""
-        return [RootMeanSquaredError(self), MeanAbsoluteError(self)]
 
     def are_labels(self, labels: Any) -> Any:
         """Which labels are one of the levels."""

@@ -1,4 +1,4 @@
-"""What comes next, out of the whole catalogue."""
+"""The next item of a history, out of the whole catalogue."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class NextItem(RankingTask):
     """Which item follows the history: a softmax over the catalogue.
 
     `logit_i = history query . embedding_i + bias_i`, for items that the history does not hold;
-    `loss = -log softmax(logits)_y`. The row's own item, `columns.ITEM_ID`, is the label y: there is
-    no label column. A row whose item is unknown, or in its own history, counts nothing.
+    `loss = -log softmax(logits)_y`. The row's item, `columns.ITEM_ID`, is the label y: there is no
+    label column. A row whose item is unknown, or in its history, has weight 0.
 
     Args:
         name: the task's name.
@@ -58,14 +58,14 @@ class NextItem(RankingTask):
         return tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32) + 1, tf.float32)
 
     def probability(self, logits: tf.Tensor, item_ids: tf.Tensor) -> tf.Tensor:
-        """How likely the rows' own items are, float32 [num_rows]; 0 for an unknown item."""
+        """Compute the probability of the rows' items, float32 [num_rows]; 0 for an unknown item."""
         known = (item_ids > 0) & (item_ids <= self.num_items)
         index = tf.where(known, item_ids - 1, 0)
         shares = tf.nn.softmax(tf.cast(logits, tf.float32))
         return tf.where(known, tf.gather(shares, index, batch_dims=1), 0.0)
 
-    def are_taught(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-        """Which rows count: bool [num_rows], those whose item may be recommended."""
+    def have_labels(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        """Return which rows have an item that may be recommended: bool [num_rows]."""
         known = (labels >= 1.0) & (labels <= self.num_items)
         index = tf.where(known, self.targets(labels), 0)
         return known & (tf.gather(logits, index, batch_dims=1) > MASKED / 2)
@@ -110,14 +110,14 @@ class NextItemHead(tf.keras.layers.Layer):
         """
         logits = tf.matmul(tf.cast(query, tf.float32), tf.cast(items, tf.float32), transpose_b=True)
         logits += tf.cast(self.biases, tf.float32)
-        items_met = known_ids(history, self.num_items)
+        seen_ids = known_ids(history, self.num_items)
         rows = tf.broadcast_to(tf.range(tf.shape(history)[0])[:, None], tf.shape(history))
-        met = tf.scatter_nd(
-            tf.stack([rows, items_met], axis=-1),
-            tf.ones_like(items_met),
+        seen = tf.scatter_nd(
+            tf.stack([rows, seen_ids], axis=-1),
+            tf.ones_like(seen_ids),
             tf.stack([tf.shape(history)[0], self.num_items + 1]),
         )
-        return tf.where(met[:, 1:] > 0, MASKED, logits)
+        return tf.where(seen[:, 1:] > 0, MASKED, logits)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that build an equal layer."""

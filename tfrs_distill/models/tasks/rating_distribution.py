@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import tensorflow as tf
 
-from tfrs_distill.models.seeded import seeded
 from tfrs_distill.models.tasks.levels import LevelsTask
 
 
@@ -52,12 +50,3 @@ class RatingDistribution(LevelsTask):
         """The expected level."""
         shares = tf.nn.softmax(tf.cast(logits, tf.float32))
         return tf.reduce_sum(shares * tf.constant(self.levels, tf.float32), axis=-1)
-
-    def head(self, seed: int | None, dtype: Any) -> tf.keras.layers.Layer:
-        """A unit a level."""
-        return tf.keras.layers.Dense(
-            self.width,
-            kernel_initializer=seeded("glorot_uniform", seed, 0),
-            dtype=dtype,
-            name=self.name,
-        )

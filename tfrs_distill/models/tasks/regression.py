@@ -7,12 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrs_distill.models.seeded import seeded
 from tfrs_distill.models.tasks.task import RankingTask
-from tfrs_distill.models.tasks.task_metrics import (
-    MeanAbsoluteError,
-    RootMeanSquaredError,
-)
 
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
@@ -26,7 +21,7 @@ class Regression(RankingTask):
         name: the task's name.
         low: the smallest label there is.
         high: the largest.
-        initial_prediction: what an untrained model says; the middle by default. The training rows'
+        initial_prediction: of an untrained model; the middle by default. The training rows'
             mean is better.
 
     Raises:
@@ -56,7 +51,7 @@ class Regression(RankingTask):
                 f"`initial_prediction` must be within low={low:g} and high={high:g}. Received: "
                 f"initial_prediction={initial_prediction!r}."
             )
-        self.valid_label = self.low
+        self.valid_label, self.initial_bias = self.low, self.initial_prediction
 
     @property
     def label_range(self) -> str:
@@ -67,31 +62,13 @@ class Regression(RankingTask):
         """Squared error."""
         return tf.keras.losses.MeanSquaredError(reduction=tf.keras.losses.Reduction.NONE)
 
-    def targets(self, labels: tf.Tensor) -> tf.Tensor:
-        """The labels, [num_rows, 1]."""
-        return tf.cast(labels, tf.float32)[:, None]
-
     def predict(self, logits: tf.Tensor) -> tf.Tensor:
         """The value, within low and high."""
         return tf.clip_by_value(tf.cast(logits, tf.float32)[:, 0], self.low, self.high)
 
-    def metrics(self) -> list[tf.keras.metrics.Metric]:
-        """Root mean squared and mean absolute error."""
-        return [RootMeanSquaredError(self), MeanAbsoluteError(self)]
-
     def are_labels(self, labels: Any) -> Any:
         """Low to high."""
         return (labels >= np.float32(self.low)) & (labels <= np.float32(self.high))
-
-    def head(self, seed: int | None, dtype: Any) -> tf.keras.layers.Layer:
-        """One unit that starts at the initial prediction."""
-        return tf.keras.layers.Dense(
-            1,
-            kernel_initializer=seeded("glorot_uniform", seed, 0),
-            bias_initializer=tf.keras.initializers.Constant(self.initial_prediction),
-            dtype=dtype,
-            name=self.name,
-        )
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that build an equal task."""

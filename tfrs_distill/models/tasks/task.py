@@ -1,4 +1,4 @@
-"""What all tasks of a ranking model share."""
+"""The base class of the tasks of a ranking model."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from tfrs_distill.errors import InputError
+from tfrs_distill.models.seeded import seeded
+from tfrs_distill.models.tasks.task_metrics import MeanAbsoluteError, RootMeanSquaredError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 class RankingTask:
-    """A question about a row: the labels it may have, the logits that answer, and their loss.
+    """A task: the labels that a row may have, the logits that predict them, and their loss.
 
     A model runs it as a `tfrs.tasks.Ranking` (`as_tfrs`) whose loss reads logits and gives one
     value a row. Left at its default, `tfrs.tasks.Ranking()` would take logits for probabilities:
@@ -30,7 +32,8 @@ class RankingTask:
         ValueError: the name is not made of letters, digits and `_.-`.
     """
 
-    valid_label = 0.0  # stands in for a label that is missing, in a row that counts nothing
+    valid_label = 0.0  # stands in for a label that is missing, in a row of weight 0
+    initial_bias = 0.0  # of the head
 
     def __init__(self, name: str, width: int) -> None:
         if not NAME.fullmatch(name):
@@ -50,23 +53,23 @@ class RankingTask:
         raise NotImplementedError
 
     def targets(self, labels: tf.Tensor) -> tf.Tensor:
-        """Labels [num_rows] as the Keras loss takes them."""
-        raise NotImplementedError
+        """Labels [num_rows] as the Keras loss takes them, [num_rows, 1] by default."""
+        return tf.cast(labels, tf.float32)[:, None]
 
     def predict(self, logits: tf.Tensor) -> tf.Tensor:
-        """What is said of the rows, in the labels' unit: [num_rows, width] to float [num_rows]."""
+        """Predict labels, in their unit: [num_rows, width] to float [num_rows]."""
         raise NotImplementedError
 
     def metrics(self) -> list[tf.keras.metrics.Metric]:
-        """New Keras metrics of (labels, logits)."""
-        raise NotImplementedError
+        """New Keras metrics of (labels, logits): by default the errors of the predictions."""
+        return [RootMeanSquaredError(self), MeanAbsoluteError(self)]
 
     def are_labels(self, labels: Any) -> Any:
         """Which labels the task may have: a bool each, of float32, a NumPy array or a tensor."""
         raise NotImplementedError
 
-    def are_taught(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-        """Which rows count: bool [num_rows], those with a label.
+    def have_labels(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        """Return which rows have a label to learn from: bool [num_rows].
 
         Args:
             labels: float32 [num_rows], NaN where there is none.
@@ -76,7 +79,13 @@ class RankingTask:
 
     def head(self, seed: int | None, dtype: Any) -> tf.keras.layers.Layer:
         """The layer that gives the logits, hidden units to [num_rows, width]."""
-        raise NotImplementedError
+        return tf.keras.layers.Dense(
+            self.width,
+            kernel_initializer=seeded("glorot_uniform", seed, 0),
+            bias_initializer=tf.keras.initializers.Constant(self.initial_bias),
+            dtype=dtype,
+            name=self.name,
+        )
 
     def loss(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
         """One value a row, float32 [num_rows].
@@ -94,11 +103,11 @@ class RankingTask:
         )
 
     def check(self, labels: np.ndarray) -> None:
-        """Hold the labels of a whole data set to what the task may have.
+        """Require that the labels of a whole data set are such as the task has.
 
         Args:
-            labels: float [num_rows], NaN where a row has no label; compared as float32, which is
-                what models read.
+            labels: float [num_rows], NaN where a row has no label; compared as float32, as models
+                read them.
 
         Raises:
             InputError: there is no label at all, or one that the task cannot have.

@@ -14,7 +14,7 @@ class _OfPredictions:
     """Turns logits into predictions before the Keras metric beside it sees them.
 
     Args:
-        task: knows how; its name begins the metric's.
+        task: gives predictions; its name begins the metric's.
     """
 
     suffix = ""
@@ -26,13 +26,13 @@ class _OfPredictions:
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Feed a batch: labels [num_rows], logits [num_rows, width], weights [num_rows]."""
         # A last axis of 1, for Keras' errors are means over the last axis.
-        labels, predictions = self.seen(y_true, self.task.predict(y_pred))
+        labels, predictions = self.compared(y_true, self.task.predict(y_pred))
         return super().update_state(  # type: ignore[misc]
             labels[:, None], predictions[:, None], sample_weight
         )
 
-    def seen(self, labels: tf.Tensor, predictions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """What the metric compares."""
+    def compared(self, labels: tf.Tensor, predictions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the labels and predictions that the metric compares."""
         return labels, predictions
 
 
@@ -53,7 +53,7 @@ class AUC(_OfPredictions, tf.keras.metrics.AUC):
 
     suffix = "auc"
 
-    def seen(self, labels: tf.Tensor, predictions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def compared(self, labels: tf.Tensor, predictions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Classes and probabilities."""
         return tf.cast(labels > 0.5, tf.float32), predictions
 
@@ -63,7 +63,7 @@ class Accuracy(_OfPredictions, tf.keras.metrics.Accuracy):
 
     suffix = "accuracy"
 
-    def seen(self, labels: tf.Tensor, predictions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def compared(self, labels: tf.Tensor, predictions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Classes."""
         return tf.cast(labels > 0.5, tf.float32), tf.cast(predictions > 0.5, tf.float32)
 
@@ -73,7 +73,7 @@ class HitRate(tf.keras.metrics.Mean):
 
     Args:
         task: a `NextItem`.
-        k: how many are looked at.
+        k: how many items count.
     """
 
     def __init__(self, task: RankingTask, k: int = 10) -> None:

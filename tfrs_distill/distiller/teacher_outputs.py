@@ -1,4 +1,4 @@
-"""What teachers say about one batch, computed once each and laid beside what the student says."""
+"""The teachers' outputs for one batch, aligned with the student's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfrs_distill import columns
 from tfrs_distill.distiller.arguments import HIDDEN
-from tfrs_distill.distiller.last_activation import refuse_logits
+from tfrs_distill.distiller.probabilities import refuse_logits
 from tfrs_distill.knowledge.top_k_knowledge import align_top_k
 from tfrs_distill.losses.candidate_lists import MASKED, is_candidate
 from tfrs_distill.models.hidden_representations import find
@@ -18,37 +18,36 @@ from tfrs_distill.models.student import Student
 from tfrs_distill.models.student_outputs import Head, StudentOutputs
 
 
-class Answer(NamedTuple):
-    """What is known of one task's rows.
+class TeacherLogits(NamedTuple):
+    """The teacher's logits for one task.
 
     Args:
-        raw_logits: float32 [num_rows, width], before masks and corrections; 0 in rows that do not
+        raw: float32 [num_rows, width], before masks and corrections; 0 in rows that do not
             count.
-        weights: float32 [num_rows], 0 in rows of which the teacher says nothing; None where all
-            count 1.
+        weights: float32 [num_rows], 0 in rows without teacher logits; None where all count 1.
         head: the student's.
     """
 
-    raw_logits: tf.Tensor
+    raw: tf.Tensor
     weights: tf.Tensor | None
     head: Head
 
     @property
-    def logits(self) -> tf.Tensor:
-        """The teacher's logits, corrected and masked like the student's."""
+    def adjusted(self) -> tf.Tensor:
+        """The logits corrected and masked like the student's."""
         if self.head.candidates is not None:
-            return self.head.candidates.adjust(self.raw_logits)
-        return tf.where(is_candidate(self.head.logits), self.raw_logits, MASKED)
+            return self.head.candidates.adjust(self.raw)
+        return tf.where(is_candidate(self.head.logits), self.raw, MASKED)
 
 
-class TeacherAnswers:
-    """The teachers' side of one step, under `stop_gradient`.
+class TeacherOutputs:
+    """The teachers' outputs for a batch, computed once each and under `stop_gradient`.
 
     Args:
         teachers: by task, or `"hidden"`; the logits of a task without one are read from the batch.
-        student: the student's contract.
+        student: the student.
         batch: the batch's columns.
-        outputs: what the student said.
+        outputs: the student's.
     """
 
     def __init__(
@@ -60,8 +59,8 @@ class TeacherAnswers:
     ) -> None:
         self.teachers, self.student, self.batch, self.outputs = teachers, student, batch, outputs
         self.row_weights = student.row_weights(batch)
-        self._answers: dict[str, Answer] = {}
-        self._logits: dict[int, Any] = {}  # by teacher, for one may answer for several tasks
+        self._logits_of_tasks: dict[str, TeacherLogits] = {}
+        self._logits: dict[int, Any] = {}  # by teacher, for one may have several tasks
         self._hidden: dict[int, Mapping[str, tf.Tensor]] = {}
 
     def from_top_k(self, task: str) -> bool:
@@ -69,8 +68,8 @@ class TeacherAnswers:
         has_candidates = self.outputs.heads[task].candidates is not None
         return has_candidates and columns.TEACHER_TOP_K_LOGITS in self.batch
 
-    def answer(self, task: str) -> Answer:
-        """What the task's teacher says, or said before and stands in the batch.
+    def logits_of(self, task: str) -> TeacherLogits:
+        """Return the logits of the task's teacher, or those in the batch.
 
         A row that is NaN throughout in the batch's column has weight 0.
 
@@ -78,7 +77,7 @@ class TeacherAnswers:
             ValueError: there is neither teacher nor column, the teacher ends in a softmax or
                 sigmoid, or its logits are of other rows or candidates than the student's.
         """
-        if task not in self._answers:
+        if task not in self._logits_of_tasks:
             head, weights = self.outputs.heads[task], self.row_weights
             if self.from_top_k(task):
                 logits = rows_of(self.batch[columns.TEACHER_TOP_K_LOGITS], self.batch)
@@ -88,19 +87,21 @@ class TeacherAnswers:
             else:
                 logits = self._of_shape(self._of_column(task), task)
                 weights = self._where_given(logits, weights)
-            self._answers[task] = Answer(where_it_counts(logits, weights), weights, head)
-        return self._answers[task]
+            self._logits_of_tasks[task] = TeacherLogits(
+                where_it_counts(logits, weights), weights, head
+            )
+        return self._logits_of_tasks[task]
 
     def logits_for(self, task: str, loss: tf.keras.losses.Loss) -> tuple[tf.Tensor, tf.Tensor]:
-        """Teacher's and student's logits over the same candidates, for one loss.
+        """Return teacher and student logits over the same candidates, for one loss.
 
         Raises:
-            ValueError: the teacher's top-K cannot answer for it.
+            ValueError: the loss cannot be computed of the teacher's top-K.
         """
-        answer = self.answer(task)
+        logits = self.logits_of(task)
         if not self.from_top_k(task):
-            return answer.logits, answer.head.logits
-        chosen, settings = answer.head.candidates, getattr(self.student, "candidates", None)
+            return logits.adjusted, logits.head.logits
+        chosen, settings = logits.head.candidates, getattr(self.student, "candidates", None)
         whole = settings is not None and settings.of_catalogue
         if not whole or chosen.keep is not None or chosen.hard is not None:
             raise ValueError(
@@ -110,9 +111,9 @@ class TeacherAnswers:
         tails = rows_of(self.batch[columns.TEACHER_TAIL], self.batch)
         at = tail_column(loss, getattr(self.teachers.get(task), "temperatures", ()))
         return align_top_k(
-            answer.head.logits,
+            logits.head.logits,
             self.top_k_ids(),
-            answer.raw_logits,
+            logits.raw,
             tf.gather(tails, at, axis=1),
             loss.temperature,
         )
@@ -123,7 +124,7 @@ class TeacherAnswers:
         return rows_of(ids, self.batch)
 
     def hidden_representation(self, task: str, name: str) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """A teacher's hidden representation `[num_rows, ...]`, and the weights of the rows.
+        """Return a teacher's hidden representation `[num_rows, ...]` and the rows' weights.
 
         Args:
             task: whose teacher; or `"hidden"`.
@@ -222,14 +223,14 @@ class TeacherAnswers:
         return find(self._hidden[id(teacher)], name, "teacher")
 
     def _where_given(self, values: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
-        """The weights, but 0 in rows that a column leaves out: those that are NaN throughout."""
+        """Return the weights, but 0 in rows that are NaN throughout, which a column leaves out."""
         rows = tf.reshape(values, [self.outputs.num_rows, -1])
         missing = tf.reduce_all(tf.math.is_nan(rows), axis=-1)
         return tf.where(missing, 0.0, 1.0 if weights is None else tf.cast(weights, tf.float32))
 
 
 def where_it_counts(values: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
-    """The same, but 0 at rows of weight 0, so that not even NaN there has an influence."""
+    """Replace values at rows of weight 0 by 0, so that not even NaN there has an influence."""
     if weights is None or values.shape.rank is None:
         return values
     counts = tf.reshape(weights > 0, [-1] + [1] * (values.shape.rank - 1))
@@ -246,7 +247,7 @@ def nan_where_infinite(values: tf.Tensor, teacher_logits: tf.Tensor) -> tf.Tenso
 
 
 def require_rows(values: tf.Tensor, outputs: StudentOutputs, what: str) -> None:
-    """Raises a ValueError where values are known not to be of the batch's rows."""
+    """Raise a ValueError where values are known not to be of the batch's rows."""
     num_rows = next(iter(outputs.heads.values())).logits.shape[0]
     if values.shape.rank in (0, None):
         raise ValueError(f"{what} must be [num_rows, ...]. Received: shape {values.shape}.")
@@ -258,7 +259,7 @@ def require_rows(values: tf.Tensor, outputs: StudentOutputs, what: str) -> None:
 
 
 def tail_column(loss: Any, temperatures: tuple[float, ...]) -> tf.Tensor:
-    """Which of a cache's tails was summed at the loss' temperature, as it is now.
+    """Return which of a cache's tails was summed at the loss' temperature, as it is now.
 
     Raises:
         ValueError: none was.
@@ -276,7 +277,7 @@ def tail_column(loss: Any, temperatures: tuple[float, ...]) -> tf.Tensor:
 
 
 def check_tail(name: str, temperature: float, temperatures: tuple[float, ...]) -> None:
-    """Raises a ValueError where a cache has no tail at this temperature."""
+    """Raise a ValueError where a cache has no tail at this temperature."""
     if not any(abs(temperature - summed) < 1e-6 * summed for summed in temperatures):
         raise ValueError(
             f"The teacher cache sums its tails at temperatures {list(temperatures)}, but the "
@@ -285,24 +286,24 @@ def check_tail(name: str, temperature: float, temperatures: tuple[float, ...]) -
         )
 
 
-def agreement(answers: TeacherAnswers, task: str, k: int) -> tf.Tensor:
+def agreement(teacher_outputs: TeacherOutputs, task: str, k: int) -> tf.Tensor:
     """Share of the teacher's k best candidates among the student's k best, float32 [num_rows]."""
-    answer = answers.answer(task)
-    student = answer.head.logits
+    logits = teacher_outputs.logits_of(task)
+    student = logits.head.logits
     k = min(k, student.shape[1]) if student.shape[1] else tf.minimum(k, tf.shape(student)[1])
-    if answers.from_top_k(task):
-        ids = answers.top_k_ids()
+    if teacher_outputs.from_top_k(task):
+        ids = teacher_outputs.top_k_ids()
         k = min(k, ids.shape[1])
         teacher_best = ids[:, :k] - 1
     else:
-        teacher_best = tf.math.top_k(answer.logits, k).indices
+        teacher_best = tf.math.top_k(logits.adjusted, k).indices
     student_best = tf.math.top_k(student, k).indices
     shared = tf.reduce_any(teacher_best[:, :, None] == student_best[:, None, :], axis=-1)
     return tf.reduce_mean(tf.cast(shared, tf.float32), axis=-1)
 
 
 def _name(teacher: Any) -> str:
-    """A teacher's class, or what the caller gave in its place."""
+    """Return the name of a teacher's class, or of the model or function that was given."""
     inner = getattr(teacher, "model", getattr(teacher, "function", teacher))
     return getattr(inner, "__name__", type(inner).__name__)
 

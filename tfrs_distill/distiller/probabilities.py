@@ -1,15 +1,19 @@
-"""Models that end in a softmax or a sigmoid, seen before they are trained on."""
+"""Errors for probabilities that are given as logits: by a layer, an operation, or the values."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import tensorflow as tf
 
+ROWS = 8  # enough to tell probabilities, few enough to cost no time
 UNCHANGED = ("Identity", "Cast", "Reshape", "Squeeze", "ExpandDims", "StopGradient", "EnsureShape")
 ACTIVATIONS = ("softmax", "sigmoid")
 
 
 def refuse_model(model: tf.keras.Model, whose: str) -> None:
-    """Raises a ValueError where the last layer of a functional or sequential model is such.
+    """Raise a ValueError where a functional or sequential model ends in a softmax or sigmoid.
 
     Args:
         model: gives logits; of a subclass, which layer is the last is not known.
@@ -29,9 +33,9 @@ def refuse_model(model: tf.keras.Model, whose: str) -> None:
 
 
 def refuse_logits(logits: tf.Tensor, whose: str) -> None:
-    """Raises a ValueError where the operation that made the logits is such, whatever their values.
+    """Raise a ValueError where logits were made by a softmax or sigmoid, whatever their values.
 
-    Only a graph knows it: eagerly this says nothing.
+    Only a graph knows it: eagerly nothing is raised.
 
     Args:
         logits: what a model gives.
@@ -43,6 +47,21 @@ def refuse_logits(logits: tf.Tensor, whose: str) -> None:
     while operation.type in UNCHANGED:
         operation = operation.inputs[0].op
     _refuse(operation.type.lower(), whose)
+
+
+def refuse_values(logits: tf.Tensor, weights: Any, whose: str) -> None:
+    """Raise a ValueError where eager logits are at least 0 and every row of them sums to 1."""
+    rows = logits.numpy()
+    if weights is not None:
+        rows = rows[weights.numpy() > 0]
+    rows = rows[:ROWS]
+    if rows.shape[-1] == 1 or not rows.size:
+        return
+    if (rows >= 0.0).all() and (np.abs(rows.sum(axis=-1) - 1.0) <= 1e-3).all():
+        raise ValueError(
+            f"The {whose}'s logits are probabilities: none is negative and every row sums to 1. "
+            "Give logits (from before the softmax), or the probabilities' logarithm."
+        )
 
 
 def _refuse(name: str, whose: str) -> None:
