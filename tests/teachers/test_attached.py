@@ -15,7 +15,7 @@ from tfrs_distill.teachers.bert.parameter_efficient import (
     PrefixVectors,
     attach_saved,
 )
-from tfrs_distill.teachers.bert.parameter_efficient.saved_file import SavedWeights
+from tfrs_distill.teachers.bert.parameter_efficient.attached import SavedWeights
 from tfrs_distill.teachers.bert.text_encoder import TextEncoder
 
 TEXTS = ("galaxy space 7", "a wedding, a kiss and the king's long sword", "x")

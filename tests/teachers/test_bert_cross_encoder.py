@@ -416,7 +416,7 @@ def test_the_fingerprint_follows_weights_texts_and_configuration(tiny_bert):
     [
         (
             {"max_length": 129},
-            "at most 128, the positions of the checkpoint. Received: max_length=129",
+            "positions for 128 tokens. Received: max_length=129. Give at most 128",
         ),
         ({"max_length": 10}, "room for at least 8 tokens beside the 3 special ones"),
         ({"max_history_items": 0}, "`max_history_items` must be a whole number of at least 1"),

@@ -409,7 +409,7 @@ def test_the_fingerprint_follows_weights_and_configuration(tiny_bert):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"max_length": 129}, "at most 128, the positions of the checkpoint. Received: max_length"),
+        ({"max_length": 129}, "positions for 128 tokens. Received: max_length=129"),
         ({"max_length": 2}, "`max_length` must be greater than 2, the special tokens"),
         ({"batch_size": 0}, "`batch_size` must be a whole number of at least 1"),
         ({"tasks": ()}, r"at least one task, each with another name. Received: \[\]"),

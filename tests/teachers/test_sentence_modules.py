@@ -129,7 +129,7 @@ def test_the_dense_layer_is_behind_the_windows_of_a_text(one_layer, encoder):
     chunks = TokenChunks(windowed, TEXTS[1:2])  # as `finetune` reads them
     rows = np.arange(3)
     found = chunks.combine(
-        chunks.encode(*chunks.chunk(rows)), tf.zeros(3, tf.int32), chunks.weights(rows), 1
+        chunks.encode(*chunks.chunk(rows)), tf.zeros(3, tf.int32), chunks.tokens.lengths[rows], 1
     )
     np.testing.assert_allclose(found[0], expected, atol=1e-5)
 

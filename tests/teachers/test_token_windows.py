@@ -1,5 +1,7 @@
 """Windows of token ids against wordpieces found by hand, whole and padded."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from tiny_bert import wordpieces
@@ -52,9 +54,9 @@ def test_windows_hold_every_wordpiece_once(tokenizer, pieces, monkeypatch, texts
 def test_padding_stands_behind_and_has_no_mask(tokenizer, pieces):
     tokens = token_windows(tokenizer, TEXTS, max_length=64, long_texts="cut")
     chosen = np.array([2, 0, 1])
-    for length in (None, 16):
-        ids, mask = tokens.padded(chosen, pad_id=77, length=length)
-        width = length or len(pieces[0])
+    tokens = dataclasses.replace(tokens, pad_id=77)
+    for multiple_of, width in ((1, len(pieces[0])), (16, 16)):
+        ids, mask = tokens.padded(chosen, multiple_of=multiple_of)
         assert ids.dtype == mask.dtype == np.int32
         assert ids.tolist() == [pieces[i] + [77] * (width - len(pieces[i])) for i in chosen]
         assert mask.sum(axis=1).tolist() == [len(pieces[i]) for i in chosen]
@@ -64,7 +66,7 @@ def test_padding_stands_behind_and_has_no_mask(tokenizer, pieces):
 def test_no_texts_have_no_windows(tokenizer):
     tokens = token_windows(tokenizer, [], max_length=8, long_texts="windows")
     assert tokens.ids.shape == tokens.starts.shape == tokens.lengths.shape == (0,)
-    assert tokens.padded(np.zeros(0, int), pad_id=0)[0].shape == (0, 0)
+    assert tokens.padded(np.zeros(0, int))[0].shape == (0, 0)
 
 
 def test_one_string_is_no_sequence_of_texts(tokenizer):

@@ -88,13 +88,11 @@ def _named(path: Path, arrays: dict[str, np.ndarray]) -> QueryArrays:
     query_ids, item_ids = (
         None if ids[name] is None else ids[name].tolist() for name in ("query_ids", "item_ids")
     )
-    found = QueryArrays(path, query_ids, item_ids, kept)
-    _check_shapes(found)
-    _check_finite(found)
-    return found
+    return _checked(QueryArrays(path, query_ids, item_ids, kept))
 
 
-def _check_shapes(found: QueryArrays) -> None:
+def _checked(found: QueryArrays) -> QueryArrays:
+    """Refuse arrays of wrong shapes, or with values that are not finite."""
     queries = None if found.query_ids is None else len(found.query_ids)
     items = None if found.item_ids is None else len(found.item_ids)
     expected: dict[str, tuple[int | None, int | None]] = {
@@ -112,9 +110,6 @@ def _check_shapes(found: QueryArrays) -> None:
                 f"{found.path}: `{name}` must be [{shape}], one row for each id. Received: shape "
                 f"{list(array.shape)}."
             )
-
-
-def _check_finite(found: QueryArrays) -> None:
     for name in set(found.arrays) - {"listed_items"}:
         values = found.arrays[name]
         wrong = ~np.isfinite(values)
@@ -129,6 +124,7 @@ def _check_finite(found: QueryArrays) -> None:
                 f"{found.path}: `{name}` of {owner} holds {values[row, place]} at place {place}. "
                 "Give finite numbers; of probabilities p, log(p + 1e-12)."
             )
+    return found
 
 
 def _floats(path: Path, name: str, values: np.ndarray) -> np.ndarray:
@@ -147,10 +143,7 @@ def _read_npy(path: Path) -> QueryArrays:
             scores = np.lib.format.read_array(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise unreadable(path, error) from error
-    found = QueryArrays(path, None, None, {"scores": _floats(path, "scores", scores)})
-    _check_shapes(found)
-    _check_finite(found)
-    return found
+    return _checked(QueryArrays(path, None, None, {"scores": _floats(path, "scores", scores)}))
 
 
 def _read_parquet(path: Path) -> QueryArrays:

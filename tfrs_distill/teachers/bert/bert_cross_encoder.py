@@ -91,13 +91,11 @@ class BertCrossEncoder(TunedBert):
         return self.pairs.num_items
 
     @property
-    def head_weights(self) -> dict[str, tf.Variable]:
-        """The score's weights by name."""
+    def _head_weights(self) -> dict[str, tf.Variable]:
         return {"head/kernel": self.head.weights[0], "head/bias": self.head.weights[1]}
 
     @property
-    def arguments(self) -> dict[str, Any]:
-        """What `load` makes an equal cross-encoder of, beside encoder and texts."""
+    def _arguments(self) -> dict[str, Any]:
         return {
             "max_history_items": self.max_history_items,
             "max_length": self.max_length,
@@ -105,8 +103,7 @@ class BertCrossEncoder(TunedBert):
         }
 
     @property
-    def identity(self) -> str:
-        """The base checkpoint, the texts as tokens, and the items that are read."""
+    def _identity(self) -> str:
         return "\n".join([self.base, self.pairs.fingerprint(), str(self.max_history_items)])
 
     def read(self, histories: tf.Tensor, candidates: tf.Tensor, training: bool) -> tf.Tensor:
@@ -120,7 +117,7 @@ class BertCrossEncoder(TunedBert):
         inputs = self.pairs.tokens(histories, candidates)
         if not self.reads_types:
             inputs.pop("token_type_ids")
-        scores = self.head(self.pooled(inputs, training), training=training)
+        scores = self.head(self._pooled(inputs, training), training=training)
         return tf.cast(scores[:, 0], tf.float32)
 
     def scores(self, histories: Any, candidate_lists: Any) -> tf.Tensor:

@@ -21,7 +21,6 @@ from tfrs_distill.teachers.bert.tuned_bert import TunedBert, check_num_layers, r
 from tfrs_distill.teachers.whole_number import check_whole_number
 
 BATCHES_A_POOL = 50  # neighbours in length are looked for among so many batches of shuffled rows
-LENGTH_STEP = 8  # texts are padded to a multiple of this
 
 
 class BertTextRanker(TunedBert):
@@ -75,12 +74,6 @@ class BertTextRanker(TunedBert):
     ) -> None:
         self.tasks = {task.name: task for task in tasks}
         _check_tasks(tasks)
-        special = encoder.tokenizer.num_special_tokens_to_add()
-        if not max_length > special:
-            raise ValueError(
-                f"`max_length` must be greater than {special}, the special tokens around a text. "
-                f"Received: max_length={max_length!r}."
-            )
         super().__init__(encoder, max_length=max_length, batch_size=batch_size)
         self.text_column = text_column
         self.head = TaskHeads(tasks, dropout, seed)
@@ -89,8 +82,7 @@ class BertTextRanker(TunedBert):
         self._ask = tf.function(self._asked, input_signature=[shape, shape])
 
     @property
-    def head_weights(self) -> dict[str, tf.Variable]:
-        """The heads' weights by name."""
+    def _head_weights(self) -> dict[str, tf.Variable]:
         return {
             f"heads/{name}/{place}": variable
             for name, head in self.head.of_task.items()
@@ -98,8 +90,7 @@ class BertTextRanker(TunedBert):
         }
 
     @property
-    def arguments(self) -> dict[str, Any]:
-        """What `load` makes an equal ranker of, beside the encoder."""
+    def _arguments(self) -> dict[str, Any]:
         return {
             "tasks": [tf.keras.utils.serialize_keras_object(t) for t in self.tasks.values()],
             "text_column": self.text_column,
@@ -108,9 +99,8 @@ class BertTextRanker(TunedBert):
         }
 
     @property
-    def identity(self) -> str:
-        """The base checkpoint and the arguments."""
-        return f"{self.base} {json.dumps(self.arguments, sort_keys=True)}"
+    def _identity(self) -> str:
+        return f"{self.base} {json.dumps(self._arguments, sort_keys=True)}"
 
     def tokens(self, examples: RankingExamples) -> TokenWindows:
         """The token ids of every row's text, made once.
@@ -130,10 +120,7 @@ class BertTextRanker(TunedBert):
 
     def padded(self, tokens: TokenWindows, rows: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
         """Token ids and attention mask of some rows, int32 [n, length], length a multiple of 8."""
-        longest = int(tokens.lengths[rows].max(initial=1))
-        length = min(-(-longest // LENGTH_STEP) * LENGTH_STEP, self.max_length)
-        pad_id = self.encoder.tokenizer.pad_token_id
-        input_ids, mask = tokens.padded(rows, pad_id=pad_id, length=length)
+        input_ids, mask = tokens.padded(rows, multiple_of=8)
         return tf.constant(input_ids), tf.constant(mask)
 
     def read(
@@ -147,7 +134,7 @@ class BertTextRanker(TunedBert):
             training: whether dropout is on.
         """
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-        return self.head(self.pooled(inputs, training), training=training)
+        return self.head(self._pooled(inputs, training), training=training)
 
     def row_logits(
         self, examples: RankingExamples, *, advance: Callable[[int], Any] | None = None

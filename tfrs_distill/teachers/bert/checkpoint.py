@@ -133,14 +133,37 @@ def max_positions(model: Any) -> int | None:
     return int(positions) - int(padding) - 1
 
 
+def check_max_length(tokenizer: Any, model: Any, max_length: int) -> None:
+    """Refuse a length that a model cannot read, or that leaves no room for a text.
+
+    Raises:
+        ValueError: there is no room beside the special tokens.
+        InputError: the model has fewer positions.
+    """
+    special = tokenizer.num_special_tokens_to_add()
+    if not max_length > special:
+        raise ValueError(
+            f"`max_length` must be greater than {special}, the special tokens around a text. "
+            f"Received: max_length={max_length!r}."
+        )
+    positions = max_positions(model)
+    if positions is not None and max_length > positions:
+        raise InputError(
+            f"The checkpoint has positions for {positions} tokens. Received: max_length="
+            f"{max_length}. Give at most {positions}; a `TextEncoder` with long_texts='windows' "
+            "reads longer texts whole."
+        )
+
+
 def _load_weights(model: Any, folder: Path) -> list[str]:
     """Assign the weights of a folder to the model; returns the names that it lacks."""
+    from safetensors.numpy import load_file
     from transformers.modeling_tf_pytorch_utils import load_pytorch_state_dict_in_tf2_model
     from transformers.modeling_tf_utils import strip_model_name_and_prefix
 
     weights: dict[str, np.ndarray] = {}
     for path in weight_files(folder):
-        weights |= read_pytorch_file(path) if path.suffix == ".bin" else _read_safetensors(path)
+        weights |= read_pytorch_file(path) if path.suffix == ".bin" else load_file(path)
     if not any(name.endswith(":0") for name in weights):  # as TensorFlow names its variables
         _, loading = load_pytorch_state_dict_in_tf2_model(
             model, weights, tf_inputs=False, allow_missing_keys=True, output_loading_info=True
@@ -154,13 +177,6 @@ def _load_weights(model: Any, folder: Path) -> list[str]:
         else:
             missing.append(name)
     return missing
-
-
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    import safetensors
-
-    with safetensors.safe_open(path, framework="np") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 def _files_of_index(index: Path) -> list[Path]:

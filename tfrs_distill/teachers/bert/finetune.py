@@ -109,7 +109,7 @@ def finetune(
         InputError: `checkpoint_folder` holds another training's state.
     """
     tuning = LoRA() if tuning is None else tuning
-    settings = {
+    settings: dict[str, Any] = {
         "tuning": repr(tuning),
         "num_steps": num_steps,
         "batch_size": batch_size,

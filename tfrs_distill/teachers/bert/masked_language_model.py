@@ -17,7 +17,7 @@ from tfrs_distill.teachers.bert.parameter_efficient.layer_stack import LayerStac
 from tfrs_distill.teachers.bert.pseudo_perplexity import pseudo_perplexity
 from tfrs_distill.teachers.bert.resumable_training import step_dropout
 from tfrs_distill.teachers.bert.text_encoder import TextEncoder
-from tfrs_distill.teachers.bert.token_windows import TokenWindows, token_windows
+from tfrs_distill.teachers.bert.token_windows import TokenWindows
 from tfrs_distill.teachers.whole_number import check_whole_number
 
 HEAD_LEARNING_RATE = 1e-3  # of a fresh head alone: a small network that starts from nothing
@@ -99,12 +99,7 @@ def pretrain_masked_language_model(
     schedule = LinearWarmupDecay(learning_rate, num_steps=num_steps, warmup_share=warmup_share)
     check_bare(encoder, "be pre-trained")
     training_texts, held_out = _held_out(encoder, texts, held_out_share, seed)
-    tokens = token_windows(
-        encoder.tokenizer,
-        training_texts,
-        max_length=encoder.max_length,
-        long_texts=encoder.long_texts,
-    )
+    tokens = encoder.token_windows(training_texts)
     head = MaskedLanguageHead(encoder, tokens.ids, seed=seed)
     training = _Training(encoder, head, tokens, batch_size, mask_share, seed)
 
@@ -183,7 +178,7 @@ class _Training:
         tokenizer = self.encoder.tokenizer
         with step_dropout(self.encoder.model, self.seed, self.num_done):
             for _, windows in zip(range(schedule.num_steps), self._batches()):
-                input_ids, mask = self.tokens.padded(windows, pad_id=tokenizer.pad_token_id)
+                input_ids, mask = self.tokens.padded(windows)
                 maskable = (mask == 1) & ~np.isin(input_ids, tokenizer.all_special_ids)
                 masked, guessed = mask_tokens(
                     input_ids,

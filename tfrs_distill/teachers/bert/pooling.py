@@ -10,11 +10,7 @@ Pooling = Literal["mean", "cls", "max"]
 
 
 def check_pooling(pooling: str) -> None:
-    """Refuse a pooling that is none of the three.
-
-    Raises:
-        ValueError: `pooling` is not "mean", "cls" or "max".
-    """
+    """Raises a ValueError unless `pooling` is "mean", "cls" or "max"."""
     if pooling not in get_args(Pooling):
         raise ValueError(
             f"`pooling` must be 'mean', 'cls' or 'max'. Received: pooling={pooling!r}."

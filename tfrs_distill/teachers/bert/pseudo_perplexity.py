@@ -10,7 +10,6 @@ import tensorflow as tf
 from tfrs_distill.errors import InputError
 from tfrs_distill.teachers.bert.masked_language_head import MaskedLanguageHead
 from tfrs_distill.teachers.bert.text_encoder import TextEncoder
-from tfrs_distill.teachers.bert.token_windows import token_windows
 
 
 def pseudo_perplexity(
@@ -40,9 +39,7 @@ def pseudo_perplexity(
     Raises:
         InputError: the texts hold no token but special ones.
     """
-    tokens = token_windows(
-        encoder.tokenizer, texts, max_length=encoder.max_length, long_texts=encoder.long_texts
-    )
+    tokens = encoder.token_windows(texts)
     places = np.flatnonzero(~np.isin(tokens.ids, encoder.tokenizer.all_special_ids))
     if not len(places):
         raise InputError("The texts hold no words to guess. Give texts that are not empty.")
@@ -65,7 +62,7 @@ def pseudo_perplexity(
     total = 0.0
     for start in range(0, len(order), chunk_size):
         rows = order[start : start + chunk_size]
-        input_ids, mask = tokens.padded(windows[rows], pad_id=encoder.tokenizer.pad_token_id)
+        input_ids, mask = tokens.padded(windows[rows])
         positions = (places[rows] - tokens.starts[windows[rows]]).astype(np.int32)
         input_ids[np.arange(len(rows)), positions] = encoder.tokenizer.mask_token_id
         targets = tokens.ids[places[rows]]

@@ -10,7 +10,6 @@ import tensorflow as tf
 from tfrs_distill.teachers.bert.parameter_efficient.layer_stack import LayerStack
 from tfrs_distill.teachers.bert.pooling import combine_windows, pool
 from tfrs_distill.teachers.bert.text_encoder import TextEncoder
-from tfrs_distill.teachers.bert.token_windows import token_windows
 
 
 class TokenChunks:
@@ -18,9 +17,7 @@ class TokenChunks:
 
     def __init__(self, encoder: TextEncoder, texts: Sequence[str]) -> None:
         self.encoder = encoder
-        self.tokens = token_windows(
-            encoder.tokenizer, texts, max_length=encoder.max_length, long_texts=encoder.long_texts
-        )
+        self.tokens = encoder.token_windows(texts)
         tokens = tf.TensorSpec([None, None], tf.int32)
         self.signature: tuple[tf.TensorSpec, ...] = (tokens, tokens)
 
@@ -34,7 +31,7 @@ class TokenChunks:
 
     def chunk(self, windows: np.ndarray) -> tuple[tf.Tensor, ...]:
         """Token ids and attention mask of some windows, as wide as the longest of them needs."""
-        input_ids, mask = self.tokens.padded(windows, pad_id=self.encoder.tokenizer.pad_token_id)
+        input_ids, mask = self.tokens.padded(windows)
         return tf.constant(input_ids), tf.constant(mask)
 
     def encode(self, input_ids: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:

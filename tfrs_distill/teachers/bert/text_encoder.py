@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tfrs_distill.errors import InputError
 from tfrs_distill.teachers.bert.checkpoint import (
+    check_max_length,
     checkpoint_fingerprint,
     checkpoint_folder,
     load_checkpoint,
@@ -29,6 +30,7 @@ from tfrs_distill.teachers.bert.pooling import (
 from tfrs_distill.teachers.bert.sentence_modules import module_files, read_sentence_modules
 from tfrs_distill.teachers.bert.token_windows import (
     LongTexts,
+    TokenWindows,
     check_long_texts,
     token_windows,
 )
@@ -102,7 +104,7 @@ class TextEncoder:
         self.long_texts: LongTexts = long_texts
         if self.modules.lower_case:
             self._lower_case()
-        self._check_lengths()
+        check_max_length(self.tokenizer, self.model, self.max_length)
         self._check_tokenizer()
         self._traced_for: list[tf.Variable] = []
 
@@ -139,11 +141,16 @@ class TextEncoder:
             ValueError: `texts` is one string.
         """
         tokens = token_windows(self.tokenizer, texts, max_length=self.max_length, long_texts="cut")
-        longest = int(tokens.lengths.max(initial=0))
-        return tokens.padded(
-            np.arange(len(texts)),
-            pad_id=self.tokenizer.pad_token_id,
-            length=min(-(-longest // 8) * 8, self.max_length),
+        return tokens.padded(np.arange(len(texts)), multiple_of=8)
+
+    def token_windows(self, texts: Sequence[str]) -> TokenWindows:
+        """Token ids of texts, longer ones cut or in windows as `long_texts` has it.
+
+        Raises:
+            ValueError: `texts` is one string.
+        """
+        return token_windows(
+            self.tokenizer, texts, max_length=self.max_length, long_texts=self.long_texts
         )
 
     def pooled(self, input_ids: tf.Tensor, attention_mask: tf.Tensor) -> tf.Tensor:
@@ -193,16 +200,14 @@ class TextEncoder:
         Raises:
             ValueError: `texts` is one string.
         """
-        tokens = token_windows(
-            self.tokenizer, texts, max_length=self.max_length, long_texts=self.long_texts
-        )
+        tokens = self.token_windows(texts)
         forward = self._traced_forward()
         left = np.bincount(tokens.texts, minlength=len(texts))
         vectors = np.zeros((len(tokens.lengths), self.hidden_dim), np.float32)
         order = np.argsort(-tokens.lengths, kind="stable")  # too long for memory shows at once
         for start in range(0, len(order), batch_size):
             windows = order[start : start + batch_size]
-            input_ids, mask = tokens.padded(windows, pad_id=self.tokenizer.pad_token_id)
+            input_ids, mask = tokens.padded(windows)
             vectors[windows] = forward(tf.constant(input_ids), tf.constant(mask)).numpy()
             np.subtract.at(left, tokens.texts[windows], 1)
             if advance is not None:
@@ -268,21 +273,6 @@ class TextEncoder:
         backend = self.tokenizer.backend_tokenizer
         steps = [normalizers.Lowercase(), *filter(None, [backend.normalizer])]
         backend.normalizer = normalizers.Sequence(steps)
-
-    def _check_lengths(self) -> None:
-        special = self.tokenizer.num_special_tokens_to_add()
-        if not self.max_length > special:
-            raise ValueError(
-                f"`max_length` must be greater than {special}, the special tokens around a text. "
-                f"Received: max_length={self.max_length!r}."
-            )
-        limit = max_positions(self.model)
-        if limit is not None and self.max_length > limit:
-            raise InputError(
-                f"The encoder in {self.folder} has positions for {limit} tokens. Received: "
-                f"max_length={self.max_length}. Give at most {limit}, and long_texts='windows' to "
-                "read longer texts whole."
-            )
 
     def _check_tokenizer(self) -> None:
         if self.tokenizer.pad_token_id is None:

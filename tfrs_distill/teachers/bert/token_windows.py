@@ -22,37 +22,33 @@ class TokenWindows:
         starts: where a window begins in `ids`, int64 [num_windows].
         lengths: tokens of a window, int64 [num_windows].
         texts: the text that a window is of, int64 [num_windows], never falling.
+        max_length: tokens of a window at most.
+        pad_id: the token that is put behind shorter windows.
     """
 
     ids: np.ndarray
     starts: np.ndarray
     lengths: np.ndarray
     texts: np.ndarray
+    max_length: int
+    pad_id: int
 
-    def padded(
-        self, windows: np.ndarray, *, pad_id: int, length: int | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def padded(self, windows: np.ndarray, *, multiple_of: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Token ids and attention mask of some windows, int32 [num_windows, length].
 
-        Args:
-            windows: which, by index.
-            pad_id: what is put behind shorter ones.
-            length: of every row; None takes the longest of these windows.
+        `length` is the longest's, rounded up to a multiple but not beyond `max_length`.
         """
         lengths = self.lengths[windows]
-        positions = np.arange(lengths.max(initial=0) if length is None else length)
+        length = -(-int(lengths.max(initial=0)) // multiple_of) * multiple_of
+        positions = np.arange(min(length, self.max_length))
         seen = positions < lengths[:, None]
-        padded = np.full(seen.shape, pad_id, np.int32)
+        padded = np.full(seen.shape, self.pad_id, np.int32)
         padded[seen] = self.ids[(self.starts[windows][:, None] + positions)[seen]]
         return padded, seen.astype(np.int32)
 
 
 def check_long_texts(long_texts: str) -> None:
-    """Refuse a treatment of long texts that is none of the two.
-
-    Raises:
-        ValueError: `long_texts` is not "cut" or "windows".
-    """
+    """Raises a ValueError unless `long_texts` is "cut" or "windows"."""
     if long_texts not in get_args(LongTexts):
         raise ValueError(
             f"`long_texts` must be 'cut' or 'windows'. Received: long_texts={long_texts!r}."
@@ -94,4 +90,6 @@ def token_windows(
         starts=np.cumsum(all_lengths) - all_lengths,
         lengths=all_lengths,
         texts=np.concatenate([np.zeros(0, np.int64), *owners]),
+        max_length=max_length,
+        pad_id=tokenizer.pad_token_id,
     )

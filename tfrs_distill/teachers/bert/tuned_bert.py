@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tfrs_distill.errors import InputError
 from tfrs_distill.files import content_sha256, whole_folder
-from tfrs_distill.teachers.bert.checkpoint import checkpoint_fingerprint, max_positions
+from tfrs_distill.teachers.bert.checkpoint import check_max_length, checkpoint_fingerprint
 from tfrs_distill.teachers.bert.parameter_efficient.layer_stack import LayerStack
 from tfrs_distill.teachers.bert.pooling import pool
 from tfrs_distill.teachers.bert.resumable_training import Groups
@@ -37,7 +37,7 @@ class TunedBert:
 
     Raises:
         InputError: `max_length` is more than the checkpoint has positions for.
-        ValueError: the encoder is of no BERT family, or `batch_size` is no whole number.
+        ValueError: the encoder is of no BERT family, or an argument is out of its range.
     """
 
     kind: ClassVar[str]  # names the files, as in "text ranker"
@@ -45,28 +45,23 @@ class TunedBert:
 
     def __init__(self, encoder: TextEncoder, *, max_length: int, batch_size: int) -> None:
         check_whole_number("batch_size", batch_size)
-        positions = max_positions(encoder.model)
-        if positions is not None and max_length > positions:
-            raise InputError(
-                f"`max_length` must be at most {positions}, the positions of the checkpoint. "
-                f"Received: max_length={max_length!r}."
-            )
+        check_max_length(encoder.tokenizer, encoder.model, max_length)
         self.encoder, self.max_length, self.batch_size = encoder, max_length, batch_size
         self.stack = LayerStack(encoder.model)
         self.base = base_fingerprint(encoder)
 
     @property
-    def arguments(self) -> dict[str, Any]:
+    def _arguments(self) -> dict[str, Any]:
         """JSON values that an equal object is made of, beside the encoder."""
         raise NotImplementedError
 
     @property
-    def head_weights(self) -> dict[str, tf.Variable]:
+    def _head_weights(self) -> dict[str, tf.Variable]:
         """The head's weights by name."""
         raise NotImplementedError
 
     @property
-    def identity(self) -> str:
+    def _identity(self) -> str:
         """What decides the scores beside the weights."""
         raise NotImplementedError
 
@@ -78,9 +73,9 @@ class TunedBert:
             for number, variables in enumerate(self.stack.layer_variables())
             for place, variable in enumerate(variables)
         }
-        return layers | self.head_weights
+        return layers | self._head_weights
 
-    def pooled(self, inputs: dict[str, tf.Tensor], training: bool) -> tf.Tensor:
+    def _pooled(self, inputs: dict[str, tf.Tensor], training: bool) -> tf.Tensor:
         """Pooled outputs of tokenized texts in one forward pass, [n, hidden_dim]."""
         hidden = self.encoder.model(**inputs, training=training).last_hidden_state
         return pool(hidden, inputs["attention_mask"], self.encoder.pooling)
@@ -96,7 +91,7 @@ class TunedBert:
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write configuration and trained weights; the base checkpoint is not among them."""
         weights = {name: variable.numpy() for name, variable in self.weights.items()}
-        write_tuned_bert(folder, self.kind, self.base, self.arguments, weights)
+        write_tuned_bert(folder, self.kind, self.base, self._arguments, weights)
 
     def _assign(self, weights: dict[str, np.ndarray]) -> None:
         for name, variable in self.weights.items():
@@ -104,7 +99,7 @@ class TunedBert:
 
     def fingerprint(self) -> str:
         """sha256 of the base checkpoint, the configuration and the weights."""
-        digest = hashlib.sha256(self.identity.encode())
+        digest = hashlib.sha256(self._identity.encode())
         for name, variable in self.weights.items():
             digest.update(f"{name} {variable.shape}".encode() + variable.numpy().tobytes())
         return digest.hexdigest()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 
 from tfrs_distill.errors import InputError
-from tfrs_distill.teachers.bert.parameter_efficient.attached import Attached, ParameterEfficient
+from tfrs_distill.teachers.bert.parameter_efficient.attached import (
+    Attached,
+    ParameterEfficient,
+    SavedWeights,
+)
 from tfrs_distill.teachers.bert.parameter_efficient.bottleneck_adapters import BottleneckAdapters
 from tfrs_distill.teachers.bert.parameter_efficient.low_rank import LoRA
 from tfrs_distill.teachers.bert.parameter_efficient.prefix_vectors import PrefixVectors
-from tfrs_distill.teachers.bert.parameter_efficient.saved_file import SavedWeights
 from tfrs_distill.teachers.bert.text_encoder import TextEncoder
 
 METHODS: dict[str, type[LoRA | BottleneckAdapters | PrefixVectors]] = {

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import safetensors
+import safetensors.numpy
 import tensorflow as tf
 
 from tfrs_distill.errors import InputError
+from tfrs_distill.files import content_sha256, whole_file
 from tfrs_distill.teachers.bert.parameter_efficient.layer_stack import LayerStack
-from tfrs_distill.teachers.bert.parameter_efficient.saved_file import SavedWeights
 from tfrs_distill.teachers.bert.text_encoder import TextEncoder
+
+FORMAT = "tfrs-distill parameter-efficient 2"
 
 
 class AddedLayer(tf.keras.layers.Layer):
@@ -168,6 +175,66 @@ class Attached:
             raise ValueError(
                 f"`{wanted}` needs the added layers, but they were {self._gone}. Attach them again."
             )
+
+
+@dataclass(frozen=True)
+class SavedWeights:
+    """The file of a parameter-efficient tuning: safetensors with metadata.
+
+    Args:
+        method: name of the configuration's class, such as "LoRA".
+        arguments: the configuration's arguments.
+        base_fingerprint: sha256 of the weights of the model that the layers were put onto.
+        weights: the trained weights by name.
+    """
+
+    method: str
+    arguments: dict[str, Any]
+    base_fingerprint: str
+    weights: dict[str, np.ndarray]
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write the file, whole or not at all."""
+        metadata = {
+            "format": FORMAT,
+            "method": self.method,
+            "arguments": json.dumps(self.arguments),
+            "base_fingerprint": self.base_fingerprint,
+        }
+        weights = {name: np.ascontiguousarray(w) for name, w in self.weights.items()}
+        metadata["sha256"] = content_sha256(metadata, weights)
+        with whole_file(path) as file:
+            file.write(safetensors.numpy.save(weights, metadata=metadata))
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> SavedWeights:
+        """Read a file that `write` wrote.
+
+        Raises:
+            InputError: there is no such file, it is truncated or changed, or something else wrote
+                it.
+        """
+        if not Path(path).is_file():
+            raise InputError(f"There is no file {path}. Give one that `save` has written.")
+        try:
+            with safetensors.safe_open(os.fspath(path), framework="numpy") as file:
+                metadata = file.metadata() or {}
+                weights = {name: file.get_tensor(name) for name in file.keys()}
+            sha256, format_ = metadata.pop("sha256", ""), metadata.get("format")
+            if format_ == FORMAT and content_sha256(metadata, weights) != sha256:
+                raise ValueError("its sha256 differs")
+            if format_ == FORMAT:
+                arguments = json.loads(metadata["arguments"])
+                return cls(metadata["method"], arguments, metadata["base_fingerprint"], weights)
+        except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path} cannot be read as saved weights ({error}). It may be truncated, changed "
+                "or of another kind; save it again."
+            ) from error
+        raise InputError(
+            f"{path} holds no parameter-efficient weights of this version: its format is "
+            f"{format_!r}, expected {FORMAT!r}."
+        )
 
 
 def check_bare(encoder: TextEncoder, purpose: str) -> None:
