@@ -8,6 +8,11 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from tfrs_distill.errors import InputError
+from tfrs_distill.losses import (
+    LogitMeanSquaredError,
+    SoftTargetBinaryCrossEntropy,
+    SoftTargetKLDivergence,
+)
 from tfrs_distill.models.tasks import (
     Binary,
     NextItem,
@@ -442,3 +447,22 @@ def test_a_mean_of_float32_labels_may_be_the_initial_prediction():
 def test_levels_that_are_one_in_float32_are_refused():
     with pytest.raises(ValueError, match="must be at least 2 finite numbers, rising"):
         Ordinal("rating", (1.0, 1.0 + 1e-9))
+
+
+@pytest.mark.parametrize(
+    "task, loss",
+    [
+        (Binary("like"), SoftTargetBinaryCrossEntropy),
+        (Ordinal("stars", levels=(1, 2, 3)), SoftTargetBinaryCrossEntropy),
+        (RatingDistribution("stars", levels=(1, 2, 3)), SoftTargetKLDivergence),
+        (NextItem("next_item", 3), SoftTargetKLDivergence),
+        (Regression("stars", low=1.0, high=3.0), LogitMeanSquaredError),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, RankingTask) else None,
+)
+def test_a_task_is_distilled_by_what_its_logits_are(task, loss):
+    made = task.distillation_loss(3.0)
+    assert type(made) is loss
+    assert getattr(made, "temperature", 3.0) == 3.0
+    classes = {"Ordinal": 3, "RatingDistribution": 3, "NextItem": 3}
+    assert task.num_classes == classes.get(type(task).__name__)

@@ -6,14 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from tfrs_distill.data.movielens_ranking import LIKED_FROM
-from tfrs_distill.losses import (
-    LogitMeanSquaredError,
-    SoftTargetBinaryCrossEntropy,
-    SoftTargetKLDivergence,
-)
 from tfrs_distill.models.tasks import (
     Binary,
     NextItem,
@@ -22,6 +16,7 @@ from tfrs_distill.models.tasks import (
     RatingDistribution,
     Regression,
 )
+from tfrs_distill.models.tasks.levels import LevelsTask
 from tfrs_distill.pipeline.data import RankingData
 from tfrs_distill.pipeline.recipe import RankingRecipe
 
@@ -51,15 +46,6 @@ def make_tasks(
     return tasks
 
 
-def distillation_loss(task: RankingTask, temperature: float) -> tf.keras.losses.Loss:
-    """What the student of a task imitates its teacher by."""
-    if isinstance(task, Regression):
-        return LogitMeanSquaredError()
-    if isinstance(task, (Binary, Ordinal)):
-        return SoftTargetBinaryCrossEntropy(temperature=temperature)
-    return SoftTargetKLDivergence(temperature=temperature)
-
-
 def what(task: RankingTask) -> str:
     """What is predicted, in words; a rating with the ends of its scale, as the data has them.
 
@@ -69,16 +55,14 @@ def what(task: RankingTask) -> str:
     """
     if isinstance(task, Regression):
         return f"The rating, {task.low:g} to {task.high:g}."
-    if isinstance(task, (Ordinal, RatingDistribution)):
+    if isinstance(task, LevelsTask):
         return f"The rating, {task.levels[0]:g} to {task.levels[-1]:g}."
     return WHAT[task.name]
 
 
 def leading_metric(task: RankingTask, k: int) -> str:
-    """The metric that a task is compared by."""
-    if isinstance(task, Binary):
-        return "auc"
-    return f"ndcg@{k}" if isinstance(task, NextItem) else "rmse"
+    """The key of the metric by which models of a task are compared."""
+    return f"ndcg@{k}" if task.leading_metric == "ndcg" else task.leading_metric
 
 
 def _task(name: str, recipe: RankingRecipe, data: RankingData) -> RankingTask:

@@ -14,7 +14,7 @@ import tensorflow as tf
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.data.row_blocks import row_blocks
 from tfrs_distill.errors import InputError
-from tfrs_distill.models.tasks import Binary, Ordinal, RankingTask, Regression
+from tfrs_distill.models.tasks import RankingTask
 from tfrs_distill.teachers.row_logits import row_logits
 
 
@@ -153,9 +153,9 @@ class Ensemble:
         share = tf.where(known, weights[:, None, None], 0.0)
         share /= tf.reduce_sum(share, axis=0)  # NaN where no teacher knows the row
         logits = tf.where(known, logits, 0.0)
-        if isinstance(task, Regression):
+        if task.activation == "linear":
             mean = tf.reduce_sum(share * logits, axis=0)
-        elif isinstance(task, (Binary, Ordinal)):
+        elif task.activation == "sigmoid":
             yes, no = tf.math.log_sigmoid(logits), tf.math.log_sigmoid(-logits)
             mean = _log_mean(share, yes) - _log_mean(share, no)
         else:

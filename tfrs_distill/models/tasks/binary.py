@@ -36,6 +36,8 @@ class Binary(RankingTask):
     0.75
     """
 
+    activation = "sigmoid"
+    leading_metric = "auc"
     label_range = "within 0 and 1"
 
     def __init__(self, name: str, *, initial_prediction: float = 0.5) -> None:

@@ -36,6 +36,9 @@ class NextItem(RankingTask):
 
     valid_label = 1.0
 
+    activation = "softmax"
+    leading_metric = "ndcg"
+
     def __init__(self, name: str, num_items: int) -> None:
         super().__init__(name, width=num_items)
         self.num_items = num_items

@@ -38,8 +38,15 @@ class Ordinal(LevelsTask):
     2.0
     """
 
+    activation = "sigmoid"
+
     def __init__(self, name: str, levels: Sequence[float] = (1, 2, 3, 4, 5)) -> None:
         super().__init__(name, levels, logits_less=1)
+
+    @property
+    def num_classes(self) -> int:
+        """One more than there are thresholds."""
+        return self.width + 1
 
     def keras_loss(self) -> tf.keras.losses.Loss:
         """Binary cross-entropy, its mean over the levels."""

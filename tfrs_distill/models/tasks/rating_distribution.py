@@ -32,6 +32,8 @@ class RatingDistribution(LevelsTask):
     0.6931
     """
 
+    activation = "softmax"
+
     def __init__(self, name: str, levels: Sequence[float] = (1, 2, 3, 4, 5)) -> None:
         super().__init__(name, levels, logits_less=0)
 

@@ -10,6 +10,11 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from tfrs_distill.errors import InputError
+from tfrs_distill.losses import (
+    LogitMeanSquaredError,
+    SoftTargetBinaryCrossEntropy,
+    SoftTargetKLDivergence,
+)
 from tfrs_distill.models.seeded import seeded
 from tfrs_distill.models.tasks.task_metrics import MeanAbsoluteError, RootMeanSquaredError
 
@@ -32,6 +37,11 @@ class RankingTask:
         ValueError: the name is not made of letters, digits and `_.-`.
     """
 
+    # What makes predictions of logits: "linear", each is a value; "sigmoid", each is the log-odds
+    # of a yes; "softmax", they are log-probabilities of classes. It decides how a student imitates
+    # such logits, how they are averaged, and how another model's probabilities become logits.
+    activation = "linear"
+    leading_metric = "rmse"  # by which models of the task are compared
     valid_label = 0.0  # stands in for a label that is missing, in a row of weight 0
     initial_bias = 0.0  # of the head
 
@@ -42,6 +52,23 @@ class RankingTask:
                 f"Received: {name!r}."
             )
         self.name, self.width = name, width
+
+    @property
+    def num_classes(self) -> int | None:
+        """Classes whose probabilities add up to 1; None where there are no classes."""
+        return self.width if self.activation == "softmax" else None
+
+    def distillation_loss(self, temperature: float) -> tf.keras.losses.Loss:
+        """The loss by which a student imitates its teacher's logits of the task.
+
+        Args:
+            temperature: of the probabilities; logits that are values have none.
+        """
+        if self.activation == "linear":
+            return LogitMeanSquaredError()
+        if self.activation == "sigmoid":
+            return SoftTargetBinaryCrossEntropy(temperature=temperature)
+        return SoftTargetKLDivergence(temperature=temperature)
 
     @property
     def label_range(self) -> str:

@@ -19,7 +19,7 @@ from tfrs_distill.pipeline.models import make_student
 from tfrs_distill.pipeline.recipe import RankingRecipe
 from tfrs_distill.pipeline.run_folder import LISTS, STUDENT_FILE, UNLABELLED, Run
 from tfrs_distill.pipeline.stage import Result, Stage
-from tfrs_distill.pipeline.tasks import distillation_loss, make_tasks
+from tfrs_distill.pipeline.tasks import make_tasks
 from tfrs_distill.pipeline.two_stage import LIST_LOSSES, ValidationLists, make_second_stage
 from tfrs_distill.pipeline.validation import ValidationScore
 from tfrs_distill.teachers.candidate_lists import RELEVANCE
@@ -150,7 +150,7 @@ def _of_rows(run: Run, names: tuple[str, ...], dropout: float, taught: bool) -> 
         examples.batches(recipe.training.batch_size, seed=recipe.seed),
         ValidationScore(student, data.splits.validation, recipe.evaluation.k),
         "score",
-        {task.name: distillation_loss(task, temperature) for task in tasks},
+        {task.name: task.distillation_loss(temperature) for task in tasks},
     )
 
 

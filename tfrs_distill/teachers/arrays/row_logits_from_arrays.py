@@ -12,7 +12,7 @@ import numpy as np
 from tfrs_distill import columns
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.errors import InputError
-from tfrs_distill.models.tasks import Binary, Ordinal, RankingTask, Regression
+from tfrs_distill.models.tasks import RankingTask
 from tfrs_distill.teachers.arrays.array_files import as_texts
 from tfrs_distill.teachers.arrays.named_arrays_file import read_named_arrays
 
@@ -265,8 +265,8 @@ def task_logits(
     >>> np.exp(task_logits(stars, shares, 1, True)).round(3).tolist()  # odds 8 : 2 and 1 : 1
     [[4.0, 1.0]]
     """
-    of_classes = probabilities and not isinstance(task, (Binary, Regression))
-    width = task.width + (of_classes and isinstance(task, Ordinal))
+    of_classes = probabilities and task.num_classes is not None
+    width = task.num_classes if of_classes else task.width
     column = values[:, None] if values.ndim == 1 else values
     if column.shape != (num_values, width) or column.dtype.kind not in "iuf":
         kind = "the probabilities of all classes" if of_classes else "numbers"
@@ -282,7 +282,7 @@ def task_logits(
             f"The values of {task.name!r} must be finite, or a row of NaN. "
             f"Place {row} holds {column[row].tolist()}."
         )
-    if probabilities and not isinstance(task, Regression):
+    if probabilities and task.activation != "linear":
         column = _logits_of_probabilities(task, column)
     return column.astype(np.float32)
 
@@ -296,7 +296,7 @@ def _logits_of_probabilities(task: RankingTask, probabilities: np.ndarray) -> np
             f"The probabilities of {task.name!r} must be within 0 and 1. Place {row} holds "
             f"{probabilities[row].tolist()}. Give logits without `probabilities`."
         )
-    if isinstance(task, Binary):
+    if task.num_classes is None:
         return _logit(probabilities)
     total = probabilities.sum(axis=1)
     wrong = np.abs(total - 1) > ROUNDING
@@ -306,7 +306,7 @@ def _logits_of_probabilities(task: RankingTask, probabilities: np.ndarray) -> np
             f"The probabilities of {task.name!r} must add up to 1 in every row. In place {row} "
             f"they add up to {total[row]:.4f}."
         )
-    if isinstance(task, Ordinal):
+    if task.activation == "sigmoid":  # of being above each level but the last
         above = np.cumsum(probabilities[:, ::-1], axis=1)[:, ::-1]
         return _logit(above[:, 1:])
     return np.log(np.clip(probabilities, FLOOR, 1 - FLOOR))
