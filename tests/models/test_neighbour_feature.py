@@ -86,8 +86,7 @@ def test_the_tables_are_constants_that_are_saved(tmp_path):
 
 def test_the_history_is_the_querys_and_the_item_the_items():
     model = model_of(WEIGHTS)
-    assert model.columns_of("query") == ("history",)
-    assert model.columns_of("item") == ("item_id",)
+    assert model.features[1].column_sides == {"history": "query", "item_id": "item"}
     told = describe_columns(model.features, {"item_id": [str(i) for i in range(NUM_ITEMS)]})
     assert told["history"]["kind"] == "history" and told["history"]["side"] == "query"
     assert told["history"]["vocabulary"] == "item_id" and told["history"]["shape"] == [-1, -1]

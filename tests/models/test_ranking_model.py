@@ -168,12 +168,17 @@ def test_ranking_the_items_of_one_query_is_scoring_every_pair():
     model = planted(new_model(), size=0.2)
     query = {name: values[:1] for name, values in new_rows(1).items()}
     items = new_rows(8, seed=5)
-    pairs = {name: tf.repeat(query[name], 8, axis=0) for name in model.columns_of("query")}
-    pairs |= {name: items[name] for name in model.columns_of("item")}
-    assert model.columns_of("query") == ("user_id", "age", "history", "history_ratings")
-    assert model.columns_of("item") == ("item_id", "words")
-    one_query = {name: query[name] for name in model.columns_of("query")}
-    said = model.rank(one_query | {name: items[name] for name in model.columns_of("item")})
+    sides = {
+        name: side for feature in model.features for name, side in feature.column_sides.items()
+    }
+    assert sides == {
+        **dict.fromkeys(["user_id", "age", "history", "history_ratings"], "query"),
+        **dict.fromkeys(["item_id", "words"], "item"),
+    }
+    one_query = {name: query[name] for name, side in sides.items() if side == "query"}
+    its_items = {name: items[name] for name, side in sides.items() if side == "item"}
+    pairs = {name: tf.repeat(row, 8, axis=0) for name, row in one_query.items()} | its_items
+    said = model.rank(one_query | its_items)
     expected = model.predictions(pairs)
     assert set(said) == set(expected) == set(model.tasks)
     for task in expected:
@@ -474,22 +479,6 @@ def test_a_label_column_that_is_missing_is_named():
     del rows["label/stars"]
     with pytest.raises(ValueError, match="Task 'stars' has no labels: .* no column 'label/stars'"):
         new_model().hard_losses(rows, new_model()(rows), ["stars"])
-
-
-def test_labels_of_a_data_set_are_checked_task_by_task():
-    model = new_model(
-        [Regression("rating", 1, 5), Binary("like"), NextItem("next_item", NUM_ITEMS)]
-    )
-    right = {"rating": np.array([1.0, NAN]), "like": np.array([0.0, 1.0])}
-    model.check_labels(right)
-    with pytest.raises(InputError, match=r"Task 'like' has no labels: .* labels of \['rating'\]"):
-        model.check_labels({"rating": right["rating"]})
-    with pytest.raises(
-        InputError, match="Labels of task 'rating' must be within 1 and 5.* 9 in row 1"
-    ):
-        model.check_labels(right | {"rating": np.array([1.0, 9.0])})
-    with pytest.raises(InputError, match="Task 'like' has no positives"):
-        model.check_labels(right | {"like": np.array([0.0, 0.0])})
 
 
 def test_a_missing_column_is_named_with_its_feature():

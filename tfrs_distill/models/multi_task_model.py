@@ -203,25 +203,6 @@ class MultiTaskModel(StudentModel):
             outputs = self(batch, training=False)
         return hidden | outputs.hidden_representations
 
-    def check_labels(self, labels: Mapping[str, np.ndarray]) -> None:
-        """Require that a data set's labels are such as the tasks have, before any training.
-
-        Args:
-            labels: float [num_rows] by task, NaN where a row has none.
-
-        Raises:
-            InputError: a task has no labels, or some that it cannot have.
-        """
-        for name, task in self.tasks.items():
-            if isinstance(task, NextItem):
-                continue
-            if name not in labels:
-                raise InputError(
-                    f"Task {name!r} has no labels: the examples have labels of {sorted(labels)}. "
-                    "Leave the task out, or give the examples its labels."
-                )
-            task.check(labels[name])
-
     @property
     def metrics(self) -> list[tf.keras.metrics.Metric]:
         """All metrics that are logged and reset: the losses and the tasks' metrics."""

@@ -118,17 +118,6 @@ class RankingModel(MultiTaskModel):
         """The batch's columns that the features read."""
         return tuple(self.column_specs)
 
-    def columns_of(self, side: str) -> tuple[str, ...]:
-        """The columns of one side, `"query"` or `"item"`, that the features read."""
-        return tuple(
-            dict.fromkeys(
-                name
-                for feature in self.features
-                for name, its_side in feature.column_sides.items()
-                if its_side == side
-            )
-        )
-
     @property
     def shared_variables(self) -> list[tf.Variable]:
         """The last layer that all heads read; with a `NextItem` task, the items' embeddings."""
@@ -212,13 +201,6 @@ class RankingModel(MultiTaskModel):
                 for name, spec in self.column_specs.items()
             }
         )
-
-    def get_build_config(self) -> dict[str, Any]:
-        """Tells Keras that the weights exist."""
-        return {}
-
-    def build_from_config(self, config: dict[str, Any]) -> None:
-        """The weights that a saved file is about to fill exist since `__init__`."""
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of an equal model, not trained."""

@@ -19,10 +19,10 @@ Batch = Mapping[str, Any]
 
 
 class Student:
-    """A model of one or several tasks over the rows of a batch, see DESIGN.md.
+    """The interface of a model of one or several tasks over the rows of a batch.
 
-    All that a `Distiller` needs of one. The defaults are those of a single task whose rows are the
-    batch's examples and whose logits are over candidates.
+    It is all that a `Distiller` needs of one. The defaults are those of a single task whose rows
+    are the batch's examples and whose logits are over candidates.
     """
 
     takes_metrics = True  # whether `compile` takes metrics of labels and logits
@@ -113,12 +113,9 @@ class Student:
     def hard_losses(
         self, batch: Batch, outputs: StudentOutputs, tasks: Sequence[str]
     ) -> dict[str, tuple[tf.Tensor, tf.Tensor | None]]:
-        """Each task's loss and weight a row, float32 [num_rows] both; weights of None count 1.
+        """Losses and weights of the rows, float32 [num_rows], of tasks with labels in the batch.
 
-        Args:
-            batch: the batch's columns.
-            outputs: of the forward pass.
-            tasks: those that the batch has labels of.
+        Weights of None count 1.
         """
         return {task: (self.hard_loss(batch, outputs), self.row_weights(batch)) for task in tasks}
 
@@ -131,12 +128,7 @@ class Student:
         return True
 
     def scores(self, task: str, logits: tf.Tensor) -> tf.Tensor:
-        """The number by which the rows of a query are ordered, float32 [num_rows].
-
-        Args:
-            task: one whose rows are no lists.
-            logits: float32 [num_rows, width].
-        """
+        """The numbers that order a query's rows, float32 [num_rows], where rows are no lists."""
         raise NotImplementedError
 
     def combine(
@@ -153,13 +145,7 @@ class Student:
     def update_step_metrics(
         self, outputs: StudentOutputs, losses: tf.Tensor, weights: tf.Tensor | None
     ) -> None:
-        """Update `step_metrics` with a batch.
-
-        Args:
-            outputs: of the forward pass.
-            losses: the task's, [num_rows].
-            weights: of the rows, or None.
-        """
+        """Update `step_metrics` with a batch's outputs and its losses and weights by row."""
 
     def update_evaluation_metrics(self, batch: Batch, outputs: StudentOutputs) -> None:
         """Update `evaluation_metrics` with a batch."""
@@ -186,15 +172,7 @@ class StudentModel(ChecksFirstBatch, tfrs.Model, Student):
         total: tf.Tensor,
         training: bool,
     ) -> None:
-        """Update all metrics with a batch.
-
-        Args:
-            batch: the batch's columns.
-            outputs: of the forward pass.
-            terms: the losses by task.
-            total: their combination; on one of several replicas, its part.
-            training: whether the student is trained.
-        """
+        """Update all metrics with a batch's outputs, its losses by task and their total."""
         raise NotImplementedError
 
     def compute_loss(self, batch: Batch, training: bool = False) -> tf.Tensor:
