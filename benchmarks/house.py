@@ -27,7 +27,7 @@ EXAMPLES = {
     "teacher_kind": r"\bItemItemTeacher\b|\bItemItem\b|item-item|item_item_teacher",
     "task": r"\bOrdinal\b|\bordinal\b",
     "metric": r"\bmrr\b|reciprocal_rank",
-    "export_form": r"\bTFLITE_INT8\b|int8",
+    "export_form": r"\bstudent_int8\b|tflite_int8",
 }
 
 

@@ -110,7 +110,7 @@ class Run:
         return unlabelled_rows(train, self.num_unlabelled, seed=seed)
 
     def check_unlabelled(self) -> None:
-        """Raise an `InputError` where the data has no rows to label that the recipe asks for."""
+        """Raise an `InputError` where the recipe wants rows without labels and there are none."""
         if self.num_unlabelled:
             _ = self.drawn
 

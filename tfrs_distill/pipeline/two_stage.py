@@ -81,8 +81,8 @@ def _neighbours(
 ) -> NeighbourFeature:
     """The feature of few neighbours, of standard deviation 1 over the lists' rows."""
     feature = NeighbourFeature.from_weights(item_item, named.num_neighbours, named.max_history)
-    said = np.concatenate([feature(batch).numpy() for batch in lists.batches(ROWS_AT_A_TIME)])
-    feature.scale = 1.0 / (float(said.std()) or 1.0)
+    values = np.concatenate([feature(batch).numpy() for batch in lists.batches(ROWS_AT_A_TIME)])
+    feature.scale = 1.0 / (float(values.std()) or 1.0)
     return feature
 
 
@@ -145,7 +145,9 @@ class TwoStages:
 
 def ranking_scores(student: RankingModel, max_history: int) -> Scores:
     """A ranking student's probability of every candidate of every history."""
-    ask = tf.function(lambda batch: student.predictions(batch)[RELEVANCE], reduce_retracing=True)
+    predict = tf.function(
+        lambda batch: student.predictions(batch)[RELEVANCE], reduce_retracing=True
+    )
 
     def scores(histories: np.ndarray, candidates: np.ndarray) -> np.ndarray:
         latest = pad_histories(list(histories), max_history)
@@ -153,13 +155,15 @@ def ranking_scores(student: RankingModel, max_history: int) -> Scores:
         at_a_time = max(1, ROWS_AT_A_TIME // num_candidates)
         found = []
         for start in range(0, num_queries, at_a_time):
-            own = candidates[start : start + at_a_time]
+            lists = candidates[start : start + at_a_time]
             batch = {
-                columns.HISTORY: np.repeat(latest[start : start + at_a_time], own.shape[1], axis=0),
-                columns.ITEM_ID: own.reshape(-1).astype(np.int32),
+                columns.HISTORY: np.repeat(
+                    latest[start : start + at_a_time], lists.shape[1], axis=0
+                ),
+                columns.ITEM_ID: lists.reshape(-1).astype(np.int32),
             }
-            said = ask({name: tf.constant(values) for name, values in batch.items()})
-            found.append(said.numpy().reshape(own.shape))
+            predictions = predict({name: tf.constant(values) for name, values in batch.items()})
+            found.append(predictions.numpy().reshape(lists.shape))
         return np.concatenate(found)
 
     return scores

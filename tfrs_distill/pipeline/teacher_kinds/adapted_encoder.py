@@ -33,7 +33,7 @@ PRETRAINED_FILES = ("pretrained.npz", "pretrained.json")  # the BERT's weights, 
 def adapted_text_vectors(
     setting: Setting, trained: Callable[[np.ndarray], TwoTower], folder: Path
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Pre-train, read, tune together with the towers, read again: as far as the recipe asks.
+    """Pre-train, read, tune together with the towers, read again: as the recipe says.
 
     Args:
         setting: of the run.
