@@ -245,7 +245,7 @@ def test_a_hidden_item_keeps_its_vector_and_history_sees_every_id():
 def test_wrong_item_vectors_are_refused():
     with pytest.raises(ValueError, match=r"one row an item, shape \(3, 4\). Received: .*\(2, 4\)"):
         ItemFeature(3, 2, np.ones((2, 4)))
-    with pytest.raises(ValueError, match="Row 1 is not finite"):
+    with pytest.raises(ValueError, match=r"must be finite\. Row 1 is not"):
         ItemFeature(2, 2, np.array([[0.0], [NAN]]))
 
 

@@ -416,7 +416,7 @@ def test_a_teachers_answer_is_the_logits_without_dropout():
 @pytest.mark.parametrize("argument", ["loss", "metrics", "loss_weights", "weighted_metrics"])
 def test_compile_takes_an_optimizer_alone(argument):
     with pytest.raises(
-        ValueError, match=f"`compile` takes no {argument}: every task brings its own"
+        ValueError, match=f"`compile` takes no {argument}: every task brings its loss"
     ):
         new_model().compile("adam", **{argument: ["mse"]})
 

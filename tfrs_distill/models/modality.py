@@ -46,7 +46,7 @@ def padded_vectors(vectors: np.ndarray, shape: tuple[int, int], name: str) -> np
     if not np.isfinite(vectors).all():
         row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
         raise ValueError(
-            f"{name} must be finite; an item without any has a row of 0. Row {row} is not finite."
+            f"{name} must be finite. Row {row} is not; an item without a vector has a row of 0."
         )
     return np.pad(vectors, [(1, 0), (0, 0)])
 
