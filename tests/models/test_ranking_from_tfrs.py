@@ -200,7 +200,7 @@ def test_a_loss_of_probabilities_is_refused_also_as_tfrs_default():
 
 def test_a_loss_that_is_only_a_function_is_refused():
     task = tfrs.tasks.Ranking(loss=lambda y_true, y_pred, sample_weight=None: 0.0)
-    with pytest.raises(ValueError, match="must be a `tf.keras.losses.Loss`, which can be asked"):
+    with pytest.raises(ValueError, match="must be a `tf.keras.losses.Loss`, which can give"):
         adopted(TutorialModel(task))
 
 

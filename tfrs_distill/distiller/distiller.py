@@ -476,8 +476,8 @@ class Distiller(ChecksFirstBatch):
             weights = tf.ones([teacher_outputs.outputs.num_rows])
         query_ids = tf.reshape(teacher_outputs.batch[columns.QUERY_ID], [-1])
         lists = lists_of(query_ids, weights > 0.0)
-        teacher = lists.padded(student.scores(task, logits.adjusted), float(MASKED))
-        values = loss.call(teacher, lists.padded(student.scores(task, logits.head.logits), 0.0))
+        teacher = lists.padded(student.row_scores(task, logits.adjusted), float(MASKED))
+        values = loss.call(teacher, lists.padded(student.row_scores(task, logits.head.logits), 0.0))
         return nan_where_infinite(values, teacher), lists.total(weights)
 
     def _require_no_student_loss(self, task: str) -> None:

@@ -128,7 +128,7 @@ class MultiTaskModel(StudentModel):
         """Whether the logits of one row are those of a list of candidates: the catalogue's."""
         return isinstance(self.tasks[task], NextItem)
 
-    def scores(self, task: str, logits: tf.Tensor) -> tf.Tensor:
+    def row_scores(self, task: str, logits: tf.Tensor) -> tf.Tensor:
         """What orders a query's rows, float32 [num_rows]: the logit, of several the prediction."""
         return logits[:, 0] if self.tasks[task].width == 1 else self.tasks[task].predict(logits)
 

@@ -127,7 +127,7 @@ class Student:
         """Whether the logits of one row are those of a list of candidates."""
         return True
 
-    def scores(self, task: str, logits: tf.Tensor) -> tf.Tensor:
+    def row_scores(self, task: str, logits: tf.Tensor) -> tf.Tensor:
         """The numbers that order a query's rows, float32 [num_rows], where rows are no lists."""
         raise NotImplementedError
 

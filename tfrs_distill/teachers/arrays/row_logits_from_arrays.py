@@ -261,6 +261,7 @@ def task_logits(
         InputError: another shape, a value that is not finite, or a probability that is none.
 
     Example:
+    >>> from tfrs_distill.models.tasks import Ordinal
     >>> stars, shares = Ordinal("stars", (1, 2, 3)), np.array([[0.2, 0.3, 0.5]])
     >>> np.exp(task_logits(stars, shares, 1, True)).round(3).tolist()  # odds 8 : 2 and 1 : 1
     [[4.0, 1.0]]
