@@ -1,11 +1,9 @@
-"""The teachers side by side: a terminal's table, and what the page's section shows."""
+"""The teachers side by side: what the section of the page shows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
-
-from rich.table import Table
 
 from tfrs_distill.evaluation.metrics import too_few_to_resample
 from tfrs_distill.pipeline.report.cautions import few
@@ -18,28 +16,10 @@ from tfrs_distill.pipeline.report.numbers import (
     milliseconds,
     percent,
 )
-from tfrs_distill.pipeline.report.table import INTERVAL, Column, fitted_table
+from tfrs_distill.pipeline.report.table import INTERVAL, Column
 
 TWIN = "twin"
 Comparison = Mapping[str, Any]  # what `compare_teachers` returned
-
-
-def teacher_table(compared: Comparison, width: int = 100) -> Table:
-    """A `compare_teachers` as a `rich` table; a narrow terminal gets fewer columns.
-
-    Args:
-        compared: what `compare_teachers` returned.
-        width: characters of the terminal.
-    """
-    names = list(compared["models"])
-    table = fitted_table(
-        Column("Teacher", names),
-        [*_of_quality(compared), *_of_calibration_and_cost(compared)],
-        width,
-        ["dim" if name == TWIN else None for name in names],
-    )
-    table.caption = _warning(compared) or None
-    return table
 
 
 def teacher_section(compared: Comparison) -> dict[str, Any]:
