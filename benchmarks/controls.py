@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ import numpy as np
 
 import tfrs_distill as td  # before TensorFlow: it selects Keras 2
 from tfrs_distill.data.splits import Splits, split_by_time
-from tfrs_distill.data.windows import Windows
 from tfrs_distill.evaluation import ValidationNDCG, evaluate, metrics
 from tfrs_distill.evaluation.baselines import EASE, EASE_L2
 from tfrs_distill.files import whole_file
@@ -173,26 +171,10 @@ def smoothed_twin(
     )
 
 
-class DecayedEASE(EASE):
-    """EASE whose history counts `exp(-age / decay)`, age 0 for the last item met."""
-
-    def __init__(self, train: Windows, *, l2: float, decay: float) -> None:
-        super().__init__(train, l2=l2)
-        self.decay = decay
-
-    def _scores(self, histories: Sequence[np.ndarray]) -> np.ndarray:
-        met = np.zeros((len(histories), len(self.weights)), np.float32)
-        for row_of_history, history in zip(met, histories):
-            ages = np.arange(len(history) - 1, -1, -1)
-            row_of_history[history] = np.exp(-ages / self.decay)  # met again: the last time counts
-        scores: np.ndarray = met @ self.weights
-        return scores
-
-
 def decayed_ease(splits: Splits, k: int, folder: Path) -> tuple[dict[str, Any], str]:
     """The l2 and decay whose NDCG@k on validation is best, asked about test."""
     pairs = itertools.product(EASE_L2, DECAYS)
-    tried = [DecayedEASE(splits.train, l2=l2, decay=decay) for l2, decay in pairs]
+    tried = [EASE(splits.train, l2=l2, decay=decay) for l2, decay in pairs]
     scores = [evaluate(scorer, splits.validation, k=k).ndcg.mean() for scorer in tried]
     best = tried[int(np.argmax(scores))]
     return _measured(

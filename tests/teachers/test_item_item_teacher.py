@@ -46,6 +46,42 @@ def test_each_row_adds_the_weights_of_its_distinct_items_so_far(windows, in_grap
     np.testing.assert_allclose(logits, expected, atol=1e-6)  # float32 weights below 1
 
 
+@pytest.mark.parametrize("in_graph", [False, True])
+def test_with_a_decay_the_latest_items_count_most(windows, in_graph):
+    weights, decay = regressions(windows, 5.0), 1.5
+    teacher = ItemItemTeacher(windows, l2=5.0, decay=decay)
+    logits_of = tf.function(teacher.logits) if in_graph else teacher.logits
+    batch = next(iter(windows.batches(len(windows))))
+    candidates = np.array([7, 1, 4])
+    logits = logits_of(batch, tf.constant(candidates))
+    expected = []
+    for history, _ in next_item_rows(windows):
+        counts = {}
+        for age, item in enumerate(reversed(history)):
+            counts.setdefault(item, np.exp(-age / decay))  # met again: the last time counts
+        expected.append(sum(count * weights[item - 1] for item, count in counts.items()))
+    np.testing.assert_allclose(logits, np.array(expected)[:, candidates - 1], atol=1e-6)
+    assert teacher.fingerprint() != ItemItemTeacher(windows, l2=5.0, decay=2.0).fingerprint()
+    assert teacher.fingerprint() != ItemItemTeacher(windows, l2=5.0).fingerprint()
+
+
+@pytest.mark.parametrize("decay", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_decay_that_is_none_is_refused(windows, decay):
+    for kind in (ItemItemTeacher, EASE):
+        with pytest.raises(ValueError, match="`decay` must be finite and above 0, or None"):
+            kind(windows, decay=decay)
+
+
+def test_ease_forgets_as_the_teacher_does(windows):
+    """Of the same histories: the scorer reads them whole, the teacher as windows."""
+    ease, teacher = (kind(windows, l2=5.0, decay=2.0) for kind in (EASE, ItemItemTeacher))
+    ease.exclude_seen = False
+    histories = [np.array([3, 2, 3, 8]), np.array([5])]
+    scores, items = ease(histories, 8)
+    padded = np.array([[3, 2, 3, 8], [0, 0, 0, 5]])
+    np.testing.assert_allclose(scores, list_scores(teacher, padded, items), atol=1e-6)
+
+
 def test_lists_are_scored_by_the_same_sums(windows):
     weights = regressions(windows, 5.0)
     histories, lists = np.array([[0, 3, 2], [5, 5, 1]]), np.array([[4, 1], [8, 2]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,6 +13,7 @@ from tfrs_distill import columns
 from tfrs_distill.data.row_blocks import row_blocks
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.models.rows import seen_items
+from tfrs_distill.teachers.bert.text_pairs import row_histories
 
 
 class ItemItemTeacher:
@@ -19,7 +21,9 @@ class ItemItemTeacher:
 
     `logit_i = sum over the history's distinct items j of B_ji`, with B the weights of EASE: the
     ridge regression of each item on all others. A row's history is its window up to its position.
-    Nothing is excluded: items of the history get a logit like all others.
+    Nothing is excluded: items of the history get a logit like all others. With `decay` the latest
+    items count most: `logit_i = sum_j exp(-age_j / decay) B_ji`, where `age_j` is how many items
+    come after the last j.
 
     The scores are regression targets between about 0 and 1, not log-probabilities, and a softmax of
     them is almost flat: wrap the teacher in `Calibrated` with the temperature that
@@ -31,9 +35,10 @@ class ItemItemTeacher:
     Args:
         windows: training windows.
         l2: regularisation, above 0.
+        decay: in items, above 0; None counts all items of a history alike.
 
     Raises:
-        ValueError: `l2` is not above 0.
+        ValueError: `l2` or `decay` is not above 0.
 
     Example:
     >>> from tfrs_distill.data import Catalogue
@@ -46,8 +51,9 @@ class ItemItemTeacher:
     [[0.0, 0.5, 0.0]]
     """
 
-    def __init__(self, windows: Windows, *, l2: float = 300.0) -> None:
-        self.l2 = l2
+    def __init__(self, windows: Windows, *, l2: float = 300.0, decay: float | None = None) -> None:
+        check_decay(decay)
+        self.l2, self.decay = l2, decay
         self.weights = item_item_weights(windows, l2)
         self.num_items = len(self.weights) - 1
         self._weights = tf.constant(self.weights)
@@ -59,14 +65,34 @@ class ItemItemTeacher:
 
     def logits(self, batch: dict[str, tf.Tensor], candidate_ids: tf.Tensor) -> tf.Tensor:
         """Scores at the batch's rows, float32 [num_rows, num_candidates]."""
-        met = tf.cast(seen_items(batch, self.num_items), tf.float32)
+        if self.decay is None:
+            met = tf.cast(seen_items(batch, self.num_items), tf.float32)
+        else:
+            met = self._decayed(row_histories(batch), self.decay)
         return tf.matmul(met, tf.gather(self._weights, candidate_ids, axis=1))
 
     def fingerprint(self) -> str:
         """sha256 of the weights."""
-        digest = hashlib.sha256(f"item-item {self.weights.shape}".encode())
+        decay = "" if self.decay is None else f" {self.decay!r}"
+        digest = hashlib.sha256(f"item-item {self.weights.shape}{decay}".encode())
         digest.update(np.ascontiguousarray(self.weights).tobytes())
         return digest.hexdigest()
+
+    def _decayed(self, histories: tf.Tensor, decay: float) -> tf.Tensor:
+        """How much each item counts for each row, float32 [num_rows, num_items + 1]."""
+        there = histories > columns.PADDING
+        later = tf.cumsum(tf.cast(there, tf.float32), axis=1, exclusive=True, reverse=True)
+        counts = tf.where(there, tf.exp(-later / decay), 0.0)
+        num_rows = tf.shape(histories)[0]
+        rows = tf.broadcast_to(tf.range(num_rows)[:, None], tf.shape(histories))
+        none = tf.zeros([num_rows, self.num_items + 1])
+        return tf.tensor_scatter_nd_max(none, tf.stack([rows, histories], axis=-1), counts)
+
+
+def check_decay(decay: float | None) -> None:
+    """Raise a `ValueError` where a history's decay is not above 0."""
+    if decay is not None and not 0 < decay < math.inf:
+        raise ValueError(f"`decay` must be finite and above 0, or None. Received: {decay!r}.")
 
 
 def user_item_blocks(train: Windows) -> Iterator[np.ndarray]:

@@ -10,7 +10,11 @@ from tfrs_distill.data.splits import Splits
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.evaluation.retrieval import Scorer, evaluate
 from tfrs_distill.evaluation.top_k import BlockScorer
-from tfrs_distill.teachers.item_item_teacher import item_item_weights, user_item_blocks
+from tfrs_distill.teachers.item_item_teacher import (
+    check_decay,
+    item_item_weights,
+    user_item_blocks,
+)
 
 EASE_L2 = (100.0, 200.0, 500.0, 1000.0)  # tried by `best_ease`
 
@@ -36,18 +40,25 @@ class EASE(BlockScorer):
     """Item-item weights in closed form.
 
     With X the 0/1 user-item matrix, `P = (X'X + l2 I)^-1` and `B_ij = -P_ij / P_jj` off the
-    diagonal, 0 on it; an item's score is the sum of its weights from the history's items. The same
-    weights teach as `ItemItemTeacher`.
+    diagonal, 0 on it; an item's score is the sum of its weights from the history's items. With
+    `decay` the latest items count most: an item counts `exp(-age / decay)`, where its age is how
+    many items came after it (met again: after the last time). The same weights teach as
+    `ItemItemTeacher`.
 
     Reference: [Steck, 2019](https://arxiv.org/abs/1905.03375).
 
     Args:
         train: training windows.
         l2: regularisation, above 0.
+        decay: in items, above 0; None counts all items of a history alike.
+
+    Raises:
+        ValueError: `l2` or `decay` is not above 0.
     """
 
-    def __init__(self, train: Windows, *, l2: float = 300.0) -> None:
-        self.l2, self.exclude_seen = l2, train.catalogue.exclude_seen
+    def __init__(self, train: Windows, *, l2: float = 300.0, decay: float | None = None) -> None:
+        check_decay(decay)
+        self.l2, self.decay, self.exclude_seen = l2, decay, train.catalogue.exclude_seen
         self.weights = item_item_weights(train, l2)
         self.num_items = len(self.weights) - 1
 
@@ -60,7 +71,8 @@ class EASE(BlockScorer):
         """Return the scores of every item, float32 [num_queries, num_items + 1]."""
         met = np.zeros((len(histories), len(self.weights)), np.float32)
         for row, history in zip(met, histories):
-            row[history] = 1.0
+            ages = np.arange(len(history) - 1, -1, -1)
+            row[history] = 1.0 if self.decay is None else np.exp(-ages / self.decay)
         scores: np.ndarray = met @ self.weights
         return scores
 
