@@ -501,6 +501,11 @@ def test_a_file_of_many_tasks_on_reviews_starts_from_the_reviews(tmp_path):
             r"`data\.split` is about clothing reviews",
         ),
         (
+            'task = "ranking"\n[data]\nsource = "clothing-reviews"\n[teacher]\n'
+            'privileged = ["user"]\n',
+            r'`teacher\.privileged` is read by the kind deep-cross only\. Received: "user"',
+        ),
+        (
             'task = "ranking"\n[labels]\ntasks = ["next_item"]\n',
             r'`knowledge\.unlabelled_per_row` puts .*per_row=1 .*tasks` "next_item"\. Set it to 0',
         ),

@@ -16,6 +16,8 @@ from tfrs_distill.errors import InputError
 from tfrs_distill.pipeline.data import RetrievalData, read_data
 from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.pipeline.recipe.sections import TeacherSettings
+from tfrs_distill.pipeline.run_folder import Run
+from tfrs_distill.pipeline.stages import stages_of
 from tfrs_distill.pipeline.tasks import make_tasks
 from tfrs_distill.pipeline.teacher_kinds import Setting, teacher_kind
 from tfrs_distill.progress import SilentProgress
@@ -269,14 +271,18 @@ class Films:
             "    return Mean(examples)\n"
         )
 
-    def kind(self, **teacher):
+    def recipe(self, *, tasks=("like",), **teacher):
         named = Recipe.named("ranking")
-        recipe = replace(
+        return replace(
             named,
             data=replace(named.data, folder=str(self.folder), max_history=4),
             teacher=replace(named.teacher, **teacher),
-            labels=replace(named.labels, tasks=("like",)),
+            knowledge=replace(named.knowledge, unlabelled_per_row=0),
+            labels=replace(named.labels, tasks=tasks),
         )
+
+    def kind(self, **teacher):
+        recipe = self.recipe(**teacher)
         data = read_data(recipe)
         setting = Setting(recipe, data, make_tasks(recipe, data), SilentProgress())
         return teacher_kind(setting), data.splits
@@ -334,3 +340,12 @@ def test_a_function_whose_teacher_cannot_label_rows_is_named(films, folder):
     kind, _ = rows.kind(kind="python", source=f"{folder}/mine.py:nothing")
     with pytest.raises(InputError, match="of rows `row_logits.*: NoneType without"):
         kind.open(folder)
+
+
+def test_a_task_that_the_teacher_lacks_is_refused_before_a_student_is_trained(films, tmp_path):
+    folder, rows = films
+    source = f"{folder / 'rows.py'}:mean"
+    recipe = rows.recipe(tasks=("like", "rating"), kind="python", source=source)
+    run = Run(recipe, tmp_path, SilentProgress())
+    with pytest.raises(InputError, match="has logits of like, but none of rating"):
+        run.stages.run(stages_of(run)[:2])

@@ -34,6 +34,7 @@ TEXT, WORDS = "text", "words"  # a review's text, and its words as the student r
 PARTS = ("train", "validation", "test")
 ARRAYS = ("users", "items", "ratings", "timestamps")
 TABLES_FILE, INTERACTIONS_FILE = "tables.json", "interactions.npz"
+VECTORS_FILE = "item_vectors.npy"
 MANY_LEFT_OUT = 0.1  # of the test positives: from here on people may be coming back
 BY_TIME = (
     "Each user's interactions stand in order of time: the first 80 % train, the next 10 % "
@@ -182,8 +183,9 @@ class RankingData:
             }
             with whole_file(folder / f"{name}.npz") as file:
                 np.savez_compressed(file, users=part.users, queries=part.queries, **arrays)
+        (folder / VECTORS_FILE).unlink(missing_ok=True)
         if self.item_vectors is not None:
-            with whole_file(folder / "item_vectors.npy") as file:
+            with whole_file(folder / VECTORS_FILE) as file:
                 np.save(file, self.item_vectors)
         _write_json(
             folder / TABLES_FILE,
@@ -215,7 +217,7 @@ class RankingData:
                 texts={key: tuple(texts) for key, texts in tables["texts"][name].items()},
                 catalogue=catalogue,
             )
-        vectors = folder / "item_vectors.npy"
+        vectors = folder / VECTORS_FILE
         data = cls(
             RankingSplits(tables["name"], **parts),
             {name: tuple(ids) for name, ids in tables["vocabularies"].items()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -76,7 +77,9 @@ def fit_until_best(
 
 
 def save_alone(model: tf.keras.Model, path: Path) -> None:
-    """Write a model without its optimizer: serving it needs no more than its weights."""
+    """Write a model without its optimizer, whole or not at all: serving needs only its weights."""
     alone = model.from_config(model.get_config())
     alone.set_weights(model.get_weights())
-    alone.save(path)
+    partial = path.with_name(f".partial-{path.name}")
+    alone.save(partial)
+    os.replace(partial, path)

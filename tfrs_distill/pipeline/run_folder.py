@@ -116,8 +116,9 @@ class Run:
 
     def labelled_rows(self) -> RankingExamples:
         """The training rows with the knowledge, and those that the teacher alone has labelled."""
-        with_knowledge = self.knowledge.join(self.data.rows_of_teacher)
-        rows = self.data.splits.train.with_teacher(with_knowledge.teacher_logits)
+        logits = self.knowledge.join(self.data.rows_of_teacher).teacher_logits
+        of_tasks = {task.name: logits[task.name] for task in self.tasks}
+        rows = self.data.splits.train.with_teacher(of_tasks)
         if not self.num_unlabelled:
             return rows
         with np.load(self.file(UNLABELLED, LOGITS_FILE)) as arrays:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from tfrs_distill.data.movielens_ranking import LIKED_FROM
+from tfrs_distill.data.ranking_examples import RankingExamples
+from tfrs_distill.errors import InputError
 from tfrs_distill.models.tasks import (
     Binary,
     NextItem,
@@ -19,6 +21,7 @@ from tfrs_distill.models.tasks import (
 from tfrs_distill.models.tasks.levels import LevelsTask
 from tfrs_distill.pipeline.data import RankingData
 from tfrs_distill.pipeline.recipe import RankingRecipe
+from tfrs_distill.teachers import row_logits
 
 RATING, NEXT_ITEM = "rating", "next_item"
 WHAT = {
@@ -44,6 +47,34 @@ def make_tasks(
             for part in (data.splits.train, data.splits.validation, data.splits.test):
                 task.check(part.labels_of(task.name))
     return tasks
+
+
+def logits_of_tasks(
+    teacher: Any, examples: RankingExamples, tasks: Iterable[str]
+) -> Mapping[str, np.ndarray]:
+    """A teacher's logits of every row for these tasks, float32 [num_rows, width] by task.
+
+    Raises:
+        InputError: it has none of a task, or not of every row.
+    """
+    found = row_logits(teacher, examples)
+    missing = [task for task in tasks if task not in found]
+    if missing:
+        raise InputError(
+            f"The teacher has logits of {', '.join(found) or 'no task'}, but none of "
+            f"{', '.join(missing)}. Have it label every task of `labels.tasks`, or join it with "
+            "others in an ensemble."
+        )
+    logits = examples.with_teacher({task: found[task] for task in tasks}).teacher_logits
+    for task in tasks:
+        unknown = np.isnan(logits[task]).any(axis=1)
+        if unknown.any():
+            raise InputError(
+                f"The teacher has no logits of {task!r} for {int(unknown.sum())} of "
+                f"{len(examples)} rows, first for row {int(np.argmax(unknown))}. They are needed "
+                "where it is measured and where rows have no label."
+            )
+    return {task: logits[task] for task in tasks}
 
 
 def what(task: RankingTask) -> str:

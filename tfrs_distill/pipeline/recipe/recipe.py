@@ -239,6 +239,11 @@ class RankingRecipe(Recipe):
                     f"A teacher of the kind {kind} reads what the rows of {ROWS_OF[kind]} have. "
                     f'Received: `data.source` "{source}". Choose another `teacher.kind`.'
                 )
+        if self.teacher.privileged and self.teacher.kinds == ("bert-text",):
+            raise InputError(
+                "`teacher.privileged` is read by the kind deep-cross only. Received: "
+                f'{_listed(self.teacher.privileged)} with kind "bert-text". Set it to [].'
+            )
         if source != REVIEWS and self.words != WordsSettings():
             raise InputError(
                 f"`words` is about {REVIEWS}: the rows of other data have no text. Received: "

@@ -26,7 +26,7 @@ from tfrs_distill.pipeline.report.numbers import metric
 from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.stage import Result
 from tfrs_distill.pipeline.stages.evaluate_lists import artefacts_to_time, name_forms, resampled
-from tfrs_distill.pipeline.tasks import leading_metric
+from tfrs_distill.pipeline.tasks import leading_metric, logits_of_tasks
 from tfrs_distill.pipeline.teacher_kinds.kind import KERAS_FILES
 from tfrs_distill.pipeline.validation import next_item_ndcg
 from tfrs_distill.serving.ranker import Ranker
@@ -223,7 +223,7 @@ def _predictions(
     test = data.splits.test
     found: dict[str, Predictions] = {}
     with run.progress.bar("predictions of the teacher", 1) as advance:
-        found["teacher"] = _in_unit_of_labels(row_logits(teacher, test), tasks)
+        found["teacher"] = _in_unit_of_labels(logits_of_tasks(teacher, test, tasks), tasks)
         advance()
     for name, student in students.items():
         found[name] = _in_unit_of_labels(row_logits(student, test), tasks)
@@ -278,7 +278,8 @@ def _latencies(
     rows = test.subset(np.arange(min(len(test), LATENCY_ROWS)))
     with whole_file(folder / "rows.npz") as file:
         np.savez(file, **{**rows.features, columns.USER_ID: rows.users})
-    files = sorted(run.file("teacher").rglob(f"{KERAS_FILES}*.keras"))
+    in_files = set(run.recipe.teacher.kinds) == {"deep-cross"}
+    files = sorted(run.file("teacher").rglob(f"{KERAS_FILES}*.keras")) if in_files else []
     parts = {f"teacher {number}": path for number, path in enumerate(files)}
     keras = {name: run.student_file(name) for name in (*run.twins, "student")} | parts
     request = {
@@ -294,6 +295,14 @@ def _latencies(
         of_parts = [times.pop(name) for name in parts]
         of_teacher = {key: sum(part[key] for part in of_parts) for key in of_parts[0]}
     else:
-        one_each = [rows.subset(np.array([row])) for row in range(min(len(rows), SLOW_ROWS))]
-        of_teacher = milliseconds(lambda row: row_logits(teacher, row), one_each)
+        of_teacher = _of_teacher(teacher, rows.subset(np.arange(min(len(rows), SLOW_ROWS))))
     return times | {"teacher": of_teacher}
+
+
+def _of_teacher(teacher: Any, rows: RankingExamples) -> dict[str, float]:
+    """Milliseconds a row of a teacher that is no Keras file, here."""
+    if hasattr(teacher, "row_logits"):
+        one_each = [rows.subset(np.array([row])) for row in range(len(rows))]
+        return milliseconds(teacher.row_logits, one_each)
+    logits = tf.function(lambda batch: teacher.logits(batch, None), reduce_retracing=True)
+    return milliseconds(logits, list(rows.batches(1)))

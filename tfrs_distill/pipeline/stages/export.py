@@ -15,11 +15,9 @@ from tfrs_distill.pipeline.stages.student import best_score
 def export_stage(run: Run) -> Stage:
     """Its output is the artefact's folder, `run.version`."""
     recipe = run.recipe
-    two_stage = recipe.task == "two-stage"
 
     def settings() -> Any:
-        num_candidates = [recipe.lists.num_candidates] if two_stage else []
-        return [asdict(recipe.export), num_candidates]
+        return recipe.as_dict()  # it is in the artefact's provenance
 
     def work(_: Path) -> tuple[Result, str]:
         in_fresh_process("tfrs_distill.pipeline.stages.export_student", _request(run))
@@ -27,7 +25,7 @@ def export_stage(run: Run) -> Stage:
         sizes = ", ".join(f"{path.name} {path.stat().st_size / 1000:.1f} kB" for path in files)
         return {}, f"{sizes}, SavedModel in {run.version}"
 
-    return Stage("export", work, settings, after=("student",), output=run.version)
+    return Stage("export", work, settings, after=(*run.twins, "student"), output=run.version)
 
 
 def _request(run: Run) -> dict[str, Any]:

@@ -69,7 +69,8 @@ def student_stage(run: Run, name: str) -> Stage:
         after = (LISTS,)
     else:
         make = partial(_of_windows, run, chosen.dropout, taught)
-        sections, also = ("student", "training"), [recipe.knowledge.form] * taught
+        sections, also = ("student", "training"), [recipe.evaluation.k]
+        also += [recipe.knowledge.form] * taught
         after = ("knowledge",) if taught else ("data",)
 
     def settings() -> Any:

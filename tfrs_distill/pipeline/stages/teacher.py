@@ -8,6 +8,19 @@ from typing import Any
 
 from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.stage import Result, Stage, forget_other_trainings
+from tfrs_distill.pipeline.tasks import logits_of_tasks
+
+
+def _check_rows(run: Run, folder: Path) -> None:
+    """Look up what a user's own teacher of rows is needed for later, before more is trained.
+
+    Raises:
+        InputError: it does not label every task and row.
+    """
+    teacher, tasks = run.teacher.open(folder), [task.name for task in run.tasks]
+    logits_of_tasks(teacher, run.data.splits.test, tasks)
+    if run.num_unlabelled:
+        logits_of_tasks(teacher, run.drawn, tasks)
 
 
 def teacher_stage(run: Run) -> Stage:
@@ -22,6 +35,8 @@ def teacher_stage(run: Run) -> Stage:
     def work(folder: Path) -> tuple[Result, str]:
         forget_other_trainings(folder, run.fingerprint("teacher"))
         facts = run.teacher.train(folder)
+        if run.tasks and {"array", "python"} & set(recipe.teacher.kinds):
+            _check_rows(run, folder)
         return facts, facts.pop("line")
 
     return Stage("teacher", work, settings, after=("data",))

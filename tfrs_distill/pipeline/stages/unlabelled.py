@@ -9,14 +9,16 @@ import numpy as np
 from tfrs_distill.files import whole_file
 from tfrs_distill.pipeline.run_folder import LOGITS_FILE, UNLABELLED, Run
 from tfrs_distill.pipeline.stage import Result, Stage
-from tfrs_distill.teachers import row_logits
+from tfrs_distill.pipeline.tasks import logits_of_tasks
 
 
 def unlabelled_stage(run: Run) -> Stage:
     """Its folder holds the teacher's logits of the rows that `run.drawn` has."""
 
     def work(folder: Path) -> tuple[Result, str]:
-        teacher_logits = row_logits(run.teacher.open(run.file("teacher")), run.drawn)
+        tasks = [task.name for task in run.tasks]
+        teacher = run.teacher.open(run.file("teacher"))
+        teacher_logits = logits_of_tasks(teacher, run.drawn, tasks)
         with whole_file(folder / LOGITS_FILE) as file:
             np.savez(file, **teacher_logits)
         return {}, f"{len(run.drawn):,} rows of items for which their users have no training row"

@@ -84,7 +84,7 @@ def pretrain(encoder: Any, setting: Setting, folder: Path) -> dict[str, float]:
         The pseudo-perplexity of held-out texts, `before` and `after`.
     """
     weights_file, facts_file = (folder / name for name in PRETRAINED_FILES)
-    if facts_file.exists():
+    if facts_file.exists() and weights_file.exists():
         with np.load(weights_file) as weights:
             encoder.model.set_weights([weights[name] for name in weights.files])
         found: dict[str, float] = json.loads(facts_file.read_text())
