@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import tensorflow as tf
 
-if TYPE_CHECKING:
-    from tfrs_distill.models.tasks.task import RankingTask
+
+class Predicts(Protocol):
+    """A task, as its metrics need it."""
+
+    name: str
+
+    def predict(self, logits: tf.Tensor) -> tf.Tensor:
+        """Predict labels: [num_rows, width] to float [num_rows]."""
 
 
 class _OfPredictions:
@@ -19,7 +25,7 @@ class _OfPredictions:
 
     suffix = ""
 
-    def __init__(self, task: RankingTask) -> None:
+    def __init__(self, task: Predicts) -> None:
         super().__init__(name=f"{task.name}_{self.suffix}")  # type: ignore[call-arg]
         self.task = task
 
@@ -76,7 +82,7 @@ class HitRate(tf.keras.metrics.Mean):
         k: how many items count.
     """
 
-    def __init__(self, task: RankingTask, k: int = 10) -> None:
+    def __init__(self, task: Predicts, k: int = 10) -> None:
         super().__init__(name=f"{task.name}_hit_rate@{k}")
         self.task, self.k = task, k
 
