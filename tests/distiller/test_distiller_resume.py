@@ -424,5 +424,5 @@ def test_training_goes_on_after_a_kill(run, tmp_path):
     # Tolerance: the variables are float32.
     np.testing.assert_allclose(float(resumed.temperatures["soft"]), cosine, rtol=1e-6)
     np.testing.assert_allclose(
-        float(resumed.student_loss_weights["label"]), 0.25 ** (step / 10), rtol=1e-6
+        float(resumed.student_loss_weights["next_item"]), 0.25 ** (step / 10), rtol=1e-6
     )
