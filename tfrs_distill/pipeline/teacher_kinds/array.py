@@ -2,40 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.errors import InputError
 from tfrs_distill.files import file_sha256
 from tfrs_distill.pipeline.teacher_kinds.kind import Facts, Setting
-from tfrs_distill.teachers import ArrayTeacher, read_row_logits
-
-
-@dataclass(frozen=True)
-class PredictionsOfRows:
-    """Predictions of a user and an item, found in the file for any rows.
-
-    Args:
-        path: see `read_row_logits`.
-        setting: of the run.
-    """
-
-    path: Path
-    setting: Setting
-
-    def row_logits(self, examples: RankingExamples) -> dict[str, np.ndarray]:
-        """Logits by task, float32 [num_rows, width]."""
-        return read_row_logits(
-            self.path, examples, self.setting.tasks, vocabularies=self.setting.data.vocabularies
-        )
+from tfrs_distill.teachers import ArrayTeacher
+from tfrs_distill.teachers.arrays.row_logits_from_arrays import RowArrays
 
 
 class Array:
-    """`ArrayTeacher.read`, or of rows `read_row_logits`: any model's predictions in one file.
+    """`ArrayTeacher.read`, or of rows `RowArrays`: any model's predictions in one file.
 
     Whether it has seen the examples that it labels is for its maker to know.
     """
@@ -56,16 +34,18 @@ class Array:
     def train(self, folder: Path) -> Facts:
         """Read the file, to see that it can be used."""
         teacher = self.open(folder)
-        if isinstance(teacher, PredictionsOfRows):
+        if isinstance(teacher, RowArrays):
             for part in ("train", "validation", "test"):
                 teacher.row_logits(getattr(self.setting.splits, part))
         size = self.path.stat().st_size
         return {"parameters": None, "bytes": size, "line": f"the predictions in {self.path.name}"}
 
-    def open(self, folder: Path) -> ArrayTeacher | PredictionsOfRows:
+    def open(self, folder: Path) -> ArrayTeacher | RowArrays:
         """Read the file."""
         if self.setting.tasks:
-            return PredictionsOfRows(self.path, self.setting)
+            return RowArrays(
+                self.path, self.setting.tasks, vocabularies=self.setting.data.vocabularies
+            )
         return ArrayTeacher.read(
             self.path,
             catalogue=self.setting.data.catalogue,
@@ -74,6 +54,6 @@ class Array:
 
     def train_fold(
         self, examples: Any, fold: int, whole: Path, folder: Path
-    ) -> ArrayTeacher | PredictionsOfRows:
+    ) -> ArrayTeacher | RowArrays:
         """The same predictions: an array is not trained here."""
         return self.open(folder)

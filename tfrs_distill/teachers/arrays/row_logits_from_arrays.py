@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -90,23 +91,15 @@ def row_logits_from_arrays(
     }
 
 
-def read_row_logits(
-    path: str | os.PathLike[str],
-    examples: RankingExamples,
-    tasks: Sequence[RankingTask],
-    *,
-    vocabularies: Mapping[str, Sequence[str]] = MappingProxyType({}),
-    probabilities: bool = False,
-) -> dict[str, np.ndarray]:
-    """Return the same from a file that another program wrote.
+class RowArrays:
+    """A teacher of ranking rows whose logits stand in a file that another program wrote.
 
     `.npz`, `.safetensors` and `.parquet` hold arrays (columns) by name: `example_id`, or `user_id`
     and `item_id`; and one for each task, called as the task is, [n] or [n, width] (in Parquet,
-    lists). A file may hold fewer tasks than there are, and other rows.
+    lists). A file may hold fewer tasks than there are, and other rows. It is read once.
 
     Args:
         path: the file.
-        examples: the rows.
         tasks: the tasks that may be in the file.
         vocabularies: of `"user_id"` and `"item_id"`, where the file names them as the data set
             does: entry i is index i + 1 of the examples. Ids are then texts, or whole numbers,
@@ -115,37 +108,75 @@ def read_row_logits(
         probabilities: whether the values are probabilities; see `row_logits_from_arrays`.
 
     Raises:
-        InputError: as `row_logits_from_arrays`, or the file is missing or damaged, or has no
-            ids or no task.
+        InputError: the file is missing or damaged, or has no ids or no task.
         MissingExtraError: it is a Parquet file and pyarrow is not installed.
     """
-    arrays = read_named_arrays(path)
-    by_row = columns.EXAMPLE_ID in arrays
-    ids = (columns.EXAMPLE_ID,) if by_row else (columns.USER_ID, columns.ITEM_ID)
-    values = {task.name: arrays[task.name] for task in tasks if task.name in arrays}
-    if not values or not set(ids) <= set(arrays):
-        raise InputError(
-            f"{path} must hold `{columns.EXAMPLE_ID}`, or `{columns.USER_ID}` and "
-            f"`{columns.ITEM_ID}`, and one or several of the tasks "
-            f"{', '.join(task.name for task in tasks)}. It holds: {', '.join(sorted(arrays))}."
-        )
-    try:
-        if by_row:
-            return row_logits_from_arrays(
-                examples,
-                values,
-                tasks,
-                example_ids=arrays[columns.EXAMPLE_ID],
-                probabilities=probabilities,
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        tasks: Sequence[RankingTask],
+        *,
+        vocabularies: Mapping[str, Sequence[str]] = MappingProxyType({}),
+        probabilities: bool = False,
+    ) -> None:
+        arrays = read_named_arrays(path)
+        by_row = columns.EXAMPLE_ID in arrays
+        ids = (columns.EXAMPLE_ID,) if by_row else (columns.USER_ID, columns.ITEM_ID)
+        values = {task.name: arrays[task.name] for task in tasks if task.name in arrays}
+        if not values or not set(ids) <= set(arrays):
+            raise InputError(
+                f"{path} must hold `{columns.EXAMPLE_ID}`, or `{columns.USER_ID}` and "
+                f"`{columns.ITEM_ID}`, and one or several of the tasks "
+                f"{', '.join(task.name for task in tasks)}. It holds: {', '.join(sorted(arrays))}."
             )
-        pairs, values = _of_known(Path(path), arrays, values, vocabularies)
-        return row_logits_from_arrays(
-            examples, values, tasks, pairs=pairs, probabilities=probabilities
-        )
-    except InputError as error:
-        if str(path) in str(error):
-            raise
-        raise InputError(f"{path}: {error}") from error
+        self.path, self.tasks, self.probabilities = path, tasks, probabilities
+        self._ids: dict[str, Any]
+        if by_row:
+            self._ids, self._values = {"example_ids": arrays[columns.EXAMPLE_ID]}, values
+        else:
+            pairs, self._values = _of_known(Path(path), arrays, values, vocabularies)
+            self._ids = {"pairs": pairs}
+
+    def row_logits(self, examples: RankingExamples) -> dict[str, np.ndarray]:
+        """Return logits by task, float32 [num_rows, width], in the order of the examples.
+
+        Raises:
+            InputError: as `row_logits_from_arrays`.
+        """
+        try:
+            return row_logits_from_arrays(
+                examples, self._values, self.tasks, **self._ids, probabilities=self.probabilities
+            )
+        except InputError as error:
+            if str(self.path) in str(error):
+                raise
+            raise InputError(f"{self.path}: {error}") from error
+
+
+def read_row_logits(
+    path: str | os.PathLike[str],
+    examples: RankingExamples,
+    tasks: Sequence[RankingTask],
+    *,
+    vocabularies: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    probabilities: bool = False,
+) -> dict[str, np.ndarray]:
+    """Return the logits of rows in a file that another program wrote, see `RowArrays`.
+
+    Args:
+        path: the file.
+        examples: the rows.
+        tasks: see `RowArrays`.
+        vocabularies: see `RowArrays`.
+        probabilities: see `RowArrays`.
+
+    Raises:
+        InputError: as `RowArrays` and `row_logits_from_arrays`.
+        MissingExtraError: it is a Parquet file and pyarrow is not installed.
+    """
+    arrays = RowArrays(path, tasks, vocabularies=vocabularies, probabilities=probabilities)
+    return arrays.row_logits(examples)
 
 
 def _of_known(
