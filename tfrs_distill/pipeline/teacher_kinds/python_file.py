@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from tfrs_distill.pipeline.teacher_kinds.kind import Facts, Setting
 class PythonFile:
     """`FILE.py:FUNCTION`, where `FUNCTION(examples, seed)` returns a teacher trained on them.
 
-    It is called for the whole teacher, whenever a stage needs it, and once a fold. Examples are
+    It is called once for the whole teacher, where a stage needs it, and once a fold. Examples are
     `Windows`, or `RankingExamples` where the student predicts labels of rows. Any teacher will do:
     a `KerasTeacher`, a `FunctionTeacher`, one of your classes.
     """
@@ -45,6 +46,10 @@ class PythonFile:
 
     def open(self, folder: Path) -> Any:
         """What the function makes of all training examples."""
+        return self._whole
+
+    @cached_property
+    def _whole(self) -> Any:
         return self._make(self.setting.data.rows_of_teacher, self.setting.recipe.seed)
 
     def train_fold(self, examples: Any, fold: int, whole: Path, folder: Path) -> Any:
