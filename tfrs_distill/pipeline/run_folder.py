@@ -20,7 +20,7 @@ from tfrs_distill.pipeline.tasks import make_tasks
 from tfrs_distill.pipeline.teacher_kinds import Setting, TeacherKind, teacher_kind
 from tfrs_distill.progress import Progress
 from tfrs_distill.teachers import ItemItemTeacher
-from tfrs_distill.teachers.candidate_lists import CandidateLists, list_examples
+from tfrs_distill.teachers.candidate_lists import RELEVANCE, CandidateLists, list_examples
 
 STUDENT_FILE = "student.keras"  # of a stage that trains a student
 CACHE = "cache"  # of the knowledge stage
@@ -89,10 +89,15 @@ class Run:
         """The tasks of a student of rows; empty for retrieval."""
         return make_tasks(self.recipe, self.data)
 
+    @property
+    def setting(self) -> Setting:
+        """What the run's teachers are made from."""
+        return Setting(self.recipe, self.data, self.tasks, self.progress)
+
     @cached_property
     def teacher(self) -> TeacherKind:
         """The kind of teacher that the recipe names."""
-        return teacher_kind(Setting(self.recipe, self.data, self.tasks, self.progress))
+        return teacher_kind(self.setting)
 
     @cached_property
     def knowledge(self) -> CachedTeacher:
@@ -144,4 +149,4 @@ class Run:
         with np.load(self.file(LISTS, LISTS_FILE)) as arrays:
             *lists, scores = (arrays[name] for name in arrays.files)
         examples = list_examples(CandidateLists(*lists), self.data.catalogue)
-        return examples.with_teacher({"relevance": scores})
+        return examples.with_teacher({RELEVANCE: scores})

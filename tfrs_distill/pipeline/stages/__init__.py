@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.stage import Stage
-from tfrs_distill.pipeline.stages.cross_encoder import check_encoder, cross_encoder_stage
+from tfrs_distill.pipeline.stages.cross_encoder import cross_encoder_stage
 from tfrs_distill.pipeline.stages.data import data_stage
 from tfrs_distill.pipeline.stages.evaluate import evaluate_stage
 from tfrs_distill.pipeline.stages.export import export_stage
@@ -13,6 +13,7 @@ from tfrs_distill.pipeline.stages.lists import lists_stage
 from tfrs_distill.pipeline.stages.student import student_stage
 from tfrs_distill.pipeline.stages.teacher import teacher_stage
 from tfrs_distill.pipeline.stages.unlabelled import unlabelled_stage
+from tfrs_distill.pipeline.teacher_kinds.cross_encoder import check_reads_pairs
 
 __all__ = ["stages_of"]
 
@@ -25,7 +26,7 @@ def stages_of(run: Run) -> list[Stage]:
     """
     two_stage = run.recipe.task == "two-stage"
     if two_stage:
-        check_encoder(run)
+        check_reads_pairs(run.recipe)
     stages = [data_stage(run), teacher_stage(run), knowledge_stage(run)]
     if run.num_unlabelled:
         stages.append(unlabelled_stage(run))

@@ -9,6 +9,7 @@ from typing import Any
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
 from tfrs_distill.pipeline.encoders import encoder_fingerprint, is_of_tf_hub, open_bert
+from tfrs_distill.pipeline.recipe import RetrievalRecipe
 from tfrs_distill.pipeline.teacher_kinds.kind import Facts, Setting
 from tfrs_distill.pipeline.teacher_kinds.two_tower import TwoTowerOfItems
 from tfrs_distill.teachers import BertCrossEncoder, Reranker
@@ -26,24 +27,19 @@ class CrossEncoder:
     def settings(self) -> Any:
         """The two-tower's, and the checkpoint that reads pairs."""
         recipe = self.setting.recipe
-        if is_of_tf_hub(recipe):
-            raise InputError(
-                "A cross-encoder needs a Hugging Face checkpoint; an encoder from TF-Hub cannot "
-                f"read pairs. Received: {recipe.encoder.name}."
-            )
+        check_reads_pairs(recipe)
         return [self.first_stage.settings(), encoder_fingerprint(recipe)]
 
     def train(self, folder: Path) -> Facts:
         """Train the two-tower, then the cross-encoder on what the two-tower finds."""
         (folder / FIRST).mkdir(exist_ok=True)
         facts = self.first_stage.train(folder / FIRST)
-        self._train_second(self.setting.splits.train, self.setting.recipe.seed, folder)
-        second = self._second(folder)
-        weights = sum(path.stat().st_size for path in (folder / SECOND).iterdir())
+        seed = self.setting.recipe.seed
+        second = self._train_second(self.setting.splits.train, seed, folder)
         steps = self.setting.recipe.cross_encoder.steps
         return facts | {
-            "parameters": facts["parameters"] + second.encoder.num_parameters,
-            "bytes": facts["bytes"] + second.encoder.num_bytes + weights,
+            "parameters": facts["parameters"] + second["parameters"],
+            "bytes": facts["bytes"] + second["bytes"],
             "line": f"{facts['line']}; then a cross-encoder of {steps} steps",
         }
 
@@ -52,7 +48,7 @@ class CrossEncoder:
         named = self.setting.recipe.cross_encoder
         return Reranker(
             self.first_stage.open(folder / FIRST),
-            self._second(folder),
+            open_pairs(self.setting, folder),
             num_candidates=named.num_candidates,
             first_stage_weight=named.first_stage_weight,
             exclude_seen=self.setting.splits.catalogue.exclude_seen,
@@ -67,30 +63,60 @@ class CrossEncoder:
             self._train_second(windows, seed, folder)
         return self.open(folder)
 
-    def _train_second(self, windows: Windows, seed: int, folder: Path) -> None:
-        named = self.setting.recipe.cross_encoder
-        cross_encoder = BertCrossEncoder(
-            open_bert(self.setting.recipe),
-            self.setting.splits.catalogue.texts,
-            max_history_items=named.max_history_items,
-            max_length=named.max_length,
-            seed=seed,
-        )
-        with self.setting.progress.bar("cross-encoder steps", named.steps) as advance:
-            cross_encoder.fit(
-                windows,
-                self.first_stage.open(folder / FIRST),
-                num_steps=named.steps,
-                batch_size=named.batch_size,
-                num_negatives=named.num_negatives,
-                learning_rate=named.learning_rate,
-                seed=seed,
-                checkpoint_folder=folder / TRAINING,
-                advance=advance,
-            )
-        cross_encoder.save(folder / SECOND)
-        shutil.rmtree(folder / TRAINING)
+    def _train_second(self, windows: Windows, seed: int, folder: Path) -> dict[str, int]:
+        first_stage = self.first_stage.open(folder / FIRST)
+        return train_pairs(self.setting, windows, first_stage, seed, folder)
 
-    def _second(self, folder: Path) -> BertCrossEncoder:
-        encoder = open_bert(self.setting.recipe)
-        return BertCrossEncoder.load(folder / SECOND, encoder, self.setting.splits.catalogue.texts)
+
+def check_reads_pairs(recipe: RetrievalRecipe) -> None:
+    """Refuse an encoder that cannot read pairs, before anything is trained.
+
+    Raises:
+        InputError: it is from TF-Hub.
+    """
+    if is_of_tf_hub(recipe):
+        raise InputError(
+            "A cross-encoder needs a Hugging Face checkpoint; an encoder from TF-Hub cannot "
+            f"read pairs. Received: {recipe.encoder.name}."
+        )
+
+
+def train_pairs(
+    setting: Setting, windows: Windows, first_stage: Any, seed: int, folder: Path
+) -> dict[str, int]:
+    """Train the cross-encoder that orders what a first stage finds, and leave it in `folder`.
+
+    Returns:
+        Its `parameters`, and its `bytes` with the BERT's.
+    """
+    named = setting.recipe.cross_encoder
+    cross_encoder = BertCrossEncoder(
+        open_bert(setting.recipe),
+        setting.splits.catalogue.texts,
+        max_history_items=named.max_history_items,
+        max_length=named.max_length,
+        seed=seed,
+    )
+    with setting.progress.bar("cross-encoder steps", named.steps) as advance:
+        cross_encoder.fit(
+            windows,
+            first_stage,
+            num_steps=named.steps,
+            batch_size=named.batch_size,
+            num_negatives=named.num_negatives,
+            learning_rate=named.learning_rate,
+            seed=seed,
+            checkpoint_folder=folder / TRAINING,
+            advance=advance,
+        )
+    cross_encoder.save(folder / SECOND)
+    shutil.rmtree(folder / TRAINING, ignore_errors=True)
+    encoder = cross_encoder.encoder
+    weights = sum(path.stat().st_size for path in (folder / SECOND).iterdir())
+    return {"parameters": encoder.num_parameters, "bytes": encoder.num_bytes + weights}
+
+
+def open_pairs(setting: Setting, folder: Path) -> BertCrossEncoder:
+    """Read the cross-encoder that `train_pairs` left in `folder`."""
+    texts = setting.splits.catalogue.texts
+    return BertCrossEncoder.load(folder / SECOND, open_bert(setting.recipe), texts)
