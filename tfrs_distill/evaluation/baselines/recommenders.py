@@ -71,8 +71,9 @@ class EASE(BlockScorer):
         """Return the scores of every item, float32 [num_queries, num_items + 1]."""
         met = np.zeros((len(histories), len(self.weights)), np.float32)
         for row, history in zip(met, histories):
-            ages = np.arange(len(history) - 1, -1, -1)
-            row[history] = 1.0 if self.decay is None else np.exp(-ages / self.decay)
+            row[history] = 1.0
+            if self.decay is not None:
+                row[history] = np.exp(-np.arange(len(history) - 1, -1, -1) / self.decay)
         scores: np.ndarray = met @ self.weights
         return scores
 

@@ -25,7 +25,12 @@ from tfrs_distill.pipeline.report.models import metric_of
 from tfrs_distill.pipeline.report.numbers import metric
 from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.stage import Result
-from tfrs_distill.pipeline.stages.evaluate_lists import artefacts_to_time, name_forms, resampled
+from tfrs_distill.pipeline.stages.evaluate_lists import (
+    PAIRS,
+    artefacts_to_time,
+    name_forms,
+    resampled,
+)
 from tfrs_distill.pipeline.tasks import leading_metric, logits_of_tasks
 from tfrs_distill.pipeline.teacher_kinds.kind import KERAS_FILES
 from tfrs_distill.pipeline.validation import next_item_ndcg
@@ -165,15 +170,9 @@ class _Judged:
 
     def comparisons(self) -> dict[str, dict[str, Any]]:
         """The paired differences of the models that belong together, by task."""
-        pairs = {
-            "student_vs_twin": ("student", "twin"),
-            "student_vs_teacher": ("student", "teacher"),
-            "int8_vs_float32": ("student_int8", "student_tflite"),
-            "tflite_vs_keras": ("student_tflite", "student"),
-        }
         found = {
             name: {task: self._difference(one, other, task) for task in self._both(one, other)}
-            for name, (one, other) in pairs.items()
+            for name, (one, other) in PAIRS.items()
         }
         for task, compared in found["student_vs_teacher"].items():
             kept = self._kept(task)
@@ -278,7 +277,7 @@ def _latencies(
     rows = test.subset(np.arange(min(len(test), LATENCY_ROWS)))
     with whole_file(folder / "rows.npz") as file:
         np.savez(file, **{**rows.features, columns.USER_ID: rows.users})
-    in_files = set(run.recipe.teacher.kinds) == {"deep-cross"}
+    in_files = run.recipe.teacher.kind == "deep-cross"
     files = sorted(run.file("teacher").rglob(f"{KERAS_FILES}*.keras")) if in_files else []
     parts = {f"teacher {number}": path for number, path in enumerate(files)}
     keras = {name: run.student_file(name) for name in (*run.twins, "student")} | parts

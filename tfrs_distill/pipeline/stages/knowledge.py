@@ -37,10 +37,8 @@ def knowledge_stage(run: Run) -> Stage:
         )
         prune(folder / CACHE)
         shutil.rmtree(teachers, ignore_errors=True)
-        named = recipe.teacher
-        kinds = named.members if named.kind == "ensemble" else (named.kind,)
         which = "a teacher that never saw it"
-        if "array" in kinds:
+        if "array" in recipe.teacher.kinds:
             which = "a teacher that may have seen it: the maker of its array knows"
         of = "rows" if run.tasks else "users"
         return {}, f"{recipe.knowledge.folds} folds of {of}, each labelled by {which}"
