@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfrs_distill.losses.candidate_lists import MASKED
 from tfrs_distill.losses.categorical_cross_entropy import categorical_cross_entropy
 
 LN = math.log
@@ -72,3 +73,35 @@ def test_a_class_masked_by_minus_infinity_is_none_where_its_soft_label_is_0():
         loss = categorical_cross_entropy(tf.constant([[0.0, 0.25, 0.75]]), logits)
     np.testing.assert_allclose(loss, [np.log(2.0)], rtol=1e-6)
     np.testing.assert_allclose(tape.gradient(loss, logits), [[0.0, 0.25, -0.25]], atol=1e-6)
+
+
+@pytest.mark.parametrize("one_hot", [False, True])
+@pytest.mark.parametrize("smoothing", [0.1, 0.6])
+def test_label_smoothing_is_that_of_keras_with_its_gradient(smoothing, one_hot):
+    random = np.random.default_rng(0)
+    logits = tf.constant(3 * random.normal(size=(5, 8)), tf.float32)
+    ids = tf.constant(random.integers(0, 8, 5), tf.int32)
+    keras = tf.keras.losses.CategoricalCrossentropy(
+        from_logits=True, label_smoothing=smoothing, reduction="none"
+    )
+    labels = tf.one_hot(ids, 8) if one_hot else ids
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(logits)
+        ours = categorical_cross_entropy(labels, logits, label_smoothing=smoothing)
+        theirs = keras(tf.one_hot(ids, 8), logits)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+    np.testing.assert_allclose(
+        tape.gradient(ours, logits), tape.gradient(theirs, logits), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("labels", [[0], [[1.0, 0.0, 0.0]]])
+@pytest.mark.parametrize("masked", [MASKED, -math.inf])
+def test_label_smoothing_leaves_out_masked_candidates(masked, labels):
+    logits = tf.Variable([[LN(3), 0.0, masked]])
+    with tf.GradientTape() as tape:
+        loss = categorical_cross_entropy(tf.constant(labels), logits, label_smoothing=0.4)
+    # softmax [3/4, 1/4], labels [4/5, 1/5]
+    np.testing.assert_allclose(loss, [0.8 * LN(4 / 3) + 0.2 * LN(4)], rtol=1e-6)
+    gradient = tf.convert_to_tensor(tape.gradient(loss, logits))
+    np.testing.assert_allclose(gradient, [[-0.05, 0.05, 0.0]], atol=1e-7)

@@ -80,6 +80,28 @@ def prediction_by_hand(task, logits):
     return np.argmax(logits, axis=1) + 1
 
 
+@pytest.mark.parametrize("name", ["binary", "ordinal", "distribution", "next item"])
+def test_label_smoothing_mixes_the_labels_with_even_ones(name):
+    plain, labels = TASKS[name]
+    task = type(plain).from_config(plain.get_config() | {"label_smoothing": 0.3})
+    logits = logits_of(task)
+    if task.activation == "sigmoid":
+        even = -(np.log(sigmoid(logits)) + np.log(sigmoid(-logits))).mean(axis=1) / 2
+    else:
+        even = -np.log(softmax(logits)).mean(axis=1)
+    expected = 0.7 * loss_by_hand(task, labels, logits) + 0.3 * even
+    loss = task.loss(tf.constant(labels), tf.constant(logits, tf.float32))
+    np.testing.assert_allclose(loss, expected, rtol=1e-4)
+    again = tf.keras.utils.deserialize_keras_object(tf.keras.utils.serialize_keras_object(task))
+    assert again == task != plain
+
+
+@pytest.mark.parametrize("share", [-0.1, 1, NAN])
+def test_label_smoothing_is_a_share_below_1(share):
+    with pytest.raises(ValueError, match="`label_smoothing` must be at least 0 and below 1"):
+        Binary("like", label_smoothing=share)
+
+
 @every_task
 @pytest.mark.parametrize("size", [0.01, 2.0, 30.0])
 def test_the_loss_is_the_equation_in_every_row(task, labels, size):

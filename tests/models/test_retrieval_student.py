@@ -10,6 +10,7 @@ import tensorflow as tf
 from tiny_data import random_windows, windows_from
 
 from tfrs_distill.models import (
+    Candidates,
     DecayedAverage,
     HistoryTower,
     ItemTower,
@@ -62,6 +63,23 @@ def test_untrained_without_embeddings_its_loss_is_ln_num_items(windows, batch_si
     np.testing.assert_allclose(loss, math.log(NUM_ITEMS), rtol=1e-6)
 
 
+@pytest.mark.parametrize("exclude_seen", [False, True])
+def test_label_smoothing_is_a_teacher_to_whom_all_candidates_are_alike(windows, exclude_seen):
+    candidates = Candidates(exclude_seen=exclude_seen)
+    plain, smoothed = (
+        student_of(candidates=candidates, label_smoothing=share) for share in (0.0, 0.6)
+    )
+    batch = next(iter(windows.batches(5)))
+    outputs = plain(batch)
+    logits = np.float64(outputs.logits)
+    log_softmax = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    counts = logits > -1e6
+    assert exclude_seen != counts.all()
+    even = -np.where(counts, log_softmax, 0).sum(axis=1) / counts.sum(axis=1)
+    expected = 0.4 * plain.hard_loss(batch, outputs).numpy() + 0.6 * even
+    np.testing.assert_allclose(smoothed.hard_loss(batch, smoothed(batch)), expected, rtol=1e-5)
+
+
 def test_seed_fixes_what_is_learnt(windows):
     def curve(seed):
         student = student_of(dropout=0.3, seed=seed)
@@ -98,7 +116,10 @@ def test_it_learns_who_follows_whom():
 def test_save_and_load(tmp_path, windows, encoder):
     items = ItemTower(NUM_ITEMS, 4, text_dim=3, text_dropout=0.25, seed=2)
     student = RetrievalStudent(
-        HistoryTower(items, encoder(4, 4, dropout=0.25, seed=2)), items, name="pupil"
+        HistoryTower(items, encoder(4, 4, dropout=0.25, seed=2)),
+        items,
+        label_smoothing=0.3,
+        name="pupil",
     )
     student.build_towers()
     random = np.random.default_rng(0)
@@ -108,7 +129,7 @@ def test_save_and_load(tmp_path, windows, encoder):
     again = tf.keras.models.load_model(tmp_path / "student.keras")
     assert type(again) is RetrievalStudent
     assert type(again.query_tower.encoder) is encoder
-    assert again.name == "pupil"
+    assert (again.name, again.label_smoothing) == ("pupil", 0.3)
     assert (again.query_tower.encoder.dropout_rate, again.query_tower.encoder.seed) == (0.25, 2)
     assert (again.candidate_tower.text_dim, again.candidate_tower.text_dropout) == (3, 0.25)
     assert again.query_tower.item_tower is again.candidate_tower

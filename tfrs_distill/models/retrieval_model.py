@@ -8,7 +8,10 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from tfrs_distill.losses.categorical_cross_entropy import categorical_cross_entropy
+from tfrs_distill.losses.categorical_cross_entropy import (
+    categorical_cross_entropy,
+    checked_label_smoothing,
+)
 from tfrs_distill.losses.weighted_mean import weighted_mean
 from tfrs_distill.models.candidates import Candidates, CandidateSet
 from tfrs_distill.models.step import Term
@@ -30,11 +33,23 @@ class RetrievalModel(StudentModel):
     Args:
         candidates: which items a step's softmax is over, and what is done to their logits.
         temperature: what the dot products are divided by.
+        label_smoothing: the share of a label that all its candidates have alike, as in
+            `tf.keras.losses.CategoricalCrossentropy`.
+
+    Raises:
+        ValueError: `label_smoothing` is not within 0 and 1, 1 left out.
     """
 
-    def __init__(self, candidates: Candidates, temperature: float = 1.0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        candidates: Candidates,
+        temperature: float = 1.0,
+        label_smoothing: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.candidates, self.temperature = candidates, temperature
+        self.label_smoothing = checked_label_smoothing(label_smoothing)
         self.factorized_metrics: list[tfrs.metrics.Factorized] = []
         self.batch_metrics: list[tf.keras.metrics.Metric] = []  # of one-hot labels and logits
         self.loss_metrics: list[tf.keras.metrics.Metric] = []  # of the loss
@@ -93,7 +108,9 @@ class RetrievalModel(StudentModel):
                 "The batch has no labels, so there is no cross-entropy with them. Only a "
                 "`Distiller` with `student_loss_weight=0` learns from unlabelled batches."
             )
-        return categorical_cross_entropy(chosen.label_columns, outputs.logits)
+        return categorical_cross_entropy(
+            chosen.label_columns, outputs.logits, label_smoothing=self.label_smoothing
+        )
 
     def has_labels(self, task: str, outputs: StudentOutputs, batch: Mapping[str, Any]) -> bool:
         """Whether the batch has labels of the task."""

@@ -26,6 +26,7 @@ class RetrievalStudent(TwoTower):
         query_tower: `HistoryTower`, histories to `[batch_size, max_history, dim]`.
         candidate_tower: `ItemTower`, item ids to `[num_candidates, dim]`.
         candidates: `Candidates`, which items a step's softmax is over; the catalogue by default.
+        label_smoothing: the share of a label that all its candidates have alike.
 
     Example:
     >>> student = RetrievalStudent.from_history(num_items=100, max_history=8, embedding_dim=4)
@@ -42,6 +43,7 @@ class RetrievalStudent(TwoTower):
         embedding_dim: int = 16,
         dropout: float = 0.0,
         candidates: Candidates | None = None,
+        label_smoothing: float = 0.0,
         seed: int | None = None,
         name: str = "retrieval_student",
     ) -> RetrievalStudent:
@@ -53,6 +55,9 @@ class RetrievalStudent(TwoTower):
             embedding_dim: width of an item's embedding; each item costs one number more, its bias.
             dropout: share of item embedding entries dropped while training.
             candidates: which items a training step's softmax is over; the catalogue by default.
+            label_smoothing: the share of a label that all its candidates have alike, as in
+                `tf.keras.losses.CategoricalCrossentropy`. 0.6 alone gives a small student most of
+                what a teacher gives it on MovieLens-100K: see `benchmarks/controls.py`.
             seed: int or None; fixes initial weights and dropout.
             name: the model's name.
         """
@@ -61,7 +66,7 @@ class RetrievalStudent(TwoTower):
             max_history, embedding_dim, dropout=dropout, seed=seed, name="decayed_average"
         )
         tower = HistoryTower(items, encoder, name="history_tower")
-        student = cls(tower, items, candidates, name=name)
+        student = cls(tower, items, candidates, label_smoothing, name=name)
         student.build_towers()
         return student
 

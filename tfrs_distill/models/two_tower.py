@@ -32,6 +32,7 @@ class TwoTower(RetrievalModel):
         query_tower: `HistoryTower`, histories to `[batch_size, max_history, dim]`.
         candidate_tower: `ItemTower`, item ids to `[num_candidates, dim]`.
         candidates: `Candidates`, which items a step's softmax is over; the catalogue by default.
+        label_smoothing: the share of a label that all its candidates have alike.
     """
 
     def __init__(
@@ -39,9 +40,10 @@ class TwoTower(RetrievalModel):
         query_tower: HistoryTower,
         candidate_tower: ItemTower,
         candidates: Candidates | None = None,
+        label_smoothing: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(candidates or Candidates(), **kwargs)
+        super().__init__(candidates or Candidates(), label_smoothing=label_smoothing, **kwargs)
         if query_tower.item_tower is not candidate_tower:
             raise ValueError(
                 "`candidate_tower` must be the item tower that `query_tower` reads histories with, "
@@ -172,6 +174,7 @@ class TwoTower(RetrievalModel):
             "name": self.name,
             "query_tower": tf.keras.utils.serialize_keras_object(self.query_tower),
             "candidates": dataclasses.asdict(self.candidates),
+            "label_smoothing": self.label_smoothing,
         }
 
     @classmethod
@@ -181,6 +184,12 @@ class TwoTower(RetrievalModel):
             config["query_tower"], custom_objects=custom_objects
         )
         candidates = Candidates(**config["candidates"])
-        model = cls(query_tower, query_tower.item_tower, candidates, name=config["name"])
+        model = cls(
+            query_tower,
+            query_tower.item_tower,
+            candidates,
+            config.get("label_smoothing", 0.0),  # files of before the argument have none
+            name=config["name"],
+        )
         model.build_towers()
         return model

@@ -24,9 +24,11 @@ class Binary(RankingTask):
         name: the task's name.
         initial_prediction: the probability that an untrained model gives, such as the share of yes
             among the training rows.
+        label_smoothing: the share of a label that yes and no have alike.
 
     Raises:
-        ValueError: `initial_prediction` is not within 0 and 1, both left out.
+        ValueError: `initial_prediction` is not within 0 and 1, both left out, or `label_smoothing`
+            not within 0 and 1, 1 left out.
 
     Example:
     >>> task = Binary("like")
@@ -40,8 +42,10 @@ class Binary(RankingTask):
     leading_metric = "auc"
     label_range = "within 0 and 1"
 
-    def __init__(self, name: str, *, initial_prediction: float = 0.5) -> None:
-        super().__init__(name, width=1)
+    def __init__(
+        self, name: str, *, initial_prediction: float = 0.5, label_smoothing: float = 0.0
+    ) -> None:
+        super().__init__(name, width=1, label_smoothing=label_smoothing)
         if not 0 < initial_prediction < 1:
             raise ValueError(
                 "`initial_prediction` must be above 0 and below 1. Received: "
@@ -53,7 +57,9 @@ class Binary(RankingTask):
     def keras_loss(self) -> tf.keras.losses.Loss:
         """Binary cross-entropy."""
         return tf.keras.losses.BinaryCrossentropy(
-            from_logits=True, reduction=tf.keras.losses.Reduction.NONE
+            from_logits=True,
+            label_smoothing=self.label_smoothing,
+            reduction=tf.keras.losses.Reduction.NONE,
         )
 
     def predict(self, logits: tf.Tensor) -> tf.Tensor:

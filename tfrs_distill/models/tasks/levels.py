@@ -17,14 +17,17 @@ class LevelsTask(RankingTask):
         name: the task's name.
         levels: the labels there are, rising.
         logits_less: how many logits fewer than levels a row has.
+        label_smoothing: the share of a label that all classes have alike.
 
     Raises:
         ValueError: fewer than two levels, or not rising.
     """
 
-    def __init__(self, name: str, levels: Sequence[float], logits_less: int) -> None:
+    def __init__(
+        self, name: str, levels: Sequence[float], logits_less: int, label_smoothing: float
+    ) -> None:
         self.levels = _checked_levels(levels)
-        super().__init__(name, width=len(self.levels) - logits_less)
+        super().__init__(name, len(self.levels) - logits_less, label_smoothing)
         self.valid_label = self.levels[0]
 
     @property

@@ -24,6 +24,8 @@ class NextItem(RankingTask):
     Args:
         name: the task's name.
         num_items: items of the catalogue.
+        label_smoothing: the share of a label that all items have alike, those of the history left
+            out.
 
     Example:
     >>> task = NextItem("next_item", num_items=3)
@@ -39,8 +41,8 @@ class NextItem(RankingTask):
     activation = "softmax"
     leading_metric = "ndcg"
 
-    def __init__(self, name: str, num_items: int) -> None:
-        super().__init__(name, width=num_items)
+    def __init__(self, name: str, num_items: int, *, label_smoothing: float = 0.0) -> None:
+        super().__init__(name, num_items, label_smoothing)
         self.num_items = num_items
 
     @property
@@ -50,7 +52,7 @@ class NextItem(RankingTask):
 
     def keras_loss(self) -> tf.keras.losses.Loss:
         """Categorical cross-entropy of item indices."""
-        return _CatalogueCrossEntropy(reduction=tf.keras.losses.Reduction.NONE)
+        return _CatalogueCrossEntropy(self.label_smoothing)
 
     def targets(self, labels: tf.Tensor) -> tf.Tensor:
         """The columns of the labels' logits, int32 [num_rows]."""
@@ -130,6 +132,10 @@ class NextItemHead(tf.keras.layers.Layer):
 class _CatalogueCrossEntropy(tf.keras.losses.Loss):
     """Cross-entropy of columns against logits, in one softmax."""
 
+    def __init__(self, label_smoothing: float) -> None:
+        super().__init__(reduction=tf.keras.losses.Reduction.NONE)
+        self.label_smoothing = label_smoothing
+
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         """One value a row."""
-        return categorical_cross_entropy(y_true, y_pred)
+        return categorical_cross_entropy(y_true, y_pred, label_smoothing=self.label_smoothing)

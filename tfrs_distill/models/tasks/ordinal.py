@@ -28,6 +28,7 @@ class Ordinal(LevelsTask):
     Args:
         name: the task's name.
         levels: the labels there are, rising.
+        label_smoothing: the share of each level's label that yes and no have alike.
 
     Raises:
         ValueError: fewer than two levels, or not rising.
@@ -40,8 +41,14 @@ class Ordinal(LevelsTask):
 
     activation = "sigmoid"
 
-    def __init__(self, name: str, levels: Sequence[float] = (1, 2, 3, 4, 5)) -> None:
-        super().__init__(name, levels, logits_less=1)
+    def __init__(
+        self,
+        name: str,
+        levels: Sequence[float] = (1, 2, 3, 4, 5),
+        *,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(name, levels, 1, label_smoothing)
 
     @property
     def num_classes(self) -> int:
@@ -51,7 +58,9 @@ class Ordinal(LevelsTask):
     def keras_loss(self) -> tf.keras.losses.Loss:
         """Binary cross-entropy, its mean over the levels."""
         return tf.keras.losses.BinaryCrossentropy(
-            from_logits=True, reduction=tf.keras.losses.Reduction.NONE
+            from_logits=True,
+            label_smoothing=self.label_smoothing,
+            reduction=tf.keras.losses.Reduction.NONE,
         )
 
     def targets(self, labels: tf.Tensor) -> tf.Tensor:

@@ -19,6 +19,7 @@ class RatingDistribution(LevelsTask):
     Args:
         name: the task's name.
         levels: the labels there are, rising.
+        label_smoothing: the share of a label that all levels have alike.
 
     Raises:
         ValueError: fewer than two levels, or not rising.
@@ -34,13 +35,21 @@ class RatingDistribution(LevelsTask):
 
     activation = "softmax"
 
-    def __init__(self, name: str, levels: Sequence[float] = (1, 2, 3, 4, 5)) -> None:
-        super().__init__(name, levels, logits_less=0)
+    def __init__(
+        self,
+        name: str,
+        levels: Sequence[float] = (1, 2, 3, 4, 5),
+        *,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(name, levels, 0, label_smoothing)
 
     def keras_loss(self) -> tf.keras.losses.Loss:
         """Categorical cross-entropy."""
         return tf.keras.losses.CategoricalCrossentropy(
-            from_logits=True, reduction=tf.keras.losses.Reduction.NONE
+            from_logits=True,
+            label_smoothing=self.label_smoothing,
+            reduction=tf.keras.losses.Reduction.NONE,
         )
 
     def targets(self, labels: tf.Tensor) -> tf.Tensor:

@@ -15,6 +15,7 @@ from tfrs_distill.losses import (
     SoftTargetBinaryCrossEntropy,
     SoftTargetKLDivergence,
 )
+from tfrs_distill.losses.categorical_cross_entropy import checked_label_smoothing
 from tfrs_distill.models.seeded import seeded
 from tfrs_distill.models.tasks.task_metrics import MeanAbsoluteError, RootMeanSquaredError
 
@@ -32,9 +33,12 @@ class RankingTask:
     Args:
         name: the task's name; its labels are in the column `columns.label(name)`.
         width: logits of a row.
+        label_smoothing: s, of classes: the loss is that of the labels
+            `(1 - s) * labels + s / num_classes`, as of Keras' cross-entropies.
 
     Raises:
-        ValueError: the name is not made of letters, digits and `_.-`.
+        ValueError: the name is not made of letters, digits and `_.-`, or `label_smoothing` is not
+            within 0 and 1, 1 left out.
     """
 
     # What makes predictions of logits: "linear", each is a value; "sigmoid", each is the log-odds
@@ -45,13 +49,14 @@ class RankingTask:
     valid_label = 0.0  # stands in for a label that is missing, in a row of weight 0
     initial_bias = 0.0  # of the head
 
-    def __init__(self, name: str, width: int) -> None:
+    def __init__(self, name: str, width: int, label_smoothing: float = 0.0) -> None:
         if not NAME.fullmatch(name):
             raise ValueError(
                 "A task's name must be of letters, digits and `_.-`, a letter or digit first. "
                 f"Received: {name!r}."
             )
         self.name, self.width = name, width
+        self.label_smoothing = checked_label_smoothing(label_smoothing)
 
     @property
     def num_classes(self) -> int | None:
@@ -163,7 +168,9 @@ class RankingTask:
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that build an equal task."""
-        return {"name": self.name}
+        if self.activation == "linear":
+            return {"name": self.name}
+        return {"name": self.name, "label_smoothing": self.label_smoothing}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> RankingTask:
