@@ -1,0 +1,183 @@
+"""Soft targets dealt to other items or rows: they smooth as much, and know nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, overload
+
+import numpy as np
+
+from tfrs_distill import columns
+from tfrs_distill.data.ranking_examples import RankingExamples
+from tfrs_distill.data.row_blocks import row_blocks
+from tfrs_distill.data.windows import ExampleRows, Windows
+from tfrs_distill.errors import InputError
+
+ITEMS_OF_A_BLOCK = 20  # of neighbouring popularity, among which probabilities are dealt
+
+
+@overload
+def scrambled(examples: Windows, *, seed: int = 0) -> Windows: ...
+
+
+@overload
+def scrambled(examples: RankingExamples, *, seed: int = 0) -> RankingExamples: ...
+
+
+def scrambled(examples: Windows | RankingExamples, *, seed: int = 0) -> Windows | RankingExamples:
+    """Deal the teacher's soft targets to other items or rows, for a control.
+
+    A student of scrambled targets learns from distributions that are exactly as smooth as the
+    teacher's and that give the label exactly what the teacher gave it, but that do not know which
+    other items fit. What a student of the teacher's own targets has above it is the teacher's
+    knowledge; the rest was smoothing.
+
+    Of windows, items are ordered by their number of training labels and cut into blocks of about
+    20. At each position the probabilities within a block move on by a number of places that is
+    drawn for the position: `p'(item_{(j + s) mod B}) = p(item_j)`, s within 1 and B - 1, without
+    the label, which keeps its probability. So no other item keeps its own, and popular items get
+    what popular ones had. Of ranking rows, each row gets the logits of another row with the same
+    label; rows without a label deal among themselves. Logits over the whole catalogue are dealt as
+    those of windows.
+
+    Args:
+        examples: `Windows` joined with a cache as `form="top_k"`, or `RankingExamples` with
+            `teacher_logits`.
+        seed: of dealing.
+
+    Returns:
+        The same examples with other knowledge; that of windows stays on disk and is dealt when a
+        batch reads it.
+
+    Raises:
+        InputError: the examples have no knowledge of that form, or a catalogue of fewer than 3
+            items, whose unlabelled items have nobody to deal with.
+
+    Example:
+    >>> rows = RankingExamples(
+    ...     {}, {"like": np.array([1.0, 0.0, 1.0])}, users=np.arange(3), queries=np.arange(3),
+    ...     teacher_logits={"like": np.array([[2.0], [-1.0], [3.0]])})
+    >>> scrambled(rows).teacher_logits["like"][:, 0].tolist()  # two likes change places
+    [3.0, -1.0, 2.0]
+    """
+    random = np.random.default_rng(seed)
+    if isinstance(examples, Windows):
+        return _of_windows(examples, random)
+    if not examples.teacher_logits:
+        raise InputError(
+            "Ranking rows have no teacher's logits to scramble. Join them with a cache, or give "
+            "them some by `with_teacher`."
+        )
+    return examples.with_teacher(
+        {task: _of_task(examples, task, random) for task in examples.teacher_logits}
+    )
+
+
+class Turns:
+    """Which item gets an item's probability: a turn within blocks of like popularity.
+
+    Args:
+        popularity: of every item, [num_items].
+
+    Raises:
+        InputError: there are fewer than 3 items.
+    """
+
+    def __init__(self, popularity: np.ndarray) -> None:
+        num_items = len(popularity)
+        if num_items < 3:
+            raise InputError(
+                "Soft targets are scrambled among the items that are not the label: at least 3 "
+                f"items are needed. Received: {num_items}."
+            )
+        self.items = np.argsort(-popularity, kind="stable").astype(np.int32) + 1
+        blocks = np.array_split(np.arange(num_items), max(1, num_items // ITEMS_OF_A_BLOCK))
+        sizes = np.array([len(block) for block in blocks])
+        self.place = np.empty(num_items + 1, np.int32)  # of padding: any
+        self.place[0], self.place[self.items] = 0, np.arange(num_items)
+        self.start = np.repeat(np.cumsum(sizes) - sizes, sizes).astype(np.int32)
+        self.size = np.repeat(sizes, sizes).astype(np.int32)
+
+    def turned(self, ids: np.ndarray, labels: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        """Return who gets each item's probability: a permutation of the items for each label.
+
+        Args:
+            ids: item indices, [..., k].
+            labels: the item that keeps its probability, [...].
+            draws: whole numbers, [...]; equal ones turn alike.
+        """
+        labels, draws = labels[..., None], draws[..., None]
+        place, of_label = self.place[ids], self.place[labels]
+        start = self.start[place]
+        has_label = self.start[of_label] == start
+        num_others = self.size[place] - has_label
+        turned = place - start - (has_label & (place > of_label))
+        turned = start + (turned + 1 + draws % (num_others - 1)) % num_others
+        turned += has_label & (turned >= of_label)
+        return np.where((ids == labels) | (ids == columns.PADDING), ids, self.items[turned])
+
+
+class TurnedIds:
+    """The item indices of top-K knowledge, each position's turned by its own draw.
+
+    Args:
+        ids: int [num_examples, max_history, k].
+        labels: int [num_examples, max_history].
+        turns: who gets what.
+        draws: int [num_examples, max_history].
+    """
+
+    def __init__(
+        self, ids: ExampleRows, labels: np.ndarray, turns: Turns, draws: np.ndarray
+    ) -> None:
+        self.ids, self.labels, self.turns, self.draws = ids, labels, turns, draws
+        self.shape, self.dtype = ids.shape, ids.dtype
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        """Return the rows at these indices."""
+        turned = self.turns.turned(self.ids[rows], self.labels[rows], self.draws[rows])
+        return turned.astype(self.dtype)
+
+
+def _of_windows(windows: Windows, random: np.random.Generator) -> Windows:
+    name = columns.TEACHER_TOP_K_IDS
+    if name not in windows.knowledge:
+        raise InputError(
+            "Windows are scrambled by the items of their top-K knowledge, which they do not have. "
+            "Join them with `cached_teacher.join(windows, form='top_k')`."
+        )
+    num_items = windows.catalogue.num_items
+    popularity = np.bincount(windows.labels.reshape(-1), minlength=num_items + 1)[1:]
+    draws = random.integers(0, 1 << 15, windows.labels.shape, np.int32)
+    ids = TurnedIds(windows.knowledge[name], windows.labels, Turns(popularity), draws)
+    return replace(windows, knowledge={**windows.knowledge, name: ids})
+
+
+def _of_task(examples: RankingExamples, task: str, random: np.random.Generator) -> np.ndarray:
+    logits = examples.teacher_logits[task]
+    if task not in examples.labels:
+        return _over_catalogue(examples, logits, random)
+    dealt = logits.copy()
+    _, groups = np.unique(examples.labels_of(task), return_inverse=True)  # NaN is one of them
+    order = np.argsort(groups, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
+        turn = random.permutation(rows)
+        dealt[turn] = logits[np.roll(turn, 1)]  # one cycle: no row keeps its own
+    return dealt
+
+
+def _over_catalogue(
+    examples: RankingExamples, logits: np.ndarray, random: np.random.Generator
+) -> np.ndarray:
+    """Logits of every item, whose label is the row's item."""
+    labels = examples.features[columns.ITEM_ID]
+    num_items = logits.shape[1]
+    turns = Turns(np.bincount(labels, minlength=num_items + 1)[1 : num_items + 1])
+    draws = random.integers(0, 1 << 15, len(labels), np.int32)
+    items = np.arange(1, num_items + 1)
+    dealt = np.empty_like(logits)
+    for rows in row_blocks(len(labels), num_items):
+        ids = np.broadcast_to(items, (rows.stop - rows.start, num_items))
+        receivers = turns.turned(ids, labels[rows], draws[rows])
+        np.put_along_axis(dealt[rows], receivers - 1, logits[rows], axis=1)
+    return dealt
