@@ -73,14 +73,20 @@ def encoder(tmp_path_factory):
     return folder
 
 
-def smaller(recipe, name, folder="", *, epochs=8, **sections):
+def smaller(recipe, name, folder="", *, epochs=8, controls=(), **sections):
     """The recipe at a size that trains in a second."""
     return replace(
         recipe,
         name=name,
         data=replace(recipe.data, folder=str(folder), max_history=8),
         knowledge=replace(recipe.knowledge, folds=2),
-        training=replace(recipe.training, batch_size=64, max_epochs=epochs, patience=epochs),
+        training=replace(
+            recipe.training,
+            batch_size=64,
+            max_epochs=epochs,
+            patience=epochs,
+            controls=controls,
+        ),
         student=replace(recipe.student, embedding_dim=4, hidden_dim=8),
         evaluation=replace(recipe.evaluation, bootstrap_samples=100),
         twin=replace(recipe.twin, learning_rate=0.03, dropout=0.0),
@@ -331,10 +337,18 @@ def many(films, tmp_path_factory):
     named = Recipe.named("multitask")
     out = tmp_path_factory.mktemp("many")
     progress = Recorder()
-    recipe = smaller(named, "many", films, epochs=3, teacher=wide(named, epochs=3))
+    recipe = smaller(
+        named,
+        "many",
+        films,
+        epochs=3,
+        controls=("self-taught", "scrambled"),
+        teacher=wide(named, 3),
+    )
     report = pipeline.run(recipe, out, progress)
     alone = ["twin_of_like", "twin_of_rating", "twin_of_next_item"]
-    assert progress.names == [*STAGES[:4], *alone, *STAGES[4:]]
+    controls = ["self_knowledge", "self_taught", "scrambled"]
+    assert progress.names == [*STAGES[:4], *alone, *controls, *STAGES[4:]]
     return out / "many", report
 
 
@@ -356,6 +370,20 @@ def test_each_task_has_a_twin_of_its_own_that_answers_it_alone(many):
     assert ("No task is worse than its single-task twin" in words) != (
         "Worse than its single-task twin:" in words
     )
+
+
+@pytest.mark.nightly
+def test_every_task_is_held_against_its_controls(many):
+    report = many[1]
+    for control in ("self_taught", "scrambled"):
+        assert set(report["models"][control]["metrics"]) == {"like", "rating", "next_item"}
+        assert set(report["comparisons"][f"student_vs_{control}"]) == {
+            "like",
+            "rating",
+            "next_item",
+        }
+    losses = [report["training"][name]["loss"] for name in ("student", "self_taught", "scrambled")]
+    assert losses[0] != losses[1] != losses[2] != losses[0]
 
 
 @pytest.mark.nightly
@@ -452,6 +480,7 @@ def stages(encoder, tmp_path_factory):
         named,
         "stages",
         epochs=3,
+        controls=("plain", "self-taught", "scrambled"),
         teacher=replace(planted.teacher, embedding_dim=8, max_epochs=2),
         encoder=replace(named.encoder, name=str(encoder)),
         cross_encoder=replace(named.cross_encoder, steps=3, max_length=32, num_negatives=3),
@@ -464,7 +493,7 @@ def stages(encoder, tmp_path_factory):
     report = pipeline.run(recipe, out, progress)
     assert progress.names == [
         *("data", "teacher", "knowledge", "retrieval", "cross-encoder", "lists"),
-        *("twin", "student", "export", "evaluate"),
+        *("twin", "self_knowledge", "self_taught", "scrambled", "student", "export", "evaluate"),
     ]
     return out / "stages", report, recipe
 
@@ -473,13 +502,15 @@ def stages(encoder, tmp_path_factory):
 def test_two_stages_are_measured_beside_each_stage(stages):
     home, report, _ = stages
     ndcg = {}
-    for name in ("retrieval", "student", "twin", "teacher", "student_tflite", "student_int8"):
+    controls, forms = ("twin", "self_taught", "scrambled"), ("student_tflite", "student_int8")
+    for name in ("retrieval", "student", "teacher", *controls, *forms):
         row = report["models"][name]
         ndcg[name] = row["metrics"]["relevance"]["ndcg@10"]["value"]
         assert 0 < ndcg[name] <= 1
         assert row["bytes"] > 0 and 0 < row["latency_ms"]["p50"] <= row["latency_ms"]["p95"], name
     told = report["comparisons"]
-    for name in ("student_vs_retrieval", "student_vs_teacher", "student_vs_twin"):
+    others = ("retrieval", "teacher", "twin", "self_taught", "scrambled")
+    for name in (f"student_vs_{other}" for other in others):
         other = name.removeprefix("student_vs_")
         found = told[name]["relevance"]["difference"]
         assert found == pytest.approx(ndcg["student"] - ndcg[other], abs=1e-9)

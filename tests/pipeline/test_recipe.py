@@ -25,7 +25,9 @@ from tfrs_distill.pipeline.recipe.sections import (
     RankingKnowledgeSettings,
     RankingStudentSettings,
     RankingTeacherSettings,
+    RetrievalDistillationSettings,
     RetrievalExportSettings,
+    RetrievalTwinSettings,
     StudentSettings,
     TeacherSettings,
     TrainingSettings,
@@ -94,10 +96,17 @@ UNUSUAL = RetrievalRecipe(
     ),
     knowledge=KnowledgeSettings(folds=5, top_k=37, form="top_k"),
     student=StudentSettings(embedding_dim=12),
-    training=TrainingSettings(batch_size=24, max_epochs=55, patience=9),
-    twin=TwinSettings(learning_rate=0.004, dropout=0.15),
-    distillation=DistillationSettings(
-        temperature=2.5, student_loss_weight=0.35, learning_rate=0.003, dropout=0.05
+    training=TrainingSettings(batch_size=24, max_epochs=55, patience=9, controls=("scrambled",)),
+    twin=RetrievalTwinSettings(
+        learning_rate=0.004, dropout=0.15, label_smoothing=0.4, weight_decay=0.01
+    ),
+    distillation=RetrievalDistillationSettings(
+        temperature=2.5,
+        student_loss_weight=0.35,
+        learning_rate=0.003,
+        dropout=0.05,
+        label_smoothing=0.1,
+        weight_decay=0.02,
     ),
     export=RetrievalExportSettings(k=44, version=3),
     evaluation=EvaluationSettings(k=20, bootstrap_samples=321),
@@ -115,6 +124,15 @@ UNUSUAL_REVIEWS = RankingRecipe(
     words=WordsSettings(min_count=3, max_words=44, num_bigram_buckets=0, embedding_dim=7),
     labels=LabelsSettings(
         tasks=("rating", "recommended"), rating_as="ordinal", balance="gradient-norm"
+    ),
+    twin=TwinSettings(learning_rate=0.004, dropout=0.15, label_smoothing=0.2, weight_decay=0.03),
+    distillation=DistillationSettings(
+        temperature=1.5,
+        student_loss_weight=0.25,
+        learning_rate=0.004,
+        dropout=0.1,
+        label_smoothing=0.2,
+        weight_decay=0.03,
     ),
     export=ExportSettings(version=5),
 )
@@ -150,7 +168,12 @@ UNUSUAL_STAGES = TwoStageRecipe(
     ),
     evaluation=TwoStageEvaluationSettings(k=15, bootstrap_samples=200, max_lists=55),
 )
-EVERY_TASK = (UNUSUAL, UNUSUAL_REVIEWS, UNUSUAL_FILMS, UNUSUAL_STAGES)
+UNUSUAL_LOSS = RetrievalRecipe(
+    name="loss",
+    twin=RetrievalTwinSettings(exclude_seen=True),
+    distillation=RetrievalDistillationSettings(exclude_seen=True),
+)
+EVERY_TASK = (UNUSUAL_LOSS, UNUSUAL, UNUSUAL_REVIEWS, UNUSUAL_FILMS, UNUSUAL_STAGES)
 
 
 def written(tmp_path, text):
@@ -177,7 +200,13 @@ def test_the_round_trip_keeps_every_value(tmp_path):
     assert again.export.version == 3
 
 
-@pytest.mark.parametrize("recipe", EVERY_TASK, ids=lambda recipe: recipe.task)
+@pytest.mark.parametrize("section", ["twin", "distillation"])
+def test_a_loss_without_seen_items_needs_that_they_are_not_recommended(tmp_path, section):
+    text = f"[data]\nexclude_seen = false\n[{section}]\nexclude_seen = true\n"
+    assert f"`{section}.exclude_seen` leaves the items of the history" in refused(tmp_path, text)
+
+
+@pytest.mark.parametrize("recipe", EVERY_TASK, ids=lambda recipe: recipe.name)
 def test_the_round_trip_keeps_every_value_of_every_task(tmp_path, recipe):
     assert Recipe.from_toml(written(tmp_path, recipe.to_toml())) == recipe
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from tiny_bert import write_tiny_bert
 
 from tfrs_distill import pipeline
@@ -19,7 +20,9 @@ from tfrs_distill.errors import InputError
 from tfrs_distill.pipeline.recipe import Recipe, RetrievalRecipe
 from tfrs_distill.progress import SilentProgress
 
-STAGES = ["data", "teacher", "knowledge", "twin", "student", "export", "evaluate"]
+CONTROLS = ["plain", "self_taught", "scrambled"]
+STAGES = ["data", "teacher", "knowledge", "twin", "self_knowledge", *CONTROLS]
+STAGES += ["student", "export", "evaluate"]
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +87,7 @@ def test_the_report_holds_every_model_with_its_numbers(finished):
     assert json.loads((home / "report.json").read_text())["models"].keys() == {
         "teacher",
         "twin",
+        *CONTROLS,
         "student",
         "saved_model",
         "student_tflite",
@@ -101,6 +105,22 @@ def test_the_report_holds_every_model_with_its_numbers(finished):
     assert ndcg["saved_model"] == pytest.approx(ndcg["student"], abs=1e-9)
     page = re.sub(r"<[^>]+>", "", (home / "report.html").read_text(encoding="utf-8"))
     assert report["verdict"] in " ".join(html.unescape(page).split())
+
+
+def test_the_controls_differ_in_what_they_are_named_for(finished, recipe):
+    home, report = finished
+    losses = {name: report["training"][name]["loss"] for name in (*CONTROLS, "twin", "student")}
+    assert len({tuple(loss) for loss in losses.values()}) == 5
+    plain = tf.keras.models.load_model(home / "stages" / "plain" / "student.keras")
+    twin = tf.keras.models.load_model(home / "stages" / "twin" / "student.keras")
+    assert (plain.label_smoothing, twin.label_smoothing) == (0.0, recipe.twin.label_smoothing)
+    for name in CONTROLS:
+        found = report["comparisons"][f"student_vs_{name}"]["next_item"]
+        gain = ndcg_of(report["models"]["student"]) - ndcg_of(report["models"][name])
+        assert found["difference"] == pytest.approx(gain, abs=1e-9)
+    learnt = "scrambled soft targets has" if "has no gain" not in report["verdict"] else "no gain"
+    assert learnt in report["verdict"]
+    assert report["models"]["twin"]["what"].endswith("; label smoothing 0.6")
 
 
 def test_popularity_in_the_report_is_what_counting_gives(finished, recipe):
@@ -138,7 +158,7 @@ def test_a_changed_setting_runs_its_stage_and_the_later_ones_only(finished, reci
     changed = replace(recipe, distillation=replace(recipe.distillation, student_loss_weight=0.6))
     progress = Recorder()
     report = pipeline.run(changed, finished[0].parent, progress)
-    assert progress.reused == [True] * 4 + [False] * 3
+    assert progress.reused == [True] * 6 + [False] * 5
     assert ndcg_of(report["models"]["twin"]) == ndcg_of(finished[1]["models"]["twin"])
     assert report["training"]["student"] != finished[1]["training"]["student"]
 
@@ -150,7 +170,7 @@ def test_a_lost_file_runs_its_stage_again(finished, recipe):
     (home / "1" / "student.tflite").unlink()
     progress = Recorder()
     pipeline.run(recipe, home.parent, progress)
-    assert progress.reused == [True] * 5 + [False, True]
+    assert progress.reused == [True] * 9 + [False, True]
     assert (home / "1" / "student.tflite").is_file()
 
 

@@ -57,7 +57,7 @@ class RetrievalStudent(TwoTower):
             candidates: which items a training step's softmax is over; the catalogue by default.
             label_smoothing: the share of a label that all its candidates have alike, as in
                 `tf.keras.losses.CategoricalCrossentropy`. 0.6 alone gives a small student most of
-                what a teacher gives it on MovieLens-100K: see `benchmarks/controls.py`.
+                what a teacher gives it on MovieLens-100K: see `benchmarks/retrieval.py`.
             seed: int or None; fixes initial weights and dropout.
             name: the model's name.
         """

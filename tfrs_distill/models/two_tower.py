@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from typing import Any
 
 import tensorflow as tf
@@ -161,6 +163,13 @@ class TwoTower(RetrievalModel):
     def row_weights(self, batch: dict[str, tf.Tensor]) -> tf.Tensor | None:
         """Sample weights of the rows, `[num_rows]`, or None."""
         return row_weights(batch)
+
+    def fingerprint(self) -> str:
+        """Return the sha256 of the configuration and every weight, item vectors included."""
+        digest = hashlib.sha256(json.dumps(self.get_config(), sort_keys=True).encode())
+        for weight in self.query_tower.weights:
+            digest.update(str((weight.shape, weight.dtype)).encode() + weight.numpy().tobytes())
+        return digest.hexdigest()
 
     def build_towers(self) -> None:
         """Create every weight, so that the model can be loaded, counted or copied before `fit`."""

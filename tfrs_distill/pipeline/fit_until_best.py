@@ -56,6 +56,7 @@ def fit_until_best(
     patience: int,
     progress: Progress,
     description: str,
+    weight_decay: float = 0.0,
 ) -> dict[str, Any]:
     """Fit `model` until `judge` no longer finds it better, and keep its best epoch.
 
@@ -63,7 +64,7 @@ def fit_until_best(
         `loss` and the validation score by epoch, and `best_epoch`, counted from 1. The score is
         called as in the logs, with "validation" for "val".
     """
-    model.compile(optimizer=tf.keras.optimizers.Adam(learning_rate))
+    model.compile(optimizer=adam(learning_rate, weight_decay))
     score = judge.log_name
     with progress.bar(description, max_epochs) as advance:
         callbacks = [judge, BestEpoch(score, patience), ShowEpochs(advance, score)]
@@ -74,6 +75,14 @@ def fit_until_best(
         score.replace("val_", "validation_", 1): [float(value) for value in history[score]],
         "best_epoch": int(np.argmax(history[score])) + 1,
     }
+
+
+def adam(learning_rate: float, weight_decay: float = 0.0) -> tf.keras.optimizers.Optimizer:
+    """Adam, with decoupled weight decay where it is not 0.
+
+    Reference: [Loshchilov and Hutter, 2019](https://arxiv.org/abs/1711.05101).
+    """
+    return tf.keras.optimizers.Adam(learning_rate, weight_decay=weight_decay or None)
 
 
 def save_alone(model: tf.keras.Model, path: Path) -> None:

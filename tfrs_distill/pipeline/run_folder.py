@@ -24,6 +24,9 @@ from tfrs_distill.teachers.candidate_lists import RELEVANCE, CandidateLists, lis
 
 STUDENT_FILE = "student.keras"  # of a stage that trains a student
 CACHE = "cache"  # of the knowledge stage
+TWIN, PLAIN = "twin", "plain"  # the plain one without label smoothing
+SELF_TAUGHT, SCRAMBLED = "self_taught", "scrambled"
+KNOWLEDGE, SELF_KNOWLEDGE = "knowledge", "self_knowledge"
 UNLABELLED, LOGITS_FILE = "unlabelled", "logits.npz"
 LISTS, LISTS_FILE = "lists", "lists.npz"
 
@@ -44,6 +47,7 @@ class Run:
         version: the folder of its artefact.
         stages: those that are done.
         twins: the stages of the students without a teacher.
+        controls: the stages of the students that show what is not the teacher's knowledge.
         num_unlabelled: rows that the teacher alone labels, for each training row.
     """
 
@@ -52,9 +56,14 @@ class Run:
         self.home = out / recipe.name
         self.version = self.home / str(recipe.export.version)
         self.stages = Stages(self.home / "stages", recipe.seed, progress)
-        self.twins = ["twin"]
+        self.twins = [TWIN]
         if recipe.task == "multitask":
             self.twins += [f"twin_of_{task}" for task in recipe.labels.tasks]
+        self.controls = [
+            name.replace("-", "_")
+            for name in recipe.training.controls
+            if name != PLAIN or recipe.twin.label_smoothing
+        ]
         of_rows = isinstance(recipe, RankingRecipe)
         self.num_unlabelled = recipe.knowledge.unlabelled_per_row if of_rows else 0
 
@@ -99,10 +108,14 @@ class Run:
         """The kind of teacher that the recipe names."""
         return teacher_kind(self.setting)
 
-    @cached_property
-    def knowledge(self) -> CachedTeacher:
-        """The cross-fitted knowledge of the training examples."""
-        return CachedTeacher.open(self.file("knowledge", CACHE))
+    @property
+    def beside(self) -> list[str]:
+        """The stages of the students that the student is measured beside."""
+        return [*self.twins, *self.controls]
+
+    def knowledge(self, stage: str = KNOWLEDGE) -> CachedTeacher:
+        """The cross-fitted knowledge of the training examples: the teacher's, or the twins'."""
+        return CachedTeacher.open(self.file(stage, CACHE))
 
     @cached_property
     def drawn(self) -> RankingExamples:
@@ -119,14 +132,17 @@ class Run:
         if self.num_unlabelled:
             _ = self.drawn
 
-    def labelled_rows(self) -> RankingExamples:
-        """The training rows with the knowledge, and those that the teacher alone has labelled."""
-        logits = self.knowledge.join(self.data.rows_of_teacher).teacher_logits
+    def labelled_rows(self, stage: str = KNOWLEDGE) -> RankingExamples:
+        """The training rows with the knowledge, and those that a teacher alone has labelled."""
+        train = self.data.splits.train
+        labelled = self.data.rows_of_teacher if stage == KNOWLEDGE else train
+        logits = self.knowledge(stage).join(labelled).teacher_logits
         of_tasks = {task.name: logits[task.name] for task in self.tasks}
-        rows = self.data.splits.train.with_teacher(of_tasks)
+        rows = train.with_teacher(of_tasks)
         if not self.num_unlabelled:
             return rows
-        with np.load(self.file(UNLABELLED, LOGITS_FILE)) as arrays:
+        file = self.file(UNLABELLED if stage == KNOWLEDGE else stage, LOGITS_FILE)
+        with np.load(file) as arrays:
             return rows.joined(self.drawn.with_teacher(dict(arrays)))
 
     @cached_property

@@ -12,6 +12,14 @@ from tfrs_distill.pipeline.tasks import NEXT_ITEM, leading_metric, what
 from tfrs_distill.pipeline.versions import versions
 from tfrs_distill.teachers.candidate_lists import RELEVANCE
 
+CONTROLS = {
+    "plain": "The plain student is the twin without label smoothing.",
+    "self_taught": "The self-taught student learns as the student does, from cross-fitted copies "
+    "of the twin.",
+    "scrambled": "The scrambled student learns as the student does, from soft targets that are as "
+    "smooth as the teacher's and keep its probability of the label, but are dealt to other items "
+    "of like popularity, or to other rows of the same label.",
+}
 SAME_AS_STUDENT = "same model, same labels, as many epochs at most, same seed"
 
 
@@ -32,6 +40,8 @@ def write_run_report(run: Run) -> dict[str, Any]:
         "versions": versions(),
         "stages": {name: {"seconds": value} for name, value in run.stages.seconds.items()},
     }
+    if run.controls:
+        report["protocol"]["controls"] = " ".join(CONTROLS[name] for name in run.controls)
     report["verdict"] = verdict(report)
     with whole_file(run.home / "recipe.toml", "w") as file:
         file.write(recipe.to_toml())
@@ -50,7 +60,7 @@ def _curves(run: Run) -> dict[str, Any]:
             for name, member in teacher.get("members", {}).items()
             if "curves" in member
         }
-    return curves | {name: run.result(name)["curves"] for name in (*run.twins, "student")}
+    return curves | {name: run.result(name)["curves"] for name in (*run.beside, "student")}
 
 
 def _of_rows(run: Run) -> dict[str, Any]:

@@ -32,16 +32,21 @@ WHAT = {
 
 
 def make_tasks(
-    recipe: Any, data: RankingData, names: Iterable[str] | None = None
+    recipe: Any,
+    data: RankingData,
+    names: Iterable[str] | None = None,
+    label_smoothing: float = 0.0,
 ) -> list[RankingTask]:
     """The recipe's tasks, or those of `names`, their labels checked; empty for retrieval.
+
+    A regression has no classes, so its labels are not smoothed.
 
     Raises:
         InputError: labels are missing, out of range, or all alike.
     """
     if not isinstance(recipe, RankingRecipe):
         return []
-    tasks = [_task(name, recipe, data) for name in names or recipe.labels.tasks]
+    tasks = [_task(name, recipe, data, label_smoothing) for name in names or recipe.labels.tasks]
     for task in tasks:
         if not isinstance(task, NextItem):
             for part in (data.splits.train, data.splits.validation, data.splits.test):
@@ -96,18 +101,21 @@ def leading_metric(task: RankingTask, k: int) -> str:
     return f"ndcg@{k}" if task.leading_metric == "ndcg" else task.leading_metric
 
 
-def _task(name: str, recipe: RankingRecipe, data: RankingData) -> RankingTask:
+def _task(
+    name: str, recipe: RankingRecipe, data: RankingData, label_smoothing: float
+) -> RankingTask:
     if name == NEXT_ITEM:
         assert data.catalogue is not None  # the recipe's check
-        return NextItem(name, data.catalogue.num_items)
+        return NextItem(name, data.catalogue.num_items, label_smoothing=label_smoothing)
     labels = data.splits.train.labels_of(name)
     if name != RATING:
         share = float(np.nanmean(labels))
-        return Binary(name, initial_prediction=min(max(share, 0.01), 0.99))
+        likely = min(max(share, 0.01), 0.99)
+        return Binary(name, initial_prediction=likely, label_smoothing=label_smoothing)
     parts = (data.splits.train, data.splits.validation, data.splits.test)
     scale = np.unique(np.concatenate([part.labels_of(name) for part in parts]))
     levels = tuple(float(level) for level in scale[~np.isnan(scale)])
     if recipe.labels.rating_as == "regression":
         return Regression(name, low=levels[0], high=levels[-1])
     kind = Ordinal if recipe.labels.rating_as == "ordinal" else RatingDistribution
-    return kind(name, levels=levels)
+    return kind(name, levels, label_smoothing=label_smoothing)

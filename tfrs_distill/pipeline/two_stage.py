@@ -53,6 +53,7 @@ def make_second_stage(
     item_item: np.ndarray,
     lists: RankingExamples,
     dropout: float,
+    label_smoothing: float,
 ) -> RankingStudent:
     """A ranking student, not trained, that reads a history and an item and how near they are.
 
@@ -62,13 +63,19 @@ def make_second_stage(
         item_item: item-item weights, float32 [num_items + 1, num_items + 1].
         lists: the training lists.
         dropout: of this student.
+        label_smoothing: of its labels.
     """
     seed, max_history = recipe.seed, recipe.lists.max_history
     item = ItemFeature(len(item_vectors), recipe.student.embedding_dim, item_vectors, seed=seed)
+    relevance = Binary(
+        RELEVANCE,
+        initial_prediction=float(lists.labels_of(RELEVANCE).mean()),
+        label_smoothing=label_smoothing,
+    )
     history = HistoryFeature(item, max_history, reads_ratings=False, dropout=dropout, seed=seed)
     return RankingStudent(
         [item, history, _neighbours(item_item, recipe.lists, lists)],
-        [Binary(RELEVANCE, initial_prediction=float(lists.labels_of(RELEVANCE).mean()))],
+        [relevance],
         num_cross_layers=recipe.student.num_cross_layers,
         hidden_units=hidden_units(recipe.student.hidden_dim),
         dropout=dropout,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Any
 
 import tensorflow as tf
@@ -62,13 +60,6 @@ class AttentionTwoTower(TwoTower):
         )
         super().__init__(HistoryTower(items, encoder, name="history_tower"), items, name=name)
         self.build_towers()
-
-    def fingerprint(self) -> str:
-        """sha256 of the configuration and every weight, item vectors included."""
-        digest = hashlib.sha256(json.dumps(self.get_config(), sort_keys=True).encode())
-        for weight in self.query_tower.weights:
-            digest.update(str((weight.shape, weight.dtype)).encode() + weight.numpy().tobytes())
-        return digest.hexdigest()
 
     def attention_config(self) -> dict[str, Any]:
         """The arguments of the attention and the name, as any such teacher takes them."""

@@ -29,7 +29,9 @@ from tfrs_distill.pipeline.recipe.sections import (
     RankingKnowledgeSettings,
     RankingStudentSettings,
     RankingTeacherSettings,
+    RetrievalDistillationSettings,
     RetrievalExportSettings,
+    RetrievalTwinSettings,
     StudentSettings,
     TeacherSettings,
     TrainingSettings,
@@ -152,13 +154,20 @@ class RetrievalRecipe(Recipe):
     knowledge: KnowledgeSettings = KnowledgeSettings()
     student: StudentSettings = StudentSettings()
     training: TrainingSettings = TrainingSettings()
-    twin: TwinSettings = TwinSettings()
-    distillation: DistillationSettings = DistillationSettings()
+    twin: TwinSettings = RetrievalTwinSettings()
+    distillation: RetrievalDistillationSettings = RetrievalDistillationSettings()
     export: ExportSettings = RetrievalExportSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for section in (self.twin, self.distillation):
+            if getattr(section, "exclude_seen", False) and not self.data.exclude_seen:
+                raise InputError(
+                    f"`{section.section}.exclude_seen` leaves the items of the history out of the "
+                    "loss, but with `data.exclude_seen` false they are recommended. Received: "
+                    f"{section.section}.exclude_seen=true. Set it to false."
+                )
         if isinstance(self.export, RetrievalExportSettings) and self.export.k < self.evaluation.k:
             raise InputError(
                 "`export.k` must be at least `evaluation.k`: the exported models are measured too. "
@@ -178,6 +187,7 @@ class TwoStageRecipe(RetrievalRecipe):
 
     task: str = setting("two-stage", TASK, choices=("two-stage",))
     student: RankingStudentSettings = RankingStudentSettings()
+    twin: TwinSettings = TwinSettings()
     lists: ListsSettings = ListsSettings()
     export: ExportSettings = ExportSettings()
     evaluation: TwoStageEvaluationSettings = TwoStageEvaluationSettings()

@@ -6,7 +6,7 @@ Where tasks read different settings, a section has a class for each.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from tfrs_distill.errors import InputError
 from tfrs_distill.pipeline.recipe.kinds import RANKING, RETRIEVAL, kinds_for
@@ -25,6 +25,8 @@ FILMS, REVIEWS, PLANTED = "movielens-100k", "clothing-reviews", "synthetic"
 MODALITIES = ("text", "attributes", "knowledge-graph")
 LABELS = {FILMS: ("like", "rating", "next_item"), REVIEWS: ("recommended", "rating")}  # of a row
 PRIVILEGED = ("user", "context", "text")
+CONTROLS = ("plain", "self-taught", "scrambled")
+EXCLUDE_SEEN = "whether the loss leaves out the items that the history holds"
 TUNING_METHODS = ("none", "top-layers", "all-layers", "lora", "adapters", "prefix")
 
 
@@ -383,12 +385,15 @@ class ListsSettings:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """The budget of the student, and of its twin: the same for both."""
+    """The budget of the student and of those it is measured beside: the same for all."""
 
     batch_size: int = setting(32, "windows or rows a step", **NUMBER)
     max_epochs: int = setting(100, "passes over the training data at most", **NUMBER)
     patience: int = setting(
         12, "epochs without a better validation figure before stopping", **NUMBER
+    )
+    controls: tuple[str, ...] = setting(
+        CONTROLS, "students that show what is not the teacher's knowledge", choices=CONTROLS
     )
 
     def __post_init__(self) -> None:
@@ -396,29 +401,63 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True)
-class TwinSettings:
+class _Learning:
+    """How a student learns, with a teacher or without one."""
+
+    section: ClassVar[str]
+
+    learning_rate: float
+    dropout: float
+    label_smoothing: float = setting(
+        0.0, "the share of a label that all classes or items have alike", **DROPOUT
+    )
+    weight_decay: float = setting(
+        0.0, "what a step takes off every weight, times the learning rate", at_least=0, at_most=1
+    )
+
+    def __post_init__(self) -> None:
+        check(self, self.section)
+
+
+@dataclass(frozen=True)
+class TwinSettings(_Learning):
     """How the twin learns without a teacher: its own best, so that the comparison is fair."""
+
+    section: ClassVar[str] = "twin"
 
     learning_rate: float = setting(5e-3, "Adam's learning rate for the twin", **RATE)
     dropout: float = setting(0.3, "the share of entries dropped for the twin", **DROPOUT)
 
-    def __post_init__(self) -> None:
-        check(self, "twin")
-
 
 @dataclass(frozen=True)
-class DistillationSettings:
+class DistillationSettings(_Learning):
     """How the student learns from the teacher."""
 
+    section: ClassVar[str] = "distillation"
+
+    learning_rate: float = setting(2e-3, "Adam's learning rate for the student", **RATE)
+    dropout: float = setting(0.0, "the share of entries dropped for the student", **DROPOUT)
     temperature: float = setting(2.0, "higher = softer targets", above=0, at_most=1000)
     student_loss_weight: float = setting(
         0.2, "the labels' share of the loss; the teacher has the rest", at_least=0, at_most=1
     )
-    learning_rate: float = setting(2e-3, "Adam's learning rate for the student", **RATE)
-    dropout: float = setting(0.0, "the share of entries dropped for the student", **DROPOUT)
 
-    def __post_init__(self) -> None:
-        check(self, "distillation")
+
+@dataclass(frozen=True)
+class RetrievalTwinSettings(TwinSettings):
+    """How the twin learns to find items without a teacher."""
+
+    label_smoothing: float = setting(
+        0.6, "the share of a label that all items have alike", **DROPOUT
+    )
+    exclude_seen: bool = setting(False, EXCLUDE_SEEN)
+
+
+@dataclass(frozen=True)
+class RetrievalDistillationSettings(DistillationSettings):
+    """How the student learns to find items from the teacher."""
+
+    exclude_seen: bool = setting(False, EXCLUDE_SEEN)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from tfrs_distill.pipeline.report.models import (
     metric_of,
     words,
 )
-from tfrs_distill.pipeline.report.numbers import metric, percent
+from tfrs_distill.pipeline.report.numbers import difference, metric, percent
 from tfrs_distill.pipeline.report.paired_difference import (
     HELPED,
     HURT,
@@ -32,6 +32,11 @@ FINDINGS = {
 }
 NOT_MEASURED = "Whether the teacher helped was not measured"
 SHORT_FINDINGS = {HELPED: "helped", HURT: "hurt", NOT_MEASURABLE: "did not help measurably"}
+CONTROLS = {  # without the teacher's knowledge: what a report calls them, and what they show
+    "twin": ("the twin", "label smoothing alone"),
+    "self_taught": ("the self-taught student", "teaching itself"),
+    "scrambled": ("the scrambled student", "scrambled soft targets"),
+}
 STAGES = {
     "student_vs_retrieval": "retrieval alone",
     "student_vs_cross_encoder": "the cross-encoder over the same candidates",
@@ -39,12 +44,33 @@ STAGES = {
 
 
 def outcome(report: Report) -> str:
-    """`HELPED`, `HURT` or `NOT_MEASURABLE`, by the first task's gain on the twin.
+    """`HELPED`, `HURT` or `NOT_MEASURABLE`, by the first task's gain on its best control.
 
     The teacher helped where the whole interval of the gain lies above 0 and hurt where it lies
     below; an interval that touches 0 or is missing measures nothing.
     """
-    return gain_outcome(comparison(report, "student_vs_twin", leading_task(report)))
+    return gain_outcome(beside_best_control(report, leading_task(report)))
+
+
+def controls(report: Report, task: str) -> dict[str, float]:
+    """The task's leading metric of every control that was measured; the twin comes first."""
+    key = leading_metric(report, task)
+    values = {
+        name: measured(figures_of(report, name, task).get(key, {}).get("value"))
+        for name in CONTROLS
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def best_control(report: Report, task: str) -> str:
+    """The control that the student has to beat: the best one on test, which spares no control."""
+    of, values = metric_of(leading_metric(report, task)), controls(report, task)
+    return max(values, key=lambda name: of.gain(values[name]), default="twin")
+
+
+def beside_best_control(report: Report, task: str) -> PairedDifference:
+    """The paired difference of the student and its best control."""
+    return comparison(report, f"student_vs_{best_control(report, task)}", task)
 
 
 def verdict(report: Report) -> str:
@@ -67,14 +93,16 @@ def verdict(report: Report) -> str:
     difference 0.0010 to 0.0200) and 98.0 % of the teacher's, at 5.0 % of its bytes."
     """
     leading = leading_task(report)
-    first = comparison(report, "student_vs_twin", leading)
+    first = beside_best_control(report, leading)
     finding = NOT_MEASURED if gain_bounds(first) is None else FINDINGS[outcome(report)]
-    sentences = [f"{finding}: {_against_twin(report, leading)}{_against_teacher(report, leading)}."]
+    against = _against_control(report, leading)
+    sentences = [f"{finding}: {against}{_against_teacher(report, leading)}."]
+    sentences += _explained(report, leading)
     for name in list(report.get("tasks", {}))[1:]:
-        found = comparison(report, "student_vs_twin", name)
+        found = beside_best_control(report, name)
         known = gain_bounds(found) is not None
         short = SHORT_FINDINGS[gain_outcome(found)] if known else "was not measured"
-        sentences.append(f"With {words(name)} it {short} ({_against_twin(report, name)}).")
+        sentences.append(f"With {words(name)} it {short} ({_against_control(report, name)}).")
     rest = [*_single_tasks(report), *_two_stages(report), *cautions(report)]
     return " ".join([*sentences, *rest])
 
@@ -158,17 +186,51 @@ def _subject(report: Report, task: str) -> str:
     return f"the student's {name}{f' of {words(task)}' * several}" if name else "the student"
 
 
-def _against_twin(report: Report, task: str) -> str:
+def _against_control(report: Report, task: str) -> str:
     """By the ratio, or by the difference where there is none, as of a twin that found nothing."""
-    found = comparison(report, "student_vs_twin", task)
+    best, found = best_control(report, task), beside_best_control(report, task)
+    several = len(controls(report, task)) > 1
+    other = f"that of its best control, {CONTROLS[best][0]}" if several else "its twin's"
     ratio = measured(found.get("ratio"))
     if ratio is not None:
-        beside = side(ratio - 1, percent(abs(ratio - 1)), "its twin's")
+        beside = side(ratio - 1, percent(abs(ratio - 1)), other)
     elif measured(found.get("difference")) is not None:
-        beside = difference_side(found, "its twin's")
+        beside = difference_side(found, other)
     else:
-        return f"{_subject(report, task)} could not be compared with its twin's"
+        return f"{_subject(report, task)} could not be compared with {other}"
     return f"{_subject(report, task)} is {beside} {interval_in_words(found)}"
+
+
+def _explained(report: Report, task: str) -> list[str]:
+    """How much of the student's gain each control has, and what is left for the teacher.
+
+    The gain is on the plain student, which has neither a teacher nor smoothed labels; without one,
+    the twin is it.
+    """
+    key, shown = leading_metric(report, task), controls(report, task)
+    of = metric_of(key)
+    plain, student = (
+        measured(figures_of(report, model, task).get(key, {}).get("value"))
+        for model in ("plain", "student")
+    )
+    base = shown.pop("twin", None) if plain is None else plain
+    if base is None or student is None or not shown:
+        return []
+    on = "the twin" if plain is None else "the plain student"
+    gain = of.gain(student - base)
+    if gain <= NOISE:
+        return [f"It has no gain on {on} that a control could explain."]
+    shares = {name: of.gain(value - base) / gain for name, value in shown.items()}
+    parts = [
+        f"{CONTROLS[name][1]} has {percent(share) if share > 0 else 'none'}"
+        for name, share in shares.items()
+    ]
+    left = 1 - max(*shares.values(), 0.0)
+    rest = f"{percent(left)} is left" if left > 0 else "nothing is left"
+    return [
+        f"Of its gain on {on}, {difference(gain)}, {', '.join(parts)}; {rest} for the teacher's "
+        "knowledge."
+    ]
 
 
 def _beside_item_mean(
@@ -184,8 +246,8 @@ def _beside_item_mean(
 
 def _against_teacher(report: Report, task: str) -> str:
     """What the student has of the teacher's figure, or of its gain, and of its bytes."""
-    twin = comparison(report, "student_vs_twin", task)
-    compared = any(measured(twin.get(key)) is not None for key in ("ratio", "difference"))
+    control = beside_best_control(report, task)
+    compared = any(measured(control.get(key)) is not None for key in ("ratio", "difference"))
     ratio = measured(comparison(report, "student_vs_teacher", task).get("ratio"))
     share = share_of_gain(report, task)
     text = ""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from tfrs_distill.pipeline.run_folder import Run
+from tfrs_distill.pipeline.run_folder import SELF_TAUGHT, Run
 from tfrs_distill.pipeline.stage import Stage
 from tfrs_distill.pipeline.stages.cross_encoder import cross_encoder_stage
 from tfrs_distill.pipeline.stages.data import data_stage
 from tfrs_distill.pipeline.stages.evaluate import evaluate_stage
 from tfrs_distill.pipeline.stages.export import export_stage
-from tfrs_distill.pipeline.stages.knowledge import knowledge_stage
+from tfrs_distill.pipeline.stages.knowledge import knowledge_stage, self_knowledge_stage
 from tfrs_distill.pipeline.stages.lists import lists_stage
 from tfrs_distill.pipeline.stages.student import student_stage
 from tfrs_distill.pipeline.stages.teacher import teacher_stage
@@ -32,5 +32,8 @@ def stages_of(run: Run) -> list[Stage]:
         stages.append(unlabelled_stage(run))
     if two_stage:
         stages += [student_stage(run, "retrieval"), cross_encoder_stage(run), lists_stage(run)]
-    stages += [student_stage(run, name) for name in (*run.twins, "student")]
+    stages += [student_stage(run, name) for name in run.twins]
+    if SELF_TAUGHT in run.controls:
+        stages.append(self_knowledge_stage(run))
+    stages += [student_stage(run, name) for name in (*run.controls, "student")]
     return [*stages, export_stage(run), evaluate_stage(run)]

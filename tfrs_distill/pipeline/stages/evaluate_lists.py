@@ -22,6 +22,7 @@ from tfrs_distill.models import TwoTower
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
 from tfrs_distill.pipeline.list_teachers import Committee
 from tfrs_distill.pipeline.recipe import RetrievalRecipe, TwoStageRecipe
+from tfrs_distill.pipeline.report.models import MODELS
 from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.stage import Result, forget_other_trainings
 from tfrs_distill.pipeline.stages.cross_encoder import CROSS_ENCODER, open_cross_encoder
@@ -82,7 +83,7 @@ def evaluate_retrieval(run: Run, folder: Path) -> tuple[Result, str]:
     """Evaluate, weigh and time every model; keep each query's NDCG in `ndcg.npz`."""
     recipe, splits = run.recipe, run.data.splits
     ease, popular = best_ease(splits, recipe.evaluation.k), popularity(splits.train)
-    students = {name: run.student(name) for name in ("twin", "student")}
+    students = {name: run.student(name) for name in (*run.beside, "student")}
     teacher = run.teacher.open(run.file("teacher"))
     facts, num_items = run.result("teacher"), splits.catalogue.num_items
 
@@ -125,11 +126,12 @@ def evaluate_retrieval(run: Run, folder: Path) -> tuple[Result, str]:
             overlap = {f"overlap@{recipe.evaluation.k}": {"value": float(shared.mean())}}
             rows[name]["metrics"][NEXT_ITEM] |= overlap
     name_forms(rows, "Student")
-    result = _result(recipe, NEXT_ITEM, rows, evaluations, PAIRS)
+    describe_controls(run, rows)
+    result = _result(recipe, NEXT_ITEM, rows, evaluations, PAIRS | pairs_of_controls(run))
     same = evaluations["student_tflite"].item_ids == evaluations["student"].item_ids
     compared = result["comparisons"]["tflite_vs_keras"][NEXT_ITEM]
     compared["identical_lists"] = float(same.all(axis=1).mean())
-    line = _line(recipe, evaluations, ("teacher", "twin", "student", "ease"))
+    line = _line(recipe, evaluations, ("teacher", *run.beside, "student", "ease"))
     return result | {"teachers": teachers, "ease_l2": ease.l2}, line
 
 
@@ -162,7 +164,7 @@ def evaluate_two_stages(run: Run, folder: Path) -> tuple[Result, str]:
         sizes[1] + 4 * item_item,
         SLOW_LATENCY_QUERIES,
     )
-    for name in ("twin", "student"):
+    for name in (*run.beside, "student"):
         student = run.student(name)
         second = ranking_scores(student, recipe.lists.max_history)
         models[name] = both(
@@ -177,8 +179,10 @@ def evaluate_two_stages(run: Run, folder: Path) -> tuple[Result, str]:
     for name, (shown, what) in TWO_STAGE_NAMES.items():
         rows[name] |= {"name": shown, "what": what}
     name_forms(rows, "Two stages")
-    result = _result(recipe, RELEVANCE, rows, evaluations, PAIRS | TWO_STAGE_PAIRS)
-    order = ("retrieval", "twin", "student", "cross_encoder", "teacher")
+    describe_controls(run, rows, "Two stages, ")
+    pairs = PAIRS | pairs_of_controls(run) | TWO_STAGE_PAIRS
+    result = _result(recipe, RELEVANCE, rows, evaluations, pairs)
+    order = ("retrieval", *run.beside, "student", "cross_encoder", "teacher")
     return result, _line(recipe, evaluations, order)
 
 
@@ -188,6 +192,21 @@ def name_forms(rows: dict[str, dict[str, Any]], student: str) -> None:
         if form.key in rows:
             names = {"name": f"{student}, {form.title}", "what": form.what, "form_of": "student"}
             rows[form.key] = rows.pop(form.key) | names
+
+
+def pairs_of_controls(run: Run) -> dict[str, tuple[str, str]]:
+    """The comparisons of the student with the controls."""
+    return {f"student_vs_{name}": ("student", name) for name in run.controls}
+
+
+def describe_controls(run: Run, rows: dict[str, dict[str, Any]], start: str = "") -> None:
+    """Add to `rows` what twin and controls are, where a report cannot know it by their keys."""
+    smoothing = run.recipe.twin.label_smoothing
+    if smoothing:
+        what = rows["twin"].get("what") or MODELS["twin"][1]
+        rows["twin"]["what"] = f"{what}; label smoothing {smoothing:g}"
+    for name in run.controls if start else ():
+        rows[name]["name"] = start + MODELS[name][0].lower()
 
 
 def artefacts_to_time(folder: Path) -> dict[str, list[str]]:

@@ -28,7 +28,9 @@ from tfrs_distill.pipeline.stage import Result
 from tfrs_distill.pipeline.stages.evaluate_lists import (
     PAIRS,
     artefacts_to_time,
+    describe_controls,
     name_forms,
+    pairs_of_controls,
     resampled,
 )
 from tfrs_distill.pipeline.tasks import leading_metric, logits_of_tasks
@@ -46,7 +48,7 @@ def evaluate_rows(run: Run, folder: Path) -> tuple[Result, str]:
     """Evaluate, weigh and time every model; keep its predictions in `predictions.npz`."""
     data, k = run.data, run.recipe.evaluation.k
     by_name = {task.name: task for task in run.tasks}
-    students = {name: run.student(name) for name in (*run.twins, "student")}
+    students = {name: run.student(name) for name in (*run.beside, "student")}
     teacher = run.teacher.open(run.file("teacher"))
     predictions = _predictions(run, teacher, students, by_name)
     with whole_file(folder / "predictions.npz") as file:
@@ -72,6 +74,7 @@ def evaluate_rows(run: Run, folder: Path) -> tuple[Result, str]:
                 "what": "the same student without a teacher, this task alone",
             }
     name_forms(rows, "Student")
+    describe_controls(run, rows)
     for name, size in _sizes(run, students).items():
         rows[name] |= size
     with run.progress.bar("milliseconds a row", 1) as advance:
@@ -83,11 +86,12 @@ def evaluate_rows(run: Run, folder: Path) -> tuple[Result, str]:
     key = leading_metric(leading, k)
     values = ", ".join(
         f"{name} {metric(judged.figure(name, leading.name, key))}"
-        for name in ("teacher", "twin", "student")
+        for name in ("teacher", *run.beside, "student")
+        if leading.name in judged.rows[name]
     )
     result = {
         "models": rows,
-        "comparisons": judged.comparisons(),
+        "comparisons": judged.comparisons(PAIRS | pairs_of_controls(run)),
         "resampled": resampled(
             "test users" if data.catalogue is not None else "test rows",  # a review is its own user
             len(np.unique(data.splits.test.users)),
@@ -168,11 +172,11 @@ class _Judged:
             figures[name] = {"value": float(value), "interval": interval}
         return figures
 
-    def comparisons(self) -> dict[str, dict[str, Any]]:
+    def comparisons(self, pairs: Mapping[str, tuple[str, str]]) -> dict[str, dict[str, Any]]:
         """The paired differences of the models that belong together, by task."""
         found = {
             name: {task: self._difference(one, other, task) for task in self._both(one, other)}
-            for name, (one, other) in PAIRS.items()
+            for name, (one, other) in pairs.items()
         }
         for task, compared in found["student_vs_teacher"].items():
             kept = self._kept(task)
@@ -280,7 +284,7 @@ def _latencies(
     in_files = run.recipe.teacher.kind == "deep-cross"
     files = sorted(run.file("teacher").rglob(f"{KERAS_FILES}*.keras")) if in_files else []
     parts = {f"teacher {number}": path for number, path in enumerate(files)}
-    keras = {name: run.student_file(name) for name in (*run.twins, "student")} | parts
+    keras = {name: run.student_file(name) for name in (*run.beside, "student")} | parts
     request = {
         "rows": str(folder / "rows.npz"),
         "keras": {name: str(path) for name, path in keras.items()},

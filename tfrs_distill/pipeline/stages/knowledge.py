@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from tfrs_distill.files import whole_file
 from tfrs_distill.knowledge import cross_fit, prune
-from tfrs_distill.pipeline.run_folder import CACHE, Run
+from tfrs_distill.pipeline.fit_until_best import adam
+from tfrs_distill.pipeline.run_folder import (
+    CACHE,
+    KNOWLEDGE,
+    LOGITS_FILE,
+    SELF_KNOWLEDGE,
+    TWIN,
+    Run,
+)
 from tfrs_distill.pipeline.stage import Result, Stage, forget_other_trainings
+from tfrs_distill.pipeline.students import students_of
+from tfrs_distill.pipeline.tasks import logits_of_tasks
 
 
 def knowledge_stage(run: Run) -> Stage:
@@ -16,8 +30,7 @@ def knowledge_stage(run: Run) -> Stage:
     recipe = run.recipe
 
     def work(folder: Path) -> tuple[Result, str]:
-        fingerprint = run.fingerprint("knowledge")
-        forget_other_trainings(folder, fingerprint)
+        forget_other_trainings(folder, run.fingerprint(KNOWLEDGE))
         teachers = folder / "teachers"  # kept until all folds are labelled
 
         def train(examples: Any, fold: int) -> Any:
@@ -25,27 +38,69 @@ def knowledge_stage(run: Run) -> Stage:
             of_fold.mkdir(parents=True, exist_ok=True)
             return run.teacher.train_fold(examples, fold, run.file("teacher"), of_fold)
 
-        cross_fit(
-            train,
-            run.data.rows_of_teacher,
-            folder / CACHE,
-            fingerprint=fingerprint,
-            num_folds=recipe.knowledge.folds,
-            seed=recipe.seed,
-            progress=run.progress,
-            **_kept(run),
-        )
-        prune(folder / CACHE)
+        _cross_fit(run, KNOWLEDGE, train, run.data.rows_of_teacher)
         shutil.rmtree(teachers, ignore_errors=True)
         which = "a teacher that never saw it"
         if "array" in recipe.teacher.kinds:
             which = "a teacher that may have seen it: the maker of its array knows"
-        of = "rows" if run.tasks else "users"
-        return {}, f"{recipe.knowledge.folds} folds of {of}, each labelled by {which}"
+        return {}, _line(run, which)
+
+    return Stage(KNOWLEDGE, work, lambda: [recipe.knowledge.folds, _kept(run)], after=("teacher",))
+
+
+def self_knowledge_stage(run: Run) -> Stage:
+    """Its folder holds what twins know of examples that they were not trained on.
+
+    Each is trained for as many epochs as the twin of all examples needed. Rows that the teacher
+    alone labels are labelled by that twin.
+    """
+    recipe, students = run.recipe, students_of(run, TWIN)
+
+    def work(folder: Path) -> tuple[Result, str]:
+        forget_other_trainings(folder, run.fingerprint(SELF_KNOWLEDGE))
+        epochs = run.result(TWIN)["curves"]["best_epoch"]
+
+        def train(examples: Any, fold: int) -> Any:
+            seed = run.setting.seed_of_fold(fold)
+            twin = students.new(recipe.twin, seed)
+            twin.compile(optimizer=adam(recipe.twin.learning_rate, recipe.twin.weight_decay))
+            twin.fit(students.batches(examples, seed), epochs=epochs, verbose=0)
+            return twin
+
+        _cross_fit(run, SELF_KNOWLEDGE, train, students.examples)
+        if run.num_unlabelled:
+            tasks = [task.name for task in run.tasks]
+            logits = logits_of_tasks(run.student(TWIN), run.drawn, tasks)
+            with whole_file(folder / LOGITS_FILE) as file:
+                np.savez(file, **logits)
+        return {}, _line(run, f"a twin of {epochs} epochs that never saw it")
 
     return Stage(
-        "knowledge", work, lambda: [recipe.knowledge.folds, _kept(run)], after=("teacher",)
+        SELF_KNOWLEDGE,
+        work,
+        lambda: [recipe.knowledge.folds, _kept(run), run.num_unlabelled],
+        after=(TWIN,),
     )
+
+
+def _cross_fit(run: Run, stage: str, train: Callable[[Any, int], Any], examples: Any) -> None:
+    cache = run.file(stage, CACHE)
+    cross_fit(
+        train,
+        examples,
+        cache,
+        fingerprint=run.fingerprint(stage),
+        num_folds=run.recipe.knowledge.folds,
+        seed=run.recipe.seed,
+        progress=run.progress,
+        **_kept(run),
+    )
+    prune(cache)
+
+
+def _line(run: Run, which: str) -> str:
+    of = "rows" if run.tasks else "users"
+    return f"{run.recipe.knowledge.folds} folds of {of}, each labelled by {which}"
 
 
 def _kept(run: Run) -> dict[str, Any]:

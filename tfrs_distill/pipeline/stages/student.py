@@ -1,113 +1,80 @@
-"""Train a student with its teacher's knowledge, or its twin without."""
+"""Train a student with a teacher's knowledge, or without one."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
-
 from tfrs_distill.distiller import Distiller
-from tfrs_distill.evaluation import ValidationNDCG
-from tfrs_distill.losses import SoftTargetKLDivergence
-from tfrs_distill.models import RetrievalStudent
-from tfrs_distill.models.tasks import RankingTask
-from tfrs_distill.pipeline.fit_until_best import Judge, fit_until_best, save_alone
-from tfrs_distill.pipeline.models import make_student
-from tfrs_distill.pipeline.recipe import RankingRecipe
-from tfrs_distill.pipeline.run_folder import LISTS, STUDENT_FILE, UNLABELLED, Run
+from tfrs_distill.pipeline.fit_until_best import fit_until_best, save_alone
+from tfrs_distill.pipeline.run_folder import (
+    KNOWLEDGE,
+    LISTS,
+    PLAIN,
+    STUDENT_FILE,
+    UNLABELLED,
+    Run,
+)
 from tfrs_distill.pipeline.stage import Result, Stage
-from tfrs_distill.pipeline.tasks import make_tasks
-from tfrs_distill.pipeline.two_stage import LIST_LOSSES, ValidationLists, make_second_stage
-from tfrs_distill.pipeline.validation import ValidationScore
-from tfrs_distill.teachers.candidate_lists import RELEVANCE
-
-
-@dataclass(frozen=True)
-class Training:
-    """What one student is trained on and chosen by.
-
-    Args:
-        student: not trained.
-        batches: of its training examples.
-        judge: scores it on validation after every epoch.
-        score: what the judge's score is, for people.
-        losses: the distillation losses; None without a teacher.
-        teacher: answers for the batches, where they do not hold its logits.
-    """
-
-    student: Any
-    batches: tf.data.Dataset
-    judge: Judge
-    score: str
-    losses: Any = None
-    teacher: Any = None
+from tfrs_distill.pipeline.students import KNOWLEDGE_OF, Chosen, OfLists, OfRows, students_of
+from tfrs_distill.pipeline.two_stage import ValidationLists
 
 
 def student_stage(run: Run, name: str) -> Stage:
-    """Train the student or the twin of this name; its result has the `curves`.
+    """Train the student of this name; its result has the `curves`.
 
-    Student and twin have the same architecture, labelled examples, batch size, number of epochs at
-    most and seed; learning rate and dropout are each one's, chosen on validation.
+    All have the same architecture, labelled examples, batch size, number of epochs at most and
+    seed. Those with a teacher learn as the student does; of those without, the plain one differs
+    from the twin in its label smoothing.
     """
-    recipe, taught = run.recipe, not name.startswith("twin")
-    sections: tuple[str, ...]
-    also: list[Any]
-    after: tuple[str, ...]
-    chosen = recipe.distillation if taught else recipe.twin
-    if isinstance(recipe, RankingRecipe):
-        alone = name.removeprefix("twin_of_")
-        names = recipe.labels.tasks if alone == name else (alone,)
-        make = partial(_of_rows, run, names, chosen.dropout, taught)
-        sections, also = ("student", "words", "training", "labels"), [names, recipe.evaluation.k]
-        after = ("knowledge", UNLABELLED)[: 1 + bool(run.num_unlabelled)] if taught else ("data",)
-    elif recipe.task == "two-stage" and name != "retrieval":
-        make = partial(_of_lists, run, chosen.dropout, taught)
-        sections, also = ("student", "lists", "training"), [recipe.evaluation.k]
-        after = (LISTS,)
-    else:
-        make = partial(_of_windows, run, chosen.dropout, taught)
-        sections, also = ("student", "training"), [recipe.evaluation.k]
-        also += [recipe.knowledge.form] * taught
-        after = ("knowledge",) if taught else ("data",)
+    recipe, students = run.recipe, students_of(run, name)
+    alone = name == PLAIN or name.startswith("twin")
+    chosen: Chosen = recipe.twin if alone else recipe.distillation
+    if name == PLAIN:
+        chosen = replace(chosen, label_smoothing=0.0)
+    also: list[Any] = [recipe.evaluation.k]
+    if isinstance(students, OfRows):
+        also.insert(0, students.names or recipe.labels.tasks)
+    elif not alone and not isinstance(students, OfLists):
+        also.append(recipe.knowledge.form)
 
     def settings() -> Any:
-        return [[asdict(getattr(recipe, part)) for part in sections], asdict(chosen), also]
+        sections = [asdict(getattr(recipe, part)) for part in students.sections]
+        for section in sections:
+            section.pop("controls", None)  # who else is trained
+        return [sections, asdict(chosen), also]
 
     def work(folder: Path) -> tuple[Result, str]:
-        training = make()
-        model = training.student
-        if taught:
-            model = Distiller(
-                training.student,
-                training.teacher,
-                training.losses,
-                student_loss_weight=recipe.distillation.student_loss_weight,
-            )
+        model = student = students.new(chosen, recipe.seed)
+        judge, examples = students.judge(student), students.examples
+        if not alone:
+            examples, losses, teacher = students.taught(name)
+            weight = recipe.distillation.student_loss_weight
+            model = Distiller(student, teacher, losses, student_loss_weight=weight)
         curves = fit_until_best(
             model,
-            training.batches,
-            training.judge,
+            students.batches(examples, recipe.seed),
+            judge,
             learning_rate=chosen.learning_rate,
+            weight_decay=chosen.weight_decay,
             max_epochs=recipe.training.max_epochs,
             patience=recipe.training.patience,
             progress=run.progress,
             description=name.replace("_", " "),
         )
-        save_alone(training.student, folder / STUDENT_FILE)
+        save_alone(student, folder / STUDENT_FILE)
         epoch = curves["best_epoch"]
         result: Result = {"curves": curves}
-        if isinstance(training.judge, ValidationLists):
-            result["retrieval_weight"] = training.judge.weights[epoch - 1]
+        if isinstance(judge, ValidationLists):
+            result["retrieval_weight"] = judge.weights[epoch - 1]
         line = (
-            f"{training.student.num_parameters:,} parameters, validation {training.score} "
+            f"{student.num_parameters:,} parameters, validation {students.score} "
             f"{best_score(curves):.4f} at epoch {epoch}"
         )
         return result, line
 
-    return Stage(name, work, settings, after=after)
+    return Stage(name, work, settings, after=_after(run, name, alone, students))
 
 
 def best_score(curves: dict[str, Any]) -> float:
@@ -116,59 +83,15 @@ def best_score(curves: dict[str, Any]) -> float:
     return float(max(score))
 
 
-def _of_windows(run: Run, dropout: float, taught: bool) -> Training:
-    recipe, splits = run.recipe, run.data.splits
-    student = RetrievalStudent.from_history(
-        num_items=splits.catalogue.num_items,
-        max_history=recipe.data.max_history,
-        embedding_dim=recipe.student.embedding_dim,
-        dropout=dropout,
-        seed=recipe.seed,
-    )
-    train = splits.train
-    if taught:
-        form = recipe.knowledge.form
-        train = run.knowledge.join(train, form=None if form == "auto" else form)
-    k = recipe.evaluation.k
-    return Training(
-        student,
-        train.batches(recipe.training.batch_size, seed=recipe.seed),
-        ValidationNDCG(splits.validation, k=k, model=student),
-        f"NDCG@{k}",
-        SoftTargetKLDivergence(temperature=recipe.distillation.temperature),
-        run.knowledge if taught else None,
-    )
-
-
-def _of_rows(run: Run, names: tuple[str, ...], dropout: float, taught: bool) -> Training:
-    recipe, data = run.recipe, run.data
-    tasks: list[RankingTask] = make_tasks(recipe, data, names)
-    student = make_student(recipe, data, tasks, dropout)
-    examples = run.labelled_rows() if taught else data.splits.train
-    temperature = recipe.distillation.temperature
-    return Training(
-        student,
-        examples.batches(recipe.training.batch_size, seed=recipe.seed),
-        ValidationScore(student, data.splits.validation, recipe.evaluation.k),
-        "score",
-        {task.name: task.distillation_loss(temperature) for task in tasks},
-    )
-
-
-def _of_lists(run: Run, dropout: float, taught: bool) -> Training:
-    """A ranking student over lists that its teachers have ordered, or its twin without."""
-    recipe = run.recipe
-    student = make_second_stage(
-        recipe,
-        run.first_stage.catalogue_embeddings().numpy()[1:],
-        run.item_item.weights,
-        run.lists,
-        dropout,
-    )
-    return Training(
-        student,
-        run.lists.list_batches(recipe.training.batch_size, seed=recipe.seed),
-        ValidationLists(recipe, student, run.first_stage, run.data.splits.validation),
-        f"NDCG@{recipe.evaluation.k} of both stages",
-        {RELEVANCE: LIST_LOSSES[recipe.lists.list_loss](recipe)},
-    )
+def _after(run: Run, name: str, alone: bool, students: Any) -> tuple[str, ...]:
+    """The stages whose results the student is trained on."""
+    of_examples = LISTS if isinstance(students, OfLists) else "data"
+    if alone:
+        return (of_examples,)
+    if name in KNOWLEDGE_OF:
+        # The teacher's knowledge says in which form the twins' is read.
+        of_form = () if isinstance(students, (OfLists, OfRows)) else (KNOWLEDGE,)
+        return (of_examples, KNOWLEDGE_OF[name], *of_form)
+    if isinstance(students, OfLists):
+        return (LISTS,)
+    return (KNOWLEDGE, UNLABELLED)[: 1 + bool(run.num_unlabelled)]

@@ -1,0 +1,208 @@
+"""The students of a run: how they are made, on what they are trained, and what chooses them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import tensorflow as tf
+
+from tfrs_distill.data.ranking_examples import RankingExamples
+from tfrs_distill.data.windows import Windows
+from tfrs_distill.evaluation import ValidationNDCG
+from tfrs_distill.knowledge.scrambled import scrambled
+from tfrs_distill.losses import SoftTargetKLDivergence
+from tfrs_distill.models import Candidates, RetrievalStudent
+from tfrs_distill.models.ranking_student import RankingStudent
+from tfrs_distill.models.tasks import RankingTask
+from tfrs_distill.pipeline.fit_until_best import Judge
+from tfrs_distill.pipeline.list_teachers import standardised
+from tfrs_distill.pipeline.models import make_student
+from tfrs_distill.pipeline.recipe.sections import TwinSettings
+from tfrs_distill.pipeline.run_folder import (
+    KNOWLEDGE,
+    SCRAMBLED,
+    SELF_KNOWLEDGE,
+    SELF_TAUGHT,
+    Run,
+)
+from tfrs_distill.pipeline.tasks import make_tasks
+from tfrs_distill.pipeline.two_stage import LIST_LOSSES, ValidationLists, make_second_stage
+from tfrs_distill.pipeline.validation import ValidationScore
+from tfrs_distill.teachers.candidate_lists import RELEVANCE
+
+Chosen = Any  # `TwinSettings` or `DistillationSettings`
+KNOWLEDGE_OF = {SELF_TAUGHT: SELF_KNOWLEDGE}  # the stage; of any other student, the teacher's
+
+
+class Students(Protocol):
+    """The students of one kind of training examples, whoever teaches them."""
+
+    sections: Sequence[str]  # of the recipe, beside how a student learns
+    score: str  # what the judge's score is, for people
+
+    @property
+    def examples(self) -> Any:
+        """The training examples, without knowledge."""
+
+    def new(self, chosen: Chosen, seed: int) -> Any:
+        """Make a student, not trained."""
+
+    def batches(self, examples: Any, seed: int) -> tf.data.Dataset:
+        """Deal training examples into the batches of an epoch."""
+
+    def judge(self, student: Any) -> Judge:
+        """Score a student on validation after every epoch."""
+
+    def taught(self, name: str) -> tuple[Any, Any, Any]:
+        """The examples with what teaches a student, the distillation losses, and the teacher.
+
+        The teacher is None where the examples hold its logits.
+        """
+
+
+def students_of(run: Run, name: str) -> Students:
+    """Those that a student of this name belongs to."""
+    if run.recipe.task == "two-stage" and name != "retrieval":
+        return OfLists(run)
+    if run.recipe.task in ("retrieval", "two-stage"):
+        return OfWindows(run)
+    task = name.removeprefix("twin_of_")
+    return OfRows(run, None if task == name else (task,))
+
+
+class OfWindows:
+    """Students that find items after a history."""
+
+    sections: Sequence[str] = ("student", "training")
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.recipe = run, run.recipe
+        self.score = f"NDCG@{run.recipe.evaluation.k}"
+
+    @property
+    def examples(self) -> Windows:
+        """The training windows."""
+        windows: Windows = self.run.data.splits.train
+        return windows
+
+    def new(self, chosen: Chosen, seed: int) -> RetrievalStudent:
+        """Make a student, not trained."""
+        exclude_seen = getattr(chosen, "exclude_seen", False)  # the second stage's have none
+        return RetrievalStudent.from_history(
+            num_items=self.run.data.catalogue.num_items,
+            max_history=self.recipe.data.max_history,
+            embedding_dim=self.recipe.student.embedding_dim,
+            dropout=chosen.dropout,
+            candidates=Candidates(exclude_seen=exclude_seen),
+            label_smoothing=chosen.label_smoothing,
+            seed=seed,
+        )
+
+    def batches(self, examples: Windows, seed: int) -> tf.data.Dataset:
+        """Deal windows into batches."""
+        return examples.batches(self.recipe.training.batch_size, seed=seed)
+
+    def judge(self, student: RetrievalStudent) -> Judge:
+        """NDCG on validation."""
+        validation = self.run.data.splits.validation
+        return ValidationNDCG(validation, k=self.recipe.evaluation.k, model=student)
+
+    def taught(self, name: str) -> tuple[Any, Any, Any]:
+        """The windows with knowledge; where the teacher's has no embeddings, all read the top-K."""
+        form = None if self.recipe.knowledge.form == "auto" else self.recipe.knowledge.form
+        if name == SCRAMBLED or "embeddings" not in self.run.knowledge().forms:
+            form = "top_k"
+        knowledge = self.run.knowledge(KNOWLEDGE_OF.get(name, KNOWLEDGE))
+        windows = knowledge.join(self.examples, form=form)
+        if name == SCRAMBLED:
+            windows = scrambled(windows, seed=self.recipe.seed)
+        loss = SoftTargetKLDivergence(temperature=self.recipe.distillation.temperature)
+        return windows, loss, knowledge
+
+
+class OfRows:
+    """Students that predict labels of rows, all of the recipe's or those of `names`."""
+
+    sections: Sequence[str] = ("student", "words", "training", "labels")
+    score = "score"
+
+    def __init__(self, run: Run, names: Sequence[str] | None = None) -> None:
+        self.run, self.recipe, self.names = run, run.recipe, names
+
+    @property
+    def examples(self) -> RankingExamples:
+        """The training rows."""
+        rows: RankingExamples = self.run.data.splits.train
+        return rows
+
+    def new(self, chosen: Chosen, seed: int) -> RankingStudent:
+        """Make a student, not trained."""
+        tasks = make_tasks(self.recipe, self.run.data, self.names, chosen.label_smoothing)
+        seeded = replace(self.recipe, seed=seed)
+        return make_student(seeded, self.run.data, tasks, chosen.dropout)
+
+    def batches(self, examples: RankingExamples, seed: int) -> tf.data.Dataset:
+        """Deal rows into batches."""
+        return examples.batches(self.recipe.training.batch_size, seed=seed)
+
+    def judge(self, student: RankingStudent) -> Judge:
+        """The tasks' scores on validation."""
+        validation = self.run.data.splits.validation
+        return ValidationScore(student, validation, self.recipe.evaluation.k)
+
+    def taught(self, name: str) -> tuple[Any, Any, Any]:
+        """The rows with logits, also those that a teacher alone has labelled."""
+        rows = self.run.labelled_rows(KNOWLEDGE_OF.get(name, KNOWLEDGE))
+        if name == SCRAMBLED:
+            rows = scrambled(rows, seed=self.recipe.seed)
+        tasks: list[RankingTask] = self.run.tasks
+        temperature = self.recipe.distillation.temperature
+        return rows, {task.name: task.distillation_loss(temperature) for task in tasks}, None
+
+
+class OfLists:
+    """Students that order what a first stage finds."""
+
+    sections: Sequence[str] = ("student", "lists", "training")
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.recipe = run, run.recipe
+        self.score = f"NDCG@{run.recipe.evaluation.k} of both stages"
+
+    @property
+    def examples(self) -> RankingExamples:
+        """The training lists, with their teachers' scores."""
+        return self.run.lists
+
+    def new(self, chosen: TwinSettings, seed: int) -> RankingStudent:
+        """Make a student, not trained."""
+        return make_second_stage(
+            replace(self.recipe, seed=seed),
+            self.run.first_stage.catalogue_embeddings().numpy()[1:],
+            self.run.item_item.weights,
+            self.run.lists,
+            chosen.dropout,
+            chosen.label_smoothing,
+        )
+
+    def batches(self, examples: RankingExamples, seed: int) -> tf.data.Dataset:
+        """Deal whole lists into batches."""
+        return examples.list_batches(self.recipe.training.batch_size, seed=seed)
+
+    def judge(self, student: RankingStudent) -> Judge:
+        """NDCG of both stages on validation."""
+        validation = self.run.data.splits.validation
+        return ValidationLists(self.recipe, student, self.run.first_stage, validation)
+
+    def taught(self, name: str) -> tuple[Any, Any, Any]:
+        """The lists with scores: the teachers', the twins', or the teachers' dealt anew."""
+        lists = self.examples
+        if name in KNOWLEDGE_OF:
+            logits = self.run.knowledge(KNOWLEDGE_OF[name]).join(lists).teacher_logits[RELEVANCE]
+            scores = standardised(logits[:, 0], lists.queries)
+            lists = lists.with_teacher({RELEVANCE: scores})
+        if name == SCRAMBLED:
+            lists = scrambled(lists, seed=self.recipe.seed)
+        return lists, {RELEVANCE: LIST_LOSSES[self.recipe.lists.list_loss](self.recipe)}, None
