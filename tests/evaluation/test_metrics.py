@@ -127,3 +127,22 @@ def test_bootstrap_interval_is_fixed_by_its_seed():
 def test_bootstrap_interval_of_equal_values_is_a_point():
     low, high = metrics.bootstrap_interval(np.full(20, 0.25))
     assert low == pytest.approx(0.25) and high == pytest.approx(0.25)
+
+
+def test_of_several_runs_both_queries_and_runs_are_resampled():
+    """`values[r, q] = a_r + b_q`: the variances of the two means add up."""
+    random = np.random.default_rng(2)
+    runs, queries = random.normal(0, 0.3, 30), random.normal(0, 0.5, 400)
+    values = 1.0 + runs[:, None] + queries[None, :]
+    low, high = metrics.bootstrap_interval(values, num_samples=4000)
+    error = np.sqrt(runs.var() / 30 + queries.var() / 400)
+    np.testing.assert_allclose(
+        [low, high], values.mean() + 1.96 * error * np.array([-1, 1]), atol=0.01
+    )
+    alone = metrics.bootstrap_interval(values.mean(axis=0), num_samples=4000)
+    assert alone[1] - alone[0] < 0.6 * (high - low)
+
+
+def test_one_run_is_resampled_by_its_queries_alone():
+    values = np.random.default_rng(3).random(50)
+    assert metrics.bootstrap_interval(values[None]) == metrics.bootstrap_interval(values)
