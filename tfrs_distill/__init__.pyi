@@ -61,6 +61,9 @@ from .knowledge import (
 from .knowledge import (
     cross_fit as cross_fit,
 )
+from .knowledge import (
+    scrambled as scrambled,
+)
 from .serving import Ranker as Ranker
 from .serving import Recommender as Recommender
 

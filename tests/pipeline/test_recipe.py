@@ -25,7 +25,6 @@ from tfrs_distill.pipeline.recipe.sections import (
     RankingKnowledgeSettings,
     RankingStudentSettings,
     RankingTeacherSettings,
-    RetrievalDistillationSettings,
     RetrievalExportSettings,
     RetrievalTwinSettings,
     StudentSettings,
@@ -100,7 +99,7 @@ UNUSUAL = RetrievalRecipe(
     twin=RetrievalTwinSettings(
         learning_rate=0.004, dropout=0.15, label_smoothing=0.4, weight_decay=0.01
     ),
-    distillation=RetrievalDistillationSettings(
+    distillation=DistillationSettings(
         temperature=2.5,
         student_loss_weight=0.35,
         learning_rate=0.003,
@@ -171,7 +170,6 @@ UNUSUAL_STAGES = TwoStageRecipe(
 UNUSUAL_LOSS = RetrievalRecipe(
     name="loss",
     twin=RetrievalTwinSettings(exclude_seen=True),
-    distillation=RetrievalDistillationSettings(exclude_seen=True),
 )
 EVERY_TASK = (UNUSUAL_LOSS, UNUSUAL, UNUSUAL_REVIEWS, UNUSUAL_FILMS, UNUSUAL_STAGES)
 
@@ -200,10 +198,9 @@ def test_the_round_trip_keeps_every_value(tmp_path):
     assert again.export.version == 3
 
 
-@pytest.mark.parametrize("section", ["twin", "distillation"])
-def test_a_loss_without_seen_items_needs_that_they_are_not_recommended(tmp_path, section):
-    text = f"[data]\nexclude_seen = false\n[{section}]\nexclude_seen = true\n"
-    assert f"`{section}.exclude_seen` leaves the items of the history" in refused(tmp_path, text)
+def test_a_loss_without_seen_items_needs_that_they_are_not_recommended(tmp_path):
+    text = "[data]\nexclude_seen = false\n[twin]\nexclude_seen = true\n"
+    assert "`twin.exclude_seen` leaves the items of the history" in refused(tmp_path, text)
 
 
 @pytest.mark.parametrize("recipe", EVERY_TASK, ids=lambda recipe: recipe.name)

@@ -5,6 +5,7 @@ from tfrs_distill.knowledge.cached_teacher import CachedTeacher
 from tfrs_distill.knowledge.cross_fit import cross_fit
 from tfrs_distill.knowledge.item_vectors import cache_item_vectors
 from tfrs_distill.knowledge.maintenance import inspect, prune, verify
+from tfrs_distill.knowledge.scrambled import scrambled
 
 __all__ = [
     "CachedTeacher",
@@ -13,5 +14,6 @@ __all__ = [
     "cross_fit",
     "inspect",
     "prune",
+    "scrambled",
     "verify",
 ]

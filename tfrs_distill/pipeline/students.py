@@ -89,7 +89,7 @@ class OfWindows:
 
     def new(self, chosen: Chosen, seed: int) -> RetrievalStudent:
         """Make a student, not trained."""
-        exclude_seen = getattr(chosen, "exclude_seen", False)  # the second stage's have none
+        exclude_seen = getattr(chosen, "exclude_seen", False)  # the rest of a top-K has all items
         return RetrievalStudent.from_history(
             num_items=self.run.data.catalogue.num_items,
             max_history=self.recipe.data.max_history,

@@ -29,7 +29,6 @@ from tfrs_distill.pipeline.recipe.sections import (
     RankingKnowledgeSettings,
     RankingStudentSettings,
     RankingTeacherSettings,
-    RetrievalDistillationSettings,
     RetrievalExportSettings,
     RetrievalTwinSettings,
     StudentSettings,
@@ -155,19 +154,18 @@ class RetrievalRecipe(Recipe):
     student: StudentSettings = StudentSettings()
     training: TrainingSettings = TrainingSettings()
     twin: TwinSettings = RetrievalTwinSettings()
-    distillation: RetrievalDistillationSettings = RetrievalDistillationSettings()
+    distillation: DistillationSettings = DistillationSettings()
     export: ExportSettings = RetrievalExportSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for section in (self.twin, self.distillation):
-            if getattr(section, "exclude_seen", False) and not self.data.exclude_seen:
-                raise InputError(
-                    f"`{section.section}.exclude_seen` leaves the items of the history out of the "
-                    "loss, but with `data.exclude_seen` false they are recommended. Received: "
-                    f"{section.section}.exclude_seen=true. Set it to false."
-                )
+        if getattr(self.twin, "exclude_seen", False) and not self.data.exclude_seen:
+            raise InputError(
+                "`twin.exclude_seen` leaves the items of the history out of the loss, but with "
+                "`data.exclude_seen` false they are recommended. Received: twin.exclude_seen=true. "
+                "Set it to false."
+            )
         if isinstance(self.export, RetrievalExportSettings) and self.export.k < self.evaluation.k:
             raise InputError(
                 "`export.k` must be at least `evaluation.k`: the exported models are measured too. "

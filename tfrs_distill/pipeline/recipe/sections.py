@@ -26,7 +26,6 @@ MODALITIES = ("text", "attributes", "knowledge-graph")
 LABELS = {FILMS: ("like", "rating", "next_item"), REVIEWS: ("recommended", "rating")}  # of a row
 PRIVILEGED = ("user", "context", "text")
 CONTROLS = ("plain", "self-taught", "scrambled")
-EXCLUDE_SEEN = "whether the loss leaves out the items that the history holds"
 TUNING_METHODS = ("none", "top-layers", "all-layers", "lora", "adapters", "prefix")
 
 
@@ -450,14 +449,9 @@ class RetrievalTwinSettings(TwinSettings):
     label_smoothing: float = setting(
         0.6, "the share of a label that all items have alike", **DROPOUT
     )
-    exclude_seen: bool = setting(False, EXCLUDE_SEEN)
-
-
-@dataclass(frozen=True)
-class RetrievalDistillationSettings(DistillationSettings):
-    """How the student learns to find items from the teacher."""
-
-    exclude_seen: bool = setting(False, EXCLUDE_SEEN)
+    exclude_seen: bool = setting(
+        False, "whether the loss leaves out the items that the history holds"
+    )
 
 
 @dataclass(frozen=True)
