@@ -98,7 +98,7 @@ def test_movielens_1m(movielens_1m_folder):
     assert data.catalogue.item_ids == data.catalogue.titles
     assert data.catalogue.texts[0] == "Toy Story (1995). Animation, Children's, Comedy"
     assert "Misérables, Les (1995)" in data.catalogue.titles
-    # README: 20 ratings a user at least, 18 genres, 21 occupations; users.dat: 1,709 F, 1,103 of 18.
+    # README: at least 20 ratings a user, 18 genres, 21 occupations. users.dat: 1,709 F.
     assert np.bincount(data.users).min() == 20
     assert set(data.ratings.tolist()) == {1.0, 2.0, 3.0, 4.0, 5.0}
     films = item_attributes(movielens_1m_folder, data.catalogue)
