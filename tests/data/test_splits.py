@@ -219,15 +219,21 @@ def test_ties_are_dealt_by_the_seed_and_nothing_else_moves():
 
 
 def test_a_cut_inside_a_tie_moves_to_its_beginning():
-    # Of 10, 8 train and the test begins at the 10th.
-    times = ([0, 1, 2, 3, 4, 5, 6, 7, 7, 7], [0, 1, 2, 3, 4, 5, 6, 6, 6, 9], [3] * 10, range(10))
+    # Of 10, 8 train and the test begins at the 10th. Two users are at the same time throughout.
+    times = (
+        [0, 1, 2, 3, 4, 5, 6, 7, 7, 7],
+        [0, 1, 2, 3, 4, 5, 6, 6, 6, 9],
+        [3] * 10,
+        [3] * 10,
+        range(10),
+    )
     data = at_times(*([(t, i) for i, t in enumerate(of, start=1)] for of in times))
     cuts = user_time_cuts(data, whole_ties=True)
-    assert cuts.tolist() == [[7, 7], [6, 9], [0, 0], [8, 9]]
-    assert user_time_cuts(data).tolist() == [[8, 9]] * 4
+    assert cuts.tolist() == [[7, 7], [6, 9], [0, 0], [0, 0], [8, 9]]
+    assert user_time_cuts(data).tolist() == [[8, 9]] * 5
     splits = split_by_time(data, max_history=16, whole_ties=True)
-    assert splits.train.users.tolist() == [0, 1, 3]
-    assert splits.validation.users.tolist() == [1, 3]
+    assert splits.train.users.tolist() == [0, 1, 4]
+    assert splits.validation.users.tolist() == [1, 4]
     assert plain(splits.test)[2] == [[8, 9, 10], [10], [10]]
 
 
