@@ -22,12 +22,19 @@ of its `task` (and of its `data.source`):
 ```toml
 {retrieval}```
 
-Each user's interactions are split in order of time: 80 % train, 10 % validate, 10 % test. This has
-three limits. The split is by user and not by date, so the training rows of other users tell of the
-time after a user's test began. Where a test begins at the same time stamp as the interaction before
-it, the order of the file decides which of them is tested. And the intervals, by bootstrap over
-users, are too narrow where these are fewer than 100. The report says how much of each there is in
-the run's own data (`data.split` and `resampled` of `report.json`).
+Each user's interactions are split in order of time: 80 % train, 10 % validate, 10 % test
+(`split = "user-time"`). This has three limits. The split is by user and not by date, so the
+training rows of other users tell of the time after a user's test began. Where a test begins at the
+same time stamp as the interaction before it, the order of the file decides which of them is tested.
+And the intervals, by bootstrap over users, are too narrow where these are fewer than 100. The
+report says how much of each there is in the run's own data (`data.split` and `resampled` of
+`report.json`).
+
+`split = "leave-one-out"` is what most papers report: each user's last interaction tests, the one
+before it validates, and the whole catalogue is ranked. `split = "global-time"` has no later
+knowledge: the first 80 % of all interactions train, whoever's they are, and the last 10 % test; but
+users who come after training, with nothing before, are not tested. `ties = "shuffled"` deals the
+interactions of one user and time stamp by the seed.
 
 ## Ranking
 
@@ -62,6 +69,7 @@ them by a cross-encoder too, which reads history and item together.
 """
 RECIPES = {
     "movielens-100k": "a retrieval student of MovieLens-100K",
+    "movielens-1m": "the same of MovieLens-1M, ten times as large",
     "synthetic": "the same on planted data whose right answer is known",
     "ranking": "a ranking student of MovieLens-100K: like, rating",
     "multitask": "one student with heads for like, rating and the next item",

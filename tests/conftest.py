@@ -59,6 +59,12 @@ def movielens_folder(fetch_or_skip):
 
 
 @pytest.fixture(scope="session")
+def movielens_1m_folder(fetch_or_skip):
+    """MovieLens-1M, from the asset cache that users have too."""
+    return fetch_or_skip(assets.MOVIELENS_1M.folder)
+
+
+@pytest.fixture(scope="session")
 def minilm_folder(fetch_or_skip):
     """all-MiniLM-L6-v2, from the asset cache that users have too."""
     return fetch_or_skip(assets.minilm_folder)

@@ -143,6 +143,16 @@ def test_quick_and_named_recipes(calls):
     assert recipe.knowledge.folds == 2
 
 
+def test_a_run_of_a_folder_is_called_after_its_data(calls, tmp_path):
+    for name in ("ml-1m.inter", "ml-1m.item"):
+        (tmp_path / name).touch()
+    assert cli.main(["run", "--quick", "--data-dir", str(tmp_path)]) == 0
+    assert calls[0][0].name == "ml-1m-quick"
+    assert calls[0][0].data.folder == str(tmp_path)
+    assert cli.main(["run", "--recipe", "movielens-1m", "--quick"]) == 0
+    assert (calls[1][0].name, calls[1][0].data.source) == ("ml-1m-quick", "movielens-1m")
+
+
 def test_run_says_where_the_report_and_the_artefact_are(calls, tmp_path, capsys):
     home = tmp_path / "[red]:cat:" / "ml-100k"  # neither markup nor a picture
     (home / "1").mkdir(parents=True)
@@ -162,6 +172,7 @@ def test_run_says_where_the_report_and_the_artefact_are(calls, tmp_path, capsys)
         (["--tuning", "all"], '`tuning.method` must be one of "none", "top-layers"'),
         (["--teacher", "bert"], '`teacher.kind` must be one of "two-tower"'),
         (["--data-dir", ""], "--data-dir is empty"),
+        (["--data-dir", "nowhere"], "The data folder nowhere does not exist."),
         (["--encoder", ""], "--encoder is empty"),
         (["--recipe", "synthetic", "--data-dir", "d"], "cannot be given with planted data"),
         (["--out", "setup.py"], "--out must be a folder. Received: setup.py, which is a file"),

@@ -88,8 +88,8 @@ def _add_run(commands: Any) -> None:
         "--recipe",
         metavar="FILE_OR_NAME",
         default="movielens-100k",
-        help="a TOML file, or movielens-100k (the default), synthetic, ranking, multitask, "
-        "two-stage, reviews",
+        help="a TOML file, or movielens-100k (the default), movielens-1m, synthetic, ranking, "
+        "multitask, two-stage, reviews",
     )
     run.add_argument(
         "--out", metavar="DIR", type=Path, default=Path("saved_models"), help="default: %(default)s"
@@ -180,7 +180,8 @@ def _recipe(arguments: argparse.Namespace) -> Any:
         if getattr(arguments, option) == "":
             raise InputError(f"--{option.replace('_', '-')} is empty. Give it a value or drop it.")
     if arguments.data_dir is not None:
-        recipe = replace(recipe, data=replace(recipe.data, folder=arguments.data_dir))
+        with quiet_stderr():  # it may import TensorFlow, see below
+            recipe = recipe.of_folder(arguments.data_dir)
     if arguments.encoder is not None:
         recipe = replace(recipe, encoder=replace(recipe.encoder, name=arguments.encoder))
     if arguments.teacher is not None:

@@ -236,6 +236,7 @@ def test_cache_folder_is_in_the_home_unless_the_variable_says_otherwise(monkeypa
 
 def test_what_to_do_instead_names_the_option():
     assert "--data-dir" in assets.MOVIELENS_100K.instead
+    assert "--data-dir" in assets.MOVIELENS_1M.instead
     assert "--encoder" in assets.MINILM.instead
     assert "--data-dir" in assets.CLOTHING_REVIEWS.instead
 
@@ -264,6 +265,16 @@ def test_movielens_asset(movielens_folder):
     )
     suffixes = {path.suffix for path in movielens_folder.iterdir()}
     assert suffixes == {".inter", ".item", ".user", ".kg", ".link"}
+
+
+@pytest.mark.realdata
+def test_movielens_1m_asset(movielens_1m_folder):
+    found = {path.name: sha256(path.read_bytes()) for path in movielens_1m_folder.iterdir()}
+    assert found == {
+        "ml-1m.inter": "e4bc9b9561a34cc178acf78e4f5a6e47e481a641d22487a3feafaaebc55117fd",
+        "ml-1m.item": "f65e9d95771867a8409f615f8222e74da683c9bd0b93bdd1fd9ce28a8b30bf99",
+        "ml-1m.user": "ffd3259a6b998c8febe8cd79fe6a427b43cdc55ca836179a66a6670adca65a2a",
+    }
 
 
 @pytest.mark.realdata

@@ -1,22 +1,25 @@
-"""MovieLens-100K itself. Expected numbers: GroupLens' README of the set, and lines of its files."""
+"""MovieLens itself. Expected numbers: GroupLens' README of each set, and lines of its files."""
 
 import csv
 
 import numpy as np
 import pytest
 
-from tfrs_distill.data.movielens import movielens_100k
+from tfrs_distill.data.item_features import item_attributes
+from tfrs_distill.data.movielens import movielens_1m, movielens_100k
 from tfrs_distill.data.readers import read_folder
+from tfrs_distill.data.readers.user_attributes import read_user_attributes
 from tfrs_distill.errors import InputError
 
 
-def test_a_given_folder_is_read_and_nothing_is_fetched(tmp_path, monkeypatch):
+@pytest.mark.parametrize("movielens", [movielens_100k, movielens_1m])
+def test_a_given_folder_is_read_and_nothing_is_fetched(tmp_path, monkeypatch, movielens):
     monkeypatch.setenv("TFRS_DISTILL_CACHE", str(tmp_path / "cache"))
     (tmp_path / "a.item").write_text("item_id:token\ttitle:token_seq\n1\tHeat\n")
     (tmp_path / "a.inter").write_text("user_id:token\titem_id:token\ttimestamp:float\n9\t1\t5\n")
-    assert movielens_100k(tmp_path).catalogue.titles == ("Heat",)
+    assert movielens(tmp_path).catalogue.titles == ("Heat",)
     with pytest.raises(InputError, match="no-such does not exist"):
-        movielens_100k(tmp_path / "no-such")
+        movielens(tmp_path / "no-such")
     assert not (tmp_path / "cache").exists()
 
 
@@ -77,3 +80,32 @@ def test_all_layouts_give_the_same_data(movielens_folder, tmp_path, layout):
     assert again.user_ids == data.user_ids
     for name in ("users", "items", "ratings", "timestamps"):
         np.testing.assert_array_equal(getattr(again, name), getattr(data, name))
+
+
+@pytest.mark.realdata
+def test_movielens_1m(movielens_1m_folder):
+    data = movielens_1m()
+    assert data.name == "ml-1m" and data.time_unit == "s"
+    assert (data.num_users, data.catalogue.num_items, len(data)) == (6040, 3883, 1_000_209)
+    assert len(np.unique(data.items)) == 3706
+    assert data.user_ids[:2] == ("1m_1", "1m_2") and data.users[:2].tolist() == [0, 0]
+    # GroupLens' ratings.dat begins 1::1193::5::978300760, 1::661::3::978302109.
+    rated = [data.catalogue.titles[item - 1] for item in data.items[:2]]
+    assert rated == ["One Flew Over the Cuckoo's Nest (1975)", "James and the Giant Peach (1996)"]
+    assert data.ratings[:2].tolist() == [5.0, 3.0]
+    assert data.timestamps[:2].tolist() == [978300760, 978302109]
+    # The ids are the titles with their years, each once.
+    assert data.catalogue.item_ids == data.catalogue.titles
+    assert data.catalogue.texts[0] == "Toy Story (1995). Animation, Children's, Comedy"
+    assert "Misérables, Les (1995)" in data.catalogue.titles
+    # README: at least 20 ratings a user, 18 genres, 21 occupations. users.dat: 1,709 F.
+    assert np.bincount(data.users).min() == 20
+    assert set(data.ratings.tolist()) == {1.0, 2.0, 3.0, 4.0, 5.0}
+    films = item_attributes(movielens_1m_folder, data.catalogue)
+    assert len(films.genre_names) == 18 and all(films.genres)
+    assert (films.years.min(), films.years.max()) == (1919.0, 2000.0)
+    users = read_user_attributes(movielens_1m_folder)
+    assert users.user_ids == data.user_ids
+    assert (users.genders.count("F"), (users.ages == 18.0).sum()) == (1709, 1103)
+    assert set(users.occupations) == {str(number) for number in range(21)}
+    assert (users.ages[0], users.genders[0], users.occupations[0]) == (1.0, "F", "10")

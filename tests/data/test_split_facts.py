@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tfrs_distill.data import Catalogue, Interactions
+from tfrs_distill.data.cuts import global_time_cuts, leave_one_out_cuts, user_time_cuts
 from tfrs_distill.data.split_facts import SplitFacts, split_facts
 from tfrs_distill.errors import InputError
 
@@ -68,9 +69,9 @@ def test_how_many_tests_begin_inside_one_moment(times, share):
 def test_the_fractions_move_the_cuts():
     # Half trains and a tenth validates: the test begins at the 7th, which is as late as the 6th.
     data = interactions([[0, 1, 2, 3, 4, 5, 5, 6, 7, 8], [6] * 10])
-    found = split_facts(data, train_fraction=0.5, validation_fraction=0.1)
-    assert found == SplitFacts(0.25, 1.0)  # 5 of 10 training times are later, and none
-    assert split_facts(data) == SplitFacts(0.0, 0.5)
+    found = split_facts(data, user_time_cuts(data, train_fraction=0.5, validation_fraction=0.1))
+    assert found == SplitFacts(0.25, 1.0, 0.0)  # 5 of 10 training times are later, and none
+    assert split_facts(data) == SplitFacts(0.0, 0.5, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def test_the_fractions_move_the_cuts():
 )
 def test_any_kind_of_time_is_read(as_times):
     whole = [np.array([*EARLY]), np.array([*LATE]), np.array([20] * 10)]
-    expected = SplitFacts(8 / 24, 1 / 3)
+    expected = SplitFacts(8 / 24, 1 / 3, 0.0)
     assert split_facts(interactions(whole)) == expected
     assert split_facts(interactions([as_times(times) for times in whole])) == expected
 
@@ -93,6 +94,48 @@ def test_any_kind_of_time_is_read(as_times):
 def test_times_that_only_a_fraction_parts_are_not_one_moment():
     times = np.array([0, 1, 2, 3, 4, 5, 6, 7, 8.25, 8.5])
     assert split_facts(interactions([times])).tests_cut_in_one_time == 0.0
+
+
+def test_a_user_whose_only_interaction_is_in_the_test_is_counted():
+    # Of [3] the test begins at 0: nothing is before it.
+    assert split_facts(interactions([range(10), range(10), [3]])).tests_without_history == (
+        pytest.approx(1 / 3)
+    )
+
+
+def test_one_out_is_later_and_by_user_still():
+    """10 train at 0 to 9 and test at 11; of 12 at one time, 10 train, and the test is a tie."""
+    data = interactions([range(12), [10] * 12])
+    # Of the first's test at 11, none of 20 training times is later; of the second's at 10, none.
+    assert split_facts(data, leave_one_out_cuts(data)) == SplitFacts(0.0, 0.5, 0.0)
+    data = interactions([range(12), range(100, 112)])  # 10 of 20 are later than 11, none than 111
+    assert split_facts(data, leave_one_out_cuts(data)) == SplitFacts(0.25, 0.0, 0.0)
+
+
+def test_nothing_trains_that_is_later_than_a_test_of_one_time_for_all():
+    # Of 20 the 18th, at 13, begins the test: EARLY has none, LATE has 13 and 14.
+    data = interactions([EARLY, LATE])
+    assert split_facts(data, global_time_cuts(data)) == SplitFacts(0.0, 0.0, 0.0)
+    # Of 30 the 27th, at 27, begins the test: only the last user, who begins at 20, has one. In the
+    # order of time the 24th is at 24: 4 of that user's train.
+    data = interactions([EARLY, LATE, LAST])
+    assert split_facts(data, global_time_cuts(data)) == SplitFacts(0.0, 0.0, 0.0)
+    # Of 24 the 22nd, at 21, begins the test: of three users in it two came then, without a history.
+    data = interactions([EARLY, LATE, [21], [22], [20, 23]])
+    assert split_facts(data, global_time_cuts(data)) == SplitFacts(0.0, 0.0, pytest.approx(2 / 3))
+
+
+def test_a_tie_at_the_time_of_a_global_cut_is_whole():
+    data = interactions([[0, 1, 2, 3, 4, 5, 6, 7, 9, 9]])
+    assert split_facts(data).tests_cut_in_one_time == 1.0
+    assert split_facts(data, global_time_cuts(data)) == SplitFacts(0.0, 0.0, 0.0)
+
+
+def test_a_cut_that_keeps_ties_whole_leaves_none():
+    data = interactions([[0, 1, 2, 3, 4, 5, 6, 7, 8, 8], range(10)])
+    cuts = user_time_cuts(data, whole_ties=True)
+    assert cuts.tolist() == [[8, 8], [8, 9]]
+    assert split_facts(data, cuts).tests_cut_in_one_time == 0.0
 
 
 def test_nothing_to_test_is_an_error():

@@ -1,11 +1,19 @@
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
 
 from tfrs_distill.data.catalogue import Catalogue
+from tfrs_distill.data.cuts import user_time_cuts
 from tfrs_distill.data.interactions import Interactions
-from tfrs_distill.data.splits import pad_histories, split_by_time, windows_of
+from tfrs_distill.data.splits import (
+    pad_histories,
+    split_by_global_time,
+    split_by_time,
+    split_leave_one_out,
+    windows_of,
+)
 from tfrs_distill.data.synthetic import synthetic
 from tfrs_distill.errors import InputError
 
@@ -99,6 +107,134 @@ def test_nobody_to_ask_is_refused():
     # 3 interactions: 2 train (2.4), cut at 2 (2.7): none validates.
     with pytest.raises(InputError, match=r"no user is left in the validation split"):
         split_by_time(interactions([1, 2, 3]))
+
+
+def at_times(*users, num_items=20):
+    """Each user's (time, item) pairs, in file order."""
+    rows = [(user, time, item) for user, pairs in enumerate(users) for time, item in pairs]
+    indices, times, items = zip(*rows)
+    return Interactions(
+        "tiny",
+        catalogue(num_items),
+        tuple(str(u) for u in range(len(users))),
+        np.array(indices, np.int32),
+        np.array(items, np.int32),
+        np.ones(len(rows), np.float32),
+        np.array(times),
+    )
+
+
+def plain(queries):
+    """Users, histories and positives as lists."""
+    histories, positives = (
+        [a.tolist() for a in arrays] for arrays in (queries.histories, queries.positives)
+    )
+    return queries.users.tolist(), histories, positives
+
+
+def test_the_last_item_tests_and_the_one_before_it_validates():
+    splits = split_leave_one_out(
+        interactions([1, 2, 3, 4, 5], [6, 7], [8], [9, 10, 11]), max_history=4
+    )
+    # 2 and 1 interactions only train, the 1 without a label; of 3 one trains, without a label.
+    assert splits.train.users.tolist() == [0, 1]
+    assert splits.train.history.tolist() == [[0, 0, 1, 2], [0, 0, 0, 6]]
+    assert splits.train.labels.tolist() == [[0, 0, 2, 3], [0, 0, 0, 7]]
+    assert plain(splits.validation) == ([0, 3], [[1, 2, 3], [9]], [[4], [10]])
+    assert plain(splits.test) == ([0, 3], [[1, 2, 3, 4], [9, 10]], [[5], [11]])
+    assert splits.test.candidates is None  # the whole catalogue is ranked
+
+
+def test_one_out_needs_somebody_with_four():
+    with pytest.raises(InputError, match=r"no user has 2 training interactions.* has 3 inter"):
+        split_leave_one_out(interactions([1, 2, 3], [4]))
+    with pytest.raises(InputError, match=r"no user is left in the validation split.* 4 to leave"):
+        split_leave_one_out(interactions([1, 2], [3, 4]))
+    assert len(split_leave_one_out(interactions([1, 2, 3, 4])).test) == 1
+
+
+def test_one_time_parts_all_users():
+    """Of 20 the 17th in time, at 80, begins validation, the 19th, at 90, begins the test."""
+    early = [(time, item) for item, time in enumerate(range(0, 10), start=1)]
+    across = [(10, 11), (11, 12), (12, 13), (80, 14), (90, 15), (13, 16), (14, 17)]
+    late = [(80, 18), (91, 19)]
+    later = [(15, 20)]
+    data = at_times(early, across, late, later)
+    splits = split_by_global_time(data, max_history=16)
+    assert splits.train.users.tolist() == [0, 1]
+    assert splits.train.labels[1][-4:].tolist() == [12, 13, 16, 17]
+    # The third has nothing before 80, so nothing to validate by, and 18 to be tested by.
+    assert plain(splits.validation) == ([1], [[11, 12, 13, 16, 17]], [[14]])
+    assert plain(splits.test) == ([1, 2], [[11, 12, 13, 16, 17, 14], [18]], [[15], [19]])
+
+
+def test_dates_part_users_as_numbers_do():
+    times = [[0, 1, 2, 3, 8, 9], [1, 2, 4, 8], [5, 8, 9], [3, 9]]
+    numbers = at_times(*([(t, i) for i, t in enumerate(of, start=1)] for of in times))
+    dates = dataclasses.replace(
+        numbers, timestamps=np.datetime64("1998-01-01") + numbers.timestamps.astype("m8[D]")
+    )
+    for part in ("validation", "test"):
+        one, other = (
+            getattr(split_by_global_time(data, train_fraction=0.6, validation_fraction=0.2), part)
+            for data in (numbers, dates)
+        )
+        assert plain(one) == plain(other) and len(one)
+
+
+def test_nobody_on_both_sides_of_the_time_is_refused():
+    early, late = [(n, n + 1) for n in range(8)], [(100, 9), (101, 10)]
+    with pytest.raises(
+        InputError, match=r"left in the validation split.*users on both sides of it"
+    ):
+        split_by_global_time(at_times(early, late))
+    with pytest.raises(InputError, match=r"no user has 2 training interactions"):
+        split_by_global_time(at_times([(5, n) for n in range(1, 11)]))  # nothing is before 5
+
+
+@pytest.mark.parametrize("exclude_seen", [True, False])
+def test_every_split_keeps_the_catalogue_that_is_asked_for(exclude_seen):
+    data = at_times([(n, n + 1) for n in range(10)], [(n, n + 2) for n in range(10)])
+    for split in (split_by_time, split_leave_one_out, split_by_global_time):
+        splits = split(data, exclude_seen=exclude_seen)
+        for part in (splits, splits.train, splits.validation, splits.test):
+            assert part.catalogue.exclude_seen is exclude_seen
+        assert split(data).catalogue == data.catalogue
+
+
+def test_ties_are_dealt_by_the_seed_and_nothing_else_moves():
+    # Times 1, 2, 2, 2, 3 of one user and 2, 2 of another, mixed in the file.
+    pairs = [(3, 5), (2, 2), (2, 3), (1, 1), (2, 4)], [(2, 7), (2, 6)]
+    data = at_times(*pairs)
+    assert [s.tolist() for s in data.sequences()] == [[1, 2, 3, 4, 5], [7, 6]]  # as in the file
+    drawn = [data.shuffle_ties(seed) for seed in range(40)]
+    first = [tuple(d.sequences()[0].tolist()) for d in drawn]
+    assert {(s[0], s[-1]) for s in first} == {(1, 5)}
+    assert {s[1:4] for s in first} == set(itertools.permutations([2, 3, 4]))
+    assert {tuple(d.sequences()[1].tolist()) for d in drawn} == {(6, 7), (7, 6)}
+    again = data.shuffle_ties(7)
+    assert [s.tolist() for s in again.sequences()] == [s.tolist() for s in drawn[7].sequences()]
+    rows = lambda d: sorted(zip(d.users, d.items, d.ratings, d.timestamps))  # noqa: E731
+    assert rows(again) == rows(data) and again.user_ids == data.user_ids
+
+
+def test_a_cut_inside_a_tie_moves_to_its_beginning():
+    # Of 10, 8 train and the test begins at the 10th. Two users are at the same time throughout.
+    times = (
+        [0, 1, 2, 3, 4, 5, 6, 7, 7, 7],
+        [0, 1, 2, 3, 4, 5, 6, 6, 6, 9],
+        [3] * 10,
+        [3] * 10,
+        range(10),
+    )
+    data = at_times(*([(t, i) for i, t in enumerate(of, start=1)] for of in times))
+    cuts = user_time_cuts(data, whole_ties=True)
+    assert cuts.tolist() == [[7, 7], [6, 9], [0, 0], [0, 0], [8, 9]]
+    assert user_time_cuts(data).tolist() == [[8, 9]] * 5
+    splits = split_by_time(data, max_history=16, whole_ties=True)
+    assert splits.train.users.tolist() == [0, 1, 4]
+    assert splits.validation.users.tolist() == [1, 4]
+    assert plain(splits.test)[2] == [[8, 9, 10], [10], [10]]
 
 
 def test_window_longer_than_the_sequence_is_padded_in_front():

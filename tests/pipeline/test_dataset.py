@@ -2,12 +2,18 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tfrs_distill.data import movielens_100k
-from tfrs_distill.pipeline.data import PARTS, WORDS, load_data, read_data
+from tfrs_distill.data import (
+    movielens_100k,
+    split_by_global_time,
+    split_by_time,
+    split_leave_one_out,
+)
+from tfrs_distill.pipeline.data import PARTS, WORDS, films_folder, load_data, read_data
 from tfrs_distill.pipeline.recipe import Recipe
 
 START = datetime(1997, 9, 20, tzinfo=timezone.utc)
@@ -59,6 +65,82 @@ def test_a_retrieval_run_says_what_it_took_the_times_for(tmp_path, folder_and_li
     for name in ("users", "items", "ratings", "timestamps"):
         assert getattr(kept, name).dtype == getattr(read, name).dtype
         np.testing.assert_array_equal(getattr(kept, name), getattr(read, name))
+
+
+@pytest.fixture
+def two_that_meet(tmp_path):
+    """Two users with 20 films each; the second begins when the first is half through."""
+    folder = tmp_path / "films"
+    folder.mkdir()
+    films = "".join(f"{n}\tFilm {n}\t1990\n" for n in range(1, 21))
+    (folder / "a.item").write_text("item_id:token\ttitle:token_seq\tyear:token\n" + films)
+    rows = [(user, n, 10**9 + n + 10 * user) for user in range(2) for n in range(1, 21)]
+    header = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
+    text = "".join(f"u{user}\t{item}\t3\t{time}\n" for user, item, time in rows)
+    (folder / "a.inter").write_text(header + text)
+    return folder
+
+
+SPLITS = {
+    "user-time": (split_by_time, "Each user's interactions stand in order of time: the first 80"),
+    "leave-one-out": (
+        split_leave_one_out,
+        "Each user's interactions stand in order of time: the l",
+    ),
+    "global-time": (split_by_global_time, "Two times, the same for all users, part the"),
+}
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_retrieval_run_is_split_as_its_recipe_says(tmp_path, two_that_meet, split):
+    """And again the same when it is read from what the data stage kept."""
+    recipe = of_folder("movielens-100k", two_that_meet)
+    recipe = replace(recipe, data=replace(recipe.data, split=split, exclude_seen=False))
+    function, words = SPLITS[split]
+    expected = function(movielens_100k(two_that_meet), max_history=32, exclude_seen=False)
+    read = read_data(recipe)
+    read.save(tmp_path)
+    kept = load_data(tmp_path, recipe)
+    facts = read.facts()[0]["split"]
+    assert facts["kind"] == split and (facts["train_after_test"] > 0) == (split != "global-time")
+    assert read.protocol.startswith(words)
+    assert kept.facts() == read.facts() and kept.protocol == read.protocol
+    for data in (read, kept):
+        assert data.splits.train.fingerprint() == expected.train.fingerprint()
+        for part in ("validation", "test"):
+            found, queries = getattr(data.splits, part), getattr(expected, part)
+            assert found.users.tolist() == queries.users.tolist() and len(queries)
+            for one, other in zip(found.positives, queries.positives, strict=True):
+                assert one.tolist() == other.tolist()
+
+
+def test_shuffled_ties_are_kept_as_they_were_dealt(tmp_path):
+    folder = tmp_path / "films"
+    folder.mkdir()
+    films = "".join(f"{n}\tFilm {n}\t1990\n" for n in range(1, 21))
+    (folder / "a.item").write_text("item_id:token\ttitle:token_seq\tyear:token\n" + films)
+    rows = "".join(f"u\t{n}\t3\t{10**9}\n" for n in range(1, 21))
+    header = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
+    (folder / "a.inter").write_text(header + rows)
+    recipe = of_folder("movielens-100k", folder)
+    shuffled = replace(recipe, data=replace(recipe.data, ties="shuffled"))
+    assert read_data(recipe).interactions.sequences()[0].tolist() == list(range(1, 21))
+    dealt = read_data(shuffled)
+    (sequence,) = (items.tolist() for items in dealt.interactions.sequences())
+    assert sequence != list(range(1, 21)) and sorted(sequence) == list(range(1, 21))
+    assert dealt.splits.test.positives[0].tolist() == sequence[18:]
+    dealt.save(tmp_path)
+    assert load_data(tmp_path, shuffled).splits.test.histories[0].tolist() == sequence[:18]
+    assert dealt.facts()[0]["split"]["ties"] == "shuffled"
+    other = read_data(replace(shuffled, seed=1)).interactions.sequences()[0].tolist()
+    assert other != sequence
+
+
+@pytest.mark.realdata
+def test_each_source_of_films_has_its_asset(movielens_folder, movielens_1m_folder):
+    assert films_folder(Recipe.named("movielens-100k")) == movielens_folder
+    assert films_folder(Recipe.named("movielens-1m")) == movielens_1m_folder
+    assert films_folder(of_folder("movielens-1m", "mine")) == Path("mine")
 
 
 def test_a_ranking_run_says_what_it_took_the_times_for(tmp_path, folder_and_line):

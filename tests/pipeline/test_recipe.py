@@ -42,10 +42,12 @@ UNUSUAL = RetrievalRecipe(
     name="films_2.0",
     seed=7,
     data=DataSettings(
-        source="movielens-100k",
+        source="movielens-1m",
         folder='a "b" \\ c/ü',
         link_titles="ml-1m",
         max_history=33,
+        split="global-time",
+        ties="shuffled",
         exclude_seen=False,
     ),
     teacher=TeacherSettings(
@@ -221,7 +223,7 @@ def test_no_value_of_the_unusual_recipes_is_a_default():
                     every.add(name)
                     if getattr(of_part, key.name) != getattr(of_usual, key.name):
                         changed.add(name)
-    assert every - changed == {("DataSettings", "source")}  # planted data has no folder
+    assert every == changed
 
 
 @pytest.mark.parametrize("recipe", EVERY_TASK, ids=lambda recipe: recipe.task)
@@ -238,7 +240,7 @@ def test_the_keys_of_each_task():
     for words in ("[tuning]", "[cross_encoder]", "\nmodalities = ", "\ntop_k = ", "\nk = 44"):
         assert words in by_task["retrieval"], words
         assert words not in by_task["ranking"] and words not in by_task["multitask"], words
-    for words in ("[words]", "\nprivileged = ", "\nby = ", "\nsplit = ", "\nrating_as = "):
+    for words in ("[words]", "\nprivileged = ", "\nby = ", "\nmax_users = ", "\nrating_as = "):
         assert words in by_task["ranking"] and words in by_task["multitask"], words
         assert words not in by_task["retrieval"] and words not in by_task["two-stage"], words
     for words in ("\nnum_candidates = 60", "\nlist_loss = ", "\nmax_lists = 55"):
@@ -312,7 +314,9 @@ def test_unknown_keys_are_refused_with_the_nearest(tmp_path, text, words):
         ("", "seed", "0.5", "a whole number"),
         ("", "seed", "true", "a whole number"),
         ("", "seed", '"0"', "a whole number"),
-        ("data", "source", '"netflix"', 'one of "movielens-100k", "synthetic"'),
+        ("data", "source", '"netflix"', 'one of "movielens-100k", "movielens-1m", "synthetic"'),
+        ("data", "split", '"random"', 'one of "user-time", "leave-one-out", "global-time"'),
+        ("data", "ties", '"whole"', 'one of "file-order", "shuffled"'),
         ("data", "folder", "7", "a text"),
         ("data", "max_history", "1", "a whole number of at least 2"),
         ("teacher", "kind", '"bert"', 'one of "two-tower", "cross-encoder", "item-item"'),
@@ -431,8 +435,48 @@ def test_built_in_recipes():
     assert (synthetic.name, synthetic.data.source) == ("synthetic", "synthetic")
     with pytest.raises(InputError, match=r"'movielens', which is neither\. Did you mean \"moviele"):
         Recipe.named("movielens")
-    with pytest.raises(InputError, match=r'one of "movielens-100k", "synthetic", "ranking", '):
+    words = r'one of "movielens-100k", "movielens-1m", "synthetic", "ranking", '
+    with pytest.raises(InputError, match=words):
         Recipe.named("x")
+
+
+def test_movielens_1m_is_called_so_at_any_size(tmp_path):
+    recipe = Recipe.named("movielens-1m")
+    assert (recipe.name, recipe.data.source) == ("ml-1m", "movielens-1m")
+    assert recipe.quick().name == "ml-1m-quick" and recipe.quick().quick() == recipe.quick()
+    assert Recipe.from_toml(written(tmp_path, recipe.to_toml())) == recipe
+
+
+@pytest.mark.parametrize(
+    "name, file, called",
+    [
+        ("movielens-100k", "ratings", "ratings"),
+        ("movielens-1m", "ml-100k", "ml-100k"),
+        ("movielens-100k", "my films, 2.0", "my-films-2.0"),
+        ("movielens-100k", "..é", "data"),
+        ("ranking", "ratings", "ranking"),
+    ],
+)
+def test_a_run_of_a_folder_is_not_called_after_another_data_set(tmp_path, name, file, called):
+    for suffix in ("inter", "item"):
+        (tmp_path / f"{file}.{suffix}").touch()
+    recipe = Recipe.named(name)
+    of_folder = recipe.of_folder(str(tmp_path))
+    assert (of_folder.name, of_folder.data.folder) == (called, str(tmp_path))
+    assert of_folder.quick().name == f"{called}-quick"
+    assert recipe.quick().of_folder(str(tmp_path)).name == f"{called}-quick"
+    mine = dataclasses.replace(recipe, name="mine").of_folder(str(tmp_path))
+    assert mine.name == "mine"
+
+
+def test_a_run_of_a_folder_of_grouplens_has_the_folders_name(tmp_path):
+    folder = tmp_path / "ml-1m"
+    folder.mkdir()
+    for name in ("ratings.dat", "movies.dat"):
+        (folder / name).touch()
+    assert Recipe.named("movielens-100k").of_folder(str(folder)).quick().name == "ml-1m-quick"
+    with pytest.raises(InputError, match="nowhere does not exist"):
+        Recipe.named("movielens-100k").of_folder(str(tmp_path / "nowhere"))
 
 
 @pytest.mark.parametrize("name", ["ranking", "multitask", "two-stage", "reviews"])
@@ -454,6 +498,7 @@ def test_the_built_in_recipes_of_a_ranking_student_round_trip(tmp_path, name):
         ('task = "two-stage"\n', "two-stage"),
         ('task = "ranking"\n[data]\nsource = "clothing-reviews"\n', "reviews"),
         ('task = "retrieval"\n', "movielens-100k"),
+        ('[data]\nsource = "movielens-1m"\n', "movielens-1m"),
     ],
 )
 def test_what_a_file_leaves_out_is_as_in_the_built_in_recipe_of_its_task(tmp_path, text, like):
@@ -497,7 +542,7 @@ def test_a_file_of_many_tasks_on_reviews_starts_from_the_reviews(tmp_path):
         ),
         (
             '[data]\nsource = "clothing-reviews"\n',
-            r'`data\.source` must be one of "movielens-100k", "synthetic"\. Received: ',
+            r'`data\.source` must be one of "movielens-100k", "movielens-1m", "synthetic"\. Rec',
         ),
         (
             'task = "ranking"\n[labels]\ntasks = ["recommended"]\n',

@@ -22,6 +22,7 @@ from test_report import well_formed
 
 from tfrs_distill.evaluation.metrics import METRICS
 from tfrs_distill.pipeline.report import html_page, verdict
+from tfrs_distill.pipeline.report.cautions import limits_of_split
 from tfrs_distill.pipeline.report.paired_difference import gain_outcome, interval_in_words
 from tfrs_distill.pipeline.report.verdict import outcome, worse_than_alone
 
@@ -646,6 +647,36 @@ def test_the_page_says_what_its_split_leaves_open(report):
     assert "train_after_test" not in text_of(with_split)  # a sentence says it, not a table
     assert "not by date" not in text_of(report)
     assert "not by date" not in text_of(report | {"data": {"split": {"train_after_test": None}}})
+
+
+@pytest.mark.parametrize(
+    "more, words, not_words",
+    [
+        ({"kind": "user-time", "ties": "file-order"}, LIMITS, "have no history"),
+        (
+            {"ties": "shuffled"},
+            "as the row before them, where chance decides.",
+            "order of the file",
+        ),
+        ({"kind": "leave-one-out"}, LIMITS, "have no history"),
+        (
+            {"kind": "leave-one-out", "tests_without_history": 0.25},
+            LIMITS + " 25.0 % of the users with something in the test part have no history before "
+            "it and are not tested.",
+            "one time for all",
+        ),
+        (
+            {"kind": "global-time", "tests_without_history": 0.458, "train_after_test": 0.0},
+            "The split is by one time for all users: no training row is later than the beginning "
+            "of the test. 45.8 % of the users with something in the test part have no history "
+            "before it and are not tested.",
+            "by user",
+        ),
+    ],
+)
+def test_each_split_has_its_own_limits(more, words, not_words):
+    limits = limits_of_split({"data": {"split": SPLIT | more}})
+    assert words in limits and not_words not in limits
 
 
 def test_nothing_is_claimed_of_settings_that_a_recipe_may_change():

@@ -239,6 +239,9 @@ def test_the_report_says_what_the_split_leaves_open(finished, recipe):
     later = np.median([np.mean(train > start) for _, start in tests])
     tied = np.mean([before == start for before, start in tests])
     assert report["data"]["split"] == {
+        "kind": "user-time",
+        "ties": "file-order",
+        "tests_without_history": 0.0,
         "train_after_test": pytest.approx(later),
         "tests_cut_in_one_time": pytest.approx(tied),
     }

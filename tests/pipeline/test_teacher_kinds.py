@@ -225,6 +225,17 @@ def test_what_cannot_be_is_said_before_anything_is_trained(folder, tmp_path, cha
     assert not (tmp_path / "out" / "small" / "stages" / "teacher").exists()
 
 
+def test_films_without_a_graph_are_named_before_anything_is_trained(folder, tmp_path):
+    write_data(tmp_path / "films")
+    (tmp_path / "films" / "tiny.kg").unlink()
+    data = f'source = "movielens-1m"\nfolder = "{tmp_path / "films"}"'
+    teacher = 'kind = "two-tower"\nmodalities = ["text", "knowledge-graph"]'
+    recipe = Recipe.from_toml(recipe_file(folder, tmp_path, data=data, teacher=teacher))
+    with pytest.raises(InputError, match=r"There is no knowledge graph, NAME\.kg, in .*films"):
+        pipeline.run(recipe, tmp_path / "out")
+    assert not (tmp_path / "out" / "small" / "stages" / "teacher").exists()
+
+
 def test_a_function_that_gives_no_teacher_is_named(folder, tmp_path):
     source = f"{folder}/mine.py:nothing"
     recipe = Recipe.from_toml(recipe_file(folder, tmp_path))

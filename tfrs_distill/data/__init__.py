@@ -1,8 +1,9 @@
 """Data: who met which item when, what each item is called, and how time splits it.
 
-- `movielens_100k`, `read_folder`, `from_tfds`, `synthetic` give `Interactions`;
-- `split_by_time` makes `Splits` of them: `Windows` to train on, `Queries` to evaluate;
-  `split_cold_items` keeps items out of training and evaluates on them;
+- `movielens_100k`, `movielens_1m`, `read_folder`, `from_tfds`, `synthetic` give `Interactions`;
+- `split_by_time`, `split_leave_one_out`, `split_by_global_time` make `Splits` of them: `Windows`
+  to train on, `Queries` to evaluate; `split_cold_items` keeps items out of training and evaluates
+  on them;
 - `item_attributes`, `read_knowledge_graph` give what else is known of an item, as numbers by
   `attribute_vectors` and `neighbour_vectors`;
 - `movielens_ranking`, `clothing_reviews` give `RankingExamples`: rows of a query and an item with a
@@ -23,13 +24,18 @@ from tfrs_distill.data.cold_items import split_cold_items
 from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.data.item_features import attribute_vectors, item_attributes
 from tfrs_distill.data.knowledge_graph import neighbour_vectors
-from tfrs_distill.data.movielens import from_tfds, movielens_100k
+from tfrs_distill.data.movielens import from_tfds, movielens_1m, movielens_100k
 from tfrs_distill.data.movielens_ranking import movielens_ranking
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.data.readers import read_folder
 from tfrs_distill.data.readers.knowledge_graph import read_knowledge_graph
 from tfrs_distill.data.readers.user_attributes import read_user_attributes
-from tfrs_distill.data.splits import Queries, split_by_time
+from tfrs_distill.data.splits import (
+    Queries,
+    split_by_global_time,
+    split_by_time,
+    split_leave_one_out,
+)
 from tfrs_distill.data.synthetic import synthetic
 from tfrs_distill.data.unlabelled_rows import unlabelled_rows
 from tfrs_distill.data.windows import Windows
@@ -46,13 +52,16 @@ __all__ = [
     "item_attributes",
     "minilm_folder",
     "movielens_100k",
+    "movielens_1m",
     "movielens_ranking",
     "neighbour_vectors",
     "read_folder",
     "read_knowledge_graph",
     "read_user_attributes",
+    "split_by_global_time",
     "split_by_time",
     "split_cold_items",
+    "split_leave_one_out",
     "split_reviews",
     "split_reviews_by_item",
     "synthetic",

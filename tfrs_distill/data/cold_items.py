@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tfrs_distill.data.checked_arrays import whole_numbers
+from tfrs_distill.data.cuts import user_time_cuts
 from tfrs_distill.data.interactions import Interactions
-from tfrs_distill.data.splits import Queries, Splits, split_by_time, time_cuts, windows_of
+from tfrs_distill.data.splits import Queries, Splits, split_at, windows_of
 from tfrs_distill.errors import InputError
 
 
@@ -100,14 +101,11 @@ def split_cold_items(
     if warm or not len(targets):
         came = f"item {warm[0]}, which is not" if warm else "no item"
         raise InputError(f"`targets` must be cold items. Received: {came}.")
-    whole = split_by_time(
-        interactions,
-        max_history=max_history,
-        train_fraction=train_fraction,
-        validation_fraction=validation_fraction,
+    cuts = user_time_cuts(
+        interactions, train_fraction=train_fraction, validation_fraction=validation_fraction
     )
+    whole = split_at(interactions, cuts, max_history=max_history)
     sequences = interactions.sequences()
-    cuts = time_cuts(sequences, train_fraction, train_fraction + validation_fraction)
     known = [_without(sequence[:cut], cold.all) for sequence, (cut, _) in zip(sequences, cuts)]
     trainable = [user for user, sequence in enumerate(known) if len(sequence) >= 2]
     if not trainable:

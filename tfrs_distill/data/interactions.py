@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -91,8 +91,32 @@ class Interactions:
         """
         return time_unit(self.timestamps)
 
+    def rows_by_time(self) -> np.ndarray:
+        """Return the interactions' numbers user after user, oldest first; ties keep file order."""
+        return np.lexsort((self.timestamps, self.users))
+
     def sequences(self) -> list[np.ndarray]:
-        """Return each user's items by time, int32; ties keep file order."""
-        order = np.lexsort((np.arange(len(self)), self.timestamps, self.users))
-        users, items = self.users[order], self.items[order]
+        """Return each user's items by time, int32; ties keep file order: see `shuffle_ties`."""
+        rows = self.rows_by_time()
+        users, items = self.users[rows], self.items[rows]
         return np.split(items, np.searchsorted(users, np.arange(1, self.num_users)))
+
+    def shuffle_ties(self, seed: int) -> Interactions:
+        """Return them in another file order, so that chance orders those of one user and time.
+
+        Where many interactions share a time stamp, file order may hold what time does not, such as
+        the order of a page; of a shuffled tie no order can be learnt.
+
+        Args:
+            seed: of the shuffle.
+
+        Example:
+        >>> films = Catalogue(("50", "7"), ("Heat (1995)", "Babe (1995)"), ("Heat", "Babe"))
+        >>> data = Interactions("tiny", films, ("ann",), [0, 0], [2, 1], [5.0, 3.0], [10, 10])
+        >>> {tuple(data.shuffle_ties(seed).sequences()[0].tolist()) for seed in range(9)} == {
+        ...     (1, 2), (2, 1)}
+        True
+        """
+        rows = np.random.default_rng(seed).permutation(len(self))
+        columns = ("users", "items", "ratings", "timestamps")
+        return replace(self, **{name: getattr(self, name)[rows] for name in columns})

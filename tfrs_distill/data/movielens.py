@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tfrs_distill.data.assets import MOVIELENS_100K
+from tfrs_distill.data.assets import MOVIELENS_1M, MOVIELENS_100K
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.data.readers import read_folder
@@ -30,6 +30,24 @@ def movielens_100k(data_dir: str | os.PathLike[str] | None = None) -> Interactio
         InputError: the folder cannot be read, or the asset cannot be fetched.
     """
     return read_folder(MOVIELENS_100K.folder() if data_dir is None else data_dir)
+
+
+def movielens_1m(data_dir: str | os.PathLike[str] | None = None) -> Interactions:
+    """Read MovieLens-1M: 6,040 users, 3,883 films (3,706 of them rated), 1,000,209 ratings.
+
+    As `movielens_100k`, from your copy of it or fetched once (14 MB) into the asset cache. The
+    asset's films have their titles as ids, "Toy Story (1995)", which are unique there, and its
+    users "1m_1" for GroupLens' 1; GroupLens' own files (`ratings.dat`, `movies.dat`) have numbers.
+    Genres and years are in `item_attributes`, age groups, genders and occupations (GroupLens'
+    numbers, "0" to "20") in `read_user_attributes` of `MOVIELENS_1M.folder()` of `data.assets`.
+
+    Args:
+        data_dir: a folder that `read_folder` reads, of any MovieLens set. None takes the asset.
+
+    Raises:
+        InputError: the folder cannot be read, or the asset cannot be fetched.
+    """
+    return read_folder(MOVIELENS_1M.folder() if data_dir is None else data_dir)
 
 
 def from_tfds(

@@ -11,12 +11,12 @@ import numpy as np
 from tfrs_distill import columns
 from tfrs_distill.data.assets import MOVIELENS_100K
 from tfrs_distill.data.catalogue import Catalogue
+from tfrs_distill.data.cuts import user_time_cuts
 from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.data.item_features import attribute_vectors, item_attributes
 from tfrs_distill.data.movielens import movielens_100k
 from tfrs_distill.data.ranking_examples import RankingExamples, RankingSplits
 from tfrs_distill.data.readers.user_attributes import UserAttributes, read_user_attributes
-from tfrs_distill.data.splits import time_cuts
 from tfrs_distill.data.times import seconds_since_1970, times_line
 from tfrs_distill.errors import InputError
 
@@ -109,7 +109,7 @@ def _rows(
     max_history: int,
 ) -> RankingExamples:
     """Return every interaction as a row, user after user and oldest first."""
-    order = np.lexsort((interactions.timestamps, interactions.users))  # a tie keeps file order
+    order = interactions.rows_by_time()
     users, items = interactions.users[order], interactions.items[order]
     ratings = interactions.ratings[order]
     places = np.arange(len(order)) - _first_rows(users)
@@ -141,7 +141,7 @@ def _moments(seconds: np.ndarray | None, num_rows: int) -> dict[str, np.ndarray]
 
 def _split(interactions: Interactions, rows: RankingExamples) -> RankingSplits:
     sequences = interactions.sequences()
-    cuts = np.array(time_cuts(sequences, 0.8, 0.8 + 0.1))
+    cuts = user_time_cuts(interactions)
     users = rows.users - 1
     places = np.arange(len(rows)) - _first_rows(users)
     part = (places[:, None] >= cuts[users]).sum(axis=1)  # 0 train, 1 validation, 2 test

@@ -11,6 +11,7 @@ from tfrs_distill import columns
 from tfrs_distill.columns import row_numbers
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.checked_arrays import item_indices, whole_numbers
+from tfrs_distill.data.cuts import global_time_cuts, leave_one_out_cuts, user_time_cuts
 from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
@@ -130,12 +131,12 @@ class Queries:
 
 @dataclass(frozen=True)
 class Splits:
-    """One data set, split by time for each user.
+    """One data set, split in order of time.
 
     Args:
         name: the data set's name.
         catalogue: the items.
-        train: windows over the first part of every sequence.
+        train: windows over the first part of every sequence of two and more.
         validation: history = train, positives = the part after it.
         test: history = train and validation, positives = the last part.
     """
@@ -203,23 +204,13 @@ def windows_of(
     )
 
 
-def time_cuts(
-    sequences: list[np.ndarray], train_fraction: float, validation_end: float
-) -> list[tuple[int, int]]:
-    """Return where each sequence's training part ends, and where its validation part does."""
-    # A tiny tolerance, so that 30 * (0.7 + 0.2), 26.999... in binary, floors to 27.
-    return [
-        (int(len(sequence) * train_fraction + 1e-9), int(len(sequence) * validation_end + 1e-9))
-        for sequence in sequences
-    ]
-
-
 def split_by_time(
     interactions: Interactions,
     *,
     max_history: int = 64,
     train_fraction: float = 0.8,
     validation_fraction: float = 0.1,
+    whole_ties: bool = False,
     exclude_seen: bool | None = None,
 ) -> Splits:
     """Split each user's sequence by time: first part trains, next validates, last tests.
@@ -233,61 +224,162 @@ def split_by_time(
         max_history: positions of a training window.
         train_fraction: share of each user's interactions to train on.
         validation_fraction: share of the next part.
+        whole_ties: whether interactions of one user and time stamp stay together: a cut between
+            them moves to the first. Otherwise their order (that of the file, or see
+            `Interactions.shuffle_ties`) decides which of them is tested.
         exclude_seen: of the splits' catalogue, see there: give False where people come back to the
             same item. None keeps what the interactions' catalogue says, which is True unless it was
             made otherwise.
 
     Raises:
-        InputError: fractions outside (0, 1), or no user has two training interactions.
+        InputError: fractions outside (0, 1), no user has two training interactions, or nobody is
+            left to validate or to test on.
     """
-    total = train_fraction + validation_fraction
-    if not (0 < train_fraction < 1 and 0 < validation_fraction < 1 and total < 1):
-        raise InputError(
-            "`train_fraction` and `validation_fraction` must be above 0 and sum to less than 1. "
-            f"Received: {train_fraction!r} and {validation_fraction!r}."
-        )
+    cuts = user_time_cuts(
+        interactions,
+        train_fraction=train_fraction,
+        validation_fraction=validation_fraction,
+        whole_ties=whole_ties,
+    )
+    return split_at(interactions, cuts, max_history=max_history, exclude_seen=exclude_seen)
+
+
+def split_leave_one_out(
+    interactions: Interactions, *, max_history: int = 64, exclude_seen: bool | None = None
+) -> Splits:
+    """Split off each user's last interaction to test and the one before it to validate.
+
+    All others train. A user of fewer than 3 interactions only trains. As for every split, a query
+    ranks the whole catalogue, and a test history holds the interaction that validates.
+
+    Reference: [Kang and McAuley, 2018](https://arxiv.org/abs/1808.09781), section IV-A.
+
+    Args:
+        interactions: the data set.
+        max_history: positions of a training window.
+        exclude_seen: as for `split_by_time`.
+
+    Raises:
+        InputError: no user has 4 interactions, the least of which two train.
+
+    Example:
+    >>> names = tuple("abcd")
+    >>> from tfrs_distill.data.catalogue import Catalogue
+    >>> data = Interactions("tiny", Catalogue(names, names, names), ("ann",), [0] * 4, [4, 3, 2, 1],
+    ...                     [1.0] * 4, [10, 20, 30, 40])
+    >>> test = split_leave_one_out(data).test
+    >>> test.histories, test.positives
+    ((array([4, 3, 2], dtype=int32),), (array([1], dtype=int32),))
+    """
+    cuts = leave_one_out_cuts(interactions)
+    return split_at(interactions, cuts, max_history=max_history, exclude_seen=exclude_seen)
+
+
+def split_by_global_time(
+    interactions: Interactions,
+    *,
+    max_history: int = 64,
+    train_fraction: float = 0.8,
+    validation_fraction: float = 0.1,
+    exclude_seen: bool | None = None,
+) -> Splits:
+    """Split all users at the same two times, so that nothing trains that is later than a test.
+
+    The times are those of the interactions at `floor(num_interactions * fraction)` when all are in
+    order of time; what happens at such a time is of the later part. A user without any interaction
+    before a part has no history to recommend by, and so no query in it (as Gusak et al. do); one
+    whose history begins after training has. `split_facts` counts those that are left out.
+
+    Reference: [Gusak et al., 2025](https://arxiv.org/abs/2507.16289).
+
+    Args:
+        interactions: the data set.
+        max_history: positions of a training window.
+        train_fraction: share of all interactions to train on.
+        validation_fraction: share of the next part.
+        exclude_seen: as for `split_by_time`.
+
+    Raises:
+        InputError: fractions outside (0, 1), no user has two training interactions, or nobody is
+            left to validate or to test on.
+
+    Example: ann trains and tests; bob comes when training is over, and tests by what he did then.
+    >>> names = tuple("abcdefghij")
+    >>> from tfrs_distill.data.catalogue import Catalogue
+    >>> data = Interactions("tiny", Catalogue(names, names, names), ("ann", "bob"),
+    ...                     [0] * 8 + [1] * 2, range(1, 11), [1.0] * 10,
+    ...                     [10, 20, 30, 40, 50, 60, 80, 100, 85, 90])
+    >>> splits = split_by_global_time(data, train_fraction=0.6, validation_fraction=0.2)
+    >>> splits.validation.users, splits.test.users, splits.test.histories[1]
+    (array([0], dtype=int32), array([0, 1], dtype=int32), array([9], dtype=int32))
+    """
+    cuts = global_time_cuts(
+        interactions, train_fraction=train_fraction, validation_fraction=validation_fraction
+    )
+    return split_at(interactions, cuts, max_history=max_history, exclude_seen=exclude_seen)
+
+
+def split_at(
+    interactions: Interactions,
+    cuts: np.ndarray,
+    *,
+    max_history: int,
+    exclude_seen: bool | None = None,
+) -> Splits:
+    """Split each user's sequence at its two cuts; a part without history before it is not asked.
+
+    Args:
+        interactions: the data set.
+        cuts: int64 [num_users, 2], where validation begins in each sequence, and where the test
+            does: see `data.cuts`.
+        max_history: positions of a training window.
+        exclude_seen: as for `split_by_time`.
+
+    Raises:
+        InputError: no user has two training interactions, or nobody is left to validate or to test
+            on.
+    """
     sequences = interactions.sequences()
-    cuts = time_cuts(sequences, train_fraction, total)
     users = np.arange(interactions.num_users, dtype=np.int32)
-    trainable = [u for u in users if cuts[u][0] >= 2]
-    if not trainable:
+    trainable = np.flatnonzero(cuts[:, 0] >= 2)
+    longest = max(map(len, sequences))
+    if not len(trainable):
         raise InputError(
-            f"Data set {interactions.name!r}: no user has 2 training interactions after a "
-            f"{train_fraction:g} split by time, so there is no next item to learn. The longest "
-            f"sequence has {max(len(s) for s in sequences)} interactions; give data with more."
+            f"Data set {interactions.name!r}: no user has 2 training interactions after the "
+            "split, so there is no next item to learn. The longest sequence has "
+            f"{longest} interactions; give data with more."
         )
     catalogue = interactions.catalogue
     if exclude_seen is not None:
         catalogue = replace(catalogue, exclude_seen=exclude_seen)
     train = windows_of(
-        [sequences[u][: cuts[u][0]] for u in trainable],
+        [sequences[user][: cuts[user, 0]] for user in trainable],
         users[trainable],
         catalogue,
         max_history=max_history,
     )
 
-    def queries(starts: list[int], ends: list[int]) -> Queries:
-        queried = [u for u in users if 0 < starts[u] < ends[u]]
+    def queries(name: str, starts: np.ndarray, ends: np.ndarray) -> Queries:
+        queried = np.flatnonzero((starts > 0) & (starts < ends))
+        if not len(queried):
+            raise InputError(
+                f"Data set {interactions.name!r}: no user is left in the {name} split, which "
+                "needs an interaction in it and one before it. The longest sequence has "
+                f"{longest} interactions; 10 are the least for an 80/10/10 split of each user, 4 "
+                "to leave one out, and a split at one time needs users on both sides of it."
+            )
         return Queries(
             catalogue,
             users[queried],
-            tuple(sequences[u][: starts[u]] for u in queried),
-            tuple(sequences[u][starts[u] : ends[u]] for u in queried),
+            tuple(sequences[user][: starts[user]] for user in queried),
+            tuple(sequences[user][starts[user] : ends[user]] for user in queried),
         )
 
-    train_ends, validation_ends = [c[0] for c in cuts], [c[1] for c in cuts]
-    splits = Splits(
+    lengths = np.array([len(sequence) for sequence in sequences])
+    return Splits(
         interactions.name,
         catalogue,
         train,
-        queries(train_ends, validation_ends),
-        queries(validation_ends, [len(s) for s in sequences]),
+        queries("validation", cuts[:, 0], cuts[:, 1]),
+        queries("test", cuts[:, 1], lengths),
     )
-    for name, part in (("validation", splits.validation), ("test", splits.test)):
-        if not len(part):
-            raise InputError(
-                f"Data set {interactions.name!r}: no user is left in the {name} split. The "
-                f"longest sequence has {max(len(s) for s in sequences)} interactions; 10 are the "
-                "least for an 80/10/10 split."
-            )
-    return splits

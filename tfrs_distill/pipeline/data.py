@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfrs_distill import columns
+from tfrs_distill.data.assets import MOVIELENS_1M, MOVIELENS_100K
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.clothing_reviews import (
     ClothingReviews,
@@ -18,16 +19,27 @@ from tfrs_distill.data.clothing_reviews import (
     split_reviews,
     split_reviews_by_item,
 )
+from tfrs_distill.data.cuts import global_time_cuts, leave_one_out_cuts, user_time_cuts
 from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.data.movielens import movielens_100k
 from tfrs_distill.data.movielens_ranking import movielens_ranking
 from tfrs_distill.data.ranking_examples import RankingExamples, RankingSplits
+from tfrs_distill.data.readers import read_folder
 from tfrs_distill.data.split_facts import split_facts
-from tfrs_distill.data.splits import Queries, Splits, split_by_time
+from tfrs_distill.data.splits import Queries, Splits, split_at
 from tfrs_distill.data.synthetic import synthetic
 from tfrs_distill.data.times import times_line
 from tfrs_distill.files import files_sha256, whole_file
 from tfrs_distill.pipeline.recipe import RankingRecipe, RetrievalRecipe
+from tfrs_distill.pipeline.recipe.sections import (
+    FILMS,
+    FILMS_1M,
+    GLOBAL_TIME,
+    LEAVE_ONE_OUT,
+    SHUFFLED,
+    USER_TIME,
+    DataSettings,
+)
 from tfrs_distill.serving.word_vocabulary import WordVocabulary
 
 TEXT, WORDS = "text", "words"  # a review's text, and its words as the student reads them
@@ -36,11 +48,20 @@ ARRAYS = ("users", "items", "ratings", "timestamps")
 TABLES_FILE, INTERACTIONS_FILE = "tables.json", "interactions.npz"
 VECTORS_FILE = "item_vectors.npy"
 MANY_LEFT_OUT = 0.1  # of the test positives: from here on people may be coming back
-BY_TIME = (
-    "Each user's interactions stand in order of time: the first 80 % train, the next 10 % "
-    "validate, the last 10 % test."
-)
+ASSETS = {FILMS: MOVIELENS_100K, FILMS_1M: MOVIELENS_1M}
+CUTS = {
+    USER_TIME: user_time_cuts,
+    LEAVE_ONE_OUT: leave_one_out_cuts,
+    GLOBAL_TIME: global_time_cuts,
+}
 PROTOCOLS = {
+    USER_TIME: "Each user's interactions stand in order of time: the first 80 % train, the next "
+    "10 % validate, the last 10 % test.",
+    LEAVE_ONE_OUT: "Each user's interactions stand in order of time: the last one tests, the one "
+    "before it validates, all others train. Who has fewer than 3 only trains.",
+    GLOBAL_TIME: "Two times, the same for all users, part the interactions: the first 80 % of all "
+    "train, the next 10 % validate, the last 10 % test. Who has nothing before a part is not asked "
+    "in it.",
     "movielens-100k": "Each user's ratings stand in order of time: the first 80 % train, the next "
     "10 % validate, the last 10 % test. A row knows what its user did before it.",
     "random": "Reviews were dealt at random: 80 % train, 10 % validate, 10 % test. A review is its "
@@ -52,16 +73,32 @@ PROTOCOLS = {
 
 @dataclass(frozen=True)
 class RetrievalData:
-    """Interactions, split by time.
+    """Interactions, split in order of time.
 
     Args:
         interactions: whole; for raw user ids.
         splits: of the same interactions.
+        settings: how they were ordered and split.
     """
 
     interactions: Interactions
     splits: Splits
-    protocol = BY_TIME
+    settings: DataSettings = DataSettings()
+
+    @classmethod
+    def of(cls, interactions: Interactions, recipe: RetrievalRecipe) -> RetrievalData:
+        """Split interactions as the recipe says; ties are in their order already."""
+        data = recipe.data
+        cuts = CUTS[data.split](interactions)
+        splits = split_at(
+            interactions, cuts, max_history=data.max_history, exclude_seen=data.exclude_seen
+        )
+        return cls(replace(interactions, catalogue=splits.catalogue), splits, data)
+
+    @property
+    def protocol(self) -> str:
+        """How they were split, as sentences."""
+        return PROTOCOLS[self.settings.split]
 
     @property
     def catalogue(self) -> Catalogue:
@@ -87,7 +124,11 @@ class RetrievalData:
             "test_queries": len(splits.test.answerable_rows),
             "test_positives": splits.test.num_positives,
             "test_positives_left_out": splits.test.num_left_out,
-            "split": asdict(split_facts(data)),
+            "split": {
+                "kind": self.settings.split,
+                "ties": self.settings.ties,
+                **asdict(split_facts(data, CUTS[self.settings.split](data))),
+            },
             "fingerprint": splits.train.fingerprint(),
         }
         line = (
@@ -118,7 +159,7 @@ class RetrievalData:
                 tuple(user_ids),
                 **{array: arrays[array] for array in ARRAYS},
             )
-        return cls(data, split_by_time(data, max_history=recipe.data.max_history))
+        return cls.of(data, recipe)
 
 
 @dataclass(frozen=True)
@@ -265,11 +306,19 @@ def read_data(recipe: RetrievalRecipe | RankingRecipe) -> RetrievalData | Rankin
     if recipe.data.source == "synthetic":
         data: Interactions = synthetic(seed=recipe.seed)
     else:
-        data = movielens_100k(recipe.data.folder or None)
-    splits = split_by_time(
-        data, max_history=recipe.data.max_history, exclude_seen=recipe.data.exclude_seen
-    )
-    return RetrievalData(replace(data, catalogue=splits.catalogue), splits)
+        data = read_folder(films_folder(recipe))
+    if recipe.data.ties == SHUFFLED:
+        data = data.shuffle_ties(recipe.seed)
+    return RetrievalData.of(data, recipe)
+
+
+def films_folder(recipe: RetrievalRecipe) -> Path:
+    """Return where the recipe's films are: in the folder it names, or fetched by their source.
+
+    Raises:
+        InputError: they cannot be fetched.
+    """
+    return Path(recipe.data.folder or ASSETS[recipe.data.source].folder())
 
 
 def load_data(folder: Path, recipe: RetrievalRecipe | RankingRecipe) -> RetrievalData | RankingData:
@@ -299,6 +348,7 @@ def _ratings(recipe: RankingRecipe) -> RankingData:
     films = movielens_100k(folder)
     kept = np.isin(films.users + 1, np.unique(splits.train.users))
     films = replace(films, **{name: getattr(films, name)[kept] for name in ARRAYS})
+    facts = split_facts(films)  # but every row is tested, a user's first one too
     return RankingData(
         splits,
         tables.vocabularies,
@@ -307,7 +357,7 @@ def _ratings(recipe: RankingRecipe) -> RankingData:
         None,
         PROTOCOLS["movielens-100k"],
         tables.times,
-        asdict(split_facts(films)),
+        {key: getattr(facts, key) for key in ("train_after_test", "tests_cut_in_one_time")},
     )
 
 

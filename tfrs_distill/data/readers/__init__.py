@@ -14,7 +14,7 @@ from tfrs_distill.data.readers.interaction_rows import Positions, interactions_o
 from tfrs_distill.data.readers.item_texts import Item, catalogue_of
 from tfrs_distill.errors import InputError
 
-__all__ = ["read_folder", "read_items"]
+__all__ = ["data_set_name", "read_folder", "read_items"]
 
 
 class _Layout(NamedTuple):
@@ -63,8 +63,19 @@ def read_folder(path: str | os.PathLike[str]) -> Interactions:
     data_path, item_path = folder / layout.interactions, folder / layout.others[0]
     catalogue = catalogue_of(item_path, layout.items(item_path))
     positions, rows = layout.rows(data_path)
-    name = data_path.stem if data_path.suffix == ".inter" else folder.resolve().name
+    name = data_set_name(folder)
     return interactions_of(data_path, rows, positions, name=name, catalogue=catalogue)
+
+
+def data_set_name(path: str | os.PathLike[str]) -> str:
+    """Return the name of a folder's data set: NAME of RecBole's files, else the folder's own.
+
+    Raises:
+        InputError: the folder is none that `read_folder` reads.
+    """
+    folder = Path(path)
+    interactions = Path(_layout_of(folder).interactions)
+    return interactions.stem if interactions.suffix == ".inter" else folder.resolve().name
 
 
 def read_items(path: str | os.PathLike[str]) -> tuple[Path, Iterator[Item]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,7 +13,9 @@ from typing import Any, ClassVar
 from tfrs_distill.errors import InputError
 from tfrs_distill.pipeline.recipe import toml_file
 from tfrs_distill.pipeline.recipe.sections import (
+    FILM_SETS,
     FILMS,
+    FILMS_1M,
     LABELS,
     PLANTED,
     REVIEWS,
@@ -46,6 +49,7 @@ QUICK_LISTS, QUICK_CANDIDATES, QUICK_USERS = 100, 20, 250
 QUICK_MODELS = 2  # still an average
 ROWS_OF = {"deep-cross": FILMS, "bert-text": REVIEWS}  # kinds that read what only one data set has
 TASK = "find items, predict labels of a row, several with a twin each, or find and then rank"
+QUICK = "-quick"
 FOLDER_NAME: dict[str, Any] = {
     "pattern": r"[A-Za-z0-9][A-Za-z0-9._-]*",
     "pattern_words": 'a folder name of letters, digits, ".", "-" and "_"',
@@ -67,7 +71,7 @@ class Recipe:
 
     read_by_teacher: ClassVar[tuple[str, ...]]  # the sections that decide the teacher
 
-    name: str = setting("ml-100k", "the artefact's folder", **FOLDER_NAME)
+    name: str = setting(FILM_SETS[FILMS], "the artefact's folder", **FOLDER_NAME)
     task: str = setting("retrieval", TASK)
     seed: int = setting(0, "every random number follows from it", at_least=0, below=2**31)
 
@@ -91,7 +95,8 @@ class Recipe:
     def named(cls, name: str) -> Any:
         """A built-in recipe.
 
-        "movielens-100k", "synthetic", "ranking", "multitask", "two-stage" or "reviews".
+        "movielens-100k", "movielens-1m", "synthetic", "ranking", "multitask", "two-stage" or
+        "reviews".
 
         Raises:
             InputError: there is no such recipe.
@@ -120,8 +125,26 @@ class Recipe:
 
     def quick(self) -> Any:
         """The same run at small size, under a name of its own: to see it work, not to compare."""
-        suffix = "" if self.name.endswith("-quick") else "-quick"
-        return replace(self, name=self.name + suffix, **self._smaller())
+        return replace(self, name=self.name.removesuffix(QUICK) + QUICK, **self._smaller())
+
+    def of_folder(self, folder: str) -> Any:
+        """The same run of the data in a folder.
+
+        A recipe that has the name of a data set gets the name of the folder's, so that no run of
+        one data set is called after another.
+
+        Raises:
+            InputError: a name is needed, and the folder is none that `read_folder` reads.
+        """
+        this: Any = self
+        name = self.name
+        if name.removesuffix(QUICK) in FILM_SETS.values():
+            # The data room imports TensorFlow, which no other recipe needs.
+            from tfrs_distill.data.readers import data_set_name
+
+            found = re.sub(r"[^A-Za-z0-9._-]+", "-", data_set_name(folder)).lstrip("._-")
+            name = (found or "data") + (QUICK if name.endswith(QUICK) else "")
+        return replace(this, name=name, data=replace(this.data, folder=folder))
 
     def as_dict(self) -> dict[str, object]:
         """The recipe as plain dicts, numbers and texts."""
@@ -311,6 +334,9 @@ def _built_in() -> dict[str, Recipe]:
     }
     return {
         "movielens-100k": RetrievalRecipe(),
+        "movielens-1m": RetrievalRecipe(
+            name=FILM_SETS[FILMS_1M], data=DataSettings(source=FILMS_1M)
+        ),
         "synthetic": RetrievalRecipe(
             name="synthetic",
             data=DataSettings(source=PLANTED, max_history=32),
@@ -361,6 +387,8 @@ def _built_in_like(task: object, source: object) -> Recipe:
         task = "retrieval"
     if not isinstance(task, str) or task not in by_task:
         raise InputError(f"`task` must be one of {_listed(by_task)}. Received: {task!r}.")
+    if source == FILMS_1M and task == "retrieval":
+        return recipes["movielens-1m"]
     if source == REVIEWS and isinstance(by_task[task], RankingRecipe):
         return recipes["reviews"] if task == "ranking" else MultitaskRecipe(**_of_reviews())
     return by_task[task]

@@ -21,7 +21,11 @@ ENSEMBLE = "ensemble"
 KIND = "what the teacher is; see docs/teachers.md"
 MEMBERS = "the kinds that an ensemble joins"
 MAX_HISTORY = "how many of a user's last items a model reads"
-FILMS, REVIEWS, PLANTED = "movielens-100k", "clothing-reviews", "synthetic"
+FILMS, FILMS_1M = "movielens-100k", "movielens-1m"
+REVIEWS, PLANTED = "clothing-reviews", "synthetic"
+FILM_SETS = {FILMS: "ml-100k", FILMS_1M: "ml-1m"}  # their names, which runs have too
+USER_TIME, LEAVE_ONE_OUT, GLOBAL_TIME = "user-time", "leave-one-out", "global-time"
+FILE_ORDER, SHUFFLED = "file-order", "shuffled"
 MODALITIES = ("text", "attributes", "knowledge-graph")
 LABELS = {FILMS: ("like", "rating", "next_item"), REVIEWS: ("recommended", "rating")}  # of a row
 PRIVILEGED = ("user", "context", "text")
@@ -34,13 +38,25 @@ class DataSettings:
     """Where the interactions and the item texts come from."""
 
     source: str = setting(
-        FILMS, "real films, or planted data whose right answer is known", choices=(FILMS, PLANTED)
+        FILMS,
+        "real films, or planted data whose right answer is known",
+        choices=(*FILM_SETS, PLANTED),
     )
     folder: str = setting("", "a folder that holds the data; empty = fetch it")
     link_titles: str = setting(
         "", "a folder of the data set whose item ids the graph's links use; empty = this one"
     )
     max_history: int = setting(32, MAX_HISTORY, at_least=2)
+    split: str = setting(
+        USER_TIME,
+        "each user's last 10 % test; or the last item; or what is later than one time for all",
+        choices=(USER_TIME, LEAVE_ONE_OUT, GLOBAL_TIME),
+    )
+    ties: str = setting(
+        FILE_ORDER,
+        "what orders a user's interactions of one time stamp: the file, or chance",
+        choices=(FILE_ORDER, SHUFFLED),
+    )
     exclude_seen: bool = setting(
         True, "never recommend what the history holds; false where people come back, as to music"
     )

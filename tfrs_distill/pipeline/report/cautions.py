@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tfrs_distill.pipeline.recipe.sections import GLOBAL_TIME, SHUFFLED
 from tfrs_distill.pipeline.report.numbers import MISSING, counted, percent
 
 
@@ -36,7 +37,7 @@ def few(number: int, things: str, thing: str = "") -> str:
 
 
 def limits_of_split(report: Mapping[str, Any]) -> str:
-    """What a split by time for each user leaves open, by the run's own figures; empty without.
+    """What a split in order of time leaves open, by the run's own figures; empty without.
 
     Example:
     >>> split = {"train_after_test": 0.4, "tests_cut_in_one_time": 0.5}
@@ -49,8 +50,21 @@ def limits_of_split(report: Mapping[str, Any]) -> str:
     later, cut = (percent(split.get(key)) for key in ("train_after_test", "tests_cut_in_one_time"))
     if MISSING in (later, cut):
         return ""
+    share = split.get("tests_without_history") or 0.0
+    untested = (
+        f" {percent(share)} of the users with something in the test part have no history before it "
+        "and are not tested."
+        if share
+        else ""
+    )
+    if split.get("kind") == GLOBAL_TIME:
+        return (
+            "The split is by one time for all users: no training row is later than the beginning "
+            f"of the test.{untested}"
+        )
+    decides = "chance" if split.get("ties") == SHUFFLED else "the order of the file"
     return (
         f"The split is by user, not by date: for the median user, {later} of the training rows are "
         f"of other users and later than the beginning of that user's test. {cut} of the tests "
-        "begin at the same time stamp as the row before them, where the order of the file decides."
+        f"begin at the same time stamp as the row before them, where {decides} decides.{untested}"
     )

@@ -20,6 +20,7 @@ from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import ValidationNDCG
 from tfrs_distill.files import file_sha256, whole_file
 from tfrs_distill.models import ItemTower, TwoTower
+from tfrs_distill.pipeline.data import films_folder
 from tfrs_distill.pipeline.encoders import encoder_fingerprint, is_of_tf_hub
 from tfrs_distill.pipeline.fit_until_best import fit_until_best, save_alone
 from tfrs_distill.pipeline.teacher_kinds.adapted_encoder import adapted_text_vectors
@@ -143,9 +144,6 @@ class TwoTowerOfItems:
             description="teacher",
         )
 
-    def _data_folder(self) -> Path:
-        return Path(self.setting.recipe.data.folder or MOVIELENS_100K.folder())
-
     def _link_titles(self) -> dict[str, str]:
         """Titles by the item ids that the graph's links use, where those are not the data's own."""
         folder = self.setting.recipe.data.link_titles
@@ -154,7 +152,13 @@ class TwoTowerOfItems:
         return {item.item_id: item.title for item in read_items(folder)[1]}
 
     def _check_links(self) -> None:
-        links = sorted(self._data_folder().glob("*.link"))
+        folder = films_folder(self.setting.recipe)
+        if not list(folder.glob("*.kg")):
+            raise InputError(
+                f"There is no knowledge graph, NAME.kg, in the folder {folder}: MovieLens-100K has "
+                'one. Leave "knowledge-graph" out of `teacher.modalities`.'
+            )
+        links = sorted(folder.glob("*.link"))
         faulty = [MOVIELENS_100K.members["ml-100k.link"]] == [file_sha256(file) for file in links]
         if faulty and not self.setting.recipe.data.link_titles:
             raise InputError(
@@ -179,7 +183,7 @@ class TwoTowerOfItems:
             if modality == TEXT:
                 vectors[TEXT], encoder = adapted_text_vectors(self.setting, trained, folder)
                 continue
-            data_folder = self._data_folder()
+            data_folder = films_folder(self.setting.recipe)
             if modality == ATTRIBUTES:
                 vectors[modality] = attribute_vectors(item_attributes(data_folder, catalogue))
                 continue
