@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,13 @@ import numpy as np
 import tfrs_distill as td  # before TensorFlow: it selects Keras 2
 from tfrs_distill.data.splits import Splits, split_by_time
 from tfrs_distill.evaluation import ValidationNDCG, evaluate, metrics
-from tfrs_distill.evaluation.baselines import EASE, EASE_L2
+from tfrs_distill.evaluation.baselines import EASE_GRID, best_ease
 from tfrs_distill.files import whole_file
 from tfrs_distill.models.rows import row_mask
 from tfrs_distill.pipeline.fit_until_best import fit_until_best, save_alone
 from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.pipeline.stage import Stage, Stages
+from tfrs_distill.pipeline.teacher_kinds.closed_form import described
 from tfrs_distill.pipeline.terminal import TerminalProgress
 from tfrs_distill.progress import Progress
 
@@ -35,7 +35,6 @@ import tensorflow as tf  # isort: skip
 from rows import Row, publish, row  # isort: skip
 
 SMOOTHING = 0.6  # the share of a label that goes to all items alike
-DECAYS = (4.0, 8.0, 16.0)  # items, chosen on validation
 CONTROLS = ("twin_smoothed", "ease_decayed")
 STUDENT = "student"  # of the runs of benchmarks/retrieval.py
 
@@ -86,7 +85,7 @@ def controls(
         "twin_smoothed": lambda folder: smoothed_twin(recipe, splits, folder, progress),
         "ease_decayed": lambda folder: decayed_ease(splits, recipe.evaluation.k, folder),
     }
-    fixed = {"twin_smoothed": SMOOTHING, "ease_decayed": [DECAYS, EASE_L2]}
+    fixed = {"twin_smoothed": SMOOTHING, "ease_decayed": EASE_GRID}
     data = splits.train.fingerprint()
     stages.run(
         [
@@ -173,17 +172,14 @@ def smoothed_twin(
 
 def decayed_ease(splits: Splits, k: int, folder: Path) -> tuple[dict[str, Any], str]:
     """The l2 and decay whose NDCG@k on validation is best, asked about test."""
-    pairs = itertools.product(EASE_L2, DECAYS)
-    tried = [EASE(splits.train, l2=l2, decay=decay) for l2, decay in pairs]
-    scores = [evaluate(scorer, splits.validation, k=k).ndcg.mean() for scorer in tried]
-    best = tried[int(np.argmax(scores))]
+    best = best_ease(splits, k)
     return _measured(
         evaluate(best, splits.test, k=k).ndcg,
         folder,
-        validation=float(max(scores)),
+        validation=float(evaluate(best, splits.validation, k=k).ndcg.mean()),
         parameters=best.num_parameters,
         bytes=4 * best.num_parameters,
-        detail=f"history weighted by exp(-age / {best.decay:g}), l2 {best.l2:g}",
+        detail=f"history weighted by its age: {described(best.teacher.settings)}",
     )
 
 
