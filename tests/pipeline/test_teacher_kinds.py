@@ -184,7 +184,7 @@ def test_a_closed_form_is_chosen_calibrated_and_solved_for_a_fold(
         pytest.importorskip("implicit")
         monkeypatch.setattr(
             "tfrs_distill.evaluation.baselines.recommenders.ALS_GRID",
-            {"decay": (4.0, None), "l2": (1.0,), "confidence": (4.0,)},
+            {"decay": (4.0, None), "l2": (10.0,), "confidence": (4.0,)},
         )
     recipe = Recipe.from_toml(recipe_file(folder, tmp_path, teacher=f'kind = "{kind}"'))
     splits = split_by_time(PLANTED, max_history=12)
