@@ -124,7 +124,7 @@ class TeacherSettings(_Teacher):
 
     kind: str = setting(ENSEMBLE, KIND, choices=(*kinds_for(RETRIEVAL), ENSEMBLE))
     members: tuple[str, ...] = setting(
-        ("two-tower", "item-item", "next-item-ridge"), MEMBERS, choices=kinds_for(RETRIEVAL)
+        ("two-tower", "item-item"), MEMBERS, choices=kinds_for(RETRIEVAL)
     )
     modalities: tuple[str, ...] = setting(
         ("text",), "what a two-tower teacher reads of an item beside its id", choices=MODALITIES

@@ -25,11 +25,15 @@ class ClosedForm:
     """
 
     title: ClassVar[str]
-    choose: ClassVar[Callable[[Splits, int], HistoryScorer]]
     solve: ClassVar[Callable[..., HistoryTeacher]]
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
+
+    @staticmethod
+    def choose(splits: Splits, k: int) -> HistoryScorer:
+        """The scorer whose NDCG@k on validation is best; its teacher is the teacher."""
+        raise NotImplementedError
 
     def settings(self) -> Any:
         """Nothing but the data decides it."""
@@ -38,7 +42,7 @@ class ClosedForm:
     def train(self, folder: Path) -> Facts:
         """Choose the settings by validation NDCG, the temperature by the labels' likelihood."""
         splits = self.setting.splits
-        teacher = type(self).choose(splits, self.setting.k).teacher
+        teacher = self.choose(splits, self.setting.k).teacher
         held_out = held_out_windows(
             splits.validation, max_history=self.setting.recipe.data.max_history
         )
