@@ -20,9 +20,9 @@ from tfrs_distill.pipeline.recipe.sections import TeacherSettings
 from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.stages import stages_of
 from tfrs_distill.pipeline.tasks import make_tasks
-from tfrs_distill.pipeline.teacher_kinds import Setting, teacher_kind
+from tfrs_distill.pipeline.teacher_kinds import EnsembleOf, Setting, teacher_kind
 from tfrs_distill.progress import SilentProgress
-from tfrs_distill.teachers import fit_temperature, held_out_windows
+from tfrs_distill.teachers import FunctionTeacher, fit_temperature, held_out_windows
 
 PLANTED = synthetic(seed=0)
 SMALL = """
@@ -210,6 +210,18 @@ def test_als_without_its_library_is_refused_before_anything_is_trained(
     with pytest.raises(MissingExtraError, match=r'pip install "tfrs-distill\[als\]"'):
         pipeline.run(recipe, tmp_path / "out")
     assert not (tmp_path / "out" / "small" / "stages" / "teacher").exists()
+
+
+def test_teachers_of_candidates_are_joined_by_the_geometric_mean(folder, tmp_path):
+    class Constant:
+        def __init__(self, *logits):
+            self.open = lambda _: FunctionTeacher(lambda batch, ids: tf.constant([logits]))
+
+    recipe = Recipe.from_toml(recipe_file(folder, tmp_path))
+    setting = Setting(recipe, None, [], SilentProgress())
+    members = {"one": Constant(np.log(16.0), 0.0), "other": Constant(0.0, 0.0)}
+    logits = EnsembleOf(setting, members).open(tmp_path).logits({}, tf.range(2))
+    np.testing.assert_allclose(np.exp(logits), [[4 / 5, 1 / 5]], rtol=1e-6)  # 16**(1/2) to 1
 
 
 @pytest.mark.nightly
