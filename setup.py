@@ -5,6 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HUB, PARQUET, BEAM = "tensorflow-hub==0.16.1", "pyarrow>=15", "apache-beam>=2.77,<3"
+ALS = "implicit>=0.7.2,<0.8"
 TFDS = ["tensorflow-datasets==4.9.10", "importlib_resources>=6"]
 
 setup(
@@ -43,6 +44,7 @@ setup(
         "parquet": [
             PARQUET
         ],  # td.teachers.ArrayTeacher.read of a .parquet file, td.data.clothing_reviews
+        "als": [ALS],  # td.teachers.ALSTeacher
         "beam": [BEAM],  # tfrs_distill.knowledge.beam
         "test": [
             *(
@@ -54,7 +56,7 @@ setup(
             ),
             "scikit-learn>=1.5,<2",  # what tests/metrics compare with
             "pandas>=2.2,<4",  # what columns come from, and what reads RecBole's files
-            *(HUB, PARQUET, BEAM, *TFDS),
+            *(ALS, HUB, PARQUET, BEAM, *TFDS),
         ],
         "lint": ["ruff>=0.14,<1", "mypy>=1.18"],
     },

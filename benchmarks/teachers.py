@@ -28,7 +28,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small runs: to see it work")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="these teachers of the table")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="NAME",
+        help="these teachers; the others are compared with the first",
+    )
     parser.add_argument(
         "--regimes", nargs="+", choices=REGIMES, default=REGIMES, help="of the evidence"
     )
@@ -54,8 +59,7 @@ def main() -> None:
         recipe, out = recipe.quick(), out / "quick"
     rows = [] if arguments.part == "evidence" else figures(arguments.quick)
     if arguments.part != "figures":
-        names = arguments.only or list(teachers(recipe))
-        names = [BASE, *(name for name in names if name != BASE)]
+        names = arguments.only or [BASE, *(name for name in teachers(recipe) if name != BASE)]
         found = evidence(recipe, arguments.seeds, arguments.regimes, names, out, TerminalProgress())
         print(table(found, arguments.seeds))
         rows += lora_against_full(found.get("full", {}))

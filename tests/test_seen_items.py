@@ -179,7 +179,7 @@ def test_every_scorer_keeps_to_the_catalogue(exclude_seen):
     table = student.catalogue_embeddings().numpy().astype(np.float64)
     queries = student.encode_histories(tf.constant(pad_histories(splits.test.histories))).numpy()
     ease = EASE(splits.train, l2=5.0)
-    weights = ease.weights.astype(np.float64)
+    weights = ease.teacher.weights.astype(np.float64)
     for scorer, scores in (
         (ModelScorer(student, exclude_seen=exclude_seen), queries @ table.T),
         (ease, np.stack([weights[np.unique(history)].sum(axis=0) for history in histories])),

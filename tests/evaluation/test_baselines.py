@@ -45,7 +45,7 @@ def test_popularity_counts_users_and_keeps_catalogue_order(windows):
 def test_each_column_is_a_ridge_regression_without_the_item_itself(l2):
     windows = random_windows(num_users=12, num_items=8, max_history=4)
     matrix = user_item_matrix(windows)[:, 1:].astype(np.float64)
-    weights = EASE(windows, l2=l2).weights[1:, 1:]
+    weights = EASE(windows, l2=l2).teacher.weights[1:, 1:]
     for item in range(8):
         others = np.arange(8) != item
         x, y = matrix[:, others], matrix[:, item]
@@ -60,7 +60,7 @@ def test_ease_adds_the_weights_of_the_historys_items():
     histories = [np.array([3, 1, 3]), np.array([8])]  # an item met twice counts once
     scores, items = ease(histories, 8)
     for row, seen in enumerate(([1, 3], [8])):
-        expected = ease.weights[seen].sum(axis=0)
+        expected = ease.teacher.weights[seen].sum(axis=0)
         left = sorted(set(range(1, 9)) - set(seen), key=lambda item: -expected[item])
         assert items[row, : len(left)].tolist() == left
         np.testing.assert_allclose(scores[row, : len(left)], expected[left], rtol=1e-6)
@@ -69,12 +69,12 @@ def test_ease_adds_the_weights_of_the_historys_items():
 
 def test_padding_has_no_weight():
     ease = EASE(random_windows(num_items=8), l2=5.0)
-    np.testing.assert_array_equal(ease.weights[0], 0.0)
-    np.testing.assert_array_equal(ease.weights[:, 0], 0.0)
+    np.testing.assert_array_equal(ease.teacher.weights[0], 0.0)
+    np.testing.assert_array_equal(ease.teacher.weights[:, 0], 0.0)
     assert ease.num_parameters == 64
 
 
 @pytest.mark.parametrize("l2", [0.0, -1.0, float("nan")])
 def test_l2_must_be_positive(windows, l2):
-    with pytest.raises(ValueError, match=r"`l2` must be greater than 0\. Received: l2="):
+    with pytest.raises(ValueError, match=r"`l2` must be finite and greater than 0\. Received: l2="):
         EASE(windows, l2=l2)

@@ -534,7 +534,7 @@ def test_a_file_of_many_tasks_on_reviews_starts_from_the_reviews(tmp_path):
         ),
         (
             '[teacher]\nkind = "deep-cross"\n',
-            r'`teacher\.kind` must be one of "two-tower", "cross-encoder", "item-item", "array", "',
+            r'`teacher\.kind` must be one of "two-tower", "cross-encoder", "item-item", "next-item',
         ),
         (
             'task = "ranking"\n[data]\nsource = "synthetic"\n',

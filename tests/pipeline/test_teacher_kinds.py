@@ -1,6 +1,7 @@
 """Every kind of teacher that a recipe can name, from the command line to the report."""
 
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -12,15 +13,16 @@ from tfrs_distill import pipeline
 from tfrs_distill.cli import main
 from tfrs_distill.data.splits import split_by_time
 from tfrs_distill.data.synthetic import synthetic
-from tfrs_distill.errors import InputError
+from tfrs_distill.errors import InputError, MissingExtraError
 from tfrs_distill.pipeline.data import RetrievalData, read_data
 from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.pipeline.recipe.sections import TeacherSettings
 from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.stages import stages_of
 from tfrs_distill.pipeline.tasks import make_tasks
-from tfrs_distill.pipeline.teacher_kinds import Setting, teacher_kind
+from tfrs_distill.pipeline.teacher_kinds import EnsembleOf, Setting, teacher_kind
 from tfrs_distill.progress import SilentProgress
+from tfrs_distill.teachers import FunctionTeacher, fit_temperature, held_out_windows
 
 PLANTED = synthetic(seed=0)
 SMALL = """
@@ -128,6 +130,9 @@ KINDS = {
         "teacher": 'kind = "ensemble"\nmembers = ["array", "item-item"]\n'
         'source = "{folder}/scores.npz"'
     },
+    "ensemble of closed forms": {
+        "teacher": 'kind = "ensemble"\nmembers = ["item-item", "next-item-ridge", "als"]'
+    },
     "python": {"teacher": 'kind = "python"\nsource = "{folder}/mine.py:first_items_best"'},
 }
 
@@ -159,7 +164,8 @@ def test_a_run_with_each_kind_of_teacher(folder, tmp_path, kind, capsys):
     assert 0 <= ndcg <= 1 and teacher["latency_ms"]["p50"] > 0
     assert (home / "1" / "student.tflite").is_file()
     told = report["teachers"]["models"]
-    members = ["array", "item-item"] if kind.startswith("ensemble") else []
+    recipe = Recipe.from_toml(path)
+    members = recipe.teacher.members if kind.startswith("ensemble") else ()
     assert list(told) == ["teacher", *members, "twin"]
     assert all(told[name]["calibration"]["negative_log_likelihood"] > 0 for name in told)
     assert "What the teachers know" in (home / "report.html").read_text()
@@ -168,6 +174,54 @@ def test_a_run_with_each_kind_of_teacher(folder, tmp_path, kind, capsys):
     if kind == "item-item":  # nothing but counting and a matrix inverse decides it
         ease = report["models"]["ease"]["metrics"]["next_item"]["ndcg@10"]["value"]
         assert ndcg == pytest.approx(ease, abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["item-item", "next-item-ridge", "als"])
+def test_a_closed_form_is_chosen_calibrated_and_solved_for_a_fold(
+    folder, tmp_path, monkeypatch, kind
+):
+    if kind == "als":
+        pytest.importorskip("implicit")
+        monkeypatch.setattr(
+            "tfrs_distill.evaluation.baselines.recommenders.ALS_GRID",
+            {"decay": (4.0, None), "l2": (10.0,), "confidence": (4.0,)},
+        )
+    recipe = Recipe.from_toml(recipe_file(folder, tmp_path, teacher=f'kind = "{kind}"'))
+    splits = split_by_time(PLANTED, max_history=12)
+    made = teacher_kind(Setting(recipe, RetrievalData(PLANTED, splits), [], SilentProgress()))
+    made.settings()
+    facts = made.train(tmp_path)
+    whole = made.open(tmp_path)
+    chosen = whole.teacher.settings
+    assert facts["parameters"] == whole.teacher.num_parameters == facts["bytes"] / 4
+    assert f"decay {chosen['decay']:g}" in facts["line"] and f"l2 {chosen['l2']:g}" in facts["line"]
+    fold = made.train_fold(splits.train.subset(splits.train.users % 2 == 0), 0, tmp_path, tmp_path)
+    assert fold.teacher.settings == chosen and fold.temperature == whole.temperature
+    assert fold.fingerprint() != whole.fingerprint()
+    held_out = held_out_windows(splits.validation, max_history=12)
+    assert fit_temperature(whole, held_out).temperature == pytest.approx(1.0, rel=0.01)
+
+
+def test_als_without_its_library_is_refused_before_anything_is_trained(
+    folder, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "implicit", None)
+    recipe = Recipe.from_toml(recipe_file(folder, tmp_path, teacher='kind = "als"'))
+    with pytest.raises(MissingExtraError, match=r'pip install "tfrs-distill\[als\]"'):
+        pipeline.run(recipe, tmp_path / "out")
+    assert not (tmp_path / "out" / "small" / "stages" / "teacher").exists()
+
+
+def test_teachers_of_candidates_are_joined_by_the_geometric_mean(folder, tmp_path):
+    class Constant:
+        def __init__(self, *logits):
+            self.open = lambda _: FunctionTeacher(lambda batch, ids: tf.constant([logits]))
+
+    recipe = Recipe.from_toml(recipe_file(folder, tmp_path))
+    setting = Setting(recipe, None, [], SilentProgress())
+    members = {"one": Constant(np.log(16.0), 0.0), "other": Constant(0.0, 0.0)}
+    logits = EnsembleOf(setting, members).open(tmp_path).logits({}, tf.range(2))
+    np.testing.assert_allclose(np.exp(logits), [[4 / 5, 1 / 5]], rtol=1e-6)  # 16**(1/2) to 1
 
 
 @pytest.mark.nightly

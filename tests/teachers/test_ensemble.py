@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from tiny_data import random_windows
 
+from tfrs_distill.models.tasks import Regression
 from tfrs_distill.teachers.bert.bert_two_tower import BertTwoTower
 from tfrs_distill.teachers.calibration import Calibrated
 from tfrs_distill.teachers.ensemble import Ensemble
@@ -35,6 +36,23 @@ def test_by_hand():
     # 3/4 of [3/4, 1/4] and 1/4 of [1/5, 4/5]
     expected = [0.75 * 0.75 + 0.25 * 0.2, 0.75 * 0.25 + 0.25 * 0.8]
     np.testing.assert_allclose(np.exp(both.logits({}, tf.range(2))), [expected], rtol=1e-6)
+
+
+def test_the_geometric_mean_by_hand():
+    teachers = [Said([[LN(16), 0.0, 0.0]]), Said([[0.0, LN(81), 0.0]])]
+    both = Ensemble(teachers, weights=[3.0, 1.0], mean="geometric")
+    # 16**(3/4) = 8 and 81**(1/4) = 3, of 8 + 3 + 1
+    expected = [[8 / 12, 3 / 12, 1 / 12]]
+    np.testing.assert_allclose(np.exp(both.logits({}, tf.range(3))), expected, rtol=1e-6)
+    assert both.fingerprint() != Ensemble(teachers, [3.0, 1.0]).fingerprint()
+
+
+@pytest.mark.parametrize(
+    "mean, tasks", [("median", []), ("geometric", [Regression("rating", 1.0, 5.0)])]
+)
+def test_a_mean_that_is_none_is_refused(mean, tasks):
+    with pytest.raises(ValueError, match='`mean` must be "arithmetic" or, without `tasks`, "geo'):
+        Ensemble([Said([[0.0]])] * 2, tasks=tasks, mean=mean)
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 60.0])

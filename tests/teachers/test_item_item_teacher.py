@@ -122,5 +122,5 @@ def test_facts(windows):
 
 
 def test_l2_must_be_positive(windows):
-    with pytest.raises(ValueError, match=r"`l2` must be greater than 0\. Received: l2=0"):
+    with pytest.raises(ValueError, match=r"`l2` must be finite and greater than 0\. Received: "):
         ItemItemTeacher(windows, l2=0)

@@ -156,8 +156,8 @@ class Run:
 
     @cached_property
     def item_item(self) -> ItemItemTeacher:
-        """The item-item teacher of all training users, with the penalty that was chosen."""
-        return ItemItemTeacher(self.data.splits.train, l2=self.result(LISTS)["l2"])
+        """The item-item teacher of all training users, with the settings that were chosen."""
+        return ItemItemTeacher(self.data.splits.train, **self.result(LISTS)["item_item"])
 
     @cached_property
     def lists(self) -> RankingExamples:

@@ -2,7 +2,8 @@
 
 - two towers: `BertTwoTower`, `AttentionTwoTower` (ids alone), `MultimodalTwoTower`
 - reading pairs: `BertCrossEncoder`, and `Reranker` over a first stage
-- without training of ours: `ItemItemTeacher`, `ArrayTeacher`, `KerasTeacher`, `FunctionTeacher`
+- in closed form: `ItemItemTeacher`, `NextItemRidgeTeacher`, and `ALSTeacher` through `implicit`
+- without training of ours: `ArrayTeacher`, `KerasTeacher`, `FunctionTeacher`
 - for ranking rows: `BertTextRanker` (reads a text a row), `DeepCrossTeacher` (wide, privileged
   features), `row_logits_from_arrays` (a GBDT or any other); `row_logits` labels rows by any teacher
 - for candidate lists: `first_stage_lists`, `list_examples`, `ListTeacher`
@@ -12,6 +13,7 @@
   `PrefixVectors`, `TopLayers` or `AllLayers`; `attach_saved` puts saved layers back
 """
 
+from tfrs_distill.teachers.als_teacher import ALSTeacher
 from tfrs_distill.teachers.arrays.array_teacher import ArrayTeacher
 from tfrs_distill.teachers.arrays.row_logits_from_arrays import (
     read_row_logits,
@@ -37,7 +39,7 @@ from tfrs_distill.teachers.candidate_lists import first_stage_lists, list_exampl
 from tfrs_distill.teachers.deep_cross_teacher import DeepCrossTeacher
 from tfrs_distill.teachers.ensemble import Ensemble
 from tfrs_distill.teachers.function_teacher import FunctionTeacher
-from tfrs_distill.teachers.item_item_teacher import ItemItemTeacher
+from tfrs_distill.teachers.item_item_teacher import ItemItemTeacher, NextItemRidgeTeacher
 from tfrs_distill.teachers.keras_teacher import KerasTeacher
 from tfrs_distill.teachers.list_teacher import ListTeacher
 from tfrs_distill.teachers.multimodal_two_tower import MultimodalTwoTower
@@ -46,6 +48,7 @@ from tfrs_distill.teachers.row_logits import row_logits
 from tfrs_distill.teachers.teacher import Teacher
 
 __all__ = [
+    "ALSTeacher",
     "AllLayers",
     "ArrayTeacher",
     "AttentionTwoTower",
@@ -63,6 +66,7 @@ __all__ = [
     "ListTeacher",
     "LoRA",
     "MultimodalTwoTower",
+    "NextItemRidgeTeacher",
     "PrefixVectors",
     "Reranker",
     "Teacher",

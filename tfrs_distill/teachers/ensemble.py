@@ -24,7 +24,8 @@ class Ensemble:
     With weights w that sum to 1, and the logits z_k of teacher k:
 
     - candidates of retrieval, and the tasks `RatingDistribution` and `NextItem`:
-      `log sum_k w_k softmax(z_k)`;
+      `log sum_k w_k softmax(z_k)`; of candidates with `mean="geometric"`, where an item must be
+      likely to all teachers, `log softmax(sum_k w_k z_k)`;
     - `Binary`, and each level of `Ordinal`: `logit(sum_k w_k sigmoid(z_k))`;
     - `Regression`, whose logit is a value: `sum_k w_k z_k`.
 
@@ -43,9 +44,10 @@ class Ensemble:
             dict by task.
         weights: one number above 0 a teacher; equal by default. Only proportions count.
         tasks: the ranking tasks of the teachers' logits.
+        mean: of candidates' probabilities, "arithmetic" or "geometric".
 
     Raises:
-        ValueError: fewer than two teachers, or weights that do not fit them.
+        ValueError: fewer than two teachers, weights that do not fit them, or another mean.
 
     Example:
     >>> from tfrs_distill.teachers.function_teacher import FunctionTeacher
@@ -62,6 +64,7 @@ class Ensemble:
         weights: Sequence[float] | None = None,
         *,
         tasks: Sequence[RankingTask] = (),
+        mean: str = "arithmetic",
     ) -> None:
         weights = [1.0] * len(teachers) if weights is None else list(weights)
         if len(teachers) < 2 or len(weights) != len(teachers):
@@ -71,7 +74,12 @@ class Ensemble:
             )
         if not all(0 < weight < math.inf for weight in weights):
             raise ValueError(f"`weights` must be finite and above 0. Received: {weights!r}.")
-        self.teachers, self.tasks = list(teachers), list(tasks)
+        if mean not in ("arithmetic", "geometric") or (tasks and mean == "geometric"):
+            raise ValueError(
+                '`mean` must be "arithmetic" or, without `tasks`, "geometric". Received: '
+                f"mean={mean!r}, {len(tasks)} tasks."
+            )
+        self.teachers, self.tasks, self.mean = list(teachers), list(tasks), mean
         self.weights = [weight / sum(weights) for weight in weights]
 
     def logits(
@@ -92,6 +100,12 @@ class Ensemble:
                 f"Received: a dict of teacher {by_task.index(True)}, one tensor of teacher "
                 f"{by_task.index(False)}."
             )
+        if self.mean == "geometric":
+            weighted = [
+                weight * tf.nn.log_softmax(tf.cast(logits, tf.float32))
+                for logits, weight in zip(found, self.weights)
+            ]
+            return tf.nn.log_softmax(tf.add_n(weighted))
         log_probabilities = [
             tf.nn.log_softmax(tf.cast(logits, tf.float32)) + math.log(weight)
             for logits, weight in zip(found, self.weights)
@@ -118,6 +132,7 @@ class Ensemble:
             f"{teacher.fingerprint()} {weight!r}"
             for teacher, weight in zip(self.teachers, self.weights)
         ]
+        parts += [self.mean] if self.mean != "arithmetic" else []
         parts += [json.dumps([type(t).__name__, t.get_config()]) for t in self.tasks]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

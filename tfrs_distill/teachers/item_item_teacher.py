@@ -1,9 +1,8 @@
-"""A strong, cheap collaborative teacher: item-item weights in closed form (EASE)."""
+"""Strong, cheap collaborative teachers: item-item weights in closed form."""
 
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,11 +11,16 @@ import tensorflow as tf
 from tfrs_distill import columns
 from tfrs_distill.data.row_blocks import row_blocks
 from tfrs_distill.data.windows import Windows
-from tfrs_distill.models.rows import seen_items
-from tfrs_distill.teachers.bert.text_pairs import row_histories
+from tfrs_distill.teachers.history_teacher import (
+    HistoryTeacher,
+    check_decay,
+    check_l2,
+    recency,
+    recency_of_windows,
+)
 
 
-class ItemItemTeacher:
+class ItemItemTeacher(HistoryTeacher):
     """Scores an item by its weights from the items of the row's history.
 
     `logit_i = sum over the history's distinct items j of B_ji`, with B the weights of EASE: the
@@ -53,46 +57,77 @@ class ItemItemTeacher:
 
     def __init__(self, windows: Windows, *, l2: float = 300.0, decay: float | None = None) -> None:
         check_decay(decay)
-        self.l2, self.decay = l2, decay
-        self.weights = item_item_weights(windows, l2)
-        self.num_items = len(self.weights) - 1
+        super().__init__(windows.catalogue.num_items, {"l2": l2, "decay": decay})
+        self.weights = self._fit(windows, l2, decay)
         self._weights = tf.constant(self.weights)
+
+    def _fit(self, windows: Windows, l2: float, decay: float | None) -> np.ndarray:
+        """Float32 [num_items + 1, num_items + 1]."""
+        return item_item_weights(windows, l2)
 
     @property
     def num_parameters(self) -> int:
         """Item-item weights, padding not counted."""
         return self.num_items**2
 
-    def logits(self, batch: dict[str, tf.Tensor], candidate_ids: tf.Tensor) -> tf.Tensor:
-        """Scores at the batch's rows, float32 [num_rows, num_candidates]."""
-        if self.decay is None:
-            met = tf.cast(seen_items(batch, self.num_items), tf.float32)
-        else:
-            met = self._decayed(row_histories(batch), self.decay)
-        return tf.matmul(met, tf.gather(self._weights, candidate_ids, axis=1))
+    def logits_after(self, histories: tf.Tensor, candidate_ids: tf.Tensor) -> tf.Tensor:
+        """Scores after each history, float32 [num_rows, num_candidates]."""
+        weights = tf.gather(self._weights, candidate_ids, axis=1)
+        return tf.matmul(self._latest(histories), weights)
 
     def fingerprint(self) -> str:
-        """sha256 of the weights."""
+        """sha256 of the weights and the decay."""
         decay = "" if self.decay is None else f" {self.decay!r}"
         digest = hashlib.sha256(f"item-item {self.weights.shape}{decay}".encode())
         digest.update(np.ascontiguousarray(self.weights).tobytes())
         return digest.hexdigest()
 
-    def _decayed(self, histories: tf.Tensor, decay: float) -> tf.Tensor:
-        """How much each item counts for each row, float32 [num_rows, num_items + 1]."""
-        there = histories > columns.PADDING
-        later = tf.cumsum(tf.cast(there, tf.float32), axis=1, exclusive=True, reverse=True)
-        counts = tf.where(there, tf.exp(-later / decay), 0.0)
-        num_rows = tf.shape(histories)[0]
-        rows = tf.broadcast_to(tf.range(num_rows)[:, None], tf.shape(histories))
-        none = tf.zeros([num_rows, self.num_items + 1])
+    def _latest(self, histories: tf.Tensor) -> tf.Tensor:
+        """How much each item counts for each row, float32 [num_rows, num_items + 1].
+
+        Of an item that is met again the last time counts.
+        """
+        # Of sums and broadcasts: XLA takes no shape that is not known while it compiles.
+        rows = tf.cumsum(tf.ones_like(histories[:, :1]), axis=0) - 1 + tf.zeros_like(histories)
+        counts = recency(histories, self.decay)
+        none = tf.zeros_like(counts[:, :1]) + tf.zeros([1, self.num_items + 1])
         return tf.tensor_scatter_nd_max(none, tf.stack([rows, histories], axis=-1), counts)
 
 
-def check_decay(decay: float | None) -> None:
-    """Raise a `ValueError` where a history's decay is not above 0."""
-    if decay is not None and not 0 < decay < math.inf:
-        raise ValueError(f"`decay` must be finite and above 0, or None. Received: {decay!r}.")
+class NextItemRidgeTeacher(ItemItemTeacher):
+    """Scores an item by the ridge regression of the next item on the decayed past.
+
+    Of every labelled position of the windows, with its history's items j and its label y, x_j is
+    `exp(-age_j / decay)` (`age_j` is how many items come after the last j) and the target is 1 for
+    y, 0 for all others. `W = (X'X + l2 I)^-1 X'Y` minimises `|X W - Y|^2 + l2 |W|^2`, and
+    `logit_i = sum_j x_j W_ji`. Where `ItemItemTeacher` knows which items are met by the same users,
+    this one knows which are met next: it has the order of the history.
+
+    Scores are calibrated, and windows labelled, as of `ItemItemTeacher`.
+
+    Args:
+        windows: training windows.
+        l2: regularisation, above 0.
+        decay: in items, above 0; None counts all items of a history alike.
+
+    Raises:
+        ValueError: `l2` or `decay` is not above 0.
+
+    Example:
+    >>> from tfrs_distill.data import Catalogue
+    >>> catalogue = Catalogue(("a", "b", "c"), ("A", "B", "C"), ("A", "B", "C"))
+    >>> history, labels = np.array([[0, 1]], np.int32), np.array([[0, 2]], np.int32)
+    >>> windows = Windows(catalogue, np.array([0]), history, labels)
+    >>> teacher = NextItemRidgeTeacher(windows, l2=1.0)  # 2 follows 1, and nothing 2: 1 / (1 + l2)
+    >>> teacher.logits_after(tf.constant([[1], [2]]), tf.constant([1, 2, 3])).numpy().tolist()
+    [[0.0, 0.5, 0.0], [0.0, 0.0, 0.0]]
+    """
+
+    def __init__(self, windows: Windows, *, l2: float = 3000.0, decay: float | None = 16.0) -> None:
+        super().__init__(windows, l2=l2, decay=decay)
+
+    def _fit(self, windows: Windows, l2: float, decay: float | None) -> np.ndarray:
+        return next_item_weights(windows, l2, decay)
 
 
 def user_item_blocks(train: Windows) -> Iterator[np.ndarray]:
@@ -130,8 +165,7 @@ def item_item_weights(train: Windows, l2: float) -> np.ndarray:
     Raises:
         ValueError: `l2` is not above 0.
     """
-    if not l2 > 0:
-        raise ValueError(f"`l2` must be greater than 0. Received: l2={l2!r}.")
+    check_l2(l2)
     width = train.catalogue.num_items + 1
     gram = np.zeros((width, width))
     for matrix in user_item_blocks(train):
@@ -141,3 +175,33 @@ def item_item_weights(train: Windows, l2: float) -> np.ndarray:
     weights = -precision / np.diag(precision)
     np.fill_diagonal(weights, 0.0)
     return weights.astype(np.float32)
+
+
+def next_item_weights(train: Windows, l2: float, decay: float | None) -> np.ndarray:
+    """The ridge regression of `NextItemRidgeTeacher`, float32 [num_items + 1, num_items + 1].
+
+    Row and column 0, padding, are 0. X itself, a row a labelled position, is never made: a window's
+    items are few, and what its positions add to X'X and X'Y has an entry for each pair of them.
+    Computed in float64; memory and time grow with the square and the cube of the number of items.
+
+    Args:
+        train: training windows.
+        l2: regularisation, above 0.
+        decay: in items, above 0; None counts all items of a history alike.
+
+    Raises:
+        ValueError: `l2` is not above 0.
+    """
+    check_l2(l2)
+    width = train.catalogue.num_items + 1
+    gram, cross = np.zeros((width, width)), np.zeros((width, width))
+    for rows in row_blocks(len(train), train.max_history**2):
+        items, labels = train.history[rows].astype(np.int64), train.labels[rows].astype(np.int64)
+        past = recency_of_windows(items, decay)  # [window, position, place]
+        past *= (labels > columns.PADDING)[:, :, None]
+        pairs = items[:, :, None] * width + items[:, None, :]
+        np.add.at(gram.reshape(-1), pairs, past.transpose(0, 2, 1) @ past)
+        pairs = items[:, None, :] * width + labels[:, :, None]
+        np.add.at(cross.reshape(-1), pairs, past)
+    np.fill_diagonal(gram, gram.diagonal() + l2)
+    return np.linalg.solve(gram, cross).astype(np.float32)

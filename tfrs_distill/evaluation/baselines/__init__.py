@@ -8,16 +8,31 @@ from tfrs_distill.evaluation.baselines.biases import (
     bias_only,
     item_mean,
 )
-from tfrs_distill.evaluation.baselines.recommenders import EASE, EASE_L2, best_ease, popularity
+from tfrs_distill.evaluation.baselines.recommenders import (
+    ALS_GRID,
+    EASE,
+    EASE_GRID,
+    RIDGE_GRID,
+    HistoryScorer,
+    best_als,
+    best_ease,
+    best_next_item_ridge,
+    popularity,
+)
 
 __all__ = [
+    "ALS_GRID",
     "BIAS_L2",
     "Biases",
     "EASE",
-    "EASE_L2",
+    "EASE_GRID",
+    "HistoryScorer",
+    "RIDGE_GRID",
+    "best_als",
     "best_bias_only",
     "best_ease",
     "best_item_mean",
+    "best_next_item_ridge",
     "bias_only",
     "item_mean",
     "popularity",

@@ -1,22 +1,37 @@
-"""Recommenders without training by gradient: popularity and EASE."""
+"""Recommenders without training by gradient: popularity, and the teachers in closed form."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from functools import lru_cache
+from typing import Any, TypeVar
 
 import numpy as np
+import tensorflow as tf
 
-from tfrs_distill.data.splits import Splits
+from tfrs_distill.data.splits import Splits, pad_histories
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.evaluation.retrieval import Scorer, evaluate
 from tfrs_distill.evaluation.top_k import BlockScorer
+from tfrs_distill.teachers.als_teacher import ALSTeacher
+from tfrs_distill.teachers.history_teacher import HistoryTeacher
 from tfrs_distill.teachers.item_item_teacher import (
-    check_decay,
-    item_item_weights,
+    ItemItemTeacher,
+    NextItemRidgeTeacher,
     user_item_blocks,
 )
 
-EASE_L2 = (100.0, 200.0, 500.0, 1000.0)  # tried by `best_ease`
+Fitted = TypeVar("Fitted", bound=HistoryTeacher)
+
+# What the `best_` functions try: of each setting in turn, the middle one first.
+EASE_GRID = {"decay": (4.0, 8.0, 16.0, 32.0, None), "l2": (300.0, 1000.0, 3000.0)}
+RIDGE_GRID = {"decay": (4.0, 8.0, 16.0, 32.0, None), "l2": (1000.0, 3000.0, 10000.0)}
+ALS_GRID = {
+    "decay": (3.0, 4.0, 6.0, 12.0, None),
+    "l2": (10.0, 20.0, 40.0),
+    "confidence": (2.0, 4.0, 8.0),
+}
 
 
 def popularity(train: Windows) -> Scorer:
@@ -36,14 +51,46 @@ class _SameScores(BlockScorer):
         return np.broadcast_to(self.scores, (len(histories), len(self.scores)))
 
 
-class EASE(BlockScorer):
+class HistoryScorer(BlockScorer):
+    """A scorer of a teacher that knows a query by its history.
+
+    Args:
+        teacher: a teacher in closed form.
+        max_history: how many of a query's last items it reads; None for all, also where the windows
+            that it was made from are shorter.
+        exclude_seen: whether the history's items are left out, see `Catalogue.exclude_seen`.
+    """
+
+    def __init__(
+        self,
+        teacher: HistoryTeacher,
+        *,
+        max_history: int | None = None,
+        exclude_seen: bool = True,
+    ) -> None:
+        self.teacher, self.max_history, self.exclude_seen = teacher, max_history, exclude_seen
+        self.num_items = teacher.num_items
+
+    @property
+    def num_parameters(self) -> int:
+        """The teacher's."""
+        return self.teacher.num_parameters
+
+    def _score_items(self, histories: Sequence[np.ndarray]) -> np.ndarray:
+        padded = pad_histories(list(histories), self.max_history)
+        items = tf.range(self.num_items + 1)
+        scores: np.ndarray = self.teacher.logits_after(tf.constant(padded), items).numpy()
+        return scores
+
+
+class EASE(HistoryScorer):
     """Item-item weights in closed form.
 
     With X the 0/1 user-item matrix, `P = (X'X + l2 I)^-1` and `B_ij = -P_ij / P_jj` off the
     diagonal, 0 on it; an item's score is the sum of its weights from the history's items. With
     `decay` the latest items count most: an item counts `exp(-age / decay)`, where its age is how
-    many items came after it (met again: after the last time). The same weights teach as
-    `ItemItemTeacher`.
+    many items came after it (met again: after the last time). `teacher` is the same as a teacher,
+    an `ItemItemTeacher`.
 
     Reference: [Steck, 2019](https://arxiv.org/abs/1905.03375).
 
@@ -57,28 +104,88 @@ class EASE(BlockScorer):
     """
 
     def __init__(self, train: Windows, *, l2: float = 300.0, decay: float | None = None) -> None:
-        check_decay(decay)
-        self.l2, self.decay, self.exclude_seen = l2, decay, train.catalogue.exclude_seen
-        self.weights = item_item_weights(train, l2)
-        self.num_items = len(self.weights) - 1
-
-    @property
-    def num_parameters(self) -> int:
-        """Item-item weights, padding not counted."""
-        return self.num_items**2
-
-    def _score_items(self, histories: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the scores of every item, float32 [num_queries, num_items + 1]."""
-        met = np.zeros((len(histories), len(self.weights)), np.float32)
-        for row, history in zip(met, histories):
-            row[history] = 1.0
-            if self.decay is not None:
-                row[history] = np.exp(-np.arange(len(history) - 1, -1, -1) / self.decay)
-        scores: np.ndarray = met @ self.weights
-        return scores
+        teacher = ItemItemTeacher(train, l2=l2, decay=decay)
+        super().__init__(teacher, exclude_seen=train.catalogue.exclude_seen)
 
 
-def best_ease(splits: Splits, k: int) -> EASE:
-    """Return the EASE with the regularisation of `EASE_L2` whose NDCG@k on validation is best."""
-    candidates = (EASE(splits.train, l2=l2) for l2 in EASE_L2)
-    return max(candidates, key=lambda ease: evaluate(ease, splits.validation, k=k).ndcg.mean())
+def best_ease(splits: Splits, k: int) -> HistoryScorer:
+    """Return EASE with the decay and `l2` of `EASE_GRID` whose NDCG@k on validation is best."""
+
+    @lru_cache(maxsize=1)
+    def solved(l2: float) -> ItemItemTeacher:
+        return ItemItemTeacher(splits.train, l2=l2)
+
+    return _best(lambda decay, l2: _read_with(solved(l2), decay), EASE_GRID, splits, k)
+
+
+def best_next_item_ridge(splits: Splits, k: int) -> HistoryScorer:
+    """Return the scorer of the `NextItemRidgeTeacher` of `RIDGE_GRID` that is best on validation.
+
+    By NDCG@k; so is `best_als`.
+    """
+    return _best(
+        lambda decay, l2: NextItemRidgeTeacher(splits.train, l2=l2, decay=decay),
+        RIDGE_GRID,
+        splits,
+        k,
+    )
+
+
+def best_als(splits: Splits, k: int) -> HistoryScorer:
+    """Return the scorer of the `ALSTeacher` of `ALS_GRID` that is best on validation.
+
+    Chosen for histories as long as the training windows: the time grows with their square.
+
+    Raises:
+        MissingExtraError: `implicit` is not installed.
+    """
+
+    @lru_cache(maxsize=1)
+    def factorised(l2: float, confidence: float) -> ALSTeacher:
+        return ALSTeacher(splits.train, l2=l2, confidence=confidence)
+
+    return _best(
+        lambda decay, l2, confidence: _read_with(factorised(l2, confidence), decay),
+        ALS_GRID,
+        splits,
+        k,
+        max_history=splits.train.max_history,
+    )
+
+
+def _best(
+    make: Callable[..., HistoryTeacher],
+    grid: Mapping[str, Sequence[Any]],
+    splits: Splits,
+    k: int,
+    *,
+    max_history: int | None = None,
+) -> HistoryScorer:
+    """The best on validation, one setting chosen after another, the others as they are so far.
+
+    All begin in the middle of their values. A whole grid would solve several times as many systems
+    for what is within the noise of validation.
+    """
+    exclude_seen = splits.catalogue.exclude_seen
+    chosen = {name: values[len(values) // 2] for name, values in grid.items()}
+
+    def tried(**settings: Any) -> tuple[float, HistoryTeacher]:
+        teacher = make(**chosen | settings)
+        scorer = HistoryScorer(teacher, max_history=max_history, exclude_seen=exclude_seen)
+        return float(evaluate(scorer, splits.validation, k=k).ndcg.mean()), teacher
+
+    ndcg, best = tried()
+    for name, values in grid.items():
+        for value in [value for value in values if value != chosen[name]]:
+            found, teacher = tried(**{name: value})
+            if found > ndcg:
+                ndcg, best = found, teacher
+        chosen[name] = best.settings[name]
+    return HistoryScorer(best, exclude_seen=exclude_seen)
+
+
+def _read_with(teacher: Fitted, decay: float | None) -> Fitted:
+    """The same fitted numbers, for histories with another decay."""
+    other = copy(teacher)
+    other.settings = teacher.settings | {"decay": decay}
+    return other

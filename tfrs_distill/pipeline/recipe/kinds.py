@@ -24,6 +24,8 @@ KINDS = {
     "two-tower": Kind("two_tower:TwoTowerOfItems", (RETRIEVAL,)),
     "cross-encoder": Kind("cross_encoder:CrossEncoder", (RETRIEVAL,)),
     "item-item": Kind("item_item:ItemItem", (RETRIEVAL,)),
+    "next-item-ridge": Kind("next_item_ridge:NextItemRidge", (RETRIEVAL,)),
+    "als": Kind("als:ALS", (RETRIEVAL,)),
     "deep-cross": Kind("deep_cross:DeepCross", (RANKING,)),
     "bert-text": Kind("text_ranker:TextRanker", (RANKING,)),
     "array": Kind("array:Array", (RETRIEVAL, RANKING)),

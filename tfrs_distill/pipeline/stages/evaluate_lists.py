@@ -28,6 +28,7 @@ from tfrs_distill.pipeline.stage import Result, forget_other_trainings
 from tfrs_distill.pipeline.stages.cross_encoder import CROSS_ENCODER, open_cross_encoder
 from tfrs_distill.pipeline.tasks import NEXT_ITEM
 from tfrs_distill.pipeline.teacher_kinds import EnsembleOf
+from tfrs_distill.pipeline.teacher_kinds.closed_form import described
 from tfrs_distill.pipeline.teacher_kinds.kind import KERAS_FILES
 from tfrs_distill.pipeline.two_stage import TwoStages, ranking_scores
 from tfrs_distill.progress import Progress
@@ -120,6 +121,7 @@ def evaluate_retrieval(run: Run, folder: Path) -> tuple[Result, str]:
         progress=run.progress,
     )
     rows = _rows(run, NEXT_ITEM, models, evaluations, splits.test, folder)
+    rows["ease"]["what"] = f"linear item-item model, {described(ease.teacher.settings)}"
     for name, found in evaluations.items():
         if name != "teacher":
             shared = metrics.overlap(found.item_ids, evaluations["teacher"].item_ids)
@@ -132,7 +134,7 @@ def evaluate_retrieval(run: Run, folder: Path) -> tuple[Result, str]:
     compared = result["comparisons"]["tflite_vs_keras"][NEXT_ITEM]
     compared["identical_lists"] = float(same.all(axis=1).mean())
     line = _line(recipe, evaluations, ("teacher", *run.beside, "student", "ease"))
-    return result | {"teachers": teachers, "ease_l2": ease.l2}, line
+    return result | {"teachers": teachers, "ease": ease.teacher.settings}, line
 
 
 def evaluate_two_stages(run: Run, folder: Path) -> tuple[Result, str]:

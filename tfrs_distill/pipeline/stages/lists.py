@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +30,7 @@ KEYS = ("list_size", "num_lists", "num_ordered_lists", "max_history")  # that de
 
 
 def lists_stage(run: Run) -> Stage:
-    """Its result has the `l2` of the item-item weights; its folder, the lists and their scores.
+    """Its result has the settings of the item-item teacher; its folder, the lists and their scores.
 
     Item-item weights that never met its user order every list, the cross-encoder some of them too;
     a list's scores are those of a `Committee` of its teachers.
@@ -50,8 +52,8 @@ def lists_stage(run: Run) -> Stage:
                 advance=advance,
             )
         examples = list_examples(lists, splits.catalogue)
-        l2 = best_ease(splits, recipe.evaluation.k).l2
-        scores = _item_item_scores(run, examples, l2, folder)
+        settings = best_ease(splits, recipe.evaluation.k).teacher.settings
+        scores = _item_item_scores(run, examples, settings, folder)
         drawn = np.random.default_rng(recipe.seed).permutation(number)[:ordered]
         some = np.isin(examples.queries, drawn)
         with run.progress.bar("lists of the cross-encoder", ordered) as advance:
@@ -61,7 +63,7 @@ def lists_stage(run: Run) -> Stage:
         with whole_file(folder / LISTS_FILE) as file:
             np.savez(file, *lists, scores)
         line = f"{number:,} lists of {named.list_size} ordered by item-item weights"
-        return {"l2": l2}, f"{line}, {ordered:,} of them by the cross-encoder too"
+        return {"item_item": settings}, f"{line}, {ordered:,} of them by the cross-encoder too"
 
     return Stage(
         LISTS,
@@ -71,13 +73,15 @@ def lists_stage(run: Run) -> Stage:
     )
 
 
-def _item_item_scores(run: Run, examples: RankingExamples, l2: float, folder: Path) -> np.ndarray:
+def _item_item_scores(
+    run: Run, examples: RankingExamples, settings: Mapping[str, Any], folder: Path
+) -> np.ndarray:
     """Scores of weights that never met the row's user, standardised: float32 [num_rows, 1]."""
     train = run.data.splits.train
 
     def teacher(others: RankingExamples, fold: int) -> ListTeacher:
         of_others = train.subset(np.isin(train.users, others.users))
-        return ListTeacher(ItemItemTeacher(of_others, l2=l2))
+        return ListTeacher(ItemItemTeacher(of_others, **settings))
 
     knowledge = cross_fit(
         teacher,

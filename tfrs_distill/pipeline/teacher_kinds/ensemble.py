@@ -10,7 +10,10 @@ from tfrs_distill.teachers import Ensemble
 
 
 class EnsembleOf:
-    """`Ensemble` of the recipe's members, each trained as it would be alone."""
+    """`Ensemble` of the recipe's members, each trained as it would be alone.
+
+    Of candidates the geometric mean, which on MovieLens-100K ranks better than the arithmetic one.
+    """
 
     def __init__(self, setting: Setting, members: dict[str, TeacherKind]) -> None:
         self.setting, self.members = setting, members
@@ -37,7 +40,7 @@ class EnsembleOf:
         """Their mean."""
         members = self.members.items()
         teachers = [member.open(folder / name) for name, member in members]
-        return Ensemble(teachers, tasks=self.setting.tasks)
+        return self._mean(teachers)
 
     def train_fold(self, examples: Any, fold: int, whole: Path, folder: Path) -> Ensemble:
         """The mean of the members' fold teachers."""
@@ -45,4 +48,8 @@ class EnsembleOf:
         for name, member in self.members.items():
             (folder / name).mkdir(parents=True, exist_ok=True)
             teachers.append(member.train_fold(examples, fold, whole / name, folder / name))
-        return Ensemble(teachers, tasks=self.setting.tasks)
+        return self._mean(teachers)
+
+    def _mean(self, teachers: list[Any]) -> Ensemble:
+        tasks = self.setting.tasks
+        return Ensemble(teachers, tasks=tasks, mean="arithmetic" if tasks else "geometric")

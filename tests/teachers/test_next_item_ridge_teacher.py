@@ -1,0 +1,84 @@
+"""The ridge regression of the next item, against the regression solved row by row."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tiny_data import next_item_rows, random_windows, windows_from
+
+from tfrs_distill.data import row_blocks as blocks
+from tfrs_distill.teachers import ItemItemTeacher, NextItemRidgeTeacher
+
+NUM_ITEMS = 9
+# Several windows a user, and items that are met again.
+SEQUENCES = [[1, 2, 1, 3, 4, 4, 2, 5, 1], [9, 3, 9, 2], [7, 7], [4, 5, 6, 4, 5, 8], [3]]
+
+
+@pytest.fixture(scope="module")
+def windows():
+    return windows_from(SEQUENCES, num_items=NUM_ITEMS, max_history=4)
+
+
+def past(history, decay):
+    """`exp(-age / decay)` of each item's latest occurrence, float64 [NUM_ITEMS]."""
+    row = np.zeros(NUM_ITEMS)
+    for age, item in reversed(list(enumerate(reversed(history)))):  # the latest is written last
+        row[item - 1] = 1.0 if decay is None else np.exp(-age / decay)
+    return row
+
+
+def regression(windows, l2, decay):
+    rows = next_item_rows(windows)
+    x = np.array([past(history, decay) for history, _ in rows])
+    y = np.array([np.eye(NUM_ITEMS)[label - 1] for _, label in rows])
+    return np.linalg.solve(x.T @ x + l2 * np.eye(NUM_ITEMS), x.T @ y)
+
+
+@pytest.mark.parametrize("decay", [1.5, 16.0, None])
+def test_weights_are_the_ridge_regression_of_labels_on_the_past(windows, decay):
+    teacher = NextItemRidgeTeacher(windows, l2=0.7, decay=decay)
+    expected = regression(windows, 0.7, decay)
+    np.testing.assert_allclose(teacher.weights[1:, 1:], expected, atol=1e-6)  # kept as float32
+    np.testing.assert_array_equal(teacher.weights[0], 0.0)
+    np.testing.assert_array_equal(teacher.weights[:, 0], 0.0)
+
+
+@pytest.mark.parametrize("options", [None, {}, {"jit_compile": True}])
+@pytest.mark.parametrize("kind", [ItemItemTeacher, NextItemRidgeTeacher])
+def test_logits_are_the_decayed_past_times_the_weights(windows, kind, options):
+    teacher = kind(windows, l2=0.7, decay=1.5)
+    ask = teacher.logits if options is None else tf.function(teacher.logits, **options)
+    batch = next(iter(windows.batches(len(windows))))
+    candidates = np.array([7, 1, 4])
+    x = np.array([past(history, 1.5) for history, _ in next_item_rows(windows)])
+    expected = (x @ teacher.weights[1:, 1:])[:, candidates - 1]
+    np.testing.assert_allclose(ask(batch, tf.constant(candidates)), expected, atol=1e-6)
+
+
+def test_sums_over_blocks_of_windows_are_the_same(monkeypatch):
+    windows = random_windows(num_users=30, num_items=NUM_ITEMS, max_history=4)
+    whole = NextItemRidgeTeacher(windows, l2=0.7, decay=2.0).weights
+    monkeypatch.setattr(blocks, "CELLS", 3 * 16)  # three windows at a time
+    np.testing.assert_allclose(
+        NextItemRidgeTeacher(windows, l2=0.7, decay=2.0).weights, whole, atol=1e-7
+    )
+
+
+def test_facts(windows):
+    teacher = NextItemRidgeTeacher(windows, l2=0.7, decay=1.5)
+    assert teacher.settings == {"l2": 0.7, "decay": 1.5}
+    assert teacher.num_parameters == NUM_ITEMS**2
+    others = [
+        NextItemRidgeTeacher(windows, l2=0.7, decay=1.6),
+        NextItemRidgeTeacher(windows, l2=0.8, decay=1.5),
+        NextItemRidgeTeacher(windows.subset(np.arange(3)), l2=0.7, decay=1.5),
+    ]
+    assert len({teacher.fingerprint()} | {other.fingerprint() for other in others}) == 4
+    again = NextItemRidgeTeacher(windows, **teacher.settings)
+    assert again.fingerprint() == teacher.fingerprint()
+
+
+@pytest.mark.parametrize("settings", [{"l2": 0.0}, {"l2": np.inf}, {"decay": 0.0}])
+def test_numbers_out_of_range_are_refused(windows, settings):
+    (name,) = settings
+    with pytest.raises(ValueError, match=f"`{name}` must be finite and "):
+        NextItemRidgeTeacher(windows, **settings)

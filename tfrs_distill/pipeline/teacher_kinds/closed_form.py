@@ -1,0 +1,84 @@
+"""What the kinds of teachers in closed form share: solved with settings chosen on validation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tfrs_distill.data.splits import Splits
+from tfrs_distill.data.windows import Windows
+from tfrs_distill.evaluation.baselines import HistoryScorer
+from tfrs_distill.files import whole_file
+from tfrs_distill.pipeline.teacher_kinds.kind import Facts, Setting
+from tfrs_distill.teachers import Calibrated, fit_temperature, held_out_windows
+from tfrs_distill.teachers.history_teacher import HistoryTeacher
+
+CHOICES = "choices.json"
+
+
+class ClosedForm:
+    """A teacher in closed form, calibrated.
+
+    A subclass says what it is called, how its settings are chosen, and what is made with them.
+    """
+
+    title: ClassVar[str]
+    solve: ClassVar[Callable[..., HistoryTeacher]]
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+
+    @staticmethod
+    def choose(splits: Splits, k: int) -> HistoryScorer:
+        """The scorer whose NDCG@k on validation is best; its teacher is the teacher."""
+        raise NotImplementedError
+
+    def settings(self) -> Any:
+        """Nothing but the data decides it."""
+        return {}
+
+    def train(self, folder: Path) -> Facts:
+        """Choose the settings by validation NDCG, the temperature by the labels' likelihood."""
+        splits = self.setting.splits
+        teacher = self.choose(splits, self.setting.k).teacher
+        held_out = held_out_windows(
+            splits.validation, max_history=self.setting.recipe.data.max_history
+        )
+        temperature = fit_temperature(teacher, held_out).temperature
+        with whole_file(folder / CHOICES, "w") as file:
+            json.dump({"settings": teacher.settings, "temperature": temperature}, file)
+        return {
+            "parameters": teacher.num_parameters,
+            "bytes": 4 * teacher.num_parameters,
+            "line": f"{self.title} with {described(teacher.settings)} at temperature "
+            f"{temperature:.3g}",
+        }
+
+    def open(self, folder: Path) -> Calibrated:
+        """Solve it again: quicker than reading its weights."""
+        return self._solved(self.setting.splits.train, folder)
+
+    def train_fold(self, windows: Windows, fold: int, whole: Path, folder: Path) -> Calibrated:
+        """On these windows, with the whole teacher's settings and temperature."""
+        return self._solved(windows, whole)
+
+    def _solved(self, windows: Windows, folder: Path) -> Calibrated:
+        chosen = json.loads((folder / CHOICES).read_text())
+        return Calibrated(type(self).solve(windows, **chosen["settings"]), chosen["temperature"])
+
+
+def described(settings: Mapping[str, Any]) -> str:
+    """The settings as a report has them.
+
+    Example:
+    >>> described({"l2": 1000.0, "decay": 8.0, "embedding_dim": 256})
+    'l2 1000, decay 8, embedding dim 256'
+    >>> described({"decay": None})
+    'no decay'
+    """
+    return ", ".join(
+        f"no {name}" if value is None else f"{name.replace('_', ' ')} {value:g}"
+        for name, value in settings.items()
+    )

@@ -1,0 +1,105 @@
+"""What the teachers in closed form share: a row's logits follow from its history alone."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill import columns
+from tfrs_distill.teachers.bert.text_pairs import row_histories
+
+
+class HistoryTeacher:
+    """A teacher that is given a row's history and nothing else.
+
+    A subclass has `logits_after` and `fingerprint`.
+
+    Args:
+        num_items: of the catalogue.
+        settings: what the class is called with beside the windows; `decay` among them.
+    """
+
+    def __init__(self, num_items: int, settings: dict[str, Any]) -> None:
+        self.num_items, self.settings = num_items, settings
+
+    @property
+    def decay(self) -> float | None:
+        """In items; None where all items of a history count alike."""
+        decay: float | None = self.settings["decay"]
+        return decay
+
+    @property
+    def num_parameters(self) -> int:
+        """Numbers that it was fitted, padding not counted."""
+        raise NotImplementedError
+
+    def logits(self, batch: dict[str, tf.Tensor], candidate_ids: tf.Tensor) -> tf.Tensor:
+        """Scores at the batch's rows, float32 [num_rows, num_candidates]."""
+        return self.logits_after(row_histories(batch), candidate_ids)
+
+    def logits_after(self, histories: tf.Tensor, candidate_ids: tf.Tensor) -> tf.Tensor:
+        """Scores after each history, float32 [num_rows, num_candidates].
+
+        Args:
+            histories: int32 [num_rows, any length], item indices, oldest first; 0 is no item,
+                before or behind them.
+            candidate_ids: int32 [num_candidates].
+        """
+        raise NotImplementedError
+
+    def fingerprint(self) -> str:
+        """sha256 of everything that decides the logits."""
+        raise NotImplementedError
+
+
+def check_decay(decay: float | None) -> None:
+    """Raise a `ValueError` where a history's decay is not above 0."""
+    if decay is not None and not 0 < decay < math.inf:
+        raise ValueError(f"`decay` must be finite and above 0, or None. Received: {decay!r}.")
+
+
+def check_l2(l2: float) -> None:
+    """Raise a `ValueError` where a regularisation is not above 0."""
+    if not 0 < l2 < math.inf:
+        raise ValueError(f"`l2` must be finite and greater than 0. Received: l2={l2!r}.")
+
+
+def recency(histories: tf.Tensor, decay: float | None) -> tf.Tensor:
+    """How much each place of a history counts: `exp(-age / decay)`, float32 [num_rows, length].
+
+    An item's age is how many items come after it. Without a decay each counts 1; no item, 0.
+
+    Example:
+    >>> recency(tf.constant([[0, 4, 5, 0]]), 1.4426950).numpy().round(3).tolist()  # halves
+    [[0.0, 0.5, 1.0, 0.0]]
+    """
+    there = tf.cast(histories > columns.PADDING, tf.float32)
+    if decay is None:
+        return there
+    later = tf.cumsum(there, axis=1, exclusive=True, reverse=True)
+    return there * tf.exp(-later / decay)
+
+
+def recency_of_windows(histories: np.ndarray, decay: float | None) -> np.ndarray:
+    """How much each place counts at each position: float64 [num_windows, length, length].
+
+    The entry at (window, position, place) is `exp(-age / decay)` of the place in the history that
+    ends at the position: 0 for later places, for no item, and where the same item comes again
+    until there, as the latest occurrence counts.
+
+    Args:
+        histories: int [num_windows, length], padded in front.
+        decay: in items; None counts all places alike.
+    """
+    length = histories.shape[1]
+    places = np.arange(length)
+    ages = places[:, None] - places
+    weights = np.ones(ages.shape) if decay is None else np.exp(-np.maximum(ages, 0) / decay)
+    same = (histories[:, :, None] == histories[:, None, :]) & (places[:, None] < places)
+    again = np.where(same.any(axis=2), same.argmax(axis=2), length)  # the next place of the item
+    counts = (ages >= 0) & (places[:, None] < again[:, None, :])
+    counts &= (histories > columns.PADDING)[:, None, :]
+    return np.where(counts, weights, 0.0)
