@@ -20,7 +20,7 @@ from rectools.dataset import Dataset
 from rectools.models import BERT4RecModel, SASRecModel
 
 MODELS = {"SASRec": SASRecModel, "BERT4Rec": BERT4RecModel}
-MAX_HISTORY, BATCH_SIZE, NEGATIVES = 100, 128, 256
+MAX_HISTORY, BATCH_SIZE, NEGATIVES = 100, 32, 256  # sessions a step as windows of ours
 
 
 def main() -> None:

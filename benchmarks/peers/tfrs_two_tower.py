@@ -45,8 +45,11 @@ def main() -> None:
     }
     model = MovielensModel(len(lengths), request.num_items, settings["dim"])
     model.compile(optimizer=tf.keras.optimizers.Adagrad(settings["learning_rate"]))
-    data = tf.data.Dataset.from_tensor_slices(pairs)
-    data = data.shuffle(len(pairs["item"]), seed=request.seed).batch(settings["batch_size"])
+    tensors = {name: tf.constant(column) for name, column in pairs.items()}
+    rows = tf.data.Dataset.range(len(pairs["item"])).shuffle(len(pairs["item"]), request.seed)
+    data = rows.batch(settings["batch_size"]).map(
+        lambda batch: {name: tf.gather(column, batch) for name, column in tensors.items()}
+    )
 
     def scores(users: np.ndarray, histories: Sequence[np.ndarray]) -> np.ndarray:
         table = model.users.embeddings.numpy()
