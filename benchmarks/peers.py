@@ -94,7 +94,9 @@ class Peer:
 
     def trials(self, number: int) -> list[dict[str, Any]]:
         """The first settings of the space and others drawn from it, all different."""
-        every = [dict(zip(self.space, values)) for values in itertools.product(*self.space.values())]
+        every = [
+            dict(zip(self.space, values)) for values in itertools.product(*self.space.values())
+        ]
         drawn = np.random.default_rng(0).permutation(np.arange(1, len(every)))
         return [every[place] for place in [0, *drawn][:number]]
 
@@ -495,7 +497,8 @@ def exchanged(splits: Splits) -> dict[str, np.ndarray]:
     train = training_sequences(splits.train)
     row_of = {user: row for row, user in enumerate(train)}
     arrays = {
-        "num_items": np.int64(splits.catalogue.num_items),
+        "num_items": np.array(splits.catalogue.num_items),
+        "exclude_seen": np.array(splits.catalogue.exclude_seen),
         "train": pad_histories(list(train.values())),
     }
     for part in PARTS:

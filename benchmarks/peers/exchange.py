@@ -49,6 +49,7 @@ class Request:
         seed: of everything that is drawn.
         max_epochs: at most so many calls of `show`.
         num_items: of the catalogue; indices run from 1.
+        exclude_seen: whether the history's items are left out.
         train: int [num_users][items], each user's training items, oldest first.
         queries: by part.
     """
@@ -63,6 +64,7 @@ class Request:
         self._k, self._lists = request["k"], request["lists"]
         with np.load(request["data"]) as data:
             self.num_items = int(data["num_items"])
+            self.exclude_seen = bool(data["exclude_seen"])
             self.train = unpadded(data["train"])
             self.queries = {
                 part: Queries(data[f"{part}_users"], unpadded(data[f"{part}_histories"]))
@@ -97,24 +99,28 @@ class Request:
         self._tell(parameters=int(parameters), bytes=int(num_bytes), milliseconds=milliseconds)
 
     def _best(self, scores: Scores, queries: Queries) -> np.ndarray:
-        """The k best items that are not in the history, int32 [num_queries, k]."""
-        blocks = []
+        """The k best items, int32 [num_queries, k]."""
+        lists: list[np.ndarray] = []
         for start in range(0, len(queries.histories), BLOCK):
             histories = queries.histories[start : start + BLOCK]
             found = np.array(scores(queries.users[start : start + BLOCK], histories), np.float32)
             found[:, 0] = -np.inf
-            for row, history in zip(found, histories):
+            for row, history in zip(found, histories if self.exclude_seen else []):
                 row[history] = -np.inf
             if np.isnan(found).any():
                 raise ValueError(f"{self.model} gives scores that are no numbers.")
-            near = np.sort(np.argpartition(-found, self._k - 1, axis=1)[:, : self._k], axis=1)
-            order = np.argsort(-np.take_along_axis(found, near, axis=1), axis=1, kind="stable")
-            best = np.take_along_axis(near, order, axis=1)
-            blocks.append(np.where(np.isneginf(np.take_along_axis(found, best, axis=1)), 0, best))
-        return np.concatenate(blocks).astype(np.int32)
+            lists += [first_items(row, self._k) for row in found]
+        return np.stack(lists).astype(np.int32)
 
     def _tell(self, **facts: float) -> None:
         print(json.dumps(facts), file=self._driver, flush=True)
+
+
+def first_items(scores: np.ndarray, k: int) -> np.ndarray:
+    """The k items with the highest scores, of equal ones the first; 0 for those of -inf."""
+    near = np.flatnonzero(scores >= np.partition(scores, -k)[-k])
+    best = near[np.argsort(-scores[near], kind="stable")[:k]]
+    return np.where(np.isneginf(scores[best]), 0, best)
 
 
 def unpadded(rows: np.ndarray) -> list[np.ndarray]:
