@@ -23,8 +23,8 @@ from tfrs_distill.teachers.item_item_teacher import ItemItemTeacher, user_item_b
 from tfrs_distill.teachers.list_teacher import list_scores
 from tfrs_distill.teachers.reranker import Reranker
 
-NUM_ITEMS, NUM_QUERIES = 700, 400
-WHOLE = 4 * NUM_QUERIES * (NUM_ITEMS + 1)  # bytes of all scores at once: 1.1 MB
+NUM_ITEMS, NUM_QUERIES = 700, 800
+WHOLE = 4 * NUM_QUERIES * (NUM_ITEMS + 1)  # bytes of all scores at once: 2.2 MB
 RANDOM = np.random.default_rng(0)
 HISTORIES = tuple(
     RANDOM.integers(1, NUM_ITEMS + 1, size).astype(np.int32)
