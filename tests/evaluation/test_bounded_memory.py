@@ -23,8 +23,8 @@ from tfrs_distill.teachers.item_item_teacher import ItemItemTeacher, user_item_b
 from tfrs_distill.teachers.list_teacher import list_scores
 from tfrs_distill.teachers.reranker import Reranker
 
-NUM_ITEMS, NUM_QUERIES = 700, 400
-WHOLE = 4 * NUM_QUERIES * (NUM_ITEMS + 1)  # bytes of all scores at once: 1.1 MB
+NUM_ITEMS, NUM_QUERIES = 700, 800
+WHOLE = 4 * NUM_QUERIES * (NUM_ITEMS + 1)  # bytes of all scores at once: 2.2 MB
 RANDOM = np.random.default_rng(0)
 HISTORIES = tuple(
     RANDOM.integers(1, NUM_ITEMS + 1, size).astype(np.int32)
@@ -277,3 +277,26 @@ def test_blocks_cover_all_rows_once_and_a_row_is_never_cut(monkeypatch):
         slices = list(blocks.row_blocks(num_rows, num_columns, at_most))
         assert [part.stop - part.start for part in slices] == expected
         assert [row for part in slices for row in range(num_rows)[part]] == list(range(num_rows))
+
+
+@pytest.mark.parametrize("num_items", [40, 300, 3000])  # with fewer groups than k, and with more
+@pytest.mark.parametrize("k", [1, 4, 30])
+def test_top_k_orders_ties_and_infinite_scores_as_a_stable_sort_does(num_items, k):
+    random = np.random.default_rng(2)
+    whole = random.integers(-3, 4, (30, num_items + 1)).astype(np.float32)
+    different = random.normal(size=(30, num_items + 1)).astype(np.float32)
+    different[3, [5, num_items // 2, num_items]] = 9.0
+    different[4, 2:] = -np.inf
+    whole[random.random(whole.shape) < 0.1] = np.inf
+    whole[random.random(whole.shape) < 0.3] = -np.inf
+    whole[0], whole[1, 5:] = 7.0, -np.inf
+    histories = [random.integers(1, num_items + 1, 6) for _ in whole]
+    for scores in (whole, different):  # many equal ones, and few
+        best, items = top_k_unseen(scores, histories, k)
+        for row, history in enumerate(histories):
+            left = [item for item in range(1, num_items + 1) if item not in set(history.tolist())]
+            left = [item for item in left if scores[row, item] > -np.inf]
+            expected = sorted(left, key=lambda item: -scores[row, item])[:k]
+            assert items[row].tolist() == expected + [0] * (k - len(expected))
+            np.testing.assert_array_equal(best[row, : len(expected)], scores[row, expected])
+            assert np.isneginf(best[row, len(expected) :]).all()

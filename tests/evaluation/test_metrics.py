@@ -92,7 +92,7 @@ def test_one_value_a_query():
 
 
 def test_another_number_of_queries_is_an_error():
-    with pytest.raises(ValueError, match=r"zip\(\) argument 2 is shorter"):
+    with pytest.raises(ValueError, match="an array for each query.*1 arrays for 2 queries"):
         metrics.recall(np.array([[1], [2]]), [np.array([1])])
 
 

@@ -82,8 +82,13 @@ class Queries:
         """Items to find, an array a query: the positives that may be recommended."""
         if not self.catalogue.exclude_seen:
             return self.positives
-        pairs = zip(self.positives, self.histories, strict=True)
-        return tuple(positives[~np.isin(positives, history)] for positives, history in pairs)
+        seen = np.zeros(self.catalogue.num_items + 1, bool)
+        relevant = []
+        for positives, history in zip(self.positives, self.histories, strict=True):
+            seen[history] = True
+            relevant.append(positives[~seen[positives]])
+            seen[history] = False
+        return tuple(relevant)
 
     @property
     def num_positives(self) -> int:

@@ -14,14 +14,41 @@ from tfrs_distill import columns
 from tfrs_distill.evaluation.metrics.metric import Metric
 
 
+def _distinct_pairs(
+    positives: Sequence[np.ndarray], item_ids: np.ndarray
+) -> tuple[np.ndarray, int]:
+    """Return every pair of a query and one of its positives once, rising, and `size`.
+
+    A pair is `query * size + item`, so that all queries can be looked up at once.
+    """
+    if len(positives) != len(item_ids):
+        raise ValueError(
+            "`positives` must have an array for each query. Received: "
+            f"{len(positives)} arrays for {len(item_ids)} queries."
+        )
+    queries = np.repeat(np.arange(len(positives)), [len(items) for items in positives])
+    items = np.concatenate([np.zeros(0, np.int64), *positives]).astype(np.int64)
+    size = 1 + max(int(part.max(initial=0)) for part in (items, item_ids))
+    pairs = np.sort(queries * size + items)
+    return pairs[np.diff(pairs, prepend=-1) > 0], size
+
+
+def _num_distinct(positives: Sequence[np.ndarray], item_ids: np.ndarray) -> np.ndarray:
+    """Return how many positives each query has, the same item counted once: int [num_queries]."""
+    pairs, size = _distinct_pairs(positives, item_ids)
+    return np.bincount(pairs // size, minlength=len(item_ids))
+
+
 def hits(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:
     """Return which recommendations are relevant, duplicates once: bool [num_queries, k]."""
     order = np.argsort(item_ids, axis=1, kind="stable")
     ordered = np.take_along_axis(item_ids, order, axis=1)
     again = np.zeros(item_ids.shape, bool)
     np.put_along_axis(again, order[:, 1:], ordered[:, 1:] == ordered[:, :-1], axis=1)
-    found = [np.isin(row, relevant) for row, relevant in zip(item_ids, positives, strict=True)]
-    return np.array(found, bool).reshape(item_ids.shape) & (item_ids != columns.PADDING) & ~again
+    relevant, size = _distinct_pairs(positives, item_ids)
+    pairs = np.arange(len(item_ids))[:, None] * size + item_ids
+    found = np.append(relevant, -1)[np.searchsorted(relevant, pairs)] == pairs
+    return found & (item_ids != columns.PADDING) & ~again
 
 
 def ndcg(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:
@@ -35,13 +62,13 @@ def ndcg(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:
     """
     k = item_ids.shape[1]
     discounts = 1.0 / np.log2(np.arange(2, k + 2))
-    ideal = np.cumsum(discounts)[[min(k, len(np.unique(p))) - 1 for p in positives]]
+    ideal = np.cumsum(discounts)[np.minimum(k, _num_distinct(positives, item_ids)) - 1]
     return hits(item_ids, positives) @ discounts / ideal
 
 
 def recall(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:
     """Compute the share of a query's relevant items among its k, one value a query."""
-    return hits(item_ids, positives).sum(axis=1) / np.array([len(np.unique(p)) for p in positives])
+    return hits(item_ids, positives).sum(axis=1) / _num_distinct(positives, item_ids)
 
 
 def reciprocal_rank(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:
