@@ -35,13 +35,14 @@ import numpy as np
 import tfrs_distill as td  # before TensorFlow: it selects Keras 2
 from tfrs_distill.data.splits import Queries, Splits, pad_histories
 from tfrs_distill.evaluation import Scorer, evaluate, metrics
+from tfrs_distill.evaluation.baselines import HistoryScorer
 from tfrs_distill.evaluation.latency import percentiles
 from tfrs_distill.evaluation.retrieval import Evaluation
 from tfrs_distill.files import file_sha256, whole_file
 from tfrs_distill.pipeline.data import read_data
 from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.pipeline.report.numbers import duration
-from tfrs_distill.pipeline.stage import NOTE, Result, Stage, Stages
+from tfrs_distill.pipeline.stage import Result, Stage, Stages
 from tfrs_distill.pipeline.tasks import NEXT_ITEM
 from tfrs_distill.pipeline.terminal import TerminalProgress
 from tfrs_distill.progress import Progress
@@ -117,16 +118,20 @@ PEERS = {
         {"neighbours": (100, 50, 200, 400), "decay": (*DECAYS, 32.0), "rarity": (0.0, 0.5, 1.0)},
         make=VSKNN,
     ),
+    "ridge to the next item": Peer(
+        {"l2": (3e3, 1e3, 1e4, 3e4), "decay": (16.0, 8.0, 32.0)},
+        make=lambda train, **settings: HistoryScorer(
+            td.teachers.NextItemRidgeTeacher(train, **settings)
+        ),
+    ),
     "ALS": Peer(
         {
-            "factors": (100, 64, 128, 256),
-            "regularization": (0.01, 1.0, 10.0, 50.0),
-            "alpha": (1.0, 5.0, 20.0),
-            "decay": (None, *DECAYS),
+            "embedding_dim": (100, 64, 128, 256),
+            "l2": (10.0, 1.0, 20.0, 50.0),
+            "confidence": (1.0, 4.0, 8.0),
+            "decay": (None, 6.0, *DECAYS),
         },
-        script="implicit_models.py",
-        environment="implicit",
-        is_drawn=True,
+        make=lambda train, **settings: HistoryScorer(td.teachers.ALSTeacher(train, **settings)),
     ),
     "BPR": Peer(
         {
@@ -553,11 +558,6 @@ def our_models(out: Path, recipe: str, seeds: Sequence[int], k: int) -> dict[str
         names = [name for name in reports[0]["models"] if name not in ("ease", "popularity")]
         for name in sorted(names, key=lambda name: (name not in MODELS, names.index(name))):
             found[name] = _of_reports(name, reports, [arrays[name] for arrays in ndcg], k)
-    controls = {path.parent.name for path in homes[0].glob("controls/*/ndcg.npz")}
-    for name in sorted(controls - {folder_name(peer).replace("-", "_") for peer in PEERS}):
-        folders = [home / "controls" / name for home in homes]
-        if all((folder / NOTE).exists() for folder in folders):
-            found[name] = _of_control(folders)
     return found
 
 
@@ -580,25 +580,6 @@ def _of_reports(
             "milliseconds": float(np.median([model["latency_ms"]["p50"] for model in models])),
         },
         "",
-    )
-
-
-def _of_control(folders: list[Path]) -> Measured:
-    notes = [json.loads((folder / NOTE).read_text()) for folder in folders]
-    ndcg = [np.load(folder / "ndcg.npz")["ndcg"] for folder in folders]
-    results = [note["result"] for note in notes]
-    return Measured(
-        np.mean(ndcg, axis=0),
-        [float(values.mean()) for values in ndcg],
-        float(np.mean([result["validation"] for result in results])),
-        None,
-        {
-            "parameters": results[0]["parameters"],
-            "bytes": results[0]["bytes"],
-            "minutes": float(np.mean([note["seconds"] for note in notes])) / 60,
-            "milliseconds": None,
-        },
-        results[0]["detail"],
     )
 
 

@@ -1,4 +1,4 @@
-"""`implicit`: ALS with fold-in, BPR, and the nearest neighbours of items."""
+"""`implicit`: BPR, and the nearest neighbours of items."""
 
 from __future__ import annotations
 
@@ -23,21 +23,6 @@ def main() -> None:
     scores, parameters, num_bytes = MODELS[request.model](request, met)
     request.show(scores)
     request.finish(scores, parameters=parameters, num_bytes=num_bytes)
-
-
-def als(request: Request, met: csr_matrix) -> tuple[Scores, int, int]:
-    """Alternating least squares (Hu et al., 2008); a query's factors are solved for its history."""
-    settings = dict(request.settings)
-    decay = settings.pop("decay")
-    model = implicit.als.AlternatingLeastSquares(**settings, random_state=request.seed)
-    model.fit(met, show_progress=False)
-
-    def scores(users: np.ndarray, histories: Sequence[np.ndarray]) -> np.ndarray:
-        weights = csr_matrix(history_weights(histories, request.num_items, decay)[:, 1:])
-        factors = model.recalculate_user(np.arange(len(histories)), weights)
-        return with_padding(factors @ model.item_factors.T)
-
-    return scores, model.item_factors.size, model.item_factors.nbytes
 
 
 def bpr(request: Request, met: csr_matrix) -> tuple[Scores, int, int]:
@@ -76,7 +61,6 @@ def with_padding(scores: np.ndarray) -> np.ndarray:
 
 
 MODELS: dict[str, Callable[[Request, csr_matrix], tuple[Any, int, int]]] = {
-    "ALS": als,
     "BPR": bpr,
     "item-kNN": item_knn,
 }
