@@ -116,7 +116,10 @@ def test_the_protocol_in_the_report_of_each_task(named, made, task, words, tmp_p
     run.stages.results = {
         "data": REPORTS[made]["data"] | {"fingerprint": "abc"},
         "teacher": {"curves": curves["teacher"]} if "teacher" in curves else {},
-        **{name: {"curves": curves.get(name, curves["student"])} for name in ("twin", "student")},
+        **{
+            name: {"curves": curves.get(name, curves["student"])}
+            for name in (*run.beside, "student")
+        },
         "evaluate": {key: REPORTS[made][key] for key in MEASURED},
     }
     run.stages.seconds = {"data": 2.0}
@@ -130,6 +133,8 @@ def test_the_protocol_in_the_report_of_each_task(named, made, task, words, tmp_p
     assert written | {"recipe": None} == report | {"recipe": None}
     page = " ".join((tmp_path / "report.html").read_text(encoding="utf-8").split())
     assert words in page
+    assert "The self-taught student learns as the student does" in page
+    assert ("The plain student is the twin" in page) == (named == "movielens-100k")
 
 
 class Zeros:
@@ -154,7 +159,7 @@ def test_two_stages_are_reported_in_the_same_shape(monkeypatch, tmp_path):
     run.stages.fingerprints = {"evaluate": ""}
     run.stages.results = {
         "cross-encoder": {"parameters": 100, "bytes": 400},
-        **{name: {"retrieval_weight": 0.0} for name in ("twin", "student")},
+        **{name: {"retrieval_weight": 0.0} for name in (*run.beside, "student")},
     }
     forms = ["saved_model", "student_tflite", "student_int8"]
     made = {
@@ -180,7 +185,8 @@ def test_two_stages_are_reported_in_the_same_shape(monkeypatch, tmp_path):
     )
     (tmp_path / "evaluate").mkdir()
     found, line = evaluate_lists.evaluate_two_stages(run, tmp_path / "evaluate")
-    names = ["retrieval", "twin", "student", "cross_encoder", "teacher", *forms]
+    controls = ["twin", "self_taught", "scrambled"]
+    names = ["retrieval", *controls, "student", "cross_encoder", "teacher", *forms]
     assert found["models"].keys() == set(names)
     student = found["models"]["student"]
     assert student["name"] == "Two stages" and "name" not in found["models"]["cross_encoder"]

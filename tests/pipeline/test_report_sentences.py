@@ -203,7 +203,7 @@ def test_the_verdict_is_by_the_best_control_and_says_what_each_explains():
         "The teacher helped: the student's NDCG@10 is 5.3 % above that of its best control, the "
         "self-taught student (95 % interval of the difference 0.0060 to 0.0140) and 100.0 % of the "
         "teacher's, at 5.0 % of its bytes. Of its gain on the plain student, 0.0500, label "
-        "smoothing alone has 60.0 %, teaching itself has 80.0 %, scrambled soft targets has none; "
+        "smoothing alone has 60.0 %, teaching itself has 80.0 %, scrambled soft targets have none; "
         "20.0 % is left for the teacher's knowledge."
     )
     assert "20.0 % is left for the teacher's knowledge." in text_of(report)
@@ -224,7 +224,10 @@ def test_the_verdict_is_by_the_best_control_and_says_what_each_explains():
             "The teacher hurt: the student's NDCG@10 is 4.8 % below that of its best control, the "
             "scrambled student",
         ),
-        ({"plain": 0.17, "scrambled": 0.21}, "scrambled soft targets has 133.3 %; nothing is left"),
+        (
+            {"plain": 0.17, "scrambled": 0.21},
+            "scrambled soft targets have 133.3 %; nothing is left",
+        ),
         ({"self_taught": 0.19}, "on the twin, 0.0200, teaching itself has 50.0 %; 50.0 % is left"),
         ({"plain": 0.2, "self_taught": 0.19}, "It has no gain on the plain student that a control"),
     ],
@@ -246,7 +249,7 @@ def test_of_errors_the_least_is_the_best_control():
     found = verdict(report)
     assert found.startswith("The teacher hurt: the student's RMSE is 0.0100 above that of its best")
     # gain .01 of an error that falls: self-taught .02, scrambled -.02
-    assert "0.0100, teaching itself has 200.0 %, scrambled soft targets has none" in found
+    assert "0.0100, teaching itself has 200.0 %, scrambled soft targets have none" in found
 
 
 def ranking(metric, item_mean, teacher, twin, student, interval, **changes):

@@ -25,7 +25,9 @@ def lists(items):
 def neighbours_of(weights, examples):
     recipe = Recipe.named("two-stage")
     recipe = replace(recipe, lists=replace(recipe.lists, num_neighbours=3, max_history=6))
-    student = make_second_stage(recipe, np.ones([NUM_ITEMS, 4], np.float32), weights, examples, 0.0)
+    vectors = np.ones([NUM_ITEMS, 4], np.float32)
+    student = make_second_stage(recipe, vectors, weights, examples, 0.0, 0.2)
+    assert student.tasks["relevance"].label_smoothing == 0.2
     found = [feature for feature in student.features if isinstance(feature, NeighbourFeature)]
     assert len(found) == 1
     return found[0]

@@ -10,7 +10,12 @@ def test_the_default_teacher_is_one():
     assert isinstance(BertTwoTower(np.eye(3), max_history=2, embedding_dim=4), Teacher)
 
 
+def test_a_student_may_teach_too():
+    student = RetrievalStudent.from_history(num_items=3, max_history=2, embedding_dim=4)
+    assert isinstance(student, Teacher)
+
+
 def test_something_that_cannot_answer_is_none():
     student = RetrievalStudent.from_history(num_items=3, max_history=2, embedding_dim=4)
-    assert not isinstance(student, Teacher)  # it has no `logits` and no fingerprint
+    assert not isinstance(student.candidate_tower, Teacher)  # no `logits` and no fingerprint
     assert not isinstance(lambda batch: batch, Teacher)

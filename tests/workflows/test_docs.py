@@ -65,7 +65,7 @@ def test_the_programs_about_teachers_run_with_minilm(tmp_path, monkeypatch):
 
 def the_programs_about_teachers(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    names = after_the_programs_of("teachers.md", how_many=6)
+    names = after_the_programs_of("teachers.md", how_many=7)
     assert set(next(iter(names["batches"]))) >= {"history", "teacher_query_embeddings"}
 
 

@@ -33,9 +33,9 @@ FINDINGS = {
 NOT_MEASURED = "Whether the teacher helped was not measured"
 SHORT_FINDINGS = {HELPED: "helped", HURT: "hurt", NOT_MEASURABLE: "did not help measurably"}
 CONTROLS = {  # without the teacher's knowledge: what a report calls them, and what they show
-    "twin": ("the twin", "label smoothing alone"),
-    "self_taught": ("the self-taught student", "teaching itself"),
-    "scrambled": ("the scrambled student", "scrambled soft targets"),
+    "twin": ("the twin", "label smoothing alone has"),
+    "self_taught": ("the self-taught student", "teaching itself has"),
+    "scrambled": ("the scrambled student", "scrambled soft targets have"),
 }
 STAGES = {
     "student_vs_retrieval": "retrieval alone",
@@ -222,7 +222,7 @@ def _explained(report: Report, task: str) -> list[str]:
         return [f"It has no gain on {on} that a control could explain."]
     shares = {name: of.gain(value - base) / gain for name, value in shown.items()}
     parts = [
-        f"{CONTROLS[name][1]} has {percent(share) if share > 0 else 'none'}"
+        f"{CONTROLS[name][1]} {percent(share) if share > 0 else 'none'}"
         for name, share in shares.items()
     ]
     left = 1 - max(*shares.values(), 0.0)
