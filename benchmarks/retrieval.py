@@ -97,8 +97,9 @@ def goals(reports: list[dict], ndcg: dict[str, np.ndarray], seeds: list[int]) ->
         low, high = metrics.bootstrap_interval(difference)
         ratios = ndcg["student"].mean(axis=1) / ndcg[name].mean(axis=1)
         detail = (
-            f"difference {difference.mean():.4f}, 95 % interval {low:.4f} to {high:.4f} over users "
-            f"and seeds; seeds {seeds}: {', '.join(f'{ratio:.4f}' for ratio in ratios)}"
+            f"difference {difference.mean():.4f}, 95 % interval {low:.4f} to {high:.4f} over users"
+            f"{' and seeds' * (len(seeds) > 1)}; seeds {seeds}: "
+            f"{', '.join(f'{ratio:.4f}' for ratio in ratios)}"
         )
         ratio = averages["student"] / averages[name]
         found.append((f"student_ndcg_over_{name}", ratio, ">= 1.05" * (name == best), detail))
