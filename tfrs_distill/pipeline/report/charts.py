@@ -95,9 +95,11 @@ def tag(name: str, *inner: str, **attributes: Any) -> Markup:
 
 
 def style_of(key: str, form_of: str = "") -> str:
-    """The CSS classes of a model's colour; an exported form has its model's."""
+    """The CSS classes of a model's colour and line; an exported form has its model's."""
     if form_of:
         return f"{form_of} variant"
+    if key in ("plain", "self_taught", "scrambled"):  # one colour, a line each
+        return f"other {key}"
     return key if key in ("teacher", "student", "twin") else "other"
 
 

@@ -21,7 +21,7 @@ from tfrs_distill.pipeline.run_folder import (
     Run,
 )
 from tfrs_distill.pipeline.stage import Result, Stage, forget_other_trainings
-from tfrs_distill.pipeline.students import students_of
+from tfrs_distill.pipeline.students import OfLists, students_of
 from tfrs_distill.pipeline.tasks import logits_of_tasks
 
 
@@ -38,7 +38,7 @@ def knowledge_stage(run: Run) -> Stage:
             of_fold.mkdir(parents=True, exist_ok=True)
             return run.teacher.train_fold(examples, fold, run.file("teacher"), of_fold)
 
-        _cross_fit(run, KNOWLEDGE, train, run.data.rows_of_teacher)
+        _cross_fit(run, KNOWLEDGE, train, run.data.rows_of_teacher, _kept(run))
         shutil.rmtree(teachers, ignore_errors=True)
         which = "a teacher that never saw it"
         if "array" in recipe.teacher.kinds:
@@ -58,6 +58,7 @@ def self_knowledge_stage(run: Run) -> Stage:
 
     def work(folder: Path) -> tuple[Result, str]:
         forget_other_trainings(folder, run.fingerprint(SELF_KNOWLEDGE))
+        kept = {} if isinstance(students, OfLists) else _kept(run)
         epochs = run.result(TWIN)["curves"]["best_epoch"]
 
         def train(examples: Any, fold: int) -> Any:
@@ -67,7 +68,7 @@ def self_knowledge_stage(run: Run) -> Stage:
             twin.fit(students.batches(examples, seed), epochs=epochs, verbose=0)
             return twin
 
-        _cross_fit(run, SELF_KNOWLEDGE, train, students.examples)
+        _cross_fit(run, SELF_KNOWLEDGE, train, students.examples, kept)
         if run.num_unlabelled:
             tasks = [task.name for task in run.tasks]
             logits = logits_of_tasks(run.student(TWIN), run.drawn, tasks)
@@ -83,7 +84,13 @@ def self_knowledge_stage(run: Run) -> Stage:
     )
 
 
-def _cross_fit(run: Run, stage: str, train: Callable[[Any, int], Any], examples: Any) -> None:
+def _cross_fit(
+    run: Run,
+    stage: str,
+    train: Callable[[Any, int], Any],
+    examples: Any,
+    kept: dict[str, Any],
+) -> None:
     cache = run.file(stage, CACHE)
     cross_fit(
         train,
@@ -93,7 +100,7 @@ def _cross_fit(run: Run, stage: str, train: Callable[[Any, int], Any], examples:
         num_folds=run.recipe.knowledge.folds,
         seed=run.recipe.seed,
         progress=run.progress,
-        **_kept(run),
+        **kept,
     )
     prune(cache)
 
