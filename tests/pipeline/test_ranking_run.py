@@ -526,4 +526,4 @@ def test_an_unchanged_two_stage_run_is_not_run_again(stages, monkeypatch):
     monkeypatch.setattr("tf_keras.Model.fit", lambda *_, **__: pytest.fail("trained again"))
     progress = Recorder()
     assert pipeline.run(recipe, home.parent, progress) == report
-    assert progress.reused == [True] * 10
+    assert progress.reused == [True] * 13
