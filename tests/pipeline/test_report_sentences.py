@@ -221,8 +221,8 @@ def test_the_verdict_is_by_the_best_control_and_says_what_each_explains():
         ),
         (
             {"plain": 0.17, "scrambled": 0.21},
-            "The teacher hurt: the student's NDCG@10 is 4.8 % below that of its best control, the "
-            "scrambled student",
+            "It went better without the teacher's knowledge: the student's NDCG@10 is 4.8 % below "
+            "that of its best control, the scrambled student",
         ),
         (
             {"plain": 0.17, "scrambled": 0.21},
@@ -247,7 +247,9 @@ def test_of_errors_the_least_is_the_best_control():
         task: {"metric": key, "difference": 0.01, "interval": [0.004, 0.016]}
     }
     found = verdict(report)
-    assert found.startswith("The teacher hurt: the student's RMSE is 0.0100 above that of its best")
+    assert found.startswith(
+        "It went better without the teacher's knowledge: the student's RMSE is 0.0100 above that of"
+    )
     # gain .01 of an error that falls: self-taught .02, scrambled -.02
     assert "0.0100, teaching itself has 200.0 %, scrambled soft targets have none" in found
 

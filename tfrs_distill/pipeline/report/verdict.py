@@ -30,8 +30,10 @@ FINDINGS = {
     HURT: "The teacher hurt",
     NOT_MEASURABLE: "The teacher did not help measurably",
 }
+BEATEN = "It went better without the teacher's knowledge"  # but not without any teaching
 NOT_MEASURED = "Whether the teacher helped was not measured"
 SHORT_FINDINGS = {HELPED: "helped", HURT: "hurt", NOT_MEASURABLE: "did not help measurably"}
+SHORT_BEATEN = "did worse than a control"
 CONTROLS = {  # without the teacher's knowledge: what a report calls them, and what they show
     "twin": ("the twin", "label smoothing alone has"),
     "self_taught": ("the self-taught student", "teaching itself has"),
@@ -95,6 +97,8 @@ def verdict(report: Report) -> str:
     leading = leading_task(report)
     first = beside_best_control(report, leading)
     finding = NOT_MEASURED if gain_bounds(first) is None else FINDINGS[outcome(report)]
+    if outcome(report) == HURT and best_control(report, leading) != "twin":
+        finding = BEATEN
     against = _against_control(report, leading)
     sentences = [f"{finding}: {against}{_against_teacher(report, leading)}."]
     sentences += _explained(report, leading)
@@ -102,6 +106,8 @@ def verdict(report: Report) -> str:
         found = beside_best_control(report, name)
         known = gain_bounds(found) is not None
         short = SHORT_FINDINGS[gain_outcome(found)] if known else "was not measured"
+        if gain_outcome(found) == HURT and best_control(report, name) != "twin":
+            short = SHORT_BEATEN
         sentences.append(f"With {words(name)} it {short} ({_against_control(report, name)}).")
     rest = [*_single_tasks(report), *_two_stages(report), *cautions(report)]
     return " ".join([*sentences, *rest])
