@@ -16,18 +16,23 @@ class LevelsTask(RankingTask):
     Args:
         name: the task's name.
         levels: the labels there are, rising.
-        logits_less: how many logits fewer than levels a row has.
         label_smoothing: the share of a label that all classes have alike.
 
     Raises:
         ValueError: fewer than two levels, or not rising.
     """
 
+    logits_less = 0  # how many logits fewer than levels a row has
+
     def __init__(
-        self, name: str, levels: Sequence[float], logits_less: int, label_smoothing: float
+        self,
+        name: str,
+        levels: Sequence[float] = (1, 2, 3, 4, 5),
+        *,
+        label_smoothing: float = 0.0,
     ) -> None:
         self.levels = _checked_levels(levels)
-        super().__init__(name, len(self.levels) - logits_less, label_smoothing)
+        super().__init__(name, len(self.levels) - self.logits_less, label_smoothing)
         self.valid_label = self.levels[0]
 
     @property

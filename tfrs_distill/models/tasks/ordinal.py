@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -40,15 +39,7 @@ class Ordinal(LevelsTask):
     """
 
     activation = "sigmoid"
-
-    def __init__(
-        self,
-        name: str,
-        levels: Sequence[float] = (1, 2, 3, 4, 5),
-        *,
-        label_smoothing: float = 0.0,
-    ) -> None:
-        super().__init__(name, levels, 1, label_smoothing)
+    logits_less = 1  # a threshold between two levels
 
     @property
     def num_classes(self) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import tensorflow as tf
 
 from tfrs_distill.models.tasks.levels import LevelsTask
@@ -34,15 +32,6 @@ class RatingDistribution(LevelsTask):
     """
 
     activation = "softmax"
-
-    def __init__(
-        self,
-        name: str,
-        levels: Sequence[float] = (1, 2, 3, 4, 5),
-        *,
-        label_smoothing: float = 0.0,
-    ) -> None:
-        super().__init__(name, levels, 0, label_smoothing)
 
     def keras_loss(self) -> tf.keras.losses.Loss:
         """Categorical cross-entropy."""
