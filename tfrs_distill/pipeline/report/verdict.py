@@ -25,15 +25,14 @@ from tfrs_distill.pipeline.report.paired_difference import (
     side,
 )
 
-FINDINGS = {
-    HELPED: "The teacher helped",
-    HURT: "The teacher hurt",
-    NOT_MEASURABLE: "The teacher did not help measurably",
+BEATEN = "beaten"  # by a control that is no twin: teaching helped, the teacher did not
+FINDINGS = {  # of the leading task, and of another
+    HELPED: ("The teacher helped", "helped"),
+    HURT: ("The teacher hurt", "hurt"),
+    NOT_MEASURABLE: ("The teacher did not help measurably", "did not help measurably"),
+    BEATEN: ("It went better without the teacher's knowledge", "did worse than a control"),
 }
-BEATEN = "It went better without the teacher's knowledge"  # but not without any teaching
-NOT_MEASURED = "Whether the teacher helped was not measured"
-SHORT_FINDINGS = {HELPED: "helped", HURT: "hurt", NOT_MEASURABLE: "did not help measurably"}
-SHORT_BEATEN = "did worse than a control"
+NOT_MEASURED = ("Whether the teacher helped was not measured", "was not measured")
 CONTROLS = {  # without the teacher's knowledge: what a report calls them, and what they show
     "twin": ("the twin", "label smoothing alone has"),
     "self_taught": ("the self-taught student", "teaching itself has"),
@@ -95,22 +94,25 @@ def verdict(report: Report) -> str:
     difference 0.0010 to 0.0200) and 98.0 % of the teacher's, at 5.0 % of its bytes."
     """
     leading = leading_task(report)
-    first = beside_best_control(report, leading)
-    finding = NOT_MEASURED if gain_bounds(first) is None else FINDINGS[outcome(report)]
-    if outcome(report) == HURT and best_control(report, leading) != "twin":
-        finding = BEATEN
+    finding, _ = _findings(report, leading)
     against = _against_control(report, leading)
     sentences = [f"{finding}: {against}{_against_teacher(report, leading)}."]
     sentences += _explained(report, leading)
     for name in list(report.get("tasks", {}))[1:]:
-        found = beside_best_control(report, name)
-        known = gain_bounds(found) is not None
-        short = SHORT_FINDINGS[gain_outcome(found)] if known else "was not measured"
-        if gain_outcome(found) == HURT and best_control(report, name) != "twin":
-            short = SHORT_BEATEN
+        _, short = _findings(report, name)
         sentences.append(f"With {words(name)} it {short} ({_against_control(report, name)}).")
     rest = [*_single_tasks(report), *_two_stages(report), *cautions(report)]
     return " ".join([*sentences, *rest])
+
+
+def _findings(report: Report, task: str) -> tuple[str, str]:
+    """What the teacher did for a task, as a verdict begins and in short."""
+    found = beside_best_control(report, task)
+    if gain_bounds(found) is None:
+        return NOT_MEASURED
+    what = gain_outcome(found)
+    beaten = what == HURT and best_control(report, task) != "twin"
+    return FINDINGS[BEATEN if beaten else what]
 
 
 def leading_task(report: Report) -> str:
