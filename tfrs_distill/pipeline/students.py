@@ -112,9 +112,11 @@ class OfWindows:
     def taught(self, name: str) -> tuple[Any, Any, Any]:
         """The windows with knowledge; where the teacher's has no embeddings, all read the top-K."""
         form = None if self.recipe.knowledge.form == "auto" else self.recipe.knowledge.form
-        if name == SCRAMBLED or "embeddings" not in self.run.knowledge().forms:
+        knowledge = self.run.knowledge()
+        if name == SCRAMBLED or "embeddings" not in knowledge.forms:
             form = "top_k"
-        knowledge = self.run.knowledge(KNOWLEDGE_OF.get(name, KNOWLEDGE))
+        if name in KNOWLEDGE_OF:
+            knowledge = self.run.knowledge(KNOWLEDGE_OF[name])
         windows = knowledge.join(self.examples, form=form)
         if name == SCRAMBLED:
             windows = scrambled(windows, seed=self.recipe.seed)

@@ -56,9 +56,11 @@ def self_knowledge_stage(run: Run) -> Stage:
     """
     recipe, students = run.recipe, students_of(run, TWIN)
 
+    def kept() -> dict[str, Any]:
+        return {} if isinstance(students, OfLists) else _kept(run)
+
     def work(folder: Path) -> tuple[Result, str]:
         forget_other_trainings(folder, run.fingerprint(SELF_KNOWLEDGE))
-        kept = {} if isinstance(students, OfLists) else _kept(run)
         epochs = run.result(TWIN)["curves"]["best_epoch"]
 
         def train(examples: Any, fold: int) -> Any:
@@ -68,7 +70,7 @@ def self_knowledge_stage(run: Run) -> Stage:
             twin.fit(students.batches(examples, seed), epochs=epochs, verbose=0)
             return twin
 
-        _cross_fit(run, SELF_KNOWLEDGE, train, students.examples, kept)
+        _cross_fit(run, SELF_KNOWLEDGE, train, students.examples, kept())
         if run.num_unlabelled:
             tasks = [task.name for task in run.tasks]
             logits = logits_of_tasks(run.student(TWIN), run.drawn, tasks)
@@ -79,7 +81,7 @@ def self_knowledge_stage(run: Run) -> Stage:
     return Stage(
         SELF_KNOWLEDGE,
         work,
-        lambda: [recipe.knowledge.folds, _kept(run), run.num_unlabelled],
+        lambda: [recipe.knowledge.folds, kept(), run.num_unlabelled],
         after=(TWIN,),
     )
 
