@@ -14,7 +14,7 @@ from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.files import whole_file
 from tfrs_distill.models.tasks import RankingTask
 from tfrs_distill.pipeline.encoders import encoder_fingerprint, open_encoder
-from tfrs_distill.pipeline.fit_until_best import fit_until_best, save_alone
+from tfrs_distill.pipeline.fit_until_best import adam, fit_until_best, save_alone
 from tfrs_distill.pipeline.models import make_teacher
 from tfrs_distill.pipeline.teacher_kinds.kind import KERAS_FILES, Facts, Setting
 from tfrs_distill.pipeline.validation import ValidationScore
@@ -81,7 +81,7 @@ class DeepCross:
                     continue
                 seed = self.setting.seed_of_fold(fold) + 100 * number
                 model = make_teacher(recipe, self.setting.data, tasks, vectors, examples, seed)
-                model.compile(optimizer=tf.keras.optimizers.Adam(recipe.teacher.learning_rate))
+                model.compile(optimizer=adam(recipe.teacher.learning_rate))
                 batches = examples.batches(recipe.teacher.batch_size, seed=seed)
                 model.fit(batches, epochs=epochs, verbose=0)
                 save_alone(model, path)

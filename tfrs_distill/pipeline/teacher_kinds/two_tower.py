@@ -22,7 +22,7 @@ from tfrs_distill.files import file_sha256, whole_file
 from tfrs_distill.models import ItemTower, TwoTower
 from tfrs_distill.pipeline.data import films_folder
 from tfrs_distill.pipeline.encoders import encoder_fingerprint, is_of_tf_hub
-from tfrs_distill.pipeline.fit_until_best import fit_until_best, save_alone
+from tfrs_distill.pipeline.fit_until_best import adam, fit_until_best, save_alone
 from tfrs_distill.pipeline.teacher_kinds.adapted_encoder import adapted_text_vectors
 from tfrs_distill.pipeline.teacher_kinds.kind import KERAS_FILES, Facts, Setting
 from tfrs_distill.teachers import AttentionTwoTower, BertTwoTower, MultimodalTwoTower
@@ -104,7 +104,7 @@ class TwoTowerOfItems:
         seed = self.setting.seed_of_fold(fold)
         with np.load(whole / VECTORS) as vectors:
             teacher = self.untrained(dict(vectors), seed)
-        teacher.compile(optimizer=tf.keras.optimizers.Adam(recipe.teacher.learning_rate))
+        teacher.compile(optimizer=adam(recipe.teacher.learning_rate))
         batches = windows.batches(recipe.teacher.batch_size, seed=seed)
         epochs = json.loads((whole / EPOCHS).read_text())
         teacher.fit(batches, epochs=epochs, verbose=0)
