@@ -5,12 +5,14 @@
 On MovieLens-100K with the default recipe's models and batch, full catalogue: the twin's step, the
 student's with top-K cached knowledge and with cached embeddings, and with the BERT reading the
 texts of the batch's histories in every step. On equal dense models, `keras.distillation.Distiller`
-(Keras 3) in a process of its own. Ratios are medians over rounds.
+(Keras 3) in a process of its own. Ratios are medians over rounds. All rows but the first are with
+`keep_freed_memory`, as in a run.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -25,6 +27,7 @@ import tfrs_distill as td  # before TensorFlow: it selects Keras 2
 from tfrs_distill import columns
 from tfrs_distill.data.splits import Splits
 from tfrs_distill.data.windows import Windows
+from tfrs_distill.pipeline.freed_memory import SETTINGS, keep_freed_memory
 from tfrs_distill.pipeline.recipe import Recipe
 
 import tensorflow as tf  # isort: skip
@@ -45,6 +48,8 @@ def main() -> None:
     splits = td.data.split_by_time(td.data.movielens_100k(), max_history=recipe.data.max_history)
     with tempfile.TemporaryDirectory() as folder:
         steps, live = retrieval_steps(recipe, splits, Path(folder))
+        given_back = time_in_turn({"twin": steps["twin"]}, num_rounds, num_steps)["twin"]
+        keep_freed_memory()
         times = time_in_turn(steps, num_rounds, num_steps)
         live_times = time_in_turn({"live": live, "cached": steps["embeddings"]}, 3, 1)
     for name, values in times.items():
@@ -56,6 +61,13 @@ def main() -> None:
 
     setting = f"batch {recipe.training.batch_size} x {recipe.data.max_history}, full catalogue"
     rows = [
+        ratio_row(
+            "twin's step, freed memory given back / kept",
+            given_back,
+            times["twin"],
+            "",
+            "glibc's allocator; not interleaved",
+        ),
         ratio_row("step with top-K / twin", times["top_k"], times["twin"], "<= 1.8", setting),
         ratio_row(
             "step with embeddings / twin", times["embeddings"], times["twin"], "<= 1.8", setting
@@ -217,9 +229,10 @@ def beside_keras(num_rounds: int, num_steps: int) -> tuple[list[float], list[flo
     step = step_of(td.Distiller(mlp(64, 1), mlp(512, 2), loss), (x, y))
     script = Path(__file__).with_name("keras_distiller_peer.py")
     command = [sys.executable, str(script), str(batch_size), str(num_steps)]
+    kept = {variable: str(value) for variable, (_, value) in SETTINGS.items()}
     ours, theirs = [], []
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | kept
     ) as peer:
         version = peer.stdout.readline().strip()
         for round_number in range(num_rounds + 1):

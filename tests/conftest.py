@@ -8,8 +8,10 @@ import os
 import sys
 
 from tfrs_distill.keras_version import require_keras_2
+from tfrs_distill.pipeline.freed_memory import keep_freed_memory
 
 require_keras_2()
+keep_freed_memory()
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core a worker, for the processes it starts too
     for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
