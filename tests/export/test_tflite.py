@@ -19,6 +19,7 @@ from planted_student import (
 
 from tfrs_distill.errors import InputError
 from tfrs_distill.export import to_saved_model, to_tflite
+from tfrs_distill.models import RetrievalStudent
 from tfrs_distill.serving.artefact import Artefact
 
 STUDENT, CATALOGUE = PlantedStudent(), catalogue_of(60)
@@ -64,6 +65,19 @@ def test_equal_scores_come_in_the_order_of_their_index(tmp_path):
     to_tflite(student, tmp_path / "student.tflite", catalogue_of(6), k=4)
     _, item_ids = run(tmp_path / "student.tflite", np.array([[2]], np.int32))
     assert item_ids[0].tolist() == [1, 3, 4, 5]
+
+
+@pytest.mark.parametrize(("quantization", "width"), [("float32", 4), ("float16", 2), ("int8", 1)])
+def test_a_two_towers_file_holds_every_item_once(tmp_path, quantization, width):
+    student = RetrievalStudent.from_history(num_items=20_000, max_history=8, seed=0)
+    path = tmp_path / "student.tflite"
+    to_tflite(student, path, catalogue_of(20_000), quantization=quantization, k=10)
+    assert path.stat().st_size < 1.1 * width * 20_001 * 17
+    history = np.array([[3, 19_999, 5]], np.int32)
+    query = student.encode_histories(tf.constant(history)).numpy()
+    scores = (query @ student.catalogue_embeddings().numpy()[1:].T)[0]
+    found, item_ids = run(path, history)
+    np.testing.assert_allclose(found[0], scores[item_ids[0] - 1], atol={4: 1e-6}.get(width, 1e-3))
 
 
 def test_input_is_int32_with_both_sizes_free(folder):

@@ -39,6 +39,7 @@ class RankingModule(tf.Module):
     """
 
     part = "its features, crosses, hidden layers or heads"  # that become operators, for messages
+    has_one_table = False
 
     def __init__(self, student: RankingModel) -> None:
         super().__init__(name="ranking_module")

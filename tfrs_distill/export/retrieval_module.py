@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfrs_distill.columns import PADDING
 from tfrs_distill.errors import InputError
+from tfrs_distill.models.two_tower import TwoTower
 from tfrs_distill.serving.recommender import SIGNATURE_NAME
 
 NOTHING_LEFT = float(np.finfo(np.float32).min)  # finite: JSON, so TF Serving's REST, has no -inf
@@ -23,7 +24,10 @@ class ExportableStudent(Protocol):
         """Return item embeddings `[num_items + 1, embedding_dim]`; row 0 is padding."""
 
     def encode_histories(self, history: tf.Tensor) -> tf.Tensor:
-        """Encode item indices `[batch_size, history_length]` to `[batch_size, embedding_dim]`."""
+        """Encode item indices `[batch_size, history_length]` to `[batch_size, embedding_dim]`.
+
+        A `TwoTower` also takes the catalogue's embeddings, from which it reads the history's.
+        """
 
 
 class RetrievalModule(tf.Module):
@@ -38,7 +42,8 @@ class RetrievalModule(tf.Module):
     indices 1 to `num_items`. Where fewer than k items are left, the rest of `item_ids` is 0 and of
     `scores` the lowest float32.
 
-    The catalogue's embeddings are computed once, here, and become a constant of the graph. Of the
+    The catalogue's embeddings are computed once, here, and become a constant of the graph, from
+    which a `TwoTower` also reads the items of the history: every item is in the files once. Of the
     student only the variables that the query needs are kept.
 
     Args:
@@ -71,9 +76,16 @@ class RetrievalModule(tf.Module):
         _check_embeddings(embeddings, num_items)
         self.num_items, self.k, self.exclude_seen = num_items, min(k, num_items), exclude_seen
         self.embedding_dim = embeddings.shape[1]
-        self._item_embeddings = embeddings[1:]
-        # Held by the closure, not as an attribute: Keras would save all of the student.
-        self._encode_histories = lambda history: student.encode_histories(history)
+        self.has_one_table = isinstance(student, TwoTower)
+        self._embeddings = embeddings
+
+        # The student is held by the closure, not as an attribute: Keras would save all of it.
+        def encode_histories(history: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
+            if isinstance(student, TwoTower):
+                return student.encode_histories(history, table)
+            return student.encode_histories(history)
+
+        self._encode_histories = encode_histories
         # These alone are saved; LiteRT's converter wants them tracked before it traces anew.
         self.query_variables = list(self.serve.get_concrete_function().variables)
 
@@ -82,8 +94,9 @@ class RetrievalModule(tf.Module):
         """Return the k best items for every row of `history`."""
         known = (history > PADDING) & (history <= self.num_items)
         history = tf.where(known, history, PADDING)
-        queries = tf.cast(self._encode_histories(history), tf.float32)
-        scores = tf.matmul(queries, tf.constant(self._item_embeddings), transpose_b=True)
+        table = tf.constant(self._embeddings)
+        queries = tf.cast(self._encode_histories(history, table), tf.float32)
+        scores = tf.matmul(queries, table, transpose_b=True)[:, 1:]
         if self.exclude_seen:
             scores = tf.where(self._seen(history), NOTHING_LEFT, scores)
         best_scores, rows = tf.math.top_k(scores, self.k)

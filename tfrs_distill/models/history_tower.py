@@ -39,9 +39,19 @@ class HistoryTower(tf.keras.layers.Layer):
         queries = self.encoder(embeddings, history > columns.PADDING, training=training)
         return tf.concat([queries, tf.ones_like(queries[..., :1])], axis=-1)
 
-    def last(self, history: tf.Tensor) -> tf.Tensor:
-        """The query at the last position, `[batch_size, embedding_dim + 1]`."""
-        embeddings = self.item_tower.embed(history, training=False)
+    def last(self, history: tf.Tensor, catalogue_embeddings: tf.Tensor | None = None) -> tf.Tensor:
+        """The query at the last position, `[batch_size, embedding_dim + 1]`.
+
+        Args:
+            history: int32 [batch_size, max_history].
+            catalogue_embeddings: the item tower's of padding and every item, where they are
+                computed already: the history's are looked up there.
+        """
+        if catalogue_embeddings is None:
+            embeddings = self.item_tower.embed(history, training=False)
+        else:
+            embeddings = tf.gather(catalogue_embeddings, history)[..., :-1]
+            embeddings = tf.cast(embeddings, self.item_tower.compute_dtype)
         queries = self.encoder.last(embeddings, history > columns.PADDING)
         return tf.concat([queries, tf.ones_like(queries[..., :1])], axis=-1)
 

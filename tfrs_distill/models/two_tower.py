@@ -88,14 +88,18 @@ class TwoTower(RetrievalModel):
         """Candidate embeddings of item indices: `[num_candidates]` to `[num_candidates, dim]`."""
         return self.candidate_tower(items, training=training)
 
-    def encode_histories(self, history: tf.Tensor) -> tf.Tensor:
+    def encode_histories(
+        self, history: tf.Tensor, catalogue_embeddings: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """What to recommend from: one query embedding a history, `[batch_size, dim]`.
 
         Args:
             history: int32 [batch_size, any length], padding anywhere.
+            catalogue_embeddings: `catalogue_embeddings()`, where they are computed already: an
+                exported student has one table for the history's items and for the scores.
         """
         compact = last_items(history, self.max_history, self.num_items)
-        return self.query_tower.last(compact)
+        return self.query_tower.last(compact, catalogue_embeddings)
 
     def catalogue_embeddings(self) -> tf.Tensor:
         """Candidate embeddings of padding (row 0) and every item, `[num_items + 1, dim]`."""

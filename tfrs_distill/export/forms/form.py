@@ -23,6 +23,7 @@ class ServedModule(Protocol):
     """A `tf.Module` that an export form writes to a file."""
 
     part: str  # what of the student becomes operators, for messages
+    has_one_table: bool  # whether one constant is both looked up and multiplied by
 
     @property
     def served(self) -> dict[str, Any]:

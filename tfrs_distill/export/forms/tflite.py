@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.lite.tools import flatbuffer_utils
 
 from tfrs_distill.errors import InputError
 from tfrs_distill.export.forms.form import Arrays, ExportForm, ServedModule
@@ -52,6 +53,10 @@ def write_tflite(module: ServedModule, saved_model: Path, path: Path, quantizati
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if quantization == "float16":
             converter.target_spec.supported_types = [tf.float16]
+        if quantization == "int8" and module.has_one_table:
+            # A scale a row suits the matrix product but not the lookup, which needs one scale: the
+            # file would hold the table twice.
+            converter._experimental_disable_per_channel_quantization_for_dense_layers = True
         try:
             model = converter.convert()
         except Exception as error:  # its class is private to TensorFlow
@@ -62,11 +67,27 @@ def write_tflite(module: ServedModule, saved_model: Path, path: Path, quantizati
                 f"part of {module.part}. Write that part differently, or export a SavedModel. "
                 f"TensorFlow says: {error}"
             ) from error
+    if module.has_one_table and quantization != "float32":
+        model = _without_copies(model)
     with whole_file(path) as file:
         file.write(model)
     outputs = _run(path, inputs, module.part)
     if quantization == "float32":
         _check_outputs(outputs, module)
+
+
+def _without_copies(model: bytes) -> bytes:
+    """Let tensors of equal contents share them: the converter quantises once for each operator."""
+    opened = flatbuffer_utils.convert_bytearray_to_object(model)
+    contents = [None if buffer.data is None else bytes(buffer.data) for buffer in opened.buffers]
+    first: dict[bytes | None, int] = {}
+    for place, content in enumerate(contents):
+        first.setdefault(content, place)
+    for tensor in (tensor for graph in opened.subgraphs for tensor in graph.tensors):
+        kept = first[contents[tensor.buffer]]
+        if contents[tensor.buffer] and kept != tensor.buffer:
+            opened.buffers[tensor.buffer].data, tensor.buffer = None, kept
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(opened))
 
 
 def _run(path: Path, inputs: Mapping[str, Arrays], part: str) -> dict[str, dict[str, np.ndarray]]:
