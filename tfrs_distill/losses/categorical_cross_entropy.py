@@ -70,7 +70,7 @@ def even_shares(logits: tf.Tensor) -> tf.Tensor:
 
 
 def _cross_entropy_with_ids(ids: tf.Tensor, logits: tf.Tensor, label_smoothing: float) -> tf.Tensor:
-    """Compute cross-entropy and its gradient, `softmax - labels`, from one softmax.
+    """Compute cross-entropy and its gradient, `softmax - labels`, from one pass of exponentials.
 
     A whole training step of a small student takes about three quarters of the time that it takes
     with `tf.nn.sparse_softmax_cross_entropy_with_logits` on a CPU: `benchmarks/distiller_step.py`
@@ -79,21 +79,24 @@ def _cross_entropy_with_ids(ids: tf.Tensor, logits: tf.Tensor, label_smoothing: 
 
     @tf.custom_gradient
     def losses_of(logits: tf.Tensor) -> Any:
-        probabilities = tf.nn.softmax(logits)
+        largest = tf.reduce_max(logits, axis=-1, keepdims=True)
+        odds = tf.exp(logits - largest)  # 1 at the largest: their sum neither overflows nor is 0
+        total = tf.reduce_sum(odds, axis=-1, keepdims=True)
         of_labels = tf.gather(logits, ids, batch_dims=1)
-        smooth: Any = 0.0
+        smooth: Any = None
         if label_smoothing:
             smooth = label_smoothing * even_shares(logits)
             of_all = tf.reduce_sum(tf.math.multiply_no_nan(logits, smooth), axis=-1)
             of_labels = (1 - label_smoothing) * of_labels + of_all
 
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
-            is_label = tf.range(tf.shape(logits)[1])[None, :] == ids[:, None]
-            difference = probabilities - smooth
-            of_label = difference - (1 - label_smoothing)
-            return tf.where(is_label, of_label, difference) * upstream[:, None]
+            of_all = odds * (upstream[:, None] / total)
+            if smooth is not None:
+                of_all -= smooth * upstream[:, None]
+            places = tf.stack([tf.range(tf.size(ids)), ids], axis=-1)
+            return tf.tensor_scatter_nd_sub(of_all, places, (1 - label_smoothing) * upstream)
 
-        return log_sum_exp(logits, probabilities) - of_labels, gradient
+        return (largest + tf.math.log(total))[:, 0] - of_labels, gradient
 
     losses: tf.Tensor = losses_of(logits)
     return losses
