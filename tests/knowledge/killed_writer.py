@@ -87,12 +87,21 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+def wait_for_writes(log, how_many, child):
+    """Until the child has begun so many shards; where it ends before, its exit stays to be read."""
+    while len(log.read_text().split()) < how_many:
+        if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            return
+        time.sleep(0.001)
+
+
 def kill_again_and_again(write, folder, num_kills, seed):
     """Kills `num_kills` writers, and lets a last one finish; what was found, as JSON."""
     whole, log, random_ = folder / "whole", folder / "log", random.Random(seed)
     start = time.monotonic()
     os.waitpid(fork(write, whole, folder / "undisturbed"), 0)
-    seconds = time.monotonic() - start
+    num_writes = len((folder / "undisturbed").read_text().split())
+    of_a_write = (time.monotonic() - start) / num_writes
     expected, kills, rounds, again, stages = contents(whole), 0, 0, [], set()
     while kills < num_kills:
         rounds += 1
@@ -102,7 +111,9 @@ def kill_again_and_again(write, folder, num_kills, seed):
             log.write_text("")
             child = fork(write, target, log)
             if kills < num_kills:
-                time.sleep(random_.uniform(0.0, 0.8 * seconds))
+                left = num_writes - len(on_disk)
+                wait_for_writes(log, random_.randint(0, max(1, left // 2)), child)
+                time.sleep(random_.uniform(0.0, of_a_write))
                 os.kill(child, signal.SIGKILL)
             _, status = os.waitpid(child, 0)
             finished = os.WIFEXITED(status)
