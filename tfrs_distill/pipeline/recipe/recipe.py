@@ -66,7 +66,7 @@ class Recipe:
     Example:
     >>> recipe = Recipe.named("movielens-100k")
     >>> recipe.student.embedding_dim, recipe.quick().name
-    (16, 'ml-100k-quick')
+    (32, 'ml-100k-quick')
     """
 
     read_by_teacher: ClassVar[tuple[str, ...]]  # the sections that decide the teacher
@@ -177,7 +177,7 @@ class RetrievalRecipe(Recipe):
     student: StudentSettings = StudentSettings()
     training: TrainingSettings = TrainingSettings()
     twin: TwinSettings = RetrievalTwinSettings()
-    distillation: DistillationSettings = DistillationSettings()
+    distillation: DistillationSettings = DistillationSettings(dropout=0.1)
     export: ExportSettings = RetrievalExportSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
 
@@ -209,6 +209,7 @@ class TwoStageRecipe(RetrievalRecipe):
     task: str = setting("two-stage", TASK, choices=("two-stage",))
     student: RankingStudentSettings = RankingStudentSettings()
     twin: TwinSettings = TwinSettings()
+    distillation: DistillationSettings = DistillationSettings()
     lists: ListsSettings = ListsSettings()
     export: ExportSettings = ExportSettings()
     evaluation: TwoStageEvaluationSettings = TwoStageEvaluationSettings()

@@ -299,7 +299,7 @@ class RankingKnowledgeSettings:
 class StudentSettings:
     """The small model that recommends; its twin is the same."""
 
-    embedding_dim: int = setting(16, "the width of the item and query vectors", **NUMBER)
+    embedding_dim: int = setting(32, "the width of the item and query vectors", **NUMBER)
 
     def __post_init__(self) -> None:
         check(self, "student")
@@ -309,6 +309,7 @@ class StudentSettings:
 class RankingStudentSettings(StudentSettings):
     """The small model that predicts labels of rows, or orders candidates; its twin is the same."""
 
+    embedding_dim: int = setting(16, "the width of the item and query vectors", **NUMBER)
     num_cross_layers: int = setting(2, "layers that multiply features with each other", **NUMBER)
     hidden_dim: int = setting(32, "the width of the first dense layer", at_least=2)
 
@@ -462,8 +463,9 @@ class DistillationSettings(_Learning):
 class RetrievalTwinSettings(TwinSettings):
     """How the twin learns to find items without a teacher."""
 
+    dropout: float = setting(0.4, "the share of entries dropped for the twin", **DROPOUT)
     label_smoothing: float = setting(
-        0.6, "the share of a label that all items have alike", **DROPOUT
+        0.8, "the share of a label that all items have alike", **DROPOUT
     )
     exclude_seen: bool = setting(
         False, "whether the loss leaves out the items that the history holds"
