@@ -342,7 +342,7 @@ def _built_in() -> dict[str, Recipe]:
             name="synthetic",
             data=DataSettings(source=PLANTED, max_history=32),
             teacher=TeacherSettings(kind="two-tower", embedding_dim=32, max_epochs=10),
-            knowledge=KnowledgeSettings(top_k=20),
+            knowledge=KnowledgeSettings(folds=4, top_k=20),
             training=TrainingSettings(max_epochs=30),
         ),
         "ranking": RankingRecipe(
@@ -356,7 +356,7 @@ def _built_in() -> dict[str, Recipe]:
         "two-stage": TwoStageRecipe(
             name="two-stage",
             teacher=TeacherSettings(kind="two-tower"),
-            knowledge=KnowledgeSettings(top_k=50),
+            knowledge=KnowledgeSettings(folds=4, top_k=50),
         ),
         "reviews": RankingRecipe(name="reviews", **_of_reviews()),
     }

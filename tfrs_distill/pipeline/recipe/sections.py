@@ -258,7 +258,7 @@ class KnowledgeSettings:
     """What is kept of the teacher's logits of the training data."""
 
     folds: int = setting(
-        4, "parts of the users, each labelled by a teacher that never saw it", at_least=2
+        8, "parts of the users, each labelled by a teacher that never saw it", at_least=2
     )
     top_k: int = setting(
         350,
