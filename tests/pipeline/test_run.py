@@ -120,7 +120,7 @@ def test_the_controls_differ_in_what_they_are_named_for(finished, recipe):
         assert found["difference"] == pytest.approx(gain, abs=1e-9)
     learnt = "scrambled soft targets have" if "has no gain" not in report["verdict"] else "no gain"
     assert learnt in report["verdict"]
-    assert report["models"]["twin"]["what"].endswith("; label smoothing 0.6")
+    assert report["models"]["twin"]["what"].endswith("; label smoothing 0.8")
 
 
 def test_popularity_in_the_report_is_what_counting_gives(finished, recipe):
