@@ -3,7 +3,7 @@
 - `recipe/`: a run as data; `stages/`: its stages, one file each; `stage.py`: how they resume
 - `run_folder.py`: what finished stages left; `teacher_kinds/`: the teachers that a recipe can name
 - `report/`: the report of a run
-- `freed_memory.py`: why a step on a CPU takes half the time
+- `freed_memory.py`: the memory that a training step frees is kept for the next
 """
 
 from __future__ import annotations
