@@ -45,7 +45,7 @@ def main() -> None:
     recipe = Recipe.named("movielens-100k")
     recipe = replace(recipe, seed=arguments.seed, name=f"{recipe.name}-seed-{arguments.seed}")
     run = Run(recipe, arguments.out, TerminalProgress())
-    run.stages.run([data_stage(run)])
+    run.stages.run([data_stage(run), *([teacher_stage(run)] if arguments.teacher else [])])
     splits = run.data.splits
     print("| teacher | folds | validation NDCG@10 | test NDCG@10 |\n|---|---|---|---|")
 
@@ -58,7 +58,6 @@ def main() -> None:
         show("EASE", folds, cross_fitted(ease, splits, folds, arguments.seed))
     if not arguments.teacher:
         return
-    run.stages.run([data_stage(run), teacher_stage(run)])
 
     def teacher(windows: Windows, fold: int) -> Callable[[Queries], Scorer]:
         folder = run.home / f"of-{recipe.knowledge.folds}-folds" / str(fold)

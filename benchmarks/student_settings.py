@@ -29,7 +29,6 @@ from tfrs_distill.pipeline.terminal import TerminalProgress
 
 import tensorflow as tf  # isort: skip
 
-Changes = dict[str, dict[str, Any]]  # settings by section of the recipe
 STUDENT = "student"
 OTHER_SEED = 1000
 
@@ -48,47 +47,42 @@ def main() -> None:
     run = Run(recipe, arguments.out, TerminalProgress())
     run.stages.run([data_stage(run), teacher_stage(run), knowledge_stage(run)])
     print("| variation | validation NDCG@10 | its epoch | test NDCG@10 |\n|---|---|---|---|")
-    for name, (stage, changes) in variations(recipe).items():
+    for name, (stage, changed) in variations(recipe).items():
         if not arguments.only or name in arguments.only:
-            found = trained(run, stage, changes)
+            found = trained(run, stage, changed)
             print(
                 f"| {name} | {found['validation']:.4f} | {found['epoch']} | {found['test']:.4f} |",
                 flush=True,
             )
 
 
-def variations(recipe: Any) -> dict[str, tuple[str, Changes]]:
-    """The stage that trains it, and what is changed, by name."""
-    found: dict[str, tuple[str, Changes]] = {}
+def variations(recipe: Any) -> dict[str, tuple[str, Any]]:
+    """The stage that trains it, and the recipe with one setting changed, by name."""
+    found: dict[str, tuple[str, Any]] = {}
 
-    def vary(who: str, section: str, setting: str, *values: Any) -> None:
+    def vary(stage: str, section: str, setting: str, *values: Any) -> None:
+        before = getattr(recipe, section)
         for value in values:
-            if value != getattr(getattr(recipe, section), setting):
-                stage = STUDENT if who == "student" else TWIN
-                found[f"{who}, {setting} {value}"] = (stage, {section: {setting: value}})
+            if value != getattr(before, setting):
+                changed = replace(recipe, **{section: replace(before, **{setting: value})})
+                found[f"{stage}, {setting} {value}"] = (stage, changed)
 
-    for who, stage in (("student", STUDENT), ("twin", TWIN)):
-        found[who] = (stage, {})
-        found[f"{who}, another seed"] = (stage, {"": {"seed": recipe.seed + OTHER_SEED}})
-    for who in ("student", "twin"):
-        section = "distillation" if who == "student" else "twin"
-        vary(who, "student", "embedding_dim", 16, 24, 32, 48, 64)
-        vary(who, section, "dropout", 0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
-        vary(who, section, "learning_rate", 0.001, 0.002, 0.004, 0.005)
-        vary(who, section, "label_smoothing", 0.0, 0.4, 0.6, 0.8, 0.9)
-        vary(who, section, "weight_decay", 0.01)
-    vary("student", "distillation", "student_loss_weight", 0.05, 0.1, 0.2, 0.4)
-    vary("twin", "twin", "exclude_seen", True)
+    for stage in (STUDENT, TWIN):
+        found[stage] = (stage, recipe)
+        found[f"{stage}, another seed"] = (stage, replace(recipe, seed=recipe.seed + OTHER_SEED))
+    for stage, section in ((STUDENT, "distillation"), (TWIN, "twin")):
+        vary(stage, "student", "embedding_dim", 16, 24, 32, 48, 64)
+        vary(stage, section, "dropout", 0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
+        vary(stage, section, "learning_rate", 0.001, 0.002, 0.004, 0.005)
+        vary(stage, section, "label_smoothing", 0.0, 0.4, 0.6, 0.8, 0.9)
+        vary(stage, section, "weight_decay", 0.01)
+    vary(STUDENT, "distillation", "student_loss_weight", 0.05, 0.1, 0.2, 0.4)
+    vary(TWIN, "twin", "exclude_seen", True)
     return found
 
 
-def trained(run: Run, stage: str, changes: Changes) -> dict[str, Any]:
+def trained(run: Run, stage: str, recipe: Any) -> dict[str, Any]:
     """Train one variation, or read what it gave before: its scores and its best epoch."""
-    recipe = run.recipe
-    for section, settings in changes.items():
-        if section:
-            settings = {section: replace(getattr(recipe, section), **settings)}
-        recipe = replace(recipe, **settings)
     key = content_sha256({"after": run.fingerprint("knowledge"), "recipe": recipe.as_dict()})
     folder = run.home / "variations" / f"{stage}-{key[:16]}"
     if (folder / "found.json").is_file():

@@ -7,7 +7,6 @@ from typing import Any
 import tensorflow as tf
 
 from tfrs_distill.losses.candidate_lists import MASKED
-from tfrs_distill.losses.categorical_cross_entropy import log_sum_exp
 
 
 def summarise_top_k(
@@ -83,6 +82,14 @@ def top_and_rest(logits: tf.Tensor, top_columns: tf.Tensor, temperature: tf.Tens
         return of_top + probabilities * upstream[:, -1:], None, None
 
     return tf.concat([top, last[:, None]], axis=-1), gradient
+
+
+def log_sum_exp(logits: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+    """Compute `log sum_j exp(logits_j)` of each row, given the row's softmax.
+
+    `logits_j - log softmax_j` at the largest logit, whose probability never underflows.
+    """
+    return tf.reduce_max(logits, axis=-1) - tf.math.log(tf.reduce_max(probabilities, axis=-1))
 
 
 def without(logits: tf.Tensor, columns_of_row: tf.Tensor) -> tf.Tensor:

@@ -102,14 +102,6 @@ def _cross_entropy_with_ids(ids: tf.Tensor, logits: tf.Tensor, label_smoothing: 
     return losses
 
 
-def log_sum_exp(logits: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
-    """Compute `log sum_j exp(logits_j)` of each row, given the row's softmax.
-
-    `logits_j - log softmax_j` at the largest logit, whose probability never underflows.
-    """
-    return tf.reduce_max(logits, axis=-1) - tf.math.log(tf.reduce_max(probabilities, axis=-1))
-
-
 def is_distribution(labels: tf.Tensor, logits: tf.Tensor) -> bool:
     """Return whether labels are one-hot or soft rather than ids.
 
