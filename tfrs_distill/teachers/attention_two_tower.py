@@ -26,10 +26,12 @@ class AttentionTwoTower(TwoTower):
         num_blocks: attention blocks.
         num_heads: attention heads of a block.
         dropout: dropped share of item embedding entries while training.
+        label_smoothing: the share of a label that all items have alike.
         seed: int or None; fixes initial weights and dropout of the attention.
 
     Raises:
-        ValueError: the item tower's `embedding_dim` is no multiple of `num_heads`.
+        ValueError: the item tower's `embedding_dim` is no multiple of `num_heads`, or
+            `label_smoothing` is not within 0 and 1, 1 left out.
 
     Example:
     >>> from tfrs_distill.models import ItemTower
@@ -46,6 +48,7 @@ class AttentionTwoTower(TwoTower):
         num_blocks: int = 1,
         num_heads: int = 2,
         dropout: float = 0.2,
+        label_smoothing: float = 0.0,
         seed: int | None = None,
         name: str = "attention_two_tower",
     ) -> None:
@@ -58,7 +61,12 @@ class AttentionTwoTower(TwoTower):
             seed=seed,
             name="recency_attention",
         )
-        super().__init__(HistoryTower(items, encoder, name="history_tower"), items, name=name)
+        super().__init__(
+            HistoryTower(items, encoder, name="history_tower"),
+            items,
+            label_smoothing=label_smoothing,
+            name=name,
+        )
         self.build_towers()
 
     def attention_config(self) -> dict[str, Any]:
@@ -69,6 +77,7 @@ class AttentionTwoTower(TwoTower):
             "num_blocks": encoder.num_blocks,
             "num_heads": encoder.num_heads,
             "dropout": encoder.dropout_rate,
+            "label_smoothing": self.label_smoothing,
             "seed": encoder.seed,
             "name": self.name,
         }

@@ -31,11 +31,13 @@ class MultimodalTwoTower(AttentionTwoTower):
         num_blocks: attention blocks.
         num_heads: attention heads of a block.
         dropout: dropped share of item embedding and modality vector entries while training.
+        label_smoothing: the share of a label that all items have alike.
         seed: int or None; fixes initial weights and dropout.
 
     Raises:
-        ValueError: there is no modality, one is not finite or not [num_items, dim], or
-            `embedding_dim` is no multiple of `num_heads`.
+        ValueError: there is no modality, one is not finite or not [num_items, dim],
+            `embedding_dim` is no multiple of `num_heads`, or `label_smoothing` is not within 0 and
+            1, 1 left out.
 
     Example:
     >>> vectors = {"text": np.eye(5, 3), "image": np.eye(5, 4)}  # item 5 has neither
@@ -55,6 +57,7 @@ class MultimodalTwoTower(AttentionTwoTower):
         num_blocks: int = 1,
         num_heads: int = 2,
         dropout: float = 0.2,
+        label_smoothing: float = 0.0,
         seed: int | None = None,
         name: str = "multimodal_two_tower",
     ) -> None:
@@ -73,6 +76,7 @@ class MultimodalTwoTower(AttentionTwoTower):
             num_blocks=num_blocks,
             num_heads=num_heads,
             dropout=dropout,
+            label_smoothing=label_smoothing,
             seed=seed,
             name=name,
         )

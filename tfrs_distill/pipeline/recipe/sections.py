@@ -148,6 +148,9 @@ class TeacherSettings(_Teacher):
     )
     num_blocks: int = setting(1, "attention blocks over the history", **NUMBER)
     num_heads: int = setting(2, "attention heads a block; divides `embedding_dim`", **NUMBER)
+    label_smoothing: float = setting(
+        0.5, "two-tower: the share of a label that all items have alike", **DROPOUT
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -18,7 +18,6 @@ from tfrs_distill.evaluation.retrieval import Evaluation, ModelScorer
 from tfrs_distill.evaluation.teacher_report import compare_teachers, scorer_of
 from tfrs_distill.export.forms import FORMS
 from tfrs_distill.files import whole_file
-from tfrs_distill.models import TwoTower
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
 from tfrs_distill.pipeline.list_teachers import Committee
 from tfrs_distill.pipeline.recipe import RetrievalRecipe, TwoStageRecipe
@@ -30,6 +29,7 @@ from tfrs_distill.pipeline.tasks import NEXT_ITEM
 from tfrs_distill.pipeline.teacher_kinds import EnsembleOf
 from tfrs_distill.pipeline.teacher_kinds.closed_form import described
 from tfrs_distill.pipeline.teacher_kinds.kind import KERAS_FILES
+from tfrs_distill.pipeline.teacher_kinds.two_tower import TwoTowerOfItems
 from tfrs_distill.pipeline.two_stage import TwoStages, ranking_scores
 from tfrs_distill.progress import Progress
 from tfrs_distill.serving.recommender import Recommender
@@ -97,7 +97,7 @@ def evaluate_retrieval(run: Run, folder: Path) -> tuple[Result, str]:
             facts["parameters"],
             facts["bytes"],
             next(run.file("teacher").glob(f"{KERAS_FILES}*.keras"), None)
-            if isinstance(teacher, TwoTower)
+            if isinstance(run.teacher, TwoTowerOfItems)
             else None,
             latency=lambda: _latency_of_any(scorer, splits.test),
         )

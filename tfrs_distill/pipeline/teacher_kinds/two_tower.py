@@ -25,19 +25,26 @@ from tfrs_distill.pipeline.encoders import encoder_fingerprint, is_of_tf_hub
 from tfrs_distill.pipeline.fit_until_best import adam, fit_until_best, save_alone
 from tfrs_distill.pipeline.teacher_kinds.adapted_encoder import adapted_text_vectors
 from tfrs_distill.pipeline.teacher_kinds.kind import KERAS_FILES, Facts, Setting
-from tfrs_distill.teachers import AttentionTwoTower, BertTwoTower, MultimodalTwoTower
+from tfrs_distill.teachers import (
+    AttentionTwoTower,
+    BertTwoTower,
+    Calibrated,
+    MultimodalTwoTower,
+    fit_temperature,
+    held_out_windows,
+)
 
 TEXT, ATTRIBUTES, GRAPH = "text", "attributes", "knowledge-graph"
 GRAPH_DIM = 64  # of an item's vector from a graph
-VECTORS, EPOCHS = "item_vectors.npz", "epochs.json"
+VECTORS, CHOICES = "item_vectors.npz", "choices.json"
 TEACHER_FILE = f"{KERAS_FILES}0.keras"
 
 
 class TwoTowerOfItems:
     """`AttentionTwoTower` by ids alone, `BertTwoTower` with text, `MultimodalTwoTower` with more.
 
-    The items' vectors are computed once and the fold teachers read the same: a tuned BERT has seen
-    all training users.
+    Calibrated, because label smoothing makes it less sure than it is right. The items' vectors are
+    computed once and the fold teachers read the same: a tuned BERT has seen all training users.
     """
 
     def __init__(self, setting: Setting) -> None:
@@ -78,8 +85,12 @@ class TwoTowerOfItems:
         teacher = self.untrained(vectors, recipe.seed)
         curves = self.fit(teacher)
         save_alone(teacher, folder / TEACHER_FILE)
-        with whole_file(folder / EPOCHS, "w") as file:
-            json.dump(curves["best_epoch"], file)
+        held_out = held_out_windows(
+            self.setting.splits.validation, max_history=recipe.data.max_history
+        )
+        temperature = fit_temperature(teacher, held_out).temperature
+        with whole_file(folder / CHOICES, "w") as file:
+            json.dump({"epochs": curves["best_epoch"], "temperature": temperature}, file)
         best = max(curves[f"validation_ndcg@{self.setting.k}"])
         reads = " and ".join(["ids", *self.modalities])
         return {
@@ -88,28 +99,27 @@ class TwoTowerOfItems:
             "bytes": (folder / TEACHER_FILE).stat().st_size + encoder.pop("bytes", 0),
             "encoder": encoder,
             "line": f"attention over {reads}, validation NDCG@{self.setting.k} {best:.4f} at epoch "
-            f"{curves['best_epoch']}",
+            f"{curves['best_epoch']}, at temperature {temperature:.3g}",
         }
 
-    def open(self, folder: Path) -> TwoTower:
+    def open(self, folder: Path) -> Calibrated:
         """Read it from its Keras file."""
-        model: TwoTower = tf.keras.models.load_model(folder / TEACHER_FILE)
-        return model
+        return _calibrated(folder, _choices(folder))
 
-    def train_fold(self, windows: Windows, fold: int, whole: Path, folder: Path) -> TwoTower:
+    def train_fold(self, windows: Windows, fold: int, whole: Path, folder: Path) -> Calibrated:
         """On these windows for as many epochs as the whole one needed, with the same vectors."""
+        chosen = _choices(whole)
         if (folder / TEACHER_FILE).exists():
-            return self.open(folder)
+            return _calibrated(folder, chosen)
         recipe = self.setting.recipe
         seed = self.setting.seed_of_fold(fold)
         with np.load(whole / VECTORS) as vectors:
             teacher = self.untrained(dict(vectors), seed)
         teacher.compile(optimizer=adam(recipe.teacher.learning_rate))
         batches = windows.batches(recipe.teacher.batch_size, seed=seed)
-        epochs = json.loads((whole / EPOCHS).read_text())
-        teacher.fit(batches, epochs=epochs, verbose=0)
+        teacher.fit(batches, epochs=chosen["epochs"], verbose=0)
         save_alone(teacher, folder / TEACHER_FILE)
-        return self.open(folder)  # as a resumed run will read it
+        return _calibrated(folder, chosen)  # as a resumed run will read it
 
     def untrained(self, vectors: dict[str, np.ndarray], seed: int) -> TwoTower:
         """A teacher that reads these vectors."""
@@ -119,6 +129,7 @@ class TwoTowerOfItems:
             "num_blocks": named.num_blocks,
             "num_heads": named.num_heads,
             "dropout": named.dropout,
+            "label_smoothing": named.label_smoothing,
             "seed": seed,
         }
         if not vectors:
@@ -192,3 +203,13 @@ class TwoTowerOfItems:
             dim = min(GRAPH_DIM, catalogue.num_items)
             vectors[modality] = neighbour_vectors(graph, catalogue, dim)
         return vectors, encoder
+
+
+def _choices(folder: Path) -> dict[str, Any]:
+    """What the whole teacher chose by validation: `epochs` and `temperature`."""
+    choices: dict[str, Any] = json.loads((folder / CHOICES).read_text())
+    return choices
+
+
+def _calibrated(folder: Path, chosen: dict[str, Any]) -> Calibrated:
+    return Calibrated(tf.keras.models.load_model(folder / TEACHER_FILE), chosen["temperature"])

@@ -27,10 +27,12 @@ class BertTwoTower(AttentionTwoTower):
         num_blocks: attention blocks.
         num_heads: attention heads of a block.
         dropout: dropped share of item embedding and text vector entries while training.
+        label_smoothing: the share of a label that all items have alike.
         seed: int or None; fixes initial weights and dropout.
 
     Raises:
-        ValueError: `text_vectors` are not finite, or `embedding_dim` is no multiple of `num_heads`.
+        ValueError: `text_vectors` are not finite, `embedding_dim` is no multiple of `num_heads`, or
+            `label_smoothing` is not within 0 and 1, 1 left out.
 
     Example:
     >>> teacher = BertTwoTower(np.eye(5, 3), max_history=4, embedding_dim=8)
@@ -47,6 +49,7 @@ class BertTwoTower(AttentionTwoTower):
         num_blocks: int = 1,
         num_heads: int = 2,
         dropout: float = 0.2,
+        label_smoothing: float = 0.0,
         seed: int | None = None,
         name: str = "bert_two_tower",
     ) -> None:
@@ -65,6 +68,7 @@ class BertTwoTower(AttentionTwoTower):
             num_blocks=num_blocks,
             num_heads=num_heads,
             dropout=dropout,
+            label_smoothing=label_smoothing,
             seed=seed,
             name=name,
         )
