@@ -229,6 +229,10 @@ def test_the_verdict_is_by_the_best_control_and_says_what_each_explains():
             "scrambled soft targets have 133.3 %; nothing is left",
         ),
         ({"self_taught": 0.19}, "on the twin, 0.0200, teaching itself has 50.0 %; 50.0 % is left"),
+        (
+            {"plain": 0.15, "scrambled": 0.1},
+            "ge. What teaching itself has was not measured.",
+        ),
         ({"plain": 0.2, "self_taught": 0.19}, "It has no gain on the plain student that a control"),
     ],
 )

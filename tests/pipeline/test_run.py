@@ -20,7 +20,7 @@ from tfrs_distill.errors import InputError
 from tfrs_distill.pipeline.recipe import Recipe, RetrievalRecipe
 from tfrs_distill.progress import SilentProgress
 
-CONTROLS = ["plain", "self_taught", "scrambled"]
+CONTROLS = ["plain", "self_taught", "scrambled"]  # more than a recipe has by default
 STAGES = ["data", "teacher", "knowledge", "twin", "self_knowledge", *CONTROLS]
 STAGES += ["student", "export", "evaluate"]
 
@@ -43,7 +43,9 @@ def recipe(encoder):
         encoder=replace(small.encoder, name=str(encoder)),
         knowledge=replace(small.knowledge, folds=2, top_k=10),
         student=replace(small.student, embedding_dim=4),
-        training=replace(small.training, max_epochs=3),
+        training=replace(
+            small.training, max_epochs=3, controls=("plain", "self-taught", "scrambled")
+        ),
         evaluation=replace(small.evaluation, bootstrap_samples=100),
     )
 

@@ -202,6 +202,26 @@ def test_a_closed_form_is_chosen_calibrated_and_solved_for_a_fold(
     assert fit_temperature(whole, held_out).temperature == pytest.approx(1.0, rel=0.01)
 
 
+def test_a_two_tower_is_smoothed_calibrated_and_trained_alike_for_a_fold(folder, tmp_path):
+    teacher = 'kind = "two-tower"\nmodalities = []\nlabel_smoothing = 0.4'
+    recipe = Recipe.from_toml(recipe_file(folder, tmp_path, teacher=teacher))
+    splits = split_by_time(PLANTED, max_history=12)
+    made = teacher_kind(Setting(recipe, RetrievalData(PLANTED, splits), [], SilentProgress()))
+    made.settings()
+    facts = made.train(tmp_path)
+    whole = made.open(tmp_path)
+    assert whole.teacher.label_smoothing == 0.4
+    assert facts["line"].endswith(f"at temperature {whole.temperature:.3g}")
+    held_out = held_out_windows(splits.validation, max_history=12)
+    assert fit_temperature(whole, held_out).temperature == pytest.approx(1.0, rel=0.01)
+    some = splits.train.subset(splits.train.users % 2 == 0)
+    (tmp_path / "fold").mkdir()
+    fold = made.train_fold(some, 0, tmp_path, tmp_path / "fold")
+    again = made.train_fold(some, 0, tmp_path, tmp_path / "fold")  # after an interrupt
+    assert fold.temperature == whole.temperature and fold.teacher.label_smoothing == 0.4
+    assert fold.fingerprint() == again.fingerprint() != whole.fingerprint()
+
+
 def test_als_without_its_library_is_refused_before_anything_is_trained(
     folder, tmp_path, monkeypatch
 ):

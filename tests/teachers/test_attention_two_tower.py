@@ -47,6 +47,18 @@ def test_ids_alone_learn_who_follows_whom():
     assert scores[:, 1:].argmax(axis=1).tolist() == [5 - 1, 6 - 1]
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_its_labels_are_smoothed_over_the_catalogue(smoothing):
+    teacher, windows = teacher_of(label_smoothing=smoothing), batch()
+    outputs = teacher(windows)
+    logits = outputs.logits.numpy().astype(np.float64)
+    columns = outputs.candidates.label_columns.numpy()
+    log_softmax = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    of_labels = log_softmax[np.arange(len(logits)), columns]
+    expected = -(1 - smoothing) * of_labels - smoothing * log_softmax.mean(axis=1)
+    np.testing.assert_allclose(teacher.hard_loss(windows, outputs), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_fingerprint_names_every_weight_and_argument():
     same = teacher_of().fingerprint()
     assert len(same) == 64 and teacher_of().fingerprint() == same
@@ -59,11 +71,14 @@ def test_fingerprint_names_every_weight_and_argument():
 
 
 def test_config_round_trip():
-    teacher = teacher_of(num_blocks=2, num_heads=4, dropout=0.25, seed=7, name="my_teacher")
+    teacher = teacher_of(
+        num_blocks=2, num_heads=4, dropout=0.25, label_smoothing=0.5, seed=7, name="my_teacher"
+    )
     again = AttentionTwoTower.from_config(teacher.get_config())
     assert again.get_config() == teacher.get_config()
     encoder = again.query_tower.encoder
     assert (encoder.num_blocks, encoder.num_heads, encoder.dropout_rate) == (2, 4, 0.25)
+    assert again.label_smoothing == 0.5
     assert (again.name, again.max_history, encoder.seed) == ("my_teacher", 4, 7)
     assert type(again.candidate_tower) is ItemTower and again.num_items == NUM_ITEMS
     assert again.candidate_tower is not teacher.candidate_tower

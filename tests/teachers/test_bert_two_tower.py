@@ -114,10 +114,13 @@ def test_seed_fixes_what_is_learnt(windows):
 
 
 def test_config_round_trip():
-    teacher = teacher_of(num_blocks=2, num_heads=4, dropout=0.25, seed=7, name="my_teacher")
+    teacher = teacher_of(
+        num_blocks=2, num_heads=4, dropout=0.25, label_smoothing=0.5, seed=7, name="my_teacher"
+    )
     again = BertTwoTower.from_config(teacher.get_config())
     assert again.get_config() == teacher.get_config()
     assert again.name == "my_teacher"
+    assert again.label_smoothing == 0.5
     encoder = again.query_tower.encoder
     assert (encoder.num_blocks, encoder.num_heads, encoder.dropout_rate) == (2, 4, 0.25)
     assert again.candidate_tower.text_dropout == 0.25

@@ -141,12 +141,15 @@ def test_fingerprint_names_vectors_weights_and_arguments():
 
 
 def test_config_round_trip():
-    teacher = teacher_of(num_blocks=2, num_heads=4, dropout=0.25, seed=7, name="my_teacher")
+    teacher = teacher_of(
+        num_blocks=2, num_heads=4, dropout=0.25, label_smoothing=0.5, seed=7, name="my_teacher"
+    )
     again = MultimodalTwoTower.from_config(teacher.get_config())
     assert again.get_config() == teacher.get_config()
     encoder, items = again.query_tower.encoder, again.candidate_tower
     assert (encoder.num_blocks, encoder.num_heads, encoder.dropout_rate) == (2, 4, 0.25)
     assert (again.name, again.num_items, again.max_history) == ("my_teacher", 9, 4)
+    assert again.label_smoothing == 0.5
     assert (items.dropout_rate, items.embedding_dim, items.seed) == (0.25, 8, 7)
     assert [(layer.name, layer.vector_dim) for layer in items.modalities] == [
         ("text", 6),

@@ -412,7 +412,9 @@ class TrainingSettings:
         12, "epochs without a better validation figure before stopping", **NUMBER
     )
     controls: tuple[str, ...] = setting(
-        CONTROLS, "students that show what is not the teacher's knowledge", choices=CONTROLS
+        ("plain", "scrambled"),
+        "students that show what is not the teacher's knowledge; self-taught trains a twin a fold",
+        choices=CONTROLS,
     )
 
     def __post_init__(self) -> None:

@@ -235,10 +235,12 @@ def _explained(report: Report, task: str) -> list[str]:
     ]
     left = 1 - max(*shares.values(), 0.0)
     rest = f"{percent(left)} is left" if left > 0 else "nothing is left"
-    return [
+    sentences = [
         f"Of its gain on {on}, {difference(gain)}, {', '.join(parts)}; {rest} for the teacher's "
         "knowledge."
     ]
+    unknown = [what for name, (_, what) in CONTROLS.items() if name not in controls(report, task)]
+    return sentences + [f"What {what} was not measured." for what in unknown]
 
 
 def _beside_item_mean(
