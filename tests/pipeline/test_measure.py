@@ -19,7 +19,8 @@ from tfrs_distill.pipeline.report.verdict import verdict
 from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.run_report import write_run_report
 from tfrs_distill.pipeline.stages import evaluate_lists
-from tfrs_distill.pipeline.stages.evaluate_lists import compare_ndcg, report_figures, resampled
+from tfrs_distill.pipeline.stages.evaluate_lists import compare_ndcg, report_figures
+from tfrs_distill.pipeline.stages.report_rows import resampled
 from tfrs_distill.progress import SilentProgress
 
 

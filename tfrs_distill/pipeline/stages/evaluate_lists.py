@@ -21,10 +21,17 @@ from tfrs_distill.files import whole_file
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
 from tfrs_distill.pipeline.list_teachers import Committee
 from tfrs_distill.pipeline.recipe import RetrievalRecipe, TwoStageRecipe
-from tfrs_distill.pipeline.report.models import MODELS
 from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.stage import Result, forget_other_trainings
 from tfrs_distill.pipeline.stages.cross_encoder import CROSS_ENCODER, open_cross_encoder
+from tfrs_distill.pipeline.stages.report_rows import (
+    PAIRS,
+    artefacts_to_time,
+    describe_controls,
+    name_forms,
+    pairs_of_controls,
+    resampled,
+)
 from tfrs_distill.pipeline.tasks import NEXT_ITEM
 from tfrs_distill.pipeline.teacher_kinds import EnsembleOf
 from tfrs_distill.pipeline.teacher_kinds.closed_form import described
@@ -41,12 +48,6 @@ LISTS_AT_A_TIME = 8  # of the cross-encoder: the bar moves now and then
 SECONDS_BETWEEN = 60.0  # two writings of its scores so far
 KEPT_FILE = "cross_encoder.npz"
 Latency = dict[str, float]
-PAIRS = {
-    "student_vs_twin": ("student", "twin"),
-    "student_vs_teacher": ("student", "teacher"),
-    "int8_vs_float32": ("student_int8", "student_tflite"),
-    "tflite_vs_keras": ("student_tflite", "student"),
-}
 TWO_STAGE_PAIRS = {
     "student_vs_retrieval": ("student", "retrieval"),
     "student_vs_cross_encoder": ("student", "cross_encoder"),
@@ -186,39 +187,6 @@ def evaluate_two_stages(run: Run, folder: Path) -> tuple[Result, str]:
     result = _result(recipe, RELEVANCE, rows, evaluations, pairs)
     order = ("retrieval", *run.beside, "student", "cross_encoder", "teacher")
     return result, _line(recipe, evaluations, order)
-
-
-def name_forms(rows: dict[str, dict[str, Any]], student: str) -> None:
-    """Add what a report calls the exported forms of the student to `rows`."""
-    for form in reversed(FORMS.values()):  # the smallest first
-        if form.key in rows:
-            names = {"name": f"{student}, {form.title}", "what": form.what, "form_of": "student"}
-            rows[form.key] = rows.pop(form.key) | names
-
-
-def pairs_of_controls(run: Run) -> dict[str, tuple[str, str]]:
-    """The comparisons of the student with the controls."""
-    return {f"student_vs_{name}": ("student", name) for name in run.controls}
-
-
-def describe_controls(run: Run, rows: dict[str, dict[str, Any]], start: str = "") -> None:
-    """Add to `rows` what twin and controls are, where a report cannot know it by their keys."""
-    smoothing = run.recipe.twin.label_smoothing
-    if smoothing:
-        what = rows["twin"].get("what") or MODELS["twin"][1]
-        rows["twin"]["what"] = f"{what}; label smoothing {smoothing:g}"
-    for name in run.controls if start else ():
-        rows[name]["name"] = start + MODELS[name][0].lower()
-
-
-def artefacts_to_time(folder: Path) -> dict[str, list[str]]:
-    """The exported forms in a request to `evaluation.latency`."""
-    return {form.key: [str(form.path(folder)), form.format] for form in FORMS.values()}
-
-
-def resampled(what: str, number: int) -> dict[str, Any]:
-    """What the intervals of a report are over, and whether it is too few for them."""
-    return {"what": what, "number": number, "too_few": metrics.too_few_to_resample(number)}
 
 
 def report_figures(recipe: RetrievalRecipe, evaluation: Evaluation) -> dict[str, dict[str, Any]]:

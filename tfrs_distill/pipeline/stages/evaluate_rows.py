@@ -25,7 +25,7 @@ from tfrs_distill.pipeline.report.models import metric_of
 from tfrs_distill.pipeline.report.numbers import metric
 from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.stage import Result
-from tfrs_distill.pipeline.stages.evaluate_lists import (
+from tfrs_distill.pipeline.stages.report_rows import (
     PAIRS,
     artefacts_to_time,
     describe_controls,

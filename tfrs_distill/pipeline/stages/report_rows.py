@@ -1,0 +1,51 @@
+"""What the evaluations of rows and of lists put into a report alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tfrs_distill.evaluation import metrics
+from tfrs_distill.export.forms import FORMS
+from tfrs_distill.pipeline.report.models import MODELS
+from tfrs_distill.pipeline.run_folder import Run
+
+PAIRS = {
+    "student_vs_twin": ("student", "twin"),
+    "student_vs_teacher": ("student", "teacher"),
+    "int8_vs_float32": ("student_int8", "student_tflite"),
+    "tflite_vs_keras": ("student_tflite", "student"),
+}
+
+
+def name_forms(rows: dict[str, dict[str, Any]], student: str) -> None:
+    """Add what a report calls the exported forms of the student to `rows`."""
+    for form in reversed(FORMS.values()):  # the smallest first
+        if form.key in rows:
+            names = {"name": f"{student}, {form.title}", "what": form.what, "form_of": "student"}
+            rows[form.key] = rows.pop(form.key) | names
+
+
+def pairs_of_controls(run: Run) -> dict[str, tuple[str, str]]:
+    """The comparisons of the student with the controls."""
+    return {f"student_vs_{name}": ("student", name) for name in run.controls}
+
+
+def describe_controls(run: Run, rows: dict[str, dict[str, Any]], start: str = "") -> None:
+    """Add to `rows` what twin and controls are, where a report cannot know it by their keys."""
+    smoothing = run.recipe.twin.label_smoothing
+    if smoothing:
+        what = rows["twin"].get("what") or MODELS["twin"][1]
+        rows["twin"]["what"] = f"{what}; label smoothing {smoothing:g}"
+    for name in run.controls if start else ():
+        rows[name]["name"] = start + MODELS[name][0].lower()
+
+
+def artefacts_to_time(folder: Path) -> dict[str, list[str]]:
+    """The exported forms in a request to `evaluation.latency`."""
+    return {form.key: [str(form.path(folder)), form.format] for form in FORMS.values()}
+
+
+def resampled(what: str, number: int) -> dict[str, Any]:
+    """What the intervals of a report are over, and whether it is too few for them."""
+    return {"what": what, "number": number, "too_few": metrics.too_few_to_resample(number)}
