@@ -4,7 +4,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-HUB, PARQUET, BEAM = "tensorflow-hub==0.16.1", "pyarrow>=15", "apache-beam>=2.77,<3"
+HUB, TABLES, BEAM = "tensorflow-hub==0.16.1", "pyarrow>=20", "apache-beam>=2.77,<3"
 ALS = "implicit>=0.7.2,<0.8"
 TFDS = ["tensorflow-datasets==4.9.10", "importlib_resources>=6"]
 
@@ -41,9 +41,7 @@ setup(
     extras_require={
         "tfds": TFDS,  # td.data.from_tfds
         "hub": [HUB],  # td.teachers.HubEncoder
-        "parquet": [
-            PARQUET
-        ],  # td.teachers.ArrayTeacher.read of a .parquet file, td.data.clothing_reviews
+        "tables": [TABLES],  # td.data.read_table, .parquet files of arrays and clothing reviews
         "als": [ALS],  # td.teachers.ALSTeacher
         "beam": [BEAM],  # tfrs_distill.knowledge.beam
         "test": [
@@ -56,7 +54,7 @@ setup(
             ),
             "scikit-learn>=1.5,<2",  # what tests/metrics compare with
             "pandas>=2.2,<4",  # what columns come from, and what reads RecBole's files
-            *(ALS, HUB, PARQUET, BEAM, *TFDS),
+            *(ALS, HUB, TABLES, BEAM, *TFDS),
         ],
         "lint": ["ruff>=0.14,<1", "mypy>=1.18"],
     },

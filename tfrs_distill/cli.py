@@ -96,6 +96,33 @@ def _add_run(commands: Any) -> None:
     )
     run.add_argument("--data-dir", metavar="DIR", help="the data, instead of fetching it")
     run.add_argument(
+        "--interactions",
+        metavar="FILE",
+        nargs="+",
+        help="your own data: who met what when, in CSV, JSON lines or Parquet, or a folder of it",
+    )
+    run.add_argument(
+        "--items",
+        metavar="FILE",
+        nargs="+",
+        default=[],
+        help="the same of the items",
+    )
+    run.add_argument(
+        "--column",
+        metavar="ROLE=NAME",
+        action="append",
+        default=[],
+        help="a column of these: user, item, time, rating; id, title, text of the items",
+    )
+    run.add_argument(
+        "--min-rating",
+        metavar="X",
+        type=float,
+        default=0.0,
+        help="leave out interactions with a lower rating",
+    )
+    run.add_argument(
         "--teacher", metavar="KIND", help="two-tower, item-item, ensemble, deep-cross, ..."
     )
     run.add_argument("--encoder", metavar="NAME_OR_PATH", help="the teacher's BERT")
@@ -182,6 +209,15 @@ def _recipe(arguments: argparse.Namespace) -> Any:
     if arguments.data_dir is not None:
         with quiet_stderr():  # it may import TensorFlow, see below
             recipe = recipe.of_folder(arguments.data_dir)
+    if arguments.interactions is not None:
+        recipe = recipe.of_tables(
+            arguments.interactions,
+            arguments.items,
+            columns=_columns(arguments.column),
+            min_rating=arguments.min_rating,
+        )
+    elif arguments.items or arguments.column or arguments.min_rating:
+        raise InputError("--items, --column and --min-rating are about --interactions. Name them.")
     if arguments.encoder is not None:
         recipe = replace(recipe, encoder=replace(recipe.encoder, name=arguments.encoder))
     if arguments.teacher is not None:
@@ -196,6 +232,20 @@ def _recipe(arguments: argparse.Namespace) -> Any:
     if arguments.seed is not None:
         recipe = replace(recipe, seed=arguments.seed)
     return recipe.quick() if arguments.quick else recipe
+
+
+def _columns(given: Sequence[str]) -> dict[str, str | list[str]]:
+    """The columns of `--column ROLE=NAME`, by role; `text` may have several."""
+    columns: dict[str, str | list[str]] = {}
+    for text in given:
+        role, equals, name = text.partition("=")
+        if not (role and equals and name):
+            raise InputError(f"--column is ROLE=NAME, such as user=customer. Received: {text!r}.")
+        if role == "text":
+            columns[role] = [*columns.get(role, []), name]
+        else:
+            columns[role] = name
+    return columns
 
 
 def _recommend(arguments: argparse.Namespace) -> None:

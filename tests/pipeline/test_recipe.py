@@ -58,6 +58,7 @@ UNUSUAL = RetrievalRecipe(
         embedding_dim=48,
         num_blocks=3,
         num_heads=4,
+        label_smoothing=0.35,
         dropout=0.25,
         batch_size=16,
         learning_rate=2e-5,
@@ -171,6 +172,18 @@ UNUSUAL_STAGES = TwoStageRecipe(
 )
 UNUSUAL_LOSS = RetrievalRecipe(
     name="loss",
+    data=DataSettings(
+        interactions=("orders.csv", "more.csv"),
+        items=("products.csv",),
+        user_column="customer",
+        item_column="product",
+        time_column="ts",
+        rating_column="stars",
+        id_column="sku",
+        title_column="called",
+        text_columns=("colour", "size"),
+        min_rating=3.5,
+    ),
     twin=RetrievalTwinSettings(exclude_seen=True),
 )
 EVERY_TASK = (UNUSUAL_LOSS, UNUSUAL, UNUSUAL_REVIEWS, UNUSUAL_FILMS, UNUSUAL_STAGES)
@@ -542,7 +555,7 @@ def test_a_file_of_many_tasks_on_reviews_starts_from_the_reviews(tmp_path):
         ),
         (
             '[data]\nsource = "clothing-reviews"\n',
-            r'`data\.source` must be one of "movielens-100k", "movielens-1m", "synthetic"\. Rec',
+            r'`data\.source` must be one of "movielens-100k", "movielens-1m", "synthetic", "tab',
         ),
         (
             'task = "ranking"\n[labels]\ntasks = ["recommended"]\n',

@@ -225,6 +225,10 @@ def test_the_verdict_is_by_the_best_control_and_says_what_each_explains():
             "that of its best control, the scrambled student",
         ),
         (
+            {"plain": 0.19, "scrambled": 0.17},
+            "5.3 % above that of its best control, the plain student",
+        ),
+        (
             {"plain": 0.17, "scrambled": 0.21},
             "scrambled soft targets have 133.3 %; nothing is left",
         ),

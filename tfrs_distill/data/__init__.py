@@ -1,6 +1,7 @@
 """Data: who met which item when, what each item is called, and how time splits it.
 
-- `movielens_100k`, `movielens_1m`, `read_folder`, `from_tfds`, `synthetic` give `Interactions`;
+- `read_table`, `from_dataframe`, `read_folder`, `from_tfds`, `movielens_100k`, `movielens_1m`,
+  `synthetic` give `Interactions`;
 - `split_by_time`, `split_leave_one_out`, `split_by_global_time` make `Splits` of them: `Windows`
   to train on, `Queries` to evaluate; `split_cold_items` keeps items out of training and evaluates
   on them;
@@ -37,6 +38,7 @@ from tfrs_distill.data.splits import (
     split_leave_one_out,
 )
 from tfrs_distill.data.synthetic import synthetic
+from tfrs_distill.data.tables.read import from_dataframe, read_table
 from tfrs_distill.data.unlabelled_rows import unlabelled_rows
 from tfrs_distill.data.windows import Windows
 
@@ -48,6 +50,7 @@ __all__ = [
     "Windows",
     "attribute_vectors",
     "clothing_reviews",
+    "from_dataframe",
     "from_tfds",
     "item_attributes",
     "minilm_folder",
@@ -57,6 +60,7 @@ __all__ = [
     "neighbour_vectors",
     "read_folder",
     "read_knowledge_graph",
+    "read_table",
     "read_user_attributes",
     "split_by_global_time",
     "split_by_time",

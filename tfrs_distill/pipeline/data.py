@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,13 @@ from tfrs_distill.data.readers import read_folder
 from tfrs_distill.data.split_facts import split_facts
 from tfrs_distill.data.splits import Queries, Splits, split_at
 from tfrs_distill.data.synthetic import synthetic
+from tfrs_distill.data.tables.read import interactions_of_tables
 from tfrs_distill.data.times import times_line
+from tfrs_distill.errors import InputError
 from tfrs_distill.files import files_sha256, whole_file
 from tfrs_distill.pipeline.recipe import RankingRecipe, RetrievalRecipe
 from tfrs_distill.pipeline.recipe.sections import (
+    COLUMNS_OF_TABLES,
     FILMS,
     FILMS_1M,
     GLOBAL_TIME,
@@ -79,21 +82,26 @@ class RetrievalData:
         interactions: whole; for raw user ids.
         splits: of the same interactions.
         settings: how they were ordered and split.
+        reading: what became of the rows of tables, a sentence each; while they are read, not later.
     """
 
     interactions: Interactions
     splits: Splits
     settings: DataSettings = DataSettings()
+    reading: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, interactions: Interactions, recipe: RetrievalRecipe) -> RetrievalData:
+    def of(
+        cls, interactions: Interactions, recipe: RetrievalRecipe, reading: Sequence[str] = ()
+    ) -> RetrievalData:
         """Split interactions as the recipe says; ties are in their order already."""
         data = recipe.data
         cuts = CUTS[data.split](interactions)
         splits = split_at(
             interactions, cuts, max_history=data.max_history, exclude_seen=data.exclude_seen
         )
-        return cls(replace(interactions, catalogue=splits.catalogue), splits, data)
+        whole = replace(interactions, catalogue=splits.catalogue)
+        return cls(whole, splits, data, tuple(reading))
 
     @property
     def protocol(self) -> str:
@@ -135,10 +143,13 @@ class RetrievalData:
             f"{data.name}: {data.num_users:,} users, {splits.catalogue.num_items:,} items, "
             f"{len(data):,} interactions, {times}"
         )
+        if self.reading:
+            facts["reading"] = list(self.reading)
+            line += f". {' '.join(self.reading)}"
         repeats = repeats_sentence(splits.test)
         if repeats:
             facts["repeats"] = repeats
-            line += f". {repeats}"
+            line = f"{line.rstrip('.')}. {repeats}"
         return facts, line
 
     def save(self, folder: Path) -> None:
@@ -287,9 +298,17 @@ class RankingData:
 
 def source_fingerprint(recipe: RetrievalRecipe | RankingRecipe) -> str:
     """What decides the data: the source's name, or the content of the files that are given."""
-    if not recipe.data.folder:
-        return recipe.data.source
-    path = Path(recipe.data.folder)
+    data = recipe.data
+    if isinstance(recipe, RetrievalRecipe) and data.interactions:
+        return "".join(map(_content, [*data.interactions, *data.items]))
+    return _content(data.folder) if data.folder else data.source
+
+
+def _content(folder: str) -> str:
+    """The sha256 of what is in a file or in a folder's files."""
+    path = Path(folder)
+    if not path.exists():
+        raise InputError(f"{path} does not exist. A file or a folder with the data was expected.")
     return files_sha256(
         [path] if path.is_file() else sorted(f for f in path.glob("*") if f.is_file())
     )
@@ -303,13 +322,28 @@ def read_data(recipe: RetrievalRecipe | RankingRecipe) -> RetrievalData | Rankin
     """
     if isinstance(recipe, RankingRecipe):
         return _reviews(recipe) if recipe.data.source == "clothing-reviews" else _ratings(recipe)
-    if recipe.data.source == "synthetic":
-        data: Interactions = synthetic(seed=recipe.seed)
+    reading: Sequence[str] = ()
+    if recipe.data.interactions:
+        data, reading = _tables(recipe.data, recipe.name)
+    elif recipe.data.source == "synthetic":
+        data = synthetic(seed=recipe.seed)
     else:
         data = read_folder(films_folder(recipe))
     if recipe.data.ties == SHUFFLED:
         data = data.shuffle_ties(recipe.seed)
-    return RetrievalData.of(data, recipe)
+    return RetrievalData.of(data, recipe, reading)
+
+
+def _tables(data: DataSettings, name: str) -> tuple[Interactions, list[str]]:
+    columns = {role: getattr(data, setting) for role, setting in COLUMNS_OF_TABLES.items()}
+    found, facts = interactions_of_tables(
+        list(data.interactions),
+        list(data.items) or None,
+        columns={role: column for role, column in columns.items() if column},
+        min_rating=data.min_rating or None,
+        name=name,
+    )
+    return found, facts.sentences()
 
 
 def films_folder(recipe: RetrievalRecipe) -> Path:

@@ -97,7 +97,7 @@ def _read_parquet(path: Path, names: Sequence[str]) -> TextTable:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise MissingExtraError("pyarrow", "parquet", "Reading a Parquet file") from error
+        raise MissingExtraError("pyarrow", "tables", "Reading a Parquet file") from error
     try:
         received = pyarrow.parquet.read_schema(path).names
         missing = [name for name in names if name not in received]

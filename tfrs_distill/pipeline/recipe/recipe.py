@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import os
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,12 +14,14 @@ from typing import Any, ClassVar
 from tfrs_distill.errors import InputError
 from tfrs_distill.pipeline.recipe import toml_file
 from tfrs_distill.pipeline.recipe.sections import (
+    COLUMNS_OF_TABLES,
     FILM_SETS,
     FILMS,
     FILMS_1M,
     LABELS,
     PLANTED,
     REVIEWS,
+    TABLES,
     CrossEncoderSettings,
     DataSettings,
     DistillationSettings,
@@ -142,9 +145,63 @@ class Recipe:
             # The data room imports TensorFlow, which no other recipe needs.
             from tfrs_distill.data.readers import data_set_name
 
-            found = re.sub(r"[^A-Za-z0-9._-]+", "-", data_set_name(folder)).lstrip("._-")
-            name = (found or "data") + (QUICK if name.endswith(QUICK) else "")
+            name = _folder_name(data_set_name(folder)) + (QUICK if name.endswith(QUICK) else "")
         return replace(this, name=name, data=replace(this.data, folder=folder))
+
+    def of_tables(
+        self,
+        interactions: Sequence[str],
+        items: Sequence[str] = (),
+        *,
+        columns: Mapping[str, str | Sequence[str]] | None = None,
+        min_rating: float = 0.0,
+    ) -> Any:
+        """The same run of the data in tables, as `td.data.read_table` reads them.
+
+        A recipe that has the name of a data set gets the name of the tables. Without a table of
+        items there is no text, and a teacher of text becomes one of ids alone.
+
+        Args:
+            interactions: files, or a folder of them.
+            items: the same of the items.
+            columns: by what they are, as for `read_table`.
+            min_rating: interactions with a lower rating are left out; 0 = none is.
+
+        Raises:
+            InputError: the recipe is of rows, or a column is given for what there is not.
+        """
+        this: Any = self
+        if not isinstance(self, RetrievalRecipe):
+            raise InputError(
+                "Tables of interactions (--interactions) are for recipes that find items. "
+                f'Received: a recipe whose `task` is "{self.task}".'
+            )
+        named = {}
+        for role, column in (columns or {}).items():
+            if role not in COLUMNS_OF_TABLES:
+                raise InputError(
+                    f"A column can be {_listed(COLUMNS_OF_TABLES)}. Received: {role!r}."
+                )
+            single = role == "text" and isinstance(column, str)
+            named[COLUMNS_OF_TABLES[role]] = (column,) if single else column
+        name = self.name
+        if name.removesuffix(QUICK) in FILM_SETS.values():
+            found = _folder_name(Path(interactions[0]).name.split(".")[0])
+            name = found + (QUICK if name.endswith(QUICK) else "")
+        data = replace(
+            this.data,
+            source=TABLES,
+            folder="",
+            interactions=tuple(interactions),
+            items=tuple(items),
+            min_rating=min_rating,
+            **named,
+        )
+        teacher = this.teacher
+        if not items:
+            others = tuple(name for name in teacher.modalities if name != "text")
+            teacher = replace(teacher, modalities=others)
+        return replace(this, name=name, data=data, teacher=teacher)
 
     def as_dict(self) -> dict[str, object]:
         """The recipe as plain dicts, numbers and texts."""
@@ -183,6 +240,11 @@ class RetrievalRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.data.interactions and not self.data.items and "text" in self.teacher.modalities:
+            raise InputError(
+                "Tables without `data.items` have no text for a teacher to read. Name the items' "
+                "table (--items), or set `teacher.modalities` to []."
+            )
         if getattr(self.twin, "exclude_seen", False) and not self.data.exclude_seen:
             raise InputError(
                 "`twin.exclude_seen` leaves the items of the history out of the loss, but with "
@@ -319,6 +381,11 @@ class MultitaskRecipe(RankingRecipe):
             )
 
 
+def _folder_name(name: str) -> str:
+    """A name of anything as the name of a folder."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip("._-") or "data"
+
+
 def _built_in() -> dict[str, Recipe]:
     films: dict[str, Any] = {
         "teacher": RankingTeacherSettings(
@@ -377,8 +444,8 @@ def _of_reviews() -> dict[str, Any]:
     }
 
 
-def _built_in_like(task: object, source: object) -> Recipe:
-    """The built-in recipe that a file of this `task` and `data.source` starts from."""
+def _built_in_like(task: object, data: dict[str, Any]) -> Recipe:
+    """The built-in recipe that a file of this `task` and this section [data] starts from."""
     recipes = _built_in()
     by_task: dict[object, Recipe] = {
         "retrieval": recipes["movielens-100k"],
@@ -388,6 +455,9 @@ def _built_in_like(task: object, source: object) -> Recipe:
         task = "retrieval"
     if not isinstance(task, str) or task not in by_task:
         raise InputError(f"`task` must be one of {_listed(by_task)}. Received: {task!r}.")
+    source, tables = data.get("source"), data.get("interactions")
+    if tables and isinstance(tables, list):
+        return replace(by_task[task], name=_folder_name(Path(str(tables[0])).name.split(".")[0]))
     if source == FILMS_1M and task == "retrieval":
         return recipes["movielens-1m"]
     if source == REVIEWS and isinstance(by_task[task], RankingRecipe):

@@ -20,9 +20,10 @@ DROPOUT: Bounds = {"at_least": 0, "below": 1}
 ENSEMBLE = "ensemble"
 KIND = "what the teacher is; see docs/teachers.md"
 MEMBERS = "the kinds that an ensemble joins"
+BY_USUAL_NAME = "; empty = found by its usual names"
 MAX_HISTORY = "how many of a user's last items a model reads"
 FILMS, FILMS_1M = "movielens-100k", "movielens-1m"
-REVIEWS, PLANTED = "clothing-reviews", "synthetic"
+REVIEWS, PLANTED, TABLES = "clothing-reviews", "synthetic", "tables"
 FILM_SETS = {FILMS: "ml-100k", FILMS_1M: "ml-1m"}  # their names, which runs have too
 USER_TIME, LEAVE_ONE_OUT, GLOBAL_TIME = "user-time", "leave-one-out", "global-time"
 FILE_ORDER, SHUFFLED = "file-order", "shuffled"
@@ -33,16 +34,43 @@ CONTROLS = ("plain", "self-taught", "scrambled")
 TUNING_METHODS = ("none", "top-layers", "all-layers", "lora", "adapters", "prefix")
 
 
+COLUMNS_OF_TABLES = {  # the setting of each role of `td.data.read_table`
+    "user": "user_column",
+    "item": "item_column",
+    "time": "time_column",
+    "rating": "rating_column",
+    "id": "id_column",
+    "title": "title_column",
+    "text": "text_columns",
+}
+
+
 @dataclass(frozen=True)
 class DataSettings:
     """Where the interactions and the item texts come from."""
 
     source: str = setting(
         FILMS,
-        "real films, or planted data whose right answer is known",
-        choices=(*FILM_SETS, PLANTED),
+        "real films, planted data whose right answer is known, or tables of your own",
+        choices=(*FILM_SETS, PLANTED, TABLES),
     )
     folder: str = setting("", "a folder that holds the data; empty = fetch it")
+    interactions: tuple[str, ...] = setting(
+        (), "tables: files, or a folder of them, with a row an interaction"
+    )
+    items: tuple[str, ...] = setting(
+        (), "tables: the same with a row an item; empty = an item's id is its title"
+    )
+    user_column: str = setting("", "tables: who" + BY_USUAL_NAME)
+    item_column: str = setting("", "tables: what" + BY_USUAL_NAME)
+    time_column: str = setting("", "tables: when" + BY_USUAL_NAME)
+    rating_column: str = setting("", "tables: how it was liked" + BY_USUAL_NAME)
+    id_column: str = setting("", "tables: an item's id, in `items`" + BY_USUAL_NAME)
+    title_column: str = setting("", "tables: an item's title, in `items`" + BY_USUAL_NAME)
+    text_columns: tuple[str, ...] = setting(
+        (), "tables: an item's other texts, in `items`" + BY_USUAL_NAME
+    )
+    min_rating: float = setting(0.0, "tables: what is rated lower is left out; 0 = nothing is")
     link_titles: str = setting(
         "", "a folder of the data set whose item ids the graph's links use; empty = this one"
     )
@@ -62,7 +90,27 @@ class DataSettings:
     )
 
     def __post_init__(self) -> None:
+        if self.interactions and self.source == FILMS:
+            object.__setattr__(self, "source", TABLES)
         check(self, "data")
+        if bool(self.interactions) != (self.source == TABLES):
+            raise InputError(
+                f'`data.interactions` and `data.source` "{TABLES}" belong together. Received: '
+                f'interactions={list(self.interactions)}, source="{self.source}".'
+            )
+        settings = ("items", *COLUMNS_OF_TABLES.values(), "min_rating")
+        of_tables = [name for name in settings if getattr(self, name)]
+        if of_tables and not self.interactions:
+            raise InputError(
+                f"`data.{of_tables[0]}` is about tables. Name them as `data.interactions` "
+                "(--interactions)."
+            )
+        if self.folder and self.interactions:
+            raise InputError(
+                "`data.folder` (--data-dir) is for data sets of a known layout and "
+                "`data.interactions` (--interactions) for other tables: give one of them. "
+                f"Received: folder={self.folder!r}, interactions={list(self.interactions)}."
+            )
         if self.folder and self.source == PLANTED:
             raise InputError(
                 "`data.folder` (--data-dir) cannot be given with planted data. Received: "

@@ -37,6 +37,8 @@ class Rule:
         if self.choices:
             which = "a list of different ones of" if self.kind is tuple else "one of"
             return f"{which} " + ", ".join(f'"{choice}"' for choice in self.choices)
+        if self.kind is tuple:
+            return "a list of different texts"
         if self.pattern:
             return self.pattern_words
         bounds = {
@@ -52,6 +54,8 @@ class Rule:
         """Whether `value` is of the kind and within every bound; NaN is within none."""
         if self.kind is tuple:
             listed = isinstance(value, (list, tuple)) and len(set(map(str, value))) == len(value)
+            if not self.choices:
+                return listed and all(isinstance(entry, str) and entry for entry in value)
             return listed and all(entry in self.choices for entry in value)
         if self.kind is bool:
             return isinstance(value, bool)

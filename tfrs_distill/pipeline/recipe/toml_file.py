@@ -23,12 +23,13 @@ else:
 RecipeType = TypeVar("RecipeType", bound=Any)
 
 
-def read(path: Path, like: Callable[[object, object], RecipeType]) -> RecipeType:
+def read(path: Path, like: Callable[[object, dict[str, Any]], RecipeType]) -> RecipeType:
     """The recipe that a TOML file holds; every error starts with the file's name.
 
     Args:
         path: the file.
-        like: `like(task, source)` gives the recipe that says what the file leaves out.
+        like: `like(task, data)` gives, for its `task` and its section [data], the recipe that says
+            what the file leaves out.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -42,8 +43,7 @@ def read(path: Path, like: Callable[[object, object], RecipeType]) -> RecipeType
         raise InputError(f"{path}, line {_line(error, text)}: not valid TOML: {error}") from error
     try:
         data = values.get("data")
-        source = data.get("source") if isinstance(data, dict) else None
-        start = like(values.get("task"), source)
+        start = like(values.get("task"), data if isinstance(data, dict) else {})
         recipe: RecipeType = _build(values, start, "", start.task)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error

@@ -37,6 +37,7 @@ CONTROLS = {  # without the teacher's knowledge: what a report calls them, and w
     "twin": ("the twin", "label smoothing alone has"),
     "self_taught": ("the self-taught student", "teaching itself has"),
     "scrambled": ("the scrambled student", "scrambled soft targets have"),
+    "plain": ("the plain student", "neither has"),
 }
 STAGES = {
     "student_vs_retrieval": "retrieval alone",
@@ -217,10 +218,8 @@ def _explained(report: Report, task: str) -> list[str]:
     """
     key, shown = leading_metric(report, task), controls(report, task)
     of = metric_of(key)
-    plain, student = (
-        measured(figures_of(report, model, task).get(key, {}).get("value"))
-        for model in ("plain", "student")
-    )
+    student = measured(figures_of(report, "student", task).get(key, {}).get("value"))
+    plain = shown.pop("plain", None)
     base = shown.pop("twin", None) if plain is None else plain
     if base is None or student is None or not shown:
         return []
@@ -239,8 +238,8 @@ def _explained(report: Report, task: str) -> list[str]:
         f"Of its gain on {on}, {difference(gain)}, {', '.join(parts)}; {rest} for the teacher's "
         "knowledge."
     ]
-    unknown = [what for name, (_, what) in CONTROLS.items() if name not in controls(report, task)]
-    return sentences + [f"What {what} was not measured." for what in unknown]
+    unknown = [name for name in CONTROLS if name not in controls(report, task) | {"plain": 0.0}]
+    return sentences + [f"What {CONTROLS[name][1]} was not measured." for name in unknown]
 
 
 def _beside_item_mean(

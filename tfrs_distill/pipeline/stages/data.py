@@ -10,13 +10,15 @@ from tfrs_distill.pipeline.data import read_data, source_fingerprint
 from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.stage import Result, Stage
 
+PLACES = ("folder", "interactions", "items")  # where the data lies, not what it is
+
 
 def data_stage(run: Run) -> Stage:
     """Its result is the data's facts, with the fingerprint of the training examples."""
     recipe = run.recipe
 
     def settings() -> Any:
-        return [source_fingerprint(recipe), asdict(recipe.data) | {"folder": ""}]
+        return [source_fingerprint(recipe), asdict(recipe.data) | dict.fromkeys(PLACES, "")]
 
     def work(folder: Path) -> tuple[Result, str]:
         data = read_data(recipe)

@@ -23,6 +23,7 @@ from tfrs_distill.models import ItemTower, TwoTower
 from tfrs_distill.pipeline.data import films_folder
 from tfrs_distill.pipeline.encoders import encoder_fingerprint, is_of_tf_hub
 from tfrs_distill.pipeline.fit_until_best import adam, fit_until_best, save_alone
+from tfrs_distill.pipeline.recipe.sections import PLANTED, TABLES
 from tfrs_distill.pipeline.teacher_kinds.adapted_encoder import adapted_text_vectors
 from tfrs_distill.pipeline.teacher_kinds.kind import KERAS_FILES, Facts, Setting
 from tfrs_distill.teachers import (
@@ -60,9 +61,10 @@ class TwoTowerOfItems:
                 "`tuning` adapts the BERT that reads item text, but `teacher.modalities` has no "
                 f'"text". Received: modalities={list(self.modalities)}.'
             )
-        if {ATTRIBUTES, GRAPH} & set(self.modalities) and recipe.data.source == "synthetic":
+        without = {PLANTED: "Planted data has", TABLES: "Tables have"}.get(recipe.data.source)
+        if {ATTRIBUTES, GRAPH} & set(self.modalities) and without:
             raise InputError(
-                "Planted data has neither attributes nor a knowledge graph. Received: "
+                f"{without} neither attributes nor a knowledge graph. Received: "
                 f"`teacher.modalities`={list(self.modalities)}."
             )
         if GRAPH in self.modalities:

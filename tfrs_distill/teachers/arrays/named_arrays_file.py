@@ -73,7 +73,7 @@ def read_parquet_table(path: Path) -> Any:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise MissingExtraError("pyarrow", "parquet", "Reading a Parquet file") from error
+        raise MissingExtraError("pyarrow", "tables", "Reading a Parquet file") from error
     try:
         return pyarrow.parquet.read_table(path)
     except (OSError, pyarrow.ArrowException) as error:

@@ -1,0 +1,334 @@
+"""Tables as batches of named columns, from files of any size or from a frame in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tfrs_distill.data.readers.delimited import encoding_of
+from tfrs_distill.errors import InputError, MissingExtraError
+
+BLOCK_BYTES = 1 << 24  # of a text file, read at once
+BATCH_ROWS = 1 << 17
+HEADER_BYTES = 1 << 20  # in which the first line of a text file must end
+SEPARATORS = ",\t;|"
+DELIMITED, LINES, PARQUET = "delimited", "json lines", "parquet"
+ENDINGS = {
+    ".csv": DELIMITED,
+    ".tsv": DELIMITED,
+    ".txt": DELIMITED,
+    ".jsonl": LINES,
+    ".ndjson": LINES,
+    ".json": LINES,
+    ".parquet": PARQUET,
+    ".pq": PARQUET,
+}
+COMPRESSED = (".gz", ".bz2", ".zst", ".lz4")
+NO_VALUE = ["", "NULL", "null", "NaN", "nan", "None"]
+Tables = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+@dataclass(frozen=True)
+class TableBatch:
+    """Some rows of a table.
+
+    Args:
+        columns: a pyarrow array each, by name.
+        place: `place(row)`: where in which file a row of the batch stands, for an error.
+    """
+
+    columns: dict[str, Any]
+    place: Callable[[int], str]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: what it is called, its columns, and its rows, batch by batch.
+
+    Args:
+        title: for messages.
+        names: of the columns.
+        batches: `batches(names)` reads these columns.
+    """
+
+    title: str
+    names: tuple[str, ...]
+    batches: Callable[[Sequence[str]], Iterator[TableBatch]]
+
+
+def open_table(source: Any) -> Table:
+    """Open a frame, a file, several files of the same columns, or a folder of them.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+        InputError: a file is missing, of another kind or not readable, or files differ in columns.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        return _of_files(_files_of(Path(source)), str(source))
+    if isinstance(source, (list, tuple)):
+        if not source:
+            raise InputError("At least one file was expected. Received: none.")
+        return _of_files([Path(path) for path in source], ", ".join(map(str, source)))
+    return _of_frame(source)
+
+
+def table_name(source: Tables) -> str:
+    """Return what a data set in these files is called: the first one's name without endings.
+
+    Example:
+    >>> table_name("data/orders.2024.csv.gz")
+    'orders.2024'
+    """
+    first = Path(source if isinstance(source, (str, os.PathLike)) else source[0])
+    return first.name.removesuffix(_compression(first)).removesuffix(_ending(first))
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+    except ImportError as error:
+        raise MissingExtraError("pyarrow", "tables", "Reading a table") from error
+    return pyarrow
+
+
+def _compression(path: Path) -> str:
+    return path.suffix if path.suffix in COMPRESSED else ""
+
+
+def _ending(path: Path) -> str:
+    return Path(path.name.removesuffix(_compression(path))).suffix
+
+
+def _files_of(path: Path) -> list[Path]:
+    """The file, or the files of a folder in order of their names; hidden ones left out."""
+    if not path.exists():
+        raise InputError(f"{path} does not exist. A file or a folder with a table was expected.")
+    if not path.is_dir():
+        return [path]
+    files = [
+        file
+        for file in sorted(path.iterdir())
+        if file.is_file() and file.name[0] not in "._" and _ending(file) in ENDINGS
+    ]
+    if not files:
+        raise InputError(f"The folder {path} holds no table. {_endings_read()}")
+    return files
+
+
+def _endings_read() -> str:
+    return f"Files read: {', '.join(ENDINGS)}; text files also compressed: {', '.join(COMPRESSED)}."
+
+
+def _of_files(files: list[Path], title: str) -> Table:
+    _pyarrow()
+    for file in files:
+        if not file.is_file():
+            what = "is a folder" if file.is_dir() else "does not exist"
+            raise InputError(f"The file {file} {what}.")
+        if _ending(file) not in ENDINGS:
+            raise InputError(f"{file} is no table by its name. {_endings_read()}")
+    columns = {file: _OPENERS[ENDINGS[_ending(file)]].names(file) for file in files}
+    first = files[0]
+    for file, names in columns.items():
+        if len(set(names)) != len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise InputError(f"{file} has two columns called {twice!r}. Give each its own name.")
+        if set(names) != set(columns[first]):
+            differ = sorted(set(names) ^ set(columns[first]))
+            raise InputError(
+                f"The files of a table must have the same columns. {first} and {file} differ in: "
+                f"{', '.join(differ)}."
+            )
+
+    def batches(names: Sequence[str]) -> Iterator[TableBatch]:
+        for file in files:
+            yield from _OPENERS[ENDINGS[_ending(file)]].batches(file, names)
+
+    return Table(title, tuple(columns[first]), batches)
+
+
+def _of_frame(frame: Any) -> Table:
+    """A pandas or Polars frame, a pyarrow table, or a dict of columns."""
+    arrow = _pyarrow()
+    title = "the table"
+    try:
+        if isinstance(frame, dict):
+            table = arrow.table({str(name): column for name, column in frame.items()})
+        elif hasattr(frame, "iloc"):
+            table = arrow.Table.from_pandas(frame, preserve_index=False)
+        else:
+            table = frame if isinstance(frame, arrow.Table) else frame.to_arrow()
+    except (arrow.ArrowInvalid, arrow.ArrowTypeError) as error:
+        raise InputError(f"A column of {title} mixes types: {_first_line(error)}") from error
+    except AttributeError as error:
+        raise InputError(
+            "A frame of pandas or Polars, a pyarrow table, a dict of columns or the path of a file "
+            f"was expected. Received: {type(frame).__name__}."
+        ) from error
+
+    def batches(names: Sequence[str]) -> Iterator[TableBatch]:
+        start = 0
+        for batch in table.select(list(names)).to_batches(BATCH_ROWS):
+            yield _batch(batch, lambda row, start=start: f"row {start + row} of {title}")
+            start += len(batch)
+
+    return Table(title, tuple(table.column_names), batches)
+
+
+def _batch(batch: Any, place: Callable[[int], str]) -> TableBatch:
+    return TableBatch(dict(zip(batch.schema.names, batch.columns)), place)
+
+
+class _Delimited:
+    """Text with a separator: every column is read as text, so that `007` stays an id."""
+
+    @staticmethod
+    def names(path: Path) -> list[str]:
+        return next(_Delimited._records(path), [])
+
+    @staticmethod
+    def batches(path: Path, names: Sequence[str]) -> Iterator[TableBatch]:
+        from pyarrow import csv as arrow_csv
+
+        arrow = _pyarrow()
+        with _readable(path), arrow.input_stream(path, compression="detect") as stream:
+            reader = arrow_csv.open_csv(
+                stream,
+                arrow_csv.ReadOptions(
+                    block_size=BLOCK_BYTES, encoding=_encoding(path).removesuffix("-sig")
+                ),
+                arrow_csv.ParseOptions(delimiter=_separator(path), newlines_in_values=True),
+                arrow_csv.ConvertOptions(
+                    include_columns=list(names),
+                    column_types=dict.fromkeys(names, arrow.string()),
+                    null_values=NO_VALUE,
+                    strings_can_be_null=True,
+                ),
+            )
+            start = 0
+            for batch in reader:
+                yield _batch(batch, lambda row, start=start: _Delimited._line(path, start + row))
+                start += len(batch)
+
+    @staticmethod
+    def _line(path: Path, row: int) -> str:
+        """Where a row stands: counted again, because only an error asks for it."""
+        with _opened(path) as text:
+            reader = csv.reader(text, delimiter=_separator(path))
+            found = (reader.line_num for fields in reader if fields)
+            for number, line in enumerate(found):
+                if number == row + 1:  # the first one has the names
+                    return f"{path}, line {line}"
+        return f"{path}, row {row + 1}"
+
+    @staticmethod
+    def _records(path: Path) -> Iterator[list[str]]:
+        with _readable(path), _opened(path) as text:
+            yield from (fields for fields in csv.reader(text, delimiter=_separator(path)) if fields)
+
+
+class _Lines:
+    """One JSON object a line."""
+
+    @staticmethod
+    def names(path: Path) -> list[str]:
+        with _readable(path):
+            return list(_Lines._reader(path).schema.names)
+
+    @staticmethod
+    def batches(path: Path, names: Sequence[str]) -> Iterator[TableBatch]:
+        start = 0
+        with _readable(path):
+            for batch in _Lines._reader(path):
+                some = batch.select(list(names))
+                yield _batch(some, lambda row, start=start: f"{path}, line {start + row + 1}")
+                start += len(batch)
+
+    @staticmethod
+    def _reader(path: Path) -> Any:
+        from pyarrow import json as arrow_json
+
+        stream = _pyarrow().input_stream(path, compression="detect")
+        return arrow_json.open_json(stream, arrow_json.ReadOptions(block_size=BLOCK_BYTES))
+
+
+class _Parquet:
+    @staticmethod
+    def names(path: Path) -> list[str]:
+        from pyarrow import parquet
+
+        with _readable(path):
+            return list(parquet.read_schema(path).names)
+
+    @staticmethod
+    def batches(path: Path, names: Sequence[str]) -> Iterator[TableBatch]:
+        from pyarrow import parquet
+
+        start = 0
+        with _readable(path), parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(BATCH_ROWS, columns=list(names)):
+                some = batch.select(list(names))
+                yield _batch(some, lambda row, start=start: f"{path}, row {start + row + 1}")
+                start += len(batch)
+
+
+_OPENERS: dict[str, Any] = {DELIMITED: _Delimited, LINES: _Lines, PARQUET: _Parquet}
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn what pyarrow raises over a file into an error of the user's."""
+    arrow = _pyarrow()
+    try:
+        yield
+    except (arrow.ArrowException, UnicodeDecodeError, csv.Error, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the system, not the file
+            raise
+        where = _uneven_line(path) if "CSV parse error" in str(error) else ""
+        raise InputError(f"{path}{where} cannot be read: {_first_line(error)}") from error
+
+
+def _uneven_line(path: Path) -> str:
+    """The first line with more or fewer fields than the first; empty where there is none."""
+    with _opened(path) as text, contextlib.suppress(csv.Error, OSError):
+        reader = csv.reader(text, delimiter=_separator(path))
+        number = 0
+        for fields in reader:
+            number = number or len(fields)
+            if fields and len(fields) != number:
+                return f", line {reader.line_num},"
+    return ""
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+
+
+def _opened(path: Path) -> io.TextIOWrapper:
+    """The file as text, decompressed."""
+    stream = _pyarrow().input_stream(path, compression="detect")
+    return io.TextIOWrapper(io.BufferedReader(stream), encoding=_encoding(path), newline="")
+
+
+def _encoding(path: Path) -> str:
+    if _compression(path):
+        return "utf-8-sig"
+    return encoding_of(path)
+
+
+def _separator(path: Path) -> str:
+    """What parts the names in the first line, by how often it stands there."""
+    with _opened(path) as text:
+        header = text.readline(HEADER_BYTES)
+    if not header.strip():
+        raise InputError(f"{path} is empty: a first line with the columns' names was expected.")
+    return max(SEPARATORS, key=header.count)

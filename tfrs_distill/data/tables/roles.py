@@ -1,0 +1,106 @@
+"""Which column of a table is the user, the item, the time, the rating, the title, a text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+
+from tfrs_distill.errors import InputError
+
+USER, ITEM, TIME, RATING = "user", "item", "time", "rating"  # of interactions
+ID, TITLE, TEXT = "id", "title", "text"  # of items
+ROLES = (USER, ITEM, TIME, RATING, ID, TITLE, TEXT)
+_ITEMS = "item product sku article asin isbn movie film track song book artist game video news"
+_WITH_ID = {
+    USER: "user customer client member visitor account buyer person reader listener session",
+    ITEM: _ITEMS,
+    ID: _ITEMS,
+}
+# By role, the usual names in the order in which they are looked for.
+NAMES: dict[str, tuple[str, ...]] = {
+    role: tuple(name + end for end in ("id", "") for name in names.split())
+    for role, names in _WITH_ID.items()
+} | {
+    TIME: tuple("timestamp time ts datetime date createdat eventtime unixtime orderdate".split()),
+    RATING: tuple("rating ratings stars score overall".split()),
+    TITLE: tuple(
+        "title name itemname productname itemtitle producttitle movietitle booktitle".split()
+    ),
+    TEXT: tuple(
+        "text description desc summary body abstract brand category categories genre genres tags "
+        "author authors".split()
+    ),
+}
+NAMES[USER] += ("uid",)
+NAMES[ITEM] += ("iid",)
+NAMES[ID] += ("id", "iid")
+
+
+def plain_name(name: str) -> str:
+    """Return a column's name as names are compared: letters and digits, without a RecBole type.
+
+    Example:
+    >>> plain_name("User_ID:token")
+    'userid'
+    """
+    return re.sub(r"[\W_]", "", name.partition(":")[0]).casefold()
+
+
+def check_roles(columns: Mapping[str, str | Sequence[str]]) -> None:
+    """Check that columns are given for roles that there are.
+
+    Raises:
+        InputError: there is no such role.
+    """
+    for role in columns:
+        if role not in ROLES:
+            raise InputError(
+                f"A column can be the {', '.join(ROLES[:-1])} or {ROLES[-1]}. Received: {role!r}."
+                + nearest(role, ROLES)
+            )
+
+
+def find_column(
+    table: str, names: Sequence[str], role: str, given: str | None, *, required: bool
+) -> str | None:
+    """Return the column of a role: the one that is given, or the first of the usual names.
+
+    Args:
+        table: what to call the table in an error.
+        names: of its columns.
+        role: one of `ROLES`.
+        given: the column's name as the caller has it.
+        required: whether the table cannot be used without it.
+
+    Raises:
+        InputError: the given column is not there, or none is found and it is required.
+
+    Example:
+    >>> find_column("shop.csv", ["ts", "Customer", "SKU"], "item", None, required=True)
+    'SKU'
+    """
+    if given is not None:
+        if given not in names:
+            raise InputError(
+                f"{table} has no column {given!r}. Its columns are: {', '.join(names)}."
+                + nearest(given, names)
+            )
+        return given
+    by_plain_name = {plain_name(name): name for name in reversed(names)}  # the first one counts
+    for usual in NAMES[role]:
+        if usual in by_plain_name:
+            return by_plain_name[usual]
+    if required:
+        raise InputError(
+            f"Which column of {table} is the {role}? Its columns are: {', '.join(names)}. Name it, "
+            f'as with columns={{"{role}": "{names[0]}"}}, or give the file a first line with the '
+            "columns' names where it has none."
+        )
+    return None
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return the question whether the nearest of the names was meant; empty where none is near."""
+    found = get_close_matches(name.casefold(), [known.casefold() for known in names], n=1)
+    return next((f" Did you mean {n!r}?" for n in names if found and n.casefold() == found[0]), "")

@@ -1,0 +1,184 @@
+"""The values of a table's columns: ids as texts, times and ratings as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tfrs_distill.data.times import A_DATE, DATE, date_nanoseconds
+from tfrs_distill.errors import InputError
+
+WHOLE, FRACTIONS, DATES = "q", "d", "dates"  # what times are: the array type of numbers, or dates
+Place = Callable[[int], str]
+
+
+def ids(column: str, values: Any, place: Place) -> Any:
+    """Return ids as pyarrow strings; a missing one stays missing.
+
+    Whole numbers become digits, also where they are stored with a fraction of 0, as pandas does it
+    with a column that has missing entries.
+
+    Raises:
+        InputError: the column holds something else, or a fraction.
+    """
+    import pyarrow as arrow
+    from pyarrow import compute, types
+
+    kind = values.type
+    if types.is_dictionary(kind):
+        return ids(column, values.cast(kind.value_type), place)
+    if types.is_floating(kind):
+        missing = compute.is_nan(values).fill_null(True)
+        known = compute.if_else(missing, 0.0, values)
+        fractions = np.flatnonzero(np.mod(known.to_numpy(zero_copy_only=False), 1.0))
+        if len(fractions):
+            row = int(fractions[0])
+            raise InputError(
+                f"{place(row)}: column {column!r} holds {values[row].as_py()}, which is no id: ids "
+                "are texts or whole numbers."
+            )
+        whole = known.cast(arrow.int64()).cast(arrow.string())
+        return compute.if_else(missing, None, whole)
+    if types.is_null(kind):
+        return values.cast(arrow.string())
+    if types.is_integer(kind) or _is_text(kind):
+        texts = values.cast(arrow.string())
+        return compute.if_else(compute.equal(compute.utf8_length(texts), 0), None, texts)
+    raise InputError(f"{place(0)}: column {column!r} holds {kind}, but ids are texts or numbers.")
+
+
+def texts(column: str, values: Any, place: Place) -> list[list[str]]:
+    """Return what an item's text column says, as no, one or several texts an item.
+
+    Raises:
+        InputError: the column holds something else than texts, numbers or lists of them.
+    """
+    from pyarrow import types
+
+    kind = values.type
+    nested = types.is_list(kind) or types.is_large_list(kind)
+    inner = kind.value_type if nested else kind
+    if types.is_struct(inner) or types.is_map(inner) or types.is_list(inner):
+        raise InputError(f"{place(0)}: column {column!r} holds {kind}, but texts were expected.")
+    rows = [value or [] if nested else [value] for value in values.to_pylist()]
+    return [[str(text).strip() for text in row if text not in (None, "")] for row in rows]
+
+
+def ratings(column: str, values: Any, place: Place) -> np.ndarray:
+    """Return ratings as float64, NaN where there is none.
+
+    Raises:
+        InputError: one is no finite number.
+    """
+    numbers = _numbers(column, values, "a number", place)
+    infinite = np.flatnonzero(np.isinf(numbers))
+    if len(infinite):
+        row = int(infinite[0])
+        raise InputError(
+            f"{place(row)}: column {column!r} holds {numbers[row]}, which is no rating."
+        )
+    return numbers
+
+
+def times(column: str, values: Any, place: Place) -> tuple[str, np.ndarray, np.ndarray]:
+    """Return what the times are (`WHOLE`, `FRACTIONS` or `DATES`), the times, and which are known.
+
+    Dates become nanoseconds since 1970, int64; whole numbers int64; others float64.
+
+    Raises:
+        InputError: one is neither a number nor a date, or of another kind than the first.
+    """
+    import pyarrow as arrow
+    from pyarrow import types
+
+    if types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    kind, known = values.type, values.is_valid().to_numpy(zero_copy_only=False)
+    if types.is_timestamp(kind) or types.is_date(kind):
+        moments = values.cast(arrow.timestamp("ns", getattr(kind, "tz", None)))
+        return DATES, _whole(moments.cast(arrow.int64())), known
+    if types.is_null(kind):
+        return WHOLE, np.zeros(len(values), np.int64), known
+    if types.is_integer(kind):
+        return WHOLE, _whole(values.cast(arrow.int64())), known
+    if _is_text(kind):
+        values = values.cast(arrow.string())
+        first = values.drop_null()
+        if len(first) and DATE.fullmatch(first[0].as_py().strip()):
+            return DATES, _dates(column, values, place), known
+        try:
+            return WHOLE, _whole(values.cast(arrow.int64())), known
+        except arrow.ArrowInvalid:
+            pass
+    expected = f"a number or a date such as {A_DATE}"
+    numbers = _numbers(column, values, expected, place)
+    known &= ~np.isnan(numbers)
+    infinite = np.flatnonzero(np.isinf(numbers))
+    if len(infinite):
+        row = int(infinite[0])
+        raise InputError(f"{place(row)}: column {column!r} holds {numbers[row]}, not {expected}.")
+    return FRACTIONS, np.where(known, numbers, 0.0), known
+
+
+def _dates(column: str, values: Any, place: Place) -> np.ndarray:
+    import pyarrow as arrow
+
+    for zone in (None, "UTC"):
+        try:
+            return _whole(values.cast(arrow.timestamp("ns", zone)).cast(arrow.int64()))
+        except arrow.ArrowInvalid:
+            pass  # of another form, or not all of one
+    found = np.zeros(len(values), np.int64)
+    for row, text in enumerate(values.to_pylist()):
+        try:
+            found[row] = 0 if text is None else date_nanoseconds(text)
+        except ValueError as error:
+            raise InputError(
+                f"{place(row)}: column {column!r} holds {text!r}, not a date, as before it."
+            ) from error
+    return found
+
+
+def _numbers(column: str, values: Any, expected: str, place: Place) -> np.ndarray:
+    """Float64, NaN where there is no value."""
+    import pyarrow as arrow
+    from pyarrow import types
+
+    kind = values.type
+    if types.is_dictionary(kind):
+        return _numbers(column, values.cast(kind.value_type), expected, place)
+    if not (types.is_null(kind) or types.is_integer(kind) or types.is_floating(kind)):
+        if not (_is_text(kind) or types.is_decimal(kind)):
+            raise InputError(f"{place(0)}: column {column!r} holds {kind}, not {expected}.")
+        values = values.cast(arrow.string()) if _is_text(kind) else values
+    try:
+        numbers: np.ndarray = values.cast(arrow.float64()).to_numpy(zero_copy_only=False)
+        return numbers
+    except arrow.ArrowInvalid:
+        for row, text in enumerate(values.to_pylist()):
+            try:
+                float("nan" if text is None else text)
+            except ValueError as error:
+                raise InputError(
+                    f"{place(row)}: column {column!r} holds {text!r}, not {expected}."
+                ) from error
+        raise
+
+
+def _whole(values: Any) -> np.ndarray:
+    numbers: np.ndarray = values.fill_null(0).to_numpy(zero_copy_only=False)
+    return numbers
+
+
+def _is_text(kind: Any) -> bool:
+    from pyarrow import types
+
+    return bool(
+        types.is_string(kind)
+        or types.is_large_string(kind)
+        or types.is_string_view(kind)
+        or types.is_binary(kind)
+        or types.is_large_binary(kind)
+    )
