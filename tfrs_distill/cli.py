@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 USERS_ERROR, INTERRUPTED = 2, 130
 LOG_WIDTH = 160  # columns of a table in a file or a pipe
+OWN_DATA = "your own data: who met what when, in CSV, JSON lines or Parquet, or a folder of it"
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -75,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands)
+    _add_init(commands)
     _add_recommend(commands)
     _add_cache(commands)
     return parser
@@ -95,33 +97,8 @@ def _add_run(commands: Any) -> None:
         "--out", metavar="DIR", type=Path, default=Path("saved_models"), help="default: %(default)s"
     )
     run.add_argument("--data-dir", metavar="DIR", help="the data, instead of fetching it")
-    run.add_argument(
-        "--interactions",
-        metavar="FILE",
-        nargs="+",
-        help="your own data: who met what when, in CSV, JSON lines or Parquet, or a folder of it",
-    )
-    run.add_argument(
-        "--items",
-        metavar="FILE",
-        nargs="+",
-        default=[],
-        help="the same of the items",
-    )
-    run.add_argument(
-        "--column",
-        metavar="ROLE=NAME",
-        action="append",
-        default=[],
-        help="a column of these: user, item, time, rating; id, title, text of the items",
-    )
-    run.add_argument(
-        "--min-rating",
-        metavar="X",
-        type=float,
-        default=0.0,
-        help="leave out interactions with a lower rating",
-    )
+    run.add_argument("--interactions", metavar="FILE", nargs="+", help=OWN_DATA)
+    _add_tables(run)
     run.add_argument(
         "--teacher", metavar="KIND", help="two-tower, item-item, ensemble, deep-cross, ..."
     )
@@ -130,6 +107,42 @@ def _add_run(commands: Any) -> None:
     run.add_argument("--seed", metavar="N", type=int, help="every random number follows from it")
     run.add_argument(
         "--quick", action="store_true", help="small size: to see it work, not to compare"
+    )
+
+
+def _add_init(commands: Any) -> None:
+    words = "look at your own data and write a recipe for it"
+    init = commands.add_parser("init", help=words, description=words, allow_abbrev=False)
+    init.set_defaults(command=_init, when_interrupted="nothing was written.")
+    init.add_argument("interactions", metavar="FILE", nargs="+", help=OWN_DATA)
+    _add_tables(init)
+    init.add_argument(
+        "--to",
+        metavar="RECIPE",
+        type=Path,
+        default=Path("recipe.toml"),
+        help="the new recipe; default: %(default)s",
+    )
+
+
+def _add_tables(command: argparse.ArgumentParser) -> None:
+    """What is known of the interactions' table beside its files."""
+    command.add_argument(
+        "--items", metavar="FILE", nargs="+", default=[], help="the same of the items"
+    )
+    command.add_argument(
+        "--column",
+        metavar="ROLE=NAME",
+        action="append",
+        default=[],
+        help="a column of these: user, item, time, rating; id, title, text of the items",
+    )
+    command.add_argument(
+        "--min-rating",
+        metavar="X",
+        type=float,
+        default=0.0,
+        help="leave out interactions with a lower rating",
     )
 
 
@@ -210,12 +223,7 @@ def _recipe(arguments: argparse.Namespace) -> Any:
         with quiet_stderr():  # it may import TensorFlow, see below
             recipe = recipe.of_folder(arguments.data_dir)
     if arguments.interactions is not None:
-        recipe = recipe.of_tables(
-            arguments.interactions,
-            arguments.items,
-            columns=_columns(arguments.column),
-            min_rating=arguments.min_rating,
-        )
+        recipe = _of_tables(recipe, arguments)
     elif arguments.items or arguments.column or arguments.min_rating:
         raise InputError("--items, --column and --min-rating are about --interactions. Name them.")
     if arguments.encoder is not None:
@@ -232,6 +240,43 @@ def _recipe(arguments: argparse.Namespace) -> Any:
     if arguments.seed is not None:
         recipe = replace(recipe, seed=arguments.seed)
     return recipe.quick() if arguments.quick else recipe
+
+
+def _of_tables(recipe: Any, arguments: argparse.Namespace) -> Any:
+    """The recipe of the tables that the arguments name."""
+    return recipe.of_tables(
+        arguments.interactions,
+        arguments.items,
+        columns=_columns(arguments.column),
+        min_rating=arguments.min_rating,
+    )
+
+
+def _init(arguments: argparse.Namespace) -> None:
+    from tfrs_distill.pipeline.recipe import Recipe
+
+    target: Path = arguments.to
+    if target.exists():
+        raise InputError(f"{target} exists already. Name another file by --to.")
+    recipe = _of_tables(Recipe.named("movielens-100k"), arguments)
+    require_keras_2()
+    with quiet_stderr():  # TensorFlow greets on standard error
+        from tfrs_distill.files import whole_file
+        from tfrs_distill.pipeline.data import interactions_line, read_tables
+    data, facts = read_tables(recipe)
+    console = _console()
+    for sentence in [f"{interactions_line(data)}.", *facts.sentences()]:
+        console.print(sentence, soft_wrap=True)
+    recipe = recipe.of_tables(
+        arguments.interactions,
+        arguments.items,
+        columns=facts.columns,
+        min_rating=arguments.min_rating,
+    )
+    with whole_file(target, "w") as file:
+        file.write(recipe.to_toml())
+    console.print(f"\nRecipe:  {target}", soft_wrap=True)
+    console.print(f"Run it:  tfrs-distill run --recipe {target}", soft_wrap=True)
 
 
 def _columns(given: Sequence[str]) -> dict[str, str | list[str]]:

@@ -110,3 +110,23 @@ def test_tables_have_no_attributes(shop):
     teacher = replace(recipe.teacher, modalities=("attributes",))
     with pytest.raises(InputError, match="Tables have neither attributes nor a knowledge graph"):
         pipeline.run(replace(recipe, teacher=teacher), shop / "out")
+
+
+def test_init_looks_at_the_tables_and_writes_a_recipe_that_says_what_it_found(
+    shop, capsys, monkeypatch
+):
+    monkeypatch.chdir(shop)
+    assert main(["init", "my shop.csv", "--items", "products.csv", "--to", "shop.toml"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "my-shop: 12 users, 11 items, 120 interactions" in said
+    assert "user = 'customer', item = 'product', time = 'ts', id of the items = 'sku'" in said
+    assert said.endswith("Run it: tfrs-distill run --recipe shop.toml")
+    recipe = Recipe.load("shop.toml")
+    assert recipe.name == "my-shop" and recipe.data.interactions == ("my shop.csv",)
+    assert (recipe.data.user_column, recipe.data.title_column) == ("customer", "name")
+    assert "# " in (shop / "shop.toml").read_text().splitlines()[0]
+    assert main(["init", "my shop.csv", "--to", "shop.toml"]) == 2  # nothing is overwritten
+    assert "shop.toml exists already" in capsys.readouterr().err
+    assert main(["init", "products.csv", "--to", "other.toml"]) == 2
+    assert "Which column of products.csv is the user?" in capsys.readouterr().err
+    assert not (shop / "other.toml").exists()

@@ -28,7 +28,7 @@ from tfrs_distill.data.readers import read_folder
 from tfrs_distill.data.split_facts import split_facts
 from tfrs_distill.data.splits import Queries, Splits, split_at
 from tfrs_distill.data.synthetic import synthetic
-from tfrs_distill.data.tables.read import interactions_of_tables
+from tfrs_distill.data.tables.read import TableFacts, interactions_of_tables
 from tfrs_distill.data.times import times_line
 from tfrs_distill.errors import InputError
 from tfrs_distill.files import files_sha256, whole_file
@@ -121,12 +121,11 @@ class RetrievalData:
     def facts(self) -> tuple[dict[str, Any], str]:
         """Counts for the report, the fingerprint of the training windows, and a line."""
         data, splits = self.interactions, self.splits
-        times = times_line(data.timestamps)
         facts = {
             "users": data.num_users,
             "items": splits.catalogue.num_items,
             "interactions": len(data),
-            "times": times,
+            "times": times_line(data.timestamps),
             "train_labels": splits.train.num_labels,
             "validation_queries": len(splits.validation.answerable_rows),
             "test_queries": len(splits.test.answerable_rows),
@@ -139,10 +138,7 @@ class RetrievalData:
             },
             "fingerprint": splits.train.fingerprint(),
         }
-        line = (
-            f"{data.name}: {data.num_users:,} users, {splits.catalogue.num_items:,} items, "
-            f"{len(data):,} interactions, {times}"
-        )
+        line = interactions_line(data)
         if self.reading:
             facts["reading"] = list(self.reading)
             line += f". {' '.join(self.reading)}"
@@ -296,6 +292,14 @@ class RankingData:
         return replace(self, splits=replace(self.splits, **parts), words=words)
 
 
+def interactions_line(data: Interactions) -> str:
+    """How many they are, and of which time, in one line."""
+    return (
+        f"{data.name}: {data.num_users:,} users, {data.catalogue.num_items:,} items, "
+        f"{len(data):,} interactions, {times_line(data.timestamps)}"
+    )
+
+
 def source_fingerprint(recipe: RetrievalRecipe | RankingRecipe) -> str:
     """What decides the data: the source's name, or the content of the files that are given."""
     data = recipe.data
@@ -324,7 +328,8 @@ def read_data(recipe: RetrievalRecipe | RankingRecipe) -> RetrievalData | Rankin
         return _reviews(recipe) if recipe.data.source == "clothing-reviews" else _ratings(recipe)
     reading: Sequence[str] = ()
     if recipe.data.interactions:
-        data, reading = _tables(recipe.data, recipe.name)
+        data, found = read_tables(recipe)
+        reading = found.sentences()
     elif recipe.data.source == "synthetic":
         data = synthetic(seed=recipe.seed)
     else:
@@ -334,16 +339,21 @@ def read_data(recipe: RetrievalRecipe | RankingRecipe) -> RetrievalData | Rankin
     return RetrievalData.of(data, recipe, reading)
 
 
-def _tables(data: DataSettings, name: str) -> tuple[Interactions, list[str]]:
+def read_tables(recipe: RetrievalRecipe) -> tuple[Interactions, TableFacts]:
+    """Read the recipe's tables, and tell what became of their rows.
+
+    Raises:
+        InputError: as for `td.data.read_table`.
+    """
+    data = recipe.data
     columns = {role: getattr(data, setting) for role, setting in COLUMNS_OF_TABLES.items()}
-    found, facts = interactions_of_tables(
+    return interactions_of_tables(
         list(data.interactions),
         list(data.items) or None,
         columns={role: column for role, column in columns.items() if column},
         min_rating=data.min_rating or None,
-        name=name,
+        name=recipe.name,
     )
-    return found, facts.sentences()
 
 
 def films_folder(recipe: RetrievalRecipe) -> Path:

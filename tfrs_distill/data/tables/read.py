@@ -36,6 +36,7 @@ from tfrs_distill.errors import InputError
 logger = logging.getLogger(__name__)
 Columns = Mapping[str, str | Sequence[str]]
 SHOWN = 3  # examples in a sentence
+SHOWN_ROLES = {ID: "id of the items"}
 
 
 @dataclass
@@ -49,7 +50,7 @@ class TableFacts:
         notes: what else is to be known, a sentence each.
     """
 
-    columns: dict[str, str] = field(default_factory=dict)
+    columns: dict[str, str | tuple[str, ...]] = field(default_factory=dict)
     rows: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
@@ -61,7 +62,11 @@ class TableFacts:
 
     def sentences(self) -> list[str]:
         """All of it, a sentence each."""
-        taken = ", ".join(f"{role} = {name!r}" for role, name in self.columns.items())
+        taken = ", ".join(
+            f"{SHOWN_ROLES.get(role, role)} = "
+            + (repr(name) if isinstance(name, str) else " and ".join(map(repr, name)))
+            for role, name in self.columns.items()
+        )
         dropped = ", ".join(f"{number:,} {why}" for why, number in self.dropped.items())
         left_out = f"; left out: {dropped}" if dropped else ""
         return [
@@ -160,14 +165,14 @@ def interactions_of_tables(
     given = dict(columns or {})
     check_roles(given)
     table, facts = open_table(interactions), TableFacts()
+    roles: dict[str, str] = {}
     for role in (USER, ITEM, TIME, RATING):
         of_role = given.get(role)
         if of_role is not None and not isinstance(of_role, str):
             raise InputError(f"One column is the {role}. Received: {of_role!r}.")
         found = find_column(table.title, table.names, role, of_role, required=role in (USER, ITEM))
         if found is not None:
-            facts.columns[role] = found
-    roles = dict(facts.columns)
+            roles[role] = found
     if min_rating is not None and RATING not in roles:
         raise InputError(
             f"`min_rating` needs a column of ratings, and {table.title} has none. Its columns are: "
@@ -176,6 +181,7 @@ def interactions_of_tables(
         )
     if len(set(roles.values())) < len(roles):
         raise InputError(f"Each column can be one thing. Received: {roles}.")
+    facts.columns |= roles
     catalogue = None if items is None else _catalogue(open_table(items), given, facts)
     rows = _Rows(roles, catalogue, min_rating, facts)
     for batch in table.batches(list(roles.values())):
@@ -361,9 +367,8 @@ def _catalogue(table: Table, given: Columns, facts: TableFacts) -> Catalogue:
     id_column = find_column(table.title, table.names, ID, id_given, required=True)
     title_column = find_column(table.title, table.names, TITLE, given.get(TITLE), required=False)
     text_columns = _text_columns(table, given, {id_column, title_column})
-    facts.columns |= {f"{ID} of the items": id_column} if id_column else {}
-    facts.columns |= {TITLE: title_column} if title_column else {}
-    facts.columns |= {TEXT: ", ".join(text_columns)} if text_columns else {}
+    found = {ID: id_column, TITLE: title_column, TEXT: tuple(text_columns)}
+    facts.columns |= {role: column for role, column in found.items() if column}
     described: dict[str, tuple[str, str]] = {}
     repeated = unnamed = 0
     taken = [name for name in (id_column, title_column, *text_columns) if name]
