@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands)
     _add_init(commands)
+    _add_compare(commands)
     _add_recommend(commands)
     _add_cache(commands)
     return parser
@@ -144,6 +145,19 @@ def _add_tables(command: argparse.ArgumentParser) -> None:
         default=0.0,
         help="leave out interactions with a lower rating",
     )
+
+
+def _add_compare(commands: Any) -> None:
+    words = "lay finished runs beside each other, over seeds and between settings"
+    compare = commands.add_parser("compare", help=words, description=words, allow_abbrev=False)
+    compare.set_defaults(command=_compare, when_interrupted="nothing was changed.")
+    compare.add_argument(
+        "runs", metavar="RUN", nargs="+", type=Path, help="the folder of a finished run"
+    )
+    compare.add_argument(
+        "--model", metavar="NAME", default="student", help="between settings; default: %(default)s"
+    )
+    compare.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_recommend(commands: Any) -> None:
@@ -277,6 +291,31 @@ def _init(arguments: argparse.Namespace) -> None:
         file.write(recipe.to_toml())
     console.print(f"\nRecipe:  {target}", soft_wrap=True)
     console.print(f"Run it:  tfrs-distill run --recipe {target}", soft_wrap=True)
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    require_keras_2()
+    with quiet_stderr():  # TensorFlow greets on standard error
+        from tfrs_distill.pipeline.report import over_runs
+    from tfrs_distill.pipeline.report import settings_table, terminal_table
+
+    settings = over_runs.read_settings(arguments.runs)
+    reports = [over_runs.over_seeds(runs) for runs in settings]
+    between = over_runs.between_settings(settings, arguments.model) if len(settings) > 1 else []
+    if arguments.json:
+        print(json.dumps({"settings": reports, "between": between}, indent=2))
+        return
+    console = _console()
+    for report in reports:
+        seeds = report.get("seeds", [report["seed"]])
+        of_seeds = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+        console.print(f"{report['name']}, {of_seeds}")
+        console.print(terminal_table(report, console.width))
+        console.print(report["verdict"] + "\n", soft_wrap=not console.is_terminal)
+    if between:
+        table, sentence = settings_table(between, arguments.model, reports[0], console.width)
+        console.print(table)
+        console.print(sentence, soft_wrap=not console.is_terminal)
 
 
 def _columns(given: Sequence[str]) -> dict[str, str | list[str]]:

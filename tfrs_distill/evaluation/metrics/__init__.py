@@ -24,6 +24,7 @@ from tfrs_distill.evaluation.metrics.decisions import (
 )
 from tfrs_distill.evaluation.metrics.list_ndcg import NDCG_OF_LISTS, list_ndcg
 from tfrs_distill.evaluation.metrics.metric import JudgedRows, Metric
+from tfrs_distill.evaluation.metrics.permutation import permutation_p
 from tfrs_distill.evaluation.metrics.pointwise import LOG_LOSS, MAE, RMSE, log_loss, mae, rmse
 from tfrs_distill.evaluation.metrics.recommended_lists import (
     COVERAGE,
@@ -79,6 +80,7 @@ __all__ = [
     "ndcg",
     "overlap",
     "percentile_interval",
+    "permutation_p",
     "precision_recall_f1",
     "recall",
     "reciprocal_rank",

@@ -18,12 +18,14 @@ The files: `models.py` (a report's models and figures), `verdict.py` (whether th
 `paired_difference.py` (a difference in words), `cautions.py` (what to beware of), `table.py` (rows
 and columns; the terminal's), `teachers.py` (teachers side by side), `page.py` with
 `page.html.jinja` and `page.css` (`report.html`, which needs nothing else), `charts.py` (inline SVG)
-with `labels.py`, `numbers.py` (figures as people read them), `write.py` (both files on disk).
+with `labels.py`, `numbers.py` (figures as people read them), `write.py` (both files on disk);
+`over_runs.py` (one report over seeds; settings beside each other) and `settings.py`, their table.
 """
 
 from tfrs_distill.pipeline.report.page import html_page
+from tfrs_distill.pipeline.report.settings import settings_table
 from tfrs_distill.pipeline.report.table import terminal_table
 from tfrs_distill.pipeline.report.verdict import verdict
 from tfrs_distill.pipeline.report.write import write_report
 
-__all__ = ["html_page", "terminal_table", "verdict", "write_report"]
+__all__ = ["html_page", "settings_table", "terminal_table", "verdict", "write_report"]

@@ -30,6 +30,13 @@ MODELS = {
 }
 
 
+# Comparisons that are not called `MODEL_vs_MODEL`: which models they are of.
+FORM_PAIRS = {
+    "int8_vs_float32": ("student_int8", "student_tflite"),
+    "tflite_vs_keras": ("student_tflite", "student"),
+}
+
+
 @dataclass(frozen=True)
 class Row:
     """A model of the report.

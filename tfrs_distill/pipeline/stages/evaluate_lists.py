@@ -21,6 +21,7 @@ from tfrs_distill.files import whole_file
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
 from tfrs_distill.pipeline.list_teachers import Committee
 from tfrs_distill.pipeline.recipe import RetrievalRecipe, TwoStageRecipe
+from tfrs_distill.pipeline.report.over_runs import LENGTHS, NDCG_FILE, USERS
 from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.stage import Result, forget_other_trainings
 from tfrs_distill.pipeline.stages.cross_encoder import CROSS_ENCODER, open_cross_encoder
@@ -288,13 +289,18 @@ def _evaluations(
     run: Run, models: Mapping[str, Measured], queries: Queries, folder: Path
 ) -> dict[str, Evaluation]:
     """Every model's lists of the same queries; each query's NDCG is kept in `folder`."""
-    evaluations = {}
+    evaluations, answerable = {}, queries.answerable()
     with run.progress.bar("test users", len(models)) as advance:
         for name, model in models.items():
             evaluations[name] = evaluate(model.scorer, queries, k=run.recipe.evaluation.k)
             advance(note=name)
-    with whole_file(folder / "ndcg.npz") as file:
-        np.savez(file, **{name: found.ndcg for name, found in evaluations.items()})
+    with whole_file(folder / NDCG_FILE.name) as file:
+        np.savez(
+            file,
+            **{name: found.ndcg for name, found in evaluations.items()},
+            **{USERS: answerable.users},
+            **{LENGTHS: np.array([len(history) for history in answerable.histories])},
+        )
     return evaluations
 
 

@@ -7,15 +7,13 @@ from typing import Any
 
 from tfrs_distill.evaluation import metrics
 from tfrs_distill.export.forms import FORMS
-from tfrs_distill.pipeline.report.models import MODELS
+from tfrs_distill.pipeline.report.models import FORM_PAIRS, MODELS
 from tfrs_distill.pipeline.run_folder import Run
 
 PAIRS = {
     "student_vs_twin": ("student", "twin"),
     "student_vs_teacher": ("student", "teacher"),
-    "int8_vs_float32": ("student_int8", "student_tflite"),
-    "tflite_vs_keras": ("student_tflite", "student"),
-}
+} | FORM_PAIRS
 
 
 def name_forms(rows: dict[str, dict[str, Any]], student: str) -> None:

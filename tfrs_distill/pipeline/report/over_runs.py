@@ -1,0 +1,274 @@
+"""Finished runs beside each other: one report over the seeds of a setting, and between settings."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfrs_distill.errors import InputError
+from tfrs_distill.evaluation import metrics
+from tfrs_distill.pipeline.report.models import FORM_PAIRS, leading_metric
+from tfrs_distill.pipeline.report.verdict import leading_task, verdict
+
+NDCG_FILE = Path("stages", "evaluate", "ndcg.npz")  # of a run that recommends: one value a query
+USERS, LENGTHS = "users", "history_lengths"  # in it, beside one array a model
+OF_ONE_RUN = ("training", "stages", "teachers", "ease", "reading")
+NUM_SAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What a run left.
+
+    Args:
+        folder: its home.
+        report: `report.json`.
+        ndcg: float64 [num_queries] by model.
+        users: int32 [num_queries], whose query it is.
+        lengths: int32 [num_queries], of the histories.
+    """
+
+    folder: Path
+    report: dict[str, Any]
+    ndcg: dict[str, np.ndarray]
+    users: np.ndarray
+    lengths: np.ndarray
+
+    @classmethod
+    def read(cls, folder: Path) -> FinishedRun:
+        """Read a run's folder.
+
+        Raises:
+            InputError: it holds no finished run, or one of rows.
+        """
+        path = folder / "report.json"
+        if not path.is_file():
+            inner = sorted(found.parent.name for found in folder.glob("*/report.json"))
+            hint = f" It holds the runs {', '.join(inner)}: name those." if inner else ""
+            raise InputError(f"{folder} is no finished run: it has no report.json.{hint}")
+        report = json.loads(path.read_text(encoding="utf-8"))
+        if not (folder / NDCG_FILE).is_file():
+            raise InputError(
+                f"{folder} is a run of the task {report['task']!r}: runs of lists alone, "
+                '"retrieval" and "two-stage", can be compared.'
+            )
+        with np.load(folder / NDCG_FILE) as file:
+            arrays = dict(file)
+        if USERS not in arrays:
+            raise InputError(
+                f"{folder} was measured by an earlier version. Remove its folder stages/evaluate "
+                "and run its recipe.toml again: nothing else is repeated."
+            )
+        return cls(folder, report, arrays, arrays.pop(USERS), arrays.pop(LENGTHS))
+
+    @property
+    def setting(self) -> str:
+        """The recipe without its seed and its name, as a text."""
+        return json.dumps(self.report["recipe"] | {"seed": 0, "name": ""}, sort_keys=True)
+
+
+def read_settings(folders: Sequence[Path]) -> list[list[FinishedRun]]:
+    """Read runs, those of one setting together, in the order of their first ones.
+
+    Raises:
+        InputError: as for `FinishedRun.read`; a run is named twice, or two have the same seed.
+    """
+    settings: dict[str, list[FinishedRun]] = {}
+    for folder in folders:
+        run = FinishedRun.read(folder)
+        of_setting = settings.setdefault(run.setting, [])
+        for other in of_setting:
+            if other.report["seed"] == run.report["seed"]:
+                raise InputError(
+                    f"{other.folder} and {run.folder} are the same run: the same recipe and the "
+                    f"seed {run.report['seed']}. Name one of them."
+                )
+        of_setting.append(run)
+    return list(settings.values())
+
+
+def over_seeds(runs: Sequence[FinishedRun]) -> dict[str, Any]:
+    """Return one report of several runs of a setting, as a run's own report is made.
+
+    Figures are means over the runs, latencies medians; intervals are over users and seeds, and so
+    is the verdict. What belongs to a single run is left out.
+
+    Args:
+        runs: of one setting, with different seeds.
+
+    Raises:
+        InputError: their test users differ.
+    """
+    reports = [run.report for run in runs]
+    if len(runs) == 1:
+        return reports[0]
+    check_same_users(runs)
+    report = {key: copy.deepcopy(v) for key, v in reports[0].items() if key not in OF_ONE_RUN}
+    task = leading_task(report)
+    leading = leading_metric(report, task)
+    shared = [name for name in report["models"] if all(name in one["models"] for one in reports)]
+    report["models"] = {
+        name: _model([one["models"][name] for one in reports], task, leading, _ndcg(runs, name))
+        for name in shared
+    }
+    report["comparisons"] = {
+        name: {task: _comparison(name, reports, runs, task)}
+        for name in report["comparisons"]
+        if all(name in one["comparisons"] for one in reports)
+    }
+    report["seeds"] = [one["seed"] for one in reports]
+    report["name"] = _common_name([one["name"] for one in reports])
+    report["resampled"] |= {"what": f"{report['resampled']['what']}, and {len(runs)} seeds"}
+    report["verdict"] = verdict(report)
+    return report
+
+
+def _model(rows: Sequence[Any], task: str, leading: str, ndcg: np.ndarray) -> dict[str, Any]:
+    """A model's row: means, and the interval of the leading metric."""
+    row = copy.deepcopy(rows[0])
+    for key, figure in row["metrics"][task].items():
+        values = [one["metrics"][task].get(key, {}).get("value") for one in rows]
+        known = [value for value in values if value is not None]
+        figure |= {"value": float(np.mean(known)) if len(known) == len(rows) else None}
+        figure |= {"interval": _interval(ndcg)} if key == leading else {"interval": None}
+    row["metrics"][task][leading]["by_seed"] = [
+        one["metrics"][task][leading]["value"] for one in rows
+    ]
+    row["bytes"] = max((one["bytes"] or 0) for one in rows) or None
+    if all(one.get("latency_ms") for one in rows):
+        row["latency_ms"] = {
+            key: float(np.median([one["latency_ms"][key] for one in rows]))
+            for key in row["latency_ms"]
+        }
+    return row
+
+
+def _comparison(
+    name: str, reports: Sequence[Any], runs: Sequence[FinishedRun], task: str
+) -> dict[str, Any]:
+    """Two models of every run, user by user; a figure that is no mean is that of the worst run."""
+    one, other = FORM_PAIRS.get(name) or tuple(name.split("_vs_"))
+    found = [report["comparisons"][name][task] for report in reports]
+    least = {
+        key: min(values)
+        for key in found[0]
+        if key not in ("metric", "seeds", "difference", "interval", "ratio")
+        for values in [[of_run[key] for of_run in found]]
+        if all(isinstance(value, (int, float)) for value in values)
+    }
+    paired = paired_difference(_ndcg(runs, one), _ndcg(runs, other))
+    seeds = [report["seed"] for report in reports]
+    return {"metric": found[0]["metric"], "seeds": seeds} | least | paired
+
+
+def paired_difference(one: np.ndarray, other: np.ndarray) -> dict[str, Any]:
+    """The difference of two models' values of the same users, float [num_runs, num_queries] each.
+
+    The permutation test is over the users' means of the runs.
+    """
+    difference = np.mean(one, axis=0) - np.mean(other, axis=0)
+    runs = one - other if one.shape == other.shape else difference
+    base = float(other.mean())
+    return {
+        "difference": float(difference.mean()),
+        "interval": _interval(runs),
+        "ratio": float(one.mean()) / base if base else None,
+        "p": metrics.permutation_p(difference),
+        "gained": float((difference > 0).mean()),
+        "lost": float((difference < 0).mean()),
+    }
+
+
+def between_settings(settings: Sequence[Sequence[FinishedRun]], model: str) -> list[dict[str, Any]]:
+    """Compare a model of every setting with that of the first one, for the same users.
+
+    Returns:
+        One dict a setting: `name`, `differs` (the recipe's settings that are not alike in all),
+        `value`, `interval`; and of all but the first `against_first`, `short_histories` and
+        `long_histories`: the paired difference of all users, of the half with the shorter and of
+        that with the longer histories.
+
+    Raises:
+        InputError: the settings have other test users, or one lacks the model.
+    """
+    flat = [_flat(runs[0].report["recipe"]) for runs in settings]
+    keys = [key for key in flat[0] | flat[-1] if key not in ("name", "seed")]
+    keys = list(dict.fromkeys([*keys, *(key for one in flat for key in one)]))
+    differ = [
+        key
+        for key in keys
+        if key not in ("name", "seed") and len({repr(one.get(key)) for one in flat}) > 1
+    ]
+    for runs in settings:
+        check_same_users([settings[0][0], *runs])
+        if model not in runs[0].ndcg:
+            raise InputError(
+                f"{runs[0].folder} has no model {model!r}. It has: {', '.join(runs[0].ndcg)}."
+            )
+    first = _ndcg(settings[0], model)
+    short = settings[0][0].lengths <= np.median(settings[0][0].lengths)
+    found = []
+    for runs, recipe in zip(settings, flat):
+        values = _ndcg(runs, model)
+        row = {
+            "name": _common_name([run.report["name"] for run in runs]),
+            "differs": {key: recipe.get(key) for key in differ},
+            "value": float(values.mean()),
+            "interval": _interval(values),
+        }
+        if found:
+            row["against_first"] = paired_difference(values, first)
+            halves = {"short_histories": short, "long_histories": ~short}
+            row |= {
+                name: paired_difference(values[:, rows], first[:, rows])
+                for name, rows in halves.items()
+                if rows.any()
+            }
+        found.append(row)
+    return found
+
+
+def check_same_users(runs: Sequence[FinishedRun]) -> None:
+    """Check that the runs were tested on the same users with the same histories.
+
+    Raises:
+        InputError: they were not.
+    """
+    first = runs[0]
+    for run in runs[1:]:
+        if not (
+            np.array_equal(run.users, first.users) and np.array_equal(run.lengths, first.lengths)
+        ):
+            raise InputError(
+                f"{first.folder} and {run.folder} were tested on other users or other histories: "
+                "their figures cannot be compared user by user. Compare runs of the same data and "
+                "the same split."
+            )
+
+
+def _ndcg(runs: Sequence[FinishedRun], model: str) -> np.ndarray:
+    return np.stack([run.ndcg[model] for run in runs])
+
+
+def _interval(values: np.ndarray) -> list[float]:
+    return list(metrics.bootstrap_interval(values, num_samples=NUM_SAMPLES))
+
+
+def _flat(settings: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        found |= _flat(value, f"{path}{key}.") if isinstance(value, dict) else {path + key: value}
+    return found
+
+
+def _common_name(names: Sequence[str]) -> str:
+    """What the names begin with, without what parts a seed from it."""
+    first, last = min(names), max(names)
+    same = next((n for n, (a, b) in enumerate(zip(first, last)) if a != b), len(first))
+    return first[:same].rstrip("-_.0123456789").removesuffix("-seed") or first
