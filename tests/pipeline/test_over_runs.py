@@ -38,7 +38,6 @@ def write_run(folder, seed, *, lift=0.0, users=None, **settings):
         "k": 10,
         "recipe": recipe,
         "rows_are": "query",
-        "verdict": "As it was.",
         "tasks": {"next_item": {"metric": "ndcg@10", "what": "the next item"}},
         "data": {"users": USERS, "reading": ["Columns."]},
         "training": {"student": {"loss": [1.0]}},
@@ -105,7 +104,7 @@ def test_a_report_over_seeds_is_of_means_with_intervals_over_users_and_seeds(tmp
     expected = (stacked["student_int8"] - stacked["student_tflite"]).mean()
     assert forms["difference"] == pytest.approx(expected)
     assert report["seeds"] == [0, 1, 2] and report["name"] == "films"
-    assert "training" not in report and report["resampled"]["what"] == "test users, and 3 seeds"
+    assert "training" not in report and report["resampled"]["what"] == "test users and 3 seeds"
     assert report["verdict"].startswith("The teacher helped: the student's NDCG@10 is ")
     assert "its best control" in report["verdict"]
     html_page(report)  # and a page can be made of it

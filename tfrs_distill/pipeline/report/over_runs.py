@@ -106,8 +106,6 @@ def over_seeds(runs: Sequence[FinishedRun]) -> dict[str, Any]:
         InputError: their test users differ.
     """
     reports = [run.report for run in runs]
-    if len(runs) == 1:
-        return reports[0]
     check_same_users(runs)
     report = {key: copy.deepcopy(v) for key, v in reports[0].items() if key not in OF_ONE_RUN}
     task = leading_task(report)
@@ -124,7 +122,8 @@ def over_seeds(runs: Sequence[FinishedRun]) -> dict[str, Any]:
     }
     report["seeds"] = [one["seed"] for one in reports]
     report["name"] = _common_name([one["name"] for one in reports])
-    report["resampled"] |= {"what": f"{report['resampled']['what']}, and {len(runs)} seeds"}
+    if len(runs) > 1:
+        report["resampled"] |= {"what": f"{report['resampled']['what']} and {len(runs)} seeds"}
     report["verdict"] = verdict(report)
     return report
 
@@ -271,4 +270,6 @@ def _common_name(names: Sequence[str]) -> str:
     """What the names begin with, without what parts a seed from it."""
     first, last = min(names), max(names)
     same = next((n for n, (a, b) in enumerate(zip(first, last)) if a != b), len(first))
+    if first == last:
+        return first
     return first[:same].rstrip("-_.0123456789").removesuffix("-seed") or first
