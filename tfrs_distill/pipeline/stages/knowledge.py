@@ -11,7 +11,7 @@ import numpy as np
 
 from tfrs_distill.files import whole_file
 from tfrs_distill.knowledge import cross_fit, prune
-from tfrs_distill.pipeline.fit_until_best import adam
+from tfrs_distill.pipeline.fit_until_best import fit_for
 from tfrs_distill.pipeline.run_folder import (
     CACHE,
     KNOWLEDGE,
@@ -66,8 +66,13 @@ def self_knowledge_stage(run: Run) -> Stage:
         def train(examples: Any, fold: int) -> Any:
             seed = run.setting.seed_of_fold(fold)
             twin = students.new(recipe.twin, seed)
-            twin.compile(optimizer=adam(recipe.twin.learning_rate, recipe.twin.weight_decay))
-            twin.fit(students.batches(examples, seed), epochs=epochs, verbose=0)
+            fit_for(
+                twin,
+                students.batches(examples, seed),
+                learning_rate=recipe.twin.learning_rate,
+                weight_decay=recipe.twin.weight_decay,
+                epochs=epochs,
+            )
             return twin
 
         _cross_fit(run, SELF_KNOWLEDGE, train, students.examples, kept())

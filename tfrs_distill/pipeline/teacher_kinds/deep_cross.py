@@ -14,7 +14,7 @@ from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.files import whole_file
 from tfrs_distill.models.tasks import RankingTask
 from tfrs_distill.pipeline.encoders import encoder_fingerprint, open_encoder
-from tfrs_distill.pipeline.fit_until_best import adam, fit_until_best, save_alone
+from tfrs_distill.pipeline.fit_until_best import fit_for, fit_until_best, save_alone
 from tfrs_distill.pipeline.models import make_teacher
 from tfrs_distill.pipeline.teacher_kinds.kind import KERAS_FILES, Facts, Setting
 from tfrs_distill.pipeline.validation import ValidationScore
@@ -81,9 +81,9 @@ class DeepCross:
                     continue
                 seed = self.setting.seed_of_fold(fold) + 100 * number
                 model = make_teacher(recipe, self.setting.data, tasks, vectors, examples, seed)
-                model.compile(optimizer=adam(recipe.teacher.learning_rate))
                 batches = examples.batches(recipe.teacher.batch_size, seed=seed)
-                model.fit(batches, epochs=epochs, verbose=0)
+                rate = recipe.teacher.learning_rate
+                fit_for(model, batches, learning_rate=rate, epochs=epochs)
                 save_alone(model, path)
         return self.open(folder)  # as a resumed run will read it
 

@@ -22,7 +22,7 @@ from tfrs_distill.files import file_sha256, whole_file
 from tfrs_distill.models import ItemTower, TwoTower
 from tfrs_distill.pipeline.data import films_folder
 from tfrs_distill.pipeline.encoders import encoder_fingerprint, is_of_tf_hub
-from tfrs_distill.pipeline.fit_until_best import adam, fit_until_best, save_alone
+from tfrs_distill.pipeline.fit_until_best import fit_for, fit_until_best, save_alone
 from tfrs_distill.pipeline.recipe.sections import PLANTED, TABLES
 from tfrs_distill.pipeline.teacher_kinds.adapted_encoder import adapted_text_vectors
 from tfrs_distill.pipeline.teacher_kinds.kind import KERAS_FILES, Facts, Setting
@@ -117,9 +117,9 @@ class TwoTowerOfItems:
         seed = self.setting.seed_of_fold(fold)
         with np.load(whole / VECTORS) as vectors:
             teacher = self.untrained(dict(vectors), seed)
-        teacher.compile(optimizer=adam(recipe.teacher.learning_rate))
         batches = windows.batches(recipe.teacher.batch_size, seed=seed)
-        teacher.fit(batches, epochs=chosen["epochs"], verbose=0)
+        rate = recipe.teacher.learning_rate
+        fit_for(teacher, batches, learning_rate=rate, epochs=chosen["epochs"])
         save_alone(teacher, folder / TEACHER_FILE)
         return _calibrated(folder, chosen)  # as a resumed run will read it
 
