@@ -348,7 +348,7 @@ def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(MissingExtraError, match=r"needs `pyarrow`.*tfrs-distill\[parquet\]"):
+    with pytest.raises(MissingExtraError, match=r"needs `pyarrow`.*tfrs-distill\[tables\]"):
         read(path)
 
 

@@ -374,5 +374,5 @@ def test_faults_of_files_are_named(tmp_path, monkeypatch):
         return imported(name, *arguments)
 
     monkeypatch.setattr(builtins, "__import__", without_pyarrow)
-    with pytest.raises(MissingExtraError, match=r'pip install "tfrs-distill\[parquet\]"'):
+    with pytest.raises(MissingExtraError, match=r'pip install "tfrs-distill\[tables\]"'):
         read("holes.parquet")

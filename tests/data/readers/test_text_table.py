@@ -101,6 +101,6 @@ def test_damaged_and_empty_files_are_refused(tmp_path):
 
 def test_parquet_without_pyarrow_says_what_to_install(parquet_file, csv_file, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MissingExtraError, match=r'pip install "tfrs-distill\[parquet\]"'):
+    with pytest.raises(MissingExtraError, match=r'pip install "tfrs-distill\[tables\]"'):
         read_text_table(parquet_file, NAMES)
     check(read_text_table(csv_file, NAMES))

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 from tfrs_distill.errors import InputError
 
@@ -36,6 +37,9 @@ def encoding_of(path: Path) -> str:
         if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             return "utf-16"
         file.seek(0)
+        if _is_utf_8(file):
+            return "utf-8"
+        file.seek(0)
         decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         num_read = num_wrong = 0
         while part := file.read(BYTES_AT_A_TIME):
@@ -43,14 +47,23 @@ def encoding_of(path: Path) -> str:
             wrong = len(NOT_UTF_8.findall(text))
             num_wrong, num_read = num_wrong + wrong, num_read + len(WIDE.findall(text)) - wrong
         num_wrong += len(decoder.decode(b"", final=True))
-    if not num_wrong:
-        return "utf-8"
     if num_read > num_wrong:
         raise InputError(
             f"{path} is damaged: {num_read} characters are UTF-8, but {num_wrong} bytes cannot be. "
             "Save it again as UTF-8."
         )
     return "cp1252"
+
+
+def _is_utf_8(file: BinaryIO) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        while part := file.read(BYTES_AT_A_TIME):
+            decoder.decode(part)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def split_rows(path: Path, separator: str) -> Iterator[Row]:

@@ -8,14 +8,15 @@ import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from tfrs_distill.data.readers.delimited import encoding_of
 from tfrs_distill.errors import InputError, MissingExtraError
 
-BLOCK_BYTES = 1 << 24  # of a text file, read at once
-BATCH_ROWS = 1 << 17
+BLOCK_BYTES = 1 << 25  # of a text file, read at once
+BATCH_ROWS = 1 << 20
 HEADER_BYTES = 1 << 20  # in which the first line of a text file must end
 SEPARATORS = ",\t;|"
 DELIMITED, LINES, PARQUET = "delimited", "json lines", "parquet"
@@ -320,8 +321,12 @@ def _opened(path: Path) -> io.TextIOWrapper:
 
 
 def _encoding(path: Path) -> str:
-    if _compression(path):
-        return "utf-8-sig"
+    return "utf-8-sig" if _compression(path) else _found_encoding(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _found_encoding(path: Path, _: int) -> str:
+    """That of the file as it was last changed, for which all of it is read."""
     return encoding_of(path)
 
 

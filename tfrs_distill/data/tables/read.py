@@ -350,12 +350,12 @@ def _indices(ids: Any, keep: np.ndarray, index_of: dict[str, int], *, grows: boo
 
 def _look_alikes(what: str, ids: Mapping[str, int]) -> list[str]:
     """A sentence about ids that differ only in case or in blanks at their ends."""
+    if len({text.strip().casefold() for text in ids}) == len(ids):
+        return []
     groups: dict[str, list[str]] = {}
     for text in ids:
         groups.setdefault(text.strip().casefold(), []).append(text)
     alike = [group for group in groups.values() if len(group) > 1]
-    if not alike:
-        return []
     shown = "; ".join(" and ".join(map(repr, group)) for group in alike[:SHOWN])
     more = f"; and {len(alike) - SHOWN:,} more" if len(alike) > SHOWN else ""
     return [f"Ids of {what}s that differ only in case or blanks stay apart: {shown}{more}."]
