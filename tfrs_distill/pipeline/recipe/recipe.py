@@ -234,7 +234,9 @@ class RetrievalRecipe(Recipe):
     student: StudentSettings = StudentSettings()
     training: TrainingSettings = TrainingSettings()
     twin: TwinSettings = RetrievalTwinSettings()
-    distillation: DistillationSettings = DistillationSettings(dropout=0.1)
+    distillation: DistillationSettings = DistillationSettings(
+        learning_rate=3e-3, dropout=0.3, label_smoothing=0.8, student_loss_weight=0.5
+    )
     export: ExportSettings = RetrievalExportSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
 
