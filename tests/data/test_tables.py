@@ -145,6 +145,11 @@ def test_a_threshold_of_ratings():
     data, facts = facts_of(frame, min_rating=4)
     assert met(data) == [("a", "x", 0), ("c", "x", 1)] and data.ratings.tolist() == [4.0, 5.0]
     assert facts.dropped == {"without a rating": 1, "rated below 4": 1}
+    every = from_dataframe({"user": [1, 2], "item": [3, 3], "rating": np.array([2.5, 4.0])})
+    assert every.ratings.tolist() == [2.5, 4.0]
+    data, facts = facts_of(frame)  # nothing depends on ratings then
+    assert data.ratings.tolist() == [4.0, 3.0, 1.0, 5.0] and not facts.dropped
+    assert "Interactions without a rating: 1, kept as rated 1." in facts.sentences()
     with pytest.raises(InputError, match=r"of 4 rows .* 3 are rated below 6\. The highest .* is 5"):
         facts_of(frame, min_rating=6)
 

@@ -210,6 +210,7 @@ class _Rows:
         self.times: array[Any] = array("q")
         self.kind: str | None = None  # of the times, by the first batch that has one
         self.highest = -np.inf  # rating
+        self.unrated = 0
 
     def add(self, batch: TableBatch) -> None:
         """Take the rows of a batch that are interactions."""
@@ -227,7 +228,11 @@ class _Rows:
             keep &= self._without(keep, ~known, "without a time")
         if RATING in found:
             ratings = values.ratings(columns[RATING], found[RATING], batch.place)
-            keep &= self._without(keep, np.isnan(ratings), "without a rating")
+            unrated = np.isnan(ratings)
+            if self.min_rating is not None:
+                keep &= self._without(keep, unrated, "without a rating")
+            self.unrated += int((keep & unrated).sum())
+            ratings = np.where(unrated, 1.0, ratings)  # as in a data set without ratings
             self.highest = max(self.highest, np.max(ratings, initial=-np.inf, where=keep))
             if self.min_rating is not None:
                 low = np.less(ratings, self.min_rating, where=keep, out=np.zeros_like(keep))
@@ -297,6 +302,8 @@ class _Rows:
                 "There is no items table: ids are the titles, and a teacher of text has nothing to "
                 "read."
             )
+        if self.unrated:
+            facts.notes.append(f"Interactions without a rating: {self.unrated:,}, kept as rated 1.")
         facts.notes += _look_alikes("user", self.user_index)
         facts.notes += _look_alikes("item", self.item_index)
         return Interactions(
