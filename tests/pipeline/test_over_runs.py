@@ -110,6 +110,12 @@ def test_a_report_over_seeds_is_of_means_with_intervals_over_users_and_seeds(tmp
     html_page(report)  # and a page can be made of it
 
 
+def test_the_page_of_tables_says_what_was_read(tmp_path):
+    report = json.loads((write_run(tmp_path / "a", 0) / "report.json").read_text())
+    report["data"]["reading"] = ["Columns: user = 'id'.", "2 of 3 rows are interactions."]
+    assert "<p>Columns: user = &#39;id&#39;. 2 of 3 rows are interactions.</p>" in html_page(report)
+
+
 def test_between_settings_the_same_users_are_compared(tmp_path):
     folders = [write_run(tmp_path / f"a-{seed}", seed) for seed in (0, 1)]
     other = [write_run(tmp_path / f"b-{seed}", seed, lift=0.05, temperature=3.0) for seed in (0, 1)]
