@@ -302,10 +302,9 @@ def interactions_line(data: Interactions) -> str:
 
 def source_fingerprint(recipe: RetrievalRecipe | RankingRecipe) -> str:
     """What decides the data: the source's name, or the content of the files that are given."""
-    data = recipe.data
-    if isinstance(recipe, RetrievalRecipe) and data.interactions:
-        return "".join(map(_content, [*data.interactions, *data.items]))
-    return _content(data.folder) if data.folder else data.source
+    if isinstance(recipe, RetrievalRecipe) and recipe.data.interactions:
+        return "".join(map(_content, [*recipe.data.interactions, *recipe.data.items]))
+    return _content(recipe.data.folder) if recipe.data.folder else recipe.data.source
 
 
 def _content(folder: str) -> str:

@@ -179,14 +179,16 @@ def _of_frame(frame: Any) -> Table:
     def batches(names: Sequence[str]) -> Iterator[TableBatch]:
         start = 0
         for batch in table.select(list(names)).to_batches(BATCH_ROWS):
-            yield _batch(batch, lambda row, start=start: f"row {start + row} of {title}")
+            yield _batch(batch, start, lambda row: f"row {row} of {title}")
             start += len(batch)
 
     return Table(title, tuple(table.column_names), batches)
 
 
-def _batch(batch: Any, place: Callable[[int], str]) -> TableBatch:
-    return TableBatch(dict(zip(batch.schema.names, batch.columns)), place)
+def _batch(batch: Any, start: int, place: Callable[[int], str]) -> TableBatch:
+    """The batch whose first row is row `start` of its file; `place` is of the file's rows."""
+    columns = dict(zip(batch.schema.names, batch.columns))
+    return TableBatch(columns, lambda row: place(start + row))
 
 
 class _Delimited:
@@ -217,7 +219,7 @@ class _Delimited:
             )
             start = 0
             for batch in reader:
-                yield _batch(batch, lambda row, start=start: _Delimited._line(path, start + row))
+                yield _batch(batch, start, lambda row: _Delimited._line(path, row))
                 start += len(batch)
 
     @staticmethod
@@ -251,7 +253,7 @@ class _Lines:
         with _readable(path):
             for batch in _Lines._reader(path):
                 some = batch.select(list(names))
-                yield _batch(some, lambda row, start=start: f"{path}, line {start + row + 1}")
+                yield _batch(some, start, lambda row: f"{path}, line {row + 1}")
                 start += len(batch)
 
     @staticmethod
@@ -278,7 +280,7 @@ class _Parquet:
         with _readable(path), parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(BATCH_ROWS, columns=list(names)):
                 some = batch.select(list(names))
-                yield _batch(some, lambda row, start=start: f"{path}, row {start + row + 1}")
+                yield _batch(some, start, lambda row: f"{path}, row {row + 1}")
                 start += len(batch)
 
 

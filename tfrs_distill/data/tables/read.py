@@ -167,10 +167,8 @@ def interactions_of_tables(
     table, facts = open_table(interactions), TableFacts()
     roles: dict[str, str] = {}
     for role in (USER, ITEM, TIME, RATING):
-        of_role = given.get(role)
-        if of_role is not None and not isinstance(of_role, str):
-            raise InputError(f"One column is the {role}. Received: {of_role!r}.")
-        found = find_column(table.title, table.names, role, of_role, required=role in (USER, ITEM))
+        required = role in (USER, ITEM)
+        found = find_column(table.title, table.names, role, _one(given, role), required=required)
         if found is not None:
             roles[role] = found
     if min_rating is not None and RATING not in roles:
@@ -189,6 +187,14 @@ def interactions_of_tables(
     data = rows.interactions(table.title, name)
     logger.info("%s", " ".join([f"{table.title}:", *facts.sentences()]))
     return data, facts
+
+
+def _one(given: Columns, role: str) -> str | None:
+    """The column that is given for a role of one column; None where none is."""
+    column = given.get(role)
+    if column is not None and not isinstance(column, str):
+        raise InputError(f"One column is the {role}. Received: {column!r}.")
+    return column
 
 
 class _Rows:
@@ -370,9 +376,11 @@ def _look_alikes(what: str, ids: Mapping[str, int]) -> list[str]:
 
 def _catalogue(table: Table, given: Columns, facts: TableFacts) -> Catalogue:
     """The items of an items table, in its order; of rows with the same id the first one counts."""
-    id_given = given.get(ID, given[ITEM] if given.get(ITEM) in table.names else None)
-    id_column = find_column(table.title, table.names, ID, id_given, required=True)
-    title_column = find_column(table.title, table.names, TITLE, given.get(TITLE), required=False)
+    item = _one(given, ITEM)
+    id_given = _one(given, ID) or (item if item in table.names else None)
+    id_column = find_column(table.title, table.names, ID, id_given, required=True) or ""
+    title = _one(given, TITLE)
+    title_column = find_column(table.title, table.names, TITLE, title, required=False)
     text_columns = _text_columns(table, given, {id_column, title_column})
     found = {ID: id_column, TITLE: title_column, TEXT: tuple(text_columns)}
     facts.columns |= {role: column for role, column in found.items() if column}
@@ -380,7 +388,7 @@ def _catalogue(table: Table, given: Columns, facts: TableFacts) -> Catalogue:
     repeated = unnamed = 0
     taken = [name for name in (id_column, title_column, *text_columns) if name]
     for batch in table.batches(taken):
-        item_ids = values.ids(id_column or "", batch.columns[id_column], batch.place).to_pylist()
+        item_ids = values.ids(id_column, batch.columns[id_column], batch.place).to_pylist()
         nothing: list[list[str]] = [[]] * len(item_ids)
         titles = nothing
         if title_column:

@@ -212,7 +212,7 @@ def between_settings(settings: Sequence[Sequence[FinishedRun]], model: str) -> l
             )
     first = _ndcg(settings[0], model)
     short = settings[0][0].lengths <= np.median(settings[0][0].lengths)
-    found = []
+    found: list[dict[str, Any]] = []
     for runs, recipe in zip(settings, flat):
         values = _ndcg(runs, model)
         row = {
