@@ -24,7 +24,7 @@ from tfrs_distill.evaluation.metrics.decisions import (
 )
 from tfrs_distill.evaluation.metrics.list_ndcg import NDCG_OF_LISTS, list_ndcg
 from tfrs_distill.evaluation.metrics.metric import JudgedRows, Metric
-from tfrs_distill.evaluation.metrics.permutation import permutation_p
+from tfrs_distill.evaluation.metrics.paired import paired_difference, permutation_p
 from tfrs_distill.evaluation.metrics.pointwise import LOG_LOSS, MAE, RMSE, log_loss, mae, rmse
 from tfrs_distill.evaluation.metrics.recommended_lists import (
     COVERAGE,
@@ -79,6 +79,7 @@ __all__ = [
     "mae",
     "ndcg",
     "overlap",
+    "paired_difference",
     "percentile_interval",
     "permutation_p",
     "precision_recall_f1",

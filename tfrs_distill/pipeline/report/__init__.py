@@ -6,8 +6,8 @@
   `parameters`, `bytes`, `latency_ms` (`p50`, `p95`); `name` and `what` where the model is not what
   `models.MODELS` says of its key; `form_of`, the model that was exported in this form
 - `tasks[task]`: `metric`, by which it is compared, and `what` it is; the first task leads
-- `comparisons[name][task]`: `metric`, `difference`, `interval`, `seeds`; `ratio` where it is one of
-  NDCGs, other figures of some pairs
+- `comparisons[name][task]`: `metric`, `difference`, `interval`, `seeds`; `ratio`, `p`, `gained` and
+  `lost` where it is one of NDCGs, other figures of some pairs
 - `protocol`: in words, how rows were `split`, what the `models` predicted, what the `twin` has of
   the student, and what the validation `score` is; `rows_are`: what a latency is of
 - `resampled`: what intervals are over; `reliability[task][model]`, `confusion[task][model]`,

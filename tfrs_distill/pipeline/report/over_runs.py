@@ -161,27 +161,9 @@ def _comparison(
         for values in [[of_run[key] for of_run in found]]
         if all(isinstance(value, (int, float)) for value in values)
     }
-    paired = paired_difference(_ndcg(runs, one), _ndcg(runs, other))
+    paired = metrics.paired_difference(_ndcg(runs, one), _ndcg(runs, other))
     seeds = [report["seed"] for report in reports]
     return {"metric": found[0]["metric"], "seeds": seeds} | least | paired
-
-
-def paired_difference(one: np.ndarray, other: np.ndarray) -> dict[str, Any]:
-    """The difference of two models' values of the same users, float [num_runs, num_queries] each.
-
-    The permutation test is over the users' means of the runs.
-    """
-    difference = np.mean(one, axis=0) - np.mean(other, axis=0)
-    runs = one - other if one.shape == other.shape else difference
-    base = float(other.mean())
-    return {
-        "difference": float(difference.mean()),
-        "interval": _interval(runs),
-        "ratio": float(one.mean()) / base if base else None,
-        "p": metrics.permutation_p(difference),
-        "gained": float((difference > 0).mean()),
-        "lost": float((difference < 0).mean()),
-    }
 
 
 def between_settings(settings: Sequence[Sequence[FinishedRun]], model: str) -> list[dict[str, Any]]:
@@ -222,10 +204,10 @@ def between_settings(settings: Sequence[Sequence[FinishedRun]], model: str) -> l
             "interval": _interval(values),
         }
         if found:
-            row["against_first"] = paired_difference(values, first)
+            row["against_first"] = metrics.paired_difference(values, first)
             halves = {"short_histories": short, "long_histories": ~short}
             row |= {
-                name: paired_difference(values[:, rows], first[:, rows])
+                name: metrics.paired_difference(values[:, rows], first[:, rows])
                 for name, rows in halves.items()
                 if rows.any()
             }

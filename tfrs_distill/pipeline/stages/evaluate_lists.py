@@ -201,18 +201,16 @@ def report_figures(recipe: RetrievalRecipe, evaluation: Evaluation) -> dict[str,
 
 
 def compare_ndcg(recipe: RetrievalRecipe, one: Evaluation, other: Evaluation) -> dict[str, Any]:
-    """The paired difference of two models' NDCG over the same users; no ratio to a model of 0."""
-    difference = one.ndcg - other.ndcg
-    low, high = metrics.bootstrap_interval(
-        difference, num_samples=recipe.evaluation.bootstrap_samples, seed=recipe.seed
-    )
-    base = float(other.ndcg.mean())
+    """The paired difference of two models' NDCG over the same users."""
     return {
         "metric": f"ndcg@{one.k}",
         "seeds": [recipe.seed],
-        "difference": float(difference.mean()),
-        "interval": [low, high],
-        "ratio": float(one.ndcg.mean()) / base if base else None,
+        **metrics.paired_difference(
+            one.ndcg,
+            other.ndcg,
+            num_samples=recipe.evaluation.bootstrap_samples,
+            seed=recipe.seed,
+        ),
     }
 
 
