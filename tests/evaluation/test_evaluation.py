@@ -126,12 +126,25 @@ def test_evaluate_by_hand():
             "recall@3": 2 / 3,
             "mrr@3": 1 / 2,
             "hit_rate@3": 2 / 3,
+            "map@3": (1 + (1 / 2 + 2 / 3) / 2) / 3,
+            "precision@3": 3 / 9,
             "coverage@3": 6 / 9,  # items 1, 2, 3, 4, 5 and 9
+            "gini@3": 4 / 9,  # 0, 0, 0, 1, 1, 1, 2, 2, 2: (8 + 12 + 16) / (9 * 9)
             "num_queries": 3,
             "num_left_out": 0,
             "interval_too_narrow": True,
         }
     )
+
+
+def test_lists_are_cut_to_a_smaller_k():
+    student = randomised_student()
+    whole = evaluate(student, QUERIES, k=4)
+    cut, again = whole.at(2), evaluate(student, QUERIES, k=2)
+    np.testing.assert_array_equal(cut.item_ids, again.item_ids)
+    assert cut.summary() == again.summary() and "recall@2" in cut.summary()
+    with pytest.raises(ValueError, match=r"within 1 and 4, the lists' length\. Received: 5"):
+        whole.at(5)
 
 
 def test_a_scorer_that_knows_the_answer_gets_1():

@@ -146,3 +146,33 @@ def test_of_several_runs_both_queries_and_runs_are_resampled():
 def test_one_run_is_resampled_by_its_queries_alone():
     values = np.random.default_rng(3).random(50)
     assert metrics.bootstrap_interval(values[None]) == metrics.bootstrap_interval(values)
+
+
+@pytest.mark.parametrize(
+    ("items", "positives", "precision", "average"),
+    [
+        ([4, 9, 7], [4], 1 / 3, 1.0),
+        ([9, 4, 7], [7, 4], 2 / 3, (1 / 2 + 2 / 3) / 2),
+        ([4, 9, 7], [4, 1, 2], 1 / 3, 1 / 3),  # two were not found
+        ([4, 4, 7], [4], 1 / 3, 1.0),  # an item counts once
+        ([4, 0, 0], [4, 5], 1 / 3, 1 / 2),  # empty slots
+        ([1, 2, 3], [4], 0.0, 0.0),
+    ],
+)
+def test_precision_and_average_precision(items, positives, precision, average):
+    assert one(metrics.precision, items, positives) == pytest.approx(precision, rel=1e-12)
+    assert one(metrics.average_precision, items, positives) == pytest.approx(average, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("items", "num_items", "expected"),
+    [
+        ([[1, 2], [3, 4]], 4, 0.0),
+        ([[1, 2], [1, 2]], 4, 0.5),  # 0, 0, 2, 2: (2 * 1 + 2 * 3) / (4 * 4)
+        ([[1, 2], [1, 3]], 3, 1 / 6),  # 1, 1, 2: (-2 + 0 + 4) / (3 * 4)
+        ([[9, 0], [9, 0]], 2, 0.5),  # of two candidates one has everything; empty slots
+        ([[0, 0]], 3, 0.0),
+    ],
+)
+def test_gini(items, num_items, expected):
+    assert metrics.gini(np.array(items), num_items) == pytest.approx(expected, abs=1e-12)

@@ -30,7 +30,7 @@ def evaluation(ndcg):
     item_ids = np.ones([len(ndcg), 10], np.int32)
     hit_rate = (ndcg > 0).astype(float)
     values = {"ndcg": ndcg, "recall": ndcg / 2, "mrr": ndcg, "hit_rate": hit_rate}
-    return Evaluation(10, 4, 0, users, item_ids, values)
+    return Evaluation(10, 4, 0, users, item_ids, values, [])
 
 
 def test_figures_are_values_with_their_intervals():

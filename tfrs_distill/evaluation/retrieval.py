@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -169,6 +169,7 @@ class Evaluation:
         users: int32 [num_queries], whose query it is.
         item_ids: int32 [num_queries, k], what was recommended.
         values: float [num_queries] by the key of each of `metrics.LIST_METRICS`.
+        positives: one array of relevant item indices a query.
     """
 
     k: int
@@ -177,6 +178,21 @@ class Evaluation:
     users: np.ndarray
     item_ids: np.ndarray
     values: dict[str, np.ndarray]
+    positives: Sequence[np.ndarray]
+
+    def at(self, k: int) -> Evaluation:
+        """Return the same recommendations cut to the first `k`.
+
+        Raises:
+            ValueError: `k` is not within 1 and the lists' length.
+        """
+        if not 1 <= k <= self.k:
+            raise ValueError(
+                f"`k` must be within 1 and {self.k}, the lists' length. Received: {k!r}."
+            )
+        item_ids = self.item_ids[:, :k]
+        values = _values(item_ids, self.positives)
+        return replace(self, k=k, item_ids=item_ids, values=values)
 
     @property
     def ndcg(self) -> np.ndarray:
@@ -204,6 +220,7 @@ class Evaluation:
         interval = metrics.bootstrap_interval(self.ndcg, num_samples=num_samples, seed=seed)
         figures[f"ndcg@{self.k}_interval"] = list(interval)
         figures[f"coverage@{self.k}"] = metrics.coverage(self.item_ids, self.num_items)
+        figures[f"gini@{self.k}"] = metrics.gini(self.item_ids, self.num_items)
         return figures
 
 
@@ -246,12 +263,18 @@ def evaluate(scorer: Scorer | TwoTower, queries: Queries, *, k: int = 10) -> Eva
         queries.num_left_out,
         answerable.users,
         item_ids,
-        {
-            metric.key: metric.compute(item_ids, answerable.positives)
-            for metric in metrics.LIST_METRICS
-            if metric.compute is not None
-        },
+        _values(item_ids, answerable.positives),
+        answerable.positives,
     )
+
+
+def _values(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Every list metric, one value a query."""
+    return {
+        metric.key: metric.compute(item_ids, positives)
+        for metric in metrics.LIST_METRICS
+        if metric.compute is not None
+    }
 
 
 def _item_ids(scorer: Scorer, queries: Queries, k: int) -> np.ndarray:

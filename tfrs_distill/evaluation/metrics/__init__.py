@@ -28,16 +28,22 @@ from tfrs_distill.evaluation.metrics.paired import paired_difference, permutatio
 from tfrs_distill.evaluation.metrics.pointwise import LOG_LOSS, MAE, RMSE, log_loss, mae, rmse
 from tfrs_distill.evaluation.metrics.recommended_lists import (
     COVERAGE,
+    GINI,
     HIT_RATE,
+    LIST_PRECISION,
+    MAP,
     MRR,
     NDCG,
     OVERLAP,
     RECALL,
+    average_precision,
     coverage,
+    gini,
     hit_rate,
     hits,
     ndcg,
     overlap,
+    precision,
     recall,
     reciprocal_rank,
 )
@@ -48,12 +54,12 @@ from tfrs_distill.evaluation.metrics.reliability import (
     reliability,
 )
 
-LIST_METRICS = (NDCG, RECALL, MRR, HIT_RATE)
+LIST_METRICS = (NDCG, RECALL, MRR, HIT_RATE, MAP, LIST_PRECISION)
 ROW_METRICS = (
     *(RMSE, MAE, AUC, GAUC),
     *(LOG_LOSS, ACCURACY, PRECISION, RECALL_OF_YES, F1, ECE, NDCG_OF_LISTS),
 )
-METRICS = {metric.key: metric for metric in (*LIST_METRICS, COVERAGE, OVERLAP, *ROW_METRICS)}
+METRICS = {metric.key: metric for metric in (*LIST_METRICS, COVERAGE, GINI, OVERLAP, *ROW_METRICS)}
 
 __all__ = [
     "JudgedRows",
@@ -66,11 +72,13 @@ __all__ = [
     "Reliability",
     "accuracy",
     "auc",
+    "average_precision",
     "bootstrap_interval",
     "cluster_bootstrap",
     "confusion_matrix",
     "coverage",
     "expected_calibration_error",
+    "gini",
     "grouped_auc",
     "hit_rate",
     "hits",
@@ -82,6 +90,7 @@ __all__ = [
     "paired_difference",
     "percentile_interval",
     "permutation_p",
+    "precision",
     "precision_recall_f1",
     "recall",
     "reciprocal_rank",

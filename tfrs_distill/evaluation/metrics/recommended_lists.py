@@ -77,6 +77,26 @@ def reciprocal_rank(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np
     return np.where(found.any(axis=1), 1.0 / (found.argmax(axis=1) + 1), 0.0)
 
 
+def precision(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:
+    """Compute the share of a query's k that is relevant, empty slots counted, one value a query."""
+    return hits(item_ids, positives).mean(axis=1)
+
+
+def average_precision(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:
+    """Compute the mean over a query's relevant items of the precision where each one stands.
+
+    `AP@k = sum_{r <= k} hit_r * (hit_1 + ... + hit_r) / r / num_positives`; a relevant item that is
+    not among the k adds 0. Its mean over queries is MAP.
+
+    Example:
+    >>> average_precision(np.array([[4, 9, 7]]), [np.array([4, 7])]).tolist()  # (1/1 + 2/3) / 2
+    [0.8333333333333333]
+    """
+    found = hits(item_ids, positives)
+    at_rank = found.cumsum(axis=1) / np.arange(1, found.shape[1] + 1)
+    return (found * at_rank).sum(axis=1) / _num_distinct(positives, item_ids)
+
+
 def hit_rate(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:
     """Return 1 where at least one of the k is relevant, else 0, one value a query."""
     return hits(item_ids, positives).any(axis=1).astype(float)
@@ -85,6 +105,23 @@ def hit_rate(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarra
 def coverage(item_ids: np.ndarray, num_items: int) -> float:
     """Compute the share of the catalogue that is recommended to anybody."""
     return len(np.setdiff1d(item_ids, [columns.PADDING])) / num_items
+
+
+def gini(item_ids: np.ndarray, num_items: int) -> float:
+    """Compute how unequally the recommendations are spread over the catalogue.
+
+    Over the items in rising order of how often each is recommended, `n_1 <= ... <= n_N`:
+    `sum_i (2 i - N - 1) n_i / (N sum_i n_i)`. 0 where all are recommended alike, near 1 where a few
+    have everything.
+
+    Example:
+    >>> gini(np.array([[1, 2], [2, 1]]), 2), gini(np.array([[1], [1]]), 4)
+    (0.0, 0.75)
+    """
+    given = item_ids[item_ids != columns.PADDING]
+    counts = np.sort(np.bincount(given, minlength=num_items + 1)[1:])[-num_items:]
+    places = 2 * np.arange(1, num_items + 1) - num_items - 1
+    return float(places @ counts / (num_items * max(counts.sum(), 1)))
 
 
 def overlap(item_ids: np.ndarray, other_item_ids: np.ndarray) -> np.ndarray:
@@ -102,6 +139,9 @@ NDCG = Metric("ndcg", "NDCG", compute=ndcg)
 RECALL = Metric("recall", "Recall", compute=recall)
 MRR = Metric("mrr", "MRR", compute=reciprocal_rank)
 HIT_RATE = Metric("hit_rate", "Hit rate", compute=hit_rate)
+MAP = Metric("map", "MAP", compute=average_precision)
+LIST_PRECISION = Metric("precision", "Precision", compute=precision)
+GINI = Metric("gini", "Gini", lower_is_better=True, note="0: all items are recommended alike")
 COVERAGE = Metric("coverage", "Coverage", is_share=True)
 OVERLAP = Metric(
     "overlap",

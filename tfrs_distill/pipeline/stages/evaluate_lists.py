@@ -44,6 +44,7 @@ from tfrs_distill.serving.recommender import Recommender
 from tfrs_distill.teachers import Reranker
 from tfrs_distill.teachers.candidate_lists import RELEVANCE
 
+REPORTED = (metrics.NDCG, metrics.RECALL, metrics.MRR, metrics.HIT_RATE, metrics.COVERAGE)
 LATENCY_QUERIES, SLOW_LATENCY_QUERIES = 200, 10
 LISTS_AT_A_TIME = 8  # of the cross-encoder: the bar moves now and then
 SECONDS_BETWEEN = 60.0  # two writings of its scores so far
@@ -194,9 +195,8 @@ def report_figures(recipe: RetrievalRecipe, evaluation: Evaluation) -> dict[str,
     """An evaluation's figures as a report has them: `{"value", "interval"}` by metric."""
     figures = evaluation.figures(num_samples=recipe.evaluation.bootstrap_samples, seed=recipe.seed)
     return {
-        key: {"value": value, "interval": figures.get(f"{key}_interval")}
-        for key, value in figures.items()
-        if not key.endswith("_interval")
+        key: {"value": figures[key], "interval": figures.get(f"{key}_interval")}
+        for key in (f"{metric.key}@{evaluation.k}" for metric in REPORTED)
     }
 
 
