@@ -1,6 +1,6 @@
 """Train any model of a run, until validation no longer gets better or for some epochs; save it.
 
-Every model of a run ends with averaged weights, see `AveragedWeights`.
+What is trained here ends with averaged weights, see `AveragedWeights`.
 """
 
 from __future__ import annotations
