@@ -1,5 +1,6 @@
 """Evaluation: scorers, exclusion of the history, and NDCG inside `fit`."""
 
+from dataclasses import replace
 from math import log2
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 import tensorflow as tf
 from tiny_data import random_windows, tiny_catalogue
 
-from tfrs_distill.data.splits import Queries
+from tfrs_distill.data.splits import Queries, pad_histories
+from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import ValidationNDCG, evaluate
 from tfrs_distill.evaluation.retrieval import ModelScorer
 from tfrs_distill.evaluation.top_k import top_k_unseen
@@ -170,6 +172,21 @@ def test_evaluate_takes_a_model():
     np.testing.assert_array_equal(by_model.item_ids, by_scorer.item_ids)
     for row, history in zip(by_model.item_ids, QUERIES.histories):
         assert not set(row) & set(history)
+
+
+def test_evaluate_takes_scores_of_all_items():
+    student = randomised_student()
+    queries = student.encode_histories(tf.constant(pad_histories(QUERIES.histories))).numpy()
+    scores = queries @ student.catalogue_embeddings().numpy().T
+    found, expected = (evaluate(of, QUERIES, k=4) for of in (scores[:, 1:], student))
+    np.testing.assert_array_equal(found.item_ids, expected.item_ids)
+    only = replace(QUERIES, candidates=np.array([2, 5, 9]))
+    assert set(evaluate(scores[:, 1:], only, k=4).item_ids.ravel()) <= {0, 2, 5, 9}
+    with pytest.raises(ValueError, match=r"shape \(3, 9\) .* Received: shape \(3, 10\)"):
+        evaluate(scores, QUERIES)
+    scores[1, 4] = np.nan
+    with pytest.raises(InputError, match="query 1, of user .* hold NaN"):
+        evaluate(scores[:, 1:], QUERIES)
 
 
 def test_k_must_be_positive():

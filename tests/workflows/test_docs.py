@@ -44,6 +44,13 @@ def test_the_programs_about_the_distiller_run_one_after_the_other(mode, tmp_path
     assert names["distiller"].student is names["student"]
 
 
+def test_the_programs_about_evaluation_run_one_after_the_other():
+    pytest.importorskip("implicit")
+    names = after_the_programs_of("evaluation.md", how_many=4)
+    assert names["by_als"].ndcg.mean() > names["popular"].ndcg.mean()
+    assert names["found"]["p"] < 0.001
+
+
 def test_the_programs_about_ranking_run_one_after_the_other(mode, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     after_the_programs_of("ranking.md", how_many=8)

@@ -224,7 +224,9 @@ class Evaluation:
         return figures
 
 
-def evaluate(scorer: Scorer | TwoTower, queries: Queries, *, k: int = 10) -> Evaluation:
+def evaluate(
+    scorer: Scorer | TwoTower | np.ndarray, queries: Queries, *, k: int = 10
+) -> Evaluation:
     """Evaluate the recommendations of a scorer for every query of a split.
 
     Whether items of the history are recommended, and count, is decided by the catalogue of the
@@ -232,13 +234,15 @@ def evaluate(scorer: Scorer | TwoTower, queries: Queries, *, k: int = 10) -> Eva
     count, and a query without another is left out.
 
     Args:
-        scorer: a `Scorer`, or a two-tower model (teacher, twin or student).
+        scorer: a `Scorer` (a function will do), a two-tower model (teacher, twin or student), or
+            any model's scores of all items, float [num_queries, num_items], one row a query of
+            `queries` and the columns in catalogue order; -inf is never recommended.
         queries: `splits.validation` or `splits.test`.
         k: length of the lists.
 
     Raises:
-        InputError: no query has an item to find.
-        ValueError: `k` is not at least 1, the scorer's lists have another shape, or the scorer
+        InputError: no query has an item to find, or a score is NaN.
+        ValueError: `k` is not at least 1, lists or scores have another shape, or the scorer
             leaves seen items out and the catalogue does not, or the other way round.
     """
     if k < 1:
@@ -255,7 +259,8 @@ def evaluate(scorer: Scorer | TwoTower, queries: Queries, *, k: int = 10) -> Eva
             f"catalogue. Received: {type(scorer).__name__}."
         )
     answerable = queries.answerable()
-    item_ids = _item_ids(scorer, queries, k)[queries.answerable_rows]
+    find = _best_of if isinstance(scorer, np.ndarray) else _item_ids
+    item_ids = find(scorer, queries, k)[queries.answerable_rows]
     candidates = queries.candidates
     return Evaluation(
         k,
@@ -287,6 +292,33 @@ def _item_ids(scorer: Scorer, queries: Queries, k: int) -> np.ndarray:
         for rows in row_blocks(len(queries), length)
     ]
     return np.concatenate(blocks)
+
+
+def _best_of(scores: np.ndarray, queries: Queries, k: int) -> np.ndarray:
+    """Return the items with the best scores, int32 [num_queries, k], of the candidates alone."""
+    num_items = queries.catalogue.num_items
+    expected = (len(queries), num_items)
+    if scores.shape != expected:
+        raise ValueError(
+            f"Scores of shape {expected} (queries, items of the catalogue) were expected. "
+            f"Received: shape {scores.shape}."
+        )
+    items = queries.candidates
+    items = np.arange(1, num_items + 1) if items is None else np.asarray(items)
+    found = []
+    for rows in row_blocks(len(queries), num_items + 1):
+        table = np.full((rows.stop - rows.start, num_items + 1), -np.inf, np.float32)
+        table[:, items] = scores[rows][:, items - 1]
+        if np.isnan(table).any():
+            row = rows.start + int(np.isnan(table).any(axis=1).argmax())
+            raise InputError(
+                f"The scores of query {row}, of user {queries.users[row]}, hold NaN. Give every "
+                "item a score, or -inf where it is never to be recommended."
+            )
+        histories = queries.histories[rows]
+        exclude_seen = queries.catalogue.exclude_seen
+        found.append(top_k_unseen(table, histories, k, exclude_seen=exclude_seen)[1])
+    return np.concatenate(found)
 
 
 def _lists(scorer: Scorer, histories: Sequence[np.ndarray], k: int) -> np.ndarray:
