@@ -19,10 +19,10 @@ def keep_freed_memory() -> None:
     """Tell the C library's allocator to keep what the process frees.
 
     glibc may return large blocks to the operating system, which fills every page of a step's
-    tensors with zeros again at the next step. On a CPU that can double the time of a small
-    student's step. After a process has freed large arrays glibc keeps more by itself, and nothing
-    is gained: `benchmarks/distiller_step.py` prints the ratio in such a one. The process' memory
-    stays at what it once needed at the same time.
+    tensors with zeros again at the next step: `benchmarks/freed_memory.py` prints what that costs a
+    small student's step in a fresh process. After a process has freed large arrays glibc keeps more
+    by itself, and nothing is gained: `benchmarks/distiller_step.py` prints the ratio in such a one.
+    The process' memory stays at what it once needed at the same time.
 
     A setting of the user's, by one of the environment variables in `SETTINGS`, is left as it is.
     Nothing is done where the C library is not glibc.
