@@ -30,6 +30,7 @@ def write_run(folder, seed, *, lift=0.0, users=None, **settings):
     recipe = Recipe.named("movielens-100k").as_dict()
     recipe |= {"seed": seed, "name": folder.name}
     recipe["distillation"] |= settings
+    recipe["training"] |= {"controls": ["plain"] * seed}  # who else was trained is no setting
     ndcg = values_of(seed, lift)
     report = {
         "name": folder.name,
@@ -119,7 +120,7 @@ def test_the_page_of_tables_says_what_was_read(tmp_path):
 def test_between_settings_the_same_users_are_compared(tmp_path):
     folders = [write_run(tmp_path / f"a-{seed}", seed) for seed in (0, 1)]
     other = [write_run(tmp_path / f"b-{seed}", seed, lift=0.05, temperature=3.0) for seed in (0, 1)]
-    settings = read_settings([folders[0], *other, folders[1]])
+    settings = read_settings([folders[1], *other, folders[0]])
     assert [[run.folder.name for run in runs] for runs in settings] == [
         ["a-0", "a-1"],
         ["b-0", "b-1"],

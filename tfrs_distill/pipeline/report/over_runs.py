@@ -19,6 +19,7 @@ from tfrs_distill.pipeline.report.verdict import leading_task, verdict
 NDCG_FILE = Path("stages", "evaluate", "ndcg.npz")  # of a run that recommends: one value a query
 USERS, LENGTHS = "users", "history_lengths"  # in it, beside one array a model
 OF_ONE_RUN = ("training", "stages", "teachers", "ease", "reading")
+LEFT_OUT = ("seed", "name", "training.controls")  # of a recipe: they make no other student
 NUM_SAMPLES = 1000
 
 
@@ -69,12 +70,13 @@ class FinishedRun:
 
     @property
     def setting(self) -> str:
-        """The recipe without its seed and its name, as a text."""
-        return json.dumps(self.report["recipe"] | {"seed": 0, "name": ""}, sort_keys=True)
+        """The recipe, but for its seed, its name and who else was trained, as a text."""
+        flat = _flat(self.report["recipe"])
+        return json.dumps({key: flat[key] for key in flat if key not in LEFT_OUT}, sort_keys=True)
 
 
 def read_settings(folders: Sequence[Path]) -> list[list[FinishedRun]]:
-    """Read runs, those of one setting together, in the order of their first ones.
+    """Read runs, those of one setting together by their seeds, in the order of their first ones.
 
     Raises:
         InputError: as for `FinishedRun.read`; a run is named twice, or two have the same seed.
@@ -90,7 +92,7 @@ def read_settings(folders: Sequence[Path]) -> list[list[FinishedRun]]:
                     f"seed {run.report['seed']}. Name one of them."
                 )
         of_setting.append(run)
-    return list(settings.values())
+    return [sorted(runs, key=lambda run: run.report["seed"]) for runs in settings.values()]
 
 
 def over_seeds(runs: Sequence[FinishedRun]) -> dict[str, Any]:
@@ -179,12 +181,10 @@ def between_settings(settings: Sequence[Sequence[FinishedRun]], model: str) -> l
         InputError: the settings have other test users, or one lacks the model.
     """
     flat = [_flat(runs[0].report["recipe"]) for runs in settings]
-    keys = [key for key in flat[0] | flat[-1] if key not in ("name", "seed")]
-    keys = list(dict.fromkeys([*keys, *(key for one in flat for key in one)]))
     differ = [
         key
-        for key in keys
-        if key not in ("name", "seed") and len({repr(one.get(key)) for one in flat}) > 1
+        for key in dict.fromkeys(key for one in flat for key in one)
+        if key not in LEFT_OUT and len({repr(one.get(key)) for one in flat}) > 1
     ]
     for runs in settings:
         check_same_users([settings[0][0], *runs])
