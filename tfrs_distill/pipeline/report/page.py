@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 
-from tfrs_distill.evaluation.metrics import METRICS
+from tfrs_distill.evaluation.metrics import ROW_METRICS
 from tfrs_distill.pipeline.report import charts
 from tfrs_distill.pipeline.report import numbers as show
 from tfrs_distill.pipeline.report.cautions import limits_of_split
@@ -72,7 +72,7 @@ def html_page(report: Mapping[str, Any]) -> str:
             (words(task), beside_single_task(found))
             for task, found in single_task_twins(report).items()
         ],
-        lower=[metric.name for metric in METRICS.values() if metric.lower_is_better],
+        lower=[metric.name for metric in ROW_METRICS if metric.lower_is_better],
         tasks=[_task(report, task) for task in report.get("tasks", {})],
         training=_training(report),
         teachers=teacher_section(report["teachers"]) if report.get("teachers") else None,
