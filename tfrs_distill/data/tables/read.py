@@ -209,9 +209,8 @@ class _Rows:
     ) -> None:
         self.columns, self.catalogue = columns, catalogue
         self.min_rating, self.facts = min_rating, facts
-        self.user_index: dict[str, int] = {}
-        known = () if catalogue is None else catalogue.item_ids
-        self.item_index = {item_id: index for index, item_id in enumerate(known, start=1)}
+        self.user_ids = _Ids(())
+        self.item_ids = _Ids(() if catalogue is None else catalogue.item_ids)
         self.users, self.items, self.ratings = array("i"), array("i"), array("f")
         self.times: array[Any] = array("q")
         self.kind: str | None = None  # of the times, by the first batch that has one
@@ -243,9 +242,9 @@ class _Rows:
             if self.min_rating is not None:
                 low = np.less(ratings, self.min_rating, where=keep, out=np.zeros_like(keep))
                 keep &= self._without(keep, low, f"rated below {self.min_rating:g}")
-        indices = _indices(items, keep, self.item_index, grows=self.catalogue is None)
+        indices = self.item_ids.indices(items, keep, grows=self.catalogue is None)
         keep &= self._without(keep, indices == 0, "of items that the items table has not")
-        user_indices = _indices(users, keep, self.user_index, grows=True)[keep] - 1
+        user_indices = self.user_ids.indices(users, keep, grows=True)[keep] - 1
         self.users.frombytes(user_indices.tobytes())
         self.items.frombytes(indices[keep].tobytes())
         if ratings is not None:
@@ -294,15 +293,15 @@ class _Rows:
                 f"{title} holds no interactions: {f'of {facts.rows:,} rows {why}' if why else ''}"
                 f"{'it has no rows' if not facts.rows else ''}.{highest}"
             )
-        if len(self.user_index) == 1:
-            (user,) = self.user_index
+        user_ids, item_ids = self.user_ids.texts(), self.item_ids.texts()
+        if len(user_ids) == 1:
+            (user,) = user_ids
             raise InputError(
                 f"All rows of {title} are of one user, {user!r} in the column "
                 f"{self.columns[USER]!r}: at least two are needed. Is it the right column?"
             )
         catalogue = self.catalogue
         if catalogue is None:
-            item_ids = tuple(self.item_index)
             catalogue = Catalogue(item_ids, item_ids, item_ids)
             facts.notes.append(
                 "There is no items table: ids are the titles, and a teacher of text has nothing to "
@@ -310,12 +309,12 @@ class _Rows:
             )
         if self.unrated:
             facts.notes.append(f"Interactions without a rating: {self.unrated:,}, kept as rated 1.")
-        facts.notes += _look_alikes("user", self.user_index)
-        facts.notes += _look_alikes("item", self.item_index)
+        facts.notes += _look_alikes("user", user_ids)
+        facts.notes += _look_alikes("item", item_ids)
         return Interactions(
             name,
             catalogue,
-            tuple(self.user_index),
+            user_ids,
             np.frombuffer(self.users, np.int32),
             np.frombuffer(self.items, np.int32),
             np.frombuffer(self.ratings, np.float32)
@@ -341,27 +340,42 @@ class _Rows:
         return times
 
 
-def _indices(ids: Any, keep: np.ndarray, index_of: dict[str, int], *, grows: bool) -> np.ndarray:
-    """The index of each kept id from 1, int32; 0 of an unknown one, which is added if it `grows`.
+class _Ids:
+    """Ids and their indices, from 1 in the order in which they came.
 
-    Rows that are not kept have 0.
+    Args:
+        known: the first ones.
     """
-    import pyarrow as arrow
 
-    encoded = ids.filter(arrow.array(keep)).dictionary_encode()
-    unique = encoded.dictionary.to_pylist()
-    if grows:
-        found = [index_of.setdefault(text, len(index_of) + 1) for text in unique]
-    else:
-        found = [index_of.get(text, 0) for text in unique]
-    indices = np.zeros(len(keep), np.int32)
-    if unique:
-        codes = encoded.indices.to_numpy(zero_copy_only=False)
-        indices[keep] = np.array(found, np.int32)[codes]
-    return indices
+    def __init__(self, known: Sequence[str]) -> None:
+        import pyarrow as arrow
+
+        self.known = arrow.array(known, arrow.string())
+
+    def texts(self) -> tuple[str, ...]:
+        """All of them, by index."""
+        return tuple(self.known.to_pylist())
+
+    def indices(self, ids: Any, keep: np.ndarray, *, grows: bool) -> np.ndarray:
+        """Return each kept id's index, int32; 0 of an unknown one, which is added if it `grows`.
+
+        Rows that are not kept have 0.
+        """
+        import pyarrow as arrow
+        from pyarrow import compute
+
+        kept = ids.filter(arrow.array(keep))
+        found = compute.index_in(kept, value_set=self.known)
+        if grows and found.null_count:
+            new = kept.filter(found.is_null()).unique()
+            self.known = arrow.concat_arrays([self.known, new])
+            found = compute.index_in(kept, value_set=self.known)
+        indices = np.zeros(len(keep), np.int32)
+        indices[keep] = found.fill_null(-1).to_numpy(zero_copy_only=False) + 1
+        return indices
 
 
-def _look_alikes(what: str, ids: Mapping[str, int]) -> list[str]:
+def _look_alikes(what: str, ids: Sequence[str]) -> list[str]:
     """A sentence about ids that differ only in case or in blanks at their ends."""
     if len({text.strip().casefold() for text in ids}) == len(ids):
         return []
