@@ -118,7 +118,10 @@ def goals(report: dict) -> list[Row]:
     models = report["models"]
     share = models["student"]["bytes"] / models["teacher"]["bytes"]
     identical = compared["tflite_vs_keras"]["identical_lists"]
-    int8 = averages["student_int8"] / averages["student_tflite"]
+    int8, float32 = (
+        models[name]["metrics"][NEXT_ITEM][of_k]["by_seed"]
+        for name in ("student_int8", "student_tflite")
+    )
     found += [
         ("teacher_ndcg", averages["teacher"], ">= 0.215", "mean over seeds"),
         (
@@ -134,7 +137,12 @@ def goals(report: dict) -> list[Row]:
             "its settings chosen on validation",
         ),
         ("tflite_lists_identical_to_keras", identical, ">= 1", "share of users, worst seed"),
-        ("int8_ndcg_over_float32", int8, ">= 0.98", "mean over seeds"),
+        (
+            "int8_ndcg_over_float32",
+            min(a / b for a, b in zip(int8, float32)),
+            ">= 0.98",
+            "worst seed",
+        ),
         (
             "int8_bytes",
             models["student_int8"]["bytes"],

@@ -307,7 +307,7 @@ def _compare(arguments: argparse.Namespace) -> None:
         return
     console = _console()
     for report in reports:
-        seeds = report.get("seeds", [report["seed"]])
+        seeds = report["seeds"]
         of_seeds = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
         console.print(f"{report['name']}, {of_seeds}")
         console.print(terminal_table(report, console.width))

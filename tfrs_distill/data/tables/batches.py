@@ -196,7 +196,9 @@ class _Delimited:
 
     @staticmethod
     def names(path: Path) -> list[str]:
-        return next(_Delimited._records(path), [])
+        with _readable(path), _opened(path) as text:
+            reader = csv.reader(text, delimiter=_separator(path))
+            return next((fields for fields in reader if fields), [])
 
     @staticmethod
     def batches(path: Path, names: Sequence[str]) -> Iterator[TableBatch]:
@@ -232,11 +234,6 @@ class _Delimited:
                 if number == row + 1:  # the first one has the names
                     return f"{path}, line {line}"
         return f"{path}, row {row + 1}"
-
-    @staticmethod
-    def _records(path: Path) -> Iterator[list[str]]:
-        with _readable(path), _opened(path) as text:
-            yield from (fields for fields in csv.reader(text, delimiter=_separator(path)) if fields)
 
 
 class _Lines:

@@ -12,7 +12,7 @@ from tfrs_distill.data.windows import Windows
 from tfrs_distill.evaluation.baselines import HistoryScorer
 from tfrs_distill.files import whole_file
 from tfrs_distill.pipeline.teacher_kinds.kind import Facts, Setting
-from tfrs_distill.teachers import Calibrated, fit_temperature, held_out_windows
+from tfrs_distill.teachers import Calibrated
 from tfrs_distill.teachers.history_teacher import HistoryTeacher
 
 CHOICES = "choices.json"
@@ -41,12 +41,8 @@ class ClosedForm:
 
     def train(self, folder: Path) -> Facts:
         """Choose the settings by validation NDCG, the temperature by the labels' likelihood."""
-        splits = self.setting.splits
-        teacher = self.choose(splits, self.setting.k).teacher
-        held_out = held_out_windows(
-            splits.validation, max_history=self.setting.recipe.data.max_history
-        )
-        temperature = fit_temperature(teacher, held_out).temperature
+        teacher = self.choose(self.setting.splits, self.setting.k).teacher
+        temperature = self.setting.temperature_of(teacher)
         with whole_file(folder / CHOICES, "w") as file:
             json.dump({"settings": teacher.settings, "temperature": temperature}, file)
         return {

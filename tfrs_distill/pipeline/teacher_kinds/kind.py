@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from tfrs_distill.models.tasks import RankingTask
 from tfrs_distill.progress import Progress
+from tfrs_distill.teachers import fit_temperature, held_out_windows
 
 Facts = dict[str, Any]
 KERAS_FILES = "teacher-"  # and a number: the Keras files that a teacher is made of, in its folder
@@ -39,6 +40,12 @@ class Setting:
     def splits(self) -> Any:
         """Of the data."""
         return self.data.splits
+
+    def temperature_of(self, teacher: Any) -> float:
+        """The temperature at which a teacher is as sure of what validation holds as it is right."""
+        max_history = self.recipe.data.max_history
+        held_out = held_out_windows(self.splits.validation, max_history=max_history)
+        return fit_temperature(teacher, held_out).temperature
 
     def seed_of_fold(self, fold: int) -> int:
         """A seed for each fold's teacher."""

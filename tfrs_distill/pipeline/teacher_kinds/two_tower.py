@@ -31,8 +31,6 @@ from tfrs_distill.teachers import (
     BertTwoTower,
     Calibrated,
     MultimodalTwoTower,
-    fit_temperature,
-    held_out_windows,
 )
 
 TEXT, ATTRIBUTES, GRAPH = "text", "attributes", "knowledge-graph"
@@ -87,10 +85,7 @@ class TwoTowerOfItems:
         teacher = self.untrained(vectors, recipe.seed)
         curves = self.fit(teacher)
         save_alone(teacher, folder / TEACHER_FILE)
-        held_out = held_out_windows(
-            self.setting.splits.validation, max_history=recipe.data.max_history
-        )
-        temperature = fit_temperature(teacher, held_out).temperature
+        temperature = self.setting.temperature_of(teacher)
         with whole_file(folder / CHOICES, "w") as file:
             json.dump({"epochs": curves["best_epoch"], "temperature": temperature}, file)
         best = max(curves[f"validation_ndcg@{self.setting.k}"])
