@@ -6,6 +6,7 @@ from setuptools import find_packages, setup
 
 HUB, TABLES, BEAM = "tensorflow-hub==0.16.1", "pyarrow>=20", "apache-beam>=2.77,<3"
 ALS = "implicit>=0.7.2,<0.8"
+TUNE = ["optuna>=4,<6", "matplotlib>=3.8"]
 TFDS = ["tensorflow-datasets==4.9.10", "importlib_resources>=6"]
 
 setup(
@@ -20,6 +21,7 @@ setup(
         "tfrs_distill": ["py.typed", "__init__.pyi"],
         "tfrs_distill.serving": ["__init__.pyi"],
         "tfrs_distill.pipeline.report": ["page.html.jinja", "page.css"],
+        "tfrs_distill.pipeline.search": ["tune.html.jinja"],
     },
     python_requires=">=3.10,<3.14",
     install_requires=[
@@ -44,17 +46,17 @@ setup(
         "tables": [TABLES],  # td.data.read_table, .parquet files of arrays and clothing reviews
         "als": [ALS],  # td.teachers.ALSTeacher
         "beam": [BEAM],  # tfrs_distill.knowledge.beam
+        "tune": TUNE,  # tfrs_distill.pipeline.tune
         "test": [
             *(
                 "pytest>=8,<10",
                 "pytest-xdist>=3.5,<4",
                 "nbclient>=0.10",
                 "ipykernel>=6",
-                "matplotlib>=3.8",
             ),
             "scikit-learn>=1.5,<2",  # what tests/metrics compare with
             "pandas>=2.2,<4",  # what columns come from, and what reads RecBole's files
-            *(ALS, HUB, TABLES, BEAM, *TFDS),
+            *(ALS, HUB, TABLES, BEAM, *TFDS, *TUNE),
         ],
         "lint": ["ruff>=0.14,<1", "mypy>=1.18"],
     },

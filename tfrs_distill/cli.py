@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands)
+    _add_tune(commands)
     _add_init(commands)
     _add_compare(commands)
     _add_recommend(commands)
@@ -87,26 +88,55 @@ def _add_run(commands: Any) -> None:
     words = "train a teacher, a student and its twin; export, measure and report"
     run = commands.add_parser("run", help=words, description=words, allow_abbrev=False)
     run.set_defaults(command=_run, when_interrupted="run the same command again to resume.")
-    run.add_argument(
+    _add_recipe(run)
+
+
+def _add_tune(commands: Any) -> None:
+    words = "search for a recipe's settings on validation, for the student and its twin"
+    tune = commands.add_parser("tune", help=words, description=words, allow_abbrev=False)
+    tune.set_defaults(command=_tune, when_interrupted="run the same command again to resume.")
+    _add_recipe(tune)
+    tune.add_argument(
+        "--trials",
+        metavar="N",
+        type=int,
+        default=20,
+        help="of the student, and as many of the twin; default: %(default)s",
+    )
+    tune.add_argument(
+        "--search",
+        metavar="KEY=VALUES",
+        action="append",
+        default=[],
+        help="a setting and its LOW:HIGH, LOW:HIGH:log or A,B,C, beside the default ones or in "
+        "their place, such as student.embedding_dim=16,32,48; a single value fixes it",
+    )
+
+
+def _add_recipe(command: argparse.ArgumentParser) -> None:
+    """What names a recipe and changes it."""
+    command.add_argument(
         "--recipe",
         metavar="FILE_OR_NAME",
         default="movielens-100k",
         help="a TOML file, or movielens-100k (the default), movielens-1m, synthetic, ranking, "
         "multitask, two-stage, reviews",
     )
-    run.add_argument(
+    command.add_argument(
         "--out", metavar="DIR", type=Path, default=Path("saved_models"), help="default: %(default)s"
     )
-    run.add_argument("--data-dir", metavar="DIR", help="the data, instead of fetching it")
-    run.add_argument("--interactions", metavar="FILE", nargs="+", help=OWN_DATA)
-    _add_tables(run)
-    run.add_argument(
+    command.add_argument("--data-dir", metavar="DIR", help="the data, instead of fetching it")
+    command.add_argument("--interactions", metavar="FILE", nargs="+", help=OWN_DATA)
+    _add_tables(command)
+    command.add_argument(
         "--teacher", metavar="KIND", help="two-tower, item-item, ensemble, deep-cross, ..."
     )
-    run.add_argument("--encoder", metavar="NAME_OR_PATH", help="the teacher's BERT")
-    run.add_argument("--tuning", metavar="METHOD", help="how BERT trains: none, lora, ...")
-    run.add_argument("--seed", metavar="N", type=int, help="every random number follows from it")
-    run.add_argument(
+    command.add_argument("--encoder", metavar="NAME_OR_PATH", help="the teacher's BERT")
+    command.add_argument("--tuning", metavar="METHOD", help="how BERT trains: none, lora, ...")
+    command.add_argument(
+        "--seed", metavar="N", type=int, help="every random number follows from it"
+    )
+    command.add_argument(
         "--quick", action="store_true", help="small size: to see it work, not to compare"
     )
 
@@ -197,16 +227,7 @@ def _add_cache(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    recipe = _recipe(arguments)
-    if arguments.out.exists() and not arguments.out.is_dir():
-        raise InputError(f"--out must be a folder. Received: {arguments.out}, which is a file.")
-    try:
-        require_keras_2()
-    except ImportError as error:
-        raise InputError(str(error)) from error
-    with quiet_stderr():  # TensorFlow greets on standard error before it reads any setting
-        from tfrs_distill import pipeline
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    recipe, pipeline = _recipe(arguments), _pipeline(arguments)
     from tfrs_distill.pipeline.report import terminal_table, verdict
     from tfrs_distill.pipeline.terminal import TerminalProgress
 
@@ -223,6 +244,40 @@ def _run(arguments: argparse.Namespace) -> None:
         try_it = f"tfrs-distill recommend {artefact} --history TITLE"
         words = f"Try it:  {try_it}" if recommends else f"Student: {artefact}"
         console.print(words, soft_wrap=True)
+
+
+def _tune(arguments: argparse.Namespace) -> None:
+    recipe, pipeline = _recipe(arguments), _pipeline(arguments)
+    from tfrs_distill.pipeline.search.page import in_short
+    from tfrs_distill.pipeline.terminal import TerminalProgress
+
+    console = _console()
+    found = pipeline.tune(
+        recipe,
+        arguments.out,
+        num_trials=arguments.trials,
+        space=arguments.search,
+        progress=TerminalProgress(console),
+    )
+    folder = arguments.out / recipe.name / "tune"
+    console.print(in_short(found), soft_wrap=not console.is_terminal)
+    console.print(f"\nReport:  {folder / 'tune.html'}", soft_wrap=True)
+    run = f"tfrs-distill run --recipe {folder / 'best.toml'} --out {arguments.out}"
+    console.print(f"Run it:  {run}", soft_wrap=True)
+
+
+def _pipeline(arguments: argparse.Namespace) -> Any:
+    """The pipeline's functions, for a folder of runs that can be one."""
+    if arguments.out.exists() and not arguments.out.is_dir():
+        raise InputError(f"--out must be a folder. Received: {arguments.out}, which is a file.")
+    try:
+        require_keras_2()
+    except ImportError as error:
+        raise InputError(str(error)) from error
+    with quiet_stderr():  # TensorFlow greets on standard error before it reads any setting
+        from tfrs_distill import pipeline
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    return pipeline
 
 
 def _recipe(arguments: argparse.Namespace) -> Any:

@@ -1,4 +1,4 @@
-"""The two errors that are a user's to mend; every other exception is ours."""
+"""The errors that are a user's to mend; every other exception is ours."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ class InputError(ValueError):
     The message says what came, what was expected and what to do; the command line prints it alone,
     without a traceback, and exits with code 2.
     """
+
+
+class DivergedError(InputError):
+    """A training's loss has become NaN or infinite."""
 
 
 class MissingExtraError(ImportError):

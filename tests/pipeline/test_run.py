@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -123,6 +124,35 @@ def test_the_controls_differ_in_what_they_are_named_for(finished, recipe):
     learnt = "scrambled soft targets have" if "has no gain" not in report["verdict"] else "no gain"
     assert learnt in report["verdict"]
     assert report["models"]["twin"]["what"].endswith("; label smoothing 0.8")
+
+
+def test_a_search_takes_what_the_run_has_trained(finished, recipe, tmp_path):
+    home, report = finished
+    shutil.copytree(home, tmp_path / "small")
+    progress = Recorder()
+    found = pipeline.tune(recipe, tmp_path, num_trials=1, progress=progress)
+    assert progress.reused == []  # nothing was made
+    for name in ("student", "twin"):
+        (trial,) = found["studies"][name]["trials"]
+        assert trial["score"] == max(report["training"][name]["validation_ndcg@10"])
+        assert trial["epoch"] == report["training"][name]["best_epoch"]
+    assert Recipe.from_toml(tmp_path / "small" / "tune" / "best.toml") == recipe
+
+
+@pytest.mark.nightly
+def test_a_run_takes_what_a_search_has_trained(recipe, tmp_path):
+    found = pipeline.tune(recipe, tmp_path, num_trials=3, space=["student.embedding_dim=2,6"])
+    folder = tmp_path / "small" / "tune"
+    best, progress = Recipe.from_toml(folder / "best.toml"), Recorder()
+    report = pipeline.run(best, tmp_path, progress)
+    made = dict(zip(STAGES, progress.reused))
+    again = ("data", "teacher", "knowledge", "twin", "student")
+    assert [name for name in STAGES if made[name]] == [name for name in STAGES if name in again]
+    for name in ("student", "twin"):
+        study = found["studies"][name]
+        score = study["trials"][study["best"]]["score"]
+        assert score == max(report["training"][name]["validation_ndcg@10"])
+    assert "the best student has" in (folder / "tune.html").read_text()
 
 
 def test_popularity_in_the_report_is_what_counting_gives(finished, recipe):

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_distill.errors import InputError
+from tfrs_distill.errors import DivergedError
 
 
 class ChecksFirstBatch(tf.keras.Model):
@@ -40,7 +40,7 @@ class ChecksFirstBatch(tf.keras.Model):
         """Keras' `fit`.
 
         Raises:
-            InputError: the loss became NaN or infinite; names the step.
+            DivergedError: the loss became NaN or infinite; names the step.
             ValueError: the first batch cannot be learned from.
         """
         self._await_check(args[0] if args else kwargs.get("x"))
@@ -117,10 +117,10 @@ class StopAtNaN(tf.keras.callbacks.Callback):
         self.loss_name = loss_name
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Raise an InputError where the loss is not finite."""
+        """Raise a DivergedError where the loss is not finite."""
         value = float((logs or {}).get(self.loss_name, 0.0))
         if not math.isfinite(value):
-            raise InputError(
+            raise DivergedError(
                 f"The {self.loss_name} became {value} in batch {batch + 1} of the epoch, after "
                 f"{int(self.model.optimizer.iterations)} steps, and the weights are those of the "
                 "last step. Either "

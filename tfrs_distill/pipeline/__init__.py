@@ -2,12 +2,13 @@
 
 - `recipe/`: a run as data; `stages/`: its stages, one file each; `stage.py`: how they resume
 - `run_folder.py`: what finished stages left; `teacher_kinds/`: the teachers that a recipe can name
-- `report/`: the report of a run
+- `report/`: the report of a run; `search/`: a search for a recipe's settings
 - `freed_memory.py`: the memory that a training step frees is kept for the next
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from tfrs_distill.pipeline.recipe import Recipe
     from tfrs_distill.progress import Progress
 
-__all__ = ["run"]
+__all__ = ["run", "tune"]
 
 
 def run(recipe: Recipe, out: Path, progress: Progress | None = None) -> dict[str, Any]:
@@ -47,3 +48,50 @@ def run(recipe: Recipe, out: Path, progress: Progress | None = None) -> dict[str
     this = Run(recipe, Path(out), progress or SilentProgress())
     this.stages.run(stages_of(this))
     return write_run_report(this)
+
+
+def tune(
+    recipe: Recipe,
+    out: Path,
+    *,
+    num_trials: int = 20,
+    space: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Search a recipe's settings for the student and for its twin, on validation alone.
+
+    Both get the same number of trials, of which the first has the recipe's own settings. The
+    student's come first; the twin's then have the best student's of what both share, such as their
+    width. What trials train from is made once, by `run` or by the first trial that needs it. An
+    interrupted search goes on where it was, and more trials can be asked for later.
+
+    Writes to `out/<name>/tune/` the study (SQLite, `study.db`), `tune.json`, `tune.html` with
+    Optuna's own plots, and the recipe with the best settings, `best.toml`, which `run` then
+    measures on test.
+
+    Args:
+        recipe: the run, as data.
+        out: folder of all runs.
+        num_trials: of the student, and as many of the twin.
+        space: `KEY=LOW:HIGH`, `KEY=LOW:HIGH:log`, `KEY=A,B,C` or `KEY=VALUE`: what is searched of
+            a setting such as "student.embedding_dim", beside or in place of the default settings.
+        progress: receives every trial.
+
+    Returns:
+        What `tune.json` holds.
+
+    Raises:
+        InputError: the space, the data or the study cannot be used.
+        MissingExtraError: `optuna` is not installed.
+
+    Reference: [Akiba et al., 2019](https://arxiv.org/abs/1907.10902).
+    """
+    from tfrs_distill.pipeline.freed_memory import keep_freed_memory
+    from tfrs_distill.pipeline.search.page import write_page
+    from tfrs_distill.pipeline.search.study import search
+    from tfrs_distill.progress import SilentProgress
+
+    keep_freed_memory()
+    found = search(recipe, Path(out), num_trials, space, progress or SilentProgress())
+    write_page(found, Path(out))
+    return found

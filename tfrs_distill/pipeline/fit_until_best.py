@@ -6,7 +6,7 @@ What is trained here ends with averaged weights, see `AveragedWeights`.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -109,16 +109,23 @@ class AveragedWeights(tf.keras.callbacks.Callback):
 
 
 class ShowEpochs(tf.keras.callbacks.Callback):
-    """Moves a progress bar at every epoch."""
+    """Moves a progress bar at every epoch, and tells its score to whoever wants to know."""
 
-    def __init__(self, advance: Advance, monitor: str) -> None:
+    def __init__(
+        self,
+        advance: Advance,
+        monitor: str,
+        after_epoch: Callable[[int, float], None] | None,
+    ) -> None:
         super().__init__()
-        self.advance, self.monitor = advance, monitor
+        self.advance, self.monitor, self.after_epoch = advance, monitor, after_epoch
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Say the epoch and its validation score."""
         value = (logs or {}).get(self.monitor, float("nan"))
         self.advance(note=f"epoch {epoch + 1}  {self.monitor} {value:.4f}")
+        if self.after_epoch is not None:
+            self.after_epoch(epoch + 1, value)
 
 
 def fit_until_best(
@@ -132,6 +139,7 @@ def fit_until_best(
     progress: Progress,
     description: str,
     weight_decay: float = 0.0,
+    after_epoch: Callable[[int, float], None] | None = None,
 ) -> dict[str, Any]:
     """Fit `model` until `judge` no longer finds it better, and keep its best epoch.
 
@@ -142,7 +150,8 @@ def fit_until_best(
     model.compile(optimizer=adam(learning_rate, weight_decay))
     score = judge.log_name
     with progress.bar(description, max_epochs) as advance:
-        averaged = AveragedWeights([judge, BestEpoch(score, patience), ShowEpochs(advance, score)])
+        show = ShowEpochs(advance, score, after_epoch)
+        averaged = AveragedWeights([judge, BestEpoch(score, patience), show])
         history = model.fit(batches, epochs=max_epochs, verbose=0, callbacks=[averaged]).history
     loss = history["total_loss" if "total_loss" in history else "loss"]
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ SELF_TAUGHT, SCRAMBLED = "self_taught", "scrambled"
 KNOWLEDGE, SELF_KNOWLEDGE = "knowledge", "self_knowledge"
 UNLABELLED, LOGITS_FILE = "unlabelled", "logits.npz"
 LISTS, LISTS_FILE = "lists", "lists.npz"
+TUNE, TRIALS = "tune", "trials"  # of a run's folder; in it, of the stages of a search's trials
 
 
 class Run:
@@ -41,6 +43,8 @@ class Run:
         recipe: the run, as data.
         out: the folder of all runs.
         progress: receives stages, bars and results.
+        after_epoch: `after_epoch(number, score)` is called after every epoch of a student, numbers
+            counted from 1. A run with it is a trial of a search.
 
     Attributes:
         home: the run's folder.
@@ -51,11 +55,24 @@ class Run:
         num_unlabelled: rows that the teacher alone labels, for each training row.
     """
 
-    def __init__(self, recipe: Any, out: Path, progress: Progress) -> None:
-        self.recipe, self.progress = recipe, progress
+    def __init__(
+        self,
+        recipe: Any,
+        out: Path,
+        progress: Progress,
+        *,
+        after_epoch: Callable[[int, float], None] | None = None,
+    ) -> None:
+        self.recipe, self.progress, self.after_epoch = recipe, progress, after_epoch
         self.home = out / recipe.name
         self.version = self.home / str(recipe.export.version)
-        self.stages = Stages(self.home / "stages", recipe.seed, progress)
+        self.stages = Stages(
+            self.home / "stages",
+            recipe.seed,
+            progress,
+            trials=self.home / TUNE / TRIALS,
+            is_trial=after_epoch is not None,
+        )
         self.twins = [TWIN]
         if recipe.task == "multitask":
             self.twins += [f"twin_of_{task}" for task in recipe.labels.tasks]
@@ -69,7 +86,7 @@ class Run:
 
     def file(self, stage: str, name: str = "") -> Path:
         """A file of a stage, or its folder."""
-        return self.stages.folder / stage / name
+        return self.stages.folder_of(stage) / name
 
     def result(self, stage: str) -> Result:
         """The result of a stage that is done."""

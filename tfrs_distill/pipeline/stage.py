@@ -57,6 +57,9 @@ class Stages:
         folder: where the stages' folders are made.
         seed: every stage starts from it, so a resumed run draws the numbers of an undisturbed one.
         progress: receives every stage.
+        trials: where the stages of a search's trials are kept, each beside those with other
+            inputs. What stands there is reused too.
+        is_trial: whether stages are made there.
 
     Attributes:
         results: of the stages that were run or reused so far, by name.
@@ -64,11 +67,25 @@ class Stages:
         seconds: likewise, how long each took when it was run.
     """
 
-    def __init__(self, folder: Path, seed: int, progress: Progress) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        seed: int,
+        progress: Progress,
+        *,
+        trials: Path | None = None,
+        is_trial: bool = False,
+    ) -> None:
         self.folder, self.seed, self.progress = folder, seed, progress
+        self.trials, self.is_trial = trials, is_trial
+        self.folders: dict[str, Path] = {}
         self.results: dict[str, Result] = {}
         self.fingerprints: dict[str, str] = {}
         self.seconds: dict[str, float] = {}
+
+    def folder_of(self, name: str) -> Path:
+        """The folder of a stage that is done or at work."""
+        return self.folders.get(name, self.folder / name)
 
     def run(self, stages: Sequence[Stage]) -> None:
         """Run the stages, or take what they gave before."""
@@ -81,9 +98,15 @@ class Stages:
         inputs = [__version__, stage.name, stage.settings(), before, self.seed]
         fingerprint = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
         self.fingerprints[stage.name] = fingerprint
-        folder = self.folder / stage.name
-        output = folder if stage.output is None else stage.output
-        note = self._note_of(folder, output, fingerprint)
+        folders = [self.folder / stage.name]
+        if self.trials is not None:
+            folders.append(self.trials / f"{stage.name}-{fingerprint[:16]}")
+        notes = {
+            folder: _note_of(folder, stage.output or folder, fingerprint) for folder in folders
+        }
+        finished = [folder for folder in folders if notes[folder] is not None]
+        folder = finished[0] if finished else folders[-1 if self.is_trial else 0]
+        self.folders[stage.name], note, output = folder, notes[folder], stage.output or folder
         reused = note is not None
         if note is None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -93,7 +116,7 @@ class Stages:
             try:
                 result, line = stage.work(folder)
             except BaseException:
-                _remove_if_empty(folder, self.folder, self.folder.parent)
+                _remove_if_empty(folder, folder.parent, folder.parent.parent)
                 raise
             note = {
                 "fingerprint": fingerprint,
@@ -109,16 +132,17 @@ class Stages:
         self.progress.done(note["line"], note["seconds"], reused)
         return dict(note["result"])
 
-    def _note_of(self, folder: Path, output: Path, fingerprint: str) -> dict[str, Any] | None:
-        """The stage's note if it is about these inputs, and it and its files are as written."""
-        try:
-            note = json.loads((folder / NOTE).read_text())
-            whole = note.pop("sha256") == content_sha256(note)
-            current = whole and note["fingerprint"] == fingerprint
-            current = current and note["files"] == _checksums(output)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return None
-        return note if current else None
+
+def _note_of(folder: Path, output: Path, fingerprint: str) -> dict[str, Any] | None:
+    """The stage's note if it is about these inputs, and it and its files are as written."""
+    try:
+        note = json.loads((folder / NOTE).read_text())
+        whole = note.pop("sha256") == content_sha256(note)
+        current = whole and note["fingerprint"] == fingerprint
+        current = current and note["files"] == _checksums(output)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return note if current else None
 
 
 def forget_other_trainings(folder: Path, fingerprint: str) -> None:

@@ -24,6 +24,10 @@ from tfrs_distill.pipeline.stage import Result, Stage, forget_other_trainings
 from tfrs_distill.pipeline.students import OfLists, students_of
 from tfrs_distill.pipeline.tasks import logits_of_tasks
 
+# Of a softmax over all items, what is left beside the top-K is summed at each of these: 4 bytes a
+# row and temperature, so that a student can be trained at another one without labelling anew.
+TEMPERATURES = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 8.0)
+
 
 def knowledge_stage(run: Run) -> Stage:
     """Its folder holds the cache; folds that are on disk are not trained again."""
@@ -125,5 +129,5 @@ def _kept(run: Run) -> dict[str, Any]:
     num_items = run.data.catalogue.num_items
     return {
         "top_k": min(recipe.knowledge.top_k, num_items - 1),
-        "temperatures": (recipe.distillation.temperature,),
+        "temperatures": tuple(sorted({*TEMPERATURES, recipe.distillation.temperature})),
     }

@@ -1,0 +1,300 @@
+"""The trials of the student and of its twin, chosen by Optuna and kept in SQLite."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill import __version__
+from tfrs_distill.errors import DivergedError, InputError, MissingExtraError
+from tfrs_distill.files import content_sha256, locked, whole_file
+from tfrs_distill.pipeline.report.numbers import duration, metric
+from tfrs_distill.pipeline.run_folder import TUNE
+from tfrs_distill.pipeline.search.space import (
+    STUDENT,
+    TWIN,
+    Dimension,
+    ImpossibleError,
+    Value,
+    as_text,
+    setting_of,
+    space_of,
+    with_settings,
+)
+from tfrs_distill.pipeline.search.trials import train
+from tfrs_distill.progress import Progress
+
+STUDY_FILE, RESULT_FILE, PAGE_FILE, BEST_FILE = "study.db", "tune.json", "tune.html", "best.toml"
+MODELLED_FROM = 8  # trials on, the sampler models what it has seen
+FEWEST_EPOCHS = 5  # of a trial that is stopped
+MADE_FROM, METRIC = "made_from", "metric"  # notes of a study
+FAILED, EPOCH = "failed", "epoch"  # and of a trial
+
+
+def search(
+    recipe: Any, out: Path, num_trials: int, given: Sequence[str], progress: Progress
+) -> dict[str, Any]:
+    """See `tfrs_distill.pipeline.tune`."""
+    if num_trials < 1:
+        raise InputError(f"--trials must be at least 1. Received: {num_trials}.")
+    space = space_of(recipe, given)
+    _optuna(), import_plots()  # or nothing would be found to be missing until the end
+    folder = out / recipe.name / TUNE
+    with locked(folder / STUDY_FILE, wait=False) as alone:
+        if not alone:
+            raise InputError(f"Another process searches in {folder}. Wait for it, or name --out.")
+        searched = _Search(out, folder / STUDY_FILE, num_trials, progress)
+        found, best = {}, recipe
+        for name in (STUDENT, TWIN):  # the twin has the student's best of what both share
+            found[name] = searched.run(name, best, space[name])
+            best = with_settings(best, found[name]["trials"][found[name]["best"]]["values"])
+        result = {
+            "name": recipe.name,
+            "task": recipe.task,
+            "seed": recipe.seed,
+            "num_trials": num_trials,
+            "studies": found,
+            "recipe": best.as_dict(),
+            "version": __version__,
+        }
+        with whole_file(folder / BEST_FILE, "w") as file:
+            file.write(best.to_toml())
+        with whole_file(folder / RESULT_FILE, "w") as file:
+            json.dump(result, file, indent=2)
+    return result
+
+
+def open_study(folder: Path, found: Mapping[str, Any]) -> Any:
+    """The Optuna study of what was found for a student."""
+    storage = f"sqlite:///{folder / STUDY_FILE}"
+    return _optuna().load_study(study_name=found["study"], storage=storage)
+
+
+def import_plots() -> tuple[Any, Any]:
+    """Optuna's plots and `pyplot`, drawing into files."""
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise MissingExtraError("matplotlib", "tune", "A search's plots") from error
+    matplotlib.use("agg")
+    import matplotlib.pyplot
+    import optuna.visualization.matplotlib
+
+    return optuna.visualization.matplotlib, matplotlib.pyplot
+
+
+class _Search:
+    """The studies of one recipe, in one file.
+
+    Args:
+        out: the folder of all runs.
+        path: the file.
+        num_trials: of each study, those that were done before included.
+        progress: receives every trial.
+    """
+
+    def __init__(self, out: Path, path: Path, num_trials: int, progress: Progress) -> None:
+        self.out, self.path, self.num_trials, self.progress = out, path, num_trials, progress
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.storage = _optuna().storages.RDBStorage(f"sqlite:///{path}")
+        except Exception as error:  # of SQLAlchemy, SQLite or Alembic, whichever sees it first
+            raise InputError(
+                f"{path} is no study that this version of Optuna reads: {_first_line(error)}. "
+                "Remove it to search anew."
+            ) from error
+
+    def run(self, name: str, recipe: Any, space: Sequence[Dimension]) -> dict[str, Any]:
+        """Run the trials of the student of this name that are still to do.
+
+        Args:
+            name: of the student.
+            recipe: whose other settings all trials have; its own values are the first trial.
+            space: what differs between them.
+
+        Returns:
+            `metric`; `settings`, the values searched of each; `trials`; `best` and `first`, which
+            of them have the highest score and the recipe's own settings.
+
+        Raises:
+            InputError: the file has a study of another recipe, or no trial ended well.
+        """
+        study = self._study(name, recipe, space)
+        while (done := len(_done(study))) < self.num_trials:
+            # Drawn from how many are done: a resumed search goes on as an undisturbed one.
+            study.sampler = _sampler(recipe.seed, done)
+            trial = study.ask()
+            values = {dimension.key: dimension.suggest(trial) for dimension in space}
+            self.progress.stage(done + 1, self.num_trials, self._title(name, study, values))
+            try:
+                self._try(study, trial, name, recipe, values)
+            except BaseException:
+                _give_back(study, trial.number, trial.params)
+                raise
+        return _found(study, name, recipe, space)
+
+    def _try(
+        self, study: Any, trial: Any, name: str, recipe: Any, values: Mapping[str, Value]
+    ) -> None:
+        """Train with these values, and tell the study."""
+        pruned, start = _optuna().TrialPruned, time.monotonic()
+
+        def after_epoch(epoch: int, score: float) -> None:
+            trial.report(score, epoch)
+            if trial.should_prune():
+                raise pruned(f"stopped after {epoch} epochs: in the worst quarter by then")
+
+        try:
+            changed = with_settings(recipe, values)
+            found = train(changed, self.out, name, self.progress, after_epoch)
+        except pruned as stop:
+            study.tell(trial, state=_states().PRUNED)
+            line = str(stop)
+        except (DivergedError, ImpossibleError) as error:
+            trial.set_user_attr(FAILED, str(error))
+            study.tell(trial, state=_states().FAIL)
+            line = f"failed: {error}"
+        else:
+            trial.set_user_attr(EPOCH, found.epoch)
+            study.set_user_attr(METRIC, found.metric)
+            study.tell(trial, found.score)
+            return
+        finally:
+            tf.keras.backend.clear_session()  # or every trial's graphs would stay
+        self.progress.done(line, time.monotonic() - start, False)
+
+    def _study(self, name: str, recipe: Any, space: Sequence[Dimension]) -> Any:
+        """The study in the file, or a new one; a killed trial is tried again."""
+        optuna = _optuna()
+        made_from = _made_from(name, recipe, space)
+        of_twin = f"-{content_sha256(made_from)[:8]}"  # it follows the student's, which can change
+        study = optuna.create_study(
+            storage=self.storage,
+            study_name=name + of_twin * (name == TWIN),
+            direction="maximize",
+            load_if_exists=True,
+            pruner=optuna.pruners.PercentilePruner(
+                75.0, n_startup_trials=MODELLED_FROM // 2, n_warmup_steps=FEWEST_EPOCHS
+            ),
+        )
+        known = study.user_attrs.get(MADE_FROM)
+        if known is None:
+            own = {d.key: d.parameter(setting_of(recipe, d.key)) for d in space}
+            if None not in own.values():
+                study.enqueue_trial(own)
+            study.set_user_attr(MADE_FROM, made_from)
+        elif known != made_from:
+            keys = [k for k in {**known, **made_from} if known.get(k) != made_from.get(k)]
+            raise InputError(
+                f"{self.path} holds a search of another recipe or of other values: "
+                f"{', '.join(sorted(keys))}. Trials of both cannot be compared. Remove the file "
+                "to search anew (what was trained is kept), or name another --out."
+            )
+        for trial in study.get_trials(states=[_states().RUNNING]):
+            _give_back(study, trial.number, trial.params)
+        return study
+
+    def _title(self, name: str, study: Any, values: Mapping[str, Value]) -> str:
+        """What a trial tries, the best so far, and the time left."""
+        changed = ", ".join(
+            f"{key.split('.')[1]} {as_text(value)}" for key, value in values.items()
+        )
+        done = _done(study)
+        scores = [trial.value for trial in done if trial.state == _states().COMPLETE]
+        if not scores:
+            return f"{name}: {changed}"
+        mean = np.mean([trial.duration.total_seconds() for trial in done])
+        left = duration(float(mean) * (self.num_trials - len(done)))
+        return f"{name} (best so far {metric(max(scores))}, about {left} left): {changed}"
+
+
+def _made_from(name: str, recipe: Any, space: Sequence[Dimension]) -> dict[str, Any]:
+    """Everything that makes two studies comparable, by setting."""
+    sections = recipe.as_dict()
+    for section in ("export", "distillation" if name == TWIN else "twin"):
+        sections.pop(section)
+    sections["training"].pop("controls")
+    flat = {"version": __version__}
+    for section, settings in sections.items():
+        of_section = settings if isinstance(settings, dict) else {"": settings}
+        flat |= {f"{section}.{key}".rstrip("."): value for key, value in of_section.items()}
+    flat |= {dimension.key: dimension.words() for dimension in space}
+    made_from: dict[str, Any] = json.loads(json.dumps(flat))
+    return made_from
+
+
+def _found(study: Any, name: str, recipe: Any, space: Sequence[Dimension]) -> dict[str, Any]:
+    complete, trials = [], []
+    for trial in _done(study):
+        if trial.state == _states().COMPLETE:
+            complete.append(len(trials))
+        seen = trial.intermediate_values.values()
+        trials.append(
+            {
+                "state": trial.state.name.lower(),
+                "score": trial.value if trial.value is not None else max(seen, default=None),
+                "epoch": trial.user_attrs.get(EPOCH, trial.last_step),
+                "seconds": trial.duration.total_seconds(),
+                "values": {d.key: d.value(trial.params[d.key]) for d in space},
+            }
+        )
+    if not complete:
+        raise InputError(
+            f"None of the {len(trials)} trials of the {name} ended well. The last one: "
+            f"{_done(study)[-1].user_attrs.get(FAILED, 'stopped early')} Search lower learning "
+            "rates."
+        )
+    own = {dimension.key: setting_of(recipe, dimension.key) for dimension in space}
+    return {
+        "study": study.study_name,
+        "metric": study.user_attrs[METRIC],
+        "settings": {dimension.key: dimension.words() for dimension in space},
+        "trials": trials,
+        "best": max(complete, key=lambda place: trials[place]["score"]),
+        "first": 0 if trials[0]["values"] == own else None,
+    }
+
+
+def _done(study: Any) -> list[Any]:
+    """The trials that are not to be tried again."""
+    states = _states()
+    return [
+        trial
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state in (states.COMPLETE, states.PRUNED) or FAILED in trial.user_attrs
+    ]
+
+
+def _give_back(study: Any, number: int, values: Mapping[str, Any]) -> None:
+    """Have an interrupted trial tried again, unless it was done."""
+    if not study.trials[number].state.is_finished():
+        study.tell(number, state=_states().FAIL)
+        study.enqueue_trial(dict(values))
+
+
+def _sampler(seed: int, done: int) -> Any:
+    (state,) = np.random.SeedSequence([seed, done]).generate_state(1)
+    return _optuna().samplers.TPESampler(seed=int(state), n_startup_trials=MODELLED_FROM)
+
+
+def _states() -> Any:
+    return _optuna().trial.TrialState
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise MissingExtraError("optuna", "tune", "A search for settings") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
