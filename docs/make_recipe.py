@@ -70,24 +70,25 @@ them by a cross-encoder too, which reads history and item together.
 
 ## Search for settings
 
-`tfrs-distill tune --recipe FILE --trials 20` (`pip install "tfrs-distill[tune]"`, with Optuna) searches
-for the settings of the student and then, with as many trials, of its twin; the first trial of each has
-the recipe's own settings. Validation decides; the test users are not looked at. A trial is stopped when
-its validation score is in the worst quarter of the trials that came as far. Searched by default:
+`tfrs-distill tune --recipe FILE --trials 20` (`pip install "tfrs-distill[tune]"`, with Optuna)
+searches for the settings of the student and then, with as many trials, of its twin; the first
+trial of each has the recipe's own settings. Validation decides; the test users are not looked at.
+A trial is stopped when its validation score is in the worst quarter of the trials that came as
+far. Searched by default:
 
 {search}
 
 `--search KEY=LOW:HIGH` (`:log` behind it for a logarithmic scale), `--search KEY=A,B,C` and
 `--search KEY=VALUE` add a setting, change what is searched of one, or fix it; names of a list are
-joined: `--search teacher.members=two-tower+item-item,two-tower+als`. What student and twin share, such
-as `student.embedding_dim`, the student's trials decide. Each teacher that a trial needs is trained once
-and kept, as is all else that trials have in common, so a search of `[distillation]` and `[twin]` costs
-no more than training the students.
+joined: `--search teacher.members=two-tower+item-item,two-tower+als`. What student and twin share,
+such as `student.embedding_dim`, the student's trials decide. Each teacher that a trial needs is
+trained once and kept, as is all else that trials have in common, so a search of `[distillation]`
+and `[twin]` costs no more than training the students.
 
-The folder `saved_models/<name>/tune/` holds the study (`study.db`, which Optuna's own tools read),
-`tune.json`, `tune.html` and `best.toml`. An interrupted search goes on when the command is given again,
-and with a larger `--trials` it goes further. `tfrs-distill run --recipe best.toml` takes what the search
-has trained, and measures it on test.
+The folder `saved_models/<name>/tune/` holds the study (`study.db`, which Optuna's own tools
+read), `tune.json`, `tune.html` and `best.toml`. An interrupted search goes on when the command is
+given again, and with a larger `--trials` it goes further. `tfrs-distill run --recipe best.toml`
+takes what the search has trained, and measures it on test.
 """
 RECIPES = {
     "movielens-100k": "a retrieval student of MovieLens-100K",
