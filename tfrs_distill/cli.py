@@ -297,7 +297,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     require_keras_2()
     with quiet_stderr():  # TensorFlow greets on standard error
         from tfrs_distill.pipeline.report import over_runs
-    from tfrs_distill.pipeline.report import settings_table, terminal_table
+    from tfrs_distill.pipeline.report import segments_table, settings_table, terminal_table
 
     settings = over_runs.read_settings(arguments.runs)
     reports = [over_runs.over_seeds(runs) for runs in settings]
@@ -316,6 +316,10 @@ def _compare(arguments: argparse.Namespace) -> None:
         table, sentence = settings_table(between, arguments.model, reports[0], console.width)
         console.print(table)
         console.print(sentence, soft_wrap=not console.is_terminal)
+        for row in between[1:]:
+            heading, table = segments_table(row, console.width)
+            console.print(f"\n{heading}", soft_wrap=True)
+            console.print(table)
 
 
 def _columns(given: Sequence[str]) -> dict[str, str | list[str]]:

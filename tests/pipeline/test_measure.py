@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from made_reports import REPORTS
+from tiny_data import tiny_catalogue
 
-from tfrs_distill.data.splits import split_by_time
+from tfrs_distill.data.splits import Queries, split_by_time
 from tfrs_distill.data.synthetic import synthetic
 from tfrs_distill.evaluation.baselines import popularity
 from tfrs_distill.evaluation.retrieval import Evaluation
@@ -26,11 +27,12 @@ from tfrs_distill.progress import SilentProgress
 
 def evaluation(ndcg):
     ndcg = np.array(ndcg, float)
-    users = np.arange(len(ndcg), dtype=np.int32)
+    of_all = [np.array([1], np.int32)] * len(ndcg)
+    queries = Queries(tiny_catalogue(4), np.arange(len(ndcg)), of_all, of_all)
     item_ids = np.ones([len(ndcg), 10], np.int32)
     hit_rate = (ndcg > 0).astype(float)
     values = {"ndcg": ndcg, "recall": ndcg / 2, "mrr": ndcg, "hit_rate": hit_rate}
-    return Evaluation(10, 4, 0, users, item_ids, values, [])
+    return Evaluation(10, 4, 0, queries, item_ids, values)
 
 
 def test_figures_are_values_with_their_intervals():

@@ -4,7 +4,7 @@ import numpy as np
 from tiny_data import tiny_catalogue, windows_from
 
 from tfrs_distill.data.splits import Queries
-from tfrs_distill.evaluation.teacher_report.segments import popularity_counts, segments
+from tfrs_distill.evaluation.segments import popularity_counts, segments
 
 
 def queries_of(histories, positives, num_items):
