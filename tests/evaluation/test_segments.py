@@ -1,10 +1,17 @@
 """Which queries and positives belong to which segment."""
 
 import numpy as np
+import pytest
 from tiny_data import tiny_catalogue, windows_from
 
 from tfrs_distill.data.splits import Queries
-from tfrs_distill.evaluation.segments import popularity_counts, segments
+from tfrs_distill.evaluation import metrics
+from tfrs_distill.evaluation.segments import (
+    by_segment,
+    popularity_counts,
+    segment_report,
+    segments,
+)
 
 
 def queries_of(histories, positives, num_items):
@@ -66,3 +73,71 @@ def test_short_and_long_histories_part_at_the_median():
     assert [p.tolist() for p in found["long"].positives] == [[7]]
     assert found["short"].what == "histories of at most 2 items"
     assert found["long"].what == "histories of more than 2 items"
+
+
+def users_of(genders):
+    """A query a user, whose next item is 1 or 2, and their genders by user index."""
+    queries = queries_of([[3]] * len(genders), [[1 + row % 2] for row in range(len(genders))], 10)
+    return queries, {"gender": genders}
+
+
+def test_groups_of_users_are_segments_and_small_ones_are_one_together():
+    genders = ["F"] * 40 + ["M"] * 50 + ["X"] * 3 + ["Y"] * 4 + [""] * 5
+    queries, groups = users_of(genders)
+    found = [part for part in segments(train_windows(), queries, groups) if part.attribute]
+    assert [part.name for part in found] == ["gender: F", "gender: M", "gender: others"]
+    assert [part.rows.tolist() for part in found] == [
+        list(range(40)),
+        list(range(40, 90)),
+        list(range(90, 97)),  # those of whom nothing is known are in no group
+    ]
+    assert {part.attribute for part in found} == {"gender"}
+    assert found[0].what == "users whose gender is F"
+    assert found[2].what == "gender: X, Y, fewer than 30 users each"
+    assert [p.tolist() for p in found[2].positives] == [[1 + row % 2] for row in range(90, 97)]
+
+
+def test_one_small_group_keeps_its_name():
+    queries, groups = users_of(["F"] * 40 + ["X"] * 3)
+    names = [part.name for part in segments(train_windows(), queries, groups)][6:]
+    assert names == ["gender: F", "gender: X"]
+
+
+def test_groups_are_found_by_the_user_and_not_by_the_row():
+    queries, _ = users_of([""] * 120)
+    later = queries.subset(np.arange(60, 120))
+    groups = {"gender": ["F"] * 90 + ["M"] * 30}
+    found = {part.name: part.rows.tolist() for part in segments(train_windows(), later, groups)}
+    assert found["gender: F"] == list(range(30)) and found["gender: M"] == list(range(30, 60))
+
+
+def test_the_report_of_segments_by_hand():
+    """Item 1 is head and found by the one, item 2 too and found by the other; 100 women, 50 men."""
+    genders = ["F", "F", "M"] * 50
+    queries, groups = users_of(genders)
+    parts = segments(train_windows(), queries, groups)
+    lists = {name: np.full((150, 1), item) for name, item in (("one", 1), ("other", 2))}
+    ndcgs = {name: by_segment(metrics.ndcg, items, parts) for name, items in lists.items()}
+    found = segment_report(parts, ndcgs, [("one", "other")], k=1, num_samples=400)
+    assert found["metric"] == "ndcg@1"
+    assert found["segments"]["middle"] == {
+        "what": "items between head and tail",
+        "queries": 0,
+        "attribute": "",
+    }
+    one = found["models"]["one"]
+    assert "middle" not in one and one["head"]["value"] == 0.5  # every second next item is 1
+    assert "against_others" not in one["head"]
+    women = one["gender: F"]
+    # Rows 0, 1 of 3 are women; of rows 0, 1, 3, 4 those of even number find their item.
+    assert women["value"] == pytest.approx(0.5)
+    assert women["against_others"]["difference"] == pytest.approx(0.0)
+    low, high = women["against_others"]["interval"]
+    error = np.sqrt(0.25 / 100 + 0.25 / 50)  # of two independent groups
+    assert [low, high] == pytest.approx([-1.96 * error, 1.96 * error], abs=0.02)
+    (pair,) = found["comparisons"]
+    assert pair["models"] == ["one", "other"]
+    expected = metrics.paired_difference(
+        ndcgs["one"]["all"], ndcgs["other"]["all"], num_samples=400
+    )
+    assert pair["segments"]["all"] == expected and expected["gained"] == 0.5

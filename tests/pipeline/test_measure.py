@@ -155,7 +155,8 @@ def test_two_stages_are_reported_in_the_same_shape(monkeypatch, tmp_path):
     splits = split_by_time(synthetic(seed=0), max_history=8)
     known, zeros = popularity(splits.train), Zeros()
     run = Run(Recipe.named("two-stage"), tmp_path, SilentProgress())
-    run.data = SimpleNamespace(splits=splits, catalogue=splits.catalogue)
+    groups = {"gender": ["F", "M"] * 500}
+    run.data = SimpleNamespace(splits=splits, catalogue=splits.catalogue, user_groups=groups)
     run.first_stage = run.item_item = zeros
     monkeypatch.setattr(run, "first_stage_scorer", lambda: known)
     monkeypatch.setattr(run, "student", lambda _: zeros)
@@ -208,3 +209,12 @@ def test_two_stages_are_reported_in_the_same_shape(monkeypatch, tmp_path):
     for compared in found["comparisons"].values():
         assert compared["relevance"]["difference"] == 0.0
         assert compared["relevance"]["ratio"] == 1.0
+    parts = found["segments"]
+    assert list(parts["models"]) == ["teacher", "twin", "student"]
+    assert parts["models"]["student"]["all"]["value"] == pytest.approx(value)
+    (pair,) = parts["comparisons"]
+    assert pair["models"] == ["student", "twin"] and pair["segments"]["all"]["difference"] == 0.0
+    women, men = (parts["models"]["student"][f"gender: {name}"] for name in "FM")
+    assert women["against_others"]["difference"] == pytest.approx(women["value"] - men["value"])
+    with np.load(tmp_path / "evaluate" / "ndcg.npz") as kept:
+        assert kept["segments/gender: F/student"].mean() == pytest.approx(women["value"])

@@ -321,10 +321,14 @@ def _values(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> dict[str, 
 def _item_ids(scorer: Scorer, queries: Queries, k: int) -> np.ndarray:
     """Return the recommended items, int32 [num_queries, k], of the candidates if there are such."""
     if queries.candidates is None or isinstance(scorer, TeacherScorer):  # which ranks no others
-        return _lists(scorer, queries.histories, k)
+        return _lists(scorer, queries.histories, k, queries.catalogue.num_items)
     length = max(k, queries.catalogue.num_items)
     blocks = [
-        _first_among(_lists(scorer, queries.histories[rows], length), queries.candidates, k)
+        _first_among(
+            _lists(scorer, queries.histories[rows], length, queries.catalogue.num_items),
+            queries.candidates,
+            k,
+        )
         for rows in row_blocks(len(queries), length)
     ]
     return np.concatenate(blocks)
@@ -357,13 +361,22 @@ def _best_of(scores: np.ndarray, queries: Queries, k: int) -> np.ndarray:
     return np.concatenate(found)
 
 
-def _lists(scorer: Scorer, histories: Sequence[np.ndarray], k: int) -> np.ndarray:
+def _lists(scorer: Scorer, histories: Sequence[np.ndarray], k: int, num_items: int) -> np.ndarray:
     _, item_ids = scorer(histories, k)
     expected = (len(histories), k)
     if item_ids.shape != expected:
         raise ValueError(
             f"A scorer must give item ids of shape {expected} (queries, k). Received: shape "
             f"{item_ids.shape}."
+        )
+    if item_ids.dtype.kind not in "iu":
+        raise ValueError(
+            f"A scorer must give item indices, which are whole numbers. Received: {item_ids.dtype}."
+        )
+    if item_ids.size and not 0 <= item_ids.min() <= item_ids.max() <= num_items:
+        raise ValueError(
+            f"A scorer must give item indices from 1 to {num_items}, 0 in empty slots. Received: "
+            f"{item_ids.min()} to {item_ids.max()}."
         )
     return item_ids
 

@@ -144,7 +144,7 @@ def mean_with_interval(values: np.ndarray, num_samples: int, seed: int) -> dict[
 def segment_report(
     parts: Sequence[Segment],
     ndcgs: Mapping[str, Values],
-    pairs: Mapping[str, tuple[str, str]],
+    pairs: Sequence[tuple[str, str]],
     *,
     k: int,
     num_samples: int = 1000,
@@ -158,7 +158,7 @@ def segment_report(
     Args:
         parts: the segments.
         ndcgs: by model, `by_segment` of the NDCG.
-        pairs: by the name of a comparison, the two models whose difference is wanted.
+        pairs: the models whose difference is wanted, the first less the second.
         k: length of the lists.
         num_samples: resamples.
         seed: of the resampling.
@@ -166,8 +166,8 @@ def segment_report(
     Returns:
         `metric`; `segments` by name (`what`, `queries`, `attribute`); `models` by name and segment
         (`value`, `interval` and, of a group of users, `against_others`: `difference` and
-        `interval`); `comparisons` by name and segment, see `metrics.paired_difference`. A segment
-        without queries has no figures.
+        `interval`); `comparisons`, one dict a pair: `models`, and `segments` by name, see
+        `metrics.paired_difference`. A segment without queries has no figures.
     """
     samples = {"num_samples": num_samples, "seed": seed}
     there = [part for part in parts if len(part.rows)]
@@ -201,13 +201,16 @@ def segment_report(
             }
             for model, values in ndcgs.items()
         },
-        "comparisons": {
-            pair: {
-                part.name: metrics.paired_difference(
-                    ndcgs[one][part.name], ndcgs[other][part.name], **samples
-                )
-                for part in there
+        "comparisons": [
+            {
+                "models": [one, other],
+                "segments": {
+                    part.name: metrics.paired_difference(
+                        ndcgs[one][part.name], ndcgs[other][part.name], **samples
+                    )
+                    for part in there
+                },
             }
-            for pair, (one, other) in pairs.items()
-        },
+            for one, other in pairs
+        ],
     }

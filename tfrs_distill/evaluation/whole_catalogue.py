@@ -28,7 +28,7 @@ def ranked_rows(queries: Queries) -> np.ndarray:
 
 
 def whole_ranking(
-    model: Any, queries: Queries, *, max_history: int, length: int | None = None
+    model: Any, queries: Queries, *, max_history: int
 ) -> tuple[dict[str, Any] | None, np.ndarray]:
     """Return the calibration of a model for queries, and its rank of every item.
 
@@ -39,7 +39,6 @@ def whole_ranking(
         model: a teacher, which has `logits`; scores, float [num_queries, num_items]; or a scorer.
         queries: few, each with a positive: see `ranked_rows`.
         max_history: positions of a window, as a teacher reads them.
-        length: of the longest list that a scorer gives; what it leaves out shares the last rank.
 
     Returns:
         See `calibration`, None where there are no finite scores of all candidates; and
@@ -54,7 +53,7 @@ def whole_ranking(
         excluded = [np.concatenate([history, others]) for history in queries.histories]
     table, calibrated = _scores_of_all_items(model, queries, max_history), None
     if table is None:
-        scores, item_ids = model(queries.histories, length or num_items)
+        scores, item_ids = model(queries.histories, num_items)
         return None, centred_ranks(scores, item_ids, excluded, num_items)
     if np.isfinite(table[:, candidates]).all():
         next_items = np.array([positives[0] for positives in queries.positives])

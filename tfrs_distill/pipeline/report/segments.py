@@ -39,8 +39,8 @@ def segment_columns(
     columns = [Column("Queries", [count(part["queries"]) for part in parts.values()], 1)]
     for model, figures in found["models"].items():
         columns.append(Column(name_of(model), of(figures, "value", metric)))
-    for pair, figures in found["comparisons"].items():
-        one, other = map(name_of, pair.split("_vs_"))
+    for pair in found["comparisons"]:
+        (one, other), figures = map(name_of, pair["models"]), pair["segments"]
         changed = [
             f"{percent(figures[part]['gained'])} / {percent(figures[part]['lost'])}"
             for part in parts

@@ -325,7 +325,7 @@ def _by_segment(run: Run, evaluations: Mapping[str, Evaluation]) -> dict[str, An
     return segment_report(
         parts,
         ndcgs,
-        {"student_vs_twin": PAIRS["student_vs_twin"]},
+        [PAIRS["student_vs_twin"]],
         k=recipe.evaluation.k,
         num_samples=recipe.evaluation.bootstrap_samples,
         seed=recipe.seed,
