@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tfrs_distill.serving.recommender import Recommendation
 
 USERS_ERROR, INTERRUPTED = 2, 130
+RECIPE = "movielens-100k"  # where none is named
 LOG_WIDTH = 160  # columns of a table in a file or a pipe
 OWN_DATA = "your own data: who met what when, in CSV, JSON lines or Parquet, or a folder of it"
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
@@ -123,7 +124,7 @@ def _add_data(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--recipe",
         metavar="FILE_OR_NAME",
-        default="movielens-100k",
+        default=RECIPE,
         help="a TOML file, or movielens-100k (the default), movielens-1m, synthetic, ranking, "
         "multitask, two-stage, reviews",
     )
@@ -371,9 +372,9 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    named = [arguments.data_dir, arguments.interactions, arguments.items, arguments.column]
-    if arguments.run is not None and any(named):
-        raise InputError("--run names the data. Leave out --data-dir, --interactions, --items ...")
+    named = (arguments.data_dir, arguments.interactions, arguments.items, arguments.column)
+    if arguments.run is not None and (any(named) or arguments.recipe != RECIPE):
+        raise InputError("--run names the data. Leave out --recipe, --data-dir, --interactions ...")
     recipe = _recipe_of_data(arguments)
     require_keras_2()
     with quiet_stderr():  # TensorFlow greets on standard error
@@ -388,6 +389,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from tfrs_distill.pipeline.terminal import TerminalProgress
     from tfrs_distill.progress import SilentProgress
 
+    data: Any
     if arguments.run is not None:
         data, seed = data_of_run(arguments.run)
     else:

@@ -85,7 +85,7 @@ def test_groups_of_users_are_segments_and_small_ones_are_one_together():
     genders = ["F"] * 40 + ["M"] * 50 + ["X"] * 3 + ["Y"] * 4 + [""] * 5
     queries, groups = users_of(genders)
     found = [part for part in segments(train_windows(), queries, groups) if part.attribute]
-    assert [part.name for part in found] == ["gender: F", "gender: M", "gender: others"]
+    assert [part.name for part in found] == ["gender: F", "gender: M", "gender: small groups"]
     assert [part.rows.tolist() for part in found] == [
         list(range(40)),
         list(range(40, 90)),
@@ -93,7 +93,7 @@ def test_groups_of_users_are_segments_and_small_ones_are_one_together():
     ]
     assert {part.attribute for part in found} == {"gender"}
     assert found[0].what == "users whose gender is F"
-    assert found[2].what == "gender: X, Y, fewer than 30 users each"
+    assert found[2].what == "users whose gender is one of X, Y"
     assert [p.tolist() for p in found[2].positives] == [[1 + row % 2] for row in range(90, 97)]
 
 

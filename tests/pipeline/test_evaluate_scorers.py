@@ -213,6 +213,7 @@ def test_the_data_of_a_runs_folder(folder, capsys, tmp_path):
     run = tmp_path / "planted"
     (run / "stages" / "data").mkdir(parents=True)
     DATA.save(run / "stages" / "data")
+    (run / "stages" / "data" / "done.json").touch()
     (run / "recipe.toml").write_text(Recipe.named("synthetic").to_toml())
     scores = str(folder / "scores.npy")
     assert main(["evaluate", scores, "--run", str(run), "--json"]) == 0
@@ -260,7 +261,7 @@ def test_tables_of_models_differences_and_segments_are_printed(folder, capsys):
         ("models.py:short_lists", r"item ids of shape \(200, 10\).*Received: shape \(200, 2\)"),
         ("models.py:no_items", "item indices from 1 to 60, 0 in empty slots. Received: 999 to 999"),
         ("models.py:fractions", "which are whole numbers. Received: float64"),
-        ("models.py:seen_too", "recommends item .* whose history holds it"),
+        ("models.py:seen_too", "recommends the item .* whose history holds it"),
         ("models.py:a_number", "must return a scorer.*Received: int"),
         ("few.npy", r"scores of shape \[200, 60\].*Received: float32 of shape \[3, 60\]"),
         ("torn.npy", "torn.npy cannot be read as an array of numbers"),
@@ -311,8 +312,8 @@ def test_what_is_no_scorer_of_the_data_is_one_clear_error(folder, capsys, scorer
         (["-k", "61"], "`k` must be different lengths of lists, from 1 to 60"),
         (["-k", "5", "5"], "`k` must be different lengths"),
         (["--recipe", "ranking"], 'a recipe whose `task` is "ranking"'),
-        (["--run", "nowhere"], "nowhere is no folder of a run"),
-        (["--run", "nowhere", "--interactions", "a.csv"], "--run names the data"),
+        (["--recipe", "movielens-100k", "--run", "nowhere"], "nowhere is no folder of a finished"),
+        (["--run", "nowhere"], "--run names the data"),
         (["--items", "a.csv"], "are about --interactions. Name them"),
         (["--item-vectors", "gone.npy"], "gone.npy must be a .npy file of finite vectors, float"),
     ],

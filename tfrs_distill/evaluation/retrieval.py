@@ -243,10 +243,10 @@ class Evaluation:
         counts = popularity_counts(train)
         num_users = len(np.unique(train.users))
         lists = self.item_ids
-        values = {
-            metrics.NOVELTY: metrics.novelty(lists, counts, num_users),
-            metrics.POPULARITY: metrics.recommended_popularity(lists, counts),
-            metrics.POPULARITY_LIFT: metrics.popularity_lift(lists, self.queries.histories, counts),
+        values: dict[str, np.ndarray | float] = {
+            "novelty": metrics.novelty(lists, counts, num_users),
+            "popularity": metrics.recommended_popularity(lists, counts),
+            "popularity_lift": metrics.popularity_lift(lists, self.queries.histories, counts),
         }
         if item_vectors is not None:
             if item_vectors.ndim != 2 or len(item_vectors) != train.catalogue.num_items:
@@ -254,11 +254,14 @@ class Evaluation:
                     f"`item_vectors` must be [{train.catalogue.num_items}, dim], a row for each "
                     f"item of the catalogue. Received: shape {item_vectors.shape}."
                 )
-            values[metrics.DIVERSITY] = metrics.intra_list_diversity(lists, item_vectors)
-        return {
-            f"{metric.key}@{self.k}": float(np.mean(found, where=~np.isnan(found)))
-            for metric, found in values.items()
-        }
+            values["diversity"] = metrics.intra_list_diversity(lists, item_vectors)
+        return {f"{key}@{self.k}": _mean(found) for key, found in values.items()}
+
+
+def _mean(values: np.ndarray | float) -> float:
+    """The mean of what is defined; NaN where nothing is."""
+    defined = np.asarray(values)[~np.isnan(values)]
+    return float(defined.mean()) if defined.size else float("nan")
 
 
 def evaluate(

@@ -19,7 +19,7 @@ from tfrs_distill.evaluation import metrics
 HEAD_SHARE = 0.2  # of the items
 TAIL_BELOW = 10  # users who met the item in training
 SMALLEST_GROUP = 30  # queries; smaller groups of users are one segment together
-OTHERS = "others"  # its name
+SMALL_GROUPS = "small groups"  # its name
 
 Values = Mapping[str, np.ndarray]  # of a metric by segment, float [num_queries of it]
 ListMetric = Callable[[np.ndarray, Sequence[np.ndarray]], np.ndarray]
@@ -66,7 +66,7 @@ def segments(
     the rest that fewer than 10 users met, middle items what is left. A query belongs to each of
     these segments that it has a positive in, and there only those positives count. A history is
     short if it is no longer than the split's median. Of each attribute every group of users is a
-    segment; those of fewer than 30 queries are one together, `"others"`.
+    segment; those of fewer than 30 queries are one together, `"small groups"`.
 
     Args:
         train: training windows, for the items' popularity.
@@ -99,14 +99,14 @@ def segments(
         found.append(_of_rows(name, what, np.flatnonzero(chosen), queries))
     for attribute, groups in (user_groups or {}).items():
         of_queries = np.array([groups[user] for user in queries.users], str)
-        names, counts = np.unique(of_queries, return_counts=True)
-        small = [name for name, count in zip(names, counts) if count < SMALLEST_GROUP and name]
+        names, sizes = np.unique(of_queries, return_counts=True)
+        small = [name for name, size in zip(names, sizes) if size < SMALLEST_GROUP and name]
         if len(small) > 1:
-            of_queries = np.where(np.isin(of_queries, small), OTHERS, of_queries)
+            of_queries = np.where(np.isin(of_queries, small), SMALL_GROUPS, of_queries)
         for name in np.unique(of_queries[of_queries != ""]):
             what = f"users whose {attribute} is {name}"
-            if name == OTHERS and len(small) > 1:
-                what = f"{attribute}: {', '.join(small)}, fewer than {SMALLEST_GROUP} users each"
+            if name == SMALL_GROUPS:
+                what = f"users whose {attribute} is one of {', '.join(small)}"
             rows = np.flatnonzero(of_queries == name)
             found.append(_of_rows(f"{attribute}: {name}", what, rows, queries, attribute))
     return found

@@ -17,6 +17,7 @@ from tfrs_distill.evaluation.whole_catalogue import ranked_rows
 from tfrs_distill.pipeline.data import RetrievalData, load_data
 from tfrs_distill.pipeline.recipe import Recipe, RetrievalRecipe
 from tfrs_distill.pipeline.scorers import open_scorer
+from tfrs_distill.pipeline.stage import NOTE
 from tfrs_distill.progress import Progress, SilentProgress
 
 SPLITS = ("test", "validation")
@@ -62,12 +63,16 @@ def evaluate_scorers(
     vectors = None if item_vectors is None else _vectors(Path(item_vectors), queries)
     asked, max_history = queries.answerable(), train.max_history
     parts, rows = segments(train, asked, data.user_groups), ranked_rows(asked)
-    opened = [open_scorer(path, data, queries, seed=seed) for path in scorers]
+    some, places = asked.subset(rows), queries.answerable_rows[rows]
+    trained_last = sorted(scorers, key=lambda path: ".py:" in path)
+    opened = {path: open_scorer(path, data, queries, seed=seed) for path in trained_last}
+    for one in opened.values():
+        one.check_length(max(ks))
     models: dict[str, dict[str, Any]] = {}
     ndcgs, lists, ranks = {}, [], []
     with (progress or SilentProgress()).bar("models", len(scorers)) as advance:
-        for path, one in zip(scorers, opened):
-            whole = one.evaluate(queries, max(ks), max_history)
+        for path in scorers:
+            whole = opened[path].evaluate(queries, max(ks), max_history)
             figures: dict[str, Any] = {}
             for k in ks:
                 found = whole.at(k)
@@ -76,7 +81,7 @@ def evaluate_scorers(
             leading = whole.at(ks[0])
             ndcgs[path] = by_segment(metrics.ndcg, leading.item_ids, parts)
             lists.append(leading.item_ids)
-            calibrated, ranked = one.rank(queries, rows, max_history)
+            calibrated, ranked = opened[path].rank(some, places, max_history)
             ranks.append(ranked)
             models[path] = {"figures": figures, "calibration": calibrated}
             advance(note=path)
@@ -116,14 +121,15 @@ def data_of_run(folder: Path) -> tuple[RetrievalData, int]:
     Raises:
         InputError: it is no run's folder, or one of a run whose student finds no items.
     """
-    if not (folder / "recipe.toml").is_file() or not (folder / "stages" / "data").is_dir():
+    of_data = folder / "stages" / "data"
+    if not (folder / "recipe.toml").is_file() or not (of_data / NOTE).is_file():
         raise InputError(
-            f"{folder} is no folder of a run: it has no recipe.toml with stages/data. Give the "
-            "folder that `tfrs-distill run` wrote, such as saved_models/ml-100k."
+            f"{folder} is no folder of a finished run: it has no recipe.toml with stages/data. "
+            "Give the folder that `tfrs-distill run` wrote, such as saved_models/ml-100k."
         )
     recipe = Recipe.from_toml(folder / "recipe.toml")
     check_finds_items(recipe)
-    data = load_data(folder / "stages" / "data", recipe)
+    data = load_data(of_data, recipe)
     assert isinstance(data, RetrievalData)
     return data, recipe.seed
 

@@ -48,6 +48,14 @@ class OpenedScorer:
     model: Any
     longest: int | None = None
 
+    def check_length(self, k: int) -> None:
+        """Raise an `InputError` where it does not give lists of `k` items."""
+        if self.longest is not None and k > self.longest:
+            raise InputError(
+                f"{self.path} gives at most {self.longest} items, fixed when it was exported. "
+                f"Received: k={k}. Ask for fewer, or export it again with a larger k."
+            )
+
     def evaluate(self, queries: Queries, k: int, max_history: int) -> Evaluation:
         """Evaluate it for queries, as `td.evaluate` does.
 
@@ -55,11 +63,6 @@ class OpenedScorer:
             InputError: it fails, gives something else than lists of the catalogue's items, or
                 recommends items of the history where the catalogue leaves them out.
         """
-        if k > (self.longest or k):
-            raise InputError(
-                f"{self.path} gives at most {self.longest} items, fixed when it was exported. "
-                f"Received: k={k}. Ask for fewer, or export it again with a larger k."
-            )
         scorer = self.model
         if not isinstance(scorer, np.ndarray):
             scorer = scorer_of(scorer, queries, max_history)
@@ -73,7 +76,7 @@ class OpenedScorer:
         return found
 
     def rank(
-        self, queries: Queries, rows: np.ndarray, max_history: int
+        self, some: Queries, places: np.ndarray, max_history: int
     ) -> tuple[dict[str, Any] | None, np.ndarray]:
         """Return calibration and ranks for some of a split's queries, see `whole_ranking`.
 
@@ -81,15 +84,15 @@ class OpenedScorer:
         shares the last rank.
 
         Args:
-            queries: of the whole split.
-            rows: those that are ranked, of the answerable ones.
+            some: the queries, each with something to find.
+            places: int [num_queries], their rows in the whole split.
             max_history: positions of a window, as a teacher reads them.
         """
-        some, model = queries.answerable().subset(rows), self.model
+        model = self.model
         if isinstance(model, np.ndarray):
-            model = model[queries.answerable_rows[rows]]
+            model = model[places]
         elif not hasattr(model, "logits") and not isinstance(model, BlockScorer):
-            seen = some.histories if some.catalogue.exclude_seen else [np.zeros(0, int)] * len(rows)
+            seen = some.histories if some.catalogue.exclude_seen else [np.zeros(0, int)] * len(some)
             left = some.catalogue.num_items - max(len(np.unique(items)) for items in seen)
             length = max(1, min(self.longest or LISTED, left))
             lists = self.evaluate(some, length, max_history).item_ids
@@ -106,9 +109,9 @@ class OpenedScorer:
             seen = np.intersect1d(items, history)
             if len(seen):
                 raise InputError(
-                    f"{self.path} recommends item {seen[0]} to user {user}, whose history holds "
-                    "it: such items are never recommended here. Leave them out, or give "
-                    "exclude_seen = false in [data] of the recipe."
+                    f"{self.path} recommends the item of index {seen[0]} to the user of index "
+                    f"{user}, whose history holds it: such items are never recommended here. Leave "
+                    "them out, or give exclude_seen = false in [data] of the recipe."
                 )
 
 

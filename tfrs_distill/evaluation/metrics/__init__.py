@@ -77,6 +77,7 @@ __all__ = [
     "LIST_METRICS",
     "METRICS",
     "Metric",
+    "OF_WHOLE_LISTS",
     "OverGroups",
     "PrecisionRecallF1",
     "ROW_METRICS",

@@ -73,7 +73,9 @@ def _mean_of_items(values: np.ndarray, item_ids: np.ndarray) -> np.ndarray:
     filled = item_ids != columns.PADDING
     number = filled.sum(axis=1)
     total = np.where(filled, values[item_ids], 0.0).sum(axis=1)
-    return np.divide(total, number, out=np.full(len(item_ids), np.nan), where=number > 0)
+    found = np.full(len(item_ids), np.nan)
+    np.divide(total, number, out=found, where=number > 0)
+    return found
 
 
 NOVELTY = Metric("novelty", "Novelty", note="mean self-information, in bits")

@@ -8,15 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from tfrs_distill.evaluation.metrics import (
-    COVERAGE,
-    DIVERSITY,
-    GINI,
-    LIST_METRICS,
-    NOVELTY,
-    POPULARITY,
-    POPULARITY_LIFT,
-)
+from tfrs_distill.evaluation.metrics import LIST_METRICS, OF_WHOLE_LISTS
 from tfrs_distill.pipeline.report.cautions import few
 from tfrs_distill.pipeline.report.models import metric_of
 from tfrs_distill.pipeline.report.numbers import (
@@ -29,8 +21,6 @@ from tfrs_distill.pipeline.report.numbers import (
 )
 from tfrs_distill.pipeline.report.segments import explained_segments, segment_columns
 from tfrs_distill.pipeline.report.table import INTERVAL, Column, fitted_table
-
-SHOWN = (*LIST_METRICS, COVERAGE, GINI, NOVELTY, POPULARITY, POPULARITY_LIFT, DIVERSITY)
 
 
 def evaluation_blocks(found: Mapping[str, Any], width: int) -> Iterator[str | Table]:
@@ -79,7 +69,7 @@ def short_names(paths: Sequence[str]) -> list[str]:
 
 
 def _of_length(k: int, figures: Sequence[Mapping[str, Any]]) -> Iterator[Column]:
-    for rank, one in enumerate(SHOWN):
+    for rank, one in enumerate((*LIST_METRICS, *OF_WHOLE_LISTS)):
         key = f"{one.key}@{k}"
         if key not in figures[0]:
             continue

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tfrs_distill.evaluation.metrics import too_few_to_resample
+from tfrs_distill.evaluation.segments import SMALL_GROUPS
 from tfrs_distill.pipeline.report.models import metric_of
 from tfrs_distill.pipeline.report.numbers import (
     MISSING,
@@ -58,8 +59,11 @@ def segment_columns(
 def explained_segments(found: Segments) -> str:
     """What the segments are, and which have too few queries for their intervals."""
     there = {name: part for name, part in found["segments"].items() if part["queries"]}
-    told = [f"{name}: {part['what']}" for name, part in there.items() if ": " not in name]
-    told += [part["what"] for name, part in there.items() if name.endswith(": others")]
+    told = [
+        f"{name}: {part['what']}"
+        for name, part in there.items()
+        if not part["attribute"] or name.endswith(SMALL_GROUPS)
+    ]
     few = [name for name, part in there.items() if too_few_to_resample(part["queries"])]
     sentence = f"{metric_of(found['metric']).name} with its 95 % interval. {'; '.join(told)}."
     if few:
