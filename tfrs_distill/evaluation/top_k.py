@@ -89,11 +89,6 @@ class BlockScorer:
         """Return the scores of every item, float32 [num_queries, num_items + 1]."""
         raise NotImplementedError
 
-    def all_scores(self, histories: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the scores of every item, seen ones too, float32 [num_queries, num_items + 1]."""
-        blocks = row_blocks(len(histories), self.num_items + 1, self.batch_size)
-        return np.concatenate([self._score_items(histories[rows]) for rows in blocks])
-
     def __call__(self, histories: Sequence[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
         """Recommend `k` items after each history (see `evaluation.Scorer`)."""
         best = np.full((len(histories), k), -np.inf, np.float32)
@@ -106,3 +101,9 @@ class BlockScorer:
                 exclude_seen=self.exclude_seen,
             )
         return best, items
+
+
+def all_scores(scorer: BlockScorer, histories: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the scores of every item, seen ones too, float32 [num_queries, num_items + 1]."""
+    blocks = row_blocks(len(histories), scorer.num_items + 1, scorer.batch_size)
+    return np.concatenate([scorer._score_items(histories[rows]) for rows in blocks])

@@ -10,7 +10,7 @@ from tfrs_distill.data.splits import Queries
 from tfrs_distill.evaluation.agreement import centred_ranks
 from tfrs_distill.evaluation.calibration_error import calibration
 from tfrs_distill.evaluation.retrieval import TeacherScorer
-from tfrs_distill.evaluation.top_k import BlockScorer, top_k_unseen
+from tfrs_distill.evaluation.top_k import BlockScorer, all_scores, top_k_unseen
 
 WHOLE_RANKINGS = 1000  # queries, at most, for which the whole catalogue is ranked
 WHOLE_SCORES = 2_500_000  # of these queries together, at most: calibration sorts them in float64
@@ -69,5 +69,5 @@ def _scores_of_all_items(model: Any, queries: Queries, max_history: int) -> np.n
     if isinstance(model, np.ndarray):
         return np.pad(model.astype(np.float32), [(0, 0), (1, 0)])
     if isinstance(model, BlockScorer):
-        return model.all_scores(queries.histories)
+        return all_scores(model, queries.histories)
     return None

@@ -97,6 +97,6 @@ def test_the_groups_of_the_users_of_the_data_by_their_index():
     assert list(found) == ["gender", "age"]  # no occupation is known
     assert found["gender"] == ("", "", *"F" * 12)
     assert found["age"] == (
-        *("", "", "under 18", "under 18", "18 to 24", "18 to 24", "25 to 34", "35 to 44"),
+        *("", "", "0 to 17", "0 to 17", "18 to 24", "18 to 24", "25 to 34", "35 to 44"),
         *("45 to 49", "45 to 49", "50 to 55", "50 to 55", "56 or more", "56 or more"),
     )

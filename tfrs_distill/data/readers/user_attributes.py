@@ -64,7 +64,7 @@ class UserAttributes:
         Example:
         >>> known = UserAttributes(("7", "9"), [24, 17], ("M", ""), ("", ""))
         >>> known.groups(("9", "8", "7"))
-        {'gender': ('', '', 'M'), 'age': ('under 18', '', '18 to 24')}
+        {'gender': ('', '', 'M'), 'age': ('0 to 17', '', '18 to 24')}
         """
         row_of = {user_id: row for row, user_id in enumerate(self.user_ids)}
         rows = [row_of.get(user_id) for user_id in user_ids]
@@ -165,12 +165,8 @@ def _age_group(age: float) -> str:
     if math.isnan(age):
         return ""
     number = sum(age >= start for start in AGE_GROUPS)
-    if number == 0:
-        return f"under {AGE_GROUPS[0]}"
-    start = AGE_GROUPS[number - 1]
-    return (
-        f"{start} to {AGE_GROUPS[number] - 1}" if number < len(AGE_GROUPS) else f"{start} or more"
-    )
+    start, *later = (0, *AGE_GROUPS)[number:]
+    return f"{start} to {later[0] - 1}" if later else f"{start} or more"
 
 
 def _age(path: Path, user: _User) -> float:

@@ -37,22 +37,22 @@ def segment_columns(
     def of(figures: Mapping[str, Any], key: str, show: Callable[[Any], str]) -> list[str]:
         return [_with_interval(figures.get(part) or {}, key, show) for part in parts]
 
-    columns = [Column("Queries", [count(part["queries"]) for part in parts.values()], 1)]
+    columns = [Column("Queries", [count(part["queries"]) for part in parts.values()], 3)]
     for model, figures in found["models"].items():
-        columns.append(Column(name_of(model), of(figures, "value", metric)))
+        columns.append(Column(name_of(model), of(figures, "value", metric), 2))
     for pair in found["comparisons"]:
         (one, other), figures = map(name_of, pair["models"]), pair["segments"]
         changed = [
             f"{percent(figures[part]['gained'])} / {percent(figures[part]['lost'])}"
             for part in parts
         ]
-        columns.append(Column(f"{one} - {other}", of(figures, "difference", difference)))
-        columns.append(Column("better / worse", changed, 2))
+        columns.append(Column(f"{one} - {other}", of(figures, "difference", difference), 1))
+        columns.append(Column("better / worse", changed, 4))
     if any(part["attribute"] for part in parts.values()):
         model, figures = list(found["models"].items())[-1]
         against = {part: figures[part].get("against_others", {}) for part in parts}
         heading = f"{name_of(model)}: group - other users"
-        columns.append(Column(heading, of(against, "difference", difference), 3))
+        columns.append(Column(heading, of(against, "difference", difference), 5))
     return list(parts), columns
 
 
