@@ -20,8 +20,6 @@ from tfrs_distill.pipeline.scorers import open_scorer
 from tfrs_distill.pipeline.stage import NOTE
 from tfrs_distill.progress import Progress, SilentProgress
 
-SPLITS = ("test", "validation")
-
 
 def evaluate_scorers(
     scorers: Sequence[str],
