@@ -63,6 +63,7 @@ ENVIRONMENTS = {  # what pip is asked for
         "scipy<1.13",
         "setuptools<81",
     ),
+    "ranx": ("ranx==0.3.21",),  # metrics alone: tests compare ours with them
 }
 PARTS = ("validation", "test")
 LATENCY_QUERIES = 200

@@ -6,10 +6,12 @@ import ctypes
 import gc
 import os
 import sys
+from pathlib import Path
 
 from tfrs_distill.keras_version import require_keras_2
 from tfrs_distill.pipeline.freed_memory import keep_freed_memory
 
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 require_keras_2()
 keep_freed_memory()
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core a worker, for the processes it starts too
@@ -70,3 +72,28 @@ def movielens_1m_folder(fetch_or_skip):
 def minilm_folder(fetch_or_skip):
     """all-MiniLM-L6-v2, from the asset cache that users have too."""
     return fetch_or_skip(assets.minilm_folder)
+
+
+@pytest.fixture(scope="session")
+def peer_python():
+    """The Python of a peer's environment, made by `benchmarks/peers.py` beside the asset cache.
+
+    Skips where pip cannot fetch it; with `CI` set that fails, as in `fetch_or_skip`.
+    """
+
+    def python(name):
+        folders = [str(BENCHMARKS), str(BENCHMARKS / "peers")]
+        sys.path[:0] = folders
+        try:
+            from peers import environment
+
+            return environment(name, assets.cache_folder() / "environments").absolute()
+        except SystemExit as error:
+            if os.environ.get("CI"):
+                pytest.fail(f"CI is set, so peers must be there: {error}")
+            pytest.skip(f"the peer cannot be installed: {error}")
+        finally:
+            for folder in folders:
+                sys.path.remove(folder)
+
+    return python

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tfrs_distill.serving.recommender import Recommendation
 
 USERS_ERROR, INTERRUPTED = 2, 130
+RECIPE = "movielens-100k"  # where none is named
 LOG_WIDTH = 160  # columns of a table in a file or a pipe
 OWN_DATA = "your own data: who met what when, in CSV, JSON lines or Parquet, or a folder of it"
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
@@ -79,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_tune(commands)
     _add_init(commands)
     _add_compare(commands)
+    _add_evaluate(commands)
     _add_recommend(commands)
     _add_cache(commands)
     return parser
@@ -115,19 +117,10 @@ def _add_tune(commands: Any) -> None:
 
 def _add_recipe(command: argparse.ArgumentParser) -> None:
     """What names a recipe and changes it."""
-    command.add_argument(
-        "--recipe",
-        metavar="FILE_OR_NAME",
-        default="movielens-100k",
-        help="a TOML file, or movielens-100k (the default), movielens-1m, synthetic, ranking, "
-        "multitask, two-stage, reviews",
-    )
+    _add_data(command)
     command.add_argument(
         "--out", metavar="DIR", type=Path, default=Path("saved_models"), help="default: %(default)s"
     )
-    command.add_argument("--data-dir", metavar="DIR", help="the data, instead of fetching it")
-    command.add_argument("--interactions", metavar="FILE", nargs="+", help=OWN_DATA)
-    _add_tables(command)
     command.add_argument(
         "--teacher", metavar="KIND", help="two-tower, item-item, ensemble, deep-cross, ..."
     )
@@ -154,6 +147,20 @@ def _add_init(commands: Any) -> None:
         default=Path("recipe.toml"),
         help="the new recipe; default: %(default)s",
     )
+
+
+def _add_data(command: argparse.ArgumentParser) -> None:
+    """The recipe, and data in place of its own."""
+    command.add_argument(
+        "--recipe",
+        metavar="FILE_OR_NAME",
+        default=RECIPE,
+        help="a TOML file, or movielens-100k (the default), movielens-1m, synthetic, ranking, "
+        "multitask, two-stage, reviews",
+    )
+    command.add_argument("--data-dir", metavar="DIR", help="the data, instead of fetching it")
+    command.add_argument("--interactions", metavar="FILE", nargs="+", help=OWN_DATA)
+    _add_tables(command)
 
 
 def _add_tables(command: argparse.ArgumentParser) -> None:
@@ -188,6 +195,41 @@ def _add_compare(commands: Any) -> None:
         "--model", metavar="NAME", default="student", help="between settings; default: %(default)s"
     )
     compare.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_evaluate(commands: Any) -> None:
+    words = "evaluate any models that recommend on the same users"
+    evaluate = commands.add_parser("evaluate", help=words, description=words, allow_abbrev=False)
+    evaluate.set_defaults(command=_evaluate, when_interrupted="nothing was written.")
+    evaluate.add_argument(
+        "scorers",
+        metavar="SCORER",
+        nargs="+",
+        help="an artefact's folder or one of its .tflite files, a SavedModel's folder, scores "
+        "(.npy [num_queries, num_items], .npz with ids), or FILE.py:FUNCTION, whose "
+        "FUNCTION(train, seed) returns a scorer or a teacher",
+    )
+    _add_data(evaluate)
+    evaluate.add_argument(
+        "--run", metavar="RUN", type=Path, help="the data of a run's folder, instead of a recipe's"
+    )
+    evaluate.add_argument(
+        "--split", choices=("test", "validation"), default="test", help="default: %(default)s"
+    )
+    evaluate.add_argument(
+        "-k",
+        metavar="N",
+        type=int,
+        nargs="+",
+        default=[10],
+        help="lengths of the lists; the first leads; default: 10",
+    )
+    evaluate.add_argument(
+        "--item-vectors",
+        metavar="FILE",
+        help=".npy [num_items, dim], such as text vectors, for the diversity of the lists",
+    )
+    evaluate.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
 
 def _add_recommend(commands: Any) -> None:
@@ -248,7 +290,8 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _tune(arguments: argparse.Namespace) -> None:
     recipe, pipeline = _recipe(arguments), _pipeline(arguments)
-    from tfrs_distill.pipeline.search.page import in_short
+    with quiet_stderr():  # TensorFlow greets on standard error
+        from tfrs_distill.pipeline.search.page import in_short
     from tfrs_distill.pipeline.terminal import TerminalProgress
 
     console = _console()
@@ -282,19 +325,9 @@ def _pipeline(arguments: argparse.Namespace) -> Any:
 
 def _recipe(arguments: argparse.Namespace) -> Any:
     """The recipe that the arguments name, with their changes."""
-    from tfrs_distill.pipeline.recipe import Recipe
-
-    recipe: Any = Recipe.load(arguments.recipe)
-    for option in ("data_dir", "encoder"):
-        if getattr(arguments, option) == "":
-            raise InputError(f"--{option.replace('_', '-')} is empty. Give it a value or drop it.")
-    if arguments.data_dir is not None:
-        with quiet_stderr():  # it may import TensorFlow, see below
-            recipe = recipe.of_folder(arguments.data_dir)
-    if arguments.interactions is not None:
-        recipe = _of_tables(recipe, arguments)
-    elif arguments.items or arguments.column or arguments.min_rating:
-        raise InputError("--items, --column and --min-rating are about --interactions. Name them.")
+    recipe = _recipe_of_data(arguments)
+    if arguments.encoder == "":
+        raise InputError("--encoder is empty. Give it a value or drop it.")
     if arguments.encoder is not None:
         recipe = replace(recipe, encoder=replace(recipe.encoder, name=arguments.encoder))
     if arguments.teacher is not None:
@@ -309,6 +342,23 @@ def _recipe(arguments: argparse.Namespace) -> Any:
     if arguments.seed is not None:
         recipe = replace(recipe, seed=arguments.seed)
     return recipe.quick() if arguments.quick else recipe
+
+
+def _recipe_of_data(arguments: argparse.Namespace) -> Any:
+    """The recipe that the arguments name, with their data."""
+    from tfrs_distill.pipeline.recipe import Recipe
+
+    recipe: Any = Recipe.load(arguments.recipe)
+    if arguments.data_dir == "":
+        raise InputError("--data-dir is empty. Give it a value or drop it.")
+    if arguments.data_dir is not None:
+        with quiet_stderr():  # it may import TensorFlow, see above
+            recipe = recipe.of_folder(arguments.data_dir)
+    if arguments.interactions is not None:
+        recipe = _of_tables(recipe, arguments)
+    elif arguments.items or arguments.column or arguments.min_rating:
+        raise InputError("--items, --column and --min-rating are about --interactions. Name them.")
+    return recipe
 
 
 def _of_tables(recipe: Any, arguments: argparse.Namespace) -> Any:
@@ -352,7 +402,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     require_keras_2()
     with quiet_stderr():  # TensorFlow greets on standard error
         from tfrs_distill.pipeline.report import over_runs
-    from tfrs_distill.pipeline.report import settings_table, terminal_table
+    from tfrs_distill.pipeline.report import segments_table, settings_table, terminal_table
 
     settings = over_runs.read_settings(arguments.runs)
     reports = [over_runs.over_seeds(runs) for runs in settings]
@@ -371,6 +421,51 @@ def _compare(arguments: argparse.Namespace) -> None:
         table, sentence = settings_table(between, arguments.model, reports[0], console.width)
         console.print(table)
         console.print(sentence, soft_wrap=not console.is_terminal)
+        for row in between[1:]:
+            heading, table = segments_table(row, console.width)
+            console.print(f"\n{heading}", soft_wrap=True)
+            console.print(table)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    named = (arguments.data_dir, arguments.interactions, arguments.items, arguments.column)
+    if arguments.run is not None and (any(named) or arguments.recipe != RECIPE):
+        raise InputError("--run names the data. Leave out --recipe, --data-dir, --interactions ...")
+    recipe = _recipe_of_data(arguments)
+    require_keras_2()
+    with quiet_stderr():  # TensorFlow greets on standard error
+        from tfrs_distill.pipeline.data import read_data
+        from tfrs_distill.pipeline.evaluate_scorers import (
+            check_finds_items,
+            data_of_run,
+            evaluate_scorers,
+        )
+    from tfrs_distill.pipeline.report.evaluation import evaluation_blocks
+    from tfrs_distill.pipeline.report.page import in_json_types
+    from tfrs_distill.pipeline.terminal import TerminalProgress
+    from tfrs_distill.progress import SilentProgress
+
+    data: Any
+    if arguments.run is not None:
+        data, seed = data_of_run(arguments.run)
+    else:
+        check_finds_items(recipe)
+        data, seed = read_data(recipe), recipe.seed
+    console = _console()
+    found = evaluate_scorers(
+        arguments.scorers,
+        data,
+        split=arguments.split,
+        ks=arguments.k,
+        item_vectors=arguments.item_vectors,
+        seed=seed,
+        progress=SilentProgress() if arguments.json else TerminalProgress(console),
+    )
+    if arguments.json:
+        print(json.dumps(in_json_types(found), indent=2))
+        return
+    for block in evaluation_blocks(found, console.width):
+        console.print(block, soft_wrap=isinstance(block, str) and not console.is_terminal)
 
 
 def _columns(given: Sequence[str]) -> dict[str, str | list[str]]:

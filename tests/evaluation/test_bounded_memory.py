@@ -11,7 +11,7 @@ from tiny_data import next_item_rows, random_windows, tiny_catalogue
 from tfrs_distill import columns
 from tfrs_distill.data import row_blocks as blocks
 from tfrs_distill.data.splits import Queries
-from tfrs_distill.evaluation import evaluate, metrics
+from tfrs_distill.evaluation import evaluate, metrics, whole_catalogue
 from tfrs_distill.evaluation.baselines import EASE, popularity
 from tfrs_distill.evaluation.retrieval import ModelScorer, TeacherScorer
 from tfrs_distill.evaluation.teacher_report import report
@@ -213,9 +213,9 @@ def test_the_searched_loss_is_the_same_in_blocks(monkeypatch):
 
 def test_teachers_are_compared_on_as_many_whole_rankings_as_fit(monkeypatch):
     asked = []
-    monkeypatch.setattr(report, "WHOLE_SCORES", 13 * 9)
+    monkeypatch.setattr(whole_catalogue, "WHOLE_SCORES", 13 * 9)
     monkeypatch.setattr(
-        report, "_whole_catalogue", lambda model, some, _: (None, asked.append(len(some)))
+        report, "whole_ranking", lambda model, some, **_: (None, asked.append(len(some)))
     )
     monkeypatch.setattr(report, "rank_correlation_matrix", lambda ranks: None)
     monkeypatch.setattr(report, "cost", lambda *_: {})

@@ -255,3 +255,17 @@ def test_validation_ndcg_asks_the_model_it_was_given():
     expected = evaluate(other, QUERIES, k=3).ndcg.mean()
     assert history["val_ndcg@3"] == pytest.approx([expected])
     assert expected != pytest.approx(evaluate(randomised_student(), QUERIES, k=3).ndcg.mean())
+
+
+@pytest.mark.parametrize(
+    ("item_ids", "words"),
+    [
+        (np.full((2, 1), 99), "item indices from 1 to 4, 0 in empty slots. Received: 99 to 99"),
+        (np.full((2, 1), -1), "Received: -1 to -1"),
+        (np.full((2, 1), 1.0), "which are whole numbers. Received: float64"),
+    ],
+)
+def test_a_scorer_of_what_are_no_items_is_refused(item_ids, words):
+    queries = Queries(tiny_catalogue(4), [0, 1], ([3], [2]), ([1], [4]))
+    with pytest.raises(ValueError, match=words):
+        evaluate(lambda histories, k: (np.zeros((2, 1)), item_ids), queries, k=1)

@@ -12,8 +12,12 @@ from tfrs_distill.models.tasks import Binary, Regression
 
 def test_the_metrics_that_are_better_where_they_are_less():
     lower = [metric.name for metric in METRICS.values() if metric.lower_is_better]
-    assert lower == ["Gini", "RMSE", "MAE", "Log loss", "ECE"]
-    assert [key for key, metric in METRICS.items() if metric.is_share] == ["coverage", "overlap"]
+    assert lower == [
+        *("Gini", "Popularity lift", "Popularity"),
+        *("RMSE", "MAE", "Log loss", "ECE"),
+    ]
+    shares = [key for key, metric in METRICS.items() if metric.is_share]
+    assert shares == ["coverage", "overlap", "popularity_lift"]
     assert all(key == metric.key for key, metric in METRICS.items())
 
 

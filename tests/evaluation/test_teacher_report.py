@@ -12,10 +12,10 @@ from tfrs_distill.data.splits import split_by_time
 from tfrs_distill.data.synthetic import synthetic
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import evaluate, metrics
+from tfrs_distill.evaluation.calibration_error import calibration
 from tfrs_distill.evaluation.retrieval import ModelScorer, TeacherScorer
+from tfrs_distill.evaluation.segments import segments
 from tfrs_distill.evaluation.teacher_report import compare_teachers
-from tfrs_distill.evaluation.teacher_report.calibration_error import calibration
-from tfrs_distill.evaluation.teacher_report.segments import segments
 from tfrs_distill.evaluation.top_k import top_k_unseen
 from tfrs_distill.models import RetrievalStudent
 from tfrs_distill.teachers.arrays.array_teacher import ArrayTeacher
@@ -192,9 +192,10 @@ def test_cost_has_an_item_side_only_where_the_teacher_has(told, splits):
 
 
 def test_of_many_queries_some_are_asked_for_whole_rankings_and_timed(told, splits, monkeypatch):
+    from tfrs_distill.evaluation import whole_catalogue
     from tfrs_distill.evaluation.teacher_report import report as report_module
 
-    monkeypatch.setattr(report_module, "WHOLE_RANKINGS", 3)
+    monkeypatch.setattr(whole_catalogue, "WHOLE_RANKINGS", 3)
     monkeypatch.setattr(report_module, "TIMED", 2)
     _, scorers, models = told
     asked = []

@@ -88,6 +88,39 @@ TEACHERS = {
 }
 
 
+def by_segment(all_users, women, men):
+    """A model's figures by segment; the tail has no query."""
+    against = {"difference": women - men, "interval": [women - men - 0.03, women - men + 0.03]}
+    return {
+        "all": figure(all_users, 0.01),
+        "gender: F": figure(women, 0.02) | {"against_others": against},
+        "gender: M": figure(men, 0.02),
+    }
+
+
+GAIN = {"interval": [0.004, 0.028], "ratio": 1.1, "p": 0.01, "gained": 0.31, "lost": 0.25}
+SEGMENTS = {
+    "metric": "ndcg@10",
+    "segments": {
+        "all": {"what": "all queries", "queries": 943, "attribute": ""},
+        "tail": {"what": "rare items", "queries": 0, "attribute": ""},
+        "gender: F": {"what": "users whose gender is F", "queries": 273, "attribute": "gender"},
+        "gender: M": {"what": "users whose gender is M", "queries": 70, "attribute": "gender"},
+    },
+    "models": {"twin": by_segment(0.18, 0.17, 0.184), "student": by_segment(0.196, 0.16, 0.21)},
+    "comparisons": [
+        {
+            "models": ["student", "twin"],
+            "segments": {
+                "all": GAIN | {"difference": 0.016},
+                "gender: F": GAIN | {"difference": -0.01},
+                "gender: M": GAIN | {"difference": 0.026},
+            },
+        }
+    ],
+}
+
+
 def of_items(ndcg, low, high, **cost):
     """A model of the task `next_item`."""
     ndcgs = {"ndcg@10": {"value": ndcg, "interval": [low, high]}, "recall@10": figure(ndcg / 2)}
@@ -128,6 +161,7 @@ RETRIEVAL = {
     },
     "resampled": {"what": "test users", "number": 943, "too_few": False},
     "teachers": TEACHERS,
+    "segments": SEGMENTS,
     "data": {"users": 943, "items": 1682, "interactions": 100_000},
     "stages": {"data": {"seconds": 2.04}, "teacher": {"seconds": 61.0}},
     "versions": {"tensorflow": "2.21.0"},

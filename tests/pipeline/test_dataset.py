@@ -136,6 +136,29 @@ def test_shuffled_ties_are_kept_as_they_were_dealt(tmp_path):
     assert other != sequence
 
 
+def test_what_is_known_of_users_is_kept_by_their_index(tmp_path):
+    folder = tmp_path / "films"
+    folder.mkdir()
+    films = "".join(f"{n}\tFilm {n}\t1990\n" for n in range(1, 21))
+    (folder / "a.item").write_text("item_id:token\ttitle:token_seq\tyear:token\n" + films)
+    rows = "".join(f"{'zoe' if n % 2 else 'ann'}\t{n // 2 + 1}\t3\t{n}\n" for n in range(40))
+    header = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
+    (folder / "a.inter").write_text(header + rows)
+    recipe = of_folder("movielens-100k", folder)
+    read_data(recipe).save(tmp_path)
+    assert load_data(tmp_path, recipe).user_groups == {}  # there is no file about them
+    users = "user_id:token\tage:token\tgender:token\toccupation:token\n"
+    (folder / "a.user").write_text(users + "zoe\t24\tF\tartist\nann\t56\t\tnone\n")
+    read_data(recipe).save(tmp_path)
+    data = load_data(tmp_path, recipe)
+    zoe, ann = (data.interactions.user_ids.index(name) for name in ("zoe", "ann"))
+    of_zoe, of_ann = (
+        {name: groups[user] for name, groups in data.user_groups.items()} for user in (zoe, ann)
+    )
+    assert of_zoe == {"gender": "F", "age": "18 to 24", "occupation": "artist"}
+    assert of_ann == {"gender": "", "age": "56 or more", "occupation": "none"}
+
+
 @pytest.mark.realdata
 def test_each_source_of_films_has_its_asset(movielens_folder, movielens_1m_folder):
     assert films_folder(Recipe.named("movielens-100k")) == movielens_folder

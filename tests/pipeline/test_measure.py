@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from made_reports import REPORTS
+from tiny_data import tiny_catalogue
 
-from tfrs_distill.data.splits import split_by_time
+from tfrs_distill.data.splits import Queries, split_by_time
 from tfrs_distill.data.synthetic import synthetic
 from tfrs_distill.evaluation.baselines import popularity
 from tfrs_distill.evaluation.retrieval import Evaluation
@@ -26,11 +27,12 @@ from tfrs_distill.progress import SilentProgress
 
 def evaluation(ndcg):
     ndcg = np.array(ndcg, float)
-    users = np.arange(len(ndcg), dtype=np.int32)
+    of_all = [np.array([1], np.int32)] * len(ndcg)
+    queries = Queries(tiny_catalogue(4), np.arange(len(ndcg)), of_all, of_all)
     item_ids = np.ones([len(ndcg), 10], np.int32)
     hit_rate = (ndcg > 0).astype(float)
     values = {"ndcg": ndcg, "recall": ndcg / 2, "mrr": ndcg, "hit_rate": hit_rate}
-    return Evaluation(10, 4, 0, users, item_ids, values, [])
+    return Evaluation(10, 4, 0, queries, item_ids, values)
 
 
 def test_figures_are_values_with_their_intervals():
@@ -153,7 +155,8 @@ def test_two_stages_are_reported_in_the_same_shape(monkeypatch, tmp_path):
     splits = split_by_time(synthetic(seed=0), max_history=8)
     known, zeros = popularity(splits.train), Zeros()
     run = Run(Recipe.named("two-stage"), tmp_path, SilentProgress())
-    run.data = SimpleNamespace(splits=splits, catalogue=splits.catalogue)
+    groups = {"gender": ["F", "M"] * 500}
+    run.data = SimpleNamespace(splits=splits, catalogue=splits.catalogue, user_groups=groups)
     run.first_stage = run.item_item = zeros
     monkeypatch.setattr(run, "first_stage_scorer", lambda: known)
     monkeypatch.setattr(run, "student", lambda _: zeros)
@@ -206,3 +209,12 @@ def test_two_stages_are_reported_in_the_same_shape(monkeypatch, tmp_path):
     for compared in found["comparisons"].values():
         assert compared["relevance"]["difference"] == 0.0
         assert compared["relevance"]["ratio"] == 1.0
+    parts = found["segments"]
+    assert list(parts["models"]) == ["teacher", "twin", "student"]
+    assert parts["models"]["student"]["all"]["value"] == pytest.approx(value)
+    (pair,) = parts["comparisons"]
+    assert pair["models"] == ["student", "twin"] and pair["segments"]["all"]["difference"] == 0.0
+    women, men = (parts["models"]["student"][f"gender: {name}"] for name in "FM")
+    assert women["against_others"]["difference"] == pytest.approx(women["value"] - men["value"])
+    with np.load(tmp_path / "evaluate" / "ndcg.npz") as kept:
+        assert kept["segments/gender: F/student"].mean() == pytest.approx(women["value"])

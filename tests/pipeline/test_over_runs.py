@@ -17,6 +17,7 @@ from tfrs_distill.pipeline.report.page import html_page
 MODELS = ("teacher", "twin", "plain", "student", "student_tflite", "student_int8")
 PAIRS = ("student_vs_twin", "student_vs_teacher", "student_vs_plain", "int8_vs_float32")
 USERS = 40
+SEGMENTS = {"all": slice(None), "tail": slice(0, 3), "gender: F": slice(10, 20)}
 
 
 def values_of(seed, lift=0.0):
@@ -75,6 +76,11 @@ def write_run(folder, seed, *, lift=0.0, users=None, **settings):
     np.savez(
         folder / "stages" / "evaluate" / "ndcg.npz",
         **ndcg,
+        **{
+            f"segments/{segment}/{name}": values[rows]
+            for segment, rows in SEGMENTS.items()
+            for name, values in ndcg.items()
+        },
         users=np.arange(USERS) if users is None else users,
         history_lengths=np.arange(USERS) + 5,
     )
@@ -133,8 +139,30 @@ def test_between_settings_the_same_users_are_compared(tmp_path):
         1e-4, rel=0.01
     )
     assert (against["gained"], against["lost"]) == (1.0, 0.0)
-    halves = [second[f"{half}_histories"]["difference"] for half in ("short", "long")]
-    assert halves == pytest.approx([0.05, 0.05])
+    assert {name: part["queries"] for name, part in second["segments"].items()} == {
+        "all": 40,
+        "tail": 3,
+        "gender: F": 10,
+    }
+    for name, part in second["segments"].items():
+        assert part["difference"] == pytest.approx(0.05), name
+        assert (part["gained"], part["lost"]) == (1.0, 0.0)
+
+
+def test_who_gained_in_a_segment_is_of_its_users_alone(tmp_path):
+    runs = [write_run(tmp_path / "a", 0), write_run(tmp_path / "b", 0, temperature=3.0)]
+    path = runs[1] / "stages" / "evaluate" / "ndcg.npz"
+    arrays = dict(np.load(path))
+    arrays["segments/tail/student"] = arrays["segments/tail/student"] + [0.3, -0.1, 0.0]
+    np.savez(path, **arrays)
+    parts = between_settings(read_settings(runs), "student")[1]["segments"]
+    assert parts["tail"]["difference"] == pytest.approx(0.2 / 3)
+    assert (parts["tail"]["gained"], parts["tail"]["lost"]) == pytest.approx((1 / 3, 1 / 3))
+    assert parts["all"]["difference"] == 0.0
+    arrays["segments/tail/student"] = arrays["segments/tail/student"][:2]
+    np.savez(path, **{name: v[:2] if "/tail/" in name else v for name, v in arrays.items()})
+    with pytest.raises(InputError, match="tested on other users or other histories"):
+        between_settings(read_settings(runs), "student")
 
 
 def test_the_p_is_that_of_all_signs():
@@ -167,6 +195,13 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
         read_settings([others])
 
 
+def gained_and_lost(rows):
+    """The shares of a segment's users for whom the setting "hot" is better and worse."""
+    first = np.mean([values_of(seed)["student"] for seed in (0, 1)], axis=0)
+    difference = (values_of(0, 0.05)["student"] - first)[rows]
+    return (difference > 0).mean(), (difference < 0).mean()
+
+
 def test_the_command_prints_tables_and_sentences(tmp_path, capsys):
     runs = [write_run(tmp_path / f"a-{seed}", seed) for seed in (0, 1)]
     runs.append(write_run(tmp_path / "hot", 0, lift=0.05, temperature=3.0))
@@ -175,6 +210,9 @@ def test_the_command_prints_tables_and_sentences(tmp_path, capsys):
     assert "a, seeds 0, 1" in said and "hot, seed 0" in said
     assert "hot (distillation.temperature = 3.0)" in said
     assert "The best student is that of hot (distillation.temperature = 3.0), beyond" in said
+    assert "hot (distillation.temperature = 3.0), by segment" in said
+    gained, lost = (f"{100 * share:.1f} %" for share in gained_and_lost(slice(10, 20)))
+    assert re.search(rf"gender: F 10 \S+ \S+ to \S+ {gained} {lost}", said)
     assert main(["compare", *map(str, runs), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert len(found["settings"]) == 2 and len(found["between"]) == 2

@@ -106,7 +106,13 @@ def test_the_report_holds_every_model_with_its_numbers(finished):
     assert report["comparisons"]["tflite_vs_keras"]["next_item"]["identical_lists"] == 1.0
     ndcg = {name: ndcg_of(row) for name, row in report["models"].items()}
     assert ndcg["saved_model"] == pytest.approx(ndcg["student"], abs=1e-9)
+    of_students = report["segments"]["models"]["student"]
+    assert of_students["all"]["value"] == pytest.approx(ndcg["student"])
+    (pair,) = report["segments"]["comparisons"]
+    gain = report["comparisons"]["student_vs_twin"]["next_item"]["difference"]
+    assert pair["segments"]["all"]["difference"] == pytest.approx(gain)
     page = re.sub(r"<[^>]+>", "", (home / "report.html").read_text(encoding="utf-8"))
+    assert "Who gained, by segment" in page
     assert report["verdict"] in " ".join(html.unescape(page).split())
 
 

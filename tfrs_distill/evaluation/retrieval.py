@@ -12,8 +12,10 @@ import tensorflow as tf
 from tfrs_distill import columns
 from tfrs_distill.data.row_blocks import row_blocks
 from tfrs_distill.data.splits import Queries, pad_histories
+from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import metrics
+from tfrs_distill.evaluation.segments import popularity_counts
 from tfrs_distill.evaluation.top_k import BlockScorer, top_k_unseen
 from tfrs_distill.models.two_tower import TwoTower
 
@@ -166,19 +168,17 @@ class Evaluation:
         k: length of the lists.
         num_items: items of the catalogue.
         num_left_out: positives of the split that are in their query's history and did not count.
-        users: int32 [num_queries], whose query it is.
+        queries: which queries, with nothing but what there is to find as positives.
         item_ids: int32 [num_queries, k], what was recommended.
         values: float [num_queries] by the key of each of `metrics.LIST_METRICS`.
-        positives: one array of relevant item indices a query.
     """
 
     k: int
     num_items: int
     num_left_out: int
-    users: np.ndarray
+    queries: Queries
     item_ids: np.ndarray
     values: dict[str, np.ndarray]
-    positives: Sequence[np.ndarray]
 
     def at(self, k: int) -> Evaluation:
         """Return the same recommendations cut to the first `k`.
@@ -191,7 +191,7 @@ class Evaluation:
                 f"`k` must be within 1 and {self.k}, the lists' length. Received: {k!r}."
             )
         item_ids = self.item_ids[:, :k]
-        values = _values(item_ids, self.positives)
+        values = _values(item_ids, self.queries.positives)
         return replace(self, k=k, item_ids=item_ids, values=values)
 
     @property
@@ -222,6 +222,46 @@ class Evaluation:
         figures[f"coverage@{self.k}"] = metrics.coverage(self.item_ids, self.num_items)
         figures[f"gini@{self.k}"] = metrics.gini(self.item_ids, self.num_items)
         return figures
+
+    def beyond_accuracy(
+        self, train: Windows, item_vectors: np.ndarray | None = None
+    ) -> dict[str, float]:
+        """Return how new, how popular and how diverse the recommendations are.
+
+        Means over the queries by name: `"novelty@10"` (bits), `"popularity@10"` (training users who
+        met an item), `"popularity_lift@10"` (over the histories' popularity) and, with vectors,
+        `"diversity@10"`; see the functions of `metrics`. A query without recommendations, and for
+        diversity with one, is left out.
+
+        Args:
+            train: training windows, for the items' popularity.
+            item_vectors: float [num_items, dim], in catalogue order, such as text vectors.
+
+        Raises:
+            ValueError: there is not a vector for each item of the catalogue.
+        """
+        counts = popularity_counts(train)
+        num_users = len(np.unique(train.users))
+        lists = self.item_ids
+        values: dict[str, np.ndarray | float] = {
+            "novelty": metrics.novelty(lists, counts, num_users),
+            "popularity": metrics.recommended_popularity(lists, counts),
+            "popularity_lift": metrics.popularity_lift(lists, self.queries.histories, counts),
+        }
+        if item_vectors is not None:
+            if item_vectors.ndim != 2 or len(item_vectors) != train.catalogue.num_items:
+                raise ValueError(
+                    f"`item_vectors` must be [{train.catalogue.num_items}, dim], a row for each "
+                    f"item of the catalogue. Received: shape {item_vectors.shape}."
+                )
+            values["diversity"] = metrics.intra_list_diversity(lists, item_vectors)
+        return {f"{key}@{self.k}": _mean(found) for key, found in values.items()}
+
+
+def _mean(values: np.ndarray | float) -> float:
+    """The mean of what is defined; NaN where nothing is."""
+    defined = np.asarray(values)[~np.isnan(values)]
+    return float(defined.mean()) if defined.size else float("nan")
 
 
 def evaluate(
@@ -266,10 +306,9 @@ def evaluate(
         k,
         queries.catalogue.num_items if candidates is None else len(candidates),
         queries.num_left_out,
-        answerable.users,
+        answerable,
         item_ids,
         _values(item_ids, answerable.positives),
-        answerable.positives,
     )
 
 
@@ -285,10 +324,14 @@ def _values(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> dict[str, 
 def _item_ids(scorer: Scorer, queries: Queries, k: int) -> np.ndarray:
     """Return the recommended items, int32 [num_queries, k], of the candidates if there are such."""
     if queries.candidates is None or isinstance(scorer, TeacherScorer):  # which ranks no others
-        return _lists(scorer, queries.histories, k)
+        return _lists(scorer, queries.histories, k, queries.catalogue.num_items)
     length = max(k, queries.catalogue.num_items)
     blocks = [
-        _first_among(_lists(scorer, queries.histories[rows], length), queries.candidates, k)
+        _first_among(
+            _lists(scorer, queries.histories[rows], length, queries.catalogue.num_items),
+            queries.candidates,
+            k,
+        )
         for rows in row_blocks(len(queries), length)
     ]
     return np.concatenate(blocks)
@@ -321,13 +364,22 @@ def _best_of(scores: np.ndarray, queries: Queries, k: int) -> np.ndarray:
     return np.concatenate(found)
 
 
-def _lists(scorer: Scorer, histories: Sequence[np.ndarray], k: int) -> np.ndarray:
+def _lists(scorer: Scorer, histories: Sequence[np.ndarray], k: int, num_items: int) -> np.ndarray:
     _, item_ids = scorer(histories, k)
     expected = (len(histories), k)
     if item_ids.shape != expected:
         raise ValueError(
             f"A scorer must give item ids of shape {expected} (queries, k). Received: shape "
             f"{item_ids.shape}."
+        )
+    if item_ids.dtype.kind not in "iu":
+        raise ValueError(
+            f"A scorer must give item indices, which are whole numbers. Received: {item_ids.dtype}."
+        )
+    if item_ids.size and not 0 <= item_ids.min() <= item_ids.max() <= num_items:
+        raise ValueError(
+            f"A scorer must give item indices from 1 to {num_items}, 0 in empty slots. Received: "
+            f"{item_ids.min()} to {item_ids.max()}."
         )
     return item_ids
 

@@ -101,3 +101,9 @@ class BlockScorer:
                 exclude_seen=self.exclude_seen,
             )
         return best, items
+
+
+def all_scores(scorer: BlockScorer, histories: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the scores of every item, seen ones too, float32 [num_queries, num_items + 1]."""
+    blocks = row_blocks(len(histories), scorer.num_items + 1, scorer.batch_size)
+    return np.concatenate([scorer._score_items(histories[rows]) for rows in blocks])

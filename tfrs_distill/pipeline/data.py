@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from tfrs_distill.data.movielens import movielens_100k
 from tfrs_distill.data.movielens_ranking import movielens_ranking
 from tfrs_distill.data.ranking_examples import RankingExamples, RankingSplits
 from tfrs_distill.data.readers import read_folder
+from tfrs_distill.data.readers.user_attributes import read_user_attributes
 from tfrs_distill.data.split_facts import split_facts
 from tfrs_distill.data.splits import Queries, Splits, split_at
 from tfrs_distill.data.synthetic import synthetic
@@ -49,6 +50,7 @@ TEXT, WORDS = "text", "words"  # a review's text, and its words as the student r
 PARTS = ("train", "validation", "test")
 ARRAYS = ("users", "items", "ratings", "timestamps")
 TABLES_FILE, INTERACTIONS_FILE = "tables.json", "interactions.npz"
+GROUPS_FILE = "user_groups.json"
 VECTORS_FILE = "item_vectors.npy"
 MANY_LEFT_OUT = 0.1  # of the test positives: from here on people may be coming back
 ASSETS = {FILMS: MOVIELENS_100K, FILMS_1M: MOVIELENS_1M}
@@ -83,16 +85,23 @@ class RetrievalData:
         splits: of the same interactions.
         settings: how they were ordered and split.
         reading: what became of the rows of tables, a sentence each; while they are read, not later.
+        user_groups: by attribute, the group of every user, "" where it is not known; empty where
+            the source says nothing of its users.
     """
 
     interactions: Interactions
     splits: Splits
     settings: DataSettings = DataSettings()
     reading: tuple[str, ...] = ()
+    user_groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, interactions: Interactions, recipe: RetrievalRecipe, reading: Sequence[str] = ()
+        cls,
+        interactions: Interactions,
+        recipe: RetrievalRecipe,
+        reading: Sequence[str] = (),
+        user_groups: Mapping[str, Sequence[str]] | None = None,
     ) -> RetrievalData:
         """Split interactions as the recipe says; ties are in their order already."""
         data = recipe.data
@@ -101,7 +110,7 @@ class RetrievalData:
             interactions, cuts, max_history=data.max_history, exclude_seen=data.exclude_seen
         )
         whole = replace(interactions, catalogue=splits.catalogue)
-        return cls(whole, splits, data, tuple(reading))
+        return cls(whole, splits, data, tuple(reading), user_groups or {})
 
     @property
     def protocol(self) -> str:
@@ -154,6 +163,9 @@ class RetrievalData:
         with whole_file(folder / INTERACTIONS_FILE) as file:
             np.savez(file, **{name: getattr(data, name) for name in ARRAYS})
         _write_json(folder / TABLES_FILE, [data.name, data.user_ids, asdict(self.catalogue)])
+        (folder / GROUPS_FILE).unlink(missing_ok=True)
+        if self.user_groups:
+            _write_json(folder / GROUPS_FILE, self.user_groups)
 
     @classmethod
     def load(cls, folder: Path, recipe: RetrievalRecipe) -> RetrievalData:
@@ -166,7 +178,10 @@ class RetrievalData:
                 tuple(user_ids),
                 **{array: arrays[array] for array in ARRAYS},
             )
-        return cls.of(data, recipe)
+        groups = folder / GROUPS_FILE
+        return cls.of(
+            data, recipe, user_groups=json.loads(groups.read_text()) if groups.exists() else None
+        )
 
 
 @dataclass(frozen=True)
@@ -326,6 +341,7 @@ def read_data(recipe: RetrievalRecipe | RankingRecipe) -> RetrievalData | Rankin
     if isinstance(recipe, RankingRecipe):
         return _reviews(recipe) if recipe.data.source == "clothing-reviews" else _ratings(recipe)
     reading: Sequence[str] = ()
+    attributes = None
     if recipe.data.interactions:
         data, found = read_tables(recipe)
         reading = found.sentences()
@@ -333,9 +349,11 @@ def read_data(recipe: RetrievalRecipe | RankingRecipe) -> RetrievalData | Rankin
         data = synthetic(seed=recipe.seed)
     else:
         data = read_folder(films_folder(recipe))
+        attributes = read_user_attributes(films_folder(recipe))
     if recipe.data.ties == SHUFFLED:
         data = data.shuffle_ties(recipe.seed)
-    return RetrievalData.of(data, recipe, reading)
+    groups = attributes.groups(data.user_ids) if attributes else None
+    return RetrievalData.of(data, recipe, reading, groups)
 
 
 def read_tables(recipe: RetrievalRecipe) -> tuple[Interactions, TableFacts]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tfrs_distill.data.readers.user_attributes import read_user_attributes
+from tfrs_distill.data.readers.user_attributes import UserAttributes, read_user_attributes
 from tfrs_distill.errors import InputError
 
 HEADER = "user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token\n"
@@ -87,3 +87,16 @@ def test_users_of_movielens_100k(movielens_folder):
     assert len(set(users.occupations)) == 21
     assert sorted(set(users.genders)) == ["F", "M"]
     assert np.isfinite(users.ages).all()
+
+
+def test_the_groups_of_the_users_of_the_data_by_their_index():
+    ages = [1, 17, 18, 24, 25, 35, 45, 49.5, 50, 55, 56, 99, np.nan]
+    ids = tuple(map(str, range(len(ages))))
+    users = UserAttributes(ids, ages, ("F",) * 12 + ("",), ("",) * 13)
+    found = users.groups(("12", "x", *ids[:12]))
+    assert list(found) == ["gender", "age"]  # no occupation is known
+    assert found["gender"] == ("", "", *"F" * 12)
+    assert found["age"] == (
+        *("", "", "0 to 17", "0 to 17", "18 to 24", "18 to 24", "25 to 34", "35 to 44"),
+        *("45 to 49", "45 to 49", "50 to 55", "50 to 55", "56 or more", "56 or more"),
+    )

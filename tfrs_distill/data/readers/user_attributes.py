@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +15,8 @@ from tfrs_distill.columns import plain_array, plain_texts
 from tfrs_distill.data.readers.delimited import position_of, split_rows, with_num_fields
 from tfrs_distill.data.readers.recbole import typed_rows
 from tfrs_distill.errors import InputError
+
+AGE_GROUPS = (18, 25, 35, 45, 50, 56)  # the first year of each but the youngest: MovieLens-1M's
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,32 @@ class UserAttributes:
                 "`user_ids`, `ages`, `genders` and `occupations` must have one entry a user. "
                 f"Received lengths {lengths}."
             )
+
+    def groups(self, user_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """Return the group of every user by attribute, "" where it is not known.
+
+        Ages are in the groups of MovieLens-1M. An attribute that nobody has is left out.
+
+        Args:
+            user_ids: as the data set writes them, in the order of the user indices.
+
+        Example:
+        >>> known = UserAttributes(("7", "9"), [24, 17], ("M", ""), ("", ""))
+        >>> known.groups(("9", "8", "7"))
+        {'gender': ('', '', 'M'), 'age': ('0 to 17', '', '18 to 24')}
+        """
+        row_of = {user_id: row for row, user_id in enumerate(self.user_ids)}
+        rows = [row_of.get(user_id) for user_id in user_ids]
+        attributes = {
+            "gender": self.genders,
+            "age": tuple(map(_age_group, self.ages)),
+            "occupation": self.occupations,
+        }
+        return {
+            name: tuple("" if row is None else values[row] for row in rows)
+            for name, values in attributes.items()
+            if any(values)
+        }
 
 
 class _User(NamedTuple):
@@ -131,6 +159,14 @@ def _attributes(path: Path, users: Iterator[_User]) -> UserAttributes:
         tuple(user.gender for user in found.values()),
         tuple(user.occupation for user in found.values()),
     )
+
+
+def _age_group(age: float) -> str:
+    if math.isnan(age):
+        return ""
+    number = sum(age >= start for start in AGE_GROUPS)
+    start, *later = (0, *AGE_GROUPS)[number:]
+    return f"{start} to {later[0] - 1}" if later else f"{start} or more"
 
 
 def _age(path: Path, user: _User) -> float:

@@ -1,7 +1,7 @@
 """Metrics of arrays, one idea a file, and those that a report shows.
 
 A further one is a function and its `Metric` in a file here, and its name in `LIST_METRICS`
-(computed for each query of an `Evaluation`) or `ROW_METRICS` (for each task of a
+(computed for each query of an `Evaluation` by its lists alone) or `ROW_METRICS` (for each task of a
 `RankingEvaluation`).
 """
 
@@ -22,10 +22,20 @@ from tfrs_distill.evaluation.metrics.decisions import (
     confusion_matrix,
     precision_recall_f1,
 )
+from tfrs_distill.evaluation.metrics.independent import independent_difference
+from tfrs_distill.evaluation.metrics.intra_list_diversity import DIVERSITY, intra_list_diversity
 from tfrs_distill.evaluation.metrics.list_ndcg import NDCG_OF_LISTS, list_ndcg
 from tfrs_distill.evaluation.metrics.metric import JudgedRows, Metric
 from tfrs_distill.evaluation.metrics.paired import paired_difference, permutation_p
 from tfrs_distill.evaluation.metrics.pointwise import LOG_LOSS, MAE, RMSE, log_loss, mae, rmse
+from tfrs_distill.evaluation.metrics.popularity import (
+    NOVELTY,
+    POPULARITY,
+    POPULARITY_LIFT,
+    novelty,
+    popularity_lift,
+    recommended_popularity,
+)
 from tfrs_distill.evaluation.metrics.recommended_lists import (
     COVERAGE,
     GINI,
@@ -59,13 +69,15 @@ ROW_METRICS = (
     *(RMSE, MAE, AUC, GAUC),
     *(LOG_LOSS, ACCURACY, PRECISION, RECALL_OF_YES, F1, ECE, NDCG_OF_LISTS),
 )
-METRICS = {metric.key: metric for metric in (*LIST_METRICS, COVERAGE, GINI, OVERLAP, *ROW_METRICS)}
+OF_WHOLE_LISTS = (COVERAGE, GINI, OVERLAP, NOVELTY, POPULARITY_LIFT, DIVERSITY, POPULARITY)
+METRICS = {metric.key: metric for metric in (*LIST_METRICS, *OF_WHOLE_LISTS, *ROW_METRICS)}
 
 __all__ = [
     "JudgedRows",
     "LIST_METRICS",
     "METRICS",
     "Metric",
+    "OF_WHOLE_LISTS",
     "OverGroups",
     "PrecisionRecallF1",
     "ROW_METRICS",
@@ -82,18 +94,23 @@ __all__ = [
     "grouped_auc",
     "hit_rate",
     "hits",
+    "independent_difference",
+    "intra_list_diversity",
     "list_ndcg",
     "log_loss",
     "mae",
     "ndcg",
+    "novelty",
     "overlap",
     "paired_difference",
     "percentile_interval",
     "permutation_p",
+    "popularity_lift",
     "precision",
     "precision_recall_f1",
     "recall",
     "reciprocal_rank",
+    "recommended_popularity",
     "reliability",
     "rmse",
     "too_few_to_resample",

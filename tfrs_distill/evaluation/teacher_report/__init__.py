@@ -1,10 +1,10 @@
 """A comparison of teachers: quality by segment beside a twin, agreement, calibration, cost.
 
 - `report.py`: `compare_teachers`, the whole of it as plain JSON
-- `segments.py`: head, middle and tail items; short and long histories
-- `agreement.py`: how alike two teachers' recommendations are
-- `calibration_error.py`: whether a teacher's probabilities are those that are observed
 - `cost.py`: milliseconds per 1,000 items and queries
+
+Segments, agreement and calibration are those of any scorer: `segments.py`, `agreement.py`,
+`calibration_error.py` and `whole_catalogue.py` of the room.
 """
 
 from tfrs_distill.evaluation.teacher_report.report import compare_teachers, scorer_of

@@ -9,23 +9,22 @@ import numpy as np
 
 from tfrs_distill.data.splits import Queries, Splits
 from tfrs_distill.evaluation import metrics
+from tfrs_distill.evaluation.agreement import overlap_matrix, rank_correlation_matrix
 from tfrs_distill.evaluation.retrieval import ModelScorer, Scorer, TeacherScorer, evaluate
-from tfrs_distill.evaluation.teacher_report.agreement import (
-    centred_ranks,
-    overlap_matrix,
-    rank_correlation_matrix,
+from tfrs_distill.evaluation.segments import (
+    Segment,
+    Values,
+    by_segment,
+    mean_with_interval,
+    segments,
 )
-from tfrs_distill.evaluation.teacher_report.calibration_error import calibration
 from tfrs_distill.evaluation.teacher_report.cost import cost
-from tfrs_distill.evaluation.teacher_report.segments import Segment, segments
-from tfrs_distill.evaluation.top_k import top_k_unseen
+from tfrs_distill.evaluation.whole_catalogue import evenly, ranked_rows, whole_ranking
 from tfrs_distill.models.two_tower import TwoTower
 from tfrs_distill.progress import Progress, SilentProgress
 from tfrs_distill.teachers.teacher import Teacher
 
 TWIN = "twin"
-WHOLE_RANKINGS = 1000  # queries, at most, for which the whole catalogue is ranked
-WHOLE_SCORES = 2_500_000  # of these queries together, at most: calibration sorts them in float64
 TIMED = 256  # queries, at most, that are timed
 
 
@@ -50,7 +49,7 @@ def compare_teachers(
 
     Args:
         teachers: by name: two-tower models, other teachers that have `logits`, or scorers, which
-            have no calibration.
+            have a calibration only where they score all items, as those of this package do.
         splits: the data; `validation` is evaluated.
         twin: the student that was trained without a teacher.
         k: length of the lists.
@@ -74,8 +73,7 @@ def compare_teachers(
     models = _checked(teachers, twin)
     queries = splits.validation.answerable()
     parts = segments(splits.train, queries)
-    most = min(WHOLE_RANKINGS, max(1, WHOLE_SCORES // splits.catalogue.num_items))
-    some, timed = _evenly(queries, most), _evenly(queries, TIMED)
+    some, timed = (queries.subset(rows) for rows in (ranked_rows(queries), evenly(queries, TIMED)))
     max_history = splits.train.max_history
     found: dict[str, dict[str, Any]] = {}
     lists, ranks, ndcgs = [], [], {}
@@ -85,7 +83,7 @@ def compare_teachers(
             lists.append(item_ids)
             quality, ndcgs[name] = _quality(item_ids, parts, k, num_samples, seed)
             costs = cost(model, scorer_of(model, timed, max_history), timed, k)
-            calibrated, ranked = _whole_catalogue(model, some, max_history)
+            calibrated, ranked = whole_ranking(model, some, max_history=max_history)
             ranks.append(ranked)
             found[name] = {"quality": quality, "calibration": calibrated, "cost": costs}
             advance(note=name)
@@ -108,12 +106,6 @@ def compare_teachers(
             "rank_correlation": rank_correlation_matrix(ranks),
         },
     }
-
-
-def _evenly(queries: Queries, at_most: int) -> Queries:
-    """Return all queries, or `at_most` of them, taken evenly."""
-    places = np.linspace(0, len(queries) - 1, min(len(queries), at_most))
-    return queries.subset(places.round().astype(int))
 
 
 def scorer_of(model: Any, queries: Queries, max_history: int) -> Scorer:
@@ -144,53 +136,17 @@ def _checked(teachers: Mapping[str, Any], twin: Any) -> dict[str, Any]:
 
 def _quality(
     item_ids: np.ndarray, parts: list[Segment], k: int, num_samples: int, seed: int
-) -> tuple[dict[str, dict[str, Any]], dict[str, np.ndarray]]:
+) -> tuple[dict[str, dict[str, Any]], Values]:
     """Return figures by segment, and each query's NDCG by segment."""
-    figures: dict[str, dict[str, Any]] = {}
-    ndcgs: dict[str, np.ndarray] = {}
-    for part in parts:
-        lists = item_ids[part.rows]
-        figures[part.name] = {}
-        for metric in (metrics.ndcg, metrics.recall):
-            values = metric(lists, part.positives) if len(part.rows) else np.zeros(0)
-            mean, bounds = _mean(values, num_samples, seed)
-            name = f"{metric.__name__}@{k}"
-            figures[part.name] |= {name: mean, f"{name}_interval": bounds}
-            if metric is metrics.ndcg:
-                ndcgs[part.name] = values
-    return figures, ndcgs
-
-
-def _mean(
-    values: np.ndarray, num_samples: int, seed: int
-) -> tuple[float | None, list[float] | None]:
-    if not len(values):
-        return None, None
-    bounds = metrics.bootstrap_interval(values, num_samples=num_samples, seed=seed)
-    return float(values.mean()), list(bounds)
+    figures: dict[str, dict[str, Any]] = {part.name: {} for part in parts}
+    for metric in (metrics.recall, metrics.ndcg):
+        values, name = by_segment(metric, item_ids, parts), f"{metric.__name__}@{k}"
+        for part in parts:
+            found = mean_with_interval(values[part.name], num_samples, seed)
+            figures[part.name] |= {name: found["value"], f"{name}_interval": found["interval"]}
+    return figures, values
 
 
 def _difference(values: np.ndarray, num_samples: int, seed: int) -> dict[str, Any]:
-    mean, bounds = _mean(values, num_samples, seed)
-    return {"difference": mean, "interval": bounds}
-
-
-def _whole_catalogue(
-    model: Any, queries: Queries, max_history: int
-) -> tuple[dict[str, Any] | None, np.ndarray]:
-    """Return calibration, where there are logits, and every item's rank."""
-    num_items, calibrated = queries.catalogue.num_items, None
-    everything = np.arange(1, num_items + 1)
-    candidates = everything if queries.candidates is None else np.sort(queries.candidates)
-    others = np.setdiff1d(everything, candidates)
-    excluded = [others] * len(queries)
-    if queries.catalogue.exclude_seen:
-        excluded = [np.concatenate([history, others]) for history in queries.histories]
-    if hasattr(model, "logits"):
-        logits = TeacherScorer(model, queries, max_history=max_history).logits()
-        next_items = np.array([positives[0] for positives in queries.positives])
-        calibrated = calibration(logits[:, candidates], np.searchsorted(candidates, next_items))
-        scores, item_ids = top_k_unseen(logits, excluded, num_items)
-    else:
-        scores, item_ids = model(queries.histories, num_items)
-    return calibrated, centred_ranks(scores, item_ids, excluded, num_items)
+    found = mean_with_interval(values, num_samples, seed)
+    return {"difference": found["value"], "interval": found["interval"]}

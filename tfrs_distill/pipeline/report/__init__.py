@@ -11,21 +11,29 @@
 - `protocol`: in words, how rows were `split`, what the `models` predicted, what the `twin` has of
   the student, and what the validation `score` is; `rows_are`: what a latency is of
 - `resampled`: what intervals are over; `reliability[task][model]`, `confusion[task][model]`,
-  `teachers` (of `compare_teachers`), where there are such
+  `teachers` (of `compare_teachers`), `segments` (of `segment_report`), where there are such
 - `data`, `training[model]`, `stages[stage]`, `recipe`, `seed`, `versions`, `verdict`
 
 The files: `models.py` (a report's models and figures), `verdict.py` (whether the teacher helped),
 `paired_difference.py` (a difference in words), `cautions.py` (what to beware of), `table.py` (rows
-and columns; the terminal's), `teachers.py` (teachers side by side), `page.py` with
-`page.html.jinja` and `page.css` (`report.html`, which needs nothing else), `charts.py` (inline SVG)
-with `labels.py`, `numbers.py` (figures as people read them), `write.py` (both files on disk);
-`over_runs.py` (one report over seeds; settings beside each other) and `settings.py`, their table.
+and columns; the terminal's), `teachers.py` (teachers side by side), `segments.py` (quality by
+segment), `page.py` with `page.html.jinja` and `page.css` (`report.html`, which needs nothing else),
+`charts.py` (inline SVG) with `labels.py`, `numbers.py` (figures as people read them), `write.py`
+(both files on disk); `over_runs.py` (one report over seeds; settings beside each other) and
+`settings.py`, their tables.
 """
 
 from tfrs_distill.pipeline.report.page import html_page
-from tfrs_distill.pipeline.report.settings import settings_table
+from tfrs_distill.pipeline.report.settings import segments_table, settings_table
 from tfrs_distill.pipeline.report.table import terminal_table
 from tfrs_distill.pipeline.report.verdict import verdict
 from tfrs_distill.pipeline.report.write import write_report
 
-__all__ = ["html_page", "settings_table", "terminal_table", "verdict", "write_report"]
+__all__ = [
+    "html_page",
+    "segments_table",
+    "settings_table",
+    "terminal_table",
+    "verdict",
+    "write_report",
+]

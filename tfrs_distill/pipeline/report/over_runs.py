@@ -18,7 +18,8 @@ from tfrs_distill.pipeline.report.verdict import leading_task, verdict
 
 NDCG_FILE = Path("stages", "evaluate", "ndcg.npz")  # of a run that recommends: one value a query
 USERS, LENGTHS = "users", "history_lengths"  # in it, beside one array a model
-OF_ONE_RUN = ("training", "stages", "teachers", "ease", "reading")
+OF_SEGMENT = "segments/"  # in it: `segments/SEGMENT/MODEL`, one value a query of the segment
+OF_ONE_RUN = ("training", "stages", "teachers", "segments", "ease", "reading")
 LEFT_OUT = ("seed", "name", "training.controls")  # of a recipe: they make no other student
 NUM_SAMPLES = 1000
 
@@ -33,6 +34,7 @@ class FinishedRun:
         ndcg: float64 [num_queries] by model.
         users: int32 [num_queries], whose query it is.
         lengths: int32 [num_queries], of the histories.
+        segments: by segment and model, float64 [num_queries of it]; see `evaluation.segments`.
     """
 
     folder: Path
@@ -40,6 +42,7 @@ class FinishedRun:
     ndcg: dict[str, np.ndarray]
     users: np.ndarray
     lengths: np.ndarray
+    segments: dict[str, dict[str, np.ndarray]]
 
     @classmethod
     def read(cls, folder: Path) -> FinishedRun:
@@ -61,12 +64,16 @@ class FinishedRun:
             )
         with np.load(folder / NDCG_FILE) as file:
             arrays = dict(file)
-        if USERS not in arrays:
+        segments: dict[str, dict[str, np.ndarray]] = {}
+        for name in [name for name in arrays if name.startswith(OF_SEGMENT)]:
+            segment, model = name.removeprefix(OF_SEGMENT).rsplit("/", 1)
+            segments.setdefault(segment, {})[model] = arrays.pop(name)
+        if USERS not in arrays or not segments:
             raise InputError(
                 f"{folder} was measured by an earlier version. Remove its folder stages/evaluate "
                 "and run its recipe.toml again: nothing else is repeated."
             )
-        return cls(folder, report, arrays, arrays.pop(USERS), arrays.pop(LENGTHS))
+        return cls(folder, report, arrays, arrays.pop(USERS), arrays.pop(LENGTHS), segments)
 
     @property
     def setting(self) -> str:
@@ -173,9 +180,8 @@ def between_settings(settings: Sequence[Sequence[FinishedRun]], model: str) -> l
 
     Returns:
         One dict a setting: `name`, `differs` (the recipe's settings that are not alike in all),
-        `value`, `interval`; and of all but the first `against_first`, `short_histories` and
-        `long_histories`: the paired difference of all users, of the half with the shorter and of
-        that with the longer histories.
+        `value`, `interval`; and of all but the first `against_first`: the paired difference of all
+        users; and `segments`, by segment the same of its users with `queries`, how many they are.
 
     Raises:
         InputError: the settings have other test users, or one lacks the model.
@@ -193,7 +199,6 @@ def between_settings(settings: Sequence[Sequence[FinishedRun]], model: str) -> l
                 f"{runs[0].folder} has no model {model!r}. It has: {', '.join(runs[0].ndcg)}."
             )
     first = _ndcg(settings[0], model)
-    short = settings[0][0].lengths <= np.median(settings[0][0].lengths)
     found: list[dict[str, Any]] = []
     for runs, recipe in zip(settings, flat):
         values = _ndcg(runs, model)
@@ -205,11 +210,12 @@ def between_settings(settings: Sequence[Sequence[FinishedRun]], model: str) -> l
         }
         if found:
             row["against_first"] = metrics.paired_difference(values, first)
-            halves = {"short_histories": short, "long_histories": ~short}
-            row |= {
-                name: metrics.paired_difference(values[:, rows], first[:, rows])
-                for name, rows in halves.items()
-                if rows.any()
+            row["segments"] = {
+                name: {"queries": len(of_models[model])}
+                | metrics.paired_difference(
+                    _of_segment(runs, name, model), _of_segment(settings[0], name, model)
+                )
+                for name, of_models in runs[0].segments.items()
             }
         found.append(row)
     return found
@@ -224,7 +230,9 @@ def check_same_users(runs: Sequence[FinishedRun]) -> None:
     first = runs[0]
     for run in runs[1:]:
         if not (
-            np.array_equal(run.users, first.users) and np.array_equal(run.lengths, first.lengths)
+            np.array_equal(run.users, first.users)
+            and np.array_equal(run.lengths, first.lengths)
+            and _sizes(run) == _sizes(first)
         ):
             raise InputError(
                 f"{first.folder} and {run.folder} were tested on other users or other histories: "
@@ -235,6 +243,14 @@ def check_same_users(runs: Sequence[FinishedRun]) -> None:
 
 def _ndcg(runs: Sequence[FinishedRun], model: str) -> np.ndarray:
     return np.stack([run.ndcg[model] for run in runs])
+
+
+def _sizes(run: FinishedRun) -> dict[str, int]:
+    return {name: len(next(iter(of_models.values()))) for name, of_models in run.segments.items()}
+
+
+def _of_segment(runs: Sequence[FinishedRun], segment: str, model: str) -> np.ndarray:
+    return np.stack([run.segments[segment][model] for run in runs])
 
 
 def _interval(values: np.ndarray) -> list[float]:

@@ -25,6 +25,7 @@ from tfrs_distill.pipeline.report.models import (
 )
 from tfrs_distill.pipeline.report.numbers import MISSING
 from tfrs_distill.pipeline.report.paired_difference import HELPED, HURT, NOT_MEASURABLE
+from tfrs_distill.pipeline.report.segments import explained_segments, segment_columns
 from tfrs_distill.pipeline.report.table import INTERVAL, columns
 from tfrs_distill.pipeline.report.teachers import teacher_section
 from tfrs_distill.pipeline.report.verdict import (
@@ -74,6 +75,7 @@ def html_page(report: Mapping[str, Any]) -> str:
         ],
         lower=[metric.name for metric in ROW_METRICS if metric.lower_is_better],
         tasks=[_task(report, task) for task in report.get("tasks", {})],
+        segments=_segments(report),
         training=_training(report),
         teachers=teacher_section(report["teachers"]) if report.get("teachers") else None,
         seeds=_seeds(comparison(report, "student_vs_twin", leading).get("seeds") or []),
@@ -235,6 +237,14 @@ def _training(report: Report) -> list[dict[str, Any]]:
         "chart": charts.curves_chart(curves, f"Validation {what} by epoch"),
     }
     return [figure]
+
+
+def _segments(report: Report) -> dict[str, Any] | None:
+    found = report.get("segments")
+    if not found:
+        return None
+    segments, shown = segment_columns(found, lambda model: names(report, model)[0])
+    return {"what": explained_segments(found), "names": segments, "columns": shown}
 
 
 def _seeds(seeds: list[int]) -> str:

@@ -8,7 +8,14 @@ from typing import Any
 from rich.table import Table
 
 from tfrs_distill.pipeline.report.models import Report, leading_metric, metric_of, words
-from tfrs_distill.pipeline.report.numbers import MISSING, difference, interval, metric, percent
+from tfrs_distill.pipeline.report.numbers import (
+    MISSING,
+    count,
+    difference,
+    interval,
+    metric,
+    percent,
+)
 from tfrs_distill.pipeline.report.paired_difference import HELPED, HURT, gain_outcome
 from tfrs_distill.pipeline.report.table import Column, fitted_table
 from tfrs_distill.pipeline.report.verdict import leading_task
@@ -42,23 +49,29 @@ def settings_table(
         Column("p", of("p", metric), 2),
         Column("Users better", of("gained", percent), 4),
         Column("Users worse", of("lost", percent), 4),
-        *(
-            Column(
-                f"{half.capitalize()} histories",
-                [
-                    difference(row[f"{half}_histories"]["difference"])
-                    if f"{half}_histories" in row
-                    else MISSING
-                    for row in settings
-                ],
-                5,
-            )
-            for half in ("short", "long")
-        ),
     ]
     heading = Column(f"{words(model).capitalize()} of", names)
     table = fitted_table(heading, columns, width, [None] * len(names))
     return table, _sentence(settings, names, key, words(model))
+
+
+def segments_table(row: Mapping[str, Any], width: int) -> tuple[str, Table]:
+    """Who gained and who lost by a setting against the first, by segment, and a heading.
+
+    Args:
+        row: of `between_settings`, of any but the first.
+        width: of the terminal.
+    """
+    parts = row["segments"]
+    columns = [
+        Column("Queries", [count(part["queries"]) for part in parts.values()], 1),
+        Column("Less the first", [difference(part["difference"]) for part in parts.values()]),
+        Column("95 % interval of it", [interval(part["interval"]) for part in parts.values()]),
+        Column("Users better", [percent(part["gained"]) for part in parts.values()], 2),
+        Column("Users worse", [percent(part["lost"]) for part in parts.values()], 2),
+    ]
+    heading = Column("Segment", list(parts))
+    return f"{_name(row)}, by segment", fitted_table(heading, columns, width, [None] * len(parts))
 
 
 def _name(row: Mapping[str, Any]) -> str:

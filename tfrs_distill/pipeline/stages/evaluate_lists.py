@@ -15,13 +15,14 @@ from tfrs_distill.evaluation import Scorer, evaluate, metrics
 from tfrs_distill.evaluation.baselines import best_ease, popularity
 from tfrs_distill.evaluation.latency import WARM_UP, percentiles
 from tfrs_distill.evaluation.retrieval import Evaluation, ModelScorer
+from tfrs_distill.evaluation.segments import Segment, Values, by_segment, segment_report, segments
 from tfrs_distill.evaluation.teacher_report import compare_teachers, scorer_of
 from tfrs_distill.export.forms import FORMS
 from tfrs_distill.files import whole_file
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
 from tfrs_distill.pipeline.list_teachers import Committee
 from tfrs_distill.pipeline.recipe import RetrievalRecipe, TwoStageRecipe
-from tfrs_distill.pipeline.report.over_runs import LENGTHS, NDCG_FILE, USERS
+from tfrs_distill.pipeline.report.over_runs import LENGTHS, NDCG_FILE, OF_SEGMENT, USERS
 from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.stage import Result, forget_other_trainings
 from tfrs_distill.pipeline.stages.cross_encoder import CROSS_ENCODER, open_cross_encoder
@@ -84,7 +85,7 @@ class Measured:
 
 
 def evaluate_retrieval(run: Run, folder: Path) -> tuple[Result, str]:
-    """Evaluate, weigh and time every model; keep each query's NDCG in `ndcg.npz`."""
+    """Evaluate, weigh and time every model; keep queries' NDCG, by segment too, in `ndcg.npz`."""
     recipe, splits = run.recipe, run.data.splits
     ease, popular = best_ease(splits, recipe.evaluation.k), popularity(splits.train)
     students = {name: run.student(name) for name in (*run.beside, "student")}
@@ -132,7 +133,7 @@ def evaluate_retrieval(run: Run, folder: Path) -> tuple[Result, str]:
             rows[name]["metrics"][NEXT_ITEM] |= overlap
     name_forms(rows, "Student")
     describe_controls(run, rows)
-    result = _result(recipe, NEXT_ITEM, rows, evaluations, PAIRS | pairs_of_controls(run))
+    result = _result(run, NEXT_ITEM, rows, evaluations, PAIRS | pairs_of_controls(run))
     same = evaluations["student_tflite"].item_ids == evaluations["student"].item_ids
     compared = result["comparisons"]["tflite_vs_keras"][NEXT_ITEM]
     compared["identical_lists"] = float(same.all(axis=1).mean())
@@ -186,7 +187,7 @@ def evaluate_two_stages(run: Run, folder: Path) -> tuple[Result, str]:
     name_forms(rows, "Two stages")
     describe_controls(run, rows, "Two stages, ")
     pairs = PAIRS | pairs_of_controls(run) | TWO_STAGE_PAIRS
-    result = _result(recipe, RELEVANCE, rows, evaluations, pairs)
+    result = _result(run, RELEVANCE, rows, evaluations, pairs)
     order = ("retrieval", *run.beside, "student", "cross_encoder", "teacher")
     return result, _line(recipe, evaluations, order)
 
@@ -292,14 +293,43 @@ def _evaluations(
         for name, model in models.items():
             evaluations[name] = evaluate(model.scorer, queries, k=run.recipe.evaluation.k)
             advance(note=name)
+    parts = _segments(run, answerable)
+    of_segments = {
+        f"{OF_SEGMENT}{segment}/{name}": values
+        for name, found in evaluations.items()
+        for segment, values in by_segment(metrics.ndcg, found.item_ids, parts).items()
+        if len(values)
+    }
     with whole_file(folder / NDCG_FILE.name) as file:
         np.savez(
             file,
             **{name: found.ndcg for name, found in evaluations.items()},
+            **of_segments,
             **{USERS: answerable.users},
             **{LENGTHS: np.array([len(history) for history in answerable.histories])},
         )
     return evaluations
+
+
+def _segments(run: Run, queries: Queries) -> list[Segment]:
+    return segments(run.data.splits.train, queries, run.data.user_groups)
+
+
+def _by_segment(run: Run, evaluations: Mapping[str, Evaluation]) -> dict[str, Any]:
+    """A report's `segments`: of the teacher and both students, and what the teacher added."""
+    recipe, parts = run.recipe, _segments(run, evaluations["student"].queries)
+    ndcgs: dict[str, Values] = {
+        name: by_segment(metrics.ndcg, evaluations[name].item_ids, parts)
+        for name in ("teacher", "twin", "student")
+    }
+    return segment_report(
+        parts,
+        ndcgs,
+        [PAIRS["student_vs_twin"]],
+        k=recipe.evaluation.k,
+        num_samples=recipe.evaluation.bootstrap_samples,
+        seed=recipe.seed,
+    )
 
 
 def _rows(
@@ -363,7 +393,7 @@ def _latency_of_any(scorer: Callable[[Queries], Scorer], queries: Queries) -> La
 
 
 def _result(
-    recipe: RetrievalRecipe,
+    run: Run,
     task: str,
     rows: dict[str, dict[str, Any]],
     evaluations: Mapping[str, Evaluation],
@@ -372,10 +402,11 @@ def _result(
     return {
         "models": rows,
         "comparisons": {
-            name: {task: compare_ndcg(recipe, evaluations[one], evaluations[other])}
+            name: {task: compare_ndcg(run.recipe, evaluations[one], evaluations[other])}
             for name, (one, other) in pairs.items()
         },
         "resampled": resampled("test users", len(evaluations["student"].ndcg)),
+        "segments": _by_segment(run, evaluations),
     }
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tfrs_distill.errors import InputError
 from tfrs_distill.files import file_sha256
+from tfrs_distill.pipeline.python_function import function_of_file
 from tfrs_distill.pipeline.teacher_kinds.kind import Facts, Setting
 
 
@@ -34,7 +32,7 @@ class PythonFile:
                 "`teacher.source` of a python teacher must be FILE.py:FUNCTION, of a file that "
                 f"exists. Received: {self.setting.recipe.teacher.source!r}."
             )
-        self._function()
+        function_of_file(self.path, self.function_name)
         return [self.function_name, file_sha256(self.path)]
 
     def train(self, folder: Path) -> Facts:
@@ -57,7 +55,7 @@ class PythonFile:
         return self._make(examples, self.setting.seed_of_fold(fold))
 
     def _make(self, examples: Any, seed: int) -> Any:
-        teacher = self._function()(examples, seed)
+        teacher = function_of_file(self.path, self.function_name)(examples, seed)
         missing = [name for name in ("logits", "fingerprint") if not hasattr(teacher, name)]
         if missing and not (self.setting.tasks and hasattr(teacher, "row_logits")):
             of_rows = ", or of rows `row_logits(examples)`" if self.setting.tasks else ""
@@ -67,20 +65,3 @@ class PythonFile:
                 f"{type(teacher).__name__} without {' and '.join(missing)}."
             )
         return teacher
-
-    def _function(self) -> Callable[[Any, int], Any]:
-        name = f"tfrs_distill_teacher_{self.path.stem}"
-        specification = importlib.util.spec_from_file_location(name, self.path)
-        assert specification is not None and specification.loader is not None  # it ends in .py
-        module = importlib.util.module_from_spec(specification)
-        sys.modules[name] = module  # pickling and dataclasses look there
-        try:
-            specification.loader.exec_module(module)
-        except Exception as error:
-            raise InputError(
-                f"{self.path} cannot be run: {type(error).__name__}: {error}."
-            ) from error
-        function: Callable[[Any, int], Any] | None = getattr(module, self.function_name, None)
-        if not callable(function):
-            raise InputError(f"{self.path} has no function {self.function_name!r}.")
-        return function

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tfrs_distill.evaluation.teacher_report.agreement import (
+from tfrs_distill.evaluation.agreement import (
     centred_ranks,
     overlap_matrix,
     rank_correlation_matrix,

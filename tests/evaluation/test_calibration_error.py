@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tfrs_distill.evaluation.teacher_report.calibration_error import calibration
+from tfrs_distill.evaluation.calibration_error import calibration
 
 
 def draw(probabilities, seed=0):

@@ -1,0 +1,50 @@
+"""The difference of two groups of queries that have no query in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tfrs_distill.data.row_blocks import row_blocks
+from tfrs_distill.evaluation.metrics.bootstrap import percentile_interval
+
+
+def independent_difference(
+    one: np.ndarray, other: np.ndarray, *, num_samples: int = 1000, seed: int = 0
+) -> dict[str, Any]:
+    """Compare the mean values of two groups, such as of women and men.
+
+    Each group is resampled by itself, as large as it is, so that the interval says what other
+    members of both would give: `mean(one*) - mean(other*)`. Of the same queries, take
+    `paired_difference`, whose interval is narrower.
+
+    Reference: the two-sample bootstrap, [Efron and Tibshirani,
+    1986](https://doi.org/10.1214/ss/1177013815), section 2.
+
+    Args:
+        one: float [num_queries of the group], at least one.
+        other: float [num_queries of the other group], at least one.
+        num_samples: resamples.
+        seed: of the resampling.
+
+    Returns:
+        `difference` of the means and its 95 % bootstrap `interval`.
+
+    Example:
+    >>> independent_difference(np.array([0.5, 0.5]), np.array([0.25, 0.25, 0.25]))
+    {'difference': 0.25, 'interval': [0.25, 0.25]}
+    """
+    generator = np.random.default_rng(seed)
+    means = []
+    for values in (one, other):
+        chances = np.full(len(values), 1 / len(values))
+        drawn = [
+            generator.multinomial(len(values), chances, size=rows.stop - rows.start) @ values
+            for rows in row_blocks(num_samples, len(values))
+        ]
+        means.append(np.concatenate(drawn) / len(values))
+    return {
+        "difference": float(one.mean() - other.mean()),
+        "interval": list(percentile_interval(means[0] - means[1])),
+    }

@@ -1,0 +1,216 @@
+"""Parts of a split where a model may do well or badly, and how well each model does there.
+
+By the popularity of the items, by the length of the histories, by what is known of the users.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tfrs_distill import columns
+from tfrs_distill.data.splits import Queries
+from tfrs_distill.data.windows import Windows
+from tfrs_distill.evaluation import metrics
+
+HEAD_SHARE = 0.2  # of the items
+TAIL_BELOW = 10  # users who met the item in training
+SMALLEST_GROUP = 30  # queries; smaller groups of users are one segment together
+SMALL_GROUPS = "small groups"  # its name
+
+Values = Mapping[str, np.ndarray]  # of a metric by segment, float [num_queries of it]
+ListMetric = Callable[[np.ndarray, Sequence[np.ndarray]], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Some of a split's queries, and of each the positives that count.
+
+    Args:
+        name: `"all"`, `"head"`, `"middle"`, `"tail"`, `"short"`, `"long"`, or an attribute and a
+            group, such as `"gender: F"`.
+        what: the same in words.
+        rows: int [num_queries], the queries that have a positive here.
+        positives: the positives that count, one array for each of `rows`.
+        attribute: of the users, by which this is a group of them, such as `"gender"`; or empty.
+    """
+
+    name: str
+    what: str
+    rows: np.ndarray
+    positives: tuple[np.ndarray, ...]
+    attribute: str = ""
+
+
+def popularity_counts(train: Windows) -> np.ndarray:
+    """Return how many users met each item in training, int64 [num_items + 1]; 0 for padding."""
+    width = train.catalogue.num_items + 1
+    users = np.broadcast_to(train.users[:, None].astype(np.int64), train.history.shape)
+    pairs = np.unique(
+        np.concatenate([(users * width + items).ravel() for items in (train.history, train.labels)])
+    )
+    counts = np.bincount(pairs % width, minlength=width)
+    counts[columns.PADDING] = 0
+    return counts
+
+
+def segments(
+    train: Windows, queries: Queries, user_groups: Mapping[str, Sequence[str]] | None = None
+) -> list[Segment]:
+    """Return the segments of a split, the whole first.
+
+    Head items are the fifth of the catalogue that most users met in training, tail items those of
+    the rest that fewer than 10 users met, middle items what is left. A query belongs to each of
+    these segments that it has a positive in, and there only those positives count. A history is
+    short if it is no longer than the split's median. Of each attribute every group of users is a
+    segment; those of fewer than 30 queries are one together, `"small groups"`.
+
+    Args:
+        train: training windows, for the items' popularity.
+        queries: the queries that are evaluated: `splits.test.answerable()`.
+        user_groups: by attribute, the group of every user, one text a user index, `""` where it is
+            not known; such as `UserAttributes.groups` gives.
+    """
+    counts = popularity_counts(train)[1:]
+    num_head = round(HEAD_SHARE * len(counts))
+    group = np.where(counts < TAIL_BELOW, 2, 1)
+    group[np.argsort(-counts, kind="stable")[:num_head]] = 0
+    lengths = np.array([len(history) for history in queries.histories])
+    median = float(np.median(lengths))
+    everything = np.arange(len(queries))
+    found = [Segment("all", "all queries", everything, queries.positives)]
+    for index, (name, what) in enumerate(
+        (
+            ("head", f"the {HEAD_SHARE:.0%} of items that most users met in training"),
+            ("middle", "items between head and tail"),
+            ("tail", f"other items that fewer than {TAIL_BELOW} users met in training"),
+        )
+    ):
+        kept = [positives[group[positives - 1] == index] for positives in queries.positives]
+        rows = np.flatnonzero([len(positives) for positives in kept])
+        found.append(Segment(name, what, rows, tuple(kept[row] for row in rows)))
+    for name, what, chosen in (
+        ("short", f"histories of at most {median:g} items", lengths <= median),
+        ("long", f"histories of more than {median:g} items", lengths > median),
+    ):
+        found.append(_of_rows(name, what, np.flatnonzero(chosen), queries))
+    for attribute, groups in (user_groups or {}).items():
+        of_queries = np.array([groups[user] for user in queries.users], str)
+        names, sizes = np.unique(of_queries, return_counts=True)
+        small = [name for name, size in zip(names, sizes) if size < SMALLEST_GROUP and name]
+        if len(small) > 1:
+            of_queries = np.where(np.isin(of_queries, small), SMALL_GROUPS, of_queries)
+        for name in np.unique(of_queries[of_queries != ""]):
+            what = f"users whose {attribute} is {name}"
+            if name == SMALL_GROUPS:
+                what = f"users whose {attribute} is one of {', '.join(small)}"
+            rows = np.flatnonzero(of_queries == name)
+            found.append(_of_rows(f"{attribute}: {name}", what, rows, queries, attribute))
+    return found
+
+
+def _of_rows(
+    name: str, what: str, rows: np.ndarray, queries: Queries, attribute: str = ""
+) -> Segment:
+    positives = tuple(queries.positives[row] for row in rows)
+    return Segment(name, what, rows, positives, attribute)
+
+
+def by_segment(metric: ListMetric, item_ids: np.ndarray, parts: Sequence[Segment]) -> Values:
+    """Return a metric of recommended lists in every segment, one value a query of it.
+
+    Args:
+        metric: of `evaluation.metrics`: `metric(item_ids, positives)`.
+        item_ids: int [num_queries, k], the lists of all queries.
+        parts: the segments of the same queries.
+    """
+    return {
+        part.name: metric(item_ids[part.rows], part.positives) if len(part.rows) else np.zeros(0)
+        for part in parts
+    }
+
+
+def mean_with_interval(values: np.ndarray, num_samples: int, seed: int) -> dict[str, Any]:
+    """Return `value`, the mean, and its 95 % bootstrap `interval`; None of no values."""
+    if not len(values):
+        return {"value": None, "interval": None}
+    bounds = metrics.bootstrap_interval(values, num_samples=num_samples, seed=seed)
+    return {"value": float(values.mean()), "interval": list(bounds)}
+
+
+def segment_report(
+    parts: Sequence[Segment],
+    ndcgs: Mapping[str, Values],
+    pairs: Sequence[tuple[str, str]],
+    *,
+    k: int,
+    num_samples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Return how well each model does in each segment, as plain JSON.
+
+    Groups of users have no query in common, so each is compared with all other users whose group
+    is known by resampling both; two models are compared on the same queries.
+
+    Args:
+        parts: the segments.
+        ndcgs: by model, `by_segment` of the NDCG.
+        pairs: the models whose difference is wanted, the first less the second.
+        k: length of the lists.
+        num_samples: resamples.
+        seed: of the resampling.
+
+    Returns:
+        `metric`; `segments` by name (`what`, `queries`, `attribute`); `models` by name and segment
+        (`value`, `interval` and, of a group of users, `against_others`: `difference` and
+        `interval`); `comparisons`, one dict a pair: `models`, and `segments` by name, see
+        `metrics.paired_difference`. A segment without queries has no figures.
+    """
+    samples = {"num_samples": num_samples, "seed": seed}
+    there = [part for part in parts if len(part.rows)]
+
+    def of_group(part: Segment, values: Values) -> dict[str, Any]:
+        others = [
+            values[other.name]
+            for other in there
+            if other.attribute == part.attribute and other.name != part.name
+        ]
+        if not part.attribute or not others:
+            return {}
+        found = metrics.independent_difference(values[part.name], np.concatenate(others), **samples)
+        return {"against_others": found}
+
+    return {
+        "metric": f"ndcg@{k}",
+        "segments": {
+            part.name: {
+                "what": part.what,
+                "queries": len(part.rows),
+                "attribute": part.attribute,
+            }
+            for part in parts
+        },
+        "models": {
+            model: {
+                part.name: mean_with_interval(values[part.name], num_samples, seed)
+                | of_group(part, values)
+                for part in there
+            }
+            for model, values in ndcgs.items()
+        },
+        "comparisons": [
+            {
+                "models": [one, other],
+                "segments": {
+                    part.name: metrics.paired_difference(
+                        ndcgs[one][part.name], ndcgs[other][part.name], **samples
+                    )
+                    for part in there
+                },
+            }
+            for one, other in pairs
+        ],
+    }
