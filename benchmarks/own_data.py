@@ -1,7 +1,7 @@
-"""How long does a large table take to read and a large evaluation to run, and how much memory?
+"""What reading a large table, a large evaluation and a search for settings cost.
 
     python benchmarks/own_data.py [--quick] [--rows 20000000] [--users 1000000] [--items 100000]
-        [--json FILE]
+        [--trials 20] [--json FILE]
 
 Writes a table of made-up interactions to a temporary folder, as CSV and as Parquet, and reads each
 by `td.data.read_table` in a process of its own, beside `pandas.read_csv` of the same columns, which
@@ -10,12 +10,17 @@ keeps no ids apart and checks nothing. Memory is the process' peak less that bef
 Then `td.evaluate` of a student of width 64 for 100,000 users x 100,000 items beside the bare
 product of its embeddings, as `python benchmarks/evaluation.py --large` has it: all scores together
 would be 40 GB.
+
+Last `tfrs-distill tune` on planted data (`--trials` of the student and of its twin), interrupted half
+way through the student's and resumed: the trials that it ends with, and the time that a trial takes
+beside its training.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,7 +28,7 @@ from pathlib import Path
 
 import evaluation
 import numpy as np
-from rows import publish, row
+from rows import Row, publish, row
 
 BLOCK = 1_000_000
 READ = """
@@ -58,9 +63,11 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=20_000_000)
     parser.add_argument("--users", type=int, default=1_000_000)
     parser.add_argument("--items", type=int, default=100_000)
+    parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     if arguments.quick:
+        arguments.trials = 4
         arguments.rows, arguments.users, arguments.items = 200_000, 10_000, 1_000
     found = []
     with tempfile.TemporaryDirectory() as folder:
@@ -79,7 +86,48 @@ def main() -> None:
                 row(f"{name}: peak memory", peak, "bytes", "", f"{peak / num_rows:.0f} bytes a row")
             )
     found += evaluation.large(evaluation.QUICK_LARGE if arguments.quick else evaluation.LARGE)
+    with tempfile.TemporaryDirectory() as folder:
+        found += interrupted_search(Path(folder), arguments.trials)
     publish(found, arguments.json)
+
+
+def interrupted_search(out: Path, num_trials: int) -> list[Row]:
+    """The figures of a search that is interrupted half way through the student's trials."""
+    size = ["--recipe", "synthetic", "--quick", "--trials", str(num_trials), "--out", str(out)]
+    command = [sys.executable, "-u", "-m", "tfrs_distill", "tune", *size]
+    half = f"[{num_trials // 2}/{num_trials}] student"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout or ():
+            if line.startswith(half):
+                process.send_signal(signal.SIGINT)
+        if process.wait() != 130:
+            raise SystemExit(f"The search was to be interrupted: exit code {process.returncode}.")
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    (folder,) = out.glob("*/tune")
+    studies = json.loads((folder / "tune.json").read_text())["studies"]
+    trials = [trial for study in studies.values() for trial in study["trials"]]
+    complete = [trial for trial in trials if trial["state"] == "complete"]
+    notes = [*folder.glob("trials/student-*/done.json"), *folder.glob("trials/twin-*/done.json")]
+    training = sum(json.loads(note.read_text())["seconds"] for note in notes)
+    others = [  # data, teacher and knowledge, which the first trial made
+        json.loads(note.read_text())["seconds"]
+        for note in folder.glob("trials/*/done.json")
+        if note not in notes
+    ]
+    beside = sum(trial["seconds"] for trial in complete) - training - sum(others)
+    detail = f"{len(complete)} complete, {len(trials) - len(complete)} stopped early"
+    return [
+        row(
+            "tune: trials, interrupted and resumed", len(trials), "", f">= {2 * num_trials}", detail
+        ),
+        row(
+            "tune: seconds a trial beside its training",
+            beside / len(complete),
+            "s",
+            "",
+            f"training {training / len(complete):.1f} s a trial",
+        ),
+    ]
 
 
 def write(table: Path, num_rows: int, num_users: int, num_items: int) -> None:
