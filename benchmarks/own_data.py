@@ -11,9 +11,9 @@ Then `td.evaluate` of a student of width 64 for 100,000 users x 100,000 items be
 product of its embeddings, as `python benchmarks/evaluation.py --large` has it: all scores together
 would be 40 GB.
 
-Last `tfrs-distill tune` on planted data (`--trials` of the student and of its twin), interrupted half
-way through the student's and resumed: the trials that it ends with, and the time that a trial takes
-beside its training.
+Last `tfrs-distill tune` on planted data (`--trials` of the student and of its twin), interrupted
+half way through the student's and resumed: the trials that it ends with, and the time that a trial
+takes beside its training.
 """
 
 from __future__ import annotations
@@ -115,6 +115,7 @@ def interrupted_search(out: Path, num_trials: int) -> list[Row]:
         if note not in notes
     ]
     beside = sum(trial["seconds"] for trial in complete) - training - sum(others)
+    stated = "tune: trials, interrupted and resumed"
     detail = f"{len(complete)} complete, {len(trials) - len(complete)} stopped early"
     return [
         row(
