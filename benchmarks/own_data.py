@@ -115,7 +115,6 @@ def interrupted_search(out: Path, num_trials: int) -> list[Row]:
         if note not in notes
     ]
     beside = sum(trial["seconds"] for trial in complete) - training - sum(others)
-    stated = "tune: trials, interrupted and resumed"
     detail = f"{len(complete)} complete, {len(trials) - len(complete)} stopped early"
     return [
         row(
