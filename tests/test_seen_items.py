@@ -121,7 +121,7 @@ def test_what_counts_is_what_a_loop_over_the_interactions_counts(exclude_seen):
     assert queries.answerable().num_left_out == 0
     found = evaluate(popularity(split_by_time(MUSIC, exclude_seen=exclude_seen).train), queries)
     assert found.num_left_out == found.summary()["num_left_out"] == left_out
-    assert found.users.tolist() == asking and found.summary()["num_queries"] == len(asking)
+    assert found.queries.users.tolist() == asking and found.summary()["num_queries"] == len(asking)
 
 
 def test_figures_by_hand():
@@ -136,13 +136,13 @@ def test_figures_by_hand():
     found = evaluate(scorer, asked, k=2)
     np.testing.assert_allclose(found.ndcg, [1, second])  # of [3] and of [6]; nothing of [4]
     np.testing.assert_allclose(found.values["recall"], [1, 1])
-    assert found.users.tolist() == [7, 9] and found.num_left_out == 3
+    assert found.queries.users.tolist() == [7, 9] and found.num_left_out == 3
     np.testing.assert_array_equal(found.item_ids, [[3, 5], [1, 6]])
     asked = replace(asked, catalogue=replace(catalogue, exclude_seen=False))
     found = evaluate(scorer, asked, k=2)
     np.testing.assert_allclose(found.ndcg, [1 / (1 + second), 1, second / (1 + second)])
     np.testing.assert_allclose(found.values["recall"], [1 / 2, 1, 1 / 2])
-    assert found.users.tolist() == [7, 8, 9] and found.num_left_out == 0
+    assert found.queries.users.tolist() == [7, 8, 9] and found.num_left_out == 0
 
 
 def test_where_nothing_is_left_to_find_the_error_names_the_way_out():

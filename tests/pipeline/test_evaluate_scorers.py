@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 
 from tfrs_distill.cli import main
 from tfrs_distill.data.splits import split_by_time
-from tfrs_distill.evaluation import evaluate, metrics
+from tfrs_distill.evaluation import evaluate, metrics, whole_catalogue
 from tfrs_distill.export import export_artefact
 from tfrs_distill.pipeline.data import RetrievalData, read_data
 from tfrs_distill.pipeline.evaluate_scorers import evaluate_scorers
@@ -143,6 +143,18 @@ def test_an_artefact_in_every_form_recommends_the_same(folder, capsys):
     assert [found["models"][path]["overlap@10"] for path in paths] == [1.0] * 4
     assert found["models"][paths[3]]["rank_correlation"] == pytest.approx(1.0)
     assert found["models"][paths[0]]["calibration"] is None  # lists of 20, not scores of all
+
+
+def test_of_many_queries_the_same_few_are_ranked_whole(folder, capsys, monkeypatch):
+    monkeypatch.setattr(whole_catalogue, "WHOLE_RANKINGS", 7)
+    found, (array, teacher) = figures_of(capsys, folder, "scores.npy", "scores.npz")
+    told = found["models"][array]["calibration"]
+    assert told == found["models"][teacher]["calibration"]
+    assert found["models"][teacher]["rank_correlation"] == pytest.approx(1.0)
+    rows = np.linspace(0, len(QUERIES) - 1, 7).round().astype(int)
+    log_p = SCORES - np.log(np.exp(SCORES.astype(float)).sum(1, keepdims=True))
+    nll = -np.mean([log_p[row, QUERIES.positives[row][0] - 1] for row in rows])
+    assert told["negative_log_likelihood"] == pytest.approx(nll, rel=1e-6)
 
 
 def users_who_met(item):
