@@ -238,7 +238,13 @@ FRAME = {"user": ["a", "b"], "item": ["x", "y"]}
             "a.csv",
             "user,item,rating\na,x,5\nb,x,inf\n",
             {},
-            r"line 3: .* holds inf, which is no rating",
+            r"line 3: .*'rating' holds inf: it must be finite",
+        ),
+        (
+            "a.csv",
+            "user,item,time\na,x,1.5\nb,x,-inf\n",
+            {},
+            r"line 3: .*'time' holds -inf: it must be finite",
         ),
         ("a.csv", "user,item,user\na,x,b\n", {}, "two columns called 'user'"),
         ("a.csv", "user,item\na,x\na,y\n", {}, "are of one user, 'a' in the column 'user'"),
@@ -272,7 +278,6 @@ def test_what_cannot_be_read_is_named(write, name, content, given, words):
         ),
         (FRAME | {"time": [None, None]}, "of 2 rows 2 are without a time"),
         (FRAME | {"time": [True, False]}, "holds bool, not a number or a date"),
-        ([], "At least one file was expected"),
     ],
 )
 def test_frames_that_cannot_be_used_are_refused(frame, words):
@@ -283,6 +288,8 @@ def test_frames_that_cannot_be_used_are_refused(frame, words):
 def test_a_file_that_is_not_there_and_an_empty_folder(tmp_path):
     with pytest.raises(InputError, match="no.csv does not exist"):
         read_table(tmp_path / "no.csv")
+    with pytest.raises(InputError, match="At least one file was expected"):
+        read_table([])
     with pytest.raises(InputError, match=r"no table\. Files read: \.csv, .*\.gz"):
         read_table(tmp_path)
 

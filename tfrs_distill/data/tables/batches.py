@@ -14,6 +14,7 @@ from typing import Any
 
 from tfrs_distill.data.readers.delimited import encoding_of
 from tfrs_distill.errors import InputError, MissingExtraError
+from tfrs_distill.files import COMPRESSED
 
 BLOCK_BYTES = 1 << 25  # of a text file, read at once
 BATCH_ROWS = 1 << 20
@@ -30,7 +31,6 @@ ENDINGS = {
     ".parquet": PARQUET,
     ".pq": PARQUET,
 }
-COMPRESSED = (".gz", ".bz2", ".zst", ".lz4")
 NO_VALUE = ["", "NULL", "null", "NaN", "nan", "None"]
 Tables = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -80,17 +80,6 @@ def open_table(source: Any) -> Table:
             raise InputError("At least one file was expected. Received: none.")
         return _of_files([Path(path) for path in source], ", ".join(map(str, source)))
     return _of_frame(source)
-
-
-def table_name(source: Tables) -> str:
-    """Return what a data set in these files is called: the first one's name without endings.
-
-    Example:
-    >>> table_name("data/orders.2024.csv.gz")
-    'orders.2024'
-    """
-    first = Path(source if isinstance(source, (str, os.PathLike)) else source[0])
-    return first.name.removesuffix(_compression(first)).removesuffix(_ending(first))
 
 
 def _pyarrow() -> Any:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tfrs_distill.errors import InputError
+from tfrs_distill.files import name_without_endings
 from tfrs_distill.pipeline.recipe import toml_file
 from tfrs_distill.pipeline.recipe.sections import (
     COLUMNS_OF_TABLES,
@@ -186,7 +187,8 @@ class Recipe:
             named[COLUMNS_OF_TABLES[role]] = (column,) if single else column
         name = self.name
         if name.removesuffix(QUICK) in FILM_SETS.values():
-            name = _name_of_tables(interactions) + (QUICK if name.endswith(QUICK) else "")
+            name = _folder_name(name_without_endings(interactions[0]))
+            name += QUICK if name.endswith(QUICK) else ""
         data = replace(
             this.data,
             source=TABLES,
@@ -382,11 +384,6 @@ class MultitaskRecipe(RankingRecipe):
             )
 
 
-def _name_of_tables(files: Sequence[Any]) -> str:
-    """What a run of tables is called: the first file's name without its endings."""
-    return _folder_name(Path(str(files[0])).name.split(".")[0])
-
-
 def _folder_name(name: str) -> str:
     """A name of anything as the name of a folder."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip("._-") or "data"
@@ -463,7 +460,7 @@ def _built_in_like(task: object, data: dict[str, Any]) -> Recipe:
         raise InputError(f"`task` must be one of {_listed(by_task)}. Received: {task!r}.")
     source, tables = data.get("source"), data.get("interactions")
     if tables and isinstance(tables, list):
-        return replace(by_task[task], name=_name_of_tables(tables))
+        return replace(by_task[task], name=_folder_name(name_without_endings(str(tables[0]))))
     if source == FILMS_1M and task == "retrieval":
         return recipes["movielens-1m"]
     if source == REVIEWS and isinstance(by_task[task], RankingRecipe):
