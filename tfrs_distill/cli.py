@@ -145,6 +145,11 @@ def _add_tables(command: argparse.ArgumentParser) -> None:
         default=0.0,
         help="leave out interactions with a lower rating",
     )
+    command.add_argument(
+        "--weigh-by-rating",
+        action="store_true",
+        help="count a label in the losses as much as it is rated",
+    )
 
 
 def _add_compare(commands: Any) -> None:
@@ -238,8 +243,12 @@ def _recipe(arguments: argparse.Namespace) -> Any:
             recipe = recipe.of_folder(arguments.data_dir)
     if arguments.interactions is not None:
         recipe = _of_tables(recipe, arguments)
-    elif arguments.items or arguments.column or arguments.min_rating:
-        raise InputError("--items, --column and --min-rating are about --interactions. Name them.")
+    else:
+        for option in ("items", "column", "min_rating", "weigh_by_rating"):
+            if getattr(arguments, option):
+                raise InputError(
+                    f"--{option.replace('_', '-')} is about --interactions. Name them."
+                )
     if arguments.encoder is not None:
         recipe = replace(recipe, encoder=replace(recipe.encoder, name=arguments.encoder))
     if arguments.teacher is not None:
@@ -263,6 +272,7 @@ def _of_tables(recipe: Any, arguments: argparse.Namespace) -> Any:
         arguments.items,
         columns=_columns(arguments.column),
         min_rating=arguments.min_rating,
+        weigh_by_rating=arguments.weigh_by_rating,
     )
 
 
@@ -286,6 +296,7 @@ def _init(arguments: argparse.Namespace) -> None:
         arguments.items,
         columns=facts.columns,
         min_rating=arguments.min_rating,
+        weigh_by_rating=arguments.weigh_by_rating,
     )
     with whole_file(target, "w") as file:
         file.write(recipe.to_toml())

@@ -86,7 +86,12 @@ def test_settings_that_do_not_go_together(tmp_path, toml, words):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (["--items", "a.csv"], "--items, --column and --min-rating are about --interactions"),
+        (["--items", "a.csv"], "--items is about --interactions. Name them."),
+        (["--weigh-by-rating"], "--weigh-by-rating is about --interactions"),
+        (
+            ["--interactions", "{shop}", "--weigh-by-rating"],
+            "`weigh_by_rating` needs a column of rat",
+        ),
         (["--interactions", "no.csv"], "no.csv does not exist"),
         (["--interactions", "{shop}", "--column", "user"], "--column is ROLE=NAME"),
         (["--interactions", "{shop}", "--column", "buyer=x"], "Received: \"?'?buyer"),

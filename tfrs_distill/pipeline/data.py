@@ -151,8 +151,11 @@ class RetrievalData:
     def save(self, folder: Path) -> None:
         """Write the interactions and the catalogue to `folder`."""
         data = self.interactions
+        arrays = {name: getattr(data, name) for name in ARRAYS}
+        if data.weights is not None:
+            arrays["weights"] = data.weights
         with whole_file(folder / INTERACTIONS_FILE) as file:
-            np.savez(file, **{name: getattr(data, name) for name in ARRAYS})
+            np.savez(file, **arrays)
         _write_json(folder / TABLES_FILE, [data.name, data.user_ids, asdict(self.catalogue)])
 
     @classmethod
@@ -164,7 +167,7 @@ class RetrievalData:
                 name,
                 Catalogue(**catalogue),
                 tuple(user_ids),
-                **{array: arrays[array] for array in ARRAYS},
+                **arrays,
             )
         return cls.of(data, recipe)
 
@@ -351,6 +354,7 @@ def read_tables(recipe: RetrievalRecipe) -> tuple[Interactions, TableFacts]:
         list(data.items) or None,
         columns={role: column for role, column in columns.items() if column},
         min_rating=data.min_rating or None,
+        weigh_by_rating=data.weigh_by_rating,
         name=recipe.name,
     )
 

@@ -29,6 +29,7 @@ class InteractionRows:
         columns: the column of each role.
         catalogue: the items; None where there is no table of them.
         min_rating: interactions with a lower rating, or none, are left out.
+        weigh_by_rating: whether ratings are weights; then those without one are left out.
         facts: what is told of the rows.
     """
 
@@ -37,12 +38,13 @@ class InteractionRows:
         columns: Mapping[str, str],
         catalogue: Catalogue | None,
         min_rating: float | None,
+        weigh_by_rating: bool,
         facts: TableFacts,
     ) -> None:
         import pyarrow as arrow
 
         self.columns, self.catalogue = columns, catalogue
-        self.min_rating, self.facts = min_rating, facts
+        self.min_rating, self.weigh_by_rating, self.facts = min_rating, weigh_by_rating, facts
         self.known_items = None if catalogue is None else arrow.array(catalogue.item_ids)
         self.user_ids, self.item_ids = NumberedIds(), NumberedIds()
         self.items, self.ratings = array("i"), array("f")  # `items` where they are known
@@ -71,7 +73,7 @@ class InteractionRows:
         if RATING in found:
             ratings = values.ratings(columns[RATING], found[RATING], batch.place)
             unrated = np.isnan(ratings)
-            if self.min_rating is not None:
+            if self.min_rating is not None or self.weigh_by_rating:
                 keep &= self._without(keep, unrated, "without a rating")
             self.unrated += int((keep & unrated).sum())
             ratings = np.where(unrated, 1.0, ratings)  # as in a data set without ratings
@@ -79,6 +81,8 @@ class InteractionRows:
             if self.min_rating is not None:
                 low = np.less(ratings, self.min_rating, where=keep, out=np.zeros_like(keep))
                 keep &= self._without(keep, low, f"rated below {self.min_rating:g}")
+            if self.weigh_by_rating:
+                self._check_weights(np.where(keep, ratings, 1.0), batch)
         if self.known_items is not None:
             places = compute.index_in(items, value_set=self.known_items)
             unknown = places.is_null()
@@ -92,6 +96,17 @@ class InteractionRows:
             self.ratings.frombytes(ratings[keep].astype(np.float32).tobytes())
         if times is not None:
             self.times.frombytes(times[keep].tobytes())
+
+    def _check_weights(self, ratings: np.ndarray, batch: TableBatch) -> None:
+        """Raise an InputError where a rating cannot be a weight."""
+        low = np.flatnonzero(ratings <= 0)
+        if len(low):
+            row = int(low[0])
+            raise InputError(
+                f"{batch.place(row)}: column {self.columns[RATING]!r} holds {ratings[row]:g}, but "
+                "a weight is greater than 0. Leave such rows out by `min_rating`, bring the "
+                "ratings to a scale above 0, or leave `weigh_by_rating` out."
+            )
 
     def _without(self, keep: np.ndarray, wrong: Any, why: str) -> np.ndarray:
         """Count the rows that are still kept and wrong; the mask of those that are not wrong."""
@@ -151,6 +166,18 @@ class InteractionRows:
             )
         if self.unrated:
             facts.notes.append(f"Interactions without a rating: {self.unrated:,}, kept as rated 1.")
+        ratings = np.ones(facts.kept, np.float32)
+        if RATING in self.columns:
+            ratings = np.frombuffer(self.ratings, np.float32)
+        weights = None
+        if self.weigh_by_rating:
+            mean = ratings.mean(dtype=np.float64)
+            weights = (ratings / mean).astype(np.float32)
+            facts.notes.append(
+                "A label counts in the losses as much as it is rated: its weight is its rating "
+                f"over their mean, {mean:.4g}, so from {weights.min():.3g} to {weights.max():.3g}. "
+                "EASE, popularity and all metrics count every interaction alike."
+            )
         facts.notes += _look_alikes("user", user_ids)
         facts.notes += _look_alikes("item", catalogue.item_ids)
         return Interactions(
@@ -159,10 +186,9 @@ class InteractionRows:
             user_ids,
             users,
             items + 1,
-            np.frombuffer(self.ratings, np.float32)
-            if self.ratings
-            else np.ones(len(users), np.float32),
+            ratings,
             self._timestamps(),
+            weights=weights,
         )
 
     def _timestamps(self) -> np.ndarray:

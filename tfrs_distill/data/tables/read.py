@@ -33,6 +33,7 @@ def read_table(
     *,
     columns: Columns | None = None,
     min_rating: float | None = None,
+    weigh_by_rating: bool = False,
 ) -> Interactions:
     """Read who met which item when from files of any columns.
 
@@ -43,7 +44,8 @@ def read_table(
     a table without times, the order of its rows is the order of time. What was taken for what, and
     how many rows were left out for which reason, is logged.
 
-    Memory: 20 bytes an interaction and one batch of rows, whatever the length of the files.
+    Memory: 20 bytes an interaction, the ids and some batches of rows, whatever the length of the
+    files.
 
     Args:
         interactions: a file, several, or a folder of them; one row an interaction.
@@ -52,6 +54,9 @@ def read_table(
         columns: the names of columns by what they are: `user`, `item`, `time`, `rating` of the
             interactions; `id`, `title`, `text` (one or several) of the items.
         min_rating: interactions with a lower rating, or none, are left out.
+        weigh_by_rating: whether an interaction counts as much as it is rated in a loss whose label
+            it is: its weight is its rating over the mean rating. Those without a rating are left
+            out. No metric is weighted.
 
     Raises:
         MissingExtraError: pyarrow is not installed.
@@ -66,7 +71,9 @@ def read_table(
     >>> data.name, data.user_ids, data.catalogue.item_ids
     ('orders', ('ann', 'bob'), ('SKU-007',))
     """
-    found, _ = interactions_of_tables(interactions, items, columns=columns, min_rating=min_rating)
+    found, _ = interactions_of_tables(
+        interactions, items, columns=columns, min_rating=min_rating, weigh_by_rating=weigh_by_rating
+    )
     return found
 
 
@@ -76,6 +83,7 @@ def from_dataframe(
     *,
     columns: Columns | None = None,
     min_rating: float | None = None,
+    weigh_by_rating: bool = False,
     name: str = "data",
 ) -> Interactions:
     """Take who met which item when from frames in memory, as `read_table` reads it from files.
@@ -85,6 +93,7 @@ def from_dataframe(
         items: the same of the items.
         columns: as for `read_table`.
         min_rating: as for `read_table`.
+        weigh_by_rating: as for `read_table`.
         name: of the data set.
 
     Raises:
@@ -97,7 +106,12 @@ def from_dataframe(
     (('7', '9'), [10, 11])
     """
     found, _ = interactions_of_tables(
-        interactions, items, columns=columns, min_rating=min_rating, name=name
+        interactions,
+        items,
+        columns=columns,
+        min_rating=min_rating,
+        weigh_by_rating=weigh_by_rating,
+        name=name,
     )
     return found
 
@@ -108,6 +122,7 @@ def interactions_of_tables(
     *,
     columns: Columns | None,
     min_rating: float | None,
+    weigh_by_rating: bool = False,
     name: str | None = None,
 ) -> tuple[Interactions, TableFacts]:
     """Do what `read_table` does, and tell what became of the rows.
@@ -125,17 +140,18 @@ def interactions_of_tables(
         )
         if found is not None:
             roles[role] = found
-    if min_rating is not None and RATING not in roles:
+    if RATING not in roles and (min_rating is not None or weigh_by_rating):
+        reads = "weigh_by_rating" if min_rating is None else "min_rating"
         raise InputError(
-            f"`min_rating` needs a column of ratings, and {table.title} has none. Its columns are: "
+            f"`{reads}` needs a column of ratings, and {table.title} has none. Its columns are: "
             f'{", ".join(table.names)}. Name it, as with columns={{"{RATING}": "{table.names[0]}"}}'
-            ", or leave `min_rating` out."
+            f", or leave `{reads}` out."
         )
     if len(set(roles.values())) < len(roles):
         raise InputError(f"Each column can be one thing. Received: {roles}.")
     facts.columns |= roles
     catalogue = None if items is None else read_items(open_table(items), given, facts)
-    rows = InteractionRows(roles, catalogue, min_rating, facts)
+    rows = InteractionRows(roles, catalogue, min_rating, weigh_by_rating, facts)
     for batch in table.batches(list(roles.values())):
         rows.add(batch)
     if name is None:

@@ -156,6 +156,7 @@ class Recipe:
         *,
         columns: Mapping[str, str | Sequence[str]] | None = None,
         min_rating: float = 0.0,
+        weigh_by_rating: bool = False,
     ) -> Any:
         """The same run of the data in tables, as `td.data.read_table` reads them.
 
@@ -167,6 +168,7 @@ class Recipe:
             items: the same of the items.
             columns: by what they are, as for `read_table`.
             min_rating: interactions with a lower rating are left out; 0 = none is.
+            weigh_by_rating: as for `read_table`.
 
         Raises:
             InputError: the recipe is of rows, or a column is given for what there is not.
@@ -196,6 +198,7 @@ class Recipe:
             interactions=tuple(interactions),
             items=tuple(items),
             min_rating=min_rating,
+            weigh_by_rating=weigh_by_rating,
             **named,
         )
         teacher = this.teacher
@@ -281,6 +284,12 @@ class TwoStageRecipe(RetrievalRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.data.weigh_by_rating:
+            raise InputError(
+                "`data.weigh_by_rating` is about a loss of labels one by one, and the second of "
+                'two stages learns the order of lists. Received: true with `task` "two-stage". Set '
+                "it to false, or leave out what was not liked by `data.min_rating`."
+            )
         if self.lists.num_candidates < self.evaluation.k:
             raise InputError(
                 "`lists.num_candidates` must be at least `evaluation.k`. Received: "
