@@ -3,6 +3,7 @@
 import gzip
 import json
 import sys
+from datetime import date
 
 import numpy as np
 import pytest
@@ -211,6 +212,12 @@ FRAME = {"user": ["a", "b"], "item": ["x", "y"]}
         ("a.csv", CSV, {"min_rating": 3}, r"`min_rating` needs a column of ratings"),
         (
             "a.csv",
+            CSV,
+            {"weigh_by_rating": True},
+            r"`weigh_by_rating` needs a column of ratings.*leave `weigh_by_rating` out",
+        ),
+        (
+            "a.csv",
             CSV + "dan,x,soon\n",
             {},
             r"a\.csv, line 6: column 'ts' holds 'soon', not a number",
@@ -271,7 +278,12 @@ def test_what_cannot_be_read_is_named(write, name, content, given, words):
     "frame, words",
     [
         (3, "A frame of pandas or Polars.*Received: int"),
-        ({"user": ["a", 1], "item": [1, 2]}, "A column of the table mixes types"),
+        ({"user": ["a", 1], "item": [1, 2]}, "Column 'user' of the table mixes types: .*int"),
+        (FRAME | {"rating": [4, "good"]}, "Column 'rating' of the table mixes types"),
+        (FRAME | {"time": [date(2024, 1, 15), 5]}, "Column 'time' of the table mixes dates and n"),
+        (FRAME | {"item": ["x"]}, r"differ in length: {'user': 2, 'item': 1}"),
+        (FRAME | {"rating": [4, 0], 7: [1, 1], "7": [1, 1]}, "has two columns called '7'"),
+        (FRAME | {"user": ["a", "a"]}, "All interactions of the table are of one user, 'a'"),
         (
             FRAME | {"user": [1.0, 2.5]},
             r"row 1 of the table: column 'user' holds 2\.5, which is no id",
@@ -283,6 +295,55 @@ def test_what_cannot_be_read_is_named(write, name, content, given, words):
 def test_frames_that_cannot_be_used_are_refused(frame, words):
     with pytest.raises(InputError, match=words):
         facts_of(frame)
+
+
+def test_a_pandas_frame_that_mixes_types_or_has_a_name_twice():
+    pandas = pytest.importorskip("pandas")
+    for column, words in (
+        ([4, "good"], "Column 'time' of the table mixes types"),
+        ([pandas.Timestamp("2024-01-15"), 5], "Column 'time' of the table mixes dates and numbers"),
+    ):
+        with pytest.raises(InputError, match=words):
+            facts_of(pandas.DataFrame(FRAME | {"time": column}))
+    twice = pandas.DataFrame([["a", "x", 1], ["b", "y", 2]], columns=["user", "item", "item"])
+    with pytest.raises(InputError, match="the table has two columns called 'item'"):
+        facts_of(twice)
+
+
+def test_items_of_which_none_is_in_the_items_table():
+    words = r"of 2 rows 2 are of items that the items table has not\. Ids in the column 'item' are "
+    with pytest.raises(
+        InputError, match=words + "such as 'x', those of the items table .* 'SKU-x'"
+    ):
+        facts_of(FRAME, {"id": ["SKU-x", "SKU-y"]})
+
+
+def test_ratings_as_weights_are_each_over_their_mean(write):
+    rows = "a,x,4,1\nb,x,1,2\na,y,,3\nb,y,5,4\nb,z,2,5\n"
+    path = write("a.csv", "user,item,rating,time\n" + rows)
+    data, facts = facts_of(path, weigh_by_rating=True)
+    assert data.ratings.tolist() == [4.0, 1.0, 5.0, 2.0]  # of mean 3
+    np.testing.assert_allclose(data.weights, [4 / 3, 1 / 3, 5 / 3, 2 / 3], rtol=1e-7)
+    assert facts.dropped == {"without a rating": 1}
+    said = " ".join(facts.sentences())
+    assert "its weight is its rating over their mean, 3, so from 0.333 to 1.67." in said
+    assert "EASE, popularity and all metrics count every interaction alike." in said
+    data = read_table(path, weigh_by_rating=True, min_rating=2)
+    np.testing.assert_allclose(data.weights, [12 / 11, 15 / 11, 6 / 11], rtol=1e-7)
+    data, facts = facts_of(path)
+    assert data.weights is None and "weight" not in " ".join(facts.sentences())
+    low = "user,item,rating\na,x,3\nb,x,0\nb,y,-1\n"
+    words = (
+        r"line 3: column 'rating' holds 0, but a weight is greater than 0\. Leave .*`min_rating`"
+    )
+    with pytest.raises(InputError, match=words):
+        read_table(write("b.csv", low), weigh_by_rating=True)
+    data = from_dataframe(
+        {"user": [1, 2, 3], "item": [1, 1, 1], "rating": [0, 3, 1]},
+        weigh_by_rating=True,
+        min_rating=1,
+    )
+    np.testing.assert_allclose(data.weights, [1.5, 0.5])
 
 
 def test_a_file_that_is_not_there_and_an_empty_folder(tmp_path):

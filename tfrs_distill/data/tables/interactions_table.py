@@ -52,6 +52,7 @@ class InteractionRows:
         self.kind: str | None = None  # of the times, by the first batch that has one
         self.highest = -np.inf  # rating
         self.unrated = 0
+        self.unknown_item: str | None = None  # the first id that the items table has not
 
     def add(self, batch: TableBatch) -> None:
         """Take the rows of a batch that are interactions."""
@@ -85,7 +86,9 @@ class InteractionRows:
                 self._check_weights(np.where(keep, ratings, 1.0), batch)
         if self.known_items is not None:
             places = compute.index_in(items, value_set=self.known_items)
-            unknown = places.is_null()
+            unknown = np.asarray(places.is_null())
+            if self.unknown_item is None and (keep & unknown).any():
+                self.unknown_item = items[int(np.argmax(keep & unknown))].as_py()
             keep &= self._without(keep, unknown, "of items that the items table has not")
             self.items.frombytes(places.fill_null(0).to_numpy()[keep].tobytes())
         kept = arrow.array(keep)
@@ -144,16 +147,21 @@ class InteractionRows:
         facts = self.facts
         if not facts.kept:
             why = ", ".join(f"{number:,} are {reason}" for reason, number in facts.dropped.items())
-            highest = f" The highest rating is {self.highest:g}." if self.highest > -np.inf else ""
+            hint = f" The highest rating is {self.highest:g}." if self.highest > -np.inf else ""
+            if self.unknown_item is not None and self.catalogue is not None:
+                hint += (
+                    f" Ids in the column {self.columns[ITEM]!r} are such as {self.unknown_item!r}, "
+                    f"those of the items table such as {self.catalogue.item_ids[0]!r}."
+                )
             raise InputError(
                 f"{title} holds no interactions: {f'of {facts.rows:,} rows {why}' if why else ''}"
-                f"{'it has no rows' if not facts.rows else ''}.{highest}"
+                f"{'it has no rows' if not facts.rows else ''}.{hint}"
             )
         user_ids, users = self.user_ids.finish()
         if len(user_ids) == 1:
             (user,) = user_ids
             raise InputError(
-                f"All rows of {title} are of one user, {user!r} in the column "
+                f"All interactions of {title} are of one user, {user!r} in the column "
                 f"{self.columns[USER]!r}: at least two are needed. Is it the right column?"
             )
         catalogue, items = self.catalogue, np.frombuffer(self.items, np.int32)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from typing import Any
 
 from tfrs_distill.data.interactions import Interactions
@@ -22,7 +21,6 @@ from tfrs_distill.data.tables.roles import (
     one_column,
 )
 from tfrs_distill.errors import InputError
-from tfrs_distill.files import name_without_endings
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +125,7 @@ def interactions_of_tables(
 ) -> tuple[Interactions, TableFacts]:
     """Do what `read_table` does, and tell what became of the rows.
 
-    Without a `name` the data set has that of the first file.
+    Without a `name` the data set has that of the table.
     """
     given = dict(columns or {})
     check_roles(given)
@@ -154,9 +152,6 @@ def interactions_of_tables(
     rows = InteractionRows(roles, catalogue, min_rating, weigh_by_rating, facts)
     for batch in table.batches(list(roles.values())):
         rows.add(batch)
-    if name is None:
-        one = isinstance(interactions, (str, os.PathLike))
-        name = name_without_endings(interactions if one else interactions[0])
-    data = rows.interactions(table.title, name)
+    data = rows.interactions(table.title, name or table.name)
     logger.info("%s", " ".join([f"{table.title}:", *facts.sentences()]))
     return data, facts
