@@ -370,9 +370,11 @@ def test_the_usual_names_are_looked_for_in_order():
     assert find_column("t", names, "rating", None, required=False) is None
 
 
-def test_many_rows_in_several_blocks(write, monkeypatch):
-    """More than a block of text: ids go on where the block before ended."""
+@pytest.mark.parametrize("waiting_bytes", [1 << 26, 1 << 13, 1])
+def test_many_rows_in_several_blocks(write, monkeypatch, waiting_bytes):
+    """More than a block of text: ids go on where the block before ended, numbered one by one."""
     monkeypatch.setattr("tfrs_distill.data.tables.batches.BLOCK_BYTES", 1 << 12)
+    monkeypatch.setattr("tfrs_distill.data.tables.numbered_ids.WAITING_BYTES", waiting_bytes)
     random = np.random.default_rng(0)
     users, items = random.integers(0, 300, 4000), random.integers(0, 500, 4000)
     text = "user,item,time\n" + "".join(
@@ -380,6 +382,8 @@ def test_many_rows_in_several_blocks(write, monkeypatch):
     )
     data = read_table(write("a.csv", text))
     assert met(data) == [(f"u{u}", f"i{i}", t) for t, (u, i) in enumerate(zip(users, items))]
+    assert data.user_ids == tuple(dict.fromkeys(f"u{user}" for user in users))  # as they came
+    assert data.catalogue.item_ids == tuple(dict.fromkeys(f"i{item}" for item in items))
     broken = text.replace(",3999\n", ",x\n")
     with pytest.raises(InputError, match="line 4001: column 'time' holds 'x'"):
         read_table(write("b.csv", broken))

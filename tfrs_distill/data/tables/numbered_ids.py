@@ -35,7 +35,7 @@ class NumberedIds:
     def add(self, ids: Any) -> None:
         """Take a batch of ids: pyarrow strings, none missing."""
         self._waiting.append(ids)
-        if sum(ids.nbytes for ids in self._waiting) >= max(WAITING_BYTES, self._known.nbytes):
+        if sum(batch.nbytes for batch in self._waiting) >= max(WAITING_BYTES, self._known.nbytes):
             self._number()
 
     def finish(self) -> tuple[tuple[str, ...], np.ndarray]:
