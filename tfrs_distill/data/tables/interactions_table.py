@@ -218,7 +218,7 @@ class InteractionRows:
 
 def _look_alikes(what: str, ids: Sequence[str]) -> list[str]:
     """A sentence about ids that differ only in case or in blanks at their ends."""
-    if len({text.strip().casefold() for text in ids}) == len(ids):
+    if len(set(map(str.casefold, map(str.strip, ids)))) == len(ids):
         return []
     groups: dict[str, list[str]] = {}
     for text in ids:
