@@ -1,5 +1,7 @@
 """Training windows small enough to count by hand, for any room's tests."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from tfrs_distill.data.catalogue import Catalogue
@@ -32,6 +34,13 @@ def random_windows(*, num_users=7, num_items=9, max_history=4, seed=0, texts=Non
         for _ in range(num_users)
     ]
     return windows_from(sequences, num_items=num_items, max_history=max_history, texts=texts)
+
+
+def with_weights(windows, seed=0):
+    """The windows with a weight for each label, of quarters from 0.25 to 4."""
+    random = np.random.default_rng(seed)
+    weights = random.integers(1, 17, windows.labels.shape) / 4
+    return replace(windows, weights=np.where(windows.labels > 0, weights, 0.0))
 
 
 def next_item_rows(windows):

@@ -182,6 +182,11 @@ def _add_tables(command: argparse.ArgumentParser) -> None:
         default=0.0,
         help="leave out interactions with a lower rating",
     )
+    command.add_argument(
+        "--weigh-by-rating",
+        action="store_true",
+        help="count a label in the losses as much as it is rated",
+    )
 
 
 def _add_compare(commands: Any) -> None:
@@ -356,8 +361,11 @@ def _recipe_of_data(arguments: argparse.Namespace) -> Any:
             recipe = recipe.of_folder(arguments.data_dir)
     if arguments.interactions is not None:
         recipe = _of_tables(recipe, arguments)
-    elif arguments.items or arguments.column or arguments.min_rating:
-        raise InputError("--items, --column and --min-rating are about --interactions. Name them.")
+    else:
+        for option in ("items", "column", "min_rating", "weigh_by_rating"):
+            if getattr(arguments, option):
+                name = option.replace("_", "-")
+                raise InputError(f"--{name} is about --interactions. Name them.")
     return recipe
 
 
@@ -368,6 +376,7 @@ def _of_tables(recipe: Any, arguments: argparse.Namespace) -> Any:
         arguments.items,
         columns=_columns(arguments.column),
         min_rating=arguments.min_rating,
+        weigh_by_rating=arguments.weigh_by_rating,
     )
 
 
@@ -391,6 +400,7 @@ def _init(arguments: argparse.Namespace) -> None:
         arguments.items,
         columns=facts.columns,
         min_rating=arguments.min_rating,
+        weigh_by_rating=arguments.weigh_by_rating,
     )
     with whole_file(target, "w") as file:
         file.write(recipe.to_toml())

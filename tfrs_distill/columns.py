@@ -128,6 +128,8 @@ def plain_texts(what: str, values: Any) -> tuple[str, ...]:
                 f"`{what}` must have one entry a row. Received the shape {list(values.shape)}."
             )
         values = values.tolist()
+    if set(map(type, values)) == {str}:  # as nearly always, and there may be millions
+        return tuple(values)
     return tuple(_text(what, row, value) for row, value in enumerate(values))
 
 

@@ -14,6 +14,8 @@ from typing import IO, Any
 
 import numpy as np
 
+COMPRESSED = (".gz", ".bz2", ".zst", ".lz4")  # endings behind the one that says what a file is
+
 
 @contextlib.contextmanager
 def whole_file(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[Any]]:
@@ -158,3 +160,15 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def name_without_endings(path: str | os.PathLike[str]) -> str:
+    """Return what a data set in a file is called: the file's name without endings.
+
+    Example:
+    >>> name_without_endings("data/orders.2024.csv.gz")
+    'orders.2024'
+    """
+    name = Path(path).name
+    ending = Path(name).suffix
+    return Path(name.removesuffix(ending) if ending in COMPRESSED else name).stem

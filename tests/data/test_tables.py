@@ -3,6 +3,7 @@
 import gzip
 import json
 import sys
+from datetime import date
 
 import numpy as np
 import pytest
@@ -211,6 +212,12 @@ FRAME = {"user": ["a", "b"], "item": ["x", "y"]}
         ("a.csv", CSV, {"min_rating": 3}, r"`min_rating` needs a column of ratings"),
         (
             "a.csv",
+            CSV,
+            {"weigh_by_rating": True},
+            r"`weigh_by_rating` needs a column of ratings.*leave `weigh_by_rating` out",
+        ),
+        (
+            "a.csv",
             CSV + "dan,x,soon\n",
             {},
             r"a\.csv, line 6: column 'ts' holds 'soon', not a number",
@@ -238,7 +245,13 @@ FRAME = {"user": ["a", "b"], "item": ["x", "y"]}
             "a.csv",
             "user,item,rating\na,x,5\nb,x,inf\n",
             {},
-            r"line 3: .* holds inf, which is no rating",
+            r"line 3: .*'rating' holds inf: it must be finite",
+        ),
+        (
+            "a.csv",
+            "user,item,time\na,x,1.5\nb,x,-inf\n",
+            {},
+            r"line 3: .*'time' holds -inf: it must be finite",
         ),
         ("a.csv", "user,item,user\na,x,b\n", {}, "two columns called 'user'"),
         ("a.csv", "user,item\na,x\na,y\n", {}, "are of one user, 'a' in the column 'user'"),
@@ -265,14 +278,18 @@ def test_what_cannot_be_read_is_named(write, name, content, given, words):
     "frame, words",
     [
         (3, "A frame of pandas or Polars.*Received: int"),
-        ({"user": ["a", 1], "item": [1, 2]}, "A column of the table mixes types"),
+        ({"user": ["a", 1], "item": [1, 2]}, "Column 'user' of the table mixes types: .*int"),
+        (FRAME | {"rating": [4, "good"]}, "Column 'rating' of the table mixes types"),
+        (FRAME | {"time": [date(2024, 1, 15), 5]}, "Column 'time' of the table mixes dates and n"),
+        (FRAME | {"item": ["x"]}, r"differ in length: {'user': 2, 'item': 1}"),
+        (FRAME | {"rating": [4, 0], 7: [1, 1], "7": [1, 1]}, "has two columns called '7'"),
+        (FRAME | {"user": ["a", "a"]}, "All interactions of the table are of one user, 'a'"),
         (
             FRAME | {"user": [1.0, 2.5]},
             r"row 1 of the table: column 'user' holds 2\.5, which is no id",
         ),
         (FRAME | {"time": [None, None]}, "of 2 rows 2 are without a time"),
         (FRAME | {"time": [True, False]}, "holds bool, not a number or a date"),
-        ([], "At least one file was expected"),
     ],
 )
 def test_frames_that_cannot_be_used_are_refused(frame, words):
@@ -280,9 +297,60 @@ def test_frames_that_cannot_be_used_are_refused(frame, words):
         facts_of(frame)
 
 
+def test_a_pandas_frame_that_mixes_types_or_has_a_name_twice():
+    pandas = pytest.importorskip("pandas")
+    for column, words in (
+        ([4, "good"], "Column 'time' of the table mixes types"),
+        ([pandas.Timestamp("2024-01-15"), 5], "Column 'time' of the table mixes dates and numbers"),
+    ):
+        with pytest.raises(InputError, match=words):
+            facts_of(pandas.DataFrame(FRAME | {"time": column}))
+    twice = pandas.DataFrame([["a", "x", 1], ["b", "y", 2]], columns=["user", "item", "item"])
+    with pytest.raises(InputError, match="the table has two columns called 'item'"):
+        facts_of(twice)
+
+
+def test_items_of_which_none_is_in_the_items_table():
+    words = r"of 2 rows 2 are of items that the items table has not\. Ids in the column 'item' are "
+    with pytest.raises(
+        InputError, match=words + "such as 'x', those of the items table .* 'SKU-x'"
+    ):
+        facts_of(FRAME, {"id": ["SKU-x", "SKU-y"]})
+
+
+def test_ratings_as_weights_are_each_over_their_mean(write):
+    rows = "a,x,4,1\nb,x,1,2\na,y,,3\nb,y,5,4\nb,z,2,5\n"
+    path = write("a.csv", "user,item,rating,time\n" + rows)
+    data, facts = facts_of(path, weigh_by_rating=True)
+    assert data.ratings.tolist() == [4.0, 1.0, 5.0, 2.0]  # of mean 3
+    np.testing.assert_allclose(data.weights, [4 / 3, 1 / 3, 5 / 3, 2 / 3], rtol=1e-7)
+    assert facts.dropped == {"without a rating": 1}
+    said = " ".join(facts.sentences())
+    assert "its weight is its rating over their mean, 3, so from 0.333 to 1.67." in said
+    assert "EASE, popularity and all metrics count every interaction alike." in said
+    data = read_table(path, weigh_by_rating=True, min_rating=2)
+    np.testing.assert_allclose(data.weights, [12 / 11, 15 / 11, 6 / 11], rtol=1e-7)
+    data, facts = facts_of(path)
+    assert data.weights is None and "weight" not in " ".join(facts.sentences())
+    low = "user,item,rating\na,x,3\nb,x,0\nb,y,-1\n"
+    words = (
+        r"line 3: column 'rating' holds 0, but a weight is greater than 0\. Leave .*`min_rating`"
+    )
+    with pytest.raises(InputError, match=words):
+        read_table(write("b.csv", low), weigh_by_rating=True)
+    data = from_dataframe(
+        {"user": [1, 2, 3], "item": [1, 1, 1], "rating": [0, 3, 1]},
+        weigh_by_rating=True,
+        min_rating=1,
+    )
+    np.testing.assert_allclose(data.weights, [1.5, 0.5])
+
+
 def test_a_file_that_is_not_there_and_an_empty_folder(tmp_path):
     with pytest.raises(InputError, match="no.csv does not exist"):
         read_table(tmp_path / "no.csv")
+    with pytest.raises(InputError, match="At least one file was expected"):
+        read_table([])
     with pytest.raises(InputError, match=r"no table\. Files read: \.csv, .*\.gz"):
         read_table(tmp_path)
 
@@ -302,9 +370,11 @@ def test_the_usual_names_are_looked_for_in_order():
     assert find_column("t", names, "rating", None, required=False) is None
 
 
-def test_many_rows_in_several_blocks(write, monkeypatch):
-    """More than a block of text: ids go on where the block before ended."""
+@pytest.mark.parametrize("waiting_bytes", [1 << 26, 1 << 13, 1])
+def test_many_rows_in_several_blocks(write, monkeypatch, waiting_bytes):
+    """More than a block of text: ids go on where the block before ended, numbered one by one."""
     monkeypatch.setattr("tfrs_distill.data.tables.batches.BLOCK_BYTES", 1 << 12)
+    monkeypatch.setattr("tfrs_distill.data.tables.numbered_ids.WAITING_BYTES", waiting_bytes)
     random = np.random.default_rng(0)
     users, items = random.integers(0, 300, 4000), random.integers(0, 500, 4000)
     text = "user,item,time\n" + "".join(
@@ -312,6 +382,8 @@ def test_many_rows_in_several_blocks(write, monkeypatch):
     )
     data = read_table(write("a.csv", text))
     assert met(data) == [(f"u{u}", f"i{i}", t) for t, (u, i) in enumerate(zip(users, items))]
+    assert data.user_ids == tuple(dict.fromkeys(f"u{user}" for user in users))  # as they came
+    assert data.catalogue.item_ids == tuple(dict.fromkeys(f"i{item}" for item in items))
     broken = text.replace(",3999\n", ",x\n")
     with pytest.raises(InputError, match="line 4001: column 'time' holds 'x'"):
         read_table(write("b.csv", broken))

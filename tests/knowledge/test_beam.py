@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from planted_teachers import PlantedTeacher
-from tiny_data import random_windows
+from tiny_data import random_windows, with_weights
 
 from tfrs_distill.errors import InputError, MissingExtraError
 from tfrs_distill.knowledge import beam, cache_teacher
@@ -19,7 +19,7 @@ SETTINGS = {"top_k": 4, "temperatures": (1.0, 2.0), "rows_per_shard": 3, "dtype"
 
 @pytest.fixture
 def windows():
-    return random_windows(num_items=NUM_ITEMS)
+    return with_weights(random_windows(num_items=NUM_ITEMS))
 
 
 def files_in(folder):

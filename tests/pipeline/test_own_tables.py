@@ -4,12 +4,13 @@ import json
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from tfrs_distill import pipeline
 from tfrs_distill.cli import main
 from tfrs_distill.errors import InputError
-from tfrs_distill.pipeline.data import read_data, source_fingerprint
+from tfrs_distill.pipeline.data import load_data, read_data, source_fingerprint
 from tfrs_distill.pipeline.recipe import Recipe
 
 ROWS = [(user, item, 10 * item + user) for user in range(12) for item in range(10)]
@@ -55,6 +56,31 @@ def test_the_same_in_a_recipe_file(shop):
     assert Recipe.load(str(path)) == recipe
 
 
+RATED = "who,what,stars\n" + "".join(f"C{u},S{i},{1 + (u + i) % 5}\n" for u, i, _ in ROWS)
+
+
+def test_ratings_as_weights_in_a_recipe_file_and_in_what_a_run_keeps(shop, tmp_path):
+    (shop / "rated.csv").write_text(RATED)
+    path = shop / "recipe.toml"
+    names = 'user_column = "who"\nitem_column = "what"\n'
+    text = f'[data]\ninteractions = ["{shop}/rated.csv"]\n{names}[teacher]\nmodalities = []\n'
+    path.write_text(text)
+    assert read_data(Recipe.load(str(path))).splits.train.weights is None
+    path.write_text(text.replace("[teacher]", "weigh_by_rating = true\n[teacher]"))
+    recipe = Recipe.load(str(path))
+    data = read_data(recipe)
+    np.testing.assert_allclose(data.interactions.weights, data.interactions.ratings / 3, rtol=1e-6)
+    facts, line = data.facts()
+    assert "its weight is its rating over their mean, 3," in line and line == line.strip()
+    data.save(tmp_path)
+    kept = load_data(tmp_path, recipe)
+    np.testing.assert_array_equal(kept.splits.train.weights, data.splits.train.weights)
+    assert kept.splits.train.fingerprint() == facts["fingerprint"]
+    path.write_text('task = "two-stage"\n' + path.read_text())
+    with pytest.raises(InputError, match="`data.weigh_by_rating` is about a loss of labels one by"):
+        Recipe.load(str(path))
+
+
 def test_other_content_is_other_data(shop):
     recipe = Recipe.named("movielens-100k").of_tables([str(shop / "my shop.csv")])
     before = source_fingerprint(recipe)
@@ -86,7 +112,12 @@ def test_settings_that_do_not_go_together(tmp_path, toml, words):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (["--items", "a.csv"], "--items, --column and --min-rating are about --interactions"),
+        (["--items", "a.csv"], "--items is about --interactions. Name them."),
+        (["--weigh-by-rating"], "--weigh-by-rating is about --interactions"),
+        (
+            ["--interactions", "{shop}", "--weigh-by-rating"],
+            "`weigh_by_rating` needs a column of rat",
+        ),
         (["--interactions", "no.csv"], "no.csv does not exist"),
         (["--interactions", "{shop}", "--column", "user"], "--column is ROLE=NAME"),
         (["--interactions", "{shop}", "--column", "buyer=x"], "Received: \"?'?buyer"),

@@ -183,6 +183,7 @@ UNUSUAL_LOSS = RetrievalRecipe(
         title_column="called",
         text_columns=("colour", "size"),
         min_rating=3.5,
+        weigh_by_rating=True,
     ),
     twin=RetrievalTwinSettings(exclude_seen=True),
 )

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_data import next_item_rows, windows_from
+from tiny_data import next_item_rows, windows_from, with_weights
 
 from tfrs_distill.errors import MissingExtraError
 from tfrs_distill.teachers import ALSTeacher, als_teacher
@@ -72,6 +72,28 @@ def test_without_a_decay_the_library_folds_in_the_same(windows):
     padded = tf.constant([[0, 0, 3, 1], [0, 0, 0, 8], [2, 9, 4, 1]])
     scores = teacher.logits_after(padded, tf.range(NUM_ITEMS + 1))
     np.testing.assert_allclose(scores, expected, atol=1e-5)
+
+
+def test_a_labels_weight_multiplies_its_confidence(windows):
+    """Against the library's own fit of the matrix that the weights make, written out by hand."""
+    from implicit.cpu.als import AlternatingLeastSquares
+    from scipy.sparse import csr_matrix
+
+    weighted = with_weights(windows)
+    met = np.zeros([len(SEQUENCES), NUM_ITEMS + 1], np.float32)
+    for user, sequence in enumerate(SEQUENCES):
+        met[user, sequence[0]] = 1.0  # no label: the mean weight
+        rows = weighted.users == user
+        labels, weights = weighted.labels[rows], weighted.weights[rows]
+        for item in set(labels[labels > 0].tolist()):
+            met[user, item] = weights[labels == item].max()
+    peer = AlternatingLeastSquares(
+        factors=DIM, regularization=L2, alpha=CONFIDENCE, iterations=15, random_state=0
+    )
+    peer.fit(csr_matrix(met), show_progress=False)
+    factors = teacher_of(weighted).item_factors
+    np.testing.assert_allclose(factors[1:], peer.item_factors[1:], atol=1e-5)
+    assert np.abs(factors - teacher_of(windows).item_factors).max() > 0.01
 
 
 def test_an_empty_history_says_nothing(windows):

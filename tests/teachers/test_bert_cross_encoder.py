@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tiny_bert import bert_in_numpy, wordpieces, write_tiny_bert
-from tiny_data import next_item_rows, random_windows, windows_from
+from tiny_data import next_item_rows, random_windows, windows_from, with_weights
 
 from tfrs_distill import columns
 from tfrs_distill.data.windows import Windows
@@ -271,6 +271,37 @@ def test_the_batches_of_an_epoch_are_all_rows_once():
     np.testing.assert_array_equal(again[40][columns.LABELS], batches[40][columns.LABELS])
     other = RowBatches(windows, 7, seed=1)
     assert (other[0][columns.EXAMPLE_ID].numpy() != batches[0][columns.EXAMPLE_ID].numpy()).any()
+
+
+@pytest.fixture
+def eagerly():
+    """One step is sooner done than traced."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+def test_a_step_is_weighted_by_the_labels_weights(tiny_bert, eagerly):
+    windows = with_weights(planted_windows())
+    model = BertCrossEncoder(TextEncoder(tiny_bert[0]), PARTNERS, max_length=16, seed=0)
+    model.head.set_weights([5.0 * weight for weight in model.head.get_weights()])
+    read = model.read
+    model.read = lambda histories, items, training: read(histories, items, False)  # no dropout
+    settings = FIT | {"hard_share": 0.5, "num_layers": 1, "warmup_share": 0.0}
+    settings |= {"learning_rate": 1e-5, "head_learning_rate": 1e-5}
+    training = CrossEncoderTraining(model, windows, flat_first_stage(), settings)
+    batch = training.batches[0]
+    labelled = batch[columns.LABELS].numpy() > 0
+    weights = windows.weights[batch[columns.EXAMPLE_ID].numpy()][labelled]
+    lists = training.lists_of(batch, tf.constant(batch[columns.LABELS].numpy()[labelled])).numpy()
+    so_far = np.arange(windows.max_history) <= labelled.argmax(axis=1)[:, None]
+    histories = np.where(so_far, batch[columns.HISTORY], 0)
+    scores = np.float64(model.scores(histories, lists))
+    losses = np.log(np.exp(scores).sum(axis=1)) - scores[:, 0]
+    training.take_step(0)
+    expected = np.average(losses, weights=weights)
+    np.testing.assert_allclose(training.losses[0], expected, rtol=1e-5)
+    assert abs(expected - losses.mean()) > 1e-3
 
 
 def test_negatives_are_hard_and_even_and_never_the_label_or_seen():

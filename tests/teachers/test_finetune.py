@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from nightly import nightly
 from tiny_bert import bert_in_numpy, wordpieces, write_tiny_bert
-from tiny_data import windows_from
+from tiny_data import windows_from, with_weights
 
 from tfrs_distill.errors import InputError
 from tfrs_distill.teachers.bert.bert_two_tower import BertTwoTower
@@ -126,6 +126,18 @@ def test_the_first_loss_is_the_frozen_teachers_own(encoder, windows, eagerly):
             chunk_size=chunk_size,
         )
         np.testing.assert_allclose(done.losses, [expected], rtol=1e-5)
+
+
+def test_the_first_loss_is_weighted_by_the_labels_weights(encoder, windows, eagerly):
+    teacher, weighted = teacher_of(encoder), with_weights(windows)
+    batch = next(iter(windows.batches(8)))
+    logits = np.float64(teacher.logits(batch, tf.range(1, 13)))
+    labels = windows.labels[windows.labels > 0] - 1
+    losses = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(labels)), labels]
+    expected = np.average(losses, weights=weighted.weights[weighted.labels > 0])
+    done = finetune(teacher, encoder, weighted, tuning=TopLayers(1), num_steps=1)
+    np.testing.assert_allclose(done.losses, [expected], rtol=1e-5)
+    assert abs(expected - losses.mean()) > 1e-3
 
 
 def teacher_with(teacher, encoder):

@@ -1,9 +1,11 @@
 """The ridge regression of the next item, against the regression solved row by row."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_data import next_item_rows, random_windows, windows_from
+from tiny_data import next_item_rows, random_windows, windows_from, with_weights
 
 from tfrs_distill.data import row_blocks as blocks
 from tfrs_distill.teachers import ItemItemTeacher, NextItemRidgeTeacher
@@ -40,6 +42,27 @@ def test_weights_are_the_ridge_regression_of_labels_on_the_past(windows, decay):
     np.testing.assert_allclose(teacher.weights[1:, 1:], expected, atol=1e-6)  # kept as float32
     np.testing.assert_array_equal(teacher.weights[0], 0.0)
     np.testing.assert_array_equal(teacher.weights[:, 0], 0.0)
+
+
+@pytest.mark.parametrize("decay", [1.5, None])
+def test_a_labels_weight_is_that_of_its_row_in_the_regression(windows, decay):
+    weighted = with_weights(windows)
+    rows = next_item_rows(windows)
+    v = weighted.weights[weighted.labels > 0][:, None]
+    x = np.array([past(history, decay) for history, _ in rows])
+    y = np.array([np.eye(NUM_ITEMS)[label - 1] for _, label in rows])
+    expected = np.linalg.solve(x.T @ (v * x) + 0.7 * np.eye(NUM_ITEMS), x.T @ (v * y))
+    teacher = NextItemRidgeTeacher(weighted, l2=0.7, decay=decay)
+    np.testing.assert_allclose(teacher.weights[1:, 1:], expected, atol=1e-6)
+
+
+def test_a_weight_of_2_is_a_row_twice_and_ease_reads_none(windows):
+    twice = replace(windows, weights=np.where(windows.labels > 0, 2.0, 0.0))
+    both = windows.subset(np.repeat(np.arange(len(windows)), 2))
+    weights = NextItemRidgeTeacher(twice, l2=0.7).weights
+    np.testing.assert_allclose(weights, NextItemRidgeTeacher(both, l2=0.7).weights, atol=1e-7)
+    ease = ItemItemTeacher(with_weights(windows), l2=0.7)
+    np.testing.assert_array_equal(ease.weights, ItemItemTeacher(windows, l2=0.7).weights)
 
 
 @pytest.mark.parametrize("options", [None, {}, {"jit_compile": True}])

@@ -90,6 +90,16 @@ def test_the_models_of_other_libraries_run_in_their_environments(
     assert ndcg["rectools.npz"] == pytest.approx(expected["ndcg@20"], abs=0.01)
 
 
+def test_the_programs_about_own_data_run_one_after_the_other(mode, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = after_the_programs_of("own_data.md", how_many=4)
+    assert names["data"].num_users == 40 and names["books"].catalogue.titles == ("Emma", "Dune")
+    assert set(names["liked"].ratings) == {5.0} and len(names["liked"]) < len(names["data"])
+    weights = names["splits"].train.weights
+    assert 0 < weights[weights > 0].min() < 1 < weights.max()
+    assert names["distiller"].student is names["student"]
+
+
 def test_the_programs_about_ranking_run_one_after_the_other(mode, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     after_the_programs_of("ranking.md", how_many=8)

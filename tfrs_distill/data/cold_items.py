@@ -8,7 +8,7 @@ import numpy as np
 
 from tfrs_distill.data.checked_arrays import whole_numbers
 from tfrs_distill.data.cuts import user_time_cuts
-from tfrs_distill.data.interactions import Interactions
+from tfrs_distill.data.interactions import Interactions, in_sequences
 from tfrs_distill.data.splits import Queries, Splits, split_at, windows_of
 from tfrs_distill.errors import InputError
 
@@ -110,11 +110,17 @@ def split_cold_items(
     trainable = [user for user, sequence in enumerate(known) if len(sequence) >= 2]
     if not trainable:
         raise InputError("Without the cold items no user has 2 training interactions.")
+    weights = None
+    if interactions.weights is not None:
+        of_users = in_sequences(interactions, interactions.weights)
+        starts = [(sequences[user][: cuts[user, 0]], of_users[user]) for user in trainable]
+        weights = [of[: len(items)][~np.isin(items, cold.all)] for items, of in starts]
     train = windows_of(
         [known[user] for user in trainable],
         np.array(trainable, np.int32),
         interactions.catalogue,
         max_history=max_history,
+        weights=weights,
     )
     existing = ~np.isin(np.arange(1, interactions.catalogue.num_items + 1), cold.all)
     return replace(

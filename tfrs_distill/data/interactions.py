@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -29,10 +29,12 @@ class Interactions:
         ratings: float32 [num_interactions]; 1.0 where the data set has no ratings.
         timestamps: int64, float64 or datetime64 [num_interactions], in the unit and with the
             precision that they come in: see `time_unit`. Texts of ISO 8601 become datetime64, UTC.
+        weights: float32 [num_interactions], above 0: how much each counts in a loss whose label it
+            is; see `Windows`. None where all count alike.
 
     Raises:
         InputError: array lengths differ, an index is outside its range, a column holds something
-            else than it should, or times are in several units.
+            else than it should, a weight is not above 0, or times are in several units.
 
     Example:
     >>> films = Catalogue(("50", "7"), ("Heat (1995)", "Babe (1995)"), ("Heat", "Babe"))
@@ -48,6 +50,7 @@ class Interactions:
     items: np.ndarray
     ratings: np.ndarray
     timestamps: np.ndarray
+    weights: np.ndarray | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         plain = {
@@ -57,6 +60,8 @@ class Interactions:
             "ratings": float32_array("ratings", self.ratings),
             "timestamps": as_times(self.timestamps),
         }
+        if self.weights is not None:
+            plain["weights"] = float32_array("weights", self.weights)
         for name, column in plain.items():
             object.__setattr__(self, name, column)
         columns = (self.users, self.items, self.ratings, self.timestamps)
@@ -72,6 +77,16 @@ class Interactions:
             raise InputError(f"`users` must be within 0 to {len(self.user_ids) - 1}.")
         if self.items.min() < 1 or self.items.max() > self.catalogue.num_items:
             raise InputError(f"`items` must be within 1 to {self.catalogue.num_items}.")
+        if self.weights is not None and self.weights.shape != self.users.shape:
+            raise InputError(
+                f"`weights` must have one entry an interaction, {len(self)} in all, or be None. "
+                f"Received: {list(self.weights.shape)}."
+            )
+        if self.weights is not None and not (self.weights > 0).all():
+            raise InputError(
+                f"`weights` must be greater than 0. Received: {self.weights.min()}. Leave out "
+                "interactions that are not to count."
+            )
         time_unit(self.timestamps)
 
     def __len__(self) -> int:
@@ -97,9 +112,7 @@ class Interactions:
 
     def sequences(self) -> list[np.ndarray]:
         """Return each user's items by time, int32; ties keep file order: see `shuffle_ties`."""
-        rows = self.rows_by_time()
-        users, items = self.users[rows], self.items[rows]
-        return np.split(items, np.searchsorted(users, np.arange(1, self.num_users)))
+        return in_sequences(self, self.items)
 
     def shuffle_ties(self, seed: int) -> Interactions:
         """Return them in another file order, so that chance orders those of one user and time.
@@ -118,5 +131,13 @@ class Interactions:
         True
         """
         rows = np.random.default_rng(seed).permutation(len(self))
-        columns = ("users", "items", "ratings", "timestamps")
+        columns = ["users", "items", "ratings", "timestamps"]
+        columns += [] if self.weights is None else ["weights"]
         return replace(self, **{name: getattr(self, name)[rows] for name in columns})
+
+
+def in_sequences(interactions: Interactions, column: np.ndarray) -> list[np.ndarray]:
+    """Return an entry an interaction as an array a user, in the order of `sequences`."""
+    rows = interactions.rows_by_time()
+    starts = np.searchsorted(interactions.users[rows], np.arange(1, interactions.num_users))
+    return np.split(column[rows], starts)

@@ -12,7 +12,7 @@ from tfrs_distill.columns import row_numbers
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.checked_arrays import item_indices, whole_numbers
 from tfrs_distill.data.cuts import global_time_cuts, leave_one_out_cuts, user_time_cuts
-from tfrs_distill.data.interactions import Interactions
+from tfrs_distill.data.interactions import Interactions, in_sequences
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
 
@@ -171,7 +171,12 @@ def pad_histories(
 
 
 def windows_of(
-    sequences: list[np.ndarray], users: np.ndarray, catalogue: Catalogue, *, max_history: int
+    sequences: list[np.ndarray],
+    users: np.ndarray,
+    catalogue: Catalogue,
+    *,
+    max_history: int,
+    weights: list[np.ndarray] | None = None,
 ) -> Windows:
     """Cut sequences into windows so that every position but the first is a label exactly once.
 
@@ -184,12 +189,13 @@ def windows_of(
         users: int32, the user index of each sequence.
         catalogue: the items.
         max_history: positions a window holds, at least 2.
+        weights: float32, of each sequence's items as labels, one array a user; None for no weights.
     """
     if max_history < 2:
         raise InputError(f"`max_history` must be at least 2. Received: {max_history}.")
     stride = max_history // 2
-    rows_history, rows_labels, rows_users = [], [], []
-    for user, sequence in zip(users, sequences):
+    rows_history, rows_labels, rows_users, rows_weights = [], [], [], []
+    for number, (user, sequence) in enumerate(zip(users, sequences)):
         inputs, labels = sequence[:-1], sequence[1:]
         num_done = 0
         start = 0
@@ -202,10 +208,18 @@ def windows_of(
             rows_history.append(history)
             rows_labels.append(label)
             rows_users.append(user)
+            if weights is not None:
+                weight = np.zeros(max_history, np.float32)
+                weight[label > columns.PADDING] = weights[number][1:][num_done:end]
+                rows_weights.append(weight)
             num_done = end
             start += stride
     return Windows(
-        catalogue, np.array(rows_users, np.int32), np.stack(rows_history), np.stack(rows_labels)
+        catalogue,
+        np.array(rows_users, np.int32),
+        np.stack(rows_history),
+        np.stack(rows_labels),
+        weights=None if weights is None else np.stack(rows_weights),
     )
 
 
@@ -357,11 +371,16 @@ def split_at(
     catalogue = interactions.catalogue
     if exclude_seen is not None:
         catalogue = replace(catalogue, exclude_seen=exclude_seen)
+    weights = None
+    if interactions.weights is not None:
+        of_users = in_sequences(interactions, interactions.weights)
+        weights = [of_users[user][: cuts[user, 0]] for user in trainable]
     train = windows_of(
         [sequences[user][: cuts[user, 0]] for user in trainable],
         users[trainable],
         catalogue,
         max_history=max_history,
+        weights=weights,
     )
 
     def queries(name: str, starts: np.ndarray, ends: np.ndarray) -> Queries:

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tfrs_distill import columns
 from tfrs_distill.columns import plain_array, row_numbers
 from tfrs_distill.data.catalogue import Catalogue
-from tfrs_distill.data.checked_arrays import item_indices, whole_numbers
+from tfrs_distill.data.checked_arrays import float32_array, item_indices, whole_numbers
 from tfrs_distill.errors import InputError
 
 
@@ -41,9 +41,14 @@ class Windows:
             `num_examples` rows and may lie on disk. `cache_teacher(...).join(windows)` fills it.
         candidates: bool [num_items], false for items that do not exist yet while training, such as
             the cold items of `split_cold_items`: no loss has them as negatives. None for all.
+        weights: float32 [num_examples, max_history], how much each label counts in a loss, which is
+            `sum(weights * losses) / sum(weights)`: above 0 where there is a label. Batches have
+            them as `columns.SAMPLE_WEIGHT`. None where all count alike. They belong to labels, so
+            knowledge, metrics and how often an item is drawn do not depend on them.
 
     Raises:
-        InputError: an array has another shape or type, or an item is not of the catalogue.
+        InputError: an array has another shape or type, an item is not of the catalogue, or a label
+            has a weight that is not above 0.
 
     Example:
     >>> films = Catalogue(("50", "7"), ("Heat (1995)", "Babe (1995)"), ("Heat", "Babe"))
@@ -58,6 +63,7 @@ class Windows:
     labels: np.ndarray
     knowledge: Mapping[str, ExampleRows] = field(default_factory=dict)
     candidates: np.ndarray | None = None
+    weights: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         users = whole_numbers("users", self.users)
@@ -87,7 +93,19 @@ class Windows:
                     f"`candidates` must be bool [{num_items}], an entry an item. Received: "
                     f"{candidates.dtype} {list(candidates.shape)}."
                 )
+        weights = None if self.weights is None else float32_array("weights", self.weights)
+        if weights is not None and weights.shape != labels.shape:
+            raise InputError(
+                f"`weights` must be {list(labels.shape)} as `labels`, or None. Received: "
+                f"{list(weights.shape)}."
+            )
+        if weights is not None and not (weights[labels > columns.PADDING] > 0).all():
+            raise InputError(
+                "`weights` must be greater than 0 where there is a label. Received: "
+                f"{weights[labels > columns.PADDING].min()}."
+            )
         plain = {"users": users, "history": history, "labels": labels, "candidates": candidates}
+        plain["weights"] = weights
         for name, column in (plain | {"knowledge": knowledge}).items():
             object.__setattr__(self, name, column)
 
@@ -119,6 +137,7 @@ class Windows:
             self.history[rows],
             self.labels[rows],
             candidates=self.candidates,
+            weights=None if self.weights is None else self.weights[rows],
         )
 
     def batches(
@@ -147,6 +166,8 @@ class Windows:
             columns.HISTORY: self.history,
             columns.LABELS: self.labels,
         }
+        if self.weights is not None:
+            tensors[columns.SAMPLE_WEIGHT] = self.weights
         rows = tf.data.Dataset.range(len(self))
         if seed is not None:
             rows = rows.shuffle(len(self), seed=seed)
@@ -214,9 +235,11 @@ class Windows:
         return tf.constant(expected / expected.sum(), tf.float32)
 
     def fingerprint(self) -> str:
-        """Return the sha256 of the catalogue, users, histories, labels and existing items."""
+        """Return the sha256 of the catalogue and all arrays but knowledge."""
         digest = hashlib.sha256(self.catalogue.fingerprint().encode())
-        for array in (self.users, self.history, self.labels, self.existing_items()):
+        arrays = [self.users, self.history, self.labels, self.existing_items()]
+        arrays += [] if self.weights is None else [self.weights]
+        for array in arrays:
             digest.update(str((array.dtype.str, array.shape)).encode() + array.tobytes())
         return digest.hexdigest()
 

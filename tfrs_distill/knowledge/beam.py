@@ -82,7 +82,7 @@ def label_with_beam(
             )
             for shard in files.shard_files(fingerprint)
         ]
-        none = windows.subset(np.zeros(0, np.int64))
+        none = replace(windows.subset(np.zeros(0, np.int64)), weights=None)
         with apache_beam.Pipeline(options=pipeline_options) as pipeline:
             (
                 pipeline

@@ -160,8 +160,11 @@ class RetrievalData:
     def save(self, folder: Path) -> None:
         """Write the interactions and the catalogue to `folder`."""
         data = self.interactions
+        arrays = {name: getattr(data, name) for name in ARRAYS}
+        if data.weights is not None:
+            arrays["weights"] = data.weights
         with whole_file(folder / INTERACTIONS_FILE) as file:
-            np.savez(file, **{name: getattr(data, name) for name in ARRAYS})
+            np.savez(file, **arrays)
         _write_json(folder / TABLES_FILE, [data.name, data.user_ids, asdict(self.catalogue)])
         (folder / GROUPS_FILE).unlink(missing_ok=True)
         if self.user_groups:
@@ -176,7 +179,7 @@ class RetrievalData:
                 name,
                 Catalogue(**catalogue),
                 tuple(user_ids),
-                **{array: arrays[array] for array in ARRAYS},
+                **arrays,
             )
         groups = folder / GROUPS_FILE
         return cls.of(
@@ -369,6 +372,7 @@ def read_tables(recipe: RetrievalRecipe) -> tuple[Interactions, TableFacts]:
         list(data.items) or None,
         columns={role: column for role, column in columns.items() if column},
         min_rating=data.min_rating or None,
+        weigh_by_rating=data.weigh_by_rating,
         name=recipe.name,
     )
 

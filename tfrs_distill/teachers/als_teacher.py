@@ -26,8 +26,9 @@ class ALSTeacher(HistoryTeacher):
 
     The item factors y are those of `implicit`'s weighted matrix factorisation of who met what in
     training: of all users u and items i it minimises `sum c_ui (p_ui - x_u'y_i)^2 + l2 (sum |x_u|^2
-    + sum |y_i|^2)`, where p is 1 and c is `confidence` of what was met, p is 0 and c is 1 of all
-    else. A new history is folded in by the same sum: its user vector solves
+    + sum |y_i|^2)`, where p is 1 and c is `confidence` of what was met (times its weight, where the
+    windows have `weights`), p is 0 and c is 1 of all else. A new history is folded in by the same
+    sum, unweighted: its user vector solves
 
     `(sum_i c_i y_i y_i' + l2 I) x = sum_j c_j y_j`
 
@@ -155,7 +156,9 @@ def _item_factors(
     from scipy.sparse import csr_matrix, vstack  # comes with implicit
     from threadpoolctl import threadpool_limits  # the same
 
-    met = vstack([csr_matrix(block) for block in user_item_blocks(train)], format="csr")
+    met = vstack(
+        [csr_matrix(block) for block in user_item_blocks(train, weighted=True)], format="csr"
+    )
     with threadpool_limits(1, "blas"):  # its threads are over users and items
         model = AlternatingLeastSquares(
             factors=embedding_dim,

@@ -25,6 +25,8 @@ class ItemItemTeacher(HistoryTeacher):
 
     `logit_i = sum over the history's distinct items j of B_ji`, with B the weights of EASE: the
     ridge regression of each item on all others. A row's history is its window up to its position.
+    Who met what is 0 or 1: the windows' `weights` are not read, for a user's row has one weight for
+    all its items in a regression that is solved for all items at once.
     Nothing is excluded: items of the history get a logit like all others. With `decay` the latest
     items count most: `logit_i = sum_j exp(-age_j / decay) B_ji`, where `age_j` is how many items
     come after the last j.
@@ -99,9 +101,11 @@ class NextItemRidgeTeacher(ItemItemTeacher):
 
     Of every labelled position of the windows, with its history's items j and its label y, x_j is
     `exp(-age_j / decay)` (`age_j` is how many items come after the last j) and the target is 1 for
-    y, 0 for all others. `W = (X'X + l2 I)^-1 X'Y` minimises `|X W - Y|^2 + l2 |W|^2`, and
-    `logit_i = sum_j x_j W_ji`. Where `ItemItemTeacher` knows which items are met by the same users,
-    this one knows which are met next: it has the order of the history.
+    y, 0 for all others. `W = (X'VX + l2 I)^-1 X'VY` minimises
+    `sum_r v_r |x_r W - y_r|^2 + l2 |W|^2`, where v_r is the label's weight (1 where the windows
+    have no `weights`) and V has them on its diagonal; `logit_i = sum_j x_j W_ji`. Where
+    `ItemItemTeacher` knows which items are met by the same users, this one knows which are met
+    next: it has the order of the history.
 
     Scores are calibrated, and windows labelled, as of `ItemItemTeacher`.
 
@@ -130,10 +134,12 @@ class NextItemRidgeTeacher(ItemItemTeacher):
         return next_item_weights(windows, l2, decay)
 
 
-def user_item_blocks(train: Windows) -> Iterator[np.ndarray]:
+def user_item_blocks(train: Windows, *, weighted: bool = False) -> Iterator[np.ndarray]:
     """Who met what in training, some users at a time: float32 0/1 [num_users, num_items + 1].
 
-    All blocks together have a row for each user of the windows, in the order of their indices.
+    All blocks together have a row for each user of the windows, in the order of their indices. If
+    they are `weighted`, what was met has its label's weight in the place of 1, the largest of
+    several; a sequence's first item, which is no label, has 1.
     """
     users, rows = np.unique(train.users, return_inverse=True)
     windows = np.argsort(rows, kind="stable")
@@ -144,6 +150,11 @@ def user_item_blocks(train: Windows) -> Iterator[np.ndarray]:
         matrix = np.zeros((block.stop - block.start, width), np.float32)
         for items in (train.history[some], train.labels[some]):
             matrix[np.broadcast_to(rows[some, None] - block.start, items.shape), items] = 1.0
+        if weighted and train.weights is not None:
+            labels, weights = train.labels[some], train.weights[some]
+            owners = np.broadcast_to(rows[some, None] - block.start, labels.shape)
+            matrix[owners, labels] = 0.0
+            np.maximum.at(matrix, (owners, labels), weights)
         matrix[:, columns.PADDING] = 0.0
         yield matrix
 
@@ -199,9 +210,10 @@ def next_item_weights(train: Windows, l2: float, decay: float | None) -> np.ndar
         items, labels = train.history[rows].astype(np.int64), train.labels[rows].astype(np.int64)
         past = recency_of_windows(items, decay)  # [window, position, place]
         past *= (labels > columns.PADDING)[:, :, None]
+        weighted = past if train.weights is None else past * train.weights[rows][:, :, None]
         pairs = items[:, :, None] * width + items[:, None, :]
-        np.add.at(gram.reshape(-1), pairs, past.transpose(0, 2, 1) @ past)
+        np.add.at(gram.reshape(-1), pairs, past.transpose(0, 2, 1) @ weighted)
         pairs = items[:, None, :] * width + labels[:, :, None]
-        np.add.at(cross.reshape(-1), pairs, past)
+        np.add.at(cross.reshape(-1), pairs, weighted)
     np.fill_diagonal(gram, gram.diagonal() + l2)
     return np.linalg.solve(gram, cross).astype(np.float32)

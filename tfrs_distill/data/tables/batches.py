@@ -8,12 +8,15 @@ import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import lru_cache
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 from tfrs_distill.data.readers.delimited import encoding_of
 from tfrs_distill.errors import InputError, MissingExtraError
+from tfrs_distill.files import COMPRESSED, name_without_endings
 
 BLOCK_BYTES = 1 << 25  # of a text file, read at once
 BATCH_ROWS = 1 << 20
@@ -30,7 +33,6 @@ ENDINGS = {
     ".parquet": PARQUET,
     ".pq": PARQUET,
 }
-COMPRESSED = (".gz", ".bz2", ".zst", ".lz4")
 NO_VALUE = ["", "NULL", "null", "NaN", "nan", "None"]
 Tables = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -57,11 +59,13 @@ class Table:
 
     Args:
         title: for messages.
+        name: of a data set that is read from it.
         names: of the columns.
         batches: `batches(names)` reads these columns.
     """
 
     title: str
+    name: str
     names: tuple[str, ...]
     batches: Callable[[Sequence[str]], Iterator[TableBatch]]
 
@@ -74,23 +78,13 @@ def open_table(source: Any) -> Table:
         InputError: a file is missing, of another kind or not readable, or files differ in columns.
     """
     if isinstance(source, (str, os.PathLike)):
-        return _of_files(_files_of(Path(source)), str(source))
+        return _of_files(_files_of(Path(source)), str(source), name_without_endings(source))
     if isinstance(source, (list, tuple)):
         if not source:
             raise InputError("At least one file was expected. Received: none.")
-        return _of_files([Path(path) for path in source], ", ".join(map(str, source)))
+        name = name_without_endings(source[0])
+        return _of_files([Path(path) for path in source], ", ".join(map(str, source)), name)
     return _of_frame(source)
-
-
-def table_name(source: Tables) -> str:
-    """Return what a data set in these files is called: the first one's name without endings.
-
-    Example:
-    >>> table_name("data/orders.2024.csv.gz")
-    'orders.2024'
-    """
-    first = Path(source if isinstance(source, (str, os.PathLike)) else source[0])
-    return first.name.removesuffix(_compression(first)).removesuffix(_ending(first))
 
 
 def _pyarrow() -> Any:
@@ -129,7 +123,7 @@ def _endings_read() -> str:
     return f"Files read: {', '.join(ENDINGS)}; text files also compressed: {', '.join(COMPRESSED)}."
 
 
-def _of_files(files: list[Path], title: str) -> Table:
+def _of_files(files: list[Path], title: str, name: str) -> Table:
     _pyarrow()
     for file in files:
         if not file.is_file():
@@ -140,9 +134,7 @@ def _of_files(files: list[Path], title: str) -> Table:
     columns = {file: _OPENERS[ENDINGS[_ending(file)]].names(file) for file in files}
     first = files[0]
     for file, names in columns.items():
-        if len(set(names)) != len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise InputError(f"{file} has two columns called {twice!r}. Give each its own name.")
+        _check_names(str(file), names)
         if set(names) != set(columns[first]):
             differ = sorted(set(names) ^ set(columns[first]))
             raise InputError(
@@ -154,27 +146,25 @@ def _of_files(files: list[Path], title: str) -> Table:
         for file in files:
             yield from _OPENERS[ENDINGS[_ending(file)]].batches(file, names)
 
-    return Table(title, tuple(columns[first]), batches)
+    return Table(title, name, tuple(columns[first]), batches)
 
 
 def _of_frame(frame: Any) -> Table:
     """A pandas or Polars frame, a pyarrow table, or a dict of columns."""
     arrow = _pyarrow()
     title = "the table"
-    try:
-        if isinstance(frame, dict):
-            table = arrow.table({str(name): column for name, column in frame.items()})
-        elif hasattr(frame, "iloc"):
-            table = arrow.Table.from_pandas(frame, preserve_index=False)
-        else:
-            table = frame if isinstance(frame, arrow.Table) else frame.to_arrow()
-    except (arrow.ArrowInvalid, arrow.ArrowTypeError) as error:
-        raise InputError(f"A column of {title} mixes types: {_first_line(error)}") from error
-    except AttributeError as error:
+    if isinstance(frame, dict) or hasattr(frame, "iloc"):
+        _check_names(title, [str(name) for name in frame])
+        columns = frame.items()
+        table = _joined(title, {str(name): _column(title, name, of) for name, of in columns})
+    elif isinstance(frame, arrow.Table) or hasattr(frame, "to_arrow"):
+        table = frame if isinstance(frame, arrow.Table) else frame.to_arrow()
+        _check_names(title, table.column_names)
+    else:
         raise InputError(
             "A frame of pandas or Polars, a pyarrow table, a dict of columns or the path of a file "
             f"was expected. Received: {type(frame).__name__}."
-        ) from error
+        )
 
     def batches(names: Sequence[str]) -> Iterator[TableBatch]:
         start = 0
@@ -182,7 +172,37 @@ def _of_frame(frame: Any) -> Table:
             yield _batch(batch, start, lambda row: f"row {row} of {title}")
             start += len(batch)
 
-    return Table(title, tuple(table.column_names), batches)
+    return Table(title, "data", tuple(table.column_names), batches)
+
+
+def _check_names(title: str, names: Sequence[str]) -> None:
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{title} has two columns called {twice!r}. Give each its own name.")
+
+
+def _column(title: str, name: Any, values: Any) -> Any:
+    """A column of a frame as pyarrow has it, which would take a number among dates for one."""
+    arrow = _pyarrow()
+    listed = isinstance(values, (list, tuple)) or str(getattr(values, "dtype", "")) == "object"
+    types = {type(value) for value in values} if listed else set()
+    kinds = {kind for kind in (Integral, date) if any(issubclass(of, kind) for of in types)}
+    if len(kinds) > 1:
+        raise InputError(f"Column {str(name)!r} of {title} mixes dates and numbers.")
+    try:
+        return arrow.table({"column": values}).column(0)
+    except (arrow.ArrowInvalid, arrow.ArrowTypeError) as error:
+        raise InputError(
+            f"Column {str(name)!r} of {title} mixes types: {_first_line(error)}. Make them one, as "
+            "pandas does it by `.astype(str)`."
+        ) from error
+
+
+def _joined(title: str, columns: dict[str, Any]) -> Any:
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise InputError(f"The columns of {title} differ in length: {lengths}.")
+    return _pyarrow().table(columns)
 
 
 def _batch(batch: Any, start: int, place: Callable[[int], str]) -> TableBatch:

@@ -11,6 +11,7 @@ from tfrs_distill.errors import InputError
 USER, ITEM, TIME, RATING = "user", "item", "time", "rating"  # of interactions
 ID, TITLE, TEXT = "id", "title", "text"  # of items
 ROLES = (USER, ITEM, TIME, RATING, ID, TITLE, TEXT)
+Columns = Mapping[str, str | Sequence[str]]  # by role; several of `TEXT`
 _ITEMS = "item product sku article asin isbn movie film track song book artist game video news"
 _WITH_ID = {
     USER: "user customer client member visitor account buyer person reader listener session",
@@ -47,7 +48,7 @@ def plain_name(name: str) -> str:
     return re.sub(r"[\W_]", "", name.partition(":")[0]).casefold()
 
 
-def check_roles(columns: Mapping[str, str | Sequence[str]]) -> None:
+def check_roles(columns: Columns) -> None:
     """Check that columns are given for roles that there are.
 
     Raises:
@@ -59,6 +60,18 @@ def check_roles(columns: Mapping[str, str | Sequence[str]]) -> None:
                 f"A column can be the {', '.join(ROLES[:-1])} or {ROLES[-1]}. Received: {role!r}."
                 + nearest(role, ROLES)
             )
+
+
+def one_column(given: Columns, role: str) -> str | None:
+    """Return the column that is given for a role of one column; None where none is.
+
+    Raises:
+        InputError: several are given.
+    """
+    column = given.get(role)
+    if column is not None and not isinstance(column, str):
+        raise InputError(f"One column is the {role}. Received: {column!r}.")
+    return column
 
 
 def find_column(

@@ -72,14 +72,7 @@ def ratings(column: str, values: Any, place: Place) -> np.ndarray:
     Raises:
         InputError: one is no finite number.
     """
-    numbers = _numbers(column, values, "a number", place)
-    infinite = np.flatnonzero(np.isinf(numbers))
-    if len(infinite):
-        row = int(infinite[0])
-        raise InputError(
-            f"{place(row)}: column {column!r} holds {numbers[row]}, which is no rating."
-        )
-    return numbers
+    return _numbers(column, values, "a number", place)
 
 
 def times(column: str, values: Any, place: Place) -> tuple[str, np.ndarray, np.ndarray]:
@@ -112,13 +105,8 @@ def times(column: str, values: Any, place: Place) -> tuple[str, np.ndarray, np.n
             return WHOLE, _whole(values.cast(arrow.int64())), known
         except arrow.ArrowInvalid:
             pass
-    expected = f"a number or a date such as {A_DATE}"
-    numbers = _numbers(column, values, expected, place)
+    numbers = _numbers(column, values, f"a number or a date such as {A_DATE}", place)
     known &= ~np.isnan(numbers)
-    infinite = np.flatnonzero(np.isinf(numbers))
-    if len(infinite):
-        row = int(infinite[0])
-        raise InputError(f"{place(row)}: column {column!r} holds {numbers[row]}, not {expected}.")
     return FRACTIONS, np.where(known, numbers, 0.0), known
 
 
@@ -155,7 +143,6 @@ def _numbers(column: str, values: Any, expected: str, place: Place) -> np.ndarra
         values = values.cast(arrow.string()) if _is_text(kind) else values
     try:
         numbers: np.ndarray = values.cast(arrow.float64()).to_numpy(zero_copy_only=False)
-        return numbers
     except arrow.ArrowInvalid:
         for row, text in enumerate(values.to_pylist()):
             try:
@@ -165,6 +152,13 @@ def _numbers(column: str, values: Any, expected: str, place: Place) -> np.ndarra
                     f"{place(row)}: column {column!r} holds {text!r}, not {expected}."
                 ) from error
         raise
+    infinite = np.flatnonzero(np.isinf(numbers))
+    if len(infinite):
+        row = int(infinite[0])
+        raise InputError(
+            f"{place(row)}: column {column!r} holds {numbers[row]}: it must be finite."
+        )
+    return numbers
 
 
 def _whole(values: Any) -> np.ndarray:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tfrs_distill.errors import InputError
+from tfrs_distill.files import name_without_endings
 from tfrs_distill.pipeline.recipe import toml_file
 from tfrs_distill.pipeline.recipe.sections import (
     COLUMNS_OF_TABLES,
@@ -155,6 +156,7 @@ class Recipe:
         *,
         columns: Mapping[str, str | Sequence[str]] | None = None,
         min_rating: float = 0.0,
+        weigh_by_rating: bool = False,
     ) -> Any:
         """The same run of the data in tables, as `td.data.read_table` reads them.
 
@@ -166,6 +168,7 @@ class Recipe:
             items: the same of the items.
             columns: by what they are, as for `read_table`.
             min_rating: interactions with a lower rating are left out; 0 = none is.
+            weigh_by_rating: as for `read_table`.
 
         Raises:
             InputError: the recipe is of rows, or a column is given for what there is not.
@@ -186,7 +189,8 @@ class Recipe:
             named[COLUMNS_OF_TABLES[role]] = (column,) if single else column
         name = self.name
         if name.removesuffix(QUICK) in FILM_SETS.values():
-            name = _name_of_tables(interactions) + (QUICK if name.endswith(QUICK) else "")
+            name = _folder_name(name_without_endings(interactions[0]))
+            name += QUICK if name.endswith(QUICK) else ""
         data = replace(
             this.data,
             source=TABLES,
@@ -194,6 +198,7 @@ class Recipe:
             interactions=tuple(interactions),
             items=tuple(items),
             min_rating=min_rating,
+            weigh_by_rating=weigh_by_rating,
             **named,
         )
         teacher = this.teacher
@@ -279,6 +284,12 @@ class TwoStageRecipe(RetrievalRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.data.weigh_by_rating:
+            raise InputError(
+                "`data.weigh_by_rating` is about a loss of labels one by one, and the second of "
+                'two stages learns the order of lists. Received: true with `task` "two-stage". Set '
+                "it to false, or leave out what was not liked by `data.min_rating`."
+            )
         if self.lists.num_candidates < self.evaluation.k:
             raise InputError(
                 "`lists.num_candidates` must be at least `evaluation.k`. Received: "
@@ -382,11 +393,6 @@ class MultitaskRecipe(RankingRecipe):
             )
 
 
-def _name_of_tables(files: Sequence[Any]) -> str:
-    """What a run of tables is called: the first file's name without its endings."""
-    return _folder_name(Path(str(files[0])).name.split(".")[0])
-
-
 def _folder_name(name: str) -> str:
     """A name of anything as the name of a folder."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip("._-") or "data"
@@ -463,7 +469,7 @@ def _built_in_like(task: object, data: dict[str, Any]) -> Recipe:
         raise InputError(f"`task` must be one of {_listed(by_task)}. Received: {task!r}.")
     source, tables = data.get("source"), data.get("interactions")
     if tables and isinstance(tables, list):
-        return replace(by_task[task], name=_name_of_tables(tables))
+        return replace(by_task[task], name=_folder_name(name_without_endings(str(tables[0]))))
     if source == FILMS_1M and task == "retrieval":
         return recipes["movielens-1m"]
     if source == REVIEWS and isinstance(by_task[task], RankingRecipe):

@@ -71,6 +71,9 @@ class DataSettings:
         (), "tables: an item's other texts, in `items`" + BY_USUAL_NAME
     )
     min_rating: float = setting(0.0, "tables: what is rated lower is left out; 0 = nothing is")
+    weigh_by_rating: bool = setting(
+        False, "tables: whether a label counts in the losses as much as it is rated"
+    )
     link_titles: str = setting(
         "", "a folder of the data set whose item ids the graph's links use; empty = this one"
     )
@@ -98,7 +101,7 @@ class DataSettings:
                 f'`data.interactions` and `data.source` "{TABLES}" belong together. Received: '
                 f'interactions={list(self.interactions)}, source="{self.source}".'
             )
-        settings = ("items", *COLUMNS_OF_TABLES.values(), "min_rating")
+        settings = ("items", *COLUMNS_OF_TABLES.values(), "min_rating", "weigh_by_rating")
         of_tables = [name for name in settings if getattr(self, name)]
         if of_tables and not self.interactions:
             raise InputError(

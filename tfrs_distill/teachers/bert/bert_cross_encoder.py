@@ -12,8 +12,9 @@ import tensorflow as tf
 from tfrs_distill import columns
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.losses.categorical_cross_entropy import categorical_cross_entropy
+from tfrs_distill.losses.weighted_mean import weighted_mean
 from tfrs_distill.models.history_tower import last_items
-from tfrs_distill.models.rows import rows_of, seen_items
+from tfrs_distill.models.rows import row_weights, rows_of, seen_items
 from tfrs_distill.models.seeded import seeded
 from tfrs_distill.teachers.bert.resumable_training import ResumableTraining, TuningCheckpoint
 from tfrs_distill.teachers.bert.text_encoder import TextEncoder
@@ -181,8 +182,9 @@ class BertCrossEncoder(TunedBert):
         Each step draws rows (labelled positions) of `windows` evenly, and minimises the listwise
         softmax cross-entropy `-log softmax(scores)[label]` among the label and its negatives: some
         from the first stage's top list, which is what a `Reranker` will have to order, the others
-        evenly from the items that exist. No item of the row's history is a negative. Adam takes the
-        steps, its learning rates rising and falling in straight lines.
+        evenly from the items that exist. No item of the row's history is a negative. The loss is
+        weighted by the windows' `weights` where they have some. Adam takes the steps, its learning
+        rates rising and falling in straight lines.
 
         Args:
             windows: training windows.
@@ -283,7 +285,10 @@ class RowBatches:
         labels = np.zeros((self.batch_size, self.windows.max_history), np.int32)
         places = np.arange(self.batch_size), positions
         labels[places] = self.windows.labels[windows, positions]
-        return {
+        weights = {}
+        if self.windows.weights is not None:
+            weights[columns.SAMPLE_WEIGHT] = tf.constant(self.windows.weights[windows])
+        return weights | {
             columns.EXAMPLE_ID: tf.constant(windows, tf.int64),
             columns.USER_ID: tf.constant(self.windows.users[windows]),
             columns.HISTORY: tf.constant(self.windows.history[windows]),
@@ -414,5 +419,6 @@ class CrossEncoderTraining(ResumableTraining):
             scores = self.cross_encoder.read(repeated, tf.reshape(lists, [-1]), True)
             logits = tf.reshape(scores, tf.shape(lists))
             first = tf.zeros(tf.shape(lists)[:1], tf.int32)
-            loss = tf.reduce_mean(categorical_cross_entropy(first, logits))
+            losses, weights = categorical_cross_entropy(first, logits), row_weights(batch)
+            loss = tf.reduce_mean(losses) if weights is None else weighted_mean(losses, weights)
         self.finish_step(loss, tape.gradient(loss, self.variables))

@@ -13,6 +13,7 @@ import tensorflow as tf
 from tfrs_distill import columns
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.losses.categorical_cross_entropy import categorical_cross_entropy
+from tfrs_distill.losses.weighted_mean import weighted_mean
 from tfrs_distill.teachers.bert.bert_two_tower import BertTwoTower
 from tfrs_distill.teachers.bert.gradient_cache import GradientCache
 from tfrs_distill.teachers.bert.linear_warmup_decay import LinearWarmupDecay
@@ -71,7 +72,8 @@ def finetune(
     """Train the BERT and the teacher's towers together, then refresh the teacher's text vectors.
 
     A step reads the texts of the items in its windows and of `num_negatives` others drawn evenly,
-    and minimises the cross-entropy of the next item among those. The texts are encoded in chunks of
+    and minimises the cross-entropy of the next item among those, weighted by the windows' `weights`
+    where they have some. The texts are encoded in chunks of
     like length with exact gradients (`GradientCache`), so memory does not grow with their number.
     The BERT's dropout stays off, so that a text has the same vector whenever it is encoded; the
     towers' dropout on text vectors, item embeddings and histories regularises. Adam takes the
@@ -194,13 +196,16 @@ class _Training(ResumableTraining):
         self.tuned = self.variables[: -len(towers)]
         history = tf.TensorSpec([None, windows.max_history], tf.int32)
         items = tf.TensorSpec([None], tf.int32)
+        signature = [history, history, items, items, items]
+        if windows.weights is not None:
+            signature.append(tf.TensorSpec([None, windows.max_history], tf.float32))
         self.cache = GradientCache(
             self.texts.encode,
             self._loss,
             self.tuned,
             towers,
             chunk_signature=self.texts.signature,
-            loss_signature=[history, history, items, items, items],
+            loss_signature=signature,
             dim=encoder.hidden_dim,
         )
         self._apply = tf.function(self._apply_gradients)
@@ -219,7 +224,10 @@ class _Training(ResumableTraining):
         texts = np.searchsorted(items - 1, self.texts.tokens.texts[windows]).astype(np.int32)
         read = [self.texts.chunk(windows) for windows in chunks]
         lengths = self.texts.tokens.lengths[windows].astype(np.int32)
-        loss = self.cache.step(read, history, labels, *map(tf.constant, (items, texts, lengths)))
+        weights = [batch[columns.SAMPLE_WEIGHT]] if columns.SAMPLE_WEIGHT in batch else []
+        loss = self.cache.step(
+            read, history, labels, *map(tf.constant, (items, texts, lengths)), *weights
+        )
         self._apply(loss)
 
     def _loss(
@@ -230,9 +238,10 @@ class _Training(ResumableTraining):
         items: tf.Tensor,
         texts: tf.Tensor,
         lengths: tf.Tensor,
+        weights: tf.Tensor | None = None,
     ) -> tf.Tensor:
         vectors = self.texts.combine(pooled, texts, lengths, tf.size(items))
-        return sampled_cross_entropy(self.teacher, vectors, history, labels, items)
+        return sampled_cross_entropy(self.teacher, vectors, history, labels, items, weights)
 
     def items_of(self, history: tf.Tensor, labels: tf.Tensor) -> np.ndarray:
         """The items whose texts a step reads, rising: those of the windows and the negatives."""
@@ -266,11 +275,13 @@ def sampled_cross_entropy(
     history: tf.Tensor,
     labels: tf.Tensor,
     items: tf.Tensor,
+    weights: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Mean cross-entropy of the next item among `items`, read with fresh text vectors.
 
     `items`, int32 [num_items_read], rise and hold all of `history` and `labels`, [batch_size,
-    max_history]; `vectors`, [num_items_read, text_dim], are those of their texts.
+    max_history]; `vectors`, [num_items_read, text_dim], are those of their texts; `weights` are
+    those of the labels, where they have some.
     """
     tower = teacher.candidate_tower
 
@@ -287,4 +298,7 @@ def sampled_cross_entropy(
         tf.boolean_mask(queries, labelled), embed(items, vectors), transpose_b=True
     ) + tf.gather(tower.biases, items)
     targets = tf.searchsorted(items, tf.boolean_mask(labels, labelled))
-    return tf.reduce_mean(categorical_cross_entropy(targets, logits))
+    losses = categorical_cross_entropy(targets, logits)
+    if weights is None:
+        return tf.reduce_mean(losses)
+    return weighted_mean(losses, tf.boolean_mask(weights, labelled))

@@ -1,0 +1,109 @@
+"""Weights of interactions: from the data set through every split to the columns of a batch."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from tfrs_distill.data import (
+    Catalogue,
+    Interactions,
+    Windows,
+    split_by_global_time,
+    split_by_time,
+    split_cold_items,
+    split_leave_one_out,
+)
+from tfrs_distill.data.cold_items import ColdItems
+from tfrs_distill.errors import InputError
+
+NAMES = tuple("abcdefghijkl")
+FILMS = Catalogue(NAMES, NAMES, NAMES)
+COLD = ColdItems(np.array([7, 1]), np.array([2, 4]))
+
+
+def met(weights=True, seed=0):
+    """Three users with all 12 items each, at random times; an item's weight is its half index."""
+    random = np.random.default_rng(seed)
+    users, items = np.repeat([0, 1, 2], 12), np.tile(np.arange(1, 13), 3)
+    times = random.permutation(36)
+    return Interactions(
+        "tiny",
+        FILMS,
+        ("x", "y", "z"),
+        users,
+        items,
+        np.ones(36),
+        times,
+        weights=items / 2 if weights else None,
+    )
+
+
+@pytest.mark.parametrize(
+    "split",
+    [
+        lambda data: split_by_time(data, max_history=4),
+        lambda data: split_leave_one_out(data, max_history=4),
+        lambda data: split_by_global_time(data, max_history=4),
+        lambda data: split_by_time(data.shuffle_ties(3), max_history=4),
+        lambda data: split_cold_items(data, COLD, COLD.all, max_history=4),
+    ],
+)
+def test_every_label_has_the_weight_of_its_interaction(split):
+    train = split(met()).train
+    assert train.weights.dtype == np.float32 and train.num_labels > 10
+    np.testing.assert_array_equal(train.weights, train.labels / 2)  # 0 where there is no label
+    plain = split(met(weights=False)).train
+    np.testing.assert_array_equal(train.labels, plain.labels)
+    assert plain.weights is None
+
+
+def test_a_batch_has_them_as_sample_weights_and_nothing_else_changes():
+    train = split_by_time(met(), max_history=4).train
+    plain = split_by_time(met(weights=False), max_history=4).train
+    for seed in (None, 5):
+        batches = zip(train.batches(2, seed=seed), plain.batches(2, seed=seed), strict=True)
+        for weighted, unweighted in batches:
+            assert set(weighted) - set(unweighted) == {"sample_weight"}
+            np.testing.assert_array_equal(weighted["sample_weight"], weighted["labels"] / 2)
+            for name, column in unweighted.items():
+                np.testing.assert_array_equal(weighted[name], column)
+    assert train.subset([2, 0]).weights.tolist() == train.weights[[2, 0]].tolist()
+
+
+def test_weights_are_part_of_what_training_depends_on_but_not_of_which_example_it_is():
+    train = split_by_time(met(), max_history=4).train
+    plain = split_by_time(met(weights=False), max_history=4).train
+    assert train.fingerprint() != plain.fingerprint()
+    assert train.example_keys().tolist() == plain.example_keys().tolist()
+    digest = hashlib.sha256(FILMS.fingerprint().encode())  # without weights it is as it always was
+    for array in (plain.users, plain.history, plain.labels, np.arange(1, 13, dtype=np.int32)):
+        digest.update(str((array.dtype.str, array.shape)).encode() + array.tobytes())
+    assert plain.fingerprint() == digest.hexdigest()
+
+
+@pytest.mark.parametrize(
+    "weights, words",
+    [
+        ([1.0, 0.0], r"`weights` must be greater than 0\. Received: 0\.0"),
+        ([1.0, float("nan")], r"must be greater than 0\. Received: nan"),
+        ([1.0], r"one entry an interaction, 2 in all.*Received: \[1\]"),
+        ([1.0, float("inf")], "`weights`"),
+        (["a", "b"], "`weights`"),
+    ],
+)
+def test_interactions_refuse_what_is_no_weight(weights, words):
+    with pytest.raises(InputError, match=words):
+        Interactions("t", FILMS, ("x",), [0, 0], [1, 2], [1, 1], [1, 2], weights=weights)
+
+
+def test_windows_refuse_what_is_no_weight():
+    history, labels = [[0, 1]], [[0, 2]]
+    assert Windows(FILMS, [0], history, labels, weights=[[0, 3]]).weights.tolist() == [[0.0, 3.0]]
+    for weights, words in (
+        ([[1, 0]], r"greater than 0 where there is a label\. Received: 0\.0"),
+        ([[0, float("nan")]], "greater than 0 where there is a label"),
+        ([0, 1], r"`weights` must be \[1, 2\] as `labels`, or None\. Received: \[2\]"),
+    ):
+        with pytest.raises(InputError, match=words):
+            Windows(FILMS, [0], history, labels, weights=weights)

@@ -1,0 +1,229 @@
+"""The table of interactions: its rows, batch by batch, as arrays."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfrs_distill.data.catalogue import Catalogue
+from tfrs_distill.data.interactions import Interactions
+from tfrs_distill.data.tables import values
+from tfrs_distill.data.tables.batches import TableBatch
+from tfrs_distill.data.tables.facts import TableFacts
+from tfrs_distill.data.tables.numbered_ids import NumberedIds
+from tfrs_distill.data.tables.roles import ITEM, RATING, TIME, USER
+from tfrs_distill.data.times import seconds_since_1970
+from tfrs_distill.errors import InputError
+
+SHOWN = 3  # examples in a sentence
+
+
+class InteractionRows:
+    """The interactions so far: 20 bytes each, and what became of the other rows.
+
+    Args:
+        columns: the column of each role.
+        catalogue: the items; None where there is no table of them.
+        min_rating: interactions with a lower rating, or none, are left out.
+        weigh_by_rating: whether ratings are weights; then those without one are left out.
+        facts: what is told of the rows.
+    """
+
+    def __init__(
+        self,
+        columns: Mapping[str, str],
+        catalogue: Catalogue | None,
+        min_rating: float | None,
+        weigh_by_rating: bool,
+        facts: TableFacts,
+    ) -> None:
+        import pyarrow as arrow
+
+        self.columns, self.catalogue = columns, catalogue
+        self.min_rating, self.weigh_by_rating, self.facts = min_rating, weigh_by_rating, facts
+        self.known_items = None if catalogue is None else arrow.array(catalogue.item_ids)
+        self.user_ids, self.item_ids = NumberedIds(), NumberedIds()
+        self.items, self.ratings = array("i"), array("f")  # `items` where they are known
+        self.times: array[Any] = array("q")
+        self.kind: str | None = None  # of the times, by the first batch that has one
+        self.highest = -np.inf  # rating
+        self.unrated = 0
+        self.unknown_item: str | None = None  # the first id that the items table has not
+
+    def add(self, batch: TableBatch) -> None:
+        """Take the rows of a batch that are interactions."""
+        import pyarrow as arrow
+        from pyarrow import compute
+
+        columns = self.columns
+        found = {role: batch.columns[name] for role, name in columns.items()}
+        self.facts.rows += len(batch)
+        users = values.ids(columns[USER], found[USER], batch.place)
+        items = values.ids(columns[ITEM], found[ITEM], batch.place)
+        keep = np.ones(len(batch), bool)
+        keep &= self._without(keep, users.is_null(), "without a user")
+        keep &= self._without(keep, items.is_null(), "without an item")
+        times = ratings = None
+        if TIME in found:
+            times, known = self._times(found[TIME], batch)
+            keep &= self._without(keep, ~known, "without a time")
+        if RATING in found:
+            ratings = values.ratings(columns[RATING], found[RATING], batch.place)
+            unrated = np.isnan(ratings)
+            if self.min_rating is not None or self.weigh_by_rating:
+                keep &= self._without(keep, unrated, "without a rating")
+            self.unrated += int((keep & unrated).sum())
+            ratings = np.where(unrated, 1.0, ratings)  # as in a data set without ratings
+            self.highest = max(self.highest, np.max(ratings, initial=-np.inf, where=keep))
+            if self.min_rating is not None:
+                low = np.less(ratings, self.min_rating, where=keep, out=np.zeros_like(keep))
+                keep &= self._without(keep, low, f"rated below {self.min_rating:g}")
+            if self.weigh_by_rating:
+                self._check_weights(np.where(keep, ratings, 1.0), batch)
+        if self.known_items is not None:
+            places = compute.index_in(items, value_set=self.known_items)
+            unknown = np.asarray(places.is_null())
+            if self.unknown_item is None and (keep & unknown).any():
+                self.unknown_item = items[int(np.argmax(keep & unknown))].as_py()
+            keep &= self._without(keep, unknown, "of items that the items table has not")
+            self.items.frombytes(places.fill_null(0).to_numpy()[keep].tobytes())
+        kept = arrow.array(keep)
+        self.user_ids.add(users.filter(kept))
+        if self.known_items is None:
+            self.item_ids.add(items.filter(kept))
+        if ratings is not None:
+            self.ratings.frombytes(ratings[keep].astype(np.float32).tobytes())
+        if times is not None:
+            self.times.frombytes(times[keep].tobytes())
+
+    def _check_weights(self, ratings: np.ndarray, batch: TableBatch) -> None:
+        """Raise an InputError where a rating cannot be a weight."""
+        low = np.flatnonzero(ratings <= 0)
+        if len(low):
+            row = int(low[0])
+            raise InputError(
+                f"{batch.place(row)}: column {self.columns[RATING]!r} holds {ratings[row]:g}, but "
+                "a weight is greater than 0. Leave such rows out by `min_rating`, bring the "
+                "ratings to a scale above 0, or leave `weigh_by_rating` out."
+            )
+
+    def _without(self, keep: np.ndarray, wrong: Any, why: str) -> np.ndarray:
+        """Count the rows that are still kept and wrong; the mask of those that are not wrong."""
+        wrong = np.asarray(wrong)
+        number = int((keep & wrong).sum())
+        if number:
+            self.facts.dropped[why] += number
+        return ~wrong
+
+    def _times(self, column: Any, batch: TableBatch) -> tuple[np.ndarray, np.ndarray]:
+        """The batch's times, in the array type of all so far, and which are known."""
+        name = self.columns[TIME]
+        kind, times, known = values.times(name, column, batch.place)
+        if not known.any():
+            return times.astype(self.times.typecode), known
+        if self.kind is None:
+            self.kind = kind
+        if (kind == values.DATES) != (self.kind == values.DATES):
+            row = int(np.argmax(known))
+            text = column[row].as_py()
+            expected = "a date" if self.kind == values.DATES else "a number"
+            raise InputError(
+                f"{batch.place(row)}: column {name!r} holds {text!r}, not {expected}, as before it."
+            )
+        if kind == values.FRACTIONS and self.times.typecode == "q":
+            self.times = array("d", self.times)
+        return times.astype(self.times.typecode), known
+
+    def interactions(self, title: str, name: str) -> Interactions:
+        """All that was kept.
+
+        Raises:
+            InputError: nothing was, or only what one user did.
+        """
+        facts = self.facts
+        if not facts.kept:
+            why = ", ".join(f"{number:,} are {reason}" for reason, number in facts.dropped.items())
+            hint = f" The highest rating is {self.highest:g}." if self.highest > -np.inf else ""
+            if self.unknown_item is not None and self.catalogue is not None:
+                hint += (
+                    f" Ids in the column {self.columns[ITEM]!r} are such as {self.unknown_item!r}, "
+                    f"those of the items table such as {self.catalogue.item_ids[0]!r}."
+                )
+            raise InputError(
+                f"{title} holds no interactions: {f'of {facts.rows:,} rows {why}' if why else ''}"
+                f"{'it has no rows' if not facts.rows else ''}.{hint}"
+            )
+        user_ids, users = self.user_ids.finish()
+        if len(user_ids) == 1:
+            (user,) = user_ids
+            raise InputError(
+                f"All interactions of {title} are of one user, {user!r} in the column "
+                f"{self.columns[USER]!r}: at least two are needed. Is it the right column?"
+            )
+        catalogue, items = self.catalogue, np.frombuffer(self.items, np.int32)
+        if catalogue is None:
+            item_ids, items = self.item_ids.finish()
+            catalogue = Catalogue(item_ids, item_ids, item_ids)
+            facts.notes.append(
+                "There is no items table: ids are the titles, and a teacher of text has nothing to "
+                "read."
+            )
+        if self.unrated:
+            facts.notes.append(f"Interactions without a rating: {self.unrated:,}, kept as rated 1.")
+        ratings = np.ones(facts.kept, np.float32)
+        if RATING in self.columns:
+            ratings = np.frombuffer(self.ratings, np.float32)
+        weights = None
+        if self.weigh_by_rating:
+            mean = ratings.mean(dtype=np.float64)
+            weights = (ratings / mean).astype(np.float32)
+            facts.notes.append(
+                "A label counts in the losses as much as it is rated: its weight is its rating "
+                f"over their mean, {mean:.4g}, so from {weights.min():.3g} to {weights.max():.3g}. "
+                "EASE, popularity and all metrics count every interaction alike."
+            )
+        facts.notes += _look_alikes("user", user_ids)
+        facts.notes += _look_alikes("item", catalogue.item_ids)
+        return Interactions(
+            name,
+            catalogue,
+            user_ids,
+            users,
+            items + 1,
+            ratings,
+            self._timestamps(),
+            weights=weights,
+        )
+
+    def _timestamps(self) -> np.ndarray:
+        notes = self.facts.notes
+        if TIME not in self.columns:
+            notes.append("There is no column of times: the order of the rows is the order of time.")
+            return np.arange(self.facts.kept)
+        numbers = np.frombuffer(self.times, self.times.typecode)
+        times = numbers.view("M8[ns]") if self.kind == values.DATES else numbers
+        if (times == times[0]).all():
+            notes.append("All times are equal: the order of the rows is the order of time.")
+        seconds = seconds_since_1970(times)
+        if seconds is not None:
+            late = int((seconds > time.time()).sum())
+            if late:
+                notes.append(f"Times later than now: {late:,}.")
+        return times
+
+
+def _look_alikes(what: str, ids: Sequence[str]) -> list[str]:
+    """A sentence about ids that differ only in case or in blanks at their ends."""
+    if len(set(map(str.casefold, map(str.strip, ids)))) == len(ids):
+        return []
+    groups: dict[str, list[str]] = {}
+    for text in ids:
+        groups.setdefault(text.strip().casefold(), []).append(text)
+    alike = [group for group in groups.values() if len(group) > 1]
+    shown = "; ".join(" and ".join(map(repr, group)) for group in alike[:SHOWN])
+    more = f"; and {len(alike) - SHOWN:,} more" if len(alike) > SHOWN else ""
+    return [f"Ids of {what}s that differ only in case or blanks stay apart: {shown}{more}."]
