@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -44,3 +46,21 @@ def test_sequences_are_by_time_and_ties_keep_file_order():
 def test_arrays_that_do_not_fit_are_refused(users, items, timestamps, words):
     with pytest.raises(InputError, match=words):
         interactions(users, items, timestamps)
+
+
+def test_some_users_are_drawn_with_all_they_did_and_every_item():
+    random = np.random.default_rng(0)
+    users, items = random.integers(0, 9, 200), random.integers(1, 4, 200)
+    data = interactions(users, items, np.arange(200), num_users=9)
+    data = replace(data, weights=np.arange(1.0, 201))
+    some = data.of_some_users(4, seed=3)
+    assert len(set(some.user_ids)) == some.num_users == 4 and some.catalogue == data.catalogue
+    assert list(some.user_ids) == sorted(some.user_ids, key=data.user_ids.index)
+    for user, user_id in enumerate(some.user_ids):
+        rows = np.flatnonzero(users == data.user_ids.index(user_id))
+        assert some.items[some.users == user].tolist() == items[rows].tolist()
+        assert some.timestamps[some.users == user].tolist() == rows.tolist()
+        assert some.weights[some.users == user].tolist() == (rows + 1).tolist()
+    assert data.of_some_users(9, seed=3) is data
+    drawn = {data.of_some_users(4, seed).user_ids for seed in range(20)}
+    assert len(drawn) > 10 and {user for users in drawn for user in users} == set(data.user_ids)

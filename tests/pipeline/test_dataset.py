@@ -217,3 +217,13 @@ def test_rows_of_reviews_are_kept_without_their_words(tmp_path):
     fewer = replace(recipe, words=replace(recipe.words, max_words=2))
     kept = load_data(tmp_path, fewer).splits.train.features[WORDS]
     assert kept.shape[1] == 2 < read.splits.train.features[WORDS].shape[1]
+
+
+def test_a_run_of_some_users_has_them_whole(folder_and_line):
+    recipe = Recipe.named("movielens-100k")
+    recipe = replace(recipe, data=replace(recipe.data, folder=str(folder_and_line[0]), max_users=1))
+    whole = read_data(replace(recipe, data=replace(recipe.data, max_users=0))).interactions
+    some = read_data(recipe).interactions
+    assert (whole.num_users, some.num_users, some.catalogue) == (2, 1, whole.catalogue)
+    (user,) = some.user_ids
+    assert len(some) == (whole.users == whole.user_ids.index(user)).sum() == 20

@@ -45,6 +45,7 @@ UNUSUAL = RetrievalRecipe(
         source="movielens-1m",
         folder='a "b" \\ c/ü',
         link_titles="ml-1m",
+        max_users=31,
         max_history=33,
         split="global-time",
         ties="shuffled",
@@ -254,7 +255,7 @@ def test_the_keys_of_each_task():
     for words in ("[tuning]", "[cross_encoder]", "\nmodalities = ", "\ntop_k = ", "\nk = 44"):
         assert words in by_task["retrieval"], words
         assert words not in by_task["ranking"] and words not in by_task["multitask"], words
-    for words in ("[words]", "\nprivileged = ", "\nby = ", "\nmax_users = ", "\nrating_as = "):
+    for words in ("[words]", "\nprivileged = ", "\nby = ", "\nrating_as = "):
         assert words in by_task["ranking"] and words in by_task["multitask"], words
         assert words not in by_task["retrieval"] and words not in by_task["two-stage"], words
     for words in ("\nnum_candidates = 60", "\nlist_loss = ", "\nmax_lists = 55"):
@@ -648,6 +649,9 @@ def test_quick_is_smaller_under_another_name_and_twice_quick_is_quick():
     assert quick.training.max_epochs < UNUSUAL.training.max_epochs
     assert quick.evaluation.bootstrap_samples < UNUSUAL.evaluation.bootstrap_samples
     assert (quick.seed, quick.data, quick.student) == (7, UNUSUAL.data, UNUSUAL.student)
+    assert UNUSUAL.data.max_users == 31  # fewer than a quick run reads
+    films = Recipe.named("movielens-1m")
+    assert films.data.max_users == 0 and 943 < films.quick().data.max_users < 6040 / 5
     assert quick.quick() == quick
 
 

@@ -131,9 +131,36 @@ class Interactions:
         True
         """
         rows = np.random.default_rng(seed).permutation(len(self))
+        return replace(self, **{name: getattr(self, name)[rows] for name in self._columns})
+
+    def of_some_users(self, number: int, seed: int) -> Interactions:
+        """Return what `number` users did, drawn at random, with the whole catalogue.
+
+        Args:
+            number: of users; where there are no more, all of them stay.
+            seed: of the draw.
+
+        Example:
+        >>> films = Catalogue(("50", "7"), ("Heat (1995)", "Babe (1995)"), ("Heat", "Babe"))
+        >>> data = Interactions("tiny", films, ("ann", "bob"), [0, 1], [2, 1], [5, 3], [10, 11])
+        >>> some = data.of_some_users(1, seed=0)
+        >>> (some.user_ids, some.items.tolist()) in [(("ann",), [2]), (("bob",), [1])]
+        True
+        """
+        if number >= self.num_users:
+            return self
+        drawn = np.random.default_rng(seed).permutation(self.num_users)[:number]
+        user_ids = tuple(self.user_ids[user] for user in np.sort(drawn))
+        kept = np.isin(self.users, drawn)
+        columns = {name: getattr(self, name)[kept] for name in self._columns}
+        columns["users"] = np.searchsorted(np.sort(drawn), columns["users"])
+        return replace(self, user_ids=user_ids, **columns)
+
+    @property
+    def _columns(self) -> list[str]:
+        """The names of what has an entry an interaction."""
         columns = ["users", "items", "ratings", "timestamps"]
-        columns += [] if self.weights is None else ["weights"]
-        return replace(self, **{name: getattr(self, name)[rows] for name in columns})
+        return columns if self.weights is None else [*columns, "weights"]
 
 
 def in_sequences(interactions: Interactions, column: np.ndarray) -> list[np.ndarray]:

@@ -353,6 +353,8 @@ def read_data(recipe: RetrievalRecipe | RankingRecipe) -> RetrievalData | Rankin
     else:
         data = read_folder(films_folder(recipe))
         attributes = read_user_attributes(films_folder(recipe))
+    if recipe.data.max_users:
+        data = data.of_some_users(recipe.data.max_users, recipe.seed)
     if recipe.data.ties == SHUFFLED:
         data = data.shuffle_ties(recipe.seed)
     groups = attributes.groups(data.user_ids) if attributes else None

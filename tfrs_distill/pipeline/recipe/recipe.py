@@ -51,6 +51,7 @@ from tfrs_distill.pipeline.recipe.settings import check, setting
 QUICK_REVIEWS, QUICK_WORDPIECES = 1500, 48  # what a BERT reads in a minute on two cores
 QUICK_LISTS, QUICK_CANDIDATES, QUICK_USERS = 100, 20, 250
 QUICK_MODELS = 2  # still an average
+QUICK_HISTORIES = 1000  # users of a retrieval run: all of MovieLens-100K's
 ROWS_OF = {"deep-cross": FILMS, "bert-text": REVIEWS}  # kinds that read what only one data set has
 TASK = "find items, predict labels of a row, several with a twin each, or find and then rank"
 QUICK = "-quick"
@@ -267,6 +268,9 @@ class RetrievalRecipe(Recipe):
         return super()._smaller() | {
             "tuning": _at_most(self.tuning, steps=10, pretrain_steps=10),
             "cross_encoder": _at_most(self.cross_encoder, steps=10),
+            "data": replace(
+                self.data, max_users=min(self.data.max_users or QUICK_HISTORIES, QUICK_HISTORIES)
+            ),
         }
 
 
@@ -415,7 +419,11 @@ def _built_in() -> dict[str, Recipe]:
     return {
         "movielens-100k": RetrievalRecipe(),
         "movielens-1m": RetrievalRecipe(
-            name=FILM_SETS[FILMS_1M], data=DataSettings(source=FILMS_1M)
+            name=FILM_SETS[FILMS_1M],
+            data=DataSettings(source=FILMS_1M),
+            teacher=TeacherSettings(max_epochs=12, patience=3),
+            knowledge=KnowledgeSettings(folds=2),
+            training=TrainingSettings(max_epochs=12, patience=3),
         ),
         "synthetic": RetrievalRecipe(
             name="synthetic",

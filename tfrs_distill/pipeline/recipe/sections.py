@@ -74,6 +74,7 @@ class DataSettings:
     weigh_by_rating: bool = setting(
         False, "tables: whether a label counts in the losses as much as it is rated"
     )
+    max_users: int = setting(0, "users that are read, drawn at random; 0 = all", at_least=0)
     link_titles: str = setting(
         "", "a folder of the data set whose item ids the graph's links use; empty = this one"
     )
