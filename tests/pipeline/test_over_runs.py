@@ -125,7 +125,7 @@ def test_between_settings_the_same_users_are_compared(tmp_path):
         ["a-0", "a-1"],
         ["b-0", "b-1"],
     ]
-    first, second = between_settings(settings, "student")
+    first, second = between_settings(settings, "student", "next_item")
     assert first["differs"] == {"distillation.temperature": 2.0} and "against_first" not in first
     assert second["differs"] == {"distillation.temperature": 3.0}
     against = second["against_first"]
@@ -157,7 +157,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
         over_seeds(read_settings([run, others])[0])
     hotter = write_run(tmp_path / "c", 0, temperature=5.0)
     with pytest.raises(InputError, match=r"has no model 'teachr'\. It has: teacher, twin"):
-        between_settings(read_settings([run, hotter]), "teachr")
+        between_settings(read_settings([run, hotter]), "teachr", "next_item")
     path = tmp_path / "b" / "stages" / "evaluate" / "ndcg.npz"
     np.savez(path, student=np.zeros(3))
     with pytest.raises(InputError, match="was measured by an earlier version"):

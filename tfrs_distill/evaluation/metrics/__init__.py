@@ -10,6 +10,7 @@ from tfrs_distill.evaluation.metrics.bootstrap import (
     bootstrap_interval,
     cluster_bootstrap,
     percentile_interval,
+    resample_runs,
     too_few_to_resample,
 )
 from tfrs_distill.evaluation.metrics.decisions import (
@@ -95,6 +96,7 @@ __all__ = [
     "recall",
     "reciprocal_rank",
     "reliability",
+    "resample_runs",
     "rmse",
     "too_few_to_resample",
 ]
