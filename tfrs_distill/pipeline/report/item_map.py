@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tfrs_distill.evaluation.teacher_report.segments import HEAD_SHARE, TAIL_BELOW
 from tfrs_distill.pipeline.report import charts
 from tfrs_distill.pipeline.report.models import Report, names
 from tfrs_distill.pipeline.report.numbers import count, percent
 
+WHAT_GROUPS = (
+    f"Head: the {HEAD_SHARE:.0%} of the items that most users met; tail: others that fewer than "
+    f"{TAIL_BELOW} users met."
+)
 GROUPS = ("head", "middle", "tail")  # as `evaluation.teacher_report.segments` numbers them
 
 
@@ -17,31 +22,26 @@ def map_section(report: Report) -> dict[str, Any] | None:
     found = report.get("map")
     if not found:
         return None
-    called = {
-        panel["model"]: _called(report, panel["model"], found["member"])
-        for panel in found["panels"]
-    }
-    return {
-        "text": _text(report, found, called),
-        "figures": [
-            {
-                "heading": f"The items by the {called[panel['model']]}",
-                "note": f"The two directions hold {percent(panel['explained'])} of the variance.",
-                "dots": True,
-                "legend": [
-                    (group, group, count(sum(GROUPS[one] == group for one in found["groups"])))
-                    for group in GROUPS
-                ],
-                "chart": charts.map_chart(
-                    list(zip(panel["x"], panel["y"])),
-                    [GROUPS[one] for one in found["groups"]],
-                    found["items"],
-                    f"Map of the items by the {called[panel['model']]}",
-                ),
-            }
-            for panel in found["panels"]
-        ],
-    }
+    panels = found["panels"]
+    called = {one["model"]: _called(report, one["model"], found["member"]) for one in panels}
+    groups = [GROUPS[number] for number in found["groups"]]
+    numbers = {group: groups.count(group) for group in GROUPS}
+    figures = [
+        {
+            "heading": f"The items by the {called[panel['model']]}",
+            "note": f"The two directions hold {percent(panel['explained'])} of the variance.",
+            "dots": True,
+            "legend": [(group, group, count(some)) for group, some in numbers.items() if some],
+            "chart": charts.map_chart(
+                list(zip(panel["x"], panel["y"])),
+                groups,
+                found["items"],
+                f"Map of the items by the {called[panel['model']]}",
+            ),
+        }
+        for panel in panels
+    ]
+    return {"text": _text(report, found, called), "figures": figures}
 
 
 def _text(report: Report, found: Mapping[str, Any], called: Mapping[str, str]) -> str:
@@ -62,7 +62,7 @@ def _text(report: Report, found: Mapping[str, Any], called: Mapping[str, str]) -
         f"{percent(found['neighbours']['chance'])} would be chance. {which} items that somebody "
         f"met in training{', drawn by the seed' if drawn < number else ''}; their vectors at unit "
         f"length, on their first two principal components; the map by the {second} is turned to "
-        f"that by the {first}, which leaves its distances as they are."
+        f"that by the {first}, which leaves its distances as they are. {WHAT_GROUPS}"
     )
 
 
