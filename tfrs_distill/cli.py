@@ -306,7 +306,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     require_keras_2()
     with quiet_stderr():  # TensorFlow greets on standard error
         from tfrs_distill.pipeline.report.compare import compare
-    from tfrs_distill.pipeline.report import lists_table, settings_table, terminal_table
+    from tfrs_distill.pipeline.report import lists_tables, settings_table, terminal_table
     from tfrs_distill.pipeline.report.models import leading_metric, seeds_of
 
     if arguments.html is not None and arguments.html.exists():
@@ -321,22 +321,18 @@ def _compare(arguments: argparse.Namespace) -> None:
         print(json.dumps(found.as_json(), indent=2))
         return
     console = _console()
-    wrap = {"soft_wrap": not console.is_terminal}
+    wide = not console.is_terminal  # a sentence is one line of a file
     for report in found.reports:
         console.print(f"{report['name']}, {seeds_of(report)}")
         console.print(terminal_table(report, console.width))
-        console.print(report["verdict"] + "\n", **wrap)
+        console.print(report["verdict"] + "\n", soft_wrap=wide)
     for task, settings in found.between.items():
         key = leading_metric(found.reports[0], task)
         table, sentence = settings_table(settings, arguments.model, key, console.width)
         console.print(table)
-        console.print(sentence, **wrap)
-    if found.lists:
-        console.print(found.lists["rule"], **wrap)
-    for user in found.lists["users"] if found.lists else ():
-        table, sentences = lists_table(user, found.lists["metric"])
-        for sentence in sentences:
-            console.print(sentence, **wrap)
+        console.print(sentence, soft_wrap=wide)
+    for table, sentences in lists_tables(found.lists) if found.lists else ():
+        console.print("\n".join(sentences), soft_wrap=wide)
         console.print(table)
     if arguments.html is not None:
         console.print(f"Page:  {arguments.html}", soft_wrap=True)

@@ -57,12 +57,14 @@ def test_of_an_ensemble_a_member_is_taken_and_without_one_the_twin():
     models = placed(1), placed(2)
     found = item_map({"two-tower": placed(0)}, *models, train_of(), seed=0)
     text = map_section(RETRIEVAL | {"map": found})["text"]
-    assert "the teacher's member two-tower and the student have " in text
+    assert "the teacher's two-tower has " in text
     found = item_map({}, *models, train_of(), seed=0)
     assert [panel["model"] for panel in found["panels"]] == ["student", "twin"]
     assert [pair["models"] for pair in found["neighbours"]["by_pair"]] == [["student", "twin"]]
     text = map_section(RETRIEVAL | {"map": found})["text"]
-    assert "the student and the twin have " in text and "teacher" not in text
+    share = 100 * found["neighbours"]["by_pair"][0]["overlap"]
+    assert f"the student has {share:.1f} % with the twin in common" in text
+    assert "teacher" not in text
 
 
 def test_of_many_items_some_are_drawn_by_the_seed():

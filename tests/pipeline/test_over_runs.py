@@ -150,7 +150,7 @@ def test_seeds_that_draw_their_test_rows_make_one_report_and_are_paired_by_seed(
     assert what == "test users and 2 seeds, each with test rows of its own"
     _, found = between_settings([a, b], "student", "rating")
     assert found["against_first"]["interval"][1] < 0
-    with pytest.raises(InputError, match=r"seed by seed: give as many runs of each.*1 and 2"):
+    with pytest.raises(InputError, match=r"seed by seed: give as many runs of each.*2 and 1"):
         between_settings([a, b[:1]], "student", "rating")
     with pytest.raises(InputError, match="the same split and the same seeds"):
         between_settings([a, b[::-1]], "student", "rating")

@@ -26,7 +26,7 @@ settings beside each other), `judged.py` (a task's test rows, of lists and of ro
 (what was recommended to the same user); `item_map.py` (the page's map of the items).
 """
 
-from tfrs_distill.pipeline.report.lists import lists_table
+from tfrs_distill.pipeline.report.lists import lists_tables
 from tfrs_distill.pipeline.report.page import html_page
 from tfrs_distill.pipeline.report.settings import settings_table
 from tfrs_distill.pipeline.report.table import terminal_table
@@ -35,7 +35,7 @@ from tfrs_distill.pipeline.report.write import write_report
 
 __all__ = [
     "html_page",
-    "lists_table",
+    "lists_tables",
     "settings_table",
     "terminal_table",
     "verdict",

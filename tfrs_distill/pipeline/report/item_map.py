@@ -49,16 +49,14 @@ def _text(report: Report, found: Mapping[str, Any], called: Mapping[str, str]) -
     first, second = (called[panel["model"]] for panel in found["panels"])
     k, number = found["neighbours"]["k"], found["num_items"]
     shared = [
-        f"the {called.get(one, names(report, one)[0].lower())} and the "
-        f"{called.get(other, names(report, other)[0].lower())} have {percent(pair['overlap'])}"
+        f"{percent(pair['overlap'])} with the {names(report, pair['models'][1])[0].lower()}"
         for pair in found["neighbours"]["by_pair"]
-        for one, other in [pair["models"]]
     ]
     drawn = len(found["items"])
     which = f"{count(drawn)} of the {count(number)}" if drawn < number else f"All {count(number)}"
     return (
         f"Near one another are items that a model takes for alike. Of an item's {k} nearest "
-        f"neighbours by cosine, {' and '.join(shared)} in common; "
+        f"neighbours by cosine, the {first} has {' and '.join(shared)} in common; "
         f"{percent(found['neighbours']['chance'])} would be chance. {which} items that somebody "
         f"met in training{', drawn by the seed' if drawn < number else ''}; their vectors at unit "
         f"length, on their first two principal components; the map by the {second} is turned to "
@@ -69,4 +67,4 @@ def _text(report: Report, found: Mapping[str, Any], called: Mapping[str, str]) -
 def _called(report: Report, model: str, member: str) -> str:
     """A model's name; of an ensemble, whose member it is that has item vectors."""
     name = names(report, model)[0].lower()
-    return f"{name}'s member {member}" if member and model == "teacher" else name
+    return f"{name}'s {member}" if member and model == "teacher" else name

@@ -80,9 +80,11 @@ class JudgedTask:
 
     def has_rows_of(self, other: JudgedTask) -> bool:
         """Whether both were measured on the same rows: the same users, with the same labels."""
-        labels = [np.zeros(0) if one.labels is None else one.labels for one in (self, other)]
+        one, another = (
+            np.zeros(0) if task.labels is None else task.labels for task in (self, other)
+        )
         same = self.drawn_by == other.drawn_by and np.array_equal(self.users, other.users)
-        return same and np.array_equal(*labels)
+        return same and np.array_equal(one, another)
 
 
 def over_runs(runs: Sequence[JudgedTask], model: str, metric: str = "") -> dict[str, Any]:

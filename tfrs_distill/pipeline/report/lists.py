@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -66,15 +67,12 @@ class RecommendedLists:
     def save(self, folder: Path, users: np.ndarray) -> None:
         """Write the indices to the evaluate stage's folder, in as few bytes as hold them."""
         dtype = np.min_scalar_type(len(self.titles) - 1)
-        arrays = {f"{LISTS}/{name}": found for name, found in self.item_ids.items()}
-        arrays |= {HISTORY: self.histories, POSITIVES: np.concatenate(self.positives)}
+        items = {f"{LISTS}/{name}": found for name, found in self.item_ids.items()}
+        items |= {HISTORY: self.histories, POSITIVES: np.concatenate(self.positives)}
+        arrays: dict[str, Any] = {name: array.astype(dtype) for name, array in items.items()}
+        arrays |= {"users": users, ENDS: np.cumsum([len(items) for items in self.positives])}
         with whole_file(folder / LISTS_FILE) as file:
-            np.savez_compressed(
-                file,
-                users=users,
-                **{ENDS: np.cumsum([len(items) for items in self.positives])},
-                **{name: array.astype(dtype) for name, array in arrays.items()},
-            )
+            np.savez_compressed(file, **arrays)
 
     @classmethod
     def read(cls, home: Path) -> RecommendedLists:
@@ -265,31 +263,34 @@ def _columns(
     return [(names(report, model)[0], lists, ndcg, model) for model in shown]
 
 
-def lists_table(user: Mapping[str, Any], metric_key: str) -> tuple[Table, list[str]]:
-    """A user's lists as a `rich` table, and the sentences above it: who, what was met, what next.
+def lists_tables(shown: Mapping[str, Any]) -> Iterator[tuple[Table, list[str]]]:
+    """Each user's lists as a `rich` table, and the lines above it: who, what was met, what next.
 
     Args:
-        user: one of `users` of `compared_users`.
-        metric_key: its `metric`.
+        shown: what `compared_users` returned.
     """
-    name = metric_of(metric_key).name
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("Rank", justify="right")
-    for column in user["lists"]:
-        table.add_column(Text(f"{column['of']}\n{name} {metric(column['value'])}"), overflow="fold")
-    longest = max(len(column["items"]) for column in user["lists"])
-    for rank in range(longest):
-        cells = [_cell(column["items"], rank) for column in user["lists"]]
-        table.add_row(str(rank + 1), *cells)
-    return table, [
-        f"\nUser {user['user']}",
-        f"Met last, oldest first: {'; '.join(user['history'])}",
-        f"Came next (* in a list): {'; '.join(user['next'])}",
-    ]
+    name, heading = metric_of(shown["metric"]).name, [shown["rule"]]
+    for user in shown["users"]:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column("Rank", justify="right")
+        for column in user["lists"]:
+            figure = f"{column['of']}\n{name} {metric(column['value'])}"
+            table.add_column(Text(figure), overflow="fold")
+        cells = [list(map(_cell, column["items"])) for column in user["lists"]]
+        for rank, line in enumerate(zip_longest(*cells, fillvalue=Text("")), 1):
+            table.add_row(str(rank), *line)
+        yield (
+            table,
+            [
+                *heading,
+                "",
+                f"User {user['user']}",
+                f"Met last, oldest first: {'; '.join(user['history'])}",
+                f"Came next (* in a list): {'; '.join(user['next'])}",
+            ],
+        )
+        heading = []
 
 
-def _cell(items: Sequence[Mapping[str, Any]], rank: int) -> Text:
-    if rank >= len(items):
-        return Text("")
-    item = items[rank]
-    return Text(f"* {item['title']}" if item["hit"] else item["title"], "bold" * item["hit"])
+def _cell(item: Mapping[str, Any]) -> Text:
+    return Text(f"* {item['title']}", "bold") if item["hit"] else Text(item["title"])

@@ -87,10 +87,12 @@ class FinishedRun:
 
     def has_rows_of(self, other: FinishedRun) -> bool:
         """Whether both were tested on the same rows, task by task, after as long histories."""
-        lengths = [np.zeros(0) if run.lengths is None else run.lengths for run in (self, other)]
+        one, another = (
+            np.zeros(0) if run.lengths is None else run.lengths for run in (self, other)
+        )
         shared = self.tasks.keys() & other.tasks.keys()
         same = all(self.tasks[task].has_rows_of(other.tasks[task]) for task in shared)
-        return same and np.array_equal(*lengths)
+        return same and np.array_equal(one, another)
 
 
 def read_settings(folders: Sequence[Path]) -> list[list[FinishedRun]]:
@@ -126,7 +128,7 @@ def over_seeds(runs: Sequence[FinishedRun]) -> dict[str, Any]:
         InputError: their test users differ, and not because the seed draws them.
     """
     reports = [run.report for run in runs]
-    check_same_rows(runs, runs if runs[0].draws_rows else runs[:1] * len(runs))
+    check_same_rows(runs, runs)
     report = {key: copy.deepcopy(v) for key, v in reports[0].items() if key not in OF_ONE_RUN}
     shared = [name for name in report["models"] if all(name in one["models"] for one in reports)]
     report["models"] = {name: _model(name, runs) for name in shared}
@@ -206,7 +208,7 @@ def between_settings(
     ]
     first = settings[0]
     for runs in settings:
-        check_same_rows(runs, first if first[0].draws_rows else first[:1] * len(runs))
+        check_same_rows(runs, first)
         for run in runs:
             known = run.tasks[task].models
             if model not in known:
@@ -256,20 +258,23 @@ def judged(runs: Sequence[FinishedRun], task: str) -> list[JudgedTask]:
     return [run.tasks[task] for run in runs]
 
 
-def check_same_rows(runs: Sequence[FinishedRun], others: Sequence[FinishedRun]) -> None:
-    """Check that each run was tested on the rows of the other one that stands at its place.
+def check_same_rows(runs: Sequence[FinishedRun], first: Sequence[FinishedRun]) -> None:
+    """Check that each run was tested on the rows of the first setting.
+
+    Where the seed draws the rows, on those of the run at its place; else, on those of the first.
 
     Raises:
-        InputError: one was not, or there are more of one than of the other.
+        InputError: one was not, or there are more of one setting than of the other.
     """
-    if len(runs) != len(others):
+    drawn = first[0].draws_rows
+    if drawn and len(runs) != len(first):
         raise InputError(
             f"The seed of {runs[0].folder} draws its test rows, so that settings are compared seed "
-            f"by seed: give as many runs of each. Received: {len(runs)} and {len(others)}."
+            f"by seed: give as many runs of each. Received: {len(first)} and {len(runs)}."
         )
-    for run, other in zip(runs, others):
+    for run, other in zip(runs, first if drawn else [first[0]] * len(runs)):
         if not run.has_rows_of(other):
-            seeds = " and the same seeds" if run.draws_rows else ""
+            seeds = " and the same seeds" if drawn else ""
             raise InputError(
                 f"{other.folder} and {run.folder} were tested on other users or other histories: "
                 "their figures cannot be compared user by user. Compare runs of the same data and "
@@ -306,7 +311,7 @@ def _against(
     """The paired difference to the first setting; with a mask for each of its runs, of a part."""
     of_runs, of_first = judged(runs, task), judged(first, task)
     if masks:
-        own = masks if first[0].draws_rows else masks[:1] * len(runs)
+        own = masks if first[0].draws_rows else [masks[0]] * len(runs)
         of_runs = [one.subset(rows) for one, rows in zip(of_runs, own)]
         of_first = [one.subset(rows) for one, rows in zip(of_first, masks)]
     return difference_over_runs(of_runs, model, of_first, model)
