@@ -110,6 +110,25 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
         compare([rows], model="student", users=["u1"])
 
 
+def changed(folder, old, new):
+    path = folder / "report.json"
+    path.write_text(path.read_text().replace(old, new))
+    return folder
+
+
+def test_lists_are_compared_whatever_their_task_is_called_but_by_one_metric(tmp_path):
+    run = write_run(tmp_path / "a", 0)
+    staged = write_run(tmp_path / "b", 1, temperature=3.0)
+    changed(staged, '"next_item"', '"relevance"')
+    found = compare([run, staged], model="student", users=["u3"])
+    expected = (values_of(1)["student"] - values_of(0)["student"]).mean()
+    assert found.between["next_item"][1]["against_first"]["difference"] == pytest.approx(expected)
+    assert found.lists["users"][0]["lists"][1]["value"] == values_of(1)["student"][3]
+    changed(staged, '"ndcg@10"', '"ndcg@20"')
+    with pytest.raises(InputError, match=r"a was measured by ndcg@10, .*b by ndcg@20\. Give both"):
+        compare([run, staged], model="student", users=[])
+
+
 def figure_of(report, model, task, key):
     return report["models"][model]["metrics"][task][key]
 

@@ -16,7 +16,7 @@ from tfrs_distill.pipeline.report.over_runs import (
     read_settings,
     shared_tasks,
 )
-from tfrs_distill.pipeline.report.page import html_page
+from tfrs_distill.pipeline.report.page import html_page, in_json_types
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Compared:
 
     def as_json(self) -> dict[str, Any]:
         """All of it, for a program."""
-        return {"settings": self.reports, "between": self.between, "lists": self.lists}
+        found = {"settings": self.reports, "between": self.between, "lists": self.lists}
+        return dict(in_json_types(found))
 
     def page(self) -> str:
         """All of it, for a browser: of one setting, the page of its report over seeds."""

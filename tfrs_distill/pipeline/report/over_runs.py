@@ -90,8 +90,8 @@ class FinishedRun:
         one, another = (
             np.zeros(0) if run.lengths is None else run.lengths for run in (self, other)
         )
-        shared = self.tasks.keys() & other.tasks.keys()
-        same = all(self.tasks[task].has_rows_of(other.tasks[task]) for task in shared)
+        pairs = [judged([self, other], task) for task in shared_tasks([[self], [other]])]
+        same = all(mine.has_rows_of(its) for mine, its in pairs)
         return same and np.array_equal(one, another)
 
 
@@ -198,7 +198,7 @@ def between_settings(
         of that with the longer histories.
 
     Raises:
-        InputError: the settings have other test rows, or one lacks the model.
+        InputError: the settings have other test rows or another metric, or one lacks the model.
     """
     flat = [_flat(runs[0].report["recipe"]) for runs in settings]
     differ = [
@@ -209,11 +209,17 @@ def between_settings(
     first = settings[0]
     for runs in settings:
         check_same_rows(runs, first)
-        for run in runs:
-            known = run.tasks[task].models
-            if model not in known:
+        of_first = judged(first, task)[0]
+        for run, measured in zip(runs, judged(runs, task)):
+            if model not in measured.models:
                 raise InputError(
-                    f"{run.folder} has no model {model!r} of {task!r}. It has: {', '.join(known)}."
+                    f"{run.folder} has no model {model!r} of {task!r}. It has: "
+                    f"{', '.join(measured.models)}."
+                )
+            if measured.metric != of_first.metric:
+                raise InputError(
+                    f"{first[0].folder} was measured by {of_first.metric}, {run.folder} by "
+                    f"{measured.metric}. Give both recipes the same `evaluation.k`."
                 )
     found: list[dict[str, Any]] = []
     for runs, recipe in zip(settings, flat):
@@ -240,12 +246,14 @@ def between_settings(
 
 
 def shared_tasks(settings: Sequence[Sequence[FinishedRun]]) -> list[str]:
-    """The tasks that all settings were measured on.
+    """The tasks that all settings were measured on; lists are one task, whatever it is called.
 
     Raises:
         InputError: there is none.
     """
     tasks = [list(runs[0].tasks) for runs in settings]
+    if all(runs[0].lengths is not None for runs in settings):
+        return tasks[0]
     shared = [task for task in tasks[0] if all(task in of_setting for of_setting in tasks)]
     if not shared:
         each = "; ".join(f"{runs[0].folder}: {', '.join(runs[0].tasks)}" for runs in settings)
@@ -254,8 +262,10 @@ def shared_tasks(settings: Sequence[Sequence[FinishedRun]]) -> list[str]:
 
 
 def judged(runs: Sequence[FinishedRun], task: str) -> list[JudgedTask]:
-    """The runs' rows of one task."""
-    return [run.tasks[task] for run in runs]
+    """The runs' rows of one task; of runs of lists, of the only one that they have."""
+    return [
+        run.tasks[task] if run.lengths is None else next(iter(run.tasks.values())) for run in runs
+    ]
 
 
 def check_same_rows(runs: Sequence[FinishedRun], first: Sequence[FinishedRun]) -> None:
