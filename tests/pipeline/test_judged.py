@@ -72,10 +72,20 @@ def test_a_difference_of_rows_is_paired_in_users_and_in_runs():
     by_run = [run.figure("student") - run.figure("twin") for run in runs]
     assert found["difference"] == pytest.approx(np.mean(by_run), rel=1e-12)
     assert found["interval"][0] < np.mean(by_run) < found["interval"][1] < 0
-    of_one = difference_over_runs(runs, "student", [first], "student")
-    assert of_one["difference"] == pytest.approx(by_run[1] / 2 - by_run[0] / 2, abs=1) and (
-        of_one["interval"][0] <= of_one["difference"] <= of_one["interval"][1]
-    )
+
+
+def test_a_difference_over_runs_holds_what_the_seeds_change():
+    labels = of_ratings(0).labels
+
+    def off_by(student, twin):
+        return JudgedTask("rmse", USERS, {"a": labels + student, "b": labels + twin}, labels)
+
+    runs = [off_by(0.1, 0.2), off_by(0.1, 0.5)]  # the same for all users, not in both runs
+    found = difference_over_runs(runs, "a", runs, "b")
+    assert found["interval"] == pytest.approx([-0.4, -0.1])
+    assert found["difference"] == pytest.approx(-0.25)
+    of_one = difference_over_runs(runs[:1], "a", runs, "b")  # not pairs of runs
+    assert of_one["interval"] == pytest.approx([-0.25, -0.25])
 
 
 def test_queries_are_compared_as_a_run_compares_them():
