@@ -139,3 +139,15 @@ def test_the_command_shows_the_users_that_are_named(tmp_path, capsys):
     assert hits and all(f"* {title}" in said for title in hits)
     assert main(["compare", str(run), "--user", "7"]) == 2
     assert "User '7' is none of the 40 test users" in capsys.readouterr().err
+
+
+def test_of_several_settings_the_one_furthest_from_the_first_decides(tmp_path):
+    runs = [
+        write_run(tmp_path / name, seed, temperature=1.0 + seed) for seed, name in enumerate("abc")
+    ]
+    first, *others = (values_of(seed)["student"] for seed in range(3))
+    far = np.concatenate([other - first for other in others])
+    found = compare(runs, model="student", users=[]).lists
+    expected = [f"u{far.argmax() % 40}", f"u{far.argmin() % 40}"]
+    assert [user["user"] for user in found["users"]] == expected
+    assert len(found["users"][0]["lists"]) == 3 and "the first setting and another" in found["rule"]
