@@ -44,12 +44,13 @@ def test_vectors_that_do_not_vary_have_a_map_without_a_share():
     assert principal_components(np.array([[2.0], [-3.0]]))[0].tolist() == [[1, 0], [-1, 0]]
 
 
-def test_a_turned_and_mirrored_map_is_turned_back():
+@pytest.mark.parametrize("mirror", [[1, 1], [1, -1]])
+def test_a_turned_or_mirrored_map_is_turned_back(mirror):
     one = principal_components(vectors())[0]
     angle = 0.7
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    mirrored = 3.0 * one @ turn * [1, -1]
-    np.testing.assert_allclose(turned_to(mirrored, one), 3.0 * one, atol=1e-12)
+    turned = 3.0 * one @ turn * mirror
+    np.testing.assert_allclose(turned_to(turned, one), 3.0 * one, atol=1e-12)
 
 
 def test_the_overlap_is_that_of_sorted_cosines():
