@@ -6,6 +6,7 @@ import tensorflow as tf
 from made_reports import RETRIEVAL
 from tiny_data import windows_from
 
+from tfrs_distill.evaluation.item_space import principal_components
 from tfrs_distill.pipeline.report.item_map import map_section
 from tfrs_distill.pipeline.report.page import html_page
 from tfrs_distill.pipeline.stages.item_map import MOST_POINTS, item_map
@@ -28,8 +29,8 @@ def placed(seed, num_items=NUM_ITEMS):
 
 
 def train_of(num_items=NUM_ITEMS):
-    """Items 1 and 2 are met by 12 users, all others but the last one by one of them."""
-    users = np.array_split(np.arange(3, num_items), 12)
+    """Items 1 and 2 are met by 12 users, 3 by nobody, all others by one of them."""
+    users = np.array_split(np.arange(4, num_items + 1), 12)
     sequences = [[1, 2, *some.tolist()] for some in users]
     return windows_from(sequences, num_items=num_items, max_history=num_items)
 
@@ -40,12 +41,16 @@ def test_the_map_is_of_the_items_that_were_met_by_teacher_and_student():
     student = Placed(3.0 * teacher.vectors.numpy() @ turn)  # as the teacher, in other coordinates
     found = item_map({"teacher": teacher}, student, placed(2), train_of(), seed=0)
     assert found["num_items"] == NUM_ITEMS - 1 and found["member"] == ""
-    assert found["items"] == [f"Film {item}" for item in range(1, NUM_ITEMS)]
+    met = [item for item in range(1, NUM_ITEMS + 1) if item != 3]
+    assert found["items"] == [f"Film {item}" for item in met]
     assert found["groups"][:2] == [0, 0] and set(found["groups"][7:]) == {2}
     one, other = found["panels"]
     assert (one["model"], other["model"]) == ("teacher", "student")
     np.testing.assert_allclose(other["x"], one["x"], atol=2e-3)  # turned to the teacher's map
     np.testing.assert_allclose(other["y"], one["y"], atol=2e-3)
+    places, share = principal_components(teacher.vectors.numpy()[np.array(met) - 1])
+    np.testing.assert_allclose(np.stack([one["x"], one["y"]], axis=1), places, atol=6e-4)
+    assert one["explained"] == pytest.approx(share)
     assert one["explained"] == pytest.approx(other["explained"], rel=1e-5)
     of_student, of_twin = found["neighbours"]["by_pair"]
     assert of_student == {"models": ["teacher", "student"], "overlap": 1.0}
