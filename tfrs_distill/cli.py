@@ -199,6 +199,15 @@ def _add_compare(commands: Any) -> None:
     compare.add_argument(
         "--model", metavar="NAME", default="student", help="between settings; default: %(default)s"
     )
+    compare.add_argument(
+        "--user",
+        metavar="ID",
+        action="append",
+        default=[],
+        help="whose lists are laid side by side; give it again for each user; default: those for "
+        "whom the models differ most, one each way",
+    )
+    compare.add_argument("--html", metavar="FILE", type=Path, help="also write a page, a new file")
     compare.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -411,30 +420,47 @@ def _init(arguments: argparse.Namespace) -> None:
 def _compare(arguments: argparse.Namespace) -> None:
     require_keras_2()
     with quiet_stderr():  # TensorFlow greets on standard error
-        from tfrs_distill.pipeline.report import over_runs
-    from tfrs_distill.pipeline.report import segments_table, settings_table, terminal_table
+        from tfrs_distill.pipeline.report.compare import compare
+    from tfrs_distill.pipeline.report import (
+        lists_tables,
+        segments_table,
+        settings_table,
+        terminal_table,
+    )
+    from tfrs_distill.pipeline.report.models import leading_metric, seeds_of
 
-    settings = over_runs.read_settings(arguments.runs)
-    reports = [over_runs.over_seeds(runs) for runs in settings]
-    between = over_runs.between_settings(settings, arguments.model) if len(settings) > 1 else []
+    if arguments.html is not None and arguments.html.exists():
+        raise InputError(f"{arguments.html} exists already. Name another file by --html.")
+    found = compare(arguments.runs, model=arguments.model, users=arguments.user)
+    if arguments.html is not None:
+        from tfrs_distill.files import whole_file
+
+        with whole_file(arguments.html, "w") as file:
+            file.write(found.page())
     if arguments.json:
-        print(json.dumps({"settings": reports, "between": between}, indent=2))
+        print(json.dumps(found.as_json(), indent=2))
         return
     console = _console()
-    for report in reports:
-        seeds = report["seeds"]
-        of_seeds = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
-        console.print(f"{report['name']}, {of_seeds}")
+    wide = not console.is_terminal  # a sentence is one line of a file
+    for report in found.reports:
+        console.print(f"{report['name']}, {seeds_of(report)}")
         console.print(terminal_table(report, console.width))
-        console.print(report["verdict"] + "\n", soft_wrap=not console.is_terminal)
-    if between:
-        table, sentence = settings_table(between, arguments.model, reports[0], console.width)
+        console.print(report["verdict"] + "\n", soft_wrap=wide)
+    for task, settings in found.between.items():
+        key = leading_metric(found.reports[0], task)
+        table, sentence = settings_table(settings, arguments.model, key, console.width)
         console.print(table)
-        console.print(sentence, soft_wrap=not console.is_terminal)
-        for row in between[1:]:
-            heading, table = segments_table(row, console.width)
-            console.print(f"\n{heading}", soft_wrap=True)
-            console.print(table)
+        console.print(sentence, soft_wrap=wide)
+        for row in settings[1:]:
+            if row["segments"]:
+                heading, table = segments_table(row, console.width)
+                console.print(f"\n{heading}", soft_wrap=True)
+                console.print(table)
+    for table, sentences in lists_tables(found.lists) if found.lists else ():
+        console.print("\n".join(sentences), soft_wrap=wide)
+        console.print(table)
+    if arguments.html is not None:
+        console.print(f"Page:  {arguments.html}", soft_wrap=True)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:

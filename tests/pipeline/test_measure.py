@@ -71,8 +71,22 @@ def test_a_twin_that_finds_nothing_has_no_ratio():
 
 
 def test_few_are_called_so():
-    assert resampled("test rows", 99) == {"what": "test rows", "number": 99, "too_few": True}
-    assert resampled("test rows", 100)["too_few"] is False
+    recipe = Recipe.named("ranking")
+    assert resampled(recipe, "test rows", 99) == {
+        "what": "test rows",
+        "number": 99,
+        "too_few": True,
+        "drawn_by_seed": False,
+    }
+    assert resampled(recipe, "test rows", 100)["too_few"] is False
+
+
+@pytest.mark.parametrize("name", ["reviews", "synthetic", "ranking", "two-stage"])
+def test_a_run_knows_whether_its_seed_draws_the_test_rows(name):
+    recipe = Recipe.named(name)
+    drawn = name in ("reviews", "synthetic")
+    assert resampled(recipe, "test rows", 9)["drawn_by_seed"] is drawn
+    assert resampled(recipe.quick(), "test rows", 9)["drawn_by_seed"] is True
 
 
 MEASURED = ("models", "comparisons", "resampled")
@@ -152,11 +166,14 @@ class Zeros:
 
 
 def test_two_stages_are_reported_in_the_same_shape(monkeypatch, tmp_path):
-    splits = split_by_time(synthetic(seed=0), max_history=8)
+    data = synthetic(seed=0)
+    splits = split_by_time(data, max_history=8)
     known, zeros = popularity(splits.train), Zeros()
     run = Run(Recipe.named("two-stage"), tmp_path, SilentProgress())
     groups = {"gender": ["F", "M"] * 500}
-    run.data = SimpleNamespace(splits=splits, catalogue=splits.catalogue, user_groups=groups)
+    run.data = SimpleNamespace(
+        splits=splits, catalogue=splits.catalogue, user_groups=groups, interactions=data
+    )
     run.first_stage = run.item_item = zeros
     monkeypatch.setattr(run, "first_stage_scorer", lambda: known)
     monkeypatch.setattr(run, "student", lambda _: zeros)
@@ -218,3 +235,9 @@ def test_two_stages_are_reported_in_the_same_shape(monkeypatch, tmp_path):
     assert women["against_others"]["difference"] == pytest.approx(women["value"] - men["value"])
     with np.load(tmp_path / "evaluate" / "ndcg.npz") as kept:
         assert kept["segments/gender: F/student"].mean() == pytest.approx(women["value"])
+    (user,) = found["lists"]["users"]  # all are level
+    columns = [column["of"] for column in user["lists"]]
+    assert columns == ["Teachers", "Two stages", "Two stages, twin", "Retrieval alone"]
+    with np.load(tmp_path / "evaluate" / "lists.npz") as kept:
+        found = {name for name in kept.files if name.startswith("lists/")}
+    assert found == {f"lists/{name}" for name in ("teacher", "retrieval", *controls, "student")}

@@ -6,85 +6,14 @@ import re
 
 import numpy as np
 import pytest
+from made_runs import MODELS, USERS, rows_of, values_of, write_rows_run, write_run
 
 from tfrs_distill.cli import main
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation.metrics import bootstrap_interval, permutation_p
-from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.report.compare import compare
 from tfrs_distill.pipeline.report.over_runs import between_settings, over_seeds, read_settings
 from tfrs_distill.pipeline.report.page import html_page
-
-MODELS = ("teacher", "twin", "plain", "student", "student_tflite", "student_int8")
-PAIRS = ("student_vs_twin", "student_vs_teacher", "student_vs_plain", "int8_vs_float32")
-USERS = 40
-SEGMENTS = {"all": slice(None), "tail": slice(0, 3), "gender: F": slice(10, 20)}
-
-
-def values_of(seed, lift=0.0):
-    """NDCG by model, float [num_users], that differ from seed to seed."""
-    random = np.random.default_rng(seed)
-    better = {"teacher": 0.3, "student": 0.2 + lift, "student_tflite": 0.2, "student_int8": 0.19}
-    return {name: random.random(USERS) / 2 + better.get(name, 0.0) for name in MODELS}
-
-
-def write_run(folder, seed, *, lift=0.0, users=None, **settings):
-    recipe = Recipe.named("movielens-100k").as_dict()
-    recipe |= {"seed": seed, "name": folder.name}
-    recipe["distillation"] |= settings
-    recipe["training"] |= {"controls": ["plain"] * seed}  # who else was trained is no setting
-    ndcg = values_of(seed, lift)
-    report = {
-        "name": folder.name,
-        "task": "retrieval",
-        "seed": seed,
-        "k": 10,
-        "recipe": recipe,
-        "rows_are": "query",
-        "tasks": {"next_item": {"metric": "ndcg@10", "what": "the next item"}},
-        "data": {"users": USERS, "reading": ["Columns."]},
-        "training": {"student": {"loss": [1.0]}},
-        "resampled": {"what": "test users", "number": USERS, "too_few": True},
-        "models": {
-            name: {
-                "metrics": {
-                    "next_item": {
-                        "ndcg@10": {"value": float(values.mean()), "interval": [0.0, 1.0]},
-                        "recall@10": {"value": 0.1 * seed, "interval": None},
-                    }
-                },
-                "parameters": 10,
-                "bytes": 100 + seed,
-                "latency_ms": {"p50": 1.0 + seed, "p95": 2.0},
-            }
-            for name, values in ndcg.items()
-        },
-        "comparisons": {
-            name: {
-                "next_item": {
-                    "metric": "ndcg@10",
-                    "seeds": [seed],
-                    "difference": 0.0,
-                    "interval": [0.0, 0.0],
-                    **({"identical_lists": 0.9 - 0.1 * seed} if name == PAIRS[-1] else {}),
-                }
-            }
-            for name in PAIRS
-        },
-    }
-    (folder / "stages" / "evaluate").mkdir(parents=True)
-    (folder / "report.json").write_text(json.dumps(report))
-    np.savez(
-        folder / "stages" / "evaluate" / "ndcg.npz",
-        **ndcg,
-        **{
-            f"segments/{segment}/{name}": values[rows]
-            for segment, rows in SEGMENTS.items()
-            for name, values in ndcg.items()
-        },
-        users=np.arange(USERS) if users is None else users,
-        history_lengths=np.arange(USERS) + 5,
-    )
-    return folder
 
 
 def test_a_report_over_seeds_is_of_means_with_intervals_over_users_and_seeds(tmp_path):
@@ -111,7 +40,10 @@ def test_a_report_over_seeds_is_of_means_with_intervals_over_users_and_seeds(tmp
     expected = (stacked["student_int8"] - stacked["student_tflite"]).mean()
     assert forms["difference"] == pytest.approx(expected)
     assert report["seeds"] == [0, 1, 2] and report["name"] == "films"
-    assert "training" not in report and report["resampled"]["what"] == "test users and 3 seeds"
+    assert (
+        not {"training", "lists"} & report.keys()
+        and report["resampled"]["what"] == "test users and 3 seeds"
+    )
     assert report["verdict"].startswith("The teacher helped: the student's NDCG@10 is ")
     assert "its best control" in report["verdict"]
     html_page(report)  # and a page can be made of it
@@ -131,7 +63,7 @@ def test_between_settings_the_same_users_are_compared(tmp_path):
         ["a-0", "a-1"],
         ["b-0", "b-1"],
     ]
-    first, second = between_settings(settings, "student")
+    first, second = between_settings(settings, "student", "next_item")
     assert first["differs"] == {"distillation.temperature": 2.0} and "against_first" not in first
     assert second["differs"] == {"distillation.temperature": 3.0}
     against = second["against_first"]
@@ -139,11 +71,8 @@ def test_between_settings_the_same_users_are_compared(tmp_path):
         1e-4, rel=0.01
     )
     assert (against["gained"], against["lost"]) == (1.0, 0.0)
-    assert {name: part["queries"] for name, part in second["segments"].items()} == {
-        "all": 40,
-        "tail": 3,
-        "gender: F": 10,
-    }
+    sizes = {name: part["queries"] for name, part in second["segments"].items()}
+    assert sizes == {"all": 40, "tail": 3, "gender: F": 10}
     for name, part in second["segments"].items():
         assert part["difference"] == pytest.approx(0.05), name
         assert (part["gained"], part["lost"]) == (1.0, 0.0)
@@ -155,14 +84,14 @@ def test_who_gained_in_a_segment_is_of_its_users_alone(tmp_path):
     arrays = dict(np.load(path))
     arrays["segments/tail/student"] = arrays["segments/tail/student"] + [0.3, -0.1, 0.0]
     np.savez(path, **arrays)
-    parts = between_settings(read_settings(runs), "student")[1]["segments"]
+    parts = between_settings(read_settings(runs), "student", "next_item")[1]["segments"]
     assert parts["tail"]["difference"] == pytest.approx(0.2 / 3)
     assert (parts["tail"]["gained"], parts["tail"]["lost"]) == pytest.approx((1 / 3, 1 / 3))
     assert parts["all"]["difference"] == 0.0
     arrays["segments/tail/student"] = arrays["segments/tail/student"][:2]
     np.savez(path, **{name: v[:2] if "/tail/" in name else v for name, v in arrays.items()})
     with pytest.raises(InputError, match="tested on other users or other histories"):
-        between_settings(read_settings(runs), "student")
+        between_settings(read_settings(runs), "student", "next_item")
 
 
 def test_the_p_is_that_of_all_signs():
@@ -184,15 +113,94 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
     with pytest.raises(InputError, match="tested on other users or other histories"):
         over_seeds(read_settings([run, others])[0])
     hotter = write_run(tmp_path / "c", 0, temperature=5.0)
-    with pytest.raises(InputError, match=r"has no model 'teachr'\. It has: teacher, twin"):
-        between_settings(read_settings([run, hotter]), "teachr")
+    with pytest.raises(InputError, match=r"has no model 'teachr' of 'next_item'\. It has: teacher"):
+        between_settings(read_settings([run, hotter]), "teachr", "next_item")
     path = tmp_path / "b" / "stages" / "evaluate" / "ndcg.npz"
     np.savez(path, student=np.zeros(3))
     with pytest.raises(InputError, match="was measured by an earlier version"):
         read_settings([others])
     path.unlink()
-    with pytest.raises(InputError, match="a run of the task 'retrieval': runs of lists alone"):
+    with pytest.raises(InputError, match="was measured by an earlier version"):
         read_settings([others])
+    rows = write_rows_run(tmp_path / "rows", 0)
+    with pytest.raises(InputError, match=r"no task in common.*a: next_item; .*rows: like, rating"):
+        compare([run, rows], model="student", users=[])
+    with pytest.raises(InputError, match="a run of rows has none"):
+        compare([rows], model="student", users=["u1"])
+
+
+def changed(folder, old, new):
+    path = folder / "report.json"
+    path.write_text(path.read_text().replace(old, new))
+    return folder
+
+
+def test_lists_are_compared_whatever_their_task_is_called_but_by_one_metric(tmp_path):
+    run = write_run(tmp_path / "a", 0)
+    staged = write_run(tmp_path / "b", 1, temperature=3.0)
+    changed(staged, '"next_item"', '"relevance"')
+    found = compare([run, staged], model="student", users=["u3"])
+    expected = (values_of(1)["student"] - values_of(0)["student"]).mean()
+    assert found.between["next_item"][1]["against_first"]["difference"] == pytest.approx(expected)
+    assert found.lists["users"][0]["lists"][1]["value"] == values_of(1)["student"][3]
+    changed(staged, '"ndcg@10"', '"ndcg@20"')
+    with pytest.raises(InputError, match=r"a was measured by ndcg@10, .*b by ndcg@20\. Give both"):
+        compare([run, staged], model="student", users=[])
+
+
+def figure_of(report, model, task, key):
+    return report["models"][model]["metrics"][task][key]
+
+
+def test_a_report_over_seeds_of_rows_is_of_every_task(tmp_path):
+    folders = [write_rows_run(tmp_path / f"likes-seed-{seed}", seed) for seed in (0, 1)]
+    (runs,) = read_settings(folders)
+    report = over_seeds(runs)
+    by_seed = {"like": [], "rating": []}
+    for seed in (0, 1):
+        labels, models = rows_of(seed)
+        yes, no = (models["student"]["like"][labels["like"] == label] for label in (1, 0))
+        above = (yes[:, None] > no[None]) + 0.5 * (yes[:, None] == no[None])
+        by_seed["like"].append(above.mean())
+        errors = models["student"]["rating"] - labels["rating"]
+        by_seed["rating"].append(np.sqrt(np.nanmean(errors**2)))  # where there is a label
+    for task, key in (("like", "auc"), ("rating", "rmse")):
+        figure = figure_of(report, "student", task, key)
+        assert figure["by_seed"] == pytest.approx(by_seed[task], rel=1e-9), task
+        assert figure["value"] == pytest.approx(np.mean(by_seed[task]))
+        assert figure["interval"][0] < figure["value"] < figure["interval"][1]
+    assert figure_of(report, "student", "like", "recall@10")["value"] == pytest.approx(0.05)
+    found = report["comparisons"]["student_vs_twin"]["rating"]
+    of_twin = figure_of(report, "twin", "rating", "rmse")["value"]
+    assert found["difference"] == pytest.approx(np.mean(by_seed["rating"]) - of_twin)
+    assert found["interval"][1] < 0 and found["seeds"] == [0, 1]
+    assert "With rating it helped (" in report["verdict"]
+    html_page(report)
+
+
+def test_seeds_that_draw_their_test_rows_make_one_report_and_are_paired_by_seed(tmp_path):
+    settings = {"drawn_by_seed": True}
+    folders = [write_rows_run(tmp_path / f"a-{seed}", seed, **settings) for seed in (0, 1)]
+    settings["temperature"] = 5.0
+    folders += [write_rows_run(tmp_path / f"b-{n}", n, lift=0.2, **settings) for n in (0, 1)]
+    a, b = read_settings(folders)
+    what = over_seeds(a)["resampled"]["what"]
+    assert what == "test users and 2 seeds, each with test rows of its own"
+    _, found = between_settings([a, b], "student", "rating")
+    assert found["against_first"]["interval"][1] < 0
+    with pytest.raises(InputError, match=r"seed by seed: give as many runs of each.*2 and 1"):
+        between_settings([a, b[:1]], "student", "rating")
+    with pytest.raises(InputError, match="the same split and the same seeds"):
+        between_settings([a, b[::-1]], "student", "rating")
+
+
+def test_rows_that_no_seed_draws_must_be_the_same(tmp_path):
+    folders = [write_rows_run(tmp_path / f"a-{seed}", seed) for seed in (0, 1)]
+    path = folders[1] / "stages" / "evaluate" / "predictions.npz"
+    arrays = dict(np.load(path))
+    np.savez(path, **arrays | {"labels/like": 1.0 - arrays["labels/like"]})
+    with pytest.raises(InputError, match="tested on other users or other histories"):
+        over_seeds(read_settings(folders)[0])
 
 
 def gained_and_lost(rows):
@@ -209,12 +217,46 @@ def test_the_command_prints_tables_and_sentences(tmp_path, capsys):
     said = " ".join(re.sub(r"[─]+", "", capsys.readouterr().out).split())
     assert "a, seeds 0, 1" in said and "hot, seed 0" in said
     assert "hot (distillation.temperature = 3.0)" in said
-    assert "The best student is that of hot (distillation.temperature = 3.0), beyond" in said
+    best = "The best student by NDCG@10 is that of hot (distillation.temperature = 3.0), beyond"
+    assert best in said
     assert "hot (distillation.temperature = 3.0), by segment" in said
     gained, lost = (f"{100 * share:.1f} %" for share in gained_and_lost(slice(10, 20)))
     assert re.search(rf"gender: F 10 \S+ \S+ to \S+ {gained} {lost}", said)
     assert main(["compare", *map(str, runs), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert len(found["settings"]) == 2 and len(found["between"]) == 2
+    assert len(found["settings"]) == 2 and len(found["between"]["next_item"]) == 2
     assert main(["compare", str(tmp_path / "none")]) == 2
     assert "is no finished run" in capsys.readouterr().err
+
+
+def test_the_command_compares_rows_task_by_task(tmp_path, capsys):
+    runs = [write_rows_run(tmp_path / "a", 0)]
+    runs.append(write_rows_run(tmp_path / "hot", 0, lift=0.2, temperature=3.0))
+    assert main(["compare", *map(str, runs)]) == 0
+    said = " ".join(re.sub(r"[─]+", "", capsys.readouterr().out).split())
+    assert "The best student by AUC is that of hot" in said
+    assert "The best student by RMSE is that of hot" in said
+    assert "Users better" not in said and "histories" not in said  # rows have none
+
+
+def test_a_page_of_settings_is_whole_new_and_shows_what_the_terminal_says(tmp_path, capsys):
+    runs = [str(write_run(tmp_path / f"a-{seed}", seed)) for seed in (0, 1)]
+    runs.append(str(write_run(tmp_path / "hot", 0, lift=0.05, temperature=3.0)))
+    page = tmp_path / "pages" / "compared.html"
+    assert main(["compare", *runs, "--html", str(page)]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert "<title>Comparison of a with hot</title>" in text and "src=" not in text
+    assert "The best student by NDCG@10 is that of hot" in text
+    assert "<h3>hot (distillation.temperature = 3.0), by segment</h3>" in text
+    assert "<td>gender: F</td>" in text
+    assert text.count('class="zero"') == 1  # of the setting that is compared with the first
+    assert text.count("<h2>Lists of the same users</h2>") == 1
+    capsys.readouterr()
+    assert main(["compare", *runs, "--html", str(page)]) == 2
+    assert "exists already. Name another file by --html." in capsys.readouterr().err
+    assert page.read_text(encoding="utf-8") == text
+    alone = tmp_path / "alone.html"
+    assert main(["compare", *runs[:2], "--html", str(alone)]) == 0
+    text = alone.read_text(encoding="utf-8")
+    assert "seeds 0, 1" in text and "lists of seed 0." in text
+    assert "<h3>Time</h3>" not in text  # of a single run

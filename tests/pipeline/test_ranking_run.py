@@ -15,6 +15,7 @@ from tfrs_distill.data.movielens_ranking import movielens_ranking
 from tfrs_distill.data.unlabelled_rows import unlabelled_rows
 from tfrs_distill.errors import InputError
 from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.report.over_runs import over_seeds, read_settings
 from tfrs_distill.progress import SilentProgress
 from tfrs_distill.serving.artefact import Artefact
 from tfrs_distill.serving.ranker import Ranker
@@ -214,6 +215,32 @@ def test_the_share_of_the_teachers_gain_is_what_the_rows_say(finished):
         assert told["student_vs_twin"][task]["difference"] == pytest.approx(student - twin)
         low, high = told["student_vs_twin"][task]["interval"]
         assert low <= high
+
+
+def assert_alone_it_is_as_its_report(home, report):
+    """The report over one seed, as `compare` makes it, has the run's own figures."""
+    (runs,) = read_settings([home])
+    found = over_seeds(runs)
+    for name, row in report["models"].items():
+        for task, figures in row["metrics"].items():
+            key = report["tasks"][task]["metric"]
+            told, figure = figures[key], found["models"][name]["metrics"][task][key]
+            assert figure["by_seed"] == pytest.approx([told["value"]], rel=1e-5), (name, task)
+            assert figure["interval"] == pytest.approx(told["interval"], abs=0.1), (name, task)
+    for name, by_task in report["comparisons"].items():
+        for task, told in by_task.items():
+            again = found["comparisons"][name][task]["difference"]
+            assert again == pytest.approx(told["difference"], abs=1e-5), (name, task)
+
+
+def test_compared_alone_a_run_has_its_figures_and_differences(finished):
+    assert_alone_it_is_as_its_report(*finished)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", ["many", "reviews", "stages"])
+def test_so_has_one_of_every_other_task(name, request):
+    assert_alone_it_is_as_its_report(*request.getfixturevalue(name)[:2])
 
 
 def test_the_artefact_answers_people_by_their_films(finished):
@@ -516,6 +543,8 @@ def test_two_stages_are_measured_beside_each_stage(stages):
         assert found == pytest.approx(ndcg["student"] - ndcg[other], abs=1e-9)
     assert ndcg["student_tflite"] == pytest.approx(ndcg["student"], abs=0.02)  # ties may turn
     assert "Two stages: NDCG@10" in report["verdict"]
+    columns = [column["of"] for column in report["lists"]["users"][0]["lists"]]
+    assert columns == ["Teachers", "Two stages", "Two stages, twin", "Retrieval alone"]
     page = re.sub(r"<[^>]+>", "", (home / "report.html").read_text(encoding="utf-8"))
     assert report["verdict"] in " ".join(html.unescape(page).split())
 

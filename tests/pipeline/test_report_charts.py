@@ -159,4 +159,34 @@ def test_models_without_a_figure_are_not_drawn():
         told["metrics"]["like"]["auc"] = figure(None)
     shown = rows(report, "like")
     assert not charts.size_chart(shown, "auc", "AUC against bytes on disk")
-    assert not charts.forest(shown[0], "auc", 0.0, 1.0)
+    assert charts.forest([shown[0].figure("auc")], ["teacher"]) == [""]
+
+
+def test_forests_share_an_axis_that_holds_the_line_of_no_difference():
+    alone = charts.forest([(0.2, 0.1, 0.3), None, (0.4, 0.3, 0.5)], ["twin", "other", "student"])
+    assert alone[1] == "" and "zero" not in "".join(alone)
+    places = [float(ElementTree.fromstring(one).find("circle").get("cx")) for one in alone if one]
+    assert places == [6 + 128 / 4, 6 + 128 * 3 / 4]  # from 0.1 to 0.5 on 128 px
+    (drawn,) = charts.forest([(0.2, 0.1, 0.3)], ["student"], 0.0)
+    tree = ElementTree.fromstring(drawn)
+    zero = next(line for line in tree.iter("line") if line.get("class") == "zero")
+    assert float(zero.get("x1")) == float(zero.get("x2")) == 6
+    assert float(tree.find("circle").get("cx")) == pytest.approx(6 + 128 * 2 / 3, abs=0.06)
+
+
+def test_a_map_keeps_distances_and_names_its_points():
+    places = [(0.0, 0.0), (4.0, 0.0), (0.0, 1.0)]
+    svg = charts.map_chart(places, ["head", "tail", "head"], ["A", "B & C", "D"], "Map")
+    tree = ElementTree.fromstring(svg)
+    found = {
+        circle.find("title").text: (float(circle.get("cx")), float(circle.get("cy")))
+        for circle in tree.iter("circle")
+    }
+    assert found.keys() == {"A", "B & C", "D"}
+    (left, top), (right, _), (_, above) = (found[name] for name in ("A", "B & C", "D"))
+    # Up is more; places are rounded to 0.1 px.
+    assert right - left == pytest.approx(4 * (top - above), abs=0.5)
+    assert FRAME.left <= left < right <= FRAME.right
+    assert FRAME.top <= above < top <= FRAME.bottom
+    assert [group.get("class") for group in tree.iter("g")] == ["tail", "head"]  # head on top
+    charts.map_chart([(1.0, 1.0)] * 2, ["head", "head"], ["A", "B"], "Map")  # all in one place

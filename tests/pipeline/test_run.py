@@ -19,6 +19,7 @@ from tfrs_distill import pipeline
 from tfrs_distill.data.synthetic import synthetic
 from tfrs_distill.errors import InputError
 from tfrs_distill.pipeline.recipe import Recipe, RetrievalRecipe
+from tfrs_distill.pipeline.report.lists import RecommendedLists
 from tfrs_distill.progress import SilentProgress
 
 CONTROLS = ["plain", "self_taught", "scrambled"]  # more than a recipe has by default
@@ -114,6 +115,30 @@ def test_the_report_holds_every_model_with_its_numbers(finished):
     page = re.sub(r"<[^>]+>", "", (home / "report.html").read_text(encoding="utf-8"))
     assert "Who gained, by segment" in page
     assert report["verdict"] in " ".join(html.unescape(page).split())
+
+
+def test_the_run_keeps_lists_that_are_those_it_was_judged_by(finished, recipe):
+    home, report = finished
+    lists = RecommendedLists.read(home)
+    with np.load(home / "stages" / "evaluate" / "ndcg.npz") as ndcg:
+        assert lists.item_ids.keys() == {"teacher", "twin", *CONTROLS, "student"}
+        for model in lists.item_ids:
+            hit = [
+                any(item["hit"] for item in lists.listed(model, row))
+                for row in range(len(ndcg[model]))
+            ]
+            assert hit == (ndcg[model] > 0).tolist(), model
+    data = synthetic(seed=recipe.seed)
+    sequences = dict(zip(data.user_ids, data.sequences()))
+    for user in report["lists"]["users"]:
+        titles = [data.catalogue.titles[item - 1] for item in sequences[user["user"]]]
+        assert titles[-len(user["history"] + user["next"]) :] == user["history"] + user["next"]
+
+
+def test_the_report_has_a_map_of_teacher_and_student(finished):
+    found = finished[1]["map"]
+    assert [panel["model"] for panel in found["panels"]] == ["teacher", "student"]
+    assert found["num_items"] == len(found["items"]) == len(found["panels"][0]["x"]) == 60
 
 
 def test_the_controls_differ_in_what_they_are_named_for(finished, recipe):

@@ -13,6 +13,7 @@ import tensorflow as tf
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import metrics
+from tfrs_distill.evaluation.metrics.metric import GOOD_RATING, positive_shares
 from tfrs_distill.evaluation.metrics.reliability import Reliability
 from tfrs_distill.models.tasks import Binary, NextItem, RankingTask
 
@@ -147,7 +148,7 @@ def evaluate_ranking(
     examples: RankingExamples,
     tasks: Iterable[RankingTask],
     *,
-    rating_threshold: float = 4.0,
+    rating_threshold: float = GOOD_RATING,
     batch_size: int = 1024,
     num_samples: int = 1000,
     seed: int = 0,
@@ -215,20 +216,16 @@ class _TaskRows:
         task.check(labels)
         self.rows = np.flatnonzero(~np.isnan(labels))
         labels, users = labels[self.rows], examples.users[self.rows]
-        is_binary = isinstance(task, Binary)
-        positive = labels if is_binary else labels >= rating_threshold
-        _, user = np.unique(users, return_inverse=True)
-        shares = np.bincount(user, positive) / np.bincount(user)
-        self.num_users = len(shares)
-        self.num_skipped = int(np.isin(shares, (0, 1)).sum())
-        self.judged = metrics.JudgedRows(
+        self.judged = metrics.JudgedRows.of(
             labels,
             _checked_predictions(task, predictions, len(examples), self.rows),
-            positive,
             users,
-            is_binary,
-            users_differ=self.num_skipped < self.num_users,
+            is_binary=isinstance(task, Binary),
+            rating_threshold=rating_threshold,
         )
+        shares = positive_shares(self.judged.positive, users)
+        self.num_users = len(shares)
+        self.num_skipped = int(np.isin(shares, (0, 1)).sum())
 
     def measure(self, weights: np.ndarray | None) -> dict[str, Any]:
         """Return every metric by key, of these rows or, with weights, of resamples of them."""

@@ -57,6 +57,17 @@ def popularity_counts(train: Windows) -> np.ndarray:
     return counts
 
 
+def popularity_groups(counts: np.ndarray) -> np.ndarray:
+    """Return 0 for head items, 1 for middle and 2 for tail items, int [num_items].
+
+    Args:
+        counts: how many users met each item in training, [num_items].
+    """
+    group = np.where(counts < TAIL_BELOW, 2, 1)
+    group[np.argsort(-counts, kind="stable")[: round(HEAD_SHARE * len(counts))]] = 0
+    return group
+
+
 def segments(
     train: Windows, queries: Queries, user_groups: Mapping[str, Sequence[str]] | None = None
 ) -> list[Segment]:
@@ -74,10 +85,7 @@ def segments(
         user_groups: by attribute, the group of every user, one text a user index, `""` where it is
             not known; such as `UserAttributes.groups` gives.
     """
-    counts = popularity_counts(train)[1:]
-    num_head = round(HEAD_SHARE * len(counts))
-    group = np.where(counts < TAIL_BELOW, 2, 1)
-    group[np.argsort(-counts, kind="stable")[:num_head]] = 0
+    group = popularity_groups(popularity_counts(train)[1:])
     lengths = np.array([len(history) for history in queries.histories])
     median = float(np.median(lengths))
     everything = np.arange(len(queries))

@@ -173,12 +173,12 @@ class RetrievalData:
     @classmethod
     def load(cls, folder: Path, recipe: RetrievalRecipe) -> RetrievalData:
         """Read what `save` wrote to `folder`, split as when it was written."""
-        name, user_ids, catalogue = json.loads((folder / TABLES_FILE).read_text())
+        name, user_ids, catalogue = read_names(folder)
         with np.load(folder / INTERACTIONS_FILE) as arrays:
             data = Interactions(
                 name,
-                Catalogue(**catalogue),
-                tuple(user_ids),
+                catalogue,
+                user_ids,
                 **arrays,
             )
         groups = folder / GROUPS_FILE
@@ -308,6 +308,12 @@ class RankingData:
             part = getattr(self.splits, name)
             parts[name] = part.with_features({WORDS: words.encode(part.texts[TEXT])})
         return replace(self, splits=replace(self.splits, **parts), words=words)
+
+
+def read_names(folder: Path) -> tuple[str, tuple[str, ...], Catalogue]:
+    """Read the name, the user ids and the items of what `RetrievalData.save` wrote to `folder`."""
+    name, user_ids, catalogue = json.loads((folder / TABLES_FILE).read_text())
+    return name, tuple(user_ids), Catalogue(**catalogue)
 
 
 def interactions_line(data: Interactions) -> str:

@@ -10,6 +10,7 @@ from tfrs_distill.evaluation.metrics.bootstrap import (
     bootstrap_interval,
     cluster_bootstrap,
     percentile_interval,
+    resample_runs,
     too_few_to_resample,
 )
 from tfrs_distill.evaluation.metrics.decisions import (
@@ -112,6 +113,7 @@ __all__ = [
     "reciprocal_rank",
     "recommended_popularity",
     "reliability",
+    "resample_runs",
     "rmse",
     "too_few_to_resample",
 ]

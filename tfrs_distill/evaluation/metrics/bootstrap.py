@@ -119,6 +119,29 @@ def cluster_bootstrap(
     return np.concatenate(samples)
 
 
+def resample_runs(samples: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    """Resample runs too: the mean of each resample over as many runs, drawn with replacement.
+
+    `cluster_bootstrap` of every run, then this, is for a metric that is no mean (such as AUC) what
+    `bootstrap_interval` is for the mean of `[num_runs, num_queries]`: users and, independently,
+    runs are resampled.
+
+    Args:
+        samples: float [num_samples, num_runs], a run's statistic in each resample of its users.
+        seed: of the resampling; its draws are independent of `cluster_bootstrap`'s of that seed.
+
+    Returns:
+        float64 [num_samples].
+
+    Example:
+    >>> sorted(set(resample_runs(np.tile([1.0, 3.0], (99, 1))).tolist()))
+    [1.0, 2.0, 3.0]
+    """
+    generator = np.random.default_rng([seed, 1])
+    means: np.ndarray = (_drawn(generator, *samples.shape) * samples).mean(axis=1)
+    return means
+
+
 def percentile_interval(samples: np.ndarray) -> tuple[float, float]:
     """Return the bounds of the middle 95 % of resampled values, NaN left out.
 

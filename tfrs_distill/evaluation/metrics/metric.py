@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 NOISE = 1e-12  # two figures that are no further apart are the same, but for rounding
+GOOD_RATING = 4.0  # from which label on a rating is a good one
 
 
 class JudgedRows(NamedTuple):
@@ -30,6 +31,28 @@ class JudgedRows(NamedTuple):
     users: np.ndarray
     is_binary: bool
     users_differ: bool
+
+    @classmethod
+    def of(
+        cls,
+        labels: np.ndarray,
+        predictions: np.ndarray,
+        users: np.ndarray,
+        *,
+        is_binary: bool,
+        rating_threshold: float = GOOD_RATING,
+    ) -> JudgedRows:
+        """Return the rows, all with a label, whose ratings are good from a threshold on."""
+        positive = labels if is_binary else labels >= rating_threshold
+        differ = not np.isin(positive_shares(positive, users), (0, 1)).all()
+        return cls(labels, predictions, positive, users, is_binary, differ)
+
+
+def positive_shares(positive: np.ndarray, users: np.ndarray) -> np.ndarray:
+    """Return the share of each user's rows that are positive, float [num_users]."""
+    _, user = np.unique(users, return_inverse=True)
+    shares: np.ndarray = np.bincount(user, positive) / np.bincount(user)
+    return shares
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@
 - `protocol`: in words, how rows were `split`, what the `models` predicted, what the `twin` has of
   the student, and what the validation `score` is; `rows_are`: what a latency is of
 - `resampled`: what intervals are over; `reliability[task][model]`, `confusion[task][model]`,
-  `teachers` (of `compare_teachers`), `segments` (of `segment_report`), where there are such
+  `teachers` (of `compare_teachers`), `segments` (of `segment_report`), `lists` (of a few users),
+  `map` (of the items), where there are such
 - `data`, `training[model]`, `stages[stage]`, `recipe`, `seed`, `versions`, `verdict`
 
 The files: `models.py` (a report's models and figures), `verdict.py` (whether the teacher helped),
@@ -19,10 +20,14 @@ The files: `models.py` (a report's models and figures), `verdict.py` (whether th
 and columns; the terminal's), `teachers.py` (teachers side by side), `segments.py` (quality by
 segment), `page.py` with `page.html.jinja` and `page.css` (`report.html`, which needs nothing else),
 `charts.py` (inline SVG) with `labels.py`, `numbers.py` (figures as people read them), `write.py`
-(both files on disk); `over_runs.py` (one report over seeds; settings beside each other) and
-`settings.py`, their tables.
+(both files on disk); `compare.py` (what `tfrs-distill compare` says), made of `over_runs.py` (one
+report over seeds; settings beside each other), `judged.py` (a task's test rows, of lists and of
+rows alike), `settings.py` (the terminal's tables of settings), `comparison_page.py` (their page)
+and `lists.py` (what was recommended to the same user); `item_map.py` (the page's map of the items);
+`evaluation.py` (what `tfrs-distill evaluate` prints).
 """
 
+from tfrs_distill.pipeline.report.lists import lists_tables
 from tfrs_distill.pipeline.report.page import html_page
 from tfrs_distill.pipeline.report.settings import segments_table, settings_table
 from tfrs_distill.pipeline.report.table import terminal_table
@@ -31,6 +36,7 @@ from tfrs_distill.pipeline.report.write import write_report
 
 __all__ = [
     "html_page",
+    "lists_tables",
     "segments_table",
     "settings_table",
     "terminal_table",

@@ -151,18 +151,30 @@ def size_chart(models: Sequence[Row], key: str, title: str) -> Markup:
     return _svg(parts, title)
 
 
-def forest(row: Row, key: str, low: float, high: float) -> Markup:
-    """One model's figure and interval as a dot on a line; all rows share `low` and `high`."""
-    figure = row.figure(key)
+def forest(figures: Sequence[Figure | None], styles: Sequence[str], *zero: float) -> list[Markup]:
+    """Each figure and its interval as a dot on a line, all on one axis; nothing for None.
+
+    Args:
+        figures: a row each.
+        styles: their CSS classes.
+        *zero: where a figure is level with another one: a line across; none where it means nothing.
+    """
+    known = [number for figure in figures for number in figure or ()] or [0.0, 1.0]
+    axis = Axis(min(*known, *zero), max(*known, *zero), 6, 134)
+    return [_forest(*pair, axis, *zero) for pair in zip(figures, styles)]
+
+
+def _forest(figure: Figure | None, style: str, axis: Axis, *zero: float) -> Markup:
     if figure is None:
         return Markup()
-    middle, start, end = map(Axis(low, high, 6, 134), figure)
+    middle, start, end = map(axis, figure)
     return tag(
         "svg",
         _line("rail", 6, 9, 134, 9),
+        *(_line("zero", axis(level), 1, axis(level), 17) for level in zero),
         _line("whisker", start, 9, end, 9),
         _dot(middle, 9, 4),
-        class_=f"forest {style_of(row.key, row.form_of)}",
+        class_=f"forest {style}",
         viewBox="0 0 140 18",
         width=140,
         height=18,
@@ -198,6 +210,39 @@ def reliability_chart(models: Sequence[Calibration], *, log: bool = False) -> Ma
         path = _path((left, top) for left, top, _ in places)
         parts.append(tag("g", path, *dots, class_=style_of(one.key)))
     return _svg(parts, "Observed against predicted probability")
+
+
+def map_chart(
+    places: Sequence[tuple[float, float]], groups: Sequence[str], names: Sequence[str], title: str
+) -> Markup:
+    """Points of a plane, both directions on one scale, each with its name.
+
+    Args:
+        places: of the points.
+        groups: of each point, the CSS class of its colour; the last group is drawn first, below.
+        names: of each point.
+        title: of the chart.
+    """
+    ends = [(min(numbers), max(numbers)) for numbers in zip(*places)]
+    room = (FRAME.right - FRAME.left, FRAME.bottom - FRAME.top)
+    scale = min(px / ((high - low) or 1.0) for (low, high), px in zip(ends, room))
+    (left, top), (x, y) = (
+        [sum(pair) / 2 for pair in pairs]
+        for pairs in (((FRAME.left, FRAME.right), (FRAME.top, FRAME.bottom)), ends)
+    )
+    parts = [
+        tag(
+            "g",
+            *(
+                _dot(left + scale * (place[0] - x), top - scale * (place[1] - y), 3, name, "point")
+                for place, of, name in zip(places, groups, names)
+                if of == group
+            ),
+            class_=group,
+        )
+        for group in reversed(dict.fromkeys(sorted(groups)))
+    ]
+    return _svg(parts, title)
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:

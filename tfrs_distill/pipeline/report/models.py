@@ -112,6 +112,17 @@ def figures_of(report: Report, model: str, task: str) -> Mapping[str, Mapping[st
     return figures
 
 
+def seeds_of(report: Report) -> str:
+    """The seed of a run, or the seeds of several, in words.
+
+    Example:
+    >>> seeds_of({"seed": 3}), seeds_of({"seed": 0, "seeds": [0, 1]})
+    ('seed 3', 'seeds 0, 1')
+    """
+    seeds = report.get("seeds") or [report.get("seed", MISSING)]
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+
+
 def words(key: str) -> str:
     """A key of a report as people read it."""
     return key.replace("_", " ")

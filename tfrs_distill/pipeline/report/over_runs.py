@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 from collections.abc import Mapping, Sequence
@@ -13,15 +14,21 @@ import numpy as np
 
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import metrics
+from tfrs_distill.pipeline.report.judged import JudgedTask, difference_over_runs, over_runs
 from tfrs_distill.pipeline.report.models import FORM_PAIRS, leading_metric
 from tfrs_distill.pipeline.report.verdict import leading_task, verdict
 
 NDCG_FILE = Path("stages", "evaluate", "ndcg.npz")  # of a run that recommends: one value a query
 USERS, LENGTHS = "users", "history_lengths"  # in it, beside one array a model
 OF_SEGMENT = "segments/"  # in it: `segments/SEGMENT/MODEL`, one value a query of the segment
-OF_ONE_RUN = ("training", "stages", "teachers", "segments", "ease", "reading")
+PREDICTIONS_FILE = Path("stages", "evaluate", "predictions.npz")  # of a run of rows: MODEL/TASK
+LABELS = "labels"  # in it, labels/TASK, beside the users
+SINGLE_TASK_TWINS = "student_vs_single_task_twin"
+OF_ONE_RUN = (
+    *("training", "stages", "teachers", "segments", "ease", "reading"),
+    *("confusion", "reliability", "lists", "map"),
+)
 LEFT_OUT = ("seed", "name", "training.controls")  # of a recipe: they make no other student
-NUM_SAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -31,17 +38,16 @@ class FinishedRun:
     Args:
         folder: its home.
         report: `report.json`.
-        ndcg: float64 [num_queries] by model.
-        users: int32 [num_queries], whose query it is.
-        lengths: int32 [num_queries], of the histories.
-        segments: by segment and model, float64 [num_queries of it]; see `evaluation.segments`.
+        tasks: by name, the test rows and what each model gave for them.
+        lengths: int32 [num_queries], of the histories; None of a run of rows.
+        segments: by segment and model, float64 [num_queries of it], see `evaluation.segments`; none
+            of a run of rows.
     """
 
     folder: Path
     report: dict[str, Any]
-    ndcg: dict[str, np.ndarray]
-    users: np.ndarray
-    lengths: np.ndarray
+    tasks: dict[str, JudgedTask]
+    lengths: np.ndarray | None
     segments: dict[str, dict[str, np.ndarray]]
 
     @classmethod
@@ -49,7 +55,7 @@ class FinishedRun:
         """Read a run's folder.
 
         Raises:
-            InputError: it holds no finished run, or one of rows.
+            InputError: it holds no finished run, or one of an earlier version.
         """
         path = folder / "report.json"
         if not path.is_file():
@@ -57,29 +63,50 @@ class FinishedRun:
             hint = f" It holds the runs {', '.join(inner)}: name those." if inner else ""
             raise InputError(f"{folder} is no finished run: it has no report.json.{hint}")
         report = json.loads(path.read_text(encoding="utf-8"))
-        if not (folder / NDCG_FILE).is_file():
-            raise InputError(
-                f"{folder} is a run of the task {report['task']!r}: runs of lists alone, "
-                '"retrieval" and "two-stage", can be compared.'
-            )
-        with np.load(folder / NDCG_FILE) as file:
-            arrays = dict(file)
+        of_lists = (folder / NDCG_FILE).is_file()
+        arrays: dict[str, np.ndarray] = {}
+        with contextlib.suppress(FileNotFoundError):
+            with np.load(folder / (NDCG_FILE if of_lists else PREDICTIONS_FILE)) as file:
+                arrays = dict(file)
         segments: dict[str, dict[str, np.ndarray]] = {}
         for name in [name for name in arrays if name.startswith(OF_SEGMENT)]:
             segment, model = name.removeprefix(OF_SEGMENT).rsplit("/", 1)
             segments.setdefault(segment, {})[model] = arrays.pop(name)
-        if USERS not in arrays or not segments:
+        if USERS not in arrays or (of_lists and not segments):
             raise InputError(
                 f"{folder} was measured by an earlier version. Remove its folder stages/evaluate "
                 "and run its recipe.toml again: nothing else is repeated."
             )
-        return cls(folder, report, arrays, arrays.pop(USERS), arrays.pop(LENGTHS), segments)
+        users, lengths = arrays.pop(USERS), arrays.pop(LENGTHS, None)
+        if of_lists:
+            arrays = {f"{model}/{leading_task(report)}": arrays[model] for model in arrays}
+        tasks = {task: _task(report, task, users, arrays) for task in report["tasks"]}
+        return cls(folder, report, tasks, lengths, segments)
 
     @property
     def setting(self) -> str:
         """The recipe, but for its seed, its name and who else was trained, as a text."""
         flat = _flat(self.report["recipe"])
         return json.dumps({key: flat[key] for key in flat if key not in LEFT_OUT}, sort_keys=True)
+
+    @property
+    def draws_rows(self) -> bool:
+        """Whether another seed of its recipe is tested on other rows."""
+        return _draws_rows(self.report)
+
+    def has_rows_of(self, other: FinishedRun) -> bool:
+        """Whether both were tested on the same rows, task by task, after as long histories."""
+        one, another = (
+            np.zeros(0) if run.lengths is None else run.lengths for run in (self, other)
+        )
+        pairs = [judged([self, other], task) for task in shared_tasks([[self], [other]])]
+        same = all(mine.has_rows_of(its) for mine, its in pairs)
+        return same and np.array_equal(one, another) and self._sizes == other._sizes
+
+    @property
+    def _sizes(self) -> dict[str, int]:
+        """How many queries each segment has."""
+        return {name: len(next(iter(of.values()))) for name, of in self.segments.items()}
 
 
 def read_settings(folders: Sequence[Path]) -> list[list[FinishedRun]]:
@@ -112,43 +139,41 @@ def over_seeds(runs: Sequence[FinishedRun]) -> dict[str, Any]:
         runs: of one setting, with different seeds.
 
     Raises:
-        InputError: their test users differ.
+        InputError: their test users differ, and not because the seed draws them.
     """
     reports = [run.report for run in runs]
-    check_same_users(runs)
+    check_same_rows(runs, runs)
     report = {key: copy.deepcopy(v) for key, v in reports[0].items() if key not in OF_ONE_RUN}
-    task = leading_task(report)
-    leading = leading_metric(report, task)
     shared = [name for name in report["models"] if all(name in one["models"] for one in reports)]
-    report["models"] = {
-        name: _model([one["models"][name] for one in reports], task, leading, _ndcg(runs, name))
-        for name in shared
-    }
+    report["models"] = {name: _model(name, runs) for name in shared}
     report["comparisons"] = {
-        name: {task: _comparison(name, reports, runs, task)}
-        for name in report["comparisons"]
+        name: {task: _comparison(name, runs, task) for task in by_task}
+        for name, by_task in report["comparisons"].items()
         if all(name in one["comparisons"] for one in reports)
     }
     report["seeds"] = [one["seed"] for one in reports]
     report["name"] = _common_name([one["name"] for one in reports])
     if len(runs) > 1:
-        report["resampled"] |= {"what": f"{report['resampled']['what']} and {len(runs)} seeds"}
+        what = f"{report['resampled']['what']} and {len(runs)} seeds"
+        each = ", each with test rows of its own" if runs[0].draws_rows else ""
+        report["resampled"] |= {"what": f"{what}{each}"}
     report["verdict"] = verdict(report)
     return report
 
 
-def _model(rows: Sequence[Any], task: str, leading: str, ndcg: np.ndarray) -> dict[str, Any]:
-    """A model's row: means, and the interval of the leading metric."""
+def _model(name: str, runs: Sequence[FinishedRun]) -> dict[str, Any]:
+    """A model's row: means, and the interval of each task's leading metric."""
+    rows = [run.report["models"][name] for run in runs]
     row = copy.deepcopy(rows[0])
-    for key, figure in row["metrics"][task].items():
-        values = [one["metrics"][task].get(key, {}).get("value") for one in rows]
-        known = [value for value in values if value is not None]
-        figure |= {"value": float(np.mean(known)) if len(known) == len(rows) else None}
-        figure |= {"interval": _interval(ndcg)} if key == leading else {"interval": None}
-    row["metrics"][task][leading]["by_seed"] = [
-        one["metrics"][task][leading]["value"] for one in rows
-    ]
-    row["bytes"] = max((one["bytes"] or 0) for one in rows) or None
+    for task, figures in row["metrics"].items():
+        for key, figure in figures.items():
+            values = [one["metrics"][task].get(key, {}).get("value") for one in rows]
+            known = [value for value in values if value is not None]
+            mean = float(np.mean(known)) if len(known) == len(rows) else None
+            figure |= {"value": mean, "interval": None}
+        found = over_runs(judged(runs, task), name)
+        figures[leading_metric(runs[0].report, task)] |= found
+    row["bytes"] = max((one.get("bytes") or 0) for one in rows) or None
     if all(one.get("latency_ms") for one in rows):
         row["latency_ms"] = {
             key: float(np.median([one["latency_ms"][key] for one in rows]))
@@ -157,34 +182,37 @@ def _model(rows: Sequence[Any], task: str, leading: str, ndcg: np.ndarray) -> di
     return row
 
 
-def _comparison(
-    name: str, reports: Sequence[Any], runs: Sequence[FinishedRun], task: str
-) -> dict[str, Any]:
-    """Two models of every run, user by user; a figure that is no mean is that of the worst run."""
-    one, other = FORM_PAIRS.get(name) or tuple(name.split("_vs_"))
-    found = [report["comparisons"][name][task] for report in reports]
+def _comparison(name: str, runs: Sequence[FinishedRun], task: str) -> dict[str, Any]:
+    """Two models of every run, row by row; a figure that is no mean is that of the worst run."""
+    alone = ("student", f"twin_of_{task}") if name == SINGLE_TASK_TWINS else None
+    one, other = alone or FORM_PAIRS.get(name) or tuple(name.split("_vs_"))
+    found = [run.report["comparisons"][name][task] for run in runs]
     least = {
         key: min(values)
         for key in found[0]
         if key not in ("metric", "seeds", "difference", "interval", "ratio")
-        for values in [[of_run[key] for of_run in found]]
+        for values in [[of_run.get(key) for of_run in found]]
         if all(isinstance(value, (int, float)) for value in values)
     }
-    paired = metrics.paired_difference(_ndcg(runs, one), _ndcg(runs, other))
-    seeds = [report["seed"] for report in reports]
+    tasks = judged(runs, task)
+    paired = difference_over_runs(tasks, one, tasks, other)
+    seeds = [run.report["seed"] for run in runs]
     return {"metric": found[0]["metric"], "seeds": seeds} | least | paired
 
 
-def between_settings(settings: Sequence[Sequence[FinishedRun]], model: str) -> list[dict[str, Any]]:
+def between_settings(
+    settings: Sequence[Sequence[FinishedRun]], model: str, task: str
+) -> list[dict[str, Any]]:
     """Compare a model of every setting with that of the first one, for the same users.
 
     Returns:
         One dict a setting: `name`, `differs` (the recipe's settings that are not alike in all),
-        `value`, `interval`; and of all but the first `against_first`: the paired difference of all
-        users; and `segments`, by segment the same of its users with `queries`, how many they are.
+        `value`, `interval`; and of all but the first `against_first`, the paired difference. Of
+        lists also `segments`, the same by segment with `queries`, how many there are; none where
+        each seed draws its own.
 
     Raises:
-        InputError: the settings have other test users, or one lacks the model.
+        InputError: the settings have other test rows or another metric, or one lacks the model.
     """
     flat = [_flat(runs[0].report["recipe"]) for runs in settings]
     differ = [
@@ -192,69 +220,123 @@ def between_settings(settings: Sequence[Sequence[FinishedRun]], model: str) -> l
         for key in dict.fromkeys(key for one in flat for key in one)
         if key not in LEFT_OUT and len({repr(one.get(key)) for one in flat}) > 1
     ]
+    first = settings[0]
     for runs in settings:
-        check_same_users([settings[0][0], *runs])
-        if model not in runs[0].ndcg:
-            raise InputError(
-                f"{runs[0].folder} has no model {model!r}. It has: {', '.join(runs[0].ndcg)}."
-            )
-    first = _ndcg(settings[0], model)
+        check_same_rows(runs, first)
+        of_first = judged(first, task)[0]
+        for run, measured in zip(runs, judged(runs, task)):
+            if model not in measured.models:
+                raise InputError(
+                    f"{run.folder} has no model {model!r} of {task!r}. It has: "
+                    f"{', '.join(measured.models)}."
+                )
+            if measured.metric != of_first.metric:
+                raise InputError(
+                    f"{first[0].folder} was measured by {of_first.metric}, {run.folder} by "
+                    f"{measured.metric}. Give both recipes the same `evaluation.k`."
+                )
     found: list[dict[str, Any]] = []
     for runs, recipe in zip(settings, flat):
-        values = _ndcg(runs, model)
+        figure = over_runs(judged(runs, task), model)
         row = {
             "name": _common_name([run.report["name"] for run in runs]),
             "differs": {key: recipe.get(key) for key in differ},
-            "value": float(values.mean()),
-            "interval": _interval(values),
+            "value": figure["value"],
+            "interval": figure["interval"],
         }
         if found:
-            row["against_first"] = metrics.paired_difference(values, first)
-            row["segments"] = {
-                name: {"queries": len(of_models[model])}
-                | metrics.paired_difference(
-                    _of_segment(runs, name, model), _of_segment(settings[0], name, model)
-                )
-                for name, of_models in runs[0].segments.items()
-            }
+            row["against_first"] = _against(runs, first, model, task)
+            row["segments"] = {} if first[0].draws_rows else _by_segment(runs, first, model)
         found.append(row)
     return found
 
 
-def check_same_users(runs: Sequence[FinishedRun]) -> None:
-    """Check that the runs were tested on the same users with the same histories.
+def shared_tasks(settings: Sequence[Sequence[FinishedRun]]) -> list[str]:
+    """The tasks that all settings were measured on; lists are one task, whatever it is called.
 
     Raises:
-        InputError: they were not.
+        InputError: there is none.
     """
-    first = runs[0]
-    for run in runs[1:]:
-        if not (
-            np.array_equal(run.users, first.users)
-            and np.array_equal(run.lengths, first.lengths)
-            and _sizes(run) == _sizes(first)
-        ):
+    tasks = [list(runs[0].tasks) for runs in settings]
+    if all(runs[0].lengths is not None for runs in settings):
+        return tasks[0]
+    shared = [task for task in tasks[0] if all(task in of_setting for of_setting in tasks)]
+    if not shared:
+        each = "; ".join(f"{runs[0].folder}: {', '.join(runs[0].tasks)}" for runs in settings)
+        raise InputError(f"These runs have no task in common, so nothing to compare. {each}.")
+    return shared
+
+
+def judged(runs: Sequence[FinishedRun], task: str) -> list[JudgedTask]:
+    """The runs' rows of one task; of runs of lists, of the only one that they have."""
+    return [
+        run.tasks[task] if run.lengths is None else next(iter(run.tasks.values())) for run in runs
+    ]
+
+
+def check_same_rows(runs: Sequence[FinishedRun], first: Sequence[FinishedRun]) -> None:
+    """Check that each run was tested on the rows of the first setting.
+
+    Where the seed draws the rows, on those of the run at its place; else, on those of the first.
+
+    Raises:
+        InputError: one was not, or there are more of one setting than of the other.
+    """
+    drawn = first[0].draws_rows
+    if drawn and len(runs) != len(first):
+        raise InputError(
+            f"The seed of {runs[0].folder} draws its test rows, so that settings are compared seed "
+            f"by seed: give as many runs of each. Received: {len(first)} and {len(runs)}."
+        )
+    for run, other in zip(runs, first if drawn else [first[0]] * len(runs)):
+        if not run.has_rows_of(other):
+            seeds = " and the same seeds" if drawn else ""
             raise InputError(
-                f"{first.folder} and {run.folder} were tested on other users or other histories: "
+                f"{other.folder} and {run.folder} were tested on other users or other histories: "
                 "their figures cannot be compared user by user. Compare runs of the same data and "
-                "the same split."
+                f"the same split{seeds}."
             )
 
 
-def _ndcg(runs: Sequence[FinishedRun], model: str) -> np.ndarray:
-    return np.stack([run.ndcg[model] for run in runs])
+def _draws_rows(report: Mapping[str, Any]) -> bool:
+    return bool(report["resampled"].get("drawn_by_seed"))
 
 
-def _sizes(run: FinishedRun) -> dict[str, int]:
-    return {name: len(next(iter(of_models.values()))) for name, of_models in run.segments.items()}
+def _task(
+    report: Mapping[str, Any], task: str, users: np.ndarray, arrays: Mapping[str, np.ndarray]
+) -> JudgedTask:
+    """A task's rows that have a label; all where models have values."""
+    models = {
+        name.removesuffix(f"/{task}"): values
+        for name, values in arrays.items()
+        if name.endswith(f"/{task}")
+    }
+    labels = models.pop(LABELS, None)
+    drawn_by = report["seed"] if _draws_rows(report) else None
+    whole = JudgedTask(leading_metric(report, task), users, models, labels, drawn_by)
+    return whole if labels is None else whole.subset(~np.isnan(labels))
 
 
-def _of_segment(runs: Sequence[FinishedRun], segment: str, model: str) -> np.ndarray:
-    return np.stack([run.segments[segment][model] for run in runs])
+def _against(
+    runs: Sequence[FinishedRun], first: Sequence[FinishedRun], model: str, task: str
+) -> dict[str, Any]:
+    """The paired difference to the first setting."""
+    return difference_over_runs(judged(runs, task), model, judged(first, task), model)
 
 
-def _interval(values: np.ndarray) -> list[float]:
-    return list(metrics.bootstrap_interval(values, num_samples=NUM_SAMPLES))
+def _by_segment(
+    runs: Sequence[FinishedRun], first: Sequence[FinishedRun], model: str
+) -> dict[str, Any]:
+    """The paired difference to the first setting in each segment of the same queries."""
+
+    def values(of_setting: Sequence[FinishedRun], segment: str) -> np.ndarray:
+        return np.stack([run.segments[segment][model] for run in of_setting])
+
+    return {
+        segment: {"queries": len(of_models[model])}
+        | metrics.paired_difference(values(runs, segment), values(first, segment))
+        for segment, of_models in runs[0].segments.items()
+    }
 
 
 def _flat(settings: Mapping[str, Any], path: str = "") -> dict[str, Any]:

@@ -13,6 +13,7 @@ from tfrs_distill.evaluation.metrics import ROW_METRICS
 from tfrs_distill.pipeline.report import charts
 from tfrs_distill.pipeline.report import numbers as show
 from tfrs_distill.pipeline.report.cautions import limits_of_split
+from tfrs_distill.pipeline.report.item_map import map_section
 from tfrs_distill.pipeline.report.models import (
     Report,
     figures_of,
@@ -21,6 +22,7 @@ from tfrs_distill.pipeline.report.models import (
     metric_of,
     names,
     rows,
+    seeds_of,
     words,
 )
 from tfrs_distill.pipeline.report.numbers import MISSING
@@ -50,7 +52,7 @@ PAGES = Environment(
     lstrip_blocks=True,
 )
 PAGES.filters |= {"count": show.count, "duration": show.duration, "words": words}
-PAGES.tests["interval"] = lambda column: column.heading == INTERVAL
+PAGES.filters |= {"metric": show.metric, "metric_name": lambda key: metric_of(key).name}
 
 
 def html_page(report: Mapping[str, Any]) -> str:
@@ -62,7 +64,7 @@ def html_page(report: Mapping[str, Any]) -> str:
         report=report,
         size_of_data=[
             *(show.counted(data[key], key) for key in IN_HEAD if key in data),
-            f"seed {report.get('seed', MISSING)}",
+            seeds_of(report),
         ],
         finding=finding,
         reason=reason,
@@ -74,9 +76,11 @@ def html_page(report: Mapping[str, Any]) -> str:
             for task, found in single_task_twins(report).items()
         ],
         lower=[metric.name for metric in ROW_METRICS if metric.lower_is_better],
-        tasks=[_task(report, task) for task in report.get("tasks", {})],
+        tasks=[task_section(report, task) for task in report.get("tasks", {})],
         segments=_segments(report),
         training=_training(report),
+        map=map_section(report),
+        lists=report.get("lists"),
         teachers=teacher_section(report["teachers"]) if report.get("teachers") else None,
         seeds=_seeds(comparison(report, "student_vs_twin", leading).get("seeds") or []),
         limits=limits_of_split(report),
@@ -149,11 +153,11 @@ def _beside_teachers_size(models: Mapping[str, Any]) -> str:
     return f"{smaller} smaller than the teacher"
 
 
-def _task(report: Report, task: str) -> dict[str, Any]:
+def task_section(report: Report, task: str) -> dict[str, Any]:
     """A task's section: every model's figures, and the pictures."""
     key, shown = leading_metric(report, task), rows(report, task)
     keys = dict.fromkeys(key for row in shown for key in row.metrics)
-    known = [height for row in shown for height in row.figure(key) or ()] or [0.0, 1.0]
+    styles = [charts.style_of(row.key, row.form_of) for row in shown]
     return {
         "name": task,
         "what": report["tasks"][task].get("what", ""),
@@ -161,7 +165,7 @@ def _task(report: Report, task: str) -> dict[str, Any]:
         "explained": [of for of in map(metric_of, keys) if of.note],
         "columns": columns(report, task),
         "rows": shown,
-        "forests": [charts.forest(row, key, min(known), max(known)) for row in shown],
+        "forests": {INTERVAL: charts.forest([row.figure(key) for row in shown], styles)},
         "figures": list(_pictures(report, task, metric_of(key).name)),
     }
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from tfrs_distill.pipeline.report.models import Report, leading_metric, metric_of, words
+from tfrs_distill.pipeline.report.models import metric_of, words
 from tfrs_distill.pipeline.report.numbers import (
     MISSING,
     count,
@@ -17,42 +17,48 @@ from tfrs_distill.pipeline.report.numbers import (
     percent,
 )
 from tfrs_distill.pipeline.report.paired_difference import HELPED, HURT, gain_outcome
-from tfrs_distill.pipeline.report.table import Column, fitted_table
-from tfrs_distill.pipeline.report.verdict import leading_task
+from tfrs_distill.pipeline.report.table import INTERVAL, Column, fitted_table
 
+INTERVAL_OF_IT = f"{INTERVAL} of it"
+Settings = Sequence[Mapping[str, Any]]  # what `between_settings` gives
 MOST = 4  # of the recipe's settings that differ are shown
 
 
-def settings_table(
-    settings: Sequence[Mapping[str, Any]], model: str, report: Report, width: int
-) -> tuple[Table, str]:
+def settings_table(settings: Settings, model: str, key: str, width: int) -> tuple[Table, str]:
     """What `between_settings` gives, as a table and as the sentence of who is best.
 
     Args:
         settings: one dict each.
         model: which was compared.
-        report: of any of them, for the metric.
+        key: of the metric.
         width: of the terminal.
     """
-    key = leading_metric(report, leading_task(report))
+    names = [setting_name(row) for row in settings]
+    heading = Column(f"{words(model).capitalize()} of", names)
+    table = fitted_table(heading, settings_columns(settings, key), width, [None] * len(names))
+    return table, best_setting(settings, model, key)
+
+
+def settings_columns(settings: Settings, key: str) -> list[Column]:
+    """Each setting's figure, and how far it is from the first one's.
+
+    Columns in which no setting has a figure, as there is no `p` of rows, are left out.
+    """
     against = [row.get("against_first") for row in settings]
 
     def of(name: str, show: Any) -> list[str]:
-        return [MISSING if row is None else show(row[name]) for row in against]
+        return [MISSING if row is None else show(row.get(name)) for row in against]
 
-    names = [_name(row) for row in settings]
     columns = [
         Column(metric_of(key).name, [metric(row["value"]) for row in settings]),
-        Column("95 % interval", [interval(row["interval"]) for row in settings], 3),
+        Column(INTERVAL, [interval(row["interval"]) for row in settings], 3),
         Column("Less the first", of("difference", difference)),
-        Column("95 % interval of it", of("interval", interval), 1),
+        Column(INTERVAL_OF_IT, of("interval", interval), 1),
         Column("p", of("p", metric), 2),
         Column("Users better", of("gained", percent), 4),
         Column("Users worse", of("lost", percent), 4),
     ]
-    heading = Column(f"{words(model).capitalize()} of", names)
-    table = fitted_table(heading, columns, width, [None] * len(names))
-    return table, _sentence(settings, names, key, words(model))
+    return [column for column in columns if set(column.cells) != {MISSING}]
 
 
 def segments_table(row: Mapping[str, Any], width: int) -> tuple[str, Table]:
@@ -62,19 +68,25 @@ def segments_table(row: Mapping[str, Any], width: int) -> tuple[str, Table]:
         row: of `between_settings`, of any but the first.
         width: of the terminal.
     """
+    heading, names, columns = segments_columns(row)
+    return heading, fitted_table(Column("Segment", names), columns, width, [None] * len(names))
+
+
+def segments_columns(row: Mapping[str, Any]) -> tuple[str, list[str], list[Column]]:
+    """A heading, the segments' names, and each segment's difference to the first setting."""
     parts = row["segments"]
     columns = [
         Column("Queries", [count(part["queries"]) for part in parts.values()], 1),
         Column("Less the first", [difference(part["difference"]) for part in parts.values()]),
-        Column("95 % interval of it", [interval(part["interval"]) for part in parts.values()]),
+        Column(INTERVAL_OF_IT, [interval(part["interval"]) for part in parts.values()], 1),
         Column("Users better", [percent(part["gained"]) for part in parts.values()], 2),
         Column("Users worse", [percent(part["lost"]) for part in parts.values()], 2),
     ]
-    heading = Column("Segment", list(parts))
-    return f"{_name(row)}, by segment", fitted_table(heading, columns, width, [None] * len(parts))
+    return f"{setting_name(row)}, by segment", list(parts), columns
 
 
-def _name(row: Mapping[str, Any]) -> str:
+def setting_name(row: Mapping[str, Any]) -> str:
+    """A setting's name, with the recipe's settings by which it differs."""
     shown = [f"{key} = {_shown(value)}" for key, value in row["differs"].items()]
     more = [f"{len(shown) - MOST} more"] if len(shown) > MOST else []
     differs = ", ".join([*shown[:MOST], *more])
@@ -85,10 +97,8 @@ def _shown(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def _sentence(
-    settings: Sequence[Mapping[str, Any]], names: Sequence[str], key: str, model: str
-) -> str:
-    """Which setting has the best figure, and whether that is more than chance."""
+def best_setting(settings: Settings, model: str, key: str) -> str:
+    """Which setting has the best figure, and whether that is more than chance, in a sentence."""
     gain = metric_of(key).gain
     best = max(range(len(settings)), key=lambda place: gain(settings[place]["value"]))
     outcomes = [gain_outcome({"metric": key, **row.get("against_first", {})}) for row in settings]
@@ -98,4 +108,5 @@ def _sentence(
     else:
         sure = "beyond chance" if outcomes[best] == HELPED else "but not beyond chance"
         sure += " against the first"
-    return f"The best {model} is that of {names[best]}, {sure}."
+    name = setting_name(settings[best])
+    return f"The best {words(model)} by {metric_of(key).name} is that of {name}, {sure}."

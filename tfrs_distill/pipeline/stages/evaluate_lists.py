@@ -22,10 +22,12 @@ from tfrs_distill.files import whole_file
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
 from tfrs_distill.pipeline.list_teachers import Committee
 from tfrs_distill.pipeline.recipe import RetrievalRecipe, TwoStageRecipe
+from tfrs_distill.pipeline.report.lists import RecommendedLists, drawn_users
 from tfrs_distill.pipeline.report.over_runs import LENGTHS, NDCG_FILE, OF_SEGMENT, USERS
 from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.stage import Result, forget_other_trainings
 from tfrs_distill.pipeline.stages.cross_encoder import CROSS_ENCODER, open_cross_encoder
+from tfrs_distill.pipeline.stages.item_map import ENCODES_ITEMS, item_map
 from tfrs_distill.pipeline.stages.report_rows import (
     PAIRS,
     artefacts_to_time,
@@ -85,7 +87,11 @@ class Measured:
 
 
 def evaluate_retrieval(run: Run, folder: Path) -> tuple[Result, str]:
-    """Evaluate, weigh and time every model; keep queries' NDCG, by segment too, in `ndcg.npz`."""
+    """Evaluate, weigh and time every model.
+
+    `ndcg.npz` keeps each query's NDCG by model, by segment too, and `lists.npz` what some of them
+    recommended.
+    """
     recipe, splits = run.recipe, run.data.splits
     ease, popular = best_ease(splits, recipe.evaluation.k), popularity(splits.train)
     students = {name: run.student(name) for name in (*run.beside, "student")}
@@ -111,6 +117,7 @@ def evaluate_retrieval(run: Run, folder: Path) -> tuple[Result, str]:
     models["popularity"] = Measured(popular, num_items, 4 * num_items)
     models["ease"] = Measured(ease, ease.num_parameters, 4 * ease.num_parameters)
     evaluations = _evaluations(run, models, splits.test, folder)
+    lists = _keep_lists(run, evaluations, splits.test, folder)
     members = {}
     if isinstance(run.teacher, EnsembleOf):
         kinds = run.teacher.members.items()
@@ -138,6 +145,15 @@ def evaluate_retrieval(run: Run, folder: Path) -> tuple[Result, str]:
     compared = result["comparisons"]["tflite_vs_keras"][NEXT_ITEM]
     compared["identical_lists"] = float(same.all(axis=1).mean())
     line = _line(recipe, evaluations, ("teacher", *run.beside, "student", "ease"))
+    result |= _shown_lists(run, lists, evaluations, rows)
+    with_items = {"teacher": teacher} if hasattr(teacher, ENCODES_ITEMS) else members
+    result["map"] = item_map(
+        {name: model for name, model in with_items.items() if hasattr(model, ENCODES_ITEMS)},
+        students["student"],
+        students["twin"],
+        splits.train,
+        seed=recipe.seed,
+    )
     return result | {"teachers": teachers, "ease": ease.teacher.settings}, line
 
 
@@ -181,6 +197,7 @@ def evaluate_two_stages(run: Run, folder: Path) -> tuple[Result, str]:
         )
     models |= _of_forms(run, models["student"].parameters)
     evaluations = _evaluations(run, models, queries, folder)
+    lists = _keep_lists(run, evaluations, queries, folder)
     rows = _rows(run, RELEVANCE, models, evaluations, queries, folder)
     for name, (shown, what) in TWO_STAGE_NAMES.items():
         rows[name] |= {"name": shown, "what": what}
@@ -188,6 +205,7 @@ def evaluate_two_stages(run: Run, folder: Path) -> tuple[Result, str]:
     describe_controls(run, rows, "Two stages, ")
     pairs = PAIRS | pairs_of_controls(run) | TWO_STAGE_PAIRS
     result = _result(run, RELEVANCE, rows, evaluations, pairs)
+    result |= _shown_lists(run, lists, evaluations, rows)
     order = ("retrieval", *run.beside, "student", "cross_encoder", "teacher")
     return result, _line(recipe, evaluations, order)
 
@@ -332,6 +350,30 @@ def _by_segment(run: Run, evaluations: Mapping[str, Evaluation]) -> dict[str, An
     )
 
 
+def _keep_lists(
+    run: Run, evaluations: Mapping[str, Evaluation], queries: Queries, folder: Path
+) -> RecommendedLists:
+    """What teacher, students and the first stage recommended, kept in `folder`."""
+    compared = ("teacher", "retrieval", *run.beside, "student")
+    item_ids = {name: evaluations[name].item_ids for name in compared if name in evaluations}
+    answerable = queries.answerable()
+    lists = RecommendedLists.of(answerable, run.data.interactions.user_ids, item_ids)
+    lists.save(folder, answerable.users)
+    return lists
+
+
+def _shown_lists(
+    run: Run,
+    lists: RecommendedLists,
+    evaluations: Mapping[str, Evaluation],
+    rows: dict[str, dict[str, Any]],
+) -> Result:
+    """A report's `lists`."""
+    ndcg = {name: found.ndcg for name, found in evaluations.items()}
+    k, seed = run.recipe.evaluation.k, run.recipe.seed
+    return {"lists": drawn_users(lists, ndcg, {"models": rows}, k, seed)}
+
+
 def _rows(
     run: Run,
     task: str,
@@ -405,7 +447,7 @@ def _result(
             name: {task: compare_ndcg(run.recipe, evaluations[one], evaluations[other])}
             for name, (one, other) in pairs.items()
         },
-        "resampled": resampled("test users", len(evaluations["student"].ndcg)),
+        "resampled": resampled(run.recipe, "test users", len(evaluations["student"].ndcg)),
         "segments": _by_segment(run, evaluations),
     }
 

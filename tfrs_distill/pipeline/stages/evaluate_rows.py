@@ -23,6 +23,7 @@ from tfrs_distill.pipeline.fresh_process import in_fresh_process
 from tfrs_distill.pipeline.recipe import RankingRecipe
 from tfrs_distill.pipeline.report.models import metric_of
 from tfrs_distill.pipeline.report.numbers import metric
+from tfrs_distill.pipeline.report.over_runs import LABELS, PREDICTIONS_FILE, USERS
 from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.stage import Result
 from tfrs_distill.pipeline.stages.report_rows import (
@@ -45,25 +46,33 @@ Predictions = Mapping[str, np.ndarray]
 
 
 def evaluate_rows(run: Run, folder: Path) -> tuple[Result, str]:
-    """Evaluate, weigh and time every model; keep its predictions in `predictions.npz`."""
+    """Evaluate, weigh and time every model.
+
+    `predictions.npz` keeps what a comparison with other runs needs: each model's predictions by
+    task (of the next item, each row's NDCG), the labels, and the rows' users.
+    """
     data, k = run.data, run.recipe.evaluation.k
     by_name = {task.name: task for task in run.tasks}
     students = {name: run.student(name) for name in (*run.beside, "student")}
     teacher = run.teacher.open(run.file("teacher"))
     predictions = _predictions(run, teacher, students, by_name)
-    with whole_file(folder / "predictions.npz") as file:
-        arrays = {
-            f"{model}/{task}": values
-            for model, of_model in predictions.items()
-            for task, values in of_model.items()
-            if values.ndim == 1
-        }
-        np.savez(file, **arrays)
     judged = _Judged(run.recipe, data.splits.test, by_name)
     with run.progress.bar("test rows", len(predictions)) as advance:
         for name, of_model in predictions.items():
             judged.add(name, of_model)
             advance(note=name)
+    with whole_file(folder / PREDICTIONS_FILE.name) as file:
+        arrays = {
+            f"{model}/{task}": judged.ndcg[model] if isinstance(by_name[task], NextItem) else values
+            for model, of_model in predictions.items()
+            for task, values in of_model.items()
+        }
+        arrays |= {
+            f"{LABELS}/{name}": data.splits.test.labels_of(name)
+            for name, task in by_name.items()
+            if not isinstance(task, NextItem)
+        }
+        np.savez(file, **arrays, **{USERS: data.splits.test.users})
     rows: dict[str, dict[str, Any]] = {
         name: {"metrics": figures} for name, figures in judged.rows.items()
     }
@@ -93,6 +102,7 @@ def evaluate_rows(run: Run, folder: Path) -> tuple[Result, str]:
         "models": rows,
         "comparisons": judged.comparisons(PAIRS | pairs_of_controls(run)),
         "resampled": resampled(
+            run.recipe,
             "test users" if data.catalogue is not None else "test rows",  # a review is its own user
             len(np.unique(data.splits.test.users)),
         ),

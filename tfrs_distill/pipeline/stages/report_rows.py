@@ -7,6 +7,7 @@ from typing import Any
 
 from tfrs_distill.evaluation import metrics
 from tfrs_distill.export.forms import FORMS
+from tfrs_distill.pipeline.recipe.sections import PLANTED, REVIEWS
 from tfrs_distill.pipeline.report.models import FORM_PAIRS, MODELS
 from tfrs_distill.pipeline.run_folder import Run
 
@@ -44,6 +45,15 @@ def artefacts_to_time(folder: Path) -> dict[str, list[str]]:
     return {form.key: [str(form.path(folder)), form.format] for form in FORMS.values()}
 
 
-def resampled(what: str, number: int) -> dict[str, Any]:
-    """What the intervals of a report are over, and whether it is too few for them."""
-    return {"what": what, "number": number, "too_few": metrics.too_few_to_resample(number)}
+def resampled(recipe: Any, what: str, number: int) -> dict[str, Any]:
+    """What the intervals of a report are over, and whether it is too few for them.
+
+    `drawn_by_seed` says whether another seed of the recipe is tested on other rows.
+    """
+    some = getattr(recipe.data, "max_users", 0) or getattr(recipe.evaluation, "max_lists", 0)
+    return {
+        "what": what,
+        "number": number,
+        "too_few": metrics.too_few_to_resample(number),
+        "drawn_by_seed": recipe.data.source in (REVIEWS, PLANTED) or some > 0,
+    }

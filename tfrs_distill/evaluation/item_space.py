@@ -1,0 +1,99 @@
+"""How models place the items: a map of two directions, and whose neighbours are whose.
+
+Item vectors count by their direction alone (as unit vectors): models have scales of their own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tfrs_distill.data.row_blocks import row_blocks
+from tfrs_distill.evaluation import metrics
+
+
+def principal_components(vectors: np.ndarray) -> tuple[np.ndarray, float]:
+    """Project unit vectors on the two directions in which they vary most.
+
+    With the rows `x_i = v_i / |v_i|` less their mean, and the eigenvectors `a_1`, `a_2` of
+    `sum_i x_i x_i^T` with the largest eigenvalues, the coordinates are `x_i . a_1`, `x_i . a_2`. An
+    axis has the sign that makes its entry of the largest size positive.
+
+    Args:
+        vectors: float [num_items, dim].
+
+    Returns:
+        The coordinates, float64 [num_items, 2], and the share of the variance that they hold (0 of
+        none).
+
+    Example:
+    >>> coordinates, share = principal_components(np.array([[3.0, 0.0], [-2.0, 0.0]]))
+    >>> coordinates.tolist(), share
+    ([[1.0, 0.0], [-1.0, 0.0]], 1.0)
+    """
+    centred = _unit(vectors)
+    centred -= centred.mean(axis=0)
+    values, axes = np.linalg.eigh(centred.T @ centred)
+    axes = axes[:, ::-1][:, :2]
+    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
+    coordinates = np.zeros((len(centred), 2))
+    coordinates[:, : axes.shape[1]] = centred @ axes
+    total = float(values.sum())
+    return coordinates, float(values[::-1][:2].sum()) / total if total > 0 else 0.0
+
+
+def turned_to(coordinates: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Rotate, or mirror, a map so that its points lie as near to another map's as they can.
+
+    The orthogonal matrix R that minimises `sum_i |R x_i - s y_i|^2` for every scale s > 0; it
+    leaves distances as they are.
+    Reference: [Schoenemann, 1966](https://doi.org/10.1007/BF02289451).
+
+    Args:
+        coordinates: float [num_items, 2], with mean 0.
+        others: of the same items, with mean 0.
+
+    Example:
+    >>> turned_to(np.array([[0.0, 1.0], [0.0, -1.0]]), np.array([[5.0, 0.0], [-5.0, 0.0]])).round(9)
+    array([[ 1.,  0.],
+           [-1.,  0.]])
+    """
+    left, _, right = np.linalg.svd(coordinates.T @ others)
+    turned: np.ndarray = coordinates @ (left @ right)
+    return turned
+
+
+def neighbour_overlap(one: np.ndarray, other: np.ndarray, rows: np.ndarray, k: int) -> float:
+    """Return the mean share of an item's k nearest others, by cosine, that two models agree on.
+
+    Two orders at random agree on `k / (num_items - 1)`.
+
+    Args:
+        one: float [num_items, dim], a model's vectors.
+        other: [num_items, another dim].
+        rows: int, the items whose neighbours among all are compared.
+        k: neighbours, less than `num_items`.
+
+    Example:
+    >>> line = np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]])
+    >>> neighbour_overlap(line, line[[0, 2, 1, 3]], np.arange(4), 1)
+    0.0
+    """
+    return float(metrics.overlap(*(_nearest(vectors, rows, k) for vectors in (one, other))).mean())
+
+
+def _nearest(vectors: np.ndarray, rows: np.ndarray, k: int) -> np.ndarray:
+    """Item indices from 1, int [num_rows, k]."""
+    unit = _unit(vectors)
+    found = []
+    for block in row_blocks(len(rows), len(unit)):
+        some = rows[block]
+        cosines = unit[some] @ unit.T
+        cosines[np.arange(len(some)), some] = -np.inf
+        found.append(np.argsort(-cosines, axis=1, kind="stable")[:, :k] + 1)
+    return np.concatenate(found)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    vectors = np.asarray(vectors, np.float64)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(lengths > 0, lengths, 1.0)

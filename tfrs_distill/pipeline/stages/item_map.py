@@ -1,0 +1,83 @@
+"""A map of the items by the teacher and by the student, and how alike their neighbours are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill.data.windows import Windows
+from tfrs_distill.evaluation.item_space import neighbour_overlap, principal_components, turned_to
+from tfrs_distill.evaluation.segments import popularity_counts, popularity_groups
+from tfrs_distill.pipeline.stage import Result
+
+ENCODES_ITEMS = "encode_candidates"  # the method of a model that has item vectors
+MOST_POINTS = 600
+NEIGHBOURS = 10
+DECIMALS = 3  # of coordinates of unit vectors
+
+
+def item_map(
+    teachers: Mapping[str, Any], student: Any, twin: Any, train: Windows, *, seed: int
+) -> Result:
+    """The items that somebody met in training, as the models place them.
+
+    Without a teacher that has item vectors, it is the map of the student and its twin.
+
+    Args:
+        teachers: those with item vectors, of which the first is taken: `"teacher"`, or members of
+            an ensemble by name.
+        student: encodes items.
+        twin: likewise.
+        train: for the catalogue, and for popularity.
+        seed: draws the items that are shown, where there are too many.
+
+    Returns:
+        `items` (titles), `groups` (0, 1, 2 for head, middle, tail) and `panels` (`model`, `x`, `y`,
+        `explained`) of the items shown, out of `num_items`; `neighbours`: how many `k`, the share
+        in common `by_pair` and by `chance`; `member` of the ensemble. Empty where fewer than two
+        items were met.
+    """
+    catalogue, counts = train.catalogue, popularity_counts(train)[1:]
+    met = np.flatnonzero(counts)
+    if len(met) < 2:
+        return {}
+    member, teacher = next(iter(teachers.items()), ("", None))
+    models = {"teacher": teacher, "student": student, "twin": twin}
+    item_ids = tf.range(1, catalogue.num_items + 1)
+    vectors = {
+        name: tf.convert_to_tensor(model.encode_candidates(item_ids)).numpy()[met]
+        for name, model in models.items()
+        if model is not None
+    }
+    shown = np.sort(np.random.default_rng(seed).permutation(len(met))[:MOST_POINTS])
+    first, second = list(vectors)[:2]
+    maps = {name: principal_components(vectors[name]) for name in (first, second)}
+    places = {first: maps[first][0], second: turned_to(maps[second][0], maps[first][0])}
+    k = min(NEIGHBOURS, len(met) - 1)
+    return {
+        "member": member if member != "teacher" else "",
+        "num_items": len(met),
+        "items": [catalogue.titles[item] for item in met[shown]],
+        "groups": popularity_groups(counts)[met[shown]].tolist(),
+        "panels": [
+            {
+                "model": name,
+                "x": places[name][shown, 0].round(DECIMALS).tolist(),
+                "y": places[name][shown, 1].round(DECIMALS).tolist(),
+                "explained": explained,
+            }
+            for name, (_, explained) in maps.items()
+        ],
+        "neighbours": {
+            "k": k,
+            "chance": k / (len(met) - 1),
+            "by_pair": [
+                {"models": [first, other], "overlap": overlap}
+                for other in list(vectors)[1:]
+                for overlap in [neighbour_overlap(vectors[first], vectors[other], shown, k)]
+            ],
+        },
+    }
