@@ -163,6 +163,16 @@ def test_a_study_of_another_recipe_is_refused(planted, tmp_path):
     assert len(planted.calls) == 2
 
 
+def test_a_study_without_a_finished_trial_holds_nobody_to_it(planted, tmp_path):
+    planted.interrupt_at = 1
+    with pytest.raises(KeyboardInterrupt):
+        found_by(tmp_path, 1)
+    planted.interrupt_at = None
+    other = replace(RECIPE, training=replace(RECIPE.training, batch_size=7))
+    assert len(trials_of(found_by(tmp_path, 1, recipe=other))) == 1
+    assert [recipe.training.batch_size for _, recipe in planted.calls] == [32, 7, 7]
+
+
 def test_what_only_exports_or_adds_controls_is_no_other_recipe(planted, tmp_path):
     found_by(tmp_path, 1)
     same = replace(

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader
 
 from tfrs_distill.files import whole_file
@@ -78,8 +79,12 @@ def _plots(study: Any) -> Iterator[tuple[str, str]]:
             continue
         with warnings.catch_warnings(), pyplot.rc_context({"svg.fonttype": "path"}):
             warnings.simplefilter("ignore")  # Optuna calls its plots experimental
-            axes = getattr(plots, name)(study)
-            drawn = axes.flat[0].figure if hasattr(axes, "flat") else axes.figure
+            axes = np.ravel(getattr(plots, name)(study))
+            drawn = axes[0].figure
+            if len(axes) > 1:  # side by side, a setting each
+                drawn.set_size_inches(3 * len(axes), 4)
+                for one in axes:
+                    one.set_xlabel(one.get_xlabel().split(".")[-1])
             picture = io.BytesIO()
             drawn.savefig(picture, format="svg", bbox_inches="tight")
             pyplot.close(drawn)

@@ -77,13 +77,11 @@ def open_study(folder: Path, found: Mapping[str, Any]) -> Any:
 
 
 def import_plots() -> tuple[Any, Any]:
-    """Optuna's plots and `pyplot`, drawing into files."""
+    """Optuna's plots and `pyplot`."""
     try:
-        import matplotlib
+        import matplotlib.pyplot
     except ImportError as error:
         raise MissingExtraError("matplotlib", "tune", "A search's plots") from error
-    matplotlib.use("agg")
-    import matplotlib.pyplot
     import optuna.visualization.matplotlib
 
     return optuna.visualization.matplotlib, matplotlib.pyplot
@@ -171,31 +169,35 @@ class _Search:
 
     def _study(self, name: str, recipe: Any, space: Sequence[Dimension]) -> Any:
         """The study in the file, or a new one; a killed trial is tried again."""
-        optuna = _optuna()
-        made_from = _made_from(name, recipe, space)
+        optuna, made_from = _optuna(), _made_from(name, recipe, space)
         of_twin = f"-{content_sha256(made_from)[:8]}"  # it follows the student's, which can change
-        study = optuna.create_study(
-            storage=self.storage,
-            study_name=name + of_twin * (name == TWIN),
-            direction="maximize",
-            load_if_exists=True,
-            pruner=optuna.pruners.PercentilePruner(
+        of_study = {
+            "study_name": name + of_twin * (name == TWIN),
+            "storage": self.storage,
+            "direction": "maximize",
+            "pruner": optuna.pruners.PercentilePruner(
                 75.0, n_startup_trials=MODELLED_FROM // 2, n_warmup_steps=FEWEST_EPOCHS
             ),
-        )
+        }
+        study = optuna.create_study(**of_study, load_if_exists=True)
         known = study.user_attrs.get(MADE_FROM)
+        if known not in (None, made_from):
+            if _done(study):
+                keys = [
+                    key for key in {**known, **made_from} if known.get(key) != made_from.get(key)
+                ]
+                raise InputError(
+                    f"{self.path} holds a search of another recipe or of other values: "
+                    f"{', '.join(sorted(keys))}. Trials of both cannot be compared. Remove the "
+                    "file to search anew (what was trained is kept), or name another --out."
+                )
+            optuna.delete_study(study_name=of_study["study_name"], storage=self.storage)
+            study, known = optuna.create_study(**of_study), None
         if known is None:
             own = {d.key: d.parameter(setting_of(recipe, d.key)) for d in space}
             if None not in own.values():
                 study.enqueue_trial(own)
             study.set_user_attr(MADE_FROM, made_from)
-        elif known != made_from:
-            keys = [k for k in {**known, **made_from} if known.get(k) != made_from.get(k)]
-            raise InputError(
-                f"{self.path} holds a search of another recipe or of other values: "
-                f"{', '.join(sorted(keys))}. Trials of both cannot be compared. Remove the file "
-                "to search anew (what was trained is kept), or name another --out."
-            )
         for trial in study.get_trials(states=[_states().RUNNING]):
             _give_back(study, trial.number, trial.params)
         return study
