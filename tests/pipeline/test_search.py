@@ -75,6 +75,8 @@ def test_the_best_trials_make_the_recipe_and_both_have_as_many(whole):
         own = getattr(RECIPE, section).dropout
         assert len(study["trials"]) == 9 and study["first"] == 0
         assert study["trials"][0]["values"][f"{section}.dropout"] == own
+        tried = [trial["values"][f"{section}.dropout"] for trial in study["trials"]]
+        assert len(set(tried)) == 9
         complete = [t["score"] for t in study["trials"] if t["state"] == "complete"]
         best = study["trials"][study["best"]]
         dropout = best["values"][f"{section}.dropout"]
