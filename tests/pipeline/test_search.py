@@ -106,15 +106,15 @@ def test_the_page_shows_both_studies(whole):
     assert "http" not in page
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_an_interrupted_search_goes_on_as_an_undisturbed_one(told, whole, planted, tmp_path):
-    planted.interrupt_at = 3
+@pytest.mark.parametrize(("told", "at"), [(True, 3), (False, 3), (True, 1)])
+def test_an_interrupted_search_goes_on_as_an_undisturbed_one(told, at, whole, planted, tmp_path):
+    planted.interrupt_at = at
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         if not told:  # as where the process was killed
             patch.setattr(studies, "_give_back", lambda *_: None)
         found_by(tmp_path, 4)
     storage = f"sqlite:///{tmp_path / RECIPE.name / 'tune' / 'study.db'}"
-    state = optuna.load_study(study_name="student", storage=storage).trials[2].state
+    state = optuna.load_study(study_name="student", storage=storage).trials[at - 1].state
     assert state == (optuna.trial.TrialState.FAIL if told else optuna.trial.TrialState.RUNNING)
     planted.interrupt_at = None
     found = found_by(tmp_path, 4)
