@@ -165,6 +165,21 @@ def test_a_study_of_another_recipe_is_refused(planted, tmp_path):
     assert len(planted.calls) == 2
 
 
+def test_a_study_of_other_data_is_refused_wherever_the_data_lies(planted, tmp_path):
+    table, moved = tmp_path / "orders.csv", tmp_path / "moved" / "orders.csv"
+    moved.parent.mkdir()
+    table.write_text("user,item\nann,tea\nbob,rice\n")
+    recipe = RECIPE.of_tables([str(table)])
+    found_by(tmp_path, 1, recipe=recipe)
+    table.rename(moved)
+    recipe = replace(recipe, data=replace(recipe.data, interactions=(str(moved),)))
+    found_by(tmp_path, 1, recipe=recipe)
+    assert len(planted.calls) == 2
+    moved.write_text("user,item\nann,tea\nbob,rice\nbob,tea\n")
+    with pytest.raises(InputError, match="another recipe.*data.content.*Remove the file"):
+        found_by(tmp_path, 1, recipe=recipe)
+
+
 def test_a_study_without_a_finished_trial_holds_nobody_to_it(planted, tmp_path):
     planted.interrupt_at = 1
     with pytest.raises(KeyboardInterrupt):
