@@ -101,7 +101,7 @@ def space_of(recipe: Any, given: Sequence[str] = ()) -> dict[str, list[Dimension
         if not (key and equals and text):
             raise InputError(
                 "--search is KEY=LOW:HIGH, KEY=LOW:HIGH:log or KEY=A,B,C, such as "
-                f"distillation.temperature=1:4. Received: {entry!r}."
+                f"distillation.dropout=0:0.3. Received: {entry!r}."
             )
         texts[key] = text
     found: dict[str, list[Dimension]] = {STUDENT: [], TWIN: []}
