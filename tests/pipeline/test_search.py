@@ -1,5 +1,6 @@
 """A search for settings: its space, its studies, and what it writes."""
 
+import copy
 import json
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from tfrs_distill.errors import DivergedError, InputError
 from tfrs_distill.files import locked
 from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.pipeline.search import study as studies
+from tfrs_distill.pipeline.search.page import in_short
 from tfrs_distill.pipeline.search.space import space_of, with_settings
 from tfrs_distill.pipeline.search.study import FEWEST_EPOCHS, search
 from tfrs_distill.pipeline.search.trials import Trained
@@ -126,6 +128,13 @@ def test_more_trials_can_follow(whole, planted, tmp_path):
     found_by(tmp_path, 1)
     assert values_of(found_by(tmp_path, 3)) == values_of(whole[0])[:3]
     assert len(planted.calls) == 2 * 3
+
+
+def test_where_fewer_are_asked_for_later_the_sentence_counts_those_that_were_done(whole):
+    found = copy.deepcopy(whole[0]) | {"num_trials": 4}
+    assert "of 9 trials each." in in_short(found)
+    trials_of(found, "twin").append(trials_of(found, "twin")[0])
+    assert "of 9 and 10 trials." in in_short(found)
 
 
 def test_a_trial_that_diverges_counts_and_is_not_the_best(planted, tmp_path):
