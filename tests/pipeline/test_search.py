@@ -277,6 +277,16 @@ def test_given_values_take_the_place_of_default_ones():
     assert changed.teacher.members == ("two-tower", "als") and changed.twin.dropout == 0.1
 
 
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [("student.embedding_dim", (10001, 10002)), ("twin.learning_rate", (0.00123451, 0.00123452))],
+)
+def test_values_that_are_nearly_alike_are_each_tried(key, values):
+    space = space_of(RECIPE, [f"{key}={values[0]},{values[1]}"])
+    (dimension,) = [one for of_one in space.values() for one in of_one if one.key == key]
+    assert tuple(dimension.value(dimension.parameter(value)) for value in values) == values
+
+
 @pytest.mark.parametrize("name", ["movielens-100k", "ranking", "multitask", "two-stage", "reviews"])
 def test_every_task_has_a_default_space_that_holds_its_own_settings(name):
     recipe = Recipe.named(name)
