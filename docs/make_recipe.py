@@ -84,7 +84,9 @@ joined: `--search teacher.members=two-tower+item-item,two-tower+als`. What stude
 such as `student.embedding_dim`, the student's trials decide. Each teacher that a trial needs is
 trained once and kept, as is all else that trials have in common, so a search of `[distillation]`
 and `[twin]` costs no more than training the students. Only a `distillation.temperature` beside the
-seven above has a recipe that recommends label its windows anew, once for each value.
+seven above has a recipe that recommends label its windows anew, once for each value. In
+`task = "two-stage"` the first stage learns by `[distillation]` too: each of its settings that is
+tried trains the first stage and the cross-encoder again.
 
 The folder `saved_models/<name>/tune/` holds the study (`study.db`, which Optuna's own tools
 read), `tune.json`, `tune.html` and `best.toml`. An interrupted search goes on when the command is

@@ -11,6 +11,7 @@ from tfrs_distill import pipeline
 from tfrs_distill.errors import DivergedError, InputError
 from tfrs_distill.files import locked
 from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.search import study as studies
 from tfrs_distill.pipeline.search.page import in_short
 from tfrs_distill.pipeline.search.space import space_of, with_settings
@@ -208,6 +209,23 @@ def test_what_only_exports_or_adds_controls_is_no_other_recipe(planted, tmp_path
     )
     found_by(tmp_path, 1, recipe=same)
     assert len(planted.calls) == 2
+
+
+@pytest.mark.parametrize("name", ["movielens-100k", "two-stage"])
+def test_a_twin_behind_a_first_stage_is_compared_for_one_first_stage_alone(name):
+    recipe = Recipe.named(name)
+    other = with_settings(recipe, {"distillation.dropout": 0.123})
+    one, another = (studies._made_from("twin", of, ()) for of in (recipe, other))
+    assert (one == another) is (name != "two-stage")
+
+
+def test_no_trial_is_judged_by_its_first_stage(tmp_path):
+    def told(epoch, score):
+        raise AssertionError
+
+    run = Run(Recipe.named("two-stage"), tmp_path, SilentProgress(), after_epoch=told)
+    assert run.after_epoch_of("retrieval") is None
+    assert run.after_epoch_of("student") is run.after_epoch_of("twin") is told
 
 
 def test_a_file_that_is_no_study_is_refused_and_kept(planted, tmp_path):

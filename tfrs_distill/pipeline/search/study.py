@@ -221,7 +221,10 @@ class _Search:
 def _made_from(name: str, recipe: Any, space: Sequence[Dimension]) -> dict[str, Any]:
     """Everything that makes two studies comparable, by setting."""
     sections = recipe.as_dict()
-    for section in ("export", "distillation" if name == TWIN else "twin"):
+    unread = {"export", "distillation" if name == TWIN else "twin"}
+    if recipe.task == "two-stage":
+        unread.discard("distillation")  # the first stage learns by it, and finds what both order
+    for section in unread:
         sections.pop(section)
     sections["training"].pop("controls")
     sections["data"] |= dict.fromkeys(PLACES, "") | {"content": source_fingerprint(recipe)}
