@@ -151,6 +151,14 @@ def test_where_all_trials_diverge_it_says_so(planted, tmp_path):
         found_by(tmp_path, 1)
 
 
+def test_a_score_that_is_no_number_is_a_failed_trial(monkeypatch, tmp_path):
+    """Such as the AUC of validation rows of one class."""
+    scores = iter([float("nan")])
+    monkeypatch.setattr(studies, "train", lambda *_: Trained(next(scores), "validation_auc", 1))
+    with pytest.raises(InputError, match="None of the 1 trials.*validation_auc is nan"):
+        found_by(tmp_path, 1)
+
+
 def test_settings_that_do_not_go_together_are_failed_trials(planted, tmp_path):
     with pytest.raises(InputError, match="None of the 2 trials.*multiple of `teacher.num_heads`"):
         found_by(tmp_path, 2, ["teacher.embedding_dim=15"])

@@ -153,6 +153,8 @@ class _Search:
         try:
             changed = with_settings(recipe, values)
             found = train(changed, self.out, name, self.progress, after_epoch)
+            if not np.isfinite(found.score):  # Optuna would forget it, to be tried for ever
+                raise DivergedError(f"{found.metric} is {found.score}.")
         except pruned as stop:
             study.tell(trial, state=_states().PRUNED)
             line = str(stop)
