@@ -72,9 +72,9 @@ them by a cross-encoder too, which reads history and item together.
 
 `tfrs-distill tune --recipe FILE --trials 20` (`pip install "tfrs-distill[tune]"`, with Optuna)
 searches for the settings of the student and then, with as many trials, of its twin; the first
-trial of each has the recipe's own settings. Validation decides; the test users are not looked at.
-A trial is stopped when its validation score is in the worst quarter of the trials that came as
-far. Searched by default:
+trial of each has the recipe's own settings, where all are among the values searched. Validation
+decides; the test users are not looked at. A trial is stopped when its validation score is in the
+worst quarter of the trials that came as far. Searched by default:
 
 {search}
 
@@ -83,7 +83,10 @@ far. Searched by default:
 joined: `--search teacher.members=two-tower+item-item,two-tower+als`. What student and twin share,
 such as `student.embedding_dim`, the student's trials decide. Each teacher that a trial needs is
 trained once and kept, as is all else that trials have in common, so a search of `[distillation]`
-and `[twin]` costs no more than training the students.
+and `[twin]` costs no more than training the students. Only a `distillation.temperature` beside the
+seven above has a recipe that recommends label its windows anew, once for each value. In
+`task = "two-stage"` the first stage learns by `[distillation]` too: each of its settings that is
+tried trains the first stage and the cross-encoder again.
 
 The folder `saved_models/<name>/tune/` holds the study (`study.db`, which Optuna's own tools
 read), `tune.json`, `tune.html` and `best.toml`. An interrupted search goes on when the command is

@@ -89,6 +89,13 @@ def test_a_run_knows_whether_its_seed_draws_the_test_rows(name):
     assert resampled(recipe.quick(), "test rows", 9)["drawn_by_seed"] is True
 
 
+def test_ties_that_chance_orders_give_each_seed_test_rows_of_its_own():
+    recipe = Recipe.named("movielens-1m")
+    shuffled = replace(recipe, data=replace(recipe.data, ties="shuffled"))
+    assert resampled(recipe, "test users", 9)["drawn_by_seed"] is False
+    assert resampled(shuffled, "test users", 9)["drawn_by_seed"] is True
+
+
 MEASURED = ("models", "comparisons", "resampled")
 
 

@@ -1,5 +1,7 @@
 """Stages by themselves: what runs again, what is reused, what an interrupt leaves."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -116,3 +118,26 @@ def test_every_stage_starts_from_the_seed(tmp_path):
         names = ("first", "second")[folder == "two" :]
         stages.run([Stage(name, draw, lambda: 1) for name in names])
     assert drawn == [drawn[0]] * 3
+
+
+def test_a_run_keeps_in_its_own_folder_what_a_trial_of_a_search_made(tmp_path):
+    """Whoever reads a finished run, as `compare` does, looks there and nowhere else."""
+    trials, worked = tmp_path / "tune" / "trials", []
+
+    def run(setting, is_trial):
+        def work(folder):
+            worked.append(setting)
+            (folder / f"file of {setting}").write_text("made")
+            return {"gave": setting}, ""
+
+        stages = Stages(tmp_path / "stages", 0, SilentProgress(), trials=trials, is_trial=is_trial)
+        stages.run([Stage("data", work, lambda: setting)])
+        return stages.folder_of("data")
+
+    own = tmp_path / "stages" / "data"
+    assert run(1, is_trial=False) == own
+    assert run(2, is_trial=True).parent == trials and worked == [1, 2]
+    assert run(2, is_trial=False) == own and worked == [1, 2]
+    assert sorted(file.name for file in own.iterdir()) == ["done.json", "file of 2"]
+    shutil.rmtree(tmp_path / "tune")
+    assert run(2, is_trial=True) == own and worked == [1, 2]

@@ -1,5 +1,6 @@
 """A search for settings: its space, its studies, and what it writes."""
 
+import copy
 import json
 from dataclasses import replace
 
@@ -11,7 +12,9 @@ from tfrs_distill import pipeline
 from tfrs_distill.errors import DivergedError, InputError
 from tfrs_distill.files import locked
 from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.search import study as studies
+from tfrs_distill.pipeline.search.page import in_short
 from tfrs_distill.pipeline.search.space import space_of, with_settings
 from tfrs_distill.pipeline.search.study import FEWEST_EPOCHS, MODELLED_FROM, search
 from tfrs_distill.pipeline.search.trials import Trained
@@ -136,6 +139,13 @@ def test_more_trials_can_follow(whole, planted, tmp_path):
     assert len(planted.calls) == 2 * 3
 
 
+def test_where_fewer_are_asked_for_later_the_sentence_counts_those_that_were_done(whole):
+    found = copy.deepcopy(whole[0]) | {"num_trials": 4}
+    assert "of 9 trials each." in in_short(found)
+    trials_of(found, "twin").append(trials_of(found, "twin")[0])
+    assert "of 9 and 10 trials." in in_short(found)
+
+
 def test_a_trial_that_diverges_counts_and_is_not_the_best(planted, tmp_path):
     planted.diverge_at = 2
     trials = trials_of(found_by(tmp_path, 3))
@@ -146,6 +156,14 @@ def test_a_trial_that_diverges_counts_and_is_not_the_best(planted, tmp_path):
 def test_where_all_trials_diverge_it_says_so(planted, tmp_path):
     planted.diverge_at = 1
     with pytest.raises(InputError, match="None of the 1 trials of the student.*became nan"):
+        found_by(tmp_path, 1)
+
+
+def test_a_score_that_is_no_number_is_a_failed_trial(monkeypatch, tmp_path):
+    """Such as the AUC of validation rows of one class."""
+    scores = iter([float("nan")])
+    monkeypatch.setattr(studies, "train", lambda *_: Trained(next(scores), "validation_auc", 1))
+    with pytest.raises(InputError, match="None of the 1 trials.*validation_auc is nan"):
         found_by(tmp_path, 1)
 
 
@@ -173,6 +191,21 @@ def test_a_study_of_another_recipe_is_refused(planted, tmp_path):
     assert len(planted.calls) == 2
 
 
+def test_a_study_of_other_data_is_refused_wherever_the_data_lies(planted, tmp_path):
+    table, moved = tmp_path / "orders.csv", tmp_path / "moved" / "orders.csv"
+    moved.parent.mkdir()
+    table.write_text("user,item\nann,tea\nbob,rice\n")
+    recipe = RECIPE.of_tables([str(table)])
+    found_by(tmp_path, 1, recipe=recipe)
+    table.rename(moved)
+    recipe = replace(recipe, data=replace(recipe.data, interactions=(str(moved),)))
+    found_by(tmp_path, 1, recipe=recipe)
+    assert len(planted.calls) == 2
+    moved.write_text("user,item\nann,tea\nbob,rice\nbob,tea\n")
+    with pytest.raises(InputError, match="another recipe.*data.content.*Remove the file"):
+        found_by(tmp_path, 1, recipe=recipe)
+
+
 def test_a_study_without_a_finished_trial_holds_nobody_to_it(planted, tmp_path):
     planted.interrupt_at = 1
     with pytest.raises(KeyboardInterrupt):
@@ -192,6 +225,23 @@ def test_what_only_exports_or_adds_controls_is_no_other_recipe(planted, tmp_path
     )
     found_by(tmp_path, 1, recipe=same)
     assert len(planted.calls) == 2
+
+
+@pytest.mark.parametrize("name", ["movielens-100k", "two-stage"])
+def test_a_twin_behind_a_first_stage_is_compared_for_one_first_stage_alone(name):
+    recipe = Recipe.named(name)
+    other = with_settings(recipe, {"distillation.dropout": 0.123})
+    one, another = (studies._made_from("twin", of, ()) for of in (recipe, other))
+    assert (one == another) is (name != "two-stage")
+
+
+def test_no_trial_is_judged_by_its_first_stage(tmp_path):
+    def told(epoch, score):
+        raise AssertionError
+
+    run = Run(Recipe.named("two-stage"), tmp_path, SilentProgress(), after_epoch=told)
+    assert run.after_epoch_of("retrieval") is None
+    assert run.after_epoch_of("student") is run.after_epoch_of("twin") is told
 
 
 def test_a_file_that_is_no_study_is_refused_and_kept(planted, tmp_path):
@@ -259,6 +309,16 @@ def test_given_values_take_the_place_of_default_ones():
     assert seen.choices == (True, False) and seen.value("false") is False
     changed = with_settings(RECIPE, {"teacher.members": ("two-tower", "als"), "twin.dropout": 0.1})
     assert changed.teacher.members == ("two-tower", "als") and changed.twin.dropout == 0.1
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [("student.embedding_dim", (10001, 10002)), ("twin.learning_rate", (0.00123451, 0.00123452))],
+)
+def test_values_that_are_nearly_alike_are_each_tried(key, values):
+    space = space_of(RECIPE, [f"{key}={values[0]},{values[1]}"])
+    (dimension,) = [one for of_one in space.values() for one in of_one if one.key == key]
+    assert tuple(dimension.value(dimension.parameter(value)) for value in values) == values
 
 
 @pytest.mark.parametrize("name", ["movielens-100k", "ranking", "multitask", "two-stage", "reviews"])

@@ -60,10 +60,11 @@ def tune(
 ) -> dict[str, Any]:
     """Search a recipe's settings for the student and for its twin, on validation alone.
 
-    Both get the same number of trials, of which the first has the recipe's own settings. The
-    student's come first; the twin's then have the best student's of what both share, such as their
-    width. What trials train from is made once, by `run` or by the first trial that needs it. An
-    interrupted search goes on where it was, and more trials can be asked for later.
+    Both get the same number of trials, of which the first has the recipe's own settings, where all
+    are among the values searched. The student's come first; the twin's then have the best
+    student's of what both share, such as their width. What trials train from is made once, by `run`
+    or by the first trial that needs it. An interrupted search goes on where it was, and more trials
+    can be asked for later.
 
     Writes to `out/<name>/tune/` the study (SQLite, `study.db`), `tune.json`, `tune.html` with
     Optuna's own plots, and the recipe with the best settings, `best.toml`, which `run` then

@@ -63,9 +63,10 @@ def evaluate_scorers(
     parts, rows = segments(train, asked, data.user_groups), ranked_rows(asked)
     some, places = asked.subset(rows), queries.answerable_rows[rows]
     trained_last = sorted(scorers, key=lambda path: ".py:" in path)
-    opened = {path: open_scorer(path, data, queries, seed=seed) for path in trained_last}
-    for one in opened.values():
-        one.check_length(max(ks))
+    opened = {}
+    for path in trained_last:
+        opened[path] = open_scorer(path, data, queries, seed=seed)
+        opened[path].check_length(max(ks))
     models: dict[str, dict[str, Any]] = {}
     ndcgs, lists, ranks = {}, [], []
     with (progress or SilentProgress()).bar("models", len(scorers)) as advance:

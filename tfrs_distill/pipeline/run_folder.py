@@ -44,7 +44,7 @@ class Run:
         out: the folder of all runs.
         progress: receives stages, bars and results.
         after_epoch: `after_epoch(number, score)` is called after every epoch of a student, numbers
-            counted from 1. A run with it is a trial of a search.
+            counted from 1; see `after_epoch_of`. A run with it is a trial of a search.
 
     Attributes:
         home: the run's folder.
@@ -103,6 +103,10 @@ class Run:
     def student(self, stage: str) -> Any:
         """The student that a stage trained."""
         return tf.keras.models.load_model(self.student_file(stage))
+
+    def after_epoch_of(self, stage: str) -> Callable[[int, float], None] | None:
+        """Who is told of a student's epochs; nobody of a first stage's, which no search judges."""
+        return None if stage == "retrieval" else self.after_epoch
 
     @cached_property
     def data(self) -> Any:

@@ -58,7 +58,8 @@ class Stages:
         seed: every stage starts from it, so a resumed run draws the numbers of an undisturbed one.
         progress: receives every stage.
         trials: where the stages of a search's trials are kept, each beside those with other
-            inputs. What stands there is reused too.
+            inputs. What stands there is reused too: a run copies it to its own folder, where
+            whoever reads a finished run looks for it.
         is_trial: whether stages are made there.
 
     Attributes:
@@ -106,6 +107,9 @@ class Stages:
         }
         finished = [folder for folder in folders if notes[folder] is not None]
         folder = finished[0] if finished else folders[-1 if self.is_trial else 0]
+        if folder != folders[0] and not self.is_trial:
+            _copy_whole(folder, folders[0])
+            notes[folders[0]], folder = notes[folder], folders[0]
         self.folders[stage.name], note, output = folder, notes[folder], stage.output or folder
         reused = note is not None
         if note is None:
@@ -143,6 +147,17 @@ def _note_of(folder: Path, output: Path, fingerprint: str) -> dict[str, Any] | N
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return note if current else None
+
+
+def _copy_whole(folder: Path, to: Path) -> None:
+    """Copy a stage's folder in place of another one; an interrupt leaves no half of it there."""
+    partial = to.with_name(f".partial-{to.name}")
+    if partial.exists():
+        shutil.rmtree(partial)
+    shutil.copytree(folder, partial)
+    if to.exists():
+        shutil.rmtree(to)
+    partial.rename(to)
 
 
 def forget_other_trainings(folder: Path, fingerprint: str) -> None:

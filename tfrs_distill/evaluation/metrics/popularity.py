@@ -1,7 +1,7 @@
 """How popular the recommended items are: novelty, and popularity bias.
 
 Every function takes `item_ids` int [num_queries, k] as in `recommended_lists.py`, and `counts` int
-[num_items + 1]: how many training users met each item (see `item_popularity`). An empty slot does
+[num_items + 1]: how many training users met each item (see `popularity_counts`). An empty slot does
 not count; a list without any item has NaN.
 """
 

@@ -68,13 +68,14 @@ class Dimension:
     def parameter(self, value: Value) -> Any:
         """A trial's parameter of the setting's value; None where it is not among those searched."""
         if self.choices:
-            return as_text(value) if value in self.choices else None
+            return self._texts[self.choices.index(value)] if value in self.choices else None
         assert isinstance(value, (int, float))
         return value if self.low <= value <= self.high else None
 
     @property
     def _texts(self) -> list[str]:
-        return [as_text(choice) for choice in self.choices]
+        """Every digit of a number, so that two that are nearly alike stay two."""
+        return [repr(one) if isinstance(one, float) else as_text(one) for one in self.choices]
 
     def words(self) -> str:
         """The values, for people and to tell searches apart."""
@@ -101,7 +102,7 @@ def space_of(recipe: Any, given: Sequence[str] = ()) -> dict[str, list[Dimension
         if not (key and equals and text):
             raise InputError(
                 "--search is KEY=LOW:HIGH, KEY=LOW:HIGH:log or KEY=A,B,C, such as "
-                f"distillation.temperature=1:4. Received: {entry!r}."
+                f"distillation.dropout=0:0.3. Received: {entry!r}."
             )
         texts[key] = text
     found: dict[str, list[Dimension]] = {STUDENT: [], TWIN: []}
@@ -147,7 +148,7 @@ def as_text(value: Value) -> str:
         return "+".join(value) or "none"
     if isinstance(value, bool):
         return str(value).lower()
-    return value if isinstance(value, str) else f"{value:.4g}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _rule(recipe: Any, key: str) -> Rule | None:

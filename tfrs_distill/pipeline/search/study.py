@@ -14,6 +14,7 @@ import tensorflow as tf
 from tfrs_distill import __version__
 from tfrs_distill.errors import DivergedError, InputError, MissingExtraError
 from tfrs_distill.files import content_sha256, locked, whole_file
+from tfrs_distill.pipeline.data import source_fingerprint
 from tfrs_distill.pipeline.report.numbers import duration, metric
 from tfrs_distill.pipeline.run_folder import TUNE
 from tfrs_distill.pipeline.search.space import (
@@ -28,6 +29,7 @@ from tfrs_distill.pipeline.search.space import (
     with_settings,
 )
 from tfrs_distill.pipeline.search.trials import train
+from tfrs_distill.pipeline.stages.data import PLACES
 from tfrs_distill.progress import Progress
 
 STUDY_FILE, RESULT_FILE, PAGE_FILE, BEST_FILE = "study.db", "tune.json", "tune.html", "best.toml"
@@ -151,6 +153,8 @@ class _Search:
         try:
             changed = with_settings(recipe, values)
             found = train(changed, self.out, name, self.progress, after_epoch)
+            if not np.isfinite(found.score):  # Optuna would forget it, to be tried for ever
+                raise DivergedError(f"{found.metric} is {found.score}.")
         except pruned as stop:
             study.tell(trial, state=_states().PRUNED)
             line = str(stop)
@@ -219,9 +223,13 @@ class _Search:
 def _made_from(name: str, recipe: Any, space: Sequence[Dimension]) -> dict[str, Any]:
     """Everything that makes two studies comparable, by setting."""
     sections = recipe.as_dict()
-    for section in ("export", "distillation" if name == TWIN else "twin"):
+    unread = {"export", "distillation" if name == TWIN else "twin"}
+    if recipe.task == "two-stage":
+        unread.discard("distillation")  # the first stage learns by it, and finds what both order
+    for section in unread:
         sections.pop(section)
     sections["training"].pop("controls")
+    sections["data"] |= dict.fromkeys(PLACES, "") | {"content": source_fingerprint(recipe)}
     flat = {"version": __version__}
     for section, settings in sections.items():
         of_section = settings if isinstance(settings, dict) else {"": settings}

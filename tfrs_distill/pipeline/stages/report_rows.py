@@ -7,7 +7,7 @@ from typing import Any
 
 from tfrs_distill.evaluation import metrics
 from tfrs_distill.export.forms import FORMS
-from tfrs_distill.pipeline.recipe.sections import PLANTED, REVIEWS
+from tfrs_distill.pipeline.recipe.sections import PLANTED, REVIEWS, SHUFFLED
 from tfrs_distill.pipeline.report.models import FORM_PAIRS, MODELS
 from tfrs_distill.pipeline.run_folder import Run
 
@@ -51,9 +51,11 @@ def resampled(recipe: Any, what: str, number: int) -> dict[str, Any]:
     `drawn_by_seed` says whether another seed of the recipe is tested on other rows.
     """
     some = getattr(recipe.data, "max_users", 0) or getattr(recipe.evaluation, "max_lists", 0)
+    by_chance = recipe.data.source in (REVIEWS, PLANTED)
+    by_chance |= getattr(recipe.data, "ties", None) == SHUFFLED  # then it says what came last
     return {
         "what": what,
         "number": number,
         "too_few": metrics.too_few_to_resample(number),
-        "drawn_by_seed": recipe.data.source in (REVIEWS, PLANTED) or some > 0,
+        "drawn_by_seed": by_chance or some > 0,
     }

@@ -62,7 +62,7 @@ def student_stage(run: Run, name: str) -> Stage:
             patience=recipe.training.patience,
             progress=run.progress,
             description=name.replace("_", " "),
-            after_epoch=run.after_epoch,
+            after_epoch=run.after_epoch_of(name),
         )
         save_alone(student, folder / STUDENT_FILE)
         epoch = curves["best_epoch"]
