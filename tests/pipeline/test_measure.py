@@ -72,28 +72,38 @@ def test_a_twin_that_finds_nothing_has_no_ratio():
 
 def test_few_are_called_so():
     recipe = Recipe.named("ranking")
-    assert resampled(recipe, "test rows", 99) == {
+    assert resampled(recipe, "test rows", 99, 943) == {
         "what": "test rows",
         "number": 99,
         "too_few": True,
         "drawn_by_seed": False,
     }
-    assert resampled(recipe, "test rows", 100)["too_few"] is False
+    assert resampled(recipe, "test rows", 100, 943)["too_few"] is False
 
 
 @pytest.mark.parametrize("name", ["reviews", "synthetic", "ranking", "two-stage"])
 def test_a_run_knows_whether_its_seed_draws_the_test_rows(name):
     recipe = Recipe.named(name)
     drawn = name in ("reviews", "synthetic")
-    assert resampled(recipe, "test rows", 9)["drawn_by_seed"] is drawn
-    assert resampled(recipe.quick(), "test rows", 9)["drawn_by_seed"] is True
+    assert resampled(recipe, "test rows", 900, 943)["drawn_by_seed"] is drawn
+    quick = recipe.quick()
+    number = getattr(quick.evaluation, "max_lists", 200)
+    users = min(quick.data.max_users, 943)
+    assert resampled(quick, "test rows", number, users)["drawn_by_seed"] is True
+
+
+def test_a_limit_that_leaves_nobody_out_draws_nothing():
+    quick = Recipe.named("movielens-100k").quick()
+    assert quick.data.max_users == 1000
+    assert resampled(quick, "test users", 900, 943)["drawn_by_seed"] is False
+    assert resampled(quick, "test users", 950, 1000)["drawn_by_seed"] is True
 
 
 def test_ties_that_chance_orders_give_each_seed_test_rows_of_its_own():
     recipe = Recipe.named("movielens-1m")
     shuffled = replace(recipe, data=replace(recipe.data, ties="shuffled"))
-    assert resampled(recipe, "test users", 9)["drawn_by_seed"] is False
-    assert resampled(shuffled, "test users", 9)["drawn_by_seed"] is True
+    assert resampled(recipe, "test users", 9, 9)["drawn_by_seed"] is False
+    assert resampled(shuffled, "test users", 9, 9)["drawn_by_seed"] is True
 
 
 MEASURED = ("models", "comparisons", "resampled")

@@ -1,6 +1,5 @@
 """A search for settings: its space, its studies, and what it writes."""
 
-import copy
 import json
 from dataclasses import replace
 
@@ -139,11 +138,14 @@ def test_more_trials_can_follow(whole, planted, tmp_path):
     assert len(planted.calls) == 2 * 3
 
 
-def test_where_fewer_are_asked_for_later_the_sentence_counts_those_that_were_done(whole):
-    found = copy.deepcopy(whole[0]) | {"num_trials": 4}
-    assert "of 9 trials each." in in_short(found)
-    trials_of(found, "twin").append(trials_of(found, "twin")[0])
-    assert "of 9 and 10 trials." in in_short(found)
+def test_where_fewer_are_asked_for_later_the_twin_still_has_as_many(planted, tmp_path):
+    planted.interrupt_at = 4  # the twin's first
+    with pytest.raises(KeyboardInterrupt):
+        found_by(tmp_path, 3)
+    planted.interrupt_at = None
+    found = found_by(tmp_path, 1)
+    assert len(trials_of(found)) == len(trials_of(found, "twin")) == found["num_trials"] == 3
+    assert "of 3 trials each." in in_short(found)
 
 
 def test_a_trial_that_diverges_counts_and_is_not_the_best(planted, tmp_path):

@@ -58,11 +58,9 @@ def in_short(found: Mapping[str, Any]) -> str:
             part += f" (the recipe's own settings: {show.metric(first)})"
         parts.append(part)
     metric = found["studies"][STUDENT]["metric"].replace("_", " of ").replace("ndcg", "NDCG")
-    numbers = [len(study["trials"]) for _, study in _studies(found)]
-    of = " and ".join(map(str, dict.fromkeys(numbers)))
-    each = " each" if len(set(numbers)) == 1 else ""  # a search that was asked for fewer later
+    trials = found["num_trials"]
     return (
-        f"By {metric}, {', and '.join(parts)}, of {of} trial{'s' * (max(numbers) > 1)}{each}. The "
+        f"By {metric}, {', and '.join(parts)}, of {trials} trial{'s' * (trials > 1)} each. The "
         "best of many is too good a figure, and two trainings of the same settings differ: what "
         "it is worth, a run with best.toml measures on test."
     )

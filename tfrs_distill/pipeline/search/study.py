@@ -55,12 +55,13 @@ def search(
         found, best = {}, recipe
         for name in (STUDENT, TWIN):  # the twin has the student's best of what both share
             found[name] = searched.run(name, best, space[name])
+            searched.num_trials = len(found[name]["trials"])  # of before, there may be more
             best = with_settings(best, found[name]["trials"][found[name]["best"]]["values"])
         result = {
             "name": recipe.name,
             "task": recipe.task,
             "seed": recipe.seed,
-            "num_trials": num_trials,
+            "num_trials": searched.num_trials,
             "studies": found,
             "recipe": best.as_dict(),
             "version": __version__,

@@ -447,7 +447,12 @@ def _result(
             name: {task: compare_ndcg(run.recipe, evaluations[one], evaluations[other])}
             for name, (one, other) in pairs.items()
         },
-        "resampled": resampled(run.recipe, "test users", len(evaluations["student"].ndcg)),
+        "resampled": resampled(
+            run.recipe,
+            "test users",
+            len(evaluations["student"].ndcg),
+            run.data.interactions.num_users,
+        ),
         "segments": _by_segment(run, evaluations),
     }
 

@@ -105,6 +105,7 @@ def evaluate_rows(run: Run, folder: Path) -> tuple[Result, str]:
             run.recipe,
             "test users" if data.catalogue is not None else "test rows",  # a review is its own user
             len(np.unique(data.splits.test.users)),
+            len(np.unique(data.splits.train.users)),
         ),
         "confusion": judged.confusion,
         "reliability": judged.reliability,

@@ -45,17 +45,24 @@ def artefacts_to_time(folder: Path) -> dict[str, list[str]]:
     return {form.key: [str(form.path(folder)), form.format] for form in FORMS.values()}
 
 
-def resampled(recipe: Any, what: str, number: int) -> dict[str, Any]:
+def resampled(recipe: Any, what: str, number: int, num_users: int) -> dict[str, Any]:
     """What the intervals of a report are over, and whether it is too few for them.
 
     `drawn_by_seed` says whether another seed of the recipe is tested on other rows.
+
+    Args:
+        recipe: of the run.
+        what: is resampled.
+        number: how many of these there are.
+        num_users: users of the data that was read.
     """
-    some = getattr(recipe.data, "max_users", 0) or getattr(recipe.evaluation, "max_lists", 0)
+    users, lists = getattr(recipe.data, "max_users", 0), getattr(recipe.evaluation, "max_lists", 0)
+    some = 0 < users <= num_users or 0 < lists <= number
     by_chance = recipe.data.source in (REVIEWS, PLANTED)
     by_chance |= getattr(recipe.data, "ties", None) == SHUFFLED  # then it says what came last
     return {
         "what": what,
         "number": number,
         "too_few": metrics.too_few_to_resample(number),
-        "drawn_by_seed": by_chance or some > 0,
+        "drawn_by_seed": by_chance or some,
     }
