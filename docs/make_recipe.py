@@ -91,7 +91,9 @@ tried trains the first stage and the cross-encoder again.
 The folder `saved_models/<name>/tune/` holds the study (`study.db`, which Optuna's own tools
 read), `tune.json`, `tune.html` and `best.toml`. An interrupted search goes on when the command is
 given again, and with a larger `--trials` it goes further. `tfrs-distill run --recipe best.toml`
-takes what the search has trained, and measures it on test.
+takes what the search has trained, and measures it on test. That run has the recipe's name and
+takes the place of an earlier one of it: copy the folder first to lay both beside each other with
+`compare`.
 """
 RECIPES = {
     "movielens-100k": "a retrieval student of MovieLens-100K",

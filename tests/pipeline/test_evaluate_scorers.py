@@ -56,6 +56,19 @@ def last_items(train, seed):
     return scorer
 
 
+def by_chance(train, seed):
+    """A scorer of an order that NumPy's own seed decides."""
+    order = np.random.permutation(train.catalogue.num_items) + 1
+
+    def scorer(histories, k):
+        item_ids = [
+            [item for item in order if item not in history][:k] for history in map(set, histories)
+        ]
+        return -np.ones((len(histories), k)), np.array(item_ids)
+
+    return scorer
+
+
 def seen_too(train, seed):
     def scorer(histories, k):
         return np.zeros((len(histories), k)), np.stack([np.resize(h, k) for h in histories])
@@ -133,6 +146,12 @@ def test_every_kind_of_scorer_gives_what_evaluate_gives(folder, capsys):
             figures = found["models"][path]["figures"]
             assert {key: figures[key] for key in whole} == whole
     assert (found["split"], found["k"], found["queries"]) == ("test", [5, 10], len(QUERIES))
+
+
+def test_a_function_draws_the_same_whatever_stands_before_it(folder, capsys):
+    alone, (path,) = figures_of(capsys, folder, "models.py:by_chance")
+    behind, _ = figures_of(capsys, folder, "models.py:most_met", "models.py:by_chance")
+    assert behind["models"][path]["figures"] == alone["models"][path]["figures"]
 
 
 def test_an_artefact_in_every_form_recommends_the_same(folder, capsys):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfrs_distill import columns
 from tfrs_distill.data.catalogue import Catalogue
@@ -153,6 +154,7 @@ def open_scorer(path: str, data: RetrievalData, queries: Queries, *, seed: int =
 def _of_function(path: str, file: Path, name: str, data: RetrievalData, seed: int) -> Any:
     if not file.is_file():
         raise InputError(f"There is no file {file}. Check the path.")
+    tf.keras.utils.set_random_seed(seed)  # as a run's teacher begins, whatever came before it here
     try:
         made = function_of_file(file, name)(data.splits.train, seed)
     except InputError:
