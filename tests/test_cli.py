@@ -280,6 +280,15 @@ def test_tensorflow_is_quiet_unless_the_user_said_otherwise(calls, monkeypatch):
     assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
 
 
+def test_a_search_that_is_refused_says_nothing_but_why(tmp_path):
+    arguments = ["--recipe", "synthetic", "--out", str(tmp_path / "out"), "--search", "seed=1,2"]
+    result = python("-m", "tfrs_distill", "tune", *arguments)
+    assert (result.returncode, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: --search names a setting as SECTION.NAME. Received: 'seed'")
+    assert not (tmp_path / "out").exists()
+
+
 # recommend
 
 

@@ -304,8 +304,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _tune(arguments: argparse.Namespace) -> None:
     recipe, pipeline = _recipe(arguments), _pipeline(arguments)
-    with quiet_stderr():  # TensorFlow greets on standard error
-        from tfrs_distill.pipeline.search.page import in_short
+    from tfrs_distill.pipeline.search.page import in_short
     from tfrs_distill.pipeline.terminal import TerminalProgress
 
     console = _console()
@@ -332,6 +331,8 @@ def _pipeline(arguments: argparse.Namespace) -> Any:
     except ImportError as error:
         raise InputError(str(error)) from error
     with quiet_stderr():  # TensorFlow greets on standard error before it reads any setting
+        import tensorflow  # noqa: F401  which the pipeline imports later
+
         from tfrs_distill import pipeline
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     return pipeline
