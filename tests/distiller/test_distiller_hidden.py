@@ -411,6 +411,7 @@ def test_no_gradient_reaches_what_the_teacher_hides(examples):
     assert np.abs(gradients[ours]).max() > 1e-3
 
 
+@pytest.mark.nightly
 def test_a_live_two_tower_hides_what_its_layers_say(windows):
     """Its query embeddings and its encoder's output, by position, in inference mode."""
     text = np.random.default_rng(0).normal(size=(NUM_ITEMS, 6)).astype(np.float32)

@@ -205,6 +205,7 @@ def moved_layers(encoder, before):
     return {int(name.split("layer_._")[1].split("/")[0]) for name in moved}
 
 
+@pytest.mark.nightly
 def test_only_the_top_layers_and_the_score_are_trained(tiny_bert):
     encoder = TextEncoder(tiny_bert[0])
     model = BertCrossEncoder(encoder, PARTNERS, max_history_items=2, max_length=16, seed=0)

@@ -214,6 +214,7 @@ def test_dropout_is_on_when_asked_for_alone(tiny_bert):
         assert np.allclose(asked, trained) == (dropout == 0)
 
 
+@pytest.mark.nightly
 def test_only_the_top_layers_and_the_heads_are_trained(tiny_bert, monkeypatch):
     ranker, read, training = ranker_of(tiny_bert, TWO), BertTextRanker.read, []
 

@@ -235,6 +235,7 @@ def test_warm_up_and_decay_set_the_size_of_the_steps(encoder, windows, eagerly):
     np.testing.assert_allclose(moved, 2e-3, rtol=1e-2)
 
 
+@pytest.mark.nightly
 def test_weight_decay_shrinks_matrices_alone(folder, windows, eagerly):
     def trained(weight_decay):
         encoder = TextEncoder(folder)

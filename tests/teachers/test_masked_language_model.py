@@ -275,6 +275,7 @@ def test_every_step_draws_masks_of_its_own(tiny_bert, eagerly, monkeypatch):
     assert len(draws) == len(set(draws)) == 4  # two of the head alone, two of the whole
 
 
+@pytest.mark.nightly
 def test_seed_fixes_the_losses_with_dropout_too(tiny_bert, eagerly):
     def losses(seed, rate=0.3):
         encoder = TextEncoder(tiny_bert[0])
