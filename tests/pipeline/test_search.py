@@ -132,6 +132,20 @@ def test_an_interrupted_search_goes_on_as_an_undisturbed_one(told, at, whole, pl
         assert values_of(found, name) == values_of(whole[0], name)[:4]
 
 
+def test_the_time_left_is_not_guessed_from_the_first_trial(planted, tmp_path):
+    titles = []
+
+    class Titles(SilentProgress):
+        def stage(self, number, total, name):
+            titles.append((number, total, name.split(":")[0]))
+
+    search(RECIPE, tmp_path, 3, [], Titles())
+    assert titles[0] == (1, 3, "student")
+    best = f"best so far {1 - abs(RECIPE.distillation.dropout - BEST_DROPOUT):.4f}"
+    assert titles[1] == (2, 3, f"student ({best})")
+    assert titles[2][2].startswith("student (best so far ") and titles[2][2].endswith(" left)")
+
+
 def test_more_trials_can_follow(whole, planted, tmp_path):
     found_by(tmp_path, 1)
     assert values_of(found_by(tmp_path, 3)) == values_of(whole[0])[:3]

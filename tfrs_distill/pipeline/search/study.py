@@ -216,9 +216,13 @@ class _Search:
         scores = [trial.value for trial in done if trial.state == _states().COMPLETE]
         if not scores:
             return f"{name}: {changed}"
-        mean = np.mean([trial.duration.total_seconds() for trial in done])
-        left = duration(float(mean) * (self.num_trials - len(done)))
-        return f"{name} (best so far {metric(max(scores))}, about {left} left): {changed}"
+        best = f"best so far {metric(max(scores))}"
+        # The first trial's time is no measure: it made what all learn from, or was there before.
+        seconds = [trial.duration.total_seconds() for trial in done[1:]]
+        if not seconds:
+            return f"{name} ({best}): {changed}"
+        left = duration(float(np.mean(seconds)) * (self.num_trials - len(done)))
+        return f"{name} ({best}, about {left} left): {changed}"
 
 
 def _made_from(name: str, recipe: Any, space: Sequence[Dimension]) -> dict[str, Any]:
@@ -241,7 +245,8 @@ def _made_from(name: str, recipe: Any, space: Sequence[Dimension]) -> dict[str, 
 
 
 def _found(study: Any, name: str, recipe: Any, space: Sequence[Dimension]) -> dict[str, Any]:
-    complete, trials = [], []
+    complete: list[int] = []
+    trials: list[dict[str, Any]] = []
     for trial in _done(study):
         if trial.state == _states().COMPLETE:
             complete.append(len(trials))
