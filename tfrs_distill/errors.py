@@ -11,6 +11,12 @@ class InputError(ValueError):
     """
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of another library says, short enough to be part of a message."""
+    text = str(error).strip()
+    return text.splitlines()[0][:300] if text else type(error).__name__
+
+
 class DivergedError(InputError):
     """A training's loss has become NaN or infinite."""
 

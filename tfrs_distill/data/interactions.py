@@ -130,8 +130,13 @@ class Interactions:
         ...     (1, 2), (2, 1)}
         True
         """
-        rows = np.random.default_rng(seed).permutation(len(self))
-        return replace(self, **{name: getattr(self, name)[rows] for name in self._columns})
+        return self.subset(np.random.default_rng(seed).permutation(len(self)))
+
+    def subset(self, rows: np.ndarray) -> Interactions:
+        """Return some interactions, of the same users and items: a mask, or numbers in an order."""
+        columns = ["users", "items", "ratings", "timestamps"]
+        columns += [] if self.weights is None else ["weights"]
+        return replace(self, **{name: getattr(self, name)[rows] for name in columns})
 
     def of_some_users(self, number: int, seed: int) -> Interactions:
         """Return what `number` users did, drawn at random, with the whole catalogue.
@@ -149,18 +154,10 @@ class Interactions:
         """
         if number >= self.num_users:
             return self
-        drawn = np.random.default_rng(seed).permutation(self.num_users)[:number]
-        user_ids = tuple(self.user_ids[user] for user in np.sort(drawn))
-        kept = np.isin(self.users, drawn)
-        columns = {name: getattr(self, name)[kept] for name in self._columns}
-        columns["users"] = np.searchsorted(np.sort(drawn), columns["users"])
-        return replace(self, user_ids=user_ids, **columns)
-
-    @property
-    def _columns(self) -> list[str]:
-        """The names of what has an entry an interaction."""
-        columns = ["users", "items", "ratings", "timestamps"]
-        return columns if self.weights is None else [*columns, "weights"]
+        drawn = np.sort(np.random.default_rng(seed).permutation(self.num_users)[:number])
+        some = self.subset(np.isin(self.users, drawn))
+        user_ids = tuple(self.user_ids[user] for user in drawn)
+        return replace(some, user_ids=user_ids, users=np.searchsorted(drawn, some.users))
 
 
 def in_sequences(interactions: Interactions, column: np.ndarray) -> list[np.ndarray]:

@@ -30,7 +30,7 @@ def principal_components(vectors: np.ndarray) -> tuple[np.ndarray, float]:
     >>> coordinates.tolist(), share
     ([[1.0, 0.0], [-1.0, 0.0]], 1.0)
     """
-    centred = _unit(vectors)
+    centred = unit_vectors(vectors)
     centred -= centred.mean(axis=0)
     values, axes = np.linalg.eigh(centred.T @ centred)
     axes = axes[:, ::-1][:, :2]
@@ -83,7 +83,7 @@ def neighbour_overlap(one: np.ndarray, other: np.ndarray, rows: np.ndarray, k: i
 
 def _nearest(vectors: np.ndarray, rows: np.ndarray, k: int) -> np.ndarray:
     """Item indices from 1, int [num_rows, k]."""
-    unit = _unit(vectors)
+    unit = unit_vectors(vectors)
     found = []
     for block in row_blocks(len(rows), len(unit)):
         some = rows[block]
@@ -93,7 +93,8 @@ def _nearest(vectors: np.ndarray, rows: np.ndarray, k: int) -> np.ndarray:
     return np.concatenate(found)
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
+def unit_vectors(vectors: np.ndarray) -> np.ndarray:
+    """Return the vectors at length 1, float64 [num_vectors, dim]; one of zeros stays as it is."""
     vectors = np.asarray(vectors, np.float64)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.where(lengths > 0, lengths, 1.0)

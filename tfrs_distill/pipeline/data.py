@@ -175,12 +175,7 @@ class RetrievalData:
         """Read what `save` wrote to `folder`, split as when it was written."""
         name, user_ids, catalogue = read_names(folder)
         with np.load(folder / INTERACTIONS_FILE) as arrays:
-            data = Interactions(
-                name,
-                catalogue,
-                user_ids,
-                **arrays,
-            )
+            data = Interactions(name, catalogue, user_ids, **arrays)
         groups = folder / GROUPS_FILE
         return cls.of(
             data, recipe, user_groups=json.loads(groups.read_text()) if groups.exists() else None
@@ -419,8 +414,7 @@ def _ratings(recipe: RankingRecipe) -> RankingData:
     splits, tables = movielens_ranking(folder, max_history=recipe.data.max_history)
     splits = _of_some_users(splits, recipe, splits.train.users)
     films = movielens_100k(folder)
-    kept = np.isin(films.users + 1, np.unique(splits.train.users))
-    films = replace(films, **{name: getattr(films, name)[kept] for name in ARRAYS})
+    films = films.subset(np.isin(films.users + 1, np.unique(splits.train.users)))
     facts = split_facts(films)  # but every row is tested, a user's first one too
     return RankingData(
         splits,

@@ -15,7 +15,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfrs_distill import __version__
-from tfrs_distill.files import content_sha256, file_sha256, whole_file
+from tfrs_distill.files import content_sha256, file_sha256, whole_file, whole_folder
 from tfrs_distill.progress import Progress
 
 NOTE = "done.json"
@@ -108,7 +108,8 @@ class Stages:
         finished = [folder for folder in folders if notes[folder] is not None]
         folder = finished[0] if finished else folders[-1 if self.is_trial else 0]
         if folder != folders[0] and not self.is_trial:
-            _copy_whole(folder, folders[0])
+            with whole_folder(folders[0]) as own:
+                shutil.copytree(folder, own, dirs_exist_ok=True)
             notes[folders[0]], folder = notes[folder], folders[0]
         self.folders[stage.name], note, output = folder, notes[folder], stage.output or folder
         reused = note is not None
@@ -147,17 +148,6 @@ def _note_of(folder: Path, output: Path, fingerprint: str) -> dict[str, Any] | N
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return note if current else None
-
-
-def _copy_whole(folder: Path, to: Path) -> None:
-    """Copy a stage's folder in place of another one; an interrupt leaves no half of it there."""
-    partial = to.with_name(f".partial-{to.name}")
-    if partial.exists():
-        shutil.rmtree(partial)
-    shutil.copytree(folder, partial)
-    if to.exists():
-        shutil.rmtree(to)
-    partial.rename(to)
 
 
 def forget_other_trainings(folder: Path, fingerprint: str) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tfrs_distill.data.readers.delimited import encoding_of
-from tfrs_distill.errors import InputError, MissingExtraError
+from tfrs_distill.errors import InputError, MissingExtraError, first_line
 from tfrs_distill.files import COMPRESSED, name_without_endings
 
 BLOCK_BYTES = 1 << 25  # of a text file, read at once
@@ -193,7 +193,7 @@ def _column(title: str, name: Any, values: Any) -> Any:
         return arrow.table({"column": values}).column(0)
     except (arrow.ArrowInvalid, arrow.ArrowTypeError) as error:
         raise InputError(
-            f"Column {str(name)!r} of {title} mixes types: {_first_line(error)}. Make them one, as "
+            f"Column {str(name)!r} of {title} mixes types: {first_line(error)}. Make them one, as "
             "pandas does it by `.astype(str)`."
         ) from error
 
@@ -314,7 +314,7 @@ def _readable(path: Path) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:  # of the system, not the file
             raise
         where = _uneven_line(path) if "CSV parse error" in str(error) else ""
-        raise InputError(f"{path}{where} cannot be read: {_first_line(error)}") from error
+        raise InputError(f"{path}{where} cannot be read: {first_line(error)}") from error
 
 
 def _uneven_line(path: Path) -> str:
@@ -327,10 +327,6 @@ def _uneven_line(path: Path) -> str:
             if fields and len(fields) != number:
                 return f", line {reader.line_num},"
     return ""
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0][:300] if str(error) else type(error).__name__
 
 
 def _opened(path: Path) -> io.TextIOWrapper:

@@ -6,6 +6,7 @@ import numpy as np
 
 from tfrs_distill import columns
 from tfrs_distill.data.row_blocks import row_blocks
+from tfrs_distill.evaluation.item_space import unit_vectors
 from tfrs_distill.evaluation.metrics.metric import Metric
 
 
@@ -30,8 +31,7 @@ def intra_list_diversity(item_ids: np.ndarray, item_vectors: np.ndarray) -> np.n
     [0.0, 1.0]
     """
     vectors = np.zeros((len(item_vectors) + 1, item_vectors.shape[1]))
-    norms = np.linalg.norm(item_vectors, axis=1, keepdims=True)
-    np.divide(item_vectors, norms, out=vectors[1:], where=norms > 0)
+    vectors[1:] = unit_vectors(item_vectors)
     found = np.full(len(item_ids), np.nan)
     for rows in row_blocks(len(item_ids), item_ids.shape[1] * vectors.shape[1]):
         of_lists = vectors[item_ids[rows]]  # zeros where a slot is empty

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import ChoiceLoader, Environment, FileSystemLoader
+from jinja2 import ChoiceLoader, FileSystemLoader
 
 from tfrs_distill.files import whole_file
-from tfrs_distill.pipeline import report
 from tfrs_distill.pipeline.report import numbers as show
+from tfrs_distill.pipeline.report.page import PAGES
 from tfrs_distill.pipeline.run_folder import TUNE
 from tfrs_distill.pipeline.search.space import STUDENT, TWIN, as_text
 from tfrs_distill.pipeline.search.study import PAGE_FILE, import_plots, open_study
@@ -30,17 +30,13 @@ PLOTS = {
 def write_page(found: Mapping[str, Any], out: Path) -> None:
     """Write the page of what `tune` found."""
     folder = out / found["name"] / TUNE
-    folders = [Path(__file__).parent, Path(report.__file__).parent]
-    pages = Environment(
-        loader=ChoiceLoader([FileSystemLoader(path) for path in folders]),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    pages.filters |= {"duration": show.duration, "metric": show.metric, "text": as_text}
+    here = FileSystemLoader(Path(__file__).parent)
+    pages = PAGES.overlay(loader=ChoiceLoader([here, PAGES.loader]))
     text = pages.get_template("tune.html.jinja").render(
         found=found,
         sentence=in_short(found),
+        metric=show.metric,
+        as_text=as_text,
         plots={name: list(_plots(open_study(folder, of))) for name, of in _studies(found)},
     )
     with whole_file(folder / PAGE_FILE, "w") as file:

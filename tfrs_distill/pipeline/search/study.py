@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill import __version__
-from tfrs_distill.errors import DivergedError, InputError, MissingExtraError
+from tfrs_distill.errors import DivergedError, InputError, MissingExtraError, first_line
 from tfrs_distill.files import content_sha256, locked, whole_file
 from tfrs_distill.pipeline.data import source_fingerprint
 from tfrs_distill.pipeline.report.numbers import duration, metric
@@ -107,7 +107,7 @@ class _Search:
             self.storage = _optuna().storages.RDBStorage(f"sqlite:///{path}")
         except Exception as error:  # of SQLAlchemy, SQLite or Alembic, whichever sees it first
             raise InputError(
-                f"{path} is no study that this version of Optuna reads: {_first_line(error)}. "
+                f"{path} is no study that this version of Optuna reads: {first_line(error)}. "
                 "Remove it to search anew."
             ) from error
 
@@ -245,11 +245,8 @@ def _made_from(name: str, recipe: Any, space: Sequence[Dimension]) -> dict[str, 
 
 
 def _found(study: Any, name: str, recipe: Any, space: Sequence[Dimension]) -> dict[str, Any]:
-    complete: list[int] = []
     trials: list[dict[str, Any]] = []
     for trial in _done(study):
-        if trial.state == _states().COMPLETE:
-            complete.append(len(trials))
         seen = trial.intermediate_values.values()
         trials.append(
             {
@@ -260,6 +257,7 @@ def _found(study: Any, name: str, recipe: Any, space: Sequence[Dimension]) -> di
                 "values": {d.key: d.value(trial.params[d.key]) for d in space},
             }
         )
+    complete = [place for place, trial in enumerate(trials) if trial["state"] == "complete"]
     if not complete:
         raise InputError(
             f"None of the {len(trials)} trials of the {name} ended well. The last one: "
@@ -301,10 +299,6 @@ def _sampler(seed: int, done: int) -> Any:
 
 def _states() -> Any:
     return _optuna().trial.TrialState
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def _optuna() -> Any:
