@@ -53,6 +53,7 @@ LISTS_AT_A_TIME = 8  # of the cross-encoder: the bar moves now and then
 SECONDS_BETWEEN = 60.0  # two writings of its scores so far
 KEPT_FILE = "cross_encoder.npz"
 Latency = dict[str, float]
+Segmented = tuple[list[Segment], dict[str, Values]]  # the segments, and each model's NDCG in them
 TWO_STAGE_PAIRS = {
     "student_vs_retrieval": ("student", "retrieval"),
     "student_vs_cross_encoder": ("student", "cross_encoder"),
@@ -116,7 +117,7 @@ def evaluate_retrieval(run: Run, folder: Path) -> tuple[Result, str]:
     models |= _of_forms(run, students["student"].num_parameters)
     models["popularity"] = Measured(popular, num_items, 4 * num_items)
     models["ease"] = Measured(ease, ease.num_parameters, 4 * ease.num_parameters)
-    evaluations = _evaluations(run, models, splits.test, folder)
+    evaluations, segmented = _evaluations(run, models, splits.test, folder)
     lists = _keep_lists(run, evaluations, splits.test, folder)
     members = {}
     if isinstance(run.teacher, EnsembleOf):
@@ -140,7 +141,7 @@ def evaluate_retrieval(run: Run, folder: Path) -> tuple[Result, str]:
             rows[name]["metrics"][NEXT_ITEM] |= overlap
     name_forms(rows, "Student")
     describe_controls(run, rows)
-    result = _result(run, NEXT_ITEM, rows, evaluations, PAIRS | pairs_of_controls(run))
+    result = _result(run, NEXT_ITEM, rows, evaluations, segmented, PAIRS | pairs_of_controls(run))
     same = evaluations["student_tflite"].item_ids == evaluations["student"].item_ids
     compared = result["comparisons"]["tflite_vs_keras"][NEXT_ITEM]
     compared["identical_lists"] = float(same.all(axis=1).mean())
@@ -196,7 +197,7 @@ def evaluate_two_stages(run: Run, folder: Path) -> tuple[Result, str]:
             LATENCY_QUERIES,
         )
     models |= _of_forms(run, models["student"].parameters)
-    evaluations = _evaluations(run, models, queries, folder)
+    evaluations, segmented = _evaluations(run, models, queries, folder)
     lists = _keep_lists(run, evaluations, queries, folder)
     rows = _rows(run, RELEVANCE, models, evaluations, queries, folder)
     for name, (shown, what) in TWO_STAGE_NAMES.items():
@@ -204,7 +205,7 @@ def evaluate_two_stages(run: Run, folder: Path) -> tuple[Result, str]:
     name_forms(rows, "Two stages")
     describe_controls(run, rows, "Two stages, ")
     pairs = PAIRS | pairs_of_controls(run) | TWO_STAGE_PAIRS
-    result = _result(run, RELEVANCE, rows, evaluations, pairs)
+    result = _result(run, RELEVANCE, rows, evaluations, segmented, pairs)
     result |= _shown_lists(run, lists, evaluations, rows)
     order = ("retrieval", *run.beside, "student", "cross_encoder", "teacher")
     return result, _line(recipe, evaluations, order)
@@ -304,18 +305,24 @@ def _drawn(recipe: TwoStageRecipe, queries: Queries) -> Queries:
 
 def _evaluations(
     run: Run, models: Mapping[str, Measured], queries: Queries, folder: Path
-) -> dict[str, Evaluation]:
-    """Every model's lists of the same queries; each query's NDCG is kept in `folder`."""
+) -> tuple[dict[str, Evaluation], Segmented]:
+    """Every model's lists of the same queries, and its NDCG by segment.
+
+    Each query's NDCG is kept in `folder`.
+    """
     evaluations, answerable = {}, queries.answerable()
     with run.progress.bar("test users", len(models)) as advance:
         for name, model in models.items():
             evaluations[name] = evaluate(model.scorer, queries, k=run.recipe.evaluation.k)
             advance(note=name)
-    parts = _segments(run, answerable)
+    parts = segments(run.data.splits.train, answerable, run.data.user_groups)
+    ndcgs = {
+        name: by_segment(metrics.ndcg, found.item_ids, parts) for name, found in evaluations.items()
+    }
     of_segments = {
         f"{OF_SEGMENT}{segment}/{name}": values
-        for name, found in evaluations.items()
-        for segment, values in by_segment(metrics.ndcg, found.item_ids, parts).items()
+        for name, found in ndcgs.items()
+        for segment, values in found.items()
         if len(values)
     }
     with whole_file(folder / NDCG_FILE.name) as file:
@@ -326,23 +333,15 @@ def _evaluations(
             **{USERS: answerable.users},
             **{LENGTHS: np.array([len(history) for history in answerable.histories])},
         )
-    return evaluations
+    return evaluations, (parts, ndcgs)
 
 
-def _segments(run: Run, queries: Queries) -> list[Segment]:
-    return segments(run.data.splits.train, queries, run.data.user_groups)
-
-
-def _by_segment(run: Run, evaluations: Mapping[str, Evaluation]) -> dict[str, Any]:
+def _by_segment(recipe: RetrievalRecipe, segmented: Segmented) -> dict[str, Any]:
     """A report's `segments`: of the teacher and both students, and what the teacher added."""
-    recipe, parts = run.recipe, _segments(run, evaluations["student"].queries)
-    ndcgs: dict[str, Values] = {
-        name: by_segment(metrics.ndcg, evaluations[name].item_ids, parts)
-        for name in ("teacher", "twin", "student")
-    }
+    parts, ndcgs = segmented
     return segment_report(
         parts,
-        ndcgs,
+        {name: ndcgs[name] for name in ("teacher", "twin", "student")},
         [PAIRS["student_vs_twin"]],
         k=recipe.evaluation.k,
         num_samples=recipe.evaluation.bootstrap_samples,
@@ -439,6 +438,7 @@ def _result(
     task: str,
     rows: dict[str, dict[str, Any]],
     evaluations: Mapping[str, Evaluation],
+    segmented: Segmented,
     pairs: Mapping[str, tuple[str, str]],
 ) -> Result:
     return {
@@ -453,7 +453,7 @@ def _result(
             len(evaluations["student"].ndcg),
             run.data.interactions.num_users,
         ),
-        "segments": _by_segment(run, evaluations),
+        "segments": _by_segment(run.recipe, segmented),
     }
 
 
