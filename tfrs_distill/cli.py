@@ -141,6 +141,13 @@ def _add_init(commands: Any) -> None:
     init.add_argument("interactions", metavar="FILE", nargs="+", help=OWN_DATA)
     _add_tables(init)
     init.add_argument(
+        "--recipe",
+        metavar="NAME",
+        default=RECIPE,
+        help="what to start from: movielens-100k (find items; the default), two-stage (find and "
+        "order), ranking or multitask (predict ratings)",
+    )
+    init.add_argument(
         "--to",
         metavar="RECIPE",
         type=Path,
@@ -173,7 +180,7 @@ def _add_tables(command: argparse.ArgumentParser) -> None:
         metavar="ROLE=NAME",
         action="append",
         default=[],
-        help="a column of these: user, item, time, rating; id, title, text of the items",
+        help="a column of these: user, item, time, rating; id, title, text, attribute of the items",
     )
     command.add_argument(
         "--min-rating",
@@ -396,7 +403,7 @@ def _init(arguments: argparse.Namespace) -> None:
     target: Path = arguments.to
     if target.exists():
         raise InputError(f"{target} exists already. Name another file by --to.")
-    recipe = _of_tables(Recipe.named("movielens-100k"), arguments)
+    recipe = _of_tables(Recipe.named(arguments.recipe), arguments)
     require_keras_2()
     with quiet_stderr():  # TensorFlow greets on standard error
         from tfrs_distill.files import whole_file
@@ -408,7 +415,7 @@ def _init(arguments: argparse.Namespace) -> None:
     recipe = recipe.of_tables(
         arguments.interactions,
         arguments.items,
-        columns=facts.columns,
+        columns=_columns(arguments.column) | facts.columns,
         min_rating=arguments.min_rating,
         weigh_by_rating=arguments.weigh_by_rating,
     )
@@ -506,13 +513,13 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _columns(given: Sequence[str]) -> dict[str, str | list[str]]:
-    """The columns of `--column ROLE=NAME`, by role; `text` may have several."""
+    """The columns of `--column ROLE=NAME`, by role; texts and attributes may be several."""
     columns: dict[str, str | list[str]] = {}
     for text in given:
         role, equals, name = text.partition("=")
         if not (role and equals and name):
             raise InputError(f"--column is ROLE=NAME, such as user=customer. Received: {text!r}.")
-        if role == "text":
+        if role in ("text", "attribute"):
             columns[role] = [*columns.get(role, []), name]
         else:
             columns[role] = name

@@ -54,17 +54,18 @@ def write_atomic(folder):
 def test_every_layout_gives_the_same(tmp_path, write):
     write(tmp_path)
     attributes = item_attributes(tmp_path, read_folder(tmp_path).catalogue)
-    assert attributes.genres == (("Film-Noir",), (), ("Comedy", "Film-Noir"))
-    np.testing.assert_array_equal(attributes.years, [1946, np.nan, 1998])
-    assert attributes.genre_names == GENRES
+    assert attributes.labels == (("Film-Noir",), (), ("Comedy", "Film-Noir"))
+    np.testing.assert_array_equal(attributes.numbers, [[1946], [np.nan], [1998]])
+    assert attributes.number_names == ("year",)
+    assert attributes.label_names == GENRES
 
 
 def test_the_order_is_the_catalogues(tmp_path):
     write_dat(tmp_path)
     some = Catalogue(("3", "1"), ("Two", "Sleep"), ("Two", "Sleep"))
     attributes = item_attributes(tmp_path, some)
-    assert attributes.genres == (("Comedy", "Film-Noir"), ("Film-Noir",))
-    assert attributes.years.tolist() == [1998, 1946]
+    assert attributes.labels == (("Comedy", "Film-Noir"), ("Film-Noir",))
+    assert attributes.numbers.tolist() == [[1998], [1946]]
 
 
 def test_an_item_that_the_file_lacks_is_named(tmp_path):
@@ -99,10 +100,13 @@ def test_the_year_stands_at_a_titles_end(title, year):
     assert year_of(title) == year
 
 
+def of_years(genres, years):
+    return ItemAttributes(genres, np.array(years, float)[:, None], ("year",))
+
+
 def test_vectors_by_hand():
-    attributes = ItemAttributes(
-        (("Film-Noir",), (), ("Comedy", "Film-Noir"), ()), np.array([1940, np.nan, 1960, 1950.0])
-    )
+    genres = (("Film-Noir",), (), ("Comedy", "Film-Noir"), ())
+    attributes = of_years(genres, [1940, np.nan, 1960, 1950])
     vectors = attribute_vectors(attributes)
     # Years 1940, 1950, 1960: mean 1950, variance (100 + 0 + 100) / 3.
     year = 10 / np.sqrt(200 / 3)
@@ -112,30 +116,34 @@ def test_vectors_by_hand():
 
 
 def test_genres_or_years_may_lack_but_not_both():
-    no_years = np.full(2, np.nan)
-    genres = attribute_vectors(ItemAttributes((("A",), ("B",)), no_years))
+    no_years = [np.nan, np.nan]
+    genres = attribute_vectors(of_years((("A",), ("B",)), no_years))
     np.testing.assert_array_equal(genres, [[1, 0, 0], [0, 1, 0]])
-    years = attribute_vectors(ItemAttributes(((), ()), np.array([1990.0, 2000.0])))
+    years = attribute_vectors(of_years(((), ()), [1990, 2000]))
     np.testing.assert_array_equal(years, [[-1], [1]])
-    same = attribute_vectors(ItemAttributes((("A",), ("A",)), np.array([1990.0, 1990.0])))
+    same = attribute_vectors(of_years((("A",), ("A",)), [1990, 1990]))
     np.testing.assert_array_equal(same, [[1, 0], [1, 0]])
-    with pytest.raises(InputError, match=r"No item has a genre or a year.* Leave this modality"):
-        attribute_vectors(ItemAttributes(((), ()), no_years))
+    with pytest.raises(
+        InputError, match=r"No item has a label.* or a number.* Leave this modality"
+    ):
+        attribute_vectors(of_years(((), ()), no_years))
 
 
 def test_lengths_must_agree():
-    with pytest.raises(InputError, match=r"one entry an item\. .*2 genres, .*\(3,\)"):
-        ItemAttributes(((), ()), np.zeros(3))
+    with pytest.raises(InputError, match=r"one entry an item, .*2 labels, 1 names, .*\(3, 1\)"):
+        of_years(((), ()), [1, 2, 3])
 
 
 @pytest.mark.realdata
 def test_movielens_100k_has_18_genres_and_one_film_without_a_year(movielens_folder):
     data = read_folder(movielens_folder)
     attributes = item_attributes(movielens_folder, data.catalogue)
-    assert len(attributes.genre_names) == 18  # u.genre's 19 less "unknown"
+    assert len(attributes.label_names) == 18  # u.genre's 19 less "unknown"
     toy_story = data.catalogue.titles.index("Toy Story (1995)")
-    assert attributes.genres[toy_story] == ("Animation", "Children's", "Comedy")
-    assert attributes.years[toy_story] == 1995
-    without = [data.catalogue.titles[row] for row in np.flatnonzero(np.isnan(attributes.years))]
+    assert attributes.labels[toy_story] == ("Animation", "Children's", "Comedy")
+    assert attributes.numbers[toy_story] == 1995
+    without = [
+        data.catalogue.titles[row] for row in np.flatnonzero(np.isnan(attributes.numbers[:, 0]))
+    ]
     assert without == ["unkonwn"]  # as the file spells it
     assert attribute_vectors(attributes).shape == (1682, 19)

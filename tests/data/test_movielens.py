@@ -102,8 +102,8 @@ def test_movielens_1m(movielens_1m_folder):
     assert np.bincount(data.users).min() == 20
     assert set(data.ratings.tolist()) == {1.0, 2.0, 3.0, 4.0, 5.0}
     films = item_attributes(movielens_1m_folder, data.catalogue)
-    assert len(films.genre_names) == 18 and all(films.genres)
-    assert (films.years.min(), films.years.max()) == (1919.0, 2000.0)
+    assert len(films.label_names) == 18 and all(films.labels)
+    assert (films.numbers.min(), films.numbers.max()) == (1919.0, 2000.0)
     users = read_user_attributes(movielens_1m_folder)
     assert users.user_ids == data.user_ids
     assert (users.genders.count("F"), (users.ages == 18.0).sum()) == (1709, 1103)

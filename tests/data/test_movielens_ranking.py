@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 import numpy as np
 import pytest
 
-from tfrs_distill.data.movielens_ranking import PRIVILEGED_COLUMNS, movielens_ranking
+from tfrs_distill.data.rated_rows import PRIVILEGED_COLUMNS, movielens_ranking
 from tfrs_distill.errors import InputError
 
 PARTS = ("train", "validation", "test")

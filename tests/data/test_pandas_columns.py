@@ -201,9 +201,10 @@ def test_knowledge_graphs_attributes_users_and_cold_items():
     films = data.Catalogue(("50",), ("Heat (1995)",), ("Heat",))
     titles = pd.Series(["Heat (1995)", "Babe (1995)"], index=[1, 2])
     assert dict(relink_by_title(graph, titles, films).links) == {"50": 0}
-    attributes = ItemAttributes(shuffled([["Drama"], []]), shuffled([1990, None]))
-    assert attributes.genre_names == ("Drama",)
-    np.testing.assert_array_equal(attributes.years, [1990, np.nan])
+    years = pd.DataFrame({"year": [1990, None]}, index=[9, 3])
+    attributes = ItemAttributes(shuffled([["Drama"], []]), years, pd.Series(["year"], index=[4]))
+    assert attributes.label_names == ("Drama",)
+    np.testing.assert_array_equal(attributes.numbers, [[1990], [np.nan]])
     users = UserAttributes(
         shuffled([7, 8]), shuffled([30, None]), shuffled(["F", "M"]), ["", b"artist"]
     )
@@ -219,8 +220,8 @@ def test_knowledge_graphs_attributes_users_and_cold_items():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: ItemAttributes(["Drama|War"], [1990]), r"`genres\[0\]` must be a column"),
-        (lambda: ItemAttributes([["Drama"]], ["1990"]), r"`years` must hold numbers"),
+        (lambda: ItemAttributes(["War"], [[1990]], ["year"]), r"`labels\[0\]` must be a column"),
+        (lambda: ItemAttributes([["War"]], [["1990"]], ["year"]), r"`numbers` must hold numbers"),
         (
             lambda: UserAttributes(["1"], ["old"], ["F"], [""]),
             r"`ages` must hold numbers\. Received the dtype <U3",

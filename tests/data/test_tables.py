@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from tfrs_distill.data import from_dataframe, read_table
+from tfrs_distill.data.catalogue import Catalogue
+from tfrs_distill.data.tables.items_table import read_item_attributes
 from tfrs_distill.data.tables.read import interactions_of_tables
 from tfrs_distill.data.tables.roles import find_column
 from tfrs_distill.errors import InputError, MissingExtraError
@@ -209,12 +211,12 @@ FRAME = {"user": ["a", "b"], "item": ["x", "y"]}
         ),
         ("a.csv", CSV, {"columns": {"user": "ts"}}, "Each column can be one thing"),
         ("a.csv", CSV, {"columns": {"user": ["ts"]}}, "One column is the user"),
-        ("a.csv", CSV, {"min_rating": 3}, r"`min_rating` needs a column of ratings"),
+        ("a.csv", CSV, {"min_rating": 3}, r"min_rating needs a column of ratings"),
         (
             "a.csv",
             CSV,
             {"weigh_by_rating": True},
-            r"`weigh_by_rating` needs a column of ratings.*leave `weigh_by_rating` out",
+            r"weigh_by_rating needs a column of ratings.*do without weigh_by_rating",
         ),
         (
             "a.csv",
@@ -387,3 +389,26 @@ def test_many_rows_in_several_blocks(write, monkeypatch, waiting_bytes):
     broken = text.replace(",3999\n", ",x\n")
     with pytest.raises(InputError, match="line 4001: column 'time' holds 'x'"):
         read_table(write("b.csv", broken))
+
+
+def test_attributes_of_items_by_hand(write):
+    things = Catalogue(("a", "b", "c"), ("A", "B", "C"), ("A", "B", "C"))
+    table = write("items.csv", "sku,brand,price,size\nc,Acme,2.5,L\na,,7,\nb,Zed,,1\na,Acme,9,L\n")
+    found = read_item_attributes(table, things, ["size", "price", "brand"])
+    assert found.labels == ((), ("size=1", "brand=Zed"), ("size=L", "brand=Acme"))
+    np.testing.assert_array_equal(found.numbers, [[7], [np.nan], [2.5]])
+    assert found.number_names == ("price",)
+    lists = {"item": ["a", "b", "c"], "tags": [["x", "y", "x"], [], ["y"]]}
+    assert read_item_attributes(lists, things, ["tags"]).labels == (
+        ("tags=x", "tags=y"),
+        (),
+        ("tags=y",),
+    )
+    more = Catalogue(("a", "z"), ("A", "Z"), ("A", "Z"))
+    with pytest.raises(InputError, match=r"items.csv has no line for 1 of .* item 'z'"):
+        read_item_attributes(table, more, ["price"])
+    with pytest.raises(InputError, match=r"has no column 'prise'.*Did you mean 'price'"):
+        read_item_attributes(table, things, ["prise"])
+    many = [str(number) + "x" for number in range(1001)]
+    with pytest.raises(InputError, match="'isbn' has 1,001 different values for 1,001 items; at m"):
+        read_item_attributes({"id": many, "isbn": many}, Catalogue(many, many, many), ["isbn"])

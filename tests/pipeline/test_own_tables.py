@@ -3,15 +3,18 @@
 import json
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tfrs_distill import pipeline
 from tfrs_distill.cli import main
+from tfrs_distill.data import movielens_ranking
 from tfrs_distill.errors import InputError
 from tfrs_distill.pipeline.data import load_data, read_data, source_fingerprint
 from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.teacher_kinds.two_tower import TwoTowerOfItems
 
 ROWS = [(user, item, 10 * item + user) for user in range(12) for item in range(10)]
 CSV = "customer,product,ts\n" + "".join(f"C{u},SKU-{i},{t}\n" for u, i, t in ROWS)
@@ -116,14 +119,18 @@ def test_settings_that_do_not_go_together(tmp_path, toml, words):
         (["--weigh-by-rating"], "--weigh-by-rating is about --interactions"),
         (
             ["--interactions", "{shop}", "--weigh-by-rating"],
-            "`weigh_by_rating` needs a column of rat",
+            "weigh_by_rating needs a column of rat",
         ),
         (["--interactions", "no.csv"], "no.csv does not exist"),
         (["--interactions", "{shop}", "--column", "user"], "--column is ROLE=NAME"),
         (["--interactions", "{shop}", "--column", "buyer=x"], "Received: \"?'?buyer"),
         (["--interactions", "{shop}", "--column", "user=custmer"], "Did you mean 'customer'?"),
-        (["--interactions", "{shop}", "--recipe", "ranking"], "recipes that find items"),
+        (["--interactions", "{shop}", "--recipe", "ranking"], "a model of ratings needs a column"),
         (["--interactions", "{shop}", "--min-rating", "3"], "needs a column of ratings"),
+        (
+            ["--interactions", "{shop}", "--min-rating", "3", "--recipe", "ranking"],
+            "learns from low ones too",
+        ),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_trained(
@@ -136,11 +143,118 @@ def test_what_cannot_be_is_said_before_anything_is_trained(
     assert not (shop / "saved_models" / "my-shop" / "stages" / "teacher").exists()
 
 
-def test_tables_have_no_attributes(shop):
+def test_attributes_that_no_column_is_of(shop):
     recipe = Recipe.named("movielens-100k").of_tables([str(shop / "my shop.csv")])
     teacher = replace(recipe.teacher, modalities=("attributes",))
-    with pytest.raises(InputError, match="Tables have neither attributes nor a knowledge graph"):
+    with pytest.raises(InputError, match="no attributes in .*'tables'.*`data.attribute_columns`"):
         pipeline.run(replace(recipe, teacher=teacher), shop / "out")
+    teacher = replace(recipe.teacher, modalities=("knowledge-graph",))
+    with pytest.raises(InputError, match="There is no knowledge-graph in data of the source 'tab"):
+        pipeline.run(replace(recipe, teacher=teacher), shop / "out")
+
+
+PRICED = "sku,name,brand,price\n" + "".join(
+    f"SKU-{item},Thing {item},{'' if item == 3 else 'AB'[item % 2]},{item or ''}\n"
+    for item in range(11)
+)
+
+
+def test_columns_of_attributes_are_read_by_a_two_tower_teacher(shop, tmp_path):
+    (shop / "priced.csv").write_text(PRICED)
+    named = Recipe.named("movielens-100k")
+    tables = [str(shop / "my shop.csv")], [str(shop / "priced.csv")]
+    recipe = named.of_tables(*tables, columns={"attribute": ["brand", "price"]})
+    assert recipe.teacher.modalities == ("text", "attributes")
+    teacher = replace(recipe.teacher, kind="two-tower", modalities=("attributes",))
+    recipe = replace(recipe, teacher=teacher)
+    path = shop / "recipe.toml"
+    path.write_text(recipe.to_toml())
+    assert Recipe.load(str(path)) == recipe
+    data = read_data(recipe)
+    setting = SimpleNamespace(recipe=recipe, splits=data.splits)
+    vectors, _ = TwoTowerOfItems(setting)._item_vectors(tmp_path)
+    prices = np.arange(1, 11)  # but the first has none
+    assert vectors["attributes"].shape == (11, 3)
+    assert vectors["attributes"][:, 0].tolist() == [1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1]  # brand A
+    assert vectors["attributes"][:, 1].tolist() == [0, 1, 0, 0, 0, 1, 0, 1, 0, 1, 0]
+    expected = [0, *(prices - prices.mean()) / prices.std()]
+    np.testing.assert_allclose(vectors["attributes"][:, 2], expected, rtol=1e-6)
+    with pytest.raises(InputError, match=r"has no column 'brnd'.* Did you mean 'brand'\?"):
+        read_data(named.of_tables(*tables, columns={"attribute": "brnd"}))
+    with pytest.raises(InputError, match=r"columns of `data.items` \(--items\)"):
+        named.of_tables(tables[0], columns={"attribute": "brand"})
+    with pytest.raises(InputError, match="`teacher.modalities` have .attributes"):
+        replace(recipe, teacher=replace(teacher, modalities=()))
+
+
+def test_ratings_in_tables_are_the_rows_that_the_same_ratings_are_in_a_folder(shop, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    lines = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
+    csv = "who,what,stars,when\n"
+    random = np.random.default_rng(0)
+    for user in range(6):
+        for place, item in enumerate(random.permutation(11)):
+            row = f"C{user}", f"SKU-{item}", str(random.integers(1, 6)), str(10**9 + 3600 * place)
+            lines += "\t".join(row) + "\n"
+            csv += ",".join(row) + "\n"
+    (folder / "f.inter").write_text(lines)
+    header = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
+    (folder / "f.item").write_text(
+        header + "".join(f"SKU-{i}\tThing {i}\t1990\tDrama\n" for i in range(11))
+    )
+    (shop / "rated.csv").write_text(csv + "C0,SKU-1,,5\n")  # not rated: no row
+    columns = {"user": "who", "item": "what", "time": "when"}
+    recipe = Recipe.named("ranking").of_tables(
+        [str(shop / "rated.csv")], [str(shop / "products.csv")], columns=columns
+    )
+    assert recipe.name == "rated-ranking" and recipe.data.source == "tables"
+    data, (folders, _) = read_data(recipe), movielens_ranking(folder, max_history=100)
+    for part in ("train", "validation", "test"):
+        rows, expected = getattr(data.splits, part), getattr(folders, part)
+        np.testing.assert_array_equal(rows.users, expected.users)
+        assert rows.features.keys() == expected.features.keys()
+        for name, values in expected.features.items():
+            np.testing.assert_array_equal(rows.features[name], values)
+        for task, labels in expected.labels.items():
+            np.testing.assert_array_equal(rows.labels[task], labels)
+    facts, line = data.facts()
+    assert "left out: 1 without a rating." in line and line.endswith(" are 4 or more: likes.")
+    assert data.item_vectors is None and facts["users"] == 6
+    data.save(tmp_path)
+    kept = load_data(tmp_path, recipe)
+    assert kept.rows_of_teacher.fingerprint() == facts["fingerprint"]
+    strict = replace(recipe, data=replace(recipe.data, liked_from=5.0))
+    liked = read_data(strict).splits.train.labels["like"]
+    np.testing.assert_array_equal(liked, folders.train.labels["rating"] == 5)
+    for liked_from, words in ((6, "below `data.liked_from` 6"), (0.5, "at least `data.liked_fr")):
+        with pytest.raises(InputError, match=words):
+            read_data(replace(recipe, data=replace(recipe.data, liked_from=liked_from)))
+    with pytest.raises(InputError, match="learns from low ones too"):
+        recipe.of_tables([str(shop / "rated.csv")], min_rating=3)
+    few = read_data(replace(recipe, data=replace(recipe.data, max_users=2)))
+    assert len(few.vocabularies["user_id"]) == 2
+
+
+def test_a_ranking_teacher_reads_texts_and_attributes_of_tables(shop):
+    (shop / "priced.csv").write_text(PRICED)
+    (shop / "rated.csv").write_text(RATED)
+    tables = [str(shop / "rated.csv")], [str(shop / "priced.csv")]
+    columns = {"user": "who", "item": "what", "attribute": "price"}
+    named = Recipe.named("multitask")
+    with pytest.raises(InputError, match="are of items that the items table has not"):
+        read_data(named.of_tables(*tables, columns=columns))
+    (shop / "rated.csv").write_text(RATED.replace(",S", ",SKU-"))
+    recipe = named.of_tables(*tables, columns=columns)
+    assert recipe.name == "rated-multitask" and read_data(recipe).item_vectors.shape == (11, 1)
+    privileged = replace(recipe.teacher, privileged=("text",))
+    replace(recipe, teacher=privileged)
+    with pytest.raises(InputError, match='or leave "text" out of `teacher.privileged`'):
+        replace(
+            recipe, teacher=privileged, data=replace(recipe.data, items=(), attribute_columns=())
+        )
+    with pytest.raises(InputError, match='reads what the rows of clothing-reviews have.*"tables"'):
+        replace(recipe, teacher=replace(recipe.teacher, kind="bert-text", privileged=()))
 
 
 def test_init_looks_at_the_tables_and_writes_a_recipe_that_says_what_it_found(

@@ -11,7 +11,7 @@ import pytest
 from tiny_bert import write_tiny_bert
 
 from tfrs_distill import pipeline
-from tfrs_distill.data.movielens_ranking import movielens_ranking
+from tfrs_distill.data.rated_rows import movielens_ranking
 from tfrs_distill.data.unlabelled_rows import unlabelled_rows
 from tfrs_distill.errors import InputError
 from tfrs_distill.pipeline.recipe import Recipe

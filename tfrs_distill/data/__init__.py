@@ -5,11 +5,11 @@
 - `split_by_time`, `split_leave_one_out`, `split_by_global_time` make `Splits` of them: `Windows`
   to train on, `Queries` to evaluate; `split_cold_items` keeps items out of training and evaluates
   on them;
-- `item_attributes`, `read_knowledge_graph` give what else is known of an item, as numbers by
-  `attribute_vectors` and `neighbour_vectors`;
-- `movielens_ranking`, `clothing_reviews` give `RankingExamples`: rows of a query and an item with a
-  label a task, and `unlabelled_rows` more of them for a teacher to label; `WordVocabulary` makes
-  numbers of their texts;
+- `item_attributes`, `read_item_attributes`, `read_knowledge_graph` give what else is known of an
+  item, as numbers by `attribute_vectors` and `neighbour_vectors`;
+- `split_ratings`, `movielens_ranking`, `clothing_reviews` give `RankingExamples`: rows of a query
+  and an item with a label a task, and `unlabelled_rows` more of them for a teacher to label;
+  `WordVocabulary` makes numbers of their texts;
 - `Catalogue` holds the items, their titles and texts;
 - `minilm_folder` is a fetched asset, as are the data sets.
 """
@@ -26,8 +26,8 @@ from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.data.item_features import attribute_vectors, item_attributes
 from tfrs_distill.data.knowledge_graph import neighbour_vectors
 from tfrs_distill.data.movielens import from_tfds, movielens_1m, movielens_100k
-from tfrs_distill.data.movielens_ranking import movielens_ranking
 from tfrs_distill.data.ranking_examples import RankingExamples
+from tfrs_distill.data.rated_rows import movielens_ranking, split_ratings
 from tfrs_distill.data.readers import read_folder
 from tfrs_distill.data.readers.knowledge_graph import read_knowledge_graph
 from tfrs_distill.data.readers.user_attributes import read_user_attributes
@@ -38,6 +38,7 @@ from tfrs_distill.data.splits import (
     split_leave_one_out,
 )
 from tfrs_distill.data.synthetic import synthetic
+from tfrs_distill.data.tables.items_table import read_item_attributes
 from tfrs_distill.data.tables.read import from_dataframe, read_table
 from tfrs_distill.data.unlabelled_rows import unlabelled_rows
 from tfrs_distill.data.windows import Windows
@@ -59,6 +60,7 @@ __all__ = [
     "movielens_ranking",
     "neighbour_vectors",
     "read_folder",
+    "read_item_attributes",
     "read_knowledge_graph",
     "read_table",
     "read_user_attributes",
@@ -66,6 +68,7 @@ __all__ = [
     "split_by_time",
     "split_cold_items",
     "split_leave_one_out",
+    "split_ratings",
     "split_reviews",
     "split_reviews_by_item",
     "synthetic",

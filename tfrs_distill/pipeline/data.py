@@ -21,14 +21,16 @@ from tfrs_distill.data.clothing_reviews import (
 )
 from tfrs_distill.data.cuts import global_time_cuts, leave_one_out_cuts, user_time_cuts
 from tfrs_distill.data.interactions import Interactions
+from tfrs_distill.data.item_features import ItemAttributes, item_attributes
 from tfrs_distill.data.movielens import movielens_100k
-from tfrs_distill.data.movielens_ranking import movielens_ranking
 from tfrs_distill.data.ranking_examples import RankingExamples, RankingSplits
+from tfrs_distill.data.rated_rows import split_ratings
 from tfrs_distill.data.readers import read_folder
 from tfrs_distill.data.readers.user_attributes import read_user_attributes
 from tfrs_distill.data.split_facts import split_facts
 from tfrs_distill.data.splits import Queries, Splits, split_at
 from tfrs_distill.data.synthetic import synthetic
+from tfrs_distill.data.tables.items_table import read_item_attributes
 from tfrs_distill.data.tables.read import TableFacts, interactions_of_tables
 from tfrs_distill.data.times import times_line
 from tfrs_distill.errors import InputError
@@ -40,6 +42,8 @@ from tfrs_distill.pipeline.recipe.sections import (
     FILMS_1M,
     GLOBAL_TIME,
     LEAVE_ONE_OUT,
+    LIKE,
+    RATING,
     SHUFFLED,
     USER_TIME,
     DataSettings,
@@ -67,7 +71,7 @@ PROTOCOLS = {
     GLOBAL_TIME: "Two times, the same for all users, part the interactions: the first 80 % of all "
     "train, the next 10 % validate, the last 10 % test. Who has nothing before a part is not asked "
     "in it.",
-    "movielens-100k": "Each user's ratings stand in order of time: the first 80 % train, the next "
+    "ratings": "Each user's ratings stand in order of time: the first 80 % train, the next "
     "10 % validate, the last 10 % test. A row knows what its user did before it.",
     "random": "Reviews were dealt at random: 80 % train, 10 % validate, 10 % test. A review is its "
     "own user: the data names none.",
@@ -195,6 +199,7 @@ class RankingData:
         protocol: how the rows were split, as a sentence.
         times: the span of the timestamps, where the data has some.
         split: `split_facts` of a split by time.
+        reading: what became of the rows of tables, a sentence each; while they are read, not later.
     """
 
     splits: RankingSplits
@@ -205,6 +210,7 @@ class RankingData:
     protocol: str
     times: str | None = None
     split: Mapping[str, float] | None = None
+    reading: tuple[str, ...] = ()
 
     @property
     def rows_of_teacher(self) -> RankingExamples:
@@ -226,9 +232,11 @@ class RankingData:
             **counts,
             "fingerprint": self.rows_of_teacher.fingerprint(),
             **({"split": dict(self.split)} if self.split else {}),
+            **({"reading": list(self.reading)} if self.reading else {}),
         }
         times = f", {self.times}" if self.times else ""
-        return facts, f"{self.splits.name}: {items:,} items, {rows:,} rows{times}"
+        line = f"{self.splits.name}: {items:,} items, {rows:,} rows{times}"
+        return facts, ". ".join([line, " ".join(self.reading)]) if self.reading else line
 
     def save(self, folder: Path) -> None:
         """Write the rows, without their words, and what their indices mean to `folder`."""
@@ -321,7 +329,7 @@ def interactions_line(data: Interactions) -> str:
 
 def source_fingerprint(recipe: RetrievalRecipe | RankingRecipe) -> str:
     """What decides the data: the source's name, or the content of the files that are given."""
-    if isinstance(recipe, RetrievalRecipe) and recipe.data.interactions:
+    if recipe.data.interactions:
         return "".join(map(_content, [*recipe.data.interactions, *recipe.data.items]))
     return _content(recipe.data.folder) if recipe.data.folder else recipe.data.source
 
@@ -349,6 +357,8 @@ def read_data(recipe: RetrievalRecipe | RankingRecipe) -> RetrievalData | Rankin
     if recipe.data.interactions:
         data, found = read_tables(recipe)
         reading = found.sentences()
+        if recipe.data.attribute_columns:
+            item_attributes_of(recipe, data.catalogue)  # as the teacher will need them
     elif recipe.data.source == "synthetic":
         data = synthetic(seed=recipe.seed)
     else:
@@ -362,25 +372,49 @@ def read_data(recipe: RetrievalRecipe | RankingRecipe) -> RetrievalData | Rankin
     return RetrievalData.of(data, recipe, reading, groups)
 
 
-def read_tables(recipe: RetrievalRecipe) -> tuple[Interactions, TableFacts]:
+def read_tables(recipe: RetrievalRecipe | RankingRecipe) -> tuple[Interactions, TableFacts]:
     """Read the recipe's tables, and tell what became of their rows.
 
     Raises:
-        InputError: as for `td.data.read_table`.
+        InputError: as for `td.data.read_table`, or ratings are to be learnt and there are none.
     """
     data = recipe.data
     columns = {role: getattr(data, setting) for role, setting in COLUMNS_OF_TABLES.items()}
+    columns.pop("attribute")
+    rated: dict[str, Any]
+    if isinstance(recipe, RankingRecipe):
+        rated = {"rated_only": bool({LIKE, RATING} & set(recipe.labels.tasks))}
+    else:
+        rated = {
+            "min_rating": recipe.data.min_rating or None,
+            "weigh_by_rating": recipe.data.weigh_by_rating,
+        }
     return interactions_of_tables(
         list(data.interactions),
         list(data.items) or None,
         columns={role: column for role, column in columns.items() if column},
-        min_rating=data.min_rating or None,
-        weigh_by_rating=data.weigh_by_rating,
         name=recipe.name,
+        **rated,
     )
 
 
-def films_folder(recipe: RetrievalRecipe) -> Path:
+def item_attributes_of(
+    recipe: RetrievalRecipe | RankingRecipe, catalogue: Catalogue
+) -> ItemAttributes:
+    """Return what the recipe's source says of the items beside titles and texts.
+
+    Raises:
+        InputError: it cannot be read, or does not know an item.
+    """
+    data = recipe.data
+    if not data.interactions:
+        return item_attributes(films_folder(recipe), catalogue)
+    return read_item_attributes(
+        list(data.items), catalogue, data.attribute_columns, id_column=data.id_column or None
+    )
+
+
+def films_folder(recipe: RetrievalRecipe | RankingRecipe) -> Path:
     """Return where the recipe's films are: in the folder it names, or fetched by their source.
 
     Raises:
@@ -410,50 +444,62 @@ def repeats_sentence(queries: Queries) -> str:
 
 
 def _ratings(recipe: RankingRecipe) -> RankingData:
-    folder = recipe.data.folder or None
-    splits, tables = movielens_ranking(folder, max_history=recipe.data.max_history)
-    splits = _of_some_users(splits, recipe, splits.train.users)
-    films = movielens_100k(folder)
-    films = films.subset(np.isin(films.users + 1, np.unique(splits.train.users)))
-    facts = split_facts(films)  # but every row is tested, a user's first one too
+    named = recipe.data
+    reading: list[str] = []
+    users = None
+    if named.interactions:
+        data, found = read_tables(recipe)
+        reading = found.sentences()
+    else:
+        data = movielens_100k(films_folder(recipe))
+        users = read_user_attributes(films_folder(recipe))
+    known = not named.interactions or named.attribute_columns
+    items = item_attributes_of(recipe, data.catalogue) if known else None
+    if named.max_users:
+        data = data.of_some_users(named.max_users, recipe.seed)
+    if LIKE in recipe.labels.tasks:
+        liked = float((data.ratings >= named.liked_from).mean())
+        if liked in (0.0, 1.0):
+            raise InputError(
+                f"All ratings of {data.name} are {'at least' if liked else 'below'} "
+                f"`data.liked_from` {named.liked_from:g}: they are from {data.ratings.min():g} to "
+                f'{data.ratings.max():g}. Choose one between, or leave "{LIKE}" out of '
+                "`labels.tasks`."
+            )
+        if named.interactions:
+            reading.append(f"{liked:.0%} of the ratings are {named.liked_from:g} or more: likes.")
+    splits, tables = split_ratings(
+        data,
+        max_history=named.max_history,
+        liked_from=named.liked_from,
+        items=items,
+        users=users,
+    )
+    facts = split_facts(data)  # but every row is tested, a user's first one too
     return RankingData(
         splits,
         tables.vocabularies,
         tables.item_vectors,
         tables.catalogue,
         None,
-        PROTOCOLS["movielens-100k"],
+        PROTOCOLS["ratings"],
         tables.times,
         {key: getattr(facts, key) for key in ("train_after_test", "tests_cut_in_one_time")},
+        tuple(reading),
     )
 
 
 def _reviews(recipe: RankingRecipe) -> RankingData:
     reviews = clothing_reviews(recipe.data.folder or None)
-    some = np.isin(reviews.examples.users, _some(reviews.examples.users, recipe))
-    reviews = ClothingReviews(reviews.examples.subset(some), reviews.vocabularies)
+    if recipe.data.max_users:
+        names = np.random.default_rng(recipe.seed).permutation(np.unique(reviews.examples.users))
+        some = np.isin(reviews.examples.users, names[: recipe.data.max_users])
+        reviews = ClothingReviews(reviews.examples.subset(some), reviews.vocabularies)
     split = split_reviews_by_item if recipe.data.split == "item" else split_reviews
     splits = split(reviews, recipe.seed)
     protocol = PROTOCOLS[recipe.data.split]
     data = RankingData(splits, reviews.vocabularies, None, None, None, protocol)
     return data.with_words(recipe)
-
-
-def _of_some_users(
-    splits: RankingSplits, recipe: RankingRecipe, users: np.ndarray
-) -> RankingSplits:
-    some, parts = _some(users, recipe), {}
-    for name in PARTS:
-        part = getattr(splits, name)
-        parts[name] = part.subset(np.isin(part.users, some))
-    return replace(splits, **parts)
-
-
-def _some(users: np.ndarray, recipe: RankingRecipe) -> np.ndarray:
-    """The users whose rows are read: all, or as many as the recipe says, drawn evenly."""
-    names = np.unique(users)
-    most = recipe.data.max_users or len(names)
-    return np.random.default_rng(recipe.seed).permutation(names)[:most]
 
 
 def _below(kind: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

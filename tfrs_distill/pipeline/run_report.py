@@ -80,7 +80,7 @@ def _of_rows(run: Run) -> dict[str, Any]:
         "tasks": {
             task.name: {
                 "metric": leading_metric(task, run.recipe.evaluation.k),
-                "what": what(task),
+                "what": what(task, run.recipe.data.liked_from),
             }
             for task in run.tasks
         },

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from tfrs_distill.data.movielens_ranking import LIKED_FROM
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.errors import InputError
 from tfrs_distill.models.tasks import (
@@ -21,11 +20,10 @@ from tfrs_distill.models.tasks import (
 from tfrs_distill.models.tasks.levels import LevelsTask
 from tfrs_distill.pipeline.data import RankingData
 from tfrs_distill.pipeline.recipe import RankingRecipe
+from tfrs_distill.pipeline.recipe.sections import LIKE, NEXT_ITEM, RATING
 from tfrs_distill.teachers import row_logits
 
-RATING, NEXT_ITEM = "rating", "next_item"
 WHAT = {
-    "like": f"A rating of {LIKED_FROM:g} or more.",
     "recommended": "Whether the customer recommends the item.",
     NEXT_ITEM: "The item that comes next, among the whole catalogue without the history.",
 }
@@ -82,13 +80,15 @@ def logits_of_tasks(
     return {task: logits[task] for task in tasks}
 
 
-def what(task: RankingTask) -> str:
+def what(task: RankingTask, liked_from: float) -> str:
     """What is predicted, in words; a rating with the ends of its scale, as the data has them.
 
     Example:
-    >>> what(Regression("rating", low=0.5, high=5.0))
-    'The rating, 0.5 to 5.'
+    >>> what(Regression("rating", low=0.5, high=5.0), 4.0), what(Binary("like"), 4.0)
+    ('The rating, 0.5 to 5.', 'A rating of 4 or more.')
     """
+    if task.name == LIKE:
+        return f"A rating of {liked_from:g} or more."
     if isinstance(task, Regression):
         return f"The rating, {task.low:g} to {task.high:g}."
     if isinstance(task, LevelsTask):

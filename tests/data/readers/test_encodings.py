@@ -54,7 +54,7 @@ def test_a_folder_reads_the_same_in_every_encoding(tmp_path, files, encoding):
     assert data.catalogue.titles == ("Misérables, Les (1995)",)
     assert data.catalogue.texts == ("Misérables, Les (1995). Comédie",)
     assert data.user_ids == ("é1",)
-    assert item_attributes(tmp_path, data.catalogue).genre_names == ("Comédie",)
+    assert item_attributes(tmp_path, data.catalogue).label_names == ("Comédie",)
     users = read_user_attributes(tmp_path)
     if files is not CSV:
         assert (users.user_ids, users.occupations) == (("é1",), ("écrivain",))

@@ -30,6 +30,7 @@ class InteractionRows:
         catalogue: the items; None where there is no table of them.
         min_rating: interactions with a lower rating, or none, are left out.
         weigh_by_rating: whether ratings are weights; then those without one are left out.
+        rated_only: whether those without a rating are left out.
         facts: what is told of the rows.
     """
 
@@ -39,12 +40,14 @@ class InteractionRows:
         catalogue: Catalogue | None,
         min_rating: float | None,
         weigh_by_rating: bool,
+        rated_only: bool,
         facts: TableFacts,
     ) -> None:
         import pyarrow as arrow
 
         self.columns, self.catalogue = columns, catalogue
         self.min_rating, self.weigh_by_rating, self.facts = min_rating, weigh_by_rating, facts
+        self.rated_only = rated_only or weigh_by_rating or min_rating is not None
         self.known_items = None if catalogue is None else arrow.array(catalogue.item_ids)
         self.user_ids, self.item_ids = NumberedIds(), NumberedIds()
         self.items, self.ratings = array("i"), array("f")  # `items` where they are known
@@ -74,7 +77,7 @@ class InteractionRows:
         if RATING in found:
             ratings = values.ratings(columns[RATING], found[RATING], batch.place)
             unrated = np.isnan(ratings)
-            if self.min_rating is not None or self.weigh_by_rating:
+            if self.rated_only:
                 keep &= self._without(keep, unrated, "without a rating")
             self.unrated += int((keep & unrated).sum())
             ratings = np.where(unrated, 1.0, ratings)  # as in a data set without ratings

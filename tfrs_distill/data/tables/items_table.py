@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
 from tfrs_distill.data.catalogue import Catalogue
+from tfrs_distill.data.item_features import ItemAttributes, in_catalogue
 from tfrs_distill.data.readers.item_texts import item_text
 from tfrs_distill.data.tables import values
-from tfrs_distill.data.tables.batches import Table
+from tfrs_distill.data.tables.batches import Table, open_table
 from tfrs_distill.data.tables.facts import TableFacts
 from tfrs_distill.data.tables.roles import (
+    ATTRIBUTE,
     ID,
     ITEM,
     NAMES,
@@ -19,6 +26,8 @@ from tfrs_distill.data.tables.roles import (
     plain_name,
 )
 from tfrs_distill.errors import InputError
+
+MOST_LABELS = 1000  # of a column: each is a number of every item's vector
 
 
 def read_items(table: Table, given: Columns, facts: TableFacts) -> Catalogue:
@@ -59,6 +68,84 @@ def read_items(table: Table, given: Columns, facts: TableFacts) -> Catalogue:
         facts.notes.append(f"Rows of the items table without an id: {unnamed:,}, left out.")
     titles_, texts_ = zip(*described.values())
     return Catalogue(tuple(described), titles_, texts_)
+
+
+def read_item_attributes(
+    table: Any,
+    catalogue: Catalogue,
+    columns: Sequence[str],
+    *,
+    id_column: str | None = None,
+) -> ItemAttributes:
+    """Take what columns of an items' table say of a catalogue's items, such as brand and price.
+
+    A column of numbers is a number of `ItemAttributes`; any other has labels, `COLUMN=VALUE`, one
+    or, where it holds lists, several an item. An empty cell says nothing. Of rows with the same id
+    the first one counts.
+
+    Args:
+        table: a file or several, a folder of them, or a frame, as for `read_table`.
+        catalogue: the items.
+        columns: which.
+        id_column: what holds the items' ids; None = found by its usual names.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+        InputError: the table cannot be read, a column is not there, an item of the catalogue is
+            not, or a column has so many labels that it is a text or an id.
+
+    Example:
+    >>> things = Catalogue(("SKU-1", "SKU-2"), ("Pen", "Ink"), ("Pen", "Ink"))
+    >>> frame = {"sku": ["SKU-2", "SKU-1"], "brand": ["Acme", None], "price": [9.5, 2]}
+    >>> found = read_item_attributes(frame, things, ["brand", "price"])
+    >>> found.labels, found.numbers.tolist(), found.number_names
+    (((), ('brand=Acme',)), [[2.0], [9.5]], ('price',))
+    """
+    opened = open_table(table)
+    for name in columns:
+        find_column(opened.title, opened.names, ATTRIBUTE, name, required=True)
+    ids_in = find_column(opened.title, opened.names, ID, id_column, required=True) or ""
+    cells: dict[str, list[list[str]]] = {}
+    for batch in opened.batches(list(dict.fromkeys([ids_in, *columns]))):
+        item_ids = values.ids(ids_in, batch.columns[ids_in], batch.place).to_pylist()
+        parts = [values.texts(name, batch.columns[name], batch.place) for name in columns]
+        for item_id, *of_item in zip(item_ids, *parts):
+            if item_id is not None:
+                cells.setdefault(item_id, of_item)
+    of_items = in_catalogue(cells, catalogue, opened.title)
+    labels: list[list[str]] = [[] for _ in of_items]
+    numbers: dict[str, list[float]] = {}
+    for place, name in enumerate(columns):
+        column = [of_item[place] for of_item in of_items]
+        found = _as_numbers(column)
+        if found is not None:
+            numbers[name] = found
+            continue
+        for of_item, texts in zip(labels, column):
+            of_item += [f"{name}={text}" for text in dict.fromkeys(texts)]
+        different = {text for texts in column for text in texts}
+        if len(different) > MOST_LABELS:
+            raise InputError(
+                f"{opened.title}: column {name!r} has {len(different):,} different values for "
+                f"{catalogue.num_items:,} items; at most {MOST_LABELS:,} can be labels. Is it a "
+                "text? Then let a teacher read it as such (`text`)."
+            )
+    return ItemAttributes(
+        tuple(map(tuple, labels)),
+        np.array(list(numbers.values())).T.reshape(len(of_items), len(numbers)),
+        tuple(numbers),
+    )
+
+
+def _as_numbers(column: list[list[str]]) -> list[float] | None:
+    """The cells as numbers, NaN where one is empty; None where they are something else."""
+    if max(map(len, column)) > 1:
+        return None
+    try:
+        found = [float(texts[0]) if texts else np.nan for texts in column]
+    except ValueError:
+        return None
+    return None if np.isinf(found).any() or np.isnan(found).all() else found
 
 
 def _text_columns(table: Table, given: Columns, others: set[str | None]) -> list[str]:

@@ -119,13 +119,15 @@ def interactions_of_tables(
     items: Any,
     *,
     columns: Columns | None,
-    min_rating: float | None,
+    min_rating: float | None = None,
     weigh_by_rating: bool = False,
+    rated_only: bool = False,
     name: str | None = None,
 ) -> tuple[Interactions, TableFacts]:
     """Do what `read_table` does, and tell what became of the rows.
 
-    Without a `name` the data set has that of the table.
+    With `rated_only` those without a rating are left out. Without a `name` the data set has that of
+    the table.
     """
     given = dict(columns or {})
     check_roles(given)
@@ -138,18 +140,23 @@ def interactions_of_tables(
         )
         if found is not None:
             roles[role] = found
-    if RATING not in roles and (min_rating is not None or weigh_by_rating):
-        reads = "weigh_by_rating" if min_rating is None else "min_rating"
+    readers = {
+        "min_rating": min_rating is not None,
+        "weigh_by_rating": weigh_by_rating,
+        "a model of ratings": rated_only,
+    }
+    needed = [name for name, asked in readers.items() if asked]
+    if RATING not in roles and needed:
         raise InputError(
-            f"`{reads}` needs a column of ratings, and {table.title} has none. Its columns are: "
+            f"{needed[0]} needs a column of ratings, and {table.title} has none. Its columns are: "
             f'{", ".join(table.names)}. Name it, as with columns={{"{RATING}": "{table.names[0]}"}}'
-            f", or leave `{reads}` out."
+            f" (--column {RATING}={table.names[0]}), or do without {needed[0]}."
         )
     if len(set(roles.values())) < len(roles):
         raise InputError(f"Each column can be one thing. Received: {roles}.")
     facts.columns |= roles
     catalogue = None if items is None else read_items(open_table(items), given, facts)
-    rows = InteractionRows(roles, catalogue, min_rating, weigh_by_rating, facts)
+    rows = InteractionRows(roles, catalogue, min_rating, weigh_by_rating, rated_only, facts)
     for batch in table.batches(list(roles.values())):
         rows.add(batch)
     data = rows.interactions(table.title, name or table.name)

@@ -10,6 +10,7 @@ from tfrs_distill.errors import InputError
 
 USER, ITEM, TIME, RATING = "user", "item", "time", "rating"  # of interactions
 ID, TITLE, TEXT = "id", "title", "text"  # of items
+ATTRIBUTE = "attribute"  # of items too, but see `read_item_attributes`
 ROLES = (USER, ITEM, TIME, RATING, ID, TITLE, TEXT)
 Columns = Mapping[str, str | Sequence[str]]  # by role; several of `TEXT`
 _ITEMS = "item product sku article asin isbn movie film track song book artist game video news"

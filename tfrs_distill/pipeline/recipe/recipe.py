@@ -15,6 +15,7 @@ from tfrs_distill.errors import InputError
 from tfrs_distill.files import name_without_endings
 from tfrs_distill.pipeline.recipe import toml_file
 from tfrs_distill.pipeline.recipe.sections import (
+    ATTRIBUTES,
     COLUMNS_OF_TABLES,
     FILM_SETS,
     FILMS,
@@ -23,6 +24,7 @@ from tfrs_distill.pipeline.recipe.sections import (
     PLANTED,
     REVIEWS,
     TABLES,
+    TEXT,
     CrossEncoderSettings,
     DataSettings,
     DistillationSettings,
@@ -52,7 +54,7 @@ QUICK_REVIEWS, QUICK_WORDPIECES = 1500, 48  # what a BERT reads in a minute on t
 QUICK_LISTS, QUICK_CANDIDATES, QUICK_USERS = 100, 20, 250
 QUICK_MODELS = 2  # still an average
 QUICK_HISTORIES = 1000  # users of a retrieval run: all of MovieLens-100K's
-ROWS_OF = {"deep-cross": FILMS, "bert-text": REVIEWS}  # kinds that read what only one data set has
+ROWS_OF = {"deep-cross": (FILMS, TABLES), "bert-text": (REVIEWS,)}  # whose rows a kind can read
 TASK = "find items, predict labels of a row, several with a twin each, or find and then rank"
 QUICK = "-quick"
 FOLDER_NAME: dict[str, Any] = {
@@ -161,8 +163,10 @@ class Recipe:
     ) -> Any:
         """The same run of the data in tables, as `td.data.read_table` reads them.
 
-        A recipe that has the name of a data set gets the name of the tables. Without a table of
-        items there is no text, and a teacher of text becomes one of ids alone.
+        A recipe that has the name of a data set gets the name of the tables, and a built-in one
+        gets it in front of its own, so that no run of one data set is called after another. Without
+        a table of items there is no text, and a teacher of text becomes one of ids alone; where
+        columns of attributes are given, a teacher that finds items reads them.
 
         Args:
             interactions: files, or a folder of them.
@@ -172,41 +176,45 @@ class Recipe:
             weigh_by_rating: as for `read_table`.
 
         Raises:
-            InputError: the recipe is of rows, or a column is given for what there is not.
+            InputError: a column is given for what there is not, or ratings are left out or weighed
+                that a model of ratings is to learn.
         """
         this: Any = self
-        if not isinstance(self, RetrievalRecipe):
-            raise InputError(
-                "Tables of interactions (--interactions) are for recipes that find items. "
-                f'Received: a recipe whose `task` is "{self.task}".'
-            )
         named = {}
         for role, column in (columns or {}).items():
             if role not in COLUMNS_OF_TABLES:
                 raise InputError(
                     f"A column can be {_listed(COLUMNS_OF_TABLES)}. Received: {role!r}."
                 )
-            single = role == "text" and isinstance(column, str)
+            single = COLUMNS_OF_TABLES[role].endswith("s") and isinstance(column, str)
             named[COLUMNS_OF_TABLES[role]] = (column,) if single else column
-        name = self.name
-        if name.removesuffix(QUICK) in FILM_SETS.values():
-            name = _folder_name(name_without_endings(interactions[0]))
-            name += QUICK if name.endswith(QUICK) else ""
+        if isinstance(self, RankingRecipe):
+            if min_rating or weigh_by_rating:
+                raise InputError(
+                    "A model of ratings learns from low ones too, each as it is: leave out "
+                    "--min-rating and --weigh-by-rating, and say by `data.liked_from` which "
+                    f'ratings are likes. Received: both, or one of them, with `task` "{self.task}".'
+                )
+        else:
+            named |= {"min_rating": min_rating, "weigh_by_rating": weigh_by_rating}
         data = replace(
             this.data,
             source=TABLES,
             folder="",
             interactions=tuple(interactions),
             items=tuple(items),
-            min_rating=min_rating,
-            weigh_by_rating=weigh_by_rating,
             **named,
         )
-        teacher = this.teacher
-        if not items:
-            others = tuple(name for name in teacher.modalities if name != "text")
-            teacher = replace(teacher, modalities=others)
-        return replace(this, name=name, data=data, teacher=teacher)
+        changed: dict[str, Any] = {"data": data}
+        if self.name.removesuffix(QUICK) in (*FILM_SETS.values(), *_built_in()):
+            changed["name"] = _name_of_tables(self.name, interactions[0])
+        if isinstance(self, RetrievalRecipe):
+            there = {TEXT: bool(items), ATTRIBUTES: bool(data.attribute_columns)}
+            read = [
+                name for name in (*this.teacher.modalities, ATTRIBUTES) if there.get(name, True)
+            ]
+            changed["teacher"] = replace(this.teacher, modalities=tuple(dict.fromkeys(read)))
+        return replace(this, **changed)
 
     def as_dict(self) -> dict[str, object]:
         """The recipe as plain dicts, numbers and texts."""
@@ -247,10 +255,17 @@ class RetrievalRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.data.interactions and not self.data.items and "text" in self.teacher.modalities:
+        if self.data.interactions and not self.data.items and TEXT in self.teacher.modalities:
             raise InputError(
                 "Tables without `data.items` have no text for a teacher to read. Name the items' "
                 "table (--items), or set `teacher.modalities` to []."
+            )
+        if self.data.attribute_columns and ATTRIBUTES not in self.teacher.modalities:
+            raise InputError(
+                "`data.attribute_columns` are read by a two-tower teacher whose "
+                f'`teacher.modalities` have "{ATTRIBUTES}". Received: '
+                f"{list(self.data.attribute_columns)} with modalities "
+                f"{list(self.teacher.modalities)}."
             )
         if getattr(self.twin, "exclude_seen", False) and not self.data.exclude_seen:
             raise InputError(
@@ -344,15 +359,21 @@ class RankingRecipe(Recipe):
                 f"{_listed(foreign)}."
             )
         for kind in self.teacher.kinds:
-            if ROWS_OF.get(kind, source) != source:
+            if source not in ROWS_OF.get(kind, (source,)):
                 raise InputError(
-                    f"A teacher of the kind {kind} reads what the rows of {ROWS_OF[kind]} have. "
+                    f"A teacher of the kind {kind} reads what the rows of "
+                    f"{' and '.join(ROWS_OF[kind])} have. "
                     f'Received: `data.source` "{source}". Choose another `teacher.kind`.'
                 )
         if self.teacher.privileged and self.teacher.kinds == ("bert-text",):
             raise InputError(
                 "`teacher.privileged` is read by the kind deep-cross only. Received: "
                 f'{_listed(self.teacher.privileged)} with kind "bert-text". Set it to [].'
+            )
+        if "text" in self.teacher.privileged and self.data.interactions and not self.data.items:
+            raise InputError(
+                "Tables without `data.items` have no text for a teacher to read. Name the items' "
+                'table (--items), or leave "text" out of `teacher.privileged`.'
             )
         if source != REVIEWS and self.words != WordsSettings():
             raise InputError(
@@ -400,6 +421,19 @@ class MultitaskRecipe(RankingRecipe):
 def _folder_name(name: str) -> str:
     """A name of anything as the name of a folder."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip("._-") or "data"
+
+
+def _name_of_tables(name: str, table: str) -> str:
+    """A built-in recipe's name with the table's in place of a data set's, or before the task.
+
+    Example:
+    >>> _name_of_tables("ml-100k-quick", "my shop.csv"), _name_of_tables("ranking", "shop.csv")
+    ('my-shop-quick', 'shop-ranking')
+    """
+    task = name.removesuffix(QUICK)
+    of_task = "" if task in FILM_SETS.values() else f"-{task}"
+    quick = QUICK if name.endswith(QUICK) else ""
+    return _folder_name(name_without_endings(table)) + of_task + quick
 
 
 def _built_in() -> dict[str, Recipe]:
@@ -477,7 +511,7 @@ def _built_in_like(task: object, data: dict[str, Any]) -> Recipe:
         raise InputError(f"`task` must be one of {_listed(by_task)}. Received: {task!r}.")
     source, tables = data.get("source"), data.get("interactions")
     if tables and isinstance(tables, list):
-        return replace(by_task[task], name=_folder_name(name_without_endings(str(tables[0]))))
+        return replace(by_task[task], name=_name_of_tables(by_task[task].name, str(tables[0])))
     if source == FILMS_1M and task == "retrieval":
         return recipes["movielens-1m"]
     if source == REVIEWS and isinstance(by_task[task], RankingRecipe):

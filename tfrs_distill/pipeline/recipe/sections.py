@@ -22,19 +22,24 @@ KIND = "what the teacher is; see docs/teachers.md"
 MEMBERS = "the kinds that an ensemble joins"
 BY_USUAL_NAME = "; empty = found by its usual names"
 MAX_HISTORY = "how many of a user's last items a model reads"
+LIKE, RATING, NEXT_ITEM, RECOMMENDED = "like", "rating", "next_item", "recommended"
 FILMS, FILMS_1M = "movielens-100k", "movielens-1m"
 REVIEWS, PLANTED, TABLES = "clothing-reviews", "synthetic", "tables"
 FILM_SETS = {FILMS: "ml-100k", FILMS_1M: "ml-1m"}  # their names, which runs have too
 USER_TIME, LEAVE_ONE_OUT, GLOBAL_TIME = "user-time", "leave-one-out", "global-time"
 FILE_ORDER, SHUFFLED = "file-order", "shuffled"
-MODALITIES = ("text", "attributes", "knowledge-graph")
-LABELS = {FILMS: ("like", "rating", "next_item"), REVIEWS: ("recommended", "rating")}  # of a row
+TEXT, ATTRIBUTES, GRAPH = MODALITIES = ("text", "attributes", "knowledge-graph")
+LABELS = {  # of a row
+    FILMS: (LIKE, RATING, NEXT_ITEM),
+    REVIEWS: (RECOMMENDED, RATING),
+    TABLES: (LIKE, RATING, NEXT_ITEM),
+}
 PRIVILEGED = ("user", "context", "text")
 CONTROLS = ("plain", "self-taught", "scrambled")
 TUNING_METHODS = ("none", "top-layers", "all-layers", "lora", "adapters", "prefix")
 
 
-COLUMNS_OF_TABLES = {  # the setting of each role of `td.data.read_table`
+COLUMNS_OF_TABLES = {  # the setting of each role of a column
     "user": "user_column",
     "item": "item_column",
     "time": "time_column",
@@ -42,19 +47,16 @@ COLUMNS_OF_TABLES = {  # the setting of each role of `td.data.read_table`
     "id": "id_column",
     "title": "title_column",
     "text": "text_columns",
+    "attribute": "attribute_columns",
 }
 
 
 @dataclass(frozen=True)
-class DataSettings:
-    """Where the interactions and the item texts come from."""
+class _Data:
+    """The source: what every task's data has."""
 
-    source: str = setting(
-        FILMS,
-        "real films, planted data whose right answer is known, or tables of your own",
-        choices=(*FILM_SETS, PLANTED, TABLES),
-    )
-    folder: str = setting("", "a folder that holds the data; empty = fetch it")
+    source: str
+    folder: str
     interactions: tuple[str, ...] = setting(
         (), "tables: files, or a folder of them, with a row an interaction"
     )
@@ -70,6 +72,49 @@ class DataSettings:
     text_columns: tuple[str, ...] = setting(
         (), "tables: an item's other texts, in `items`" + BY_USUAL_NAME
     )
+    attribute_columns: tuple[str, ...] = setting(
+        (), "tables: what an item is or measures, such as brand and price, in `items`"
+    )
+
+    def __post_init__(self) -> None:
+        if self.interactions and self.source == FILMS:
+            object.__setattr__(self, "source", TABLES)
+        check(self, "data")
+        if bool(self.interactions) != (self.source == TABLES):
+            raise InputError(
+                f'`data.interactions` and `data.source` "{TABLES}" belong together. Received: '
+                f'interactions={list(self.interactions)}, source="{self.source}".'
+            )
+        settings = ("items", *COLUMNS_OF_TABLES.values(), "min_rating", "weigh_by_rating")
+        of_tables = [name for name in settings if getattr(self, name, None)]
+        if of_tables and not self.interactions:
+            raise InputError(
+                f"`data.{of_tables[0]}` is about tables. Name them as `data.interactions` "
+                "(--interactions)."
+            )
+        if self.attribute_columns and not self.items:
+            raise InputError(
+                "`data.attribute_columns` are columns of `data.items` (--items). Received: "
+                f"{list(self.attribute_columns)} without such a table."
+            )
+        if self.folder and self.interactions:
+            raise InputError(
+                "`data.folder` (--data-dir) is for data sets of a known layout and "
+                "`data.interactions` (--interactions) for other tables: give one of them. "
+                f"Received: folder={self.folder!r}, interactions={list(self.interactions)}."
+            )
+
+
+@dataclass(frozen=True)
+class DataSettings(_Data):
+    """Where the interactions and the item texts come from."""
+
+    source: str = setting(
+        FILMS,
+        "real films, planted data whose right answer is known, or tables of your own",
+        choices=(*FILM_SETS, PLANTED, TABLES),
+    )
+    folder: str = setting("", "a folder that holds the data; empty = fetch it")
     min_rating: float = setting(0.0, "tables: what is rated lower is left out; 0 = nothing is")
     weigh_by_rating: bool = setting(
         False, "tables: whether a label counts in the losses as much as it is rated"
@@ -94,27 +139,7 @@ class DataSettings:
     )
 
     def __post_init__(self) -> None:
-        if self.interactions and self.source == FILMS:
-            object.__setattr__(self, "source", TABLES)
-        check(self, "data")
-        if bool(self.interactions) != (self.source == TABLES):
-            raise InputError(
-                f'`data.interactions` and `data.source` "{TABLES}" belong together. Received: '
-                f'interactions={list(self.interactions)}, source="{self.source}".'
-            )
-        settings = ("items", *COLUMNS_OF_TABLES.values(), "min_rating", "weigh_by_rating")
-        of_tables = [name for name in settings if getattr(self, name)]
-        if of_tables and not self.interactions:
-            raise InputError(
-                f"`data.{of_tables[0]}` is about tables. Name them as `data.interactions` "
-                "(--interactions)."
-            )
-        if self.folder and self.interactions:
-            raise InputError(
-                "`data.folder` (--data-dir) is for data sets of a known layout and "
-                "`data.interactions` (--interactions) for other tables: give one of them. "
-                f"Received: folder={self.folder!r}, interactions={list(self.interactions)}."
-            )
+        super().__post_init__()
         if self.folder and self.source == PLANTED:
             raise InputError(
                 "`data.folder` (--data-dir) cannot be given with planted data. Received: "
@@ -124,13 +149,16 @@ class DataSettings:
 
 
 @dataclass(frozen=True)
-class RankingDataSettings:
+class RankingDataSettings(_Data):
     """Where the rows of users and items come from."""
 
     source: str = setting(
-        FILMS, "ratings of films, or reviews of clothing with a text", choices=(FILMS, REVIEWS)
+        FILMS,
+        "ratings of films, reviews of clothing with a text, or tables of your own with ratings",
+        choices=(FILMS, REVIEWS, TABLES),
     )
     folder: str = setting("", "a folder (reviews: a file) that holds the data; empty = fetch it")
+    liked_from: float = setting(4.0, "films and tables: `like` is a rating of so much or more")
     max_history: int = setting(100, MAX_HISTORY, at_least=2)
     split: str = setting(
         "random",
@@ -144,10 +172,10 @@ class RankingDataSettings:
     )
 
     def __post_init__(self) -> None:
-        check(self, "data")
+        super().__post_init__()
         if self.source != REVIEWS and self.split != "random":
             raise InputError(
-                "`data.split` is about clothing reviews; films are split by time. Received: "
+                "`data.split` is about clothing reviews; other rows are split by time. Received: "
                 f'source="{self.source}", split="{self.split}".'
             )
 
@@ -393,9 +421,9 @@ class LabelsSettings:
     """What a student predicts of a row."""
 
     tasks: tuple[str, ...] = setting(
-        ("like", "rating"),
+        (LIKE, RATING),
         "what is predicted of a row; the first one gives the verdict",
-        choices=("like", "rating", "recommended", "next_item"),
+        choices=(LIKE, RATING, RECOMMENDED, NEXT_ITEM),
     )
     rating_as: str = setting(
         "distribution",

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill.data.assets import MOVIELENS_100K
-from tfrs_distill.data.item_features import attribute_vectors, item_attributes
+from tfrs_distill.data.item_features import attribute_vectors
 from tfrs_distill.data.knowledge_graph import neighbour_vectors
 from tfrs_distill.data.readers import read_items
 from tfrs_distill.data.readers.knowledge_graph import read_knowledge_graph
@@ -20,10 +20,10 @@ from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import ValidationNDCG
 from tfrs_distill.files import file_sha256, whole_file
 from tfrs_distill.models import ItemTower, TwoTower
-from tfrs_distill.pipeline.data import films_folder
+from tfrs_distill.pipeline.data import films_folder, item_attributes_of
 from tfrs_distill.pipeline.encoders import encoder_fingerprint, is_of_tf_hub
 from tfrs_distill.pipeline.fit_until_best import fit_for, fit_until_best, save_alone
-from tfrs_distill.pipeline.recipe.sections import PLANTED, TABLES
+from tfrs_distill.pipeline.recipe.sections import ATTRIBUTES, GRAPH, PLANTED, TABLES, TEXT
 from tfrs_distill.pipeline.teacher_kinds.adapted_encoder import adapted_text_vectors
 from tfrs_distill.pipeline.teacher_kinds.kind import KERAS_FILES, Facts, Setting
 from tfrs_distill.teachers import (
@@ -33,7 +33,6 @@ from tfrs_distill.teachers import (
     MultimodalTwoTower,
 )
 
-TEXT, ATTRIBUTES, GRAPH = "text", "attributes", "knowledge-graph"
 GRAPH_DIM = 64  # of an item's vector from a graph
 VECTORS, CHOICES = "item_vectors.npz", "choices.json"
 TEACHER_FILE = f"{KERAS_FILES}0.keras"
@@ -59,11 +58,16 @@ class TwoTowerOfItems:
                 "`tuning` adapts the BERT that reads item text, but `teacher.modalities` has no "
                 f'"text". Received: modalities={list(self.modalities)}.'
             )
-        without = {PLANTED: "Planted data has", TABLES: "Tables have"}.get(recipe.data.source)
-        if {ATTRIBUTES, GRAPH} & set(self.modalities) and without:
+        source, there = recipe.data.source, {ATTRIBUTES, GRAPH}
+        if source in (PLANTED, TABLES):
+            there = {ATTRIBUTES} if recipe.data.attribute_columns else set()
+        missing = sorted({ATTRIBUTES, GRAPH} & set(self.modalities) - there)
+        if missing:
+            hint = " Name the columns of attributes as `data.attribute_columns`."
             raise InputError(
-                f"{without} neither attributes nor a knowledge graph. Received: "
-                f"`teacher.modalities`={list(self.modalities)}."
+                f"There is no {' and no '.join(missing)} in data of the source {source!r}. "
+                f"Received: `teacher.modalities`={list(self.modalities)}."
+                f"{hint if source == TABLES and ATTRIBUTES in missing else ''}"
             )
         if GRAPH in self.modalities:
             self._check_links()
@@ -191,10 +195,11 @@ class TwoTowerOfItems:
             if modality == TEXT:
                 vectors[TEXT], encoder = adapted_text_vectors(self.setting, trained, folder)
                 continue
-            data_folder = films_folder(self.setting.recipe)
             if modality == ATTRIBUTES:
-                vectors[modality] = attribute_vectors(item_attributes(data_folder, catalogue))
+                attributes = item_attributes_of(self.setting.recipe, catalogue)
+                vectors[modality] = attribute_vectors(attributes)
                 continue
+            data_folder = films_folder(self.setting.recipe)
             graph, titles = read_knowledge_graph(data_folder), self._link_titles()
             graph = relink_by_title(graph, titles, catalogue) if titles else graph
             dim = min(GRAPH_DIM, catalogue.num_items)

@@ -1,4 +1,4 @@
-"""MovieLens for ranking: every rating is a row, with what was known just before it."""
+"""Ratings for ranking: each one is a row, with what was known just before it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tfrs_distill.data.assets import MOVIELENS_100K
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.cuts import user_time_cuts
 from tfrs_distill.data.interactions import Interactions
-from tfrs_distill.data.item_features import attribute_vectors, item_attributes
+from tfrs_distill.data.item_features import ItemAttributes, attribute_vectors, item_attributes
 from tfrs_distill.data.movielens import movielens_100k
 from tfrs_distill.data.ranking_examples import RankingExamples, RankingSplits
 from tfrs_distill.data.readers.user_attributes import UserAttributes, read_user_attributes
@@ -22,7 +22,7 @@ from tfrs_distill.errors import InputError
 
 PRIVILEGED_COLUMNS = (columns.USER_ID, "age", "gender", "occupation")  # what a phone does not know
 
-LIKED_FROM = 4.0  # a film rated so or better is liked
+LIKED_FROM = 4.0  # an item rated so or better is liked
 HOURS = tuple(str(hour) for hour in range(24))
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 FIRST_DAY_OF_TIME = WEEKDAYS.index("Thursday")  # 1970-01-01
@@ -30,59 +30,71 @@ HOUR_SECONDS, DAY_SECONDS = 3600, 86400
 
 
 @dataclass(frozen=True, eq=False)
-class MovieLensTables:
+class RatingTables:
     """What the columns' numbers stand for, and what is known of each item.
 
     Args:
         catalogue: the items, for `item_id` and `history`.
         vocabularies: by column, what an index stands for: index `i + 1` is entry `i`, 0 is unknown.
-        item_vectors: float32 [num_items, dim], item `i + 1` in row `i`: see `attribute_vectors`.
-        item_vector_names: what each of the `dim` numbers is: the genres and, last, "year".
+        item_vectors: float32 [num_items, dim], item `i + 1` in row `i`: see `attribute_vectors`;
+            None where nothing is known of the items.
+        item_vector_names: what each of the `dim` numbers is, such as a genre or "year".
         times: what the timestamps were taken for, as part of a sentence.
     """
 
     catalogue: Catalogue
     vocabularies: Mapping[str, tuple[str, ...]]
-    item_vectors: np.ndarray
+    item_vectors: np.ndarray | None
     item_vector_names: tuple[str, ...]
     times: str
 
 
-def movielens_ranking(
-    data_dir: str | os.PathLike[str] | None = None, *, max_history: int = 32
-) -> tuple[RankingSplits, MovieLensTables]:
-    """Read ratings as rows of a user, a film and a moment: 80 / 10 / 10 % by time for each user.
+def split_ratings(
+    interactions: Interactions,
+    *,
+    max_history: int = 32,
+    liked_from: float = LIKED_FROM,
+    items: ItemAttributes | None = None,
+    users: UserAttributes | None = None,
+) -> tuple[RankingSplits, RatingTables]:
+    """Make a row of each rating: 80 / 10 / 10 % by time for each user.
 
     The parts are those of `split_by_time`, and every interaction is a row, a user's first one too.
     A row has what its user did before it, in whichever part that was, and nothing of later.
     Features:
 
-    - `item_id`; `history`, `history_ratings`: the last `max_history` films before the row, oldest
+    - `item_id`; `history`, `history_ratings`: the last `max_history` items before the row, oldest
       first, and what they were rated, padded with 0 in front;
     - `user_mean_rating`: the mean of all earlier ratings, NaN before the first;
     - `hour_of_day`, `weekday`: of the rating in UTC, as indices (1 = midnight, Monday); 0, unknown,
       where the unit of the times is (see `Interactions.time_unit`);
-    - `age` (years), `gender`, `occupation` (indices): where the folder has a users' file; NaN and 0
-      for a user it does not name.
+    - `age` (years), `gender`, `occupation` (indices), with `users`; NaN and 0 for a user that it
+      does not name.
 
     Batches have `user_id` as index too. `PRIVILEGED_COLUMNS` lists what a phone would not know.
-    Labels: `rating` as given, `like` 1 for ratings of 4 and more, else 0. The rows of a user are
-    one candidate list.
+    Labels: `rating` as given, and `like`, 1 where it is at least `liked_from`, else 0. The rows of
+    a user are one candidate list.
 
     Args:
-        data_dir: a folder that `read_folder` reads, of any MovieLens set. None takes the asset.
-        max_history: films of the history that a row keeps.
+        interactions: with ratings. `read_table` takes an interaction without one as rated 1, and
+            leaves it out where `min_rating` is given.
+        max_history: items of the history that a row keeps.
+        liked_from: the lowest rating of what is liked.
+        items: what is known of the items, in the order of the catalogue.
+        users: what is known of the users.
 
     Raises:
-        InputError: the folder cannot be read, the asset cannot be fetched, `max_history` is below
-            1, or a part would be without rows.
+        InputError: `max_history` is below 1, or a part would be without rows.
+
+    Example:
+    >>> items = Catalogue(("50", "7"), ("Heat (1995)", "Babe (1995)"), ("Heat", "Babe"))
+    >>> data = Interactions("tiny", items, ("ann",), [0] * 10, [1, 2] * 5, [5, 3] * 5, range(10))
+    >>> splits, tables = split_ratings(data, max_history=2)
+    >>> splits.test.features["history_ratings"].tolist(), splits.test.labels["like"].tolist()
+    ([[3.0, 5.0]], [0.0])
     """
     if max_history < 1:
         raise InputError(f"`max_history` must be at least 1. Received: {max_history}.")
-    folder = MOVIELENS_100K.folder() if data_dir is None else data_dir
-    interactions = movielens_100k(folder)
-    users = read_user_attributes(folder)
-    attributes = item_attributes(folder, interactions.catalogue)
     vocabularies = {
         columns.USER_ID: interactions.user_ids,
         columns.ITEM_ID: interactions.catalogue.item_ids,
@@ -92,14 +104,41 @@ def movielens_ranking(
     if users is not None:
         for name, values in (("gender", users.genders), ("occupation", users.occupations)):
             vocabularies[name] = tuple(sorted(set(values) - {""}))
-    tables = MovieLensTables(
+    tables = RatingTables(
         interactions.catalogue,
         vocabularies,
-        attribute_vectors(attributes),
-        (*attributes.genre_names, "year"),
+        None if items is None else attribute_vectors(items),
+        () if items is None else (*items.label_names, *items.number_names),
         times_line(interactions.timestamps),
     )
-    return _split(interactions, _rows(interactions, users, vocabularies, max_history)), tables
+    rows = _rows(interactions, users, vocabularies, max_history, liked_from)
+    return _split(interactions, rows), tables
+
+
+def movielens_ranking(
+    data_dir: str | os.PathLike[str] | None = None, *, max_history: int = 32
+) -> tuple[RankingSplits, RatingTables]:
+    """Read MovieLens as rows of a user, a film and a moment, as `split_ratings` makes them.
+
+    With genres and year of each film and, where the folder has a users' file, age, gender and
+    occupation; ratings of 4 and more are likes.
+
+    Args:
+        data_dir: a folder that `read_folder` reads, of any MovieLens set. None takes the asset.
+        max_history: as for `split_ratings`.
+
+    Raises:
+        InputError: the folder cannot be read, the asset cannot be fetched, or as for
+            `split_ratings`.
+    """
+    folder = MOVIELENS_100K.folder() if data_dir is None else data_dir
+    interactions = movielens_100k(folder)
+    return split_ratings(
+        interactions,
+        max_history=max_history,
+        items=item_attributes(folder, interactions.catalogue),
+        users=read_user_attributes(folder),
+    )
 
 
 def _rows(
@@ -107,6 +146,7 @@ def _rows(
     attributes: UserAttributes | None,
     vocabularies: Mapping[str, tuple[str, ...]],
     max_history: int,
+    liked_from: float,
 ) -> RankingExamples:
     """Return every interaction as a row, user after user and oldest first."""
     order = interactions.rows_by_time()
@@ -123,7 +163,7 @@ def _rows(
     if attributes is not None:
         of_user = _of_users(interactions.user_ids, attributes, vocabularies)
         features |= {name: values[users] for name, values in of_user.items()}
-    labels = {"rating": ratings, "like": (ratings >= LIKED_FROM).astype(np.float32)}
+    labels = {"rating": ratings, "like": (ratings >= liked_from).astype(np.float32)}
     return RankingExamples(
         features, labels, users=users + 1, queries=users + 1, catalogue=interactions.catalogue
     )
