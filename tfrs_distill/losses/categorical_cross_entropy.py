@@ -83,16 +83,25 @@ def _cross_entropy_with_ids(ids: tf.Tensor, logits: tf.Tensor, label_smoothing: 
         odds = tf.exp(logits - largest)  # 1 at the largest: their sum neither overflows nor is 0
         total = tf.reduce_sum(odds, axis=-1, keepdims=True)
         of_labels = tf.gather(logits, ids, batch_dims=1)
-        smooth: Any = None
+        share = label_smoothing / tf.cast(tf.shape(logits)[1], tf.float32)
         if label_smoothing:
-            smooth = label_smoothing * even_shares(logits)
-            of_all = tf.reduce_sum(tf.math.multiply_no_nan(logits, smooth), axis=-1)
+            all_count = tf.reduce_min(logits) > MASKED / 2  # then all shares are one number
+            of_all = tf.cond(
+                all_count,
+                lambda: share * tf.reduce_sum(logits, axis=-1),
+                lambda: label_smoothing
+                * tf.reduce_sum(tf.math.multiply_no_nan(logits, even_shares(logits)), axis=-1),
+            )
             of_labels = (1 - label_smoothing) * of_labels + of_all
 
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
             of_all = odds * (upstream[:, None] / total)
-            if smooth is not None:
-                of_all -= smooth * upstream[:, None]
+            if label_smoothing:
+                of_all = tf.cond(
+                    all_count,
+                    lambda: of_all - share * upstream[:, None],
+                    lambda: of_all - label_smoothing * upstream[:, None] * even_shares(logits),
+                )
             places = tf.stack([tf.range(tf.size(ids)), ids], axis=-1)
             return tf.tensor_scatter_nd_sub(of_all, places, (1 - label_smoothing) * upstream)
 
