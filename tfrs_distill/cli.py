@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -176,11 +176,19 @@ def _add_tables(command: argparse.ArgumentParser) -> None:
         "--items", metavar="FILE", nargs="+", default=[], help="the same of the items"
     )
     command.add_argument(
+        "--users",
+        metavar="FILE",
+        nargs="+",
+        default=[],
+        help="the same of the users, whose groups are compared",
+    )
+    command.add_argument(
         "--column",
         metavar="ROLE=NAME",
         action="append",
         default=[],
-        help="a column of these: user, item, time, rating; id, title, text, attribute of the items",
+        help="a column of these: user, item, time, rating; id, title, text, attribute of the "
+        "items; group of the users",
     )
     command.add_argument(
         "--min-rating",
@@ -379,19 +387,22 @@ def _recipe_of_data(arguments: argparse.Namespace) -> Any:
     if arguments.interactions is not None:
         recipe = _of_tables(recipe, arguments)
     else:
-        for option in ("items", "column", "min_rating", "weigh_by_rating"):
+        for option in ("items", "users", "column", "min_rating", "weigh_by_rating"):
             if getattr(arguments, option):
                 name = option.replace("_", "-")
                 raise InputError(f"--{name} is about --interactions. Name them.")
     return recipe
 
 
-def _of_tables(recipe: Any, arguments: argparse.Namespace) -> Any:
-    """The recipe of the tables that the arguments name."""
+def _of_tables(
+    recipe: Any, arguments: argparse.Namespace, found: Mapping[str, Any] | None = None
+) -> Any:
+    """The recipe of the tables that the arguments name, with the columns that were found."""
     return recipe.of_tables(
         arguments.interactions,
         arguments.items,
-        columns=_columns(arguments.column),
+        users=arguments.users,
+        columns=_columns(arguments.column) | dict(found or {}),
         min_rating=arguments.min_rating,
         weigh_by_rating=arguments.weigh_by_rating,
     )
@@ -412,13 +423,7 @@ def _init(arguments: argparse.Namespace) -> None:
     console = _console()
     for sentence in [f"{interactions_line(data)}.", *facts.sentences()]:
         console.print(sentence, soft_wrap=True)
-    recipe = recipe.of_tables(
-        arguments.interactions,
-        arguments.items,
-        columns=_columns(arguments.column) | facts.columns,
-        min_rating=arguments.min_rating,
-        weigh_by_rating=arguments.weigh_by_rating,
-    )
+    recipe = _of_tables(recipe, arguments, facts.columns)
     with whole_file(target, "w") as file:
         file.write(recipe.to_toml())
     console.print(f"\nRecipe:  {target}", soft_wrap=True)
@@ -472,7 +477,13 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    named = (arguments.data_dir, arguments.interactions, arguments.items, arguments.column)
+    named = (
+        arguments.data_dir,
+        arguments.interactions,
+        arguments.items,
+        arguments.users,
+        arguments.column,
+    )
     if arguments.run is not None and (any(named) or arguments.recipe != RECIPE):
         raise InputError("--run names the data. Leave out --recipe, --data-dir, --interactions ...")
     recipe = _recipe_of_data(arguments)
@@ -519,7 +530,7 @@ def _columns(given: Sequence[str]) -> dict[str, str | list[str]]:
         role, equals, name = text.partition("=")
         if not (role and equals and name):
             raise InputError(f"--column is ROLE=NAME, such as user=customer. Received: {text!r}.")
-        if role in ("text", "attribute"):
+        if role in ("text", "attribute", "group"):
             columns[role] = [*columns.get(role, []), name]
         else:
             columns[role] = name

@@ -11,6 +11,7 @@ import pytest
 from tfrs_distill import pipeline
 from tfrs_distill.cli import main
 from tfrs_distill.data import movielens_ranking
+from tfrs_distill.data.tables.users_table import read_user_groups
 from tfrs_distill.errors import InputError
 from tfrs_distill.pipeline.data import load_data, read_data, source_fingerprint
 from tfrs_distill.pipeline.recipe import Recipe
@@ -116,6 +117,7 @@ def test_settings_that_do_not_go_together(tmp_path, toml, words):
     "arguments, words",
     [
         (["--items", "a.csv"], "--items is about --interactions. Name them."),
+        (["--users", "a.csv"], "--users is about --interactions. Name them."),
         (["--weigh-by-rating"], "--weigh-by-rating is about --interactions"),
         (
             ["--interactions", "{shop}", "--weigh-by-rating"],
@@ -185,6 +187,57 @@ def test_columns_of_attributes_are_read_by_a_two_tower_teacher(shop, tmp_path):
         named.of_tables(tables[0], columns={"attribute": "brand"})
     with pytest.raises(InputError, match="`teacher.modalities` have .attributes"):
         replace(recipe, teacher=replace(teacher, modalities=()))
+
+
+def test_groups_of_users_become_segments(shop, tmp_path):
+    table = "id,customer,country,age\n" + "".join(
+        f"{user},C{user},{['de', 'fr', ''][user % 3]},{20 + user}\n" for user in range(11)
+    )
+    (shop / "users.csv").write_text(table)
+    tables, users = [str(shop / "my shop.csv")], [str(shop / "users.csv")]
+    named = Recipe.named("movielens-100k")
+    recipe = named.of_tables(tables, users=users, columns={"group": ["country", "age"]})
+    path = shop / "recipe.toml"
+    path.write_text(recipe.to_toml())
+    assert Recipe.load(str(path)) == recipe
+    data = read_data(recipe)
+    place = {user: data.interactions.user_ids.index(f"C{user}") for user in range(12)}
+    countries, ages = data.user_groups["country"], data.user_groups["age"]
+    assert [countries[place[user]] for user in range(5)] == ["de", "fr", "", "de", "fr"]
+    assert ages[place[11]] == ""  # the table has not this user
+    # 20 to 30: 11 numbers; a quarter of the way from the first to the last is the third, 22.
+    assert ages[place[0]] == ages[place[2]] == "22 or less" and ages[place[3]] == "above 22 to 25"
+    assert ages[place[10]] == "above 27"
+    assert data.reading[-1] == "Users are in groups of country (2), age (4)."
+    data.save(tmp_path)
+    kept = load_data(tmp_path, recipe).user_groups
+    assert {name: tuple(groups) for name, groups in kept.items()} == dict(data.user_groups)
+    some = replace(recipe, data=replace(recipe.data, max_users=3))
+    assert len(read_data(some).user_groups["age"]) == 3
+    usual = read_data(named.of_tables(tables, users=users))
+    assert usual.user_groups.keys() == {"country"}
+    before = source_fingerprint(recipe)
+    (shop / "users.csv").write_text(table.replace("fr", "it"))
+    assert source_fingerprint(recipe) != before
+    (shop / "users.csv").write_text(table.replace("C", "D"))
+    with pytest.raises(InputError, match=r"none of the 12 users, .*has 11 ids, such as 'D0'"):
+        read_data(recipe)
+    (shop / "users.csv").write_text("customer,note\nC1,x\n")
+    with pytest.raises(InputError, match="Which columns of .*users.csv are groups of users"):
+        read_data(named.of_tables(tables, users=users))
+    with pytest.raises(InputError, match="columns of `data.users`"):
+        named.of_tables(tables, columns={"group": "country"})
+    with pytest.raises(InputError, match="compared by recipes that find items"):
+        Recipe.named("ranking").of_tables(tables, users=users)
+    many = "user,city\n" + "".join(f"C{user},city {user}\n" for user in range(12))
+    (shop / "users.csv").write_text(many)
+    assert len(set(read_data(named.of_tables(tables, users=users)).user_groups["city"])) == 12
+
+
+def test_more_values_than_can_be_groups():
+    ids = [f"u{number}" for number in range(51)]
+    with pytest.raises(InputError, match="'city' has 51 different values for the users; at most"):
+        read_user_groups({"user": ids, "city": ids}, ids)
 
 
 def test_ratings_in_tables_are_the_rows_that_the_same_ratings_are_in_a_folder(shop, tmp_path):

@@ -89,8 +89,10 @@ def _cross_entropy_with_ids(ids: tf.Tensor, logits: tf.Tensor, label_smoothing: 
             of_all = tf.cond(
                 all_count,
                 lambda: share * tf.reduce_sum(logits, axis=-1),
-                lambda: label_smoothing
-                * tf.reduce_sum(tf.math.multiply_no_nan(logits, even_shares(logits)), axis=-1),
+                lambda: (
+                    label_smoothing
+                    * tf.reduce_sum(tf.math.multiply_no_nan(logits, even_shares(logits)), axis=-1)
+                ),
             )
             of_labels = (1 - label_smoothing) * of_labels + of_all
 

@@ -32,6 +32,8 @@ from tfrs_distill.data.splits import Queries, Splits, split_at
 from tfrs_distill.data.synthetic import synthetic
 from tfrs_distill.data.tables.items_table import read_item_attributes
 from tfrs_distill.data.tables.read import TableFacts, interactions_of_tables
+from tfrs_distill.data.tables.roles import ATTRIBUTE, GROUP
+from tfrs_distill.data.tables.users_table import read_user_groups
 from tfrs_distill.data.times import times_line
 from tfrs_distill.errors import InputError
 from tfrs_distill.files import files_sha256, whole_file
@@ -330,7 +332,8 @@ def interactions_line(data: Interactions) -> str:
 def source_fingerprint(recipe: RetrievalRecipe | RankingRecipe) -> str:
     """What decides the data: the source's name, or the content of the files that are given."""
     if recipe.data.interactions:
-        return "".join(map(_content, [*recipe.data.interactions, *recipe.data.items]))
+        users = getattr(recipe.data, "users", ())
+        return "".join(map(_content, [*recipe.data.interactions, *recipe.data.items, *users]))
     return _content(recipe.data.folder) if recipe.data.folder else recipe.data.source
 
 
@@ -352,11 +355,12 @@ def read_data(recipe: RetrievalRecipe | RankingRecipe) -> RetrievalData | Rankin
     """
     if isinstance(recipe, RankingRecipe):
         return _reviews(recipe) if recipe.data.source == "clothing-reviews" else _ratings(recipe)
-    reading: Sequence[str] = ()
+    reading: list[str] = []
+    groups: Mapping[str, Sequence[str]] = {}
     attributes = None
     if recipe.data.interactions:
-        data, found = read_tables(recipe)
-        reading = found.sentences()
+        data, facts = read_tables(recipe)
+        reading = facts.sentences()
         if recipe.data.attribute_columns:
             item_attributes_of(recipe, data.catalogue)  # as the teacher will need them
     elif recipe.data.source == "synthetic":
@@ -368,7 +372,17 @@ def read_data(recipe: RetrievalRecipe | RankingRecipe) -> RetrievalData | Rankin
         data = data.of_some_users(recipe.data.max_users, recipe.seed)
     if recipe.data.ties == SHUFFLED:
         data = data.shuffle_ties(recipe.seed)
-    groups = attributes.groups(data.user_ids) if attributes else None
+    if attributes is not None:
+        groups = attributes.groups(data.user_ids)
+    elif recipe.data.users:
+        groups = read_user_groups(
+            list(recipe.data.users),
+            data.user_ids,
+            recipe.data.group_columns,
+            user_column=recipe.data.user_column or None,
+        )
+        found = [f"{name} ({len(set(of_users) - {''})})" for name, of_users in groups.items()]
+        reading.append(f"Users are in groups of {', '.join(found)}.")
     return RetrievalData.of(data, recipe, reading, groups)
 
 
@@ -379,8 +393,11 @@ def read_tables(recipe: RetrievalRecipe | RankingRecipe) -> tuple[Interactions, 
         InputError: as for `td.data.read_table`, or ratings are to be learnt and there are none.
     """
     data = recipe.data
-    columns = {role: getattr(data, setting) for role, setting in COLUMNS_OF_TABLES.items()}
-    columns.pop("attribute")
+    columns = {
+        role: getattr(data, setting)
+        for role, setting in COLUMNS_OF_TABLES.items()
+        if role not in (ATTRIBUTE, GROUP)
+    }
     rated: dict[str, Any]
     if isinstance(recipe, RankingRecipe):
         rated = {"rated_only": bool({LIKE, RATING} & set(recipe.labels.tasks))}

@@ -117,7 +117,7 @@ def read_item_attributes(
     numbers: dict[str, list[float]] = {}
     for place, name in enumerate(columns):
         column = [of_item[place] for of_item in of_items]
-        found = _as_numbers(column)
+        found = values.numbers_of(column)
         if found is not None:
             numbers[name] = found
             continue
@@ -135,17 +135,6 @@ def read_item_attributes(
         np.array(list(numbers.values())).T.reshape(len(of_items), len(numbers)),
         tuple(numbers),
     )
-
-
-def _as_numbers(column: list[list[str]]) -> list[float] | None:
-    """The cells as numbers, NaN where one is empty; None where they are something else."""
-    if max(map(len, column)) > 1:
-        return None
-    try:
-        found = [float(texts[0]) if texts else np.nan for texts in column]
-    except ValueError:
-        return None
-    return None if np.isinf(found).any() or np.isnan(found).all() else found
 
 
 def _text_columns(table: Table, given: Columns, others: set[str | None]) -> list[str]:

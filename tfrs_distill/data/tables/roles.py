@@ -10,7 +10,7 @@ from tfrs_distill.errors import InputError
 
 USER, ITEM, TIME, RATING = "user", "item", "time", "rating"  # of interactions
 ID, TITLE, TEXT = "id", "title", "text"  # of items
-ATTRIBUTE = "attribute"  # of items too, but see `read_item_attributes`
+ATTRIBUTE, GROUP = "attribute", "group"  # see `read_item_attributes` and `read_user_groups`
 ROLES = (USER, ITEM, TIME, RATING, ID, TITLE, TEXT)
 Columns = Mapping[str, str | Sequence[str]]  # by role; several of `TEXT`
 _ITEMS = "item product sku article asin isbn movie film track song book artist game video news"
@@ -32,6 +32,9 @@ NAMES: dict[str, tuple[str, ...]] = {
     TEXT: tuple(
         "text description desc summary body abstract brand category categories genre genres tags "
         "author authors".split()
+    ),
+    GROUP: tuple(
+        "gender sex agegroup country region city language occupation segment plan tier".split()
     ),
 }
 NAMES[USER] += ("uid",)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,22 @@ def texts(column: str, values: Any, place: Place) -> list[list[str]]:
         raise InputError(f"{place(0)}: column {column!r} holds {kind}, but texts were expected.")
     rows = [value or [] if nested else [value] for value in values.to_pylist()]
     return [[str(text).strip() for text in row if text not in (None, "")] for row in rows]
+
+
+def numbers_of(cells: Sequence[list[str]]) -> list[float] | None:
+    """Return what `texts` gave as numbers, NaN for an empty cell; None where some are no numbers.
+
+    Example:
+    >>> numbers_of([["2"], [], ["1e3"]]), numbers_of([["2"], ["two"]]), numbers_of([[]])
+    ([2.0, nan, 1000.0], None, None)
+    """
+    if max(map(len, cells)) > 1:
+        return None
+    try:
+        found = [float(texts[0]) if texts else np.nan for texts in cells]
+    except ValueError:
+        return None
+    return None if np.isinf(found).any() or np.isnan(found).all() else found
 
 
 def ratings(column: str, values: Any, place: Place) -> np.ndarray:

@@ -54,6 +54,7 @@ QUICK_REVIEWS, QUICK_WORDPIECES = 1500, 48  # what a BERT reads in a minute on t
 QUICK_LISTS, QUICK_CANDIDATES, QUICK_USERS = 100, 20, 250
 QUICK_MODELS = 2  # still an average
 QUICK_HISTORIES = 1000  # users of a retrieval run: all of MovieLens-100K's
+QUICK_HISTORIES_1M = 500  # as many interactions, and more items
 ROWS_OF = {"deep-cross": (FILMS, TABLES), "bert-text": (REVIEWS,)}  # whose rows a kind can read
 TASK = "find items, predict labels of a row, several with a twin each, or find and then rank"
 QUICK = "-quick"
@@ -157,6 +158,7 @@ class Recipe:
         interactions: Sequence[str],
         items: Sequence[str] = (),
         *,
+        users: Sequence[str] = (),
         columns: Mapping[str, str | Sequence[str]] | None = None,
         min_rating: float = 0.0,
         weigh_by_rating: bool = False,
@@ -171,7 +173,9 @@ class Recipe:
         Args:
             interactions: files, or a folder of them.
             items: the same of the items.
-            columns: by what they are, as for `read_table`.
+            users: the same of the users, whose groups are compared.
+            columns: by what they are, as for `read_table`; also `attribute` of the items and
+                `group` of the users.
             min_rating: interactions with a lower rating are left out; 0 = none is.
             weigh_by_rating: as for `read_table`.
 
@@ -195,8 +199,17 @@ class Recipe:
                     "--min-rating and --weigh-by-rating, and say by `data.liked_from` which "
                     f'ratings are likes. Received: both, or one of them, with `task` "{self.task}".'
                 )
+            if users or "group" in (columns or {}):
+                raise InputError(
+                    "Groups of users (--users, --column group=...) are compared by recipes that "
+                    f'find items. Received: a recipe whose `task` is "{self.task}".'
+                )
         else:
-            named |= {"min_rating": min_rating, "weigh_by_rating": weigh_by_rating}
+            named |= {
+                "users": tuple(users),
+                "min_rating": min_rating,
+                "weigh_by_rating": weigh_by_rating,
+            }
         data = replace(
             this.data,
             source=TABLES,
@@ -280,12 +293,12 @@ class RetrievalRecipe(Recipe):
             )
 
     def _smaller(self) -> dict[str, Any]:
+        most = QUICK_HISTORIES_1M if self.data.source == FILMS_1M else QUICK_HISTORIES
+        most = min(self.data.max_users or most, most)
         return super()._smaller() | {
             "tuning": _at_most(self.tuning, steps=10, pretrain_steps=10),
             "cross_encoder": _at_most(self.cross_encoder, steps=10),
-            "data": replace(
-                self.data, max_users=min(self.data.max_users or QUICK_HISTORIES, QUICK_HISTORIES)
-            ),
+            "data": replace(self.data, max_users=most),
         }
 
 

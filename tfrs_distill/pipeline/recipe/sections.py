@@ -48,6 +48,7 @@ COLUMNS_OF_TABLES = {  # the setting of each role of a column
     "title": "title_column",
     "text": "text_columns",
     "attribute": "attribute_columns",
+    "group": "group_columns",
 }
 
 
@@ -85,7 +86,7 @@ class _Data:
                 f'`data.interactions` and `data.source` "{TABLES}" belong together. Received: '
                 f'interactions={list(self.interactions)}, source="{self.source}".'
             )
-        settings = ("items", *COLUMNS_OF_TABLES.values(), "min_rating", "weigh_by_rating")
+        settings = ("items", "users", *COLUMNS_OF_TABLES.values(), "min_rating", "weigh_by_rating")
         of_tables = [name for name in settings if getattr(self, name, None)]
         if of_tables and not self.interactions:
             raise InputError(
@@ -115,6 +116,12 @@ class DataSettings(_Data):
         choices=(*FILM_SETS, PLANTED, TABLES),
     )
     folder: str = setting("", "a folder that holds the data; empty = fetch it")
+    users: tuple[str, ...] = setting(
+        (), "tables: the same with a row a user, whose groups are compared"
+    )
+    group_columns: tuple[str, ...] = setting(
+        (), "tables: what groups the users, such as country, in `users`" + BY_USUAL_NAME
+    )
     min_rating: float = setting(0.0, "tables: what is rated lower is left out; 0 = nothing is")
     weigh_by_rating: bool = setting(
         False, "tables: whether a label counts in the losses as much as it is rated"
@@ -140,6 +147,11 @@ class DataSettings(_Data):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.group_columns and not self.users:
+            raise InputError(
+                "`data.group_columns` are columns of `data.users` (--users). Received: "
+                f"{list(self.group_columns)} without such a table."
+            )
         if self.folder and self.source == PLANTED:
             raise InputError(
                 "`data.folder` (--data-dir) cannot be given with planted data. Received: "

@@ -10,7 +10,7 @@ from tfrs_distill.pipeline.data import read_data, source_fingerprint
 from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.stage import Result, Stage
 
-PLACES = ("folder", "interactions", "items")  # where the data lies, not what it is
+PLACES = ("folder", "interactions", "items", "users")  # where the data lies, not what it is
 
 
 def data_stage(run: Run) -> Stage:

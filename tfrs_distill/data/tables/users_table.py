@@ -1,0 +1,101 @@
+"""The table of users: a row each, with the groups that they are compared by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tfrs_distill.data.tables import values
+from tfrs_distill.data.tables.batches import open_table
+from tfrs_distill.data.tables.roles import GROUP, NAMES, USER, find_column, plain_name
+from tfrs_distill.errors import InputError
+
+MOST_GROUPS = 50  # of a column: more are no groups to compare
+MANY_NUMBERS = 8  # different ones: from here on they are put into quarters
+
+
+def read_user_groups(
+    table: Any,
+    user_ids: Sequence[str],
+    columns: Sequence[str] = (),
+    *,
+    user_column: str | None = None,
+) -> dict[str, tuple[str, ...]]:
+    """Take from a users' table which groups the users belong to, for quality by segment.
+
+    A column of more than 8 different numbers is put into quarters of the users that it is known of.
+    A user that the table has not, or whose cell is empty, is in no group of the column. Of rows
+    with the same id the first one counts.
+
+    Args:
+        table: a file or several, a folder of them, or a frame, as for `read_table`.
+        user_ids: the users, in the order of their indices.
+        columns: which; none = those with usual names, such as country.
+        user_column: what the interactions call the users' ids: where this table has such a column,
+            it is that; else found by its usual names.
+
+    Returns:
+        By column, the group of every user, "" for none: what `segments` takes.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+        InputError: the table cannot be read, a column is not there or has more than 50 different
+            values, or the table has none of the users.
+
+    Example:
+    >>> frame = {"user": ["bob", "ann"], "country": ["fr", "de"], "age": [30, 40]}
+    >>> read_user_groups(frame, ["ann", "bob", "eve"], ["country", "age"])
+    {'country': ('de', 'fr', ''), 'age': ('40', '30', '')}
+    """
+    opened = open_table(table)
+    for name in columns:
+        find_column(opened.title, opened.names, GROUP, name, required=True)
+    columns = columns or [name for name in opened.names if plain_name(name) in NAMES[GROUP]]
+    if not columns:
+        raise InputError(
+            f"Which columns of {opened.title} are groups of users? Its columns are: "
+            f"{', '.join(opened.names)}. Name them (--column group={opened.names[-1]})."
+        )
+    given = user_column if user_column in opened.names else None
+    ids_in = find_column(opened.title, opened.names, USER, given, required=True) or ""
+    cells: dict[str, list[list[str]]] = {}
+    for batch in opened.batches(list(dict.fromkeys([ids_in, *columns]))):
+        ids = values.ids(ids_in, batch.columns[ids_in], batch.place).to_pylist()
+        parts = [values.texts(name, batch.columns[name], batch.place) for name in columns]
+        for user_id, *of_user in zip(ids, *parts):
+            if user_id is not None:
+                cells.setdefault(user_id, of_user)
+    if not cells.keys() & set(user_ids):
+        first = f", such as {next(iter(cells))!r}" if cells else ""
+        raise InputError(
+            f"{opened.title} has none of the {len(user_ids):,} users, such as {user_ids[0]!r}: its "
+            f"column {ids_in!r} has {len(cells):,} ids{first}."
+        )
+    nothing: list[list[str]] = [[] for _ in columns]
+    rows = [cells.get(user_id, nothing) for user_id in user_ids]
+    return {
+        name: _groups(opened.title, name, [" ".join(row[place]) for row in rows])
+        for place, name in enumerate(columns)
+    }
+
+
+def _groups(title: str, name: str, column: Sequence[str]) -> tuple[str, ...]:
+    """The cells of a column as groups."""
+    different = set(column) - {""}
+    numbers = values.numbers_of([[text] if text else [] for text in column])
+    if numbers is not None and len(different) > MANY_NUMBERS:
+        known = np.array(numbers)[~np.isnan(numbers)]
+        ends = np.unique(np.quantile(known, [0.25, 0.5, 0.75], method="lower"))
+        names = [f"{ends[0]:g} or less"]
+        names += [f"above {low:g} to {high:g}" for low, high in zip(ends, ends[1:])]
+        names.append(f"above {ends[-1]:g}")
+        places = np.searchsorted(ends, numbers)
+        return tuple("" if np.isnan(n) else names[place] for n, place in zip(numbers, places))
+    if len(different) > MOST_GROUPS:
+        raise InputError(
+            f"{title}: column {name!r} has {len(different):,} different values for the users; at "
+            f"most {MOST_GROUPS} can be compared as groups."
+        )
+    return tuple(column)
