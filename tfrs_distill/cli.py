@@ -438,6 +438,7 @@ def _compare(arguments: argparse.Namespace) -> None:
         lists_tables,
         segments_table,
         settings_table,
+        terminal_segments,
         terminal_table,
     )
     from tfrs_distill.pipeline.report.models import leading_metric, seeds_of
@@ -459,6 +460,10 @@ def _compare(arguments: argparse.Namespace) -> None:
         console.print(f"{report['name']}, {seeds_of(report)}")
         console.print(terminal_table(report, console.width))
         console.print(report["verdict"] + "\n", soft_wrap=wide)
+        if "segments" in report and not found.between:
+            told, table = terminal_segments(report, console.width)
+            console.print(told, soft_wrap=wide)
+            console.print(table)
     for task, settings in found.between.items():
         key = leading_metric(found.reports[0], task)
         table, sentence = settings_table(settings, arguments.model, key, console.width)

@@ -96,3 +96,12 @@ def test_the_interval_of_independent_groups_is_that_of_two_means():
     assert found["interval"] == pytest.approx(expected, abs=0.15 * error)
     again = metrics.independent_difference(one, other, num_samples=3000)
     assert found == again
+
+
+def test_groups_of_several_runs_are_resampled_by_runs_too():
+    """Runs that differ by 0 and 1 in the one group alone: nothing but the runs varies."""
+    one = np.stack([np.zeros(500), np.ones(500)])
+    found = metrics.independent_difference(one, np.zeros((2, 300)))
+    assert found == {"difference": 0.5, "interval": [0.0, 1.0]}
+    both = metrics.independent_difference(one, one)  # a run is drawn for both groups at once
+    assert both == {"difference": 0.0, "interval": [0.0, 0.0]}

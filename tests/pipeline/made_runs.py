@@ -6,6 +6,7 @@ import numpy as np
 from tiny_data import tiny_catalogue
 
 from tfrs_distill.data.splits import Queries
+from tfrs_distill.evaluation.segments import segment_figures
 from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.pipeline.report.lists import RecommendedLists
 
@@ -95,6 +96,20 @@ def write_run(folder, seed, *, lift=0.0, users=None, **settings):
     )
     report["recipe"]["distillation"] |= settings
     report["recipe"]["training"] |= {"controls": ["plain"] * seed}  # they make no other setting
+    parts = {
+        segment: {
+            "what": f"those of {segment}",
+            "queries": len(ndcg["twin"][rows]),
+            "attribute": "gender" if ":" in segment else "",
+        }
+        for segment, rows in SEGMENTS.items()
+    }
+    of_listed = {
+        name: {segment: ndcg[name][rows] for segment, rows in SEGMENTS.items()} for name in LISTED
+    }
+    report["segments"] = segment_figures(
+        parts, of_listed, [("student", "twin")], "ndcg@10", num_samples=100
+    )
     evaluated = write_report(folder, report)
     lengths = np.arange(USERS) + 5
     by_segment = {

@@ -49,6 +49,24 @@ def test_a_report_over_seeds_is_of_means_with_intervals_over_users_and_seeds(tmp
     html_page(report)  # and a page can be made of it
 
 
+def test_segments_over_seeds_are_of_all_of_them(tmp_path, capsys):
+    folders = [write_run(tmp_path / f"films-seed-{seed}", seed) for seed in (0, 1, 2)]
+    report = over_seeds(read_settings(folders)[0])
+    (compared,) = report["segments"]["comparisons"]
+    gains = [values_of(seed)["student"] - values_of(seed)["twin"] for seed in (0, 1, 2)]
+    tail = np.stack(gains)[:, :3]
+    assert compared["segments"]["tail"]["difference"] == pytest.approx(tail.mean())
+    assert compared["segments"]["tail"]["interval"] == list(bootstrap_interval(tail))
+    student = report["segments"]["models"]["student"]["tail"]
+    assert student["value"] == pytest.approx(
+        np.mean([values_of(seed)["student"][:3] for seed in (0, 1, 2)])
+    )
+    assert main(["compare", *map(str, folders)]) == 0
+    said = capsys.readouterr().out
+    assert "tail: those of tail" in said and f" {tail.mean():.4f} (" in said
+    assert main(["compare", str(folders[0])]) == 0  # of one seed it is that run's
+
+
 def test_the_page_of_tables_says_what_was_read(tmp_path):
     report = json.loads((write_run(tmp_path / "a", 0) / "report.json").read_text())
     report["data"]["reading"] = ["Columns: user = 'id'.", "2 of 3 rows are interactions."]

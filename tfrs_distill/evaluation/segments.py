@@ -143,7 +143,7 @@ def by_segment(metric: ListMetric, item_ids: np.ndarray, parts: Sequence[Segment
 
 def mean_with_interval(values: np.ndarray, num_samples: int, seed: int) -> dict[str, Any]:
     """Return `value`, the mean, and its 95 % bootstrap `interval`; None of no values."""
-    if not len(values):
+    if not values.size:
         return {"value": None, "interval": None}
     bounds = metrics.bootstrap_interval(values, num_samples=num_samples, seed=seed)
     return {"value": float(values.mean()), "interval": list(bounds)}
@@ -158,10 +158,7 @@ def segment_report(
     num_samples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Return how well each model does in each segment, as plain JSON.
-
-    Groups of users have no query in common, so each is compared with all other users whose group
-    is known by resampling both; two models are compared on the same queries.
+    """Return how well each model does in each segment, see `segment_figures`.
 
     Args:
         parts: the segments.
@@ -170,42 +167,66 @@ def segment_report(
         k: length of the lists.
         num_samples: resamples.
         seed: of the resampling.
+    """
+    told = {
+        part.name: {"what": part.what, "queries": len(part.rows), "attribute": part.attribute}
+        for part in parts
+    }
+    return segment_figures(told, ndcgs, pairs, f"ndcg@{k}", num_samples=num_samples, seed=seed)
+
+
+def segment_figures(
+    parts: Mapping[str, Mapping[str, Any]],
+    ndcgs: Mapping[str, Values],
+    pairs: Sequence[tuple[str, str]],
+    metric: str,
+    *,
+    num_samples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Return how well each model does in each segment, as plain JSON.
+
+    Groups of users have no query in common, so each is compared with all other users whose group
+    is known by resampling both; two models are compared on the same queries.
+
+    Args:
+        parts: by segment `what` it is, how many `queries` it has, and the `attribute` of users
+            that it is a group of, or "".
+        ndcgs: by model and segment, float64 [num_queries of it], or [num_runs, num_queries]: then
+            intervals are over queries and runs.
+        pairs: the models whose difference is wanted, the first less the second.
+        metric: what the values are, such as `"ndcg@10"`.
+        num_samples: resamples.
+        seed: of the resampling.
 
     Returns:
-        `metric`; `segments` by name (`what`, `queries`, `attribute`); `models` by name and segment
+        `metric`; `segments`, the parts; `models` by name and segment
         (`value`, `interval` and, of a group of users, `against_others`: `difference` and
         `interval`); `comparisons`, one dict a pair: `models`, and `segments` by name, see
         `metrics.paired_difference`. A segment without queries has no figures.
     """
     samples = {"num_samples": num_samples, "seed": seed}
-    there = [part for part in parts if len(part.rows)]
+    there = {name: part for name, part in parts.items() if part["queries"]}
 
-    def of_group(part: Segment, values: Values) -> dict[str, Any]:
+    def of_group(name: str, values: Values) -> dict[str, Any]:
+        attribute = there[name]["attribute"]
         others = [
-            values[other.name]
-            for other in there
-            if other.attribute == part.attribute and other.name != part.name
+            values[other]
+            for other, part in there.items()
+            if part["attribute"] == attribute and other != name
         ]
-        if not part.attribute or not others:
+        if not attribute or not others:
             return {}
-        found = metrics.independent_difference(values[part.name], np.concatenate(others), **samples)
-        return {"against_others": found}
+        rest = np.concatenate(others, axis=-1)
+        return {"against_others": metrics.independent_difference(values[name], rest, **samples)}
 
     return {
-        "metric": f"ndcg@{k}",
-        "segments": {
-            part.name: {
-                "what": part.what,
-                "queries": len(part.rows),
-                "attribute": part.attribute,
-            }
-            for part in parts
-        },
+        "metric": metric,
+        "segments": dict(parts),
         "models": {
             model: {
-                part.name: mean_with_interval(values[part.name], num_samples, seed)
-                | of_group(part, values)
-                for part in there
+                name: mean_with_interval(values[name], num_samples, seed) | of_group(name, values)
+                for name in there
             }
             for model, values in ndcgs.items()
         },
@@ -213,10 +234,8 @@ def segment_report(
             {
                 "models": [one, other],
                 "segments": {
-                    part.name: metrics.paired_difference(
-                        ndcgs[one][part.name], ndcgs[other][part.name], **samples
-                    )
-                    for part in there
+                    name: metrics.paired_difference(ndcgs[one][name], ndcgs[other][name], **samples)
+                    for name in there
                 },
             }
             for one, other in pairs

@@ -41,9 +41,9 @@ def bootstrap_interval(
     means = [
         np.einsum(
             "sr,rq,sq->s",
-            _drawn(generator, rows.stop - rows.start, values.shape[0]),
+            draws(generator, rows.stop - rows.start, values.shape[0]),
             values,
-            _drawn(generator, rows.stop - rows.start, values.shape[1]),
+            draws(generator, rows.stop - rows.start, values.shape[1]),
             optimize=True,
         )
         / values.size
@@ -52,7 +52,7 @@ def bootstrap_interval(
     return percentile_interval(np.concatenate(means))
 
 
-def _drawn(generator: np.random.Generator, num_samples: int, number: int) -> np.ndarray:
+def draws(generator: np.random.Generator, num_samples: int, number: int) -> np.ndarray:
     """How often each of `number` is in each resample: int [num_samples, number]; one is always."""
     if number == 1:
         return np.ones((num_samples, 1), np.int64)
@@ -138,7 +138,7 @@ def resample_runs(samples: np.ndarray, *, seed: int = 0) -> np.ndarray:
     [1.0, 2.0, 3.0]
     """
     generator = np.random.default_rng([seed, 1])
-    means: np.ndarray = (_drawn(generator, *samples.shape) * samples).mean(axis=1)
+    means: np.ndarray = (draws(generator, *samples.shape) * samples).mean(axis=1)
     return means
 
 

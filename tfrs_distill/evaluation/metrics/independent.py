@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tfrs_distill.data.row_blocks import row_blocks
-from tfrs_distill.evaluation.metrics.bootstrap import percentile_interval
+from tfrs_distill.evaluation.metrics.bootstrap import draws, percentile_interval
 
 
 def independent_difference(
@@ -23,8 +23,9 @@ def independent_difference(
     1986](https://doi.org/10.1214/ss/1177013815), section 2.
 
     Args:
-        one: float [num_queries of the group], at least one.
-        other: float [num_queries of the other group], at least one.
+        one: float [num_queries of the group], at least one; or [num_runs, num_queries] of several
+            runs, which are resampled too.
+        other: float [num_queries of the other group], at least one; or of the same runs.
         num_samples: resamples.
         seed: of the resampling.
 
@@ -36,14 +37,15 @@ def independent_difference(
     {'difference': 0.25, 'interval': [0.25, 0.25]}
     """
     generator = np.random.default_rng(seed)
+    runs = draws(generator, num_samples, len(np.atleast_2d(one)))
     means = []
-    for values in (one, other):
-        chances = np.full(len(values), 1 / len(values))
-        drawn = [
-            generator.multinomial(len(values), chances, size=rows.stop - rows.start) @ values
-            for rows in row_blocks(num_samples, len(values))
+    for values in map(np.atleast_2d, (one, other)):
+        num_queries = values.shape[1]
+        by_run = [
+            draws(generator, rows.stop - rows.start, num_queries) @ values.T
+            for rows in row_blocks(num_samples, num_queries)
         ]
-        means.append(np.concatenate(drawn) / len(values))
+        means.append((runs * np.concatenate(by_run)).sum(axis=1) / values.size)
     return {
         "difference": float(one.mean() - other.mean()),
         "interval": list(percentile_interval(means[0] - means[1])),

@@ -29,6 +29,7 @@ and `lists.py` (what was recommended to the same user); `item_map.py` (the page'
 
 from tfrs_distill.pipeline.report.lists import lists_tables
 from tfrs_distill.pipeline.report.page import html_page
+from tfrs_distill.pipeline.report.segments import terminal_segments
 from tfrs_distill.pipeline.report.settings import segments_table, settings_table
 from tfrs_distill.pipeline.report.table import terminal_table
 from tfrs_distill.pipeline.report.verdict import verdict
@@ -39,6 +40,7 @@ __all__ = [
     "lists_tables",
     "segments_table",
     "settings_table",
+    "terminal_segments",
     "terminal_table",
     "verdict",
     "write_report",

@@ -14,6 +14,7 @@ import numpy as np
 
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import metrics
+from tfrs_distill.evaluation.segments import segment_figures
 from tfrs_distill.pipeline.report.judged import JudgedTask, difference_over_runs, over_runs
 from tfrs_distill.pipeline.report.models import FORM_PAIRS, leading_metric
 from tfrs_distill.pipeline.report.verdict import leading_task, verdict
@@ -151,6 +152,8 @@ def over_seeds(runs: Sequence[FinishedRun]) -> dict[str, Any]:
         for name, by_task in report["comparisons"].items()
         if all(name in one["comparisons"] for one in reports)
     }
+    if "segments" in reports[0] and (len(runs) == 1 or not runs[0].draws_rows):
+        report["segments"] = _segments(runs)
     report["seeds"] = [one["seed"] for one in reports]
     report["name"] = _common_name([one["name"] for one in reports])
     if len(runs) > 1:
@@ -159,6 +162,20 @@ def over_seeds(runs: Sequence[FinishedRun]) -> dict[str, Any]:
         report["resampled"] |= {"what": f"{what}{each}"}
     report["verdict"] = verdict(report)
     return report
+
+
+def _segments(runs: Sequence[FinishedRun]) -> dict[str, Any]:
+    """Quality by segment: means over the runs, intervals over users and runs."""
+    of_first = runs[0].report["segments"]
+    ndcgs = {
+        model: {
+            segment: np.stack([run.segments[segment][model] for run in runs])
+            for segment in runs[0].segments
+        }
+        for model in of_first["models"]
+    }
+    pairs = [tuple(compared["models"]) for compared in of_first["comparisons"]]
+    return segment_figures(of_first["segments"], ndcgs, pairs, of_first["metric"])
 
 
 def _model(name: str, runs: Sequence[FinishedRun]) -> dict[str, Any]:

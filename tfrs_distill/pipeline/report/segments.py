@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from rich.table import Table
+
 from tfrs_distill.evaluation.metrics import too_few_to_resample
 from tfrs_distill.evaluation.segments import SMALL_GROUPS
-from tfrs_distill.pipeline.report.models import metric_of
+from tfrs_distill.pipeline.report.models import metric_of, names
 from tfrs_distill.pipeline.report.numbers import (
     MISSING,
     count,
@@ -16,7 +18,7 @@ from tfrs_distill.pipeline.report.numbers import (
     metric,
     percent,
 )
-from tfrs_distill.pipeline.report.table import Column
+from tfrs_distill.pipeline.report.table import Column, fitted_table
 
 Segments = Mapping[str, Any]  # what `segment_report` returned
 
@@ -54,6 +56,14 @@ def segment_columns(
         heading = f"{name_of(model)}: group - other users"
         columns.append(Column(heading, of(against, "difference", difference), 5))
     return list(parts), columns
+
+
+def terminal_segments(report: Mapping[str, Any], width: int) -> tuple[str, Table]:
+    """A report's quality by segment for a terminal of this width, and what the segments are."""
+    found = report["segments"]
+    parts, columns = segment_columns(found, lambda model: names(report, model)[0])
+    table = fitted_table(Column("Segment", parts), columns, width, [None] * len(parts))
+    return explained_segments(found), table
 
 
 def explained_segments(found: Segments) -> str:
