@@ -15,6 +15,7 @@ from tfrs_distill.data.tables.users_table import read_user_groups
 from tfrs_distill.errors import InputError
 from tfrs_distill.pipeline.data import load_data, read_data, source_fingerprint
 from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.tasks import make_tasks
 from tfrs_distill.pipeline.teacher_kinds.two_tower import TwoTowerOfItems
 
 ROWS = [(user, item, 10 * item + user) for user in range(12) for item in range(10)]
@@ -148,10 +149,10 @@ def test_what_cannot_be_is_said_before_anything_is_trained(
 def test_attributes_that_no_column_is_of(shop):
     recipe = Recipe.named("movielens-100k").of_tables([str(shop / "my shop.csv")])
     teacher = replace(recipe.teacher, modalities=("attributes",))
-    with pytest.raises(InputError, match="no attributes in .*'tables'.*`data.attribute_columns`"):
+    with pytest.raises(InputError, match="'tables' has no attributes.*`data.attribute_columns`"):
         pipeline.run(replace(recipe, teacher=teacher), shop / "out")
     teacher = replace(recipe.teacher, modalities=("knowledge-graph",))
-    with pytest.raises(InputError, match="There is no knowledge-graph in data of the source 'tab"):
+    with pytest.raises(InputError, match="Data of the source 'tables' has no knowledge-graph"):
         pipeline.run(replace(recipe, teacher=teacher), shop / "out")
 
 
@@ -282,7 +283,8 @@ def test_ratings_in_tables_are_the_rows_that_the_same_ratings_are_in_a_folder(sh
     np.testing.assert_array_equal(liked, folders.train.labels["rating"] == 5)
     for liked_from, words in ((6, "below `data.liked_from` 6"), (0.5, "at least `data.liked_fr")):
         with pytest.raises(InputError, match=words):
-            read_data(replace(recipe, data=replace(recipe.data, liked_from=liked_from)))
+            liking = replace(recipe, data=replace(recipe.data, liked_from=liked_from))
+            make_tasks(liking, read_data(liking))
     with pytest.raises(InputError, match="learns from low ones too"):
         recipe.of_tables([str(shop / "rated.csv")], min_rating=3)
     few = read_data(replace(recipe, data=replace(recipe.data, max_users=2)))

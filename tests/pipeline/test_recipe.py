@@ -119,7 +119,12 @@ UNUSUAL = RetrievalRecipe(
 UNUSUAL_REVIEWS = RankingRecipe(
     name="coats",
     data=RankingDataSettings(
-        source="clothing-reviews", folder="reviews.csv", max_history=9, split="item", max_users=777
+        source="clothing-reviews",
+        folder="reviews.csv",
+        max_history=9,
+        split="item",
+        max_users=777,
+        liked_from=3.5,
     ),
     teacher=RankingTeacherSettings(
         kind="ensemble", members=("bert-text", "python"), source="mine.py:teacher", privileged=()
@@ -183,12 +188,45 @@ UNUSUAL_LOSS = RetrievalRecipe(
         id_column="sku",
         title_column="called",
         text_columns=("colour", "size"),
+        attribute_columns=("price",),
+        users=("customers.csv",),
+        group_columns=("country",),
         min_rating=3.5,
         weigh_by_rating=True,
     ),
+    teacher=TeacherSettings(modalities=("text", "attributes")),
     twin=RetrievalTwinSettings(exclude_seen=True),
 )
-EVERY_TASK = (UNUSUAL_LOSS, UNUSUAL, UNUSUAL_REVIEWS, UNUSUAL_FILMS, UNUSUAL_STAGES)
+UNUSUAL_RATINGS = RankingRecipe(
+    name="stars",
+    data=RankingDataSettings(
+        interactions=("orders.csv",),
+        items=("products.csv",),
+        user_column="customer",
+        item_column="product",
+        time_column="ts",
+        rating_column="stars",
+        id_column="sku",
+        title_column="called",
+        text_columns=("colour", "size"),
+        attribute_columns=("price",),
+    ),
+)
+EVERY_TASK = (
+    UNUSUAL_LOSS,
+    UNUSUAL,
+    UNUSUAL_RATINGS,
+    UNUSUAL_REVIEWS,
+    UNUSUAL_FILMS,
+    UNUSUAL_STAGES,
+)
+    UNUSUAL_LOSS,
+    UNUSUAL,
+    UNUSUAL_RATINGS,
+    UNUSUAL_REVIEWS,
+    UNUSUAL_FILMS,
+    UNUSUAL_STAGES,
+)
 
 
 def written(tmp_path, text):
@@ -553,7 +591,7 @@ def test_a_file_of_many_tasks_on_reviews_starts_from_the_reviews(tmp_path):
         ),
         (
             'task = "ranking"\n[data]\nsource = "synthetic"\n',
-            r'`data\.source` must be one of "movielens-100k", "clothing-reviews"\. Received: ',
+            r'`data\.source` must be one of "movielens-100k", "clothing-reviews", "tables"\. Rec',
         ),
         (
             '[data]\nsource = "clothing-reviews"\n',
@@ -576,7 +614,7 @@ def test_a_file_of_many_tasks_on_reviews_starts_from_the_reviews(tmp_path):
         (
             'task = "ranking"\n[data]\nsource = "clothing-reviews"\n[teacher]\nkind = "ensemble"\n'
             'members = ["bert-text", "deep-cross"]\n',
-            r"A teacher of the kind deep-cross reads what the rows of movielens-100k have\. ",
+            r"A teacher of the kind deep-cross reads what the rows of movielens-100k and tables h",
         ),
         (
             'task = "ranking"\n[words]\nmax_words = 5\n',

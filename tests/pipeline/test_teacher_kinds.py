@@ -270,7 +270,7 @@ def train_only(recipe, tmp_path):
     "changes, words",
     [
         ({"modalities": (), "tuning": "lora"}, r'`teacher.modalities` has no "text"'),
-        ({"modalities": ("attributes",)}, "Planted data has neither attributes nor a knowledge"),
+        ({"modalities": ("attributes",)}, "Data of the source 'synthetic' has no attributes"),
         ({"encoder": "hub", "tuning": "lora"}, "an encoder from TF-Hub stays frozen"),
         ({"encoder": "hub", "kind": "cross-encoder"}, "an encoder from TF-Hub cannot read pairs"),
         ({"kind": "array", "source": "no.npz"}, "no.npz does not exist or is no file"),

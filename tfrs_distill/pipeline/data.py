@@ -474,17 +474,9 @@ def _ratings(recipe: RankingRecipe) -> RankingData:
     items = item_attributes_of(recipe, data.catalogue) if known else None
     if named.max_users:
         data = data.of_some_users(named.max_users, recipe.seed)
-    if LIKE in recipe.labels.tasks:
+    if named.interactions and LIKE in recipe.labels.tasks:
         liked = float((data.ratings >= named.liked_from).mean())
-        if liked in (0.0, 1.0):
-            raise InputError(
-                f"All ratings of {data.name} are {'at least' if liked else 'below'} "
-                f"`data.liked_from` {named.liked_from:g}: they are from {data.ratings.min():g} to "
-                f'{data.ratings.max():g}. Choose one between, or leave "{LIKE}" out of '
-                "`labels.tasks`."
-            )
-        if named.interactions:
-            reading.append(f"{liked:.0%} of the ratings are {named.liked_from:g} or more: likes.")
+        reading.append(f"{liked:.0%} of the ratings are {named.liked_from:g} or more: likes.")
     splits, tables = split_ratings(
         data,
         max_history=named.max_history,

@@ -110,6 +110,14 @@ def _task(
     labels = data.splits.train.labels_of(name)
     if name != RATING:
         share = float(np.nanmean(labels))
+        if name == LIKE and share in (0.0, 1.0):
+            ratings = data.splits.train.labels_of(RATING)
+            raise InputError(
+                f"All ratings of {data.splits.name} are {'at least' if share else 'below'} "
+                f"`data.liked_from` {recipe.data.liked_from:g}: in training they are from "
+                f"{np.nanmin(ratings):g} to {np.nanmax(ratings):g}. Choose a number between, or "
+                f'leave "{LIKE}" out of `labels.tasks`.'
+            )
         likely = min(max(share, 0.01), 0.99)
         return Binary(name, initial_prediction=likely, label_smoothing=label_smoothing)
     parts = (data.splits.train, data.splits.validation, data.splits.test)

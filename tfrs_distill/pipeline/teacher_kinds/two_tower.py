@@ -65,7 +65,7 @@ class TwoTowerOfItems:
         if missing:
             hint = " Name the columns of attributes as `data.attribute_columns`."
             raise InputError(
-                f"There is no {' and no '.join(missing)} in data of the source {source!r}. "
+                f"Data of the source {source!r} has no {' and no '.join(missing)}. "
                 f"Received: `teacher.modalities`={list(self.modalities)}."
                 f"{hint if source == TABLES and ATTRIBUTES in missing else ''}"
             )
