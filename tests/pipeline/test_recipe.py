@@ -220,13 +220,6 @@ EVERY_TASK = (
     UNUSUAL_FILMS,
     UNUSUAL_STAGES,
 )
-    UNUSUAL_LOSS,
-    UNUSUAL,
-    UNUSUAL_RATINGS,
-    UNUSUAL_REVIEWS,
-    UNUSUAL_FILMS,
-    UNUSUAL_STAGES,
-)
 
 
 def written(tmp_path, text):
