@@ -12,6 +12,10 @@ from tfrs_distill.keras_version import require_keras_2
 from tfrs_distill.pipeline.freed_memory import keep_freed_memory
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+LONGEST = (  # these files first, or one process would be left with one of them at the end
+    *("pipeline/test_ranking_run.py", "pipeline/test_run.py", "workflows/test_docs.py"),
+    *("workflows/test_readme.py", "teachers/test_finetune.py", "pipeline/test_search.py"),
+)
 require_keras_2()
 keep_freed_memory()
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core a worker, for the processes it starts too
@@ -21,6 +25,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one core a worker, for the processes 
 import pytest  # noqa: E402
 
 from tfrs_distill.data import assets  # noqa: E402
+
+
+def pytest_collection_modifyitems(items):
+    """Puts the longest files first: processes take the files in this order."""
+    tests = Path(__file__).parent
+    longest = [tests / name for name in LONGEST]
+    items.sort(key=lambda item: longest.index(item.path) if item.path in longest else len(longest))
 
 
 @pytest.fixture(scope="module", autouse=True)

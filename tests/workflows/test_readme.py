@@ -1,4 +1,4 @@
-"""README's programs, as printed, on the real data, with fewer epochs and folds."""
+"""README's programs, as printed, on real data, with fewer users, epochs and folds."""
 
 import re
 from pathlib import Path
@@ -22,6 +22,7 @@ def test_the_programs_run_one_after_the_other(
     library, ranking = re.findall(
         r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL
     )
+    library = substituted(library, "movielens_100k()", "movielens_100k().of_some_users(200, seed=0)")
     library = substituted(library, "epochs=8", "epochs=1")
     library = substituted(library, '"cache", fingerprint', '"cache", num_folds=2, fingerprint')
     library = substituted(library, "epochs=25", "epochs=1")
