@@ -398,6 +398,11 @@ def test_attributes_of_items_by_hand(write):
     assert found.labels == ((), ("size=1", "brand=Zed"), ("size=L", "brand=Acme"))
     np.testing.assert_array_equal(found.numbers, [[7], [np.nan], [2.5]])
     assert found.number_names == ("price",)
+    what = {"what": ["a", "b", "c"], "price": [1, 2, 3]}  # as the interactions call it
+    prices = read_item_attributes(what, things, ["price"], item_column="what").numbers
+    assert prices.tolist() == [[1], [2], [3]]
+    with pytest.raises(InputError, match="Which column of .* is the id"):
+        read_item_attributes(what, things, ["price"], item_column="sku")
     lists = {"item": ["a", "b", "c"], "tags": [["x", "y", "x"], [], ["y"]]}
     assert read_item_attributes(lists, things, ["tags"]).labels == (
         ("tags=x", "tags=y"),

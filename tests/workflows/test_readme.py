@@ -22,7 +22,9 @@ def test_the_programs_run_one_after_the_other(
     library, ranking = re.findall(
         r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL
     )
-    library = substituted(library, "movielens_100k()", "movielens_100k().of_some_users(200, seed=0)")
+    library = substituted(
+        library, "movielens_100k()", "movielens_100k().of_some_users(200, seed=0)"
+    )
     library = substituted(library, "epochs=8", "epochs=1")
     library = substituted(library, '"cache", fingerprint', '"cache", num_folds=2, fingerprint')
     library = substituted(library, "epochs=25", "epochs=1")

@@ -46,6 +46,7 @@ from tfrs_distill.pipeline.recipe.sections import (
     LEAVE_ONE_OUT,
     LIKE,
     RATING,
+    REVIEWS,
     SHUFFLED,
     USER_TIME,
     DataSettings,
@@ -354,7 +355,7 @@ def read_data(recipe: RetrievalRecipe | RankingRecipe) -> RetrievalData | Rankin
         InputError: the data cannot be read or fetched.
     """
     if isinstance(recipe, RankingRecipe):
-        return _reviews(recipe) if recipe.data.source == "clothing-reviews" else _ratings(recipe)
+        return _reviews(recipe) if recipe.data.source == REVIEWS else _ratings(recipe)
     reading: list[str] = []
     groups: Mapping[str, Sequence[str]] = {}
     attributes = None
@@ -427,7 +428,11 @@ def item_attributes_of(
     if not data.interactions:
         return item_attributes(films_folder(recipe), catalogue)
     return read_item_attributes(
-        list(data.items), catalogue, data.attribute_columns, id_column=data.id_column or None
+        list(data.items),
+        catalogue,
+        data.attribute_columns,
+        id_column=data.id_column or None,
+        item_column=data.item_column or None,
     )
 
 

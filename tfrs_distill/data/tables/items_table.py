@@ -32,9 +32,7 @@ MOST_LABELS = 1000  # of a column: each is a number of every item's vector
 
 def read_items(table: Table, given: Columns, facts: TableFacts) -> Catalogue:
     """The items of an items table, in its order; of rows with the same id the first one counts."""
-    item = one_column(given, ITEM)
-    id_given = one_column(given, ID) or (item if item in table.names else None)
-    id_column = find_column(table.title, table.names, ID, id_given, required=True) or ""
+    id_column = _id_column(table, one_column(given, ID), one_column(given, ITEM))
     title = one_column(given, TITLE)
     title_column = find_column(table.title, table.names, TITLE, title, required=False)
     text_columns = _text_columns(table, given, {id_column, title_column})
@@ -76,6 +74,7 @@ def read_item_attributes(
     columns: Sequence[str],
     *,
     id_column: str | None = None,
+    item_column: str | None = None,
 ) -> ItemAttributes:
     """Take what columns of an items' table say of a catalogue's items, such as brand and price.
 
@@ -88,6 +87,8 @@ def read_item_attributes(
         catalogue: the items.
         columns: which.
         id_column: what holds the items' ids; None = found by its usual names.
+        item_column: what the interactions call the items' ids: without an `id_column`, and where
+            this table has such a column, it is that.
 
     Raises:
         MissingExtraError: pyarrow is not installed.
@@ -104,7 +105,7 @@ def read_item_attributes(
     opened = open_table(table)
     for name in columns:
         find_column(opened.title, opened.names, ATTRIBUTE, name, required=True)
-    ids_in = find_column(opened.title, opened.names, ID, id_column, required=True) or ""
+    ids_in = _id_column(opened, id_column, item_column)
     cells: dict[str, list[list[str]]] = {}
     for batch in opened.batches(list(dict.fromkeys([ids_in, *columns]))):
         item_ids = values.ids(ids_in, batch.columns[ids_in], batch.place).to_pylist()
@@ -135,6 +136,12 @@ def read_item_attributes(
         np.array(list(numbers.values())).T.reshape(len(of_items), len(numbers)),
         tuple(numbers),
     )
+
+
+def _id_column(table: Table, given: str | None, item_column: str | None) -> str:
+    """The column of the items' ids: as given, as the interactions call it, or by a usual name."""
+    given = given or (item_column if item_column in table.names else None)
+    return find_column(table.title, table.names, ID, given, required=True) or ""
 
 
 def _text_columns(table: Table, given: Columns, others: set[str | None]) -> list[str]:
