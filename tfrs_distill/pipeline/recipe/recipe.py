@@ -468,9 +468,14 @@ def _built_in() -> dict[str, Recipe]:
         "movielens-1m": RetrievalRecipe(
             name=FILM_SETS[FILMS_1M],
             data=DataSettings(source=FILMS_1M),
-            teacher=TeacherSettings(max_epochs=12, patience=3),
+            teacher=TeacherSettings(dropout=0.1, max_epochs=8, patience=3),
             knowledge=KnowledgeSettings(folds=2),
-            training=TrainingSettings(max_epochs=12, patience=3),
+            student=StudentSettings(embedding_dim=48),
+            training=TrainingSettings(max_epochs=8, patience=3, controls=("plain",)),
+            twin=RetrievalTwinSettings(dropout=0.2, label_smoothing=0.5),
+            distillation=DistillationSettings(
+                learning_rate=3e-3, dropout=0.1, label_smoothing=0.5, student_loss_weight=0.5
+            ),
         ),
         "synthetic": RetrievalRecipe(
             name="synthetic",
