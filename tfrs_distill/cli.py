@@ -418,10 +418,11 @@ def _init(arguments: argparse.Namespace) -> None:
     require_keras_2()
     with quiet_stderr():  # TensorFlow greets on standard error
         from tfrs_distill.files import whole_file
-        from tfrs_distill.pipeline.data import interactions_line, read_tables
+        from tfrs_distill.pipeline.data import interactions_line, read_other_tables, read_tables
     data, facts = read_tables(recipe)
     console = _console()
-    for sentence in [f"{interactions_line(data)}.", *facts.sentences()]:
+    more = read_other_tables(recipe, data)[1]
+    for sentence in [f"{interactions_line(data)}.", *facts.sentences(), *more]:
         console.print(sentence, soft_wrap=True)
     recipe = _of_tables(recipe, arguments, facts.columns)
     with whole_file(target, "w") as file:

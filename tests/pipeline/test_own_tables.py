@@ -209,7 +209,10 @@ def test_groups_of_users_become_segments(shop, tmp_path):
     # 20 to 30: 11 numbers; a quarter of the way from the first to the last is the third, 22.
     assert ages[place[0]] == ages[place[2]] == "22 or less" and ages[place[3]] == "above 22 to 25"
     assert ages[place[10]] == "above 27"
-    assert data.reading[-1] == "Users are in groups of country (2), age (4)."
+    told = (
+        "Groups of the users: country (de, fr); age (22 or less, above 22 to 25, above 25 to 27, "
+    )
+    assert data.reading[-1] == told + "27, above 27)."
     data.save(tmp_path)
     kept = load_data(tmp_path, recipe).user_groups
     assert {name: tuple(groups) for name, groups in kept.items()} == dict(data.user_groups)
@@ -232,7 +235,8 @@ def test_groups_of_users_become_segments(shop, tmp_path):
         Recipe.named("ranking").of_tables(tables, users=users)
     many = "user,city\n" + "".join(f"C{user},city {user}\n" for user in range(12))
     (shop / "users.csv").write_text(many)
-    assert len(set(read_data(named.of_tables(tables, users=users)).user_groups["city"])) == 12
+    data = read_data(named.of_tables(tables, users=users))
+    assert len(set(data.user_groups["city"])) == 12 and data.reading[-1].endswith(" and 6 more).")
 
 
 def test_more_values_than_can_be_groups():

@@ -59,6 +59,7 @@ ARRAYS = ("users", "items", "ratings", "timestamps")
 TABLES_FILE, INTERACTIONS_FILE = "tables.json", "interactions.npz"
 GROUPS_FILE = "user_groups.json"
 VECTORS_FILE = "item_vectors.npy"
+SHOWN = 6  # names in a sentence
 MANY_LEFT_OUT = 0.1  # of the test positives: from here on people may be coming back
 ASSETS = {FILMS: MOVIELENS_100K, FILMS_1M: MOVIELENS_1M}
 CUTS = {
@@ -362,8 +363,6 @@ def read_data(recipe: RetrievalRecipe | RankingRecipe) -> RetrievalData | Rankin
     if recipe.data.interactions:
         data, facts = read_tables(recipe)
         reading = facts.sentences()
-        if recipe.data.attribute_columns:
-            item_attributes_of(recipe, data.catalogue)  # as the teacher will need them
     elif recipe.data.source == "synthetic":
         data = synthetic(seed=recipe.seed)
     else:
@@ -375,15 +374,9 @@ def read_data(recipe: RetrievalRecipe | RankingRecipe) -> RetrievalData | Rankin
         data = data.shuffle_ties(recipe.seed)
     if attributes is not None:
         groups = attributes.groups(data.user_ids)
-    elif recipe.data.users:
-        groups = read_user_groups(
-            list(recipe.data.users),
-            data.user_ids,
-            recipe.data.group_columns,
-            user_column=recipe.data.user_column or None,
-        )
-        found = [f"{name} ({len(set(of_users) - {''})})" for name, of_users in groups.items()]
-        reading.append(f"Users are in groups of {', '.join(found)}.")
+    elif recipe.data.interactions:
+        groups, sentences = read_other_tables(recipe, data)
+        reading += sentences
     return RetrievalData.of(data, recipe, reading, groups)
 
 
@@ -414,6 +407,35 @@ def read_tables(recipe: RetrievalRecipe | RankingRecipe) -> tuple[Interactions, 
         name=recipe.name,
         **rated,
     )
+
+
+def read_other_tables(
+    recipe: RetrievalRecipe | RankingRecipe, data: Interactions
+) -> tuple[Mapping[str, Sequence[str]], list[str]]:
+    """Read what the recipe's tables say of items and users beside their names.
+
+    Returns:
+        The groups of the users by column, see `read_user_groups`; and what was found, in sentences.
+
+    Raises:
+        InputError: a table cannot be used, or has none of the users or not all of the items.
+    """
+    groups: Mapping[str, Sequence[str]] = {}
+    sentences = []
+    if recipe.data.attribute_columns:
+        found = item_attributes_of(recipe, data.catalogue)
+        kinds = [*found.number_names, *found.label_names]
+        sentences.append(f"Attributes of the items: {_some(kinds)}.")
+    if isinstance(recipe, RetrievalRecipe) and recipe.data.users:
+        groups = read_user_groups(
+            list(recipe.data.users),
+            data.user_ids,
+            recipe.data.group_columns,
+            user_column=recipe.data.user_column or None,
+        )
+        kinds = [f"{name} ({_some(sorted(set(of) - {''}))})" for name, of in groups.items()]
+        sentences.append(f"Groups of the users: {'; '.join(kinds)}.")
+    return groups, sentences
 
 
 def item_attributes_of(
@@ -470,8 +492,8 @@ def _ratings(recipe: RankingRecipe) -> RankingData:
     reading: list[str] = []
     users = None
     if named.interactions:
-        data, found = read_tables(recipe)
-        reading = found.sentences()
+        data, facts_of_tables = read_tables(recipe)
+        reading = facts_of_tables.sentences() + read_other_tables(recipe, data)[1]
     else:
         data = movielens_100k(films_folder(recipe))
         users = read_user_attributes(films_folder(recipe))
@@ -514,6 +536,12 @@ def _reviews(recipe: RankingRecipe) -> RankingData:
     protocol = PROTOCOLS[recipe.data.split]
     data = RankingData(splits, reviews.vocabularies, None, None, None, protocol)
     return data.with_words(recipe)
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are."""
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"
 
 
 def _below(kind: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
