@@ -228,10 +228,7 @@ def _explained(report: Report, task: str) -> list[str]:
     if gain <= NOISE:
         return [f"It has no gain on {on} that a control could explain."]
     shares = {name: of.gain(value - base) / gain for name, value in shown.items()}
-    parts = [
-        f"{CONTROLS[name][1]} {percent(share) if share > 0 else 'none'}"
-        for name, share in shares.items()
-    ]
+    parts = [f"{CONTROLS[name][1]} {_share(share)}" for name, share in shares.items()]
     left = 1 - max(*shares.values(), 0.0)
     rest = f"{percent(left)} is left" if left > 0 else "nothing is left"
     sentences = [
@@ -240,6 +237,13 @@ def _explained(report: Report, task: str) -> list[str]:
     ]
     unknown = [name for name in CONTROLS if name not in controls(report, task) | {"plain": 0.0}]
     return sentences + [f"What {CONTROLS[name][1]} was not measured." for name in unknown]
+
+
+def _share(share: float) -> str:
+    """A share of a gain, which a control can have more of than there is."""
+    if share > 1:
+        return "more than all of it"
+    return percent(share) if share > 0 else "none"
 
 
 def _beside_item_mean(
