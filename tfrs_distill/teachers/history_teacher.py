@@ -83,6 +83,33 @@ def recency(histories: tf.Tensor, decay: float | None) -> tf.Tensor:
     return there * tf.exp(-later / decay)
 
 
+def recency_at_positions(history: tf.Tensor, decay: float | None) -> tf.Tensor:
+    """How much each place counts at each position: float32 [batch_size, length, length].
+
+    The entry at (window, position, place) is `recency` of the place in the history that ends at the
+    position: 0 for later places, for no item, and where the same item comes again until there.
+
+    Args:
+        history: int32 [batch_size, length], item indices, oldest first; 0 is no item.
+        decay: in items; None counts all places alike.
+
+    Example:
+    >>> recency_at_positions(tf.constant([[4, 5, 4]]), None).numpy().tolist()
+    [[[1.0, 0.0, 0.0], [1.0, 1.0, 0.0], [0.0, 1.0, 1.0]]]
+    """
+    places = tf.range(tf.shape(history)[1])
+    number = tf.cumsum(tf.cast(history > columns.PADDING, tf.float32), axis=1)
+    ages = number[:, :, None] - number[:, None, :]
+    same = history[:, :, None] == history[:, None, :]
+    later = places[:, None] < places  # [place, other place]
+    again = tf.where(same & later, places, tf.size(places))
+    until = tf.reduce_min(again, axis=2)  # the next place of the item, or the end
+    counts = (places[:, None] >= places) & (places[:, None] < until[:, None, :])
+    counts &= (history > columns.PADDING)[:, None, :]
+    weights = tf.ones_like(ages) if decay is None else tf.exp(-ages / decay)
+    return tf.where(counts, weights, 0.0)
+
+
 def recency_of_windows(histories: np.ndarray, decay: float | None) -> np.ndarray:
     """How much each place counts at each position: float64 [num_windows, length, length].
 

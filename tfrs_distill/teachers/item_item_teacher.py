@@ -11,11 +11,13 @@ import tensorflow as tf
 from tfrs_distill import columns
 from tfrs_distill.data.row_blocks import row_blocks
 from tfrs_distill.data.windows import Windows
+from tfrs_distill.models.rows import rows_of
 from tfrs_distill.teachers.history_teacher import (
     HistoryTeacher,
     check_decay,
     check_l2,
     recency,
+    recency_at_positions,
     recency_of_windows,
 )
 
@@ -71,6 +73,16 @@ class ItemItemTeacher(HistoryTeacher):
     def num_parameters(self) -> int:
         """Item-item weights, padding not counted."""
         return self.num_items**2
+
+    def logits(self, batch: dict[str, tf.Tensor], candidate_ids: tf.Tensor) -> tf.Tensor:
+        """Scores at the batch's rows, float32 [num_rows, num_candidates].
+
+        A window's items are few: their rows of the weights are read once for all its positions.
+        """
+        history = tf.cast(batch[columns.HISTORY], tf.int32)
+        of_items = tf.gather(tf.gather(self._weights, history), candidate_ids, axis=2)
+        scores = tf.matmul(recency_at_positions(history, self.decay), of_items)
+        return rows_of(scores, batch)
 
     def logits_after(self, histories: tf.Tensor, candidate_ids: tf.Tensor) -> tf.Tensor:
         """Scores after each history, float32 [num_rows, num_candidates]."""
