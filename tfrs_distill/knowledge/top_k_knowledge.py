@@ -26,7 +26,13 @@ def summarise_top_k(
     top = tf.math.top_k(logits, k + 1)
     # Masking, not subtracting: log(sum of all - sum of top) loses a small tail in float32.
     tail = without(logits, top.indices[:, :k])
-    sums = [tf.reduce_logsumexp(tail / temperature, axis=-1) for temperature in temperatures]
+    largest = tf.reduce_max(tail, axis=-1, keepdims=True)  # once for all temperatures
+    below = tail - largest
+    sums = [
+        tf.math.log(tf.reduce_sum(tf.exp(below / temperature), axis=-1))
+        + largest[:, 0] / temperature
+        for temperature in temperatures
+    ]
     return top.indices[:, :k] + 1, top.values[:, :k], tf.stack(sums, axis=-1)
 
 
