@@ -209,10 +209,8 @@ def test_groups_of_users_become_segments(shop, tmp_path):
     # 20 to 30: 11 numbers; a quarter of the way from the first to the last is the third, 22.
     assert ages[place[0]] == ages[place[2]] == "22 or less" and ages[place[3]] == "above 22 to 25"
     assert ages[place[10]] == "above 27"
-    told = (
-        "Groups of the users: country (de, fr); age (22 or less, above 22 to 25, above 25 to 27, "
-    )
-    assert data.reading[-1] == told + "27, above 27)."
+    told = "country (de, fr); age (22 or less, above 22 to 25, above 25 to 27, above 27)"
+    assert data.reading[-1] == f"Groups of the users: {told}."
     data.save(tmp_path)
     kept = load_data(tmp_path, recipe).user_groups
     assert {name: tuple(groups) for name, groups in kept.items()} == dict(data.user_groups)
