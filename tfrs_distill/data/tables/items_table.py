@@ -12,6 +12,7 @@ from tfrs_distill.data.item_features import ItemAttributes, in_catalogue
 from tfrs_distill.data.readers.item_texts import item_text
 from tfrs_distill.data.tables import values
 from tfrs_distill.data.tables.batches import Table, open_table
+from tfrs_distill.data.tables.cells import cells_by_id
 from tfrs_distill.data.tables.facts import TableFacts
 from tfrs_distill.data.tables.roles import (
     ATTRIBUTE,
@@ -105,14 +106,7 @@ def read_item_attributes(
     opened = open_table(table)
     for name in columns:
         find_column(opened.title, opened.names, ATTRIBUTE, name, required=True)
-    ids_in = _id_column(opened, id_column, item_column)
-    cells: dict[str, list[list[str]]] = {}
-    for batch in opened.batches(list(dict.fromkeys([ids_in, *columns]))):
-        item_ids = values.ids(ids_in, batch.columns[ids_in], batch.place).to_pylist()
-        parts = [values.texts(name, batch.columns[name], batch.place) for name in columns]
-        for item_id, *of_item in zip(item_ids, *parts):
-            if item_id is not None:
-                cells.setdefault(item_id, of_item)
+    cells = cells_by_id(opened, _id_column(opened, id_column, item_column), columns)
     of_items = in_catalogue(cells, catalogue, opened.title)
     labels: list[list[str]] = [[] for _ in of_items]
     numbers: dict[str, list[float]] = {}

@@ -9,6 +9,7 @@ import numpy as np
 
 from tfrs_distill.data.tables import values
 from tfrs_distill.data.tables.batches import open_table
+from tfrs_distill.data.tables.cells import cells_by_id
 from tfrs_distill.data.tables.roles import GROUP, NAMES, USER, find_column, plain_name
 from tfrs_distill.errors import InputError
 
@@ -60,13 +61,7 @@ def read_user_groups(
         )
     given = user_column if user_column in opened.names else None
     ids_in = find_column(opened.title, opened.names, USER, given, required=True) or ""
-    cells: dict[str, list[list[str]]] = {}
-    for batch in opened.batches(list(dict.fromkeys([ids_in, *columns]))):
-        ids = values.ids(ids_in, batch.columns[ids_in], batch.place).to_pylist()
-        parts = [values.texts(name, batch.columns[name], batch.place) for name in columns]
-        for user_id, *of_user in zip(ids, *parts):
-            if user_id is not None:
-                cells.setdefault(user_id, of_user)
+    cells = cells_by_id(opened, ids_in, columns)
     if not cells.keys() & set(user_ids):
         first = f", such as {next(iter(cells))!r}" if cells else ""
         raise InputError(
