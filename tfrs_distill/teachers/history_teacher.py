@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from tfrs_distill import columns
@@ -83,8 +82,10 @@ def recency(histories: tf.Tensor, decay: float | None) -> tf.Tensor:
     return there * tf.exp(-later / decay)
 
 
-def recency_at_positions(history: tf.Tensor, decay: float | None) -> tf.Tensor:
-    """How much each place counts at each position: float32 [batch_size, length, length].
+def recency_at_positions(
+    history: tf.Tensor, decay: float | None, dtype: tf.DType = tf.float32
+) -> tf.Tensor:
+    """How much each place counts at each position: [batch_size, length, length].
 
     The entry at (window, position, place) is `recency` of the place in the history that ends at the
     position: 0 for later places, for no item, and where the same item comes again until there.
@@ -92,13 +93,14 @@ def recency_at_positions(history: tf.Tensor, decay: float | None) -> tf.Tensor:
     Args:
         history: int32 [batch_size, length], item indices, oldest first; 0 is no item.
         decay: in items; None counts all places alike.
+        dtype: of what is returned.
 
     Example:
     >>> recency_at_positions(tf.constant([[4, 5, 4]]), None).numpy().tolist()
     [[[1.0, 0.0, 0.0], [1.0, 1.0, 0.0], [0.0, 1.0, 1.0]]]
     """
     places = tf.range(tf.shape(history)[1])
-    number = tf.cumsum(tf.cast(history > columns.PADDING, tf.float32), axis=1)
+    number = tf.cumsum(tf.cast(history > columns.PADDING, dtype), axis=1)
     ages = number[:, :, None] - number[:, None, :]
     same = history[:, :, None] == history[:, None, :]
     later = places[:, None] < places  # [place, other place]
@@ -107,26 +109,4 @@ def recency_at_positions(history: tf.Tensor, decay: float | None) -> tf.Tensor:
     counts = (places[:, None] >= places) & (places[:, None] < until[:, None, :])
     counts &= (history > columns.PADDING)[:, None, :]
     weights = tf.ones_like(ages) if decay is None else tf.exp(-ages / decay)
-    return tf.where(counts, weights, 0.0)
-
-
-def recency_of_windows(histories: np.ndarray, decay: float | None) -> np.ndarray:
-    """How much each place counts at each position: float64 [num_windows, length, length].
-
-    The entry at (window, position, place) is `exp(-age / decay)` of the place in the history that
-    ends at the position: 0 for later places, for no item, and where the same item comes again
-    until there, as the latest occurrence counts.
-
-    Args:
-        histories: int [num_windows, length], padded in front.
-        decay: in items; None counts all places alike.
-    """
-    length = histories.shape[1]
-    places = np.arange(length)
-    ages = places[:, None] - places
-    weights = np.ones(ages.shape) if decay is None else np.exp(-np.maximum(ages, 0) / decay)
-    same = (histories[:, :, None] == histories[:, None, :]) & (places[:, None] < places)
-    again = np.where(same.any(axis=2), same.argmax(axis=2), length)  # the next place of the item
-    counts = (ages >= 0) & (places[:, None] < again[:, None, :])
-    counts &= (histories > columns.PADDING)[:, None, :]
-    return np.where(counts, weights, 0.0)
+    return tf.where(counts, weights, tf.zeros([], dtype))

@@ -18,7 +18,6 @@ from tfrs_distill.teachers.history_teacher import (
     check_l2,
     recency,
     recency_at_positions,
-    recency_of_windows,
 )
 
 
@@ -220,7 +219,9 @@ def next_item_weights(train: Windows, l2: float, decay: float | None) -> np.ndar
     gram, cross = np.zeros((width, width)), np.zeros((width, width))
     for rows in row_blocks(len(train), train.max_history**2):
         items, labels = train.history[rows].astype(np.int64), train.labels[rows].astype(np.int64)
-        past = recency_of_windows(items, decay)  # [window, position, place]
+        past = recency_at_positions(
+            tf.constant(items), decay, tf.float64
+        ).numpy()  # [window, position, place]
         past *= (labels > columns.PADDING)[:, :, None]
         weighted = past if train.weights is None else past * train.weights[rows][:, :, None]
         pairs = items[:, :, None] * width + items[:, None, :]
