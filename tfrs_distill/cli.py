@@ -421,7 +421,7 @@ def _init(arguments: argparse.Namespace) -> None:
         from tfrs_distill.pipeline.data import interactions_line, read_other_tables, read_tables
     data, facts = read_tables(recipe)
     console = _console()
-    more = read_other_tables(recipe, data)[1]
+    more = read_other_tables(recipe, data).sentences
     for sentence in [f"{interactions_line(data)}.", *facts.sentences(), *more]:
         console.print(sentence, soft_wrap=True)
     recipe = _of_tables(recipe, arguments, facts.columns)
@@ -530,13 +530,15 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _columns(given: Sequence[str]) -> dict[str, str | list[str]]:
-    """The columns of `--column ROLE=NAME`, by role; texts and attributes may be several."""
+    """The columns of `--column ROLE=NAME`, by role, as many as it can have."""
+    from tfrs_distill.pipeline.recipe.sections import ROLES_OF_SEVERAL
+
     columns: dict[str, str | list[str]] = {}
     for text in given:
         role, equals, name = text.partition("=")
         if not (role and equals and name):
             raise InputError(f"--column is ROLE=NAME, such as user=customer. Received: {text!r}.")
-        if role in ("text", "attribute", "group"):
+        if role in ROLES_OF_SEVERAL:
             columns[role] = [*columns.get(role, []), name]
         else:
             columns[role] = name

@@ -176,19 +176,22 @@ UNUSUAL_STAGES = TwoStageRecipe(
     ),
     evaluation=TwoStageEvaluationSettings(k=15, bootstrap_samples=200, max_lists=55),
 )
+COLUMNS = {
+    "user_column": "customer",
+    "item_column": "product",
+    "time_column": "ts",
+    "rating_column": "stars",
+    "id_column": "sku",
+    "title_column": "called",
+    "text_columns": ("colour", "size"),
+    "attribute_columns": ("price",),
+}
 UNUSUAL_LOSS = RetrievalRecipe(
     name="loss",
     data=DataSettings(
         interactions=("orders.csv", "more.csv"),
         items=("products.csv",),
-        user_column="customer",
-        item_column="product",
-        time_column="ts",
-        rating_column="stars",
-        id_column="sku",
-        title_column="called",
-        text_columns=("colour", "size"),
-        attribute_columns=("price",),
+        **COLUMNS,
         users=("customers.csv",),
         group_columns=("country",),
         min_rating=3.5,
@@ -202,14 +205,7 @@ UNUSUAL_RATINGS = RankingRecipe(
     data=RankingDataSettings(
         interactions=("orders.csv",),
         items=("products.csv",),
-        user_column="customer",
-        item_column="product",
-        time_column="ts",
-        rating_column="stars",
-        id_column="sku",
-        title_column="called",
-        text_columns=("colour", "size"),
-        attribute_columns=("price",),
+        **COLUMNS,
     ),
 )
 EVERY_TASK = (

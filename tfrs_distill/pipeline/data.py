@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -375,8 +375,9 @@ def read_data(recipe: RetrievalRecipe | RankingRecipe) -> RetrievalData | Rankin
     if attributes is not None:
         groups = attributes.groups(data.user_ids)
     elif recipe.data.interactions:
-        groups, sentences = read_other_tables(recipe, data)
-        reading += sentences
+        others = read_other_tables(recipe, data)
+        groups = others.groups
+        reading += others.sentences
     return RetrievalData.of(data, recipe, reading, groups)
 
 
@@ -409,22 +410,30 @@ def read_tables(recipe: RetrievalRecipe | RankingRecipe) -> tuple[Interactions, 
     )
 
 
-def read_other_tables(
-    recipe: RetrievalRecipe | RankingRecipe, data: Interactions
-) -> tuple[Mapping[str, Sequence[str]], list[str]]:
-    """Read what the recipe's tables say of items and users beside their names.
+class OtherTables(NamedTuple):
+    """What tables say of items and users beside their names.
 
-    Returns:
-        The groups of the users by column, see `read_user_groups`; and what was found, in sentences.
+    Args:
+        attributes: of the items; None where no column is named.
+        groups: of the users by column, see `read_user_groups`.
+        sentences: what was found.
+    """
+
+    attributes: ItemAttributes | None
+    groups: Mapping[str, Sequence[str]]
+    sentences: list[str]
+
+
+def read_other_tables(recipe: RetrievalRecipe | RankingRecipe, data: Interactions) -> OtherTables:
+    """Read what the recipe's tables say of items and users beside their names.
 
     Raises:
         InputError: a table cannot be used, or has none of the users or not all of the items.
     """
-    groups: Mapping[str, Sequence[str]] = {}
-    sentences = []
+    attributes, groups, sentences = None, {}, []
     if recipe.data.attribute_columns:
-        found = item_attributes_of(recipe, data.catalogue)
-        kinds = [*found.number_names, *found.label_names]
+        attributes = item_attributes_of(recipe, data.catalogue)
+        kinds = [*attributes.number_names, *attributes.label_names]
         sentences.append(f"Attributes of the items: {_some(kinds)}.")
     if isinstance(recipe, RetrievalRecipe) and recipe.data.users:
         groups = read_user_groups(
@@ -435,7 +444,7 @@ def read_other_tables(
         )
         kinds = [f"{name} ({_some(sorted(set(of) - {''}))})" for name, of in groups.items()]
         sentences.append(f"Groups of the users: {'; '.join(kinds)}.")
-    return groups, sentences
+    return OtherTables(attributes, groups, sentences)
 
 
 def item_attributes_of(
@@ -493,12 +502,13 @@ def _ratings(recipe: RankingRecipe) -> RankingData:
     users = None
     if named.interactions:
         data, facts_of_tables = read_tables(recipe)
-        reading = facts_of_tables.sentences() + read_other_tables(recipe, data)[1]
+        others = read_other_tables(recipe, data)
+        items = others.attributes
+        reading = facts_of_tables.sentences() + others.sentences
     else:
         data = movielens_100k(films_folder(recipe))
+        items = item_attributes_of(recipe, data.catalogue)
         users = read_user_attributes(films_folder(recipe))
-    known = not named.interactions or named.attribute_columns
-    items = item_attributes_of(recipe, data.catalogue) if known else None
     if named.max_users:
         data = data.of_some_users(named.max_users, recipe.seed)
     if named.interactions and LIKE in recipe.labels.tasks:

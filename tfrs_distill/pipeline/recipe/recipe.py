@@ -23,6 +23,7 @@ from tfrs_distill.pipeline.recipe.sections import (
     LABELS,
     PLANTED,
     REVIEWS,
+    ROLES_OF_SEVERAL,
     TABLES,
     TEXT,
     CrossEncoderSettings,
@@ -190,7 +191,7 @@ class Recipe:
                 raise InputError(
                     f"A column can be {_listed(COLUMNS_OF_TABLES)}. Received: {role!r}."
                 )
-            single = COLUMNS_OF_TABLES[role].endswith("s") and isinstance(column, str)
+            single = role in ROLES_OF_SEVERAL and isinstance(column, str)
             named[COLUMNS_OF_TABLES[role]] = (column,) if single else column
         if isinstance(self, RankingRecipe):
             if min_rating or weigh_by_rating:

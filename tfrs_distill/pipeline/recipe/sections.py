@@ -50,6 +50,7 @@ COLUMNS_OF_TABLES = {  # the setting of each role of a column
     "attribute": "attribute_columns",
     "group": "group_columns",
 }
+ROLES_OF_SEVERAL = ("text", "attribute", "group")  # that several columns of a table can have
 
 
 @dataclass(frozen=True)
