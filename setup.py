@@ -30,6 +30,7 @@ setup(
         "tensorflow-recommenders==0.7.7",
         "transformers>=4.49,<5",
         "safetensors>=0.4.5",
+        "tokenizers>=0.21,<1",
         "filelock>=3.30,<5",  # older ones remove lock files themselves, after another took them
         "numpy>=2,<3",
         "setuptools<81",

@@ -287,7 +287,7 @@ def test_exported_files_do_as_the_catalogue_says_and_say_so(tmp_path, exclude_se
         left = [item for item in range(1, 13) if item not in excluded]
         best = sorted(left, key=lambda item: -(table[item] @ query))
         best += [0] * (12 - len(best))
-        assert module.serve(history[None])["item_ids"].numpy()[0].tolist() == best
+        assert module.retrieve(history[None])["item_ids"].numpy()[0].tolist() == best
         for reader in readers:
             assert reader(histories, 12)[1][row].tolist() == best
     with pytest.raises(InputError, match="exported with another catalogue, k, exclude_seen"):

@@ -275,6 +275,14 @@ def _add_recommend(commands: Any) -> None:
         default=[],
         help="what was liked, oldest first; give it again for each item",
     )
+    recommend.add_argument(
+        "--add-item",
+        metavar="TEXT",
+        action="append",
+        default=[],
+        help="a new item, known by its text alone, to recommend as well; of a student that reads "
+        "texts. Give it again for each item",
+    )
     recommend.add_argument("-k", metavar="N", type=int, default=10, help="how many; default: 10")
     recommend.add_argument(
         "--format", choices=("tflite", "saved_model"), help="default: tflite where there is one"
@@ -549,6 +557,8 @@ def _recommend(arguments: argparse.Namespace) -> None:
     from tfrs_distill.serving.recommender import Recommender
 
     recommender = Recommender.load(arguments.artefact, format=arguments.format)
+    if arguments.add_item:
+        recommender.add_items(arguments.add_item)
     answer = recommender.recommend(arguments.history, k=arguments.k)
     if arguments.json:
         print(json.dumps([_as_json(rank, item) for rank, item in enumerate(answer, 1)], indent=2))

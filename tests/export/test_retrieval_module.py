@@ -22,7 +22,7 @@ STUDENT = PlantedStudent()
 def test_answers_the_definition(batch_size, length, where):
     lengths = [min(length, 1 + 4 * row) for row in range(batch_size)]
     histories = histories_of(60, lengths)
-    outputs = RetrievalModule(STUDENT, 60, k=10).serve(padded(histories, length, where))
+    outputs = RetrievalModule(STUDENT, 60, k=10).retrieve(padded(histories, length, where))
     scores, item_ids = outputs["scores"].numpy(), outputs["item_ids"].numpy()
     assert_answers(STUDENT, histories, scores, item_ids, 10)
 
@@ -31,7 +31,7 @@ def test_excludes_items_too_old_for_the_student_to_read():
     best_of_new_user = expected(STUDENT, [], 1)[1][0]
     others = [item for item in range(1, 61) if item != best_of_new_user][: STUDENT.max_history]
     history = np.array([[best_of_new_user, *others]], np.int32)
-    item_ids = RetrievalModule(STUDENT, 60, k=60).serve(history)["item_ids"].numpy()[0]
+    item_ids = RetrievalModule(STUDENT, 60, k=60).retrieve(history)["item_ids"].numpy()[0]
     assert best_of_new_user not in item_ids
     assert (item_ids > 0).sum() == 60 - len(others) - 1
 
@@ -41,18 +41,18 @@ def test_unknown_numbers_count_as_padding():
     odd = np.array([[-1, 3, 61, 2**31 - 1, -(2**31), 7]], np.int32)
     clean = np.array([[0, 3, 0, 0, 0, 7]], np.int32)
     for key in ("scores", "item_ids"):
-        np.testing.assert_array_equal(module.serve(odd)[key], module.serve(clean)[key])
-    assert_answers(STUDENT, [[3, 7]], *_arrays(module.serve(odd)), 10)
+        np.testing.assert_array_equal(module.retrieve(odd)[key], module.retrieve(clean)[key])
+    assert_answers(STUDENT, [[3, 7]], *_arrays(module.retrieve(odd)), 10)
 
 
 def test_empty_history_gives_the_prior():
-    outputs = RetrievalModule(STUDENT, 60, k=10).serve(np.zeros([1, 3], np.int32))
+    outputs = RetrievalModule(STUDENT, 60, k=10).retrieve(np.zeros([1, 3], np.int32))
     assert_answers(STUDENT, [[]], *_arrays(outputs), 10)
 
 
 def test_slots_with_nothing_left_hold_0_and_the_lowest_score():
     history = np.arange(1, 59, dtype=np.int32)[None]  # items 59 and 60 are left
-    scores, item_ids = _arrays(RetrievalModule(STUDENT, 60, k=5).serve(history))
+    scores, item_ids = _arrays(RetrievalModule(STUDENT, 60, k=5).retrieve(history))
     assert set(item_ids[0, :2]) == {59, 60}
     assert item_ids[0, 2:].tolist() == [0, 0, 0]
     assert scores[0, 2:].tolist() == [LOWEST] * 3
@@ -62,7 +62,7 @@ def test_equal_scores_come_in_the_order_of_their_index():
     student = PlantedStudent(num_items=6)
     student.table.assign(tf.zeros_like(student.table))
     student.bias.assign(tf.zeros_like(student.bias))
-    _, item_ids = _arrays(RetrievalModule(student, 6, k=4).serve(np.array([[2]], np.int32)))
+    _, item_ids = _arrays(RetrievalModule(student, 6, k=4).retrieve(np.array([[2]], np.int32)))
     assert item_ids[0].tolist() == [1, 3, 4, 5]
 
 
@@ -98,7 +98,7 @@ def test_refuses_a_student_that_diverged():
 def test_padding_row_may_hold_anything():
     student = PlantedStudent()
     student.bias.assign(tf.tensor_scatter_nd_update(student.bias, [[0]], [[np.inf]]))
-    _, item_ids = _arrays(RetrievalModule(student, 60, k=60).serve(np.array([[1]], np.int32)))
+    _, item_ids = _arrays(RetrievalModule(student, 60, k=60).retrieve(np.array([[1]], np.int32)))
     assert sorted(item_ids[0].tolist()) == [0, *range(2, 61)]
 
 

@@ -279,7 +279,7 @@ def test_a_history_is_of_ids_or_indices(artefact, format, history):
     ids = (*ids[:4], "é", *ids[5:58], "2", *ids[59:])
     loaded = Recommender.load(artefact.folder, format=format)
     named = dataclasses.replace(artefact, vocabularies={"item_id": ids})
-    recommender = Recommender(named, loaded._model)
+    recommender = Recommender(named, loaded._state.model)
     assert_answers(STUDENT, [[59, 5]], *recommender([history], 10), 10)
 
 

@@ -60,7 +60,7 @@ class TeacherOutputs:
         self.teachers, self.student, self.batch, self.outputs = teachers, student, batch, outputs
         self.row_weights = student.row_weights(batch)
         self._logits_of_tasks: dict[str, TeacherLogits] = {}
-        self._logits: dict[int, Any] = {}  # by teacher, for one may have several tasks
+        self._logits: dict[tuple[int, str | None], Any] = {}  # by teacher, of all tasks or of one
         self._hidden: dict[int, Mapping[str, tf.Tensor]] = {}
 
     def from_top_k(self, task: str) -> bool:
@@ -103,10 +103,12 @@ class TeacherOutputs:
             return logits.adjusted, logits.head.logits
         chosen, settings = logits.head.candidates, getattr(self.student, "candidates", None)
         whole = settings is not None and settings.of_catalogue
+        whole = whole and logits.head.logits.shape[1] == self.student.num_items
         if not whole or chosen.keep is not None or chosen.hard is not None:
             raise ValueError(
                 "A teacher's top-K and the sum of the rest are over the whole catalogue, but the "
-                f"student's candidates are {settings}. Join the cache with `form='embeddings'`."
+                f"candidates of {task!r} are {settings}, or some items of it. Join the cache with "
+                "`form='embeddings'`."
             )
         tails = rows_of(self.batch[columns.TEACHER_TAIL], self.batch)
         at = tail_column(loss, getattr(self.teachers.get(task), "temperatures", ()))
@@ -149,12 +151,12 @@ class TeacherOutputs:
         return int(self.student.of_rows(tf.convert_to_tensor(numbers), self.batch)[row])
 
     def _of_teacher(self, task: str) -> Any:
-        teacher = self.teachers[task]
-        if id(teacher) not in self._logits:
-            candidates = self.outputs.heads[task].candidates
+        teacher, candidates = self.teachers[task], self.outputs.heads[task].candidates
+        asked = (id(teacher), None if candidates is None else task)  # each has its own candidates
+        if asked not in self._logits:
             ids = None if candidates is None else candidates.ids
-            self._logits[id(teacher)] = teacher.logits(self.batch, ids)
-        logits, name = self._logits[id(teacher)], _name(teacher)
+            self._logits[asked] = teacher.logits(self.batch, ids)
+        logits, name = self._logits[asked], _name(teacher)
         if isinstance(logits, Mapping):
             if task not in logits:
                 raise ValueError(
@@ -163,7 +165,7 @@ class TeacherOutputs:
                 )
             return logits[task]
         tasks = [key for key, other in self.teachers.items() if other is teacher and key != HIDDEN]
-        if len(tasks) > 1:
+        if len(tasks) > 1 and candidates is None:
             raise ValueError(
                 f"The teacher of the tasks {tasks}, {name}, must give a dict of logits by task. "
                 f"Received: {_shape(logits)}."

@@ -22,7 +22,7 @@ from tfrs_distill.export.retrieval_module import (
 )
 from tfrs_distill.files import whole_folder
 from tfrs_distill.models.ranking_model import RankingModel
-from tfrs_distill.serving.artefact import PROVENANCE, RANKING, RETRIEVAL, Artefact
+from tfrs_distill.serving.artefact import PIECES, PROVENANCE, RANKING, RETRIEVAL, Artefact
 from tfrs_distill.serving.word_vocabulary import WordVocabulary
 
 DEFAULT_K = 100
@@ -182,7 +182,7 @@ def describe(
         folder=folder,
         kind=RETRIEVAL,
         vocabularies={columns.ITEM_ID: catalogue.item_ids},
-        words={},
+        words={} if retrieval.word_pieces is None else {PIECES: retrieval.word_pieces.pieces},
         titles=catalogue.titles,
         signature=retrieval_signature(retrieval, getattr(student, "max_history", None)),
         provenance=provenance,

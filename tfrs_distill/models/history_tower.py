@@ -39,18 +39,24 @@ class HistoryTower(tf.keras.layers.Layer):
         queries = self.encoder(embeddings, history > columns.PADDING, training=training)
         return tf.concat([queries, tf.ones_like(queries[..., :1])], axis=-1)
 
-    def last(self, history: tf.Tensor, catalogue_embeddings: tf.Tensor | None = None) -> tf.Tensor:
+    def last(
+        self,
+        history: tf.Tensor,
+        catalogue_embeddings: tf.Tensor | None = None,
+        added_embeddings: tf.Tensor | None = None,
+    ) -> tf.Tensor:
         """The query at the last position, `[batch_size, embedding_dim + 1]`.
 
         Args:
             history: int32 [batch_size, max_history].
             catalogue_embeddings: the item tower's of padding and every item, where they are
                 computed already: the history's are looked up there.
+            added_embeddings: those of items that stand behind the catalogue's.
         """
         if catalogue_embeddings is None:
             embeddings = self.item_tower.embed(history, training=False)
         else:
-            embeddings = tf.gather(catalogue_embeddings, history)[..., :-1]
+            embeddings = _looked_up(history, catalogue_embeddings, added_embeddings)[..., :-1]
             embeddings = tf.cast(embeddings, self.item_tower.compute_dtype)
         queries = self.encoder.last(embeddings, history > columns.PADDING)
         return tf.concat([queries, tf.ones_like(queries[..., :1])], axis=-1)
@@ -69,6 +75,18 @@ class HistoryTower(tf.keras.layers.Layer):
         deserialize = tf.keras.utils.deserialize_keras_object
         parts = {name: deserialize(config[name]) for name in ("item_tower", "encoder")}
         return cls(**(config | parts))
+
+
+def _looked_up(
+    items: tf.Tensor, catalogue_embeddings: tf.Tensor, added_embeddings: tf.Tensor | None
+) -> tf.Tensor:
+    """Gather from both tables one after the other: together they would be one of 32 bits."""
+    if added_embeddings is None:
+        return tf.gather(catalogue_embeddings, items)
+    added = items - catalogue_embeddings.shape[0]
+    known = tf.gather(catalogue_embeddings, tf.where(added < 0, items, columns.PADDING))
+    others = tf.gather(added_embeddings, tf.maximum(added, 0))
+    return tf.where(tf.expand_dims(added < 0, -1), known, others)
 
 
 def last_items(history: tf.Tensor, max_history: int, num_items: int) -> tf.Tensor:

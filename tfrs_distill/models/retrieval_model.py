@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -102,19 +102,33 @@ class RetrievalModel(StudentModel):
         Raises:
             ValueError: the batch has no labels.
         """
-        chosen = outputs.candidates
-        if chosen.labels is None:
+        head = outputs.heads[NEXT_ITEM]
+        chosen = head.candidates
+        if chosen is None or chosen.labels is None:
             raise ValueError(
                 "The batch has no labels, so there is no cross-entropy with them. Only a "
                 "`Distiller` with `student_loss_weight=0` learns from unlabelled batches."
             )
         return categorical_cross_entropy(
-            chosen.label_columns, outputs.logits, label_smoothing=self.label_smoothing
+            chosen.label_columns, head.logits, label_smoothing=self.label_smoothing
         )
+
+    def hard_losses(
+        self, batch: Batch, outputs: StudentOutputs, tasks: Sequence[str]
+    ) -> dict[str, tuple[tf.Tensor, tf.Tensor | None]]:
+        """The loss of the next item, the one task that can have labels."""
+        return super().hard_losses(batch, outputs, [task for task in tasks if task == NEXT_ITEM])
+
+    def combine(
+        self, losses: Mapping[str, tf.Tensor], tape: tf.GradientTape | None = None
+    ) -> tf.Tensor:
+        """The sum of the tasks' losses."""
+        return tf.add_n(list(losses.values()))
 
     def has_labels(self, task: str, outputs: StudentOutputs, batch: Mapping[str, Any]) -> bool:
         """Whether the batch has labels of the task."""
-        return outputs.candidates.labels is not None
+        candidates = outputs.heads[task].candidates
+        return candidates is not None and candidates.labels is not None
 
     @property
     def step_metrics(self) -> list[tf.keras.metrics.Metric]:
@@ -148,9 +162,10 @@ class RetrievalModel(StudentModel):
         """Update all metrics with a batch; those of the corpus in evaluation only."""
         (term,), weights = terms.values(), self.row_weights(batch)
         term.update(self.loss_mean)
-        if self.compiled_metrics is not None:
+        head = outputs.heads[NEXT_ITEM]
+        if self.compiled_metrics is not None and head.candidates is not None:
             self.compiled_metrics.update_state(
-                outputs.candidates.label_columns, outputs.logits, sample_weight=weights
+                head.candidates.label_columns, head.logits, sample_weight=weights
             )
         self.update_step_metrics(outputs, term.values, weights)
         if not training:

@@ -8,11 +8,14 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from tfrs_distill.models.candidates import Candidates
+from tfrs_distill.models.described_item_tower import DescribedItemTower
 from tfrs_distill.models.encoders.decayed_average import DecayedAverage
+from tfrs_distill.models.encoders.text_tower import TextTower
 from tfrs_distill.models.history_tower import HistoryTower
 from tfrs_distill.models.item_tower import ItemTower
 from tfrs_distill.models.tfrs_student import TFRSStudent
 from tfrs_distill.models.two_tower import TwoTower
+from tfrs_distill.serving.word_pieces import WordPieces
 
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
@@ -27,6 +30,7 @@ class RetrievalStudent(TwoTower):
         candidate_tower: `ItemTower`, item ids to `[num_candidates, dim]`.
         candidates: `Candidates`, which items a step's softmax is over; the catalogue by default.
         label_smoothing: the share of a label that all its candidates have alike.
+        cold_items: items of the second task, see `TwoTower`.
 
     Example:
     >>> student = RetrievalStudent.from_history(num_items=100, max_history=8, embedding_dim=4)
@@ -44,6 +48,11 @@ class RetrievalStudent(TwoTower):
         dropout: float = 0.0,
         candidates: Candidates | None = None,
         label_smoothing: float = 0.0,
+        texts: Sequence[str] | None = None,
+        word_pieces: WordPieces | None = None,
+        id_dropout: float = 0.2,
+        piece_dropout: float = 0.2,
+        cold_items: Sequence[int] = (),
         seed: int | None = None,
         name: str = "retrieval_student",
     ) -> RetrievalStudent:
@@ -58,15 +67,48 @@ class RetrievalStudent(TwoTower):
             label_smoothing: the share of a label that all its candidates have alike, as in
                 `tf.keras.losses.CategoricalCrossentropy`. 0.6 alone gives a small student most of
                 what a teacher gives it on MovieLens-100K: see `benchmarks/retrieval.py`.
+            texts: the items', in catalogue order: a small text tower reads them beside the ids, so
+                that an item that nobody has met can be recommended by its text. None for ids alone.
+            word_pieces: what turns a text into indices; needed with `texts`.
+            id_dropout: of `DescribedItemTower`, with `texts`.
+            piece_dropout: share of a text's word pieces left out while training, with `texts`.
+            cold_items: indices of items without any interaction that a teacher ranks, see
+                `TwoTower`.
             seed: int or None; fixes initial weights and dropout.
             name: the model's name.
+
+        Raises:
+            ValueError: `texts` without `word_pieces` or the other way round; or another number of
+                texts than of items.
         """
-        items = ItemTower(num_items, embedding_dim, seed=seed, name="item_tower")
+        if (texts is None) != (word_pieces is None):
+            raise ValueError(
+                "`texts` and `word_pieces` belong together. Received: "
+                f"{'no texts' if texts is None else 'texts'} and word_pieces={word_pieces!r}."
+            )
+        if texts is None or word_pieces is None:
+            items = ItemTower(num_items, embedding_dim, seed=seed, name="item_tower")
+        else:
+            items = DescribedItemTower(
+                num_items,
+                TextTower(
+                    word_pieces.num_pieces,
+                    embedding_dim + 1,
+                    dropout=piece_dropout,
+                    seed=seed,
+                    name="text_tower",
+                ),
+                word_pieces,
+                id_dropout=id_dropout,
+                seed=seed,
+                name="item_tower",
+            )
+            items.set_texts(texts)
         encoder = DecayedAverage(
             max_history, embedding_dim, dropout=dropout, seed=seed, name="decayed_average"
         )
         tower = HistoryTower(items, encoder, name="history_tower")
-        student = cls(tower, items, candidates, label_smoothing, name=name)
+        student = cls(tower, items, candidates, label_smoothing, cold_items=cold_items, name=name)
         student.build_towers()
         return student
 

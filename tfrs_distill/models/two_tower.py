@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from tfrs_distill import columns
+from tfrs_distill.data.checked_arrays import item_indices
 from tfrs_distill.models.candidates import (
     Candidates,
     CandidateSet,
@@ -19,8 +21,11 @@ from tfrs_distill.models.candidates import (
 from tfrs_distill.models.hidden_representations import recorded
 from tfrs_distill.models.history_tower import HistoryTower, last_items
 from tfrs_distill.models.item_tower import ItemTower
-from tfrs_distill.models.retrieval_model import RetrievalModel
+from tfrs_distill.models.retrieval_model import NEXT_ITEM, RetrievalModel
 from tfrs_distill.models.rows import broadcast_to_rows, row_mask, row_weights, rows_of, seen_items
+from tfrs_distill.models.student_outputs import Head, StudentOutputs
+
+COLD_ITEMS = "cold_items"  # the task without labels
 
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
@@ -35,6 +40,9 @@ class TwoTower(RetrievalModel):
         candidate_tower: `ItemTower`, item ids to `[num_candidates, dim]`.
         candidates: `Candidates`, which items a step's softmax is over; the catalogue by default.
         label_smoothing: the share of a label that all its candidates have alike.
+        cold_items: indices of items that occur in no training row but that a teacher knows: a
+            second task, `"cold_items"`, ranks them among themselves. It has no labels; only a
+            `Distiller` trains it. Beside items with labels they would get next to no gradient.
     """
 
     def __init__(
@@ -43,6 +51,8 @@ class TwoTower(RetrievalModel):
         candidate_tower: ItemTower,
         candidates: Candidates | None = None,
         label_smoothing: float = 0.0,
+        *,
+        cold_items: Sequence[int] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(candidates or Candidates(), label_smoothing=label_smoothing, **kwargs)
@@ -52,6 +62,30 @@ class TwoTower(RetrievalModel):
                 "so that an item has one embedding. Received: two different towers."
             )
         self.query_tower, self.candidate_tower = query_tower, candidate_tower
+        self.cold_items = tuple(
+            item_indices("cold_items", cold_items, candidate_tower.num_items).tolist()
+        )
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """Which item follows; and which of the cold items, where there are any."""
+        return (NEXT_ITEM, COLD_ITEMS) if self.cold_items else (NEXT_ITEM,)
+
+    @property
+    def takes_metrics(self) -> bool:
+        """Whether `compile` takes metrics of labels and logits: of one task's."""
+        return not self.cold_items
+
+    def call(self, batch: dict[str, tf.Tensor], training: bool | None = None) -> StudentOutputs:
+        """Compute the logits between the batch's rows and the candidates of every task."""
+        outputs = super().call(batch, training=training)
+        if not self.cold_items:
+            return outputs
+        items = tf.constant(self.cold_items, tf.int32)
+        embeddings = tf.cast(self.encode_candidates(items, training=training), tf.float32)
+        logits = self._scores(outputs.hidden_representations["query_embeddings"], embeddings)
+        heads = outputs.heads | {COLD_ITEMS: Head(logits, CandidateSet(items))}
+        return outputs._replace(heads=heads)
 
     @property
     def max_history(self) -> int:
@@ -89,7 +123,10 @@ class TwoTower(RetrievalModel):
         return self.candidate_tower(items, training=training)
 
     def encode_histories(
-        self, history: tf.Tensor, catalogue_embeddings: tf.Tensor | None = None
+        self,
+        history: tf.Tensor,
+        catalogue_embeddings: tf.Tensor | None = None,
+        added_embeddings: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """What to recommend from: one query embedding a history, `[batch_size, dim]`.
 
@@ -97,9 +134,14 @@ class TwoTower(RetrievalModel):
             history: int32 [batch_size, any length], padding anywhere.
             catalogue_embeddings: `catalogue_embeddings()`, where they are computed already: an
                 exported student has one table for the history's items and for the scores.
+            added_embeddings: `[num_added, dim]`, of items with the indices `num_items + 1` and on,
+                with `catalogue_embeddings`.
         """
-        compact = last_items(history, self.max_history, self.num_items)
-        return self.query_tower.last(compact, catalogue_embeddings)
+        num_items = self.num_items
+        if added_embeddings is not None:
+            num_items += tf.shape(added_embeddings)[0]
+        compact = last_items(history, self.max_history, num_items)
+        return self.query_tower.last(compact, catalogue_embeddings, added_embeddings)
 
     def catalogue_embeddings(self) -> tf.Tensor:
         """Candidate embeddings of padding (row 0) and every item, `[num_items + 1, dim]`."""
@@ -188,6 +230,7 @@ class TwoTower(RetrievalModel):
             "query_tower": tf.keras.utils.serialize_keras_object(self.query_tower),
             "candidates": dataclasses.asdict(self.candidates),
             "label_smoothing": self.label_smoothing,
+            "cold_items": list(self.cold_items),
         }
 
     @classmethod
@@ -201,7 +244,8 @@ class TwoTower(RetrievalModel):
             query_tower,
             query_tower.item_tower,
             candidates,
-            config.get("label_smoothing", 0.0),  # files of before the argument have none
+            config["label_smoothing"],
+            cold_items=config["cold_items"],
             name=config["name"],
         )
         model.build_towers()

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfrs_distill.columns import HISTORY, HISTORY_RATINGS, ITEM_ID, PADDING
+from tfrs_distill.columns import HISTORY, HISTORY_RATINGS, ITEM_ID, PADDING, plain_texts
 from tfrs_distill.errors import InputError
 from tfrs_distill.serving.artefact import (
     RANKING_FOLDER,
@@ -28,6 +28,7 @@ from tfrs_distill.serving.ranker import Ranker
 from tfrs_distill.serving.rerank import rerank
 
 SIGNATURE_NAME = "serving_default"
+EMBED_TEXTS, RETRIEVE_WITH_ADDED = "embed_texts", "retrieve_with_added_items"
 SAVED_MODEL_BATCH = 256  # queries a call; a .tflite file takes one at a time, as a phone would
 
 Model = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -42,6 +43,15 @@ class Recommendation:
     score: float
 
 
+class _State(NamedTuple):
+    """What a recommender knows, replaced as a whole when items are added."""
+
+    artefact: Artefact
+    names: ItemNames
+    model: Model
+    added_embeddings: np.ndarray | None
+
+
 class Recommender:
     """Recommends from an artefact alone; make it with `Recommender.load`.
 
@@ -49,6 +59,9 @@ class Recommender:
     evaluated with the same code as the model it was exported from.
 
     Several threads may call one recommender at once.
+
+    A student that reads the items' texts recommends new items too, as soon as `add_items` has been
+    given theirs.
 
     An artefact of two stages is read as any other: what its retrieval student finds is ordered by
     its ranking student, and scores are those of `export_two_stage`.
@@ -58,13 +71,19 @@ class Recommender:
         model: [batch_size, history_length] item indices to `(scores, item_ids)`, both
             [batch_size, artefact.k].
         batch_size: how many histories `model` gets at a time.
+        run: the open model file, for `add_items`; None where no items can be added.
     """
 
-    def __init__(self, artefact: Artefact, model: Model, *, batch_size: int = 1) -> None:
-        self.artefact = artefact
-        self._names = ItemNames(artefact)
-        self._model = model
-        self._batch_size = batch_size
+    def __init__(
+        self, artefact: Artefact, model: Model, *, batch_size: int = 1, run: Run | None = None
+    ) -> None:
+        self._state = _State(artefact, ItemNames(artefact), model, None)
+        self._batch_size, self._run = batch_size, run
+
+    @property
+    def artefact(self) -> Artefact:
+        """The folder's contents, and the items that were added behind its own."""
+        return self._state.artefact
 
     @property
     def exclude_seen(self) -> bool:
@@ -86,7 +105,8 @@ class Recommender:
             InputError: it is no artefact, a file of it is truncated, or it lacks the format.
         """
         artefact, file = find_model(path, format, RETRIEVAL)
-        model = _retrieval(open_model(file, num_threads=num_threads))
+        run: Run | None = open_model(file, num_threads=num_threads)
+        model = _retrieval(run)
         is_saved_model = file.name == SAVED_MODEL
         if artefact.ranking_stage is not None:
             second = artefact.folder / RANKING_FOLDER
@@ -95,8 +115,58 @@ class Recommender:
                 if is_saved_model
                 else Ranker.load(second / file.name, num_threads=num_threads)
             )
-            model = _ranked(model, ranker, artefact.ranking_stage)
-        return cls(artefact, model, batch_size=SAVED_MODEL_BATCH if is_saved_model else 1)
+            model, run = _ranked(model, ranker, artefact.ranking_stage), None
+        batch_size = SAVED_MODEL_BATCH if is_saved_model else 1
+        return cls(artefact, model, batch_size=batch_size, run=run)
+
+    def add_items(
+        self,
+        texts: Sequence[str],
+        *,
+        titles: Sequence[str] | None = None,
+        item_ids: Sequence[str] | None = None,
+    ) -> None:
+        """Make new items recommendable from their texts, at once, without another export.
+
+        Their embeddings are what the student's text tower makes of the texts. They may stand in
+        histories too. Nothing is written: the artefact on disk stays as it is.
+
+        Args:
+            texts: one an item, written as those of the catalogue the student was trained on: for
+                MovieLens the title, then the genres.
+            titles: what people call them; the texts by default.
+            item_ids: the titles by default.
+
+        Raises:
+            InputError: the student knows items by their ids alone, or ranks in two stages; an id is
+                taken or given twice; an item has no text; or the arguments differ in length. No
+                item is added then.
+        """
+        state, pieces = self._state, self.artefact.word_pieces
+        if pieces is None or self._run is None:
+            raise InputError(
+                f"{state.artefact.folder} cannot take new items: "
+                + (
+                    "its student knows items by their ids alone. Train one with a text tower."
+                    if pieces is None
+                    else "its ranking stage knows none of them. Give a student of one stage."
+                )
+            )
+        texts = plain_texts("texts", texts)
+        titles = texts if titles is None else plain_texts("titles", titles)
+        item_ids = titles if item_ids is None else plain_texts("item_ids", item_ids)
+        _check_added(texts, titles, item_ids, state.names)
+        embeddings = self._run(EMBED_TEXTS, {"pieces": pieces.encode(texts)})["embeddings"]
+        if state.added_embeddings is not None:
+            embeddings = np.concatenate([state.added_embeddings, embeddings])
+        ids = (*state.artefact.item_ids, *item_ids)
+        artefact = replace(
+            state.artefact,
+            vocabularies={ITEM_ID: ids},
+            titles=(*state.artefact.titles, *titles),
+        )
+        model = _retrieval_of_added(self._run, embeddings)
+        self._state = _State(artefact, ItemNames(artefact), model, embeddings)
 
     def recommend(self, history: Sequence[str], k: int = 10) -> list[Recommendation]:
         """Return the `k` best items for someone with this history, none of which is in it.
@@ -115,11 +185,12 @@ class Recommender:
         """
         if isinstance(history, (str, bytes)):
             raise TypeError(f"`history` must be a list of strings. Received: {history!r}.")
-        indices = [self._names.find(entry) for entry in _entries(history).tolist()]
-        scores, items = self([np.array(indices, np.int32)], k)
+        state = self._state
+        indices = [state.names.find(entry) for entry in _entries(history).tolist()]
+        scores, items = self._scored(state, [np.array(indices, np.int32)], k)
         return [
             Recommendation(
-                self.artefact.item_ids[item - 1], self.artefact.titles[item - 1], float(score)
+                state.artefact.item_ids[item - 1], state.artefact.titles[item - 1], float(score)
             )
             for score, item in zip(scores[0], items[0])
             if item != PADDING
@@ -140,31 +211,60 @@ class Recommender:
         Raises:
             InputError: a history is no sequence, a number is no index, or `k` is too large.
         """
-        self._check_k(k)
+        return self._scored(self._state, histories, k)
+
+    def _scored(
+        self, state: _State, histories: Sequence[Any], k: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        _check_k(k, state.artefact)
         scores = np.full([len(histories), k], np.finfo(np.float32).min, np.float32)
         items = np.full([len(histories), k], PADDING, np.int32)
         for start in range(0, len(histories), self._batch_size):
             chunk = [
-                indices_of(_entries(history), self._names.by_id, "A history")
+                indices_of(_entries(history), state.names.by_id, "A history")
                 for history in histories[start : start + self._batch_size]
             ]
             padded = np.full([len(chunk), max(1, *map(len, chunk))], PADDING, np.int32)
             for row, history in enumerate(chunk):
                 padded[row, padded.shape[1] - len(history) :] = history
-            some_scores, some_items = self._model(padded)
+            some_scores, some_items = state.model(padded)
             rows, columns = slice(start, start + len(chunk)), slice(min(k, some_items.shape[1]))
             scores[rows, columns] = some_scores[:, columns]
             items[rows, columns] = some_items[:, columns]
         return scores, items
 
-    def _check_k(self, k: int) -> None:
-        if k < 1:
-            raise InputError(f"`k` must be at least 1. Received: k={k!r}.")
-        if self.artefact.k < k and self.artefact.k < self.artefact.num_items:
+
+def _check_k(k: int, artefact: Artefact) -> None:
+    if k < 1:
+        raise InputError(f"`k` must be at least 1. Received: k={k!r}.")
+    if artefact.k < k and artefact.k < artefact.num_items:
+        raise InputError(
+            f"This artefact gives at most {artefact.k} items, fixed when it was exported. "
+            f"Received: k={k}. Export it again with a larger k."
+        )
+
+
+def _check_added(
+    texts: Sequence[str], titles: Sequence[str], item_ids: Sequence[str], names: ItemNames
+) -> None:
+    """Raise an InputError unless these can be items beside those that are known."""
+    if not len(texts) == len(titles) == len(item_ids):
+        raise InputError(
+            "`texts`, `titles` and `item_ids` must have one entry an item. Received: "
+            f"{len(texts)}, {len(titles)} and {len(item_ids)}."
+        )
+    taken = set(names.by_id)
+    for text, item_id in zip(texts, item_ids):
+        if not text.strip():
             raise InputError(
-                f"This artefact gives at most {self.artefact.k} items, fixed when it was exported. "
-                f"Received: k={k}. Export it again with a larger k."
+                f"A new item is known by its text alone. Received: item {item_id!r} without one."
             )
+        if item_id in taken:
+            raise InputError(
+                f"There is an item with the id {item_id!r} already. Give every new item an id of "
+                "its own, as `item_ids`."
+            )
+        taken.add(item_id)
 
 
 def _entries(history: Any) -> np.ndarray:
@@ -182,6 +282,16 @@ def _retrieval(run: Run) -> Model:
 
     def model(history: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         outputs = run(SIGNATURE_NAME, {"history": history})
+        return outputs["scores"], outputs["item_ids"]
+
+    return model
+
+
+def _retrieval_of_added(run: Run, embeddings: np.ndarray) -> Model:
+    """Return the same student with further items, by their embeddings."""
+
+    def model(history: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        outputs = run(RETRIEVE_WITH_ADDED, {"history": history, "added_embeddings": embeddings})
         return outputs["scores"], outputs["item_ids"]
 
     return model

@@ -11,6 +11,7 @@
 and, of a retrieval student,
 
     vocabulary.txt, titles.txt   line i is the id, the title, of the item with index i
+    words/pieces.txt             where it reads texts, line i is the word piece with index i + 1
     ranking/                     with two stages: the artefact of the ranking student
 
 or, of a ranking student,
@@ -23,6 +24,7 @@ Reading needs no TensorFlow.
 """
 
 from tfrs_distill.serving.artefact.artefact import (
+    PIECES,
     RANKING,
     RETRIEVAL,
     SIDECARS,
@@ -39,6 +41,7 @@ from tfrs_distill.serving.artefact.files import (
 
 __all__ = [
     "Artefact",
+    "PIECES",
     "PROVENANCE",
     "RANKING",
     "RANKING_FOLDER",

@@ -26,10 +26,12 @@ from tfrs_distill.serving.artefact.files import (
     write_json,
     write_lines,
 )
+from tfrs_distill.serving.word_pieces import WordPieces
 
 RETRIEVAL, RANKING = "retrieval", "ranking"  # kinds of student
 RANKING_FORMAT = 2  # of `signature.json`; 1 had histories of one length
 VOCABULARIES, WORDS = "vocabularies", "words"  # folders of one text file a column
+PIECES = "pieces"  # among the words of retrieval: those of the items' texts
 SIDECARS = (VOCABULARY, TITLES, SIGNATURE, PROVENANCE)  # of retrieval, in the order of replacement
 
 
@@ -59,7 +61,8 @@ class Artefact:
         kind: `RETRIEVAL` or `RANKING`, the kind of student.
         vocabularies: by column, the ids that people know; entry i has the index `i + 1`. A
             retrieval student has that of `columns.ITEM_ID` alone.
-        words: by text column, the words that have an index, in the order of their indices.
+        words: by text column, the words that have an index, in the order of their indices; a
+            retrieval student that reads the items' texts has their word pieces as `PIECES`.
         titles: the title of every item, in the order of the item ids; a ranking student that was
             exported without a catalogue has none.
         signature: the contents of `signature.json`.
@@ -173,6 +176,13 @@ class Artefact:
     def exclude_seen(self) -> bool:
         """Whether a retrieval student never recommends items of the history."""
         return bool(self.signature["exclude_seen"])
+
+    @property
+    def word_pieces(self) -> WordPieces | None:
+        """What turns the text of a new item into indices; None where ids alone are known."""
+        if self.kind != RETRIEVAL or PIECES not in self.words:
+            return None
+        return WordPieces(self.words[PIECES], **self.signature["texts"])
 
     @property
     def ranking_stage(self) -> RankingStage | None:

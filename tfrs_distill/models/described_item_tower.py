@@ -1,0 +1,114 @@
+"""The candidate tower of a student that knows items by their id and by their text."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill.models.encoders.text_tower import TextTower
+from tfrs_distill.models.item_tower import ItemTower
+from tfrs_distill.serving.word_pieces import WordPieces
+
+
+@tf.keras.utils.register_keras_serializable("tfrs_distill")
+class DescribedItemTower(ItemTower):
+    """Item embedding from the item's id and, by a `TextTower`, from its text.
+
+    `call(i) = d_i [id_embedding_i, bias_i] + text_tower(pieces_i)`, and `embed(i)` without the last
+    entry. While training `d_i` is 0 for a share `id_dropout` of the items, drawn anew in every
+    call, and 1 for the others: so the text tower learns to stand for an item alone, as it must for
+    an item that nobody has met. `embed_texts` is that, for texts of items that have no id here.
+
+    Args:
+        num_items: items, padding not counted; ids run from 0 (padding) to `num_items`.
+        text_tower: of width `embedding_dim + 1`.
+        word_pieces: what turns a text into indices.
+        id_dropout: share of items whose id is hidden while training.
+        seed: int or None; fixes initial weights and dropout.
+
+    Raises:
+        ValueError: `id_dropout` is outside [0, 1).
+
+    Reference: id dropout, [Volkovs et al., 2017](https://papers.nips.cc/paper/7081) (DropoutNet).
+    """
+
+    def __init__(
+        self,
+        num_items: int,
+        text_tower: TextTower,
+        word_pieces: WordPieces,
+        *,
+        id_dropout: float = 0.2,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if not 0 <= id_dropout < 1:
+            raise ValueError(
+                f"`id_dropout` must be at least 0 and below 1. Received: id_dropout={id_dropout!r}."
+            )
+        super().__init__(num_items, text_tower.dim - 1, seed=seed, **kwargs)
+        self.text_tower, self.word_pieces, self.id_dropout = text_tower, word_pieces, id_dropout
+        self.pieces = self.add_weight(
+            name="pieces",
+            shape=[num_items + 1, word_pieces.max_pieces],
+            dtype=tf.int32,
+            initializer="zeros",
+            trainable=False,
+        )
+        self.hide = tf.keras.layers.Dropout(
+            id_dropout, seed=None if seed is None else seed + 32, name="hide_ids"
+        )
+
+    def set_texts(self, texts: Sequence[str]) -> None:
+        """Replace the items' texts, one an item in catalogue order.
+
+        Raises:
+            ValueError: another number of texts.
+        """
+        if len(texts) != self.num_items:
+            raise ValueError(
+                f"`texts` must have one entry an item, {self.num_items}. Received: {len(texts)}."
+            )
+        self.pieces.assign(np.pad(self.word_pieces.encode(texts), [(1, 0), (0, 0)]))
+
+    def call(self, item_ids: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Candidate embeddings: int32 `[...]` to float `[..., embedding_dim + 1]`."""
+        each, place = tf.unique(tf.reshape(item_ids, [-1]))
+        ids = tf.concat(
+            [tf.gather(self.id_embeddings, each), tf.gather(self.biases, each)[:, None]], axis=-1
+        )
+        shown = self.hide(tf.ones_like(ids[:, :1]), training=training) > 0
+        ids = tf.cast(tf.where(shown, ids, 0.0), self.compute_dtype)
+        embeddings = ids + self.embed_texts(tf.gather(self.pieces, each), training=training)
+        shape = tf.concat([tf.shape(item_ids), [self.embedding_dim + 1]], axis=0)
+        embeddings = tf.reshape(tf.gather(embeddings, place), shape)
+        return tf.ensure_shape(embeddings, [*item_ids.shape, self.embedding_dim + 1])
+
+    def embed(self, item_ids: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Item embeddings without bias: int32 `[...]` to float `[..., embedding_dim]`."""
+        return self.call(item_ids, training=training)[..., :-1]
+
+    def embed_texts(self, pieces: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Candidate embeddings of texts: int32 `[num_texts, max_pieces]` to float `[..., dim]`."""
+        return self.text_tower(pieces, training=training)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that build an equal layer."""
+        config = super().get_config()
+        del config["embedding_dim"], config["text_dim"], config["text_dropout"]
+        return config | {
+            "text_tower": tf.keras.utils.serialize_keras_object(self.text_tower),
+            "word_pieces": dataclasses.asdict(self.word_pieces),
+            "id_dropout": self.id_dropout,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> DescribedItemTower:
+        """Build a layer with a new text tower."""
+        text_tower = tf.keras.utils.deserialize_keras_object(config["text_tower"])
+        word_pieces = WordPieces(**config["word_pieces"])
+        return cls(**(config | {"text_tower": text_tower, "word_pieces": word_pieces}))

@@ -1,0 +1,101 @@
+"""A tower for short texts that is small enough for a phone: an average of word pieces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfrs_distill.models.seeded import seeded
+
+PADDING = 0
+
+
+@tf.keras.utils.register_keras_serializable("tfrs_distill")
+class TextTower(tf.keras.layers.Layer):
+    """The embedding of a text from its word pieces.
+
+    `h = sum_i w(p_i) e(p_i) / sum_i w(p_i)` over the pieces that are not padding, with an embedding
+    `e(p)` and a weight `w(p) = exp(log_weight_p)` of every piece; then
+    `text = W2 gelu(W1 h + b) + W3 h + c`. The weights start at 1 and learn which pieces say
+    nothing.
+
+    Args:
+        num_pieces: the largest index of a piece; 0 is padding.
+        dim: width of the output.
+        piece_dim: width of the pieces' embeddings.
+        hidden_dim: width of the hidden layer.
+        dropout: share of a text's pieces left out while training.
+        seed: int or None; fixes initial weights and dropout.
+
+    Example:
+    >>> tower = TextTower(num_pieces=50, dim=3)
+    >>> tower(tf.constant([[7, 9, 0], [0, 0, 0]])).shape.as_list()
+    [2, 3]
+    """
+
+    def __init__(
+        self,
+        num_pieces: int,
+        dim: int,
+        *,
+        piece_dim: int = 16,
+        hidden_dim: int = 32,
+        dropout: float = 0.0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(autocast=False, **kwargs)
+        self.num_pieces, self.dim, self.piece_dim = num_pieces, dim, piece_dim
+        self.hidden_dim, self.dropout_rate, self.seed = hidden_dim, dropout, seed
+        self.embeddings = self.add_weight(
+            name="embeddings",
+            shape=[num_pieces + 1, piece_dim],
+            initializer=seeded("uniform", seed, 80),
+        )
+        self.log_weights = self.add_weight(
+            name="log_weights", shape=[num_pieces + 1], initializer="zeros"
+        )
+        self.dropout = tf.keras.layers.Dropout(
+            dropout, seed=None if seed is None else seed + 81, name="dropout"
+        )
+        policy = self.dtype_policy
+        self.hidden = tf.keras.layers.Dense(
+            hidden_dim,
+            activation="gelu",
+            kernel_initializer=seeded("glorot_uniform", seed, 82),
+            dtype=policy,
+            name="hidden",
+        )
+        self.out = tf.keras.layers.Dense(
+            dim,
+            use_bias=False,
+            kernel_initializer=seeded("glorot_uniform", seed, 83),
+            dtype=policy,
+            name="out",
+        )
+        self.linear = tf.keras.layers.Dense(
+            dim, kernel_initializer=seeded("glorot_uniform", seed, 84), dtype=policy, name="linear"
+        )
+
+    def call(self, pieces: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Embeddings of texts: int32 `[num_texts, any length]` to float `[num_texts, dim]`."""
+        present = tf.cast(pieces > PADDING, tf.float32)
+        kept = tf.cast(self.dropout(present, training=training) > 0, tf.float32)
+        weights = kept * tf.exp(tf.cast(tf.gather(self.log_weights, pieces), tf.float32))
+        weights = tf.math.divide_no_nan(weights, tf.reduce_sum(weights, axis=1, keepdims=True))
+        embeddings = tf.cast(tf.gather(self.embeddings, pieces), self.compute_dtype)
+        weights = tf.cast(tf.expand_dims(weights, 1), self.compute_dtype)
+        average = tf.squeeze(tf.matmul(weights, embeddings), axis=1)
+        return self.out(self.hidden(average)) + self.linear(average)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that build an equal layer."""
+        return super().get_config() | {
+            "num_pieces": self.num_pieces,
+            "dim": self.dim,
+            "piece_dim": self.piece_dim,
+            "hidden_dim": self.hidden_dim,
+            "dropout": self.dropout_rate,
+            "seed": self.seed,
+        }
