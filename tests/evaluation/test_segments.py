@@ -53,6 +53,17 @@ def test_head_middle_and_tail_by_hand():
     assert found["all"].positives == queries.positives
 
 
+def test_groups_of_items_are_segments_of_their_positives():
+    queries = queries_of([[3], [4, 5], [6, 7, 8]], [[1, 2, 9], [3, 4], [2]], num_items=10)
+    groups = {"new": ("items of this year", np.array([2, 9])), "old": ("others", np.array([4]))}
+    found = {part.name: part for part in segments(train_windows(), queries, None, groups)}
+    assert list(found) == ["all", "head", "middle", "tail", "new", "old", "short", "long"]
+    assert found["new"].what == "items of this year"
+    assert found["new"].rows.tolist() == [0, 2]
+    assert [p.tolist() for p in found["new"].positives] == [[2, 9], [2]]
+    assert [p.tolist() for p in found["old"].positives] == [[4]]
+
+
 def test_the_middle_is_popular_and_not_head():
     # 11 users meet items 1 to 3, only some meet the rest; the head is item 1 and 2 of 10.
     sequences = [[1, 2, 3, 4, 5] for _ in range(9)] + [[1, 2, 3], [3, 2, 1, 4]]

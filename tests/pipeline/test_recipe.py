@@ -18,6 +18,7 @@ from tfrs_distill.pipeline.recipe.sections import (
     EncoderSettings,
     EvaluationSettings,
     ExportSettings,
+    ItemTextsSettings,
     KnowledgeSettings,
     LabelsSettings,
     ListsSettings,
@@ -25,6 +26,7 @@ from tfrs_distill.pipeline.recipe.sections import (
     RankingKnowledgeSettings,
     RankingStudentSettings,
     RankingTeacherSettings,
+    RetrievalDistillationSettings,
     RetrievalExportSettings,
     RetrievalTwinSettings,
     StudentSettings,
@@ -103,10 +105,14 @@ UNUSUAL = RetrievalRecipe(
     twin=RetrievalTwinSettings(
         learning_rate=0.004, dropout=0.15, label_smoothing=0.4, weight_decay=0.01
     ),
-    distillation=DistillationSettings(
+    item_texts=ItemTextsSettings(
+        read=True, min_count=3, max_pieces=17, id_dropout=0.45, dropout=0.05
+    ),
+    distillation=RetrievalDistillationSettings(
         temperature=2.5,
+        cold_items_weight=2.5,
         student_loss_weight=0.35,
-        learning_rate=0.003,
+        learning_rate=0.006,
         dropout=0.05,
         label_smoothing=0.1,
         weight_decay=0.02,
@@ -477,9 +483,47 @@ def test_built_in_recipes():
     assert (synthetic.name, synthetic.data.source) == ("synthetic", "synthetic")
     with pytest.raises(InputError, match=r"'movielens', which is neither\. Did you mean \"moviele"):
         Recipe.named("movielens")
-    words = r'one of "movielens-100k", "movielens-1m", "synthetic", "ranking", '
+    words = r'one of "movielens-100k", "movielens-1m", "cold-items", "synthetic", "ranking", '
     with pytest.raises(InputError, match=words):
         Recipe.named("x")
+
+
+def test_a_split_of_cold_items_starts_from_its_recipe(tmp_path):
+    built_in = Recipe.named("cold-items")
+    assert built_in.item_texts.read and built_in.data.split == "cold-items"
+    assert Recipe.from_toml(written(tmp_path, built_in.to_toml())) == built_in
+    text = '[data]\nsplit = "cold-items"\n'
+    assert Recipe.from_toml(written(tmp_path, text)) == built_in
+    text += 'interactions = ["orders.csv"]\nitems = ["products.csv"]\n'
+    recipe = Recipe.from_toml(written(tmp_path, text))
+    assert (recipe.name, recipe.teacher) == ("orders-cold-items", built_in.teacher)
+    text = '[data]\nsplit = "cold-items"\nsource = "movielens-1m"\n'
+    assert Recipe.from_toml(written(tmp_path, text)).teacher == built_in.teacher
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[teacher]\nkind = "ensemble"', "a teacher that knows items by their text"),
+        ("[teacher]\nmodalities = []", "a teacher that knows items by their text"),
+        ('[training]\ncontrols = ["scrambled"]', 'Leave "scrambled" out'),
+        ('[knowledge]\nform = "top_k"', "says nothing of"),
+        ("[item_texts]\nread = false", "Set `item_texts.read` to true"),
+    ],
+)
+def test_cold_items_need_models_that_read_texts(tmp_path, text, words):
+    assert words in refused(tmp_path, f'[data]\nsplit = "cold-items"\n{text}\n')
+
+
+def test_two_stages_know_items_by_their_ids(tmp_path):
+    text = 'task = "two-stage"\n[data]\nsplit = "cold-items"\n'
+    assert "the second of two knows items by their ids" in refused(tmp_path, text)
+
+
+def test_a_student_of_tables_without_items_reads_no_texts(tmp_path):
+    text = '[data]\ninteractions = ["a.csv"]\n[teacher]\nmodalities = []\n'
+    text += "[item_texts]\nread = true\n"
+    assert "have no text for the student to read" in refused(tmp_path, text)
 
 
 def test_movielens_1m_is_called_so_at_any_size(tmp_path):

@@ -69,7 +69,10 @@ def popularity_groups(counts: np.ndarray) -> np.ndarray:
 
 
 def segments(
-    train: Windows, queries: Queries, user_groups: Mapping[str, Sequence[str]] | None = None
+    train: Windows,
+    queries: Queries,
+    user_groups: Mapping[str, Sequence[str]] | None = None,
+    item_groups: Mapping[str, tuple[str, np.ndarray]] | None = None,
 ) -> list[Segment]:
     """Return the segments of a split, the whole first.
 
@@ -84,20 +87,24 @@ def segments(
         queries: the queries that are evaluated: `splits.test.answerable()`.
         user_groups: by attribute, the group of every user, one text a user index, `""` where it is
             not known; such as `UserAttributes.groups` gives.
+        item_groups: by name, what a group of items is, and their indices: one more segment each.
     """
     group = popularity_groups(popularity_counts(train)[1:])
     lengths = np.array([len(history) for history in queries.histories])
     median = float(np.median(lengths))
     everything = np.arange(len(queries))
     found = [Segment("all", "all queries", everything, queries.positives)]
-    for index, (name, what) in enumerate(
-        (
-            ("head", f"the {HEAD_SHARE:.0%} of items that most users met in training"),
-            ("middle", "items between head and tail"),
-            ("tail", f"other items that fewer than {TAIL_BELOW} users met in training"),
-        )
-    ):
-        kept = [positives[group[positives - 1] == index] for positives in queries.positives]
+    of_popularity = (
+        ("head", f"the {HEAD_SHARE:.0%} of items that most users met in training"),
+        ("middle", "items between head and tail"),
+        ("tail", f"other items that fewer than {TAIL_BELOW} users met in training"),
+    )
+    groups_of_items = {
+        name: (what, np.flatnonzero(group == index) + 1)
+        for index, (name, what) in enumerate(of_popularity)
+    }
+    for name, (what, items) in (groups_of_items | dict(item_groups or {})).items():
+        kept = [positives[np.isin(positives, items)] for positives in queries.positives]
         rows = np.flatnonzero([len(positives) for positives in kept])
         found.append(Segment(name, what, rows, tuple(kept[row] for row in rows)))
     for name, what, chosen in (

@@ -19,6 +19,7 @@ from tfrs_distill.data.clothing_reviews import (
     split_reviews,
     split_reviews_by_item,
 )
+from tfrs_distill.data.cold_items import ColdItems, choose_cold_items, split_cold_items
 from tfrs_distill.data.cuts import global_time_cuts, leave_one_out_cuts, user_time_cuts
 from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.data.item_features import ItemAttributes, item_attributes
@@ -39,6 +40,7 @@ from tfrs_distill.errors import InputError
 from tfrs_distill.files import files_sha256, whole_file
 from tfrs_distill.pipeline.recipe import RankingRecipe, RetrievalRecipe
 from tfrs_distill.pipeline.recipe.sections import (
+    COLD_ITEMS,
     COLUMNS_OF_TABLES,
     FILMS,
     FILMS_1M,
@@ -66,6 +68,7 @@ CUTS = {
     USER_TIME: user_time_cuts,
     LEAVE_ONE_OUT: leave_one_out_cuts,
     GLOBAL_TIME: global_time_cuts,
+    COLD_ITEMS: user_time_cuts,
 }
 PROTOCOLS = {
     USER_TIME: "Each user's interactions stand in order of time: the first 80 % train, the next "
@@ -75,6 +78,10 @@ PROTOCOLS = {
     GLOBAL_TIME: "Two times, the same for all users, part the interactions: the first 80 % of all "
     "train, the next 10 % validate, the last 10 % test. Who has nothing before a part is not asked "
     "in it.",
+    COLD_ITEMS: "A quarter of the items, drawn at random, is in no training row; the texts of half "
+    "of them are known while training, the others come with the test. Each user's interactions "
+    "stand in order of time: the first 80 % train, the next 10 % validate, the last 10 % test. "
+    "Only these cold items are ranked and to be found, in validation those whose texts are known.",
     "ratings": "Each user's ratings stand in order of time: the first 80 % train, the next "
     "10 % validate, the last 10 % test. A row knows what its user did before it.",
     "random": "Reviews were dealt at random: 80 % train, 10 % validate, 10 % test. A review is its "
@@ -95,6 +102,7 @@ class RetrievalData:
         reading: what became of the rows of tables, a sentence each; while they are read, not later.
         user_groups: by attribute, the group of every user, "" where it is not known; empty where
             the source says nothing of its users.
+        cold: the items that are in no training row, where they are what is asked for.
     """
 
     interactions: Interactions
@@ -102,6 +110,7 @@ class RetrievalData:
     settings: DataSettings = DataSettings()
     reading: tuple[str, ...] = ()
     user_groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    cold: ColdItems | None = None
 
     @classmethod
     def of(
@@ -112,13 +121,17 @@ class RetrievalData:
         user_groups: Mapping[str, Sequence[str]] | None = None,
     ) -> RetrievalData:
         """Split interactions as the recipe says; ties are in their order already."""
-        data = recipe.data
-        cuts = CUTS[data.split](interactions)
-        splits = split_at(
-            interactions, cuts, max_history=data.max_history, exclude_seen=data.exclude_seen
-        )
+        data, cold = recipe.data, None
+        if data.split == COLD_ITEMS:
+            cold = choose_cold_items(interactions.catalogue.num_items, seed=recipe.seed)
+            splits = _split_cold_items(interactions, cold, data)
+        else:
+            cuts = CUTS[data.split](interactions)
+            splits = split_at(
+                interactions, cuts, max_history=data.max_history, exclude_seen=data.exclude_seen
+            )
         whole = replace(interactions, catalogue=splits.catalogue)
-        return cls(whole, splits, data, tuple(reading), user_groups or {})
+        return cls(whole, splits, data, tuple(reading), user_groups or {}, cold)
 
     @property
     def protocol(self) -> str:
@@ -129,6 +142,23 @@ class RetrievalData:
     def catalogue(self) -> Catalogue:
         """The items."""
         return self.splits.catalogue
+
+    @property
+    def item_groups(self) -> dict[str, tuple[str, np.ndarray]]:
+        """Groups of items that are measured by themselves: what each is, and its indices."""
+        if self.cold is None:
+            return {}
+        return {
+            "described": ("cold items whose texts are known while training", self.cold.described),
+            "undescribed": ("cold items that come with the test", self.cold.undescribed),
+        }
+
+    @property
+    def known_texts(self) -> list[str]:
+        """The items' texts that are known while training."""
+        new = set() if self.cold is None else set(self.cold.undescribed.tolist())
+        texts = enumerate(self.catalogue.texts, start=1)
+        return [text for item, text in texts if item not in new]
 
     @property
     def rows_of_teacher(self) -> Any:
@@ -156,6 +186,10 @@ class RetrievalData:
             "fingerprint": splits.train.fingerprint(),
         }
         line = interactions_line(data)
+        if self.cold is not None:
+            described, undescribed = len(self.cold.described), len(self.cold.undescribed)
+            facts["cold_items"] = {"described": described, "undescribed": undescribed}
+            line += f". {described + undescribed:,} cold items, {described:,} with known texts."
         if self.reading:
             facts["reading"] = list(self.reading)
             line += f". {' '.join(self.reading)}"
@@ -379,6 +413,17 @@ def read_data(recipe: RetrievalRecipe | RankingRecipe) -> RetrievalData | Rankin
         groups = others.groups
         reading += others.sentences
     return RetrievalData.of(data, recipe, reading, groups)
+
+
+def _split_cold_items(interactions: Interactions, cold: ColdItems, data: DataSettings) -> Splits:
+    """Train without the cold items, validate on those with known texts, test on all of them."""
+    catalogue = replace(interactions.catalogue, exclude_seen=data.exclude_seen)
+    interactions = replace(interactions, catalogue=catalogue)
+    tested, validated = (
+        split_cold_items(interactions, cold, targets, max_history=data.max_history)
+        for targets in (cold.all, cold.described)
+    )
+    return replace(tested, validation=validated.validation)
 
 
 def read_tables(recipe: RetrievalRecipe | RankingRecipe) -> tuple[Interactions, TableFacts]:

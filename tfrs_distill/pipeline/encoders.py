@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from tfrs_distill.data.assets import minilm_folder
+from tfrs_distill.errors import InputError
 from tfrs_distill.pipeline.recipe import RankingRecipe, RetrievalRecipe
+from tfrs_distill.serving.word_pieces import WordPieces
 from tfrs_distill.teachers import HubEncoder, TextEncoder
-from tfrs_distill.teachers.bert.checkpoint import checkpoint_fingerprint
+from tfrs_distill.teachers.bert.checkpoint import checkpoint_fingerprint, word_piece_vocabulary
 
 
 def open_encoder(recipe: RetrievalRecipe | RankingRecipe) -> TextEncoder | HubEncoder:
@@ -25,6 +28,27 @@ def open_bert(recipe: RetrievalRecipe | RankingRecipe) -> TextEncoder:
         pooling=None if named.pooling == "auto" else named.pooling,  # type: ignore[arg-type]
         max_length=named.max_length or None,
         long_texts=named.long_texts,  # type: ignore[arg-type]
+    )
+
+
+def word_pieces_of(
+    recipe: RetrievalRecipe, texts: Sequence[str], *, min_count: int, max_pieces: int
+) -> WordPieces:
+    """The word pieces that a student reads of these texts: the encoder's that are common there.
+
+    Raises:
+        InputError: the encoder is from TF-Hub or splits texts in another way, or no piece is
+            common.
+    """
+    if is_of_tf_hub(recipe):
+        raise InputError(
+            "A student's text tower reads word pieces of the encoder's vocabulary, and an encoder "
+            f"from TF-Hub has none to read. Received: {recipe.encoder.name}. Give a Hugging Face "
+            "checkpoint, or set `item_texts.read` to false."
+        )
+    vocabulary, lowercase = word_piece_vocabulary(encoder_name(recipe))
+    return WordPieces.for_texts(
+        vocabulary, texts, min_count=min_count, max_pieces=max_pieces, lowercase=lowercase
     )
 
 

@@ -60,7 +60,7 @@ def evaluate_scorers(
     _check(scorers, ks, data.catalogue.num_items)
     vectors = None if item_vectors is None else _vectors(Path(item_vectors), queries)
     asked, max_history = queries.answerable(), train.max_history
-    parts, rows = segments(train, asked, data.user_groups), ranked_rows(asked)
+    parts, rows = segments(train, asked, data.user_groups, data.item_groups), ranked_rows(asked)
     some, places = asked.subset(rows), queries.answerable_rows[rows]
     trained_last = sorted(scorers, key=lambda path: ".py:" in path)
     opened = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import tensorflow as tf
 
@@ -15,7 +15,10 @@ from tfrs_distill.knowledge.scrambled import scrambled
 from tfrs_distill.losses import SoftTargetKLDivergence
 from tfrs_distill.models import Candidates, RetrievalStudent
 from tfrs_distill.models.ranking_student import RankingStudent
+from tfrs_distill.models.retrieval_model import NEXT_ITEM
 from tfrs_distill.models.tasks import RankingTask
+from tfrs_distill.models.two_tower import COLD_ITEMS
+from tfrs_distill.pipeline.encoders import word_pieces_of
 from tfrs_distill.pipeline.fit_until_best import Judge
 from tfrs_distill.pipeline.list_teachers import standardised
 from tfrs_distill.pipeline.models import make_student
@@ -34,6 +37,24 @@ from tfrs_distill.teachers.candidate_lists import RELEVANCE
 
 Chosen = Any  # `TwinSettings` or `DistillationSettings`
 KNOWLEDGE_OF = {SELF_TAUGHT: SELF_KNOWLEDGE}  # the stage; of any other student, the teacher's
+
+
+class Taught(NamedTuple):
+    """What a student learns from with a teacher: training examples, arguments of a `Distiller`.
+
+    Args:
+        examples: with the teacher's knowledge of each.
+        losses: the distillation losses by task.
+        teacher: None where the examples hold its logits.
+        student_loss_weight: of the labels' loss, or by task.
+        loss_weights: of the distillation losses by task; None where all count 1.
+    """
+
+    examples: Any
+    losses: dict[str, Any]
+    teacher: Any
+    student_loss_weight: float | dict[str, float]
+    loss_weights: dict[str, float] | None = None
 
 
 class Students(Protocol):
@@ -55,11 +76,8 @@ class Students(Protocol):
     def judge(self, student: Any) -> Judge:
         """Score a student on validation after every epoch."""
 
-    def taught(self, name: str) -> tuple[Any, Any, Any]:
-        """The examples with what teaches a student, the distillation losses, and the teacher.
-
-        The teacher is None where the examples hold its logits.
-        """
+    def taught(self, name: str) -> Taught:
+        """What teaches the student of this name."""
 
 
 def students_of(run: Run, name: str) -> Students:
@@ -75,7 +93,7 @@ def students_of(run: Run, name: str) -> Students:
 class OfWindows:
     """Students that find items after a history."""
 
-    sections: Sequence[str] = ("student", "training")
+    sections: Sequence[str] = ("student", "item_texts", "training")
 
     def __init__(self, run: Run) -> None:
         self.run, self.recipe = run, run.recipe
@@ -98,7 +116,24 @@ class OfWindows:
             candidates=Candidates(exclude_seen=exclude_seen),
             label_smoothing=chosen.label_smoothing,
             seed=seed,
+            **self._reads(),
         )
+
+    def _reads(self) -> dict[str, Any]:
+        """What the student reads of the items beside their ids."""
+        texts, data = self.recipe.item_texts, self.run.data
+        if not texts.read:
+            return {}
+        pieces = word_pieces_of(
+            self.recipe, data.known_texts, min_count=texts.min_count, max_pieces=texts.max_pieces
+        )
+        return {
+            "texts": data.catalogue.texts,
+            "word_pieces": pieces,
+            "id_dropout": texts.id_dropout,
+            "piece_dropout": texts.dropout,
+            "cold_items": () if data.cold is None else data.cold.described,
+        }
 
     def batches(self, examples: Windows, seed: int) -> tf.data.Dataset:
         """Deal windows into batches."""
@@ -109,7 +144,7 @@ class OfWindows:
         validation = self.run.data.splits.validation
         return ValidationNDCG(validation, k=self.recipe.evaluation.k, model=student)
 
-    def taught(self, name: str) -> tuple[Any, Any, Any]:
+    def taught(self, name: str) -> Taught:
         """The windows with knowledge; where the teacher's has no embeddings, all read the top-K."""
         form = None if self.recipe.knowledge.form == "auto" else self.recipe.knowledge.form
         knowledge = self.run.knowledge()
@@ -120,8 +155,15 @@ class OfWindows:
         windows = knowledge.join(self.examples, form=form)
         if name == SCRAMBLED:
             windows = scrambled(windows, seed=self.recipe.seed)
-        loss = SoftTargetKLDivergence(temperature=self.recipe.distillation.temperature)
-        return windows, loss, knowledge
+        chosen = self.recipe.distillation
+        tasks = (NEXT_ITEM,) if self.run.data.cold is None else (NEXT_ITEM, COLD_ITEMS)
+        return Taught(
+            windows,
+            {task: SoftTargetKLDivergence(temperature=chosen.temperature) for task in tasks},
+            knowledge,
+            {task: chosen.student_loss_weight if task == NEXT_ITEM else 0.0 for task in tasks},
+            {task: 1.0 if task == NEXT_ITEM else chosen.cold_items_weight for task in tasks},
+        )
 
 
 class OfRows:
@@ -154,14 +196,15 @@ class OfRows:
         validation = self.run.data.splits.validation
         return ValidationScore(student, validation, self.recipe.evaluation.k)
 
-    def taught(self, name: str) -> tuple[Any, Any, Any]:
+    def taught(self, name: str) -> Taught:
         """The rows with logits, also those that a teacher alone has labelled."""
         rows = self.run.labelled_rows(KNOWLEDGE_OF.get(name, KNOWLEDGE))
         if name == SCRAMBLED:
             rows = scrambled(rows, seed=self.recipe.seed)
         tasks: list[RankingTask] = self.run.tasks
-        temperature = self.recipe.distillation.temperature
-        return rows, {task.name: task.distillation_loss(temperature) for task in tasks}, None
+        chosen = self.recipe.distillation
+        losses = {task.name: task.distillation_loss(chosen.temperature) for task in tasks}
+        return Taught(rows, losses, None, chosen.student_loss_weight)
 
 
 class OfLists:
@@ -198,7 +241,7 @@ class OfLists:
         validation = self.run.data.splits.validation
         return ValidationLists(self.recipe, student, self.run.first_stage, validation)
 
-    def taught(self, name: str) -> tuple[Any, Any, Any]:
+    def taught(self, name: str) -> Taught:
         """The lists with scores: the teachers', the twins', or the teachers' dealt anew."""
         lists = self.examples
         if name in KNOWLEDGE_OF:
@@ -207,4 +250,5 @@ class OfLists:
             lists = lists.with_teacher({RELEVANCE: scores})
         if name == SCRAMBLED:
             lists = scrambled(lists, seed=self.recipe.seed)
-        return lists, {RELEVANCE: LIST_LOSSES[self.recipe.lists.list_loss](self.recipe)}, None
+        losses = {RELEVANCE: LIST_LOSSES[self.recipe.lists.list_loss](self.recipe)}
+        return Taught(lists, losses, None, self.recipe.distillation.student_loss_weight)

@@ -16,6 +16,7 @@ from tfrs_distill.files import name_without_endings
 from tfrs_distill.pipeline.recipe import toml_file
 from tfrs_distill.pipeline.recipe.sections import (
     ATTRIBUTES,
+    COLD_ITEMS,
     COLUMNS_OF_TABLES,
     FILM_SETS,
     FILMS,
@@ -32,6 +33,7 @@ from tfrs_distill.pipeline.recipe.sections import (
     EncoderSettings,
     EvaluationSettings,
     ExportSettings,
+    ItemTextsSettings,
     KnowledgeSettings,
     LabelsSettings,
     ListsSettings,
@@ -39,6 +41,7 @@ from tfrs_distill.pipeline.recipe.sections import (
     RankingKnowledgeSettings,
     RankingStudentSettings,
     RankingTeacherSettings,
+    RetrievalDistillationSettings,
     RetrievalExportSettings,
     RetrievalTwinSettings,
     StudentSettings,
@@ -104,8 +107,8 @@ class Recipe:
     def named(cls, name: str) -> Any:
         """A built-in recipe.
 
-        "movielens-100k", "movielens-1m", "synthetic", "ranking", "multitask", "two-stage" or
-        "reviews".
+        "movielens-100k", "movielens-1m", "cold-items", "synthetic", "ranking", "multitask",
+        "two-stage" or "reviews".
 
         Raises:
             InputError: there is no such recipe.
@@ -259,11 +262,10 @@ class RetrievalRecipe(Recipe):
     cross_encoder: CrossEncoderSettings = CrossEncoderSettings()
     knowledge: KnowledgeSettings = KnowledgeSettings()
     student: StudentSettings = StudentSettings()
+    item_texts: ItemTextsSettings = ItemTextsSettings()
     training: TrainingSettings = TrainingSettings()
     twin: TwinSettings = RetrievalTwinSettings()
-    distillation: DistillationSettings = DistillationSettings(
-        learning_rate=3e-3, dropout=0.3, label_smoothing=0.8, student_loss_weight=0.5
-    )
+    distillation: DistillationSettings = RetrievalDistillationSettings()
     export: ExportSettings = RetrievalExportSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
 
@@ -281,6 +283,13 @@ class RetrievalRecipe(Recipe):
                 f"{list(self.data.attribute_columns)} with modalities "
                 f"{list(self.teacher.modalities)}."
             )
+        if self.item_texts.read and self.data.interactions and not self.data.items:
+            raise InputError(
+                "Tables without `data.items` have no text for the student to read. Name the items' "
+                "table (--items), or set `item_texts.read` to false."
+            )
+        if self.data.split == COLD_ITEMS:
+            self._check_cold_items()
         if getattr(self.twin, "exclude_seen", False) and not self.data.exclude_seen:
             raise InputError(
                 "`twin.exclude_seen` leaves the items of the history out of the loss, but with "
@@ -291,6 +300,26 @@ class RetrievalRecipe(Recipe):
             raise InputError(
                 "`export.k` must be at least `evaluation.k`: the exported models are measured too. "
                 f"Received: export.k={self.export.k}, evaluation.k={self.evaluation.k}."
+            )
+
+    def _check_cold_items(self) -> None:
+        """Who is to recommend items that are in no training row must read their texts."""
+        if self.teacher.kind != "two-tower" or TEXT not in self.teacher.modalities:
+            raise InputError(
+                f'`data.split` "{COLD_ITEMS}" needs a teacher that knows items by their text: '
+                f'`teacher.kind` "two-tower" with "{TEXT}" among its modalities. Received: '
+                f'kind="{self.teacher.kind}", modalities={list(self.teacher.modalities)}.'
+            )
+        if "scrambled" in self.training.controls or self.knowledge.form == "top_k":
+            raise InputError(
+                f'With `data.split` "{COLD_ITEMS}" the cold items have a softmax of their own, '
+                'which the top-K of all items says nothing of. Leave "scrambled" out of '
+                '`training.controls`, and set `knowledge.form` to "embeddings".'
+            )
+        if not self.item_texts.read:
+            raise InputError(
+                f'`data.split` "{COLD_ITEMS}" asks for items that only their texts tell of. Set '
+                "`item_texts.read` to true."
             )
 
     def _smaller(self) -> dict[str, Any]:
@@ -328,6 +357,13 @@ class TwoStageRecipe(RetrievalRecipe):
                 "`lists.num_candidates` must be at least `evaluation.k`. Received: "
                 f"num_candidates={self.lists.num_candidates}, evaluation.k={self.evaluation.k}."
             )
+
+    def _check_cold_items(self) -> None:
+        """Refuse what only a student of one stage can recommend."""
+        raise InputError(
+            f'`data.split` "{COLD_ITEMS}" is of a student of one stage: the second of two knows '
+            'items by their ids. Received: `task` "two-stage".'
+        )
 
     def _smaller(self) -> dict[str, Any]:
         smaller, most = super()._smaller(), self.evaluation.max_lists or QUICK_LISTS
@@ -474,9 +510,21 @@ def _built_in() -> dict[str, Recipe]:
             student=StudentSettings(embedding_dim=48),
             training=TrainingSettings(max_epochs=8, patience=3, controls=("plain",)),
             twin=RetrievalTwinSettings(dropout=0.2, label_smoothing=0.5),
-            distillation=DistillationSettings(
-                learning_rate=3e-3, dropout=0.1, label_smoothing=0.5, student_loss_weight=0.5
+            distillation=RetrievalDistillationSettings(dropout=0.1, label_smoothing=0.5),
+        ),
+        "cold-items": RetrievalRecipe(
+            name="cold-items",
+            data=DataSettings(split=COLD_ITEMS),
+            teacher=TeacherSettings(kind="two-tower", max_epochs=20),
+            knowledge=KnowledgeSettings(folds=4, form="embeddings"),
+            student=StudentSettings(embedding_dim=16),
+            item_texts=ItemTextsSettings(read=True),
+            training=TrainingSettings(max_epochs=40, patience=6, controls=("plain",)),
+            twin=RetrievalTwinSettings(learning_rate=2e-3, dropout=0.1, label_smoothing=0.5),
+            distillation=RetrievalDistillationSettings(
+                learning_rate=2e-3, dropout=0.1, label_smoothing=0.5
             ),
+            export=RetrievalExportSettings(k=10_000),  # all: what is measured are the cold ones
         ),
         "synthetic": RetrievalRecipe(
             name="synthetic",
@@ -529,9 +577,11 @@ def _built_in_like(task: object, data: dict[str, Any]) -> Recipe:
     if not isinstance(task, str) or task not in by_task:
         raise InputError(f"`task` must be one of {_listed(by_task)}. Received: {task!r}.")
     source, tables = data.get("source"), data.get("interactions")
+    if data.get("split") == COLD_ITEMS and task == "retrieval":
+        by_task[task] = recipes["cold-items"]
     if tables and isinstance(tables, list):
         return replace(by_task[task], name=_name_of_tables(by_task[task].name, str(tables[0])))
-    if source == FILMS_1M and task == "retrieval":
+    if source == FILMS_1M and task == "retrieval" and data.get("split") != COLD_ITEMS:
         return recipes["movielens-1m"]
     if source == REVIEWS and isinstance(by_task[task], RankingRecipe):
         return recipes["reviews"] if task == "ranking" else MultitaskRecipe(**_of_reviews())

@@ -27,6 +27,7 @@ FILMS, FILMS_1M = "movielens-100k", "movielens-1m"
 REVIEWS, PLANTED, TABLES = "clothing-reviews", "synthetic", "tables"
 FILM_SETS = {FILMS: "ml-100k", FILMS_1M: "ml-1m"}  # their names, which runs have too
 USER_TIME, LEAVE_ONE_OUT, GLOBAL_TIME = "user-time", "leave-one-out", "global-time"
+COLD_ITEMS = "cold-items"
 FILE_ORDER, SHUFFLED = "file-order", "shuffled"
 TEXT, ATTRIBUTES, GRAPH = MODALITIES = ("text", "attributes", "knowledge-graph")
 LABELS = {  # of a row
@@ -134,8 +135,9 @@ class DataSettings(_Data):
     max_history: int = setting(32, MAX_HISTORY, at_least=2)
     split: str = setting(
         USER_TIME,
-        "each user's last 10 % test; or the last item; or what is later than one time for all",
-        choices=(USER_TIME, LEAVE_ONE_OUT, GLOBAL_TIME),
+        "each user's last 10 % test; or the last item; or what is later than one time for all; or "
+        "a quarter of the items, which are in no training row",
+        choices=(USER_TIME, LEAVE_ONE_OUT, GLOBAL_TIME, COLD_ITEMS),
     )
     ties: str = setting(
         FILE_ORDER,
@@ -411,6 +413,26 @@ class RankingStudentSettings(StudentSettings):
 
 
 @dataclass(frozen=True)
+class ItemTextsSettings:
+    """What the student reads of the items' texts, to recommend items that nobody has met."""
+
+    read: bool = setting(False, "whether the student has a text tower beside the items' ids")
+    min_count: int = setting(
+        2, "how many texts must have a word piece for it to get a vector", **NUMBER
+    )
+    max_pieces: int = setting(32, "word pieces read of a text", **NUMBER)
+    id_dropout: float = setting(
+        0.2, "the share of items whose ids are hidden while training", **DROPOUT
+    )
+    dropout: float = setting(
+        0.2, "the share of a text's word pieces left out while training", **DROPOUT
+    )
+
+    def __post_init__(self) -> None:
+        check(self, "item_texts")
+
+
+@dataclass(frozen=True)
 class WordsSettings:
     """The words that a student reads of a review."""
 
@@ -554,6 +576,26 @@ class DistillationSettings(_Learning):
     temperature: float = setting(2.0, "higher = softer targets", above=0, at_most=1000)
     student_loss_weight: float = setting(
         0.2, "the labels' share of the loss; the teacher has the rest", at_least=0, at_most=1
+    )
+
+
+@dataclass(frozen=True)
+class RetrievalDistillationSettings(DistillationSettings):
+    """How the student learns to find items from the teacher."""
+
+    learning_rate: float = setting(3e-3, "Adam's learning rate for the student", **RATE)
+    dropout: float = setting(0.3, "the share of entries dropped for the student", **DROPOUT)
+    label_smoothing: float = setting(
+        0.8, "the share of a label that all items have alike", **DROPOUT
+    )
+    student_loss_weight: float = setting(
+        0.5, "the labels' share of the loss; the teacher has the rest", at_least=0, at_most=1
+    )
+    cold_items_weight: float = setting(
+        1.0,
+        "how much the teacher's order of the cold items counts beside all else",
+        at_least=0,
+        at_most=1000,
     )
 
 

@@ -315,7 +315,8 @@ def _evaluations(
         for name, model in models.items():
             evaluations[name] = evaluate(model.scorer, queries, k=run.recipe.evaluation.k)
             advance(note=name)
-    parts = segments(run.data.splits.train, answerable, run.data.user_groups)
+    data = run.data
+    parts = segments(data.splits.train, answerable, data.user_groups, data.item_groups)
     ndcgs = {
         name: by_segment(metrics.ndcg, found.item_ids, parts) for name, found in evaluations.items()
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tfrs_distill.distiller import Distiller
+from tfrs_distill.pipeline.encoders import encoder_fingerprint
 from tfrs_distill.pipeline.fit_until_best import fit_until_best, save_alone
 from tfrs_distill.pipeline.run_folder import (
     KNOWLEDGE,
@@ -17,7 +18,14 @@ from tfrs_distill.pipeline.run_folder import (
     Run,
 )
 from tfrs_distill.pipeline.stage import Result, Stage
-from tfrs_distill.pipeline.students import KNOWLEDGE_OF, Chosen, OfLists, OfRows, students_of
+from tfrs_distill.pipeline.students import (
+    KNOWLEDGE_OF,
+    Chosen,
+    OfLists,
+    OfRows,
+    OfWindows,
+    students_of,
+)
 from tfrs_distill.pipeline.two_stage import ValidationLists
 
 
@@ -38,6 +46,8 @@ def student_stage(run: Run, name: str) -> Stage:
         also.insert(0, students.names or recipe.labels.tasks)
     elif not alone and not isinstance(students, OfLists):
         also.append(recipe.knowledge.form)
+    if isinstance(students, OfWindows) and recipe.item_texts.read:
+        also.append(encoder_fingerprint(recipe))
 
     def settings() -> Any:
         sections = [asdict(getattr(recipe, part)) for part in students.sections]
@@ -49,9 +59,15 @@ def student_stage(run: Run, name: str) -> Stage:
         model = student = students.new(chosen, recipe.seed)
         judge, examples = students.judge(student), students.examples
         if not alone:
-            examples, losses, teacher = students.taught(name)
-            weight = recipe.distillation.student_loss_weight
-            model = Distiller(student, teacher, losses, student_loss_weight=weight)
+            taught = students.taught(name)
+            examples = taught.examples
+            model = Distiller(
+                student,
+                taught.teacher,
+                taught.losses,
+                taught.loss_weights,
+                student_loss_weight=taught.student_loss_weight,
+            )
         curves = fit_until_best(
             model,
             students.batches(examples, recipe.seed),

@@ -120,6 +120,41 @@ def load_checkpoint(folder: Path) -> tuple[Any, Any]:
     return tokenizer, model
 
 
+def word_piece_vocabulary(name_or_path: str | os.PathLike[str]) -> tuple[tuple[str, ...], bool]:
+    """The word pieces of a checkpoint's tokenizer, without loading its weights.
+
+    Args:
+        name_or_path: as for `TextEncoder`.
+
+    Returns:
+        The pieces in the order of their indices, and whether texts are put into lower case.
+
+    Raises:
+        InputError: as `TextEncoder`; or the tokenizer is of another kind, as RoBERTa's.
+    """
+    from transformers import AutoTokenizer
+
+    folder = checkpoint_folder(name_or_path)
+    with _quiet_transformers():
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = (str(error).splitlines() or [repr(error)])[0][:200]
+            raise InputError(
+                f"The tokenizer in {folder} cannot be read ({reason}). Fetch the folder again."
+            ) from error
+    model = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
+    if type(model).__name__ != "WordPiece":
+        raise InputError(
+            f"A student's text tower reads word pieces as BERT's tokenizer makes them. The one in "
+            f"{folder} is a {type(model).__name__ if model else type(tokenizer).__name__}. Give a "
+            "checkpoint such as all-MiniLM-L6-v2."
+        )
+    index_of = tokenizer.get_vocab()
+    pieces = tuple(sorted(index_of, key=index_of.__getitem__))
+    return pieces, bool(getattr(tokenizer, "do_lower_case", True))
+
+
 def max_positions(model: Any) -> int | None:
     """The most tokens that a model has positions for; None if its configuration has none.
 
