@@ -3,14 +3,14 @@
 - `read_table`, `from_dataframe`, `read_folder`, `from_tfds`, `movielens_100k`, `movielens_1m`,
   `synthetic` give `Interactions`;
 - `split_by_time`, `split_leave_one_out`, `split_by_global_time` make `Splits` of them: `Windows`
-  to train on, `Queries` to evaluate; `split_cold_items` keeps items out of training and evaluates
-  on them;
+  to train on, `Queries` to evaluate; `split_cold_items` keeps items that `choose_cold_items` drew
+  out of training and evaluates on them;
 - `item_attributes`, `read_item_attributes`, `read_knowledge_graph` give what else is known of an
   item, as numbers by `attribute_vectors` and `neighbour_vectors`;
 - `split_ratings`, `movielens_ranking`, `clothing_reviews` give `RankingExamples`: rows of a query
   and an item with a label a task, and `unlabelled_rows` more of them for a teacher to label;
   `WordVocabulary` makes numbers of their texts;
-- `Catalogue` holds the items, their titles and texts;
+- `Catalogue` holds the items, their titles and texts, which `WordPieces` makes numbers of;
 - `minilm_folder` is a fetched asset, as are the data sets.
 """
 
@@ -21,7 +21,7 @@ from tfrs_distill.data.clothing_reviews import (
     split_reviews,
     split_reviews_by_item,
 )
-from tfrs_distill.data.cold_items import split_cold_items
+from tfrs_distill.data.cold_items import choose_cold_items, split_cold_items
 from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.data.item_features import attribute_vectors, item_attributes
 from tfrs_distill.data.knowledge_graph import neighbour_vectors
@@ -42,6 +42,7 @@ from tfrs_distill.data.tables.items_table import read_item_attributes
 from tfrs_distill.data.tables.read import from_dataframe, read_table
 from tfrs_distill.data.unlabelled_rows import unlabelled_rows
 from tfrs_distill.data.windows import Windows
+from tfrs_distill.serving.word_pieces import WordPieces
 
 __all__ = [
     "Catalogue",
@@ -49,7 +50,9 @@ __all__ = [
     "Queries",
     "RankingExamples",
     "Windows",
+    "WordPieces",
     "attribute_vectors",
+    "choose_cold_items",
     "clothing_reviews",
     "from_dataframe",
     "from_tfds",

@@ -7,7 +7,7 @@ from typing import Any
 
 from tfrs_distill.evaluation import metrics
 from tfrs_distill.export.forms import FORMS
-from tfrs_distill.pipeline.recipe.sections import PLANTED, REVIEWS, SHUFFLED
+from tfrs_distill.pipeline.recipe.sections import COLD_ITEMS, PLANTED, REVIEWS, SHUFFLED
 from tfrs_distill.pipeline.report.models import FORM_PAIRS, MODELS
 from tfrs_distill.pipeline.run_folder import Run
 
@@ -60,6 +60,7 @@ def resampled(recipe: Any, what: str, number: int, num_users: int) -> dict[str, 
     some = 0 < users <= num_users or 0 < lists <= number
     by_chance = recipe.data.source in (REVIEWS, PLANTED)
     by_chance |= getattr(recipe.data, "ties", None) == SHUFFLED  # then it says what came last
+    by_chance |= recipe.data.split == COLD_ITEMS
     return {
         "what": what,
         "number": number,

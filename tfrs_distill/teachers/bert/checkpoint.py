@@ -143,16 +143,24 @@ def word_piece_vocabulary(name_or_path: str | os.PathLike[str]) -> tuple[tuple[s
             raise InputError(
                 f"The tokenizer in {folder} cannot be read ({reason}). Fetch the folder again."
             ) from error
+    return pieces_of(tokenizer, folder), bool(getattr(tokenizer, "do_lower_case", True))
+
+
+def pieces_of(tokenizer: Any, folder: Path) -> tuple[str, ...]:
+    """The word pieces of a tokenizer, in the order of their indices.
+
+    Raises:
+        InputError: it is of another kind, as RoBERTa's.
+    """
     model = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
     if type(model).__name__ != "WordPiece":
+        kind = type(tokenizer if model is None else model).__name__
         raise InputError(
-            f"A student's text tower reads word pieces as BERT's tokenizer makes them. The one in "
-            f"{folder} is a {type(model).__name__ if model else type(tokenizer).__name__}. Give a "
-            "checkpoint such as all-MiniLM-L6-v2."
+            "A student's text tower reads word pieces as BERT's tokenizer makes them. The one in "
+            f"{folder} is of the kind {kind}. Give a checkpoint such as all-MiniLM-L6-v2."
         )
     index_of = tokenizer.get_vocab()
-    pieces = tuple(sorted(index_of, key=index_of.__getitem__))
-    return pieces, bool(getattr(tokenizer, "do_lower_case", True))
+    return tuple(sorted(index_of, key=index_of.__getitem__))
 
 
 def max_positions(model: Any) -> int | None:

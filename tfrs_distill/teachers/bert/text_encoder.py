@@ -18,6 +18,7 @@ from tfrs_distill.teachers.bert.checkpoint import (
     checkpoint_folder,
     load_checkpoint,
     max_positions,
+    pieces_of,
     weight_files,
 )
 from tfrs_distill.teachers.bert.pooling import (
@@ -130,6 +131,15 @@ class TextEncoder:
         """Bytes of the weights on disk."""
         dense = [path for path in module_files(self.folder) if path.suffix != ".json"]
         return sum(path.stat().st_size for path in weight_files(self.folder) + dense)
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The word pieces of its tokenizer, for `td.data.WordPieces.for_texts`.
+
+        Raises:
+            InputError: the tokenizer makes no word pieces, as RoBERTa's.
+        """
+        return pieces_of(self.tokenizer, self.folder)
 
     def tokenize(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Token ids and attention mask of texts, longer ones cut, int32 [num_texts, length].

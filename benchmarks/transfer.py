@@ -1,0 +1,356 @@
+"""What does a teacher that reads texts teach about items that nobody has met?
+
+    python benchmarks/transfer.py [--quick] [--seeds 0 1 2] [--out DIR] [--json FILE]
+
+Runs the recipe `cold-items` with every seed: a quarter of the films is in no training row, and only
+they are ranked and to be found. `described` are those whose texts are known while training, which
+the teacher can order for the student; `undescribed` those that come with the test, as a new film
+does. Beside the run's own models stand
+
+- the twin that reads the BERT's own vectors in place of the text tower (their first principal
+  components): what the text is worth without a teacher, to whoever can run the BERT;
+- averages of the history's vectors, latest first, compared with each film's: of the BERT as they
+  are, and of TF-IDF;
+- popularity by genre: a film is as popular as the known films of its genres.
+
+Then what the tower costs: its bytes in the 8-bit file, and how many titles a second it reads on one
+core beside the BERT. The seed draws the cold films, so the queries of all seeds are put together:
+intervals are 95 % bootstrap intervals over these, paired for a difference. Runs that are on disk are
+not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+import tfrs_distill as td  # before TensorFlow: it selects Keras 2
+
+import tensorflow as tf  # isort: skip
+from tfrs_distill import pipeline
+from tfrs_distill.data.splits import Queries
+from tfrs_distill.evaluation import ValidationNDCG, evaluate, metrics
+from tfrs_distill.evaluation.retrieval import ModelScorer
+from tfrs_distill.evaluation.segments import by_segment, segments
+from tfrs_distill.evaluation.top_k import BlockScorer
+from tfrs_distill.files import whole_file
+from tfrs_distill.models import DecayedAverage, HistoryTower, RetrievalStudent
+from tfrs_distill.models.described_item_tower import DescribedItemTower
+from tfrs_distill.pipeline.data import RetrievalData
+from tfrs_distill.pipeline.encoders import open_bert
+from tfrs_distill.pipeline.fit_until_best import fit_until_best
+from tfrs_distill.pipeline.recipe import Recipe, RetrievalRecipe
+from tfrs_distill.pipeline.run_folder import Run
+from tfrs_distill.pipeline.terminal import TerminalProgress
+from tfrs_distill.serving.model_file import open_model
+from tfrs_distill.serving.word_pieces import WordPieces
+
+from rows import Row, publish, row  # isort: skip
+
+PARTS = ("all", "described", "undescribed")
+OF_RUN = ("teacher", "twin", "plain", "student", "student_int8")
+BERT_TWIN, OF_BERT, OF_TFIDF, OF_GENRES = (
+    "twin of BERT vectors",
+    "averaged BERT vectors",
+    "averaged TF-IDF",
+    "popularity by genre",
+)
+CONTROLS = ("twin", "plain", BERT_TWIN, OF_BERT, OF_TFIDF, OF_GENRES)
+ON_DEVICE = ("twin", "plain", OF_TFIDF, OF_GENRES)  # which need no BERT when an item is added
+COMPONENTS = 32  # of the BERT's vectors
+DECAYS = (None, 4.0, 16.0)
+ROUNDS = 7
+Values = dict[str, dict[str, np.ndarray]]  # NDCG by model and part of the items
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one small run: to see it work")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--out", type=Path, default=Path("saved_models/benchmarks"))
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+
+    recipe = Recipe.named("cold-items")
+    if arguments.quick:
+        recipe, arguments.seeds = recipe.quick(), arguments.seeds[:1]
+    of_seeds: list[Values] = []
+    for seed in arguments.seeds:
+        seeded = replace(recipe, seed=seed, name=f"{recipe.name}-seed-{seed}")
+        pipeline.run(seeded, arguments.out, TerminalProgress())
+        of_seeds.append(measured(seeded, arguments.out))
+    ndcg = {
+        model: {part: np.concatenate([of[model][part] for of in of_seeds]) for part in PARTS}
+        for model in of_seeds[0]
+    }
+    print(table(ndcg, arguments.seeds))
+    publish([*goals(ndcg), *costs(seeded, arguments.out)], arguments.json)
+
+
+def measured(recipe: RetrievalRecipe, out: Path) -> Values:
+    """NDCG by model and part of the items: those of the run, then the further controls."""
+    run = Run(recipe, out, TerminalProgress())
+    home = out / recipe.name
+    data = RetrievalData.load(home / "stages" / "data", recipe)
+    queries = data.splits.test.answerable()
+    parts = [
+        part
+        for part in segments(data.splits.train, queries, None, data.item_groups)
+        if part.name in PARTS
+    ]
+    with np.load(home / "stages" / "evaluate" / "ndcg.npz") as kept:
+        found = {
+            model: {part.name: kept[f"segment/{part.name}/{model}"] for part in parts}
+            for model in OF_RUN
+            if f"segment/all/{model}" in kept
+        }
+    file = home / "transfer.npz"
+    if file.exists():
+        with np.load(file) as kept:
+            for name in CONTROLS:
+                if f"{name}/all" in kept:
+                    found[name] = {part.name: kept[f"{name}/{part.name}"] for part in parts}
+        return found
+    further = {
+        name: by_segment(
+            metrics.ndcg, evaluate(scorer, queries, k=recipe.evaluation.k).item_ids, parts
+        )
+        for name, scorer in further_controls(recipe, data, run).items()
+    }
+    with whole_file(file) as kept:
+        np.savez(
+            kept,
+            **{f"{name}/{part}": ndcg for name, by in further.items() for part, ndcg in by.items()},
+        )
+    return found | further
+
+
+def further_controls(recipe: RetrievalRecipe, data: RetrievalData, run: Run) -> dict[str, object]:
+    """Scorers of the same queries that no teacher has taught."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    texts = data.catalogue.texts
+    of_bert = np.asarray(open_bert(recipe).encode(texts))
+    of_words = TfidfVectorizer().fit(data.known_texts).transform(texts).toarray()
+    validation = data.splits.validation
+    return {
+        BERT_TWIN: ModelScorer(bert_twin(recipe, data, of_bert)),
+        OF_BERT: best_average(of_bert, validation, recipe.evaluation.k),
+        OF_TFIDF: best_average(of_words, validation, recipe.evaluation.k),
+        OF_GENRES: SameForAll(popularity_by_genre(data)),
+    }
+
+
+class VectorTower(tf.keras.layers.Layer):
+    """Reads constant vectors where a text tower reads word pieces: `pieces` are the items."""
+
+    def __init__(self, vectors: np.ndarray, dim: int, seed: int) -> None:
+        super().__init__(name="vector_tower")
+        self.dim = dim
+        self.vectors = tf.constant(np.pad(vectors, [(1, 0), (0, 0)]), tf.float32)
+        kernel = tf.keras.initializers.GlorotUniform(seed)
+        self.projection = tf.keras.layers.Dense(dim, kernel_initializer=kernel)
+
+    def call(self, pieces: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """`[num_texts, 1]` to `[num_texts, dim]`."""
+        return self.projection(tf.gather(self.vectors, pieces[:, 0]))
+
+
+def bert_twin(
+    recipe: RetrievalRecipe, data: RetrievalData, vectors: np.ndarray
+) -> RetrievalStudent:
+    """The twin whose text tower is a projection of the BERT's vectors, trained as the twin is."""
+    centred = vectors - vectors.mean(axis=0)
+    _, _, directions = np.linalg.svd(centred, full_matrices=False)
+    components = centred @ directions[:COMPONENTS].T
+    components /= 3.0 * components.std()
+    dim, seed, chosen = recipe.student.embedding_dim, recipe.seed, recipe.twin
+    items = DescribedItemTower(
+        len(vectors),
+        VectorTower(components, dim + 1, seed),
+        WordPieces(("unused",), 1),
+        id_dropout=recipe.item_texts.id_dropout,
+        seed=seed,
+    )
+    items.pieces.assign(np.arange(len(vectors) + 1)[:, None])
+    encoder = DecayedAverage(recipe.data.max_history, dim, dropout=chosen.dropout, seed=seed)
+    student = RetrievalStudent(
+        HistoryTower(items, encoder), items, None, chosen.label_smoothing, name="bert_twin"
+    )
+    student.build_towers()
+    fit_until_best(
+        student,
+        data.splits.train.batches(recipe.training.batch_size, seed=seed),
+        ValidationNDCG(data.splits.validation, k=recipe.evaluation.k, model=student),
+        learning_rate=chosen.learning_rate,
+        weight_decay=chosen.weight_decay,
+        max_epochs=recipe.training.max_epochs,
+        patience=recipe.training.patience,
+        progress=TerminalProgress(),
+        description=BERT_TWIN,
+    )
+    return student
+
+
+class Average(BlockScorer):
+    """Cosine of an item's vector and the history's, averaged with weights `exp(-age / decay)`."""
+
+    def __init__(self, vectors: np.ndarray, decay: float | None) -> None:
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        self.vectors = np.pad(vectors / np.maximum(norms, 1e-9), [(1, 0), (0, 0)])
+        self.decay, self.num_items, self.exclude_seen = decay, len(vectors), True
+
+    def _score_items(self, histories: Sequence[np.ndarray]) -> np.ndarray:
+        queries = []
+        for history in histories:
+            age = np.arange(len(history))[::-1]
+            weights = np.ones(len(history)) if self.decay is None else np.exp(-age / self.decay)
+            queries.append(weights @ self.vectors[history])
+        return np.asarray(np.stack(queries) @ self.vectors.T, np.float32)
+
+
+def best_average(vectors: np.ndarray, validation: Queries, k: int) -> Average:
+    """The average whose decay is best on validation."""
+    scorers = [Average(vectors, decay) for decay in DECAYS]
+    return max(scorers, key=lambda scorer: evaluate(scorer, validation, k=k).ndcg.mean())
+
+
+class SameForAll(BlockScorer):
+    """The same scores for everyone, float32 [num_items + 1]."""
+
+    def __init__(self, scores: np.ndarray) -> None:
+        self.scores, self.num_items, self.exclude_seen = scores, len(scores) - 1, True
+
+    def _score_items(self, histories: Sequence[np.ndarray]) -> np.ndarray:
+        return np.broadcast_to(self.scores, (len(histories), len(self.scores)))
+
+
+def popularity_by_genre(data: RetrievalData) -> np.ndarray:
+    """The mean over an item's genres of the mean popularity of the known films that have them."""
+    counts = np.bincount(data.splits.train.labels.ravel(), minlength=data.catalogue.num_items + 1)
+    genres = [set(text.rpartition(". ")[2].split(", ")) for text in data.catalogue.texts]
+    known = data.splits.train.existing_items()
+    of_genre: dict[str, list[int]] = {}
+    for item in known:
+        for genre in genres[item - 1]:
+            of_genre.setdefault(genre, []).append(counts[item])
+    mean = {genre: float(np.mean(values)) for genre, values in of_genre.items()}
+    scores = [np.mean([mean.get(genre, 0.0) for genre in of_item]) for of_item in genres]
+    return np.array([0.0, *scores], np.float32)
+
+
+def table(ndcg: Values, seeds: Sequence[int]) -> str:
+    """NDCG by model and part of the items, as Markdown."""
+    titles = [f"{part} (95 % interval)" for part in PARTS]
+    lines = [f"| NDCG@10 among cold items, seeds {seeds} | {' | '.join(titles)} |"]
+    lines.append("|---" * (len(PARTS) + 1) + "|")
+    for model, by_part in ndcg.items():
+        cells = []
+        for part in PARTS:
+            low, high = metrics.bootstrap_interval(by_part[part])
+            cells.append(f"{by_part[part].mean():.4f} ({low:.4f} to {high:.4f})")
+        lines.append(f"| {model} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def goals(ndcg: Values) -> list[Row]:
+    """What the student has above the best of its controls, by part of the items."""
+    found = []
+    for part, least in (("described", 1.2), ("undescribed", 1.12)):
+        for which, controls in (
+            ("best control", CONTROLS),
+            ("best control without BERT", ON_DEVICE),
+        ):
+            there = [name for name in controls if name in ndcg]
+            best = max(there, key=lambda name: ndcg[name][part].mean())
+            student, control = ndcg["student"][part], ndcg[best][part]
+            told = metrics.paired_difference(student, control)
+            low, high = told["interval"]
+            found.append(
+                row(
+                    f"{part}: student / {which}",
+                    student.mean() / control.mean(),
+                    "",
+                    f">= {least}",
+                    f"{best}; difference {told['difference']:+.4f} ({low:+.4f} to {high:+.4f})",
+                )
+            )
+    share = ndcg["student"]["described"].mean() / ndcg["teacher"]["described"].mean()
+    found.append(row("described: student / teacher", share, "", ">= 0.95", ""))
+    return found
+
+
+def costs(recipe: RetrievalRecipe, out: Path) -> list[Row]:
+    """How fast the tower reads titles beside the BERT on one core, and what it weighs."""
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    home = out / recipe.name
+    artefact = home / str(recipe.export.version)
+    recommender = td.Recommender.load(artefact / "student_int8.tflite")
+    texts = list(recommender.artefact.titles)
+    pieces = recommender.artefact.word_pieces
+    encoder = open_bert(recipe)
+    run = open_model(artefact / "student_int8.tflite")
+
+    def by_tower() -> None:
+        run("embed_texts", {"pieces": pieces.encode(texts)})
+
+    def by_bert() -> None:
+        encoder.encode(texts[:200])
+
+    seconds = interleaved(by_tower, by_bert)
+    per_text = seconds[0] / len(texts), seconds[1] / 200
+    detail = f"{1 / per_text[0]:,.0f} titles a second, the BERT {1 / per_text[1]:,.0f}"
+    whole = (artefact / "student_int8.tflite").stat().st_size
+    alone = bytes_of_ids_alone(recipe, recommender.artefact.num_items)
+    return [
+        row(
+            "titles a second: the tower's / the BERT's",
+            per_text[1] / per_text[0],
+            "",
+            ">= 200",
+            detail,
+        ),
+        row(
+            "text tower in 8 bits",
+            whole - alone,
+            "bytes",
+            "<= 300000",
+            f"the file {whole:,}, of a student of ids alone {alone:,}",
+        ),
+    ]
+
+
+def bytes_of_ids_alone(recipe: RetrievalRecipe, num_items: int) -> int:
+    """The 8-bit file of the same student without a text tower."""
+    ids = tuple(map(str, range(num_items)))
+    student = RetrievalStudent.from_history(
+        num_items=num_items,
+        max_history=recipe.data.max_history,
+        embedding_dim=recipe.student.embedding_dim,
+        seed=0,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        td.export.export_artefact(student, f"{folder}/1", td.data.Catalogue(ids, ids, ids))
+        return (Path(folder) / "1" / "student_int8.tflite").stat().st_size
+
+
+def interleaved(*functions: Callable[[], None]) -> list[float]:
+    """The median seconds of each, taken in turn."""
+    seconds: list[list[float]] = [[] for _ in functions]
+    for _ in range(ROUNDS):
+        for place, function in enumerate(functions):
+            start = time.perf_counter()
+            function()
+            seconds[place].append(time.perf_counter() - start)
+    return [statistics.median(taken[1:]) for taken in seconds]
+
+
+if __name__ == "__main__":
+    main()
