@@ -37,6 +37,10 @@ knowledge: the first 80 % of all interactions train, whoever's they are, and the
 users who come after training, with nothing before, are not tested. `ties = "shuffled"` deals the
 interactions of one user and time stamp by the seed.
 
+`split = "cold-items"` asks for items that nobody has met: a quarter of them, drawn by the seed, is in
+no training row. Teacher and student must read texts then ([new_items.md](new_items.md)), and what a
+file leaves out is as in the recipe `cold-items`.
+
 ## Ranking
 
 `like` (a rating of 4 or 5) and `rating` of MovieLens-100K, by a student that reads the item and
@@ -98,6 +102,7 @@ takes the place of an earlier one of it: copy the folder first to lay both besid
 RECIPES = {
     "movielens-100k": "a retrieval student of MovieLens-100K",
     "movielens-1m": "the same of MovieLens-1M, ten times as large",
+    "cold-items": "the same asked for films that nobody has met, known by their texts alone",
     "synthetic": "the same on planted data whose right answer is known",
     "ranking": "a ranking student of MovieLens-100K: like, rating",
     "multitask": "one student with heads for like, rating and the next item",
