@@ -321,6 +321,8 @@ def _run(arguments: argparse.Namespace) -> None:
     if artefact.exists():
         recommends = recipe.task in ("retrieval", "two-stage")
         try_it = f"tfrs-distill recommend {artefact} --history TITLE"
+        if recommends and recipe.item_texts.read:
+            try_it += ' --add-item "TEXT OF A NEW ITEM"'
         words = f"Try it:  {try_it}" if recommends else f"Student: {artefact}"
         console.print(words, soft_wrap=True)
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -147,6 +148,7 @@ def test_items_are_added_under_threads(artefact):
         ({"texts": ["robot"], "item_ids": ["i3"]}, "an item with the id 'i3' already"),
         ({"texts": ["robot", "robot"]}, "an item with the id 'robot' already"),
         ({"texts": ["robot", " "]}, "item ' ' without one"),
+        ({"texts": ["robot", "unheard"]}, "knows no word of the text 'unheard'"),
         ({"texts": ["robot"], "titles": ["a", "b"]}, "Received: 1, 2 and 2"),
         ({"texts": ["robot", "war"], "item_ids": ["a"]}, "Received: 2, 2 and 1"),
     ],
@@ -156,6 +158,20 @@ def test_what_can_be_no_new_item_adds_none(artefact, arguments, words):
     with pytest.raises(InputError, match=words):
         recommender.add_items(**arguments)
     assert recommender.artefact.num_items == NUM_ITEMS
+
+
+def test_no_items_are_none(artefact):
+    recommender = Recommender.load(artefact.folder)
+    recommender.add_items([])
+    assert recommender.artefact.num_items == NUM_ITEMS
+    assert recommender.recommend(["i1"]) == Recommender.load(artefact.folder).recommend(["i1"])
+
+
+def test_two_threads_that_add_at_once_lose_nothing(artefact):
+    recommender = Recommender.load(artefact.folder)
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda n: recommender.add_items(["robot"], item_ids=[f"n{n}"]), range(40)))
+    assert set(recommender.artefact.item_ids[NUM_ITEMS:]) == {f"n{n}" for n in range(40)}
 
 
 def test_a_text_alone_is_no_list_of_texts(artefact):

@@ -6,6 +6,7 @@ A `.tflite` file is run by LiteRT, without TensorFlow, so this is also what a sm
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ from tfrs_distill.serving.item_names import ItemNames
 from tfrs_distill.serving.model_file import Run, find_model, open_model
 from tfrs_distill.serving.ranker import Ranker
 from tfrs_distill.serving.rerank import rerank
+from tfrs_distill.serving.word_pieces import UNKNOWN
 
 SIGNATURE_NAME = "serving_default"
 EMBED_TEXTS, RETRIEVE_WITH_ADDED = "embed_texts", "retrieve_with_added_items"
@@ -79,6 +81,7 @@ class Recommender:
     ) -> None:
         self._state = _State(artefact, ItemNames(artefact), model, None)
         self._batch_size, self._run = batch_size, run
+        self._adding = threading.Lock()  # or two that add at once would lose one's items
 
     @property
     def artefact(self) -> Artefact:
@@ -139,15 +142,16 @@ class Recommender:
 
         Raises:
             InputError: the student knows items by their ids alone, or ranks in two stages; an id is
-                taken or given twice; an item has no text; or the arguments differ in length. No
-                item is added then.
+                taken or given twice; an item has no text, or none of whose words the student knows
+                anything; or the arguments differ in length. No item is added then.
         """
-        state, pieces = self._state, self.artefact.word_pieces
+        pieces = self.artefact.word_pieces
         if pieces is None or self._run is None:
             raise InputError(
-                f"{state.artefact.folder} cannot take new items: "
+                f"{self.artefact.folder} cannot take new items: "
                 + (
-                    "its student knows items by their ids alone. Train one with a text tower."
+                    "its student knows items by their ids alone. Train one with a text tower, "
+                    "`item_texts.read = true` in a recipe."
                     if pieces is None
                     else "its ranking stage knows none of them. Give a student of one stage."
                 )
@@ -155,18 +159,22 @@ class Recommender:
         texts = plain_texts("texts", texts)
         titles = texts if titles is None else plain_texts("titles", titles)
         item_ids = titles if item_ids is None else plain_texts("item_ids", item_ids)
-        _check_added(texts, titles, item_ids, state.names)
-        embeddings = self._run(EMBED_TEXTS, {"pieces": pieces.encode(texts)})["embeddings"]
-        if state.added_embeddings is not None:
-            embeddings = np.concatenate([state.added_embeddings, embeddings])
-        ids = (*state.artefact.item_ids, *item_ids)
-        artefact = replace(
-            state.artefact,
-            vocabularies={ITEM_ID: ids},
-            titles=(*state.artefact.titles, *titles),
-        )
-        model = _retrieval_of_added(self._run, embeddings)
-        self._state = _State(artefact, ItemNames(artefact), model, embeddings)
+        encoded = pieces.encode(texts)
+        with self._adding:
+            state = self._state
+            _check_added(texts, titles, item_ids, encoded, state.names)
+            if not texts:
+                return
+            embeddings = self._run(EMBED_TEXTS, {"pieces": encoded})["embeddings"]
+            if state.added_embeddings is not None:
+                embeddings = np.concatenate([state.added_embeddings, embeddings])
+            artefact = replace(
+                state.artefact,
+                vocabularies={ITEM_ID: (*state.artefact.item_ids, *item_ids)},
+                titles=(*state.artefact.titles, *titles),
+            )
+            model = _retrieval_of_added(self._run, embeddings)
+            self._state = _State(artefact, ItemNames(artefact), model, embeddings)
 
     def recommend(self, history: Sequence[str], k: int = 10) -> list[Recommendation]:
         """Return the `k` best items for someone with this history, none of which is in it.
@@ -245,7 +253,11 @@ def _check_k(k: int, artefact: Artefact) -> None:
 
 
 def _check_added(
-    texts: Sequence[str], titles: Sequence[str], item_ids: Sequence[str], names: ItemNames
+    texts: Sequence[str],
+    titles: Sequence[str],
+    item_ids: Sequence[str],
+    encoded: np.ndarray,
+    names: ItemNames,
 ) -> None:
     """Raise an InputError unless these can be items beside those that are known."""
     if not len(texts) == len(titles) == len(item_ids):
@@ -254,10 +266,15 @@ def _check_added(
             f"{len(texts)}, {len(titles)} and {len(item_ids)}."
         )
     taken = set(names.by_id)
-    for text, item_id in zip(texts, item_ids):
+    for text, item_id, pieces in zip(texts, item_ids, encoded):
         if not text.strip():
             raise InputError(
                 f"A new item is known by its text alone. Received: item {item_id!r} without one."
+            )
+        if pieces.max(initial=0) <= UNKNOWN:
+            raise InputError(
+                f"The student knows no word of the text {text!r} of the new item {item_id!r}, so "
+                "it would be recommended by chance. Write it as the texts of the catalogue are."
             )
         if item_id in taken:
             raise InputError(

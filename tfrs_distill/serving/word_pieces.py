@@ -15,6 +15,7 @@ from tfrs_distill.errors import InputError
 
 PADDING_PIECE, UNKNOWN_PIECE = "[PAD]", "[UNK]"
 SPECIAL = (PADDING_PIECE, UNKNOWN_PIECE)  # of index 0 and 1
+UNKNOWN = SPECIAL.index(UNKNOWN_PIECE)
 
 
 @dataclass(frozen=True)
