@@ -110,9 +110,9 @@ MUTATIONS = (
     ),
     Mutation(
         "ids of items never hidden",
-        "models/described_item_tower.py",
-        "ids = tf.cast(tf.where(shown, ids, 0.0), self.compute_dtype)",
-        "ids = tf.cast(ids, self.compute_dtype)",
+        "models/item_tower.py",
+        "        if self.id_dropout:\n",
+        "        if False:\n",
         ("models/test_described_item_tower.py", "ids_are_hidden"),
     ),
     Mutation(

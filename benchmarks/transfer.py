@@ -3,9 +3,9 @@
     python benchmarks/transfer.py [--quick] [--seeds 0 1 2] [--out DIR] [--json FILE]
 
 Runs the recipe `cold-items` with every seed: a quarter of the films is in no training row, and only
-they are ranked and to be found. `described` are those whose texts are known while training, which
-the teacher can order for the student; `undescribed` those that come with the test, as a new film
-does. Beside the run's own models stand
+they are ranked and to be found; all together, and by themselves those whose texts are known while
+training, which the teacher can order for the student (`described`), and those that come with the
+test, as a new film does (`undescribed`). Beside the run's own models stand
 
 - the twin that reads the BERT's own vectors in place of the text tower (their first principal
   components): what the text is worth without a teacher, to whoever can run the BERT;
@@ -37,11 +37,12 @@ import tfrs_distill as td  # before TensorFlow: it selects Keras 2
 
 import tensorflow as tf  # isort: skip
 from tfrs_distill import pipeline
+from tfrs_distill.data import split_cold_items
 from tfrs_distill.data.splits import Queries
 from tfrs_distill.evaluation import ValidationNDCG, evaluate, metrics
 from tfrs_distill.evaluation.baselines import popularity
 from tfrs_distill.evaluation.retrieval import ModelScorer
-from tfrs_distill.evaluation.segments import by_segment, segments
+from tfrs_distill.evaluation.teacher_report import scorer_of
 from tfrs_distill.evaluation.top_k import BlockScorer
 from tfrs_distill.files import whole_file
 from tfrs_distill.models import DecayedAverage, HistoryTower, RetrievalStudent
@@ -50,7 +51,7 @@ from tfrs_distill.pipeline.data import RetrievalData
 from tfrs_distill.pipeline.encoders import open_bert
 from tfrs_distill.pipeline.fit_until_best import fit_until_best
 from tfrs_distill.pipeline.recipe import Recipe, RetrievalRecipe
-from tfrs_distill.pipeline.run_folder import Run
+from tfrs_distill.pipeline.teacher_kinds import Setting, teacher_kind
 from tfrs_distill.pipeline.terminal import TerminalProgress
 from tfrs_distill.serving.model_file import open_model
 from tfrs_distill.serving.word_pieces import WordPieces
@@ -58,7 +59,6 @@ from tfrs_distill.serving.word_pieces import WordPieces
 from rows import Row, publish, row  # isort: skip
 
 PARTS = ("all", "described", "undescribed")
-OF_RUN = ("teacher", "twin", "plain", "student", "student_int8")
 BERT_TWIN, OF_BERT, OF_TFIDF, OF_GENRES = (
     "twin of BERT vectors",
     "averaged BERT vectors",
@@ -104,45 +104,56 @@ def main() -> None:
 
 
 def measured(recipe: RetrievalRecipe, out: Path) -> Values:
-    """NDCG by model and part of the items: those of the run, then the further controls."""
-    run = Run(recipe, out, TerminalProgress())
+    """NDCG by model and part of the items; kept beside the run."""
     home = out / recipe.name
-    data = RetrievalData.load(home / "stages" / "data", recipe)
-    queries = data.splits.test.answerable()
-    parts = [
-        part
-        for part in segments(data.splits.train, queries, None, data.item_groups)
-        if part.name in PARTS
-    ]
-    with np.load(home / "stages" / "evaluate" / "ndcg.npz") as kept:
-        found = {
-            model: {part.name: kept[f"segment/{part.name}/{model}"] for part in parts}
-            for model in OF_RUN
-            if f"segment/all/{model}" in kept
-        }
     file = home / "transfer.npz"
     if file.exists():
         with np.load(file) as kept:
-            for name in CONTROLS:
-                if f"{name}/all" in kept:
-                    found[name] = {part.name: kept[f"{name}/{part.name}"] for part in parts}
-        return found
-    further = {
-        name: by_segment(
-            metrics.ndcg, evaluate(scorer, queries, k=recipe.evaluation.k).item_ids, parts
-        )
-        for name, scorer in further_controls(recipe, data, run).items()
-    }
+            names = {key.rpartition("/")[0] for key in kept}
+            return {name: {part: kept[f"{name}/{part}"] for part in PARTS} for name in names}
+    data = RetrievalData.load(home / "stages" / "data", recipe)
+    found: Values = {}
+    for name, model in (models_of(recipe, data, home) | further_controls(recipe, data)).items():
+        found[name] = {}
+        for part, queries in queries_of(data, recipe).items():
+            scorer = scorer_of(model, queries, recipe.data.max_history)
+            found[name][part] = evaluate(scorer, queries, k=recipe.evaluation.k).ndcg
     with whole_file(file) as kept:
-        np.savez(
-            kept,
-            **{f"{name}/{part}": ndcg for name, by in further.items() for part, ndcg in by.items()},
-        )
-    return found | further
+        arrays = {f"{name}/{part}": ndcg for name, by in found.items() for part, ndcg in by.items()}
+        np.savez(kept, **arrays)
+    return found
 
 
-def further_controls(recipe: RetrievalRecipe, data: RetrievalData, run: Run) -> dict[str, object]:
-    """Scorers of the same queries that no teacher has taught."""
+def queries_of(data: RetrievalData, recipe: RetrievalRecipe) -> dict[str, Queries]:
+    """The test's queries by part: only the part's items are ranked and to be found."""
+    cold = data.cold
+    targets = {"all": cold.all, "described": cold.described, "undescribed": cold.undescribed}
+    max_history = recipe.data.max_history
+    return {
+        part: split_cold_items(
+            data.interactions, cold, items, max_history=max_history
+        ).test.answerable()
+        for part, items in targets.items()
+    }
+
+
+def models_of(recipe: RetrievalRecipe, data: RetrievalData, home: Path) -> dict[str, object]:
+    """The models of a finished run."""
+    stages = home / "stages"
+    kind = teacher_kind(Setting(recipe, data, [], TerminalProgress()))
+    artefact = home / str(recipe.export.version) / "student_int8.tflite"
+    return {
+        "teacher": kind.open(stages / "teacher"),
+        **{
+            name: tf.keras.models.load_model(stages / name / "student.keras")
+            for name in ("twin", "plain", "student")
+        },
+        "student_int8": td.Recommender.load(artefact),
+    }
+
+
+def further_controls(recipe: RetrievalRecipe, data: RetrievalData) -> dict[str, object]:
+    """Models that no teacher has taught."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     texts = data.catalogue.texts
@@ -150,7 +161,7 @@ def further_controls(recipe: RetrievalRecipe, data: RetrievalData, run: Run) -> 
     of_words = TfidfVectorizer().fit(data.known_texts).transform(texts).toarray()
     validation = data.splits.validation
     return {
-        BERT_TWIN: ModelScorer(bert_twin(recipe, data, of_bert)),
+        BERT_TWIN: bert_twin(recipe, data, of_bert),
         OF_BERT: best_average(of_bert, validation, recipe.evaluation.k),
         OF_TFIDF: best_average(of_words, validation, recipe.evaluation.k),
         OF_GENRES: SameForAll(popularity_by_genre(data)),

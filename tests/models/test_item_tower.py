@@ -84,3 +84,23 @@ def test_config_round_trip():
     again(tf.constant([0]))
     again.set_weights(tower.get_weights())
     np.testing.assert_array_equal(again(tf.range(4)), tower(tf.range(4)))
+
+
+def test_ids_are_hidden_while_training_embedding_and_bias_at_once():
+    tower = planted(text_dim=4, id_dropout=0.5, seed=2)
+    tower.set_text_vectors(np.random.default_rng(1).normal(size=(3, 4)))
+    whole, items = tower(tf.range(1, 4)).numpy(), tf.tile(tf.range(1, 4), [40])
+    texts = whole - np.concatenate([tower.id_embeddings, tower.biases[:, None]], axis=1)[1:]
+    hidden = 0
+    for place, row in enumerate(tower(items, training=True).numpy()):
+        alone = np.allclose(row, texts[place % 3], atol=1e-6)
+        assert alone or np.allclose(row, whole[place % 3], atol=1e-6)
+        hidden += alone
+    assert 40 <= hidden <= 80  # of 120
+    np.testing.assert_array_equal(tower(items), tower(items))
+
+
+@pytest.mark.parametrize("id_dropout", [-0.1, 1.0])
+def test_a_share_of_ids_outside_0_and_1_is_refused(id_dropout):
+    with pytest.raises(ValueError, match=r"`id_dropout` must be at least 0 and below 1"):
+        ItemTower(3, 2, id_dropout=id_dropout)

@@ -62,6 +62,7 @@ UNUSUAL = RetrievalRecipe(
         num_blocks=3,
         num_heads=4,
         label_smoothing=0.35,
+        id_dropout=0.15,
         dropout=0.25,
         batch_size=16,
         learning_rate=2e-5,

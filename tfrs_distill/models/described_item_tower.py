@@ -18,10 +18,9 @@ from tfrs_distill.serving.word_pieces import WordPieces
 class DescribedItemTower(ItemTower):
     """Item embedding from the item's id and, by a `TextTower`, from its text.
 
-    `call(i) = d_i [id_embedding_i, bias_i] + text_tower(pieces_i)`, and `embed(i)` without the last
-    entry. While training `d_i` is 0 for a share `id_dropout` of the items, drawn anew in every
-    call, and 1 for the others: so the text tower learns to stand for an item alone, as it must for
-    an item that nobody has met. `embed_texts` is that, for texts of items that have no id here.
+    `call(i) = d [id_embedding_i, bias_i] + text_tower(pieces_i)`, and `embed(i)` without the last
+    entry; `d` as in `ItemTower`, one draw an item and call. `embed_texts` is the second summand,
+    for texts of items that have no id here.
 
     Args:
         num_items: items, padding not counted; ids run from 0 (padding) to `num_items`.
@@ -32,8 +31,6 @@ class DescribedItemTower(ItemTower):
 
     Raises:
         ValueError: `id_dropout` is outside [0, 1).
-
-    Reference: id dropout, [Volkovs et al., 2017](https://papers.nips.cc/paper/7081) (DropoutNet).
     """
 
     def __init__(
@@ -46,21 +43,14 @@ class DescribedItemTower(ItemTower):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        if not 0 <= id_dropout < 1:
-            raise ValueError(
-                f"`id_dropout` must be at least 0 and below 1. Received: id_dropout={id_dropout!r}."
-            )
-        super().__init__(num_items, text_tower.dim - 1, seed=seed, **kwargs)
-        self.text_tower, self.word_pieces, self.id_dropout = text_tower, word_pieces, id_dropout
+        super().__init__(num_items, text_tower.dim - 1, id_dropout=id_dropout, seed=seed, **kwargs)
+        self.text_tower, self.word_pieces = text_tower, word_pieces
         self.pieces = self.add_weight(
             name="pieces",
             shape=[num_items + 1, word_pieces.max_pieces],
             dtype=tf.int32,
             initializer="zeros",
             trainable=False,
-        )
-        self.hide = tf.keras.layers.Dropout(
-            id_dropout, seed=None if seed is None else seed + 32, name="hide_ids"
         )
 
     def set_texts(self, texts: Sequence[str]) -> None:
@@ -78,11 +68,7 @@ class DescribedItemTower(ItemTower):
     def call(self, item_ids: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Candidate embeddings: int32 `[...]` to float `[..., embedding_dim + 1]`."""
         each, place = tf.unique(tf.reshape(item_ids, [-1]))
-        ids = tf.concat(
-            [tf.gather(self.id_embeddings, each), tf.gather(self.biases, each)[:, None]], axis=-1
-        )
-        shown = self.hide(tf.ones_like(ids[:, :1]), training=training) > 0
-        ids = tf.cast(tf.where(shown, ids, 0.0), self.compute_dtype)
+        ids = self.of_ids(each, training)
         embeddings = ids + self.embed_texts(tf.gather(self.pieces, each), training=training)
         shape = tf.concat([tf.shape(item_ids), [self.embedding_dim + 1]], axis=0)
         embeddings = tf.reshape(tf.gather(embeddings, place), shape)
@@ -103,7 +89,6 @@ class DescribedItemTower(ItemTower):
         return config | {
             "text_tower": tf.keras.utils.serialize_keras_object(self.text_tower),
             "word_pieces": dataclasses.asdict(self.word_pieces),
-            "id_dropout": self.id_dropout,
         }
 
     @classmethod

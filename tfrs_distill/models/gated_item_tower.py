@@ -87,15 +87,14 @@ class GatedItemTower(ItemTower):
         """The modalities' names, in the order of the gates."""
         return tuple(modality.name for modality in self.modalities)
 
-    def embed(self, item_ids: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Item embeddings without bias: int32 `[...]` to float `[..., embedding_dim]`."""
-        ids = super().embed(item_ids, training=training)
+    def joined(self, ids: tf.Tensor, item_ids: tf.Tensor, training: bool | None) -> tf.Tensor:
+        """Join the id embeddings with the modalities, by the gates."""
         vectors, gates = self._vectors_and_gates(ids, item_ids, training)
         return ids + tf.reduce_sum(tf.cast(gates, ids.dtype)[..., None] * vectors, axis=-2)
 
     def gates(self, item_ids: tf.Tensor) -> tf.Tensor:
         """How much each modality counts: int32 `[...]` to float32 `[..., num_modalities]`."""
-        ids = super().embed(item_ids, training=False)
+        ids = self.of_ids(item_ids, training=False)[..., :-1]
         return self._vectors_and_gates(ids, item_ids, training=False)[1]
 
     def _vectors_and_gates(
@@ -112,7 +111,7 @@ class GatedItemTower(ItemTower):
     def get_config(self) -> dict[str, Any]:
         """The arguments that build an equal layer."""
         config = super().get_config()
-        del config["text_dim"], config["text_dropout"]
+        del config["text_dim"], config["text_dropout"], config["id_dropout"]
         return config | {
             "modalities": {modality.name: modality.vector_dim for modality in self.modalities},
             "dropout": self.dropout_rate,

@@ -15,16 +15,24 @@ from tfrs_distill.models.seeded import seeded
 class ItemTower(ProjectedVectors):
     """Item embedding with the item's bias as its last entry.
 
-    `embed(i) = id_embedding_i + W text_vector_i + c` and `call(i) = [embed(i), bias_i]`, so that a
-    dot product with a query `[query, 1]` adds the item's bias to the score. Without text vectors
-    only the id embedding is left.
+    `embed(i) = d id_embedding_i + W text_vector_i + c` and `call(i) = [embed(i), d bias_i]`, so
+    that a dot product with a query `[query, 1]` adds the item's bias to the score. Without text
+    vectors only the id embedding is left. While training `d` is 0 for a share `id_dropout` of the
+    items, and 1 for the others: so the text learns to stand for an item alone, as it must for one
+    that nobody has met.
+
+    Reference: id dropout, [Volkovs et al., 2017](https://papers.nips.cc/paper/7081) (DropoutNet).
 
     Args:
         num_items: items, padding not counted; ids run from 0 (padding) to `num_items`.
         embedding_dim: width of `embed`; `call` is one wider.
         text_dim: width of the text vectors; 0 for an item tower without text.
         text_dropout: share of text vector entries dropped while training.
+        id_dropout: share of items whose id is hidden while training.
         seed: int or None; fixes initial weights and dropout.
+
+    Raises:
+        ValueError: `id_dropout` is outside [0, 1).
     """
 
     def __init__(
@@ -34,12 +42,20 @@ class ItemTower(ProjectedVectors):
         *,
         text_dim: int = 0,
         text_dropout: float = 0.0,
+        id_dropout: float = 0.0,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
+        if not 0 <= id_dropout < 1:
+            raise ValueError(
+                f"`id_dropout` must be at least 0 and below 1. Received: id_dropout={id_dropout!r}."
+            )
         super().__init__(**kwargs)
         self.num_items, self.embedding_dim, self.text_dim = num_items, embedding_dim, text_dim
-        self.text_dropout, self.seed = text_dropout, seed
+        self.text_dropout, self.id_dropout, self.seed = text_dropout, id_dropout, seed
+        self.hide = tf.keras.layers.Dropout(
+            id_dropout, seed=None if seed is None else seed + 33, name="hide_ids"
+        )
         self.id_embeddings = self.add_weight(
             name="id_embeddings",
             shape=[num_items + 1, embedding_dim],
@@ -67,15 +83,27 @@ class ItemTower(ProjectedVectors):
 
     def embed(self, item_ids: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Item embeddings without bias: int32 `[...]` to float `[..., embedding_dim]`."""
-        embeddings = tf.cast(tf.gather(self.id_embeddings, item_ids), self.compute_dtype)
-        if self.text_dim:
-            embeddings += self.project(self.text_vectors, item_ids, training)
-        return embeddings
+        return self.joined(self.of_ids(item_ids, training)[..., :-1], item_ids, training)
 
     def call(self, item_ids: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Candidate embeddings: int32 `[...]` to float `[..., embedding_dim + 1]`."""
-        biases = tf.cast(tf.gather(self.biases, item_ids), self.compute_dtype)
-        return tf.concat([self.embed(item_ids, training=training), biases[..., None]], axis=-1)
+        ids = self.of_ids(item_ids, training)
+        embeddings = self.joined(ids[..., :-1], item_ids, training)
+        return tf.concat([embeddings, ids[..., -1:]], axis=-1)
+
+    def of_ids(self, item_ids: tf.Tensor, training: bool | None) -> tf.Tensor:
+        """Id embeddings and biases, 0 where hidden: float `[..., embedding_dim + 1]`."""
+        biases = tf.gather(self.biases, item_ids)[..., None]
+        ids = tf.concat([tf.gather(self.id_embeddings, item_ids), biases], axis=-1)
+        if self.id_dropout:
+            ids = tf.where(self.hide(tf.ones_like(biases), training=training) > 0, ids, 0.0)
+        return tf.cast(ids, self.compute_dtype)
+
+    def joined(self, ids: tf.Tensor, item_ids: tf.Tensor, training: bool | None) -> tf.Tensor:
+        """Join the id embeddings, `[..., embedding_dim]`, with what else is known of the items."""
+        if self.text_dim:
+            ids += self.project(self.text_vectors, item_ids, training)
+        return ids
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that build an equal layer."""
@@ -84,5 +112,6 @@ class ItemTower(ProjectedVectors):
             "embedding_dim": self.embedding_dim,
             "text_dim": self.text_dim,
             "text_dropout": self.text_dropout,
+            "id_dropout": self.id_dropout,
             "seed": self.seed,
         }

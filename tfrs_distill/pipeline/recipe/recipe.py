@@ -515,7 +515,7 @@ def _built_in() -> dict[str, Recipe]:
         "cold-items": RetrievalRecipe(
             name="cold-items",
             data=DataSettings(split=COLD_ITEMS),
-            teacher=TeacherSettings(kind="two-tower", max_epochs=20),
+            teacher=TeacherSettings(kind="two-tower", id_dropout=0.2, max_epochs=20),
             knowledge=KnowledgeSettings(folds=4, form="embeddings"),
             student=StudentSettings(embedding_dim=16),
             item_texts=ItemTextsSettings(read=True),

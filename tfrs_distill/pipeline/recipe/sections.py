@@ -246,6 +246,11 @@ class TeacherSettings(_Teacher):
     label_smoothing: float = setting(
         0.5, "two-tower: the share of a label that all items have alike", **DROPOUT
     )
+    id_dropout: float = setting(
+        0.0,
+        "two-tower with text: the share of items whose ids are hidden while training",
+        **DROPOUT,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -418,14 +423,14 @@ class ItemTextsSettings:
 
     read: bool = setting(False, "whether the student has a text tower beside the items' ids")
     min_count: int = setting(
-        2, "how many texts must have a word piece for it to get a vector", **NUMBER
+        4, "how many texts must have a word piece for it to get a vector", **NUMBER
     )
     max_pieces: int = setting(32, "word pieces read of a text", **NUMBER)
     id_dropout: float = setting(
-        0.2, "the share of items whose ids are hidden while training", **DROPOUT
+        0.5, "the share of items whose ids are hidden while training", **DROPOUT
     )
     dropout: float = setting(
-        0.2, "the share of a text's word pieces left out while training", **DROPOUT
+        0.4, "the share of a text's word pieces left out while training", **DROPOUT
     )
 
     def __post_init__(self) -> None:

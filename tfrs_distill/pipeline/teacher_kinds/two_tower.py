@@ -71,6 +71,12 @@ class TwoTowerOfItems:
             )
         if GRAPH in self.modalities:
             self._check_links()
+        dropout = recipe.teacher.id_dropout
+        if dropout and self.modalities != (TEXT,):
+            raise InputError(
+                '`teacher.id_dropout` is of a two-tower teacher whose `modalities` are ["text"]. '
+                f"Received: id_dropout={dropout}, modalities={list(self.modalities)}."
+            )
         if TEXT not in self.modalities:
             return self._link_titles()
         if tuned and is_of_tf_hub(recipe):
@@ -139,7 +145,7 @@ class TwoTowerOfItems:
             return AttentionTwoTower(items, **attention)
         attention["embedding_dim"] = named.embedding_dim
         if list(vectors) == [TEXT]:
-            return BertTwoTower(vectors[TEXT], **attention)
+            return BertTwoTower(vectors[TEXT], id_dropout=named.id_dropout, **attention)
         return MultimodalTwoTower(vectors, **attention)
 
     def fit(self, teacher: TwoTower) -> dict[str, Any]:

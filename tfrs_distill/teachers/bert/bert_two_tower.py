@@ -27,6 +27,7 @@ class BertTwoTower(AttentionTwoTower):
         num_blocks: attention blocks.
         num_heads: attention heads of a block.
         dropout: dropped share of item embedding and text vector entries while training.
+        id_dropout: share of items whose id is hidden while training, see `ItemTower`.
         label_smoothing: the share of a label that all items have alike.
         seed: int or None; fixes initial weights and dropout.
 
@@ -49,6 +50,7 @@ class BertTwoTower(AttentionTwoTower):
         num_blocks: int = 1,
         num_heads: int = 2,
         dropout: float = 0.2,
+        id_dropout: float = 0.0,
         label_smoothing: float = 0.0,
         seed: int | None = None,
         name: str = "bert_two_tower",
@@ -59,6 +61,7 @@ class BertTwoTower(AttentionTwoTower):
             embedding_dim,
             text_dim=text_vectors.shape[1],
             text_dropout=dropout,
+            id_dropout=id_dropout,
             seed=seed,
             name="item_tower",
         )
@@ -81,6 +84,7 @@ class BertTwoTower(AttentionTwoTower):
             "num_items": items.num_items,
             "text_dim": items.text_dim,
             "embedding_dim": items.embedding_dim,
+            "id_dropout": items.id_dropout,
         }
 
     @classmethod
