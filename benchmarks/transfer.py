@@ -16,9 +16,9 @@ test, as a new film does (`undescribed`). Beside the run's own models stand
 Then how well the student of MovieLens-100K does for users of whom only the last 0, 1, 2, ... films
 are known (what they met before is left out of the lists all the same), beside its twin and
 popularity; and what the tower costs: its bytes in the 8-bit file, and how many titles a second it
-reads on one core beside the BERT. The seed draws the cold films, so the queries of all seeds are
-put together: intervals are 95 % bootstrap intervals over these, paired for a difference. Runs that
-are on disk are not run again.
+reads on one core, beside the BERT on all of them. The seed draws the cold films, so the queries of all seeds are
+put together: intervals are 95 % bootstrap intervals over these, paired for a difference. Runs
+that are on disk are not run again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ import tensorflow as tf  # isort: skip
 from tfrs_distill import pipeline
 from tfrs_distill.data import split_cold_items
 from tfrs_distill.data.splits import Queries
-from tfrs_distill.evaluation import ValidationNDCG, evaluate, metrics
+from tfrs_distill.evaluation import evaluate, metrics
 from tfrs_distill.evaluation.baselines import popularity
 from tfrs_distill.evaluation.retrieval import ModelScorer
 from tfrs_distill.evaluation.teacher_report import scorer_of
@@ -47,6 +47,7 @@ from tfrs_distill.evaluation.top_k import BlockScorer
 from tfrs_distill.files import whole_file
 from tfrs_distill.models import DecayedAverage, HistoryTower, RetrievalStudent
 from tfrs_distill.models.described_item_tower import DescribedItemTower
+from tfrs_distill.pipeline.cold_validation import ColdValidationNDCG
 from tfrs_distill.pipeline.data import RetrievalData
 from tfrs_distill.pipeline.encoders import open_bert
 from tfrs_distill.pipeline.fit_until_best import fit_until_best
@@ -208,7 +209,9 @@ def bert_twin(
     fit_until_best(
         student,
         data.splits.train.batches(recipe.training.batch_size, seed=seed),
-        ValidationNDCG(data.splits.validation, k=recipe.evaluation.k, model=student),
+        ColdValidationNDCG(
+            data.splits.validation, data.cold, k=recipe.evaluation.k, student=student
+        ),
         learning_rate=chosen.learning_rate,
         weight_decay=chosen.weight_decay,
         max_epochs=recipe.training.max_epochs,
@@ -339,8 +342,7 @@ def goals(ndcg: Values) -> list[Row]:
 
 
 def costs(recipe: RetrievalRecipe, out: Path) -> list[Row]:
-    """How fast the tower reads titles beside the BERT on one core, and what it weighs."""
-    tf.config.threading.set_intra_op_parallelism_threads(1)
+    """How fast the tower reads titles on one core, beside the BERT on all, and what it weighs."""
     home = out / recipe.name
     artefact = home / str(recipe.export.version)
     recommender = td.Recommender.load(artefact / "student_int8.tflite")

@@ -14,8 +14,10 @@ from tfrs_distill import cli, pipeline
 from tfrs_distill.data import split_by_time
 from tfrs_distill.data.synthetic import synthetic
 from tfrs_distill.errors import InputError
+from tfrs_distill.evaluation import evaluate
 from tfrs_distill.export import export_artefact
 from tfrs_distill.models import RetrievalStudent
+from tfrs_distill.pipeline.cold_validation import ColdValidationNDCG
 from tfrs_distill.pipeline.data import RetrievalData
 from tfrs_distill.pipeline.encoders import word_pieces_of
 from tfrs_distill.pipeline.recipe import Recipe
@@ -68,6 +70,31 @@ def test_the_data_hide_a_quarter_of_the_items_and_half_of_their_texts(tmp_path):
     again = RetrievalData.load(tmp_path, recipe_of())
     np.testing.assert_array_equal(again.cold.all, cold.all)
     assert again.splits.train.fingerprint() == splits.train.fingerprint()
+
+
+def test_validation_is_of_items_as_they_are_known_and_of_their_texts_alone():
+    data = RetrievalData.of(synthetic(), recipe_of())
+    pieces = WordPieces.for_texts("abcdefghijklmnopqrstuvwxyz", ["a b"] * 2)
+    student = RetrievalStudent.from_history(
+        num_items=data.catalogue.num_items,
+        max_history=8,
+        embedding_dim=4,
+        texts=data.catalogue.texts,
+        word_pieces=pieces,
+        seed=0,
+    )
+    items, random = student.candidate_tower, np.random.default_rng(0)
+    items.id_embeddings.assign(random.normal(size=items.id_embeddings.shape))
+    validation, logs = data.splits.validation, {}
+    judge = ColdValidationNDCG(validation, data.cold, k=3, student=student)
+    judge.on_epoch_end(0, logs)
+    known = evaluate(student, validation, k=3).ndcg.mean()
+    of_others = items.id_embeddings.numpy().copy()
+    of_others[data.cold.described] = 0.0  # as of items that have no id
+    items.id_embeddings.assign(of_others)
+    by_texts = evaluate(student, validation, k=3).ndcg.mean()
+    assert known != pytest.approx(by_texts)
+    assert logs["val_ndcg@3"] == pytest.approx((known + by_texts) / 2)
 
 
 def test_people_who_come_back_are_asked_about_cold_items_too():

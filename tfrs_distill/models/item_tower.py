@@ -54,7 +54,10 @@ class ItemTower(ProjectedVectors):
         self.num_items, self.embedding_dim, self.text_dim = num_items, embedding_dim, text_dim
         self.text_dropout, self.id_dropout, self.seed = text_dropout, id_dropout, seed
         self.hide = tf.keras.layers.Dropout(
-            id_dropout, seed=None if seed is None else seed + 33, name="hide_ids"
+            id_dropout,
+            seed=None if seed is None else seed + 33,
+            dtype=self.dtype_policy,
+            name="hide_ids",
         )
         self.id_embeddings = self.add_weight(
             name="id_embeddings",

@@ -18,6 +18,7 @@ from tfrs_distill.models.ranking_student import RankingStudent
 from tfrs_distill.models.retrieval_model import NEXT_ITEM
 from tfrs_distill.models.tasks import RankingTask
 from tfrs_distill.models.two_tower import COLD_ITEMS
+from tfrs_distill.pipeline.cold_validation import ColdValidationNDCG
 from tfrs_distill.pipeline.encoders import word_pieces_of
 from tfrs_distill.pipeline.fit_until_best import Judge
 from tfrs_distill.pipeline.list_teachers import standardised
@@ -141,8 +142,10 @@ class OfWindows:
 
     def judge(self, student: RetrievalStudent) -> Judge:
         """NDCG on validation."""
-        validation = self.run.data.splits.validation
-        return ValidationNDCG(validation, k=self.recipe.evaluation.k, model=student)
+        data, k = self.run.data, self.recipe.evaluation.k
+        if data.cold is not None:
+            return ColdValidationNDCG(data.splits.validation, data.cold, k=k, student=student)
+        return ValidationNDCG(data.splits.validation, k=k, model=student)
 
     def taught(self, name: str) -> Taught:
         """The windows with knowledge; where the teacher's has no embeddings, all read the top-K."""

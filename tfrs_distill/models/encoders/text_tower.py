@@ -56,10 +56,10 @@ class TextTower(tf.keras.layers.Layer):
         self.log_weights = self.add_weight(
             name="log_weights", shape=[num_pieces + 1], initializer="zeros"
         )
-        self.dropout = tf.keras.layers.Dropout(
-            dropout, seed=None if seed is None else seed + 81, name="dropout"
-        )
         policy = self.dtype_policy
+        self.dropout = tf.keras.layers.Dropout(
+            dropout, seed=None if seed is None else seed + 81, dtype=policy, name="dropout"
+        )
         self.hidden = tf.keras.layers.Dense(
             hidden_dim,
             activation="gelu",

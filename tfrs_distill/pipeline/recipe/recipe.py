@@ -519,7 +519,7 @@ def _built_in() -> dict[str, Recipe]:
             knowledge=KnowledgeSettings(folds=4, form="embeddings"),
             student=StudentSettings(embedding_dim=16),
             item_texts=ItemTextsSettings(read=True),
-            training=TrainingSettings(max_epochs=40, patience=6, controls=("plain",)),
+            training=TrainingSettings(max_epochs=30, patience=10, controls=("plain",)),
             twin=RetrievalTwinSettings(learning_rate=2e-3, dropout=0.1, label_smoothing=0.5),
             distillation=RetrievalDistillationSettings(
                 learning_rate=2e-3, dropout=0.1, label_smoothing=0.5
