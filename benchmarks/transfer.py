@@ -16,9 +16,9 @@ test, as a new film does (`undescribed`). Beside the run's own models stand
 Then how well the student of MovieLens-100K does for users of whom only the last 0, 1, 2, ... films
 are known (what they met before is left out of the lists all the same), beside its twin and
 popularity; and what the tower costs: its bytes in the 8-bit file, and how many titles a second it
-reads on one core, beside the BERT on all of them. The seed draws the cold films, so the queries of all seeds are
-put together: intervals are 95 % bootstrap intervals over these, paired for a difference. Runs
-that are on disk are not run again.
+reads on one core, beside the BERT on all of them. The seed draws the cold films, so the queries of
+all seeds are put together: intervals are 95 % bootstrap intervals over these, paired for a
+difference. Runs that are on disk are not run again.
 """
 
 from __future__ import annotations

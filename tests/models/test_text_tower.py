@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tfrs_distill.models.encoders.text_tower import TextTower
@@ -66,3 +67,19 @@ def test_weights_start_at_one_and_a_seed_fixes_the_rest():
     np.testing.assert_array_equal(one(pieces), other(pieces))
     copy = TextTower.from_config(one.get_config())
     np.testing.assert_array_equal(copy(pieces), one(pieces))
+
+
+def test_given_piece_vectors_stay_as_they_are():
+    tower = TextTower(6, 3, piece_dim=4, trains_pieces=False)
+    vectors = np.random.default_rng(2).normal(size=(7, 4)).astype(np.float32)
+    tower.set_piece_vectors(vectors)
+    np.testing.assert_array_equal(tower.embeddings, vectors)
+    assert not any("embeddings" in weight.name for weight in tower.trainable_weights)
+    assert any("log_weights" in weight.name for weight in tower.trainable_weights)
+    assert TextTower.from_config(tower.get_config()).trains_pieces is False
+
+
+@pytest.mark.parametrize("vectors", [np.zeros((6, 4)), np.full((7, 4), np.nan)])
+def test_piece_vectors_of_another_shape_or_not_finite_are_refused(vectors):
+    with pytest.raises(ValueError, match=r"must be finite, of shape \(7, 4\)"):
+        TextTower(6, 3, piece_dim=4).set_piece_vectors(vectors)

@@ -52,6 +52,12 @@ def test_of_a_large_vocabulary_what_is_common_is_kept():
     assert kept.encode(["Toys 1995 unwanted"])[0].tolist() == [1, 6, 7, 1, 0, 0, 0, 0]
 
 
+def test_the_first_of_a_vocabulary_are_kept_for_texts_to_come():
+    vocabulary = ["[PAD]", "[unused0]", "[UNK]", "[CLS]", *PIECES]
+    kept = WordPieces.for_texts(vocabulary, ["story (1995)"], min_count=1, num_first=2)
+    assert kept.pieces == ("heat", "toy", "story", "(", ")", "19", "##95")
+
+
 def test_texts_with_nothing_in_common_are_refused():
     with pytest.raises(InputError, match=r"No word piece is in 2 of the 2 texts"):
         WordPieces.for_texts(PIECES, ["toy", "heat"])

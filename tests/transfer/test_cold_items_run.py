@@ -19,13 +19,13 @@ from tfrs_distill.export import export_artefact
 from tfrs_distill.models import RetrievalStudent
 from tfrs_distill.pipeline.cold_validation import ColdValidationNDCG
 from tfrs_distill.pipeline.data import RetrievalData
-from tfrs_distill.pipeline.encoders import word_pieces_of
+from tfrs_distill.pipeline.encoders import words_of
 from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.pipeline.recipe.sections import PLANTED
 from tfrs_distill.progress import SilentProgress
 from tfrs_distill.serving.recommender import Recommender
 from tfrs_distill.serving.word_pieces import WordPieces
-from tfrs_distill.teachers.bert.checkpoint import word_piece_vocabulary
+from tfrs_distill.teachers import TextEncoder
 
 
 def recipe_of(encoder=""):
@@ -37,6 +37,7 @@ def recipe_of(encoder=""):
         teacher=replace(cold.teacher, embedding_dim=8, max_epochs=2),
         encoder=replace(cold.encoder, name=str(encoder)),
         knowledge=replace(cold.knowledge, folds=2, top_k=10),
+        item_texts=replace(cold.item_texts, piece_dim=2, num_common=50),
         training=replace(cold.training, max_epochs=2, controls=()),
         evaluation=replace(cold.evaluation, k=3, bootstrap_samples=100),
     )
@@ -105,24 +106,26 @@ def test_people_who_come_back_are_asked_about_cold_items_too():
     assert catalogues == {False}
 
 
-def test_the_student_reads_the_encoders_word_pieces(encoder):
-    vocabulary, lowercase = word_piece_vocabulary(encoder)
-    assert lowercase and vocabulary[:2] == ("[PAD]", "[UNK]")
+def test_the_student_reads_the_encoders_words(encoder):
     texts = ["the film", "the story", "a film"]
-    pieces = word_pieces_of(recipe_of(encoder), texts, min_count=2, max_pieces=5)
-    assert set(pieces.pieces) <= set(vocabulary)
-    assert pieces.max_pieces == 5
+    recipe = recipe_of(encoder)
+    recipe = replace(recipe, item_texts=replace(recipe.item_texts, num_common=3, max_pieces=5))
+    pieces, vectors = words_of(recipe, texts)
+    vocabulary = TextEncoder(encoder).vocabulary
+    assert vocabulary[:2] == ("[PAD]", "[UNK]") and set(pieces.pieces) <= set(vocabulary)
+    assert (pieces.max_pieces, pieces.lowercase) == (5, True)
+    assert vectors.shape == (pieces.num_pieces + 1, 2)
 
 
 def test_an_encoder_with_another_tokenizer_is_refused(tmp_path):
     write_tiny_checkpoint(tmp_path, "roberta")
     with pytest.raises(InputError, match=r"reads word pieces as BERT's tokenizer makes them"):
-        word_pieces_of(recipe_of(tmp_path), ["a film"] * 2, min_count=2, max_pieces=5)
+        words_of(recipe_of(tmp_path), ["a film"] * 3)
 
 
 def test_an_encoder_of_tf_hub_is_refused():
     with pytest.raises(InputError, match=r"from TF-Hub has none to read"):
-        word_pieces_of(recipe_of("https://tfhub.dev/x"), ["a"], min_count=1, max_pieces=5)
+        words_of(recipe_of("https://tfhub.dev/x"), ["a"])
 
 
 def test_a_planted_new_item_is_recommended_to_those_who_like_its_kind(tmp_path):

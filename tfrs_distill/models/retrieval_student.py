@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
@@ -50,6 +51,7 @@ class RetrievalStudent(TwoTower):
         label_smoothing: float = 0.0,
         texts: Sequence[str] | None = None,
         word_pieces: WordPieces | None = None,
+        piece_vectors: np.ndarray | None = None,
         id_dropout: float = 0.5,
         piece_dropout: float = 0.4,
         cold_items: Sequence[int] = (),
@@ -70,6 +72,8 @@ class RetrievalStudent(TwoTower):
             texts: the items', in catalogue order: a small text tower reads them beside the ids, so
                 that an item that nobody has met can be recommended by its text. None for ids alone.
             word_pieces: what turns a text into indices; needed with `texts`.
+            piece_vectors: float [num_pieces + 1, any width], the pieces' vectors, which stay as
+                they are: see `td.teachers.piece_vectors`. None learns vectors of width 8.
             id_dropout: of `DescribedItemTower`, with `texts`.
             piece_dropout: share of a text's word pieces left out while training, with `texts`.
             cold_items: indices of items without any interaction that a teacher ranks, see
@@ -89,15 +93,20 @@ class RetrievalStudent(TwoTower):
         if texts is None or word_pieces is None:
             items = ItemTower(num_items, embedding_dim, seed=seed, name="item_tower")
         else:
+            tower = TextTower(
+                word_pieces.num_pieces,
+                embedding_dim + 1,
+                piece_dim=8 if piece_vectors is None else piece_vectors.shape[1],
+                trains_pieces=piece_vectors is None,
+                dropout=piece_dropout,
+                seed=seed,
+                name="text_tower",
+            )
+            if piece_vectors is not None:
+                tower.set_piece_vectors(piece_vectors)
             items = DescribedItemTower(
                 num_items,
-                TextTower(
-                    word_pieces.num_pieces,
-                    embedding_dim + 1,
-                    dropout=piece_dropout,
-                    seed=seed,
-                    name="text_tower",
-                ),
+                tower,
                 word_pieces,
                 id_dropout=id_dropout,
                 seed=seed,
@@ -107,8 +116,8 @@ class RetrievalStudent(TwoTower):
         encoder = DecayedAverage(
             max_history, embedding_dim, dropout=dropout, seed=seed, name="decayed_average"
         )
-        tower = HistoryTower(items, encoder, name="history_tower")
-        student = cls(tower, items, candidates, label_smoothing, cold_items=cold_items, name=name)
+        queries = HistoryTower(items, encoder, name="history_tower")
+        student = cls(queries, items, candidates, label_smoothing, cold_items=cold_items, name=name)
         student.build_towers()
         return student
 

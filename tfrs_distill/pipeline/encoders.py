@@ -7,12 +7,15 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from tfrs_distill.data.assets import minilm_folder
 from tfrs_distill.errors import InputError
 from tfrs_distill.pipeline.recipe import RankingRecipe, RetrievalRecipe
 from tfrs_distill.serving.word_pieces import WordPieces
 from tfrs_distill.teachers import HubEncoder, TextEncoder
-from tfrs_distill.teachers.bert.checkpoint import checkpoint_fingerprint, word_piece_vocabulary
+from tfrs_distill.teachers.bert.checkpoint import checkpoint_fingerprint
+from tfrs_distill.teachers.bert.piece_vectors import piece_vectors
 
 
 def open_encoder(recipe: RetrievalRecipe | RankingRecipe) -> TextEncoder | HubEncoder:
@@ -31,14 +34,16 @@ def open_bert(recipe: RetrievalRecipe | RankingRecipe) -> TextEncoder:
     )
 
 
-def word_pieces_of(
-    recipe: RetrievalRecipe, texts: Sequence[str], *, min_count: int, max_pieces: int
-) -> WordPieces:
-    """The word pieces that a student reads of these texts: the encoder's that are common there.
+def words_of(recipe: RetrievalRecipe, texts: Sequence[str]) -> tuple[WordPieces, np.ndarray]:
+    """The word pieces that a student reads, and the vectors that the encoder gives them.
+
+    Args:
+        recipe: its encoder and `item_texts`.
+        texts: those that are known while training.
 
     Raises:
-        InputError: the encoder is from TF-Hub or splits texts in another way, or no piece is
-            common.
+        InputError: the encoder is from TF-Hub or splits texts in another way, or the texts are too
+            few for the width.
     """
     if is_of_tf_hub(recipe):
         raise InputError(
@@ -46,10 +51,16 @@ def word_pieces_of(
             f"from TF-Hub has none to read. Received: {recipe.encoder.name}. Give a Hugging Face "
             "checkpoint, or set `item_texts.read` to false."
         )
-    vocabulary, lowercase = word_piece_vocabulary(encoder_name(recipe))
-    return WordPieces.for_texts(
-        vocabulary, texts, min_count=min_count, max_pieces=max_pieces, lowercase=lowercase
+    chosen, encoder = recipe.item_texts, open_bert(recipe)
+    pieces = WordPieces.for_texts(
+        encoder.vocabulary,
+        texts,
+        min_count=1,
+        num_first=chosen.num_common,
+        max_pieces=chosen.max_pieces,
+        lowercase=encoder.lowercase,
     )
+    return pieces, piece_vectors(encoder, pieces, texts, chosen.piece_dim)
 
 
 def open_hub_encoder(recipe: RetrievalRecipe | RankingRecipe) -> HubEncoder:

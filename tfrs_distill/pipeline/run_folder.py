@@ -15,11 +15,13 @@ from tfrs_distill.data.unlabelled_rows import unlabelled_rows
 from tfrs_distill.evaluation.retrieval import ModelScorer
 from tfrs_distill.knowledge import CachedTeacher
 from tfrs_distill.pipeline.data import RankingData, RetrievalData, load_data
+from tfrs_distill.pipeline.encoders import words_of
 from tfrs_distill.pipeline.recipe import RankingRecipe
 from tfrs_distill.pipeline.stage import Result, Stages
 from tfrs_distill.pipeline.tasks import make_tasks
 from tfrs_distill.pipeline.teacher_kinds import Setting, TeacherKind, teacher_kind
 from tfrs_distill.progress import Progress
+from tfrs_distill.serving.word_pieces import WordPieces
 from tfrs_distill.teachers import ItemItemTeacher
 from tfrs_distill.teachers.candidate_lists import RELEVANCE, CandidateLists, list_examples
 
@@ -107,6 +109,11 @@ class Run:
     def after_epoch_of(self, stage: str) -> Callable[[int, float], None] | None:
         """Who is told of a student's epochs; nobody of a first stage's, which no search judges."""
         return None if stage == "retrieval" else self.after_epoch
+
+    @cached_property
+    def item_words(self) -> tuple[WordPieces, np.ndarray]:
+        """The word pieces that students read of the items' texts, and their vectors."""
+        return words_of(self.recipe, self.data.known_texts)
 
     @cached_property
     def data(self) -> Any:

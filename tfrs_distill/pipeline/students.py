@@ -19,7 +19,6 @@ from tfrs_distill.models.retrieval_model import NEXT_ITEM
 from tfrs_distill.models.tasks import RankingTask
 from tfrs_distill.models.two_tower import COLD_ITEMS
 from tfrs_distill.pipeline.cold_validation import ColdValidationNDCG
-from tfrs_distill.pipeline.encoders import word_pieces_of
 from tfrs_distill.pipeline.fit_until_best import Judge
 from tfrs_distill.pipeline.list_teachers import standardised
 from tfrs_distill.pipeline.models import make_student
@@ -125,12 +124,11 @@ class OfWindows:
         texts, data = self.recipe.item_texts, self.run.data
         if not texts.read:
             return {}
-        pieces = word_pieces_of(
-            self.recipe, data.known_texts, min_count=texts.min_count, max_pieces=texts.max_pieces
-        )
+        pieces, vectors = self.run.item_words
         return {
             "texts": data.catalogue.texts,
             "word_pieces": pieces,
+            "piece_vectors": vectors,
             "id_dropout": texts.id_dropout,
             "piece_dropout": texts.dropout,
             "cold_items": () if data.cold is None else data.cold.described,

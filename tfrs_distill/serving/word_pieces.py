@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from tfrs_distill.errors import InputError
 
 PADDING_PIECE, UNKNOWN_PIECE = "[PAD]", "[UNK]"
 SPECIAL = (PADDING_PIECE, UNKNOWN_PIECE)  # of index 0 and 1
-UNKNOWN = SPECIAL.index(UNKNOWN_PIECE)
+UNKNOWN, FIRST_PIECE = SPECIAL.index(UNKNOWN_PIECE), len(SPECIAL)
+CONTINUED = "##"  # before a piece that does not begin a word
+MARKER = re.compile(r"\[.+\]")  # no piece of any text: [CLS], [unused7]
 
 
 @dataclass(frozen=True)
@@ -65,34 +68,35 @@ class WordPieces:
         texts: Sequence[str],
         *,
         min_count: int = 2,
+        num_first: int = 0,
         max_pieces: int = 32,
         lowercase: bool = True,
     ) -> WordPieces:
         """Keep of a large vocabulary, such as a BERT's, what is common in these texts.
 
         What a single text has cannot be learnt from; words that are made of it become unknown, so
-        that the student learns what an unknown word is worth.
+        that the student learns what an unknown word is worth. Where pieces have vectors already,
+        give `min_count=1`, and `num_first` for the words of texts to come.
 
         Args:
-            vocabulary: the pieces, in any order.
+            vocabulary: the pieces; those of a BERT stand in the order of how common they are.
             texts: those that are known while training.
             min_count: how many texts must have a piece.
+            num_first: so many of the vocabulary are kept besides, its first.
             max_pieces: as for the class.
             lowercase: as for the class.
 
         Raises:
             InputError: no piece is in so many texts, or as for the class.
         """
-        names = tuple(dict.fromkeys(piece for piece in vocabulary if piece not in SPECIAL))
+        names = tuple(dict.fromkeys(piece for piece in vocabulary if not MARKER.fullmatch(piece)))
         whole = cls(names, max_pieces, lowercase)
         counts = np.zeros(whole.num_pieces + 1, np.int64)
         for row in whole.encode(texts):
             counts[np.unique(row)] += 1
-        kept = tuple(
-            names[index - len(SPECIAL)]
-            for index in np.flatnonzero(counts >= min_count)
-            if index >= len(SPECIAL)
-        )
+        is_kept = counts[FIRST_PIECE:] >= min_count
+        is_kept[:num_first] = True
+        kept = tuple(name for name, keep in zip(names, is_kept) if keep)
         if not kept:
             raise InputError(
                 f"No word piece is in {min_count} of the {len(texts)} texts, so there is nothing "

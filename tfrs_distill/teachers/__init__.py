@@ -8,7 +8,8 @@
   features), `row_logits_from_arrays` (a GBDT or any other); `row_logits` labels rows by any teacher
 - for candidate lists: `first_stage_lists`, `list_examples`, `ListTeacher`
 - of several: `Ensemble`, `Calibrated`
-- text: `TextEncoder` (BERT, RoBERTa, DistilBERT, MiniLM), `HubEncoder` (TF-Hub, SavedModel)
+- text: `TextEncoder` (BERT, RoBERTa, DistilBERT, MiniLM), `HubEncoder` (TF-Hub, SavedModel);
+  `piece_vectors` for a student's text tower
 - adapting a BERT: `pretrain_masked_language_model`, `finetune` with `LoRA`, `BottleneckAdapters`,
   `PrefixVectors`, `TopLayers` or `AllLayers`; `attach_saved` puts saved layers back
 """
@@ -32,6 +33,7 @@ from tfrs_distill.teachers.bert.parameter_efficient import (
     PrefixVectors,
     attach_saved,
 )
+from tfrs_distill.teachers.bert.piece_vectors import piece_vectors
 from tfrs_distill.teachers.bert.text_encoder import TextEncoder
 from tfrs_distill.teachers.bert.trained_layers import AllLayers, TopLayers
 from tfrs_distill.teachers.calibration import Calibrated, fit_temperature, held_out_windows
@@ -78,6 +80,7 @@ __all__ = [
     "fit_temperature",
     "held_out_windows",
     "list_examples",
+    "piece_vectors",
     "pretrain_masked_language_model",
     "row_logits_from_arrays",
     "read_row_logits",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfrs_distill.models.seeded import seeded
@@ -25,6 +26,8 @@ class TextTower(tf.keras.layers.Layer):
         dim: width of the output.
         piece_dim: width of the pieces' embeddings.
         hidden_dim: width of the hidden layer.
+        trains_pieces: whether the pieces' embeddings are learnt; False for vectors that are given,
+            by `set_piece_vectors`.
         dropout: share of a text's pieces left out while training.
         seed: int or None; fixes initial weights and dropout.
 
@@ -41,17 +44,20 @@ class TextTower(tf.keras.layers.Layer):
         *,
         piece_dim: int = 8,
         hidden_dim: int = 8,
+        trains_pieces: bool = True,
         dropout: float = 0.0,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, **kwargs)
         self.num_pieces, self.dim, self.piece_dim = num_pieces, dim, piece_dim
-        self.hidden_dim, self.dropout_rate, self.seed = hidden_dim, dropout, seed
+        self.hidden_dim, self.trains_pieces = hidden_dim, trains_pieces
+        self.dropout_rate, self.seed = dropout, seed
         self.embeddings = self.add_weight(
             name="embeddings",
             shape=[num_pieces + 1, piece_dim],
             initializer=seeded("uniform", seed, 80),
+            trainable=trains_pieces,
         )
         self.log_weights = self.add_weight(
             name="log_weights", shape=[num_pieces + 1], initializer="zeros"
@@ -78,6 +84,20 @@ class TextTower(tf.keras.layers.Layer):
             dim, kernel_initializer=seeded("glorot_uniform", seed, 84), dtype=policy, name="linear"
         )
 
+    def set_piece_vectors(self, vectors: np.ndarray) -> None:
+        """Replace the pieces' embeddings by float [num_pieces + 1, piece_dim], padding's first.
+
+        Raises:
+            ValueError: another shape, or a value that is not finite.
+        """
+        shape = (self.num_pieces + 1, self.piece_dim)
+        if vectors.shape != shape or not np.isfinite(vectors).all():
+            raise ValueError(
+                f"`piece_vectors` must be finite, of shape {shape}. Received: shape "
+                f"{vectors.shape}{'' if np.isfinite(vectors).all() else ', not finite'}."
+            )
+        self.embeddings.assign(vectors)
+
     def call(self, pieces: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Embeddings of texts: int32 `[num_texts, any length]` to float `[num_texts, dim]`."""
         present = tf.cast(pieces > PADDING, tf.float32)
@@ -96,6 +116,7 @@ class TextTower(tf.keras.layers.Layer):
             "dim": self.dim,
             "piece_dim": self.piece_dim,
             "hidden_dim": self.hidden_dim,
+            "trains_pieces": self.trains_pieces,
             "dropout": self.dropout_rate,
             "seed": self.seed,
         }

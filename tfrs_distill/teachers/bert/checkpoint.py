@@ -120,32 +120,6 @@ def load_checkpoint(folder: Path) -> tuple[Any, Any]:
     return tokenizer, model
 
 
-def word_piece_vocabulary(name_or_path: str | os.PathLike[str]) -> tuple[tuple[str, ...], bool]:
-    """The word pieces of a checkpoint's tokenizer, without loading its weights.
-
-    Args:
-        name_or_path: as for `TextEncoder`.
-
-    Returns:
-        The pieces in the order of their indices, and whether texts are put into lower case.
-
-    Raises:
-        InputError: as `TextEncoder`; or the tokenizer is of another kind, as RoBERTa's.
-    """
-    from transformers import AutoTokenizer
-
-    folder = checkpoint_folder(name_or_path)
-    with _quiet_transformers():
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            reason = (str(error).splitlines() or [repr(error)])[0][:200]
-            raise InputError(
-                f"The tokenizer in {folder} cannot be read ({reason}). Fetch the folder again."
-            ) from error
-    return pieces_of(tokenizer, folder), bool(getattr(tokenizer, "do_lower_case", True))
-
-
 def pieces_of(tokenizer: Any, folder: Path) -> tuple[str, ...]:
     """The word pieces of a tokenizer, in the order of their indices.
 

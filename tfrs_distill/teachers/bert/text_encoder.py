@@ -141,6 +141,11 @@ class TextEncoder:
         """
         return pieces_of(self.tokenizer, self.folder)
 
+    @property
+    def lowercase(self) -> bool:
+        """Whether texts are put into lower case before they are split."""
+        return self.modules.lower_case or bool(getattr(self.tokenizer, "do_lower_case", False))
+
     def tokenize(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Token ids and attention mask of texts, longer ones cut, int32 [num_texts, length].
 
