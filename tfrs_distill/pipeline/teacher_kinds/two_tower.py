@@ -111,22 +111,23 @@ class TwoTowerOfItems:
 
     def open(self, folder: Path) -> Calibrated:
         """Read it from its Keras file."""
-        return _calibrated(folder, _choices(folder))
+        model = tf.keras.models.load_model(folder / TEACHER_FILE)
+        return Calibrated(model, _choices(folder)["temperature"])
 
     def train_fold(self, windows: Windows, fold: int, whole: Path, folder: Path) -> Calibrated:
         """On these windows for as many epochs as the whole one needed, with the same vectors."""
-        chosen = _choices(whole)
-        if (folder / TEACHER_FILE).exists():
-            return _calibrated(folder, chosen)
-        recipe = self.setting.recipe
-        seed = self.setting.seed_of_fold(fold)
-        with np.load(whole / VECTORS) as vectors:
-            teacher = self.untrained(dict(vectors), seed)
-        batches = windows.batches(recipe.teacher.batch_size, seed=seed)
-        rate = recipe.teacher.learning_rate
-        fit_for(teacher, batches, learning_rate=rate, epochs=chosen["epochs"])
-        save_alone(teacher, folder / TEACHER_FILE)
-        return _calibrated(folder, chosen)  # as a resumed run will read it
+        if not (folder / TEACHER_FILE).exists():
+            recipe = self.setting.recipe
+            seed = self.setting.seed_of_fold(fold)
+            with np.load(whole / VECTORS) as vectors:
+                teacher = self.untrained(dict(vectors), seed)
+            batches = windows.batches(recipe.teacher.batch_size, seed=seed)
+            epochs, rate = _choices(whole)["epochs"], recipe.teacher.learning_rate
+            fit_for(teacher, batches, learning_rate=rate, epochs=epochs)
+            save_alone(teacher, folder / TEACHER_FILE)
+        with whole_file(folder / CHOICES) as file:
+            file.write((whole / CHOICES).read_bytes())
+        return self.open(folder)  # as a resumed run will read it
 
     def untrained(self, vectors: dict[str, np.ndarray], seed: int) -> TwoTower:
         """A teacher that reads these vectors."""
@@ -217,7 +218,3 @@ def _choices(folder: Path) -> dict[str, Any]:
     """What the whole teacher chose by validation: `epochs` and `temperature`."""
     choices: dict[str, Any] = json.loads((folder / CHOICES).read_text())
     return choices
-
-
-def _calibrated(folder: Path, chosen: dict[str, Any]) -> Calibrated:
-    return Calibrated(tf.keras.models.load_model(folder / TEACHER_FILE), chosen["temperature"])
