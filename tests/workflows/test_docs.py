@@ -50,9 +50,10 @@ def test_the_programs_about_the_distiller_run_one_after_the_other(mode, tmp_path
     assert names["distiller"].student is names["student"]
 
 
-@pytest.mark.realdata
 def test_the_programs_about_new_items_run(mode, tmp_path, monkeypatch):
-    """With the real BERT: of planted texts it knows which words are of one kind."""
+    """With a tiny BERT in MiniLM's place."""
+    write_tiny_bert(tmp_path / "bert")
+    monkeypatch.setattr("tfrs_distill.data.minilm_folder", lambda: tmp_path / "bert")
     monkeypatch.chdir(tmp_path)
     names = after_the_programs_of("new_items.md", how_many=1)
     assert names["student"].task_names == ("next_item", "cold_items")
