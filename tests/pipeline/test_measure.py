@@ -189,7 +189,11 @@ def test_two_stages_are_reported_in_the_same_shape(monkeypatch, tmp_path):
     run = Run(Recipe.named("two-stage"), tmp_path, SilentProgress())
     groups = {"gender": ["F", "M"] * 500}
     run.data = SimpleNamespace(
-        splits=splits, catalogue=splits.catalogue, user_groups=groups, interactions=data
+        splits=splits,
+        catalogue=splits.catalogue,
+        user_groups=groups,
+        item_groups={},
+        interactions=data,
     )
     run.first_stage = run.item_item = zeros
     monkeypatch.setattr(run, "first_stage_scorer", lambda: known)

@@ -176,23 +176,6 @@ def test_a_run_with_each_kind_of_teacher(folder, tmp_path, kind, capsys):
         assert ndcg == pytest.approx(ease, abs=1e-9)
 
 
-def test_a_folds_two_tower_is_opened_as_the_whole_one_is(folder, tmp_path):
-    """As the first stage of a cross-encoder is, where its second stage is trained."""
-    text = 'kind = "two-tower"\nmodalities = []'
-    recipe = Recipe.from_toml(recipe_file(folder, tmp_path, teacher=text))
-    splits = split_by_time(PLANTED, max_history=12)
-    made = teacher_kind(Setting(recipe, RetrievalData(PLANTED, splits), [], SilentProgress()))
-    whole, of_fold = tmp_path / "whole", tmp_path / "fold"
-    for place in (whole, of_fold):
-        place.mkdir()
-    made.train(whole)
-    windows = splits.train.subset(np.arange(len(splits.train)) % 2 == 0)
-    trained = made.train_fold(windows, 0, whole, of_fold)
-    opened = made.open(of_fold)
-    assert opened.fingerprint() == trained.fingerprint() != made.open(whole).fingerprint()
-    assert opened.temperature == made.open(whole).temperature
-
-
 @pytest.mark.parametrize("kind", ["item-item", "next-item-ridge", "als"])
 def test_a_closed_form_is_chosen_calibrated_and_solved_for_a_fold(
     folder, tmp_path, monkeypatch, kind
@@ -237,6 +220,10 @@ def test_a_two_tower_is_smoothed_calibrated_and_trained_alike_for_a_fold(folder,
     again = made.train_fold(some, 0, tmp_path, tmp_path / "fold")  # after an interrupt
     assert fold.temperature == whole.temperature and fold.teacher.label_smoothing == 0.4
     assert fold.fingerprint() == again.fingerprint() != whole.fingerprint()
+    # As the first stage of a cross-encoder is read, whose second stage is trained on it.
+    opened = made.open(tmp_path / "fold")
+    assert opened.fingerprint() == fold.fingerprint()
+    assert opened.temperature == whole.temperature
 
 
 def test_als_without_its_library_is_refused_before_anything_is_trained(
