@@ -108,7 +108,7 @@ class Recommender:
             InputError: it is no artefact, a file of it is truncated, or it lacks the format.
         """
         artefact, file = find_model(path, format, RETRIEVAL)
-        run: Run | None = open_model(file, num_threads=num_threads)
+        run = open_model(file, num_threads=num_threads)
         model = _retrieval(run)
         is_saved_model = file.name == SAVED_MODEL
         if artefact.ranking_stage is not None:
@@ -118,9 +118,13 @@ class Recommender:
                 if is_saved_model
                 else Ranker.load(second / file.name, num_threads=num_threads)
             )
-            model, run = _ranked(model, ranker, artefact.ranking_stage), None
-        batch_size = SAVED_MODEL_BATCH if is_saved_model else 1
-        return cls(artefact, model, batch_size=batch_size, run=run)
+            model = _ranked(model, ranker, artefact.ranking_stage)
+        return cls(
+            artefact,
+            model,
+            batch_size=SAVED_MODEL_BATCH if is_saved_model else 1,
+            run=run if artefact.ranking_stage is None else None,
+        )
 
     def add_items(
         self,
