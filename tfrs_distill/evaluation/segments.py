@@ -104,7 +104,9 @@ def segments(
         for index, (name, what) in enumerate(of_popularity)
     }
     for name, (what, items) in (groups_of_items | dict(item_groups or {})).items():
-        kept = [positives[np.isin(positives, items)] for positives in queries.positives]
+        belongs = np.zeros(len(group) + 1, bool)
+        belongs[items] = True
+        kept = [positives[belongs[positives]] for positives in queries.positives]
         rows = np.flatnonzero([len(positives) for positives in kept])
         found.append(Segment(name, what, rows, tuple(kept[row] for row in rows)))
     for name, what, chosen in (
