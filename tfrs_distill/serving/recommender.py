@@ -177,7 +177,7 @@ class Recommender:
                 vocabularies={ITEM_ID: (*state.artefact.item_ids, *item_ids)},
                 titles=(*state.artefact.titles, *titles),
             )
-            model = _retrieval_of_added(self._run, embeddings)
+            model = _retrieval(self._run, embeddings)
             self._state = _State(artefact, ItemNames(artefact), model, embeddings)
 
     def recommend(self, history: Sequence[str], k: int = 10) -> list[Recommendation]:
@@ -298,21 +298,14 @@ def _entries(history: Any) -> np.ndarray:
     return entries
 
 
-def _retrieval(run: Run) -> Model:
-    """Return the retrieval student of an open model file."""
+def _retrieval(run: Run, added_embeddings: np.ndarray | None = None) -> Model:
+    """Return the retrieval student of an open model file, with further items by embeddings."""
+    signature, added = SIGNATURE_NAME, {}
+    if added_embeddings is not None:
+        signature, added = RETRIEVE_WITH_ADDED, {"added_embeddings": added_embeddings}
 
     def model(history: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        outputs = run(SIGNATURE_NAME, {"history": history})
-        return outputs["scores"], outputs["item_ids"]
-
-    return model
-
-
-def _retrieval_of_added(run: Run, embeddings: np.ndarray) -> Model:
-    """Return the same student with further items, by their embeddings."""
-
-    def model(history: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        outputs = run(RETRIEVE_WITH_ADDED, {"history": history, "added_embeddings": embeddings})
+        outputs = run(signature, {"history": history, **added})
         return outputs["scores"], outputs["item_ids"]
 
     return model
