@@ -116,9 +116,10 @@ def measured(recipe: RetrievalRecipe, out: Path) -> Values:
             return {name: {part: kept[f"{name}/{part}"] for part in PARTS} for name in names}
     data = RetrievalData.load(home / "stages" / "data", recipe)
     found: Values = {}
+    parts = queries_of(data, recipe)
     for name, model in (models_of(recipe, data, home) | further_controls(recipe, data)).items():
         found[name] = {}
-        for part, queries in queries_of(data, recipe).items():
+        for part, queries in parts.items():
             scorer = scorer_of(model, queries, recipe.data.max_history)
             found[name][part] = evaluate(scorer, queries, k=recipe.evaluation.k).ndcg
     with whole_file(file) as kept:

@@ -145,6 +145,19 @@ def test_what_is_not_cold_cannot_be_asked_for(asked):
         asked_for(asked)
 
 
+def test_validation_may_have_targets_of_its_own():
+    splits = split_cold_items(
+        interactions(), COLD, COLD.all, validation_targets=COLD.described, max_history=4
+    )
+    np.testing.assert_array_equal(splits.validation.candidates, [9])
+    assert lists(splits.validation.positives) == [[9], [9]]
+    np.testing.assert_array_equal(splits.test.candidates, [2, 9, 10])
+    assert lists(splits.test.positives) == [[10], [2]]
+    assert splits.train.fingerprint() == asked_for([2, 9, 10]).train.fingerprint()
+    with pytest.raises(InputError, match="`validation_targets` must be cold items. Received: "):
+        split_cold_items(interactions(), COLD, COLD.all, validation_targets=np.array([3]))
+
+
 def test_no_query_for_the_asked_items_is_said():
     with pytest.raises(InputError, match="No validation query has one of the 1 targets"):
         asked_for([10])

@@ -75,6 +75,7 @@ def split_cold_items(
     cold: ColdItems,
     targets: np.ndarray,
     *,
+    validation_targets: np.ndarray | None = None,
     max_history: int = 64,
     train_fraction: float = 0.8,
     validation_fraction: float = 0.1,
@@ -89,6 +90,7 @@ def split_cold_items(
         interactions: the data set.
         cold: the items to hold back.
         targets: item indices to evaluate on: `cold.all`, `cold.described` or `cold.undescribed`.
+        validation_targets: those of validation; None for the same.
         max_history: positions of a training window.
         train_fraction: share of each user's interactions to train on.
         validation_fraction: share of the next part.
@@ -96,11 +98,10 @@ def split_cold_items(
     Raises:
         InputError: a target is not cold, or nothing is left to train or to evaluate on.
     """
-    targets = np.unique(whole_numbers("targets", targets))
-    warm = sorted(set(targets.tolist()) - set(cold.all.tolist()))
-    if warm or not len(targets):
-        came = f"item {warm[0]}, which is not" if warm else "no item"
-        raise InputError(f"`targets` must be cold items. Received: {came}.")
+    targets = _cold_targets("targets", targets, cold)
+    validated = targets
+    if validation_targets is not None:
+        validated = _cold_targets("validation_targets", validation_targets, cold)
     cuts = user_time_cuts(
         interactions, train_fraction=train_fraction, validation_fraction=validation_fraction
     )
@@ -126,9 +127,18 @@ def split_cold_items(
     return replace(
         whole,
         train=replace(train, candidates=existing),
-        validation=_about(whole.validation, cold.all, targets, "validation"),
+        validation=_about(whole.validation, cold.all, validated, "validation"),
         test=_about(whole.test, cold.all, targets, "test"),
     )
+
+
+def _cold_targets(name: str, targets: np.ndarray, cold: ColdItems) -> np.ndarray:
+    targets = np.unique(whole_numbers(name, targets))
+    warm = sorted(set(targets.tolist()) - set(cold.all.tolist()))
+    if warm or not len(targets):
+        came = f"item {warm[0]}, which is not" if warm else "no item"
+        raise InputError(f"`{name}` must be cold items. Received: {came}.")
+    return targets
 
 
 def _about(queries: Queries, cold: np.ndarray, targets: np.ndarray, name: str) -> Queries:

@@ -124,7 +124,14 @@ class RetrievalData:
         data, cold = recipe.data, None
         if data.split == COLD_ITEMS:
             cold = choose_cold_items(interactions.catalogue.num_items, seed=recipe.seed)
-            splits = _split_cold_items(interactions, cold, data)
+            catalogue = replace(interactions.catalogue, exclude_seen=data.exclude_seen)
+            splits = split_cold_items(
+                replace(interactions, catalogue=catalogue),
+                cold,
+                cold.all,
+                validation_targets=cold.described,  # nothing is known of the others before the test
+                max_history=data.max_history,
+            )
         else:
             cuts = CUTS[data.split](interactions)
             splits = split_at(
@@ -413,17 +420,6 @@ def read_data(recipe: RetrievalRecipe | RankingRecipe) -> RetrievalData | Rankin
         groups = others.groups
         reading += others.sentences
     return RetrievalData.of(data, recipe, reading, groups)
-
-
-def _split_cold_items(interactions: Interactions, cold: ColdItems, data: DataSettings) -> Splits:
-    """Train without the cold items, validate on those with known texts, test on all of them."""
-    catalogue = replace(interactions.catalogue, exclude_seen=data.exclude_seen)
-    interactions = replace(interactions, catalogue=catalogue)
-    tested, validated = (
-        split_cold_items(interactions, cold, targets, max_history=data.max_history)
-        for targets in (cold.all, cold.described)
-    )
-    return replace(tested, validation=validated.validation)
 
 
 def read_tables(recipe: RetrievalRecipe | RankingRecipe) -> tuple[Interactions, TableFacts]:

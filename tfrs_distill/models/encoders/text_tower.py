@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfrs_distill.columns import PADDING
 from tfrs_distill.models.seeded import seeded
-
-PADDING = 0
 
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
