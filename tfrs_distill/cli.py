@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_tune(commands)
     _add_init(commands)
+    _add_update(commands)
     _add_compare(commands)
     _add_evaluate(commands)
     _add_recommend(commands)
@@ -204,6 +205,43 @@ def _add_tables(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_update(commands: Any) -> None:
+    words = "let a finished run go on with new interactions and items, and publish its next version"
+    update = commands.add_parser("update", help=words, description=words, allow_abbrev=False)
+    update.set_defaults(command=_update, when_interrupted="run the same command again to resume.")
+    update.add_argument("run", metavar="RUN", type=Path, help="a run's folder")
+    update.add_argument(
+        "--new-interactions",
+        metavar="FILE",
+        nargs="+",
+        required=True,
+        help="who met what since the run's data, in CSV, JSON lines or Parquet",
+    )
+    update.add_argument(
+        "--new-items",
+        metavar="FILE",
+        nargs="+",
+        default=[],
+        help="the items that the run does not know yet, with a title or text",
+    )
+    update.add_argument(
+        "--column",
+        metavar="ROLE=NAME",
+        action="append",
+        default=[],
+        help="a column of these: user, item, time, rating; id, title, text of the items; else "
+        "as the run's recipe names it, or by its usual names",
+    )
+    update.add_argument(
+        "--max-drop",
+        metavar="SHARE",
+        type=float,
+        default=0.02,
+        help="publish nothing that lost more of an earlier version's NDCG; default: %(default)s",
+    )
+    update.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
 def _add_compare(commands: Any) -> None:
     words = "lay finished runs beside each other, over seeds and between settings"
     compare = commands.add_parser("compare", help=words, description=words, allow_abbrev=False)
@@ -327,6 +365,31 @@ def _run(arguments: argparse.Namespace) -> None:
         console.print(words, soft_wrap=True)
 
 
+def _update(arguments: argparse.Namespace) -> None:
+    pipeline = _pipeline_module()
+    from tfrs_distill.pipeline.report.update import update_table
+    from tfrs_distill.pipeline.terminal import TerminalProgress
+    from tfrs_distill.progress import SilentProgress
+
+    console = _console()
+    found = pipeline.update(
+        arguments.run,
+        arguments.new_interactions,
+        arguments.new_items,
+        columns=_columns(arguments.column),
+        max_drop=arguments.max_drop,
+        progress=SilentProgress() if arguments.json else TerminalProgress(console),
+    )
+    if arguments.json:
+        print(json.dumps(found, indent=2))
+        return
+    sentence, table = update_table(found)
+    console.print(sentence, soft_wrap=not console.is_terminal)
+    console.print(table)
+    artefact = arguments.run / str(found["version"])
+    console.print(f"Published: {artefact}", soft_wrap=True)
+
+
 def _tune(arguments: argparse.Namespace) -> None:
     recipe, pipeline = _recipe(arguments), _pipeline(arguments)
     from tfrs_distill.pipeline.search.page import in_short
@@ -351,6 +414,11 @@ def _pipeline(arguments: argparse.Namespace) -> Any:
     """The pipeline's functions, for a folder of runs that can be one."""
     if arguments.out.exists() and not arguments.out.is_dir():
         raise InputError(f"--out must be a folder. Received: {arguments.out}, which is a file.")
+    return _pipeline_module()
+
+
+def _pipeline_module() -> Any:
+    """The pipeline's functions, quietly."""
     try:
         require_keras_2()
     except ImportError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tfrs_distill.columns import plain_texts
 from tfrs_distill.errors import InputError
@@ -82,6 +82,23 @@ class Catalogue:
                 f"Item id {unknown[0]!r} is not among the {self.num_items} items of the catalogue."
             )
         return [index_of[item_id] for item_id in item_ids]
+
+    def joined(self, other: Catalogue) -> Catalogue:
+        """Return these items and, behind them, those of `other` with ids that are not here.
+
+        Example:
+        >>> films = Catalogue(("50",), ("Heat (1995)",), ("Heat",))
+        >>> films.joined(Catalogue(("7", "50"), ("Babe", "?"), ("Babe", "?"))).titles
+        ('Heat (1995)', 'Babe')
+        """
+        here = set(self.item_ids)
+        rows = [row for row, item_id in enumerate(other.item_ids) if item_id not in here]
+        names = ("item_ids", "titles", "texts")
+        both = {
+            name: (*getattr(self, name), *(getattr(other, name)[row] for row in rows))
+            for name in names
+        }
+        return replace(self, **both)
 
     def fingerprint(self) -> str:
         """Return the sha256 of ids, titles and texts in order, separated by NUL bytes."""

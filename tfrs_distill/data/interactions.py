@@ -138,6 +138,49 @@ class Interactions:
         columns += [] if self.weights is None else ["weights"]
         return replace(self, **{name: getattr(self, name)[rows] for name in columns})
 
+    def joined(self, later: Interactions) -> Interactions:
+        """Return these interactions and later ones, of the users and items of both.
+
+        Users and items are the same where their ids are. Those that only `later` has come behind
+        the others, so that an index of today keeps its meaning.
+
+        Args:
+            later: other interactions; their times are of the same kind.
+
+        Raises:
+            InputError: one has dates and the other numbers as times, or only one has weights.
+
+        Example:
+        >>> films = Catalogue(("50",), ("Heat (1995)",), ("Heat",))
+        >>> more = Catalogue(("7", "50"), ("Babe (1995)", "Heat"), ("Babe", "Heat"))
+        >>> data = Interactions("tiny", films, ("ann",), [0], [1], [5], [10])
+        >>> both = data.joined(Interactions("new", more, ("bob", "ann"), [1, 0], [1, 2], [4, 4],
+        ...                                 [11, 12]))
+        >>> both.user_ids, both.catalogue.item_ids, both.users.tolist(), both.items.tolist()
+        (('ann', 'bob'), ('50', '7'), [0, 0, 1], [1, 2, 1])
+        """
+        if (self.timestamps.dtype.kind == "M") != (later.timestamps.dtype.kind == "M"):
+            raise InputError(
+                "Interactions are joined by their time, so all must have dates or all numbers. "
+                f"Received: {self.timestamps.dtype} and {later.timestamps.dtype}."
+            )
+        if (self.weights is None) != (later.weights is None):
+            raise InputError("Interactions are joined where both have weights, or neither has.")
+        catalogue = self.catalogue.joined(later.catalogue)
+        user_ids = tuple(dict.fromkeys([*self.user_ids, *later.user_ids]))
+        user_of = {user_id: user for user, user_id in enumerate(user_ids)}
+        users = np.array([user_of[user_id] for user_id in later.user_ids])[later.users]
+        items = np.array(catalogue.indices(later.catalogue.item_ids))[later.items - 1]
+        columns = {
+            "users": np.concatenate([self.users, users]),
+            "items": np.concatenate([self.items, items]),
+            "ratings": np.concatenate([self.ratings, later.ratings]),
+            "timestamps": np.concatenate([self.timestamps, later.timestamps]),
+        }
+        if self.weights is not None and later.weights is not None:
+            columns["weights"] = np.concatenate([self.weights, later.weights])
+        return replace(self, catalogue=catalogue, user_ids=user_ids, **columns)
+
     def of_some_users(self, number: int, seed: int) -> Interactions:
         """Return what `number` users did, drawn at random, with the whole catalogue.
 

@@ -28,6 +28,7 @@ from tfrs_distill.models.retrieval_student import RetrievalStudent
 from tfrs_distill.models.task_balance import FixedWeights, GradientNormWeights, UncertaintyWeights
 from tfrs_distill.models.tasks import Binary, NextItem, Ordinal, RatingDistribution, Regression
 from tfrs_distill.models.two_tower import TwoTower
+from tfrs_distill.models.warm_start import warm_start
 
 __all__ = [
     "Binary",
@@ -54,4 +55,5 @@ __all__ = [
     "TextFeature",
     "TwoTower",
     "UncertaintyWeights",
+    "warm_start",
 ]

@@ -3,12 +3,13 @@
 - `recipe/`: a run as data; `stages/`: its stages, one file each; `stage.py`: how they resume
 - `run_folder.py`: what finished stages left; `teacher_kinds/`: the teachers that a recipe can name
 - `report/`: the report of a run; `search/`: a search for a recipe's settings
+- `updates/`: new interactions and items for a finished run
 - `freed_memory.py`: the memory that a training step frees is kept for the next
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from tfrs_distill.pipeline.recipe import Recipe
     from tfrs_distill.progress import Progress
 
-__all__ = ["run", "tune"]
+__all__ = ["run", "tune", "update"]
 
 
 def run(recipe: Recipe, out: Path, progress: Progress | None = None) -> dict[str, Any]:
@@ -96,3 +97,51 @@ def tune(
     found = search(recipe, Path(out), num_trials, space, progress or SilentProgress())
     write_page(found, Path(out))
     return found
+
+
+def update(
+    folder: Path,
+    interactions: Sequence[str],
+    items: Sequence[str] = (),
+    *,
+    columns: Mapping[str, str | Sequence[str]] | None = None,
+    max_drop: float = 0.02,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Let a finished run's student go on with new interactions and items, and publish it.
+
+    Old items keep their indices; new ones come behind them. The student starts from the last
+    version and learns from all interactions, old and new, from the last version's teacher, which
+    has never seen what is new, and from the last version itself, so that it does not forget. It is
+    measured beside the last and the first version: over all test users, and over those who have
+    nothing new since the first version, whose queries stay the same from update to update. A
+    student that lost more than `max_drop` of an earlier NDCG is not published. Otherwise the
+    teacher is trained on too, for the next update, and the artefact takes its place as
+    `folder/<version>/`, whole or not at all, where TensorFlow Serving finds it. An interrupted
+    update resumes, and until it is done the published version stays as it was.
+
+    Args:
+        folder: of the run, such as `saved_models/ml-100k`.
+        interactions: tables with a row a new interaction, none older than those of the run.
+        items: tables with a row a new item.
+        columns: of these tables, as for `read_table`; others are those of the recipe.
+        max_drop: the share of an earlier NDCG that may be lost.
+        progress: receives stages, bars and results.
+
+    Returns:
+        What `folder/updates/<version>/update.json` holds: `version`, `before`, `new`, `ndcg` by
+        users and version, `differences` (see `metrics.paired_difference`), `queries`, `seconds` by
+        stage, `published`.
+
+    Raises:
+        InputError: the folder is none of a run that can be updated, the tables cannot be used, or
+            the new student is worse.
+    """
+    from tfrs_distill.pipeline.freed_memory import keep_freed_memory
+    from tfrs_distill.pipeline.updates.publish import update_run
+    from tfrs_distill.progress import SilentProgress
+
+    keep_freed_memory()
+    return update_run(
+        Path(folder), interactions, items, columns or {}, max_drop, progress or SilentProgress()
+    )

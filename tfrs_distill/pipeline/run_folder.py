@@ -45,6 +45,7 @@ class Run:
         recipe: the run, as data.
         out: the folder of all runs.
         progress: receives stages, bars and results.
+        home: the run's folder; None for the one in `out` that is called as the recipe is.
         after_epoch: `after_epoch(number, score)` is called after every epoch of a student, numbers
             counted from 1; see `after_epoch_of`. A run with it is a trial of a search.
 
@@ -63,10 +64,11 @@ class Run:
         out: Path,
         progress: Progress,
         *,
+        home: Path | None = None,
         after_epoch: Callable[[int, float], None] | None = None,
     ) -> None:
         self.recipe, self.progress, self.after_epoch = recipe, progress, after_epoch
-        self.home = out / recipe.name
+        self.home = out / recipe.name if home is None else home
         self.version = self.home / str(recipe.export.version)
         self.stages = Stages(
             self.home / "stages",

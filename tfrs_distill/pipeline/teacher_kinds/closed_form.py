@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -42,6 +43,10 @@ class ClosedForm:
     def train(self, folder: Path) -> Facts:
         """Choose the settings by validation NDCG, the temperature by the labels' likelihood."""
         teacher = self.choose(self.setting.splits, self.setting.k).teacher
+        return self._facts(teacher, folder)
+
+    def _facts(self, teacher: HistoryTeacher, folder: Path) -> Facts:
+        """Find the temperature, and leave it in `folder` with the settings."""
         temperature = self.setting.temperature_of(teacher)
         with whole_file(folder / CHOICES, "w") as file:
             json.dump({"settings": teacher.settings, "temperature": temperature}, file)
@@ -59,6 +64,14 @@ class ClosedForm:
     def train_fold(self, windows: Windows, fold: int, whole: Path, folder: Path) -> Calibrated:
         """On these windows, with the whole teacher's settings and temperature."""
         return self._solved(windows, whole)
+
+    def extend(self, earlier: Path, folder: Path) -> None:
+        """Keep the settings and the temperature: solved again, it has the new items."""
+        shutil.copy2(earlier / CHOICES, folder / CHOICES)
+
+    def train_on(self, earlier: Path, folder: Path, max_epochs: int) -> Facts:
+        """Solve it with the earlier settings, and find the temperature anew."""
+        return self._facts(self._solved(self.setting.splits.train, earlier).teacher, folder)
 
     def _solved(self, windows: Windows, folder: Path) -> Calibrated:
         chosen = json.loads((folder / CHOICES).read_text())

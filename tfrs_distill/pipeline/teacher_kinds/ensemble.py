@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tfrs_distill.pipeline.teacher_kinds.kind import Facts, Setting, TeacherKind
+from tfrs_distill.pipeline.teacher_kinds.kind import Facts, Setting, TeacherKind, updated
 from tfrs_distill.teachers import Ensemble
 
 
@@ -24,10 +25,27 @@ class EnsembleOf:
 
     def train(self, folder: Path) -> Facts:
         """Train the members one after another."""
+        return self._trained(folder, lambda name, member: member.train(folder / name))
+
+    def extend(self, earlier: Path, folder: Path) -> None:
+        """Extend every member."""
+        for name, member in self.members.items():
+            (folder / name).mkdir(exist_ok=True)
+            updated(name, member).extend(earlier / name, folder / name)
+
+    def train_on(self, earlier: Path, folder: Path, max_epochs: int) -> Facts:
+        """Train every member on."""
+
+        def trained(name: str, member: TeacherKind) -> Facts:
+            return updated(name, member).train_on(earlier / name, folder / name, max_epochs)
+
+        return self._trained(folder, trained)
+
+    def _trained(self, folder: Path, train: Callable[[str, TeacherKind], Facts]) -> Facts:
         facts = {}
         for name, member in self.members.items():
             (folder / name).mkdir(exist_ok=True)
-            facts[name] = member.train(folder / name)
+            facts[name] = train(name, member)
         sizes = {
             key: None if None in values else sum(values)
             for key in ("parameters", "bytes")

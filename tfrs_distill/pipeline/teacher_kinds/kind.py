@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from tfrs_distill.errors import InputError
 from tfrs_distill.models.tasks import RankingTask
 from tfrs_distill.progress import Progress
 from tfrs_distill.teachers import fit_temperature, held_out_windows
@@ -86,3 +87,45 @@ class TeacherKind(Protocol):
             whole: the folder of the whole teacher, whose choices are kept.
             folder: its files; what it leaves there is taken up after an interrupt.
         """
+
+
+class UpdatedKind(TeacherKind, Protocol):
+    """A kind of teacher that can go on from what an earlier run left, with more data."""
+
+    def extend(self, earlier: Path, folder: Path) -> None:
+        """Leave in `folder` what `open` needs for an earlier teacher over this run's items.
+
+        It is not trained further. The earlier run's items come first in this run's catalogue; of
+        the others the teacher knows what can be known without training, such as their texts.
+
+        Args:
+            earlier: the earlier teacher's folder.
+            folder: empty.
+
+        Raises:
+            InputError: a teacher with the recipe's settings cannot be extended.
+        """
+
+    def train_on(self, earlier: Path, folder: Path, max_epochs: int) -> Facts:
+        """Train what `extend` left in `earlier` on the training examples; as `train`.
+
+        Args:
+            earlier: a folder that `extend` filled.
+            folder: its files.
+            max_epochs: passes over the training examples at most.
+        """
+
+
+def updated(name: str, kind: TeacherKind) -> UpdatedKind:
+    """The kind, where it can go on from an earlier run.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if not hasattr(kind, "extend"):
+        raise InputError(
+            f"A teacher of the kind {name} cannot go on from an earlier run: it has to be trained "
+            "anew, by `tfrs-distill run`."
+        )
+    found: UpdatedKind = kind  # type: ignore[assignment]
+    return found

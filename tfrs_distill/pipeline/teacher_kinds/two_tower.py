@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import ValidationNDCG
 from tfrs_distill.files import file_sha256, whole_file
-from tfrs_distill.models import ItemTower, TwoTower
+from tfrs_distill.models import ItemTower, TwoTower, warm_start
 from tfrs_distill.pipeline.data import films_folder, item_attributes_of
-from tfrs_distill.pipeline.encoders import encoder_fingerprint, is_of_tf_hub
+from tfrs_distill.pipeline.encoders import encoder_fingerprint, is_of_tf_hub, open_encoder
 from tfrs_distill.pipeline.fit_until_best import fit_for, fit_until_best, save_alone
 from tfrs_distill.pipeline.recipe.sections import ATTRIBUTES, GRAPH, PLANTED, TABLES, TEXT
 from tfrs_distill.pipeline.teacher_kinds.adapted_encoder import adapted_text_vectors
@@ -93,7 +94,12 @@ class TwoTowerOfItems:
         with whole_file(folder / VECTORS) as file:
             np.savez(file, **vectors)
         teacher = self.untrained(vectors, recipe.seed)
-        curves = self.fit(teacher)
+        return self._facts(teacher, self.fit(teacher), encoder, folder)
+
+    def _facts(
+        self, teacher: TwoTower, curves: dict[str, Any], encoder: dict[str, Any], folder: Path
+    ) -> Facts:
+        """Find a trained teacher's temperature, and leave both in `folder`."""
         save_alone(teacher, folder / TEACHER_FILE)
         temperature = self.setting.temperature_of(teacher)
         with whole_file(folder / CHOICES, "w") as file:
@@ -129,6 +135,37 @@ class TwoTowerOfItems:
             file.write((whole / CHOICES).read_bytes())
         return self.open(folder)  # as a resumed run will read it
 
+    def extend(self, earlier: Path, folder: Path) -> None:
+        """Give the earlier teacher this run's items, those that it did not know by their texts."""
+        recipe = self.setting.recipe
+        tuned = recipe.tuning.method != "none" or recipe.tuning.pretrain_steps > 0
+        others = set(self.modalities) - {TEXT}
+        if tuned or others:
+            what = "a tuned BERT" if tuned else f"items known by {' and '.join(sorted(others))}"
+            raise InputError(
+                f"A two-tower teacher of {what} cannot go on from an earlier run: new items would "
+                "have no vectors like those of before. Train it anew, by `tfrs-distill run`."
+            )
+        before: TwoTower = tf.keras.models.load_model(earlier / TEACHER_FILE)
+        with np.load(earlier / VECTORS) as arrays:
+            vectors = dict(arrays)
+        new = self.setting.splits.catalogue.texts[before.num_items :]
+        if TEXT in vectors and new:
+            of_new = open_encoder(recipe).encode(new)
+            vectors[TEXT] = np.concatenate([vectors[TEXT], of_new.astype(vectors[TEXT].dtype)])
+        with whole_file(folder / VECTORS) as file:
+            np.savez(file, **vectors)
+        teacher = self.untrained(vectors, recipe.seed)
+        warm_start(teacher, before, [*range(1, before.num_items + 1), *[0] * len(new)])
+        save_alone(teacher, folder / TEACHER_FILE)
+        shutil.copy2(earlier / CHOICES, folder / CHOICES)
+
+    def train_on(self, earlier: Path, folder: Path, max_epochs: int) -> Facts:
+        """Go on from the weights in `earlier`, with the same vectors."""
+        shutil.copy2(earlier / VECTORS, folder / VECTORS)
+        teacher: TwoTower = tf.keras.models.load_model(earlier / TEACHER_FILE)
+        return self._facts(teacher, self.fit(teacher, max_epochs), {}, folder)
+
     def untrained(self, vectors: dict[str, np.ndarray], seed: int) -> TwoTower:
         """A teacher that reads these vectors."""
         named = self.setting.recipe.teacher
@@ -149,15 +186,15 @@ class TwoTowerOfItems:
             return BertTwoTower(vectors[TEXT], id_dropout=named.id_dropout, **attention)
         return MultimodalTwoTower(vectors, **attention)
 
-    def fit(self, teacher: TwoTower) -> dict[str, Any]:
-        """Train until validation is best; the curves."""
+    def fit(self, teacher: TwoTower, max_epochs: int | None = None) -> dict[str, Any]:
+        """Train until validation is best, for the recipe's epochs at most; the curves."""
         recipe, splits = self.setting.recipe, self.setting.splits
         return fit_until_best(
             teacher,
             splits.train.batches(recipe.teacher.batch_size, seed=recipe.seed),
             ValidationNDCG(splits.validation, k=self.setting.k, model=teacher),
             learning_rate=recipe.teacher.learning_rate,
-            max_epochs=recipe.teacher.max_epochs,
+            max_epochs=max_epochs or recipe.teacher.max_epochs,
             patience=recipe.teacher.patience,
             progress=self.setting.progress,
             description="teacher",

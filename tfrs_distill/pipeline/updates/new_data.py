@@ -1,0 +1,150 @@
+"""The data of an update: what a run was trained on, and what came since."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tfrs_distill.data.catalogue import Catalogue
+from tfrs_distill.data.interactions import Interactions
+from tfrs_distill.data.tables.batches import open_table
+from tfrs_distill.data.tables.facts import TableFacts
+from tfrs_distill.data.tables.items_table import read_items
+from tfrs_distill.data.tables.read import interactions_of_tables
+from tfrs_distill.data.tables.roles import ATTRIBUTE, GROUP, TIME, Columns
+from tfrs_distill.errors import InputError
+from tfrs_distill.pipeline.data import RetrievalData
+from tfrs_distill.pipeline.recipe import RetrievalRecipe
+from tfrs_distill.pipeline.recipe.sections import COLUMNS_OF_TABLES, SHUFFLED
+
+SHOWN = 3  # ids in a sentence
+
+
+def joined_data(
+    earlier: RetrievalData,
+    recipe: RetrievalRecipe,
+    interactions: Sequence[str],
+    items: Sequence[str],
+    columns: Columns,
+) -> tuple[RetrievalData, str]:
+    """Read new interactions and items, and put them behind those of the earlier run.
+
+    Args:
+        earlier: the earlier run's data.
+        recipe: of the run.
+        interactions: files with a row a new interaction.
+        items: files with a row a new item; empty where there are none.
+        columns: as for `read_table`; others are those of the recipe.
+
+    Returns:
+        All data, split as the recipe says, and a sentence about what is new.
+
+    Raises:
+        InputError: a table cannot be read, an item has an id that is taken or no text, or an
+            interaction is older than those before or of an item that nobody knows.
+    """
+    before, data = earlier.interactions, recipe.data
+    named: dict[str, Any] = {
+        role: getattr(data, setting)
+        for role, setting in COLUMNS_OF_TABLES.items()
+        if role not in (ATTRIBUTE, GROUP) and data.interactions and getattr(data, setting)
+    }
+    named |= columns
+    catalogue = before.catalogue
+    if items:
+        catalogue = catalogue.joined(_new_items(catalogue, items, named))
+    later, facts = interactions_of_tables(
+        list(interactions),
+        None,
+        columns={role: column for role, column in named.items() if role not in ("id", "title")},
+        min_rating=data.min_rating or None,
+        weigh_by_rating=data.weigh_by_rating,
+        name=before.name,
+    )
+    _check_items(later, catalogue)
+    later = _in_time(before, later, TIME in facts.columns)
+    if data.ties == SHUFFLED:
+        later = later.shuffle_ties(recipe.seed)
+    both = replace(before, catalogue=catalogue).joined(later)
+    groups: Mapping[str, Sequence[str]] = {
+        name: [*of_users, *[""] * (both.num_users - before.num_users)]
+        for name, of_users in earlier.user_groups.items()
+    }
+    joined = RetrievalData.of(both, recipe, user_groups=groups)
+    left_out = ", ".join(f"{number:,} {why}" for why, number in facts.dropped.items())
+    return joined, (
+        f"{len(later):,} new interactions of {later.num_users:,} users, "
+        f"{both.num_users - before.num_users:,} of them new; "
+        f"{catalogue.num_items - before.catalogue.num_items:,} new items"
+        f"{f'; left out: {left_out}' if left_out else ''}"
+    )
+
+
+def over_all_items(earlier: RetrievalData, recipe: RetrievalRecipe, all_items: Catalogue) -> Any:
+    """The earlier run's data over a catalogue whose first items are the earlier ones."""
+    whole = replace(earlier.interactions, catalogue=all_items)
+    return RetrievalData.of(whole, recipe, user_groups=earlier.user_groups)
+
+
+def _new_items(catalogue: Catalogue, items: Sequence[str], columns: Columns) -> Catalogue:
+    table = open_table(list(items))
+    new = read_items(table, columns, TableFacts())
+    taken = sorted(set(new.item_ids) & set(catalogue.item_ids))
+    if taken:
+        raise InputError(
+            f"{table.title} is to hold new items alone, but the run knows {len(taken):,} of its "
+            f"{new.num_items:,} ids, such as {_some(taken)}. Leave these rows out, or give new "
+            "items ids of their own."
+        )
+    return new
+
+
+def _check_items(later: Interactions, catalogue: Catalogue) -> None:
+    known = set(catalogue.item_ids)
+    unknown = [item_id for item_id in later.catalogue.item_ids if item_id not in known]
+    if unknown:
+        raise InputError(
+            f"The new interactions are of {len(unknown):,} items that neither the run nor the "
+            f"table of new items knows, such as {_some(unknown)}. Describe them in a table of new "
+            "items (--new-items)."
+        )
+
+
+def _in_time(before: Interactions, later: Interactions, has_times: bool) -> Interactions:
+    """The later ones, with times that go on from those before.
+
+    Raises:
+        InputError: they do not.
+    """
+    if not has_times:
+        if not np.array_equal(before.timestamps, np.arange(len(before))):
+            raise InputError(
+                "The run's interactions have times, but the new ones have no column of them. Name "
+                "it, as with --column time=ts."
+            )
+        return replace(later, timestamps=len(before) + later.timestamps)
+    if (before.timestamps.dtype.kind == "M") != (later.timestamps.dtype.kind == "M"):
+        kinds = {"M": "dates"}
+        raise InputError(
+            "New interactions need times like those of the run. Received: "
+            f"{kinds.get(later.timestamps.dtype.kind, 'numbers')}, where the run has "
+            f"{kinds.get(before.timestamps.dtype.kind, 'numbers')}."
+        )
+    last = before.timestamps.max()
+    older = int((later.timestamps < last).sum())
+    if older:
+        raise InputError(
+            f"{older:,} of {len(later):,} new interactions are older than the run's last, which "
+            f"is of {last}: the first is of {later.timestamps.min()}. An update goes on in time: "
+            "leave out what the run has already, or train anew with all of it, by "
+            "`tfrs-distill run`."
+        )
+    return later
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return ", ".join(map(repr, names[:SHOWN])) + more

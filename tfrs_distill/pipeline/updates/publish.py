@@ -1,0 +1,156 @@
+"""The versions of a run's artefact, and the update from the last one to the next."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tfrs_distill.data.tables.roles import Columns
+from tfrs_distill.errors import InputError
+from tfrs_distill.files import locked, whole_file, whole_folder
+from tfrs_distill.pipeline.recipe import Recipe, RetrievalRecipe
+from tfrs_distill.pipeline.recipe.sections import COLD_ITEMS
+from tfrs_distill.pipeline.run_folder import Run
+from tfrs_distill.pipeline.stage import NOTE
+from tfrs_distill.pipeline.stages.export import export_stage
+from tfrs_distill.pipeline.updates.stages import Update
+from tfrs_distill.progress import Progress
+from tfrs_distill.serving.artefact.artefact import RETRIEVAL, Artefact
+from tfrs_distill.serving.artefact.files import PROVENANCE
+
+UPDATES, STAGED, FACTS_FILE = "updates", "artefact", "update.json"
+
+
+def update_run(
+    folder: Path,
+    interactions: Sequence[str],
+    items: Sequence[str],
+    columns: Columns,
+    max_drop: float,
+    progress: Progress,
+) -> dict[str, Any]:
+    """What `tfrs_distill.pipeline.update` does."""
+    if not interactions:
+        raise InputError("An update needs at least one table of new interactions. Received: none.")
+    if not 0 <= max_drop < 1:
+        raise InputError(
+            f"`max_drop` must be at least 0 and below 1. Received: max_drop={max_drop!r}."
+        )
+    recipe = _recipe_of(folder)
+    with locked(folder / UPDATES, wait=False) as held:
+        if not held:
+            raise InputError(f"Another update of {folder} is at work. Wait for it, or stop it.")
+        return _update(folder, recipe, interactions, items, columns, max_drop, progress)
+
+
+def _update(
+    folder: Path,
+    recipe: RetrievalRecipe,
+    interactions: Sequence[str],
+    items: Sequence[str],
+    columns: Columns,
+    max_drop: float,
+    progress: Progress,
+) -> dict[str, Any]:
+    last = max(int(path.parent.name) for path in folder.glob(f"[0-9]*/{PROVENANCE}"))
+    first = Run(recipe, folder.parent, progress, home=folder)
+    earlier = first if last == recipe.export.version else _run_of(folder, recipe, last, progress)
+    _check_vocabulary(folder / str(last), earlier)
+    version = last + 1
+    run = _run_of(folder, recipe, version, progress)
+    work = Update(
+        run,
+        earlier,
+        first,
+        last,
+        list(interactions),
+        list(items),
+        dict(columns),
+        max_drop,
+    )
+    run.stages.run([work.data_stage(), work.student_stage(), work.check_stage()])
+    checked = run.result("check")
+    facts = {
+        "version": version,
+        "before": last,
+        "new": run.result("data")["new"],
+        **{key: checked[key] for key in ("ndcg", "differences", "queries")},
+        "k": recipe.evaluation.k,
+        "published": not checked["worse"],
+    }
+    if not checked["worse"]:
+        run.stages.run([work.teacher_stage(), export_stage(run)])
+        with whole_folder(folder / str(version)) as published:
+            shutil.copytree(run.version, published, dirs_exist_ok=True)
+    facts["seconds"] = run.stages.seconds
+    with whole_file(run.home / FACTS_FILE, "w") as file:
+        json.dump(facts, file, indent=2)
+    if checked["worse"]:
+        raise InputError(_refusal(facts, checked["worse"], max_drop))
+    return facts
+
+
+def _refusal(facts: dict[str, Any], worse: list[list[str]], max_drop: float) -> str:
+    said = "; ".join(
+        f"NDCG@{facts['k']} of {part} is {facts['ndcg'][part]['new']:.4f}, that of the {name} "
+        f"version {facts['ndcg'][part][name]:.4f}"
+        for part, name in worse
+    )
+    return (
+        f"Version {facts['version']} is worse than an earlier one and was not published: {said}. "
+        f"At most {max_drop:.1%} may be lost (--max-drop). Version {facts['before']} stays as it "
+        "was. Look at the new interactions, or train anew with all of them, by `tfrs-distill run`."
+    )
+
+
+def _run_of(folder: Path, recipe: RetrievalRecipe, version: int, progress: Progress) -> Run:
+    """An update as a run, in a folder of its own: without a twin or controls."""
+    exported = replace(recipe, export=replace(recipe.export, version=version))
+    run = Run(exported, folder.parent, progress, home=folder / UPDATES / str(version))
+    run.version, run.twins, run.controls = run.home / STAGED, [], []
+    return run
+
+
+def _recipe_of(folder: Path) -> RetrievalRecipe:
+    """The recipe of a finished run that can be updated.
+
+    Raises:
+        InputError: it is none.
+    """
+    finished = all(
+        (folder / "stages" / stage / NOTE).is_file()
+        for stage in ("data", "teacher", "student", "export")
+    )
+    if not finished or not (folder / "recipe.toml").is_file():
+        raise InputError(
+            f"{folder} is no folder of a finished run: it has no recipe.toml and stages. Give the "
+            "folder that `tfrs-distill run` wrote, such as saved_models/ml-100k."
+        )
+    recipe = Recipe.from_toml(folder / "recipe.toml")
+    if recipe.task != "retrieval" or recipe.data.split == COLD_ITEMS:
+        what = f'whose `task` is "{recipe.task}"'
+        if recipe.task == "retrieval":
+            what = f'whose `data.split` is "{COLD_ITEMS}"'
+        raise InputError(
+            "An update is of a retrieval student that recommends all items. Received: a run "
+            f"{what}."
+        )
+    if not list(folder.glob(f"[0-9]*/{PROVENANCE}")):
+        raise InputError(f"{folder} has no published version. Run its recipe again.")
+    return recipe
+
+
+def _check_vocabulary(version: Path, earlier: Run) -> None:
+    """Raise an `InputError` where an artefact is not of the run's items."""
+    known = earlier.data.catalogue.item_ids
+    published = Artefact.read(version, RETRIEVAL).item_ids
+    if tuple(published) != tuple(known):
+        raise InputError(
+            f"{version} has another vocabulary than the run that it should come from: "
+            f"{len(published):,} items where {len(known):,} were expected. Was it changed by hand, "
+            "or are files of its stages missing?"
+        )

@@ -1,0 +1,224 @@
+"""The stages of an update: joined data, a student that goes on, its check, the next teacher."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfrs_distill.data.splits import Queries
+from tfrs_distill.distiller import Distiller
+from tfrs_distill.evaluation import evaluate, metrics
+from tfrs_distill.evaluation.retrieval import ModelScorer
+from tfrs_distill.files import files_sha256
+from tfrs_distill.losses import SoftTargetKLDivergence
+from tfrs_distill.models import RetrievalStudent, TwoTower, warm_start
+from tfrs_distill.models.retrieval_model import NEXT_ITEM
+from tfrs_distill.pipeline.fit_until_best import fit_until_best, save_alone
+from tfrs_distill.pipeline.run_folder import STUDENT_FILE, Run
+from tfrs_distill.pipeline.stage import Result, Stage
+from tfrs_distill.pipeline.stages.student import best_score
+from tfrs_distill.pipeline.students import OfWindows
+from tfrs_distill.pipeline.teacher_kinds import Setting, teacher_kind
+from tfrs_distill.pipeline.teacher_kinds.kind import updated
+from tfrs_distill.pipeline.updates.new_data import joined_data, over_all_items
+from tfrs_distill.teachers import Ensemble
+
+EXTENDED = "extended"  # in the teacher's folder: the earlier teacher over all items
+MAX_EPOCHS, PATIENCE, TEACHER_EPOCHS = 12, 4, 4
+NOWHERE = -1e9  # the score of an item that a student by ids alone has never met
+
+
+class Update:
+    """One update of a run, in its folder.
+
+    Args:
+        run: the update as a run: its recipe, its folder, its progress.
+        earlier: the run or the update that the last version came from.
+        first: the run that the first version came from.
+        version: the last one.
+        interactions: files with new interactions.
+        items: files with new items.
+        columns: of these tables.
+        max_drop: how much of an earlier version's NDCG may be lost.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        earlier: Run,
+        first: Run,
+        version: int,
+        interactions: list[str],
+        items: list[str],
+        columns: dict[str, Any],
+        max_drop: float,
+    ) -> None:
+        self.run, self.earlier, self.first, self.version = run, earlier, first, version
+        self.interactions, self.items, self.columns = interactions, items, columns
+        self.max_drop = max_drop
+        self.k = run.recipe.evaluation.k
+
+    def data_stage(self) -> Stage:
+        """Join the data; its result has a line about what is new."""
+        recipe = self.run.recipe
+
+        def settings() -> Any:
+            tables = files_sha256([Path(file) for file in [*self.interactions, *self.items]])
+            earlier = self.earlier.data.splits.train.fingerprint()
+            return [tables, len(self.interactions), self.columns, earlier, asdict(recipe.data)]
+
+        def work(folder: Path) -> tuple[Result, str]:
+            data, line = joined_data(
+                self.earlier.data, recipe, self.interactions, self.items, self.columns
+            )
+            data.save(folder)
+            return data.facts()[0] | {"new": line}, line
+
+        return Stage("data", work, settings)
+
+    def student_stage(self) -> Stage:
+        """Go on from the last version, taught by its teacher and by itself.
+
+        The teacher is that of the last version: it has never seen what is new, so its opinion of
+        it is that of a cross-fitted teacher.
+        """
+        run, recipe = self.run, self.run.recipe
+        chosen = recipe.distillation
+
+        def work(folder: Path) -> tuple[Result, str]:
+            student, before = self.student_of(self.earlier), self.student_of(self.earlier)
+            teacher = self._earlier_teacher(folder / EXTENDED)
+            students = OfWindows(run)
+            model = Distiller(
+                student,
+                Ensemble([teacher, before]),
+                {NEXT_ITEM: SoftTargetKLDivergence(temperature=chosen.temperature)},
+                student_loss_weight=chosen.student_loss_weight,
+            )
+            curves = fit_until_best(
+                model,
+                students.batches(students.examples, recipe.seed),
+                students.judge(student),
+                learning_rate=chosen.learning_rate,
+                weight_decay=chosen.weight_decay,
+                max_epochs=min(MAX_EPOCHS, recipe.training.max_epochs),
+                patience=PATIENCE,
+                progress=run.progress,
+                description="student",
+            )
+            save_alone(student, folder / STUDENT_FILE)
+            score, epoch = best_score(curves), curves["best_epoch"]
+            line = f"validation {students.score} {score:.4f} at epoch {epoch}"
+            return {"curves": curves}, line
+
+        return Stage("student", work, self._settings, after=("data",))
+
+    def check_stage(self) -> Stage:
+        """Measure the new student beside the last version and the first."""
+
+        def work(_: Path) -> tuple[Result, str]:
+            found = self._checked()
+            lines = [
+                f"{part} NDCG@{self.k} {values['new']:.4f} (before {values['last']:.4f})"
+                for part, values in found["ndcg"].items()
+            ]
+            return found, ", ".join(lines)
+
+        return Stage("check", work, lambda: [self.max_drop, self.k], after=("student",))
+
+    def teacher_stage(self) -> Stage:
+        """Train the teacher on all data, for the update after this one."""
+
+        def work(folder: Path) -> tuple[Result, str]:
+            kind = updated(self.run.recipe.teacher.kind, self.run.teacher)
+            extended = self.run.file("student", EXTENDED)
+            facts = kind.train_on(extended, folder, TEACHER_EPOCHS)
+            return facts, facts.pop("line")
+
+        return Stage("teacher", work, self._settings, after=("student", "check"))
+
+    def student_of(self, run: Run) -> RetrievalStudent:
+        """A version's student over all items, not trained further."""
+        earlier: TwoTower = run.student("student")
+        items = earlier.candidate_tower
+        if hasattr(items, "word_pieces"):
+            vectors = items.text_tower.embeddings.numpy()
+            self.run.item_words = (items.word_pieces, vectors)
+        student = OfWindows(self.run).new(self.run.recipe.distillation, self.run.recipe.seed)
+        num_new = student.num_items - earlier.num_items
+        warm_start(student, earlier, [*range(1, earlier.num_items + 1), *[0] * num_new])
+        return student
+
+    def _settings(self) -> Any:
+        recipe = self.run.recipe
+        sections = ("teacher", "student", "item_texts", "training", "distillation")
+        weights = self.earlier.student_file("student")
+        return [[asdict(getattr(recipe, name)) for name in sections], files_sha256([weights])]
+
+    def _earlier_teacher(self, folder: Path) -> Any:
+        """The last version's teacher over all items."""
+        run, data = self.run, self.earlier.data
+        over_all = over_all_items(data, run.recipe, run.data.catalogue)
+        kind = teacher_kind(Setting(run.recipe, over_all, [], run.progress))
+        folder.mkdir(exist_ok=True)
+        updated(run.recipe.teacher.kind, kind).extend(self.earlier.file("teacher"), folder)
+        return kind.open(folder)
+
+    def _checked(self) -> Result:
+        run, test = self.run, self.run.data.splits.test.answerable()
+        students = {
+            "new": ModelScorer(run.student("student"), exclude_seen=test.catalogue.exclude_seen),
+            "last": self._scorer_of(self.earlier, test),
+            "first": self._scorer_of(self.first, test),
+        }
+        before = self.first.data.splits.test
+        parts = {"all users": test, "users without new data": test.subset(_unchanged(test, before))}
+        ndcg: dict[str, Any] = {}
+        differences: dict[str, Any] = {}
+        worse = []
+        for part, queries in parts.items():
+            if not len(queries):
+                continue
+            found = {
+                name: evaluate(scorer, queries, k=self.k).ndcg for name, scorer in students.items()
+            }
+            ndcg[part] = {name: float(values.mean()) for name, values in found.items()}
+            differences[part] = {
+                name: metrics.paired_difference(found["new"], found[name], seed=run.recipe.seed)
+                for name in ("last", "first")
+            }
+            for name in ("last", "first"):
+                if ndcg[part]["new"] < (1 - self.max_drop) * ndcg[part][name]:
+                    worse.append([part, name])
+        sizes = {part: len(queries) for part, queries in parts.items()}
+        return {"ndcg": ndcg, "differences": differences, "queries": sizes, "worse": worse}
+
+    def _scorer_of(self, run: Run, queries: Queries) -> ModelScorer:
+        """An earlier version, which by ids alone can recommend no item that it has never met."""
+        student, num_known = self.student_of(run), run.data.catalogue.num_items
+        scorer = ModelScorer(student, exclude_seen=queries.catalogue.exclude_seen)
+        if not student.candidate_tower.id_dropout:
+            scorer.catalogue[:, num_known + 1 :] = 0.0
+            scorer.catalogue[-1, num_known + 1 :] = NOWHERE
+        return scorer
+
+
+def _unchanged(queries: Queries, before: Queries) -> np.ndarray:
+    """The rows whose history and positives are those of the same user before, int64."""
+    asked = {
+        int(user): (history, positives)
+        for user, history, positives in zip(before.users, before.histories, before.relevant)
+    }
+    return np.array(
+        [
+            row
+            for row, user in enumerate(queries.users.tolist())
+            if user in asked
+            and np.array_equal(queries.histories[row], asked[user][0])
+            and np.array_equal(queries.positives[row], asked[user][1])
+        ],
+        np.int64,
+    )
