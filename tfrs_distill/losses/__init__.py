@@ -8,6 +8,7 @@ from tfrs_distill.losses.logit_mean_squared_error import LogitMeanSquaredError
 from tfrs_distill.losses.over_lists import OverLists
 from tfrs_distill.losses.pairwise_distillation import PairwiseDistillation
 from tfrs_distill.losses.ranking_distillation import RankingDistillation
+from tfrs_distill.losses.relation_distillation import RelationDistillation
 from tfrs_distill.losses.soft_target_binary_cross_entropy import SoftTargetBinaryCrossEntropy
 from tfrs_distill.losses.soft_target_kl_divergence import SoftTargetKLDivergence
 
@@ -18,6 +19,7 @@ __all__ = [
     "OverLists",
     "PairwiseDistillation",
     "RankingDistillation",
+    "RelationDistillation",
     "SoftTargetBinaryCrossEntropy",
     "SoftTargetKLDivergence",
 ]
