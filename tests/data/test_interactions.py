@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tiny_data import tiny_catalogue
 
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.interactions import Interactions
@@ -64,3 +65,33 @@ def test_some_users_are_drawn_with_all_they_did_and_every_item():
     assert data.of_some_users(9, seed=3) is data
     drawn = {data.of_some_users(4, seed).user_ids for seed in range(20)}
     assert len(drawn) > 10 and {user for users in drawn for user in users} == set(data.user_ids)
+
+
+def test_later_interactions_are_joined_by_ids():
+    first = Interactions(
+        "old", tiny_catalogue(2), ("ann", "bob"), [0, 1, 0], [1, 2, 2], [5, 4, 3], [10, 11, 12]
+    )
+    others = Catalogue(("9", "2"), ("Film 9", "other title"), ("Film 9", "other text"))
+    later = Interactions(
+        "new", others, ("cid", "bob"), [0, 1, 1], [1, 1, 2], [1, 2, 3], [20, 21, 22]
+    )
+    both = first.joined(later)
+    assert both.user_ids == ("ann", "bob", "cid")
+    assert both.catalogue.item_ids == ("1", "2", "9")
+    assert both.catalogue.titles == ("Film 1", "Film 2", "Film 9")
+    assert both.users.tolist() == [0, 1, 0, 2, 1, 1]
+    assert both.items.tolist() == [1, 2, 2, 3, 3, 2]
+    assert both.ratings.tolist() == [5, 4, 3, 1, 2, 3]
+    assert both.timestamps.tolist() == [10, 11, 12, 20, 21, 22]
+    assert (both.name, both.weights) == ("old", None)
+
+
+def test_interactions_of_other_kinds_are_not_joined():
+    numbers = Interactions("n", tiny_catalogue(1), ("ann",), [0], [1], [5], [10])
+    dates = Interactions("d", tiny_catalogue(1), ("ann",), [0], [1], [5], ["2024-01-01"])
+    with pytest.raises(InputError, match="all must have dates or all numbers"):
+        numbers.joined(dates)
+    weighted = replace(numbers, weights=np.array([2.0]))
+    with pytest.raises(InputError, match="both have weights, or neither"):
+        numbers.joined(weighted)
+    assert weighted.joined(weighted).weights.tolist() == [2.0, 2.0]

@@ -1,6 +1,7 @@
 """The model that wraps teacher and student, and the callbacks that set its weights."""
 
 from tfrs_distill.distiller.balance import GradientNormBalance, LossRatioBalance
+from tfrs_distill.distiller.distil_item_texts import distil_item_texts
 from tfrs_distill.distiller.distiller import Distiller
 from tfrs_distill.distiller.gradient_accumulation import GradientAccumulation
 from tfrs_distill.distiller.schedule import Schedule
@@ -11,4 +12,5 @@ __all__ = [
     "GradientNormBalance",
     "LossRatioBalance",
     "Schedule",
+    "distil_item_texts",
 ]

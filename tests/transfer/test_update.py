@@ -1,0 +1,244 @@
+"""Updates of a finished run: what is new comes behind what was, and nothing worse is published."""
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_bert import write_tiny_bert
+
+from tfrs_distill import cli, pipeline
+from tfrs_distill.data.synthetic import synthetic
+from tfrs_distill.errors import InputError
+from tfrs_distill.files import files_sha256, whole_file
+from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.run_folder import Run
+from tfrs_distill.pipeline.stages.data import data_stage
+from tfrs_distill.pipeline.stages.export import export_stage
+from tfrs_distill.pipeline.stages.knowledge import knowledge_stage
+from tfrs_distill.pipeline.stages.student import student_stage
+from tfrs_distill.pipeline.stages.teacher import teacher_stage
+from tfrs_distill.pipeline.updates import publish, stages
+from tfrs_distill.progress import SilentProgress
+from tfrs_distill.serving.recommender import Recommender
+
+DATA = synthetic(num_users=120)
+BY_TIME = np.argsort(DATA.timestamps, kind="stable")
+NEW_ITEMS = (3, 7)  # in no interaction of before
+CUT = int(0.75 * len(BY_TIME))
+
+
+def write_interactions(path, rows, **changed):
+    """Rows of `DATA` as a table; `changed` replaces what a column says of the first of them."""
+    with open(path, "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["user_id", "item_id", "timestamp"])
+        for number, row in enumerate(rows):
+            cells = {
+                "user": DATA.user_ids[DATA.users[row]],
+                "item": DATA.catalogue.item_ids[DATA.items[row] - 1],
+                "time": DATA.timestamps[row],
+            } | (changed if number == 0 else {})
+            table.writerow(cells.values())
+    return str(path)
+
+
+def write_items(path, items):
+    catalogue = DATA.catalogue
+    with open(path, "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["item_id", "title"])
+        for item in items:
+            table.writerow([catalogue.item_ids[item - 1], catalogue.texts[item - 1]])
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run without what an update does not read: a twin, controls and figures."""
+    folder = tmp_path_factory.mktemp("update")
+    write_tiny_bert(folder / "bert")
+    before = [row for row in BY_TIME[:CUT] if DATA.items[row] not in NEW_ITEMS]
+    known = [item for item in range(1, DATA.catalogue.num_items + 1) if item not in NEW_ITEMS]
+    tables = write_interactions(folder / "old.csv", before), write_items(folder / "i.csv", known)
+    recipe = Recipe.named("movielens-100k").of_tables([tables[0]], [tables[1]])
+    recipe = replace(
+        recipe,
+        name="shop",
+        data=replace(recipe.data, max_history=8),
+        teacher=replace(recipe.teacher, embedding_dim=8, max_epochs=1),
+        encoder=replace(recipe.encoder, name=str(folder / "bert")),
+        knowledge=replace(recipe.knowledge, folds=2, top_k=10),
+        student=replace(recipe.student, embedding_dim=4),
+        item_texts=replace(recipe.item_texts, read=True, num_common=10, piece_dim=2),
+        training=replace(recipe.training, max_epochs=1, controls=()),
+        evaluation=replace(recipe.evaluation, k=3),
+    )
+    run = Run(recipe, folder / "runs", SilentProgress())
+    run.twins = []
+    run.stages.run(
+        [
+            data_stage(run),
+            teacher_stage(run),
+            knowledge_stage(run),
+            student_stage(run, "student"),
+            export_stage(run),
+        ]
+    )
+    with whole_file(run.home / "recipe.toml", "w") as file:
+        file.write(recipe.to_toml())
+    return run.home
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("new")
+    middle = CUT + (len(BY_TIME) - CUT) // 2
+    return [
+        (
+            write_interactions(folder / "first.csv", BY_TIME[CUT:middle]),
+            write_items(folder / "items.csv", NEW_ITEMS),
+        ),
+        (write_interactions(folder / "second.csv", BY_TIME[middle:]), None),
+    ]
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    """A copy of the finished run, to be changed."""
+    return Path(shutil.copytree(finished, tmp_path / "shop"))
+
+
+def files_of(folder):
+    return files_sha256(sorted(path for path in folder.rglob("*") if path.is_file()))
+
+
+def test_two_updates_follow_each_other(run, tables, capsys):
+    (first, items), (second, _) = tables
+    published = files_of(run / "1")
+    options = ["--max-drop", "0.9", "--json"]
+    command = ["update", str(run), "--new-interactions", first, "--new-items", items]
+    assert cli.main([*command, *options]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["version"], found["before"], found["published"]) == (2, 1, True)
+    assert "2 new items" in found["new"]
+    assert set(found["ndcg"]["all users"]) == {"new", "last", "first"}
+    old, new = (Recommender.load(run / version) for version in "12")
+    assert new.artefact.item_ids[: len(old.artefact.item_ids)] == old.artefact.item_ids
+    of_new = [DATA.catalogue.item_ids[item - 1] for item in NEW_ITEMS]
+    assert list(new.artefact.item_ids[-2:]) == of_new
+    assert len(new.recommend(of_new, k=3)) == 3
+    assert files_of(run / "1") == published
+
+    found = pipeline.update(run, [second], max_drop=0.9)
+    assert (found["version"], found["before"]) == (3, 2)
+    assert " 0 new items" in found["new"]
+    later = Recommender.load(run / "3")
+    assert later.artefact.item_ids == new.artefact.item_ids
+    unchanged, everyone = (
+        found["queries"][part] for part in ("users without new data", "all users")
+    )
+    assert 0 < unchanged < everyone
+    assert found["ndcg"]["users without new data"]["first"] > 0
+
+
+def test_an_interrupted_update_leaves_what_is_published_and_resumes(run, tables, monkeypatch):
+    ((first, items), _), everything = tables, files_of(run)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publish, "export_stage", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.update(run, [first], [items], max_drop=0.9)
+    with monkeypatch.context() as patch:
+        patch.setattr(publish.shutil, "copytree", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.update(run, [first], [items], max_drop=0.9)
+    assert sorted(path.name for path in run.iterdir() if path.name[0] != ".") == sorted(
+        ["1", "recipe.toml", "stages", "updates"]
+    )
+    monkeypatch.setattr(stages, "fit_until_best", interrupted)  # nothing is trained again
+    assert pipeline.update(run, [first], [items], max_drop=0.9)["published"]
+    assert (run / "2" / "saved_model.pb").exists()
+    shutil.rmtree(run / "updates"), shutil.rmtree(run / "2")
+    assert files_of(run) == everything
+
+
+def test_a_worse_student_is_not_published(run, tables, monkeypatch):
+    ((first, items), _), fit = tables, stages.fit_until_best
+
+    def forgetful(model, *arguments, **settings):
+        curves = fit(model, *arguments, **settings)
+        ids = model.student.candidate_tower.biases
+        ids.assign(100.0 * np.random.default_rng(0).normal(size=ids.shape))
+        return curves
+
+    monkeypatch.setattr(stages, "fit_until_best", forgetful)
+    with pytest.raises(InputError, match=r"is worse than an earlier one.*At most 2.0% may be lost"):
+        pipeline.update(run, [first], [items])
+    assert not (run / "2").exists()
+    written = json.loads((run / "updates" / "2" / "update.json").read_text())
+    assert not written["published"]
+    assert written["ndcg"]["all users"]["new"] < written["ndcg"]["all users"]["last"]
+
+
+ROWS = BY_TIME[CUT:]
+NEW_ROW = next(row for row in ROWS if DATA.items[row] in NEW_ITEMS)
+
+
+@pytest.mark.parametrize(
+    ("rows", "changed", "items", "words"),
+    [
+        (ROWS, {"time": 0}, NEW_ITEMS, r"1 of \d+ new interactions are older than the run's last"),
+        (ROWS, {"time": "2024-01-01"}, NEW_ITEMS, r"holds .* not a date|need times like those"),
+        (
+            ROWS,
+            {"item": "nobody"},
+            NEW_ITEMS,
+            r"of 1 items that neither .* knows, such as 'nobody'",
+        ),
+        ([NEW_ROW, *ROWS], {}, (), r"that neither .*\(--new-items\)"),
+        (ROWS, {}, (*NEW_ITEMS, 1), r"the run knows 1 of its 3 ids, such as 'i1'"),
+    ],
+    ids=["older", "dates", "unknown item", "no items", "taken id"],
+)
+def test_new_tables_that_cannot_be_used_are_refused(
+    finished, tmp_path, rows, changed, items, words
+):
+    before = files_of(finished)
+    interactions = write_interactions(tmp_path / "new.csv", rows, **changed)
+    new_items = [write_items(tmp_path / "items.csv", items)] if items else []
+    with pytest.raises(InputError, match=words):
+        pipeline.update(finished, [interactions], new_items)
+    assert files_of(finished) == before
+
+
+def test_an_item_needs_an_id_of_its_own_and_a_text(finished, tmp_path):
+    (tmp_path / "items.csv").write_text("item_id,title\nx,\n")
+    rows = write_interactions(tmp_path / "new.csv", ROWS, item="x")
+    with pytest.raises(InputError, match=r"need a title or another text"):
+        pipeline.update(finished, [rows], [str(tmp_path / "items.csv")])
+
+
+def test_what_is_no_run_that_can_go_on_is_refused(finished, run, tables, tmp_path):
+    ((first, items), _) = tables
+    with pytest.raises(InputError, match=r"is no folder of a finished run"):
+        pipeline.update(tmp_path, [first])
+    with pytest.raises(InputError, match=r"`max_drop` must be at least 0 and below 1"):
+        pipeline.update(finished, [first], max_drop=1.0)
+    with pytest.raises(InputError, match=r"at least one table of new interactions"):
+        pipeline.update(finished, [])
+    titles = (run / "1" / "vocabulary.txt").read_text().splitlines()
+    recipe = (run / "recipe.toml").read_text()
+    (run / "recipe.toml").write_text(recipe.replace('kind = "ensemble"', 'kind = "als"'))
+    with pytest.raises(InputError, match=r"kind als cannot go on|has no published version|als"):
+        pipeline.update(run, [first], [items])
+    (run / "recipe.toml").write_text(recipe)
+    (run / "1" / "vocabulary.txt").write_text("\n".join(["other", *titles[1:]]) + "\n")
+    with pytest.raises(InputError):  # the artefact's checksum, or another vocabulary
+        pipeline.update(run, [first], [items])
