@@ -21,6 +21,7 @@ from tfrs_distill.pipeline.stages.export import export_stage
 from tfrs_distill.pipeline.stages.knowledge import knowledge_stage
 from tfrs_distill.pipeline.stages.student import student_stage
 from tfrs_distill.pipeline.stages.teacher import teacher_stage
+from tfrs_distill.pipeline.stages.words import words_stage
 from tfrs_distill.pipeline.updates import publish, stages
 from tfrs_distill.progress import SilentProgress
 from tfrs_distill.serving.recommender import Recommender
@@ -82,6 +83,7 @@ def finished(tmp_path_factory):
     run.stages.run(
         [
             data_stage(run),
+            words_stage(run),
             teacher_stage(run),
             knowledge_stage(run),
             student_stage(run, "student"),
@@ -148,7 +150,7 @@ def test_two_updates_follow_each_other(run, tables, capsys):
 def test_an_interrupted_update_leaves_what_is_published_and_resumes(run, tables, monkeypatch):
     ((first, items), _), everything = tables, files_of(run)
 
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

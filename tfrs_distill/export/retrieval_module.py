@@ -117,9 +117,12 @@ class RetrievalModule(tf.Module):
         pieces_spec = tf.TensorSpec([None, items.word_pieces.max_pieces], tf.int32, name="pieces")
         added_spec = tf.TensorSpec([None, self.embedding_dim], tf.float32, name="added_embeddings")
 
+        tower, table = items.text_tower, items.text_tower.weighted_embeddings()
+
         @tf.function(input_signature=[pieces_spec])
         def embed_texts(pieces: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"embeddings": tf.cast(items.embed_texts(pieces, training=False), tf.float32)}
+            embeddings = tower.embed(pieces, tf.constant(table))
+            return {"embeddings": tf.cast(embeddings, tf.float32)}
 
         @tf.function(input_signature=[HISTORY_SPEC, added_spec])
         def retrieve_with(history: tf.Tensor, added_embeddings: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -60,7 +60,7 @@ def words_of(recipe: RetrievalRecipe, texts: Sequence[str]) -> tuple[WordPieces,
         max_pieces=chosen.max_pieces,
         lowercase=encoder.lowercase,
     )
-    return pieces, piece_vectors(encoder, pieces, texts, chosen.piece_dim)
+    return pieces, piece_vectors(encoder, pieces, texts, min(chosen.piece_dim, len(texts)))
 
 
 def open_hub_encoder(recipe: RetrievalRecipe | RankingRecipe) -> HubEncoder:

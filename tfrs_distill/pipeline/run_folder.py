@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +16,6 @@ from tfrs_distill.data.unlabelled_rows import unlabelled_rows
 from tfrs_distill.evaluation.retrieval import ModelScorer
 from tfrs_distill.knowledge import CachedTeacher
 from tfrs_distill.pipeline.data import RankingData, RetrievalData, load_data
-from tfrs_distill.pipeline.encoders import words_of
 from tfrs_distill.pipeline.recipe import RankingRecipe
 from tfrs_distill.pipeline.stage import Result, Stages
 from tfrs_distill.pipeline.tasks import make_tasks
@@ -31,6 +31,7 @@ TWIN, PLAIN = "twin", "plain"  # the plain one without label smoothing
 SELF_TAUGHT, SCRAMBLED = "self_taught", "scrambled"
 KNOWLEDGE, SELF_KNOWLEDGE = "knowledge", "self_knowledge"
 UNLABELLED, LOGITS_FILE = "unlabelled", "logits.npz"
+WORDS, WORDS_FILE, PIECE_VECTORS_FILE = "words", "words.json", "vectors.npy"
 LISTS, LISTS_FILE = "lists", "lists.npz"
 TUNE, TRIALS = "tune", "trials"  # of a run's folder; in it, of the stages of a search's trials
 
@@ -115,7 +116,8 @@ class Run:
     @cached_property
     def item_words(self) -> tuple[WordPieces, np.ndarray]:
         """The word pieces that students read of the items' texts, and their vectors."""
-        return words_of(self.recipe, self.data.known_texts)
+        pieces = WordPieces(**json.loads(self.file(WORDS, WORDS_FILE).read_text()))
+        return pieces, np.load(self.file(WORDS, PIECE_VECTORS_FILE))
 
     @cached_property
     def data(self) -> Any:

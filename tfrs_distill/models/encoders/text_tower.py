@@ -105,7 +105,25 @@ class TextTower(tf.keras.layers.Layer):
         weights = tf.math.divide_no_nan(weights, tf.reduce_sum(weights, axis=1, keepdims=True))
         embeddings = tf.cast(tf.gather(self.embeddings, pieces), self.compute_dtype)
         weights = tf.cast(tf.expand_dims(weights, 1), self.compute_dtype)
-        average = tf.squeeze(tf.matmul(weights, embeddings), axis=1)
+        return self._of_average(tf.squeeze(tf.matmul(weights, embeddings), axis=1))
+
+    def weighted_embeddings(self) -> np.ndarray:
+        """What serving needs of every piece in one table: float32 [num_pieces + 1, piece_dim + 1].
+
+        A row is `[w(p) e(p), w(p)]`, and padding's is 0.
+        """
+        weights = np.exp(self.log_weights.numpy())[:, None]
+        table = np.concatenate([weights * self.embeddings.numpy(), weights], axis=1)
+        table[PADDING] = 0.0
+        return np.float32(table)
+
+    def embed(self, pieces: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
+        """Embeddings of texts by `weighted_embeddings()`, as `call` gives them."""
+        sums = tf.reduce_sum(tf.gather(table, pieces), axis=1)
+        average = tf.math.divide_no_nan(sums[:, :-1], sums[:, -1:])
+        return self._of_average(tf.cast(average, self.compute_dtype))
+
+    def _of_average(self, average: tf.Tensor) -> tf.Tensor:
         return self.out(self.hidden(average)) + self.linear(average)
 
     def get_config(self) -> dict[str, Any]:

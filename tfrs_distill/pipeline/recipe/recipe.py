@@ -171,8 +171,8 @@ class Recipe:
 
         A recipe that has the name of a data set gets the name of the tables, and a built-in one
         gets it in front of its own, so that no run of one data set is called after another. Without
-        a table of items there is no text, and a teacher of text becomes one of ids alone; where
-        columns of attributes are given, a teacher that finds items reads them.
+        a table of items there is no text: a teacher of text becomes one of ids alone, and so does a
+        student; where columns of attributes are given, a teacher that finds items reads them.
 
         Args:
             interactions: files, or a folder of them.
@@ -231,6 +231,8 @@ class Recipe:
                 name for name in (*this.teacher.modalities, ATTRIBUTES) if there.get(name, True)
             ]
             changed["teacher"] = replace(this.teacher, modalities=tuple(dict.fromkeys(read)))
+            if not items and data.split != COLD_ITEMS:
+                changed["item_texts"] = replace(this.item_texts, read=False)
         return replace(this, **changed)
 
     def as_dict(self) -> dict[str, object]:
@@ -501,7 +503,9 @@ def _built_in() -> dict[str, Recipe]:
         "distillation": DistillationSettings(student_loss_weight=0.5),
     }
     return {
-        "movielens-100k": RetrievalRecipe(),
+        "movielens-100k": RetrievalRecipe(
+            item_texts=ItemTextsSettings(read=True, num_common=300, piece_dim=16, id_dropout=0.1)
+        ),
         "movielens-1m": RetrievalRecipe(
             name=FILM_SETS[FILMS_1M],
             data=DataSettings(source=FILMS_1M),
@@ -580,7 +584,10 @@ def _built_in_like(task: object, data: dict[str, Any]) -> Recipe:
     if data.get("split") == COLD_ITEMS and task == "retrieval":
         by_task[task] = recipes["cold-items"]
     if tables and isinstance(tables, list):
-        return replace(by_task[task], name=_name_of_tables(by_task[task].name, str(tables[0])))
+        recipe = replace(by_task[task], name=_name_of_tables(by_task[task].name, str(tables[0])))
+        if isinstance(recipe, RetrievalRecipe) and not data.get("items"):
+            recipe = replace(recipe, item_texts=replace(recipe.item_texts, read=False))
+        return recipe
     if source == FILMS_1M and task == "retrieval" and data.get("split") != COLD_ITEMS:
         return recipes["movielens-1m"]
     if source == REVIEWS and isinstance(by_task[task], RankingRecipe):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tfrs_distill.pipeline.recipe import RetrievalRecipe
 from tfrs_distill.pipeline.run_folder import SELF_TAUGHT, Run
 from tfrs_distill.pipeline.stage import Stage
 from tfrs_distill.pipeline.stages.cross_encoder import cross_encoder_stage
@@ -13,6 +14,7 @@ from tfrs_distill.pipeline.stages.lists import lists_stage
 from tfrs_distill.pipeline.stages.student import student_stage
 from tfrs_distill.pipeline.stages.teacher import teacher_stage
 from tfrs_distill.pipeline.stages.unlabelled import unlabelled_stage
+from tfrs_distill.pipeline.stages.words import words_stage
 from tfrs_distill.pipeline.teacher_kinds.cross_encoder import check_reads_pairs
 
 __all__ = ["stages_of"]
@@ -27,7 +29,10 @@ def stages_of(run: Run) -> list[Stage]:
     two_stage = run.recipe.task == "two-stage"
     if two_stage:
         check_reads_pairs(run.recipe)
-    stages = [data_stage(run), teacher_stage(run), knowledge_stage(run)]
+    stages = [data_stage(run)]
+    if isinstance(run.recipe, RetrievalRecipe) and run.recipe.item_texts.read:
+        stages.append(words_stage(run))
+    stages += [teacher_stage(run), knowledge_stage(run)]
     if run.num_unlabelled:
         stages.append(unlabelled_stage(run))
     if two_stage:

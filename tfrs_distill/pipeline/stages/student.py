@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from tfrs_distill.distiller import Distiller
-from tfrs_distill.pipeline.encoders import encoder_fingerprint
 from tfrs_distill.pipeline.fit_until_best import fit_until_best, save_alone
 from tfrs_distill.pipeline.run_folder import (
     KNOWLEDGE,
@@ -15,6 +14,7 @@ from tfrs_distill.pipeline.run_folder import (
     PLAIN,
     STUDENT_FILE,
     UNLABELLED,
+    WORDS,
     Run,
 )
 from tfrs_distill.pipeline.stage import Result, Stage
@@ -46,8 +46,6 @@ def student_stage(run: Run, name: str) -> Stage:
         also.insert(0, students.names or recipe.labels.tasks)
     elif not alone and not isinstance(students, OfLists):
         also.append(recipe.knowledge.form)
-    if isinstance(students, OfWindows) and recipe.item_texts.read:
-        also.append(encoder_fingerprint(recipe))
 
     def settings() -> Any:
         sections = [asdict(getattr(recipe, part)) for part in students.sections]
@@ -91,7 +89,9 @@ def student_stage(run: Run, name: str) -> Stage:
         )
         return result, line
 
-    return Stage(name, work, settings, after=_after(run, name, alone, students))
+    reads_words = isinstance(students, OfWindows) and recipe.item_texts.read
+    after = (*_after(run, name, alone, students), *([WORDS] if reads_words else []))
+    return Stage(name, work, settings, after=after)
 
 
 def best_score(curves: dict[str, Any]) -> float:
