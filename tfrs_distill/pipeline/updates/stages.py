@@ -12,11 +12,12 @@ from tfrs_distill.data.splits import Queries
 from tfrs_distill.distiller import Distiller
 from tfrs_distill.evaluation import evaluate, metrics
 from tfrs_distill.evaluation.retrieval import ModelScorer
-from tfrs_distill.files import files_sha256
+from tfrs_distill.files import files_sha256, whole_file
 from tfrs_distill.losses import SoftTargetKLDivergence
 from tfrs_distill.models import RetrievalStudent, TwoTower, warm_start
 from tfrs_distill.models.retrieval_model import NEXT_ITEM
 from tfrs_distill.pipeline.fit_until_best import fit_until_best, save_alone
+from tfrs_distill.pipeline.report.over_runs import NDCG_FILE, USERS
 from tfrs_distill.pipeline.run_folder import STUDENT_FILE, Run
 from tfrs_distill.pipeline.stage import Result, Stage
 from tfrs_distill.pipeline.stages.student import best_score
@@ -28,6 +29,7 @@ from tfrs_distill.teachers import Ensemble
 
 EXTENDED = "extended"  # in the teacher's folder: the earlier teacher over all items
 MAX_EPOCHS, PATIENCE, TEACHER_EPOCHS = 12, 4, 4
+EVERYONE = "all users"
 NOWHERE = -1e9  # the score of an item that a student by ids alone has never met
 
 
@@ -119,8 +121,8 @@ class Update:
     def check_stage(self) -> Stage:
         """Measure the new student beside the last version and the first."""
 
-        def work(_: Path) -> tuple[Result, str]:
-            found = self._checked()
+        def work(folder: Path) -> tuple[Result, str]:
+            found = self._checked(folder)
             lines = [
                 f"{part} NDCG@{self.k} {values['new']:.4f} (before {values['last']:.4f})"
                 for part, values in found["ndcg"].items()
@@ -167,7 +169,7 @@ class Update:
         updated(run.recipe.teacher.kind, kind).extend(self.earlier.file("teacher"), folder)
         return kind.open(folder)
 
-    def _checked(self) -> Result:
+    def _checked(self, folder: Path) -> Result:
         run, test = self.run, self.run.data.splits.test.answerable()
         students = {
             "new": ModelScorer(run.student("student"), exclude_seen=test.catalogue.exclude_seen),
@@ -175,7 +177,7 @@ class Update:
             "first": self._scorer_of(self.first, test),
         }
         before = self.first.data.splits.test
-        parts = {"all users": test, "users without new data": test.subset(_unchanged(test, before))}
+        parts = {EVERYONE: test, "users without new data": test.subset(_unchanged(test, before))}
         ndcg: dict[str, Any] = {}
         differences: dict[str, Any] = {}
         worse = []
@@ -185,6 +187,9 @@ class Update:
             found = {
                 name: evaluate(scorer, queries, k=self.k).ndcg for name, scorer in students.items()
             }
+            if part == EVERYONE:
+                with whole_file(folder / NDCG_FILE.name) as file:
+                    np.savez(file, **found, **{USERS: queries.users})
             ndcg[part] = {name: float(values.mean()) for name, values in found.items()}
             differences[part] = {
                 name: metrics.paired_difference(found["new"], found[name], seed=run.recipe.seed)
