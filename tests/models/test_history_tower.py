@@ -93,3 +93,17 @@ def test_config_round_trip():
     assert again.item_tower is not tower.item_tower
     history = tf.constant([[0, 3, 1]])
     np.testing.assert_array_equal(again(history), tower(history))  # equal seeds, equal weights
+
+
+def test_a_history_without_an_item_is_the_constant_and_no_other_changes():
+    _, tower = planted()
+    histories = tf.constant([[0, 1, 2], [0, 0, 0], [0, 0, 5]])
+    before = tower(histories).numpy()
+    tower.empty_query.assign([1.0, 2.0, 3.0, 4.0])
+    after, expected = tower(histories).numpy(), [1.0, 2.0, 3.0, 4.0, 1.0]
+    there = np.cumsum(histories.numpy() > 0, axis=1) > 0
+    np.testing.assert_array_equal(after[there], before[there])
+    np.testing.assert_array_equal(after[~there], np.tile(expected, [(~there).sum(), 1]))
+    last = tower.last(histories).numpy()
+    np.testing.assert_array_equal(last[1], expected)
+    np.testing.assert_allclose(last[[0, 2]], after[[0, 2], -1], rtol=1e-6)

@@ -37,8 +37,9 @@ def test_from_history_is_an_item_table_and_a_decayed_average():
     assert student.query_tower.item_tower is student.candidate_tower
     assert student.query_tower.encoder.dropout_rate == 0.25
     assert (student.num_items, student.max_history, student.name) == (NUM_ITEMS, 4, "pupil")
-    # Embeddings and biases of 10 ids, 4 distances, normalisation, two dense layers 4 - 8 - 4.
-    assert student.num_parameters == 10 * 5 + 4 + 8 + (4 * 8 + 8) + (8 * 4 + 4)
+    # Embeddings and biases of 10 ids, 4 distances, normalisation, two dense layers 4 - 8 - 4, and
+    # the query of nothing.
+    assert student.num_parameters == 10 * 5 + 4 + 8 + (4 * 8 + 8) + (8 * 4 + 4) + 4
 
 
 @pytest.mark.parametrize("max_history", [4, 6])

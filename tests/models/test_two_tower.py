@@ -179,8 +179,8 @@ def test_evaluate_is_deterministic_with_dropout(windows):
 
 
 def test_parameters_are_counted_once():
-    # Item embeddings 10 * 4, biases 10, decay 4, normalisation 4 + 4, two dense layers.
-    assert model_of().num_parameters == 40 + 10 + 4 + 8 + (4 * 8 + 8) + (8 * 4 + 4)
+    # Item embeddings 10 * 4, biases 10, decay 4, normalisation 4 + 4, two dense layers, no item 4.
+    assert model_of().num_parameters == 40 + 10 + 4 + 8 + (4 * 8 + 8) + (8 * 4 + 4) + 4
     assert (model_of().num_items, model_of().max_history) == (NUM_ITEMS, MAX_HISTORY)
 
 
@@ -243,3 +243,20 @@ def test_encoding_can_be_traced():
     )
     history = tf.constant([[0, 0, 3, 1, 7], [2, 5, 7, 9, 1]])
     np.testing.assert_allclose(traced(history), model.encode_histories(history), atol=1e-6)
+
+
+def test_nothing_is_read_as_the_mean_of_what_has_a_label():
+    model = randomised(model_of())
+    windows = random_windows(num_items=NUM_ITEMS, max_history=MAX_HISTORY)
+    queries = [
+        model.encode_histories(tf.constant([history])).numpy()[0]
+        for history, _ in next_item_rows(windows)
+    ]
+    model.fit_empty_history(windows.batches(3))
+    expected = np.float64(queries).mean(axis=0)
+    np.testing.assert_allclose(
+        model.encode_histories(tf.zeros([1, 2], tf.int32))[0], expected, rtol=1e-5, atol=1e-6
+    )  # float32
+    again = TwoTower.from_config(model.get_config())
+    again.set_weights(model.get_weights())
+    np.testing.assert_array_equal(again.query_tower.empty_query, model.query_tower.empty_query)

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_distill import columns
+from tfrs_distill.columns import PADDING
 from tfrs_distill.models.item_tower import ItemTower
 
 
@@ -15,6 +15,9 @@ class HistoryTower(tf.keras.layers.Layer):
     """Reads a history with the candidate tower's embeddings and a history encoder.
 
     `call(history) = [encoder(embed(history)), 1]`; the 1 meets the item's bias in the dot product.
+    In place of the encoder's output a history without an item has `empty_query`, a constant: no
+    label follows nothing, so no training says what an encoder makes of it. See
+    `TwoTower.fit_empty_history`.
 
     Args:
         item_tower: the `ItemTower` whose embeddings the history is read with (shared, so an item
@@ -27,6 +30,12 @@ class HistoryTower(tf.keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         self.item_tower, self.encoder = item_tower, encoder
+        self.empty_query = self.add_weight(
+            name="empty_query",
+            shape=[item_tower.embedding_dim],
+            initializer="zeros",
+            trainable=False,
+        )
 
     @property
     def max_history(self) -> int:
@@ -35,9 +44,9 @@ class HistoryTower(tf.keras.layers.Layer):
 
     def call(self, history: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """`[batch_size, max_history]` to `[batch_size, max_history, embedding_dim + 1]`."""
-        embeddings = self.item_tower.embed(history, training=training)
-        queries = self.encoder(embeddings, history > columns.PADDING, training=training)
-        return tf.concat([queries, tf.ones_like(queries[..., :1])], axis=-1)
+        embeddings, present = self.item_tower.embed(history, training=training), history > PADDING
+        queries = self.encoder(embeddings, present, training=training)
+        return self._or_empty(queries, tf.cumsum(tf.cast(present, tf.int32), axis=1) > 0)
 
     def last(
         self,
@@ -58,7 +67,14 @@ class HistoryTower(tf.keras.layers.Layer):
         else:
             embeddings = _looked_up(history, catalogue_embeddings, added_embeddings)[..., :-1]
             embeddings = tf.cast(embeddings, self.item_tower.compute_dtype)
-        queries = self.encoder.last(embeddings, history > columns.PADDING)
+        present = history > PADDING
+        queries = self.encoder.last(embeddings, present)
+        return self._or_empty(queries, tf.reduce_any(present, axis=1))
+
+    def _or_empty(self, queries: tf.Tensor, has_items: tf.Tensor) -> tf.Tensor:
+        """Put the constant where there is no item, and the bias' 1 behind all."""
+        empty = tf.cast(self.empty_query, queries.dtype)
+        queries = tf.where(tf.expand_dims(has_items, -1), queries, empty)
         return tf.concat([queries, tf.ones_like(queries[..., :1])], axis=-1)
 
     def get_config(self) -> dict[str, Any]:
@@ -84,7 +100,7 @@ def _looked_up(
     if added_embeddings is None:
         return tf.gather(catalogue_embeddings, items)
     added = items - catalogue_embeddings.shape[0]
-    known = tf.gather(catalogue_embeddings, tf.where(added < 0, items, columns.PADDING))
+    known = tf.gather(catalogue_embeddings, tf.where(added < 0, items, PADDING))
     others = tf.gather(added_embeddings, tf.maximum(added, 0))
     return tf.where(tf.expand_dims(added < 0, -1), known, others)
 
@@ -104,8 +120,8 @@ def last_items(history: tf.Tensor, max_history: int, num_items: int) -> tf.Tenso
     >>> last_items(tf.constant([[0, 7, 0, 9, 8, 0]]), max_history=2, num_items=9).numpy().tolist()
     [[9, 8]]
     """
-    present = (history > columns.PADDING) & (history <= num_items)
-    items = tf.where(present, history, columns.PADDING)
+    present = (history > PADDING) & (history <= num_items)
+    items = tf.where(present, history, PADDING)
     age = tf.cumsum(tf.cast(present, tf.int32), axis=1, reverse=True)  # 1 is the newest item
     kept = present & (age <= max_history)
     slots = tf.where(kept, max_history - age, max_history)  # one slot past the end for the rest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -142,6 +142,21 @@ class TwoTower(RetrievalModel):
             num_items += tf.shape(added_embeddings)[0]
         compact = last_items(history, self.max_history, num_items)
         return self.query_tower.last(compact, catalogue_embeddings, added_embeddings)
+
+    def fit_empty_history(self, batches: Iterable[dict[str, tf.Tensor]]) -> None:
+        """Let a history without an item be read as the mean of those that are followed by a label.
+
+        So someone of whom nothing is known is recommended what suits most. It changes no other
+        query; call it when training is done.
+
+        Args:
+            batches: of training windows, such as `windows.batches(64)`.
+        """
+        total, number = tf.zeros([self.candidate_tower.embedding_dim]), 0
+        for batch in batches:
+            queries = tf.cast(self.encode_rows(batch, training=False), tf.float32)[:, :-1]
+            total, number = total + tf.reduce_sum(queries, axis=0), number + len(queries)
+        self.query_tower.empty_query.assign(total / number)
 
     def catalogue_embeddings(self) -> tf.Tensor:
         """Candidate embeddings of padding (row 0) and every item, `[num_items + 1, dim]`."""

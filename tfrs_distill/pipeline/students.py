@@ -76,6 +76,9 @@ class Students(Protocol):
     def judge(self, student: Any) -> Judge:
         """Score a student on validation after every epoch."""
 
+    def finish(self, student: Any) -> None:
+        """Do what is left to do when a student is trained."""
+
     def taught(self, name: str) -> Taught:
         """What teaches the student of this name."""
 
@@ -145,6 +148,10 @@ class OfWindows:
             return ColdValidationNDCG(data.splits.validation, data.cold, k=k, student=student)
         return ValidationNDCG(data.splits.validation, k=k, model=student)
 
+    def finish(self, student: RetrievalStudent) -> None:
+        """Say what is recommended to someone of whom nothing is known."""
+        student.fit_empty_history(self.examples.batches(self.recipe.training.batch_size))
+
     def taught(self, name: str) -> Taught:
         """The windows with knowledge; where the teacher's has no embeddings, all read the top-K."""
         form = None if self.recipe.knowledge.form == "auto" else self.recipe.knowledge.form
@@ -197,6 +204,9 @@ class OfRows:
         validation = self.run.data.splits.validation
         return ValidationScore(student, validation, self.recipe.evaluation.k)
 
+    def finish(self, student: RankingStudent) -> None:
+        """Nothing is left to do."""
+
     def taught(self, name: str) -> Taught:
         """The rows with logits, also those that a teacher alone has labelled."""
         rows = self.run.labelled_rows(KNOWLEDGE_OF.get(name, KNOWLEDGE))
@@ -241,6 +251,9 @@ class OfLists:
         """NDCG of both stages on validation."""
         validation = self.run.data.splits.validation
         return ValidationLists(self.recipe, student, self.run.first_stage, validation)
+
+    def finish(self, student: RankingStudent) -> None:
+        """Nothing is left to do."""
 
     def taught(self, name: str) -> Taught:
         """The lists with scores: the teachers', the twins', or the teachers' dealt anew."""

@@ -78,6 +78,7 @@ def student_stage(run: Run, name: str) -> Stage:
             description=name.replace("_", " "),
             after_epoch=run.after_epoch_of(name),
         )
+        students.finish(student)
         save_alone(student, folder / STUDENT_FILE)
         epoch = curves["best_epoch"]
         result: Result = {"curves": curves}

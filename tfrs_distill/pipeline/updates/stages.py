@@ -111,6 +111,7 @@ class Update:
                 progress=run.progress,
                 description="student",
             )
+            students.finish(student)
             save_alone(student, folder / STUDENT_FILE)
             score, epoch = best_score(curves), curves["best_epoch"]
             line = f"validation {students.score} {score:.4f} at epoch {epoch}"
