@@ -13,7 +13,7 @@ from tfrs_distill.data import (
     split_by_time,
     split_leave_one_out,
 )
-from tfrs_distill.pipeline.data import PARTS, WORDS, films_folder, load_data, read_data
+from tfrs_distill.pipeline.data import PARTS, WORDS, load_data, read_data, source_folder
 from tfrs_distill.pipeline.recipe import Recipe
 
 START = datetime(1997, 9, 20, tzinfo=timezone.utc)
@@ -161,9 +161,9 @@ def test_what_is_known_of_users_is_kept_by_their_index(tmp_path):
 
 @pytest.mark.realdata
 def test_each_source_of_films_has_its_asset(movielens_folder, movielens_1m_folder):
-    assert films_folder(Recipe.named("movielens-100k")) == movielens_folder
-    assert films_folder(Recipe.named("movielens-1m")) == movielens_1m_folder
-    assert films_folder(of_folder("movielens-1m", "mine")) == Path("mine")
+    assert source_folder(Recipe.named("movielens-100k")) == movielens_folder
+    assert source_folder(Recipe.named("movielens-1m")) == movielens_1m_folder
+    assert source_folder(of_folder("movielens-1m", "mine")) == Path("mine")
 
 
 def test_a_ranking_run_says_what_it_took_the_times_for(tmp_path, folder_and_line):

@@ -3,8 +3,8 @@
 - `read_table`, `from_dataframe`, `read_folder`, `from_tfds`, `movielens_100k`, `movielens_1m`,
   `book_crossing`, `synthetic` give `Interactions`;
 - `split_by_time`, `split_leave_one_out`, `split_by_global_time`, `split_at_random` make `Splits` of
-  them: `Windows` to train on, `Queries` to evaluate; `split_cold_items` keeps items that `choose_cold_items` drew
-  out of training and evaluates on them;
+  them: `Windows` to train on, `Queries` to evaluate; `split_cold_items` keeps items that
+  `choose_cold_items` drew out of training and evaluates on them;
 - `item_attributes`, `read_item_attributes`, `read_knowledge_graph` give what else is known of an
   item, as numbers by `attribute_vectors` and `neighbour_vectors`;
 - `split_ratings`, `movielens_ranking`, `clothing_reviews` give `RankingExamples`: rows of a query

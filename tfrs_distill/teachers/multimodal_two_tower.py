@@ -31,8 +31,8 @@ class MultimodalTwoTower(AttentionTwoTower):
         num_blocks: attention blocks.
         num_heads: attention heads of a block.
         dropout: dropped share of item embedding and modality vector entries while training.
-        reads_order: whether it reads the order of the history, see `RecencyAttention`; with False, of
-            more than `max_history` items the last ones are a random part.
+        reads_order: whether it reads the order of the history, see `RecencyAttention`. With False,
+            the last `max_history` items of a longer history are a random part of it.
         label_smoothing: the share of a label that all items have alike.
         seed: int or None; fixes initial weights and dropout.
 

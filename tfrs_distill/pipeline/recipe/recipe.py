@@ -16,13 +16,15 @@ from tfrs_distill.files import name_without_endings
 from tfrs_distill.pipeline.recipe import toml_file
 from tfrs_distill.pipeline.recipe.sections import (
     ATTRIBUTES,
+    BOOKS,
     COLD_ITEMS,
     COLUMNS_OF_TABLES,
-    FILM_SETS,
+    DATA_SETS,
     FILMS,
     FILMS_1M,
     LABELS,
     PLANTED,
+    RANDOM,
     REVIEWS,
     ROLES_OF_SEVERAL,
     TABLES,
@@ -83,7 +85,7 @@ class Recipe:
 
     read_by_teacher: ClassVar[tuple[str, ...]]  # the sections that decide the teacher
 
-    name: str = setting(FILM_SETS[FILMS], "the artefact's folder", **FOLDER_NAME)
+    name: str = setting(DATA_SETS[FILMS], "the artefact's folder", **FOLDER_NAME)
     task: str = setting("retrieval", TASK)
     seed: int = setting(0, "every random number follows from it", at_least=0, below=2**31)
 
@@ -107,8 +109,8 @@ class Recipe:
     def named(cls, name: str) -> Any:
         """A built-in recipe.
 
-        "movielens-100k", "movielens-1m", "cold-items", "synthetic", "ranking", "multitask",
-        "two-stage" or "reviews".
+        "movielens-100k", "movielens-1m", "book-crossing", "cold-items", "synthetic", "ranking",
+        "multitask", "two-stage" or "reviews".
 
         Raises:
             InputError: there is no such recipe.
@@ -150,7 +152,7 @@ class Recipe:
         """
         this: Any = self
         name = self.name
-        if name.removesuffix(QUICK) in FILM_SETS.values():
+        if name.removesuffix(QUICK) in DATA_SETS.values():
             # The data room imports TensorFlow, which no other recipe needs.
             from tfrs_distill.data.readers import data_set_name
 
@@ -223,7 +225,7 @@ class Recipe:
             **named,
         )
         changed: dict[str, Any] = {"data": data}
-        if self.name.removesuffix(QUICK) in (*FILM_SETS.values(), *_built_in()):
+        if self.name.removesuffix(QUICK) in (*DATA_SETS.values(), *_built_in()):
             changed["name"] = _name_of_tables(self.name, interactions[0])
         if isinstance(self, RetrievalRecipe):
             there = {TEXT: bool(items), ATTRIBUTES: bool(data.attribute_columns)}
@@ -346,6 +348,11 @@ class TwoStageRecipe(RetrievalRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.data.split == RANDOM:
+            raise InputError(
+                f'`data.split` "{RANDOM}" is of a student of one stage: the second of two reads '
+                'the order of the history. Received: `task` "two-stage".'
+            )
         if self.data.weigh_by_rating:
             raise InputError(
                 "`data.weigh_by_rating` is about a loss of labels one by one, and the second of "
@@ -481,7 +488,7 @@ def _name_of_tables(name: str, table: str) -> str:
     ('my-shop-quick', 'shop-ranking')
     """
     task = name.removesuffix(QUICK)
-    of_task = "" if task in FILM_SETS.values() else f"-{task}"
+    of_task = "" if task in DATA_SETS.values() else f"-{task}"
     quick = QUICK if name.endswith(QUICK) else ""
     return _folder_name(name_without_endings(table)) + of_task + quick
 
@@ -503,12 +510,21 @@ def _built_in() -> dict[str, Recipe]:
     return {
         "movielens-100k": RetrievalRecipe(),
         "movielens-1m": RetrievalRecipe(
-            name=FILM_SETS[FILMS_1M],
+            name=DATA_SETS[FILMS_1M],
             data=DataSettings(source=FILMS_1M),
             teacher=TeacherSettings(dropout=0.1, max_epochs=8, patience=3),
             knowledge=KnowledgeSettings(folds=2),
             student=StudentSettings(embedding_dim=48),
             training=TrainingSettings(max_epochs=8, patience=3, controls=("plain",)),
+            twin=RetrievalTwinSettings(dropout=0.2, label_smoothing=0.5),
+            distillation=RetrievalDistillationSettings(dropout=0.1, label_smoothing=0.5),
+        ),
+        "book-crossing": RetrievalRecipe(
+            name=DATA_SETS[BOOKS],
+            data=DataSettings(source=BOOKS, split=RANDOM, max_users=4000),
+            teacher=TeacherSettings(kind="two-tower", dropout=0.1, max_epochs=6, patience=2),
+            knowledge=KnowledgeSettings(folds=2),
+            training=TrainingSettings(max_epochs=6, patience=2, controls=()),
             twin=RetrievalTwinSettings(dropout=0.2, label_smoothing=0.5),
             distillation=RetrievalDistillationSettings(dropout=0.1, label_smoothing=0.5),
         ),
@@ -583,6 +599,8 @@ def _built_in_like(task: object, data: dict[str, Any]) -> Recipe:
         return replace(by_task[task], name=_name_of_tables(by_task[task].name, str(tables[0])))
     if source == FILMS_1M and task == "retrieval" and data.get("split") != COLD_ITEMS:
         return recipes["movielens-1m"]
+    if source == BOOKS and task == "retrieval":
+        return recipes["book-crossing"]
     if source == REVIEWS and isinstance(by_task[task], RankingRecipe):
         return recipes["reviews"] if task == "ranking" else MultitaskRecipe(**_of_reviews())
     return by_task[task]
