@@ -60,7 +60,7 @@ QUICK_REVIEWS, QUICK_WORDPIECES = 1500, 48  # what a BERT reads in a minute on t
 QUICK_LISTS, QUICK_CANDIDATES, QUICK_USERS = 100, 20, 250
 QUICK_MODELS = 2  # still an average
 QUICK_HISTORIES = 1000  # users of a retrieval run: all of MovieLens-100K's
-QUICK_HISTORIES_1M = 500  # as many interactions, and more items
+QUICK_HISTORIES_1M = 500  # as many interactions, and more items; also of Book-Crossing
 ROWS_OF = {"deep-cross": (FILMS, TABLES), "bert-text": (REVIEWS,)}  # whose rows a kind can read
 TASK = "find items, predict labels of a row, several with a twin each, or find and then rank"
 QUICK = "-quick"
@@ -325,7 +325,8 @@ class RetrievalRecipe(Recipe):
             )
 
     def _smaller(self) -> dict[str, Any]:
-        most = QUICK_HISTORIES_1M if self.data.source == FILMS_1M else QUICK_HISTORIES
+        large = self.data.source in (FILMS_1M, BOOKS)
+        most = QUICK_HISTORIES_1M if large else QUICK_HISTORIES
         most = min(self.data.max_users or most, most)
         return super()._smaller() | {
             "tuning": _at_most(self.tuning, steps=10, pretrain_steps=10),
