@@ -94,4 +94,4 @@ def _text(field: str) -> str:
             field = field.encode("latin-1").decode("utf-8")
         except UnicodeDecodeError:
             pass  # Latin-1 it is
-    return html.unescape(field).strip()
+    return (html.unescape(field) if "&" in field else field).strip()
