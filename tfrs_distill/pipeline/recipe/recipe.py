@@ -57,6 +57,7 @@ from tfrs_distill.pipeline.recipe.sections import (
 from tfrs_distill.pipeline.recipe.settings import check, setting
 
 QUICK_REVIEWS, QUICK_WORDPIECES = 1500, 48  # what a BERT reads in a minute on two cores
+QUICK_BOOK_WORDPIECES = 16  # most of a title and an author
 QUICK_LISTS, QUICK_CANDIDATES, QUICK_USERS = 100, 20, 250
 QUICK_MODELS = 2  # still an average
 QUICK_HISTORIES = 1000  # users of a retrieval run: all of MovieLens-100K's
@@ -328,7 +329,12 @@ class RetrievalRecipe(Recipe):
         large = self.data.source in (FILMS_1M, BOOKS)
         most = QUICK_HISTORIES_1M if large else QUICK_HISTORIES
         most = min(self.data.max_users or most, most)
+        encoder = self.encoder
+        if self.data.source == BOOKS:  # all texts are read, however few the users
+            shortest = min(encoder.max_length or QUICK_BOOK_WORDPIECES, QUICK_BOOK_WORDPIECES)
+            encoder = replace(encoder, max_length=shortest)
         return super()._smaller() | {
+            "encoder": encoder,
             "tuning": _at_most(self.tuning, steps=10, pretrain_steps=10),
             "cross_encoder": _at_most(self.cross_encoder, steps=10),
             "data": replace(self.data, max_users=most),
