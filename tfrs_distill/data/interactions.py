@@ -201,14 +201,16 @@ class Interactions:
                 f"and items with fewer than {least} are left out, again and again. Give more data."
             )
         users, items = np.unique(self.users[keep]), np.unique(self.items[keep])
-        texts = {
-            name: tuple(getattr(self.catalogue, name)[item - 1] for item in items)
-            for name in ("item_ids", "titles", "texts")
-        }
-        some = self.subset(keep)
+        whole, some = self.catalogue, self.subset(keep)
+        catalogue = replace(
+            whole,
+            item_ids=tuple(whole.item_ids[item - 1] for item in items),
+            titles=tuple(whole.titles[item - 1] for item in items),
+            texts=tuple(whole.texts[item - 1] for item in items),
+        )
         return replace(
             some,
-            catalogue=replace(self.catalogue, **texts),
+            catalogue=catalogue,
             user_ids=tuple(self.user_ids[user] for user in users),
             users=np.searchsorted(users, some.users),
             items=np.searchsorted(items, some.items) + 1,

@@ -31,8 +31,8 @@ def rating_rows(path: Path) -> tuple[Positions, Iterator[Row]]:
 
     A rating is 1 to 10, or 0 where a reader had to do with a book without rating it.
     """
-    places, rows = _rows(path, "User-ID", "ISBN", "Book-Rating")
-    return Positions(*places, None), rows
+    (user, item, rating), rows = _rows(path, "User-ID", "ISBN", "Book-Rating")
+    return Positions(user, item, rating, timestamp=None), rows
 
 
 def books(path: Path) -> Iterator[Item]:
