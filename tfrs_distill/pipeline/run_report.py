@@ -119,8 +119,8 @@ def _of_queries(run: Run) -> dict[str, Any]:
 
 
 def _without_ease(run: Run) -> str:
-    """That EASE was not measured, where it was not."""
-    if "ease" in run.result("evaluate")["models"]:
+    """That EASE was not measured, where there are too many items."""
+    if run.result("data")["items"] <= MOST_ITEMS_OF_EASE:
         return ""
     most = f"{MOST_ITEMS_OF_EASE:,}"
     return f" EASE was not measured: its matrix of more than {most} items squared is too large."

@@ -529,7 +529,7 @@ def _built_in() -> dict[str, Recipe]:
         "book-crossing": RetrievalRecipe(
             name=DATA_SETS[BOOKS],
             data=DataSettings(source=BOOKS, split=RANDOM, max_users=4000),
-            teacher=TeacherSettings(kind="two-tower", dropout=0.1, max_epochs=6, patience=2),
+            teacher=TeacherSettings(kind="two-tower", dropout=0.1, max_epochs=4, patience=2),
             knowledge=KnowledgeSettings(folds=2),
             training=TrainingSettings(max_epochs=6, patience=2, controls=()),
             twin=RetrievalTwinSettings(dropout=0.2, label_smoothing=0.5),
