@@ -80,6 +80,12 @@ def movielens_1m_folder(fetch_or_skip):
 
 
 @pytest.fixture(scope="session")
+def book_crossing_folder(fetch_or_skip):
+    """Book-Crossing, from the asset cache that users have too."""
+    return fetch_or_skip(assets.BOOK_CROSSING.folder)
+
+
+@pytest.fixture(scope="session")
 def minilm_folder(fetch_or_skip):
     """all-MiniLM-L6-v2, from the asset cache that users have too."""
     return fetch_or_skip(assets.minilm_folder)

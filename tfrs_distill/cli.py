@@ -163,8 +163,8 @@ def _add_data(command: argparse.ArgumentParser) -> None:
         "--recipe",
         metavar="FILE_OR_NAME",
         default=RECIPE,
-        help="a TOML file, or movielens-100k (the default), movielens-1m, synthetic, ranking, "
-        "multitask, two-stage, reviews",
+        help="a TOML file, or movielens-100k (the default), movielens-1m, book-crossing, "
+        "synthetic, ranking, multitask, two-stage, reviews",
     )
     command.add_argument("--data-dir", metavar="DIR", help="the data, instead of fetching it")
     command.add_argument("--interactions", metavar="FILE", nargs="+", help=OWN_DATA)

@@ -9,6 +9,7 @@ from tfrs_distill.data.cuts import user_time_cuts
 from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.data.splits import (
     pad_histories,
+    split_at_random,
     split_by_global_time,
     split_by_time,
     split_leave_one_out,
@@ -180,6 +181,37 @@ def test_dates_part_users_as_numbers_do():
             for data in (numbers, dates)
         )
         assert plain(one) == plain(other) and len(one)
+
+
+def test_chance_parts_each_user_as_time_would():
+    """Written out: NumPy's permutation of all rows by the seed, then 80, 10, 10 % of a user's."""
+    data = interactions(range(1, 11), range(11, 21), [3, 5, 8])
+    splits = split_at_random(data, seed=4, max_history=16)
+    rows = np.random.default_rng(4).permutation(23)
+    dealt = [[int(data.items[row]) for row in rows if data.users[row] == user] for user in range(3)]
+    assert dealt[0] != sorted(dealt[0])
+    assert [splits.train.users.tolist(), splits.validation.users.tolist()] == [[0, 1, 2], [0, 1]]
+    assert splits.train.history[1].tolist() == [0] * 9 + dealt[1][:7]
+    assert splits.train.labels[1].tolist() == [0] * 9 + dealt[1][1:8]
+    for user in (0, 1):
+        assert splits.validation.histories[user].tolist() == dealt[user][:8]
+        assert splits.validation.positives[user].tolist() == [dealt[user][8]]
+        assert splits.test.histories[user].tolist() == dealt[user][:9]
+        assert splits.test.positives[user].tolist() == [dealt[user][9]]
+    assert splits.test.positives[2].tolist() == [dealt[2][2]]  # 3 interactions: 2 train, 1 tests
+    again = split_at_random(data, seed=4, max_history=16)
+    assert again.train.fingerprint() == splits.train.fingerprint()
+    other = split_at_random(data, seed=5, max_history=16)
+    assert other.train.fingerprint() != splits.train.fingerprint()
+
+
+@pytest.mark.parametrize("split", [split_by_time, split_leave_one_out, split_by_global_time])
+def test_without_times_only_chance_can_split(split):
+    data = interactions(range(1, 11), range(11, 21))
+    data = dataclasses.replace(data, timestamps=np.zeros(20, np.int64))
+    with pytest.raises(InputError, match=r"'tiny' has no times, .* by chance: `split_at_random`\."):
+        split(data)
+    assert len(split_at_random(data, seed=0).test) == 2
 
 
 def test_nobody_on_both_sides_of_the_time_is_refused():

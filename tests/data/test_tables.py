@@ -157,6 +157,19 @@ def test_a_threshold_of_ratings():
         facts_of(frame, min_rating=6)
 
 
+def test_a_table_without_times_has_an_order_or_none():
+    frame = {"user": [1, 1, 2], "item": [1, 2, 2]}
+    data, facts = facts_of(frame)
+    assert data.timestamps.tolist() == [0, 1, 2] and data.has_times
+    said = " ".join(facts.sentences())
+    assert "the order of the rows is the order of time. If it is not, set `split = " in said
+    data, facts = facts_of(frame, in_order=False)
+    assert not data.has_times
+    assert "There is no column of times." in facts.sentences()
+    data, _ = facts_of(frame | {"time": [7, 8, 9]}, in_order=False)
+    assert data.timestamps.tolist() == [7, 8, 9]
+
+
 def test_what_the_reader_says_of_doubtful_tables(write):
     rows = "A,x,1\na ,x,1\na ,X,1\n"
     data, facts = facts_of(write("a.csv", "user,item,time\n" + rows), columns={"user": "user"})

@@ -1,15 +1,18 @@
 """The table of export forms: what measuring, timing and reporting loop over."""
 
+import itertools
 import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from planted_ranking_student import hand_student
 from planted_student import PlantedStudent, catalogue_of
 
 from tfrs_distill.errors import InputError
 from tfrs_distill.export import export_artefact
 from tfrs_distill.export.forms import FORMS
+from tfrs_distill.models import RetrievalStudent
 from tfrs_distill.serving.ranker import Ranker
 from tfrs_distill.serving.recommender import Recommender
 
@@ -31,6 +34,31 @@ def test_every_form_of_an_artefact_is_opened_and_weighed(tmp_path):
         rows = {"user_id": [1], "item_id": [2]}
         assert form.load(tmp_path / "2", Ranker).score(rows)["like"].shape == (1,)
         assert form.num_bytes(tmp_path / "1") == retrieval.bytes_of(form.file) > 0
+
+
+def test_without_order_every_form_answers_any_order_of_a_history_alike(tmp_path):
+    student = RetrievalStudent.from_history(
+        num_items=60, max_history=4, embedding_dim=8, reads_order=False, seed=0
+    )
+    random = np.random.default_rng(0)
+    for weight in student.trainable_weights:
+        weight.assign(random.normal(size=weight.shape))
+    student.save(tmp_path / "student.keras")
+    loaded = tf.keras.models.load_model(tmp_path / "student.keras")
+    export_artefact(loaded, tmp_path / "1", CATALOGUE, k=5)
+    orders = [np.array(order) for order in itertools.permutations([7, 3, 9, 50])]
+    expected = student.encode_histories(tf.constant(orders[:1])).numpy()
+    scores = (expected @ student.catalogue_embeddings().numpy().T)[0]
+    scores[[0, 7, 3, 9, 50]] = -np.inf
+    for form in FORMS.values():
+        recommend = form.load(tmp_path / "1", Recommender)
+        tolerance = 0.05 if form.key == "student_int8" else 1e-4
+        for order in orders:
+            found, items = recommend([order], 5)
+            np.testing.assert_allclose(found[0], scores[items[0]], atol=tolerance * np.ptp(found))
+        newest = np.array([1, 2, *orders[0]])  # of six the last four are read
+        found, items = recommend([newest], 5)
+        np.testing.assert_allclose(found[0], scores[items[0]], atol=tolerance * np.ptp(found))
 
 
 def test_both_stages_are_weighed(tmp_path):

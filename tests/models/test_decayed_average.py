@@ -55,6 +55,20 @@ def test_by_hand():
     np.testing.assert_allclose(outputs, [[[0.0], [3.0], [5.0]]], rtol=1e-6)
 
 
+def test_without_order_it_is_the_plain_average():
+    embeddings, mask = example()
+    layer = DecayedAverage(5, 4, reads_order=False, seed=0)
+    items = tf.constant(embeddings, tf.float32)
+    with tf.GradientTape() as tape:
+        found = layer(items, tf.constant(mask))
+    average = average_in_numpy(np.ones(5), embeddings, mask)
+    expected = feed_forward_in_numpy(layer.feed_forward, average)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(layer.last(items, tf.constant(mask)), expected[:, -1], atol=1e-5)
+    assert "log_weights" not in " ".join(weight.name for weight in layer.trainable_weights)
+    assert tape.gradient(found, layer.log_weights) is None
+
+
 def test_weights_are_trained():
     embeddings, mask = example()
     layer = DecayedAverage(5, 4, seed=0)

@@ -9,6 +9,10 @@ from tfrs_distill.models import DecayedAverage, RecencyAttention
 ENCODERS = {
     "decayed_average": lambda **kwargs: DecayedAverage(6, 4, **kwargs),
     "recency_attention": lambda **kwargs: RecencyAttention(6, 4, num_heads=2, **kwargs),
+    "average": lambda **kwargs: DecayedAverage(6, 4, reads_order=False, **kwargs),
+    "set_attention": lambda **kwargs: RecencyAttention(
+        6, 4, num_blocks=2, num_heads=2, reads_order=False, **kwargs
+    ),
     "two_blocks": lambda **kwargs: RecencyAttention(6, 4, num_blocks=2, num_heads=2, **kwargs),
 }
 MASK = np.array([[0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 1]], bool)

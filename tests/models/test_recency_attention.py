@@ -11,18 +11,26 @@ from tfrs_distill.models import RecencyAttention
 
 def attention_in_numpy(layer, embeddings, mask):
     """Every block, row, head and position written out; rows of `mask` start with an item."""
-    outputs = np.float64(embeddings)
+    items = outputs = np.float64(embeddings)
+    if not layer.reads_order:
+        outputs = average_in_numpy(np.ones(items.shape[1]), items, mask)
+
+    def normalised(vectors, norm):
+        centred = vectors - vectors.mean(axis=-1, keepdims=True)
+        normed = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-6)
+        return normed * norm[0] + norm[1]
+
     head_dim = layer.embedding_dim // layer.num_heads
     for index, parts in enumerate(layer.blocks):
         norm, query_key, value, project = (
             [np.float64(weight) for weight in part.get_weights()] for part in parts[:4]
         )
         bias = layer.distance_bias.numpy()[index]
-        centred = outputs - outputs.mean(axis=-1, keepdims=True)
-        normed = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-6)
-        normed = normed * norm[0] + norm[1]
-        queries, keys = np.split(normed @ query_key[0] + query_key[1], 2, axis=-1)
-        values = normed @ value[0] + value[1]
+        asks = normalised(outputs, norm)
+        read = asks if layer.reads_order else normalised(items, norm)
+        queries, _ = np.split(asks @ query_key[0] + query_key[1], 2, axis=-1)
+        _, keys = np.split(read @ query_key[0] + query_key[1], 2, axis=-1)
+        values = read @ value[0] + value[1]
         attended = np.zeros_like(outputs)
         for row, i, head in np.ndindex(*outputs.shape[:2], layer.num_heads):
             part = slice(head * head_dim, (head + 1) * head_dim)
@@ -44,10 +52,13 @@ def example():
     return np.random.default_rng(0).normal(size=(3, 4, 6)), mask
 
 
+@pytest.mark.parametrize("reads_order", [True, False])
 @pytest.mark.parametrize("num_blocks", [1, 2])
-def test_float64_reference(num_blocks):
+def test_float64_reference(num_blocks, reads_order):
     embeddings, mask = example()
-    layer = RecencyAttention(4, 6, num_blocks=num_blocks, num_heads=3, seed=0)
+    layer = RecencyAttention(
+        4, 6, num_blocks=num_blocks, num_heads=3, reads_order=reads_order, seed=0
+    )
     layer(tf.constant(embeddings, tf.float32), tf.constant(mask))
     random = np.random.default_rng(1)
     layer.set_weights([random.normal(size=w.shape, scale=0.5) for w in layer.get_weights()])

@@ -1,5 +1,6 @@
 """The student: its size, its exact untrained loss, what it learns, and its round trip."""
 
+import itertools
 import math
 import re
 import zipfile
@@ -113,11 +114,12 @@ def test_it_learns_who_follows_whom():
         assert set(best[: len(own)]) == set(own)
 
 
+@pytest.mark.parametrize("reads_order", [True, False])
 @pytest.mark.parametrize("encoder", [DecayedAverage, RecencyAttention])
-def test_save_and_load(tmp_path, windows, encoder):
+def test_save_and_load(tmp_path, windows, encoder, reads_order):
     items = ItemTower(NUM_ITEMS, 4, text_dim=3, text_dropout=0.25, seed=2)
     student = RetrievalStudent(
-        HistoryTower(items, encoder(4, 4, dropout=0.25, seed=2)),
+        HistoryTower(items, encoder(4, 4, dropout=0.25, reads_order=reads_order, seed=2)),
         items,
         label_smoothing=0.3,
         name="pupil",
@@ -133,6 +135,7 @@ def test_save_and_load(tmp_path, windows, encoder):
     assert (again.name, again.label_smoothing) == ("pupil", 0.3)
     assert (again.query_tower.encoder.dropout_rate, again.query_tower.encoder.seed) == (0.25, 2)
     assert (again.candidate_tower.text_dim, again.candidate_tower.text_dropout) == (3, 0.25)
+    assert again.query_tower.encoder.reads_order == reads_order
     assert again.query_tower.item_tower is again.candidate_tower
     assert again.num_parameters == student.num_parameters
     history = tf.constant([[0, 3, 0, 1, 99, 2, 7], [0] * 7])
@@ -142,6 +145,25 @@ def test_save_and_load(tmp_path, windows, encoder):
     np.testing.assert_array_equal(again.catalogue_embeddings(), student.catalogue_embeddings())
     batch = next(iter(windows.batches(64)))
     np.testing.assert_array_equal(again(batch).logits, student(batch).logits)
+
+
+def test_without_order_any_order_of_a_history_gives_the_same():
+    student = RetrievalStudent.from_history(
+        num_items=NUM_ITEMS, max_history=5, embedding_dim=4, reads_order=False, seed=1
+    )
+    history = np.array([[3, 1, 4, 2, 5]])
+    expected = student.encode_histories(tf.constant(history)).numpy()
+    for order in itertools.permutations(range(5)):
+        found = student.encode_histories(tf.constant(history[:, order]))
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    embeddings = student.candidate_tower.embed(tf.constant([1, 2, 3, 4, 5])).numpy()
+    read = student.query_tower.encoder.feed_forward(embeddings.mean(axis=0, keepdims=True))
+    np.testing.assert_allclose(expected[:, :-1], read, rtol=1e-5, atol=1e-6)
+    longer = np.array([[1, 1, 3, 1, 4, 2, 5]])  # the last five are read
+    np.testing.assert_allclose(student.encode_histories(tf.constant(longer)), expected, rtol=1e-5)
+    reading = RetrievalStudent.from_history(num_items=NUM_ITEMS, max_history=5, seed=1)
+    one, other = (reading.encode_histories(tf.constant(h)) for h in (history, history[:, ::-1]))
+    assert np.abs(one - other).max() > 1e-4
 
 
 def test_a_file_is_read_by_registered_names_wherever_the_classes_were_then(tmp_path):

@@ -9,11 +9,13 @@ import pytest
 
 from tfrs_distill.data import (
     movielens_100k,
+    split_at_random,
     split_by_global_time,
     split_by_time,
     split_leave_one_out,
 )
-from tfrs_distill.pipeline.data import PARTS, WORDS, films_folder, load_data, read_data
+from tfrs_distill.errors import InputError
+from tfrs_distill.pipeline.data import PARTS, WORDS, load_data, read_data, source_folder
 from tfrs_distill.pipeline.recipe import Recipe
 
 START = datetime(1997, 9, 20, tzinfo=timezone.utc)
@@ -114,6 +116,46 @@ def test_a_retrieval_run_is_split_as_its_recipe_says(tmp_path, two_that_meet, sp
                 assert one.tolist() == other.tolist()
 
 
+def test_a_split_by_chance_is_kept_as_it_was_dealt(tmp_path, two_that_meet):
+    """The recipe's seed deals, times are forgotten, and nothing is told of ties or dates."""
+    recipe = of_folder("movielens-100k", two_that_meet)
+    recipe = replace(recipe, data=replace(recipe.data, split="random"), seed=3)
+    read = read_data(recipe)
+    read.save(tmp_path)
+    kept = load_data(tmp_path, recipe)
+    expected = split_at_random(movielens_100k(two_that_meet), seed=3, max_history=32)
+    facts, line = read.facts()
+    assert kept.facts() == (facts, line)
+    assert (facts["split"], facts["times"]) == ({"kind": "random"}, "no times")
+    assert line.endswith("interactions, no times")
+    assert "in an order of chance" in read.protocol and "no future is predicted" in read.protocol
+    for data in (read, kept):
+        assert data.splits.train.fingerprint() == expected.train.fingerprint()
+        for one, other in zip(data.splits.test.positives, expected.test.positives, strict=True):
+            assert one.tolist() == other.tolist()
+    other = read_data(replace(recipe, seed=4))
+    assert other.splits.train.fingerprint() != expected.train.fingerprint()
+
+
+@pytest.mark.parametrize("name", ["movielens-100k", "cold-items", "ranking"])
+def test_data_without_times_needs_a_split_by_chance(tmp_path, name):
+    (tmp_path / "BX-Books.csv").write_text(
+        '"ISBN";"Book-Title";"Book-Author";"Year-Of-Publication";"Publisher"\n'
+        + "".join(f'"b{n}";"Book {n}";"A";"1999";"P"\n' for n in range(12))
+    )
+    (tmp_path / "BX-Book-Ratings.csv").write_text(
+        '"User-ID";"ISBN";"Book-Rating"\n'
+        + "".join(f'"u{n // 12}";"b{n % 12}";"5"\n' for n in range(60))
+    )
+    recipe = of_folder(name, tmp_path)
+    if name == "ranking":  # films alone have years
+        recipe = replace(recipe, teacher=replace(recipe.teacher, privileged=()))
+    with pytest.raises(InputError, match=r"'book-crossing' has no times, .*split = \"random\""):
+        read_data(recipe)
+    data = read_data(of_folder("book-crossing", tmp_path))
+    assert data.facts()[0]["times"] == "no times" and len(data.splits.test) == 5
+
+
 def test_shuffled_ties_are_kept_as_they_were_dealt(tmp_path):
     folder = tmp_path / "films"
     folder.mkdir()
@@ -161,9 +203,14 @@ def test_what_is_known_of_users_is_kept_by_their_index(tmp_path):
 
 @pytest.mark.realdata
 def test_each_source_of_films_has_its_asset(movielens_folder, movielens_1m_folder):
-    assert films_folder(Recipe.named("movielens-100k")) == movielens_folder
-    assert films_folder(Recipe.named("movielens-1m")) == movielens_1m_folder
-    assert films_folder(of_folder("movielens-1m", "mine")) == Path("mine")
+    assert source_folder(Recipe.named("movielens-100k")) == movielens_folder
+    assert source_folder(Recipe.named("movielens-1m")) == movielens_1m_folder
+    assert source_folder(of_folder("movielens-1m", "mine")) == Path("mine")
+
+
+@pytest.mark.realdata
+def test_book_crossing_has_its_asset(book_crossing_folder):
+    assert source_folder(Recipe.named("book-crossing")) == book_crossing_folder
 
 
 def test_a_ranking_run_says_what_it_took_the_times_for(tmp_path, folder_and_line):

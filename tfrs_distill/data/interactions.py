@@ -29,6 +29,7 @@ class Interactions:
         ratings: float32 [num_interactions]; 1.0 where the data set has no ratings.
         timestamps: int64, float64 or datetime64 [num_interactions], in the unit and with the
             precision that they come in: see `time_unit`. Texts of ISO 8601 become datetime64, UTC.
+            0 throughout where the data set has no times: see `has_times`.
         weights: float32 [num_interactions], above 0: how much each counts in a loss whose label it
             is; see `Windows`. None where all count alike.
 
@@ -106,6 +107,23 @@ class Interactions:
         """
         return time_unit(self.timestamps)
 
+    @property
+    def has_times(self) -> bool:
+        """Whether any time stamp is known: they are 0 throughout where a data set has no times."""
+        return self.timestamps.dtype.kind == "M" or bool(self.timestamps.any())
+
+    def require_times(self, instead: str) -> None:
+        """Raise an `InputError` where there are no times.
+
+        Args:
+            instead: what to do then, as a sentence.
+        """
+        if not self.has_times:
+            raise InputError(
+                f"Data set {self.name!r} has no times, so nothing says what a user did last. "
+                f"{instead}"
+            )
+
     def rows_by_time(self) -> np.ndarray:
         """Return the interactions' numbers user after user, oldest first; ties keep file order."""
         return np.lexsort((self.timestamps, self.users))
@@ -131,6 +149,72 @@ class Interactions:
         True
         """
         return self.subset(np.random.default_rng(seed).permutation(len(self)))
+
+    def in_random_order(self, seed: int) -> Interactions:
+        """Return them without times, each user's in an order of chance.
+
+        Args:
+            seed: of the order.
+
+        Example:
+        >>> films = Catalogue(("50", "7"), ("Heat (1995)", "Babe (1995)"), ("Heat", "Babe"))
+        >>> data = Interactions("tiny", films, ("ann",), [0, 0], [2, 1], [5.0, 3.0], [10, 11])
+        >>> orders = [data.in_random_order(seed) for seed in range(9)]
+        >>> {tuple(order.sequences()[0].tolist()) for order in orders} == {(1, 2), (2, 1)}
+        True
+        >>> orders[0].has_times
+        False
+        """
+        return replace(self, timestamps=np.zeros(len(self), np.int64)).shuffle_ties(seed)
+
+    def core(self, least: int) -> Interactions:
+        """Return what is left once users and items of few interactions are left out.
+
+        Those that have fewer only then are left out too, and so on. What is left keeps its order;
+        the catalogue is that of the items that are left.
+
+        Args:
+            least: interactions of a user and of an item that stays.
+
+        Raises:
+            InputError: nothing is left.
+
+        Example: c has one interaction; without it bob has one too.
+        >>> names = tuple("abc")
+        >>> data = Interactions("tiny", Catalogue(names, names, names), ("ann", "bob", "eve"),
+        ...                     [0, 0, 1, 1, 2, 2], [1, 2, 2, 3, 1, 2], [1.0] * 6, [0] * 6)
+        >>> left = data.core(2)
+        >>> left.user_ids, left.catalogue.item_ids, left.items.tolist()
+        (('ann', 'eve'), ('a', 'b'), [1, 2, 1, 2])
+        """
+        keep = np.ones(len(self), bool)
+        while keep.any():
+            of_users = np.bincount(self.users[keep], minlength=self.num_users)
+            of_items = np.bincount(self.items[keep], minlength=self.catalogue.num_items + 1)
+            stays = keep & (of_users[self.users] >= least) & (of_items[self.items] >= least)
+            if (stays == keep).all():
+                break
+            keep = stays
+        if not keep.any():
+            raise InputError(
+                f"Data set {self.name!r}: nothing is left of {len(self):,} interactions once users "
+                f"and items with fewer than {least} are left out, again and again. Give more data."
+            )
+        users, items = np.unique(self.users[keep]), np.unique(self.items[keep])
+        whole, some = self.catalogue, self.subset(keep)
+        catalogue = replace(
+            whole,
+            item_ids=tuple(whole.item_ids[item - 1] for item in items),
+            titles=tuple(whole.titles[item - 1] for item in items),
+            texts=tuple(whole.texts[item - 1] for item in items),
+        )
+        return replace(
+            some,
+            catalogue=catalogue,
+            user_ids=tuple(self.user_ids[user] for user in users),
+            users=np.searchsorted(users, some.users),
+            items=np.searchsorted(items, some.items) + 1,
+        )
 
     def subset(self, rows: np.ndarray) -> Interactions:
         """Return some interactions, of the same users and items: a mask, or numbers in an order."""

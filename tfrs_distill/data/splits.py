@@ -1,4 +1,4 @@
-"""Training windows, and the queries of validation and test, split by time."""
+"""Training windows, and the queries of validation and test, split by time or by chance."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from tfrs_distill.data.cuts import global_time_cuts, leave_one_out_cuts, user_ti
 from tfrs_distill.data.interactions import Interactions, in_sequences
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
+
+AT_RANDOM = "Split it by chance: `split_at_random`."  # where there are no times
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ class Queries:
 
 @dataclass(frozen=True)
 class Splits:
-    """One data set, split in order of time.
+    """One data set, split in order of time, or at random where there is none.
 
     Args:
         name: the data set's name.
@@ -251,9 +253,10 @@ def split_by_time(
             made otherwise.
 
     Raises:
-        InputError: fractions outside (0, 1), no user has two training interactions, or nobody is
-            left to validate or to test on.
+        InputError: there are no times, fractions outside (0, 1), no user has two training
+            interactions, or nobody is left to validate or to test on.
     """
+    interactions.require_times(AT_RANDOM)
     cuts = user_time_cuts(
         interactions,
         train_fraction=train_fraction,
@@ -279,7 +282,7 @@ def split_leave_one_out(
         exclude_seen: as for `split_by_time`.
 
     Raises:
-        InputError: no user has 4 interactions, the least of which two train.
+        InputError: there are no times, or no user has 4 interactions, the least of which two train.
 
     Example:
     >>> names = tuple("abcd")
@@ -290,6 +293,7 @@ def split_leave_one_out(
     >>> test.histories, test.positives
     ((array([4, 3, 2], dtype=int32),), (array([1], dtype=int32),))
     """
+    interactions.require_times(AT_RANDOM)
     cuts = leave_one_out_cuts(interactions)
     return split_at(interactions, cuts, max_history=max_history, exclude_seen=exclude_seen)
 
@@ -319,8 +323,8 @@ def split_by_global_time(
         exclude_seen: as for `split_by_time`.
 
     Raises:
-        InputError: fractions outside (0, 1), no user has two training interactions, or nobody is
-            left to validate or to test on.
+        InputError: there are no times, fractions outside (0, 1), no user has two training
+            interactions, or nobody is left to validate or to test on.
 
     Example: ann trains and tests; bob comes when training is over, and tests by what he did then.
     >>> names = tuple("abcdefghij")
@@ -332,10 +336,57 @@ def split_by_global_time(
     >>> splits.validation.users, splits.test.users, splits.test.histories[1]
     (array([0], dtype=int32), array([0, 1], dtype=int32), array([9], dtype=int32))
     """
+    interactions.require_times(AT_RANDOM)
     cuts = global_time_cuts(
         interactions, train_fraction=train_fraction, validation_fraction=validation_fraction
     )
     return split_at(interactions, cuts, max_history=max_history, exclude_seen=exclude_seen)
+
+
+def split_at_random(
+    interactions: Interactions,
+    *,
+    seed: int,
+    max_history: int = 64,
+    train_fraction: float = 0.8,
+    validation_fraction: float = 0.1,
+    exclude_seen: bool | None = None,
+) -> Splits:
+    """Split each user's interactions by chance: some train, some validate, some test.
+
+    For data without times, such as `book_crossing`: no future is predicted, but which items of a
+    user were held back. As many are as by `split_by_time`. The order inside histories and windows
+    is of chance too, so give models `reads_order=False`; a model that reads a part of a long
+    history reads a random part.
+
+    Args:
+        interactions: the data set. Its times, if it has some, are not used.
+        seed: of the order.
+        max_history: positions of a training window.
+        train_fraction: share of each user's interactions to train on.
+        validation_fraction: share of the next part.
+        exclude_seen: as for `split_by_time`.
+
+    Raises:
+        InputError: fractions outside (0, 1), no user has two training interactions, or nobody is
+            left to validate or to test on.
+
+    Example:
+    >>> names = tuple("abcdefghij")
+    >>> from tfrs_distill.data.catalogue import Catalogue
+    >>> data = Interactions("tiny", Catalogue(names, names, names), ("ann",), [0] * 10,
+    ...                     range(1, 11), [1.0] * 10, [0] * 10)
+    >>> test = split_at_random(data, seed=0).test
+    >>> sorted([*test.histories[0].tolist(), *test.positives[0].tolist()]) == list(range(1, 11))
+    True
+    >>> len(test.positives[0])
+    1
+    """
+    dealt = interactions.in_random_order(seed)
+    cuts = user_time_cuts(
+        dealt, train_fraction=train_fraction, validation_fraction=validation_fraction
+    )
+    return split_at(dealt, cuts, max_history=max_history, exclude_seen=exclude_seen)
 
 
 def split_at(

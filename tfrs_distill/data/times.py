@@ -11,6 +11,7 @@ from tfrs_distill.columns import plain_array
 from tfrs_distill.errors import InputError
 
 A_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+NO_TIMES = "no times"
 NAMES = {
     "s": "in seconds",
     "ms": "in milliseconds",
@@ -133,14 +134,18 @@ def seconds_since_1970(times: np.ndarray) -> np.ndarray | None:
 
 
 def times_line(times: np.ndarray) -> str:
-    """Describe the unit and range of times, as part of a sentence.
+    """Describe the unit and range of times, as part of a sentence; 0 throughout is none.
 
     Example:
     >>> times_line(np.array([881250949000, 893286638000]))
     'times in milliseconds, 1997-12-04 to 1998-04-22'
     >>> times_line(np.array([0.5, 0.25]))
     'times of no known unit (0.25 to 0.5), of which only the order is used'
+    >>> times_line(np.array([0, 0]))
+    'no times'
     """
+    if times.dtype.kind != "M" and not times.any():
+        return NO_TIMES
     seconds = seconds_since_1970(times)
     if seconds is None:
         return (

@@ -47,6 +47,7 @@ class RetrievalStudent(TwoTower):
         max_history: int,
         embedding_dim: int = 16,
         dropout: float = 0.0,
+        reads_order: bool = True,
         candidates: Candidates | None = None,
         label_smoothing: float = 0.0,
         texts: Sequence[str] | None = None,
@@ -58,13 +59,17 @@ class RetrievalStudent(TwoTower):
         seed: int | None = None,
         name: str = "retrieval_student",
     ) -> RetrievalStudent:
-        """A student of one shared item embedding and a decayed average of the history.
+        """A student of one shared item embedding and an average of the history.
 
         Args:
             num_items: items of the catalogue.
             max_history: items of a history that are read.
             embedding_dim: width of an item's embedding; each item costs one number more, its bias.
             dropout: share of item embedding entries dropped while training.
+            reads_order: whether the latest items count most. False where histories have no order,
+                as of `split_at_random`: all items count alike, so any order of the same items gives
+                the same. Of a history of more than `max_history` items its last ones are read all
+                the same, which in an order of chance are a random part of it.
             candidates: which items a training step's softmax is over; the catalogue by default.
             label_smoothing: the share of a label that all its candidates have alike, as in
                 `tf.keras.losses.CategoricalCrossentropy`. 0.6 alone gives a small student most of
@@ -114,7 +119,12 @@ class RetrievalStudent(TwoTower):
             )
             items.set_texts(texts)
         encoder = DecayedAverage(
-            max_history, embedding_dim, dropout=dropout, seed=seed, name="decayed_average"
+            max_history,
+            embedding_dim,
+            dropout=dropout,
+            reads_order=reads_order,
+            seed=seed,
+            name="decayed_average",
         )
         queries = HistoryTower(items, encoder, name="history_tower")
         student = cls(queries, items, candidates, label_smoothing, cold_items=cold_items, name=name)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfrs_distill import columns
-from tfrs_distill.data.assets import MOVIELENS_1M, MOVIELENS_100K
+from tfrs_distill.data.assets import BOOK_CROSSING, MOVIELENS_1M, MOVIELENS_100K
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.clothing_reviews import (
     ClothingReviews,
@@ -40,6 +40,7 @@ from tfrs_distill.errors import InputError
 from tfrs_distill.files import files_sha256, whole_file
 from tfrs_distill.pipeline.recipe import RankingRecipe, RetrievalRecipe
 from tfrs_distill.pipeline.recipe.sections import (
+    BOOKS,
     COLD_ITEMS,
     COLUMNS_OF_TABLES,
     FILMS,
@@ -47,6 +48,7 @@ from tfrs_distill.pipeline.recipe.sections import (
     GLOBAL_TIME,
     LEAVE_ONE_OUT,
     LIKE,
+    RANDOM,
     RATING,
     REVIEWS,
     SHUFFLED,
@@ -62,13 +64,18 @@ TABLES_FILE, INTERACTIONS_FILE = "tables.json", "interactions.npz"
 GROUPS_FILE = "user_groups.json"
 VECTORS_FILE = "item_vectors.npy"
 SHOWN = 6  # names in a sentence
+AT_RANDOM = (
+    f'Set `split = "{RANDOM}"` in [data] of the recipe, which holds back items of each user by '
+    f"chance, or take `--recipe {BOOKS}`, which does."
+)
 MANY_LEFT_OUT = 0.1  # of the test positives: from here on people may be coming back
-ASSETS = {FILMS: MOVIELENS_100K, FILMS_1M: MOVIELENS_1M}
+ASSETS = {FILMS: MOVIELENS_100K, FILMS_1M: MOVIELENS_1M, BOOKS: BOOK_CROSSING}
 CUTS = {
     USER_TIME: user_time_cuts,
     LEAVE_ONE_OUT: leave_one_out_cuts,
     GLOBAL_TIME: global_time_cuts,
     COLD_ITEMS: user_time_cuts,
+    RANDOM: user_time_cuts,  # of an order of chance
 }
 PROTOCOLS = {
     USER_TIME: "Each user's interactions stand in order of time: the first 80 % train, the next "
@@ -82,10 +89,14 @@ PROTOCOLS = {
     "of them are known while training, the others come with the test. Each user's interactions "
     "stand in order of time: the first 80 % train, the next 10 % validate, the last 10 % test. "
     "Only these cold items are ranked and to be found, in validation those whose texts are known.",
+    RANDOM: "Each user's interactions stand in an order of chance: the first 80 % train, the next "
+    "10 % validate, the last 10 % test. There is no time in it, so no future is predicted: what is "
+    "to be found are the items of a user that were held back. Student and two-tower teacher do not "
+    "read the order of a history.",
     "ratings": "Each user's ratings stand in order of time: the first 80 % train, the next "
     "10 % validate, the last 10 % test. A row knows what its user did before it.",
-    "random": "Reviews were dealt at random: 80 % train, 10 % validate, 10 % test. A review is its "
-    "own user: the data names none.",
+    "reviews": "Reviews were dealt at random: 80 % train, 10 % validate, 10 % test. A review is "
+    "its own user: the data names none.",
     "item": "Items were dealt at random, with all their reviews: 80 % train, 10 % validate, 10 % "
     "test. No model has met an item of the test.",
 }
@@ -93,7 +104,7 @@ PROTOCOLS = {
 
 @dataclass(frozen=True)
 class RetrievalData:
-    """Interactions, split in order of time.
+    """Interactions, split in order of time or of chance.
 
     Args:
         interactions: whole; for raw user ids.
@@ -120,8 +131,14 @@ class RetrievalData:
         reading: Sequence[str] = (),
         user_groups: Mapping[str, Sequence[str]] | None = None,
     ) -> RetrievalData:
-        """Split interactions as the recipe says; ties are in their order already."""
+        """Split interactions as the recipe says; ties and chance are in their order already.
+
+        Raises:
+            InputError: they have no times, and the split needs them.
+        """
         data, cold = recipe.data, None
+        if data.split != RANDOM:
+            interactions.require_times(AT_RANDOM)
         if data.split == COLD_ITEMS:
             cold = choose_cold_items(interactions.catalogue.num_items, seed=recipe.seed)
             catalogue = replace(interactions.catalogue, exclude_seen=data.exclude_seen)
@@ -185,11 +202,7 @@ class RetrievalData:
             "test_queries": len(splits.test.answerable_rows),
             "test_positives": splits.test.num_positives,
             "test_positives_left_out": splits.test.num_left_out,
-            "split": {
-                "kind": self.settings.split,
-                "ties": self.settings.ties,
-                **asdict(split_facts(data, CUTS[self.settings.split](data))),
-            },
+            "split": self._facts_of_split(),
             "fingerprint": splits.train.fingerprint(),
         }
         line = interactions_line(data)
@@ -205,6 +218,13 @@ class RetrievalData:
             facts["repeats"] = repeats
             line = f"{line.rstrip('.')}. {repeats}"
         return facts, line
+
+    def _facts_of_split(self) -> dict[str, Any]:
+        kind = self.settings.split
+        if kind == RANDOM:
+            return {"kind": kind}
+        facts = split_facts(self.interactions, CUTS[kind](self.interactions))
+        return {"kind": kind, "ties": self.settings.ties, **asdict(facts)}
 
     def save(self, folder: Path) -> None:
         """Write the interactions and the catalogue to `folder`."""
@@ -407,11 +427,13 @@ def read_data(recipe: RetrievalRecipe | RankingRecipe) -> RetrievalData | Rankin
     elif recipe.data.source == "synthetic":
         data = synthetic(seed=recipe.seed)
     else:
-        data = read_folder(films_folder(recipe))
-        attributes = read_user_attributes(films_folder(recipe))
+        data = read_folder(source_folder(recipe))
+        attributes = read_user_attributes(source_folder(recipe))
     if recipe.data.max_users:
         data = data.of_some_users(recipe.data.max_users, recipe.seed)
-    if recipe.data.ties == SHUFFLED:
+    if recipe.data.split == RANDOM:
+        data = data.in_random_order(recipe.seed)
+    elif recipe.data.ties == SHUFFLED:
         data = data.shuffle_ties(recipe.seed)
     if attributes is not None:
         groups = attributes.groups(data.user_ids)
@@ -441,6 +463,7 @@ def read_tables(recipe: RetrievalRecipe | RankingRecipe) -> tuple[Interactions, 
         rated = {
             "min_rating": recipe.data.min_rating or None,
             "weigh_by_rating": recipe.data.weigh_by_rating,
+            "in_order": recipe.data.reads_order,
         }
     return interactions_of_tables(
         list(data.interactions),
@@ -498,7 +521,7 @@ def item_attributes_of(
     """
     data = recipe.data
     if not data.interactions:
-        return item_attributes(films_folder(recipe), catalogue)
+        return item_attributes(source_folder(recipe), catalogue)
     return read_item_attributes(
         list(data.items),
         catalogue,
@@ -508,8 +531,8 @@ def item_attributes_of(
     )
 
 
-def films_folder(recipe: RetrievalRecipe | RankingRecipe) -> Path:
-    """Return where the recipe's films are: in the folder it names, or fetched by their source.
+def source_folder(recipe: RetrievalRecipe | RankingRecipe) -> Path:
+    """Return where the recipe's films or books are: in the folder it names, or fetched.
 
     Raises:
         InputError: they cannot be fetched.
@@ -547,9 +570,13 @@ def _ratings(recipe: RankingRecipe) -> RankingData:
         items = others.attributes
         reading = facts_of_tables.sentences() + others.sentences
     else:
-        data = movielens_100k(films_folder(recipe))
+        data = movielens_100k(source_folder(recipe))
         items = item_attributes_of(recipe, data.catalogue)
-        users = read_user_attributes(films_folder(recipe))
+        users = read_user_attributes(source_folder(recipe))
+    data.require_times(
+        "The rows of a model of ratings stand in order of time. Take a recipe that finds items, "
+        f'with `split = "{RANDOM}"` in [data], such as `--recipe {BOOKS}`.'
+    )
     if named.max_users:
         data = data.of_some_users(named.max_users, recipe.seed)
     if named.interactions and LIKE in recipe.labels.tasks:
@@ -584,7 +611,7 @@ def _reviews(recipe: RankingRecipe) -> RankingData:
         reviews = ClothingReviews(reviews.examples.subset(some), reviews.vocabularies)
     split = split_reviews_by_item if recipe.data.split == "item" else split_reviews
     splits = split(reviews, recipe.seed)
-    protocol = PROTOCOLS[recipe.data.split]
+    protocol = PROTOCOLS["item" if recipe.data.split == "item" else "reviews"]
     data = RankingData(splits, reviews.vocabularies, None, None, None, protocol)
     return data.with_words(recipe)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tfrs_distill.evaluation.baselines import MOST_ITEMS_OF_EASE
 from tfrs_distill.files import whole_file
 from tfrs_distill.pipeline.recipe import RetrievalRecipe
 from tfrs_distill.pipeline.report import verdict, write_report
@@ -104,16 +105,25 @@ def _of_queries(run: Run) -> dict[str, Any]:
         protocol = {
             "split": split,
             "models": "Every model got the same history and ranked the whole catalogue, "
-            f"{_history(recipe)}.",
+            f"{_history(recipe)}.{_without_ease(run)}",
             "twin": "same model, same data, same budget, same seed",
         }
         task = NEXT_ITEM
-        of_task = "The items that come next: same test users, same histories, whole catalogue."
+        items = "that come next" if recipe.data.reads_order else "that were held back"
+        of_task = f"The items {items}: same test users, same histories, whole catalogue."
     return {
         "protocol": protocol,
         "rows_are": "query",
         "tasks": {task: {"metric": f"ndcg@{k}", "what": of_task}},
     }
+
+
+def _without_ease(run: Run) -> str:
+    """That EASE was not measured, where there are too many items."""
+    if run.result("data")["items"] <= MOST_ITEMS_OF_EASE:
+        return ""
+    most = f"{MOST_ITEMS_OF_EASE:,}"
+    return f" EASE was not measured: its matrix of more than {most} items squared is too large."
 
 
 def _history(recipe: RetrievalRecipe) -> str:

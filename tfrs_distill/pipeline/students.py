@@ -116,6 +116,7 @@ class OfWindows:
             max_history=self.recipe.data.max_history,
             embedding_dim=self.recipe.student.embedding_dim,
             dropout=chosen.dropout,
+            reads_order=self.recipe.data.reads_order,
             candidates=Candidates(exclude_seen=exclude_seen),
             label_smoothing=chosen.label_smoothing,
             seed=seed,

@@ -26,6 +26,8 @@ class AttentionTwoTower(TwoTower):
         num_blocks: attention blocks.
         num_heads: attention heads of a block.
         dropout: dropped share of item embedding entries while training.
+        reads_order: whether it reads the order of the history, see `RecencyAttention`. With False,
+            the last `max_history` items of a longer history are a random part of it.
         label_smoothing: the share of a label that all items have alike.
         seed: int or None; fixes initial weights and dropout of the attention.
 
@@ -48,6 +50,7 @@ class AttentionTwoTower(TwoTower):
         num_blocks: int = 1,
         num_heads: int = 2,
         dropout: float = 0.2,
+        reads_order: bool = True,
         label_smoothing: float = 0.0,
         seed: int | None = None,
         name: str = "attention_two_tower",
@@ -58,6 +61,7 @@ class AttentionTwoTower(TwoTower):
             num_blocks=num_blocks,
             num_heads=num_heads,
             dropout=dropout,
+            reads_order=reads_order,
             seed=seed,
             name="recency_attention",
         )
@@ -77,6 +81,7 @@ class AttentionTwoTower(TwoTower):
             "num_blocks": encoder.num_blocks,
             "num_heads": encoder.num_heads,
             "dropout": encoder.dropout_rate,
+            "reads_order": encoder.reads_order,
             "label_smoothing": self.label_smoothing,
             "seed": encoder.seed,
             "name": self.name,

@@ -31,6 +31,8 @@ class MultimodalTwoTower(AttentionTwoTower):
         num_blocks: attention blocks.
         num_heads: attention heads of a block.
         dropout: dropped share of item embedding and modality vector entries while training.
+        reads_order: whether it reads the order of the history, see `RecencyAttention`. With False,
+            the last `max_history` items of a longer history are a random part of it.
         label_smoothing: the share of a label that all items have alike.
         seed: int or None; fixes initial weights and dropout.
 
@@ -57,6 +59,7 @@ class MultimodalTwoTower(AttentionTwoTower):
         num_blocks: int = 1,
         num_heads: int = 2,
         dropout: float = 0.2,
+        reads_order: bool = True,
         label_smoothing: float = 0.0,
         seed: int | None = None,
         name: str = "multimodal_two_tower",
@@ -76,6 +79,7 @@ class MultimodalTwoTower(AttentionTwoTower):
             num_blocks=num_blocks,
             num_heads=num_heads,
             dropout=dropout,
+            reads_order=reads_order,
             label_smoothing=label_smoothing,
             seed=seed,
             name=name,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tfrs_distill.data.interactions import Interactions
-from tfrs_distill.data.readers import grouplens, recbole
+from tfrs_distill.data.readers import book_crossing, grouplens, recbole
 from tfrs_distill.data.readers.delimited import Row
 from tfrs_distill.data.readers.interaction_rows import Positions, interactions_of
 from tfrs_distill.data.readers.item_texts import Item, catalogue_of
@@ -20,19 +20,33 @@ __all__ = ["data_set_name", "read_folder", "read_items"]
 class _Layout(NamedTuple):
     """A layout: its file of interactions, those that must lie beside it, and what reads them.
 
-    The first of the files beside it has the items.
+    The first of the files beside it has the items. `name` is the data set's where its folder or
+    files do not say it, `known_only` leaves out interactions with items that the item file does not
+    have, and `finish` says which interactions and items stay.
     """
 
     interactions: str
     others: tuple[str, ...]
     rows: Callable[[Path], tuple[Positions, Iterator[Row]]]
     items: Callable[[Path], Iterator[Item]]
+    name: str = ""
+    known_only: bool = False
+    finish: Callable[[Interactions], Interactions] | None = None
 
 
 GROUPLENS = (
     _Layout("u.data", ("u.item", "u.genre"), grouplens.u_rows, grouplens.u_items),
     _Layout("ratings.dat", ("movies.dat",), grouplens.dat_rows, grouplens.dat_items),
     _Layout("ratings.csv", ("movies.csv",), grouplens.ratings_rows, grouplens.movies_items),
+)
+BOOK_CROSSING = _Layout(
+    book_crossing.RATINGS,
+    (book_crossing.BOOKS,),
+    book_crossing.rating_rows,
+    book_crossing.books,
+    book_crossing.NAME,
+    known_only=True,
+    finish=book_crossing.core,
 )
 
 
@@ -43,9 +57,11 @@ def read_folder(path: str | os.PathLike[str]) -> Interactions:
     - GroupLens 1M, 10M: `ratings.dat`, `movies.dat`
     - GroupLens 20M, 25M, latest: `ratings.csv`, `movies.csv`
     - RecBole atomic files: `NAME.inter`, `NAME.item`
+    - Book-Crossing: `BX-Book-Ratings.csv`, `BX-Books.csv`
 
     The catalogue holds all items of the item file, in file order. An item's text is its title and
-    its genres: "Toy Story (1995). Animation, Children's, Comedy".
+    its genres: "Toy Story (1995). Animation, Children's, Comedy". Of Book-Crossing the 5-core is
+    read: see `book_crossing`.
 
     Files are UTF-8, with or without a byte order mark, or Latin-1. RecBole's are read as
     `pandas.read_csv` reads them: fields may be quoted; `nan`, `None`, `NULL` and the like are no
@@ -63,19 +79,31 @@ def read_folder(path: str | os.PathLike[str]) -> Interactions:
     data_path, item_path = folder / layout.interactions, folder / layout.others[0]
     catalogue = catalogue_of(item_path, layout.items(item_path))
     positions, rows = layout.rows(data_path)
-    name = data_set_name(folder)
-    return interactions_of(data_path, rows, positions, name=name, catalogue=catalogue)
+    data = interactions_of(
+        data_path,
+        rows,
+        positions,
+        name=data_set_name(folder),
+        catalogue=catalogue,
+        known_only=layout.known_only,
+    )
+    return data if layout.finish is None else layout.finish(data)
 
 
 def data_set_name(path: str | os.PathLike[str]) -> str:
     """Return the name of a folder's data set: NAME of RecBole's files, else the folder's own.
 
+    Book-Crossing has one name in any folder.
+
     Raises:
         InputError: the folder is none that `read_folder` reads.
     """
     folder = Path(path)
-    interactions = Path(_layout_of(folder).interactions)
-    return interactions.stem if interactions.suffix == ".inter" else folder.resolve().name
+    layout = _layout_of(folder)
+    interactions = Path(layout.interactions)
+    if layout.name or interactions.suffix == ".inter":
+        return layout.name or interactions.stem
+    return folder.resolve().name
 
 
 def read_items(path: str | os.PathLike[str]) -> tuple[Path, Iterator[Item]]:
@@ -119,14 +147,15 @@ def _layouts_in(folder: Path) -> list[_Layout]:
         _Layout(file.name, (f"{file.stem}.item",), recbole.atomic_rows, recbole.atomic_items)
         for file in sorted(folder.glob("*.inter"))
     )
-    known = (*GROUPLENS, *recbole_layouts)
+    known = (*GROUPLENS, *recbole_layouts, BOOK_CROSSING)
     return [layout for layout in known if (folder / layout.interactions).is_file()]
 
 
 def _layouts_read() -> str:
     return (
         "Layouts read: GroupLens (u.data, u.item and u.genre; or ratings.dat and movies.dat; or "
-        "ratings.csv and movies.csv) and RecBole (NAME.inter and NAME.item)."
+        "ratings.csv and movies.csv), RecBole (NAME.inter and NAME.item) and Book-Crossing "
+        f"({book_crossing.RATINGS} and {book_crossing.BOOKS})."
     )
 
 

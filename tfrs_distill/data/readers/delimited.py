@@ -86,7 +86,9 @@ def split_rows(path: Path, separator: str) -> Iterator[Row]:
         raise _wrong_encoding(path, error) from error
 
 
-def csv_rows(path: Path, separator: str = ",") -> Iterator[Row]:
+def csv_rows(
+    path: Path, separator: str = ",", *, escape: str | None = None, encoding: str | None = None
+) -> Iterator[Row]:
     """Yield the rows of a file whose fields may be quoted, as pandas reads and writes them.
 
     In a quoted field separators and line breaks are text, and a doubled quote is one; a field that
@@ -96,12 +98,14 @@ def csv_rows(path: Path, separator: str = ",") -> Iterator[Row]:
     Args:
         path: the file.
         separator: one character that stands between two fields.
+        escape: a character before a quote that is text; None where quotes are doubled alone.
+        encoding: of the file; None finds it out.
 
     Raises:
         InputError: the file is not text, or its quotes do not match.
     """
-    with open(path, encoding=encoding_of(path), newline="") as file:
-        reader = csv.reader(file, delimiter=separator, strict=True)
+    with open(path, encoding=encoding or encoding_of(path), newline="") as file:
+        reader = csv.reader(file, delimiter=separator, escapechar=escape, strict=True)
         try:
             for fields in reader:
                 if len(fields) > 1 or fields and fields[0].strip():

@@ -21,21 +21,28 @@ Number = TypeVar("Number", bound=float)
 
 
 class Positions(NamedTuple):
-    """Where in a row each field stands; `rating` is None where the file has no ratings."""
+    """Where in a row each field stands; None where the file has no ratings or no times."""
 
     user: int
     item: int
     rating: int | None
-    timestamp: int
+    timestamp: int | None
 
 
 def interactions_of(
-    path: Path, rows: Iterator[Row], positions: Positions, *, name: str, catalogue: Catalogue
+    path: Path,
+    rows: Iterator[Row],
+    positions: Positions,
+    *,
+    name: str,
+    catalogue: Catalogue,
+    known_only: bool = False,
 ) -> Interactions:
     """Return the interactions of a file, in file order.
 
     Times are numbers, kept as int64 or, where one has a fraction, float64; or dates of ISO 8601,
-    by what the first row has. What they were taken for is logged.
+    by what the first row has. What they were taken for is logged. Without times all are 0, see
+    `Interactions.has_times`.
 
     Memory: 20 bytes an interaction and one batch of rows, whatever the length of the file.
 
@@ -45,6 +52,7 @@ def interactions_of(
         positions: where the user, the item, the rating and the timestamp stand in a row.
         name: of the data set.
         catalogue: the items that interactions may be with.
+        known_only: whether rows of other items are left out.
 
     Raises:
         InputError: there is no row; a user id is empty; an item is not in the catalogue; a rating
@@ -56,6 +64,10 @@ def interactions_of(
     timestamps: array[Any] = array("q")
     dates: bool | None = None
     for batch in batches_of(rows):
+        if known_only:
+            batch = [row for row in batch if row[1][positions.item] in item_index]
+            if not batch:
+                continue
         lines = [line for line, _ in batch]
         fields = list(zip(*(fields for _, fields in batch), strict=True))
         column = fields[positions.user]
@@ -67,6 +79,9 @@ def interactions_of(
         if positions.rating is not None:
             column = fields[positions.rating]
             ratings.extend(_numbers(path, lines, "rating", column, _rating, "a number"))
+        if positions.timestamp is None:
+            timestamps.extend([0] * len(lines))
+            continue
         column = fields[positions.timestamp]
         if dates is None:
             dates = DATE.fullmatch(column[0].strip()) is not None
@@ -77,7 +92,8 @@ def interactions_of(
             timestamps = array("d", timestamps)
         timestamps.extend(times)
     if not users:
-        raise InputError(f"{path} holds no interactions.")
+        of_items = " with an item of the item file" if known_only else ""
+        raise InputError(f"{path} holds no interactions{of_items}.")
     numbers = np.frombuffer(timestamps, timestamps.typecode)
     interactions = Interactions(
         name,

@@ -13,12 +13,16 @@ NO_GENRE = frozenset({"", "unknown", "(no genres listed)"})
 
 
 class Item(NamedTuple):
-    """One item as its file describes it, and the line it stands on."""
+    """One item as its file describes it, and the line it stands on.
+
+    A teacher reads its `details` behind its genres; they are no attributes.
+    """
 
     line: int
     item_id: str
     title: str
     genres: Sequence[str]
+    details: Sequence[str] = ()
 
 
 def item_text(title: str, genres: Sequence[str]) -> str:
@@ -43,7 +47,7 @@ def catalogue_of(path: Path, items: Iterable[Item]) -> Catalogue:
     line_of: dict[str, int] = {}
     titles: list[str] = []
     texts: list[str] = []
-    for line, item_id, title, genres in items:
+    for line, item_id, title, genres, details in items:
         title = title.strip()
         if not item_id:
             raise InputError(f"{path}, line {line}: the item id is empty.")
@@ -60,7 +64,7 @@ def catalogue_of(path: Path, items: Iterable[Item]) -> Catalogue:
             )
         line_of[item_id] = line
         titles.append(title)
-        texts.append(item_text(title, genres))
+        texts.append(item_text(title, [*genres, *details]))
     if not titles:
         raise InputError(f"{path} holds no items.")
     return Catalogue(tuple(line_of), tuple(titles), tuple(texts))

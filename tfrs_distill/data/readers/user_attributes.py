@@ -1,4 +1,4 @@
-"""What a data set's folder says of its users: age, gender and occupation."""
+"""What a data set's folder says of its users: age, gender, occupation and country."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tfrs_distill.columns import plain_array, plain_texts
+from tfrs_distill.data.readers import book_crossing
 from tfrs_distill.data.readers.delimited import position_of, split_rows, with_num_fields
 from tfrs_distill.data.readers.recbole import typed_rows
 from tfrs_distill.errors import InputError
@@ -29,6 +30,7 @@ class UserAttributes:
             group, and 1 for everybody under 18.
         genders: as the data set writes them, "" = not known.
         occupations: as the data set writes them, "" = not known.
+        countries: as the data set writes them, "" = not known; empty where it has none.
 
     Raises:
         InputError: lengths differ, ages are no numbers, or a text is missing.
@@ -38,19 +40,23 @@ class UserAttributes:
     ages: np.ndarray
     genders: tuple[str, ...]
     occupations: tuple[str, ...]
+    countries: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("user_ids", "genders", "occupations"):
+        if not len(self.countries):
+            object.__setattr__(self, "countries", ("",) * len(self.user_ids))
+        for name in ("user_ids", "genders", "occupations", "countries"):
             object.__setattr__(self, name, plain_texts(name, getattr(self, name)))
         ages = plain_array("ages", self.ages)
         if ages.dtype.kind not in "iuf":
             raise InputError(f"`ages` must hold numbers. Received the dtype {ages.dtype}.")
         object.__setattr__(self, "ages", ages.astype(np.float64, copy=False))
-        lengths = [len(self.user_ids), self.ages.size, len(self.genders), len(self.occupations)]
+        texts = (self.genders, self.occupations, self.countries)
+        lengths = [len(self.user_ids), self.ages.size, *map(len, texts)]
         if len(set(lengths)) != 1:
             raise InputError(
-                "`user_ids`, `ages`, `genders` and `occupations` must have one entry a user. "
-                f"Received lengths {lengths}."
+                "`user_ids`, `ages`, `genders`, `occupations` and `countries` must have one entry "
+                f"a user. Received lengths {lengths}."
             )
 
     def groups(self, user_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -72,6 +78,7 @@ class UserAttributes:
             "gender": self.genders,
             "age": tuple(map(_age_group, self.ages)),
             "occupation": self.occupations,
+            "country": self.countries,
         }
         return {
             name: tuple("" if row is None else values[row] for row in rows)
@@ -86,6 +93,7 @@ class _User(NamedTuple):
     age: str
     gender: str
     occupation: str
+    country: str = ""
 
 
 def read_user_attributes(path: str | os.PathLike[str]) -> UserAttributes | None:
@@ -94,6 +102,7 @@ def read_user_attributes(path: str | os.PathLike[str]) -> UserAttributes | None:
     - GroupLens 100K: `u.user`
     - GroupLens 1M: `users.dat`
     - RecBole atomic files: `NAME.user`, with the columns `user_id`, `age`, `gender`, `occupation`
+    - Book-Crossing: `BX-Users.csv`, of which ages up to 100 and countries are read
 
     Args:
         path: the folder.
@@ -106,7 +115,7 @@ def read_user_attributes(path: str | os.PathLike[str]) -> UserAttributes | None:
             twice; an age is not a number. The message has file and line.
     """
     folder = Path(path)
-    readers = {"u.user": _u_users, "users.dat": _dat_users}
+    readers = {"u.user": _u_users, "users.dat": _dat_users, book_crossing.USERS: _book_readers}
     found = [name for name in readers if (folder / name).is_file()]
     found += [file.name for file in sorted(folder.glob("*.user")) if file.name not in readers]
     if not found:
@@ -133,9 +142,15 @@ def _dat_users(path: Path) -> Iterator[_User]:
 
 def _atomic_users(path: Path) -> Iterator[_User]:
     names, rows = typed_rows(path)
-    places = [position_of(path, names, name) for name in _User._fields[1:]]
+    wanted = ("user_id", "age", "gender", "occupation")
+    places = [position_of(path, names, name) for name in wanted]
     for line, fields in rows:
         yield _User(line, *(fields[place] for place in places))
+
+
+def _book_readers(path: Path) -> Iterator[_User]:
+    for line, user_id, age, country in book_crossing.reader_rows(path):
+        yield _User(line, user_id, age, "", "", country)
 
 
 def _attributes(path: Path, users: Iterator[_User]) -> UserAttributes:
@@ -158,6 +173,7 @@ def _attributes(path: Path, users: Iterator[_User]) -> UserAttributes:
         np.array(ages, np.float64),
         tuple(user.gender for user in found.values()),
         tuple(user.occupation for user in found.values()),
+        tuple(user.country for user in found.values()),
     )
 
 

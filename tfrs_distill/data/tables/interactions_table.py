@@ -31,6 +31,7 @@ class InteractionRows:
         min_rating: interactions with a lower rating, or none, are left out.
         weigh_by_rating: whether ratings are weights; then those without one are left out.
         rated_only: whether those without a rating are left out.
+        in_order: whether the order of the rows is that of time where there are no times.
         facts: what is told of the rows.
     """
 
@@ -41,10 +42,12 @@ class InteractionRows:
         min_rating: float | None,
         weigh_by_rating: bool,
         rated_only: bool,
+        in_order: bool,
         facts: TableFacts,
     ) -> None:
         import pyarrow as arrow
 
+        self.in_order = in_order
         self.columns, self.catalogue = columns, catalogue
         self.min_rating, self.weigh_by_rating, self.facts = min_rating, weigh_by_rating, facts
         self.rated_only = rated_only or weigh_by_rating or min_rating is not None
@@ -204,12 +207,18 @@ class InteractionRows:
 
     def _timestamps(self) -> np.ndarray:
         notes = self.facts.notes
+        if TIME not in self.columns and not self.in_order:
+            notes.append("There is no column of times.")
+            return np.zeros(self.facts.kept, np.int64)
         if TIME not in self.columns:
-            notes.append("There is no column of times: the order of the rows is the order of time.")
+            notes.append(
+                "There is no column of times: the order of the rows is the order of time. If it is "
+                'not, set `split = "random"` in [data] of the recipe.'
+            )
             return np.arange(self.facts.kept)
         numbers = np.frombuffer(self.times, self.times.typecode)
         times = numbers.view("M8[ns]") if self.kind == values.DATES else numbers
-        if (times == times[0]).all():
+        if self.in_order and (times == times[0]).all():
             notes.append("All times are equal: the order of the rows is the order of time.")
         seconds = seconds_since_1970(times)
         if seconds is not None:

@@ -122,12 +122,14 @@ def interactions_of_tables(
     min_rating: float | None = None,
     weigh_by_rating: bool = False,
     rated_only: bool = False,
+    in_order: bool = True,
     name: str | None = None,
 ) -> tuple[Interactions, TableFacts]:
     """Do what `read_table` does, and tell what became of the rows.
 
-    With `rated_only` those without a rating are left out. Without a `name` the data set has that of
-    the table.
+    With `rated_only` those without a rating are left out. With `in_order` false the order of rows
+    says nothing: a table without times has none, see `Interactions.has_times`. Without a `name` the
+    data set has that of the table.
     """
     given = dict(columns or {})
     check_roles(given)
@@ -156,7 +158,9 @@ def interactions_of_tables(
         raise InputError(f"Each column can be one thing. Received: {roles}.")
     facts.columns |= roles
     catalogue = None if items is None else read_items(open_table(items), given, facts)
-    rows = InteractionRows(roles, catalogue, min_rating, weigh_by_rating, rated_only, facts)
+    rows = InteractionRows(
+        roles, catalogue, min_rating, weigh_by_rating, rated_only, in_order, facts
+    )
     for batch in table.batches(list(roles.values())):
         rows.add(batch)
     data = rows.interactions(table.title, name or table.name)

@@ -32,6 +32,7 @@ ALS_GRID = {
     "l2": (10.0, 20.0, 40.0),
     "confidence": (2.0, 4.0, 8.0),
 }
+MOST_ITEMS_OF_EASE = 15_000  # of a report: a matrix of their square takes 1.8 GB
 
 
 def popularity(train: Windows) -> Scorer:
@@ -108,30 +109,34 @@ class EASE(HistoryScorer):
         super().__init__(teacher, exclude_seen=train.catalogue.exclude_seen)
 
 
-def best_ease(splits: Splits, k: int) -> HistoryScorer:
-    """Return EASE with the decay and `l2` of `EASE_GRID` whose NDCG@k on validation is best."""
+def best_ease(splits: Splits, k: int, *, reads_order: bool = True) -> HistoryScorer:
+    """Return EASE with the decay and `l2` of `EASE_GRID` whose NDCG@k on validation is best.
+
+    Without `reads_order` there is no decay: all items of a history count alike.
+    """
 
     @lru_cache(maxsize=1)
     def solved(l2: float) -> ItemItemTeacher:
         return ItemItemTeacher(splits.train, l2=l2)
 
-    return _best(lambda decay, l2: _read_with(solved(l2), decay), EASE_GRID, splits, k)
+    grid = _grid(EASE_GRID, reads_order)
+    return _best(lambda decay, l2: _read_with(solved(l2), decay), grid, splits, k)
 
 
-def best_next_item_ridge(splits: Splits, k: int) -> HistoryScorer:
+def best_next_item_ridge(splits: Splits, k: int, *, reads_order: bool = True) -> HistoryScorer:
     """Return the scorer of the `NextItemRidgeTeacher` of `RIDGE_GRID` that is best on validation.
 
-    By NDCG@k; so is `best_als`.
+    By NDCG@k, and without `reads_order` without decay; so is `best_als`.
     """
     return _best(
         lambda decay, l2: NextItemRidgeTeacher(splits.train, l2=l2, decay=decay),
-        RIDGE_GRID,
+        _grid(RIDGE_GRID, reads_order),
         splits,
         k,
     )
 
 
-def best_als(splits: Splits, k: int) -> HistoryScorer:
+def best_als(splits: Splits, k: int, *, reads_order: bool = True) -> HistoryScorer:
     """Return the scorer of the `ALSTeacher` of `ALS_GRID` that is best on validation.
 
     Chosen for histories as long as the training windows: the time grows with their square.
@@ -146,11 +151,18 @@ def best_als(splits: Splits, k: int) -> HistoryScorer:
 
     return _best(
         lambda decay, l2, confidence: _read_with(factorised(l2, confidence), decay),
-        ALS_GRID,
+        _grid(ALS_GRID, reads_order),
         splits,
         k,
         max_history=splits.train.max_history,
     )
+
+
+def _grid(
+    grid: Mapping[str, Sequence[float | None]], reads_order: bool
+) -> Mapping[str, Sequence[float | None]]:
+    """What is tried: no decay where the order of a history says nothing."""
+    return grid if reads_order else {**grid, "decay": (None,)}
 
 
 def _best(

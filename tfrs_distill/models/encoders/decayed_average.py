@@ -14,12 +14,14 @@ class DecayedAverage(tf.keras.layers.Layer):
     """Weighted average of the history with one learned weight a distance, then a feed-forward.
 
     `average_i = sum_{j <= i} w_{i-j} x_j / sum_{j <= i} w_{i-j}`, `w_d = exp(log_weight_d)`, sums
-    over items that are not padding. `log_weight_d` starts at `-log(1 + d)`.
+    over items that are not padding. `log_weight_d` starts at `-log(1 + d)`. Where the order says
+    nothing it is 0 and is not learned: the plain average, whatever the order.
 
     Args:
         max_history: number of distances that have a weight.
         embedding_dim: width of the item embeddings.
         dropout: share of item embedding entries dropped while training.
+        reads_order: whether the weights fall with age; False where histories have no order.
         seed: int or None; fixes initial weights and dropout.
     """
 
@@ -29,17 +31,20 @@ class DecayedAverage(tf.keras.layers.Layer):
         embedding_dim: int,
         *,
         dropout: float = 0.0,
+        reads_order: bool = True,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.max_history, self.embedding_dim = max_history, embedding_dim
-        self.dropout_rate, self.seed = dropout, seed
-        log_decay = -tf.math.log1p(tf.range(max_history, dtype=tf.float32))
+        self.dropout_rate, self.reads_order, self.seed = dropout, reads_order, seed
+        ages = tf.range(max_history, dtype=tf.float32)
+        log_decay = -tf.math.log1p(ages) if reads_order else tf.zeros_like(ages)
         self.log_weights = self.add_weight(
             name="log_weights",
             shape=[max_history],
             initializer=lambda shape, dtype=None, **_: tf.cast(log_decay, dtype),
+            trainable=reads_order,
         )
         self.dropout = tf.keras.layers.Dropout(
             dropout,
@@ -79,5 +84,6 @@ class DecayedAverage(tf.keras.layers.Layer):
             "max_history": self.max_history,
             "embedding_dim": self.embedding_dim,
             "dropout": self.dropout_rate,
+            "reads_order": self.reads_order,
             "seed": self.seed,
         }

@@ -17,12 +17,19 @@ class RecencyAttention(tf.keras.layers.Layer):
     `logits_ij = q_i . k_j / sqrt(head_dim) + bias_{i-j}`. The bias starts at `-log(1 + i - j)`, so
     an untrained head is a decayed average and learns from there what content adds.
 
+    Where the order says nothing, a position is a set: it asks by the average of the items up to it
+    in place of the latest one, every block attends to the items themselves and not to the block
+    before it at their positions, and the bias is 0 and is not learned. So any order of the same
+    items gives the same.
+
     Args:
         max_history: number of distances that have a bias.
         embedding_dim: width of the item embeddings; a multiple of `num_heads`.
         num_blocks: attention and feed-forward, this many times.
         num_heads: attention heads.
         dropout: dropped share of item embedding entries and of feed-forward units.
+        reads_order: whether it reads how long ago each item was; False where histories have no
+            order.
         seed: int or None; fixes initial weights and dropout.
     """
 
@@ -34,6 +41,7 @@ class RecencyAttention(tf.keras.layers.Layer):
         num_blocks: int = 1,
         num_heads: int = 2,
         dropout: float = 0.0,
+        reads_order: bool = True,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -45,14 +53,16 @@ class RecencyAttention(tf.keras.layers.Layer):
             )
         self.max_history, self.embedding_dim = max_history, embedding_dim
         self.num_blocks, self.num_heads = num_blocks, num_heads
-        self.dropout_rate, self.seed = dropout, seed
-        log_decay = -tf.math.log1p(tf.range(max_history, dtype=tf.float32))
+        self.dropout_rate, self.reads_order, self.seed = dropout, reads_order, seed
+        ages = tf.range(max_history, dtype=tf.float32)
+        log_decay = -tf.math.log1p(ages) if reads_order else tf.zeros_like(ages)
         self.distance_bias = self.add_weight(
             name="distance_bias",
             shape=[num_blocks, num_heads, max_history],
             initializer=lambda shape, dtype=None, **_: tf.broadcast_to(
                 tf.cast(log_decay, dtype), shape
             ),
+            trainable=reads_order,
         )
         self.dropout = tf.keras.layers.Dropout(
             dropout,
@@ -92,10 +102,14 @@ class RecencyAttention(tf.keras.layers.Layer):
         distance = positions[:, None] - positions[None, :]
         visible = (distance >= 0)[None, None] & mask[:, None, None, :]
         bias = tf.gather(self.distance_bias, tf.maximum(distance, 0), axis=-1)
-        outputs = self.dropout(item_embeddings, training=training)
+        items = self.dropout(item_embeddings, training=training)
+        outputs = items if self.reads_order else _averages_so_far(items, mask)
         for index, (norm, query_key, value, project, feed_forward) in enumerate(self.blocks):
             normed = norm(outputs)
             query, key = tf.split(self._heads(query_key(normed), 2), 2, axis=1)
+            if not self.reads_order:
+                normed = norm(items)
+                _, key = tf.split(self._heads(query_key(normed), 2), 2, axis=1)
             logits = tf.matmul(query, key, transpose_b=True)
             logits *= (self.embedding_dim // self.num_heads) ** -0.5
             logits = tf.cast(logits, tf.float32) + tf.cast(bias[index], tf.float32)
@@ -132,5 +146,13 @@ class RecencyAttention(tf.keras.layers.Layer):
             "num_blocks": self.num_blocks,
             "num_heads": self.num_heads,
             "dropout": self.dropout_rate,
+            "reads_order": self.reads_order,
             "seed": self.seed,
         }
+
+
+def _averages_so_far(items: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """At each position the average of the items up to it, `[batch_size, max_history, dim]`."""
+    present = tf.cast(mask, items.dtype)[..., None]
+    numbers = tf.cumsum(present, axis=1)
+    return tf.math.divide_no_nan(tf.cumsum(items * present, axis=1), numbers)

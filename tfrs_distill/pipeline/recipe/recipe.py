@@ -16,13 +16,15 @@ from tfrs_distill.files import name_without_endings
 from tfrs_distill.pipeline.recipe import toml_file
 from tfrs_distill.pipeline.recipe.sections import (
     ATTRIBUTES,
+    BOOKS,
     COLD_ITEMS,
     COLUMNS_OF_TABLES,
-    FILM_SETS,
+    DATA_SETS,
     FILMS,
     FILMS_1M,
     LABELS,
     PLANTED,
+    RANDOM,
     REVIEWS,
     ROLES_OF_SEVERAL,
     TABLES,
@@ -55,10 +57,11 @@ from tfrs_distill.pipeline.recipe.sections import (
 from tfrs_distill.pipeline.recipe.settings import check, setting
 
 QUICK_REVIEWS, QUICK_WORDPIECES = 1500, 48  # what a BERT reads in a minute on two cores
+QUICK_BOOK_WORDPIECES = 16  # most of a title and an author
 QUICK_LISTS, QUICK_CANDIDATES, QUICK_USERS = 100, 20, 250
 QUICK_MODELS = 2  # still an average
 QUICK_HISTORIES = 1000  # users of a retrieval run: all of MovieLens-100K's
-QUICK_HISTORIES_1M = 500  # as many interactions, and more items
+QUICK_HISTORIES_1M = 500  # as many interactions, and more items; also of Book-Crossing
 ROWS_OF = {"deep-cross": (FILMS, TABLES), "bert-text": (REVIEWS,)}  # whose rows a kind can read
 TASK = "find items, predict labels of a row, several with a twin each, or find and then rank"
 QUICK = "-quick"
@@ -83,7 +86,7 @@ class Recipe:
 
     read_by_teacher: ClassVar[tuple[str, ...]]  # the sections that decide the teacher
 
-    name: str = setting(FILM_SETS[FILMS], "the artefact's folder", **FOLDER_NAME)
+    name: str = setting(DATA_SETS[FILMS], "the artefact's folder", **FOLDER_NAME)
     task: str = setting("retrieval", TASK)
     seed: int = setting(0, "every random number follows from it", at_least=0, below=2**31)
 
@@ -107,8 +110,8 @@ class Recipe:
     def named(cls, name: str) -> Any:
         """A built-in recipe.
 
-        "movielens-100k", "movielens-1m", "cold-items", "synthetic", "ranking", "multitask",
-        "two-stage" or "reviews".
+        "movielens-100k", "movielens-1m", "book-crossing", "cold-items", "synthetic", "ranking",
+        "multitask", "two-stage" or "reviews".
 
         Raises:
             InputError: there is no such recipe.
@@ -150,7 +153,7 @@ class Recipe:
         """
         this: Any = self
         name = self.name
-        if name.removesuffix(QUICK) in FILM_SETS.values():
+        if name.removesuffix(QUICK) in DATA_SETS.values():
             # The data room imports TensorFlow, which no other recipe needs.
             from tfrs_distill.data.readers import data_set_name
 
@@ -223,7 +226,7 @@ class Recipe:
             **named,
         )
         changed: dict[str, Any] = {"data": data}
-        if self.name.removesuffix(QUICK) in (*FILM_SETS.values(), *_built_in()):
+        if self.name.removesuffix(QUICK) in (*DATA_SETS.values(), *_built_in()):
             changed["name"] = _name_of_tables(self.name, interactions[0])
         if isinstance(self, RetrievalRecipe):
             there = {TEXT: bool(items), ATTRIBUTES: bool(data.attribute_columns)}
@@ -325,9 +328,15 @@ class RetrievalRecipe(Recipe):
             )
 
     def _smaller(self) -> dict[str, Any]:
-        most = QUICK_HISTORIES_1M if self.data.source == FILMS_1M else QUICK_HISTORIES
+        large = self.data.source in (FILMS_1M, BOOKS)
+        most = QUICK_HISTORIES_1M if large else QUICK_HISTORIES
         most = min(self.data.max_users or most, most)
+        encoder = self.encoder
+        if self.data.source == BOOKS:  # all texts are read, however few the users
+            shortest = min(encoder.max_length or QUICK_BOOK_WORDPIECES, QUICK_BOOK_WORDPIECES)
+            encoder = replace(encoder, max_length=shortest)
         return super()._smaller() | {
+            "encoder": encoder,
             "tuning": _at_most(self.tuning, steps=10, pretrain_steps=10),
             "cross_encoder": _at_most(self.cross_encoder, steps=10),
             "data": replace(self.data, max_users=most),
@@ -348,6 +357,11 @@ class TwoStageRecipe(RetrievalRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.data.split == RANDOM:
+            raise InputError(
+                f'`data.split` "{RANDOM}" is of a student of one stage: the second of two reads '
+                'the order of the history. Received: `task` "two-stage".'
+            )
         if self.data.weigh_by_rating:
             raise InputError(
                 "`data.weigh_by_rating` is about a loss of labels one by one, and the second of "
@@ -483,7 +497,7 @@ def _name_of_tables(name: str, table: str) -> str:
     ('my-shop-quick', 'shop-ranking')
     """
     task = name.removesuffix(QUICK)
-    of_task = "" if task in FILM_SETS.values() else f"-{task}"
+    of_task = "" if task in DATA_SETS.values() else f"-{task}"
     quick = QUICK if name.endswith(QUICK) else ""
     return _folder_name(name_without_endings(table)) + of_task + quick
 
@@ -507,12 +521,21 @@ def _built_in() -> dict[str, Recipe]:
             item_texts=ItemTextsSettings(read=True, num_common=300, piece_dim=16, id_dropout=0.1)
         ),
         "movielens-1m": RetrievalRecipe(
-            name=FILM_SETS[FILMS_1M],
+            name=DATA_SETS[FILMS_1M],
             data=DataSettings(source=FILMS_1M),
             teacher=TeacherSettings(dropout=0.1, max_epochs=8, patience=3),
             knowledge=KnowledgeSettings(folds=2),
             student=StudentSettings(embedding_dim=48),
             training=TrainingSettings(max_epochs=8, patience=3, controls=("plain",)),
+            twin=RetrievalTwinSettings(dropout=0.2, label_smoothing=0.5),
+            distillation=RetrievalDistillationSettings(dropout=0.1, label_smoothing=0.5),
+        ),
+        "book-crossing": RetrievalRecipe(
+            name=DATA_SETS[BOOKS],
+            data=DataSettings(source=BOOKS, split=RANDOM, max_users=4000),
+            teacher=TeacherSettings(kind="two-tower", dropout=0.1, max_epochs=4, patience=2),
+            knowledge=KnowledgeSettings(folds=2),
+            training=TrainingSettings(max_epochs=6, patience=2, controls=()),
             twin=RetrievalTwinSettings(dropout=0.2, label_smoothing=0.5),
             distillation=RetrievalDistillationSettings(dropout=0.1, label_smoothing=0.5),
         ),
@@ -590,6 +613,8 @@ def _built_in_like(task: object, data: dict[str, Any]) -> Recipe:
         return recipe
     if source == FILMS_1M and task == "retrieval" and data.get("split") != COLD_ITEMS:
         return recipes["movielens-1m"]
+    if source == BOOKS and task == "retrieval":
+        return recipes["book-crossing"]
     if source == REVIEWS and isinstance(by_task[task], RankingRecipe):
         return recipes["reviews"] if task == "ranking" else MultitaskRecipe(**_of_reviews())
     return by_task[task]

@@ -23,11 +23,11 @@ MEMBERS = "the kinds that an ensemble joins"
 BY_USUAL_NAME = "; empty = found by its usual names"
 MAX_HISTORY = "how many of a user's last items a model reads"
 LIKE, RATING, NEXT_ITEM, RECOMMENDED = "like", "rating", "next_item", "recommended"
-FILMS, FILMS_1M = "movielens-100k", "movielens-1m"
+FILMS, FILMS_1M, BOOKS = "movielens-100k", "movielens-1m", "book-crossing"
 REVIEWS, PLANTED, TABLES = "clothing-reviews", "synthetic", "tables"
-FILM_SETS = {FILMS: "ml-100k", FILMS_1M: "ml-1m"}  # their names, which runs have too
+DATA_SETS = {FILMS: "ml-100k", FILMS_1M: "ml-1m", BOOKS: BOOKS}  # their names; runs have them
 USER_TIME, LEAVE_ONE_OUT, GLOBAL_TIME = "user-time", "leave-one-out", "global-time"
-COLD_ITEMS = "cold-items"
+COLD_ITEMS, RANDOM = "cold-items", "random"
 FILE_ORDER, SHUFFLED = "file-order", "shuffled"
 TEXT, ATTRIBUTES, GRAPH = MODALITIES = ("text", "attributes", "knowledge-graph")
 LABELS = {  # of a row
@@ -114,8 +114,8 @@ class DataSettings(_Data):
 
     source: str = setting(
         FILMS,
-        "real films, planted data whose right answer is known, or tables of your own",
-        choices=(*FILM_SETS, PLANTED, TABLES),
+        "real films or books, planted data whose right answer is known, or tables of your own",
+        choices=(*DATA_SETS, PLANTED, TABLES),
     )
     folder: str = setting("", "a folder that holds the data; empty = fetch it")
     users: tuple[str, ...] = setting(
@@ -136,8 +136,8 @@ class DataSettings(_Data):
     split: str = setting(
         USER_TIME,
         "each user's last 10 % test; or the last item; or what is later than one time for all; or "
-        "a quarter of the items, which are in no training row",
-        choices=(USER_TIME, LEAVE_ONE_OUT, GLOBAL_TIME, COLD_ITEMS),
+        "a quarter of the items, which are in no training row; or a tenth of each user's by chance",
+        choices=(USER_TIME, LEAVE_ONE_OUT, GLOBAL_TIME, COLD_ITEMS, RANDOM),
     )
     ties: str = setting(
         FILE_ORDER,
@@ -148,8 +148,18 @@ class DataSettings(_Data):
         True, "never recommend what the history holds; false where people come back, as to music"
     )
 
+    @property
+    def reads_order(self) -> bool:
+        """Whether the order of a history says something: not where it is of chance."""
+        return self.split != RANDOM
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.source == BOOKS and self.split != RANDOM and not self.folder:
+            raise InputError(
+                f'`data.source` "{BOOKS}" has no times: `data.split` must be "{RANDOM}". Received: '
+                f'"{self.split}".'
+            )
         if self.group_columns and not self.users:
             raise InputError(
                 "`data.group_columns` are columns of `data.users` (--users). Received: "

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tfrs_distill.pipeline.recipe.sections import GLOBAL_TIME, SHUFFLED
+from tfrs_distill.pipeline.recipe.sections import GLOBAL_TIME, RANDOM, SHUFFLED
 from tfrs_distill.pipeline.report.numbers import MISSING, counted, percent
+
+WITHOUT_TIME = (
+    "The split is without time: items of each user were held back by chance, so no future was "
+    "predicted."
+)
 
 
 def cautions(report: Mapping[str, Any]) -> list[str]:
@@ -14,16 +19,18 @@ def cautions(report: Mapping[str, Any]) -> list[str]:
 
     The run says what its intervals are over (`resampled`: `what`, `number` and whether that is
     `too_few`), and in a sentence of its own where people come back to the same items
-    (`data.repeats`).
+    (`data.repeats`). A split without time (`data.split.kind`) predicts no future.
 
     Example:
     >>> cautions({"resampled": {"what": "test users", "number": 9, "too_few": True}})
     ['Only 9 test users: an interval by bootstrap of so few is too narrow, so this may be chance.']
     """
     resampled = report.get("resampled", {})
+    data = report.get("data", {})
     found = [
+        WITHOUT_TIME if (data.get("split") or {}).get("kind") == RANDOM else "",
         few(resampled["number"], resampled["what"]) if resampled.get("too_few") else "",
-        report.get("data", {}).get("repeats", ""),
+        data.get("repeats", ""),
     ]
     return [sentence for sentence in found if sentence]
 
@@ -37,7 +44,7 @@ def few(number: int, things: str, thing: str = "") -> str:
 
 
 def limits_of_split(report: Mapping[str, Any]) -> str:
-    """What a split in order of time leaves open, by the run's own figures; empty without.
+    """What a split leaves open, by the run's own figures; empty without.
 
     Example:
     >>> split = {"train_after_test": 0.4, "tests_cut_in_one_time": 0.5}
@@ -47,6 +54,12 @@ def limits_of_split(report: Mapping[str, Any]) -> str:
     same time stamp as the row before them, where the order of the file decides."
     """
     split = report.get("data", {}).get("split") or {}
+    if split.get("kind") == RANDOM:
+        return (
+            "The split is without time: a user's test items are a random part of all, so what the "
+            "user and others did later may train the models. Its figures are not to be compared "
+            "with those of a split in order of time."
+        )
     later, cut = (percent(split.get(key)) for key in ("train_after_test", "tests_cut_in_one_time"))
     if MISSING in (later, cut):
         return ""

@@ -12,7 +12,7 @@ import numpy as np
 
 from tfrs_distill.data.splits import Queries
 from tfrs_distill.evaluation import Scorer, evaluate, metrics
-from tfrs_distill.evaluation.baselines import best_ease, popularity
+from tfrs_distill.evaluation.baselines import MOST_ITEMS_OF_EASE, best_ease, popularity
 from tfrs_distill.evaluation.latency import WARM_UP, percentiles
 from tfrs_distill.evaluation.retrieval import Evaluation, ModelScorer
 from tfrs_distill.evaluation.segments import Segment, Values, by_segment, segment_report, segments
@@ -94,7 +94,10 @@ def evaluate_retrieval(run: Run, folder: Path) -> tuple[Result, str]:
     recommended.
     """
     recipe, splits = run.recipe, run.data.splits
-    ease, popular = best_ease(splits, recipe.evaluation.k), popularity(splits.train)
+    popular, ease = popularity(splits.train), None
+    if splits.catalogue.num_items <= MOST_ITEMS_OF_EASE:
+        reads_order = recipe.data.reads_order
+        ease = best_ease(splits, recipe.evaluation.k, reads_order=reads_order)
     students = {name: run.student(name) for name in (*run.beside, "student")}
     teacher = run.teacher.open(run.file("teacher"))
     facts, num_items = run.result("teacher"), splits.catalogue.num_items
@@ -116,7 +119,8 @@ def evaluate_retrieval(run: Run, folder: Path) -> tuple[Result, str]:
     models |= {name: _of_student(run, name, model) for name, model in students.items()}
     models |= _of_forms(run, students["student"].num_parameters)
     models["popularity"] = Measured(popular, num_items, 4 * num_items)
-    models["ease"] = Measured(ease, ease.num_parameters, 4 * ease.num_parameters)
+    if ease is not None:
+        models["ease"] = Measured(ease, ease.num_parameters, 4 * ease.num_parameters)
     evaluations, segmented = _evaluations(run, models, splits.test, folder)
     lists = _keep_lists(run, evaluations, splits.test, folder)
     members = {}
@@ -133,7 +137,8 @@ def evaluate_retrieval(run: Run, folder: Path) -> tuple[Result, str]:
         progress=run.progress,
     )
     rows = _rows(run, NEXT_ITEM, models, evaluations, splits.test, folder)
-    rows["ease"]["what"] = f"linear item-item model, {described(ease.teacher.settings)}"
+    if ease is not None:
+        rows["ease"]["what"] = f"linear item-item model, {described(ease.teacher.settings)}"
     for name, found in evaluations.items():
         if name != "teacher":
             shared = metrics.overlap(found.item_ids, evaluations["teacher"].item_ids)
@@ -145,7 +150,8 @@ def evaluate_retrieval(run: Run, folder: Path) -> tuple[Result, str]:
     same = evaluations["student_tflite"].item_ids == evaluations["student"].item_ids
     compared = result["comparisons"]["tflite_vs_keras"][NEXT_ITEM]
     compared["identical_lists"] = float(same.all(axis=1).mean())
-    line = _line(recipe, evaluations, ("teacher", *run.beside, "student", "ease"))
+    shown = ("teacher", *run.beside, "student", "popularity" if ease is None else "ease")
+    line = _line(recipe, evaluations, shown)
     result |= _shown_lists(run, lists, evaluations, rows)
     with_items = {"teacher": teacher} if hasattr(teacher, ENCODES_ITEMS) else members
     result["map"] = item_map(
@@ -155,7 +161,8 @@ def evaluate_retrieval(run: Run, folder: Path) -> tuple[Result, str]:
         splits.train,
         seed=recipe.seed,
     )
-    return result | {"teachers": teachers, "ease": ease.teacher.settings}, line
+    settings = None if ease is None else ease.teacher.settings
+    return result | {"teachers": teachers, "ease": settings}, line
 
 
 def evaluate_two_stages(run: Run, folder: Path) -> tuple[Result, str]:

@@ -32,8 +32,11 @@ class ClosedForm:
         self.setting = setting
 
     @staticmethod
-    def choose(splits: Splits, k: int) -> HistoryScorer:
-        """The scorer whose NDCG@k on validation is best; its teacher is the teacher."""
+    def choose(splits: Splits, k: int, *, reads_order: bool) -> HistoryScorer:
+        """The scorer whose NDCG@k on validation is best; its teacher is the teacher.
+
+        Without `reads_order` it has no decay.
+        """
         raise NotImplementedError
 
     def settings(self) -> Any:
@@ -42,7 +45,9 @@ class ClosedForm:
 
     def train(self, folder: Path) -> Facts:
         """Choose the settings by validation NDCG, the temperature by the labels' likelihood."""
-        teacher = self.choose(self.setting.splits, self.setting.k).teacher
+        setting = self.setting
+        reads_order = setting.recipe.data.reads_order
+        teacher = self.choose(setting.splits, setting.k, reads_order=reads_order).teacher
         return self._facts(teacher, folder)
 
     def _facts(self, teacher: HistoryTeacher, folder: Path) -> Facts:

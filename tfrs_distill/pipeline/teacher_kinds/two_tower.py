@@ -21,10 +21,17 @@ from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import ValidationNDCG
 from tfrs_distill.files import file_sha256, whole_file
 from tfrs_distill.models import ItemTower, TwoTower, warm_start
-from tfrs_distill.pipeline.data import films_folder, item_attributes_of
+from tfrs_distill.pipeline.data import item_attributes_of, source_folder
 from tfrs_distill.pipeline.encoders import encoder_fingerprint, is_of_tf_hub, open_encoder
 from tfrs_distill.pipeline.fit_until_best import fit_for, fit_until_best, save_alone
-from tfrs_distill.pipeline.recipe.sections import ATTRIBUTES, GRAPH, PLANTED, TABLES, TEXT
+from tfrs_distill.pipeline.recipe.sections import (
+    ATTRIBUTES,
+    BOOKS,
+    GRAPH,
+    PLANTED,
+    TABLES,
+    TEXT,
+)
 from tfrs_distill.pipeline.teacher_kinds.adapted_encoder import adapted_text_vectors
 from tfrs_distill.pipeline.teacher_kinds.kind import KERAS_FILES, Facts, Setting
 from tfrs_distill.teachers import (
@@ -60,7 +67,7 @@ class TwoTowerOfItems:
                 f'"text". Received: modalities={list(self.modalities)}.'
             )
         source, there = recipe.data.source, {ATTRIBUTES, GRAPH}
-        if source in (PLANTED, TABLES):
+        if source in (PLANTED, TABLES, BOOKS):
             there = {ATTRIBUTES} if recipe.data.attribute_columns else set()
         missing = sorted({ATTRIBUTES, GRAPH} & set(self.modalities) - there)
         if missing:
@@ -175,6 +182,7 @@ class TwoTowerOfItems:
             "num_heads": named.num_heads,
             "dropout": named.dropout,
             "label_smoothing": named.label_smoothing,
+            "reads_order": self.setting.recipe.data.reads_order,
             "seed": seed,
         }
         if not vectors:
@@ -208,7 +216,7 @@ class TwoTowerOfItems:
         return {item.item_id: item.title for item in read_items(folder)[1]}
 
     def _check_links(self) -> None:
-        folder = films_folder(self.setting.recipe)
+        folder = source_folder(self.setting.recipe)
         if not list(folder.glob("*.kg")):
             raise InputError(
                 f"There is no knowledge graph, NAME.kg, in the folder {folder}: MovieLens-100K has "
@@ -243,7 +251,7 @@ class TwoTowerOfItems:
                 attributes = item_attributes_of(self.setting.recipe, catalogue)
                 vectors[modality] = attribute_vectors(attributes)
                 continue
-            data_folder = films_folder(self.setting.recipe)
+            data_folder = source_folder(self.setting.recipe)
             graph, titles = read_knowledge_graph(data_folder), self._link_titles()
             graph = relink_by_title(graph, titles, catalogue) if titles else graph
             dim = min(GRAPH_DIM, catalogue.num_items)

@@ -13,7 +13,7 @@ from tfrs_distill.data.tables.roles import Columns
 from tfrs_distill.errors import InputError
 from tfrs_distill.files import locked, whole_file, whole_folder
 from tfrs_distill.pipeline.recipe import Recipe, RetrievalRecipe
-from tfrs_distill.pipeline.recipe.sections import COLD_ITEMS
+from tfrs_distill.pipeline.recipe.sections import COLD_ITEMS, RANDOM
 from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.stage import NOTE
 from tfrs_distill.pipeline.stages.export import export_stage
@@ -131,14 +131,16 @@ def _recipe_of(folder: Path) -> RetrievalRecipe:
             "folder that `tfrs-distill run` wrote, such as saved_models/ml-100k."
         )
     recipe = Recipe.from_toml(folder / "recipe.toml")
-    if recipe.task != "retrieval" or recipe.data.split == COLD_ITEMS:
-        what = f'whose `task` is "{recipe.task}"'
-        if recipe.task == "retrieval":
-            what = f'whose `data.split` is "{COLD_ITEMS}"'
-        raise InputError(
-            "An update is of a retrieval student that recommends all items. Received: a run "
-            f"{what}."
-        )
+    what = {
+        "`task`": recipe.task if recipe.task != "retrieval" else "",
+        "`data.split`": recipe.data.split if recipe.data.split in (COLD_ITEMS, RANDOM) else "",
+    }
+    for setting, value in what.items():
+        if value:
+            raise InputError(
+                "An update goes on in time with a retrieval student that recommends all items. "
+                f'Received: a run whose {setting} is "{value}".'
+            )
     if not list(folder.glob(f"[0-9]*/{PROVENANCE}")):
         raise InputError(f"{folder} has no published version. Run its recipe again.")
     return recipe

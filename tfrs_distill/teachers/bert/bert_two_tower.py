@@ -28,6 +28,8 @@ class BertTwoTower(AttentionTwoTower):
         num_heads: attention heads of a block.
         dropout: dropped share of item embedding and text vector entries while training.
         id_dropout: share of items whose id is hidden while training, see `ItemTower`.
+        reads_order: whether it reads the order of the history, see `RecencyAttention`. With False,
+            the last `max_history` items of a longer history are a random part of it.
         label_smoothing: the share of a label that all items have alike.
         seed: int or None; fixes initial weights and dropout.
 
@@ -51,6 +53,7 @@ class BertTwoTower(AttentionTwoTower):
         num_heads: int = 2,
         dropout: float = 0.2,
         id_dropout: float = 0.0,
+        reads_order: bool = True,
         label_smoothing: float = 0.0,
         seed: int | None = None,
         name: str = "bert_two_tower",
@@ -71,6 +74,7 @@ class BertTwoTower(AttentionTwoTower):
             num_blocks=num_blocks,
             num_heads=num_heads,
             dropout=dropout,
+            reads_order=reads_order,
             label_smoothing=label_smoothing,
             seed=seed,
             name=name,
