@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from tfrs_distill.columns import plain_texts
+from tfrs_distill.columns import plain_array, plain_texts
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.checked_arrays import float32_array, whole_numbers
 from tfrs_distill.data.times import as_times, time_unit
@@ -29,12 +29,13 @@ class Interactions:
         ratings: float32 [num_interactions]; 1.0 where the data set has no ratings.
         timestamps: int64, float64 or datetime64 [num_interactions], in the unit and with the
             precision that they come in: see `time_unit`. Texts of ISO 8601 become datetime64, UTC.
-        weights: float32 [num_interactions], above 0: how much each counts in a loss whose label it
-            is; see `Windows`. None where all count alike.
+        weights: float32 [num_interactions], not 0: how much each counts in a loss whose label it
+            is, below 0 where it is a dislike, which pushes its item down; see `Windows` and
+            `with_dislikes`. None where all count alike.
 
     Raises:
         InputError: array lengths differ, an index is outside its range, a column holds something
-            else than it should, a weight is not above 0, or times are in several units.
+            else than it should, a weight is 0 or NaN, or times are in several units.
 
     Example:
     >>> films = Catalogue(("50", "7"), ("Heat (1995)", "Babe (1995)"), ("Heat", "Babe"))
@@ -82,10 +83,11 @@ class Interactions:
                 f"`weights` must have one entry an interaction, {len(self)} in all, or be None. "
                 f"Received: {list(self.weights.shape)}."
             )
-        if self.weights is not None and not (self.weights > 0).all():
+        if self.weights is not None and not (np.abs(self.weights) > 0).all():
+            row = int(np.argmin(np.abs(self.weights) > 0))
             raise InputError(
-                f"`weights` must be greater than 0. Received: {self.weights.min()}. Leave out "
-                "interactions that are not to count."
+                "`weights` must be numbers other than 0, below 0 of dislikes. Received: "
+                f"{self.weights[row]} in row {row}. Leave out interactions that are not to count."
             )
         time_unit(self.timestamps)
 
@@ -137,6 +139,45 @@ class Interactions:
         columns = ["users", "items", "ratings", "timestamps"]
         columns += [] if self.weights is None else ["weights"]
         return replace(self, **{name: getattr(self, name)[rows] for name in columns})
+
+    @property
+    def disliked(self) -> np.ndarray:
+        """Which interactions are dislikes, bool [num_interactions]: those of a weight below 0."""
+        return np.zeros(len(self), bool) if self.weights is None else self.weights < 0
+
+    def with_dislikes(self, disliked: np.ndarray) -> Interactions:
+        """Return them with some as dislikes, which count against their items with the weight -1.
+
+        The others keep their weights, or get 1. A dislike is met: it is in histories and is never
+        recommended again where what was seen is not. But a loss makes the item less likely there
+        instead of more, it is nothing to be found, and EASE and popularity do not count it.
+
+        Args:
+            disliked: bool [num_interactions].
+
+        Raises:
+            InputError: another shape or type, or all of them are disliked.
+
+        Example:
+        >>> films = Catalogue(("50", "7"), ("Heat (1995)", "Babe (1995)"), ("Heat", "Babe"))
+        >>> data = Interactions("tiny", films, ("ann",), [0, 0], [2, 1], [5.0, 1.0], [10, 11])
+        >>> data.with_dislikes(data.ratings < 3).weights.tolist()
+        [1.0, -1.0]
+        """
+        disliked = plain_array("disliked", disliked)
+        if disliked.dtype != bool or disliked.shape != self.users.shape:
+            raise InputError(
+                f"`disliked` must be bool [{len(self)}], an entry an interaction. Received: "
+                f"{disliked.dtype} {list(disliked.shape)}."
+            )
+        if disliked.all():
+            raise InputError(
+                f"All {len(self):,} interactions of {self.name!r} are disliked, so nothing is left "
+                f"to recommend. Their ratings are from {self.ratings.min():g} to "
+                f"{self.ratings.max():g}: count fewer of them as dislikes."
+            )
+        weights = 1.0 if self.weights is None else self.weights
+        return replace(self, weights=np.where(disliked, -1.0, weights))
 
     def of_some_users(self, number: int, seed: int) -> Interactions:
         """Return what `number` users did, drawn at random, with the whole catalogue.
