@@ -140,11 +140,6 @@ class Interactions:
         columns += [] if self.weights is None else ["weights"]
         return replace(self, **{name: getattr(self, name)[rows] for name in columns})
 
-    @property
-    def disliked(self) -> np.ndarray:
-        """Which interactions are dislikes, bool [num_interactions]: those of a weight below 0."""
-        return np.zeros(len(self), bool) if self.weights is None else self.weights < 0
-
     def with_dislikes(self, disliked: np.ndarray) -> Interactions:
         """Return them with some as dislikes, which count against their items with the weight -1.
 
@@ -206,3 +201,12 @@ def in_sequences(interactions: Interactions, column: np.ndarray) -> list[np.ndar
     rows = interactions.rows_by_time()
     starts = np.searchsorted(interactions.users[rows], np.arange(1, interactions.num_users))
     return np.split(column[rows], starts)
+
+
+def dislikes_sentence(disliked: np.ndarray, below: float) -> str:
+    """Say how many interactions count against their items, and what that means."""
+    return (
+        f"{int(disliked.sum()):,} of {len(disliked):,} interactions are rated below {below:g}: as "
+        "labels they count against their items with the weight -1, in histories they stay, EASE "
+        "and popularity leave them out, and they are not to be found."
+    )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfrs_distill.data.catalogue import Catalogue
-from tfrs_distill.data.interactions import Interactions
+from tfrs_distill.data.interactions import Interactions, dislikes_sentence
 from tfrs_distill.data.tables import values
 from tfrs_distill.data.tables.batches import TableBatch
 from tfrs_distill.data.tables.facts import TableFacts
@@ -199,7 +199,8 @@ class InteractionRows:
             facts.notes.append(
                 "A label counts in the losses as much as it is rated: its weight is its rating "
                 f"over their mean, {mean:.4g}, so from {of_likes.min():.3g} to "
-                f"{of_likes.max():.3g}. EASE, popularity and all metrics count every interaction alike."
+                f"{of_likes.max():.3g}. "
+                "EASE, popularity and all metrics count every interaction alike."
             )
         facts.notes += _look_alikes("user", user_ids)
         facts.notes += _look_alikes("item", catalogue.item_ids)
@@ -233,15 +234,6 @@ class InteractionRows:
             if late:
                 notes.append(f"Times later than now: {late:,}.")
         return times
-
-
-def dislikes_sentence(disliked: np.ndarray, below: float) -> str:
-    """How many interactions count against their items, and what that means."""
-    return (
-        f"{int(disliked.sum()):,} of {len(disliked):,} interactions are rated below {below:g}: as "
-        "labels they count against their items, with the weight of an average label, in histories "
-        "they stay, and nobody is to find them."
-    )
 
 
 def _look_alikes(what: str, ids: Sequence[str]) -> list[str]:

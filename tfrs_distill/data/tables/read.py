@@ -43,8 +43,8 @@ def read_table(
     a table without times, the order of its rows is the order of time. What was taken for what, and
     how many rows were left out for which reason, is logged.
 
-    Memory: 20 bytes an interaction (21 with `disliked_below`), the ids and some batches of rows, whatever the length of the
-    files.
+    Memory: 20 bytes an interaction (21 with `disliked_below`), the ids and some batches of rows,
+    whatever the length of the files.
 
     Args:
         interactions: a file, several, or a folder of them; one row an interaction.
