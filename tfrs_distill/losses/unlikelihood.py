@@ -18,7 +18,7 @@ def loss_of_labels(
     """Compute cross-entropy where a label's weight is at least 0, unlikelihood where it is below.
 
     One value a row, not weighted: the mean over rows weighs them by `abs(weights)`. Labels with a
-    weight below 0 are not smoothed. Where no weight is below 0 only the cross-entropy is computed.
+    weight below 0 are not smoothed.
 
     Args:
         labels: as for `categorical_cross_entropy`; ids where a weight is below 0.
@@ -32,17 +32,12 @@ def loss_of_labels(
     array([1.3863, 0.2877], dtype=float32)
     """
 
-    def of_likes() -> tf.Tensor:
-        return categorical_cross_entropy(labels, logits, label_smoothing=label_smoothing)
-
+    of_likes = categorical_cross_entropy(labels, logits, label_smoothing=label_smoothing)
     if weights is None or labels.shape.rank != 1:
-        return of_likes()
-    disliked = weights < 0
-    return tf.cond(
-        tf.reduce_any(disliked),
-        lambda: tf.where(disliked, unlikelihood(labels, logits), of_likes()),
-        of_likes,
-    )
+        return of_likes
+    rows = tf.where(weights < 0)[:, 0]  # few: another softmax of all rows would take its time
+    of_dislikes = unlikelihood(tf.gather(labels, rows), tf.gather(logits, rows))
+    return tf.tensor_scatter_nd_update(of_likes, rows[:, None], of_dislikes)
 
 
 def unlikelihood(ids: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
