@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_data import random_windows, tiny_catalogue, with_weights
+from tiny_data import random_windows, tiny_catalogue, with_dislikes, with_weights
 
 from tfrs_distill import columns
 from tfrs_distill.data import Interactions, split_by_time
@@ -35,12 +35,8 @@ def student_of(source="catalogue", **given):
 
 
 def signed_windows():
-    """Every third label is a dislike."""
-    windows = with_weights(random_windows(num_items=NUM_ITEMS, max_history=MAX_HISTORY))
-    signs = np.ones(windows.labels.shape)
-    places = np.argwhere(windows.labels)[::3]
-    signs[tuple(places.T)] = -1
-    return replace(windows, weights=windows.weights * signs)
+    windows = random_windows(num_items=NUM_ITEMS, max_history=MAX_HISTORY)
+    return with_dislikes(with_weights(windows))
 
 
 def whole(windows, source="catalogue"):

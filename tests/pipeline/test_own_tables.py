@@ -140,7 +140,7 @@ def test_other_content_is_other_data(shop):
         ('interactions = ["a.csv"]\nsource = "synthetic"', "belong together"),
         (
             'interactions = ["a.csv"]\nmin_rating = 3.0\ndisliked_below = 3.0',
-            r"`data.min_rating` \(--min-rating\) .* `data.disliked_below` \(--disl.*min_rating=3, d",
+            r"`data.min_rating` \(--min-rating\) .* `data.disliked_below` \(--disl.*rating=3, d",
         ),
     ],
 )
