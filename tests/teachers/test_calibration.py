@@ -32,7 +32,8 @@ def planted(sharpness, num_rows=20_000, seed=0):
     said = tf.constant(sharpness * table, tf.float32)
 
     def ask(batch, candidate_ids):
-        return tf.gather(tf.gather(said, batch[columns.EXAMPLE_ID]), candidate_ids - 1, axis=1)
+        rows = tf.boolean_mask(batch[columns.EXAMPLE_ID], batch[columns.LABELS][:, 0] > 0)
+        return tf.gather(tf.gather(said, rows), candidate_ids - 1, axis=1)
 
     return windows, FunctionTeacher(ask, fingerprint=str(sharpness)), table, labels - 1
 
