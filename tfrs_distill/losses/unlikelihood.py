@@ -31,7 +31,6 @@ def loss_of_labels(
     >>> loss_of_labels(tf.constant([0, 0]), logits, tf.constant([2.0, -1.0])).numpy().round(4)
     array([1.3863, 0.2877], dtype=float32)
     """
-
     of_likes = categorical_cross_entropy(labels, logits, label_smoothing=label_smoothing)
     if weights is None or labels.shape.rank != 1:
         return of_likes
