@@ -43,6 +43,14 @@ def with_weights(windows, seed=0):
     return replace(windows, weights=np.where(windows.labels > 0, weights, 0.0))
 
 
+def with_dislikes(windows):
+    """The windows with every third label as a dislike, of its weight below 0."""
+    signs = np.ones(windows.labels.shape)
+    signs[tuple(np.argwhere(windows.labels)[::3].T)] = -1
+    weights = (windows.labels > 0) * 1.0 if windows.weights is None else windows.weights
+    return replace(windows, weights=weights * signs)
+
+
 def next_item_rows(windows):
     """`(history so far, next item)` of every labelled position, by walking over the windows."""
     rows = []

@@ -199,6 +199,13 @@ def _add_tables(command: argparse.ArgumentParser) -> None:
         help="leave out interactions with a lower rating",
     )
     command.add_argument(
+        "--disliked-below",
+        metavar="X",
+        type=float,
+        default=0.0,
+        help="count interactions with a lower rating against their items",
+    )
+    command.add_argument(
         "--weigh-by-rating",
         action="store_true",
         help="count a label in the losses as much as it is rated",
@@ -469,6 +476,7 @@ def _recipe_of_data(arguments: argparse.Namespace) -> Any:
             if getattr(arguments, option):
                 name = option.replace("_", "-")
                 raise InputError(f"--{name} is about --interactions. Name them.")
+        recipe = recipe.with_dislikes(arguments.disliked_below)
     return recipe
 
 
@@ -476,7 +484,7 @@ def _of_tables(
     recipe: Any, arguments: argparse.Namespace, found: Mapping[str, Any] | None = None
 ) -> Any:
     """The recipe of the tables that the arguments name, with the columns that were found."""
-    return recipe.of_tables(
+    recipe = recipe.of_tables(
         arguments.interactions,
         arguments.items,
         users=arguments.users,
@@ -484,6 +492,7 @@ def _of_tables(
         min_rating=arguments.min_rating,
         weigh_by_rating=arguments.weigh_by_rating,
     )
+    return recipe.with_dislikes(arguments.disliked_below)
 
 
 def _init(arguments: argparse.Namespace) -> None:

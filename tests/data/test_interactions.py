@@ -91,7 +91,11 @@ def test_interactions_of_other_kinds_are_not_joined():
     dates = Interactions("d", tiny_catalogue(1), ("ann",), [0], [1], [5], ["2024-01-01"])
     with pytest.raises(InputError, match="all must have dates or all numbers"):
         numbers.joined(dates)
-    weighted = replace(numbers, weights=np.array([2.0]))
-    with pytest.raises(InputError, match="both have weights, or neither"):
-        numbers.joined(weighted)
-    assert weighted.joined(weighted).weights.tolist() == [2.0, 2.0]
+
+
+def test_without_weights_an_interaction_counts_1_beside_others():
+    plain = Interactions("n", tiny_catalogue(1), ("ann",), [0], [1], [5], [10])
+    weighted = replace(plain, weights=np.array([-2.0]))
+    assert weighted.joined(weighted).weights.tolist() == [-2.0, -2.0]
+    assert plain.joined(weighted).weights.tolist() == [1.0, -2.0]
+    assert weighted.joined(plain).weights.tolist() == [-2.0, 1.0]

@@ -361,6 +361,29 @@ def test_ratings_as_weights_are_each_over_their_mean(write):
     np.testing.assert_allclose(data.weights, [1.5, 0.5])
 
 
+def test_ratings_below_a_number_are_dislikes(write):
+    rows = "a,x,4,1\na,y,-1,2\nb,x,,3\nb,y,2,4\nb,z,1,5\n"
+    path = write("a.csv", "user,item,rating,time\n" + rows)
+    data, facts = facts_of(path, disliked_below=2)
+    assert data.weights.tolist() == [1, -1, 1, 1, -1]  # what is not rated is no dislike
+    assert "2 of 5 interactions are rated below 2: as labels" in " ".join(facts.sentences())
+    data, facts = facts_of(path, disliked_below=2, weigh_by_rating=True)
+    np.testing.assert_allclose(data.weights, [4 / 3, -1, 2 / 3, -1])  # a rating of -1 is no weight
+    assert "over their mean, 3, so from 0.667 to 1.33." in " ".join(facts.sentences())
+    assert read_table(path, disliked_below=2, min_rating=0).weights.tolist() == [1, 1, -1]
+    assert read_table(path, disliked_below=-2).weights.tolist() == [1] * 5
+    assert read_table(path).weights is None
+    low = write("b.csv", "user,item,rating\na,x,-1\nb,x,4\n")
+    with pytest.raises(InputError, match="All 2 interactions .* are disliked.* from -1 to 4"):
+        read_table(low, disliked_below=5)
+    for above in (2, 3):
+        words = rf"`min_rating` {above} leaves out .* `disliked_below` 2 is left"
+        with pytest.raises(InputError, match=words):
+            read_table(path, disliked_below=2, min_rating=above)
+    with pytest.raises(InputError, match="disliked_below needs a column of ratings"):
+        read_table(write("c.csv", "user,item\na,x\nb,x\n"), disliked_below=2)
+
+
 def test_a_file_that_is_not_there_and_an_empty_folder(tmp_path):
     with pytest.raises(InputError, match="no.csv does not exist"):
         read_table(tmp_path / "no.csv")

@@ -85,8 +85,8 @@ def test_weights_are_part_of_what_training_depends_on_but_not_of_which_example_i
 @pytest.mark.parametrize(
     "weights, words",
     [
-        ([1.0, 0.0], r"`weights` must be greater than 0\. Received: 0\.0"),
-        ([1.0, float("nan")], r"must be greater than 0\. Received: nan"),
+        ([1.0, 0.0], r"`weights` must be numbers other than 0, below.*\. Received: 0\.0 in row 1"),
+        ([1.0, float("nan")], r"must be numbers other than 0, .*Received: nan in row 1"),
         ([1.0], r"one entry an interaction, 2 in all.*Received: \[1\]"),
         ([1.0, float("inf")], "`weights`"),
         (["a", "b"], "`weights`"),
@@ -101,9 +101,73 @@ def test_windows_refuse_what_is_no_weight():
     history, labels = [[0, 1]], [[0, 2]]
     assert Windows(FILMS, [0], history, labels, weights=[[0, 3]]).weights.tolist() == [[0.0, 3.0]]
     for weights, words in (
-        ([[1, 0]], r"greater than 0 where there is a label\. Received: 0\.0"),
-        ([[0, float("nan")]], "greater than 0 where there is a label"),
+        ([[1, 0]], r"other than 0 where there is a label, below .*\. Received: 0\.0"),
+        ([[0, float("nan")]], "other than 0 where there is a label"),
         ([0, 1], r"`weights` must be \[1, 2\] as `labels`, or None\. Received: \[2\]"),
     ):
         with pytest.raises(InputError, match=words):
             Windows(FILMS, [0], history, labels, weights=weights)
+
+
+def with_dislikes():
+    """Every third item is disliked, by everyone."""
+    data = met(weights=False)
+    return data.with_dislikes(data.items % 3 == 0)
+
+
+@pytest.mark.parametrize(
+    "split",
+    [
+        lambda data: split_by_time(data, max_history=4),
+        lambda data: split_leave_one_out(data, max_history=4),
+        lambda data: split_by_global_time(data, max_history=4),
+        lambda data: split_cold_items(data, COLD, COLD.all, max_history=4),
+    ],
+)
+def test_a_dislike_is_a_label_and_in_histories_but_not_to_be_found(split):
+    signed, plain = split(with_dislikes()), split(met(weights=False))
+    train = signed.train
+    expected = np.where(train.labels % 3 == 0, -1.0, 1.0) * (train.labels > 0)
+    np.testing.assert_array_equal(train.weights, expected)
+    np.testing.assert_array_equal(train.labels, plain.train.labels)
+    np.testing.assert_array_equal(train.history, plain.train.history)
+    assert (train.history[train.history > 0] % 3 == 0).any()
+    np.testing.assert_array_equal(train.liked_labels, train.labels * (train.labels % 3 > 0))
+    assert plain.train.liked_labels is plain.train.labels
+    for part in ("validation", "test"):
+        queries, whole = getattr(signed, part), getattr(plain, part)
+        found = dict(zip(queries.users.tolist(), zip(queries.histories, queries.positives)))
+        wanted = {
+            user: (history.tolist(), [item for item in positives.tolist() if item % 3])
+            for user, history, positives in zip(
+                whole.users.tolist(), whole.histories, whole.positives
+            )
+        }
+        assert {user: (h.tolist(), p.tolist()) for user, (h, p) in found.items()} == {
+            user: both for user, both in wanted.items() if both[1]
+        }
+
+
+def test_where_all_that_is_to_be_found_is_disliked_nobody_is_left():
+    data = met(weights=False)
+    last = np.zeros(36, bool)
+    last[[data.rows_by_time()[12 * user + place] for user in range(3) for place in (10, 11)]] = True
+    with pytest.raises(InputError, match="no user is left in the test .* no dislike and one bef"):
+        split_by_time(data.with_dislikes(last), max_history=4)
+
+
+def test_dislikes_keep_the_weights_of_the_others_and_are_checked():
+    data = met()
+    signed = data.with_dislikes(data.items > 6)
+    np.testing.assert_array_equal(
+        signed.weights, np.where(data.items > 6, -1.0, data.items / 2).astype(np.float32)
+    )
+    assert data.subset(data.items < 3).with_dislikes(np.zeros(6, bool)).weights.min() > 0
+    for wrong, words in (
+        (data.items, r"must be bool \[36\].*Received: int32 \[36\]"),
+        (np.ones(3, bool), r"bool \[36\].*Received: bool \[3\]"),
+        (np.ones(36, bool), "All 36 interactions of 'tiny' are disliked.* from 1 to 1: count few"),
+    ):
+        with pytest.raises(InputError, match=words):
+            data.with_dislikes(wrong)
+    assert Windows(FILMS, [0], [[0, 1]], [[0, 2]], weights=[[0, -3]]).weights.tolist() == [[0, -3]]

@@ -595,3 +595,20 @@ def test_a_corpus_metric_of_reduced_precision_names_the_way_out(cast):
                 student.test_on_batch(BATCH)
     finally:
         tf.keras.mixed_precision.set_global_policy("float32")
+
+
+def test_a_dislike_is_pushed_down_where_the_tasks_loss_is_a_softmax_alone():
+    batch = BATCH | {columns.SAMPLE_WEIGHT: tf.constant([1.0, -2.0, 1.0, 1.0])}
+    student = adopted(Model(mean_task()))
+    outputs = student(batch)
+    shares = tf.nn.softmax(np.float64(outputs.logits)).numpy().diagonal()
+    expected = np.where([0, 1, 0, 0], -np.log1p(-shares), -np.log(shares))
+    np.testing.assert_allclose(student.hard_loss(batch, outputs), expected, rtol=1e-5)
+    student.check_batch_labels(batch, outputs)
+    smoothed = tf.keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
+    other = adopted(Model(tfrs.tasks.Retrieval(loss=smoothed)))
+    with pytest.raises(
+        ValueError, match=r"cross-entropy of a softmax .* -2 in row 1, .*other loss\."
+    ):
+        other.check_batch_labels(batch, other(batch))
+    other.check_batch_labels(BATCH, other(BATCH))

@@ -86,6 +86,39 @@ def test_ratings_as_weights_in_a_recipe_file_and_in_what_a_run_keeps(shop, tmp_p
         Recipe.load(str(path))
 
 
+def test_dislikes_in_a_recipe_file_and_in_what_a_run_keeps(shop, tmp_path):
+    (shop / "rated.csv").write_text(RATED)
+    path = shop / "recipe.toml"
+    names = 'user_column = "who"\nitem_column = "what"\n'
+    text = f'[data]\ninteractions = ["{shop}/rated.csv"]\n{names}[teacher]\nmodalities = []\n'
+    path.write_text(text.replace("[teacher]", "disliked_below = 2.0\n[teacher]"))
+    recipe = Recipe.load(str(path))
+    data = read_data(recipe)
+    signs = np.where(data.interactions.ratings < 2, -1.0, 1.0)
+    np.testing.assert_array_equal(data.interactions.weights, signs)
+    facts, line = data.facts()
+    assert "24 of 120 interactions are rated below 2: as labels they count against" in line
+    data.save(tmp_path)
+    kept = load_data(tmp_path, recipe)
+    assert kept.splits.train.fingerprint() == facts["fingerprint"]
+    assert kept.splits.test.num_positives == data.splits.test.num_positives < 12
+    path.write_text('task = "two-stage"\n' + path.read_text())
+    with pytest.raises(InputError, match="`data.disliked_below` is about a loss .* Received: 2.0"):
+        Recipe.load(str(path))
+
+
+def test_dislikes_of_a_source_with_ratings():
+    recipe = Recipe.named("synthetic").with_dislikes(3)
+    data = read_data(replace(recipe, data=replace(recipe.data, max_users=20)))
+    assert ((data.interactions.ratings < 3) == (data.interactions.weights == -1)).all()
+    assert "are rated below 3: as labels" in data.facts()[1]
+    assert recipe.with_dislikes(0.0) is recipe
+    with pytest.raises(
+        InputError, match=r"--disliked-below.*`data.liked_from`.*2, with `task` \"r"
+    ):
+        Recipe.named("ranking").with_dislikes(2)
+
+
 def test_other_content_is_other_data(shop):
     recipe = Recipe.named("movielens-100k").of_tables([str(shop / "my shop.csv")])
     before = source_fingerprint(recipe)
@@ -105,6 +138,10 @@ def test_other_content_is_other_data(shop):
         ('interactions = [""]', r"`data.interactions` must be a list of different texts"),
         ('interactions = ["a.csv"]\nfolder = "b"', "give one of them"),
         ('interactions = ["a.csv"]\nsource = "synthetic"', "belong together"),
+        (
+            'interactions = ["a.csv"]\nmin_rating = 3.0\ndisliked_below = 3.0',
+            r"`data.min_rating` \(--min-rating\) .* `data.disliked_below` \(--disl.*rating=3, d",
+        ),
     ],
 )
 def test_settings_that_do_not_go_together(tmp_path, toml, words):
@@ -130,6 +167,8 @@ def test_settings_that_do_not_go_together(tmp_path, toml, words):
         (["--interactions", "{shop}", "--column", "user=custmer"], "Did you mean 'customer'?"),
         (["--interactions", "{shop}", "--recipe", "ranking"], "a model of ratings needs a column"),
         (["--interactions", "{shop}", "--min-rating", "3"], "needs a column of ratings"),
+        (["--interactions", "{shop}", "--disliked-below", "3"], "disliked_below needs a column"),
+        (["--recipe", "ranking", "--disliked-below", "3"], "leave out --disliked-below, and say"),
         (
             ["--interactions", "{shop}", "--min-rating", "3", "--recipe", "ranking"],
             "learns from low ones too",

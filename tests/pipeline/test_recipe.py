@@ -202,6 +202,7 @@ UNUSUAL_LOSS = RetrievalRecipe(
         users=("customers.csv",),
         group_columns=("country",),
         min_rating=3.5,
+        disliked_below=4.0,
         weigh_by_rating=True,
     ),
     teacher=TeacherSettings(modalities=("text", "attributes")),

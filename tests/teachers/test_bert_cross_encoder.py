@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tiny_bert import bert_in_numpy, wordpieces, write_tiny_bert
-from tiny_data import next_item_rows, random_windows, windows_from, with_weights
+from tiny_data import next_item_rows, random_windows, windows_from, with_dislikes, with_weights
 
 from tfrs_distill import columns
 from tfrs_distill.data.windows import Windows
@@ -282,8 +282,10 @@ def eagerly():
     tf.config.run_functions_eagerly(False)
 
 
-def test_a_step_is_weighted_by_the_labels_weights(tiny_bert, eagerly):
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_step_is_weighted_by_the_labels_weights(tiny_bert, eagerly, signed):
     windows = with_weights(planted_windows())
+    windows = with_dislikes(windows) if signed else windows
     model = BertCrossEncoder(TextEncoder(tiny_bert[0]), PARTNERS, max_length=16, seed=0)
     model.head.set_weights([5.0 * weight for weight in model.head.get_weights()])
     read = model.read
@@ -299,8 +301,10 @@ def test_a_step_is_weighted_by_the_labels_weights(tiny_bert, eagerly):
     histories = np.where(so_far, batch[columns.HISTORY], 0)
     scores = np.float64(model.scores(histories, lists))
     losses = np.log(np.exp(scores).sum(axis=1)) - scores[:, 0]
+    losses = np.where(weights < 0, -np.log1p(-np.exp(-losses)), losses)
     training.take_step(0)
-    expected = np.average(losses, weights=weights)
+    expected = np.average(losses, weights=np.abs(weights))
+    assert (weights < 0).any() == signed
     np.testing.assert_allclose(training.losses[0], expected, rtol=1e-5)
     assert abs(expected - losses.mean()) > 1e-3
 

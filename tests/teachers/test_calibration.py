@@ -1,6 +1,7 @@
 """Temperature scaling: the convex search against a grid, planted temperatures, and the wrapper."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,7 +32,8 @@ def planted(sharpness, num_rows=20_000, seed=0):
     said = tf.constant(sharpness * table, tf.float32)
 
     def ask(batch, candidate_ids):
-        return tf.gather(tf.gather(said, batch[columns.EXAMPLE_ID]), candidate_ids - 1, axis=1)
+        rows = tf.boolean_mask(batch[columns.EXAMPLE_ID], batch[columns.LABELS][:, 0] > 0)
+        return tf.gather(tf.gather(said, rows), candidate_ids - 1, axis=1)
 
     return windows, FunctionTeacher(ask, fingerprint=str(sharpness)), table, labels - 1
 
@@ -55,6 +57,15 @@ def test_it_finds_the_temperature_that_undoes_a_scale(sharpness):
         cross_entropy(sharpness * table / (found.temperature * f), labels) for f in (0.98, 1.02)
     ]
     assert found.loss_after < min(grid)
+
+
+def test_dislikes_are_no_labels():
+    windows, teacher, table, labels = planted(1.0, num_rows=300)
+    disliked = labels % 2 == 1
+    weights = np.where(disliked, -1.0, 5.0)[:, None]
+    found = fit_temperature(teacher, replace(windows, weights=weights))
+    expected = cross_entropy(table[~disliked], labels[~disliked])
+    assert found.loss_before == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_ends_of_the_search():

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from nightly import nightly
 from tiny_bert import bert_in_numpy, wordpieces, write_tiny_bert
-from tiny_data import windows_from, with_weights
+from tiny_data import windows_from, with_dislikes, with_weights
 
 from tfrs_distill.errors import InputError
 from tfrs_distill.teachers.bert.bert_two_tower import BertTwoTower
@@ -135,9 +135,18 @@ def test_the_first_loss_is_weighted_by_the_labels_weights(encoder, windows, eage
     labels = windows.labels[windows.labels > 0] - 1
     losses = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(labels)), labels]
     expected = np.average(losses, weights=weighted.weights[weighted.labels > 0])
+    start = teacher.get_weights()
     done = finetune(teacher, encoder, weighted, tuning=TopLayers(1), num_steps=1)
     np.testing.assert_allclose(done.losses, [expected], rtol=1e-5)
     assert abs(expected - losses.mean()) > 1e-3
+    teacher, signed = teacher_of(encoder), with_dislikes(weighted)
+    teacher.set_weights(start)
+    weights = signed.weights[signed.labels > 0]
+    losses = np.where(weights < 0, -np.log1p(-np.exp(-losses)), losses)
+    done = finetune(teacher, TextEncoder(encoder.folder), signed, tuning=TopLayers(1), num_steps=1)
+    np.testing.assert_allclose(
+        done.losses, [np.average(losses, weights=np.abs(weights))], rtol=1e-5
+    )
 
 
 def teacher_with(teacher, encoder):

@@ -74,6 +74,19 @@ def test_lists_are_what_the_first_stage_passes_on_beside_what_came_next(
     assert set(lists.later[lists.candidates > 0].tolist()) == {True, False}
 
 
+def test_dislikes_are_neither_positions_nor_liked_later():
+    windows = windows_from(SEQUENCES, num_items=NUM_ITEMS, max_history=4)
+    odd = windows.labels % 2 == 1
+    signed = replace(windows, weights=np.where(odd, -1.0, 1.0) * (windows.labels > 0))
+    whole, lists = (first_stage_lists(recommend, of, num_candidates=9) for of in (windows, signed))
+    rows = np.flatnonzero(whole.positives % 2 == 0)
+    for name in ("users", "histories", "positives", "candidates"):
+        np.testing.assert_array_equal(getattr(lists, name), getattr(whole, name)[rows])
+    liked = whole.later[rows] & (lists.candidates % 2 == 0)
+    np.testing.assert_array_equal(lists.later, liked)
+    assert 0 < liked.sum() < whole.later[rows].sum()
+
+
 def test_some_lists_are_drawn_by_seed_and_keep_their_order():
     windows = random_windows(num_users=12, num_items=NUM_ITEMS, max_history=4)
     whole = first_stage_lists(recommend, windows, num_candidates=2)

@@ -5,10 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_data import next_item_rows, random_windows, windows_from, with_weights
+from tiny_data import next_item_rows, random_windows, windows_from, with_dislikes, with_weights
 
 from tfrs_distill.data import row_blocks as blocks
+from tfrs_distill.evaluation.baselines import popularity
 from tfrs_distill.teachers import ItemItemTeacher, NextItemRidgeTeacher
+from tfrs_distill.teachers.item_item_teacher import user_item_blocks
 
 NUM_ITEMS = 9
 # Several windows a user, and items that are met again.
@@ -54,6 +56,39 @@ def test_a_labels_weight_is_that_of_its_row_in_the_regression(windows, decay):
     expected = np.linalg.solve(x.T @ (v * x) + 0.7 * np.eye(NUM_ITEMS), x.T @ (v * y))
     teacher = NextItemRidgeTeacher(weighted, l2=0.7, decay=decay)
     np.testing.assert_allclose(teacher.weights[1:, 1:], expected, atol=1e-6)
+
+
+def test_a_dislike_is_a_row_of_target_0(windows):
+    signed = with_dislikes(with_weights(windows))
+    rows = next_item_rows(windows)
+    v = signed.weights[signed.labels > 0][:, None]
+    x = np.array([past(history, 1.5) for history, _ in rows])
+    y = np.array([np.eye(NUM_ITEMS)[label - 1] for _, label in rows]) * (v > 0)
+    v = np.abs(v)
+    expected = np.linalg.solve(x.T @ (v * x) + 0.7 * np.eye(NUM_ITEMS), x.T @ (v * y))
+    teacher = NextItemRidgeTeacher(signed, l2=0.7, decay=1.5)
+    np.testing.assert_allclose(teacher.weights[1:, 1:], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_dislike_is_not_met_unless_it_is_liked_too(weighted):
+    """User 0 dislikes 3; user 1 likes 4 once and dislikes it twice; first items have no label."""
+    windows = windows_from(
+        [[5, 1, 3, 2], [3, 4, 4, 4, 6, 1, 7]], num_items=NUM_ITEMS, max_history=4
+    )
+    weights = np.where(windows.labels > 0, 2.0, 0.0)
+    weights[(windows.users == 0)[:, None] & (windows.labels == 3)] = -5.0
+    fours = np.argwhere(windows.labels == 4)
+    weights[tuple(fours[[0, 2]].T)] = -3.0
+    signed = replace(windows, weights=weights)
+    (matrix,) = user_item_blocks(signed, weighted=weighted)
+    liked = 2.0 if weighted else 1.0
+    expected = np.zeros((2, NUM_ITEMS + 1))
+    expected[0, [5, 1, 2]] = 1.0, liked, liked
+    expected[1, [3, 4, 6, 1, 7]] = 1.0, liked, liked, liked, liked
+    np.testing.assert_array_equal(matrix, expected)
+    scores, items = popularity(signed)([np.array([], np.int32)], NUM_ITEMS)
+    assert dict(zip(items[0].tolist(), scores[0].tolist()))[3] == 1.0  # of user 1 alone
 
 
 def test_a_weight_of_2_is_a_row_twice_and_ease_reads_none(windows):

@@ -101,11 +101,12 @@ def test_the_models_of_other_libraries_run_in_their_environments(
 
 def test_the_programs_about_own_data_run_one_after_the_other(mode, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    names = after_the_programs_of("own_data.md", how_many=6)
+    names = after_the_programs_of("own_data.md", how_many=7)
     assert names["data"].num_users == 40 and names["books"].catalogue.titles == ("Emma", "Dune")
     assert set(names["liked"].ratings) == {5.0} and len(names["liked"]) < len(names["data"])
     weights = names["splits"].train.weights
     assert 0 < weights[weights > 0].min() < 1 < weights.max()
+    assert set(names["signed"].train.weights.ravel()) == {-1.0, 1.0}
     assert names["parts"].test.features["history_ratings"].shape == (80, 8)
     assert names["known"].label_names == ("brand=B0", "brand=B1")
     assert names["distiller"].student is names["student"]

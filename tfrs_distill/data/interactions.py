@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from tfrs_distill.columns import plain_texts
+from tfrs_distill.columns import plain_array, plain_texts
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.checked_arrays import float32_array, whole_numbers
 from tfrs_distill.data.times import as_times, time_unit
@@ -30,12 +30,13 @@ class Interactions:
         timestamps: int64, float64 or datetime64 [num_interactions], in the unit and with the
             precision that they come in: see `time_unit`. Texts of ISO 8601 become datetime64, UTC.
             0 throughout where the data set has no times: see `has_times`.
-        weights: float32 [num_interactions], above 0: how much each counts in a loss whose label it
-            is; see `Windows`. None where all count alike.
+        weights: float32 [num_interactions], not 0: how much each counts in a loss whose label it
+            is, below 0 where it is a dislike, which pushes its item down; see `Windows` and
+            `with_dislikes`. None where all count alike.
 
     Raises:
         InputError: array lengths differ, an index is outside its range, a column holds something
-            else than it should, a weight is not above 0, or times are in several units.
+            else than it should, a weight is 0 or NaN, or times are in several units.
 
     Example:
     >>> films = Catalogue(("50", "7"), ("Heat (1995)", "Babe (1995)"), ("Heat", "Babe"))
@@ -83,10 +84,11 @@ class Interactions:
                 f"`weights` must have one entry an interaction, {len(self)} in all, or be None. "
                 f"Received: {list(self.weights.shape)}."
             )
-        if self.weights is not None and not (self.weights > 0).all():
+        if self.weights is not None and not (np.abs(self.weights) > 0).all():
+            row = int(np.argmin(np.abs(self.weights) > 0))
             raise InputError(
-                f"`weights` must be greater than 0. Received: {self.weights.min()}. Leave out "
-                "interactions that are not to count."
+                "`weights` must be numbers other than 0, below 0 of dislikes. Received: "
+                f"{self.weights[row]} in row {row}. Leave out interactions that are not to count."
             )
         time_unit(self.timestamps)
 
@@ -226,13 +228,14 @@ class Interactions:
         """Return these interactions and later ones, of the users and items of both.
 
         Users and items are the same where their ids are. Those that only `later` has come behind
-        the others, so that an index of today keeps its meaning.
+        the others, so that an index of today keeps its meaning. Where only one has weights, the
+        other's are 1.
 
         Args:
             later: other interactions; their times are of the same kind.
 
         Raises:
-            InputError: one has dates and the other numbers as times, or only one has weights.
+            InputError: one has dates and the other numbers as times.
 
         Example:
         >>> films = Catalogue(("50",), ("Heat (1995)",), ("Heat",))
@@ -248,8 +251,6 @@ class Interactions:
                 "Interactions are joined by their time, so all must have dates or all numbers. "
                 f"Received: {self.timestamps.dtype} and {later.timestamps.dtype}."
             )
-        if (self.weights is None) != (later.weights is None):
-            raise InputError("Interactions are joined where both have weights, or neither has.")
         catalogue = self.catalogue.joined(later.catalogue)
         user_ids = tuple(dict.fromkeys([*self.user_ids, *later.user_ids]))
         user_of = {user_id: user for user, user_id in enumerate(user_ids)}
@@ -261,9 +262,44 @@ class Interactions:
             "ratings": np.concatenate([self.ratings, later.ratings]),
             "timestamps": np.concatenate([self.timestamps, later.timestamps]),
         }
-        if self.weights is not None and later.weights is not None:
-            columns["weights"] = np.concatenate([self.weights, later.weights])
+        if self.weights is not None or later.weights is not None:
+            weights = [np.ones(len(d)) if d.weights is None else d.weights for d in (self, later)]
+            columns["weights"] = np.concatenate(weights)
         return replace(self, catalogue=catalogue, user_ids=user_ids, **columns)
+
+    def with_dislikes(self, disliked: np.ndarray) -> Interactions:
+        """Return them with some as dislikes, which count against their items with the weight -1.
+
+        The others keep their weights, or get 1. A dislike is met: it is in histories and is never
+        recommended again where what was seen is not. But a loss makes the item less likely there
+        instead of more, it is nothing to be found, and EASE and popularity do not count it.
+
+        Args:
+            disliked: bool [num_interactions].
+
+        Raises:
+            InputError: another shape or type, or all of them are disliked.
+
+        Example:
+        >>> films = Catalogue(("50", "7"), ("Heat (1995)", "Babe (1995)"), ("Heat", "Babe"))
+        >>> data = Interactions("tiny", films, ("ann",), [0, 0], [2, 1], [5.0, 1.0], [10, 11])
+        >>> data.with_dislikes(data.ratings < 3).weights.tolist()
+        [1.0, -1.0]
+        """
+        disliked = plain_array("disliked", disliked)
+        if disliked.dtype != bool or disliked.shape != self.users.shape:
+            raise InputError(
+                f"`disliked` must be bool [{len(self)}], an entry an interaction. Received: "
+                f"{disliked.dtype} {list(disliked.shape)}."
+            )
+        if disliked.all():
+            raise InputError(
+                f"All {len(self):,} interactions of {self.name!r} are disliked, so nothing is left "
+                f"to recommend. Their ratings are from {self.ratings.min():g} to "
+                f"{self.ratings.max():g}: count fewer of them as dislikes."
+            )
+        weights = 1.0 if self.weights is None else self.weights
+        return replace(self, weights=np.where(disliked, -1.0, weights))
 
     def of_some_users(self, number: int, seed: int) -> Interactions:
         """Return what `number` users did, drawn at random, with the whole catalogue.
@@ -292,3 +328,12 @@ def in_sequences(interactions: Interactions, column: np.ndarray) -> list[np.ndar
     rows = interactions.rows_by_time()
     starts = np.searchsorted(interactions.users[rows], np.arange(1, interactions.num_users))
     return np.split(column[rows], starts)
+
+
+def dislikes_sentence(disliked: np.ndarray, below: float) -> str:
+    """Say how many interactions count against their items, and what that means."""
+    return (
+        f"{int(disliked.sum()):,} of {len(disliked):,} interactions are rated below {below:g}: as "
+        "labels they count against their items with the weight -1, in histories they stay, EASE "
+        "and popularity leave them out, and they are not to be found."
+    )

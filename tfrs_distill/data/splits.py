@@ -192,6 +192,8 @@ def windows_of(
         catalogue: the items.
         max_history: positions a window holds, at least 2.
         weights: float32, of each sequence's items as labels, one array a user; None for no weights.
+            Below 0 the item is a dislike; a sequence's first item is no label, so nothing is known
+            of it but that it was met.
     """
     if max_history < 2:
         raise InputError(f"`max_history` must be at least 2. Received: {max_history}.")
@@ -398,6 +400,9 @@ def split_at(
 ) -> Splits:
     """Split each user's sequence at its two cuts; a part without history before it is not asked.
 
+    A dislike (a weight below 0) is a label of training and an item of histories like all others,
+    so that it is not recommended again, but no positive: it is not to be found.
+
     Args:
         interactions: the data set.
         cuts: int64 [num_users, 2], where validation begins in each sequence, and where the test
@@ -410,6 +415,9 @@ def split_at(
             on.
     """
     sequences = interactions.sequences()
+    of_users = None
+    if interactions.weights is not None:
+        of_users = in_sequences(interactions, interactions.weights)
     users = np.arange(interactions.num_users, dtype=np.int32)
     trainable = np.flatnonzero(cuts[:, 0] >= 2)
     longest = max(map(len, sequences))
@@ -423,8 +431,7 @@ def split_at(
     if exclude_seen is not None:
         catalogue = replace(catalogue, exclude_seen=exclude_seen)
     weights = None
-    if interactions.weights is not None:
-        of_users = in_sequences(interactions, interactions.weights)
+    if of_users is not None:
         weights = [of_users[user][: cuts[user, 0]] for user in trainable]
     train = windows_of(
         [sequences[user][: cuts[user, 0]] for user in trainable],
@@ -436,10 +443,17 @@ def split_at(
 
     def queries(name: str, starts: np.ndarray, ends: np.ndarray) -> Queries:
         queried = np.flatnonzero((starts > 0) & (starts < ends))
+        positives = [sequences[user][starts[user] : ends[user]] for user in queried]
+        if of_users is not None:
+            liked = [of_users[user][starts[user] : ends[user]] > 0 for user in queried]
+            positives = [items[of] for items, of in zip(positives, liked)]
+            some = np.array([len(items) > 0 for items in positives], bool)
+            queried, positives = queried[some], [items for items in positives if len(items)]
         if not len(queried):
             raise InputError(
                 f"Data set {interactions.name!r}: no user is left in the {name} split, which "
-                "needs an interaction in it and one before it. The longest sequence has "
+                "needs an interaction in it that is no dislike and one before it. The longest "
+                "sequence has "
                 f"{longest} interactions; 10 are the least for an 80/10/10 split of each user, 4 "
                 "to leave one out, and a split at one time needs users on both sides of it."
             )
@@ -447,7 +461,7 @@ def split_at(
             catalogue,
             users[queried],
             tuple(sequences[user][: starts[user]] for user in queried),
-            tuple(sequences[user][starts[user] : ends[user]] for user in queried),
+            tuple(positives),
         )
 
     lengths = np.array([len(sequence) for sequence in sequences])

@@ -42,13 +42,15 @@ class Windows:
         candidates: bool [num_items], false for items that do not exist yet while training, such as
             the cold items of `split_cold_items`: no loss has them as negatives. None for all.
         weights: float32 [num_examples, max_history], how much each label counts in a loss, which is
-            `sum(weights * losses) / sum(weights)`: above 0 where there is a label. Batches have
-            them as `columns.SAMPLE_WEIGHT`. None where all count alike. They belong to labels, so
-            knowledge, metrics and how often an item is drawn do not depend on them.
+            `sum(abs(weights) * losses) / sum(abs(weights))`: not 0 where there is a label. One
+            below 0 makes its label a dislike, whose loss is `-log(1 - p_label)` in place of
+            `-log p_label`; in the history the item stands as it was met. Batches have the weights
+            as `columns.SAMPLE_WEIGHT`. None where all count alike. They belong to labels, so
+            knowledge and how often an item is drawn do not depend on them.
 
     Raises:
         InputError: an array has another shape or type, an item is not of the catalogue, or a label
-            has a weight that is not above 0.
+            has a weight that is 0 or NaN.
 
     Example:
     >>> films = Catalogue(("50", "7"), ("Heat (1995)", "Babe (1995)"), ("Heat", "Babe"))
@@ -99,11 +101,13 @@ class Windows:
                 f"`weights` must be {list(labels.shape)} as `labels`, or None. Received: "
                 f"{list(weights.shape)}."
             )
-        if weights is not None and not (weights[labels > columns.PADDING] > 0).all():
-            raise InputError(
-                "`weights` must be greater than 0 where there is a label. Received: "
-                f"{weights[labels > columns.PADDING].min()}."
-            )
+        if weights is not None:
+            of_labels = np.abs(weights[labels > columns.PADDING])
+            if not (of_labels > 0).all():
+                raise InputError(
+                    "`weights` must be numbers other than 0 where there is a label, below 0 of "
+                    f"dislikes. Received: {of_labels.min()}."
+                )
         plain = {"users": users, "history": history, "labels": labels, "candidates": candidates}
         plain["weights"] = weights
         for name, column in (plain | {"knowledge": knowledge}).items():
@@ -121,6 +125,13 @@ class Windows:
     def num_labels(self) -> int:
         """Positions that have a label: the rows of the loss in one epoch."""
         return int(np.count_nonzero(self.labels))
+
+    @property
+    def liked_labels(self) -> np.ndarray:
+        """The labels that are no dislikes, int32 as `labels`, 0 elsewhere."""
+        if self.weights is None:
+            return self.labels
+        return np.where(self.weights < 0, columns.PADDING, self.labels).astype(np.int32)
 
     def existing_items(self) -> np.ndarray:
         """Return the item indices that a loss may have as negatives, int32, ascending."""

@@ -76,7 +76,10 @@ class Distiller(ChecksFirstBatch):
     Every loss is a weighted mean over rows, `sum_r weight_r loss_r / sum_r weight_r`, weighted by
     `columns.SAMPLE_WEIGHT` where the batch has it: of labelled positions (retrieval), of
     (query, item) pairs (ranking: rows with a label for a student loss, rows with teacher logits
-    for a distillation loss), or of examples (a classifier). Teacher and student
+    for a distillation loss), or of examples (a classifier). Of a retrieval student a weight -w is
+    a dislike: the student loss is the unlikelihood of the label, and every term counts the row w
+    times, for what the teacher knows of a history does not depend on how its label was liked.
+    Teacher and student
     logits are over the same candidates, corrected and masked alike. Gradients go to the student
     and to the projectors of distillation layers, never to a teacher.
 
@@ -501,11 +504,11 @@ class Distiller(ChecksFirstBatch):
         labels = outputs.candidates.label_columns if student.takes_metrics else None
         if labels is None:
             return logged
-        weights = step.teacher_outputs.row_weights
+        weights = student.label_weights(step.batch)
         self.compiled_metrics.update_state(labels, outputs.logits, weights)
         (task,) = student.task_names
         losses = step.terms[f"{self.untracked.prefixes[task]}student_loss"].values
-        student.update_step_metrics(outputs, losses, weights)
+        student.update_step_metrics(step.batch, outputs, losses)
         fed = [*self.compiled_metrics.metrics, *student.step_metrics]
         return logged | {metric.name: metric.result() for metric in fed}
 

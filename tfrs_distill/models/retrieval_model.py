@@ -8,10 +8,8 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from tfrs_distill.losses.categorical_cross_entropy import (
-    categorical_cross_entropy,
-    checked_label_smoothing,
-)
+from tfrs_distill.losses.categorical_cross_entropy import checked_label_smoothing
+from tfrs_distill.losses.unlikelihood import loss_of_labels
 from tfrs_distill.losses.weighted_mean import weighted_mean
 from tfrs_distill.models.candidates import Candidates, CandidateSet
 from tfrs_distill.models.step import Term
@@ -29,6 +27,10 @@ class RetrievalModel(StudentModel):
     catalogue's, which the task does not have, is the cross-entropy over item ids. The task itself
     is not run: it hides the candidates that a teacher must share, and its options fail in reduced
     precision and under XLA.
+
+    A row of a sample weight below 0 is a dislike: its loss is the unlikelihood of its label,
+    `-log(1 - softmax(logits)_label)`, and it counts as much as the weight is far from 0. See
+    `loss_of_labels`. Metrics that ask whether the label is found leave it out.
 
     Args:
         candidates: which items a step's softmax is over, and what is done to their logits.
@@ -96,8 +98,49 @@ class RetrievalModel(StudentModel):
         scores = tf.matmul(queries, candidates, transpose_b=True)
         return scores if self.temperature == 1.0 else scores / self.temperature
 
+    @property
+    def takes_dislikes(self) -> bool:
+        """Whether a label can have a weight below 0: where its loss is of a softmax."""
+        return True
+
+    def sample_weights(self, batch: Batch) -> tf.Tensor | None:
+        """The rows' sample weights as they are given, below 0 of dislikes; None without any."""
+        return super().row_weights(batch)
+
+    def row_weights(self, batch: Batch) -> tf.Tensor | None:
+        """How much rows count in every loss, float32 [num_rows]: dislikes too."""
+        weights = self.sample_weights(batch)
+        return None if weights is None else tf.abs(weights)
+
+    def label_weights(self, batch: Batch) -> tf.Tensor | None:
+        """How much rows count where their label is to be found: 0 of dislikes."""
+        weights = self.sample_weights(batch)
+        return None if weights is None else tf.maximum(weights, 0.0)
+
+    def check_batch_labels(self, batch: Batch, outputs: StudentOutputs) -> None:
+        """Require that labels are among the candidates, and one a row where there are dislikes.
+
+        Raises:
+            ValueError: they are not.
+        """
+        super().check_batch_labels(batch, outputs)
+        weights, chosen = self.sample_weights(batch), outputs.heads[NEXT_ITEM].candidates
+        if weights is None or chosen is None or chosen.labels is None:
+            return
+        wrong = tf.where(weights < 0)
+        if len(wrong) and not (self.takes_dislikes and chosen.labels.shape.rank == 1):
+            row = int(wrong[0, 0])
+            raise ValueError(
+                "A sample weight below 0 says that the row's label is to become less likely: it "
+                "needs one item a row as label, and the cross-entropy of a softmax as loss. "
+                f"Received: the weight {float(weights[row]):g} in row {row}, with labels of rank "
+                f"{chosen.labels.shape.rank}"
+                + ("." if self.takes_dislikes else " and another loss.")
+                + " Leave such rows out, or give them the weight 0."
+            )
+
     def hard_loss(self, batch: dict[str, tf.Tensor], outputs: StudentOutputs) -> tf.Tensor:
-        """Categorical cross-entropy with the labels, one value a row.
+        """Categorical cross-entropy with the labels, of dislikes unlikelihood, one value a row.
 
         Raises:
             ValueError: the batch has no labels.
@@ -109,8 +152,11 @@ class RetrievalModel(StudentModel):
                 "The batch has no labels, so there is no cross-entropy with them. Only a "
                 "`Distiller` with `student_loss_weight=0` learns from unlabelled batches."
             )
-        return categorical_cross_entropy(
-            chosen.label_columns, head.logits, label_smoothing=self.label_smoothing
+        return loss_of_labels(
+            chosen.label_columns,
+            head.logits,
+            self.sample_weights(batch),
+            label_smoothing=self.label_smoothing,
         )
 
     def hard_losses(
@@ -160,25 +206,26 @@ class RetrievalModel(StudentModel):
         training: bool,
     ) -> None:
         """Update all metrics with a batch; those of the corpus in evaluation only."""
-        (term,), weights = terms.values(), self.row_weights(batch)
+        (term,) = terms.values()
         term.update(self.loss_mean)
         head = outputs.heads[NEXT_ITEM]
         if self.compiled_metrics is not None and head.candidates is not None:
             self.compiled_metrics.update_state(
-                head.candidates.label_columns, head.logits, sample_weight=weights
+                head.candidates.label_columns,
+                head.logits,
+                sample_weight=self.label_weights(batch),
             )
-        self.update_step_metrics(outputs, term.values, weights)
+        self.update_step_metrics(batch, outputs, term.values)
         if not training:
             self.update_evaluation_metrics(batch, outputs)
 
-    def update_step_metrics(
-        self, outputs: StudentOutputs, losses: tf.Tensor, weights: tf.Tensor | None
-    ) -> None:
+    def update_step_metrics(self, batch: Batch, outputs: StudentOutputs, losses: tf.Tensor) -> None:
         """Update the metrics of one-hot labels and logits, and those of the batch's mean loss."""
         for metric in self.loss_metrics:
-            metric.update_state(weighted_mean(losses, weights))
+            metric.update_state(weighted_mean(losses, self.row_weights(batch)))
         if self.batch_metrics:
             labels, logits = one_hot_and_logits(outputs)
+            weights = self.label_weights(batch)
             for metric in self.batch_metrics:
                 metric.update_state(labels, logits, sample_weight=weights)
 
@@ -201,7 +248,7 @@ class RetrievalModel(StudentModel):
                     queries,
                     candidates[:rows],
                     true_candidate_ids=None if ids is None else ids[:rows],
-                    sample_weight=self.row_weights(batch),
+                    sample_weight=self.label_weights(batch),
                 )
             except TypeError as error:
                 raise ValueError(

@@ -31,8 +31,11 @@ def broadcast_to_rows(values: tf.Tensor, batch: dict[str, tf.Tensor]) -> tf.Tens
     return tf.boolean_mask(tf.broadcast_to(values[:, None], tf.shape(mask)), mask)
 
 
-def row_weights(batch: dict[str, tf.Tensor]) -> tf.Tensor | None:
-    """The sample weight of every row, float32 [num_rows]; None where the batch has no weights."""
+def sample_weights(batch: dict[str, tf.Tensor]) -> tf.Tensor | None:
+    """The sample weight of every row, float32 [num_rows]; None where the batch has no weights.
+
+    It is as given: below 0 where the label is a dislike.
+    """
     if columns.SAMPLE_WEIGHT not in batch:
         return None
     weights = tf.cast(batch[columns.SAMPLE_WEIGHT], tf.float32)

@@ -79,6 +79,10 @@ class Student:
             return None
         return tf.reshape(tf.cast(batch[columns.SAMPLE_WEIGHT], tf.float32), [-1])
 
+    def label_weights(self, batch: Batch) -> tf.Tensor | None:
+        """How much rows count in metrics of their labels, as `row_weights`."""
+        return self.row_weights(batch)
+
     def label_column(self, task: str) -> str:
         """The batch's column with the task's labels."""
         return columns.LABELS
@@ -142,10 +146,8 @@ class Student:
         """Predictions from a forward pass: the logits of the only task."""
         return outputs.logits
 
-    def update_step_metrics(
-        self, outputs: StudentOutputs, losses: tf.Tensor, weights: tf.Tensor | None
-    ) -> None:
-        """Update `step_metrics` with a batch's outputs and its losses and weights by row."""
+    def update_step_metrics(self, batch: Batch, outputs: StudentOutputs, losses: tf.Tensor) -> None:
+        """Update `step_metrics` with a batch's outputs and its losses by row."""
 
     def update_evaluation_metrics(self, batch: Batch, outputs: StudentOutputs) -> None:
         """Update `evaluation_metrics` with a batch."""

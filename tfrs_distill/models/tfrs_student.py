@@ -113,6 +113,11 @@ class TFRSStudent(RetrievalModel):
         scores = super()._scores(queries, candidates)
         return tf.reduce_max(scores, axis=1) if scores.shape.rank == 3 else scores
 
+    @property
+    def takes_dislikes(self) -> bool:
+        """Whether the task's loss is the cross-entropy of a softmax."""
+        return self.is_cross_entropy
+
     def hard_loss(self, batch: dict[str, tf.Tensor], outputs: StudentOutputs) -> tf.Tensor:
         """The task's loss of one-hot labels and logits, one value a row.
 

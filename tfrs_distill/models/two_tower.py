@@ -22,7 +22,13 @@ from tfrs_distill.models.hidden_representations import recorded
 from tfrs_distill.models.history_tower import HistoryTower, last_items
 from tfrs_distill.models.item_tower import ItemTower
 from tfrs_distill.models.retrieval_model import NEXT_ITEM, RetrievalModel
-from tfrs_distill.models.rows import broadcast_to_rows, row_mask, row_weights, rows_of, seen_items
+from tfrs_distill.models.rows import (
+    broadcast_to_rows,
+    row_mask,
+    rows_of,
+    sample_weights,
+    seen_items,
+)
 from tfrs_distill.models.student_outputs import Head, StudentOutputs
 
 COLD_ITEMS = "cold_items"  # the task without labels
@@ -221,9 +227,9 @@ class TwoTower(RetrievalModel):
         """What belongs to examples, `[batch_size]`, at each of their rows, `[num_rows]`."""
         return broadcast_to_rows(examples, batch)
 
-    def row_weights(self, batch: dict[str, tf.Tensor]) -> tf.Tensor | None:
-        """Sample weights of the rows, `[num_rows]`, or None."""
-        return row_weights(batch)
+    def sample_weights(self, batch: dict[str, tf.Tensor]) -> tf.Tensor | None:
+        """The rows' sample weights as they are given, below 0 of dislikes, or None."""
+        return sample_weights(batch)
 
     def fingerprint(self) -> str:
         """Return the sha256 of the configuration and every weight, item vectors included."""

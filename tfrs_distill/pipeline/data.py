@@ -21,7 +21,7 @@ from tfrs_distill.data.clothing_reviews import (
 )
 from tfrs_distill.data.cold_items import ColdItems, choose_cold_items, split_cold_items
 from tfrs_distill.data.cuts import global_time_cuts, leave_one_out_cuts, user_time_cuts
-from tfrs_distill.data.interactions import Interactions
+from tfrs_distill.data.interactions import Interactions, dislikes_sentence
 from tfrs_distill.data.item_features import ItemAttributes, item_attributes
 from tfrs_distill.data.movielens import movielens_100k
 from tfrs_distill.data.ranking_examples import RankingExamples, RankingSplits
@@ -429,6 +429,11 @@ def read_data(recipe: RetrievalRecipe | RankingRecipe) -> RetrievalData | Rankin
     else:
         data = read_folder(source_folder(recipe))
         attributes = read_user_attributes(source_folder(recipe))
+    if recipe.data.disliked_below and not recipe.data.interactions:  # tables have theirs already
+        rated = data.ratings > 0  # 0 is none, as in Book-Crossing
+        disliked = rated & (data.ratings < recipe.data.disliked_below)
+        data = data.with_dislikes(disliked)
+        reading.append(dislikes_sentence(disliked, recipe.data.disliked_below))
     if recipe.data.max_users:
         data = data.of_some_users(recipe.data.max_users, recipe.seed)
     if recipe.data.split == RANDOM:
@@ -462,6 +467,7 @@ def read_tables(recipe: RetrievalRecipe | RankingRecipe) -> tuple[Interactions, 
     else:
         rated = {
             "min_rating": recipe.data.min_rating or None,
+            "disliked_below": recipe.data.disliked_below or None,
             "weigh_by_rating": recipe.data.weigh_by_rating,
             "in_order": recipe.data.reads_order,
         }

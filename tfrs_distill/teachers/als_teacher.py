@@ -27,8 +27,8 @@ class ALSTeacher(HistoryTeacher):
     The item factors y are those of `implicit`'s weighted matrix factorisation of who met what in
     training: of all users u and items i it minimises `sum c_ui (p_ui - x_u'y_i)^2 + l2 (sum |x_u|^2
     + sum |y_i|^2)`, where p is 1 and c is `confidence` of what was met (times its weight, where the
-    windows have `weights`), p is 0 and c is 1 of all else. A new history is folded in by the same
-    sum, unweighted: its user vector solves
+    windows have `weights`), p is 0 and c is 1 of all else, dislikes (weights below 0) among it. A
+    new history is folded in by the same sum, unweighted: its user vector solves
 
     `(sum_i c_i y_i y_i' + l2 I) x = sum_j c_j y_j`
 

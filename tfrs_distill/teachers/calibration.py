@@ -99,7 +99,8 @@ def fit_temperature(
     least is where it crosses 0: found by bisection in log T between 1e-4 and 1e4. A teacher that
     is worse than chance ends at 1e4, one that is always right at a T so small that the loss is 0.
 
-    Every item that exists in `held_out` is a candidate. The logits are computed once and kept, of
+    Every item that exists in `held_out` is a candidate; dislikes (weights below 0) are no labels
+    here, and other weights are not read. The logits are computed once and kept, of
     all rows or, where that would be more than 20 million logits, of as many rows, evenly taken: of
     10,000 items 2,000, plenty for one number.
 
@@ -116,7 +117,7 @@ def fit_temperature(
     Raises:
         InputError: no row has a label, or a logit is NaN or infinite.
     """
-    ids = held_out.existing_items()
+    ids, held_out = held_out.existing_items(), replace(held_out, labels=held_out.liked_labels)
     some = _some_rows(held_out, max(1, MOST_LOGITS // len(ids)))
     logits, labels = _logits_and_labels(teacher, some, tf.constant(ids), exclude_seen, batch_size)
     if not len(labels):

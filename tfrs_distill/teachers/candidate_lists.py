@@ -55,6 +55,7 @@ def first_stage_lists(
     candidate, unless the catalogue's `exclude_seen` is False; with it, a position whose item was
     met before is no position. What the user met later is a candidate like all others, and is
     marked as `later`: as a negative it would teach the second stage to put what users like last.
+    A dislike, a label of a weight below 0, is neither a position nor marked as `later`.
 
     Args:
         recommend: the first stage as a scorer, such as `ModelScorer(student)`: gives scores and
@@ -75,7 +76,7 @@ def first_stage_lists(
     check_whole_number("batch_size", batch_size)
     max_history = windows.max_history if max_history is None else max_history
     check_whole_number("max_history", max_history)
-    sequences, places = _sequences(windows)
+    sequences, liked, places = _sequences(windows)
     if num_lists is not None:
         check_whole_number("num_lists", num_lists)
         if num_lists > len(places):
@@ -97,7 +98,8 @@ def first_stage_lists(
         free = np.isin(items, exists) & (items != positives[part, None])
         candidates[part] = _first(items, free, num_candidates)
         for row, (user, at) in enumerate(places[part].tolist(), start):
-            later[row] = np.isin(candidates[row], sequences[user][at + 1 :])
+            wanted = sequences[user][at + 1 :][liked[user][at + 1 :]]
+            later[row] = np.isin(candidates[row], wanted)
         if advance is not None:
             advance(len(items))
     histories = pad_histories(before, max_history)
@@ -106,7 +108,7 @@ def first_stage_lists(
 
 def num_positions(windows: Windows) -> int:
     """How many positions `first_stage_lists` can make lists of."""
-    return len(_sequences(windows)[1])
+    return len(_sequences(windows)[2])
 
 
 def list_examples(
@@ -147,25 +149,36 @@ def list_examples(
     )
 
 
-def _sequences(windows: Windows) -> tuple[dict[int, np.ndarray], np.ndarray]:
-    """Users' sequences, and where in them the labels are: user and place, int [num_labels, 2].
+def _sequences(
+    windows: Windows,
+) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray], np.ndarray]:
+    """Users' sequences, which of their items are no dislikes, and where in them the labels are.
 
-    Of the labels those that can be recommended there, see `first_stage_lists`.
+    The labels as user and place, int [num_labels, 2]: those that can be recommended there, see
+    `first_stage_lists`.
     """
     sequences: dict[int, list[int]] = {}
+    liked: dict[int, list[bool]] = {}
     met: dict[int, set[int]] = {}
     places = []
-    for user, history, labels in zip(windows.users.tolist(), windows.history, windows.labels):
+    for user, history, labels, wanted in zip(
+        windows.users.tolist(), windows.history, windows.labels, windows.liked_labels
+    ):
         if user not in sequences:  # a sequence is its first item, and then all labels
             sequences[user] = history[history > columns.PADDING][:1].tolist()
-            met[user] = set(sequences[user])
-        for item in labels[labels > columns.PADDING].tolist():
-            if not (windows.catalogue.exclude_seen and item in met[user]):
+            met[user], liked[user] = set(sequences[user]), [True] * len(sequences[user])
+        there = labels > columns.PADDING
+        for item, is_liked in zip(labels[there].tolist(), (wanted[there] > 0).tolist()):
+            if is_liked and not (windows.catalogue.exclude_seen and item in met[user]):
                 places.append((user, len(sequences[user])))
             sequences[user].append(item)
+            liked[user].append(is_liked)
             met[user].add(item)
-    whole = {user: np.array(items, np.int32) for user, items in sequences.items()}
-    return whole, np.array(places, np.int64).reshape(-1, 2)
+    return (
+        {user: np.array(items, np.int32) for user, items in sequences.items()},
+        {user: np.array(flags, bool) for user, flags in liked.items()},
+        np.array(places, np.int64).reshape(-1, 2),
+    )
 
 
 def _first(items: np.ndarray, free: np.ndarray, k: int) -> np.ndarray:

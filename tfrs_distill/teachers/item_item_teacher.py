@@ -26,8 +26,9 @@ class ItemItemTeacher(HistoryTeacher):
 
     `logit_i = sum over the history's distinct items j of B_ji`, with B the weights of EASE: the
     ridge regression of each item on all others. A row's history is its window up to its position.
-    Who met what is 0 or 1: the windows' `weights` are not read, for a user's row has one weight for
-    all its items in a regression that is solved for all items at once.
+    Who met what is 0 or 1: how large the windows' `weights` are is not read, for a user's row has
+    one weight for all its items in a regression that is solved for all items at once. A dislike, a
+    label of a weight below 0, is 0, as if it had not been met.
     Nothing is excluded: items of the history get a logit like all others. With `decay` the latest
     items count most: `logit_i = sum_j exp(-age_j / decay) B_ji`, where `age_j` is how many items
     come after the last j.
@@ -114,7 +115,8 @@ class NextItemRidgeTeacher(ItemItemTeacher):
     `exp(-age_j / decay)` (`age_j` is how many items come after the last j) and the target is 1 for
     y, 0 for all others. `W = (X'VX + l2 I)^-1 X'VY` minimises
     `sum_r v_r |x_r W - y_r|^2 + l2 |W|^2`, where v_r is the label's weight (1 where the windows
-    have no `weights`) and V has them on its diagonal; `logit_i = sum_j x_j W_ji`. Where
+    have no `weights`) and V has them on its diagonal; `logit_i = sum_j x_j W_ji`. A label of a
+    weight -v, a dislike, has the weight v and the target 0, as all other items have it. Where
     `ItemItemTeacher` knows which items are met by the same users, this one knows which are met
     next: it has the order of the history.
 
@@ -150,7 +152,8 @@ def user_item_blocks(train: Windows, *, weighted: bool = False) -> Iterator[np.n
 
     All blocks together have a row for each user of the windows, in the order of their indices. If
     they are `weighted`, what was met has its label's weight in the place of 1, the largest of
-    several; a sequence's first item, which is no label, has 1.
+    several; a sequence's first item, which is no label, has 1. What a user has as a label of a
+    weight below 0, and not also as one above, is 0.
     """
     users, rows = np.unique(train.users, return_inverse=True)
     windows = np.argsort(rows, kind="stable")
@@ -161,10 +164,12 @@ def user_item_blocks(train: Windows, *, weighted: bool = False) -> Iterator[np.n
         matrix = np.zeros((block.stop - block.start, width), np.float32)
         for items in (train.history[some], train.labels[some]):
             matrix[np.broadcast_to(rows[some, None] - block.start, items.shape), items] = 1.0
-        if weighted and train.weights is not None:
+        if train.weights is not None:
             labels, weights = train.labels[some], train.weights[some]
             owners = np.broadcast_to(rows[some, None] - block.start, labels.shape)
             matrix[owners, labels] = 0.0
+            if not weighted:
+                weights = np.sign(weights)
             np.maximum.at(matrix, (owners, labels), weights)
         matrix[:, columns.PADDING] = 0.0
         yield matrix
@@ -223,10 +228,13 @@ def next_item_weights(train: Windows, l2: float, decay: float | None) -> np.ndar
             tf.constant(items), decay, tf.float64
         ).numpy()  # [window, position, place]
         past *= (labels > columns.PADDING)[:, :, None]
-        weighted = past if train.weights is None else past * train.weights[rows][:, :, None]
+        weighted = liked = past
+        if train.weights is not None:
+            weights = train.weights[rows][:, :, None]
+            weighted, liked = past * np.abs(weights), past * np.maximum(weights, 0.0)
         pairs = items[:, :, None] * width + items[:, None, :]
         np.add.at(gram.reshape(-1), pairs, past.transpose(0, 2, 1) @ weighted)
         pairs = items[:, None, :] * width + labels[:, :, None]
-        np.add.at(cross.reshape(-1), pairs, weighted)
+        np.add.at(cross.reshape(-1), pairs, liked)
     np.fill_diagonal(gram, gram.diagonal() + l2)
     return np.linalg.solve(gram, cross).astype(np.float32)

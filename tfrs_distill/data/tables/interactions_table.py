@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfrs_distill.data.catalogue import Catalogue
-from tfrs_distill.data.interactions import Interactions
+from tfrs_distill.data.interactions import Interactions, dislikes_sentence
 from tfrs_distill.data.tables import values
 from tfrs_distill.data.tables.batches import TableBatch
 from tfrs_distill.data.tables.facts import TableFacts
@@ -29,6 +29,7 @@ class InteractionRows:
         columns: the column of each role.
         catalogue: the items; None where there is no table of them.
         min_rating: interactions with a lower rating, or none, are left out.
+        disliked_below: interactions with a lower rating are dislikes; None for no dislikes.
         weigh_by_rating: whether ratings are weights; then those without one are left out.
         rated_only: whether those without a rating are left out.
         in_order: whether the order of the rows is that of time where there are no times.
@@ -40,6 +41,7 @@ class InteractionRows:
         columns: Mapping[str, str],
         catalogue: Catalogue | None,
         min_rating: float | None,
+        disliked_below: float | None,
         weigh_by_rating: bool,
         rated_only: bool,
         in_order: bool,
@@ -50,10 +52,12 @@ class InteractionRows:
         self.in_order = in_order
         self.columns, self.catalogue = columns, catalogue
         self.min_rating, self.weigh_by_rating, self.facts = min_rating, weigh_by_rating, facts
+        self.disliked_below = disliked_below
         self.rated_only = rated_only or weigh_by_rating or min_rating is not None
         self.known_items = None if catalogue is None else arrow.array(catalogue.item_ids)
         self.user_ids, self.item_ids = NumberedIds(), NumberedIds()
         self.items, self.ratings = array("i"), array("f")  # `items` where they are known
+        self.disliked = bytearray()  # where they are asked for
         self.times: array[Any] = array("q")
         self.kind: str | None = None  # of the times, by the first batch that has one
         self.highest = -np.inf  # rating
@@ -85,11 +89,14 @@ class InteractionRows:
             self.unrated += int((keep & unrated).sum())
             ratings = np.where(unrated, 1.0, ratings)  # as in a data set without ratings
             self.highest = max(self.highest, np.max(ratings, initial=-np.inf, where=keep))
+            disliked = np.zeros(len(batch), bool)
+            if self.disliked_below is not None:
+                disliked = (ratings < self.disliked_below) & ~unrated
             if self.min_rating is not None:
                 low = np.less(ratings, self.min_rating, where=keep, out=np.zeros_like(keep))
                 keep &= self._without(keep, low, f"rated below {self.min_rating:g}")
             if self.weigh_by_rating:
-                self._check_weights(np.where(keep, ratings, 1.0), batch)
+                self._check_weights(np.where(keep & ~disliked, ratings, 1.0), batch)
         if self.known_items is not None:
             places = compute.index_in(items, value_set=self.known_items)
             unknown = np.asarray(places.is_null())
@@ -103,6 +110,8 @@ class InteractionRows:
             self.item_ids.add(items.filter(kept))
         if ratings is not None:
             self.ratings.frombytes(ratings[keep].astype(np.float32).tobytes())
+            if self.disliked_below is not None:
+                self.disliked += disliked[keep].tobytes()
         if times is not None:
             self.times.frombytes(times[keep].tobytes())
 
@@ -113,8 +122,9 @@ class InteractionRows:
             row = int(low[0])
             raise InputError(
                 f"{batch.place(row)}: column {self.columns[RATING]!r} holds {ratings[row]:g}, but "
-                "a weight is greater than 0. Leave such rows out by `min_rating`, bring the "
-                "ratings to a scale above 0, or leave `weigh_by_rating` out."
+                "a weight is greater than 0. Leave such rows out by `min_rating`, count them "
+                "against their items by `disliked_below`, bring the ratings to a scale above 0, or "
+                "leave `weigh_by_rating` out."
             )
 
     def _without(self, keep: np.ndarray, wrong: Any, why: str) -> np.ndarray:
@@ -183,18 +193,21 @@ class InteractionRows:
         ratings = np.ones(facts.kept, np.float32)
         if RATING in self.columns:
             ratings = np.frombuffer(self.ratings, np.float32)
-        weights = None
+        weights, disliked = None, np.frombuffer(self.disliked, bool)
+        liked = ~disliked if disliked.any() and not disliked.all() else np.ones(facts.kept, bool)
         if self.weigh_by_rating:
-            mean = ratings.mean(dtype=np.float64)
-            weights = (ratings / mean).astype(np.float32)
+            mean = ratings.mean(dtype=np.float64, where=liked)
+            weights = np.where(liked, ratings / mean, 1.0).astype(np.float32)
+            of_likes = weights[liked]
             facts.notes.append(
                 "A label counts in the losses as much as it is rated: its weight is its rating "
-                f"over their mean, {mean:.4g}, so from {weights.min():.3g} to {weights.max():.3g}. "
+                f"over their mean, {mean:.4g}, so from {of_likes.min():.3g} to "
+                f"{of_likes.max():.3g}. "
                 "EASE, popularity and all metrics count every interaction alike."
             )
         facts.notes += _look_alikes("user", user_ids)
         facts.notes += _look_alikes("item", catalogue.item_ids)
-        return Interactions(
+        found = Interactions(
             name,
             catalogue,
             user_ids,
@@ -204,6 +217,10 @@ class InteractionRows:
             self._timestamps(),
             weights=weights,
         )
+        if self.disliked_below is None:
+            return found
+        facts.notes.append(dislikes_sentence(disliked, self.disliked_below))
+        return found.with_dislikes(disliked)
 
     def _timestamps(self) -> np.ndarray:
         notes = self.facts.notes

@@ -31,6 +31,7 @@ def read_table(
     *,
     columns: Columns | None = None,
     min_rating: float | None = None,
+    disliked_below: float | None = None,
     weigh_by_rating: bool = False,
 ) -> Interactions:
     """Read who met which item when from files of any columns.
@@ -42,8 +43,8 @@ def read_table(
     a table without times, the order of its rows is the order of time. What was taken for what, and
     how many rows were left out for which reason, is logged.
 
-    Memory: 20 bytes an interaction, the ids and some batches of rows, whatever the length of the
-    files.
+    Memory: 20 bytes an interaction (21 with `disliked_below`), the ids and some batches of rows,
+    whatever the length of the files.
 
     Args:
         interactions: a file, several, or a folder of them; one row an interaction.
@@ -52,9 +53,12 @@ def read_table(
         columns: the names of columns by what they are: `user`, `item`, `time`, `rating` of the
             interactions; `id`, `title`, `text` (one or several) of the items.
         min_rating: interactions with a lower rating, or none, are left out.
+        disliked_below: interactions with a lower rating are dislikes: as labels they push their
+            items down, with the weight -1. Those without a rating are none. See
+            `Interactions.with_dislikes`.
         weigh_by_rating: whether an interaction counts as much as it is rated in a loss whose label
-            it is: its weight is its rating over the mean rating. Those without a rating are left
-            out. No metric is weighted.
+            it is: its weight is its rating over the mean rating, dislikes left out of both. Those
+            without a rating are left out. No metric is weighted.
 
     Raises:
         MissingExtraError: pyarrow is not installed.
@@ -70,7 +74,12 @@ def read_table(
     ('orders', ('ann', 'bob'), ('SKU-007',))
     """
     found, _ = interactions_of_tables(
-        interactions, items, columns=columns, min_rating=min_rating, weigh_by_rating=weigh_by_rating
+        interactions,
+        items,
+        columns=columns,
+        min_rating=min_rating,
+        disliked_below=disliked_below,
+        weigh_by_rating=weigh_by_rating,
     )
     return found
 
@@ -81,6 +90,7 @@ def from_dataframe(
     *,
     columns: Columns | None = None,
     min_rating: float | None = None,
+    disliked_below: float | None = None,
     weigh_by_rating: bool = False,
     name: str = "data",
 ) -> Interactions:
@@ -91,6 +101,7 @@ def from_dataframe(
         items: the same of the items.
         columns: as for `read_table`.
         min_rating: as for `read_table`.
+        disliked_below: as for `read_table`.
         weigh_by_rating: as for `read_table`.
         name: of the data set.
 
@@ -108,6 +119,7 @@ def from_dataframe(
         items,
         columns=columns,
         min_rating=min_rating,
+        disliked_below=disliked_below,
         weigh_by_rating=weigh_by_rating,
         name=name,
     )
@@ -120,6 +132,7 @@ def interactions_of_tables(
     *,
     columns: Columns | None,
     min_rating: float | None = None,
+    disliked_below: float | None = None,
     weigh_by_rating: bool = False,
     rated_only: bool = False,
     in_order: bool = True,
@@ -133,6 +146,7 @@ def interactions_of_tables(
     """
     given = dict(columns or {})
     check_roles(given)
+    check_thresholds(min_rating, disliked_below)
     table, facts = open_table(interactions), TableFacts()
     roles: dict[str, str] = {}
     for role in (USER, ITEM, TIME, RATING):
@@ -144,6 +158,7 @@ def interactions_of_tables(
             roles[role] = found
     readers = {
         "min_rating": min_rating is not None,
+        "disliked_below": disliked_below is not None,
         "weigh_by_rating": weigh_by_rating,
         "a model of ratings": rated_only,
     }
@@ -159,10 +174,32 @@ def interactions_of_tables(
     facts.columns |= roles
     catalogue = None if items is None else read_items(open_table(items), given, facts)
     rows = InteractionRows(
-        roles, catalogue, min_rating, weigh_by_rating, rated_only, in_order, facts
+        roles,
+        catalogue,
+        min_rating,
+        disliked_below,
+        weigh_by_rating,
+        rated_only,
+        in_order,
+        facts,
     )
     for batch in table.batches(list(roles.values())):
         rows.add(batch)
     data = rows.interactions(table.title, name or table.name)
     logger.info("%s", " ".join([f"{table.title}:", *facts.sentences()]))
     return data, facts
+
+
+def check_thresholds(min_rating: float | None, disliked_below: float | None) -> None:
+    """Require that something can be disliked of what is not left out.
+
+    Raises:
+        InputError: all that would be disliked is left out.
+    """
+    if min_rating is None or disliked_below is None or disliked_below > min_rating:
+        return
+    raise InputError(
+        f"`min_rating` {min_rating:g} leaves out what is rated lower, so that nothing below "
+        f"`disliked_below` {disliked_below:g} is left to count against its item. Give a "
+        "`min_rating` below `disliked_below`, or one of the two."
+    )

@@ -160,6 +160,23 @@ class Recipe:
             name = _folder_name(data_set_name(folder)) + (QUICK if name.endswith(QUICK) else "")
         return replace(this, name=name, data=replace(this.data, folder=folder))
 
+    def with_dislikes(self, below: float) -> Any:
+        """The same run with ratings below a number as dislikes; of 0 the run as it is.
+
+        Raises:
+            InputError: it is a run of a model of ratings, or they are left out.
+        """
+        this: Any = self
+        if not below:
+            return this
+        if isinstance(self, RankingRecipe):
+            raise InputError(
+                "A model of ratings learns from low ones too, each as it is: leave out "
+                "--disliked-below, and say by `data.liked_from` which ratings are likes. Received: "
+                f'{below:g}, with `task` "{self.task}".'
+            )
+        return replace(this, data=replace(this.data, disliked_below=below))
+
     def of_tables(
         self,
         interactions: Sequence[str],
@@ -362,12 +379,15 @@ class TwoStageRecipe(RetrievalRecipe):
                 f'`data.split` "{RANDOM}" is of a student of one stage: the second of two reads '
                 'the order of the history. Received: `task` "two-stage".'
             )
-        if self.data.weigh_by_rating:
-            raise InputError(
-                "`data.weigh_by_rating` is about a loss of labels one by one, and the second of "
-                'two stages learns the order of lists. Received: true with `task` "two-stage". Set '
-                "it to false, or leave out what was not liked by `data.min_rating`."
-            )
+        for name, none in (("weigh_by_rating", "false"), ("disliked_below", "0")):
+            value = getattr(self.data, name)
+            if value:
+                raise InputError(
+                    f"`data.{name}` is about a loss of labels one by one, and the second of two "
+                    f"stages learns the order of lists. Received: {str(value).lower()} with `task` "
+                    f'"two-stage". Set it to {none}, or leave out what was not liked by '
+                    "`data.min_rating`."
+                )
         if self.lists.num_candidates < self.evaluation.k:
             raise InputError(
                 "`lists.num_candidates` must be at least `evaluation.k`. Received: "

@@ -125,6 +125,9 @@ class DataSettings(_Data):
         (), "tables: what groups the users, such as country, in `users`" + BY_USUAL_NAME
     )
     min_rating: float = setting(0.0, "tables: what is rated lower is left out; 0 = nothing is")
+    disliked_below: float = setting(
+        0.0, "what is rated lower counts against its item; 0 = nothing does"
+    )
     weigh_by_rating: bool = setting(
         False, "tables: whether a label counts in the losses as much as it is rated"
     )
@@ -164,6 +167,13 @@ class DataSettings(_Data):
             raise InputError(
                 "`data.group_columns` are columns of `data.users` (--users). Received: "
                 f"{list(self.group_columns)} without such a table."
+            )
+        if self.min_rating and self.disliked_below and self.disliked_below <= self.min_rating:
+            raise InputError(
+                "`data.min_rating` (--min-rating) leaves out what is rated lower, so that nothing "
+                "below `data.disliked_below` (--disliked-below) is left to count against its item. "
+                f"Received: min_rating={self.min_rating:g}, disliked_below="
+                f"{self.disliked_below:g}. Give a lower `min_rating`, or one of the two."
             )
         if self.folder and self.source == PLANTED:
             raise InputError(

@@ -61,6 +61,7 @@ def joined_data(
         None,
         columns={role: column for role, column in named.items() if role not in ("id", "title")},
         min_rating=data.min_rating or None,
+        disliked_below=data.disliked_below or None,
         weigh_by_rating=data.weigh_by_rating,
         name=before.name,
     )
@@ -98,6 +99,13 @@ def _new_items(catalogue: Catalogue, items: Sequence[str], columns: Columns) -> 
             f"{table.title} is to hold new items alone, but the run knows {len(taken):,} of its "
             f"{new.num_items:,} ids, such as {_some(taken)}. Leave these rows out, or give new "
             "items ids of their own."
+        )
+    nameless = [item_id for item_id, text in zip(new.item_ids, new.texts) if text == item_id]
+    if nameless and catalogue.titles != catalogue.item_ids:
+        raise InputError(
+            f"{table.title} must describe every new item as those of the run are: "
+            f"{len(nameless):,} of {new.num_items:,} have neither a title nor another text, such "
+            f"as {_some(nameless)}."
         )
     return new
 

@@ -17,6 +17,8 @@ from tfrs_distill.pipeline.recipe.sections import COLD_ITEMS, RANDOM
 from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.stage import NOTE
 from tfrs_distill.pipeline.stages.export import export_stage
+from tfrs_distill.pipeline.teacher_kinds import EnsembleOf
+from tfrs_distill.pipeline.teacher_kinds.kind import updated
 from tfrs_distill.pipeline.updates.stages import Update
 from tfrs_distill.progress import Progress
 from tfrs_distill.serving.artefact.artefact import RETRIEVAL, Artefact
@@ -60,6 +62,10 @@ def _update(
     first = Run(recipe, folder.parent, progress, home=folder)
     earlier = first if last == recipe.export.version else _run_of(folder, recipe, last, progress)
     _check_vocabulary(folder / str(last), earlier)
+    kind = earlier.teacher
+    members = kind.members if isinstance(kind, EnsembleOf) else {recipe.teacher.kind: kind}
+    for name, member in members.items():
+        updated(name, member)
     version = last + 1
     run = _run_of(folder, recipe, version, progress)
     work = Update(

@@ -11,10 +11,10 @@ import tensorflow as tf
 
 from tfrs_distill import columns
 from tfrs_distill.data.windows import Windows
-from tfrs_distill.losses.categorical_cross_entropy import categorical_cross_entropy
+from tfrs_distill.losses.unlikelihood import loss_of_labels
 from tfrs_distill.losses.weighted_mean import weighted_mean
 from tfrs_distill.models.history_tower import last_items
-from tfrs_distill.models.rows import row_weights, rows_of, seen_items
+from tfrs_distill.models.rows import rows_of, sample_weights, seen_items
 from tfrs_distill.models.seeded import seeded
 from tfrs_distill.teachers.bert.resumable_training import ResumableTraining, TuningCheckpoint
 from tfrs_distill.teachers.bert.text_encoder import TextEncoder
@@ -419,6 +419,8 @@ class CrossEncoderTraining(ResumableTraining):
             scores = self.cross_encoder.read(repeated, tf.reshape(lists, [-1]), True)
             logits = tf.reshape(scores, tf.shape(lists))
             first = tf.zeros(tf.shape(lists)[:1], tf.int32)
-            losses, weights = categorical_cross_entropy(first, logits), row_weights(batch)
+            weights = sample_weights(batch)
+            losses = loss_of_labels(first, logits, weights)
+            weights = None if weights is None else tf.abs(weights)
             loss = tf.reduce_mean(losses) if weights is None else weighted_mean(losses, weights)
         self.finish_step(loss, tape.gradient(loss, self.variables))

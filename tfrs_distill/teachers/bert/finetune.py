@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfrs_distill import columns
 from tfrs_distill.data.windows import Windows
-from tfrs_distill.losses.categorical_cross_entropy import categorical_cross_entropy
+from tfrs_distill.losses.unlikelihood import loss_of_labels
 from tfrs_distill.losses.weighted_mean import weighted_mean
 from tfrs_distill.teachers.bert.bert_two_tower import BertTwoTower
 from tfrs_distill.teachers.bert.gradient_cache import GradientCache
@@ -281,7 +281,7 @@ def sampled_cross_entropy(
 
     `items`, int32 [num_items_read], rise and hold all of `history` and `labels`, [batch_size,
     max_history]; `vectors`, [num_items_read, text_dim], are those of their texts; `weights` are
-    those of the labels, where they have some.
+    those of the labels, where they have some, below 0 of dislikes.
     """
     tower = teacher.candidate_tower
 
@@ -298,7 +298,9 @@ def sampled_cross_entropy(
         tf.boolean_mask(queries, labelled), embed(items, vectors), transpose_b=True
     ) + tf.gather(tower.biases, items)
     targets = tf.searchsorted(items, tf.boolean_mask(labels, labelled))
-    losses = categorical_cross_entropy(targets, logits)
+    if weights is not None:
+        weights = tf.boolean_mask(weights, labelled)
+    losses = loss_of_labels(targets, logits, weights)
     if weights is None:
         return tf.reduce_mean(losses)
-    return weighted_mean(losses, tf.boolean_mask(weights, labelled))
+    return weighted_mean(losses, tf.abs(weights))
