@@ -33,7 +33,7 @@ from tfrs_distill.pipeline.terminal import TerminalProgress
 
 BARS = ("twin", "plain", "self_taught", "scrambled")  # the controls that a student must beat
 GOALS = {  # by data and split, of figures below
-    (FILMS, USER_TIME): {"teacher_ndcg": ">= 0.215", "int8_bytes": "<= 100000"},
+    (FILMS, USER_TIME): {"teacher_ndcg": ">= 0.215", "int8_bytes": "<= 150000"},
     (FILMS_1M, LEAVE_ONE_OUT): {
         "teacher_ndcg": ">= 0.188",
         "int8_ndcg": ">= 0.178",

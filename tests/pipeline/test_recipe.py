@@ -107,7 +107,13 @@ UNUSUAL = RetrievalRecipe(
         learning_rate=0.004, dropout=0.15, label_smoothing=0.4, weight_decay=0.01
     ),
     item_texts=ItemTextsSettings(
-        read=True, num_common=99, piece_dim=9, max_pieces=17, id_dropout=0.45, dropout=0.05
+        read=False,
+        read=True,
+        num_common=99,
+        piece_dim=9,
+        max_pieces=17,
+        id_dropout=0.45,
+        dropout=0.05,
     ),
     distillation=RetrievalDistillationSettings(
         temperature=2.5,

@@ -65,6 +65,7 @@ QUICK_HISTORIES_1M = 500  # as many interactions, and more items; also of Book-C
 ROWS_OF = {"deep-cross": (FILMS, TABLES), "bert-text": (REVIEWS,)}  # whose rows a kind can read
 TASK = "find items, predict labels of a row, several with a twin each, or find and then rank"
 QUICK = "-quick"
+IDS_ALONE = ItemTextsSettings(read=False)
 FOLDER_NAME: dict[str, Any] = {
     "pattern": r"[A-Za-z0-9][A-Za-z0-9._-]*",
     "pattern_words": 'a folder name of letters, digits, ".", "-" and "_"',
@@ -369,6 +370,7 @@ class TwoStageRecipe(RetrievalRecipe):
     twin: TwinSettings = TwinSettings()
     distillation: DistillationSettings = DistillationSettings()
     lists: ListsSettings = ListsSettings()
+    item_texts: ItemTextsSettings = IDS_ALONE
     export: ExportSettings = ExportSettings()
     evaluation: TwoStageEvaluationSettings = TwoStageEvaluationSettings()
 
@@ -537,15 +539,14 @@ def _built_in() -> dict[str, Recipe]:
         "distillation": DistillationSettings(student_loss_weight=0.5),
     }
     return {
-        "movielens-100k": RetrievalRecipe(
-            item_texts=ItemTextsSettings(read=True, num_common=300, piece_dim=16, id_dropout=0.1)
-        ),
+        "movielens-100k": RetrievalRecipe(),
         "movielens-1m": RetrievalRecipe(
             name=DATA_SETS[FILMS_1M],
             data=DataSettings(source=FILMS_1M),
             teacher=TeacherSettings(dropout=0.1, max_epochs=8, patience=3),
             knowledge=KnowledgeSettings(folds=2),
             student=StudentSettings(embedding_dim=48),
+            item_texts=IDS_ALONE,
             training=TrainingSettings(max_epochs=8, patience=3, controls=("plain",)),
             twin=RetrievalTwinSettings(dropout=0.2, label_smoothing=0.5),
             distillation=RetrievalDistillationSettings(dropout=0.1, label_smoothing=0.5),
@@ -555,6 +556,7 @@ def _built_in() -> dict[str, Recipe]:
             data=DataSettings(source=BOOKS, split=RANDOM, max_users=4000),
             teacher=TeacherSettings(kind="two-tower", dropout=0.1, max_epochs=4, patience=2),
             knowledge=KnowledgeSettings(folds=2),
+            item_texts=IDS_ALONE,
             training=TrainingSettings(max_epochs=6, patience=2, controls=()),
             twin=RetrievalTwinSettings(dropout=0.2, label_smoothing=0.5),
             distillation=RetrievalDistillationSettings(dropout=0.1, label_smoothing=0.5),
@@ -565,7 +567,7 @@ def _built_in() -> dict[str, Recipe]:
             teacher=TeacherSettings(kind="two-tower", id_dropout=0.2, max_epochs=20),
             knowledge=KnowledgeSettings(folds=4, form="embeddings"),
             student=StudentSettings(embedding_dim=16),
-            item_texts=ItemTextsSettings(read=True),
+            item_texts=ItemTextsSettings(num_common=6000, piece_dim=32, id_dropout=0.5),
             training=TrainingSettings(max_epochs=30, patience=10, controls=("plain",)),
             twin=RetrievalTwinSettings(learning_rate=2e-3, dropout=0.1, label_smoothing=0.5),
             distillation=RetrievalDistillationSettings(
@@ -576,6 +578,7 @@ def _built_in() -> dict[str, Recipe]:
         "synthetic": RetrievalRecipe(
             name="synthetic",
             data=DataSettings(source=PLANTED, max_history=32),
+            item_texts=IDS_ALONE,
             teacher=TeacherSettings(kind="two-tower", embedding_dim=32, max_epochs=10),
             knowledge=KnowledgeSettings(folds=4, top_k=20),
             training=TrainingSettings(max_epochs=30),

@@ -441,16 +441,16 @@ class RankingStudentSettings(StudentSettings):
 class ItemTextsSettings:
     """What the student reads of the items' texts, to recommend items that nobody has met."""
 
-    read: bool = setting(False, "whether the student has a text tower beside the items' ids")
+    read: bool = setting(True, "whether the student has a text tower beside the items' ids")
     num_common: int = setting(
-        6000,
+        300,
         "word pieces with a vector beside those of the known texts: the BERT's commonest",
         at_least=0,
     )
-    piece_dim: int = setting(32, "the width of a word piece's vector, made of the BERT's", **NUMBER)
+    piece_dim: int = setting(16, "the width of a word piece's vector, made of the BERT's", **NUMBER)
     max_pieces: int = setting(32, "word pieces read of a text", **NUMBER)
     id_dropout: float = setting(
-        0.5, "the share of items whose ids are hidden while training", **DROPOUT
+        0.1, "the share of items whose ids are hidden while training", **DROPOUT
     )
     dropout: float = setting(
         0.1, "the share of a text's word pieces left out while training", **DROPOUT
