@@ -108,7 +108,6 @@ UNUSUAL = RetrievalRecipe(
     ),
     item_texts=ItemTextsSettings(
         read=False,
-        read=True,
         num_common=99,
         piece_dim=9,
         max_pieces=17,
