@@ -22,7 +22,12 @@ from tfrs_distill.pipeline.stages import stages_of
 from tfrs_distill.pipeline.tasks import make_tasks
 from tfrs_distill.pipeline.teacher_kinds import EnsembleOf, Setting, teacher_kind
 from tfrs_distill.progress import SilentProgress
-from tfrs_distill.teachers import FunctionTeacher, fit_temperature, held_out_windows
+from tfrs_distill.teachers import (
+    FunctionTeacher,
+    TextEncoder,
+    fit_temperature,
+    held_out_windows,
+)
 
 PLANTED = synthetic(seed=0)
 SMALL = """
@@ -123,7 +128,7 @@ KINDS = {
         "teacher": 'kind = "two-tower"\nmodalities = ["text", "attributes", "knowledge-graph"]',
         "tuning": 'method = "lora"\npretrain_steps = 2',
     },
-    "a SavedModel encoder": {"encoder": "hub"},
+    "a SavedModel encoder": {"encoder": "hub", "tuning": "[item_texts]\nread = false"},
     "cross-encoder over ids alone": {"teacher": 'kind = "cross-encoder"\nmodalities = []'},
     "item-item": {"teacher": 'kind = "item-item"'},
     "ensemble of array and item-item": {
@@ -224,6 +229,60 @@ def test_a_two_tower_is_smoothed_calibrated_and_trained_alike_for_a_fold(folder,
     opened = made.open(tmp_path / "fold")
     assert opened.fingerprint() == fold.fingerprint()
     assert opened.temperature == whole.temperature
+
+
+def test_a_teacher_goes_on_with_new_items(folder, tmp_path):
+    """Trained on some items; then all, the others at the end as an update has them."""
+    recipe = Recipe.from_toml(recipe_file(folder, tmp_path, teacher='kind = "ensemble"'))
+    some = 50
+    early = PLANTED.subset(PLANTED.items <= some)
+    first = replace(
+        PLANTED.catalogue,
+        **{
+            name: getattr(PLANTED.catalogue, name)[:some]
+            for name in ("item_ids", "titles", "texts")
+        },
+    )
+
+    def kind_of(interactions):
+        splits = split_by_time(interactions, max_history=12)
+        data = RetrievalData(interactions, splits)
+        return teacher_kind(Setting(recipe, data, [], SilentProgress()))
+
+    for name in ("before", "extended", "after"):
+        (tmp_path / name).mkdir()
+    before, whole = kind_of(replace(early, catalogue=first)), kind_of(early)
+    before.train(tmp_path / "before")
+    whole.extend(tmp_path / "before", tmp_path / "extended")
+    old = before.open(tmp_path / "before")
+    extended = whole.open(tmp_path / "extended")
+    history = tf.constant([[0] * 10 + [4, 9]])
+    batch = {"history": history, "labels": tf.constant([[0] * 11 + [1]])}
+    known = tf.range(1, some + 1)
+    for one, other in zip(old.teachers, extended.teachers):
+        np.testing.assert_allclose(
+            one.logits(batch, known), other.logits(batch, known), rtol=1e-4, atol=1e-4
+        )
+    two_tower = extended.teachers[0].teacher
+    vectors = two_tower.candidate_tower.item_text_vectors()
+    assert vectors.shape[0] == PLANTED.catalogue.num_items
+    expected = TextEncoder(folder / "bert").encode(PLANTED.catalogue.texts[some:])
+    np.testing.assert_allclose(vectors[some:], expected, rtol=1e-5, atol=1e-5)
+    facts = kind_of(PLANTED).train_on(tmp_path / "extended", tmp_path / "after", max_epochs=1)
+    assert len(facts["members"]["two-tower"]["curves"]["loss"]) == 1
+    after = kind_of(PLANTED).open(tmp_path / "after")
+    settings = [teacher.teachers[1].teacher.settings for teacher in (old, after)]
+    assert settings[0] == settings[1]  # of EASE, solved again
+    assert after.fingerprint() != extended.fingerprint()
+
+
+@pytest.mark.parametrize("tuning", ['method = "lora"', "pretrain_steps = 2"])
+def test_a_tuned_teacher_does_not_go_on(folder, tmp_path, tuning):
+    recipe = Recipe.from_toml(recipe_file(folder, tmp_path, tuning=tuning))
+    data = RetrievalData(PLANTED, split_by_time(PLANTED, max_history=12))
+    kind = teacher_kind(Setting(recipe, data, [], SilentProgress()))
+    with pytest.raises(InputError, match=r"of a tuned BERT cannot go on from an earlier run"):
+        kind.extend(tmp_path, tmp_path)
 
 
 def test_als_without_its_library_is_refused_before_anything_is_trained(

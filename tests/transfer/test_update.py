@@ -2,12 +2,14 @@
 
 import csv
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from nightly import nightly
 from tiny_bert import write_tiny_bert
 
 from tfrs_distill import cli, pipeline
@@ -57,8 +59,8 @@ def write_items(path, items):
     return str(path)
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+@pytest.fixture(scope="module", params=["item-item", nightly("ensemble")])
+def finished(request, tmp_path_factory):
     """A run without what an update does not read: a twin, controls and figures."""
     folder = tmp_path_factory.mktemp("update")
     write_tiny_bert(folder / "bert")
@@ -70,7 +72,7 @@ def finished(tmp_path_factory):
         recipe,
         name="shop",
         data=replace(recipe.data, max_history=8),
-        teacher=replace(recipe.teacher, embedding_dim=8, max_epochs=1),
+        teacher=replace(recipe.teacher, kind=request.param, embedding_dim=8, max_epochs=1),
         encoder=replace(recipe.encoder, name=str(folder / "bert")),
         knowledge=replace(recipe.knowledge, folds=2, top_k=10),
         student=replace(recipe.student, embedding_dim=4),
@@ -118,12 +120,25 @@ def files_of(folder):
     return files_sha256(sorted(path for path in folder.rglob("*") if path.is_file()))
 
 
-def test_two_updates_follow_each_other(run, tables, capsys):
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
+
+
+def test_an_update_resumes_and_another_follows_it(run, tables, monkeypatch, capsys):
     (first, items), (second, _) = tables
-    published = files_of(run / "1")
+    before = files_of(run)
+    for owner, name in ((publish, "export_stage"), (publish.shutil, "copytree")):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                pipeline.update(run, [first], [items], max_drop=0.9)
+        visible = {path.name for path in run.iterdir() if path.name[0] != "."}
+        assert visible == {"1", "recipe.toml", "stages", "updates"}
     options = ["--max-drop", "0.9", "--json"]
     command = ["update", str(run), "--new-interactions", first, "--new-items", items]
-    assert cli.main([*command, *options]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "fit_until_best", interrupted)  # nothing is trained again
+        assert cli.main([*command, *options]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["version"], found["before"], found["published"]) == (2, 1, True)
     assert "2 new items" in found["new"]
@@ -133,42 +148,19 @@ def test_two_updates_follow_each_other(run, tables, capsys):
     of_new = [DATA.catalogue.item_ids[item - 1] for item in NEW_ITEMS]
     assert list(new.artefact.item_ids[-2:]) == of_new
     assert len(new.recommend(of_new, k=3)) == 3
-    assert files_of(run / "1") == published
 
-    found = pipeline.update(run, [second], max_drop=0.9)
-    assert (found["version"], found["before"]) == (3, 2)
-    assert " 0 new items" in found["new"]
+    assert cli.main(["update", str(run), "--new-interactions", second, *options[:2]]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert " 0 new items" in told and f"Published: {run / '3'}" in told
+    assert "users without new data" in told
     later = Recommender.load(run / "3")
     assert later.artefact.item_ids == new.artefact.item_ids
-    unchanged, everyone = (
-        found["queries"][part] for part in ("users without new data", "all users")
-    )
-    assert 0 < unchanged < everyone
-    assert found["ndcg"]["users without new data"]["first"] > 0
-
-
-def test_an_interrupted_update_leaves_what_is_published_and_resumes(run, tables, monkeypatch):
-    ((first, items), _), everything = tables, files_of(run)
-
-    def interrupted(*_, **__):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(publish, "export_stage", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            pipeline.update(run, [first], [items], max_drop=0.9)
-    with monkeypatch.context() as patch:
-        patch.setattr(publish.shutil, "copytree", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            pipeline.update(run, [first], [items], max_drop=0.9)
-    assert sorted(path.name for path in run.iterdir() if path.name[0] != ".") == sorted(
-        ["1", "recipe.toml", "stages", "updates"]
-    )
-    monkeypatch.setattr(stages, "fit_until_best", interrupted)  # nothing is trained again
-    assert pipeline.update(run, [first], [items], max_drop=0.9)["published"]
-    assert (run / "2" / "saved_model.pb").exists()
-    shutil.rmtree(run / "updates"), shutil.rmtree(run / "2")
-    assert files_of(run) == everything
+    found = json.loads((run / "updates" / "3" / "update.json").read_text())
+    assert (found["version"], found["before"]) == (3, 2)
+    assert 0 < found["queries"]["users without new data"] < found["queries"]["all users"]
+    for path in ("updates", "2", "3"):
+        shutil.rmtree(run / path)
+    assert files_of(run) == before  # of the first version nothing has changed
 
 
 def test_a_worse_student_is_not_published(run, tables, monkeypatch):
@@ -237,7 +229,9 @@ def test_what_is_no_run_that_can_go_on_is_refused(finished, run, tables, tmp_pat
         pipeline.update(finished, [])
     titles = (run / "1" / "vocabulary.txt").read_text().splitlines()
     recipe = (run / "recipe.toml").read_text()
-    (run / "recipe.toml").write_text(recipe.replace('kind = "ensemble"', 'kind = "cross-encoder"'))
+    (run / "recipe.toml").write_text(
+        re.sub('(?m)^kind = "(item-item|ensemble)"', 'kind = "cross-encoder"', recipe)
+    )
     with pytest.raises(InputError, match=r"kind cross-encoder cannot go on from an earlier run"):
         pipeline.update(run, [first], [items])
     (run / "recipe.toml").write_text(recipe)
