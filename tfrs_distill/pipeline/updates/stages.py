@@ -19,7 +19,7 @@ from tfrs_distill.models.retrieval_model import NEXT_ITEM
 from tfrs_distill.pipeline.fit_until_best import fit_until_best, save_alone
 from tfrs_distill.pipeline.report.over_runs import NDCG_FILE, USERS
 from tfrs_distill.pipeline.run_folder import STUDENT_FILE, Run
-from tfrs_distill.pipeline.stage import Result, Stage
+from tfrs_distill.pipeline.stage import NOTE, Result, Stage
 from tfrs_distill.pipeline.stages.student import best_score
 from tfrs_distill.pipeline.students import OfWindows
 from tfrs_distill.pipeline.teacher_kinds import Setting, teacher_kind
@@ -158,8 +158,8 @@ class Update:
     def _settings(self) -> Any:
         recipe = self.run.recipe
         sections = ("teacher", "student", "item_texts", "training", "distillation")
-        weights = self.earlier.student_file("student")
-        return [[asdict(getattr(recipe, name)) for name in sections], files_sha256([weights])]
+        earlier = [self.earlier.student_file("student"), self.earlier.file("teacher", NOTE)]
+        return [[asdict(getattr(recipe, name)) for name in sections], files_sha256(earlier)]
 
     def _earlier_teacher(self, folder: Path) -> Any:
         """The last version's teacher over all items."""
