@@ -37,9 +37,12 @@ knowledge: the first 80 % of all interactions train, whoever's they are, and the
 users who come after training, with nothing before, are not tested. `ties = "shuffled"` deals the
 interactions of one user and time stamp by the seed.
 
-`split = "cold-items"` asks for items that nobody has met: a quarter of them, drawn by the seed, is in
-no training row. Teacher and student must read texts then ([new_items.md](new_items.md)), and what a
-file leaves out is as in the recipe `cold-items`.
+`split = "cold-items"` asks for items that nobody has met: a quarter of them, drawn by the seed, is
+in no training row. Teacher and student must read texts then ([new_items.md](new_items.md)), and
+what a file leaves out is as in the recipe `cold-items`.
+
+`[transfer]` starts the models from those of a run of other data, and `train_share` keeps a share of
+each user's training interactions: [transfer.md](transfer.md).
 
 ## Ranking
 
