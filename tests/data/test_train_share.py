@@ -64,8 +64,9 @@ def test_one_of_a_users_is_left_and_a_whole_share_is_everything():
 
 
 def test_a_share_that_is_exact_is_not_rounded_up():
-    data = data_of([0] * 38, range(1, 39), range(38))
-    assert keep_train_share(data, np.array([[30, 34]]), 0.1, seed=0).cuts.tolist() == [[3, 7]]
+    """In binary 100 * 0.07 is more than 7."""
+    data = data_of([0] * 120, [*range(1, 121)], range(120))
+    assert keep_train_share(data, np.array([[100, 110]]), 0.07, seed=0).cuts.tolist() == [[7, 17]]
 
 
 def test_every_training_interaction_is_as_likely_as_another():

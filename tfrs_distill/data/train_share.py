@@ -9,7 +9,7 @@ import numpy as np
 from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.errors import InputError
 
-ROUNDING = 1e-9  # so that 30 * 0.1, 3.0000000000000004 in binary, rounds up to 3
+ROUNDING = 1e-9  # so that 100 * 0.07, 7.000000000000001 in binary, rounds up to 7
 
 
 class Thinned(NamedTuple):
