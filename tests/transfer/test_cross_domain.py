@@ -337,6 +337,18 @@ def test_what_does_not_fit_is_refused_before_anything_is_trained(home, tmp_path,
     assert not list((tmp_path / "target" / "stages").glob("teacher/*"))
 
 
+def test_a_part_of_the_data_is_the_same_data(home, tmp_path):
+    """As where the other run has read fewer users: here an eighth of them."""
+    recipe = source_of(home)
+    few = replace(recipe, name="few", data=replace(recipe.data, max_users=25))
+    few = replace(few, teacher=replace(few.teacher, max_epochs=1))
+    trained(few, tmp_path)
+    target = replace(target_of(home, run=str(tmp_path / "few")), seed=0)
+    run = with_data(target, tmp_path)
+    with pytest.raises(InputError, match=r"other data: 12% of this run's interactions"):
+        run.teacher.settings()
+
+
 def test_a_teacher_whose_encoder_is_not_known_is_refused(home, tmp_path):
     """As one of an earlier version, or one that was tuned."""
     copy = tmp_path / "copy"

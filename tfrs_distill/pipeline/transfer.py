@@ -36,7 +36,7 @@ CHOICES, ENCODER = "choices.json", "encoder"  # of a two-tower teacher; in it, w
 TEACHER_FILE, STUDENT_FILE = f"{KERAS_FILES}0.keras", "student.keras"
 STAGES = ("data", "teacher", "student")  # what is read of the other run
 TEACHER_CLASS = "BertTwoTower"
-SAME_DATA = 0.5  # of the interactions: from here on it is the same data
+SAME_DATA = 0.1  # of the interactions: from here on the other run has seen what is tested
 BY = {TITLES: "title", IDS: "id"}
 
 
