@@ -151,7 +151,7 @@ class Transfer:
         """What decides what is taken from a stage of the other run, as JSON."""
         notes = [self.notes["data"], self.notes[stage]]
         files = [note and note["files"] for note in notes]
-        chosen = [self.settings.same_items]
+        chosen: list[Any] = [self.settings.same_items]
         if stage == "teacher":
             chosen.append(self.settings.trains)
             chosen += [self.settings.adapter_rank] if self.settings.trains == ADAPTERS else []
