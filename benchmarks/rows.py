@@ -12,6 +12,7 @@ Row = dict[str, object]
 
 def row(name: str, value: float, unit: str, goal: str, detail: str) -> Row:
     """One figure; `goal` is a text such as `<= 1.15`, or empty."""
+    value = float(value)  # JSON knows no NumPy bool, which a comparison would give
     return {
         "name": name,
         "value": value,

@@ -1,11 +1,14 @@
 """What does a teacher that reads texts teach about items that nobody has met?
 
-    python benchmarks/transfer.py [--quick] [--seeds 0 1 2] [--out DIR] [--json FILE]
+    python benchmarks/transfer.py [--part PART ...] [--quick] [--seeds 0 1 2]
+        [--source RECIPE] [--target RECIPE] [--out DIR] [--json FILE]
 
-Runs the recipe `cold-items` with every seed: a quarter of the films is in no training row, and only
-they are ranked and to be found; all together, and by themselves those whose texts are known while
-training, which the teacher can order for the student (`described`), and those that come with the
-test, as a new film does (`undescribed`). Beside the run's own models stand
+Three parts, all by default.
+
+`cold-items` runs the recipe `cold-items` with every seed: a quarter of the films is in no training
+row, and only they are ranked and to be found; all together, and by themselves those whose texts are
+known while training, which the teacher can order for the student (`described`), and those that come
+with the test, as a new film does (`undescribed`). Beside the run's own models stand
 
 - the twin that reads the BERT's own vectors in place of the text tower (their first principal
   components): what the text is worth without a teacher, to whoever can run the BERT;
@@ -18,7 +21,16 @@ are known (what they met before is left out of the lists all the same), beside i
 popularity; and what the tower costs: its bytes in the 8-bit file, and how many titles a second it
 reads on one core, beside the BERT on all of them. The seed draws the cold films, so the queries of
 all seeds are put together: intervals are 95 % bootstrap intervals over these, paired for a
-difference. Runs that are on disk are not run again.
+difference.
+
+`cross-domain`: the teacher of the recipe `--source` (MovieLens-1M) serves the recipe `--target`
+(MovieLens-100K), of which 5 % of each user's training interactions are there: with all weights
+trained on, with adapters, and not trained at all, each beside the same teacher of the target alone;
+and the student of the first beside the best of the target alone. `scarce`: student, twin and
+teacher of the target with 10 % of the interactions, with and without the source's transfer.
+Intervals of both are over users and seeds, paired for a difference.
+
+Runs that are on disk are not run again.
 """
 
 from __future__ import annotations
@@ -57,8 +69,11 @@ from tfrs_distill.pipeline.terminal import TerminalProgress
 from tfrs_distill.serving.model_file import open_model
 from tfrs_distill.serving.word_pieces import WordPieces
 
+from cross_domain import Pair, cross_domain, scarce  # isort: skip
 from rows import Row, publish, row  # isort: skip
 
+FROM_OTHER_RUNS = {"cross-domain": cross_domain, "scarce": scarce}
+OF_SCRIPT = ("cold-items", *FROM_OTHER_RUNS)
 PARTS = ("all", "described", "undescribed")
 BERT_TWIN, OF_BERT, OF_TFIDF, OF_GENRES = (
     "twin of BERT vectors",
@@ -77,33 +92,48 @@ Values = dict[str, dict[str, np.ndarray]]  # NDCG by model and part of the items
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--part", nargs="+", choices=OF_SCRIPT, default=OF_SCRIPT)
     parser.add_argument(
-        "--quick", action="store_true", help="one small run, of cold films: to see it work"
+        "--quick", action="store_true", help="small runs of one seed: to see them work"
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--source", default="movielens-1m", help="a built-in recipe or a file")
+    parser.add_argument("--target", default="movielens-100k", help="a built-in recipe or a file")
     parser.add_argument("--out", type=Path, default=Path("saved_models/benchmarks"))
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
 
+    seeds = arguments.seeds[:1] if arguments.quick else arguments.seeds
+    rows: list[Row] = []
+    if "cold-items" in arguments.part:
+        rows += cold_items(seeds, arguments.out, quick=arguments.quick)
+    for name, part in FROM_OTHER_RUNS.items():
+        if name in arguments.part:
+            pair = Pair.named(arguments.source, arguments.target, quick=arguments.quick)
+            rows += part(pair, seeds, arguments.out)
+    publish(rows, arguments.json)
+
+
+def cold_items(seeds: Sequence[int], out: Path, *, quick: bool) -> list[Row]:
+    """What a teacher that reads texts teaches about items that nobody has met."""
     recipe = Recipe.named("cold-items")
-    if arguments.quick:
-        recipe, arguments.seeds = recipe.quick(), arguments.seeds[:1]
+    recipe = recipe.quick() if quick else recipe
     of_seeds: list[Values] = []
-    for seed in arguments.seeds:
+    for seed in seeds:
         seeded = replace(recipe, seed=seed, name=f"{recipe.name}-seed-{seed}")
-        pipeline.run(seeded, arguments.out, TerminalProgress())
-        of_seeds.append(measured(seeded, arguments.out))
+        pipeline.run(seeded, out, TerminalProgress())
+        of_seeds.append(measured(seeded, out))
     ndcg = {
         model: {part: np.concatenate([of[model][part] for of in of_seeds]) for part in PARTS}
         for model in of_seeds[0]
     }
-    print(table(ndcg, arguments.seeds))
-    if not arguments.quick:  # a second run, of all films
-        seed = arguments.seeds[0]
-        whole = replace(Recipe.named("movielens-100k"), seed=seed, name=f"ml-100k-seed-{seed}")
-        pipeline.run(whole, arguments.out, TerminalProgress())
-        print(cold_users(whole, arguments.out))
-    publish([*goals(ndcg), *costs(seeded, arguments.out)], arguments.json)
+    print(table(ndcg, seeds))
+    if not quick:  # a second run, of all films
+        whole = replace(Recipe.named("movielens-100k"), seed=seeds[0])
+        whole = replace(whole, name=f"ml-100k-seed-{seeds[0]}")
+        pipeline.run(whole, out, TerminalProgress())
+        print(cold_users(whole, out))
+    return [*goals(ndcg), *costs(seeded, out)]
 
 
 def measured(recipe: RetrievalRecipe, out: Path) -> Values:

@@ -57,6 +57,9 @@ It reads 4,000 of the 15,223 readers, for a softmax over 36,041 books takes its 
 `max_users = 0` reads all. EASE is not measured where there are more than 15,000 items: a matrix of
 their square is too large.
 
+`[transfer]` starts the models from those of a run of other data, and `train_share` keeps a share of
+each user's training interactions: [transfer.md](transfer.md).
+
 ## Ranking
 
 `like` (a rating of 4 or 5) and `rating` of MovieLens-100K, by a student that reads the item and

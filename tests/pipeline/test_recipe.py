@@ -32,6 +32,7 @@ from tfrs_distill.pipeline.recipe.sections import (
     StudentSettings,
     TeacherSettings,
     TrainingSettings,
+    TransferSettings,
     TuningSettings,
     TwinSettings,
     TwoStageEvaluationSettings,
@@ -51,6 +52,7 @@ UNUSUAL = RetrievalRecipe(
         max_history=33,
         split="global-time",
         ties="shuffled",
+        train_share=0.45,
         exclude_seen=False,
     ),
     teacher=TeacherSettings(
@@ -213,6 +215,12 @@ UNUSUAL_LOSS = RetrievalRecipe(
     teacher=TeacherSettings(modalities=("text", "attributes")),
     twin=RetrievalTwinSettings(exclude_seen=True),
 )
+UNUSUAL_START = RetrievalRecipe(
+    name="start",
+    transfer=TransferSettings(
+        run='films "1m"', same_items="ids", trains="adapters", adapter_rank=3
+    ),
+)
 UNUSUAL_RATINGS = RankingRecipe(
     name="stars",
     data=RankingDataSettings(
@@ -223,6 +231,7 @@ UNUSUAL_RATINGS = RankingRecipe(
 )
 EVERY_TASK = (
     UNUSUAL_LOSS,
+    UNUSUAL_START,
     UNUSUAL,
     UNUSUAL_RATINGS,
     UNUSUAL_REVIEWS,

@@ -579,6 +579,17 @@ def test_what_is_said_of_two_stages(difference, ratio, interval, sentence):
     assert "AUC" not in text and "test rows" not in text
 
 
+def test_the_page_says_what_was_transferred_and_of_how_much_it_is_made():
+    report = ranking("auc", None, 0.3, 0.2, 0.21, UP)
+    said = "The two-tower teacher, and that of every fold, started from the run of films."
+    report["protocol"] = {"split": "Ratings stand in order of time.", "transfer": said}
+    report["data"] = {"train_share": 0.05, "train_interactions_left_out": 1234}
+    text = text_of(report)
+    assert f"Ratings stand in order of time. {said} What the run chose" in text
+    assert "train interactions left out" in text and "1,234" in text
+    assert "train share" not in text  # the split's sentence says it
+
+
 # The rest of the page
 
 

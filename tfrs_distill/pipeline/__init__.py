@@ -3,6 +3,7 @@
 - `recipe/`: a run as data; `stages/`: its stages, one file each; `stage.py`: how they resume
 - `run_folder.py`: what finished stages left; `teacher_kinds/`: the teachers that a recipe can name
 - `report/`: the report of a run; `search/`: a search for a recipe's settings
+- `transfer.py`: what a run's models take from those of a finished run of other data
 - `updates/`: new interactions and items for a finished run
 - `freed_memory.py`: the memory that a training step frees is kept for the next
 """

@@ -36,6 +36,7 @@ from tfrs_distill.data.tables.read import TableFacts, interactions_of_tables
 from tfrs_distill.data.tables.roles import ATTRIBUTE, GROUP
 from tfrs_distill.data.tables.users_table import read_user_groups
 from tfrs_distill.data.times import times_line
+from tfrs_distill.data.train_share import Thinned, keep_train_share
 from tfrs_distill.errors import InputError
 from tfrs_distill.files import files_sha256, whole_file
 from tfrs_distill.pipeline.recipe import RankingRecipe, RetrievalRecipe
@@ -114,6 +115,7 @@ class RetrievalData:
         user_groups: by attribute, the group of every user, "" where it is not known; empty where
             the source says nothing of its users.
         cold: the items that are in no training row, where they are what is asked for.
+        thinned: what is left of the interactions, where the recipe keeps a share of training.
     """
 
     interactions: Interactions
@@ -122,6 +124,7 @@ class RetrievalData:
     reading: tuple[str, ...] = ()
     user_groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     cold: ColdItems | None = None
+    thinned: Thinned | None = None
 
     @classmethod
     def of(
@@ -136,7 +139,7 @@ class RetrievalData:
         Raises:
             InputError: they have no times, and the split needs them.
         """
-        data, cold = recipe.data, None
+        data, cold, thinned = recipe.data, None, None
         if data.split != RANDOM:
             interactions.require_times(AT_RANDOM)
         if data.split == COLD_ITEMS:
@@ -150,17 +153,28 @@ class RetrievalData:
                 max_history=data.max_history,
             )
         else:
-            cuts = CUTS[data.split](interactions)
+            left, cuts = interactions, CUTS[data.split](interactions)
+            if data.train_share < 1:
+                thinned = keep_train_share(interactions, cuts, data.train_share, recipe.seed)
+                left, cuts = thinned.interactions, thinned.cuts
             splits = split_at(
-                interactions, cuts, max_history=data.max_history, exclude_seen=data.exclude_seen
+                left, cuts, max_history=data.max_history, exclude_seen=data.exclude_seen
             )
         whole = replace(interactions, catalogue=splits.catalogue)
-        return cls(whole, splits, data, tuple(reading), user_groups or {}, cold)
+        groups = user_groups or {}
+        return cls(whole, splits, data, tuple(reading), groups, cold, thinned)
 
     @property
     def protocol(self) -> str:
         """How they were split, as sentences."""
-        return PROTOCOLS[self.settings.split]
+        split = PROTOCOLS[self.settings.split]
+        if self.thinned is None:
+            return split
+        return (
+            f"{split} Of each user's training interactions {100 * self.settings.train_share:.3g} "
+            "%, at least one, were drawn at random and kept in their order; the other "
+            f"{self.thinned.num_left_out:,} are in no training row and in no history."
+        )
 
     @property
     def catalogue(self) -> Catalogue:
@@ -206,6 +220,14 @@ class RetrievalData:
             "fingerprint": splits.train.fingerprint(),
         }
         line = interactions_line(data)
+        if self.thinned is not None:
+            left_out = self.thinned.num_left_out
+            facts["train_share"] = self.settings.train_share
+            facts["train_interactions_left_out"] = left_out
+            line += (
+                f". {100 * self.settings.train_share:.3g} % of each user's training interactions "
+                f"are kept, {left_out:,} are left out"
+            )
         if self.cold is not None:
             described, undescribed = len(self.cold.described), len(self.cold.undescribed)
             facts["cold_items"] = {"described": described, "undescribed": undescribed}
@@ -223,7 +245,10 @@ class RetrievalData:
         kind = self.settings.split
         if kind == RANDOM:
             return {"kind": kind}
-        facts = split_facts(self.interactions, CUTS[kind](self.interactions))
+        left, cuts = self.interactions, CUTS[kind](self.interactions)
+        if self.thinned is not None:
+            left, cuts = self.thinned.interactions, self.thinned.cuts
+        facts = split_facts(left, cuts)
         return {"kind": kind, "ties": self.settings.ties, **asdict(facts)}
 
     def save(self, folder: Path) -> None:
@@ -242,12 +267,11 @@ class RetrievalData:
     @classmethod
     def load(cls, folder: Path, recipe: RetrievalRecipe) -> RetrievalData:
         """Read what `save` wrote to `folder`, split as when it was written."""
-        name, user_ids, catalogue = read_names(folder)
-        with np.load(folder / INTERACTIONS_FILE) as arrays:
-            data = Interactions(name, catalogue, user_ids, **arrays)
         groups = folder / GROUPS_FILE
         return cls.of(
-            data, recipe, user_groups=json.loads(groups.read_text()) if groups.exists() else None
+            read_interactions(folder),
+            recipe,
+            user_groups=json.loads(groups.read_text()) if groups.exists() else None,
         )
 
 
@@ -382,6 +406,13 @@ def read_names(folder: Path) -> tuple[str, tuple[str, ...], Catalogue]:
     """Read the name, the user ids and the items of what `RetrievalData.save` wrote to `folder`."""
     name, user_ids, catalogue = json.loads((folder / TABLES_FILE).read_text())
     return name, tuple(user_ids), Catalogue(**catalogue)
+
+
+def read_interactions(folder: Path) -> Interactions:
+    """Read the interactions that `RetrievalData.save` wrote to `folder`, not split."""
+    name, user_ids, catalogue = read_names(folder)
+    with np.load(folder / INTERACTIONS_FILE) as arrays:
+        return Interactions(name, catalogue, user_ids, **arrays)
 
 
 def interactions_line(data: Interactions) -> str:

@@ -20,12 +20,12 @@ from tfrs_distill.pipeline.recipe import RankingRecipe
 from tfrs_distill.pipeline.stage import Result, Stages
 from tfrs_distill.pipeline.tasks import make_tasks
 from tfrs_distill.pipeline.teacher_kinds import Setting, TeacherKind, teacher_kind
+from tfrs_distill.pipeline.transfer import STUDENT_FILE, Transfer
 from tfrs_distill.progress import Progress
 from tfrs_distill.serving.word_pieces import WordPieces
 from tfrs_distill.teachers import ItemItemTeacher
 from tfrs_distill.teachers.candidate_lists import RELEVANCE, CandidateLists, list_examples
 
-STUDENT_FILE = "student.keras"  # of a stage that trains a student
 CACHE = "cache"  # of the knowledge stage
 TWIN, PLAIN = "twin", "plain"  # the plain one without label smoothing
 SELF_TAUGHT, SCRAMBLED = "self_taught", "scrambled"
@@ -118,6 +118,12 @@ class Run:
         """The word pieces that students read of the items' texts, and their vectors."""
         pieces = WordPieces(**json.loads(self.file(WORDS, WORDS_FILE).read_text()))
         return pieces, np.load(self.file(WORDS, PIECE_VECTORS_FILE))
+
+    @cached_property
+    def transfer(self) -> Transfer | None:
+        """What the models take from another run, where the recipe names one."""
+        transfers = getattr(self.recipe, "transfer", None)
+        return Transfer(self.recipe, self.data) if transfers and transfers.run else None
 
     @cached_property
     def data(self) -> Any:

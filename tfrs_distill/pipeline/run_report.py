@@ -41,6 +41,9 @@ def write_run_report(run: Run) -> dict[str, Any]:
         "versions": versions(),
         "stages": {name: {"seconds": value} for name, value in run.stages.seconds.items()},
     }
+    if not run.tasks and run.transfer is not None:
+        report["transfer"] = run.transfer.facts()
+        report["protocol"]["transfer"] = run.transfer.sentences()
     if run.controls:
         report["protocol"]["controls"] = " ".join(CONTROLS[name] for name in run.controls)
     report["verdict"] = verdict(report)

@@ -138,16 +138,29 @@ class Stages:
         return dict(note["result"])
 
 
-def _note_of(folder: Path, output: Path, fingerprint: str) -> dict[str, Any] | None:
-    """The stage's note if it is about these inputs, and it and its files are as written."""
+def note_of_finished(folder: Path, output: Path | None = None) -> dict[str, Any] | None:
+    """The note of a stage, if it and the stage's files are there as they were written.
+
+    Args:
+        folder: of the stage.
+        output: the folder of its files, where that is another one.
+    """
     try:
-        note = json.loads((folder / NOTE).read_text())
+        note: dict[str, Any] = json.loads((folder / NOTE).read_text())
         whole = note.pop("sha256") == content_sha256(note)
-        current = whole and note["fingerprint"] == fingerprint
-        current = current and note["files"] == _checksums(output)
+        whole = whole and note["files"] == _checksums(output or folder)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return note if current else None
+    return note if whole else None
+
+
+def _note_of(folder: Path, output: Path, fingerprint: str) -> dict[str, Any] | None:
+    """The note of a stage that is about these inputs, and is as it was written."""
+    try:
+        about = json.loads((folder / NOTE).read_text())["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return note_of_finished(folder, output) if about == fingerprint else None
 
 
 def forget_other_trainings(folder: Path, fingerprint: str) -> None:

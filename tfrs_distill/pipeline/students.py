@@ -25,12 +25,15 @@ from tfrs_distill.pipeline.models import make_student
 from tfrs_distill.pipeline.recipe.sections import TwinSettings
 from tfrs_distill.pipeline.run_folder import (
     KNOWLEDGE,
+    PLAIN,
     SCRAMBLED,
     SELF_KNOWLEDGE,
     SELF_TAUGHT,
+    TWIN,
     Run,
 )
 from tfrs_distill.pipeline.tasks import make_tasks
+from tfrs_distill.pipeline.transfer import Transfer
 from tfrs_distill.pipeline.two_stage import LIST_LOSSES, ValidationLists, make_second_stage
 from tfrs_distill.pipeline.validation import ValidationScore
 from tfrs_distill.teachers.candidate_lists import RELEVANCE
@@ -88,19 +91,36 @@ def students_of(run: Run, name: str) -> Students:
     if run.recipe.task == "two-stage" and name != "retrieval":
         return OfLists(run)
     if run.recipe.task in ("retrieval", "two-stage"):
-        return OfWindows(run)
+        return OfWindows(run, transfers=not learns_alone(name))
     task = name.removeprefix("twin_of_")
     return OfRows(run, None if task == name else (task,))
 
 
+def learns_alone(name: str) -> bool:
+    """Whether the student of this name has no teacher."""
+    return name == PLAIN or name.startswith(TWIN)
+
+
 class OfWindows:
-    """Students that find items after a history."""
+    """Students that find items after a history.
+
+    Args:
+        run: whose they are.
+        transfers: whether they start from another run's student, where the recipe names a run and
+            both students read texts.
+    """
 
     sections: Sequence[str] = ("student", "item_texts", "training")
 
-    def __init__(self, run: Run) -> None:
-        self.run, self.recipe = run, run.recipe
+    def __init__(self, run: Run, *, transfers: bool = False) -> None:
+        self.run, self.recipe, self.transfers = run, run.recipe, transfers
         self.score = f"NDCG@{run.recipe.evaluation.k}"
+
+    @property
+    def transfer(self) -> Transfer | None:
+        """The run that they start from."""
+        transfer = self.run.transfer if self.transfers else None
+        return transfer if transfer is not None and transfer.starts_student else None
 
     @property
     def examples(self) -> Windows:
@@ -109,9 +129,9 @@ class OfWindows:
         return windows
 
     def new(self, chosen: Chosen, seed: int) -> RetrievalStudent:
-        """Make a student, not trained."""
+        """Make a student, not trained on this run's data."""
         exclude_seen = getattr(chosen, "exclude_seen", False)  # the rest of a top-K has all items
-        return RetrievalStudent.from_history(
+        student = RetrievalStudent.from_history(
             num_items=self.run.data.catalogue.num_items,
             max_history=self.recipe.data.max_history,
             embedding_dim=self.recipe.student.embedding_dim,
@@ -122,13 +142,16 @@ class OfWindows:
             seed=seed,
             **self._reads(),
         )
+        if self.transfer is not None:
+            self.transfer.start_student(student)
+        return student
 
     def _reads(self) -> dict[str, Any]:
         """What the student reads of the items beside their ids."""
         texts, data = self.recipe.item_texts, self.run.data
         if not texts.read:
             return {}
-        pieces, vectors = self.run.item_words
+        pieces, vectors = self.run.item_words if self.transfer is None else self.transfer.words
         return {
             "texts": data.catalogue.texts,
             "word_pieces": pieces,

@@ -23,12 +23,14 @@ from tfrs_distill.pipeline.recipe.sections import (
     FILMS,
     FILMS_1M,
     LABELS,
+    NO_ITEMS,
     PLANTED,
     RANDOM,
     REVIEWS,
     ROLES_OF_SEVERAL,
     TABLES,
     TEXT,
+    TWO_TOWER,
     CrossEncoderSettings,
     DataSettings,
     DistillationSettings,
@@ -49,6 +51,7 @@ from tfrs_distill.pipeline.recipe.sections import (
     StudentSettings,
     TeacherSettings,
     TrainingSettings,
+    TransferSettings,
     TuningSettings,
     TwinSettings,
     TwoStageEvaluationSettings,
@@ -282,6 +285,7 @@ class RetrievalRecipe(Recipe):
     teacher: TeacherSettings = TeacherSettings()
     encoder: EncoderSettings = EncoderSettings()
     tuning: TuningSettings = TuningSettings()
+    transfer: TransferSettings = TransferSettings()
     cross_encoder: CrossEncoderSettings = CrossEncoderSettings()
     knowledge: KnowledgeSettings = KnowledgeSettings()
     student: StudentSettings = StudentSettings()
@@ -313,6 +317,8 @@ class RetrievalRecipe(Recipe):
             )
         if self.data.split == COLD_ITEMS:
             self._check_cold_items()
+        if self.transfer != TransferSettings():
+            self._check_transfer()
         if getattr(self.twin, "exclude_seen", False) and not self.data.exclude_seen:
             raise InputError(
                 "`twin.exclude_seen` leaves the items of the history out of the loss, but with "
@@ -343,6 +349,36 @@ class RetrievalRecipe(Recipe):
             raise InputError(
                 f'`data.split` "{COLD_ITEMS}" asks for items that only their texts tell of. Set '
                 "`item_texts.read` to true."
+            )
+
+    def _check_transfer(self) -> None:
+        """Only what reads texts, as they are, can start from a model of other items."""
+        teacher = self.teacher
+        if not self.transfer.run:
+            raise InputError(
+                "`transfer.same_items`, `transfer.trains` and `transfer.adapter_rank` are about "
+                "another run, whose models this run's start from. Name its folder as "
+                "`transfer.run`."
+            )
+        if TWO_TOWER not in teacher.kinds or teacher.modalities != (TEXT,):
+            raise InputError(
+                f'`transfer.run` is of a teacher "{TWO_TOWER}", alone or in an ensemble, whose '
+                f'`teacher.modalities` are ["{TEXT}"]: of other kinds nothing carries over to '
+                f"other items. Received: the kinds {_listed(teacher.kinds)}, modalities "
+                f"{list(teacher.modalities)}. Change the teacher, or leave `transfer.run` empty."
+            )
+        if self.tuning.method != "none" or self.tuning.pretrain_steps:
+            raise InputError(
+                "`transfer.run` needs texts that are read alike in both runs, so a BERT that is "
+                f'not tuned. Received: tuning.method="{self.tuning.method}", '
+                f'tuning.pretrain_steps={self.tuning.pretrain_steps}. Set them to "none" and 0, '
+                "or leave `transfer.run` empty."
+            )
+        if self.data.split == COLD_ITEMS and self.transfer.same_items != NO_ITEMS:
+            raise InputError(
+                f'With `data.split` "{COLD_ITEMS}" nobody may have met the cold items, but the '
+                "run that models start from has met those that it shares. Received: "
+                f'transfer.same_items="{self.transfer.same_items}". Set it to "{NO_ITEMS}".'
             )
 
     def _smaller(self) -> dict[str, Any]:
@@ -395,6 +431,14 @@ class TwoStageRecipe(RetrievalRecipe):
                 "`lists.num_candidates` must be at least `evaluation.k`. Received: "
                 f"num_candidates={self.lists.num_candidates}, evaluation.k={self.evaluation.k}."
             )
+
+    def _check_transfer(self) -> None:
+        """Refuse what only a run of one stage does."""
+        raise InputError(
+            "`transfer` is of runs of one stage: what the second of two learns is about its own "
+            f'candidate lists. Received: transfer.run="{self.transfer.run}" with `task` '
+            '"two-stage". Leave it empty.'
+        )
 
     def _check_cold_items(self) -> None:
         """Refuse what only a student of one stage can recommend."""

@@ -17,7 +17,7 @@ Bounds = dict[str, Any]  # of a `setting`
 NUMBER: Bounds = {"at_least": 1}
 RATE: Bounds = {"above": 0, "at_most": 1}
 DROPOUT: Bounds = {"at_least": 0, "below": 1}
-ENSEMBLE = "ensemble"
+ENSEMBLE, TWO_TOWER = "ensemble", "two-tower"
 KIND = "what the teacher is; see docs/teachers.md"
 MEMBERS = "the kinds that an ensemble joins"
 BY_USUAL_NAME = "; empty = found by its usual names"
@@ -37,6 +37,8 @@ LABELS = {  # of a row
 }
 PRIVILEGED = ("user", "context", "text")
 CONTROLS = ("plain", "self-taught", "scrambled")
+TITLES, IDS, NO_ITEMS = "titles", "ids", "none"
+ALL, ADAPTERS, NOTHING = "all", "adapters", "nothing"
 TUNING_METHODS = ("none", "top-layers", "all-layers", "lora", "adapters", "prefix")
 
 
@@ -147,6 +149,12 @@ class DataSettings(_Data):
         "what orders a user's interactions of one time stamp: the file, or chance",
         choices=(FILE_ORDER, SHUFFLED),
     )
+    train_share: float = setting(
+        1.0,
+        "the share of each user's training interactions that is kept, drawn at random",
+        above=0,
+        at_most=1,
+    )
     exclude_seen: bool = setting(
         True, "never recommend what the history holds; false where people come back, as to music"
     )
@@ -162,6 +170,12 @@ class DataSettings(_Data):
             raise InputError(
                 f'`data.source` "{BOOKS}" has no times: `data.split` must be "{RANDOM}". Received: '
                 f'"{self.split}".'
+            )
+        if self.train_share < 1 and self.split == COLD_ITEMS:
+            raise InputError(
+                f'`data.train_share` is not of `data.split` "{COLD_ITEMS}", which holds back items '
+                f"and not interactions. Received: train_share={self.train_share}. Set it to 1.0, "
+                "or choose another split."
             )
         if self.group_columns and not self.users:
             raise InputError(
@@ -355,6 +369,32 @@ class TuningSettings:
 
     def __post_init__(self) -> None:
         check(self, "tuning")
+
+
+@dataclass(frozen=True)
+class TransferSettings:
+    """What the models learnt from other data before."""
+
+    run: str = setting(
+        "",
+        "the folder of a finished run, such as saved_models/ml-1m, whose models this run's start "
+        "from; empty = none",
+    )
+    same_items: str = setting(
+        TITLES,
+        "how an item of both is recognised: by its title, upper or lower case, or its id; or none",
+        choices=(TITLES, IDS, NO_ITEMS),
+    )
+    trains: str = setting(
+        ALL,
+        "what of the two-tower teacher is trained on this run's data: all; the items' ids and a "
+        "low-rank adapter of the text projection; or nothing",
+        choices=(ALL, ADAPTERS, NOTHING),
+    )
+    adapter_rank: int = setting(8, "adapters: the rank of what is added to a matrix", **NUMBER)
+
+    def __post_init__(self) -> None:
+        check(self, "transfer")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@
 - `comparisons[name][task]`: `metric`, `difference`, `interval`, `seeds`; `ratio`, `p`, `gained` and
   `lost` where it is one of NDCGs, other figures of some pairs
 - `protocol`: in words, how rows were `split`, what the `models` predicted, what the `twin` has of
-  the student, and what the validation `score` is; `rows_are`: what a latency is of
+  the student, what the validation `score` is, and what the models took from another run
+  (`transfer`, as figures too); `rows_are`: what a latency is of
 - `resampled`: what intervals are over; `reliability[task][model]`, `confusion[task][model]`,
   `teachers` (of `compare_teachers`), `segments` (of `segment_report`), `lists` (of a few users),
   `map` (of the items), where there are such

@@ -24,6 +24,7 @@ from tfrs_distill.pipeline.students import (
     OfLists,
     OfRows,
     OfWindows,
+    learns_alone,
     students_of,
 )
 from tfrs_distill.pipeline.two_stage import ValidationLists
@@ -37,7 +38,7 @@ def student_stage(run: Run, name: str) -> Stage:
     from the twin in its label smoothing.
     """
     recipe, students = run.recipe, students_of(run, name)
-    alone = name == PLAIN or name.startswith("twin")
+    alone = learns_alone(name)
     chosen: Chosen = recipe.twin if alone else recipe.distillation
     if name == PLAIN:
         chosen = replace(chosen, label_smoothing=0.0)
@@ -51,7 +52,9 @@ def student_stage(run: Run, name: str) -> Stage:
         sections = [asdict(getattr(recipe, part)) for part in students.sections]
         for section in sections:
             section.pop("controls", None)  # who else is trained
-        return [sections, asdict(chosen), also]
+        transfer = students.transfer if isinstance(students, OfWindows) else None
+        of_other_run = [] if transfer is None else [transfer.fingerprint("student")]
+        return [sections, asdict(chosen), also, *of_other_run]
 
     def work(folder: Path) -> tuple[Result, str]:
         model = student = students.new(chosen, recipe.seed)

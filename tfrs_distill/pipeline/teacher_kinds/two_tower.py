@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +27,28 @@ from tfrs_distill.pipeline.data import item_attributes_of, source_folder
 from tfrs_distill.pipeline.encoders import encoder_fingerprint, is_of_tf_hub, open_encoder
 from tfrs_distill.pipeline.fit_until_best import fit_for, fit_until_best, save_alone
 from tfrs_distill.pipeline.recipe.sections import (
+    ADAPTERS,
     ATTRIBUTES,
     BOOKS,
     GRAPH,
+    NOTHING,
     PLANTED,
     TABLES,
     TEXT,
 )
 from tfrs_distill.pipeline.teacher_kinds.adapted_encoder import adapted_text_vectors
-from tfrs_distill.pipeline.teacher_kinds.kind import KERAS_FILES, Facts, Setting
+from tfrs_distill.pipeline.teacher_kinds.kind import Facts, Setting
+from tfrs_distill.pipeline.transfer import CHOICES, ENCODER, TEACHER_FILE, Transfer
 from tfrs_distill.teachers import (
     AttentionTwoTower,
     BertTwoTower,
     Calibrated,
     MultimodalTwoTower,
 )
+from tfrs_distill.teachers.domain_adapter import domain_adapter
 
 GRAPH_DIM = 64  # of an item's vector from a graph
-VECTORS, CHOICES = "item_vectors.npz", "choices.json"
-TEACHER_FILE = f"{KERAS_FILES}0.keras"
+VECTORS = "item_vectors.npz"
 
 
 class TwoTowerOfItems:
@@ -57,11 +62,16 @@ class TwoTowerOfItems:
         self.setting = setting
         self.modalities = setting.recipe.teacher.modalities
 
+    @cached_property
+    def transfer(self) -> Transfer | None:
+        """The run whose teacher this one starts from, where the recipe names one."""
+        recipe = self.setting.recipe
+        return Transfer(recipe, self.setting.data) if recipe.transfer.run else None
+
     def settings(self) -> Any:
         """The encoder's content; the graph's and the attributes' files are of the data."""
         recipe = self.setting.recipe
-        tuned = recipe.tuning.method != "none" or recipe.tuning.pretrain_steps > 0
-        if tuned and TEXT not in self.modalities:
+        if self._tuned and TEXT not in self.modalities:
             raise InputError(
                 "`tuning` adapts the BERT that reads item text, but `teacher.modalities` has no "
                 f'"text". Received: modalities={list(self.modalities)}.'
@@ -87,12 +97,16 @@ class TwoTowerOfItems:
             )
         if TEXT not in self.modalities:
             return self._link_titles()
-        if tuned and is_of_tf_hub(recipe):
+        if self._tuned and is_of_tf_hub(recipe):
             raise InputError(
                 "`tuning` needs a Hugging Face checkpoint; an encoder from TF-Hub stays frozen. "
                 f"Received: {recipe.encoder.name}."
             )
-        return [encoder_fingerprint(recipe), self._link_titles()]
+        found = [encoder_fingerprint(recipe), self._link_titles()]
+        if self.transfer is not None:
+            self.transfer.check()
+            found.append(self.transfer.fingerprint("teacher"))
+        return found
 
     def train(self, folder: Path) -> Facts:
         """Make the items' vectors, then train the towers on them until validation is best."""
@@ -100,26 +114,41 @@ class TwoTowerOfItems:
         vectors, encoder = self._item_vectors(folder)
         with whole_file(folder / VECTORS) as file:
             np.savez(file, **vectors)
-        teacher = self.untrained(vectors, recipe.seed)
-        return self._facts(teacher, self.fit(teacher), encoder, folder)
+        teacher = self._start(vectors, recipe.seed)
+        if self.transfer is not None and recipe.transfer.trains == NOTHING:
+            curves = self._not_trained(teacher)
+        else:
+            with self._trained_part(teacher, recipe.seed):
+                curves = self.fit(teacher)
+        read_by = "" if TEXT not in vectors or self._tuned else encoder_fingerprint(recipe)
+        facts = self._facts(teacher, curves, encoder, read_by, folder)
+        if self.transfer is None:
+            return facts
+        return facts | {"line": f"{facts['line']}, {self.transfer.line()}"}
 
     def _facts(
-        self, teacher: TwoTower, curves: dict[str, Any], encoder: dict[str, Any], folder: Path
+        self,
+        teacher: TwoTower,
+        curves: dict[str, Any],
+        encoder: dict[str, Any],
+        read_by: str,
+        folder: Path,
     ) -> Facts:
         """Find a trained teacher's temperature, and leave both in `folder`."""
         save_alone(teacher, folder / TEACHER_FILE)
         temperature = self.setting.temperature_of(teacher)
+        epochs = curves["best_epoch"]
         with whole_file(folder / CHOICES, "w") as file:
-            json.dump({"epochs": curves["best_epoch"], "temperature": temperature}, file)
+            json.dump({"epochs": epochs, "temperature": temperature, ENCODER: read_by}, file)
         best = max(curves[f"validation_ndcg@{self.setting.k}"])
         reads = " and ".join(["ids", *self.modalities])
         return {
-            "curves": curves,
+            **({"curves": curves} if epochs else {}),
             "parameters": teacher.num_parameters + encoder.pop("parameters", 0),
             "bytes": (folder / TEACHER_FILE).stat().st_size + encoder.pop("bytes", 0),
             "encoder": encoder,
             "line": f"attention over {reads}, validation NDCG@{self.setting.k} {best:.4f} at epoch "
-            f"{curves['best_epoch']}, at temperature {temperature:.3g}",
+            f"{epochs}, at temperature {temperature:.3g}",
         }
 
     def open(self, folder: Path) -> Calibrated:
@@ -133,10 +162,12 @@ class TwoTowerOfItems:
             recipe = self.setting.recipe
             seed = self.setting.seed_of_fold(fold)
             with np.load(whole / VECTORS) as vectors:
-                teacher = self.untrained(dict(vectors), seed)
+                teacher = self._start(dict(vectors), seed)
             batches = windows.batches(recipe.teacher.batch_size, seed=seed)
             epochs, rate = _choices(whole)["epochs"], recipe.teacher.learning_rate
-            fit_for(teacher, batches, learning_rate=rate, epochs=epochs)
+            if epochs:
+                with self._trained_part(teacher, seed):
+                    fit_for(teacher, batches, learning_rate=rate, epochs=epochs)
             save_alone(teacher, folder / TEACHER_FILE)
         with whole_file(folder / CHOICES) as file:
             file.write((whole / CHOICES).read_bytes())
@@ -145,10 +176,11 @@ class TwoTowerOfItems:
     def extend(self, earlier: Path, folder: Path) -> None:
         """Give the earlier teacher this run's items, those that it did not know by their texts."""
         recipe = self.setting.recipe
-        tuned = recipe.tuning.method != "none" or recipe.tuning.pretrain_steps > 0
         others = set(self.modalities) - {TEXT}
-        if tuned or others:
-            what = "a tuned BERT" if tuned else f"items known by {' and '.join(sorted(others))}"
+        if self._tuned or others:
+            what = (
+                "a tuned BERT" if self._tuned else f"items known by {' and '.join(sorted(others))}"
+            )
             raise InputError(
                 f"A two-tower teacher of {what} cannot go on from an earlier run: new items would "
                 "have no vectors like those of before. Train it anew, by `tfrs-distill run`."
@@ -171,7 +203,8 @@ class TwoTowerOfItems:
         """Go on from the weights in `earlier`, with the same vectors."""
         shutil.copy2(earlier / VECTORS, folder / VECTORS)
         teacher: TwoTower = tf.keras.models.load_model(earlier / TEACHER_FILE)
-        return self._facts(teacher, self.fit(teacher, max_epochs), {}, folder)
+        read_by = _choices(earlier).get(ENCODER, "")
+        return self._facts(teacher, self.fit(teacher, max_epochs), {}, read_by, folder)
 
     def untrained(self, vectors: dict[str, np.ndarray], seed: int) -> TwoTower:
         """A teacher that reads these vectors."""
@@ -207,6 +240,34 @@ class TwoTowerOfItems:
             progress=self.setting.progress,
             description="teacher",
         )
+
+    @property
+    def _tuned(self) -> bool:
+        """Whether the BERT is adapted to the texts."""
+        tuning = self.setting.recipe.tuning
+        return bool(tuning.method != "none" or tuning.pretrain_steps)
+
+    def _start(self, vectors: dict[str, np.ndarray], seed: int) -> TwoTower:
+        """What training begins with: new weights, or those of the run that is transferred."""
+        teacher = self.untrained(vectors, seed)
+        if self.transfer is not None:
+            self.transfer.start_teacher(teacher)
+        return teacher
+
+    def _trained_part(self, teacher: TwoTower, seed: int) -> contextlib.AbstractContextManager[Any]:
+        """Inside it what the recipe says of a transferred teacher trains."""
+        transfer = self.setting.recipe.transfer
+        if self.transfer is None or transfer.trains != ADAPTERS:
+            return contextlib.nullcontext()
+        return domain_adapter(teacher, transfer.adapter_rank, seed=seed)
+
+    def _not_trained(self, teacher: TwoTower) -> dict[str, Any]:
+        """The curves of no epoch: the validation score of the teacher as it came."""
+        judge = ValidationNDCG(self.setting.splits.validation, k=self.setting.k, model=teacher)
+        logs: dict[str, float] = {}
+        judge.on_epoch_end(0, logs)
+        score = logs[judge.log_name]
+        return {"best_epoch": 0, f"validation_ndcg@{self.setting.k}": [score]}
 
     def _link_titles(self) -> dict[str, str]:
         """Titles by the item ids that the graph's links use, where those are not the data's own."""

@@ -84,7 +84,7 @@ class LoRA:
 
         def merge() -> None:
             for dense in added:
-                dense.dense.kernel.assign_add(dense.scale * tf.matmul(dense.down, dense.up))
+                dense.merge()
 
         return attached.ready(merge)
 
@@ -109,3 +109,7 @@ class LowRankDense(AddedLayer):
         """`[..., in]` to `[..., out]`."""
         low = tf.matmul(inputs, tf.cast(self.down, inputs.dtype))
         return self.dense(inputs) + self.scale * tf.matmul(low, tf.cast(self.up, inputs.dtype))
+
+    def merge(self) -> None:
+        """Add the product to the dense layer's own matrix, which then does the same alone."""
+        self.dense.kernel.assign_add(self.scale * tf.matmul(self.down, self.up))
