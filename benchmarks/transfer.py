@@ -3,7 +3,7 @@
     python benchmarks/transfer.py [--part PART ...] [--quick] [--seeds 0 1 2]
         [--source RECIPE] [--target RECIPE] [--out DIR] [--json FILE]
 
-Three parts, all by default.
+Three parts, all by default; with `--quick` the first alone.
 
 `cold-items` runs the recipe `cold-items` with every seed: a quarter of the films is in no training
 row, and only they are ranked and to be found; all together, and by themselves those whose texts are
@@ -92,7 +92,7 @@ Values = dict[str, dict[str, np.ndarray]]  # NDCG by model and part of the items
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--part", nargs="+", choices=OF_SCRIPT, default=OF_SCRIPT)
+    parser.add_argument("--part", nargs="+", choices=OF_SCRIPT, help="default: all")
     parser.add_argument(
         "--quick", action="store_true", help="small runs of one seed: to see them work"
     )
@@ -104,11 +104,12 @@ def main() -> None:
     arguments = parser.parse_args()
 
     seeds = arguments.seeds[:1] if arguments.quick else arguments.seeds
+    parts = arguments.part or (OF_SCRIPT[:1] if arguments.quick else OF_SCRIPT)
     rows: list[Row] = []
-    if "cold-items" in arguments.part:
+    if "cold-items" in parts:
         rows += cold_items(seeds, arguments.out, quick=arguments.quick)
     for name, part in FROM_OTHER_RUNS.items():
-        if name in arguments.part:
+        if name in parts:
             pair = Pair.named(arguments.source, arguments.target, quick=arguments.quick)
             rows += part(pair, seeds, arguments.out)
     publish(rows, arguments.json)

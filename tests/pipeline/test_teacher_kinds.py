@@ -334,6 +334,7 @@ def train_only(recipe, tmp_path):
     [
         ({"modalities": (), "tuning": "lora"}, r'`teacher.modalities` has no "text"'),
         ({"modalities": ("attributes",)}, "Data of the source 'synthetic' has no attributes"),
+        ({"encoder": "hub", "reads": True}, "an encoder from TF-Hub has none to read"),
         ({"encoder": "hub", "tuning": "lora"}, "an encoder from TF-Hub stays frozen"),
         ({"encoder": "hub", "kind": "cross-encoder"}, "an encoder from TF-Hub cannot read pairs"),
         ({"kind": "array", "source": "no.npz"}, "no.npz does not exist or is no file"),
@@ -355,6 +356,7 @@ def test_what_cannot_be_is_said_before_anything_is_trained(folder, tmp_path, cha
     recipe = replace(
         recipe,
         tuning=replace(recipe.tuning, method=changes.pop("tuning", "none")),
+        item_texts=replace(recipe.item_texts, read=changes.pop("reads", False)),
     )
     recipe = replace(recipe, teacher=replace(recipe.teacher, **changes))
     with pytest.raises(InputError, match=words):
