@@ -228,7 +228,7 @@ def test_knowledge_graphs_attributes_users_and_cold_items():
         ),
         (
             lambda: UserAttributes(["1"], [3], ["F", "M"], [""]),
-            r"one entry a user\. Received lengths \[1, 1, 2, 1\]",
+            r"one entry a user\. Received lengths \[1, 1, 2, 1, 1\]",
         ),
         (
             lambda: UserAttributes(["1"], [3], [None], [""]),

@@ -33,6 +33,7 @@ from tfrs_distill.pipeline.stage import NOTE, Stage
 from tfrs_distill.pipeline.stages.data import data_stage
 from tfrs_distill.pipeline.stages.student import student_stage
 from tfrs_distill.pipeline.stages.teacher import teacher_stage
+from tfrs_distill.pipeline.stages.words import words_stage
 from tfrs_distill.pipeline.students import students_of
 from tfrs_distill.pipeline.teacher_kinds import two_tower
 from tfrs_distill.pipeline.transfer import Transfer, same_interactions, shared_items
@@ -115,9 +116,9 @@ def trained(recipe, folder):
 
 
 def with_data(recipe, folder):
-    """A run of the stage data alone."""
+    """A run of the stage data, and of the words where its students read some."""
     run = run_of(recipe, folder)
-    run.stages.run([data_stage(run)])
+    run.stages.run([data_stage(run), *([words_stage(run)] if recipe.item_texts.read else [])])
     return run
 
 
@@ -223,7 +224,7 @@ def test_an_adapter_starts_at_nothing_and_leaves_a_teacher_like_any_other():
     np.testing.assert_allclose(teacher.encode_histories(history).numpy(), inside, atol=1e-5)
     assert np.abs(inside - before).max() > 0.01
     assert [weight.name for weight in teacher.query_tower.weights] == names
-    assert len(teacher.query_tower.non_trainable_weights) == 1  # the text vectors
+    assert len(teacher.query_tower.non_trainable_weights) == 2  # text vectors, no history
     with pytest.raises(ValueError, match=r"`rank` must be"), domain_adapter(teacher, 0, seed=0):
         pass
 
