@@ -116,10 +116,10 @@ def update(
     has never seen what is new, and from the last version itself, so that it does not forget. It is
     measured beside the last and the first version: over all test users, and over those who have
     nothing new since the first version, whose queries stay the same from update to update. A
-    student that lost more than `max_drop` of an earlier NDCG is not published. Otherwise the
-    teacher is trained on too, for the next update, and the artefact takes its place as
-    `folder/<version>/`, whole or not at all, where TensorFlow Serving finds it. An interrupted
-    update resumes, and until it is done the published version stays as it was.
+    student that lost more than `max_drop` of an earlier NDCG, with a paired 95 % interval below 0,
+    is not published. Otherwise the teacher is trained on too, for the next update, and the artefact
+    takes its place as `folder/<version>/`, whole or not at all, where TensorFlow Serving finds it.
+    An interrupted update resumes, and until it is done the published version stays as it was.
 
     Args:
         folder: of the run, such as `saved_models/ml-100k`.

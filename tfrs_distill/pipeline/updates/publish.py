@@ -108,8 +108,9 @@ def _refusal(facts: dict[str, Any], worse: list[list[str]], max_drop: float) -> 
     )
     return (
         f"Version {facts['version']} is worse than an earlier one and was not published: {said}. "
-        f"At most {max_drop:.1%} may be lost (--max-drop). Version {facts['before']} stays as it "
-        "was. Look at the new interactions, or train anew with all of them, by `tfrs-distill run`."
+        f"At most {max_drop:.1%} may be lost (--max-drop), but for what may be chance. Version "
+        f"{facts['before']} stays as it was. Look at the new interactions, or train anew with all "
+        "of them, by `tfrs-distill run`."
     )
 
 

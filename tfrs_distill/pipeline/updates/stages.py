@@ -196,8 +196,9 @@ class Update:
                 name: metrics.paired_difference(found["new"], found[name], seed=run.recipe.seed)
                 for name in ("last", "first")
             }
-            for name in ("last", "first"):
-                if ndcg[part]["new"] < (1 - self.max_drop) * ndcg[part][name]:
+            for name, difference in differences[part].items():
+                _, high = difference["interval"]
+                if high < 0 and -difference["difference"] > self.max_drop * ndcg[part][name]:
                     worse.append([part, name])
         sizes = {part: len(queries) for part, queries in parts.items()}
         return {"ndcg": ndcg, "differences": differences, "queries": sizes, "worse": worse}
