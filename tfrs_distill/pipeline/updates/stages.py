@@ -28,7 +28,7 @@ from tfrs_distill.pipeline.updates.new_data import joined_data, over_all_items
 from tfrs_distill.teachers import Ensemble
 
 EXTENDED = "extended"  # in the teacher's folder: the earlier teacher over all items
-MAX_EPOCHS, PATIENCE, TEACHER_EPOCHS = 12, 4, 4
+MAX_EPOCHS, PATIENCE, TEACHER_EPOCHS = 6, 2, 4
 EVERYONE = "all users"
 NOWHERE = -1e9  # the score of an item that a student by ids alone has never met
 
