@@ -483,7 +483,7 @@ class ItemTextsSettings:
 
     read: bool = setting(True, "whether the student has a text tower beside the items' ids")
     num_common: int = setting(
-        300,
+        250,
         "word pieces with a vector beside those of the known texts: the BERT's commonest",
         at_least=0,
     )
