@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -196,10 +197,11 @@ class Update:
                 name: metrics.paired_difference(found["new"], found[name], seed=run.recipe.seed)
                 for name in ("last", "first")
             }
-            for name, difference in differences[part].items():
-                _, high = difference["interval"]
-                if high < 0 and -difference["difference"] > self.max_drop * ndcg[part][name]:
-                    worse.append([part, name])
+            worse += [
+                [part, name]
+                for name, difference in differences[part].items()
+                if is_worse(difference, ndcg[part][name], self.max_drop)
+            ]
         sizes = {part: len(queries) for part, queries in parts.items()}
         return {"ndcg": ndcg, "differences": differences, "queries": sizes, "worse": worse}
 
@@ -211,6 +213,25 @@ class Update:
             scorer.catalogue[:, num_known + 1 :] = 0.0
             scorer.catalogue[-1, num_known + 1 :] = NOWHERE
         return scorer
+
+
+def is_worse(difference: Mapping[str, Any], before: float, max_drop: float) -> bool:
+    """Whether more was lost than may be, and more than chance explains.
+
+    Args:
+        difference: new minus before, see `metrics.paired_difference`.
+        before: the earlier figure.
+        max_drop: the share of it that may be lost.
+
+    Example:
+    >>> is_worse({"difference": -0.01, "interval": (-0.02, -0.001)}, 0.2, max_drop=0.02)
+    True
+    >>> is_worse({"difference": -0.01, "interval": (-0.02, 0.001)}, 0.2, max_drop=0.02)
+    False
+    >>> is_worse({"difference": -0.01, "interval": (-0.02, -0.001)}, 0.2, max_drop=0.1)
+    False
+    """
+    return bool(difference["interval"][1] < 0 and -difference["difference"] > max_drop * before)
 
 
 def _unchanged(queries: Queries, before: Queries) -> np.ndarray:
