@@ -458,8 +458,8 @@ def read_data(recipe: RetrievalRecipe | RankingRecipe) -> RetrievalData | Rankin
     elif recipe.data.source == "synthetic":
         data = synthetic(seed=recipe.seed)
     else:
-        data = read_folder(source_folder(recipe))
-        attributes = read_user_attributes(source_folder(recipe))
+        folder = source_folder(recipe)  # which looks through what was fetched
+        data, attributes = read_folder(folder), read_user_attributes(folder)
     if recipe.data.disliked_below and not recipe.data.interactions:  # tables have theirs already
         rated = data.ratings > 0  # 0 is none, as in Book-Crossing
         disliked = rated & (data.ratings < recipe.data.disliked_below)

@@ -72,7 +72,6 @@ def _update(
         run,
         earlier,
         first,
-        last,
         list(interactions),
         list(items),
         dict(columns),

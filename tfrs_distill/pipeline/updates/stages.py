@@ -41,7 +41,6 @@ class Update:
         run: the update as a run: its recipe, its folder, its progress.
         earlier: the run or the update that the last version came from.
         first: the run that the first version came from.
-        version: the last one.
         interactions: files with new interactions.
         items: files with new items.
         columns: of these tables.
@@ -53,13 +52,12 @@ class Update:
         run: Run,
         earlier: Run,
         first: Run,
-        version: int,
         interactions: list[str],
         items: list[str],
         columns: dict[str, Any],
         max_drop: float,
     ) -> None:
-        self.run, self.earlier, self.first, self.version = run, earlier, first, version
+        self.run, self.earlier, self.first = run, earlier, first
         self.interactions, self.items, self.columns = interactions, items, columns
         self.max_drop = max_drop
         self.k = run.recipe.evaluation.k
