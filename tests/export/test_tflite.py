@@ -16,6 +16,8 @@ from planted_student import (
     padded,
     two_blocks,
 )
+from tensorflow.lite.python.schema_py_generated import BuiltinOperator
+from tensorflow.lite.tools import flatbuffer_utils
 
 from tfrs_distill.errors import InputError
 from tfrs_distill.export import to_saved_model, to_tflite
@@ -78,6 +80,15 @@ def test_a_two_towers_file_holds_every_item_once(tmp_path, quantization, width):
     scores = (query @ student.catalogue_embeddings().numpy()[1:].T)[0]
     found, item_ids = run(path, history)
     np.testing.assert_allclose(found[0], scores[item_ids[0] - 1], atol={4: 1e-6}.get(width, 1e-3))
+
+
+def test_a_file_holds_nothing_that_litert_does_not_read(folder):
+    for path in folder.glob("*.tflite"):
+        model = flatbuffer_utils.read_model(str(path))
+        contents = [bytes(buffer.data) for buffer in model.buffers[1:]]
+        assert len(set(contents)) == len(contents) and all(contents)
+        tensors = [tensor for graph in model.subgraphs for tensor in graph.tensors]
+        assert not any(tensor.name for tensor in tensors)
 
 
 def test_input_is_int32_with_both_sizes_free(folder):
@@ -229,16 +240,25 @@ def test_refuses_operators_that_litert_does_not_have(tmp_path, capfd, operator, 
     assert capfd.readouterr().err == ""
 
 
+def with_an_unknown_operator(model):
+    opened = flatbuffer_utils.convert_bytearray_to_object(model)
+    code = opened.operatorCodes[0]
+    code.builtinCode = code.deprecatedBuiltinCode = BuiltinOperator.CUSTOM
+    code.customCode = "Missing"
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(opened))
+
+
 def test_refuses_what_litert_cannot_run(tmp_path, monkeypatch):
     real = tf.lite.TFLiteConverter.from_saved_model
 
     def broken(*args, **kwargs):
         converter = real(*args, **kwargs)
-        converter.convert = lambda: b"not a model"
+        convert = converter.convert
+        converter.convert = lambda: with_an_unknown_operator(convert())
         return converter
 
     monkeypatch.setattr(tf.lite.TFLiteConverter, "from_saved_model", broken)
-    with pytest.raises(InputError, match="LiteRT cannot run the result.*cannot be read"):
+    with pytest.raises(InputError, match="LiteRT cannot run the result.*Missing"):
         to_tflite(STUDENT, tmp_path / "s.tflite", CATALOGUE)
     assert os.listdir(tmp_path) == []
 

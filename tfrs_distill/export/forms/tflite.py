@@ -67,26 +67,43 @@ def write_tflite(module: ServedModule, saved_model: Path, path: Path, quantizati
                 f"part of {module.part}. Write that part differently, or export a SavedModel. "
                 f"TensorFlow says: {error}"
             ) from error
-    if module.has_one_table and quantization != "float32":
-        model = _without_copies(model)
     with whole_file(path) as file:
-        file.write(model)
+        file.write(_smallest(model))
     outputs = _run(path, inputs, module.part)
     if quantization == "float32":
         _check_outputs(outputs, module)
 
 
-def _without_copies(model: bytes) -> bytes:
-    """Let tensors of equal contents share them: the converter quantises once for each operator."""
+def _smallest(model: bytes) -> bytes:
+    """Leave out what LiteRT does not read, and let tensors of equal contents share them.
+
+    That are the names of tensors and functions, empty quantization parameters, shapes that are
+    there twice, and a buffer for every tensor without contents; and copies, as the converter
+    quantizes a constant once for each operator. Inputs and outputs are found by the signatures.
+    """
     opened = flatbuffer_utils.convert_bytearray_to_object(model)
-    contents = [None if buffer.data is None else bytes(buffer.data) for buffer in opened.buffers]
-    first: dict[bytes | None, int] = {}
-    for place, content in enumerate(contents):
-        first.setdefault(content, place)
-    for tensor in (tensor for graph in opened.subgraphs for tensor in graph.tensors):
-        kept = first[contents[tensor.buffer]]
-        if contents[tensor.buffer] and kept != tensor.buffer:
-            opened.buffers[tensor.buffer].data, tensor.buffer = None, kept
+    empty = opened.buffers[0]  # by the format, for all tensors without contents
+    places, kept = {b"": 0}, [empty]
+
+    def place_of(buffer: int) -> int:
+        data = opened.buffers[buffer].data
+        content = b"" if data is None else bytes(data)
+        if content not in places:
+            places[content] = len(kept)
+            kept.append(opened.buffers[buffer])
+        return places[content]
+
+    for graph in opened.subgraphs:
+        graph.name = None
+        for tensor in graph.tensors:
+            tensor.name, tensor.buffer = None, place_of(tensor.buffer)
+            if tensor.quantization is not None and tensor.quantization.scale is None:
+                tensor.quantization = None
+            if np.array_equal(tensor.shapeSignature, tensor.shape):
+                tensor.shapeSignature = None
+    for entry in opened.metadata or []:
+        entry.buffer = place_of(entry.buffer)
+    opened.buffers = kept
     return bytes(flatbuffer_utils.convert_object_to_bytearray(opened))
 
 
