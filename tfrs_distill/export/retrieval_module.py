@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from tfrs_distill.columns import PADDING
 from tfrs_distill.errors import InputError
-from tfrs_distill.models.described_item_tower import DescribedItemTower
 from tfrs_distill.models.two_tower import TwoTower
 from tfrs_distill.serving.recommender import EMBED_TEXTS, RETRIEVE_WITH_ADDED, SIGNATURE_NAME
 from tfrs_distill.serving.word_pieces import WordPieces
@@ -49,9 +48,9 @@ class RetrievalModule(tf.Module):
     which a `TwoTower` also reads the items of the history: every item is in the files once. Of the
     student only the variables that the query needs are kept.
 
-    A student whose items have texts (`DescribedItemTower`) gives two more functions, by which items
-    can be added without another export. `embed_texts`, of `pieces`, int32 [num_texts, max_pieces],
-    gives `embeddings`, float32 [num_texts, dim]; `retrieve_with_added_items` takes these beside the
+    A student that reads the items' texts gives two more functions, by which items can be added
+    without another export. `embed_texts`, of `pieces`, int32 [num_texts, max_pieces], gives
+    `embeddings`, float32 [num_texts, dim]; `retrieve_with_added_items` takes these beside the
     history as `added_embeddings`, at least one, and recommends them too. Their indices, in the
     history as well, are `num_items + 1` and on.
 
@@ -95,8 +94,9 @@ class RetrievalModule(tf.Module):
         self.word_pieces: WordPieces | None = None
         self.embed_texts: Any = None
         self.retrieve_with_added_items: Any = None
-        items = student.candidate_tower if isinstance(student, TwoTower) else None
-        if isinstance(items, DescribedItemTower):
+        items: Any = student.candidate_tower if isinstance(student, TwoTower) else None
+        self._stored = getattr(items, "stored", None)
+        if getattr(items, "text_tower", None) is not None:
             self._read_texts(items)
         # These alone are saved; LiteRT's converter wants them tracked before it traces anew.
         self.query_variables = [
@@ -112,16 +112,30 @@ class RetrievalModule(tf.Module):
         """Return the k best items for every row of `history`."""
         return self._best(history)
 
-    def _read_texts(self, items: DescribedItemTower) -> None:
+    def _catalogue(self, history: tf.Tensor) -> tf.Tensor:
+        """The items' embeddings: a constant, or of a compressed student what is made of several."""
+        if self._stored is None:
+            return tf.constant(self._embeddings)
+        # Known only when the graph runs, or the converter would store the table itself.
+        zero = tf.minimum(tf.shape(history)[0], 0)
+        table = self._stored.rows(tf.range(self.num_items + 1 + zero))
+        table.set_shape(self._embeddings.shape)
+        return table
+
+    def _read_texts(self, items: Any) -> None:
         self.word_pieces = items.word_pieces
         pieces_spec = tf.TensorSpec([None, items.word_pieces.max_pieces], tf.int32, name="pieces")
         added_spec = tf.TensorSpec([None, self.embedding_dim], tf.float32, name="added_embeddings")
 
-        tower, table = items.text_tower, items.text_tower.weighted_embeddings()
+        tower, stored = items.text_tower, getattr(items, "stored_pieces", None)
+        table = tower.weighted_embeddings()
 
         @tf.function(input_signature=[pieces_spec])
         def embed_texts(pieces: tf.Tensor) -> dict[str, tf.Tensor]:
-            embeddings = tower.embed(pieces, tf.constant(table))
+            rows = (
+                tf.gather(tf.constant(table), pieces) if stored is None else stored.gather(pieces)
+            )
+            embeddings = tower.embed(rows)
             return {"embeddings": tf.cast(embeddings, tf.float32)}
 
         @tf.function(input_signature=[HISTORY_SPEC, added_spec])
@@ -143,7 +157,7 @@ class RetrievalModule(tf.Module):
 
     def _best(self, history: tf.Tensor, *added: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the k best of the catalogue's and the added items."""
-        tables = (tf.constant(self._embeddings), *added)
+        tables = (self._catalogue(history), *added)
         num_rows = sum(tf.shape(table)[0] for table in tables)
         known = (history > PADDING) & (history < num_rows)
         history = tf.where(known, history, PADDING)

@@ -15,7 +15,7 @@ from tfrs_distill.export.artefact import DEFAULT_K, describe
 from tfrs_distill.export.forms.saved_model import write_saved_model
 from tfrs_distill.export.forms.tflite import QUANTIZATIONS, write_tflite
 from tfrs_distill.export.retrieval_module import ExportableStudent
-from tfrs_distill.serving.artefact import PROVENANCE, SIDECARS, Artefact
+from tfrs_distill.serving.artefact import PROVENANCE, SIDECARS, WORDS, Artefact
 
 
 def to_tflite(
@@ -31,8 +31,8 @@ def to_tflite(
 
     The file holds built-in operators only. Its signature `serving_default` takes and gives what
     is in `RetrievalModule`; both sizes of `history` are free, so resize the input first.
-    `vocabulary.txt`, `titles.txt`, `signature.json` and `provenance.json` are written to the same
-    folder, which becomes, or stays, an artefact.
+    `vocabulary.txt`, `titles.txt`, `signature.json`, `provenance.json` and, of a student that reads
+    texts, its word pieces are written to the same folder, which becomes, or stays, an artefact.
 
     Args:
         student: a trained retrieval student.
@@ -67,7 +67,8 @@ def to_tflite(
             write_saved_model(module, Path(saved_model))
             write_tflite(module, Path(saved_model), stage / path.name, quantization)
         described.write(_other_files(path, described))
-        for name in (path.name, *SIDECARS):
+        for name in (path.name, *_words(described), *SIDECARS):
+            (path.parent / name).parent.mkdir(exist_ok=True)
             os.replace(stage / name, path.parent / name)
     return Artefact.read(path.parent)
 
@@ -80,7 +81,7 @@ def _other_files(path: Path, described: Artefact) -> dict[str, Any]:
     kept = {
         name: file
         for name, file in there.provenance["files"].items()
-        if name not in (path.name, *SIDECARS)
+        if name not in (path.name, *_words(there), *SIDECARS)
     }
     there = replace(there, folder=described.folder, provenance=described.provenance)
     if kept and there != described:
@@ -89,3 +90,8 @@ def _other_files(path: Path, described: Artefact) -> dict[str, Any]:
             "exclude_seen or student width. Give another folder, or remove that one first."
         )
     return kept
+
+
+def _words(artefact: Artefact) -> list[str]:
+    """The files of a student's word pieces, where it has any."""
+    return [f"{WORDS}/{column}.txt" for column in artefact.words]

@@ -75,7 +75,8 @@ class HistoryTower(tf.keras.layers.Layer):
         """Put the constant where there is no item, and the bias' 1 behind all."""
         empty = tf.cast(self.empty_query, queries.dtype)
         queries = tf.where(tf.expand_dims(has_items, -1), queries, empty)
-        return tf.concat([queries, tf.ones_like(queries[..., :1])], axis=-1)
+        behind = [[0, 0]] * (queries.shape.rank - 1) + [[0, 1]]
+        return tf.pad(queries, behind, constant_values=1.0)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that build an equal layer."""

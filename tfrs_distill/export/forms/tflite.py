@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import flatbuffers
 import numpy as np
 import tensorflow as tf
 from tensorflow.lite.tools import flatbuffer_utils
@@ -16,6 +17,8 @@ from tfrs_distill.serving.interpreter import TFLiteModel
 from tfrs_distill.serving.quiet import quiet_stderr
 
 QUANTIZATIONS = ("float32", "float16", "int8")
+IDENTIFIER = b"TFL3"  # of the file format
+LONGEST_SHARED = 8  # numbers of an array, such as a shape
 TOLERANCE = 1e-4  # of an output of 1; float32 files were within 1e-6 of the model
 
 
@@ -104,7 +107,26 @@ def _smallest(model: bytes) -> bytes:
     for entry in opened.metadata or []:
         entry.buffer = place_of(entry.buffer)
     opened.buffers = kept
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(opened))
+    builder = SharingBuilder(1024)
+    builder.Finish(opened.Pack(builder), file_identifier=IDENTIFIER)
+    return bytes(builder.Output())
+
+
+class SharingBuilder(flatbuffers.Builder):
+    """A builder of FlatBuffers that writes short arrays once: many tensors have the same shape."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self._places: dict[bytes, int] = {}
+
+    def CreateNumpyVector(self, x: np.ndarray) -> int:  # noqa: N802 (of the base class)
+        """Write an array, or find it among those written."""
+        if x.dtype != np.int32 or x.size > LONGEST_SHARED:
+            return int(super().CreateNumpyVector(x))
+        content = x.tobytes()
+        if content not in self._places:
+            self._places[content] = super().CreateNumpyVector(x)
+        return self._places[content]
 
 
 def _run(path: Path, inputs: Mapping[str, Arrays], part: str) -> dict[str, dict[str, np.ndarray]]:

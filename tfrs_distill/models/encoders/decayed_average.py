@@ -21,6 +21,7 @@ class DecayedAverage(tf.keras.layers.Layer):
         max_history: number of distances that have a weight.
         embedding_dim: width of the item embeddings.
         dropout: share of item embedding entries dropped while training.
+        hidden_units: of the feed-forward; None for twice `embedding_dim`.
         reads_order: whether the weights fall with age; False where histories have no order.
         seed: int or None; fixes initial weights and dropout.
     """
@@ -31,6 +32,7 @@ class DecayedAverage(tf.keras.layers.Layer):
         embedding_dim: int,
         *,
         dropout: float = 0.0,
+        hidden_units: int | None = None,
         reads_order: bool = True,
         seed: int | None = None,
         **kwargs: Any,
@@ -53,7 +55,11 @@ class DecayedAverage(tf.keras.layers.Layer):
             name="dropout",
         )
         self.feed_forward = FeedForward(
-            embedding_dim, seed=seed, dtype=self.dtype_policy, name="feed_forward"
+            embedding_dim,
+            hidden_units=hidden_units,
+            seed=seed,
+            dtype=self.dtype_policy,
+            name="feed_forward",
         )
 
     def call(
@@ -74,7 +80,7 @@ class DecayedAverage(tf.keras.layers.Layer):
         """The last position of `call(..., training=False)` alone, float [batch_size, dim]."""
         newest_last = tf.reverse(tf.exp(self.log_weights), axis=[0])
         weights = tf.cast(newest_last, item_embeddings.dtype) * tf.cast(mask, item_embeddings.dtype)
-        summed = tf.reduce_sum(weights[..., None] * item_embeddings, axis=1)
+        summed = tf.squeeze(tf.matmul(weights[:, None], item_embeddings), axis=1)
         average = tf.math.divide_no_nan(summed, tf.reduce_sum(weights, axis=1, keepdims=True))
         return self.feed_forward(average, training=False)
 
@@ -84,6 +90,7 @@ class DecayedAverage(tf.keras.layers.Layer):
             "max_history": self.max_history,
             "embedding_dim": self.embedding_dim,
             "dropout": self.dropout_rate,
+            "hidden_units": self.feed_forward.hidden_units,
             "reads_order": self.reads_order,
             "seed": self.seed,
         }

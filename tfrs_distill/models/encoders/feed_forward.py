@@ -15,7 +15,7 @@ class FeedForward(tf.keras.layers.Layer):
 
     Args:
         embedding_dim: width of the input and the output.
-        expansion: hidden width over `embedding_dim`.
+        hidden_units: hidden width; None for twice `embedding_dim`.
         dropout: share of hidden units dropped while training.
         seed: int or None; fixes initial weights and dropout.
     """
@@ -24,18 +24,19 @@ class FeedForward(tf.keras.layers.Layer):
         self,
         embedding_dim: int,
         *,
-        expansion: int = 2,
+        hidden_units: int | None = None,
         dropout: float = 0.0,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.embedding_dim, self.expansion = embedding_dim, expansion
+        self.embedding_dim = embedding_dim
+        self.hidden_units = 2 * embedding_dim if hidden_units is None else hidden_units
         self.dropout_rate, self.seed = dropout, seed
         policy = self.dtype_policy
         self.norm = tf.keras.layers.LayerNormalization(epsilon=1e-6, dtype=policy, name="norm")
         self.hidden = tf.keras.layers.Dense(
-            expansion * embedding_dim,
+            self.hidden_units,
             activation="gelu",
             name="hidden",
             dtype=policy,
@@ -55,15 +56,17 @@ class FeedForward(tf.keras.layers.Layer):
         """`[..., embedding_dim]` to the same shape."""
         # Rows of one rank, whatever the input's: Keras' LayerNormalization fixes its axis at the
         # first call, and a Dense on two axes is one plain matrix product in a `.tflite` file.
-        rows = tf.reshape(inputs, [-1, self.embedding_dim])
-        hidden = self.dropout(self.hidden(self.norm(rows)), training=training)
-        return inputs + tf.reshape(self.out(hidden), tf.shape(inputs))
+        rows = inputs
+        if inputs.shape.rank != 2:
+            rows = tf.reshape(inputs, [-1, self.embedding_dim])
+        outputs = self.out(self.dropout(self.hidden(self.norm(rows)), training=training))
+        return inputs + (outputs if rows is inputs else tf.reshape(outputs, tf.shape(inputs)))
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that build an equal layer."""
         return super().get_config() | {
             "embedding_dim": self.embedding_dim,
-            "expansion": self.expansion,
+            "hidden_units": self.hidden_units,
             "dropout": self.dropout_rate,
             "seed": self.seed,
         }

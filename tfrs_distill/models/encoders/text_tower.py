@@ -117,9 +117,13 @@ class TextTower(tf.keras.layers.Layer):
         table[PADDING] = 0.0
         return np.float32(table)
 
-    def embed(self, pieces: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
-        """Embeddings of texts by `weighted_embeddings()`, as `call` gives them."""
-        sums = tf.reduce_sum(tf.gather(table, pieces), axis=1)
+    def embed(self, rows: tf.Tensor) -> tf.Tensor:
+        """Embeddings of texts as `call` gives them, by their pieces' `weighted_embeddings()`.
+
+        Args:
+            rows: float [num_texts, max_pieces, piece_dim + 1].
+        """
+        sums = tf.reduce_sum(rows, axis=1)
         average = tf.math.divide_no_nan(sums[:, :-1], sums[:, -1:])
         return self._of_average(tf.cast(average, self.compute_dtype))
 

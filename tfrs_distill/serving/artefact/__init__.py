@@ -28,6 +28,7 @@ from tfrs_distill.serving.artefact.artefact import (
     RANKING,
     RETRIEVAL,
     SIDECARS,
+    WORDS,
     Artefact,
     RankingStage,
 )
@@ -50,5 +51,6 @@ __all__ = [
     "SAVED_MODEL",
     "SIDECARS",
     "TFLITE",
+    "WORDS",
     "next_version",
 ]

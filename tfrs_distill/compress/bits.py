@@ -1,0 +1,118 @@
+"""Tables in 4 or 2 bits a number, which neither TensorFlow's converter nor LiteRT looks up in.
+
+A number is kept as a code, `x = (code - (2^bits - 1) / 2) scale`: levels lie evenly around 0, and
+none is 0. The scale is that of a row, a column or the table, a power of `exp(STEP)`, whose exponent
+is a byte. Codes stand side by side in bytes, and the graph takes them apart with operators that
+are built into LiteRT.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import tensorflow as tf
+
+Scale = Literal["row", "column", "tensor"]
+PACKED = (4, 2)  # bits that are packed here; the converter has 32, 16 and 8
+STEP, LEAST = 0.04, float(np.log(1e-4))  # of the logarithms of scales: 2 % off at most; up to 2.7
+AXES: dict[Scale, int | None] = {"row": 1, "column": 0, "tensor": None}
+SEARCHED = np.linspace(0.1, 1.0, 46)  # shares of the largest number that the levels may end at
+
+
+def log_scales_of(table: np.ndarray, bits: int, scale: Scale) -> np.ndarray:
+    """The scales with the least squared error: logarithms, float32 [num_rows or 1, dim or 1].
+
+    Args:
+        table: float [num_rows, dim].
+        bits: one of `PACKED`.
+        scale: what has one of its own.
+    """
+    axis, middle = AXES[scale], _middle(bits)
+    largest = np.abs(table).max(axis=axis, keepdims=True)
+    best = least = None
+    for share in SEARCHED:
+        scales = np.maximum(share * largest / middle, np.exp(LEAST))
+        codes = np.clip(np.round(table / scales + middle), 0, 2 * middle)
+        errors = np.square((codes - middle) * scales - table).sum(axis=axis, keepdims=True)
+        if best is None or least is None:
+            best, least = scales, errors
+        best, least = np.where(errors < least, scales, best), np.minimum(errors, least)
+    return np.float32(np.log(best))
+
+
+def quantized(table: tf.Tensor, log_scales: tf.Tensor, bits: int) -> tf.Tensor:
+    """The numbers that are left of a table, with gradients as if it were left as it was.
+
+    The gradient passes to numbers within the levels and, as rounding counts as the identity, to
+    the scales.
+
+    Reference: [Esser et al., 2020](https://arxiv.org/abs/1902.08153) (learned step size).
+
+    Args:
+        table: float [num_rows, dim].
+        log_scales: see `log_scales_of`.
+        bits: one of `PACKED`.
+    """
+    scales = tf.exp(LEAST + STEP * _exponents(log_scales))
+    codes = _codes(table, scales, bits)
+    return (codes - _middle(bits)) * scales
+
+
+class PackedTable:
+    """A table of a graph, of constants: codes and exponents of the scales.
+
+    The codes of byte j of a row are those of columns j, j + width, j + 2 width, ..., the first in
+    the highest bits; width is `ceil(dim bits / 8)`.
+
+    Args:
+        table: float [num_rows, dim].
+        log_scales: see `log_scales_of`.
+        bits: one of `PACKED`.
+    """
+
+    def __init__(self, table: np.ndarray, log_scales: np.ndarray, bits: int) -> None:
+        self.bits, self.dim = bits, table.shape[1]
+        self.exponents = np.uint8(_exponents(tf.constant(log_scales)).numpy())
+        scales = np.exp(LEAST + STEP * np.float32(self.exponents))
+        codes = np.uint8(_codes(tf.constant(table, tf.float32), scales, bits).numpy())
+        num_codes = 8 // bits
+        self.width = -(-self.dim // num_codes)
+        codes = np.pad(codes, [(0, 0), (0, self.width * num_codes - self.dim)])
+        self.codes = np.zeros([len(codes), self.width], np.uint8)
+        for part in np.split(codes, num_codes, axis=1):
+            self.codes = (self.codes << bits) | part
+
+    def gather(self, rows: tf.Tensor) -> tf.Tensor:
+        """Rows by index: int32 `[...]` to float32 `[..., dim]`."""
+        left = tf.cast(tf.gather(tf.constant(self.codes), rows), tf.float32)
+        codes = []
+        for place in range(8 // self.bits - 1, 0, -1):
+            base = float(2 ** (self.bits * place))
+            codes.append(tf.floor(left * (1.0 / base)))
+            left -= codes[-1] * base
+        numbers = tf.concat([*codes, left], axis=-1)
+        if numbers.shape[-1] != self.dim:
+            numbers = numbers[..., : self.dim]
+        return (numbers - _middle(self.bits)) * self._scales(rows)
+
+    def _scales(self, rows: tf.Tensor) -> tf.Tensor:
+        if len(self.exponents) == 1:  # a column's or the table's
+            return tf.constant(np.exp(LEAST + STEP * np.float32(self.exponents[0])))
+        exponents = tf.cast(tf.gather(tf.constant(self.exponents), rows), tf.float32)
+        return tf.exp(LEAST + STEP * exponents)
+
+
+def _middle(bits: int) -> float:
+    return (2**bits - 1) / 2
+
+
+def _exponents(log_scales: tf.Tensor) -> tf.Tensor:
+    """The bytes of scales, as floats, with gradients as if they were not rounded."""
+    exact = tf.clip_by_value((log_scales - LEAST) / STEP, 0.0, 255.0)
+    return exact + tf.stop_gradient(tf.round(exact) - exact)
+
+
+def _codes(table: tf.Tensor, scales: tf.Tensor, bits: int) -> Any:
+    exact = tf.clip_by_value(table / scales + _middle(bits), 0.0, 2 * _middle(bits))
+    return exact + tf.stop_gradient(tf.round(exact) - exact)

@@ -1,0 +1,183 @@
+"""Student in, smaller student out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill.compress.compressed_item_tower import CompressedItemTower
+from tfrs_distill.compress.methods import Methods
+from tfrs_distill.compress.units import encoder_with_units, size_of_units
+from tfrs_distill.errors import InputError
+from tfrs_distill.models.encoders.text_tower import TextTower
+from tfrs_distill.models.history_tower import HistoryTower
+from tfrs_distill.models.two_tower import TwoTower
+
+
+def compress(
+    student: TwoTower,
+    methods: Sequence[str],
+    *,
+    item_weights: np.ndarray | None = None,
+    unit_importance: np.ndarray | None = None,
+) -> TwoTower:
+    """Make a smaller student of a trained one, which stays as it is.
+
+    The result is a student like any other: it is evaluated and exported as it is, or trained on in
+    a `Distiller`, where the teacher mends what compression broke. Its item embeddings are those of
+    the student in another form, and in training too they are what that form leaves of them.
+
+    Args:
+        student: a trained retrieval student.
+        methods: in order, some of
+
+            - `units:N`: the N most important hidden units of the feed-forward network stay;
+            - `ids-only`: the text tower goes, and with it `Recommender.add_items`; the items keep
+              the embeddings that they have by id and text;
+            - one form of the item table: `low-rank:R`; `product:M:K`, M codes a row of codebooks
+              of K (256); `shared-rows:N`, where items that count little share a row;
+              `hashed:N:H`, sums of H (2) rows of N buckets; `quotient-remainder:N`;
+            - last, the numbers: `float16`, `int8`, `int4` or `int2`. Those of 4 and 2 bits have a
+              scale a row where the table is 8 or wider, else one in all; `int4:row`,
+              `int4:column` and `int4:tensor` say otherwise. Matrices have 8 bits then, as LiteRT
+              computes with them: `quantization_of(methods)` is what `to_tflite` needs.
+        item_weights: float [num_items], how much the error of an item counts, such as how often it
+            was met; alike by default.
+        unit_importance: float [hidden_units], see `unit_importance`; by default the product of the
+            norms of a unit's weights.
+
+    Raises:
+        InputError: a method is unknown, has nothing to work on, or sizes that do not fit; the
+            student is of another kind, compressed already, or its weights are not finite.
+
+    Example:
+    >>> from tfrs_distill.models import RetrievalStudent
+    >>> student = RetrievalStudent.from_history(num_items=100, max_history=8, embedding_dim=16)
+    >>> smaller = compress(student, ["units:8", "int4"])
+    >>> smaller.encode_histories(tf.constant([[3, 1, 4]])).shape.as_list()
+    [1, 17]
+    """
+    read = Methods.of(methods)
+    items = _items_of(student)
+    texts = getattr(items, "text_tower", None)
+    if texts is None and not read.keeps_texts:
+        raise InputError("'ids-only' has nothing to do: the student has no text tower.")
+    table = np.asarray(student.catalogue_embeddings(), np.float32)
+    if not all(np.isfinite(weight.numpy()).all() for weight in student.query_tower.weights):
+        raise InputError(
+            "The student's weights are not all finite: its training diverged. Train it again, for "
+            "example with a smaller learning rate."
+        )
+    weights = _row_weights(item_weights, student.num_items)
+    units = _units_left(student, read.units, unit_importance)
+    keeps_texts = texts is not None and read.keeps_texts
+    tower = CompressedItemTower(
+        student.num_items,
+        items.embedding_dim,
+        read,
+        text_tower=_copy_of(texts) if keeps_texts else None,
+        word_pieces=items.word_pieces if keeps_texts else None,
+        name=items.name,
+    )
+    encoder = student.query_tower.encoder
+    config = encoder.get_config() | ({} if units is None else {"hidden_units": len(units)})
+    queries = HistoryTower(tower, type(encoder).from_config(config), name="history_tower")
+    smaller = type(student)(
+        queries,
+        tower,
+        student.candidates,
+        student.label_smoothing,
+        cold_items=student.cold_items,
+        name=student.name,
+    )
+    smaller.build_towers()
+    tower.set_table(table, weights)
+    _copy_weights(encoder, queries.encoder, units)
+    queries.empty_query.assign(student.query_tower.empty_query)
+    return smaller
+
+
+def quantization_of(methods: Sequence[str]) -> str:
+    """The `quantization` of `to_tflite` that goes with these methods.
+
+    Example:
+    >>> quantization_of(["low-rank:8", "int4"])
+    'int8'
+    """
+    return {32: "float32", 16: "float16"}.get(Methods.of(methods).bits, "int8")
+
+
+def _items_of(student: Any) -> Any:
+    """The item tower of a student that can be compressed.
+
+    Raises:
+        InputError: it cannot be.
+    """
+    if not isinstance(student, TwoTower):
+        raise InputError(
+            "`student` must be a retrieval student of two towers, as "
+            f"`RetrievalStudent.from_history` makes it. Received: {type(student).__name__}."
+        )
+    items = student.candidate_tower
+    if isinstance(items, CompressedItemTower):
+        raise InputError(
+            f"`student` is compressed already. Received: one with {items.methods}. Give the "
+            "student that it was made from."
+        )
+    return items
+
+
+def _row_weights(given: np.ndarray | None, num_items: int) -> np.ndarray:
+    """One weight a row, padding's the least, all above 0."""
+    weights = np.ones(num_items) if given is None else np.asarray(given, np.float64)
+    if weights.shape != (num_items,) or not np.isfinite(weights).all() or (weights < 0).any():
+        raise InputError(
+            f"`item_weights` must be {num_items} numbers of at least 0, one an item. Received: "
+            f"shape {weights.shape}, the least of them {weights.min(initial=np.inf)}."
+        )
+    least = max(1e-3 * float(weights.mean()), 1e-9)
+    return np.maximum(np.concatenate([[0.0], weights]), least)
+
+
+def _units_left(student: TwoTower, number: int, given: np.ndarray | None) -> np.ndarray | None:
+    """The hidden units that stay, in their order; None where all do."""
+    if not number:
+        return None
+    encoder = encoder_with_units(student)
+    importance = size_of_units(encoder) if given is None else np.asarray(given)
+    there = encoder.feed_forward.hidden_units
+    if importance.shape != (there,):
+        raise InputError(
+            f"`unit_importance` must be {there} numbers, one a hidden unit. Received: shape "
+            f"{importance.shape}."
+        )
+    if number >= there:
+        raise InputError(
+            f"'units' must be fewer than there are, {there}. Received: units:{number}."
+        )
+    return np.sort(np.argsort(-importance, kind="stable")[:number])
+
+
+def _copy_of(tower: TextTower) -> TextTower:
+    """A text tower with the same weights."""
+    copy = TextTower.from_config(tower.get_config())
+    copy(tf.zeros([1, 1], tf.int32))  # it makes its weights now
+    copy.set_weights(tower.get_weights())
+    return copy
+
+
+def _copy_weights(
+    source: tf.keras.layers.Layer,
+    target: tf.keras.layers.Layer,
+    kept: np.ndarray | None = None,
+) -> None:
+    """Copy all weights, of those that have fewer units those that are kept."""
+    for own, other in zip(target.weights, source.weights):
+        values = other.numpy()
+        for axis, (size, given) in enumerate(zip(own.shape, values.shape)):
+            if size != given:
+                values = np.take(values, kept, axis=axis)
+        own.assign(values)

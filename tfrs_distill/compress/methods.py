@@ -1,0 +1,111 @@
+"""What is done to a student, in words that a recipe and the command line use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from tfrs_distill.compress.bits import AXES, PACKED, Scale
+from tfrs_distill.compress.structures import STRUCTURES
+from tfrs_distill.errors import InputError
+
+UNITS, IDS_ONLY = "units", "ids-only"
+BITS = {"float16": 16, "int8": 8, "int4": 4, "int2": 2}
+LEAST_WIDTH = 8  # of a table whose rows have a scale each by default
+
+
+@dataclass(frozen=True)
+class Methods:
+    """What a list of methods says.
+
+    Args:
+        units: hidden units that are left of the feed-forward network; 0 for all.
+        keeps_texts: whether a text tower stays.
+        structure: the name of the table's structure.
+        numbers: its sizes.
+        bits: of a number of the table, and, as far as LiteRT can, of the matrices.
+        scale: what has a scale of its own in 4 or 2 bits; None where the width decides.
+    """
+
+    units: int = 0
+    keeps_texts: bool = True
+    structure: str = "plain"
+    numbers: tuple[int, ...] = ()
+    bits: int = 32
+    scale: Scale | None = None
+
+    @classmethod
+    def of(cls, methods: Sequence[str]) -> Methods:
+        """Read a list of methods, in the order in which they are applied.
+
+        Raises:
+            InputError: a method is unknown, has other sizes than it should, comes twice, or comes
+                after the numbers were quantized.
+
+        Example:
+        >>> Methods.of(["units:32", "low-rank:16", "int4"]).numbers
+        (16,)
+        """
+        if isinstance(methods, str):
+            raise InputError(f"`methods` must be a list, such as ['int4']. Received: {methods!r}.")
+        read: dict[str, Any] = {}
+        for method in methods:
+            name, *rest = str(method).split(":")
+            found = _read(method, name, rest)
+            if "bits" in read:
+                raise InputError(
+                    f"{method!r} comes after the numbers were quantized. Put int8, int4 or int2 "
+                    f"last. Received: {list(methods)}."
+                )
+            again = set(found) & set(read)
+            if again:
+                raise InputError(
+                    f"{method!r} does again what another method does. Received: {list(methods)}."
+                )
+            read |= found
+        return cls(**read)
+
+    def scale_of(self, width: int) -> Scale:
+        """What has a scale of its own in a part of this width."""
+        return self.scale or ("row" if width >= LEAST_WIDTH else "tensor")
+
+
+def _read(method: str, name: str, rest: list[str]) -> dict[str, Any]:
+    """What one method says."""
+    if name in BITS:
+        bits = BITS[name]
+        if not rest:
+            return {"bits": bits}
+        if len(rest) == 1 and rest[0] in AXES and bits in PACKED:
+            return {"bits": bits, "scale": cast(Scale, rest[0])}
+        raise InputError(
+            f"{name} takes no sizes, and int4 and int2 what has a scale of its own: "
+            f"{', '.join(AXES)}. Received: {method!r}."
+        )
+    if name == IDS_ONLY and not rest:
+        return {"keeps_texts": False}
+    if name == UNITS:
+        return {"units": _numbers(method, rest, ("number of hidden units",), ())[0]}
+    if name in STRUCTURES:
+        structure = STRUCTURES[name]
+        numbers = _numbers(method, rest, structure.sizes, structure.defaults)
+        return {"structure": name, "numbers": numbers}
+    raise InputError(
+        f"There is no method {method!r}. Known are {UNITS}:N, {IDS_ONLY}, "
+        + ", ".join(f"{known}{':N' * len(s.sizes)}" for known, s in STRUCTURES.items() if s.sizes)
+        + f", {', '.join(BITS)}."
+    )
+
+
+def _numbers(
+    method: str, rest: list[str], sizes: tuple[str, ...], defaults: tuple[int, ...]
+) -> tuple[int, ...]:
+    missing = len(sizes) - len(rest)
+    known = all(text.isascii() and text.isdigit() and int(text) > 0 for text in rest)
+    if not known or not 0 <= missing <= len(defaults):
+        raise InputError(
+            f"{method.split(':')[0]} takes, each after a colon, {', '.join(sizes) or 'nothing'}: "
+            f"whole numbers above 0. Received: {method!r}."
+        )
+    return (*map(int, rest), *defaults[len(defaults) - missing :][:missing])

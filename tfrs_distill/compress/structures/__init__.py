@@ -1,0 +1,20 @@
+"""The forms that a table of item embeddings can be stored in, one a file.
+
+A further one is a file here and its class in the line below.
+"""
+
+from __future__ import annotations
+
+from tfrs_distill.compress.structures.hashed import Hashed, QuotientRemainder
+from tfrs_distill.compress.structures.low_rank import LowRank
+from tfrs_distill.compress.structures.plain import Plain
+from tfrs_distill.compress.structures.product import Product
+from tfrs_distill.compress.structures.shared_rows import SharedRows
+from tfrs_distill.compress.structures.structure import Structure
+
+STRUCTURES: dict[str, type[Structure]] = {
+    structure.name: structure
+    for structure in (Plain, LowRank, Product, SharedRows, Hashed, QuotientRemainder)
+}
+
+__all__ = ["STRUCTURES", "Structure"]

@@ -1,0 +1,133 @@
+"""Fewer rows than items, by arithmetic alone: an item's row is a sum of rows that it shares."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill.compress.structures.structure import Part, Structure
+
+FACTORS = (1009, 1511, 769, 1997)  # of the hash functions
+MODULUS = 1_000_003  # a prime: `FACTORS` times what is below it are numbers of 32 bits
+NUM_STEPS = 60  # of conjugate gradients
+
+
+class SumOfRows(Structure):
+    """`table[i] = sum_h rows_h[bucket_h(i)]`, the buckets computed and not stored.
+
+    The rows start from the least squares solution.
+    """
+
+    @property
+    @abstractmethod
+    def num_buckets(self) -> list[int]:
+        """How many buckets each function has."""
+
+    @abstractmethod
+    def buckets(self, items: Any) -> list[Any]:
+        """The bucket of each item by each function: arrays or tensors, as `items` is."""
+
+    def floats(self) -> dict[str, tuple[int, int]]:
+        """The rows of all functions, one below the other."""
+        return {"rows": (sum(self.num_buckets), self.dim)}
+
+    def fit(self, table: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """The rows whose sums are nearest to the table's, by conjugate gradients."""
+        shape = self.floats()["rows"]
+        places = self._places(np.arange(self.num_rows))
+
+        def sums(rows: np.ndarray) -> np.ndarray:
+            return np.sum([rows[place] for place in places], axis=0)
+
+        def back(errors: np.ndarray) -> np.ndarray:
+            result = np.zeros(shape)
+            for place in places:
+                np.add.at(result, place, weights[:, None] * errors)
+            return result
+
+        rows, residual = np.zeros(shape), back(np.float64(table))
+        direction, size = residual.copy(), np.square(residual).sum()
+        least = 1e-10 * size
+        for _ in range(NUM_STEPS):
+            if size <= least:
+                break
+            image = back(sums(direction))
+            step = size / (direction * image).sum()
+            rows, residual = rows + step * direction, residual - step * image
+            before, size = size, np.square(residual).sum()
+            direction = residual + size / before * direction
+        return {"rows": np.float32(rows)}
+
+    def rows(
+        self, parts: Mapping[str, Part], integers: Mapping[str, Any], rows: tf.Tensor
+    ) -> tf.Tensor:
+        """The sums."""
+        return tf.add_n([parts["rows"].gather(place) for place in self._places(rows)])
+
+    def _places(self, items: Any) -> list[Any]:
+        """Where in all functions' rows an item's are."""
+        starts = np.cumsum([0, *self.num_buckets])[:-1].tolist()
+        return [bucket + start for bucket, start in zip(self.buckets(items), starts)]
+
+
+class Hashed(SumOfRows):
+    """`bucket_h(i) = ((a_h i) mod p) mod b`, for factors a_h, a prime p and b buckets a function.
+
+    Reference: several hash functions, [Svenstrup et al., 2017](https://arxiv.org/abs/1709.03933).
+    """
+
+    name = "hashed"
+    sizes = ("buckets of a hash function", "number of hash functions")
+    defaults = (2,)
+
+    def check(self) -> str:
+        """Fewer buckets than rows, and numbers that fit into 32 bits."""
+        buckets, number = self.numbers
+        if not 1 <= number <= len(FACTORS):
+            return f"there are from 1 to {len(FACTORS)} hash functions"
+        if self.num_rows > MODULUS:
+            return f"at most {MODULUS:,} rows can be hashed"
+        fits = 1 <= buckets and buckets * number < self.num_rows
+        return "" if fits else "all functions' buckets together must be fewer than the rows"
+
+    @property
+    def num_buckets(self) -> list[int]:
+        """As many for each function."""
+        buckets, number = self.numbers
+        return [buckets] * number
+
+    def buckets(self, items: Any) -> list[Any]:
+        """By the hash functions."""
+        buckets, number = self.numbers
+        return [items * factor % MODULUS % buckets for factor in FACTORS[:number]]
+
+
+class QuotientRemainder(SumOfRows):
+    """`bucket_1(i) = i div b`, `bucket_2(i) = i mod b`: no two items have both alike.
+
+    Reference: [Shi et al., 2020](https://arxiv.org/abs/1909.02107).
+    """
+
+    name = "quotient-remainder"
+    sizes = ("divisor",)
+
+    def check(self) -> str:
+        """Both functions' buckets must be fewer than the rows."""
+        (divisor,) = self.numbers
+        fits = 1 <= divisor and sum(self.num_buckets) < self.num_rows
+        return "" if fits else "quotients and remainders must be fewer than the rows"
+
+    @property
+    def num_buckets(self) -> list[int]:
+        """Quotients and remainders."""
+        (divisor,) = self.numbers
+        return [-(-self.num_rows // divisor), divisor]
+
+    def buckets(self, items: Any) -> list[Any]:
+        """Quotient and remainder."""
+        (divisor,) = self.numbers
+        return [items // divisor, items % divisor]

@@ -1,0 +1,54 @@
+"""The table as a product of two narrow ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill.compress.structures.structure import Part, Structure
+
+
+class LowRank(Structure):
+    """`table = left right`, left [num_rows, rank], right [rank, dim].
+
+    They start from the singular value decomposition of the rows, each times the root of its
+    weight: no other product of that rank has a smaller weighted squared error.
+
+    Reference: [Eckart and Young, 1936](https://doi.org/10.1007/BF02288367).
+    """
+
+    name = "low-rank"
+    sizes = ("rank",)
+
+    def check(self) -> str:
+        """A rank of the table's width saves nothing."""
+        (rank,) = self.numbers
+        return "" if 1 <= rank < self.dim else f"the rank must be from 1 to {self.dim - 1}"
+
+    def floats(self) -> dict[str, tuple[int, int]]:
+        """Both factors."""
+        (rank,) = self.numbers
+        return {"left": (self.num_rows, rank), "right": (rank, self.dim)}
+
+    def fit(self, table: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Both factors, of like size."""
+        (rank,) = self.numbers
+        roots = np.sqrt(weights)[:, None]
+        _, values, right = np.linalg.svd(roots * table, full_matrices=False)
+        right = right[:rank]
+        size = np.sqrt(np.maximum(values[:rank], 1e-12) / np.sqrt(len(table)))
+        return {
+            "left": np.float32(table @ right.T / size),
+            "right": np.float32(size[:, None] * right),
+        }
+
+    def rows(
+        self, parts: Mapping[str, Part], integers: Mapping[str, Any], rows: tf.Tensor
+    ) -> tf.Tensor:
+        """Rows of the left factor times the right one."""
+        (rank,) = self.numbers
+        zero = tf.minimum(tf.shape(rows)[0], 0)
+        return tf.matmul(parts["left"].gather(rows), parts["right"].gather(tf.range(rank + zero)))

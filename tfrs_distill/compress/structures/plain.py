@@ -1,0 +1,31 @@
+"""The table as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill.compress.structures.structure import Part, Structure
+
+
+class Plain(Structure):
+    """One row an item."""
+
+    name = "plain"
+
+    def floats(self) -> dict[str, tuple[int, int]]:
+        """The table."""
+        return {"table": (self.num_rows, self.dim)}
+
+    def fit(self, table: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """The table."""
+        return {"table": table}
+
+    def rows(
+        self, parts: Mapping[str, Part], integers: Mapping[str, Any], rows: tf.Tensor
+    ) -> tf.Tensor:
+        """Rows of the table."""
+        return parts["table"].gather(rows)

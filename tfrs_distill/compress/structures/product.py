@@ -1,0 +1,70 @@
+"""Product quantization: a row as a few codes, each the number of a piece in a codebook."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill.compress.k_means import k_means
+from tfrs_distill.compress.structures.structure import Part, Structure
+
+
+class Product(Structure):
+    """`row = [book_1[code_1], ..., book_m[code_m]]`: of m codes a row, each of one byte.
+
+    The codes come from k-means of each part of the columns and stay; the codebooks train.
+
+    Reference: [Jegou et al., 2011](https://doi.org/10.1109/TPAMI.2010.57); codebooks that a
+    recommender trains, [Petrov and Macdonald, 2024](https://arxiv.org/abs/2312.06165) (RecJPQ).
+    """
+
+    name = "product"
+    sizes = ("number of codes a row", "size of a codebook")
+    defaults = (256,)
+
+    def check(self) -> str:
+        """A code is a byte, and every codebook needs rows."""
+        parts, size = self.numbers
+        if not 1 <= parts <= self.dim:
+            return f"a row has from 1 to {self.dim} codes"
+        most = min(256, self.num_rows)
+        return "" if 2 <= size <= most else f"a codebook has from 2 to {most} entries"
+
+    @property
+    def width(self) -> int:
+        """Columns that a code stands for."""
+        return -(-self.dim // self.numbers[0])
+
+    def floats(self) -> dict[str, tuple[int, int]]:
+        """All codebooks, one below the other."""
+        parts, size = self.numbers
+        return {"codebooks": (parts * size, self.width)}
+
+    def integers(self) -> dict[str, tuple[int, ...]]:
+        """The codes."""
+        return {"codes": (self.num_rows, self.numbers[0])}
+
+    def fit(self, table: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Codes and codebooks by k-means."""
+        parts, size = self.numbers
+        padded = np.pad(table, [(0, 0), (0, parts * self.width - self.dim)])
+        found = [
+            k_means(part, weights, size, seed=number)
+            for number, part in enumerate(np.split(padded, parts, axis=1))
+        ]
+        return {
+            "codebooks": np.concatenate([centres for centres, _ in found]),
+            "codes": np.stack([codes for _, codes in found], axis=1),
+        }
+
+    def rows(
+        self, parts: Mapping[str, Part], integers: Mapping[str, Any], rows: tf.Tensor
+    ) -> tf.Tensor:
+        """The codebooks' entries side by side."""
+        number, size = self.numbers
+        codes = tf.cast(tf.gather(integers["codes"], rows), tf.int32)
+        entries = parts["codebooks"].gather(codes + size * tf.range(number))
+        return tf.reshape(entries, [-1, number * self.width])[:, : self.dim]

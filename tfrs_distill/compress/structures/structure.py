@@ -1,0 +1,90 @@
+"""What a stored form of a table is: parts, how they are fitted, and how rows are made of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill.errors import InputError
+
+
+class Part(Protocol):
+    """A table of numbers that rows are made of, of whatever precision."""
+
+    def gather(self, rows: tf.Tensor) -> tf.Tensor:
+        """Rows by index: int32 `[...]` to float32 `[..., width]`."""
+
+
+class Tensor:
+    """A part that is a tensor, a variable or a constant.
+
+    Args:
+        values: float [num_rows, width].
+    """
+
+    def __init__(self, values: Any) -> None:
+        self.values = values
+
+    def gather(self, rows: tf.Tensor) -> tf.Tensor:
+        """Rows by index."""
+        return tf.gather(self.values, rows)
+
+
+class Structure(ABC):
+    """A form of a table, float [num_rows, dim], as parts: floats that train, integers that do not.
+
+    Args:
+        num_rows: rows of the table, padding's among them.
+        dim: its width.
+        numbers: the sizes that stand behind the name, see `sizes`.
+
+    Raises:
+        InputError: the sizes suit no such table.
+    """
+
+    name: ClassVar[str]
+    sizes: ClassVar[tuple[str, ...]] = ()  # what the numbers are
+    defaults: ClassVar[tuple[int, ...]] = ()  # of the last ones
+
+    def __init__(self, num_rows: int, dim: int, *numbers: int) -> None:
+        self.num_rows, self.dim, self.numbers = num_rows, dim, numbers
+        wrong = self.check()
+        if wrong:
+            raise InputError(
+                f"{self.name!r} does not suit a table of {num_rows:,} rows of {dim} numbers: "
+                f"{wrong}. Received: {':'.join([self.name, *map(str, numbers)])}."
+            )
+
+    def check(self) -> str:
+        """What is wrong with the sizes for such a table; empty where nothing is."""
+        return ""
+
+    @abstractmethod
+    def floats(self) -> dict[str, tuple[int, int]]:
+        """The shapes of the parts that train, by name."""
+
+    def integers(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of the parts that are integers."""
+        return {}
+
+    @abstractmethod
+    def fit(self, table: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """All parts of a table.
+
+        Args:
+            table: float32 [num_rows, dim]; row 0 is padding.
+            weights: float [num_rows], above 0: how much the error of each row counts.
+        """
+
+    @abstractmethod
+    def rows(
+        self, parts: Mapping[str, Part], integers: Mapping[str, Any], rows: tf.Tensor
+    ) -> tf.Tensor:
+        """Rows of the table: int32 [n] to float32 [n, dim].
+
+        `rows` must not be known before a graph runs, or its converter stores the result.
+        """
