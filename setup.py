@@ -22,6 +22,7 @@ setup(
         "tfrs_distill.serving": ["__init__.pyi"],
         "tfrs_distill.pipeline.report": ["page.html.jinja", "page.css"],
         "tfrs_distill.pipeline.search": ["tune.html.jinja"],
+        "tfrs_distill.pipeline.compression": ["compress.html.jinja"],
     },
     python_requires=">=3.10,<3.14",
     install_requires=[

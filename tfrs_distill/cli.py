@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_tune(commands)
     _add_init(commands)
     _add_update(commands)
+    _add_compress(commands)
     _add_compare(commands)
     _add_evaluate(commands)
     _add_recommend(commands)
@@ -249,6 +250,59 @@ def _add_update(commands: Any) -> None:
     update.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
+def _add_compress(commands: Any) -> None:
+    words = "search for the best student that fits into so many bytes, and export it"
+    compress = commands.add_parser("compress", help=words, description=words, allow_abbrev=False)
+    compress.set_defaults(
+        command=_compress, when_interrupted="run the same command again to go on."
+    )
+    compress.add_argument(
+        "artefact", metavar="ARTEFACT", type=Path, help="of a run, such as saved_models/ml-100k/1"
+    )
+    compress.add_argument(
+        "--max-bytes",
+        metavar="SIZE",
+        type=_bytes,
+        required=True,
+        help="of the .tflite file, such as 32KB (32,000 bytes)",
+    )
+    compress.add_argument(
+        "--max-drop",
+        metavar="SHARE",
+        type=_share,
+        default=0.02,
+        help="of the NDCG of the student in float32, such as 2%% or 0.02; default: 2%%",
+    )
+    compress.add_argument(
+        "--to", metavar="DIR", type=Path, help="default: compressed/VERSION in the run's folder"
+    )
+    compress.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def _bytes(text: str) -> int:
+    """Bytes, also as 32KB or 1.5 MB; of 1,000 and 1,000,000."""
+    number = text.strip().upper().removesuffix("B").strip()
+    factors = {"K": 1_000, "M": 1_000_000}
+    factor = factors.get(number[-1:], 1)
+    try:
+        size = float(number[:-1] if factor > 1 else number) * factor
+    except ValueError:
+        size = -1.0
+    if not 1 <= size < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: give one such as 32000 or 32KB")
+    return int(size)
+
+
+def _share(text: str) -> float:
+    """A share of 1, also in per cent."""
+    number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
+    try:
+        return float(number) / (100.0 if percent else 1.0)
+    except ValueError:
+        message = f"{text!r} is no share: give one such as 2% or 0.02"
+        raise argparse.ArgumentTypeError(message) from None
+
+
 def _add_compare(commands: Any) -> None:
     words = "lay finished runs beside each other, over seeds and between settings"
     compare = commands.add_parser("compare", help=words, description=words, allow_abbrev=False)
@@ -395,6 +449,28 @@ def _update(arguments: argparse.Namespace) -> None:
     console.print(table)
     artefact = arguments.run / str(found["version"])
     console.print(f"Published: {artefact}", soft_wrap=True)
+
+
+def _compress(arguments: argparse.Namespace) -> None:
+    pipeline = _pipeline_module()
+    from tfrs_distill.pipeline.compression.page import in_short, table_of
+    from tfrs_distill.pipeline.terminal import TerminalProgress
+    from tfrs_distill.progress import SilentProgress
+
+    console = _console()
+    found = pipeline.compress(
+        arguments.artefact,
+        max_bytes=arguments.max_bytes,
+        max_drop=arguments.max_drop,
+        to=arguments.to,
+        progress=SilentProgress() if arguments.json else TerminalProgress(console),
+    )
+    if arguments.json:
+        print(json.dumps(found, indent=2))
+        return
+    console.print(table_of(found))
+    console.print(in_short(found), soft_wrap=not console.is_terminal)
+    console.print(f"Artefact: {found['artefact']}", soft_wrap=True)
 
 
 def _tune(arguments: argparse.Namespace) -> None:

@@ -71,7 +71,12 @@ def test_seed_fixes_initial_weights():
 def test_config_round_trip():
     layer = FeedForward(4, hidden_units=12, dropout=0.25, seed=7, name="block")
     again = FeedForward.from_config(layer.get_config())
-    assert (again.embedding_dim, again.hidden_units, again.dropout_rate, again.seed) == (4, 12, 0.25, 7)
+    assert (again.embedding_dim, again.hidden_units, again.dropout_rate, again.seed) == (
+        4,
+        12,
+        0.25,
+        7,
+    )
     assert again.name == "block"
     inputs = tf.random.stateless_normal([2, 4], seed=[1, 2])
     np.testing.assert_array_equal(again(inputs), layer(inputs))

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 Scale = Literal["row", "column", "tensor"]
 PACKED = (4, 2)  # bits that are packed here; the converter has 32, 16 and 8
-STEP, LEAST = 0.04, float(np.log(1e-4))  # of the logarithms of scales: 2 % off at most; up to 2.7
+STEP, LEAST = 0.06, float(np.log(1e-4))  # of the logarithms of scales: 3 % off; up to 440
 AXES: dict[Scale, int | None] = {"row": 1, "column": 0, "tensor": None}
 SEARCHED = np.linspace(0.1, 1.0, 46)  # shares of the largest number that the levels may end at
 

@@ -63,3 +63,8 @@ def encoder_with_units(student: TwoTower) -> DecayedAverage:
             f"encoder is {type(encoder).__name__}. Leave 'units' out."
         )
     return encoder
+
+
+def has_units(student: TwoTower) -> bool:
+    """Whether the student's encoder has hidden units that can be removed."""
+    return isinstance(student.query_tower.encoder, DecayedAverage)

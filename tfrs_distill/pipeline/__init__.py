@@ -5,6 +5,7 @@
 - `report/`: the report of a run; `search/`: a search for a recipe's settings
 - `transfer.py`: what a run's models take from those of a finished run of other data
 - `updates/`: new interactions and items for a finished run
+- `compression/`: a finished run's student in fewer bytes
 - `freed_memory.py`: the memory that a training step frees is kept for the next
 """
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from tfrs_distill.pipeline.recipe import Recipe
     from tfrs_distill.progress import Progress
 
-__all__ = ["run", "tune", "update"]
+__all__ = ["compress", "run", "tune", "update"]
 
 
 def run(recipe: Recipe, out: Path, progress: Progress | None = None) -> dict[str, Any]:
@@ -146,3 +147,44 @@ def update(
     return update_run(
         Path(folder), interactions, items, columns or {}, max_drop, progress or SilentProgress()
     )
+
+
+def compress(
+    artefact: Path,
+    *,
+    max_bytes: int,
+    max_drop: float = 0.02,
+    to: Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Search for the best smaller student of a finished run's, and write it as an artefact.
+
+    See `td.compress.to_budget`. The run's teacher trains the promising ones on, and its validation
+    queries choose. What is chosen is measured once on test, beside the run's own student, and
+    written to `to` as a `.tflite` file with what a reader needs; the run's artefact stays as it
+    was. All students that were measured are kept in `run/compress/`, with `compress.json` and
+    `compress.html`: an interrupted search goes on where it was, and one with another budget
+    measures nothing twice.
+
+    Args:
+        artefact: of the run's own version, such as `saved_models/ml-100k/1`.
+        max_bytes: of the `.tflite` file.
+        max_drop: the share of the NDCG of the student in float32 that may be lost.
+        to: the artefact to write; by default `run/compressed/<version>`.
+        progress: receives every student.
+
+    Returns:
+        What `compress.json` holds: `points`, each with `methods`, `bytes`, `score` on validation,
+        `untuned`, `latency_ms` and whether it is `best`; which is `chosen`; `test`.
+
+    Raises:
+        InputError: there is no run around the artefact, or nothing fits: what the least possible
+            is. Nothing is written then but the points.
+    """
+    from tfrs_distill.pipeline.compression.compress_run import compress_artefact
+    from tfrs_distill.pipeline.freed_memory import keep_freed_memory
+    from tfrs_distill.progress import SilentProgress
+
+    keep_freed_memory()
+    progress = progress or SilentProgress()
+    return compress_artefact(Path(artefact), to and Path(to), max_bytes, max_drop, progress)

@@ -151,6 +151,28 @@ def size_chart(models: Sequence[Row], key: str, title: str) -> Markup:
     return _svg(parts, title)
 
 
+def pareto_chart(points: Sequence[tuple[float, float, str, str]], limit: float) -> Markup:
+    """A figure against bytes on a log axis, and a line through the points of class "student".
+
+    Args:
+        points: bytes, figure, title and CSS class of each.
+        limit: bytes that are allowed, a line across.
+    """
+    sizes, figures = [point[0] for point in points], [point[1] for point in points]
+    least, most = min(*sizes, limit), max(*sizes, limit)
+    x = Axis(least / 1.3, most * 1.3, FRAME.left, FRAME.right, log=True)
+    y = Axis(*_padded(min(figures), max(figures)), FRAME.bottom, FRAME.top)
+    marks = [(tick, _round_size(tick)) for tick in _decades(x)]
+    parts = [*_grid_y(y), *_grid_x(x, marks, "bytes of the file")]
+    parts.append(_line("level twin", x(limit), FRAME.top, x(limit), FRAME.bottom))
+    best = sorted((x(size), y(figure)) for size, figure, _, style in points if style == "student")
+    parts.append(tag("g", _path(best), class_="student"))
+    for size_of, figure, title, style in sorted(points, key=lambda point: point[3] == "student"):
+        dot = _dot(x(size_of), y(figure), 5, title)
+        parts.append(tag("g", dot, class_=style))
+    return _svg(parts, "figure by bytes of the compressed students")
+
+
 def forest(figures: Sequence[Figure | None], styles: Sequence[str], *zero: float) -> list[Markup]:
     """Each figure and its interval as a dot on a line, all on one axis; nothing for None.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import ChainableUndefined, Environment, FileSystemLoader
+from jinja2 import ChainableUndefined, ChoiceLoader, Environment, FileSystemLoader
 
 from tfrs_distill.evaluation.metrics import ROW_METRICS
 from tfrs_distill.pipeline.report import charts
@@ -53,6 +53,12 @@ PAGES = Environment(
 )
 PAGES.filters |= {"count": show.count, "duration": show.duration, "words": words}
 PAGES.filters |= {"metric": show.metric, "metric_name": lambda key: metric_of(key).name}
+PAGES.filters["size"] = show.size
+
+
+def pages_beside(folder: Path) -> Environment:
+    """The templates of a folder, which may include those of a report."""
+    return PAGES.overlay(loader=ChoiceLoader([FileSystemLoader(folder), PAGES.loader]))
 
 
 def html_page(report: Mapping[str, Any]) -> str:

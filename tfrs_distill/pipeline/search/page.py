@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import ChoiceLoader, FileSystemLoader
 
 from tfrs_distill.files import whole_file
 from tfrs_distill.pipeline.report import numbers as show
-from tfrs_distill.pipeline.report.page import PAGES
+from tfrs_distill.pipeline.report.page import pages_beside
 from tfrs_distill.pipeline.run_folder import TUNE
 from tfrs_distill.pipeline.search.space import STUDENT, TWIN, as_text
 from tfrs_distill.pipeline.search.study import PAGE_FILE, import_plots, open_study
@@ -30,8 +29,7 @@ PLOTS = {
 def write_page(found: Mapping[str, Any], out: Path) -> None:
     """Write the page of what `tune` found."""
     folder = out / found["name"] / TUNE
-    here = FileSystemLoader(Path(__file__).parent)
-    pages = PAGES.overlay(loader=ChoiceLoader([here, PAGES.loader]))
+    pages = pages_beside(Path(__file__).parent)
     text = pages.get_template("tune.html.jinja").render(
         found=found,
         sentence=in_short(found),

@@ -1,0 +1,185 @@
+"""The search for the best student that fits: what it tries, chooses, keeps and refuses."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from planted_student import catalogue_of
+
+from tfrs_distill.compress import budget, candidates_of, to_budget
+from tfrs_distill.compress.budget import Point
+from tfrs_distill.data.splits import Queries
+from tfrs_distill.errors import InputError
+from tfrs_distill.evaluation import evaluate
+from tfrs_distill.evaluation.retrieval import ModelScorer
+from tfrs_distill.files import files_sha256, locked
+from tfrs_distill.models import RetrievalStudent
+from tfrs_distill.serving import Recommender
+
+NUM_ITEMS, DIM = 1000, 16
+CANDIDATES = [("int8",), ("int4",), ("int2:tensor",)]
+
+
+@pytest.fixture(scope="module")
+def student():
+    student = RetrievalStudent.from_history(
+        num_items=NUM_ITEMS, max_history=4, embedding_dim=DIM, seed=0
+    )
+    rng = np.random.default_rng(0)
+    student.candidate_tower.id_embeddings.assign(rng.normal(size=[NUM_ITEMS + 1, DIM]))
+    return student
+
+
+@pytest.fixture(scope="module")
+def queries(student):
+    """What the student itself recommends is what comes next: it has an NDCG of 1."""
+    rng = np.random.default_rng(1)
+    histories = [rng.choice(NUM_ITEMS, 4, replace=False) + 1 for _ in range(60)]
+    _, best = ModelScorer(student)(histories, 10)
+    catalogue = catalogue_of(NUM_ITEMS)
+    return Queries(catalogue, np.arange(60), tuple(histories), tuple(best))
+
+
+@pytest.fixture(scope="module")
+def searched(student, queries, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("search")
+    found = to_budget(
+        student, queries, folder, max_bytes=25_000, max_drop=0.5, candidates=CANDIDATES
+    )
+    return folder, found
+
+
+def test_the_best_that_fits_is_chosen_and_every_file_is_what_its_point_says(searched, queries):
+    folder, found = searched
+    by_methods = {point.methods: point for point in found.points}
+    assert set(by_methods) == {(), *CANDIDATES}
+    assert by_methods[()] == found.uncompressed and found.uncompressed.score == 1.0
+    for point in found.points:
+        file = folder / "points" / point.folder.rpartition("/")[2] / "student.tflite"
+        assert file.stat().st_size == point.bytes
+        ndcg = evaluate(Recommender.load(point.folder), queries, k=10).ndcg.mean()
+        assert point.score == point.untuned == pytest.approx(ndcg) and not point.tuned
+        assert 0 < point.latency_ms["p50"] <= point.latency_ms["p95"]
+    sizes = [point.bytes for point in found.points]
+    assert sizes == sorted(sizes)
+    fitting = [p for p in found.points if p.bytes <= 25_000 and p.methods]
+    assert 0 < len(fitting) < 3
+    assert found.chosen == max(fitting, key=lambda point: point.score)
+    assert found.drop == pytest.approx(1 - found.chosen.score)
+
+
+def test_what_no_other_point_beats_is_marked():
+    def point(num_bytes, score):
+        return Point(("int4",), False, num_bytes, score, score, {}, "")
+
+    points = [point(10, 0.5), point(20, 0.4), point(20, 0.6), point(30, 0.6), point(5, 0.1)]
+    assert [found.best for found in budget._with_best(points)] == [True, False, True, False, True]
+
+
+def test_another_budget_measures_nothing_twice(searched, student, queries, monkeypatch):
+    folder, before = searched
+    monkeypatch.setattr(budget, "to_tflite", None)
+    found = to_budget(
+        student, queries, folder, max_bytes=40_000, max_drop=0.5, candidates=CANDIDATES
+    )
+    assert [p.bytes for p in found.points] == [p.bytes for p in before.points]
+    assert found.chosen.methods == ("int8",)
+
+
+def test_another_student_is_measured_anew(searched, student, queries, tmp_path):
+    folder, _ = searched
+    points = sorted((folder / "points").rglob("point.json"))
+    stale = json.loads(points[0].read_text())
+    assert stale["inputs"] != "" and len(points) == 4
+    copy = RetrievalStudent.from_config(student.get_config())
+    found = to_budget(
+        copy, queries, tmp_path, max_bytes=40_000, max_drop=0.999, candidates=CANDIDATES[:1]
+    )
+    assert found.uncompressed.score < 1.0
+
+
+def test_the_promising_are_trained_on_and_get_no_worse(student, queries, tmp_path):
+    seen = []
+
+    def fine_tune(smaller):
+        methods = smaller.candidate_tower.methods
+        seen.append(methods.bits)
+        for weight in smaller.candidate_tower.trainable_variables:
+            weight.assign(weight * (0.0 if methods.bits == 4 else 1.0))
+
+    def search():
+        return to_budget(
+            student,
+            queries,
+            tmp_path,
+            max_bytes=40_000,
+            max_drop=0.9,
+            candidates=CANDIDATES,
+            fine_tune=fine_tune,
+            num_tuned=2,
+            fingerprint="a",
+        )
+
+    found = search()
+    assert seen == [8, 4]  # of the forms that fit, the two best
+    tuned = {point.methods: point for point in found.points if point.tuned}
+    assert set(tuned) == {("int8",), ("int4",)}
+    assert all(point.score == point.untuned for point in tuned.values())
+    assert search() == found and seen == [8, 4]
+
+
+def test_it_says_what_the_least_possible_is(searched, student, queries):
+    folder, found = searched
+    arguments = {"max_drop": 0.5, "candidates": CANDIDATES}
+    before = files_sha256(folder)
+    smallest = found.points[0]
+    words = rf"into 5,000 bytes. The smallest has {smallest.bytes:,}, by int2:tensor, .*float32 has"
+    with pytest.raises(InputError, match=words):
+        to_budget(student, queries, folder, max_bytes=5000, **arguments)
+    int8 = next(p for p in found.points if p.methods == ("int8",))
+    words = rf"0.1% were allowed. The smallest that loses less has {int8.bytes:,}|None"
+    with pytest.raises(InputError, match=words):
+        to_budget(
+            student,
+            queries,
+            folder,
+            max_bytes=smallest.bytes,
+            max_drop=0.001,
+            candidates=CANDIDATES,
+        )
+    assert files_sha256(folder) == before
+
+
+def test_a_text_tower_is_given_up_last(student):
+    (with_ids,) = candidates_of(student)
+    assert ("int4",) in with_ids and not any("ids-only" in methods for methods in with_ids)
+    for methods in with_ids:
+        assert re.fullmatch(r"int[842]", methods[-1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"max_bytes": 0}, "`max_bytes` must be above 0"),
+        ({"max_drop": 1.0}, "at least 0 and below 1"),
+        ({"candidates": [["int3"]]}, "no method 'int3'"),
+    ],
+)
+def test_bad_arguments_are_refused_before_any_work(student, queries, tmp_path, arguments, words):
+    with pytest.raises(InputError, match=words):
+        to_budget(student, queries, tmp_path / "new", **({"max_bytes": 40_000} | arguments))
+    assert not (tmp_path / "new").exists()
+
+
+def test_queries_of_other_items_are_refused(student, tmp_path):
+    queries = Queries(catalogue_of(7), [0], ([1],), ([2],))
+    with pytest.raises(InputError, match="catalogue of 7 items, but the student knows 1,000"):
+        to_budget(student, queries, tmp_path, max_bytes=40_000)
+
+
+def test_two_searches_do_not_share_a_folder(student, queries, tmp_path):
+    with locked(tmp_path / "points") as held:
+        assert held
+        with pytest.raises(InputError, match="Another search is at work"):
+            to_budget(student, queries, tmp_path, max_bytes=40_000)

@@ -1,0 +1,253 @@
+"""Student in, smaller student out: in Keras, in a file, and trained on."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from planted_student import catalogue_of
+from tiny_data import random_windows
+
+from tfrs_distill import Distiller
+from tfrs_distill.compress import compress, quantization_of, unit_importance
+from tfrs_distill.compress.units import size_of_units
+from tfrs_distill.errors import InputError
+from tfrs_distill.export import export_artefact, to_tflite
+from tfrs_distill.losses import SoftTargetKLDivergence
+from tfrs_distill.models import HistoryTower, ItemTower, RecencyAttention, RetrievalStudent
+from tfrs_distill.serving import Recommender
+from tfrs_distill.serving.word_pieces import WordPieces
+
+NUM_ITEMS, DIM = 300, 11
+WORDS = tuple(f"word{number}" for number in range(60))
+HISTORIES = [np.array([5, 7, 300]), np.array([1]), np.array([20, 3, 20, 9, 8, 7, 6, 5, 4])]
+LISTS = [
+    [],
+    ["float16"],
+    ["int8"],
+    ["int4"],
+    ["int2:column"],
+    ["low-rank:5"],
+    ["low-rank:5", "int8"],
+    ["product:3:32", "int8"],
+    ["units:6", "product:4:32", "int4"],
+    ["shared-rows:60", "int4"],
+    ["hashed:60:2", "int8"],
+    ["quotient-remainder:20", "int4"],
+]
+
+
+def student_of(texts=False, **changed):
+    """A student whose weights are far from those it starts with."""
+    arguments = {"num_items": NUM_ITEMS, "max_history": 6, "embedding_dim": DIM, "seed": 0}
+    if texts:
+        arguments |= {
+            "texts": [f"word{i % 60} word{i % 7}" for i in range(NUM_ITEMS)],
+            "word_pieces": WordPieces(WORDS, 4, True),
+        }
+    student = RetrievalStudent.from_history(**(arguments | changed))
+    rng = np.random.default_rng(1)
+    for weight in student.trainable_variables:
+        weight.assign_add(rng.normal(size=weight.shape) * 0.3)
+    student.query_tower.empty_query.assign(rng.normal(size=DIM))
+    return student
+
+
+def scores_of(student, histories=HISTORIES):
+    table = student.catalogue_embeddings()
+    queries = [student.encode_histories(tf.constant(h[None], tf.int32)) for h in histories]
+    return np.concatenate([tf.matmul(query, table, transpose_b=True) for query in queries])
+
+
+@pytest.fixture(scope="module")
+def student():
+    return student_of()
+
+
+@pytest.mark.parametrize("methods", LISTS, ids="+".join)
+def test_the_file_and_a_saved_student_answer_as_the_student(student, tmp_path, methods):
+    before = [weight.numpy() for weight in student.weights]
+    smaller = compress(student, methods)
+    for weight, value in zip(student.weights, before):
+        np.testing.assert_array_equal(weight, value)
+    scores = scores_of(smaller)
+    smaller.save(tmp_path / "student.keras")
+    again = tf.keras.models.load_model(tmp_path / "student.keras")
+    np.testing.assert_allclose(scores_of(again), scores, rtol=1e-6)
+    path = tmp_path / "file" / "student.tflite"
+    quantization = quantization_of(methods)
+    to_tflite(smaller, path, catalogue_of(NUM_ITEMS), quantization=quantization, k=20)
+    found, items = Recommender.load(path.parent)(HISTORIES, 20)
+    # 8-bit arithmetic in the matrix products is as near as one in 127.
+    allowed = {"float32": 1e-5, "float16": 2e-3, "int8": 2e-2}[quantization]
+    expected = np.take_along_axis(scores, items, axis=1)
+    assert np.abs(found - expected).max() < allowed * np.abs(scores).max()
+
+
+def test_without_methods_it_is_the_student(student):
+    np.testing.assert_allclose(scores_of(compress(student, [])), scores_of(student), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("methods", "num_bytes"),
+    [
+        (["int8"], 301 * 12),
+        (["int4"], 301 * (6 + 1)),
+        (["int4:tensor"], 301 * 6),
+        (["int2"], 301 * (3 + 1)),
+        (["product:3:32", "int8"], 301 * 3 + 96 * 4 * 4),  # below 1,024 numbers stay float32
+        (["shared-rows:60", "int4"], 301 + 60 * 7),
+    ],
+    ids=lambda value: "+".join(value) if isinstance(value, list) else "",
+)
+def test_a_file_has_the_bytes_of_the_parts(student, tmp_path, methods, num_bytes):
+    catalogue = catalogue_of(NUM_ITEMS)
+    sizes = {}
+    for name in (methods, ["units:6", *methods]):
+        path = tmp_path / "+".join(name).replace(":", "-") / "student.tflite"
+        to_tflite(compress(student, name), path, catalogue, quantization=quantization_of(methods))
+        sizes[len(name)] = path.stat().st_size
+    # Graph and network take less than 15 kB, however the table is kept.
+    assert num_bytes < sizes[len(methods)] < num_bytes + 15_000
+    # Of 22 units 16 are gone, each 11 numbers in and out and a bias.
+    gone = sizes[len(methods)] - sizes[1 + len(methods)]
+    assert abs(gone - 16 * (2 * 11 + 1) * 4) < 600
+
+
+def test_float_forms_hold_no_table_in_32_bits(student, tmp_path):
+    artefact = export_artefact(compress(student, ["int4"]), tmp_path / "1", catalogue_of(NUM_ITEMS))
+    whole = export_artefact(student, tmp_path / "2", catalogue_of(NUM_ITEMS))
+    for name in ("student.tflite", "saved_model.pb"):
+        gained = (whole.folder / name).stat().st_size - (artefact.folder / name).stat().st_size
+        assert gained > 301 * 12 * 3 - (8_000 if name == "student.tflite" else 40_000)
+    both = [Recommender.load(artefact.folder, format=f) for f in ("tflite", "saved_model")]
+    np.testing.assert_array_equal(both[0](HISTORIES, 5)[1], both[1](HISTORIES, 5)[1])
+
+
+@pytest.mark.parametrize("methods", [["int8"], ["int4"], ["product:3:32", "int2"]], ids="+".join)
+def test_a_compressed_student_still_takes_new_items(tmp_path, methods):
+    student = student_of(texts=True)
+    smaller = compress(student, methods)
+    path = tmp_path / "student.tflite"
+    to_tflite(smaller, path, catalogue_of(NUM_ITEMS), quantization=quantization_of(methods), k=300)
+    recommender = Recommender.load(tmp_path)
+    text = "word3 word5"
+    recommender.add_items([text])
+    pieces = tf.constant(student.candidate_tower.word_pieces.encode([text]))
+    query = smaller.encode_histories(tf.constant([[5, 7, 9]]))
+    expected = float(tf.reduce_sum(query * student.candidate_tower.embed_texts(pieces)))
+    (scores, items) = recommender([[5, 7, 9]], 300)
+    found = float(scores[0][items[0] == NUM_ITEMS + 1][0])
+    allowed = {8: 0.05, 4: 0.2, 2: 0.8}[smaller.candidate_tower.methods.bits]
+    assert abs(found - expected) < allowed * float(np.abs(scores_of(student)).max())
+
+
+def test_ids_only_keeps_what_the_texts_gave_and_takes_no_new_items(tmp_path):
+    student = student_of(texts=True)
+    smaller = compress(student, ["ids-only", "int8"])
+    near = np.abs(scores_of(smaller) - scores_of(student)).max()
+    assert near < 0.03 * np.abs(scores_of(student)).max()
+    to_tflite(smaller, tmp_path / "s.tflite", catalogue_of(NUM_ITEMS), quantization="int8")
+    with pytest.raises(InputError, match="ids alone"):
+        Recommender.load(tmp_path / "s.tflite").add_items(["word3"])
+
+
+def test_a_teacher_mends_what_compression_broke(student):
+    windows = random_windows(num_items=NUM_ITEMS, max_history=6, num_users=64, seed=2)
+    smaller = compress(student, ["units:6", "int2:tensor"])
+    distiller = Distiller(
+        smaller, student, SoftTargetKLDivergence(temperature=2.0), student_loss_weight=0.0
+    )
+    distiller.compile(tf.keras.optimizers.Adam(0.01))
+    batches = windows.batches(16, seed=0)
+    history = distiller.fit(batches, epochs=15, verbose=0).history["total_loss"]
+    assert history[-1] < 0.7 * history[0]
+    table = smaller.catalogue_embeddings().numpy()
+    assert len(np.unique(np.abs(table).round(5))) <= 2  # 4 levels of one scale, of two signs
+
+
+def test_training_leaves_a_text_tower_as_it_is():
+    smaller = compress(student_of(texts=True), ["int4"])
+    trained = {weight.name for weight in smaller.trainable_variables}
+    assert trained and not any("text_tower" in name for name in trained)
+
+
+def test_the_units_that_stay_are_those_that_count(student):
+    importance = np.arange(22.0)[::-1]
+    smaller = compress(student, ["units:6"], unit_importance=importance)
+    layers = student.query_tower.encoder.feed_forward
+    kernel = layers.out.kernel.numpy()
+    cut = compress(student, [])
+    cut.query_tower.encoder.feed_forward.out.kernel.assign(
+        np.where(np.arange(22)[:, None] < 6, kernel, 0.0)
+    )
+    np.testing.assert_allclose(scores_of(smaller), scores_of(cut), rtol=1e-4, atol=1e-5)
+
+
+def test_by_default_units_of_small_weights_go(student):
+    importance = size_of_units(student.query_tower.encoder)
+    layers = student.query_tower.encoder.feed_forward
+    by_hand = [
+        np.linalg.norm(layers.hidden.kernel.numpy()[:, unit])
+        * np.linalg.norm(layers.out.kernel.numpy()[unit])
+        for unit in range(22)
+    ]
+    np.testing.assert_allclose(importance, by_hand, rtol=1e-5)
+
+
+def test_importance_is_the_square_of_the_change_of_the_loss():
+    student = student_of()
+    windows = random_windows(num_items=NUM_ITEMS, max_history=6, num_users=16, seed=2)
+    distiller = Distiller(student, student_of(seed=5), SoftTargetKLDivergence(temperature=2.0))
+    batches = list(windows.batches(8, seed=0))
+    importance = unit_importance(student, distiller, batches)
+    kernel = student.query_tower.encoder.feed_forward.out.kernel
+    whole, step = kernel.numpy(), 1e-2
+    for unit in (0, 13):
+        squares = []
+        for batch in batches:
+            losses = []
+            for sign in (1, -1):  # the unit a hundredth larger and smaller
+                changed = whole.copy()
+                changed[unit] *= 1 + sign * step
+                kernel.assign(changed)
+                losses.append(float(distiller.loss_terms(batch, False)["total_loss"]))
+            squares.append(((losses[0] - losses[1]) / (2 * step)) ** 2)
+        kernel.assign(whole)
+        np.testing.assert_allclose(importance[unit], np.mean(squares), rtol=0.05)
+
+
+def other_student():
+    items = ItemTower(NUM_ITEMS, 4)
+    return RetrievalStudent(HistoryTower(items, RecencyAttention(6, 4)), items)
+
+
+def diverged():
+    student = student_of()
+    student.query_tower.encoder.feed_forward.out.bias.assign(np.full(DIM, np.nan))
+    return student
+
+
+@pytest.mark.parametrize(
+    ("make", "methods", "arguments", "words"),
+    [
+        (student_of, ["ids-only"], {}, "no text tower"),
+        (student_of, ["low-rank:12"], {}, "rank must be from 1 to 11"),
+        (student_of, ["units:22"], {}, "fewer than there are, 22"),
+        (student_of, [], {"item_weights": np.ones(3)}, "`item_weights` must be 300 numbers"),
+        (student_of, [], {"item_weights": np.full(300, -1.0)}, "at least 0"),
+        (student_of, ["units:3"], {"unit_importance": np.ones(3)}, "must be 22 numbers"),
+        (diverged, ["int4"], {}, "not all finite"),
+        (lambda: compress(student_of(), ["int4"]), ["int2"], {}, "compressed already"),
+        (lambda: tf.keras.Sequential(), ["int4"], {}, "two towers.*Sequential"),
+    ],
+)
+def test_what_cannot_be_is_refused(make, methods, arguments, words):
+    with pytest.raises(InputError, match=words):
+        compress(make(), methods, **arguments)
+
+
+def test_units_of_another_encoder_are_refused():
+    student = other_student()
+    student.build_towers()
+    with pytest.raises(InputError, match="RecencyAttention.*Leave 'units' out"):
+        compress(student, ["units:3"])
+    assert compress(student, ["int4"]).num_items == NUM_ITEMS

@@ -1,0 +1,56 @@
+"""What lists of methods say, and which are refused."""
+
+import pytest
+
+from tfrs_distill.compress import quantization_of
+from tfrs_distill.compress.methods import Methods
+from tfrs_distill.errors import InputError
+
+
+def test_a_list_is_read_in_order():
+    read = Methods.of(["units:8", "ids-only", "product:4", "int4:tensor"])
+    assert read == Methods(8, False, "product", (4, 256), 4, "tensor")
+    assert Methods.of([]) == Methods()
+
+
+def test_wide_parts_have_a_scale_a_row_unless_said_otherwise():
+    assert [Methods.of(["int4"]).scale_of(width) for width in (7, 8)] == ["tensor", "row"]
+    assert Methods.of(["int2:column"]).scale_of(33) == "column"
+
+
+@pytest.mark.parametrize(
+    ("methods", "quantization"),
+    [
+        ([], "float32"),
+        (["low-rank:2"], "float32"),
+        (["float16"], "float16"),
+        (["int8"], "int8"),
+        (["int4"], "int8"),
+        (["units:4", "int2:row"], "int8"),
+    ],
+)
+def test_the_matrices_are_quantized_to_match(methods, quantization):
+    assert quantization_of(methods) == quantization
+
+
+@pytest.mark.parametrize(
+    ("methods", "words"),
+    [
+        ("int4", "must be a list"),
+        (["int3"], "no method 'int3'.*low-rank:N.*int4"),
+        (["low-rank"], "rank.*Received: 'low-rank'"),
+        (["low-rank:0"], "whole numbers above 0"),
+        (["low-rank:2:3"], "Received: 'low-rank:2:3'"),
+        (["product:x"], "number of codes a row, size of a codebook"),
+        (["int8:row"], "scale of its own"),
+        (["int4:3"], "row, column, tensor"),
+        (["int4", "low-rank:2"], "after the numbers were quantized"),
+        (["int4", "int4"], "after the numbers were quantized"),
+        (["low-rank:2", "product:2"], "does again"),
+        (["units:2", "units:4"], "does again"),
+        (["ids-only:2"], "no method"),
+    ],
+)
+def test_other_lists_are_refused(methods, words):
+    with pytest.raises(InputError, match=words):
+        Methods.of(methods)

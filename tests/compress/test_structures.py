@@ -1,0 +1,144 @@
+"""Forms of a table: what their parts are, against NumPy and planted tables."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfrs_distill.compress.k_means import k_means
+from tfrs_distill.compress.structures import STRUCTURES
+from tfrs_distill.compress.structures.structure import Tensor
+from tfrs_distill.errors import InputError
+
+ROWS, DIM = 40, 6
+RNG = np.random.default_rng(0)
+TABLE = np.float32(RNG.normal(size=[ROWS, DIM]))
+WEIGHTS = RNG.uniform(0.5, 2.0, size=ROWS)
+SIZES = {
+    "plain": (),
+    "low-rank": (3,),
+    "product": (4, 8),
+    "shared-rows": (12,),
+    "hashed": (10, 2),
+    "quotient-remainder": (7,),
+}
+
+
+def made(name, table=TABLE, weights=WEIGHTS, sizes=None):
+    """The table that a structure makes of its parts, and the parts."""
+    structure = STRUCTURES[name](*table.shape, *(SIZES[name] if sizes is None else sizes))
+    parts = structure.fit(table, weights)
+    floats = {part: Tensor(tf.constant(parts[part])) for part in structure.floats()}
+    integers = {part: tf.constant(parts[part]) for part in structure.integers()}
+    for part, shape in (structure.floats() | structure.integers()).items():
+        assert parts[part].shape == shape
+    assert set(parts) == set(floats) | set(integers)
+    return structure.rows(floats, integers, tf.range(len(table))).numpy(), parts
+
+
+def error(made_of, table=TABLE, weights=WEIGHTS):
+    return (weights[:, None] * np.square(np.float64(made_of) - table)).sum()
+
+
+def test_every_structure_is_tried_here():
+    assert set(SIZES) == set(STRUCTURES)
+
+
+def test_plain_is_the_table():
+    np.testing.assert_array_equal(made("plain")[0], TABLE)
+
+
+def test_low_rank_has_the_error_of_the_singular_values_left_out():
+    values = np.linalg.svd(np.sqrt(WEIGHTS)[:, None] * np.float64(TABLE), compute_uv=False)
+    np.testing.assert_allclose(error(made("low-rank")[0]), np.square(values[3:]).sum(), rtol=1e-4)
+
+
+def test_product_finds_planted_pieces():
+    books = RNG.normal(size=[3, 5, 2]) * 10  # three codes a row, five entries of two numbers
+    codes = RNG.integers(5, size=[ROWS, 3])
+    table = np.float32(np.concatenate([books[part, codes[:, part]] for part in range(3)], axis=1))
+    found, parts = made("product", table, sizes=(3, 5))
+    assert parts["codes"].max() < 5
+    # k-means may miss an entry: it must be far better than one entry a part.
+    spread = error(np.broadcast_to(table.mean(axis=0), table.shape), table)
+    assert error(found, table) < 0.05 * spread
+
+
+def test_product_of_a_width_that_does_not_divide():
+    found, parts = made("product", TABLE[:, :5])
+    assert found.shape == (ROWS, 5) and parts["codebooks"].shape == (4 * 8, 2)
+
+
+def test_shared_rows_keeps_those_that_count_and_joins_alike_ones():
+    table = TABLE.copy()
+    weights = np.full(ROWS, 0.01)
+    weights[5:14] = 1.0  # nine of twelve rows are of one item each
+    others = np.flatnonzero(weights < 1)
+    table[others] = np.float32(np.array([[-50.0], [0.0], [50.0]])[np.arange(len(others)) % 3])
+    found, parts = made("shared-rows", table, weights)
+    np.testing.assert_array_equal(found[5:14], table[5:14])
+    assert len(np.unique(parts["row_of"][5:14])) == 9
+    assert len(np.unique(parts["row_of"][others])) <= 3
+
+
+@pytest.mark.parametrize(
+    ("name", "buckets"),
+    [
+        ("hashed", lambda i: [i * 1009 % 1_000_003 % 10, 10 + i * 1511 % 1_000_003 % 10]),
+        ("quotient-remainder", lambda i: [i // 7, 6 + i % 7]),
+    ],
+)
+def test_sums_of_rows_are_the_least_squares_solution(name, buckets):
+    found, parts = made(name)
+    design = np.zeros([ROWS, len(parts["rows"])])
+    for item in range(ROWS):
+        design[item, buckets(item)] += 1.0
+    roots = np.sqrt(WEIGHTS)[:, None]
+    solution = np.linalg.lstsq(roots * design, roots * TABLE, rcond=None)[0]
+    np.testing.assert_allclose(error(found), error(design @ solution), rtol=1e-3)
+    assert error(found) < error(np.zeros_like(TABLE))
+
+
+def test_a_table_that_is_a_sum_is_kept():
+    items = np.arange(ROWS)
+    first, second = RNG.normal(size=[6, DIM]), RNG.normal(size=[7, DIM])
+    table = np.float32(first[items // 7] + second[items % 7])
+    np.testing.assert_allclose(made("quotient-remainder", table)[0], table, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "words"),
+    [
+        ("low-rank", (6,), "rank must be from 1 to 5.*low-rank:6"),
+        ("product", (7, 8), "from 1 to 6 codes"),
+        ("product", (2, 41), "from 2 to 40 entries"),
+        ("shared-rows", (40,), "from 4 to 39 rows"),
+        ("hashed", (20, 2), "fewer than the rows"),
+        ("hashed", (4, 5), "from 1 to 4 hash functions"),
+        ("quotient-remainder", (39,), "fewer than the rows"),
+    ],
+)
+def test_sizes_that_do_not_suit_the_table_are_refused(name, sizes, words):
+    with pytest.raises(InputError, match=words):
+        STRUCTURES[name](ROWS, DIM, *sizes)
+
+
+def test_a_million_rows_hash_within_32_bits():
+    structure = STRUCTURES["hashed"](1_000_003, 4, 1000, 4)
+    exact = [(1_000_002 * factor) % 1_000_003 % 1000 for factor in (1009, 1511, 769, 1997)]
+    found = structure.buckets(tf.constant([1_000_002]))
+    assert [int(bucket[0]) for bucket in found] == exact
+    with pytest.raises(InputError, match="At most|at most 1,000,003"):
+        STRUCTURES["hashed"](1_000_004, 4, 1000, 4)
+
+
+def test_k_means_finds_planted_centres_and_heavy_rows_pull():
+    centres = np.array([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
+    rows = np.repeat(centres, 20, axis=0) + RNG.normal(size=[60, 2]) * 0.01
+    found, nearest = k_means(rows, np.ones(60), 3)
+    assert len(np.unique(nearest)) == 3
+    for centre in centres:
+        assert np.abs(found - centre).sum(axis=1).min() < 0.1
+    rows, weights = np.array([[0.0], [1.0], [100.0]]), np.array([3.0, 1.0, 1.0])
+    found, nearest = k_means(rows, weights, 2)
+    np.testing.assert_allclose(np.sort(found[:, 0]), [0.25, 100.0])
+    assert nearest[0] == nearest[1] != nearest[2]

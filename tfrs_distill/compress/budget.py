@@ -1,0 +1,361 @@
+"""The best student that fits into so many bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill.compress.compress import compress, quantization_of
+from tfrs_distill.compress.methods import IDS_ONLY, UNITS, Methods
+from tfrs_distill.compress.units import encoder_with_units, has_units
+from tfrs_distill.data.splits import Queries
+from tfrs_distill.errors import InputError
+from tfrs_distill.evaluation.latency import percentiles
+from tfrs_distill.evaluation.retrieval import ModelScorer, evaluate
+from tfrs_distill.export import to_tflite
+from tfrs_distill.files import locked, whole_file, whole_folder
+from tfrs_distill.models.two_tower import TwoTower
+from tfrs_distill.progress import Progress, SilentProgress
+from tfrs_distill.serving import Recommender
+from tfrs_distill.serving.artefact import TFLITE
+
+POINTS, POINT_FILE, STUDENT_FILE = "points", "point.json", "student.keras"
+NUM_TIMED = 200  # histories of the latency
+UNCOMPRESSED: tuple[str, ...] = ()
+
+FineTune = Callable[[TwoTower], Any]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A compressed student, exported and measured.
+
+    Args:
+        methods: what was done to the student; none for the student in float32.
+        tuned: whether it was trained on after.
+        bytes: of its `.tflite` file.
+        score: NDCG@k of the file on the queries.
+        untuned: the same of the file before it was trained on.
+        latency_ms: `p50` and `p95` of one query in LiteRT, on one thread.
+        folder: of its artefact.
+        best: whether no other point has at most its bytes and a better score.
+    """
+
+    methods: tuple[str, ...]
+    tuned: bool
+    bytes: int
+    score: float
+    untuned: float
+    latency_ms: dict[str, float]
+    folder: str
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found: all points, smallest first, and which is the best that fits.
+
+    Args:
+        points: every student that was measured.
+        chosen: the best that fits.
+        uncompressed: the student in float32.
+    """
+
+    points: tuple[Point, ...]
+    chosen: Point
+    uncompressed: Point
+
+    @property
+    def drop(self) -> float:
+        """The share of the uncompressed student's NDCG that the best one lost."""
+        return 1.0 - self.chosen.score / self.uncompressed.score
+
+
+def to_budget(
+    student: TwoTower,
+    queries: Queries,
+    directory: str | os.PathLike[str],
+    *,
+    max_bytes: int,
+    max_drop: float = 0.02,
+    fine_tune: FineTune | None = None,
+    candidates: Sequence[Sequence[str]] | None = None,
+    num_tuned: int = 6,
+    k: int = 10,
+    num_recommended: int = 100,
+    item_weights: np.ndarray | None = None,
+    unit_importance: np.ndarray | None = None,
+    fingerprint: str = "",
+    progress: Progress | None = None,
+) -> Found:
+    """Search for the best compressed student whose `.tflite` file has at most `max_bytes`.
+
+    Every candidate is compressed, exported and measured as a file: that says how sensitive each
+    table and layer is. Those that fit, best first and each form of table at least once, are then
+    trained on by `fine_tune`, exported and measured again. A text tower is given up only where
+    nothing fits with it. The best of many on the same queries is too good a figure: measure what
+    is chosen on others.
+
+    All points stay in `directory/points/`, so that an interrupted search goes on where it was and
+    one with another budget measures nothing twice.
+
+    Args:
+        student: a trained retrieval student; it stays as it is.
+        queries: of validation, by which is chosen; their catalogue is the one it was trained on.
+        directory: where points are kept.
+        max_bytes: of the file.
+        max_drop: the share of the NDCG of the student in float32 that may be lost.
+        fine_tune: trains a compressed student on, in place, such as by `Distiller.fit`; where that
+            makes it worse it stays as it was. None trains nothing.
+        candidates: lists of methods, see `compress`; by default `candidates_of(student)`.
+        num_tuned: how many are trained on at most.
+        k: of NDCG@k.
+        num_recommended: items that the file gives.
+        item_weights: see `compress`.
+        unit_importance: see `compress`.
+        fingerprint: of `fine_tune`: points with another one are made anew.
+        progress: receives every point.
+
+    Raises:
+        InputError: nothing fits, and what the least possible is; or an argument is not usable.
+    """
+    _check(student, queries, max_bytes, max_drop)
+    search = _Search(
+        student,
+        queries,
+        Path(directory),
+        fine_tune,
+        {"item_weights": item_weights, "unit_importance": unit_importance},
+        (k, num_recommended),
+        fingerprint,
+        progress or SilentProgress(),
+    )
+    levels = candidates_of(student)
+    if candidates is not None:
+        levels = [[tuple(methods) for methods in candidates]]
+        for methods in candidates:
+            Methods.of(methods)
+    with locked(search.directory / POINTS, wait=False) as held:
+        if not held:
+            raise InputError(f"Another search is at work in {directory}. Wait for it, or stop it.")
+        uncompressed = search.measure([UNCOMPRESSED])[0]
+        points: list[Point] = []
+        fitting: list[Point] = []
+        for level in levels:
+            points += search.measure(level)
+            fitting = [point for point in points if point.bytes <= max_bytes]
+            if fitting:
+                break
+        if not fitting:
+            raise InputError(_nothing_fits(points, max_bytes, uncompressed))
+        if fine_tune is not None:
+            points += search.tune(_promising(fitting)[:num_tuned])
+    points = _with_best([uncompressed, *points])
+    fitting = [point for point in points if point.bytes <= max_bytes and point.methods]
+    chosen = max(fitting, key=lambda point: (point.score, -point.bytes))
+    found = Found(tuple(sorted(points, key=lambda p: p.bytes)), chosen, uncompressed)
+    if found.drop > max_drop:
+        raise InputError(_drops_too_much(found, max_bytes, max_drop))
+    return found
+
+
+def candidates_of(student: TwoTower) -> list[list[tuple[str, ...]]]:
+    """The lists of methods that are tried: with the text tower, and without it if need be."""
+    rows, width = student.num_items + 1, student.candidate_tower.embedding_dim + 1
+    units = encoder_with_units(student).feed_forward.hidden_units if has_units(student) else 0
+    narrow = max(1, width // 11)  # codes a row: about as many bytes as a bit a number
+    size = min(256, max(2, rows // 4))
+    tables: list[tuple[str, ...]] = [
+        ("int8",),
+        ("int4",),
+        ("int2",),
+        (f"low-rank:{max(1, width * 3 // 4)}", "int4"),
+        (f"shared-rows:{max(4, rows // 2)}", "int4"),
+        (f"shared-rows:{max(4, rows // 4)}", "int4"),
+        (f"product:{min(width, 2 * narrow)}:{size}", "int8"),
+        (f"product:{narrow}:{size}", "int8"),
+        (f"product:{narrow}:{max(2, size // 4)}", "int8"),
+    ]
+    fewer = [f"{UNITS}:{units // part}" for part in (2, 4) if units // part > 0]
+    tables += [(method, "int4") for method in fewer]
+    tables += [(fewer[-1], *methods) for methods in tables[-2 - len(fewer) :][:2] if fewer]
+    levels = [[methods for methods in tables if rows > 8 and width > 1]]
+    if getattr(student.candidate_tower, "text_tower", None) is not None:
+        levels.append([(IDS_ONLY, *methods) for methods in levels[0]])
+    return levels
+
+
+class _Search:
+    """Makes, measures and keeps points."""
+
+    def __init__(
+        self,
+        student: TwoTower,
+        queries: Queries,
+        directory: Path,
+        fine_tune: FineTune | None,
+        weights: dict[str, Any],
+        lengths: tuple[int, int],
+        fingerprint: str,
+        progress: Progress,
+    ) -> None:
+        self.student, self.queries = student, queries
+        self.directory, self.fine_tune, self.weights = directory, fine_tune, weights
+        self.lengths, self.progress = lengths, progress
+        catalogue = queries.catalogue.fingerprint()
+        self.inputs = [student.fingerprint(), catalogue, lengths, _fingerprint(queries)]
+        self.inputs += [None if given is None else given.tolist() for given in weights.values()]
+        self.of_tuning = fingerprint
+
+    def measure(self, candidates: Sequence[Sequence[str]]) -> list[Point]:
+        """Points of compressed students that are not trained on."""
+        points = []
+        with self.progress.bar("compressed students", len(candidates)) as advance:
+            for methods in candidates:
+                points.append(self._point(tuple(methods), None))
+                advance(note=_line(points[-1]))
+        return points
+
+    def tune(self, points: Sequence[Point]) -> list[Point]:
+        """Points of the same methods, trained on."""
+        tuned = []
+        with self.progress.bar("students trained on", len(points)) as advance:
+            for point in points:
+                tuned.append(self._point(point.methods, point))
+                advance(note=_line(tuned[-1]))
+        return tuned
+
+    def _point(self, methods: tuple[str, ...], untuned: Point | None) -> Point:
+        inputs = [*self.inputs, methods, untuned is not None and self.of_tuning]
+        digest = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
+        name = "+".join(methods).replace(":", "-") or "float32"
+        folder = self.directory / POINTS / (name + ("-tuned" if untuned else ""))
+        with_note = folder / POINT_FILE
+        if with_note.is_file():
+            note = json.loads(with_note.read_text())
+            if note.pop("inputs") == digest:
+                return Point(**(note | {"methods": methods, "folder": str(folder)}))
+        tf.keras.utils.set_random_seed(0)
+        smaller = compress(self.student, methods, **self.weights) if methods else self.student
+        if untuned is not None and self.fine_tune is not None:
+            before = smaller.get_weights()
+            self.fine_tune(smaller)
+            if self._score(smaller) < untuned.score:
+                smaller.set_weights(before)
+        with whole_folder(folder) as partial:
+            k, num_recommended = self.lengths
+            to_tflite(
+                smaller,
+                partial / TFLITE,
+                self.queries.catalogue,
+                quantization=quantization_of(methods),
+                k=num_recommended,
+                provenance={"methods": list(methods), "tuned": untuned is not None},
+            )
+            smaller.save(partial / STUDENT_FILE)
+            recommender = Recommender.load(partial)
+            score = float(evaluate(recommender, self.queries, k=k).ndcg.mean())
+            point = Point(
+                methods,
+                untuned is not None,
+                (partial / TFLITE).stat().st_size,
+                score,
+                score if untuned is None else untuned.score,
+                percentiles(recommender, self.queries.histories[:NUM_TIMED]),
+                str(folder),
+            )
+            with whole_file(partial / POINT_FILE, "w") as file:
+                json.dump(asdict(point) | {"inputs": digest}, file, indent=2)
+        return point
+
+    def _score(self, model: TwoTower) -> float:
+        scorer = ModelScorer(model, exclude_seen=self.queries.catalogue.exclude_seen)
+        return float(evaluate(scorer, self.queries, k=self.lengths[0]).ndcg.mean())
+
+
+def _check(student: TwoTower, queries: Queries, max_bytes: int, max_drop: float) -> None:
+    if not max_bytes > 0:
+        raise InputError(f"`max_bytes` must be above 0. Received: max_bytes={max_bytes!r}.")
+    if not 0 <= max_drop < 1:
+        raise InputError(
+            f"`max_drop` must be at least 0 and below 1. Received: max_drop={max_drop!r}."
+        )
+    if not len(queries):
+        raise InputError("`queries` must hold at least one query. Received: none.")
+    if queries.catalogue.num_items != student.num_items:
+        raise InputError(
+            f"`queries` are of a catalogue of {queries.catalogue.num_items:,} items, but the "
+            f"student knows {student.num_items:,}. Give queries of the data that it was trained on."
+        )
+
+
+def _promising(points: Sequence[Point]) -> list[Point]:
+    """Points in the order in which they are trained on: the best of each form first."""
+    ordered = sorted(points, key=lambda point: -point.score)
+    forms = [(methods.structure, methods.bits) for methods in map(_read, ordered)]
+    first = [point for place, point in enumerate(ordered) if forms.index(forms[place]) == place]
+    return [*first, *(point for point in ordered if point not in first)]
+
+
+def _read(point: Point) -> Methods:
+    return Methods.of(point.methods)
+
+
+def _with_best(points: Sequence[Point]) -> list[Point]:
+    """Mark the points that no other one is better than in both bytes and score."""
+    return [
+        replace(
+            point,
+            best=not any(
+                other.bytes <= point.bytes
+                and other.score >= point.score
+                and (other.bytes, other.score) != (point.bytes, point.score)
+                for other in points
+            ),
+        )
+        for point in points
+    ]
+
+
+def _line(point: Point) -> str:
+    name = " ".join(point.methods) or "float32"
+    return f"{name}  {point.bytes / 1000:.1f} kB  NDCG {point.score:.4f}"
+
+
+def _nothing_fits(points: Sequence[Point], max_bytes: int, uncompressed: Point) -> str:
+    least = min(points, key=lambda point: point.bytes)
+    return (
+        f"No file of the student fits into {max_bytes:,} bytes. The smallest has "
+        f"{least.bytes:,}, by {', '.join(least.methods)}, with an NDCG of {least.score:.4f} "
+        f"before it is trained on, where the student in float32 has {uncompressed.score:.4f}. Give "
+        "at least as many bytes, or train a narrower student."
+    )
+
+
+def _drops_too_much(found: Found, max_bytes: int, max_drop: float) -> str:
+    chosen, whole = found.chosen, found.uncompressed
+    enough = [p for p in found.points if p.score >= (1 - max_drop) * whole.score and p.methods]
+    words = "None that was measured loses less."
+    if enough:
+        least = min(enough, key=lambda point: point.bytes)
+        words = f"The smallest that loses less has {least.bytes:,}, by {', '.join(least.methods)}."
+    return (
+        f"In {max_bytes:,} bytes the best student has an NDCG of {chosen.score:.4f}, by "
+        f"{', '.join(chosen.methods)}: {found.drop:.1%} below the {whole.score:.4f} of the student "
+        f"in float32, where {max_drop:.1%} were allowed. {words} Give more bytes, or allow more."
+    )
+
+
+def _fingerprint(queries: Queries) -> str:
+    digest = hashlib.sha256()
+    for part in (*queries.histories, *queries.positives):
+        digest.update(str(len(part)).encode() + part.tobytes())
+    return digest.hexdigest()

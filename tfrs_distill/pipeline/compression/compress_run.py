@@ -1,0 +1,181 @@
+"""Compress the student of a finished run to a budget, and write what was chosen as an artefact."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfrs_distill.compress import to_budget, unit_importance
+from tfrs_distill.compress.budget import POINT_FILE, STUDENT_FILE, Found, Point
+from tfrs_distill.compress.units import has_units
+from tfrs_distill.distiller import Distiller
+from tfrs_distill.errors import InputError
+from tfrs_distill.evaluation import metrics
+from tfrs_distill.evaluation.retrieval import Evaluation, evaluate
+from tfrs_distill.export.artefact import refuse_foreign_folder
+from tfrs_distill.files import whole_file, whole_folder
+from tfrs_distill.models.two_tower import TwoTower
+from tfrs_distill.pipeline.compression.page import write_page
+from tfrs_distill.pipeline.fit_until_best import fit_until_best
+from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.run_folder import KNOWLEDGE, Run
+from tfrs_distill.pipeline.stage import NOTE
+from tfrs_distill.pipeline.students import OfWindows, Taught
+from tfrs_distill.progress import Progress
+from tfrs_distill.serving import Recommender
+
+COMPRESS, COMPRESSED, FACTS_FILE, PAGE_FILE = (
+    "compress",
+    "compressed",
+    "compress.json",
+    "compress.html",
+)
+MAX_EPOCHS, PATIENCE = 20, 4  # of training on
+NUM_BATCHES = 50  # from which the importance of units is estimated
+
+
+def compress_artefact(
+    artefact: Path, to: Path | None, max_bytes: int, max_drop: float, progress: Progress
+) -> dict[str, Any]:
+    """What `tfrs_distill.pipeline.compress` does."""
+    run = _run_of(artefact, progress)
+    to = run.home / COMPRESSED / artefact.resolve().name if to is None else to
+    refuse_foreign_folder(to)
+    students = OfWindows(run)
+    taught = students.taught("student")
+    student, splits = run.student("student"), run.data.splits
+    importance = None
+    if has_units(student):
+        importance = unit_importance(
+            student,
+            _distiller(student, taught),
+            students.batches(taught.examples, run.recipe.seed).take(NUM_BATCHES),
+        )
+
+    def fine_tune(smaller: TwoTower) -> None:
+        chosen = run.recipe.distillation
+        fit_until_best(
+            _distiller(smaller, taught),
+            students.batches(taught.examples, run.recipe.seed),
+            students.judge(smaller),
+            learning_rate=chosen.learning_rate,
+            weight_decay=chosen.weight_decay,
+            max_epochs=MAX_EPOCHS,
+            patience=PATIENCE,
+            progress=progress,
+            description="training on",
+        )
+        students.finish(smaller)
+
+    found = to_budget(
+        student,
+        splits.validation,
+        run.home / COMPRESS,
+        max_bytes=max_bytes,
+        max_drop=max_drop,
+        fine_tune=fine_tune,
+        k=run.recipe.evaluation.k,
+        num_recommended=run.recipe.export.k,
+        item_weights=_counts(splits.train.labels, student.num_items),
+        unit_importance=importance,
+        fingerprint=f"{run.recipe.distillation} {MAX_EPOCHS} {PATIENCE} {run.recipe.seed}",
+        progress=progress,
+    )
+    facts = _facts(run, found, max_bytes, max_drop, to)
+    _publish(found.chosen, to)
+    with whole_file(run.home / COMPRESS / FACTS_FILE, "w") as file:
+        json.dump(facts, file, indent=2)
+    write_page(facts, run.home / COMPRESS / PAGE_FILE)
+    return facts
+
+
+def _distiller(student: TwoTower, taught: Taught) -> Distiller:
+    """The student's teacher again, for a student that was made of it."""
+    return Distiller(
+        student,
+        taught.teacher,
+        taught.losses,
+        taught.loss_weights,
+        student_loss_weight=taught.student_loss_weight,
+    )
+
+
+def _counts(labels: np.ndarray, num_items: int) -> np.ndarray:
+    """How often each item is a label."""
+    return np.bincount(labels.ravel(), minlength=num_items + 1)[1:]
+
+
+def _facts(run: Run, found: Found, max_bytes: int, max_drop: float, to: Path) -> dict[str, Any]:
+    """What `compress.json` holds; test queries are looked at here, once, for what was chosen."""
+    recipe, chosen = run.recipe, found.chosen
+    on_test = [_on_test(run, point) for point in (chosen, found.uncompressed)]
+    values = [float(evaluation.ndcg.mean()) for evaluation in on_test]
+    difference = metrics.paired_difference(
+        on_test[0].ndcg,
+        on_test[1].ndcg,
+        num_samples=recipe.evaluation.bootstrap_samples,
+        seed=recipe.seed,
+    )
+    return {
+        "name": recipe.name,
+        "seed": recipe.seed,
+        "k": recipe.evaluation.k,
+        "max_bytes": max_bytes,
+        "max_drop": max_drop,
+        "artefact": str(to),
+        "chosen": found.points.index(chosen),
+        "uncompressed": found.points.index(found.uncompressed),
+        "points": [asdict(point) for point in found.points],
+        "test": {"chosen": values[0], "uncompressed": values[1], **difference},
+    }
+
+
+def _on_test(run: Run, point: Point) -> Evaluation:
+    recommender = Recommender.load(point.folder)
+    return evaluate(recommender, run.data.splits.test, k=run.recipe.evaluation.k)
+
+
+def _publish(point: Point, to: Path) -> None:
+    """Copy an artefact, without what only the search reads."""
+    with whole_folder(to) as folder:
+        shutil.copytree(
+            point.folder,
+            folder,
+            dirs_exist_ok=True,
+            ignore=shutil.ignore_patterns(POINT_FILE, STUDENT_FILE),
+        )
+
+
+def _run_of(artefact: Path, progress: Progress) -> Run:
+    """The finished run that an artefact belongs to.
+
+    Raises:
+        InputError: it is in no run's folder, or the run's student cannot be compressed.
+    """
+    home = artefact.resolve().parent
+    finished = all((home / "stages" / stage / NOTE).is_file() for stage in ("student", KNOWLEDGE))
+    if not artefact.is_dir() or not finished or not (home / "recipe.toml").is_file():
+        raise InputError(
+            f"{artefact} is not the artefact of a finished run: beside it there must be the run's "
+            "recipe.toml and stages, whose teacher and data train the smaller student. Give one "
+            "such as saved_models/ml-100k/1; for a student of your own there is "
+            "`td.compress.to_budget`."
+        )
+    recipe = Recipe.from_toml(home / "recipe.toml")
+    if recipe.task != "retrieval":
+        raise InputError(
+            "Retrieval students can be compressed to a budget. Received: a run whose `task` is "
+            f'"{recipe.task}"; its student_int8.tflite is its smallest file.'
+        )
+    if artefact.resolve().name != str(recipe.export.version):
+        raise InputError(
+            f"{artefact} is not of the run's own student, which is version "
+            f"{recipe.export.version}: a later version is made by an update, and its teachers are "
+            "not kept with it. Give the run's own version."
+        )
+    return Run(recipe, home.parent, progress, home=home)
