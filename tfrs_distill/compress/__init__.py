@@ -1,0 +1,1 @@
+"""From a trained student, or a text encoder, to a smaller one."""
