@@ -103,7 +103,8 @@ def test_pytorch_weights_and_the_files_of_sentence_transformers(tiny, tmp_path):
     (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode": "cls"}))
     (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 24}))
     (folder / "LICENSE").write_text("free")
-    (folder / "tf_model.h5").write_text("other weights")
+    for name in ("tf_model.h5", "tf_model.h5.index.json"):
+        (folder / name).write_text("of other weights")
     drop_layers(folder, tmp_path / "small", keep=[1])
     encoder = TextEncoder(tmp_path / "small")
     assert (encoder.pooling, encoder.max_length) == ("cls", 24)
