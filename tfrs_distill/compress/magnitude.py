@@ -22,7 +22,7 @@ class MagnitudePruning(tf.keras.callbacks.Callback):
     `s_t = final + (initial - final) (1 - (t - begin_step) / (end_step - begin_step))**power`
 
     from `begin_step` to `end_step`, set anew every `frequency` steps and at `end_step`; a weight
-    whose block is among the smallest by mean magnitude becomes 0 and stays 0 until the next time.
+    whose block is among the smallest by mean magnitude becomes 0 and stays 0.
     Schedule and choice of weights are those of `tensorflow-model-optimization`, which itself cannot
     wrap a subclassed model. The kernels are those of all `tf.keras.layers.Dense` in `student`;
     biases, embedding tables and kernels of one unit are not pruned. It works in a student's `fit`
@@ -141,7 +141,7 @@ class MagnitudePruning(tf.keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Put the zeros back where the optimizer has put averages into the weights."""
-        if self.done is not None:
+        if self.update is not None:
             self.apply()
         step = int(self.model.optimizer.iterations)
         if step < self.end_step:
@@ -156,13 +156,13 @@ class MagnitudePruning(tf.keras.callbacks.Callback):
     def _follow(self) -> None:
         if self.update is None:
             self.update, self.apply = self._built()
+        self.apply()  # before new zeros are chosen: what is pruned stays so, however far it moved
         due = self._last_due(int(self.model.optimizer.iterations))
         if due is not None and due != self.done:
             self.share.assign(self.target(due))
             self.update()
-            self.done = due
-        if self.done is not None:
             self.apply()
+            self.done = due
 
     def _last_due(self, step: int) -> int | None:
         """The last step of the schedule's, up to one of the optimizer's: the end is one of them."""
@@ -185,14 +185,15 @@ class MagnitudePruning(tf.keras.callbacks.Callback):
         thresholds = [
             tf.Variable(tf.zeros([], kernel.dtype), trainable=False) for kernel in kernels
         ]
-        pruning = _toolkit()[1].Pruning(
+        self.pruning = _toolkit()[1].Pruning(  # it keeps the masks alive, which its graphs do not
             lambda: 0,  # `_last_due` has the steps: the toolkit's own rule can miss the last one
             list(zip(kernels, masks, thresholds)),
             lambda _: (tf.constant(True), self.share),
             self.block_size,
             "AVG",
         )
-        return _as_graph(pruning.conditional_mask_update), _as_graph(pruning.weight_mask_op)
+        update, apply = self.pruning.conditional_mask_update, self.pruning.weight_mask_op
+        return _as_graph(update), _as_graph(apply)
 
 
 def _kernels(student: tf.Module) -> list[tf.Variable]:
@@ -210,7 +211,7 @@ def _as_graph(operation: Callable[[], Any]) -> Callable[[], None]:
     def run() -> None:
         operation()  # gives operations, which a graph's function cannot return
 
-    graph: Callable[[], None] = tf.function(run)
+    graph: Callable[[], None] = tf.function(run, input_signature=[]).get_concrete_function()
     return graph
 
 
