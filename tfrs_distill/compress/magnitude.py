@@ -47,6 +47,8 @@ class MagnitudePruning(tf.keras.callbacks.Callback):
     (`tf.lite.Optimize.EXPERIMENTAL_SPARSITY`), and faster in blocks only; int8 without any pruning
     is faster still. Do not join the two: LiteRT refuses the int8 file with encoded zeros, or, with
     blocks of 16, computes wrong numbers from it. A compressed archive of any such file is smaller.
+    A small student gains least, for its item table is not pruned: one of 1682 items, 64 wide, had
+    520 KB, unchanged with 80 % zeros, and 472 KB with the zeros encoded; it was no faster.
 
     Reference: [Zhu and Gupta, 2017](https://arxiv.org/abs/1710.01878).
 
