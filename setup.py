@@ -6,6 +6,7 @@ from setuptools import find_packages, setup
 
 HUB, TABLES, BEAM = "tensorflow-hub==0.16.1", "pyarrow>=20", "apache-beam>=2.77,<3"
 ALS = "implicit>=0.7.2,<0.8"
+PRUNE = "tensorflow-model-optimization==0.8.1"
 TUNE = ["optuna>=4,<6", "matplotlib>=3.8"]
 TFDS = ["tensorflow-datasets==4.9.10", "importlib_resources>=6"]
 
@@ -48,6 +49,7 @@ setup(
         "tables": [TABLES],  # td.data.read_table, .parquet files of arrays and clothing reviews
         "als": [ALS],  # td.teachers.ALSTeacher
         "beam": [BEAM],  # tfrs_distill.knowledge.beam
+        "prune": [PRUNE],  # tfrs_distill.compress.magnitude
         "tune": TUNE,  # tfrs_distill.pipeline.tune
         "test": [
             *(
@@ -58,7 +60,7 @@ setup(
             ),
             "scikit-learn>=1.5,<2",  # what tests/metrics compare with
             "pandas>=2.2,<4",  # what columns come from, and what reads RecBole's files
-            *(ALS, HUB, TABLES, BEAM, *TFDS, *TUNE),
+            *(ALS, HUB, TABLES, BEAM, PRUNE, *TFDS, *TUNE),
         ],
         "lint": ["ruff>=0.14,<1", "mypy>=1.18"],
     },

@@ -7,8 +7,8 @@ from planted_student import catalogue_of
 from tiny_data import random_windows
 
 from tfrs_distill import Distiller
-from tfrs_distill.compress import compress, quantization_of, unit_importance
-from tfrs_distill.compress.units import size_of_units
+from tfrs_distill.compress import compress, quantization_of
+from tfrs_distill.compress.units import size_of_units, unit_importance
 from tfrs_distill.errors import InputError
 from tfrs_distill.export import export_artefact, to_tflite
 from tfrs_distill.losses import SoftTargetKLDivergence

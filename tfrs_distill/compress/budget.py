@@ -158,10 +158,11 @@ def to_budget(
             raise InputError(_nothing_fits(points, max_bytes, uncompressed))
         if fine_tune is not None:
             points += search.tune(_promising(fitting)[:num_tuned])
-    points = _with_best([uncompressed, *points])
+    uncompressed, *points = _with_best([uncompressed, *points])
     fitting = [point for point in points if point.bytes <= max_bytes and point.methods]
     chosen = max(fitting, key=lambda point: (point.score, -point.bytes))
-    found = Found(tuple(sorted(points, key=lambda p: p.bytes)), chosen, uncompressed)
+    in_order = sorted([uncompressed, *points], key=lambda point: point.bytes)
+    found = Found(tuple(in_order), chosen, uncompressed)
     if found.drop > max_drop:
         raise InputError(_drops_too_much(found, max_bytes, max_drop))
     return found
@@ -180,9 +181,9 @@ def candidates_of(student: TwoTower) -> list[list[tuple[str, ...]]]:
         (f"low-rank:{max(1, width * 3 // 4)}", "int4"),
         (f"shared-rows:{max(4, rows // 2)}", "int4"),
         (f"shared-rows:{max(4, rows // 4)}", "int4"),
-        (f"product:{min(width, 2 * narrow)}:{size}", "int8"),
-        (f"product:{narrow}:{size}", "int8"),
-        (f"product:{narrow}:{max(2, size // 4)}", "int8"),
+        (f"product:{min(width, 2 * narrow)}:{size}", "int4"),
+        (f"product:{narrow}:{size}", "int4"),
+        (f"product:{narrow}:{max(2, size // 4)}", "int4"),
     ]
     fewer = [f"{UNITS}:{units // part}" for part in (2, 4) if units // part > 0]
     tables += [(method, "int4") for method in fewer]

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from tfrs_distill.compress import to_budget, unit_importance
+from tfrs_distill.compress import to_budget
 from tfrs_distill.compress.budget import POINT_FILE, STUDENT_FILE, Found, Point
-from tfrs_distill.compress.units import has_units
+from tfrs_distill.compress.units import has_units, unit_importance
 from tfrs_distill.distiller import Distiller
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import metrics

@@ -14,6 +14,7 @@ import numpy as np
 
 from tfrs_distill.errors import InputError
 from tfrs_distill.files import files_sha256
+from tfrs_distill.teachers.bert.pruned_heads import shrink_heads
 from tfrs_distill.teachers.bert.pytorch_file import read_pytorch_file
 from tfrs_distill.teachers.bert.sentence_modules import CONFIG, DENSE_WEIGHTS, module_files
 
@@ -94,6 +95,7 @@ def load_checkpoint(folder: Path) -> tuple[Any, Any]:
             tokenizer = AutoTokenizer.from_pretrained(folder)
             model = TFAutoModel.from_config(AutoConfig.from_pretrained(folder))
             model.build_in_name_scope()
+            shrink_heads(model)
             missing = _load_weights(model, folder)
         except InputError:
             raise
