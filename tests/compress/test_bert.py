@@ -13,7 +13,7 @@ from tiny_checkpoints import write_tiny_checkpoint
 from torch_file import tensor, write_torch_file
 
 from tfrs_distill.compress import bert
-from tfrs_distill.compress.bert import drop_layers, layer_importance, encoder_to_tflite
+from tfrs_distill.compress.bert import drop_layers, encoder_to_tflite, layer_importance
 from tfrs_distill.errors import InputError
 from tfrs_distill.serving.interpreter import TFLiteModel
 from tfrs_distill.teachers.bert.text_encoder import TextEncoder

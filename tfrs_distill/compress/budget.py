@@ -181,6 +181,8 @@ def candidates_of(student: TwoTower) -> list[list[tuple[str, ...]]]:
         (f"low-rank:{max(1, width * 3 // 4)}", "int4"),
         (f"shared-rows:{max(4, rows // 2)}", "int4"),
         (f"shared-rows:{max(4, rows // 4)}", "int4"),
+        (f"shared-rows:{max(4, rows // 4)}", "int2"),
+        (f"shared-rows:{min(256, max(4, rows // 6))}", "int4"),  # whose numbers are bytes
         (f"product:{min(width, 2 * narrow)}:{size}", "int4"),
         (f"product:{narrow}:{size}", "int4"),
         (f"product:{narrow}:{max(2, size // 4)}", "int4"),

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+import tfrs_distill.compress.compressed_item_tower  # noqa: F401  (its class is to be loaded)
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.data.unlabelled_rows import unlabelled_rows
 from tfrs_distill.evaluation.retrieval import ModelScorer
@@ -29,6 +30,7 @@ from tfrs_distill.teachers.candidate_lists import RELEVANCE, CandidateLists, lis
 CACHE = "cache"  # of the knowledge stage
 TWIN, PLAIN = "twin", "plain"  # the plain one without label smoothing
 SELF_TAUGHT, SCRAMBLED = "self_taught", "scrambled"
+STUDENT, COMPRESSED = "student", "compressed"
 KNOWLEDGE, SELF_KNOWLEDGE = "knowledge", "self_knowledge"
 UNLABELLED, LOGITS_FILE = "unlabelled", "logits.npz"
 WORDS, WORDS_FILE, PIECE_VECTORS_FILE = "words", "words.json", "vectors.npy"
@@ -108,6 +110,11 @@ class Run:
     def student(self, stage: str) -> Any:
         """The student that a stage trained."""
         return tf.keras.models.load_model(self.student_file(stage))
+
+    @property
+    def exported(self) -> str:
+        """The stage whose student is exported."""
+        return COMPRESSED if getattr(self.recipe.export, "compress", ()) else STUDENT
 
     def after_epoch_of(self, stage: str) -> Callable[[int, float], None] | None:
         """Who is told of a student's epochs; nobody of a first stage's, which no search judges."""

@@ -8,35 +8,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tfrs_distill.compress import to_budget
 from tfrs_distill.compress.budget import POINT_FILE, STUDENT_FILE, Found, Point
-from tfrs_distill.compress.units import has_units, unit_importance
-from tfrs_distill.distiller import Distiller
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import metrics
 from tfrs_distill.evaluation.retrieval import Evaluation, evaluate
 from tfrs_distill.export.artefact import refuse_foreign_folder
 from tfrs_distill.files import whole_file, whole_folder
-from tfrs_distill.models.two_tower import TwoTower
 from tfrs_distill.pipeline.compression.page import write_page
-from tfrs_distill.pipeline.fit_until_best import fit_until_best
+from tfrs_distill.pipeline.compression.train_on import Compression
 from tfrs_distill.pipeline.recipe import Recipe
-from tfrs_distill.pipeline.run_folder import KNOWLEDGE, Run
+from tfrs_distill.pipeline.run_folder import COMPRESSED, KNOWLEDGE, Run
 from tfrs_distill.pipeline.stage import NOTE
-from tfrs_distill.pipeline.students import OfWindows, Taught
 from tfrs_distill.progress import Progress
 from tfrs_distill.serving import Recommender
 
-COMPRESS, COMPRESSED, FACTS_FILE, PAGE_FILE = (
-    "compress",
-    "compressed",
-    "compress.json",
-    "compress.html",
-)
-MAX_EPOCHS, PATIENCE = 20, 4  # of training on
-NUM_BATCHES = 50  # from which the importance of units is estimated
+COMPRESS, FACTS_FILE, PAGE_FILE = "compress", "compress.json", "compress.html"
 
 
 def compress_artefact(
@@ -46,45 +33,19 @@ def compress_artefact(
     run = _run_of(artefact, progress)
     to = run.home / COMPRESSED / artefact.resolve().name if to is None else to
     refuse_foreign_folder(to)
-    students = OfWindows(run)
-    taught = students.taught("student")
-    student, splits = run.student("student"), run.data.splits
-    importance = None
-    if has_units(student):
-        importance = unit_importance(
-            student,
-            _distiller(student, taught),
-            students.batches(taught.examples, run.recipe.seed).take(NUM_BATCHES),
-        )
-
-    def fine_tune(smaller: TwoTower) -> None:
-        chosen = run.recipe.distillation
-        fit_until_best(
-            _distiller(smaller, taught),
-            students.batches(taught.examples, run.recipe.seed),
-            students.judge(smaller),
-            learning_rate=chosen.learning_rate,
-            weight_decay=chosen.weight_decay,
-            max_epochs=MAX_EPOCHS,
-            patience=PATIENCE,
-            progress=progress,
-            description="training on",
-        )
-        students.finish(smaller)
-
+    this = Compression(run)
     found = to_budget(
-        student,
-        splits.validation,
+        this.student,
+        run.data.splits.validation,
         run.home / COMPRESS,
         max_bytes=max_bytes,
         max_drop=max_drop,
-        fine_tune=fine_tune,
+        fine_tune=this.fine_tune,
         k=run.recipe.evaluation.k,
         num_recommended=run.recipe.export.k,
-        item_weights=_counts(splits.train.labels, student.num_items),
-        unit_importance=importance,
-        fingerprint=f"{run.recipe.distillation} {MAX_EPOCHS} {PATIENCE} {run.recipe.seed}",
+        fingerprint=str(this.settings),
         progress=progress,
+        **this.weights,
     )
     facts = _facts(run, found, max_bytes, max_drop, to)
     _publish(found.chosen, to)
@@ -92,22 +53,6 @@ def compress_artefact(
         json.dump(facts, file, indent=2)
     write_page(facts, run.home / COMPRESS / PAGE_FILE)
     return facts
-
-
-def _distiller(student: TwoTower, taught: Taught) -> Distiller:
-    """The student's teacher again, for a student that was made of it."""
-    return Distiller(
-        student,
-        taught.teacher,
-        taught.losses,
-        taught.loss_weights,
-        student_loss_weight=taught.student_loss_weight,
-    )
-
-
-def _counts(labels: np.ndarray, num_items: int) -> np.ndarray:
-    """How often each item is a label."""
-    return np.bincount(labels.ravel(), minlength=num_items + 1)[1:]
 
 
 def _facts(run: Run, found: Found, max_bytes: int, max_drop: float, to: Path) -> dict[str, Any]:

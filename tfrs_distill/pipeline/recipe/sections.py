@@ -695,6 +695,9 @@ class RetrievalExportSettings(ExportSettings):
     """What is written of a student that recommends."""
 
     k: int = setting(100, "items a query returns; fixed inside the exported graph", **NUMBER)
+    compress: tuple[str, ...] = setting(
+        (), "what is done to the student before, in order; see docs/compression.md; empty = nothing"
+    )
 
 
 @dataclass(frozen=True)

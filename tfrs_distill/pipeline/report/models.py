@@ -18,6 +18,7 @@ MODELS = {
     "teacher": ("Teacher", "what the student learns from"),
     "cross_encoder": ("Cross-encoder", "reads history and item; over the same candidates"),
     "student": ("Student", "learnt from the teacher"),
+    "compressed": ("Compressed", "the student in fewer bytes, trained on"),
     "twin": ("Twin", "the same student without the teacher"),
     "plain": ("Plain", "the twin without label smoothing"),
     "self_taught": ("Self-taught", "learnt from cross-fitted copies of the twin"),

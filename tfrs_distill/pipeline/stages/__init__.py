@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tfrs_distill.pipeline.recipe import RetrievalRecipe
-from tfrs_distill.pipeline.run_folder import SELF_TAUGHT, Run
+from tfrs_distill.pipeline.run_folder import COMPRESSED, SELF_TAUGHT, STUDENT, Run
 from tfrs_distill.pipeline.stage import Stage
+from tfrs_distill.pipeline.stages.compress import compress_stage
 from tfrs_distill.pipeline.stages.cross_encoder import cross_encoder_stage
 from tfrs_distill.pipeline.stages.data import data_stage
 from tfrs_distill.pipeline.stages.evaluate import evaluate_stage
@@ -40,5 +41,7 @@ def stages_of(run: Run) -> list[Stage]:
     stages += [student_stage(run, name) for name in run.twins]
     if SELF_TAUGHT in run.controls:
         stages.append(self_knowledge_stage(run))
-    stages += [student_stage(run, name) for name in (*run.controls, "student")]
+    stages += [student_stage(run, name) for name in (*run.controls, STUDENT)]
+    if run.exported == COMPRESSED:
+        stages.append(compress_stage(run))
     return [*stages, export_stage(run), evaluate_stage(run)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from tfrs_distill.pipeline.list_teachers import Committee
 from tfrs_distill.pipeline.recipe import RetrievalRecipe, TwoStageRecipe
 from tfrs_distill.pipeline.report.lists import RecommendedLists, drawn_users
 from tfrs_distill.pipeline.report.over_runs import LENGTHS, NDCG_FILE, OF_SEGMENT, USERS
-from tfrs_distill.pipeline.run_folder import Run
+from tfrs_distill.pipeline.run_folder import COMPRESSED, STUDENT, Run
 from tfrs_distill.pipeline.stage import Result, forget_other_trainings
 from tfrs_distill.pipeline.stages.cross_encoder import CROSS_ENCODER, open_cross_encoder
 from tfrs_distill.pipeline.stages.item_map import ENCODES_ITEMS, item_map
@@ -117,7 +117,15 @@ def evaluate_retrieval(run: Run, folder: Path) -> tuple[Result, str]:
         )
     }
     models |= {name: _of_student(run, name, model) for name, model in students.items()}
-    models |= _of_forms(run, students["student"].num_parameters)
+    exported, pairs = students[STUDENT], PAIRS | pairs_of_controls(run)
+    if run.exported == COMPRESSED:
+        exported = run.student(COMPRESSED)
+        models[COMPRESSED] = replace(_of_student(run, COMPRESSED, exported), keras_file=None)
+        pairs |= {
+            "compressed_vs_student": (COMPRESSED, STUDENT),
+            "tflite_vs_keras": ("student_tflite", COMPRESSED),
+        }
+    models |= _of_forms(run, exported.num_parameters)
     models["popularity"] = Measured(popular, num_items, 4 * num_items)
     if ease is not None:
         models["ease"] = Measured(ease, ease.num_parameters, 4 * ease.num_parameters)
@@ -144,10 +152,10 @@ def evaluate_retrieval(run: Run, folder: Path) -> tuple[Result, str]:
             shared = metrics.overlap(found.item_ids, evaluations["teacher"].item_ids)
             overlap = {f"overlap@{recipe.evaluation.k}": {"value": float(shared.mean())}}
             rows[name]["metrics"][NEXT_ITEM] |= overlap
-    name_forms(rows, "Student")
+    name_forms(rows, "Student" if run.exported == STUDENT else "Compressed")
     describe_controls(run, rows)
-    result = _result(run, NEXT_ITEM, rows, evaluations, segmented, PAIRS | pairs_of_controls(run))
-    same = evaluations["student_tflite"].item_ids == evaluations["student"].item_ids
+    result = _result(run, NEXT_ITEM, rows, evaluations, segmented, pairs)
+    same = evaluations["student_tflite"].item_ids == evaluations[run.exported].item_ids
     compared = result["comparisons"]["tflite_vs_keras"][NEXT_ITEM]
     compared["identical_lists"] = float(same.all(axis=1).mean())
     shown = ("teacher", *run.beside, "student", "popularity" if ease is None else "ease")

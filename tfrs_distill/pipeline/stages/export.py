@@ -25,7 +25,7 @@ def export_stage(run: Run) -> Stage:
         sizes = ", ".join(f"{path.name} {path.stat().st_size / 1000:.1f} kB" for path in files)
         return {}, f"{sizes}, SavedModel in {run.version}"
 
-    return Stage("export", work, settings, after=(*run.beside, "student"), output=run.version)
+    return Stage("export", work, settings, after=(*run.beside, run.exported), output=run.version)
 
 
 def _request(run: Run) -> dict[str, Any]:
@@ -33,14 +33,14 @@ def _request(run: Run) -> dict[str, Any]:
     recipe, data = run.recipe, run.data
     trained = [name for name in (*run.beside, "student", "retrieval") if name in run.stages.results]
     curves = {name: run.result(name)["curves"] for name in trained}
-    students = {"student": str(run.student_file("student"))}
+    students = {"student": str(run.student_file(run.exported))}
     request: dict[str, Any] = {
         "directory": str(run.version),
         "catalogue": data.catalogue and asdict(data.catalogue),
         "provenance": {
             "recipe": recipe.as_dict(),
             "training_data": run.result("data")["fingerprint"],
-            "student": run.fingerprint("student"),
+            "student": run.fingerprint(run.exported),
             "metrics": {f"{name} validation": best_score(found) for name, found in curves.items()},
         },
     }

@@ -12,6 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
+import tfrs_distill.compress.compressed_item_tower  # noqa: F401  (its class is to be loaded)
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.export import export_artefact, export_two_stage
 from tfrs_distill.models.features import IdFeature

@@ -1,0 +1,78 @@
+"""A run's teacher mends what compression broke: how compressed students are made and trained on."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from tfrs_distill.compress.units import has_units, unit_importance
+from tfrs_distill.distiller import Distiller
+from tfrs_distill.models.two_tower import TwoTower
+from tfrs_distill.pipeline.fit_until_best import fit_until_best
+from tfrs_distill.pipeline.run_folder import Run
+from tfrs_distill.pipeline.students import OfWindows
+
+MAX_EPOCHS, PATIENCE = 20, 4
+NUM_BATCHES = 50  # from which the importance of hidden units is estimated
+
+
+class Compression:
+    """What a run knows that compression needs.
+
+    Args:
+        run: whose student is compressed.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.students = run, OfWindows(run)
+        self.student: TwoTower = run.student("student")
+
+    @cached_property
+    def taught(self) -> Any:
+        """What teaches a compressed student: the same as the student."""
+        return self.students.taught("student")
+
+    @property
+    def settings(self) -> list[Any]:
+        """What decides how students are trained on."""
+        return [str(self.run.recipe.distillation), MAX_EPOCHS, PATIENCE, self.run.recipe.seed]
+
+    @cached_property
+    def weights(self) -> dict[str, Any]:
+        """Arguments of `compress`: how often items are labels, and what the loss owes to units."""
+        labels, importance = self.run.data.splits.train.labels, None
+        if has_units(self.student):
+            batches = self.students.batches(self.taught.examples, self.run.recipe.seed)
+            distiller = self._distiller(self.student)
+            importance = unit_importance(self.student, distiller, batches.take(NUM_BATCHES))
+        counts = np.bincount(labels.ravel(), minlength=self.student.num_items + 1)[1:]
+        return {"item_weights": counts, "unit_importance": importance}
+
+    def fine_tune(self, smaller: TwoTower) -> dict[str, Any]:
+        """Train a compressed student on, in place; return its curves."""
+        recipe = self.run.recipe
+        curves = fit_until_best(
+            self._distiller(smaller),
+            self.students.batches(self.taught.examples, recipe.seed),
+            self.students.judge(smaller),
+            learning_rate=recipe.distillation.learning_rate,
+            weight_decay=recipe.distillation.weight_decay,
+            max_epochs=MAX_EPOCHS,
+            patience=PATIENCE,
+            progress=self.run.progress,
+            description="training on",
+        )
+        self.students.finish(smaller)
+        return curves
+
+    def _distiller(self, student: TwoTower) -> Distiller:
+        taught = self.taught
+        return Distiller(
+            student,
+            taught.teacher,
+            taught.losses,
+            taught.loss_weights,
+            student_loss_weight=taught.student_loss_weight,
+        )
