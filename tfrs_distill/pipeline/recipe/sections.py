@@ -483,7 +483,7 @@ class ItemTextsSettings:
 
     read: bool = setting(True, "whether the student has a text tower beside the items' ids")
     num_common: int = setting(
-        250,
+        300,
         "word pieces with a vector beside those of the known texts: the BERT's commonest",
         at_least=0,
     )
@@ -652,7 +652,7 @@ class RetrievalDistillationSettings(DistillationSettings):
     """How the student learns to find items from the teacher."""
 
     learning_rate: float = setting(3e-3, "Adam's learning rate for the student", **RATE)
-    dropout: float = setting(0.3, "the share of entries dropped for the student", **DROPOUT)
+    dropout: float = setting(0.2, "the share of entries dropped for the student", **DROPOUT)
     label_smoothing: float = setting(
         0.8, "the share of a label that all items have alike", **DROPOUT
     )
