@@ -23,6 +23,7 @@ LISTS = [
     [],
     ["float16"],
     ["int8"],
+    ["int8:row"],
     ["int4"],
     ["int2:column"],
     ["low-rank:5"],

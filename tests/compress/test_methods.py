@@ -42,7 +42,7 @@ def test_the_matrices_are_quantized_to_match(methods, quantization):
         (["low-rank:0"], "whole numbers above 0"),
         (["low-rank:2:3"], "Received: 'low-rank:2:3'"),
         (["product:x"], "number of codes a row, size of a codebook"),
-        (["int8:row"], "scale of its own"),
+        (["int8:3"], "scale of its own"),
         (["int4:3"], "row, column, tensor"),
         (["int4", "low-rank:2"], "after the numbers were quantized"),
         (["int4", "int4"], "after the numbers were quantized"),

@@ -1,4 +1,6 @@
-"""Tables in 4 or 2 bits a number, which neither TensorFlow's converter nor LiteRT looks up in.
+"""Tables in 8, 4 or 2 bits a number, which LiteRT's own operators do not look up in.
+
+TensorFlow's converter has tables of 8 bits with one scale in all, and none of fewer bits.
 
 A number is kept as a code, `x = (code - (2^bits - 1) / 2) scale`: levels lie evenly around 0, and
 none is 0. The scale is that of a row, a column or the table, a power of `exp(STEP)`, whose exponent
@@ -14,8 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 Scale = Literal["row", "column", "tensor"]
-PACKED = (4, 2)  # bits that are packed here; the converter has 32, 16 and 8
-STEP, LEAST = 0.06, float(np.log(1e-4))  # of the logarithms of scales: 3 % off; up to 440
+PACKED = (8, 4, 2)  # bits that are packed here
+STEP, LEAST = 0.06, float(np.log(1e-4))  # of the logarithms of scales: 6 % above at most; up to 440
 AXES: dict[Scale, int | None] = {"row": 1, "column": 0, "tensor": None}
 SEARCHED = np.linspace(0.1, 1.0, 46)  # shares of the largest number that the levels may end at
 
@@ -110,7 +112,8 @@ def _middle(bits: int) -> float:
 def _exponents(log_scales: tf.Tensor) -> tf.Tensor:
     """The bytes of scales, as floats, with gradients as if they were not rounded."""
     exact = tf.clip_by_value((log_scales - LEAST) / STEP, 0.0, 255.0)
-    return exact + tf.stop_gradient(tf.round(exact) - exact)
+    # Up: with a smaller scale the largest numbers of a row would be cut off.
+    return exact + tf.stop_gradient(tf.math.ceil(exact - 1e-3) - exact)
 
 
 def _codes(table: tf.Tensor, scales: tf.Tensor, bits: int) -> Any:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -128,24 +129,24 @@ def to_budget(
         InputError: nothing fits, and what the least possible is; or an argument is not usable.
     """
     _check(student, queries, max_bytes, max_drop)
-    search = _Search(
+    search = Search(
         student,
         queries,
-        Path(directory),
-        fine_tune,
-        {"item_weights": item_weights, "unit_importance": unit_importance},
-        (k, num_recommended),
-        fingerprint,
-        progress or SilentProgress(),
+        directory,
+        fine_tune=fine_tune,
+        k=k,
+        num_recommended=num_recommended,
+        item_weights=item_weights,
+        unit_importance=unit_importance,
+        fingerprint=fingerprint,
+        progress=progress,
     )
     levels = candidates_of(student)
     if candidates is not None:
         levels = [[tuple(methods) for methods in candidates]]
         for methods in candidates:
             Methods.of(methods)
-    with locked(search.directory / POINTS, wait=False) as held:
-        if not held:
-            raise InputError(f"Another search is at work in {directory}. Wait for it, or stop it.")
+    with search.alone():
         uncompressed = search.measure([UNCOMPRESSED])[0]
         points: list[Point] = []
         fitting: list[Point] = []
@@ -196,27 +197,45 @@ def candidates_of(student: TwoTower) -> list[list[tuple[str, ...]]]:
     return levels
 
 
-class _Search:
-    """Makes, measures and keeps points."""
+class Search:
+    """Makes, measures and keeps points; the arguments are those of `to_budget`."""
 
     def __init__(
         self,
         student: TwoTower,
         queries: Queries,
-        directory: Path,
-        fine_tune: FineTune | None,
-        weights: dict[str, Any],
-        lengths: tuple[int, int],
-        fingerprint: str,
-        progress: Progress,
+        directory: str | os.PathLike[str],
+        *,
+        fine_tune: FineTune | None = None,
+        k: int = 10,
+        num_recommended: int = 100,
+        item_weights: np.ndarray | None = None,
+        unit_importance: np.ndarray | None = None,
+        fingerprint: str = "",
+        progress: Progress | None = None,
     ) -> None:
-        self.student, self.queries = student, queries
-        self.directory, self.fine_tune, self.weights = directory, fine_tune, weights
-        self.lengths, self.progress = lengths, progress
-        catalogue = queries.catalogue.fingerprint()
-        self.inputs = [student.fingerprint(), catalogue, lengths, _fingerprint(queries)]
-        self.inputs += [None if given is None else given.tolist() for given in weights.values()]
+        self.student, self.queries, self.directory = student, queries, Path(directory)
+        self.fine_tune, self.k, self.num_recommended = fine_tune, k, num_recommended
+        self.weights = {"item_weights": item_weights, "unit_importance": unit_importance}
+        self.progress = progress or SilentProgress()
+        given = [None if one is None else one.tolist() for one in self.weights.values()]
+        of_data = [student.fingerprint(), queries.catalogue.fingerprint(), _fingerprint(queries)]
+        self.inputs = [*of_data, k, num_recommended, given]
         self.of_tuning = fingerprint
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let no other search work in the same directory.
+
+        Raises:
+            InputError: one does.
+        """
+        with locked(self.directory / POINTS, wait=False) as held:
+            if not held:
+                raise InputError(
+                    f"Another search is at work in {self.directory}. Wait for it, or stop it."
+                )
+            yield
 
     def measure(self, candidates: Sequence[Sequence[str]]) -> list[Point]:
         """Points of compressed students that are not trained on."""
@@ -254,18 +273,17 @@ class _Search:
             if self._score(smaller) < untuned.score:
                 smaller.set_weights(before)
         with whole_folder(folder) as partial:
-            k, num_recommended = self.lengths
             to_tflite(
                 smaller,
                 partial / TFLITE,
                 self.queries.catalogue,
                 quantization=quantization_of(methods),
-                k=num_recommended,
+                k=self.num_recommended,
                 provenance={"methods": list(methods), "tuned": untuned is not None},
             )
             smaller.save(partial / STUDENT_FILE)
             recommender = Recommender.load(partial)
-            score = float(evaluate(recommender, self.queries, k=k).ndcg.mean())
+            score = float(evaluate(recommender, self.queries, k=self.k).ndcg.mean())
             point = Point(
                 methods,
                 untuned is not None,
@@ -281,7 +299,7 @@ class _Search:
 
     def _score(self, model: TwoTower) -> float:
         scorer = ModelScorer(model, exclude_seen=self.queries.catalogue.exclude_seen)
-        return float(evaluate(scorer, self.queries, k=self.lengths[0]).ndcg.mean())
+        return float(evaluate(scorer, self.queries, k=self.k).ndcg.mean())
 
 
 def _check(student: TwoTower, queries: Queries, max_bytes: int, max_drop: float) -> None:

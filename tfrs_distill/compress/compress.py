@@ -40,10 +40,11 @@ def compress(
             - one form of the item table: `low-rank:R`; `product:M:K`, M codes a row of codebooks
               of K (256); `shared-rows:N`, where items that count little share a row;
               `hashed:N:H`, sums of H (2) rows of N buckets; `quotient-remainder:N`;
-            - last, the numbers: `float16`, `int8`, `int4` or `int2`. Those of 4 and 2 bits have a
-              scale a row where the table is 8 or wider, else one in all; `int4:row`,
-              `int4:column` and `int4:tensor` say otherwise. Matrices have 8 bits then, as LiteRT
-              computes with them: `quantization_of(methods)` is what `to_tflite` needs.
+            - last, the numbers: `float16`, `int8`, `int4` or `int2`. Those of 8 bits have one scale
+              in all; those of 4 and 2 bits a scale a row where the table is 8 or wider, else one in
+              all; `int8:row`, `int4:column` and `int2:tensor` say otherwise. Matrices have 8 bits
+              then, as LiteRT computes with them: `quantization_of(methods)` is what `to_tflite`
+              needs.
         item_weights: float [num_items], how much the error of an item counts, such as how often it
             was met; alike by default.
         unit_importance: float [hidden_units], see `unit_importance`; by default the product of the

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrs_distill.compress.bits import PACKED, PackedTable, log_scales_of, quantized
+from tfrs_distill.compress.bits import PackedTable, log_scales_of, quantized
 from tfrs_distill.compress.methods import Methods
 from tfrs_distill.compress.structures import STRUCTURES
-from tfrs_distill.compress.structures.structure import Part, Tensor
+from tfrs_distill.compress.structures.structure import Exact, Part, Tensor
 from tfrs_distill.models.encoders.text_tower import TextTower
 from tfrs_distill.serving.word_pieces import WordPieces
 
@@ -55,7 +55,7 @@ class CompressedItemTower(tf.keras.layers.Layer):
         self.log_scales: dict[str, tf.Variable] = {}
         for name, shape in self.structure.floats().items():
             self.floats[name] = self.add_weight(name=name, shape=shape, initializer="zeros")
-            if methods.bits in PACKED:
+            if methods.packs and name not in self.structure.exact:
                 scale = methods.scale_of(shape[1])
                 self.log_scales[name] = self.add_weight(
                     name=f"{name}_log_scales",
@@ -103,7 +103,9 @@ class CompressedItemTower(tf.keras.layers.Layer):
     def _kept(self, name: str) -> tf.Tensor:
         """A part in the precision of the file."""
         values, bits = tf.convert_to_tensor(self.floats[name]), self.methods.bits
-        if bits in PACKED:
+        if name in self.structure.exact:
+            return values
+        if self.methods.packs:
             return quantized(values, self.log_scales[name], bits)
         kept = values
         if bits == 16:
@@ -116,13 +118,15 @@ class CompressedItemTower(tf.keras.layers.Layer):
     @property
     def stored(self) -> StoredTable | None:
         """What a file has of the table; None where it has the table itself, as a constant."""
-        if self.methods.structure == "plain" and self.methods.bits not in PACKED:
+        if self.methods.structure == "plain" and not self.methods.packs:
             return None
         parts: dict[str, Part] = {}
         for name, values in self.floats.items():
             if name in self.log_scales:
                 scales = self.log_scales[name].numpy()
                 parts[name] = PackedTable(values.numpy(), scales, self.methods.bits)
+            elif name in self.structure.exact:
+                parts[name] = Exact(values.numpy())
             else:
                 parts[name] = Tensor(self._kept(name).numpy())
         integers = {name: _smallest(values.numpy()) for name, values in self.integers.items()}
@@ -131,7 +135,7 @@ class CompressedItemTower(tf.keras.layers.Layer):
     @property
     def stored_pieces(self) -> PackedTable | None:
         """What a file has of `TextTower.weighted_embeddings()`; None where it has these."""
-        if self.text_tower is None or self.methods.bits not in PACKED:
+        if self.text_tower is None or not self.methods.packs:
             return None
         table, bits = self.text_tower.weighted_embeddings(), self.methods.bits
         return PackedTable(table, log_scales_of(table, bits, "row"), bits)

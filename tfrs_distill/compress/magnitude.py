@@ -32,23 +32,12 @@ class MagnitudePruning(tf.keras.callbacks.Callback):
     goes on where it was. Logs the share of zeros, `sparsity`, at the end of each epoch. Weights
     that another callback restores from an earlier epoch have that epoch's zeros.
 
-    What zeros are worth, measured with LiteRT 2.3 on one core (five dense layers, 688 thousand
-    weights, 80 % of them 0; the file has 2.75 MB and takes 0.10 ms as float32, 0.71 MB and 0.01 ms
-    as int8, whether it is pruned or not):
-
-    | kernels | optimizations of the converter | size | time |
-    |---|---|---|---|
-    | single weights | none | 2.75 MB | 0.10 ms |
-    | single weights | `EXPERIMENTAL_SPARSITY` | 0.81 MB | 0.10 ms |
-    | blocks (4, 1) | `EXPERIMENTAL_SPARSITY` | 0.59 MB | 0.04 ms |
-    | single weights or blocks | `DEFAULT` (int8) | 0.71 MB | 0.01 ms |
-
-    So zeros make a file neither smaller nor faster unless the converter encodes them
-    (`tf.lite.Optimize.EXPERIMENTAL_SPARSITY`), and faster in blocks only; int8 without any pruning
-    is faster still. Do not join the two: LiteRT refuses the int8 file with encoded zeros, or, with
-    blocks of 16, computes wrong numbers from it. A compressed archive of any such file is smaller.
-    A small student gains least, for its item table is not pruned: one of 1682 items, 64 wide, had
-    520 KB, unchanged with 80 % zeros, and 472 KB with the zeros encoded; it was no faster.
+    Zeros make a `.tflite` file neither smaller nor faster unless the converter encodes them
+    (`tf.lite.Optimize.EXPERIMENTAL_SPARSITY`), and in LiteRT faster only in blocks: of five layers
+    with 80 % zeros single weights took 0.3 of the bytes and the same time, blocks of (4, 1) 0.2 of
+    the bytes and less than half of the time (`benchmarks/compression.py --part zeros`). 8 bits take
+    a quarter of the bytes of any kernel. Do not join the two: LiteRT 2.3 refuses the file, or
+    computes wrong numbers from it. A small student gains least, for its item table is not pruned.
 
     Reference: [Zhu and Gupta, 2017](https://arxiv.org/abs/1710.01878).
 

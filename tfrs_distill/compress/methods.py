@@ -25,7 +25,8 @@ class Methods:
         structure: the name of the table's structure.
         numbers: its sizes.
         bits: of a number of the table, and, as far as LiteRT can, of the matrices.
-        scale: what has a scale of its own in 4 or 2 bits; None where the width decides.
+        scale: what has a scale of its own; None where in 4 and 2 bits the width decides, and in 8
+            TensorFlow's converter gives the table one.
     """
 
     units: int = 0
@@ -66,6 +67,11 @@ class Methods:
             read |= found
         return cls(**read)
 
+    @property
+    def packs(self) -> bool:
+        """Whether numbers are packed codes with scales, and not as the converter has them."""
+        return self.bits < 8 or (self.bits == 8 and self.scale is not None)
+
     def scale_of(self, width: int) -> Scale:
         """What has a scale of its own in a part of this width."""
         return self.scale or ("row" if width >= LEAST_WIDTH else "tensor")
@@ -80,7 +86,7 @@ def _read(method: str, name: str, rest: list[str]) -> dict[str, Any]:
         if len(rest) == 1 and rest[0] in AXES and bits in PACKED:
             return {"bits": bits, "scale": cast(Scale, rest[0])}
         raise InputError(
-            f"{name} takes no sizes, and int4 and int2 what has a scale of its own: "
+            f"{name} takes no sizes, and int8, int4 and int2 what has a scale of its own: "
             f"{', '.join(AXES)}. Received: {method!r}."
         )
     if name == IDS_ONLY and not rest:

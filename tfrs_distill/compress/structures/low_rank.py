@@ -22,6 +22,7 @@ class LowRank(Structure):
 
     name = "low-rank"
     sizes = ("rank",)
+    exact = ("right",)
 
     def check(self) -> str:
         """A rank of the table's width saves nothing."""

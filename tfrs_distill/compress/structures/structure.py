@@ -34,6 +34,15 @@ class Tensor:
         return tf.gather(self.values, rows)
 
 
+class Exact(Tensor):
+    """A constant that a converter leaves in 32 bits, as it is added to something at run time."""
+
+    def gather(self, rows: tf.Tensor) -> tf.Tensor:
+        """Rows by index."""
+        zero = tf.cast(tf.minimum(tf.shape(rows)[0], 0), tf.float32)
+        return tf.gather(tf.constant(self.values) + zero, rows)
+
+
 class Structure(ABC):
     """A form of a table, float [num_rows, dim], as parts: floats that train, integers that do not.
 
@@ -49,6 +58,7 @@ class Structure(ABC):
     name: ClassVar[str]
     sizes: ClassVar[tuple[str, ...]] = ()  # what the numbers are
     defaults: ClassVar[tuple[int, ...]] = ()  # of the last ones
+    exact: ClassVar[tuple[str, ...]] = ()  # small parts that stay in 32 bits
 
     def __init__(self, num_rows: int, dim: int, *numbers: int) -> None:
         self.num_rows, self.dim, self.numbers = num_rows, dim, numbers

@@ -1,0 +1,215 @@
+"""A run whose recipe compresses its student, and `tfrs-distill compress` of what it left."""
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tfrs_distill import cli, pipeline
+from tfrs_distill.compress import budget
+from tfrs_distill.errors import InputError
+from tfrs_distill.evaluation import evaluate
+from tfrs_distill.evaluation.retrieval import ModelScorer
+from tfrs_distill.files import files_sha256, whole_file
+from tfrs_distill.pipeline.compression import train_on
+from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.run_folder import Run
+from tfrs_distill.pipeline.stages import stages_of
+from tfrs_distill.pipeline.stages.compress import compress_stage
+from tfrs_distill.pipeline.stages.data import data_stage
+from tfrs_distill.pipeline.stages.export import export_stage
+from tfrs_distill.pipeline.stages.knowledge import knowledge_stage
+from tfrs_distill.pipeline.stages.student import student_stage
+from tfrs_distill.pipeline.stages.teacher import teacher_stage
+from tfrs_distill.progress import SilentProgress
+from tfrs_distill.serving import Recommender
+
+CANDIDATES = [[("int8",), ("shared-rows:20", "int4")]]
+
+
+def recipe_of(**sections):
+    recipe = Recipe.named("synthetic")
+    smaller = {
+        "data": {"max_users": 120, "max_history": 8},
+        "teacher": {"kind": "item-item", "modalities": ()},
+        "knowledge": {"folds": 2, "top_k": 10},
+        "student": {"embedding_dim": 12},
+        "training": {"max_epochs": 2, "controls": ()},
+        "export": {"k": 10},
+        "evaluation": {"k": 3, "bootstrap_samples": 100},
+    } | sections
+    changed = {name: replace(getattr(recipe, name), **of) for name, of in smaller.items()}
+    return replace(recipe, name="shop", **changed)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run without what a search does not read: a twin, files and figures."""
+    recipe = recipe_of()
+    run = Run(recipe, tmp_path_factory.mktemp("runs"), SilentProgress())
+    stages = [data_stage(run), teacher_stage(run), knowledge_stage(run)]
+    run.stages.run([*stages, student_stage(run, "student")])
+    with whole_file(run.home / "recipe.toml", "w") as file:
+        file.write(recipe.to_toml())
+    run.version.mkdir()
+    (run.version / "signature.json").write_text("{}")
+    return run.home
+
+
+@pytest.fixture
+def run(finished, tmp_path, monkeypatch):
+    """A copy of the finished run, with a search of two candidates."""
+    monkeypatch.setattr(train_on, "MAX_EPOCHS", 1)
+    monkeypatch.setattr(budget, "candidates_of", lambda student: CANDIDATES)
+    return Path(shutil.copytree(finished, tmp_path / "shop"))
+
+
+def files_of(folder):
+    return files_sha256(sorted(path for path in folder.rglob("*") if path.is_file()))
+
+
+@pytest.mark.nightly
+def test_a_recipe_exports_the_compressed_student_beside_the_whole_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(train_on, "MAX_EPOCHS", 2)
+    recipe = recipe_of(export={"compress": ("units:8", "int4"), "k": 10})
+    report, home = pipeline.run(recipe, tmp_path), tmp_path / "shop"
+    run = Run(recipe, tmp_path, SilentProgress())
+    smaller, whole = run.student("compressed"), run.student("student")
+    assert smaller.candidate_tower.methods.bits == 4
+    assert smaller.query_tower.encoder.feed_forward.hidden_units == 8
+    assert whole.query_tower.encoder.feed_forward.hidden_units == 24
+    models = report["models"]
+    assert {"student", "compressed", "student_int8", "student_tflite"} <= set(models)
+    ndcg = {name: models[name]["metrics"]["next_item"]["ndcg@3"]["value"] for name in models}
+    found = evaluate(Recommender.load(home / "1"), run.data.splits.test, k=3).ndcg.mean()
+    assert ndcg["student_tflite"] == pytest.approx(found)
+    assert ndcg["compressed"] == pytest.approx(found, abs=1e-6)
+    assert report["comparisons"]["tflite_vs_keras"]["next_item"]["identical_lists"] == 1.0
+    assert models["student_int8"]["name"] == "Compressed, int8"
+    compared = report["comparisons"]["compressed_vs_student"]["next_item"]
+    assert compared["difference"] == pytest.approx(ndcg["compressed"] - ndcg["student"])
+    page = (home / "report.html").read_text()
+    assert "Compressed" in page and "the student in fewer bytes" in page
+
+
+def test_the_recipe_keeps_its_student_and_exports_a_smaller_one(finished, monkeypatch):
+    monkeypatch.setattr(train_on, "MAX_EPOCHS", 1)
+    recipe = recipe_of(export={"compress": ("units:8", "int4"), "k": 10})
+    run = Run(recipe, finished.parent, SilentProgress())
+    assert (run.exported, Run(recipe_of(), finished.parent, SilentProgress()).exported) == (
+        "compressed",
+        "student",
+    )
+    run.twins = []
+    stages = [data_stage(run), teacher_stage(run), knowledge_stage(run)]
+    run.stages.run([*stages, student_stage(run, "student"), compress_stage(run)])
+    smaller = run.student("compressed")
+    assert smaller.candidate_tower.methods.bits == 4
+    validation = run.data.splits.validation
+    ndcg = evaluate(ModelScorer(smaller), validation, k=3).ndcg.mean()
+    assert run.result("compressed")["score"] == pytest.approx(ndcg)
+    assert [stage.name for stage in stages_of(run)][-3:] == ["compressed", "export", "evaluate"]
+    assert export_stage(run).after == ("compressed",)
+
+
+def test_an_unknown_method_is_refused_before_any_stage(tmp_path):
+    with pytest.raises(InputError, match="no method 'int3'"):
+        pipeline.run(recipe_of(export={"compress": ("int3",), "k": 10}), tmp_path)
+    assert not list(tmp_path.rglob("*.npz"))
+
+
+def test_the_command_goes_on_where_it_was_and_leaves_an_artefact(run, monkeypatch, capsys):
+    before = files_of(run / "1")
+    command = ["compress", str(run / "1"), "--max-bytes"]
+    made, real = [], budget.to_tflite
+
+    def stops_at_the_third(student, path, *rest, **options):
+        made.append(path)
+        if len(made) == 3:
+            raise KeyboardInterrupt
+        return real(student, path, *rest, **options)
+
+    monkeypatch.setattr(budget, "to_tflite", stops_at_the_third)
+    assert cli.main([*command, "20KB", "--max-drop", "90%"]) == cli.INTERRUPTED
+    assert "to go on" in capsys.readouterr().err
+    assert not (run / "compressed").exists()
+    assert len(list((run / "compress" / "points").glob("[a-z]*"))) == 2
+    assert cli.main([*command, "1KB"]) == cli.USERS_ERROR
+    assert "into 1,000 bytes. The smallest has" in capsys.readouterr().err
+    assert not (run / "compressed").exists()
+    assert cli.main([*command, "20KB", "--max-drop", "90%"]) == 0
+    assert len(made) == 3 + 3  # of five files two were there
+    printed = capsys.readouterr().out
+    assert "NDCG on validation" in printed and "in place of" in printed
+    assert files_of(run / "1") == before
+
+    folder = run / "compressed" / "1"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "provenance.json",
+        "signature.json",
+        "student.tflite",
+        "titles.txt",
+        "vocabulary.txt",
+    ]
+    assert (folder / "student.tflite").stat().st_size <= 20_000
+    facts = json.loads((run / "compress" / "compress.json").read_text())
+    points = {tuple(point["methods"]): point for point in facts["points"] if not point["tuned"]}
+    assert set(points) == {(), *CANDIDATES[0]}
+    assert sum(point["tuned"] for point in facts["points"]) == 2
+    chosen = facts["points"][facts["chosen"]]
+    assert chosen["bytes"] == (folder / "student.tflite").stat().st_size
+    recipe = Recipe.from_toml(run / "recipe.toml")
+    data = Run(recipe, run.parent, SilentProgress(), home=run).data
+    found = evaluate(Recommender.load(folder), data.splits.test, k=3).ndcg.mean()
+    assert facts["test"]["chosen"] == pytest.approx(found)
+    page = (run / "compress" / "compress.html").read_text()
+    assert len(re.findall(r'<tr class="(chosen|dominated|)"', page)) == len(facts["points"])
+    history = data.splits.catalogue.titles[:2]
+    assert cli.main(["recommend", str(folder), "--history", history[0], "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) > 0
+
+
+def test_another_folder_is_not_replaced(run, capsys):
+    arguments = ["compress", str(run / "1"), "--max-bytes", "20KB", "--to", str(run)]
+    assert cli.main(arguments) == cli.USERS_ERROR
+    assert "not an artefact" in capsys.readouterr().err
+    assert not (run / "compress").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda run: shutil.rmtree(run / "stages" / "student"), "not the artefact of a finished"),
+        (lambda run: (run / "1").rename(run / "2"), "No such|not the artefact"),
+        (lambda run: shutil.copytree(run / "1", run / "2"), None),
+    ],
+)
+def test_an_artefact_without_its_run_is_refused(run, capsys, change, words):
+    change(run)
+    version = "1" if words else "2"
+    assert cli.main(["compress", str(run / version), "--max-bytes", "20KB"]) == cli.USERS_ERROR
+    assert re.search(words or "not of the run's own student", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("32000", 32_000), ("32KB", 32_000), ("1.5 MB", 1_500_000), ("32k", 32_000), ("9B", 9)],
+)
+def test_sizes_are_read(given, expected):
+    assert cli._bytes(given) == expected
+
+
+@pytest.mark.parametrize("size", ["", "KB", "-3", "inf", "3 GB of them", "0"])
+def test_what_is_no_size_is_refused(size, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["compress", "x", "--max-bytes", size])
+    assert "is no size" in capsys.readouterr().err or size == "-3"
+
+
+def test_shares_are_read():
+    assert [cli._share(text) for text in ("2%", "0.02", "0")] == [0.02, 0.02, 0.0]
+    np.testing.assert_allclose(cli._share("12.5 %"), 0.125)
