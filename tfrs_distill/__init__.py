@@ -3,7 +3,8 @@
     import tfrs_distill as td
 
 `td.data` reads, `td.teachers` know, `td.cross_fit` labels once, `td.Distiller` teaches
-`td.models`, `td.evaluate` measures, `td.export` writes, `td.Recommender` reads what was written.
+`td.models`, `td.evaluate` measures, `td.compress` makes it smaller, `td.export` writes,
+`td.Recommender` reads what was written.
 """
 
 import lazy_loader

@@ -1,4 +1,7 @@
 from . import (
+    compress as compress,
+)
+from . import (
     data as data,
 )
 from . import (

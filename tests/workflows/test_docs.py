@@ -59,6 +59,17 @@ def test_the_programs_about_new_items_run(mode, tmp_path, monkeypatch):
     assert names["student"].task_names == ("next_item", "cold_items")
 
 
+@pytest.mark.nightly
+def test_the_programs_about_compression_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = after_the_programs_of("compression.md", how_many=1)
+    assert (
+        names["found"].chosen.bytes
+        == Path(names["found"].chosen.folder, "student.tflite").stat().st_size
+    )
+    assert td.Recommender.load("small").artefact.num_items == names["items"].num_items
+
+
 def test_the_programs_about_evaluation_run_one_after_the_other(tmp_path, monkeypatch):
     pytest.importorskip("implicit")
     monkeypatch.chdir(tmp_path)
