@@ -57,7 +57,7 @@ def table_of(facts: Mapping[str, Any]) -> Table:
     return table
 
 
-COLUMNS = ("size", "NDCG on validation", "kept", "before training on", "ms p50", "ms p95")
+COLUMNS = ("size", "NDCG on validation", "kept", "before training on", "time p50", "p95")
 
 
 def cells_of(point: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
@@ -91,6 +91,6 @@ def in_short(facts: Mapping[str, Any]) -> str:
         f"{name_of(chosen)[:1].upper()}{name_of(chosen)[1:]}: {show.size(chosen['bytes'])} in "
         f"place of {show.size(whole['bytes'])}, and an NDCG@{facts['k']} on test of "
         f"{show.metric(test['chosen'])} in place of {show.metric(test['uncompressed'])} "
-        f"({show.difference(test['difference'])}, {show.difference(low)} to "
-        f"{show.difference(high)}).{texts}"
+        f"(difference {show.difference(test['difference'])}, 95 % interval "
+        f"{show.difference(low)} to {show.difference(high)}).{texts}"
     )
