@@ -171,6 +171,15 @@ def test_training_leaves_a_text_tower_as_it_is():
     assert trained and not any("text_tower" in name for name in trained)
 
 
+def test_a_rank_is_chosen_by_the_squares_that_it_keeps(student):
+    table = student.catalogue_embeddings().numpy()
+    squares = np.square(np.linalg.svd(table, compute_uv=False))
+    for share in (0.5, 0.8):
+        found = compress(student, [f"low-rank:{100 * share:g}%"]).candidate_tower.methods.numbers
+        rank = next(r for r in range(12) if squares[:r].sum() >= share * squares.sum())
+        assert found == (rank,)
+
+
 def test_the_units_that_stay_are_those_that_count(student):
     importance = np.arange(22.0)[::-1]
     smaller = compress(student, ["units:6"], unit_importance=importance)

@@ -9,7 +9,7 @@ from tfrs_distill.errors import InputError
 
 def test_a_list_is_read_in_order():
     read = Methods.of(["units:8", "ids-only", "product:4", "int4:tensor"])
-    assert read == Methods(8, False, "product", (4, 256), 4, "tensor")
+    assert read == Methods(8, False, "product", (4, 256), bits=4, scale="tensor")
     assert Methods.of([]) == Methods()
 
 
@@ -39,6 +39,8 @@ def test_the_matrices_are_quantized_to_match(methods, quantization):
         ("int4", "must be a list"),
         (["int3"], "no method 'int3'.*low-rank:N.*int4"),
         (["low-rank"], "rank.*Received: 'low-rank'"),
+        (["low-rank:100%"], "such as low-rank:90%"),
+        (["low-rank:x%"], "such as low-rank:90%"),
         (["low-rank:0"], "whole numbers above 0"),
         (["low-rank:2:3"], "Received: 'low-rank:2:3'"),
         (["product:x"], "number of codes a row, size of a codebook"),

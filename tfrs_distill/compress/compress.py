@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 from tfrs_distill.compress.compressed_item_tower import CompressedItemTower
 from tfrs_distill.compress.methods import Methods
+from tfrs_distill.compress.structures.low_rank import rank_of
 from tfrs_distill.compress.units import encoder_with_units, size_of_units
 from tfrs_distill.errors import InputError
 from tfrs_distill.models.encoders.text_tower import TextTower
@@ -37,7 +39,8 @@ def compress(
             - `units:N`: the N most important hidden units of the feed-forward network stay;
             - `ids-only`: the text tower goes, and with it `Recommender.add_items`; the items keep
               the embeddings that they have by id and text;
-            - one form of the item table: `low-rank:R`; `product:M:K`, M codes a row of codebooks
+            - one form of the item table: `low-rank:R`, or `low-rank:90%` of the least rank that
+              keeps that share of the table's squares; `product:M:K`, M codes a row of codebooks
               of K (256); `shared-rows:N`, where items that count little share a row;
               `hashed:N:H`, sums of H (2) rows of N buckets; `quotient-remainder:N`;
             - last, the numbers: `float16`, `int8`, `int4` or `int2`. Those of 8 bits have one scale
@@ -73,6 +76,8 @@ def compress(
             "example with a smaller learning rate."
         )
     weights = _row_weights(item_weights, student.num_items)
+    if read.energy:
+        read = replace(read, numbers=(rank_of(table, weights, read.energy),), energy=0.0)
     units = _units_left(student, read.units, unit_importance)
     keeps_texts = texts is not None and read.keeps_texts
     tower = CompressedItemTower(

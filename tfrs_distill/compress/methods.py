@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from tfrs_distill.compress.bits import AXES, PACKED, Scale
 from tfrs_distill.compress.structures import STRUCTURES
+from tfrs_distill.compress.structures.low_rank import LowRank
 from tfrs_distill.errors import InputError
 
 UNITS, IDS_ONLY = "units", "ids-only"
@@ -24,6 +25,7 @@ class Methods:
         keeps_texts: whether a text tower stays.
         structure: the name of the table's structure.
         numbers: its sizes.
+        energy: the share of the table's squares that a rank is to keep; 0 where the rank is given.
         bits: of a number of the table, and, as far as LiteRT can, of the matrices.
         scale: what has a scale of its own; None where in 4 and 2 bits the width decides, and in 8
             TensorFlow's converter gives the table one.
@@ -33,6 +35,7 @@ class Methods:
     keeps_texts: bool = True
     structure: str = "plain"
     numbers: tuple[int, ...] = ()
+    energy: float = 0.0
     bits: int = 32
     scale: Scale | None = None
 
@@ -93,6 +96,8 @@ def _read(method: str, name: str, rest: list[str]) -> dict[str, Any]:
         return {"keeps_texts": False}
     if name == UNITS:
         return {"units": _numbers(method, rest, ("number of hidden units",), ())[0]}
+    if name == LowRank.name and len(rest) == 1 and rest[0].endswith("%"):
+        return {"structure": name, "energy": _share(method, rest[0].removesuffix("%"))}
     if name in STRUCTURES:
         structure = STRUCTURES[name]
         numbers = _numbers(method, rest, structure.sizes, structure.defaults)
@@ -115,3 +120,17 @@ def _numbers(
             f"whole numbers above 0. Received: {method!r}."
         )
     return (*map(int, rest), *defaults[len(defaults) - missing :][:missing])
+
+
+def _share(method: str, percent: str) -> float:
+    """A share that is given in per cent."""
+    try:
+        share = float(percent) / 100.0
+    except ValueError:
+        share = 0.0
+    if not 0.0 < share < 1.0:
+        raise InputError(
+            "A rank is a number, or the share of the table's squares that it keeps, above 0 % and "
+            f"below 100 %, such as low-rank:90%. Received: {method!r}."
+        )
+    return share

@@ -53,3 +53,16 @@ class LowRank(Structure):
         (rank,) = self.numbers
         zero = tf.minimum(tf.shape(rows)[0], 0)
         return tf.matmul(parts["left"].gather(rows), parts["right"].gather(tf.range(rank + zero)))
+
+
+def rank_of(table: np.ndarray, weights: np.ndarray, energy: float) -> int:
+    """The least rank that keeps a share of the weighted squares of a table.
+
+    Args:
+        table: float [num_rows, dim].
+        weights: float [num_rows].
+        energy: the share, below 1.
+    """
+    values = np.linalg.svd(np.sqrt(weights)[:, None] * table, compute_uv=False)
+    kept = np.cumsum(np.square(values)) / np.square(values).sum()
+    return int(np.searchsorted(kept, energy)) + 1
