@@ -18,6 +18,7 @@ from tfrs_distill.serving.quiet import quiet_stderr
 
 QUANTIZATIONS = ("float32", "float16", "int8")
 IDENTIFIER = b"TFL3"  # of the file format
+ALIGNMENT = 16  # bytes, of weights, as the format's schema has it
 LONGEST_SHARED = 8  # numbers of an array, such as a shape
 TOLERANCE = 1e-4  # of an output of 1; float32 files were within 1e-6 of the model
 
@@ -80,9 +81,9 @@ def write_tflite(module: ServedModule, saved_model: Path, path: Path, quantizati
 def _smallest(model: bytes) -> bytes:
     """Leave out what LiteRT does not read, and let tensors of equal contents share them.
 
-    That are the names of tensors and functions, empty quantization parameters, shapes that are
-    there twice, and a buffer for every tensor without contents; and copies, as the converter
-    quantizes a constant once for each operator. Inputs and outputs are found by the signatures.
+    That are the names of functions and of tensors that are neither input nor output, empty
+    quantization parameters, shapes that are there twice, and a buffer for every tensor without
+    contents; and copies, as the converter quantizes a constant once for each operator.
     """
     opened = flatbuffer_utils.convert_bytearray_to_object(model)
     empty = opened.buffers[0]  # by the format, for all tensors without contents
@@ -98,8 +99,10 @@ def _smallest(model: bytes) -> bytes:
 
     for graph in opened.subgraphs:
         graph.name = None
-        for tensor in graph.tensors:
-            tensor.name, tensor.buffer = None, place_of(tensor.buffer)
+        named = {*graph.inputs.tolist(), *graph.outputs.tolist()}
+        for number, tensor in enumerate(graph.tensors):
+            tensor.name = tensor.name if number in named else None
+            tensor.buffer = place_of(tensor.buffer)
             if tensor.quantization is not None and tensor.quantization.scale is None:
                 tensor.quantization = None
             if np.array_equal(tensor.shapeSignature, tensor.shape):
@@ -118,6 +121,12 @@ class SharingBuilder(flatbuffers.Builder):
     def __init__(self, size: int) -> None:
         super().__init__(size)
         self._places: dict[bytes, int] = {}
+
+    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:  # noqa: N802, N803
+        """Begin an array; those of weights where a device reads them fastest."""
+        if elemSize == 1 and numElems >= ALIGNMENT:
+            alignment = ALIGNMENT
+        return int(super().StartVector(elemSize, numElems, alignment))
 
     def CreateNumpyVector(self, x: np.ndarray) -> int:  # noqa: N802 (of the base class)
         """Write an array, or find it among those written."""
