@@ -1,13 +1,13 @@
 """How small can a student get, and at what price?
 
-    python benchmarks/compression.py [--part runs|million|zeros ...] [--quick] [--seeds 0 1 2]
+    python benchmarks/compression.py [--part runs|files|million|zeros ...] [--quick] [--seeds 0 1 2]
         [--recipe NAME] [--out DIR] [--json FILE]
 
 `runs`: the student of a recipe over several seeds, each a whole run. Every candidate of the search
 of `tfrs-distill compress`, and tables in 4 and 2 bits with one scale each, is compressed, exported
 and measured as a file, before and after the teacher trains it on; chosen is on validation, figures
 are of test, intervals over users and seeds. Milliseconds are of one process with one thread, all
-files beside each other. `million`: a planted catalogue of 1,000,000 items of width 64. `zeros`:
+files beside each other. `files`: what a student of ids, 16 wide, takes. `million`: a planted catalogue of 1,000,000 items of width 64. `zeros`:
 what pruned weights are worth to a file. Runs and points that are on disk are not made again.
 """
 
@@ -42,7 +42,7 @@ from tfrs_distill.serving import Recommender
 
 import tensorflow as tf  # isort: skip  (after tfrs_distill, which chooses Keras 2)
 
-PARTS = ("runs", "million", "zeros")
+PARTS = ("runs", "files", "million", "zeros")
 K = 10
 FEW_BITS = [("int4:tensor",), ("int2:tensor",)]  # where one scale a table is not enough
 FORMS = [(), ("float16",), ("int8",)]
@@ -61,6 +61,8 @@ def main() -> None:
     rows: list[Row] = []
     if "runs" in arguments.part:
         rows += runs(arguments)
+    if "files" in arguments.part:
+        rows += files()
     if "million" in arguments.part:
         rows += million(100_000 if arguments.quick else 1_000_000)
     if "zeros" in arguments.part:
@@ -210,6 +212,23 @@ def _over_seeds(
     found_of = metrics.paired_difference(one, other, num_samples=2000)
     level, (low, high) = float(other.mean()), found_of["interval"]
     return found_of["ratio"], 1 + low / level, 1 + high / level
+
+
+def files() -> list[Row]:
+    """A student of 1,682 ids, 16 wide: the size does not depend on what it has learnt."""
+    student = RetrievalStudent.from_history(
+        num_items=1682, max_history=32, embedding_dim=16, seed=0
+    )
+    for weight in student.trainable_variables:  # no converter leaves out what is 0
+        weight.assign_add(np.random.default_rng(0).normal(size=weight.shape))
+    rows = []
+    for quantization, goal in (("float32", "<= 135000"), ("float16", ""), ("int8", "<= 45000")):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "student.tflite"
+            to_tflite(student, path, _catalogue(1682), quantization=quantization)
+            size = path.stat().st_size
+        rows.append(row(f"ids_of_width_16_{quantization}", size, "bytes", goal, "1,682 items"))
+    return rows
 
 
 def million(num_items: int) -> list[Row]:
