@@ -7,8 +7,9 @@
 of `tfrs-distill compress`, and tables in 4 and 2 bits with one scale each, is compressed, exported
 and measured as a file, before and after the teacher trains it on; chosen is on validation, figures
 are of test, intervals over users and seeds. Milliseconds are of one process with one thread, all
-files beside each other. `files`: what a student of ids, 16 wide, takes. `million`: a planted catalogue of 1,000,000 items of width 64. `zeros`:
-what pruned weights are worth to a file. Runs and points that are on disk are not made again.
+files beside each other. `files`: what a student of ids, 16 wide, takes. `million`: a planted
+catalogue of 1,000,000 items of width 64. `zeros`: what pruned weights are worth to a file. Runs
+and points that are on disk are not made again.
 """
 
 from __future__ import annotations
