@@ -350,11 +350,12 @@ class RetrievalRecipe(Recipe):
                 f'`data.split` "{COLD_ITEMS}" asks for items that only their texts tell of. Set '
                 "`item_texts.read` to true."
             )
-        if getattr(self.export, "compress", ()):
+        compress = getattr(self.export, "compress", ())
+        if compress:
             raise InputError(
                 f'With `data.split` "{COLD_ITEMS}" a student is chosen by its text tower, which '
                 "compression does not train. Received: export.compress="
-                f"{list(self.export.compress)}. Leave it empty."
+                f"{list(compress)}. Leave it empty."
             )
 
     def _check_transfer(self) -> None:
