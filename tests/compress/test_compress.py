@@ -141,6 +141,20 @@ def test_a_compressed_student_still_takes_new_items(tmp_path, methods):
     assert abs(found - expected) < allowed * float(np.abs(scores_of(student)).max())
 
 
+@pytest.mark.parametrize("methods", [["int8:row"], ["low-rank:5", "int4"]], ids="+".join)
+def test_in_mixed_precision_the_table_is_still_that_of_the_file(methods):
+    tf.keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        mixed = student_of()
+    finally:
+        tf.keras.mixed_precision.set_global_policy("float32")
+    smaller = compress(mixed, methods)
+    assert smaller.candidate_tower.compute_dtype == smaller.query_tower.compute_dtype == "float16"
+    table = smaller.catalogue_embeddings()
+    stored = smaller.candidate_tower.stored.rows(tf.range(NUM_ITEMS + 1))
+    np.testing.assert_allclose(table, tf.cast(stored, tf.float16), rtol=1e-3, atol=1e-6)
+
+
 def test_ids_only_keeps_what_the_texts_gave_and_takes_no_new_items(tmp_path):
     student = student_of(texts=True)
     smaller = compress(student, ["ids-only", "int8"])
@@ -245,6 +259,7 @@ def diverged():
         (student_of, [], {"item_weights": np.ones(3)}, "`item_weights` must be 300 numbers"),
         (student_of, [], {"item_weights": np.full(300, -1.0)}, "at least 0"),
         (student_of, ["units:3"], {"unit_importance": np.ones(3)}, "must be 22 numbers"),
+        (student_of, ["units:3"], {"unit_importance": np.full(22, np.nan)}, "with NaN"),
         (diverged, ["int4"], {}, "not all finite"),
         (lambda: compress(student_of(), ["int4"]), ["int2"], {}, "compressed already"),
         (lambda: tf.keras.Sequential(), ["int4"], {}, "two towers.*Sequential"),

@@ -180,6 +180,32 @@ def test_another_folder_is_not_replaced(run, capsys):
     assert not (run / "compress").exists()
 
 
+def test_the_runs_own_artefact_is_not_replaced(run, capsys):
+    (run / "1" / "provenance.json").write_text("{}")
+    before = files_of(run / "1")
+    arguments = [
+        "compress",
+        str(run / "1"),
+        "--max-bytes",
+        "20KB",
+        "--to",
+        f"{run}/compressed/../1",
+    ]
+    assert cli.main(arguments) == cli.USERS_ERROR
+    assert "a version of the run's own artefact" in capsys.readouterr().err
+    assert files_of(run / "1") == before and not (run / "compress").exists()
+
+
+def test_a_run_of_cold_items_is_refused(run, capsys):
+    text = Recipe.named("cold-items").to_toml()
+    (run / "recipe.toml").write_text(text)
+    assert cli.main(["compress", str(run / "1"), "--max-bytes", "20KB"]) == cli.USERS_ERROR
+    assert '"cold-items" cannot be compressed' in capsys.readouterr().err.replace("\n", " ")
+    recipe = Recipe.named("cold-items")
+    with pytest.raises(InputError, match=r"export.compress=\['int4'\]. Leave it empty"):
+        replace(recipe, export=replace(recipe.export, compress=("int4",)))
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

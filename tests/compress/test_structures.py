@@ -122,6 +122,13 @@ def test_sizes_that_do_not_suit_the_table_are_refused(name, sizes, words):
         STRUCTURES[name](ROWS, DIM, *sizes)
 
 
+def test_a_table_has_no_larger_rank_than_rows():
+    with pytest.raises(InputError, match="rank must be from 1 to 4"):
+        STRUCTURES["low-rank"](4, DIM, 5)
+    table = TABLE[:4]
+    np.testing.assert_allclose(made("low-rank", table, WEIGHTS[:4], (4,))[0], table, atol=1e-5)
+
+
 def test_a_million_rows_hash_within_32_bits():
     structure = STRUCTURES["hashed"](1_000_003, 4, 1000, 4)
     exact = [(1_000_002 * factor) % 1_000_003 % 1000 for factor in (1009, 1511, 769, 1997)]

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrs_distill.compress.compress import compress, quantization_of
+from tfrs_distill import __version__
+from tfrs_distill.compress.compress import compress, item_tower_of, quantization_of
 from tfrs_distill.compress.methods import IDS_ONLY, UNITS, Methods
 from tfrs_distill.compress.units import encoder_with_units, has_units
 from tfrs_distill.data.splits import Queries
@@ -128,7 +129,7 @@ def to_budget(
     Raises:
         InputError: nothing fits, and what the least possible is; or an argument is not usable.
     """
-    _check(student, queries, max_bytes, max_drop)
+    _check(student, queries, max_bytes, max_drop, k, num_recommended)
     search = Search(
         student,
         queries,
@@ -141,13 +142,14 @@ def to_budget(
         fingerprint=fingerprint,
         progress=progress,
     )
-    levels = candidates_of(student)
-    if candidates is not None:
-        levels = [[tuple(methods) for methods in candidates]]
-        for methods in candidates:
-            Methods.of(methods)
+    levels = candidates_of(student) if candidates is None else [_read_candidates(candidates)]
     with search.alone():
         uncompressed = search.measure([UNCOMPRESSED])[0]
+        if not uncompressed.score > 0:
+            raise InputError(
+                f"The student in float32 has an NDCG@{k} of 0 on `queries`, so nothing says what "
+                "compression costs. Train it first, or give more queries."
+            )
         points: list[Point] = []
         fitting: list[Point] = []
         for level in levels:
@@ -170,7 +172,10 @@ def to_budget(
 
 
 def candidates_of(student: TwoTower) -> list[list[tuple[str, ...]]]:
-    """The lists of methods that are tried: with the text tower, and without it if need be."""
+    """The lists of methods that are tried: with the text tower, and without it if need be.
+
+    All are valid for the student, and none is there twice.
+    """
     rows, width = student.num_items + 1, student.candidate_tower.embedding_dim + 1
     units = encoder_with_units(student).feed_forward.hidden_units if has_units(student) else 0
     narrow = max(1, width // 11)  # codes a row: about as many bytes as a bit a number
@@ -179,7 +184,7 @@ def candidates_of(student: TwoTower) -> list[list[tuple[str, ...]]]:
         ("int8",),
         ("int4",),
         ("int2",),
-        (f"low-rank:{max(1, width * 3 // 4)}", "int4"),
+        (f"low-rank:{max(1, min(rows, width * 3 // 4))}", "int4"),
         (f"shared-rows:{max(4, rows // 2)}", "int4"),
         (f"shared-rows:{max(4, rows // 4)}", "int4"),
         (f"shared-rows:{max(4, rows // 4)}", "int2"),
@@ -191,7 +196,9 @@ def candidates_of(student: TwoTower) -> list[list[tuple[str, ...]]]:
     fewer = [f"{UNITS}:{units // part}" for part in (2, 4) if units // part > 0]
     tables += [(method, "int4") for method in fewer]
     tables += [(fewer[-1], *methods) for methods in tables[-2 - len(fewer) :][:2] if fewer]
-    levels = [[methods for methods in tables if rows > 8 and width > 1]]
+    if rows < 5:  # `shared-rows` has 4 at least
+        tables = [methods for methods in tables if "shared-rows:4" not in methods]
+    levels = [list(dict.fromkeys(tables))]
     if getattr(student.candidate_tower, "text_tower", None) is not None:
         levels.append([(IDS_ONLY, *methods) for methods in levels[0]])
     return levels
@@ -220,7 +227,7 @@ class Search:
         self.progress = progress or SilentProgress()
         given = [None if one is None else one.tolist() for one in self.weights.values()]
         of_data = [student.fingerprint(), queries.catalogue.fingerprint(), _fingerprint(queries)]
-        self.inputs = [*of_data, k, num_recommended, given]
+        self.inputs = [__version__, *of_data, k, num_recommended, given]
         self.of_tuning = fingerprint
 
     @contextlib.contextmanager
@@ -263,7 +270,7 @@ class Search:
         with_note = folder / POINT_FILE
         if with_note.is_file():
             note = json.loads(with_note.read_text())
-            if note.pop("inputs") == digest:
+            if note.pop("inputs") == digest and (folder / TFLITE).is_file():
                 return Point(**(note | {"methods": methods, "folder": str(folder)}))
         tf.keras.utils.set_random_seed(0)
         smaller = compress(self.student, methods, **self.weights) if methods else self.student
@@ -290,7 +297,7 @@ class Search:
                 (partial / TFLITE).stat().st_size,
                 score,
                 score if untuned is None else untuned.score,
-                percentiles(recommender, self.queries.histories[:NUM_TIMED]),
+                percentiles(recommender, self.queries.histories[:NUM_TIMED], self.k),
                 str(folder),
             )
             with whole_file(partial / POINT_FILE, "w") as file:
@@ -302,7 +309,15 @@ class Search:
         return float(evaluate(scorer, self.queries, k=self.k).ndcg.mean())
 
 
-def _check(student: TwoTower, queries: Queries, max_bytes: int, max_drop: float) -> None:
+def _check(
+    student: TwoTower,
+    queries: Queries,
+    max_bytes: int,
+    max_drop: float,
+    k: int,
+    num_recommended: int,
+) -> None:
+    item_tower_of(student)
     if not max_bytes > 0:
         raise InputError(f"`max_bytes` must be above 0. Received: max_bytes={max_bytes!r}.")
     if not 0 <= max_drop < 1:
@@ -316,6 +331,26 @@ def _check(student: TwoTower, queries: Queries, max_bytes: int, max_drop: float)
             f"`queries` are of a catalogue of {queries.catalogue.num_items:,} items, but the "
             f"student knows {student.num_items:,}. Give queries of the data that it was trained on."
         )
+    most = min(num_recommended, student.num_items)
+    if not 1 <= k <= most:
+        raise InputError(
+            f"`k` must be from 1 to {most}, the items that a file gives: at most "
+            f"`num_recommended` and all of the catalogue. Received: k={k!r}, "
+            f"num_recommended={num_recommended!r}."
+        )
+
+
+def _read_candidates(candidates: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
+    """Lists of methods that are given, each once."""
+    for methods in candidates:
+        Methods.of(methods)
+    read = list(dict.fromkeys(tuple(methods) for methods in candidates))
+    if not read or UNCOMPRESSED in read:
+        raise InputError(
+            "`candidates` must be lists of methods, such as [['int8'], ['int4']]; the student in "
+            f"float32 is measured anyway. Received: {read}."
+        )
+    return read
 
 
 def _promising(points: Sequence[Point]) -> list[Point]:
@@ -376,7 +411,9 @@ def _drops_too_much(found: Found, max_bytes: int, max_drop: float) -> str:
 
 
 def _fingerprint(queries: Queries) -> str:
-    digest = hashlib.sha256()
-    for part in (*queries.histories, *queries.positives):
-        digest.update(str(len(part)).encode() + part.tobytes())
+    """Of all that decides a score: also what is left out, and which items are ranked."""
+    candidates = [] if queries.candidates is None else [queries.candidates]
+    digest = hashlib.sha256(str((queries.catalogue.exclude_seen, len(candidates))).encode())
+    for part in (*candidates, *queries.histories, *queries.positives):
+        digest.update(str(len(part)).encode() + np.asarray(part, np.int32).tobytes())
     return digest.hexdigest()

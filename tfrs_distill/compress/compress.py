@@ -65,16 +65,11 @@ def compress(
     [1, 17]
     """
     read = Methods.of(methods)
-    items = _items_of(student)
+    items = item_tower_of(student)
     texts = getattr(items, "text_tower", None)
     if texts is None and not read.keeps_texts:
         raise InputError("'ids-only' has nothing to do: the student has no text tower.")
     table = np.asarray(student.catalogue_embeddings(), np.float32)
-    if not all(np.isfinite(weight.numpy()).all() for weight in student.query_tower.weights):
-        raise InputError(
-            "The student's weights are not all finite: its training diverged. Train it again, for "
-            "example with a smaller learning rate."
-        )
     weights = _row_weights(item_weights, student.num_items)
     if read.energy:
         read = replace(read, numbers=(rank_of(table, weights, read.energy),), energy=0.0)
@@ -86,11 +81,17 @@ def compress(
         read,
         text_tower=_copy_of(texts) if keeps_texts else None,
         word_pieces=items.word_pieces if keeps_texts else None,
+        dtype=items.dtype_policy,
         name=items.name,
     )
     encoder = student.query_tower.encoder
     config = encoder.get_config() | ({} if units is None else {"hidden_units": len(units)})
-    queries = HistoryTower(tower, type(encoder).from_config(config), name="history_tower")
+    queries = HistoryTower(
+        tower,
+        type(encoder).from_config(config),
+        dtype=student.query_tower.dtype_policy,
+        name="history_tower",
+    )
     smaller = type(student)(
         queries,
         tower,
@@ -116,11 +117,11 @@ def quantization_of(methods: Sequence[str]) -> str:
     return {32: "float32", 16: "float16"}.get(Methods.of(methods).bits, "int8")
 
 
-def _items_of(student: Any) -> Any:
+def item_tower_of(student: Any) -> Any:
     """The item tower of a student that can be compressed.
 
     Raises:
-        InputError: it cannot be.
+        InputError: it is of another kind, compressed already, or its weights are not finite.
     """
     if not isinstance(student, TwoTower):
         raise InputError(
@@ -132,6 +133,11 @@ def _items_of(student: Any) -> Any:
         raise InputError(
             f"`student` is compressed already. Received: one with {items.methods}. Give the "
             "student that it was made from."
+        )
+    if not all(np.isfinite(weight.numpy()).all() for weight in student.query_tower.weights):
+        raise InputError(
+            "The student's weights are not all finite: its training diverged. Train it again, for "
+            "example with a smaller learning rate."
         )
     return items
 
@@ -155,10 +161,10 @@ def _units_left(student: TwoTower, number: int, given: np.ndarray | None) -> np.
     encoder = encoder_with_units(student)
     importance = size_of_units(encoder) if given is None else np.asarray(given)
     there = encoder.feed_forward.hidden_units
-    if importance.shape != (there,):
+    if importance.shape != (there,) or np.isnan(importance).any():
         raise InputError(
             f"`unit_importance` must be {there} numbers, one a hidden unit. Received: shape "
-            f"{importance.shape}."
+            f"{importance.shape}{', with NaN' if np.isnan(importance).any() else ''}."
         )
     if number >= there:
         raise InputError(

@@ -54,7 +54,10 @@ class CompressedItemTower(tf.keras.layers.Layer):
         self.floats: dict[str, tf.Variable] = {}
         self.log_scales: dict[str, tf.Variable] = {}
         for name, shape in self.structure.floats().items():
-            self.floats[name] = self.add_weight(name=name, shape=shape, initializer="zeros")
+            # Never cast by a policy: what is rounded is rounded in float32, as in the file.
+            self.floats[name] = self.add_weight(
+                name=name, shape=shape, initializer="zeros", experimental_autocast=False
+            )
             if methods.packs and name not in self.structure.exact:
                 scale = methods.scale_of(shape[1])
                 self.log_scales[name] = self.add_weight(
@@ -64,6 +67,7 @@ class CompressedItemTower(tf.keras.layers.Layer):
                         shape[1] if scale == "column" else 1,
                     ],
                     initializer="zeros",
+                    experimental_autocast=False,
                 )
         self.integers = {
             name: self.add_weight(

@@ -32,9 +32,9 @@ def milliseconds(call: Callable[[Any], Any], inputs: Sequence[Any]) -> dict[str,
     return {"p50": float(p50), "p95": float(p95)}
 
 
-def percentiles(scorer: Scorer, histories: Sequence[np.ndarray]) -> dict[str, float]:
-    """Return `milliseconds` of a scorer that recommends `K` items after one history at a time."""
-    return milliseconds(lambda history: scorer([history], K), histories)
+def percentiles(scorer: Scorer, histories: Sequence[np.ndarray], k: int = K) -> dict[str, float]:
+    """Return `milliseconds` of a scorer that recommends `k` items after one history at a time."""
+    return milliseconds(lambda history: scorer([history], k), histories)
 
 
 def time_models(request: dict[str, Any]) -> dict[str, dict[str, float]]:

@@ -25,9 +25,10 @@ class LowRank(Structure):
     exact = ("right",)
 
     def check(self) -> str:
-        """A rank of the table's width saves nothing."""
+        """A rank of the table's width saves nothing, and a table has no more than it has rows."""
         (rank,) = self.numbers
-        return "" if 1 <= rank < self.dim else f"the rank must be from 1 to {self.dim - 1}"
+        most = min(self.dim - 1, self.num_rows)
+        return "" if 1 <= rank <= most else f"the rank must be from 1 to {most}"
 
     def floats(self) -> dict[str, tuple[int, int]]:
         """Both factors."""

@@ -18,6 +18,7 @@ from tfrs_distill.files import whole_file, whole_folder
 from tfrs_distill.pipeline.compression.page import write_page
 from tfrs_distill.pipeline.compression.train_on import Compression
 from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.recipe.sections import COLD_ITEMS
 from tfrs_distill.pipeline.run_folder import COMPRESSED, KNOWLEDGE, Run
 from tfrs_distill.pipeline.stage import NOTE
 from tfrs_distill.progress import Progress
@@ -32,7 +33,7 @@ def compress_artefact(
     """What `tfrs_distill.pipeline.compress` does."""
     run = _run_of(artefact, progress)
     to = run.home / COMPRESSED / artefact.resolve().name if to is None else to
-    refuse_foreign_folder(to)
+    _refuse_of_run(to, run)
     this = Compression(run)
     found = to_budget(
         this.student,
@@ -96,6 +97,20 @@ def _publish(point: Point, to: Path) -> None:
         )
 
 
+def _refuse_of_run(to: Path, run: Run) -> None:
+    """Raise where something would be replaced that no search has written.
+
+    Raises:
+        InputError: `to` holds something else than an artefact, or is of the run itself.
+    """
+    refuse_foreign_folder(to)
+    if to.resolve().parent == run.home.resolve() and to.resolve().name.isdigit():
+        raise InputError(
+            f"{to} is a version of the run's own artefact, which stays as it is. Give another "
+            f"folder, such as {run.home / COMPRESSED / to.name}."
+        )
+
+
 def _run_of(artefact: Path, progress: Progress) -> Run:
     """The finished run that an artefact belongs to.
 
@@ -116,6 +131,12 @@ def _run_of(artefact: Path, progress: Progress) -> Run:
         raise InputError(
             "Retrieval students can be compressed to a budget. Received: a run whose `task` is "
             f'"{recipe.task}"; its student_int8.tflite is its smallest file.'
+        )
+    if recipe.data.split == COLD_ITEMS:
+        raise InputError(
+            f'A run whose `data.split` is "{COLD_ITEMS}" cannot be compressed: what chooses its '
+            "student is the text tower alone, which compression does not train. Give a run of "
+            "another split."
         )
     if artefact.resolve().name != str(recipe.export.version):
         raise InputError(

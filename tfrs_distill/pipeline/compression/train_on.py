@@ -11,7 +11,7 @@ from tfrs_distill.compress.units import has_units, unit_importance
 from tfrs_distill.distiller import Distiller
 from tfrs_distill.models.two_tower import TwoTower
 from tfrs_distill.pipeline.fit_until_best import fit_until_best
-from tfrs_distill.pipeline.run_folder import Run
+from tfrs_distill.pipeline.run_folder import STUDENT, Run
 from tfrs_distill.pipeline.students import OfWindows
 
 MAX_EPOCHS, PATIENCE = 20, 4
@@ -27,12 +27,17 @@ class Compression:
 
     def __init__(self, run: Run) -> None:
         self.run, self.students = run, OfWindows(run)
-        self.student: TwoTower = run.student("student")
+
+    @cached_property
+    def student(self) -> TwoTower:
+        """The student that is compressed."""
+        student: TwoTower = self.run.student(STUDENT)
+        return student
 
     @cached_property
     def taught(self) -> Any:
         """What teaches a compressed student: the same as the student."""
-        return self.students.taught("student")
+        return self.students.taught(STUDENT)
 
     @property
     def settings(self) -> list[Any]:

@@ -350,6 +350,13 @@ class RetrievalRecipe(Recipe):
                 f'`data.split` "{COLD_ITEMS}" asks for items that only their texts tell of. Set '
                 "`item_texts.read` to true."
             )
+        compress = getattr(self.export, "compress", ())
+        if compress:
+            raise InputError(
+                f'With `data.split` "{COLD_ITEMS}" a student is chosen by its text tower, which '
+                "compression does not train. Received: export.compress="
+                f"{list(compress)}. Leave it empty."
+            )
 
     def _check_transfer(self) -> None:
         """Only what reads texts, as they are, can start from a model of other items."""
