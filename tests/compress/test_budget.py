@@ -1,7 +1,7 @@
 """The search for the best student that fits: what it tries, chooses, keeps and refuses."""
 
-import json
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -93,15 +93,14 @@ def test_another_budget_measures_nothing_twice(searched, student, queries, monke
 
 
 def test_another_student_is_measured_anew(searched, student, queries, tmp_path):
-    folder, _ = searched
-    points = sorted((folder / "points").rglob("point.json"))
-    stale = json.loads(points[0].read_text())
-    assert stale["inputs"] != "" and len(points) == 4
-    copy = RetrievalStudent.from_config(student.get_config())
+    folder, before = searched
+    again = shutil.copytree(folder, tmp_path / "again")
+    other = RetrievalStudent.from_config(student.get_config())  # of first weights
     found = to_budget(
-        copy, queries, tmp_path, max_bytes=40_000, max_drop=0.999, candidates=CANDIDATES[:1]
+        other, queries, again, max_bytes=40_000, max_drop=0.999, candidates=CANDIDATES[:1]
     )
-    assert found.uncompressed.score < 1.0
+    assert before.uncompressed.score > 0.99 > found.uncompressed.score
+    assert {point.methods for point in found.points} == {(), CANDIDATES[0]}
 
 
 def test_the_promising_are_trained_on_and_get_no_worse(student, queries, tmp_path):
@@ -158,6 +157,15 @@ def test_it_says_what_the_least_possible_is(searched, student, queries):
     assert files_sha256(files) == before
 
 
+def test_a_student_that_fits_as_it_is_stays_so(searched, student, queries):
+    folder, found = searched
+    large = found.uncompressed.bytes
+    again = to_budget(
+        student, queries, folder, max_bytes=large, max_drop=0.0, candidates=CANDIDATES
+    )
+    assert again.chosen.methods == () and again.drop == 0.0
+
+
 def test_a_text_tower_is_given_up_last(student):
     (with_ids,) = candidates_of(student)
     assert ("int4",) in with_ids and not any("ids-only" in methods for methods in with_ids)
@@ -188,7 +196,7 @@ def test_five_items_can_be_searched(tmp_path):
     found = to_budget(
         small, queries, tmp_path, max_bytes=30_000, max_drop=0.9, k=5, candidates=[["int4"]]
     )
-    assert found.chosen.methods == ("int4",)
+    assert {point.methods for point in found.points} == {(), ("int4",)}
     with pytest.raises(InputError, match="`k` must be from 1 to 5.* k=10"):
         to_budget(small, queries, tmp_path, max_bytes=30_000)
 
@@ -220,6 +228,7 @@ def test_what_decides_a_score_is_in_the_fingerprint(student, queries, tmp_path):
         ({"max_bytes": 0}, "`max_bytes` must be above 0"),
         ({"max_drop": 1.0}, "at least 0 and below 1"),
         ({"candidates": [["int3"]]}, "no method 'int3'"),
+        ({"fine_tune": print}, "`fine_tune` needs a `fingerprint`"),
         ({"candidates": []}, "lists of methods, such as"),
         ({"candidates": [["int4"], []]}, "measured anyway"),
         ({"k": 0}, "`k` must be from 1 to 100"),

@@ -3,9 +3,9 @@
 TensorFlow's converter has tables of 8 bits with one scale in all, and none of fewer bits.
 
 A number is kept as a code, `x = (code - (2^bits - 1) / 2) scale`: levels lie evenly around 0, and
-none is 0. The scale is that of a row, a column or the table, a power of `exp(STEP)`, whose exponent
-is a byte. Codes stand side by side in bytes, and the graph takes them apart with operators that
-are built into LiteRT.
+none is 0. The scale is that of a row, a column or the table, `exp(least + STEP exponent)`, whose
+exponent is a byte and whose `least` belongs to the table. Codes stand side by side in bytes, and
+the graph takes them apart with operators that are built into LiteRT.
 """
 
 from __future__ import annotations
@@ -17,9 +17,18 @@ import tensorflow as tf
 
 Scale = Literal["row", "column", "tensor"]
 PACKED = (8, 4, 2)  # bits that are packed here
-STEP, LEAST = 0.06, float(np.log(1e-4))  # of the logarithms of scales: 6 % above at most; up to 440
+STEP = 0.06  # of the logarithms of scales, which are at most 6 % above what they should be
+RANGE = float(np.log(1e-6))  # from the largest number of a table to its least scale
 AXES: dict[Scale, int | None] = {"row": 1, "column": 0, "tensor": None}
 SEARCHED = np.linspace(0.1, 1.0, 46)  # shares of the largest number that the levels may end at
+
+
+def least_of(table: np.ndarray) -> float:
+    """The logarithm of the least scale that a table's numbers can have.
+
+    The largest, after 255 steps, is 4 times the table's largest number.
+    """
+    return float(np.log(max(float(np.abs(table).max()), 1e-30))) + RANGE
 
 
 def log_scales_of(table: np.ndarray, bits: int, scale: Scale) -> np.ndarray:
@@ -32,18 +41,19 @@ def log_scales_of(table: np.ndarray, bits: int, scale: Scale) -> np.ndarray:
     """
     axis, middle = AXES[scale], _middle(bits)
     largest = np.abs(table).max(axis=axis, keepdims=True)
-    best = least = None
+    best = errors_of_best = None
     for share in SEARCHED:
-        scales = np.maximum(share * largest / middle, np.exp(LEAST))
+        scales = np.maximum(share * largest / middle, np.exp(least_of(table)))
         codes = np.clip(np.round(table / scales + middle), 0, 2 * middle)
         errors = np.square((codes - middle) * scales - table).sum(axis=axis, keepdims=True)
-        if best is None or least is None:
-            best, least = scales, errors
-        best, least = np.where(errors < least, scales, best), np.minimum(errors, least)
+        if best is None or errors_of_best is None:
+            best, errors_of_best = scales, errors
+        best = np.where(errors < errors_of_best, scales, best)
+        errors_of_best = np.minimum(errors, errors_of_best)
     return np.float32(np.log(best))
 
 
-def quantized(table: tf.Tensor, log_scales: tf.Tensor, bits: int) -> tf.Tensor:
+def quantized(table: tf.Tensor, log_scales: tf.Tensor, least: tf.Tensor, bits: int) -> tf.Tensor:
     """The numbers that are left of a table, with gradients as if it were left as it was.
 
     The gradient passes to numbers within the levels and, as rounding counts as the identity, to
@@ -54,9 +64,10 @@ def quantized(table: tf.Tensor, log_scales: tf.Tensor, bits: int) -> tf.Tensor:
     Args:
         table: float [num_rows, dim].
         log_scales: see `log_scales_of`.
+        least: see `least_of`.
         bits: one of `PACKED`.
     """
-    scales = tf.exp(LEAST + STEP * _exponents(log_scales))
+    scales = tf.exp(least + STEP * _exponents(log_scales, least))
     codes = _codes(table, scales, bits)
     return (codes - _middle(bits)) * scales
 
@@ -70,13 +81,14 @@ class PackedTable:
     Args:
         table: float [num_rows, dim].
         log_scales: see `log_scales_of`.
+        least: see `least_of`.
         bits: one of `PACKED`.
     """
 
-    def __init__(self, table: np.ndarray, log_scales: np.ndarray, bits: int) -> None:
-        self.bits, self.dim = bits, table.shape[1]
-        self.exponents = np.uint8(_exponents(tf.constant(log_scales)).numpy())
-        scales = np.exp(LEAST + STEP * np.float32(self.exponents))
+    def __init__(self, table: np.ndarray, log_scales: np.ndarray, least: float, bits: int) -> None:
+        self.bits, self.dim, self.least = bits, table.shape[1], np.float32(least)
+        self.exponents = np.uint8(_exponents(tf.constant(log_scales), self.least).numpy())
+        scales = np.exp(self.least + STEP * np.float32(self.exponents))
         codes = np.uint8(_codes(tf.constant(table, tf.float32), scales, bits).numpy())
         num_codes = 8 // bits
         self.width = -(-self.dim // num_codes)
@@ -100,18 +112,18 @@ class PackedTable:
 
     def _scales(self, rows: tf.Tensor) -> tf.Tensor:
         if len(self.exponents) == 1:  # a column's or the table's
-            return tf.constant(np.exp(LEAST + STEP * np.float32(self.exponents[0])))
+            return tf.constant(np.exp(self.least + STEP * np.float32(self.exponents[0])))
         exponents = tf.cast(tf.gather(tf.constant(self.exponents), rows), tf.float32)
-        return tf.exp(LEAST + STEP * exponents)
+        return tf.exp(self.least + STEP * exponents)
 
 
 def _middle(bits: int) -> float:
     return (2**bits - 1) / 2
 
 
-def _exponents(log_scales: tf.Tensor) -> tf.Tensor:
+def _exponents(log_scales: tf.Tensor, least: tf.Tensor) -> tf.Tensor:
     """The bytes of scales, as floats, with gradients as if they were not rounded."""
-    exact = tf.clip_by_value((log_scales - LEAST) / STEP, 0.0, 255.0)
+    exact = tf.clip_by_value((log_scales - least) / STEP, 0.0, 255.0)
     # Up: with a smaller scale the largest numbers of a row would be cut off.
     return exact + tf.stop_gradient(tf.math.ceil(exact - 1e-3) - exact)
 

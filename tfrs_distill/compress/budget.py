@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from tfrs_distill import __version__
 from tfrs_distill.compress.compress import compress, item_tower_of, quantization_of
@@ -123,13 +122,18 @@ def to_budget(
         num_recommended: items that the file gives.
         item_weights: see `compress`.
         unit_importance: see `compress`.
-        fingerprint: of `fine_tune`: points with another one are made anew.
+        fingerprint: of `fine_tune`, with which it is needed: points with another one are made anew.
         progress: receives every point.
 
     Raises:
         InputError: nothing fits, and what the least possible is; or an argument is not usable.
     """
     _check(student, queries, max_bytes, max_drop, k, num_recommended)
+    if fine_tune is not None and not fingerprint:
+        raise InputError(
+            "`fine_tune` needs a `fingerprint`, a text that changes when it does: students that an "
+            "earlier search trained on otherwise are not taken for this one's. Received: ''."
+        )
     search = Search(
         student,
         queries,
@@ -155,17 +159,17 @@ def to_budget(
         for level in levels:
             points += search.measure(level)
             fitting = [point for point in points if point.bytes <= max_bytes]
-            if fitting:
+            if fitting or uncompressed.bytes <= max_bytes:
                 break
-        if not fitting:
+        if not fitting and uncompressed.bytes > max_bytes:
             raise InputError(_nothing_fits(points, max_bytes, uncompressed))
         if fine_tune is not None:
             points += search.tune(_promising(fitting)[:num_tuned])
-    uncompressed, *points = _with_best([uncompressed, *points])
-    fitting = [point for point in points if point.bytes <= max_bytes and point.methods]
+    points = sorted(_with_best([uncompressed, *points]), key=lambda point: point.bytes)
+    fitting = [point for point in points if point.bytes <= max_bytes]
     chosen = max(fitting, key=lambda point: (point.score, -point.bytes))
-    in_order = sorted([uncompressed, *points], key=lambda point: point.bytes)
-    found = Found(tuple(in_order), chosen, uncompressed)
+    (uncompressed,) = (point for point in points if point.methods == UNCOMPRESSED)
+    found = Found(tuple(points), chosen, uncompressed)
     if found.drop > max_drop:
         raise InputError(_drops_too_much(found, max_bytes, max_drop))
     return found
@@ -193,9 +197,8 @@ def candidates_of(student: TwoTower) -> list[list[tuple[str, ...]]]:
         (f"product:{narrow}:{size}", "int4"),
         (f"product:{narrow}:{max(2, size // 4)}", "int4"),
     ]
-    fewer = [f"{UNITS}:{units // part}" for part in (2, 4) if units // part > 0]
-    tables += [(method, "int4") for method in fewer]
-    tables += [(fewer[-1], *methods) for methods in tables[-2 - len(fewer) :][:2] if fewer]
+    if units > 1:  # half of them: LiteRT keeps small matrices in 32 bits
+        tables += [(f"{UNITS}:{units // 2}", *methods) for methods in (("int4",), *tables[-2:])]
     if rows < 5:  # `shared-rows` has 4 at least
         tables = [methods for methods in tables if "shared-rows:4" not in methods]
     levels = [list(dict.fromkeys(tables))]
@@ -225,9 +228,9 @@ class Search:
         self.fine_tune, self.k, self.num_recommended = fine_tune, k, num_recommended
         self.weights = {"item_weights": item_weights, "unit_importance": unit_importance}
         self.progress = progress or SilentProgress()
-        given = [None if one is None else one.tolist() for one in self.weights.values()]
+        counts = None if item_weights is None else np.asarray(item_weights).tolist()
         of_data = [student.fingerprint(), queries.catalogue.fingerprint(), _fingerprint(queries)]
-        self.inputs = [__version__, *of_data, k, num_recommended, given]
+        self.inputs = [__version__, *of_data, k, num_recommended, counts]
         self.of_tuning = fingerprint
 
     @contextlib.contextmanager
@@ -264,6 +267,9 @@ class Search:
 
     def _point(self, methods: tuple[str, ...], untuned: Point | None) -> Point:
         inputs = [*self.inputs, methods, untuned is not None and self.of_tuning]
+        importance = self.weights["unit_importance"]
+        if Methods.of(methods).units and importance is not None:
+            inputs.append(np.argsort(importance).tolist())  # its last digits are chance
         digest = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
         name = "+".join(methods).replace(":", "-") or "float32"
         folder = self.directory / POINTS / (name + ("-tuned" if untuned else ""))
@@ -272,7 +278,6 @@ class Search:
             note = json.loads(with_note.read_text())
             if note.pop("inputs") == digest and (folder / TFLITE).is_file():
                 return Point(**(note | {"methods": methods, "folder": str(folder)}))
-        tf.keras.utils.set_random_seed(0)
         smaller = compress(self.student, methods, **self.weights) if methods else self.student
         if untuned is not None and self.fine_tune is not None:
             before = smaller.get_weights()

@@ -187,9 +187,9 @@ def _copy_weights(
     kept: np.ndarray | None = None,
 ) -> None:
     """Copy all weights, of those that have fewer units those that are kept."""
-    for own, other in zip(target.weights, source.weights):
+    for weight, other in zip(target.weights, source.weights):
         values = other.numpy()
-        for axis, (size, given) in enumerate(zip(own.shape, values.shape)):
+        for axis, (size, given) in enumerate(zip(weight.shape, values.shape)):
             if size != given:
                 values = np.take(values, kept, axis=axis)
-        own.assign(values)
+        weight.assign(values)

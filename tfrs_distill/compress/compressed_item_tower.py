@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrs_distill.compress.bits import PackedTable, log_scales_of, quantized
+from tfrs_distill.compress.bits import PackedTable, least_of, log_scales_of, quantized
 from tfrs_distill.compress.methods import Methods
 from tfrs_distill.compress.structures import STRUCTURES
 from tfrs_distill.compress.structures.structure import Exact, Part, Tensor
@@ -53,6 +53,7 @@ class CompressedItemTower(tf.keras.layers.Layer):
         self.structure = structure(num_items + 1, embedding_dim + 1, *methods.numbers)
         self.floats: dict[str, tf.Variable] = {}
         self.log_scales: dict[str, tf.Variable] = {}
+        self.least: dict[str, tf.Variable] = {}
         for name, shape in self.structure.floats().items():
             # Never cast by a policy: what is rounded is rounded in float32, as in the file.
             self.floats[name] = self.add_weight(
@@ -67,6 +68,13 @@ class CompressedItemTower(tf.keras.layers.Layer):
                         shape[1] if scale == "column" else 1,
                     ],
                     initializer="zeros",
+                    experimental_autocast=False,
+                )
+                self.least[name] = self.add_weight(
+                    name=f"{name}_least",
+                    shape=[],
+                    initializer="zeros",
+                    trainable=False,
                     experimental_autocast=False,
                 )
         self.integers = {
@@ -91,6 +99,7 @@ class CompressedItemTower(tf.keras.layers.Layer):
             if name in self.log_scales:
                 scale = self.methods.scale_of(values.shape[1])
                 self.log_scales[name].assign(log_scales_of(values, self.methods.bits, scale))
+                self.least[name].assign(least_of(values))
 
     def call(self, item_ids: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Candidate embeddings: int32 `[...]` to float `[..., embedding_dim + 1]`."""
@@ -110,7 +119,7 @@ class CompressedItemTower(tf.keras.layers.Layer):
         if name in self.structure.exact:
             return values
         if self.methods.packs:
-            return quantized(values, self.log_scales[name], bits)
+            return quantized(values, self.log_scales[name], self.least[name], bits)
         kept = values
         if bits == 16:
             kept = tf.cast(tf.cast(values, tf.float16), values.dtype)
@@ -127,8 +136,8 @@ class CompressedItemTower(tf.keras.layers.Layer):
         parts: dict[str, Part] = {}
         for name, values in self.floats.items():
             if name in self.log_scales:
-                scales = self.log_scales[name].numpy()
-                parts[name] = PackedTable(values.numpy(), scales, self.methods.bits)
+                scales, least = self.log_scales[name].numpy(), float(self.least[name])
+                parts[name] = PackedTable(values.numpy(), scales, least, self.methods.bits)
             elif name in self.structure.exact:
                 parts[name] = Exact(values.numpy())
             else:
@@ -142,7 +151,7 @@ class CompressedItemTower(tf.keras.layers.Layer):
         if self.text_tower is None or not self.methods.packs:
             return None
         table, bits = self.text_tower.weighted_embeddings(), self.methods.bits
-        return PackedTable(table, log_scales_of(table, bits, "row"), bits)
+        return PackedTable(table, log_scales_of(table, bits, "row"), least_of(table), bits)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that build an equal layer."""

@@ -43,12 +43,12 @@ class SharedRows(Structure):
         (number,) = self.numbers
         num_shared = max(1, round(SHARED * number))
         order = np.argsort(-weights, kind="stable")
-        own, others = np.split(order, [number - num_shared])
+        unshared, others = np.split(order, [number - num_shared])
         centres, nearest = k_means(table[others], weights[others], num_shared)
         row_of = np.zeros(len(table), np.int32)
-        row_of[own] = np.arange(len(own))
-        row_of[others] = len(own) + nearest
-        return {"rows": np.concatenate([table[own], centres]), "row_of": row_of}
+        row_of[unshared] = np.arange(len(unshared))
+        row_of[others] = len(unshared) + nearest
+        return {"rows": np.concatenate([table[unshared], centres]), "row_of": row_of}
 
     def rows(
         self, parts: Mapping[str, Part], integers: Mapping[str, Any], rows: tf.Tensor

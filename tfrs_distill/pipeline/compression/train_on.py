@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfrs_distill.compress.units import has_units, unit_importance
 from tfrs_distill.distiller import Distiller
@@ -58,6 +59,7 @@ class Compression:
     def fine_tune(self, smaller: TwoTower) -> dict[str, Any]:
         """Train a compressed student on, in place; return its curves."""
         recipe = self.run.recipe
+        tf.keras.utils.set_random_seed(recipe.seed)
         curves = fit_until_best(
             self._distiller(smaller),
             self.students.batches(self.taught.examples, recipe.seed),
