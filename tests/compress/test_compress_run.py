@@ -56,7 +56,8 @@ def finished(tmp_path_factory):
     with whole_file(run.home / "recipe.toml", "w") as file:
         file.write(recipe.to_toml())
     run.version.mkdir()
-    (run.version / "signature.json").write_text("{}")
+    facts = {"files": {}, "student": run.fingerprint("student")}
+    (run.version / "provenance.json").write_text(json.dumps(facts))
     return run.home
 
 
@@ -181,7 +182,6 @@ def test_another_folder_is_not_replaced(run, capsys):
 
 
 def test_the_runs_own_artefact_is_not_replaced(run, capsys):
-    (run / "1" / "provenance.json").write_text("{}")
     before = files_of(run / "1")
     arguments = [
         "compress",
@@ -212,6 +212,10 @@ def test_a_run_of_cold_items_is_refused(run, capsys):
         (lambda run: shutil.rmtree(run / "stages" / "student"), "not the artefact of a finished"),
         (lambda run: (run / "1").rename(run / "2"), "No such|not the artefact"),
         (lambda run: shutil.copytree(run / "1", run / "2"), None),
+        (
+            lambda run: (run / "1" / "provenance.json").write_text('{"files": {}, "student": "a"}'),
+            "from another student than",
+        ),
     ],
 )
 def test_an_artefact_without_its_run_is_refused(run, capsys, change, words):

@@ -23,6 +23,7 @@ from tfrs_distill.pipeline.run_folder import COMPRESSED, KNOWLEDGE, Run
 from tfrs_distill.pipeline.stage import NOTE
 from tfrs_distill.progress import Progress
 from tfrs_distill.serving import Recommender
+from tfrs_distill.serving.artefact.files import read_provenance
 
 COMPRESS, FACTS_FILE, PAGE_FILE = "compress", "compress.json", "compress.html"
 
@@ -144,4 +145,12 @@ def _run_of(artefact: Path, progress: Progress) -> Run:
             f"{recipe.export.version}: a later version is made by an update, and its teachers are "
             "not kept with it. Give the run's own version."
         )
-    return Run(recipe, home.parent, progress, home=home)
+    run = Run(recipe, home.parent, progress, home=home)
+    note = home / "stages" / run.exported / NOTE
+    made = json.loads(note.read_text())["fingerprint"] if note.is_file() else None
+    if read_provenance(artefact).get("student") != made:
+        raise InputError(
+            f"{artefact} was exported from another student than the one in {home / 'stages'}: the "
+            "run went on with other settings since. Run its recipe to the end first."
+        )
+    return run
