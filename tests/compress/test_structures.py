@@ -16,7 +16,7 @@ WEIGHTS = RNG.uniform(0.5, 2.0, size=ROWS)
 SIZES = {
     "plain": (),
     "low-rank": (3,),
-    "product": (4, 8),
+    "product": (3, 8),
     "shared-rows": (12,),
     "hashed": (10, 2),
     "quotient-remainder": (7,),
@@ -65,7 +65,7 @@ def test_product_finds_planted_pieces():
 
 def test_product_of_a_width_that_does_not_divide():
     found, parts = made("product", TABLE[:, :5])
-    assert found.shape == (ROWS, 5) and parts["codebooks"].shape == (4 * 8, 2)
+    assert found.shape == (ROWS, 5) and parts["codebooks"].shape == (3 * 8, 2)
 
 
 def test_shared_rows_keeps_those_that_count_and_joins_alike_ones():
@@ -110,6 +110,7 @@ def test_a_table_that_is_a_sum_is_kept():
     [
         ("low-rank", (6,), "rank must be from 1 to 5.*low-rank:6"),
         ("product", (7, 8), "from 1 to 6 codes"),
+        ("product", (5, 8), "3 codes of 2 columns are enough"),
         ("product", (2, 41), "from 2 to 40 entries"),
         ("shared-rows", (40,), "from 4 to 39 rows"),
         ("hashed", (20, 2), "fewer than the rows"),

@@ -16,6 +16,7 @@ import numpy as np
 from tfrs_distill import __version__
 from tfrs_distill.compress.compress import compress, item_tower_of, quantization_of
 from tfrs_distill.compress.methods import IDS_ONLY, UNITS, Methods
+from tfrs_distill.compress.structures.product import num_codes
 from tfrs_distill.compress.units import encoder_with_units, has_units
 from tfrs_distill.data.splits import Queries
 from tfrs_distill.errors import InputError
@@ -182,7 +183,7 @@ def candidates_of(student: TwoTower) -> list[list[tuple[str, ...]]]:
     """
     rows, width = student.num_items + 1, student.candidate_tower.embedding_dim + 1
     units = encoder_with_units(student).feed_forward.hidden_units if has_units(student) else 0
-    narrow = max(1, width // 11)  # codes a row: about as many bytes as a bit a number
+    narrow = num_codes(width, max(1, width // 11))  # about as many bytes as a bit a number
     size = min(256, max(2, rows // 4))
     tables: list[tuple[str, ...]] = [
         ("int8",),
@@ -193,7 +194,7 @@ def candidates_of(student: TwoTower) -> list[list[tuple[str, ...]]]:
         (f"shared-rows:{max(4, rows // 4)}", "int4"),
         (f"shared-rows:{max(4, rows // 4)}", "int2"),
         (f"shared-rows:{min(256, max(4, rows // 6))}", "int4"),  # whose numbers are bytes
-        (f"product:{min(width, 2 * narrow)}:{size}", "int4"),
+        (f"product:{num_codes(width, min(width, 2 * narrow))}:{size}", "int4"),
         (f"product:{narrow}:{size}", "int4"),
         (f"product:{narrow}:{max(2, size // 4)}", "int4"),
     ]

@@ -30,6 +30,9 @@ class Product(Structure):
         parts, size = self.numbers
         if not 1 <= parts <= self.dim:
             return f"a row has from 1 to {self.dim} codes"
+        enough = num_codes(self.dim, parts)
+        if parts > enough:
+            return f"{enough} codes of {self.width} columns are enough"
         most = min(256, self.num_rows)
         return "" if 2 <= size <= most else f"a codebook has from 2 to {most} entries"
 
@@ -68,3 +71,13 @@ class Product(Structure):
         codes = tf.cast(tf.gather(integers["codes"], rows), tf.int32)
         entries = parts["codebooks"].gather(codes + size * tf.range(number))
         return tf.reshape(entries, [-1, number * self.width])[:, : self.dim]
+
+
+def num_codes(dim: int, most: int) -> int:
+    """The codes that a row of `dim` columns needs where each stands for as many as `most` make.
+
+    Example:
+    >>> num_codes(33, 24)  # 17 pairs
+    17
+    """
+    return -(-dim // -(-dim // most))
