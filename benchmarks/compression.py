@@ -135,7 +135,11 @@ def _of_seed(recipe: Any, seed: int, out: Path) -> dict[str, dict[str, Any]]:
     """Every student of one seed: bytes, validation, each test user's NDCG, milliseconds."""
     progress = TerminalProgress()
     seeded = replace(recipe, seed=seed, name=f"{recipe.name}-seed-{seed}")
-    pipeline.run(seeded, out, progress)
+    if (out / seeded.name / "report.json").is_file():  # whatever controls it has
+        seeded = Recipe.from_toml(out / seeded.name / "recipe.toml")
+    else:
+        seeded = replace(seeded, training=replace(seeded.training, controls=()))
+        pipeline.run(seeded, out, progress)
     run = Run(seeded, out, progress)
     this, splits = Compression(run), run.data.splits
     levels = candidates_of(this.student)
