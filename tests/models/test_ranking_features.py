@@ -368,7 +368,7 @@ MADE = {
     "history": lambda **kw: HistoryFeature(
         ItemFeature(7, 2, seed=4), 3, low=0.0, high=9.0, dropout=0.5, seed=4, **kw
     ),
-    "plain history": lambda **kw: HistoryFeature(ItemFeature(7, 2), 3, False, seed=4, **kw),
+    "plain history": lambda **kw: HistoryFeature(ItemFeature(7, 2, seed=4), 3, False, seed=4, **kw),
 }
 ROWS = {
     "department": tf.constant([1, 2, 9]),

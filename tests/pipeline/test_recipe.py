@@ -125,7 +125,7 @@ UNUSUAL = RetrievalRecipe(
         label_smoothing=0.1,
         weight_decay=0.02,
     ),
-    export=RetrievalExportSettings(k=44, version=3),
+    export=RetrievalExportSettings(k=44, version=3, compress=("int4",)),
     evaluation=EvaluationSettings(k=20, bootstrap_samples=321),
 )
 
