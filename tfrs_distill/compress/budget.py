@@ -268,9 +268,9 @@ class Search:
 
     def _point(self, methods: tuple[str, ...], untuned: Point | None) -> Point:
         inputs = [*self.inputs, methods, untuned is not None and self.of_tuning]
-        importance = self.weights["unit_importance"]
-        if Methods.of(methods).units and importance is not None:
-            inputs.append(np.argsort(importance).tolist())  # its last digits are chance
+        importance, units = self.weights["unit_importance"], Methods.of(methods).units
+        if units and importance is not None:  # whose last digits are chance
+            inputs.append(np.sort(np.argsort(-importance)[:units]).tolist())
         digest = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
         name = "+".join(methods).replace(":", "-") or "float32"
         folder = self.directory / POINTS / (name + ("-tuned" if untuned else ""))
