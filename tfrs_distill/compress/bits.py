@@ -39,11 +39,11 @@ def log_scales_of(table: np.ndarray, bits: int, scale: Scale) -> np.ndarray:
         bits: one of `PACKED`.
         scale: what has one of its own.
     """
-    axis, middle = AXES[scale], _middle(bits)
+    axis, middle, least = AXES[scale], _middle(bits), np.exp(least_of(table))
     largest = np.abs(table).max(axis=axis, keepdims=True)
     best = errors_of_best = None
     for share in SEARCHED:
-        scales = np.maximum(share * largest / middle, np.exp(least_of(table)))
+        scales = np.maximum(share * largest / middle, least)
         codes = np.clip(np.round(table / scales + middle), 0, 2 * middle)
         errors = np.square((codes - middle) * scales - table).sum(axis=axis, keepdims=True)
         if best is None or errors_of_best is None:

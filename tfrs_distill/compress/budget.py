@@ -14,7 +14,12 @@ from typing import Any
 import numpy as np
 
 from tfrs_distill import __version__
-from tfrs_distill.compress.compress import compress, item_tower_of, quantization_of
+from tfrs_distill.compress.compress import (
+    compress,
+    item_tower_of,
+    quantization_of,
+    units_left,
+)
 from tfrs_distill.compress.methods import IDS_ONLY, UNITS, Methods
 from tfrs_distill.compress.structures.product import num_codes
 from tfrs_distill.compress.units import encoder_with_units, has_units
@@ -270,7 +275,7 @@ class Search:
         inputs = [*self.inputs, methods, untuned is not None and self.of_tuning]
         importance, units = self.weights["unit_importance"], Methods.of(methods).units
         if units and importance is not None:  # whose last digits are chance
-            inputs.append(np.sort(np.argsort(-importance)[:units]).tolist())
+            inputs.append(units_left(self.student, units, importance).tolist())
         digest = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
         name = "+".join(methods).replace(":", "-") or "float32"
         folder = self.directory / POINTS / (name + ("-tuned" if untuned else ""))

@@ -73,7 +73,7 @@ def compress(
     weights = _row_weights(item_weights, student.num_items)
     if read.energy:
         read = replace(read, numbers=(rank_of(table, weights, read.energy),), energy=0.0)
-    units = _units_left(student, read.units, unit_importance)
+    units = units_left(student, read.units, unit_importance)
     keeps_texts = texts is not None and read.keeps_texts
     tower = CompressedItemTower(
         student.num_items,
@@ -154,7 +154,7 @@ def _row_weights(given: np.ndarray | None, num_items: int) -> np.ndarray:
     return np.maximum(np.concatenate([[0.0], weights]), least)
 
 
-def _units_left(student: TwoTower, number: int, given: np.ndarray | None) -> np.ndarray | None:
+def units_left(student: TwoTower, number: int, given: np.ndarray | None) -> np.ndarray | None:
     """The hidden units that stay, in their order; None where all do."""
     if not number:
         return None

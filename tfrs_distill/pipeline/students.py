@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.data.windows import Windows
+from tfrs_distill.distiller import Distiller
 from tfrs_distill.evaluation import ValidationNDCG
 from tfrs_distill.knowledge.scrambled import scrambled
 from tfrs_distill.losses import SoftTargetKLDivergence
@@ -58,6 +59,16 @@ class Taught(NamedTuple):
     teacher: Any
     student_loss_weight: float | dict[str, float]
     loss_weights: dict[str, float] | None = None
+
+    def distiller(self, student: Any) -> Distiller:
+        """Put a student before its teacher."""
+        return Distiller(
+            student,
+            self.teacher,
+            self.losses,
+            self.loss_weights,
+            student_loss_weight=self.student_loss_weight,
+        )
 
 
 class Students(Protocol):

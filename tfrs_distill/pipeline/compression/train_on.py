@@ -9,11 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill.compress.units import has_units, unit_importance
-from tfrs_distill.distiller import Distiller
 from tfrs_distill.models.two_tower import TwoTower
 from tfrs_distill.pipeline.fit_until_best import fit_until_best
 from tfrs_distill.pipeline.run_folder import STUDENT, Run
-from tfrs_distill.pipeline.students import OfWindows
+from tfrs_distill.pipeline.students import OfWindows, Taught
 
 MAX_EPOCHS, PATIENCE = 20, 4
 NUM_BATCHES = 50  # from which the importance of hidden units is estimated
@@ -36,7 +35,7 @@ class Compression:
         return student
 
     @cached_property
-    def taught(self) -> Any:
+    def taught(self) -> Taught:
         """What teaches a compressed student: the same as the student."""
         return self.students.taught(STUDENT)
 
@@ -51,7 +50,7 @@ class Compression:
         labels, importance = self.run.data.splits.train.labels, None
         if has_units(self.student):
             batches = self.students.batches(self.taught.examples, self.run.recipe.seed)
-            distiller = self._distiller(self.student)
+            distiller = self.taught.distiller(self.student)
             importance = unit_importance(self.student, distiller, batches.take(NUM_BATCHES))
         counts = np.bincount(labels.ravel(), minlength=self.student.num_items + 1)[1:]
         return {"item_weights": counts, "unit_importance": importance}
@@ -61,7 +60,7 @@ class Compression:
         recipe = self.run.recipe
         tf.keras.utils.set_random_seed(recipe.seed)
         curves = fit_until_best(
-            self._distiller(smaller),
+            self.taught.distiller(smaller),
             self.students.batches(self.taught.examples, recipe.seed),
             self.students.judge(smaller),
             learning_rate=recipe.distillation.learning_rate,
@@ -73,13 +72,3 @@ class Compression:
         )
         self.students.finish(smaller)
         return curves
-
-    def _distiller(self, student: TwoTower) -> Distiller:
-        taught = self.taught
-        return Distiller(
-            student,
-            taught.teacher,
-            taught.losses,
-            taught.loss_weights,
-            student_loss_weight=taught.student_loss_weight,
-        )

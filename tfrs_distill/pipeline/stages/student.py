@@ -6,7 +6,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from tfrs_distill.distiller import Distiller
 from tfrs_distill.pipeline.fit_until_best import fit_until_best, save_alone
 from tfrs_distill.pipeline.run_folder import (
     KNOWLEDGE,
@@ -62,13 +61,7 @@ def student_stage(run: Run, name: str) -> Stage:
         if not alone:
             taught = students.taught(name)
             examples = taught.examples
-            model = Distiller(
-                student,
-                taught.teacher,
-                taught.losses,
-                taught.loss_weights,
-                student_loss_weight=taught.student_loss_weight,
-            )
+            model = taught.distiller(student)
         curves = fit_until_best(
             model,
             students.batches(examples, recipe.seed),
