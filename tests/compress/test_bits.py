@@ -57,6 +57,10 @@ def test_file_and_training_have_the_nearest_level(bits, scale, width, factor):
     assert packed.codes.nbytes == 7 * -(-width * bits // 8)
     rows = np.array([[6, 0], [3, 3]])
     np.testing.assert_allclose(packed.gather(tf.constant(rows)), expected[rows], rtol=1e-4)
+    queries = np.arange(3.0 * width).reshape(3, width) - width
+    scores = packed.scores(tf.constant(queries, tf.float32), tf.constant([6, 0, 3, 3]))
+    size = np.abs(queries).max() * np.abs(expected).max()
+    np.testing.assert_allclose(scores, queries @ expected[[6, 0, 3, 3]].T, atol=1e-4 * size)
 
 
 def test_gradients_pass_as_if_nothing_were_rounded_but_not_beyond_the_levels():

@@ -10,7 +10,7 @@ from tfrs_distill import Distiller
 from tfrs_distill.compress import compress, quantization_of
 from tfrs_distill.compress.units import size_of_units, unit_importance
 from tfrs_distill.errors import InputError
-from tfrs_distill.export import export_artefact, to_tflite
+from tfrs_distill.export import export_artefact, retrieval_module, to_tflite
 from tfrs_distill.losses import SoftTargetKLDivergence
 from tfrs_distill.models import HistoryTower, ItemTower, RecencyAttention, RetrievalStudent
 from tfrs_distill.serving import Recommender
@@ -123,8 +123,24 @@ def test_float_forms_hold_no_table_in_32_bits(student, tmp_path):
     np.testing.assert_array_equal(both[0](HISTORIES, 5)[1], both[1](HISTORIES, 5)[1])
 
 
-@pytest.mark.parametrize("methods", [["int8"], ["int4"], ["product:3:32", "int2"]], ids="+".join)
-def test_a_compressed_student_still_takes_new_items(tmp_path, methods):
+@pytest.mark.parametrize("methods", [["int2"], ["product:3:32", "int4"]], ids="+".join)
+def test_a_large_catalogue_is_scored_from_the_parts(student, tmp_path, monkeypatch, methods):
+    smaller, found = compress(student, methods), []
+    for large in (NUM_ITEMS + 1, NUM_ITEMS):
+        monkeypatch.setattr(retrieval_module, "LARGE", large)
+        artefact = export_artefact(smaller, tmp_path / str(large), catalogue_of(NUM_ITEMS))
+        found.append(Recommender.load(artefact.folder)(HISTORIES, 5))
+    np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-4)
+    np.testing.assert_array_equal(found[0][1], found[1][1])
+    sizes = {(tmp_path / str(large) / "student.tflite").stat().st_size for large in (300, 301)}
+    assert len(sizes) == 2  # the operators differ
+
+
+@pytest.mark.parametrize(
+    "methods, large", [(["int8"], 4096), (["int4"], 1), (["product:3:32", "int2"], 4096)]
+)
+def test_a_compressed_student_still_takes_new_items(tmp_path, monkeypatch, methods, large):
+    monkeypatch.setattr(retrieval_module, "LARGE", large)
     student = student_of(texts=True)
     smaller = compress(student, methods)
     path = tmp_path / "student.tflite"

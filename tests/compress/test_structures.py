@@ -43,6 +43,19 @@ def test_every_structure_is_tried_here():
     assert set(SIZES) == set(STRUCTURES)
 
 
+@pytest.mark.parametrize("dim", [6, 5])
+@pytest.mark.parametrize("name", SIZES)
+def test_scores_are_the_products_with_the_rows(name, dim):
+    structure = STRUCTURES[name](ROWS, dim, *SIZES[name])
+    parts = structure.fit(TABLE[:, :dim], WEIGHTS)
+    floats = {part: Tensor(tf.constant(parts[part])) for part in structure.floats()}
+    integers = {part: tf.constant(parts[part]) for part in structure.integers()}
+    queries, rows = RNG.normal(size=[2, dim]), np.array([3, 0, 39, 3, 17])
+    table = np.float64(structure.rows(floats, integers, tf.constant(rows)))
+    found = structure.scores(floats, integers, tf.constant(queries, tf.float32), tf.constant(rows))
+    np.testing.assert_allclose(found, queries @ table.T, rtol=1e-4, atol=1e-5)
+
+
 def test_plain_is_the_table():
     np.testing.assert_array_equal(made("plain")[0], TABLE)
 

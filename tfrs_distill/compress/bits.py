@@ -110,6 +110,32 @@ class PackedTable:
             numbers = numbers[..., : self.dim]
         return (numbers - _middle(self.bits)) * self._scales(rows)
 
+    def scores(self, queries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+        """Dot products with rows, whose numbers are not made: float32 [num_queries, num_rows].
+
+        With bytes `b`, `f_p = floor(b / 2^(bits p))` and the queries' columns `q_p` that meet the
+        code at place p, `sum_p q_p code_p = sum_p (q_p - 2^bits q_(p - 1)) f_p`.
+
+        Args:
+            queries: float32 [num_queries, dim].
+            rows: int32 [num_rows].
+        """
+        if len(self.exponents) == 1:
+            queries *= self._scales(rows)
+        left = tf.cast(tf.gather(tf.constant(self.codes), rows), tf.float32)
+        of_all = _middle(self.bits) * tf.reduce_sum(queries, axis=1, keepdims=True)
+        num_codes = 8 // self.bits
+        padded = tf.pad(queries, [[0, 0], [0, self.width * num_codes - self.dim]])
+        places = tf.split(padded, num_codes, axis=1)[::-1]
+        scores = tf.matmul(places[0], left, transpose_b=True) - of_all
+        for place in range(1, num_codes):
+            floors = tf.floor(left * 2.0 ** (-self.bits * place))
+            meets = places[place] - 2.0**self.bits * places[place - 1]
+            scores += tf.matmul(meets, floors, transpose_b=True)
+        if len(self.exponents) > 1:
+            scores *= tf.transpose(self._scales(rows))
+        return scores
+
     def _scales(self, rows: tf.Tensor) -> tf.Tensor:
         if len(self.exponents) == 1:  # a column's or the table's
             return tf.constant(np.exp(self.least + STEP * np.float32(self.exponents[0])))

@@ -192,10 +192,17 @@ class StoredTable:
     integers: Mapping[str, np.ndarray]
 
     def rows(self, rows: tf.Tensor) -> tf.Tensor:
-        """Rows by index, known only when the graph runs: int32 [n] to float32 [n, dim]."""
-        constants = {name: tf.constant(values) for name, values in self.integers.items()}
-        table: tf.Tensor = self.structure.rows(self.parts, constants, rows)
-        return table
+        """Rows by index, known only when the graph runs: int32 `[...]` to float32 `[..., dim]`."""
+        flat = self.structure.rows(self.parts, self._constants(), tf.reshape(rows, [-1]))
+        return tf.reshape(flat, tf.concat([tf.shape(rows), [flat.shape[1]]], axis=0))
+
+    def scores(self, queries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+        """Dot products with such rows: float32 [num_queries, dim] to [num_queries, n]."""
+        scores: tf.Tensor = self.structure.scores(self.parts, self._constants(), queries, rows)
+        return scores
+
+    def _constants(self) -> dict[str, tf.Tensor]:
+        return {name: tf.constant(values) for name, values in self.integers.items()}
 
 
 def _smallest(values: np.ndarray) -> np.ndarray:

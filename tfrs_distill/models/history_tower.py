@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import tensorflow as tf
 
 from tfrs_distill.columns import PADDING
 from tfrs_distill.models.item_tower import ItemTower
+
+
+class EmbeddingTable(Protocol):
+    """Candidate embeddings of padding and all items, however they are stored."""
+
+    num_rows: int | tf.Tensor
+
+    def gather(self, items: tf.Tensor) -> tf.Tensor:
+        """Embeddings by index: int32 `[...]` to float32 `[..., dim]`."""
 
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
@@ -48,25 +57,17 @@ class HistoryTower(tf.keras.layers.Layer):
         queries = self.encoder(embeddings, present, training=training)
         return self._or_empty(queries, tf.cumsum(tf.cast(present, tf.int32), axis=1) > 0)
 
-    def last(
-        self,
-        history: tf.Tensor,
-        catalogue_embeddings: tf.Tensor | None = None,
-        added_embeddings: tf.Tensor | None = None,
-    ) -> tf.Tensor:
+    def last(self, history: tf.Tensor, table: EmbeddingTable | None = None) -> tf.Tensor:
         """The query at the last position, `[batch_size, embedding_dim + 1]`.
 
         Args:
             history: int32 [batch_size, max_history].
-            catalogue_embeddings: the item tower's of padding and every item, where they are
-                computed already: the history's are looked up there.
-            added_embeddings: those of items that stand behind the catalogue's.
+            table: of the item tower's embeddings, where they are computed already.
         """
-        if catalogue_embeddings is None:
+        if table is None:
             embeddings = self.item_tower.embed(history, training=False)
         else:
-            embeddings = _looked_up(history, catalogue_embeddings, added_embeddings)[..., :-1]
-            embeddings = tf.cast(embeddings, self.item_tower.compute_dtype)
+            embeddings = tf.cast(table.gather(history)[..., :-1], self.item_tower.compute_dtype)
         present = history > PADDING
         queries = self.encoder.last(embeddings, present)
         return self._or_empty(queries, tf.reduce_any(present, axis=1))
@@ -92,18 +93,6 @@ class HistoryTower(tf.keras.layers.Layer):
         deserialize = tf.keras.utils.deserialize_keras_object
         parts = {name: deserialize(config[name]) for name in ("item_tower", "encoder")}
         return cls(**(config | parts))
-
-
-def _looked_up(
-    items: tf.Tensor, catalogue_embeddings: tf.Tensor, added_embeddings: tf.Tensor | None
-) -> tf.Tensor:
-    """Gather from both tables one after the other: together they would be one of 32 bits."""
-    if added_embeddings is None:
-        return tf.gather(catalogue_embeddings, items)
-    added = items - catalogue_embeddings.shape[0]
-    known = tf.gather(catalogue_embeddings, tf.where(added < 0, items, PADDING))
-    others = tf.gather(added_embeddings, tf.maximum(added, 0))
-    return tf.where(tf.expand_dims(added < 0, -1), known, others)
 
 
 def last_items(history: tf.Tensor, max_history: int, num_items: int) -> tf.Tensor:

@@ -19,7 +19,7 @@ from tfrs_distill.models.candidates import (
     in_batch_candidates,
 )
 from tfrs_distill.models.hidden_representations import recorded
-from tfrs_distill.models.history_tower import HistoryTower, last_items
+from tfrs_distill.models.history_tower import EmbeddingTable, HistoryTower, last_items
 from tfrs_distill.models.item_tower import ItemTower
 from tfrs_distill.models.retrieval_model import NEXT_ITEM, RetrievalModel
 from tfrs_distill.models.rows import (
@@ -129,25 +129,18 @@ class TwoTower(RetrievalModel):
         return self.candidate_tower(items, training=training)
 
     def encode_histories(
-        self,
-        history: tf.Tensor,
-        catalogue_embeddings: tf.Tensor | None = None,
-        added_embeddings: tf.Tensor | None = None,
+        self, history: tf.Tensor, table: EmbeddingTable | None = None
     ) -> tf.Tensor:
         """What to recommend from: one query embedding a history, `[batch_size, dim]`.
 
         Args:
             history: int32 [batch_size, any length], padding anywhere.
-            catalogue_embeddings: `catalogue_embeddings()`, where they are computed already: an
-                exported student has one table for the history's items and for the scores.
-            added_embeddings: `[num_added, dim]`, of items with the indices `num_items + 1` and on,
-                with `catalogue_embeddings`.
+            table: of `catalogue_embeddings()` and of items that were added behind them, where these
+                are computed already: an exported student has one table for the history's items and
+                for the scores.
         """
-        num_items = self.num_items
-        if added_embeddings is not None:
-            num_items += tf.shape(added_embeddings)[0]
-        compact = last_items(history, self.max_history, num_items)
-        return self.query_tower.last(compact, catalogue_embeddings, added_embeddings)
+        num_items = self.num_items if table is None else table.num_rows - 1
+        return self.query_tower.last(last_items(history, self.max_history, num_items), table)
 
     def fit_empty_history(self, batches: Iterable[dict[str, tf.Tensor]]) -> None:
         """Let a history without an item be read as the mean of those that are followed by a label.

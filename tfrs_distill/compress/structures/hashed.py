@@ -68,6 +68,18 @@ class SumOfRows(Structure):
         """The sums."""
         return tf.add_n([parts["rows"].gather(place) for place in self._places(rows)])
 
+    def scores(
+        self,
+        parts: Mapping[str, Part],
+        integers: Mapping[str, Any],
+        queries: tf.Tensor,
+        rows: tf.Tensor,
+    ) -> tf.Tensor:
+        """Each bucket's score once."""
+        zero = tf.minimum(tf.shape(rows)[0], 0)
+        of_buckets = parts["rows"].scores(queries, tf.range(sum(self.num_buckets) + zero))
+        return tf.add_n([tf.gather(of_buckets, place, axis=1) for place in self._places(rows)])
+
     def _places(self, items: Any) -> list[Any]:
         """Where in all functions' rows an item's are."""
         starts = np.cumsum([0, *self.num_buckets])[:-1].tolist()

@@ -51,9 +51,23 @@ class LowRank(Structure):
         self, parts: Mapping[str, Part], integers: Mapping[str, Any], rows: tf.Tensor
     ) -> tf.Tensor:
         """Rows of the left factor times the right one."""
+        return tf.matmul(parts["left"].gather(rows), self._right(parts, rows))
+
+    def scores(
+        self,
+        parts: Mapping[str, Part],
+        integers: Mapping[str, Any],
+        queries: tf.Tensor,
+        rows: tf.Tensor,
+    ) -> tf.Tensor:
+        """The right factor first: `queries right^T left^T`."""
+        narrow = tf.matmul(queries, self._right(parts, rows), transpose_b=True)
+        return parts["left"].scores(narrow, rows)
+
+    def _right(self, parts: Mapping[str, Part], rows: tf.Tensor) -> tf.Tensor:
         (rank,) = self.numbers
         zero = tf.minimum(tf.shape(rows)[0], 0)
-        return tf.matmul(parts["left"].gather(rows), parts["right"].gather(tf.range(rank + zero)))
+        return parts["right"].gather(tf.range(rank + zero))
 
 
 def rank_of(table: np.ndarray, weights: np.ndarray, energy: float) -> int:

@@ -29,3 +29,13 @@ class Plain(Structure):
     ) -> tf.Tensor:
         """Rows of the table."""
         return parts["table"].gather(rows)
+
+    def scores(
+        self,
+        parts: Mapping[str, Part],
+        integers: Mapping[str, Any],
+        queries: tf.Tensor,
+        rows: tf.Tensor,
+    ) -> tf.Tensor:
+        """By the part's own way: of packed numbers, from their codes."""
+        return parts["table"].scores(queries, rows)

@@ -72,6 +72,27 @@ class Product(Structure):
         entries = parts["codebooks"].gather(codes + size * tf.range(number))
         return tf.reshape(entries, [-1, number * self.width])[:, : self.dim]
 
+    def scores(
+        self,
+        parts: Mapping[str, Part],
+        integers: Mapping[str, Any],
+        queries: tf.Tensor,
+        rows: tf.Tensor,
+    ) -> tf.Tensor:
+        """Each codebook entry's score once: a row's is the sum of those of its codes."""
+        number, size = self.numbers
+        zero = tf.minimum(tf.shape(rows)[0], 0)
+        entries = parts["codebooks"].gather(tf.range(number * size + zero))
+        books = tf.reshape(entries, [number, size, self.width])
+        padded = tf.pad(queries, [[0, 0], [0, number * self.width - self.dim]])
+        by_code = tf.transpose(tf.reshape(padded, [-1, number, self.width]), [1, 0, 2])
+        of_entries = tf.matmul(by_code, books, transpose_b=True)
+        codes = tf.cast(tf.gather(integers["codes"], rows), tf.int32)
+        of_codes = [
+            tf.gather(of_entries[place], codes[:, place], axis=1) for place in range(number)
+        ]
+        return tf.add_n(of_codes)
+
 
 def num_codes(dim: int, most: int) -> int:
     """The codes that a row of `dim` columns needs where each stands for as many as `most` make.

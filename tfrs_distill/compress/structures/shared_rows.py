@@ -55,3 +55,15 @@ class SharedRows(Structure):
     ) -> tf.Tensor:
         """The rows that these items have."""
         return parts["rows"].gather(tf.cast(tf.gather(integers["row_of"], rows), tf.int32))
+
+    def scores(
+        self,
+        parts: Mapping[str, Part],
+        integers: Mapping[str, Any],
+        queries: tf.Tensor,
+        rows: tf.Tensor,
+    ) -> tf.Tensor:
+        """Each row's score once, however many items have it."""
+        zero = tf.minimum(tf.shape(rows)[0], 0)
+        of_rows = parts["rows"].scores(queries, tf.range(self.numbers[0] + zero))
+        return tf.gather(of_rows, tf.cast(tf.gather(integers["row_of"], rows), tf.int32), axis=1)

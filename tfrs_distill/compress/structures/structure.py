@@ -18,6 +18,9 @@ class Part(Protocol):
     def gather(self, rows: tf.Tensor) -> tf.Tensor:
         """Rows by index: int32 `[...]` to float32 `[..., width]`."""
 
+    def scores(self, queries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+        """Dot products with rows: float32 [num_queries, width], int32 [n] to [num_queries, n]."""
+
 
 class Tensor:
     """A part that is a tensor, a variable or a constant.
@@ -32,6 +35,10 @@ class Tensor:
     def gather(self, rows: tf.Tensor) -> tf.Tensor:
         """Rows by index."""
         return tf.gather(self.values, rows)
+
+    def scores(self, queries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+        """Dot products with rows."""
+        return tf.matmul(queries, self.gather(rows), transpose_b=True)
 
 
 class Exact(Tensor):
@@ -98,3 +105,16 @@ class Structure(ABC):
 
         `rows` must not be known before a graph runs, or its converter stores the result.
         """
+
+    def scores(
+        self,
+        parts: Mapping[str, Part],
+        integers: Mapping[str, Any],
+        queries: tf.Tensor,
+        rows: tf.Tensor,
+    ) -> tf.Tensor:
+        """Dot products with rows: float32 [num_queries, dim], int32 [n] to [num_queries, n].
+
+        Rows are not made where there is a way with fewer numbers.
+        """
+        return tf.matmul(queries, self.rows(parts, integers, rows), transpose_b=True)
