@@ -193,11 +193,16 @@ class StoredTable:
 
     def rows(self, rows: tf.Tensor) -> tf.Tensor:
         """Rows by index, known only when the graph runs: int32 `[...]` to float32 `[..., dim]`."""
-        flat = self.structure.rows(self.parts, self._constants(), tf.reshape(rows, [-1]))
-        return tf.reshape(flat, tf.concat([tf.shape(rows), [flat.shape[1]]], axis=0))
+        is_flat = rows.shape.rank == 1  # then no operators for it
+        flat = rows if is_flat else tf.reshape(rows, [-1])
+        table: tf.Tensor = self.structure.rows(self.parts, self._constants(), flat)
+        if is_flat:
+            return table
+        return tf.reshape(table, tf.concat([tf.shape(rows), [table.shape[1]]], axis=0))
 
-    def scores(self, queries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        """Dot products with such rows: float32 [num_queries, dim] to [num_queries, n]."""
+    def scores(self, queries: tf.Tensor) -> tf.Tensor:
+        """Dot products with all rows: float32 [num_queries, dim] to [num_queries, num_rows]."""
+        rows = tf.range(self.structure.num_rows + tf.minimum(tf.shape(queries)[0], 0))
         scores: tf.Tensor = self.structure.scores(self.parts, self._constants(), queries, rows)
         return scores
 

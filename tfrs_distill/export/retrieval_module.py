@@ -48,7 +48,7 @@ class WholeTable:
         """Rows by index: int32 `[...]` to float32 `[..., dim]`."""
         return tf.gather(self.values, rows)
 
-    def scores(self, queries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    def scores(self, queries: tf.Tensor) -> tf.Tensor:
         """Dot products with all rows: float32 [num_queries, dim] to [num_queries, num_rows]."""
         return tf.matmul(queries, self.values, transpose_b=True)
 
@@ -58,13 +58,13 @@ class ItemTable:
 
     Args:
         catalogue: `WholeTable`, or the parts that a compressed student has stored.
-        num_rows: of the catalogue's.
+        num_known: rows of the catalogue's.
         added: float32 [num_added, dim], where there are any.
     """
 
-    def __init__(self, catalogue: Any, num_rows: tf.Tensor, *added: tf.Tensor) -> None:
-        self.catalogue, self.added, self.num_known = catalogue, added, num_rows
-        self.num_rows = num_rows + sum(tf.shape(table)[0] for table in added)
+    def __init__(self, catalogue: Any, num_known: int, *added: tf.Tensor) -> None:
+        self.catalogue, self.added, self.num_known = catalogue, added, num_known
+        self.num_rows = num_known + sum(tf.shape(table)[0] for table in added)
 
     def gather(self, items: tf.Tensor) -> tf.Tensor:
         """Embeddings by index, of each table by itself: together they would be of 32 bits."""
@@ -78,7 +78,7 @@ class ItemTable:
 
     def scores(self, queries: tf.Tensor) -> tf.Tensor:
         """Dot products with all, float32 [num_queries, num_rows]."""
-        scores = self.catalogue.scores(queries, tf.range(self.num_known))
+        scores = self.catalogue.scores(queries)
         others = [tf.matmul(queries, table, transpose_b=True) for table in self.added]
         return tf.concat([scores, *others], axis=1) if others else scores
 
@@ -198,9 +198,7 @@ class RetrievalModule(tf.Module):
 
     def _best(self, history: tf.Tensor, *added: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the k best of the catalogue's and the added items."""
-        # Sizes known only when the graph runs, or the converter would store a whole table.
-        unknown_zero = tf.minimum(tf.shape(history)[0], 0)
-        table = self._table(self.num_items + 1 + unknown_zero, *added)
+        table = self._table(history, *added)
         known = (history > PADDING) & (history < table.num_rows)
         history = tf.where(known, history, PADDING)
         queries = tf.cast(self._encode_histories(history, table), tf.float32)
@@ -213,7 +211,7 @@ class RetrievalModule(tf.Module):
             "item_ids": tf.where(best_scores > NOTHING_LEFT, rows + 1, PADDING),
         }
 
-    def _table(self, num_rows: tf.Tensor, *added: tf.Tensor) -> ItemTable:
+    def _table(self, history: tf.Tensor, *added: tf.Tensor) -> ItemTable:
         """All items: of a compressed student the whole table is made only where it is small.
 
         A large one is scored from its parts: of 100,000 rows in a third of the time or less.
@@ -222,10 +220,12 @@ class RetrievalModule(tf.Module):
         if catalogue is None:
             catalogue = WholeTable(self._embeddings)
         elif self.num_items < LARGE:
-            table = catalogue.rows(tf.range(num_rows))
+            # A size known only when the graph runs, or the converter would store the whole table.
+            unknown_zero = tf.minimum(tf.shape(history)[0], 0)
+            table = catalogue.rows(tf.range(self.num_items + 1 + unknown_zero))
             table.set_shape(self._embeddings.shape)
             catalogue = WholeTable(table)
-        return ItemTable(catalogue, num_rows, *added)
+        return ItemTable(catalogue, self.num_items + 1, *added)
 
     @property
     def example_inputs(self) -> dict[str, dict[str, np.ndarray]]:
