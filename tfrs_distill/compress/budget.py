@@ -34,7 +34,7 @@ from tfrs_distill.progress import Progress, SilentProgress
 from tfrs_distill.serving import Recommender
 from tfrs_distill.serving.artefact import TFLITE
 
-POINTS, POINT_FILE, STUDENT_FILE = "points", "point.json", "student.keras"
+POINTS, POINT_FILE = "points", "point.json"
 NUM_TIMED = 200  # histories of the latency
 UNCOMPRESSED: tuple[str, ...] = ()
 
@@ -299,7 +299,6 @@ class Search:
                 k=self.num_recommended,
                 provenance={"methods": list(methods), "tuned": untuned is not None},
             )
-            smaller.save(partial / STUDENT_FILE)
             recommender = Recommender.load(partial)
             score = float(evaluate(recommender, self.queries, k=self.k).ndcg.mean())
             point = Point(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tfrs_distill.compress import to_budget
-from tfrs_distill.compress.budget import POINT_FILE, STUDENT_FILE, Found, Point
+from tfrs_distill.compress.budget import POINT_FILE, Found, Point
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import metrics
 from tfrs_distill.evaluation.retrieval import Evaluation, evaluate
@@ -94,7 +94,7 @@ def _publish(point: Point, to: Path) -> None:
             point.folder,
             folder,
             dirs_exist_ok=True,
-            ignore=shutil.ignore_patterns(POINT_FILE, STUDENT_FILE),
+            ignore=shutil.ignore_patterns(POINT_FILE),
         )
 
 
