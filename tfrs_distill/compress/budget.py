@@ -6,10 +6,9 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,13 +19,14 @@ from tfrs_distill.compress.compress import (
     quantization_of,
     units_left,
 )
+from tfrs_distill.compress.fine_tune import FineTune, fine_tune_unless_worse
 from tfrs_distill.compress.methods import IDS_ONLY, UNITS, Methods
 from tfrs_distill.compress.structures.product import num_codes
 from tfrs_distill.compress.units import encoder_with_units, has_units
 from tfrs_distill.data.splits import Queries
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation.latency import percentiles
-from tfrs_distill.evaluation.retrieval import ModelScorer, evaluate
+from tfrs_distill.evaluation.retrieval import evaluate
 from tfrs_distill.export import to_tflite
 from tfrs_distill.files import locked, whole_file, whole_folder
 from tfrs_distill.models.two_tower import TwoTower
@@ -37,8 +37,6 @@ from tfrs_distill.serving.artefact import TFLITE
 POINTS, POINT_FILE = "points", "point.json"
 NUM_TIMED = 200  # histories of the latency
 UNCOMPRESSED: tuple[str, ...] = ()
-
-FineTune = Callable[[TwoTower], Any]
 
 
 @dataclass(frozen=True)
@@ -286,10 +284,7 @@ class Search:
                 return Point(**(note | {"methods": methods, "folder": str(folder)}))
         smaller = compress(self.student, methods, **self.weights) if methods else self.student
         if untuned is not None and self.fine_tune is not None:
-            before = smaller.get_weights()
-            self.fine_tune(smaller)
-            if self._score(smaller) < untuned.score:
-                smaller.set_weights(before)
+            fine_tune_unless_worse(smaller, self.fine_tune, self.queries, k=self.k)
         with whole_folder(folder) as partial:
             to_tflite(
                 smaller,
@@ -313,10 +308,6 @@ class Search:
             with whole_file(partial / POINT_FILE, "w") as file:
                 json.dump(asdict(point) | {"inputs": digest}, file, indent=2)
         return point
-
-    def _score(self, model: TwoTower) -> float:
-        scorer = ModelScorer(model, exclude_seen=self.queries.catalogue.exclude_seen)
-        return float(evaluate(scorer, self.queries, k=self.k).ndcg.mean())
 
 
 def _check(
