@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from tfrs_distill.data.splits import Queries
-from tfrs_distill.distiller import Distiller
 from tfrs_distill.evaluation import evaluate, metrics
 from tfrs_distill.evaluation.retrieval import ModelScorer
 from tfrs_distill.files import files_sha256, whole_file
@@ -22,7 +21,7 @@ from tfrs_distill.pipeline.report.over_runs import NDCG_FILE, USERS
 from tfrs_distill.pipeline.run_folder import STUDENT_FILE, Run
 from tfrs_distill.pipeline.stage import NOTE, Result, Stage
 from tfrs_distill.pipeline.stages.student import best_score
-from tfrs_distill.pipeline.students import OfWindows
+from tfrs_distill.pipeline.students import OfWindows, Taught
 from tfrs_distill.pipeline.teacher_kinds import Setting, teacher_kind
 from tfrs_distill.pipeline.teacher_kinds.kind import updated
 from tfrs_distill.pipeline.updates.new_data import joined_data, over_all_items
@@ -93,15 +92,15 @@ class Update:
             student, before = self.student_of(self.earlier), self.student_of(self.earlier)
             teacher = self._earlier_teacher(folder / EXTENDED)
             students = OfWindows(run)
-            model = Distiller(
-                student,
-                Ensemble([teacher, before]),
+            taught = Taught(
+                students.examples,
                 {NEXT_ITEM: SoftTargetKLDivergence(temperature=chosen.temperature)},
-                student_loss_weight=chosen.student_loss_weight,
+                Ensemble([teacher, before]),
+                chosen.student_loss_weight,
             )
             curves = fit_until_best(
-                model,
-                students.batches(students.examples, recipe.seed),
+                taught.distiller(student),
+                students.batches(taught.examples, recipe.seed),
                 students.judge(student),
                 learning_rate=chosen.learning_rate,
                 weight_decay=chosen.weight_decay,
