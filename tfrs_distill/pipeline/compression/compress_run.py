@@ -23,7 +23,6 @@ from tfrs_distill.pipeline.run_folder import COMPRESSED, KNOWLEDGE, Run
 from tfrs_distill.pipeline.stage import NOTE
 from tfrs_distill.progress import Progress
 from tfrs_distill.serving import Recommender
-from tfrs_distill.serving.artefact.files import read_provenance
 
 COMPRESS, FACTS_FILE, PAGE_FILE = "compress", "compress.json", "compress.html"
 
@@ -146,11 +145,5 @@ def _run_of(artefact: Path, progress: Progress) -> Run:
             "not kept with it. Give the run's own version."
         )
     run = Run(recipe, home.parent, progress, home=home)
-    note = home / "stages" / run.exported / NOTE
-    made = json.loads(note.read_text())["fingerprint"] if note.is_file() else None
-    if read_provenance(artefact).get("student") != made:
-        raise InputError(
-            f"{artefact} was exported from another student than the one in {home / 'stages'}: the "
-            "run went on with other settings since. Run its recipe to the end first."
-        )
+    run.check_exported(artefact)
     return run

@@ -61,7 +61,8 @@ def _update(
     last = max(int(path.parent.name) for path in folder.glob(f"[0-9]*/{PROVENANCE}"))
     first = Run(recipe, folder.parent, progress, home=folder)
     earlier = first if last == recipe.export.version else _run_of(folder, recipe, last, progress)
-    _check_vocabulary(folder / str(last), earlier)
+    earlier.check_exported(folder / str(last))
+    _check_vocabulary(folder / str(last), earlier, first)
     kind = earlier.teacher
     members = kind.members if isinstance(kind, EnsembleOf) else {recipe.teacher.kind: kind}
     for name, member in members.items():
@@ -153,8 +154,8 @@ def _recipe_of(folder: Path) -> RetrievalRecipe:
     return recipe
 
 
-def _check_vocabulary(version: Path, earlier: Run) -> None:
-    """Raise an `InputError` where an artefact is not of the run's items."""
+def _check_vocabulary(version: Path, earlier: Run, first: Run) -> None:
+    """Raise an `InputError` where an artefact, or the first run, is not of the run's items."""
     known = earlier.data.catalogue.item_ids
     published = Artefact.read(version, RETRIEVAL).item_ids
     if tuple(published) != tuple(known):
@@ -162,4 +163,10 @@ def _check_vocabulary(version: Path, earlier: Run) -> None:
             f"{version} has another vocabulary than the run that it should come from: "
             f"{len(published):,} items where {len(known):,} were expected. Was it changed by hand, "
             "or are files of its stages missing?"
+        )
+    before = first.data.catalogue.item_ids
+    if tuple(known[: len(before)]) != tuple(before):
+        raise InputError(
+            f"The items of {first.stages.folder} are not the first ones of {version}: the run was "
+            "made again with other data since. Update a copy in another folder."
         )
