@@ -419,10 +419,10 @@ def _run(arguments: argparse.Namespace) -> None:
         console.print(f"\nReport:  {home / 'report.html'}", soft_wrap=True)
     if artefact.exists():
         recommends = recipe.task in ("retrieval", "two-stage")
-        try_it = f"tfrs-distill recommend {artefact} --history TITLE"
+        command = f"tfrs-distill recommend {artefact} --history TITLE"
         if recommends and recipe.item_texts.read:
-            try_it += ' --add-item "TEXT OF A NEW ITEM"'
-        words = f"Try it:  {try_it}" if recommends else f"Student: {artefact}"
+            command += ' --add-item "TEXT OF A NEW ITEM"'
+        words = f"Try it:  {command}" if recommends else f"Student: {artefact}"
         console.print(words, soft_wrap=True)
 
 
@@ -625,8 +625,8 @@ def _compare(arguments: argparse.Namespace) -> None:
         console.print(terminal_table(report, console.width))
         console.print(report["verdict"] + "\n", soft_wrap=wide)
         if "segments" in report and not found.between:
-            told, table = terminal_segments(report, console.width)
-            console.print(told, soft_wrap=wide)
+            explanation, table = terminal_segments(report, console.width)
+            console.print(explanation, soft_wrap=wide)
             console.print(table)
     for task, settings in found.between.items():
         key = leading_metric(found.reports[0], task)

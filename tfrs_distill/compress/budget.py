@@ -65,7 +65,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """What a search found: all points, smallest first, and which is the best that fits.
 
     Args:
@@ -100,7 +100,7 @@ def to_budget(
     unit_importance: np.ndarray | None = None,
     fingerprint: str = "",
     progress: Progress | None = None,
-) -> Found:
+) -> SearchResult:
     """Search for the best compressed student whose `.tflite` file has at most `max_bytes`.
 
     Every candidate is compressed, exported and measured as a file: that says how sensitive each
@@ -151,7 +151,7 @@ def to_budget(
         progress=progress,
     )
     levels = candidates_of(student) if candidates is None else [_read_candidates(candidates)]
-    with search.alone():
+    with search.lock():
         uncompressed = search.measure([UNCOMPRESSED])[0]
         if not uncompressed.score > 0:
             raise InputError(
@@ -173,7 +173,7 @@ def to_budget(
     fitting = [point for point in points if point.bytes <= max_bytes]
     chosen = max(fitting, key=lambda point: (point.score, -point.bytes))
     (uncompressed,) = (point for point in points if point.methods == UNCOMPRESSED)
-    found = Found(tuple(points), chosen, uncompressed)
+    found = SearchResult(tuple(points), chosen, uncompressed)
     if found.drop > max_drop:
         raise InputError(_drops_too_much(found, max_bytes, max_drop))
     return found
@@ -235,11 +235,11 @@ class Search:
         counts = None if item_weights is None else np.asarray(item_weights).tolist()
         of_data = [student.fingerprint(), queries.catalogue.fingerprint(), _fingerprint(queries)]
         self.inputs = [__version__, *of_data, k, num_recommended, counts]
-        self.of_tuning = fingerprint
+        self.tuning_fingerprint = fingerprint
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """Let no other search work in the same directory.
+    def lock(self) -> Iterator[None]:
+        """Keep other searches out of the same directory.
 
         Raises:
             InputError: one does.
@@ -270,7 +270,7 @@ class Search:
         return tuned
 
     def _point(self, methods: tuple[str, ...], untuned: Point | None) -> Point:
-        inputs = [*self.inputs, methods, untuned is not None and self.of_tuning]
+        inputs = [*self.inputs, methods, untuned is not None and self.tuning_fingerprint]
         importance, units = self.weights["unit_importance"], Methods.of(methods).units
         if units and importance is not None:  # whose last digits are chance
             inputs.append(units_left(self.student, units, importance).tolist())
@@ -397,7 +397,7 @@ def _nothing_fits(points: Sequence[Point], max_bytes: int, uncompressed: Point) 
     )
 
 
-def _drops_too_much(found: Found, max_bytes: int, max_drop: float) -> str:
+def _drops_too_much(found: SearchResult, max_bytes: int, max_drop: float) -> str:
     chosen, whole = found.chosen, found.uncompressed
     enough = [p for p in found.points if p.score >= (1 - max_drop) * whole.score and p.methods]
     words = "None that was measured loses less."

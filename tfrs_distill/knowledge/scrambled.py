@@ -73,7 +73,7 @@ def scrambled(examples: Windows | RankingExamples, *, seed: int = 0) -> Windows 
     )
 
 
-class Turns:
+class BlockRotations:
     """Which item gets an item's probability: a turn within blocks of like popularity.
 
     Args:
@@ -117,25 +117,25 @@ class Turns:
         return np.where((ids == labels) | (ids == columns.PADDING), ids, self.items[turned])
 
 
-class TurnedIds:
+class RotatedIds:
     """The item indices of top-K knowledge, each position's turned by its own draw.
 
     Args:
         ids: int [num_examples, max_history, k].
         labels: int [num_examples, max_history].
-        turns: who gets what.
+        rotations: who gets what.
         draws: int [num_examples, max_history].
     """
 
     def __init__(
-        self, ids: ExampleRows, labels: np.ndarray, turns: Turns, draws: np.ndarray
+        self, ids: ExampleRows, labels: np.ndarray, rotations: BlockRotations, draws: np.ndarray
     ) -> None:
-        self.ids, self.labels, self.turns, self.draws = ids, labels, turns, draws
+        self.ids, self.labels, self.rotations, self.draws = ids, labels, rotations, draws
         self.shape, self.dtype = ids.shape, ids.dtype
 
     def __getitem__(self, rows: Any) -> np.ndarray:
         """Return the rows at these indices."""
-        turned = self.turns.turned(self.ids[rows], self.labels[rows], self.draws[rows])
+        turned = self.rotations.turned(self.ids[rows], self.labels[rows], self.draws[rows])
         return turned.astype(self.dtype)
 
 
@@ -149,7 +149,7 @@ def _of_windows(windows: Windows, random: np.random.Generator) -> Windows:
     num_items = windows.catalogue.num_items
     popularity = np.bincount(windows.labels.reshape(-1), minlength=num_items + 1)[1:]
     draws = random.integers(0, 1 << 15, windows.labels.shape, np.int32)
-    ids = TurnedIds(windows.knowledge[name], windows.labels, Turns(popularity), draws)
+    ids = RotatedIds(windows.knowledge[name], windows.labels, BlockRotations(popularity), draws)
     return replace(windows, knowledge={**windows.knowledge, name: ids})
 
 
@@ -172,12 +172,12 @@ def _over_catalogue(
     """Logits of every item, whose label is the row's item."""
     labels = examples.features[columns.ITEM_ID]
     num_items = logits.shape[1]
-    turns = Turns(np.bincount(labels, minlength=num_items + 1)[1 : num_items + 1])
+    rotations = BlockRotations(np.bincount(labels, minlength=num_items + 1)[1 : num_items + 1])
     draws = random.integers(0, 1 << 15, len(labels), np.int32)
     items = np.arange(1, num_items + 1)
     dealt = np.empty_like(logits)
     for rows in row_blocks(len(labels), num_items):
         ids = np.broadcast_to(items, (rows.stop - rows.start, num_items))
-        receivers = turns.turned(ids, labels[rows], draws[rows])
+        receivers = rotations.turned(ids, labels[rows], draws[rows])
         np.put_along_axis(dealt[rows], receivers - 1, logits[rows], axis=1)
     return dealt

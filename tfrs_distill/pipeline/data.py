@@ -36,7 +36,7 @@ from tfrs_distill.data.tables.read import TableFacts, interactions_of_tables
 from tfrs_distill.data.tables.roles import ATTRIBUTE, GROUP
 from tfrs_distill.data.tables.users_table import read_user_groups
 from tfrs_distill.data.times import times_line
-from tfrs_distill.data.train_share import Thinned, keep_train_share
+from tfrs_distill.data.train_share import Subsampled, keep_train_share
 from tfrs_distill.errors import InputError
 from tfrs_distill.files import files_sha256, whole_file
 from tfrs_distill.pipeline.recipe import RankingRecipe, RetrievalRecipe
@@ -115,7 +115,7 @@ class RetrievalData:
         user_groups: by attribute, the group of every user, "" where it is not known; empty where
             the source says nothing of its users.
         cold: the items that are in no training row, where they are what is asked for.
-        thinned: what is left of the interactions, where the recipe keeps a share of training.
+        subsampled: what is left of the interactions, where the recipe keeps a share of training.
     """
 
     interactions: Interactions
@@ -124,7 +124,7 @@ class RetrievalData:
     reading: tuple[str, ...] = ()
     user_groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     cold: ColdItems | None = None
-    thinned: Thinned | None = None
+    subsampled: Subsampled | None = None
 
     @classmethod
     def of(
@@ -139,7 +139,7 @@ class RetrievalData:
         Raises:
             InputError: they have no times, and the split needs them.
         """
-        data, cold, thinned = recipe.data, None, None
+        data, cold, subsampled = recipe.data, None, None
         if data.split != RANDOM:
             interactions.require_times(AT_RANDOM)
         if data.split == COLD_ITEMS:
@@ -155,25 +155,25 @@ class RetrievalData:
         else:
             left, cuts = interactions, CUTS[data.split](interactions)
             if data.train_share < 1:
-                thinned = keep_train_share(interactions, cuts, data.train_share, recipe.seed)
-                left, cuts = thinned.interactions, thinned.cuts
+                subsampled = keep_train_share(interactions, cuts, data.train_share, recipe.seed)
+                left, cuts = subsampled.interactions, subsampled.cuts
             splits = split_at(
                 left, cuts, max_history=data.max_history, exclude_seen=data.exclude_seen
             )
         whole = replace(interactions, catalogue=splits.catalogue)
         groups = user_groups or {}
-        return cls(whole, splits, data, tuple(reading), groups, cold, thinned)
+        return cls(whole, splits, data, tuple(reading), groups, cold, subsampled)
 
     @property
     def protocol(self) -> str:
         """How they were split, as sentences."""
         split = PROTOCOLS[self.settings.split]
-        if self.thinned is None:
+        if self.subsampled is None:
             return split
         return (
             f"{split} Of each user's training interactions {100 * self.settings.train_share:.3g} "
             "%, at least one, were drawn at random and kept in their order; the other "
-            f"{self.thinned.num_left_out:,} are in no training row and in no history."
+            f"{self.subsampled.num_left_out:,} are in no training row and in no history."
         )
 
     @property
@@ -220,8 +220,8 @@ class RetrievalData:
             "fingerprint": splits.train.fingerprint(),
         }
         line = interactions_line(data)
-        if self.thinned is not None:
-            left_out = self.thinned.num_left_out
+        if self.subsampled is not None:
+            left_out = self.subsampled.num_left_out
             facts["train_share"] = self.settings.train_share
             facts["train_interactions_left_out"] = left_out
             line += (
@@ -246,8 +246,8 @@ class RetrievalData:
         if kind == RANDOM:
             return {"kind": kind}
         left, cuts = self.interactions, CUTS[kind](self.interactions)
-        if self.thinned is not None:
-            left, cuts = self.thinned.interactions, self.thinned.cuts
+        if self.subsampled is not None:
+            left, cuts = self.subsampled.interactions, self.subsampled.cuts
         facts = split_facts(left, cuts)
         return {"kind": kind, "ties": self.settings.ties, **asdict(facts)}
 

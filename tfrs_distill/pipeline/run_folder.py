@@ -156,7 +156,7 @@ class Run:
         return teacher_kind(self.setting)
 
     @property
-    def beside(self) -> list[str]:
+    def compared_stages(self) -> list[str]:
         """The stages of the students that the student is measured beside."""
         return [*self.twins, *self.controls]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tfrs_distill.compress import to_budget
-from tfrs_distill.compress.budget import POINT_FILE, Found, Point
+from tfrs_distill.compress.budget import POINT_FILE, Point, SearchResult
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import metrics
 from tfrs_distill.evaluation.retrieval import Evaluation, evaluate
@@ -56,7 +56,9 @@ def compress_artefact(
     return facts
 
 
-def _facts(run: Run, found: Found, max_bytes: int, max_drop: float, to: Path) -> dict[str, Any]:
+def _facts(
+    run: Run, found: SearchResult, max_bytes: int, max_drop: float, to: Path
+) -> dict[str, Any]:
     """What `compress.json` holds; test queries are looked at here, once, for what was chosen."""
     recipe, chosen = run.recipe, found.chosen
     on_test = [_on_test(run, point) for point in (chosen, found.uncompressed)]

@@ -33,8 +33,8 @@ from tfrs_distill.pipeline.stages.data import PLACES
 from tfrs_distill.progress import Progress
 
 STUDY_FILE, RESULT_FILE, PAGE_FILE, BEST_FILE = "study.db", "tune.json", "tune.html", "best.toml"
-MODELLED_FROM = 8  # trials on, the sampler models what it has seen
-FEWEST_EPOCHS = 5  # of a trial that is stopped
+NUM_STARTUP_TRIALS = 8  # trials on, the sampler models what it has seen
+MIN_EPOCHS = 5  # of a trial that is stopped
 MADE_FROM, METRIC = "made_from", "metric"  # notes of a study
 FAILED, EPOCH = "failed", "epoch"  # and of a trial
 
@@ -181,7 +181,7 @@ class _Search:
             "storage": self.storage,
             "direction": "maximize",
             "pruner": optuna.pruners.PercentilePruner(
-                75.0, n_startup_trials=MODELLED_FROM // 2, n_warmup_steps=FEWEST_EPOCHS
+                75.0, n_startup_trials=NUM_STARTUP_TRIALS // 2, n_warmup_steps=MIN_EPOCHS
             ),
         }
         study = optuna.create_study(**of_study, load_if_exists=True)
@@ -294,7 +294,7 @@ def _give_back(study: Any, number: int, values: Mapping[str, Any]) -> None:
 
 def _sampler(seed: int, done: int) -> Any:
     (state,) = np.random.SeedSequence([seed, done]).generate_state(1)
-    return _optuna().samplers.TPESampler(seed=int(state), n_startup_trials=MODELLED_FROM)
+    return _optuna().samplers.TPESampler(seed=int(state), n_startup_trials=NUM_STARTUP_TRIALS)
 
 
 def _states() -> Any:

@@ -21,7 +21,7 @@ from tfrs_distill.pipeline.run_folder import (
     Run,
 )
 from tfrs_distill.pipeline.stage import Result, Stage, forget_other_trainings
-from tfrs_distill.pipeline.students import OfLists, students_of
+from tfrs_distill.pipeline.students import ListStudents, students_of
 from tfrs_distill.pipeline.tasks import logits_of_tasks
 
 # Of a softmax over all items, what is left beside the top-K is summed at each of these: 4 bytes a
@@ -61,7 +61,7 @@ def self_knowledge_stage(run: Run) -> Stage:
     recipe, students = run.recipe, students_of(run, TWIN)
 
     def kept() -> dict[str, Any]:
-        return {} if isinstance(students, OfLists) else _kept(run)
+        return {} if isinstance(students, ListStudents) else _kept(run)
 
     def work(folder: Path) -> tuple[Result, str]:
         forget_other_trainings(folder, run.fingerprint(SELF_KNOWLEDGE))

@@ -263,10 +263,10 @@ class TwoTowerOfItems:
 
     def _not_trained(self, teacher: TwoTower) -> dict[str, Any]:
         """The curves of no epoch: the validation score of the teacher as it came."""
-        judge = ValidationNDCG(self.setting.splits.validation, k=self.setting.k, model=teacher)
+        validation = ValidationNDCG(self.setting.splits.validation, k=self.setting.k, model=teacher)
         logs: dict[str, float] = {}
-        judge.on_epoch_end(0, logs)
-        score = logs[judge.log_name]
+        validation.on_epoch_end(0, logs)
+        score = logs[validation.log_name]
         return {"best_epoch": 0, f"validation_ndcg@{self.setting.k}": [score]}
 
     def _link_titles(self) -> dict[str, str]:

@@ -101,16 +101,16 @@ def _update(
 
 
 def _refusal(facts: dict[str, Any], worse: list[list[str]], max_drop: float) -> str:
-    said = "; ".join(
+    figures = "; ".join(
         f"NDCG@{facts['k']} of {part} is {facts['ndcg'][part]['new']:.4f}, that of the {name} "
         f"version {facts['ndcg'][part][name]:.4f}"
         for part, name in worse
     )
     return (
-        f"Version {facts['version']} is worse than an earlier one and was not published: {said}. "
-        f"At most {max_drop:.1%} may be lost (--max-drop), but for what may be chance. Version "
-        f"{facts['before']} stays as it was. Look at the new interactions, or train anew with all "
-        "of them, by `tfrs-distill run`."
+        f"Version {facts['version']} is worse than an earlier one and was not published: "
+        f"{figures}. At most {max_drop:.1%} may be lost (--max-drop), but for what may be chance. "
+        f"Version {facts['before']} stays as it was. Look at the new interactions, or train anew "
+        "with all of them, by `tfrs-distill run`."
     )
 
 

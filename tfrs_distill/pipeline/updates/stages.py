@@ -21,7 +21,7 @@ from tfrs_distill.pipeline.report.over_runs import NDCG_FILE, USERS
 from tfrs_distill.pipeline.run_folder import STUDENT_FILE, Run
 from tfrs_distill.pipeline.stage import NOTE, Result, Stage
 from tfrs_distill.pipeline.stages.student import best_score
-from tfrs_distill.pipeline.students import OfWindows, Taught
+from tfrs_distill.pipeline.students import DistillationSetup, WindowStudents
 from tfrs_distill.pipeline.teacher_kinds import Setting, teacher_kind
 from tfrs_distill.pipeline.teacher_kinds.kind import updated
 from tfrs_distill.pipeline.updates.new_data import joined_data, over_all_items
@@ -29,8 +29,8 @@ from tfrs_distill.teachers import Ensemble
 
 EXTENDED = "extended"  # in the teacher's folder: the earlier teacher over all items
 MAX_EPOCHS, PATIENCE, TEACHER_EPOCHS = 6, 2, 4
-EVERYONE = "all users"
-NOWHERE = -1e9  # the score of an item that a student by ids alone has never met
+ALL_USERS = "all users"
+UNKNOWN_ITEM_SCORE = -1e9  # the score of an item that a student by ids alone has never met
 
 
 class Update:
@@ -91,17 +91,17 @@ class Update:
         def work(folder: Path) -> tuple[Result, str]:
             student, before = self.student_of(self.earlier), self.student_of(self.earlier)
             teacher = self._earlier_teacher(folder / EXTENDED)
-            students = OfWindows(run)
-            taught = Taught(
+            students = WindowStudents(run)
+            setup = DistillationSetup(
                 students.examples,
                 {NEXT_ITEM: SoftTargetKLDivergence(temperature=chosen.temperature)},
                 Ensemble([teacher, before]),
                 chosen.student_loss_weight,
             )
             curves = fit_until_best(
-                taught.distiller(student),
-                students.batches(taught.examples, recipe.seed),
-                students.judge(student),
+                setup.distiller(student),
+                students.batches(setup.examples, recipe.seed),
+                students.validation_callback(student),
                 learning_rate=chosen.learning_rate,
                 weight_decay=chosen.weight_decay,
                 max_epochs=min(MAX_EPOCHS, recipe.training.max_epochs),
@@ -148,7 +148,7 @@ class Update:
         if hasattr(items, "word_pieces"):
             vectors = items.text_tower.embeddings.numpy()
             self.run.item_words = (items.word_pieces, vectors)
-        student = OfWindows(self.run).new(self.run.recipe.distillation, self.run.recipe.seed)
+        student = WindowStudents(self.run).new(self.run.recipe.distillation, self.run.recipe.seed)
         num_new = student.num_items - earlier.num_items
         warm_start(student, earlier, [*range(1, earlier.num_items + 1), *[0] * num_new])
         return student
@@ -176,7 +176,7 @@ class Update:
             "first": self._scorer_of(self.first, test),
         }
         before = self.first.data.splits.test
-        parts = {EVERYONE: test, "users without new data": test.subset(_unchanged(test, before))}
+        parts = {ALL_USERS: test, "users without new data": test.subset(_unchanged(test, before))}
         ndcg: dict[str, Any] = {}
         differences: dict[str, Any] = {}
         worse = []
@@ -186,7 +186,7 @@ class Update:
             found = {
                 name: evaluate(scorer, queries, k=self.k).ndcg for name, scorer in students.items()
             }
-            if part == EVERYONE:
+            if part == ALL_USERS:
                 with whole_file(folder / NDCG_FILE.name) as file:
                     np.savez(file, **found, **{USERS: queries.users})
             ndcg[part] = {name: float(values.mean()) for name, values in found.items()}
@@ -208,7 +208,7 @@ class Update:
         scorer = ModelScorer(student, exclude_seen=queries.catalogue.exclude_seen)
         if not student.candidate_tower.id_dropout:
             scorer.catalogue[:, num_known + 1 :] = 0.0
-            scorer.catalogue[-1, num_known + 1 :] = NOWHERE
+            scorer.catalogue[-1, num_known + 1 :] = UNKNOWN_ITEM_SCORE
         return scorer
 
 
@@ -233,7 +233,7 @@ def is_worse(difference: Mapping[str, Any], before: float, max_drop: float) -> b
 
 def _unchanged(queries: Queries, before: Queries) -> np.ndarray:
     """The rows whose history and positives are those of the same user before, int64."""
-    asked = {
+    of_user = {
         int(user): (history, positives)
         for user, history, positives in zip(before.users, before.histories, before.relevant)
     }
@@ -241,9 +241,9 @@ def _unchanged(queries: Queries, before: Queries) -> np.ndarray:
         [
             row
             for row, user in enumerate(queries.users.tolist())
-            if user in asked
-            and np.array_equal(queries.histories[row], asked[user][0])
-            and np.array_equal(queries.positives[row], asked[user][1])
+            if user in of_user
+            and np.array_equal(queries.histories[row], of_user[user][0])
+            and np.array_equal(queries.positives[row], of_user[user][1])
         ],
         np.int64,
     )
