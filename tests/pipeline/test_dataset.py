@@ -213,7 +213,7 @@ def test_book_crossing_has_its_asset(book_crossing_folder):
     assert source_folder(Recipe.named("book-crossing")) == book_crossing_folder
 
 
-def test_a_ranking_run_says_what_it_took_the_times_for(tmp_path, folder_and_line):
+def test_a_ranking_run_says_what_it_took_the_times_for(folder_and_line):
     folder, line = folder_and_line
     data = read_data(of_folder("ranking", folder))
     assert data.times == line
