@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from tfrs_distill.files import whole_file
-from tfrs_distill.knowledge import cross_fit, prune
+from tfrs_distill.knowledge import cross_fit
+from tfrs_distill.knowledge.maintenance import prune
 from tfrs_distill.pipeline.fit_until_best import fit_for
 from tfrs_distill.pipeline.run_folder import (
     CACHE,
