@@ -21,7 +21,6 @@ from ranking_peers import gradient_boosted_trees, tfidf_logistic_regression, tut
 from rows import Row, publish, row
 
 from tfrs_distill import pipeline
-from tfrs_distill.pipeline.data import read_data
 from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.pipeline.recipe.sections import CONTROLS
 from tfrs_distill.pipeline.report.over_runs import (
@@ -31,6 +30,7 @@ from tfrs_distill.pipeline.report.over_runs import (
     results_of,
 )
 from tfrs_distill.pipeline.report.task_results import TaskResults, difference_over_runs, over_runs
+from tfrs_distill.pipeline.source import read_data
 from tfrs_distill.pipeline.terminal import TerminalProgress
 from tfrs_distill.teachers.candidate_lists import RELEVANCE
 

@@ -581,7 +581,8 @@ def _init(arguments: argparse.Namespace) -> None:
     require_keras_2()
     with quiet_stderr():  # TensorFlow greets on standard error
         from tfrs_distill.files import whole_file
-        from tfrs_distill.pipeline.data import interactions_line, read_other_tables, read_tables
+        from tfrs_distill.pipeline.data import interactions_line
+        from tfrs_distill.pipeline.source import read_other_tables, read_tables
     data, facts = read_tables(recipe)
     console = _console()
     more = read_other_tables(recipe, data).sentences
@@ -658,12 +659,12 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     recipe = _recipe_of_data(arguments)
     require_keras_2()
     with quiet_stderr():  # TensorFlow greets on standard error
-        from tfrs_distill.pipeline.data import read_data
         from tfrs_distill.pipeline.evaluate_scorers import (
             check_finds_items,
             data_of_run,
             evaluate_scorers,
         )
+        from tfrs_distill.pipeline.source import read_data
     from tfrs_distill.pipeline.report.evaluation import evaluation_blocks
     from tfrs_distill.pipeline.report.page import in_json_types
     from tfrs_distill.pipeline.terminal import TerminalProgress

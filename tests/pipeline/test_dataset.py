@@ -15,8 +15,9 @@ from tfrs_distill.data import (
     split_leave_one_out,
 )
 from tfrs_distill.errors import InputError
-from tfrs_distill.pipeline.data import PARTS, WORDS, load_data, read_data, source_folder
+from tfrs_distill.pipeline.data import PARTS, WORDS, load_data
 from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.source import read_data, source_folder
 
 START = datetime(1997, 9, 20, tzinfo=timezone.utc)
 MOMENTS = [START + timedelta(hours=n) for n in range(40)]

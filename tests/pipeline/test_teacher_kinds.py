@@ -14,10 +14,11 @@ from tfrs_distill.cli import main
 from tfrs_distill.data.splits import split_by_time
 from tfrs_distill.data.synthetic import synthetic
 from tfrs_distill.errors import InputError, MissingExtraError
-from tfrs_distill.pipeline.data import RetrievalData, read_data
+from tfrs_distill.pipeline.data import RetrievalData
 from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.pipeline.recipe.sections import TeacherSettings
 from tfrs_distill.pipeline.run_folder import Run
+from tfrs_distill.pipeline.source import read_data
 from tfrs_distill.pipeline.stages import stages_of
 from tfrs_distill.pipeline.tasks import make_tasks
 from tfrs_distill.pipeline.teacher_kinds import EnsembleOf, Setting, teacher_kind

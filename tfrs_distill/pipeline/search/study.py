@@ -14,7 +14,6 @@ import tensorflow as tf
 from tfrs_distill import __version__
 from tfrs_distill.errors import DivergedError, InputError, MissingExtraError, first_line
 from tfrs_distill.files import content_sha256, locked, whole_file
-from tfrs_distill.pipeline.data import source_fingerprint
 from tfrs_distill.pipeline.report.numbers import duration, metric
 from tfrs_distill.pipeline.run_folder import TUNE
 from tfrs_distill.pipeline.search.space import (
@@ -29,6 +28,7 @@ from tfrs_distill.pipeline.search.space import (
     with_settings,
 )
 from tfrs_distill.pipeline.search.trials import train
+from tfrs_distill.pipeline.source import source_fingerprint
 from tfrs_distill.pipeline.stages.data import PLACES
 from tfrs_distill.progress import Progress
 

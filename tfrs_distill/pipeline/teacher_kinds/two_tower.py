@@ -23,7 +23,6 @@ from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import ValidationNDCG
 from tfrs_distill.files import file_sha256, whole_file
 from tfrs_distill.models import ItemTower, TwoTower, warm_start
-from tfrs_distill.pipeline.data import item_attributes_of, source_folder
 from tfrs_distill.pipeline.encoders import encoder_fingerprint, is_of_tf_hub, open_encoder
 from tfrs_distill.pipeline.fit_until_best import fit_for, fit_until_best, save_alone
 from tfrs_distill.pipeline.recipe.sections import (
@@ -36,6 +35,7 @@ from tfrs_distill.pipeline.recipe.sections import (
     TABLES,
     TEXT,
 )
+from tfrs_distill.pipeline.source import item_attributes_of, source_folder
 from tfrs_distill.pipeline.teacher_kinds.adapted_encoder import adapted_text_vectors
 from tfrs_distill.pipeline.teacher_kinds.kind import Facts, Setting
 from tfrs_distill.pipeline.transfer import CHOICES, ENCODER, TEACHER_FILE, Transfer
