@@ -28,7 +28,7 @@ from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation.latency import percentiles
 from tfrs_distill.evaluation.retrieval import evaluate
 from tfrs_distill.export import to_tflite
-from tfrs_distill.files import locked, whole_file, whole_folder
+from tfrs_distill.files import locked, whole_folder, write_json
 from tfrs_distill.models.two_tower import TwoTower
 from tfrs_distill.progress import Progress, SilentProgress
 from tfrs_distill.serving import Recommender
@@ -305,8 +305,7 @@ class Search:
                 percentiles(recommender, self.queries.histories[:NUM_TIMED], self.k),
                 str(folder),
             )
-            with whole_file(partial / POINT_FILE, "w") as file:
-                json.dump(asdict(point) | {"inputs": digest}, file, indent=2)
+            write_json(partial / POINT_FILE, asdict(point) | {"inputs": digest})
         return point
 
 

@@ -38,10 +38,10 @@ MAX_ITEMS_OF_EASE = 15_000  # of a report: a matrix of their square takes 1.8 GB
 def popularity(train: Windows) -> Scorer:
     """Return the scorer that recommends what most users met in training."""
     counts = np.sum([matrix.sum(axis=0) for matrix in user_item_blocks(train)], axis=0)
-    return _ConstantScorer(counts, train.catalogue.exclude_seen)
+    return ConstantScorer(counts, train.catalogue.exclude_seen)
 
 
-class _ConstantScorer(BlockScorer):
+class ConstantScorer(BlockScorer):
     """A scorer with the same scores for everyone, float32 [num_items + 1]."""
 
     def __init__(self, scores: np.ndarray, exclude_seen: bool) -> None:

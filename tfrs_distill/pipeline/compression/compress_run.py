@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +13,7 @@ from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import metrics
 from tfrs_distill.evaluation.retrieval import Evaluation, evaluate
 from tfrs_distill.export.artefact import refuse_foreign_folder
-from tfrs_distill.files import whole_file, whole_folder
+from tfrs_distill.files import whole_folder, write_json
 from tfrs_distill.pipeline.compression.page import write_page
 from tfrs_distill.pipeline.compression.train_on import Compression
 from tfrs_distill.pipeline.recipe import Recipe
@@ -50,8 +49,7 @@ def compress_artefact(
     )
     facts = _facts(run, found, max_bytes, max_drop, to)
     _publish(found.chosen, to)
-    with whole_file(run.home / COMPRESS / FACTS_FILE, "w") as file:
-        json.dump(facts, file, indent=2)
+    write_json(run.home / COMPRESS / FACTS_FILE, facts)
     write_page(facts, run.home / COMPRESS / PAGE_FILE)
     return facts
 

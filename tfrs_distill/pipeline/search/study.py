@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfrs_distill import __version__
 from tfrs_distill.errors import DivergedError, InputError, MissingExtraError, first_line
-from tfrs_distill.files import content_sha256, locked, whole_file
+from tfrs_distill.files import content_sha256, locked, whole_file, write_json
 from tfrs_distill.pipeline.report.numbers import duration, metric
 from tfrs_distill.pipeline.run_folder import TUNE
 from tfrs_distill.pipeline.search.space import (
@@ -68,8 +68,7 @@ def search(
         }
         with whole_file(folder / BEST_FILE, "w") as file:
             file.write(best.to_toml())
-        with whole_file(folder / RESULT_FILE, "w") as file:
-            json.dump(result, file, indent=2)
+        write_json(folder / RESULT_FILE, result)
     return result
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tfrs_distill.files import whole_file
+from tfrs_distill.files import whole_file, write_json
 from tfrs_distill.models import TwoTower
 from tfrs_distill.pipeline.encoders import open_encoder
 from tfrs_distill.pipeline.recipe.sections import TuningSettings
@@ -104,8 +104,7 @@ def pretrain(encoder: Any, setting: Setting, folder: Path) -> dict[str, float]:
         "before": trained.pseudo_perplexity_before,
         "after": trained.pseudo_perplexity_after,
     }
-    with whole_file(facts_file, "w") as file:
-        json.dump(facts, file)
+    write_json(facts_file, facts)
     return facts
 
 

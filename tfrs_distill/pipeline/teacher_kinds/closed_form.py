@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from tfrs_distill.data.splits import Splits
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.evaluation.baselines import HistoryScorer
-from tfrs_distill.files import whole_file
+from tfrs_distill.files import write_json
 from tfrs_distill.pipeline.teacher_kinds.kind import Facts, Setting
 from tfrs_distill.teachers import Calibrated
 from tfrs_distill.teachers.history_teacher import HistoryTeacher
@@ -53,8 +53,7 @@ class ClosedForm:
     def _facts(self, teacher: HistoryTeacher, folder: Path) -> Facts:
         """Find the temperature, and leave it in `folder` with the settings."""
         temperature = self.setting.temperature_of(teacher)
-        with whole_file(folder / CHOICES, "w") as file:
-            json.dump({"settings": teacher.settings, "temperature": temperature}, file)
+        write_json(folder / CHOICES, {"settings": teacher.settings, "temperature": temperature})
         return {
             "parameters": teacher.num_parameters,
             "bytes": 4 * teacher.num_parameters,

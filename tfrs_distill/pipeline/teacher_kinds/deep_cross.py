@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill.data.ranking_examples import RankingExamples
-from tfrs_distill.files import whole_file
+from tfrs_distill.files import whole_file, write_json
 from tfrs_distill.models.tasks import RankingTask
 from tfrs_distill.pipeline.encoders import encoder_fingerprint, open_encoder
 from tfrs_distill.pipeline.fit_until_best import fit_for, fit_until_best, save_alone
@@ -115,8 +115,7 @@ class DeepCross:
             save_alone(model, _file(folder, number))
             parameters += model.num_parameters
             size += _file(folder, number).stat().st_size
-        with whole_file(folder / EPOCHS, "w") as file:
-            json.dump([curves["best_epoch"] for curves in all_curves], file)
+        write_json(folder / EPOCHS, [curves["best_epoch"] for curves in all_curves])
         best = max(all_curves[0]["validation_score"])
         return {
             "curves": all_curves[0],

@@ -21,7 +21,7 @@ from tfrs_distill.data.relink_by_title import relink_by_title
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import ValidationNDCG
-from tfrs_distill.files import file_sha256, whole_file
+from tfrs_distill.files import file_sha256, whole_file, write_json
 from tfrs_distill.models import ItemTower, TwoTower, warm_start
 from tfrs_distill.pipeline.encoders import encoder_fingerprint, is_of_tf_hub, open_encoder
 from tfrs_distill.pipeline.fit_until_best import fit_for, fit_until_best, save_alone
@@ -138,8 +138,9 @@ class TwoTowerOfItems:
         save_alone(teacher, folder / TEACHER_FILE)
         temperature = self.setting.temperature_of(teacher)
         epochs = curves["best_epoch"]
-        with whole_file(folder / CHOICES, "w") as file:
-            json.dump({"epochs": epochs, "temperature": temperature, ENCODER: read_by}, file)
+        write_json(
+            folder / CHOICES, {"epochs": epochs, "temperature": temperature, ENCODER: read_by}
+        )
         best = max(curves[f"validation_ndcg@{self.setting.k}"])
         reads = " and ".join(["ids", *self.modalities])
         return {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +10,7 @@ from typing import Any
 
 from tfrs_distill.data.tables.roles import Columns
 from tfrs_distill.errors import InputError
-from tfrs_distill.files import locked, whole_file, whole_folder
+from tfrs_distill.files import locked, whole_folder, write_json
 from tfrs_distill.pipeline.recipe import Recipe, RetrievalRecipe
 from tfrs_distill.pipeline.recipe.sections import COLD_ITEMS, RANDOM
 from tfrs_distill.pipeline.run_folder import Run
@@ -93,8 +92,7 @@ def _update(
         with whole_folder(folder / str(version)) as published:
             shutil.copytree(run.version, published, dirs_exist_ok=True)
     facts["seconds"] = run.stages.seconds
-    with whole_file(run.home / FACTS_FILE, "w") as file:
-        json.dump(facts, file, indent=2)
+    write_json(run.home / FACTS_FILE, facts)
     if checked["worse"]:
         raise InputError(_refusal(facts, checked["worse"], max_drop))
     return facts
