@@ -12,6 +12,9 @@ class Predicts(Protocol):
 
     name: str
 
+    def targets(self, labels: tf.Tensor) -> tf.Tensor:
+        """Labels as the task's loss takes them; of a `NextItem` the columns of their logits."""
+
     def predict(self, logits: tf.Tensor) -> tf.Tensor:
         """Predict labels: [num_rows, width] to float [num_rows]."""
 
