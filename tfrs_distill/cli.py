@@ -805,7 +805,7 @@ def _as_json(rank: int, item: Recommendation) -> dict[str, Any]:
 
 
 def _users_message(error: BaseException | None) -> str | None:
-    """What to tell the user where the error, or one behind it, is theirs to mend."""
+    """What to tell the user where the error, or one behind it, is one that they can correct."""
     if error is None:
         return None
     if isinstance(error, (InputError, MissingExtraError)):

@@ -69,9 +69,9 @@ PROTOCOLS = {
     "read the order of a history.",
     "ratings": "Each user's ratings stand in order of time: the first 80 % train, the next "
     "10 % validate, the last 10 % test. A row knows what its user did before it.",
-    "reviews": "Reviews were dealt at random: 80 % train, 10 % validate, 10 % test. A review is "
+    "reviews": "Reviews were split at random: 80 % train, 10 % validate, 10 % test. A review is "
     "its own user: the data names none.",
-    "item": "Items were dealt at random, with all their reviews: 80 % train, 10 % validate, 10 % "
+    "item": "Items were split at random, with all their reviews: 80 % train, 10 % validate, 10 % "
     "test. No model has met an item of the test.",
 }
 

@@ -119,7 +119,7 @@ class Run:
         return COMPRESSED if getattr(self.recipe.export, "compress", ()) else STUDENT
 
     def after_epoch_of(self, stage: str) -> Callable[[int, float], None] | None:
-        """Who is told of a student's epochs; nobody of a first stage's, which no search judges."""
+        """What is called after a student's epochs; None for a first stage: no search reads it."""
         return None if stage == "retrieval" else self.after_epoch
 
     @cached_property

@@ -18,8 +18,8 @@ CONTROLS = {
     "self_taught": "The self-taught student learns as the student does, from cross-fitted copies "
     "of the twin.",
     "scrambled": "The scrambled student learns as the student does, from soft targets that are as "
-    "smooth as the teacher's and keep its probability of the label, but are dealt to other items "
-    "of like popularity, or to other rows of the same label.",
+    "smooth as the teacher's and keep its probability of the label, but are assigned to other "
+    "items of like popularity, or to other rows of the same label.",
 }
 SAME_AS_STUDENT = "same model, same labels, as many epochs at most, same seed"
 

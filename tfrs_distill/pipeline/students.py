@@ -85,7 +85,7 @@ class Students(Protocol):
         """Make a student, not trained."""
 
     def batches(self, examples: Any, seed: int) -> tf.data.Dataset:
-        """Deal training examples into the batches of an epoch."""
+        """Divide training examples into the batches of an epoch."""
 
     def validation_callback(self, student: Any) -> ValidationCallback:
         """Score a student on validation after every epoch."""
@@ -173,7 +173,7 @@ class WindowStudents:
         }
 
     def batches(self, examples: Windows, seed: int) -> tf.data.Dataset:
-        """Deal windows into batches."""
+        """Divide windows into batches."""
         return examples.batches(self.recipe.training.batch_size, seed=seed)
 
     def validation_callback(self, student: RetrievalStudent) -> ValidationCallback:
@@ -231,7 +231,7 @@ class RowStudents:
         return make_student(seeded, self.run.data, tasks, chosen.dropout)
 
     def batches(self, examples: RankingExamples, seed: int) -> tf.data.Dataset:
-        """Deal rows into batches."""
+        """Divide rows into batches."""
         return examples.batches(self.recipe.training.batch_size, seed=seed)
 
     def validation_callback(self, student: RankingStudent) -> ValidationCallback:
@@ -279,7 +279,7 @@ class ListStudents:
         )
 
     def batches(self, examples: RankingExamples, seed: int) -> tf.data.Dataset:
-        """Deal whole lists into batches."""
+        """Divide whole lists into batches."""
         return examples.list_batches(self.recipe.training.batch_size, seed=seed)
 
     def validation_callback(self, student: RankingStudent) -> ValidationCallback:
@@ -291,7 +291,7 @@ class ListStudents:
         """Nothing is left to do."""
 
     def distillation_setup(self, name: str) -> DistillationSetup:
-        """The lists with scores: the teachers', the twins', or the teachers' dealt anew."""
+        """The lists with scores: the teachers', the twins', or the teachers' of other items."""
         lists = self.examples
         if name in KNOWLEDGE_OF:
             logits = self.run.knowledge(KNOWLEDGE_OF[name]).join(lists).teacher_logits[RELEVANCE]

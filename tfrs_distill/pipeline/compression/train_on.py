@@ -1,4 +1,4 @@
-"""A run's teacher mends what compression broke: how compressed students are made and trained on."""
+"""Train a compressed student further, with the teacher of its run."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def _line(run: Run, which: str) -> str:
 
 
 def _kept(run: Run) -> dict[str, Any]:
-    """How rows are dealt, or how much is kept of a window's logits."""
+    """How rows are assigned to folds, or how much is kept of a window's logits."""
     recipe = run.recipe
     if run.tasks:
         return {"by": recipe.knowledge.by}
