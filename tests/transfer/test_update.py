@@ -127,6 +127,7 @@ def interrupted(*_, **__):
 
 def test_an_update_resumes_and_another_follows_it(run, tables, monkeypatch, capsys):
     (first, items), (second, _) = tables
+    shutil.copytree(run / "1", run / "1.kept")  # no version
     before = files_of(run)
     for owner, name in ((publish, "export_stage"), (publish.shutil, "copytree")):
         with monkeypatch.context() as patch:
@@ -134,7 +135,7 @@ def test_an_update_resumes_and_another_follows_it(run, tables, monkeypatch, caps
             with pytest.raises(KeyboardInterrupt):
                 pipeline.update(run, [first], [items], max_drop=0.9)
         visible = {path.name for path in run.iterdir() if path.name[0] != "."}
-        assert visible == {"1", "recipe.toml", "stages", "updates"}
+        assert visible == {"1", "1.kept", "recipe.toml", "stages", "updates"}
     options = ["--max-drop", "0.9", "--json"]
     command = ["update", str(run), "--new-interactions", first, "--new-items", items]
     with monkeypatch.context() as patch:

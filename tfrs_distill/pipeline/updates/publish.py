@@ -21,7 +21,7 @@ from tfrs_distill.pipeline.teacher_kinds.kind import updated
 from tfrs_distill.pipeline.updates.stages import Update
 from tfrs_distill.progress import Progress
 from tfrs_distill.serving.artefact.artefact import RETRIEVAL, Artefact
-from tfrs_distill.serving.artefact.files import PROVENANCE
+from tfrs_distill.serving.artefact.files import PROVENANCE, versions_in
 
 UPDATES, STAGED, FACTS_FILE = "updates", "artefact", "update.json"
 
@@ -57,7 +57,7 @@ def _update(
     max_drop: float,
     progress: Progress,
 ) -> dict[str, Any]:
-    last = max(int(path.parent.name) for path in folder.glob(f"[0-9]*/{PROVENANCE}"))
+    last = max(_published(folder))
     first = Run(recipe, folder.parent, progress, home=folder)
     earlier = first if last == recipe.export.version else _run_of(folder, recipe, last, progress)
     earlier.check_exported(folder / str(last))
@@ -147,9 +147,14 @@ def _recipe_of(folder: Path) -> RetrievalRecipe:
                 "An update goes on in time with a retrieval student that recommends all items. "
                 f'Received: a run whose {setting} is "{value}".'
             )
-    if not list(folder.glob(f"[0-9]*/{PROVENANCE}")):
+    if not _published(folder):
         raise InputError(f"{folder} has no published version. Run its recipe again.")
     return recipe
+
+
+def _published(folder: Path) -> list[int]:
+    """The versions of a run whose artefacts are there."""
+    return [n for n in versions_in(folder) if (folder / str(n) / PROVENANCE).is_file()]
 
 
 def _check_vocabulary(version: Path, earlier: Run, first: Run) -> None:
