@@ -67,7 +67,7 @@ from tfrs_distill.pipeline.data import RetrievalData
 from tfrs_distill.pipeline.encoders import open_bert
 from tfrs_distill.pipeline.fit_until_best import fit_until_best
 from tfrs_distill.pipeline.recipe import Recipe, RetrievalRecipe
-from tfrs_distill.pipeline.teacher_kinds import Setting, teacher_kind
+from tfrs_distill.pipeline.teacher_kinds import TeacherContext, teacher_kind
 from tfrs_distill.pipeline.terminal import TerminalProgress
 from tfrs_distill.serving.model_file import open_model
 from tfrs_distill.serving.word_pieces import WordPieces
@@ -178,7 +178,7 @@ def queries_of(data: RetrievalData, recipe: RetrievalRecipe) -> dict[str, Querie
 def models_of(recipe: RetrievalRecipe, data: RetrievalData, home: Path) -> dict[str, object]:
     """The models of a finished run."""
     stages = home / "stages"
-    kind = teacher_kind(Setting(recipe, data, [], TerminalProgress()))
+    kind = teacher_kind(TeacherContext(recipe, data, [], TerminalProgress()))
     artefact = home / str(recipe.export.version) / "student_int8.tflite"
     return {
         "teacher": kind.open(stages / "teacher"),

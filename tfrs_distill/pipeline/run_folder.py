@@ -21,7 +21,7 @@ from tfrs_distill.pipeline.data import RankingData, RetrievalData, load_data
 from tfrs_distill.pipeline.recipe import RankingRecipe
 from tfrs_distill.pipeline.stage import Result, Stages, note_of_finished
 from tfrs_distill.pipeline.tasks import make_tasks
-from tfrs_distill.pipeline.teacher_kinds import Setting, TeacherKind, teacher_kind
+from tfrs_distill.pipeline.teacher_kinds import TeacherContext, TeacherKind, teacher_kind
 from tfrs_distill.pipeline.transfer import STUDENT_FILE, Transfer
 from tfrs_distill.progress import Progress
 from tfrs_distill.serving.artefact.files import read_provenance
@@ -146,14 +146,14 @@ class Run:
         return make_tasks(self.recipe, self.data)
 
     @property
-    def setting(self) -> Setting:
+    def teacher_context(self) -> TeacherContext:
         """What the run's teachers are made from."""
-        return Setting(self.recipe, self.data, self.tasks, self.progress)
+        return TeacherContext(self.recipe, self.data, self.tasks, self.progress)
 
     @cached_property
     def teacher(self) -> TeacherKind:
         """The kind of teacher that the recipe names."""
-        return teacher_kind(self.setting)
+        return teacher_kind(self.teacher_context)
 
     @property
     def compared_stages(self) -> list[str]:

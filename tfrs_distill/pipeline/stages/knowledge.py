@@ -69,7 +69,7 @@ def self_knowledge_stage(run: Run) -> Stage:
         epochs = run.result(TWIN)["curves"]["best_epoch"]
 
         def train(examples: Any, fold: int) -> Any:
-            seed = run.setting.seed_of_fold(fold)
+            seed = run.teacher_context.seed_of_fold(fold)
             twin = students.new(recipe.twin, seed)
             fit_for(
                 twin,

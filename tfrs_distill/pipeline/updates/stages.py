@@ -22,7 +22,7 @@ from tfrs_distill.pipeline.run_folder import STUDENT_FILE, Run
 from tfrs_distill.pipeline.stage import NOTE, Result, Stage
 from tfrs_distill.pipeline.stages.student import best_score
 from tfrs_distill.pipeline.students import DistillationSetup, WindowStudents
-from tfrs_distill.pipeline.teacher_kinds import Setting, teacher_kind
+from tfrs_distill.pipeline.teacher_kinds import TeacherContext, teacher_kind
 from tfrs_distill.pipeline.teacher_kinds.kind import updated
 from tfrs_distill.pipeline.updates.new_data import joined_data, over_all_items
 from tfrs_distill.teachers import Ensemble
@@ -163,7 +163,7 @@ class Update:
         """The last version's teacher over all items."""
         run, data = self.run, self.earlier.data
         over_all = over_all_items(data, run.recipe, run.data.catalogue)
-        kind = teacher_kind(Setting(run.recipe, over_all, [], run.progress))
+        kind = teacher_kind(TeacherContext(run.recipe, over_all, [], run.progress))
         folder.mkdir(exist_ok=True)
         updated(run.recipe.teacher.kind, kind).extend(self.earlier.file("teacher"), folder)
         return kind.open(folder)
