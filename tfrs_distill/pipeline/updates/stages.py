@@ -128,7 +128,10 @@ class Update:
             ]
             return found, ", ".join(lines)
 
-        return Stage("check", work, lambda: [self.max_drop, self.k], after=("student",))
+        def settings() -> Any:
+            return [self.max_drop, self.k, files_sha256([self.first.student_file("student")])]
+
+        return Stage("check", work, settings, after=("student",))
 
     def teacher_stage(self) -> Stage:
         """Train the teacher on all data, for the update after this one."""
