@@ -158,7 +158,7 @@ def _of_seed(recipe: Any, seed: int, out: Path) -> dict[str, dict[str, Any]]:
         progress=progress,
         **this.weights,
     )
-    with search.alone():
+    with search.lock():
         points = search.measure(candidates)
         points += search.tune([point for point in points if point.methods in tuned])
     test = splits.test

@@ -22,7 +22,7 @@ import tfrs_distill as td  # before TensorFlow: it selects Keras 2
 from tfrs_distill.data.splits import Queries
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.evaluation.retrieval import Scorer, TeacherScorer
-from tfrs_distill.knowledge.cross_fit import USER, deal
+from tfrs_distill.knowledge.cross_fit import USER, assign_folds
 from tfrs_distill.pipeline.freed_memory import keep_freed_memory
 from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.pipeline.run_folder import Run
@@ -87,7 +87,7 @@ def ndcg(scorer: Callable[[Queries], Scorer], queries: Queries) -> np.ndarray:
 
 def cross_fitted(train: Train, splits: Any, folds: int, seed: int) -> list[np.ndarray]:
     """NDCG@10 of each query, by the teacher that was trained without its user's fold."""
-    fold_of_row = deal(splits.train, folds, USER, seed)
+    fold_of_row = assign_folds(splits.train, folds, USER, seed)
     fold_of_user = dict(zip(splits.train.users.tolist(), fold_of_row.tolist()))
     found: list[list[np.ndarray]] = [[] for _ in parts(splits)]
     for fold in range(folds):

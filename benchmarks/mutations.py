@@ -118,7 +118,7 @@ MUTATIONS = (
     Mutation(
         "a teacher is asked once a task",
         TEACHERS,
-        "if asked not in self._logits:",
+        "if key not in self._logits:",
         "if True:",
         ("distiller/test_ranking_distiller.py", "each_teacher_run_once_a_step"),
     ),

@@ -39,9 +39,9 @@ from tfrs_distill.evaluation.baselines import HistoryScorer
 from tfrs_distill.evaluation.latency import percentiles
 from tfrs_distill.evaluation.retrieval import Evaluation
 from tfrs_distill.files import file_sha256, whole_file
-from tfrs_distill.pipeline.data import read_data
 from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.pipeline.report.numbers import duration
+from tfrs_distill.pipeline.source import read_data
 from tfrs_distill.pipeline.stage import Result, Stage, Stages
 from tfrs_distill.pipeline.tasks import NEXT_ITEM
 from tfrs_distill.pipeline.terminal import TerminalProgress

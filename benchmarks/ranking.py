@@ -21,11 +21,16 @@ from ranking_peers import gradient_boosted_trees, tfidf_logistic_regression, tut
 from rows import Row, publish, row
 
 from tfrs_distill import pipeline
-from tfrs_distill.pipeline.data import read_data
 from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.pipeline.recipe.sections import CONTROLS
-from tfrs_distill.pipeline.report.judged import JudgedTask, difference_over_runs, over_runs
-from tfrs_distill.pipeline.report.over_runs import FinishedRun, judged, over_seeds, read_settings
+from tfrs_distill.pipeline.report.over_runs import (
+    FinishedRun,
+    over_seeds,
+    read_settings,
+    results_of,
+)
+from tfrs_distill.pipeline.report.task_results import TaskResults, difference_over_runs, over_runs
+from tfrs_distill.pipeline.source import read_data
 from tfrs_distill.pipeline.terminal import TerminalProgress
 from tfrs_distill.teachers.candidate_lists import RELEVANCE
 
@@ -74,7 +79,7 @@ def main() -> None:
             add_peers(one, run)
         for task in (one for one in TASKS if one in runs[0].tasks):
             print(f"\n**{name}, {task}**, seeds {seeds}\n")
-            print(table(report, judged(runs, task), task))
+            print(table(report, results_of(runs, task), task))
         rows += (reviews_goals if name.startswith("reviews") else movielens_goals)(name, runs)
     publish(rows, arguments.json)
 
@@ -101,7 +106,7 @@ def add_peers(recipe: Recipe, run: FinishedRun) -> None:
             run.tasks[task].models[name] = predictions[labelled]
 
 
-def table(report: dict, runs: list[JudgedTask], task: str) -> str:
+def table(report: dict, runs: list[TaskResults], task: str) -> str:
     """The comparison as Markdown."""
     keys = ["rmse"] if task == "rating" else ["auc", "gauc"]
     if task == "recommended":
@@ -130,7 +135,7 @@ def table(report: dict, runs: list[JudgedTask], task: str) -> str:
     return "\n".join(lines)
 
 
-def decisions(runs: list[JudgedTask], model: str) -> str:
+def decisions(runs: list[TaskResults], model: str) -> str:
     """Accuracy and F1 at a probability of one half; empty for a model that predicts no such."""
     if any(run.models[model].min() < 0.0 or run.models[model].max() > 1.0 for run in runs):
         return " | "
@@ -138,7 +143,7 @@ def decisions(runs: list[JudgedTask], model: str) -> str:
     return " | ".join(f"{mean:.4f}" for mean in means)
 
 
-def mean(runs: list[JudgedTask], model: str, metric: str = "") -> float:
+def mean(runs: list[TaskResults], model: str, metric: str = "") -> float:
     """A figure's mean over the seeds."""
     return float(np.mean([run.figure(model, metric) for run in runs]))
 
@@ -147,7 +152,7 @@ def beside_best_control(
     part: str, all_runs: list[FinishedRun], task: str, metric: str, goal: str
 ) -> Row:
     """How far the student is from the best of its controls, by the near end of the interval."""
-    runs, lower = judged(all_runs, task), metric == "rmse"
+    runs, lower = results_of(all_runs, task), metric == "rmse"
     best = (min if lower else max)(BARS, key=lambda name: mean(runs, name, metric))
     found = difference_over_runs(runs, "student", runs, best, metric)
     low, high = found["interval"]
@@ -168,7 +173,7 @@ def milliseconds(models: dict, name: str) -> float:
 def reviews_goals(part: str, all_runs: list[FinishedRun]) -> list[Row]:
     """The bars of the clothing reviews."""
     task = "recommended"
-    runs = judged(all_runs, task)
+    runs = results_of(all_runs, task)
     int8, bert = mean(runs, "student_int8"), mean(runs, "teacher")
     models = [one.report["models"] for one in all_runs]
     size = max(one["student_int8"]["bytes"] for one in models)
@@ -200,7 +205,7 @@ def reviews_goals(part: str, all_runs: list[FinishedRun]) -> list[Row]:
 
 def movielens_goals(part: str, all_runs: list[FinishedRun]) -> list[Row]:
     """The bars of MovieLens ratings."""
-    runs = judged(all_runs, "like")
+    runs = results_of(all_runs, "like")
     teacher, student, base = (mean(runs, name) for name in ("teacher", "student", "item_mean"))
     models = [one.report["models"] for one in all_runs]
     share = max(one["student_int8"]["bytes"] / one["teacher"]["bytes"] for one in models)

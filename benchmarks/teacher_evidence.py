@@ -26,7 +26,7 @@ from tfrs_distill.files import whole_file
 from tfrs_distill.pipeline.data import RetrievalData
 from tfrs_distill.pipeline.encoders import open_bert
 from tfrs_distill.pipeline.recipe import Recipe
-from tfrs_distill.pipeline.teacher_kinds import Setting, teacher_kind
+from tfrs_distill.pipeline.teacher_kinds import TeacherContext, teacher_kind
 from tfrs_distill.pipeline.teacher_kinds.adapted_encoder import PRETRAINED_FILES, pretrain
 from tfrs_distill.progress import Progress
 
@@ -98,14 +98,14 @@ def measure(
         return found
     splits = splits_of(data, regime, recipe)
     tf.keras.utils.set_random_seed(recipe.seed)
-    setting = Setting(recipe, RetrievalData(data, splits), [], progress)
-    kind = teacher_kind(setting)
+    context = TeacherContext(recipe, RetrievalData(data, splits), [], progress)
+    kind = teacher_kind(context)
     kind.settings()
     work = folder / "work"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     if recipe.tuning.pretrain_steps:
-        _pretrained(setting, folder, work)
+        _pretrained(context, folder, work)
     start = time.monotonic()
     facts = kind.train(work)
     seconds = time.monotonic() - start
@@ -121,11 +121,11 @@ def measure(
     return found
 
 
-def _pretrained(setting: Setting, folder: Path, work: Path) -> None:
+def _pretrained(context: TeacherContext, folder: Path, work: Path) -> None:
     """Put the seed's pre-trained BERT into `work`: the same for every teacher and regime."""
-    shared = folder / f"pre-trained - {setting.recipe.seed}"
+    shared = folder / f"pre-trained - {context.recipe.seed}"
     shared.mkdir(exist_ok=True)
-    pretrain(open_bert(setting.recipe), setting, shared)
+    pretrain(open_bert(context.recipe), context, shared)
     for name in PRETRAINED_FILES:
         shutil.copy(shared / name, work / name)
 

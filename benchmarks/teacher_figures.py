@@ -214,7 +214,8 @@ from tfrs_distill.keras_version import require_keras_2
 require_keras_2()
 import numpy as np
 import tensorflow as tf
-from tfrs_distill.knowledge import cache_item_vectors, verify
+from tfrs_distill.knowledge import cache_item_vectors
+from tfrs_distill.knowledge.maintenance import verify
 
 folder, num_items = sys.argv[1], int(sys.argv[2])
 

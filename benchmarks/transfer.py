@@ -55,6 +55,7 @@ from tfrs_distill.data import split_cold_items
 from tfrs_distill.data.splits import Queries
 from tfrs_distill.evaluation import evaluate, metrics
 from tfrs_distill.evaluation.baselines import popularity
+from tfrs_distill.evaluation.baselines.recommenders import ConstantScorer
 from tfrs_distill.evaluation.retrieval import ModelScorer
 from tfrs_distill.evaluation.teacher_report import scorer_of
 from tfrs_distill.evaluation.top_k import BlockScorer
@@ -66,7 +67,7 @@ from tfrs_distill.pipeline.data import RetrievalData
 from tfrs_distill.pipeline.encoders import open_bert
 from tfrs_distill.pipeline.fit_until_best import fit_until_best
 from tfrs_distill.pipeline.recipe import Recipe, RetrievalRecipe
-from tfrs_distill.pipeline.teacher_kinds import Setting, teacher_kind
+from tfrs_distill.pipeline.teacher_kinds import TeacherContext, teacher_kind
 from tfrs_distill.pipeline.terminal import TerminalProgress
 from tfrs_distill.serving.model_file import open_model
 from tfrs_distill.serving.word_pieces import WordPieces
@@ -177,7 +178,7 @@ def queries_of(data: RetrievalData, recipe: RetrievalRecipe) -> dict[str, Querie
 def models_of(recipe: RetrievalRecipe, data: RetrievalData, home: Path) -> dict[str, object]:
     """The models of a finished run."""
     stages = home / "stages"
-    kind = teacher_kind(Setting(recipe, data, [], TerminalProgress()))
+    kind = teacher_kind(TeacherContext(recipe, data, [], TerminalProgress()))
     artefact = home / str(recipe.export.version) / "student_int8.tflite"
     return {
         "teacher": kind.open(stages / "teacher"),
@@ -201,7 +202,7 @@ def further_controls(recipe: RetrievalRecipe, data: RetrievalData) -> dict[str, 
         BERT_TWIN: bert_twin(recipe, data, of_bert),
         OF_BERT: best_average(of_bert, validation, recipe.evaluation.k),
         OF_TFIDF: best_average(of_words, validation, recipe.evaluation.k),
-        OF_GENRES: SameForAll(popularity_by_genre(data)),
+        OF_GENRES: ConstantScorer(popularity_by_genre(data), exclude_seen=True),
     }
 
 
@@ -310,16 +311,6 @@ def best_average(vectors: np.ndarray, validation: Queries, k: int) -> Average:
     """The average whose decay is best on validation."""
     scorers = [Average(vectors, decay) for decay in DECAYS]
     return max(scorers, key=lambda scorer: evaluate(scorer, validation, k=k).ndcg.mean())
-
-
-class SameForAll(BlockScorer):
-    """The same scores for everyone, float32 [num_items + 1]."""
-
-    def __init__(self, scores: np.ndarray) -> None:
-        self.scores, self.num_items, self.exclude_seen = scores, len(scores) - 1, True
-
-    def _score_items(self, histories: Sequence[np.ndarray]) -> np.ndarray:
-        return np.broadcast_to(self.scores, (len(histories), len(self.scores)))
 
 
 def popularity_by_genre(data: RetrievalData) -> np.ndarray:

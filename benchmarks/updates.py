@@ -35,7 +35,7 @@ from rows import Row, publish, row  # isort: skip
 
 FIRST = 0.28  # of all interactions: the run that is updated
 OF_A_VERSION = ("data", "words", "teacher", "knowledge", "student", "export")
-EVERYONE, UNCHANGED = "all users", "users without new data"
+ALL_USERS, UNCHANGED = "all users", "users without new data"
 
 
 def main() -> None:
@@ -117,7 +117,7 @@ class Replay:
         ]
         for number, found in enumerate(self.versions, 1):
             whole = self.anew(number) if number in anew else None
-            everyone, same = found["ndcg"][EVERYONE], found["ndcg"].get(UNCHANGED, {})
+            everyone, same = found["ndcg"][ALL_USERS], found["ndcg"].get(UNCHANGED, {})
             cells = [
                 f"{everyone['first']:.4f}",
                 f"{everyone['new']:.4f}",
@@ -140,7 +140,7 @@ class Replay:
             found += [
                 row(
                     f"seed {seed}, slice {number}: NDCG updated / anew",
-                    update["ndcg"][EVERYONE]["new"] / ndcg_of(whole),
+                    update["ndcg"][ALL_USERS]["new"] / ndcg_of(whole),
                     "",
                     ">= 0.97",
                     f"difference {told['difference']:+.4f} ({low:+.4f} to {high:+.4f})",

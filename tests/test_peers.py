@@ -88,7 +88,7 @@ def test_every_peer_gets_as_many_different_trials_and_its_own_settings_first(ben
 
 
 def test_a_process_is_given_histories_and_no_positives_and_its_lists_lack_the_history(
-    benchmarks, tmp_path, monkeypatch
+    benchmarks, tmp_path
 ):
     from exchange import Queries, Request, history_weights
     from peers import exchanged

@@ -22,9 +22,10 @@ from tfrs_distill.evaluation.top_k import top_k_unseen
 from tfrs_distill.export import export_artefact, to_saved_model, to_tflite
 from tfrs_distill.export.retrieval_module import RetrievalModule
 from tfrs_distill.models import RetrievalStudent
-from tfrs_distill.pipeline.data import load_data, read_data, repeats_sentence
+from tfrs_distill.pipeline.data import load_data, repeats_sentence
 from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.pipeline.recipe.sections import DataSettings
+from tfrs_distill.pipeline.source import read_data
 from tfrs_distill.pipeline.two_stage import ValidationLists
 from tfrs_distill.serving.recommender import Recommender
 from tfrs_distill.teachers import held_out_windows

@@ -419,10 +419,10 @@ def _run(arguments: argparse.Namespace) -> None:
         console.print(f"\nReport:  {home / 'report.html'}", soft_wrap=True)
     if artefact.exists():
         recommends = recipe.task in ("retrieval", "two-stage")
-        try_it = f"tfrs-distill recommend {artefact} --history TITLE"
+        command = f"tfrs-distill recommend {artefact} --history TITLE"
         if recommends and recipe.item_texts.read:
-            try_it += ' --add-item "TEXT OF A NEW ITEM"'
-        words = f"Try it:  {try_it}" if recommends else f"Student: {artefact}"
+            command += ' --add-item "TEXT OF A NEW ITEM"'
+        words = f"Try it:  {command}" if recommends else f"Student: {artefact}"
         console.print(words, soft_wrap=True)
 
 
@@ -581,7 +581,8 @@ def _init(arguments: argparse.Namespace) -> None:
     require_keras_2()
     with quiet_stderr():  # TensorFlow greets on standard error
         from tfrs_distill.files import whole_file
-        from tfrs_distill.pipeline.data import interactions_line, read_other_tables, read_tables
+        from tfrs_distill.pipeline.data import interactions_line
+        from tfrs_distill.pipeline.source import read_other_tables, read_tables
     data, facts = read_tables(recipe)
     console = _console()
     more = read_other_tables(recipe, data).sentences
@@ -625,8 +626,8 @@ def _compare(arguments: argparse.Namespace) -> None:
         console.print(terminal_table(report, console.width))
         console.print(report["verdict"] + "\n", soft_wrap=wide)
         if "segments" in report and not found.between:
-            told, table = terminal_segments(report, console.width)
-            console.print(told, soft_wrap=wide)
+            explanation, table = terminal_segments(report, console.width)
+            console.print(explanation, soft_wrap=wide)
             console.print(table)
     for task, settings in found.between.items():
         key = leading_metric(found.reports[0], task)
@@ -658,12 +659,12 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     recipe = _recipe_of_data(arguments)
     require_keras_2()
     with quiet_stderr():  # TensorFlow greets on standard error
-        from tfrs_distill.pipeline.data import read_data
         from tfrs_distill.pipeline.evaluate_scorers import (
             check_finds_items,
             data_of_run,
             evaluate_scorers,
         )
+        from tfrs_distill.pipeline.source import read_data
     from tfrs_distill.pipeline.report.evaluation import evaluation_blocks
     from tfrs_distill.pipeline.report.page import in_json_types
     from tfrs_distill.pipeline.terminal import TerminalProgress
@@ -804,7 +805,7 @@ def _as_json(rank: int, item: Recommendation) -> dict[str, Any]:
 
 
 def _users_message(error: BaseException | None) -> str | None:
-    """What to tell the user where the error, or one behind it, is theirs to mend."""
+    """What to tell the user where the error, or one behind it, is one that they can correct."""
     if error is None:
         return None
     if isinstance(error, (InputError, MissingExtraError)):

@@ -1,4 +1,4 @@
-"""The errors that are a user's to mend; every other exception is ours."""
+"""The errors that a user can correct; every other exception is ours."""
 
 from __future__ import annotations
 

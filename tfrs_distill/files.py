@@ -53,6 +53,13 @@ def whole_file(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[An
         raise
 
 
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write a value as a whole JSON file, NumPy's scalars as numbers."""
+    with whole_file(path, "w") as file:
+        json.dump(value, file, indent=2, default=lambda scalar: scalar.item())
+        file.write("\n")
+
+
 @contextlib.contextmanager
 def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield an empty folder that takes its place at `path` only when the block ends well.

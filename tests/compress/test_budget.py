@@ -65,6 +65,11 @@ def test_the_best_that_fits_is_chosen_and_every_file_is_what_its_point_says(sear
         assert file.stat().st_size == point.bytes
         ndcg = evaluate(Recommender.load(point.folder), queries, k=10).ndcg.mean()
         assert point.score == point.untuned == pytest.approx(ndcg) and not point.tuned
+        files = {path.name for path in file.parent.iterdir()}
+        assert files - Recommender.load(point.folder).artefact.provenance["files"].keys() == {
+            "point.json",
+            "provenance.json",
+        }
         assert 0 < point.latency_ms["p50"] <= point.latency_ms["p95"]
     sizes = [point.bytes for point in found.points]
     assert sizes == sorted(sizes)

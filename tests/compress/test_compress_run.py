@@ -56,7 +56,11 @@ def finished(tmp_path_factory):
     with whole_file(run.home / "recipe.toml", "w") as file:
         file.write(recipe.to_toml())
     run.version.mkdir()
-    facts = {"files": {}, "student": run.fingerprint("student")}
+    facts = {
+        "files": {},
+        "student": run.fingerprint("student"),
+        "training_data": run.result("data")["fingerprint"],
+    }
     (run.version / "provenance.json").write_text(json.dumps(facts))
     return run.home
 
@@ -214,7 +218,11 @@ def test_a_run_of_cold_items_is_refused(run, capsys):
         (lambda run: shutil.copytree(run / "1", run / "2"), None),
         (
             lambda run: (run / "1" / "provenance.json").write_text('{"files": {}, "student": "a"}'),
-            "from another student than",
+            "from another student or",
+        ),
+        (
+            lambda run: (run / "stages" / "data" / "interactions.npz").unlink(),
+            "from another student or",
         ),
     ],
 )

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from tfrs_distill.data import book_crossing, read_folder, read_user_attributes
+from tfrs_distill.data import book_crossing, read_folder
 from tfrs_distill.data.item_features import attribute_vectors, item_attributes
 from tfrs_distill.data.readers import data_set_name
+from tfrs_distill.data.readers.user_attributes import read_user_attributes
 from tfrs_distill.errors import InputError
 
 BOOKS = "BX-Books.csv"

@@ -41,15 +41,15 @@ def test_the_share_is_rounded_up_and_all_else_stays_in_its_order():
     data = data_of(users, items, times, weights=np.arange(1, 27) / 2)
     cuts = user_time_cuts(data)
     assert cuts.tolist() == [[16, 18], [4, 4], [0, 0]]
-    thinned = keep_train_share(data, cuts, 0.3, seed=0)
-    assert thinned.cuts.tolist() == [[5, 7], [2, 2], [0, 0]]  # ceil(4.8) and ceil(1.2)
-    assert thinned.num_left_out == 11 + 2
-    first, second, third = thinned.interactions.sequences()
+    subsampled = keep_train_share(data, cuts, 0.3, seed=0)
+    assert subsampled.cuts.tolist() == [[5, 7], [2, 2], [0, 0]]  # ceil(4.8) and ceil(1.2)
+    assert subsampled.num_left_out == 11 + 2
+    first, second, third = subsampled.interactions.sequences()
     assert sorted(first.tolist()) == first.tolist() and len(set(first[:5])) == 5
     assert set(first[:5]) < set(range(1, 17)) and first[5:].tolist() == [17, 18, 19, 20]
     assert set(second[:2]) < set(range(1, 5)) and second[2:].tolist() == [5]
     assert third.tolist() == [9]
-    left, weight_of = thinned.interactions, dict(zip(zip(users, items), data.weights))
+    left, weight_of = subsampled.interactions, dict(zip(zip(users, items), data.weights))
     of_left = [weight_of[pair] for pair in zip(left.users.tolist(), left.items.tolist())]
     np.testing.assert_array_equal(left.weights, of_left)
 
@@ -82,8 +82,8 @@ def test_later_interactions_of_others_leave_a_users_draw_as_it_was():
     data = data_of([0] * 20 + [1] * 20, [*range(1, 21)] * 2, [*range(20)] * 2)
     more = data_of([1] * 9, range(1, 10), range(30, 39))
     both = data.joined(replace(more, user_ids=("u0", "u1")))
-    thinned = [keep_train_share(d, user_time_cuts(d), 0.2, seed=3) for d in (data, both)]
-    first, again = (found.interactions.sequences()[0].tolist() for found in thinned)
+    subsampled = [keep_train_share(d, user_time_cuts(d), 0.2, seed=3) for d in (data, both)]
+    first, again = (found.interactions.sequences()[0].tolist() for found in subsampled)
     assert first == again
 
 
@@ -108,7 +108,7 @@ def test_what_is_left_out_is_in_no_training_row_and_no_history(tmp_path, split):
     planted = replace(planted, timestamps=times)
     whole = RetrievalData.of(planted, recipe_of(1.0, split))
     data = RetrievalData.of(planted, recipe_of(0.4, split))
-    left = data.thinned.interactions
+    left = data.subsampled.interactions
     kept = {(user, item) for user, item in zip(left.users.tolist(), left.items.tolist())}
     assert 0 < data.splits.train.num_labels < whole.splits.train.num_labels
     for user, history, labels in zip(
@@ -161,8 +161,8 @@ def test_the_facts_of_the_split_are_of_what_is_left():
 
 def test_thinned_data_are_split_as_any_others():
     data = synthetic(num_users=20)
-    thinned = keep_train_share(data, user_time_cuts(data), 0.5, seed=0)
-    splits = split_at(thinned.interactions, thinned.cuts, max_history=8)
+    subsampled = keep_train_share(data, user_time_cuts(data), 0.5, seed=0)
+    splits = split_at(subsampled.interactions, subsampled.cuts, max_history=8)
     assert splits.train.num_labels == 20 * 4  # 5 of 9 are left, the first is no label
 
 

@@ -281,7 +281,7 @@ def test_dropout_inside_a_tower_is_active_in_fit_and_off_in_evaluate(ratings, ra
 
 
 @pytest.mark.nightly
-def test_a_tutorial_model_learns_what_its_teacher_knows(ratings):
+def test_a_tutorial_model_learns_what_its_teacher_knows():
     """Without labels' loss the student's preferences become the table's."""
     model = tutorial_model(built=False)  # as it is right after the tutorial made it
     distiller = Distiller(

@@ -230,7 +230,7 @@ def test_a_representation_that_is_not_there_is_refused_before_training(
         np.testing.assert_array_equal(weight, old)
 
 
-def test_a_teacher_that_hides_nothing_is_refused_before_training(examples, windows):
+def test_a_teacher_that_hides_nothing_is_refused_before_training(windows):
     layer = HiddenRepresentationDistillation("query_embeddings", "wide")
     student = student_of()
     before = student.get_weights()

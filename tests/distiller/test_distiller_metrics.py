@@ -308,7 +308,7 @@ def test_agreement_is_over_the_candidates_that_count(windows):
     np.testing.assert_allclose(evaluate(distiller, windows)["agreement@3"], expected, rtol=1e-6)
 
 
-def test_agreement_with_a_plain_classifiers_teacher(windows):
+def test_agreement_with_a_plain_classifiers_teacher():
     """A classifier of 6 classes and a Keras teacher over other, wider inputs."""
     random = np.random.default_rng(0)
     inputs = random.normal(size=(20, 3)).astype(np.float32)

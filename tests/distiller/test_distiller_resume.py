@@ -249,7 +249,7 @@ def test_a_loaded_distiller_without_a_teacher_is_refused(run):
     assert_equal_bits(state(loaded), before)
 
 
-def test_set_teacher_refuses_what_is_no_teacher(run, teacher):
+def test_set_teacher_refuses_what_is_no_teacher(teacher):
     distiller = new_distiller(teacher)
     with pytest.raises(TypeError, match=r"`teacher` must have a method `logits\(batch, cand"):
         distiller.set_teacher(object())

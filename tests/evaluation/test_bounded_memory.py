@@ -185,8 +185,8 @@ def test_a_temperature_is_found_on_as_many_rows_as_fit(monkeypatch):
     calibration.fit_temperature(teacher, windows)
     assert sum(asked) == windows.num_labels > 150
     asked.clear()
-    monkeypatch.setattr(calibration, "MOST_LOGITS", 100 * 30)
-    monkeypatch.setattr(calibration, "MOST_AT_A_TIME", 10 * 4 * 30)
+    monkeypatch.setattr(calibration, "MAX_LOGITS", 100 * 30)
+    monkeypatch.setattr(calibration, "MAX_AT_A_TIME", 10 * 4 * 30)
     calibration.fit_temperature(teacher, windows)
     assert sum(asked) == 100 and max(asked) <= 10 * 4 and len(asked) > 2
     kept = calibration._some_rows(windows, 100)

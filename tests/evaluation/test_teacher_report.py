@@ -180,7 +180,7 @@ def test_agreement_names_every_model_and_is_symmetric(told, splits):
     assert (np.abs(correlation - np.eye(5)) < 0.9).all()
 
 
-def test_cost_has_an_item_side_only_where_the_teacher_has(told, splits):
+def test_cost_has_an_item_side_only_where_the_teacher_has(told):
     report, _, _ = told
     costs = {name: figures["cost"] for name, figures in report["models"].items()}
     for name in ("oracle", "array", "scorer"):

@@ -23,6 +23,7 @@ from tfrs_distill.errors import InputError
 from tfrs_distill.export import to_saved_model, to_tflite
 from tfrs_distill.models import RetrievalStudent
 from tfrs_distill.serving.artefact import Artefact
+from tfrs_distill.serving.word_pieces import WordPieces
 
 STUDENT, CATALOGUE = PlantedStudent(), catalogue_of(60)
 
@@ -213,6 +214,29 @@ def test_full_disk_leaves_the_old_artefact(tmp_path, monkeypatch):
             to_tflite(STUDENT, tmp_path / "student.tflite", CATALOGUE, k=20)
         assert Artefact.read(tmp_path) == old
         assert sorted(os.listdir(tmp_path)) == names
+
+
+def test_word_pieces_go_with_the_last_file_that_needs_them(tmp_path):
+    pieces = WordPieces(("red", "blue"), max_pieces=2)
+    of_texts = RetrievalStudent.from_history(
+        num_items=60, max_history=4, texts=["red"] * 60, word_pieces=pieces, seed=0
+    )
+    of_ids = RetrievalStudent.from_history(num_items=60, max_history=4, seed=0)
+    to_tflite(of_ids, tmp_path / "ids" / "student.tflite", CATALOGUE)
+    to_tflite(of_texts, tmp_path / "1" / "student.tflite", CATALOGUE)
+    to_tflite(of_ids, tmp_path / "1" / "student.tflite", CATALOGUE)
+    assert sorted(os.listdir(tmp_path / "1")) == sorted(os.listdir(tmp_path / "ids"))
+
+    to_tflite(of_texts, tmp_path / "2" / "student.tflite", CATALOGUE)
+    to_tflite(of_texts, tmp_path / "2" / "other.tflite", CATALOGUE)
+    with pytest.raises(InputError, match="holds other.tflite, exported with another"):
+        to_tflite(of_ids, tmp_path / "2" / "student.tflite", CATALOGUE)
+    assert Artefact.read(tmp_path / "2").words == {"pieces": ("red", "blue")}
+
+    to_tflite(of_texts, tmp_path / "3" / "student.tflite", CATALOGUE)
+    (tmp_path / "3" / "words" / "notes.md").write_text("not ours")
+    to_tflite(of_ids, tmp_path / "3" / "student.tflite", CATALOGUE)
+    assert os.listdir(tmp_path / "3" / "words") == ["notes.md"]
 
 
 def test_refuses_unknown_quantization(tmp_path):

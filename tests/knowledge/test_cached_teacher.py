@@ -16,7 +16,8 @@ from tiny_data import random_windows, windows_from
 from tfrs_distill import columns
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
-from tfrs_distill.knowledge import CachedTeacher, cache_teacher, cross_fit, verify
+from tfrs_distill.knowledge import CachedTeacher, cache_teacher, cross_fit
+from tfrs_distill.knowledge.maintenance import verify
 from tfrs_distill.knowledge.shard import Shard, ShardArray, ShardedRows
 from tfrs_distill.progress import SilentProgress
 from tfrs_distill.teachers import Teacher

@@ -12,7 +12,8 @@ from tiny_data import random_windows
 
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.errors import InputError
-from tfrs_distill.knowledge import CachedTeacher, cross_fit, inspect, prune, verify
+from tfrs_distill.knowledge import CachedTeacher, cross_fit
+from tfrs_distill.knowledge.maintenance import inspect, prune, verify
 from tfrs_distill.knowledge.shard import Shard
 
 NUM_ROWS = 60

@@ -8,8 +8,9 @@ import pytest
 from planted_teachers import LengthEncoder
 
 from tfrs_distill.errors import InputError
-from tfrs_distill.knowledge import cache_item_vectors, item_vectors, verify
+from tfrs_distill.knowledge import cache_item_vectors, item_vectors
 from tfrs_distill.knowledge.item_vectors import ItemVectors
+from tfrs_distill.knowledge.maintenance import verify
 from tfrs_distill.knowledge.shard import Shard
 from tfrs_distill.progress import SilentProgress
 

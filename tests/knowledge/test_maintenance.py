@@ -14,10 +14,8 @@ from tfrs_distill.knowledge import (
     cache_item_vectors,
     cache_teacher,
     cross_fit,
-    inspect,
-    prune,
-    verify,
 )
+from tfrs_distill.knowledge.maintenance import inspect, prune, verify
 
 NUM_ITEMS = 9
 TEXTS = [f"Film {number}" for number in range(7)]
@@ -91,7 +89,7 @@ def test_a_good_cache_has_no_problems_and_all_of_it_was_read(cache):
     }
 
 
-def test_each_kind_of_damage_is_named_at_once(cache, tmp_path, windows):
+def test_each_kind_of_damage_is_named_at_once(cache):
     missing, truncated, flipped, foreign, *_ = shards_of(cache, "fold-*-shard-*")
     first_item, *_ = shards_of(cache, "items-*")
     foreign_content = shards_of(cache, "items-*")[-1].read_bytes()
@@ -198,7 +196,7 @@ def test_what_a_live_writer_works_on_stays(cache, windows):
     assert {each["file"] for each in prune(cache)} == {partial.name, path.name}
 
 
-def test_whole_shards_of_an_unfinished_cache_stay(cache, windows):
+def test_whole_shards_of_an_unfinished_cache_stay(cache):
     (cache / "cache.json").unlink()
     for path in cache.glob("items-*.json"):
         path.unlink()

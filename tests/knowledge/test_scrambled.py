@@ -9,7 +9,7 @@ from tiny_data import random_windows
 from tfrs_distill import columns
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.errors import InputError
-from tfrs_distill.knowledge.scrambled import Turns, scrambled
+from tfrs_distill.knowledge.scrambled import BlockRotations, scrambled
 
 NUM_ITEMS = 50
 KNOWLEDGE = (columns.TEACHER_TOP_K_IDS, columns.TEACHER_TOP_K_LOGITS, columns.TEACHER_TAIL)
@@ -64,11 +64,13 @@ def test_a_seed_fixes_it_and_any_rows_are_read_alike(windows):
 
 @pytest.mark.parametrize("num_items", [3, 4, 19, 20, 21, 59])
 def test_a_turn_is_a_permutation_that_only_the_label_keeps(num_items):
-    turns = Turns(np.random.default_rng(0).integers(0, 5, num_items))
+    rotations = BlockRotations(np.random.default_rng(0).integers(0, 5, num_items))
     ids = np.arange(1, num_items + 1)
     for label in (1, num_items):
         draws = np.arange(40)
-        receivers = turns.turned(np.broadcast_to(ids, (40, num_items)), np.full(40, label), draws)
+        receivers = rotations.turned(
+            np.broadcast_to(ids, (40, num_items)), np.full(40, label), draws
+        )
         np.testing.assert_array_equal(
             np.sort(receivers, axis=1), np.broadcast_to(ids, (40, num_items))
         )
@@ -112,4 +114,4 @@ def test_examples_without_such_knowledge_are_refused(windows):
     with pytest.raises(InputError, match="no teacher's logits to scramble"):
         scrambled(RankingExamples({}, {"like": np.ones(2)}, np.arange(2), np.arange(2)))
     with pytest.raises(InputError, match="at least 3 items are needed. Received: 2"):
-        Turns(np.ones(2))
+        BlockRotations(np.ones(2))

@@ -15,8 +15,9 @@ from tfrs_distill.data import (
     split_leave_one_out,
 )
 from tfrs_distill.errors import InputError
-from tfrs_distill.pipeline.data import PARTS, WORDS, load_data, read_data, source_folder
+from tfrs_distill.pipeline.data import PARTS, WORDS, load_data
 from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.source import read_data, source_folder
 
 START = datetime(1997, 9, 20, tzinfo=timezone.utc)
 MOMENTS = [START + timedelta(hours=n) for n in range(40)]
@@ -213,7 +214,7 @@ def test_book_crossing_has_its_asset(book_crossing_folder):
     assert source_folder(Recipe.named("book-crossing")) == book_crossing_folder
 
 
-def test_a_ranking_run_says_what_it_took_the_times_for(tmp_path, folder_and_line):
+def test_a_ranking_run_says_what_it_took_the_times_for(folder_and_line):
     folder, line = folder_and_line
     data = read_data(of_folder("ranking", folder))
     assert data.times == line

@@ -13,9 +13,10 @@ from tfrs_distill.cli import main
 from tfrs_distill.data.splits import split_by_time
 from tfrs_distill.evaluation import evaluate, metrics, whole_catalogue
 from tfrs_distill.export import export_artefact
-from tfrs_distill.pipeline.data import RetrievalData, read_data
+from tfrs_distill.pipeline.data import RetrievalData
 from tfrs_distill.pipeline.evaluate_scorers import evaluate_scorers
 from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.source import read_data
 
 DATA = read_data(Recipe.named("synthetic"))
 QUERIES, TRAIN = DATA.splits.test, DATA.splits.train

@@ -9,7 +9,7 @@ from tiny_data import windows_from
 from tfrs_distill.evaluation.item_space import principal_components
 from tfrs_distill.pipeline.report.item_map import map_section
 from tfrs_distill.pipeline.report.page import html_page
-from tfrs_distill.pipeline.stages.item_map import MOST_POINTS, item_map
+from tfrs_distill.pipeline.stages.item_map import MAX_POINTS, item_map
 
 NUM_ITEMS = 30
 
@@ -76,7 +76,7 @@ def test_of_many_items_some_are_drawn_by_the_seed():
     train = train_of(700)
     models = placed(1, 700), placed(2, 700)
     first, again, other = (item_map({}, *models, train, seed=seed) for seed in (0, 0, 1))
-    assert len(first["items"]) == MOST_POINTS == len(set(first["items"]))
+    assert len(first["items"]) == MAX_POINTS == len(set(first["items"]))
     assert first == again and first["items"] != other["items"]
     text = map_section(RETRIEVAL | {"map": first})["text"]
     assert "600 of the 699 items that somebody met in training, drawn by the seed" in text

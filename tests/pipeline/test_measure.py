@@ -154,7 +154,7 @@ def test_the_protocol_in_the_report_of_each_task(named, made, task, words, tmp_p
         "teacher": {"curves": curves["teacher"]} if "teacher" in curves else {},
         **{
             name: {"curves": curves.get(name, curves["student"])}
-            for name in (*run.beside, "student")
+            for name in (*run.compared_stages, "student")
         },
         "evaluate": {key: REPORTS[made][key] for key in MEASURED},
     }
@@ -207,7 +207,7 @@ def test_two_stages_are_reported_in_the_same_shape(monkeypatch, tmp_path):
     run.stages.fingerprints = {"evaluate": ""}
     run.stages.results = {
         "cross-encoder": {"parameters": 100, "bytes": 400},
-        **{name: {"retrieval_weight": 0.0} for name in (*run.beside, "student")},
+        **{name: {"retrieval_weight": 0.0} for name in (*run.compared_stages, "student")},
     }
     forms = ["saved_model", "student_tflite", "student_int8"]
     made = {

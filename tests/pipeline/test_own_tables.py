@@ -13,8 +13,9 @@ from tfrs_distill.cli import main
 from tfrs_distill.data import movielens_ranking
 from tfrs_distill.data.tables.users_table import read_user_groups
 from tfrs_distill.errors import InputError
-from tfrs_distill.pipeline.data import load_data, read_data, source_fingerprint
+from tfrs_distill.pipeline.data import load_data
 from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.source import read_data, source_fingerprint
 from tfrs_distill.pipeline.tasks import make_tasks
 from tfrs_distill.pipeline.teacher_kinds.two_tower import TwoTowerOfItems
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tfrs_distill.pipeline.data import read_data
 from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.source import read_data
 from tfrs_distill.pipeline.tasks import make_tasks, what
 
 

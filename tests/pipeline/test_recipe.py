@@ -815,7 +815,7 @@ def test_a_rule_without_bounds_still_wants_a_finite_number(value):
     assert Rule(float, "any number").holds(-1e300)
 
 
-def test_an_encoders_length_is_the_folders_or_long_enough_for_a_text(tmp_path):
+def test_an_encoders_length_is_the_folders_or_long_enough_for_a_text():
     assert EncoderSettings().max_length == EncoderSettings(max_length=0).max_length == 0
     assert EncoderSettings(max_length=8).max_length == 8
     with pytest.raises(InputError, match="`encoder.max_length` must be 0, .* or at least 8.*: 7"):

@@ -217,7 +217,7 @@ def test_an_unchanged_run_is_not_run_again(finished, recipe, monkeypatch):
 
 
 @pytest.mark.nightly
-def test_a_changed_setting_runs_its_stage_and_the_later_ones_only(finished, recipe, tmp_path):
+def test_a_changed_setting_runs_its_stage_and_the_later_ones_only(finished, recipe):
     changed = replace(recipe, distillation=replace(recipe.distillation, student_loss_weight=0.6))
     progress = Recorder()
     report = pipeline.run(changed, finished[0].parent, progress)
@@ -283,7 +283,7 @@ def test_killed_in_every_stage_it_ends_with_the_same_report(finished, recipe, tm
     assert [path for path in killed if killed[path] != undisturbed[path]] == []
 
 
-def test_missing_data_folder_leaves_nothing_behind(recipe, tmp_path):
+def test_missing_data_folder_leaves_nothing_behind(tmp_path):
     bad = replace(
         Recipe.named("movielens-100k"),
         data=replace(RetrievalRecipe().data, folder=str(tmp_path / "nothing")),

@@ -15,12 +15,12 @@ from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.search import study as studies
 from tfrs_distill.pipeline.search.page import in_short
 from tfrs_distill.pipeline.search.space import space_of, with_settings
-from tfrs_distill.pipeline.search.study import FEWEST_EPOCHS, MODELLED_FROM, search
+from tfrs_distill.pipeline.search.study import MIN_EPOCHS, NUM_STARTUP_TRIALS, search
 from tfrs_distill.pipeline.search.trials import Trained
 from tfrs_distill.progress import SilentProgress
 
 RECIPE = Recipe.named("synthetic")
-NUM_EPOCHS = FEWEST_EPOCHS + 1
+NUM_EPOCHS = MIN_EPOCHS + 1
 BEST_DROPOUT = 0.45  # of the planted score, for student and twin
 
 
@@ -96,9 +96,9 @@ def test_trials_in_the_worst_quarter_so_far_are_stopped(name, whole):
     states, complete = [], []
     for trial in trials_of(whole[0], name):
         score = 1 - abs(trial["values"][f"{section}.dropout"] - BEST_DROPOUT)
-        behind = len(complete) >= MODELLED_FROM // 2 and score < np.percentile(complete, 25)
+        behind = len(complete) >= NUM_STARTUP_TRIALS // 2 and score < np.percentile(complete, 25)
         assert trial["state"] == ("pruned" if behind else "complete")
-        assert trial["epoch"] == (FEWEST_EPOCHS if behind else NUM_EPOCHS)
+        assert trial["epoch"] == (MIN_EPOCHS if behind else NUM_EPOCHS)
         states.append(trial["state"])
         complete += [] if behind else [score]
     assert "pruned" in states

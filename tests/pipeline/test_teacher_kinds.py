@@ -14,13 +14,14 @@ from tfrs_distill.cli import main
 from tfrs_distill.data.splits import split_by_time
 from tfrs_distill.data.synthetic import synthetic
 from tfrs_distill.errors import InputError, MissingExtraError
-from tfrs_distill.pipeline.data import RetrievalData, read_data
+from tfrs_distill.pipeline.data import RetrievalData
 from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.pipeline.recipe.sections import TeacherSettings
 from tfrs_distill.pipeline.run_folder import Run
+from tfrs_distill.pipeline.source import read_data
 from tfrs_distill.pipeline.stages import stages_of
 from tfrs_distill.pipeline.tasks import make_tasks
-from tfrs_distill.pipeline.teacher_kinds import EnsembleOf, Setting, teacher_kind
+from tfrs_distill.pipeline.teacher_kinds import EnsembleOf, TeacherContext, teacher_kind
 from tfrs_distill.progress import SilentProgress
 from tfrs_distill.teachers import (
     FunctionTeacher,
@@ -193,7 +194,9 @@ def test_a_closed_form_is_chosen_calibrated_and_solved_for_a_fold(
         )
     recipe = Recipe.from_toml(recipe_file(folder, tmp_path, teacher=f'kind = "{kind}"'))
     splits = split_by_time(PLANTED, max_history=12)
-    made = teacher_kind(Setting(recipe, RetrievalData(PLANTED, splits), [], SilentProgress()))
+    made = teacher_kind(
+        TeacherContext(recipe, RetrievalData(PLANTED, splits), [], SilentProgress())
+    )
     made.settings()
     facts = made.train(tmp_path)
     whole = made.open(tmp_path)
@@ -211,7 +214,9 @@ def test_a_two_tower_is_smoothed_calibrated_and_trained_alike_for_a_fold(folder,
     teacher = 'kind = "two-tower"\nmodalities = []\nlabel_smoothing = 0.4'
     recipe = Recipe.from_toml(recipe_file(folder, tmp_path, teacher=teacher))
     splits = split_by_time(PLANTED, max_history=12)
-    made = teacher_kind(Setting(recipe, RetrievalData(PLANTED, splits), [], SilentProgress()))
+    made = teacher_kind(
+        TeacherContext(recipe, RetrievalData(PLANTED, splits), [], SilentProgress())
+    )
     made.settings()
     facts = made.train(tmp_path)
     whole = made.open(tmp_path)
@@ -247,7 +252,7 @@ def test_a_teacher_goes_on_with_new_items(folder, tmp_path):
     def kind_of(interactions):
         splits = split_by_time(interactions, max_history=12)
         data = RetrievalData(interactions, splits)
-        return teacher_kind(Setting(recipe, data, [], SilentProgress()))
+        return teacher_kind(TeacherContext(recipe, data, [], SilentProgress()))
 
     for name in ("before", "extended", "after"):
         (tmp_path / name).mkdir()
@@ -280,7 +285,7 @@ def test_a_teacher_goes_on_with_new_items(folder, tmp_path):
 def test_a_tuned_teacher_does_not_go_on(folder, tmp_path, tuning):
     recipe = Recipe.from_toml(recipe_file(folder, tmp_path, tuning=tuning))
     data = RetrievalData(PLANTED, split_by_time(PLANTED, max_history=12))
-    kind = teacher_kind(Setting(recipe, data, [], SilentProgress()))
+    kind = teacher_kind(TeacherContext(recipe, data, [], SilentProgress()))
     with pytest.raises(InputError, match=r"of a tuned BERT cannot go on from an earlier run"):
         kind.extend(tmp_path, tmp_path)
 
@@ -301,9 +306,9 @@ def test_teachers_of_candidates_are_joined_by_the_geometric_mean(folder, tmp_pat
             self.open = lambda _: FunctionTeacher(lambda batch, ids: tf.constant([logits]))
 
     recipe = Recipe.from_toml(recipe_file(folder, tmp_path))
-    setting = Setting(recipe, None, [], SilentProgress())
+    context = TeacherContext(recipe, None, [], SilentProgress())
     members = {"one": Constant(np.log(16.0), 0.0), "other": Constant(0.0, 0.0)}
-    logits = EnsembleOf(setting, members).open(tmp_path).logits({}, tf.range(2))
+    logits = EnsembleOf(context, members).open(tmp_path).logits({}, tf.range(2))
     np.testing.assert_allclose(np.exp(logits), [[4 / 5, 1 / 5]], rtol=1e-6)  # 16**(1/2) to 1
 
 
@@ -323,7 +328,7 @@ def train_only(recipe, tmp_path):
     """The teacher stage alone."""
     splits = split_by_time(PLANTED, max_history=recipe.data.max_history)
     data = RetrievalData(PLANTED, splits)
-    kind = teacher_kind(Setting(recipe, data, [], SilentProgress()))
+    kind = teacher_kind(TeacherContext(recipe, data, [], SilentProgress()))
     kind.settings()
     (tmp_path / "teacher").mkdir()
     return kind.train(tmp_path / "teacher")
@@ -434,8 +439,8 @@ class Films:
     def kind(self, **teacher):
         recipe = self.recipe(**teacher)
         data = read_data(recipe)
-        setting = Setting(recipe, data, make_tasks(recipe, data), SilentProgress())
-        return teacher_kind(setting), data.splits
+        context = TeacherContext(recipe, data, make_tasks(recipe, data), SilentProgress())
+        return teacher_kind(context), data.splits
 
 
 @pytest.fixture(scope="module")

@@ -167,7 +167,7 @@ def test_refuses_a_provenance_without_files(folder, text):
         Artefact.read(folder)
 
 
-def test_names_what_is_no_artefact(folder, tmp_path):
+def test_names_what_is_no_artefact(tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         Artefact.read(tmp_path / "nowhere")
     with pytest.raises(InputError, match="is not an artefact: it has no provenance.json. Give a"):

@@ -15,7 +15,8 @@ from tiny_bert import write_tiny_bert
 from tfrs_distill import cli, pipeline
 from tfrs_distill.data.synthetic import synthetic
 from tfrs_distill.errors import InputError
-from tfrs_distill.files import files_sha256, whole_file
+from tfrs_distill.files import content_sha256, files_sha256, whole_file
+from tfrs_distill.pipeline.data import TABLES_FILE
 from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.stages.data import data_stage
@@ -126,6 +127,7 @@ def interrupted(*_, **__):
 
 def test_an_update_resumes_and_another_follows_it(run, tables, monkeypatch, capsys):
     (first, items), (second, _) = tables
+    shutil.copytree(run / "1", run / "1.kept")  # no version
     before = files_of(run)
     for owner, name in ((publish, "export_stage"), (publish.shutil, "copytree")):
         with monkeypatch.context() as patch:
@@ -133,7 +135,7 @@ def test_an_update_resumes_and_another_follows_it(run, tables, monkeypatch, caps
             with pytest.raises(KeyboardInterrupt):
                 pipeline.update(run, [first], [items], max_drop=0.9)
         visible = {path.name for path in run.iterdir() if path.name[0] != "."}
-        assert visible == {"1", "recipe.toml", "stages", "updates"}
+        assert visible == {"1", "1.kept", "recipe.toml", "stages", "updates"}
     options = ["--max-drop", "0.9", "--json"]
     command = ["update", str(run), "--new-interactions", first, "--new-items", items]
     with monkeypatch.context() as patch:
@@ -238,4 +240,36 @@ def test_what_is_no_run_that_can_go_on_is_refused(finished, run, tables, tmp_pat
     (run / "recipe.toml").write_text(recipe)
     (run / "1" / "vocabulary.txt").write_text("\n".join(["other", *titles[1:]]) + "\n")
     with pytest.raises(InputError):  # the artefact's checksum, or another vocabulary
+        pipeline.update(run, [first], [items])
+
+
+@pytest.mark.parametrize(
+    ("stage", "change"),
+    [
+        ("student", lambda note: note.update(fingerprint="of other settings")),
+        ("data", lambda note: note["result"].update(fingerprint="of other windows")),
+    ],
+)
+def test_a_run_that_went_on_with_other_settings_is_refused(run, tables, stage, change):
+    """Its last version is of one student, and its stages hold another."""
+    ((first, items), _) = tables
+    path = run / "stages" / stage / "done.json"
+    note = json.loads(path.read_text())
+    del note["sha256"]
+    change(note)
+    path.write_text(json.dumps(note | {"sha256": content_sha256(note)}))
+    before = files_of(run)
+    with pytest.raises(InputError, match=r"went on with other settings since.*to the end first"):
+        pipeline.update(run, [first], [items])
+    assert files_of(run) == before
+
+
+def test_a_first_run_of_other_items_is_refused(run, tables):
+    ((first, items), _) = tables
+    pipeline.update(run, [first], [items], max_drop=0.9)
+    tables_file = run / "stages" / "data" / TABLES_FILE
+    name, users, catalogue = json.loads(tables_file.read_text())
+    catalogue["item_ids"].reverse()
+    tables_file.write_text(json.dumps([name, users, catalogue]))
+    with pytest.raises(InputError, match=r"made again with other data since"):
         pipeline.update(run, [first], [items])

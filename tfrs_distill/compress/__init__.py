@@ -3,6 +3,7 @@
 - `compress.py`: the methods of `methods.py`, applied to a trained student
 - `structures/`: forms of an item table; `bits.py`: numbers of 4 and 2 bits
 - `units.py`: hidden units that a network can do without
+- `fine_tune.py`: trained further, unless that makes it worse
 - `budget.py`: the best student that fits into so many bytes
 - `magnitude.py`: small weights become 0 while a student trains
 - `bert.py`: a BERT of fewer layers or heads, and its `.tflite` file

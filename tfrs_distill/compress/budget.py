@@ -6,10 +6,9 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,25 +19,24 @@ from tfrs_distill.compress.compress import (
     quantization_of,
     units_left,
 )
+from tfrs_distill.compress.fine_tune import FineTune, fine_tune_unless_worse
 from tfrs_distill.compress.methods import IDS_ONLY, UNITS, Methods
 from tfrs_distill.compress.structures.product import num_codes
 from tfrs_distill.compress.units import encoder_with_units, has_units
 from tfrs_distill.data.splits import Queries
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation.latency import percentiles
-from tfrs_distill.evaluation.retrieval import ModelScorer, evaluate
+from tfrs_distill.evaluation.retrieval import evaluate
 from tfrs_distill.export import to_tflite
-from tfrs_distill.files import locked, whole_file, whole_folder
+from tfrs_distill.files import locked, whole_folder, write_json
 from tfrs_distill.models.two_tower import TwoTower
 from tfrs_distill.progress import Progress, SilentProgress
 from tfrs_distill.serving import Recommender
 from tfrs_distill.serving.artefact import TFLITE
 
-POINTS, POINT_FILE, STUDENT_FILE = "points", "point.json", "student.keras"
+POINTS, POINT_FILE = "points", "point.json"
 NUM_TIMED = 200  # histories of the latency
 UNCOMPRESSED: tuple[str, ...] = ()
-
-FineTune = Callable[[TwoTower], Any]
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """What a search found: all points, smallest first, and which is the best that fits.
 
     Args:
@@ -102,7 +100,7 @@ def to_budget(
     unit_importance: np.ndarray | None = None,
     fingerprint: str = "",
     progress: Progress | None = None,
-) -> Found:
+) -> SearchResult:
     """Search for the best compressed student whose `.tflite` file has at most `max_bytes`.
 
     Every candidate is compressed, exported and measured as a file: that says how sensitive each
@@ -153,7 +151,7 @@ def to_budget(
         progress=progress,
     )
     levels = candidates_of(student) if candidates is None else [_read_candidates(candidates)]
-    with search.alone():
+    with search.lock():
         uncompressed = search.measure([UNCOMPRESSED])[0]
         if not uncompressed.score > 0:
             raise InputError(
@@ -175,7 +173,7 @@ def to_budget(
     fitting = [point for point in points if point.bytes <= max_bytes]
     chosen = max(fitting, key=lambda point: (point.score, -point.bytes))
     (uncompressed,) = (point for point in points if point.methods == UNCOMPRESSED)
-    found = Found(tuple(points), chosen, uncompressed)
+    found = SearchResult(tuple(points), chosen, uncompressed)
     if found.drop > max_drop:
         raise InputError(_drops_too_much(found, max_bytes, max_drop))
     return found
@@ -237,11 +235,11 @@ class Search:
         counts = None if item_weights is None else np.asarray(item_weights).tolist()
         of_data = [student.fingerprint(), queries.catalogue.fingerprint(), _fingerprint(queries)]
         self.inputs = [__version__, *of_data, k, num_recommended, counts]
-        self.of_tuning = fingerprint
+        self.tuning_fingerprint = fingerprint
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """Let no other search work in the same directory.
+    def lock(self) -> Iterator[None]:
+        """Keep other searches out of the same directory.
 
         Raises:
             InputError: one does.
@@ -272,7 +270,7 @@ class Search:
         return tuned
 
     def _point(self, methods: tuple[str, ...], untuned: Point | None) -> Point:
-        inputs = [*self.inputs, methods, untuned is not None and self.of_tuning]
+        inputs = [*self.inputs, methods, untuned is not None and self.tuning_fingerprint]
         importance, units = self.weights["unit_importance"], Methods.of(methods).units
         if units and importance is not None:  # whose last digits are chance
             inputs.append(units_left(self.student, units, importance).tolist())
@@ -286,10 +284,7 @@ class Search:
                 return Point(**(note | {"methods": methods, "folder": str(folder)}))
         smaller = compress(self.student, methods, **self.weights) if methods else self.student
         if untuned is not None and self.fine_tune is not None:
-            before = smaller.get_weights()
-            self.fine_tune(smaller)
-            if self._score(smaller) < untuned.score:
-                smaller.set_weights(before)
+            fine_tune_unless_worse(smaller, self.fine_tune, self.queries, k=self.k)
         with whole_folder(folder) as partial:
             to_tflite(
                 smaller,
@@ -299,7 +294,6 @@ class Search:
                 k=self.num_recommended,
                 provenance={"methods": list(methods), "tuned": untuned is not None},
             )
-            smaller.save(partial / STUDENT_FILE)
             recommender = Recommender.load(partial)
             score = float(evaluate(recommender, self.queries, k=self.k).ndcg.mean())
             point = Point(
@@ -311,13 +305,8 @@ class Search:
                 percentiles(recommender, self.queries.histories[:NUM_TIMED], self.k),
                 str(folder),
             )
-            with whole_file(partial / POINT_FILE, "w") as file:
-                json.dump(asdict(point) | {"inputs": digest}, file, indent=2)
+            write_json(partial / POINT_FILE, asdict(point) | {"inputs": digest})
         return point
-
-    def _score(self, model: TwoTower) -> float:
-        scorer = ModelScorer(model, exclude_seen=self.queries.catalogue.exclude_seen)
-        return float(evaluate(scorer, self.queries, k=self.k).ndcg.mean())
 
 
 def _check(
@@ -407,7 +396,7 @@ def _nothing_fits(points: Sequence[Point], max_bytes: int, uncompressed: Point) 
     )
 
 
-def _drops_too_much(found: Found, max_bytes: int, max_drop: float) -> str:
+def _drops_too_much(found: SearchResult, max_bytes: int, max_drop: float) -> str:
     chosen, whole = found.chosen, found.uncompressed
     enough = [p for p in found.points if p.score >= (1 - max_drop) * whole.score and p.methods]
     words = "None that was measured loses less."

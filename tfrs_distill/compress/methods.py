@@ -13,7 +13,7 @@ from tfrs_distill.errors import InputError
 
 UNITS, IDS_ONLY = "units", "ids-only"
 BITS = {"float16": 16, "int8": 8, "int4": 4, "int2": 2}
-LEAST_WIDTH = 8  # of a table whose rows have a scale each by default
+MIN_WIDTH = 8  # of a table whose rows have a scale each by default
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Methods:
 
     def scale_of(self, width: int) -> Scale:
         """What has a scale of its own in a part of this width."""
-        return self.scale or ("row" if width >= LEAST_WIDTH else "tensor")
+        return self.scale or ("row" if width >= MIN_WIDTH else "tensor")
 
 
 def _read(method: str, name: str, rest: list[str]) -> dict[str, Any]:

@@ -5,8 +5,7 @@
 - `split_by_time`, `split_leave_one_out`, `split_by_global_time`, `split_at_random` make `Splits` of
   them: `Windows` to train on, `Queries` to evaluate; `split_cold_items` keeps items that
   `choose_cold_items` drew out of training and evaluates on them;
-- `item_attributes`, `read_item_attributes`, `read_knowledge_graph` give what else is known of an
-  item, as numbers by `attribute_vectors` and `neighbour_vectors`;
+- `read_item_attributes` gives what else is known of an item, as numbers by `attribute_vectors`;
 - `split_ratings`, `movielens_ranking`, `clothing_reviews` give `RankingExamples`: rows of a query
   and an item with a label a task, and `unlabelled_rows` more of them for a teacher to label;
   `WordVocabulary` makes numbers of their texts;
@@ -17,21 +16,14 @@
 from tfrs_distill.data.assets import minilm_folder
 from tfrs_distill.data.book_crossing import book_crossing
 from tfrs_distill.data.catalogue import Catalogue
-from tfrs_distill.data.clothing_reviews import (
-    clothing_reviews,
-    split_reviews,
-    split_reviews_by_item,
-)
+from tfrs_distill.data.clothing_reviews import clothing_reviews
 from tfrs_distill.data.cold_items import choose_cold_items, split_cold_items
 from tfrs_distill.data.interactions import Interactions
-from tfrs_distill.data.item_features import attribute_vectors, item_attributes
-from tfrs_distill.data.knowledge_graph import neighbour_vectors
+from tfrs_distill.data.item_features import attribute_vectors
 from tfrs_distill.data.movielens import from_tfds, movielens_1m, movielens_100k
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.data.rated_rows import movielens_ranking, split_ratings
 from tfrs_distill.data.readers import read_folder
-from tfrs_distill.data.readers.knowledge_graph import read_knowledge_graph
-from tfrs_distill.data.readers.user_attributes import read_user_attributes
 from tfrs_distill.data.splits import (
     Queries,
     split_at_random,
@@ -59,25 +51,19 @@ __all__ = [
     "clothing_reviews",
     "from_dataframe",
     "from_tfds",
-    "item_attributes",
     "minilm_folder",
     "movielens_100k",
     "movielens_1m",
     "movielens_ranking",
-    "neighbour_vectors",
     "read_folder",
     "read_item_attributes",
-    "read_knowledge_graph",
     "read_table",
-    "read_user_attributes",
     "split_at_random",
     "split_by_global_time",
     "split_by_time",
     "split_cold_items",
     "split_leave_one_out",
     "split_ratings",
-    "split_reviews",
-    "split_reviews_by_item",
     "synthetic",
     "unlabelled_rows",
 ]

@@ -64,7 +64,7 @@ class Asset:
         except OSError as error:
             raise InputError(
                 f"{self.name} cannot be kept in the asset cache {cache}: {error}. Free space or "
-                f"mend the permissions there, set {CACHE_VARIABLE} to another folder, or "
+                f"correct the permissions there, set {CACHE_VARIABLE} to another folder, or "
                 f"{self.instead}."
             ) from error
         return folder

@@ -8,7 +8,7 @@ from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.errors import InputError
 
 ROUNDING = 1e-9  # so that 30 * (0.7 + 0.2), 26.999... in binary, floors to 27
-LEAST_FOR_ONE_OUT = 3  # of a sequence: one to test, one to validate, one before them
+MIN_FOR_LEAVE_ONE_OUT = 3  # of a sequence: one to test, one to validate, one before them
 
 
 def user_time_cuts(
@@ -57,7 +57,7 @@ def leave_one_out_cuts(interactions: Interactions) -> np.ndarray:
         int64 [num_users, 2]: where validation begins in each sequence, and where the test does.
     """
     lengths = np.bincount(interactions.users, minlength=interactions.num_users)
-    held_out = np.where(lengths[:, None] < LEAST_FOR_ONE_OUT, 0, np.array([2, 1]))
+    held_out = np.where(lengths[:, None] < MIN_FOR_LEAVE_ONE_OUT, 0, np.array([2, 1]))
     cuts: np.ndarray = lengths[:, None] - held_out
     return cuts
 

@@ -20,8 +20,6 @@ from tfrs_distill.data.readers.user_attributes import UserAttributes, read_user_
 from tfrs_distill.data.times import seconds_since_1970, times_line
 from tfrs_distill.errors import InputError
 
-PRIVILEGED_COLUMNS = (columns.USER_ID, "age", "gender", "occupation")  # what a phone does not know
-
 LIKED_FROM = 4.0  # an item rated so or better is liked
 HOURS = tuple(str(hour) for hour in range(24))
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -38,14 +36,12 @@ class RatingTables:
         vocabularies: by column, what an index stands for: index `i + 1` is entry `i`, 0 is unknown.
         item_vectors: float32 [num_items, dim], item `i + 1` in row `i`: see `attribute_vectors`;
             None where nothing is known of the items.
-        item_vector_names: what each of the `dim` numbers is, such as a genre or "year".
         times: what the timestamps were taken for, as part of a sentence.
     """
 
     catalogue: Catalogue
     vocabularies: Mapping[str, tuple[str, ...]]
     item_vectors: np.ndarray | None
-    item_vector_names: tuple[str, ...]
     times: str
 
 
@@ -71,7 +67,7 @@ def split_ratings(
     - `age` (years), `gender`, `occupation` (indices), with `users`; NaN and 0 for a user that it
       does not name.
 
-    Batches have `user_id` as index too. `PRIVILEGED_COLUMNS` lists what a phone would not know.
+    Batches have `user_id` as index too. A phone would not know it, nor age, gender and occupation.
     Labels: `rating` as given, and `like`, 1 where it is at least `liked_from`, else 0. The rows of
     a user are one candidate list.
 
@@ -108,7 +104,6 @@ def split_ratings(
         interactions.catalogue,
         vocabularies,
         None if items is None else attribute_vectors(items),
-        () if items is None else (*items.label_names, *items.number_names),
         times_line(interactions.timestamps),
     )
     rows = _rows(interactions, users, vocabularies, max_history, liked_from)

@@ -384,11 +384,11 @@ def split_at_random(
     >>> len(test.positives[0])
     1
     """
-    dealt = interactions.in_random_order(seed)
+    shuffled = interactions.in_random_order(seed)
     cuts = user_time_cuts(
-        dealt, train_fraction=train_fraction, validation_fraction=validation_fraction
+        shuffled, train_fraction=train_fraction, validation_fraction=validation_fraction
     )
-    return split_at(dealt, cuts, max_history=max_history, exclude_seen=exclude_seen)
+    return split_at(shuffled, cuts, max_history=max_history, exclude_seen=exclude_seen)
 
 
 def split_at(

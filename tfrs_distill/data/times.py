@@ -10,7 +10,7 @@ import numpy as np
 from tfrs_distill.columns import plain_array
 from tfrs_distill.errors import InputError
 
-A_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+UNITS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 NO_TIMES = "no times"
 NAMES = {
     "s": "in seconds",
@@ -79,7 +79,7 @@ def date_nanoseconds(text: str) -> int:
     nanoseconds = int(np.datetime64(f"{day}T{time or '00:00'}", "ns").astype(np.int64))
     if sign is None:
         return nanoseconds
-    ahead = (int(hours) * 60 + int(minutes or 0)) * 60 * A_SECOND["ns"]
+    ahead = (int(hours) * 60 + int(minutes or 0)) * 60 * UNITS_PER_SECOND["ns"]
     return nanoseconds - ahead if sign == "+" else nanoseconds + ahead
 
 
@@ -104,7 +104,8 @@ def time_unit(times: np.ndarray) -> str | None:
     if times.dtype.kind == "M":
         return "date"
     inside = {
-        unit: (times >= FIRST * scale) & (times < LAST * scale) for unit, scale in A_SECOND.items()
+        unit: (times >= FIRST * scale) & (times < LAST * scale)
+        for unit, scale in UNITS_PER_SECOND.items()
     }
     counts = {unit: int(rows.sum()) for unit, rows in inside.items() if rows.any()}
     if len(counts) > 1 and sum(counts.values()) == len(times):
@@ -114,7 +115,7 @@ def time_unit(times: np.ndarray) -> str | None:
             "to one unit."
         )
     middle = np.sort(times)[len(times) // 2]
-    return next((u for u, s in A_SECOND.items() if FIRST * s <= middle < LAST * s), None)
+    return next((u for u, s in UNITS_PER_SECOND.items() if FIRST * s <= middle < LAST * s), None)
 
 
 def seconds_since_1970(times: np.ndarray) -> np.ndarray | None:
@@ -129,7 +130,7 @@ def seconds_since_1970(times: np.ndarray) -> np.ndarray | None:
         return None
     if unit == "date":
         return times.astype("M8[s]").astype(np.int64)
-    seconds: np.ndarray = np.floor_divide(times, A_SECOND[unit]).astype(np.int64)
+    seconds: np.ndarray = np.floor_divide(times, UNITS_PER_SECOND[unit]).astype(np.int64)
     return seconds
 
 

@@ -12,7 +12,7 @@ from tfrs_distill.errors import InputError
 ROUNDING = 1e-9  # so that 100 * 0.07, 7.000000000000001 in binary, rounds up to 7
 
 
-class Thinned(NamedTuple):
+class Subsampled(NamedTuple):
     """A data set of which some training interactions are left out.
 
     Args:
@@ -28,7 +28,7 @@ class Thinned(NamedTuple):
 
 def keep_train_share(
     interactions: Interactions, cuts: np.ndarray, share: float, seed: int
-) -> Thinned:
+) -> Subsampled:
     """Keep a share of each user's training interactions, drawn at random, in their order.
 
     Of a user with n of them `ceil(n * share)` stay, so at least one. The others are in no training
@@ -50,8 +50,8 @@ def keep_train_share(
     >>> names = tuple("abcdefgh")
     >>> data = Interactions("tiny", Catalogue(names, names, names), ("ann", "bob"),
     ...                     [0] * 6 + [1] * 2, [1, 2, 3, 4, 5, 6, 7, 8], [1.0] * 8, range(8))
-    >>> thinned = keep_train_share(data, np.array([[4, 5], [1, 1]]), 0.5, seed=0)
-    >>> thinned.cuts.tolist(), thinned.num_left_out, thinned.interactions.sequences()[1].tolist()
+    >>> kept = keep_train_share(data, np.array([[4, 5], [1, 1]]), 0.5, seed=0)
+    >>> kept.cuts.tolist(), kept.num_left_out, kept.interactions.sequences()[1].tolist()
     ([[2, 3], [1, 1]], 2, [7, 8])
     """
     if not 0 < share <= 1:
@@ -71,4 +71,4 @@ def keep_train_share(
     there = np.zeros(len(interactions), bool)
     there[rows[kept]] = True
     num_out = cuts[:, 0] - num_kept
-    return Thinned(interactions.subset(there), cuts - num_out[:, None], int(num_out.sum()))
+    return Subsampled(interactions.subset(there), cuts - num_out[:, None], int(num_out.sum()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
@@ -18,7 +18,7 @@ from tfrs_distill.teachers.keras_teacher import KerasTeacher
 
 HIDDEN = "hidden"  # beside the tasks: losses between layers that belong to no single task
 
-DistillationLoss = tf.keras.losses.Loss | HiddenRepresentationDistillation
+DistillationLoss: TypeAlias = tf.keras.losses.Loss | HiddenRepresentationDistillation
 
 
 def as_student(student: Any) -> Student:
@@ -130,7 +130,7 @@ def loss_weights_by_task(
     Raises:
         ValueError: a weight is out of range, of no loss, or one too many.
     """
-    given = {}
+    given: Mapping[str, Any] = {}
     if weights is not None:
         given = of_tasks(weights, tasks, "distillation_loss_weights", losses)
     by_task = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import tensorflow as tf
 
@@ -41,7 +41,7 @@ from tfrs_distill.models.step import Term, take_step, term_of, total_weight
 from tfrs_distill.models.student_outputs import StudentOutputs
 from tfrs_distill.teachers.teacher import Teacher
 
-Losses = DistillationLoss | Sequence[DistillationLoss]
+Losses: TypeAlias = DistillationLoss | Sequence[DistillationLoss]
 
 
 class Untracked(SimpleNamespace):

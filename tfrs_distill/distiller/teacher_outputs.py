@@ -152,11 +152,11 @@ class TeacherOutputs:
 
     def _of_teacher(self, task: str) -> Any:
         teacher, candidates = self.teachers[task], self.outputs.heads[task].candidates
-        asked = (id(teacher), None if candidates is None else task)  # each has its own candidates
-        if asked not in self._logits:
+        key = (id(teacher), None if candidates is None else task)  # each has its own candidates
+        if key not in self._logits:
             ids = None if candidates is None else candidates.ids
-            self._logits[asked] = teacher.logits(self.batch, ids)
-        logits, name = self._logits[asked], _name(teacher)
+            self._logits[key] = teacher.logits(self.batch, ids)
+        logits, name = self._logits[key], _name(teacher)
         if isinstance(logits, Mapping):
             if task not in logits:
                 raise ValueError(

@@ -216,21 +216,21 @@ class _TaskRows:
         task.check(labels)
         self.rows = np.flatnonzero(~np.isnan(labels))
         labels, users = labels[self.rows], examples.users[self.rows]
-        self.judged = metrics.JudgedRows.of(
+        self.predicted = metrics.PredictedRows.of(
             labels,
             _checked_predictions(task, predictions, len(examples), self.rows),
             users,
             is_binary=isinstance(task, Binary),
             rating_threshold=rating_threshold,
         )
-        shares = positive_shares(self.judged.positive, users)
+        shares = positive_shares(self.predicted.positive, users)
         self.num_users = len(shares)
         self.num_skipped = int(np.isin(shares, (0, 1)).sum())
 
     def measure(self, weights: np.ndarray | None) -> dict[str, Any]:
         """Return every metric by key, of these rows or, with weights, of resamples of them."""
         values = {
-            metric.key: metric.compute(self.judged, weights)
+            metric.key: metric.compute(self.predicted, weights)
             for metric in metrics.ROW_METRICS
             if metric.compute is not None
         }
@@ -240,8 +240,8 @@ class _TaskRows:
         self, values: dict[str, float], samples: dict[str, np.ndarray]
     ) -> TaskEvaluation:
         """Return the metrics with the counts and plots of the task."""
-        of_rows = (self.judged.labels, self.judged.predictions)
-        is_binary = self.judged.is_binary
+        of_rows = (self.predicted.labels, self.predicted.predictions)
+        is_binary = self.predicted.is_binary
         return TaskEvaluation(
             values,
             samples,

@@ -177,11 +177,11 @@ def segment_report(
         num_samples: resamples.
         seed: of the resampling.
     """
-    told = {
+    described = {
         part.name: {"what": part.what, "queries": len(part.rows), "attribute": part.attribute}
         for part in parts
     }
-    return segment_figures(told, ndcgs, pairs, f"ndcg@{k}", num_samples=num_samples, seed=seed)
+    return segment_figures(described, ndcgs, pairs, f"ndcg@{k}", num_samples=num_samples, seed=seed)
 
 
 def segment_figures(

@@ -47,15 +47,15 @@ def top_k_unseen(
 def _fill_best(scores: np.ndarray, best: np.ndarray, items: np.ndarray) -> None:
     """Write each row's best scores and their columns, of equal ones the first; none of -inf.
 
-    The columns are dealt into more than k groups. The k-th greatest of the groups' maxima is at
+    The columns are divided into more than k groups. The k-th greatest of the groups' maxima is at
     most the k-th best score, so only scores that reach it, few of them, have to be ordered.
     """
     k = best.shape[1]
     least = np.full(len(scores), np.finfo(np.float32).min)
     num_groups = scores.shape[1] // GROUP
     if num_groups > k:
-        dealt = scores[:, : GROUP * num_groups].reshape(len(scores), GROUP, num_groups)
-        maxima = np.partition(dealt.max(axis=1), num_groups - k, axis=1)
+        groups = scores[:, : GROUP * num_groups].reshape(len(scores), GROUP, num_groups)
+        maxima = np.partition(groups.max(axis=1), num_groups - k, axis=1)
         least = np.maximum(least, maxima[:, num_groups - k])
     reach = scores >= least[:, None]
     if np.count_nonzero(reach) > reach.size // (4 * GROUP):  # many are equal, or k is large

@@ -14,6 +14,7 @@ from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.errors import InputError
 from tfrs_distill.export.forms import FORMS, ExportForm
 from tfrs_distill.export.forms.form import ServedModule
+from tfrs_distill.export.in_float32 import in_float32
 from tfrs_distill.export.ranking_module import RankingModule, ranking_signature
 from tfrs_distill.export.retrieval_module import (
     ExportableStudent,
@@ -43,7 +44,8 @@ def export_artefact(
     These are a SavedModel and what is converted from it: `student.tflite` in float32 and a smaller
     file with tables and matrices in 8 bits, which computes with 8-bit integers where LiteRT can
     (dynamic range); both of built-in operators only. What they take and give
-    is in `RetrievalModule` and `RankingModule`. The folder appears whole or not at all; an artefact
+    is in `RetrievalModule` and `RankingModule`; a student of mixed precision computes in float32
+    there. The folder appears whole or not at all; an artefact
     that is there already stays as it was until then.
 
     Args:
@@ -136,6 +138,7 @@ def describe(
 ) -> tuple[ServedModule, Artefact]:
     """Return what the model files in `folder` compute, and the artefact that they are part of."""
     provenance = provenance_of(student, catalogue, provenance)
+    student = in_float32(student)
     if isinstance(student, RankingModel):
         if k is not None:
             raise InputError(

@@ -169,13 +169,12 @@ class RetrievalModule(tf.Module):
         added_spec = tf.TensorSpec([None, self.embedding_dim], tf.float32, name="added_embeddings")
 
         tower, stored = items.text_tower, getattr(items, "stored_pieces", None)
-        table = tower.weighted_embeddings()
+        # Of many pieces a large table: it is not made where the file has a packed one.
+        table = tower.weighted_embeddings() if stored is None else None
 
         @tf.function(input_signature=[pieces_spec])
         def embed_texts(pieces: tf.Tensor) -> dict[str, tf.Tensor]:
-            rows = (
-                tf.gather(tf.constant(table), pieces) if stored is None else stored.gather(pieces)
-            )
+            rows = stored.gather(pieces) if stored else tf.gather(tf.constant(table), pieces)
             embeddings = tower.embed(rows)
             return {"embeddings": tf.cast(embeddings, tf.float32)}
 

@@ -66,18 +66,18 @@ def to_tflite(
         with tempfile.TemporaryDirectory() as saved_model:
             write_saved_model(module, Path(saved_model))
             write_tflite(module, Path(saved_model), stage / path.name, quantization)
-        described.write(_other_files(path, described))
+        there = Artefact.read(path.parent) if (path.parent / PROVENANCE).is_file() else None
+        described.write({} if there is None else _other_files(there, path, described))
         for name in (path.name, *_words(described), *SIDECARS):
             (path.parent / name).parent.mkdir(exist_ok=True)
             os.replace(stage / name, path.parent / name)
+        if there is not None:
+            _remove_words(there, described)
     return Artefact.read(path.parent)
 
 
-def _other_files(path: Path, described: Artefact) -> dict[str, Any]:
+def _other_files(there: Artefact, path: Path, described: Artefact) -> dict[str, Any]:
     """Return what `provenance.json` lists of the other models in the folder of `path`."""
-    if not (path.parent / PROVENANCE).is_file():
-        return {}
-    there = Artefact.read(path.parent)
     kept = {
         name: file
         for name, file in there.provenance["files"].items()
@@ -90,6 +90,14 @@ def _other_files(path: Path, described: Artefact) -> dict[str, Any]:
             "exclude_seen or student width. Give another folder, or remove that one first."
         )
     return kept
+
+
+def _remove_words(before: Artefact, described: Artefact) -> None:
+    """Remove the word pieces of a student that was replaced by one of ids alone."""
+    for name in set(_words(before)) - set(_words(described)):
+        (before.folder / name).unlink(missing_ok=True)
+        if not any((before.folder / WORDS).iterdir()):
+            (before.folder / WORDS).rmdir()
 
 
 def _words(artefact: Artefact) -> list[str]:

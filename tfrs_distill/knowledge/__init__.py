@@ -4,7 +4,6 @@ from tfrs_distill.knowledge.cache_teacher import cache_teacher
 from tfrs_distill.knowledge.cached_teacher import CachedTeacher
 from tfrs_distill.knowledge.cross_fit import cross_fit
 from tfrs_distill.knowledge.item_vectors import cache_item_vectors
-from tfrs_distill.knowledge.maintenance import inspect, prune, verify
 from tfrs_distill.knowledge.scrambled import scrambled
 
 __all__ = [
@@ -12,8 +11,5 @@ __all__ = [
     "cache_item_vectors",
     "cache_teacher",
     "cross_fit",
-    "inspect",
-    "prune",
     "scrambled",
-    "verify",
 ]

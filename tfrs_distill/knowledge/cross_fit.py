@@ -38,7 +38,7 @@ def cross_fit(
 ) -> CachedTeacher:
     """Label every training example with a teacher that never trained on its user.
 
-    Users are dealt into `num_folds` folds; for each, a teacher is trained on the other folds'
+    Users are assigned to `num_folds` folds; for each, a teacher is trained on the other folds'
     examples and labels this fold's. A teacher is over-confident about what it trained on, and a
     student that imitates it there learns the labels' noise. `.join(examples)` of the result gives
     the examples with the teachers' knowledge.
@@ -60,7 +60,7 @@ def cross_fit(
         fingerprint: text that names everything that decides how `train` trains (its configuration,
             its seed, its data's version); a fold made under another one is made again.
         num_folds: at least 2, and at most the number of users or rows.
-        by: `"user"` keeps a user's rows in one fold; `"row"` deals rows one by one, for data in
+        by: `"user"` keeps a user's rows in one fold; `"row"` assigns rows one by one, for data in
             which a row has no user that matters.
         seed: of dealing.
         top_k: of windows, as for `cache_teacher`; rows' logits are kept whole.
@@ -94,14 +94,16 @@ def cross_fit(
         "rows_per_shard": rows_per_shard,
     }
     to_label = _to_label(examples, {name: v for name, v in given.items() if v is not None})
-    fold_of_row = deal(examples, num_folds, by, seed)
+    fold_of_row = assign_folds(examples, num_folds, by, seed)
     files = files_of(directory, to_label, fingerprint, fold_of_row)
     return make_cache(
         lambda fold: train(examples.subset(fold_of_row != fold), fold), files, to_label, progress
     )
 
 
-def deal(examples: Windows | RankingExamples, num_folds: int, by: str, seed: int) -> np.ndarray:
+def assign_folds(
+    examples: Windows | RankingExamples, num_folds: int, by: str, seed: int
+) -> np.ndarray:
     """Return the fold of every row, int [num_rows]; folds have equally many users or rows, to one.
 
     Raises:
@@ -111,13 +113,13 @@ def deal(examples: Windows | RankingExamples, num_folds: int, by: str, seed: int
     if by not in (USER, ROW):
         raise ValueError(f"`by` must be {USER!r} or {ROW!r}. Received: by={by!r}.")
     owners = examples.users if by == USER else np.arange(len(examples))
-    dealt, owner = np.unique(owners, return_inverse=True)
-    if not 2 <= num_folds <= len(dealt):
+    unique, owner = np.unique(owners, return_inverse=True)
+    if not 2 <= num_folds <= len(unique):
         raise InputError(
-            f"`num_folds` must be within 2 and the number of {by}s, {len(dealt)}. Received: "
+            f"`num_folds` must be within 2 and the number of {by}s, {len(unique)}. Received: "
             f"num_folds={num_folds!r}."
         )
-    fold: np.ndarray = np.random.default_rng(seed).permutation(np.arange(len(dealt)) % num_folds)
+    fold: np.ndarray = np.random.default_rng(seed).permutation(np.arange(len(unique)) % num_folds)
     return fold[owner]
 
 

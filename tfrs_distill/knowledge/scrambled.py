@@ -1,4 +1,4 @@
-"""Soft targets dealt to other items or rows: they smooth as much, and know nothing."""
+"""Soft targets assigned to other items or rows: they smooth as much, and know nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tfrs_distill.data.row_blocks import row_blocks
 from tfrs_distill.data.windows import ExampleRows, Windows
 from tfrs_distill.errors import InputError
 
-ITEMS_OF_A_BLOCK = 20  # of neighbouring popularity, among which probabilities are dealt
+ITEMS_OF_A_BLOCK = 20  # of neighbouring popularity, among which probabilities are permuted
 
 
 @overload
@@ -37,8 +37,8 @@ def scrambled(examples: Windows | RankingExamples, *, seed: int = 0) -> Windows 
     drawn for the position: `p'(item_{(j + s) mod B}) = p(item_j)`, s within 1 and B - 1, without
     the label, which keeps its probability. So no other item keeps its own, and popular items get
     what popular ones had. Of ranking rows, each row gets the logits of another row with the same
-    label; rows without a label deal among themselves. Logits over the whole catalogue are dealt as
-    those of windows.
+    label, and rows without a label those of others without one. Logits over the whole catalogue
+    are permuted as those of windows.
 
     Args:
         examples: `Windows` joined with a cache as `form="top_k"`, or `RankingExamples` with
@@ -46,12 +46,12 @@ def scrambled(examples: Windows | RankingExamples, *, seed: int = 0) -> Windows 
         seed: of dealing.
 
     Returns:
-        The same examples with other knowledge; that of windows stays on disk and is dealt when a
+        The same examples with other knowledge; that of windows stays on disk and is permuted when a
         batch reads it.
 
     Raises:
         InputError: the examples have no knowledge of that form, or a catalogue of fewer than 3
-            items, whose unlabelled items have nobody to deal with.
+            items, whose unlabelled items have none to change places with.
 
     Example:
     >>> rows = RankingExamples(
@@ -73,7 +73,7 @@ def scrambled(examples: Windows | RankingExamples, *, seed: int = 0) -> Windows 
     )
 
 
-class Turns:
+class BlockRotations:
     """Which item gets an item's probability: a turn within blocks of like popularity.
 
     Args:
@@ -117,25 +117,25 @@ class Turns:
         return np.where((ids == labels) | (ids == columns.PADDING), ids, self.items[turned])
 
 
-class TurnedIds:
+class RotatedIds:
     """The item indices of top-K knowledge, each position's turned by its own draw.
 
     Args:
         ids: int [num_examples, max_history, k].
         labels: int [num_examples, max_history].
-        turns: who gets what.
+        rotations: who gets what.
         draws: int [num_examples, max_history].
     """
 
     def __init__(
-        self, ids: ExampleRows, labels: np.ndarray, turns: Turns, draws: np.ndarray
+        self, ids: ExampleRows, labels: np.ndarray, rotations: BlockRotations, draws: np.ndarray
     ) -> None:
-        self.ids, self.labels, self.turns, self.draws = ids, labels, turns, draws
+        self.ids, self.labels, self.rotations, self.draws = ids, labels, rotations, draws
         self.shape, self.dtype = ids.shape, ids.dtype
 
     def __getitem__(self, rows: Any) -> np.ndarray:
         """Return the rows at these indices."""
-        turned = self.turns.turned(self.ids[rows], self.labels[rows], self.draws[rows])
+        turned = self.rotations.turned(self.ids[rows], self.labels[rows], self.draws[rows])
         return turned.astype(self.dtype)
 
 
@@ -149,7 +149,7 @@ def _of_windows(windows: Windows, random: np.random.Generator) -> Windows:
     num_items = windows.catalogue.num_items
     popularity = np.bincount(windows.labels.reshape(-1), minlength=num_items + 1)[1:]
     draws = random.integers(0, 1 << 15, windows.labels.shape, np.int32)
-    ids = TurnedIds(windows.knowledge[name], windows.labels, Turns(popularity), draws)
+    ids = RotatedIds(windows.knowledge[name], windows.labels, BlockRotations(popularity), draws)
     return replace(windows, knowledge={**windows.knowledge, name: ids})
 
 
@@ -157,13 +157,13 @@ def _of_task(examples: RankingExamples, task: str, random: np.random.Generator) 
     logits = examples.teacher_logits[task]
     if task not in examples.labels:
         return _over_catalogue(examples, logits, random)
-    dealt = logits.copy()
+    permuted = logits.copy()
     _, groups = np.unique(examples.labels_of(task), return_inverse=True)  # NaN is one of them
     order = np.argsort(groups, kind="stable")
     for rows in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
         turn = random.permutation(rows)
-        dealt[turn] = logits[np.roll(turn, 1)]  # one cycle: no row keeps its own
-    return dealt
+        permuted[turn] = logits[np.roll(turn, 1)]  # one cycle: no row keeps its own
+    return permuted
 
 
 def _over_catalogue(
@@ -172,12 +172,12 @@ def _over_catalogue(
     """Logits of every item, whose label is the row's item."""
     labels = examples.features[columns.ITEM_ID]
     num_items = logits.shape[1]
-    turns = Turns(np.bincount(labels, minlength=num_items + 1)[1 : num_items + 1])
+    rotations = BlockRotations(np.bincount(labels, minlength=num_items + 1)[1 : num_items + 1])
     draws = random.integers(0, 1 << 15, len(labels), np.int32)
     items = np.arange(1, num_items + 1)
-    dealt = np.empty_like(logits)
+    permuted = np.empty_like(logits)
     for rows in row_blocks(len(labels), num_items):
         ids = np.broadcast_to(items, (rows.stop - rows.start, num_items))
-        receivers = turns.turned(ids, labels[rows], draws[rows])
-        np.put_along_axis(dealt[rows], receivers - 1, logits[rows], axis=1)
-    return dealt
+        receivers = rotations.turned(ids, labels[rows], draws[rows])
+        np.put_along_axis(permuted[rows], receivers - 1, logits[rows], axis=1)
+    return permuted

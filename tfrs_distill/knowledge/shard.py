@@ -18,8 +18,8 @@ from tfrs_distill.files import file_sha256, whole_file
 
 FORMAT = 6  # raised when a change makes older caches unreadable
 SUFFIX = ".safetensors"
-KEY, SEAL = "tfrs_distill", "sha256"  # of the header's metadata
-UNSEALED = "0" * 64  # stands where the header's sha256 goes while that is computed
+KEY, HEADER_SHA256 = "tfrs_distill", "sha256"  # of the header's metadata
+NO_SHA256 = "0" * 64  # stands where the header's sha256 goes while that is computed
 TYPES = {
     np.dtype(name): code
     for name, code in {
@@ -168,13 +168,16 @@ class Shard:
             "facts": facts or {},
             "arrays": sha256,
         }
-        metadata = {SEAL: UNSEALED, KEY: json.dumps(about, sort_keys=True)}  # the seal is first
+        metadata = {
+            HEADER_SHA256: NO_SHA256,
+            KEY: json.dumps(about, sort_keys=True),
+        }  # the sha256 is first
         header = json.dumps({"__metadata__": metadata} | inside).encode()
         header += b" " * (-len(header) % 8)
         header = struct.pack("<Q", len(header)) + header
-        seal = hashlib.sha256(header).hexdigest()
+        header_sha256 = hashlib.sha256(header).hexdigest()
         with whole_file(path) as file:
-            file.write(header.replace(UNSEALED.encode(), seal.encode(), 1))
+            file.write(header.replace(NO_SHA256.encode(), header_sha256.encode(), 1))
             for _, array in plain:
                 file.write(array.reshape(-1).view(np.uint8).data)
         return cls.open(path)
@@ -244,8 +247,8 @@ def _header(path: Path) -> tuple[str, dict[str, Any], dict[str, Any], int]:
         metadata = header.pop("__metadata__")
         about = json.loads(metadata[KEY])
         format_ = about["format"]
-        seal = metadata[SEAL] if format_ == FORMAT else ""
-        unsealed = start.replace(seal.encode(), UNSEALED.encode(), 1)
+        header_sha256 = metadata[HEADER_SHA256] if format_ == FORMAT else ""
+        without_sha256 = start.replace(header_sha256.encode(), NO_SHA256.encode(), 1)
     except FileNotFoundError as error:
         raise InputError(f"The teacher cache file {path} is missing. {REMEDY}") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
@@ -258,12 +261,12 @@ def _header(path: Path) -> tuple[str, dict[str, Any], dict[str, Any], int]:
             f"The teacher cache file {path} has format {format_}, this version reads format "
             f"{FORMAT}. {REMEDY}"
         )
-    if hashlib.sha256(unsealed).hexdigest() != seal:
+    if hashlib.sha256(without_sha256).hexdigest() != header_sha256:
         raise InputError(
             f"The teacher cache file {path} is not what was written: its sha256 differs "
             f"(header). {REMEDY}"
         )
-    return seal, about, header, 8 + length
+    return header_sha256, about, header, 8 + length
 
 
 def _sha256_of(array: np.ndarray) -> str:

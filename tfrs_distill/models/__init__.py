@@ -21,7 +21,6 @@ from tfrs_distill.models.features import (
 )
 from tfrs_distill.models.history_tower import HistoryTower
 from tfrs_distill.models.item_tower import ItemTower
-from tfrs_distill.models.modality import Modality
 from tfrs_distill.models.ranking_model import RankingModel
 from tfrs_distill.models.ranking_student import RankingStudent
 from tfrs_distill.models.retrieval_student import RetrievalStudent
@@ -41,7 +40,6 @@ __all__ = [
     "IdFeature",
     "ItemFeature",
     "ItemTower",
-    "Modality",
     "NextItem",
     "NeighbourFeature",
     "NumberFeature",

@@ -1,4 +1,4 @@
-"""The data of a run: read from its source once, then from the arrays that were kept of it."""
+"""The data of a run, split, and the arrays that are kept of it; `source.py` reads it first."""
 
 from __future__ import annotations
 
@@ -6,53 +6,28 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from tfrs_distill import columns
-from tfrs_distill.data.assets import BOOK_CROSSING, MOVIELENS_1M, MOVIELENS_100K
 from tfrs_distill.data.catalogue import Catalogue
-from tfrs_distill.data.clothing_reviews import (
-    ClothingReviews,
-    clothing_reviews,
-    split_reviews,
-    split_reviews_by_item,
-)
 from tfrs_distill.data.cold_items import ColdItems, choose_cold_items, split_cold_items
 from tfrs_distill.data.cuts import global_time_cuts, leave_one_out_cuts, user_time_cuts
-from tfrs_distill.data.interactions import Interactions, dislikes_sentence
-from tfrs_distill.data.item_features import ItemAttributes, item_attributes
-from tfrs_distill.data.movielens import movielens_100k
+from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.data.ranking_examples import RankingExamples, RankingSplits
-from tfrs_distill.data.rated_rows import split_ratings
-from tfrs_distill.data.readers import read_folder
-from tfrs_distill.data.readers.user_attributes import read_user_attributes
 from tfrs_distill.data.split_facts import split_facts
 from tfrs_distill.data.splits import Queries, Splits, split_at
-from tfrs_distill.data.synthetic import synthetic
-from tfrs_distill.data.tables.items_table import read_item_attributes
-from tfrs_distill.data.tables.read import TableFacts, interactions_of_tables
-from tfrs_distill.data.tables.roles import ATTRIBUTE, GROUP
-from tfrs_distill.data.tables.users_table import read_user_groups
 from tfrs_distill.data.times import times_line
-from tfrs_distill.data.train_share import Thinned, keep_train_share
-from tfrs_distill.errors import InputError
-from tfrs_distill.files import files_sha256, whole_file
+from tfrs_distill.data.train_share import Subsampled, keep_train_share
+from tfrs_distill.files import whole_file
 from tfrs_distill.pipeline.recipe import RankingRecipe, RetrievalRecipe
 from tfrs_distill.pipeline.recipe.sections import (
     BOOKS,
     COLD_ITEMS,
-    COLUMNS_OF_TABLES,
-    FILMS,
-    FILMS_1M,
     GLOBAL_TIME,
     LEAVE_ONE_OUT,
-    LIKE,
     RANDOM,
-    RATING,
-    REVIEWS,
-    SHUFFLED,
     USER_TIME,
     DataSettings,
 )
@@ -64,13 +39,11 @@ ARRAYS = ("users", "items", "ratings", "timestamps")
 TABLES_FILE, INTERACTIONS_FILE = "tables.json", "interactions.npz"
 GROUPS_FILE = "user_groups.json"
 VECTORS_FILE = "item_vectors.npy"
-SHOWN = 6  # names in a sentence
 AT_RANDOM = (
     f'Set `split = "{RANDOM}"` in [data] of the recipe, which holds back items of each user by '
     f"chance, or take `--recipe {BOOKS}`, which does."
 )
 MANY_LEFT_OUT = 0.1  # of the test positives: from here on people may be coming back
-ASSETS = {FILMS: MOVIELENS_100K, FILMS_1M: MOVIELENS_1M, BOOKS: BOOK_CROSSING}
 CUTS = {
     USER_TIME: user_time_cuts,
     LEAVE_ONE_OUT: leave_one_out_cuts,
@@ -96,9 +69,9 @@ PROTOCOLS = {
     "read the order of a history.",
     "ratings": "Each user's ratings stand in order of time: the first 80 % train, the next "
     "10 % validate, the last 10 % test. A row knows what its user did before it.",
-    "reviews": "Reviews were dealt at random: 80 % train, 10 % validate, 10 % test. A review is "
+    "reviews": "Reviews were split at random: 80 % train, 10 % validate, 10 % test. A review is "
     "its own user: the data names none.",
-    "item": "Items were dealt at random, with all their reviews: 80 % train, 10 % validate, 10 % "
+    "item": "Items were split at random, with all their reviews: 80 % train, 10 % validate, 10 % "
     "test. No model has met an item of the test.",
 }
 
@@ -115,7 +88,7 @@ class RetrievalData:
         user_groups: by attribute, the group of every user, "" where it is not known; empty where
             the source says nothing of its users.
         cold: the items that are in no training row, where they are what is asked for.
-        thinned: what is left of the interactions, where the recipe keeps a share of training.
+        subsampled: what is left of the interactions, where the recipe keeps a share of training.
     """
 
     interactions: Interactions
@@ -124,7 +97,7 @@ class RetrievalData:
     reading: tuple[str, ...] = ()
     user_groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     cold: ColdItems | None = None
-    thinned: Thinned | None = None
+    subsampled: Subsampled | None = None
 
     @classmethod
     def of(
@@ -139,7 +112,7 @@ class RetrievalData:
         Raises:
             InputError: they have no times, and the split needs them.
         """
-        data, cold, thinned = recipe.data, None, None
+        data, cold, subsampled = recipe.data, None, None
         if data.split != RANDOM:
             interactions.require_times(AT_RANDOM)
         if data.split == COLD_ITEMS:
@@ -155,25 +128,25 @@ class RetrievalData:
         else:
             left, cuts = interactions, CUTS[data.split](interactions)
             if data.train_share < 1:
-                thinned = keep_train_share(interactions, cuts, data.train_share, recipe.seed)
-                left, cuts = thinned.interactions, thinned.cuts
+                subsampled = keep_train_share(interactions, cuts, data.train_share, recipe.seed)
+                left, cuts = subsampled.interactions, subsampled.cuts
             splits = split_at(
                 left, cuts, max_history=data.max_history, exclude_seen=data.exclude_seen
             )
         whole = replace(interactions, catalogue=splits.catalogue)
         groups = user_groups or {}
-        return cls(whole, splits, data, tuple(reading), groups, cold, thinned)
+        return cls(whole, splits, data, tuple(reading), groups, cold, subsampled)
 
     @property
     def protocol(self) -> str:
         """How they were split, as sentences."""
         split = PROTOCOLS[self.settings.split]
-        if self.thinned is None:
+        if self.subsampled is None:
             return split
         return (
             f"{split} Of each user's training interactions {100 * self.settings.train_share:.3g} "
             "%, at least one, were drawn at random and kept in their order; the other "
-            f"{self.thinned.num_left_out:,} are in no training row and in no history."
+            f"{self.subsampled.num_left_out:,} are in no training row and in no history."
         )
 
     @property
@@ -220,8 +193,8 @@ class RetrievalData:
             "fingerprint": splits.train.fingerprint(),
         }
         line = interactions_line(data)
-        if self.thinned is not None:
-            left_out = self.thinned.num_left_out
+        if self.subsampled is not None:
+            left_out = self.subsampled.num_left_out
             facts["train_share"] = self.settings.train_share
             facts["train_interactions_left_out"] = left_out
             line += (
@@ -246,8 +219,8 @@ class RetrievalData:
         if kind == RANDOM:
             return {"kind": kind}
         left, cuts = self.interactions, CUTS[kind](self.interactions)
-        if self.thinned is not None:
-            left, cuts = self.thinned.interactions, self.thinned.cuts
+        if self.subsampled is not None:
+            left, cuts = self.subsampled.interactions, self.subsampled.cuts
         facts = split_facts(left, cuts)
         return {"kind": kind, "ties": self.settings.ties, **asdict(facts)}
 
@@ -423,160 +396,6 @@ def interactions_line(data: Interactions) -> str:
     )
 
 
-def source_fingerprint(recipe: RetrievalRecipe | RankingRecipe) -> str:
-    """What decides the data: the source's name, or the content of the files that are given."""
-    if recipe.data.interactions:
-        users = getattr(recipe.data, "users", ())
-        return "".join(map(_content, [*recipe.data.interactions, *recipe.data.items, *users]))
-    return _content(recipe.data.folder) if recipe.data.folder else recipe.data.source
-
-
-def _content(folder: str) -> str:
-    """The sha256 of what is in a file or in a folder's files."""
-    path = Path(folder)
-    if not path.exists():
-        raise InputError(f"{path} does not exist. A file or a folder with the data was expected.")
-    return files_sha256(
-        [path] if path.is_file() else sorted(f for f in path.glob("*") if f.is_file())
-    )
-
-
-def read_data(recipe: RetrievalRecipe | RankingRecipe) -> RetrievalData | RankingData:
-    """Read the recipe's data from its source.
-
-    Raises:
-        InputError: the data cannot be read or fetched.
-    """
-    if isinstance(recipe, RankingRecipe):
-        return _reviews(recipe) if recipe.data.source == REVIEWS else _ratings(recipe)
-    reading: list[str] = []
-    groups: Mapping[str, Sequence[str]] = {}
-    attributes = None
-    if recipe.data.interactions:
-        data, facts = read_tables(recipe)
-        reading = facts.sentences()
-    elif recipe.data.source == "synthetic":
-        data = synthetic(seed=recipe.seed)
-    else:
-        folder = source_folder(recipe)  # which looks through what was fetched
-        data, attributes = read_folder(folder), read_user_attributes(folder)
-    if recipe.data.disliked_below and not recipe.data.interactions:  # tables have theirs already
-        rated = data.ratings > 0  # 0 is none, as in Book-Crossing
-        disliked = rated & (data.ratings < recipe.data.disliked_below)
-        data = data.with_dislikes(disliked)
-        reading.append(dislikes_sentence(disliked, recipe.data.disliked_below))
-    if recipe.data.max_users:
-        data = data.of_some_users(recipe.data.max_users, recipe.seed)
-    if recipe.data.split == RANDOM:
-        data = data.in_random_order(recipe.seed)
-    elif recipe.data.ties == SHUFFLED:
-        data = data.shuffle_ties(recipe.seed)
-    if attributes is not None:
-        groups = attributes.groups(data.user_ids)
-    elif recipe.data.interactions:
-        others = read_other_tables(recipe, data)
-        groups = others.groups
-        reading += others.sentences
-    return RetrievalData.of(data, recipe, reading, groups)
-
-
-def read_tables(recipe: RetrievalRecipe | RankingRecipe) -> tuple[Interactions, TableFacts]:
-    """Read the recipe's tables, and tell what became of their rows.
-
-    Raises:
-        InputError: as for `td.data.read_table`, or ratings are to be learnt and there are none.
-    """
-    data = recipe.data
-    columns = {
-        role: getattr(data, setting)
-        for role, setting in COLUMNS_OF_TABLES.items()
-        if role not in (ATTRIBUTE, GROUP)
-    }
-    rated: dict[str, Any]
-    if isinstance(recipe, RankingRecipe):
-        rated = {"rated_only": bool({LIKE, RATING} & set(recipe.labels.tasks))}
-    else:
-        rated = {
-            "min_rating": recipe.data.min_rating or None,
-            "disliked_below": recipe.data.disliked_below or None,
-            "weigh_by_rating": recipe.data.weigh_by_rating,
-            "in_order": recipe.data.reads_order,
-        }
-    return interactions_of_tables(
-        list(data.interactions),
-        list(data.items) or None,
-        columns={role: column for role, column in columns.items() if column},
-        name=recipe.name,
-        **rated,
-    )
-
-
-class OtherTables(NamedTuple):
-    """What tables say of items and users beside their names.
-
-    Args:
-        attributes: of the items; None where no column is named.
-        groups: of the users by column, see `read_user_groups`.
-        sentences: what was found.
-    """
-
-    attributes: ItemAttributes | None
-    groups: Mapping[str, Sequence[str]]
-    sentences: list[str]
-
-
-def read_other_tables(recipe: RetrievalRecipe | RankingRecipe, data: Interactions) -> OtherTables:
-    """Read what the recipe's tables say of items and users beside their names.
-
-    Raises:
-        InputError: a table cannot be used, or has none of the users or not all of the items.
-    """
-    attributes, groups, sentences = None, {}, []
-    if recipe.data.attribute_columns:
-        attributes = item_attributes_of(recipe, data.catalogue)
-        kinds = [*attributes.number_names, *attributes.label_names]
-        sentences.append(f"Attributes of the items: {_some(kinds)}.")
-    if isinstance(recipe, RetrievalRecipe) and recipe.data.users:
-        groups = read_user_groups(
-            list(recipe.data.users),
-            data.user_ids,
-            recipe.data.group_columns,
-            user_column=recipe.data.user_column or None,
-        )
-        kinds = [f"{name} ({_some(sorted(set(of) - {''}))})" for name, of in groups.items()]
-        sentences.append(f"Groups of the users: {'; '.join(kinds)}.")
-    return OtherTables(attributes, groups, sentences)
-
-
-def item_attributes_of(
-    recipe: RetrievalRecipe | RankingRecipe, catalogue: Catalogue
-) -> ItemAttributes:
-    """Return what the recipe's source says of the items beside titles and texts.
-
-    Raises:
-        InputError: it cannot be read, or does not know an item.
-    """
-    data = recipe.data
-    if not data.interactions:
-        return item_attributes(source_folder(recipe), catalogue)
-    return read_item_attributes(
-        list(data.items),
-        catalogue,
-        data.attribute_columns,
-        id_column=data.id_column or None,
-        item_column=data.item_column or None,
-    )
-
-
-def source_folder(recipe: RetrievalRecipe | RankingRecipe) -> Path:
-    """Return where the recipe's films or books are: in the folder it names, or fetched.
-
-    Raises:
-        InputError: they cannot be fetched.
-    """
-    return Path(recipe.data.folder or ASSETS[recipe.data.source].folder())
-
-
 def load_data(folder: Path, recipe: RetrievalRecipe | RankingRecipe) -> RetrievalData | RankingData:
     """Read what the data stage left in `folder`."""
     if isinstance(recipe, RankingRecipe):
@@ -595,68 +414,6 @@ def repeats_sentence(queries: Queries) -> str:
         "the same items here, as to music or in a shop, exclude_seen = false in [data] of the "
         "recipe may be what is wanted."
     )
-
-
-def _ratings(recipe: RankingRecipe) -> RankingData:
-    named = recipe.data
-    reading: list[str] = []
-    users = None
-    if named.interactions:
-        data, facts_of_tables = read_tables(recipe)
-        others = read_other_tables(recipe, data)
-        items = others.attributes
-        reading = facts_of_tables.sentences() + others.sentences
-    else:
-        data = movielens_100k(source_folder(recipe))
-        items = item_attributes_of(recipe, data.catalogue)
-        users = read_user_attributes(source_folder(recipe))
-    data.require_times(
-        "The rows of a model of ratings stand in order of time. Take a recipe that finds items, "
-        f'with `split = "{RANDOM}"` in [data], such as `--recipe {BOOKS}`.'
-    )
-    if named.max_users:
-        data = data.of_some_users(named.max_users, recipe.seed)
-    if named.interactions and LIKE in recipe.labels.tasks:
-        liked = float((data.ratings >= named.liked_from).mean())
-        reading.append(f"{liked:.0%} of the ratings are {named.liked_from:g} or more: likes.")
-    splits, tables = split_ratings(
-        data,
-        max_history=named.max_history,
-        liked_from=named.liked_from,
-        items=items,
-        users=users,
-    )
-    facts = split_facts(data)  # but every row is tested, a user's first one too
-    return RankingData(
-        splits,
-        tables.vocabularies,
-        tables.item_vectors,
-        tables.catalogue,
-        None,
-        PROTOCOLS["ratings"],
-        tables.times,
-        {key: getattr(facts, key) for key in ("train_after_test", "tests_cut_in_one_time")},
-        tuple(reading),
-    )
-
-
-def _reviews(recipe: RankingRecipe) -> RankingData:
-    reviews = clothing_reviews(recipe.data.folder or None)
-    if recipe.data.max_users:
-        names = np.random.default_rng(recipe.seed).permutation(np.unique(reviews.examples.users))
-        some = np.isin(reviews.examples.users, names[: recipe.data.max_users])
-        reviews = ClothingReviews(reviews.examples.subset(some), reviews.vocabularies)
-    split = split_reviews_by_item if recipe.data.split == "item" else split_reviews
-    splits = split(reviews, recipe.seed)
-    protocol = PROTOCOLS["item" if recipe.data.split == "item" else "reviews"]
-    data = RankingData(splits, reviews.vocabularies, None, None, None, protocol)
-    return data.with_words(recipe)
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first of some names, and how many more there are."""
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return f"{', '.join(names[:SHOWN])}{more}"
 
 
 def _below(kind: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -59,9 +59,12 @@ def evaluate_scorers(
     queries, train = getattr(data.splits, split), data.splits.train
     _check(scorers, ks, data.catalogue.num_items)
     vectors = None if item_vectors is None else _vectors(Path(item_vectors), queries)
-    asked, max_history = queries.answerable(), train.max_history
-    parts, rows = segments(train, asked, data.user_groups, data.item_groups), ranked_rows(asked)
-    some, places = asked.subset(rows), queries.answerable_rows[rows]
+    answerable, max_history = queries.answerable(), train.max_history
+    parts, rows = (
+        segments(train, answerable, data.user_groups, data.item_groups),
+        ranked_rows(answerable),
+    )
+    some, places = answerable.subset(rows), queries.answerable_rows[rows]
     trained_last = sorted(scorers, key=lambda path: ".py:" in path)
     opened = {}
     for path in trained_last:
@@ -93,9 +96,9 @@ def evaluate_scorers(
         "data": data.splits.name,
         "split": split,
         "k": list(ks),
-        "queries": len(asked),
+        "queries": len(answerable),
         "num_left_out": queries.num_left_out,
-        "interval_too_narrow": metrics.too_few_to_resample(len(asked)),
+        "interval_too_narrow": metrics.too_few_to_resample(len(answerable)),
         "models": models,
         "comparisons": {
             path: metrics.paired_difference(

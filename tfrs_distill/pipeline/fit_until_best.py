@@ -18,7 +18,7 @@ from tfrs_distill.progress import Advance, Progress
 AVERAGED = 0.999  # of the average that a step keeps, at most
 
 
-class Judge(Protocol):
+class ValidationCallback(Protocol):
     """A Keras callback that adds a score to the logs after every epoch; more is better."""
 
     log_name: str  # under which it does, such as "val_ndcg@10"
@@ -131,7 +131,7 @@ class ShowEpochs(tf.keras.callbacks.Callback):
 def fit_until_best(
     model: tf.keras.Model,
     batches: tf.data.Dataset,
-    judge: Judge,
+    validation: ValidationCallback,
     *,
     learning_rate: float,
     max_epochs: int,
@@ -141,17 +141,17 @@ def fit_until_best(
     weight_decay: float = 0.0,
     after_epoch: Callable[[int, float], None] | None = None,
 ) -> dict[str, Any]:
-    """Fit `model` until `judge` no longer finds it better, and keep its best epoch.
+    """Fit `model` until `validation` no longer finds it better, and keep its best epoch.
 
     Returns:
         `loss` and the validation score by epoch, and `best_epoch`, counted from 1. The score is
         called as in the logs, with "validation" for "val".
     """
     model.compile(optimizer=adam(learning_rate, weight_decay))
-    score = judge.log_name
+    score = validation.log_name
     with progress.bar(description, max_epochs) as advance:
         show = ShowEpochs(advance, score, after_epoch)
-        averaged = AveragedWeights([judge, BestEpoch(score, patience), show])
+        averaged = AveragedWeights([validation, BestEpoch(score, patience), show])
         history = model.fit(batches, epochs=max_epochs, verbose=0, callbacks=[averaged]).history
     loss = history["total_loss" if "total_loss" in history else "loss"]
     return {

@@ -14,15 +14,17 @@ import tensorflow as tf
 import tfrs_distill.compress.compressed_item_tower  # noqa: F401  (its class is to be loaded)
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.data.unlabelled_rows import unlabelled_rows
+from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation.retrieval import ModelScorer
 from tfrs_distill.knowledge import CachedTeacher
 from tfrs_distill.pipeline.data import RankingData, RetrievalData, load_data
 from tfrs_distill.pipeline.recipe import RankingRecipe
-from tfrs_distill.pipeline.stage import Result, Stages
+from tfrs_distill.pipeline.stage import Result, Stages, note_of_finished
 from tfrs_distill.pipeline.tasks import make_tasks
-from tfrs_distill.pipeline.teacher_kinds import Setting, TeacherKind, teacher_kind
+from tfrs_distill.pipeline.teacher_kinds import TeacherContext, TeacherKind, teacher_kind
 from tfrs_distill.pipeline.transfer import STUDENT_FILE, Transfer
 from tfrs_distill.progress import Progress
+from tfrs_distill.serving.artefact.files import read_provenance
 from tfrs_distill.serving.word_pieces import WordPieces
 from tfrs_distill.teachers import ItemItemTeacher
 from tfrs_distill.teachers.candidate_lists import RELEVANCE, CandidateLists, list_examples
@@ -117,7 +119,7 @@ class Run:
         return COMPRESSED if getattr(self.recipe.export, "compress", ()) else STUDENT
 
     def after_epoch_of(self, stage: str) -> Callable[[int, float], None] | None:
-        """Who is told of a student's epochs; nobody of a first stage's, which no search judges."""
+        """What is called after a student's epochs; None for a first stage: no search reads it."""
         return None if stage == "retrieval" else self.after_epoch
 
     @cached_property
@@ -144,17 +146,17 @@ class Run:
         return make_tasks(self.recipe, self.data)
 
     @property
-    def setting(self) -> Setting:
+    def teacher_context(self) -> TeacherContext:
         """What the run's teachers are made from."""
-        return Setting(self.recipe, self.data, self.tasks, self.progress)
+        return TeacherContext(self.recipe, self.data, self.tasks, self.progress)
 
     @cached_property
     def teacher(self) -> TeacherKind:
         """The kind of teacher that the recipe names."""
-        return teacher_kind(self.setting)
+        return teacher_kind(self.teacher_context)
 
     @property
-    def beside(self) -> list[str]:
+    def compared_stages(self) -> list[str]:
         """The stages of the students that the student is measured beside."""
         return [*self.twins, *self.controls]
 
@@ -171,6 +173,24 @@ class Run:
         """
         train, seed = self.data.splits.train, self.recipe.seed
         return unlabelled_rows(train, self.num_unlabelled, seed=seed)
+
+    def check_exported(self, artefact: Path) -> None:
+        """Raise unless an artefact is of the student and the data that the run's stages hold.
+
+        Raises:
+            InputError: the run went on with other settings since.
+        """
+        provenance = read_provenance(artefact)
+        data, student = (
+            note_of_finished(self.stages.folder / name) or {} for name in ("data", self.exported)
+        )
+        held = (student.get("fingerprint"), data.get("result", {}).get("fingerprint"))
+        if (provenance.get("student"), provenance.get("training_data")) != held:
+            raise InputError(
+                f"{artefact} was exported from another student or other data than those in "
+                f"{self.stages.folder}: the run went on with other settings since, or files of it "
+                "were changed. Run its recipe to the end first."
+            )
 
     def check_unlabelled(self) -> None:
         """Raise an `InputError` where the recipe wants rows without labels and there are none."""

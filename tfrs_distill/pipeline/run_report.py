@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tfrs_distill.evaluation.baselines import MOST_ITEMS_OF_EASE
+from tfrs_distill.evaluation.baselines import MAX_ITEMS_OF_EASE
 from tfrs_distill.files import whole_file
 from tfrs_distill.pipeline.recipe import RetrievalRecipe
 from tfrs_distill.pipeline.report import verdict, write_report
@@ -18,8 +18,8 @@ CONTROLS = {
     "self_taught": "The self-taught student learns as the student does, from cross-fitted copies "
     "of the twin.",
     "scrambled": "The scrambled student learns as the student does, from soft targets that are as "
-    "smooth as the teacher's and keep its probability of the label, but are dealt to other items "
-    "of like popularity, or to other rows of the same label.",
+    "smooth as the teacher's and keep its probability of the label, but are assigned to other "
+    "items of like popularity, or to other rows of the same label.",
 }
 SAME_AS_STUDENT = "same model, same labels, as many epochs at most, same seed"
 
@@ -64,7 +64,7 @@ def _curves(run: Run) -> dict[str, Any]:
             for name, member in teacher.get("members", {}).items()
             if "curves" in member
         }
-    return curves | {name: run.result(name)["curves"] for name in (*run.beside, "student")}
+    return curves | {name: run.result(name)["curves"] for name in (*run.compared_stages, "student")}
 
 
 def _of_rows(run: Run) -> dict[str, Any]:
@@ -123,9 +123,9 @@ def _of_queries(run: Run) -> dict[str, Any]:
 
 def _without_ease(run: Run) -> str:
     """That EASE was not measured, where there are too many items."""
-    if run.result("data")["items"] <= MOST_ITEMS_OF_EASE:
+    if run.result("data")["items"] <= MAX_ITEMS_OF_EASE:
         return ""
-    most = f"{MOST_ITEMS_OF_EASE:,}"
+    most = f"{MAX_ITEMS_OF_EASE:,}"
     return f" EASE was not measured: its matrix of more than {most} items squared is too large."
 
 

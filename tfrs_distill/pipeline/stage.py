@@ -15,7 +15,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfrs_distill import __version__
-from tfrs_distill.files import content_sha256, file_sha256, whole_file, whole_folder
+from tfrs_distill.files import content_sha256, file_sha256, whole_file, whole_folder, write_json
 from tfrs_distill.progress import Progress
 
 NOTE = "done.json"
@@ -131,8 +131,7 @@ class Stages:
                 "files": _checksums(output),
             }
             note["sha256"] = content_sha256(note)
-            with whole_file(folder / NOTE, "w") as file:
-                json.dump(note, file, indent=2)
+            write_json(folder / NOTE, note)
         self.seconds[stage.name] = note["seconds"]
         self.progress.done(note["line"], note["seconds"], reused)
         return dict(note["result"])

@@ -20,7 +20,7 @@ from tfrs_distill.models.retrieval_model import NEXT_ITEM
 from tfrs_distill.models.tasks import RankingTask
 from tfrs_distill.models.two_tower import COLD_ITEMS
 from tfrs_distill.pipeline.cold_validation import ColdValidationNDCG
-from tfrs_distill.pipeline.fit_until_best import Judge
+from tfrs_distill.pipeline.fit_until_best import ValidationCallback
 from tfrs_distill.pipeline.list_teachers import standardised
 from tfrs_distill.pipeline.models import make_student
 from tfrs_distill.pipeline.recipe.sections import TwinSettings
@@ -43,7 +43,7 @@ Chosen = Any  # `TwinSettings` or `DistillationSettings`
 KNOWLEDGE_OF = {SELF_TAUGHT: SELF_KNOWLEDGE}  # the stage; of any other student, the teacher's
 
 
-class Taught(NamedTuple):
+class DistillationSetup(NamedTuple):
     """What a student learns from with a teacher: training examples, arguments of a `Distiller`.
 
     Args:
@@ -75,7 +75,7 @@ class Students(Protocol):
     """The students of one kind of training examples, whoever teaches them."""
 
     sections: Sequence[str]  # of the recipe, beside how a student learns
-    score: str  # what the judge's score is, for people
+    score: str  # what the validation callback's score is, for people
 
     @property
     def examples(self) -> Any:
@@ -85,26 +85,26 @@ class Students(Protocol):
         """Make a student, not trained."""
 
     def batches(self, examples: Any, seed: int) -> tf.data.Dataset:
-        """Deal training examples into the batches of an epoch."""
+        """Divide training examples into the batches of an epoch."""
 
-    def judge(self, student: Any) -> Judge:
+    def validation_callback(self, student: Any) -> ValidationCallback:
         """Score a student on validation after every epoch."""
 
     def finish(self, student: Any) -> None:
         """Do what is left to do when a student is trained."""
 
-    def taught(self, name: str) -> Taught:
+    def distillation_setup(self, name: str) -> DistillationSetup:
         """What teaches the student of this name."""
 
 
 def students_of(run: Run, name: str) -> Students:
     """Those that a student of this name belongs to."""
     if run.recipe.task == "two-stage" and name != "retrieval":
-        return OfLists(run)
+        return ListStudents(run)
     if run.recipe.task in ("retrieval", "two-stage"):
-        return OfWindows(run, transfers=not learns_alone(name))
+        return WindowStudents(run, transfers=not learns_alone(name))
     task = name.removeprefix("twin_of_")
-    return OfRows(run, None if task == name else (task,))
+    return RowStudents(run, None if task == name else (task,))
 
 
 def learns_alone(name: str) -> bool:
@@ -112,7 +112,7 @@ def learns_alone(name: str) -> bool:
     return name == PLAIN or name.startswith(TWIN)
 
 
-class OfWindows:
+class WindowStudents:
     """Students that find items after a history.
 
     Args:
@@ -173,10 +173,10 @@ class OfWindows:
         }
 
     def batches(self, examples: Windows, seed: int) -> tf.data.Dataset:
-        """Deal windows into batches."""
+        """Divide windows into batches."""
         return examples.batches(self.recipe.training.batch_size, seed=seed)
 
-    def judge(self, student: RetrievalStudent) -> Judge:
+    def validation_callback(self, student: RetrievalStudent) -> ValidationCallback:
         """NDCG on validation."""
         data, k = self.run.data, self.recipe.evaluation.k
         if data.cold is not None:
@@ -187,7 +187,7 @@ class OfWindows:
         """Say what is recommended to someone of whom nothing is known."""
         student.fit_empty_history(self.examples.batches(self.recipe.training.batch_size))
 
-    def taught(self, name: str) -> Taught:
+    def distillation_setup(self, name: str) -> DistillationSetup:
         """The windows with knowledge; where the teacher's has no embeddings, all read the top-K."""
         form = None if self.recipe.knowledge.form == "auto" else self.recipe.knowledge.form
         knowledge = self.run.knowledge()
@@ -200,7 +200,7 @@ class OfWindows:
             windows = scrambled(windows, seed=self.recipe.seed)
         chosen = self.recipe.distillation
         tasks = (NEXT_ITEM,) if self.run.data.cold is None else (NEXT_ITEM, COLD_ITEMS)
-        return Taught(
+        return DistillationSetup(
             windows,
             {task: SoftTargetKLDivergence(temperature=chosen.temperature) for task in tasks},
             knowledge,
@@ -209,7 +209,7 @@ class OfWindows:
         )
 
 
-class OfRows:
+class RowStudents:
     """Students that predict labels of rows, all of the recipe's or those of `names`."""
 
     sections: Sequence[str] = ("student", "words", "training", "labels")
@@ -231,10 +231,10 @@ class OfRows:
         return make_student(seeded, self.run.data, tasks, chosen.dropout)
 
     def batches(self, examples: RankingExamples, seed: int) -> tf.data.Dataset:
-        """Deal rows into batches."""
+        """Divide rows into batches."""
         return examples.batches(self.recipe.training.batch_size, seed=seed)
 
-    def judge(self, student: RankingStudent) -> Judge:
+    def validation_callback(self, student: RankingStudent) -> ValidationCallback:
         """The tasks' scores on validation."""
         validation = self.run.data.splits.validation
         return ValidationScore(student, validation, self.recipe.evaluation.k)
@@ -242,7 +242,7 @@ class OfRows:
     def finish(self, student: RankingStudent) -> None:
         """Nothing is left to do."""
 
-    def taught(self, name: str) -> Taught:
+    def distillation_setup(self, name: str) -> DistillationSetup:
         """The rows with logits, also those that a teacher alone has labelled."""
         rows = self.run.labelled_rows(KNOWLEDGE_OF.get(name, KNOWLEDGE))
         if name == SCRAMBLED:
@@ -250,10 +250,10 @@ class OfRows:
         tasks: list[RankingTask] = self.run.tasks
         chosen = self.recipe.distillation
         losses = {task.name: task.distillation_loss(chosen.temperature) for task in tasks}
-        return Taught(rows, losses, None, chosen.student_loss_weight)
+        return DistillationSetup(rows, losses, None, chosen.student_loss_weight)
 
 
-class OfLists:
+class ListStudents:
     """Students that order what a first stage finds."""
 
     sections: Sequence[str] = ("student", "lists", "training")
@@ -279,10 +279,10 @@ class OfLists:
         )
 
     def batches(self, examples: RankingExamples, seed: int) -> tf.data.Dataset:
-        """Deal whole lists into batches."""
+        """Divide whole lists into batches."""
         return examples.list_batches(self.recipe.training.batch_size, seed=seed)
 
-    def judge(self, student: RankingStudent) -> Judge:
+    def validation_callback(self, student: RankingStudent) -> ValidationCallback:
         """NDCG of both stages on validation."""
         validation = self.run.data.splits.validation
         return ValidationLists(self.recipe, student, self.run.first_stage, validation)
@@ -290,8 +290,8 @@ class OfLists:
     def finish(self, student: RankingStudent) -> None:
         """Nothing is left to do."""
 
-    def taught(self, name: str) -> Taught:
-        """The lists with scores: the teachers', the twins', or the teachers' dealt anew."""
+    def distillation_setup(self, name: str) -> DistillationSetup:
+        """The lists with scores: the teachers', the twins', or the teachers' of other items."""
         lists = self.examples
         if name in KNOWLEDGE_OF:
             logits = self.run.knowledge(KNOWLEDGE_OF[name]).join(lists).teacher_logits[RELEVANCE]
@@ -300,4 +300,4 @@ class OfLists:
         if name == SCRAMBLED:
             lists = scrambled(lists, seed=self.recipe.seed)
         losses = {RELEVANCE: LIST_LOSSES[self.recipe.lists.list_loss](self.recipe)}
-        return Taught(lists, losses, None, self.recipe.distillation.student_loss_weight)
+        return DistillationSetup(lists, losses, None, self.recipe.distillation.student_loss_weight)

@@ -205,17 +205,17 @@ class Transfer:
             f"{self.settings.adapter_rank} of the text projection were trained here",
             NOTHING: "none of its weights were trained here",
         }.get(self.settings.trains, "all its weights were trained on here")
-        said = (
+        sentences = (
             "The two-tower teacher, and that of every fold, started from the teacher of the run "
             f"{self.folder.name} (data: {self.earlier.name}), with {self.shared_words()}; "
             f"{trained}."
         )
         if self.starts_student:
-            said += (
+            sentences += (
                 " The student, and controls that learn as it does, started from that run's student "
                 "and read its word pieces."
             )
-        return f"{said} The twin started from nothing: it is the control without transfer."
+        return f"{sentences} The twin started from nothing: it is the control without transfer."
 
     def _stage(self, name: str) -> Path:
         return self.folder / "stages" / name

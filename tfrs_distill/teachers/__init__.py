@@ -5,8 +5,7 @@
 - in closed form: `ItemItemTeacher`, `NextItemRidgeTeacher`, and `ALSTeacher` through `implicit`
 - without training of ours: `ArrayTeacher`, `KerasTeacher`, `FunctionTeacher`
 - for ranking rows: `BertTextRanker` (reads a text a row), `DeepCrossTeacher` (wide, privileged
-  features), `row_logits_from_arrays` (a GBDT or any other); `row_logits` labels rows by any teacher
-- for candidate lists: `first_stage_lists`, `list_examples`, `ListTeacher`
+  features); `row_logits` labels rows by any teacher
 - of several: `Ensemble`, `Calibrated`
 - text: `TextEncoder` (BERT, RoBERTa, DistilBERT, MiniLM), `HubEncoder` (TF-Hub, SavedModel);
   `piece_vectors` for a student's text tower
@@ -16,10 +15,6 @@
 
 from tfrs_distill.teachers.als_teacher import ALSTeacher
 from tfrs_distill.teachers.arrays.array_teacher import ArrayTeacher
-from tfrs_distill.teachers.arrays.row_logits_from_arrays import (
-    read_row_logits,
-    row_logits_from_arrays,
-)
 from tfrs_distill.teachers.attention_two_tower import AttentionTwoTower
 from tfrs_distill.teachers.bert.bert_cross_encoder import BertCrossEncoder
 from tfrs_distill.teachers.bert.bert_text_ranker import BertTextRanker
@@ -37,13 +32,11 @@ from tfrs_distill.teachers.bert.piece_vectors import piece_vectors
 from tfrs_distill.teachers.bert.text_encoder import TextEncoder
 from tfrs_distill.teachers.bert.trained_layers import AllLayers, TopLayers
 from tfrs_distill.teachers.calibration import Calibrated, fit_temperature, held_out_windows
-from tfrs_distill.teachers.candidate_lists import first_stage_lists, list_examples
 from tfrs_distill.teachers.deep_cross_teacher import DeepCrossTeacher
 from tfrs_distill.teachers.ensemble import Ensemble
 from tfrs_distill.teachers.function_teacher import FunctionTeacher
 from tfrs_distill.teachers.item_item_teacher import ItemItemTeacher, NextItemRidgeTeacher
 from tfrs_distill.teachers.keras_teacher import KerasTeacher
-from tfrs_distill.teachers.list_teacher import ListTeacher
 from tfrs_distill.teachers.multimodal_two_tower import MultimodalTwoTower
 from tfrs_distill.teachers.reranker import Reranker
 from tfrs_distill.teachers.row_logits import row_logits
@@ -65,7 +58,6 @@ __all__ = [
     "HubEncoder",
     "ItemItemTeacher",
     "KerasTeacher",
-    "ListTeacher",
     "LoRA",
     "MultimodalTwoTower",
     "NextItemRidgeTeacher",
@@ -76,13 +68,9 @@ __all__ = [
     "TopLayers",
     "attach_saved",
     "finetune",
-    "first_stage_lists",
     "fit_temperature",
     "held_out_windows",
-    "list_examples",
     "piece_vectors",
     "pretrain_masked_language_model",
-    "row_logits_from_arrays",
-    "read_row_logits",
     "row_logits",
 ]

@@ -19,8 +19,8 @@ from tfrs_distill.models.candidates import MASKED
 from tfrs_distill.models.rows import rows_of, seen_items
 
 LOWEST, HIGHEST = 1e-4, 1e4  # temperatures searched
-MOST_LOGITS = 20_000_000  # kept for the search, at most: 80 MB
-MOST_AT_A_TIME = 2**23  # logits computed at once, at most: 32 MB
+MAX_LOGITS = 20_000_000  # kept for the search, at most: 80 MB
+MAX_AT_A_TIME = 2**23  # logits computed at once, at most: 32 MB
 
 
 class TemperatureFit(NamedTuple):
@@ -118,7 +118,7 @@ def fit_temperature(
         InputError: no row has a label, or a logit is NaN or infinite.
     """
     ids, held_out = held_out.existing_items(), replace(held_out, labels=held_out.liked_labels)
-    some = _some_rows(held_out, max(1, MOST_LOGITS // len(ids)))
+    some = _some_rows(held_out, max(1, MAX_LOGITS // len(ids)))
     logits, labels = _logits_and_labels(teacher, some, tf.constant(ids), exclude_seen, batch_size)
     if not len(labels):
         raise InputError("The held-out windows have no labels, so no temperature can be found.")
@@ -205,7 +205,7 @@ def _logits_and_labels(
             logits = tf.where(seen & (ids[None, :] != labels[:, None]), MASKED, logits)
         return logits, labels
 
-    at_most = MOST_AT_A_TIME // (windows.max_history * len(ids))
+    at_most = MAX_AT_A_TIME // (windows.max_history * len(ids))
     logits = np.zeros((windows.num_labels, len(ids)), np.float32)
     labels, done = np.zeros(len(logits), np.int32), 0
     for batch in windows.batches(max(1, min(batch_size, at_most))):

@@ -24,8 +24,8 @@ class MultimodalTwoTower(AttentionTwoTower):
 
     Args:
         modalities: float [num_items, dim] in catalogue order, by name; widths may differ. Any
-            arrays: `TextEncoder.encode`, `data.attribute_vectors`, `data.neighbour_vectors`, the
-            vectors of an image model.
+            arrays: `TextEncoder.encode`, `data.attribute_vectors`, the vectors of an image model,
+            `data.knowledge_graph.neighbour_vectors`.
         max_history: items of a history that are read.
         embedding_dim: width of query and item embeddings.
         num_blocks: attention blocks.

@@ -5,13 +5,13 @@ import pytest
 
 from tfrs_distill.data import (
     clothing_reviews,
-    item_attributes,
     read_folder,
-    read_knowledge_graph,
-    read_user_attributes,
 )
+from tfrs_distill.data.item_features import item_attributes
 from tfrs_distill.data.readers import delimited
 from tfrs_distill.data.readers.delimited import encoding_of
+from tfrs_distill.data.readers.knowledge_graph import read_knowledge_graph
+from tfrs_distill.data.readers.user_attributes import read_user_attributes
 from tfrs_distill.errors import InputError
 
 ENCODINGS = ["utf-8", "utf-8-sig", "latin-1", "cp1252", "utf-16"]

@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tfrs_distill.data import read_folder, read_knowledge_graph, read_user_attributes
+from tfrs_distill.data import read_folder
+from tfrs_distill.data.readers.knowledge_graph import read_knowledge_graph
 from tfrs_distill.data.readers.recbole import typed_rows
+from tfrs_distill.data.readers.user_attributes import read_user_attributes
 from tfrs_distill.errors import InputError
 
 ODD = [

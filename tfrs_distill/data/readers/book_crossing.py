@@ -21,9 +21,9 @@ from tfrs_distill.data.readers.item_texts import Item
 
 RATINGS, BOOKS, USERS = "BX-Book-Ratings.csv", "BX-Books.csv", "BX-Users.csv"
 NAME = "book-crossing"
-LEAST = 5  # interactions of a reader, and of a book
-NOT_SAID = frozenset({"", "0", "NULL", "n/a"})
-OLDEST = 100  # years; what is beyond is a joke or an error
+MIN_INTERACTIONS = 5  # interactions of a reader, and of a book
+MISSING_VALUES = frozenset({"", "0", "NULL", "n/a"})
+MAX_AGE = 100  # years; what is beyond is a joke or an error
 
 
 def rating_rows(path: Path) -> tuple[Positions, Iterator[Row]]:
@@ -46,8 +46,8 @@ def books(path: Path) -> Iterator[Item]:
         isbn, title, *details = (fields[place] for place in places)
         title = _text(title)
         if title:
-            said = [text for text in map(_text, details) if text not in NOT_SAID]
-            yield Item(line, isbn, title, (), said)
+            known = [text for text in map(_text, details) if text not in MISSING_VALUES]
+            yield Item(line, isbn, title, (), known)
 
 
 def reader_rows(path: Path) -> Iterator[tuple[int, str, str, str]]:
@@ -55,9 +55,9 @@ def reader_rows(path: Path) -> Iterator[tuple[int, str, str, str]]:
     places, rows = _rows(path, "User-ID", "Location", "Age")
     for line, fields in rows:
         user_id, location, age = (fields[place] for place in places)
-        age = "" if age in NOT_SAID or age.isdecimal() and int(age) > OLDEST else age
+        age = "" if age in MISSING_VALUES or age.isdecimal() and int(age) > MAX_AGE else age
         country = _text(location).rpartition(",")[2].strip()
-        yield line, user_id, age, "" if country in NOT_SAID else country
+        yield line, user_id, age, "" if country in MISSING_VALUES else country
 
 
 def core(interactions: Interactions) -> Interactions:
@@ -68,7 +68,7 @@ def core(interactions: Interactions) -> Interactions:
     """
     pairs = interactions.users.astype(np.int64) * (interactions.catalogue.num_items + 1)
     _, first = np.unique(pairs + interactions.items, return_index=True)
-    return interactions.subset(np.sort(first)).core(LEAST)
+    return interactions.subset(np.sort(first)).core(MIN_INTERACTIONS)
 
 
 def _rows(path: Path, *wanted: str) -> tuple[list[int], Iterator[Row]]:

@@ -28,7 +28,7 @@ from tfrs_distill.data.tables.roles import (
 )
 from tfrs_distill.errors import InputError
 
-MOST_LABELS = 1000  # of a column: each is a number of every item's vector
+MAX_LABELS = 1000  # of a column: each is a number of every item's vector
 
 
 def read_items(table: Table, given: Columns, facts: TableFacts) -> Catalogue:
@@ -119,10 +119,10 @@ def read_item_attributes(
         for of_item, texts in zip(labels, column):
             of_item += [f"{name}={text}" for text in dict.fromkeys(texts)]
         different = {text for texts in column for text in texts}
-        if len(different) > MOST_LABELS:
+        if len(different) > MAX_LABELS:
             raise InputError(
                 f"{opened.title}: column {name!r} has {len(different):,} different values for "
-                f"{catalogue.num_items:,} items; at most {MOST_LABELS:,} can be labels. Is it a "
+                f"{catalogue.num_items:,} items; at most {MAX_LABELS:,} can be labels. Is it a "
                 "text? Then let a teacher read it as such (`text`)."
             )
     return ItemAttributes(
@@ -142,9 +142,9 @@ def _text_columns(table: Table, given: Columns, others: set[str | None]) -> list
     """The columns of texts: those given, or all of the usual names."""
     of_text = given.get(TEXT)
     if of_text is not None:
-        asked = [of_text] if isinstance(of_text, str) else list(of_text)
-        for name in asked:
+        chosen = [of_text] if isinstance(of_text, str) else list(of_text)
+        for name in chosen:
             find_column(table.title, table.names, TEXT, name, required=True)
-        return asked
+        return chosen
     usual = [name for name in table.names if plain_name(name) in NAMES[TEXT]]
     return [name for name in usual if name not in others]

@@ -162,7 +162,7 @@ def interactions_of_tables(
         "weigh_by_rating": weigh_by_rating,
         "a model of ratings": rated_only,
     }
-    needed = [name for name, asked in readers.items() if asked]
+    needed = [name for name, is_on in readers.items() if is_on]
     if RATING not in roles and needed:
         raise InputError(
             f"{needed[0]} needs a column of ratings, and {table.title} has none. Its columns are: "

@@ -13,7 +13,7 @@ from tfrs_distill.data.tables.cells import cells_by_id
 from tfrs_distill.data.tables.roles import GROUP, NAMES, USER, find_column, plain_name
 from tfrs_distill.errors import InputError
 
-MOST_GROUPS = 50  # of a column: more are no groups to compare
+MAX_GROUPS = 50  # of a column: more are no groups to compare
 MANY_NUMBERS = 8  # different ones: from here on they are put into quarters
 
 
@@ -88,9 +88,9 @@ def _groups(title: str, name: str, column: Sequence[str]) -> tuple[str, ...]:
         names.append(f"above {ends[-1]:g}")
         places = np.searchsorted(ends, numbers)
         return tuple("" if np.isnan(n) else names[place] for n, place in zip(numbers, places))
-    if len(different) > MOST_GROUPS:
+    if len(different) > MAX_GROUPS:
         raise InputError(
             f"{title}: column {name!r} has {len(different):,} different values for the users; at "
-            f"most {MOST_GROUPS} can be compared as groups."
+            f"most {MAX_GROUPS} can be compared as groups."
         )
     return tuple(column)

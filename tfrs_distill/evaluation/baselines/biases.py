@@ -12,7 +12,7 @@ from tfrs_distill.errors import InputError
 
 BIAS_L2 = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)  # tried by `best_item_mean`, `best_bias_only`
 TOLERANCE = 1e-9  # of the residual's norm, against the right side's
-MOST_PASSES = 1000
+MAX_PASSES = 1000
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def _ridge(
     biases, residual = np.zeros(num_places), sums(targets)
     enough = TOLERANCE * np.linalg.norm(residual)
     direction, size = np.zeros(num_places), 1.0
-    for _ in range(MOST_PASSES):
+    for _ in range(MAX_PASSES):
         if np.linalg.norm(residual) <= enough:
             break
         scaled = residual / diagonal

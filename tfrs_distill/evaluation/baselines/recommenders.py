@@ -32,16 +32,16 @@ ALS_GRID = {
     "l2": (10.0, 20.0, 40.0),
     "confidence": (2.0, 4.0, 8.0),
 }
-MOST_ITEMS_OF_EASE = 15_000  # of a report: a matrix of their square takes 1.8 GB
+MAX_ITEMS_OF_EASE = 15_000  # of a report: a matrix of their square takes 1.8 GB
 
 
 def popularity(train: Windows) -> Scorer:
     """Return the scorer that recommends what most users met in training."""
     counts = np.sum([matrix.sum(axis=0) for matrix in user_item_blocks(train)], axis=0)
-    return _SameScores(counts, train.catalogue.exclude_seen)
+    return ConstantScorer(counts, train.catalogue.exclude_seen)
 
 
-class _SameScores(BlockScorer):
+class ConstantScorer(BlockScorer):
     """A scorer with the same scores for everyone, float32 [num_items + 1]."""
 
     def __init__(self, scores: np.ndarray, exclude_seen: bool) -> None:

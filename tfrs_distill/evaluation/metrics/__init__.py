@@ -17,7 +17,7 @@ from tfrs_distill.evaluation.metrics.decisions import (
     ACCURACY,
     F1,
     PRECISION,
-    RECALL_OF_YES,
+    RECALL_OF_POSITIVES,
     PrecisionRecallF1,
     accuracy,
     confusion_matrix,
@@ -26,7 +26,7 @@ from tfrs_distill.evaluation.metrics.decisions import (
 from tfrs_distill.evaluation.metrics.independent import independent_difference
 from tfrs_distill.evaluation.metrics.intra_list_diversity import DIVERSITY, intra_list_diversity
 from tfrs_distill.evaluation.metrics.list_ndcg import NDCG_OF_LISTS, list_ndcg
-from tfrs_distill.evaluation.metrics.metric import JudgedRows, Metric
+from tfrs_distill.evaluation.metrics.metric import Metric, PredictedRows
 from tfrs_distill.evaluation.metrics.paired import paired_difference, permutation_p
 from tfrs_distill.evaluation.metrics.pointwise import LOG_LOSS, MAE, RMSE, log_loss, mae, rmse
 from tfrs_distill.evaluation.metrics.popularity import (
@@ -68,13 +68,13 @@ from tfrs_distill.evaluation.metrics.reliability import (
 LIST_METRICS = (NDCG, RECALL, MRR, HIT_RATE, MAP, LIST_PRECISION)
 ROW_METRICS = (
     *(RMSE, MAE, AUC, GAUC),
-    *(LOG_LOSS, ACCURACY, PRECISION, RECALL_OF_YES, F1, ECE, NDCG_OF_LISTS),
+    *(LOG_LOSS, ACCURACY, PRECISION, RECALL_OF_POSITIVES, F1, ECE, NDCG_OF_LISTS),
 )
 OF_WHOLE_LISTS = (COVERAGE, GINI, OVERLAP, NOVELTY, POPULARITY_LIFT, DIVERSITY, POPULARITY)
 METRICS = {metric.key: metric for metric in (*LIST_METRICS, *OF_WHOLE_LISTS, *ROW_METRICS)}
 
 __all__ = [
-    "JudgedRows",
+    "PredictedRows",
     "LIST_METRICS",
     "METRICS",
     "Metric",

@@ -100,5 +100,5 @@ def _of_three(name: str) -> Callable[..., Number]:
 
 ACCURACY = Metric("accuracy", "Accuracy", compute=of_probabilities(accuracy))
 PRECISION = Metric("precision", "Precision", compute=of_probabilities(_of_three("precision")))
-RECALL_OF_YES = Metric("recall", "Recall", compute=of_probabilities(_of_three("recall")))
+RECALL_OF_POSITIVES = Metric("recall", "Recall", compute=of_probabilities(_of_three("recall")))
 F1 = Metric("f1", "F1", compute=of_probabilities(_of_three("f1")))

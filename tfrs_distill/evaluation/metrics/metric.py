@@ -13,7 +13,7 @@ NOISE = 1e-12  # two figures that are no further apart are the same, but for rou
 GOOD_RATING = 4.0  # from which label on a rating is a good one
 
 
-class JudgedRows(NamedTuple):
+class PredictedRows(NamedTuple):
     """The rows of one task that have a label, with what was predicted for them.
 
     Args:
@@ -41,7 +41,7 @@ class JudgedRows(NamedTuple):
         *,
         is_binary: bool,
         rating_threshold: float = GOOD_RATING,
-    ) -> JudgedRows:
+    ) -> PredictedRows:
         """Return the rows, all with a label, whose ratings are good from a threshold on."""
         positive = labels if is_binary else labels >= rating_threshold
         differ = not np.isin(positive_shares(positive, users), (0, 1)).all()
@@ -103,14 +103,14 @@ class Metric:
         return self.gain(student - base) / gain if gain > NOISE else None
 
 
-def of_ratings(metric: Callable[..., Any]) -> Callable[[JudgedRows, Any], Any]:
+def of_ratings(metric: Callable[..., Any]) -> Callable[[PredictedRows, Any], Any]:
     """Return the `compute` of a metric of labels and predictions that binary tasks do not have."""
     return lambda rows, weights: (
         None if rows.is_binary else metric(rows.labels, rows.predictions, weights=weights)
     )
 
 
-def of_probabilities(metric: Callable[..., Any]) -> Callable[[JudgedRows, Any], Any]:
+def of_probabilities(metric: Callable[..., Any]) -> Callable[[PredictedRows, Any], Any]:
     """Return the `compute` of a metric of labels and probabilities that only binary tasks have."""
     return lambda rows, weights: (
         metric(rows.labels, rows.predictions, weights=weights) if rows.is_binary else None

@@ -68,7 +68,8 @@ def write_tflite(module: ServedModule, saved_model: Path, path: Path, quantizati
                 raise
             raise InputError(
                 "The student cannot become a .tflite file: LiteRT has no built-in operator for a "
-                f"part of {module.part}. Write that part differently, or export a SavedModel. "
+                f"part of {module.part}. Write that part differently (in float32, where it "
+                "computes in 16 bits), or export a SavedModel. "
                 f"TensorFlow says: {error}"
             ) from error
     with whole_file(path) as file:

@@ -110,9 +110,9 @@ class NeighbourFeature(RankingFeature):
         last = num_items - feature.num_neighbours
         nearest = np.argpartition(np.abs(of_items), last - 1 if last else 0, axis=1)[:, last:]
         kept = np.take_along_axis(of_items, nearest, axis=1)
-        nobody = np.zeros([1, feature.num_neighbours])
-        feature.neighbours.assign(np.concatenate([nobody, nearest + 1]))
-        feature.weights_of_neighbours.assign(np.concatenate([nobody, kept]))
+        of_padding = np.zeros([1, feature.num_neighbours])
+        feature.neighbours.assign(np.concatenate([of_padding, nearest + 1]))
+        feature.weights_of_neighbours.assign(np.concatenate([of_padding, kept]))
         return feature
 
     @property

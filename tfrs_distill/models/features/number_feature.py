@@ -12,7 +12,7 @@ from tfrs_distill.errors import InputError
 from tfrs_distill.models.features.feature import RankingFeature
 
 LARGEST = float(np.finfo(np.float32).max)
-FURTHEST = 10.0  # standard deviations
+MAX_DEVIATION = 10.0  # standard deviations
 
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
@@ -98,7 +98,7 @@ class NumberFeature(RankingFeature):
         numbers = tf.cast(batch[self.column], tf.float32)
         present = tf.abs(numbers) <= LARGEST  # false for NaN too, and every converter knows it
         scaled = (tf.where(present, numbers, self.mean) - self.mean) / self.standard_deviation
-        scaled = tf.clip_by_value(scaled, -FURTHEST, FURTHEST)
+        scaled = tf.clip_by_value(scaled, -MAX_DEVIATION, MAX_DEVIATION)
         features = tf.stack([scaled, tf.cast(present, tf.float32)], axis=-1)
         return tf.cast(features, self.compute_dtype)
 

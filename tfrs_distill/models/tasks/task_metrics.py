@@ -12,11 +12,14 @@ class Predicts(Protocol):
 
     name: str
 
+    def targets(self, labels: tf.Tensor) -> tf.Tensor:
+        """Labels as the task's loss takes them; of a `NextItem` the columns of their logits."""
+
     def predict(self, logits: tf.Tensor) -> tf.Tensor:
         """Predict labels: [num_rows, width] to float [num_rows]."""
 
 
-class _OfPredictions:
+class _PredictionMetric:
     """Turns logits into predictions before the Keras metric beside it sees them.
 
     Args:
@@ -42,19 +45,19 @@ class _OfPredictions:
         return labels, predictions
 
 
-class RootMeanSquaredError(_OfPredictions, tf.keras.metrics.RootMeanSquaredError):
+class RootMeanSquaredError(_PredictionMetric, tf.keras.metrics.RootMeanSquaredError):
     """`sqrt(mean (y - prediction)^2)`."""
 
     suffix = "root_mean_squared_error"
 
 
-class MeanAbsoluteError(_OfPredictions, tf.keras.metrics.MeanAbsoluteError):
+class MeanAbsoluteError(_PredictionMetric, tf.keras.metrics.MeanAbsoluteError):
     """`mean |y - prediction|`."""
 
     suffix = "mean_absolute_error"
 
 
-class AUC(_OfPredictions, tf.keras.metrics.AUC):
+class AUC(_PredictionMetric, tf.keras.metrics.AUC):
     """Area under the ROC curve; a soft label above 1/2 is a yes."""
 
     suffix = "auc"
@@ -64,7 +67,7 @@ class AUC(_OfPredictions, tf.keras.metrics.AUC):
         return tf.cast(labels > 0.5, tf.float32), predictions
 
 
-class Accuracy(_OfPredictions, tf.keras.metrics.Accuracy):
+class Accuracy(_PredictionMetric, tf.keras.metrics.Accuracy):
     """Share of rows where label and probability lie on the same side of 1/2."""
 
     suffix = "accuracy"

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tfrs_distill.compress import to_budget
-from tfrs_distill.compress.budget import POINT_FILE, STUDENT_FILE, Found, Point
+from tfrs_distill.compress.budget import POINT_FILE, Point, SearchResult
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import metrics
 from tfrs_distill.evaluation.retrieval import Evaluation, evaluate
 from tfrs_distill.export.artefact import refuse_foreign_folder
-from tfrs_distill.files import whole_file, whole_folder
+from tfrs_distill.files import whole_folder, write_json
 from tfrs_distill.pipeline.compression.page import write_page
 from tfrs_distill.pipeline.compression.train_on import Compression
 from tfrs_distill.pipeline.recipe import Recipe
@@ -23,7 +22,6 @@ from tfrs_distill.pipeline.run_folder import COMPRESSED, KNOWLEDGE, Run
 from tfrs_distill.pipeline.stage import NOTE
 from tfrs_distill.progress import Progress
 from tfrs_distill.serving import Recommender
-from tfrs_distill.serving.artefact.files import read_provenance
 
 COMPRESS, FACTS_FILE, PAGE_FILE = "compress", "compress.json", "compress.html"
 
@@ -51,13 +49,14 @@ def compress_artefact(
     )
     facts = _facts(run, found, max_bytes, max_drop, to)
     _publish(found.chosen, to)
-    with whole_file(run.home / COMPRESS / FACTS_FILE, "w") as file:
-        json.dump(facts, file, indent=2)
+    write_json(run.home / COMPRESS / FACTS_FILE, facts)
     write_page(facts, run.home / COMPRESS / PAGE_FILE)
     return facts
 
 
-def _facts(run: Run, found: Found, max_bytes: int, max_drop: float, to: Path) -> dict[str, Any]:
+def _facts(
+    run: Run, found: SearchResult, max_bytes: int, max_drop: float, to: Path
+) -> dict[str, Any]:
     """What `compress.json` holds; test queries are looked at here, once, for what was chosen."""
     recipe, chosen = run.recipe, found.chosen
     on_test = [_on_test(run, point) for point in (chosen, found.uncompressed)]
@@ -94,7 +93,7 @@ def _publish(point: Point, to: Path) -> None:
             point.folder,
             folder,
             dirs_exist_ok=True,
-            ignore=shutil.ignore_patterns(POINT_FILE, STUDENT_FILE),
+            ignore=shutil.ignore_patterns(POINT_FILE),
         )
 
 
@@ -146,11 +145,5 @@ def _run_of(artefact: Path, progress: Progress) -> Run:
             "not kept with it. Give the run's own version."
         )
     run = Run(recipe, home.parent, progress, home=home)
-    note = home / "stages" / run.exported / NOTE
-    made = json.loads(note.read_text())["fingerprint"] if note.is_file() else None
-    if read_provenance(artefact).get("student") != made:
-        raise InputError(
-            f"{artefact} was exported from another student than the one in {home / 'stages'}: the "
-            "run went on with other settings since. Run its recipe to the end first."
-        )
+    run.check_exported(artefact)
     return run

@@ -1,4 +1,4 @@
-"""A run's teacher mends what compression broke: how compressed students are made and trained on."""
+"""Train a compressed student further, with the teacher of its run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tfrs_distill.compress.units import has_units, unit_importance
 from tfrs_distill.models.two_tower import TwoTower
 from tfrs_distill.pipeline.fit_until_best import fit_until_best
 from tfrs_distill.pipeline.run_folder import STUDENT, Run
-from tfrs_distill.pipeline.students import OfWindows, Taught
+from tfrs_distill.pipeline.students import DistillationSetup, WindowStudents
 
 MAX_EPOCHS, PATIENCE = 20, 4
 NUM_BATCHES = 50  # from which the importance of hidden units is estimated
@@ -26,7 +26,7 @@ class Compression:
     """
 
     def __init__(self, run: Run) -> None:
-        self.run, self.students = run, OfWindows(run)
+        self.run, self.students = run, WindowStudents(run)
 
     @cached_property
     def student(self) -> TwoTower:
@@ -35,9 +35,9 @@ class Compression:
         return student
 
     @cached_property
-    def taught(self) -> Taught:
+    def setup(self) -> DistillationSetup:
         """What teaches a compressed student: the same as the student."""
-        return self.students.taught(STUDENT)
+        return self.students.distillation_setup(STUDENT)
 
     @property
     def settings(self) -> list[Any]:
@@ -49,8 +49,8 @@ class Compression:
         """Arguments of `compress`: how often items are labels, and what the loss owes to units."""
         labels, importance = self.run.data.splits.train.labels, None
         if has_units(self.student):
-            batches = self.students.batches(self.taught.examples, self.run.recipe.seed)
-            distiller = self.taught.distiller(self.student)
+            batches = self.students.batches(self.setup.examples, self.run.recipe.seed)
+            distiller = self.setup.distiller(self.student)
             importance = unit_importance(self.student, distiller, batches.take(NUM_BATCHES))
         counts = np.bincount(labels.ravel(), minlength=self.student.num_items + 1)[1:]
         return {"item_weights": counts, "unit_importance": importance}
@@ -60,9 +60,9 @@ class Compression:
         recipe = self.run.recipe
         tf.keras.utils.set_random_seed(recipe.seed)
         curves = fit_until_best(
-            self.taught.distiller(smaller),
-            self.students.batches(self.taught.examples, recipe.seed),
-            self.students.judge(smaller),
+            self.setup.distiller(smaller),
+            self.students.batches(self.setup.examples, recipe.seed),
+            self.students.validation_callback(smaller),
             learning_rate=recipe.distillation.learning_rate,
             weight_decay=recipe.distillation.weight_decay,
             max_epochs=MAX_EPOCHS,

@@ -212,7 +212,7 @@ class Recipe:
                 that a model of ratings is to learn.
         """
         this: Any = self
-        named = {}
+        named: dict[str, Any] = {}
         for role, column in (columns or {}).items():
             if role not in COLUMNS_OF_TABLES:
                 raise InputError(

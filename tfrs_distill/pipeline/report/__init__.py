@@ -22,8 +22,8 @@ and columns; the terminal's), `teachers.py` (teachers side by side), `segments.p
 segment), `page.py` with `page.html.jinja` and `page.css` (`report.html`, which needs nothing else),
 `charts.py` (inline SVG) with `labels.py`, `numbers.py` (figures as people read them), `write.py`
 (both files on disk); `compare.py` (what `tfrs-distill compare` says), made of `over_runs.py` (one
-report over seeds; settings beside each other), `judged.py` (a task's test rows, of lists and of
-rows alike), `settings.py` (the terminal's tables of settings), `comparison_page.py` (their page)
+report over seeds; settings beside each other), `task_results.py` (a task's test rows, of lists and
+of rows alike), `settings.py` (the terminal's tables of settings), `comparison_page.py` (their page)
 and `lists.py` (what was recommended to the same user); `item_map.py` (the page's map of the items);
 `evaluation.py` (what `tfrs-distill evaluate` prints).
 """

@@ -59,7 +59,7 @@ def _text(report: Report, found: Mapping[str, Any], called: Mapping[str, str]) -
         f"neighbours by cosine, the {first} has {' and '.join(shared)} in common; "
         f"{percent(found['neighbours']['chance'])} would be chance. {which} items that somebody "
         f"met in training{', drawn by the seed' if drawn < number else ''}; their vectors at unit "
-        f"length, on their first two principal components; the map by the {second} is turned to "
+        f"length, on their first two principal components; the map by the {second} is rotated to "
         f"that by the {first}, which leaves its distances as they are. {WHAT_GROUPS}"
     )
 

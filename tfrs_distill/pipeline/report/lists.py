@@ -19,7 +19,7 @@ from tfrs_distill.files import whole_file
 from tfrs_distill.pipeline.data import read_names
 from tfrs_distill.pipeline.report.models import Report, leading_metric, metric_of, names
 from tfrs_distill.pipeline.report.numbers import metric, percent
-from tfrs_distill.pipeline.report.over_runs import FinishedRun, judged
+from tfrs_distill.pipeline.report.over_runs import FinishedRun, results_of
 from tfrs_distill.pipeline.report.settings import setting_name
 from tfrs_distill.pipeline.report.verdict import leading_task
 
@@ -206,7 +206,7 @@ def compared_users(
                 f"{run.folder} keeps no lists of {model!r}. It keeps those of: "
                 f"{', '.join(lists.item_ids)}."
             )
-    ndcg = [one.models for one in judged(runs, task)]
+    ndcg = [one.models for one in results_of(runs, task)]
     if len(runs) == 1:
         pair = "the student and its twin"
         differences = (ndcg[0]["student"] - ndcg[0]["twin"])[None]

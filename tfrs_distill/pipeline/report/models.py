@@ -22,7 +22,7 @@ MODELS = {
     "twin": ("Twin", "the same student without the teacher"),
     "plain": ("Plain", "the twin without label smoothing"),
     "self_taught": ("Self-taught", "learnt from cross-fitted copies of the twin"),
-    "scrambled": ("Scrambled", "learnt the teacher's probabilities, dealt to others"),
+    "scrambled": ("Scrambled", "learnt the teacher's probabilities, assigned to others"),
     "retrieval": ("Retrieval alone", "the first stage's own order"),
     "ease": ("EASE", "linear item-item model"),
     "popularity": ("Popularity", "the same order for everyone"),

@@ -15,8 +15,8 @@ import numpy as np
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import metrics
 from tfrs_distill.evaluation.segments import segment_figures
-from tfrs_distill.pipeline.report.judged import JudgedTask, difference_over_runs, over_runs
 from tfrs_distill.pipeline.report.models import FORM_PAIRS, leading_metric
+from tfrs_distill.pipeline.report.task_results import TaskResults, difference_over_runs, over_runs
 from tfrs_distill.pipeline.report.verdict import leading_task, verdict
 
 NDCG_FILE = Path("stages", "evaluate", "ndcg.npz")  # of a run that recommends: one value a query
@@ -47,7 +47,7 @@ class FinishedRun:
 
     folder: Path
     report: dict[str, Any]
-    tasks: dict[str, JudgedTask]
+    tasks: dict[str, TaskResults]
     lengths: np.ndarray | None
     segments: dict[str, dict[str, np.ndarray]]
 
@@ -100,7 +100,7 @@ class FinishedRun:
         one, another = (
             np.zeros(0) if run.lengths is None else run.lengths for run in (self, other)
         )
-        pairs = [judged([self, other], task) for task in shared_tasks([[self], [other]])]
+        pairs = [results_of([self, other], task) for task in shared_tasks([[self], [other]])]
         same = all(mine.has_rows_of(its) for mine, its in pairs)
         return same and np.array_equal(one, another) and self._sizes == other._sizes
 
@@ -188,7 +188,7 @@ def _model(name: str, runs: Sequence[FinishedRun]) -> dict[str, Any]:
             known = [value for value in values if value is not None]
             mean = float(np.mean(known)) if len(known) == len(rows) else None
             figure |= {"value": mean, "interval": None}
-        found = over_runs(judged(runs, task), name)
+        found = over_runs(results_of(runs, task), name)
         figures[leading_metric(runs[0].report, task)] |= found
     row["bytes"] = max((one.get("bytes") or 0) for one in rows) or None
     if all(one.get("latency_ms") for one in rows):
@@ -211,7 +211,7 @@ def _comparison(name: str, runs: Sequence[FinishedRun], task: str) -> dict[str, 
         for values in [[of_run.get(key) for of_run in found]]
         if all(isinstance(value, (int, float)) for value in values)
     }
-    tasks = judged(runs, task)
+    tasks = results_of(runs, task)
     paired = difference_over_runs(tasks, one, tasks, other)
     seeds = [run.report["seed"] for run in runs]
     return {"metric": found[0]["metric"], "seeds": seeds} | least | paired
@@ -240,8 +240,8 @@ def between_settings(
     first = settings[0]
     for runs in settings:
         check_same_rows(runs, first)
-        of_first = judged(first, task)[0]
-        for run, measured in zip(runs, judged(runs, task)):
+        of_first = results_of(first, task)[0]
+        for run, measured in zip(runs, results_of(runs, task)):
             if model not in measured.models:
                 raise InputError(
                     f"{run.folder} has no model {model!r} of {task!r}. It has: "
@@ -254,7 +254,7 @@ def between_settings(
                 )
     found: list[dict[str, Any]] = []
     for runs, recipe in zip(settings, flat):
-        figure = over_runs(judged(runs, task), model)
+        figure = over_runs(results_of(runs, task), model)
         row = {
             "name": _common_name([run.report["name"] for run in runs]),
             "differs": {key: recipe.get(key) for key in differ},
@@ -284,7 +284,7 @@ def shared_tasks(settings: Sequence[Sequence[FinishedRun]]) -> list[str]:
     return shared
 
 
-def judged(runs: Sequence[FinishedRun], task: str) -> list[JudgedTask]:
+def results_of(runs: Sequence[FinishedRun], task: str) -> list[TaskResults]:
     """The runs' rows of one task; of runs of lists, of the only one that they have."""
     return [
         run.tasks[task] if run.lengths is None else next(iter(run.tasks.values())) for run in runs
@@ -321,7 +321,7 @@ def _draws_rows(report: Mapping[str, Any]) -> bool:
 
 def _task(
     report: Mapping[str, Any], task: str, users: np.ndarray, arrays: Mapping[str, np.ndarray]
-) -> JudgedTask:
+) -> TaskResults:
     """A task's rows that have a label; all where models have values."""
     models = {
         name.removesuffix(f"/{task}"): values
@@ -330,7 +330,7 @@ def _task(
     }
     labels = models.pop(LABELS, None)
     drawn_by = report["seed"] if _draws_rows(report) else None
-    whole = JudgedTask(leading_metric(report, task), users, models, labels, drawn_by)
+    whole = TaskResults(leading_metric(report, task), users, models, labels, drawn_by)
     return whole if labels is None else whole.subset(~np.isnan(labels))
 
 
@@ -338,7 +338,7 @@ def _against(
     runs: Sequence[FinishedRun], first: Sequence[FinishedRun], model: str, task: str
 ) -> dict[str, Any]:
     """The paired difference to the first setting."""
-    return difference_over_runs(judged(runs, task), model, judged(first, task), model)
+    return difference_over_runs(results_of(runs, task), model, results_of(first, task), model)
 
 
 def _by_segment(

@@ -69,13 +69,15 @@ def terminal_segments(report: Mapping[str, Any], width: int) -> tuple[str, Table
 def explained_segments(found: Segments) -> str:
     """What the segments are, and which have too few queries for their intervals."""
     there = {name: part for name, part in found["segments"].items() if part["queries"]}
-    told = [
+    descriptions = [
         f"{name}: {part['what']}"
         for name, part in there.items()
         if not part["attribute"] or name.endswith(SMALL_GROUPS)
     ]
     few = [name for name, part in there.items() if too_few_to_resample(part["queries"])]
-    sentence = f"{metric_of(found['metric']).name} with its 95 % interval. {'; '.join(told)}."
+    sentence = (
+        f"{metric_of(found['metric']).name} with its 95 % interval. {'; '.join(descriptions)}."
+    )
     if few:
         sentence += (
             f" Fewer than 100 queries, so that the intervals are too narrow: {', '.join(few)}."

@@ -13,8 +13,7 @@ import tensorflow as tf
 
 from tfrs_distill import __version__
 from tfrs_distill.errors import DivergedError, InputError, MissingExtraError, first_line
-from tfrs_distill.files import content_sha256, locked, whole_file
-from tfrs_distill.pipeline.data import source_fingerprint
+from tfrs_distill.files import content_sha256, locked, whole_file, write_json
 from tfrs_distill.pipeline.report.numbers import duration, metric
 from tfrs_distill.pipeline.run_folder import TUNE
 from tfrs_distill.pipeline.search.space import (
@@ -29,12 +28,13 @@ from tfrs_distill.pipeline.search.space import (
     with_settings,
 )
 from tfrs_distill.pipeline.search.trials import train
+from tfrs_distill.pipeline.source import source_fingerprint
 from tfrs_distill.pipeline.stages.data import PLACES
 from tfrs_distill.progress import Progress
 
 STUDY_FILE, RESULT_FILE, PAGE_FILE, BEST_FILE = "study.db", "tune.json", "tune.html", "best.toml"
-MODELLED_FROM = 8  # trials on, the sampler models what it has seen
-FEWEST_EPOCHS = 5  # of a trial that is stopped
+NUM_STARTUP_TRIALS = 8  # trials on, the sampler models what it has seen
+MIN_EPOCHS = 5  # of a trial that is stopped
 MADE_FROM, METRIC = "made_from", "metric"  # notes of a study
 FAILED, EPOCH = "failed", "epoch"  # and of a trial
 
@@ -68,8 +68,7 @@ def search(
         }
         with whole_file(folder / BEST_FILE, "w") as file:
             file.write(best.to_toml())
-        with whole_file(folder / RESULT_FILE, "w") as file:
-            json.dump(result, file, indent=2)
+        write_json(folder / RESULT_FILE, result)
     return result
 
 
@@ -181,7 +180,7 @@ class _Search:
             "storage": self.storage,
             "direction": "maximize",
             "pruner": optuna.pruners.PercentilePruner(
-                75.0, n_startup_trials=MODELLED_FROM // 2, n_warmup_steps=FEWEST_EPOCHS
+                75.0, n_startup_trials=NUM_STARTUP_TRIALS // 2, n_warmup_steps=MIN_EPOCHS
             ),
         }
         study = optuna.create_study(**of_study, load_if_exists=True)
@@ -294,7 +293,7 @@ def _give_back(study: Any, number: int, values: Mapping[str, Any]) -> None:
 
 def _sampler(seed: int, done: int) -> Any:
     (state,) = np.random.SeedSequence([seed, done]).generate_state(1)
-    return _optuna().samplers.TPESampler(seed=int(state), n_startup_trials=MODELLED_FROM)
+    return _optuna().samplers.TPESampler(seed=int(state), n_startup_trials=NUM_STARTUP_TRIALS)
 
 
 def _states() -> Any:

@@ -45,7 +45,7 @@ def train(
         progress: receives the stages that had to be run.
         after_epoch: gets the student's score on validation; what it raises ends the trial.
     """
-    run = Run(recipe, out, OfTrial(progress), after_epoch=after_epoch)
+    run = Run(recipe, out, TrialProgress(progress), after_epoch=after_epoch)
     run.stages.run(_needed(stages_of(run), name))
     curves = run.result(name)["curves"]
     (metric,) = (key for key in curves if key.startswith("validation_"))
@@ -61,7 +61,7 @@ def _needed(stages: list[Stage], name: str) -> list[Stage]:
     return [stage for stage in stages if stage.name in needed]
 
 
-class OfTrial:
+class TrialProgress:
     """Tells of a trial's work, but not of what was there before.
 
     Args:

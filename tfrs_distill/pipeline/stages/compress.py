@@ -6,17 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from tfrs_distill.compress import compress
+from tfrs_distill.compress.fine_tune import fine_tune_unless_worse
 from tfrs_distill.compress.methods import Methods
-from tfrs_distill.evaluation.retrieval import ModelScorer, evaluate
 from tfrs_distill.pipeline.compression.train_on import Compression
 from tfrs_distill.pipeline.fit_until_best import save_alone
 from tfrs_distill.pipeline.run_folder import COMPRESSED, KNOWLEDGE, STUDENT, STUDENT_FILE, Run
 from tfrs_distill.pipeline.stage import Result, Stage
-from tfrs_distill.pipeline.stages.student import best_score
 
 
 def compress_stage(run: Run) -> Stage:
-    """Its result has the `curves` of training on and `score`, where nothing was gained that before.
+    """Its result has the `curves` of training on and the validation `score`.
 
     Raises:
         InputError: the recipe names a method that does not exist.
@@ -30,14 +29,10 @@ def compress_stage(run: Run) -> Stage:
     def work(folder: Path) -> tuple[Result, str]:
         this, validation = Compression(run), run.data.splits.validation
         smaller = compress(this.student, methods, **this.weights)
-        scorer = ModelScorer(smaller, exclude_seen=validation.catalogue.exclude_seen)
-        before = float(evaluate(scorer, validation, k=run.recipe.evaluation.k).ndcg.mean())
-        untrained = smaller.get_weights()
-        curves = this.fine_tune(smaller)
-        if best_score(curves) < before:
-            smaller.set_weights(untrained)
+        before, score, curves = fine_tune_unless_worse(
+            smaller, this.fine_tune, validation, k=run.recipe.evaluation.k
+        )
         save_alone(smaller, folder / STUDENT_FILE)
-        score = max(before, best_score(curves))
         line = (
             f"{', '.join(methods)}: validation {this.students.score} {before:.4f}, trained on "
             f"{score:.4f}"

@@ -26,7 +26,7 @@ def cross_encoder_stage(run: Run) -> Stage:
         forget_other_trainings(folder, run.fingerprint(CROSS_ENCODER))
         first_stage = FunctionTeacher(run.first_stage.logits, run.fingerprint("retrieval"))
         windows = run.data.splits.train
-        facts = train_pairs(run.setting, windows, first_stage, recipe.seed, folder)
+        facts = train_pairs(run.teacher_context, windows, first_stage, recipe.seed, folder)
         steps = recipe.cross_encoder.steps
         return facts, f"a BERT of {facts['parameters']:,} parameters, {steps} steps"
 
@@ -35,6 +35,6 @@ def cross_encoder_stage(run: Run) -> Stage:
 
 def open_cross_encoder(run: Run) -> Reranker:
     """The trained cross-encoder, with the first stage's scores beside its own."""
-    cross_encoder = open_pairs(run.setting, run.file(CROSS_ENCODER))
+    cross_encoder = open_pairs(run.teacher_context, run.file(CROSS_ENCODER))
     weight = run.recipe.cross_encoder.first_stage_weight
     return Reranker(run.first_stage, cross_encoder, first_stage_weight=weight)

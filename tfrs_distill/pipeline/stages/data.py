@@ -6,8 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tfrs_distill.pipeline.data import read_data, source_fingerprint
 from tfrs_distill.pipeline.run_folder import Run
+from tfrs_distill.pipeline.source import read_data, source_fingerprint
 from tfrs_distill.pipeline.stage import Result, Stage
 
 PLACES = ("folder", "interactions", "items", "users")  # where the data lies, not what it is

@@ -27,5 +27,5 @@ def evaluate_stage(run: Run) -> Stage:
             return evaluate_two_stages(run, folder)
         return evaluate_rows(run, folder) if run.tasks else evaluate_retrieval(run, folder)
 
-    after = (*of_first, *run.beside, "student", "export")
+    after = (*of_first, *run.compared_stages, "student", "export")
     return Stage("evaluate", work, settings, after=after)

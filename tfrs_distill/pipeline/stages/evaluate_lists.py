@@ -12,7 +12,7 @@ import numpy as np
 
 from tfrs_distill.data.splits import Queries
 from tfrs_distill.evaluation import Scorer, evaluate, metrics
-from tfrs_distill.evaluation.baselines import MOST_ITEMS_OF_EASE, best_ease, popularity
+from tfrs_distill.evaluation.baselines import MAX_ITEMS_OF_EASE, best_ease, popularity
 from tfrs_distill.evaluation.latency import WARM_UP, percentiles
 from tfrs_distill.evaluation.retrieval import Evaluation, ModelScorer
 from tfrs_distill.evaluation.segments import Segment, Values, by_segment, segment_report, segments
@@ -95,10 +95,10 @@ def evaluate_retrieval(run: Run, folder: Path) -> tuple[Result, str]:
     """
     recipe, splits = run.recipe, run.data.splits
     popular, ease = popularity(splits.train), None
-    if splits.catalogue.num_items <= MOST_ITEMS_OF_EASE:
+    if splits.catalogue.num_items <= MAX_ITEMS_OF_EASE:
         reads_order = recipe.data.reads_order
         ease = best_ease(splits, recipe.evaluation.k, reads_order=reads_order)
-    students = {name: run.student(name) for name in (*run.beside, "student")}
+    students = {name: run.student(name) for name in (*run.compared_stages, "student")}
     teacher = run.teacher.open(run.file("teacher"))
     facts, num_items = run.result("teacher"), splits.catalogue.num_items
 
@@ -158,7 +158,7 @@ def evaluate_retrieval(run: Run, folder: Path) -> tuple[Result, str]:
     same = evaluations["student_tflite"].item_ids == evaluations[run.exported].item_ids
     compared = result["comparisons"]["tflite_vs_keras"][NEXT_ITEM]
     compared["identical_lists"] = float(same.all(axis=1).mean())
-    shown = ("teacher", *run.beside, "student", "popularity" if ease is None else "ease")
+    shown = ("teacher", *run.compared_stages, "student", "popularity" if ease is None else "ease")
     line = _line(recipe, evaluations, shown)
     result |= _shown_lists(run, lists, evaluations, rows)
     with_items = {"teacher": teacher} if hasattr(teacher, ENCODES_ITEMS) else members
@@ -202,7 +202,7 @@ def evaluate_two_stages(run: Run, folder: Path) -> tuple[Result, str]:
         sizes[1] + 4 * item_item,
         SLOW_LATENCY_QUERIES,
     )
-    for name in (*run.beside, "student"):
+    for name in (*run.compared_stages, "student"):
         student = run.student(name)
         second = ranking_scores(student, recipe.lists.max_history)
         models[name] = both(
@@ -222,7 +222,7 @@ def evaluate_two_stages(run: Run, folder: Path) -> tuple[Result, str]:
     pairs = PAIRS | pairs_of_controls(run) | TWO_STAGE_PAIRS
     result = _result(run, RELEVANCE, rows, evaluations, segmented, pairs)
     result |= _shown_lists(run, lists, evaluations, rows)
-    order = ("retrieval", *run.beside, "student", "cross_encoder", "teacher")
+    order = ("retrieval", *run.compared_stages, "student", "cross_encoder", "teacher")
     return result, _line(recipe, evaluations, order)
 
 
@@ -369,7 +369,7 @@ def _keep_lists(
     run: Run, evaluations: Mapping[str, Evaluation], queries: Queries, folder: Path
 ) -> RecommendedLists:
     """What teacher, students and the first stage recommended, kept in `folder`."""
-    compared = ("teacher", "retrieval", *run.beside, "student")
+    compared = ("teacher", "retrieval", *run.compared_stages, "student")
     item_ids = {name: evaluations[name].item_ids for name in compared if name in evaluations}
     answerable = queries.answerable()
     lists = RecommendedLists.of(answerable, run.data.interactions.user_ids, item_ids)

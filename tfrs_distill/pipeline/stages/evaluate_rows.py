@@ -53,17 +53,19 @@ def evaluate_rows(run: Run, folder: Path) -> tuple[Result, str]:
     """
     data, k = run.data, run.recipe.evaluation.k
     by_name = {task.name: task for task in run.tasks}
-    students = {name: run.student(name) for name in (*run.beside, "student")}
+    students = {name: run.student(name) for name in (*run.compared_stages, "student")}
     teacher = run.teacher.open(run.file("teacher"))
     predictions = _predictions(run, teacher, students, by_name)
-    judged = _Judged(run.recipe, data.splits.test, by_name)
+    measured = _RowFigures(run.recipe, data.splits.test, by_name)
     with run.progress.bar("test rows", len(predictions)) as advance:
         for name, of_model in predictions.items():
-            judged.add(name, of_model)
+            measured.add(name, of_model)
             advance(note=name)
     with whole_file(folder / PREDICTIONS_FILE.name) as file:
         arrays = {
-            f"{model}/{task}": judged.ndcg[model] if isinstance(by_name[task], NextItem) else values
+            f"{model}/{task}": measured.ndcg[model]
+            if isinstance(by_name[task], NextItem)
+            else values
             for model, of_model in predictions.items()
             for task, values in of_model.items()
         }
@@ -74,7 +76,7 @@ def evaluate_rows(run: Run, folder: Path) -> tuple[Result, str]:
         }
         np.savez(file, **arrays, **{USERS: data.splits.test.users})
     rows: dict[str, dict[str, Any]] = {
-        name: {"metrics": figures} for name, figures in judged.rows.items()
+        name: {"metrics": figures} for name, figures in measured.rows.items()
     }
     for task in by_name:
         if f"twin_of_{task}" in rows:
@@ -94,26 +96,26 @@ def evaluate_rows(run: Run, folder: Path) -> tuple[Result, str]:
     leading = run.tasks[0]
     key = leading_metric(leading, k)
     values = ", ".join(
-        f"{name} {metric(judged.figure(name, leading.name, key))}"
-        for name in ("teacher", *run.beside, "student")
-        if leading.name in judged.rows[name]
+        f"{name} {metric(measured.figure(name, leading.name, key))}"
+        for name in ("teacher", *run.compared_stages, "student")
+        if leading.name in measured.rows[name]
     )
     result = {
         "models": rows,
-        "comparisons": judged.comparisons(PAIRS | pairs_of_controls(run)),
+        "comparisons": measured.comparisons(PAIRS | pairs_of_controls(run)),
         "resampled": resampled(
             run.recipe,
             "test users" if data.catalogue is not None else "test rows",  # a review is its own user
             len(np.unique(data.splits.test.users)),
             len(np.unique(data.splits.train.users)),
         ),
-        "confusion": judged.confusion,
-        "reliability": judged.reliability,
+        "confusion": measured.confusion,
+        "reliability": measured.reliability,
     }
     return result, f"{leading.name} {key.upper()}: {values}"
 
 
-class _Judged:
+class _RowFigures:
     """Every model's figures on the test rows, and the paired differences."""
 
     def __init__(
@@ -295,7 +297,7 @@ def _latencies(
     in_files = run.recipe.teacher.kind == "deep-cross"
     files = sorted(run.file("teacher").rglob(f"{KERAS_FILES}*.keras")) if in_files else []
     parts = {f"teacher {number}": path for number, path in enumerate(files)}
-    keras = {name: run.student_file(name) for name in (*run.beside, "student")} | parts
+    keras = {name: run.student_file(name) for name in (*run.compared_stages, "student")} | parts
     request = {
         "rows": str(folder / "rows.npz"),
         "keras": {name: str(path) for name, path in keras.items()},

@@ -25,13 +25,19 @@ def export_stage(run: Run) -> Stage:
         sizes = ", ".join(f"{path.name} {path.stat().st_size / 1000:.1f} kB" for path in files)
         return {}, f"{sizes}, SavedModel in {run.version}"
 
-    return Stage("export", work, settings, after=(*run.beside, run.exported), output=run.version)
+    return Stage(
+        "export", work, settings, after=(*run.compared_stages, run.exported), output=run.version
+    )
 
 
 def _request(run: Run) -> dict[str, Any]:
     """What `export_student` reads."""
     recipe, data = run.recipe, run.data
-    trained = [name for name in (*run.beside, "student", "retrieval") if name in run.stages.results]
+    trained = [
+        name
+        for name in (*run.compared_stages, "student", "retrieval")
+        if name in run.stages.results
+    ]
     curves = {name: run.result(name)["curves"] for name in trained}
     students = {"student": str(run.student_file(run.exported))}
     request: dict[str, Any] = {

@@ -14,7 +14,7 @@ from tfrs_distill.evaluation.segments import popularity_counts, popularity_group
 from tfrs_distill.pipeline.stage import Result
 
 ENCODES_ITEMS = "encode_candidates"  # the method of a model that has item vectors
-MOST_POINTS = 600
+MAX_POINTS = 600
 NEIGHBOURS = 10
 DECIMALS = 3  # of coordinates of unit vectors
 
@@ -52,7 +52,7 @@ def item_map(
         for name, model in models.items()
         if model is not None
     }
-    shown = np.sort(np.random.default_rng(seed).permutation(len(met))[:MOST_POINTS])
+    shown = np.sort(np.random.default_rng(seed).permutation(len(met))[:MAX_POINTS])
     first, second = list(vectors)[:2]
     maps = {name: principal_components(vectors[name]) for name in (first, second)}
     places = {first: maps[first][0], second: turned_to(maps[second][0], maps[first][0])}

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from tfrs_distill.files import whole_file
-from tfrs_distill.knowledge import cross_fit, prune
+from tfrs_distill.knowledge import cross_fit
+from tfrs_distill.knowledge.maintenance import prune
 from tfrs_distill.pipeline.fit_until_best import fit_for
 from tfrs_distill.pipeline.run_folder import (
     CACHE,
@@ -21,7 +22,7 @@ from tfrs_distill.pipeline.run_folder import (
     Run,
 )
 from tfrs_distill.pipeline.stage import Result, Stage, forget_other_trainings
-from tfrs_distill.pipeline.students import OfLists, students_of
+from tfrs_distill.pipeline.students import ListStudents, students_of
 from tfrs_distill.pipeline.tasks import logits_of_tasks
 
 # Of a softmax over all items, what is left beside the top-K is summed at each of these: 4 bytes a
@@ -61,14 +62,14 @@ def self_knowledge_stage(run: Run) -> Stage:
     recipe, students = run.recipe, students_of(run, TWIN)
 
     def kept() -> dict[str, Any]:
-        return {} if isinstance(students, OfLists) else _kept(run)
+        return {} if isinstance(students, ListStudents) else _kept(run)
 
     def work(folder: Path) -> tuple[Result, str]:
         forget_other_trainings(folder, run.fingerprint(SELF_KNOWLEDGE))
         epochs = run.result(TWIN)["curves"]["best_epoch"]
 
         def train(examples: Any, fold: int) -> Any:
-            seed = run.setting.seed_of_fold(fold)
+            seed = run.teacher_context.seed_of_fold(fold)
             twin = students.new(recipe.twin, seed)
             fit_for(
                 twin,
@@ -122,7 +123,7 @@ def _line(run: Run, which: str) -> str:
 
 
 def _kept(run: Run) -> dict[str, Any]:
-    """How rows are dealt, or how much is kept of a window's logits."""
+    """How rows are assigned to folds, or how much is kept of a window's logits."""
     recipe = run.recipe
     if run.tasks:
         return {"by": recipe.knowledge.by}

@@ -20,9 +20,9 @@ from tfrs_distill.pipeline.stage import Result, Stage
 from tfrs_distill.pipeline.students import (
     KNOWLEDGE_OF,
     Chosen,
-    OfLists,
-    OfRows,
-    OfWindows,
+    ListStudents,
+    RowStudents,
+    WindowStudents,
     learns_alone,
     students_of,
 )
@@ -42,30 +42,30 @@ def student_stage(run: Run, name: str) -> Stage:
     if name == PLAIN:
         chosen = replace(chosen, label_smoothing=0.0)
     also: list[Any] = [recipe.evaluation.k]
-    if isinstance(students, OfRows):
+    if isinstance(students, RowStudents):
         also.insert(0, students.names or recipe.labels.tasks)
-    elif not alone and not isinstance(students, OfLists):
+    elif not alone and not isinstance(students, ListStudents):
         also.append(recipe.knowledge.form)
 
     def settings() -> Any:
         sections = [asdict(getattr(recipe, part)) for part in students.sections]
         for section in sections:
             section.pop("controls", None)  # who else is trained
-        transfer = students.transfer if isinstance(students, OfWindows) else None
+        transfer = students.transfer if isinstance(students, WindowStudents) else None
         of_other_run = [] if transfer is None else [transfer.fingerprint("student")]
         return [sections, asdict(chosen), also, *of_other_run]
 
     def work(folder: Path) -> tuple[Result, str]:
         model = student = students.new(chosen, recipe.seed)
-        judge, examples = students.judge(student), students.examples
+        validation, examples = students.validation_callback(student), students.examples
         if not alone:
-            taught = students.taught(name)
-            examples = taught.examples
-            model = taught.distiller(student)
+            setup = students.distillation_setup(name)
+            examples = setup.examples
+            model = setup.distiller(student)
         curves = fit_until_best(
             model,
             students.batches(examples, recipe.seed),
-            judge,
+            validation,
             learning_rate=chosen.learning_rate,
             weight_decay=chosen.weight_decay,
             max_epochs=recipe.training.max_epochs,
@@ -78,15 +78,15 @@ def student_stage(run: Run, name: str) -> Stage:
         save_alone(student, folder / STUDENT_FILE)
         epoch = curves["best_epoch"]
         result: Result = {"curves": curves}
-        if isinstance(judge, ValidationLists):
-            result["retrieval_weight"] = judge.weights[epoch - 1]
+        if isinstance(validation, ValidationLists):
+            result["retrieval_weight"] = validation.weights[epoch - 1]
         line = (
             f"{student.num_parameters:,} parameters, validation {students.score} "
             f"{best_score(curves):.4f} at epoch {epoch}"
         )
         return result, line
 
-    reads_words = isinstance(students, OfWindows) and recipe.item_texts.read
+    reads_words = isinstance(students, WindowStudents) and recipe.item_texts.read
     after = (*_after(run, name, alone, students), *([WORDS] if reads_words else []))
     return Stage(name, work, settings, after=after)
 
@@ -99,13 +99,13 @@ def best_score(curves: dict[str, Any]) -> float:
 
 def _after(run: Run, name: str, alone: bool, students: Any) -> tuple[str, ...]:
     """The stages whose results the student is trained on."""
-    of_examples = LISTS if isinstance(students, OfLists) else "data"
+    of_examples = LISTS if isinstance(students, ListStudents) else "data"
     if alone:
         return (of_examples,)
     if name in KNOWLEDGE_OF:
         # The teacher's knowledge says in which form the twins' is read.
-        of_form = () if isinstance(students, (OfLists, OfRows)) else (KNOWLEDGE,)
+        of_form = () if isinstance(students, (ListStudents, RowStudents)) else (KNOWLEDGE,)
         return (of_examples, KNOWLEDGE_OF[name], *of_form)
-    if isinstance(students, OfLists):
+    if isinstance(students, ListStudents):
         return (LISTS,)
     return (KNOWLEDGE, UNLABELLED)[: 1 + bool(run.num_unlabelled)]

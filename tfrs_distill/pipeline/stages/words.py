@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tfrs_distill.files import whole_file
+from tfrs_distill.files import whole_file, write_json
 from tfrs_distill.pipeline.encoders import encoder_fingerprint, words_of
 from tfrs_distill.pipeline.run_folder import PIECE_VECTORS_FILE, WORDS, WORDS_FILE, Run
 from tfrs_distill.pipeline.stage import Result, Stage
@@ -28,8 +27,7 @@ def words_stage(run: Run) -> Stage:
 
     def work(folder: Path) -> tuple[Result, str]:
         pieces, vectors = words_of(recipe, run.data.known_texts)
-        with whole_file(folder / WORDS_FILE, "w") as file:
-            json.dump(asdict(pieces), file)
+        write_json(folder / WORDS_FILE, asdict(pieces))
         with whole_file(folder / PIECE_VECTORS_FILE) as file:
             np.save(file, vectors)
         return {}, f"{len(pieces.pieces):,} word pieces with vectors of {vectors.shape[1]}"

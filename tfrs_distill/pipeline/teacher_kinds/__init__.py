@@ -9,20 +9,20 @@ from importlib import import_module
 
 from tfrs_distill.pipeline.recipe.kinds import KINDS
 from tfrs_distill.pipeline.teacher_kinds.ensemble import EnsembleOf
-from tfrs_distill.pipeline.teacher_kinds.kind import Setting, TeacherKind
+from tfrs_distill.pipeline.teacher_kinds.kind import TeacherContext, TeacherKind
 
-__all__ = ["EnsembleOf", "Setting", "TeacherKind", "teacher_kind"]
+__all__ = ["EnsembleOf", "TeacherContext", "TeacherKind", "teacher_kind"]
 
 
-def teacher_kind(setting: Setting) -> TeacherKind:
+def teacher_kind(context: TeacherContext) -> TeacherKind:
     """The kind of teacher that the recipe names."""
-    named = setting.recipe.teacher
+    named = context.recipe.teacher
     if named.kind != "ensemble":
-        return _single(named.kind, setting)
-    return EnsembleOf(setting, {member: _single(member, setting) for member in named.members})
+        return _single(named.kind, context)
+    return EnsembleOf(context, {member: _single(member, context) for member in named.members})
 
 
-def _single(name: str, setting: Setting) -> TeacherKind:
+def _single(name: str, context: TeacherContext) -> TeacherKind:
     module, _, of_class = KINDS[name].where.partition(":")
-    kind: TeacherKind = getattr(import_module(f"{__name__}.{module}"), of_class)(setting)
+    kind: TeacherKind = getattr(import_module(f"{__name__}.{module}"), of_class)(context)
     return kind

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from tfrs_distill.files import whole_file
+from tfrs_distill.files import whole_file, write_json
 from tfrs_distill.models import TwoTower
 from tfrs_distill.pipeline.encoders import open_encoder
 from tfrs_distill.pipeline.recipe.sections import TuningSettings
-from tfrs_distill.pipeline.teacher_kinds.kind import Setting
+from tfrs_distill.pipeline.teacher_kinds.kind import TeacherContext
 from tfrs_distill.teachers import (
     AllLayers,
     BottleneckAdapters,
@@ -31,41 +31,41 @@ PRETRAINED_FILES = ("pretrained.npz", "pretrained.json")  # the BERT's weights, 
 
 
 def adapted_text_vectors(
-    setting: Setting, trained: Callable[[np.ndarray], TwoTower], folder: Path
+    context: TeacherContext, trained: Callable[[np.ndarray], TwoTower], folder: Path
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Pre-train, read, tune together with the towers, read again: as the recipe says.
 
     Args:
-        setting: of the run.
+        context: of the run.
         trained: `trained(vectors)`: the two-tower teacher that reads these vectors, for a tuning.
         folder: of the stage; the state of an interrupted tuning is taken up from there.
 
     Returns:
         float32 [num_items, text_dim], and facts about the encoder.
     """
-    tuning, texts = setting.recipe.tuning, setting.splits.catalogue.texts
-    encoder = open_encoder(setting.recipe)
+    tuning, texts = context.recipe.tuning, context.splits.catalogue.texts
+    encoder = open_encoder(context.recipe)
     facts: dict[str, Any] = {"parameters": encoder.num_parameters, "bytes": encoder.num_bytes}
     if tuning.pretrain_steps:
-        facts["pseudo_perplexity"] = pretrain(encoder, setting, folder)
-    with setting.progress.bar("item texts", len(texts)) as advance:
+        facts["pseudo_perplexity"] = pretrain(encoder, context, folder)
+    with context.progress.bar("item texts", len(texts)) as advance:
         vectors = encoder.encode(texts, advance=advance)
     if tuning.method == "none":
         (folder / PRETRAINED_FILES[0]).unlink(missing_ok=True)
         return vectors, facts
     assert isinstance(encoder, TextEncoder)  # the recipe's check
     teacher = trained(vectors)
-    with setting.progress.bar("BERT steps", tuning.steps) as advance:
+    with context.progress.bar("BERT steps", tuning.steps) as advance:
         tuned = finetune(
             teacher,
             encoder,
-            setting.splits.train,
+            context.splits.train,
             tuning=_method(tuning),
             num_steps=tuning.steps,
             batch_size=tuning.batch_size,
             num_negatives=tuning.num_negatives,
             learning_rate=tuning.learning_rate or None,
-            seed=setting.recipe.seed,
+            seed=context.recipe.seed,
             checkpoint_folder=folder / "tuning",
             advance=advance,
         )
@@ -77,7 +77,7 @@ def adapted_text_vectors(
     return teacher.candidate_tower.item_text_vectors(), facts
 
 
-def pretrain(encoder: Any, setting: Setting, folder: Path) -> dict[str, float]:
+def pretrain(encoder: Any, context: TeacherContext, folder: Path) -> dict[str, float]:
     """Pre-train on the item texts, or take what `folder` holds of an earlier pre-training.
 
     Returns:
@@ -89,13 +89,13 @@ def pretrain(encoder: Any, setting: Setting, folder: Path) -> dict[str, float]:
             encoder.model.set_weights([weights[name] for name in weights.files])
         found: dict[str, float] = json.loads(facts_file.read_text())
         return found
-    steps = setting.recipe.tuning.pretrain_steps
-    with setting.progress.bar("masked words", steps) as advance:
+    steps = context.recipe.tuning.pretrain_steps
+    with context.progress.bar("masked words", steps) as advance:
         trained = pretrain_masked_language_model(
             encoder,
-            setting.splits.catalogue.texts,
+            context.splits.catalogue.texts,
             num_steps=steps,
-            seed=setting.recipe.seed,
+            seed=context.recipe.seed,
             advance=advance,
         )
     with whole_file(weights_file) as file:
@@ -104,8 +104,7 @@ def pretrain(encoder: Any, setting: Setting, folder: Path) -> dict[str, float]:
         "before": trained.pseudo_perplexity_before,
         "after": trained.pseudo_perplexity_after,
     }
-    with whole_file(facts_file, "w") as file:
-        json.dump(facts, file)
+    write_json(facts_file, facts)
     return facts
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tfrs_distill.errors import InputError
 from tfrs_distill.files import file_sha256
-from tfrs_distill.pipeline.teacher_kinds.kind import Facts, Setting
+from tfrs_distill.pipeline.teacher_kinds.kind import Facts, TeacherContext
 from tfrs_distill.teachers import ArrayTeacher
 from tfrs_distill.teachers.arrays.row_logits_from_arrays import RowArrays
 
@@ -18,9 +18,9 @@ class Array:
     Whether it has seen the examples that it labels is for its maker to know.
     """
 
-    def __init__(self, setting: Setting) -> None:
-        self.setting = setting
-        self.path = Path(setting.recipe.teacher.source)
+    def __init__(self, context: TeacherContext) -> None:
+        self.context = context
+        self.path = Path(context.recipe.teacher.source)
 
     def settings(self) -> Any:
         """The file's content."""
@@ -36,20 +36,20 @@ class Array:
         teacher = self.open(folder)
         if isinstance(teacher, RowArrays):
             for part in ("train", "validation", "test"):
-                teacher.row_logits(getattr(self.setting.splits, part))
+                teacher.row_logits(getattr(self.context.splits, part))
         size = self.path.stat().st_size
         return {"parameters": None, "bytes": size, "line": f"the predictions in {self.path.name}"}
 
     def open(self, folder: Path) -> ArrayTeacher | RowArrays:
         """Read the file."""
-        if self.setting.tasks:
+        if self.context.tasks:
             return RowArrays(
-                self.path, self.setting.tasks, vocabularies=self.setting.data.vocabularies
+                self.path, self.context.tasks, vocabularies=self.context.data.vocabularies
             )
         return ArrayTeacher.read(
             self.path,
-            catalogue=self.setting.data.catalogue,
-            user_ids=self.setting.data.interactions.user_ids,
+            catalogue=self.context.data.catalogue,
+            user_ids=self.context.data.interactions.user_ids,
         )
 
     def train_fold(

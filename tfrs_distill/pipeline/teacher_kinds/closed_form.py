@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 from tfrs_distill.data.splits import Splits
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.evaluation.baselines import HistoryScorer
-from tfrs_distill.files import whole_file
-from tfrs_distill.pipeline.teacher_kinds.kind import Facts, Setting
+from tfrs_distill.files import write_json
+from tfrs_distill.pipeline.teacher_kinds.kind import Facts, TeacherContext
 from tfrs_distill.teachers import Calibrated
 from tfrs_distill.teachers.history_teacher import HistoryTeacher
 
@@ -28,8 +28,8 @@ class ClosedForm:
     title: ClassVar[str]
     solve: ClassVar[Callable[..., HistoryTeacher]]
 
-    def __init__(self, setting: Setting) -> None:
-        self.setting = setting
+    def __init__(self, context: TeacherContext) -> None:
+        self.context = context
 
     @staticmethod
     def choose(splits: Splits, k: int, *, reads_order: bool) -> HistoryScorer:
@@ -45,16 +45,15 @@ class ClosedForm:
 
     def train(self, folder: Path) -> Facts:
         """Choose the settings by validation NDCG, the temperature by the labels' likelihood."""
-        setting = self.setting
-        reads_order = setting.recipe.data.reads_order
-        teacher = self.choose(setting.splits, setting.k, reads_order=reads_order).teacher
+        context = self.context
+        reads_order = context.recipe.data.reads_order
+        teacher = self.choose(context.splits, context.k, reads_order=reads_order).teacher
         return self._facts(teacher, folder)
 
     def _facts(self, teacher: HistoryTeacher, folder: Path) -> Facts:
         """Find the temperature, and leave it in `folder` with the settings."""
-        temperature = self.setting.temperature_of(teacher)
-        with whole_file(folder / CHOICES, "w") as file:
-            json.dump({"settings": teacher.settings, "temperature": temperature}, file)
+        temperature = self.context.temperature_of(teacher)
+        write_json(folder / CHOICES, {"settings": teacher.settings, "temperature": temperature})
         return {
             "parameters": teacher.num_parameters,
             "bytes": 4 * teacher.num_parameters,
@@ -64,7 +63,7 @@ class ClosedForm:
 
     def open(self, folder: Path) -> Calibrated:
         """Solve it again: quicker than reading its weights."""
-        return self._solved(self.setting.splits.train, folder)
+        return self._solved(self.context.splits.train, folder)
 
     def train_fold(self, windows: Windows, fold: int, whole: Path, folder: Path) -> Calibrated:
         """On these windows, with the whole teacher's settings and temperature."""
@@ -76,7 +75,7 @@ class ClosedForm:
 
     def train_on(self, earlier: Path, folder: Path, max_epochs: int) -> Facts:
         """Solve it with the earlier settings, and find the temperature anew."""
-        return self._facts(self._solved(self.setting.splits.train, earlier).teacher, folder)
+        return self._facts(self._solved(self.context.splits.train, earlier).teacher, folder)
 
     def _solved(self, windows: Windows, folder: Path) -> Calibrated:
         chosen = json.loads((folder / CHOICES).read_text())

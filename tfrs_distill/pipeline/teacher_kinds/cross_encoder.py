@@ -10,7 +10,7 @@ from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
 from tfrs_distill.pipeline.encoders import encoder_fingerprint, is_of_tf_hub, open_bert
 from tfrs_distill.pipeline.recipe import RetrievalRecipe
-from tfrs_distill.pipeline.teacher_kinds.kind import Facts, Setting
+from tfrs_distill.pipeline.teacher_kinds.kind import Facts, TeacherContext
 from tfrs_distill.pipeline.teacher_kinds.two_tower import TwoTowerOfItems
 from tfrs_distill.teachers import BertCrossEncoder, Reranker
 
@@ -20,13 +20,13 @@ FIRST, SECOND, TRAINING = "first_stage", "cross_encoder", "training"
 class CrossEncoder:
     """`Reranker` of a two-tower, as the recipe describes it, and a `BertCrossEncoder`."""
 
-    def __init__(self, setting: Setting) -> None:
-        self.setting = setting
-        self.first_stage = TwoTowerOfItems(setting)
+    def __init__(self, context: TeacherContext) -> None:
+        self.context = context
+        self.first_stage = TwoTowerOfItems(context)
 
     def settings(self) -> Any:
         """The two-tower's, and the checkpoint that reads pairs."""
-        recipe = self.setting.recipe
+        recipe = self.context.recipe
         check_reads_pairs(recipe)
         return [self.first_stage.settings(), encoder_fingerprint(recipe)]
 
@@ -34,9 +34,9 @@ class CrossEncoder:
         """Train the two-tower, then the cross-encoder on what the two-tower finds."""
         (folder / FIRST).mkdir(exist_ok=True)
         facts = self.first_stage.train(folder / FIRST)
-        seed = self.setting.recipe.seed
-        second = self._train_second(self.setting.splits.train, seed, folder)
-        steps = self.setting.recipe.cross_encoder.steps
+        seed = self.context.recipe.seed
+        second = self._train_second(self.context.splits.train, seed, folder)
+        steps = self.context.recipe.cross_encoder.steps
         return facts | {
             "parameters": facts["parameters"] + second["parameters"],
             "bytes": facts["bytes"] + second["bytes"],
@@ -45,13 +45,13 @@ class CrossEncoder:
 
     def open(self, folder: Path) -> Reranker:
         """Both stages, from their files."""
-        named = self.setting.recipe.cross_encoder
+        named = self.context.recipe.cross_encoder
         return Reranker(
             self.first_stage.open(folder / FIRST),
-            open_pairs(self.setting, folder),
+            open_pairs(self.context, folder),
             num_candidates=named.num_candidates,
             first_stage_weight=named.first_stage_weight,
-            exclude_seen=self.setting.splits.catalogue.exclude_seen,
+            exclude_seen=self.context.splits.catalogue.exclude_seen,
         )
 
     def train_fold(self, windows: Windows, fold: int, whole: Path, folder: Path) -> Reranker:
@@ -59,13 +59,13 @@ class CrossEncoder:
         (folder / FIRST).mkdir(parents=True, exist_ok=True)
         self.first_stage.train_fold(windows, fold, whole / FIRST, folder / FIRST)
         if not (folder / SECOND).exists():
-            seed = self.setting.seed_of_fold(fold)
+            seed = self.context.seed_of_fold(fold)
             self._train_second(windows, seed, folder)
         return self.open(folder)
 
     def _train_second(self, windows: Windows, seed: int, folder: Path) -> dict[str, int]:
         first_stage = self.first_stage.open(folder / FIRST)
-        return train_pairs(self.setting, windows, first_stage, seed, folder)
+        return train_pairs(self.context, windows, first_stage, seed, folder)
 
 
 def check_reads_pairs(recipe: RetrievalRecipe) -> None:
@@ -82,22 +82,22 @@ def check_reads_pairs(recipe: RetrievalRecipe) -> None:
 
 
 def train_pairs(
-    setting: Setting, windows: Windows, first_stage: Any, seed: int, folder: Path
+    context: TeacherContext, windows: Windows, first_stage: Any, seed: int, folder: Path
 ) -> dict[str, int]:
     """Train the cross-encoder that orders what a first stage finds, and leave it in `folder`.
 
     Returns:
         Its `parameters`, and its `bytes` with the BERT's.
     """
-    named = setting.recipe.cross_encoder
+    named = context.recipe.cross_encoder
     cross_encoder = BertCrossEncoder(
-        open_bert(setting.recipe),
-        setting.splits.catalogue.texts,
+        open_bert(context.recipe),
+        context.splits.catalogue.texts,
         max_history_items=named.max_history_items,
         max_length=named.max_length,
         seed=seed,
     )
-    with setting.progress.bar("cross-encoder steps", named.steps) as advance:
+    with context.progress.bar("cross-encoder steps", named.steps) as advance:
         cross_encoder.fit(
             windows,
             first_stage,
@@ -116,7 +116,7 @@ def train_pairs(
     return {"parameters": encoder.num_parameters, "bytes": encoder.num_bytes + weights}
 
 
-def open_pairs(setting: Setting, folder: Path) -> BertCrossEncoder:
+def open_pairs(context: TeacherContext, folder: Path) -> BertCrossEncoder:
     """Read the cross-encoder that `train_pairs` left in `folder`."""
-    texts = setting.splits.catalogue.texts
-    return BertCrossEncoder.load(folder / SECOND, open_bert(setting.recipe), texts)
+    texts = context.splits.catalogue.texts
+    return BertCrossEncoder.load(folder / SECOND, open_bert(context.recipe), texts)

@@ -11,12 +11,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill.data.ranking_examples import RankingExamples
-from tfrs_distill.files import whole_file
+from tfrs_distill.files import whole_file, write_json
 from tfrs_distill.models.tasks import RankingTask
 from tfrs_distill.pipeline.encoders import encoder_fingerprint, open_encoder
 from tfrs_distill.pipeline.fit_until_best import fit_for, fit_until_best, save_alone
 from tfrs_distill.pipeline.models import make_teacher
-from tfrs_distill.pipeline.teacher_kinds.kind import KERAS_FILES, Facts, Setting
+from tfrs_distill.pipeline.teacher_kinds.kind import KERAS_FILES, Facts, TeacherContext
 from tfrs_distill.pipeline.validation import ValidationScore
 from tfrs_distill.teachers import Ensemble
 
@@ -29,17 +29,17 @@ class DeepCross:
     With `task = "multitask"` each task has models of its own: no task disturbs another's.
     """
 
-    def __init__(self, setting: Setting) -> None:
-        self.setting = setting
-        tasks = setting.tasks
-        alone = setting.recipe.task == "multitask"
+    def __init__(self, context: TeacherContext) -> None:
+        self.context = context
+        tasks = context.tasks
+        alone = context.recipe.task == "multitask"
         self.groups = {task.name: [task] for task in tasks} if alone else {"": tasks}
 
     def settings(self) -> Any:
         """The text encoder, where item texts are read."""
-        if "text" not in self.setting.recipe.teacher.privileged:
+        if "text" not in self.context.recipe.teacher.privileged:
             return {}
-        return encoder_fingerprint(self.setting.recipe)
+        return encoder_fingerprint(self.context.recipe)
 
     def train(self, folder: Path) -> Facts:
         """Train each model until validation is best."""
@@ -67,11 +67,11 @@ class DeepCross:
             paths = [_file(folder / name, number) for number in range(self._num_models)]
             models = [tf.keras.models.load_model(path) for path in paths]
             groups.append(models[0] if len(models) == 1 else Ensemble(models, tasks=tasks))
-        return groups[0] if len(groups) == 1 else Ensemble(groups, tasks=self.setting.tasks)
+        return groups[0] if len(groups) == 1 else Ensemble(groups, tasks=self.context.tasks)
 
     def train_fold(self, examples: RankingExamples, fold: int, whole: Path, folder: Path) -> Any:
         """Train for as many epochs as the whole ones needed, on the same text vectors."""
-        recipe = self.setting.recipe
+        recipe = self.context.recipe
         vectors = np.load(whole / VECTORS) if (whole / VECTORS).exists() else None
         for name, tasks in self.groups.items():
             (folder / name).mkdir(exist_ok=True)
@@ -79,8 +79,8 @@ class DeepCross:
                 path = _file(folder / name, number)
                 if path.exists():
                     continue
-                seed = self.setting.seed_of_fold(fold) + 100 * number
-                model = make_teacher(recipe, self.setting.data, tasks, vectors, examples, seed)
+                seed = self.context.seed_of_fold(fold) + 100 * number
+                model = make_teacher(recipe, self.context.data, tasks, vectors, examples, seed)
                 batches = examples.batches(recipe.teacher.batch_size, seed=seed)
                 rate = recipe.teacher.learning_rate
                 fit_for(model, batches, learning_rate=rate, epochs=epochs)
@@ -89,13 +89,13 @@ class DeepCross:
 
     @property
     def _num_models(self) -> int:
-        return self.setting.recipe.teacher.num_models
+        return self.context.recipe.teacher.num_models
 
     def _train_group(
         self, tasks: Sequence[RankingTask], vectors: np.ndarray | None, folder: Path
     ) -> Facts:
         folder.mkdir(exist_ok=True)
-        recipe, data = self.setting.recipe, self.setting.data
+        recipe, data = self.context.recipe, self.context.data
         all_curves, parameters, size = [], 0, 0
         for number in range(self._num_models):
             seed = recipe.seed + 100 * number
@@ -108,15 +108,14 @@ class DeepCross:
                     learning_rate=recipe.teacher.learning_rate,
                     max_epochs=recipe.teacher.max_epochs,
                     patience=recipe.teacher.patience,
-                    progress=self.setting.progress,
+                    progress=self.context.progress,
                     description=f"teacher of {' and '.join(task.name for task in tasks)}",
                 )
             )
             save_alone(model, _file(folder, number))
             parameters += model.num_parameters
             size += _file(folder, number).stat().st_size
-        with whole_file(folder / EPOCHS, "w") as file:
-            json.dump([curves["best_epoch"] for curves in all_curves], file)
+        write_json(folder / EPOCHS, [curves["best_epoch"] for curves in all_curves])
         best = max(all_curves[0]["validation_score"])
         return {
             "curves": all_curves[0],
@@ -128,11 +127,11 @@ class DeepCross:
 
     def _text_vectors(self) -> np.ndarray | None:
         """The items' texts as the encoder reads them: float32 [num_items, text_dim]."""
-        catalogue = self.setting.data.catalogue
-        if "text" not in self.setting.recipe.teacher.privileged or catalogue is None:
+        catalogue = self.context.data.catalogue
+        if "text" not in self.context.recipe.teacher.privileged or catalogue is None:
             return None
-        with self.setting.progress.bar("item texts", len(catalogue.texts)) as advance:
-            return open_encoder(self.setting.recipe).encode(catalogue.texts, advance=advance)
+        with self.context.progress.bar("item texts", len(catalogue.texts)) as advance:
+            return open_encoder(self.context.recipe).encode(catalogue.texts, advance=advance)
 
 
 def _file(folder: Path, number: int) -> Path:

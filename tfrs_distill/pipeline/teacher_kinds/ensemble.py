@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tfrs_distill.pipeline.teacher_kinds.kind import Facts, Setting, TeacherKind, updated
+from tfrs_distill.pipeline.teacher_kinds.kind import Facts, TeacherContext, TeacherKind, updated
 from tfrs_distill.teachers import Ensemble
 
 
@@ -16,8 +16,8 @@ class EnsembleOf:
     Of candidates the geometric mean, which on MovieLens-100K ranks better than the arithmetic one.
     """
 
-    def __init__(self, setting: Setting, members: dict[str, TeacherKind]) -> None:
-        self.setting, self.members = setting, members
+    def __init__(self, context: TeacherContext, members: dict[str, TeacherKind]) -> None:
+        self.context, self.members = context, members
 
     def settings(self) -> Any:
         """Every member's."""
@@ -69,5 +69,5 @@ class EnsembleOf:
         return self._mean(teachers)
 
     def _mean(self, teachers: list[Any]) -> Ensemble:
-        tasks = self.setting.tasks
+        tasks = self.context.tasks
         return Ensemble(teachers, tasks=tasks, mean="arithmetic" if tasks else "geometric")

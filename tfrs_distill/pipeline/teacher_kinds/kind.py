@@ -17,7 +17,7 @@ KERAS_FILES = "teacher-"  # and a number: the Keras files that a teacher is made
 
 
 @dataclass(frozen=True)
-class Setting:
+class TeacherContext:
     """What the teachers of one run are made from.
 
     Args:
@@ -54,7 +54,7 @@ class Setting:
 
 
 class TeacherKind(Protocol):
-    """One kind of teacher, made for one `Setting`.
+    """One kind of teacher, made for one `TeacherContext`.
 
     Examples are `Windows` for retrieval and `RankingExamples` for rows; a teacher has
     `logits(batch, candidate_ids)` of either, or `row_logits(examples)` of rows.

@@ -9,7 +9,7 @@ from typing import Any
 from tfrs_distill.errors import InputError
 from tfrs_distill.files import file_sha256
 from tfrs_distill.pipeline.python_function import function_of_file
-from tfrs_distill.pipeline.teacher_kinds.kind import Facts, Setting
+from tfrs_distill.pipeline.teacher_kinds.kind import Facts, TeacherContext
 
 
 class PythonFile:
@@ -20,9 +20,9 @@ class PythonFile:
     a `KerasTeacher`, a `FunctionTeacher`, one of your classes.
     """
 
-    def __init__(self, setting: Setting) -> None:
-        self.setting = setting
-        path, _, self.function_name = setting.recipe.teacher.source.rpartition(":")
+    def __init__(self, context: TeacherContext) -> None:
+        self.context = context
+        path, _, self.function_name = context.recipe.teacher.source.rpartition(":")
         self.path = Path(path)
 
     def settings(self) -> Any:
@@ -30,7 +30,7 @@ class PythonFile:
         if not self.path.is_file() or self.path.suffix != ".py":
             raise InputError(
                 "`teacher.source` of a python teacher must be FILE.py:FUNCTION, of a file that "
-                f"exists. Received: {self.setting.recipe.teacher.source!r}."
+                f"exists. Received: {self.context.recipe.teacher.source!r}."
             )
         function_of_file(self.path, self.function_name)
         return [self.function_name, file_sha256(self.path)]
@@ -48,19 +48,19 @@ class PythonFile:
 
     @cached_property
     def _whole(self) -> Any:
-        return self._make(self.setting.data.rows_of_teacher, self.setting.recipe.seed)
+        return self._make(self.context.data.rows_of_teacher, self.context.recipe.seed)
 
     def train_fold(self, examples: Any, fold: int, whole: Path, folder: Path) -> Any:
         """What the function makes of these examples."""
-        return self._make(examples, self.setting.seed_of_fold(fold))
+        return self._make(examples, self.context.seed_of_fold(fold))
 
     def _make(self, examples: Any, seed: int) -> Any:
         teacher = function_of_file(self.path, self.function_name)(examples, seed)
         missing = [name for name in ("logits", "fingerprint") if not hasattr(teacher, name)]
-        if missing and not (self.setting.tasks and hasattr(teacher, "row_logits")):
-            of_rows = ", or of rows `row_logits(examples)`" if self.setting.tasks else ""
+        if missing and not (self.context.tasks and hasattr(teacher, "row_logits")):
+            of_rows = ", or of rows `row_logits(examples)`" if self.context.tasks else ""
             raise InputError(
-                f"{self.setting.recipe.teacher.source} must return a teacher, which has "
+                f"{self.context.recipe.teacher.source} must return a teacher, which has "
                 f"`logits(batch, candidate_ids)` and `fingerprint()`{of_rows}. Received: "
                 f"{type(teacher).__name__} without {' and '.join(missing)}."
             )

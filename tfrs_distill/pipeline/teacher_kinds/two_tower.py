@@ -21,9 +21,8 @@ from tfrs_distill.data.relink_by_title import relink_by_title
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import ValidationNDCG
-from tfrs_distill.files import file_sha256, whole_file
+from tfrs_distill.files import file_sha256, whole_file, write_json
 from tfrs_distill.models import ItemTower, TwoTower, warm_start
-from tfrs_distill.pipeline.data import item_attributes_of, source_folder
 from tfrs_distill.pipeline.encoders import encoder_fingerprint, is_of_tf_hub, open_encoder
 from tfrs_distill.pipeline.fit_until_best import fit_for, fit_until_best, save_alone
 from tfrs_distill.pipeline.recipe.sections import (
@@ -36,8 +35,9 @@ from tfrs_distill.pipeline.recipe.sections import (
     TABLES,
     TEXT,
 )
+from tfrs_distill.pipeline.source import item_attributes_of, source_folder
 from tfrs_distill.pipeline.teacher_kinds.adapted_encoder import adapted_text_vectors
-from tfrs_distill.pipeline.teacher_kinds.kind import Facts, Setting
+from tfrs_distill.pipeline.teacher_kinds.kind import Facts, TeacherContext
 from tfrs_distill.pipeline.transfer import CHOICES, ENCODER, TEACHER_FILE, Transfer
 from tfrs_distill.teachers import (
     AttentionTwoTower,
@@ -58,19 +58,19 @@ class TwoTowerOfItems:
     computed once and the fold teachers read the same: a tuned BERT has seen all training users.
     """
 
-    def __init__(self, setting: Setting) -> None:
-        self.setting = setting
-        self.modalities = setting.recipe.teacher.modalities
+    def __init__(self, context: TeacherContext) -> None:
+        self.context = context
+        self.modalities = context.recipe.teacher.modalities
 
     @cached_property
     def transfer(self) -> Transfer | None:
         """The run whose teacher this one starts from, where the recipe names one."""
-        recipe = self.setting.recipe
-        return Transfer(recipe, self.setting.data) if recipe.transfer.run else None
+        recipe = self.context.recipe
+        return Transfer(recipe, self.context.data) if recipe.transfer.run else None
 
     def settings(self) -> Any:
         """The encoder's content; the graph's and the attributes' files are of the data."""
-        recipe = self.setting.recipe
+        recipe = self.context.recipe
         if self._tuned and TEXT not in self.modalities:
             raise InputError(
                 "`tuning` adapts the BERT that reads item text, but `teacher.modalities` has no "
@@ -110,7 +110,7 @@ class TwoTowerOfItems:
 
     def train(self, folder: Path) -> Facts:
         """Make the items' vectors, then train the towers on them until validation is best."""
-        recipe = self.setting.recipe
+        recipe = self.context.recipe
         vectors, encoder = self._item_vectors(folder)
         with whole_file(folder / VECTORS) as file:
             np.savez(file, **vectors)
@@ -136,18 +136,19 @@ class TwoTowerOfItems:
     ) -> Facts:
         """Find a trained teacher's temperature, and leave both in `folder`."""
         save_alone(teacher, folder / TEACHER_FILE)
-        temperature = self.setting.temperature_of(teacher)
+        temperature = self.context.temperature_of(teacher)
         epochs = curves["best_epoch"]
-        with whole_file(folder / CHOICES, "w") as file:
-            json.dump({"epochs": epochs, "temperature": temperature, ENCODER: read_by}, file)
-        best = max(curves[f"validation_ndcg@{self.setting.k}"])
+        write_json(
+            folder / CHOICES, {"epochs": epochs, "temperature": temperature, ENCODER: read_by}
+        )
+        best = max(curves[f"validation_ndcg@{self.context.k}"])
         reads = " and ".join(["ids", *self.modalities])
         return {
             **({"curves": curves} if epochs else {}),
             "parameters": teacher.num_parameters + encoder.pop("parameters", 0),
             "bytes": (folder / TEACHER_FILE).stat().st_size + encoder.pop("bytes", 0),
             "encoder": encoder,
-            "line": f"attention over {reads}, validation NDCG@{self.setting.k} {best:.4f} at epoch "
+            "line": f"attention over {reads}, validation NDCG@{self.context.k} {best:.4f} at epoch "
             f"{epochs}, at temperature {temperature:.3g}",
         }
 
@@ -159,8 +160,8 @@ class TwoTowerOfItems:
     def train_fold(self, windows: Windows, fold: int, whole: Path, folder: Path) -> Calibrated:
         """On these windows for as many epochs as the whole one needed, with the same vectors."""
         if not (folder / TEACHER_FILE).exists():
-            recipe = self.setting.recipe
-            seed = self.setting.seed_of_fold(fold)
+            recipe = self.context.recipe
+            seed = self.context.seed_of_fold(fold)
             with np.load(whole / VECTORS) as vectors:
                 teacher = self._start(dict(vectors), seed)
             batches = windows.batches(recipe.teacher.batch_size, seed=seed)
@@ -175,7 +176,7 @@ class TwoTowerOfItems:
 
     def extend(self, earlier: Path, folder: Path) -> None:
         """Give the earlier teacher this run's items, those that it did not know by their texts."""
-        recipe = self.setting.recipe
+        recipe = self.context.recipe
         others = set(self.modalities) - {TEXT}
         if self._tuned or others:
             what = (
@@ -188,7 +189,7 @@ class TwoTowerOfItems:
         before: TwoTower = tf.keras.models.load_model(earlier / TEACHER_FILE)
         with np.load(earlier / VECTORS) as arrays:
             vectors = dict(arrays)
-        new = self.setting.splits.catalogue.texts[before.num_items :]
+        new = self.context.splits.catalogue.texts[before.num_items :]
         if TEXT in vectors and new:
             of_new = open_encoder(recipe).encode(new)
             vectors[TEXT] = np.concatenate([vectors[TEXT], of_new.astype(vectors[TEXT].dtype)])
@@ -208,18 +209,18 @@ class TwoTowerOfItems:
 
     def untrained(self, vectors: dict[str, np.ndarray], seed: int) -> TwoTower:
         """A teacher that reads these vectors."""
-        named = self.setting.recipe.teacher
+        named = self.context.recipe.teacher
         attention: dict[str, Any] = {
-            "max_history": self.setting.recipe.data.max_history,
+            "max_history": self.context.recipe.data.max_history,
             "num_blocks": named.num_blocks,
             "num_heads": named.num_heads,
             "dropout": named.dropout,
             "label_smoothing": named.label_smoothing,
-            "reads_order": self.setting.recipe.data.reads_order,
+            "reads_order": self.context.recipe.data.reads_order,
             "seed": seed,
         }
         if not vectors:
-            num_items = self.setting.splits.catalogue.num_items
+            num_items = self.context.splits.catalogue.num_items
             items = ItemTower(num_items, named.embedding_dim, seed=seed, name="item_tower")
             return AttentionTwoTower(items, **attention)
         attention["embedding_dim"] = named.embedding_dim
@@ -229,22 +230,22 @@ class TwoTowerOfItems:
 
     def fit(self, teacher: TwoTower, max_epochs: int | None = None) -> dict[str, Any]:
         """Train until validation is best, for the recipe's epochs at most; the curves."""
-        recipe, splits = self.setting.recipe, self.setting.splits
+        recipe, splits = self.context.recipe, self.context.splits
         return fit_until_best(
             teacher,
             splits.train.batches(recipe.teacher.batch_size, seed=recipe.seed),
-            ValidationNDCG(splits.validation, k=self.setting.k, model=teacher),
+            ValidationNDCG(splits.validation, k=self.context.k, model=teacher),
             learning_rate=recipe.teacher.learning_rate,
             max_epochs=max_epochs or recipe.teacher.max_epochs,
             patience=recipe.teacher.patience,
-            progress=self.setting.progress,
+            progress=self.context.progress,
             description="teacher",
         )
 
     @property
     def _tuned(self) -> bool:
         """Whether the BERT is adapted to the texts."""
-        tuning = self.setting.recipe.tuning
+        tuning = self.context.recipe.tuning
         return bool(tuning.method != "none" or tuning.pretrain_steps)
 
     def _start(self, vectors: dict[str, np.ndarray], seed: int) -> TwoTower:
@@ -256,28 +257,28 @@ class TwoTowerOfItems:
 
     def _trained_part(self, teacher: TwoTower, seed: int) -> contextlib.AbstractContextManager[Any]:
         """Inside it what the recipe says of a transferred teacher trains."""
-        transfer = self.setting.recipe.transfer
+        transfer = self.context.recipe.transfer
         if self.transfer is None or transfer.trains != ADAPTERS:
             return contextlib.nullcontext()
         return domain_adapter(teacher, transfer.adapter_rank, seed=seed)
 
     def _not_trained(self, teacher: TwoTower) -> dict[str, Any]:
         """The curves of no epoch: the validation score of the teacher as it came."""
-        judge = ValidationNDCG(self.setting.splits.validation, k=self.setting.k, model=teacher)
+        validation = ValidationNDCG(self.context.splits.validation, k=self.context.k, model=teacher)
         logs: dict[str, float] = {}
-        judge.on_epoch_end(0, logs)
-        score = logs[judge.log_name]
-        return {"best_epoch": 0, f"validation_ndcg@{self.setting.k}": [score]}
+        validation.on_epoch_end(0, logs)
+        score = logs[validation.log_name]
+        return {"best_epoch": 0, f"validation_ndcg@{self.context.k}": [score]}
 
     def _link_titles(self) -> dict[str, str]:
         """Titles by the item ids that the graph's links use, where those are not the data's own."""
-        folder = self.setting.recipe.data.link_titles
+        folder = self.context.recipe.data.link_titles
         if GRAPH not in self.modalities or not folder:
             return {}
         return {item.item_id: item.title for item in read_items(folder)[1]}
 
     def _check_links(self) -> None:
-        folder = source_folder(self.setting.recipe)
+        folder = source_folder(self.context.recipe)
         if not list(folder.glob("*.kg")):
             raise InputError(
                 f"There is no knowledge graph, NAME.kg, in the folder {folder}: MovieLens-100K has "
@@ -285,7 +286,7 @@ class TwoTowerOfItems:
             )
         links = sorted(folder.glob("*.link"))
         faulty = [MOVIELENS_100K.members["ml-100k.link"]] == [file_sha256(file) for file in links]
-        if faulty and not self.setting.recipe.data.link_titles:
+        if faulty and not self.context.recipe.data.link_titles:
             raise InputError(
                 "The links into the knowledge graph that come with MovieLens-100K use the item "
                 "ids of MovieLens-1M and later sets: read as they stand, they lead to other films. "
@@ -297,22 +298,22 @@ class TwoTowerOfItems:
         """The vectors of every modality, and what the text encoder is."""
         vectors: dict[str, Any] = {}
         encoder: dict[str, Any] = {}
-        catalogue = self.setting.splits.catalogue
+        catalogue = self.context.splits.catalogue
 
         def trained(text_vectors: np.ndarray) -> TwoTower:
-            teacher = self.untrained({TEXT: text_vectors}, self.setting.recipe.seed)
+            teacher = self.untrained({TEXT: text_vectors}, self.context.recipe.seed)
             self.fit(teacher)
             return teacher
 
         for modality in self.modalities:
             if modality == TEXT:
-                vectors[TEXT], encoder = adapted_text_vectors(self.setting, trained, folder)
+                vectors[TEXT], encoder = adapted_text_vectors(self.context, trained, folder)
                 continue
             if modality == ATTRIBUTES:
-                attributes = item_attributes_of(self.setting.recipe, catalogue)
+                attributes = item_attributes_of(self.context.recipe, catalogue)
                 vectors[modality] = attribute_vectors(attributes)
                 continue
-            data_folder = source_folder(self.setting.recipe)
+            data_folder = source_folder(self.context.recipe)
             graph, titles = read_knowledge_graph(data_folder), self._link_titles()
             graph = relink_by_title(graph, titles, catalogue) if titles else graph
             dim = min(GRAPH_DIM, catalogue.num_items)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +10,7 @@ from typing import Any
 
 from tfrs_distill.data.tables.roles import Columns
 from tfrs_distill.errors import InputError
-from tfrs_distill.files import locked, whole_file, whole_folder
+from tfrs_distill.files import locked, whole_folder, write_json
 from tfrs_distill.pipeline.recipe import Recipe, RetrievalRecipe
 from tfrs_distill.pipeline.recipe.sections import COLD_ITEMS, RANDOM
 from tfrs_distill.pipeline.run_folder import Run
@@ -22,7 +21,7 @@ from tfrs_distill.pipeline.teacher_kinds.kind import updated
 from tfrs_distill.pipeline.updates.stages import Update
 from tfrs_distill.progress import Progress
 from tfrs_distill.serving.artefact.artefact import RETRIEVAL, Artefact
-from tfrs_distill.serving.artefact.files import PROVENANCE
+from tfrs_distill.serving.artefact.files import PROVENANCE, versions_in
 
 UPDATES, STAGED, FACTS_FILE = "updates", "artefact", "update.json"
 
@@ -58,10 +57,11 @@ def _update(
     max_drop: float,
     progress: Progress,
 ) -> dict[str, Any]:
-    last = max(int(path.parent.name) for path in folder.glob(f"[0-9]*/{PROVENANCE}"))
+    last = max(_published(folder))
     first = Run(recipe, folder.parent, progress, home=folder)
     earlier = first if last == recipe.export.version else _run_of(folder, recipe, last, progress)
-    _check_vocabulary(folder / str(last), earlier)
+    earlier.check_exported(folder / str(last))
+    _check_vocabulary(folder / str(last), earlier, first)
     kind = earlier.teacher
     members = kind.members if isinstance(kind, EnsembleOf) else {recipe.teacher.kind: kind}
     for name, member in members.items():
@@ -92,24 +92,23 @@ def _update(
         with whole_folder(folder / str(version)) as published:
             shutil.copytree(run.version, published, dirs_exist_ok=True)
     facts["seconds"] = run.stages.seconds
-    with whole_file(run.home / FACTS_FILE, "w") as file:
-        json.dump(facts, file, indent=2)
+    write_json(run.home / FACTS_FILE, facts)
     if checked["worse"]:
         raise InputError(_refusal(facts, checked["worse"], max_drop))
     return facts
 
 
 def _refusal(facts: dict[str, Any], worse: list[list[str]], max_drop: float) -> str:
-    said = "; ".join(
+    figures = "; ".join(
         f"NDCG@{facts['k']} of {part} is {facts['ndcg'][part]['new']:.4f}, that of the {name} "
         f"version {facts['ndcg'][part][name]:.4f}"
         for part, name in worse
     )
     return (
-        f"Version {facts['version']} is worse than an earlier one and was not published: {said}. "
-        f"At most {max_drop:.1%} may be lost (--max-drop), but for what may be chance. Version "
-        f"{facts['before']} stays as it was. Look at the new interactions, or train anew with all "
-        "of them, by `tfrs-distill run`."
+        f"Version {facts['version']} is worse than an earlier one and was not published: "
+        f"{figures}. At most {max_drop:.1%} may be lost (--max-drop), but for what may be chance. "
+        f"Version {facts['before']} stays as it was. Look at the new interactions, or train anew "
+        "with all of them, by `tfrs-distill run`."
     )
 
 
@@ -148,13 +147,18 @@ def _recipe_of(folder: Path) -> RetrievalRecipe:
                 "An update goes on in time with a retrieval student that recommends all items. "
                 f'Received: a run whose {setting} is "{value}".'
             )
-    if not list(folder.glob(f"[0-9]*/{PROVENANCE}")):
+    if not _published(folder):
         raise InputError(f"{folder} has no published version. Run its recipe again.")
     return recipe
 
 
-def _check_vocabulary(version: Path, earlier: Run) -> None:
-    """Raise an `InputError` where an artefact is not of the run's items."""
+def _published(folder: Path) -> list[int]:
+    """The versions of a run whose artefacts are there."""
+    return [n for n in versions_in(folder) if (folder / str(n) / PROVENANCE).is_file()]
+
+
+def _check_vocabulary(version: Path, earlier: Run, first: Run) -> None:
+    """Raise an `InputError` where an artefact, or the first run, is not of the run's items."""
     known = earlier.data.catalogue.item_ids
     published = Artefact.read(version, RETRIEVAL).item_ids
     if tuple(published) != tuple(known):
@@ -162,4 +166,10 @@ def _check_vocabulary(version: Path, earlier: Run) -> None:
             f"{version} has another vocabulary than the run that it should come from: "
             f"{len(published):,} items where {len(known):,} were expected. Was it changed by hand, "
             "or are files of its stages missing?"
+        )
+    before = first.data.catalogue.item_ids
+    if tuple(known[: len(before)]) != tuple(before):
+        raise InputError(
+            f"The items of {first.stages.folder} are not the first ones of {version}: the run was "
+            "made again with other data since. Update a copy in another folder."
         )

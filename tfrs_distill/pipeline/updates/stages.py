@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from tfrs_distill.data.splits import Queries
-from tfrs_distill.distiller import Distiller
 from tfrs_distill.evaluation import evaluate, metrics
 from tfrs_distill.evaluation.retrieval import ModelScorer
 from tfrs_distill.files import files_sha256, whole_file
@@ -22,16 +21,16 @@ from tfrs_distill.pipeline.report.over_runs import NDCG_FILE, USERS
 from tfrs_distill.pipeline.run_folder import STUDENT_FILE, Run
 from tfrs_distill.pipeline.stage import NOTE, Result, Stage
 from tfrs_distill.pipeline.stages.student import best_score
-from tfrs_distill.pipeline.students import OfWindows
-from tfrs_distill.pipeline.teacher_kinds import Setting, teacher_kind
+from tfrs_distill.pipeline.students import DistillationSetup, WindowStudents
+from tfrs_distill.pipeline.teacher_kinds import TeacherContext, teacher_kind
 from tfrs_distill.pipeline.teacher_kinds.kind import updated
 from tfrs_distill.pipeline.updates.new_data import joined_data, over_all_items
 from tfrs_distill.teachers import Ensemble
 
 EXTENDED = "extended"  # in the teacher's folder: the earlier teacher over all items
 MAX_EPOCHS, PATIENCE, TEACHER_EPOCHS = 6, 2, 4
-EVERYONE = "all users"
-NOWHERE = -1e9  # the score of an item that a student by ids alone has never met
+ALL_USERS = "all users"
+UNKNOWN_ITEM_SCORE = -1e9  # the score of an item that a student by ids alone has never met
 
 
 class Update:
@@ -92,17 +91,17 @@ class Update:
         def work(folder: Path) -> tuple[Result, str]:
             student, before = self.student_of(self.earlier), self.student_of(self.earlier)
             teacher = self._earlier_teacher(folder / EXTENDED)
-            students = OfWindows(run)
-            model = Distiller(
-                student,
-                Ensemble([teacher, before]),
+            students = WindowStudents(run)
+            setup = DistillationSetup(
+                students.examples,
                 {NEXT_ITEM: SoftTargetKLDivergence(temperature=chosen.temperature)},
-                student_loss_weight=chosen.student_loss_weight,
+                Ensemble([teacher, before]),
+                chosen.student_loss_weight,
             )
             curves = fit_until_best(
-                model,
-                students.batches(students.examples, recipe.seed),
-                students.judge(student),
+                setup.distiller(student),
+                students.batches(setup.examples, recipe.seed),
+                students.validation_callback(student),
                 learning_rate=chosen.learning_rate,
                 weight_decay=chosen.weight_decay,
                 max_epochs=min(MAX_EPOCHS, recipe.training.max_epochs),
@@ -129,7 +128,10 @@ class Update:
             ]
             return found, ", ".join(lines)
 
-        return Stage("check", work, lambda: [self.max_drop, self.k], after=("student",))
+        def settings() -> Any:
+            return [self.max_drop, self.k, files_sha256([self.first.student_file("student")])]
+
+        return Stage("check", work, settings, after=("student",))
 
     def teacher_stage(self) -> Stage:
         """Train the teacher on all data, for the update after this one."""
@@ -149,7 +151,7 @@ class Update:
         if hasattr(items, "word_pieces"):
             vectors = items.text_tower.embeddings.numpy()
             self.run.item_words = (items.word_pieces, vectors)
-        student = OfWindows(self.run).new(self.run.recipe.distillation, self.run.recipe.seed)
+        student = WindowStudents(self.run).new(self.run.recipe.distillation, self.run.recipe.seed)
         num_new = student.num_items - earlier.num_items
         warm_start(student, earlier, [*range(1, earlier.num_items + 1), *[0] * num_new])
         return student
@@ -164,7 +166,7 @@ class Update:
         """The last version's teacher over all items."""
         run, data = self.run, self.earlier.data
         over_all = over_all_items(data, run.recipe, run.data.catalogue)
-        kind = teacher_kind(Setting(run.recipe, over_all, [], run.progress))
+        kind = teacher_kind(TeacherContext(run.recipe, over_all, [], run.progress))
         folder.mkdir(exist_ok=True)
         updated(run.recipe.teacher.kind, kind).extend(self.earlier.file("teacher"), folder)
         return kind.open(folder)
@@ -177,7 +179,7 @@ class Update:
             "first": self._scorer_of(self.first, test),
         }
         before = self.first.data.splits.test
-        parts = {EVERYONE: test, "users without new data": test.subset(_unchanged(test, before))}
+        parts = {ALL_USERS: test, "users without new data": test.subset(_unchanged(test, before))}
         ndcg: dict[str, Any] = {}
         differences: dict[str, Any] = {}
         worse = []
@@ -187,7 +189,7 @@ class Update:
             found = {
                 name: evaluate(scorer, queries, k=self.k).ndcg for name, scorer in students.items()
             }
-            if part == EVERYONE:
+            if part == ALL_USERS:
                 with whole_file(folder / NDCG_FILE.name) as file:
                     np.savez(file, **found, **{USERS: queries.users})
             ndcg[part] = {name: float(values.mean()) for name, values in found.items()}
@@ -209,7 +211,7 @@ class Update:
         scorer = ModelScorer(student, exclude_seen=queries.catalogue.exclude_seen)
         if not student.candidate_tower.id_dropout:
             scorer.catalogue[:, num_known + 1 :] = 0.0
-            scorer.catalogue[-1, num_known + 1 :] = NOWHERE
+            scorer.catalogue[-1, num_known + 1 :] = UNKNOWN_ITEM_SCORE
         return scorer
 
 
@@ -234,7 +236,7 @@ def is_worse(difference: Mapping[str, Any], before: float, max_drop: float) -> b
 
 def _unchanged(queries: Queries, before: Queries) -> np.ndarray:
     """The rows whose history and positives are those of the same user before, int64."""
-    asked = {
+    of_user = {
         int(user): (history, positives)
         for user, history, positives in zip(before.users, before.histories, before.relevant)
     }
@@ -242,9 +244,9 @@ def _unchanged(queries: Queries, before: Queries) -> np.ndarray:
         [
             row
             for row, user in enumerate(queries.users.tolist())
-            if user in asked
-            and np.array_equal(queries.histories[row], asked[user][0])
-            and np.array_equal(queries.positives[row], asked[user][1])
+            if user in of_user
+            and np.array_equal(queries.histories[row], of_user[user][0])
+            and np.array_equal(queries.positives[row], of_user[user][1])
         ],
         np.int64,
     )

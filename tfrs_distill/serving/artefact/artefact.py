@@ -10,6 +10,7 @@ from typing import Any
 
 from tfrs_distill.columns import ITEM_ID
 from tfrs_distill.errors import InputError
+from tfrs_distill.files import write_json
 from tfrs_distill.serving.artefact.files import (
     PROVENANCE,
     SAVED_MODEL,
@@ -23,7 +24,6 @@ from tfrs_distill.serving.artefact.files import (
     read_lines,
     read_provenance,
     size_of,
-    write_json,
     write_lines,
 )
 from tfrs_distill.serving.word_pieces import WordPieces

@@ -101,13 +101,6 @@ def read_lines(path: Path) -> tuple[str, ...]:
     return tuple(_unescape(line) for line in path.read_bytes().decode().split("\n")[:-1])
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write one JSON object, NumPy's scalars as numbers."""
-    with whole_file(path, "w") as file:
-        json.dump(value, file, indent=2, default=lambda scalar: scalar.item())
-        file.write("\n")
-
-
 def read_json(path: Path) -> Any:
     """Return what a JSON file holds.
 

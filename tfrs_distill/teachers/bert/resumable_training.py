@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfrs_distill.errors import InputError
-from tfrs_distill.files import whole_file
+from tfrs_distill.files import write_json
 from tfrs_distill.teachers.bert.linear_warmup_decay import LinearWarmupDecay
 
 Groups = Sequence[tuple[float, list[tf.Variable]]]  # peaks of the learning rate, and weights
@@ -149,8 +149,7 @@ class TuningCheckpoint:
                     f"({str(error).splitlines()[0][:200]}). Remove the folder to start anew."
                 ) from error
         elif not self._path.exists():
-            with whole_file(self._path, "w") as file:
-                json.dump(self._training, file, indent=1)
+            write_json(self._path, self._training)
 
     def save(self, step: int) -> None:
         """Write the values that the restored objects have now."""

@@ -18,7 +18,7 @@ ROW_METRICS = {metric.key: metric for metric in metrics.ROW_METRICS}
 
 
 @dataclass(frozen=True, eq=False)
-class JudgedTask:
+class TaskResults:
     """The test rows of one task in one run, and what each model gave for them.
 
     With labels, a model gave predictions, and a figure is a metric of both; without, it has the
@@ -51,7 +51,7 @@ class JudgedTask:
         if self.labels is None:
             return values.mean() if weights is None else weights @ values / weights.sum(axis=1)
         is_binary = self.metric == metrics.area_under_curve.AUC.key  # by which no rating is led
-        rows = metrics.JudgedRows.of(self.labels, values, self.users, is_binary=is_binary)
+        rows = metrics.PredictedRows.of(self.labels, values, self.users, is_binary=is_binary)
         compute = ROW_METRICS[metric or self.metric].compute
         assert compute is not None  # of every row metric
         return compute(rows, weights)
@@ -68,9 +68,9 @@ class JudgedTask:
             )
         return self._samples[key]
 
-    def subset(self, rows: np.ndarray) -> JudgedTask:
+    def subset(self, rows: np.ndarray) -> TaskResults:
         """The rows of a mask."""
-        return JudgedTask(
+        return TaskResults(
             self.metric,
             self.users[rows],
             {name: values[rows] for name, values in self.models.items()},
@@ -78,7 +78,7 @@ class JudgedTask:
             self.drawn_by,
         )
 
-    def has_rows_of(self, other: JudgedTask) -> bool:
+    def has_rows_of(self, other: TaskResults) -> bool:
         """Whether both were measured on the same rows: the same users, with the same labels."""
         one, another = (
             np.zeros(0) if task.labels is None else task.labels for task in (self, other)
@@ -87,7 +87,7 @@ class JudgedTask:
         return same and np.array_equal(one, another)
 
 
-def over_runs(runs: Sequence[JudgedTask], model: str, metric: str = "") -> dict[str, Any]:
+def over_runs(runs: Sequence[TaskResults], model: str, metric: str = "") -> dict[str, Any]:
     """A model's figure over runs: their mean as `value`, its 95 % `interval`, and `by_seed`.
 
     The interval is over users and runs. Runs with the same rows see the same resamples of users;
@@ -104,9 +104,9 @@ def over_runs(runs: Sequence[JudgedTask], model: str, metric: str = "") -> dict[
 
 
 def difference_over_runs(
-    runs: Sequence[JudgedTask],
+    runs: Sequence[TaskResults],
     model: str,
-    others: Sequence[JudgedTask],
+    others: Sequence[TaskResults],
     other: str,
     metric: str = "",
 ) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def difference_over_runs(
         model: its name.
         others: of the other model: the same rows in all, or run by run.
         other: its name.
-        metric: as for `JudgedTask.figure`.
+        metric: as for `TaskResults.figure`.
 
     Returns:
         `difference` of the means and its 95 % `interval` over users and, where there are as many
@@ -140,22 +140,22 @@ def difference_over_runs(
     return {"difference": float(figures[0] - figures[1]), "interval": list(interval)}
 
 
-def _are_queries(runs: Sequence[JudgedTask]) -> bool:
+def _are_queries(runs: Sequence[TaskResults]) -> bool:
     """Whether the rows are the same in all runs, each with a value and a user of its own."""
     first = runs[0]
     alone = first.labels is None and len(np.unique(first.users)) == len(first.users)
     return alone and _have_same_rows(runs)
 
 
-def _have_same_rows(runs: Sequence[JudgedTask]) -> bool:
+def _have_same_rows(runs: Sequence[TaskResults]) -> bool:
     return all(run.has_rows_of(runs[0]) for run in runs[1:])
 
 
-def _values(runs: Sequence[JudgedTask], model: str) -> np.ndarray:
+def _values(runs: Sequence[TaskResults], model: str) -> np.ndarray:
     return np.stack([run.models[model] for run in runs])
 
 
-def _samples(runs: Sequence[JudgedTask], model: str, metric: str, same: bool) -> np.ndarray:
+def _samples(runs: Sequence[TaskResults], model: str, metric: str, same: bool) -> np.ndarray:
     """Float64 [num_samples, num_runs], of the same resamples of users where rows are the same."""
     seeds = [0 if same else place for place in range(len(runs))]
     columns = [run.samples(model, metric, seed) for run, seed in zip(runs, seeds)]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tfrs_distill.evaluation.metrics import bootstrap_interval, paired_difference
-from tfrs_distill.pipeline.report.judged import JudgedTask, difference_over_runs, over_runs
+from tfrs_distill.pipeline.report.task_results import TaskResults, difference_over_runs, over_runs
 
 USERS = np.repeat(np.arange(30), 4)
 
@@ -16,13 +16,13 @@ def of_ratings(seed, drawn_by=None):
         "student": labels + random.normal(0.0, 0.5, len(USERS)),
         "twin": labels + random.normal(0.0, 1.0, len(USERS)),
     }
-    return JudgedTask("rmse", USERS, models, labels, drawn_by)
+    return TaskResults("rmse", USERS, models, labels, drawn_by)
 
 
 def with_labels_of(one, seed):
     other = of_ratings(seed)
     models = {name: values - other.labels + one.labels for name, values in other.models.items()}
-    return JudgedTask("rmse", USERS, models, one.labels)
+    return TaskResults("rmse", USERS, models, one.labels)
 
 
 def test_a_figure_is_that_of_the_metric_and_weights_are_repeated_rows():
@@ -37,7 +37,7 @@ def test_a_figure_is_that_of_the_metric_and_weights_are_repeated_rows():
 
 def test_a_yes_or_no_has_auc_and_gauc_of_its_rows():
     users, labels = np.array([1, 1, 1, 2, 2]), np.array([1.0, 0.0, 0.0, 1.0, 0.0])
-    task = JudgedTask("auc", users, {"student": np.array([0.9, 0.1, 0.95, 0.2, 0.3])}, labels)
+    task = TaskResults("auc", users, {"student": np.array([0.9, 0.1, 0.95, 0.2, 0.3])}, labels)
     # Pairs of a yes and a no: 0.9 beats 0.1, 0.3; 0.2 beats 0.1. Within users 1 of 2 and 0 of 1.
     assert task.figure("student") == pytest.approx(3 / 6)
     weight_of_users = (3 * (1 / 2) + 2 * 0.0) / 5
@@ -57,7 +57,7 @@ def test_one_run_of_rows_has_the_interval_of_resampled_users():
 def test_over_runs_of_rows_the_interval_holds_the_seeds_too():
     first = of_ratings(0)
     runs = [first, with_labels_of(first, 1), with_labels_of(first, 2)]
-    worse = JudgedTask("rmse", USERS, {"student": first.labels + 3.0}, first.labels)
+    worse = TaskResults("rmse", USERS, {"student": first.labels + 3.0}, first.labels)
     narrow, wide = over_runs(runs, "student"), over_runs([first, worse], "student")
     assert narrow["value"] == pytest.approx(np.mean([run.figure("student") for run in runs]))
     assert wide["interval"][0] < 0.6 and wide["interval"][1] == pytest.approx(3.0)
@@ -78,7 +78,7 @@ def test_a_difference_over_runs_holds_what_the_seeds_change():
     labels = of_ratings(0).labels
 
     def off_by(student, twin):
-        return JudgedTask("rmse", USERS, {"a": labels + student, "b": labels + twin}, labels)
+        return TaskResults("rmse", USERS, {"a": labels + student, "b": labels + twin}, labels)
 
     runs = [off_by(0.1, 0.2), off_by(0.1, 0.5)]  # the same for all users, not in both runs
     found = difference_over_runs(runs, "a", runs, "b")
@@ -91,7 +91,7 @@ def test_a_difference_over_runs_holds_what_the_seeds_change():
 def test_queries_are_compared_as_a_run_compares_them():
     random = np.random.default_rng(0)
     runs = [
-        JudgedTask("ndcg@10", np.arange(50), {name: random.random(50) for name in ("a", "b")})
+        TaskResults("ndcg@10", np.arange(50), {name: random.random(50) for name in ("a", "b")})
         for _ in range(3)
     ]
     values = {name: np.stack([run.models[name] for run in runs]) for name in ("a", "b")}
@@ -103,14 +103,15 @@ def test_queries_are_compared_as_a_run_compares_them():
 
 
 def test_several_rows_of_a_user_are_resampled_together():
-    task = JudgedTask("ndcg@10", np.repeat([1, 2], 50), {"a": np.repeat([0.0, 1.0], 50)})
+    task = TaskResults("ndcg@10", np.repeat([1, 2], 50), {"a": np.repeat([0.0, 1.0], 50)})
     assert over_runs([task], "a")["interval"] == [0.0, 1.0]  # one of the users twice
 
 
 def test_rows_that_each_seed_draws_are_resampled_for_each_run():
     def runs_of(values, *drawn_by):
         return [
-            JudgedTask("ndcg@10", np.arange(400), {"a": values}, drawn_by=seed) for seed in drawn_by
+            TaskResults("ndcg@10", np.arange(400), {"a": values}, drawn_by=seed)
+            for seed in drawn_by
         ]
 
     ratios = []
@@ -132,4 +133,4 @@ def test_other_labels_or_users_are_other_rows():
     first = of_ratings(0)
     assert first.has_rows_of(with_labels_of(first, 3))
     assert not first.has_rows_of(of_ratings(1))
-    assert not first.has_rows_of(JudgedTask("rmse", USERS + 1, first.models, first.labels))
+    assert not first.has_rows_of(TaskResults("rmse", USERS + 1, first.models, first.labels))

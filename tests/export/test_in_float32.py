@@ -1,0 +1,90 @@
+"""A student of mixed precision is exported as one that computes in float32."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from planted_student import catalogue_of
+
+from tfrs_distill.compress import compress
+from tfrs_distill.export import export_artefact
+from tfrs_distill.models import (
+    Binary,
+    HistoryFeature,
+    ItemFeature,
+    RankingStudent,
+    RetrievalStudent,
+)
+from tfrs_distill.serving.ranker import Ranker
+from tfrs_distill.serving.recommender import Recommender
+from tfrs_distill.serving.word_pieces import WordPieces
+
+NUM_ITEMS = 30
+CATALOGUE = catalogue_of(NUM_ITEMS)
+TEXTS = [f"word{item % 7} word{item % 5}" for item in range(NUM_ITEMS)]
+POLICIES = ["mixed_float16", "mixed_bfloat16"]
+
+
+@pytest.fixture
+def under():
+    """`under(policy, make)`: what `make` makes while the policy is in force."""
+
+    def make_under(policy, make):
+        tf.keras.mixed_precision.set_global_policy(policy)
+        try:
+            return make()
+        finally:
+            tf.keras.mixed_precision.set_global_policy("float32")
+
+    return make_under
+
+
+def retrieval_student():
+    return RetrievalStudent.from_history(
+        num_items=NUM_ITEMS,
+        max_history=4,
+        embedding_dim=6,
+        texts=TEXTS,
+        word_pieces=WordPieces(tuple(f"word{number}" for number in range(7)), max_pieces=4),
+        seed=0,
+    )
+
+
+def ranking_student():
+    items = ItemFeature(NUM_ITEMS, 6, seed=0)
+    features = [items, HistoryFeature(items, max_history=4, seed=0)]
+    return RankingStudent(features, [Binary("like")], seed=0)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_retrieval_students_files_are_those_of_a_float32_student(tmp_path, under, policy):
+    mixed, whole = under(policy, retrieval_student), retrieval_student()
+    whole.set_weights(mixed.get_weights())
+    under(policy, lambda: export_artefact(mixed, tmp_path / "1", CATALOGUE, k=5))
+    assert mixed.query_tower.compute_dtype == policy[6:]
+    query = whole.encode_histories(tf.constant([[3, 9]])).numpy()
+    scores = (query @ whole.catalogue_embeddings().numpy().T)[0]
+    for form in ("saved_model", "tflite"):
+        recommender = Recommender.load(tmp_path / "1", format=form)
+        found, items = recommender([[3, 9]], 5)
+        # Float32's own rounding; one of float16 alone is 5e-4 of the value.
+        np.testing.assert_allclose(found[0], scores[items[0]], rtol=1e-5)
+        recommender.add_items([TEXTS[0]])
+
+
+def test_a_compressed_student_of_mixed_precision_becomes_a_file(tmp_path, under):
+    mixed = under(POLICIES[0], retrieval_student)
+    export_artefact(compress(mixed, ["int4"]), tmp_path / "1", CATALOGUE, k=5)
+    assert Recommender.load(tmp_path / "1")([[3, 9]], 5)[1].shape == (1, 5)
+
+
+def test_a_ranking_students_files_are_those_of_a_float32_student(tmp_path, under):
+    mixed, whole = under(POLICIES[0], ranking_student), ranking_student()
+    rows = {"item_id": [5, 6], "history": [[1, 2], [3, 0]], "history_ratings": [[5, 4], [1, 0]]}
+    columns = {name: tf.constant(values) for name, values in rows.items()}
+    expected = whole.predictions(columns)["like"].numpy()
+    mixed.predictions(columns)
+    mixed.set_weights(whole.get_weights())
+    under(POLICIES[0], lambda: export_artefact(mixed, tmp_path / "1", CATALOGUE))
+    for form in ("saved_model", "tflite"):
+        found = Ranker.load(tmp_path / "1", format=form).score(rows)["like"]
+        np.testing.assert_allclose(found, expected, rtol=1e-5)

@@ -1,0 +1,264 @@
+"""The source of a recipe's data: its tables, its folder or a fetched asset, read and split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tfrs_distill.data.assets import BOOK_CROSSING, MOVIELENS_1M, MOVIELENS_100K
+from tfrs_distill.data.catalogue import Catalogue
+from tfrs_distill.data.clothing_reviews import (
+    ClothingReviews,
+    clothing_reviews,
+    split_reviews,
+    split_reviews_by_item,
+)
+from tfrs_distill.data.interactions import Interactions, dislikes_sentence
+from tfrs_distill.data.item_features import ItemAttributes, item_attributes
+from tfrs_distill.data.movielens import movielens_100k
+from tfrs_distill.data.rated_rows import split_ratings
+from tfrs_distill.data.readers import read_folder
+from tfrs_distill.data.readers.user_attributes import read_user_attributes
+from tfrs_distill.data.split_facts import split_facts
+from tfrs_distill.data.synthetic import synthetic
+from tfrs_distill.data.tables.items_table import read_item_attributes
+from tfrs_distill.data.tables.read import TableFacts, interactions_of_tables
+from tfrs_distill.data.tables.roles import ATTRIBUTE, GROUP
+from tfrs_distill.data.tables.users_table import read_user_groups
+from tfrs_distill.errors import InputError
+from tfrs_distill.files import files_sha256
+from tfrs_distill.pipeline.data import PROTOCOLS, RankingData, RetrievalData
+from tfrs_distill.pipeline.recipe import RankingRecipe, RetrievalRecipe
+from tfrs_distill.pipeline.recipe.sections import (
+    BOOKS,
+    COLUMNS_OF_TABLES,
+    FILMS,
+    FILMS_1M,
+    LIKE,
+    RANDOM,
+    RATING,
+    REVIEWS,
+    SHUFFLED,
+)
+
+ASSETS = {FILMS: MOVIELENS_100K, FILMS_1M: MOVIELENS_1M, BOOKS: BOOK_CROSSING}
+SHOWN = 6  # names in a sentence
+
+
+def source_fingerprint(recipe: RetrievalRecipe | RankingRecipe) -> str:
+    """What decides the data: the source's name, or the content of the files that are given."""
+    if recipe.data.interactions:
+        users = getattr(recipe.data, "users", ())
+        return "".join(map(_content, [*recipe.data.interactions, *recipe.data.items, *users]))
+    return _content(recipe.data.folder) if recipe.data.folder else recipe.data.source
+
+
+def _content(folder: str) -> str:
+    """The sha256 of what is in a file or in a folder's files."""
+    path = Path(folder)
+    if not path.exists():
+        raise InputError(f"{path} does not exist. A file or a folder with the data was expected.")
+    return files_sha256(
+        [path] if path.is_file() else sorted(f for f in path.glob("*") if f.is_file())
+    )
+
+
+def read_data(recipe: RetrievalRecipe | RankingRecipe) -> RetrievalData | RankingData:
+    """Read the recipe's data from its source.
+
+    Raises:
+        InputError: the data cannot be read or fetched.
+    """
+    if isinstance(recipe, RankingRecipe):
+        return _reviews(recipe) if recipe.data.source == REVIEWS else _ratings(recipe)
+    reading: list[str] = []
+    groups: Mapping[str, Sequence[str]] = {}
+    attributes = None
+    if recipe.data.interactions:
+        data, facts = read_tables(recipe)
+        reading = facts.sentences()
+    elif recipe.data.source == "synthetic":
+        data = synthetic(seed=recipe.seed)
+    else:
+        folder = source_folder(recipe)  # which looks through what was fetched
+        data, attributes = read_folder(folder), read_user_attributes(folder)
+    if recipe.data.disliked_below and not recipe.data.interactions:  # tables have theirs already
+        rated = data.ratings > 0  # 0 is none, as in Book-Crossing
+        disliked = rated & (data.ratings < recipe.data.disliked_below)
+        data = data.with_dislikes(disliked)
+        reading.append(dislikes_sentence(disliked, recipe.data.disliked_below))
+    if recipe.data.max_users:
+        data = data.of_some_users(recipe.data.max_users, recipe.seed)
+    if recipe.data.split == RANDOM:
+        data = data.in_random_order(recipe.seed)
+    elif recipe.data.ties == SHUFFLED:
+        data = data.shuffle_ties(recipe.seed)
+    if attributes is not None:
+        groups = attributes.groups(data.user_ids)
+    elif recipe.data.interactions:
+        others = read_other_tables(recipe, data)
+        groups = others.groups
+        reading += others.sentences
+    return RetrievalData.of(data, recipe, reading, groups)
+
+
+def read_tables(recipe: RetrievalRecipe | RankingRecipe) -> tuple[Interactions, TableFacts]:
+    """Read the recipe's tables, and tell what became of their rows.
+
+    Raises:
+        InputError: as for `td.data.read_table`, or ratings are to be learnt and there are none.
+    """
+    data = recipe.data
+    columns = {
+        role: getattr(data, setting)
+        for role, setting in COLUMNS_OF_TABLES.items()
+        if role not in (ATTRIBUTE, GROUP)
+    }
+    rated: dict[str, Any]
+    if isinstance(recipe, RankingRecipe):
+        rated = {"rated_only": bool({LIKE, RATING} & set(recipe.labels.tasks))}
+    else:
+        rated = {
+            "min_rating": recipe.data.min_rating or None,
+            "disliked_below": recipe.data.disliked_below or None,
+            "weigh_by_rating": recipe.data.weigh_by_rating,
+            "in_order": recipe.data.reads_order,
+        }
+    return interactions_of_tables(
+        list(data.interactions),
+        list(data.items) or None,
+        columns={role: column for role, column in columns.items() if column},
+        name=recipe.name,
+        **rated,
+    )
+
+
+class OtherTables(NamedTuple):
+    """What tables say of items and users beside their names.
+
+    Args:
+        attributes: of the items; None where no column is named.
+        groups: of the users by column, see `read_user_groups`.
+        sentences: what was found.
+    """
+
+    attributes: ItemAttributes | None
+    groups: Mapping[str, Sequence[str]]
+    sentences: list[str]
+
+
+def read_other_tables(recipe: RetrievalRecipe | RankingRecipe, data: Interactions) -> OtherTables:
+    """Read what the recipe's tables say of items and users beside their names.
+
+    Raises:
+        InputError: a table cannot be used, or has none of the users or not all of the items.
+    """
+    attributes, groups, sentences = None, {}, []
+    if recipe.data.attribute_columns:
+        attributes = item_attributes_of(recipe, data.catalogue)
+        kinds = [*attributes.number_names, *attributes.label_names]
+        sentences.append(f"Attributes of the items: {_some(kinds)}.")
+    if isinstance(recipe, RetrievalRecipe) and recipe.data.users:
+        groups = read_user_groups(
+            list(recipe.data.users),
+            data.user_ids,
+            recipe.data.group_columns,
+            user_column=recipe.data.user_column or None,
+        )
+        kinds = [f"{name} ({_some(sorted(set(of) - {''}))})" for name, of in groups.items()]
+        sentences.append(f"Groups of the users: {'; '.join(kinds)}.")
+    return OtherTables(attributes, groups, sentences)
+
+
+def item_attributes_of(
+    recipe: RetrievalRecipe | RankingRecipe, catalogue: Catalogue
+) -> ItemAttributes:
+    """Return what the recipe's source says of the items beside titles and texts.
+
+    Raises:
+        InputError: it cannot be read, or does not know an item.
+    """
+    data = recipe.data
+    if not data.interactions:
+        return item_attributes(source_folder(recipe), catalogue)
+    return read_item_attributes(
+        list(data.items),
+        catalogue,
+        data.attribute_columns,
+        id_column=data.id_column or None,
+        item_column=data.item_column or None,
+    )
+
+
+def source_folder(recipe: RetrievalRecipe | RankingRecipe) -> Path:
+    """Return where the recipe's films or books are: in the folder it names, or fetched.
+
+    Raises:
+        InputError: they cannot be fetched.
+    """
+    return Path(recipe.data.folder or ASSETS[recipe.data.source].folder())
+
+
+def _ratings(recipe: RankingRecipe) -> RankingData:
+    named = recipe.data
+    reading: list[str] = []
+    users = None
+    if named.interactions:
+        data, facts_of_tables = read_tables(recipe)
+        others = read_other_tables(recipe, data)
+        items = others.attributes
+        reading = facts_of_tables.sentences() + others.sentences
+    else:
+        data = movielens_100k(source_folder(recipe))
+        items = item_attributes_of(recipe, data.catalogue)
+        users = read_user_attributes(source_folder(recipe))
+    data.require_times(
+        "The rows of a model of ratings stand in order of time. Take a recipe that finds items, "
+        f'with `split = "{RANDOM}"` in [data], such as `--recipe {BOOKS}`.'
+    )
+    if named.max_users:
+        data = data.of_some_users(named.max_users, recipe.seed)
+    if named.interactions and LIKE in recipe.labels.tasks:
+        liked = float((data.ratings >= named.liked_from).mean())
+        reading.append(f"{liked:.0%} of the ratings are {named.liked_from:g} or more: likes.")
+    splits, tables = split_ratings(
+        data,
+        max_history=named.max_history,
+        liked_from=named.liked_from,
+        items=items,
+        users=users,
+    )
+    facts = split_facts(data)  # but every row is tested, a user's first one too
+    return RankingData(
+        splits,
+        tables.vocabularies,
+        tables.item_vectors,
+        tables.catalogue,
+        None,
+        PROTOCOLS["ratings"],
+        tables.times,
+        {key: getattr(facts, key) for key in ("train_after_test", "tests_cut_in_one_time")},
+        tuple(reading),
+    )
+
+
+def _reviews(recipe: RankingRecipe) -> RankingData:
+    reviews = clothing_reviews(recipe.data.folder or None)
+    if recipe.data.max_users:
+        names = np.random.default_rng(recipe.seed).permutation(np.unique(reviews.examples.users))
+        some = np.isin(reviews.examples.users, names[: recipe.data.max_users])
+        reviews = ClothingReviews(reviews.examples.subset(some), reviews.vocabularies)
+    split = split_reviews_by_item if recipe.data.split == "item" else split_reviews
+    splits = split(reviews, recipe.seed)
+    protocol = PROTOCOLS["item" if recipe.data.split == "item" else "reviews"]
+    data = RankingData(splits, reviews.vocabularies, None, None, None, protocol)
+    return data.with_words(recipe)
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are."""
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"
