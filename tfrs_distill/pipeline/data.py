@@ -34,7 +34,7 @@ from tfrs_distill.data.synthetic import synthetic
 from tfrs_distill.data.tables.items_table import read_item_attributes
 from tfrs_distill.data.tables.read import TableFacts, interactions_of_tables
 from tfrs_distill.data.tables.roles import ATTRIBUTE, GROUP
-from tfrs_distill.data.tables.users_table import read_user_groups
+from tfrs_distill.data.tables.users_table import read_user_columns, read_user_groups
 from tfrs_distill.data.times import times_line
 from tfrs_distill.data.train_share import Thinned, keep_train_share
 from tfrs_distill.errors import InputError
@@ -56,6 +56,7 @@ from tfrs_distill.pipeline.recipe.sections import (
     USER_TIME,
     DataSettings,
 )
+from tfrs_distill.serving.attribute_vocabulary import AttributeVocabulary
 from tfrs_distill.serving.word_vocabulary import WordVocabulary
 
 TEXT, WORDS = "text", "words"  # a review's text, and its words as the student reads them
@@ -63,6 +64,7 @@ PARTS = ("train", "validation", "test")
 ARRAYS = ("users", "items", "ratings", "timestamps")
 TABLES_FILE, INTERACTIONS_FILE = "tables.json", "interactions.npz"
 GROUPS_FILE = "user_groups.json"
+ATTRIBUTES_FILE = "user_attributes.json"
 VECTORS_FILE = "item_vectors.npy"
 SHOWN = 6  # names in a sentence
 AT_RANDOM = (
@@ -103,6 +105,33 @@ PROTOCOLS = {
 }
 
 
+class KnownUsers(NamedTuple):
+    """What a student reads of users.
+
+    Args:
+        vocabulary: the attributes, and what their indices mean.
+        indices: int32 [num_users, num_attributes], 0 where nothing is known.
+    """
+
+    vocabulary: AttributeVocabulary
+    indices: np.ndarray
+
+    @classmethod
+    def of(cls, columns: Mapping[str, Sequence[Any]]) -> KnownUsers:
+        """The users of some columns, one value a user.
+
+        Raises:
+            InputError: a column is known of nobody.
+        """
+        vocabulary = AttributeVocabulary.from_columns(columns)
+        return cls(vocabulary, vocabulary.encode(columns))
+
+    def with_new(self, num_users: int) -> KnownUsers:
+        """The same with users behind of whom nothing is known, `num_users` together."""
+        behind = num_users - len(self.indices)
+        return KnownUsers(self.vocabulary, np.pad(self.indices, [(0, behind), (0, 0)]))
+
+
 @dataclass(frozen=True)
 class RetrievalData:
     """Interactions, split in order of time or of chance.
@@ -116,6 +145,7 @@ class RetrievalData:
             the source says nothing of its users.
         cold: the items that are in no training row, where they are what is asked for.
         thinned: what is left of the interactions, where the recipe keeps a share of training.
+        known_users: what the student reads of the users; None where it reads nothing.
     """
 
     interactions: Interactions
@@ -125,6 +155,7 @@ class RetrievalData:
     user_groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     cold: ColdItems | None = None
     thinned: Thinned | None = None
+    known_users: KnownUsers | None = None
 
     @classmethod
     def of(
@@ -133,6 +164,7 @@ class RetrievalData:
         recipe: RetrievalRecipe,
         reading: Sequence[str] = (),
         user_groups: Mapping[str, Sequence[str]] | None = None,
+        known_users: KnownUsers | None = None,
     ) -> RetrievalData:
         """Split interactions as the recipe says; ties and chance are in their order already.
 
@@ -162,7 +194,9 @@ class RetrievalData:
             )
         whole = replace(interactions, catalogue=splits.catalogue)
         groups = user_groups or {}
-        return cls(whole, splits, data, tuple(reading), groups, cold, thinned)
+        if known_users is not None:
+            splits = splits.with_user_attributes(known_users.indices)
+        return cls(whole, splits, data, tuple(reading), groups, cold, thinned, known_users)
 
     @property
     def protocol(self) -> str:
@@ -263,15 +297,25 @@ class RetrievalData:
         (folder / GROUPS_FILE).unlink(missing_ok=True)
         if self.user_groups:
             _write_json(folder / GROUPS_FILE, self.user_groups)
+        (folder / ATTRIBUTES_FILE).unlink(missing_ok=True)
+        if self.known_users is not None:
+            vocabulary, indices = self.known_users
+            _write_json(folder / ATTRIBUTES_FILE, [vocabulary.as_list(), indices.tolist()])
 
     @classmethod
     def load(cls, folder: Path, recipe: RetrievalRecipe) -> RetrievalData:
         """Read what `save` wrote to `folder`, split as when it was written."""
-        groups = folder / GROUPS_FILE
+        groups, attributes, known = folder / GROUPS_FILE, folder / ATTRIBUTES_FILE, None
+        if attributes.exists():
+            described, indices = json.loads(attributes.read_text())
+            known = KnownUsers(
+                AttributeVocabulary.from_list(described), np.array(indices, np.int32)
+            )
         return cls.of(
             read_interactions(folder),
             recipe,
             user_groups=json.loads(groups.read_text()) if groups.exists() else None,
+            known_users=known,
         )
 
 
@@ -451,6 +495,7 @@ def read_data(recipe: RetrievalRecipe | RankingRecipe) -> RetrievalData | Rankin
         return _reviews(recipe) if recipe.data.source == REVIEWS else _ratings(recipe)
     reading: list[str] = []
     groups: Mapping[str, Sequence[str]] = {}
+    columns: Mapping[str, Sequence[Any]] = {}
     attributes = None
     if recipe.data.interactions:
         data, facts = read_tables(recipe)
@@ -472,12 +517,34 @@ def read_data(recipe: RetrievalRecipe | RankingRecipe) -> RetrievalData | Rankin
     elif recipe.data.ties == SHUFFLED:
         data = data.shuffle_ties(recipe.seed)
     if attributes is not None:
-        groups = attributes.groups(data.user_ids)
+        groups, columns = attributes.groups(data.user_ids), attributes.columns(data.user_ids)
     elif recipe.data.interactions:
         others = read_other_tables(recipe, data)
-        groups = others.groups
+        groups, columns = others.groups, others.columns_of_users
         reading += others.sentences
-    return RetrievalData.of(data, recipe, reading, groups)
+    known = None
+    if recipe.data.user_attributes:
+        known = _known_users(recipe, columns)
+        names = zip(known.vocabulary.names, known.vocabulary.sizes)
+        values = ", ".join(f"{name} ({size} values)" for name, size in names)
+        reading.append(f"The student reads of the users: {values}.")
+    return RetrievalData.of(data, recipe, reading, groups, known)
+
+
+def _known_users(recipe: RetrievalRecipe, columns: Mapping[str, Sequence[Any]]) -> KnownUsers:
+    """Those attributes of users that the recipe names.
+
+    Raises:
+        InputError: the source does not have one.
+    """
+    missing = [name for name in recipe.data.user_attributes if name not in columns]
+    if missing:
+        there = f"has {', '.join(columns)}" if columns else "says nothing of its users"
+        raise InputError(
+            f"`data.user_attributes` must be what the source knows of its users. Received: "
+            f"{missing[0]!r}, where {recipe.data.folder or recipe.data.source} {there}."
+        )
+    return KnownUsers.of({name: columns[name] for name in recipe.data.user_attributes})
 
 
 def read_tables(recipe: RetrievalRecipe | RankingRecipe) -> tuple[Interactions, TableFacts]:
@@ -517,11 +584,13 @@ class OtherTables(NamedTuple):
     Args:
         attributes: of the items; None where no column is named.
         groups: of the users by column, see `read_user_groups`.
+        columns_of_users: those that the student reads, see `read_user_columns`.
         sentences: what was found.
     """
 
     attributes: ItemAttributes | None
     groups: Mapping[str, Sequence[str]]
+    columns_of_users: Mapping[str, Sequence[Any]]
     sentences: list[str]
 
 
@@ -531,21 +600,28 @@ def read_other_tables(recipe: RetrievalRecipe | RankingRecipe, data: Interaction
     Raises:
         InputError: a table cannot be used, or has none of the users or not all of the items.
     """
-    attributes, groups, sentences = None, {}, []
+    attributes, sentences = None, []
+    groups: Mapping[str, Sequence[str]] = {}
+    of_users: Mapping[str, Sequence[Any]] = {}
     if recipe.data.attribute_columns:
         attributes = item_attributes_of(recipe, data.catalogue)
         kinds = [*attributes.number_names, *attributes.label_names]
         sentences.append(f"Attributes of the items: {_some(kinds)}.")
     if isinstance(recipe, RetrievalRecipe) and recipe.data.users:
+        table, user_column = list(recipe.data.users), recipe.data.user_column or None
+        if recipe.data.user_attributes:
+            of_users = read_user_columns(
+                table, data.user_ids, recipe.data.user_attributes, user_column=user_column
+            )
         groups = read_user_groups(
-            list(recipe.data.users),
+            table,
             data.user_ids,
-            recipe.data.group_columns,
-            user_column=recipe.data.user_column or None,
+            recipe.data.group_columns or recipe.data.user_attributes,
+            user_column=user_column,
         )
         kinds = [f"{name} ({_some(sorted(set(of) - {''}))})" for name, of in groups.items()]
         sentences.append(f"Groups of the users: {'; '.join(kinds)}.")
-    return OtherTables(attributes, groups, sentences)
+    return OtherTables(attributes, groups, of_users, sentences)
 
 
 def item_attributes_of(
