@@ -738,11 +738,11 @@ def _recommend(arguments: argparse.Namespace) -> None:
         recommender.add_items(arguments.add_item)
     attributes = _attributes(arguments.attribute)
     answer = recommender.recommend(arguments.history, k=arguments.k, attributes=attributes)
-    read = recommender.artefact.user_attributes
-    for name, value in attributes.items() if read is not None else ():
+    for name, value in attributes.items():
+        read = recommender.artefact.user_attributes
         if not read.encode({name: [value]}).any():
-            known = ", ".join(map(str, read.attributes[name]))
-            print(f"note: nobody had {name}={value}; known are: {known}", file=sys.stderr)
+            known = ", ".join(read.attributes[name])
+            print(f"note: {name}={value} is not known; known are: {known}", file=sys.stderr)
     if arguments.json:
         print(json.dumps([_as_json(rank, item) for rank, item in enumerate(answer, 1)], indent=2))
         return

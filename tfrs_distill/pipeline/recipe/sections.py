@@ -195,11 +195,6 @@ class DataSettings(_Data):
                 f"of films or books says of its users. Received: {list(self.user_attributes)} "
                 f'without such a table, source="{self.source}".'
             )
-        if len(set(self.user_attributes)) < len(self.user_attributes):
-            raise InputError(
-                "`data.user_attributes` must name each attribute once. Received: "
-                f"{list(self.user_attributes)}."
-            )
         if self.min_rating and self.disliked_below and self.disliked_below <= self.min_rating:
             raise InputError(
                 "`data.min_rating` (--min-rating) leaves out what is rated lower, so that nothing "
