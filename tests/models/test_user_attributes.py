@@ -60,7 +60,7 @@ def test_a_query_is_the_encoders_and_what_is_known_beforehand():
     expected = expected_queries(alone, student, table)
     found = student.encode_histories(history, None, None, attributes)
     np.testing.assert_allclose(found, expected, atol=1e-6)
-    every = student.query_tower(history, attributes)
+    every = student.query_tower(history, user_attributes=attributes)
     np.testing.assert_allclose(every[:, -1], expected, atol=1e-6)
     # At a position the items so far count, whatever comes after.
     np.testing.assert_allclose(

@@ -71,16 +71,16 @@ class HistoryTower(tf.keras.layers.Layer):
     def call(
         self,
         history: tf.Tensor,
-        user_attributes: tf.Tensor | None = None,
         training: bool | None = None,
+        user_attributes: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Encode every position: int32 [batch_size, max_history] to `[..., embedding_dim + 1]`.
 
         Args:
             history: item indices.
+            training: whether entries are dropped.
             user_attributes: int32 [batch_size, num_attributes], 0 where one is not known; None
                 where none is.
-            training: whether entries are dropped.
         """
         embeddings, present = self.item_tower.embed(history, training=training), history > PADDING
         queries = self.encoder(embeddings, present, training=training)

@@ -133,7 +133,9 @@ class TwoTower(RetrievalModel):
         attributes = batch.get(columns.USER_ATTRIBUTES)
         if attributes is None or self.user_attributes is None:
             return self.query_tower(batch[columns.HISTORY], training=training)
-        return self.query_tower(batch[columns.HISTORY], attributes, training=training)
+        return self.query_tower(
+            batch[columns.HISTORY], training=training, user_attributes=attributes
+        )
 
     def encode_candidates(self, items: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Candidate embeddings of item indices: `[num_candidates]` to `[num_candidates, dim]`."""
