@@ -739,7 +739,7 @@ def _recommend(arguments: argparse.Namespace) -> None:
     attributes = _attributes(arguments.attribute)
     answer = recommender.recommend(arguments.history, k=arguments.k, attributes=attributes)
     for name, value in attributes.items():
-        read = recommender.artefact.user_attributes
+        read: Any = recommender.artefact.user_attributes
         if not read.encode({name: [value]}).any():
             known = ", ".join(read.attributes[name])
             print(f"note: {name}={value} is not known; known are: {known}", file=sys.stderr)

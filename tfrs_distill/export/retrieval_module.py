@@ -95,7 +95,10 @@ class RetrievalModule(tf.Module):
             history: tf.Tensor, tables: Sequence[tf.Tensor], user_attributes: tf.Tensor | None
         ) -> tf.Tensor:
             if isinstance(student, TwoTower):
-                return student.encode_histories(history, *tables, user_attributes=user_attributes)
+                catalogue, *added = tables
+                return student.encode_histories(
+                    history, catalogue, added[0] if added else None, user_attributes
+                )
             return student.encode_histories(history)
 
         self._encode_histories = encode_histories
@@ -212,10 +215,10 @@ class RetrievalModule(tf.Module):
     @property
     def example_inputs(self) -> dict[str, dict[str, np.ndarray]]:
         """A history of one item and a value of each attribute; a text of one piece and an item."""
-        query = {HISTORY: np.array([[1, 0]], np.int32)}
+        query: dict[str, np.ndarray] = {HISTORY: np.array([[1, 0]], np.int32)}
         if self.user_attributes is not None:
             query[USER_ATTRIBUTES] = np.ones([1, len(self.user_attributes.names)], np.int32)
-        inputs = {SIGNATURE_NAME: query}
+        inputs: dict[str, dict[str, np.ndarray]] = {SIGNATURE_NAME: query}
         if self.word_pieces is not None:
             pieces = np.zeros([1, self.word_pieces.max_pieces], np.int32)
             pieces[0, 0] = 1

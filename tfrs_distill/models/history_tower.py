@@ -124,7 +124,7 @@ class HistoryTower(tf.keras.layers.Layer):
 
     def attribute_values(self, user_attributes: tf.Tensor) -> tf.Tensor:
         """Rows of `attribute_embeddings`, int32 as the indices; 0 for what is not known."""
-        sizes = self.user_attributes.sizes
+        sizes = () if self.user_attributes is None else self.user_attributes.sizes
         known = (user_attributes > 0) & (user_attributes <= tf.constant(sizes, tf.int32))
         before = tf.cumsum(tf.constant(sizes, tf.int32), exclusive=True)
         return tf.where(known, user_attributes + before, 0)

@@ -193,23 +193,14 @@ class TwoTower(RetrievalModel):
             if known is not None:
                 examples = self.of_rows(tf.range(len(batch[columns.HISTORY])), batch)
                 users = tf.gather(batch[columns.USER_ID], examples)
-                values = tower.attribute_values(self._attributes_in(batch))
+                _check_attributes(batch, known)
+                values = tower.attribute_values(batch[columns.USER_ATTRIBUTES])
                 of_users.add(users.numpy(), tf.gather(values, examples).numpy(), queries.numpy())
         tower.empty_query.assign(total / number)
         if known is not None:
             effects = attribute_effects(*of_users.means(1 + sum(known.sizes)))
             tower.attribute_embeddings.assign(effects)
             tower.prior_items.assign(PRIOR_ITEMS)
-
-    def _attributes_in(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
-        if columns.USER_ATTRIBUTES not in batch:
-            raise ValueError(
-                "The model reads the attributes of users "
-                f"({', '.join(self.query_tower.user_attributes.names)}), but the batches have no "
-                f"column {columns.USER_ATTRIBUTES!r}. Make them of windows that have the "
-                "attributes: `splits.with_user_attributes(vocabulary.encode(columns)).train`."
-            )
-        return batch[columns.USER_ATTRIBUTES]
 
     def catalogue_embeddings(self) -> tf.Tensor:
         """Candidate embeddings of padding (row 0) and every item, `[num_items + 1, dim]`."""
@@ -318,3 +309,13 @@ class TwoTower(RetrievalModel):
         )
         model.build_towers()
         return model
+
+
+def _check_attributes(batch: dict[str, tf.Tensor], known: AttributeVocabulary) -> None:
+    """Raise a ValueError where a batch does not say what is known of its users."""
+    if columns.USER_ATTRIBUTES not in batch:
+        raise ValueError(
+            f"The model reads the attributes of users ({', '.join(known.names)}), but the batches "
+            f"have no column {columns.USER_ATTRIBUTES!r}. Make them of windows that have the "
+            "attributes: `splits.with_user_attributes(vocabulary.encode(columns)).train`."
+        )

@@ -46,8 +46,9 @@ class AttributeVocabulary:
         if not self.attributes:
             raise InputError("A vocabulary needs at least one attribute. Received: none.")
         plain: dict[str, tuple[Any, ...]] = {}
-        for name, values in self.attributes.items():
-            plain[name] = values = tuple(values)
+        values: tuple[Any, ...]
+        for name, given in self.attributes.items():
+            plain[name] = values = tuple(given)
             of_texts = all(isinstance(value, str) and value for value in values)
             if not values or len(set(values)) < len(values):
                 raise InputError(

@@ -99,12 +99,8 @@ class UserAttributes:
         {'gender': ('', '', 'M'), 'age': ('0 to 17', '', '18 to 24')}
         """
         known = self.columns(user_ids)
-        groups = {
-            "gender": known["gender"],
-            "age": tuple(map(_age_group, known["age"])),
-            "occupation": known["occupation"],
-            "country": known["country"],
-        }
+        known["age"] = tuple(map(_age_group, known["age"]))
+        groups = {name: tuple(known[name]) for name in ("gender", "age", "occupation", "country")}
         return {name: values for name, values in groups.items() if any(values)}
 
 
