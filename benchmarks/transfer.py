@@ -3,7 +3,7 @@
     python benchmarks/transfer.py [--part PART ...] [--quick] [--seeds 0 1 2]
         [--source RECIPE] [--target RECIPE] [--out DIR] [--json FILE]
 
-Three parts, all by default; with `--quick` the first alone.
+Four parts, all by default; with `--quick` the first alone, unless others are named.
 
 `cold-items` runs the recipe `cold-items` with every seed: a quarter of the films is in no training
 row, and only they are ranked and to be found; all together, and by themselves those whose texts are
@@ -23,6 +23,13 @@ reads on one core, beside the BERT there. The seed draws the cold films, so the 
 all seeds are put together: intervals are 95 % bootstrap intervals over these, paired for a
 difference.
 
+`cold-users`: a fifth of the users of MovieLens-100K, drawn by the seed, are in no training row.
+They are recommended films from the last 0, 1, 2 and 5 of their first five; what they met later is
+to be found, and the first five are left out of all lists. The twin of ids alone reads the history;
+the same twin with age, gender and occupation stands beside it, these known and not known, and
+popularity, of all users and by group: with p_i the share of users who met film i, and p_i(g) that
+of group g with 100 average users added, `log p_i + sum_g log(p_i(g) / p_i)` over the user's groups.
+
 `cross-domain`: the teacher of the recipe `--source` (MovieLens-1M) serves the recipe `--target`
 (MovieLens-100K), of which 5 % of each user's training interactions are there: with all weights
 trained on, with adapters, and not trained at all, each beside the same teacher of the target alone;
@@ -41,7 +48,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,8 +58,9 @@ import tfrs_distill as td  # before TensorFlow: it selects Keras 2
 
 import tensorflow as tf  # isort: skip
 from tfrs_distill import pipeline
-from tfrs_distill.data import split_cold_items
-from tfrs_distill.data.splits import Queries
+from tfrs_distill.data import Interactions, split_cold_items
+from tfrs_distill.data.assets import MOVIELENS_100K
+from tfrs_distill.data.splits import Queries, Splits, windows_of
 from tfrs_distill.evaluation import evaluate, metrics
 from tfrs_distill.evaluation.baselines import popularity
 from tfrs_distill.evaluation.baselines.recommenders import ConstantScorer
@@ -60,7 +68,7 @@ from tfrs_distill.evaluation.retrieval import ModelScorer
 from tfrs_distill.evaluation.teacher_report import scorer_of
 from tfrs_distill.evaluation.top_k import BlockScorer
 from tfrs_distill.files import whole_file
-from tfrs_distill.models import DecayedAverage, HistoryTower, RetrievalStudent
+from tfrs_distill.models import DecayedAverage, HistoryTower, RetrievalStudent, warm_start
 from tfrs_distill.models.described_item_tower import DescribedItemTower
 from tfrs_distill.pipeline.cold_validation import ColdValidationNDCG
 from tfrs_distill.pipeline.data import RetrievalData
@@ -76,7 +84,7 @@ from cross_domain import Pair, cross_domain, scarce  # isort: skip
 from rows import Row, publish, row  # isort: skip
 
 FROM_OTHER_RUNS = {"cross-domain": cross_domain, "scarce": scarce}
-OF_SCRIPT = ("cold-items", *FROM_OTHER_RUNS)
+OF_SCRIPT = ("cold-items", "cold-users", *FROM_OTHER_RUNS)
 PARTS = ("all", "described", "undescribed")
 BERT_TWIN, OF_BERT, OF_TFIDF, OF_GENRES = (
     "twin of BERT vectors",
@@ -89,6 +97,16 @@ ON_DEVICE = ("twin", "plain", OF_TFIDF, OF_GENRES)  # which need no BERT when an
 COMPONENTS = 32  # of the BERT's vectors
 DECAYS = (None, 4.0, 16.0)
 KNOWN = (0, 1, 2, 3, 5, 10, 32)  # items of a user
+NEW_USERS, FIRST, OF_FIRST = 0.2, 5, (0, 1, 2, 5)  # share of users; their items; those read
+ATTRIBUTES = ("age", "gender", "occupation")
+ALONE, NOT_KNOWN, WITH, POPULARITY, BY_GROUP = (
+    "history alone",
+    "attributes not known",
+    "attributes known",
+    "popularity",
+    "popularity by group",
+)
+AVERAGE_USERS = 100  # added to each group
 ROUNDS = 7
 Values = dict[str, dict[str, np.ndarray]]  # NDCG by model and part of the items
 
@@ -111,6 +129,8 @@ def main() -> None:
     rows: list[Row] = []
     if "cold-items" in parts:
         rows += cold_items(seeds, arguments.out, quick=arguments.quick)
+    if "cold-users" in parts:
+        rows += new_users(seeds, quick=arguments.quick)
     for name, part in FROM_OTHER_RUNS.items():
         if name in parts:
             pair = Pair.named(arguments.source, arguments.target, quick=arguments.quick)
@@ -265,10 +285,11 @@ class LastItems(BlockScorer):
     def __init__(self, scorer: BlockScorer, number: int) -> None:
         self.scorer, self.number = scorer, number
         self.num_items, self.exclude_seen = scorer.num_items, True
+        self.reads_attributes = scorer.reads_attributes
 
-    def _score_items(self, histories: Sequence[np.ndarray]) -> np.ndarray:
+    def _score_items(self, histories: Sequence[np.ndarray], *attributes: np.ndarray) -> np.ndarray:
         read = [history[max(len(history) - self.number, 0) :] for history in histories]
-        return self.scorer._score_items(read)
+        return self.scorer._score_items(read, *attributes)
 
 
 def cold_users(recipe: RetrievalRecipe, out: Path) -> str:
@@ -288,6 +309,150 @@ def cold_users(recipe: RetrievalRecipe, out: Path) -> str:
         values = [evaluate(LastItems(scorer, number), queries, k=k).ndcg.mean() for number in KNOWN]
         lines.append(f"| {name} | {' | '.join(f'{value:.4f}' for value in values)} |")
     return "\n" + "\n".join(lines)
+
+
+def new_users(seeds: Sequence[int], *, quick: bool) -> list[Row]:
+    """NDCG of users that nobody has met, by how many of their items are known."""
+    recipe = Recipe.named("movielens-100k")
+    recipe = recipe.quick() if quick else recipe
+    data = td.data.movielens_100k()
+    known = td.data.read_user_attributes(MOVIELENS_100K.folder()).columns(data.user_ids)
+    columns = {name: known[name] for name in ATTRIBUTES}
+    of_seeds = [_of_new_users(replace(recipe, seed=seed), data, columns) for seed in seeds]
+    ndcg = {
+        model: {
+            number: np.concatenate([of[model][number] for of in of_seeds]) for number in OF_FIRST
+        }
+        for model in of_seeds[0]
+    }
+    lines = [f"| NDCG@10 of new users, seeds {seeds}, by films known | {_cells(OF_FIRST)} |"]
+    lines.append("|---" * (len(OF_FIRST) + 1) + "|")
+    for model, values in ndcg.items():
+        lines.append(f"| {model} | {_cells(f'{values[n].mean():.4f}' for n in OF_FIRST)} |")
+    print("\n" + "\n".join(lines))
+    found = []
+    for number in OF_FIRST:
+        for control in (ALONE, NOT_KNOWN, POPULARITY, BY_GROUP):
+            told = metrics.paired_difference(ndcg[WITH][number], ndcg[control][number])
+            low, high = told["interval"]
+            found.append(
+                row(
+                    f"new users, {number} films known: {WITH} / {control}",
+                    ndcg[WITH][number].mean() / ndcg[control][number].mean(),
+                    "",
+                    ">= 1.0",
+                    f"difference {told['difference']:+.4f} ({low:+.4f} to {high:+.4f})",
+                )
+            )
+    return found
+
+
+def _cells(values: Iterable[object]) -> str:
+    return " | ".join(map(str, values))
+
+
+def _of_new_users(
+    recipe: RetrievalRecipe, data: Interactions, columns: dict[str, Sequence[object]]
+) -> dict[str, dict[int, np.ndarray]]:
+    """One seed's NDCG of each new user, by model and number of films known."""
+    draw = np.random.default_rng([recipe.seed, len(ATTRIBUTES)])
+    drawn = draw.permutation(data.num_users).astype(np.int32)
+    number = round(NEW_USERS * data.num_users)
+    new, old = np.sort(drawn[:number]), np.sort(drawn[number:])
+    sequences = data.sequences()
+    cuts = [int(0.9 * len(sequences[user])) for user in old]
+    before = [sequences[user][:cut] for user, cut in zip(old, cuts)]
+    after = [sequences[user][cut:] for user, cut in zip(old, cuts)]
+    first = [sequences[user][:FIRST] for user in new]
+    later = [sequences[user][FIRST:] for user in new]
+    vocabulary = td.data.AttributeVocabulary.from_columns(
+        {name: [column[user] for user in old] for name, column in columns.items()}
+    )
+    indices = vocabulary.encode(columns)
+    splits = Splits(
+        data.name,
+        data.catalogue,
+        windows_of(before, old, data.catalogue, max_history=recipe.data.max_history),
+        Queries(data.catalogue, old, tuple(before), tuple(after)),
+        Queries(data.catalogue, new, tuple(first), tuple(later)),
+    ).with_user_attributes(indices)
+    alone, reading = twins_of_ids(recipe, splits, vocabulary)
+    met = np.zeros([data.num_users, data.catalogue.num_items + 1])
+    for user, items in zip(old, before):
+        met[user, items] = 1.0
+    scorers = {
+        ALONE: ModelScorer(alone),
+        WITH: ModelScorer(reading),
+        POPULARITY: popularity(splits.train),
+        BY_GROUP: PopularityByGroup(met[old], indices[old]),
+    }
+    k, test = recipe.evaluation.k, splits.test
+    found = {
+        name: {n: evaluate(LastItems(scorer, n), test, k=k).ndcg for n in OF_FIRST}
+        for name, scorer in scorers.items()
+    }
+    unknown = replace(test, user_attributes=np.zeros_like(test.user_attributes))
+    found[NOT_KNOWN] = {
+        n: evaluate(LastItems(scorers[WITH], n), unknown, k=k).ndcg for n in OF_FIRST
+    }
+    return found
+
+
+def twins_of_ids(
+    recipe: RetrievalRecipe, splits: Splits, vocabulary: td.data.AttributeVocabulary
+) -> list[RetrievalStudent]:
+    """The twin of ids alone, and the same one with attributes, fitted after training."""
+    chosen, num_items = recipe.twin, splits.catalogue.num_items
+    alone, reading = (
+        RetrievalStudent.from_history(
+            num_items=num_items,
+            max_history=recipe.data.max_history,
+            embedding_dim=recipe.student.embedding_dim,
+            dropout=chosen.dropout,
+            label_smoothing=chosen.label_smoothing,
+            user_attributes=attributes,
+            seed=recipe.seed,
+        )
+        for attributes in (None, vocabulary)
+    )
+    fit_until_best(
+        alone,
+        splits.train.batches(recipe.training.batch_size, seed=recipe.seed),
+        td.evaluation.ValidationNDCG(splits.validation, k=recipe.evaluation.k, model=alone),
+        learning_rate=chosen.learning_rate,
+        weight_decay=chosen.weight_decay,
+        max_epochs=recipe.training.max_epochs,
+        patience=recipe.training.patience,
+        progress=TerminalProgress(),
+        description=ALONE,
+    )
+    warm_start(reading, alone, range(1, num_items + 1))
+    for student in (alone, reading):
+        student.fit_empty_history(splits.train.batches(recipe.training.batch_size))
+    return [alone, reading]
+
+
+class PopularityByGroup(BlockScorer):
+    """How popular an item is among users with the same attributes, each attribute by itself.
+
+    Args:
+        met: 0 or 1 [num_users, num_items + 1].
+        attributes: int [num_users, num_attributes], 0 where one is not known.
+    """
+
+    def __init__(self, met: np.ndarray, attributes: np.ndarray) -> None:
+        self.num_items, self.exclude_seen, self.reads_attributes = met.shape[1] - 1, True, True
+        share = (met.sum(axis=0) + 0.5) / len(met)
+        self.log_share, self.effects = np.log(share), []
+        for column in attributes.T:
+            groups = np.eye(column.max() + 1)[column]
+            counts = groups.T @ met + AVERAGE_USERS * share
+            shares = counts / (groups.sum(axis=0)[:, None] + AVERAGE_USERS)
+            self.effects.append(np.log(shares / share) * (np.arange(len(shares)) > 0)[:, None])
+
+    def _score_items(self, histories: Sequence[np.ndarray], attributes: np.ndarray) -> np.ndarray:
+        scores = sum(effect[column] for effect, column in zip(self.effects, attributes.T))
+        return np.asarray(self.log_share + scores, np.float32)
 
 
 class Average(BlockScorer):

@@ -73,7 +73,7 @@ def recommenders(monkeypatch):
             asked.append((path, format))
             return cls()
 
-        def recommend(self, history, k=10):
+        def recommend(self, history, k=10, attributes=None):
             asked.append((history, k))
             return [
                 item(item_id="7", title="[Rec] :cat: (2007)", score=1.5),
@@ -327,6 +327,67 @@ def artefact(tmp_path_factory):
     return PlantedStudent(), export_artefact(PlantedStudent(), folder, catalogue_of(60), k=20)
 
 
+@pytest.fixture(scope="module")
+def reads_plans(tmp_path_factory):
+    """An artefact whose student likes item 3 for users of plan "gold", and item 1 otherwise."""
+    from planted_student import catalogue_of
+
+    from tfrs_distill.data import AttributeVocabulary
+    from tfrs_distill.export import export_artefact
+    from tfrs_distill.models import RetrievalStudent
+
+    known = AttributeVocabulary({"age": (18.0, 40.0), "plan": ("free", "gold")})
+    student = RetrievalStudent.from_history(
+        num_items=4, max_history=2, embedding_dim=2, user_attributes=known, seed=0
+    )
+    items, tower = student.candidate_tower, student.query_tower
+    items.id_embeddings.assign([[0, 0], [0, 0], [0, 0], [0, 1], [0, 0]])
+    items.biases.assign([0, 3, 2, 1, 0])
+    tower.attribute_embeddings.assign([[0, 0], [0, 0], [0, 0], [0, 0], [0, 9]])
+    tower.prior_items.assign(3.0)
+    folder = tmp_path_factory.mktemp("saved_models") / "plans" / "1"
+    return str(export_artefact(student, folder, catalogue_of(4)).folder)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "best", "note"),
+    [
+        (["--attribute", "plan=gold"], ["i3", "i1"], ""),
+        (["--attribute", "plan=free", "--attribute", "age=25"], ["i1", "i2"], ""),
+        ([], ["i1", "i2"], ""),
+        (
+            ["--attribute", "plan=silver"],
+            ["i1", "i2"],
+            "note: plan=silver is not known; known are: free, gold\n",
+        ),
+    ],
+)
+def test_recommend_to_someone_new_by_attributes(reads_plans, capsys, arguments, best, note):
+    assert cli.main(["recommend", reads_plans, "-k", "2", "--json", *arguments]) == 0
+    shown = capsys.readouterr()
+    assert [item["item_id"] for item in json.loads(shown.out)] == best
+    assert shown.err == note
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("plan", "--attribute is NAME=VALUE, once for each name, such as age=25. Received: 'plan'"),
+        ("plan=", "Received: 'plan='"),
+        ("colour=red", "no attribute 'colour' of users. Expected: age, plan."),
+        ("age=old", "Attribute 'age' must be a number, or None where it is not known. Received"),
+    ],
+)
+def test_attributes_that_cannot_be_read_are_one_line(reads_plans, capsys, given, words):
+    assert cli.main(["recommend", reads_plans, "--attribute", given]) == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith("error: ") and words in shown.err
+    assert shown.err.count("\n") == 1 and shown.out == ""
+    twice = ["--attribute", "age=1", "--attribute", "age=2"]
+    assert cli.main(["recommend", reads_plans, *twice]) == 2
+    assert "once for each name" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("part", ["", "student.tflite"])
 def test_recommend_from_tflite_imports_no_tensorflow(artefact, part):
     from planted_student import expected
@@ -364,6 +425,7 @@ def test_recommend_from_a_saved_model_is_quiet_and_agrees(artefact):
         (["--history", "Film 33333"], "Nearest titles: 'Film 33 (1993)'"),
         (["--history", "i5", "-k", "21"], "at most 20 items"),
         (["--history", "i5", "-k", "0"], "`k` must be at least 1"),
+        (["--attribute", "age=25"], "reads histories alone. Received: attributes of users"),
     ],
 )
 def test_a_question_that_has_no_answer_is_one_line(artefact, capsys, arguments, words):
@@ -408,7 +470,9 @@ def test_a_title_that_the_terminal_cannot_show_is_no_error():
         from types import SimpleNamespace as item
         class Recommender:
             load = classmethod(lambda cls, path, format=None: cls())
-            recommend = lambda self, history, k: [item(item_id="1", title="Am\\u00e9lie", score=1)]
+            recommend = lambda self, history, k, attributes: [
+                item(item_id="1", title="Am\\u00e9lie", score=1)
+            ]
         sys.modules["tfrs_distill.serving.recommender"] = item(Recommender=Recommender)
         from tfrs_distill.cli import main
         sys.exit(main(["recommend", "a"]))
@@ -423,7 +487,7 @@ def test_a_reader_that_leaves_early_is_no_error(rows, reader):
     script = textwrap.dedent(f"""
         import sys, time
         from types import SimpleNamespace as item
-        def recommend(self, history, k):
+        def recommend(self, history, k, attributes):
             time.sleep(1)  # `true` has left by now
             return [item(item_id="1", title="x" * 99, score=1)] * {rows}
         class Recommender:

@@ -382,6 +382,14 @@ def _add_recommend(commands: Any) -> None:
         help="a new item, known by its text alone, to recommend as well; of a student that reads "
         "texts. Give it again for each item",
     )
+    recommend.add_argument(
+        "--attribute",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="what is known of the user, such as age=25; of a student that reads it. Give it again "
+        "for each attribute",
+    )
     recommend.add_argument("-k", metavar="N", type=int, default=10, help="how many; default: 10")
     recommend.add_argument(
         "--format", choices=("tflite", "saved_model"), help="default: tflite where there is one"
@@ -709,13 +717,33 @@ def _columns(given: Sequence[str]) -> dict[str, str | list[str]]:
     return columns
 
 
+def _attributes(given: Sequence[str]) -> dict[str, str]:
+    """The attributes of `--attribute NAME=VALUE`, by name."""
+    attributes: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value) or name in attributes:
+            raise InputError(
+                "--attribute is NAME=VALUE, once for each name, such as age=25. Received: "
+                f"{text!r}."
+            )
+        attributes[name] = value
+    return attributes
+
+
 def _recommend(arguments: argparse.Namespace) -> None:
     from tfrs_distill.serving.recommender import Recommender
 
     recommender = Recommender.load(arguments.artefact, format=arguments.format)
     if arguments.add_item:
         recommender.add_items(arguments.add_item)
-    answer = recommender.recommend(arguments.history, k=arguments.k)
+    attributes = _attributes(arguments.attribute)
+    answer = recommender.recommend(arguments.history, k=arguments.k, attributes=attributes)
+    for name, value in attributes.items():
+        read: Any = recommender.artefact.user_attributes
+        if not read.encode({name: [value]}).any():
+            known = ", ".join(read.attributes[name])
+            print(f"note: {name}={value} is not known; known are: {known}", file=sys.stderr)
     if arguments.json:
         print(json.dumps([_as_json(rank, item) for rank, item in enumerate(answer, 1)], indent=2))
         return

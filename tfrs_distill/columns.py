@@ -17,6 +17,7 @@ from tfrs_distill.errors import InputError
 
 EXAMPLE_ID = "example_id"  # int64 [batch_size]: row of the training windows
 USER_ID = "user_id"  # int32 [batch_size]
+USER_ATTRIBUTES = "user_attributes"  # int32 [batch_size, num_attributes]: 0 = not known
 HISTORY = "history"  # int32 [batch_size, max_history]: item indices, oldest first, 0 = padding
 LABELS = "labels"  # int32 [batch_size, max_history]: the item that follows each position, 0 = none;
 # or float32 [batch_size, max_history, num_items]: a distribution over items, all 0 = none

@@ -200,6 +200,27 @@ def test_what_is_known_of_users_is_kept_by_their_index(tmp_path):
     )
     assert of_zoe == {"gender": "F", "age": "18 to 24", "occupation": "artist"}
     assert of_ann == {"gender": "", "age": "56 or more", "occupation": "none"}
+    assert data.known_users is None and data.splits.test.user_attributes is None
+    named = replace(recipe, data=replace(recipe.data, user_attributes=("age", "gender")))
+    told = "The student reads of the users: age (2 values), gender (1 values)."
+    assert read_data(named).reading == (told,)
+    read_data(named).save(tmp_path)
+    kept = load_data(tmp_path, named)
+    assert kept.known_users.vocabulary.attributes == {"age": (24.0, 56.0), "gender": ("F",)}
+    expected = {zoe: [1, 1], ann: [2, 0]}
+    for part in (kept.splits.train, kept.splits.validation, kept.splits.test):
+        assert part.user_attributes.tolist() == [expected[user] for user in part.users.tolist()]
+    assert kept.known_users.with_new(3).indices.tolist()[2] == [0, 0]
+    for name, words in (
+        ("country", "'country' is known of none of the 2 users"),
+        ("plan", r"Received: 'plan', where .*films has age, gender, occupation, country"),
+    ):
+        other = replace(recipe, data=replace(recipe.data, user_attributes=(name,)))
+        with pytest.raises(InputError, match=words):
+            read_data(other)
+    (folder / "a.user").unlink()
+    with pytest.raises(InputError, match=r"Received: 'age', where .*films says nothing of its u"):
+        read_data(named)
 
 
 @pytest.mark.realdata

@@ -230,6 +230,49 @@ def test_columns_of_attributes_are_read_by_a_two_tower_teacher(shop, tmp_path):
         replace(recipe, teacher=replace(teacher, modalities=()))
 
 
+def test_a_student_reads_columns_of_the_users_table(shop, tmp_path):
+    rows = "".join(f"C{user},{'gold' if user % 2 else ''},{20 + user}\n" for user in range(11))
+    (shop / "users.csv").write_text("customer,plan,age\n" + rows)
+    tables, users = [str(shop / "my shop.csv")], [str(shop / "users.csv")]
+    recipe = Recipe.named("movielens-100k").of_tables(tables, users=users)
+    recipe = replace(recipe, data=replace(recipe.data, user_attributes=("plan", "age")))
+    path = shop / "recipe.toml"
+    path.write_text(recipe.to_toml())
+    assert Recipe.load(str(path)) == recipe
+    data = read_data(recipe)
+    vocabulary, indices = data.known_users
+    # 20 to 30: eight buckets of 11 ages begin at every 10/8th of them, rounded up.
+    ages = (20.0, 22.0, 23.0, 24.0, 25.0, 27.0, 28.0, 29.0)
+    assert vocabulary.attributes == {"plan": ("gold",), "age": ages}
+    place = {user: data.interactions.user_ids.index(f"C{user}") for user in range(12)}
+    assert [indices[place[user]].tolist() for user in (0, 1, 2, 10, 11)] == [
+        [0, 1],
+        [1, 1],
+        [0, 2],
+        [0, 8],
+        [0, 0],
+    ]
+    assert data.user_groups.keys() == {"plan", "age"}  # shown by what is read, if nothing is named
+    assert "The student reads of the users: plan (1 values), age (8 values)." in data.reading
+    data.save(tmp_path)
+    kept = load_data(tmp_path, recipe)
+    np.testing.assert_array_equal(
+        kept.splits.test.user_attributes, data.splits.test.user_attributes
+    )
+
+
+def test_attributes_that_no_source_has_are_refused(shop):
+    tables = [str(shop / "my shop.csv")]
+    recipe = Recipe.named("movielens-100k").of_tables(tables)
+    with pytest.raises(InputError, match=r"`data.user_attributes` are columns of `data.users`"):
+        replace(recipe.data, user_attributes=("age",))
+    with pytest.raises(InputError, match=r"source=\"synthetic\""):
+        replace(Recipe.named("synthetic").data, user_attributes=("age",))
+    two_stage = Recipe.named("two-stage")
+    with pytest.raises(InputError, match="are read by a student of one stage"):
+        replace(two_stage, data=replace(two_stage.data, user_attributes=("age",)))
+
+
 def test_groups_of_users_become_segments(shop, tmp_path):
     table = "id,customer,country,age\n" + "".join(
         f"{user},C{user},{['de', 'fr', ''][user % 3]},{20 + user}\n" for user in range(11)

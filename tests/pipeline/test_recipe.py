@@ -54,6 +54,7 @@ UNUSUAL = RetrievalRecipe(
         ties="shuffled",
         train_share=0.45,
         exclude_seen=False,
+        user_attributes=("gender", "age"),
     ),
     teacher=TeacherSettings(
         kind="ensemble",

@@ -68,11 +68,16 @@ def finished(request, tmp_path_factory):
     before = [row for row in BY_TIME[:CUT] if DATA.items[row] not in NEW_ITEMS]
     known = [item for item in range(1, DATA.catalogue.num_items + 1) if item not in NEW_ITEMS]
     tables = write_interactions(folder / "old.csv", before), write_items(folder / "i.csv", known)
-    recipe = Recipe.named("movielens-100k").of_tables([tables[0]], [tables[1]])
+    plans = [
+        f"{user},{'gold' if number % 2 else 'free'}" for number, user in enumerate(DATA.user_ids)
+    ]
+    (folder / "users.csv").write_text("\n".join(["user_id,plan", *plans]))
+    users = [str(folder / "users.csv")]
+    recipe = Recipe.named("movielens-100k").of_tables([tables[0]], [tables[1]], users=users)
     recipe = replace(
         recipe,
         name="shop",
-        data=replace(recipe.data, max_history=8),
+        data=replace(recipe.data, max_history=8, user_attributes=("plan",)),
         teacher=replace(recipe.teacher, kind=request.param, embedding_dim=8, max_epochs=1),
         encoder=replace(recipe.encoder, name=str(folder / "bert")),
         knowledge=replace(recipe.knowledge, folds=2, top_k=10),
@@ -149,7 +154,15 @@ def test_an_update_resumes_and_another_follows_it(run, tables, monkeypatch, caps
     assert new.artefact.item_ids[: len(old.artefact.item_ids)] == old.artefact.item_ids
     of_new = [DATA.catalogue.item_ids[item - 1] for item in NEW_ITEMS]
     assert list(new.artefact.item_ids[-2:]) == of_new
-    assert len(new.recommend(of_new, k=3)) == 3
+    assert len(new.recommend(of_new, k=3, attributes={"plan": "gold"})) == 3
+    assert new.artefact.user_attributes == old.artefact.user_attributes
+    (named, known), (named_later, known_later) = (
+        json.loads((home / "stages" / "data" / "user_attributes.json").read_text())
+        for home in (run, run / "updates" / "2")
+    )
+    assert named_later == named == [{"name": "plan", "values": ["free", "gold"]}]
+    assert known_later[: len(known)] == known and {(1,), (2,)} == set(map(tuple, known))
+    assert all(indices == [0] for indices in known_later[len(known) :])
 
     assert cli.main(["update", str(run), "--new-interactions", second, *options[:2]]) == 0
     told = " ".join(capsys.readouterr().out.split())

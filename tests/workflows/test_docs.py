@@ -55,8 +55,9 @@ def test_the_programs_about_new_items_run(mode, tmp_path, monkeypatch):
     write_tiny_bert(tmp_path / "bert")
     monkeypatch.setattr("tfrs_distill.data.minilm_folder", lambda: tmp_path / "bert")
     monkeypatch.chdir(tmp_path)
-    names = after_the_programs_of("new_items.md", how_many=1)
-    assert names["student"].task_names == ("next_item", "cold_items")
+    names = after_the_programs_of("new_items.md", how_many=2)
+    assert names["distiller"].student.task_names == ("next_item", "cold_items")
+    assert {item.item_id[0] for item in names["young"]} == {"A"}
 
 
 @pytest.mark.nightly

@@ -89,6 +89,7 @@ def compress(
     queries = HistoryTower(
         tower,
         type(encoder).from_config(config),
+        user_attributes=student.user_attributes,
         dtype=student.query_tower.dtype_policy,
         name="history_tower",
     )
@@ -103,7 +104,7 @@ def compress(
     smaller.build_towers()
     tower.set_table(table, weights)
     _copy_weights(encoder, queries.encoder, units)
-    queries.empty_query.assign(student.query_tower.empty_query)
+    queries.copy_prior(student.query_tower)
     return smaller
 
 

@@ -6,6 +6,8 @@
   them: `Windows` to train on, `Queries` to evaluate; `split_cold_items` keeps items that
   `choose_cold_items` drew out of training and evaluates on them;
 - `read_item_attributes` gives what else is known of an item, as numbers by `attribute_vectors`;
+- `read_user_columns` gives what is known of the users, which an `AttributeVocabulary` makes numbers
+  of;
 - `split_ratings`, `movielens_ranking`, `clothing_reviews` give `RankingExamples`: rows of a query
   and an item with a label a task, and `unlabelled_rows` more of them for a teacher to label;
   `WordVocabulary` makes numbers of their texts;
@@ -34,11 +36,14 @@ from tfrs_distill.data.splits import (
 from tfrs_distill.data.synthetic import synthetic
 from tfrs_distill.data.tables.items_table import read_item_attributes
 from tfrs_distill.data.tables.read import from_dataframe, read_table
+from tfrs_distill.data.tables.users_table import read_user_columns
 from tfrs_distill.data.unlabelled_rows import unlabelled_rows
 from tfrs_distill.data.windows import Windows
+from tfrs_distill.serving.attribute_vocabulary import AttributeVocabulary
 from tfrs_distill.serving.word_pieces import WordPieces
 
 __all__ = [
+    "AttributeVocabulary",
     "Catalogue",
     "Interactions",
     "Queries",
@@ -58,6 +63,7 @@ __all__ = [
     "read_folder",
     "read_item_attributes",
     "read_table",
+    "read_user_columns",
     "split_at_random",
     "split_by_global_time",
     "split_by_time",

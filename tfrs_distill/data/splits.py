@@ -13,7 +13,7 @@ from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.checked_arrays import item_indices, whole_numbers
 from tfrs_distill.data.cuts import global_time_cuts, leave_one_out_cuts, user_time_cuts
 from tfrs_distill.data.interactions import Interactions, in_sequences
-from tfrs_distill.data.windows import Windows
+from tfrs_distill.data.windows import Windows, attribute_indices
 from tfrs_distill.errors import InputError
 
 AT_RANDOM = "Split it by chance: `split_at_random`."  # where there are no times
@@ -33,6 +33,8 @@ class Queries:
         histories: one int32 array of item indices a query, oldest first, whole and unpadded.
         positives: one int32 array of item indices a query: what came next, as it happened.
         candidates: int32 item indices to choose among, or None for the whole catalogue.
+        user_attributes: int32 [num_queries, num_attributes], what is known of each query's user, 0
+            where nothing is; see `Splits.with_user_attributes`. None where no model reads any.
 
     Raises:
         InputError: the columns differ in length, or hold something else than item indices.
@@ -49,9 +51,11 @@ class Queries:
     histories: tuple[np.ndarray, ...]
     positives: tuple[np.ndarray, ...]
     candidates: np.ndarray | None = None
+    user_attributes: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         plain: dict[str, object] = {"users": whole_numbers("users", self.users)}
+        plain["user_attributes"] = attribute_indices(self.user_attributes, len(self.users))
         for name in ("histories", "positives"):
             plain[name] = tuple(
                 whole_numbers(f"{name}[{row}]", items)
@@ -133,6 +137,7 @@ class Queries:
             tuple(self.histories[row] for row in rows),
             tuple(self.positives[row] for row in rows),
             self.candidates,
+            None if self.user_attributes is None else self.user_attributes[rows],
         )
 
 
@@ -153,6 +158,32 @@ class Splits:
     train: Windows
     validation: Queries
     test: Queries
+
+    def with_user_attributes(self, user_attributes: np.ndarray) -> Splits:
+        """Return the same parts with what is known of their users.
+
+        Args:
+            user_attributes: int32 [num_users, num_attributes], a row a user index, such as
+                `AttributeVocabulary.encode` gives.
+
+        Raises:
+            InputError: a user has no row.
+        """
+        parts = {name: getattr(self, name) for name in ("train", "validation", "test")}
+        largest = max(int(part.users.max(initial=-1)) for part in parts.values())
+        known = attribute_indices(user_attributes, len(user_attributes))
+        if known is None or len(known) <= largest:
+            raise InputError(
+                f"`user_attributes` must have a row for each user, at least {largest + 1}. "
+                f"Received: {len(user_attributes)}."
+            )
+        return replace(
+            self,
+            **{
+                name: replace(part, user_attributes=known[part.users])
+                for name, part in parts.items()
+            },
+        )
 
 
 def pad_histories(

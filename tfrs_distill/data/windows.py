@@ -47,6 +47,9 @@ class Windows:
             `-log p_label`; in the history the item stands as it was met. Batches have the weights
             as `columns.SAMPLE_WEIGHT`. None where all count alike. They belong to labels, so
             knowledge and how often an item is drawn do not depend on them.
+        user_attributes: int32 [num_examples, num_attributes], what is known of each window's user,
+            0 where nothing is, see `Splits.with_user_attributes`; batches have them as
+            `columns.USER_ATTRIBUTES`. None where no model reads any.
 
     Raises:
         InputError: an array has another shape or type, an item is not of the catalogue, or a label
@@ -66,6 +69,7 @@ class Windows:
     knowledge: Mapping[str, ExampleRows] = field(default_factory=dict)
     candidates: np.ndarray | None = None
     weights: np.ndarray | None = None
+    user_attributes: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         users = whole_numbers("users", self.users)
@@ -110,6 +114,7 @@ class Windows:
                 )
         plain = {"users": users, "history": history, "labels": labels, "candidates": candidates}
         plain["weights"] = weights
+        plain["user_attributes"] = attribute_indices(self.user_attributes, len(users))
         for name, column in (plain | {"knowledge": knowledge}).items():
             object.__setattr__(self, name, column)
 
@@ -149,6 +154,7 @@ class Windows:
             self.labels[rows],
             candidates=self.candidates,
             weights=None if self.weights is None else self.weights[rows],
+            user_attributes=None if self.user_attributes is None else self.user_attributes[rows],
         )
 
     def batches(
@@ -179,6 +185,8 @@ class Windows:
         }
         if self.weights is not None:
             tensors[columns.SAMPLE_WEIGHT] = self.weights
+        if self.user_attributes is not None:
+            tensors[columns.USER_ATTRIBUTES] = self.user_attributes
         rows = tf.data.Dataset.range(len(self))
         if seed is not None:
             rows = rows.shuffle(len(self), seed=seed)
@@ -246,7 +254,7 @@ class Windows:
         return tf.constant(expected / expected.sum(), tf.float32)
 
     def fingerprint(self) -> str:
-        """Return the sha256 of the catalogue and all arrays but knowledge."""
+        """Return the sha256 of the catalogue and all arrays but knowledge and attributes."""
         digest = hashlib.sha256(self.catalogue.fingerprint().encode())
         arrays = [self.users, self.history, self.labels, self.existing_items()]
         arrays += [] if self.weights is None else [self.weights]
@@ -263,6 +271,23 @@ class Windows:
             for row in np.ascontiguousarray(rows, np.int32)
         ]
         return np.frombuffer(b"".join(digests), np.uint64)
+
+
+def attribute_indices(given: Any, num_rows: int) -> np.ndarray | None:
+    """Return users' attributes as int32 [num_rows, num_attributes], or None.
+
+    Raises:
+        InputError: they are something else.
+    """
+    if given is None:
+        return None
+    indices = whole_numbers("user_attributes", given)
+    if indices.ndim != 2 or len(indices) != num_rows or indices.min(initial=0) < 0:
+        raise InputError(
+            f"`user_attributes` must be indices of at least 0, [{num_rows}, num_attributes]. "
+            f"Received: shape {list(indices.shape)}, the least of them {indices.min(initial=0)}."
+        )
+    return indices
 
 
 def _rows_of(name: str, rows: Any) -> ExampleRows:

@@ -16,7 +16,7 @@ from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import metrics
 from tfrs_distill.evaluation.segments import popularity_counts
-from tfrs_distill.evaluation.top_k import BlockScorer, top_k_unseen
+from tfrs_distill.evaluation.top_k import BlockScorer, attributes_for, top_k_unseen
 from tfrs_distill.models.two_tower import TwoTower
 
 
@@ -26,7 +26,8 @@ class Scorer(Protocol):
     `histories` are unpadded arrays of item indices, oldest first; `scores` float32 and `item_ids`
     int32 are [num_queries, k], best first, 0 in empty slots. The history's items are left out,
     unless the catalogue's `exclude_seen` is False. If a scorer has an attribute `exclude_seen`, it
-    must equal the catalogue's.
+    must equal the catalogue's. One whose `reads_attributes` is True is called as `scorer(histories,
+    k, user_attributes)` where the queries have these, int32 [num_queries, num_attributes].
     """
 
     def __call__(self, histories: Sequence[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -49,8 +50,16 @@ class ModelScorer(BlockScorer):
         self, model: TwoTower, *, batch_size: int = 256, exclude_seen: bool = True
     ) -> None:
         self.model, self.batch_size, self.exclude_seen = model, batch_size, exclude_seen
-        any_histories = tf.TensorSpec([None, None], tf.int32)
-        self.encode = tf.function(model.encode_histories, input_signature=[any_histories])
+        known = model.user_attributes
+        self.num_attributes = 0 if known is None else len(known.names)
+        self.reads_attributes = known is not None
+        any_whole_numbers = tf.TensorSpec([None, None], tf.int32)
+
+        def encode(history: tf.Tensor, *attributes: tf.Tensor) -> tf.Tensor:
+            return model.encode_histories(history, None, *attributes)
+
+        signature = [any_whole_numbers] * (1 + self.reads_attributes)
+        self.encode = tf.function(encode, input_signature=signature)
         self.refresh()
 
     def refresh(self) -> None:
@@ -58,10 +67,13 @@ class ModelScorer(BlockScorer):
         self.catalogue = self.model.catalogue_embeddings().numpy().astype(np.float32).T
         self.num_items = self.catalogue.shape[1] - 1
 
-    def _score_items(self, histories: Sequence[np.ndarray]) -> np.ndarray:
+    def _score_items(self, histories: Sequence[np.ndarray], *attributes: np.ndarray) -> np.ndarray:
         """Return the scores of every item, float32 [num_queries, num_items + 1]."""
         padded = pad_histories([history[-self.model.max_history :] for history in histories])
-        scores: np.ndarray = self.encode(tf.constant(padded)).numpy() @ self.catalogue
+        if self.reads_attributes and not attributes:
+            attributes = (np.zeros([len(histories), self.num_attributes], np.int32),)
+        inputs = [tf.constant(values, tf.int32) for values in (padded, *attributes)]
+        scores: np.ndarray = self.encode(*inputs).numpy() @ self.catalogue
         return scores
 
 
@@ -134,6 +146,9 @@ class TeacherScorer:
                 columns.HISTORY: tf.constant(history),
                 columns.LABELS: tf.constant(labels),
             }
+            if self.queries.user_attributes is not None:
+                known = self.queries.user_attributes[rows]
+                batch[columns.USER_ATTRIBUTES] = tf.constant(known, tf.int32)
             logits = np.asarray(self.teacher.logits(batch, candidate_ids), np.float32)
             expected = (len(users), len(items))
             if logits.shape != expected:
@@ -324,11 +339,11 @@ def _values(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> dict[str, 
 def _item_ids(scorer: Scorer, queries: Queries, k: int) -> np.ndarray:
     """Return the recommended items, int32 [num_queries, k], of the candidates if there are such."""
     if queries.candidates is None or isinstance(scorer, TeacherScorer):  # which ranks no others
-        return _lists(scorer, queries.histories, k, queries.catalogue.num_items)
+        return _lists(scorer, queries, k)
     length = max(k, queries.catalogue.num_items)
     blocks = [
         _first_among(
-            _lists(scorer, queries.histories[rows], length, queries.catalogue.num_items),
+            _lists(scorer, queries.subset(np.arange(len(queries))[rows]), length),
             queries.candidates,
             k,
         )
@@ -364,9 +379,9 @@ def _best_of(scores: np.ndarray, queries: Queries, k: int) -> np.ndarray:
     return np.concatenate(found)
 
 
-def _lists(scorer: Scorer, histories: Sequence[np.ndarray], k: int, num_items: int) -> np.ndarray:
-    _, item_ids = scorer(histories, k)
-    expected = (len(histories), k)
+def _lists(scorer: Any, queries: Queries, k: int) -> np.ndarray:
+    _, item_ids = scorer(queries.histories, k, *attributes_for(scorer, queries))
+    expected, num_items = (len(queries), k), queries.catalogue.num_items
     if item_ids.shape != expected:
         raise ValueError(
             f"A scorer must give item ids of shape {expected} (queries, k). Received: shape "

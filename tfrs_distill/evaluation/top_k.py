@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from tfrs_distill import columns
 from tfrs_distill.data.row_blocks import row_blocks
+from tfrs_distill.data.splits import Queries
 
 GROUP = 16  # columns whose maximum stands for them
 
@@ -78,24 +80,26 @@ def _fill_best(scores: np.ndarray, best: np.ndarray, items: np.ndarray) -> None:
 class BlockScorer:
     """A scorer whose scores of all items are computed for a block of queries at a time.
 
-    A subclass has `exclude_seen`, `num_items` and `_score_items`.
+    A subclass has `exclude_seen`, `num_items` and `_score_items`, which gives the scores of every
+    item after each of some histories, float32 [num_queries, num_items + 1]. One with
+    `reads_attributes` is given what is known of the users too.
     """
 
+    _score_items: Callable[..., np.ndarray]
+    reads_attributes: bool = False
     exclude_seen: bool  # whether the history's items are left out
     num_items: int
     batch_size: int | None = None  # queries of a block, beside the bound on its memory
 
-    def _score_items(self, histories: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the scores of every item, float32 [num_queries, num_items + 1]."""
-        raise NotImplementedError
-
-    def __call__(self, histories: Sequence[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(
+        self, histories: Sequence[np.ndarray], k: int, *attributes: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Recommend `k` items after each history (see `evaluation.Scorer`)."""
         best = np.full((len(histories), k), -np.inf, np.float32)
         items = np.full((len(histories), k), columns.PADDING, np.int32)
         for rows in row_blocks(len(histories), self.num_items + 1, self.batch_size):
             best[rows], items[rows] = top_k_unseen(
-                self._score_items(histories[rows]),
+                self._score_items(histories[rows], *(known[rows] for known in attributes)),
                 histories[rows],
                 k,
                 exclude_seen=self.exclude_seen,
@@ -103,7 +107,19 @@ class BlockScorer:
         return best, items
 
 
-def all_scores(scorer: BlockScorer, histories: Sequence[np.ndarray]) -> np.ndarray:
+def all_scores(scorer: BlockScorer, queries: Queries) -> np.ndarray:
     """Return the scores of every item, seen ones too, float32 [num_queries, num_items + 1]."""
-    blocks = row_blocks(len(histories), scorer.num_items + 1, scorer.batch_size)
-    return np.concatenate([scorer._score_items(histories[rows]) for rows in blocks])
+    blocks = row_blocks(len(queries), scorer.num_items + 1, scorer.batch_size)
+    attributes = attributes_for(scorer, queries)
+    return np.concatenate(
+        [
+            scorer._score_items(queries.histories[rows], *(known[rows] for known in attributes))
+            for rows in blocks
+        ]
+    )
+
+
+def attributes_for(scorer: Any, queries: Queries) -> tuple[np.ndarray, ...]:
+    """Return what a scorer is given beside histories: the users' attributes, where it reads any."""
+    known = queries.user_attributes
+    return (known,) if known is not None and getattr(scorer, "reads_attributes", False) else ()

@@ -69,5 +69,5 @@ def _scores_of_all_items(model: Any, queries: Queries, max_history: int) -> np.n
     if isinstance(model, np.ndarray):
         return np.pad(model.astype(np.float32), [(0, 0), (1, 0)])
     if isinstance(model, BlockScorer):
-        return all_scores(model, queries.histories)
+        return all_scores(model, queries)
     return None

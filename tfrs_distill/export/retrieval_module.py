@@ -7,14 +7,15 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from tfrs_distill.columns import PADDING
+from tfrs_distill.columns import HISTORY, PADDING, USER_ATTRIBUTES
 from tfrs_distill.errors import InputError
 from tfrs_distill.models.history_tower import EmbeddingTable
 from tfrs_distill.models.two_tower import TwoTower
+from tfrs_distill.serving.attribute_vocabulary import AttributeVocabulary
 from tfrs_distill.serving.recommender import EMBED_TEXTS, RETRIEVE_WITH_ADDED, SIGNATURE_NAME
 from tfrs_distill.serving.word_pieces import WordPieces
 
-HISTORY_SPEC = tf.TensorSpec([None, None], tf.int32, name="history")
+HISTORY_SPEC = tf.TensorSpec([None, None], tf.int32, name=HISTORY)
 LARGE = 4096  # items, from which on a few more operators are less than 2 % of a compressed file
 NOTHING_LEFT = float(np.finfo(np.float32).min)  # finite: JSON, so TF Serving's REST, has no -inf
 
@@ -105,6 +106,10 @@ class RetrievalModule(tf.Module):
     history as `added_embeddings`, at least one, and recommends them too. Their indices, in the
     history as well, are `num_items + 1` and on.
 
+    A student that reads users' attributes has one more input where it has a history:
+    `user_attributes`, int32 [batch_size, num_attributes], indices of its `AttributeVocabulary`, 0
+    (and whatever is no index) for what is not known.
+
     Args:
         student: a trained student, see `ExportableStudent`.
         num_items: how many items the catalogue has.
@@ -136,12 +141,15 @@ class RetrievalModule(tf.Module):
         self._embeddings = embeddings
 
         # The student is held by the closure, not as an attribute: Keras would save all of it.
-        def encode_histories(history: tf.Tensor, table: EmbeddingTable) -> tf.Tensor:
+        def encode_histories(
+            history: tf.Tensor, table: EmbeddingTable, user_attributes: tf.Tensor | None
+        ) -> tf.Tensor:
             if isinstance(student, TwoTower):
-                return student.encode_histories(history, table)
+                return student.encode_histories(history, table, user_attributes)
             return student.encode_histories(history)
 
         self._encode_histories = encode_histories
+        self.user_attributes: AttributeVocabulary | None = None
         self.word_pieces: WordPieces | None = None
         self.embed_texts: Any = None
         self.retrieve_with_added_items: Any = None
@@ -149,6 +157,8 @@ class RetrievalModule(tf.Module):
         self._stored = getattr(items, "stored", None)
         if getattr(items, "text_tower", None) is not None:
             self._read_texts(items)
+        if isinstance(student, TwoTower) and student.user_attributes is not None:
+            self._read_attributes(student.user_attributes)
         # These alone are saved; LiteRT's converter wants them tracked before it traces anew.
         self.query_variables = [
             variable
@@ -166,7 +176,7 @@ class RetrievalModule(tf.Module):
     def _read_texts(self, items: Any) -> None:
         self.word_pieces = items.word_pieces
         pieces_spec = tf.TensorSpec([None, items.word_pieces.max_pieces], tf.int32, name="pieces")
-        added_spec = tf.TensorSpec([None, self.embedding_dim], tf.float32, name="added_embeddings")
+        added_spec = self._added_spec
 
         tower, stored = items.text_tower, getattr(items, "stored_pieces", None)
         # Of many pieces a large table: it is not made where the file has a packed one.
@@ -195,13 +205,37 @@ class RetrievalModule(tf.Module):
             }
         return functions
 
-    def _best(self, history: tf.Tensor, *added: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return the k best of the catalogue's and the added items."""
+    @property
+    def _added_spec(self) -> tf.TensorSpec:
+        return tf.TensorSpec([None, self.embedding_dim], tf.float32, name="added_embeddings")
+
+    def _read_attributes(self, vocabulary: AttributeVocabulary) -> None:
+        """Put functions that read users' attributes in the place of those of a history alone."""
+        spec = tf.TensorSpec([None, len(vocabulary.names)], tf.int32, name=USER_ATTRIBUTES)
+
+        @tf.function(input_signature=[HISTORY_SPEC, spec])
+        def retrieve(history: tf.Tensor, user_attributes: tf.Tensor) -> dict[str, tf.Tensor]:
+            return self._best(history, user_attributes=user_attributes)
+
+        @tf.function(input_signature=[HISTORY_SPEC, self._added_spec, spec])
+        def retrieve_with(
+            history: tf.Tensor, added_embeddings: tf.Tensor, user_attributes: tf.Tensor
+        ) -> dict[str, tf.Tensor]:
+            return self._best(history, added_embeddings, user_attributes=user_attributes)
+
+        self.user_attributes, self.retrieve = vocabulary, retrieve
+        if self.word_pieces is not None:
+            self.retrieve_with_added_items = retrieve_with
+
+    def _best(
+        self, history: tf.Tensor, *added: tf.Tensor, user_attributes: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
+        """Return the k best of the catalogue's and the added items for every row of `history`."""
         table = self._table(history, *added)
         known = (history > PADDING) & (history < table.num_rows)
         history = tf.where(known, history, PADDING)
-        queries = tf.cast(self._encode_histories(history, table), tf.float32)
-        scores = table.scores(queries)[:, 1:]
+        queries = self._encode_histories(history, table, user_attributes)
+        scores = table.scores(tf.cast(queries, tf.float32))[:, 1:]
         if self.exclude_seen:
             scores = tf.where(self._seen(history, table.num_rows), NOTHING_LEFT, scores)
         best_scores, rows = tf.math.top_k(scores, self.k)
@@ -228,17 +262,16 @@ class RetrievalModule(tf.Module):
 
     @property
     def example_inputs(self) -> dict[str, dict[str, np.ndarray]]:
-        """A history of one item; where texts are read, a text of one piece and an added item."""
-        history = np.array([[1, 0]], np.int32)
-        inputs = {SIGNATURE_NAME: {"history": history}}
+        """A history of one item and a value of each attribute; a text of one piece and an item."""
+        query: dict[str, np.ndarray] = {HISTORY: np.array([[1, 0]], np.int32)}
+        if self.user_attributes is not None:
+            query[USER_ATTRIBUTES] = np.ones([1, len(self.user_attributes.names)], np.int32)
+        inputs: dict[str, dict[str, np.ndarray]] = {SIGNATURE_NAME: query}
         if self.word_pieces is not None:
             pieces = np.zeros([1, self.word_pieces.max_pieces], np.int32)
             pieces[0, 0] = 1
             inputs[EMBED_TEXTS] = {"pieces": pieces}
-            inputs[RETRIEVE_WITH_ADDED] = {
-                "history": history,
-                "added_embeddings": self._embeddings[1:2],
-            }
+            inputs[RETRIEVE_WITH_ADDED] = query | {"added_embeddings": self._embeddings[1:2]}
         return inputs
 
     def example_outputs(self) -> dict[str, dict[str, np.ndarray]]:
@@ -270,14 +303,18 @@ class RetrievalModule(tf.Module):
 
 def retrieval_signature(module: RetrievalModule, max_history: int | None) -> dict[str, Any]:
     """Return what `signature.json` holds of `module`; -1 stands for a size that is free."""
-    texts = {}
-    pieces = module.word_pieces
+    read: dict[str, Any] = {}
+    inputs = {HISTORY: {"dtype": "int32", "shape": [-1, -1]}}
+    pieces, attributes = module.word_pieces, module.user_attributes
     if pieces is not None:
-        texts["texts"] = {"max_pieces": pieces.max_pieces, "lowercase": pieces.lowercase}
-    return texts | {
+        read["texts"] = {"max_pieces": pieces.max_pieces, "lowercase": pieces.lowercase}
+    if attributes is not None:
+        read[USER_ATTRIBUTES] = attributes.as_list()
+        inputs[USER_ATTRIBUTES] = {"dtype": "int32", "shape": [-1, len(attributes.names)]}
+    return read | {
         "format": 1,
         "signature_name": SIGNATURE_NAME,
-        "inputs": {"history": {"dtype": "int32", "shape": [-1, -1]}},
+        "inputs": inputs,
         "outputs": {
             "scores": {"dtype": "float32", "shape": [-1, module.k]},
             "item_ids": {"dtype": "int32", "shape": [-1, module.k]},

@@ -82,7 +82,7 @@ def label_with_beam(
             )
             for shard in files.shard_files(fingerprint)
         ]
-        none = replace(windows.subset(np.zeros(0, np.int64)), weights=None)
+        none = replace(windows.subset(np.zeros(0, np.int64)), weights=None, user_attributes=None)
         with apache_beam.Pipeline(options=pipeline_options) as pipeline:
             (
                 pipeline

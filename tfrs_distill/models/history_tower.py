@@ -8,6 +8,9 @@ import tensorflow as tf
 
 from tfrs_distill.columns import PADDING
 from tfrs_distill.models.item_tower import ItemTower
+from tfrs_distill.serving.attribute_vocabulary import AttributeVocabulary
+
+PRIOR_ITEMS = 3.0  # of a history: what is known of a user beforehand counts as much
 
 
 class EmbeddingTable(Protocol):
@@ -28,16 +31,29 @@ class HistoryTower(tf.keras.layers.Layer):
     label follows nothing, so no training says what an encoder makes of it. See
     `TwoTower.fit_empty_history`.
 
+    A tower that reads users' attributes knows something of a user beforehand, the prior
+    `empty_query + sum_a attribute_embeddings[a]` over the attributes that are known, and a history
+    of n items has the query `(1 - w) encoder + w prior`, `w = c / (c + n)`: the prior alone where
+    n is 0, and the less of it the more items there are. `c`, `prior_items`, is 0 until
+    `fit_empty_history` has fitted the prior.
+
     Args:
         item_tower: the `ItemTower` whose embeddings the history is read with (shared, so an item
             has one embedding).
         encoder: a history encoder, see `tfrs_distill.models`.
+        user_attributes: the attributes of users that are read beside the history; None for none.
     """
 
     def __init__(
-        self, item_tower: ItemTower, encoder: tf.keras.layers.Layer, **kwargs: Any
+        self,
+        item_tower: ItemTower,
+        encoder: tf.keras.layers.Layer,
+        *,
+        user_attributes: AttributeVocabulary | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.user_attributes = user_attributes
         self.item_tower, self.encoder = item_tower, encoder
         self.empty_query = self.add_weight(
             name="empty_query",
@@ -45,24 +61,53 @@ class HistoryTower(tf.keras.layers.Layer):
             initializer="zeros",
             trainable=False,
         )
+        if user_attributes is not None:
+            self.attribute_embeddings = self.add_weight(
+                name="attribute_embeddings",
+                shape=[1 + sum(user_attributes.sizes), item_tower.embedding_dim],
+                initializer="zeros",
+                trainable=False,
+            )
+            self.prior_items = self.add_weight(
+                name="prior_items", shape=[], initializer="zeros", trainable=False
+            )
 
     @property
     def max_history(self) -> int:
         """Positions the encoder reads."""
         return self.encoder.max_history
 
-    def call(self, history: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """`[batch_size, max_history]` to `[batch_size, max_history, embedding_dim + 1]`."""
+    def call(
+        self,
+        history: tf.Tensor,
+        training: bool | None = None,
+        user_attributes: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Encode every position: int32 [batch_size, max_history] to `[..., embedding_dim + 1]`.
+
+        Args:
+            history: item indices.
+            training: whether entries are dropped.
+            user_attributes: int32 [batch_size, num_attributes], 0 where one is not known; None
+                where none is.
+        """
         embeddings, present = self.item_tower.embed(history, training=training), history > PADDING
         queries = self.encoder(embeddings, present, training=training)
-        return self._or_empty(queries, tf.cumsum(tf.cast(present, tf.int32), axis=1) > 0)
+        num_items = tf.cumsum(tf.cast(present, tf.int32), axis=1)
+        return self._with_prior(queries, num_items > 0, num_items, user_attributes)
 
-    def last(self, history: tf.Tensor, table: EmbeddingTable | None = None) -> tf.Tensor:
+    def last(
+        self,
+        history: tf.Tensor,
+        table: EmbeddingTable | None = None,
+        user_attributes: tf.Tensor | None = None,
+    ) -> tf.Tensor:
         """The query at the last position, `[batch_size, embedding_dim + 1]`.
 
         Args:
             history: int32 [batch_size, max_history].
             table: of the item tower's embeddings, where they are computed already.
+            user_attributes: as for `call`.
         """
         if table is None:
             embeddings = self.item_tower.embed(history, training=False)
@@ -70,12 +115,53 @@ class HistoryTower(tf.keras.layers.Layer):
             embeddings = tf.cast(table.gather(history)[..., :-1], self.item_tower.compute_dtype)
         present = history > PADDING
         queries = self.encoder.last(embeddings, present)
-        return self._or_empty(queries, tf.reduce_any(present, axis=1))
+        has_items, num_items = tf.reduce_any(present, axis=1), None
+        if self.user_attributes is not None:
+            num_items = tf.reduce_sum(tf.cast(present, tf.int32), axis=1)
+        return self._with_prior(queries, has_items, num_items, user_attributes)
 
-    def _or_empty(self, queries: tf.Tensor, has_items: tf.Tensor) -> tf.Tensor:
-        """Put the constant where there is no item, and the bias' 1 behind all."""
-        empty = tf.cast(self.empty_query, queries.dtype)
-        queries = tf.where(tf.expand_dims(has_items, -1), queries, empty)
+    def copy_prior(self, other: HistoryTower) -> None:
+        """Know of a user beforehand what another tower of the same attributes does."""
+        self.empty_query.assign(other.empty_query)
+        if self.user_attributes is not None:
+            self.attribute_embeddings.assign(other.attribute_embeddings)
+            self.prior_items.assign(other.prior_items)
+
+    def attribute_values(self, user_attributes: tf.Tensor) -> tf.Tensor:
+        """Rows of `attribute_embeddings`, int32 as the indices; 0 for what is not known."""
+        sizes = () if self.user_attributes is None else self.user_attributes.sizes
+        known = (user_attributes > 0) & (user_attributes <= tf.constant(sizes, tf.int32))
+        before = tf.cumsum(tf.constant(sizes, tf.int32), exclusive=True)
+        return tf.where(known, user_attributes + before, 0)
+
+    def _with_prior(
+        self,
+        queries: tf.Tensor,
+        has_items: tf.Tensor,
+        num_items: tf.Tensor | None,
+        user_attributes: tf.Tensor | None,
+    ) -> tf.Tensor:
+        """Join with what is known beforehand, alone where no item is; and the bias' 1 behind all.
+
+        Args:
+            queries: the encoder's, `[batch_size, (max_history,) embedding_dim]`.
+            has_items: whether the history so far has any, bool `[batch_size, (max_history)]`.
+            num_items: how many, int32 of the same shape; read with users' attributes alone.
+            user_attributes: as for `call`.
+        """
+        prior = tf.cast(self.empty_query, queries.dtype)
+        if self.user_attributes is not None:
+            if user_attributes is not None:
+                values = self.attribute_values(user_attributes)
+                embeddings = tf.reduce_sum(tf.gather(self.attribute_embeddings, values), axis=1)
+                prior = prior + tf.cast(embeddings, queries.dtype)
+                if queries.shape.rank == 3:
+                    prior = tf.expand_dims(prior, 1)
+            number = tf.cast(tf.expand_dims(tf.maximum(num_items, 1), -1), tf.float32)
+            prior_items = tf.cast(self.prior_items, tf.float32)
+            weight = tf.cast(prior_items / (prior_items + number), queries.dtype)
+            queries += weight * (prior - queries)
+        queries = tf.where(tf.expand_dims(has_items, -1), queries, prior)
         behind = [[0, 0]] * (queries.shape.rank - 1) + [[0, 1]]
         return tf.pad(queries, behind, constant_values=1.0)
 
@@ -85,6 +171,11 @@ class HistoryTower(tf.keras.layers.Layer):
         return super().get_config() | {
             "item_tower": serialize(self.item_tower),
             "encoder": serialize(self.encoder),
+            **(
+                {}  # so that a tower without any is described as it always was
+                if self.user_attributes is None
+                else {"user_attributes": self.user_attributes.as_list()}
+            ),
         }
 
     @classmethod
@@ -92,6 +183,8 @@ class HistoryTower(tf.keras.layers.Layer):
         """Build a layer with a new item tower and encoder."""
         deserialize = tf.keras.utils.deserialize_keras_object
         parts = {name: deserialize(config[name]) for name in ("item_tower", "encoder")}
+        if "user_attributes" in config:
+            parts["user_attributes"] = AttributeVocabulary.from_list(config["user_attributes"])
         return cls(**(config | parts))
 
 

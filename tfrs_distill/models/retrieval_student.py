@@ -16,6 +16,7 @@ from tfrs_distill.models.history_tower import HistoryTower
 from tfrs_distill.models.item_tower import ItemTower
 from tfrs_distill.models.tfrs_student import TFRSStudent
 from tfrs_distill.models.two_tower import TwoTower
+from tfrs_distill.serving.attribute_vocabulary import AttributeVocabulary
 from tfrs_distill.serving.word_pieces import WordPieces
 
 
@@ -24,7 +25,8 @@ class RetrievalStudent(TwoTower):
     """A two-tower student; trained alone it is the twin, in a `Distiller` it is the student.
 
     It reads the history, not a user id: a phone holds the history, a new user has one after the
-    first click, and no table of users has to be shipped.
+    first click, and no table of users has to be shipped. With `user_attributes` it also reads what
+    is known of a user before the first click, such as the age.
 
     Args:
         query_tower: `HistoryTower`, histories to `[batch_size, max_history, dim]`.
@@ -56,6 +58,7 @@ class RetrievalStudent(TwoTower):
         id_dropout: float = 0.5,
         piece_dropout: float = 0.4,
         cold_items: Sequence[int] = (),
+        user_attributes: AttributeVocabulary | None = None,
         seed: int | None = None,
         name: str = "retrieval_student",
     ) -> RetrievalStudent:
@@ -83,6 +86,8 @@ class RetrievalStudent(TwoTower):
             piece_dropout: share of a text's word pieces left out while training, with `texts`.
             cold_items: indices of items without any interaction that a teacher ranks, see
                 `TwoTower`.
+            user_attributes: the attributes of users that are read beside the history, see
+                `HistoryTower`; `fit_empty_history` fits what they say. None for none.
             seed: int or None; fixes initial weights and dropout.
             name: the model's name.
 
@@ -126,7 +131,9 @@ class RetrievalStudent(TwoTower):
             seed=seed,
             name="decayed_average",
         )
-        queries = HistoryTower(items, encoder, name="history_tower")
+        queries = HistoryTower(
+            items, encoder, user_attributes=user_attributes, name="history_tower"
+        )
         student = cls(queries, items, candidates, label_smoothing, cold_items=cold_items, name=name)
         student.build_towers()
         return student

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfrs_distill import columns
 from tfrs_distill.data.checked_arrays import item_indices
+from tfrs_distill.models.attribute_effects import QueriesOfUsers, attribute_effects
 from tfrs_distill.models.candidates import (
     Candidates,
     CandidateSet,
@@ -19,7 +20,12 @@ from tfrs_distill.models.candidates import (
     in_batch_candidates,
 )
 from tfrs_distill.models.hidden_representations import recorded
-from tfrs_distill.models.history_tower import EmbeddingTable, HistoryTower, last_items
+from tfrs_distill.models.history_tower import (
+    PRIOR_ITEMS,
+    EmbeddingTable,
+    HistoryTower,
+    last_items,
+)
 from tfrs_distill.models.item_tower import ItemTower
 from tfrs_distill.models.retrieval_model import NEXT_ITEM, RetrievalModel
 from tfrs_distill.models.rows import (
@@ -30,6 +36,7 @@ from tfrs_distill.models.rows import (
     seen_items,
 )
 from tfrs_distill.models.student_outputs import Head, StudentOutputs
+from tfrs_distill.serving.attribute_vocabulary import AttributeVocabulary
 
 COLD_ITEMS = "cold_items"  # the task without labels
 
@@ -104,6 +111,12 @@ class TwoTower(RetrievalModel):
         return self.candidate_tower.num_items
 
     @property
+    def user_attributes(self) -> AttributeVocabulary | None:
+        """The attributes of users that it reads beside a history; None for none."""
+        vocabulary: AttributeVocabulary | None = self.query_tower.user_attributes
+        return vocabulary
+
+    @property
     def num_parameters(self) -> int:
         """Numbers in the towers' weights, trained and constant."""
         return int(self.query_tower.count_params())
@@ -122,14 +135,22 @@ class TwoTower(RetrievalModel):
                 f"The towers read histories of {self.max_history} items, but the batch's windows "
                 f"hold {width}. Give `split_by_time` and the model the same `max_history`."
             )
-        return self.query_tower(batch[columns.HISTORY], training=training)
+        attributes = batch.get(columns.USER_ATTRIBUTES)
+        if attributes is None or self.user_attributes is None:
+            return self.query_tower(batch[columns.HISTORY], training=training)
+        return self.query_tower(
+            batch[columns.HISTORY], training=training, user_attributes=attributes
+        )
 
     def encode_candidates(self, items: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Candidate embeddings of item indices: `[num_candidates]` to `[num_candidates, dim]`."""
         return self.candidate_tower(items, training=training)
 
     def encode_histories(
-        self, history: tf.Tensor, table: EmbeddingTable | None = None
+        self,
+        history: tf.Tensor,
+        table: EmbeddingTable | None = None,
+        user_attributes: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """What to recommend from: one query embedding a history, `[batch_size, dim]`.
 
@@ -138,24 +159,47 @@ class TwoTower(RetrievalModel):
             table: of `catalogue_embeddings()` and of items that were added behind them, where these
                 are computed already: an exported student has one table for the history's items and
                 for the scores.
+            user_attributes: int32 [batch_size, num_attributes], of a model that reads any, 0 where
+                one is not known; None where none is.
         """
         num_items = self.num_items if table is None else table.num_rows - 1
-        return self.query_tower.last(last_items(history, self.max_history, num_items), table)
+        compact = last_items(history, self.max_history, num_items)
+        return self.query_tower.last(compact, table, user_attributes)
 
     def fit_empty_history(self, batches: Iterable[dict[str, tf.Tensor]]) -> None:
         """Let a history without an item be read as the mean of those that are followed by a label.
 
         So someone of whom nothing is known is recommended what suits most. It changes no other
-        query; call it when training is done.
+        query, unless the model reads users' attributes: then it also fits what each says of a
+        user, see `attribute_effects`, and what is known beforehand counts in every query, see
+        `HistoryTower`. Call it when training is done.
 
         Args:
-            batches: of training windows, such as `windows.batches(64)`.
+            batches: of training windows, such as `windows.batches(64)`; for a model that reads
+                users' attributes of windows that have them, see `Splits.with_user_attributes`.
+
+        Raises:
+            ValueError: the model reads attributes and the batches have none.
         """
+        tower, known = self.query_tower, self.user_attributes
+        if known is not None:
+            tower.prior_items.assign(0.0)  # so that queries are the encoder's alone
         total, number = tf.zeros([self.candidate_tower.embedding_dim]), 0
+        of_users = QueriesOfUsers()
         for batch in batches:
             queries = tf.cast(self.encode_rows(batch, training=False), tf.float32)[:, :-1]
             total, number = total + tf.reduce_sum(queries, axis=0), number + len(queries)
-        self.query_tower.empty_query.assign(total / number)
+            if known is not None:
+                examples = self.of_rows(tf.range(len(batch[columns.HISTORY])), batch)
+                users = tf.gather(batch[columns.USER_ID], examples)
+                _check_attributes(batch, known)
+                values = tower.attribute_values(batch[columns.USER_ATTRIBUTES])
+                of_users.add(users.numpy(), tf.gather(values, examples).numpy(), queries.numpy())
+        tower.empty_query.assign(total / number)
+        if known is not None:
+            effects = attribute_effects(*of_users.means(1 + sum(known.sizes)))
+            tower.attribute_embeddings.assign(effects)
+            tower.prior_items.assign(PRIOR_ITEMS)
 
     def catalogue_embeddings(self) -> tf.Tensor:
         """Candidate embeddings of padding (row 0) and every item, `[num_items + 1, dim]`."""
@@ -264,3 +308,13 @@ class TwoTower(RetrievalModel):
         )
         model.build_towers()
         return model
+
+
+def _check_attributes(batch: dict[str, tf.Tensor], known: AttributeVocabulary) -> None:
+    """Raise a ValueError where a batch does not say what is known of its users."""
+    if columns.USER_ATTRIBUTES not in batch:
+        raise ValueError(
+            f"The model reads the attributes of users ({', '.join(known.names)}), but the batches "
+            f"have no column {columns.USER_ATTRIBUTES!r}. Make them of windows that have the "
+            "attributes: `splits.with_user_attributes(vocabulary.encode(columns)).train`."
+        )

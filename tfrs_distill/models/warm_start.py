@@ -8,10 +8,12 @@ from typing import NamedTuple
 import numpy as np
 
 from tfrs_distill.data.checked_arrays import item_indices
+from tfrs_distill.models.history_tower import HistoryTower
 from tfrs_distill.models.two_tower import TwoTower
 
 OF_ITEMS = ("id_embeddings", "biases")  # weights with a row an item that are learnt
 GIVEN_OF_ITEMS = ("text_vectors", "pieces", "vectors")  # those that the model has of its own
+OF_ATTRIBUTES = ("attribute_embeddings", "prior_items")
 
 
 class WarmStart(NamedTuple):
@@ -31,7 +33,8 @@ class WarmStart(NamedTuple):
 def warm_start(model: TwoTower, earlier: TwoTower, items: Sequence[int]) -> WarmStart:
     """Copy an earlier model's weights into one of the same architecture and perhaps other items.
 
-    Every weight without a row an item is copied as it is: history encoder, projections, text tower.
+    Every weight without a row an item is copied as it is: history encoder, projections, text tower;
+    what is known of users' attributes, where both models read the same ones.
     Of id embeddings and biases an item gets the row of the earlier model's same item. Of an item
     that it did not know the embedding stays as initialised and the bias is the mean of those
     copied; where ids were hidden while training (`id_dropout`), both are 0, which the model knows
@@ -64,7 +67,12 @@ def warm_start(model: TwoTower, earlier: TwoTower, items: Sequence[int]) -> Warm
             f"`items` must have an entry for each of the model's {model.num_items} items. "
             f"Received: {len(places)}."
         )
-    ours, theirs = model.query_tower.weights, earlier.query_tower.weights
+    read = [_attributes_of(of.query_tower) for of in (model, earlier)]
+    left = () if read[0] == read[1] else OF_ATTRIBUTES
+    ours, theirs = (
+        [weight for weight in of.query_tower.weights if _last_name(weight) not in left]
+        for of in (model, earlier)
+    )
     pairs = list(zip(ours, theirs, strict=False))
     for mine, other in pairs:
         kept = slice(1, None) if _last_name(mine) in (*OF_ITEMS, *GIVEN_OF_ITEMS) else slice(None)
@@ -98,6 +106,11 @@ def warm_start(model: TwoTower, earlier: TwoTower, items: Sequence[int]) -> Warm
         mine.assign(values)
         copied.append(mine.name)
     return WarmStart(tuple(copied), len(known), len(new))
+
+
+def _attributes_of(tower: HistoryTower) -> list[dict[str, object]] | None:
+    """The attributes of users that a tower reads, and their values, in order."""
+    return None if tower.user_attributes is None else tower.user_attributes.as_list()
 
 
 def _last_name(weight: object) -> str:

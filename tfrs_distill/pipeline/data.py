@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from tfrs_distill.pipeline.recipe.sections import (
     USER_TIME,
     DataSettings,
 )
+from tfrs_distill.serving.attribute_vocabulary import AttributeVocabulary
 from tfrs_distill.serving.word_vocabulary import WordVocabulary
 
 TEXT, WORDS = "text", "words"  # a review's text, and its words as the student reads them
@@ -38,6 +39,7 @@ PARTS = ("train", "validation", "test")
 ARRAYS = ("users", "items", "ratings", "timestamps")
 TABLES_FILE, INTERACTIONS_FILE = "tables.json", "interactions.npz"
 GROUPS_FILE = "user_groups.json"
+ATTRIBUTES_FILE = "user_attributes.json"
 VECTORS_FILE = "item_vectors.npy"
 AT_RANDOM = (
     f'Set `split = "{RANDOM}"` in [data] of the recipe, which holds back items of each user by '
@@ -76,6 +78,33 @@ PROTOCOLS = {
 }
 
 
+class KnownUsers(NamedTuple):
+    """What a student reads of users.
+
+    Args:
+        vocabulary: the attributes, and what their indices mean.
+        indices: int32 [num_users, num_attributes], 0 where nothing is known.
+    """
+
+    vocabulary: AttributeVocabulary
+    indices: np.ndarray
+
+    @classmethod
+    def of(cls, columns: Mapping[str, Sequence[Any]]) -> KnownUsers:
+        """The users of some columns, one value a user.
+
+        Raises:
+            InputError: a column is known of nobody.
+        """
+        vocabulary = AttributeVocabulary.from_columns(columns)
+        return cls(vocabulary, vocabulary.encode(columns))
+
+    def with_new(self, num_users: int) -> KnownUsers:
+        """The same with users behind of whom nothing is known, `num_users` together."""
+        behind = num_users - len(self.indices)
+        return KnownUsers(self.vocabulary, np.pad(self.indices, [(0, behind), (0, 0)]))
+
+
 @dataclass(frozen=True)
 class RetrievalData:
     """Interactions, split in order of time or of chance.
@@ -89,6 +118,7 @@ class RetrievalData:
             the source says nothing of its users.
         cold: the items that are in no training row, where they are what is asked for.
         subsampled: what is left of the interactions, where the recipe keeps a share of training.
+        known_users: what the student reads of the users; None where it reads nothing.
     """
 
     interactions: Interactions
@@ -98,6 +128,7 @@ class RetrievalData:
     user_groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     cold: ColdItems | None = None
     subsampled: Subsampled | None = None
+    known_users: KnownUsers | None = None
 
     @classmethod
     def of(
@@ -106,6 +137,7 @@ class RetrievalData:
         recipe: RetrievalRecipe,
         reading: Sequence[str] = (),
         user_groups: Mapping[str, Sequence[str]] | None = None,
+        known_users: KnownUsers | None = None,
     ) -> RetrievalData:
         """Split interactions as the recipe says; ties and chance are in their order already.
 
@@ -135,7 +167,9 @@ class RetrievalData:
             )
         whole = replace(interactions, catalogue=splits.catalogue)
         groups = user_groups or {}
-        return cls(whole, splits, data, tuple(reading), groups, cold, subsampled)
+        if known_users is not None:
+            splits = splits.with_user_attributes(known_users.indices)
+        return cls(whole, splits, data, tuple(reading), groups, cold, subsampled, known_users)
 
     @property
     def protocol(self) -> str:
@@ -236,15 +270,25 @@ class RetrievalData:
         (folder / GROUPS_FILE).unlink(missing_ok=True)
         if self.user_groups:
             _write_json(folder / GROUPS_FILE, self.user_groups)
+        (folder / ATTRIBUTES_FILE).unlink(missing_ok=True)
+        if self.known_users is not None:
+            vocabulary, indices = self.known_users
+            _write_json(folder / ATTRIBUTES_FILE, [vocabulary.as_list(), indices.tolist()])
 
     @classmethod
     def load(cls, folder: Path, recipe: RetrievalRecipe) -> RetrievalData:
         """Read what `save` wrote to `folder`, split as when it was written."""
-        groups = folder / GROUPS_FILE
+        groups, attributes, known = folder / GROUPS_FILE, folder / ATTRIBUTES_FILE, None
+        if attributes.exists():
+            described, indices = json.loads(attributes.read_text())
+            known = KnownUsers(
+                AttributeVocabulary.from_list(described), np.array(indices, np.int32)
+            )
         return cls.of(
             read_interactions(folder),
             recipe,
             user_groups=json.loads(groups.read_text()) if groups.exists() else None,
+            known_users=known,
         )
 
 

@@ -147,7 +147,7 @@ def open_scorer(path: str, data: RetrievalData, queries: Queries, *, seed: int =
     if place.suffix in NAMED_ARRAYS:
         return OpenedScorer(path, _array_teacher(place, data, queries))
     if place.suffix == ".tflite" or place.name == SAVED_MODEL or place.is_dir():
-        return _exported(place, data.catalogue)
+        return _exported(place, data)
     raise InputError(f"{path} is no scorer. A scorer is {KINDS}.")
 
 
@@ -197,8 +197,9 @@ def _array_teacher(path: Path, data: RetrievalData, queries: Queries) -> ArrayTe
     return teacher
 
 
-def _exported(path: Path, catalogue: Catalogue) -> OpenedScorer:
+def _exported(path: Path, data: RetrievalData) -> OpenedScorer:
     """An artefact, or a SavedModel alone."""
+    catalogue, known = data.catalogue, data.known_users
     folder = path.parent if path.name == SAVED_MODEL else path
     if (folder / SAVED_MODEL).is_file() and not (folder / PROVENANCE).is_file():
         return _saved_model(folder, catalogue)
@@ -215,6 +216,13 @@ def _exported(path: Path, catalogue: Catalogue) -> OpenedScorer:
             f"{path} was exported with exclude_seen={recommender.exclude_seen}, but the data has "
             f"exclude_seen={catalogue.exclude_seen}. Give exclude_seen in [data] of the recipe as "
             "it was then."
+        )
+    read = recommender.artefact.user_attributes
+    if read is not None and (known is None or known.vocabulary.as_list() != read.as_list()):
+        raise InputError(
+            f"{path} reads the attributes of users {', '.join(read.names)}, with values of its "
+            "own, which the data does not have. Name the run that it was exported by (--run), or "
+            "set `data.user_attributes` of the recipe as it was then."
         )
     return OpenedScorer(str(path), recommender, min(recommender.artefact.k, len(item_ids)))
 

@@ -27,10 +27,10 @@ from tfrs_distill.data.synthetic import synthetic
 from tfrs_distill.data.tables.items_table import read_item_attributes
 from tfrs_distill.data.tables.read import TableFacts, interactions_of_tables
 from tfrs_distill.data.tables.roles import ATTRIBUTE, GROUP
-from tfrs_distill.data.tables.users_table import read_user_groups
+from tfrs_distill.data.tables.users_table import read_user_columns, read_user_groups
 from tfrs_distill.errors import InputError
 from tfrs_distill.files import files_sha256
-from tfrs_distill.pipeline.data import PROTOCOLS, RankingData, RetrievalData
+from tfrs_distill.pipeline.data import PROTOCOLS, KnownUsers, RankingData, RetrievalData
 from tfrs_distill.pipeline.recipe import RankingRecipe, RetrievalRecipe
 from tfrs_distill.pipeline.recipe.sections import (
     BOOKS,
@@ -76,6 +76,7 @@ def read_data(recipe: RetrievalRecipe | RankingRecipe) -> RetrievalData | Rankin
         return _reviews(recipe) if recipe.data.source == REVIEWS else _ratings(recipe)
     reading: list[str] = []
     groups: Mapping[str, Sequence[str]] = {}
+    columns: Mapping[str, Sequence[Any]] = {}
     attributes = None
     if recipe.data.interactions:
         data, facts = read_tables(recipe)
@@ -97,12 +98,34 @@ def read_data(recipe: RetrievalRecipe | RankingRecipe) -> RetrievalData | Rankin
     elif recipe.data.ties == SHUFFLED:
         data = data.shuffle_ties(recipe.seed)
     if attributes is not None:
-        groups = attributes.groups(data.user_ids)
+        groups, columns = attributes.groups(data.user_ids), attributes.columns(data.user_ids)
     elif recipe.data.interactions:
         others = read_other_tables(recipe, data)
-        groups = others.groups
+        groups, columns = others.groups, others.columns_of_users
         reading += others.sentences
-    return RetrievalData.of(data, recipe, reading, groups)
+    known = None
+    if recipe.data.user_attributes:
+        known = _known_users(recipe, columns)
+        names = zip(known.vocabulary.names, known.vocabulary.sizes)
+        values = ", ".join(f"{name} ({size} values)" for name, size in names)
+        reading.append(f"The student reads of the users: {values}.")
+    return RetrievalData.of(data, recipe, reading, groups, known)
+
+
+def _known_users(recipe: RetrievalRecipe, columns: Mapping[str, Sequence[Any]]) -> KnownUsers:
+    """Those attributes of users that the recipe names.
+
+    Raises:
+        InputError: the source does not have one.
+    """
+    missing = [name for name in recipe.data.user_attributes if name not in columns]
+    if missing:
+        there = f"has {', '.join(columns)}" if columns else "says nothing of its users"
+        raise InputError(
+            f"`data.user_attributes` must be what the source knows of its users. Received: "
+            f"{missing[0]!r}, where {recipe.data.folder or recipe.data.source} {there}."
+        )
+    return KnownUsers.of({name: columns[name] for name in recipe.data.user_attributes})
 
 
 def read_tables(recipe: RetrievalRecipe | RankingRecipe) -> tuple[Interactions, TableFacts]:
@@ -142,11 +165,13 @@ class OtherTables(NamedTuple):
     Args:
         attributes: of the items; None where no column is named.
         groups: of the users by column, see `read_user_groups`.
+        columns_of_users: those that the student reads, see `read_user_columns`.
         sentences: what was found.
     """
 
     attributes: ItemAttributes | None
     groups: Mapping[str, Sequence[str]]
+    columns_of_users: Mapping[str, Sequence[Any]]
     sentences: list[str]
 
 
@@ -156,21 +181,28 @@ def read_other_tables(recipe: RetrievalRecipe | RankingRecipe, data: Interaction
     Raises:
         InputError: a table cannot be used, or has none of the users or not all of the items.
     """
-    attributes, groups, sentences = None, {}, []
+    attributes, sentences = None, []
+    groups: Mapping[str, Sequence[str]] = {}
+    of_users: Mapping[str, Sequence[Any]] = {}
     if recipe.data.attribute_columns:
         attributes = item_attributes_of(recipe, data.catalogue)
         kinds = [*attributes.number_names, *attributes.label_names]
         sentences.append(f"Attributes of the items: {_some(kinds)}.")
     if isinstance(recipe, RetrievalRecipe) and recipe.data.users:
+        table, user_column = list(recipe.data.users), recipe.data.user_column or None
+        if recipe.data.user_attributes:
+            of_users = read_user_columns(
+                table, data.user_ids, recipe.data.user_attributes, user_column=user_column
+            )
         groups = read_user_groups(
-            list(recipe.data.users),
+            table,
             data.user_ids,
-            recipe.data.group_columns,
-            user_column=recipe.data.user_column or None,
+            recipe.data.group_columns or recipe.data.user_attributes,
+            user_column=user_column,
         )
         kinds = [f"{name} ({_some(sorted(set(of) - {''}))})" for name, of in groups.items()]
         sentences.append(f"Groups of the users: {'; '.join(kinds)}.")
-    return OtherTables(attributes, groups, sentences)
+    return OtherTables(attributes, groups, of_users, sentences)
 
 
 def item_attributes_of(

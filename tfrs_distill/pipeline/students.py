@@ -142,6 +142,7 @@ class WindowStudents:
     def new(self, chosen: Chosen, seed: int) -> RetrievalStudent:
         """Make a student, not trained on this run's data."""
         exclude_seen = getattr(chosen, "exclude_seen", False)  # the rest of a top-K has all items
+        known = self.run.data.known_users
         student = RetrievalStudent.from_history(
             num_items=self.run.data.catalogue.num_items,
             max_history=self.recipe.data.max_history,
@@ -150,6 +151,7 @@ class WindowStudents:
             reads_order=self.recipe.data.reads_order,
             candidates=Candidates(exclude_seen=exclude_seen),
             label_smoothing=chosen.label_smoothing,
+            user_attributes=None if known is None else known.vocabulary,
             seed=seed,
             **self._reads(),
         )
@@ -184,7 +186,7 @@ class WindowStudents:
         return ValidationNDCG(data.splits.validation, k=k, model=student)
 
     def finish(self, student: RetrievalStudent) -> None:
-        """Say what is recommended to someone of whom nothing is known."""
+        """Say what is recommended to someone of whom no history is known."""
         student.fit_empty_history(self.examples.batches(self.recipe.training.batch_size))
 
     def distillation_setup(self, name: str) -> DistillationSetup:

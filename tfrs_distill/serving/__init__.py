@@ -3,7 +3,8 @@
 - `recommender.py`, `ranker.py`: `Recommender` and `Ranker`
 - `artefact/`: the folder that an exported student lives in, and the ids that people give it
 - `interpreter.py`: a `.tflite` file under threads
-- `word_vocabulary.py`, `item_names.py`: texts and titles to and from indices
+- `word_vocabulary.py`, `item_names.py`, `attribute_vocabulary.py`: texts, titles and what is known
+  of users to and from indices
 """
 
 import lazy_loader

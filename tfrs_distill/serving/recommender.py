@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfrs_distill.columns import HISTORY, HISTORY_RATINGS, ITEM_ID, PADDING, plain_texts
+from tfrs_distill.columns import (
+    HISTORY,
+    HISTORY_RATINGS,
+    ITEM_ID,
+    PADDING,
+    USER_ATTRIBUTES,
+    plain_texts,
+)
 from tfrs_distill.errors import InputError
 from tfrs_distill.serving.artefact import (
     RANKING_FOLDER,
@@ -23,6 +30,7 @@ from tfrs_distill.serving.artefact import (
     RankingStage,
 )
 from tfrs_distill.serving.artefact.given_ids import indices_of, plain_values
+from tfrs_distill.serving.attribute_vocabulary import AttributeVocabulary
 from tfrs_distill.serving.item_names import ItemNames
 from tfrs_distill.serving.model_file import Run, find_model, open_model
 from tfrs_distill.serving.ranker import Ranker
@@ -33,7 +41,7 @@ SIGNATURE_NAME = "serving_default"
 EMBED_TEXTS, RETRIEVE_WITH_ADDED = "embed_texts", "retrieve_with_added_items"
 SAVED_MODEL_BATCH = 256  # queries a call; a .tflite file takes one at a time, as a phone would
 
-Model = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+Model = Callable[[np.ndarray, "np.ndarray | None"], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -70,8 +78,9 @@ class Recommender:
 
     Args:
         artefact: the folder's contents.
-        model: [batch_size, history_length] item indices to `(scores, item_ids)`, both
-            [batch_size, artefact.k].
+        model: [batch_size, history_length] item indices and, of a student that reads users'
+            attributes, their indices, else None, to `(scores, item_ids)`, both [batch_size,
+            artefact.k].
         batch_size: how many histories `model` gets at a time.
         run: the open model file, for `add_items`; None where no items can be added.
     """
@@ -82,6 +91,7 @@ class Recommender:
         self._state = _State(artefact, ItemNames(artefact), model, None)
         self._batch_size, self._run = batch_size, run
         self._adding = threading.Lock()  # or two that add at once would lose one's items
+        self._attributes = artefact.user_attributes
 
     @property
     def artefact(self) -> Artefact:
@@ -92,6 +102,11 @@ class Recommender:
     def exclude_seen(self) -> bool:
         """Whether items of the history are left out, as the artefact was exported."""
         return self.artefact.exclude_seen
+
+    @property
+    def reads_attributes(self) -> bool:
+        """Whether the student reads users' attributes beside their histories."""
+        return self._attributes is not None
 
     @classmethod
     def load(
@@ -180,7 +195,13 @@ class Recommender:
             model = _retrieval(self._run, embeddings)
             self._state = _State(artefact, ItemNames(artefact), model, embeddings)
 
-    def recommend(self, history: Sequence[str], k: int = 10) -> list[Recommendation]:
+    def recommend(
+        self,
+        history: Sequence[str],
+        k: int = 10,
+        *,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> list[Recommendation]:
         """Return the `k` best items for someone with this history, none of which is in it.
 
         An artefact with `exclude_seen=False` recommends items of the history too.
@@ -190,16 +211,21 @@ class Recommender:
                 its year, in any case, as text. An id goes before a title. May be empty: a new user
                 gets what the student recommends to someone it knows nothing of.
             k: how many; fewer come back only where the catalogue is used up.
+            attributes: what is known of them, such as `{"age": 25, "gender": "F"}`, for a student
+                that reads such attributes; see `AttributeVocabulary`. What is left out, None, and a
+                value that nobody had in training are not known, and change nothing.
 
         Raises:
             InputError: an entry is unknown (the nearest titles are named), ambiguous or no text,
-                or `k` is above what the artefact was exported with.
+                or `k` is above what the artefact was exported with; the student reads no
+                attributes, or none of this name, or a value is of another kind.
         """
         if isinstance(history, (str, bytes)):
             raise TypeError(f"`history` must be a list of strings. Received: {history!r}.")
         state = self._state
         indices = [state.names.find(entry) for entry in _entries(history).tolist()]
-        scores, items = self._scored(state, [np.array(indices, np.int32)], k)
+        known = self._known_of_one(attributes) if attributes else None
+        scores, items = self._scored(state, [np.array(indices, np.int32)], k, known)
         return [
             Recommendation(
                 state.artefact.item_ids[item - 1], state.artefact.titles[item - 1], float(score)
@@ -208,27 +234,67 @@ class Recommender:
             if item != PADDING
         ]
 
-    def __call__(self, histories: Sequence[Any], k: int) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(
+        self, histories: Sequence[Any], k: int, user_attributes: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Score many histories, oldest item first.
 
         Args:
             histories: each a sequence of ids or indices, as `Ranker` reads them: text is an id, a
                 number an index. What the artefact does not know is left out.
             k: how many items; see `recommend`.
+            user_attributes: int32 [num_histories, num_attributes], indices of the artefact's
+                `user_attributes`, 0 where one is not known; None where none is.
 
         Returns:
             `(scores, item_indices)`, float32 and int32 [num_histories, k]. Where nothing is left
             the index is 0 and the score the lowest float32.
 
         Raises:
-            InputError: a history is no sequence, a number is no index, or `k` is too large.
+            InputError: a history is no sequence, a number is no index, or `k` is too large; there
+                are attributes that the student does not read, or of another shape.
         """
-        return self._scored(self._state, histories, k)
+        if user_attributes is not None:
+            expected = [len(histories), len(self._vocabulary().names)]
+            if list(np.shape(user_attributes)) != expected:
+                raise InputError(
+                    f"`user_attributes` must be indices of shape {expected} (histories, "
+                    f"attributes). Received: shape {list(np.shape(user_attributes))}."
+                )
+        return self._scored(self._state, histories, k, user_attributes)
+
+    def _vocabulary(self) -> AttributeVocabulary:
+        """The attributes that the student reads.
+
+        Raises:
+            InputError: it reads none.
+        """
+        if self._attributes is None:
+            raise InputError(
+                f"The student in {self.artefact.folder} reads histories alone. Received: "
+                "attributes of users. Leave them out, or train a student that reads them: "
+                "`user_attributes` in [data] of a recipe."
+            )
+        return self._attributes
+
+    def _known_of_one(self, attributes: Mapping[str, Any]) -> np.ndarray:
+        if not isinstance(attributes, Mapping):
+            raise TypeError(
+                "`attributes` must be a dict of values by name, such as {'age': 25}. Received: "
+                f"{attributes!r}."
+            )
+        return self._vocabulary().encode({name: [value] for name, value in attributes.items()})
 
     def _scored(
-        self, state: _State, histories: Sequence[Any], k: int
+        self,
+        state: _State,
+        histories: Sequence[Any],
+        k: int,
+        user_attributes: np.ndarray | None,
     ) -> tuple[np.ndarray, np.ndarray]:
         _check_k(k, state.artefact)
+        if self._attributes is not None and user_attributes is None:
+            user_attributes = np.zeros([len(histories), len(self._attributes.names)], np.int32)
         scores = np.full([len(histories), k], np.finfo(np.float32).min, np.float32)
         items = np.full([len(histories), k], PADDING, np.int32)
         for start in range(0, len(histories), self._batch_size):
@@ -239,8 +305,10 @@ class Recommender:
             padded = np.full([len(chunk), max(1, *map(len, chunk))], PADDING, np.int32)
             for row, history in enumerate(chunk):
                 padded[row, padded.shape[1] - len(history) :] = history
-            some_scores, some_items = state.model(padded)
-            rows, columns = slice(start, start + len(chunk)), slice(min(k, some_items.shape[1]))
+            rows = slice(start, start + len(chunk))
+            known = None if user_attributes is None else user_attributes[rows].astype(np.int32)
+            some_scores, some_items = state.model(padded, known)
+            columns = slice(min(k, some_items.shape[1]))
             scores[rows, columns] = some_scores[:, columns]
             items[rows, columns] = some_items[:, columns]
         return scores, items
@@ -304,8 +372,11 @@ def _retrieval(run: Run, added_embeddings: np.ndarray | None = None) -> Model:
     if added_embeddings is not None:
         signature, added = RETRIEVE_WITH_ADDED, {"added_embeddings": added_embeddings}
 
-    def model(history: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        outputs = run(signature, {"history": history, **added})
+    def model(
+        history: np.ndarray, user_attributes: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        known = {} if user_attributes is None else {USER_ATTRIBUTES: user_attributes}
+        outputs = run(signature, {HISTORY: history, **added, **known})
         return outputs["scores"], outputs["item_ids"]
 
     return model
@@ -315,8 +386,10 @@ def _ranked(retrieve: Model, ranker: Ranker, stage: RankingStage) -> Model:
     """Return both stages: what `retrieve` finds, in the order of `ranker`; ties stay."""
     reads_ratings = HISTORY_RATINGS in ranker.input_columns
 
-    def model(histories: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        first, items = retrieve(histories)
+    def model(
+        histories: np.ndarray, user_attributes: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        first, items = retrieve(histories, user_attributes)
         second = np.zeros(items.shape, np.float32)
         for row, history in enumerate(histories):
             found = np.flatnonzero(items[row] != PADDING)

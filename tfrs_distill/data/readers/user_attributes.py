@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -59,6 +59,32 @@ class UserAttributes:
                 f"a user. Received lengths {lengths}."
             )
 
+    def columns(self, user_ids: Sequence[str]) -> dict[str, Sequence[Any]]:
+        """Return what is known of every user by attribute, as `AttributeVocabulary` reads it.
+
+        Args:
+            user_ids: as the data set writes them, in the order of the user indices.
+
+        Example:
+        >>> known = UserAttributes(("7", "9"), [24, 17], ("M", ""), ("", ""))
+        >>> known.columns(("9", "8"))["age"], known.columns(("9", "7"))["gender"]
+        ([17.0, nan], ('', 'M'))
+        """
+        row_of = {user_id: row for row, user_id in enumerate(self.user_ids)}
+        rows = [row_of.get(user_id) for user_id in user_ids]
+        texts = {
+            "gender": self.genders,
+            "occupation": self.occupations,
+            "country": self.countries,
+        }
+        return {
+            "age": [math.nan if row is None else float(self.ages[row]) for row in rows],
+            **{
+                name: tuple("" if row is None else values[row] for row in rows)
+                for name, values in texts.items()
+            },
+        }
+
     def groups(self, user_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
         """Return the group of every user by attribute, "" where it is not known.
 
@@ -72,19 +98,10 @@ class UserAttributes:
         >>> known.groups(("9", "8", "7"))
         {'gender': ('', '', 'M'), 'age': ('0 to 17', '', '18 to 24')}
         """
-        row_of = {user_id: row for row, user_id in enumerate(self.user_ids)}
-        rows = [row_of.get(user_id) for user_id in user_ids]
-        attributes = {
-            "gender": self.genders,
-            "age": tuple(map(_age_group, self.ages)),
-            "occupation": self.occupations,
-            "country": self.countries,
-        }
-        return {
-            name: tuple("" if row is None else values[row] for row in rows)
-            for name, values in attributes.items()
-            if any(values)
-        }
+        known = self.columns(user_ids)
+        known["age"] = tuple(map(_age_group, known["age"]))
+        groups = {name: tuple(known[name]) for name in ("gender", "age", "occupation", "country")}
+        return {name: values for name, values in groups.items() if any(values)}
 
 
 class _User(NamedTuple):

@@ -1,4 +1,4 @@
-"""The table of users: a row each, with the groups that they are compared by."""
+"""The table of users: a row each, with the groups they are compared by, and their attributes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from tfrs_distill.data.tables import values
-from tfrs_distill.data.tables.batches import open_table
+from tfrs_distill.data.tables.batches import Table, open_table
 from tfrs_distill.data.tables.cells import cells_by_id
-from tfrs_distill.data.tables.roles import GROUP, NAMES, USER, find_column, plain_name
+from tfrs_distill.data.tables.roles import ATTRIBUTE, GROUP, NAMES, USER, find_column, plain_name
 from tfrs_distill.errors import InputError
 
 MAX_GROUPS = 50  # of a column: more are no groups to compare
 MANY_NUMBERS = 8  # different ones: from here on they are put into quarters
+MOST_VALUES = 1000  # of an attribute: each is a vector of the student
 
 
 def read_user_groups(
@@ -59,6 +60,70 @@ def read_user_groups(
             f"Which columns of {opened.title} are groups of users? Its columns are: "
             f"{', '.join(opened.names)}. Name them (--column group={opened.names[-1]})."
         )
+    cells = _cells_of_users(opened, user_ids, columns, user_column)
+    return {
+        name: _groups(opened.title, name, [" ".join(texts) for texts in column])
+        for name, column in cells.items()
+    }
+
+
+def read_user_columns(
+    table: Any,
+    user_ids: Sequence[str],
+    columns: Sequence[str],
+    *,
+    user_column: str | None = None,
+) -> dict[str, list[float] | tuple[str, ...]]:
+    """Take from a users' table what a student is to read of the users, such as age and plan.
+
+    A user that the table has not, or whose cell is empty, is not known. Of rows with the same id
+    the first one counts.
+
+    Args:
+        table: a file or several, a folder of them, or a frame, as for `read_table`.
+        user_ids: the users, in the order of their indices.
+        columns: which.
+        user_column: as for `read_user_groups`.
+
+    Returns:
+        By column a value a user, as `AttributeVocabulary.from_columns` takes it: floats, NaN where
+        none is known, of a column of numbers; else texts, "" where none is known.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+        InputError: the table cannot be read, a column is not there or has more than 1,000
+            different texts, or the table has none of the users.
+
+    Example:
+    >>> frame = {"user": ["bob", "ann"], "plan": ["free", None], "age": [30, 40]}
+    >>> read_user_columns(frame, ["ann", "bob", "eve"], ["plan", "age"])
+    {'plan': ('', 'free', ''), 'age': [40.0, 30.0, nan]}
+    """
+    opened = open_table(table)
+    for name in columns:
+        find_column(opened.title, opened.names, ATTRIBUTE, name, required=True)
+    found: dict[str, list[float] | tuple[str, ...]] = {}
+    for name, column in _cells_of_users(opened, user_ids, columns, user_column).items():
+        numbers = values.numbers_of(column)
+        found[name] = tuple(" ".join(cells) for cells in column) if numbers is None else numbers
+        different = len(set(found[name]))
+        if numbers is None and different > MOST_VALUES:
+            raise InputError(
+                f"{opened.title}: column {name!r} has {different:,} different values for "
+                f"{len(user_ids):,} users; at most {MOST_VALUES:,} can be those of an attribute. "
+                "Is it an id or a text?"
+            )
+    return found
+
+
+def _cells_of_users(
+    opened: Table, user_ids: Sequence[str], columns: Sequence[str], user_column: str | None
+) -> dict[str, list[list[str]]]:
+    """By column, the texts of every user's cell.
+
+    Raises:
+        InputError: the table has none of the users.
+    """
     given = user_column if user_column in opened.names else None
     ids_in = find_column(opened.title, opened.names, USER, given, required=True) or ""
     cells = cells_by_id(opened, ids_in, columns)
@@ -70,10 +135,7 @@ def read_user_groups(
         )
     nothing: list[list[str]] = [[] for _ in columns]
     rows = [cells.get(user_id, nothing) for user_id in user_ids]
-    return {
-        name: _groups(opened.title, name, [" ".join(row[place]) for row in rows])
-        for place, name in enumerate(columns)
-    }
+    return {name: [row[place] for row in rows] for place, name in enumerate(columns)}
 
 
 def _groups(title: str, name: str, column: Sequence[str]) -> tuple[str, ...]:

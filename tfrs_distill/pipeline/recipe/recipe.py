@@ -419,6 +419,11 @@ class TwoStageRecipe(RetrievalRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.data.user_attributes:
+            raise InputError(
+                "`data.user_attributes` are read by a student of one stage. Received: "
+                f'{list(self.data.user_attributes)} with `task` "two-stage". Leave them out.'
+            )
         if self.data.split == RANDOM:
             raise InputError(
                 f'`data.split` "{RANDOM}" is of a student of one stage: the second of two reads '

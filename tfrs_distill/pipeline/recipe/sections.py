@@ -124,7 +124,14 @@ class DataSettings(_Data):
         (), "tables: the same with a row a user, whose groups are compared"
     )
     group_columns: tuple[str, ...] = setting(
-        (), "tables: what groups the users, such as country, in `users`" + BY_USUAL_NAME
+        (),
+        "tables: what groups the users, such as country, in `users`; empty = the user_attributes, "
+        "or found by its usual names",
+    )
+    user_attributes: tuple[str, ...] = setting(
+        (),
+        "what the student reads of a user beside the history: of films age, gender, occupation; of "
+        "books age, country; of tables columns of `users`; empty = nothing",
     )
     min_rating: float = setting(0.0, "tables: what is rated lower is left out; 0 = nothing is")
     disliked_below: float = setting(
@@ -181,6 +188,12 @@ class DataSettings(_Data):
             raise InputError(
                 "`data.group_columns` are columns of `data.users` (--users). Received: "
                 f"{list(self.group_columns)} without such a table."
+            )
+        if self.user_attributes and not (self.users or self.source in DATA_SETS):
+            raise InputError(
+                "`data.user_attributes` are columns of `data.users` (--users), or what a data set "
+                f"of films or books says of its users. Received: {list(self.user_attributes)} "
+                f'without such a table, source="{self.source}".'
             )
         if self.min_rating and self.disliked_below and self.disliked_below <= self.min_rating:
             raise InputError(

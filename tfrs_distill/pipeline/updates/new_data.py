@@ -74,7 +74,9 @@ def joined_data(
         name: [*of_users, *[""] * (both.num_users - before.num_users)]
         for name, of_users in earlier.user_groups.items()
     }
-    joined = RetrievalData.of(both, recipe, user_groups=groups)
+    known = earlier.known_users
+    known = None if known is None else known.with_new(both.num_users)
+    joined = RetrievalData.of(both, recipe, user_groups=groups, known_users=known)
     left_out = ", ".join(f"{number:,} {why}" for why, number in facts.dropped.items())
     return joined, (
         f"{len(later):,} new interactions of {later.num_users:,} users, "
@@ -87,7 +89,9 @@ def joined_data(
 def over_all_items(earlier: RetrievalData, recipe: RetrievalRecipe, all_items: Catalogue) -> Any:
     """The earlier run's data over a catalogue whose first items are the earlier ones."""
     whole = replace(earlier.interactions, catalogue=all_items)
-    return RetrievalData.of(whole, recipe, user_groups=earlier.user_groups)
+    return RetrievalData.of(
+        whole, recipe, user_groups=earlier.user_groups, known_users=earlier.known_users
+    )
 
 
 def _new_items(catalogue: Catalogue, items: Sequence[str], columns: Columns) -> Catalogue:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfrs_distill.columns import ITEM_ID
+from tfrs_distill.columns import ITEM_ID, USER_ATTRIBUTES
 from tfrs_distill.errors import InputError
 from tfrs_distill.files import write_json
 from tfrs_distill.serving.artefact.files import (
@@ -26,6 +26,7 @@ from tfrs_distill.serving.artefact.files import (
     size_of,
     write_lines,
 )
+from tfrs_distill.serving.attribute_vocabulary import AttributeVocabulary
 from tfrs_distill.serving.word_pieces import WordPieces
 
 RETRIEVAL, RANKING = "retrieval", "ranking"  # kinds of student
@@ -183,6 +184,16 @@ class Artefact:
         if self.kind != RETRIEVAL or PIECES not in self.words:
             return None
         return WordPieces(self.words[PIECES], **self.signature["texts"])
+
+    @property
+    def user_attributes(self) -> AttributeVocabulary | None:
+        """The attributes of users that a retrieval student reads beside a history; None for none.
+
+        They are in `signature.json`: `user_attributes` lists each attribute's `name` and, in the
+        order of its indices from 1 on, the `values` of a category or the `starts` of its buckets.
+        """
+        described = self.signature.get(USER_ATTRIBUTES)
+        return None if described is None else AttributeVocabulary.from_list(described)
 
     @property
     def ranking_stage(self) -> RankingStage | None:

@@ -1,0 +1,109 @@
+"""What is known of a user as indices, by hand."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tfrs_distill.errors import InputError
+from tfrs_distill.serving.attribute_vocabulary import AttributeVocabulary
+
+KNOWN = AttributeVocabulary({"age": (18.0, 25.0, 40.0), "gender": ("F", "M")})
+
+
+@pytest.mark.parametrize(
+    ("age", "index"),
+    [
+        (18, 1),
+        (24.9, 1),
+        (25, 2),
+        (39, 2),
+        (40, 3),
+        (99, 3),
+        (7, 1),  # below the first bucket is in it
+        ("25", 2),  # as the command line has it
+        (np.float32(26), 2),
+        (None, 0),
+        ("", 0),
+        (float("nan"), 0),
+    ],
+)
+def test_a_number_has_the_index_of_its_bucket(age, index):
+    assert KNOWN.encode({"age": [age]}).tolist() == [[index, 0]]
+
+
+@pytest.mark.parametrize(
+    ("gender", "index"), [("F", 1), ("M", 2), ("f", 0), ("", 0), (None, 0), ("X", 0), (np.nan, 0)]
+)
+def test_a_category_has_the_index_of_its_value_and_any_other_is_not_known(gender, index):
+    found = KNOWN.encode({"gender": [gender]})
+    assert found.tolist() == [[0, index]] and found.dtype == np.int32
+
+
+def test_a_whole_number_is_a_category_of_its_digits():
+    assert AttributeVocabulary({"job": ("4", "12")}).encode({"job": [12, 4]}).tolist() == [[2], [1]]
+
+
+def test_what_is_left_out_is_not_known():
+    assert KNOWN.encode({}).tolist() == [[0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"sex": ["F"]}, r"no attribute 'sex' of users\. Expected: age, gender\."),
+        ({"age": ["old"]}, r"'age' must be a number, or None .* Received: 'old'\."),
+        ({"age": [True]}, r"'age' must be a number, .* Received: True\."),
+        ({"age": [np.inf]}, r"'age' must be a number, .* Received: inf\."),
+        ({"gender": [1.5]}, r"'gender' must be a text, or None .* Received: 1\.5\."),
+        ({"gender": [["F"]]}, r"'gender' must be a text, .* Received: \['F'\]\."),
+        ({"age": [1, 2], "gender": ["F"]}, r"one value a user\. Received: \{'age': 2, 'gender'"),
+    ],
+)
+def test_what_cannot_be_read_is_named(given, words):
+    with pytest.raises(InputError, match=words):
+        KNOWN.encode(given)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "words"),
+    [
+        ({}, r"at least one attribute\. Received: none"),
+        ({"plan": ()}, r"'plan' needs values that are there once"),
+        ({"plan": ("a", "a")}, r"'plan' needs values that are there once"),
+        ({"plan": ("a", "")}, r"'plan' must have texts of at least one letter"),
+        ({"age": (2.0, 1.0)}, r"'age' must have .* the ascending numbers"),
+        ({"age": (1, 2)}, r"'age' must have .* the ascending numbers"),
+        ({"age": (1.0, float("inf"))}, r"'age' must have .* the ascending numbers"),
+    ],
+)
+def test_what_is_no_vocabulary_is_named(attributes, words):
+    with pytest.raises(InputError, match=words):
+        AttributeVocabulary(attributes)
+
+
+def test_numbers_get_eight_buckets_of_as_many_users_and_texts_their_values():
+    # 1 to 16 and nobody else: buckets of two begin at 1, 3, 5, ...
+    ages = [*range(16, 0, -1), None]
+    plans = ["b", "", "a", *["b"] * 14]
+    found = AttributeVocabulary.from_columns({"age": ages, "plan": plans})
+    assert found.attributes == {
+        "age": (1.0, 3.0, 5.0, 7.0, 9.0, 11.0, 13.0, 15.0),
+        "plan": ("a", "b"),
+    }
+    assert (found.names, found.sizes) == (("age", "plan"), (8, 2))
+    few = AttributeVocabulary.from_columns({"age": [30.0, 1.0, 18.0, 30.0, np.nan]})
+    assert few.attributes == {"age": (1.0, 18.0, 30.0)}
+    with pytest.raises(InputError, match="'age' is known of none of the 2 users. Leave it out"):
+        AttributeVocabulary.from_columns({"age": [np.nan, np.nan]})
+    with pytest.raises(InputError, match="'plan' is known of none of the 2 users"):
+        AttributeVocabulary.from_columns({"plan": ["", ""]})
+
+
+def test_a_list_describes_it_as_json_in_its_order():
+    described = json.loads(json.dumps(KNOWN.as_list()))
+    assert described == [
+        {"name": "age", "starts": [18.0, 25.0, 40.0]},
+        {"name": "gender", "values": ["F", "M"]},
+    ]
+    assert AttributeVocabulary.from_list(described) == KNOWN
