@@ -202,7 +202,9 @@ def test_small_divergences_keep_their_digits(width, near, temperature):
     value = rows(SoftTargetKLDivergence(temperature), teacher, student)
     assert (value >= 0).all()
     expected = without_cancellation(np.float64(teacher), np.float64(student), temperature)
-    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    np.testing.assert_allclose(value, expected, rtol=1e-3)
+    small = expected < 1e-3 * temperature**2
+    np.testing.assert_allclose(value[small], expected[small], rtol=1e-5)
 
 
 def test_a_batch_of_small_and_large_divergences_and_one_of_nan():
