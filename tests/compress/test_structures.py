@@ -32,7 +32,7 @@ def made(name, table=TABLE, weights=WEIGHTS, sizes=None):
     for part, shape in (structure.floats() | structure.integers()).items():
         assert parts[part].shape == shape
     assert set(parts) == set(floats) | set(integers)
-    return structure.rows(floats, integers, tf.range(len(table))).numpy(), parts
+    return structure.rows(floats | integers, tf.range(len(table))).numpy(), parts
 
 
 def error(made_of, table=TABLE, weights=WEIGHTS):
@@ -51,8 +51,8 @@ def test_scores_are_the_products_with_the_rows(name, dim):
     floats = {part: Tensor(tf.constant(parts[part])) for part in structure.floats()}
     integers = {part: tf.constant(parts[part]) for part in structure.integers()}
     queries, rows = RNG.normal(size=[2, dim]), np.array([3, 0, 39, 3, 17])
-    table = np.float64(structure.rows(floats, integers, tf.constant(rows)))
-    found = structure.scores(floats, integers, tf.constant(queries, tf.float32), tf.constant(rows))
+    table = np.float64(structure.rows(floats | integers, tf.constant(rows)))
+    found = structure.scores(floats | integers, tf.constant(queries, tf.float32), tf.constant(rows))
     np.testing.assert_allclose(found, queries @ table.T, rtol=1e-4, atol=1e-5)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,8 @@ import tensorflow as tf
 
 from tfrs_distill.compress.bits import PackedTable, least_of, log_scales_of, quantized
 from tfrs_distill.compress.methods import Methods
-from tfrs_distill.compress.structures import STRUCTURES
-from tfrs_distill.compress.structures.structure import Exact, Part, Tensor
+from tfrs_distill.compress.structures import STRUCTURES, Structure
+from tfrs_distill.compress.structures.structure import Exact, Parts, Tensor
 from tfrs_distill.models.encoders.text_tower import TextTower
 from tfrs_distill.serving.word_pieces import WordPieces
 
@@ -103,8 +102,8 @@ class CompressedItemTower(tf.keras.layers.Layer):
 
     def call(self, item_ids: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Candidate embeddings: int32 `[...]` to float `[..., embedding_dim + 1]`."""
-        parts = {name: Tensor(self._kept(name)) for name in self.floats}
-        rows = self.structure.rows(parts, self.integers, tf.reshape(item_ids, [-1]))
+        floats = {name: Tensor(self._kept(name)) for name in self.floats}
+        rows = self.structure.rows(floats | self.integers, tf.reshape(item_ids, [-1]))
         shape = tf.concat([tf.shape(item_ids), [self.embedding_dim + 1]], axis=0)
         embeddings = tf.cast(tf.reshape(rows, shape), self.compute_dtype)
         return tf.ensure_shape(embeddings, [*item_ids.shape, self.embedding_dim + 1])
@@ -133,7 +132,9 @@ class CompressedItemTower(tf.keras.layers.Layer):
         """What a file has of the table; None where it has the table itself, as a constant."""
         if self.methods.structure == "plain" and not self.methods.packs:
             return None
-        parts: dict[str, Part] = {}
+        parts: dict[str, Any] = {
+            name: _smallest(values.numpy()) for name, values in self.integers.items()
+        }
         for name, values in self.floats.items():
             if name in self.log_scales:
                 scales, least = self.log_scales[name].numpy(), float(self.least[name])
@@ -142,8 +143,7 @@ class CompressedItemTower(tf.keras.layers.Layer):
                 parts[name] = Exact(values.numpy())
             else:
                 parts[name] = Tensor(self._kept(name).numpy())
-        integers = {name: _smallest(values.numpy()) for name, values in self.integers.items()}
-        return StoredTable(self.structure, parts, integers)
+        return StoredTable(self.structure, parts)
 
     @property
     def stored_pieces(self) -> PackedTable | None:
@@ -183,19 +183,17 @@ class StoredTable:
 
     Args:
         structure: how rows are made.
-        parts: its tables of numbers.
-        integers: its other constants.
+        parts: what of, integers as arrays.
     """
 
-    structure: Any
-    parts: Mapping[str, Part]
-    integers: Mapping[str, np.ndarray]
+    structure: Structure
+    parts: Parts
 
     def rows(self, rows: tf.Tensor) -> tf.Tensor:
         """Rows by index, known only when the graph runs: int32 `[...]` to float32 `[..., dim]`."""
         is_flat = rows.shape.rank == 1  # then no operators for it
         flat = rows if is_flat else tf.reshape(rows, [-1])
-        table: tf.Tensor = self.structure.rows(self.parts, self._constants(), flat)
+        table = self.structure.rows(self.parts, flat)
         if is_flat:
             return table
         return tf.reshape(table, tf.concat([tf.shape(rows), [table.shape[1]]], axis=0))
@@ -203,11 +201,7 @@ class StoredTable:
     def scores(self, queries: tf.Tensor) -> tf.Tensor:
         """Dot products with all rows: float32 [num_queries, dim] to [num_queries, num_rows]."""
         rows = tf.range(self.structure.num_rows + tf.minimum(tf.shape(queries)[0], 0))
-        scores: tf.Tensor = self.structure.scores(self.parts, self._constants(), queries, rows)
-        return scores
-
-    def _constants(self) -> dict[str, tf.Tensor]:
-        return {name: tf.constant(values) for name, values in self.integers.items()}
+        return self.structure.scores(self.parts, queries, rows)
 
 
 def _smallest(values: np.ndarray) -> np.ndarray:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfrs_distill.compress.structures.structure import Part, Structure
+from tfrs_distill.compress.structures.structure import Parts, Structure
 
 FACTORS = (1009, 1511, 769, 1997)  # of the hash functions
 MODULUS = 1_000_003  # a prime: `FACTORS` times what is below it are numbers of 32 bits
@@ -62,19 +61,11 @@ class SumOfRows(Structure):
             direction = residual + size / before * direction
         return {"rows": np.float32(rows)}
 
-    def rows(
-        self, parts: Mapping[str, Part], integers: Mapping[str, Any], rows: tf.Tensor
-    ) -> tf.Tensor:
+    def rows(self, parts: Parts, rows: tf.Tensor) -> tf.Tensor:
         """The sums."""
         return tf.add_n([parts["rows"].gather(place) for place in self._places(rows)])
 
-    def scores(
-        self,
-        parts: Mapping[str, Part],
-        integers: Mapping[str, Any],
-        queries: tf.Tensor,
-        rows: tf.Tensor,
-    ) -> tf.Tensor:
+    def scores(self, parts: Parts, queries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         """Each bucket's score once."""
         zero = tf.minimum(tf.shape(rows)[0], 0)
         of_buckets = parts["rows"].scores(queries, tf.range(sum(self.num_buckets) + zero))

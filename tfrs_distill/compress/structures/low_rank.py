@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import tensorflow as tf
 
-from tfrs_distill.compress.structures.structure import Part, Structure
+from tfrs_distill.compress.structures.structure import Parts, Structure
 
 
 class LowRank(Structure):
@@ -47,24 +44,16 @@ class LowRank(Structure):
             "right": np.float32(size[:, None] * right),
         }
 
-    def rows(
-        self, parts: Mapping[str, Part], integers: Mapping[str, Any], rows: tf.Tensor
-    ) -> tf.Tensor:
+    def rows(self, parts: Parts, rows: tf.Tensor) -> tf.Tensor:
         """Rows of the left factor times the right one."""
         return tf.matmul(parts["left"].gather(rows), self._right(parts, rows))
 
-    def scores(
-        self,
-        parts: Mapping[str, Part],
-        integers: Mapping[str, Any],
-        queries: tf.Tensor,
-        rows: tf.Tensor,
-    ) -> tf.Tensor:
+    def scores(self, parts: Parts, queries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         """The right factor first: `queries right^T left^T`."""
         narrow = tf.matmul(queries, self._right(parts, rows), transpose_b=True)
         return parts["left"].scores(narrow, rows)
 
-    def _right(self, parts: Mapping[str, Part], rows: tf.Tensor) -> tf.Tensor:
+    def _right(self, parts: Parts, rows: tf.Tensor) -> tf.Tensor:
         (rank,) = self.numbers
         zero = tf.minimum(tf.shape(rows)[0], 0)
         return parts["right"].gather(tf.range(rank + zero))

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import tensorflow as tf
 
-from tfrs_distill.compress.structures.structure import Part, Structure
+from tfrs_distill.compress.structures.structure import Parts, Structure
 
 
 class Plain(Structure):
@@ -24,18 +21,10 @@ class Plain(Structure):
         """The table."""
         return {"table": table}
 
-    def rows(
-        self, parts: Mapping[str, Part], integers: Mapping[str, Any], rows: tf.Tensor
-    ) -> tf.Tensor:
+    def rows(self, parts: Parts, rows: tf.Tensor) -> tf.Tensor:
         """Rows of the table."""
         return parts["table"].gather(rows)
 
-    def scores(
-        self,
-        parts: Mapping[str, Part],
-        integers: Mapping[str, Any],
-        queries: tf.Tensor,
-        rows: tf.Tensor,
-    ) -> tf.Tensor:
+    def scores(self, parts: Parts, queries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         """By the part's own way: of packed numbers, from their codes."""
         return parts["table"].scores(queries, rows)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import tensorflow as tf
 
 from tfrs_distill.compress.k_means import k_means
-from tfrs_distill.compress.structures.structure import Part, Structure
+from tfrs_distill.compress.structures.structure import Parts, Structure
 
 
 class Product(Structure):
@@ -63,22 +60,14 @@ class Product(Structure):
             "codes": np.stack([codes for _, codes in found], axis=1),
         }
 
-    def rows(
-        self, parts: Mapping[str, Part], integers: Mapping[str, Any], rows: tf.Tensor
-    ) -> tf.Tensor:
+    def rows(self, parts: Parts, rows: tf.Tensor) -> tf.Tensor:
         """The codebooks' entries side by side."""
         number, size = self.numbers
-        codes = tf.cast(tf.gather(integers["codes"], rows), tf.int32)
+        codes = tf.cast(tf.gather(parts["codes"], rows), tf.int32)
         entries = parts["codebooks"].gather(codes + size * tf.range(number))
         return tf.reshape(entries, [-1, number * self.width])[:, : self.dim]
 
-    def scores(
-        self,
-        parts: Mapping[str, Part],
-        integers: Mapping[str, Any],
-        queries: tf.Tensor,
-        rows: tf.Tensor,
-    ) -> tf.Tensor:
+    def scores(self, parts: Parts, queries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         """Each codebook entry's score once: a row's is the sum of those of its codes."""
         number, size = self.numbers
         zero = tf.minimum(tf.shape(rows)[0], 0)
@@ -87,7 +76,7 @@ class Product(Structure):
         padded = tf.pad(queries, [[0, 0], [0, number * self.width - self.dim]])
         by_code = tf.transpose(tf.reshape(padded, [-1, number, self.width]), [1, 0, 2])
         of_entries = tf.matmul(by_code, books, transpose_b=True)
-        codes = tf.cast(tf.gather(integers["codes"], rows), tf.int32)
+        codes = tf.cast(tf.gather(parts["codes"], rows), tf.int32)
         of_codes = [
             tf.gather(of_entries[place], codes[:, place], axis=1) for place in range(number)
         ]

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import tensorflow as tf
 
 from tfrs_distill.compress.k_means import k_means
-from tfrs_distill.compress.structures.structure import Part, Structure
+from tfrs_distill.compress.structures.structure import Parts, Structure
 
 SHARED = 0.25  # of the rows, the share for items that have none of their own
 
@@ -50,20 +47,12 @@ class SharedRows(Structure):
         row_of[others] = len(unshared) + nearest
         return {"rows": np.concatenate([table[unshared], centres]), "row_of": row_of}
 
-    def rows(
-        self, parts: Mapping[str, Part], integers: Mapping[str, Any], rows: tf.Tensor
-    ) -> tf.Tensor:
+    def rows(self, parts: Parts, rows: tf.Tensor) -> tf.Tensor:
         """The rows that these items have."""
-        return parts["rows"].gather(tf.cast(tf.gather(integers["row_of"], rows), tf.int32))
+        return parts["rows"].gather(tf.cast(tf.gather(parts["row_of"], rows), tf.int32))
 
-    def scores(
-        self,
-        parts: Mapping[str, Part],
-        integers: Mapping[str, Any],
-        queries: tf.Tensor,
-        rows: tf.Tensor,
-    ) -> tf.Tensor:
+    def scores(self, parts: Parts, queries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         """Each row's score once, however many items have it."""
         zero = tf.minimum(tf.shape(rows)[0], 0)
         of_rows = parts["rows"].scores(queries, tf.range(self.numbers[0] + zero))
-        return tf.gather(of_rows, tf.cast(tf.gather(integers["row_of"], rows), tf.int32), axis=1)
+        return tf.gather(of_rows, tf.cast(tf.gather(parts["row_of"], rows), tf.int32), axis=1)

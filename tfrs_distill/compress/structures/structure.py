@@ -22,6 +22,9 @@ class Part(Protocol):
         """Dot products with rows: float32 [num_queries, width], int32 [n] to [num_queries, n]."""
 
 
+Parts = Mapping[str, Any]  # all parts by name: a `Part` of floats, a tensor of integers
+
+
 class Tensor:
     """A part that is a tensor, a variable or a constant.
 
@@ -98,23 +101,15 @@ class Structure(ABC):
         """
 
     @abstractmethod
-    def rows(
-        self, parts: Mapping[str, Part], integers: Mapping[str, Any], rows: tf.Tensor
-    ) -> tf.Tensor:
+    def rows(self, parts: Parts, rows: tf.Tensor) -> tf.Tensor:
         """Rows of the table: int32 [n] to float32 [n, dim].
 
         `rows` must not be known before a graph runs, or its converter stores the result.
         """
 
-    def scores(
-        self,
-        parts: Mapping[str, Part],
-        integers: Mapping[str, Any],
-        queries: tf.Tensor,
-        rows: tf.Tensor,
-    ) -> tf.Tensor:
+    def scores(self, parts: Parts, queries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         """Dot products with rows: float32 [num_queries, dim], int32 [n] to [num_queries, n].
 
         Rows are not made where there is a way with fewer numbers.
         """
-        return tf.matmul(queries, self.rows(parts, integers, rows), transpose_b=True)
+        return tf.matmul(queries, self.rows(parts, rows), transpose_b=True)
