@@ -200,13 +200,15 @@ class CachedTeacher:
 
     def encode_candidates(self, items: tf.Tensor) -> tf.Tensor:
         """Return candidate embeddings of item indices, `[num_candidates, num_folds * dim]`."""
-        blocks = [
+        return tf.concat(self._candidates_of_folds(items), axis=-1)
+
+    def _candidates_of_folds(self, items: tf.Tensor) -> list[tf.Tensor]:
+        return [
             dequantise(
                 tf.gather(table, items), None if scales is None else tf.gather(scales, items)
             )
             for table, scales in self._item_tables
         ]
-        return tf.concat(blocks, axis=-1)
 
     def logits(self, batch: dict[str, tf.Tensor], candidate_ids: tf.Tensor) -> tf.Tensor:
         """Return logits at the labelled positions, float32 [num_rows, num_candidates].
@@ -227,8 +229,18 @@ class CachedTeacher:
             None if scales is None else tf.boolean_mask(scales, labelled),
         )
         fold = tf.broadcast_to(batch[columns.TEACHER_FOLD][:, None], tf.shape(labelled))
-        blocks = self._into_blocks(queries, tf.boolean_mask(fold, labelled))
-        return tf.matmul(blocks, self.encode_candidates(candidate_ids), transpose_b=True)
+        fold = tf.cast(tf.boolean_mask(fold, labelled), tf.int32)
+        candidates = self._candidates_of_folds(candidate_ids)
+        if self.num_folds == 1:
+            return tf.matmul(queries, candidates[0], transpose_b=True)
+        # Each fold's rows by themselves: in `_into_blocks` most numbers are 0.
+        rows = tf.dynamic_partition(tf.range(tf.size(fold)), fold, self.num_folds)
+        logits = [
+            tf.matmul(tf.gather(queries, of_fold), of_its_teacher, transpose_b=True)
+            for of_fold, of_its_teacher in zip(rows, candidates)
+        ]
+        places = tf.argsort(tf.concat(rows, axis=0))  # `tf.dynamic_stitch` cannot be compiled by XLA
+        return tf.gather(tf.concat(logits, axis=0), places)
 
     def _into_blocks(self, queries: tf.Tensor, fold: tf.Tensor) -> tf.Tensor:
         if self.num_folds == 1:
