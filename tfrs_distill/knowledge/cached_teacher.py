@@ -239,7 +239,7 @@ class CachedTeacher:
             tf.matmul(tf.gather(queries, of_fold), of_its_teacher, transpose_b=True)
             for of_fold, of_its_teacher in zip(rows, candidates)
         ]
-        places = tf.argsort(tf.concat(rows, axis=0))  # `tf.dynamic_stitch` cannot be compiled by XLA
+        places = tf.argsort(tf.concat(rows, axis=0))  # XLA compiles no `tf.dynamic_stitch`
         return tf.gather(tf.concat(logits, axis=0), places)
 
     def _into_blocks(self, queries: tf.Tensor, fold: tf.Tensor) -> tf.Tensor:
