@@ -86,6 +86,14 @@ def test_a_frames_columns_are_read_row_by_row_with_what_is_missing_in_them():
     assert KNOWN.encode({"gender": np.array([b"F"])}).tolist() == [[0, 1]]
 
 
+def test_many_equal_numbers_leave_seven_buckets_to_the_others():
+    # 90 of 104 users ordered nothing: quantiles would put everyone into one bucket. The others'
+    # 14 numbers make 7 buckets of two.
+    orders = [0] * 90 + [*range(1, 15)]
+    found = AttributeVocabulary.from_columns({"orders": orders})
+    assert found.attributes == {"orders": (0.0, 1.0, 3.0, 5.0, 7.0, 9.0, 11.0, 13.0)}
+
+
 @pytest.mark.parametrize(
     ("attributes", "words"),
     [

@@ -163,12 +163,26 @@ def _values(name: str, column: Any) -> list[Any]:
 
 
 def _starts(numbers: np.ndarray) -> tuple[float, ...]:
-    """Where the buckets begin: of eight numbers at most at each, else of as many users each."""
-    different = np.unique(numbers)
-    if len(different) > NUM_BUCKETS:
-        shares = np.arange(NUM_BUCKETS) / NUM_BUCKETS
-        different = np.unique(np.quantile(numbers, shares, method="higher"))
-    return tuple(different.tolist())
+    """Where the buckets begin: of eight numbers at most at each, else of as many users each.
+
+    Where many are equal, some quantiles are too: then a bucket ends where it has its share of the
+    users that are left, so that those many are in one and the others in seven.
+    """
+    different, counts = np.unique(numbers, return_counts=True)
+    if len(different) <= NUM_BUCKETS:
+        return tuple(different.tolist())
+    shares = np.arange(NUM_BUCKETS) / NUM_BUCKETS
+    starts = np.unique(np.quantile(numbers, shares, method="higher")).tolist()
+    if len(starts) == NUM_BUCKETS:
+        return tuple(starts)
+    starts, left, room = [], len(numbers), 0.0
+    for place, (number, count) in enumerate(zip(different.tolist(), counts.tolist())):
+        as_many = NUM_BUCKETS - len(starts) == len(different) - place  # buckets as numbers
+        if room < 1e-9 or as_many:
+            room = left / (NUM_BUCKETS - len(starts))
+            starts.append(number)
+        left, room = left - count, room - count
+    return tuple(starts)
 
 
 def _is_bool(value: Any) -> bool:
