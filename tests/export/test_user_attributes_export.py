@@ -135,6 +135,15 @@ def test_bad_attributes_are_named(exported):
         recommender.recommend([], attributes=["age"])
     with pytest.raises(InputError, match=r"of shape \[2, 2\] .* Received: shape \[2, 1\]"):
         recommender([[1], [2]], 3, np.zeros([2, 1], np.int32))
+    for indices, words in (
+        ([[0.5, 1]], r"Received: 0\.5"),
+        ([[1 << 40, 1]], r"at most 2147483647"),
+    ):
+        with pytest.raises(InputError, match=words):
+            recommender([[1]], 3, indices)
+    np.testing.assert_array_equal(
+        recommender([[1]], 3, [[2, np.nan]])[0], recommender([[1]], 3, np.array([[2, 0]]))[0]
+    )
 
 
 @pytest.mark.parametrize("methods", [["int4"], ["low-rank:3"], ["ids-only", "float16"]])

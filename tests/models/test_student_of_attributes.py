@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 from tiny_data import next_item_rows, random_windows, tiny_catalogue
 
-from tfrs_distill.data import AttributeVocabulary, Interactions, split_by_time
+from tfrs_distill.data import AttributeVocabulary, Interactions, Queries, split_by_time
+from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import evaluate
 from tfrs_distill.models import RetrievalStudent, warm_start
 from tfrs_distill.models.attribute_effects import attribute_effects
@@ -117,6 +118,20 @@ def test_the_fit_is_of_each_users_mean_query():
 def test_windows_without_attributes_cannot_fit_them():
     with pytest.raises(ValueError, match=r"\(age, plan\), but the batches have no column 'user_a"):
         student_of().fit_empty_history(random_windows(num_items=9, max_history=4).batches(2))
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_another_number_of_attributes_is_refused_everywhere(width):
+    student = student_of()
+    windows = windows_with(np.ones([7, width], int))
+    words = rf"\(age, plan\)\. Received: {width} columns"
+    with pytest.raises(InputError, match=words):
+        student(next(iter(windows.batches(2))))
+    queries = Queries(
+        windows.catalogue, [0], [np.array([1])], [np.array([3])], user_attributes=[[1] * width]
+    )
+    with pytest.raises(InputError, match=words):
+        evaluate(student, queries, k=3)
 
 
 def two_groups(num_users=80):

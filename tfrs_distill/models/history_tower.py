@@ -128,8 +128,15 @@ class HistoryTower(tf.keras.layers.Layer):
             self.prior_items.assign(other.prior_items)
 
     def attribute_values(self, user_attributes: tf.Tensor) -> tf.Tensor:
-        """Rows of `attribute_embeddings`, int32 as the indices; 0 for what is not known."""
-        sizes = () if self.user_attributes is None else self.user_attributes.sizes
+        """Rows of `attribute_embeddings`, int32 as the indices; 0 for what is not known.
+
+        Raises:
+            InputError: there are more or fewer attributes than the tower reads.
+        """
+        sizes: tuple[int, ...] = ()
+        if self.user_attributes is not None:
+            self.user_attributes.check_width(user_attributes.shape[1])
+            sizes = self.user_attributes.sizes
         known = (user_attributes > 0) & (user_attributes <= tf.constant(sizes, tf.int32))
         before = tf.cumsum(tf.constant(sizes, tf.int32), exclusive=True)
         return tf.where(known, user_attributes + before, 0)

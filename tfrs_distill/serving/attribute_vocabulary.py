@@ -144,6 +144,14 @@ class AttributeVocabulary:
                 indices[:, place] = self._indices(name, listed[name])
         return indices
 
+    def check_width(self, num_columns: int | None) -> None:
+        """Raise an InputError unless indices have a column an attribute; None is not known yet."""
+        if num_columns not in (None, len(self.names)):  # one column would count as every attribute
+            raise InputError(
+                "`user_attributes` must have a column for each attribute that the model reads "
+                f"({', '.join(self.names)}). Received: {num_columns} columns."
+            )
+
     def _is_number(self, name: str) -> bool:
         return isinstance(self.attributes[name][0], float)
 
