@@ -75,6 +75,18 @@ def test_a_query_is_the_encoders_and_what_is_known_beforehand():
     )
 
 
+def test_while_training_items_have_the_encoders_query_alone():
+    """Or a student that is trained further would learn to leave out what the prior adds."""
+    student, alone = student_of(), student_of(None)
+    table = with_prior(student)
+    attributes, history = tf.constant(INDICES, tf.int32), tf.constant(HISTORIES, tf.int32)
+    found = student.query_tower(history, training=True, user_attributes=attributes)
+    encoded = alone.query_tower(history, training=True)
+    np.testing.assert_array_equal(found[1:, -1], encoded[1:, -1])
+    prior = student.query_tower.empty_query.numpy() + table[ROWS[0]].sum(axis=0)
+    np.testing.assert_allclose(found[0, -1], [*prior, 1.0], rtol=1e-6)
+
+
 def test_before_the_fit_attributes_change_nothing():
     student, alone = student_of(), student_of(None)
     history = tf.constant(HISTORIES, tf.int32)
