@@ -18,6 +18,7 @@ from tfrs_distill.evaluation import metrics
 from tfrs_distill.evaluation.segments import popularity_counts
 from tfrs_distill.evaluation.top_k import BlockScorer, attributes_for, top_k_unseen
 from tfrs_distill.models.two_tower import TwoTower
+from tfrs_distill.serving.attribute_vocabulary import check_width
 
 
 class Scorer(Protocol):
@@ -72,7 +73,7 @@ class ModelScorer(BlockScorer):
         if self.known is not None and not attributes:
             attributes = (np.zeros([len(histories), len(self.known.names)], np.int32),)
         if self.known is not None:
-            self.known.check_width(attributes[0].shape[1])
+            check_width(self.known, attributes[0].shape[1])
         inputs = [tf.constant(values, tf.int32) for values in (padded, *attributes)]
         scores: np.ndarray = self.encode(*inputs).numpy() @ self.catalogue
         return scores

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfrs_distill.columns import PADDING
 from tfrs_distill.models.item_tower import ItemTower
-from tfrs_distill.serving.attribute_vocabulary import AttributeVocabulary
+from tfrs_distill.serving.attribute_vocabulary import AttributeVocabulary, check_width
 
 PRIOR_ITEMS = 3.0  # of a history: what is known of a user beforehand counts as much
 
@@ -139,7 +139,7 @@ class HistoryTower(tf.keras.layers.Layer):
         """
         sizes: tuple[int, ...] = ()
         if self.user_attributes is not None:
-            self.user_attributes.check_width(user_attributes.shape[1])
+            check_width(self.user_attributes, user_attributes.shape[1])
             sizes = self.user_attributes.sizes
         known = (user_attributes > 0) & (user_attributes <= tf.constant(sizes, tf.int32))
         before = tf.cumsum(tf.constant(sizes, tf.int32), exclusive=True)

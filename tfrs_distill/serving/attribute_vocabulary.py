@@ -144,14 +144,6 @@ class AttributeVocabulary:
                 indices[:, place] = self._indices(name, listed[name])
         return indices
 
-    def check_width(self, num_columns: int | None) -> None:
-        """Raise an InputError unless indices have a column an attribute; None is not known yet."""
-        if num_columns not in (None, len(self.names)):  # one column would count as every attribute
-            raise InputError(
-                "`user_attributes` must have a column for each attribute that the model reads "
-                f"({', '.join(self.names)}). Received: {num_columns} columns."
-            )
-
     def _is_number(self, name: str) -> bool:
         return isinstance(self.attributes[name][0], float)
 
@@ -163,6 +155,15 @@ class AttributeVocabulary:
         index_of = {value: index for index, value in enumerate(values, start=1)}
         texts = ["" if value is None else _text(name, value) for value in known]
         return [index_of.get(text, 0) for text in texts]
+
+
+def check_width(vocabulary: AttributeVocabulary, num_columns: int | None) -> None:
+    """Raise an InputError unless indices have a column an attribute; None is not known yet."""
+    if num_columns not in (None, len(vocabulary.names)):  # one would count as every attribute
+        raise InputError(
+            "`user_attributes` must have a column for each attribute that the model reads "
+            f"({', '.join(vocabulary.names)}). Received: {num_columns} columns."
+        )
 
 
 def _values(name: str, column: Any) -> list[Any]:
