@@ -69,6 +69,8 @@ def test_a_query_is_the_encoders_and_what_is_known_beforehand():
         student.encode_histories(tf.constant([[9, 2]]), None, tf.constant([[2, 0]]))[0],
         atol=1e-6,
     )
+    of_int64 = student.encode_histories(history, None, tf.constant(INDICES, tf.int64))
+    np.testing.assert_array_equal(of_int64, found)
     none = student.encode_histories(history)
     np.testing.assert_allclose(
         none, student.encode_histories(history, None, tf.zeros_like(attributes)), atol=1e-6

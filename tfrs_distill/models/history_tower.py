@@ -141,6 +141,7 @@ class HistoryTower(tf.keras.layers.Layer):
         if self.user_attributes is not None:
             check_width(self.user_attributes, user_attributes.shape[1])
             sizes = self.user_attributes.sizes
+        user_attributes = tf.cast(user_attributes, tf.int32)  # as NumPy's int64 are in a batch
         known = (user_attributes > 0) & (user_attributes <= tf.constant(sizes, tf.int32))
         before = tf.cumsum(tf.constant(sizes, tf.int32), exclusive=True)
         return tf.where(known, user_attributes + before, 0)
