@@ -369,6 +369,12 @@ def test_recommend_to_someone_new_by_attributes(reads_plans, capsys, arguments, 
     assert shown.err == note
 
 
+def test_of_many_values_that_are_known_the_first_are_named(reads_plans, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "SHOWN_VALUES", 1)
+    assert cli.main(["recommend", reads_plans, "--attribute", "plan=silver"]) == 0
+    assert capsys.readouterr().err.endswith("known are: free and 1 more\n")
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
