@@ -114,9 +114,7 @@ def test_the_fit_is_of_each_users_mean_query():
     rows = next_item_rows(windows)
     queries = np.stack([alone.encode_histories(tf.constant([h]))[0, :DIM] for h, _ in rows])
     users = np.repeat(windows.users, (windows.labels > 0).sum(axis=1))
-    has = np.zeros([7, 6])
-    for user, (age, plan) in enumerate(indices):
-        has[user, [age * (age > 0), (plan + 2) * (plan > 0)]] = 1.0
+    values = np.where(indices > 0, indices + [0, 2], 0)  # two ages, then three plans
     means = np.stack([queries[users == user].mean(axis=0) for user in range(7)])
     for _ in range(2):  # a second fit starts from the encoder again
         student.fit_empty_history(windows.batches(2, seed=0))
@@ -124,7 +122,7 @@ def test_the_fit_is_of_each_users_mean_query():
         np.testing.assert_allclose(tower.empty_query, queries.mean(axis=0), rtol=1e-4, atol=1e-6)
         np.testing.assert_array_equal(tower.attribute_embeddings[0], np.zeros(DIM))
         np.testing.assert_allclose(
-            tower.attribute_embeddings[1:], attribute_effects(has[:, 1:], means), atol=1e-5
+            tower.attribute_embeddings, attribute_effects(values, 6, means), atol=1e-5
         )
         assert float(tower.prior_items) == 3.0
 
