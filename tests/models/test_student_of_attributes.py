@@ -10,6 +10,7 @@ from tiny_data import next_item_rows, random_windows, tiny_catalogue
 from tfrs_distill.data import AttributeVocabulary, Interactions, Queries, split_by_time
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import evaluate
+from tfrs_distill.evaluation.whole_catalogue import whole_ranking
 from tfrs_distill.models import RetrievalStudent, warm_start
 from tfrs_distill.models.attribute_effects import attribute_effects
 
@@ -200,6 +201,23 @@ def test_evaluation_gives_a_student_the_attributes_of_the_queries(planted):
     groups = few.answerable().user_attributes[:, 0]
     expected = [{1, 2} if known.attributes["kind"][g - 1] == "low" else {11, 12} for g in groups]
     assert [set(row) for row in lists.tolist()] == expected
+
+
+def test_a_scorer_of_lists_ranks_everything_by_the_attributes_of_the_queries():
+    class Lists:
+        """Item `a` first, of whom attribute `a` is known; the others in their order."""
+
+        reads_attributes = True
+
+        def __call__(self, histories, k, user_attributes):
+            lists = [[a, *np.setdiff1d(np.arange(1, k + 1), a)] for (a,) in user_attributes]
+            return np.tile(-np.arange(k, dtype=np.float32), (len(lists), 1)), np.array(lists)
+
+    catalogue = replace(tiny_catalogue(3), exclude_seen=False)
+    none = np.zeros(0, np.int32)
+    queries = Queries(catalogue, [0, 1], [none, none], [[1], [1]], user_attributes=[[2], [3]])
+    _, ranks = whole_ranking(Lists(), queries, max_history=4)
+    assert ranks[:, 1:].tolist() == [[0, -1, 1], [0, 1, -1]]  # of 2, 1, 3 and of 3, 1, 2
 
 
 def test_saved_loaded_and_configured_it_is_the_same(planted, tmp_path):
