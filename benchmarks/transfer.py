@@ -60,6 +60,7 @@ import tensorflow as tf  # isort: skip
 from tfrs_distill import pipeline
 from tfrs_distill.data import Interactions, split_cold_items
 from tfrs_distill.data.assets import MOVIELENS_100K
+from tfrs_distill.data.readers.user_attributes import read_user_attributes
 from tfrs_distill.data.splits import Queries, Splits, windows_of
 from tfrs_distill.evaluation import evaluate, metrics
 from tfrs_distill.evaluation.baselines import popularity
@@ -316,7 +317,7 @@ def new_users(seeds: Sequence[int], *, quick: bool) -> list[Row]:
     recipe = Recipe.named("movielens-100k")
     recipe = recipe.quick() if quick else recipe
     data = td.data.movielens_100k()
-    known = td.data.read_user_attributes(MOVIELENS_100K.folder()).columns(data.user_ids)
+    known = read_user_attributes(MOVIELENS_100K.folder()).columns(data.user_ids)
     columns = {name: known[name] for name in ATTRIBUTES}
     of_seeds = [_of_new_users(replace(recipe, seed=seed), data, columns) for seed in seeds]
     ndcg = {

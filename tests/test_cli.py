@@ -333,7 +333,7 @@ def reads_plans(tmp_path_factory):
     from planted_student import catalogue_of
 
     from tfrs_distill.data import AttributeVocabulary
-    from tfrs_distill.export import export_artefact
+    from tfrs_distill.export import to_tflite
     from tfrs_distill.models import RetrievalStudent
 
     known = AttributeVocabulary({"age": (18.0, 40.0), "plan": ("free", "gold")})
@@ -346,7 +346,7 @@ def reads_plans(tmp_path_factory):
     tower.attribute_embeddings.assign([[0, 0], [0, 0], [0, 0], [0, 0], [0, 9]])
     tower.prior_items.assign(3.0)
     folder = tmp_path_factory.mktemp("saved_models") / "plans" / "1"
-    return str(export_artefact(student, folder, catalogue_of(4)).folder)
+    return str(to_tflite(student, folder / "student.tflite", catalogue_of(4)).folder)
 
 
 @pytest.mark.parametrize(
@@ -367,6 +367,12 @@ def test_recommend_to_someone_new_by_attributes(reads_plans, capsys, arguments, 
     shown = capsys.readouterr()
     assert [item["item_id"] for item in json.loads(shown.out)] == best
     assert shown.err == note
+
+
+def test_of_many_values_that_are_known_the_first_are_named(reads_plans, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "SHOWN_VALUES", 1)
+    assert cli.main(["recommend", reads_plans, "--attribute", "plan=silver"]) == 0
+    assert capsys.readouterr().err.endswith("known are: free and 1 more\n")
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,13 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import re
 import sys
 from pathlib import Path
 
+import pytest
+
+ROOT = Path(__file__).parents[1]
 FROZEN = Path(__file__).with_name("public_api.txt")
 
 
@@ -125,9 +129,16 @@ def test_no_public_name_is_also_a_modules_name():
             assert importlib.util.find_spec(f"tfrs_distill.{name}") is None, name
 
 
-def test_an_unknown_name_is_an_attribute_error():
-    import pytest
+def test_benchmarks_name_what_is_there():
+    """No other test runs the benchmarks: a name that left the API would be found after hours."""
+    import tfrs_distill
 
+    for path in sorted((ROOT / "benchmarks").rglob("*.py")):
+        for room, name in sorted(set(re.findall(r"\btd\.(\w+)\.(\w+)", path.read_text()))):
+            assert hasattr(getattr(tfrs_distill, room), name), f"{path}: td.{room}.{name}"
+
+
+def test_an_unknown_name_is_an_attribute_error():
     import tfrs_distill
 
     with pytest.raises(AttributeError, match="nothing"):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 USERS_ERROR, INTERRUPTED = 2, 130
 RECIPE = "movielens-100k"  # where none is named
+SHOWN_VALUES = 20  # of an attribute, which may have a thousand
 LOG_WIDTH = 160  # columns of a table in a file or a pipe
 OWN_DATA = "your own data: who met what when, in CSV, JSON lines or Parquet, or a folder of it"
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after the program's name. Defaults to the process's own.
 
     Returns:
-        The exit code: 0, 2 for a mistake that the user can mend, 130 for an interrupt.
+        The exit code: 0, 2 for a mistake that the user can correct, 130 for an interrupt.
     """
     # TensorFlow reads this once, when it is imported; what the user has set stays.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -742,8 +743,13 @@ def _recommend(arguments: argparse.Namespace) -> None:
     for name, value in attributes.items():
         read: Any = recommender.artefact.user_attributes
         if not read.encode({name: [value]}).any():
-            known = ", ".join(read.attributes[name])
-            print(f"note: {name}={value} is not known; known are: {known}", file=sys.stderr)
+            known = read.attributes[name]
+            more = f" and {len(known) - SHOWN_VALUES:,} more" if len(known) > SHOWN_VALUES else ""
+            print(
+                f"note: {name}={value} is not known; known are: "
+                f"{', '.join(known[:SHOWN_VALUES])}{more}",
+                file=sys.stderr,
+            )
     if arguments.json:
         print(json.dumps([_as_json(rank, item) for rank, item in enumerate(answer, 1)], indent=2))
         return

@@ -8,7 +8,7 @@ that people know.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -134,6 +134,29 @@ def plain_texts(what: str, values: Any) -> tuple[str, ...]:
     return tuple(_text(what, row, value) for row, value in enumerate(values))
 
 
+def plain_list(what: str, values: Any) -> list[Any]:
+    """Return a column's entries in the order that it has, None for those that are missing.
+
+    Args:
+        what: the column's name, for messages.
+        values: as for `plain_array`; None, NaN and `pandas.NA` are missing.
+
+    Raises:
+        InputError: it is a single value, a text, a dict or a set.
+
+    Example:
+    >>> plain_list("age", [24, float("nan"), None, "old"])
+    [24, None, None, 'old']
+    """
+    values = _listed(what, values)
+    if hasattr(values, "__array__"):
+        values = np.asarray(values, dtype=object)
+        if not values.ndim:
+            raise InputError(f"`{what}` must have one entry a row. Received: {values!r}.")
+        values = values.tolist()
+    return [None if _is_none(entry) or _is_nan(entry) else entry for entry in values]
+
+
 def row_numbers(rows: Any, num_rows: int) -> np.ndarray:
     """Return which rows are taken, as whole numbers, from such numbers or from a mask.
 
@@ -174,6 +197,10 @@ def _listed(what: str, values: Any) -> Any:
 def _is_none(entry: Any) -> bool:
     """Whether it is `None` or `pandas.NA`, which no comparison finds."""
     return entry is None or type(entry).__name__ == "NAType"
+
+
+def _is_nan(entry: Any) -> bool:
+    return isinstance(entry, Real) and entry != entry
 
 
 def _text(what: str, row: int, value: Any) -> str:

@@ -222,9 +222,12 @@ def test_what_decides_a_score_is_in_the_fingerprint(student, queries, tmp_path):
         replace(queries, catalogue=replace(queries.catalogue, exclude_seen=False)),
         replace(queries, candidates=np.arange(1, NUM_ITEMS + 1, dtype=np.int32)),
         replace(queries, positives=queries.positives[::-1]),
+        replace(queries, user_attributes=np.zeros([len(queries), 1], int)),
+        replace(queries, user_attributes=np.ones([len(queries), 1], int)),
     ]
     assert inputs(queries) == inputs(replace(queries))
-    assert all(inputs(other) != inputs(queries) for other in others)
+    found = [str(inputs(of)) for of in (queries, *others)]
+    assert len(set(found)) == len(found)
 
 
 @pytest.mark.parametrize(

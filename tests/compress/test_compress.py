@@ -128,8 +128,9 @@ def test_a_large_catalogue_is_scored_from_the_parts(student, tmp_path, monkeypat
     smaller, found = compress(student, methods), []
     for large in (NUM_ITEMS + 1, NUM_ITEMS):
         monkeypatch.setattr(retrieval_module, "LARGE", large)
-        artefact = export_artefact(smaller, tmp_path / str(large), catalogue_of(NUM_ITEMS))
-        found.append(Recommender.load(artefact.folder)(HISTORIES, 5))
+        path = tmp_path / str(large) / "student.tflite"
+        to_tflite(smaller, path, catalogue_of(NUM_ITEMS), quantization=quantization_of(methods))
+        found.append(Recommender.load(path)(HISTORIES, 5))
     np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-4)
     np.testing.assert_array_equal(found[0][1], found[1][1])
     sizes = {(tmp_path / str(large) / "student.tflite").stat().st_size for large in (300, 301)}

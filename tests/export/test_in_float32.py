@@ -6,7 +6,8 @@ import tensorflow as tf
 from planted_student import catalogue_of
 
 from tfrs_distill.compress import compress
-from tfrs_distill.export import export_artefact
+from tfrs_distill.export import export_artefact, to_tflite
+from tfrs_distill.export.in_float32 import in_float32
 from tfrs_distill.models import (
     Binary,
     HistoryFeature,
@@ -55,8 +56,8 @@ def ranking_student():
     return RankingStudent(features, [Binary("like")], seed=0)
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-def test_a_retrieval_students_files_are_those_of_a_float32_student(tmp_path, under, policy):
+def test_a_retrieval_students_files_are_those_of_a_float32_student(tmp_path, under):
+    policy = POLICIES[0]
     mixed, whole = under(policy, retrieval_student), retrieval_student()
     whole.set_weights(mixed.get_weights())
     under(policy, lambda: export_artefact(mixed, tmp_path / "1", CATALOGUE, k=5))
@@ -72,9 +73,16 @@ def test_a_retrieval_students_files_are_those_of_a_float32_student(tmp_path, und
 
 
 def test_a_compressed_student_of_mixed_precision_becomes_a_file(tmp_path, under):
-    mixed = under(POLICIES[0], retrieval_student)
-    export_artefact(compress(mixed, ["int4"]), tmp_path / "1", CATALOGUE, k=5)
-    assert Recommender.load(tmp_path / "1")([[3, 9]], 5)[1].shape == (1, 5)
+    mixed = under(POLICIES[1], retrieval_student)
+    smaller = compress(mixed, ["int4"])
+    assert smaller.query_tower.compute_dtype == "bfloat16"
+    under(POLICIES[1], lambda: to_tflite(smaller, tmp_path / "student.tflite", CATALOGUE, k=30))
+    scores, items = Recommender.load(tmp_path)([[3, 9]], 30)
+    whole = in_float32(smaller)
+    query = whole.encode_histories(tf.constant([[3, 9]])).numpy()
+    expected = (query @ whole.catalogue_embeddings().numpy().T)[0]
+    assert whole.query_tower.compute_dtype == "float32" and (items[0, :28] > 0).all()
+    np.testing.assert_allclose(scores[0, :28], expected[items[0, :28]], rtol=1e-5, atol=1e-6)
 
 
 def test_a_ranking_students_files_are_those_of_a_float32_student(tmp_path, under):

@@ -20,7 +20,7 @@ from tensorflow.lite.python.schema_py_generated import BuiltinOperator
 from tensorflow.lite.tools import flatbuffer_utils
 
 from tfrs_distill.errors import InputError
-from tfrs_distill.export import to_saved_model, to_tflite
+from tfrs_distill.export import tflite, to_saved_model, to_tflite
 from tfrs_distill.models import RetrievalStudent
 from tfrs_distill.serving.artefact import Artefact
 from tfrs_distill.serving.word_pieces import WordPieces
@@ -216,7 +216,11 @@ def test_full_disk_leaves_the_old_artefact(tmp_path, monkeypatch):
         assert sorted(os.listdir(tmp_path)) == names
 
 
-def test_word_pieces_go_with_the_last_file_that_needs_them(tmp_path):
+def test_word_pieces_go_with_the_last_file_that_needs_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(tflite, "write_saved_model", lambda module, folder: None)
+    monkeypatch.setattr(  # what is in the file does not matter here
+        tflite, "write_tflite", lambda module, folder, path, quantization: path.write_bytes(b"x")
+    )
     pieces = WordPieces(("red", "blue"), max_pieces=2)
     of_texts = RetrievalStudent.from_history(
         num_items=60, max_history=4, texts=["red"] * 60, word_pieces=pieces, seed=0

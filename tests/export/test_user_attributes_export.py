@@ -10,7 +10,7 @@ from tiny_data import tiny_catalogue
 from tfrs_distill.compress import compress
 from tfrs_distill.data import AttributeVocabulary, WordPieces
 from tfrs_distill.errors import InputError
-from tfrs_distill.export import export_artefact
+from tfrs_distill.export import export_artefact, to_tflite
 from tfrs_distill.models import RetrievalStudent
 from tfrs_distill.serving.interpreter import TFLiteModel
 from tfrs_distill.serving.recommender import Recommender
@@ -44,6 +44,13 @@ def exported(tmp_path_factory):
     student = student_of(texts=CATALOGUE.texts, word_pieces=PIECES)
     folder = tmp_path_factory.mktemp("saved_models") / "known" / "1"
     return student, export_artefact(student, folder, CATALOGUE, k=K)
+
+
+@pytest.fixture(scope="module")
+def without(tmp_path_factory):
+    """The artefact of a student that reads histories alone."""
+    plain = RetrievalStudent.from_history(num_items=NUM_ITEMS, max_history=5, embedding_dim=DIM)
+    return to_tflite(plain, tmp_path_factory.mktemp("plain") / "student.tflite", CATALOGUE)
 
 
 def scores_of(student, history, indices):
@@ -96,7 +103,7 @@ def test_added_items_are_scored_for_the_same_user(exported):
     np.testing.assert_allclose(score, np.sum(query * embedding), atol=1e-5)
 
 
-def test_the_signature_says_what_is_read(exported):
+def test_the_signature_says_what_is_read(exported, without):
     _, artefact = exported
     signature = json.loads((artefact.folder / "signature.json").read_text())
     assert signature["inputs"]["user_attributes"] == {"dtype": "int32", "shape": [-1, 2]}
@@ -105,16 +112,12 @@ def test_the_signature_says_what_is_read(exported):
         {"name": "gender", "values": ["F", "M"]},
     ]
     assert artefact.user_attributes == KNOWN
-    plain = RetrievalStudent.from_history(num_items=NUM_ITEMS, max_history=5, embedding_dim=DIM)
-    without = export_artefact(plain, artefact.folder.parent / "2", CATALOGUE)
     assert without.signature["inputs"].keys() == {"history"}
     assert "user_attributes" not in without.signature and without.user_attributes is None
 
 
-def test_a_student_of_histories_alone_refuses_attributes(exported):
-    plain = RetrievalStudent.from_history(num_items=NUM_ITEMS, max_history=5, embedding_dim=DIM)
-    folder = exported[1].folder.parent / "3"
-    recommender = Recommender.load(export_artefact(plain, folder, CATALOGUE).folder)
+def test_a_student_of_histories_alone_refuses_attributes(without):
+    recommender = Recommender.load(without.folder)
     for ask in (
         lambda: recommender.recommend([], attributes={"age": 3}),
         lambda: recommender([[1]], 3, np.zeros([1, 1], np.int32)),
@@ -135,17 +138,26 @@ def test_bad_attributes_are_named(exported):
         recommender.recommend([], attributes=["age"])
     with pytest.raises(InputError, match=r"of shape \[2, 2\] .* Received: shape \[2, 1\]"):
         recommender([[1], [2]], 3, np.zeros([2, 1], np.int32))
+    for indices, words in (
+        ([[0.5, 1]], r"Received: 0\.5"),
+        ([[1 << 40, 1]], r"at most 2147483647"),
+    ):
+        with pytest.raises(InputError, match=words):
+            recommender([[1]], 3, indices)
+    np.testing.assert_array_equal(
+        recommender([[1]], 3, [[2, np.nan]])[0], recommender([[1]], 3, np.array([[2, 0]]))[0]
+    )
 
 
 @pytest.mark.parametrize("methods", [["int4"], ["low-rank:3"], ["ids-only", "float16"]])
 def test_a_compressed_student_knows_the_same_of_its_users(tmp_path, exported, methods):
     student = exported[0]
     smaller = compress(student, methods)
-    artefact = export_artefact(smaller, tmp_path / "1", CATALOGUE, k=K)
+    to_tflite(smaller, tmp_path / "student.tflite", CATALOGUE, quantization="float32", k=K)
     tower, before = smaller.query_tower, student.query_tower
     np.testing.assert_array_equal(tower.attribute_embeddings, before.attribute_embeddings)
     assert float(tower.prior_items) == 3.0
-    run = TFLiteModel(artefact.folder / "student.tflite").run
+    run = TFLiteModel(tmp_path / "student.tflite").run
     inputs = {"history": [[0]], "user_attributes": [[2, 1]]}
     found = run("serving_default", {name: np.array(x, np.int32) for name, x in inputs.items()})
     expected = scores_of(smaller, [], tf.constant([[2, 1]]))

@@ -16,7 +16,8 @@ def planted(noise, seed=0):
     of_each = [random.integers(0, size + 1, 40) for size in (2, 3)]
     has = np.concatenate([np.eye(size + 1)[of][:, 1:] for size, of in zip((2, 3), of_each)], 1)
     queries = has @ random.normal(size=[5, 4]) + noise * random.normal(size=[40, 4])
-    return has, queries
+    values = np.stack([of_each[0], np.where(of_each[1] > 0, of_each[1] + 2, 0)], axis=1)
+    return values, has, queries
 
 
 def ridge(has, deviations, penalty):
@@ -25,7 +26,7 @@ def ridge(has, deviations, penalty):
 
 @pytest.mark.parametrize("noise", [0.01, 1.0, 30.0])
 def test_it_is_the_ridge_regression_that_predicts_left_out_users_best(noise):
-    has, queries = planted(noise)
+    values, has, queries = planted(noise)
     deviations = queries - queries.mean(axis=0)
     errors = []
     for penalty in PENALTIES:
@@ -36,22 +37,22 @@ def test_it_is_the_ridge_regression_that_predicts_left_out_users_best(noise):
         ]
         errors.append(np.square(left_out).sum())
     best = PENALTIES[int(np.argmin(errors))]
-    np.testing.assert_allclose(
-        attribute_effects(has, queries), ridge(has, deviations, best), rtol=1e-8, atol=1e-10
-    )
+    found = attribute_effects(values, 6, queries)
+    np.testing.assert_allclose(found[1:], ridge(has, deviations, best), rtol=1e-8, atol=1e-10)
+    np.testing.assert_array_equal(found[0], np.zeros(4))
 
 
 def test_attributes_that_say_nothing_have_next_to_no_influence():
     random = np.random.default_rng(1)
-    groups = np.eye(2)[random.integers(0, 2, 200)]
+    groups = random.integers(1, 3, [200, 1])
     queries = random.normal(size=[200, 8])
-    assert np.abs(attribute_effects(groups, queries)).max() < 0.05 * queries.std()
+    assert np.abs(attribute_effects(groups, 3, queries)).max() < 0.05 * queries.std()
 
 
 def test_the_means_of_users_over_several_batches_by_hand():
     collected = QueriesOfUsers()
     collected.add(np.array([7, 4, 7]), np.array([[1, 0], [2, 3], [1, 0]]), [[1.0], [5.0], [3.0]])
     collected.add(np.array([7]), np.array([[1, 0]]), [[8.0]])
-    has, means = collected.means(4)
-    assert has.tolist() == [[0, 0, 1, 1], [0, 1, 0, 0]]  # users 4 and 7
+    values, means = collected.means()
+    assert values.tolist() == [[2, 3], [1, 0]]  # users 4 and 7
     assert means.tolist() == [[5.0], [4.0]]

@@ -7,8 +7,10 @@ import pytest
 import tensorflow as tf
 from tiny_data import next_item_rows, random_windows, tiny_catalogue
 
-from tfrs_distill.data import AttributeVocabulary, Interactions, split_by_time
+from tfrs_distill.data import AttributeVocabulary, Interactions, Queries, split_by_time
+from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import evaluate
+from tfrs_distill.evaluation.whole_catalogue import whole_ranking
 from tfrs_distill.models import RetrievalStudent, warm_start
 from tfrs_distill.models.attribute_effects import attribute_effects
 
@@ -68,10 +70,24 @@ def test_a_query_is_the_encoders_and_what_is_known_beforehand():
         student.encode_histories(tf.constant([[9, 2]]), None, tf.constant([[2, 0]]))[0],
         atol=1e-6,
     )
+    of_int64 = student.encode_histories(history, None, tf.constant(INDICES, tf.int64))
+    np.testing.assert_array_equal(of_int64, found)
     none = student.encode_histories(history)
     np.testing.assert_allclose(
         none, student.encode_histories(history, None, tf.zeros_like(attributes)), atol=1e-6
     )
+
+
+def test_while_training_items_have_the_encoders_query_alone():
+    """Or a student that is trained further would learn to leave out what the prior adds."""
+    student, alone = student_of(), student_of(None)
+    table = with_prior(student)
+    attributes, history = tf.constant(INDICES, tf.int32), tf.constant(HISTORIES, tf.int32)
+    found = student.query_tower(history, training=True, user_attributes=attributes)
+    encoded = alone.query_tower(history, training=True)
+    np.testing.assert_array_equal(found[1:, -1], encoded[1:, -1])
+    prior = student.query_tower.empty_query.numpy() + table[ROWS[0]].sum(axis=0)
+    np.testing.assert_allclose(found[0, -1], [*prior, 1.0], rtol=1e-6)
 
 
 def test_before_the_fit_attributes_change_nothing():
@@ -99,9 +115,7 @@ def test_the_fit_is_of_each_users_mean_query():
     rows = next_item_rows(windows)
     queries = np.stack([alone.encode_histories(tf.constant([h]))[0, :DIM] for h, _ in rows])
     users = np.repeat(windows.users, (windows.labels > 0).sum(axis=1))
-    has = np.zeros([7, 6])
-    for user, (age, plan) in enumerate(indices):
-        has[user, [age * (age > 0), (plan + 2) * (plan > 0)]] = 1.0
+    values = np.where(indices > 0, indices + [0, 2], 0)  # two ages, then three plans
     means = np.stack([queries[users == user].mean(axis=0) for user in range(7)])
     for _ in range(2):  # a second fit starts from the encoder again
         student.fit_empty_history(windows.batches(2, seed=0))
@@ -109,7 +123,7 @@ def test_the_fit_is_of_each_users_mean_query():
         np.testing.assert_allclose(tower.empty_query, queries.mean(axis=0), rtol=1e-4, atol=1e-6)
         np.testing.assert_array_equal(tower.attribute_embeddings[0], np.zeros(DIM))
         np.testing.assert_allclose(
-            tower.attribute_embeddings[1:], attribute_effects(has[:, 1:], means), atol=1e-5
+            tower.attribute_embeddings, attribute_effects(values, 6, means), atol=1e-5
         )
         assert float(tower.prior_items) == 3.0
 
@@ -117,6 +131,20 @@ def test_the_fit_is_of_each_users_mean_query():
 def test_windows_without_attributes_cannot_fit_them():
     with pytest.raises(ValueError, match=r"\(age, plan\), but the batches have no column 'user_a"):
         student_of().fit_empty_history(random_windows(num_items=9, max_history=4).batches(2))
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_another_number_of_attributes_is_refused_everywhere(width):
+    student = student_of()
+    windows = windows_with(np.ones([7, width], int))
+    words = rf"\(age, plan\)\. Received: {width} columns"
+    with pytest.raises(InputError, match=words):
+        student(next(iter(windows.batches(2))))
+    queries = Queries(
+        windows.catalogue, [0], [np.array([1])], [np.array([3])], user_attributes=[[1] * width]
+    )
+    with pytest.raises(InputError, match=words):
+        evaluate(student, queries, k=3)
 
 
 def two_groups(num_users=80):
@@ -173,6 +201,23 @@ def test_evaluation_gives_a_student_the_attributes_of_the_queries(planted):
     groups = few.answerable().user_attributes[:, 0]
     expected = [{1, 2} if known.attributes["kind"][g - 1] == "low" else {11, 12} for g in groups]
     assert [set(row) for row in lists.tolist()] == expected
+
+
+def test_a_scorer_of_lists_ranks_everything_by_the_attributes_of_the_queries():
+    class Lists:
+        """Item `a` first, of whom attribute `a` is known; the others in their order."""
+
+        reads_attributes = True
+
+        def __call__(self, histories, k, user_attributes):
+            lists = [[a, *np.setdiff1d(np.arange(1, k + 1), a)] for (a,) in user_attributes]
+            return np.tile(-np.arange(k, dtype=np.float32), (len(lists), 1)), np.array(lists)
+
+    catalogue = replace(tiny_catalogue(3), exclude_seen=False)
+    none = np.zeros(0, np.int32)
+    queries = Queries(catalogue, [0, 1], [none, none], [[1], [1]], user_attributes=[[2], [3]])
+    _, ranks = whole_ranking(Lists(), queries, max_history=4)
+    assert ranks[:, 1:].tolist() == [[0, -1, 1], [0, 1, -1]]  # of 2, 1, 3 and of 3, 1, 2
 
 
 def test_saved_loaded_and_configured_it_is_the_same(planted, tmp_path):

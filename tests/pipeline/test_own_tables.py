@@ -261,6 +261,22 @@ def test_a_student_reads_columns_of_the_users_table(shop, tmp_path):
     )
 
 
+def test_an_attribute_of_more_values_than_groups_is_read_and_shown_by_the_others(shop):
+    customers = [f"C{number}" for number in range(60)]
+    rows = [f"{customer},{day}" for customer in customers for day in range(10)]
+    (shop / "many.csv").write_text(
+        "\n".join(["customer,ts,product", *(f"{r},{r[-1]}" for r in rows)])
+    )
+    table = [f"{c},town {c},{'ab'[n % 2]}" for n, c in enumerate(customers)]
+    (shop / "users.csv").write_text("\n".join(["customer,town,plan", *table]))
+    tables, users = [str(shop / "many.csv")], [str(shop / "users.csv")]
+    recipe = Recipe.named("movielens-100k").of_tables(tables, users=users)
+    for names, groups in ((("town", "plan"), {"plan"}), (("town",), set())):
+        data = read_data(replace(recipe, data=replace(recipe.data, user_attributes=names)))
+        assert data.known_users.vocabulary.sizes[0] == 60 and data.user_groups.keys() == groups
+        assert any("Groups of" in sentence for sentence in data.reading) == bool(groups)
+
+
 def test_attributes_that_no_source_has_are_refused(shop):
     tables = [str(shop / "my shop.csv")]
     recipe = Recipe.named("movielens-100k").of_tables(tables)

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tfrs_distill.errors import InputError
@@ -57,12 +58,40 @@ def test_what_is_left_out_is_not_known():
         ({"age": [np.inf]}, r"'age' must be a number, .* Received: inf\."),
         ({"gender": [1.5]}, r"'gender' must be a text, or None .* Received: 1\.5\."),
         ({"gender": [["F"]]}, r"'gender' must be a text, .* Received: \['F'\]\."),
+        ({"age": [10**400]}, r"'age' must be a number, .* Received: 10+\."),
+        ({"age": np.ones([2, 2])}, r"'age' must be a number, .* Received: \[1\.0, 1\.0\]\."),
+        ({"gender": "male"}, r"`gender` must be a column.* Received: str\."),
+        ({"age": 25}, r"`age` must be a column.* Received: int\."),
+        ({"gender": {"M", "F"}}, r"`gender` must be a column.* Received: set\."),
         ({"age": [1, 2], "gender": ["F"]}, r"one value a user\. Received: \{'age': 2, 'gender'"),
     ],
 )
 def test_what_cannot_be_read_is_named(given, words):
     with pytest.raises(InputError, match=words):
         KNOWN.encode(given)
+
+
+def test_a_frames_columns_are_read_row_by_row_with_what_is_missing_in_them():
+    columns = {
+        "age": pd.Series([30, None], index=[5, 3], dtype="Int64"),
+        "gender": pd.Series(["M", None], index=[1, 0]),
+    }
+    assert AttributeVocabulary.from_columns(columns).attributes == {
+        "age": (30.0,),
+        "gender": ("M",),
+    }
+    assert KNOWN.encode(columns).tolist() == [[2, 2], [0, 0]]
+    gender = pd.Series(["M", None], dtype="string")
+    assert KNOWN.encode({"gender": gender}).tolist() == [[0, 2], [0, 0]]
+    assert KNOWN.encode({"gender": np.array([b"F"])}).tolist() == [[0, 1]]
+
+
+def test_many_equal_numbers_leave_seven_buckets_to_the_others():
+    # 90 of 104 users ordered nothing: quantiles would put everyone into one bucket. The others'
+    # 14 numbers make 7 buckets of two.
+    orders = [0] * 90 + [*range(1, 15)]
+    found = AttributeVocabulary.from_columns({"orders": orders})
+    assert found.attributes == {"orders": (0.0, 1.0, 3.0, 5.0, 7.0, 9.0, 11.0, 13.0)}
 
 
 @pytest.mark.parametrize(

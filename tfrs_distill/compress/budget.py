@@ -416,4 +416,7 @@ def _fingerprint(queries: Queries) -> str:
     digest = hashlib.sha256(str((queries.catalogue.exclude_seen, len(candidates))).encode())
     for part in (*candidates, *queries.histories, *queries.positives):
         digest.update(str(len(part)).encode() + np.asarray(part, np.int32).tobytes())
+    if queries.user_attributes is not None:
+        known = queries.user_attributes
+        digest.update(str(known.shape).encode() + np.asarray(known, np.int32).tobytes())
     return digest.hexdigest()

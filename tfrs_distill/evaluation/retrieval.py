@@ -18,6 +18,7 @@ from tfrs_distill.evaluation import metrics
 from tfrs_distill.evaluation.segments import popularity_counts
 from tfrs_distill.evaluation.top_k import BlockScorer, attributes_for, top_k_unseen
 from tfrs_distill.models.two_tower import TwoTower
+from tfrs_distill.serving.attribute_vocabulary import check_width
 
 
 class Scorer(Protocol):
@@ -50,9 +51,8 @@ class ModelScorer(BlockScorer):
         self, model: TwoTower, *, batch_size: int = 256, exclude_seen: bool = True
     ) -> None:
         self.model, self.batch_size, self.exclude_seen = model, batch_size, exclude_seen
-        known = model.user_attributes
-        self.num_attributes = 0 if known is None else len(known.names)
-        self.reads_attributes = known is not None
+        self.known = model.user_attributes
+        self.reads_attributes = self.known is not None
         any_whole_numbers = tf.TensorSpec([None, None], tf.int32)
 
         def encode(history: tf.Tensor, *attributes: tf.Tensor) -> tf.Tensor:
@@ -70,8 +70,10 @@ class ModelScorer(BlockScorer):
     def _score_items(self, histories: Sequence[np.ndarray], *attributes: np.ndarray) -> np.ndarray:
         """Return the scores of every item, float32 [num_queries, num_items + 1]."""
         padded = pad_histories([history[-self.model.max_history :] for history in histories])
-        if self.reads_attributes and not attributes:
-            attributes = (np.zeros([len(histories), self.num_attributes], np.int32),)
+        if self.known is not None and not attributes:
+            attributes = (np.zeros([len(histories), len(self.known.names)], np.int32),)
+        if self.known is not None:
+            check_width(self.known, attributes[0].shape[1])
         inputs = [tf.constant(values, tf.int32) for values in (padded, *attributes)]
         scores: np.ndarray = self.encode(*inputs).numpy() @ self.catalogue
         return scores

@@ -10,7 +10,7 @@ from tfrs_distill.data.splits import Queries
 from tfrs_distill.evaluation.agreement import centred_ranks
 from tfrs_distill.evaluation.calibration_error import calibration
 from tfrs_distill.evaluation.retrieval import TeacherScorer
-from tfrs_distill.evaluation.top_k import BlockScorer, all_scores, top_k_unseen
+from tfrs_distill.evaluation.top_k import BlockScorer, all_scores, attributes_for, top_k_unseen
 
 WHOLE_RANKINGS = 1000  # queries, at most, for which the whole catalogue is ranked
 WHOLE_SCORES = 2_500_000  # of these queries together, at most: calibration sorts them in float64
@@ -53,7 +53,7 @@ def whole_ranking(
         excluded = [np.concatenate([history, others]) for history in queries.histories]
     table, calibrated = _scores_of_all_items(model, queries, max_history), None
     if table is None:
-        scores, item_ids = model(queries.histories, num_items)
+        scores, item_ids = model(queries.histories, num_items, *attributes_for(model, queries))
         return None, centred_ranks(scores, item_ids, excluded, num_items)
     if np.isfinite(table[:, candidates]).all():
         next_items = np.array([positives[0] for positives in queries.positives])

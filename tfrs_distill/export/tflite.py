@@ -87,7 +87,8 @@ def _other_files(there: Artefact, path: Path, described: Artefact) -> dict[str, 
     if kept and there != described:
         raise InputError(
             f"{path.parent} holds {', '.join(sorted(kept))}, exported with another catalogue, k, "
-            "exclude_seen or student width. Give another folder, or remove that one first."
+            "exclude_seen or student width, or of a student that reads other texts or attributes "
+            "of users. Give another folder, or remove that one first."
         )
     return kept
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfrs_distill.columns import PADDING
 from tfrs_distill.models.item_tower import ItemTower
-from tfrs_distill.serving.attribute_vocabulary import AttributeVocabulary
+from tfrs_distill.serving.attribute_vocabulary import AttributeVocabulary, check_width
 
 PRIOR_ITEMS = 3.0  # of a history: what is known of a user beforehand counts as much
 
@@ -35,7 +35,10 @@ class HistoryTower(tf.keras.layers.Layer):
     `empty_query + sum_a attribute_embeddings[a]` over the attributes that are known, and a history
     of n items has the query `(1 - w) encoder + w prior`, `w = c / (c + n)`: the prior alone where
     n is 0, and the less of it the more items there are. `c`, `prior_items`, is 0 until
-    `fit_empty_history` has fitted the prior.
+    `fit_empty_history` has fitted the prior. While training a history of items has the encoder's
+    query alone, whether the prior is fitted or not: it is fitted to what the encoder says by
+    itself, and a student that is trained further, after compression or on new data, would learn to
+    leave out what the prior adds.
 
     Args:
         item_tower: the `ItemTower` whose embeddings the history is read with (shared, so an item
@@ -94,7 +97,8 @@ class HistoryTower(tf.keras.layers.Layer):
         embeddings, present = self.item_tower.embed(history, training=training), history > PADDING
         queries = self.encoder(embeddings, present, training=training)
         num_items = tf.cumsum(tf.cast(present, tf.int32), axis=1)
-        return self._with_prior(queries, num_items > 0, num_items, user_attributes)
+        blended = None if training else num_items
+        return self._with_prior(queries, num_items > 0, blended, user_attributes)
 
     def last(
         self,
@@ -128,8 +132,16 @@ class HistoryTower(tf.keras.layers.Layer):
             self.prior_items.assign(other.prior_items)
 
     def attribute_values(self, user_attributes: tf.Tensor) -> tf.Tensor:
-        """Rows of `attribute_embeddings`, int32 as the indices; 0 for what is not known."""
-        sizes = () if self.user_attributes is None else self.user_attributes.sizes
+        """Rows of `attribute_embeddings`, int32 as the indices; 0 for what is not known.
+
+        Raises:
+            InputError: there are more or fewer attributes than the tower reads.
+        """
+        sizes: tuple[int, ...] = ()
+        if self.user_attributes is not None:
+            check_width(self.user_attributes, user_attributes.shape[1])
+            sizes = self.user_attributes.sizes
+        user_attributes = tf.cast(user_attributes, tf.int32)  # as NumPy's int64 are in a batch
         known = (user_attributes > 0) & (user_attributes <= tf.constant(sizes, tf.int32))
         before = tf.cumsum(tf.constant(sizes, tf.int32), exclusive=True)
         return tf.where(known, user_attributes + before, 0)
@@ -146,17 +158,18 @@ class HistoryTower(tf.keras.layers.Layer):
         Args:
             queries: the encoder's, `[batch_size, (max_history,) embedding_dim]`.
             has_items: whether the history so far has any, bool `[batch_size, (max_history)]`.
-            num_items: how many, int32 of the same shape; read with users' attributes alone.
+            num_items: how many, int32 of the same shape, by which queries of items are blended;
+                None where they are not.
             user_attributes: as for `call`.
         """
         prior = tf.cast(self.empty_query, queries.dtype)
-        if self.user_attributes is not None:
-            if user_attributes is not None:
-                values = self.attribute_values(user_attributes)
-                embeddings = tf.reduce_sum(tf.gather(self.attribute_embeddings, values), axis=1)
-                prior = prior + tf.cast(embeddings, queries.dtype)
-                if queries.shape.rank == 3:
-                    prior = tf.expand_dims(prior, 1)
+        if self.user_attributes is not None and user_attributes is not None:
+            values = self.attribute_values(user_attributes)
+            embeddings = tf.reduce_sum(tf.gather(self.attribute_embeddings, values), axis=1)
+            prior = prior + tf.cast(embeddings, queries.dtype)
+            if queries.shape.rank == 3:
+                prior = tf.expand_dims(prior, 1)
+        if self.user_attributes is not None and num_items is not None:
             number = tf.cast(tf.expand_dims(tf.maximum(num_items, 1), -1), tf.float32)
             prior_items = tf.cast(self.prior_items, tf.float32)
             weight = tf.cast(prior_items / (prior_items + number), queries.dtype)

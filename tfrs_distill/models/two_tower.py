@@ -197,7 +197,8 @@ class TwoTower(RetrievalModel):
                 of_users.add(users.numpy(), tf.gather(values, examples).numpy(), queries.numpy())
         tower.empty_query.assign(total / number)
         if known is not None:
-            effects = attribute_effects(*of_users.means(1 + sum(known.sizes)))
+            values, means = of_users.means()
+            effects = attribute_effects(values, 1 + sum(known.sizes), means)
             tower.attribute_embeddings.assign(effects)
             tower.prior_items.assign(PRIOR_ITEMS)
 

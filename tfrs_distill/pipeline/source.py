@@ -27,7 +27,7 @@ from tfrs_distill.data.synthetic import synthetic
 from tfrs_distill.data.tables.items_table import read_item_attributes
 from tfrs_distill.data.tables.read import TableFacts, interactions_of_tables
 from tfrs_distill.data.tables.roles import ATTRIBUTE, GROUP
-from tfrs_distill.data.tables.users_table import read_user_columns, read_user_groups
+from tfrs_distill.data.tables.users_table import can_be_groups, read_user_columns, read_user_groups
 from tfrs_distill.errors import InputError
 from tfrs_distill.files import files_sha256
 from tfrs_distill.pipeline.data import PROTOCOLS, KnownUsers, RankingData, RetrievalData
@@ -190,16 +190,15 @@ def read_other_tables(recipe: RetrievalRecipe | RankingRecipe, data: Interaction
         sentences.append(f"Attributes of the items: {_some(kinds)}.")
     if isinstance(recipe, RetrievalRecipe) and recipe.data.users:
         table, user_column = list(recipe.data.users), recipe.data.user_column or None
+        compared: Sequence[str] = recipe.data.group_columns
         if recipe.data.user_attributes:
             of_users = read_user_columns(
                 table, data.user_ids, recipe.data.user_attributes, user_column=user_column
             )
-        groups = read_user_groups(
-            table,
-            data.user_ids,
-            recipe.data.group_columns or recipe.data.user_attributes,
-            user_column=user_column,
-        )
+            compared = compared or [name for name in of_users if can_be_groups(of_users[name])]
+        if compared or not recipe.data.user_attributes:
+            groups = read_user_groups(table, data.user_ids, compared, user_column=user_column)
+    if groups:
         kinds = [f"{name} ({_some(sorted(set(of) - {''}))})" for name, of in groups.items()]
         sentences.append(f"Groups of the users: {'; '.join(kinds)}.")
     return OtherTables(attributes, groups, of_users, sentences)

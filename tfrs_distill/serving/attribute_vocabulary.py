@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tfrs_distill.columns import plain_array, plain_texts
+from tfrs_distill.columns import plain_list
 from tfrs_distill.errors import InputError
 
 NUM_BUCKETS = 8  # of a number, at most
@@ -69,10 +69,10 @@ class AttributeVocabulary:
         """The vocabulary of what is known of some users.
 
         Of numbers eight buckets are made, of as many users each as equal numbers allow; of up to
-        eight different ones a bucket each. Anything else is a category.
+        eight different ones a bucket each. Anything else, digits as text too, is a category.
 
         Args:
-            columns: by attribute, a value a user, "" or NaN where it is not known.
+            columns: by attribute, a value a user; None, NaN or "" where it is not known.
 
         Raises:
             InputError: an attribute is known of nobody, or is neither numbers nor texts.
@@ -84,20 +84,16 @@ class AttributeVocabulary:
         """
         found: dict[str, tuple[Any, ...]] = {}
         for name, column in columns.items():
-            values = plain_array(name, column)
-            if values.dtype.kind in "iuf":
-                numbers = np.asarray(values[np.isfinite(values)], np.float64)
-                different = np.unique(numbers)
-                if len(different) > NUM_BUCKETS:
-                    shares = np.arange(NUM_BUCKETS) / NUM_BUCKETS
-                    different = np.unique(np.quantile(numbers, shares, method="higher"))
-                found[name] = tuple(different.tolist())
-            else:
-                found[name] = tuple(sorted({*plain_texts(name, column)} - {""}))
-            if not found[name]:
+            values = _values(name, column)
+            known = [value for value in values if value is not None]
+            if not known:
                 raise InputError(
                     f"Attribute {name!r} is known of none of the {len(values)} users. Leave it out."
                 )
+            if all(isinstance(value, Real) and not _is_bool(value) for value in known):
+                found[name] = _starts(np.array([_number(name, value) for value in known]))
+            else:
+                found[name] = tuple(sorted({_text(name, value) for value in known}))
         return cls(found)
 
     @classmethod
@@ -126,32 +122,33 @@ class AttributeVocabulary:
         """Return indices, int32 [num_users, num_attributes]; 0 where nothing is known.
 
         Args:
-            columns: by attribute, a value a user; an attribute that is not there is not known.
+            columns: by attribute, a value a user, as for `from_columns`; an attribute that is not
+                there is not known.
 
         Raises:
-            InputError: an attribute is not of this vocabulary, a value is of another kind, or the
-                columns differ in length.
+            InputError: an attribute is not of this vocabulary, a column is none, a value is of
+                another kind, or the columns differ in length.
         """
         for name in columns:
             if name not in self.attributes:
                 raise InputError(
                     f"There is no attribute {name!r} of users. Expected: {', '.join(self.names)}."
                 )
-        lengths = {name: len(column) for name, column in columns.items()}
+        listed = {name: _values(name, column) for name, column in columns.items()}
+        lengths = {name: len(values) for name, values in listed.items()}
         if len(set(lengths.values())) > 1:
             raise InputError(f"Attributes must have one value a user. Received: {lengths}.")
         indices = np.zeros([max(lengths.values(), default=1), len(self.names)], np.int32)
         for place, name in enumerate(self.names):
-            if name in columns:
-                indices[:, place] = self._indices(name, columns[name])
+            if name in listed:
+                indices[:, place] = self._indices(name, listed[name])
         return indices
 
     def _is_number(self, name: str) -> bool:
         return isinstance(self.attributes[name][0], float)
 
-    def _indices(self, name: str, column: Sequence[Any]) -> list[int]:
+    def _indices(self, name: str, known: Sequence[Any]) -> list[int]:
         values = self.attributes[name]
-        known = [None if _is_missing(value) else value for value in column]
         if self._is_number(name):
             numbers = [value if value is None else _number(name, value) for value in known]
             return [0 if x is None else max(1, bisect_right(values, x)) for x in numbers]
@@ -160,14 +157,51 @@ class AttributeVocabulary:
         return [index_of.get(text, 0) for text in texts]
 
 
-def _is_missing(value: Any) -> bool:
-    return value is None or value == "" or (isinstance(value, Real) and math.isnan(value))
+def check_width(vocabulary: AttributeVocabulary, num_columns: int | None) -> None:
+    """Raise an InputError unless indices have a column an attribute; None is not known yet."""
+    if num_columns not in (None, len(vocabulary.names)):  # one would count as every attribute
+        raise InputError(
+            "`user_attributes` must have a column for each attribute that the model reads "
+            f"({', '.join(vocabulary.names)}). Received: {num_columns} columns."
+        )
+
+
+def _values(name: str, column: Any) -> list[Any]:
+    """A column's values, None where nothing is known."""
+    return [None if isinstance(x, (str, bytes)) and not x else x for x in plain_list(name, column)]
+
+
+def _starts(numbers: np.ndarray) -> tuple[float, ...]:
+    """Where the buckets begin: of eight numbers at most at each, else of as many users each.
+
+    Where many are equal, some quantiles are too: then a bucket ends where it has its share of the
+    users that are left, so that those many are in one and the others in seven.
+    """
+    different, counts = np.unique(numbers, return_counts=True)
+    if len(different) <= NUM_BUCKETS:
+        return tuple(different.tolist())
+    shares = np.arange(NUM_BUCKETS) / NUM_BUCKETS
+    starts = np.unique(np.quantile(numbers, shares, method="higher")).tolist()
+    if len(starts) == NUM_BUCKETS:
+        return tuple(starts)
+    starts, left, room = [], len(numbers), 0.0
+    for place, (number, count) in enumerate(zip(different.tolist(), counts.tolist())):
+        as_many = NUM_BUCKETS - len(starts) == len(different) - place  # buckets as numbers
+        if room < 1e-9 or as_many:
+            room = left / (NUM_BUCKETS - len(starts))
+            starts.append(number)
+        left, room = left - count, room - count
+    return tuple(starts)
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, (bool, np.bool_))
 
 
 def _number(name: str, value: Any) -> float:
     try:
-        number = math.nan if isinstance(value, (bool, np.bool_)) else float(value)
-    except (TypeError, ValueError):
+        number = math.nan if _is_bool(value) else float(value)
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         raise InputError(
@@ -180,7 +214,9 @@ def _number(name: str, value: Any) -> float:
 def _text(name: str, value: Any) -> str:
     if isinstance(value, str):
         return str(value)
-    if isinstance(value, Integral) and not isinstance(value, (bool, np.bool_)):
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, Integral) and not _is_bool(value):
         return str(int(value))
     raise InputError(
         f"Attribute {name!r} must be a text, or None where it is not known. Received: {value!r}."

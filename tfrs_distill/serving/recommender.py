@@ -29,7 +29,7 @@ from tfrs_distill.serving.artefact import (
     Artefact,
     RankingStage,
 )
-from tfrs_distill.serving.artefact.given_ids import indices_of, plain_values
+from tfrs_distill.serving.artefact.given_ids import indices_of, plain_values, whole_numbers
 from tfrs_distill.serving.attribute_vocabulary import AttributeVocabulary
 from tfrs_distill.serving.item_names import ItemNames
 from tfrs_distill.serving.model_file import Run, find_model, open_model
@@ -243,8 +243,8 @@ class Recommender:
             histories: each a sequence of ids or indices, as `Ranker` reads them: text is an id, a
                 number an index. What the artefact does not know is left out.
             k: how many items; see `recommend`.
-            user_attributes: int32 [num_histories, num_attributes], indices of the artefact's
-                `user_attributes`, 0 where one is not known; None where none is.
+            user_attributes: whole numbers [num_histories, num_attributes], indices of the
+                artefact's `user_attributes`, 0 where one is not known; None where none is.
 
         Returns:
             `(scores, item_indices)`, float32 and int32 [num_histories, k]. Where nothing is left
@@ -252,9 +252,11 @@ class Recommender:
 
         Raises:
             InputError: a history is no sequence, a number is no index, or `k` is too large; there
-                are attributes that the student does not read, or of another shape.
+                are attributes that the student does not read, of another shape or no indices.
         """
         if user_attributes is not None:
+            name = "`user_attributes`"
+            user_attributes = whole_numbers(plain_values(user_attributes, name), name)
             expected = [len(histories), len(self._vocabulary().names)]
             if list(np.shape(user_attributes)) != expected:
                 raise InputError(
@@ -306,7 +308,7 @@ class Recommender:
             for row, history in enumerate(chunk):
                 padded[row, padded.shape[1] - len(history) :] = history
             rows = slice(start, start + len(chunk))
-            known = None if user_attributes is None else user_attributes[rows].astype(np.int32)
+            known = None if user_attributes is None else user_attributes[rows]
             some_scores, some_items = state.model(padded, known)
             columns = slice(min(k, some_items.shape[1]))
             scores[rows, columns] = some_scores[:, columns]

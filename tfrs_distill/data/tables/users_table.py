@@ -15,7 +15,7 @@ from tfrs_distill.errors import InputError
 
 MAX_GROUPS = 50  # of a column: more are no groups to compare
 MANY_NUMBERS = 8  # different ones: from here on they are put into quarters
-MOST_VALUES = 1000  # of an attribute: each is a vector of the student
+MAX_VALUES = 1000  # of an attribute: each is a vector of the student
 
 
 def read_user_groups(
@@ -106,14 +106,19 @@ def read_user_columns(
     for name, column in _cells_of_users(opened, user_ids, columns, user_column).items():
         numbers = values.numbers_of(column)
         found[name] = tuple(" ".join(cells) for cells in column) if numbers is None else numbers
-        different = len(set(found[name]))
-        if numbers is None and different > MOST_VALUES:
+        different = len(set(found[name]) - {""})
+        if numbers is None and different > MAX_VALUES:
             raise InputError(
                 f"{opened.title}: column {name!r} has {different:,} different values for "
-                f"{len(user_ids):,} users; at most {MOST_VALUES:,} can be those of an attribute. "
+                f"{len(user_ids):,} users; at most {MAX_VALUES:,} can be those of an attribute. "
                 "Is it an id or a text?"
             )
     return found
+
+
+def can_be_groups(column: list[float] | tuple[str, ...]) -> bool:
+    """Whether a column of `read_user_columns` has no more values than can be compared as groups."""
+    return isinstance(column, list) or len(set(column) - {""}) <= MAX_GROUPS
 
 
 def _cells_of_users(
