@@ -20,7 +20,7 @@ class SoftTargetKLDivergence(tf.keras.losses.Loss):
     `p = softmax(teacher_logits / temperature)` and `q = softmax(student_logits / temperature)`. The
     factor keeps the size of the gradient when the temperature changes. Computed in log space and
     float32: large logits do not saturate, and small divergences, as those at a high temperature
-    are, keep three digits at least and are never negative. Soft targets are constants: no gradient
+    are, keep about three digits and are never negative. Soft targets are constants: no gradient
     goes to the teacher's logits.
 
     Reference: [Hinton et al., 2015](https://arxiv.org/abs/1503.02531), section 2.1.
