@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from nightly import nightly
 from planted_student import catalogue_of
 from tiny_data import random_windows
 
@@ -21,18 +22,18 @@ WORDS = tuple(f"word{number}" for number in range(60))
 HISTORIES = [np.array([5, 7, 300]), np.array([1]), np.array([20, 3, 20, 9, 8, 7, 6, 5, 4])]
 LISTS = [
     [],
-    ["float16"],
+    nightly(["float16"]),
     ["int8"],
     ["int8:row"],
     ["int4"],
     ["int2:column"],
-    ["low-rank:5"],
+    nightly(["low-rank:5"]),
     ["low-rank:5", "int8"],
     ["product:3:32", "int8"],
     ["units:6", "product:4:32", "int4"],
     ["shared-rows:60", "int4"],
     ["hashed:60:2", "int8"],
-    ["quotient-remainder:20", "int4"],
+    nightly(["quotient-remainder:20", "int4"]),
 ]
 
 
@@ -92,8 +93,8 @@ def test_without_methods_it_is_the_student(student):
     [
         (["int8"], 301 * 12),
         (["int4"], 301 * (6 + 1)),
-        (["int4:tensor"], 301 * 6),
-        (["int2"], 301 * (3 + 1)),
+        nightly(["int4:tensor"], 301 * 6),
+        nightly(["int2"], 301 * (3 + 1)),
         (["product:3:32", "int8"], 301 * 3 + 96 * 4 * 4),  # below 1,024 numbers stay float32
         (["shared-rows:60", "int4"], 301 + 60 * 7),
     ],
