@@ -232,7 +232,10 @@ def test_the_verdict_is_by_the_best_control_and_says_what_each_explains():
             {"plain": 0.17, "scrambled": 0.21},
             "scrambled soft targets have more than all of it; nothing is left",
         ),
-        ({"self_taught": 0.19}, "on the twin, 0.0200, teaching itself has 50.0 %; 50.0 % is left"),
+        (
+            {"self_taught": 0.19},
+            "on the twin, 0.0200, teaching itself has 50.0 %; at most 50.0 % is left",
+        ),
         (
             {"plain": 0.15, "scrambled": 0.1},
             "ge. What teaching itself has was not measured.",

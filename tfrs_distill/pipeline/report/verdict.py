@@ -230,12 +230,13 @@ def _explained(report: Report, task: str) -> list[str]:
     shares = {name: of.gain(value - base) / gain for name, value in shown.items()}
     parts = [f"{CONTROLS[name][1]} {_share(share)}" for name, share in shares.items()]
     left = 1 - max(*shares.values(), 0.0)
-    rest = f"{percent(left)} is left" if left > 0 else "nothing is left"
+    unknown = [name for name in CONTROLS if name not in controls(report, task) | {"plain": 0.0}]
+    most = "at most " if unknown else ""
+    rest = f"{most}{percent(left)} is left" if left > 0 else "nothing is left"
     sentences = [
         f"Of its gain on {on}, {difference(gain)}, {', '.join(parts)}; {rest} for the teacher's "
         "knowledge."
     ]
-    unknown = [name for name in CONTROLS if name not in controls(report, task) | {"plain": 0.0}]
     return sentences + [f"What {CONTROLS[name][1]} was not measured." for name in unknown]
 
 
