@@ -21,10 +21,9 @@ from tiny_data import random_windows  # noqa: E402
 from tfrs_distill.knowledge import (  # noqa: E402
     cache_item_vectors,
     cross_fit,
-    prune,
     shard,
-    verify,
 )
+from tfrs_distill.knowledge.maintenance import prune, verify  # noqa: E402
 
 TEXTS = [f"{'x' * (number % 97)} Film {number}" for number in range(400)]
 

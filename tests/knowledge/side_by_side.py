@@ -18,8 +18,8 @@ from tfrs_distill.knowledge import (  # noqa: E402
     cache_teacher,
     cross_fit,
     shard,
-    verify,
 )
+from tfrs_distill.knowledge.maintenance import verify  # noqa: E402
 
 PAUSE = 0.05  # of work a shard: without it, one process is done before the other looks
 
