@@ -817,8 +817,8 @@ def _cache_prune(arguments: argparse.Namespace) -> None:
 def _cache() -> Any:
     """The cache's functions, quietly: TensorFlow greets on standard error."""
     with quiet_stderr():
-        from tfrs_distill import knowledge
-    return knowledge
+        from tfrs_distill.knowledge import maintenance
+    return maintenance
 
 
 def _console() -> Console:

@@ -51,6 +51,7 @@ class ModelScorer(BlockScorer):
         self, model: TwoTower, *, batch_size: int = 256, exclude_seen: bool = True
     ) -> None:
         self.model, self.batch_size, self.exclude_seen = model, batch_size, exclude_seen
+        self.refresh()  # first: it refuses what has no catalogue
         self.known = model.user_attributes
         self.reads_attributes = self.known is not None
         any_whole_numbers = tf.TensorSpec([None, None], tf.int32)
@@ -60,7 +61,6 @@ class ModelScorer(BlockScorer):
 
         signature = [any_whole_numbers] * (1 + self.reads_attributes)
         self.encode = tf.function(encode, input_signature=signature)
-        self.refresh()
 
     def refresh(self) -> None:
         """Compute the item embeddings of the model as it is now."""
