@@ -236,6 +236,7 @@ def test_a_two_tower_is_smoothed_calibrated_and_trained_alike_for_a_fold(folder,
     assert opened.temperature == whole.temperature
 
 
+@pytest.mark.nightly
 def test_a_teacher_goes_on_with_new_items(folder, tmp_path):
     """Trained on some items; then all, the others at the end as an update has them."""
     recipe = Recipe.from_toml(recipe_file(folder, tmp_path, teacher='kind = "ensemble"'))

@@ -124,12 +124,14 @@ def test_the_programs_about_own_data_run_one_after_the_other(mode, tmp_path, mon
     assert names["distiller"].student is names["student"]
 
 
+@pytest.mark.nightly
 def test_the_programs_about_ranking_run_one_after_the_other(mode, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     after_the_programs_of("ranking.md", how_many=8)
     assert list(tmp_path.glob("*.keras"))
 
 
+@pytest.mark.nightly
 def test_the_programs_about_teachers_run_one_after_the_other(mode, tmp_path, monkeypatch):
     """With a tiny BERT in MiniLM's place."""
     write_tiny_bert(tmp_path / "bert")
