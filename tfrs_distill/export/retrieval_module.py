@@ -247,7 +247,7 @@ class RetrievalModule(tf.Module):
     def _table(self, history: tf.Tensor, *added: tf.Tensor) -> ItemTable:
         """All items: of a compressed student the whole table is made only where it is small.
 
-        A large one is scored from its parts: of 100,000 rows in a third of the time or less.
+        A large one is scored from its parts, which are fewer numbers to go through.
         """
         catalogue: Any = self._stored
         if catalogue is None:
