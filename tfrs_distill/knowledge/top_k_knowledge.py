@@ -108,7 +108,7 @@ def without(logits: tf.Tensor, columns_of_row: tf.Tensor) -> tf.Tensor:
 def gathered(values: tf.Tensor, columns_of_row: tf.Tensor) -> tf.Tensor:
     """Return the values in the columns that each row names, `[num_rows, k]`.
 
-    A third of the time of `tf.gather(..., batch_dims=1)` on a CPU.
+    Faster on a CPU than `tf.gather(..., batch_dims=1)`, which moves slices, not numbers.
     """
     places = _places(columns_of_row, tf.shape(values))
     return tf.gather_nd(tf.reshape(values, [-1]), places[..., None])

@@ -91,7 +91,7 @@ def _divergence(
     mean = tf.reduce_sum(tf.math.multiply_no_nan(difference, soft_targets), axis=-1) / temperature
     largest = tf.reduce_max(soft_targets, axis=-1) / tf.reduce_max(predictions, axis=-1)
     divergence = mean + tf.math.log(largest)  # to about 1e-6, whatever its size
-    # The slower way takes half as long again: batches seldom need it while a student learns.
+    # The slower way is taken for no batch in which all rows can do without.
     is_exact = (divergence > SMALL) | tf.math.is_nan(divergence)
     divergence = tf.cond(
         tf.reduce_all(is_exact),
