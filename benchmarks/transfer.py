@@ -74,7 +74,7 @@ from tfrs_distill.models.described_item_tower import DescribedItemTower
 from tfrs_distill.pipeline.cold_validation import ColdValidationNDCG
 from tfrs_distill.pipeline.data import RetrievalData
 from tfrs_distill.pipeline.encoders import open_bert
-from tfrs_distill.pipeline.fit_until_best import fit_until_best
+from tfrs_distill.pipeline.fit_until_best import ValidationCallback, fit_until_best
 from tfrs_distill.pipeline.recipe import Recipe, RetrievalRecipe
 from tfrs_distill.pipeline.teacher_kinds import TeacherContext, teacher_kind
 from tfrs_distill.pipeline.terminal import TerminalProgress
@@ -264,20 +264,32 @@ def bert_twin(
         HistoryTower(items, encoder), items, None, chosen.label_smoothing, name="bert_twin"
     )
     student.build_towers()
+    validation = ColdValidationNDCG(
+        data.splits.validation, data.cold, k=recipe.evaluation.k, student=student
+    )
+    fit_as_twin(student, recipe, data.splits, validation, BERT_TWIN)
+    return student
+
+
+def fit_as_twin(
+    student: RetrievalStudent,
+    recipe: RetrievalRecipe,
+    splits: Splits,
+    validation: ValidationCallback,
+    description: str,
+) -> None:
+    """Train a student as the recipe's twin is trained."""
     fit_until_best(
         student,
-        data.splits.train.batches(recipe.training.batch_size, seed=seed),
-        ColdValidationNDCG(
-            data.splits.validation, data.cold, k=recipe.evaluation.k, student=student
-        ),
-        learning_rate=chosen.learning_rate,
-        weight_decay=chosen.weight_decay,
+        splits.train.batches(recipe.training.batch_size, seed=recipe.seed),
+        validation,
+        learning_rate=recipe.twin.learning_rate,
+        weight_decay=recipe.twin.weight_decay,
         max_epochs=recipe.training.max_epochs,
         patience=recipe.training.patience,
         progress=TerminalProgress(),
-        description=BERT_TWIN,
+        description=description,
     )
-    return student
 
 
 class LastItems(BlockScorer):
@@ -416,17 +428,8 @@ def twins_of_ids(
         )
         for attributes in (None, vocabulary)
     )
-    fit_until_best(
-        alone,
-        splits.train.batches(recipe.training.batch_size, seed=recipe.seed),
-        td.evaluation.ValidationNDCG(splits.validation, k=recipe.evaluation.k, model=alone),
-        learning_rate=chosen.learning_rate,
-        weight_decay=chosen.weight_decay,
-        max_epochs=recipe.training.max_epochs,
-        patience=recipe.training.patience,
-        progress=TerminalProgress(),
-        description=ALONE,
-    )
+    validation = td.evaluation.ValidationNDCG(splits.validation, k=recipe.evaluation.k, model=alone)
+    fit_as_twin(alone, recipe, splits, validation, ALONE)
     warm_start(reading, alone, range(1, num_items + 1))
     for student in (alone, reading):
         student.fit_empty_history(splits.train.batches(recipe.training.batch_size))

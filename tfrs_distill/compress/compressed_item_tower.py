@@ -11,7 +11,12 @@ import tensorflow as tf
 from tfrs_distill.compress.bits import PackedTable, least_of, log_scales_of, quantized
 from tfrs_distill.compress.methods import Methods
 from tfrs_distill.compress.structures import STRUCTURES, Structure
-from tfrs_distill.compress.structures.structure import Exact, Parts, Tensor
+from tfrs_distill.compress.structures.structure import (
+    Exact,
+    Parts,
+    Tensor,
+    rows_at_run_time,
+)
 from tfrs_distill.models.encoders.text_tower import TextTower
 from tfrs_distill.serving.word_pieces import WordPieces
 
@@ -200,8 +205,12 @@ class StoredTable:
 
     def scores(self, queries: tf.Tensor) -> tf.Tensor:
         """Dot products with all rows: float32 [num_queries, dim] to [num_queries, num_rows]."""
-        rows = tf.range(self.structure.num_rows + tf.minimum(tf.shape(queries)[0], 0))
+        rows = rows_at_run_time(self.structure.num_rows, queries)
         return self.structure.scores(self.parts, queries, rows)
+
+    def whole(self, run_time: tf.Tensor) -> tf.Tensor:
+        """All rows, float32 [num_rows, dim]; see `rows_at_run_time`."""
+        return self.rows(rows_at_run_time(self.structure.num_rows, run_time))
 
 
 def _smallest(values: np.ndarray) -> np.ndarray:

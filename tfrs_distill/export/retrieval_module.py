@@ -253,9 +253,7 @@ class RetrievalModule(tf.Module):
         if catalogue is None:
             catalogue = WholeTable(self._embeddings)
         elif self.num_items < LARGE:
-            # A size known only when the graph runs, or the converter would store the whole table.
-            unknown_zero = tf.minimum(tf.shape(history)[0], 0)
-            table = catalogue.rows(tf.range(self.num_items + 1 + unknown_zero))
+            table = catalogue.whole(history)
             table.set_shape(self._embeddings.shape)
             catalogue = WholeTable(table)
         return ItemTable(catalogue, self.num_items + 1, *added)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrs_distill.compress.structures.structure import Parts, Structure
+from tfrs_distill.compress.structures.structure import Parts, Structure, rows_at_run_time
 
 FACTORS = (1009, 1511, 769, 1997)  # of the hash functions
 MODULUS = 1_000_003  # a prime: `FACTORS` times what is below it are numbers of 32 bits
@@ -67,8 +67,8 @@ class SumOfRows(Structure):
 
     def scores(self, parts: Parts, queries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         """Each bucket's score once."""
-        zero = tf.minimum(tf.shape(rows)[0], 0)
-        of_buckets = parts["rows"].scores(queries, tf.range(sum(self.num_buckets) + zero))
+        of_all = rows_at_run_time(sum(self.num_buckets), rows)
+        of_buckets = parts["rows"].scores(queries, of_all)
         return tf.add_n([tf.gather(of_buckets, place, axis=1) for place in self._places(rows)])
 
     def _places(self, items: Any) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from tfrs_distill.compress.structures.structure import Parts, Structure
+from tfrs_distill.compress.structures.structure import Parts, Structure, rows_at_run_time
 
 
 class LowRank(Structure):
@@ -55,8 +55,7 @@ class LowRank(Structure):
 
     def _right(self, parts: Parts, rows: tf.Tensor) -> tf.Tensor:
         (rank,) = self.numbers
-        zero = tf.minimum(tf.shape(rows)[0], 0)
-        return parts["right"].gather(tf.range(rank + zero))
+        return parts["right"].gather(rows_at_run_time(rank, rows))
 
 
 def rank_of(table: np.ndarray, weights: np.ndarray, energy: float) -> int:

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill.compress.k_means import k_means
-from tfrs_distill.compress.structures.structure import Parts, Structure
+from tfrs_distill.compress.structures.structure import Parts, Structure, rows_at_run_time
 
 
 class Product(Structure):
@@ -70,8 +70,7 @@ class Product(Structure):
     def scores(self, parts: Parts, queries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         """Each codebook entry's score once: a row's is the sum of those of its codes."""
         number, size = self.numbers
-        zero = tf.minimum(tf.shape(rows)[0], 0)
-        entries = parts["codebooks"].gather(tf.range(number * size + zero))
+        entries = parts["codebooks"].gather(rows_at_run_time(number * size, rows))
         books = tf.reshape(entries, [number, size, self.width])
         padded = tf.pad(queries, [[0, 0], [0, number * self.width - self.dim]])
         by_code = tf.transpose(tf.reshape(padded, [-1, number, self.width]), [1, 0, 2])

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill.compress.k_means import k_means
-from tfrs_distill.compress.structures.structure import Parts, Structure
+from tfrs_distill.compress.structures.structure import Parts, Structure, rows_at_run_time
 
 SHARED = 0.25  # of the rows, the share for items that have none of their own
 
@@ -53,6 +53,5 @@ class SharedRows(Structure):
 
     def scores(self, parts: Parts, queries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         """Each row's score once, however many items have it."""
-        zero = tf.minimum(tf.shape(rows)[0], 0)
-        of_rows = parts["rows"].scores(queries, tf.range(self.numbers[0] + zero))
+        of_rows = parts["rows"].scores(queries, rows_at_run_time(self.numbers[0], rows))
         return tf.gather(of_rows, tf.cast(tf.gather(parts["row_of"], rows), tf.int32), axis=1)
