@@ -17,6 +17,7 @@ from tfrs_distill.pipeline.recipe import Recipe, RetrievalRecipe
 from tfrs_distill.pipeline.recipe.sections import (
     ADAPTERS,
     ALL,
+    CONTROLS,
     NOTHING,
     TWO_TOWER,
     TransferSettings,
@@ -31,6 +32,7 @@ from rows import Row, row  # isort: skip
 
 ALONE = "alone"  # trained on the target alone
 TRAINS = {"transfer": ALL, "adapters": ADAPTERS, "untrained": NOTHING}  # the other variants
+OF_CONTROLS = ("twin", *(name.replace("-", "_") for name in CONTROLS))
 BEST_OF = ("student", "teacher", "twin", "ease", "popularity")  # of a run without transfer
 SHARES = {"cross-domain": 0.05, "scarce": 0.1}  # of each user's training interactions
 GAIN = ">= 1.1"
@@ -100,9 +102,11 @@ def cross_domain(pair: Pair, seeds: Sequence[int], out: Path) -> list[Row]:
 
 
 def scarce(pair: Pair, seeds: Sequence[int], out: Path) -> list[Row]:
-    """The student, its twin and its teacher where each user has a tenth of the interactions."""
+    """The student, its controls and its teacher where each user has a tenth of the interactions."""
     share = SHARES["scarce"]
     runs: dict[str, list[Values]] = {}
+    training = replace(pair.target.training, controls=CONTROLS)
+    pair = replace(pair, target=replace(pair.target, training=training))
     for seed in seeds:
         source = source_run(pair.source, seed, out)
         for variant in (ALONE, "transfer"):
@@ -112,9 +116,11 @@ def scarce(pair: Pair, seeds: Sequence[int], out: Path) -> list[Row]:
     rows = []
     for variant, found in runs.items():
         student = of_model(found, "student")
-        for other in ("twin", "teacher"):
+        best = max(OF_CONTROLS, key=lambda model: of_model(found, model).mean())
+        for other in (*OF_CONTROLS, "teacher"):
             name = f"scarce: student / {other}, {variant}"
-            rows.append(compared(name, student, of_model(found, other), "", detail, seeds))
+            goal = GAIN if other == best else ""
+            rows.append(compared(name, student, of_model(found, other), goal, detail, seeds))
     detail = f"{detail}; {pair.doubt}".rstrip("; ")
     for model in ("teacher", "student"):
         name = f"scarce: {model}, transfer / alone"
