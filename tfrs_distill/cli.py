@@ -94,6 +94,13 @@ def _add_run(commands: Any) -> None:
     run = commands.add_parser("run", help=words, description=words, allow_abbrev=False)
     run.set_defaults(command=_run, when_interrupted="run the same command again to resume.")
     _add_recipe(run)
+    run.add_argument(
+        "--processes",
+        metavar="N",
+        type=int,
+        help="take stages at the same time, each with memory of its own; default: 2, or 1 on a "
+        "single core or beside a GPU",
+    )
 
 
 def _add_tune(commands: Any) -> None:
@@ -417,9 +424,11 @@ def _run(arguments: argparse.Namespace) -> None:
     recipe, pipeline = _recipe(arguments), _pipeline(arguments)
     from tfrs_distill.pipeline.report import terminal_table, verdict
     from tfrs_distill.pipeline.terminal import TerminalProgress
+    from tfrs_distill.pipeline.worker import default_processes
 
     console = _console()
-    report = pipeline.run(recipe, arguments.out, TerminalProgress(console))
+    processes = default_processes() if arguments.processes is None else arguments.processes
+    report = pipeline.run(recipe, arguments.out, TerminalProgress(console), processes=processes)
     console.print(terminal_table(report, console.width))
     console.print(verdict(report), soft_wrap=not console.is_terminal)
     home = arguments.out / recipe.name

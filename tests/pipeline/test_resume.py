@@ -1,6 +1,9 @@
 """Stages by themselves: what runs again, what is reused, what an interrupt leaves."""
 
 import shutil
+import subprocess
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -141,3 +144,58 @@ def test_a_run_keeps_in_its_own_folder_what_a_trial_of_a_search_made(tmp_path):
     assert sorted(file.name for file in own.iterdir()) == ["done.json", "file of 2"]
     shutil.rmtree(tmp_path / "tune")
     assert run(2, is_trial=True) == own and worked == [1, 2]
+
+
+def test_two_processes_share_the_stages_and_take_each_other_s_results(tmp_path):
+    """Here two threads: each stage waits for one that only the other can run."""
+    begun = {"data": threading.Event(), "side": threading.Event()}
+    worked, results = [], {}
+
+    def work(name, other):
+        def work(folder):
+            worked.append(name)
+            if other:
+                begun[name].set()
+                assert begun[other].wait(20)
+            (folder / "file").write_text(name)
+            return {"gave": name}, ""
+
+        return work
+
+    class Reused(SilentProgress):
+        def __init__(self):
+            self.reused = []
+
+        def done(self, line, seconds, reused):
+            self.reused.append(reused)
+
+    def run(number):
+        stages = Stages(tmp_path / "stages", 0, progress[number])
+        chain = (("data", "side", ()), ("side", "data", ()), ("end", "", ("data", "side")))
+        stages.run([Stage(name, work(name, by), lambda: 1, after) for name, by, after in chain])
+        results[number] = stages.results
+
+    progress = [Reused(), Reused()]
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(worked) == ["data", "end", "side"]
+    assert results[0] == results[1] == {name: {"gave": name} for name in ("data", "side", "end")}
+    assert [one.reused for one in progress] == [[False] * 3] * 2  # made now, whoever made it
+    assert not list((tmp_path / "stages").glob(".*"))
+
+
+def test_a_stage_whose_process_died_is_run_by_another(tmp_path):
+    """The operating system takes its lock back; what it wrote of the stage is no result."""
+    program = f"""
+import os
+from pathlib import Path
+from tfrs_distill.files import locked
+with locked(Path({str(tmp_path / "stages" / "side")!r})):
+    os._exit(1)
+"""
+    subprocess.run([sys.executable, "-c", program])
+    assert (tmp_path / "stages" / ".side.lock").exists()
+    assert Chain(tmp_path).run() == ["data", "side", "end"]

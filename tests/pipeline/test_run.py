@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 
@@ -23,8 +24,8 @@ from tfrs_distill.pipeline.report.lists import RecommendedLists
 from tfrs_distill.progress import SilentProgress
 
 CONTROLS = ["plain", "self_taught", "scrambled"]  # more than a recipe has by default
-STAGES = ["data", "teacher", "knowledge", "twin", "self_knowledge", *CONTROLS]
-STAGES += ["student", "export", "evaluate"]
+STAGES = ["data", "teacher", "knowledge", "twin", "self_knowledge", "student", *CONTROLS]
+STAGES += ["export", "evaluate"]
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +54,15 @@ def recipe(encoder):
 
 
 class Recorder(SilentProgress):
-    """Remembers which stages were reused."""
+    """Remembers which stages were reused, and the bars that came from other threads."""
 
     def __init__(self):
-        self.reused = []
+        self.reused, self.bars_of_workers = [], []
+
+    def bar(self, description, total):
+        if threading.current_thread() is not threading.main_thread():
+            self.bars_of_workers.append(description)
+        return super().bar(description, total)
 
     def done(self, line, seconds, reused):
         self.reused.append(reused)
@@ -66,8 +72,9 @@ class Recorder(SilentProgress):
 def finished(recipe, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
     progress = Recorder()
-    report = pipeline.run(recipe, out, progress)
+    report = pipeline.run(recipe, out, progress, processes=2)
     assert progress.reused == [False] * len(STAGES)
+    assert progress.bars_of_workers
     return out / "small", report
 
 
@@ -221,7 +228,9 @@ def test_a_changed_setting_runs_its_stage_and_the_later_ones_only(finished, reci
     changed = replace(recipe, distillation=replace(recipe.distillation, student_loss_weight=0.6))
     progress = Recorder()
     report = pipeline.run(changed, finished[0].parent, progress)
-    assert progress.reused == [True] * 6 + [False] * 5
+    reused = dict(zip(STAGES, progress.reused))
+    again = ["student", "self_taught", "scrambled", "export", "evaluate"]
+    assert [name for name in STAGES if not reused[name]] == again
     assert ndcg_of(report["models"]["twin"]) == ndcg_of(finished[1]["models"]["twin"])
     assert report["training"]["student"] != finished[1]["training"]["student"]
 

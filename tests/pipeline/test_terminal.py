@@ -112,3 +112,20 @@ def test_an_error_inside_a_bar_passes_and_the_cursor_comes_back():
             raise KeyboardInterrupt
     assert file.getvalue().rstrip().endswith(("\x1b[?25h", "\x1b[2K"))
     assert "\x1b[?25h" in file.getvalue()
+
+
+def test_bars_of_two_threads_are_shown_at_the_same_time():
+    progress, file = a_terminal(width=120)
+    with progress.bar("teacher", total=4) as of_teacher:
+        with progress.bar("twin", total=2) as of_twin:
+            of_twin(note="epoch 1")
+            of_teacher(note="fold 3")
+            progress.done("a line above both", 1.0, reused=False)
+        of_teacher()
+    shown = file.getvalue()
+    frame = shown.split("a line above both")[1]
+    assert "twin" in frame and "teacher" in frame and "fold 3" in frame
+    assert "\x1b[?25h" in shown
+    with progress.bar("next", total=1) as advance:  # a display of its own
+        advance()
+    assert "next" in file.getvalue()

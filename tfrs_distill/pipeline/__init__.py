@@ -6,6 +6,7 @@
 - `transfer.py`: what a run's models take from those of a finished run of other data
 - `updates/`: new interactions and items for a finished run
 - `compression/`: a finished run's student in fewer bytes
+- `worker.py`: further processes that take stages of a run
 - `freed_memory.py`: the memory that a training step frees is kept for the next
 """
 
@@ -15,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfrs_distill.errors import InputError
+
 if TYPE_CHECKING:
     from tfrs_distill.pipeline.recipe import Recipe
     from tfrs_distill.progress import Progress
@@ -22,7 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["compress", "run", "tune", "update"]
 
 
-def run(recipe: Recipe, out: Path, progress: Progress | None = None) -> dict[str, Any]:
+def run(
+    recipe: Recipe, out: Path, progress: Progress | None = None, *, processes: int = 1
+) -> dict[str, Any]:
     """Run a recipe, from interactions and item text to a small recommender on disk and a report.
 
     Writes `out/<name>/<version>/` (the artefact), `report.json`, `report.html` and `recipe.toml` to
@@ -32,24 +37,32 @@ def run(recipe: Recipe, out: Path, progress: Progress | None = None) -> dict[str
     Args:
         recipe: the run, as data.
         out: folder of all runs, such as `saved_models`.
-        progress: receives stages, bars and results.
+        progress: receives stages, bars and results; with several processes from several threads.
+        processes: how many take stages at the same time. The result is the same; each needs
+            memory of its own.
 
     Returns:
         The report, as in `report.json`.
 
     Raises:
-        InputError: the data, the encoder or an earlier run's files cannot be used.
+        InputError: the data, the encoder or an earlier run's files cannot be used; `processes` is
+            below 1.
     """
     # Here, so that a recipe can be read, and refused, without TensorFlow.
     from tfrs_distill.pipeline.freed_memory import keep_freed_memory
     from tfrs_distill.pipeline.run_folder import Run
     from tfrs_distill.pipeline.run_report import write_run_report
     from tfrs_distill.pipeline.stages import stages_of
+    from tfrs_distill.pipeline.worker import workers
     from tfrs_distill.progress import SilentProgress
 
+    if processes < 1:
+        raise InputError(f"`processes` must be at least 1. Received: {processes}.")
     keep_freed_memory()
     this = Run(recipe, Path(out), progress or SilentProgress())
-    this.stages.run(stages_of(this))
+    stages = stages_of(this)
+    with workers(recipe, Path(out), processes - 1, this.progress):
+        this.stages.run(stages)
     return write_run_report(this)
 
 

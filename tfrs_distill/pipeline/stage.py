@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,18 @@ from typing import Any
 import tensorflow as tf
 
 from tfrs_distill import __version__
-from tfrs_distill.files import content_sha256, file_sha256, whole_file, whole_folder, write_json
+from tfrs_distill.files import (
+    content_sha256,
+    file_sha256,
+    locked,
+    whole_file,
+    whole_folder,
+    write_json,
+)
 from tfrs_distill.progress import Progress
 
 NOTE = "done.json"
+SECONDS_BETWEEN_LOOKS = 0.2  # at stages that other processes have taken
 SELF_CHECKED = ".safetensors"  # as this package writes them; a teacher's cache is many and large
 Result = dict[str, Any]
 
@@ -47,6 +55,9 @@ class Stage:
 
 class Stages:
     """Runs stages in order, skipping each that already stands on the same inputs.
+
+    Several processes may run the same stages in the same folder: each takes the first that is ready
+    and that no other has taken, and the results of the others' are the same to all.
 
     A stage's fingerprint is the sha256 of the package's version, its name, its settings, the seed
     and the fingerprints of the stages whose results it reads. Its folder holds its files and,
@@ -80,6 +91,7 @@ class Stages:
         self.folder, self.seed, self.progress = folder, seed, progress
         self.trials, self.is_trial = trials, is_trial
         self.folders: dict[str, Path] = {}
+        self.started = time.time()
         self.results: dict[str, Result] = {}
         self.fingerprints: dict[str, str] = {}
         self.seconds: dict[str, float] = {}
@@ -89,10 +101,30 @@ class Stages:
         return self.folders.get(name, self.folder / name)
 
     def run(self, stages: Sequence[Stage]) -> None:
-        """Run the stages, or take what they gave before."""
-        for number, stage in enumerate(stages, 1):
-            self.progress.stage(number, len(stages), stage.name)
-            self.results[stage.name] = self._run(stage)
+        """Run the stages, or take what they gave before or give in another process."""
+        numbers = {stage.name: number for number, stage in enumerate(stages, 1)}
+        waiting = list(stages)
+        while waiting:
+            left = {stage.name for stage in waiting}
+            for stage in waiting:
+                if left.isdisjoint(stage.after) and self._take(stage, numbers):
+                    waiting.remove(stage)
+                    break
+            else:
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+
+    def _take(self, stage: Stage, numbers: Mapping[str, int]) -> bool:
+        """Run a stage, or take what it gave; False where another process is at it."""
+        try:
+            with locked(self.folder / stage.name, wait=False) as taken:
+                if taken:
+                    self.progress.stage(numbers[stage.name], len(numbers), stage.name)
+                    self.results[stage.name] = self._run(stage)
+        except BaseException:
+            folder = self.folder_of(stage.name)
+            _remove_if_empty(folder, folder.parent, folder.parent.parent)
+            raise
+        return taken
 
     def _run(self, stage: Stage) -> Result:
         before = [self.fingerprints[name] for name in stage.after]
@@ -112,17 +144,13 @@ class Stages:
                 shutil.copytree(folder, own, dirs_exist_ok=True)
             notes[folders[0]], folder = notes[folder], folders[0]
         self.folders[stage.name], note, output = folder, notes[folder], stage.output or folder
-        reused = note is not None
+        reused = note is not None and not self._is_new(folder / NOTE)
         if note is None:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / NOTE).unlink(missing_ok=True)
             tf.keras.utils.set_random_seed(self.seed)
             start = time.monotonic()
-            try:
-                result, line = stage.work(folder)
-            except BaseException:
-                _remove_if_empty(folder, folder.parent, folder.parent.parent)
-                raise
+            result, line = stage.work(folder)
             note = {
                 "fingerprint": fingerprint,
                 "seconds": time.monotonic() - start,
@@ -135,6 +163,10 @@ class Stages:
         self.seconds[stage.name] = note["seconds"]
         self.progress.done(note["line"], note["seconds"], reused)
         return dict(note["result"])
+
+    def _is_new(self, note: Path) -> bool:
+        """Whether another process wrote a note since these stages were begun."""
+        return note.stat().st_mtime >= self.started
 
 
 def note_of_finished(folder: Path, output: Path | None = None) -> dict[str, Any] | None:

@@ -1,13 +1,15 @@
 """`Progress` for a person at a terminal, and plain lines for a log file.
 
-On a terminal each piece of work is a live bar that vanishes when done; what stays is one line a
-stage. Anywhere else (a pipe, a log of continuous integration) every event is one plain line, and a
-long piece of work gives a sign of life at most every `seconds_between_lines`.
+On a terminal each piece of work is a live bar that vanishes when done, several at once where
+several threads tell of theirs; what stays is one line a stage. Anywhere else (a pipe, a log of
+continuous integration) every event is one plain line, and a long piece of work gives a sign of life
+at most every `seconds_between_lines`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -51,6 +53,8 @@ class TerminalProgress:
         self.console = Console(highlight=False) if console is None else console
         self.seconds_between_lines = seconds_between_lines
         self.clock = clock
+        self._live: RichProgress | None = None  # all bars of now, as a console has one display
+        self._lock = threading.Lock()
 
     def stage(self, number: int, total: int, name: str) -> None:
         """Write the stage's number and name."""
@@ -75,17 +79,32 @@ class TerminalProgress:
 
     @contextlib.contextmanager
     def _live_bar(self, description: str, total: int) -> Iterator[Advance]:
-        with RichProgress(
-            *_columns(self.console.width), console=self.console, transient=True, expand=False
-        ) as live:
+        with self._lock:
+            if self._live is None:
+                self._live = RichProgress(
+                    *_columns(self.console.width),
+                    console=self.console,
+                    transient=True,
+                    expand=False,
+                )
+                self._live.start()
+            live = self._live
             task = live.add_task(description, total=total, note="")
 
-            def advance(steps: int = 1, note: str = "") -> None:
-                if note:
-                    live.update(task, note=note)
-                live.advance(task, steps)
+        def advance(steps: int = 1, note: str = "") -> None:
+            if note:
+                live.update(task, note=note)
+            live.advance(task, steps)
 
+        try:
             yield advance
+        finally:
+            with self._lock:
+                if len(live.tasks) > 1:
+                    live.remove_task(task)
+                else:
+                    live.stop()
+                    self._live = None
 
     @contextlib.contextmanager
     def _plain_bar(self, description: str, total: int) -> Iterator[Advance]:

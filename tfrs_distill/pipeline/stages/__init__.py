@@ -41,7 +41,7 @@ def stages_of(run: Run) -> list[Stage]:
     stages += [student_stage(run, name) for name in run.twins]
     if SELF_TAUGHT in run.controls:
         stages.append(self_knowledge_stage(run))
-    stages += [student_stage(run, name) for name in (*run.controls, STUDENT)]
+    stages += [student_stage(run, name) for name in (STUDENT, *run.controls)]
     if run.exported == COMPRESSED:
         stages.append(compress_stage(run))
     return [*stages, export_stage(run), evaluate_stage(run)]

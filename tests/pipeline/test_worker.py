@@ -1,0 +1,56 @@
+"""Processes that take stages of a run beside the one that was asked for it."""
+
+import contextlib
+import io
+
+import pytest
+
+from tfrs_distill import pipeline
+from tfrs_distill.errors import InputError
+from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.worker import BarsAsJson, show_bars
+
+
+class Bars:
+    """Remembers what its bars were told."""
+
+    def __init__(self):
+        self.told = []
+
+    @contextlib.contextmanager
+    def bar(self, description, total):
+        self.told.append((description, total))
+        yield lambda steps=1, note="": self.told.append((description, steps, note))
+        self.told.append((description, "ended"))
+
+
+def test_the_bars_of_another_process_are_shown_as_they_were():
+    file, bars = io.StringIO(), Bars()
+    told = BarsAsJson(file)
+    with told.bar("twin", 3) as advance:
+        advance(2, "epoch 2 \N{RIGHTWARDS ARROW} é\n")
+        with told.bar("inner", 1):
+            pass
+        advance()
+    file.seek(0)
+    show_bars(file, bars)
+    assert bars.told == [
+        ("twin", 3),
+        ("twin", 2, "epoch 2 \N{RIGHTWARDS ARROW} é\n"),
+        ("inner", 1),
+        ("inner", "ended"),
+        ("twin", 1, ""),
+        ("twin", "ended"),
+    ]
+
+
+def test_a_bar_ends_when_its_process_is_killed_in_the_middle_of_a_line():
+    file, bars = io.StringIO('[1, "twin", 3]\n[1, 2, "epo'), Bars()
+    show_bars(file, bars)
+    assert bars.told == [("twin", 3), ("twin", "ended")]
+
+
+def test_fewer_than_one_process_is_refused_before_anything_is_made(tmp_path):
+    with pytest.raises(InputError, match=r"`processes` must be at least 1. Received: 0"):
+        pipeline.run(Recipe.named("synthetic"), tmp_path / "out", processes=0)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,166 @@
+"""Further processes that take stages of a run, beside the one that was asked for it.
+
+A stage is taken by whichever process finds it ready and not taken (see `Stages.run`), so all
+processes do the same; a worker leaves out the last stages, which read all others. It is started as
+`python -m tfrs_distill.pipeline.worker`, gets the run as one line of JSON, writes what its bars
+show as lines of JSON, and ends when its standard input is closed, as it is when its parent dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from tfrs_distill.progress import Advance, Progress
+
+LAST_STAGES = ("export", "evaluate")  # they read all others, and the last measures milliseconds
+
+
+def default_processes() -> int:
+    """How many processes a run has by default: 2, or 1 on a single core or beside a GPU.
+
+    A small student's step does not keep two cores busy, while a GPU's memory is one process' alone.
+    """
+    import tensorflow as tf
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return 1 if (cores or 1) < 2 or tf.config.list_physical_devices("GPU") else 2
+
+
+@contextlib.contextmanager
+def workers(recipe: Any, out: Path, number: int, progress: Progress) -> Iterator[None]:
+    """Let this many further processes take stages of a run while the block runs.
+
+    One that dies does no harm: what it was at is done by another process.
+
+    Args:
+        recipe: the run, as data.
+        out: the folder of all runs.
+        number: of processes, 0 or more.
+        progress: receives their bars, from other threads.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        if number:
+            (folder / "recipe.toml").write_text(recipe.to_toml())
+        for _ in range(number):
+            stack.enter_context(_worker(folder / "recipe.toml", out, progress))
+        yield
+
+
+@contextlib.contextmanager
+def _worker(recipe: Path, out: Path, progress: Progress) -> Iterator[None]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tfrs_distill.pipeline.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    assert process.stdin is not None and process.stdout is not None
+    shown = threading.Thread(target=show_bars, args=(process.stdout, progress), daemon=True)
+    shown.start()
+    try:
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(json.dumps({"recipe": str(recipe), "out": str(out)}) + "\n")
+            process.stdin.flush()
+        yield
+    finally:
+        process.kill()
+        process.wait()
+        shown.join()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+        process.stdout.close()
+
+
+def show_bars(lines: IO[str], progress: Progress) -> None:
+    """Show a worker's bars, until it has ended."""
+    with contextlib.ExitStack() as stack:
+        bars: dict[int, tuple[contextlib.ExitStack, Advance]] = {}
+        for line in lines:
+            if not line.endswith("\n"):  # it was killed while it wrote
+                break
+            number, *event = json.loads(line)
+            if number not in bars:
+                bar = stack.enter_context(contextlib.ExitStack())
+                bars[number] = bar, bar.enter_context(progress.bar(*event))
+            elif event:
+                bars[number][1](*event)
+            else:
+                bars.pop(number)[0].close()
+
+
+class BarsAsJson:
+    """A `Progress` that writes every event of its bars as a line, a list with the bar's number.
+
+    The first line of a bar has its description and total, each further one what it was advanced by,
+    the last nothing.
+
+    Args:
+        file: where to write.
+    """
+
+    def __init__(self, file: IO[str]) -> None:
+        self.file, self.num_bars = file, 0
+
+    def stage(self, number: int, total: int, name: str) -> None:
+        """Say nothing: who shows the bars shows the stages too."""
+
+    @contextlib.contextmanager
+    def bar(self, description: str, total: int) -> Iterator[Advance]:
+        """Write the bar's events."""
+        self.num_bars += 1
+        number = self.num_bars
+
+        def advance(steps: int = 1, note: str = "") -> None:
+            self._write(number, steps, note)
+
+        self._write(number, description, total)
+        try:
+            yield advance
+        finally:
+            self._write(number)
+
+    def done(self, line: str, seconds: float, reused: bool) -> None:
+        """Say nothing."""
+
+    def _write(self, *event: Any) -> None:
+        self.file.write(json.dumps(event) + "\n")
+        self.file.flush()
+
+
+def _end_with_parent() -> None:
+    sys.stdin.read()
+    os._exit(1)
+
+
+def main() -> None:
+    """Take stages of the run that standard input names, until all are done."""
+    request = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    events = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what libraries print
+
+    from tfrs_distill.pipeline.freed_memory import keep_freed_memory
+    from tfrs_distill.pipeline.recipe import Recipe
+    from tfrs_distill.pipeline.run_folder import Run
+    from tfrs_distill.pipeline.stages import stages_of
+
+    keep_freed_memory()
+    recipe = Recipe.from_toml(request["recipe"])
+    run = Run(recipe, Path(request["out"]), BarsAsJson(events))
+    run.stages.run([stage for stage in stages_of(run) if stage.name not in LAST_STAGES])
+
+
+if __name__ == "__main__":
+    main()
