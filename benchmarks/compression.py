@@ -39,6 +39,7 @@ from tfrs_distill.pipeline.fresh_process import in_fresh_process
 from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.terminal import TerminalProgress
+from tfrs_distill.pipeline.worker import default_processes
 from tfrs_distill.serving import Recommender
 
 import tensorflow as tf  # isort: skip  (after tfrs_distill, which chooses Keras 2)
@@ -139,7 +140,7 @@ def _of_seed(recipe: Any, seed: int, out: Path) -> dict[str, dict[str, Any]]:
         seeded = Recipe.from_toml(out / seeded.name / "recipe.toml")
     else:
         seeded = replace(seeded, training=replace(seeded.training, controls=()))
-        pipeline.run(seeded, out, progress)
+        pipeline.run(seeded, out, progress, processes=default_processes())
     run = Run(seeded, out, progress)
     this, splits = Compression(run), run.data.splits
     levels = candidates_of(this.student)

@@ -27,6 +27,7 @@ from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.stages.data import data_stage
 from tfrs_distill.pipeline.stages.teacher import teacher_stage
 from tfrs_distill.pipeline.terminal import TerminalProgress
+from tfrs_distill.pipeline.worker import default_processes
 
 from rows import Row, row  # isort: skip
 
@@ -161,7 +162,7 @@ def of_variant(
 
 def whole_run(recipe: RetrievalRecipe, out: Path) -> Values:
     """What a whole run measured, by model."""
-    pipeline.run(recipe, out, TerminalProgress())
+    pipeline.run(recipe, out, TerminalProgress(), processes=default_processes())
     with np.load(out / recipe.name / NDCG_FILE) as arrays:
         return {name: arrays[name] for name in arrays if "/" not in name}
 

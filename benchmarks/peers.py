@@ -8,9 +8,9 @@ of its settings, which are chosen by NDCG on validation with the first seed; tes
 with the chosen settings. Libraries that cannot live beside TensorFlow run each in an environment of
 its own, made below DIR with `venv` and `pip` and used again when it is there; what their processes
 are given and write is in `peers/exchange.py`. Every trial is a stage: what is on disk is not run
-again. Our own models are read from the runs that `benchmarks/retrieval.py` and
-`benchmarks/controls.py` have left in DIR for the same seeds. Intervals are 95 % bootstrap intervals
-over users of the NDCG averaged over the seeds, paired for a difference.
+again. Our own models are read from the runs that `benchmarks/retrieval.py` has left in DIR for the
+same seeds. Intervals are 95 % bootstrap intervals over users of the NDCG averaged over the seeds,
+paired for a difference.
 """
 
 from __future__ import annotations

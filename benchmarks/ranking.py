@@ -32,6 +32,7 @@ from tfrs_distill.pipeline.report.over_runs import (
 from tfrs_distill.pipeline.report.task_results import TaskResults, difference_over_runs, over_runs
 from tfrs_distill.pipeline.source import read_data
 from tfrs_distill.pipeline.terminal import TerminalProgress
+from tfrs_distill.pipeline.worker import default_processes
 from tfrs_distill.teachers.candidate_lists import RELEVANCE
 
 BARS = ("twin", "self_taught", "scrambled")  # the controls that a student must beat
@@ -67,7 +68,7 @@ def main() -> None:
             for seed in arguments.seeds
         ]
         for one in seeded:
-            pipeline.run(one, arguments.out, TerminalProgress())
+            pipeline.run(one, arguments.out, TerminalProgress(), processes=default_processes())
         (runs,) = read_settings([arguments.out / one.name for one in seeded])
         report = over_seeds(runs)
         seeds = ", ".join(map(str, report["seeds"]))

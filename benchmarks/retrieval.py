@@ -30,6 +30,7 @@ from tfrs_distill.pipeline.report.cautions import limits_of_split
 from tfrs_distill.pipeline.report.over_runs import over_seeds, read_settings
 from tfrs_distill.pipeline.tasks import NEXT_ITEM
 from tfrs_distill.pipeline.terminal import TerminalProgress
+from tfrs_distill.pipeline.worker import default_processes
 
 BARS = ("twin", "plain", "self_taught", "scrambled")  # the controls that a student must beat
 GOALS = {  # by data and split, of figures below
@@ -74,7 +75,7 @@ def main() -> None:
     folders = []
     for seed in arguments.seeds:
         seeded = replace(recipe, seed=seed, name=f"{recipe.name}-seed-{seed}")
-        pipeline.run(seeded, arguments.out, TerminalProgress())
+        pipeline.run(seeded, arguments.out, TerminalProgress(), processes=default_processes())
         folders.append(arguments.out / seeded.name)
     (runs,) = read_settings(folders)
     report = over_seeds(runs)

@@ -79,6 +79,7 @@ from tfrs_distill.pipeline.fit_until_best import ValidationCallback, fit_until_b
 from tfrs_distill.pipeline.recipe import Recipe, RetrievalRecipe
 from tfrs_distill.pipeline.teacher_kinds import TeacherContext, teacher_kind
 from tfrs_distill.pipeline.terminal import TerminalProgress
+from tfrs_distill.pipeline.worker import default_processes
 from tfrs_distill.serving.model_file import open_model
 from tfrs_distill.serving.word_pieces import WordPieces
 
@@ -147,7 +148,7 @@ def cold_items(seeds: Sequence[int], out: Path, *, quick: bool) -> list[Row]:
     of_seeds: list[Values] = []
     for seed in seeds:
         seeded = replace(recipe, seed=seed, name=f"{recipe.name}-seed-{seed}")
-        pipeline.run(seeded, out, TerminalProgress())
+        pipeline.run(seeded, out, TerminalProgress(), processes=default_processes())
         of_seeds.append(measured(seeded, out))
     ndcg = {
         model: {part: np.concatenate([of[model][part] for of in of_seeds]) for part in PARTS}
@@ -157,7 +158,7 @@ def cold_items(seeds: Sequence[int], out: Path, *, quick: bool) -> list[Row]:
     if not quick:  # a second run, of all films
         whole = replace(Recipe.named("movielens-100k"), seed=seeds[0])
         whole = replace(whole, name=f"ml-100k-seed-{seeds[0]}")
-        pipeline.run(whole, out, TerminalProgress())
+        pipeline.run(whole, out, TerminalProgress(), processes=default_processes())
         print(cold_users(whole, out))
     return [*goals(ndcg), *costs(seeded, out)]
 
