@@ -128,6 +128,13 @@ def test_the_fit_is_of_each_users_mean_query():
         assert float(tower.prior_items) == 3.0
 
 
+def test_what_is_known_of_users_is_part_of_what_training_depends_on():
+    """A cache of a teacher that reads attributes was taken for that of others."""
+    one, same, other = (windows_with(np.full([7, 2], value)) for value in (1, 1, 2))
+    assert one.fingerprint() == same.fingerprint() != other.fingerprint()
+    assert one.fingerprint() != replace(one, user_attributes=None).fingerprint()
+
+
 def test_windows_without_attributes_cannot_fit_them():
     with pytest.raises(ValueError, match=r"\(age, plan\), but the batches have no column 'user_a"):
         student_of().fit_empty_history(random_windows(num_items=9, max_history=4).batches(2))

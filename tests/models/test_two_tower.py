@@ -1,6 +1,7 @@
 """The two-tower model: exact untrained loss, its step in closed form, and its round trips."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -260,3 +261,14 @@ def test_nothing_is_read_as_the_mean_of_what_has_a_label():
     again = TwoTower.from_config(model.get_config())
     again.set_weights(model.get_weights())
     np.testing.assert_array_equal(again.query_tower.empty_query, model.query_tower.empty_query)
+
+
+def test_nothing_can_be_read_as_the_mean_of_no_query():
+    """It was NaN, and so was every score of someone new."""
+    model = randomised(model_of())
+    windows = random_windows(num_items=NUM_ITEMS, max_history=MAX_HISTORY)
+    unlabelled = replace(windows, labels=np.zeros_like(windows.labels))
+    for batches in ([], unlabelled.batches(3)):
+        with pytest.raises(ValueError, match="must hold a window with a label. Received: none"):
+            model.fit_empty_history(batches)
+    assert np.isfinite(model.query_tower.empty_query.numpy()).all()

@@ -254,10 +254,10 @@ class Windows:
         return tf.constant(expected / expected.sum(), tf.float32)
 
     def fingerprint(self) -> str:
-        """Return the sha256 of the catalogue and all arrays but knowledge and attributes."""
+        """Return the sha256 of the catalogue and all arrays but knowledge."""
         digest = hashlib.sha256(self.catalogue.fingerprint().encode())
         arrays = [self.users, self.history, self.labels, self.existing_items()]
-        arrays += [] if self.weights is None else [self.weights]
+        arrays += [array for array in (self.weights, self.user_attributes) if array is not None]
         for array in arrays:
             digest.update(str((array.dtype.str, array.shape)).encode() + array.tobytes())
         return digest.hexdigest()

@@ -179,7 +179,7 @@ class TwoTower(RetrievalModel):
                 users' attributes of windows that have them, see `Splits.with_user_attributes`.
 
         Raises:
-            ValueError: the model reads attributes and the batches have none.
+            ValueError: there is no batch, or the model reads attributes and the batches have none.
         """
         tower, known = self.query_tower, self.user_attributes
         if known is not None:
@@ -195,6 +195,8 @@ class TwoTower(RetrievalModel):
                 _check_attributes(batch, known)
                 values = tower.attribute_values(batch[columns.USER_ATTRIBUTES])
                 of_users.add(users.numpy(), tf.gather(values, examples).numpy(), queries.numpy())
+        if not number:
+            raise ValueError("`batches` must hold a window with a label. Received: none.")
         tower.empty_query.assign(total / number)
         if known is not None:
             values, means = of_users.means()
