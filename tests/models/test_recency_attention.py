@@ -109,6 +109,7 @@ def test_an_equal_layer_is_built_from_the_configuration():
     embeddings, mask = tf.constant(embeddings, tf.float32), tf.constant(mask)
     layer = RecencyAttention(4, 6, num_heads=3, kept_heads=[[1]], hidden_units=5, rank=2)
     layer(embeddings, mask)
+    assert layer.blocks[0][4].hidden.kernel.shape == (2, 5)
     again = RecencyAttention.from_config(layer.get_config())
     again(embeddings, mask)
     again.set_weights(layer.get_weights())
