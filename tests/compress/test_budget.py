@@ -219,24 +219,17 @@ def test_units_and_heads_are_removed_where_there_are_any(student):
 
 def test_other_heads_are_measured_anew(tmp_path, monkeypatch):
     queries = Queries(catalogue_of(20), [0], (np.array([1]),), (np.arange(2, 20),))
-    with_heads, made, real = attention_student(), [], budget.to_tflite
+    with_heads = attention_student()
 
-    def counted(*arguments, **options):
-        made.append(arguments)
-        return real(*arguments, **options)
+    def search(*importance):
+        given = np.array([importance])
+        Search(with_heads, queries, tmp_path, head_importance=given).measure([["heads:1"]])
 
-    monkeypatch.setattr(budget, "to_tflite", counted)
-    for importance in ([[2.0, 1.0]], [[2.0, 1.1]], [[1.0, 2.0]]):  # the same head, then another
-        to_budget(
-            with_heads,
-            queries,
-            tmp_path,
-            max_bytes=50_000,
-            max_drop=0.99,
-            candidates=[["heads:1"]],
-            head_importance=np.array(importance),
-        )
-    assert len(made) == 3  # of the whole student, and of each head
+    search(2.0, 1.0)
+    monkeypatch.setattr(budget, "compress", None)
+    search(2.0, 1.1)  # the same head stays
+    with pytest.raises(TypeError, match="not callable"):
+        search(1.0, 2.0)
 
 
 def test_five_items_can_be_searched(tmp_path):
