@@ -7,9 +7,9 @@
 of `tfrs-distill compress`, and tables in 4 and 2 bits with one scale each, is compressed, exported
 and measured as a file, before and after the teacher trains it on; chosen is on validation, figures
 are of test, intervals over users and seeds. Milliseconds are of one process with one thread, all
-files beside each other. `files`: what a student of ids, 16 wide, takes. `million`: a planted
-catalogue of 1,000,000 items of width 64. `zeros`: what pruned weights are worth to a file. Runs
-and points that are on disk are not made again.
+files beside each other. `files`: what students of ids take, also with fewer units and heads and
+with matrices of low rank. `million`: a planted catalogue of 1,000,000 items of width 64. `zeros`:
+what pruned weights are worth to a file. Runs and points that are on disk are not made again.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ from tfrs_distill import pipeline
 from tfrs_distill.compress import compress, quantization_of
 from tfrs_distill.compress.budget import Point, Search, candidates_of
 from tfrs_distill.data.catalogue import Catalogue
+from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import evaluate, metrics
 from tfrs_distill.evaluation.retrieval import ModelScorer
 from tfrs_distill.export import to_tflite
-from tfrs_distill.models import RetrievalStudent
+from tfrs_distill.models import HistoryTower, ItemTower, RecencyAttention, RetrievalStudent
 from tfrs_distill.pipeline.compression.train_on import Compression
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
 from tfrs_distill.pipeline.recipe import Recipe
@@ -221,20 +222,69 @@ def _over_seeds(
 
 
 def files() -> list[Row]:
-    """A student of 1,682 ids, 16 wide: the size does not depend on what it has learnt."""
-    student = RetrievalStudent.from_history(
-        num_items=1682, max_history=32, embedding_dim=16, seed=0
-    )
-    for weight in student.trainable_variables:  # no converter leaves out what is 0
-        weight.assign_add(np.random.default_rng(0).normal(size=weight.shape))
+    """Students of 1,682 items: a file's size does not depend on what they have learnt."""
     rows = []
+    narrow = _student(16)
     for quantization, goal in (("float32", "<= 135000"), ("float16", ""), ("int8", "<= 45000")):
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "student.tflite"
-            to_tflite(student, path, _catalogue(1682), quantization=quantization)
-            size = path.stat().st_size
+        size = _bytes_of(narrow, quantization)
         rows.append(row(f"ids_of_width_16_{quantization}", size, "bytes", goal, "1,682 items"))
+    print("\nFiles of 1,682 items\n\n| student | methods | float32 | int8 |\n|---|---|---|---|")
+    tried = {
+        "32 wide": (_student(32), ["units:32", "dense-rank:5", "dense-rank:16"]),
+        "64 wide": (_student(64), ["units:64", "dense-rank:16", "dense-rank:32"]),
+        "32 wide, 2 heads": (_attention_student(32), ["units:32", "heads:1", "dense-rank:5"]),
+        "64 wide, 2 heads": (_attention_student(64), ["units:64", "heads:1", "dense-rank:16"]),
+    }
+    sizes = {}
+    for name, (student, candidates) in tried.items():
+        for method in ("", *candidates):
+            for bits in ("", "int8"):
+                methods = [one for one in (method, bits) if one]
+                sizes[name, method, bits] = _bytes_after(student, methods)
+            of_both = (sizes[name, method, bits] for bits in ("", "int8"))
+            shown = " | ".join(f"{size:,}" if size else "refused" for size in of_both)
+            print(f"| {name} | {method or 'whole'} | {shown} |")
+    for method in ("units:32", "dense-rank:5"):
+        ratio = sizes["32 wide", method, "int8"] / sizes["32 wide", "", "int8"]
+        rows.append(row(f"{method} int8 over int8", ratio, "ratio", "", "bytes, 32 wide"))
     return rows
+
+
+def _bytes_after(student: RetrievalStudent, methods: Sequence[str]) -> int:
+    """The bytes of a compressed student's file; 0 where the sizes are refused."""
+    try:
+        return _bytes_of(compress(student, methods), quantization_of(methods))
+    except InputError:
+        return 0
+
+
+def _bytes_of(student: RetrievalStudent, quantization: str) -> int:
+    """The bytes of a student's file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "student.tflite"
+        to_tflite(student, path, _catalogue(student.num_items), quantization=quantization)
+        return path.stat().st_size
+
+
+def _student(width: int) -> RetrievalStudent:
+    return _not_zero(
+        RetrievalStudent.from_history(num_items=1682, max_history=32, embedding_dim=width, seed=0)
+    )
+
+
+def _attention_student(width: int) -> RetrievalStudent:
+    items = ItemTower(1682, width, seed=0)
+    tower = HistoryTower(items, RecencyAttention(32, width, seed=0))
+    return _not_zero(RetrievalStudent(tower, items))
+
+
+def _not_zero(student: RetrievalStudent) -> RetrievalStudent:
+    """No converter leaves out what is 0."""
+    student.build_towers()
+    rng = np.random.default_rng(0)
+    for weight in student.trainable_variables:
+        weight.assign_add(rng.normal(size=weight.shape))
+    return student
 
 
 def million(num_items: int) -> list[Row]:

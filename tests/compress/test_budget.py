@@ -18,7 +18,7 @@ from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import evaluate
 from tfrs_distill.evaluation.retrieval import ModelScorer
 from tfrs_distill.files import files_sha256, locked
-from tfrs_distill.models import RetrievalStudent
+from tfrs_distill.models import HistoryTower, ItemTower, RecencyAttention, RetrievalStudent
 from tfrs_distill.serving import Recommender
 
 NUM_ITEMS, DIM = 1000, 16
@@ -193,6 +193,43 @@ def test_what_is_tried_suits_small_catalogues_and_widths(num_items, width):
         parts = structure.fit(table, np.ones(num_items + 1))
         for name, shape in (structure.floats() | structure.integers()).items():
             assert parts[name].shape == shape
+
+
+def attention_student(width=8, **arguments):
+    items = ItemTower(20, width, seed=0)
+    encoder = RecencyAttention(4, width, seed=0, **arguments)
+    student = RetrievalStudent(HistoryTower(items, encoder), items)
+    student.build_towers()
+    return student
+
+
+def test_units_and_heads_are_removed_where_there_are_any(student):
+    (tried,) = candidates_of(student)
+    assert ("units:16", "int4") in tried and "heads" not in str(tried)
+    with_heads = attention_student(num_blocks=2, num_heads=4)
+    (tried,) = candidates_of(with_heads)
+    heads = [methods for methods in tried if "heads:2" in methods]
+    assert heads[:2] == [("heads:2", "int4"), ("units:8", "heads:2", "int4")] and len(heads) == 3
+    for methods in heads:
+        config = compress(with_heads, methods).query_tower.encoder.get_config()
+        assert [len(kept) for kept in config["kept_heads"]] == [2, 2]
+    (tried,) = candidates_of(attention_student(num_heads=1))
+    assert ("units:8", "int4") in tried and "heads" not in str(tried)
+
+
+def test_other_heads_are_measured_anew(tmp_path, monkeypatch):
+    queries = Queries(catalogue_of(20), [0], (np.array([1]),), (np.arange(2, 20),))
+    with_heads = attention_student()
+
+    def search(*importance):
+        given = np.array([importance])
+        Search(with_heads, queries, tmp_path, head_importance=given).measure([["heads:1"]])
+
+    search(2.0, 1.0)
+    monkeypatch.setattr(budget, "compress", None)
+    search(2.0, 1.1)  # the same head stays
+    with pytest.raises(TypeError, match="not callable"):
+        search(1.0, 2.0)
 
 
 def test_five_items_can_be_searched(tmp_path):

@@ -11,6 +11,9 @@ def test_a_list_is_read_in_order():
     read = Methods.of(["units:8", "ids-only", "product:4", "int4:tensor"])
     assert read == Methods(8, False, "product", (4, 256), bits=4, scale="tensor")
     assert Methods.of([]) == Methods()
+    read = Methods.of(["heads:1", "dense-rank:4", "low-rank:80%"])
+    assert read == Methods(structure="low-rank", energy=0.8, heads=1, dense_rank=4)
+    assert Methods.of(["dense-rank:90%"]) == Methods(dense_energy=0.9)
 
 
 def test_wide_parts_have_a_scale_a_row_unless_said_otherwise():
@@ -37,10 +40,15 @@ def test_the_matrices_are_quantized_to_match(methods, quantization):
     ("methods", "words"),
     [
         ("int4", "must be a list"),
-        (["int3"], "no method 'int3'.*low-rank:N.*int4"),
+        (["int3"], "no method 'int3'.*units:N, heads:N, dense-rank:N.*low-rank:N.*int4"),
         (["low-rank"], "rank.*Received: 'low-rank'"),
         (["low-rank:100%"], "such as low-rank:90%"),
         (["low-rank:x%"], "such as low-rank:90%"),
+        (["dense-rank:0%"], "such as dense-rank:90%"),
+        (["dense-rank:2", "dense-rank:90%"], "does again"),
+        (["dense-rank"], "takes, each after a colon, rank"),
+        (["heads"], "number of attention heads"),
+        (["heads:2", "heads:1"], "does again"),
         (["low-rank:0"], "whole numbers above 0"),
         (["low-rank:2:3"], "Received: 'low-rank:2:3'"),
         (["product:x"], "number of codes a row, size of a codebook"),

@@ -37,6 +37,26 @@ def test_float64_reference():
     np.testing.assert_allclose(layer(inputs), feed_forward_in_numpy(layer, inputs), atol=1e-5)
 
 
+def test_matrices_of_low_rank_are_products_of_two():
+    inputs = np.random.default_rng(0).normal(size=(5, 4))
+    layer, whole = FeedForward(4, hidden_units=12, rank=3), FeedForward(4, hidden_units=12)
+    for built in (layer, whole):
+        built(inputs)
+    randomised(layer)
+    whole.norm.set_weights(layer.norm.get_weights())
+    for target, left, right in (
+        (whole.hidden, layer.into_hidden, layer.hidden),
+        (whole.out, layer.into_out, layer.out),
+    ):
+        assert left.kernel.shape[1] == right.kernel.shape[0] == 3
+        target.set_weights([left.kernel.numpy() @ right.kernel.numpy(), right.bias.numpy()])
+    np.testing.assert_allclose(layer(inputs), feed_forward_in_numpy(whole, inputs), atol=1e-5)
+    again = FeedForward.from_config(layer.get_config())
+    again(inputs)
+    again.set_weights(layer.get_weights())
+    np.testing.assert_array_equal(again(inputs), layer(inputs))
+
+
 def test_any_rank_is_normalised_over_the_last_axis():
     # As long as the axes are equally long, a wrong one gives no error.
     inputs = np.random.default_rng(0).normal(size=(4, 4, 4))

@@ -69,6 +69,62 @@ def test_float64_reference(num_blocks, reads_order):
     )
 
 
+@pytest.mark.parametrize("reads_order", [True, False])
+def test_removed_heads_are_heads_whose_output_is_zero(reads_order):
+    embeddings, mask = example()
+    embeddings, mask = tf.constant(embeddings, tf.float32), tf.constant(mask)
+    arguments = {"num_blocks": 2, "num_heads": 3, "reads_order": reads_order}
+    whole = RecencyAttention(4, 6, **arguments)
+    kept_heads = [[0, 2], [1, 2]]
+    layer = RecencyAttention(4, 6, kept_heads=kept_heads, **arguments)
+    for built in (whole, layer):
+        built(embeddings, mask)
+    random = np.random.default_rng(1)
+    whole.set_weights([random.normal(size=w.shape, scale=0.5) for w in whole.get_weights()])
+    layer.distance_bias.assign(
+        [whole.distance_bias.numpy()[block, heads] for block, heads in enumerate(kept_heads)]
+    )
+    # Heads are 2 wide: those that stay have these columns of the values, queries and keys.
+    columns = [[0, 1, 4, 5], [2, 3, 4, 5]]
+    for block, entries in enumerate(columns):
+        for part, (source, target) in enumerate(zip(whole.blocks[block], layer.blocks[block])):
+            weights = source.get_weights()
+            if part in (1, 2):
+                both = entries + [6 + entry for entry in entries] if part == 1 else entries
+                weights = [weights[0][:, both], weights[1][both]]
+            if part == 3 and block == 0:  # what it read of the other heads is 0
+                weights[0] = weights[0][entries]
+            target.set_weights(weights)
+        value = whole.blocks[block][2]
+        removed = np.setdiff1d(np.arange(6), entries)
+        kernel, bias = value.get_weights()
+        kernel[:, removed], bias[removed] = 0.0, 0.0
+        value.set_weights([kernel, bias])
+    assert layer.count_params() < whole.count_params()
+    np.testing.assert_allclose(layer(embeddings, mask), whole(embeddings, mask), atol=1e-6)
+
+
+def test_an_equal_layer_is_built_from_the_configuration():
+    embeddings, mask = example()
+    embeddings, mask = tf.constant(embeddings, tf.float32), tf.constant(mask)
+    layer = RecencyAttention(4, 6, num_heads=3, kept_heads=[[1]], hidden_units=5, rank=2)
+    layer(embeddings, mask)
+    assert layer.blocks[0][4].hidden.kernel.shape == (2, 5)
+    again = RecencyAttention.from_config(layer.get_config())
+    again(embeddings, mask)
+    again.set_weights(layer.get_weights())
+    np.testing.assert_array_equal(again(embeddings, mask), layer(embeddings, mask))
+    # A whole layer is described as it always was: fingerprints are of configurations.
+    assert not {"kept_heads", "hidden_units", "rank"} & set(RecencyAttention(4, 6).get_config())
+
+
+@pytest.mark.parametrize("kept_heads", [[[0]], [[0], [0, 1]], [[], []], [[0], [3]], [[1, 0]] * 2])
+def test_heads_that_are_not_there_are_refused(kept_heads):
+    words = r"heads of each of 2 blocks.* numbers in order from 0 to 2\. Received: kept_heads=\["
+    with pytest.raises(ValueError, match=words):
+        RecencyAttention(4, 6, num_blocks=2, num_heads=3, kept_heads=kept_heads)
+
+
 def test_without_content_it_is_a_decayed_average():
     embeddings, mask = example()
     layer = RecencyAttention(4, 6, num_heads=2, seed=0)

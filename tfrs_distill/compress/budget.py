@@ -16,13 +16,13 @@ from tfrs_distill import __version__
 from tfrs_distill.compress.compress import (
     compress,
     item_tower_of,
+    parts_left,
     quantization_of,
-    units_left,
 )
 from tfrs_distill.compress.fine_tune import FineTune, fine_tune_unless_worse
-from tfrs_distill.compress.methods import IDS_ONLY, UNITS, Methods
+from tfrs_distill.compress.methods import HEADS, IDS_ONLY, UNITS, Methods
 from tfrs_distill.compress.structures.product import num_codes
-from tfrs_distill.compress.units import encoder_with_units, has_units
+from tfrs_distill.compress.units import ATTENTION_HEADS, HIDDEN_UNITS
 from tfrs_distill.data.splits import Queries
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation.latency import percentiles
@@ -98,6 +98,7 @@ def to_budget(
     num_recommended: int = 100,
     item_weights: np.ndarray | None = None,
     unit_importance: np.ndarray | None = None,
+    head_importance: np.ndarray | None = None,
     fingerprint: str = "",
     progress: Progress | None = None,
 ) -> SearchResult:
@@ -126,6 +127,7 @@ def to_budget(
         num_recommended: items that the file gives.
         item_weights: see `compress`.
         unit_importance: see `compress`.
+        head_importance: see `compress`.
         fingerprint: of `fine_tune`, with which it is needed: points with another one are made anew.
         progress: receives every point.
 
@@ -147,6 +149,7 @@ def to_budget(
         num_recommended=num_recommended,
         item_weights=item_weights,
         unit_importance=unit_importance,
+        head_importance=head_importance,
         fingerprint=fingerprint,
         progress=progress,
     )
@@ -185,7 +188,8 @@ def candidates_of(student: TwoTower) -> list[list[tuple[str, ...]]]:
     All are valid for the student, and none is there twice.
     """
     rows, width = student.num_items + 1, student.candidate_tower.embedding_dim + 1
-    units = encoder_with_units(student).feed_forward.hidden_units if has_units(student) else 0
+    encoder = student.query_tower.encoder
+    units, heads = HIDDEN_UNITS.number(encoder) // 2, ATTENTION_HEADS.number(encoder) // 2
     narrow = num_codes(width, max(1, width // 11))  # about as many bytes as a bit a number
     size = min(256, max(2, rows // 4))
     tables: list[tuple[str, ...]] = [
@@ -201,8 +205,14 @@ def candidates_of(student: TwoTower) -> list[list[tuple[str, ...]]]:
         (f"product:{narrow}:{size}", "int4"),
         (f"product:{narrow}:{max(2, size // 4)}", "int4"),
     ]
-    if units > 1:  # half of them: LiteRT keeps small matrices in 32 bits
-        tables += [(f"{UNITS}:{units // 2}", *methods) for methods in (("int4",), *tables[-2:])]
+    smallest = tables[-2:]
+    # Half of them: LiteRT keeps small matrices in 32 bits.
+    fewer_units, fewer_heads = f"{UNITS}:{units}", f"{HEADS}:{heads}"
+    if units:
+        tables += [(fewer_units, *methods) for methods in (("int4",), *smallest)]
+    if heads:
+        tables.append((fewer_heads, "int4"))
+        tables += [(fewer_units, fewer_heads, *methods) for methods in (("int4",), smallest[-1])]
     if rows < 5:  # `shared-rows` has 4 at least
         tables = [methods for methods in tables if "shared-rows:4" not in methods]
     levels = [list(dict.fromkeys(tables))]
@@ -225,12 +235,14 @@ class Search:
         num_recommended: int = 100,
         item_weights: np.ndarray | None = None,
         unit_importance: np.ndarray | None = None,
+        head_importance: np.ndarray | None = None,
         fingerprint: str = "",
         progress: Progress | None = None,
     ) -> None:
         self.student, self.queries, self.directory = student, queries, Path(directory)
         self.fine_tune, self.k, self.num_recommended = fine_tune, k, num_recommended
-        self.weights = {"item_weights": item_weights, "unit_importance": unit_importance}
+        self.importance = {"unit_importance": unit_importance, "head_importance": head_importance}
+        self.weights = {"item_weights": item_weights} | self.importance
         self.progress = progress or SilentProgress()
         counts = None if item_weights is None else np.asarray(item_weights).tolist()
         of_data = [student.fingerprint(), queries.catalogue.fingerprint(), _fingerprint(queries)]
@@ -271,9 +283,9 @@ class Search:
 
     def _point(self, methods: tuple[str, ...], untuned: Point | None) -> Point:
         inputs = [*self.inputs, methods, untuned is not None and self.tuning_fingerprint]
-        importance, units = self.weights["unit_importance"], Methods.of(methods).units
-        if units and importance is not None:  # whose last digits are chance
-            inputs.append(units_left(self.student, units, importance).tolist())
+        left = parts_left(self.student, Methods.of(methods), **self.importance)
+        # What stays, and not the importance, whose last digits are chance.
+        inputs += [kept.tolist() for kept in left if kept is not None]
         digest = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
         name = "+".join(methods).replace(":", "-") or "float32"
         folder = self.directory / POINTS / (name + ("-tuned" if untuned else ""))

@@ -10,9 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill.compress.compressed_item_tower import CompressedItemTower
+from tfrs_distill.compress.encoder import SmallerEncoder
 from tfrs_distill.compress.methods import Methods
 from tfrs_distill.compress.structures.low_rank import rank_of
-from tfrs_distill.compress.units import encoder_with_units, size_of_units
+from tfrs_distill.compress.units import ATTENTION_HEADS, HIDDEN_UNITS
 from tfrs_distill.errors import InputError
 from tfrs_distill.models.encoders.text_tower import TextTower
 from tfrs_distill.models.history_tower import HistoryTower
@@ -25,6 +26,7 @@ def compress(
     *,
     item_weights: np.ndarray | None = None,
     unit_importance: np.ndarray | None = None,
+    head_importance: np.ndarray | None = None,
 ) -> TwoTower:
     """Make a smaller student of a trained one, which stays as it is.
 
@@ -36,7 +38,12 @@ def compress(
         student: a trained retrieval student.
         methods: in order, some of
 
-            - `units:N`: the N most important hidden units of the feed-forward network stay;
+            - `units:N`: the N most important hidden units stay, of every block's feed-forward
+              network its own;
+            - `heads:N`: the same of the attention heads of a `RecencyAttention`; those that stay
+              keep their width, and the others' part of the output is 0;
+            - `dense-rank:R`: each matrix of the feed-forward networks becomes a product of two, or
+              with `dense-rank:90%` of the least rank that keeps that share of each one's squares;
             - `ids-only`: the text tower goes, and with it `Recommender.add_items`; the items keep
               the embeddings that they have by id and text;
             - one form of the item table: `low-rank:R`, or `low-rank:90%` of the least rank that
@@ -50,8 +57,10 @@ def compress(
               needs.
         item_weights: float [num_items], how much the error of an item counts, such as how often it
             was met; alike by default.
-        unit_importance: float [hidden_units], see `unit_importance`; by default the product of the
-            norms of a unit's weights.
+        unit_importance: float [num_blocks, hidden_units], see `unit_importance`; by default the
+            product of the norms of a unit's weights.
+        head_importance: float [num_blocks, num_heads], see `head_importance`; by default the
+            product of the norms of a head's weights.
 
     Raises:
         InputError: a method is unknown, has nothing to work on, or sizes that do not fit; the
@@ -73,7 +82,14 @@ def compress(
     weights = _row_weights(item_weights, student.num_items)
     if read.energy:
         read = replace(read, numbers=(rank_of(table, weights, read.energy),), energy=0.0)
-    units = units_left(student, read.units, unit_importance)
+    smaller_encoder = SmallerEncoder(student.query_tower.encoder)
+    units, heads = parts_left(student, read, unit_importance, head_importance)
+    if units is not None:
+        smaller_encoder.keep_units(units)
+    if heads is not None:
+        smaller_encoder.keep_heads(heads)
+    if read.dense_rank or read.dense_energy:
+        smaller_encoder.factorize(read.dense_rank, read.dense_energy, read.bits)
     keeps_texts = texts is not None and read.keeps_texts
     tower = CompressedItemTower(
         student.num_items,
@@ -84,11 +100,9 @@ def compress(
         dtype=items.dtype_policy,
         name=items.name,
     )
-    encoder = student.query_tower.encoder
-    config = encoder.get_config() | ({} if units is None else {"hidden_units": len(units)})
     queries = HistoryTower(
         tower,
-        type(encoder).from_config(config),
+        type(student.query_tower.encoder).from_config(smaller_encoder.config),
         user_attributes=student.user_attributes,
         dtype=student.query_tower.dtype_policy,
         name="history_tower",
@@ -103,7 +117,7 @@ def compress(
     )
     smaller.build_towers()
     tower.set_table(table, weights)
-    _copy_weights(encoder, queries.encoder, units)
+    queries.encoder.set_weights(smaller_encoder.weights)
     queries.copy_prior(student.query_tower)
     return smaller
 
@@ -155,23 +169,19 @@ def _row_weights(given: np.ndarray | None, num_items: int) -> np.ndarray:
     return np.maximum(np.concatenate([[0.0], weights]), least)
 
 
-def units_left(student: TwoTower, number: int, given: np.ndarray | None) -> np.ndarray | None:
-    """The hidden units that stay, in their order; None where all do."""
-    if not number:
-        return None
-    encoder = encoder_with_units(student)
-    importance = size_of_units(encoder) if given is None else np.asarray(given)
-    there = encoder.feed_forward.hidden_units
-    if importance.shape != (there,) or np.isnan(importance).any():
-        raise InputError(
-            f"`unit_importance` must be {there} numbers, one a hidden unit. Received: shape "
-            f"{importance.shape}{', with NaN' if np.isnan(importance).any() else ''}."
-        )
-    if number >= there:
-        raise InputError(
-            f"'units' must be fewer than there are, {there}. Received: units:{number}."
-        )
-    return np.sort(np.argsort(-importance, kind="stable")[:number])
+def parts_left(
+    student: TwoTower,
+    read: Methods,
+    unit_importance: np.ndarray | None,
+    head_importance: np.ndarray | None,
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """The hidden units and the heads that stay, int [num_blocks, number]; None where all do."""
+    units = heads = None
+    if read.units:
+        units = HIDDEN_UNITS.kept(student, read.units, unit_importance)
+    if read.heads:
+        heads = ATTENTION_HEADS.kept(student, read.heads, head_importance)
+    return units, heads
 
 
 def _copy_of(tower: TextTower) -> TextTower:
@@ -180,17 +190,3 @@ def _copy_of(tower: TextTower) -> TextTower:
     copy(tf.zeros([1, 1], tf.int32))  # it makes its weights now
     copy.set_weights(tower.get_weights())
     return copy
-
-
-def _copy_weights(
-    source: tf.keras.layers.Layer,
-    target: tf.keras.layers.Layer,
-    kept: np.ndarray | None = None,
-) -> None:
-    """Copy all weights, of those that have fewer units those that are kept."""
-    for weight, other in zip(target.weights, source.weights):
-        values = other.numpy()
-        for axis, (size, given) in enumerate(zip(weight.shape, values.shape)):
-            if size != given:
-                values = np.take(values, kept, axis=axis)
-        weight.assign(values)

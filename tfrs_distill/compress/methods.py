@@ -11,7 +11,7 @@ from tfrs_distill.compress.structures import STRUCTURES
 from tfrs_distill.compress.structures.low_rank import LowRank
 from tfrs_distill.errors import InputError
 
-UNITS, IDS_ONLY = "units", "ids-only"
+UNITS, HEADS, DENSE_RANK, IDS_ONLY = "units", "heads", "dense-rank", "ids-only"
 BITS = {"float16": 16, "int8": 8, "int4": 4, "int2": 2}
 MIN_WIDTH = 8  # of a table whose rows have a scale each by default
 
@@ -21,7 +21,7 @@ class Methods:
     """What a list of methods says.
 
     Args:
-        units: hidden units that are left of the feed-forward network; 0 for all.
+        units: hidden units that are left of every block's feed-forward network; 0 for all.
         keeps_texts: whether a text tower stays.
         structure: the name of the table's structure.
         numbers: its sizes.
@@ -29,6 +29,10 @@ class Methods:
         bits: of a number of the table, and, as far as LiteRT can, of the matrices.
         scale: what has a scale of its own; None where in 4 and 2 bits the width decides, and in 8
             TensorFlow's converter gives the table one.
+        heads: attention heads that are left of every block; 0 for all.
+        dense_rank: of the matrices of the feed-forward networks; 0 for whole ones.
+        dense_energy: the share of every such matrix's squares that a rank is to keep; 0 where the
+            rank is given.
     """
 
     units: int = 0
@@ -38,6 +42,9 @@ class Methods:
     energy: float = 0.0
     bits: int = 32
     scale: Scale | None = None
+    heads: int = 0
+    dense_rank: int = 0
+    dense_energy: float = 0.0
 
     @classmethod
     def of(cls, methods: Sequence[str]) -> Methods:
@@ -96,14 +103,21 @@ def _read(method: str, name: str, rest: list[str]) -> dict[str, Any]:
         return {"keeps_texts": False}
     if name == UNITS:
         return {"units": _numbers(method, rest, ("number of hidden units",), ())[0]}
-    if name == LowRank.name and len(rest) == 1 and rest[0].endswith("%"):
-        return {"structure": name, "energy": _share(method, rest[0].removesuffix("%"))}
+    if name == HEADS:
+        return {"heads": _numbers(method, rest, ("number of attention heads",), ())[0]}
+    is_share = len(rest) == 1 and rest[0].endswith("%")
+    if name == DENSE_RANK:
+        rank = 0 if is_share else _numbers(method, rest, ("rank",), ())[0]
+        return {"dense_rank": rank, "dense_energy": _share(method, *rest) if is_share else 0.0}
+    if name == LowRank.name and is_share:
+        return {"structure": name, "energy": _share(method, *rest)}
     if name in STRUCTURES:
         structure = STRUCTURES[name]
         numbers = _numbers(method, rest, structure.sizes, structure.defaults)
         return {"structure": name, "numbers": numbers}
     raise InputError(
-        f"There is no method {method!r}. Known are {UNITS}:N, {IDS_ONLY}, "
+        f"There is no method {method!r}. Known are {UNITS}:N, {HEADS}:N, {DENSE_RANK}:N, "
+        f"{IDS_ONLY}, "
         + ", ".join(f"{known}{':N' * len(s.sizes)}" for known, s in STRUCTURES.items() if s.sizes)
         + f", {', '.join(BITS)}."
     )
@@ -125,12 +139,12 @@ def _numbers(
 def _share(method: str, percent: str) -> float:
     """A share that is given in per cent."""
     try:
-        share = float(percent) / 100.0
+        share = float(percent.removesuffix("%")) / 100.0
     except ValueError:
         share = 0.0
     if not 0.0 < share < 1.0:
         raise InputError(
-            "A rank is a number, or the share of the table's squares that it keeps, above 0 % and "
-            f"below 100 %, such as low-rank:90%. Received: {method!r}."
+            "A rank is a number, or the share of the squares that it keeps, above 0 % and below "
+            f"100 %, such as {method.split(':')[0]}:90%. Received: {method!r}."
         )
     return share

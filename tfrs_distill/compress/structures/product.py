@@ -12,7 +12,8 @@ from tfrs_distill.compress.structures.structure import Parts, Structure, rows_at
 class Product(Structure):
     """`row = [book_1[code_1], ..., book_m[code_m]]`: of m codes a row, each of one byte.
 
-    The codes come from k-means of each part of the columns and stay; the codebooks train.
+    The codes come from k-means of each part of the columns and stay; the codebooks train. RecJPQ
+    has as many items to each code instead, which of a student that is trained already costs more.
 
     Reference: [Jegou et al., 2011](https://doi.org/10.1109/TPAMI.2010.57); codebooks that a
     recommender trains, [Petrov and Macdonald, 2024](https://arxiv.org/abs/2312.06165) (RecJPQ).

@@ -22,6 +22,7 @@ class DecayedAverage(tf.keras.layers.Layer):
         embedding_dim: width of the item embeddings.
         dropout: share of item embedding entries dropped while training.
         hidden_units: of the feed-forward; None for twice `embedding_dim`.
+        rank: of the feed-forward's matrices, see `FeedForward`; None for whole ones.
         reads_order: whether the weights fall with age; False where histories have no order.
         seed: int or None; fixes initial weights and dropout.
     """
@@ -33,6 +34,7 @@ class DecayedAverage(tf.keras.layers.Layer):
         *,
         dropout: float = 0.0,
         hidden_units: int | None = None,
+        rank: int | None = None,
         reads_order: bool = True,
         seed: int | None = None,
         **kwargs: Any,
@@ -57,6 +59,7 @@ class DecayedAverage(tf.keras.layers.Layer):
         self.feed_forward = FeedForward(
             embedding_dim,
             hidden_units=hidden_units,
+            rank=rank,
             seed=seed,
             dtype=self.dtype_policy,
             name="feed_forward",
@@ -93,4 +96,5 @@ class DecayedAverage(tf.keras.layers.Layer):
             "hidden_units": self.feed_forward.hidden_units,
             "reads_order": self.reads_order,
             "seed": self.seed,
+            **({} if self.feed_forward.rank is None else {"rank": self.feed_forward.rank}),
         }

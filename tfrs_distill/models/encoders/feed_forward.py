@@ -17,6 +17,7 @@ class FeedForward(tf.keras.layers.Layer):
         embedding_dim: width of the input and the output.
         hidden_units: hidden width; None for twice `embedding_dim`.
         dropout: share of hidden units dropped while training.
+        rank: of `W1` and `W2`, each a product of two narrow matrices then; None for whole ones.
         seed: int or None; fixes initial weights and dropout.
     """
 
@@ -26,15 +27,18 @@ class FeedForward(tf.keras.layers.Layer):
         *,
         hidden_units: int | None = None,
         dropout: float = 0.0,
+        rank: int | None = None,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.embedding_dim = embedding_dim
         self.hidden_units = 2 * embedding_dim if hidden_units is None else hidden_units
-        self.dropout_rate, self.seed = dropout, seed
+        self.dropout_rate, self.rank, self.seed = dropout, rank, seed
         policy = self.dtype_policy
         self.norm = tf.keras.layers.LayerNormalization(epsilon=1e-6, dtype=policy, name="norm")
+        if rank is not None:
+            self.into_hidden = self._narrow(rank, 4, "into_hidden")
         self.hidden = tf.keras.layers.Dense(
             self.hidden_units,
             activation="gelu",
@@ -45,6 +49,8 @@ class FeedForward(tf.keras.layers.Layer):
         self.dropout = tf.keras.layers.Dropout(
             dropout, seed=None if seed is None else seed + 2, dtype=policy, name="dropout"
         )
+        if rank is not None:
+            self.into_out = self._narrow(rank, 5, "into_out")
         self.out = tf.keras.layers.Dense(
             embedding_dim,
             kernel_initializer=seeded("glorot_uniform", seed, 3),
@@ -59,8 +65,29 @@ class FeedForward(tf.keras.layers.Layer):
         rows = inputs
         if inputs.shape.rank != 2:
             rows = tf.reshape(inputs, [-1, self.embedding_dim])
-        outputs = self.out(self.dropout(self.hidden(self.norm(rows)), training=training))
+        outputs = self.norm(rows)
+        if self.rank is not None:
+            outputs = self.into_hidden(outputs)
+        outputs = self.dropout(self.hidden(outputs), training=training)
+        if self.rank is not None:
+            outputs = self.into_out(outputs)
+        outputs = self.out(outputs)
         return inputs + (outputs if rows is inputs else tf.reshape(outputs, tf.shape(inputs)))
+
+    @property
+    def hidden_reader(self) -> tf.keras.layers.Dense:
+        """The layer that reads the hidden units."""
+        return self.out if self.rank is None else self.into_out
+
+    def _narrow(self, rank: int, offset: int, name: str) -> tf.keras.layers.Dense:
+        initializer = seeded("glorot_uniform", self.seed, offset)
+        return tf.keras.layers.Dense(
+            rank,
+            use_bias=False,
+            kernel_initializer=initializer,
+            dtype=self.dtype_policy,
+            name=name,
+        )
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that build an equal layer."""
@@ -69,4 +96,5 @@ class FeedForward(tf.keras.layers.Layer):
             "hidden_units": self.hidden_units,
             "dropout": self.dropout_rate,
             "seed": self.seed,
+            **({} if self.rank is None else {"rank": self.rank}),
         }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfrs_distill.models.encoders.feed_forward import FeedForward
@@ -27,10 +29,23 @@ class RecencyAttention(tf.keras.layers.Layer):
         embedding_dim: width of the item embeddings; a multiple of `num_heads`.
         num_blocks: attention and feed-forward, this many times.
         num_heads: attention heads.
+        kept_heads: for every block, which of its `num_heads` heads it has: numbers from 0 in order,
+            as many for each block. A head's width stays `embedding_dim / num_heads`, and the
+            entries that the others would give are 0. None for all.
+        hidden_units: of each feed-forward; None for twice `embedding_dim`.
+        rank: of the feed-forwards' matrices, see `FeedForward`; None for whole ones.
         dropout: dropped share of item embedding entries and of feed-forward units.
         reads_order: whether it reads how long ago each item was; False where histories have no
             order.
         seed: int or None; fixes initial weights and dropout.
+
+    Raises:
+        ValueError: `num_heads` does not divide the width, or `kept_heads` names no such heads.
+
+    Example:
+    >>> layer = RecencyAttention(8, 16, num_heads=4, kept_heads=[[0, 3]])
+    >>> layer(tf.zeros([1, 8, 16]), tf.ones([1, 8], tf.bool)).shape.as_list()
+    [1, 8, 16]
     """
 
     def __init__(
@@ -40,6 +55,9 @@ class RecencyAttention(tf.keras.layers.Layer):
         *,
         num_blocks: int = 1,
         num_heads: int = 2,
+        kept_heads: Sequence[Sequence[int]] | None = None,
+        hidden_units: int | None = None,
+        rank: int | None = None,
         dropout: float = 0.0,
         reads_order: bool = True,
         seed: int | None = None,
@@ -51,14 +69,17 @@ class RecencyAttention(tf.keras.layers.Layer):
                 "`embedding_dim` must be a multiple of `num_heads`. Received: "
                 f"embedding_dim={embedding_dim}, num_heads={num_heads}."
             )
+        self.kept_heads = _checked(kept_heads, num_blocks, num_heads)
         self.max_history, self.embedding_dim = max_history, embedding_dim
+        self.hidden_units, self.rank = hidden_units, rank
         self.num_blocks, self.num_heads = num_blocks, num_heads
+        self.num_kept = num_heads if kept_heads is None else len(self.kept_heads[0])
         self.dropout_rate, self.reads_order, self.seed = dropout, reads_order, seed
         ages = tf.range(max_history, dtype=tf.float32)
         log_decay = -tf.math.log1p(ages) if reads_order else tf.zeros_like(ages)
         self.distance_bias = self.add_weight(
             name="distance_bias",
-            shape=[num_blocks, num_heads, max_history],
+            shape=[num_blocks, self.num_kept, max_history],
             initializer=lambda shape, dtype=None, **_: tf.broadcast_to(
                 tf.cast(log_decay, dtype), shape
             ),
@@ -70,6 +91,7 @@ class RecencyAttention(tf.keras.layers.Layer):
             dtype=self.dtype_policy,
             name="dropout",
         )
+        width = self.num_kept * (embedding_dim // num_heads)
         self.blocks = []
         for block in range(num_blocks):
             base = None if seed is None else seed + 100 * (block + 1)
@@ -78,11 +100,13 @@ class RecencyAttention(tf.keras.layers.Layer):
                     tf.keras.layers.LayerNormalization(
                         epsilon=1e-6, dtype=self.dtype_policy, name=f"norm_{block}"
                     ),
-                    self._dense(2 * embedding_dim, base, 20, f"query_key_{block}"),
-                    self._dense(embedding_dim, base, 21, f"value_{block}"),
+                    self._dense(2 * width, base, 20, f"query_key_{block}"),
+                    self._dense(width, base, 21, f"value_{block}"),
                     self._dense(embedding_dim, base, 22, f"project_{block}"),
                     FeedForward(
                         embedding_dim,
+                        hidden_units=hidden_units,
+                        rank=rank,
                         dropout=dropout,
                         seed=base,
                         dtype=self.dtype_policy,
@@ -116,10 +140,13 @@ class RecencyAttention(tf.keras.layers.Layer):
             attention = tf.where(visible, tf.nn.softmax(tf.where(visible, logits, -1e9)), 0.0)
             attended = tf.matmul(tf.cast(attention, normed.dtype), self._heads(value(normed), 1))
             attended = tf.reshape(
-                tf.transpose(attended, [0, 2, 1, 3]), [-1, self.max_history, self.embedding_dim]
+                tf.transpose(attended, [0, 2, 1, 3]), [-1, self.max_history, value.units]
             )
-            outputs = attended if index == 0 else outputs + attended
-            outputs = feed_forward(project(outputs) + outputs, training=training)
+            placed = self._placed(attended, index)
+            outputs = placed if index == 0 else outputs + placed
+            # The first projection reads heads alone: it has no rows for those that are not there.
+            projected = project(attended if index == 0 else outputs)
+            outputs = feed_forward(projected + outputs, training=training)
         return outputs
 
     def last(self, item_embeddings: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
@@ -133,13 +160,25 @@ class RecencyAttention(tf.keras.layers.Layer):
         )
 
     def _heads(self, inputs: tf.Tensor, groups: int) -> tf.Tensor:
-        """`[b, n, groups * dim]` to `[b, groups * num_heads, n, head_dim]`."""
+        """`[b, n, groups * num_kept * head_dim]` to `[b, groups * num_kept, n, head_dim]`."""
         head_dim = self.embedding_dim // self.num_heads
-        shape = [-1, self.max_history, groups * self.num_heads, head_dim]
+        shape = [-1, self.max_history, groups * self.num_kept, head_dim]
         return tf.transpose(tf.reshape(inputs, shape), [0, 2, 1, 3])
+
+    def _placed(self, attended: tf.Tensor, block: int) -> tf.Tensor:
+        """Heads' outputs at their entries of the width, and 0 at those of heads not there."""
+        if self.num_kept == self.num_heads:
+            return attended
+        entries = entries_of(self.kept_heads[block], self.embedding_dim // self.num_heads)
+        places = np.full(self.embedding_dim, len(entries))  # the column of zeros
+        places[entries] = np.arange(len(entries))
+        return tf.gather(tf.pad(attended, [[0, 0], [0, 0], [0, 1]]), places, axis=-1)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that build an equal layer."""
+        optional: dict[str, Any] = {"hidden_units": self.hidden_units, "rank": self.rank}
+        if self.num_kept < self.num_heads:
+            optional["kept_heads"] = [list(heads) for heads in self.kept_heads]
         return super().get_config() | {
             "max_history": self.max_history,
             "embedding_dim": self.embedding_dim,
@@ -148,7 +187,39 @@ class RecencyAttention(tf.keras.layers.Layer):
             "dropout": self.dropout_rate,
             "reads_order": self.reads_order,
             "seed": self.seed,
+            **{name: value for name, value in optional.items() if value is not None},
         }
+
+
+def entries_of(heads: Sequence[int], head_dim: int) -> np.ndarray:
+    """The entries of the width that some heads give.
+
+    Example:
+    >>> entries_of([0, 2], head_dim=2).tolist()
+    [0, 1, 4, 5]
+    """
+    return (np.asarray(heads)[:, None] * head_dim + np.arange(head_dim)).ravel()
+
+
+def _checked(
+    kept_heads: Sequence[Sequence[int]] | None, num_blocks: int, num_heads: int
+) -> tuple[tuple[int, ...], ...]:
+    """The heads of every block; all where none are named."""
+    if kept_heads is None:
+        return (tuple(range(num_heads)),) * num_blocks
+    kept = tuple(tuple(map(int, heads)) for heads in kept_heads)
+    if (
+        len(kept) != num_blocks
+        or len({len(heads) for heads in kept}) != 1
+        or not all(heads and set(heads) <= set(range(num_heads)) for heads in kept)
+        or not all(list(heads) == sorted(set(heads)) for heads in kept)
+    ):
+        raise ValueError(
+            f"`kept_heads` must name heads of each of {num_blocks} blocks, as many of each, at "
+            f"least one, numbers in order from 0 to {num_heads - 1}. Received: "
+            f"kept_heads={kept_heads!r}."
+        )
+    return kept
 
 
 def _averages_so_far(items: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrs_distill.compress.units import has_units, unit_importance
+from tfrs_distill.compress.units import importances
 from tfrs_distill.models.two_tower import TwoTower
 from tfrs_distill.pipeline.fit_until_best import fit_until_best
 from tfrs_distill.pipeline.run_folder import STUDENT, Run
 from tfrs_distill.pipeline.students import DistillationSetup, WindowStudents
 
 MAX_EPOCHS, PATIENCE = 20, 4
-NUM_BATCHES = 50  # from which the importance of hidden units is estimated
+NUM_BATCHES = 50  # from which the importance of hidden units and heads is estimated
 
 
 class Compression:
@@ -46,14 +46,15 @@ class Compression:
 
     @cached_property
     def weights(self) -> dict[str, Any]:
-        """Arguments of `compress`: how often items are labels, and what the loss owes to units."""
-        labels, importance = self.run.data.splits.train.labels, None
-        if has_units(self.student):
-            batches = self.students.batches(self.setup.examples, self.run.recipe.seed)
-            distiller = self.setup.distiller(self.student)
-            importance = unit_importance(self.student, distiller, batches.take(NUM_BATCHES))
+        """Arguments of `compress`: how often items are labels, and what the loss owes to parts."""
+        labels = self.run.data.splits.train.labels
+        batches = self.students.batches(self.setup.examples, self.run.recipe.seed)
+        distiller = self.setup.distiller(self.student)
         counts = np.bincount(labels.ravel(), minlength=self.student.num_items + 1)[1:]
-        return {"item_weights": counts, "unit_importance": importance}
+        return {
+            "item_weights": counts,
+            **importances(self.student, distiller, batches.take(NUM_BATCHES)),
+        }
 
     def fine_tune(self, smaller: TwoTower) -> dict[str, Any]:
         """Train a compressed student on, in place; return its curves."""
