@@ -297,7 +297,7 @@ def million(num_items: int) -> list[Row]:
     factors = rng.normal(size=[num_items + 1, num_factors])
     planted = factors @ rng.normal(size=[num_factors, width]) / num_factors**0.5
     planted += 0.02 * rng.normal(size=planted.shape)
-    narrow = ("low-rank:24", "int8:row")
+    narrow = ("low-rank:30", "int8:row")
     tables = {
         "of 24 factors": (planted, [("int8",), ("int4",), narrow]),
         "without structure": (rng.normal(size=planted.shape), [("int8",), ("int4",)]),

@@ -56,6 +56,23 @@ def test_scores_are_the_products_with_the_rows(name, dim):
     np.testing.assert_allclose(found, queries @ table.T, rtol=1e-4, atol=1e-5)
 
 
+def test_a_rotation_lets_few_bits_keep_more_of_a_low_rank():
+    """Beside NumPy's decomposition as it is, of a table with one large direction and many small."""
+    rng = np.random.default_rng(1)
+    table = np.float32(rng.normal(size=[500, 12]) * 0.7 ** np.arange(12))
+
+    def left_over(left, right):
+        scales = np.abs(left).max(axis=1, keepdims=True) / 1.5  # levels of 2 bits: -1.5 to 1.5
+        levels = np.clip(np.floor(left / scales) + 0.5, -1.5, 1.5)
+        return np.square(levels * scales @ right - table).sum()
+
+    left, values, right = np.linalg.svd(table, full_matrices=False)
+    size = np.sqrt(values[:8] / np.sqrt(500))
+    plain = left_over(left[:, :8] * values[:8] / size, size[:, None] * right[:8])
+    _, parts = made("low-rank", table, np.ones(500), (8,))
+    assert left_over(parts["left"], parts["right"]) < 0.95 * plain
+
+
 def test_plain_is_the_table():
     np.testing.assert_array_equal(made("plain")[0], TABLE)
 

@@ -12,9 +12,12 @@ class LowRank(Structure):
     """`table = left right`, left [num_rows, rank], right [rank, dim].
 
     They start from the singular value decomposition of the rows, each times the root of its
-    weight: no other product of that rank has a smaller weighted squared error.
+    weight: no other product of that rank has a smaller weighted squared error. Both factors are
+    then rotated at random, `left R` and `R^T right`, which leaves the product as it is and spreads
+    the few large columns of the left one over all of them: few bits lose less of it.
 
-    Reference: [Eckart and Young, 1936](https://doi.org/10.1007/BF02288367).
+    Reference: [Eckart and Young, 1936](https://doi.org/10.1007/BF02288367); rotations,
+    [Chee et al., 2023](https://arxiv.org/abs/2307.13304) (QuIP).
     """
 
     name = "low-rank"
@@ -33,15 +36,16 @@ class LowRank(Structure):
         return {"left": (self.num_rows, rank), "right": (rank, self.dim)}
 
     def fit(self, table: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """Both factors, of like size."""
+        """Both factors, of like size, rotated."""
         (rank,) = self.numbers
+        rotation, _ = np.linalg.qr(np.random.default_rng(0).normal(size=[rank, rank]))
         roots = np.sqrt(weights)[:, None]
         _, values, right = np.linalg.svd(roots * table, full_matrices=False)
         right = right[:rank]
         size = np.sqrt(np.maximum(values[:rank], 1e-12) / np.sqrt(len(table)))
         return {
-            "left": np.float32(table @ right.T / size),
-            "right": np.float32(size[:, None] * right),
+            "left": np.float32(table @ right.T / size @ rotation),
+            "right": np.float32(rotation.T @ (size[:, None] * right)),
         }
 
     def rows(self, parts: Parts, rows: tf.Tensor) -> tf.Tensor:
