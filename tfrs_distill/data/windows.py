@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -157,6 +157,34 @@ class Windows:
             user_attributes=None if self.user_attributes is None else self.user_attributes[rows],
         )
 
+    def joined(self, others: Windows) -> Windows:
+        """Return these windows and others of the same catalogue behind them, with the knowledge.
+
+        Raises:
+            InputError: they differ in more than their rows: the catalogue, the number of positions,
+                the columns of knowledge, or whether there are weights or attributes.
+        """
+        for name, of_one, of_other in (
+            ("catalogue", self.catalogue.fingerprint(), others.catalogue.fingerprint()),
+            ("max_history", self.max_history, others.max_history),
+            ("knowledge", sorted(self.knowledge), sorted(others.knowledge)),
+            ("candidates", self.existing_items().tolist(), others.existing_items().tolist()),
+            ("weights", self.weights is None, others.weights is None),
+            ("user_attributes", self.user_attributes is None, others.user_attributes is None),
+        ):
+            if of_one != of_other:
+                raise InputError(f"Windows with another `{name}` cannot be joined.")
+
+        def both(name: str) -> np.ndarray | None:
+            one = getattr(self, name)
+            return None if one is None else np.concatenate([one, getattr(others, name)])
+
+        arrays = ("users", "history", "labels", "weights", "user_attributes")
+        knowledge = {
+            name: _JoinedRows(rows, others.knowledge[name]) for name, rows in self.knowledge.items()
+        }
+        return replace(self, knowledge=knowledge, **{name: both(name) for name in arrays})
+
     def batches(
         self, batch_size: int, *, seed: int | None = None, num_negatives: int | None = None
     ) -> tf.data.Dataset:
@@ -271,6 +299,26 @@ class Windows:
             for row in np.ascontiguousarray(rows, np.int32)
         ]
         return np.frombuffer(b"".join(digests), np.uint64)
+
+
+class _JoinedRows:
+    """The rows of two arrays, one behind the other, each read where it lies."""
+
+    def __init__(self, first: ExampleRows, second: ExampleRows) -> None:
+        self.first, self.second, self.dtype = first, second, first.dtype
+        self.shape = (first.shape[0] + second.shape[0], *first.shape[1:])
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        rows, number = np.arange(self.shape[0])[rows], self.first.shape[0]
+        values = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        of_second = rows >= number
+        for inside, array, place in (
+            (~of_second, self.first, rows),
+            (of_second, self.second, rows - number),
+        ):
+            if inside.any():
+                values[inside] = array[place[inside]]
+        return values
 
 
 def attribute_indices(given: Any, num_rows: int) -> np.ndarray | None:

@@ -14,6 +14,7 @@ import tensorflow as tf
 import tfrs_distill.compress.compressed_item_tower  # noqa: F401  (its class is to be loaded)
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.data.unlabelled_rows import unlabelled_rows
+from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation.retrieval import ModelScorer
 from tfrs_distill.knowledge import CachedTeacher
@@ -35,8 +36,12 @@ SELF_TAUGHT, SCRAMBLED = "self_taught", "scrambled"
 STUDENT, COMPRESSED = "student", "compressed"
 KNOWLEDGE, SELF_KNOWLEDGE = "knowledge", "self_knowledge"
 UNLABELLED, LOGITS_FILE = "unlabelled", "logits.npz"
+GENERATED, HISTORIES_FILE = "generated", "histories.npz"
 WORDS, WORDS_FILE, PIECE_VECTORS_FILE = "words", "words.json", "vectors.npy"
 LISTS, LISTS_FILE = "lists", "lists.npz"
+# Of a softmax over all items, what is left beside the top-K is summed at each of these: 4 bytes a
+# row and temperature, so that a student can be trained at another one without labelling anew.
+TEMPERATURES = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 8.0)
 TUNE, TRIALS = "tune", "trials"  # of a run's folder; in it, of the stages of a search's trials
 
 
@@ -61,6 +66,7 @@ class Run:
         twins: the stages of the students without a teacher.
         controls: the stages of the students that show what is not the teacher's knowledge.
         num_unlabelled: rows that the teacher alone labels, for each training row.
+        num_generated: histories that the teacher continues, for each training window.
     """
 
     def __init__(
@@ -92,6 +98,7 @@ class Run:
         ]
         of_rows = isinstance(recipe, RankingRecipe)
         self.num_unlabelled = recipe.knowledge.unlabelled_per_row if of_rows else 0
+        self.num_generated = 0 if of_rows else recipe.knowledge.generated_per_window
 
     def file(self, stage: str, name: str = "") -> Path:
         """A file of a stage, or its folder."""
@@ -163,6 +170,24 @@ class Run:
     def knowledge(self, stage: str = KNOWLEDGE) -> CachedTeacher:
         """The cross-fitted knowledge of the training examples: the teacher's, or the twins'."""
         return CachedTeacher.open(self.file(stage, CACHE))
+
+    @property
+    def kept_of_logits(self) -> dict[str, Any]:
+        """How much is kept of a window's logits: arguments of `cache_teacher` and `cross_fit`."""
+        return {
+            "top_k": min(self.recipe.knowledge.top_k, self.data.catalogue.num_items - 1),
+            "temperatures": tuple(sorted({*TEMPERATURES, self.recipe.distillation.temperature})),
+        }
+
+    def generated(self, stage: str = GENERATED) -> Windows:
+        """The histories that the teacher continued, or the twin, with its knowledge of them."""
+        folder = self.file(stage) if stage == GENERATED else self.file(stage, GENERATED)
+        train = self.data.splits.train
+        with np.load(folder / HISTORIES_FILE) as arrays:
+            columns = dict(arrays)
+        weights = None if train.weights is None else np.float32(columns["labels"] > 0)
+        windows = Windows(train.catalogue, **columns, candidates=train.candidates, weights=weights)
+        return CachedTeacher.open(folder / CACHE).join(windows, form="top_k")
 
     @cached_property
     def drawn(self) -> RankingExamples:

@@ -109,7 +109,7 @@ def _of_queries(run: Run) -> dict[str, Any]:
             "split": split,
             "models": "Every model got the same history and ranked the whole catalogue, "
             f"{_history(recipe)}.{_without_ease(run)}",
-            "twin": "same model, same data, same budget, same seed",
+            "twin": f"same model, same data, same budget, same seed{_generated(run)}",
         }
         task = NEXT_ITEM
         items = "that come next" if recipe.data.reads_order else "that were held back"
@@ -119,6 +119,16 @@ def _of_queries(run: Run) -> dict[str, Any]:
         "rows_are": "query",
         "tasks": {task: {"metric": f"ndcg@{k}", "what": of_task}},
     }
+
+
+def _generated(run: Run) -> str:
+    """What the student has beside the twin's data."""
+    if not run.num_generated:
+        return ""
+    return (
+        f" (the student also has {run.num_generated:,} histories for each window, continued by the "
+        "teacher)"
+    )
 
 
 def _without_ease(run: Run) -> str:

@@ -25,6 +25,7 @@ from tfrs_distill.pipeline.list_teachers import standardised
 from tfrs_distill.pipeline.models import make_student
 from tfrs_distill.pipeline.recipe.sections import TwinSettings
 from tfrs_distill.pipeline.run_folder import (
+    GENERATED,
     KNOWLEDGE,
     PLAIN,
     SCRAMBLED,
@@ -193,11 +194,14 @@ class WindowStudents:
         """The windows with knowledge; where the teacher's has no embeddings, all read the top-K."""
         form = None if self.recipe.knowledge.form == "auto" else self.recipe.knowledge.form
         knowledge = self.run.knowledge()
-        if name == SCRAMBLED or "embeddings" not in knowledge.forms:
+        generates = bool(self.run.num_generated)
+        if name == SCRAMBLED or generates or "embeddings" not in knowledge.forms:
             form = "top_k"
         if name in KNOWLEDGE_OF:
             knowledge = self.run.knowledge(KNOWLEDGE_OF[name])
         windows = knowledge.join(self.examples, form=form)
+        if generates:
+            windows = windows.joined(self.run.generated(KNOWLEDGE_OF.get(name, GENERATED)))
         if name == SCRAMBLED:
             windows = scrambled(windows, seed=self.recipe.seed)
         chosen = self.recipe.distillation

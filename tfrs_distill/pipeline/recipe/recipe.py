@@ -315,6 +315,12 @@ class RetrievalRecipe(Recipe):
                 "Tables without `data.items` have no text for the student to read. Name the items' "
                 "table (--items), or set `item_texts.read` to false."
             )
+        if self.knowledge.generated_per_window and "array" in self.teacher.kinds:
+            raise InputError(
+                "A teacher that is an array knows the histories of the array alone and cannot "
+                "continue any. Received: knowledge.generated_per_window="
+                f"{self.knowledge.generated_per_window}. Set it to 0."
+            )
         if self.data.split == COLD_ITEMS:
             self._check_cold_items()
         if self.transfer != TransferSettings():
@@ -339,11 +345,13 @@ class RetrievalRecipe(Recipe):
                 f'`teacher.kind` "two-tower" with "{TEXT}" among its modalities. Received: '
                 f'kind="{self.teacher.kind}", modalities={list(self.teacher.modalities)}.'
             )
-        if "scrambled" in self.training.controls or self.knowledge.form == "top_k":
+        reads_top_k = self.knowledge.form == "top_k" or self.knowledge.generated_per_window
+        if "scrambled" in self.training.controls or reads_top_k:
             raise InputError(
                 f'With `data.split` "{COLD_ITEMS}" the cold items have a softmax of their own, '
                 'which the top-K of all items says nothing of. Leave "scrambled" out of '
-                '`training.controls`, and set `knowledge.form` to "embeddings".'
+                '`training.controls`, set `knowledge.form` to "embeddings" and '
+                "`knowledge.generated_per_window` to 0."
             )
         if not self.item_texts.read:
             raise InputError(

@@ -446,9 +446,22 @@ class KnowledgeSettings:
         "exact logits from embeddings, or the top-K and the rest's sum; auto = exact if it can be",
         choices=("auto", "embeddings", "top_k"),
     )
+    generated_per_window: int = setting(
+        0,
+        "histories for each training window that the teacher continues and alone labels, where "
+        "there is little data; the top-K of all is read then",
+        at_least=0,
+    )
 
     def __post_init__(self) -> None:
         check(self, "knowledge")
+        if self.generated_per_window and self.form == "embeddings":
+            raise InputError(
+                "`knowledge.generated_per_window` are labelled by another teacher than the "
+                "training windows, so their exact logits cannot be read. Received: "
+                f'{self.generated_per_window} with form="embeddings". Set `knowledge.form` to '
+                '"top_k" or "auto".'
+            )
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from tfrs_distill.pipeline.stages.cross_encoder import cross_encoder_stage
 from tfrs_distill.pipeline.stages.data import data_stage
 from tfrs_distill.pipeline.stages.evaluate import evaluate_stage
 from tfrs_distill.pipeline.stages.export import export_stage
+from tfrs_distill.pipeline.stages.generated import generated_stage
 from tfrs_distill.pipeline.stages.knowledge import knowledge_stage, self_knowledge_stage
 from tfrs_distill.pipeline.stages.lists import lists_stage
 from tfrs_distill.pipeline.stages.student import student_stage
@@ -36,6 +37,8 @@ def stages_of(run: Run) -> list[Stage]:
     stages += [teacher_stage(run), knowledge_stage(run)]
     if run.num_unlabelled:
         stages.append(unlabelled_stage(run))
+    if run.num_generated:
+        stages.append(generated_stage(run))
     if two_stage:
         stages += [student_stage(run, "retrieval"), cross_encoder_stage(run), lists_stage(run)]
     stages += [student_stage(run, name) for name in run.twins]

@@ -15,6 +15,7 @@ from tfrs_distill.knowledge.maintenance import prune
 from tfrs_distill.pipeline.fit_until_best import fit_for
 from tfrs_distill.pipeline.run_folder import (
     CACHE,
+    GENERATED,
     KNOWLEDGE,
     LOGITS_FILE,
     SELF_KNOWLEDGE,
@@ -22,12 +23,9 @@ from tfrs_distill.pipeline.run_folder import (
     Run,
 )
 from tfrs_distill.pipeline.stage import Result, Stage, forget_other_trainings
+from tfrs_distill.pipeline.stages.generated import write_generated
 from tfrs_distill.pipeline.students import ListStudents, students_of
 from tfrs_distill.pipeline.tasks import logits_of_tasks
-
-# Of a softmax over all items, what is left beside the top-K is summed at each of these: 4 bytes a
-# row and temperature, so that a student can be trained at another one without labelling anew.
-TEMPERATURES = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 8.0)
 
 
 def knowledge_stage(run: Run) -> Stage:
@@ -57,7 +55,7 @@ def self_knowledge_stage(run: Run) -> Stage:
     """Its folder holds what twins know of examples that they were not trained on.
 
     Each is trained for as many epochs as the twin of all examples needed. Rows that the teacher
-    alone labels are labelled by that twin.
+    alone labels are labelled by that twin, and histories continued by it.
     """
     recipe, students = run.recipe, students_of(run, TWIN)
 
@@ -86,12 +84,14 @@ def self_knowledge_stage(run: Run) -> Stage:
             logits = logits_of_tasks(run.student(TWIN), run.drawn, tasks)
             with whole_file(folder / LOGITS_FILE) as file:
                 np.savez(file, **logits)
+        if run.num_generated and not isinstance(students, ListStudents):
+            write_generated(run, run.student(TWIN), folder / GENERATED)
         return {}, _line(run, f"a twin of {epochs} epochs that never saw it")
 
     return Stage(
         SELF_KNOWLEDGE,
         work,
-        lambda: [recipe.knowledge.folds, kept(), run.num_unlabelled],
+        lambda: [recipe.knowledge.folds, kept(), run.num_unlabelled, run.num_generated],
         after=(TWIN,),
     )
 
@@ -124,11 +124,4 @@ def _line(run: Run, which: str) -> str:
 
 def _kept(run: Run) -> dict[str, Any]:
     """How rows are assigned to folds, or how much is kept of a window's logits."""
-    recipe = run.recipe
-    if run.tasks:
-        return {"by": recipe.knowledge.by}
-    num_items = run.data.catalogue.num_items
-    return {
-        "top_k": min(recipe.knowledge.top_k, num_items - 1),
-        "temperatures": tuple(sorted({*TEMPERATURES, recipe.distillation.temperature})),
-    }
+    return {"by": run.recipe.knowledge.by} if run.tasks else run.kept_of_logits

@@ -8,6 +8,7 @@ from typing import Any
 
 from tfrs_distill.pipeline.fit_until_best import fit_until_best, save_alone
 from tfrs_distill.pipeline.run_folder import (
+    GENERATED,
     KNOWLEDGE,
     LISTS,
     PLAIN,
@@ -108,4 +109,5 @@ def _after(run: Run, name: str, alone: bool, students: Any) -> tuple[str, ...]:
         return (of_examples, KNOWLEDGE_OF[name], *of_form)
     if isinstance(students, ListStudents):
         return (LISTS,)
-    return (KNOWLEDGE, UNLABELLED)[: 1 + bool(run.num_unlabelled)]
+    more = ((UNLABELLED, run.num_unlabelled), (GENERATED, run.num_generated))
+    return (KNOWLEDGE, *(stage for stage, number in more if number))

@@ -1,0 +1,47 @@
+"""Let the teacher continue histories, and label what it made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfrs_distill.files import whole_file
+from tfrs_distill.knowledge import cache_teacher, generate_histories
+from tfrs_distill.pipeline.run_folder import CACHE, GENERATED, HISTORIES_FILE, Run
+from tfrs_distill.pipeline.stage import Result, Stage
+
+
+def generated_stage(run: Run) -> Stage:
+    """Its folder holds what `run.generated` reads."""
+
+    def work(folder: Path) -> tuple[Result, str]:
+        number = write_generated(run, run.teacher.open(run.file("teacher")), folder)
+        return {}, f"{number:,} histories that the teacher continued and labelled"
+
+    def settings() -> Any:
+        return [run.recipe.knowledge.generated_per_window, run.kept_of_logits]
+
+    return Stage(GENERATED, work, settings, after=("teacher",))
+
+
+def write_generated(run: Run, teacher: Any, folder: Path) -> int:
+    """Write histories that a teacher continued, and its knowledge of them; return their number.
+
+    A student that learns from them reads the top-K, and so must the teacher's knowledge be.
+    """
+    made = generate_histories(
+        teacher,
+        run.data.splits.train,
+        run.recipe.knowledge.generated_per_window,
+        seed=run.recipe.seed,
+        progress=run.progress,
+    )
+    cache_teacher(teacher, made, folder / CACHE, progress=run.progress, **run.kept_of_logits)
+    with whole_file(folder / HISTORIES_FILE) as file:
+        arrays = {"users": made.users, "history": made.history, "labels": made.labels}
+        if made.user_attributes is not None:
+            arrays["user_attributes"] = made.user_attributes
+        np.savez(file, **arrays)
+    return len(made)
