@@ -180,6 +180,7 @@ UNUSUAL_FILMS = MultitaskRecipe(
 UNUSUAL_STAGES = TwoStageRecipe(
     name="stages",
     teacher=TeacherSettings(kind="cross-encoder"),
+    knowledge=KnowledgeSettings(generated_per_window=3),
     lists=ListsSettings(
         num_candidates=60,
         list_size=11,
@@ -359,7 +360,8 @@ def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path):
         ),
         (
             "[knowledge]\nzzz = 1\n",
-            r"`zzz` is not a key of \[knowledge\] of .*\"retrieval\"\. Known: folds, top_k, form\.",
+            r"`zzz` is not a key of \[knowledge\] of .*\"retrieval\"\. Known: folds, top_k, form, "
+            r"generated_per_window\.",
         ),
         ("teacher = 3\n", r"`teacher` must be a section, \[teacher\]\. Received: 3\."),
     ],
@@ -525,11 +527,23 @@ def test_a_split_of_cold_items_starts_from_its_recipe(tmp_path):
         ("[teacher]\nmodalities = []", "a teacher that knows items by their text"),
         ('[training]\ncontrols = ["scrambled"]', 'Leave "scrambled" out'),
         ('[knowledge]\nform = "top_k"', "says nothing of"),
+        ("[knowledge]\nform = 'auto'\ngenerated_per_window = 1", "generated_per_window` to 0"),
         ("[item_texts]\nread = false", "Set `item_texts.read` to true"),
     ],
 )
 def test_cold_items_need_models_that_read_texts(tmp_path, text, words):
     assert words in refused(tmp_path, f'[data]\nsplit = "cold-items"\n{text}\n')
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[knowledge]\nform = "embeddings"\n', 'Received: 1 with form="embeddings". Set'),
+        ('[teacher]\nkind = "array"\nsource = "a.npz"\n[knowledge]\n', "cannot continue any"),
+    ],
+)
+def test_histories_are_continued_by_one_who_can_and_labelled_by_the_top_k(tmp_path, text, words):
+    assert words in refused(tmp_path, f"{text}generated_per_window = 1\n")
 
 
 def test_two_stages_know_items_by_their_ids(tmp_path):

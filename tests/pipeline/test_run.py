@@ -24,8 +24,8 @@ from tfrs_distill.pipeline.report.lists import RecommendedLists
 from tfrs_distill.progress import SilentProgress
 
 CONTROLS = ["plain", "self_taught", "scrambled"]  # more than a recipe has by default
-STAGES = ["data", "teacher", "knowledge", "twin", "self_knowledge", "student", *CONTROLS]
-STAGES += ["export", "evaluate"]
+STAGES = ["data", "teacher", "knowledge", "generated", "twin", "self_knowledge", "student"]
+STAGES += [*CONTROLS, "export", "evaluate"]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def recipe(encoder):
         data=replace(small.data, max_history=8),
         teacher=replace(small.teacher, embedding_dim=8, max_epochs=2),
         encoder=replace(small.encoder, name=str(encoder)),
-        knowledge=replace(small.knowledge, folds=2, top_k=10),
+        knowledge=replace(small.knowledge, folds=2, top_k=10, generated_per_window=1),
         student=replace(small.student, embedding_dim=4),
         training=replace(
             small.training, max_epochs=3, controls=("plain", "self-taught", "scrambled")
@@ -242,7 +242,7 @@ def test_a_lost_file_runs_its_stage_again(finished, recipe):
     (home / "1" / "student.tflite").unlink()
     progress = Recorder()
     pipeline.run(recipe, home.parent, progress)
-    assert progress.reused == [True] * 9 + [False, True]
+    assert progress.reused == [True] * 10 + [False, True]
     assert (home / "1" / "student.tflite").is_file()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from tfrs_distill.errors import InputError
 from tfrs_distill.pipeline.recipe.settings import Rule, rule_of
-from tfrs_distill.pipeline.stages.knowledge import TEMPERATURES
+from tfrs_distill.pipeline.run_folder import TEMPERATURES
 
 STUDENT, TWIN = "student", "twin"
 FIXED = ("data", "evaluation", "export")  # sections that decide what is measured
