@@ -35,6 +35,8 @@ ALONE = "alone"  # trained on the target alone
 TRAINS = {"transfer": ALL, "adapters": ADAPTERS, "untrained": NOTHING}  # the other variants
 OF_CONTROLS = ("twin", *(name.replace("-", "_") for name in CONTROLS))
 BEST_OF = ("student", "teacher", "twin", "ease", "popularity")  # of a run without transfer
+GENERATED = 5  # histories for each training window, where there are few
+NOT_GENERATED = "none generated"
 SHARES = {"cross-domain": 0.05, "scarce": 0.1}  # of each user's training interactions
 GAIN = ">= 1.1"
 DOUBTS = {  # about leaks, by source and target
@@ -103,19 +105,29 @@ def cross_domain(pair: Pair, seeds: Sequence[int], out: Path) -> list[Row]:
 
 
 def scarce(pair: Pair, seeds: Sequence[int], out: Path) -> list[Row]:
-    """The student, its controls and its teacher where each user has a tenth of the interactions."""
+    """The student, its controls and its teacher where each user has a tenth of the interactions.
+
+    Teachers, and twins for the self-taught students, continue histories. A run without these
+    stands beside the one that starts from the source.
+    """
     share = SHARES["scarce"]
     runs: dict[str, list[Values]] = {}
-    training = replace(pair.target.training, controls=CONTROLS)
-    pair = replace(pair, target=replace(pair.target, training=training))
+    few = {"training": replace(pair.target.training, controls=CONTROLS)}
+    few["knowledge"] = replace(pair.target.knowledge, generated_per_window=GENERATED)
+    many = replace(pair.target, **few)
+    none = replace(pair.target, training=replace(pair.target.training, controls=()))
+    variants = {ALONE: (many, ALONE), "transfer": (many, "transfer")}
+    variants |= {NOT_GENERATED: (none, "transfer")}
     for seed in seeds:
         source = source_run(pair.source, seed, out)
-        for variant in (ALONE, "transfer"):
-            recipe = of_variant(pair.target, "scarce", share, variant, seed, source)
+        for variant, (target, start) in variants.items():
+            part = f"scarce-{variant.replace(' ', '-')}"
+            recipe = of_variant(target, part, share, start, seed, source)
             runs.setdefault(variant, []).append(whole_run(recipe, out))
     detail = f"{share:.0%} of the training interactions"
     rows = []
-    for variant, found in runs.items():
+    for variant in (ALONE, "transfer"):
+        found = runs[variant]
         student = of_model(found, "student")
         best = max(OF_CONTROLS, key=lambda model: of_model(found, model).mean())
         for other in (*OF_CONTROLS, "teacher"):
@@ -127,6 +139,9 @@ def scarce(pair: Pair, seeds: Sequence[int], out: Path) -> list[Row]:
         name = f"scarce: {model}, transfer / alone"
         values = of_model(runs["transfer"], model), of_model(runs[ALONE], model)
         rows.append(compared(name, *values, "", detail, seeds))
+    pairs = of_model(runs["transfer"], "student"), of_model(runs[NOT_GENERATED], "student")
+    name = "scarce: student, transfer / without generated histories"
+    rows.append(compared(name, *pairs, "", detail, seeds))
     return rows
 
 
