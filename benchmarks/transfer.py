@@ -35,9 +35,9 @@ of group g with 100 average users added, `log p_i + sum_g log(p_i(g) / p_i)` ove
 trained on, with adapters, and not trained at all, each beside the same teacher of the target alone;
 and the student of the first beside the best of the target alone. `scarce`: student, all controls
 and teacher of the target with 10 % of the interactions, with and without the source's transfer, and
-with histories that the teacher continues (of the self-taught control, the twin), which a further run
-is without; the goal is set against the best control.
-Intervals of both are over users and seeds, paired for a difference.
+with histories that the teacher continues (for the self-taught control the twin does), which a
+further run is without; the goal is set against the best control. Intervals of both are over users
+and seeds, paired for a difference.
 
 Runs that are on disk are not run again.
 """
