@@ -53,7 +53,7 @@ def run(
     from tfrs_distill.pipeline.run_folder import Run
     from tfrs_distill.pipeline.run_report import write_run_report
     from tfrs_distill.pipeline.stages import stages_of
-    from tfrs_distill.pipeline.worker import workers
+    from tfrs_distill.pipeline.worker import FIRST_STAGES, workers
     from tfrs_distill.progress import SilentProgress
 
     if processes < 1:
@@ -61,8 +61,10 @@ def run(
     keep_freed_memory()
     this = Run(recipe, Path(out), progress or SilentProgress())
     stages = stages_of(this)
+    first = [stage for stage in stages if stage.name in FIRST_STAGES]
+    this.stages.run(first, of=stages)
     with workers(recipe, Path(out), processes - 1, this.progress):
-        this.stages.run(stages)
+        this.stages.run([stage for stage in stages if stage not in first], of=stages)
     return write_run_report(this)
 
 

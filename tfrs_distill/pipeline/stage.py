@@ -100,9 +100,14 @@ class Stages:
         """The folder of a stage that is done or at work."""
         return self.folders.get(name, self.folder / name)
 
-    def run(self, stages: Sequence[Stage]) -> None:
-        """Run the stages, or take what they gave before or give in another process."""
-        numbers = {stage.name: number for number, stage in enumerate(stages, 1)}
+    def run(self, stages: Sequence[Stage], of: Sequence[Stage] = ()) -> None:
+        """Run the stages, or take what they gave before or give in another process.
+
+        Args:
+            stages: each behind those whose results it reads.
+            of: all stages, where these are not all; they are numbered as there.
+        """
+        numbers = {stage.name: number for number, stage in enumerate(of or stages, 1)}
         waiting = list(stages)
         while waiting:
             left = {stage.name for stage in waiting}

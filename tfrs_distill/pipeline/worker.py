@@ -21,6 +21,7 @@ from typing import IO, Any
 
 from tfrs_distill.progress import Advance, Progress
 
+FIRST_STAGES = ("data", "words")  # all read them, and bad input is found there
 LAST_STAGES = ("export", "evaluate")  # they read all others, and the last measures milliseconds
 
 
