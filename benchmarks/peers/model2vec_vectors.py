@@ -23,7 +23,7 @@ def main() -> None:
                 model = StaticModel.from_pretrained(
                     folder, dimensionality=dim, quantize_to=number, force_download=False
                 )
-                found[f"{name}/{coefficient}"] = model.encode(request["texts"])
+                found[f"{name}/{coefficient}"] = np.float32(model.encode(request["texts"]))
                 found[f"{name}/bytes"] = np.array(model.embedding.nbytes)
     np.savez(request["vectors"], **found)
 
