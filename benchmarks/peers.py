@@ -63,6 +63,7 @@ ENVIRONMENTS = {  # what pip is asked for
         "scipy<1.13",
         "setuptools<81",
     ),
+    "model2vec": ("model2vec[distill,quantization]==0.10.0", TORCH),  # of `transfer.py`
     "ranx": ("ranx==0.3.21",),  # metrics alone: tests compare ours with them
 }
 PARTS = ("validation", "test")
@@ -270,8 +271,8 @@ def environment(name: str, home: Path) -> Path:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(
-            f"The environment of {name} could not be made; leave its peers out with --peers. pip "
-            f"wrote:\n{done.stderr[-2000:]}"
+            f"The environment of {name} could not be made; leave out what needs it, peers with "
+            f"--peers. pip wrote:\n{done.stderr[-2000:]}"
         )
     with whole_file(note, "w") as file:
         file.write(wanted)

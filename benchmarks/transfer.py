@@ -12,8 +12,12 @@ with the test, as a new film does (`undescribed`). Beside the run's own models s
 
 - the twin that reads the BERT's own vectors in place of the text tower (their first principal
   components): what the text is worth without a teacher, to whoever can run the BERT;
-- averages of the history's vectors, latest first, compared with each film's: of the BERT as they
-  are, and of TF-IDF;
+- averages of the history's vectors, latest first, compared with each film's, without any training:
+  of the BERT, of TF-IDF, of the tower's word pieces, and of model2vec, which is distilled from the
+  same BERT in an environment of its own, made below DIR: with its 256 numbers a piece, and with 8
+  in 8 bits, which are fewer bytes than the tower's. Whether the vectors are centred, how fast the
+  history decays, and model2vec's weights are chosen on validation;
+- the twin that reads model2vec's vectors;
 - popularity by genre: a film is as popular as the known films of its genres.
 
 Then how well the student of MovieLens-100K does for users of whom only the last 0, 1, 2, ... films
@@ -46,8 +50,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import statistics
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -75,9 +81,10 @@ from tfrs_distill.models import DecayedAverage, HistoryTower, RetrievalStudent, 
 from tfrs_distill.models.described_item_tower import DescribedItemTower
 from tfrs_distill.pipeline.cold_validation import ColdValidationNDCG
 from tfrs_distill.pipeline.data import RetrievalData
-from tfrs_distill.pipeline.encoders import open_bert
+from tfrs_distill.pipeline.encoders import encoder_name, open_bert
 from tfrs_distill.pipeline.fit_until_best import ValidationCallback, fit_until_best
 from tfrs_distill.pipeline.recipe import Recipe, RetrievalRecipe
+from tfrs_distill.pipeline.run_folder import PIECE_VECTORS_FILE, WORDS, WORDS_FILE
 from tfrs_distill.pipeline.teacher_kinds import TeacherContext, teacher_kind
 from tfrs_distill.pipeline.terminal import TerminalProgress
 from tfrs_distill.pipeline.worker import default_processes
@@ -85,20 +92,35 @@ from tfrs_distill.serving.model_file import open_model
 from tfrs_distill.serving.word_pieces import WordPieces
 
 from cross_domain import Pair, cross_domain, scarce  # isort: skip
+from peers import SCRIPTS, environment  # isort: skip
 from rows import Row, publish, row  # isort: skip
 
 FROM_OTHER_RUNS = {"cross-domain": cross_domain, "scarce": scarce}
 OF_SCRIPT = ("cold-items", "cold-users", *FROM_OTHER_RUNS)
 PARTS = ("all", "described", "undescribed")
-BERT_TWIN, OF_BERT, OF_TFIDF, OF_GENRES = (
+BERT_TWIN, OF_BERT, OF_TFIDF, OF_PIECES, OF_GENRES = (
     "twin of BERT vectors",
     "averaged BERT vectors",
     "averaged TF-IDF",
+    "averaged word pieces",
     "popularity by genre",
 )
-CONTROLS = ("twin", "plain", BERT_TWIN, OF_BERT, OF_TFIDF, OF_GENRES)
-ON_DEVICE = ("twin", "plain", OF_TFIDF, OF_GENRES)  # which need no BERT when an item is added
-COMPONENTS = 32  # of the BERT's vectors
+MODEL2VEC, SMALL_MODEL2VEC = "model2vec", "model2vec of 8 bytes"
+MODEL2VEC_TWIN = f"twin of {MODEL2VEC}"
+SIZES = {MODEL2VEC: (256, "float16"), SMALL_MODEL2VEC: (8, "int8")}  # its own; a piece's numbers
+SIF_COEFFICIENTS = (1e-4, None)  # its own; pieces that all weigh the same
+OF_MODEL2VEC = tuple(f"averaged {size}" for size in SIZES)
+ON_DEVICE = (  # which need no BERT when an item is added
+    "twin",
+    "plain",
+    MODEL2VEC_TWIN,
+    OF_TFIDF,
+    OF_PIECES,
+    *OF_MODEL2VEC,
+    OF_GENRES,
+)
+CONTROLS = (*ON_DEVICE, BERT_TWIN, OF_BERT)
+COMPONENTS = 32  # of the vectors that a twin reads
 DECAYS = (None, 4.0, 16.0)
 KNOWN = (0, 1, 2, 3, 5, 10, 32)  # items of a user
 NEW_USERS, FIRST, OF_FIRST = 0.2, 5, (0, 1, 2, 5)  # share of users; their items; those read
@@ -150,7 +172,7 @@ def cold_items(seeds: Sequence[int], out: Path, *, quick: bool) -> list[Row]:
     for seed in seeds:
         seeded = replace(recipe, seed=seed, name=f"{recipe.name}-seed-{seed}")
         pipeline.run(seeded, out, TerminalProgress(), processes=default_processes())
-        of_seeds.append(measured(seeded, out))
+        of_seeds.append(measured(seeded, out, quick=quick))
     ndcg = {
         model: {part: np.concatenate([of[model][part] for of in of_seeds]) for part in PARTS}
         for model in of_seeds[0]
@@ -161,10 +183,10 @@ def cold_items(seeds: Sequence[int], out: Path, *, quick: bool) -> list[Row]:
         whole = replace(whole, name=f"ml-100k-seed-{seeds[0]}")
         pipeline.run(whole, out, TerminalProgress(), processes=default_processes())
         print(cold_users(whole, out))
-    return [*goals(ndcg), *costs(seeded, out)]
+    return [*goals(ndcg), *costs(seeded, out), *bytes_of_model2vec(out)]
 
 
-def measured(recipe: RetrievalRecipe, out: Path) -> Values:
+def measured(recipe: RetrievalRecipe, out: Path, *, quick: bool) -> Values:
     """NDCG by model and part of the items; kept beside the run."""
     home = out / recipe.name
     file = home / "transfer.npz"
@@ -175,7 +197,10 @@ def measured(recipe: RetrievalRecipe, out: Path) -> Values:
     data = RetrievalData.load(home / "stages" / "data", recipe)
     found: Values = {}
     parts = queries_of(data, recipe)
-    for name, model in (models_of(recipe, data, home) | further_controls(recipe, data)).items():
+    controls = further_controls(recipe, data, home)
+    if not quick:
+        controls |= model2vec_controls(recipe, data, out)
+    for name, model in (models_of(recipe, data, home) | controls).items():
         found[name] = {}
         for part, queries in parts.items():
             scorer = scorer_of(model, queries, recipe.data.max_history)
@@ -214,20 +239,67 @@ def models_of(recipe: RetrievalRecipe, data: RetrievalData, home: Path) -> dict[
     }
 
 
-def further_controls(recipe: RetrievalRecipe, data: RetrievalData) -> dict[str, object]:
+def further_controls(recipe: RetrievalRecipe, data: RetrievalData, home: Path) -> dict[str, object]:
     """Models that no teacher has taught."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    texts = data.catalogue.texts
+    texts, k = data.catalogue.texts, recipe.evaluation.k
     of_bert = np.asarray(open_bert(recipe).encode(texts))
     of_words = TfidfVectorizer().fit(data.known_texts).transform(texts).toarray()
-    validation = data.splits.validation
+    words = home / "stages" / WORDS
+    pieces = WordPieces(**json.loads((words / WORDS_FILE).read_text(encoding="utf-8")))
+    rows, vectors = pieces.encode(texts), np.load(words / PIECE_VECTORS_FILE)
+    of_pieces = vectors[rows].sum(axis=1) / np.maximum((rows > 0).sum(axis=1, keepdims=True), 1)
     return {
-        BERT_TWIN: bert_twin(recipe, data, of_bert),
-        OF_BERT: best_average(of_bert, validation, recipe.evaluation.k),
-        OF_TFIDF: best_average(of_words, validation, recipe.evaluation.k),
+        BERT_TWIN: vector_twin(recipe, data, of_bert, BERT_TWIN),
+        OF_BERT: best_average([of_bert], data, k),
+        OF_TFIDF: best_average([of_words], data, k),
+        OF_PIECES: best_average([of_pieces], data, k),
         OF_GENRES: ConstantScorer(popularity_by_genre(data), exclude_seen=True),
     }
+
+
+def model2vec_controls(
+    recipe: RetrievalRecipe, data: RetrievalData, out: Path
+) -> dict[str, object]:
+    """The twin of model2vec's vectors as they come, and averages of several sizes."""
+    file = out / "model2vec.npz"
+    if not file.exists():
+        python = environment("model2vec", out / "peers").absolute()
+        with tempfile.TemporaryDirectory() as folder:
+            asked = {
+                "encoder": encoder_name(recipe),
+                "texts": data.catalogue.texts,
+                "sizes": SIZES,
+                "sif_coefficients": SIF_COEFFICIENTS,
+                "vectors": f"{folder}/vectors.npz",
+            }
+            request = Path(folder) / "request.json"
+            request.write_text(json.dumps(asked), encoding="utf-8")
+            subprocess.run([python, SCRIPTS / "model2vec_vectors.py", request], check=True)
+            with whole_file(file) as kept:
+                kept.write((Path(folder) / "vectors.npz").read_bytes())
+    with np.load(file) as kept:
+        of_size = {
+            size: [kept[f"{size}/{coefficient}"] for coefficient in SIF_COEFFICIENTS]
+            for size in SIZES
+        }
+    twin = vector_twin(recipe, data, of_size[MODEL2VEC][0], MODEL2VEC_TWIN)
+    return {MODEL2VEC_TWIN: twin} | {
+        name: best_average(vectors, data, recipe.evaluation.k)
+        for name, vectors in zip(OF_MODEL2VEC, of_size.values())
+    }
+
+
+def bytes_of_model2vec(out: Path) -> list[Row]:
+    """What the vectors of its word pieces weigh, where it was measured."""
+    file = out / "model2vec.npz"
+    if not file.exists():
+        return []
+    with np.load(file) as kept:
+        return [
+            row(f"{size}: vectors", float(kept[f"{size}/bytes"]), "bytes", "", "") for size in SIZES
+        ]
 
 
 class VectorTower(tf.keras.layers.Layer):
@@ -245,10 +317,10 @@ class VectorTower(tf.keras.layers.Layer):
         return self.projection(tf.gather(self.vectors, pieces[:, 0]))
 
 
-def bert_twin(
-    recipe: RetrievalRecipe, data: RetrievalData, vectors: np.ndarray
+def vector_twin(
+    recipe: RetrievalRecipe, data: RetrievalData, vectors: np.ndarray, name: str
 ) -> RetrievalStudent:
-    """The twin whose text tower is a projection of the BERT's vectors, trained as the twin is."""
+    """The twin whose text tower is a projection of these vectors, trained as the twin is."""
     centred = vectors - vectors.mean(axis=0)
     _, _, directions = np.linalg.svd(centred, full_matrices=False)
     components = centred @ directions[:COMPONENTS].T
@@ -264,13 +336,13 @@ def bert_twin(
     items.pieces.assign(np.arange(len(vectors) + 1)[:, None])
     encoder = DecayedAverage(recipe.data.max_history, dim, dropout=chosen.dropout, seed=seed)
     student = RetrievalStudent(
-        HistoryTower(items, encoder), items, None, chosen.label_smoothing, name="bert_twin"
+        HistoryTower(items, encoder), items, None, chosen.label_smoothing, name="vector_twin"
     )
     student.build_towers()
     validation = ColdValidationNDCG(
         data.splits.validation, data.cold, k=recipe.evaluation.k, student=student
     )
-    fit_as_twin(student, recipe, data.splits, validation, BERT_TWIN)
+    fit_as_twin(student, recipe, data.splits, validation, name)
     return student
 
 
@@ -479,9 +551,15 @@ class Average(BlockScorer):
         return np.asarray(np.stack(queries) @ self.vectors.T, np.float32)
 
 
-def best_average(vectors: np.ndarray, validation: Queries, k: int) -> Average:
-    """The average whose decay is best on validation."""
-    scorers = [Average(vectors, decay) for decay in DECAYS]
+def best_average(choices: Sequence[np.ndarray], data: RetrievalData, k: int) -> Average:
+    """The vectors, as they are or centred, and the decay that are best on validation."""
+    scorers = [
+        Average(vectors - mean, decay)
+        for vectors in choices
+        for mean in (0.0, vectors.mean(axis=0))
+        for decay in DECAYS
+    ]
+    validation = data.splits.validation
     return max(scorers, key=lambda scorer: evaluate(scorer, validation, k=k).ndcg.mean())
 
 
@@ -535,6 +613,13 @@ def goals(ndcg: Values) -> list[Row]:
                     f"{best}; difference {told['difference']:+.4f} ({low:+.4f} to {high:+.4f})",
                 )
             )
+    for name in (name for name in OF_MODEL2VEC if name in ndcg):
+        ours, other = ndcg[OF_PIECES]["undescribed"], ndcg[name]["undescribed"]
+        told = metrics.paired_difference(ours, other)
+        low, high = told["interval"]
+        detail = f"difference {told['difference']:+.4f} ({low:+.4f} to {high:+.4f})"
+        ratio = ours.mean() / other.mean()
+        found.append(row(f"undescribed: {OF_PIECES} / {name}", ratio, "", ">= 1.0", detail))
     share = ndcg["student"]["described"].mean() / ndcg["teacher"]["described"].mean()
     found.append(row("described: student / teacher", share, "", ">= 0.95", ""))
     return found
