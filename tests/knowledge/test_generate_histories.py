@@ -12,6 +12,7 @@ from tfrs_distill import columns
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
 from tfrs_distill.knowledge import cache_teacher, generate_histories
+from tfrs_distill.models import RetrievalStudent
 
 NUM_ITEMS = 12
 SINGLE = {(3,), (11,), (7,), (1,)}
@@ -72,7 +73,7 @@ def test_items_are_drawn_in_proportion_to_their_softmax():
     np.testing.assert_allclose(share, [0.4, 0.1, 0.3, 0.2], atol=0.03)  # 4 standard deviations
 
 
-@pytest.mark.parametrize("batch", [1, 256])
+@pytest.mark.parametrize("batch", [7, 256])
 def test_what_is_seen_or_does_not_exist_is_not_drawn(monkeypatch, batch):
     """However much the teacher likes it: only four items are left after five."""
     module = sys.modules["tfrs_distill.knowledge.generate_histories"]
@@ -125,6 +126,39 @@ def test_what_it_makes_can_be_labelled_and_joined(tmp_path):
     np.testing.assert_array_equal(ids[labelled][:, 0], both.history[labelled] % NUM_ITEMS + 1)
     batch = next(iter(both.batches(len(both))))
     np.testing.assert_array_equal(batch[columns.TEACHER_TOP_K_IDS], ids)
+
+
+def test_knowledge_made_with_other_temperatures_or_another_number_of_items_is_not_joined(tmp_path):
+    """Its tails would be taken for those of the windows' own temperatures."""
+    windows = windows_from([[3, 11, 7, 1], [7, 1]], num_items=NUM_ITEMS, max_history=6)
+
+    def labelled(**kept):
+        name = str(sorted(kept.items()))
+        return cache_teacher(Next(), windows, tmp_path / name, **kept).join(windows, form="top_k")
+
+    plain = labelled(top_k=3)
+    assert len(plain.joined(plain)) == 2 * len(windows)
+    for other in ({"temperatures": (2.0,)}, {"temperatures": (1.0, 2.0)}, {"top_k": 1}):
+        with pytest.raises(InputError, match="another `knowledge` cannot be joined. Received: "):
+            plain.joined(labelled(**({"top_k": 3} | other)))
+    with pytest.raises(InputError, match="another `max_history` cannot be joined"):
+        windows.joined(windows_from([[1, 2]], num_items=NUM_ITEMS, max_history=4))
+
+
+def test_a_factorised_teacher_encodes_the_items_once():
+    """And gives what its logits give."""
+    windows = random_windows(num_items=NUM_ITEMS)
+    student = RetrievalStudent.from_history(num_items=NUM_ITEMS, max_history=4, seed=0)
+    student.candidate_tower.id_embeddings.assign(
+        np.random.default_rng(0).normal(size=student.candidate_tower.id_embeddings.shape)
+    )
+
+    class OnlyLogits:
+        def logits(self, batch, candidate_ids):
+            return student.logits(batch, candidate_ids)
+
+    both = [generate_histories(teacher, windows, 3) for teacher in (student, OnlyLogits())]
+    assert both[0].fingerprint() == both[1].fingerprint()
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from tfrs_distill import pipeline
 from tfrs_distill.errors import InputError
 from tfrs_distill.pipeline.recipe import Recipe
-from tfrs_distill.pipeline.worker import BarsAsJson, show_bars
+from tfrs_distill.pipeline.worker import BarsAsJson, show_all_bars, show_bars, workers
 
 
 class Bars:
@@ -48,6 +48,34 @@ def test_a_bar_ends_when_its_process_is_killed_in_the_middle_of_a_line():
     file, bars = io.StringIO('[1, "twin", 3]\n[1, 2, "epo'), Bars()
     show_bars(file, bars)
     assert bars.told == [("twin", 3), ("twin", "ended")]
+
+
+def test_what_a_progress_raises_comes_where_the_run_was_asked_for_and_stops_no_worker(tmp_path):
+    """A worker whose pipe is full would wait for ever, and who waits for its stage too."""
+
+    class Broken(Bars):
+        @contextlib.contextmanager
+        def bar(self, description, total):
+            raise BrokenPipeError(description)
+            yield
+
+    raised = []
+    read_on = iter([*['[1, "twin", 3]\n'] * 3])
+    show_all_bars(read_on, Broken(), raised)
+    assert [str(error) for error in raised] == ["twin"] and next(read_on, None) is None
+
+
+def test_a_worker_that_fails_is_told_of_and_ends(tmp_path, monkeypatch):
+    """Here its recipe is of no task that there is."""
+
+    class NoRecipe:
+        def to_toml(self):
+            return 'task = "sorting ü"\n'
+
+    monkeypatch.setenv("TF_USE_LEGACY_KERAS", "1")
+    with pytest.warns(UserWarning, match="process of the run ended early: .*sorting"):
+        with workers(NoRecipe(), tmp_path, 1, Bars()) as (process,):
+            assert process.wait(60)
 
 
 def test_fewer_than_one_process_is_refused_before_anything_is_made(tmp_path):

@@ -162,18 +162,20 @@ class Windows:
 
         Raises:
             InputError: they differ in more than their rows: the catalogue, the number of positions,
-                the columns of knowledge, or whether there are weights or attributes.
+                the columns of knowledge, their sizes or what they were made with, such as the
+                temperatures of a cache, or whether there are weights or attributes.
         """
         for name, of_one, of_other in (
             ("catalogue", self.catalogue.fingerprint(), others.catalogue.fingerprint()),
             ("max_history", self.max_history, others.max_history),
-            ("knowledge", sorted(self.knowledge), sorted(others.knowledge)),
+            ("knowledge", _facts(self.knowledge), _facts(others.knowledge)),
             ("candidates", self.existing_items().tolist(), others.existing_items().tolist()),
             ("weights", self.weights is None, others.weights is None),
             ("user_attributes", self.user_attributes is None, others.user_attributes is None),
         ):
             if of_one != of_other:
-                raise InputError(f"Windows with another `{name}` cannot be joined.")
+                told = "" if name == "candidates" else f" Received: {of_one} and {of_other}."
+                raise InputError(f"Windows with another `{name}` cannot be joined.{told}")
 
         def both(name: str) -> np.ndarray | None:
             one = getattr(self, name)
@@ -301,11 +303,20 @@ class Windows:
         return np.frombuffer(b"".join(digests), np.uint64)
 
 
+def _facts(knowledge: Mapping[str, ExampleRows]) -> dict[str, tuple[Any, ...]]:
+    """What the rows of every column have in common."""
+    return {
+        name: (str(rows.dtype), *rows.shape[1:], getattr(rows, "made_with", ""))
+        for name, rows in sorted(knowledge.items())
+    }
+
+
 class _JoinedRows:
     """The rows of two arrays, one behind the other, each read where it lies."""
 
     def __init__(self, first: ExampleRows, second: ExampleRows) -> None:
         self.first, self.second, self.dtype = first, second, first.dtype
+        self.made_with = getattr(first, "made_with", "")
         self.shape = (first.shape[0] + second.shape[0], *first.shape[1:])
 
     def __getitem__(self, rows: Any) -> np.ndarray:

@@ -130,11 +130,12 @@ class CachedTeacher:
         shards = [shard for fold in self.folds for shard in fold.shards]
         shard, place = self._find(examples)
         fold = np.repeat(np.arange(len(self.folds)), [len(fold.shards) for fold in self.folds])
+        made_with = f"temperatures {', '.join(map(str, self.temperatures))}"
         knowledge: dict[str, ExampleRows] = {columns.TEACHER_FOLD: fold[shard].astype(np.int32)}
         for name in COLUMNS[form]:
             if name in shards[0].arrays:
                 arrays = [shard.arrays[name] for shard in shards]
-                knowledge[name] = ShardedRows(arrays, shard, place)
+                knowledge[name] = ShardedRows(arrays, shard, place, made_with)
         return replace(examples, knowledge=knowledge)
 
     def _join_rows(self, examples: RankingExamples) -> RankingExamples:

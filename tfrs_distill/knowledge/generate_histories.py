@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,11 @@ import tensorflow as tf
 from tfrs_distill import columns
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
+from tfrs_distill.models.retrieval_model import RetrievalModel
 from tfrs_distill.progress import Progress, SilentProgress
 
 ROWS_AT_ONCE = 256
-SCORES_AT_ONCE = 1 << 24  # rows x items: fewer rows at once where there are many items
+SCORES_AT_ONCE = 1 << 27  # rows x positions x items: fewer rows where there are many items
 
 
 def generate_histories(
@@ -30,8 +32,9 @@ def generate_histories(
     to the other half, each time by an item i of the catalogue drawn with
     `p(i) = exp(logit_i) / sum_j exp(logit_j)` over the items j that can come: not those of the
     history so far, unless the catalogue recommends these again, and not those that are no
-    candidates. The items that were drawn are the labels, so the teacher has never seen what it is
-    asked of: one teacher of all data can label them, by `cache_teacher`, without over-confidence.
+    candidates. The items that were drawn are the labels, so but for the first item behind a part
+    that begins a window the teacher was not trained on what it is asked of: one teacher of all data
+    can label them, by `cache_teacher`, and is hardly over-confident.
 
     Reference: [Hinton et al., 2015](https://arxiv.org/abs/1503.02531), section 1: the transfer set
     may be all unlabelled; drawn from the teacher,
@@ -50,7 +53,7 @@ def generate_histories(
 
     Raises:
         InputError: `per_window` is below 1, the windows have one position, there are not more items
-            than positions, or the teacher gives scores that are no finite number.
+            than positions where none comes again, or the teacher gives scores that are not finite.
 
     Example:
     >>> from tfrs_distill import data, models
@@ -61,16 +64,10 @@ def generate_histories(
     >>> len(made) == 2 * len(train), made.num_labels == 4 * len(made)
     (True, True)
     """
-    number = windows.max_history // 2
-    existing = windows.existing_items()
     if per_window < 1:
         raise InputError(f"`per_window` must be at least 1. Received: {per_window}.")
-    if not number or len(existing) <= windows.max_history:
-        raise InputError(
-            "A history is continued by items that are not in it: windows of at least 2 positions "
-            f"and more items than positions are needed. Received: {windows.max_history} positions "
-            f"and {len(existing)} items."
-        )
+    check_continued(windows)
+    number, num_items = windows.max_history // 2, windows.catalogue.num_items
     random = np.random.default_rng(seed)
     sources = np.repeat(np.arange(len(windows)), per_window)
     parts = [
@@ -80,13 +77,14 @@ def generate_histories(
     history = np.zeros((len(sources), windows.max_history + number), np.int32)
     for row, part in zip(history, (part for part in parts if len(part))):
         row[len(row) - number - len(part) : len(row) - number] = part
-    size = max(1, min(ROWS_AT_ONCE, SCORES_AT_ONCE // windows.catalogue.num_items))
+    size = max(1, min(ROWS_AT_ONCE, SCORES_AT_ONCE // (windows.max_history * num_items)))
+    logits_of = _scores_of(teacher, num_items)
     with (progress or SilentProgress()).bar("histories", len(sources)) as advance:
         for start in range(0, len(sources), size):
             rows = slice(start, start + size)
             for end in range(history.shape[1] - number, history.shape[1]):
                 seen = history[rows, :end]
-                logits = _logits(teacher, windows, sources[rows], seen)
+                logits = logits_of(_asked(windows, sources[rows], seen))
                 history[rows, end] = _drawn(logits, seen, windows, random)
             advance(len(sources[rows]))
     labels = history[:, -windows.max_history :].copy()
@@ -116,8 +114,19 @@ def _part(
     return items[start : start + length]
 
 
-def _logits(teacher: Any, windows: Windows, sources: np.ndarray, history: np.ndarray) -> np.ndarray:
-    """The teacher's logits of all items after these histories, float64 [num_rows, num_items]."""
+def check_continued(windows: Windows) -> None:
+    """Raise an InputError unless histories like those of the windows can be continued."""
+    positions, existing = windows.max_history, len(windows.existing_items())
+    if positions < 2 or (windows.catalogue.exclude_seen and existing <= positions):
+        raise InputError(
+            "A history is continued by items that are not in it: windows of at least 2 positions "
+            f"and more items than positions are needed. Received: {positions} positions and "
+            f"{existing} items."
+        )
+
+
+def _asked(windows: Windows, sources: np.ndarray, history: np.ndarray) -> dict[str, tf.Tensor]:
+    """A batch of one row a history, its last position."""
     history = history[:, -windows.max_history :]
     labels = np.zeros_like(history)
     labels[:, -1] = 1  # any item: what is asked for is this position
@@ -130,15 +139,32 @@ def _logits(teacher: Any, windows: Windows, sources: np.ndarray, history: np.nda
         user_attributes=None if attributes is None else attributes[sources],
     )
     (batch,) = asked.batches(len(asked))
-    num_items = windows.catalogue.num_items
-    logits = np.asarray(teacher.logits(batch, tf.range(1, num_items + 1)), np.float64)
-    if logits.shape != (len(asked), num_items) or not np.isfinite(logits).all():
-        raise InputError(
-            "A teacher that continues histories must give a finite score to every item, "
-            f"[{len(asked)}, {num_items}]. Received of {type(teacher).__name__}: shape "
-            f"{list(logits.shape)}, {np.count_nonzero(~np.isfinite(logits)):,} not finite."
-        )
-    return logits
+    return dict(batch)
+
+
+def _scores_of(teacher: Any, num_items: int) -> Callable[[dict[str, tf.Tensor]], np.ndarray]:
+    """A teacher's logits of all items at a batch's rows; items are encoded once where they can."""
+    items = tf.range(1, num_items + 1)
+    factorised = hasattr(teacher, "encode_queries") and hasattr(teacher, "encode_candidates")
+    embeddings = tf.cast(teacher.encode_candidates(items), tf.float32) if factorised else None
+    temperature = teacher.temperature if isinstance(teacher, RetrievalModel) else 1.0
+
+    def logits_of(batch: dict[str, tf.Tensor]) -> np.ndarray:
+        if embeddings is None:
+            logits = np.asarray(teacher.logits(batch, items), np.float64)
+        else:
+            queries = tf.cast(teacher.encode_queries(batch)[:, -1], tf.float32) / temperature
+            logits = np.asarray(tf.matmul(queries, embeddings, transpose_b=True), np.float64)
+        expected = (len(batch[columns.HISTORY]), num_items)
+        if logits.shape != expected or not np.isfinite(logits).all():
+            raise InputError(
+                "A teacher that continues histories must give a finite score to every item, "
+                f"{list(expected)}. Received of {type(teacher).__name__}: shape "
+                f"{list(logits.shape)}, {np.count_nonzero(~np.isfinite(logits)):,} not finite."
+            )
+        return logits
+
+    return logits_of
 
 
 def _drawn(

@@ -85,6 +85,7 @@ class ShardedRows:
             are checked when their first row is read.
         part: int [num_rows].
         place: int [num_rows].
+        made_with: settings that the values depend on; rows made with others are not joined to them.
 
     Example:
     >>> rows = ShardedRows([np.array([1, 2]), np.array([3])], np.array([1, 0]), np.array([0, 1]))
@@ -93,9 +94,13 @@ class ShardedRows:
     """
 
     def __init__(
-        self, parts: Sequence[np.ndarray | ShardArray], part: np.ndarray, place: np.ndarray
+        self,
+        parts: Sequence[np.ndarray | ShardArray],
+        part: np.ndarray,
+        place: np.ndarray,
+        made_with: str = "",
     ) -> None:
-        self.parts = list(parts)
+        self.parts, self.made_with = list(parts), made_with
         self.part, self.place = part, place
         self.dtype = self.parts[0].dtype
         self.shape = (len(part), *self.parts[0].shape[1:])

@@ -39,7 +39,7 @@ def run(
         out: folder of all runs, such as `saved_models`.
         progress: receives stages, bars and results; with several processes from several threads.
         processes: how many take stages at the same time. The result is the same; each needs
-            memory of its own.
+            memory of its own. A teacher from a Python file is made once, so by one process.
 
     Returns:
         The report, as in `report.json`.
@@ -63,7 +63,8 @@ def run(
     stages = stages_of(this)
     first = [stage for stage in stages if stage.name in FIRST_STAGES]
     this.stages.run(first, of=stages)
-    with workers(recipe, Path(out), processes - 1, this.progress):
+    further = 0 if "python" in recipe.teacher.kinds else processes - 1
+    with workers(recipe, Path(out), further, this.progress):
         this.stages.run([stage for stage in stages if stage not in first], of=stages)
     return write_run_report(this)
 

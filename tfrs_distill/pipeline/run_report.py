@@ -127,7 +127,7 @@ def _generated(run: Run) -> str:
         return ""
     return (
         f" (the student also has {run.num_generated:,} histories for each window, continued by the "
-        "teacher)"
+        "teacher: its epochs are as much longer)"
     )
 
 

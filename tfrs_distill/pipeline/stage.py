@@ -120,14 +120,14 @@ class Stages:
 
     def _take(self, stage: Stage, numbers: Mapping[str, int]) -> bool:
         """Run a stage, or take what it gave; False where another process is at it."""
+        folder = (self.trials if self.is_trial and self.trials else self.folder) / stage.name
         try:
-            with locked(self.folder / stage.name, wait=False) as taken:
+            with locked(folder, wait=False) as taken:
                 if taken:
                     self.progress.stage(numbers[stage.name], len(numbers), stage.name)
                     self.results[stage.name] = self._run(stage)
         except BaseException:
-            folder = self.folder_of(stage.name)
-            _remove_if_empty(folder, folder.parent, folder.parent.parent)
+            _remove_if_empty(folder.parent, folder.parent.parent)
             raise
         return taken
 
@@ -155,7 +155,11 @@ class Stages:
             (folder / NOTE).unlink(missing_ok=True)
             tf.keras.utils.set_random_seed(self.seed)
             start = time.monotonic()
-            result, line = stage.work(folder)
+            try:
+                result, line = stage.work(folder)
+            except BaseException:
+                _remove_if_empty(folder)
+                raise
             note = {
                 "fingerprint": fingerprint,
                 "seconds": time.monotonic() - start,

@@ -200,7 +200,7 @@ class WindowStudents:
         if name in KNOWLEDGE_OF:
             knowledge = self.run.knowledge(KNOWLEDGE_OF[name])
         windows = knowledge.join(self.examples, form=form)
-        if generates:
+        if generates and name != SCRAMBLED:  # whose labels are the teacher's, too
             windows = windows.joined(self.run.generated(KNOWLEDGE_OF.get(name, GENERATED)))
         if name == SCRAMBLED:
             windows = scrambled(windows, seed=self.recipe.seed)

@@ -11,10 +11,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -22,6 +24,7 @@ from typing import IO, Any
 from tfrs_distill.progress import Advance, Progress
 
 FIRST_STAGES = ("data", "words")  # all read them, and bad input is found there
+SECONDS_TO_END = 5.0
 LAST_STAGES = ("export", "evaluate")  # they read all others, and the last measures milliseconds
 
 
@@ -37,51 +40,84 @@ def default_processes() -> int:
 
 
 @contextlib.contextmanager
-def workers(recipe: Any, out: Path, number: int, progress: Progress) -> Iterator[None]:
+def workers(
+    recipe: Any, out: Path, number: int, progress: Progress
+) -> Iterator[list[subprocess.Popen[str]]]:
     """Let this many further processes take stages of a run while the block runs.
 
-    One that dies does no harm: what it was at is done by another process.
+    One that dies does no harm: what it was at is done by another process. Then there is a warning
+    at the end, with the last line that it wrote.
 
     Args:
         recipe: the run, as data.
         out: the folder of all runs.
         number: of processes, 0 or more.
-        progress: receives their bars, from other threads.
+        progress: receives their bars, from other threads; what it raises is raised at the end.
     """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         if number:
-            (folder / "recipe.toml").write_text(recipe.to_toml())
-        for _ in range(number):
+            (folder / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
+        yield [
             stack.enter_context(_worker(folder / "recipe.toml", out, progress))
-        yield
+            for _ in range(number)
+        ]
 
 
 @contextlib.contextmanager
-def _worker(recipe: Path, out: Path, progress: Progress) -> Iterator[None]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tfrs_distill.pipeline.worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
-    assert process.stdin is not None and process.stdout is not None
-    shown = threading.Thread(target=show_bars, args=(process.stdout, progress), daemon=True)
-    shown.start()
+def _worker(recipe: Path, out: Path, progress: Progress) -> Iterator[subprocess.Popen[str]]:
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tfrs_distill.pipeline.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            encoding="utf-8",
+            env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+            start_new_session=True,  # so that processes of its own end with it
+        )
+        assert process.stdin is not None and process.stdout is not None
+        raised: list[BaseException] = []
+        arguments = (process.stdout, progress, raised)
+        shown = threading.Thread(target=show_all_bars, args=arguments, daemon=True)
+        shown.start()
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.write(json.dumps({"recipe": str(recipe), "out": str(out)}) + "\n")
+                process.stdin.flush()
+            yield process
+            if process.poll():
+                errors.seek(0)
+                *_, last = ["nothing", *errors.read().splitlines()]
+                warnings.warn(f"A further process of the run ended early: {last}", stacklevel=2)
+        finally:
+            _kill(process)
+            shown.join(SECONDS_TO_END)
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+        if raised:
+            raise raised[0]
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """End a process that leads a session of its own, and all that it has begun."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+    process.wait()
+
+
+def show_all_bars(lines: IO[str], progress: Progress, raised: list[BaseException]) -> None:
+    """Show a worker's bars, and read on whatever happens: a full pipe would stop it."""
     try:
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(json.dumps({"recipe": str(recipe), "out": str(out)}) + "\n")
-            process.stdin.flush()
-        yield
-    finally:
-        process.kill()
-        process.wait()
-        shown.join()
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
-        process.stdout.close()
+        show_bars(lines, progress)
+    except BaseException as error:  # raised where the run was asked for
+        raised.append(error)
+        for _ in lines:
+            pass
 
 
 def show_bars(lines: IO[str], progress: Progress) -> None:
@@ -149,7 +185,7 @@ def main() -> None:
     """Take stages of the run that standard input names, until all are done."""
     request = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    events = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    events = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what libraries print
 
     from tfrs_distill.pipeline.freed_memory import keep_freed_memory

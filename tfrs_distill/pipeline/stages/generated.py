@@ -9,6 +9,7 @@ import numpy as np
 
 from tfrs_distill.files import whole_file
 from tfrs_distill.knowledge import cache_teacher, generate_histories
+from tfrs_distill.knowledge.maintenance import prune
 from tfrs_distill.pipeline.run_folder import CACHE, GENERATED, HISTORIES_FILE, Run
 from tfrs_distill.pipeline.stage import Result, Stage
 
@@ -39,6 +40,7 @@ def write_generated(run: Run, teacher: Any, folder: Path) -> int:
         progress=run.progress,
     )
     cache_teacher(teacher, made, folder / CACHE, progress=run.progress, **run.kept_of_logits)
+    prune(folder / CACHE)
     with whole_file(folder / HISTORIES_FILE) as file:
         arrays = {"users": made.users, "history": made.history, "labels": made.labels}
         if made.user_attributes is not None:

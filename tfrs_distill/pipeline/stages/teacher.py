@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tfrs_distill.knowledge.generate_histories import check_continued
 from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.stage import Result, Stage, forget_other_trainings
 from tfrs_distill.pipeline.tasks import logits_of_tasks
@@ -29,6 +30,8 @@ def teacher_stage(run: Run) -> Stage:
 
     def settings() -> Any:
         run.check_unlabelled()  # before a teacher is trained
+        if run.num_generated:
+            check_continued(run.data.splits.train)
         sections = [asdict(getattr(recipe, name)) for name in recipe.read_by_teacher]
         return [sections, run.teacher.settings(), recipe.evaluation.k]
 
