@@ -53,17 +53,18 @@ def run(
     from tfrs_distill.pipeline.run_folder import Run
     from tfrs_distill.pipeline.run_report import write_run_report
     from tfrs_distill.pipeline.stages import stages_of
-    from tfrs_distill.pipeline.worker import FIRST_STAGES, workers
+    from tfrs_distill.pipeline.worker import FIRST_STAGES, share_cores, workers
     from tfrs_distill.progress import SilentProgress
 
     if processes < 1:
         raise InputError(f"`processes` must be at least 1. Received: {processes}.")
+    further = 0 if "python" in recipe.teacher.kinds else processes - 1
+    share_cores(1 + further)
     keep_freed_memory()
     this = Run(recipe, Path(out), progress or SilentProgress())
     stages = stages_of(this)
     first = [stage for stage in stages if stage.name in FIRST_STAGES]
     this.stages.run(first, of=stages)
-    further = 0 if "python" in recipe.teacher.kinds else processes - 1
     with workers(recipe, Path(out), further, this.progress):
         this.stages.run([stage for stage in stages if stage not in first], of=stages)
     return write_run_report(this)

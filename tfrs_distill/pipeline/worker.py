@@ -35,8 +35,25 @@ def default_processes() -> int:
     """
     import tensorflow as tf
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return 1 if (cores or 1) < 2 or tf.config.list_physical_devices("GPU") else 2
+    return 1 if num_cores() < 2 or tf.config.list_physical_devices("GPU") else 2
+
+
+def num_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def share_cores(processes: int) -> None:
+    """Let TensorFlow use this process' share of the cores, where it has not begun yet.
+
+    Threads of several processes that wait for the same cores cost more than they bring. What the
+    user has set by `TF_NUM_INTRAOP_THREADS` stays.
+    """
+    import tensorflow as tf
+
+    if processes > 1 and "TF_NUM_INTRAOP_THREADS" not in os.environ:
+        with contextlib.suppress(RuntimeError):
+            tf.config.threading.set_intra_op_parallelism_threads(max(1, num_cores() // processes))
 
 
 @contextlib.contextmanager
@@ -56,16 +73,14 @@ def workers(
     """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        request = {"recipe": str(folder / "recipe.toml"), "out": str(out), "processes": 1 + number}
         if number:
             (folder / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
-        yield [
-            stack.enter_context(_worker(folder / "recipe.toml", out, progress))
-            for _ in range(number)
-        ]
+        yield [stack.enter_context(_worker(request, progress)) for _ in range(number)]
 
 
 @contextlib.contextmanager
-def _worker(recipe: Path, out: Path, progress: Progress) -> Iterator[subprocess.Popen[str]]:
+def _worker(request: dict[str, Any], progress: Progress) -> Iterator[subprocess.Popen[str]]:
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "tfrs_distill.pipeline.worker"],
@@ -84,7 +99,7 @@ def _worker(recipe: Path, out: Path, progress: Progress) -> Iterator[subprocess.
         shown.start()
         try:
             with contextlib.suppress(BrokenPipeError):
-                process.stdin.write(json.dumps({"recipe": str(recipe), "out": str(out)}) + "\n")
+                process.stdin.write(json.dumps(request) + "\n")
                 process.stdin.flush()
             yield process
             if process.poll():
@@ -193,6 +208,7 @@ def main() -> None:
     from tfrs_distill.pipeline.run_folder import Run
     from tfrs_distill.pipeline.stages import stages_of
 
+    share_cores(request["processes"])
     keep_freed_memory()
     recipe = Recipe.from_toml(request["recipe"])
     run = Run(recipe, Path(request["out"]), BarsAsJson(events))

@@ -621,7 +621,7 @@ class TrainingSettings:
         12, "epochs without a better validation figure before stopping", **NUMBER
     )
     controls: tuple[str, ...] = setting(
-        ("plain", "scrambled"),
+        ("plain", "self-taught"),
         "students that show what is not the teacher's knowledge; self-taught trains a twin a fold",
         choices=CONTROLS,
     )
