@@ -35,13 +35,18 @@ REPORT = {
 }
 
 
+class Calls(list):
+    """Recipe, folder and progress of each call, and how many processes the last one was given."""
+
+
 @pytest.fixture
 def calls(monkeypatch):
     """What the command line asked of the pipeline, which is a fake that returns `REPORT`."""
-    made = []
+    made = Calls()
 
-    def run(recipe, out, progress):
+    def run(recipe, out, progress, *, processes):
         made.append((recipe, out, progress))
+        made.processes = processes
         progress.stage(1, 1, "data")
         progress.done("943 users", 1.0, reused=False)
         return REPORT
@@ -55,7 +60,7 @@ def fake_pipeline(monkeypatch, run):
 
 
 def fails(monkeypatch, error):
-    def run(recipe, out, progress):
+    def run(recipe, out, progress, *, processes):
         raise error
 
     fake_pipeline(monkeypatch, run)
@@ -111,6 +116,25 @@ def test_run_without_options_is_the_default_recipe(calls, capsys):
     assert lines[:2] == ["[1/1] data", "      + 943 users (1.0 s)"]
     assert any(line.split()[:3] == ["Teacher", "0.2000", "0.1800"] for line in lines)
     assert "The teacher helped: the student's NDCG@10 is 8.9 % above its twin's" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("cores", "gpus", "options", "expected"),
+    [
+        (2, [], [], 2),
+        (16, [], [], 2),
+        (1, [], [], 1),
+        (16, ["a GPU"], [], 1),
+        (1, ["a GPU"], ["--processes", "3"], 3),
+    ],
+)
+def test_a_run_has_two_processes_where_there_are_cores_and_no_gpu(
+    calls, monkeypatch, cores, gpus, options, expected
+):
+    monkeypatch.setattr("tfrs_distill.pipeline.worker.num_cores", lambda: cores)
+    monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda kind: gpus)
+    assert cli.main(["run", *options]) == 0
+    assert calls.processes == expected
 
 
 def test_run_options_reach_the_recipe(calls, tmp_path):

@@ -234,7 +234,7 @@ def test_two_stages_are_reported_in_the_same_shape(monkeypatch, tmp_path):
     )
     (tmp_path / "evaluate").mkdir()
     found, line = evaluate_lists.evaluate_two_stages(run, tmp_path / "evaluate")
-    controls = ["twin", "scrambled"]
+    controls = ["twin", "self_taught"]
     names = ["retrieval", *controls, "student", "cross_encoder", "teacher", *forms]
     assert found["models"].keys() == set(names)
     student = found["models"]["student"]
