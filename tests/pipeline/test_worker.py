@@ -44,6 +44,19 @@ def test_the_bars_of_another_process_are_shown_as_they_were():
     ]
 
 
+def test_a_bar_of_another_process_says_of_which_stage_it_is():
+    file, bars = io.StringIO(), Bars()
+    told = BarsAsJson(file)
+    told.stage(6, 12, "self_knowledge")
+    for description in ("shards", "self knowledge"):
+        with told.bar(description, 8):
+            pass
+    file.seek(0)
+    show_bars(file, bars)
+    begun = [told for told in bars.told if told[1] == 8]
+    assert begun == [("self knowledge: shards", 8), ("self knowledge", 8)]
+
+
 def test_a_bar_ends_when_its_process_is_killed_in_the_middle_of_a_line():
     file, bars = io.StringIO('[1, "twin", 3]\n[1, 2, "epo'), Bars()
     show_bars(file, bars)

@@ -155,18 +155,19 @@ def show_bars(lines: IO[str], progress: Progress) -> None:
 class BarsAsJson:
     """A `Progress` that writes every event of its bars as a line, a list with the bar's number.
 
-    The first line of a bar has its description and total, each further one what it was advanced by,
-    the last nothing.
+    The first line of a bar has its description, behind that of the stage, and its total, each
+    further one what it was advanced by, the last nothing.
 
     Args:
         file: where to write.
     """
 
     def __init__(self, file: IO[str]) -> None:
-        self.file, self.num_bars = file, 0
+        self.file, self.num_bars, self.of_stage = file, 0, ""
 
     def stage(self, number: int, total: int, name: str) -> None:
-        """Say nothing: who shows the bars shows the stages too."""
+        """Keep the name: who shows the bars is at another stage."""
+        self.of_stage = name.replace("_", " ")
 
     @contextlib.contextmanager
     def bar(self, description: str, total: int) -> Iterator[Advance]:
@@ -177,6 +178,8 @@ class BarsAsJson:
         def advance(steps: int = 1, note: str = "") -> None:
             self._write(number, steps, note)
 
+        if self.of_stage not in description:
+            description = f"{self.of_stage}: {description}"
         self._write(number, description, total)
         try:
             yield advance
