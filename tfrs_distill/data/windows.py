@@ -320,7 +320,7 @@ class _JoinedRows:
         self.shape = (first.shape[0] + second.shape[0], *first.shape[1:])
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        rows, number = np.arange(self.shape[0])[rows], self.first.shape[0]
+        rows, number = np.asarray(rows), self.first.shape[0]
         values = np.empty((len(rows), *self.shape[1:]), self.dtype)
         of_second = rows >= number
         for inside, array, place in (

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill import columns
+from tfrs_distill.data.query_batch import query_batch
 from tfrs_distill.data.row_blocks import row_blocks
 from tfrs_distill.data.splits import Queries, pad_histories
 from tfrs_distill.data.windows import Windows
@@ -141,16 +142,8 @@ class TeacherScorer:
         candidate_ids = tf.constant(items, tf.int32)
         for rows in row_blocks(len(self.queries), num_items + 1, self.batch_size):
             history, users = self._windows(rows), self.queries.users[rows]
-            labels = np.zeros_like(history)
-            labels[:, -1] = 1
-            batch = {
-                columns.USER_ID: tf.constant(users, tf.int32),
-                columns.HISTORY: tf.constant(history),
-                columns.LABELS: tf.constant(labels),
-            }
-            if self.queries.user_attributes is not None:
-                known = self.queries.user_attributes[rows]
-                batch[columns.USER_ATTRIBUTES] = tf.constant(known, tf.int32)
+            known = self.queries.user_attributes
+            batch = query_batch(history, users, None if known is None else known[rows])
             logits = np.asarray(self.teacher.logits(batch, candidate_ids), np.float32)
             expected = (len(users), len(items))
             if logits.shape != expected:

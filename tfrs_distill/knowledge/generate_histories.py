@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill import columns
+from tfrs_distill.data.query_batch import query_batch
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
 from tfrs_distill.models.retrieval_model import RetrievalModel
@@ -78,18 +79,19 @@ def generate_histories(
     for row, part in zip(history, (part for part in parts if len(part))):
         row[len(row) - number - len(part) : len(row) - number] = part
     size = max(1, min(ROWS_AT_ONCE, SCORES_AT_ONCE // (windows.max_history * num_items)))
-    logits_of = _scores_of(teacher, num_items)
+    logits_of, attributes = _scores_of(teacher, num_items), windows.user_attributes
     with (progress or SilentProgress()).bar("histories", len(sources)) as advance:
         for start in range(0, len(sources), size):
             rows = slice(start, start + size)
             for end in range(history.shape[1] - number, history.shape[1]):
                 seen = history[rows, :end]
-                logits = logits_of(_asked(windows, sources[rows], seen))
+                known = None if attributes is None else attributes[sources[rows]]
+                users = windows.users[sources[rows]]
+                logits = logits_of(query_batch(seen[:, -windows.max_history :], users, known))
                 history[rows, end] = _drawn(logits, seen, windows, random)
             advance(len(sources[rows]))
     labels = history[:, -windows.max_history :].copy()
     labels[:, :-number] = columns.PADDING
-    attributes = windows.user_attributes
     return Windows(
         windows.catalogue,
         windows.users[sources],
@@ -123,23 +125,6 @@ def check_continued(windows: Windows) -> None:
             f"and more items than positions are needed. Received: {positions} positions and "
             f"{existing} items."
         )
-
-
-def _asked(windows: Windows, sources: np.ndarray, history: np.ndarray) -> dict[str, tf.Tensor]:
-    """A batch of one row a history, its last position."""
-    history = history[:, -windows.max_history :]
-    labels = np.zeros_like(history)
-    labels[:, -1] = 1  # any item: what is asked for is this position
-    attributes = windows.user_attributes
-    asked = Windows(
-        windows.catalogue,
-        windows.users[sources],
-        history,
-        labels,
-        user_attributes=None if attributes is None else attributes[sources],
-    )
-    (batch,) = asked.batches(len(asked))
-    return dict(batch)
 
 
 def _scores_of(teacher: Any, num_items: int) -> Callable[[dict[str, tf.Tensor]], np.ndarray]:

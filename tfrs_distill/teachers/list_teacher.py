@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill import columns
+from tfrs_distill.data.query_batch import query_batch
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.data.row_blocks import row_blocks
 from tfrs_distill.data.splits import pad_histories
@@ -39,18 +40,11 @@ def list_scores(
         return np.asarray(teacher.scores(histories, lists), np.float32)
     present = [history[history > columns.PADDING] for history in histories]
     windows = pad_histories(present, getattr(teacher, "max_history", histories.shape[1]))
-    labels = np.zeros_like(windows)
-    labels[:, -1] = 1  # marks the row; the same everywhere, so that it gives nothing away
     scores = np.zeros(lists.shape, np.float32)
     for rows in row_blocks(len(lists), len(np.unique(lists))):
         candidates = np.union1d(lists[rows][lists[rows] > columns.PADDING], [1])
-        batch = {columns.HISTORY: windows[rows], columns.LABELS: labels[rows]}
-        if users is not None:
-            batch[columns.USER_ID] = users[rows]
-        logits = teacher.logits(
-            {name: tf.constant(values) for name, values in batch.items()},
-            tf.constant(candidates, tf.int32),
-        )
+        batch = query_batch(windows[rows], None if users is None else users[rows])
+        logits = teacher.logits(batch, tf.constant(candidates, tf.int32))
         column = np.minimum(np.searchsorted(candidates, lists[rows]), len(candidates) - 1)
         scores[rows] = np.take_along_axis(np.asarray(logits), column, axis=1)
     return scores
