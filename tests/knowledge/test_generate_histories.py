@@ -143,6 +143,8 @@ def test_knowledge_made_with_other_temperatures_or_another_number_of_items_is_no
             plain.joined(labelled(**({"top_k": 3} | other)))
     with pytest.raises(InputError, match="another `max_history` cannot be joined"):
         windows.joined(windows_from([[1, 2]], num_items=NUM_ITEMS, max_history=4))
+    with pytest.raises(InputError, match="other `candidates` cannot be joined"):
+        windows.joined(replace(windows, candidates=np.arange(NUM_ITEMS) > 0))
 
 
 def test_a_factorised_teacher_encodes_the_items_once():

@@ -169,13 +169,16 @@ class Windows:
             ("catalogue", self.catalogue.fingerprint(), others.catalogue.fingerprint()),
             ("max_history", self.max_history, others.max_history),
             ("knowledge", _facts(self.knowledge), _facts(others.knowledge)),
-            ("candidates", self.existing_items().tolist(), others.existing_items().tolist()),
             ("weights", self.weights is None, others.weights is None),
             ("user_attributes", self.user_attributes is None, others.user_attributes is None),
         ):
             if of_one != of_other:
-                told = "" if name == "candidates" else f" Received: {of_one} and {of_other}."
-                raise InputError(f"Windows with another `{name}` cannot be joined.{told}")
+                raise InputError(
+                    f"Windows with another `{name}` cannot be joined. Received: {of_one} and "
+                    f"{of_other}."
+                )
+        if not np.array_equal(self.existing_items(), others.existing_items()):
+            raise InputError("Windows with other `candidates` cannot be joined.")
 
         def both(name: str) -> np.ndarray | None:
             one = getattr(self, name)

@@ -145,8 +145,8 @@ class Stages:
         finished = [folder for folder in folders if notes[folder] is not None]
         folder = finished[0] if finished else folders[-1 if self.is_trial else 0]
         if folder != folders[0] and not self.is_trial:
-            with whole_folder(folders[0]) as own:
-                shutil.copytree(folder, own, dirs_exist_ok=True)
+            with whole_folder(folders[0]) as copy:
+                shutil.copytree(folder, copy, dirs_exist_ok=True)
             notes[folders[0]], folder = notes[folder], folders[0]
         self.folders[stage.name], note, output = folder, notes[folder], stage.output or folder
         reused = note is not None and not self._is_new(folder / NOTE)

@@ -52,7 +52,7 @@ class Ensemble:
     Example:
     >>> from tfrs_distill.teachers.function_teacher import FunctionTeacher
     >>> even, sure = (
-    ...     FunctionTeacher(lambda batch, _, own=logits: tf.constant([own]))
+    ...     FunctionTeacher(lambda batch, _, fixed=logits: tf.constant([fixed]))
     ...     for logits in ([0.0, 0.0], [1.0986123, 0.0]))  # 1/2, 1/2 and 3/4, 1/4
     >>> tf.nn.softmax(Ensemble([even, sure]).logits({}, tf.range(2))).numpy().round(3).tolist()
     [[0.625, 0.375]]

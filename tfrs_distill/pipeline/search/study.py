@@ -198,9 +198,9 @@ class _Search:
             optuna.delete_study(study_name=of_study["study_name"], storage=self.storage)
             study, known = optuna.create_study(**of_study), None
         if known is None:
-            own = {d.key: d.parameter(setting_of(recipe, d.key)) for d in space}
-            if None not in own.values():
-                study.enqueue_trial(own)
+            first = {d.key: d.parameter(setting_of(recipe, d.key)) for d in space}
+            if None not in first.values():
+                study.enqueue_trial(first)
             study.set_user_attr(MADE_FROM, made_from)
         for trial in study.get_trials(states=[_states().RUNNING]):
             _give_back(study, trial.number, trial.params)
@@ -263,14 +263,14 @@ def _found(study: Any, name: str, recipe: Any, space: Sequence[Dimension]) -> di
             f"{_done(study)[-1].user_attrs.get(FAILED, 'stopped early')} Search lower learning "
             "rates."
         )
-    own = {dimension.key: setting_of(recipe, dimension.key) for dimension in space}
+    of_recipe = {dimension.key: setting_of(recipe, dimension.key) for dimension in space}
     return {
         "study": study.study_name,
         "metric": study.user_attrs[METRIC],
         "settings": {dimension.key: dimension.words() for dimension in space},
         "trials": trials,
         "best": max(complete, key=lambda place: trials[place]["score"]),
-        "first": 0 if trials[0]["values"] == own else None,
+        "first": 0 if trials[0]["values"] == of_recipe else None,
     }
 
 
