@@ -248,17 +248,17 @@ def test_a_teacher_that_hides_nothing_is_refused_before_training(windows):
 def test_a_layer_that_read_something_else_than_histories_is_refused_before_training(
     windows, eagerly
 ):
-    """The item tower runs over the catalogue's candidates, which are no rows of the loss."""
+    """The item tower runs over padding and the catalogue, which are no rows of the loss."""
     student = student_of()
     before = student.get_weights()
     layer = HiddenRepresentationDistillation("item_tower", "by_row")
     distiller = Distiller(student, PlantedTeacher(), layer)
     distiller.compile(optimizer=tf.keras.optimizers.Adam(0.1), run_eagerly=eagerly)
-    labelled = int((windows.labels[:4] > 0).sum())
-    assert labelled != NUM_ITEMS
-    words = f"read something else, such as items.*{NUM_ITEMS} rows where {labelled} of"
+    labelled = int((windows.labels[:3] > 0).sum())
+    assert labelled != NUM_ITEMS + 1
+    words = f"read something else, such as items.*{NUM_ITEMS + 1} rows where {labelled} of"
     with pytest.raises(ValueError, match=words):
-        distiller.fit(windows.batches(4), verbose=0)
+        distiller.fit(windows.batches(3), verbose=0)
     assert int(distiller.optimizer.iterations) == 0
     for weight, old in zip(student.get_weights(), before):
         np.testing.assert_array_equal(weight, old)

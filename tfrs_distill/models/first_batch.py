@@ -61,7 +61,13 @@ class ChecksFirstBatch(tf.keras.Model):
         return super().evaluate(*args, **kwargs)
 
     def make_train_function(self, force: bool = False) -> Callable[[Any], Any]:
-        """Make Keras' step over an iterator, with a check of the first batch before it."""
+        """Make Keras' step over an iterator, with a check of the first batch before it.
+
+        The optimizer has its variables before the step is traced: TensorFlow traces a function
+        that makes any twice.
+        """
+        if self.built and hasattr(self.optimizer, "build"):
+            self.optimizer.build(self.trainable_variables)
         self.train_function = self._checking(super().make_train_function(force))
         return self.train_function
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import tensorflow as tf
 
 from tfrs_distill.columns import PADDING
-from tfrs_distill.models.item_tower import ItemTower
+from tfrs_distill.models.item_tower import ItemTower, without_bias
 from tfrs_distill.serving.attribute_vocabulary import AttributeVocabulary, check_width
 
 PRIOR_ITEMS = 3.0  # of a history: what is known of a user beforehand counts as much
@@ -85,6 +85,7 @@ class HistoryTower(tf.keras.layers.Layer):
         history: tf.Tensor,
         training: bool | None = None,
         user_attributes: tf.Tensor | None = None,
+        table: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Encode every position: int32 [batch_size, max_history] to `[..., embedding_dim + 1]`.
 
@@ -93,8 +94,14 @@ class HistoryTower(tf.keras.layers.Layer):
             training: whether entries are dropped.
             user_attributes: int32 [batch_size, num_attributes], 0 where one is not known; None
                 where none is.
+            table: the item tower's `[num_items + 1, embedding_dim + 1]`, where it is computed
+                already, with entries dropped or not.
         """
-        embeddings, present = self.item_tower.embed(history, training=training), history > PADDING
+        if table is None:
+            embeddings = self.item_tower.embed(history, training=training)
+        else:
+            embeddings = tf.gather(without_bias(table), history)
+        present = history > PADDING
         queries = self.encoder(embeddings, present, training=training)
         num_items = tf.cumsum(tf.cast(present, tf.int32), axis=1)
         blended = None if training else num_items

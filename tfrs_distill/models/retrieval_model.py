@@ -69,6 +69,13 @@ class RetrievalModel(StudentModel):
         """Candidate embeddings, `[num_candidates]` to `[num_candidates, dim]`."""
         raise NotImplementedError
 
+    def encode(
+        self, batch: dict[str, tf.Tensor], chosen: CandidateSet, training: bool | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Embeddings of the rows, `[num_rows, dim]`, and their candidates' `[num_candidates, dim]`."""
+        queries = self.encode_rows(batch, training=training)
+        return queries, self.encode_candidates(chosen.ids, training=training)
+
     def choose_candidates(self, batch: dict[str, tf.Tensor]) -> CandidateSet:
         """The candidates of the batch's rows."""
         raise NotImplementedError
@@ -78,10 +85,9 @@ class RetrievalModel(StudentModel):
 
         Embeddings of reduced precision are cast to float32 before they meet.
         """
-        queries = tf.cast(self.encode_rows(batch, training=training), tf.float32)
         chosen = self.choose_candidates(batch)
-        embeddings = self.encode_candidates(chosen.ids, training=training)
-        embeddings = tf.cast(embeddings, tf.float32)
+        encoded = self.encode(batch, chosen, training)
+        queries, embeddings = (tf.cast(tensor, tf.float32) for tensor in encoded)
         logits = self._scores(queries, embeddings)
         if self.candidates.num_hard_negatives is not None:
             chosen = chosen.with_hard_negatives(logits, self.candidates.num_hard_negatives)

@@ -100,6 +100,21 @@ class TwoTower(RetrievalModel):
         heads = outputs.heads | {COLD_ITEMS: Head(logits, CandidateSet(items))}
         return outputs._replace(heads=heads)
 
+    def encode(
+        self, batch: dict[str, tf.Tensor], chosen: CandidateSet, training: bool | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Embeddings of the rows and their candidates; of a catalogue, every item's is made once.
+
+        So an item has one embedding in a step, also where a part of it is dropped, in the history
+        and among the candidates.
+        """
+        if not self.candidates.of_catalogue:
+            return super().encode(batch, chosen, training)
+        table = self.encode_candidates(tf.range(self.num_items + 1), training=training)
+        queries = self.encode_queries(batch, training=training, table=table)
+        items = tf.split(table, [1, self.num_items])[1]  # its gradient is faster than a slice's
+        return tf.boolean_mask(queries, row_mask(batch)), items
+
     @property
     def max_history(self) -> int:
         """Items of a history that count; older ones are not read."""
@@ -122,9 +137,17 @@ class TwoTower(RetrievalModel):
         return int(self.query_tower.count_params())
 
     def encode_queries(
-        self, batch: dict[str, tf.Tensor], training: bool | None = None
+        self,
+        batch: dict[str, tf.Tensor],
+        training: bool | None = None,
+        table: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Query embeddings at every position of the batch, `[batch_size, max_history, dim]`.
+
+        Args:
+            batch: with histories.
+            training: whether entries are dropped.
+            table: candidate embeddings of padding and all items, where they are computed already.
 
         Raises:
             ValueError: the batch's windows have another length than the towers read.
@@ -135,11 +158,9 @@ class TwoTower(RetrievalModel):
                 f"The towers read histories of {self.max_history} items, but the batch's windows "
                 f"hold {width}. Give `split_by_time` and the model the same `max_history`."
             )
-        attributes = batch.get(columns.USER_ATTRIBUTES)
-        if attributes is None or self.user_attributes is None:
-            return self.query_tower(batch[columns.HISTORY], training=training)
+        known = batch.get(columns.USER_ATTRIBUTES) if self.user_attributes is not None else None
         return self.query_tower(
-            batch[columns.HISTORY], training=training, user_attributes=attributes
+            batch[columns.HISTORY], training=training, user_attributes=known, table=table
         )
 
     def encode_candidates(self, items: tf.Tensor, training: bool | None = None) -> tf.Tensor:

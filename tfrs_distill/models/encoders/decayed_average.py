@@ -76,7 +76,7 @@ class DecayedAverage(tf.keras.layers.Layer):
         present = tf.cast(mask, item_embeddings.dtype)[..., None]
         dropped = self.dropout(item_embeddings, training=training)
         summed = tf.matmul(weights, tf.concat([dropped * present, present], axis=-1))
-        average = tf.math.divide_no_nan(summed[..., :-1], summed[..., -1:])
+        average = tf.math.divide_no_nan(*tf.split(summed, [self.embedding_dim, 1], axis=-1))
         return self.feed_forward(average, training=training)
 
     def last(self, item_embeddings: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:

@@ -101,7 +101,7 @@ class TextTower(tf.keras.layers.Layer):
         """Embeddings of texts: int32 `[num_texts, any length]` to float `[num_texts, dim]`."""
         present = tf.cast(pieces > PADDING, tf.float32)
         kept = tf.cast(self.dropout(present, training=training) > 0, tf.float32)
-        weights = kept * tf.exp(tf.cast(tf.gather(self.log_weights, pieces), tf.float32))
+        weights = kept * tf.gather(tf.exp(tf.cast(self.log_weights, tf.float32)), pieces)
         weights = tf.math.divide_no_nan(weights, tf.reduce_sum(weights, axis=1, keepdims=True))
         embeddings = tf.cast(tf.gather(self.embeddings, pieces), self.compute_dtype)
         weights = tf.cast(tf.expand_dims(weights, 1), self.compute_dtype)
