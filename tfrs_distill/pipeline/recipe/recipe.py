@@ -607,11 +607,11 @@ def _built_in() -> dict[str, Recipe]:
         "movielens-1m": RetrievalRecipe(
             name=DATA_SETS[FILMS_1M],
             data=DataSettings(source=FILMS_1M),
-            teacher=TeacherSettings(dropout=0.1, max_epochs=8, patience=3),
+            teacher=TeacherSettings(dropout=0.1, learning_rate=3e-3, max_epochs=10, patience=3),
             knowledge=KnowledgeSettings(folds=2),
             student=StudentSettings(embedding_dim=48),
             item_texts=IDS_ALONE,
-            training=TrainingSettings(max_epochs=8, patience=3, controls=("plain",)),
+            training=TrainingSettings(max_epochs=12, patience=3),
             twin=RetrievalTwinSettings(dropout=0.2, label_smoothing=0.5),
             distillation=RetrievalDistillationSettings(dropout=0.1, label_smoothing=0.5),
         ),
