@@ -10,6 +10,7 @@ from tiny_data import next_item_rows, random_windows
 
 from tfrs_distill import columns
 from tfrs_distill.models import (
+    Candidates,
     DecayedAverage,
     HistoryTower,
     ItemTower,
@@ -146,6 +147,74 @@ def test_one_step_of_gradient_descent_in_closed_form(windows):
     expected = np.bincount(labels, minlength=NUM_ITEMS + 1)[1:] / len(labels) - 1 / NUM_ITEMS
     np.testing.assert_allclose(model.candidate_tower.biases[1:], expected, atol=1e-6)
     assert model.candidate_tower.biases[0] == 0.0
+
+
+class OneOfTwo(ItemTower):
+    """Of a training step's calls the first hides the even items, the second the odd ones."""
+
+    calls = 0
+
+    def call(self, item_ids, training=None):
+        embeddings = super().call(item_ids, training=training)
+        self.calls += 1
+        hidden = item_ids % 2 == (self.calls - 1) % 2
+        return tf.where(hidden[..., None], 0.0, embeddings)
+
+    def embed(self, item_ids, training=None):
+        raise AssertionError("the history is not read with another draw")
+
+
+def test_an_item_has_one_embedding_in_a_step_of_the_catalogue(windows):
+    """What is dropped of an item is dropped in the history and among the candidates."""
+    items = OneOfTwo(NUM_ITEMS, 4, seed=0)
+    queries = HistoryTower(items, DecayedAverage(MAX_HISTORY, 4, seed=0))
+    model = TwoTower(queries, items)
+    hidden = ItemTower(NUM_ITEMS, 4, seed=0)
+    shown = np.arange(NUM_ITEMS + 1)[:, None] % 2
+    hidden.id_embeddings.assign(hidden.id_embeddings * shown)
+    hidden.biases.assign(hidden.biases * shown[:, 0])
+    expected = TwoTower(HistoryTower(hidden, DecayedAverage(MAX_HISTORY, 4, seed=0)), hidden)
+    batch = batch_of(windows)
+    np.testing.assert_allclose(
+        model(batch, training=True).logits, expected(batch, training=False).logits, atol=1e-6
+    )
+    assert items.calls == 1
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_an_item_of_several_positions_has_the_sum_of_their_gradients(windows, optimizer):
+    """Two steps against float64; with in-batch candidates, so that items are looked up apart."""
+    trained = randomised(model_of())
+    model = TwoTower(trained.query_tower, trained.candidate_tower, Candidates("batch"))
+    rate, (beta_1, beta_2) = 0.01, (0.9, 0.999)
+    optimizers = {"adam": tf.keras.optimizers.Adam, "sgd": tf.keras.optimizers.SGD}
+    model.compile(optimizer=optimizers[optimizer](rate), **EAGER)
+    batch, table = batch_of(windows), model.candidate_tower.id_embeddings
+    moments = np.zeros([2, NUM_ITEMS + 1, 4])
+    for step in (1, 2):
+        with tf.GradientTape() as tape:
+            loss = model.compute_loss(batch, training=True)
+        gradient = np.float64(tf.convert_to_tensor(tape.gradient(loss, table)))
+        assert np.count_nonzero(np.abs(gradient).sum(axis=1)) > 5
+        moments[0] = beta_1 * moments[0] + (1 - beta_1) * gradient
+        moments[1] = beta_2 * moments[1] + (1 - beta_2) * gradient**2
+        scale = np.sqrt(1 - beta_2**step) / (1 - beta_1**step)
+        moved = scale * moments[0] / (np.sqrt(moments[1]) + 1e-7)
+        change = {"adam": moved, "sgd": gradient}[optimizer]
+        expected = table.numpy() - rate * change
+        model.train_on_batch(batch)
+        np.testing.assert_allclose(table.numpy(), expected, atol=1e-6)
+
+
+def test_a_step_is_traced_once(windows):
+    """Though the last batch is smaller, and the optimizer has its variables to make."""
+    model, traced = model_of(), []
+    step = model.train_step
+    model.train_step = lambda data: traced.append(1) or step(data)
+    model.compile(optimizer=tf.keras.optimizers.Adam())
+    assert len(windows) % 4
+    model.fit(windows.batches(4), epochs=2, verbose=0)
+    assert len(traced) == 1
 
 
 def test_regularisation_losses_take_part_in_the_step(windows):
