@@ -14,11 +14,12 @@ from planted_teachers import PlantedTeacher, School
 from tiny_data import random_windows, windows_from
 
 from tfrs_distill import columns
+from tfrs_distill.data.example_rows import RowsOfParts
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
 from tfrs_distill.knowledge import CachedTeacher, cache_teacher, cross_fit
 from tfrs_distill.knowledge.maintenance import verify
-from tfrs_distill.knowledge.shard import Shard, ShardArray, ShardedRows
+from tfrs_distill.knowledge.shard import Shard, ShardArray
 from tfrs_distill.progress import SilentProgress
 from tfrs_distill.teachers import Teacher
 
@@ -695,13 +696,13 @@ def test_top_k_is_of_the_teacher_as_it_was_not_as_it_is_stored(tmp_path, windows
 
 def test_joining_reads_no_knowledge_and_a_batch_reads_its_rows(tmp_path, windows, monkeypatch):
     cached = cross_fitted(windows, tmp_path, rows_per_shard=2)
-    asked, get = [], ShardedRows.__getitem__
+    asked, get = [], RowsOfParts.__getitem__
 
     def counted(self, rows):
         asked.append(rows)
         return get(self, rows)
 
-    monkeypatch.setattr(ShardedRows, "__getitem__", counted)
+    monkeypatch.setattr(RowsOfParts, "__getitem__", counted)
     joined = cached.join(windows, form="top_k")
     for array in list(joined.knowledge.values())[1:]:
         assert all(isinstance(part, ShardArray) for part in array.parts)

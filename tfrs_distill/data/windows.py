@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -14,17 +14,8 @@ from tfrs_distill import columns
 from tfrs_distill.columns import plain_array, row_numbers
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.checked_arrays import float32_array, item_indices, whole_numbers
+from tfrs_distill.data.example_rows import ExampleRows, RowsOfParts
 from tfrs_distill.errors import InputError
-
-
-class ExampleRows(Protocol):
-    """An array with one row an example, in memory or on disk."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-
-    def __getitem__(self, rows: Any) -> np.ndarray:
-        """Return the rows at these indices."""
 
 
 @dataclass(frozen=True)
@@ -185,8 +176,13 @@ class Windows:
             return None if one is None else np.concatenate([one, getattr(others, name)])
 
         arrays = ("users", "history", "labels", "weights", "user_attributes")
+        part = np.repeat(np.int8([0, 1]), [len(self), len(others)])
+        place = np.concatenate([np.arange(len(self)), np.arange(len(others))])
         knowledge = {
-            name: _JoinedRows(rows, others.knowledge[name]) for name, rows in self.knowledge.items()
+            name: RowsOfParts(
+                [rows, others.knowledge[name]], part, place, getattr(rows, "made_with", "")
+            )
+            for name, rows in self.knowledge.items()
         }
         return replace(self, knowledge=knowledge, **{name: both(name) for name in arrays})
 
@@ -312,27 +308,6 @@ def _facts(knowledge: Mapping[str, ExampleRows]) -> dict[str, tuple[Any, ...]]:
         name: (str(rows.dtype), *rows.shape[1:], getattr(rows, "made_with", ""))
         for name, rows in sorted(knowledge.items())
     }
-
-
-class _JoinedRows:
-    """The rows of two arrays, one behind the other, each read where it lies."""
-
-    def __init__(self, first: ExampleRows, second: ExampleRows) -> None:
-        self.first, self.second, self.dtype = first, second, first.dtype
-        self.made_with = getattr(first, "made_with", "")
-        self.shape = (first.shape[0] + second.shape[0], *first.shape[1:])
-
-    def __getitem__(self, rows: Any) -> np.ndarray:
-        rows, number = np.asarray(rows), self.first.shape[0]
-        values = np.empty((len(rows), *self.shape[1:]), self.dtype)
-        of_second = rows >= number
-        for inside, array, place in (
-            (~of_second, self.first, rows),
-            (of_second, self.second, rows - number),
-        ):
-            if inside.any():
-                values[inside] = array[place[inside]]
-        return values
 
 
 def attribute_indices(given: Any, num_rows: int) -> np.ndarray | None:

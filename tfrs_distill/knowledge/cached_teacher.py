@@ -14,15 +14,15 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill import columns
+from tfrs_distill.data.example_rows import ExampleRows, RowsOfParts
 from tfrs_distill.data.ranking_examples import RankingExamples
-from tfrs_distill.data.windows import ExampleRows, Windows
+from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
 from tfrs_distill.knowledge.fold import EXAMPLE_KEYS, Fold
 from tfrs_distill.knowledge.label_rows import LOGITS
 from tfrs_distill.knowledge.label_windows import EMBEDDINGS, ITEM_SCALES, ITEMS, TOP_K
 from tfrs_distill.knowledge.manifest import Manifest
 from tfrs_distill.knowledge.quantise import dequantise
-from tfrs_distill.knowledge.shard import ShardedRows
 from tfrs_distill.models.rows import row_mask
 
 MANIFEST = "cache.json"
@@ -135,7 +135,7 @@ class CachedTeacher:
         for name in COLUMNS[form]:
             if name in shards[0].arrays:
                 arrays = [shard.arrays[name] for shard in shards]
-                knowledge[name] = ShardedRows(arrays, shard, place, made_with)
+                knowledge[name] = RowsOfParts(arrays, shard, place, made_with)
         return replace(examples, knowledge=knowledge)
 
     def _join_rows(self, examples: RankingExamples) -> RankingExamples:

@@ -13,12 +13,13 @@ from typing import Protocol
 import numpy as np
 
 from tfrs_distill.columns import plain_texts
+from tfrs_distill.data.example_rows import RowsOfParts
 from tfrs_distill.errors import InputError
 from tfrs_distill.knowledge.jobs import Job, run_jobs, shard_job
 from tfrs_distill.knowledge.label_windows import fingerprint_of
 from tfrs_distill.knowledge.manifest import Manifest, write_manifest
 from tfrs_distill.knowledge.quantise import check_dtype, quantise
-from tfrs_distill.knowledge.shard import FORMAT, SUFFIX, Shard, ShardedRows, check_rows_per_shard
+from tfrs_distill.knowledge.shard import FORMAT, SUFFIX, Shard, check_rows_per_shard
 from tfrs_distill.progress import Progress, SilentProgress
 
 KEYS, VECTORS, SCALES = "text_keys", "vectors", "scales"
@@ -47,7 +48,7 @@ class ItemVectors:
 
     dtype = np.dtype(np.float32)
 
-    def __init__(self, stored: ShardedRows, scales: ShardedRows | None) -> None:
+    def __init__(self, stored: RowsOfParts, scales: RowsOfParts | None) -> None:
         self.stored, self.scales = stored, scales
         self.shape = stored.shape
 
@@ -212,10 +213,10 @@ class ItemStore:
                 "the same first 64 bits of its BLAKE2b digest. Make it again."
             )
         part, place = part[row], place[row]
-        stored = ShardedRows([shard.arrays[VECTORS] for shard in shards], part, place)
+        stored = RowsOfParts([shard.arrays[VECTORS] for shard in shards], part, place)
         if SCALES not in shards[0].arrays:
             return ItemVectors(stored, None)
-        scales = ShardedRows([shard.arrays[SCALES] for shard in shards], part, place)
+        scales = RowsOfParts([shard.arrays[SCALES] for shard in shards], part, place)
         return ItemVectors(stored, scales)
 
     def _fingerprint_of(self, keys: np.ndarray) -> str:

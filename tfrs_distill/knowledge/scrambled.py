@@ -8,9 +8,10 @@ from typing import Any, overload
 import numpy as np
 
 from tfrs_distill import columns
+from tfrs_distill.data.example_rows import ExampleRows
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.data.row_blocks import row_blocks
-from tfrs_distill.data.windows import ExampleRows, Windows
+from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
 
 ITEMS_OF_A_BLOCK = 20  # of neighbouring popularity, among which probabilities are permuted

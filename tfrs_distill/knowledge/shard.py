@@ -6,7 +6,6 @@ import hashlib
 import json
 import struct
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,8 @@ TYPES = {
 class ShardArray:
     """One array of a shard, memory-mapped: its bytes are checked once, when they are first read.
 
-    `numpy.asarray(array)` and `take` give read-only values; `dtype`, `shape` and `len` need none.
+    `numpy.asarray(array)` gives read-only values and an index copies of rows; `dtype`, `shape` and
+    `len` need none.
 
     Args:
         path: the shard's file.
@@ -50,9 +50,9 @@ class ShardArray:
     def __len__(self) -> int:
         return int(self.shape[0])
 
-    def take(self, indices: np.ndarray, axis: int) -> np.ndarray:
-        """Return copies of some rows, as `numpy.ndarray.take`."""
-        return self.values().take(indices, axis=axis)
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """Return copies of the rows at these indices."""
+        return self.values()[rows]
 
     def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
         values = self.values()
@@ -73,56 +73,6 @@ class ShardArray:
                     )
                 self._checked = True
         return self._mapped
-
-
-class ShardedRows:
-    """Rows of an array that lies in several shards: row `i` is row `place[i]` of `parts[part[i]]`.
-
-    Only rows that are indexed are read.
-
-    Args:
-        parts: arrays of one dtype and one shape beyond their rows, memory-mapped; those of a shard
-            are checked when their first row is read.
-        part: int [num_rows].
-        place: int [num_rows].
-        made_with: settings that the values depend on; rows made with others are not joined to them.
-
-    Example:
-    >>> rows = ShardedRows([np.array([1, 2]), np.array([3])], np.array([1, 0]), np.array([0, 1]))
-    >>> rows[np.array([0, 1, 1])].tolist(), len(rows)
-    ([3, 2, 2], 2)
-    """
-
-    def __init__(
-        self,
-        parts: Sequence[np.ndarray | ShardArray],
-        part: np.ndarray,
-        place: np.ndarray,
-        made_with: str = "",
-    ) -> None:
-        self.parts, self.made_with = list(parts), made_with
-        self.part, self.place = part, place
-        self.dtype = self.parts[0].dtype
-        self.shape = (len(part), *self.parts[0].shape[1:])
-
-    def __len__(self) -> int:
-        return len(self.part)
-
-    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        """Return the rows at these indices, by one gather a shard: `[num_indices, ...]`."""
-        part, place = self.part[rows], self.place[rows]
-        parts = np.unique(part)
-        if len(parts) == 1:
-            return self.parts[parts[0]].take(place, axis=0)
-        values = np.empty((len(part), *self.shape[1:]), self.dtype)
-        for index in parts:
-            inside = np.flatnonzero(part == index)
-            values[inside] = self.parts[index].take(place[inside], axis=0)
-        return values
-
-    def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
-        values = self[np.arange(len(self))]
-        return values if dtype is None else values.astype(dtype)  # type: ignore[call-overload]
 
 
 @dataclass(frozen=True)

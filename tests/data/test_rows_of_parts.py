@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tfrs_distill.knowledge.shard import ShardedRows
+from tfrs_distill.data.example_rows import RowsOfParts
 
 WHOLE = np.random.default_rng(0).normal(size=(20, 2, 3)).astype(np.float16)
 BORDERS = [0, 4, 5, 20]
@@ -14,7 +14,7 @@ def rows():
     part = np.repeat(np.arange(3, dtype=np.int32), np.diff(BORDERS))
     place = np.concatenate([np.arange(size) for size in np.diff(BORDERS)])
     parts = [WHOLE[low:high] for low, high in zip(BORDERS, BORDERS[1:])]
-    return ShardedRows(parts, part, place)
+    return RowsOfParts(parts, part, place)
 
 
 @pytest.mark.parametrize("asked", [[0], [3, 4, 5], [19, 0, 19, 4], list(range(20)), []], ids=str)
@@ -31,5 +31,5 @@ def test_it_is_an_array(rows):
 
 
 def test_rows_may_repeat_and_stand_in_any_order():
-    found = ShardedRows([np.array([5, 6]), np.array([7])], np.array([1, 0, 0]), np.array([0, 1, 1]))
+    found = RowsOfParts([np.array([5, 6]), np.array([7])], np.array([1, 0, 0]), np.array([0, 1, 1]))
     np.testing.assert_array_equal(np.asarray(found), [7, 6, 6])
