@@ -116,7 +116,7 @@ def compress(
         name=student.name,
     )
     smaller.build_towers()
-    tower.set_table(table, weights)
+    tower.table.fit(table, weights)
     queries.encoder.set_weights(smaller_encoder.weights)
     queries.copy_prior(student.query_tower)
     return smaller

@@ -62,7 +62,7 @@ class Exact(Tensor):
     def gather(self, rows: tf.Tensor) -> tf.Tensor:
         """Rows by index."""
         zero = tf.cast(tf.minimum(tf.shape(rows)[0], 0), tf.float32)
-        return tf.gather(tf.constant(self.values) + zero, rows)
+        return tf.gather(self.values + zero, rows)
 
 
 class Structure(ABC):
