@@ -11,12 +11,8 @@ import tensorflow as tf
 from tfrs_distill.compress.bits import PackedTable, least_of, log_scales_of, quantized
 from tfrs_distill.compress.methods import Methods
 from tfrs_distill.compress.structures import STRUCTURES, Structure
-from tfrs_distill.compress.structures.structure import (
-    Exact,
-    Parts,
-    Tensor,
-    rows_at_run_time,
-)
+from tfrs_distill.compress.structures.structure import Exact, Parts, Tensor
+from tfrs_distill.models.features.table import rows_at_run_time
 
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")

@@ -16,7 +16,7 @@ from tfrs_distill.models.features import (
     ItemFeature,
     RankingFeature,
 )
-from tfrs_distill.models.features.table import TableFeature
+from tfrs_distill.models.features.table import TableFeature, rows_at_run_time
 from tfrs_distill.models.multi_task_model import MultiTaskModel
 from tfrs_distill.models.seeded import seeded
 from tfrs_distill.models.student_outputs import Head, StudentOutputs
@@ -194,7 +194,8 @@ class RankingModel(MultiTaskModel):
             if isinstance(task, NextItem):
                 items, histories = _compared_features(task, self.features)
                 query = encoded[histories.name][:, : histories.query_dim]
-                catalogue = items.embed(tf.range(1, items.num_items + 1), training=training)
+                indices = 1 + rows_at_run_time(items.num_items, query)
+                catalogue = items.embed(indices, training=training)
                 logits = head(query, catalogue, batch[columns.HISTORY])
             else:
                 logits = head(deep)

@@ -25,18 +25,6 @@ class Part(Protocol):
 Parts = Mapping[str, Any]  # all parts by name: a `Part` of floats, a tensor of integers
 
 
-def rows_at_run_time(num_rows: int, run_time: tf.Tensor) -> tf.Tensor:
-    """Return all row indices, int32 [num_rows], known only when the graph runs.
-
-    Of indices that are known before, a converter stores the rows themselves.
-
-    Args:
-        num_rows: how many.
-        run_time: any tensor of which the same is true.
-    """
-    return tf.range(num_rows + tf.minimum(tf.shape(run_time)[0], 0))
-
-
 class Tensor:
     """A part that is a tensor, a variable or a constant.
 

@@ -99,3 +99,15 @@ class TableFeature(RankingFeature):
         if isinstance(table, dict):
             table = tf.keras.utils.deserialize_keras_object(table)
         return cls(**(config | {"table": table}))
+
+
+def rows_at_run_time(num_rows: int, run_time: tf.Tensor) -> tf.Tensor:
+    """Return all row indices, int32 [num_rows], known only when the graph runs.
+
+    Of indices that are known before, a converter stores the rows themselves.
+
+    Args:
+        num_rows: how many.
+        run_time: any tensor of which the same is true.
+    """
+    return tf.range(num_rows + tf.minimum(tf.shape(run_time)[0], 0))
