@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 Scale = Literal["row", "column", "tensor"]
+SMALLEST = 1024  # numbers of a matrix that TensorFlow's converter makes 8-bit integers of
 PACKED = (8, 4, 2)  # bits that are packed here
 STEP = 0.06  # of the logarithms of scales, which are at most 6 % above what they should be
 RANGE = float(np.log(1e-6))  # from the largest number of a table to its least scale
@@ -143,6 +144,16 @@ class PackedTable:
             return tf.constant(np.exp(self.least + STEP * np.float32(self.exponents[0])))
         exponents = tf.cast(tf.gather(self._exponents, rows), tf.float32)
         return tf.exp(self.least + STEP * exponents)
+
+
+def bytes_of_matrix(numbers: int, bits: int) -> int:
+    """The bytes of a matrix in a file: those of few numbers stay in 32 bits where others have 8.
+
+    Example:
+    >>> bytes_of_matrix(1024, 8), bytes_of_matrix(1023, 8)
+    (1024, 4092)
+    """
+    return numbers * (bits // 8 if bits >= 16 else 1 if numbers >= SMALLEST else 4)
 
 
 def _middle(bits: int) -> float:

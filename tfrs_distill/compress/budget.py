@@ -14,8 +14,8 @@ import numpy as np
 
 from tfrs_distill import __version__
 from tfrs_distill.compress.compress import (
+    check_student,
     compress,
-    item_tower_of,
     parts_left,
     quantization_of,
 )
@@ -189,7 +189,10 @@ def candidates_of(student: TwoTower) -> list[list[tuple[str, ...]]]:
     """
     rows, width = student.num_items + 1, student.candidate_tower.embedding_dim + 1
     encoder = student.query_tower.encoder
-    units, heads = HIDDEN_UNITS.number(encoder) // 2, ATTENTION_HEADS.number(encoder) // 2
+    units, heads = (
+        min(HIDDEN_UNITS.numbers(encoder), default=0) // 2,
+        min(ATTENTION_HEADS.numbers(encoder), default=0) // 2,
+    )
     narrow = num_codes(width, max(1, width // 11))  # about as many bytes as a bit a number
     size = min(256, max(2, rows // 4))
     tables: list[tuple[str, ...]] = [
@@ -329,7 +332,7 @@ def _check(
     k: int,
     num_recommended: int,
 ) -> None:
-    item_tower_of(student)
+    check_student(student)
     if not max_bytes > 0:
         raise InputError(f"`max_bytes` must be above 0. Received: max_bytes={max_bytes!r}.")
     if not 0 <= max_drop < 1:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfrs_distill.compress.bits import PackedTable, least_of, log_scales_of, quantized
+from tfrs_distill.compress.bits import (
+    PackedTable,
+    bytes_of_matrix,
+    least_of,
+    log_scales_of,
+    quantized,
+)
 from tfrs_distill.compress.methods import Methods
 from tfrs_distill.compress.structures import STRUCTURES, Structure
 from tfrs_distill.compress.structures.structure import Exact, Parts, Tensor
@@ -173,6 +180,27 @@ def structure_of(num_rows: int, dim: int, methods: Methods) -> Structure:
         InputError: the sizes of `methods` suit no such table.
     """
     return STRUCTURES[methods.structure](num_rows, dim, *methods.numbers)
+
+
+def bytes_of(structure: Structure, methods: Methods) -> int:
+    """The bytes that the parts of a table take in a file.
+
+    Example:
+    >>> methods = Methods.of(["shared-rows:40", "int4"])  # 100 indices, 40 rows of 6
+    >>> bytes_of(structure_of(100, 10, methods), methods)
+    340
+    """
+    of_index = 1 if structure.num_indices <= 2**8 else 2 if structure.num_indices <= 2**15 else 4
+    sizes = [of_index * math.prod(shape) for shape in structure.integers().values()]
+    for name, (rows, dim) in structure.floats().items():
+        if name in structure.exact:
+            sizes.append(4 * rows * dim)
+        elif methods.packs:
+            sizes.append(rows * -(-dim * methods.bits // 8))
+            sizes.append(math.prod(methods.shape_of_scales((rows, dim))))
+        else:
+            sizes.append(bytes_of_matrix(rows * dim, methods.bits))
+    return sum(sizes)
 
 
 def _smallest(values: np.ndarray) -> np.ndarray:

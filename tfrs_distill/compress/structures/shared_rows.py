@@ -36,6 +36,11 @@ class SharedRows(Structure):
         """Whose they are."""
         return {"row_of": (self.num_rows,)}
 
+    @property
+    def num_indices(self) -> int:
+        """The rows that items have."""
+        return self.numbers[0]
+
     def fit(self, table: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Rows of their own for the items that count most, and k-means of the others."""
         (number,) = self.numbers

@@ -91,6 +91,11 @@ class Structure(ABC):
         """The shapes of the parts that are integers."""
         return {}
 
+    @property
+    def num_indices(self) -> int:
+        """What all integers are below."""
+        return 256
+
     @abstractmethod
     def fit(self, table: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
         """All parts of a table.
