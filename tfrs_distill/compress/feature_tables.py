@@ -17,9 +17,7 @@ from tfrs_distill.models.features.table import TableFeature
 from tfrs_distill.models.ranking_model import RankingModel
 from tfrs_distill.models.tasks import NextItem
 
-OPERATORS = (
-    2000  # bytes of those that make rows of parts, `score` and `rank` together: 300 to 5,000
-)
+OPERATORS = 2000  # bytes of a file, of those that make rows of parts in `score` and in `rank`
 
 
 @dataclass(frozen=True)

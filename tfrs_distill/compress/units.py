@@ -105,12 +105,13 @@ class Prunable:
         if np.ndim(given[0]) == 0:
             given = [np.asarray(given)]
         shapes = [np.shape(block) for block in given]
+        shape = np.shape(importance) if len(set(shapes)) == 1 else shapes
         has_nan = any(np.isnan(block).any() for block in given)
         if shapes != [(of_block,) for of_block in numbers] or has_nan:
             raise InputError(
                 f"`{self.argument}` must be {_listed(numbers)} numbers in each of "
                 f"{len(numbers)} blocks, one a {self.name}. Received: shape "
-                f"{_listed(shapes)}{', with NaN' if has_nan else ''}."
+                f"{shape}{', with NaN' if has_nan else ''}."
             )
         if number >= max(numbers):
             raise InputError(

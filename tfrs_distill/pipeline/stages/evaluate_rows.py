@@ -15,6 +15,7 @@ from tfrs_distill.evaluation import metrics
 from tfrs_distill.evaluation.baselines import best_bias_only, best_item_mean
 from tfrs_distill.evaluation.latency import milliseconds
 from tfrs_distill.evaluation.ranking import RankingEvaluation, compare, evaluate_ranking
+from tfrs_distill.evaluation.row_score import in_unit_of_labels, next_item_ndcg
 from tfrs_distill.export.forms import FORMS
 from tfrs_distill.files import whole_file
 from tfrs_distill.models.ranking_model import RankingModel
@@ -36,7 +37,6 @@ from tfrs_distill.pipeline.stages.report_rows import (
 )
 from tfrs_distill.pipeline.tasks import leading_metric, logits_of_tasks
 from tfrs_distill.pipeline.teacher_kinds.kind import KERAS_FILES
-from tfrs_distill.pipeline.validation import next_item_ndcg
 from tfrs_distill.serving.ranker import Ranker
 from tfrs_distill.teachers import row_logits
 
@@ -239,10 +239,10 @@ def _predictions(
     test = data.splits.test
     found: dict[str, Predictions] = {}
     with run.progress.bar("predictions of the teacher", 1) as advance:
-        found["teacher"] = _in_unit_of_labels(logits_of_tasks(teacher, test, tasks), tasks)
+        found["teacher"] = in_unit_of_labels(logits_of_tasks(teacher, test, tasks), tasks)
         advance()
     for name, student in students.items():
-        found[name] = _in_unit_of_labels(row_logits(student, test), tasks)
+        found[name] = in_unit_of_labels(row_logits(student, test), tasks)
     read = {name: test.features[name] for name in students["student"].input_columns}
     labelled = {name: task for name, task in tasks.items() if not isinstance(task, NextItem)}
     for name, form in FORMS.items():
@@ -254,18 +254,6 @@ def _predictions(
     for name, baseline in baselines.items():
         found[name] = {task: baseline(data.splits, task)(test)[task] for task in labelled}
     return found
-
-
-def _in_unit_of_labels(
-    logits: Mapping[str, np.ndarray], tasks: Mapping[str, RankingTask]
-) -> dict[str, np.ndarray]:
-    """Logits as predictions in the labels' unit; of the next item they stay logits."""
-    return {
-        name: values
-        if isinstance(tasks[name], NextItem)
-        else np.asarray(tasks[name].predict(tf.constant(values)))
-        for name, values in logits.items()
-    }
 
 
 def _sizes(run: Run, students: Mapping[str, RankingModel]) -> dict[str, dict[str, Any]]:
