@@ -132,7 +132,7 @@ def forms_of(tables: Sequence[FeatureTable], read: Methods) -> dict[str, Methods
                 sizes[form] = table.bytes_with(form)
             except InputError as error:
                 reasons.append(f"{table.name}: {error}")
-        best = min(sizes, key=lambda form: sizes[form])
+        best = min(reversed(sizes), key=lambda form: sizes[form])  # of equal ones the simplest
         as_wanted |= (best.structure, best.bits) == (wanted.structure, wanted.bits)
         if best != Methods():
             found[table.name] = best
