@@ -52,9 +52,9 @@ def measure_of(
     queries: Queries | RankingExamples,
     *,
     k: int,
-    num_recommended: int,
-    catalogue: Catalogue | None,
-    vocabularies: Vocabularies | None,
+    num_recommended: int = 100,
+    catalogue: Catalogue | None = None,
+    vocabularies: Vocabularies | None = None,
 ) -> Measure:
     """The measure that belongs to a student; arguments are those of `to_budget`.
 
@@ -186,20 +186,25 @@ class RowMeasure:
     def of_file(self, folder: Path) -> tuple[float, dict[str, float]]:
         """See `Measure`."""
         ranker = Ranker.load(folder)
-        predictions, scores = ranker.score(self.rows), []
+        predictions, scores = self.predictions(ranker), []
         for name, task in self.tasks.items():
-            values, examples = predictions[name], self.examples
-            if isinstance(task, NextItem):
-                examples = examples.subset(np.arange(min(len(examples), NUM_RANKED)))
-                values = self._of_all_items(ranker, task, len(examples))
-            scores.append(row_score({name: task}, {name: values}, examples, self.k))
+            examples = self.examples.subset(np.arange(len(predictions[name])))
+            scores.append(row_score({name: task}, predictions, examples, self.k))
         rows = [self._row(place) for place in range(min(len(self.examples), NUM_TIMED))]
         return float(np.mean(scores)), milliseconds(ranker.score, rows)
 
-    def _of_all_items(self, ranker: Ranker, task: NextItem, num_rows: int) -> np.ndarray:
-        """Probabilities of all items after the first rows' histories, [num_rows, num_items]."""
+    def predictions(self, ranker: Ranker) -> dict[str, np.ndarray]:
+        """What a file predicts, as `row_score` takes it; of the next item for the first rows."""
+        found = ranker.score(self.rows)
+        for name, task in self.tasks.items():
+            if isinstance(task, NextItem):
+                found[name] = self._of_all_items(ranker, task)
+        return found
+
+    def _of_all_items(self, ranker: Ranker, task: NextItem) -> np.ndarray:
+        """Probabilities of all items after the first rows' histories, [n, num_items]."""
         found = []
-        for place in range(num_rows):
+        for place in range(min(len(self.examples), NUM_RANKED)):
             row = self._row(place)
             items = {n: v.repeat(task.num_items, 0) for n, v in self._of(row, ITEM).items()}
             items[columns.ITEM_ID] = np.arange(1, task.num_items + 1)

@@ -72,7 +72,7 @@ class RetrievalModel(StudentModel):
     def encode(
         self, batch: dict[str, tf.Tensor], chosen: CandidateSet, training: bool | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Embeddings of the rows, `[num_rows, dim]`, and their candidates' `[num_candidates, dim]`."""
+        """Embeddings of rows and candidates, `[num_rows, dim]` and `[num_candidates, dim]`."""
         queries = self.encode_rows(batch, training=training)
         return queries, self.encode_candidates(chosen.ids, training=training)
 
