@@ -81,7 +81,7 @@ def table_of(student, name):
     """The embeddings that a feature gives, float64 [num_rows, dim]."""
     one = feature(student, name)
     rows = tf.range(one.table.num_rows)
-    return np.float64(one.embed(rows) if name == "item" else one.looked_up(rows))
+    return np.float64(one.embed(rows) if name == "item" else one.table.gather(rows))
 
 
 def constants_of(path):
@@ -100,14 +100,14 @@ def student():
     "methods",
     [
         [],
-        ["float16"],
+        nightly(["float16"]),
         ["int8"],
-        ["int4"],
+        nightly(["int4"]),
         nightly(["int2:column"]),
-        ["low-rank:5"],
+        nightly(["low-rank:5"]),
         nightly(["low-rank:5", "int8"]),
         ["units:7", "dense-rank:6", "product:4:32", "int4"],
-        ["shared-rows:300", "int4"],
+        nightly(["shared-rows:300", "int4"]),
         nightly(["hashed:200:2", "int8"]),
         nightly(["quotient-remainder:20", "int8"]),
     ],

@@ -78,7 +78,7 @@ def feature_tables(
             values, weights = feature.embed(rows), row_weights(item_weights, feature.num_items)
             weights[0] = weights[1:].mean()
         else:
-            values, weights = feature.looked_up(rows), np.ones(feature.table.num_rows)
+            values, weights = feature.table.gather(rows), np.ones(feature.table.num_rows)
         readers = [getattr(one, "item_feature", one) for one in student.features].count(feature)
         of_all = sum(isinstance(task, NextItem) for task in student.tasks.values())
         num_lookups = readers + of_all * isinstance(feature, ItemFeature)

@@ -72,7 +72,7 @@ class IdFeature(TableFeature):
     def call(self, batch: dict[str, tf.Tensor], training: bool | None = None) -> tf.Tensor:
         """The rows' embeddings, float [num_rows, embedding_dim]."""
         ids = self.hide(known_ids(batch[self.column], self.vocabulary_size), training=training)
-        return self.looked_up(ids)
+        return self._looked_up(ids)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that build an equal layer."""

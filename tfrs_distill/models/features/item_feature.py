@@ -104,7 +104,7 @@ class ItemFeature(TableFeature):
         return self._embed(self.hide(ids, training=training), ids, training)
 
     def _embed(self, shown: tf.Tensor, ids: tf.Tensor, training: bool | None) -> tf.Tensor:
-        embeddings = self.looked_up(shown)
+        embeddings = self._looked_up(shown)
         if self.vectors is not None:
             embeddings += self.vectors(ids, training=training)
         return embeddings

@@ -82,7 +82,7 @@ class TableFeature(RankingFeature):
         """Width of an embedding."""
         return self.embedding_dim
 
-    def looked_up(self, rows: tf.Tensor) -> tf.Tensor:
+    def _looked_up(self, rows: tf.Tensor) -> tf.Tensor:
         """Rows of the table in the feature's precision: int32 `[...]` to `[..., dim]`."""
         return tf.cast(self.table.gather(rows), self.compute_dtype)
 

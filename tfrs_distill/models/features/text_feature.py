@@ -104,7 +104,7 @@ class TextFeature(TableFeature):
         )
         # Not `[..., None]`, which LiteRT does not have on two free sizes.
         weights = tf.expand_dims(tf.cast(weights, self.compute_dtype), -1)
-        summed = tf.reduce_sum(self.looked_up(rows) * weights, axis=1)
+        summed = tf.reduce_sum(self._looked_up(rows) * weights, axis=1)
         return tf.math.divide_no_nan(summed, tf.reduce_sum(weights, axis=1))
 
     def get_config(self) -> dict[str, Any]:
