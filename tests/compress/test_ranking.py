@@ -399,6 +399,15 @@ def test_in_mixed_precision_tables_are_still_those_of_the_file(tmp_path):
     np.testing.assert_allclose(score["like"], predictions(smaller, rows)["like"], atol=5e-3)
 
 
+def test_a_table_that_diverged_while_trained_on_is_not_exported(student, tmp_path):
+    smaller = compress(student, ["int4"])
+    rows = feature(smaller, "user").table.floats["table"]
+    rows.assign(tf.tensor_scatter_nd_update(rows, [[7, 3]], [np.inf]))
+    with pytest.raises(InputError, match="not all finite, among them .*table"):
+        export_artefact(smaller, tmp_path / "1")
+    assert not (tmp_path / "1").exists()
+
+
 def nan_student():
     student = student_of("like")
     student.heads["like"].bias.assign([np.nan])

@@ -213,7 +213,7 @@ def _ranking_student(
             "'ids-only' takes the text tower off a retrieval student. Received: a ranking student, "
             "which has none: its words are a feature, whose table is compressed like the others."
         )
-    tables = [table for table in feature_tables(student, item_weights)]
+    tables = feature_tables(student, item_weights)
     forms = forms_of(tables, read)
     compressed = [table for table in tables if table.name in forms]
     replaced = {id(weight) for table in compressed for weight in table.weights}

@@ -169,14 +169,15 @@ class RowMeasure:
         self.tasks, self.k, self.name = student.tasks, k, name_of_row_score(student.tasks, k)
         self.examples, self.sides = examples, sides_of(student.features)
         self.rows = {name: known[name] for name in student.input_columns}
-        self.exported_with = {"catalogue": catalogue, "vocabularies": vocabularies}
+        self.catalogue, self.vocabularies = catalogue, dict(vocabularies or {})
+        self.exported_with = {"catalogue": catalogue, "vocabularies": self.vocabularies}
 
     @property
     def inputs(self) -> list[Any]:
         """See `Measure`."""
-        catalogue, vocabularies = self.exported_with.values()
-        names = hashlib.sha256(repr(sorted((vocabularies or {}).items())).encode()).hexdigest()
-        return [self.examples.fingerprint(), self.k, catalogue and catalogue.fingerprint(), names]
+        names = hashlib.sha256(repr(sorted(self.vocabularies.items())).encode()).hexdigest()
+        of_items = self.catalogue and self.catalogue.fingerprint()
+        return [self.examples.fingerprint(), self.k, of_items, names]
 
     def of_student(self, student: RankingModel) -> float:
         """See `Measure`."""
