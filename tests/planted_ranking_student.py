@@ -78,8 +78,8 @@ def hand_student():
     """`P(like) = sigmoid(2 u + 3 i - 1)`, u and i from the tables above; 3 users, 4 items."""
     user, item = IdFeature("user_id", 3, 1, side="query"), ItemFeature(4, 1)
     student = RankingStudent([user, item], [Binary("like")], num_cross_layers=0, hidden_units=())
-    user.embeddings.assign(np.array(USER_TASTE)[:, None])
-    item.id_embeddings.assign(np.array(ITEM_TASTE)[:, None])
+    user.table.embeddings.assign(np.array(USER_TASTE)[:, None])
+    item.table.embeddings.assign(np.array(ITEM_TASTE)[:, None])
     kernel, bias = student.heads["like"].weights
     kernel.assign([[2.0], [3.0]])
     bias.assign([-1.0])

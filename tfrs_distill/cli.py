@@ -279,7 +279,7 @@ def _add_compress(commands: Any) -> None:
         metavar="SHARE",
         type=_share,
         default=0.02,
-        help="of the NDCG of the student in float32, such as 2%% or 0.02; default: 2%%",
+        help="of the score of the student in float32, such as 2%% or 0.02; default: 2%%",
     )
     compress.add_argument(
         "--to", metavar="DIR", type=Path, help="default: compressed/VERSION in the run's folder"

@@ -247,7 +247,7 @@ def test_a_student_that_finds_nothing_is_refused(student, tmp_path):
     history = np.array([1])
     _, best = ModelScorer(student)([history], NUM_ITEMS - 1)
     queries = Queries(catalogue_of(NUM_ITEMS), [0], (history,), (best[0][-1:],))
-    with pytest.raises(InputError, match="NDCG@10 of 0 on `queries`"):
+    with pytest.raises(InputError, match=r"a score \(NDCG@10\) of 0 on `queries`"):
         to_budget(student, queries, tmp_path, max_bytes=40_000, candidates=CANDIDATES[:1])
 
 

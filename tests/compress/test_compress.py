@@ -168,7 +168,7 @@ def test_in_mixed_precision_the_table_is_still_that_of_the_file(methods):
     smaller = compress(mixed, methods)
     assert smaller.candidate_tower.compute_dtype == smaller.query_tower.compute_dtype == "float16"
     table = smaller.catalogue_embeddings()
-    stored = smaller.candidate_tower.stored.rows(tf.range(NUM_ITEMS + 1))
+    stored = smaller.candidate_tower.stored.gather(tf.range(NUM_ITEMS + 1))
     np.testing.assert_allclose(table, tf.cast(stored, tf.float16), rtol=1e-3, atol=1e-6)
 
 

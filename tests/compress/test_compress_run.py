@@ -8,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from nightly import nightly
+from tiny_films import write_films
 
 from tfrs_distill import cli, pipeline
-from tfrs_distill.compress import budget
+from tfrs_distill.compress import budget, compress
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import evaluate
 from tfrs_distill.evaluation.retrieval import ModelScorer
@@ -25,8 +28,9 @@ from tfrs_distill.pipeline.stages.export import export_stage
 from tfrs_distill.pipeline.stages.knowledge import knowledge_stage
 from tfrs_distill.pipeline.stages.student import student_stage
 from tfrs_distill.pipeline.stages.teacher import teacher_stage
+from tfrs_distill.pipeline.stages.unlabelled import unlabelled_stage
 from tfrs_distill.progress import SilentProgress
-from tfrs_distill.serving import Recommender
+from tfrs_distill.serving import Ranker, Recommender
 
 CANDIDATES = [[("int8",), ("shared-rows:20", "int4")]]
 
@@ -149,7 +153,7 @@ def test_the_command_goes_on_where_it_was_and_leaves_an_artefact(run, monkeypatc
     assert cli.main([*command, "20KB", "--max-drop", "90%"]) == 0
     assert len(made) == 3 + 3  # of five files two were there
     printed = capsys.readouterr().out
-    assert "NDCG on validation" in printed and "in place of" in printed
+    assert "NDCG@3 on validation" in printed and "in place of" in printed
     assert files_of(run / "1") == before
 
     folder = run / "compressed" / "1"
@@ -208,6 +212,146 @@ def test_a_run_of_cold_items_is_refused(run, capsys):
     recipe = Recipe.named("cold-items")
     with pytest.raises(InputError, match=r"export.compress=\['int4'\]. Leave it empty"):
         replace(recipe, export=replace(recipe.export, compress=("int4",)))
+
+
+def ranking_recipe(folder, task, **sections):
+    """Of planted films; students that train in a second."""
+    recipe = Recipe.named(task)
+    teacher = {"embedding_dim": 8, "hidden_dim": 16, "max_epochs": 2, "num_models": 1}
+    smaller = {
+        "data": {"folder": str(folder), "max_history": 8},
+        "teacher": teacher | {"batch_size": 64, "learning_rate": 0.03, "privileged": ()},
+        "knowledge": {"folds": 2},
+        "student": {"embedding_dim": 48, "hidden_dim": 32},
+        "training": {"batch_size": 64, "max_epochs": 4, "controls": ()},
+        "evaluation": {"k": 3, "bootstrap_samples": 100},
+        "distillation": {"learning_rate": 0.03},
+    } | sections
+    changed = {name: replace(getattr(recipe, name), **of) for name, of in smaller.items()}
+    return replace(recipe, name=task, **changed)
+
+
+OF_ROWS = [[("int8",), ("dense-rank:24", "units:16", "int8")]]
+
+
+@pytest.fixture(scope="module", params=["ranking", nightly("multitask")])
+def finished_rows(request, tmp_path_factory):
+    """Runs of rows without twins, files and figures."""
+    films = write_films(tmp_path_factory.mktemp("films") / "data")
+    recipe = ranking_recipe(films, request.param)
+    run = Run(recipe, tmp_path_factory.mktemp("runs"), SilentProgress())
+    stages = [data_stage(run), teacher_stage(run), knowledge_stage(run)]
+    stages += [unlabelled_stage(run)] if run.num_unlabelled else []
+    run.stages.run([*stages, student_stage(run, "student")])
+    with whole_file(run.home / "recipe.toml", "w") as file:
+        file.write(recipe.to_toml())
+    run.version.mkdir()
+    facts = {
+        "files": {},
+        "student": run.fingerprint("student"),
+        "training_data": run.result("data")["fingerprint"],
+    }
+    (run.version / "provenance.json").write_text(json.dumps(facts))
+    return run.home
+
+
+def test_the_command_compresses_a_student_of_rows(finished_rows, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train_on, "MAX_EPOCHS", 1)
+    monkeypatch.setattr(budget, "candidates_of", lambda student: OF_ROWS)
+    run = Path(shutil.copytree(finished_rows, tmp_path / finished_rows.name))
+    command = ["compress", str(run / "1"), "--max-bytes"]
+    assert cli.main([*command, "1KB"]) == cli.USERS_ERROR
+    assert "into 1,000 bytes. The smallest has" in capsys.readouterr().err
+    facts_file = run / "compress" / "compress.json"
+    points = sorted((run / "compress" / "points").glob("[a-z]*/student.tflite"))
+    largest = max(path.stat().st_size for path in points)
+    budget_of = str(largest - 1)
+    assert cli.main([*command, budget_of, "--max-drop", "90%"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    facts = json.loads(facts_file.read_text())
+    chosen = facts["points"][facts["chosen"]]
+    folder = run / "compressed" / "1"
+    assert (folder / "student.tflite").stat().st_size == chosen["bytes"] < largest
+    assert {tuple(p["methods"]) for p in facts["points"]} == {(), *OF_ROWS[0]}
+    recipe = Recipe.from_toml(run / "recipe.toml")
+    data = Run(recipe, run.parent, SilentProgress(), home=run).data
+    test, ranker = data.splits.test, Ranker.load(folder)
+    found = ranker.score({name: test.features[name] for name in ranker.input_columns})
+    likes = test.labels_of("like") > 0.5
+    pairs = found["like"][likes][:, None] - found["like"][~likes]
+    auc = (pairs > 0).mean() + 0.5 * (pairs == 0).mean()
+    assert facts["test"]["metric"] == "AUC of like"
+    assert facts["test"]["chosen"] == pytest.approx(auc)
+    assert "AUC of like" in facts["score"]
+    assert ("NDCG@3 of next_item" in facts["score"]) == (finished_rows.name == "multitask")
+    assert "on test AUC of like is" in printed and "score on validation" in printed
+    page = (run / "compress" / "compress.html").read_text()
+    assert facts["score"] in page
+    assert ranker.artefact.vocabularies["item_id"] == data.catalogue.item_ids
+    item = data.catalogue.item_ids[:2]
+    query = {"history": [item[0]], "history_ratings": [5.0]}
+    assert len(ranker.rank(query=query, items={"item_id": item})["rating"]) == 2
+
+
+def test_the_stage_leaves_a_student_of_rows_that_is_no_worse(finished_rows, monkeypatch):
+    monkeypatch.setattr(train_on, "MAX_EPOCHS", 1)
+    recipe = Recipe.from_toml(finished_rows / "recipe.toml")
+    recipe = replace(recipe, export=replace(recipe.export, compress=("units:8", "int8")))
+    run = Run(recipe, finished_rows.parent, SilentProgress())
+    stages = [data_stage(run), teacher_stage(run), knowledge_stage(run)]
+    stages += [unlabelled_stage(run)] if run.num_unlabelled else []
+    run.stages.run([*stages, student_stage(run, "student"), compress_stage(run)])
+    smaller = run.student("compressed")
+    assert smaller.hidden_units == (8, 8)
+    assert [feature.table.methods.bits for feature in smaller.table_features] == [8]
+    untouched = compress(run.student("student"), recipe.export.compress)
+    validation = run.data.splits.validation
+    like = validation.labels_of("like") > 0.5
+    batch = {n: tf.constant(validation.features[n]) for n in smaller.input_columns}
+    found = smaller.predictions(batch)["like"].numpy()
+    pairs = found[like][:, None] - found[~like]
+    scores = [run.result("compressed")["score"], (pairs > 0).mean() + 0.5 * (pairs == 0).mean()]
+    if len(run.tasks) == 1:
+        assert scores[0] == pytest.approx(scores[1])
+    measure = train_on.Compression(run).measure
+    assert measure.of_student(untouched) - 0.02 < scores[0] == measure.of_student(smaller)
+
+
+@pytest.mark.nightly
+def test_a_recipe_of_rows_keeps_its_student_and_exports_a_smaller_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(train_on, "MAX_EPOCHS", 1)
+    films = write_films(tmp_path / "data")
+    methods = ("units:8", "int8")
+    recipe = ranking_recipe(films, "ranking", export={"compress": methods})
+    assert Recipe.from_toml(_written(recipe, tmp_path / "r.toml")) == recipe
+    report = pipeline.run(recipe, tmp_path / "out")
+    run = Run(recipe, tmp_path / "out", SilentProgress())
+    smaller, whole = run.student("compressed"), run.student("student")
+    assert (smaller.hidden_units, whole.hidden_units) == ((8, 8), (32, 16))
+    assert [feature.table.methods.bits for feature in smaller.table_features] == [8]
+    models = report["models"]
+    assert models["compressed"]["parameters"] < models["student"]["parameters"]
+    assert models["student_tflite"]["parameters"] == models["compressed"]["parameters"]
+    values = {n: models[n]["metrics"]["rating"]["rmse"]["value"] for n in models}
+    assert values["student_tflite"] == pytest.approx(values["compressed"], abs=1e-5)
+    compared = report["comparisons"]["compressed_vs_student"]["rating"]
+    assert compared["difference"] == pytest.approx(values["compressed"] - values["student"])
+    assert abs(report["comparisons"]["tflite_vs_keras"]["rating"]["difference"]) < 1e-5
+    assert models["student_int8"]["name"] == "Compressed, int8"
+    assert (
+        "the student in fewer bytes" in (tmp_path / "out" / "ranking" / "report.html").read_text()
+    )
+
+
+def _written(recipe, path):
+    path.write_text(recipe.to_toml())
+    return path
+
+
+def test_a_run_of_two_stages_is_refused(run, capsys):
+    (run / "recipe.toml").write_text(Recipe.named("two-stage").to_toml())
+    assert cli.main(["compress", str(run / "1"), "--max-bytes", "20KB"]) == cli.USERS_ERROR
+    assert 'whose `task` is "two-stage"' in capsys.readouterr().err.replace("\n", " ")
 
 
 @pytest.mark.parametrize(

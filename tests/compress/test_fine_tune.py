@@ -5,6 +5,7 @@ import pytest
 from planted_student import catalogue_of
 
 from tfrs_distill.compress.fine_tune import fine_tune_unless_worse
+from tfrs_distill.compress.measures import ListMeasure
 from tfrs_distill.data.splits import Queries
 from tfrs_distill.evaluation.retrieval import ModelScorer
 from tfrs_distill.models import RetrievalStudent
@@ -25,7 +26,9 @@ def test_the_better_weights_stay(gets_worse):
         student.set_weights(bad if gets_worse else good)
         return "curves"
 
-    before, after, returned = fine_tune_unless_worse(student, fine_tune, queries, k=5)
+    before, after, returned = fine_tune_unless_worse(
+        student, fine_tune, ListMeasure(student, queries, 5, 40).of_student
+    )
     assert (after, returned) == (pytest.approx(1.0), "curves")
     assert (before == after) == gets_worse
     assert all(np.array_equal(a, b) for a, b in zip(good, student.get_weights()))

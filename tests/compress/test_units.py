@@ -129,7 +129,7 @@ def test_an_encoder_without_some_heads_and_with_a_rank_can_lose_more():
 
 def test_by_default_units_and_heads_of_small_weights_go(student):
     encoder, width = student.query_tower.encoder, DIM // HEADS
-    units, heads = HIDDEN_UNITS.sizes(encoder), ATTENTION_HEADS.sizes(encoder)
+    units, heads = (np.stack(p.sizes(encoder)) for p in (HIDDEN_UNITS, ATTENTION_HEADS))
     for block, (_, _, value, project, network) in enumerate(encoder.blocks):
         hidden, out = network.hidden.kernel.numpy(), network.out.kernel.numpy()
         readers = project.kernel.numpy() + np.eye(DIM)  # the projection is added to what it reads

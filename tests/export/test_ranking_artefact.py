@@ -322,7 +322,7 @@ def test_refuses_a_catalogue_of_other_items(tmp_path):
 
 def test_refuses_a_student_that_diverged(tmp_path):
     student = hand_student()
-    student.features[0].embeddings.assign([[0.5], [1.0], [-2.0], [np.inf]])  # user 3 alone
+    student.features[0].table.embeddings.assign([[0.5], [1.0], [-2.0], [np.inf]])  # user 3 alone
     with pytest.raises(InputError, match="weights are not all finite, among them .*embeddings"):
         export_artefact(student, tmp_path / "1", vocabularies={})
     assert os.listdir(tmp_path) == []

@@ -39,7 +39,7 @@ def item_ranker():
     history = HistoryFeature(item, MAX_HISTORY, reads_ratings=False)
     tasks = [Binary("like"), Regression("rating", low=1, high=5)]
     student = RankingStudent([item, history], tasks, num_cross_layers=0, hidden_units=())
-    item.id_embeddings.assign(TASTE[:, None])
+    item.table.embeddings.assign(TASTE[:, None])
     for head, kernel, bias in (("like", 2.0, 0.0), ("rating", -0.1, 3.0)):
         student.heads[head].set_weights([np.array([[kernel], [0.0], [0.0]]), np.array([bias])])
     return student

@@ -40,7 +40,7 @@ def items(*values):
 
 def test_an_id_has_its_row_and_every_unknown_id_row_0():
     feature = IdFeature("department", 3, 2, side="item")
-    feature.embeddings.assign([[9, 8], [1, 2], [3, 4], [5, 6]])
+    feature.table.embeddings.assign([[9, 8], [1, 2], [3, 4], [5, 6]])
     said = feature(ids(1, 3, 0, -1, 4, 2**31 - 1, -(2**31)))
     np.testing.assert_array_equal(said[:2], [[1, 2], [5, 6]])
     np.testing.assert_array_equal(said[2:], [[9, 8]] * 5)
@@ -56,7 +56,7 @@ def test_ids_of_another_integer_type_are_read():
 
 def test_id_dropout_hides_ids_while_training_alone_so_that_row_0_learns():
     feature = IdFeature("department", 1, 1, side="item", id_dropout=0.25, seed=0)
-    feature.embeddings.assign([[0], [1]])
+    feature.table.embeddings.assign([[0], [1]])
     rows = ids(*[1] * 4000)
     np.testing.assert_array_equal(feature(rows, training=False), np.ones((4000, 1)))
     np.testing.assert_array_equal(feature(rows), np.ones((4000, 1)))
@@ -66,7 +66,7 @@ def test_id_dropout_hides_ids_while_training_alone_so_that_row_0_learns():
     assert set(np.unique(said)) == {0, 1}  # an id is there or not, never scaled
     # four standard deviations of a share of 4000 draws: 4 sqrt(.25 .75 / 4000) = 0.027
     assert np.mean(said) == pytest.approx(0.75, abs=0.028)
-    gradient = tf.convert_to_tensor(tape.gradient(total, feature.embeddings))
+    gradient = tf.convert_to_tensor(tape.gradient(total, feature.table.embeddings))
     assert gradient[0, 0] == 4000 - np.sum(said)
 
 
@@ -130,7 +130,7 @@ def test_numbers_that_cannot_scale_are_refused(mean, deviation):
 
 def test_a_text_is_the_mean_of_its_known_and_unknown_words():
     feature = TextFeature("words", num_words=4, embedding_dim=1, side="item")
-    feature.embeddings.assign([[99], [10], [20], [40], [80]])
+    feature.table.embeddings.assign([[99], [10], [20], [40], [80]])
     texts = [[2, 3, 0, 0], [1, 0, 4, 0], [0, 0, 0, 0], [5, -1, 7, 2], [4, 4, 4, 4]]
     said = feature({"words": tf.constant(texts)})
     # padding counts nothing wherever it stands, too large an index is an unknown word
@@ -143,7 +143,7 @@ def test_pairs_of_known_neighbours_are_hashed_and_averaged_with_the_words():
         TextFeature("words", num_words, 3, "item", buckets),
         {"words": tf.ones([1, 2], tf.int32)},
     )
-    table = np.float64(feature.embeddings)
+    table = np.float64(feature.table.embeddings)
     texts = np.random.default_rng(1).integers(0, num_words + 1, size=(50, 6))
     expected = []
     for text in texts:
@@ -167,7 +167,7 @@ def test_a_large_pair_is_hashed_as_python_does():
     feature = TextFeature("words", 65_535, 1, "item", 10**6)
     table = np.zeros((65_536 + 10**6, 1))
     table[65_536 + (pair_multiplier(65_535, 10**6) * 65_535 + 65_535) % 10**6] = 6.0
-    feature.embeddings.assign(table)
+    feature.table.embeddings.assign(table)
     said = feature({"words": tf.constant([[65_535, 65_535]])})
     np.testing.assert_allclose(said, [[2.0]], rtol=1e-6)  # one pair of three
 
@@ -192,7 +192,7 @@ def test_there_is_a_multiplier_for_any_number_of_buckets():
 
 def test_text_dropout_leaves_out_words_while_training_alone():
     feature = TextFeature("words", 3, 1, "item", dropout=0.5, seed=0)
-    feature.embeddings.assign([[0], [1], [2], [4]])
+    feature.table.embeddings.assign([[0], [1], [2], [4]])
     rows = {"words": tf.constant([[2, 3]] * 300)}
     np.testing.assert_array_equal(feature(rows, training=False), np.full((300, 1), 3.0))
     # both words (their mean), one of them, or none; never a scaled one
@@ -202,7 +202,7 @@ def test_text_dropout_leaves_out_words_while_training_alone():
 def test_a_text_of_one_word_has_no_pair():
     feature = TextFeature("words", 3, 2, "item", 5)
     said = feature({"words": tf.constant([[2], [0]])})
-    np.testing.assert_array_equal(said, [feature.embeddings[2], [0, 0]])
+    np.testing.assert_array_equal(said, [feature.table.embeddings[2], [0, 0]])
 
 
 # ---- items
@@ -210,7 +210,7 @@ def test_a_text_of_one_word_has_no_pair():
 
 def test_an_item_has_its_row_and_an_unknown_one_row_0():
     feature = ItemFeature(num_items=2, embedding_dim=2)
-    feature.id_embeddings.assign([[9, 8], [1, 2], [3, 4]])
+    feature.table.embeddings.assign([[9, 8], [1, 2], [3, 4]])
     np.testing.assert_array_equal(feature(items(2, 0, 3, -5)), [[3, 4], [9, 8], [9, 8], [9, 8]])
     np.testing.assert_array_equal(feature.embed(tf.constant([[1, 7]])), [[[1, 2], [9, 8]]])
     assert (feature.columns, feature.side, feature.dim) == (("item_id",), "item", 2)
@@ -223,7 +223,7 @@ def test_item_vectors_are_constant_projected_and_added():
     feature(items(1))
     projection = feature.vectors.projection
     projection.bias.assign([5.0, -5.0])
-    expected = np.float64(feature.id_embeddings)
+    expected = np.float64(feature.table.embeddings)
     said = vectors @ np.float64(projection.kernel) + [5.0, -5.0]
     expected[[1, 3]] += said[[0, 2]]
     np.testing.assert_allclose(feature(items(0, 1, 2, 3, 4)), expected[[0, 1, 2, 3, 0]], rtol=1e-5)
@@ -233,7 +233,7 @@ def test_item_vectors_are_constant_projected_and_added():
 
 def test_a_hidden_item_keeps_its_vector_and_history_sees_every_id():
     feature = ItemFeature(1, 1, np.ones((1, 1)), id_dropout=0.5, seed=0)
-    feature.id_embeddings.assign([[0], [100]])
+    feature.table.embeddings.assign([[0], [100]])
     vector = float(feature(items(0, 1), training=False)[1, 0]) - 100
     assert vector != 0
     shown = feature(items(*[1] * 200), training=True)
@@ -262,7 +262,7 @@ def history_rows(history, ratings=None):
 def history_by_hand(feature, history, ratings):
     """Float64: the last known items, oldest first, averaged with the encoder's own weights."""
     item = feature.item_feature
-    table, r = np.float64(item.id_embeddings), np.float64(feature.of_ratings.kernel)
+    table, r = np.float64(item.table.embeddings), np.float64(feature.of_ratings.kernel)
     kept = [(i, s) for i, s in zip(history, ratings) if 1 <= i <= item.num_items][
         -feature.max_history :
     ]

@@ -1,9 +1,12 @@
 """Student in, smaller student out; and a smaller BERT.
 
 - `compress.py`: the methods of `methods.py`, applied to a trained student
-- `structures/`: forms of an item table; `bits.py`: numbers of 4 and 2 bits
-- `units.py`: hidden units and attention heads that an encoder can do without
-- `encoder.py`: what is left of an encoder without them, and its matrices in low rank
+- `structures/`: forms of a table; `bits.py`: numbers of 4 and 2 bits
+- `compressed_table.py`: a table in such a form, as a layer and as a file has it
+- `compressed_item_tower.py`: retrieval's; `feature_tables.py`: ranking's, one a feature
+- `units.py`: hidden units and attention heads that a network can do without
+- `network.py`: what is left of a network without them, and its matrices in low rank
+- `measures.py`: how good a student is, and its file
 - `fine_tune.py`: trained further, unless that makes it worse
 - `budget.py`: the best student that fits into so many bytes
 - `magnitude.py`: small weights become 0 while a student trains

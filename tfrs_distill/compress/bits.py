@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 Scale = Literal["row", "column", "tensor"]
+SMALLEST = 1024  # numbers of a matrix that TensorFlow's converter makes 8-bit integers of
 PACKED = (8, 4, 2)  # bits that are packed here
 STEP = 0.06  # of the logarithms of scales, which are at most 6 % above what they should be
 RANGE = float(np.log(1e-6))  # from the largest number of a table to its least scale
@@ -96,10 +97,12 @@ class PackedTable:
         self.codes = np.zeros([len(codes), self.width], np.uint8)
         for part in np.split(codes, num_codes, axis=1):
             self.codes = (self.codes << bits) | part
+        # Once, or every function of a file has its copy.
+        self._codes, self._exponents = tf.constant(self.codes), tf.constant(self.exponents)
 
     def gather(self, rows: tf.Tensor) -> tf.Tensor:
         """Rows by index: int32 `[...]` to float32 `[..., dim]`."""
-        left = tf.cast(tf.gather(tf.constant(self.codes), rows), tf.float32)
+        left = tf.cast(tf.gather(self._codes, rows), tf.float32)
         codes = []
         for place in range(8 // self.bits - 1, 0, -1):
             base = float(2 ** (self.bits * place))
@@ -122,7 +125,7 @@ class PackedTable:
         """
         if len(self.exponents) == 1:
             queries *= self._scales(rows)
-        left = tf.cast(tf.gather(tf.constant(self.codes), rows), tf.float32)
+        left = tf.cast(tf.gather(self._codes, rows), tf.float32)
         of_all = _middle(self.bits) * tf.reduce_sum(queries, axis=1, keepdims=True)
         num_codes = 8 // self.bits
         padded = tf.pad(queries, [[0, 0], [0, self.width * num_codes - self.dim]])
@@ -139,8 +142,18 @@ class PackedTable:
     def _scales(self, rows: tf.Tensor) -> tf.Tensor:
         if len(self.exponents) == 1:  # a column's or the table's
             return tf.constant(np.exp(self.least + STEP * np.float32(self.exponents[0])))
-        exponents = tf.cast(tf.gather(tf.constant(self.exponents), rows), tf.float32)
+        exponents = tf.cast(tf.gather(self._exponents, rows), tf.float32)
         return tf.exp(self.least + STEP * exponents)
+
+
+def bytes_of_matrix(numbers: int, bits: int) -> int:
+    """The bytes of a matrix in a file: those of few numbers stay in 32 bits where others have 8.
+
+    Example:
+    >>> bytes_of_matrix(1024, 8), bytes_of_matrix(1023, 8)
+    (1024, 4092)
+    """
+    return numbers * (bits // 8 if bits >= 16 else 1 if numbers >= SMALLEST else 4)
 
 
 def _middle(bits: int) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,29 +14,27 @@ from pathlib import Path
 import numpy as np
 
 from tfrs_distill import __version__
-from tfrs_distill.compress.compress import (
-    compress,
-    item_tower_of,
-    parts_left,
-    quantization_of,
-)
+from tfrs_distill.compress.compress import check_student, compress, parts_left, quantization_of
+from tfrs_distill.compress.feature_tables import feature_tables, forms_of
 from tfrs_distill.compress.fine_tune import FineTune, fine_tune_unless_worse
-from tfrs_distill.compress.methods import HEADS, IDS_ONLY, UNITS, Methods
+from tfrs_distill.compress.measures import measure_of
+from tfrs_distill.compress.methods import DENSE_RANK, HEADS, IDS_ONLY, UNITS, Methods
+from tfrs_distill.compress.network import SmallerNetwork
 from tfrs_distill.compress.structures.product import num_codes
-from tfrs_distill.compress.units import ATTENTION_HEADS, HIDDEN_UNITS
+from tfrs_distill.compress.units import ATTENTION_HEADS, HIDDEN_UNITS, Student, network_of
+from tfrs_distill.data.catalogue import Catalogue
+from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.data.splits import Queries
 from tfrs_distill.errors import InputError
-from tfrs_distill.evaluation.latency import percentiles
-from tfrs_distill.evaluation.retrieval import evaluate
 from tfrs_distill.export import to_tflite
+from tfrs_distill.export.artefact import Vocabularies
 from tfrs_distill.files import locked, whole_folder, write_json
+from tfrs_distill.models.ranking_model import RankingModel
 from tfrs_distill.models.two_tower import TwoTower
 from tfrs_distill.progress import Progress, SilentProgress
-from tfrs_distill.serving import Recommender
 from tfrs_distill.serving.artefact import TFLITE
 
 POINTS, POINT_FILE = "points", "point.json"
-NUM_TIMED = 200  # histories of the latency
 UNCOMPRESSED: tuple[str, ...] = ()
 
 
@@ -47,9 +46,10 @@ class Point:
         methods: what was done to the student; none for the student in float32.
         tuned: whether it was trained on after.
         bytes: of its `.tflite` file.
-        score: NDCG@k of the file on the queries.
+        score: of the file on the queries, more is better: NDCG@k, or of a ranking student
+            `row_score`.
         untuned: the same of the file before it was trained on.
-        latency_ms: `p50` and `p95` of one query in LiteRT, on one thread.
+        latency_ms: `p50` and `p95` of one query, or row, in LiteRT, on one thread.
         folder: of its artefact.
         best: whether no other point has at most its bytes and a better score.
     """
@@ -72,21 +72,23 @@ class SearchResult:
         points: every student that was measured.
         chosen: the best that fits.
         uncompressed: the student in float32.
+        score_name: what the points' scores are, such as "NDCG@10".
     """
 
     points: tuple[Point, ...]
     chosen: Point
     uncompressed: Point
+    score_name: str
 
     @property
     def drop(self) -> float:
-        """The share of the uncompressed student's NDCG that the best one lost."""
+        """The share of the uncompressed student's score that the best one lost."""
         return 1.0 - self.chosen.score / self.uncompressed.score
 
 
 def to_budget(
-    student: TwoTower,
-    queries: Queries,
+    student: Student,
+    queries: Queries | RankingExamples,
     directory: str | os.PathLike[str],
     *,
     max_bytes: int,
@@ -96,9 +98,11 @@ def to_budget(
     num_tuned: int = 6,
     k: int = 10,
     num_recommended: int = 100,
+    catalogue: Catalogue | None = None,
+    vocabularies: Vocabularies | None = None,
     item_weights: np.ndarray | None = None,
-    unit_importance: np.ndarray | None = None,
-    head_importance: np.ndarray | None = None,
+    unit_importance: Sequence[np.ndarray] | None = None,
+    head_importance: Sequence[np.ndarray] | None = None,
     fingerprint: str = "",
     progress: Progress | None = None,
 ) -> SearchResult:
@@ -114,17 +118,24 @@ def to_budget(
     one with another budget measures nothing twice.
 
     Args:
-        student: a trained retrieval student; it stays as it is.
-        queries: of validation, by which is chosen; their catalogue is the one it was trained on.
+        student: a trained student of retrieval, or of ranking and made of features; it stays as it
+            is.
+        queries: of validation, by which is chosen; their catalogue is the one it was trained on. Of
+            a ranking student rows, `RankingExamples` with labels of all tasks: the score is the
+            mean over the tasks of the AUC of a yes or no, `1 - RMSE / standard deviation` of a
+            rating, and the NDCG@k of the next item, for which the file ranks all items after the
+            first 500 rows.
         directory: where points are kept.
         max_bytes: of the file.
-        max_drop: the share of the NDCG of the student in float32 that may be lost.
+        max_drop: the share of the score of the student in float32 that may be lost.
         fine_tune: trains a compressed student on, in place, such as by `Distiller.fit`; where that
             makes it worse it stays as it was. None trains nothing.
         candidates: lists of methods, see `compress`; by default `candidates_of(student)`.
         num_tuned: how many are trained on at most.
         k: of NDCG@k.
-        num_recommended: items that the file gives.
+        num_recommended: items that the file gives; a ranking student scores those it is given.
+        catalogue: of a ranking student, see `export_artefact`.
+        vocabularies: of a ranking student, see `export_artefact`.
         item_weights: see `compress`.
         unit_importance: see `compress`.
         head_importance: see `compress`.
@@ -134,7 +145,7 @@ def to_budget(
     Raises:
         InputError: nothing fits, and what the least possible is; or an argument is not usable.
     """
-    _check(student, queries, max_bytes, max_drop, k, num_recommended)
+    _check(student, max_bytes, max_drop)
     if fine_tune is not None and not fingerprint:
         raise InputError(
             "`fine_tune` needs a `fingerprint`, a text that changes when it does: students that an "
@@ -147,6 +158,8 @@ def to_budget(
         fine_tune=fine_tune,
         k=k,
         num_recommended=num_recommended,
+        catalogue=catalogue,
+        vocabularies=vocabularies,
         item_weights=item_weights,
         unit_importance=unit_importance,
         head_importance=head_importance,
@@ -154,12 +167,14 @@ def to_budget(
         progress=progress,
     )
     levels = candidates_of(student) if candidates is None else [_read_candidates(candidates)]
+    name = search.measured.name
     with search.lock():
         uncompressed = search.measure([UNCOMPRESSED])[0]
         if not uncompressed.score > 0:
             raise InputError(
-                f"The student in float32 has an NDCG@{k} of 0 on `queries`, so nothing says what "
-                "compression costs. Train it first, or give more queries."
+                f"The student in float32 has a score ({name}) of "
+                f"{uncompressed.score:.4g} on `queries`, so nothing says what compression costs: "
+                "it must be above 0. Train it first, or give more queries."
             )
         points: list[Point] = []
         fitting: list[Point] = []
@@ -169,27 +184,36 @@ def to_budget(
             if fitting or uncompressed.bytes <= max_bytes:
                 break
         if not fitting and uncompressed.bytes > max_bytes:
-            raise InputError(_nothing_fits(points, max_bytes, uncompressed))
+            smallest = min([uncompressed, *points], key=lambda point: point.bytes)
+            raise InputError(
+                _nothing_fits(SearchResult((), smallest, uncompressed, name), max_bytes)
+            )
         if fine_tune is not None:
             points += search.tune(_promising(fitting)[:num_tuned])
     points = sorted(_with_best([uncompressed, *points]), key=lambda point: point.bytes)
     fitting = [point for point in points if point.bytes <= max_bytes]
     chosen = max(fitting, key=lambda point: (point.score, -point.bytes))
     (uncompressed,) = (point for point in points if point.methods == UNCOMPRESSED)
-    found = SearchResult(tuple(points), chosen, uncompressed)
+    found = SearchResult(tuple(points), chosen, uncompressed, name)
     if found.drop > max_drop:
         raise InputError(_drops_too_much(found, max_bytes, max_drop))
     return found
 
 
-def candidates_of(student: TwoTower) -> list[list[tuple[str, ...]]]:
+def candidates_of(student: TwoTower | RankingModel) -> list[list[tuple[str, ...]]]:
     """The lists of methods that are tried: with the text tower, and without it if need be.
 
-    All are valid for the student, and none is there twice.
+    Sizes are those that suit the item table, or a ranking student's largest one. All are valid for
+    the student, and none is there twice.
     """
-    rows, width = student.num_items + 1, student.candidate_tower.embedding_dim + 1
-    encoder = student.query_tower.encoder
-    units, heads = HIDDEN_UNITS.number(encoder) // 2, ATTENTION_HEADS.number(encoder) // 2
+    network = network_of(student)
+    numbers = [part.numbers(network) for part in (HIDDEN_UNITS, ATTENTION_HEADS)]
+    units, heads = (max(of_blocks, default=0) // 2 for of_blocks in numbers)
+    if isinstance(student, RankingModel):
+        shapes = [(f.table.num_rows, f.table.dim) for f in student.table_features]
+        rows, width = max(shapes, key=math.prod, default=(1, 1))
+    else:
+        rows, width = student.num_items + 1, student.candidate_tower.embedding_dim + 1
     narrow = num_codes(width, max(1, width // 11))  # about as many bytes as a bit a number
     size = min(256, max(2, rows // 4))
     tables: list[tuple[str, ...]] = [
@@ -216,9 +240,30 @@ def candidates_of(student: TwoTower) -> list[list[tuple[str, ...]]]:
     if rows < 5:  # `shared-rows` has 4 at least
         tables = [methods for methods in tables if "shared-rows:4" not in methods]
     levels = [list(dict.fromkeys(tables))]
+    if isinstance(student, RankingModel):
+        return [_of_ranking(student, levels[0], f"{UNITS}:{units}" if units else "")]
     if getattr(student.candidate_tower, "text_tower", None) is not None:
         levels.append([(IDS_ONLY, *methods) for methods in levels[0]])
     return levels
+
+
+def _of_ranking(
+    student: RankingModel, tables: Sequence[tuple[str, ...]], units: str
+) -> list[tuple[str, ...]]:
+    """Those that make a table smaller, and narrow crosses with few units, whatever the tables."""
+    of_tables, crossed = feature_tables(student), sum(f.dim for f in student.features)
+    found = []
+    for methods in tables:
+        with contextlib.suppress(InputError):
+            forms_of(of_tables, Methods.of(methods))
+            found.append(methods)
+    narrow = (f"{DENSE_RANK}:{max(1, crossed // 4)}", *([units] if units else []))
+    for methods in (narrow, *((*narrow, *methods) for methods in found[:3])):
+        read = Methods.of(methods)
+        with contextlib.suppress(InputError):
+            SmallerNetwork(student).factorize(read.dense_rank, 0.0, read.bits)
+            found.append(methods)
+    return found
 
 
 class Search:
@@ -226,27 +271,35 @@ class Search:
 
     def __init__(
         self,
-        student: TwoTower,
-        queries: Queries,
+        student: Student,
+        queries: Queries | RankingExamples,
         directory: str | os.PathLike[str],
         *,
         fine_tune: FineTune | None = None,
         k: int = 10,
         num_recommended: int = 100,
+        catalogue: Catalogue | None = None,
+        vocabularies: Vocabularies | None = None,
         item_weights: np.ndarray | None = None,
-        unit_importance: np.ndarray | None = None,
-        head_importance: np.ndarray | None = None,
+        unit_importance: Sequence[np.ndarray] | None = None,
+        head_importance: Sequence[np.ndarray] | None = None,
         fingerprint: str = "",
         progress: Progress | None = None,
     ) -> None:
-        self.student, self.queries, self.directory = student, queries, Path(directory)
-        self.fine_tune, self.k, self.num_recommended = fine_tune, k, num_recommended
+        self.student, self.directory, self.fine_tune = student, Path(directory), fine_tune
+        self.measured = measure_of(
+            student,
+            queries,
+            k=k,
+            num_recommended=num_recommended,
+            catalogue=catalogue,
+            vocabularies=vocabularies,
+        )
         self.importance = {"unit_importance": unit_importance, "head_importance": head_importance}
         self.weights = {"item_weights": item_weights} | self.importance
         self.progress = progress or SilentProgress()
         counts = None if item_weights is None else np.asarray(item_weights).tolist()
-        of_data = [student.fingerprint(), queries.catalogue.fingerprint(), _fingerprint(queries)]
-        self.inputs = [__version__, *of_data, k, num_recommended, counts]
+        self.inputs = [__version__, student.fingerprint(), *self.measured.inputs, counts]
         self.tuning_fingerprint = fingerprint
 
     @contextlib.contextmanager
@@ -269,7 +322,7 @@ class Search:
         with self.progress.bar("compressed students", len(candidates)) as advance:
             for methods in candidates:
                 points.append(self._point(tuple(methods), None))
-                advance(note=_line(points[-1]))
+                advance(note=self._line(points[-1]))
         return points
 
     def tune(self, points: Sequence[Point]) -> list[Point]:
@@ -278,14 +331,18 @@ class Search:
         with self.progress.bar("students trained on", len(points)) as advance:
             for point in points:
                 tuned.append(self._point(point.methods, point))
-                advance(note=_line(tuned[-1]))
+                advance(note=self._line(tuned[-1]))
         return tuned
+
+    def _line(self, point: Point) -> str:
+        name = " ".join(point.methods) or "float32"
+        return f"{name}  {point.bytes / 1000:.1f} kB  {self.measured.name} {point.score:.4f}"
 
     def _point(self, methods: tuple[str, ...], untuned: Point | None) -> Point:
         inputs = [*self.inputs, methods, untuned is not None and self.tuning_fingerprint]
         left = parts_left(self.student, Methods.of(methods), **self.importance)
         # What stays, and not the importance, whose last digits are chance.
-        inputs += [kept.tolist() for kept in left if kept is not None]
+        inputs += [[block.tolist() for block in kept] for kept in left if kept is not None]
         digest = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
         name = "+".join(methods).replace(":", "-") or "float32"
         folder = self.directory / POINTS / (name + ("-tuned" if untuned else ""))
@@ -296,59 +353,36 @@ class Search:
                 return Point(**(note | {"methods": methods, "folder": str(folder)}))
         smaller = compress(self.student, methods, **self.weights) if methods else self.student
         if untuned is not None and self.fine_tune is not None:
-            fine_tune_unless_worse(smaller, self.fine_tune, self.queries, k=self.k)
+            fine_tune_unless_worse(smaller, self.fine_tune, self.measured.of_student)
         with whole_folder(folder) as partial:
             to_tflite(
                 smaller,
                 partial / TFLITE,
-                self.queries.catalogue,
                 quantization=quantization_of(methods),
-                k=self.num_recommended,
                 provenance={"methods": list(methods), "tuned": untuned is not None},
+                **self.measured.exported_with,
             )
-            recommender = Recommender.load(partial)
-            score = float(evaluate(recommender, self.queries, k=self.k).ndcg.mean())
+            score, latency = self.measured.of_file(partial)
             point = Point(
                 methods,
                 untuned is not None,
                 (partial / TFLITE).stat().st_size,
                 score,
                 score if untuned is None else untuned.score,
-                percentiles(recommender, self.queries.histories[:NUM_TIMED], self.k),
+                latency,
                 str(folder),
             )
             write_json(partial / POINT_FILE, asdict(point) | {"inputs": digest})
         return point
 
 
-def _check(
-    student: TwoTower,
-    queries: Queries,
-    max_bytes: int,
-    max_drop: float,
-    k: int,
-    num_recommended: int,
-) -> None:
-    item_tower_of(student)
+def _check(student: Student, max_bytes: int, max_drop: float) -> None:
+    check_student(student)
     if not max_bytes > 0:
         raise InputError(f"`max_bytes` must be above 0. Received: max_bytes={max_bytes!r}.")
     if not 0 <= max_drop < 1:
         raise InputError(
             f"`max_drop` must be at least 0 and below 1. Received: max_drop={max_drop!r}."
-        )
-    if not len(queries):
-        raise InputError("`queries` must hold at least one query. Received: none.")
-    if queries.catalogue.num_items != student.num_items:
-        raise InputError(
-            f"`queries` are of a catalogue of {queries.catalogue.num_items:,} items, but the "
-            f"student knows {student.num_items:,}. Give queries of the data that it was trained on."
-        )
-    most = min(num_recommended, student.num_items)
-    if not 1 <= k <= most:
-        raise InputError(
-            f"`k` must be from 1 to {most}, the items that a file gives: at most "
-            f"`num_recommended` and all of the catalogue. Received: k={k!r}, "
-            f"num_recommended={num_recommended!r}."
         )
 
 
@@ -393,17 +427,13 @@ def _with_best(points: Sequence[Point]) -> list[Point]:
     ]
 
 
-def _line(point: Point) -> str:
-    name = " ".join(point.methods) or "float32"
-    return f"{name}  {point.bytes / 1000:.1f} kB  NDCG {point.score:.4f}"
-
-
-def _nothing_fits(points: Sequence[Point], max_bytes: int, uncompressed: Point) -> str:
-    least = min(points, key=lambda point: point.bytes)
+def _nothing_fits(found: SearchResult, max_bytes: int) -> str:
+    least, whole, name = found.chosen, found.uncompressed, found.score_name
+    how = f", by {', '.join(least.methods)}" if least.methods else ", in float32"
     return (
         f"No file of the student fits into {max_bytes:,} bytes. The smallest has "
-        f"{least.bytes:,}, by {', '.join(least.methods)}, with an NDCG of {least.score:.4f} "
-        f"before it is trained on, where the student in float32 has {uncompressed.score:.4f}. Give "
+        f"{least.bytes:,}{how}, with a score ({name}) of {least.score:.4f} "
+        f"before it is trained on, where the student in float32 has {whole.score:.4f}. Give "
         "at least as many bytes, or train a narrower student."
     )
 
@@ -416,19 +446,8 @@ def _drops_too_much(found: SearchResult, max_bytes: int, max_drop: float) -> str
         least = min(enough, key=lambda point: point.bytes)
         words = f"The smallest that loses less has {least.bytes:,}, by {', '.join(least.methods)}."
     return (
-        f"In {max_bytes:,} bytes the best student has an NDCG of {chosen.score:.4f}, by "
-        f"{', '.join(chosen.methods)}: {found.drop:.1%} below the {whole.score:.4f} of the student "
-        f"in float32, where {max_drop:.1%} were allowed. {words} Give more bytes, or allow more."
+        f"In {max_bytes:,} bytes the best student has a score ({found.score_name}) of "
+        f"{chosen.score:.4f}, by {', '.join(chosen.methods)}: {found.drop:.1%} below the "
+        f"{whole.score:.4f} of the student in float32, where {max_drop:.1%} were allowed. {words} "
+        "Give more bytes, or allow more."
     )
-
-
-def _fingerprint(queries: Queries) -> str:
-    """Of all that decides a score: also what is left out, and which items are ranked."""
-    candidates = [] if queries.candidates is None else [queries.candidates]
-    digest = hashlib.sha256(str((queries.catalogue.exclude_seen, len(candidates))).encode())
-    for part in (*candidates, *queries.histories, *queries.positives):
-        digest.update(str(len(part)).encode() + np.asarray(part, np.int32).tobytes())
-    if queries.user_attributes is not None:
-        known = queries.user_attributes
-        digest.update(str(known.shape).encode() + np.asarray(known, np.int32).tobytes())
-    return digest.hexdigest()

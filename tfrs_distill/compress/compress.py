@@ -4,49 +4,65 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from tfrs_distill.compress.compressed_item_tower import CompressedItemTower
-from tfrs_distill.compress.encoder import SmallerEncoder
+from tfrs_distill.compress.compressed_table import CompressedTable
+from tfrs_distill.compress.feature_tables import (
+    feature_tables,
+    forms_of,
+    row_weights,
+    with_tables,
+)
 from tfrs_distill.compress.methods import Methods
+from tfrs_distill.compress.network import SmallerNetwork
 from tfrs_distill.compress.structures.low_rank import rank_of
 from tfrs_distill.compress.units import ATTENTION_HEADS, HIDDEN_UNITS
 from tfrs_distill.errors import InputError
 from tfrs_distill.models.encoders.text_tower import TextTower
 from tfrs_distill.models.history_tower import HistoryTower
+from tfrs_distill.models.ranking_model import RankingModel
 from tfrs_distill.models.two_tower import TwoTower
+
+Student = TypeVar("Student", TwoTower, RankingModel)
 
 
 def compress(
-    student: TwoTower,
+    student: Student,
     methods: Sequence[str],
     *,
     item_weights: np.ndarray | None = None,
-    unit_importance: np.ndarray | None = None,
-    head_importance: np.ndarray | None = None,
-) -> TwoTower:
+    unit_importance: Sequence[np.ndarray] | None = None,
+    head_importance: Sequence[np.ndarray] | None = None,
+) -> Student:
     """Make a smaller student of a trained one, which stays as it is.
 
     The result is a student like any other: it is evaluated and exported as it is, or trained on in
-    a `Distiller`, where the teacher mends what compression broke. Its item embeddings are those of
-    the student in another form, and in training too they are what that form leaves of them.
+    a `Distiller`, where the teacher mends what compression broke. Its embeddings are those of the
+    student in another form, and in training too they are what that form leaves of them.
+
+    A retrieval student has one table, of the embeddings of its items. A ranking student has one a
+    feature (an item's constant vectors are part of its embedding there, as in a file). Each gets
+    the form, or else the bits alone, where that makes the file smaller, and stays as it is
+    otherwise; see `forms_of`. The words, numbers and neighbours that a feature reads stay.
 
     Args:
-        student: a trained retrieval student.
+        student: a trained student of retrieval, or of ranking and made of features.
         methods: in order, some of
 
             - `units:N`: the N most important hidden units stay, of every block's feed-forward
-              network its own;
+              network its own; of a ranking student, of every hidden layer that is wider;
             - `heads:N`: the same of the attention heads of a `RecencyAttention`; those that stay
               keep their width, and the others' part of the output is 0;
-            - `dense-rank:R`: each matrix of the feed-forward networks becomes a product of two, or
-              with `dense-rank:90%` of the least rank that keeps that share of each one's squares;
+            - `dense-rank:R`: each matrix of the feed-forward networks, or of a ranking student's
+              cross layers, becomes a product of two, or with `dense-rank:90%` of the least rank
+              that keeps that share of each one's squares;
             - `ids-only`: the text tower goes, and with it `Recommender.add_items`; the items keep
               the embeddings that they have by id and text;
-            - one form of the item table: `low-rank:R`, or `low-rank:90%` of the least rank that
+            - one form of the tables: `low-rank:R`, or `low-rank:90%` of the least rank that
               keeps that share of the table's squares; `product:M:K`, M codes a row of codebooks
               of K (256); `shared-rows:N`, where items that count little share a row;
               `hashed:N:H`, sums of H (2) rows of N buckets; `quotient-remainder:N`;
@@ -58,12 +74,14 @@ def compress(
         item_weights: float [num_items], how much the error of an item counts, such as how often it
             was met; alike by default.
         unit_importance: float [num_blocks, hidden_units], see `unit_importance`; by default the
-            product of the norms of a unit's weights.
+            product of the norms of a unit's weights. Of a ranking student float [hidden_units] for
+            each hidden layer.
         head_importance: float [num_blocks, num_heads], see `head_importance`; by default the
             product of the norms of a head's weights.
 
     Raises:
-        InputError: a method is unknown, has nothing to work on, or sizes that do not fit; the
+        InputError: a method is unknown, has nothing to work on, makes no table smaller, or has
+            sizes that do not fit; the
             student is of another kind, compressed already, or its weights are not finite.
 
     Example:
@@ -74,22 +92,84 @@ def compress(
     [1, 17]
     """
     read = Methods.of(methods)
-    items = item_tower_of(student)
+    check_student(student)
+    if isinstance(student, RankingModel):
+        return _ranking_student(student, read, item_weights, unit_importance)
+    return _retrieval_student(student, read, item_weights, unit_importance, head_importance)
+
+
+def quantization_of(methods: Sequence[str]) -> str:
+    """The `quantization` of `to_tflite` that goes with these methods.
+
+    Example:
+    >>> quantization_of(["low-rank:8", "int4"])
+    'int8'
+    """
+    return {32: "float32", 16: "float16"}.get(Methods.of(methods).bits, "int8")
+
+
+def check_student(student: Any) -> None:
+    """Raise unless a student can be compressed.
+
+    Raises:
+        InputError: it is of another kind, compressed already, or its weights are not finite.
+    """
+    if isinstance(student, RankingModel):
+        tables, checked = [feature.table for feature in student.table_features], student
+    elif isinstance(student, TwoTower):
+        items = student.candidate_tower
+        tables, checked = [getattr(items, "table", None)], student.query_tower
+    else:
+        raise InputError(
+            "`student` must be a retrieval student of two towers, as "
+            "`RetrievalStudent.from_history` makes it, or a ranking student that is made of "
+            f"features. Received: {type(student).__name__}."
+        )
+    for table in tables:
+        if isinstance(table, CompressedTable):
+            raise InputError(
+                f"`student` is compressed already. Received: one with {table.methods}. Give the "
+                "student that it was made from."
+            )
+    if not all(np.isfinite(weight.numpy()).all() for weight in checked.weights):
+        raise InputError(
+            "The student's weights are not all finite: its training diverged. Train it again, for "
+            "example with a smaller learning rate."
+        )
+
+
+def parts_left(
+    student: TwoTower | RankingModel,
+    read: Methods,
+    unit_importance: Sequence[np.ndarray] | None = None,
+    head_importance: Sequence[np.ndarray] | None = None,
+) -> tuple[list[np.ndarray] | None, list[np.ndarray] | None]:
+    """The hidden units and the heads that stay, int [number] a block; None where all do."""
+    units = heads = None
+    if read.units:
+        units = HIDDEN_UNITS.kept(student, read.units, unit_importance)
+    if read.heads:
+        heads = ATTENTION_HEADS.kept(student, read.heads, head_importance)
+    return units, heads
+
+
+def _retrieval_student(
+    student: TwoTower,
+    read: Methods,
+    item_weights: np.ndarray | None,
+    unit_importance: Sequence[np.ndarray] | None,
+    head_importance: Sequence[np.ndarray] | None,
+) -> TwoTower:
+    items = student.candidate_tower
     texts = getattr(items, "text_tower", None)
     if texts is None and not read.keeps_texts:
         raise InputError("'ids-only' has nothing to do: the student has no text tower.")
     table = np.asarray(student.catalogue_embeddings(), np.float32)
-    weights = _row_weights(item_weights, student.num_items)
+    weights = row_weights(item_weights, student.num_items)
     if read.energy:
         read = replace(read, numbers=(rank_of(table, weights, read.energy),), energy=0.0)
-    smaller_encoder = SmallerEncoder(student.query_tower.encoder)
-    units, heads = parts_left(student, read, unit_importance, head_importance)
-    if units is not None:
-        smaller_encoder.keep_units(units)
-    if heads is not None:
-        smaller_encoder.keep_heads(heads)
-    if read.dense_rank or read.dense_energy:
-        smaller_encoder.factorize(read.dense_rank, read.dense_energy, read.bits)
+    smaller_encoder = SmallerNetwork(student.query_tower.encoder)
+    _leave_out(smaller_encoder, read, *parts_left(student, read, unit_importance, head_importance))
     keeps_texts = texts is not None and read.keeps_texts
     tower = CompressedItemTower(
         student.num_items,
@@ -116,72 +196,56 @@ def compress(
         name=student.name,
     )
     smaller.build_towers()
-    tower.set_table(table, weights)
+    tower.table.fit(table, weights)
     queries.encoder.set_weights(smaller_encoder.weights)
     queries.copy_prior(student.query_tower)
     return smaller
 
 
-def quantization_of(methods: Sequence[str]) -> str:
-    """The `quantization` of `to_tflite` that goes with these methods.
-
-    Example:
-    >>> quantization_of(["low-rank:8", "int4"])
-    'int8'
-    """
-    return {32: "float32", 16: "float16"}.get(Methods.of(methods).bits, "int8")
-
-
-def item_tower_of(student: Any) -> Any:
-    """The item tower of a student that can be compressed.
-
-    Raises:
-        InputError: it is of another kind, compressed already, or its weights are not finite.
-    """
-    if not isinstance(student, TwoTower):
-        raise InputError(
-            "`student` must be a retrieval student of two towers, as "
-            f"`RetrievalStudent.from_history` makes it. Received: {type(student).__name__}."
-        )
-    items = student.candidate_tower
-    if isinstance(items, CompressedItemTower):
-        raise InputError(
-            f"`student` is compressed already. Received: one with {items.methods}. Give the "
-            "student that it was made from."
-        )
-    if not all(np.isfinite(weight.numpy()).all() for weight in student.query_tower.weights):
-        raise InputError(
-            "The student's weights are not all finite: its training diverged. Train it again, for "
-            "example with a smaller learning rate."
-        )
-    return items
-
-
-def _row_weights(given: np.ndarray | None, num_items: int) -> np.ndarray:
-    """One weight a row, padding's the least, all above 0."""
-    weights = np.ones(num_items) if given is None else np.asarray(given, np.float64)
-    if weights.shape != (num_items,) or not np.isfinite(weights).all() or (weights < 0).any():
-        raise InputError(
-            f"`item_weights` must be {num_items} numbers of at least 0, one an item. Received: "
-            f"shape {weights.shape}, the least of them {weights.min(initial=np.inf)}."
-        )
-    least = max(1e-3 * float(weights.mean()), 1e-9)
-    return np.maximum(np.concatenate([[0.0], weights]), least)
-
-
-def parts_left(
-    student: TwoTower,
+def _ranking_student(
+    student: RankingModel,
     read: Methods,
-    unit_importance: np.ndarray | None,
-    head_importance: np.ndarray | None,
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """The hidden units and the heads that stay, int [num_blocks, number]; None where all do."""
-    units = heads = None
-    if read.units:
-        units = HIDDEN_UNITS.kept(student, read.units, unit_importance)
-    if read.heads:
-        heads = ATTENTION_HEADS.kept(student, read.heads, head_importance)
-    return units, heads
+    item_weights: np.ndarray | None,
+    unit_importance: Sequence[np.ndarray] | None,
+) -> RankingModel:
+    if not read.keeps_texts:
+        raise InputError(
+            "'ids-only' takes the text tower off a retrieval student. Received: a ranking student, "
+            "which has none: its words are a feature, whose table is compressed like the others."
+        )
+    tables = feature_tables(student, item_weights)
+    forms = forms_of(tables, read)
+    compressed = [table for table in tables if table.name in forms]
+    replaced = {id(weight) for table in compressed for weight in table.weights}
+    left = [weight for weight in student.weights if id(weight) not in replaced]
+    network = SmallerNetwork(student, left)
+    _leave_out(network, read, *parts_left(student, read, unit_importance))
+    features = with_tables(
+        student, {t.name: CompressedTable(*t.values.shape, forms[t.name]) for t in compressed}
+    )
+    smaller = type(student).from_config(network.config | {"features": features})
+    made = {feature.name: feature.table for feature in smaller.table_features}
+    for table in compressed:
+        made[table.name].fit(table.values, table.row_weights)
+    fitted = {id(weight) for table in compressed for weight in made[table.name].weights}
+    others = [weight for weight in smaller.weights if id(weight) not in fitted]
+    for weight, values in zip(others, network.weights, strict=True):
+        weight.assign(values)
+    return smaller
+
+
+def _leave_out(
+    network: SmallerNetwork,
+    read: Methods,
+    units: list[np.ndarray] | None,
+    heads: list[np.ndarray] | None,
+) -> None:
+    if units is not None:
+        network.keep_units(units)
+    if heads is not None:
+        network.keep_heads(heads)
+    if read.dense_rank or read.dense_energy:
+        network.factorize(read.dense_rank, read.dense_energy, read.bits)
 
 
 def _copy_of(tower: TextTower) -> TextTower:

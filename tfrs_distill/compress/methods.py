@@ -77,6 +77,11 @@ class Methods:
             read |= found
         return cls(**read)
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Methods:
+        """Read the fields as JSON holds them."""
+        return cls(**(config | {"numbers": tuple(config["numbers"])}))
+
     @property
     def packs(self) -> bool:
         """Whether numbers are packed codes with scales, and not as the converter has them."""
@@ -85,6 +90,11 @@ class Methods:
     def scale_of(self, width: int) -> Scale:
         """What has a scale of its own in a part of this width."""
         return self.scale or ("row" if width >= MIN_WIDTH else "tensor")
+
+    def shape_of_scales(self, shape: tuple[int, int]) -> tuple[int, int]:
+        """The scales of a packed part of this shape."""
+        scale = self.scale_of(shape[1])
+        return shape[0] if scale == "row" else 1, shape[1] if scale == "column" else 1
 
 
 def _read(method: str, name: str, rest: list[str]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Structured pruning: fewer hidden units and attention heads in a history encoder."""
+"""Structured pruning: fewer hidden units and attention heads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,28 +14,31 @@ from tfrs_distill.errors import InputError
 from tfrs_distill.models.encoders.decayed_average import DecayedAverage
 from tfrs_distill.models.encoders.feed_forward import FeedForward
 from tfrs_distill.models.encoders.recency_attention import RecencyAttention, entries_of
+from tfrs_distill.models.ranking_model import RankingModel
+from tfrs_distill.models.tasks import NextItem
 from tfrs_distill.models.two_tower import TwoTower
 
+Student = TwoTower | RankingModel
 Weights = list[tuple[tf.Variable, int]]  # and the axis along which their units are
 
 
 @dataclass(frozen=True)
 class Prunable:
-    """What can be removed from every block of an encoder; all blocks have as many.
+    """What can be removed from every block of a network, see `network_of`.
 
     Args:
         method: the name of the method that removes it.
         name: what one of them is called.
-        number: how many each block of an encoder has; 0 where it has none.
+        numbers: how many each block has; none where there is no such block.
         weights: of every block, those that a unit's output is a multiple of.
-        sizes: float [num_blocks, number], what a unit counts where nothing else is known.
+        sizes: of every block, float [number], what a unit counts where nothing else is known.
     """
 
     method: str
     name: str
-    number: Callable[[tf.keras.layers.Layer], int]
+    numbers: Callable[[tf.keras.layers.Layer], list[int]]
     weights: Callable[[tf.keras.layers.Layer], list[Weights]]
-    sizes: Callable[[tf.keras.layers.Layer], np.ndarray]
+    sizes: Callable[[tf.keras.layers.Layer], Sequence[np.ndarray]]
 
     @property
     def argument(self) -> str:
@@ -43,71 +46,99 @@ class Prunable:
         return f"{self.method.removesuffix('s')}_importance"
 
     def importance(
-        self, student: TwoTower, distiller: Any, batches: Iterable[dict[str, tf.Tensor]]
-    ) -> np.ndarray:
+        self, student: Student, distiller: Any, batches: Iterable[dict[str, tf.Tensor]]
+    ) -> Sequence[np.ndarray]:
         """See `unit_importance`."""
-        encoder, number = student.query_tower.encoder, self.checked_number(student)
-        blocks = self.weights(encoder)
+        numbers, blocks = self.checked_numbers(student), self.weights(network_of(student))
         flat = [weight for block in blocks for weight, _ in block]
-        squares = []
+        squares: list[list[np.ndarray]] = []
         for batch in batches:
             with tf.GradientTape() as tape:
                 loss = distiller.loss_terms(batch, False)["total_loss"]
-            gradients = iter(tape.gradient(loss, flat))
+            gradients = iter(tape.gradient(loss, flat, unconnected_gradients="zero"))
             changes = [
                 sum(
                     _of_units((weight * next(gradients)).numpy(), axis, number).sum(axis=1)
                     for weight, axis in block
                 )
-                for block in blocks
+                for block, number in zip(blocks, numbers)
             ]
-            squares.append(np.square(changes))
+            squares.append([np.square(change) for change in changes])
         if not squares:
             raise InputError("`batches` must hold at least one batch. Received: none.")
-        return np.asarray(np.mean(squares, axis=0))
+        means = [np.mean(of_block, axis=0) for of_block in zip(*squares)]
+        return np.stack(means) if len(set(numbers)) == 1 else means
 
-    def checked_number(self, student: TwoTower) -> int:
-        """How many each block of the student's encoder has.
+    def checked_numbers(self, student: Student) -> list[int]:
+        """How many each block of the student has.
 
         Raises:
-            InputError: it has none.
+            InputError: there is no block, or one has none.
         """
-        encoder = student.query_tower.encoder
-        number = self.number(encoder)
-        if not number:
+        network = network_of(student)
+        numbers = self.numbers(network)
+        if not numbers:
             raise InputError(
-                f"{self.method!r} needs an encoder with {self.name}s. Received: a student whose "
-                f"encoder is {type(encoder).__name__}. Leave {self.method!r} out."
+                f"{self.method!r} needs {_needed(student)} with {self.name}s. Received: "
+                f"{_received(student)}. Leave {self.method!r} out."
             )
-        return number
+        return numbers
 
-    def kept(self, student: TwoTower, number: int, importance: np.ndarray | None) -> np.ndarray:
-        """The most important ones of every block in their order, int [num_blocks, number].
+    def kept(
+        self, student: Student, number: int, importance: Sequence[np.ndarray] | None
+    ) -> list[np.ndarray]:
+        """The most important ones of every block in their order, int [number] each.
+
+        Of a block that has no more than `number` all are kept.
 
         Args:
-            student: whose encoder is pruned.
-            number: how many stay in each block.
-            importance: float [num_blocks, as many as there are], or without its first axis where
-                there is one block; None for the product of the norms of the weights.
+            student: whose blocks are pruned.
+            number: how many stay in each block at most.
+            importance: by block, float [as many as there are], or that of the one block there is;
+                None for the product of the norms of the weights.
 
         Raises:
-            InputError: the encoder has none, not more than stay, or `importance` is not usable.
+            InputError: there are none, not more than stay, or `importance` is not usable.
         """
-        there, encoder = self.checked_number(student), student.query_tower.encoder
-        sizes = self.sizes(encoder)
-        given = sizes if importance is None else np.atleast_2d(np.asarray(importance))
-        if given.shape != sizes.shape or np.isnan(given).any():
+        numbers = self.checked_numbers(student)
+        given = self.sizes(network_of(student)) if importance is None else importance
+        if np.ndim(given[0]) == 0:
+            given = [np.asarray(given)]
+        shapes = [np.shape(block) for block in given]
+        shape = np.shape(importance) if len(set(shapes)) == 1 else shapes
+        has_nan = any(np.isnan(block).any() for block in given)
+        if shapes != [(of_block,) for of_block in numbers] or has_nan:
             raise InputError(
-                f"`{self.argument}` must be {there} numbers in each of "
-                f"{len(sizes)} blocks, one a {self.name}. Received: shape "
-                f"{np.asarray(importance).shape}{', with NaN' if np.isnan(given).any() else ''}."
+                f"`{self.argument}` must be {_listed(numbers)} numbers in each of "
+                f"{len(numbers)} blocks, one a {self.name}. Received: shape "
+                f"{shape}{', with NaN' if has_nan else ''}."
             )
-        if number >= there:
+        if number >= max(numbers):
             raise InputError(
-                f"{self.method!r} must be fewer than each block has, {there}. Received: "
+                f"{self.method!r} must be fewer than each block has, {_listed(numbers)}. Received: "
                 f"{self.method}:{number}."
             )
-        return np.sort(np.argsort(-given, axis=1, kind="stable")[:, :number], axis=1)
+        return [np.sort(np.argsort(-np.asarray(b), kind="stable")[:number]) for b in given]
+
+
+def network_of(student: Student) -> tf.keras.layers.Layer:
+    """What has the blocks: the history encoder, or a ranking student as a whole."""
+    return student if isinstance(student, RankingModel) else student.query_tower.encoder
+
+
+def _needed(student: Student) -> str:
+    return "a student" if isinstance(student, RankingModel) else "an encoder"
+
+
+def _received(student: Student) -> str:
+    if isinstance(student, RankingModel):
+        return f"a {type(student).__name__} without any"
+    return f"a student whose encoder is {type(student.query_tower.encoder).__name__}"
+
+
+def _listed(values: Sequence[Any]) -> str:
+    """Values, one where all are alike."""
+    return " and ".join(dict.fromkeys(map(str, values)))
 
 
 def feed_forwards(encoder: tf.keras.layers.Layer) -> list[FeedForward]:
@@ -119,34 +150,57 @@ def feed_forwards(encoder: tf.keras.layers.Layer) -> list[FeedForward]:
     return []
 
 
-def _num_units(encoder: tf.keras.layers.Layer) -> int:
-    return next((layers.hidden_units for layers in feed_forwards(encoder)), 0)
+@dataclass(frozen=True)
+class HiddenLayer:
+    """Hidden units: the layer that has them, and the matrices that read them, a row a unit."""
+
+    layer: tf.keras.layers.Dense
+    readers: tuple[tf.Variable, ...]
 
 
-def _unit_weights(encoder: tf.keras.layers.Layer) -> list[Weights]:
-    return [[(layers.hidden_reader.kernel, 0)] for layers in feed_forwards(encoder)]
-
-
-def _unit_sizes(encoder: tf.keras.layers.Layer) -> np.ndarray:
-    """The product of the norms of each unit's weights, what it reads by and what reads it."""
-    return np.stack(
-        [
-            np.linalg.norm(layers.hidden.kernel.numpy(), axis=0)
-            * np.linalg.norm(layers.hidden_reader.kernel.numpy(), axis=1)
-            for layers in feed_forwards(encoder)
+def hidden_layers(network: tf.keras.layers.Layer) -> list[HiddenLayer]:
+    """The hidden layers of every block; none of an encoder that is not known."""
+    if not isinstance(network, RankingModel):
+        return [
+            HiddenLayer(layers.hidden, (layers.hidden_reader.kernel,))
+            for layers in feed_forwards(network)
         ]
+    heads = tuple(
+        head.kernel
+        for name, head in network.heads.items()
+        if not isinstance(network.tasks[name], NextItem)
     )
+    readers = [(layer.kernel,) for layer in network.hidden_layers[1:]] + [heads]
+    return [HiddenLayer(*both) for both in zip(network.hidden_layers, readers) if both[1]]
 
 
-def _num_heads(encoder: tf.keras.layers.Layer) -> int:
-    return encoder.num_kept if isinstance(encoder, RecencyAttention) else 0
+def _num_units(network: tf.keras.layers.Layer) -> list[int]:
+    return [hidden.layer.units for hidden in hidden_layers(network)]
+
+
+def _unit_weights(network: tf.keras.layers.Layer) -> list[Weights]:
+    return [[(reader, 0) for reader in hidden.readers] for hidden in hidden_layers(network)]
+
+
+def _unit_sizes(network: tf.keras.layers.Layer) -> list[np.ndarray]:
+    """The product of the norms of each unit's weights, what it reads by and what reads it."""
+    return [
+        np.linalg.norm(hidden.layer.kernel.numpy(), axis=0)
+        * np.linalg.norm(np.concatenate([r.numpy() for r in hidden.readers], axis=1), axis=1)
+        for hidden in hidden_layers(network)
+    ]
+
+
+def _num_heads(network: tf.keras.layers.Layer) -> list[int]:
+    is_attention = isinstance(network, RecencyAttention)
+    return [network.num_kept] * len(network.blocks) if is_attention else []
 
 
 def _head_weights(encoder: RecencyAttention) -> list[Weights]:
     return [[(value.kernel, 1), (value.bias, 0)] for _, _, value, _, _ in encoder.blocks]
 
 
-def _head_sizes(encoder: RecencyAttention) -> np.ndarray:
+def _head_sizes(encoder: RecencyAttention) -> list[np.ndarray]:
     """The product of the norms of each head's weights, its values' and what reads it.
 
     A head is read by the projection and, past it, by the identity.
@@ -158,7 +212,7 @@ def _head_sizes(encoder: RecencyAttention) -> np.ndarray:
         readers = np.eye(width)[entries] + (projection if index == 0 else projection[entries])
         both = (_of_units(value.kernel.numpy(), 1, number), _of_units(readers, 0, number))
         sizes.append(np.prod([np.linalg.norm(weights, axis=1) for weights in both], axis=0))
-    return np.stack(sizes)
+    return sizes
 
 
 def _of_units(weights: np.ndarray, axis: int, number: int) -> np.ndarray:
@@ -171,9 +225,9 @@ ATTENTION_HEADS = Prunable(HEADS, "attention head", _num_heads, _head_weights, _
 
 
 def importances(
-    student: TwoTower, distiller: Any, batches: Iterable[dict[str, tf.Tensor]]
-) -> dict[str, np.ndarray]:
-    """The arguments of `compress` that say what counts, of all that the student's encoder has.
+    student: Student, distiller: Any, batches: Iterable[dict[str, tf.Tensor]]
+) -> dict[str, Sequence[np.ndarray]]:
+    """The arguments of `compress` that say what counts, of all that the student has.
 
     Args:
         student: what `distiller` teaches.
@@ -194,14 +248,14 @@ def importances(
     """
     measured = {}
     for one in (HIDDEN_UNITS, ATTENTION_HEADS):
-        if one.number(student.query_tower.encoder):
+        if one.numbers(network_of(student)):
             measured[one.argument] = one.importance(student, distiller, batches)
     return measured
 
 
 def unit_importance(
-    student: TwoTower, distiller: Any, batches: Iterable[dict[str, tf.Tensor]]
-) -> np.ndarray:
+    student: Student, distiller: Any, batches: Iterable[dict[str, tf.Tensor]]
+) -> Sequence[np.ndarray]:
     """How much the loss of distillation would change without each hidden unit.
 
     To first order a unit j whose output is left out changes a batch's loss by
@@ -216,17 +270,17 @@ def unit_importance(
 
     Returns:
         float [num_blocks, hidden_units], for each feed-forward network of the encoder; a
-        `DecayedAverage` has one.
+        `DecayedAverage` has one. Of a ranking student float [hidden_units] for each hidden layer.
 
     Raises:
-        InputError: the student's encoder has no hidden units, or there is no batch.
+        InputError: the student has no hidden units, or there is no batch.
     """
     return HIDDEN_UNITS.importance(student, distiller, batches)
 
 
 def head_importance(
-    student: TwoTower, distiller: Any, batches: Iterable[dict[str, tf.Tensor]]
-) -> np.ndarray:
+    student: Student, distiller: Any, batches: Iterable[dict[str, tf.Tensor]]
+) -> Sequence[np.ndarray]:
     """How much the loss of distillation would change without each attention head.
 
     To first order a head whose output, times a mask `m` that is 1, is left out changes a batch's

@@ -10,7 +10,9 @@ import tensorflow as tf
 
 from tfrs_distill.errors import InputError
 from tfrs_distill.export.ranking_columns import describe_columns, sides_of, specs_of
-from tfrs_distill.models.features import ITEM, QUERY, HistoryFeature, ItemFeature
+from tfrs_distill.export.retrieval_module import WholeTable
+from tfrs_distill.models.features import ITEM, QUERY, ItemFeature
+from tfrs_distill.models.features.table import Table, TableFeature
 from tfrs_distill.models.ranking_model import RankingModel
 from tfrs_distill.serving.artefact.artefact import RANKING_FORMAT
 from tfrs_distill.serving.ranker import RANK, SCORE
@@ -28,7 +30,8 @@ class RankingModule(tf.Module):
     where the student reads both sides.
 
     An item's constant vectors are projected once, here: a file holds the items' embeddings, not the
-    vectors they are made of. Of the student only the variables that predictions need are kept.
+    vectors they are made of. So does a compressed table: its parts are constants of the graph. Of
+    the student only the variables that predictions need are kept.
 
     Args:
         student: a trained ranking student.
@@ -44,7 +47,7 @@ class RankingModule(tf.Module):
     def __init__(self, student: RankingModel) -> None:
         super().__init__(name="ranking_module")
         self.specs, self.sides = specs_of(student.features), sides_of(student.features)
-        student = without_item_vectors(student)
+        student = with_stored_tables(student)
         self.score = tf.function(student.predictions).get_concrete_function(dict(self.specs))
         functions = [self.score]
         if {QUERY, ITEM} <= set(self.sides.values()):
@@ -87,25 +90,30 @@ class RankingModule(tf.Module):
         }
 
 
-def without_item_vectors(student: RankingModel) -> RankingModel:
-    """Return the student, or an equal one with item vectors made part of the embeddings."""
-    if not any(feature.vectors is not None for feature in item_features(student)):
+def with_stored_tables(student: RankingModel) -> RankingModel:
+    """Return the student, or an equal one whose tables are those of the files.
+
+    Item vectors are made part of the embeddings, and a compressed table is constants and what makes
+    rows of them.
+    """
+
+    def is_plain(feature: TableFeature) -> bool:
+        return isinstance(feature.table, Table) and getattr(feature, "vectors", None) is None
+
+    if all(map(is_plain, student.table_features)):
         return student
     equal = type(student).from_config(student.get_config())
     equal.set_weights(student.get_weights())
-    for feature in item_features(equal):
-        feature.id_embeddings.assign(feature.embed(tf.range(feature.num_items + 1)))
-        feature.vectors = None
+    for feature in equal.table_features:
+        table = feature.table
+        if not isinstance(table, Table):
+            _check_finite(table.weights)
+            whole = table.gather(tf.range(table.num_rows))
+            feature.table = table.stored or WholeTable(whole)
+        elif isinstance(feature, ItemFeature) and feature.vectors is not None:
+            table.embeddings.assign(feature.embed(tf.range(table.num_rows)))
+            feature.vectors = None
     return equal
-
-
-def item_features(student: RankingModel) -> list[ItemFeature]:
-    """Return the item features of the student, those of histories included, each once."""
-    found = [
-        feature.item_feature if isinstance(feature, HistoryFeature) else feature
-        for feature in student.features
-    ]
-    return list({id(part): part for part in found if isinstance(part, ItemFeature)}.values())
 
 
 def ranking_signature(

@@ -45,7 +45,7 @@ class WholeTable:
     def __init__(self, values: Any) -> None:
         self.values = tf.convert_to_tensor(values)  # once, or a SavedModel holds it twice
 
-    def rows(self, rows: tf.Tensor) -> tf.Tensor:
+    def gather(self, rows: tf.Tensor) -> tf.Tensor:
         """Rows by index: int32 `[...]` to float32 `[..., dim]`."""
         return tf.gather(self.values, rows)
 
@@ -70,10 +70,10 @@ class ItemTable:
     def gather(self, items: tf.Tensor) -> tf.Tensor:
         """Embeddings by index, of each table by itself: together they would be of 32 bits."""
         if not self.added:
-            return self.catalogue.rows(items)
+            return self.catalogue.gather(items)
         (table,) = self.added
         behind = items - self.num_known
-        known = self.catalogue.rows(tf.where(behind < 0, items, PADDING))
+        known = self.catalogue.gather(tf.where(behind < 0, items, PADDING))
         others = tf.gather(table, tf.maximum(behind, 0))
         return tf.where(tf.expand_dims(behind < 0, -1), known, others)
 

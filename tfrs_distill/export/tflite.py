@@ -11,37 +11,39 @@ from typing import Any
 
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.errors import InputError
-from tfrs_distill.export.artefact import DEFAULT_K, describe
+from tfrs_distill.export.artefact import Vocabularies, describe
 from tfrs_distill.export.forms.saved_model import write_saved_model
 from tfrs_distill.export.forms.tflite import QUANTIZATIONS, write_tflite
 from tfrs_distill.export.retrieval_module import ExportableStudent
-from tfrs_distill.serving.artefact import PROVENANCE, SIDECARS, WORDS, Artefact
+from tfrs_distill.models.ranking_model import RankingModel
+from tfrs_distill.serving.artefact import PROVENANCE, Artefact
 
 
 def to_tflite(
-    student: ExportableStudent,
+    student: ExportableStudent | RankingModel,
     path: str | os.PathLike[str],
-    catalogue: Catalogue,
+    catalogue: Catalogue | None = None,
     *,
     quantization: str = "float32",
-    k: int = DEFAULT_K,
+    k: int | None = None,
+    vocabularies: Vocabularies | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> Artefact:
     """Write `student` as a `.tflite` file, with what a reader needs beside it.
 
-    The file holds built-in operators only. Its signature `serving_default` takes and gives what
-    is in `RetrievalModule`; both sizes of `history` are free, so resize the input first.
-    `vocabulary.txt`, `titles.txt`, `signature.json`, `provenance.json` and, of a student that reads
+    The file holds built-in operators only. Its signatures take and give what is in
+    `RetrievalModule` and `RankingModule`; sizes of `history` are free, so resize the input first.
+    Vocabularies, `titles.txt`, `signature.json`, `provenance.json` and, of a student that reads
     texts, its word pieces are written to the same folder, which becomes, or stays, an artefact.
 
     Args:
-        student: a trained retrieval student.
+        student: a trained student of retrieval, or of ranking and made of features.
         path: the file to write, ending in `.tflite`.
-        catalogue: the items the student was trained on, `splits.catalogue`; its `exclude_seen`
-            decides whether the history's items are left out.
+        catalogue: the items the student was trained on, see `export_artefact`.
         quantization: "float32"; "float16", weights in half the bytes; or "int8", weights in a
             quarter, computing with 8-bit integers where LiteRT can (dynamic range).
-        k: how many items a query gets.
+        k: of retrieval: how many items a query gets, 100 by default.
+        vocabularies: of ranking, see `export_artefact`.
         provenance: what `provenance.json` holds beside versions and fingerprints.
 
     Returns:
@@ -62,17 +64,19 @@ def to_tflite(
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".", suffix=".partial") as partial:
         stage = Path(partial)
-        module, described = describe(student, stage, catalogue, k=k, provenance=provenance)
+        module, described = describe(
+            student, stage, catalogue, k=k, vocabularies=vocabularies, provenance=provenance
+        )
         with tempfile.TemporaryDirectory() as saved_model:
             write_saved_model(module, Path(saved_model))
             write_tflite(module, Path(saved_model), stage / path.name, quantization)
         there = Artefact.read(path.parent) if (path.parent / PROVENANCE).is_file() else None
         described.write({} if there is None else _other_files(there, path, described))
-        for name in (path.name, *_words(described), *SIDECARS):
+        for name in (path.name, *described.sidecars):
             (path.parent / name).parent.mkdir(exist_ok=True)
             os.replace(stage / name, path.parent / name)
         if there is not None:
-            _remove_words(there, described)
+            _remove(there, described)
     return Artefact.read(path.parent)
 
 
@@ -81,7 +85,7 @@ def _other_files(there: Artefact, path: Path, described: Artefact) -> dict[str, 
     kept = {
         name: file
         for name, file in there.provenance["files"].items()
-        if name not in (path.name, *_words(there), *SIDECARS)
+        if name not in (path.name, *there.sidecars)
     }
     there = replace(there, folder=described.folder, provenance=described.provenance)
     if kept and there != described:
@@ -93,14 +97,10 @@ def _other_files(there: Artefact, path: Path, described: Artefact) -> dict[str, 
     return kept
 
 
-def _remove_words(before: Artefact, described: Artefact) -> None:
-    """Remove the word pieces of a student that was replaced by one of ids alone."""
-    for name in set(_words(before)) - set(_words(described)):
-        (before.folder / name).unlink(missing_ok=True)
-        if not any((before.folder / WORDS).iterdir()):
-            (before.folder / WORDS).rmdir()
-
-
-def _words(artefact: Artefact) -> list[str]:
-    """The files of a student's word pieces, where it has any."""
-    return [f"{WORDS}/{column}.txt" for column in artefact.words]
+def _remove(before: Artefact, described: Artefact) -> None:
+    """Remove what stood beside a student that was replaced by one that reads something else."""
+    for name in set(before.sidecars) - set(described.sidecars):
+        path = before.folder / name
+        path.unlink(missing_ok=True)
+        if path.parent != before.folder and not any(path.parent.iterdir()):
+            path.parent.rmdir()

@@ -14,10 +14,9 @@ from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.errors import InputError
 from tfrs_distill.export.artefact import describe, refuse_foreign_folder, write_artefact
 from tfrs_distill.export.ranking_columns import sides_of
-from tfrs_distill.export.ranking_module import item_features
 from tfrs_distill.export.retrieval_module import ExportableStudent
 from tfrs_distill.files import whole_folder
-from tfrs_distill.models.features import ITEM, QUERY, NeighbourFeature
+from tfrs_distill.models.features import ITEM, QUERY, ItemFeature, NeighbourFeature
 from tfrs_distill.models.ranking_model import RankingModel
 from tfrs_distill.serving.artefact import RANKING_FOLDER, Artefact, RankingStage
 
@@ -113,8 +112,9 @@ def _check(student: RankingModel, catalogue: Catalogue, task: str | None) -> str
                 f"that reads {', '.join(odd or read) or 'nothing'} of it. Train one on these "
                 "columns alone, or rank with `Ranker`, which takes any."
             )
-    tables = [part for part in student.features if isinstance(part, NeighbourFeature)]
-    for feature in [*item_features(student), *tables]:
+    parts = [*student.table_features, *student.features]
+    of_items = [part for part in parts if isinstance(part, (ItemFeature, NeighbourFeature))]
+    for feature in of_items:
         if feature.num_items != catalogue.num_items:
             raise InputError(
                 f"The ranking student knows {feature.num_items} items, but the catalogue has "

@@ -16,6 +16,7 @@ from tfrs_distill.models.features import (
     ItemFeature,
     RankingFeature,
 )
+from tfrs_distill.models.features.table import TableFeature, rows_at_run_time
 from tfrs_distill.models.multi_task_model import MultiTaskModel
 from tfrs_distill.models.seeded import seeded
 from tfrs_distill.models.student_outputs import Head, StudentOutputs
@@ -119,10 +120,17 @@ class RankingModel(MultiTaskModel):
         return tuple(self.column_specs)
 
     @property
+    def table_features(self) -> list[TableFeature]:
+        """The features that read a table, those that a history is read with included, each once."""
+        found = [getattr(feature, "item_feature", feature) for feature in self.features]
+        return [part for part in dict.fromkeys(found) if isinstance(part, TableFeature)]
+
+    @property
     def shared_variables(self) -> list[tf.Variable]:
         """The last layer that all heads read; with a `NextItem` task, the items' embeddings."""
         if any(isinstance(task, NextItem) for task in self.tasks.values()):
-            return [f.id_embeddings for f in self.features if isinstance(f, ItemFeature)]
+            items = [feature for feature in self.features if isinstance(feature, ItemFeature)]
+            return [weight for item in items for weight in item.table.trainable_variables]
         layers = [*self.features, *self.crosses, *self.hidden_layers]
         return list(
             [layer for layer in layers if layer.trainable_variables][-1].trainable_variables
@@ -186,7 +194,8 @@ class RankingModel(MultiTaskModel):
             if isinstance(task, NextItem):
                 items, histories = _compared_features(task, self.features)
                 query = encoded[histories.name][:, : histories.query_dim]
-                catalogue = items.embed(tf.range(1, items.num_items + 1), training=training)
+                indices = 1 + rows_at_run_time(items.num_items, query)
+                catalogue = items.embed(indices, training=training)
                 logits = head(query, catalogue, batch[columns.HISTORY])
             else:
                 logits = head(deep)
@@ -222,10 +231,15 @@ class RankingModel(MultiTaskModel):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> RankingModel:
-        """Build a model with new features; the histories' item feature is shared as before."""
+        """Build a model with new features; the histories' item feature is shared as before.
+
+        A feature that the configuration holds as a layer stays that layer.
+        """
         config = dict(config)
 
         def restored(item: Any) -> Any:
+            if isinstance(item, tf.keras.layers.Layer):
+                return item
             return tf.keras.utils.deserialize_keras_object(item, custom_objects=custom_objects)
 
         features = [restored(item) for item in config.pop("features")]

@@ -176,17 +176,17 @@ def compress(
 ) -> dict[str, Any]:
     """Search for the best smaller student of a finished run's, and write it as an artefact.
 
-    See `td.compress.to_budget`. The run's teacher trains the promising ones on, and its validation
-    queries choose. What is chosen is measured once on test, beside the run's own student, and
-    written to `to` as a `.tflite` file with what a reader needs; the run's artefact stays as it
-    was. All students that were measured are kept in `run/compress/`, with `compress.json` and
-    `compress.html`: an interrupted search goes on where it was, and one with another budget
-    measures nothing twice.
+    A run of retrieval, ranking or several labels; see `td.compress.to_budget`. The run's teacher
+    trains the promising ones on, and its validation rows choose. What is chosen is measured once on
+    test, beside the run's own student, and written to `to` as a `.tflite` file with what a reader
+    needs; the run's artefact stays as it was. All students that were measured are kept in
+    `run/compress/`, with `compress.json` and `compress.html`: an interrupted search goes on where
+    it was, and one with another budget measures nothing twice.
 
     Args:
         artefact: of the run's own version, such as `saved_models/ml-100k/1`.
         max_bytes: of the `.tflite` file.
-        max_drop: the share of the NDCG of the student in float32 that may be lost.
+        max_drop: the share of the score of the student in float32 that may be lost.
         to: the artefact to write; by default `run/compressed/<version>`.
         progress: receives every student.
 

@@ -1,4 +1,4 @@
-"""The forms that a table of item embeddings can be stored in, one a file.
+"""The forms that a table of embeddings can be stored in, one a file.
 
 A further one is a file here and its class in the line below.
 """

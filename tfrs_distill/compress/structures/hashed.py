@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrs_distill.compress.structures.structure import Parts, Structure, rows_at_run_time
+from tfrs_distill.compress.structures.structure import Parts, Structure
+from tfrs_distill.models.features.table import rows_at_run_time
 
 FACTORS = (1009, 1511, 769, 1997)  # of the hash functions
 MODULUS = 1_000_003  # a prime: `FACTORS` times what is below it are numbers of 32 bits

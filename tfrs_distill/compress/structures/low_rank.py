@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from tfrs_distill.compress.structures.structure import Parts, Structure, rows_at_run_time
+from tfrs_distill.compress.structures.structure import Parts, Structure
+from tfrs_distill.models.features.table import rows_at_run_time
 
 
 class LowRank(Structure):

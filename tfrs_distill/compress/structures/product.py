@@ -6,7 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill.compress.k_means import k_means
-from tfrs_distill.compress.structures.structure import Parts, Structure, rows_at_run_time
+from tfrs_distill.compress.structures.structure import Parts, Structure
+from tfrs_distill.models.features.table import rows_at_run_time
 
 
 class Product(Structure):

@@ -6,7 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill.compress.k_means import k_means
-from tfrs_distill.compress.structures.structure import Parts, Structure, rows_at_run_time
+from tfrs_distill.compress.structures.structure import Parts, Structure
+from tfrs_distill.models.features.table import rows_at_run_time
 
 SHARED = 0.25  # of the rows, the share for items that have none of their own
 
@@ -34,6 +35,11 @@ class SharedRows(Structure):
     def integers(self) -> dict[str, tuple[int, ...]]:
         """Whose they are."""
         return {"row_of": (self.num_rows,)}
+
+    @property
+    def num_indices(self) -> int:
+        """The rows that items have."""
+        return self.numbers[0]
 
     def fit(self, table: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Rows of their own for the items that count most, and k-means of the others."""

@@ -25,18 +25,6 @@ class Part(Protocol):
 Parts = Mapping[str, Any]  # all parts by name: a `Part` of floats, a tensor of integers
 
 
-def rows_at_run_time(num_rows: int, run_time: tf.Tensor) -> tf.Tensor:
-    """Return all row indices, int32 [num_rows], known only when the graph runs.
-
-    Of indices that are known before, a converter stores the rows themselves.
-
-    Args:
-        num_rows: how many.
-        run_time: any tensor of which the same is true.
-    """
-    return tf.range(num_rows + tf.minimum(tf.shape(run_time)[0], 0))
-
-
 class Tensor:
     """A part that is a tensor, a variable or a constant.
 
@@ -62,7 +50,7 @@ class Exact(Tensor):
     def gather(self, rows: tf.Tensor) -> tf.Tensor:
         """Rows by index."""
         zero = tf.cast(tf.minimum(tf.shape(rows)[0], 0), tf.float32)
-        return tf.gather(tf.constant(self.values) + zero, rows)
+        return tf.gather(self.values + zero, rows)
 
 
 class Structure(ABC):
@@ -102,6 +90,11 @@ class Structure(ABC):
     def integers(self) -> dict[str, tuple[int, ...]]:
         """The shapes of the parts that are integers."""
         return {}
+
+    @property
+    def num_indices(self) -> int:
+        """What all integers are below."""
+        return 256
 
     @abstractmethod
     def fit(self, table: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:

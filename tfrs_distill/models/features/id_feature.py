@@ -6,17 +6,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_distill.models.features.feature import (
-    IdDropout,
-    RankingFeature,
-    known_ids,
-    require_size,
-)
+from tfrs_distill.models.features.feature import IdDropout, known_ids, require_size
+from tfrs_distill.models.features.table import TableFeature
 from tfrs_distill.models.seeded import seeded
 
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
-class IdFeature(RankingFeature):
+class IdFeature(TableFeature):
     """The embedding of an id: row `id` of a table, row 0 for every id that is not known.
 
     Args:
@@ -28,6 +24,7 @@ class IdFeature(RankingFeature):
         id_dropout: share of rows whose id is hidden while training, so that row 0 learns what to
             think of an id that it has never seen.
         seed: int or None; fixes initial weights and dropout.
+        table: the layer that has the embeddings, `vocabulary_size + 1` rows; None for a new one.
         name: the column's name by default.
 
     Raises:
@@ -48,19 +45,23 @@ class IdFeature(RankingFeature):
         *,
         id_dropout: float = 0.0,
         seed: int | None = None,
+        table: Any = None,
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(side, name=name or column, **kwargs)
         require_size("vocabulary_size", vocabulary_size)
         require_size("embedding_dim", embedding_dim)
-        self.column, self.vocabulary_size = column, vocabulary_size
-        self.embedding_dim, self.id_dropout, self.seed = embedding_dim, id_dropout, seed
-        self.embeddings = self.add_weight(
-            name="embeddings",
-            shape=[vocabulary_size + 1, embedding_dim],
-            initializer=seeded("uniform", seed, 50),
+        super().__init__(
+            side,
+            vocabulary_size + 1,
+            embedding_dim,
+            table,
+            seeded("uniform", seed, 50),
+            name=name or column,
+            **kwargs,
         )
+        self.column, self.vocabulary_size = column, vocabulary_size
+        self.id_dropout, self.seed = id_dropout, seed
         self.hide = IdDropout(id_dropout, seed=None if seed is None else seed + 51, name="hide")
 
     @property
@@ -68,22 +69,16 @@ class IdFeature(RankingFeature):
         """The ids' column."""
         return {self.column: tf.TensorSpec([None], tf.int32)}
 
-    @property
-    def dim(self) -> int:
-        """Width of an embedding."""
-        return self.embedding_dim
-
     def call(self, batch: dict[str, tf.Tensor], training: bool | None = None) -> tf.Tensor:
         """The rows' embeddings, float [num_rows, embedding_dim]."""
         ids = self.hide(known_ids(batch[self.column], self.vocabulary_size), training=training)
-        return tf.cast(tf.gather(self.embeddings, ids), self.compute_dtype)
+        return self._looked_up(ids)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that build an equal layer."""
         return super().get_config() | {
             "column": self.column,
             "vocabulary_size": self.vocabulary_size,
-            "embedding_dim": self.embedding_dim,
             "side": self.side,
             "id_dropout": self.id_dropout,
             "seed": self.seed,

@@ -11,16 +11,16 @@ from tfrs_distill import columns
 from tfrs_distill.models.features.feature import (
     ITEM,
     IdDropout,
-    RankingFeature,
     known_ids,
     require_size,
 )
+from tfrs_distill.models.features.table import TableFeature
 from tfrs_distill.models.modality import Modality
 from tfrs_distill.models.seeded import seeded
 
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
-class ItemFeature(RankingFeature):
+class ItemFeature(TableFeature):
     """The embedding of the row's item: `id_embedding_i + W vector_i + c`.
 
     Reads `columns.ITEM_ID`. Items outside the catalogue have index 0: row 0 of the table, and no
@@ -36,6 +36,7 @@ class ItemFeature(RankingFeature):
             costs a little: 0.1 raises MovieLens-100K's validation RMSE from .956 to .959.
         vector_dropout: share of vector entries dropped while training.
         seed: int or None; fixes initial weights and dropout.
+        table: the layer that has the embeddings of ids, `num_items + 1` rows; None for a new one.
 
     Raises:
         ValueError: a size below 1, or vectors of another shape or not finite.
@@ -55,19 +56,23 @@ class ItemFeature(RankingFeature):
         id_dropout: float = 0.0,
         vector_dropout: float = 0.0,
         seed: int | None = None,
+        table: Any = None,
         name: str = "item",
         **kwargs: Any,
     ) -> None:
-        super().__init__(ITEM, name=name, **kwargs)
         require_size("num_items", num_items)
         require_size("embedding_dim", embedding_dim)
-        self.num_items, self.embedding_dim = num_items, embedding_dim
-        self.id_dropout, self.vector_dropout, self.seed = id_dropout, vector_dropout, seed
-        self.id_embeddings = self.add_weight(
-            name="id_embeddings",
-            shape=[num_items + 1, embedding_dim],
-            initializer=seeded("uniform", seed, 30),
+        super().__init__(
+            ITEM,
+            num_items + 1,
+            embedding_dim,
+            table,
+            seeded("uniform", seed, 30),
+            name=name,
+            **kwargs,
         )
+        self.num_items = num_items
+        self.id_dropout, self.vector_dropout, self.seed = id_dropout, vector_dropout, seed
         self.hide = IdDropout(id_dropout, seed=None if seed is None else seed + 52, name="hide")
         self.vectors: Modality | None = None
         if item_vectors is not None:
@@ -88,11 +93,6 @@ class ItemFeature(RankingFeature):
         """The items' column."""
         return {columns.ITEM_ID: tf.TensorSpec([None], tf.int32)}
 
-    @property
-    def dim(self) -> int:
-        """Width of an embedding."""
-        return self.embedding_dim
-
     def embed(self, item_ids: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Embeddings of items: int32 `[...]` to float `[..., embedding_dim]`; nothing is hidden."""
         ids = known_ids(item_ids, self.num_items)
@@ -104,7 +104,7 @@ class ItemFeature(RankingFeature):
         return self._embed(self.hide(ids, training=training), ids, training)
 
     def _embed(self, shown: tf.Tensor, ids: tf.Tensor, training: bool | None) -> tf.Tensor:
-        embeddings = tf.cast(tf.gather(self.id_embeddings, shown), self.compute_dtype)
+        embeddings = self._looked_up(shown)
         if self.vectors is not None:
             embeddings += self.vectors(ids, training=training)
         return embeddings
@@ -113,7 +113,6 @@ class ItemFeature(RankingFeature):
         """The arguments that build an equal layer; the vectors are saved with the weights."""
         return super().get_config() | {
             "num_items": self.num_items,
-            "embedding_dim": self.embedding_dim,
             "vector_dim": None if self.vectors is None else self.vectors.vector_dim,
             "id_dropout": self.id_dropout,
             "vector_dropout": self.vector_dropout,
@@ -121,10 +120,10 @@ class ItemFeature(RankingFeature):
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> ItemFeature:
+    def from_config(cls, config: dict[str, Any]) -> Any:
         """A layer whose vectors are 0 until its weights are loaded."""
         config = dict(config)
         vector_dim = config.pop("vector_dim")
         if vector_dim is not None:
             config["item_vectors"] = np.zeros([config["num_items"], vector_dim], np.float32)
-        return cls(**config)
+        return super().from_config(config)

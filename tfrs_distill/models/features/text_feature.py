@@ -7,7 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_distill.models.features.feature import RankingFeature, require_size
+from tfrs_distill.models.features.feature import require_size
+from tfrs_distill.models.features.table import TableFeature
 from tfrs_distill.models.seeded import seeded
 
 PADDING, UNKNOWN = 0, 1
@@ -16,7 +17,7 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
-class TextFeature(RankingFeature):
+class TextFeature(TableFeature):
     """The mean embedding of a text's words and, hashed, of its pairs of neighbouring words.
 
     `f(text) = (sum_i e(w_i) + sum_i b(hash(w_i, w_{i+1}))) / (num_words + num_pairs)`, with
@@ -33,6 +34,8 @@ class TextFeature(RankingFeature):
         num_bigram_buckets: rows of the pairs' table; 0 leaves pairs out.
         dropout: share of words and of pairs left out while training.
         seed: int or None; fixes initial weights and dropout.
+        table: the layer that has the embeddings of words, then of pairs, `num_words + 1 +
+            num_bigram_buckets` rows; None for a new one.
         name: the column's name by default.
 
     Raises:
@@ -54,23 +57,28 @@ class TextFeature(RankingFeature):
         *,
         dropout: float = 0.0,
         seed: int | None = None,
+        table: Any = None,
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(side, name=name or column, **kwargs)
         require_size("num_words", num_words)
         require_size("embedding_dim", embedding_dim)
         if num_bigram_buckets:
             require_size("num_bigram_buckets", num_bigram_buckets)
+        super().__init__(
+            side,
+            num_words + 1 + num_bigram_buckets,
+            embedding_dim,
+            table,
+            seeded("uniform", seed, 60),
+            name=name or column,
+            **kwargs,
+        )
+        if num_bigram_buckets:
             self.multiplier = pair_multiplier(num_words, num_bigram_buckets)
-        self.column, self.num_words, self.embedding_dim = column, num_words, embedding_dim
+        self.column, self.num_words = column, num_words
         self.num_bigram_buckets = num_bigram_buckets
         self.dropout_rate, self.seed = dropout, seed
-        self.embeddings = self.add_weight(
-            name="embeddings",
-            shape=[num_words + 1 + num_bigram_buckets, embedding_dim],
-            initializer=seeded("uniform", seed, 60),
-        )
         self.dropout = tf.keras.layers.Dropout(
             dropout, seed=None if seed is None else seed + 61, name="dropout"
         )
@@ -79,11 +87,6 @@ class TextFeature(RankingFeature):
     def column_specs(self) -> dict[str, tf.TensorSpec]:
         """The words' column."""
         return {self.column: tf.TensorSpec([None, None], tf.int32)}
-
-    @property
-    def dim(self) -> int:
-        """Width of an embedding."""
-        return self.embedding_dim
 
     def call(self, batch: dict[str, tf.Tensor], training: bool | None = None) -> tf.Tensor:
         """The rows' mean embeddings, float [num_rows, embedding_dim]; 0 for an empty text."""
@@ -101,8 +104,7 @@ class TextFeature(RankingFeature):
         )
         # Not `[..., None]`, which LiteRT does not have on two free sizes.
         weights = tf.expand_dims(tf.cast(weights, self.compute_dtype), -1)
-        embeddings = tf.cast(tf.gather(self.embeddings, rows), self.compute_dtype)
-        summed = tf.reduce_sum(embeddings * weights, axis=1)
+        summed = tf.reduce_sum(self._looked_up(rows) * weights, axis=1)
         return tf.math.divide_no_nan(summed, tf.reduce_sum(weights, axis=1))
 
     def get_config(self) -> dict[str, Any]:
@@ -110,7 +112,6 @@ class TextFeature(RankingFeature):
         return super().get_config() | {
             "column": self.column,
             "num_words": self.num_words,
-            "embedding_dim": self.embedding_dim,
             "side": self.side,
             "num_bigram_buckets": self.num_bigram_buckets,
             "dropout": self.dropout_rate,

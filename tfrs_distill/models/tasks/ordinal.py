@@ -103,6 +103,11 @@ class OrderedThresholds(tf.keras.layers.Layer):
             initializer=tf.keras.initializers.Constant(gaps),
         )
 
+    @property
+    def kernel(self) -> tf.Variable:
+        """What hidden units are multiplied by, float32 [num_units, 1], as of a dense layer."""
+        return self.score.kernel
+
     def thresholds(self) -> tf.Tensor:
         """The thresholds, rising: float32 [num_thresholds]."""
         steps = [tf.cast(self.first, tf.float32), tf.nn.softplus(tf.cast(self.gaps, tf.float32))]

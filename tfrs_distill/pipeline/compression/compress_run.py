@@ -7,21 +7,31 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from tfrs_distill import columns
 from tfrs_distill.compress import to_budget
 from tfrs_distill.compress.budget import POINT_FILE, Point, SearchResult
+from tfrs_distill.compress.measures import RowMeasure
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import metrics
-from tfrs_distill.evaluation.retrieval import Evaluation, evaluate
+from tfrs_distill.evaluation.ranking import RankingEvaluation, compare, evaluate_ranking
+from tfrs_distill.evaluation.retrieval import evaluate
+from tfrs_distill.evaluation.row_score import next_item_ndcg
 from tfrs_distill.export.artefact import refuse_foreign_folder
 from tfrs_distill.files import whole_folder, write_json
+from tfrs_distill.models.ranking_model import RankingModel
+from tfrs_distill.models.tasks import NextItem
 from tfrs_distill.pipeline.compression.page import write_page
 from tfrs_distill.pipeline.compression.train_on import Compression
 from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.pipeline.recipe.sections import COLD_ITEMS
+from tfrs_distill.pipeline.report.models import metric_of
 from tfrs_distill.pipeline.run_folder import COMPRESSED, KNOWLEDGE, Run
 from tfrs_distill.pipeline.stage import NOTE
+from tfrs_distill.pipeline.tasks import leading_metric
 from tfrs_distill.progress import Progress
-from tfrs_distill.serving import Recommender
+from tfrs_distill.serving import Ranker, Recommender
 
 COMPRESS, FACTS_FILE, PAGE_FILE = "compress", "compress.json", "compress.html"
 
@@ -41,13 +51,12 @@ def compress_artefact(
         max_bytes=max_bytes,
         max_drop=max_drop,
         fine_tune=this.fine_tune,
-        k=run.recipe.evaluation.k,
-        num_recommended=run.recipe.export.k,
         fingerprint=str(this.settings),
         progress=progress,
+        **this.measured_with,
         **this.weights,
     )
-    facts = _facts(run, found, max_bytes, max_drop, to)
+    facts = _facts(this, found, max_bytes, max_drop, to)
     _publish(found.chosen, to)
     write_json(run.home / COMPRESS / FACTS_FILE, facts)
     write_page(facts, run.home / COMPRESS / PAGE_FILE)
@@ -55,35 +64,77 @@ def compress_artefact(
 
 
 def _facts(
-    run: Run, found: SearchResult, max_bytes: int, max_drop: float, to: Path
+    this: Compression, found: SearchResult, max_bytes: int, max_drop: float, to: Path
 ) -> dict[str, Any]:
-    """What `compress.json` holds; test queries are looked at here, once, for what was chosen."""
-    recipe, chosen = run.recipe, found.chosen
-    on_test = [_on_test(run, point) for point in (chosen, found.uncompressed)]
-    values = [float(evaluation.ndcg.mean()) for evaluation in on_test]
-    difference = metrics.paired_difference(
-        on_test[0].ndcg,
-        on_test[1].ndcg,
-        num_samples=recipe.evaluation.bootstrap_samples,
-        seed=recipe.seed,
-    )
+    """What `compress.json` holds; test rows are looked at here, once, for what was chosen."""
+    recipe = this.run.recipe
+    on_test = _rows_on_test if isinstance(this.student, RankingModel) else _lists_on_test
     return {
         "name": recipe.name,
         "seed": recipe.seed,
-        "k": recipe.evaluation.k,
+        "score": found.score_name,
         "max_bytes": max_bytes,
         "max_drop": max_drop,
         "artefact": str(to),
-        "chosen": found.points.index(chosen),
+        "chosen": found.points.index(found.chosen),
         "uncompressed": found.points.index(found.uncompressed),
         "points": [asdict(point) for point in found.points],
-        "test": {"chosen": values[0], "uncompressed": values[1], **difference},
+        "test": on_test(this, [found.chosen, found.uncompressed]),
     }
 
 
-def _on_test(run: Run, point: Point) -> Evaluation:
-    recommender = Recommender.load(point.folder)
-    return evaluate(recommender, run.data.splits.test, k=run.recipe.evaluation.k)
+def _lists_on_test(this: Compression, points: list[Point]) -> dict[str, Any]:
+    recipe, queries = this.run.recipe, this.run.data.splits.test
+    found = [
+        evaluate(Recommender.load(point.folder), queries, k=recipe.evaluation.k).ndcg
+        for point in points
+    ]
+    return _compared(recipe, f"NDCG@{recipe.evaluation.k}", found)
+
+
+def _rows_on_test(this: Compression, points: list[Point]) -> dict[str, Any]:
+    """By the leading metric of the first task of a label; of the next item where there is none."""
+    recipe, test, k = this.run.recipe, this.run.data.splits.test, this.run.recipe.evaluation.k
+    measure = RowMeasure(this.student, test, k, None, None)
+    found = [measure.predictions(Ranker.load(point.folder)) for point in points]
+    labelled = [task for task in this.run.tasks if not isinstance(task, NextItem)]
+    if not labelled:
+        (task,) = this.run.tasks
+        scores = [predictions[task.name] for predictions in found]
+        items = test.features[columns.ITEM_ID][: len(scores[0])]
+        ndcg = [next_item_ndcg(of_point, items, k) for of_point in scores]
+        return _compared(recipe, f"NDCG@{k} of {task.name}", ndcg)
+    task = labelled[0]
+    key = leading_metric(task, k)
+
+    def evaluated(predictions: dict[str, Any]) -> RankingEvaluation:
+        return evaluate_ranking(
+            lambda _: predictions,
+            test,
+            [task],
+            num_samples=recipe.evaluation.bootstrap_samples,
+            seed=recipe.seed,
+        )
+
+    chosen, whole = map(evaluated, found)
+    difference = compare(chosen, whole, task.name, key)
+    return {
+        "metric": f"{metric_of(key).name} of {task.name}",
+        "chosen": float(chosen.metrics[task.name][key]),
+        "uncompressed": float(whole.metrics[task.name][key]),
+        "difference": float(difference.difference),
+        "interval": [difference.low, difference.high],
+    }
+
+
+def _compared(recipe: Any, metric: str, values: list[np.ndarray]) -> dict[str, Any]:
+    """A figure of each query, of what was chosen and of the student in float32."""
+    chosen, whole = values
+    difference = metrics.paired_difference(
+        chosen, whole, num_samples=recipe.evaluation.bootstrap_samples, seed=recipe.seed
+    )
+    means = {"chosen": float(chosen.mean()), "uncompressed": float(whole.mean())}
+    return {"metric": metric, **means, **difference}
 
 
 def _publish(point: Point, to: Path) -> None:
@@ -127,10 +178,11 @@ def _run_of(artefact: Path, progress: Progress) -> Run:
             "`td.compress.to_budget`."
         )
     recipe = Recipe.from_toml(home / "recipe.toml")
-    if recipe.task != "retrieval":
+    if recipe.task == "two-stage":
         raise InputError(
-            "Retrieval students can be compressed to a budget. Received: a run whose `task` is "
-            f'"{recipe.task}"; its student_int8.tflite is its smallest file.'
+            "A run of one student can be compressed to a budget. Received: a run whose `task` is "
+            '"two-stage"; its student_int8.tflite files are its smallest. Compress its students '
+            "by `td.compress.compress`, and export them by `export_two_stage`."
         )
     if recipe.data.split == COLD_ITEMS:
         raise InputError(

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+LONG = 16  # characters of a score's name
+
+
 def write_page(facts: Mapping[str, Any], path: Path) -> None:
     """Write the page of a search for a smaller student."""
     page = pages_beside(Path(__file__).parent).get_template("compress.html.jinja")
@@ -35,7 +38,7 @@ def write_page(facts: Mapping[str, Any], path: Path) -> None:
         for number, point in enumerate(facts["points"])
     ]
     text = page.render(
-        facts=facts, sentence=in_short(facts), chart=chart, rows=rows, columns=COLUMNS
+        facts=facts, sentence=in_short(facts), chart=chart, rows=rows, columns=columns_of(facts)
     )
     with whole_file(path, "w") as file:
         file.write(text)
@@ -48,7 +51,7 @@ def table_of(facts: Mapping[str, Any]) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("student")
-    for name in COLUMNS:
+    for name in columns_of(facts):
         table.add_column(name, justify="right")
     for number, point in enumerate(facts["points"]):
         if point["best"]:
@@ -57,7 +60,10 @@ def table_of(facts: Mapping[str, Any]) -> Table:
     return table
 
 
-COLUMNS = ("size", "NDCG on validation", "kept", "before training on", "time p50", "p95")
+def columns_of(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """What stands beside a point's name; a score of many words has them on the page."""
+    score = facts["score"] if len(facts["score"]) < LONG else "score"
+    return ("size", f"{score} on validation", "kept", "before training on", "time p50", "p95")
 
 
 def cells_of(point: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
@@ -89,7 +95,7 @@ def in_short(facts: Mapping[str, Any]) -> str:
         texts = " It has no text tower any more: new items cannot be added to it."
     return (
         f"{name_of(chosen)[:1].upper()}{name_of(chosen)[1:]}: {show.size(chosen['bytes'])} in "
-        f"place of {show.size(whole['bytes'])}, and an NDCG@{facts['k']} on test of "
+        f"place of {show.size(whole['bytes'])}; on test {test['metric']} is "
         f"{show.metric(test['chosen'])} in place of {show.metric(test['uncompressed'])} "
         f"(difference {show.difference(test['difference'])}, 95 % interval "
         f"{show.difference(low)} to {show.difference(high)}).{texts}"

@@ -8,11 +8,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfrs_distill import columns
+from tfrs_distill.compress.measures import Measure, measure_of
 from tfrs_distill.compress.units import importances
+from tfrs_distill.models.features import ItemFeature
+from tfrs_distill.models.ranking_model import RankingModel
 from tfrs_distill.models.two_tower import TwoTower
 from tfrs_distill.pipeline.fit_until_best import fit_until_best
 from tfrs_distill.pipeline.run_folder import STUDENT, Run
-from tfrs_distill.pipeline.students import DistillationSetup, WindowStudents
+from tfrs_distill.pipeline.students import DistillationSetup, students_of
+from tfrs_distill.pipeline.vocabularies import vocabularies_of
 
 MAX_EPOCHS, PATIENCE = 20, 4
 NUM_BATCHES = 50  # from which the importance of hidden units and heads is estimated
@@ -26,13 +31,28 @@ class Compression:
     """
 
     def __init__(self, run: Run) -> None:
-        self.run, self.students = run, WindowStudents(run)
+        self.run, self.students = run, students_of(run, STUDENT)
 
     @cached_property
-    def student(self) -> TwoTower:
+    def student(self) -> TwoTower | RankingModel:
         """The student that is compressed."""
-        student: TwoTower = self.run.student(STUDENT)
+        student: TwoTower | RankingModel = self.run.student(STUDENT)
         return student
+
+    @cached_property
+    def measured_with(self) -> dict[str, Any]:
+        """Arguments of `measure_of` and `to_budget`: how students are scored and exported."""
+        recipe, data, student = self.run.recipe, self.run.data, self.student
+        found: dict[str, Any] = {"k": recipe.evaluation.k}
+        if isinstance(student, RankingModel):
+            vocabularies = vocabularies_of(student, data.vocabularies, data.words)
+            return found | {"catalogue": data.catalogue, "vocabularies": vocabularies}
+        return found | {"num_recommended": recipe.export.k}
+
+    @property
+    def measure(self) -> Measure:
+        """What a student is measured by on validation."""
+        return measure_of(self.student, self.run.data.splits.validation, **self.measured_with)
 
     @cached_property
     def setup(self) -> DistillationSetup:
@@ -46,17 +66,20 @@ class Compression:
 
     @cached_property
     def weights(self) -> dict[str, Any]:
-        """Arguments of `compress`: how often items are labels, and what the loss owes to parts."""
-        labels = self.run.data.splits.train.labels
+        """Arguments of `compress`: how often items were met, and what the loss owes to parts."""
+        train, student = self.run.data.splits.train, self.student
         batches = self.students.batches(self.setup.examples, self.run.recipe.seed)
-        distiller = self.setup.distiller(self.student)
-        counts = np.bincount(labels.ravel(), minlength=self.student.num_items + 1)[1:]
-        return {
-            "item_weights": counts,
-            **importances(self.student, distiller, batches.take(NUM_BATCHES)),
-        }
+        distiller = self.setup.distiller(student)
+        found: dict[str, Any] = importances(student, distiller, batches.take(NUM_BATCHES))
+        if not isinstance(student, RankingModel):
+            return found | {"item_weights": _counts(train.labels, student.num_items)}
+        for feature in student.table_features:
+            if isinstance(feature, ItemFeature):
+                items = train.features[columns.ITEM_ID]
+                return found | {"item_weights": _counts(items, feature.num_items)}
+        return found
 
-    def fine_tune(self, smaller: TwoTower) -> dict[str, Any]:
+    def fine_tune(self, smaller: TwoTower | RankingModel) -> dict[str, Any]:
         """Train a compressed student on, in place; return its curves."""
         recipe = self.run.recipe
         tf.keras.utils.set_random_seed(recipe.seed)
@@ -73,3 +96,7 @@ class Compression:
         )
         self.students.finish(smaller)
         return curves
+
+
+def _counts(items: np.ndarray, num_items: int) -> np.ndarray:
+    return np.bincount(items.ravel(), minlength=num_items + 1)[1:]

@@ -31,6 +31,7 @@ from tfrs_distill.pipeline.recipe.sections import (
     TABLES,
     TEXT,
     TWO_TOWER,
+    CompressedExportSettings,
     CrossEncoderSettings,
     DataSettings,
     DistillationSettings,
@@ -498,7 +499,7 @@ class RankingRecipe(Recipe):
     training: TrainingSettings = TrainingSettings()
     twin: TwinSettings = TwinSettings()
     distillation: DistillationSettings = DistillationSettings()
-    export: ExportSettings = ExportSettings()
+    export: ExportSettings = CompressedExportSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
 
     def __post_init__(self) -> None:

@@ -717,13 +717,19 @@ class ExportSettings:
 
 
 @dataclass(frozen=True)
-class RetrievalExportSettings(ExportSettings):
-    """What is written of a student that recommends."""
+class CompressedExportSettings(ExportSettings):
+    """What is written of one student, which may be made smaller before."""
 
-    k: int = setting(100, "items a query returns; fixed inside the exported graph", **NUMBER)
     compress: tuple[str, ...] = setting(
         (), "what is done to the student before, in order; see docs/compression.md; empty = nothing"
     )
+
+
+@dataclass(frozen=True)
+class RetrievalExportSettings(CompressedExportSettings):
+    """What is written of a student that recommends."""
+
+    k: int = setting(100, "items a query returns; fixed inside the exported graph", **NUMBER)
 
 
 @dataclass(frozen=True)

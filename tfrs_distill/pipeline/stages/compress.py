@@ -27,15 +27,13 @@ def compress_stage(run: Run) -> Stage:
         return [list(methods), Compression(run).settings]
 
     def work(folder: Path) -> tuple[Result, str]:
-        this, validation = Compression(run), run.data.splits.validation
+        this = Compression(run)
         smaller = compress(this.student, methods, **this.weights)
-        before, score, curves = fine_tune_unless_worse(
-            smaller, this.fine_tune, validation, k=run.recipe.evaluation.k
-        )
+        measure = this.measure
+        before, score, curves = fine_tune_unless_worse(smaller, this.fine_tune, measure.of_student)
         save_alone(smaller, folder / STUDENT_FILE)
         line = (
-            f"{', '.join(methods)}: validation {this.students.score} {before:.4f}, trained on "
-            f"{score:.4f}"
+            f"{', '.join(methods)}: validation {measure.name} {before:.4f}, trained on {score:.4f}"
         )
         return {"curves": curves, "score": score}, line
 

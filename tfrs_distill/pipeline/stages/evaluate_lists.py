@@ -33,6 +33,8 @@ from tfrs_distill.pipeline.stages.report_rows import (
     artefacts_to_time,
     describe_controls,
     name_forms,
+    name_of_exported,
+    pairs_of,
     pairs_of_controls,
     resampled,
 )
@@ -117,14 +119,10 @@ def evaluate_retrieval(run: Run, folder: Path) -> tuple[Result, str]:
         )
     }
     models |= {name: _of_student(run, name, model) for name, model in students.items()}
-    exported, pairs = students[STUDENT], PAIRS | pairs_of_controls(run)
+    exported = students[STUDENT]
     if run.exported == COMPRESSED:
         exported = run.student(COMPRESSED)
         models[COMPRESSED] = replace(_of_student(run, COMPRESSED, exported), keras_file=None)
-        pairs |= {
-            "compressed_vs_student": (COMPRESSED, STUDENT),
-            "tflite_vs_keras": ("student_tflite", COMPRESSED),
-        }
     models |= _of_forms(run, exported.num_parameters)
     models["popularity"] = Measured(popular, num_items, 4 * num_items)
     if ease is not None:
@@ -152,9 +150,9 @@ def evaluate_retrieval(run: Run, folder: Path) -> tuple[Result, str]:
             shared = metrics.overlap(found.item_ids, evaluations["teacher"].item_ids)
             overlap = {f"overlap@{recipe.evaluation.k}": {"value": float(shared.mean())}}
             rows[name]["metrics"][NEXT_ITEM] |= overlap
-    name_forms(rows, "Student" if run.exported == STUDENT else "Compressed")
+    name_forms(rows, name_of_exported(run))
     describe_controls(run, rows)
-    result = _result(run, NEXT_ITEM, rows, evaluations, segmented, pairs)
+    result = _result(run, NEXT_ITEM, rows, evaluations, segmented, pairs_of(run))
     same = evaluations["student_tflite"].item_ids == evaluations[run.exported].item_ids
     compared = result["comparisons"]["tflite_vs_keras"][NEXT_ITEM]
     compared["identical_lists"] = float(same.all(axis=1).mean())

@@ -15,6 +15,7 @@ from tfrs_distill.evaluation import metrics
 from tfrs_distill.evaluation.baselines import best_bias_only, best_item_mean
 from tfrs_distill.evaluation.latency import milliseconds
 from tfrs_distill.evaluation.ranking import RankingEvaluation, compare, evaluate_ranking
+from tfrs_distill.evaluation.row_score import in_unit_of_labels, next_item_ndcg
 from tfrs_distill.export.forms import FORMS
 from tfrs_distill.files import whole_file
 from tfrs_distill.models.ranking_model import RankingModel
@@ -24,19 +25,18 @@ from tfrs_distill.pipeline.recipe import RankingRecipe
 from tfrs_distill.pipeline.report.models import metric_of
 from tfrs_distill.pipeline.report.numbers import metric
 from tfrs_distill.pipeline.report.over_runs import LABELS, PREDICTIONS_FILE, USERS
-from tfrs_distill.pipeline.run_folder import Run
+from tfrs_distill.pipeline.run_folder import COMPRESSED, STUDENT, Run
 from tfrs_distill.pipeline.stage import Result
 from tfrs_distill.pipeline.stages.report_rows import (
-    PAIRS,
     artefacts_to_time,
     describe_controls,
     name_forms,
-    pairs_of_controls,
+    name_of_exported,
+    pairs_of,
     resampled,
 )
 from tfrs_distill.pipeline.tasks import leading_metric, logits_of_tasks
 from tfrs_distill.pipeline.teacher_kinds.kind import KERAS_FILES
-from tfrs_distill.pipeline.validation import next_item_ndcg
 from tfrs_distill.serving.ranker import Ranker
 from tfrs_distill.teachers import row_logits
 
@@ -53,7 +53,9 @@ def evaluate_rows(run: Run, folder: Path) -> tuple[Result, str]:
     """
     data, k = run.data, run.recipe.evaluation.k
     by_name = {task.name: task for task in run.tasks}
-    students = {name: run.student(name) for name in (*run.compared_stages, "student")}
+    compressed = [COMPRESSED] if run.exported == COMPRESSED else []
+    names = (*run.compared_stages, STUDENT, *compressed)
+    students = {name: run.student(name) for name in names}
     teacher = run.teacher.open(run.file("teacher"))
     predictions = _predictions(run, teacher, students, by_name)
     measured = _RowFigures(run.recipe, data.splits.test, by_name)
@@ -84,7 +86,7 @@ def evaluate_rows(run: Run, folder: Path) -> tuple[Result, str]:
                 "name": f"Twin of {task.replace('_', ' ')}",
                 "what": "the same student without a teacher, this task alone",
             }
-    name_forms(rows, "Student")
+    name_forms(rows, name_of_exported(run))
     describe_controls(run, rows)
     for name, size in _sizes(run, students).items():
         rows[name] |= size
@@ -102,7 +104,7 @@ def evaluate_rows(run: Run, folder: Path) -> tuple[Result, str]:
     )
     result = {
         "models": rows,
-        "comparisons": measured.comparisons(PAIRS | pairs_of_controls(run)),
+        "comparisons": measured.comparisons(pairs_of(run)),
         "resampled": resampled(
             run.recipe,
             "test users" if data.catalogue is not None else "test rows",  # a review is its own user
@@ -239,10 +241,10 @@ def _predictions(
     test = data.splits.test
     found: dict[str, Predictions] = {}
     with run.progress.bar("predictions of the teacher", 1) as advance:
-        found["teacher"] = _in_unit_of_labels(logits_of_tasks(teacher, test, tasks), tasks)
+        found["teacher"] = in_unit_of_labels(logits_of_tasks(teacher, test, tasks), tasks)
         advance()
     for name, student in students.items():
-        found[name] = _in_unit_of_labels(row_logits(student, test), tasks)
+        found[name] = in_unit_of_labels(row_logits(student, test), tasks)
     read = {name: test.features[name] for name in students["student"].input_columns}
     labelled = {name: task for name, task in tasks.items() if not isinstance(task, NextItem)}
     for name, form in FORMS.items():
@@ -256,18 +258,6 @@ def _predictions(
     return found
 
 
-def _in_unit_of_labels(
-    logits: Mapping[str, np.ndarray], tasks: Mapping[str, RankingTask]
-) -> dict[str, np.ndarray]:
-    """Logits as predictions in the labels' unit; of the next item they stay logits."""
-    return {
-        name: values
-        if isinstance(tasks[name], NextItem)
-        else np.asarray(tasks[name].predict(tf.constant(values)))
-        for name, values in logits.items()
-    }
-
-
 def _sizes(run: Run, students: Mapping[str, RankingModel]) -> dict[str, dict[str, Any]]:
     """Parameters, and bytes on disk."""
     facts = run.result("teacher")
@@ -277,7 +267,7 @@ def _sizes(run: Run, students: Mapping[str, RankingModel]) -> dict[str, dict[str
     for name, student in students.items():
         size = run.student_file(name).stat().st_size
         sizes[name] = {"parameters": student.num_parameters, "bytes": size}
-    parameters = sizes["student"]["parameters"]
+    parameters = sizes[run.exported]["parameters"]
     for name, form in FORMS.items():
         sizes[name] = {"parameters": parameters, "bytes": form.num_bytes(run.version)}
     return sizes

@@ -15,8 +15,7 @@ import tensorflow as tf
 import tfrs_distill.compress.compressed_item_tower  # noqa: F401  (its class is to be loaded)
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.export import export_artefact, export_two_stage
-from tfrs_distill.models.features import IdFeature
-from tfrs_distill.pipeline.data import WORDS
+from tfrs_distill.pipeline.vocabularies import vocabularies_of
 from tfrs_distill.serving.word_vocabulary import WordVocabulary
 
 
@@ -38,22 +37,15 @@ def export(request: dict[str, Any]) -> None:
             provenance=provenance,
         )
     elif "vocabularies" in request:
-        vocabularies = _vocabularies(student, request)
+        words = request["words"] and WordVocabulary(
+            tuple(request["words"]["words"]), request["words"]["max_words"]
+        )
+        vocabularies = vocabularies_of(student, request["vocabularies"], words)
         export_artefact(
             student, directory, catalogue, vocabularies=vocabularies, provenance=provenance
         )
     else:
         export_artefact(student, directory, catalogue, k=request["k"], provenance=provenance)
-
-
-def _vocabularies(student: Any, request: dict[str, Any]) -> dict[str, Any]:
-    """The vocabularies of the columns that the student reads."""
-    read = [f.column for f in student.features if isinstance(f, IdFeature)]
-    found = {name: ids for name, ids in request["vocabularies"].items() if name in read}
-    words = request["words"]
-    if words:
-        found[WORDS] = WordVocabulary(tuple(words["words"]), words["max_words"])
-    return found
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from tfrs_distill.evaluation import metrics
 from tfrs_distill.export.forms import FORMS
 from tfrs_distill.pipeline.recipe.sections import COLD_ITEMS, PLANTED, REVIEWS, SHUFFLED
 from tfrs_distill.pipeline.report.models import FORM_PAIRS, MODELS
-from tfrs_distill.pipeline.run_folder import Run
+from tfrs_distill.pipeline.run_folder import COMPRESSED, STUDENT, Run
 
 PAIRS = {
     "student_vs_twin": ("student", "twin"),
@@ -28,6 +28,22 @@ def name_forms(rows: dict[str, dict[str, Any]], student: str) -> None:
 def pairs_of_controls(run: Run) -> dict[str, tuple[str, str]]:
     """The comparisons of the student with the controls."""
     return {f"student_vs_{name}": ("student", name) for name in run.controls}
+
+
+def pairs_of(run: Run) -> dict[str, tuple[str, str]]:
+    """All comparisons of one student's run; of a compressed student also those."""
+    pairs = PAIRS | pairs_of_controls(run)
+    if run.exported == COMPRESSED:
+        pairs |= {
+            "compressed_vs_student": (COMPRESSED, STUDENT),
+            "tflite_vs_keras": ("student_tflite", COMPRESSED),
+        }
+    return pairs
+
+
+def name_of_exported(run: Run) -> str:
+    """What a report calls the student that was exported."""
+    return "Compressed" if run.exported == COMPRESSED else "Student"
 
 
 def describe_controls(run: Run, rows: dict[str, dict[str, Any]], start: str = "") -> None:

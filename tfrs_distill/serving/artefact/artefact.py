@@ -33,7 +33,6 @@ RETRIEVAL, RANKING = "retrieval", "ranking"  # kinds of student
 RANKING_FORMAT = 2  # of `signature.json`; 1 had histories of one length
 VOCABULARIES, WORDS = "vocabularies", "words"  # folders of one text file a column
 PIECES = "pieces"  # among the words of retrieval: those of the items' texts
-SIDECARS = (VOCABULARY, TITLES, SIGNATURE, PROVENANCE)  # of retrieval, in the order of replacement
 
 
 @dataclass(frozen=True)
@@ -125,6 +124,20 @@ class Artefact:
             signature=signature,
             provenance=provenance,
         )
+
+    @property
+    def sidecars(self) -> list[str]:
+        """The files beside the models, as `write` writes them, in the order of replacement."""
+        is_retrieval = self.kind == RETRIEVAL
+        vocabularies = [] if is_retrieval else self.vocabularies
+        return [
+            *(f"{WORDS}/{column}.txt" for column in self.words),
+            *(f"{VOCABULARIES}/{column}.txt" for column in vocabularies),
+            *([VOCABULARY] if is_retrieval else []),
+            *([TITLES] if self.titles else []),
+            SIGNATURE,
+            PROVENANCE,
+        ]
 
     def write(self, other_files: Mapping[str, Any] | None = None) -> None:
         """Write everything but the models into the folder, which holds the models already.

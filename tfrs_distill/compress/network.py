@@ -1,46 +1,56 @@
-"""A history encoder with fewer hidden units, fewer heads and matrices of low rank."""
+"""A network with fewer hidden units, fewer heads and matrices of low rank."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from tfrs_distill.compress.bits import SMALLEST, bytes_of_matrix
 from tfrs_distill.compress.methods import DENSE_RANK
 from tfrs_distill.compress.structures.low_rank import LowRank, rank_of
-from tfrs_distill.compress.units import feed_forwards
+from tfrs_distill.compress.units import feed_forwards, hidden_layers
 from tfrs_distill.errors import InputError
 from tfrs_distill.models.encoders.recency_attention import RecencyAttention, entries_of
+from tfrs_distill.models.ranking_model import RankingModel
 
-SMALLEST = 1024  # numbers of a matrix that TensorFlow's converter makes 8-bit integers of
 
-
-class SmallerEncoder:
-    """The configuration and the weights of what is left of an encoder, which stays as it is.
+class SmallerNetwork:
+    """The configuration and the weights of what is left of a network, which stays as it is.
 
     Args:
-        encoder: a trained history encoder.
+        network: trained: a history encoder, or a ranking student without its tables.
+        weights: those of its weights that are kept here; all by default.
     """
 
-    def __init__(self, encoder: tf.keras.layers.Layer) -> None:
-        self.encoder, self.config = encoder, encoder.get_config()
-        self._values = {id(weight): [weight.numpy()] for weight in encoder.weights}
+    def __init__(
+        self, network: tf.keras.layers.Layer, weights: Sequence[tf.Variable] | None = None
+    ) -> None:
+        self.network, self.config = network, network.get_config()
+        weights = network.weights if weights is None else weights
+        self._values = {id(weight): [weight.numpy()] for weight in weights}
 
     @property
     def weights(self) -> list[np.ndarray]:
-        """What `set_weights` of an encoder of the configuration takes."""
+        """What is left of the weights, in their order."""
         return [values for of_one in self._values.values() for values in of_one]
 
-    def keep_units(self, kept: np.ndarray) -> None:
-        """Leave some hidden units: int [num_blocks, number]."""
-        self.config["hidden_units"] = kept.shape[1]
-        for layers, units in zip(feed_forwards(self.encoder), kept):
-            self._take(layers.hidden.kernel, units, 1)
-            self._take(layers.hidden.bias, units, 0)
-            self._take(layers.hidden_reader.kernel, units, 0)
+    def keep_units(self, kept: Sequence[np.ndarray]) -> None:
+        """Leave some hidden units, of every block their places: int [number] each."""
+        sizes = [len(units) for units in kept]
+        is_ranking = isinstance(self.network, RankingModel)
+        self.config["hidden_units"] = sizes if is_ranking else sizes[0]
+        for hidden, units in zip(hidden_layers(self.network), kept):
+            self._take(hidden.layer.kernel, units, 1)
+            self._take(hidden.layer.bias, units, 0)
+            for reader in hidden.readers:
+                self._take(reader, units, 0)
 
-    def keep_heads(self, kept: np.ndarray) -> None:
-        """Leave some heads of a `RecencyAttention`, by their places: int [num_blocks, number]."""
-        encoder: RecencyAttention = self.encoder
+    def keep_heads(self, given: Sequence[np.ndarray]) -> None:
+        """Leave some heads of a `RecencyAttention`, of every block their places."""
+        encoder: RecencyAttention = self.network
+        kept = np.stack(given)
         self.config["kept_heads"] = np.take_along_axis(
             np.array(encoder.kept_heads), kept, axis=1
         ).tolist()
@@ -59,7 +69,7 @@ class SmallerEncoder:
                 self._take(project.kernel, entries, 0)
 
     def factorize(self, rank: int, energy: float, bits: int) -> None:
-        """Make two narrow matrices of each matrix of the feed-forward networks.
+        """Make two narrow matrices of each matrix, see `matrices_of`.
 
         They come from its singular value decomposition: no other product of that rank has a
         smaller squared error ([Eckart and Young, 1936](https://doi.org/10.1007/BF02288367)).
@@ -73,14 +83,18 @@ class SmallerEncoder:
             InputError: there is no matrix, they are factorized already, or they would not be
                 smaller.
         """
-        networks = feed_forwards(self.encoder)
-        if not networks or networks[0].rank is not None:
+        argument, kernels = matrices_of(self.network)
+        has_rank = self.config.get(argument) is not None
+        if not kernels or has_rank:
+            kind = type(self.network).__name__
+            needed = "an encoder with whole matrices in a feed-forward network"
+            received = f"a student whose encoder is {kind}"
+            if isinstance(self.network, RankingModel):
+                needed, received = "cross layers with whole matrices", f"a {kind}"
+            received += " with a rank" * has_rank
             raise InputError(
-                f"{DENSE_RANK!r} needs an encoder with whole matrices in a feed-forward network. "
-                f"Received: a student whose encoder is {type(self.encoder).__name__}"
-                f"{' with a rank' if networks else ''}. Leave {DENSE_RANK!r} out."
+                f"{DENSE_RANK!r} needs {needed}. Received: {received}. Leave {DENSE_RANK!r} out."
             )
-        kernels = [layer.kernel for one in networks for layer in (one.hidden, one.out)]
         whole = [self._values[id(kernel)][0] for kernel in kernels]
         rank = rank or max(rank_of(kernel, np.ones(len(kernel)), energy) for kernel in whole)
         saving = [
@@ -100,7 +114,7 @@ class SmallerEncoder:
                     else f"Leave {DENSE_RANK!r} out."
                 )
             )
-        self.config["rank"] = rank
+        self.config[argument] = rank
         for kernel, values in zip(kernels, whole):
             parts = LowRank(*values.shape, rank).fit(values, np.ones(len(values)))
             self._values[id(kernel)] = [parts["left"], parts["right"]]
@@ -110,18 +124,21 @@ class SmallerEncoder:
         self._values[id(weight)] = [np.take(values, indices, axis=axis)]
 
 
+def matrices_of(network: tf.keras.layers.Layer) -> tuple[str, list[tf.Variable]]:
+    """The matrices that can become products, and the argument of the network that is their rank.
+
+    Those of an encoder's feed-forward networks, or of a ranking student's cross layers.
+    """
+    if isinstance(network, RankingModel):
+        # A cross layer's kernel is its only weight of two axes, where it has no rank.
+        weights = [weight for cross in network.crosses for weight in cross.weights]
+        return "projection_dim", [weight for weight in weights if len(weight.shape) == 2]
+    networks = feed_forwards(network)
+    return "rank", [layer.kernel for one in networks for layer in (one.hidden, one.out)]
+
+
 def _saves(shape: tuple[int, int], rank: int, bits: int) -> bool:
     """Whether two matrices of a rank are smaller than one."""
     rows, columns = shape
     narrow = bytes_of_matrix(rows * rank, bits) + bytes_of_matrix(rank * columns, bits)
     return narrow < bytes_of_matrix(rows * columns, bits)
-
-
-def bytes_of_matrix(numbers: int, bits: int) -> int:
-    """The bytes of a matrix in a file: those of few numbers stay in 32 bits where others have 8.
-
-    Example:
-    >>> bytes_of_matrix(1024, 8), bytes_of_matrix(1023, 8)
-    (1024, 4092)
-    """
-    return numbers * (bits // 8 if bits >= 16 else 1 if numbers >= SMALLEST else 4)

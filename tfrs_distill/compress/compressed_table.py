@@ -1,0 +1,211 @@
+"""A table of embeddings in fewer bytes: as a layer that trains, and as a file has it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill.compress.bits import (
+    PackedTable,
+    bytes_of_matrix,
+    least_of,
+    log_scales_of,
+    quantized,
+)
+from tfrs_distill.compress.methods import Methods
+from tfrs_distill.compress.structures import STRUCTURES, Structure
+from tfrs_distill.compress.structures.structure import Exact, Parts, Tensor
+from tfrs_distill.models.features.table import rows_at_run_time
+
+
+@tf.keras.utils.register_keras_serializable("tfrs_distill")
+class CompressedTable(tf.keras.layers.Layer):
+    """Rows by index, of what is left of a table.
+
+    What is computed, in training too, is what the file has: a table in 4 bits is rounded to 4 bits
+    in every step, with gradients as if it were not.
+
+    Args:
+        num_rows: rows of the table.
+        dim: width of a row.
+        methods: what is done to the table.
+
+    Raises:
+        InputError: the sizes of `methods` suit no such table.
+    """
+
+    def __init__(self, num_rows: int, dim: int, methods: Methods, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.num_rows, self.dim, self.methods = num_rows, dim, methods
+        self.structure = structure_of(num_rows, dim, methods)
+        self.floats: dict[str, tf.Variable] = {}
+        self.log_scales: dict[str, tf.Variable] = {}
+        self.least: dict[str, tf.Variable] = {}
+        for name, shape in self.structure.floats().items():
+            # Never cast by a policy: what is rounded is rounded in float32, as in the file.
+            self.floats[name] = self.add_weight(
+                name=name, shape=shape, initializer="zeros", experimental_autocast=False
+            )
+            if methods.packs and name not in self.structure.exact:
+                self.log_scales[name] = self.add_weight(
+                    name=f"{name}_log_scales",
+                    shape=methods.shape_of_scales(shape),
+                    initializer="zeros",
+                    experimental_autocast=False,
+                )
+                self.least[name] = self.add_weight(
+                    name=f"{name}_least",
+                    shape=[],
+                    initializer="zeros",
+                    trainable=False,
+                    experimental_autocast=False,
+                )
+        self.integers = {
+            name: self.add_weight(
+                name=name, shape=shape, dtype=tf.int32, initializer="zeros", trainable=False
+            )
+            for name, shape in self.structure.integers().items()
+        }
+
+    def fit(self, table: np.ndarray, weights: np.ndarray) -> None:
+        """Fit the parts to a table, float [num_rows, dim].
+
+        Args:
+            table: the table that is compressed.
+            weights: float [num_rows], above 0: how much the error of each row counts.
+        """
+        for name, values in self.structure.fit(np.float32(table), weights).items():
+            if name in self.integers:
+                self.integers[name].assign(values)
+                continue
+            self.floats[name].assign(values)
+            if name in self.log_scales:
+                scale = self.methods.scale_of(values.shape[1])
+                self.log_scales[name].assign(log_scales_of(values, self.methods.bits, scale))
+                self.least[name].assign(least_of(values))
+
+    def gather(self, rows: tf.Tensor) -> tf.Tensor:
+        """Rows by index: int32 `[...]` to float32 `[..., dim]`."""
+        floats = {name: Tensor(self._kept(name)) for name in self.floats}
+        found = self.structure.rows(floats | self.integers, tf.reshape(rows, [-1]))
+        shape = tf.concat([tf.shape(rows), [self.dim]], axis=0)
+        return tf.ensure_shape(tf.reshape(found, shape), [*rows.shape, self.dim])
+
+    def _kept(self, name: str) -> tf.Tensor:
+        """A part in the precision of the file."""
+        values, bits = tf.convert_to_tensor(self.floats[name]), self.methods.bits
+        if name in self.structure.exact:
+            return values
+        if self.methods.packs:
+            return quantized(values, self.log_scales[name], self.least[name], bits)
+        kept = values
+        if bits == 16:
+            kept = tf.cast(tf.cast(values, tf.float16), values.dtype)
+        elif bits == 8:  # as TensorFlow's converter does it
+            scale = tf.maximum(tf.reduce_max(tf.abs(values)), 1e-12) / 127.0
+            kept = tf.round(values / scale) * scale
+        return values + tf.stop_gradient(kept - values)
+
+    @property
+    def stored(self) -> StoredTable | None:
+        """What a file has of the table; None where it has the table itself, as a constant."""
+        if self.methods.structure == "plain" and not self.methods.packs:
+            return None
+        parts: dict[str, Any] = {
+            name: tf.constant(_smallest(values.numpy())) for name, values in self.integers.items()
+        }
+        for name, values in self.floats.items():
+            if name in self.log_scales:
+                scales, least = self.log_scales[name].numpy(), float(self.least[name])
+                parts[name] = PackedTable(values.numpy(), scales, least, self.methods.bits)
+            elif name in self.structure.exact:
+                parts[name] = Exact(tf.constant(values.numpy()))
+            else:
+                parts[name] = Tensor(tf.constant(self._kept(name).numpy()))
+        return StoredTable(self.structure, parts)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that build an equal layer."""
+        return super().get_config() | {
+            "num_rows": self.num_rows,
+            "dim": self.dim,
+            "methods": dataclasses.asdict(self.methods),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> CompressedTable:
+        """Build a layer whose parts are 0 until its weights are loaded."""
+        return cls(**(config | {"methods": Methods.from_config(config["methods"])}))
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredTable:
+    """A table as a file has it: constants, and the operators that make rows of them.
+
+    Args:
+        structure: how rows are made.
+        parts: what of, tensors that were made outside of a graph, so that it has them once.
+    """
+
+    structure: Structure
+    parts: Parts
+
+    def gather(self, rows: tf.Tensor) -> tf.Tensor:
+        """Rows by index, known only when the graph runs: int32 `[...]` to float32 `[..., dim]`."""
+        is_flat = rows.shape.rank == 1  # then no operators for it
+        flat = rows if is_flat else tf.reshape(rows, [-1])
+        table = self.structure.rows(self.parts, flat)
+        if is_flat:
+            return table
+        return tf.reshape(table, tf.concat([tf.shape(rows), [table.shape[1]]], axis=0))
+
+    def scores(self, queries: tf.Tensor) -> tf.Tensor:
+        """Dot products with all rows: float32 [num_queries, dim] to [num_queries, num_rows]."""
+        rows = rows_at_run_time(self.structure.num_rows, queries)
+        return self.structure.scores(self.parts, queries, rows)
+
+    def whole(self, run_time: tf.Tensor) -> tf.Tensor:
+        """All rows, float32 [num_rows, dim]; see `rows_at_run_time`."""
+        return self.gather(rows_at_run_time(self.structure.num_rows, run_time))
+
+
+def structure_of(num_rows: int, dim: int, methods: Methods) -> Structure:
+    """The form of a table of this size.
+
+    Raises:
+        InputError: the sizes of `methods` suit no such table.
+    """
+    return STRUCTURES[methods.structure](num_rows, dim, *methods.numbers)
+
+
+def bytes_of(structure: Structure, methods: Methods) -> int:
+    """The bytes that the parts of a table take in a file.
+
+    Example:
+    >>> methods = Methods.of(["shared-rows:40", "int4"])  # 100 indices, 40 rows of 6
+    >>> bytes_of(structure_of(100, 10, methods), methods)
+    340
+    """
+    of_index = 1 if structure.num_indices <= 2**8 else 2 if structure.num_indices <= 2**15 else 4
+    sizes = [of_index * math.prod(shape) for shape in structure.integers().values()]
+    for name, (rows, dim) in structure.floats().items():
+        if name in structure.exact:
+            sizes.append(4 * rows * dim)
+        elif methods.packs:
+            sizes.append(rows * -(-dim * methods.bits // 8))
+            sizes.append(math.prod(methods.shape_of_scales((rows, dim))))
+        else:
+            sizes.append(bytes_of_matrix(rows * dim, methods.bits))
+    return sum(sizes)
+
+
+def _smallest(values: np.ndarray) -> np.ndarray:
+    """Integers in as few bytes as they need."""
+    for dtype in (np.uint8, np.int16):
+        if values.max(initial=0) <= np.iinfo(dtype).max:
+            return values.astype(dtype)
+    return values

@@ -1,0 +1,85 @@
+"""One figure of how well labels of rows are predicted, whatever the tasks are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_distill import columns
+from tfrs_distill.data.ranking_examples import RankingExamples
+from tfrs_distill.evaluation import metrics
+from tfrs_distill.models.tasks import Binary, NextItem, RankingTask
+
+
+def row_score(
+    tasks: Mapping[str, RankingTask],
+    predictions: Mapping[str, np.ndarray],
+    examples: RankingExamples,
+    k: int,
+) -> float:
+    """The mean over the tasks of a figure that is higher where the model is better.
+
+    A yes or no has its AUC, a rating `1 - RMSE / standard deviation`, the next item its NDCG@k.
+
+    Args:
+        tasks: by name.
+        predictions: of every row by task, [num_rows]; of the next item scores of all items,
+            [num_rows, num_items].
+        examples: the rows, with labels.
+        k: of the NDCG.
+    """
+    scores = [_score(task, predictions[name], examples, k) for name, task in tasks.items()]
+    return float(np.mean(scores))
+
+
+def name_of_row_score(tasks: Mapping[str, RankingTask], k: int) -> str:
+    """What `row_score` is, for people.
+
+    Example:
+    >>> name_of_row_score({"like": Binary("like")}, 10)
+    'AUC of like'
+    """
+    names = []
+    for name, task in tasks.items():
+        figure = "1 - RMSE / standard deviation"
+        if isinstance(task, (Binary, NextItem)):
+            figure = f"NDCG@{k}" if isinstance(task, NextItem) else "AUC"
+        names.append(f"{figure} of {name}")
+    return names[0] if len(names) == 1 else f"mean of {', '.join(names)}"
+
+
+def in_unit_of_labels(
+    logits: Mapping[str, np.ndarray], tasks: Mapping[str, RankingTask]
+) -> dict[str, np.ndarray]:
+    """Logits as predictions in the labels' unit; of the next item they stay logits."""
+    return {
+        name: values
+        if isinstance(tasks[name], NextItem)
+        else np.asarray(tasks[name].predict(tf.constant(values)))
+        for name, values in logits.items()
+    }
+
+
+def next_item_ndcg(scores: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
+    """`1 / log2(1 + rank)` of each row's own item where it is among the k best, else 0.
+
+    Args:
+        scores: [num_rows, num_items].
+        items: item indices, [num_rows], from 1; 0 is no item of the catalogue.
+        k: of the best items.
+    """
+    of_item = np.take_along_axis(scores, np.maximum(items, 1)[:, None] - 1, axis=1)
+    rank = 1 + (scores > of_item).sum(axis=1)
+    return np.where((rank <= k) & (items > 0), 1.0 / np.log2(1.0 + rank), 0.0)
+
+
+def _score(task: RankingTask, values: np.ndarray, examples: RankingExamples, k: int) -> float:
+    if isinstance(task, NextItem):
+        return float(next_item_ndcg(values, examples.features[columns.ITEM_ID], k).mean())
+    labels = examples.labels_of(task.name)
+    given = ~np.isnan(labels)
+    if isinstance(task, Binary):
+        return float(metrics.auc(labels[given] > 0.5, values[given]))
+    return 1.0 - float(metrics.rmse(labels[given], values[given])) / float(np.std(labels[given]))

@@ -1,0 +1,113 @@
+"""A table of embeddings as a layer, and the base class of the features that read one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfrs_distill.models.features.feature import RankingFeature
+
+
+@tf.keras.utils.register_keras_serializable("tfrs_distill")
+class Table(tf.keras.layers.Layer):
+    """Rows by index, as they were learnt.
+
+    Another layer with these attributes can take its place, such as one of fewer bytes.
+
+    Args:
+        num_rows: rows.
+        dim: width of a row.
+        initializer: of the rows.
+    """
+
+    def __init__(self, num_rows: int, dim: int, initializer: Any = "zeros", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.num_rows, self.dim = num_rows, dim
+        self.initializer = tf.keras.initializers.get(initializer)
+        self.embeddings = self.add_weight(
+            name="embeddings", shape=[num_rows, dim], initializer=self.initializer
+        )
+
+    def gather(self, rows: tf.Tensor) -> tf.Tensor:
+        """Rows by index: int32 `[...]` to float `[..., dim]`."""
+        return tf.gather(self.embeddings, rows)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that build an equal layer."""
+        return super().get_config() | {
+            "num_rows": self.num_rows,
+            "dim": self.dim,
+            "initializer": tf.keras.initializers.serialize(self.initializer),
+        }
+
+
+class TableFeature(RankingFeature):
+    """A feature that is made of the rows of a table.
+
+    Args:
+        side: `"query"` or `"item"`.
+        num_rows: rows of the table.
+        embedding_dim: its width, and that of the feature.
+        table: a layer like `Table`, of that size; None for a new `Table`.
+        initializer: of a new table.
+
+    Raises:
+        ValueError: another side, or a table of another size.
+    """
+
+    def __init__(
+        self,
+        side: str,
+        num_rows: int,
+        embedding_dim: int,
+        table: Any,
+        initializer: Any,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(side, **kwargs)
+        self.embedding_dim = embedding_dim
+        if table is None:
+            policy = self.dtype_policy
+            table = Table(num_rows, embedding_dim, initializer, dtype=policy, name="table")
+        if (table.num_rows, table.dim) != (num_rows, embedding_dim):
+            raise ValueError(
+                f"`table` must have {num_rows} rows of {embedding_dim} numbers. Received: "
+                f"{table.num_rows} rows of {table.dim}."
+            )
+        self.table = table
+
+    @property
+    def dim(self) -> int:
+        """Width of an embedding."""
+        return self.embedding_dim
+
+    def _looked_up(self, rows: tf.Tensor) -> tf.Tensor:
+        """Rows of the table in the feature's precision: int32 `[...]` to `[..., dim]`."""
+        return tf.cast(self.table.gather(rows), self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the base classes, and the table where it is of another kind."""
+        plain = isinstance(self.table, Table)
+        table = None if plain else tf.keras.utils.serialize_keras_object(self.table)
+        return super().get_config() | {"embedding_dim": self.embedding_dim, "table": table}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """Build an equal layer, with a new table unless the configuration holds one."""
+        table = config["table"]
+        if isinstance(table, dict):
+            table = tf.keras.utils.deserialize_keras_object(table)
+        return cls(**(config | {"table": table}))
+
+
+def rows_at_run_time(num_rows: int, run_time: tf.Tensor) -> tf.Tensor:
+    """Return all row indices, int32 [num_rows], known only when the graph runs.
+
+    Of indices that are known before, a converter stores the rows themselves.
+
+    Args:
+        num_rows: how many.
+        run_time: any tensor of which the same is true.
+    """
+    return tf.range(num_rows + tf.minimum(tf.shape(run_time)[0], 0))
