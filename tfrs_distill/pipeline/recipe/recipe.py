@@ -613,8 +613,8 @@ def _built_in() -> dict[str, Recipe]:
             student=StudentSettings(embedding_dim=48),
             item_texts=IDS_ALONE,
             training=TrainingSettings(max_epochs=12, patience=3),
-            twin=RetrievalTwinSettings(dropout=0.2, label_smoothing=0.5),
-            distillation=RetrievalDistillationSettings(dropout=0.1, label_smoothing=0.5),
+            twin=RetrievalTwinSettings(dropout=0.2, label_smoothing=0.1),
+            distillation=RetrievalDistillationSettings(dropout=0.1, label_smoothing=0.1),
         ),
         "book-crossing": RetrievalRecipe(
             name=DATA_SETS[BOOKS],
