@@ -230,6 +230,18 @@ def test_a_representation_that_is_not_there_is_refused_before_training(
         np.testing.assert_array_equal(weight, old)
 
 
+def test_a_distiller_that_was_called_before_its_projector_is_made_can_be_fitted(windows):
+    student = student_of()
+    layer = HiddenRepresentationDistillation("query_embeddings", "by_row")
+    distiller = Distiller(student, PlantedTeacher(), layer)
+    distiller.compile(optimizer=tf.keras.optimizers.Adam(0.1))
+    distiller(next(iter(windows.batches(4))))
+    distiller.fit(windows.batches(4), verbose=0)
+    made = {id(weight) for weight in distiller.trainable_variables}
+    assert made > {id(weight) for weight in student.trainable_variables}  # a projector's
+    assert int(distiller.optimizer.iterations) > 0
+
+
 def test_a_teacher_that_hides_nothing_is_refused_before_training(windows):
     layer = HiddenRepresentationDistillation("query_embeddings", "wide")
     student = student_of()

@@ -181,6 +181,16 @@ def test_an_item_has_one_embedding_in_a_step_of_the_catalogue(windows):
     assert items.calls == 1
 
 
+def test_what_a_subclass_makes_of_rows_is_what_is_scored(windows):
+    class Doubled(TwoTower):
+        def encode_rows(self, batch, training=None, table=None):
+            return 2 * super().encode_rows(batch, training, table)
+
+    trained, batch = randomised(model_of()), batch_of(windows)
+    doubled = Doubled(trained.query_tower, trained.candidate_tower)
+    np.testing.assert_allclose(doubled(batch).logits, 2 * trained(batch).logits, rtol=1e-6)
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_an_item_of_several_positions_has_the_sum_of_their_gradients(windows, optimizer):
     """Two steps against float64; with in-batch candidates, so that items are looked up apart."""

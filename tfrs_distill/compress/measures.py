@@ -16,12 +16,18 @@ from tfrs_distill.data.splits import Queries
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation.latency import milliseconds, percentiles
 from tfrs_distill.evaluation.retrieval import ModelScorer, evaluate
-from tfrs_distill.evaluation.row_score import in_unit_of_labels, name_of_row_score, row_score
+from tfrs_distill.evaluation.row_score import (
+    deviation_of_labels,
+    in_unit_of_labels,
+    name_of_row_score,
+    row_score,
+)
 from tfrs_distill.export.artefact import Vocabularies
 from tfrs_distill.export.ranking_columns import sides_of
+from tfrs_distill.files import content_sha256
 from tfrs_distill.models.features import ITEM, QUERY
 from tfrs_distill.models.ranking_model import RankingModel
-from tfrs_distill.models.tasks import NextItem
+from tfrs_distill.models.tasks import Binary, NextItem
 from tfrs_distill.models.two_tower import TwoTower
 from tfrs_distill.serving import Ranker, Recommender
 from tfrs_distill.teachers import row_logits
@@ -166,6 +172,8 @@ class RowMeasure:
         for name, task in student.tasks.items():
             if not isinstance(task, NextItem):
                 task.check(examples.labels_of(name))
+                if not isinstance(task, Binary):
+                    deviation_of_labels(name, examples)
         self.tasks, self.k, self.name = student.tasks, k, name_of_row_score(student.tasks, k)
         self.examples, self.sides = examples, sides_of(student.features)
         self.rows = {name: known[name] for name in student.input_columns}
@@ -175,9 +183,12 @@ class RowMeasure:
     @property
     def inputs(self) -> list[Any]:
         """See `Measure`."""
-        names = hashlib.sha256(repr(sorted(self.vocabularies.items())).encode()).hexdigest()
         of_items = self.catalogue and self.catalogue.fingerprint()
-        return [self.examples.fingerprint(), self.k, of_items, names]
+        names = {
+            name: [getattr(given, "max_words", None), *map(str, getattr(given, "words", given))]
+            for name, given in self.vocabularies.items()
+        }
+        return [self.examples.fingerprint(), self.k, of_items, content_sha256(names)]
 
     def of_student(self, student: RankingModel) -> float:
         """See `Measure`."""

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfrs_distill import columns
 from tfrs_distill.data.ranking_examples import RankingExamples
+from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import metrics
 from tfrs_distill.models.tasks import Binary, NextItem, RankingTask
 
@@ -65,13 +66,16 @@ def in_unit_of_labels(
 def next_item_ndcg(scores: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
     """`1 / log2(1 + rank)` of each row's own item where it is among the k best, else 0.
 
+    Of equal scores the row's own item comes last, so that a model that tells nothing apart finds
+    nothing; so do scores that are NaN.
+
     Args:
         scores: [num_rows, num_items].
         items: item indices, [num_rows], from 1; 0 is no item of the catalogue.
         k: of the best items.
     """
     of_item = np.take_along_axis(scores, np.maximum(items, 1)[:, None] - 1, axis=1)
-    rank = 1 + (scores > of_item).sum(axis=1)
+    rank = (~(scores < of_item)).sum(axis=1)  # itself is counted
     return np.where((rank <= k) & (items > 0), 1.0 / np.log2(1.0 + rank), 0.0)
 
 
@@ -82,4 +86,22 @@ def _score(task: RankingTask, values: np.ndarray, examples: RankingExamples, k: 
     given = ~np.isnan(labels)
     if isinstance(task, Binary):
         return float(metrics.auc(labels[given] > 0.5, values[given]))
-    return 1.0 - float(metrics.rmse(labels[given], values[given])) / float(np.std(labels[given]))
+    error = float(metrics.rmse(labels[given], values[given]))
+    return 1.0 - error / deviation_of_labels(task.name, examples)
+
+
+def deviation_of_labels(name: str, examples: RankingExamples) -> float:
+    """The standard deviation of a task's labels.
+
+    Raises:
+        InputError: they are all alike.
+    """
+    labels = examples.labels_of(name)
+    deviation = float(np.nanstd(labels))
+    if not deviation > 0:
+        raise InputError(
+            f"Labels of {name!r} must differ, for the score compares an error with their standard "
+            f"deviation. Received: {np.count_nonzero(~np.isnan(labels))} labels, all of them "
+            f"{np.nanmax(labels):g}. Give more rows, or leave the task out."
+        )
+    return deviation

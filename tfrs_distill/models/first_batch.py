@@ -61,14 +61,8 @@ class ChecksFirstBatch(tf.keras.Model):
         return super().evaluate(*args, **kwargs)
 
     def make_train_function(self, force: bool = False) -> Callable[[Any], Any]:
-        """Make Keras' step over an iterator, with a check of the first batch before it.
-
-        The optimizer has its variables before the step is traced: TensorFlow traces a function
-        that makes any twice.
-        """
-        if self.built and hasattr(self.optimizer, "build"):
-            self.optimizer.build(self.trainable_variables)
-        self.train_function = self._checking(super().make_train_function(force))
+        """Make Keras' step over an iterator, with a check of the first batch before it."""
+        self.train_function = self._checking(super().make_train_function(force), trains=True)
         return self.train_function
 
     def make_test_function(self, force: bool = False) -> Callable[[Any], Any]:
@@ -84,13 +78,18 @@ class ChecksFirstBatch(tf.keras.Model):
                     self.check_batch(batch)
             self.is_checked = True
 
-    def _checking(self, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def _checking(
+        self, function: Callable[[Any], Any], trains: bool = False
+    ) -> Callable[[Any], Any]:
         if hasattr(function, "checks_first_batch"):
             return function
 
         def checking(iterator: Any) -> Any:
             if not getattr(self, "is_checked", False) and isinstance(iterator, tf.data.Iterator):
                 iterator = self._check_first(iterator)
+                if trains and hasattr(self.optimizer, "build"):
+                    # Now that all weights are there: a function that makes any is traced twice.
+                    self.optimizer.build(self.trainable_variables)
             return function(iterator)
 
         checking.checks_first_batch = True  # type: ignore[attr-defined]

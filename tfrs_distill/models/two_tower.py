@@ -111,9 +111,8 @@ class TwoTower(RetrievalModel):
         if not self.candidates.of_catalogue:
             return super().encode(batch, chosen, training)
         table = self.encode_candidates(tf.range(self.num_items + 1), training=training)
-        queries = self.encode_queries(batch, training=training, table=table)
-        items = tf.split(table, [1, self.num_items])[1]  # its gradient is faster than a slice's
-        return tf.boolean_mask(queries, row_mask(batch)), items
+        queries = self.encode_rows(batch, training=training, table=table)
+        return queries, tf.split(table, [1, self.num_items])[1]  # a slice has a slower gradient
 
     @property
     def max_history(self) -> int:
@@ -229,9 +228,15 @@ class TwoTower(RetrievalModel):
         """Candidate embeddings of padding (row 0) and every item, `[num_items + 1, dim]`."""
         return self.encode_candidates(tf.range(self.num_items + 1), training=False)
 
-    def encode_rows(self, batch: dict[str, tf.Tensor], training: bool | None = None) -> tf.Tensor:
-        """Query embeddings of the rows, `[num_rows, dim]`."""
-        return tf.boolean_mask(self.encode_queries(batch, training=training), row_mask(batch))
+    def encode_rows(
+        self,
+        batch: dict[str, tf.Tensor],
+        training: bool | None = None,
+        table: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Query embeddings of the rows, `[num_rows, dim]`; arguments as of `encode_queries`."""
+        queries = self.encode_queries(batch, training=training, table=table)
+        return tf.boolean_mask(queries, row_mask(batch))
 
     def choose_candidates(self, batch: dict[str, tf.Tensor]) -> CandidateSet:
         """The candidates of the batch's rows.

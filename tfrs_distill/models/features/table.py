@@ -95,6 +95,11 @@ class TableFeature(RankingFeature):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
         """Build an equal layer, with a new table unless the configuration holds one."""
+        if "table" not in config:
+            raise ValueError(
+                f"The feature {config.get('name')!r} was saved before features had tables, which "
+                "this version does not read. Train the model again; of a run, remove its folder."
+            )
         table = config["table"]
         if isinstance(table, dict):
             table = tf.keras.utils.deserialize_keras_object(table)
