@@ -150,6 +150,21 @@ def test_without_methods_it_is_the_student(student):
         np.testing.assert_array_equal(found[task], expected[task])
 
 
+@pytest.mark.parametrize("methods", [["int8"], nightly(["units:7", "dense-rank:6", "int4"])])
+def test_a_frozen_layer_changes_nothing(tmp_path, methods):
+    """Keras lists the weights of frozen layers after all others."""
+    student, rows = student_of(num_cross_layers=3), rows_of(20)
+    expected = predictions(compress(student, methods), rows)
+    student.crosses[1].trainable = False
+    smaller = compress(student, methods)
+    for task, values in predictions(smaller, rows).items():
+        np.testing.assert_array_equal(values, expected[task])
+    smaller.crosses[1].trainable = False
+    score = Ranker.load(export_artefact(smaller, tmp_path / "1").folder).score(rows)
+    for task, values in score.items():
+        np.testing.assert_allclose(values, expected[task], atol=2e-5)
+
+
 def test_an_item_is_compressed_with_what_its_vectors_give(student):
     """Beside NumPy's decomposition of the projected vectors and embeddings together."""
     item = feature(student, "item")

@@ -24,6 +24,7 @@ from tfrs_distill.compress.units import ATTENTION_HEADS, HIDDEN_UNITS
 from tfrs_distill.errors import InputError
 from tfrs_distill.models.encoders.text_tower import TextTower
 from tfrs_distill.models.history_tower import HistoryTower
+from tfrs_distill.models.ordered_weights import assign_weights, copy_weights, ordered_weights
 from tfrs_distill.models.ranking_model import RankingModel
 from tfrs_distill.models.two_tower import TwoTower
 
@@ -197,7 +198,7 @@ def _retrieval_student(
     )
     smaller.build_towers()
     tower.table.fit(table, weights)
-    queries.encoder.set_weights(smaller_encoder.weights)
+    assign_weights(queries.encoder, smaller_encoder.weights)
     queries.copy_prior(student.query_tower)
     return smaller
 
@@ -217,7 +218,7 @@ def _ranking_student(
     forms = forms_of(tables, read)
     compressed = [table for table in tables if table.name in forms]
     replaced = {id(weight) for table in compressed for weight in table.weights}
-    left = [weight for weight in student.weights if id(weight) not in replaced]
+    left = [weight for weight in ordered_weights(student) if id(weight) not in replaced]
     network = SmallerNetwork(student, left)
     _leave_out(network, read, *parts_left(student, read, unit_importance))
     features = with_tables(
@@ -228,7 +229,7 @@ def _ranking_student(
     for table in compressed:
         made[table.name].fit(table.values, table.row_weights)
     fitted = {id(weight) for table in compressed for weight in made[table.name].weights}
-    others = [weight for weight in smaller.weights if id(weight) not in fitted]
+    others = [weight for weight in ordered_weights(smaller) if id(weight) not in fitted]
     for weight, values in zip(others, network.weights, strict=True):
         weight.assign(values)
     return smaller
@@ -252,5 +253,5 @@ def _copy_of(tower: TextTower) -> TextTower:
     """A text tower with the same weights."""
     copy = TextTower.from_config(tower.get_config())
     copy(tf.zeros([1, 1], tf.int32))  # it makes its weights now
-    copy.set_weights(tower.get_weights())
+    copy_weights(tower, copy)
     return copy
