@@ -9,7 +9,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 from tfrs_distill import Distiller, columns
 from tfrs_distill.compress import compress, quantization_of, to_budget
 from tfrs_distill.compress.compressed_table import CompressedTable
-from tfrs_distill.compress.units import unit_importance
+from tfrs_distill.compress.units import importances, unit_importance
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.errors import InputError
 from tfrs_distill.export import export_artefact, to_tflite
@@ -429,6 +429,32 @@ def nan_student():
     return student
 
 
+class OwnHead(Binary):
+    """A task whose head is more than one matrix."""
+
+    def head(self, seed, dtype):
+        layers = [tf.keras.layers.Dense(4, "relu"), tf.keras.layers.Dense(1)]
+        return tf.keras.Sequential(layers, name=self.name)
+
+
+def student_of_own_head():
+    """`clicks` beside a task whose head is known."""
+    features = [IdFeature("user", USERS, DIM, side="query"), ItemFeature(ITEMS, DIM)]
+    tasks = [Binary("like"), OwnHead("clicks")]
+    return RankingStudent(features, tasks, hidden_units=UNITS, seed=0)
+
+
+@pytest.mark.parametrize("make", [lambda: student_of("next_item"), student_of_own_head])
+def test_units_that_no_known_head_reads_are_not_tried(make):
+    from tfrs_distill.compress.budget import candidates_of
+
+    student = make()
+    (tried,) = candidates_of(student)
+    assert ("int4",) in tried
+    assert not [methods for methods in tried if any(m.startswith("units") for m in methods)]
+    assert importances(student, None, []) == {}  # nothing to measure, so nothing is read
+
+
 @pytest.mark.parametrize(
     ("make", "methods", "arguments", "words"),
     [
@@ -448,6 +474,18 @@ def nan_student():
             ["units:2"],
             {},
             "a RankingStudent without any. Leave 'units' out",
+        ),
+        (
+            lambda: student_of("next_item"),
+            ["units:2"],
+            {},
+            "whose hidden layers no task reads: .*NextItem.* Leave 'units' out",
+        ),
+        (
+            lambda: student_of_own_head(),
+            ["units:2"],
+            {},
+            "task 'clicks', whose head, a Sequential, has no `kernel`.* Leave 'units' out",
         ),
         (student_of, ["int4"], {"item_weights": np.ones(3)}, "`item_weights` must be 1200 numbers"),
         (
