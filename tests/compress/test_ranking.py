@@ -399,6 +399,29 @@ def test_at_inference_no_id_is_hidden():
         assert 50 < hidden.sum() < 150
 
 
+def test_a_vector_that_became_part_of_a_row_is_not_hidden_with_the_id():
+    vectors = np.random.default_rng(9).normal(size=[ITEMS, 5])
+    item = ItemFeature(ITEMS, DIM, vectors, id_dropout=0.5, vector_dropout=0.5, seed=0)
+    smaller = compress(RankingStudent([item], [Binary("like")], seed=0), ["int4"])
+    one = feature(smaller, "item")
+    ids = tf.range(1, 201)
+    table = np.float32(table_of(smaller, "item"))
+    np.testing.assert_array_equal(one({"item_id": ids}, training=True), table[1:201])
+    np.testing.assert_array_equal(one.embed(ids, training=True), table[1:201])
+
+
+def test_two_histories_may_share_items_that_are_no_feature(tmp_path):
+    item = ItemFeature(ITEMS, DIM, seed=1)
+    histories = [HistoryFeature(item, n, reads_ratings=False, name=f"last_{n}") for n in (3, 2)]
+    student = RankingStudent(histories, [Binary("like")], seed=0)
+    smaller, rows = compress(student, ["int4"]), rows_of(20)
+    assert len(smaller.table_features) == 1
+    artefact = export_artefact(smaller, tmp_path / "1")
+    expected = predictions(smaller, {"history": rows["history"]})["like"]
+    found = Ranker.load(artefact.folder).score({"history": rows["history"]})["like"]
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
 def test_in_mixed_precision_tables_are_still_those_of_the_file(tmp_path):
     tf.keras.mixed_precision.set_global_policy("mixed_float16")
     try:
