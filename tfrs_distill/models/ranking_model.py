@@ -280,6 +280,16 @@ def _check_network(
             "`features` must have different names, at least one, also from the item feature that a "
             f"history is read with. Received: {names}."
         )
+    of_tables: dict[int, list[str]] = {}
+    for feature in parts.values():
+        if isinstance(feature, TableFeature):
+            of_tables.setdefault(id(feature.table), []).append(feature.name)
+    sharing = [names for names in of_tables.values() if len(names) > 1]
+    if sharing:
+        raise ValueError(
+            f"Each feature must have a `table` of its own. Received: one table for {sharing[0]}. "
+            "Give each a table, or give one feature."
+        )
     sizes = {"num_cross_layers": (num_cross_layers, 0)}
     if projection_dim is not None:
         sizes["projection_dim"] = (projection_dim, 1)
