@@ -547,7 +547,7 @@ def test_a_table_has_one_feature():
     item = ItemFeature(5, 2)
     user = IdFeature("user_id", 5, 2, "query", table=item.table)
     for features in ([user, item], [user, HistoryFeature(item, 3)]):
-        with pytest.raises(ValueError, match=r"own\. Received: one table for \['user_id', 'item'\]"):
+        with pytest.raises(ValueError, match=r"Received: one table for \['user_id', 'item'\]"):
             RankingModel(features, [Binary("like")])
 
 
