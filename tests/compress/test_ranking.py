@@ -524,7 +524,18 @@ def test_units_that_no_known_head_reads_are_not_tried(make):
             r"must be 24 and 9 numbers in each of 2 blocks.*\(24,\), \(3,\)",
         ),
         (nan_student, ["int4"], {}, "not all finite"),
-        (lambda: compress(student_of(), ["int4"]), ["int2"], {}, "compressed already"),
+        (
+            lambda: compress(student_of(), ["units:4", "low-rank:5", "int4:row"]),
+            ["int2"],
+            {},
+            r"compressed already.* a table of \['low-rank:5', 'int4:row'\]. Give",
+        ),
+        (
+            student_of,
+            ["int4"],
+            {"head_importance": np.ones([1, 2])},
+            "`head_importance` is of the attention heads .* a RankingStudent, which has none",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(make, methods, arguments, words):
@@ -634,7 +645,10 @@ def test_what_is_tried_suits_the_student(student):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"labels": {"like": np.arange(60) % 2}}, "no labels|labels"),
+        (
+            {"labels": {"like": np.arange(60) % 2}},
+            "There are no labels for the task 'rating'. Tasks with labels: like",
+        ),
         ({"features": {"item_id": np.ones(60, np.int32)}}, r"\['user', 'history', 'words'\]"),
     ],
 )

@@ -82,8 +82,8 @@ def compress(
 
     Raises:
         InputError: a method is unknown, has nothing to work on, makes no table smaller, or has
-            sizes that do not fit; the
-            student is of another kind, compressed already, or its weights are not finite.
+            sizes that do not fit; a ranking student has no `head_importance`; the student is of
+            another kind, compressed already, or its weights are not finite.
 
     Example:
     >>> from tfrs_distill.models import RetrievalStudent
@@ -95,6 +95,11 @@ def compress(
     read = Methods.of(methods)
     check_student(student)
     if isinstance(student, RankingModel):
+        if head_importance is not None:
+            raise InputError(
+                "`head_importance` is of the attention heads of a retrieval student. Received: a "
+                f"{type(student).__name__}, which has none. Leave it out."
+            )
         return _ranking_student(student, read, item_weights, unit_importance)
     return _retrieval_student(student, read, item_weights, unit_importance, head_importance)
 
@@ -129,8 +134,8 @@ def check_student(student: Any) -> None:
     for table in tables:
         if isinstance(table, CompressedTable):
             raise InputError(
-                f"`student` is compressed already. Received: one with {table.methods}. Give the "
-                "student that it was made from."
+                "`student` is compressed already. Received: one with a table of "
+                f"{table.methods.texts}. Give the student that it was made from."
             )
     if not all(np.isfinite(weight.numpy()).all() for weight in checked.weights):
         raise InputError(
