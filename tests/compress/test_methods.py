@@ -64,3 +64,18 @@ def test_the_matrices_are_quantized_to_match(methods, quantization):
 def test_other_lists_are_refused(methods, words):
     with pytest.raises(InputError, match=words):
         Methods.of(methods)
+
+
+@pytest.mark.parametrize(
+    "methods",
+    [
+        [],
+        ["units:3", "heads:2", "dense-rank:7", "ids-only", "product:4:32", "int8:column"],
+        ["dense-rank:99.99%", "low-rank:90%", "float16"],
+        ["low-rank:5", "int4"],
+        ["int8"],
+    ],
+    ids="+".join,
+)
+def test_methods_are_named_as_they_are_given(methods):
+    assert Methods.of(methods).texts == methods

@@ -9,7 +9,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 from tfrs_distill import Distiller, columns
 from tfrs_distill.compress import compress, quantization_of, to_budget
 from tfrs_distill.compress.compressed_table import CompressedTable
-from tfrs_distill.compress.units import unit_importance
+from tfrs_distill.compress.units import importances, unit_importance
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.errors import InputError
 from tfrs_distill.export import export_artefact, to_tflite
@@ -148,6 +148,21 @@ def test_without_methods_it_is_the_student(student):
     found, expected = predictions(compress(student, []), rows), predictions(student, rows)
     for task in TASKS:
         np.testing.assert_array_equal(found[task], expected[task])
+
+
+@pytest.mark.parametrize("methods", [["int8"], nightly(["units:7", "dense-rank:6", "int4"])])
+def test_a_frozen_layer_changes_nothing(tmp_path, methods):
+    """Keras lists the weights of frozen layers after all others."""
+    student, rows = student_of(num_cross_layers=3), rows_of(20)
+    expected = predictions(compress(student, methods), rows)
+    student.crosses[1].trainable = False
+    smaller = compress(student, methods)
+    for task, values in predictions(smaller, rows).items():
+        np.testing.assert_array_equal(values, expected[task])
+    smaller.crosses[1].trainable = False
+    score = Ranker.load(export_artefact(smaller, tmp_path / "1").folder).score(rows)
+    for task, values in score.items():
+        np.testing.assert_allclose(values, expected[task], atol=2e-5)
 
 
 def test_an_item_is_compressed_with_what_its_vectors_give(student):
@@ -384,6 +399,29 @@ def test_at_inference_no_id_is_hidden():
         assert 50 < hidden.sum() < 150
 
 
+def test_a_vector_that_became_part_of_a_row_is_not_hidden_with_the_id():
+    vectors = np.random.default_rng(9).normal(size=[ITEMS, 5])
+    item = ItemFeature(ITEMS, DIM, vectors, id_dropout=0.5, vector_dropout=0.5, seed=0)
+    smaller = compress(RankingStudent([item], [Binary("like")], seed=0), ["int4"])
+    one = feature(smaller, "item")
+    ids = tf.range(1, 201)
+    table = np.float32(table_of(smaller, "item"))
+    np.testing.assert_array_equal(one({"item_id": ids}, training=True), table[1:201])
+    np.testing.assert_array_equal(one.embed(ids, training=True), table[1:201])
+
+
+def test_two_histories_may_share_items_that_are_no_feature(tmp_path):
+    item = ItemFeature(ITEMS, DIM, seed=1)
+    histories = [HistoryFeature(item, n, reads_ratings=False, name=f"last_{n}") for n in (3, 2)]
+    student = RankingStudent(histories, [Binary("like")], seed=0)
+    smaller, rows = compress(student, ["int4"]), rows_of(20)
+    assert len(smaller.table_features) == 1
+    artefact = export_artefact(smaller, tmp_path / "1")
+    expected = predictions(smaller, {"history": rows["history"]})["like"]
+    found = Ranker.load(artefact.folder).score({"history": rows["history"]})["like"]
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
 def test_in_mixed_precision_tables_are_still_those_of_the_file(tmp_path):
     tf.keras.mixed_precision.set_global_policy("mixed_float16")
     try:
@@ -414,6 +452,32 @@ def nan_student():
     return student
 
 
+class OwnHead(Binary):
+    """A task whose head is more than one matrix."""
+
+    def head(self, seed, dtype):
+        layers = [tf.keras.layers.Dense(4, "relu"), tf.keras.layers.Dense(1)]
+        return tf.keras.Sequential(layers, name=self.name)
+
+
+def student_of_own_head():
+    """`clicks` beside a task whose head is known."""
+    features = [IdFeature("user", USERS, DIM, side="query"), ItemFeature(ITEMS, DIM)]
+    tasks = [Binary("like"), OwnHead("clicks")]
+    return RankingStudent(features, tasks, hidden_units=UNITS, seed=0)
+
+
+@pytest.mark.parametrize("make", [lambda: student_of("next_item"), student_of_own_head])
+def test_units_that_no_known_head_reads_are_not_tried(make):
+    from tfrs_distill.compress.budget import candidates_of
+
+    student = make()
+    (tried,) = candidates_of(student)
+    assert ("int4",) in tried
+    assert not [methods for methods in tried if any(m.startswith("units") for m in methods)]
+    assert importances(student, None, []) == {}  # nothing to measure, so nothing is read
+
+
 @pytest.mark.parametrize(
     ("make", "methods", "arguments", "words"),
     [
@@ -434,6 +498,18 @@ def nan_student():
             {},
             "a RankingStudent without any. Leave 'units' out",
         ),
+        (
+            lambda: student_of("next_item"),
+            ["units:2"],
+            {},
+            "whose hidden layers no task reads: .*NextItem.* Leave 'units' out",
+        ),
+        (
+            lambda: student_of_own_head(),
+            ["units:2"],
+            {},
+            "task 'clicks', whose head, a Sequential, has no `kernel`.* Leave 'units' out",
+        ),
         (student_of, ["int4"], {"item_weights": np.ones(3)}, "`item_weights` must be 1200 numbers"),
         (
             lambda: RankingStudent([IdFeature("a", 9, 2, "query")], [Binary("like")]),
@@ -448,7 +524,18 @@ def nan_student():
             r"must be 24 and 9 numbers in each of 2 blocks.*\(24,\), \(3,\)",
         ),
         (nan_student, ["int4"], {}, "not all finite"),
-        (lambda: compress(student_of(), ["int4"]), ["int2"], {}, "compressed already"),
+        (
+            lambda: compress(student_of(), ["units:4", "low-rank:5", "int4:row"]),
+            ["int2"],
+            {},
+            r"compressed already.* a table of \['low-rank:5', 'int4:row'\]. Give",
+        ),
+        (
+            student_of,
+            ["int4"],
+            {"head_importance": np.ones([1, 2])},
+            "`head_importance` is of the attention heads .* a RankingStudent, which has none",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(make, methods, arguments, words):
@@ -558,7 +645,10 @@ def test_what_is_tried_suits_the_student(student):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"labels": {"like": np.arange(60) % 2}}, "no labels|labels"),
+        (
+            {"labels": {"like": np.arange(60) % 2}},
+            "There are no labels for the task 'rating'. Tasks with labels: like",
+        ),
         ({"features": {"item_id": np.ones(60, np.int32)}}, r"\['user', 'history', 'words'\]"),
     ],
 )

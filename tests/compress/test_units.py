@@ -320,3 +320,13 @@ def test_importance_needs_units_and_batches(student):
         head_importance(average_student(), None, [])
     with pytest.raises(InputError, match="hidden units.*LastItem"):
         unit_importance(other_student(), None, [])
+
+
+@pytest.mark.parametrize("methods", [["float16"], ["units:9", "heads:2", "dense-rank:3"]])
+def test_a_frozen_block_changes_nothing(methods):
+    """Keras lists the weights of frozen layers after all others."""
+    student = student_of()
+    expected = scores_of(compress(student, methods))
+    for layer in student.query_tower.encoder.blocks[0]:
+        layer.trainable = False
+    np.testing.assert_array_equal(scores_of(compress(student, methods)), expected)

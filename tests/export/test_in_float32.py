@@ -96,3 +96,20 @@ def test_a_ranking_students_files_are_those_of_a_float32_student(tmp_path, under
     for form in ("saved_model", "tflite"):
         found = Ranker.load(tmp_path / "1", format=form).score(rows)["like"]
         np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_frozen_layer_changes_nothing(under, policy):
+    """Keras lists the weights of frozen layers after all others."""
+    student = under(policy, ranking_student)
+    rng = np.random.default_rng(0)
+    for weight in student.trainable_variables:
+        weight.assign(rng.normal(size=weight.shape) * 0.3)
+    rows = {
+        "item_id": tf.constant([3, 7]),
+        "history": tf.constant([[1, 2, 3, 4], [0, 0, 9, 8]]),
+        "history_ratings": tf.constant([[1.0, 5.0, 2.0, 4.0], [0.0, 0.0, 3.0, 5.0]]),
+    }
+    expected = in_float32(student).predictions(rows)["like"]
+    student.crosses[0].trainable = False
+    np.testing.assert_array_equal(in_float32(student).predictions(rows)["like"], expected)

@@ -446,3 +446,13 @@ def test_another_side_is_refused():
 def test_sizes_are_whole_numbers_of_at_least_1(make, size, value):
     with pytest.raises(ValueError, match=f"`{size}` must be a whole number >= 1. Received: "):
         make(value)
+
+
+def test_a_table_that_is_none_is_refused():
+    words = (
+        "`table` must be a layer with `num_rows`, `dim` and `gather`.*: a Dense without num_rows"
+    )
+    with pytest.raises(TypeError, match=words):
+        IdFeature("a", 9, 2, "query", table=tf.keras.layers.Dense(2))
+    with pytest.raises(ValueError, match="must have 10 rows of 2 numbers. Received: 4 rows of 2"):
+        IdFeature("a", 9, 2, "query", table=IdFeature("b", 3, 2, "query").table)

@@ -531,6 +531,26 @@ def test_a_history_may_have_an_item_feature_of_its_own():
     )
 
 
+def test_histories_share_an_item_feature_that_is_no_feature_of_its_own():
+    item = ItemFeature(NUM_ITEMS, 3, seed=1)
+    histories = [HistoryFeature(item, size, name=f"last_{size}", seed=size) for size in (4, 2)]
+    model = planted(RankingModel(histories, [Binary("like")], seed=0))
+    again = RankingModel.from_config(copy.deepcopy(model.get_config()))
+    first, second = again.features
+    assert first.item_feature is second.item_feature and first.item_feature is not item
+    again.set_weights(model.get_weights())
+    rows = new_rows()
+    np.testing.assert_array_equal(again.predictions(rows)["like"], model.predictions(rows)["like"])
+
+
+def test_a_table_has_one_feature():
+    item = ItemFeature(5, 2)
+    user = IdFeature("user_id", 5, 2, "query", table=item.table)
+    for features in ([user, item], [user, HistoryFeature(item, 3)]):
+        with pytest.raises(ValueError, match=r"Received: one table for \['user_id', 'item'\]"):
+            RankingModel(features, [Binary("like")])
+
+
 # ---- saving
 
 

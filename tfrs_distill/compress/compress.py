@@ -24,6 +24,7 @@ from tfrs_distill.compress.units import ATTENTION_HEADS, HIDDEN_UNITS
 from tfrs_distill.errors import InputError
 from tfrs_distill.models.encoders.text_tower import TextTower
 from tfrs_distill.models.history_tower import HistoryTower
+from tfrs_distill.models.ordered_weights import assign_weights, copy_weights, ordered_weights
 from tfrs_distill.models.ranking_model import RankingModel
 from tfrs_distill.models.two_tower import TwoTower
 
@@ -81,8 +82,8 @@ def compress(
 
     Raises:
         InputError: a method is unknown, has nothing to work on, makes no table smaller, or has
-            sizes that do not fit; the
-            student is of another kind, compressed already, or its weights are not finite.
+            sizes that do not fit; a ranking student has no `head_importance`; the student is of
+            another kind, compressed already, or its weights are not finite.
 
     Example:
     >>> from tfrs_distill.models import RetrievalStudent
@@ -94,6 +95,11 @@ def compress(
     read = Methods.of(methods)
     check_student(student)
     if isinstance(student, RankingModel):
+        if head_importance is not None:
+            raise InputError(
+                "`head_importance` is of the attention heads of a retrieval student. Received: a "
+                f"{type(student).__name__}, which has none. Leave it out."
+            )
         return _ranking_student(student, read, item_weights, unit_importance)
     return _retrieval_student(student, read, item_weights, unit_importance, head_importance)
 
@@ -128,8 +134,8 @@ def check_student(student: Any) -> None:
     for table in tables:
         if isinstance(table, CompressedTable):
             raise InputError(
-                f"`student` is compressed already. Received: one with {table.methods}. Give the "
-                "student that it was made from."
+                "`student` is compressed already. Received: one with a table of "
+                f"{table.methods.texts}. Give the student that it was made from."
             )
     if not all(np.isfinite(weight.numpy()).all() for weight in checked.weights):
         raise InputError(
@@ -197,7 +203,7 @@ def _retrieval_student(
     )
     smaller.build_towers()
     tower.table.fit(table, weights)
-    queries.encoder.set_weights(smaller_encoder.weights)
+    assign_weights(queries.encoder, smaller_encoder.weights)
     queries.copy_prior(student.query_tower)
     return smaller
 
@@ -217,7 +223,7 @@ def _ranking_student(
     forms = forms_of(tables, read)
     compressed = [table for table in tables if table.name in forms]
     replaced = {id(weight) for table in compressed for weight in table.weights}
-    left = [weight for weight in student.weights if id(weight) not in replaced]
+    left = [weight for weight in ordered_weights(student) if id(weight) not in replaced]
     network = SmallerNetwork(student, left)
     _leave_out(network, read, *parts_left(student, read, unit_importance))
     features = with_tables(
@@ -228,7 +234,7 @@ def _ranking_student(
     for table in compressed:
         made[table.name].fit(table.values, table.row_weights)
     fitted = {id(weight) for table in compressed for weight in made[table.name].weights}
-    others = [weight for weight in smaller.weights if id(weight) not in fitted]
+    others = [weight for weight in ordered_weights(smaller) if id(weight) not in fitted]
     for weight, values in zip(others, network.weights, strict=True):
         weight.assign(values)
     return smaller
@@ -252,5 +258,5 @@ def _copy_of(tower: TextTower) -> TextTower:
     """A text tower with the same weights."""
     copy = TextTower.from_config(tower.get_config())
     copy(tf.zeros([1, 1], tf.int32))  # it makes its weights now
-    copy.set_weights(tower.get_weights())
+    copy_weights(tower, copy)
     return copy

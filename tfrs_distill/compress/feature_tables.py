@@ -174,6 +174,9 @@ def with_tables(
         if feature.name in tables:
             config["table"] = tables[feature.name]
             if isinstance(feature, ItemFeature):
+                if config["vector_dim"] is not None:
+                    # An id that is hidden would hide the vector too, now part of its row.
+                    config |= {"id_dropout": 0.0, "vector_dropout": 0.0}
                 config["vector_dim"] = None
         made[feature.name] = type(feature).from_config(config)
     for feature in student.features:

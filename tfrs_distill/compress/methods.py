@@ -83,6 +83,26 @@ class Methods:
         return cls(**(config | {"numbers": tuple(config["numbers"])}))
 
     @property
+    def texts(self) -> list[str]:
+        """The list that says the same, in one order.
+
+        Example:
+        >>> Methods.of(["low-rank:90%", "units:32", "int4:row"]).texts
+        ['units:32', 'low-rank:90%', 'int4:row']
+        """
+        found = [f"{UNITS}:{self.units}"] if self.units else []
+        found += [f"{HEADS}:{self.heads}"] if self.heads else []
+        if self.dense_rank or self.dense_energy:
+            found.append(f"{DENSE_RANK}:{self.dense_rank or f'{100.0 * self.dense_energy:.12g}%'}")
+        found += [] if self.keeps_texts else [IDS_ONLY]
+        if self.energy:
+            found.append(f"{self.structure}:{100.0 * self.energy:.12g}%")
+        elif self.structure != "plain":
+            found.append(":".join([self.structure, *map(str, self.numbers)]))
+        names = [name for name, bits in BITS.items() if bits == self.bits]
+        return [*found, *(":".join(filter(None, (name, self.scale))) for name in names)]
+
+    @property
     def packs(self) -> bool:
         """Whether numbers are packed codes with scales, and not as the converter has them."""
         return self.bits < 8 or (self.bits == 8 and self.scale is not None)

@@ -13,6 +13,7 @@ from tfrs_distill.compress.structures.low_rank import LowRank, rank_of
 from tfrs_distill.compress.units import feed_forwards, hidden_layers
 from tfrs_distill.errors import InputError
 from tfrs_distill.models.encoders.recency_attention import RecencyAttention, entries_of
+from tfrs_distill.models.ordered_weights import ordered_weights
 from tfrs_distill.models.ranking_model import RankingModel
 
 
@@ -28,7 +29,7 @@ class SmallerNetwork:
         self, network: tf.keras.layers.Layer, weights: Sequence[tf.Variable] | None = None
     ) -> None:
         self.network, self.config = network, network.get_config()
-        weights = network.weights if weights is None else weights
+        weights = ordered_weights(network) if weights is None else weights
         self._values = {id(weight): [weight.numpy()] for weight in weights}
 
     @property

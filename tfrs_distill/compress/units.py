@@ -132,8 +132,22 @@ def _needed(student: Student) -> str:
 
 def _received(student: Student) -> str:
     if isinstance(student, RankingModel):
-        return f"a {type(student).__name__} without any"
+        return f"a {type(student).__name__} {_why_no_units(student)}"
     return f"a student whose encoder is {type(student.query_tower.encoder).__name__}"
+
+
+def _why_no_units(student: RankingModel) -> str:
+    """Why `hidden_layers` finds none in a ranking student."""
+    heads = heads_on_hidden_units(student)
+    if not student.hidden_layers or all(map(_has_kernel, heads.values())) and heads:
+        return "without any"
+    if not heads:
+        return "whose hidden layers no task reads: a `NextItem` reads items and histories"
+    unknown = next(name for name, head in heads.items() if not _has_kernel(head))
+    return (
+        f"with task {unknown!r}, whose head, a {type(heads[unknown]).__name__}, has no `kernel` of "
+        "one row a hidden unit, so what reads a unit is not known"
+    )
 
 
 def _listed(values: Sequence[Any]) -> str:
@@ -158,20 +172,36 @@ class HiddenLayer:
     readers: tuple[tf.Variable, ...]
 
 
+def heads_on_hidden_units(student: RankingModel) -> dict[str, tf.keras.layers.Layer]:
+    """The heads that read the last hidden layer, by task: all but those of the next item."""
+    return {
+        name: head
+        for name, head in student.heads.items()
+        if not isinstance(student.tasks[name], NextItem)
+    }
+
+
+def _has_kernel(head: tf.keras.layers.Layer) -> bool:
+    return isinstance(getattr(head, "kernel", None), tf.Variable)
+
+
 def hidden_layers(network: tf.keras.layers.Layer) -> list[HiddenLayer]:
-    """The hidden layers of every block; none of an encoder that is not known."""
+    """The hidden layers of every block.
+
+    None of an encoder that is not known, nor of a ranking student where a head on hidden units is
+    not known, or there is no such head.
+    """
     if not isinstance(network, RankingModel):
         return [
             HiddenLayer(layers.hidden, (layers.hidden_reader.kernel,))
             for layers in feed_forwards(network)
         ]
-    heads = tuple(
-        head.kernel
-        for name, head in network.heads.items()
-        if not isinstance(network.tasks[name], NextItem)
-    )
-    readers = [(layer.kernel,) for layer in network.hidden_layers[1:]] + [heads]
-    return [HiddenLayer(*both) for both in zip(network.hidden_layers, readers) if both[1]]
+    heads = heads_on_hidden_units(network).values()
+    if not heads or not all(map(_has_kernel, heads)):
+        return []
+    readers = [(layer.kernel,) for layer in network.hidden_layers[1:]]
+    readers.append(tuple(head.kernel for head in heads))
+    return [HiddenLayer(*both) for both in zip(network.hidden_layers, readers)]
 
 
 def _num_units(network: tf.keras.layers.Layer) -> list[int]:

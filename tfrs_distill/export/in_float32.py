@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tfrs_distill.models.ordered_weights import copy_weights
 from tfrs_distill.models.ranking_model import RankingModel
 from tfrs_distill.models.two_tower import TwoTower
 
@@ -22,7 +23,7 @@ def in_float32(student: Any) -> Any:
     if changed == config:
         return student
     copy = type(student).from_config(changed)
-    copy.set_weights(student.get_weights())
+    copy_weights(student, copy)
     return copy
 
 

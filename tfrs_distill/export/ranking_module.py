@@ -13,6 +13,7 @@ from tfrs_distill.export.ranking_columns import describe_columns, sides_of, spec
 from tfrs_distill.export.retrieval_module import WholeTable
 from tfrs_distill.models.features import ITEM, QUERY, ItemFeature
 from tfrs_distill.models.features.table import Table, TableFeature
+from tfrs_distill.models.ordered_weights import copy_weights
 from tfrs_distill.models.ranking_model import RankingModel
 from tfrs_distill.serving.artefact.artefact import RANKING_FORMAT
 from tfrs_distill.serving.ranker import RANK, SCORE
@@ -103,7 +104,7 @@ def with_stored_tables(student: RankingModel) -> RankingModel:
     if all(map(is_plain, student.table_features)):
         return student
     equal = type(student).from_config(student.get_config())
-    equal.set_weights(student.get_weights())
+    copy_weights(student, equal)
     for feature in equal.table_features:
         table = feature.table
         if not isinstance(table, Table):

@@ -231,7 +231,7 @@ class RankingModel(MultiTaskModel):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> RankingModel:
-        """Build a model with new features; the histories' item feature is shared as before.
+        """Build a model with new features; the histories' item features are shared as before.
 
         A feature that the configuration holds as a layer stays that layer.
         """
@@ -245,8 +245,12 @@ class RankingModel(MultiTaskModel):
         features = [restored(item) for item in config.pop("features")]
         by_name = {feature.name: feature for feature in features}
         for index, feature in enumerate(features):
-            if isinstance(feature, HistoryFeature) and feature.item_feature.name in by_name:
-                shared = feature.get_config() | {"item_feature": by_name[feature.item_feature.name]}
+            if not isinstance(feature, HistoryFeature):
+                continue
+            # The first of a name is that of all, also of histories alone.
+            item_feature = by_name.setdefault(feature.item_feature.name, feature.item_feature)
+            if feature.item_feature is not item_feature:
+                shared = feature.get_config() | {"item_feature": item_feature}
                 features[index] = type(feature).from_config(shared)
         tasks = [restored(item) for item in config.pop("tasks")]
         balance = restored(config.pop("task_balance"))
@@ -275,6 +279,16 @@ def _check_network(
         raise ValueError(
             "`features` must have different names, at least one, also from the item feature that a "
             f"history is read with. Received: {names}."
+        )
+    of_tables: dict[int, list[str]] = {}
+    for feature in parts.values():
+        if isinstance(feature, TableFeature):
+            of_tables.setdefault(id(feature.table), []).append(feature.name)
+    sharing = [names for names in of_tables.values() if len(names) > 1]
+    if sharing:
+        raise ValueError(
+            f"Each feature must have a `table` of its own. Received: one table for {sharing[0]}. "
+            "Give each a table, or give one feature."
         )
     sizes = {"num_cross_layers": (num_cross_layers, 0)}
     if projection_dim is not None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from tfrs_distill.data.checked_arrays import item_indices
 from tfrs_distill.models.history_tower import HistoryTower
+from tfrs_distill.models.ordered_weights import ordered_weights
 from tfrs_distill.models.two_tower import TwoTower
 
 OF_ITEMS = ("id_embeddings", "biases")  # weights with a row an item that are learnt
@@ -70,7 +71,7 @@ def warm_start(model: TwoTower, earlier: TwoTower, items: Sequence[int]) -> Warm
     read = [_attributes_of(of.query_tower) for of in (model, earlier)]
     left = () if read[0] == read[1] else OF_ATTRIBUTES
     ours, theirs = (
-        [weight for weight in of.query_tower.weights if _last_name(weight) not in left]
+        [w for w in ordered_weights(of.query_tower) if _last_name(w) not in left]
         for of in (model, earlier)
     )
     pairs = list(zip(ours, theirs, strict=False))

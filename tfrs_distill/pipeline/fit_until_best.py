@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+from tfrs_distill.models.ordered_weights import copy_weights
 from tfrs_distill.progress import Advance, Progress
 
 AVERAGED = 0.999  # of the average that a step keeps, at most
@@ -185,7 +186,7 @@ def adam(learning_rate: float, weight_decay: float = 0.0) -> tf.keras.optimizers
 def save_alone(model: tf.keras.Model, path: Path) -> None:
     """Write a model without its optimizer, whole or not at all: serving needs only its weights."""
     alone = model.from_config(model.get_config())
-    alone.set_weights(model.get_weights())
+    copy_weights(model, alone)
     partial = path.with_name(f".partial-{path.name}")
     alone.save(partial)
     os.replace(partial, path)

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill.models.gated_item_tower import GatedItemTower
+from tfrs_distill.models.ordered_weights import copy_weights
 from tfrs_distill.teachers.attention_two_tower import AttentionTwoTower
 
 
@@ -115,7 +116,7 @@ class MultimodalTwoTower(AttentionTwoTower):
                     f"The teacher's modalities are {list(self.modality_names)}. Received: {name!r}."
                 )
         copy = self.from_config(self.get_config())
-        copy.query_tower.set_weights(self.query_tower.get_weights())
+        copy_weights(self.query_tower, copy.query_tower)
         for layer in copy.candidate_tower.modalities:
             if layer.name in names:
                 layer.set_vectors(np.zeros_like(layer.item_vectors()))

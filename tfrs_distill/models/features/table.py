@@ -54,6 +54,7 @@ class TableFeature(RankingFeature):
 
     Raises:
         ValueError: another side, or a table of another size.
+        TypeError: `table` is not a layer like `Table`.
     """
 
     def __init__(
@@ -70,6 +71,13 @@ class TableFeature(RankingFeature):
         if table is None:
             policy = self.dtype_policy
             table = Table(num_rows, embedding_dim, initializer, dtype=policy, name="table")
+        missing = [name for name in ("num_rows", "dim", "gather") if not hasattr(table, name)]
+        if missing:
+            raise TypeError(
+                "`table` must be a layer with `num_rows`, `dim` and `gather`, as `Table` has them. "
+                f"Received: a {type(table).__name__} without {', '.join(missing)}. Leave `table` "
+                "out for a new one."
+            )
         if (table.num_rows, table.dim) != (num_rows, embedding_dim):
             raise ValueError(
                 f"`table` must have {num_rows} rows of {embedding_dim} numbers. Received: "
