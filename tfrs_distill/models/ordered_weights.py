@@ -30,10 +30,10 @@ def ordered_weights(layer: tf.keras.layers.Layer) -> list[tf.Variable]:
     found: dict[int, tf.Variable] = {}
     for part in layer._flatten_modules():
         is_layer = isinstance(part, tf.keras.layers.Layer)
-        own: Any = part.variables
+        weights: Any = part.variables
         if is_layer:
-            own = [*part._trainable_weights, *part._non_trainable_weights]
-        found |= {id(weight): weight for weight in own if id(weight) not in found}
+            weights = [*part._trainable_weights, *part._non_trainable_weights]
+        found |= {id(weight): weight for weight in weights if id(weight) not in found}
     return list(found.values())
 
 
