@@ -255,6 +255,7 @@ def finished_rows(request, tmp_path_factory):
     return run.home
 
 
+@pytest.mark.nightly
 def test_the_command_compresses_a_student_of_rows(finished_rows, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(train_on, "MAX_EPOCHS", 1)
     monkeypatch.setattr(budget, "candidates_of", lambda student: OF_ROWS)
