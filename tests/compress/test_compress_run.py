@@ -50,13 +50,17 @@ def recipe_of(**sections):
     return replace(recipe, name="shop", **changed)
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A run without what a search does not read: a twin, files and figures."""
-    recipe = recipe_of()
-    run = Run(recipe, tmp_path_factory.mktemp("runs"), SilentProgress())
+def up_to_student(run):
+    """The stages whose results a search reads: none of a twin, files and figures."""
     stages = [data_stage(run), teacher_stage(run), knowledge_stage(run)]
-    run.stages.run([*stages, student_stage(run, "student")])
+    stages += [unlabelled_stage(run)] if run.num_unlabelled else []
+    return [*stages, student_stage(run, "student")]
+
+
+def finished_run(recipe, out):
+    """The folder of a run that a search takes for finished."""
+    run = Run(recipe, out, SilentProgress())
+    run.stages.run(up_to_student(run))
     with whole_file(run.home / "recipe.toml", "w") as file:
         file.write(recipe.to_toml())
     run.version.mkdir()
@@ -67,6 +71,11 @@ def finished(tmp_path_factory):
     }
     (run.version / "provenance.json").write_text(json.dumps(facts))
     return run.home
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    return finished_run(recipe_of(), tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture
@@ -236,23 +245,8 @@ OF_ROWS = [[("int8",), ("dense-rank:24", "units:16", "int8")]]
 
 @pytest.fixture(scope="module", params=["ranking", nightly("multitask")])
 def finished_rows(request, tmp_path_factory):
-    """Runs of rows without twins, files and figures."""
     films = write_films(tmp_path_factory.mktemp("films") / "data")
-    recipe = ranking_recipe(films, request.param)
-    run = Run(recipe, tmp_path_factory.mktemp("runs"), SilentProgress())
-    stages = [data_stage(run), teacher_stage(run), knowledge_stage(run)]
-    stages += [unlabelled_stage(run)] if run.num_unlabelled else []
-    run.stages.run([*stages, student_stage(run, "student")])
-    with whole_file(run.home / "recipe.toml", "w") as file:
-        file.write(recipe.to_toml())
-    run.version.mkdir()
-    facts = {
-        "files": {},
-        "student": run.fingerprint("student"),
-        "training_data": run.result("data")["fingerprint"],
-    }
-    (run.version / "provenance.json").write_text(json.dumps(facts))
-    return run.home
+    return finished_run(ranking_recipe(films, request.param), tmp_path_factory.mktemp("runs"))
 
 
 @pytest.mark.nightly
@@ -299,9 +293,7 @@ def test_the_stage_leaves_a_student_of_rows_that_is_no_worse(finished_rows, monk
     recipe = Recipe.from_toml(finished_rows / "recipe.toml")
     recipe = replace(recipe, export=replace(recipe.export, compress=("units:8", "int8")))
     run = Run(recipe, finished_rows.parent, SilentProgress())
-    stages = [data_stage(run), teacher_stage(run), knowledge_stage(run)]
-    stages += [unlabelled_stage(run)] if run.num_unlabelled else []
-    run.stages.run([*stages, student_stage(run, "student"), compress_stage(run)])
+    run.stages.run([*up_to_student(run), compress_stage(run)])
     smaller = run.student("compressed")
     assert smaller.hidden_units == (8, 8)
     assert [feature.table.methods.bits for feature in smaller.table_features] == [8]

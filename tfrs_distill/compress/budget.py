@@ -185,9 +185,7 @@ def to_budget(
                 break
         if not fitting and uncompressed.bytes > max_bytes:
             smallest = min([uncompressed, *points], key=lambda point: point.bytes)
-            raise InputError(
-                _nothing_fits(SearchResult((), smallest, uncompressed, name), max_bytes)
-            )
+            raise InputError(_nothing_fits(smallest, uncompressed, name, max_bytes))
         if fine_tune is not None:
             points += search.tune(_promising(fitting)[:num_tuned])
     points = sorted(_with_best([uncompressed, *points]), key=lambda point: point.bytes)
@@ -427,8 +425,7 @@ def _with_best(points: Sequence[Point]) -> list[Point]:
     ]
 
 
-def _nothing_fits(found: SearchResult, max_bytes: int) -> str:
-    least, whole, name = found.chosen, found.uncompressed, found.score_name
+def _nothing_fits(least: Point, whole: Point, name: str, max_bytes: int) -> str:
     how = f", by {', '.join(least.methods)}" if least.methods else ", in float32"
     return (
         f"No file of the student fits into {max_bytes:,} bytes. The smallest has "
