@@ -123,8 +123,7 @@ def test_the_recipe_keeps_its_student_and_exports_a_smaller_one(finished, monkey
         "student",
     )
     run.twins = []
-    stages = [data_stage(run), teacher_stage(run), knowledge_stage(run)]
-    run.stages.run([*stages, student_stage(run, "student"), compress_stage(run)])
+    run.stages.run([*up_to_student(run), compress_stage(run)])
     smaller = run.student("compressed")
     assert smaller.candidate_tower.methods.bits == 4
     validation = run.data.splits.validation
