@@ -8,6 +8,7 @@ import threading
 import numpy as np
 import pytest
 
+from tfrs_distill.files import locked
 from tfrs_distill.pipeline.stage import Stage, Stages
 from tfrs_distill.progress import SilentProgress
 
@@ -199,3 +200,14 @@ with locked(Path({str(tmp_path / "stages" / "side")!r})):
     subprocess.run([sys.executable, "-c", program])
     assert (tmp_path / "stages" / ".side.lock").exists()
     assert Chain(tmp_path).run() == ["data", "side", "end"]
+
+
+def test_the_stages_of_another_process_are_named_and_those_of_a_dead_one_are_not(tmp_path):
+    stages = Stages(tmp_path / "stages", 0, SilentProgress())
+    planned = [Stage(name, lambda folder: ({}, ""), lambda: 1) for name in ("data", "side")]
+    assert stages.at_work_elsewhere(planned) == []
+    assert not (tmp_path / "stages").exists()
+    with locked(tmp_path / "stages" / "side"):
+        assert stages.at_work_elsewhere(planned) == ["side"]
+    (tmp_path / "stages" / ".data.lock").touch()  # its process was killed
+    assert stages.at_work_elsewhere(planned) == []

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +64,12 @@ def run(
     keep_freed_memory()
     this = Run(recipe, Path(out), progress or SilentProgress())
     stages = stages_of(this)
+    if taken := this.stages.at_work_elsewhere(stages):
+        warnings.warn(
+            f"Another process is at work in {this.home}, at {' and '.join(taken)}: this one takes "
+            "other stages and waits for those.",
+            stacklevel=2,
+        )
     first = [stage for stage in stages if stage.name in FIRST_STAGES]
     this.stages.run(first, of=stages)
     with workers(recipe, Path(out), further, this.progress):

@@ -18,6 +18,7 @@ from tfrs_distill import __version__
 from tfrs_distill.files import (
     content_sha256,
     file_sha256,
+    lock_of,
     locked,
     whole_file,
     whole_folder,
@@ -99,6 +100,16 @@ class Stages:
     def folder_of(self, name: str) -> Path:
         """The folder of a stage that is done or at work."""
         return self.folders.get(name, self.folder / name)
+
+    def at_work_elsewhere(self, stages: Sequence[Stage]) -> list[str]:
+        """The names of the stages that other processes are at."""
+        found = []
+        for stage in stages:
+            folder = self.folder / stage.name
+            if lock_of(folder).exists():
+                with locked(folder, wait=False) as free:
+                    found += [] if free else [stage.name]
+        return found
 
     def run(self, stages: Sequence[Stage], of: Sequence[Stage] = ()) -> None:
         """Run the stages, or take what they gave before or give in another process.
