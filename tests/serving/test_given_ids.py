@@ -66,12 +66,16 @@ def test_refuses_numbers_that_are_no_index(given, received):
 
 @pytest.mark.parametrize("given", [[{}], [1j], np.array(["2020"], "M8[D]"), [10**400], [["7"], 7]])
 def test_refuses_what_is_neither_text_nor_a_number(given):
-    with pytest.raises(InputError, match="ids must (be of ids or indices|have as many values)"):
+    with pytest.raises(
+        InputError, match="ids must (be ids or indices|have the same number of values)"
+    ):
         indices(given)
 
 
 def test_text_without_a_vocabulary_is_refused():
-    with pytest.raises(InputError, match="ids takes indices, as .* vocabulary.* Received: '7'"):
+    with pytest.raises(
+        InputError, match="ids takes indices, because .* vocabulary.* Received: '7'"
+    ):
         indices_of(plain_values([3, b"7"], "ids"), None, "ids")
 
 

@@ -181,7 +181,7 @@ def test_a_text_alone_is_no_list_of_texts(artefact):
 
 def test_a_student_of_ids_alone_takes_none(tmp_path):
     export_artefact(new_student(), tmp_path / "1", CATALOGUE, k=5)
-    with pytest.raises(InputError, match="knows items by their ids alone"):
+    with pytest.raises(InputError, match="uses item ids alone"):
         Recommender.load(tmp_path / "1").add_items(["robot"])
 
 
@@ -192,7 +192,7 @@ def test_two_stages_take_none(tmp_path):
     )
     ranker({"history": tf.constant([[1]]), "item_id": tf.constant([2])})
     export_two_stage(STUDENT, ranker, tmp_path / "1", CATALOGUE, num_candidates=5, task="like")
-    with pytest.raises(InputError, match="ranking stage knows none of them"):
+    with pytest.raises(InputError, match="ranking stage cannot score them"):
         Recommender.load(tmp_path / "1").add_items(["robot"])
 
 
