@@ -381,7 +381,7 @@ def test_ratings_below_a_number_are_dislikes(write):
     with pytest.raises(InputError, match="All 2 interactions .* are disliked.* from -1 to 4"):
         read_table(low, disliked_below=5)
     for above in (2, 3):
-        words = rf"`min_rating` {above} leaves out .* `disliked_below` 2 remains"
+        words = rf"`min_rating` {above} drops lower .* `disliked_below` 2 remains"
         with pytest.raises(InputError, match=words):
             read_table(path, disliked_below=2, min_rating=above)
     with pytest.raises(InputError, match="disliked_below needs a column of ratings"):

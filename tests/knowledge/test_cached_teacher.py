@@ -596,7 +596,7 @@ def test_a_teacher_with_logits_alone_is_cached_as_its_top_k(tmp_path, windows, r
 
 def test_embeddings_of_a_teacher_that_gives_none_are_refused(tmp_path, windows):
     cached = cache_teacher(Reranker(), windows, tmp_path, top_k=4)
-    words = r"holds no embeddings, only \['top_k'\].*Join it with `form='top_k'`"
+    words = r"has no embeddings, only \['top_k'\].*Join it with `form='top_k'`"
     by_embeddings = functools.partial(cached.join, form="embeddings")
     for ask in (by_embeddings, lambda _: cached.item_embeddings):
         with pytest.raises(InputError, match=words):
@@ -645,7 +645,7 @@ def test_a_teacher_without_a_fingerprint_is_refused(tmp_path, windows, gives):
     if gives is not None:
         Nameless.fingerprint = staticmethod(gives)
     with pytest.raises(
-        InputError, match=r"A Nameless cannot be cached.*`fingerprint\(\)`.*Give it"
+        InputError, match=r"A Nameless cannot be cached.*`fingerprint\(\)`.*Add one"
     ):
         cache_teacher(Nameless(), windows, tmp_path, top_k=4)
     with pytest.raises(InputError, match="A Nameless cannot be cached"):

@@ -229,7 +229,9 @@ def test_a_damaged_or_foreign_file_is_named(tmp_path):
         assert str(mine[1]) in str(caught.value)
     for foreign in (others[1], mine[2]):
         mine[1].write_bytes(foreign.read_bytes())
-        with pytest.raises(InputError, match="bytes long, but the manifest|is foreign") as caught:
+        with pytest.raises(
+            InputError, match="bytes long, but the manifest|is of another cache"
+        ) as caught:
             CachedTeacher.open(tmp_path / "whole")
         assert str(mine[1]) in str(caught.value)
         with pytest.raises(AssertionError, match="fold 1 is trained again"):

@@ -361,4 +361,4 @@ def test_a_model_that_is_named_twice_or_gives_too_short_lists(folder, capsys):
     assert main(["evaluate", scores, scores, "--recipe", "synthetic"]) == 2
     assert "is named twice" in capsys.readouterr().err
     assert main(["evaluate", artefact, "--recipe", "synthetic", "-k", "21"]) == 2
-    assert "gives at most 20 items" in capsys.readouterr().err
+    assert "returns at most 20 items" in capsys.readouterr().err

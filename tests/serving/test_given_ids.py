@@ -59,7 +59,7 @@ def test_reads_what_pandas_holds():
     ],
 )
 def test_refuses_numbers_that_are_no_index(given, received):
-    words = f"ids must be of whole numbers or ids: text is an id.*2147483647. Received: {received}"
+    words = f"ids must be whole numbers or ids: text is an id.*2147483647. Received: {received}"
     with pytest.raises(InputError, match=words):
         indices(given)
 
@@ -80,5 +80,5 @@ def test_text_without_a_vocabulary_is_refused():
 
 
 def test_text_is_no_whole_number():
-    with pytest.raises(InputError, match="words must be of whole numbers.* Received: '5'"):
+    with pytest.raises(InputError, match="words must be whole numbers.* Received: '5'"):
         whole_numbers(plain_values([[1, "5"]], "words"), "words")

@@ -1,4 +1,4 @@
-"""Two students as one artefact: the first retrieves, the second ranks what it found."""
+"""Two students as one artefact: the first retrieves candidates, the second ranks them."""
 
 from __future__ import annotations
 
@@ -35,38 +35,37 @@ def export_two_stage(
     retrieval_weight: float = 0.0,
     provenance: Mapping[str, Any] | None = None,
 ) -> Artefact:
-    """Write both students to one folder, which `Recommender` reads as it reads any other.
+    """Write both students to one folder, which `Recommender` reads like any other artefact.
 
     The folder is the artefact of the retrieval student, as `export_artefact` writes it with
-    `k=num_candidates`, and holds that of the ranking student in `ranking/`; as is noted in
-    `signature.json`. `Recommender` retrieves `num_candidates` items and
-    orders them by
+    `k=num_candidates`, with that of the ranking student in `ranking/` and an entry in
+    `signature.json`. `Recommender` retrieves `num_candidates` items and ranks them by
 
     `score = prediction of the task + retrieval_weight * retrieval score`
 
-    in one call of the ranking model a query. A history has no ratings there: a ranking student that
-    reads them gets 0, not rated.
+    with one call of the ranking model per query. A history has no ratings there: a ranking student
+    that reads them gets 0 (not rated).
 
     Reference: [Covington et al., 2016](https://doi.org/10.1145/2959100.2959190).
 
     Args:
         retrieval_student: finds the candidates.
-        ranking_student: orders them; it reads a history and an item.
+        ranking_student: ranks them; it reads a history and an item.
         directory: the folder to write, `saved_models/<name>/<version>`; see `next_version`.
-        catalogue: the items both were trained on, `splits.catalogue`; its `exclude_seen`
-            decides whether the history's items are left out.
-        num_candidates: how many items are retrieved and ranked; a query gets at most so many.
-        task: which of the ranking student's predictions counts; not needed where there is one.
-        retrieval_weight: how much a unit of the retrieval score, a logit, counts in the task's
-            unit. 0 leaves the order to the ranking student.
-        provenance: what `provenance.json` holds beside versions and fingerprints.
+        catalogue: the items both were trained on, `splits.catalogue`; its `exclude_seen` decides
+            whether items in the history are excluded.
+        num_candidates: number of items that are retrieved and ranked; the maximum per query.
+        task: the ranking student's task to rank by; not needed if there is only one.
+        retrieval_weight: weight of the retrieval score, a logit, relative to the prediction. 0
+            ranks by the ranking student alone.
+        provenance: further entries of `provenance.json`, besides versions and fingerprints.
 
     Returns:
         The artefact that was written.
 
     Raises:
-        InputError: the ranking student reads a column that a history or the catalogue cannot give,
-            has no such task, or knows another number of items; or see `export_artefact`.
+        InputError: the ranking student reads a column that is neither in a history nor in the
+            catalogue, has no such task, or another number of items; or see `export_artefact`.
     """
     task = _check(ranking_student, catalogue, task)
     if num_candidates < 1:
@@ -95,7 +94,7 @@ def export_two_stage(
 
 
 def _check(student: RankingModel, catalogue: Catalogue, task: str | None) -> str:
-    """Return the task to rank by; raise unless a `Recommender` can give the student its inputs."""
+    """Return the task to rank by; raise if a `Recommender` cannot provide the student's inputs."""
     if not isinstance(student, RankingModel):
         raise InputError(
             "The second stage must be a ranking student made of features. "
@@ -117,7 +116,7 @@ def _check(student: RankingModel, catalogue: Catalogue, task: str | None) -> str
     for feature in of_items:
         if feature.num_items != catalogue.num_items:
             raise InputError(
-                f"The ranking student knows {feature.num_items} items, but the catalogue has "
+                f"The ranking student has {feature.num_items} items, but the catalogue has "
                 f"{catalogue.num_items}. Give the catalogue that both students were trained on."
             )
     tasks = list(student.tasks)
