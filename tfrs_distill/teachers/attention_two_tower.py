@@ -1,4 +1,4 @@
-"""A teacher that reads a history with attention, whatever its items are known by."""
+"""A two-tower teacher that encodes histories with attention."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class AttentionTwoTower(TwoTower):
     """A two-tower teacher: causal attention over the embeddings of a history's items.
 
     The score is the dot product of the query and the item's embedding, plus the item's bias. The
-    item tower makes the embeddings: a plain `ItemTower` of ids alone; see `BertTwoTower` for text
-    and `MultimodalTwoTower` for more.
+    item tower computes the embeddings: a plain `ItemTower` uses ids alone; see `BertTwoTower` for
+    text and `MultimodalTwoTower` for more.
 
     Args:
-        items: the item tower; the query is as wide as its embeddings.
-        max_history: items of a history that are read.
-        num_blocks: attention blocks.
-        num_heads: attention heads of a block.
-        dropout: dropped share of item embedding entries while training.
-        reads_order: whether it reads the order of the history, see `RecencyAttention`. With False,
+        items: the item tower; the width of the query is that of its embeddings.
+        max_history: number of last items of a history that are read.
+        num_blocks: number of attention blocks.
+        num_heads: number of attention heads per block.
+        dropout: dropped share of item embedding entries in training.
+        reads_order: whether it uses the order of the history, see `RecencyAttention`. With False,
             the last `max_history` items of a longer history are a random part of it.
         label_smoothing: the share of a label that all items have alike.
         seed: int or None; fixes initial weights and dropout of the attention.

@@ -1,4 +1,4 @@
-"""A wide deep and cross network that reads whatever is known of a row: a teacher for ranking."""
+"""A wide deep and cross network with privileged features: a teacher for ranking."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from tfrs_distill.models.tasks import RankingTask
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class DeepCrossTeacher(RankingModel):
-    """A `RankingModel`, wider than a student.
+    """A `RankingModel`, wider than a student, that may read privileged features.
 
-    Its features need not be the student's: it may read what cannot be had when serving (privileged
-    features), such as who the user is, and teach a student without it. Trained as any
-    `RankingModel`, by `compile` and `fit` on `examples.batches(...)`.
+    Its features need not be the student's: it may read features that are not available in serving
+    (privileged features), such as the user id. Train it like any `RankingModel`, with `compile` and
+    `fit` on `examples.batches(...)`.
 
-    The default sizes were chosen on MovieLens-100K's validation rows (likes, best GAUC of 10
-    epochs, one seed): .685; 1 or 2 cross layers .678, .687; twice as wide .688; dropout of 0 or
-    0.5 .675. So dropout matters, and width hardly does: a teacher is better than a student by what
-    it may read.
+    The default sizes were selected on MovieLens-100K's validation rows (likes, best GAUC of 10
+    epochs, one seed): .685; 1 or 2 cross layers .678, .687; twice as wide .688; dropout of 0 or 0.5
+    .675. So dropout matters, and width hardly does: the advantage of a teacher over a student is in
+    its features.
 
     References: [Wang et al., 2021](https://arxiv.org/abs/2008.13535) (DCN V2); privileged features:
     [Xu et al., 2020](https://arxiv.org/abs/1907.05171).
 
     Args:
-        features: what is read of a row.
-        tasks: of different names.
-        num_cross_layers: cross layers.
+        features: features of a row.
+        tasks: tasks with different names.
+        num_cross_layers: number of cross layers.
         hidden_units: width of each hidden layer.
-        dropout: share of hidden units dropped while training.
+        dropout: share of hidden units dropped in training.
         kwargs: the other arguments of `RankingModel`.
 
     Raises:

@@ -24,30 +24,31 @@ class Ensemble:
     With weights w that sum to 1, and the logits z_k of teacher k:
 
     - candidates of retrieval, and the tasks `RatingDistribution` and `NextItem`:
-      `log sum_k w_k softmax(z_k)`; of candidates with `mean="geometric"`, where an item must be
-      likely to all teachers, `log softmax(sum_k w_k z_k)`;
+      `log sum_k w_k softmax(z_k)`; for candidates with `mean="geometric"`, where an item must be
+      likely for all teachers, `log softmax(sum_k w_k z_k)`;
     - `Binary`, and each level of `Ordinal`: `logit(sum_k w_k sigmoid(z_k))`;
     - `Regression`, whose logit is a value: `sum_k w_k z_k`.
 
-    Two-towers, item-item weights, re-rankers and arrays mix, and so do ranking models, text rankers
-    and functions. Each counts by its probabilities: one whose logits are on a small scale (the
-    scores of an `ItemItemTeacher`) says almost the same of every item and changes nothing, one on a
-    large scale outweighs the rest. Wrap such members in `Calibrated` first, at the temperature that
-    `fit_temperature` finds.
+    Two-towers, item-item weights, re-rankers and arrays can be combined, and so can ranking models,
+    text rankers and functions. The members are combined by their probabilities: logits on a small
+    scale (such as the scores of an `ItemItemTeacher`) are almost uniform and change nothing, logits
+    on a large scale dominate the rest. Wrap such members in `Calibrated` first, at the temperature
+    of `fit_temperature`.
 
-    Of ranking rows a teacher may leave out a task, or, by NaN, a row: the mean is over the others,
-    and NaN where no teacher knows a row. Computed in log space: a teacher that is very sure does
-    not become infinite.
+    For ranking rows a teacher may omit a task, or, by NaN, a row: the mean is over the other
+    teachers, and NaN if no teacher has a value. Computed in log space, so that very confident
+    teachers do not become infinite.
 
     Args:
-        teachers: two or more teachers; for retrieval `logits` gives one tensor, for ranking rows a
-            dict by task.
-        weights: one number above 0 a teacher; equal by default. Only proportions count.
+        teachers: two or more teachers; for retrieval `logits` returns one tensor, for ranking rows
+            a dict by task.
+        weights: one number above 0 per teacher; equal by default. Only proportions matter.
         tasks: the ranking tasks of the teachers' logits.
-        mean: of candidates' probabilities, "arithmetic" or "geometric".
+        mean: mean of candidates' probabilities, "arithmetic" or "geometric".
 
     Raises:
-        ValueError: fewer than two teachers, weights that do not fit them, or another mean.
+        ValueError: there are fewer than two teachers, the weights do not fit, or the mean is not
+            one of these.
 
     Example:
     >>> from tfrs_distill.teachers.function_teacher import FunctionTeacher

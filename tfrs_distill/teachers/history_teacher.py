@@ -1,4 +1,4 @@
-"""What the teachers in closed form share: a row's logits follow from its history alone."""
+"""The base of closed-form teachers: logits depend on a row's history alone."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tfrs_distill.teachers.bert.text_pairs import row_histories
 
 
 class HistoryTeacher:
-    """A teacher that is given a row's history and nothing else.
+    """A teacher that reads only a row's history.
 
     A subclass has `logits_after` and `fingerprint`.
 
     Args:
-        num_items: of the catalogue.
-        settings: what the class is called with beside the windows; `decay` among them.
+        num_items: number of items in the catalogue.
+        settings: the class's arguments besides the windows, including `decay`.
     """
 
     def __init__(self, num_items: int, settings: dict[str, Any]) -> None:
@@ -26,13 +26,13 @@ class HistoryTeacher:
 
     @property
     def decay(self) -> float | None:
-        """In items; None where all items of a history count alike."""
+        """In number of items; None if all items of a history have equal weight."""
         decay: float | None = self.settings["decay"]
         return decay
 
     @property
     def num_parameters(self) -> int:
-        """Numbers that it was fitted, padding not counted."""
+        """Number of fitted parameters, without padding."""
         raise NotImplementedError
 
     def logits(self, batch: dict[str, tf.Tensor], candidate_ids: tf.Tensor) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""Strong, cheap collaborative teachers: item-item weights in closed form."""
+"""Item-item weights in closed form: accurate and cheap collaborative teachers."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from tfrs_distill.teachers.history_teacher import (
 
 
 class ItemItemTeacher(HistoryTeacher):
-    """Scores an item by its weights from the items of the row's history.
+    """Closed-form item-item teacher (EASE): an item's score is the sum of its weights.
 
     `logit_i = sum over the history's distinct items j of B_ji`, with B the weights of EASE: the
     ridge regression of each item on all others. A row's history is its window up to its position.
-    Who met what is 0 or 1: how large the windows' `weights` are is not read, for a user's row has
-    one weight for all its items in a regression that is solved for all items at once. A dislike, a
-    label of a weight below 0, is 0, as if it had not been met.
-    Nothing is excluded: items of the history get a logit like all others. With `decay` the latest
-    items count most: `logit_i = sum_j exp(-age_j / decay) B_ji`, where `age_j` is how many items
-    come after the last j.
+    The user-item matrix is 0/1: the size of the windows' `weights` is ignored, because in a
+    regression solved for all items at once a user's row would have one weight for all items. A
+    dislike (a label with a weight below 0) is 0, like no interaction. No items are excluded: items
+    of the history have logits too. With `decay` recent items have more weight:
+    `logit_i = sum_j exp(-age_j / decay) B_ji`, where `age_j` is the number of items after the last
+    j.
 
-    The scores are regression targets between about 0 and 1, not log-probabilities, and a softmax of
-    them is almost flat: wrap the teacher in `Calibrated` with the temperature that
-    `fit_temperature` finds on windows of users it has not seen. It has
-    seen the labels of the windows it was made from; `cross_fit` has it label others only.
+    The scores are regression targets between about 0 and 1, not log-probabilities, and their
+    softmax is almost uniform: wrap the teacher in `Calibrated` with the temperature that
+    `fit_temperature` finds on windows of other users. The teacher was fitted on the labels of its
+    windows; use `cross_fit` to label windows with a teacher that was not fitted on them.
 
     Reference: [Steck, 2019](https://arxiv.org/abs/1905.03375).
 
     Args:
         windows: training windows.
         l2: regularisation, above 0.
-        decay: in items, above 0; None counts all items of a history alike.
+        decay: in number of items, above 0; None for equal weights.
 
     Raises:
         ValueError: `l2` or `decay` is not above 0.
@@ -77,7 +77,7 @@ class ItemItemTeacher(HistoryTeacher):
     def logits(self, batch: dict[str, tf.Tensor], candidate_ids: tf.Tensor) -> tf.Tensor:
         """Scores at the batch's rows, float32 [num_rows, num_candidates].
 
-        A window's items are few: their rows of the weights are read once for all its positions.
+        A window has few items: their rows of the weights are read once for all its positions.
         """
         history = tf.cast(batch[columns.HISTORY], tf.int32)
         of_items = tf.gather(tf.gather(self._weights, history), candidate_ids, axis=2)
@@ -97,9 +97,9 @@ class ItemItemTeacher(HistoryTeacher):
         return digest.hexdigest()
 
     def _latest(self, histories: tf.Tensor) -> tf.Tensor:
-        """How much each item counts for each row, float32 [num_rows, num_items + 1].
+        """Return the weight of each item for each row, float32 [num_rows, num_items + 1].
 
-        Of an item that is met again the last time counts.
+        For repeated interactions the last one counts.
         """
         # Of sums and broadcasts: XLA takes no shape that is not known while it compiles.
         rows = tf.cumsum(tf.ones_like(histories[:, :1]), axis=0) - 1 + tf.zeros_like(histories)

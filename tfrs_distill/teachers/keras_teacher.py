@@ -15,14 +15,14 @@ from tfrs_distill.teachers.function_teacher import in_float32
 
 
 class KerasTeacher:
-    """A `tf.keras.Model` that gives logits, called in inference mode and never changed.
+    """A `tf.keras.Model` that returns logits, called in inference mode and never changed.
 
-    The model is called with the batch's column `columns.INPUTS`; a functional model of named inputs
-    with the columns of these names; any other with the whole batch. The columns of its logits must
-    be the student's candidates, in their order.
+    The model is called with the batch's column `columns.INPUTS`; a functional model with named
+    inputs is called with the columns of these names; any other with the whole batch. The columns of
+    its logits must be the student's candidates, in their order.
 
     Args:
-        model: gives logits, float [num_rows, num_candidates], or a dict of such by task.
+        model: returns logits, float [num_rows, num_candidates], or a dict of logits by task.
     """
 
     def __init__(self, model: tf.keras.Model) -> None:

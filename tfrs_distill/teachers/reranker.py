@@ -25,27 +25,27 @@ Recommend = Callable[[Sequence[np.ndarray], int], tuple[np.ndarray, np.ndarray]]
 class Reranker:
     """Re-rank a first stage's best candidates with a cross-encoder; all others keep their logits.
 
-    The list L of a row is the `num_candidates` items with the largest first-stage logits f among
-    the candidates, with `exclude_seen` without those of the row's history. With the
+    The list L of a row has the `num_candidates` items with the largest first-stage logits f among
+    the candidates; with `exclude_seen`, without items in the row's history. With the
     cross-encoder's scores c and `s_i = c_i + first_stage_weight * f_i`,
 
         logit_i = s_i - logsumexp_L(s) + logsumexp_L(f)   for i in L,   f_i elsewhere:
 
-    the list keeps the probability that the first stage gave it, all other items keep theirs, and
-    inside the list the odds are those of s.
+    the total probability of the list and the probabilities of all other items are those of the
+    first stage, and inside the list the odds are those of s.
 
     Args:
         first_stage: a teacher with `logits` and `fingerprint`.
-        cross_encoder: a `BertCrossEncoder`, or whatever has `scores(histories, lists)`,
+        cross_encoder: a `BertCrossEncoder`, or an object with `scores(histories, lists)`,
             `fingerprint()` and `num_items`.
         num_candidates: length of the list.
-        first_stage_weight: of the first stage's logits in the order of the list: 0 leaves it to
-            the cross-encoder, 1 multiplies the odds of both.
-        exclude_seen: whether lists are made without the history's items, which are then never
-            recommended: `Catalogue.exclude_seen`.
+        first_stage_weight: weight of the first stage's logits in the list: 0 ranks by the
+            cross-encoder alone, 1 multiplies the odds of both.
+        exclude_seen: whether lists exclude items of the history, which are then never recommended:
+            `Catalogue.exclude_seen`.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: an argument is out of range.
 
     Example:
     >>> cross_encoder = BertCrossEncoder(encoder, catalogue.texts)  # doctest: +SKIP

@@ -1,4 +1,4 @@
-"""A teacher's logits of all rows of ranking examples."""
+"""A teacher's logits for all rows of ranking examples."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ BATCH_SIZE = 4096
 
 
 def row_logits(teacher: Any, examples: RankingExamples) -> dict[str, np.ndarray]:
-    """Compute a teacher's logits of every row, [num_rows, width] by task.
+    """Compute a teacher's logits for every row, [num_rows, width] by task.
 
-    `examples.with_teacher(...)` takes them. A teacher that needs what no batch holds (texts, whole
-    candidate lists) computes them in its own method `row_logits(examples)`, as `BertTextRanker` and
-    `ListTeacher` do; any other gives `logits(batch, None)` of one batch of rows after another.
+    Pass them to `examples.with_teacher(...)`. A teacher that needs inputs that are not in batches
+    (texts, whole candidate lists) computes them in its own method `row_logits(examples)`, as
+    `BertTextRanker` and `ListTeacher` do; any other has `logits(batch, None)` for one batch of rows
+    after another.
 
     Args:
-        teacher: has one of the two methods. Where it gives one tensor and not a dict by task, the
-            examples must have labels of one task: the logits are of that.
+        teacher: has one of the two methods. If it returns one tensor instead of a dict by task, the
+            examples must have labels of exactly one task.
         examples: the rows.
 
     Raises:
-        ValueError: the task of the logits is not known.
+        ValueError: the task of the logits is ambiguous.
 
     Example:
     >>> from tfrs_distill.teachers.function_teacher import FunctionTeacher

@@ -13,29 +13,29 @@ from tfrs_distill.teachers.attention_two_tower import AttentionTwoTower
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class BertTwoTower(AttentionTwoTower):
-    """A two-tower teacher whose items are a BERT's text vector joined with an id embedding.
+    """A two-tower teacher with item embeddings from a BERT's text vectors and item ids.
 
     `item_i = id_embedding_i + W text_vector_i + c`; the query is a causal attention encoder over
     the history's items; the score is their dot product plus the item's bias. The BERT is frozen: it
-    reads every item once (`TextEncoder.encode`) and its vectors enter as constants. To train its
-    top layers too, see `finetune`.
+    encodes every item once (`TextEncoder.encode`) and its vectors are constants. To train its top
+    layers too, see `finetune`.
 
     Args:
-        text_vectors: float [num_items, text_dim], one row an item in catalogue order.
-        max_history: items of a history that are read.
+        text_vectors: float [num_items, text_dim], one row per item in catalogue order.
+        max_history: number of last items of a history that are read.
         embedding_dim: width of query and item embeddings.
-        num_blocks: attention blocks.
-        num_heads: attention heads of a block.
-        dropout: dropped share of item embedding and text vector entries while training.
-        id_dropout: share of items whose id is hidden while training, see `ItemTower`.
-        reads_order: whether it reads the order of the history, see `RecencyAttention`. With False,
+        num_blocks: number of attention blocks.
+        num_heads: number of attention heads per block.
+        dropout: dropped share of item embedding and text vector entries in training.
+        id_dropout: share of items whose id is hidden in training, see `ItemTower`.
+        reads_order: whether it uses the order of the history, see `RecencyAttention`. With False,
             the last `max_history` items of a longer history are a random part of it.
-        label_smoothing: the share of a label that all items have alike.
+        label_smoothing: the share of a label that is spread evenly over all items.
         seed: int or None; fixes initial weights and dropout.
 
     Raises:
-        ValueError: `text_vectors` are not finite, `embedding_dim` is no multiple of `num_heads`, or
-            `label_smoothing` is not within 0 and 1, 1 left out.
+        ValueError: `text_vectors` are not finite, `embedding_dim` is not a multiple of `num_heads`,
+            or `label_smoothing` is not at least 0 and below 1.
 
     Example:
     >>> teacher = BertTwoTower(np.eye(5, 3), max_history=4, embedding_dim=8)
