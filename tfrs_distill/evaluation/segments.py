@@ -17,7 +17,7 @@ from tfrs_distill.data.windows import Windows
 from tfrs_distill.evaluation import metrics
 
 HEAD_SHARE = 0.2  # of the items
-TAIL_BELOW = 10  # users who met the item in training
+TAIL_BELOW = 10  # training users of the item
 SMALLEST_GROUP = 30  # queries; smaller groups of users are one segment together
 SMALL_GROUPS = "small groups"  # its name
 
@@ -96,9 +96,9 @@ def segments(
     everything = np.arange(len(queries))
     found = [Segment("all", "all queries", everything, queries.positives)]
     of_popularity = (
-        ("head", f"the {HEAD_SHARE:.0%} of items that most users met in training"),
+        ("head", f"the {HEAD_SHARE:.0%} of items with the most training users"),
         ("middle", "items between head and tail"),
-        ("tail", f"other items that fewer than {TAIL_BELOW} users met in training"),
+        ("tail", f"other items with fewer than {TAIL_BELOW} training users"),
     )
     groups_of_items = {
         name: (what, np.flatnonzero(group == index) + 1)

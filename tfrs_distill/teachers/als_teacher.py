@@ -22,34 +22,35 @@ NUM_ITERATIONS = 15  # as the library has it
 
 
 class ALSTeacher(HistoryTeacher):
-    """Scores an item by its factors and those that a history's items say of its user.
+    """Implicit-feedback matrix factorisation (ALS); new histories are folded in.
 
-    The item factors y are those of `implicit`'s weighted matrix factorisation of who met what in
-    training: of all users u and items i it minimises `sum c_ui (p_ui - x_u'y_i)^2 + l2 (sum |x_u|^2
-    + sum |y_i|^2)`, where p is 1 and c is `confidence` of what was met (times its weight, where the
-    windows have `weights`), p is 0 and c is 1 of all else, dislikes (weights below 0) among it. A
-    new history is folded in by the same sum, unweighted: its user vector solves
+    The item factors y are those of `implicit`'s weighted matrix factorisation of the training
+    interactions. Over all users u and items i it minimises
+    `sum c_ui (p_ui - x_u'y_i)^2 + l2 (sum |x_u|^2 + sum |y_i|^2)`. For an interaction p is 1 and c
+    is `confidence` (times its weight, if the windows have `weights`); for all other pairs,
+    including dislikes (weights below 0), p is 0 and c is 1. A new history is folded in by the same
+    sum, unweighted: its user vector solves
 
     `(sum_i c_i y_i y_i' + l2 I) x = sum_j c_j y_j`
 
-    over all items i and the history's items j, whose c is `confidence * exp(-age / decay)`; the age
-    is how many items came after it (met again: after the last time). What was met long ago is then
-    neither wanted nor unwanted. `logit_i = x'y_i`.
+    over all items i and the history's items j, whose c is `confidence * exp(-age / decay)`. The age
+    is the number of later items in the history (for repeated interactions, after the last one). Old
+    interactions then have almost no influence. `logit_i = x'y_i`.
 
-    With M the left side of an empty history, Y the history's factors and C its c,
-    `x = M^-1 Y'a` and `(I + (C - I) Y M^-1 Y') a = c`: solved in the history's length.
+    With M the left side for an empty history, Y the history's factors and C its c,
+    `x = M^-1 Y'a` and `(I + (C - I) Y M^-1 Y') a = c`: a system of the size of the history.
 
-    Scores are calibrated, and windows labelled, as of `ItemItemTeacher`. Needs the extra `als`.
+    For calibration and cross-fitting see `ItemItemTeacher`. Requires the extra `als`.
 
     Reference: [Hu, Koren and Volinsky, 2008](https://doi.org/10.1109/ICDM.2008.22).
 
     Args:
         windows: training windows.
-        embedding_dim: factors of an item.
+        embedding_dim: number of factors per item.
         l2: regularisation, above 0.
-        confidence: of what was met, above 0.
-        decay: in items, above 0; None counts all items of a history alike.
-        seed: of the factors before the first iteration.
+        confidence: confidence of an interaction, above 0.
+        decay: in number of items, above 0; None for equal weights.
+        seed: seed of the initial factors.
 
     Raises:
         MissingExtraError: `implicit` is not installed.
@@ -156,7 +157,7 @@ def _item_factors(
     from scipy.sparse import csr_matrix, vstack  # comes with implicit
     from threadpoolctl import threadpool_limits  # the same
 
-    met = vstack(
+    interactions = vstack(
         [csr_matrix(block) for block in user_item_blocks(train, weighted=True)], format="csr"
     )
     with threadpool_limits(1, "blas"):  # its threads are over users and items
@@ -167,7 +168,7 @@ def _item_factors(
             iterations=NUM_ITERATIONS,
             random_state=seed,
         )
-        model.fit(met, show_progress=False)
+        model.fit(interactions, show_progress=False)
     factors = np.array(model.item_factors, np.float32)
     factors[columns.PADDING] = 0.0
     return factors

@@ -49,13 +49,13 @@ def first_stage_lists(
     batch_size: int = 256,
     advance: Callable[[int], Any] | None = None,
 ) -> CandidateLists:
-    """Return a first stage's best items at training positions, and the item that came next.
+    """Return a first stage's top items at training positions, and the next item.
 
-    It recommends as in serving: after everything that the user met before, which is never a
-    candidate, unless the catalogue's `exclude_seen` is False; with it, a position whose item was
-    met before is no position. What the user met later is a candidate like all others, and is
-    marked as `later`: as a negative it would teach the second stage to put what users like last.
-    A dislike, a label of a weight below 0, is neither a position nor marked as `later`.
+    The first stage recommends as in serving, after all earlier items of the user. Unless the
+    catalogue's `exclude_seen` is False, earlier items are never candidates, and positions whose
+    item is an earlier item are skipped. Later items of the user are candidates like all others, and
+    are marked as `later`: as negatives they would train the second stage to rank liked items last.
+    A dislike, a label with a weight below 0, is neither a position nor marked as `later`.
 
     Args:
         recommend: the first stage as a scorer, such as `ModelScorer(student)`: gives scores and
@@ -159,21 +159,21 @@ def _sequences(
     """
     sequences: dict[int, list[int]] = {}
     liked: dict[int, list[bool]] = {}
-    met: dict[int, set[int]] = {}
+    interacted: dict[int, set[int]] = {}
     places = []
     for user, history, labels, wanted in zip(
         windows.users.tolist(), windows.history, windows.labels, windows.liked_labels
     ):
         if user not in sequences:  # a sequence is its first item, and then all labels
             sequences[user] = history[history > columns.PADDING][:1].tolist()
-            met[user], liked[user] = set(sequences[user]), [True] * len(sequences[user])
+            interacted[user], liked[user] = set(sequences[user]), [True] * len(sequences[user])
         there = labels > columns.PADDING
         for item, is_liked in zip(labels[there].tolist(), (wanted[there] > 0).tolist()):
-            if is_liked and not (windows.catalogue.exclude_seen and item in met[user]):
+            if is_liked and not (windows.catalogue.exclude_seen and item in interacted[user]):
                 places.append((user, len(sequences[user])))
             sequences[user].append(item)
             liked[user].append(is_liked)
-            met[user].add(item)
+            interacted[user].add(item)
     return (
         {user: np.array(items, np.int32) for user, items in sequences.items()},
         {user: np.array(flags, bool) for user, flags in liked.items()},

@@ -109,18 +109,18 @@ class ItemItemTeacher(HistoryTeacher):
 
 
 class NextItemRidgeTeacher(ItemItemTeacher):
-    """Scores an item by the ridge regression of the next item on the decayed past.
+    """Ridge regression of the next item on the time-decayed history.
 
-    Of every labelled position of the windows, with its history's items j and its label y, x_j is
-    `exp(-age_j / decay)` (`age_j` is how many items come after the last j) and the target is 1 for
+    For every labelled position of the windows, with the history's items j and the label y, x_j is
+    `exp(-age_j / decay)` (`age_j` is the number of items after the last j) and the target is 1 for
     y, 0 for all others. `W = (X'VX + l2 I)^-1 X'VY` minimises
-    `sum_r v_r |x_r W - y_r|^2 + l2 |W|^2`, where v_r is the label's weight (1 where the windows
-    have no `weights`) and V has them on its diagonal; `logit_i = sum_j x_j W_ji`. A label of a
-    weight -v, a dislike, has the weight v and the target 0, as all other items have it. Where
-    `ItemItemTeacher` knows which items are met by the same users, this one knows which are met
-    next: it has the order of the history.
+    `sum_r v_r |x_r W - y_r|^2 + l2 |W|^2`, where v_r is the label's weight (1 if the windows have
+    no `weights`) and V has them on its diagonal; `logit_i = sum_j x_j W_ji`. A label with a weight
+    -v, a dislike, has the weight v and the target 0, as all other items. `ItemItemTeacher` models
+    which items have the same users; this teacher models which items come next, from the order of
+    the history.
 
-    Scores are calibrated, and windows labelled, as of `ItemItemTeacher`.
+    For calibration and cross-fitting see `ItemItemTeacher`.
 
     Args:
         windows: training windows.
@@ -148,12 +148,12 @@ class NextItemRidgeTeacher(ItemItemTeacher):
 
 
 def user_item_blocks(train: Windows, *, weighted: bool = False) -> Iterator[np.ndarray]:
-    """Who met what in training, some users at a time: float32 0/1 [num_users, num_items + 1].
+    """Yield blocks of the training user-item matrix: float32 0/1 [num_users, num_items + 1].
 
-    All blocks together have a row for each user of the windows, in the order of their indices. If
-    they are `weighted`, what was met has its label's weight in the place of 1, the largest of
-    several; a sequence's first item, which is no label, has 1. What a user has as a label of a
-    weight below 0, and not also as one above, is 0.
+    All blocks together have one row for each user of the windows, in the order of their indices. If
+    `weighted`, the entry of an interaction is its label's weight instead of 1 (the largest of
+    several); a sequence's first item, which is not a label, has 1. An item that is a label only
+    with weights below 0 has 0.
     """
     users, rows = np.unique(train.users, return_inverse=True)
     windows = np.argsort(rows, kind="stable")
@@ -176,7 +176,7 @@ def user_item_blocks(train: Windows, *, weighted: bool = False) -> Iterator[np.n
 
 
 def item_item_weights(train: Windows, l2: float) -> np.ndarray:
-    """What each met item adds to each item's score, float32 [num_items + 1, num_items + 1].
+    """Compute the weights of EASE, float32 [num_items + 1, num_items + 1].
 
     With X the 0/1 user-item matrix, `P = (X'X + l2 I)^-1` and `B_ij = -P_ij / P_jj` off the
     diagonal, 0 on it: column j is the ridge regression of item j on all others. Row and column 0,

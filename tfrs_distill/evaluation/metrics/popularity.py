@@ -32,7 +32,7 @@ def novelty(item_ids: np.ndarray, counts: np.ndarray, num_users: int) -> np.ndar
 
 
 def recommended_popularity(item_ids: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Compute how many training users met a query's items on average, one value a query.
+    """Compute the mean number of training users of a query's items, one value per query.
 
     Its mean over the queries is the average recommendation popularity (ARP).
 
@@ -63,9 +63,9 @@ def popularity_lift(
     0.5
     """
     lists = recommended_popularity(item_ids, counts)
-    met = np.array([counts[items].mean() if len(items) else np.nan for items in histories])
-    both = ~np.isnan(lists) & ~np.isnan(met)
-    of_histories = met[both].sum()
+    interacted = np.array([counts[items].mean() if len(items) else np.nan for items in histories])
+    both = ~np.isnan(lists) & ~np.isnan(interacted)
+    of_histories = interacted[both].sum()
     return float(lists[both].sum() / of_histories - 1) if of_histories else float("nan")
 
 

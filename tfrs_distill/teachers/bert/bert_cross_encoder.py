@@ -351,8 +351,12 @@ def _check(settings: dict[str, Any], windows: Windows, num_layers: int) -> None:
     check_num_layers(settings["num_layers"], num_layers)
     taken, words = 1, "are not its label"
     if windows.catalogue.exclude_seen:
-        met = np.sort(np.concatenate([windows.history, windows.labels], axis=1), axis=1)
-        distinct = 1 + np.count_nonzero(np.diff(met), axis=1) - (met[:, 0] == columns.PADDING)
+        interacted = np.sort(np.concatenate([windows.history, windows.labels], axis=1), axis=1)
+        distinct = (
+            1
+            + np.count_nonzero(np.diff(interacted), axis=1)
+            - (interacted[:, 0] == columns.PADDING)
+        )
         taken, words = int(distinct.max()), "are in every row neither its label nor in its history"
     others = len(windows.existing_items()) - taken
     if settings["num_negatives"] > others:

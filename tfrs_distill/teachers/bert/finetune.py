@@ -248,8 +248,8 @@ class _Training(ResumableTraining):
         num_items, wanted = self.windows.catalogue.num_items, self.settings["num_negatives"]
         generator = np.random.default_rng([self.settings["seed"], int(self.num_done)])
         others = generator.choice(num_items, min(wanted, num_items), replace=False) + 1
-        met = np.union1d(history.numpy(), labels.numpy())
-        return np.union1d(met[met > columns.PADDING], others).astype(np.int32)
+        interacted = np.union1d(history.numpy(), labels.numpy())
+        return np.union1d(interacted[interacted > columns.PADDING], others).astype(np.int32)
 
     def _apply_gradients(self, loss: tf.Tensor) -> None:
         self.finish_step(loss, [gradient.read_value() for gradient in self.cache.gradients])
