@@ -16,6 +16,19 @@ from tfrs_distill.models.student import Student
 from tfrs_distill.teachers.function_teacher import FunctionTeacher
 from tfrs_distill.teachers.keras_teacher import KerasTeacher
 
+NOT_OF_LOGITS = (  # losses of Keras whose `y_true` is a label, a probability or above 0
+    tf.keras.losses.BinaryCrossentropy,
+    tf.keras.losses.BinaryFocalCrossentropy,
+    tf.keras.losses.CategoricalCrossentropy,
+    tf.keras.losses.CategoricalFocalCrossentropy,
+    tf.keras.losses.SparseCategoricalCrossentropy,
+    tf.keras.losses.KLDivergence,
+    tf.keras.losses.Poisson,
+    tf.keras.losses.MeanSquaredLogarithmicError,
+    tf.keras.losses.Hinge,
+    tf.keras.losses.SquaredHinge,
+    tf.keras.losses.CategoricalHinge,
+)
 HIDDEN = "hidden"  # beside the tasks: losses between layers that belong to no single task
 
 DistillationLoss: TypeAlias = tf.keras.losses.Loss | HiddenRepresentationDistillation
@@ -97,7 +110,8 @@ def losses_by_task(losses: Any, tasks: Sequence[str]) -> dict[str, list[Distilla
     """Return lists of distillation losses by task, or `"hidden"`.
 
     Raises:
-        TypeError: something is no loss, or a loss of logits under `"hidden"`.
+        TypeError: something is no loss, or a loss of probabilities; or one of logits under
+            `"hidden"`.
         ValueError: no loss, or of no task of the student.
     """
     by_task = {
@@ -113,6 +127,13 @@ def losses_by_task(losses: Any, tasks: Sequence[str]) -> dict[str, list[Distilla
                     "`distillation_losses` must be `tf.keras.losses.Loss` objects of (teacher "
                     "logits, student logits) or `HiddenRepresentationDistillation` layers. "
                     f"Received: {loss!r}."
+                )
+            if type(loss) in NOT_OF_LOGITS:
+                raise TypeError(
+                    f"`{type(loss).__name__}` compares labels or probabilities, but distillation "
+                    "losses get the teacher's and the student's logits. Use "
+                    "`td.losses.SoftTargetKLDivergence(temperature)`, or for tasks of one logit "
+                    f"`td.losses.SoftTargetBinaryCrossEntropy(temperature)`. Received: {loss!r}."
                 )
             if key == HIDDEN and not is_layer:
                 raise TypeError(
