@@ -673,6 +673,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         arguments.items,
         arguments.users,
         arguments.column,
+        arguments.min_rating,
+        arguments.disliked_below,
+        arguments.weigh_by_rating,
     )
     if arguments.run is not None and (any(named) or arguments.recipe != RECIPE):
         raise InputError("--run names the data. Leave out --recipe, --data-dir, --interactions ...")
