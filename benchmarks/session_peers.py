@@ -43,8 +43,9 @@ class SequentialRules(HistoryScorer):
     """Rules 'after an interaction with a follows one with b', stronger with fewer items between.
 
     `rule[a, b] = sum over the times that b follows a, at most `window` items later, of
-    1 / (items from a to b) / (1 + times of a) ** normalisation`; `score_b = sum over the history's a of
-    exp(-age_a / decay) rule[a, b]`. The paper uses the last item alone, as a small decay does.
+    1 / (items from a to b) / (1 + times of a) ** normalisation`;
+    `score_b = sum over the history's a of exp(-age_a / decay) rule[a, b]`. The paper uses the last
+    item alone, as a small decay does.
 
     Args:
         train: training windows.
