@@ -274,7 +274,7 @@ def _add_compress(commands: Any) -> None:
         metavar="SIZE",
         type=_bytes,
         required=True,
-        help="of the .tflite file, such as 32KB (32,000 bytes)",
+        help="of the .tflite file (two stages have two), such as 32KB (32,000 bytes)",
     )
     compress.add_argument(
         "--max-drop",

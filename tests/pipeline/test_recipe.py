@@ -12,7 +12,6 @@ from tfrs_distill.pipeline.recipe import (
     TwoStageRecipe,
 )
 from tfrs_distill.pipeline.recipe.sections import (
-    CompressedExportSettings,
     CrossEncoderSettings,
     DataSettings,
     DistillationSettings,
@@ -158,7 +157,7 @@ UNUSUAL_REVIEWS = RankingRecipe(
         label_smoothing=0.2,
         weight_decay=0.03,
     ),
-    export=CompressedExportSettings(version=5, compress=("int4",)),
+    export=ExportSettings(version=5, compress=("int4",)),
 )
 UNUSUAL_FILMS = MultitaskRecipe(
     name="likes",
@@ -191,7 +190,7 @@ UNUSUAL_STAGES = TwoStageRecipe(
         num_neighbours=9,
         list_loss="pairwise",
     ),
-    export=ExportSettings(version=4),
+    export=ExportSettings(version=4, compress=("units:8", "int4")),
     evaluation=TwoStageEvaluationSettings(k=15, bootstrap_samples=200, max_lists=55),
 )
 COLUMNS = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,19 @@ from tfrs_distill.export.retrieval_module import (
     RetrievalModule,
     retrieval_signature,
 )
+from tfrs_distill.export.two_stage import check_second_stage
 from tfrs_distill.files import whole_folder
 from tfrs_distill.models.ranking_model import RankingModel
-from tfrs_distill.serving.artefact import PIECES, PROVENANCE, RANKING, RETRIEVAL, Artefact
+from tfrs_distill.models.two_stage_student import TwoStageStudent
+from tfrs_distill.serving.artefact import (
+    PIECES,
+    PROVENANCE,
+    RANKING,
+    RANKING_FOLDER,
+    RETRIEVAL,
+    Artefact,
+    RankingStage,
+)
 from tfrs_distill.serving.word_vocabulary import WordVocabulary
 
 DEFAULT_K = 100
@@ -31,7 +42,7 @@ Vocabularies = Mapping[str, Sequence[str] | WordVocabulary]
 
 
 def export_artefact(
-    student: ExportableStudent | RankingModel,
+    student: ExportableStudent | RankingModel | TwoStageStudent,
     directory: str | os.PathLike[str],
     catalogue: Catalogue | None = None,
     *,
@@ -39,7 +50,7 @@ def export_artefact(
     vocabularies: Vocabularies | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> Artefact:
-    """Write a retrieval or ranking student to one folder, in every form of `export/forms/`.
+    """Write a student to one folder, in every form of `export/forms/`.
 
     These are a SavedModel and what is converted from it: `student.tflite` in float32 and a smaller
     file with tables and matrices in 8 bits, which computes with 8-bit integers where LiteRT can
@@ -48,13 +59,19 @@ def export_artefact(
     there. The folder appears whole or not at all; an artefact
     that is there already stays as it was until then.
 
+    Of two stages the folder is the artefact of the retrieval student and holds that of the ranking
+    student in `ranking/`, as is noted in `signature.json`. `Recommender` reads it as any other, and
+    calls the ranking model once a query. A history has no ratings there: a ranking student that
+    reads them gets 0, not rated.
+
     Args:
-        student: a trained student of retrieval, or of ranking and made of features.
+        student: a trained student of retrieval, of ranking and made of features, or of both.
         directory: the folder to write, `saved_models/<name>/<version>`; see `next_version`.
         catalogue: the items the student was trained on, `splits.catalogue`. Retrieval needs it,
             and its `exclude_seen` decides whether the history's items are left out. Of a ranking
             student their ids become the vocabulary of `columns.ITEM_ID`, and their titles are kept.
-        k: of retrieval: how many items a query gets, 100 by default.
+        k: of retrieval: how many items a query gets, 100 by default; of two stages it is the
+            student's `num_candidates`.
         vocabularies: of ranking: by column, what turns what people know into indices: the ids of a
             column of ids, entry i with the index `i + 1`, or the `WordVocabulary` of a column of
             words. They are kept with the files, for `Ranker`; a column without takes indices only.
@@ -66,8 +83,9 @@ def export_artefact(
 
     Raises:
         InputError: `directory` holds something that is no artefact; an argument is missing, of the
-            other kind of student, or does not fit the student; the student's weights are not
-            finite; LiteRT has no operator for a part of it, or computes something else.
+            other kind of student, or does not fit the student; the ranking student of two stages
+            reads more than a history and an item; the student's weights are not finite; LiteRT
+            has no operator for a part of it, or computes something else.
 
     Example:
     >>> import tempfile
@@ -85,19 +103,19 @@ def export_artefact(
     """
     refuse_foreign_folder(Path(directory))
     with whole_folder(directory) as folder:
-        module, described = describe(
+        for module, described in describe(
             student, folder, catalogue, k=k, vocabularies=vocabularies, provenance=provenance
-        )
-        write_artefact(module, described)
+        ):
+            write_artefact(module, described)
     return Artefact.read(directory)
 
 
 def to_saved_model(
-    student: ExportableStudent,
+    student: ExportableStudent | TwoStageStudent,
     directory: str | os.PathLike[str],
     catalogue: Catalogue,
     *,
-    k: int = DEFAULT_K,
+    k: int | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> Artefact:
     """Write `student` as an artefact of a SavedModel alone at `directory`.
@@ -110,7 +128,7 @@ def to_saved_model(
         student: see `export_artefact`, as for all arguments.
         directory: the folder to write; it appears whole or not at all.
         catalogue: the items the student was trained on.
-        k: how many items a query gets.
+        k: see `export_artefact`.
         provenance: what `provenance.json` holds beside versions and fingerprints.
 
     Returns:
@@ -122,21 +140,59 @@ def to_saved_model(
     """
     refuse_foreign_folder(Path(directory))
     with whole_folder(directory) as folder:
-        module, described = describe(student, folder, catalogue, k=k, provenance=provenance)
-        write_artefact(module, described, [FORMS["saved_model"]])
+        for module, described in describe(student, folder, catalogue, k=k, provenance=provenance):
+            write_artefact(module, described, [FORMS["saved_model"]])
     return Artefact.read(directory)
 
 
 def describe(
-    student: ExportableStudent | RankingModel,
+    student: ExportableStudent | RankingModel | TwoStageStudent,
     folder: Path,
     catalogue: Catalogue | None,
     *,
     k: int | None = None,
     vocabularies: Vocabularies | None = None,
     provenance: Mapping[str, Any] | None = None,
+) -> list[tuple[ServedModule, Artefact]]:
+    """Return what the model files in `folder` compute, and the artefact that they are part of.
+
+    Of two stages the second one's come first: the artefact in `folder` lists the files of both.
+    """
+    if not isinstance(student, TwoStageStudent):
+        return [_describe(student, folder, catalogue, k, vocabularies, provenance)]
+    if catalogue is None or k is not None or vocabularies is not None:
+        raise InputError(
+            "A student of two stages needs the `catalogue` it was trained on, `splits.catalogue`, "
+            "and takes neither `k`, which is its `num_candidates`, nor `vocabularies`. Received: "
+            f"catalogue={catalogue!r}, k={k!r}."
+        )
+    check_second_stage(student.ranking_student, catalogue)
+    (folder / RANKING_FOLDER).mkdir()
+    second = _describe(
+        student.ranking_student,
+        folder / RANKING_FOLDER,
+        None,  # the titles are in the folder above
+        None,
+        {columns.ITEM_ID: catalogue.item_ids},
+        provenance,
+    )
+    module, first = _describe(
+        student.retrieval_student, folder, catalogue, student.num_candidates, None, provenance
+    )
+    stage = RankingStage(student.task, student.num_candidates, student.retrieval_weight)
+    signature = first.signature | {"ranking": asdict(stage)}
+    return [second, (module, replace(first, signature=signature))]
+
+
+def _describe(
+    student: ExportableStudent | RankingModel,
+    folder: Path,
+    catalogue: Catalogue | None,
+    k: int | None,
+    vocabularies: Vocabularies | None,
+    provenance: Mapping[str, Any] | None,
 ) -> tuple[ServedModule, Artefact]:
-    """Return what the model files in `folder` compute, and the artefact that they are part of."""
+    """The same of one student."""
     provenance = provenance_of(student, catalogue, provenance)
     student = in_float32(student)
     if isinstance(student, RankingModel):

@@ -1,106 +1,25 @@
-"""Two students as one artefact: the first retrieves, the second ranks what it found."""
+"""What a `Recommender` must be able to give the second of two stages."""
 
 from __future__ import annotations
-
-import math
-import os
-from collections.abc import Mapping
-from dataclasses import asdict, replace
-from pathlib import Path
-from typing import Any
 
 from tfrs_distill import columns
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.errors import InputError
-from tfrs_distill.export.artefact import describe, refuse_foreign_folder, write_artefact
 from tfrs_distill.export.ranking_columns import sides_of
-from tfrs_distill.export.retrieval_module import ExportableStudent
-from tfrs_distill.files import whole_folder
 from tfrs_distill.models.features import ITEM, QUERY, ItemFeature, NeighbourFeature
 from tfrs_distill.models.ranking_model import RankingModel
-from tfrs_distill.serving.artefact import RANKING_FOLDER, Artefact, RankingStage
 
 KNOWN_OF_A_QUERY = (columns.HISTORY, columns.HISTORY_RATINGS)
 KNOWN_OF_AN_ITEM = (columns.ITEM_ID,)
 
 
-def export_two_stage(
-    retrieval_student: ExportableStudent,
-    ranking_student: RankingModel,
-    directory: str | os.PathLike[str],
-    catalogue: Catalogue,
-    *,
-    num_candidates: int = 100,
-    task: str | None = None,
-    retrieval_weight: float = 0.0,
-    provenance: Mapping[str, Any] | None = None,
-) -> Artefact:
-    """Write both students to one folder, which `Recommender` reads as it reads any other.
-
-    The folder is the artefact of the retrieval student, as `export_artefact` writes it with
-    `k=num_candidates`, and holds that of the ranking student in `ranking/`; as is noted in
-    `signature.json`. `Recommender` retrieves `num_candidates` items and
-    orders them by
-
-    `score = prediction of the task + retrieval_weight * retrieval score`
-
-    in one call of the ranking model a query. A history has no ratings there: a ranking student that
-    reads them gets 0, not rated.
-
-    Reference: [Covington et al., 2016](https://doi.org/10.1145/2959100.2959190).
-
-    Args:
-        retrieval_student: finds the candidates.
-        ranking_student: orders them; it reads a history and an item.
-        directory: the folder to write, `saved_models/<name>/<version>`; see `next_version`.
-        catalogue: the items both were trained on, `splits.catalogue`; its `exclude_seen`
-            decides whether the history's items are left out.
-        num_candidates: how many items are retrieved and ranked; a query gets at most so many.
-        task: which of the ranking student's predictions counts; not needed where there is one.
-        retrieval_weight: how much a unit of the retrieval score, a logit, counts in the task's
-            unit. 0 leaves the order to the ranking student.
-        provenance: what `provenance.json` holds beside versions and fingerprints.
-
-    Returns:
-        The artefact that was written.
+def check_second_stage(student: RankingModel, catalogue: Catalogue) -> None:
+    """Raise unless a `Recommender` can give the ranking student its inputs.
 
     Raises:
-        InputError: the ranking student reads a column that a history or the catalogue cannot give,
-            has no such task, or knows another number of items; or see `export_artefact`.
+        InputError: it reads a column that a history or the catalogue cannot give, or knows another
+            number of items.
     """
-    task = _check(ranking_student, catalogue, task)
-    if num_candidates < 1:
-        raise InputError(f"`num_candidates` must be at least 1. Received: {num_candidates!r}.")
-    if not math.isfinite(retrieval_weight):
-        raise InputError(f"`retrieval_weight` must be finite. Received: {retrieval_weight!r}.")
-    stage = RankingStage(task, num_candidates, float(retrieval_weight))
-    refuse_foreign_folder(Path(directory))
-    with whole_folder(directory) as folder:
-        (folder / RANKING_FOLDER).mkdir()
-        module, second = describe(
-            ranking_student,
-            folder / RANKING_FOLDER,
-            None,  # the titles are in the folder above
-            vocabularies={columns.ITEM_ID: catalogue.item_ids},
-            provenance=provenance,
-        )
-        write_artefact(module, second)
-        module, first = describe(
-            retrieval_student, folder, catalogue, k=num_candidates, provenance=provenance
-        )
-        write_artefact(
-            module, replace(first, signature=first.signature | {"ranking": asdict(stage)})
-        )
-    return Artefact.read(directory)
-
-
-def _check(student: RankingModel, catalogue: Catalogue, task: str | None) -> str:
-    """Return the task to rank by; raise unless a `Recommender` can give the student its inputs."""
-    if not isinstance(student, RankingModel):
-        raise InputError(
-            "The second stage must be a ranking student made of features. "
-            f"Received: {type(student).__name__}."
-        )
     sides = sides_of(student.features)
     for side, known in ((QUERY, KNOWN_OF_A_QUERY), (ITEM, KNOWN_OF_AN_ITEM)):
         read = [name for name, whose in sides.items() if whose == side]
@@ -120,10 +39,3 @@ def _check(student: RankingModel, catalogue: Catalogue, task: str | None) -> str
                 f"The ranking student knows {feature.num_items} items, but the catalogue has "
                 f"{catalogue.num_items}. Give the catalogue that both students were trained on."
             )
-    tasks = list(student.tasks)
-    if task not in tasks and (task is not None or len(tasks) > 1):
-        raise InputError(
-            f"`task` must be one of the ranking student's: {', '.join(tasks)}. Received: "
-            f"task={task!r}."
-        )
-    return tasks[0] if task is None else task

@@ -74,7 +74,7 @@ class Recommender:
     given theirs.
 
     An artefact of two stages is read as any other: what its retrieval student finds is ordered by
-    its ranking student, and scores are those of `export_two_stage`.
+    its ranking student, and scores are those of a `TwoStageStudent`.
 
     Args:
         artefact: the folder's contents.

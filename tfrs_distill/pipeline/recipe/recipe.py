@@ -31,7 +31,6 @@ from tfrs_distill.pipeline.recipe.sections import (
     TABLES,
     TEXT,
     TWO_TOWER,
-    CompressedExportSettings,
     CrossEncoderSettings,
     DataSettings,
     DistillationSettings,
@@ -359,12 +358,11 @@ class RetrievalRecipe(Recipe):
                 f'`data.split` "{COLD_ITEMS}" asks for items that only their texts tell of. Set '
                 "`item_texts.read` to true."
             )
-        compress = getattr(self.export, "compress", ())
-        if compress:
+        if self.export.compress:
             raise InputError(
                 f'With `data.split` "{COLD_ITEMS}" a student is chosen by its text tower, which '
                 "compression does not train. Received: export.compress="
-                f"{list(compress)}. Leave it empty."
+                f"{list(self.export.compress)}. Leave it empty."
             )
 
     def _check_transfer(self) -> None:
@@ -499,7 +497,7 @@ class RankingRecipe(Recipe):
     training: TrainingSettings = TrainingSettings()
     twin: TwinSettings = TwinSettings()
     distillation: DistillationSettings = DistillationSettings()
-    export: ExportSettings = CompressedExportSettings()
+    export: ExportSettings = ExportSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
 
     def __post_init__(self) -> None:

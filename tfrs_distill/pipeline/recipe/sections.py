@@ -711,22 +711,16 @@ class ExportSettings:
     """What is written for serving and for devices."""
 
     version: int = setting(1, "the version's folder, as TF Serving wants it", **NUMBER)
+    compress: tuple[str, ...] = setting(
+        (), "what is done to the student before, in order; see docs/compression.md; empty = nothing"
+    )
 
     def __post_init__(self) -> None:
         check(self, "export")
 
 
 @dataclass(frozen=True)
-class CompressedExportSettings(ExportSettings):
-    """What is written of one student, which may be made smaller before."""
-
-    compress: tuple[str, ...] = setting(
-        (), "what is done to the student before, in order; see docs/compression.md; empty = nothing"
-    )
-
-
-@dataclass(frozen=True)
-class RetrievalExportSettings(CompressedExportSettings):
+class RetrievalExportSettings(ExportSettings):
     """What is written of a student that recommends."""
 
     k: int = setting(100, "items a query returns; fixed inside the exported graph", **NUMBER)
