@@ -350,7 +350,7 @@ def test_what_is_no_scorer_of_the_data_is_one_clear_error(folder, capsys, scorer
             ["--recipe", "movielens-100k", "--run", "nowhere", "--disliked-below", "3"],
             "--run names the data",
         ),
-        (["--items", "a.csv"], "--items is about --interactions. Name them."),
+        (["--items", "a.csv"], "--items describes --interactions, which is missing."),
         (["--item-vectors", "gone.npy"], "gone.npy must be a .npy file of finite vectors, float"),
     ],
 )

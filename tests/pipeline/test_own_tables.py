@@ -155,9 +155,9 @@ def test_settings_that_do_not_go_together(tmp_path, toml, words):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (["--items", "a.csv"], "--items is about --interactions. Name them."),
-        (["--users", "a.csv"], "--users is about --interactions. Name them."),
-        (["--weigh-by-rating"], "--weigh-by-rating is about --interactions"),
+        (["--items", "a.csv"], "--items describes --interactions, which is missing."),
+        (["--users", "a.csv"], "--users describes --interactions, which is missing."),
+        (["--weigh-by-rating"], "--weigh-by-rating describes --interactions"),
         (
             ["--interactions", "{shop}", "--weigh-by-rating"],
             "weigh_by_rating needs a column of rat",
