@@ -131,7 +131,7 @@ def test_other_content_is_other_data(shop):
     "toml, words",
     [
         ('source = "tables"', '`data.interactions` and `data.source` "tables" belong together'),
-        ('user_column = "u"', r"`data.user_column` is about tables. Name them as `data.inter"),
+        ('user_column = "u"', r"`data.user_column` describes tables, .* Name them as `data.inter"),
         (
             'interactions = ["a.csv"]',
             r"no text for a teacher to read.*`teacher.modalities` to \[\]",
