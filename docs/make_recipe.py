@@ -103,9 +103,10 @@ with `+`: `--search teacher.members=two-tower+item-item,two-tower+als`. Settings
 twin share, such as `student.embedding_dim`, are tuned by the student's trials. Each teacher that a
 trial needs is trained once and kept, like everything else that trials have in common, so a search
 of `[distillation]` and `[twin]` costs only the training of the students. A
-`distillation.temperature` other than the seven above makes a retrieval recipe label its windows again, once per value. In
-`task = "two-stage"` the first stage is trained with `[distillation]` too: each of its settings that
-is tried trains the first stage and the cross-encoder again.
+`distillation.temperature` other than the seven above makes a retrieval recipe label its windows
+again, once per value. In `task = "two-stage"` the first stage is trained with
+`[distillation]` too: each of its settings that is tried trains the first stage and the cross-encoder
+again.
 
 The folder `saved_models/<name>/tune/` holds the study (`study.db`, which Optuna's tools read),
 `tune.json`, `tune.html` and `best.toml`. An interrupted search resumes when the command is given
