@@ -105,8 +105,8 @@ trial needs is trained once and kept, like everything else that trials have in c
 of `[distillation]` and `[twin]` costs only the training of the students. A
 `distillation.temperature` other than the seven above makes a retrieval recipe label its windows
 again, once per value. In `task = "two-stage"` the first stage is trained with
-`[distillation]` too: each of its settings that is tried trains the first stage and the cross-encoder
-again.
+`[distillation]` too: each of its settings that is tried trains the first stage and the
+cross-encoder again.
 
 The folder `saved_models/<name>/tune/` holds the study (`study.db`, which Optuna's tools read),
 `tune.json`, `tune.html` and `best.toml`. An interrupted search resumes when the command is given

@@ -26,6 +26,10 @@ from tfrs_distill.pipeline.report.cautions import limits_of_split
 from tfrs_distill.pipeline.report.paired_difference import gain_outcome, interval_in_words
 from tfrs_distill.pipeline.report.verdict import outcome, worse_than_alone
 
+ONE_SEED = (
+    "One seed: the interval does not include the variation between trainings; compare at least "
+    "three runs with `tfrs-distill compare`."
+)
 NAN, INF = math.nan, math.inf
 
 
@@ -45,6 +49,7 @@ def retrieval(teacher, twin, student, interval, users=943, **changes):
     report = {
         "name": "films",
         "seed": 3,
+        "seeds": [3, 4, 5],
         "rows_are": "query",
         "recipe": {"evaluation": {"bootstrap_samples": 250}},
         "data": {"users": users, "items": 60, "interactions": 1000},
@@ -279,6 +284,7 @@ def ranking(metric, item_mean, teacher, twin, student, interval, **changes):
         "name": "films",
         "task": "ranking",
         "seed": 3,
+        "seeds": [3, 4, 5],
         "protocol": {"split": "Ratings stand in order of time."},
         "rows_are": "row",
         "tasks": {"like": {"metric": metric, "what": "A rating of 4 or more."}},
@@ -648,9 +654,9 @@ def test_a_tile_says_nothing_of_what_was_not_measured():
 
 def test_one_thing_is_not_many():
     report = retrieval(0.2, 0.18, 0.19, UP, data={"users": 1, "items": 1, "interactions": 1})
-    assert "1 user · 1 item · 1 interaction · seed 3" in text_of(report)
+    assert "1 user · 1 item · 1 interaction · seeds 3, 4, 5" in text_of(report)
     report = ranking("auc", None, 0.8, 0.74, 0.75, UP, data={"users": 2, "items": 1, "rows": 1})
-    assert "2 users · 1 item · 1 row · seed 3" in text_of(report)
+    assert "2 users · 1 item · 1 row · seeds 3, 4, 5" in text_of(report)
 
 
 @pytest.mark.parametrize(
@@ -828,7 +834,7 @@ def test_the_verdict_says_what_the_teacher_did_for_each_task():
         "the item mean, at 2.0 % of the teacher's bytes. For rating, the teacher helped (the "
         "student's "
         "RMSE of rating is 0.0200 below its twin's (95 % interval of the difference -0.0300 to "
-        "-0.0100))."
+        f"-0.0100)). {ONE_SEED}"
     )
 
 
@@ -852,11 +858,12 @@ def test_the_first_task_decides_the_outcome():
 def test_a_task_is_worse_than_its_single_task_twin_only_beyond_its_interval():
     fine, worse = many_tasks(-0.01, 0.02), many_tasks(0.01, 0.03)
     assert worse_than_alone(fine) == []
-    assert verdict(fine).endswith("No task is significantly worse than its single-task twin.")
+    alone = "No task is significantly worse than its single-task twin."
+    assert verdict(fine).endswith(f"{alone} {ONE_SEED}")
     assert worse_than_alone(worse) == ["rating"]
     assert verdict(worse).endswith(
         "Significantly worse than its single-task twin: rating, whose RMSE is 0.0200 above that "
-        "twin's (95 % interval of the difference 0.0100 to 0.0300)."
+        f"twin's (95 % interval of the difference 0.0100 to 0.0300). {ONE_SEED}"
     )
     assert FINE in text_of(fine)
     assert "Significantly worse than its single-task twin: rating." in text_of(worse)
@@ -868,5 +875,5 @@ def test_two_stages_are_held_against_retrieval_alone_and_the_cross_encoder():
         "difference 0.0010 to 0.0200) and 85.0 % of the teacher's. Two stages: NDCG@10 0.0200 "
         "above retrieval alone, 110.0 % of it (95 % interval of the difference 0.0100 to 0.0300). "
         "Two stages: NDCG@10 0.0300 below the cross-encoder over the same candidates, 88.0 % of it "
-        "(95 % interval of the difference -0.0500 to -0.0100)."
+        f"(95 % interval of the difference -0.0500 to -0.0100). {ONE_SEED}"
     )

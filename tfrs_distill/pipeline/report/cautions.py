@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfrs_distill.pipeline.recipe.sections import GLOBAL_TIME, RANDOM, SHUFFLED
@@ -18,8 +18,9 @@ def cautions(report: Mapping[str, Any]) -> list[str]:
     """Sentences that the verdict ends with; empty if there is nothing to warn about.
 
     `resampled` of the report says what its intervals are over (`what`, `number`, and whether that
-    is `too_few`). `data.repeats` is a sentence about repeated interactions with the same items. A
-    random split (`data.split.kind`) does not predict the future.
+    is `too_few`); `seed` or `seeds` which trainings were compared. `data.repeats` is a sentence
+    about repeated interactions with the same items. A random split (`data.split.kind`) does not
+    predict the future.
 
     Example:
     >>> cautions({"resampled": {"what": "test users", "number": 9, "too_few": True}})
@@ -30,6 +31,7 @@ def cautions(report: Mapping[str, Any]) -> list[str]:
     found = [
         WITHOUT_TIME if (data.get("split") or {}).get("kind") == RANDOM else "",
         few(resampled["number"], resampled["what"]) if resampled.get("too_few") else "",
+        few_seeds(report.get("seeds") or [report[name] for name in ("seed",) if name in report]),
         data.get("repeats", ""),
     ]
     return [sentence for sentence in found if sentence]
@@ -40,6 +42,23 @@ def few(number: int, things: str, thing: str = "") -> str:
     return (
         f"Only {counted(number, things, thing)}: bootstrap intervals over so few are too narrow; "
         "this may be chance."
+    )
+
+
+def few_seeds(seeds: Sequence[int]) -> str:
+    """A warning that too few trainings were compared; empty for three or more, or none.
+
+    Example:
+    >>> few_seeds([0])  # doctest: +NORMALIZE_WHITESPACE
+    'One seed: the interval does not include the variation between trainings; compare at least
+    three runs with `tfrs-distill compare`.'
+    """
+    if not 0 < len(seeds) < 3:
+        return ""
+    includes = "One seed: the interval does not include", "Two seeds: the interval hardly includes"
+    return (
+        f"{includes[len(seeds) - 1]} the variation between trainings; compare at least three runs "
+        "with `tfrs-distill compare`."
     )
 
 
