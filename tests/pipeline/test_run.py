@@ -120,7 +120,7 @@ def test_the_report_holds_every_model_with_its_numbers(finished):
     gain = report["comparisons"]["student_vs_twin"]["next_item"]["difference"]
     assert pair["segments"]["all"]["difference"] == pytest.approx(gain)
     page = re.sub(r"<[^>]+>", "", (home / "report.html").read_text(encoding="utf-8"))
-    assert "Who gained, by segment" in page
+    assert "Quality by segment" in page
     assert report["verdict"] in " ".join(html.unescape(page).split())
 
 
