@@ -405,8 +405,8 @@ def test_of_many_values_that_are_known_the_first_are_named(reads_plans, capsys, 
     [
         ("plan", "--attribute is NAME=VALUE, once for each name, such as age=25. Received: 'plan'"),
         ("plan=", "Received: 'plan='"),
-        ("colour=red", "no attribute 'colour' of users. Expected: age, plan."),
-        ("age=old", "Attribute 'age' must be a number, or None where it is not known. Received"),
+        ("colour=red", "no user attribute 'colour'. Expected: age, plan."),
+        ("age=old", "Attribute 'age' must be a number, or None if it is missing. Received"),
     ],
 )
 def test_attributes_that_cannot_be_read_are_one_line(reads_plans, capsys, given, words):
@@ -456,7 +456,7 @@ def test_recommend_from_a_saved_model_is_quiet_and_agrees(artefact):
         (["--history", "Film 33333"], "Nearest titles: 'Film 33 (1993)'"),
         (["--history", "i5", "-k", "21"], "at most 20 items"),
         (["--history", "i5", "-k", "0"], "`k` must be at least 1"),
-        (["--attribute", "age=25"], "reads histories alone. Received: attributes of users"),
+        (["--attribute", "age=25"], "reads histories alone. Received: user attributes"),
     ],
 )
 def test_a_question_that_has_no_answer_is_one_line(artefact, capsys, arguments, words):

@@ -119,8 +119,8 @@ def test_texts_of_whole_numbers_and_of_tensors():
         (pd.Series(["a", None]), r"`ids` must hold .* Received: (nan|None) in row 1"),
         ([datetime.date(2020, 1, 1)], r"`ids` must hold .* Received: datetime\.date"),
         ([b"a", b"\xe9"], r"Received bytes that are not UTF-8 in row 1: b'\\xe9'"),
-        (pd.DataFrame({"a": ["x"]}), r"`ids` must have one entry a row\. .*\[1, 1\]"),
-        (np.array("x"), r"`ids` must have one entry a row\. Received the shape \[\]"),
+        (pd.DataFrame({"a": ["x"]}), r"`ids` must have one entry per row\. .*\[1, 1\]"),
+        (np.array("x"), r"`ids` must have one entry per row\. Received the shape \[\]"),
     ],
 )
 def test_what_is_no_text_is_named_with_its_row(values, words):

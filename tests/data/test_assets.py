@@ -121,9 +121,7 @@ def test_damaged_file_is_fetched_again(asset, damage):
 def test_damaged_file_that_cannot_be_fetched_again_is_refused(asset, cache):
     (asset.folder() / "a.txt").write_bytes(b"first")
     shutil.rmtree(cache.parent / "wheels")
-    with pytest.raises(
-        AssetUnavailableError, match=r"tiny is not whole in the asset cache .*cache"
-    ):
+    with pytest.raises(AssetUnavailableError, match=r"tiny is not in the asset cache .*cache"):
         asset.folder()
 
 
@@ -192,7 +190,7 @@ def test_full_disk_is_an_input_error_and_leaves_nothing(asset, cache, monkeypatc
 
     monkeypatch.setattr(shutil, "copyfileobj", full)
     with pytest.raises(
-        InputError, match=r"cannot be kept .*No space left on device.* set TFRS_DISTILL_CACHE"
+        InputError, match=r"cannot be written .*No space left on device.* set TFRS_DISTILL_CACHE"
     ):
         asset.folder()
     assert nothing_is_left(cache)
@@ -200,7 +198,7 @@ def test_full_disk_is_an_input_error_and_leaves_nothing(asset, cache, monkeypatc
 
 def test_cache_that_is_no_folder_is_an_input_error(asset, cache):
     cache.write_text("in the way")
-    with pytest.raises(InputError, match=r"tiny cannot be kept in the asset cache .*cache: "):
+    with pytest.raises(InputError, match=r"tiny cannot be written to the asset cache .*cache: "):
         asset.folder()
     assert cache.read_text() == "in the way"
 

@@ -87,7 +87,7 @@ def test_a_folder_is_recognised_whatever_its_name(folder):
 
 def test_who_falls_out_takes_others_along(folder):
     rows = rating_rows().replace('"5";"b5";"9"\n', "")  # b5 has four readers, 5 four books
-    with pytest.raises(InputError, match=r"nothing is left of 26 inter.* fewer than 5 are left"):
+    with pytest.raises(InputError, match=r"none of 26 inter.* fewer than 5 are dropped"):
         book_crossing(folder(**{RATINGS: RATING_HEADER + rows}))
 
 
@@ -110,7 +110,7 @@ def test_who_falls_out_takes_others_along(folder):
         (RATINGS, RATING_HEADER + '"1";"b1"x;"3"\n', r"Ratings\.csv, line 2: not valid CSV"),
         (BOOKS, '"ISBN";"Title"\n', r"Books\.csv, line 1: a column 'Book-Title' was expected"),
         (BOOKS, BOOK_HEADER, r"Books\.csv holds no items"),
-        (BOOKS, BOOK_HEADER + BOOK_ROWS + BOOK_ROWS, r"line 9: item id 'b1' stands on line 2"),
+        (BOOKS, BOOK_HEADER + BOOK_ROWS + BOOK_ROWS, r"line 9: item id 'b1' is already on line 2"),
     ],
 )
 def test_what_cannot_be_used_is_named(folder, file, text, words):

@@ -86,7 +86,7 @@ def test_what_int32_cannot_hold_is_refused(number):
 
 @pytest.mark.parametrize("shape", [[3], [2, 1], []])
 def test_labels_and_users_are_one_number_a_row(shape):
-    with pytest.raises(InputError, match=r"`users` must have the shape \[2\], one entry a row"):
+    with pytest.raises(InputError, match=r"`users` must have the shape \[2\], one entry per row"):
         whole_numbers("users", np.zeros(shape, np.int32), 2)
     with pytest.raises(InputError, match=r"`labels\['x'\]` must have the shape \[2\]"):
         float32_array("labels['x']", np.zeros(shape), 2)
@@ -121,7 +121,9 @@ def test_weights_are_not_negative_and_not_nan(wrong):
 
 def test_texts_are_strings_one_a_row():
     assert text_tuple("text", ["", "b"], 2) == ("", "b")
-    with pytest.raises(InputError, match=r"`texts\['text'\]` must have one text a row, 2\. .*: 1"):
+    with pytest.raises(
+        InputError, match=r"`texts\['text'\]` must have one text per row, 2\. .*: 1"
+    ):
         text_tuple("text", ["a"], 2)
     with pytest.raises(InputError, match=r"must hold strings.* '' where there is no text\. .*nan"):
         text_tuple("text", ["a", float("nan")], 2)

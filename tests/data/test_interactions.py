@@ -36,7 +36,7 @@ def test_sequences_are_by_time_and_ties_keep_file_order():
 @pytest.mark.parametrize(
     ("users", "items", "timestamps", "words"),
     [
-        ([0, 1], [1, 1], [1], r"one entry an interaction\. Received lengths \[1, 2\]"),
+        ([0, 1], [1, 1], [1], r"one entry per interaction\. Received lengths \[1, 2\]"),
         ([], [], [], r"Data set 'tiny' has no interactions"),
         ([0, 3], [1, 1], [1, 2], r"`users` must be within 0 to 2"),
         ([0, -1], [1, 1], [1, 2], r"`users` must be within 0 to 2"),
@@ -89,7 +89,7 @@ def test_later_interactions_are_joined_by_ids():
 def test_interactions_of_other_kinds_are_not_joined():
     numbers = Interactions("n", tiny_catalogue(1), ("ann",), [0], [1], [5], [10])
     dates = Interactions("d", tiny_catalogue(1), ("ann",), [0], [1], [5], ["2024-01-01"])
-    with pytest.raises(InputError, match="all must have dates or all numbers"):
+    with pytest.raises(InputError, match="all timestamps must be dates or all numbers"):
         numbers.joined(dates)
 
 

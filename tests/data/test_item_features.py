@@ -124,13 +124,13 @@ def test_genres_or_years_may_lack_but_not_both():
     same = attribute_vectors(of_years((("A",), ("A",)), [1990, 1990]))
     np.testing.assert_array_equal(same, [[1, 0], [1, 0]])
     with pytest.raises(
-        InputError, match=r"No item has a label.* or a number.* Leave this modality"
+        InputError, match=r"No item has a label.* or a number.* Remove this modality"
     ):
         attribute_vectors(of_years(((), ()), no_years))
 
 
 def test_lengths_must_agree():
-    with pytest.raises(InputError, match=r"one entry an item, .*2 labels, 1 names, .*\(3, 1\)"):
+    with pytest.raises(InputError, match=r"one entry per item, .*2 labels, 1 names, .*\(3, 1\)"):
         of_years(((), ()), [1, 2, 3])
 
 

@@ -52,7 +52,7 @@ def test_interactions_of_a_shuffled_frame_are_the_frames():
         ({"users": [0.0, np.nan]}, r"`users` must hold whole numbers .*float64"),
         ({"users": [0, 2**32]}, r"`users` must fit into int32"),
         ({"items": [1, 2**32 + 3]}, r"`items` must fit into int32"),
-        ({"items": [[1], [2]]}, r"one entry an interaction"),
+        ({"items": [[1], [2]]}, r"one entry per interaction"),
         ({"ratings": ["good", "bad"]}, r"`ratings` must hold numbers"),
         ({"user_ids": "a"}, r"`user_ids` must be a column"),
         ({"user_ids": ["a", None]}, r"`user_ids` must hold strings"),
@@ -145,7 +145,7 @@ def test_queries_of_series_of_lists_are_those_of_arrays():
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"users": [0]}, r"must have one entry a query\. Received lengths \[1, 2, 2\]"),
+        ({"users": [0]}, r"must have one entry per query\. Received lengths \[1, 2, 2\]"),
         ({"histories": ([1], ["7"])}, r"`histories\[1\]` must hold whole numbers"),
         ({"histories": ([1], [4])}, r"`histories` must hold item indices, 1 to 3\. .* 1 to 4"),
         ({"positives": ([1], [0])}, r"`positives` must hold item indices, 1 to 3\. .* 0 to 1"),
@@ -228,7 +228,7 @@ def test_knowledge_graphs_attributes_users_and_cold_items():
         ),
         (
             lambda: UserAttributes(["1"], [3], ["F", "M"], [""]),
-            r"one entry a user\. Received lengths \[1, 1, 2, 1, 1\]",
+            r"one entry per user\. Received lengths \[1, 1, 2, 1, 1\]",
         ),
         (
             lambda: UserAttributes(["1"], [3], [None], [""]),

@@ -114,14 +114,20 @@ def test_joined_rows_are_both_in_order():
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"labels": {"rating": [4.0]}}, "the same labels. In one of them only: like"),
-        ({"teacher_logits": {}}, "the same teacher_logits. In one of them only: like"),
+        ({"labels": {"rating": [4.0]}}, "the same labels can be joined. In one of them only: like"),
+        (
+            {"teacher_logits": {}},
+            "the same teacher_logits can be joined. In one of them only: like",
+        ),
         ({"weights": None}, "with weights and rows without"),
-        ({"catalogue": None}, "of one catalogue. Received: rows of different catalogues, or with"),
-        ({"catalogue": tiny_catalogue(4)}, "of one catalogue"),
+        (
+            {"catalogue": None},
+            "of the same catalogue can be joined. Received: rows of different catalogues, or with",
+        ),
+        ({"catalogue": tiny_catalogue(4)}, "of the same catalogue"),
         (
             {"teacher_logits": {"like": [[0.5, 0.5]]}},
-            r"`teacher_logits\['like'\]` are of one type and width. Received: float32",
+            r"type and width of `teacher_logits\['like'\]` can be joined. Received: float32",
         ),
     ],
 )
@@ -160,7 +166,7 @@ def test_labels_of_a_task_are_there():
         examples().labels_of("click")
     with pytest.raises(InputError, match=r"no labels for the task 'click'\. .*: none\."):
         examples(labels={}).labels_of("click")
-    with pytest.raises(InputError, match=r"'like' has no label in any of 4 rows .*leave the task"):
+    with pytest.raises(InputError, match=r"'like' has no label in any of 4 rows .*remove the task"):
         examples(labels={"like": [NAN] * 4}).labels_of("like")
 
 
@@ -178,7 +184,7 @@ def test_labels_of_a_task_are_there():
         ({"features": {"user_id": [1, 2, 3, 3]}}, r"A feature cannot be called 'user_id'"),
         ({"teacher_logits": {"like": [1.0]}}, r"`teacher_logits\['like'\]` must have the shape"),
         ({"weights": [1.0, -1.0, 1.0, 1.0]}, r"`weights` must be at least 0"),
-        ({"texts": {"text": ["a"]}}, r"`texts\['text'\]` must have one text a row, 4"),
+        ({"texts": {"text": ["a"]}}, r"`texts\['text'\]` must have one text per row, 4"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(changed, words):

@@ -149,7 +149,7 @@ def test_the_last_item_tests_and_the_one_before_it_validates():
 def test_one_out_needs_somebody_with_four():
     with pytest.raises(InputError, match=r"no user has 2 training interactions.* has 3 inter"):
         split_leave_one_out(interactions([1, 2, 3], [4]))
-    with pytest.raises(InputError, match=r"no user is left in the validation split.* 4 to leave"):
+    with pytest.raises(InputError, match=r"no user is left in the validation split.* 4 for leave"):
         split_leave_one_out(interactions([1, 2], [3, 4]))
     assert len(split_leave_one_out(interactions([1, 2, 3, 4])).test) == 1
 
@@ -209,7 +209,9 @@ def test_chance_parts_each_user_as_time_would():
 def test_without_times_only_chance_can_split(split):
     data = interactions(range(1, 11), range(11, 21))
     data = dataclasses.replace(data, timestamps=np.zeros(20, np.int64))
-    with pytest.raises(InputError, match=r"'tiny' has no times, .* by chance: `split_at_random`\."):
+    with pytest.raises(
+        InputError, match=r"'tiny' has no timestamps, .* random split: `split_at_random`\."
+    ):
         split(data)
     assert len(split_at_random(data, seed=0).test) == 2
 

@@ -162,10 +162,10 @@ def test_a_table_without_times_has_an_order_or_none():
     data, facts = facts_of(frame)
     assert data.timestamps.tolist() == [0, 1, 2] and data.has_times
     said = " ".join(facts.sentences())
-    assert "the order of the rows is the order of time. If it is not, set `split = " in said
+    assert "the row order is the time order. If it is not, set `split = " in said
     data, facts = facts_of(frame, in_order=False)
     assert not data.has_times
-    assert "There is no column of times." in facts.sentences()
+    assert "There is no column of timestamps." in facts.sentences()
     data, _ = facts_of(frame | {"time": [7, 8, 9]}, in_order=False)
     assert data.timestamps.tolist() == [7, 8, 9]
 
@@ -175,9 +175,11 @@ def test_what_the_reader_says_of_doubtful_tables(write):
     data, facts = facts_of(write("a.csv", "user,item,time\n" + rows), columns={"user": "user"})
     assert len(data.user_ids) == 2 and data.catalogue.num_items == 2  # kept apart
     said = " ".join(facts.sentences())
-    assert "Ids of users that differ only in case or blanks stay apart: 'A' and 'a '." in said
-    assert "Ids of items that differ only in case or blanks stay apart: 'x' and 'X'." in said
-    assert "All times are equal: the order of the rows is the order of time." in said
+    assert (
+        "Ids of users that differ only in case or blanks are kept separate: 'A' and 'a '." in said
+    )
+    assert "Ids of items that differ only in case or blanks are kept separate: 'x' and 'X'." in said
+    assert "All timestamps are equal: the row order is the time order." in said
     assert "There is no items table" in said
     _, facts = facts_of({"user": [1, 2], "item": [1, 2], "time": [4_000_000_000, 1]})
     assert "Times later than now: 1." in facts.sentences()
@@ -190,9 +192,9 @@ def test_items_twice_without_an_id_and_of_no_item(write):
     interactions = "user,item\na,1\nb,2\na,3\n"
     data, facts = facts_of(write("i.csv", interactions), write("items.csv", items))
     assert data.catalogue.titles == ("One", "2") and data.catalogue.texts == ("One", "2. y")
-    assert facts.dropped == {"of items that the items table has not": 1}
+    assert facts.dropped == {"of items that are not in the items table": 1}
     said = " ".join(facts.sentences())
-    assert "Rows of an item that the items table has already: 1" in said
+    assert "Rows of the items table with an id that occurred before: 1" in said
     assert "Rows of the items table without an id: 1" in said
 
 
@@ -222,14 +224,14 @@ FRAME = {"user": ["a", "b"], "item": ["x", "y"]}
             {"columns": {"usr": "customer"}},
             r"Received: 'usr'\. Did you mean 'user'\?",
         ),
-        ("a.csv", CSV, {"columns": {"user": "ts"}}, "Each column can be one thing"),
-        ("a.csv", CSV, {"columns": {"user": ["ts"]}}, "One column is the user"),
+        ("a.csv", CSV, {"columns": {"user": "ts"}}, "Each column can have one role"),
+        ("a.csv", CSV, {"columns": {"user": ["ts"]}}, "Only one column can be the user"),
         ("a.csv", CSV, {"min_rating": 3}, r"min_rating needs a column of ratings"),
         (
             "a.csv",
             CSV,
             {"weigh_by_rating": True},
-            r"weigh_by_rating needs a column of ratings.*do without weigh_by_rating",
+            r"weigh_by_rating needs a column of ratings.*do not use weigh_by_rating",
         ),
         (
             "a.csv",
@@ -301,7 +303,7 @@ def test_what_cannot_be_read_is_named(write, name, content, given, words):
         (FRAME | {"user": ["a", "a"]}, "All interactions of the table are of one user, 'a'"),
         (
             FRAME | {"user": [1.0, 2.5]},
-            r"row 1 of the table: column 'user' holds 2\.5, which is no id",
+            r"row 1 of the table: column 'user' holds 2\.5, which is not an id",
         ),
         (FRAME | {"time": [None, None]}, "of 2 rows 2 are without a time"),
         (FRAME | {"time": [True, False]}, "holds bool, not a number or a date"),
@@ -326,7 +328,9 @@ def test_a_pandas_frame_that_mixes_types_or_has_a_name_twice():
 
 
 def test_items_of_which_none_is_in_the_items_table():
-    words = r"of 2 rows 2 are of items that the items table has not\. Ids in the column 'item' are "
+    words = (
+        r"of 2 rows 2 are of items that are not in the items table\. Ids in the column 'item' are "
+    )
     with pytest.raises(
         InputError, match=words + "such as 'x', those of the items table .* 'SKU-x'"
     ):
@@ -341,16 +345,16 @@ def test_ratings_as_weights_are_each_over_their_mean(write):
     np.testing.assert_allclose(data.weights, [4 / 3, 1 / 3, 5 / 3, 2 / 3], rtol=1e-7)
     assert facts.dropped == {"without a rating": 1}
     said = " ".join(facts.sentences())
-    assert "its weight is its rating over their mean, 3, so from 0.333 to 1.67." in said
-    assert "EASE, popularity and all metrics count every interaction alike." in said
+    assert (
+        "the weight of a label is its rating divided by the mean, 3, so from 0.333 to 1.67." in said
+    )
+    assert "EASE, popularity and all metrics use equal weights." in said
     data = read_table(path, weigh_by_rating=True, min_rating=2)
     np.testing.assert_allclose(data.weights, [12 / 11, 15 / 11, 6 / 11], rtol=1e-7)
     data, facts = facts_of(path)
     assert data.weights is None and "weight" not in " ".join(facts.sentences())
     low = "user,item,rating\na,x,3\nb,x,0\nb,y,-1\n"
-    words = (
-        r"line 3: column 'rating' holds 0, but a weight is greater than 0\. Leave .*`min_rating`"
-    )
+    words = r"column 'rating' holds 0, but a weight must be greater than 0\. Drop .*`min_rating`"
     with pytest.raises(InputError, match=words):
         read_table(write("b.csv", low), weigh_by_rating=True)
     data = from_dataframe(
@@ -369,7 +373,7 @@ def test_ratings_below_a_number_are_dislikes(write):
     assert "2 of 5 interactions are rated below 2: as labels" in " ".join(facts.sentences())
     data, facts = facts_of(path, disliked_below=2, weigh_by_rating=True)
     np.testing.assert_allclose(data.weights, [4 / 3, -1, 2 / 3, -1])  # a rating of -1 is no weight
-    assert "over their mean, 3, so from 0.667 to 1.33." in " ".join(facts.sentences())
+    assert "divided by the mean, 3, so from 0.667 to 1.33." in " ".join(facts.sentences())
     assert read_table(path, disliked_below=2, min_rating=0).weights.tolist() == [1, 1, -1]
     assert read_table(path, disliked_below=-2).weights.tolist() == [1] * 5
     assert read_table(path).weights is None
@@ -377,7 +381,7 @@ def test_ratings_below_a_number_are_dislikes(write):
     with pytest.raises(InputError, match="All 2 interactions .* are disliked.* from -1 to 4"):
         read_table(low, disliked_below=5)
     for above in (2, 3):
-        words = rf"`min_rating` {above} leaves out .* `disliked_below` 2 is left"
+        words = rf"`min_rating` {above} drops lower .* `disliked_below` 2 remains"
         with pytest.raises(InputError, match=words):
             read_table(path, disliked_below=2, min_rating=above)
     with pytest.raises(InputError, match="disliked_below needs a column of ratings"):

@@ -97,7 +97,9 @@ def test_other_numbers_have_an_order_and_no_moment(times):
 
 def test_few_odd_times_do_not_hide_the_unit_and_two_units_are_refused():
     assert time_unit(np.array([0, *SECONDS])) == "s"
-    with pytest.raises(InputError, match=r"one unit\. .*: 4 in seconds, 1 in milliseconds\. Bring"):
+    with pytest.raises(
+        InputError, match=r"one unit\. .*: 4 in seconds, 1 in milliseconds\. Convert"
+    ):
         time_unit(np.array([*SECONDS, SECONDS[0] * 1000]))
 
 

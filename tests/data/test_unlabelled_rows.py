@@ -69,7 +69,7 @@ def test_a_seed_fixes_the_rows():
             r"one index of at least 0 .* shape \[2\], lowest -2",
         ),
         (rows([[1], [2]], [1, 2]), {}, r"Received: shape \[2, 1\]"),
-        (rows([1, 2], [1, 1]), {}, "No row is left"),
+        (rows([1, 2], [1, 1]), {}, "No row remains"),
         (
             RankingExamples(
                 {"item_id": np.array([1])},

@@ -85,9 +85,9 @@ def test_weights_are_part_of_what_training_depends_on_but_not_of_which_example_i
 @pytest.mark.parametrize(
     "weights, words",
     [
-        ([1.0, 0.0], r"`weights` must be numbers other than 0, below.*\. Received: 0\.0 in row 1"),
-        ([1.0, float("nan")], r"must be numbers other than 0, .*Received: nan in row 1"),
-        ([1.0], r"one entry an interaction, 2 in all.*Received: \[1\]"),
+        ([1.0, 0.0], r"`weights` must be numbers other than 0; below.*\. Received: 0\.0 in row 1"),
+        ([1.0, float("nan")], r"must be numbers other than 0; .*Received: nan in row 1"),
+        ([1.0], r"one entry per interaction, 2 in all.*Received: \[1\]"),
         ([1.0, float("inf")], "`weights`"),
         (["a", "b"], "`weights`"),
     ],
@@ -152,7 +152,9 @@ def test_where_all_that_is_to_be_found_is_disliked_nobody_is_left():
     data = met(weights=False)
     last = np.zeros(36, bool)
     last[[data.rows_by_time()[12 * user + place] for user in range(3) for place in (10, 11)]] = True
-    with pytest.raises(InputError, match="no user is left in the test .* no dislike and one bef"):
+    with pytest.raises(
+        InputError, match="no user is left in the test .* not a dislike and one bef"
+    ):
         split_by_time(data.with_dislikes(last), max_history=4)
 
 

@@ -58,7 +58,7 @@ def test_what_cannot_be_learnt_is_refused():
     ids_only = RetrievalStudent.from_history(num_items=len(TEXTS), max_history=4)
     with pytest.raises(ValueError, match="no text tower"):
         distil_item_texts(ids_only, VECTORS, [loss])
-    with pytest.raises(ValueError, match="one row an item"):
+    with pytest.raises(ValueError, match="one row per item"):
         distil_item_texts(student_of(), VECTORS[1:], [loss])
     with pytest.raises(ValueError, match="finite"):
         distil_item_texts(student_of(), np.full_like(VECTORS, np.nan), [loss])

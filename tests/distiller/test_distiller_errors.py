@@ -130,7 +130,7 @@ def test_a_tfrs_model_must_be_adopted_first():
     class Movielens(tfrs.Model):
         pass
 
-    words = "`tfrs.Model`, Movielens. Adopt it first: .*from_tfrs"
+    words = "`tfrs.Model`, Movielens. Adapt it first: .*from_tfrs"
     with pytest.raises(TypeError, match=words):
         distiller_of(Movielens())
 
@@ -200,7 +200,7 @@ def test_distillation_loss_weights_out_of_range_are_refused(weights):
 
 @pytest.mark.parametrize("weights", [[], [1.0, 1.0], [1.0] * 3])
 def test_another_number_of_weights_than_losses_is_refused(weights):
-    words = f"one number a loss. Received: {len(weights)} weights for 1 losses"
+    words = f"one number per loss. Received: {len(weights)} weights for 1 losses"
     with pytest.raises(ValueError, match=words):
         distiller_of(None, None, None, weights)
 
@@ -241,12 +241,12 @@ def test_no_loss_at_all_is_refused():
     ],
 )
 def test_names_of_terms_are_taken(name, make):
-    with pytest.raises(ValueError, match=rf"different names.*Two would be called \['{name}'\]"):
+    with pytest.raises(ValueError, match=rf"unique names.*These names occur twice: \['{name}'\]"):
         distiller_of(losses=make(name=name))
 
 
 def test_two_losses_of_one_name_are_refused():
-    with pytest.raises(ValueError, match=r"different names.*Two would be called \['kl'\]"):
+    with pytest.raises(ValueError, match=r"unique names.*These names occur twice: \['kl'\]"):
         distiller_of(losses=[SoftTargetKLDivergence(t, name="kl") for t in (1.0, 2.0)])
 
 
@@ -332,7 +332,7 @@ def softmax(logits):
 
 @EAGERLY
 def test_probabilities_handed_over_as_logits_are_recognised(eagerly):
-    words = "logits are probabilities: none is negative and every row sums to 1. Give logits"
+    words = "logits are probabilities: none is negative and every row sums to 1. Return logits"
     assert_refused(distiller_of(), batches_of(softmax(SAID)), words, eagerly=eagerly)
 
 
@@ -375,7 +375,7 @@ def test_a_value_that_is_not_finite_names_its_example(eagerly, value, loss):
     said[7, 2] = value
     for more, example in (({columns.EXAMPLE_ID: IDS}, 107), ({}, 7)):
         distiller = distiller_of(losses=loss())
-        words = f"^The teacher gives NaN or infinite values for example {example}$"
+        words = f"^The teacher returns NaN or infinite values for example {example}$"
         assert_refused(distiller, batches_of(said, **more), words, eagerly=eagerly)
 
 
@@ -383,7 +383,7 @@ def test_a_value_that_is_not_finite_names_its_example(eagerly, value, loss):
 def test_of_several_bad_examples_the_first_is_named(eagerly):
     """Also where every single one is bad, which no check takes for probabilities."""
     said = np.full_like(SAID, NAN)
-    words = "^The teacher gives NaN or infinite values for example 100$"
+    words = "^The teacher returns NaN or infinite values for example 100$"
     batches = batches_of(said, **{columns.EXAMPLE_ID: IDS})
     assert_refused(distiller_of(), batches, words, eagerly=eagerly)
 
@@ -412,7 +412,7 @@ def test_an_example_of_several_rows_is_named_by_its_id(eagerly, windows):
         return tf.where(tf.range(rows)[:, None] == bad, NAN, tf.zeros(shape))
 
     student = retrieval_student()
-    words = "^The teacher gives NaN or infinite values for example {}$"
+    words = "^The teacher returns NaN or infinite values for example {}$"
     numbered = windows.batches(len(windows)).map(
         lambda batch: batch | {columns.EXAMPLE_ID: 50 + tf.range(len(windows))}
     )
@@ -432,7 +432,7 @@ def test_evaluate_and_train_on_batch_say_it_as_well():
     said[7, 2] = NAN
     distiller = distiller_of()
     distiller.compile(optimizer="adam")
-    words = "^The teacher gives NaN or infinite values for example 7$"
+    words = "^The teacher returns NaN or infinite values for example 7$"
     with pytest.raises(ValueError, match=words):
         distiller.evaluate(batches_of(said), verbose=0)
     with pytest.raises(ValueError, match=words):
@@ -505,5 +505,5 @@ def test_a_teacher_that_overflows_or_masks_everything_is_not_a_student_that_dive
     said = SAID.copy()
     said[7, :] = value
     distiller = distiller_of(losses=SoftTargetKLDivergence(0.5))
-    words = "^The teacher gives NaN or infinite values for example 7$"
+    words = "^The teacher returns NaN or infinite values for example 7$"
     assert_refused(distiller, batches_of(said), words, eagerly=True)

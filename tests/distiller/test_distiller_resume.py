@@ -239,7 +239,10 @@ def test_the_file_does_not_hold_the_teacher(run, tmp_path, teacher):
 def test_a_loaded_distiller_without_a_teacher_is_refused(run):
     loaded = tf.keras.models.load_model(run.path)
     assert loaded.teacher is None
-    words = r"with a teacher of .*: files do not hold it. Call `distiller.set_teacher\(teacher\)`"
+    words = (
+        r"The teacher of .* is missing: a saved distiller does not contain it. "
+        r"Call `distiller.set_teacher\(teacher\)`"
+    )
     before = state(loaded)
     for method in (loaded.fit, loaded.evaluate):
         with pytest.raises(ValueError, match=words):

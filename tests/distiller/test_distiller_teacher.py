@@ -368,11 +368,11 @@ def test_an_example_that_the_cache_does_not_hold_is_named(windows, tmp_path):
     for missing in (0, 1):
         half = CachedTeacher([cached.folds[1 - missing]], cached.temperatures)
         example = int(np.flatnonzero(whole.knowledge[columns.TEACHER_FOLD] == missing)[0])
-        words = f"does not hold training example {example}, of user {windows.users[example]}"
+        words = f"does not have training example {example}, of user {windows.users[example]}"
         with pytest.raises(InputError, match=words):
             half.join(windows)
     other = random_windows(num_items=NUM_ITEMS, max_history=MAX_HISTORY, seed=1)
-    with pytest.raises(InputError, match="does not hold training example 0, of user 0"):
+    with pytest.raises(InputError, match="does not have training example 0, of user 0"):
         cached.join(other)
 
 
@@ -383,7 +383,7 @@ def test_a_batch_without_its_knowledge_is_refused_before_training(windows, tmp_p
     before = student.get_weights()
     distiller = Distiller(student, cached, SoftTargetKLDivergence())
     distiller.compile(optimizer="adam")
-    with pytest.raises(ValueError, match="carries no teacher knowledge.*Train on"):
+    with pytest.raises(ValueError, match="has no teacher outputs.*Train on"):
         distiller.fit(windows.batches(4), verbose=0)
     for weight, old in zip(student.get_weights(), before):
         np.testing.assert_array_equal(weight, old)

@@ -292,5 +292,5 @@ def test_a_fit_without_a_step_is_said(num_batches, num_steps, warned, caplog):
     before = model.get_weights()[0].copy()
     model.fit(np.ones([num_batches, 1]), np.ones([num_batches, 1]), batch_size=1, verbose=0)
     assert (model.get_weights()[0] == before).all() == warned
-    words = f"has not taken a step: a step is of num_steps={num_steps} batches, but `fit` gave 3"
+    words = f"has not taken a step: a step needs num_steps={num_steps} batches, but `fit` had 3"
     assert (words in caplog.text) == warned

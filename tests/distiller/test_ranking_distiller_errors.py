@@ -65,25 +65,25 @@ def test_a_student_that_cannot_be_taught_is_refused(make, error, words):
             {"hidden": bce},
             {},
             TypeError,
-            "Only `HiddenRepresentationDistillation` layers stand under 'hidden'",
+            "Only `HiddenRepresentationDistillation` layers are allowed under 'hidden'",
         ),
         (
             {"like": [bce, bce]},
             {},
             ValueError,
-            r"different names, .*Two would be called \['like_bce'\]",
+            r"unique names .*These names occur twice: \['like_bce'\]",
         ),
         (
             {"like": SoftTargetBinaryCrossEntropy(name="student_loss")},
             {},
             ValueError,
-            r"Two would be called \['like_student_loss'\]",
+            r"These names occur twice: \['like_student_loss'\]",
         ),
         (
             {"like": SoftTargetBinaryCrossEntropy(name="auc")},
             {},
             ValueError,
-            r"Two would be called \['like_auc'\]",
+            r"These names occur twice: \['like_auc'\]",
         ),
         (LOSSES, {"distillation_loss_weights": 0.5}, ValueError, "weights` must name the task"),
         (
@@ -96,7 +96,7 @@ def test_a_student_that_cannot_be_taught_is_refused(make, error, words):
             LOSSES,
             {"distillation_loss_weights": {"like": [1.0, 2.0]}},
             ValueError,
-            "one number a loss. Received: 2 weights for 1 losses",
+            "one number per loss. Received: 2 weights for 1 losses",
         ),
         (
             LOSSES,
@@ -169,10 +169,25 @@ def reader(task):
 @pytest.mark.parametrize(
     ("task", "teachers", "value", "words"),
     [
-        ("like", reader("like"), NAN, "The teacher of 'like' gives NaN or infinite.* example 1005"),
-        ("like", reader("like"), INF, "The teacher of 'like' gives NaN or infinite.* example 1005"),
-        ("like", None, INF, "batch's values of the teacher of 'like' are infinite.* 1005"),
-        ("rating", None, [NAN, 0, 0, 0, 0], "'rating' are infinite, or NaN in part.*example 1005"),
+        (
+            "like",
+            reader("like"),
+            NAN,
+            "The teacher of 'like' returns NaN or infinite.* example 1005",
+        ),
+        (
+            "like",
+            reader("like"),
+            INF,
+            "The teacher of 'like' returns NaN or infinite.* example 1005",
+        ),
+        ("like", None, INF, "teacher outputs of 'like' in the batch are infinite.* 1005"),
+        (
+            "rating",
+            None,
+            [NAN, 0, 0, 0, 0],
+            "'rating' in the batch are infinite or partly NaN.*example 1005",
+        ),
     ],
 )
 def test_values_that_would_spoil_the_student_are_refused(task, teachers, value, words, eagerly):
@@ -223,13 +238,13 @@ def test_a_student_that_has_diverged_is_named():
          r"\[num_rows, 1\]. Received: teacher \(3, 1\), student \(8, 1\)"),
         ({"like": bce}, {"like": lambda batch, _: None}, "", r"num_rows, 1\]. Received: NoneType"),
         (LOSSES, lambda batch, _: tf.zeros([8, 5]), "",
-         r"teacher of the tasks \['rating', 'like'\], <lambda>, must give a dict of logits"),
+         r"teacher of the tasks \['rating', 'like'\], <lambda>, must return a dict of logits"),
         (LOSSES, lambda batch, _: {"rating": tf.zeros([8, 5])}, "",
-         r"teacher of task 'like', <lambda>, gives no logits of it.* those of: \['rating'\]"),
+         r"teacher of task 'like', <lambda>, returns no logits for it.* logits for: \['rating'\]"),
         ({"like": bce}, None, "label/like", "labels of task 'like', but `student_loss_weight` of"),
         ({"like": bce}, None, "label/rating", "labels of task 'rating', but the task 'rating' "),
         ({"hidden": layer}, None, "", "teacher is given for 'hidden', and the batch has no "),
-        ({"hidden": layer}, lambda batch, _: None, "", "FunctionTeacher gives none: it has no"),
+        ({"hidden": layer}, lambda batch, _: None, "", "FunctionTeacher has none: it has no"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_compared_is_refused_before_training(losses, teachers, absent, words):
@@ -254,7 +269,7 @@ def test_layers_of_something_else_than_rows_are_refused():
     teacher = Distiller(
         new_student("like"), {"hidden": _Catalogue()}, {"like": bce, "hidden": whole}
     )
-    words = "hidden representation 'vectors' must be of the batch's rows.* 12 rows in a batch of 8"
+    words = "hidden representation 'vectors' must have the batch's rows.* 12 rows in a batch of 8"
     assert_refused(teacher, examples, words)
 
 
@@ -294,7 +309,7 @@ def test_without_their_weight_labels_may_be_absent():
 )
 def test_compile_takes_no_metrics(student, argument, value):
     distiller = Distiller(student, None, LOSSES)
-    with pytest.raises(ValueError, match=f"`compile` takes no {argument}: the student brings"):
+    with pytest.raises(ValueError, match=f"`compile` takes no {argument}: the student has its own"):
         distiller.compile(optimizer="adam", **{argument: value})
 
 

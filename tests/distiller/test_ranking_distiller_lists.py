@@ -253,8 +253,8 @@ def test_a_copy_of_over_lists_has_a_temperature_of_its_own():
     ("loss", "error", "words"),
     [
         ("kl", TypeError, "`loss` must be a `tf.keras.losses.Loss`. Received: 'kl'"),
-        (PairwiseDistillation(), ValueError, "PairwiseDistillation is a loss of lists already"),
-        (tf.keras.losses.MeanAbsoluteError(), ValueError, "influence on MeanAbsoluteError"),
+        (PairwiseDistillation(), ValueError, "PairwiseDistillation already compares lists"),
+        (tf.keras.losses.MeanAbsoluteError(), ValueError, "the value of MeanAbsoluteError"),
     ],
 )
 def test_a_loss_that_cannot_be_taken_over_lists_is_refused(loss, error, words):

@@ -157,7 +157,7 @@ def assert_written(config):
 
 def test_a_loaded_distiller_asks_for_its_teachers(saved):
     loaded = tf.keras.models.load_model(saved[0])
-    words = r"saved with a teacher of \['hidden', 'rating'\].*`distiller.set_teacher\(teacher\)`"
+    words = r"teacher of \['hidden', 'rating'\] is missing.*`distiller.set_teacher\(teacher\)`"
     with pytest.raises(ValueError, match=words):
         loaded.fit(batches(), verbose=0)
     loaded.set_teacher(None)  # from now on the batch speaks for them

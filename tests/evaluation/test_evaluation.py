@@ -264,7 +264,7 @@ def test_validation_ndcg_asks_the_model_it_was_given():
     [
         (np.full((2, 1), 99), "item indices from 1 to 4, 0 in empty slots. Received: 99 to 99"),
         (np.full((2, 1), -1), "Received: -1 to -1"),
-        (np.full((2, 1), 1.0), "which are whole numbers. Received: float64"),
+        (np.full((2, 1), 1.0), "as whole numbers. Received: float64"),
     ],
 )
 def test_a_scorer_of_what_are_no_items_is_refused(item_ids, words):

@@ -69,7 +69,7 @@ def test_a_list_weighs_as_much_as_the_mean_of_its_rows():
 def test_what_cannot_be_judged_is_refused():
     with pytest.raises(InputError, match="must be at least 0. Received: -1.0"):
         metrics.list_ndcg([1, -1], [1, 2], [0, 0])
-    with pytest.raises(InputError, match="2 lists, each with one label throughout"):
+    with pytest.raises(InputError, match="2 lists, each with equal labels"):
         metrics.list_ndcg([1, 1, 0], [1, 2, 3], [0, 0, 1])
     with pytest.raises(InputError, match="Predictions must be finite"):
         metrics.list_ndcg([1, 0], [1, np.nan], [0, 0])

@@ -93,7 +93,7 @@ def test_a_resample_without_a_row_is_nan():
         (metrics.log_loss, [1, 0], [0.5, 1.5], None, "within 0 and 1. Received: 1.5 in row 1"),
         (metrics.log_loss, [1, 0], [-0.5, 0.5], None, "within 0 and 1. Received: -0.5 in row 0"),
         (metrics.log_loss, [1, 0], [0.5, math.nan], None, "within 0 and 1. Received: nan in row 1"),
-        (metrics.rmse, [1.0], [1.0], [1.0, 2.0], r"Weights must be \[1\], one a row"),
+        (metrics.rmse, [1.0], [1.0], [1.0, 2.0], r"Weights must be \[1\], one per row"),
         (metrics.rmse, [1.0, 2.0], [1.0, 2.0], [1.0, -1.0], "finite, at least 0, and not all 0"),
         (metrics.rmse, [1.0, 2.0], [1.0, 2.0], [1.0, math.nan], "finite, at least 0"),
         (metrics.rmse, [1.0, 2.0], [1.0, 2.0], [1.0, math.inf], "finite, at least 0"),

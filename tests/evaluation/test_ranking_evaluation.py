@@ -259,16 +259,16 @@ def test_the_summary_is_json(planted):
     [
         ({}, r"predicts nothing for task 'like'. It predicts: \[\]"),
         ({"click": np.zeros(3)}, r"nothing for task 'like'. It predicts: \['click'\]"),
-        ({"like": np.zeros(4)}, r"one prediction a row, \[3\]. Received: shape \(4,\)"),
+        ({"like": np.zeros(4)}, r"one prediction per row for .*, \[3\]. Received: shape \(4,\)"),
         ({"like": np.zeros((3, 1))}, r"Received: shape \(3, 1\)"),
         (
             {"like": np.array([0, 0.5, 1.5])},
-            "'like' a probability for every row. Received: 1.5 for row 2",
+            "a probability for every row for task 'like'. Received: 1.5 for row 2",
         ),
         ({"like": np.array([0, -1, 0.5])}, "Received: -1.0 for row 1"),
         (
             {"like": np.array([np.nan, 0, 0])},
-            "a probability for every row. Received: nan for row 0",
+            "a probability for every row for .* Received: nan for row 0",
         ),
     ],
 )
@@ -279,7 +279,9 @@ def test_answers_that_cannot_be_judged_are_refused(said, words):
 
 def test_a_rating_must_be_finite_and_only_where_there_is_a_label():
     examples = rows_of([1, 1, 2], rating=[1, np.nan, 5])
-    with pytest.raises(InputError, match="'rating' a finite number for every row. Received: inf"):
+    with pytest.raises(
+        InputError, match="a finite number for every row for task 'rating'. Received: inf"
+    ):
         evaluate_ranking(lambda _: {"rating": np.array([1, 2, np.inf])}, examples, [RATING])
     told = evaluate_ranking(lambda _: {"rating": np.array([1, np.nan, 4])}, examples, [RATING])
     assert told.metrics["rating"]["mae"] == 0.5

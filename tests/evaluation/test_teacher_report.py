@@ -260,7 +260,7 @@ def test_what_cannot_be_reported_is_refused(told, splits):
     with pytest.raises(ValueError, match=r"Model 'twin' must have"):
         compare_teachers({"towers": towers}, splits, twin=None)
     stranger = ArrayTeacher.from_scores(np.array([99]), np.zeros((1, 30)))
-    with pytest.raises(InputError, match=r"no finite score .* to user"):
+    with pytest.raises(InputError, match=r"no finite score .* for user"):
         compare_teachers({"stranger": stranger}, splits, twin=towers, k=K)
 
 

@@ -89,7 +89,7 @@ def test_a_teacher_that_knows_users_is_asked_by_user():
 
 def test_an_unknown_user_is_named():
     teacher = ArrayTeacher.from_scores(np.array([2, 4]), np.zeros((2, NUM_ITEMS)))
-    with pytest.raises(InputError, match=r"no finite score for every item to user 9"):
+    with pytest.raises(InputError, match=r"no finite score for every item for user 9"):
         TeacherScorer(teacher, QUERIES, max_history=3).logits()
 
 

@@ -299,8 +299,8 @@ def test_a_student_of_one_side_is_not_asked_to_rank(tmp_path):
         ({"user": ("a", "b", "c")}, "no column 'user' of kind 'id'.* It has: user_id, item_id"),
         ({"user_id": ("a", "b")}, "'user_id' does not belong.*knows 3 indices. Received: .* of 2"),
         ({"user_id": ("a", "b", "a")}, "vocabulary of 'user_id' has an id twice"),
-        ({"user_id": (7, 8, 9)}, "vocabulary of 'user_id' must be of text. Received: 7"),
-        ({"user_id": ("a", b"b", "c")}, "vocabulary of 'user_id' must be of text. Received: b'b'"),
+        ({"user_id": (7, 8, 9)}, "vocabulary of 'user_id' must be text. Received: 7"),
+        ({"user_id": ("a", b"b", "c")}, "vocabulary of 'user_id' must be text. Received: b'b'"),
         ({"item_id": WordVocabulary(("a",))}, "no column 'item_id' of kind 'words'.* has: none"),
     ],
 )

@@ -220,7 +220,7 @@ def test_says_what_it_is(artefact):
     second = Ranker.load(artefact.folder / "ranking").artefact
     assert second.vocabularies == {"item_id": CATALOGUE.item_ids} and second.titles == ()
     assert artefact.provenance["seed"] == second.provenance["seed"] == 7
-    with pytest.raises(InputError, match="in a folder of two stages .* is below `ranking`"):
+    with pytest.raises(InputError, match="in a two-stage folder .* is in `ranking`"):
         Ranker.load(artefact.folder)
     with pytest.raises(InputError, match="holds a ranking student.*`Ranker.load`"):
         Recommender.load(artefact.folder / "ranking")

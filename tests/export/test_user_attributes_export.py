@@ -122,14 +122,14 @@ def test_a_student_of_histories_alone_refuses_attributes(without):
         lambda: recommender.recommend([], attributes={"age": 3}),
         lambda: recommender([[1]], 3, np.zeros([1, 1], np.int32)),
     ):
-        with pytest.raises(InputError, match="reads histories alone. Received: attributes of user"):
+        with pytest.raises(InputError, match="reads histories alone. Received: user attribute"):
             ask()
 
 
 def test_bad_attributes_are_named(exported):
     recommender = Recommender.load(exported[1].folder)
     for attributes, words in (
-        ({"sex": "F"}, r"no attribute 'sex' of users\. Expected: age, gender"),
+        ({"sex": "F"}, r"no user attribute 'sex'\. Expected: age, gender"),
         ({"age": "old"}, r"'age' must be a number"),
     ):
         with pytest.raises(InputError, match=words):

@@ -69,7 +69,7 @@ def test_workers_write_what_the_local_path_writes(tmp_path, windows, workers):
 def test_a_worker_that_made_something_else_is_refused(windows):
     settings = LabelSettings(4, (1.0,), "float32", 3)
     worker = beam._Label(lambda: PlantedTeacher(NUM_ITEMS), "another", windows, settings)
-    with pytest.raises(InputError, match="another fingerprint than the caller did.*load a trained"):
+    with pytest.raises(InputError, match="another fingerprint than the caller's.*load a trained"):
         worker.setup()
 
 

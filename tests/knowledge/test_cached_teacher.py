@@ -214,7 +214,9 @@ def test_an_interrupted_call_resumes(tmp_path, windows):
     with pytest.raises(KeyboardInterrupt):
         cross_fitted(windows, tmp_path, interrupted)
     assert interrupted.folds == [0, 1]
-    with pytest.raises(InputError, match="is not a finished teacher cache.*whole shards are kept"):
+    with pytest.raises(
+        InputError, match="is not a complete teacher cache.*complete shards are kept"
+    ):
         CachedTeacher.open(tmp_path)
     school = School(NUM_ITEMS)
     resumed = cross_fitted(windows, tmp_path, school)
@@ -274,7 +276,7 @@ def test_a_half_renewed_cache_is_not_finished(tmp_path, windows):
     cross_fitted(windows, tmp_path)
     with pytest.raises(KeyboardInterrupt):
         cross_fitted(windows, tmp_path, School(NUM_ITEMS, fail_at=1), fingerprint="recipe 2")
-    with pytest.raises(InputError, match="is not a finished teacher cache"):
+    with pytest.raises(InputError, match="is not a complete teacher cache"):
         CachedTeacher.open(tmp_path)
 
 
@@ -291,7 +293,7 @@ def test_some_windows_in_any_order_get_their_own_knowledge(tmp_path, windows):
 
 def test_other_windows_cannot_be_joined(tmp_path, windows):
     cached = cross_fitted(windows, tmp_path)
-    with pytest.raises(InputError, match="not hold training example 0, .*Make the cache again"):
+    with pytest.raises(InputError, match="not have training example 0, .*Make the cache again"):
         cached.join(random_windows(num_items=NUM_ITEMS, max_history=3))
 
 
@@ -301,7 +303,7 @@ def test_the_example_that_is_not_held_is_named(tmp_path, windows, part):
     changed = getattr(windows, part).copy()
     changed[3] = changed[3] + 1
     other = replace(windows, **{part: changed})
-    words = f"does not hold training example 3, of user {other.users[3]}"
+    words = f"does not have training example 3, of user {other.users[3]}"
     with pytest.raises(InputError, match=words):
         cached.join(other)
 
@@ -320,7 +322,7 @@ def test_an_example_of_a_missing_shard_is_named(tmp_path, windows):
     partial = CachedTeacher(cached.folds[1:], cached.temperatures)
     lost = set(np.asarray(cached.folds[0].shards[0].arrays["example_keys"]).tolist())
     missing = [key in lost for key in windows.example_keys().tolist()].index(True)
-    with pytest.raises(InputError, match=f"does not hold training example {missing}, "):
+    with pytest.raises(InputError, match=f"does not have training example {missing}, "):
         partial.join(windows)
 
 
@@ -357,7 +359,7 @@ def test_a_foreign_shard_is_named(tmp_path, windows):
     cross_fitted(windows, tmp_path / "theirs", fingerprint="recipe 2")
     path = shard_of(tmp_path / "ours", 1)
     path.write_bytes(shard_of(tmp_path / "theirs", 1).read_bytes())
-    with pytest.raises(InputError, match=f"{path.name} is foreign: it was made for another cache"):
+    with pytest.raises(InputError, match=f"{path.name} is of another cache"):
         CachedTeacher.open(tmp_path / "ours")
 
 
@@ -367,7 +369,7 @@ def test_an_unfinished_cache_is_refused(tmp_path, windows, content):
     (tmp_path / "cache.json").unlink()
     if content is not None:
         (tmp_path / "cache.json").write_text(content)
-    with pytest.raises(InputError, match="is not a finished teacher cache: its cache.json cannot"):
+    with pytest.raises(InputError, match="is not a complete teacher cache: its cache.json cannot"):
         CachedTeacher.open(tmp_path)
     school = School(NUM_ITEMS)
     cross_fitted(windows, tmp_path, school)
@@ -391,7 +393,7 @@ def test_an_older_format_is_named(tmp_path):
 
 
 def test_a_folder_that_is_not_there(tmp_path):
-    with pytest.raises(InputError, match="nowhere is not a finished teacher cache"):
+    with pytest.raises(InputError, match="nowhere is not a complete teacher cache"):
         CachedTeacher.open(tmp_path / "nowhere")
 
 
@@ -449,7 +451,7 @@ def test_the_form_is_checked(tmp_path, windows):
 def test_a_batch_without_knowledge_is_refused(tmp_path, windows):
     cached = cross_fitted(windows, tmp_path)
     for plain in (windows, cached.join(windows, form="top_k")):
-        with pytest.raises(ValueError, match="carries no teacher knowledge.*teacher_query_embedd"):
+        with pytest.raises(ValueError, match="has no teacher outputs.*teacher_query_embedd"):
             cached.logits(next(iter(plain.batches(2))), ALL_ITEMS)
 
 
@@ -594,7 +596,7 @@ def test_a_teacher_with_logits_alone_is_cached_as_its_top_k(tmp_path, windows, r
 
 def test_embeddings_of_a_teacher_that_gives_none_are_refused(tmp_path, windows):
     cached = cache_teacher(Reranker(), windows, tmp_path, top_k=4)
-    words = r"holds no embeddings, only \['top_k'\].*Join it with `form='top_k'`"
+    words = r"has no embeddings, only \['top_k'\].*Join it with `form='top_k'`"
     by_embeddings = functools.partial(cached.join, form="embeddings")
     for ask in (by_embeddings, lambda _: cached.item_embeddings):
         with pytest.raises(InputError, match=words):
@@ -643,7 +645,7 @@ def test_a_teacher_without_a_fingerprint_is_refused(tmp_path, windows, gives):
     if gives is not None:
         Nameless.fingerprint = staticmethod(gives)
     with pytest.raises(
-        InputError, match=r"A Nameless cannot be cached.*`fingerprint\(\)`.*Give it"
+        InputError, match=r"A Nameless cannot be cached.*`fingerprint\(\)`.*Add one"
     ):
         cache_teacher(Nameless(), windows, tmp_path, top_k=4)
     with pytest.raises(InputError, match="A Nameless cannot be cached"):

@@ -229,7 +229,9 @@ def test_a_damaged_or_foreign_file_is_named(tmp_path):
         assert str(mine[1]) in str(caught.value)
     for foreign in (others[1], mine[2]):
         mine[1].write_bytes(foreign.read_bytes())
-        with pytest.raises(InputError, match="bytes long, but the manifest|is foreign") as caught:
+        with pytest.raises(
+            InputError, match="bytes long, but the manifest|is of another cache"
+        ) as caught:
             CachedTeacher.open(tmp_path / "whole")
         assert str(mine[1]) in str(caught.value)
         with pytest.raises(AssertionError, match="fold 1 is trained again"):
@@ -256,7 +258,7 @@ class Says:
         (lambda n: {"like": np.full(n, np.inf)}, "The teacher of fold 0: .* must be finite"),
         (
             lambda n: {"like": np.tile([1.0, np.nan], (n, 1))},
-            "The teacher of fold 0: .* a row of NaN where there is no knowledge",
+            "The teacher of fold 0: .* a row of NaN where the teacher has no output",
         ),
     ],
 )
@@ -370,9 +372,9 @@ def test_it_joins_the_rows_it_was_made_for_and_no_others(tmp_path):
     again = CachedTeacher.open(tmp_path)
     assert cached.forms == again.forms == ("logits",) and again.num_folds == 4
     for other in (examples.subset(np.arange(NUM_ROWS)[::-1]), examples_of(seed=1)):
-        with pytest.raises(InputError, match="does not hold these rows"):
+        with pytest.raises(InputError, match="does not have these rows"):
             again.join(other)
-    with pytest.raises(InputError, match="holds logits of ranking rows, not knowledge of windows"):
+    with pytest.raises(InputError, match="has logits of ranking rows, not outputs for windows"):
         again.join(random_windows(num_items=9))
 
 
@@ -387,7 +389,9 @@ def test_a_cache_of_windows_joins_no_rows(tmp_path):
     "setting", [{"top_k": 3}, {"temperatures": (2.0,)}, {"dtype": "int8"}], ids=str
 )
 def test_settings_of_windows_are_refused(tmp_path, setting):
-    with pytest.raises(ValueError, match=f"`{next(iter(setting))}` is of windows.*Leave it out"):
+    with pytest.raises(
+        ValueError, match=f"`{next(iter(setting))}` is a setting for windows.*Remove it"
+    ):
         heard(tmp_path, not_again, **setting)
     with pytest.raises(ValueError, match="`rows_per_shard` must be at least 1. Received: 0"):
         heard(tmp_path, not_again, rows_per_shard=0)

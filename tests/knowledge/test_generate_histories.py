@@ -169,8 +169,8 @@ def test_a_factorised_teacher_encodes_the_items_once():
         (Next(), {"per_window": 0}, "`per_window` must be at least 1. Received: 0"),
         (Next(), {"max_history": 1}, "at least 2 positions .* Received: 1 positions"),
         (Next(), {"max_history": 12}, "Received: 12 positions and 12 items"),
-        (Always([np.nan] * 12), {}, r"Received of Always: shape \[2, 12\], 24 not finite"),
-        (Always([0.0] * 11), {}, r"\[2, 12\]. Received of Always: shape \[2, 11\]"),
+        (Always([np.nan] * 12), {}, r"Received from Always: shape \[2, 12\], 24 not finite"),
+        (Always([0.0] * 11), {}, r"\[2, 12\]. Received from Always: shape \[2, 11\]"),
     ],
 )
 def test_what_cannot_be_continued_is_refused(teacher, change, words):

@@ -174,8 +174,8 @@ class Wrong(LengthEncoder):
 @pytest.mark.parametrize(
     ("vectors", "words"),
     [
-        (np.zeros((3, 4)), r"one vector a text.*Received: \(3, 4\) for 2 texts"),
-        (np.zeros(2), r"one vector a text.*Received: \(2,\) for 2 texts"),
+        (np.zeros((3, 4)), r"one vector per text.*Received: \(3, 4\) for 2 texts"),
+        (np.zeros(2), r"one vector per text.*Received: \(2,\) for 2 texts"),
         ([[1.0], [np.nan]], "NaN or infinite values, first for the text 'Up'"),
     ],
 )
@@ -224,7 +224,7 @@ def test_a_key_is_found_by_all_of_it():
 def test_two_texts_whose_keys_begin_alike_never_share_a_vector(tmp_path, monkeypatch):
     keys = np.array([[1, 2], [1, 3]], np.uint64)
     monkeypatch.setattr(item_vectors, "keys_of", lambda texts: keys)
-    with pytest.raises(InputError, match="does not hold the vector of text 1: .*first 64 bits"):
+    with pytest.raises(InputError, match="does not have the vector of text 1: .*first 64 bits"):
         cache_item_vectors(LengthEncoder(), ["Heat", "Up"], tmp_path)
 
 

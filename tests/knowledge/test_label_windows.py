@@ -170,9 +170,9 @@ def test_a_model_of_this_package_is_cached_at_its_own_temperature(windows):
 @pytest.mark.parametrize(
     ("method", "gives", "words"),
     [
-        ("logits", tf.zeros([3, NUM_ITEMS]), r"one row a label.*here \(\d+, 9\). .*\(3, 9\)"),
-        ("logits", tf.zeros([1]), r"one row a label.*gives \(1,\)"),
-        ("encode_queries", tf.zeros([2, 5]), r"\[batch_size, max_history.*gives \(2, 5\)"),
+        ("logits", tf.zeros([3, NUM_ITEMS]), r"one row per label.*here \(\d+, 9\). .*\(3, 9\)"),
+        ("logits", tf.zeros([1]), r"one row per label.*returns \(1,\)"),
+        ("encode_queries", tf.zeros([2, 5]), r"\[batch_size, max_history.*returns \(2, 5\)"),
     ],
 )
 def test_answers_of_another_shape_are_refused(windows, method, gives, words):

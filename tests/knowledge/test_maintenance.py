@@ -116,7 +116,7 @@ def test_another_caches_file_under_a_shards_name_is_foreign(cache, windows, tmp_
     make(other, windows, "recipe 2")
     ours, theirs = (shards_of(folder, "fold-00000-*-shard-00000-*")[0] for folder in (cache, other))
     ours.write_bytes(theirs.read_bytes())
-    assert problems(cache) == {ours.name: "foreign: it was made for another cache"}
+    assert problems(cache) == {ours.name: "of another cache"}
 
 
 def test_every_bit_of_a_header_and_a_manifest_counts(cache):
@@ -222,7 +222,7 @@ def test_a_damaged_manifest_stops_pruning(cache):
 def test_a_directory_that_is_no_cache_is_refused(tmp_path, look):
     (tmp_path / "file.json").write_text("{}")
     for path in (tmp_path, tmp_path / "nowhere", tmp_path / "file.json"):
-        with pytest.raises(InputError, match="is not a teacher cache: it holds no cache.json"):
+        with pytest.raises(InputError, match="is not a teacher cache: it has no cache.json"):
             look(path)
     assert os.listdir(tmp_path) == ["file.json"]
 

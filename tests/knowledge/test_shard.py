@@ -150,7 +150,7 @@ def test_a_missing_file_is_named(path):
 def test_a_flipped_bit_of_the_arrays_is_found(path, place):
     changed(path, place)
     Shard.open(path)  # sizes fit
-    with pytest.raises(InputError, match=r"is not what was written: its sha256 differs"):
+    with pytest.raises(InputError, match=r"has changed: its sha256 differs"):
         checked_sha256(path)
 
 
@@ -193,7 +193,7 @@ def test_another_tools_file_is_no_shard(path):
 def test_places_that_do_not_fit_the_shapes_are_refused(path):
     content = path.read_bytes()
     path.write_bytes(content.replace(b'"shape": [2, 3]', b'"shape": [2, 2]'))
-    with pytest.raises(InputError, match=r"is not what was written: its sha256 differs \(header\)"):
+    with pytest.raises(InputError, match=r"has changed: its sha256 differs \(header\)"):
         Shard.open(path)
 
 

@@ -92,7 +92,7 @@ def test_a_projector_that_has_its_weights_keeps_them():
 )
 def test_widths_that_differ_behind_the_projector_are_refused(projector, gives):
     layer = HiddenRepresentationDistillation("mine", "theirs", projector=projector, name="hint")
-    words = rf"hint: the student's layer 'mine' gives {gives} .*'theirs' gives \(6, 3\)"
+    words = rf"hint: the student's layer 'mine' has shape {gives} .*'theirs' has shape \(6, 3\)"
     with pytest.raises(ValueError, match=words):
         ask(layer)
 
@@ -100,7 +100,7 @@ def test_widths_that_differ_behind_the_projector_are_refused(projector, gives):
 def test_other_axes_that_differ_are_refused():
     """Broadcasting one position over five would compare what does not belong together."""
     layer = HiddenRepresentationDistillation("mine", "theirs")
-    with pytest.raises(ValueError, match=r"gives \(6, 1, 3\) .* gives \(6, 5, 3\)"):
+    with pytest.raises(ValueError, match=r"has shape \(6, 1, 3\) .* has shape \(6, 5, 3\)"):
         ask(layer, np.ones([6, 1, 4], np.float32), np.ones([6, 5, 3], np.float32))
 
 

@@ -167,7 +167,7 @@ def test_temperature_must_be_positive(temperature):
 
 
 def test_a_single_logit_is_refused():
-    with pytest.raises(ValueError, match=r"at least 2 candidates.*Received: .*\(3, 1\).*Bernoulli"):
+    with pytest.raises(ValueError, match=r"at least 2 candidates.*Received: .*\(3, 1\).*Binary"):
         SoftTargetKLDivergence()(tf.zeros([3, 1]), tf.zeros([3, 1]))
 
 

@@ -136,7 +136,7 @@ def test_hard_negatives_are_the_same_where_the_number_of_candidates_is_not_known
     [(None, "Received: no labels"), (tf.ones([1, 3]) / 3, "Received: soft or one-hot labels")],
 )
 def test_hard_negatives_need_one_label_a_row(labels, words):
-    with pytest.raises(ValueError, match="`num_hard_negatives` needs one label a row. " + words):
+    with pytest.raises(ValueError, match="`num_hard_negatives` needs one label per row. " + words):
         CandidateSet(tf.range(3), labels=labels).with_hard_negatives(tf.zeros([1, 3]), 1)
 
 

@@ -243,7 +243,7 @@ def test_labels_of_another_shape_are_refused(task, labels):
 
 @pytest.mark.parametrize("only, missing", [(0, "positives"), (1, "negatives")])
 def test_a_binary_task_of_one_class_is_refused(only, missing):
-    words = f"Task 'like' has no {missing}: every label is {only}. There is nothing to tell apart"
+    words = f"Task 'like' has no {missing}: every label is {only}. The classes cannot be learned"
     with pytest.raises(InputError, match=words):
         Binary("like").check(np.array([only, NAN, only], np.float64))
     Binary("like").check(np.array([only, NAN, 0.9]))

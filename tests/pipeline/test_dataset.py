@@ -151,7 +151,7 @@ def test_data_without_times_needs_a_split_by_chance(tmp_path, name):
     recipe = of_folder(name, tmp_path)
     if name == "ranking":  # films alone have years
         recipe = replace(recipe, teacher=replace(recipe.teacher, privileged=()))
-    with pytest.raises(InputError, match=r"'book-crossing' has no times, .*split = \"random\""):
+    with pytest.raises(InputError, match=r"book-crossing' has no timestamps, .*split = \"random\""):
         read_data(recipe)
     data = read_data(of_folder("book-crossing", tmp_path))
     assert data.facts()[0]["times"] == "no times" and len(data.splits.test) == 5
@@ -212,7 +212,7 @@ def test_what_is_known_of_users_is_kept_by_their_index(tmp_path):
         assert part.user_attributes.tolist() == [expected[user] for user in part.users.tolist()]
     assert kept.known_users.with_new(3).indices.tolist()[2] == [0, 0]
     for name, words in (
-        ("country", "'country' is known of none of the 2 users"),
+        ("country", "'country' is missing for all 2 users"),
         ("plan", r"Received: 'plan', where .*films has age, gender, occupation, country"),
     ):
         other = replace(recipe, data=replace(recipe.data, user_attributes=(name,)))

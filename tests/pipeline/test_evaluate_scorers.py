@@ -292,7 +292,7 @@ def test_tables_of_models_differences_and_segments_are_printed(folder, capsys):
         ("models.py:raises_later", "models.py:raises_later fails: RuntimeError: no GPU"),
         ("models.py:short_lists", r"item ids of shape \(200, 10\).*Received: shape \(200, 2\)"),
         ("models.py:no_items", "item indices from 1 to 60, 0 in empty slots. Received: 999 to 999"),
-        ("models.py:fractions", "which are whole numbers. Received: float64"),
+        ("models.py:fractions", "as whole numbers. Received: float64"),
         ("models.py:seen_too", "recommends the item .* whose history holds it"),
         ("models.py:a_number", "must return a scorer.*Received: int"),
         ("few.npy", r"scores of shape \[200, 60\].*Received: float32 of shape \[3, 60\]"),
@@ -365,4 +365,4 @@ def test_a_model_that_is_named_twice_or_gives_too_short_lists(folder, capsys):
     assert main(["evaluate", scores, scores, "--recipe", "synthetic"]) == 2
     assert "is named twice" in capsys.readouterr().err
     assert main(["evaluate", artefact, "--recipe", "synthetic", "-k", "21"]) == 2
-    assert "gives at most 20 items" in capsys.readouterr().err
+    assert "returns at most 20 items" in capsys.readouterr().err

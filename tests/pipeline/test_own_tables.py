@@ -48,7 +48,7 @@ def test_a_run_of_tables_has_their_name_and_says_what_it_read(shop):
 def test_without_items_the_teacher_reads_no_text(shop):
     recipe = Recipe.named("movielens-100k").of_tables([str(shop / "my shop.csv")])
     assert recipe.teacher.modalities == ()
-    assert "a teacher of text has nothing to read" in read_data(recipe).facts()[1]
+    assert "a text teacher has no texts to read" in read_data(recipe).facts()[1]
 
 
 def test_the_same_in_a_recipe_file(shop):
@@ -77,7 +77,7 @@ def test_ratings_as_weights_in_a_recipe_file_and_in_what_a_run_keeps(shop, tmp_p
     data = read_data(recipe)
     np.testing.assert_allclose(data.interactions.weights, data.interactions.ratings / 3, rtol=1e-6)
     facts, line = data.facts()
-    assert "its weight is its rating over their mean, 3," in line and line == line.strip()
+    assert "is its rating divided by the mean, 3," in line and line == line.strip()
     data.save(tmp_path)
     kept = load_data(tmp_path, recipe)
     np.testing.assert_array_equal(kept.splits.train.weights, data.splits.train.weights)
@@ -398,7 +398,7 @@ def test_a_ranking_teacher_reads_texts_and_attributes_of_tables(shop):
     tables = [str(shop / "rated.csv")], [str(shop / "priced.csv")]
     columns = {"user": "who", "item": "what", "attribute": "price"}
     named = Recipe.named("multitask")
-    with pytest.raises(InputError, match="are of items that the items table has not"):
+    with pytest.raises(InputError, match="are of items that are not in the items table"):
         read_data(named.of_tables(*tables, columns=columns))
     (shop / "rated.csv").write_text(RATED.replace(",S", ",SKU-"))
     recipe = named.of_tables(*tables, columns=columns)

@@ -52,7 +52,7 @@ def test_what_is_left_out_is_not_known():
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"sex": ["F"]}, r"no attribute 'sex' of users\. Expected: age, gender\."),
+        ({"sex": ["F"]}, r"no user attribute 'sex'\. Expected: age, gender\."),
         ({"age": ["old"]}, r"'age' must be a number, or None .* Received: 'old'\."),
         ({"age": [True]}, r"'age' must be a number, .* Received: True\."),
         ({"age": [np.inf]}, r"'age' must be a number, .* Received: inf\."),
@@ -63,7 +63,7 @@ def test_what_is_left_out_is_not_known():
         ({"gender": "male"}, r"`gender` must be a column.* Received: str\."),
         ({"age": 25}, r"`age` must be a column.* Received: int\."),
         ({"gender": {"M", "F"}}, r"`gender` must be a column.* Received: set\."),
-        ({"age": [1, 2], "gender": ["F"]}, r"one value a user\. Received: \{'age': 2, 'gender'"),
+        ({"age": [1, 2], "gender": ["F"]}, r"one value per user\. Received: \{'age': 2, 'gender'"),
     ],
 )
 def test_what_cannot_be_read_is_named(given, words):
@@ -98,12 +98,12 @@ def test_many_equal_numbers_leave_seven_buckets_to_the_others():
     ("attributes", "words"),
     [
         ({}, r"at least one attribute\. Received: none"),
-        ({"plan": ()}, r"'plan' needs values that are there once"),
-        ({"plan": ("a", "a")}, r"'plan' needs values that are there once"),
-        ({"plan": ("a", "")}, r"'plan' must have texts of at least one letter"),
-        ({"age": (2.0, 1.0)}, r"'age' must have .* the ascending numbers"),
-        ({"age": (1, 2)}, r"'age' must have .* the ascending numbers"),
-        ({"age": (1.0, float("inf"))}, r"'age' must have .* the ascending numbers"),
+        ({"plan": ()}, r"'plan' needs unique values"),
+        ({"plan": ("a", "a")}, r"'plan' needs unique values"),
+        ({"plan": ("a", "")}, r"'plan' must have non-empty texts"),
+        ({"age": (2.0, 1.0)}, r"'age' must have .* the ascending lower bounds"),
+        ({"age": (1, 2)}, r"'age' must have .* the ascending lower bounds"),
+        ({"age": (1.0, float("inf"))}, r"'age' must have .* the ascending lower bounds"),
     ],
 )
 def test_what_is_no_vocabulary_is_named(attributes, words):
@@ -123,9 +123,9 @@ def test_numbers_get_eight_buckets_of_as_many_users_and_texts_their_values():
     assert (found.names, found.sizes) == (("age", "plan"), (8, 2))
     few = AttributeVocabulary.from_columns({"age": [30.0, 1.0, 18.0, 30.0, np.nan]})
     assert few.attributes == {"age": (1.0, 18.0, 30.0)}
-    with pytest.raises(InputError, match="'age' is known of none of the 2 users. Leave it out"):
+    with pytest.raises(InputError, match="'age' is missing for all 2 users. Remove it"):
         AttributeVocabulary.from_columns({"age": [np.nan, np.nan]})
-    with pytest.raises(InputError, match="'plan' is known of none of the 2 users"):
+    with pytest.raises(InputError, match="'plan' is missing for all 2 users"):
         AttributeVocabulary.from_columns({"plan": ["", ""]})
 
 

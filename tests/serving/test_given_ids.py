@@ -59,22 +59,26 @@ def test_reads_what_pandas_holds():
     ],
 )
 def test_refuses_numbers_that_are_no_index(given, received):
-    words = f"ids must be of whole numbers or ids: text is an id.*2147483647. Received: {received}"
+    words = f"ids must be whole numbers or ids: text is an id.*2147483647. Received: {received}"
     with pytest.raises(InputError, match=words):
         indices(given)
 
 
 @pytest.mark.parametrize("given", [[{}], [1j], np.array(["2020"], "M8[D]"), [10**400], [["7"], 7]])
 def test_refuses_what_is_neither_text_nor_a_number(given):
-    with pytest.raises(InputError, match="ids must (be of ids or indices|have as many values)"):
+    with pytest.raises(
+        InputError, match="ids must (be ids or indices|have the same number of values)"
+    ):
         indices(given)
 
 
 def test_text_without_a_vocabulary_is_refused():
-    with pytest.raises(InputError, match="ids takes indices, as .* vocabulary.* Received: '7'"):
+    with pytest.raises(
+        InputError, match="ids takes indices, because .* vocabulary.* Received: '7'"
+    ):
         indices_of(plain_values([3, b"7"], "ids"), None, "ids")
 
 
 def test_text_is_no_whole_number():
-    with pytest.raises(InputError, match="words must be of whole numbers.* Received: '5'"):
+    with pytest.raises(InputError, match="words must be whole numbers.* Received: '5'"):
         whole_numbers(plain_values([[1, "5"]], "words"), "words")

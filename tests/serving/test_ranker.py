@@ -249,17 +249,17 @@ def test_no_rows_have_no_predictions_and_no_call(ranker, monkeypatch):
         ({"user_id": [1], "item_id": [1], "age": [3]}, "has unknown columns: age. This student re"),
         (
             {"user_id": [1, 2], "item_id": [1]},
-            "one value a row. Received rows: user_id 2, item_id 1",
+            "one value per row. Received rows: user_id 2, item_id 1",
         ),
         ({"user_id": "ann", "item_id": [1]}, "'user_id' must be a sequence.*Received: 'ann'"),
         ({"user_id": 5, "item_id": [1]}, "'user_id' must be a sequence.*Received: 5"),
-        ({"user_id": [1.5], "item_id": [1]}, "'user_id' must be of whole numbers or ids.*: 1.5"),
+        ({"user_id": [1.5], "item_id": [1]}, "'user_id' must be whole numbers or ids.*: 1.5"),
         ({"user_id": [2**40], "item_id": [1]}, "'user_id' .* at most 2147483647.*: 1099511627776"),
         (
             {"user_id": [["ann"]], "item_id": [1]},
-            r"'user_id' must have one value a row.*: \['ann'\]",
+            r"'user_id' must have one value per row.*: \['ann'\]",
         ),
-        ({"user_id": [{}], "item_id": [1]}, "'user_id' must be of ids or indices"),
+        ({"user_id": [{}], "item_id": [1]}, "'user_id' must be ids or indices"),
     ],
 )
 def test_refuses_other_columns(small, columns, words):
@@ -270,12 +270,12 @@ def test_refuses_other_columns(small, columns, words):
 @pytest.mark.parametrize(
     "changed, words",
     [
-        ({"age": ["young"]}, "'age' must be of numbers, NaN where one is not known.*young"),
-        ({"history": ["i3"]}, "'history' must be of sequences, one a row. Received: 'i3'"),
-        ({"history": [3]}, "'history' must be of sequences, one a row. Received: 3"),
+        ({"age": ["young"]}, "'age' must be numeric, NaN for missing values.*young"),
+        ({"history": ["i3"]}, "'history' must be sequences, one per row. Received: 'i3'"),
+        ({"history": [3]}, "'history' must be sequences, one per row. Received: 3"),
         ({"history_ratings": [[4.0]]}, "one rating for every item of `history`"),
         ({"history_ratings": [[4.0, 2.0, 1.0]]}, "one rating for every item of `history`"),
-        ({"words": [5]}, "'words' must have as many values in every row. Received: 5"),
+        ({"words": [5]}, "'words' must have the same number of values in every row. Received: 5"),
         ({"words": [[5], [6, 7]], **{}}, "Received rows: .*words 2"),
     ],
 )
@@ -286,7 +286,9 @@ def test_refuses_what_the_student_cannot_read(ranker, changed, words):
 
 def test_refuses_texts_of_unequal_lengths_in_indices(ranker):
     rows = {name: values * 2 for name, values in one_row().items()}
-    with pytest.raises(InputError, match="'words' must have as many values in every row"):
+    with pytest.raises(
+        InputError, match="'words' must have the same number of values in every row"
+    ):
         ranker.score(rows | {"words": [[5], [6, 7]]})
 
 
@@ -427,13 +429,13 @@ def test_a_history_of_bytes_is_one_of_ids(ranker):
 @pytest.mark.parametrize(
     "changed, words",
     [
-        ({"history": [[3, 2**32 + 9]]}, "'history' must be of whole numbers or ids.*: 4294967305"),
+        ({"history": [[3, 2**32 + 9]]}, "'history' must be whole numbers or ids.*: 4294967305"),
         ({"item_id": np.array([2**32 + 7])}, "'item_id' .*: 4294967303"),
         ({"user_id": [True]}, "'user_id' .*: True"),
-        ({"user_id": np.array(["1970-01-06"], "M8[D]")}, "'user_id' must be of ids or indices"),
-        ({"item_id": [b"\xe9"]}, r"'item_id' must be of text in UTF-8.*: b'\\xe9'"),
+        ({"user_id": np.array(["1970-01-06"], "M8[D]")}, "'user_id' must be ids or indices"),
+        ({"item_id": [b"\xe9"]}, r"'item_id' must be UTF-8 if given as bytes.*: b'\\xe9'"),
         ({"words": [[5, 2**32 + 6]]}, "'words' .*: 4294967302"),
-        ({"words": [["5", "6"]]}, "'words' must be of whole numbers.*: '5'"),
+        ({"words": [["5", "6"]]}, "'words' must be whole numbers.*: '5'"),
     ],
 )
 def test_refuses_what_would_be_read_as_another_id(ranker, changed, words):
@@ -459,7 +461,7 @@ def test_a_feature_of_ones_own_gets_numbers_of_its_type(dtype, given, read):
     artefact = SimpleNamespace(columns={"mine": column}, vocabularies={}, words={})
     values = ColumnValues(artefact)
     if read is None:
-        with pytest.raises(InputError, match="'mine' must be of whole numbers that int32 can hold"):
+        with pytest.raises(InputError, match="'mine' must be whole numbers that int32 can hold"):
             values.read({"mine": given})
     else:
         found = values.read({"mine": given})["mine"]

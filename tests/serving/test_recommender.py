@@ -140,7 +140,7 @@ def test_is_a_scorer(artefact, format):
 
 def test_k_is_limited_by_the_export(recommender):
     assert len(recommender.recommend(["i1"], k=20)) == 20
-    with pytest.raises(InputError, match="gives at most 20 items.*Received: k=21"):
+    with pytest.raises(InputError, match="returns at most 20 items.*Received: k=21"):
         recommender.recommend(["i1"], k=21)
     with pytest.raises(InputError, match="`k` must be at least 1. Received: k=0"):
         recommender.recommend(["i1"], k=0)
@@ -206,7 +206,7 @@ def test_refuses_bad_paths_and_formats(artefact, tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         Recommender.load(tmp_path / "nothing")
     (tmp_path / "alone.tflite").write_bytes(b"")
-    with pytest.raises(InputError, match="alone.tflite is alone"):
+    with pytest.raises(InputError, match="alone.tflite is not in an artefact"):
         Recommender.load(tmp_path / "alone.tflite")
     with pytest.raises(InputError, match="must be 'tflite' or 'saved_model'. Received: format='o"):
         Recommender.load(artefact.folder, format="onnx")
@@ -286,16 +286,16 @@ def test_a_history_is_of_ids_or_indices(artefact, format, history):
 @pytest.mark.parametrize(
     "history, words",
     [
-        (np.array([2**32 + 3]), "A history must be of whole numbers or ids.*Received: 4294967299"),
+        (np.array([2**32 + 3]), "A history must be whole numbers or ids.*Received: 4294967299"),
         ([3, 2**40], "at most 2147483647. Received: 1099511627776"),
         (np.array([3, 2**40], object), "Received: 1099511627776"),
         (np.array([2**63 + 3], np.uint64), "Received: 9223372036854775811"),
         ([2.5], r"Received: 2\.5"),
         ([True, "i3"], "Received: True"),
-        (["i3", b"\xe9"], r"text in UTF-8.*Received: b'\\xe9'"),
+        (["i3", b"\xe9"], r"UTF-8 if given as bytes.*Received: b'\\xe9'"),
         ([[3, 5]], r"must be a sequence of items, oldest first. Received: \[\[3, 5\]\]"),
         (3, "must be a sequence of items, oldest first. Received: 3"),
-        ([[3], [5, 7]], "must have as many values in every row"),
+        ([[3], [5, 7]], "must have the same number of values in every row"),
     ],
 )
 def test_refuses_a_history_of_something_else(recommender, history, words):
@@ -305,7 +305,7 @@ def test_refuses_a_history_of_something_else(recommender, history, words):
 
 @pytest.mark.parametrize("entry, received", [(3, "3"), (2**40, "1099511627776"), (None, "None")])
 def test_recommends_for_names_alone(recommender, entry, received):
-    words = f"must be of ids and titles, which are text. Received: {received}. Give an id as text"
+    words = f"must be ids and titles, which are text. Received: {received}. Give an id as text"
     for history in ([entry], [entry, "i3"]):
         with pytest.raises(InputError, match=words):
             recommender.recommend(history)

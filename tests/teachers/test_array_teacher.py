@@ -106,7 +106,7 @@ def test_a_query_that_was_not_asked_about_stops_the_distiller_and_is_named(windo
             assert history["distillation_loss"][-1] < history["distillation_loss"][0]
             continue
         first = int(np.argmax(windows.users == absent))
-        with pytest.raises(ValueError, match=f"gives NaN or infinite values for example {first}"):
+        with pytest.raises(ValueError, match=f"returns NaN or infinite values for example {first}"):
             distiller.fit(windows.batches(len(windows)), verbose=0)
 
 

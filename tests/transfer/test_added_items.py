@@ -187,7 +187,7 @@ def test_a_text_alone_is_no_list_of_texts(artefact):
 
 def test_a_student_of_ids_alone_takes_none(tmp_path):
     export_artefact(new_student(), tmp_path / "1", CATALOGUE, k=5)
-    with pytest.raises(InputError, match="knows items by their ids alone"):
+    with pytest.raises(InputError, match="uses item ids alone"):
         Recommender.load(tmp_path / "1").add_items(["robot"])
 
 
@@ -199,7 +199,7 @@ def test_two_stages_take_none(tmp_path):
     ranker({"history": tf.constant([[1]]), "item_id": tf.constant([2])})
     two_stages = TwoStageStudent(STUDENT, ranker, num_candidates=5)
     export_artefact(two_stages, tmp_path / "1", CATALOGUE)
-    with pytest.raises(InputError, match="ranking stage knows none of them"):
+    with pytest.raises(InputError, match="ranking stage cannot score them"):
         Recommender.load(tmp_path / "1").add_items(["robot"])
 
 

@@ -1,18 +1,17 @@
-"""Data: who met which item when, what each item is called, and how time or chance splits it.
+"""Data sets: user-item interactions, the catalogue of items, and splits by time or at random.
 
 - `read_table`, `from_dataframe`, `read_folder`, `from_tfds`, `movielens_100k`, `movielens_1m`,
-  `book_crossing`, `synthetic` give `Interactions`;
-- `split_by_time`, `split_leave_one_out`, `split_by_global_time`, `split_at_random` make `Splits` of
-  them: `Windows` to train on, `Queries` to evaluate; `split_cold_items` keeps items that
-  `choose_cold_items` drew out of training and evaluates on them;
-- `read_item_attributes` gives what else is known of an item, as numbers by `attribute_vectors`;
-- `read_user_columns` gives what is known of the users, which an `AttributeVocabulary` makes numbers
-  of;
-- `split_ratings`, `movielens_ranking`, `clothing_reviews` give `RankingExamples`: rows of a query
-  and an item with a label a task, and `unlabelled_rows` more of them for a teacher to label;
-  `WordVocabulary` makes numbers of their texts;
-- `Catalogue` holds the items, their titles and texts, which `WordPieces` makes numbers of;
-- `minilm_folder` is a fetched asset, as are the data sets.
+  `book_crossing` and `synthetic` return `Interactions`;
+- `split_by_time`, `split_leave_one_out`, `split_by_global_time` and `split_at_random` turn them
+  into `Splits`: `Windows` to train on, `Queries` to evaluate. `split_cold_items` removes the items
+  of `choose_cold_items` from training and evaluates on them;
+- `read_item_attributes` reads further item attributes; `attribute_vectors` turns them into numbers;
+- `read_user_columns` reads user attributes; an `AttributeVocabulary` turns them into indices;
+- `split_ratings`, `movielens_ranking` and `clothing_reviews` return `RankingExamples`: rows of a
+  query and an item with one label per task. `unlabelled_rows` draws further rows for a teacher to
+  label. `WordVocabulary` turns their texts into indices;
+- `Catalogue` holds the items with titles and texts; `WordPieces` turns them into indices;
+- `minilm_folder` is a downloaded asset, like the data sets.
 """
 
 from tfrs_distill.data.assets import minilm_folder

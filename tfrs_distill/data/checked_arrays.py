@@ -1,4 +1,4 @@
-"""The arrays of ranking rows: checked, and kept as int32 or float32."""
+"""Validation of the arrays of ranking rows, converted to int32 or float32."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ TAKEN_PREFIXES = (columns.label(""), columns.teacher_logits(""))
 
 
 def feature_array(name: str, values: Any, num_rows: int) -> np.ndarray:
-    """Return a feature `[num_rows, ...]`: int32 of whole numbers, float32 of others and of ratings.
+    """Return a feature `[num_rows, ...]`: int32 for integers, else float32; ratings float32.
 
     Raises:
-        InputError: the name is that of a batch's column; or another shape; not numbers;
-            infinite; or item indices that are not whole numbers.
+        InputError: the name is reserved for a batch column; or the array has another shape, is not
+            numeric, or is infinite; or item indices are not integers.
     """
     if name in TAKEN or name.startswith(TAKEN_PREFIXES):
         raise InputError(
@@ -45,7 +45,7 @@ def logits_array(task: str, values: Any, num_rows: int) -> np.ndarray:
     """Return a teacher's logits, float32 `[num_rows, width]`.
 
     Raises:
-        InputError: another shape; not numbers; infinite; or a row that is partly NaN.
+        InputError: another shape, not numeric, infinite, or a row that is partly NaN.
     """
     what = f"teacher_logits[{task!r}]"
     values = plain_array(what, values)
@@ -61,7 +61,7 @@ def logits_array(task: str, values: Any, num_rows: int) -> np.ndarray:
     partly = missing.any(axis=1) & ~missing.all(axis=1)
     if partly.any():
         raise InputError(
-            f"`{what}` must have a row of NaN where there is no knowledge, and none elsewhere. "
+            f"`{what}` must have a row of NaN where the teacher has no output, and no other NaN. "
             f"{int(partly.sum())} rows hold both NaN and numbers, first: row "
             f"{int(np.argmax(partly))}."
         )
@@ -69,10 +69,10 @@ def logits_array(task: str, values: Any, num_rows: int) -> np.ndarray:
 
 
 def weights_array(values: Any, num_rows: int) -> np.ndarray:
-    """Return how much each row counts, float32 `[num_rows]`.
+    """Return the weight of each row, float32 `[num_rows]`.
 
     Raises:
-        InputError: another shape; not numbers; infinite, NaN or below 0.
+        InputError: another shape, not numeric, infinite, NaN or below 0.
     """
     weights = float32_array("weights", values, num_rows)
     wrong = ~(weights >= 0)
@@ -83,24 +83,24 @@ def weights_array(values: Any, num_rows: int) -> np.ndarray:
 
 
 def text_tuple(name: str, values: Any, num_rows: int) -> tuple[str, ...]:
-    """Return one text a row.
+    """Return one text per row.
 
     Raises:
-        InputError: another number of them, or one that is missing or no text.
+        InputError: another number of texts, or an entry that is missing or not a text.
     """
     texts = plain_texts(f"texts[{name!r}]", values)
     if len(texts) != num_rows:
         raise InputError(
-            f"`texts[{name!r}]` must have one text a row, {num_rows}. Received: {len(texts)}."
+            f"`texts[{name!r}]` must have one text per row, {num_rows}. Received: {len(texts)}."
         )
     return texts
 
 
 def float32_array(what: str, values: Any, num_rows: int | None = None) -> np.ndarray:
-    """Return numbers, NaN = not known, float32 `[num_rows]`, or of any shape.
+    """Return numbers with NaN for missing values, float32 `[num_rows]`, or of any shape.
 
     Raises:
-        InputError: another shape, not numbers, or infinite.
+        InputError: another shape, not numeric, or infinite.
     """
     values = plain_array(what, values)
     _check_shape(what, values, num_rows)
@@ -111,9 +111,9 @@ def whole_numbers(what: str, values: Any, num_rows: int | None = None) -> np.nda
     """Return whole numbers, int32 `[num_rows]`, or of any shape.
 
     Raises:
-        InputError: another shape, not whole numbers, or some that int32 cannot hold.
+        InputError: another shape, not whole numbers, or values that do not fit into int32.
     """
-    # An int32 array is taken at once, as there may be one of these a query.
+    # Int32 arrays are returned at once: there may be one per query.
     if not (isinstance(values, np.ndarray) and values.dtype == np.int32):
         values = _as_int32(what, plain_array(what, values))
     _check_shape(what, values, num_rows)
@@ -136,7 +136,7 @@ def item_indices(what: str, values: Any, num_items: int, *, least: int = 1) -> n
 
 
 def check_histories(features: Mapping[str, np.ndarray]) -> None:
-    """Check that histories are `[num_rows, max_history]`, and their ratings of the same shape.
+    """Check that histories are `[num_rows, max_history]` and their ratings have the same shape.
 
     Raises:
         InputError: another shape, ratings without a history, or a rating that is NaN.
@@ -156,7 +156,7 @@ def check_histories(features: Mapping[str, np.ndarray]) -> None:
             f"{list(ratings.shape)} and {'no history' if history is None else list(history.shape)}."
         )
     if np.isnan(ratings).any():
-        raise InputError("`features['history_ratings']` must be 0, not NaN, where there is none.")
+        raise InputError("`features['history_ratings']` must be 0, not NaN, for padding.")
 
 
 def check_items(features: Mapping[str, np.ndarray], num_items: int) -> None:
@@ -178,7 +178,7 @@ def check_items(features: Mapping[str, np.ndarray], num_items: int) -> None:
 def _check_shape(what: str, values: np.ndarray, num_rows: int | None) -> None:
     if num_rows is not None and values.shape != (num_rows,):
         raise InputError(
-            f"`{what}` must have the shape [{num_rows}], one entry a row. Received: "
+            f"`{what}` must have the shape [{num_rows}], one entry per row. Received: "
             f"{list(values.shape)}."
         )
 
@@ -188,7 +188,7 @@ def _as_int32(what: str, values: np.ndarray) -> np.ndarray:
         return values.astype(np.int32)
     if values.dtype.kind not in "biu":
         raise InputError(
-            f"`{what}` must hold whole numbers (an integer dtype), 0 where nothing is known. "
+            f"`{what}` must hold whole numbers (an integer dtype), 0 for missing values. "
             f"Received the dtype {values.dtype}. Give ids as indices of a vocabulary."
         )
     limits = np.iinfo(np.int32)
@@ -210,7 +210,7 @@ def _as_float32(what: str, values: np.ndarray) -> np.ndarray:
     infinite = np.isinf(numbers)
     if infinite.any():
         raise InputError(
-            f"`{what}` must be finite, or NaN where nothing is known. {int(infinite.sum())} values "
+            f"`{what}` must be finite, or NaN for missing values. {int(infinite.sum())} values "
             f"are infinite as float32, first in row {int(np.nonzero(infinite)[0][0])}."
         )
     return numbers

@@ -1,4 +1,4 @@
-"""Clothing reviews: ratings and recommendations with a text, the data for ranking by text."""
+"""Clothing reviews with ratings and recommendations, for ranking by text."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ NAMES = {
     "class_name": "Class Name",
 }
 TEXTS = ("Title", "Review Text")
-PARTS = (0.8, 0.9)  # where training ends, and where validation does
+PARTS = (0.8, 0.9)  # end of training, end of validation
 
 
 @dataclass(frozen=True, eq=False)
 class ClothingReviews:
-    """The reviews, one a row, and what the indices in their columns stand for.
+    """The reviews, one per row, and the vocabularies of their index columns.
 
     Args:
         examples: the rows, in file order.
-        vocabularies: by column, what an index stands for: index `i + 1` is entry `i`, 0 is unknown.
+        vocabularies: by column, the values of the indices: index `i + 1` is entry `i`, 0 is
+            unknown.
     """
 
     examples: RankingExamples
@@ -42,22 +43,22 @@ class ClothingReviews:
 def clothing_reviews(path: str | os.PathLike[str] | None = None) -> ClothingReviews:
     """Read Women's E-Commerce Clothing Reviews: 23,486 reviews of 1,206 items.
 
-    Features: `item_id`, `division`, `department`, `class_name` (indices, 0 where the file names
-    none) and `age` of who wrote the review. Labels: `rating` (1 to 5) and `recommended` (0 or 1),
-    NaN where the field is empty. The text `"text"` is the title, ". " and the review; where one of
-    them is missing it is the other, and "" where both are.
+    Features: `item_id`, `division`, `department`, `class_name` (indices, 0 if the file has none)
+    and `age` of the reviewer in years. Labels: `rating` (1 to 5) and `recommended` (0 or 1), NaN if
+    the field is empty. The text `"text"` is the title, ". " and the review; if one is missing it is
+    the other, and "" if both are.
 
-    The data names no users and has no times: each review is one user and one candidate
-    list, so it is split at random, and an interval over users is one over reviews.
+    The data has no user ids and no timestamps. Each review is therefore one user and one candidate
+    list, the split is random, and an interval over users is an interval over reviews.
 
     Args:
-        path: a file with the columns Clothing ID, Age, Title, Review Text, Rating, Recommended IND,
-            Division Name, Department Name and Class Name, in any order: CSV (`.csv`) or
-            Parquet (`.parquet`, `.parquet.brotli`). None takes the asset.
+        path: a CSV (`.csv`) or Parquet (`.parquet`, `.parquet.brotli`) file with the columns
+            Clothing ID, Age, Title, Review Text, Rating, Recommended IND, Division Name, Department
+            Name and Class Name, in any order. None downloads the asset.
 
     Raises:
-        InputError: the file is missing, damaged or of another kind, lacks a column, or holds
-            something else than a number where one belongs; or the asset cannot be fetched.
+        InputError: the file is missing, damaged or of another format, lacks a column, or has a
+            non-number in a numeric column; or the asset cannot be downloaded.
         MissingExtraError: it is a Parquet file and pyarrow is not installed.
     """
     if path is None:
@@ -90,12 +91,12 @@ def clothing_reviews(path: str | os.PathLike[str] | None = None) -> ClothingRevi
 def split_reviews(reviews: ClothingReviews, seed: int) -> RankingSplits:
     """Split the reviews at random, 80 / 10 / 10 %.
 
-    An item, division, department or class that no training row has is 0, unknown, in the other
-    parts, as it would be when serving.
+    Items, divisions, departments and classes that are not in the training rows become 0 (unknown)
+    in the other parts, as in serving.
 
     Args:
         reviews: the data.
-        seed: of the draw.
+        seed: seed of the random split.
 
     Raises:
         InputError: there are fewer than 10 reviews.
@@ -109,15 +110,16 @@ def split_reviews(reviews: ClothingReviews, seed: int) -> RankingSplits:
 
 
 def split_reviews_by_item(reviews: ClothingReviews, seed: int) -> RankingSplits:
-    """Split by whole items, 80 / 10 / 10 %, drawn at random: all items evaluated on are cold.
+    """Split by whole items at random, 80 / 10 / 10 %: all evaluated items are cold-start items.
 
-    Items have between 1 and 1,024 reviews, so the parts are cut by reviews: an item belongs to the
-    part that the middle of its reviews falls into, items in drawn order; where that leaves
-    validation or test without any, they get the last two items drawn. `item_id` is 0, unknown, in
+    Items have between 1 and 1,024 reviews, so the parts are cut by number of reviews: items are put
+    in random order, and each belongs to the part that contains the middle of its reviews. If
+    validation or test would be empty, they get the last two items. `item_id` is 0 (unknown) in
     validation and test.
 
     Args:
         reviews: the data.
+        seed: seed of the random order.
         seed: of the draw.
 
     Raises:
@@ -161,7 +163,7 @@ def _splits(name: str, reviews: ClothingReviews, parts: list[np.ndarray]) -> Ran
 
 
 def _vocabulary(names: list[str]) -> tuple[str, ...]:
-    """Return the different names, 2 before 10, without the empty one."""
+    """Return the distinct names without the empty one; integers are sorted by value."""
     return tuple(sorted(set(names) - {""}, key=_number_or_name))
 
 

@@ -1,4 +1,4 @@
-"""The split that evaluates on items without interactions: what a text teacher is for."""
+"""Splits that evaluate on cold-start items, where a text teacher can help."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tfrs_distill.errors import InputError
 
 @dataclass(frozen=True)
 class ColdItems:
-    """Which items occur in no training interaction.
+    """The items that occur in no training interaction.
 
     Args:
-        described: int32 item indices whose text may be read while training and distilling.
-        undescribed: int32 item indices of which nothing is known before the test, not even a text.
+        described: int32 item indices whose texts may be used in training and distillation.
+        undescribed: int32 item indices whose texts are only used in the test.
     """
 
     described: np.ndarray
@@ -31,23 +31,23 @@ class ColdItems:
 
     @property
     def all(self) -> np.ndarray:
-        """Both, ascending."""
+        """All cold items, ascending."""
         return np.sort(np.concatenate([self.described, self.undescribed]))
 
 
 def choose_cold_items(
     num_items: int, *, share: float = 0.25, undescribed_share: float = 0.5, seed: int = 0
 ) -> ColdItems:
-    """Draw the cold items evenly from a catalogue.
+    """Draw cold items uniformly from a catalogue.
 
     Args:
-        num_items: items of the catalogue.
-        share: of the items that are cold.
-        undescribed_share: of the cold items whose texts are kept back too.
-        seed: of the draw.
+        num_items: number of items in the catalogue.
+        share: share of the items that are cold.
+        undescribed_share: share of the cold items whose texts are also held out.
+        seed: seed of the random draw.
 
     Raises:
-        InputError: a share is outside (0, 1), or no item falls to a part.
+        InputError: a share is outside (0, 1), or a part would have no items.
 
     Example:
     >>> cold = choose_cold_items(40)
@@ -80,23 +80,23 @@ def split_cold_items(
     train_fraction: float = 0.8,
     validation_fraction: float = 0.1,
 ) -> Splits:
-    """Split by time, with the cold items out of training and alone in what is evaluated.
+    """Split by time, remove cold items from training, and evaluate only on cold items.
 
-    The parts are those of `split_by_time`. Cold items are taken out of every training sequence and
-    every history, and no training loss has them as negatives. A query's positives are the
+    The parts are those of `split_by_time`. Cold items are removed from every training sequence and
+    every history, and are never negatives in a training loss. The positives of a query are the
     targets in its part of the user's sequence, and only targets are ranked.
 
     Args:
         interactions: the data set.
-        cold: the items to hold back.
+        cold: the items to hold out.
         targets: item indices to evaluate on: `cold.all`, `cold.described` or `cold.undescribed`.
-        validation_targets: those of validation; None for the same.
-        max_history: positions of a training window.
-        train_fraction: share of each user's interactions to train on.
-        validation_fraction: share of the next part.
+        validation_targets: targets of validation; None for `targets`.
+        max_history: positions in a training window.
+        train_fraction: share of each user's interactions in training.
+        validation_fraction: share of each user's interactions in validation.
 
     Raises:
-        InputError: a target is not cold, or nothing is left to train or to evaluate on.
+        InputError: a target is not cold, or no interactions remain to train or evaluate on.
     """
     targets = _cold_targets("targets", targets, cold)
     validated = targets
@@ -142,7 +142,7 @@ def _cold_targets(name: str, targets: np.ndarray, cold: ColdItems) -> np.ndarray
 
 
 def _about(queries: Queries, cold: np.ndarray, targets: np.ndarray, name: str) -> Queries:
-    """Return the queries that have a target to find and another item in their history."""
+    """Return the queries that have a target as positive and another item in their history."""
     histories = [_without(history, cold) for history in queries.histories]
     positives = [items[np.isin(items, targets)] for items in queries.positives]
     rows = [row for row in range(len(queries)) if len(histories[row]) and len(positives[row])]

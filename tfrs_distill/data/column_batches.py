@@ -1,4 +1,4 @@
-"""Batches of columns: which rows are in each, gathered out of arrays a whole batch at a time."""
+"""Batches of columns, gathered from arrays one batch at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RowsOf = Callable[[tf.Tensor], tf.Tensor]
 def batches_of_rows(
     arrays: Mapping[str, np.ndarray], batch_size: int, seed: int | None
 ) -> tf.data.Dataset:
-    """Return dicts of rows, `batch_size` at a time; without a seed they keep their order."""
+    """Return dicts of `batch_size` rows each; without a seed in the given order."""
     num_rows = len(next(iter(arrays.values())))
     return _gathered(arrays, _numbers(num_rows, seed).batch(batch_size), lambda rows: rows)
 
@@ -21,9 +21,9 @@ def batches_of_rows(
 def batches_of_lists(
     arrays: Mapping[str, np.ndarray], lists: np.ndarray, num_lists: int, seed: int | None
 ) -> tf.data.Dataset:
-    """Return dicts of all rows of `num_lists` lists at a time; rows of a list share a number.
+    """Return dicts with all rows of `num_lists` lists each; rows of a list share a number.
 
-    Without a seed lists are in the order of their first rows; the rows of a list keep theirs.
+    Without a seed, lists are in the order of their first rows; rows keep their order in a list.
     """
     rows = np.argsort(lists, kind="stable")
     _, starts = np.unique(lists[rows], return_index=True)

@@ -1,4 +1,4 @@
-"""Where the sequences of a data set are cut into training, validation and test."""
+"""The positions at which sequences are cut into training, validation and test."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tfrs_distill.data.interactions import Interactions
 from tfrs_distill.errors import InputError
 
 ROUNDING = 1e-9  # so that 30 * (0.7 + 0.2), 26.999... in binary, floors to 27
-MIN_FOR_LEAVE_ONE_OUT = 3  # of a sequence: one to test, one to validate, one before them
+MIN_FOR_LEAVE_ONE_OUT = 3  # interactions: one for test, one for validation, one before them
 
 
 def user_time_cuts(
@@ -22,13 +22,13 @@ def user_time_cuts(
 
     Args:
         interactions: the data set.
-        train_fraction: share of each user's interactions to train on.
-        validation_fraction: share of the next part.
-        whole_ties: whether a cut between interactions of one time stamp moves to the first of
-            them, so that they stay together.
+        train_fraction: share of each user's interactions in training.
+        validation_fraction: share of each user's interactions in validation.
+        whole_ties: whether interactions of a user with equal timestamps stay together: a cut
+            between them moves to the first.
 
     Returns:
-        int64 [num_users, 2]: where validation begins in each sequence, and where the test does.
+        int64 [num_users, 2]: start of validation and start of test in each sequence.
 
     Raises:
         InputError: fractions outside (0, 1).
@@ -49,12 +49,12 @@ def user_time_cuts(
 
 
 def leave_one_out_cuts(interactions: Interactions) -> np.ndarray:
-    """Cut before each user's last interaction but one, and before the last.
+    """Cut before each user's second-to-last and last interaction.
 
-    A user of fewer than 3 interactions only trains.
+    Users with fewer than 3 interactions are only in training.
 
     Returns:
-        int64 [num_users, 2]: where validation begins in each sequence, and where the test does.
+        int64 [num_users, 2]: start of validation and start of test in each sequence.
     """
     lengths = np.bincount(interactions.users, minlength=interactions.num_users)
     held_out = np.where(lengths[:, None] < MIN_FOR_LEAVE_ONE_OUT, 0, np.array([2, 1]))
@@ -67,16 +67,16 @@ def global_time_cuts(
 ) -> np.ndarray:
     """Cut every sequence at the same two times.
 
-    They are those of the interactions that stand at `floor(num_interactions * fraction)` when all
-    are in order of time; what happens at such a time is of the later part.
+    They are the times of the interactions at `floor(num_interactions * fraction)` in order of time.
+    Interactions exactly at such a time belong to the later part.
 
     Args:
         interactions: the data set.
-        train_fraction: share of all interactions to train on.
-        validation_fraction: share of the next part.
+        train_fraction: share of all interactions in training.
+        validation_fraction: share of all interactions in validation.
 
     Returns:
-        int64 [num_users, 2]: where validation begins in each sequence, and where the test does.
+        int64 [num_users, 2]: start of validation and start of test in each sequence.
 
     Raises:
         InputError: fractions outside (0, 1).

@@ -1,4 +1,4 @@
-"""Arrays with one row an example, in memory or on disk, in one piece or in parts."""
+"""Arrays with one row per example, in memory or on disk, in one or several parts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class ExampleRows(Protocol):
-    """An array with one row an example, in memory or on disk."""
+    """An array with one row per example, in memory or on disk."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -19,15 +19,15 @@ class ExampleRows(Protocol):
 
 
 class RowsOfParts:
-    """Rows of an array that lies in several parts: row `i` is row `place[i]` of `parts[part[i]]`.
+    """Rows of an array stored in several parts: row `i` is row `place[i]` of `parts[part[i]]`.
 
     Only rows that are indexed are read.
 
     Args:
-        parts: arrays of one dtype and one shape beyond their rows, in memory or on disk.
+        parts: arrays of the same dtype and row shape, in memory or on disk.
         part: int [num_rows].
         place: int [num_rows].
-        made_with: settings that the values depend on; rows made with others are not joined to them.
+        made_with: settings that the values depend on; rows with other settings cannot be joined.
 
     Example:
     >>> rows = RowsOfParts([np.array([1, 2]), np.array([3])], np.array([1, 0]), np.array([0, 1]))
@@ -51,7 +51,7 @@ class RowsOfParts:
         return len(self.part)
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        """Return the rows at these indices, by one gather a part: `[num_indices, ...]`."""
+        """Return the rows at these indices, with one gather per part: `[num_indices, ...]`."""
         part, place = self.part[rows], self.place[rows]
         parts = np.unique(part)
         if len(parts) == 1:

@@ -1,4 +1,4 @@
-"""Who met which item when: a data set before any split."""
+"""User-item interactions: a data set before any split."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from tfrs_distill.errors import InputError
 
 @dataclass(frozen=True)
 class Interactions:
-    """A data set: a catalogue and the interactions with it, in file order.
+    """A data set: a catalogue and user-item interactions, in file order.
 
-    Columns may be lists, NumPy arrays or pandas Series, whatever their index is: the first entry of
-    each is the first interaction's. They are kept as the arrays below.
+    Columns may be lists, NumPy arrays or pandas Series. The index of a Series is ignored: entries
+    are matched by position. They are stored as the arrays below.
 
     Args:
         name: short name of the data set, used for folder names, such as `"ml-100k"`.
         catalogue: the items.
-        user_ids: ids as the data set writes them; user `user_ids[u]` has the user index `u`.
+        user_ids: ids as in the data set; user `user_ids[u]` has the user index `u`.
         users: int32 [num_interactions], user index of each interaction.
         items: int32 [num_interactions], item index (1 to `num_items`) of each interaction.
-        ratings: float32 [num_interactions]; 1.0 where the data set has no ratings.
-        timestamps: int64, float64 or datetime64 [num_interactions], in the unit and with the
-            precision that they come in: see `time_unit`. Texts of ISO 8601 become datetime64, UTC.
-            0 throughout where the data set has no times: see `has_times`.
-        weights: float32 [num_interactions], not 0: how much each counts in a loss whose label it
-            is, below 0 where it is a dislike, which pushes its item down; see `Windows` and
-            `with_dislikes`. None where all count alike.
+        ratings: float32 [num_interactions]; 1.0 if the data set has no ratings.
+        timestamps: int64, float64 or datetime64 [num_interactions], in their original unit and
+            precision: see `time_unit`. ISO 8601 texts become datetime64 in UTC. All 0 if the data
+            set has no timestamps: see `has_times`.
+        weights: float32 [num_interactions], not 0: the weight of each interaction as a label in a
+            loss. A weight below 0 marks a dislike, which lowers the score of its item: see
+            `Windows` and `with_dislikes`. None for equal weights.
 
     Raises:
-        InputError: array lengths differ, an index is outside its range, a column holds something
-            else than it should, a weight is 0 or NaN, or times are in several units.
+        InputError: array lengths differ, an index is out of range, a column has the wrong type, a
+            weight is 0 or NaN, or timestamps have several units.
 
     Example:
     >>> films = Catalogue(("50", "7"), ("Heat (1995)", "Babe (1995)"), ("Heat", "Babe"))
@@ -70,7 +70,7 @@ class Interactions:
         lengths = {len(column) if column.ndim == 1 else column.shape for column in columns}
         if len(lengths) != 1 or any(column.ndim != 1 for column in columns):
             raise InputError(
-                "`users`, `items`, `ratings` and `timestamps` must have one entry an interaction. "
+                "`users`, `items`, `ratings` and `timestamps` must have one entry per interaction. "
                 f"Received lengths {sorted(lengths, key=str)}."
             )
         if len(self.users) == 0:
@@ -81,14 +81,14 @@ class Interactions:
             raise InputError(f"`items` must be within 1 to {self.catalogue.num_items}.")
         if self.weights is not None and self.weights.shape != self.users.shape:
             raise InputError(
-                f"`weights` must have one entry an interaction, {len(self)} in all, or be None. "
+                f"`weights` must have one entry per interaction, {len(self)} in all, or be None. "
                 f"Received: {list(self.weights.shape)}."
             )
         if self.weights is not None and not (np.abs(self.weights) > 0).all():
             row = int(np.argmin(np.abs(self.weights) > 0))
             raise InputError(
-                "`weights` must be numbers other than 0, below 0 of dislikes. Received: "
-                f"{self.weights[row]} in row {row}. Leave out interactions that are not to count."
+                "`weights` must be numbers other than 0; below 0 for dislikes. Received: "
+                f"{self.weights[row]} in row {row}. Remove interactions that should not count."
             )
         time_unit(self.timestamps)
 
@@ -97,37 +97,37 @@ class Interactions:
 
     @property
     def num_users(self) -> int:
-        """How many users there are."""
+        """Number of users."""
         return len(self.user_ids)
 
     @property
     def time_unit(self) -> str | None:
-        """What the timestamps count: `"s"`, `"ms"`, `"us"` or `"ns"` since 1970, by their size.
+        """Unit of the timestamps since 1970, from their size: `"s"`, `"ms"`, `"us"` or `"ns"`.
 
-        `"date"` where they are dates, None where their size fits no unit: then they have an order,
-        but no hour and no weekday.
+        `"date"` for dates. None if the size fits no unit: then only their order is used, not hour
+        and weekday.
         """
         return time_unit(self.timestamps)
 
     @property
     def has_times(self) -> bool:
-        """Whether any time stamp is known: they are 0 throughout where a data set has no times."""
+        """Whether there are timestamps: a data set without them has 0 everywhere."""
         return self.timestamps.dtype.kind == "M" or bool(self.timestamps.any())
 
     def require_times(self, instead: str) -> None:
-        """Raise an `InputError` where there are no times.
+        """Raise an `InputError` if there are no timestamps.
 
         Args:
-            instead: what to do then, as a sentence.
+            instead: a sentence with an alternative, for the message.
         """
         if not self.has_times:
             raise InputError(
-                f"Data set {self.name!r} has no times, so nothing says what a user did last. "
-                f"{instead}"
+                f"Data set {self.name!r} has no timestamps, so the order of interactions is "
+                f"unknown. {instead}"
             )
 
     def rows_by_time(self) -> np.ndarray:
-        """Return the interactions' numbers user after user, oldest first; ties keep file order."""
+        """Return interaction indices sorted by user, then by time; ties keep file order."""
         return np.lexsort((self.timestamps, self.users))
 
     def sequences(self) -> list[np.ndarray]:
@@ -135,13 +135,14 @@ class Interactions:
         return in_sequences(self, self.items)
 
     def shuffle_ties(self, seed: int) -> Interactions:
-        """Return them in another file order, so that chance orders those of one user and time.
+        """Return the interactions in random file order, so that ties in time are in random order.
 
-        Where many interactions share a time stamp, file order may hold what time does not, such as
-        the order of a page; of a shuffled tie no order can be learnt.
+        If many interactions of a user have the same timestamp, the file order may carry information
+        that time does not, such as the order of items on a page. After shuffling, no model can
+        learn it.
 
         Args:
-            seed: of the shuffle.
+            seed: seed of the shuffle.
 
         Example:
         >>> films = Catalogue(("50", "7"), ("Heat (1995)", "Babe (1995)"), ("Heat", "Babe"))
@@ -153,10 +154,10 @@ class Interactions:
         return self.subset(np.random.default_rng(seed).permutation(len(self)))
 
     def in_random_order(self, seed: int) -> Interactions:
-        """Return them without times, each user's in an order of chance.
+        """Return the interactions without timestamps, each user's in random order.
 
         Args:
-            seed: of the order.
+            seed: seed of the order.
 
         Example:
         >>> films = Catalogue(("50", "7"), ("Heat (1995)", "Babe (1995)"), ("Heat", "Babe"))
@@ -170,16 +171,15 @@ class Interactions:
         return replace(self, timestamps=np.zeros(len(self), np.int64)).shuffle_ties(seed)
 
     def core(self, least: int) -> Interactions:
-        """Return what is left once users and items of few interactions are left out.
+        """Drop users and items with few interactions, repeatedly, until all have `least` (k-core).
 
-        Those that have fewer only then are left out too, and so on. What is left keeps its order;
-        the catalogue is that of the items that are left.
+        The order is kept; the catalogue has only the remaining items.
 
         Args:
-            least: interactions of a user and of an item that stays.
+            least: the minimum number of interactions of a user and of an item.
 
         Raises:
-            InputError: nothing is left.
+            InputError: no interactions remain.
 
         Example: c has one interaction; without it bob has one too.
         >>> names = tuple("abc")
@@ -199,8 +199,8 @@ class Interactions:
             keep = stays
         if not keep.any():
             raise InputError(
-                f"Data set {self.name!r}: nothing is left of {len(self):,} interactions once users "
-                f"and items with fewer than {least} are left out, again and again. Give more data."
+                f"Data set {self.name!r}: none of {len(self):,} interactions remain after users "
+                f"and items with fewer than {least} are dropped repeatedly. Give more data."
             )
         users, items = np.unique(self.users[keep]), np.unique(self.items[keep])
         whole, some = self.catalogue, self.subset(keep)
@@ -219,23 +219,23 @@ class Interactions:
         )
 
     def subset(self, rows: np.ndarray) -> Interactions:
-        """Return some interactions, of the same users and items: a mask, or numbers in an order."""
+        """Return some interactions (a mask, or indices in any order) with all users and items."""
         columns = ["users", "items", "ratings", "timestamps"]
         columns += [] if self.weights is None else ["weights"]
         return replace(self, **{name: getattr(self, name)[rows] for name in columns})
 
     def joined(self, later: Interactions) -> Interactions:
-        """Return these interactions and later ones, of the users and items of both.
+        """Return these interactions followed by later ones, with the users and items of both.
 
-        Users and items are the same where their ids are. Those that only `later` has come behind
-        the others, so that an index of today keeps its meaning. Where only one has weights, the
-        other's are 1.
+        Users and items are matched by id. Those that only `later` has get indices after the others,
+        so that existing indices do not change. If only one side has weights, the other side's
+        weights are 1.
 
         Args:
-            later: other interactions; their times are of the same kind.
+            later: other interactions, with timestamps of the same kind.
 
         Raises:
-            InputError: one has dates and the other numbers as times.
+            InputError: the timestamps of one are dates and those of the other are numbers.
 
         Example:
         >>> films = Catalogue(("50",), ("Heat (1995)",), ("Heat",))
@@ -248,7 +248,7 @@ class Interactions:
         """
         if (self.timestamps.dtype.kind == "M") != (later.timestamps.dtype.kind == "M"):
             raise InputError(
-                "Interactions are joined by their time, so all must have dates or all numbers. "
+                "Interactions are joined by time, so all timestamps must be dates or all numbers. "
                 f"Received: {self.timestamps.dtype} and {later.timestamps.dtype}."
             )
         catalogue = self.catalogue.joined(later.catalogue)
@@ -268,17 +268,17 @@ class Interactions:
         return replace(self, catalogue=catalogue, user_ids=user_ids, **columns)
 
     def with_dislikes(self, disliked: np.ndarray) -> Interactions:
-        """Return them with some as dislikes, which count against their items with the weight -1.
+        """Mark some interactions as dislikes, with weight -1.
 
-        The others keep their weights, or get 1. A dislike is met: it is in histories and is never
-        recommended again where what was seen is not. But a loss makes the item less likely there
-        instead of more, it is nothing to be found, and EASE and popularity do not count it.
+        The others keep their weights, or get 1. A dislike stays in histories, and with
+        `exclude_seen` its item is not recommended again. But as a label it makes its item less
+        likely, it is not relevant in evaluation, and EASE and popularity do not count it.
 
         Args:
             disliked: bool [num_interactions].
 
         Raises:
-            InputError: another shape or type, or all of them are disliked.
+            InputError: wrong shape or type, or all interactions are disliked.
 
         Example:
         >>> films = Catalogue(("50", "7"), ("Heat (1995)", "Babe (1995)"), ("Heat", "Babe"))
@@ -289,24 +289,24 @@ class Interactions:
         disliked = plain_array("disliked", disliked)
         if disliked.dtype != bool or disliked.shape != self.users.shape:
             raise InputError(
-                f"`disliked` must be bool [{len(self)}], an entry an interaction. Received: "
+                f"`disliked` must be bool [{len(self)}], one entry per interaction. Received: "
                 f"{disliked.dtype} {list(disliked.shape)}."
             )
         if disliked.all():
             raise InputError(
-                f"All {len(self):,} interactions of {self.name!r} are disliked, so nothing is left "
-                f"to recommend. Their ratings are from {self.ratings.min():g} to "
+                f"All {len(self):,} interactions of {self.name!r} are disliked, so no item can be "
+                f"recommended. Their ratings are from {self.ratings.min():g} to "
                 f"{self.ratings.max():g}: count fewer of them as dislikes."
             )
         weights = 1.0 if self.weights is None else self.weights
         return replace(self, weights=np.where(disliked, -1.0, weights))
 
     def of_some_users(self, number: int, seed: int) -> Interactions:
-        """Return what `number` users did, drawn at random, with the whole catalogue.
+        """Return the interactions of `number` users, drawn at random, with the whole catalogue.
 
         Args:
-            number: of users; where there are no more, all of them stay.
-            seed: of the draw.
+            number: number of users; all if the data set has no more.
+            seed: seed of the draw.
 
         Example:
         >>> films = Catalogue(("50", "7"), ("Heat (1995)", "Babe (1995)"), ("Heat", "Babe"))
@@ -324,14 +324,14 @@ class Interactions:
 
 
 def in_sequences(interactions: Interactions, column: np.ndarray) -> list[np.ndarray]:
-    """Return an entry an interaction as an array a user, in the order of `sequences`."""
+    """Return a column (one entry per interaction) as one array per user, in `sequences` order."""
     rows = interactions.rows_by_time()
     starts = np.searchsorted(interactions.users[rows], np.arange(1, interactions.num_users))
     return np.split(column[rows], starts)
 
 
 def dislikes_sentence(disliked: np.ndarray, below: float) -> str:
-    """Say how many interactions count against their items, and what that means."""
+    """Describe how many interactions are dislikes, and their effect."""
     return (
         f"{int(disliked.sum()):,} of {len(disliked):,} interactions are rated below {below:g}: as "
         "labels they count against their items with the weight -1, in histories they stay, EASE "

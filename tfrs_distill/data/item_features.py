@@ -1,4 +1,4 @@
-"""Attributes of the items that are known beside a title: genres, year, ..., as numbers."""
+"""Item attributes besides the title: genres, year, ..., as numbers."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ YEAR = re.compile(r"\((\d{4})[^)]*\)\s*$")
 
 @dataclass(frozen=True)
 class ItemAttributes:
-    """What is known of each item beside its title, in catalogue order.
+    """Attributes of each item besides its title, in catalogue order.
 
     Args:
-        labels: what each item is, such as its genres; none where nothing is said.
-        numbers: float64 [num_items, len(number_names)], such as years; NaN where there is none.
-        number_names: what the numbers are.
+        labels: labels of each item, such as its genres; may be empty.
+        numbers: float64 [num_items, len(number_names)], such as years; NaN if missing.
+        number_names: names of the numbers.
 
     Raises:
-        InputError: lengths differ; labels are no lists of texts, or numbers no numbers.
+        InputError: lengths differ, labels are not lists of texts, or numbers are not numeric.
     """
 
     labels: tuple[tuple[str, ...], ...]
@@ -47,30 +47,30 @@ class ItemAttributes:
         object.__setattr__(self, "number_names", plain_texts("number_names", self.number_names))
         if self.numbers.shape != (len(self.labels), len(self.number_names)):
             raise InputError(
-                "`labels` and `numbers` must have one entry an item, and `numbers` a column a "
+                "`labels` and `numbers` must have one entry per item, and `numbers` one column per "
                 f"name. Received: {len(self.labels)} labels, {len(self.number_names)} names, "
                 f"numbers of shape {self.numbers.shape}."
             )
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        """Every label that an item has, sorted."""
+        """All labels of the items, sorted."""
         return tuple(sorted({label for labels in self.labels for label in labels}))
 
 
 def item_attributes(path: str | os.PathLike[str], catalogue: Catalogue) -> ItemAttributes:
-    """Return genres and years of a catalogue's items, from a folder in any layout of `read_folder`.
+    """Return genres and years of a catalogue's items, from a folder that `read_folder` can read.
 
-    The year is that at the end of the title, as GroupLens writes it: "Toy Story (1995)". Genres
-    that say nothing ("unknown", "(no genres listed)") are left out. `read_item_attributes` does the
-    same of a table's columns.
+    The year is the one at the end of a GroupLens title: "Toy Story (1995)". Genres without meaning
+    ("unknown", "(no genres listed)") are dropped. `read_item_attributes` does the same for a
+    table's columns.
 
     Args:
-        path: the folder that the data set was read from.
+        path: the folder of the data set.
         catalogue: the items.
 
     Raises:
-        InputError: the folder cannot be read, or it has no line for an item of the catalogue.
+        InputError: the folder cannot be read, or an item of the catalogue is missing.
     """
     item_path, items = read_items(path)
     found = {item.item_id: item for item in items}
@@ -82,10 +82,10 @@ def item_attributes(path: str | os.PathLike[str], catalogue: Catalogue) -> ItemA
 
 
 def in_catalogue(found: Mapping[str, T], catalogue: Catalogue, title: str) -> list[T]:
-    """Return what was found of each item by its id, in the order of the catalogue.
+    """Return the values found by item id, in the order of the catalogue.
 
     Raises:
-        InputError: nothing was found of an item, in what is called `title`.
+        InputError: an item is missing in the source, which is called `title`.
     """
     missing = [item_id for item_id in catalogue.item_ids if item_id not in found]
     if missing:
@@ -97,7 +97,7 @@ def in_catalogue(found: Mapping[str, T], catalogue: Catalogue, title: str) -> li
 
 
 def year_of(title: str) -> int | None:
-    """Return the year in brackets at a title's end.
+    """Return the year in brackets at the end of a title.
 
     Example:
     >>> year_of("2001: A Space Odyssey (1968)"), year_of("M*A*S*H (1972-1983)"), year_of("1984")
@@ -108,13 +108,13 @@ def year_of(title: str) -> int | None:
 
 
 def attribute_vectors(attributes: ItemAttributes) -> np.ndarray:
-    """Return labels as 0 or 1 and, last, numbers: one vector an item.
+    """Encode item attributes as one vector per item: labels as 0 or 1, then standardised numbers.
 
-    A number is `(number - mean) / standard deviation` over the items that have it; an item without
-    has 0 there. An item without labels and numbers is 0 throughout.
+    A number becomes `(number - mean) / standard deviation` over the items that have it; a missing
+    number becomes 0. An item without labels and numbers is a zero vector.
 
     Args:
-        attributes: of the items.
+        attributes: attributes of the items.
 
     Returns:
         float32 [num_items, num_labels + num_numbers]; columns in the order of `label_names`, then
@@ -134,7 +134,7 @@ def attribute_vectors(attributes: ItemAttributes) -> np.ndarray:
     if not names and not known.any():
         raise InputError(
             "No item has a label, such as a genre, or a number, such as a year, so there are no "
-            "attributes to learn from. Leave this modality out."
+            "attributes to learn from. Remove this modality."
         )
     column = {name: position for position, name in enumerate(names)}
     vectors = np.zeros((len(numbers), len(names) + numbers.shape[1]))

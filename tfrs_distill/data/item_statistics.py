@@ -1,4 +1,4 @@
-"""Statistics of each item in the training ratings: how well it is rated and how often."""
+"""Item statistics of the training ratings: mean rating and number of ratings."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from tfrs_distill import columns
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.errors import InputError
 
-SHRINKAGE = 5.0  # ratings at the global mean that are added to every item's
+SHRINKAGE = 5.0  # number of ratings at the global mean that are added to every item
 
 
 def item_statistics(examples: RankingExamples, num_items: int, task: str = "rating") -> np.ndarray:
     """Return mean label and number of labels of every item, standardised over the items.
 
     With n_i labels of sum S_i and the global mean m, the first column is the shrunken mean
-    `(S_i + 5 m) / (n_i + 5)`, the second `log(1 + n_i)`; each less its mean over the items and
-    divided by its standard deviation. An item without labels has the global mean.
+    `(S_i + 5 m) / (n_i + 5)`, the second `log(1 + n_i)`. Each column is then standardised to mean 0
+    and standard deviation 1 over the items. An item without labels has the global mean.
 
-    Give it the training rows alone: the result is a constant of the model, like an item's genres.
+    Use the training rows only: the result is a constant of the model, like an item's genres.
 
     Args:
         examples: the training rows, with `item_id`.
-        num_items: items of the catalogue.
-        task: whose labels; rows without one do not count.
+        num_items: number of items in the catalogue.
+        task: the task of the labels; rows without a label are ignored.
 
     Returns:
         float32 [num_items, 2]; item index `i + 1` in row `i`.

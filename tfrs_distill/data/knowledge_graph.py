@@ -1,4 +1,4 @@
-"""A knowledge graph about the items, and what its neighbours make of an item: one vector."""
+"""A knowledge graph about the items, and item vectors from shared facts."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ FEATURES_AT_A_TIME = 4096  # columns of the item-by-feature matrix that are dens
 
 @dataclass(frozen=True)
 class KnowledgeGraph:
-    """Facts as triples: this head has this relation to this tail.
+    """Facts as triples (head, relation, tail).
 
     Args:
-        entity_names: the name of each entity, unique.
-        relation_names: the name of each relation, unique.
+        entity_names: unique names of the entities.
+        relation_names: unique names of the relations.
         triples: int32 [num_triples, 3]: head, relation, tail, as positions in the names.
-        links: item id, as the data set writes it -> position of the item's entity; a pandas Series
-            has the ids as its index.
+        links: item id, as in the data set -> position of the item's entity; for a pandas Series the
+            ids are its index.
 
     Raises:
-        InputError: a name occurs twice, `triples` has another shape, or a position is out of range.
+        InputError: names are not unique, `triples` has another shape, or a position is out of
+            range.
 
     Example:
     >>> graph = KnowledgeGraph(("heat", "mann"), ("director",), np.array([[1, 0, 0]]), {"7": 0})
@@ -77,30 +78,29 @@ class KnowledgeGraph:
 
     @property
     def num_entities(self) -> int:
-        """How many entities there are."""
+        """Number of entities."""
         return len(self.entity_names)
 
 
 def neighbour_vectors(graph: KnowledgeGraph, catalogue: Catalogue, dim: int = 64) -> np.ndarray:
-    """Compute a vector of each item's neighbours in the graph; sharing them makes items alike.
+    """Compute item vectors from the knowledge graph: items that share facts get similar vectors.
 
-    An item's features are the facts its entity takes part in: (relation, direction, the other
-    entity). A fact of one item alone relates it to none and is left out. With `n` items that have
-    facts, `df_f` of which have fact f, the matrix is `X_if = log(n / df_f)` where item i has fact
-    f, else 0, each row then scaled to length 1; its best approximation of rank `dim` is
-    `U_dim S_dim V_dim'` and the vectors are `U_dim S_dim`, whose dot products are nearest to those
-    of the rows of X (latent semantic analysis, Deerwester et al., 1990). U and S come from the
-    eigenvectors of `X X'`, which takes 8 bytes for every pair of items. In each column the entry
-    of largest size is positive.
+    The features of an item are the facts of its entity: (relation, direction, other entity). Facts
+    of a single item are dropped. With `n` items that have facts, `df_f` of which have fact f, the
+    matrix is `X_if = log(n / df_f)` if item i has fact f, else 0, with rows scaled to length 1. Its
+    best approximation of rank `dim` is `U_dim S_dim V_dim'`, and the vectors are `U_dim S_dim`
+    (latent semantic analysis, Deerwester et al., 1990). U and S are computed from the eigenvectors
+    of `X X'`, which takes 8 bytes per pair of items. The sign of each column is chosen so that its
+    entry of largest size is positive.
 
     Args:
-        graph: triples, and which entity each item is.
+        graph: the triples, and the entity of each item.
         catalogue: the items.
         dim: width of a vector.
 
     Returns:
-        float32 [num_items, dim], in catalogue order; 0 throughout for an item without an entity, or
-        without a fact that another item shares.
+        float32 [num_items, dim], in catalogue order; a zero vector for an item without an entity,
+        or without a fact that another item shares.
 
     Raises:
         InputError: no item of the catalogue is linked.
@@ -113,7 +113,7 @@ def neighbour_vectors(graph: KnowledgeGraph, catalogue: Catalogue, dim: int = 64
     ...     {"1": 0, "2": 1, "3": 2, "4": 3})
     >>> films = Catalogue(("1", "2", "3", "4"), tuple("ABCD"), tuple("ABCD"))
     >>> vectors = neighbour_vectors(graph, films, dim=2)
-    >>> (vectors @ vectors.T).round(3).tolist()[0]  # like the other film of its director
+    >>> (vectors @ vectors.T).round(3).tolist()[0]  # equal to the other film of its director
     [1.0, 1.0, 0.0, 0.0]
     """
     if not 1 <= dim <= catalogue.num_items:
@@ -134,7 +134,7 @@ def neighbour_vectors(graph: KnowledgeGraph, catalogue: Catalogue, dim: int = 64
 
 
 def _facts(graph: KnowledgeGraph, catalogue: Catalogue) -> tuple[np.ndarray, np.ndarray]:
-    """Return which item (from 0) has which fact, each pair once: int64 [num_pairs] both."""
+    """Return (item from 0, fact) pairs, each once, as two int64 [num_pairs] arrays."""
     linked = [
         (row, graph.links[item_id])
         for row, item_id in enumerate(catalogue.item_ids)

@@ -1,4 +1,4 @@
-"""MovieLens, the default data set: from a folder, the asset, or TensorFlow Datasets."""
+"""MovieLens, the default data set, from a folder, the asset, or TensorFlow Datasets."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ BATCH_SIZE = 4096
 def movielens_100k(data_dir: str | os.PathLike[str] | None = None) -> Interactions:
     """Read MovieLens-100K: 943 users, 1,682 films, 100,000 ratings with titles and genres.
 
-    MovieLens may not be redistributed, so nothing of it is in this package: it is read from your
-    copy of it, or fetched once into the asset cache. Where neither is possible, see `from_tfds`.
+    MovieLens may not be redistributed, so it is not part of this package: it is read from your
+    copy, or downloaded once into the asset cache. If neither is possible, see `from_tfds`.
 
     Args:
-        data_dir: a folder that `read_folder` reads, of any MovieLens set. None takes the asset.
+        data_dir: a folder with any MovieLens set that `read_folder` can read. None downloads the
+            asset.
 
     Raises:
-        InputError: the folder cannot be read, or the asset cannot be fetched.
+        InputError: the folder cannot be read, or the asset cannot be downloaded.
     """
     return read_folder(MOVIELENS_100K.folder() if data_dir is None else data_dir)
 
@@ -35,17 +36,18 @@ def movielens_100k(data_dir: str | os.PathLike[str] | None = None) -> Interactio
 def movielens_1m(data_dir: str | os.PathLike[str] | None = None) -> Interactions:
     """Read MovieLens-1M: 6,040 users, 3,883 films (3,706 of them rated), 1,000,209 ratings.
 
-    As `movielens_100k`, from your copy of it or fetched once (14 MB) into the asset cache. The
-    asset's films have their titles as ids, "Toy Story (1995)", which are unique there, and its
-    users "1m_1" for GroupLens' 1; GroupLens' own files (`ratings.dat`, `movies.dat`) have numbers.
-    Genres and years are in `item_attributes`, age groups, genders and occupations (GroupLens'
-    numbers, "0" to "20") in `read_user_attributes` of `MOVIELENS_1M.folder()` of `data.assets`.
+    Like `movielens_100k`, from your copy or downloaded once (14 MB) into the asset cache. In the
+    asset, item ids are the titles, such as "Toy Story (1995)", which are unique, and user ids have
+    the form "1m_1". GroupLens' own files (`ratings.dat`, `movies.dat`) have numeric ids. Genres and
+    years are in `item_attributes`; age groups, genders and occupations (GroupLens' numbers, "0" to
+    "20") are in `read_user_attributes` of `MOVIELENS_1M.folder()` of `data.assets`.
 
     Args:
-        data_dir: a folder that `read_folder` reads, of any MovieLens set. None takes the asset.
+        data_dir: a folder with any MovieLens set that `read_folder` can read. None downloads the
+            asset.
 
     Raises:
-        InputError: the folder cannot be read, or the asset cannot be fetched.
+        InputError: the folder cannot be read, or the asset cannot be downloaded.
     """
     return read_folder(MOVIELENS_1M.folder() if data_dir is None else data_dir)
 
@@ -53,19 +55,19 @@ def movielens_1m(data_dir: str | os.PathLike[str] | None = None) -> Interactions
 def from_tfds(
     name: str = "movielens/100k-ratings", data_dir: str | os.PathLike[str] | None = None
 ) -> Interactions:
-    """Read the ratings of a MovieLens set that TFDS has prepared, or prepares now.
+    """Read the ratings of a MovieLens set from TensorFlow Datasets (TFDS).
 
-    The catalogue holds the rated films, by id. TFDS shuffles the rows, so interactions of a user at
-    the same second can come in another order than in GroupLens' files. Without network, TFDS
-    itself tries for some minutes before it gives up.
+    TFDS prepares the set if needed. The catalogue holds the rated films, sorted by id. TFDS
+    shuffles the rows, so interactions of a user in the same second can be in another order than in
+    GroupLens' files. Without network, TFDS retries for some minutes before it fails.
 
     Args:
-        name: of a `movielens/*-ratings` set.
-        data_dir: TFDS' data folder. None takes its default, `~/tensorflow_datasets`.
+        name: name of a `movielens/*-ratings` set.
+        data_dir: data folder of TFDS. None for its default, `~/tensorflow_datasets`.
 
     Raises:
         MissingExtraError: `tensorflow-datasets` is not installed.
-        InputError: TFDS does not know the set or cannot fetch it, or the set has no ratings.
+        InputError: TFDS does not have the set or cannot download it, or the set has no ratings.
     """
     try:
         import tensorflow_datasets as tfds

@@ -1,4 +1,4 @@
-"""Histories as a batch that asks for the item behind each."""
+"""Histories as a batch of queries for the next item."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ def query_batch(
     users: np.ndarray | None = None,
     user_attributes: np.ndarray | None = None,
 ) -> dict[str, tf.Tensor]:
-    """Return a batch of one row a history: the label of each stands at its last position.
+    """Return a batch with one row per history, with the label at its last position.
 
-    The label marks the row; it is the same everywhere, so that it gives nothing away.
+    The label only marks the row. It is the same for all rows, so it carries no information.
 
     Args:
         history: int [num_rows, max_history], oldest first, padded with 0 in front.
-        users: int [num_rows], for models that know their queries by `user_id`.
+        users: int [num_rows], for models that identify queries by `user_id`.
         user_attributes: int [num_rows, num_attributes], for models that read these.
 
     Example:

@@ -1,4 +1,4 @@
-"""Ranking examples: rows of a query and an item, with a label a task, as batches of columns."""
+"""Ranking examples: rows of a query and an item with one label per task, as batches of columns."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ from tfrs_distill.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class RankingExamples:
-    """Rows of a query and an item: what is known of both, and a label for each task.
+    """Rows of a query and an item, with features and one label per task.
 
-    Arrays are kept as int32 (whole numbers, true or false) or float32. NaN in a float feature says
-    that the value is not known; NaN as a label says that the row has none for that task.
+    Arrays are stored as int32 (integers, booleans) or float32. NaN in a float feature means that
+    the value is missing; NaN as a label means that the row has no label for the task.
 
     Args:
-        features: arrays `[num_rows, ...]` of numbers by column name: `item_id`, `history`, ...
-        labels: `[num_rows]` by task, NaN = this row has no label for the task.
-        users: int32 [num_rows], whose the row is: folds and intervals are made of whole users. It
-            is the column `user_id` of a batch, so an index that `IdFeature` can look up.
-        queries: int32 [num_rows], the candidate list that a row belongs to.
-        texts: the raw texts of the rows, by name, for a teacher that reads; never batched.
-        teacher_logits: `[num_rows, width]` or `[num_rows]` by task; a row of NaN = the teacher
-            does not label it.
-        weights: `[num_rows]`, at least 0, how much a row counts; None counts all alike.
-        catalogue: the items whose indices `item_id` and `history` hold, 0 for none of them. None
-            where there is no catalogue to hold them against.
+        features: numeric arrays `[num_rows, ...]` by column name: `item_id`, `history`, ...
+        labels: `[num_rows]` by task; NaN = the row has no label for the task.
+        users: int32 [num_rows], user index of each row. Folds and intervals are over whole users.
+            It is the batch column `user_id`, so `IdFeature` can look it up.
+        queries: int32 [num_rows], the candidate list of each row.
+        texts: texts of the rows by name, for a text teacher; never in batches.
+        teacher_logits: `[num_rows, width]` or `[num_rows]` by task; a row of NaN = no teacher
+            output.
+        weights: `[num_rows]`, at least 0, weight of each row; None for equal weights.
+        catalogue: the items that `item_id` and `history` refer to; index 0 is none of them. None to
+            skip this check.
 
     Raises:
-        InputError: there is no row; an array has another shape, is not of numbers, or holds an
-            infinite value; an item index is not a whole number or not in the catalogue; a name is
-            taken by a column that every batch has.
+        InputError: there is no row; an array has another shape, is not numeric, or holds an
+            infinite value; an item index is not an integer or not in the catalogue; a name is
+            reserved for a column that every batch has.
 
     Example:
     >>> examples = RankingExamples(
@@ -106,11 +106,11 @@ class RankingExamples:
 
     @property
     def num_queries(self) -> int:
-        """How many candidate lists there are."""
+        """Number of candidate lists."""
         return len(np.unique(self.queries))
 
     def labels_of(self, task: str) -> np.ndarray:
-        """Return a task's labels, float32 [num_rows], NaN = none.
+        """Return a task's labels, float32 [num_rows], NaN = no label.
 
         Raises:
             InputError: the examples have no such task, or no row has a label for it.
@@ -123,12 +123,12 @@ class RankingExamples:
         if np.isnan(self.labels[task]).all():
             raise InputError(
                 f"The task {task!r} has no label in any of {len(self)} rows (all are NaN), so "
-                "there is nothing to learn or to measure. Give labels, or leave the task out."
+                "it cannot be trained or evaluated. Give labels, or remove the task."
             )
         return self.labels[task]
 
     def subset(self, rows: np.ndarray) -> RankingExamples:
-        """Return the examples at `rows` (indices or a boolean mask), with all that belongs to them.
+        """Return the examples at `rows` (indices or a boolean mask), with all their columns.
 
         Raises:
             InputError: `rows` is empty, or the mask has another length.
@@ -152,23 +152,23 @@ class RankingExamples:
         )
 
     def with_teacher(self, teacher_logits: Mapping[str, np.ndarray]) -> RankingExamples:
-        """Return the rows with a teacher's logits for these tasks, in place of earlier ones.
+        """Return the rows with a teacher's logits for these tasks, which replace earlier ones.
 
         Args:
-            teacher_logits: `[num_rows]` or `[num_rows, width]` by task, a row of NaN = none.
+            teacher_logits: `[num_rows]` or `[num_rows, width]` by task; a row of NaN = no output.
         """
         return replace(self, teacher_logits={**self.teacher_logits, **teacher_logits})
 
     def with_features(self, features: Mapping[str, np.ndarray]) -> RankingExamples:
-        """Return the rows with these features too, in place of earlier ones of the same name."""
+        """Return the rows with these features, which replace earlier ones of the same name."""
         return replace(self, features={**self.features, **features})
 
     def joined(self, others: RankingExamples) -> RankingExamples:
-        """Return these rows, and then others with the same columns.
+        """Return these rows followed by others with the same columns.
 
         Raises:
-            InputError: a feature, label, text, teacher's logit or the weights are in one only, or
-                are of another type or width; or the rows are of different catalogues.
+            InputError: a feature, label, text, teacher logit or the weights exist in one only, or
+                differ in type or width; or the catalogues differ.
         """
         kinds = ("features", "labels", "texts", "teacher_logits")
         for kind in kinds:
@@ -176,14 +176,15 @@ class RankingExamples:
             odd = set(first) ^ set(second)
             if odd:
                 raise InputError(
-                    f"Rows can be joined that have the same {kind}. In one of them only: "
+                    f"Only rows with the same {kind} can be joined. In one of them only: "
                     f"{', '.join(sorted(odd))}."
                 )
             for name in first if kind != "texts" else ():
                 types = [f"{a.dtype} {['rows', *a.shape[1:]]}" for a in (first[name], second[name])]
                 if types[0] != types[1]:
                     raise InputError(
-                        f"Rows can be joined whose `{kind}[{name!r}]` are of one type and width. "
+                        f"Only rows with the same type and width of `{kind}[{name!r}]` can be "
+                        "joined. "
                         f"Received: {types[0]} and {types[1]}."
                     )
         if (self.weights is None) != (others.weights is None):
@@ -191,8 +192,8 @@ class RankingExamples:
         catalogues = [each.catalogue and each.catalogue.fingerprint() for each in (self, others)]
         if catalogues[0] != catalogues[1]:
             raise InputError(
-                "Rows can be joined whose item indices are of one catalogue. Received: rows of "
-                "different catalogues, or with one and without."
+                "Only rows with item indices of the same catalogue can be joined. Received: rows "
+                "of different catalogues, or with one and without."
             )
 
         def both(name: str) -> Any:
@@ -209,15 +210,14 @@ class RankingExamples:
         return replace(self, **{name: both(name) for name in names})
 
     def batches(self, batch_size: int, *, seed: int | None = None) -> tf.data.Dataset:
-        """Return batches of rows as dicts of columns; the last, smaller batch is kept.
+        """Return batches of rows as dicts of columns; the last batch may be smaller.
 
         Columns: the features, `label/<task>`, `teacher_logits/<task>`, `user_id`, `query_id`,
-        `example_id` (the row's number) and, where there are weights, `sample_weight`.
+        `example_id` (the row's number) and, with weights, `sample_weight`.
 
         Args:
-            batch_size: rows a batch.
-            seed: int; reshuffles every epoch, in an order that the seed fixes. None keeps the
-                order, for evaluation.
+            batch_size: rows per batch.
+            seed: int; reshuffles every epoch, reproducibly. None keeps the order, for evaluation.
         """
         if batch_size < 1:
             raise InputError(f"`batch_size` must be at least 1. Received: {batch_size}.")
@@ -226,19 +226,19 @@ class RankingExamples:
     def list_batches(self, num_queries: int, *, seed: int | None = None) -> tf.data.Dataset:
         """Return batches of whole candidate lists: all rows of a batch's queries, list after list.
 
-        Lists may have unequal lengths. Without a seed they come in the order of their first rows;
-        the rows of a list keep their order.
+        Lists may have different lengths. Without a seed they are in the order of their first rows;
+        rows keep their order within a list.
 
         Args:
-            num_queries: lists a batch; the last batch may have fewer.
-            seed: as in `batches`, of the order of the lists.
+            num_queries: lists per batch; the last batch may have fewer.
+            seed: as in `batches`, for the order of the lists.
         """
         if num_queries < 1:
             raise InputError(f"`num_queries` must be at least 1. Received: {num_queries}.")
         return batches_of_lists(self._columns(), self.queries, num_queries, seed)
 
     def fingerprint(self) -> str:
-        """Return the sha256 of all that the examples hold, with every name, type and shape."""
+        """Return the sha256 of all columns with their names, types and shapes."""
         digest = hashlib.sha256()
         arrays = self._columns()
         for name in sorted(arrays):
@@ -271,10 +271,10 @@ class RankingSplits:
     """One data set for ranking, in three parts with the same columns.
 
     Args:
-        name: the data set's name.
-        train: to learn from.
-        validation: to choose by.
-        test: to be looked at once.
+        name: name of the data set.
+        train: rows to train on.
+        validation: rows for model selection.
+        test: rows for the final evaluation.
 
     Raises:
         InputError: a part lacks a feature or a task that another has.

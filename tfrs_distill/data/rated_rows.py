@@ -1,4 +1,4 @@
-"""Ratings for ranking: each one is a row, with what was known just before it."""
+"""Ratings as ranking rows, with features from the user's earlier interactions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tfrs_distill.data.readers.user_attributes import UserAttributes, read_user_
 from tfrs_distill.data.times import seconds_since_1970, times_line
 from tfrs_distill.errors import InputError
 
-LIKED_FROM = 4.0  # an item rated so or better is liked
+LIKED_FROM = 4.0  # lowest rating that is a like
 HOURS = tuple(str(hour) for hour in range(24))
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 FIRST_DAY_OF_TIME = WEEKDAYS.index("Thursday")  # 1970-01-01
@@ -29,14 +29,15 @@ HOUR_SECONDS, DAY_SECONDS = 3600, 86400
 
 @dataclass(frozen=True, eq=False)
 class RatingTables:
-    """What the columns' numbers stand for, and what is known of each item.
+    """Vocabularies of the index columns, and item vectors.
 
     Args:
         catalogue: the items, for `item_id` and `history`.
-        vocabularies: by column, what an index stands for: index `i + 1` is entry `i`, 0 is unknown.
+        vocabularies: by column, the values of the indices: index `i + 1` is entry `i`, 0 is
+            unknown.
         item_vectors: float32 [num_items, dim], item `i + 1` in row `i`: see `attribute_vectors`;
-            None where nothing is known of the items.
-        times: what the timestamps were taken for, as part of a sentence.
+            None if the items have no attributes.
+        times: how the timestamps were interpreted, as part of a sentence.
     """
 
     catalogue: Catalogue
@@ -53,34 +54,33 @@ def split_ratings(
     items: ItemAttributes | None = None,
     users: UserAttributes | None = None,
 ) -> tuple[RankingSplits, RatingTables]:
-    """Make a row of each rating: 80 / 10 / 10 % by time for each user.
+    """Turn ratings into ranking rows, split 80 / 10 / 10 % by time for each user.
 
-    The parts are those of `split_by_time`, and every interaction is a row, a user's first one too.
-    A row has what its user did before it, in whichever part that was, and nothing of later.
-    Features:
+    The parts are those of `split_by_time`, and every interaction is a row, including a user's
+    first. The features of a row use only earlier interactions of its user, from any part. Features:
 
     - `item_id`; `history`, `history_ratings`: the last `max_history` items before the row, oldest
-      first, and what they were rated, padded with 0 in front;
+      first, and their ratings, padded with 0 in front;
     - `user_mean_rating`: the mean of all earlier ratings, NaN before the first;
-    - `hour_of_day`, `weekday`: of the rating in UTC, as indices (1 = midnight, Monday); 0, unknown,
-      where the unit of the times is (see `Interactions.time_unit`);
-    - `age` (years), `gender`, `occupation` (indices), with `users`; NaN and 0 for a user that it
-      does not name.
+    - `hour_of_day`, `weekday`: of the rating in UTC, as indices (1 = midnight, Monday); 0 (unknown)
+      if the unit of the timestamps is unknown (see `Interactions.time_unit`);
+    - `age` (years), `gender`, `occupation` (indices), if `users` is given; NaN and 0 for users that
+      it does not contain.
 
-    Batches have `user_id` as index too. A phone would not know it, nor age, gender and occupation.
-    Labels: `rating` as given, and `like`, 1 where it is at least `liked_from`, else 0. The rows of
-    a user are one candidate list.
+    Batches also have `user_id` as index. On a phone it is not available, nor are age, gender and
+    occupation. Labels: `rating`, and `like`: 1 if the rating is at least `liked_from`, else 0. The
+    rows of a user are one candidate list.
 
     Args:
-        interactions: with ratings. `read_table` takes an interaction without one as rated 1, and
-            leaves it out where `min_rating` is given.
-        max_history: items of the history that a row keeps.
-        liked_from: the lowest rating of what is liked.
-        items: what is known of the items, in the order of the catalogue.
-        users: what is known of the users.
+        interactions: with ratings. `read_table` sets a missing rating to 1, or drops the
+            interaction if `min_rating` is given.
+        max_history: length of a row's history.
+        liked_from: lowest rating that is a like.
+        items: item attributes, in the order of the catalogue.
+        users: user attributes.
 
     Raises:
-        InputError: `max_history` is below 1, or a part would be without rows.
+        InputError: `max_history` is below 1, or a part would have no rows.
 
     Example:
     >>> items = Catalogue(("50", "7"), ("Heat (1995)", "Babe (1995)"), ("Heat", "Babe"))
@@ -113,17 +113,18 @@ def split_ratings(
 def movielens_ranking(
     data_dir: str | os.PathLike[str] | None = None, *, max_history: int = 32
 ) -> tuple[RankingSplits, RatingTables]:
-    """Read MovieLens as rows of a user, a film and a moment, as `split_ratings` makes them.
+    """Read MovieLens as ranking rows, as `split_ratings` makes them.
 
-    With genres and year of each film and, where the folder has a users' file, age, gender and
+    Includes genres and year of each film and, if the folder has a users' file, age, gender and
     occupation; ratings of 4 and more are likes.
 
     Args:
-        data_dir: a folder that `read_folder` reads, of any MovieLens set. None takes the asset.
+        data_dir: a folder with any MovieLens set that `read_folder` can read. None downloads the
+            asset.
         max_history: as for `split_ratings`.
 
     Raises:
-        InputError: the folder cannot be read, the asset cannot be fetched, or as for
+        InputError: the folder cannot be read, the asset cannot be downloaded, or as for
             `split_ratings`.
     """
     folder = MOVIELENS_100K.folder() if data_dir is None else data_dir
@@ -143,7 +144,7 @@ def _rows(
     max_history: int,
     liked_from: float,
 ) -> RankingExamples:
-    """Return every interaction as a row, user after user and oldest first."""
+    """Return every interaction as a row, sorted by user and time."""
     order = interactions.rows_by_time()
     users, items = interactions.users[order], interactions.items[order]
     ratings = interactions.ratings[order]
@@ -165,7 +166,7 @@ def _rows(
 
 
 def _moments(seconds: np.ndarray | None, num_rows: int) -> dict[str, np.ndarray]:
-    """Return hour and weekday as indices, 0 where the moments are not known."""
+    """Return hour and weekday as indices, 0 if the time is unknown."""
     if seconds is None:
         return {name: np.zeros(num_rows, np.int32) for name in ("hour_of_day", "weekday")}
     return {
@@ -191,14 +192,14 @@ def _split(interactions: Interactions, rows: RankingExamples) -> RankingSplits:
 
 
 def _first_rows(users: np.ndarray) -> np.ndarray:
-    """Return, for each row of sorted `users`, the row that its user's sequence begins with."""
+    """Return, for each row of sorted `users`, the first row of its user."""
     return np.searchsorted(users, users)
 
 
 def _before(values: np.ndarray, places: np.ndarray, width: int) -> np.ndarray:
     """Return the last values of a sequence before each row, `[num_rows, width]`, 0 in front.
 
-    `places` are the rows' places in their sequences, from 0.
+    `places` are the positions of the rows in their sequences, from 0.
     """
     padded = np.concatenate([np.zeros(width, values.dtype), values])
     windows = np.lib.stride_tricks.sliding_window_view(padded, width)[: len(values)]
@@ -207,7 +208,7 @@ def _before(values: np.ndarray, places: np.ndarray, width: int) -> np.ndarray:
 
 
 def _mean_before(ratings: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Return the mean of a sequence's ratings before each row, NaN at its first row."""
+    """Return the mean of a sequence's ratings before each row, NaN for the first row."""
     sums = np.concatenate([[0.0], np.cumsum(ratings, dtype=np.float64)])
     rows = np.arange(len(ratings))
     means = np.full(len(ratings), np.nan)

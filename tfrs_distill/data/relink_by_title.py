@@ -1,4 +1,4 @@
-"""Links of a knowledge graph that use another data set's item ids, put right by title."""
+"""Corrects knowledge graph links that use another data set's item ids, by matching titles."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ def relink_by_title(
 ) -> KnowledgeGraph:
     """Return the graph with links to the catalogue, for links with another data set's item ids.
 
-    The `.link` file that comes with MovieLens-100K is of that kind: its item ids are those of
-    MovieLens-1M and later sets, where 260 is Star Wars, not those of MovieLens-100K, where 50 is.
-    Read as they stand, they lead to other films. Titles say which is which.
+    The `.link` file that comes with MovieLens-100K needs this: it uses the item ids of MovieLens-1M
+    and later sets (260 is Star Wars), not those of MovieLens-100K (50 is). Without correction the
+    links lead to other films. Items are matched by title.
 
-    Two titles are the same if their years are and their words are, in small letters, without
-    accents, articles and what stands in brackets; a subtitle after a colon may lack in one. A title
-    that is not unique in either set is left out.
+    Two titles match if their years and words are equal, ignoring case, accents, articles and text
+    in brackets; a subtitle after a colon may be missing in one of them. Titles that are not unique
+    in either set are ignored.
 
     Args:
-        graph: a knowledge graph whose links use the other numbers.
+        graph: a knowledge graph with links to the other data set.
         titles: the other data set's titles, "Toy Story (1995)", by item id.
         catalogue: the items to link.
 
     Raises:
-        InputError: no item of the catalogue has a title that a linked item has.
+        InputError: no title of the catalogue matches that of a linked item.
 
     Example:
     >>> import numpy as np
@@ -67,7 +67,7 @@ def relink_by_title(
 
 
 def _by_title(titles: Mapping[str, str], short: bool) -> dict[tuple[str, int | None], str]:
-    """Return item ids by comparable title, without titles that several items have."""
+    """Return item ids by comparable title, without ambiguous titles."""
     found: dict[tuple[str, int | None], list[str]] = {}
     for item_id, title in titles.items():
         found.setdefault(_comparable(title, short), []).append(item_id)

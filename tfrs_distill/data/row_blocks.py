@@ -1,19 +1,19 @@
-"""Rows of a matrix that is too large to be held at once, a block at a time."""
+"""Blocks of rows of a matrix that is too large to hold in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-CELLS = 2**21  # of one block: 8 MB in float32, and a few arrays of that shape while it is worked on
+CELLS = 2**21  # per block: 8 MB in float32; computations hold a few arrays of this shape
 
 
 def row_blocks(num_rows: int, num_columns: int, at_most: int | None = None) -> Iterator[slice]:
-    """Yield slices of consecutive rows, together all of them, of at most `CELLS` cells each.
+    """Yield slices of consecutive rows that cover all rows, with at most `CELLS` cells each.
 
     Args:
         num_rows: rows of the matrix.
-        num_columns: its columns; of a row that alone has more than `CELLS`, one is a block.
-        at_most: rows of a block, beside that.
+        num_columns: columns of the matrix; if one row has more than `CELLS`, it is a block.
+        at_most: a further limit on the rows of a block.
 
     Example:
     >>> [(block.start, block.stop) for block in row_blocks(5, CELLS // 2)]

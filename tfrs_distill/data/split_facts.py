@@ -1,4 +1,4 @@
-"""What a split leaves open: later knowledge, cuts inside one moment, users without a history."""
+"""Limits of a split: data leakage, cuts inside one timestamp, users without a history."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class SplitFacts:
     """Limits of a split, as shares from 0 to 1.
 
     Args:
-        train_after_test: of all training interactions, how many are later than the first test
-            interaction of a user; the median over the users who are tested.
-        tests_cut_in_one_time: of these users, how many have a test part whose first interaction has
-            the same time stamp as the interaction before it, so that their order in the data
-            decides which of them is tested.
-        tests_without_history: of the users who have something in the test part, how many have
-            nothing before it, so that they are not tested.
+        train_after_test: share of all training interactions that are later than a user's first test
+            interaction; median over the tested users.
+        tests_cut_in_one_time: share of the tested users whose first test interaction has the same
+            timestamp as the interaction before it, so that the file order decides which of them is
+            tested.
+        tests_without_history: share of the users with interactions in the test part who have none
+            before it, so that they are not tested.
     """
 
     train_after_test: float
@@ -33,19 +33,19 @@ class SplitFacts:
 def split_facts(interactions: Interactions, cuts: np.ndarray | None = None) -> SplitFacts:
     """Measure the limits of a split of these interactions.
 
-    Where the split is by user, the order in time is kept for each user, but no date parts training
-    from test: what other users did after a user's test began may train the model that is tested on
-    that user (Ji et al. call it data leakage). `split_by_global_time` has none of it, but users who
-    come late have no history. The time stamps may be whole numbers, fractions or datetime64.
+    A split by user keeps the order in time for each user, but no date separates training from test:
+    interactions of other users after the start of a user's test may be training data (data leakage,
+    Ji et al.). `split_by_global_time` has no such leakage, but users who come late have no history.
+    Timestamps may be integers, fractions or datetime64.
 
     Reference: [Ji et al., 2023](https://doi.org/10.1145/3569930).
 
     Args:
         interactions: the data set.
-        cuts: where the split cuts each sequence, see `data.cuts`; None is as `split_by_time` cuts.
+        cuts: cuts of each sequence, see `data.cuts`; None for those of `split_by_time`.
 
     Raises:
-        InputError: no user has a test part with something before it, or nothing trains.
+        InputError: no user has a test part with interactions before it, or training is empty.
 
     Example: after ann's test, at 5, come 4 of 8 training interactions; after bob's, at 14, none.
     >>> from tfrs_distill.data.catalogue import Catalogue

@@ -1,4 +1,4 @@
-"""Training windows, and the queries of validation and test, split by time or by chance."""
+"""Training windows, and validation and test queries, split by time or at random."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from tfrs_distill.data.interactions import Interactions, in_sequences
 from tfrs_distill.data.windows import Windows, attribute_indices
 from tfrs_distill.errors import InputError
 
-AT_RANDOM = "Split it by chance: `split_at_random`."  # where there are no times
+AT_RANDOM = "Use a random split: `split_at_random`."  # where there are no times
 
 
 @dataclass(frozen=True)
 class Queries:
-    """The queries of a split: histories, and the items that came next.
+    """Evaluation queries: histories, and the items that came next.
 
-    With `catalogue.exclude_seen` an item of the history is never recommended, so a positive that is
-    in its query's history cannot be found: `relevant` leaves it out, and `answerable` the queries
-    that have no other.
+    With `catalogue.exclude_seen`, items in the history are never recommended, so a positive in its
+    query's history cannot be recommended: `relevant` excludes it, and `answerable` excludes queries
+    without relevant items.
 
     Args:
         catalogue: the items.
         users: int32 [num_queries], user indices.
-        histories: one int32 array of item indices a query, oldest first, whole and unpadded.
-        positives: one int32 array of item indices a query: what came next, as it happened.
-        candidates: int32 item indices to choose among, or None for the whole catalogue.
-        user_attributes: int32 [num_queries, num_attributes], what is known of each query's user, 0
-            where nothing is; see `Splits.with_user_attributes`. None where no model reads any.
+        histories: one int32 array of item indices per query, oldest first, complete and unpadded.
+        positives: one int32 array of item indices per query: the next items, in order.
+        candidates: int32 item indices to rank, or None for the whole catalogue.
+        user_attributes: int32 [num_queries, num_attributes], attributes of each query's user, 0 if
+            missing; see `Splits.with_user_attributes`. None if no model reads any.
 
     Raises:
-        InputError: the columns differ in length, or hold something else than item indices.
+        InputError: the columns differ in length, or hold values that are not item indices.
 
     Example:
     >>> films = Catalogue(("50", "7"), ("Heat (1995)", "Babe (1995)"), ("Heat", "Babe"))
@@ -68,7 +68,7 @@ class Queries:
         lengths = [len(self.users), len(self.histories), len(self.positives)]
         if len(set(lengths)) != 1:
             raise InputError(
-                "`users`, `histories` and `positives` must have one entry a query. Received "
+                "`users`, `histories` and `positives` must have one entry per query. Received "
                 f"lengths {lengths}."
             )
         parts = {"histories": self.histories, "positives": self.positives}
@@ -85,7 +85,7 @@ class Queries:
 
     @cached_property
     def relevant(self) -> tuple[np.ndarray, ...]:
-        """Items to find, an array a query: the positives that may be recommended."""
+        """Relevant items, one array per query: the positives that may be recommended."""
         if not self.catalogue.exclude_seen:
             return self.positives
         seen = np.zeros(self.catalogue.num_items + 1, bool)
@@ -98,21 +98,21 @@ class Queries:
 
     @property
     def num_positives(self) -> int:
-        """Positives of all queries together."""
+        """Number of positives of all queries."""
         return sum(map(len, self.positives))
 
     @property
     def num_left_out(self) -> int:
-        """How many of them are in their query's history and so are not to be found."""
+        """Number of positives that are in their query's history and thus not relevant."""
         return self.num_positives - sum(map(len, self.relevant))
 
     @property
     def answerable_rows(self) -> np.ndarray:
-        """The rows of queries that have something to find, int64."""
+        """The rows of queries that have a relevant item, int64."""
         return np.flatnonzero([len(items) > 0 for items in self.relevant])
 
     def answerable(self) -> Queries:
-        """Return the queries that have something to find, with nothing else as positives.
+        """Return the queries that have a relevant item, with only relevant items as positives.
 
         Raises:
             InputError: there are none.
@@ -120,9 +120,9 @@ class Queries:
         rows = self.answerable_rows
         if not len(rows):
             raise InputError(
-                f"None of {len(self)} queries has an item to find: all of their "
+                f"None of {len(self)} queries has a relevant item: all of their "
                 f"{self.num_positives} positives are in the histories, whose items are never "
-                "recommended. Where people come back to the same item, give "
+                "recommended. If users interact with the same item repeatedly, give "
                 "`exclude_seen=False` to `split_by_time`, or `exclude_seen = false` in the "
                 "recipe's [data]."
             )
@@ -143,12 +143,12 @@ class Queries:
 
 @dataclass(frozen=True)
 class Splits:
-    """One data set, split in order of time, or at random where there is none.
+    """One data set, split by time, or at random.
 
     Args:
-        name: the data set's name.
+        name: name of the data set.
         catalogue: the items.
-        train: windows over the first part of every sequence of two and more.
+        train: windows over the training part of every sequence of at least two.
         validation: history = train, positives = the part after it.
         test: history = train and validation, positives = the last part.
     """
@@ -160,11 +160,11 @@ class Splits:
     test: Queries
 
     def with_user_attributes(self, user_attributes: np.ndarray) -> Splits:
-        """Return the same parts with what is known of their users.
+        """Return the same parts with the attributes of their users.
 
         Args:
-            user_attributes: int32 [num_users, num_attributes], a row a user index, such as
-                `AttributeVocabulary.encode` gives.
+            user_attributes: int32 [num_users, num_attributes], one row per user index, such as the
+                output of `AttributeVocabulary.encode`.
 
         Raises:
             InputError: a user has no row.
@@ -189,9 +189,9 @@ class Splits:
 def pad_histories(
     histories: tuple[np.ndarray, ...] | list[np.ndarray], max_history: int | None = None
 ) -> np.ndarray:
-    """Stack histories of unequal length: int32 [num_queries, width], padded with 0 in front.
+    """Stack histories of different lengths: int32 [num_queries, width], padded with 0 in front.
 
-    The width is that of the longest; or `max_history`, the latest items that are kept of each.
+    The width is the longest length, or `max_history`: then only the latest items are kept.
     """
     width = max((len(history) for history in histories), default=0)
     width = max(width, 1) if max_history is None else max_history
@@ -211,20 +211,20 @@ def windows_of(
     max_history: int,
     weights: list[np.ndarray] | None = None,
 ) -> Windows:
-    """Cut sequences into windows so that every position but the first is a label exactly once.
+    """Cut sequences into windows so that every item but the first is a label exactly once.
 
-    A window starts `max_history // 2` positions after the one before it, and has only labels that
-    no earlier window has; so every label but a sequence's first few has at least half a
+    Each window starts `max_history // 2` positions after the previous one, and has only labels that
+    no earlier window has. So every label, except the first of a sequence, has at least half a
     window of history.
 
     Args:
-        sequences: int32 item indices, oldest first, one array a user.
+        sequences: int32 item indices, oldest first, one array per user.
         users: int32, the user index of each sequence.
         catalogue: the items.
-        max_history: positions a window holds, at least 2.
-        weights: float32, of each sequence's items as labels, one array a user; None for no weights.
-            Below 0 the item is a dislike; a sequence's first item is no label, so nothing is known
-            of it but that it was met.
+        max_history: positions in a window, at least 2.
+        weights: float32, weights of each sequence's items as labels, one array per user; None for
+            equal weights. Below 0 the item is a dislike. A sequence's first item is never a label,
+            so its weight is not used.
     """
     if max_history < 2:
         raise InputError(f"`max_history` must be at least 2. Received: {max_history}.")
@@ -269,25 +269,25 @@ def split_by_time(
 ) -> Splits:
     """Split each user's sequence by time: first part trains, next validates, last tests.
 
-    A user with n interactions gives `floor(n * train_fraction)` to training and what is left up to
-    `floor(n * (train_fraction + validation_fraction))` to validation. A user with an empty part has
-    no query in that split.
+    Of a user's n interactions the first `floor(n * train_fraction)` are training, the next up to
+    `floor(n * (train_fraction + validation_fraction))` are validation. A user with an empty part
+    has no query in that part.
 
     Args:
         interactions: the data set.
-        max_history: positions of a training window.
-        train_fraction: share of each user's interactions to train on.
-        validation_fraction: share of the next part.
-        whole_ties: whether interactions of one user and time stamp stay together: a cut between
-            them moves to the first. Otherwise their order (that of the file, or see
+        max_history: positions in a training window.
+        train_fraction: share of each user's interactions in training.
+        validation_fraction: share of each user's interactions in validation.
+        whole_ties: whether interactions of a user with equal timestamps stay together: a cut
+            between them moves to the first. Otherwise their order (file order, or see
             `Interactions.shuffle_ties`) decides which of them is tested.
-        exclude_seen: of the splits' catalogue, see there: give False where people come back to the
-            same item. None keeps what the interactions' catalogue says, which is True unless it was
-            made otherwise.
+        exclude_seen: the setting of the splits' catalogue: False if users interact with the same
+            item repeatedly. None keeps the setting of the interactions' catalogue (True by
+            default).
 
     Raises:
-        InputError: there are no times, fractions outside (0, 1), no user has two training
-            interactions, or nobody is left to validate or to test on.
+        InputError: there are no timestamps, fractions are outside (0, 1), no user has two training
+            interactions, or a part has no query.
     """
     interactions.require_times(AT_RANDOM)
     cuts = user_time_cuts(
@@ -302,20 +302,22 @@ def split_by_time(
 def split_leave_one_out(
     interactions: Interactions, *, max_history: int = 64, exclude_seen: bool | None = None
 ) -> Splits:
-    """Split off each user's last interaction to test and the one before it to validate.
+    """Leave one out: test on each user's last interaction, validate on the one before it.
 
-    All others train. A user of fewer than 3 interactions only trains. As for every split, a query
-    ranks the whole catalogue, and a test history holds the interaction that validates.
+    All other interactions are training. Users with fewer than 3 interactions are only in training.
+    As in every split, a query ranks the whole catalogue, and a test history includes the validation
+    interaction.
 
     Reference: [Kang and McAuley, 2018](https://arxiv.org/abs/1808.09781), section IV-A.
 
     Args:
         interactions: the data set.
-        max_history: positions of a training window.
+        max_history: positions in a training window.
         exclude_seen: as for `split_by_time`.
 
     Raises:
-        InputError: there are no times, or no user has 4 interactions, the least of which two train.
+        InputError: there are no timestamps, or no user has 4 interactions (two training ones,
+            one validation, one test).
 
     Example:
     >>> names = tuple("abcd")
@@ -339,27 +341,28 @@ def split_by_global_time(
     validation_fraction: float = 0.1,
     exclude_seen: bool | None = None,
 ) -> Splits:
-    """Split all users at the same two times, so that nothing trains that is later than a test.
+    """Split all users at the same two times, so that no training data is later than a test.
 
-    The times are those of the interactions at `floor(num_interactions * fraction)` when all are in
-    order of time; what happens at such a time is of the later part. A user without any interaction
-    before a part has no history to recommend by, and so no query in it (as Gusak et al. do); one
-    whose history begins after training has. `split_facts` counts those that are left out.
+    The times are those of the interactions at `floor(num_interactions * fraction)` in order of
+    time. Interactions exactly at such a time belong to the later part. A user without interactions
+    before a part has no history, and so no query in it (as in Gusak et al.); a user whose history
+    begins after training has one. `split_facts` counts the excluded users.
 
     Reference: [Gusak et al., 2025](https://arxiv.org/abs/2507.16289).
 
     Args:
         interactions: the data set.
-        max_history: positions of a training window.
-        train_fraction: share of all interactions to train on.
-        validation_fraction: share of the next part.
+        max_history: positions in a training window.
+        train_fraction: share of all interactions in training.
+        validation_fraction: share of all interactions in validation.
         exclude_seen: as for `split_by_time`.
 
     Raises:
-        InputError: there are no times, fractions outside (0, 1), no user has two training
-            interactions, or nobody is left to validate or to test on.
+            InputError: there are no timestamps, fractions are outside (0, 1), no user has two
+                training interactions, or a part has no query.
 
-    Example: ann trains and tests; bob comes when training is over, and tests by what he did then.
+        Example: ann is in training and test; bob's history begins after training, and he is in
+        test.
     >>> names = tuple("abcdefghij")
     >>> from tfrs_distill.data.catalogue import Catalogue
     >>> data = Interactions("tiny", Catalogue(names, names, names), ("ann", "bob"),
@@ -385,24 +388,24 @@ def split_at_random(
     validation_fraction: float = 0.1,
     exclude_seen: bool | None = None,
 ) -> Splits:
-    """Split each user's interactions by chance: some train, some validate, some test.
+    """Split each user's interactions at random into training, validation and test.
 
-    For data without times, such as `book_crossing`: no future is predicted, but which items of a
-    user were held back. As many are as by `split_by_time`. The order inside histories and windows
-    is of chance too, so give models `reads_order=False`; a model that reads a part of a long
-    history reads a random part.
+    For data without timestamps, such as `book_crossing`: the task is to predict which items of a
+    user were held out, not the future. The parts have the same sizes as in `split_by_time`. The
+    order inside histories and windows is random too, so build models with `reads_order=False`. A
+    model that reads only part of a long history reads a random part.
 
     Args:
-        interactions: the data set. Its times, if it has some, are not used.
-        seed: of the order.
-        max_history: positions of a training window.
-        train_fraction: share of each user's interactions to train on.
-        validation_fraction: share of the next part.
+        interactions: the data set. Timestamps are ignored.
+        seed: seed of the order.
+        max_history: positions in a training window.
+        train_fraction: share of each user's interactions in training.
+        validation_fraction: share of each user's interactions in validation.
         exclude_seen: as for `split_by_time`.
 
     Raises:
-        InputError: fractions outside (0, 1), no user has two training interactions, or nobody is
-            left to validate or to test on.
+        InputError: fractions are outside (0, 1), no user has two training interactions, or a part
+            has no query.
 
     Example:
     >>> names = tuple("abcdefghij")
@@ -429,21 +432,20 @@ def split_at(
     max_history: int,
     exclude_seen: bool | None = None,
 ) -> Splits:
-    """Split each user's sequence at its two cuts; a part without history before it is not asked.
+    """Split each user's sequence at its two cuts; a part without a history before it has no query.
 
-    A dislike (a weight below 0) is a label of training and an item of histories like all others,
-    so that it is not recommended again, but no positive: it is not to be found.
+    A dislike (weight below 0) is a label in training and an item of histories like all others, so
+    that it is not recommended again. It is not a positive in evaluation.
 
     Args:
         interactions: the data set.
-        cuts: int64 [num_users, 2], where validation begins in each sequence, and where the test
-            does: see `data.cuts`.
-        max_history: positions of a training window.
+        cuts: int64 [num_users, 2], start of validation and start of test in each sequence: see
+            `data.cuts`.
+        max_history: positions in a training window.
         exclude_seen: as for `split_by_time`.
 
     Raises:
-        InputError: no user has two training interactions, or nobody is left to validate or to test
-            on.
+        InputError: no user has two training interactions, or a part has no query.
     """
     sequences = interactions.sequences()
     of_users = None
@@ -455,7 +457,7 @@ def split_at(
     if not len(trainable):
         raise InputError(
             f"Data set {interactions.name!r}: no user has 2 training interactions after the "
-            "split, so there is no next item to learn. The longest sequence has "
+            "split, so there is no next item to train on. The longest sequence has "
             f"{longest} interactions; give data with more."
         )
     catalogue = interactions.catalogue
@@ -483,10 +485,10 @@ def split_at(
         if not len(queried):
             raise InputError(
                 f"Data set {interactions.name!r}: no user is left in the {name} split, which "
-                "needs an interaction in it that is no dislike and one before it. The longest "
+                "needs an interaction in it that is not a dislike and one before it. The longest "
                 "sequence has "
-                f"{longest} interactions; 10 are the least for an 80/10/10 split of each user, 4 "
-                "to leave one out, and a split at one time needs users on both sides of it."
+                f"{longest} interactions; 10 are the minimum for an 80/10/10 split of each user, 4 "
+                "for leave-one-out, and a split at one time needs users on both sides of it."
             )
         return Queries(
             catalogue,

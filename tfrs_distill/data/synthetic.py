@@ -1,4 +1,4 @@
-"""Planted data: small data sets whose structure is known."""
+"""Planted data: small data sets with known structure."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ WORDS_A_TEXT = 3
 
 @dataclass(frozen=True)
 class PlantedInteractions(Interactions):
-    """Interactions with what was planted in them.
+    """Interactions with their planted structure.
 
     Args:
         item_blocks: int32 [num_items + 1], the block of each item index; -1 for padding.
-        item_successors: int32 [num_items + 1], the item index that mostly follows each item index;
-            0 for padding.
-        user_blocks: int32 [num_users], the block that each user likes.
+        item_successors: int32 [num_items + 1], the most likely next item after each item; 0 for
+            padding.
+        user_blocks: int32 [num_users], the preferred block of each user.
     """
 
     item_blocks: np.ndarray
@@ -55,26 +55,27 @@ def synthetic(
     noise: float = 0.05,
     seed: int = 0,
 ) -> PlantedInteractions:
-    """Make users who each like one block of items and walk through it in its order.
+    """Generate users who each prefer one block of items and walk through it in order.
 
-    The items of a block form a ring. A user starts anywhere in the liked block and meets each item
-    at most once; the next item is, with probability `noise`, any unseen item of the other blocks;
-    else, with probability `order`, the first unseen one after the latest item on the ring; else any
-    unseen item of the block. Ratings are 4 or 5 inside the liked block and 1 or 2 outside. An
-    item's text has words of its block only, so it gives the block of an item never met. Item
-    indices and rows are shuffled: neither carries information.
+    The items of a block form a ring. A user starts at a random item of the preferred block and
+    interacts with each item at most once. The next item is, with probability `noise`, a random
+    unseen item of the other blocks; else, with probability `order`, the next unseen item on the
+    ring after the latest one; else a random unseen item of the block. Ratings are 4 or 5 inside the
+    preferred block and 1 or 2 outside. An item's text has words of its block only, so it reveals
+    the block of cold-start items. Item indices and rows are shuffled, so they carry no information.
 
     Args:
-        num_users: users; they are spread evenly over the blocks.
-        num_items: items; `num_blocks` equal blocks, the first ones an item larger if need be.
+        num_users: number of users, spread evenly over the blocks.
+        num_items: number of items, in `num_blocks` blocks of equal size (the first ones may have
+            one more).
         num_blocks: 2 to 8.
-        interactions_per_user: at most as many as the smallest block has items.
+        interactions_per_user: at most the number of items in the smallest block.
         order: probability that a step inside the block follows the ring.
         noise: probability that a step leaves the block.
-        seed: of all random choices.
+        seed: seed of all random choices.
 
     Raises:
-        InputError: sizes or probabilities that do not fit together.
+        InputError: sizes or probabilities are out of range.
 
     Example:
     >>> data = synthetic(num_users=8, num_items=20, num_blocks=2, interactions_per_user=10)
@@ -130,7 +131,7 @@ def _walk(
     order: float,
     noise: float,
 ) -> np.ndarray:
-    """Return one user's items, in the order in which they are met."""
+    """Return one user's items in order."""
     inside = item_blocks == block
     unseen = item_blocks >= 0
     latest = random.choice(np.flatnonzero(inside))  # the latest item inside the block

@@ -1,4 +1,4 @@
-"""Times of interactions as their file has them: their unit, and the moments they are."""
+"""Timestamps of interactions as in their file: their unit, and conversion to seconds."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ YEARS = range(1700, 2200)  # in which int64 holds nanoseconds
 
 
 def as_times(values: Any) -> np.ndarray:
-    """Return times as a caller has them, with all their precision: int64, float64 or datetime64.
+    """Convert timestamps to int64, float64 or datetime64 without loss of precision.
 
     Args:
-        values: numbers; dates as NumPy, pandas or Python has them; or texts of ISO 8601. Those with
-            a time zone become UTC, those without count as UTC.
+        values: numbers; NumPy, pandas or Python dates; or ISO 8601 texts. Dates with a time zone
+            are converted to UTC, others are taken as UTC.
 
     Raises:
-        InputError: one is missing or infinite, or no number and no date.
+        InputError: a value is missing or infinite, or neither a number nor a date.
 
     Example:
     >>> as_times([10.9, 10.1]).tolist(), as_times(["2024-01-15T01:00:00+01:00"])
@@ -63,10 +63,10 @@ def as_times(values: Any) -> np.ndarray:
 
 
 def date_nanoseconds(text: str) -> int:
-    """Return nanoseconds since 1970 of a date and time as ISO 8601 writes them, in UTC.
+    """Return an ISO 8601 date and time in nanoseconds since 1970, UTC.
 
     Raises:
-        ValueError: it is no such date, or not within the years 1700 to 2199.
+        ValueError: it is not such a date, or outside the years 1700 to 2199.
 
     Example:
     >>> date_nanoseconds("1970-01-02"), date_nanoseconds("1970-01-01 02:00:00.5+01:00")
@@ -84,17 +84,17 @@ def date_nanoseconds(text: str) -> int:
 
 
 def time_unit(times: np.ndarray) -> str | None:
-    """Return the unit of times since 1970: `"s"`, `"ms"`, `"us"`, `"ns"`; or `"date"`, or None.
+    """Return the unit of timestamps since 1970: `"s"`, `"ms"`, `"us"`, `"ns"`, `"date"` or None.
 
-    Numbers are in the unit that puts their median between March 1973 and February 2103; these
-    ranges of the four units do not meet. None says that it is in none of them, as of times that
-    count from elsewhere or were scaled to 0..1: they have an order, but no hour and no weekday.
+    The unit is the one for which the median is between March 1973 and February 2103; the ranges of
+    the four units do not overlap. None means that no unit fits, for example for another origin or a
+    scale of 0..1: then only their order is used, not hour and weekday.
 
     Args:
-        times: as `as_times` gives them, at least one.
+        times: at least one timestamp, as returned by `as_times`.
 
     Raises:
-        InputError: each is in such a range, but not all in the same: units are mixed.
+        InputError: every value fits a unit, but not all the same one: units are mixed.
 
     Example:
     >>> time_unit(np.array([881250949])), time_unit(np.array([881250949000])), time_unit(
@@ -111,15 +111,15 @@ def time_unit(times: np.ndarray) -> str | None:
     if len(counts) > 1 and sum(counts.values()) == len(times):
         shares = ", ".join(f"{count} {NAMES[unit]}" for unit, count in counts.items())
         raise InputError(
-            f"`timestamps` must be in one unit. Received, by their size: {shares}. Bring them all "
-            "to one unit."
+            f"`timestamps` must be in one unit. Received, by their size: {shares}. Convert them "
+            "all to one unit."
         )
     middle = np.sort(times)[len(times) // 2]
     return next((u for u, s in UNITS_PER_SECOND.items() if FIRST * s <= middle < LAST * s), None)
 
 
 def seconds_since_1970(times: np.ndarray) -> np.ndarray | None:
-    """Return the moments in whole seconds, int64; None where `time_unit` does not know the unit.
+    """Return whole seconds since 1970, int64; None if `time_unit` finds no unit.
 
     Example:
     >>> seconds_since_1970(np.array([881250949999]))
@@ -135,7 +135,7 @@ def seconds_since_1970(times: np.ndarray) -> np.ndarray | None:
 
 
 def times_line(times: np.ndarray) -> str:
-    """Describe the unit and range of times, as part of a sentence; 0 throughout is none.
+    """Describe the unit and range of timestamps, as part of a sentence; all 0 means none.
 
     Example:
     >>> times_line(np.array([881250949000, 893286638000]))
@@ -158,7 +158,7 @@ def times_line(times: np.ndarray) -> str:
 
 
 def _moment(row: int, value: Any) -> np.datetime64:
-    """Return a date as Python, pandas or a text has it."""
+    """Return a date given as Python object, pandas object or text."""
     if isinstance(value, bytes):
         value = value.decode(errors="replace")
     text = value.isoformat() if hasattr(value, "isoformat") else value

@@ -1,4 +1,4 @@
-"""Little data: a share of each user's training interactions, the others left out."""
+"""Scarce data: keep a share of each user's training interactions, drop the others."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ ROUNDING = 1e-9  # so that 100 * 0.07, 7.000000000000001 in binary, rounds up to
 
 
 class Subsampled(NamedTuple):
-    """A data set of which some training interactions are left out.
+    """A data set in which some training interactions are dropped.
 
     Args:
-        interactions: those that are left, of the same users and items.
-        cuts: where validation and test begin in what is left of each sequence.
-        num_left_out: training interactions that are left out.
+        interactions: the kept interactions, with the same users and items.
+        cuts: start of validation and of test in each remaining sequence.
+        num_left_out: number of dropped training interactions.
     """
 
     interactions: Interactions
@@ -29,23 +29,23 @@ class Subsampled(NamedTuple):
 def keep_train_share(
     interactions: Interactions, cuts: np.ndarray, share: float, seed: int
 ) -> Subsampled:
-    """Keep a share of each user's training interactions, drawn at random, in their order.
+    """Keep a random share of each user's training interactions, in their order.
 
-    Of a user with n of them `ceil(n * share)` stay, so at least one. The others are in no training
-    row and no history. What validates and what tests stays as it is; with `exclude_seen`, what a
-    user meets a second time is to be found where the first time is left out. Later interactions,
-    put behind these, change nothing about the draw for users who have none of them.
+    Of a user's n training interactions `ceil(n * share)` are kept, so at least one. The others are
+    in no training row and no history. Validation and test do not change. With `exclude_seen`, a
+    repeated interaction is relevant if its first occurrence is dropped. Appending later
+    interactions does not change the draw for users who have none of them.
 
     Args:
         interactions: the data set.
-        cuts: int64 [num_users, 2], where validation and test begin in each sequence.
+        cuts: int64 [num_users, 2], start of validation and of test in each sequence.
         share: above 0, at most 1.
-        seed: of the draw.
+        seed: seed of the draw.
 
     Raises:
         InputError: `share` is not above 0 and at most 1.
 
-    Example: of ann's 4 training interactions 2 are left, of bob's only one that one.
+    Example: of ann's 4 training interactions 2 are kept, and bob's only one.
     >>> from tfrs_distill.data.catalogue import Catalogue
     >>> names = tuple("abcdefgh")
     >>> data = Interactions("tiny", Catalogue(names, names, names), ("ann", "bob"),
@@ -62,7 +62,7 @@ def keep_train_share(
     lengths = np.bincount(users, minlength=interactions.num_users)
     places = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     trains = places < cuts[users, 0]
-    # A user's training interactions stand first among the user's own, those that are kept in front.
+    # A user's training interactions come first, with the kept ones in front.
     order = np.lexsort((draws[rows], ~trains, users))
     numbers = np.empty(len(rows), np.int64)
     numbers[order] = places

@@ -1,4 +1,4 @@
-"""Rows without labels, for a teacher to label: other items for the queries that there are."""
+"""Rows without labels for a teacher to label: other items for existing queries."""
 
 from __future__ import annotations
 
@@ -19,35 +19,36 @@ def unlabelled_rows(
     item_columns: Sequence[str] = (),
     seed: int = 0,
 ) -> RankingExamples:
-    """Draw other items, which nobody has labelled, for the rows: a transfer set.
+    """Draw unlabelled items for the rows' queries, as a transfer set for distillation.
 
-    A teacher has logits for any item, and a student that learns from soft targets of items beyond
-    the labelled ones follows its teacher's order further. Each row's item is another row's, drawn
-    in proportion to the square root of how often items have rows; those of an item for which the
-    user has a row here are left out. (What users met later must stay in: leaving it out
-    would leak it to the student.) Every label is NaN, and there are no teacher logits.
+    A teacher can score any item, and soft targets for unlabelled items bring the student's ranking
+    closer to the teacher's. The item of each new row is drawn from the items of the other rows,
+    with probability proportional to the square root of their number of rows. Items for which the
+    user has a row in `examples` are excluded. (Items the user interacts with later must not be
+    excluded: that would leak them to the student.) All labels are NaN, and there are no teacher
+    logits.
 
-    They are not for a student with a `NextItem` task, which takes a row's item for its label; nor
-    for a teacher that reads what is true of a query and its item together, such as how much of the
-    film was watched, for that stays the row's.
+    Do not use these rows for a student with a `NextItem` task, which uses a row's item as label,
+    nor for a teacher that reads features of a query and its item together, such as the share of the
+    film that was watched: such features are copied from the original row.
 
     Reference: [Hinton et al., 2015](https://arxiv.org/abs/1503.02531), section 1: the transfer set
     may be all unlabelled.
 
     Args:
         examples: the training rows.
-        per_row: rows that are drawn for each of them.
-        item_columns: the features beside `item_id` that are the item's and come with it; the others
-            stay the row's.
-        seed: of drawing.
+        per_row: number of rows to draw for each of them.
+        item_columns: features besides `item_id` that belong to the item and are taken from its row;
+            all other features are those of the original row.
+        seed: seed of the draw.
 
     Returns:
-        At most `per_row * len(examples)` rows, in the order of the rows that they are made of.
+        At most `per_row * len(examples)` rows, in the order of the original rows.
 
     Raises:
-        InputError: `per_row` is not a whole number of at least 1; a column is missing, or `item_id`
-            is not an index a row; the rows have texts; or no row is left, as every user has all
-            items.
+        InputError: `per_row` is not an integer of at least 1; a column is missing, or `item_id` is
+            not one index per row; the rows have texts; or no row remains, because every user has
+            rows for all items.
 
     Example:
     >>> examples = RankingExamples(
@@ -69,18 +70,18 @@ def unlabelled_rows(
         )
     if examples.texts:
         raise InputError(
-            "A row's text is about the row's item, so it cannot stand beside another one. Received "
+            "A row's text is about its item, so it cannot be combined with another item. Received "
             f"rows with texts: {', '.join(sorted(examples.texts))}."
         )
     items = examples.features[columns.ITEM_ID]
     if items.ndim != 1 or items.min() < 0:
         raise InputError(
-            "`item_id` must be one index of at least 0 a row. Received: shape "
+            "`item_id` must be one index of at least 0 per row. Received: shape "
             f"{list(items.shape)}, lowest {items.min()}."
         )
     rows = np.repeat(np.arange(len(examples)), per_row)
     often = np.bincount(items)[items]
-    share = np.where(items > columns.PADDING, 1.0 / np.sqrt(often), 0.0)  # of a row, not an item
+    share = np.where(items > columns.PADDING, 1.0 / np.sqrt(often), 0.0)  # per row, not per item
     if not share.any():
         raise InputError("No row has an item of the catalogue: every `item_id` is 0.")
     drawn = np.random.default_rng(seed).choice(len(items), len(rows), p=share / share.sum())
@@ -88,8 +89,8 @@ def unlabelled_rows(
     kept = ~np.isin(pairs[rows] + items[drawn], pairs + items)
     if not kept.any():
         raise InputError(
-            f"No row is left: every item drawn has a row of its user among the {len(examples)}. "
-            "Learn from the labelled rows alone."
+            f"No row remains: the user has a row for every drawn item among the {len(examples)}. "
+            "Train on the labelled rows alone."
         )
     rows, drawn = rows[kept], drawn[kept]
     others = examples.subset(rows)

@@ -26,25 +26,26 @@ class Windows:
         catalogue: the items.
         users: int32 [num_examples], the user index of each window.
         history: int32 [num_examples, max_history], oldest first, padded with 0 in front.
-        labels: int32 [num_examples, max_history], the item that follows each position; 0 where
-            there is none, or where it is a label of an earlier window already.
-        knowledge: a teacher's knowledge of each example, arrays by column name; each has
-            `num_examples` rows and may lie on disk. `cache_teacher(...).join(windows)` fills it.
-        candidates: bool [num_items], false for items that do not exist yet while training, such as
-            the cold items of `split_cold_items`: no loss has them as negatives. None for all.
-        weights: float32 [num_examples, max_history], how much each label counts in a loss, which is
-            `sum(abs(weights) * losses) / sum(abs(weights))`: not 0 where there is a label. One
-            below 0 makes its label a dislike, whose loss is `-log(1 - p_label)` in place of
-            `-log p_label`; in the history the item stands as it was met. Batches have the weights
-            as `columns.SAMPLE_WEIGHT`. None where all count alike. They belong to labels, so
-            knowledge and how often an item is drawn do not depend on them.
-        user_attributes: int32 [num_examples, num_attributes], what is known of each window's user,
-            0 where nothing is, see `Splits.with_user_attributes`; batches have them as
-            `columns.USER_ATTRIBUTES`. None where no model reads any.
+        labels: int32 [num_examples, max_history], the next item after each position; 0 if there is
+            none, or if it is already a label of an earlier window.
+        knowledge: teacher outputs for each example, arrays by column name with `num_examples` rows,
+            in memory or on disk. Filled by `cache_teacher(...).join(windows)`.
+        candidates: bool [num_items], false for items that do not exist during training, such as the
+            cold items of `split_cold_items`: they are never negatives in a loss. None for all
+            items.
+        weights: float32 [num_examples, max_history], weight of each label in a loss, which is
+            `sum(abs(weights) * losses) / sum(abs(weights))`; not 0 where there is a label. A weight
+            below 0 makes its label a dislike, with the loss `-log(1 - p_label)` instead of
+            `-log p_label`; the history is not changed by it. The batch column is
+            `columns.SAMPLE_WEIGHT`. None for equal weights. Teacher outputs and sampling
+            probabilities do not depend on weights.
+        user_attributes: int32 [num_examples, num_attributes], attributes of each window's user, 0
+            if missing, see `Splits.with_user_attributes`. The batch column is
+            `columns.USER_ATTRIBUTES`. None if no model reads any.
 
     Raises:
-        InputError: an array has another shape or type, an item is not of the catalogue, or a label
-            has a weight that is 0 or NaN.
+        InputError: an array has another shape or type, an item is not in the catalogue, or a
+            label's weight is 0 or NaN.
 
     Example:
     >>> films = Catalogue(("50", "7"), ("Heat (1995)", "Babe (1995)"), ("Heat", "Babe"))
@@ -79,7 +80,7 @@ class Windows:
         wrong = [name for name, rows in knowledge.items() if rows.shape[0] != len(history)]
         if wrong:
             raise InputError(
-                f"`knowledge[{wrong[0]!r}]` must have {len(history)} rows, one an example. "
+                f"`knowledge[{wrong[0]!r}]` must have {len(history)} rows, one per example. "
                 f"Received: {list(knowledge[wrong[0]].shape)}."
             )
         candidates = self.candidates
@@ -87,7 +88,7 @@ class Windows:
             candidates = plain_array("candidates", candidates)
             if candidates.dtype != bool or candidates.shape != (num_items,):
                 raise InputError(
-                    f"`candidates` must be bool [{num_items}], an entry an item. Received: "
+                    f"`candidates` must be bool [{num_items}], one entry per item. Received: "
                     f"{candidates.dtype} {list(candidates.shape)}."
                 )
         weights = None if self.weights is None else float32_array("weights", self.weights)
@@ -100,7 +101,7 @@ class Windows:
             of_labels = np.abs(weights[labels > columns.PADDING])
             if not (of_labels > 0).all():
                 raise InputError(
-                    "`weights` must be numbers other than 0 where there is a label, below 0 of "
+                    "`weights` must be numbers other than 0 where there is a label, below 0 for "
                     f"dislikes. Received: {of_labels.min()}."
                 )
         plain = {"users": users, "history": history, "labels": labels, "candidates": candidates}
@@ -114,23 +115,23 @@ class Windows:
 
     @property
     def max_history(self) -> int:
-        """Positions a window holds."""
+        """Number of positions in a window."""
         return int(self.history.shape[1])
 
     @property
     def num_labels(self) -> int:
-        """Positions that have a label: the rows of the loss in one epoch."""
+        """Number of positions with a label: the rows of the loss in one epoch."""
         return int(np.count_nonzero(self.labels))
 
     @property
     def liked_labels(self) -> np.ndarray:
-        """The labels that are no dislikes, int32 as `labels`, 0 elsewhere."""
+        """The labels that are not dislikes, int32 as `labels`, 0 elsewhere."""
         if self.weights is None:
             return self.labels
         return np.where(self.weights < 0, columns.PADDING, self.labels).astype(np.int32)
 
     def existing_items(self) -> np.ndarray:
-        """Return the item indices that a loss may have as negatives, int32, ascending."""
+        """Return the item indices that may be negatives in a loss, int32, ascending."""
         if self.candidates is None:
             return np.arange(1, self.catalogue.num_items + 1, dtype=np.int32)
         return (np.flatnonzero(self.candidates) + 1).astype(np.int32)
@@ -149,12 +150,12 @@ class Windows:
         )
 
     def joined(self, others: Windows) -> Windows:
-        """Return these windows and others of the same catalogue behind them, with the knowledge.
+        """Return these windows followed by others of the same catalogue, with `knowledge`.
 
         Raises:
-            InputError: they differ in more than their rows: the catalogue, the number of positions,
-                the columns of knowledge, their sizes or what they were made with, such as the
-                temperatures of a cache, or whether there are weights or attributes.
+            InputError: they differ in the catalogue, the number of positions, the columns of
+                knowledge, their sizes or settings (such as the temperatures of a cache), or in
+                whether there are weights or attributes.
         """
         for name, of_one, of_other in (
             ("catalogue", self.catalogue.fingerprint(), others.catalogue.fingerprint()),
@@ -189,16 +190,15 @@ class Windows:
     def batches(
         self, batch_size: int, *, seed: int | None = None, num_negatives: int | None = None
     ) -> tf.data.Dataset:
-        """Return batches of windows as dicts of columns; the last, smaller batch is kept.
+        """Return batches of windows as dicts of columns; the last batch may be smaller.
 
         Args:
-            batch_size: windows a batch.
-            seed: int; reshuffles every epoch, in an order that the seed fixes. None keeps the
-                order.
-            num_negatives: for `Candidates("sampled")`: items drawn evenly beside each window, new
-                ones every epoch, shared by the batch, and the columns that correct for how often an
-                item is among the batch's labels or drawn. 0 draws none and gives the labels'
-                column alone, for `Candidates("batch")`.
+            batch_size: windows per batch.
+            seed: int; reshuffles every epoch, reproducibly. None keeps the order.
+            num_negatives: for `Candidates("sampled")`: number of items drawn uniformly for each
+                window, new in every epoch and shared by the batch, with columns that correct for
+                how often an item is a label in the batch or drawn. 0 draws none and adds only the
+                labels' column, for `Candidates("batch")`.
         """
         if batch_size < 1:
             raise InputError(f"`batch_size` must be at least 1. Received: {batch_size}.")
@@ -255,7 +255,7 @@ class Windows:
         )
 
     def _knowledge_of(self, indices: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return the knowledge of a batch's examples, read when the batch is made."""
+        """Return the teacher outputs of a batch's examples, read when the batch is made."""
         if not self.knowledge:
             return {}
         arrays = list(self.knowledge.values())
@@ -270,10 +270,10 @@ class Windows:
         return dict(zip(self.knowledge, values))
 
     def _sampling_probability(self, num_negatives: int) -> tf.Tensor:
-        """Return how likely each item index is a candidate of a batch, float32 [num_items + 1].
+        """Return the probability that an item is a candidate of a batch, float32 [num_items + 1].
 
-        `(labels a window * label frequency + num_negatives / num_items) / (both together)`, as a
-        candidate is a label of the batch or an even draw (Yang et al., 2020).
+        `(labels per window * label frequency + num_negatives / num_items) / (sum of both)`, as a
+        candidate is a label of the batch or a uniform draw (Yang et al., 2020).
         """
         counts = np.bincount(self.labels.reshape(-1), minlength=self.catalogue.num_items + 1)
         counts[columns.PADDING] = 0
@@ -283,7 +283,7 @@ class Windows:
         return tf.constant(expected / expected.sum(), tf.float32)
 
     def fingerprint(self) -> str:
-        """Return the sha256 of the catalogue and all arrays but knowledge."""
+        """Return the sha256 of the catalogue and all arrays except `knowledge`."""
         digest = hashlib.sha256(self.catalogue.fingerprint().encode())
         arrays = [self.users, self.history, self.labels, self.existing_items()]
         arrays += [array for array in (self.weights, self.user_attributes) if array is not None]
@@ -292,7 +292,7 @@ class Windows:
         return digest.hexdigest()
 
     def example_keys(self) -> np.ndarray:
-        """Return a key for each example, of the catalogue and the example alone: uint64 [len]."""
+        """Return a key for each example, from the catalogue and the example alone: uint64 [len]."""
         catalogue = bytes.fromhex(self.catalogue.fingerprint())
         rows = np.concatenate([self.users[:, None], self.history, self.labels], axis=1)
         digests = [
@@ -303,7 +303,7 @@ class Windows:
 
 
 def _facts(knowledge: Mapping[str, ExampleRows]) -> dict[str, tuple[Any, ...]]:
-    """What the rows of every column have in common."""
+    """Return dtype, shape and settings of every column."""
     return {
         name: (str(rows.dtype), *rows.shape[1:], getattr(rows, "made_with", ""))
         for name, rows in sorted(knowledge.items())
@@ -311,10 +311,10 @@ def _facts(knowledge: Mapping[str, ExampleRows]) -> dict[str, tuple[Any, ...]]:
 
 
 def attribute_indices(given: Any, num_rows: int) -> np.ndarray | None:
-    """Return users' attributes as int32 [num_rows, num_attributes], or None.
+    """Return user attributes as int32 [num_rows, num_attributes], or None.
 
     Raises:
-        InputError: they are something else.
+        InputError: they have another shape or type.
     """
     if given is None:
         return None
@@ -328,7 +328,7 @@ def attribute_indices(given: Any, num_rows: int) -> np.ndarray | None:
 
 
 def _rows_of(name: str, rows: Any) -> ExampleRows:
-    """Return an array whose rows are taken by position; what lies on disk stays there."""
+    """Return an array whose rows are indexed by position; arrays on disk stay there."""
     if isinstance(rows, (list, tuple)) or hasattr(rows, "iloc"):  # pandas takes rows by label
         rows = plain_array(f"knowledge[{name!r}]", rows)
     kept: ExampleRows = rows

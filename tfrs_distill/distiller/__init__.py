@@ -1,4 +1,4 @@
-"""The model that wraps teacher and student, and the callbacks that set its weights."""
+"""The model that combines teacher and student, and callbacks that change its loss weights."""
 
 from tfrs_distill.distiller.balance import GradientNormBalance, LossRatioBalance
 from tfrs_distill.distiller.distil_item_texts import distil_item_texts

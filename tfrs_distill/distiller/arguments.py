@@ -1,4 +1,4 @@
-"""The arguments of a `Distiller` by task, checked before any work is done."""
+"""Validation of a `Distiller`'s arguments, by task, before any work is done."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NOT_OF_LOGITS = (  # losses of Keras whose `y_true` is a label, a probability or
     tf.keras.losses.SquaredHinge,
     tf.keras.losses.CategoricalHinge,
 )
-HIDDEN = "hidden"  # beside the tasks: losses between layers that belong to no single task
+HIDDEN = "hidden"  # key for losses between layers that belong to no single task
 
 DistillationLoss: TypeAlias = tf.keras.losses.Loss | HiddenRepresentationDistillation
 
@@ -38,20 +38,21 @@ def as_student(student: Any) -> Student:
     """Return a Keras 2 model as a `Student`.
 
     Raises:
-        TypeError: it is no Keras 2 model, or a `tfrs.Model` that was not adopted.
-        ValueError: nothing in it can be trained, it ends in a softmax or sigmoid, or a task has a
-            name that is taken.
+        TypeError: it is not a Keras 2 model, or it is a `tfrs.Model` (which has to be adapted
+            first).
+        ValueError: it has no trainable weights, it ends in a softmax or sigmoid, or the name of a
+            task is reserved.
     """
     if not isinstance(student, tf.keras.Model):
         raise TypeError(
             "`student` must be a Keras 2 model: a `RetrievalStudent`, a `RankingStudent`, or a "
-            "`tf.keras.Model` that gives logits. Received: "
+            "`tf.keras.Model` that returns logits. Received: "
             f"{type(student).__module__}.{type(student).__name__}. " + keras_3(student)
         )
     is_student = isinstance(student, Student)
     if isinstance(student, tfrs.Model) and not is_student:
         raise TypeError(
-            f"`student` is a `tfrs.Model`, {type(student).__name__}. Adopt it first: "
+            f"`student` is a `tfrs.Model`, {type(student).__name__}. Adapt it first: "
             "`td.models.RetrievalStudent.from_tfrs(model, query_tower=..., candidate_tower=..., "
             "query_column=..., candidate_column=...)`, or "
             "`td.models.RankingStudent.from_tfrs(model, ...)`."
@@ -63,23 +64,23 @@ def as_student(student: Any) -> Student:
         return Classifier(student)
     if HIDDEN in student.task_names:
         raise ValueError(
-            f"No task of the student may be called {HIDDEN!r}: this is where the losses between "
-            f"layers are named. Received: tasks {list(student.task_names)}."
+            f"No task of the student may be called {HIDDEN!r}: this key is reserved for losses "
+            f"between layers. Received: tasks {list(student.task_names)}."
         )
     return student
 
 
 def require_trainable(student: tf.keras.Model) -> None:
-    """Raise a ValueError where a built student has nothing to train."""
+    """Raise a ValueError if a built student has no trainable weights."""
     if not student.trainable_variables:
         raise ValueError(
-            "`student` has no trainable weights, so there is nothing to distil into. See that "
+            "`student` has no trainable weights, so it cannot be trained. Check that "
             "`trainable` is True for the student and its layers."
         )
 
 
 def as_teacher(teacher: Any) -> Any:
-    """Return a teacher, a Keras 2 model or a function as a teacher.
+    """Wrap a Keras 2 model or a function as a teacher; return a teacher unchanged.
 
     Raises:
         TypeError: it is none of these.
@@ -93,13 +94,13 @@ def as_teacher(teacher: Any) -> Any:
         return FunctionTeacher(teacher)
     raise TypeError(
         "`teacher` must have a method `logits(batch, candidate_ids)`, as the teachers of "
-        "`tfrs_distill.teachers` do, or be a Keras 2 model or a function of these two. Received: "
-        f"{type(teacher).__module__}.{type(teacher).__name__}. " + keras_3(teacher)
+        "`tfrs_distill.teachers` do, or be a Keras 2 model or a function of these two arguments. "
+        f"Received: {type(teacher).__module__}.{type(teacher).__name__}. " + keras_3(teacher)
     )
 
 
 def keras_3(model: Any) -> str:
-    """Return a hint for a Keras 3 object; nothing for any other."""
+    """Return a hint if the object is from Keras 3, else an empty string."""
     modules = {kind.__module__.split(".")[0] for kind in type(model).__mro__}
     if "keras" not in modules:
         return ""
@@ -110,9 +111,9 @@ def losses_by_task(losses: Any, tasks: Sequence[str]) -> dict[str, list[Distilla
     """Return lists of distillation losses by task, or `"hidden"`.
 
     Raises:
-        TypeError: something is no loss, or a loss of probabilities; or one of logits under
-            `"hidden"`.
-        ValueError: no loss, or of no task of the student.
+        TypeError: an object is not a loss, a loss compares probabilities, or a loss of logits is
+            under `"hidden"`.
+        ValueError: there is no loss, or a loss of a task that the student does not have.
     """
     by_task = {
         key: as_list(given) for key, given in of_tasks(losses, tasks, "distillation_losses").items()
@@ -137,8 +138,8 @@ def losses_by_task(losses: Any, tasks: Sequence[str]) -> dict[str, list[Distilla
                 )
             if key == HIDDEN and not is_layer:
                 raise TypeError(
-                    f"Only `HiddenRepresentationDistillation` layers stand under {HIDDEN!r} of "
-                    f"`distillation_losses`. Received: {loss!r}."
+                    "Only `HiddenRepresentationDistillation` layers are allowed under "
+                    f"{HIDDEN!r} of `distillation_losses`. Received: {loss!r}."
                 )
     return by_task
 
@@ -146,10 +147,10 @@ def losses_by_task(losses: Any, tasks: Sequence[str]) -> dict[str, list[Distilla
 def loss_weights_by_task(
     weights: Any, losses: Mapping[str, Sequence[Any]], tasks: Sequence[str]
 ) -> dict[str, list[float]]:
-    """Return the losses' weights in the shape of the losses; 1 where none is given.
+    """Return the losses' weights in the structure of the losses; 1 by default.
 
     Raises:
-        ValueError: a weight is out of range, of no loss, or one too many.
+        ValueError: a weight is out of range, or the numbers of weights and losses differ.
     """
     given: Mapping[str, Any] = {}
     if weights is not None:
@@ -159,7 +160,7 @@ def loss_weights_by_task(
         numbers = as_list(given[key]) if key in given else [1.0] * len(of_key)
         if len(numbers) != len(of_key):
             raise ValueError(
-                "`distillation_loss_weights` must have one number a loss. Received: "
+                "`distillation_loss_weights` must have one number per loss. Received: "
                 f"{len(numbers)} weights for {len(of_key)} losses."
             )
         if not all(0 <= weight < math.inf for weight in numbers):
@@ -176,7 +177,7 @@ def student_loss_weights_by_task(
     """Return the weight w of every task that has distillation losses, and of `"hidden"`.
 
     Raises:
-        ValueError: one is out of range, missing, or of a task without losses.
+        ValueError: a weight is out of range, missing, or of a task without distillation losses.
     """
     given = {key: weights for key in losses}
     if isinstance(weights, Mapping):
@@ -199,11 +200,11 @@ def student_loss_weights_by_task(
 def teachers_by_task(
     teacher: Any, losses: Mapping[str, Sequence[Any]], tasks: Sequence[str]
 ) -> dict[str, Any]:
-    """Return the teachers by task, without those tasks whose logits the batches hold.
+    """Return the teachers by task; a task whose logits are in the batches has none.
 
     Raises:
-        TypeError: something is no teacher.
-        ValueError: a teacher of no task, or of a task without losses.
+        TypeError: an object is not a teacher.
+        ValueError: a teacher is of a task that does not exist or has no distillation losses.
     """
     if teacher is None:
         return {}
@@ -214,18 +215,18 @@ def teachers_by_task(
 
 
 def term_names(losses: Mapping[str, Sequence[Any]], tasks: Sequence[str]) -> dict[str, str]:
-    """Return the prefixes of the tasks' terms, empty where the student has one task."""
+    """Return the prefix of each task's loss names; empty if the student has one task."""
     return {key: "" if [key] == list(tasks) else f"{key}_" for key in [*tasks, *losses]}
 
 
 def check_names(
     losses: Mapping[str, Sequence[Any]], prefixes: Mapping[str, str], taken: Sequence[str]
 ) -> None:
-    """Require that all terms have different names.
+    """Require that all terms in the logs have different names.
 
     Args:
         losses: by task.
-        prefixes: of each task's terms.
+        prefixes: prefix of the names of each task's terms.
         taken: names of metrics.
 
     Raises:
@@ -239,9 +240,9 @@ def check_names(
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(
-            "Distillation losses must have different names, which no other term or metric has; "
-            "with several tasks the task's name and `_` stand before them. Two would be called "
-            f"{twice}: give the losses other names."
+            "Distillation losses must have unique names that no other term or metric has; with "
+            "several tasks, the task's name and `_` are the prefix. These names occur twice: "
+            f"{twice}. Give the losses other names."
         )
 
 
@@ -251,7 +252,7 @@ def of_tasks(
     argument: str,
     losses: Mapping[str, Sequence[Any]] | None = None,
 ) -> Mapping[str, Any]:
-    """Return an argument by task; with one task its name may be left out."""
+    """Return an argument as a dict by task; with one task the dict may be omitted."""
     if not isinstance(given, Mapping):
         if len(tasks) > 1 or (losses is not None and HIDDEN in losses):
             raise ValueError(
@@ -268,5 +269,5 @@ def of_tasks(
 
 
 def as_list(given: Any) -> list[Any]:
-    """Return one or several as a list."""
+    """Return a single object or a sequence as a list."""
     return list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]

@@ -1,4 +1,4 @@
-"""Callbacks that set the distillation loss weights by the size of the student loss."""
+"""Callbacks that set distillation loss weights from the size of the student loss."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _Balance(tf.keras.callbacks.Callback):
                 self.model.distillation_loss_weights[name].assign(weight)
 
     def steps(self) -> int:
-        """Return the optimizer's steps so far, also those of a loaded or restored model."""
+        """Return the number of optimizer steps so far, including those of a restored model."""
         return int(self.model.optimizer.iterations)
 
 
@@ -44,25 +44,25 @@ def _reference(group: BalanceGroup, terms: dict[str, Any]) -> Any:
 
 
 class LossRatioBalance(_Balance):
-    """Keeps the distillation loss at `ratio` times the student loss.
+    """Keep the distillation loss at `ratio` times the student loss.
 
-    `c_i = ratio * student_loss / (num_losses * distillation_loss_i)`, from the epoch's running
-    means, every `every` optimizer steps; several losses get equal parts. The weights are saved with
-    the model.
+    `c_i = ratio * student_loss / (num_losses *
+    distillation_loss_i)`, computed from the epoch's running means every `every` optimizer steps.
+    Several losses get equal parts. The weights are saved with the model.
 
     Args:
-        ratio: size of `sum_i c_i * distillation_loss_i` against `student_loss`.
-        every: steps between two settings.
+        ratio: target value of `sum_i c_i * distillation_loss_i` divided by `student_loss`.
+        every: number of optimizer steps between two updates.
 
     Raises:
-        ValueError: `ratio` or `every` is out of range; or, while training, there are no labels.
+        ValueError: `ratio` or `every` is out of range; or, in training, the batches have no labels.
     """
 
     def __init__(self, ratio: float = 1.0, *, every: int = 100) -> None:
         super().__init__(ratio, every)
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Remember where the step, or steps, began."""
+        """Remember the optimizer step at the start of the batch or batches."""
         self.before = self.steps()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -74,19 +74,19 @@ class LossRatioBalance(_Balance):
 
 
 class GradientNormBalance(_Balance):
-    """Keeps the distillation losses' gradients at `ratio` times the student loss' gradient.
+    """Keep the gradients of the distillation losses at `ratio` times the student loss' gradient.
 
-    `c_i = ratio * |grad student_loss| / (num_losses * |grad distillation_loss_i|)`, norms over all
-    weights of the student, measured without dropout on the next batch of `batches`, every `every`
-    steps. The weights are saved with the model.
+    `c_i = ratio * |grad student_loss| / (num_losses * |grad distillation_loss_i|)`, with norms over
+    all weights of the student, measured without dropout on the next batch of `batches`, every
+    `every` steps. The weights are saved with the model.
 
     Args:
-        batches: batches to measure on, such as those of training; begun again when they end.
-        ratio: length of one gradient against the other.
-        every: steps between two settings.
+        batches: batches to measure on, such as those of training; restarted when they end.
+        ratio: target ratio of the gradients' norms.
+        every: number of optimizer steps between two updates.
 
     Raises:
-        ValueError: `ratio` or `every` is out of range; or, while training, there are no labels.
+        ValueError: `ratio` or `every` is out of range; or, in training, the batches have no labels.
     """
 
     def __init__(self, batches: tf.data.Dataset, ratio: float = 1.0, *, every: int = 100) -> None:
@@ -100,7 +100,7 @@ class GradientNormBalance(_Balance):
         self.before: int | None = None
 
     def _norms(self, batch: Any) -> list[tuple[tf.Tensor, dict[str, tf.Tensor]]]:
-        """Compute for each group the norm of its reference, and of each of its losses."""
+        """Compute for each group the gradient norms of its reference and of each of its losses."""
         groups = self.model.balance_groups
         with tf.GradientTape(persistent=True) as tape:
             terms = self.model.loss_terms(batch, training=False)
@@ -108,7 +108,8 @@ class GradientNormBalance(_Balance):
 
         def norm(term: tf.Tensor) -> tf.Tensor:
             gradients = tape.gradient(term, self.model.student.trainable_variables)
-            # Dense, for an embedding's gradient lists a row once for every time it was read.
+            # Dense, because an embedding's sparse gradient has one row for each lookup, with
+            # repeats.
             return tf.linalg.global_norm(
                 [tf.convert_to_tensor(g) for g in gradients if g is not None]
             )

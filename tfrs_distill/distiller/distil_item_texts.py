@@ -1,4 +1,4 @@
-"""Teach a student's text tower a catalogue's texts, before it learns from interactions."""
+"""Train a student's text tower on item texts, before training on interactions."""
 
 from __future__ import annotations
 
@@ -22,45 +22,45 @@ def distil_item_texts(
     learning_rate: float = 3e-3,
     seed: int | None = None,
 ) -> list[float]:
-    """Train a student's text tower alone to say of each text what a teacher says of its item.
+    """Train a student's text tower to match a teacher's item vectors.
 
-    Of a batch of items the sum of `losses` between the text tower's embeddings, without their last
-    entry, which is a bias, and the teacher's vectors is minimised by Adam. Interactions are not
-    needed: all of a catalogue's texts count alike, also those of items that nobody has met. The
-    projectors of `losses` are trained too, and left out of the student.
+    Minimises with Adam, over batches of items, the sum of `losses` between the text tower's
+    embeddings (without their last entry, which is a bias) and the teacher's vectors. No
+    interactions are needed: all texts of the catalogue have equal weight, including those of
+    cold-start items. The projectors of `losses` are trained too, but are not part of the student.
 
     Reference: feature distillation, [Romero et al., 2015](https://arxiv.org/abs/1412.6550).
 
     Args:
-        student: reads texts, see `RetrievalStudent.from_history`; its text tower is changed in
-            place, and nothing else.
-        teacher_vectors: float [num_items, any width], such as a teacher's item embeddings or a
-            BERT's vectors, one row an item in catalogue order.
-        losses: `HiddenRepresentationDistillation` and `RelationDistillation`; the layers that they
-            name are not read.
-        items: indices of the items whose texts are known; None for all.
+        student: a student that reads texts, see `RetrievalStudent.from_history`. Its text tower is
+            changed in place; its other weights are not changed.
+        teacher_vectors: float [num_items, any width], one row per item in catalogue order, such as
+            a teacher's item embeddings or vectors of a BERT.
+        losses: `HiddenRepresentationDistillation` and `RelationDistillation`; their layer names are
+            ignored.
+        items: indices of the items to train on; None for all.
         num_epochs: passes over the texts.
-        batch_size: texts a step.
-        learning_rate: Adam's.
+        batch_size: texts per step.
+        learning_rate: learning rate of Adam.
         seed: int or None; fixes the order of the texts.
 
     Returns:
         The mean loss of every epoch.
 
     Raises:
-        ValueError: the student reads no texts, or the vectors are of another number of items or
-            not finite.
+        ValueError: the student has no text tower, or the vectors have the wrong number of items or
+            are not finite.
     """
     tower = student.candidate_tower
     if not hasattr(tower, "text_tower"):
         raise ValueError(
-            "The student has no text tower: make it with `texts` and `word_pieces`. Received: "
+            "The student has no text tower: build it with `texts` and `word_pieces`. Received: "
             f"{type(tower).__name__}."
         )
     vectors = np.asarray(teacher_vectors, np.float32)
     if vectors.ndim != 2 or len(vectors) != student.num_items or not np.isfinite(vectors).all():
         raise ValueError(
-            f"`teacher_vectors` must be finite, [{student.num_items}, width], one row an item. "
+            f"`teacher_vectors` must be finite, [{student.num_items}, width], one row per item. "
             f"Received: shape {list(vectors.shape)}."
         )
     rows = np.arange(1, student.num_items + 1) if items is None else np.asarray(items)
@@ -77,7 +77,7 @@ def distil_item_texts(
 
 
 class _Texts(tf.keras.Model):
-    """The text tower, with the losses as its loss."""
+    """The text tower, trained on the sum of the losses."""
 
     def __init__(
         self, tower: tf.keras.layers.Layer, losses: Sequence[HiddenRepresentationDistillation]
@@ -86,7 +86,7 @@ class _Texts(tf.keras.Model):
         self.tower, self.of_texts = tower, list(losses)
 
     def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """One step of Adam on a batch of word pieces and the teacher's vectors."""
+        """Take one step of Adam on a batch of word pieces and the teacher's vectors."""
         pieces, targets = data
         with tf.GradientTape() as tape:
             embeddings = tf.cast(self.tower(pieces, training=True), tf.float32)[:, :-1]

@@ -1,4 +1,4 @@
-"""The model that wraps teacher and student and trains on labels and distillation losses."""
+"""The model that trains a student on labels and a teacher's outputs."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ class Untracked(SimpleNamespace):
 
 
 class BalanceGroup(NamedTuple):
-    """Distillation losses whose weights a balance sets against student losses.
+    """Distillation losses whose weights a callback sets relative to student losses.
 
     Args:
         student_losses: the names of the terms whose sum is the reference.
         losses: the names of the distillation losses.
-        labels: the batch's column without which there is no reference.
+        labels: the column of the batch that the reference needs.
     """
 
     student_losses: tuple[str, ...]
@@ -64,79 +64,81 @@ class BalanceGroup(NamedTuple):
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class Distiller(ChecksFirstBatch):
-    """Trains a student on labels and on a teacher's outputs for the same rows, in one step.
+    """Train a student on labels and on a teacher's outputs for the same rows, in one step.
 
     `total_t = w_t * student_loss_t + (1 - w_t) * sum_i c_ti * distillation_loss_ti` for each task
-    t; a task without distillation losses learns from its labels, `total_t = student_loss_t`. A
-    student of one task minimises `total_t + regularisation`, one of several
-    `balance(total_1, total_2, ...) + (1 - w_hidden) * sum_j c_j * hidden_loss_j + regularisation`
-    with its own `task_balance`, so that a twin, the same student trained alone, differs in the
-    losses only.
+    t. A task without distillation losses uses its labels only: `total_t = student_loss_t`. A
+    student with one task minimises `total_t + regularisation`. A student with several minimises
+    `balance(total_1, total_2, ...) + (1 - w_hidden) * sum_j c_j * hidden_loss_j +
+    regularisation` with its own `task_balance`. So a twin, the same student trained alone, differs
+    only in the losses.
 
-    Every loss is a weighted mean over rows, `sum_r weight_r loss_r / sum_r weight_r`, weighted by
-    `columns.SAMPLE_WEIGHT` where the batch has it: of labelled positions (retrieval), of
-    (query, item) pairs (ranking: rows with a label for a student loss, rows with teacher logits
-    for a distillation loss), or of examples (a classifier). Of a retrieval student a weight -w is
-    a dislike: the student loss is the unlikelihood of the label, and every term counts the row w
-    times, for what the teacher knows of a history does not depend on how its label was liked.
-    Teacher and student
-    logits are over the same candidates, corrected and masked alike. Gradients go to the student
-    and to the projectors of distillation layers, never to a teacher.
+    Every loss is a weighted mean over rows, `sum_r weight_r loss_r / sum_r weight_r`, with the
+    weights of `columns.SAMPLE_WEIGHT` if the batch has this column. The rows are labelled positions
+    (retrieval), (query, item) pairs (ranking: rows with a label for a student loss, rows with
+    teacher logits for a distillation loss), or examples (a classifier). For a retrieval student a
+    weight -w marks a dislike: the student loss is the unlikelihood of the label, and every term
+    counts the row with weight w, because the teacher's output for a history does not depend on
+    whether its label was liked. Teacher and student logits are over the same candidates, with the
+    same corrections and masks. Gradients go to the student and to the projectors of distillation
+    layers, never to a teacher.
 
-    A loss of lists (its class attribute `of_lists` is true, or `losses.OverLists` is around it)
-    compares the candidates of a row, or in ranking the rows of one `columns.QUERY_ID`. A ranking
-    row's score is its logit; in a task of several logits, its prediction. Rows of weight 0 are not
-    in their list; a list of fewer than two rows counts nothing, any other as much as its rows'
-    weights together.
+    A loss of lists (its class attribute `of_lists` is true, or it is wrapped in `losses.OverLists`)
+    compares the candidates of a row; in ranking, the rows with the same `columns.QUERY_ID`. The
+    score of a ranking row is its logit; in a task with several logits per row, its prediction. Rows
+    of weight 0 are not in their list. A list of fewer than two rows is ignored; the weight of any
+    other list is the sum of its rows' weights.
 
-    Reference: [Hinton et al., 2015](https://arxiv.org/abs/1503.02531); teachers that see what the
-    student will not have, [Lopez-Paz et al., 2016](https://arxiv.org/abs/1511.03643).
+    Reference: [Hinton et al., 2015](https://arxiv.org/abs/1503.02531); teachers with inputs that
+    the student does not have, [Lopez-Paz et al., 2016](https://arxiv.org/abs/1511.03643).
 
     Args:
-        student: a `RetrievalStudent` or `RankingStudent` (also one made of your own `tfrs.Model`
-            by `from_tfrs`), or a plain `tf.keras.Model` that gives logits over classes. It is
+        student: a `RetrievalStudent` or `RankingStudent` (also one made from your own `tfrs.Model`
+            by `from_tfrs`), or a plain `tf.keras.Model` that returns logits over classes. It is
             trained in place; afterwards `distiller.student` is the student alone.
-        teacher: a `Teacher`; a `tf.keras.Model` that gives logits over the student's candidates; or
-            a function `(batch, candidate_ids) -> logits`; with several tasks these give a dict by
-            task, or one teacher a task stands in a dict. A `CachedTeacher` reads the columns that
-            `cached_teacher.join(windows)` adds to the batches. A ranking task without a teacher
-            reads the batch's column `columns.teacher_logits(task)`; rows of NaN are left out. A
-            teacher may read columns that the student does not. It is never trained, tracked, saved
-            or changed; after loading, `set_teacher`.
+        teacher: a `Teacher`; a `tf.keras.Model` that returns logits over the student's candidates;
+            or a function `(batch, candidate_ids) -> logits`. With several tasks, these return a
+            dict by task, or `teacher` is a dict with one teacher per task. A `CachedTeacher` reads
+            the columns that `cached_teacher.join(windows)` adds to the batches. A ranking task
+            without a teacher reads the column `columns.teacher_logits(task)`; rows of NaN are
+            ignored. A teacher may read columns that the student does not read. It is never trained,
+            tracked, saved or changed; after loading a distiller, call `set_teacher`.
         distillation_losses: Keras losses of (teacher logits, student logits), or
-            `HiddenRepresentationDistillation` layers; one or several, with several tasks in a dict
-            by task. Layers that belong to no single task stand under `"hidden"`, and so does
-            their teacher; without one, a column called as their `teacher_layer` is read.
-        distillation_loss_weights: numbers >= 0 in the shape of the losses; 1 by default.
-        student_loss_weight: w, within 0 and 1: one number, or one for each task that has losses
-            (and `"hidden"`). With 0 the task's labels are not used and may be absent.
-        agreement_k: length of the lists that `evaluate` compares.
+            `HiddenRepresentationDistillation` layers; one or several; with several tasks, a dict by
+            task. Layers that belong to no single task, and their teacher, have the key `"hidden"`;
+            without a teacher, the column with the name of `teacher_layer` is read.
+        distillation_loss_weights: numbers >= 0 in the structure of the losses; 1 by default.
+        student_loss_weight: w, within 0 and 1: one number, or one for each task that has
+            distillation losses (and `"hidden"`). With 0 the task's labels are not used and may be
+            missing.
+        agreement_k: k of the metric `agreement@k` of `evaluate`.
+        name: name of the Keras model.
 
     `student_loss_weights[task]`, `distillation_loss_weights[name]` and `temperatures[name]` are
-    variables, saved with the model; `Schedule` and the balance callbacks move them.
+    variables, saved with the model. `Schedule` and the balance callbacks change them.
 
-    Batches are dicts of `columns`, or for a classifier also `(x, y)` and `(x, y, sample_weight)`
-    as in Keras. Labels of candidates are ids, one-hot or soft.
+    Batches are dicts of `columns`; for a classifier also `(x, y)` and `(x, y, sample_weight)`, as
+    in Keras. Labels of candidates are ids, one-hot or soft.
 
     Raises:
-        TypeError: student, teacher or a loss are not what they must be.
-        ValueError: a weight is out of range or of no loss, losses, weights or teachers are of no
-            task, or the student has nothing to train or ends in a softmax or sigmoid.
+        TypeError: the student, a teacher or a loss has the wrong type.
+        ValueError: a weight is out of range; a loss, weight or teacher belongs to no task; or the
+            student has no trainable weights or ends in a softmax or sigmoid.
 
-    The first batch of `fit` and `evaluate` is checked eagerly, before any weight changes and
-    also under XLA: a ValueError says where the teacher gives NaN, infinite values or other
-    candidates than the student, either gives probabilities instead of logits, labels are
-    impossible, lists have one candidate each, or a hidden representation is not there. (Of a
-    single logit a row the numbers do not show probabilities; a last sigmoid is seen in graphs.)
-    Later, a loss that becomes NaN or infinite stops `fit` with the step named.
+    The first batch of `fit` and `evaluate` is checked eagerly, before any weight changes and also
+    under XLA. A ValueError reports: a teacher whose outputs are NaN, infinite or for other
+    candidates than the student's; probabilities instead of logits; impossible labels; lists with
+    one candidate each; a missing hidden representation. (With a single logit per row, probabilities
+    cannot be detected from the values; a final sigmoid is detected in graphs.) If a loss becomes
+    NaN or infinite later, `fit` stops and reports the step.
 
-    Losses of lists of ranking rows do not run under XLA (`jit_compile=True`): lists are as long as
-    the batch has them. Under `tf.distribute` a list is of the rows that are on one replica.
+    Losses of lists of ranking rows do not run under XLA (`jit_compile=True`), because the lengths
+    of the lists vary between batches. Under `tf.distribute` a list holds the rows on one replica.
 
     Logs: `total_loss`, `student_loss`, `distillation_loss`, each distillation loss by its name and
-    the metrics given to `compile`; with several tasks the task's name and `_` stand before each
-    but the first. `evaluate` and validation also log the tasks' metrics, and of candidates
-    `agreement@k`, the share of the teacher's k best that are among the student's k best.
+    the metrics given to `compile`; with several tasks, the task's name and `_` are the prefix of
+    all but the first. `evaluate` and validation also log the tasks' metrics and, for tasks with
+    candidates, `agreement@k`: the share of the teacher's top k that is in the student's top k.
 
     Example:
     >>> import numpy as np
@@ -162,7 +164,7 @@ class Distiller(ChecksFirstBatch):
         agreement_k: int = 10,
         name: str = "distiller",
     ) -> None:
-        # Towers cast what they read; columns such as sampling probabilities keep their precision.
+        # Towers cast their inputs; columns such as sampling probabilities keep their precision.
         super().__init__(name=name, autocast=False)
         student_of_tasks = as_student(student)
         tasks = student_of_tasks.task_names
@@ -177,7 +179,7 @@ class Distiller(ChecksFirstBatch):
             student=student_of_tasks, losses=losses, prefixes=prefixes, teacher=None, teachers={}
         )
         self.untracked.missing_teachers, self.untracked.unlabelled = set(), set()
-        self.untracked.tails = None  # temperatures of the tails that a top-K cache has
+        self.untracked.tails = None  # temperatures of a top-K cache's tails
         self.set_teacher(teacher)
         self.student_loss_weights = {
             key: number(weight, f"{key}_student_loss_weight")
@@ -190,16 +192,17 @@ class Distiller(ChecksFirstBatch):
         terms += list(self.distillation_loss_weights)
         self.means = {name: tf.keras.metrics.Mean(name=name) for name in terms}
         self.agreement_mean = tf.keras.metrics.Mean(name=f"agreement@{agreement_k}")
-        # Keras asks before it saves, backs up or builds an optimizer: projectors come with a batch.
+        # Keras reads `built` before saving, backup and optimizer building; projectors need a batch
+        # first.
         layers = [loss for of_key in losses.values() for loss in of_key if _is_layer(loss)]
         self.built = student.built and all(layer.built for layer in layers)
 
     def _hold_losses(
         self, losses: Mapping[str, Sequence[Any]], weights: Mapping[str, Sequence[float]]
     ) -> None:
-        """Hold the distillation losses by name, with weights and temperatures as variables.
+        """Store the distillation losses by name, with weights and temperatures as variables.
 
-        A loss is copied before its temperature becomes a variable; a layer is held as it is.
+        A loss is copied before its temperature becomes a variable; a layer is stored as it is.
         """
         by_name = {self.term_name(key, loss): loss for key in losses for loss in losses[key]}
         numbers = [weight for key in losses for weight in weights[key]]
@@ -209,22 +212,22 @@ class Distiller(ChecksFirstBatch):
         self.distillation_loss_weights = {
             name: number(weight, f"{name}_weight") for name, weight in zip(by_name, numbers)
         }
-        self.temperatures = {  # whole before it is assigned, or Keras would not save what is in it
+        self.temperatures = {  # complete before assignment, or Keras would not save its contents
             name: number(loss.temperature, f"{name}_temperature")
             for name, loss in by_name.items()
             if hasattr(loss, "temperature")
         }
         for name, temperature in self.temperatures.items():
             self.distillation_losses[name].temperature = temperature
-        # Written to files. They stay, for Keras takes two objects of one address for one object.
+        # For saving. Kept alive, because Keras treats two objects with the same address as one.
         self.untracked.saved = {name: copy.copy(by_name[name]) for name in self.temperatures}
 
     def term_name(self, key: str, loss: Any) -> str:
-        """The name of a distillation loss in logs."""
+        """Return the name of a distillation loss in logs."""
         return f"{self.untracked.prefixes[key]}{loss.name}"
 
     def __dir__(self) -> list[str]:
-        """All names but the teacher's: Keras saves every Keras object that it finds here."""
+        """Return all names except `teacher`: Keras saves every Keras object that it finds here."""
         return [name for name in super().__dir__() if name != "teacher"]
 
     @property
@@ -233,10 +236,10 @@ class Distiller(ChecksFirstBatch):
         return self.untracked.teacher
 
     def set_teacher(self, teacher: Any) -> None:
-        """Set the teacher, also of a distiller that was loaded: files do not hold it.
+        """Set the teacher, for example after loading: files do not contain it.
 
         Args:
-            teacher: as for the constructor.
+            teacher: as in the constructor.
         """
         known = self.untracked
         known.teachers = teachers_by_task(teacher, known.losses, known.student.task_names)
@@ -244,7 +247,7 @@ class Distiller(ChecksFirstBatch):
 
     @property
     def balance_groups(self) -> list[BalanceGroup]:
-        """A task's distillation losses against its student loss; `"hidden"` against all."""
+        """Return each task's losses with its student loss; `"hidden"` with all student losses."""
         groups, known = [], self.untracked
         for key, losses in known.losses.items():
             tasks = list(known.student.task_names) if key == HIDDEN else [key]
@@ -254,13 +257,13 @@ class Distiller(ChecksFirstBatch):
         return groups
 
     def student_loss_weights_of(self, task: str | None) -> list[tf.Variable]:
-        """Return the variables that a schedule of the student loss' weight moves.
+        """Return the variables that a schedule of the student loss' weight changes.
 
         Args:
-            task: None for those of all tasks.
+            task: name of a task; None for all tasks.
 
         Raises:
-            ValueError: the task has none.
+            ValueError: the task has no such weight.
         """
         if task is None:
             return list(self.student_loss_weights.values())
@@ -273,15 +276,15 @@ class Distiller(ChecksFirstBatch):
         return [self.student_loss_weights[task]]
 
     def has_labels(self, task: str | None) -> bool:
-        """Whether the batches so far had labels of the task, or of all that have a teacher."""
+        """Whether all batches so far had labels of the task, or of all tasks with a teacher."""
         tasks = set(self.student_loss_weights) if task is None else {task}
         return not tasks & self.untracked.unlabelled
 
     def compile(self, optimizer: Any = "rmsprop", **kwargs: Any) -> None:
-        """Keras' `compile`, of an optimizer; with metrics of labels and logits over candidates.
+        """Compile as in Keras, with an optimizer; metrics are of labels and logits over candidates.
 
         Raises:
-            ValueError: a loss is given; or metrics, which ranking tasks bring themselves.
+            ValueError: a loss is given, or metrics for ranking tasks, which have their own.
         """
         given = {"loss": kwargs.get("loss")}
         if not self.untracked.student.takes_metrics:
@@ -289,8 +292,8 @@ class Distiller(ChecksFirstBatch):
         for argument, value in given.items():
             if value:
                 raise ValueError(
-                    f"`compile` takes no {argument}: the student brings its own, and the "
-                    f"distillation losses are the distiller's. Received: {argument}={value!r}."
+                    f"`compile` takes no {argument}: the student has its own, and the distillation "
+                    f"losses are arguments of the distiller. Received: {argument}={value!r}."
                 )
         super().compile(optimizer=optimizer, **kwargs)
 
@@ -303,7 +306,7 @@ class Distiller(ChecksFirstBatch):
         return [*terms, *student.step_metrics, *given, *student.evaluation_metrics]
 
     def call(self, inputs: Any, training: bool | None = None) -> StudentOutputs | tf.Tensor:
-        """The student's outputs; of a plain Keras model, what that gives."""
+        """Return the student's outputs; for a plain Keras model, its output."""
         is_plain = self.student is not self.untracked.student
         if is_plain and isinstance(inputs, dict) and columns.INPUTS in inputs:
             inputs = inputs[columns.INPUTS]
@@ -316,14 +319,14 @@ class Distiller(ChecksFirstBatch):
         return student.predictions_of(student(batch, training=False), batch)
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
-        """Keras' `fit`; see the class for what is checked."""
+        """Train as in Keras; the class docstring lists the checks of the first batch."""
         data = args[0] if args else kwargs.get("x")
-        self.untracked.unlabelled = set()  # until a batch shows otherwise
+        self.untracked.unlabelled = set()  # until a batch without labels is seen
         self.untracked.tails = self._tails_of(data)
         return super().fit(*args, **kwargs)
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """Take one step on `total_loss`, with the weights of student and projectors."""
+        """Take one step on `total_loss` for the weights of student and projectors."""
         with tf.GradientTape(persistent=self.untracked.student.needs_task_gradients) as tape:
             step = self.forward(data, True, tape)
             total = step.terms["total_loss"].part
@@ -331,7 +334,7 @@ class Distiller(ChecksFirstBatch):
         return self._logged(step)
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """Compute the same terms without a step, the agreement and the evaluation metrics."""
+        """Compute the same terms without a step, and the agreement and evaluation metrics."""
         step = self.forward(data, False, None)
         logged, teacher_outputs = self._logged(step), step.teacher_outputs
         for task, head in step.outputs.heads.items():
@@ -348,9 +351,9 @@ class Distiller(ChecksFirstBatch):
         return logged | {metric.name: metric.result() for metric in student.evaluation_metrics}
 
     def loss_terms(self, batch: Any, training: bool) -> dict[str, tf.Tensor]:
-        """Compute every term of the loss, scalars by name, in one forward pass of the student.
+        """Compute every loss term, scalars by name, in one forward pass of the student.
 
-        On one of several replicas: the means over this replica's rows.
+        With several replicas: the means over this replica's rows.
         """
         return {name: term.mean for name, term in self.forward(batch, training).terms.items()}
 
@@ -362,22 +365,22 @@ class Distiller(ChecksFirstBatch):
         check_first_batch(step, student, known.losses, self.term_name)
 
     def forward(self, data: Any, training: bool, tape: tf.GradientTape | None = None) -> Step:
-        """Run student and teachers on a batch, once each, and compute every term of the loss.
+        """Run student and teachers once on a batch and compute every loss term.
 
         Args:
             data: a batch.
-            training: whether the student is trained.
-            tape: records the pass, for a balance of tasks that learns; None where nothing is.
+            training: whether the student runs in training mode.
+            tape: records the pass for a trainable task balance; None if nothing is trained.
 
         Raises:
-            ValueError: a teacher is missing, or labels are where they have a weight, or student
-                and teacher cannot be compared.
+            ValueError: a teacher or labels with a positive weight are missing, or the outputs of
+                student and teacher cannot be compared.
         """
         student, known = self.untracked.student, self.untracked
         if known.missing_teachers:
             raise ValueError(
-                f"This distiller was saved with a teacher of {sorted(known.missing_teachers)}: "
-                "files do not hold it. Call `distiller.set_teacher(teacher)` first."
+                f"The teacher of {sorted(known.missing_teachers)} is missing: a saved distiller "
+                "does not contain it. Call `distiller.set_teacher(teacher)` first."
             )
         batch = student.as_batch(data)
         outputs = self._student_outputs(batch, training)
@@ -408,7 +411,7 @@ class Distiller(ChecksFirstBatch):
         terms["total_loss"] = Term(
             regularised, _global_weight(teacher_outputs.row_weights, outputs)
         )
-        self.built = True  # student and projectors have their weights by now
+        self.built = True  # student and projectors now have weights
         return Step(terms, batch, outputs, teacher_outputs)
 
     def _student_outputs(self, batch: dict[str, Any], training: bool) -> StudentOutputs:
@@ -428,12 +431,12 @@ class Distiller(ChecksFirstBatch):
     def _distillation_loss(
         self, key: str, teacher_outputs: TeacherOutputs, terms: dict[str, Term]
     ) -> Term:
-        """Compute a task's distillation losses and their weighted sum, all also into `terms`."""
+        """Compute a task's distillation losses and their weighted sum, and add all to `terms`."""
         parts, weights = [], teacher_outputs.row_weights
         rows_are_lists = key == HIDDEN or self.untracked.student.rows_are_lists(key)
         for loss_as_given in self.untracked.losses[key]:
             name = self.term_name(key, loss_as_given)
-            loss = self.distillation_losses[name]  # whose temperature is a variable
+            loss = self.distillation_losses[name]  # its temperature is a variable
             if _is_layer(loss):
                 values, loss_weights = self._between_layers(loss, key, teacher_outputs)
             elif getattr(loss, "of_lists", False) and not rows_are_lists:
@@ -456,7 +459,7 @@ class Distiller(ChecksFirstBatch):
     def _between_layers(
         self, layer: HiddenRepresentationDistillation, key: str, teacher_outputs: TeacherOutputs
     ) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """One value a row, and the rows' weights."""
+        """Return one value per row, and the rows' weights."""
         name, outputs = layer.student_layer, teacher_outputs.outputs
         student = find(outputs.hidden_representations, name, "student")
         student = self.untracked.student.to_rows(student, teacher_outputs.batch)
@@ -467,11 +470,11 @@ class Distiller(ChecksFirstBatch):
     def _over_queries(
         self, loss: tf.keras.losses.Loss, name: str, task: str, teacher_outputs: TeacherOutputs
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """One value a query's list of rows, and the lists' weights: the sums of their rows'."""
+        """Return one value per query's list of rows, and the sums of the rows' weights."""
         if columns.QUERY_ID not in teacher_outputs.batch:
             raise ValueError(
                 f"The loss {name!r} compares the candidates of a query, but the batch has no "
-                f"column {columns.QUERY_ID!r} that says which rows belong together."
+                f"column {columns.QUERY_ID!r} with the query of each row."
             )
         logits, student = teacher_outputs.logits_of(task), self.untracked.student
         weights = logits.weights
@@ -490,7 +493,7 @@ class Distiller(ChecksFirstBatch):
         if weight > 0:
             but = f"`student_loss_weight` of {task!r} is {weight:g}"
             if w is None:
-                but = f"the task {task!r} has no distillation losses to learn from"
+                but = f"the task {task!r} has no distillation losses to train on"
             raise ValueError(
                 f"The batch has no labels of task {task!r}, but {but}. Give the batch a column "
                 f"{column!r}" + (", or set the weight to 0." if w is not None else ".")
@@ -513,7 +516,7 @@ class Distiller(ChecksFirstBatch):
         return logged | {metric.name: metric.result() for metric in fed}
 
     def _tails_of(self, data: Any) -> tuple[float, ...] | None:
-        """The temperatures of the tails that the data carry, if they carry any."""
+        """Return the temperatures of the tails in the data, or None if there are none."""
         x = getattr(data, "element_spec", data)
         if isinstance(x, tuple):
             x = x[0]
@@ -522,15 +525,15 @@ class Distiller(ChecksFirstBatch):
         return None
 
     def get_build_config(self) -> dict[str, Any]:
-        """Student and distillation layers bring their own; Keras takes an empty dict for none."""
+        """Return a non-empty dict: Keras treats an empty one as none."""
         return {"built": self.built}
 
     def build_from_config(self, config: dict[str, Any]) -> None:
-        """Every weight exists once student and distillation layers are loaded, if they had any."""
+        """Mark as built: all weights exist once the student and the layers are loaded."""
         self.built = config["built"]
 
     def get_config(self) -> dict[str, Any]:
-        """The student, the losses, temperatures and weights as they are now; no teacher."""
+        """Return the student and the current losses, temperatures and weights; no teacher."""
         known, weights = self.untracked, self.distillation_loss_weights
         return {
             "name": self.name,
@@ -551,7 +554,7 @@ class Distiller(ChecksFirstBatch):
         }
 
     def _saved_loss(self, name: str, loss: Any) -> dict[str, Any]:
-        """A loss as it is written to a file, with its temperature of now."""
+        """Return a loss as it is saved, with its current temperature."""
         if name in self.temperatures:
             loss = self.untracked.saved[name]
             loss.temperature = float(self.temperatures[name].numpy())
@@ -559,7 +562,7 @@ class Distiller(ChecksFirstBatch):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Distiller:
-        """A distiller without its teacher: give it one with `set_teacher`."""
+        """Build a distiller without its teacher: set it with `set_teacher`."""
 
         def restored(item: Any) -> Any:
             return tf.keras.utils.deserialize_keras_object(item, custom_objects=custom_objects)
@@ -576,12 +579,12 @@ class Distiller(ChecksFirstBatch):
 
 
 def number(value: float, name: str) -> tf.Variable:
-    """Return a variable for a number of the step that callbacks may move."""
+    """Return a variable for a value that callbacks may change."""
     return tf.Variable(value, trainable=False, dtype=tf.float32, name=name)
 
 
 def _global_weight(weights: tf.Tensor | None, outputs: StudentOutputs) -> tf.Tensor:
-    """Add up the weights of the global batch's rows."""
+    """Add up the row weights of the global batch."""
     return sum_over_replicas(total_weight(weights, outputs.num_rows))
 
 

@@ -1,4 +1,4 @@
-"""Checks of a `Distiller`'s first batch, eagerly, before any weight changes."""
+"""Eager checks of a `Distiller`'s first batch, before any weight changes."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Step(NamedTuple):
     """One forward pass of student and teachers.
 
     Args:
-        terms: every term of the loss by its name in the logs; `total_loss` is minimised.
+        terms: every loss term by its name in the logs; `total_loss` is minimised.
         batch: the batch's columns.
-        outputs: the student's.
-        teacher_outputs: the teachers'.
+        outputs: the student's outputs.
+        teacher_outputs: the teachers' outputs.
     """
 
     terms: dict[str, Term]
@@ -40,16 +40,16 @@ def check_first_batch(
     losses: Mapping[str, Sequence[DistillationLoss]],
     term_name: Callable[[str, DistillationLoss], str],
 ) -> None:
-    """Require that student and teacher can be compared and learnt from.
+    """Require that the outputs of student and teacher are valid and comparable.
 
     Args:
         step: an eager forward pass.
         student: the student.
         losses: the distillation losses by task.
-        term_name: gives the name of a loss' term, of the task and the loss.
+        term_name: returns the name of a loss term from the task and the loss.
 
     Raises:
-        ValueError: they cannot; the message names the example.
+        ValueError: they are not; the message names the example.
     """
     teacher_outputs = step.teacher_outputs
     for key, of_key in losses.items():
@@ -70,10 +70,10 @@ def check_first_batch(
 
 
 def _require_finite(step: Step, name: str, values: np.ndarray, weights: Any, key: str) -> None:
-    """Raise a ValueError unless a teacher's values and their loss are finite."""
+    """Raise a ValueError if a teacher's values or their loss are not finite."""
     teacher_outputs = step.teacher_outputs
     rows = values.reshape([len(values), -1])
-    # What overflows by a temperature is no better than infinite, and masks alone are no logits.
+    # Values that overflow at a temperature count as infinite; a row of masks alone has no logits.
     fine = (np.isfinite(rows) & (rows < -MASKED)).all(axis=1) & (rows > MASKED).any(axis=1)
     fine |= False if weights is None else weights.numpy() == 0
     if not fine.all():
@@ -81,11 +81,11 @@ def _require_finite(step: Step, name: str, values: np.ndarray, weights: Any, key
         example = teacher_outputs.example_at(row)
         if teacher_outputs.teachers.get(key) is None:
             raise ValueError(
-                f"The batch's values of the teacher of {key!r} are infinite, or NaN in part (a row "
-                f"of NaN throughout has no values of the teacher), for example {example}"
+                f"The teacher outputs of {key!r} in the batch are infinite or partly NaN (a row "
+                f"of NaN alone means that there is no teacher output), for example {example}"
             )
         of = "" if len(step.outputs.heads) == 1 else f" of {key!r}"
-        raise ValueError(f"The teacher{of} gives NaN or infinite values for example {example}")
+        raise ValueError(f"The teacher{of} returns NaN or infinite values for example {example}")
     of_loss = step.terms[name].values.numpy()
     finite = np.isfinite(of_loss)
     if weights is not None and len(of_loss) == len(rows):
@@ -95,17 +95,17 @@ def _require_finite(step: Step, name: str, values: np.ndarray, weights: Any, key
         where = f" Example {teacher_outputs.example_at(row)}" if len(of_loss) == len(rows) else ""
         raise ValueError(
             f"The student has diverged: its distillation loss `{name}` is NaN or infinite, though "
-            f"the teacher's values are finite. Lower the learning rate.{where}"
+            f"the teacher outputs are finite. Lower the learning rate.{where}"
         )
 
 
 def _require_lists(step: Step, name: str) -> None:
-    """Raise a ValueError where every query of the batch has one row."""
+    """Raise a ValueError if every query of the batch has one row."""
     queries = np.asarray(step.batch[columns.QUERY_ID]).ravel()
     if 1 < len(queries) == len(np.unique(queries)):
         raise ValueError(
             f"The loss `{name}` compares the candidates of a query, but each query of the batch "
-            f"(column {columns.QUERY_ID!r}) has one row. Take whole lists, "
-            "`examples.list_batches(num_queries)`, of queries with several candidates. Received: "
+            f"(column {columns.QUERY_ID!r}) has one row. Use batches of whole lists, "
+            "`examples.list_batches(num_queries)`, and queries with several candidates. Received: "
             f"number of rows {len(queries)}."
         )

@@ -1,4 +1,4 @@
-"""Large batches in little memory: several small steps' gradients, applied as one."""
+"""Large batches in little memory: the gradients of several small batches, applied as one."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ logger = logging.getLogger(__name__)
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class GradientAccumulation(tf.keras.optimizers.Optimizer):
-    """Applies the mean gradient of every `num_steps` batches as one step of another optimizer.
+    """Apply the mean gradient of `num_steps` batches as one step of another optimizer.
 
-    Works for every Keras 2 model, so a twin can have it as its student does. For losses that are
-    means over rows, `num_steps` batches of equal numbers of rows give the gradient of one batch of
-    all of them. In-batch negatives remain those of the small batches. Batches that are left over
-    at the end of an epoch count in the next one; a `fit` that ends before the first step logs a
-    warning, for it has trained nothing.
+    Works for every Keras 2 model, so twin and student can both use it. For losses that are means
+    over rows, `num_steps` batches with the same number of rows give the gradient of one large
+    batch. In-batch negatives are still those of the small batches. Batches left over at the end of
+    an epoch count in the next epoch. If `fit` ends before the first step it logs a warning, because
+    no weight was trained.
 
     Args:
-        optimizer: the Keras optimizer that takes the steps; its clipping sees the mean gradient.
-        num_steps: batches a step.
+        optimizer: the Keras optimizer that takes the steps; it clips the mean gradient.
+        num_steps: batches per step.
+        name: name of the optimizer.
 
     Raises:
-        ValueError: `num_steps` is no whole number of at least 1; or the model trains on several
-            replicas, which this does not support: give each replica a larger batch instead.
+        ValueError: `num_steps` is not a whole number of at least 1; or the model trains on several
+            replicas, which is not supported: give each replica a larger batch instead.
 
     Example:
     >>> optimizer = GradientAccumulation(tf.keras.optimizers.SGD(1.0), num_steps=2)
@@ -54,18 +55,18 @@ class GradientAccumulation(tf.keras.optimizers.Optimizer):
         self.optimizer, self.num_steps = optimizer, num_steps
 
     def build(self, var_list: list[tf.Variable]) -> None:
-        """Create one accumulator a weight, and the inner optimizer's variables."""
+        """Create one accumulator per weight, and the inner optimizer's variables."""
         super().build(var_list)
         if getattr(self, "_built", False):
             return
         self.sums = [self.add_variable_from_reference(v, "accumulated") for v in var_list]
-        # Not `iterations`: loss scaling counts there the batches that it leaves out, too.
+        # Not `iterations`: there, loss scaling also counts the batches that it skips.
         self.num_added = self.add_variable([], tf.int64, name="num_added")
         self.optimizer.build(var_list)
         self._built = True
 
     def apply_gradients(self, grads_and_vars: Any, *args: Any, **kwargs: Any) -> None:
-        """Add these gradients; with those of the last of `num_steps` batches, take a step."""
+        """Add these gradients; on the last of `num_steps` batches, take a step."""
         if num_replicas() > 1:
             raise ValueError(
                 "GradientAccumulation does not support several replicas. Received: "
@@ -95,16 +96,16 @@ class GradientAccumulation(tf.keras.optimizers.Optimizer):
         num_added = int(self.num_added.numpy())
         if num_added and not int(self.optimizer.iterations.numpy()):
             logger.warning(
-                "GradientAccumulation has not taken a step: a step is of num_steps=%d batches, but "
-                "`fit` gave %d. The weights are as they were. Train for more batches or epochs, "
-                "or with fewer batches a step.",
+                "GradientAccumulation has not taken a step: a step needs num_steps=%d batches, but "
+                "`fit` had %d. The weights are unchanged. Train for more batches or epochs, "
+                "or with fewer batches per step.",
                 self.num_steps,
                 num_added,
             )
 
     @property
     def variables(self) -> list[tf.Variable]:
-        """The accumulators, then the inner optimizer's variables."""
+        """Return the accumulators, then the inner optimizer's variables."""
         return [*self._variables, *self.optimizer.variables]
 
     @property
@@ -117,7 +118,7 @@ class GradientAccumulation(tf.keras.optimizers.Optimizer):
         self.optimizer.learning_rate = learning_rate
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that build an equal optimizer."""
+        """Return the constructor arguments."""
         inner = tf.keras.optimizers.serialize(self.optimizer)
         return {"name": self.name, "optimizer": inner, "num_steps": self.num_steps}
 

@@ -1,4 +1,4 @@
-"""Errors for probabilities that are given as logits: by a layer, an operation, or the values."""
+"""Errors for probabilities that are passed as logits, detected in layers, operations or values."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-ROWS = 8  # enough to tell probabilities, few enough to cost no time
+ROWS = 8  # enough to detect probabilities at little cost
 UNCHANGED = ("Identity", "Cast", "Reshape", "Squeeze", "ExpandDims", "StopGradient", "EnsureShape")
 ACTIVATIONS = ("softmax", "sigmoid")
 
 
 def refuse_model(model: tf.keras.Model, whose: str) -> None:
-    """Raise a ValueError where a functional or sequential model ends in a softmax or sigmoid.
+    """Raise a ValueError if a functional or sequential model ends in a softmax or sigmoid.
 
     Args:
-        model: gives logits; of a subclass, which layer is the last is not known.
+        model: a model that should return logits; the last layer of a subclassed model is unknown.
         whose: `"teacher"` or `"student"`.
     """
     layer: tf.keras.layers.Layer | None = model
@@ -28,17 +28,17 @@ def refuse_model(model: tf.keras.Model, whose: str) -> None:
             layer = outputs[0].node.layer if len(outputs) == 1 else None
     if isinstance(layer, tf.keras.layers.Softmax):
         _refuse("softmax", whose)
-    for attribute in ("activation", "function"):  # of a layer, of a TensorFlow function among them
+    for attribute in ("activation", "function"):  # layer, or operation used as a layer
         _refuse(getattr(getattr(layer, attribute, None), "__name__", ""), whose)
 
 
 def refuse_logits(logits: tf.Tensor, whose: str) -> None:
-    """Raise a ValueError where logits were made by a softmax or sigmoid, whatever their values.
+    """Raise a ValueError if logits are the output of a softmax or sigmoid, whatever their values.
 
-    Only a graph knows it: eagerly nothing is raised.
+    This is only known in a graph; eagerly nothing is raised.
 
     Args:
-        logits: what a model gives.
+        logits: output of a model.
         whose: `"teacher"` or `"student"`.
     """
     if not tf.is_symbolic_tensor(logits):
@@ -50,7 +50,7 @@ def refuse_logits(logits: tf.Tensor, whose: str) -> None:
 
 
 def refuse_values(logits: tf.Tensor, weights: Any, whose: str) -> None:
-    """Raise a ValueError where eager logits are at least 0 and every row of them sums to 1."""
+    """Raise a ValueError if eager logits are all at least 0 and every row sums to 1."""
     rows = logits.numpy()
     if weights is not None:
         rows = rows[weights.numpy() > 0]
@@ -60,15 +60,15 @@ def refuse_values(logits: tf.Tensor, weights: Any, whose: str) -> None:
     if (rows >= 0.0).all() and (np.abs(rows.sum(axis=-1) - 1.0) <= 1e-3).all():
         raise ValueError(
             f"The {whose}'s logits are probabilities: none is negative and every row sums to 1. "
-            "Give logits (from before the softmax), or the probabilities' logarithm."
+            "Return logits (the values before the softmax), or the logarithm of the probabilities."
         )
 
 
 def _refuse(name: str, whose: str) -> None:
-    activation = name.removesuffix("_v2")  # `tf.nn.softmax` is called so inside
+    activation = name.removesuffix("_v2")  # the internal name of `tf.nn.softmax`
     if activation in ACTIVATIONS:
         raise ValueError(
-            f"The {whose}'s logits are probabilities: it ends in a {activation}. Give logits: "
-            f"leave the {activation} out of the model, and take it of the logits where "
-            "probabilities are wanted."
+            f"The {whose}'s logits are probabilities: it ends in a {activation}. Return logits: "
+            f"remove the {activation} from the model, and apply it to the logits where "
+            "probabilities are needed."
         )

@@ -1,4 +1,4 @@
-"""Rows of a batch as padded candidate lists, one a query."""
+"""Rows of a batch as padded candidate lists, one per query."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import tensorflow as tf
 
 
 class QueryLists(NamedTuple):
-    """The places of a batch's rows in lists of the rows of one query.
+    """The positions of a batch's rows in lists, one list per query.
 
     Args:
-        rows: int32 [num_kept], the batch's rows that are in a list, list by list.
-        slots: int32 [num_kept, 2], the list and the place in it of each of these rows.
-        shape: int32 [2], the number of lists and the longest one's length.
+        rows: int32 [num_kept], the rows of the batch that are in a list, list by list.
+        slots: int32 [num_kept, 2], the list of each of these rows and the position in it.
+        shape: int32 [2], the number of lists and the length of the longest.
     """
 
     rows: tf.Tensor
@@ -38,9 +38,9 @@ class QueryLists(NamedTuple):
 
 
 def lists_of(query_ids: tf.Tensor, counts: tf.Tensor) -> QueryLists:
-    """Return the lists of a batch: its rows by query, in the batch's order.
+    """Return the lists of a batch: its rows grouped by query, in the batch's order.
 
-    Rows that do not count are left out, and so are lists of one row, which have nothing to compare.
+    Rows that do not count are excluded, and so are lists of one row.
 
     Args:
         query_ids: int [num_rows].
@@ -59,7 +59,7 @@ def lists_of(query_ids: tf.Tensor, counts: tf.Tensor) -> QueryLists:
     of = tf.gather(of, order)
     before = tf.gather(tf.cumsum(sizes, exclusive=True), of)
     places = tf.range(tf.size(of)) - before
-    longest = tf.reduce_max(tf.concat([sizes, [2]], axis=0))  # of no list at all: 2, for a shape
+    longest = tf.reduce_max(tf.concat([sizes, [2]], axis=0))  # 2 if there is no list
     return QueryLists(
         tf.gather(rows, order),
         tf.stack([of, places], axis=1),

@@ -1,4 +1,4 @@
-"""A callback that moves a weight or a temperature of a distiller while it trains."""
+"""A callback that changes a loss weight or a temperature of a distiller during training."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ TARGETS = ("student_loss_weight", "distillation_loss_weight", "temperature")
 
 
 class Schedule(tf.keras.callbacks.Callback):
-    """Moves a temperature or a weight from `start` to `end` over optimizer steps.
+    """Change a temperature or a loss weight from `start` to `end` over optimizer steps.
 
     With `p = min(step / num_steps, 1)`:
     `constant: start`; `linear: start + p (end - start)`;
     `cosine: end + (start - end) (1 + cos(pi p)) / 2`; `exponential: start (end / start)**p`.
 
-    The step is the optimizer's own count, so that a model that is loaded, or restored after a kill,
-    goes on where it was. Logs the value at the end of each epoch.
+    The step is the optimizer's own count, so the schedule continues in a model that was loaded or
+    restored. The value is logged at the end of each epoch.
 
     Args:
         target: `"student_loss_weight"`, `"distillation_loss_weight"` or `"temperature"`.
         start: the value before the first step.
         end: the value from step `num_steps` on; not for `"constant"`.
-        num_steps: optimizer steps to go from `start` to `end`; not for `"constant"`.
+        num_steps: optimizer steps from `start` to `end`; not for `"constant"`.
         curve: `"constant"`, `"linear"`, `"cosine"` or `"exponential"`.
-        loss: name of the distillation loss whose number it is; None where there is one loss. For
-            `"student_loss_weight"`: the task; None for all tasks.
+        loss: name of the distillation loss; None if there is only one. For `"student_loss_weight"`:
+            name of the task; None for all tasks.
 
     Raises:
-        ValueError: an unknown target or curve, or values that the target cannot have.
+        ValueError: the target or the curve is not one of these, or the target cannot have the
+            values.
 
     Example:
     >>> schedule = Schedule("temperature", 4.0, 1.0, num_steps=100, curve="linear")
@@ -79,7 +80,7 @@ class Schedule(tf.keras.callbacks.Callback):
         self.start, self.end, self.num_steps = float(start), float(end), num_steps
 
     def value(self, step: int) -> float:
-        """The number at an optimizer step."""
+        """Return the value at an optimizer step."""
         p = min(step / self.num_steps, 1.0)
         if self.curve == "cosine":
             return self.end + (self.start - self.end) * (1.0 + math.cos(math.pi * p)) / 2.0
@@ -105,8 +106,8 @@ class Schedule(tf.keras.callbacks.Callback):
                 check_tail(self.name, value, self.model.untracked.tails)
             if self.start != self.end:
                 raise ValueError(
-                    "A top-K cache has tails at fixed temperatures, so a temperature cannot move "
-                    "between them. Join the cache with `form='embeddings'`."
+                    "A top-K cache has tails at fixed temperatures, so a schedule cannot change "
+                    "the temperature. Join the cache with `form='embeddings'`."
                 )
 
     def _find(self) -> list[tf.Variable]:
@@ -129,12 +130,12 @@ class Schedule(tf.keras.callbacks.Callback):
             variable.assign(self.value(int(self.model.optimizer.iterations)))
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Set the number for the step, or steps, about to be taken."""
-        self._check_data()  # data without an element spec are known by the second step
+        """Set the value for the next step or steps."""
+        self._check_data()  # without an element spec, possible from the second step
         self._assign()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Log the number."""
+        """Log the value."""
         if logs is not None:
             short = self.name == self.target
             logs[self.target if short else f"{self.name}_{self.target}"] = float(self.variables[0])

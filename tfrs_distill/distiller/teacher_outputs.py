@@ -1,4 +1,4 @@
-"""The teachers' outputs for one batch, aligned with the student's."""
+"""The teachers' outputs for one batch, aligned with the student's outputs."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ class TeacherLogits(NamedTuple):
     """The teacher's logits for one task.
 
     Args:
-        raw: float32 [num_rows, width], before masks and corrections; 0 in rows that do not
-            count.
-        weights: float32 [num_rows], 0 in rows without teacher logits; None where all count 1.
-        head: the student's.
+        raw: float32 [num_rows, width], before masks and corrections; 0 in rows that do not count.
+        weights: float32 [num_rows], 0 in rows without teacher logits; None if all rows count 1.
+        head: the student's outputs for the task.
     """
 
     raw: tf.Tensor
@@ -34,20 +33,21 @@ class TeacherLogits(NamedTuple):
 
     @property
     def adjusted(self) -> tf.Tensor:
-        """The logits corrected and masked like the student's."""
+        """The logits with the same corrections and masks as the student's."""
         if self.head.candidates is not None:
             return self.head.candidates.adjust(self.raw)
         return tf.where(is_candidate(self.head.logits), self.raw, MASKED)
 
 
 class TeacherOutputs:
-    """The teachers' outputs for a batch, computed once each and under `stop_gradient`.
+    """The teachers' outputs for a batch, computed once per teacher, with gradients stopped.
 
     Args:
-        teachers: by task, or `"hidden"`; the logits of a task without one are read from the batch.
+        teachers: by task, or `"hidden"`; without a teacher, a task's logits are read from the
+            batch.
         student: the student.
         batch: the batch's columns.
-        outputs: the student's.
+        outputs: the student's outputs.
     """
 
     def __init__(
@@ -60,22 +60,22 @@ class TeacherOutputs:
         self.teachers, self.student, self.batch, self.outputs = teachers, student, batch, outputs
         self.row_weights = student.row_weights(batch)
         self._logits_of_tasks: dict[str, TeacherLogits] = {}
-        self._logits: dict[tuple[int, str | None], Any] = {}  # by teacher, of all tasks or of one
+        self._logits: dict[tuple[int, str | None], Any] = {}  # by teacher, for all tasks or one
         self._hidden: dict[int, Mapping[str, tf.Tensor]] = {}
 
     def from_top_k(self, task: str) -> bool:
-        """Whether the batch carries the teacher's best items instead of its embeddings."""
+        """Whether the batch has the teacher's top items instead of its embeddings."""
         has_candidates = self.outputs.heads[task].candidates is not None
         return has_candidates and columns.TEACHER_TOP_K_LOGITS in self.batch
 
     def logits_of(self, task: str) -> TeacherLogits:
         """Return the logits of the task's teacher, or those in the batch.
 
-        A row that is NaN throughout in the batch's column has weight 0.
+        A row of NaN in the batch's column gets weight 0.
 
         Raises:
-            ValueError: there is neither teacher nor column, the teacher ends in a softmax or
-                sigmoid, or its logits are of other rows or candidates than the student's.
+            ValueError: there is neither a teacher nor a column, the teacher ends in a softmax or
+                sigmoid, or its logits have other rows or candidates than the student's.
         """
         if task not in self._logits_of_tasks:
             head, weights = self.outputs.heads[task], self.row_weights
@@ -93,10 +93,10 @@ class TeacherOutputs:
         return self._logits_of_tasks[task]
 
     def logits_for(self, task: str, loss: tf.keras.losses.Loss) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return teacher and student logits over the same candidates, for one loss.
+        """Return teacher and student logits over the same candidates for one loss.
 
         Raises:
-            ValueError: the loss cannot be computed of the teacher's top-K.
+            ValueError: the loss cannot be computed from the teacher's top K.
         """
         logits = self.logits_of(task)
         if not self.from_top_k(task):
@@ -121,19 +121,19 @@ class TeacherOutputs:
         )
 
     def top_k_ids(self) -> tf.Tensor:
-        """The teacher's best items, best first, int32 [num_rows, k]."""
-        ids = tf.cast(self.batch[columns.TEACHER_TOP_K_IDS], tf.int32)  # a GPU gathers no uint16
+        """Return the teacher's top items, best first, int32 [num_rows, k]."""
+        ids = tf.cast(self.batch[columns.TEACHER_TOP_K_IDS], tf.int32)  # no uint16 on GPUs
         return rows_of(ids, self.batch)
 
     def hidden_representation(self, task: str, name: str) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Return a teacher's hidden representation `[num_rows, ...]` and the rows' weights.
 
         Args:
-            task: whose teacher; or `"hidden"`.
-            name: of the teacher's layer; or of a column of the batch, where there is no teacher.
+            task: the task of the teacher, or `"hidden"`.
+            name: of the teacher's layer; without a teacher, of a column of the batch.
 
         Raises:
-            ValueError: there is neither, or it has another number of rows.
+            ValueError: neither exists, or the number of rows differs from the batch's.
         """
         teacher, weights = self.teachers.get(task), self.row_weights
         hidden = tf.stop_gradient(self._layer(task, teacher, name))
@@ -144,7 +144,7 @@ class TeacherOutputs:
         return where_it_counts(hidden, weights), weights
 
     def example_at(self, row: int) -> int:
-        """The example that a row of the loss belongs to: its id, or its place in the batch."""
+        """Return the example of a row of the loss: its id, or its position in the batch."""
         numbers = self.batch.get(columns.EXAMPLE_ID)
         if numbers is None:
             numbers = tf.range(tf.shape(tf.nest.flatten(self.batch)[0])[0])
@@ -152,7 +152,10 @@ class TeacherOutputs:
 
     def _of_teacher(self, task: str) -> Any:
         teacher, candidates = self.teachers[task], self.outputs.heads[task].candidates
-        key = (id(teacher), None if candidates is None else task)  # each has its own candidates
+        key = (
+            id(teacher),
+            None if candidates is None else task,
+        )  # each task has its own candidates
         if key not in self._logits:
             ids = None if candidates is None else candidates.ids
             self._logits[key] = teacher.logits(self.batch, ids)
@@ -160,14 +163,14 @@ class TeacherOutputs:
         if isinstance(logits, Mapping):
             if task not in logits:
                 raise ValueError(
-                    f"The teacher of task {task!r}, {name}, gives no logits of it. It gives those "
-                    f"of: {sorted(logits)}."
+                    f"The teacher of task {task!r}, {name}, returns no logits for it. It returns "
+                    f"logits for: {sorted(logits)}."
                 )
             return logits[task]
         tasks = [key for key, other in self.teachers.items() if other is teacher and key != HIDDEN]
         if len(tasks) > 1 and candidates is None:
             raise ValueError(
-                f"The teacher of the tasks {tasks}, {name}, must give a dict of logits by task. "
+                f"The teacher of the tasks {tasks}, {name}, must return a dict of logits by task. "
                 f"Received: {_shape(logits)}."
             )
         return logits
@@ -183,10 +186,10 @@ class TeacherOutputs:
         return self.student.to_rows(self.batch[name], self.batch)
 
     def _of_shape(self, logits: Any, task: str) -> tf.Tensor:
-        """Logits as float32 `[num_rows, width]`, without a gradient."""
+        """Return logits as float32 `[num_rows, width]`, with gradients stopped."""
         head = self.outputs.heads[task]
         wanted = head.logits.shape
-        if head.candidates is not None:  # hard negatives are chosen later
+        if head.candidates is not None:  # hard negatives are selected later
             wanted = tf.TensorShape([wanted[0], head.candidates.one_column.shape[0]])
         words = (
             f"Teacher and student logits of {task!r} must be over the same rows and candidates, "
@@ -218,21 +221,21 @@ class TeacherOutputs:
             if not callable(getattr(teacher, "hidden_representations", None)):
                 raise ValueError(
                     f"A loss needs the teacher's hidden representation {name!r}, but "
-                    f"{type(teacher).__name__} gives none: it has no method "
+                    f"{type(teacher).__name__} has none: it has no method "
                     "`hidden_representations(batch)`."
                 )
             self._hidden[id(teacher)] = teacher.hidden_representations(self.batch)
         return find(self._hidden[id(teacher)], name, "teacher")
 
     def _where_given(self, values: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
-        """Return the weights, but 0 in rows that are NaN throughout, which a column leaves out."""
+        """Return the weights, with 0 in rows of NaN, which mean that a value is missing."""
         rows = tf.reshape(values, [self.outputs.num_rows, -1])
         missing = tf.reduce_all(tf.math.is_nan(rows), axis=-1)
         return tf.where(missing, 0.0, 1.0 if weights is None else tf.cast(weights, tf.float32))
 
 
 def where_it_counts(values: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
-    """Replace values at rows of weight 0 by 0, so that not even NaN there has an influence."""
+    """Replace values in rows of weight 0 by 0, so that a NaN there has no influence."""
     if weights is None or values.shape.rank is None:
         return values
     counts = tf.reshape(weights > 0, [-1] + [1] * (values.shape.rank - 1))
@@ -242,29 +245,29 @@ def where_it_counts(values: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
 def nan_where_infinite(values: tf.Tensor, teacher_logits: tf.Tensor) -> tf.Tensor:
     """Replace a loss' values, [num_rows], by NaN where a teacher's logit is -inf.
 
-    A loss may take -inf for a mask, and be finite there.
+    A loss may treat -inf as a mask and be finite there.
     """
     least = tf.reduce_min(teacher_logits, axis=-1)
     return tf.where(least > float("-inf"), values, float("nan"))
 
 
 def require_rows(values: tf.Tensor, outputs: StudentOutputs, what: str) -> None:
-    """Raise a ValueError where values are known not to be of the batch's rows."""
+    """Raise a ValueError if the first axis is known not to be the batch's rows."""
     num_rows = next(iter(outputs.heads.values())).logits.shape[0]
     if values.shape.rank in (0, None):
         raise ValueError(f"{what} must be [num_rows, ...]. Received: shape {values.shape}.")
     if not values.shape[:1].is_compatible_with([num_rows]):
         raise ValueError(
-            f"{what} must be of the batch's rows; a layer that read something else, such as all "
-            f"items, is none. Received: {values.shape[0]} rows in a batch of {num_rows}."
+            f"{what} must have the batch's rows; a layer with another input, such as all "
+            f"items, cannot be used. Received: {values.shape[0]} rows in a batch of {num_rows}."
         )
 
 
 def tail_column(loss: Any, temperatures: tuple[float, ...]) -> tf.Tensor:
-    """Return which of a cache's tails was summed at the loss' temperature, as it is now.
+    """Return the index of the cached tail at the loss' current temperature.
 
     Raises:
-        ValueError: none was.
+        ValueError: the loss has no temperature, or the cache has no tail at it.
     """
     if not hasattr(loss, "temperature"):
         raise ValueError(
@@ -279,10 +282,10 @@ def tail_column(loss: Any, temperatures: tuple[float, ...]) -> tf.Tensor:
 
 
 def check_tail(name: str, temperature: float, temperatures: tuple[float, ...]) -> None:
-    """Raise a ValueError where a cache has no tail at this temperature."""
+    """Raise a ValueError if a cache has no tail at this temperature."""
     if not any(abs(temperature - summed) < 1e-6 * summed for summed in temperatures):
         raise ValueError(
-            f"The teacher cache sums its tails at temperatures {list(temperatures)}, but the "
+            f"The teacher cache has tails at temperatures {list(temperatures)}, but the "
             f"loss {name!r} has temperature {temperature:g}. Cache the teacher with "
             f"`temperatures=({temperature:g},)`, or join a teacher that has embeddings with "
             "`form='embeddings'`."
@@ -290,7 +293,7 @@ def check_tail(name: str, temperature: float, temperatures: tuple[float, ...]) -
 
 
 def agreement(teacher_outputs: TeacherOutputs, task: str, k: int) -> tf.Tensor:
-    """Share of the teacher's k best candidates among the student's k best, float32 [num_rows]."""
+    """Share of the teacher's top k that is in the student's top k, float32 [num_rows]."""
     logits = teacher_outputs.logits_of(task)
     student = logits.head.logits
     k = min(k, student.shape[1]) if student.shape[1] else tf.minimum(k, tf.shape(student)[1])

@@ -1,4 +1,4 @@
-"""Any model, any split, the same numbers: what is recommended, and what is predicted."""
+"""Evaluation of any model on any split: metrics of ranked lists and of predicted rows."""
 
 from tfrs_distill.evaluation.ranking import compare, evaluate_ranking
 from tfrs_distill.evaluation.retrieval import Scorer, ValidationNDCG, evaluate

@@ -11,18 +11,18 @@ from tfrs_distill.evaluation import metrics
 
 
 def overlap_matrix(lists: Sequence[np.ndarray]) -> list[list[float]]:
-    """Return the mean share of a query's k recommendations that each two models have in common.
+    """Return the mean overlap of the top k of every two models.
 
-    `lists` are int [num_queries, k] of each model, of the same queries in the same order.
+    `lists` has int [num_queries, k] for each model, for the same queries in the same order.
     """
     return [[float(metrics.overlap(one, other).mean()) for other in lists] for one in lists]
 
 
 def rank_correlation_matrix(ranks: Sequence[np.ndarray]) -> list[list[float | None]]:
-    """Return Spearman's rank correlation of each two models, averaged over the queries.
+    """Return Spearman's rank correlation of every two models, averaged over the queries.
 
-    `ranks` are the `centred_ranks` of each model, of the same queries in the same order. None
-    stands where a model never prefers an item.
+    `ranks` has the `centred_ranks` of each model, for the same queries in the same order. An entry
+    is None if a model scores all items equally.
     """
     matrix: list[list[float | None]] = []
     for one in ranks:
@@ -39,15 +39,15 @@ def rank_correlation_matrix(ranks: Sequence[np.ndarray]) -> list[list[float | No
 def centred_ranks(
     scores: np.ndarray, item_ids: np.ndarray, excluded: Sequence[np.ndarray], num_items: int
 ) -> np.ndarray:
-    """Return every item's rank less the mean rank, by query; what is excluded has 0.
+    """Return every item's rank minus the mean rank, by query; excluded items have 0.
 
-    Items of equal score share their mean rank, and so do the items that a list leaves out.
+    Items with equal scores share their mean rank, and so do items that are not in the list.
 
     Args:
-        scores: float [num_queries, k], best first; what a `Scorer` gives for k = `num_items`.
+        scores: float [num_queries, k], best first; the output of a `Scorer` for k = `num_items`.
         item_ids: int [num_queries, k], 0 in empty slots.
-        excluded: the item indices that do not count, one array a query: its history.
-        num_items: items of the catalogue.
+        excluded: the excluded item indices, one array per query: its history.
+        num_items: number of items in the catalogue.
 
     Returns:
         float32 [num_queries, num_items + 1].

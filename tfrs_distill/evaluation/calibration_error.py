@@ -1,4 +1,4 @@
-"""How far a teacher's probabilities of the next item are from what is observed."""
+"""Calibration error of a teacher's probabilities of the next item."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ NUM_BINS = 10
 
 
 def calibration(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """Measure how well `softmax(logits)` predicts the next item, also at its best temperature.
+    """Measure how well calibrated `softmax(logits)` is, also at the best temperature.
 
-    All probabilities of all queries are sorted and cut into bins that hold a tenth of their sum
-    each; equal ones stay together. In a bin the probabilities' sum is how many next items the
-    teacher expects there. The expected calibration error is
-    `sum_b |expected_b - observed_b| / num_queries`: the share of the probability that stands in a
-    bin where it does not belong. (Guo et al. bin the largest probability of each query alone; a
-    recommender's is too small and too seldom right to judge by.)
-    The best temperature minimises `-mean log softmax(logits / temperature)[label]`, which is convex
-    in its reciprocal.
+    All probabilities of all queries are sorted and cut into bins with a tenth of their sum each;
+    equal ones stay together. The sum of the probabilities in a bin is the number of next items that
+    the teacher expects there. The expected calibration error is
+    `sum_b |expected_b - observed_b| / num_queries`. (Guo et al. bin only the largest probability of
+    each query; for a recommender it is too small and too rarely correct for that.) The best
+    temperature minimises `-mean log softmax(logits / temperature)[label]`, which is convex in the
+    reciprocal of the temperature.
 
     Reference: [Guo et al., 2017](https://arxiv.org/abs/1706.04599); all classes, bins of equal
     weight: [Nixon et al., 2019](https://arxiv.org/abs/1904.01685).
@@ -33,10 +32,10 @@ def calibration(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     Returns:
         `negative_log_likelihood`, `expected_calibration_error` and `bins` (`predicted` and
         `observed` mean probability, `expected` and `observed_items` next items) at temperature 1;
-        `temperature`; the first two again `..._at_temperature`.
+        `temperature`; and the first two again with the suffix `_at_temperature`.
 
     Example:
-    >>> sure = np.log([[3.0, 1.0]] * 4)  # 3/4 and 1/4, right three times of four
+    >>> sure = np.log([[3.0, 1.0]] * 4)  # 3/4 and 1/4, correct three times of four
     >>> found = calibration(sure, np.array([0, 0, 0, 1]))
     >>> round(found["temperature"], 3), round(found["expected_calibration_error"], 3)
     (1.0, 0.0)

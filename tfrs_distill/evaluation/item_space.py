@@ -1,6 +1,6 @@
-"""How models place the items: a map of two directions, and whose neighbours are whose.
+"""Comparison of item vectors of several models: a two-dimensional map, and shared neighbours.
 
-Item vectors count by their direction alone (as unit vectors): models have scales of their own.
+Item vectors are compared by direction only (as unit vectors), because models differ in scale.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from tfrs_distill.evaluation import metrics
 
 
 def principal_components(vectors: np.ndarray) -> tuple[np.ndarray, float]:
-    """Project unit vectors on the two directions in which they vary most.
+    """Project unit vectors on their first two principal components.
 
-    With the rows `x_i = v_i / |v_i|` less their mean, and the eigenvectors `a_1`, `a_2` of
-    `sum_i x_i x_i^T` with the largest eigenvalues, the coordinates are `x_i . a_1`, `x_i . a_2`. An
-    axis has the sign that makes its entry of the largest size positive.
+    With the rows `x_i = v_i / |v_i|` minus their mean, and the eigenvectors `a_1`, `a_2` of
+    `sum_i x_i x_i^T` with the largest eigenvalues, the coordinates are `x_i . a_1`, `x_i . a_2`.
+    The sign of an axis makes its entry of the largest size positive.
 
     Args:
         vectors: float [num_items, dim].
 
     Returns:
-        The coordinates, float64 [num_items, 2], and the share of the variance that they hold (0 of
+        The coordinates, float64 [num_items, 2], and their share of the variance (0 if there is
         none).
 
     Example:
@@ -42,15 +42,14 @@ def principal_components(vectors: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def turned_to(coordinates: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Rotate, or mirror, a map so that its points lie as near to another map's as they can.
+    """Rotate or mirror a map so that its points are as near to another map's as possible.
 
-    The orthogonal matrix R that minimises `sum_i |R x_i - s y_i|^2` for every scale s > 0; it
-    leaves distances as they are.
-    Reference: [Schoenemann, 1966](https://doi.org/10.1007/BF02289451).
+    Uses the orthogonal matrix R that minimises `sum_i |R x_i - s y_i|^2` for every scale s > 0;
+    distances do not change. Reference: [Schoenemann, 1966](https://doi.org/10.1007/BF02289451).
 
     Args:
         coordinates: float [num_items, 2], with mean 0.
-        others: of the same items, with mean 0.
+        others: coordinates of the same items in the other map, with mean 0.
 
     Example:
     >>> turned_to(np.array([[0.0, 1.0], [0.0, -1.0]]), np.array([[5.0, 0.0], [-5.0, 0.0]])).round(9)
@@ -63,15 +62,15 @@ def turned_to(coordinates: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def neighbour_overlap(one: np.ndarray, other: np.ndarray, rows: np.ndarray, k: int) -> float:
-    """Return the mean share of an item's k nearest others, by cosine, that two models agree on.
+    """Return the mean overlap of an item's k nearest neighbours (by cosine) in two models.
 
-    Two orders at random agree on `k / (num_items - 1)`.
+    For two random orders it is `k / (num_items - 1)`.
 
     Args:
-        one: float [num_items, dim], a model's vectors.
+        one: float [num_items, dim], vectors of one model.
         other: [num_items, another dim].
-        rows: int, the items whose neighbours among all are compared.
-        k: neighbours, less than `num_items`.
+        rows: int, the items whose neighbours among all items are compared.
+        k: number of neighbours, less than `num_items`.
 
     Example:
     >>> line = np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]])

@@ -1,7 +1,7 @@
-"""Milliseconds a query or a row, one at a time on one thread.
+"""Milliseconds per query or row, one at a time on one thread.
 
 `python -m tfrs_distill.evaluation.latency` reads a JSON request from standard input and prints one
-line of JSON, see `time_models`: TensorFlow's thread count can only be chosen in a fresh process.
+line of JSON, see `time_models`: TensorFlow's thread count can only be set in a fresh process.
 """
 
 from __future__ import annotations

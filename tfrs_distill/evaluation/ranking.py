@@ -1,4 +1,4 @@
-"""Evaluation of any model on rows: every task's metrics, with intervals over users."""
+"""Evaluation of any model on rows: the metrics of every task, with intervals over users."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Predict = Callable[[RankingExamples], Mapping[str, np.ndarray]]
 
 
 class BatchPredictor(Protocol):
-    """A model that predicts for a batch, as `RankingModel` does."""
+    """A model that predicts for a batch, such as `RankingModel`."""
 
     def predictions(self, batch: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
         """Return float [num_rows] by task, in label units or as probability."""
@@ -30,14 +30,15 @@ class BatchPredictor(Protocol):
 
 @dataclass(frozen=True)
 class TaskEvaluation:
-    """How well the labels of one task were predicted.
+    """Metrics of the predictions for one task.
 
     Args:
-        metrics: by name.
+        metrics: values by name.
         samples: the same metrics in each resample of users, float64 [num_samples] by name.
-        num_rows: rows with a label.
-        num_users: users with such a row.
-        num_users_skipped: those of one label throughout, whom `gauc` and `ndcg@10` leave out.
+        num_rows: number of rows with a label.
+        num_users: number of users with such a row.
+        num_users_skipped: number of users whose labels are all equal; `gauc` and `ndcg@10` skip
+            them.
         confusion_matrix: `[[TN, FP], [FN, TP]]` at probability 1/2; None for ratings.
         reliability: the points of a reliability plot; None for ratings.
     """
@@ -51,10 +52,10 @@ class TaskEvaluation:
     reliability: Reliability | None
 
     def summary(self) -> dict[str, Any]:
-        """Return everything but the samples, as JSON holds it; intervals as `"<metric>_interval"`.
+        """Return everything except the samples, as JSON; intervals as `"<metric>_interval"`.
 
-        `interval_too_narrow` is whether the users are too few for the intervals to be trusted,
-        see `metrics.too_few_to_resample`.
+        `interval_too_narrow` is whether there are too few users for reliable intervals, see
+        `metrics.too_few_to_resample`.
         """
         figures: dict[str, Any] = {}
         for name, value in self.metrics.items():
@@ -76,11 +77,12 @@ class TaskEvaluation:
 
 @dataclass(frozen=True)
 class RankingEvaluation:
-    """How well a model predicts the labels of some rows, task by task.
+    """Metrics of a model's predictions for rows, by task.
 
     Args:
-        tasks: by the task's name.
-        resamples: what the resamples were drawn from; two evaluations of the same have them paired.
+        tasks: by name of the task.
+        resamples: fingerprint of the resamples; evaluations with equal ones can be compared in
+            pairs.
     """
 
     tasks: dict[str, TaskEvaluation]
@@ -103,12 +105,12 @@ class RankingEvaluation:
         }
 
     def summary(self) -> dict[str, dict[str, Any]]:
-        """Return metrics, intervals and counts by task, as JSON holds them."""
+        """Return metrics, intervals and counts by task, as JSON."""
         return {name: task.summary() for name, task in self.tasks.items()}
 
 
 class Difference(NamedTuple):
-    """One model's metric less another's, and its paired 95 % interval over users."""
+    """One model's metric minus another's, and its paired 95 % interval over users."""
 
     difference: float
     low: float
@@ -116,16 +118,19 @@ class Difference(NamedTuple):
 
 
 def compare(a: RankingEvaluation, b: RankingEvaluation, task: str, metric: str) -> Difference:
-    """Compare a metric of two evaluations of the same rows with the same seed, a less b.
+    """Compute the paired difference of a metric, a minus b, with a 95 % interval over users.
+
+    Both evaluations must use the same rows and the same seed.
 
     Args:
         a: one evaluation.
         b: the other.
-        task: the task's name.
-        metric: such as `"gauc"`; above 0 means that a is better, but for errors and losses.
+        task: name of the task.
+        metric: name of a metric, such as `"gauc"`. A positive difference means that a is better,
+            except for errors and losses.
 
     Raises:
-        ValueError: the two are of other rows, users or resamples, or have no such metric.
+        ValueError: the evaluations have different rows, users or resamples, or no such metric.
     """
     if a.resamples != b.resamples:
         raise ValueError(
@@ -153,33 +158,33 @@ def evaluate_ranking(
     num_samples: int = 1000,
     seed: int = 0,
 ) -> RankingEvaluation:
-    """Compare a model's predictions for rows with their labels.
+    """Evaluate predictions of labels on rows, by task, with intervals over users.
 
-    A `Binary` task gets `auc`, `gauc` (AUC inside each user's rows), `log_loss`, `accuracy`,
+    A `Binary` task has `auc`, `gauc` (AUC inside each user's rows), `log_loss`, `accuracy`,
     `precision`, `recall` and `f1` at probability 1/2, `expected_calibration_error` and `ndcg@10`
-    (of each user's rows as one list). Any other task, a rating, gets `rmse` and `mae`, and its
-    predictions are scores of "rated `rating_threshold` or better" for `auc` and `gauc`. Where no
-    user has rows of both kinds, there is no `gauc` and no `ndcg@10`; where no row, no `auc` of a
-    rating. Rows without a label for a task (NaN) do not count for it; the examples' weights are for
-    training and not used.
+    (of each user's rows as one list). Any other task is a rating and has `rmse` and `mae`; its
+    predictions also rank ratings of at least `rating_threshold` above others, for `auc` and `gauc`.
+    `gauc` and `ndcg@10` are omitted if no user has rows of both classes; `auc` of a rating is
+    omitted if all rows are of one class. Rows without a label for a task (NaN) are ignored for it;
+    the examples' weights are for training and are not used.
 
     Intervals: percentiles of the metric over resamples of whole users (see `cluster_bootstrap`).
 
     Args:
-        predict: a `RankingModel`, or anything with its `predictions(batch)`; or a function of the
-            examples that gives float [num_rows] by task, probabilities for a binary one.
+        predict: a `RankingModel`, or an object with `predictions(batch)`; or a function of the
+            examples that returns float [num_rows] by task, probabilities for a binary one.
         examples: validation or test rows.
-        tasks: which tasks, as the model's `tasks.values()`. `NextItem` is not among them: it
-            recommends, and `evaluate` judges that.
-        rating_threshold: from which label on a rating is a good one.
-        batch_size: rows a batch, for a model.
-        num_samples: resamples of users.
-        seed: of the resampling.
+        tasks: the tasks to evaluate, such as the model's `tasks.values()`, without `NextItem`,
+            which `evaluate` evaluates.
+        rating_threshold: lowest rating that is a good one.
+        batch_size: rows per batch, for a model.
+        num_samples: number of resamples of users.
+        seed: seed of the resampling.
 
     Raises:
-        InputError: a task has no labels, or some that it cannot have; the model predicts
-            nothing for a task, or something of another length, NaN, or no probability.
-        TypeError: something else than tasks was given.
+        InputError: a task has no labels or invalid ones; the predictions for a task are missing,
+            have another length, are NaN or not probabilities.
+        TypeError: `tasks` has other objects than tasks.
     """
     tasks = _checked_tasks(tasks)
     predictions = _predictions_of(predict, examples, batch_size)
@@ -203,7 +208,7 @@ def evaluate_ranking(
 
 
 class _TaskRows:
-    """The rows that have a label for one task, and every metric of them."""
+    """The labelled rows of one task, and all their metrics."""
 
     def __init__(
         self,
@@ -228,7 +233,7 @@ class _TaskRows:
         self.num_skipped = int(np.isin(shares, (0, 1)).sum())
 
     def measure(self, weights: np.ndarray | None) -> dict[str, Any]:
-        """Return every metric by key, of these rows or, with weights, of resamples of them."""
+        """Return every metric by key, for these rows or, with weights, for resamples of them."""
         values = {
             metric.key: metric.compute(self.predicted, weights)
             for metric in metrics.ROW_METRICS
@@ -256,7 +261,7 @@ class _TaskRows:
 def _predictions_of(
     predict: BatchPredictor | Predict, examples: RankingExamples, batch_size: int
 ) -> Mapping[str, np.ndarray]:
-    """Predict with a model batch by batch, or with a function at once."""
+    """Predict batch by batch with a model, or at once with a function."""
     of_batch = getattr(predict, "predictions", None)
     if of_batch is None:
         return predict(examples)  # type: ignore[operator]
@@ -271,7 +276,7 @@ def _checked_predictions(
     """Return the predictions for a task's rows that have a label.
 
     Raises:
-        InputError: there are none for the task, or of another number of rows, NaN, or no
+        InputError: predictions are missing, have another number of rows, are NaN, or are not
             probabilities for a binary task.
     """
     if task.name not in predictions:
@@ -282,8 +287,8 @@ def _checked_predictions(
     values = np.asarray(predictions[task.name])
     if values.shape != (num_rows,):
         raise InputError(
-            f"The model must give task {task.name!r} one prediction a row, [{num_rows}]. Received: "
-            f"shape {values.shape}."
+            f"The model must return one prediction per row for task {task.name!r}, [{num_rows}]. "
+            f"Received: shape {values.shape}."
         )
     values = values[rows]
     low, high = (0.0, 1.0) if isinstance(task, Binary) else (-np.inf, np.inf)
@@ -292,7 +297,7 @@ def _checked_predictions(
         first = int(np.argmax(wrong))
         what = "a probability" if isinstance(task, Binary) else "a finite number"
         raise InputError(
-            f"The model must give task {task.name!r} {what} for every row. Received: "
+            f"The model must return {what} for every row for task {task.name!r}. Received: "
             f"{values[first]} for row {rows[first]}."
         )
     return values

@@ -24,13 +24,14 @@ from tfrs_distill.serving.attribute_vocabulary import check_width
 
 
 class Scorer(Protocol):
-    """Whatever recommends: `scorer(histories, k) -> (scores, item_ids)`.
+    """A recommender: `scorer(histories, k) -> (scores, item_ids)`.
 
-    `histories` are unpadded arrays of item indices, oldest first; `scores` float32 and `item_ids`
-    int32 are [num_queries, k], best first, 0 in empty slots. The history's items are left out,
+    `histories` are unpadded arrays of item indices, oldest first. `scores` (float32) and `item_ids`
+    (int32) are [num_queries, k], best first, 0 in empty slots. Items in the history are excluded,
     unless the catalogue's `exclude_seen` is False. If a scorer has an attribute `exclude_seen`, it
-    must equal the catalogue's. One whose `reads_attributes` is True is called as `scorer(histories,
-    k, user_attributes)` where the queries have these, int32 [num_queries, num_attributes].
+    must equal the catalogue's. If its attribute `reads_attributes` is True and the queries have
+    user attributes, it is called as `scorer(histories, k, user_attributes)`, with int32
+    [num_queries, num_attributes].
     """
 
     def __call__(self, histories: Sequence[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -38,22 +39,22 @@ class Scorer(Protocol):
 
 
 class ModelScorer(BlockScorer):
-    """A scorer of a Keras two-tower model, teacher or student.
+    """A scorer for a Keras two-tower model, teacher or student.
 
-    Item embeddings are computed once, and again by `refresh` after the model has trained further.
+    Item embeddings are computed once, and again by `refresh` after further training.
 
     Args:
         model: any `TwoTower`.
-        batch_size: histories encoded at a time; fewer where their scores of all items would take
-            too much memory at once.
-        exclude_seen: whether the history's items are left out, see `Catalogue.exclude_seen`.
+        batch_size: histories encoded at a time; reduced if the scores of all items would need too
+            much memory.
+        exclude_seen: whether items in the history are excluded, see `Catalogue.exclude_seen`.
     """
 
     def __init__(
         self, model: TwoTower, *, batch_size: int = 256, exclude_seen: bool = True
     ) -> None:
         self.model, self.batch_size, self.exclude_seen = model, batch_size, exclude_seen
-        self.refresh()  # first: it refuses what has no catalogue
+        self.refresh()  # first: raises without a catalogue
         self.known = model.user_attributes
         self.reads_attributes = self.known is not None
         any_whole_numbers = tf.TensorSpec([None, None], tf.int32)
@@ -65,7 +66,7 @@ class ModelScorer(BlockScorer):
         self.encode = tf.function(encode, input_signature=signature)
 
     def refresh(self) -> None:
-        """Compute the item embeddings of the model as it is now."""
+        """Compute the item embeddings of the current model."""
         self.catalogue = self.model.catalogue_embeddings().numpy().astype(np.float32).T
         self.num_items = self.catalogue.shape[1] - 1
 
@@ -82,19 +83,19 @@ class ModelScorer(BlockScorer):
 
 
 class TeacherScorer:
-    """A scorer of a teacher's logits, for the queries it was made for.
+    """A scorer from a teacher's logits, for given queries.
 
-    A teacher gives logits for a batch, and may know its queries by their user alone, as an
-    `ArrayTeacher` does; a scorer is given nothing but histories. So each of the `queries` becomes a
-    window that ends with its history and has one labelled row, its last position. The label only
-    marks the row: it is item 1 everywhere, so that no teacher can read the right item off it.
+    A teacher returns logits for a batch, and may identify queries only by their user, as an
+    `ArrayTeacher` does; a scorer gets only histories. So each of the `queries` becomes a window
+    that ends with its history, with one labelled row at its last position. The label only marks the
+    row: it is item 1 everywhere, so no teacher can read the relevant item from it.
 
     Args:
         teacher: has `logits(batch, candidate_ids)`, such as any teacher of this package.
-        queries: `splits.validation` or `splits.test`; the scorer takes these and no others.
-        max_history: positions of a window, as the teacher reads them: `splits.train.max_history`.
-        batch_size: queries scored at a time; fewer where their logits of all items would take too
-            much memory at once.
+        queries: `splits.validation` or `splits.test`; the scorer accepts only these.
+        max_history: positions in a window, as the teacher reads them: `splits.train.max_history`.
+        batch_size: queries scored at a time; reduced if the logits of all items would need too much
+            memory.
     """
 
     def __init__(
@@ -107,10 +108,10 @@ class TeacherScorer:
     def logits(self) -> np.ndarray:
         """Return the logits of all items, float32 [num_queries, num_items + 1].
 
-        The columns of padding and of items that are no candidates of the queries are -inf.
+        The columns of padding and of items that are not candidates of the queries are -inf.
 
         Raises:
-            InputError: the teacher gives a query a score that is not finite; names the user.
+            InputError: the teacher returns a score that is not finite; the message names the user.
         """
         return np.concatenate([logits for _, logits in self._logits_of_batches()])
 
@@ -118,7 +119,7 @@ class TeacherScorer:
         """Recommend `k` items after each of the histories of `queries`.
 
         Raises:
-            InputError: the teacher gives a query a score that is not finite; names the user.
+            InputError: the teacher returns a score that is not finite; the message names the user.
             ValueError: the histories are not those of `queries`, in their order.
         """
         expected = self.queries.histories
@@ -126,7 +127,7 @@ class TeacherScorer:
             raise ValueError(
                 "A `TeacherScorer` scores the queries it was made for, all of them and in their "
                 f"order: {len(expected)} queries. Received: {len(histories)} other histories. Make "
-                "one for these queries (`queries.subset(rows)` for some)."
+                "another one for these queries (`queries.subset(rows)` for some)."
             )
         lists = [
             top_k_unseen(logits, expected[rows], k, exclude_seen=self.exclude_seen)
@@ -149,14 +150,14 @@ class TeacherScorer:
             expected = (len(users), len(items))
             if logits.shape != expected:
                 raise ValueError(
-                    f"A teacher must give logits of shape {expected} (rows, candidates). Received: "
-                    f"shape {logits.shape}."
+                    f"A teacher must return logits of shape {expected} (rows, candidates). "
+                    f"Received: shape {logits.shape}."
                 )
             if not np.isfinite(logits).all():
                 user = users[~np.isfinite(logits).all(axis=1)][0]
                 raise InputError(
-                    f"The teacher gives no finite score for every item to user {user}. It must "
-                    "know every user of the split and score every item."
+                    f"The teacher has no finite score for every item for user {user}. It must "
+                    "have scores for every user of the split and every item."
                 )
             table = np.full((len(users), num_items + 1), -np.inf, np.float32)
             table[:, items] = logits
@@ -171,16 +172,17 @@ class TeacherScorer:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How well a scorer recommends for a split, query by query.
+    """Metrics of a scorer's recommendations on a split, query by query.
 
-    The queries are those of the split that have something to find, see `Queries.answerable`.
+    The queries are those of the split with a relevant item, see `Queries.answerable`.
 
     Args:
         k: length of the lists.
-        num_items: items of the catalogue.
-        num_left_out: positives of the split that are in their query's history and did not count.
-        queries: which queries, with nothing but what there is to find as positives.
-        item_ids: int32 [num_queries, k], what was recommended.
+        num_items: number of items in the catalogue.
+        num_left_out: number of positives in the split that are in their query's history and
+            ignored.
+        queries: the queries, with only relevant items as positives.
+        item_ids: int32 [num_queries, k], the recommended items.
         values: float [num_queries] by the key of each of `metrics.LIST_METRICS`.
     """
 
@@ -192,7 +194,7 @@ class Evaluation:
     values: dict[str, np.ndarray]
 
     def at(self, k: int) -> Evaluation:
-        """Return the same recommendations cut to the first `k`.
+        """Return the metrics of the same recommendations cut to the first `k`.
 
         Raises:
             ValueError: `k` is not within 1 and the lists' length.
@@ -207,14 +209,15 @@ class Evaluation:
 
     @property
     def ndcg(self) -> np.ndarray:
-        """Each query's NDCG@k, float [num_queries]."""
+        """NDCG@k of each query, float [num_queries]."""
         return self.values["ndcg"]
 
     def summary(self, *, num_samples: int = 1000, seed: int = 0) -> dict[str, Any]:
-        """Return `figures`, and what they are computed from.
+        """Return `figures` and the facts behind them.
 
-        `num_queries` is how many queries; `interval_too_narrow`, whether they are too few for the
-        interval to be trusted, see `metrics.too_few_to_resample`; `num_left_out` is the field.
+        `num_queries` is the number of queries; `interval_too_narrow`, whether there are too few of
+        them for a reliable interval, see `metrics.too_few_to_resample`; `num_left_out` is the
+        attribute.
         """
         return {
             **self.figures(num_samples=num_samples, seed=seed),
@@ -237,19 +240,19 @@ class Evaluation:
     def beyond_accuracy(
         self, train: Windows, item_vectors: np.ndarray | None = None
     ) -> dict[str, float]:
-        """Return how new, how popular and how diverse the recommendations are.
+        """Return novelty, popularity and diversity of the recommendations.
 
-        Means over the queries by name: `"novelty@10"` (bits), `"popularity@10"` (training users who
-        met an item), `"popularity_lift@10"` (over the histories' popularity) and, with vectors,
-        `"diversity@10"`; see the functions of `metrics`. A query without recommendations, and for
-        diversity with one, is left out.
+        Means over the queries by name: `"novelty@10"` (bits), `"popularity@10"` (number of training
+        users of an item), `"popularity_lift@10"` (relative to the histories' popularity) and, with
+        vectors, `"diversity@10"`; see the functions of `metrics`. Queries without recommendations
+        are skipped; for diversity, queries with only one too.
 
         Args:
             train: training windows, for the items' popularity.
             item_vectors: float [num_items, dim], in catalogue order, such as text vectors.
 
         Raises:
-            ValueError: there is not a vector for each item of the catalogue.
+            ValueError: the number of vectors is not the number of items in the catalogue.
         """
         counts = popularity_counts(train)
         num_users = len(np.unique(train.users))
@@ -270,7 +273,7 @@ class Evaluation:
 
 
 def _mean(values: np.ndarray | float) -> float:
-    """The mean of what is defined; NaN where nothing is."""
+    """Return the mean of the defined values; NaN if there are none."""
     defined = np.asarray(values)[~np.isnan(values)]
     return float(defined.mean()) if defined.size else float("nan")
 
@@ -278,27 +281,26 @@ def _mean(values: np.ndarray | float) -> float:
 def evaluate(
     scorer: Scorer | TwoTower | Distiller | np.ndarray | tf.Tensor, queries: Queries, *, k: int = 10
 ) -> Evaluation:
-    """Evaluate the recommendations of a scorer for every query of a split.
+    """Evaluate the recommendations of a scorer for every query of a split, by full ranking.
 
-    Whether items of the history are recommended, and count, is decided by the catalogue of the
-    queries, see `Catalogue.exclude_seen`: with it, a positive that is in the history does not
-    count, and a query without another is left out.
+    The catalogue of the queries decides whether items in the history may be recommended, see
+    `Catalogue.exclude_seen`: if not, positives in the history are ignored, and queries without
+    other positives are skipped.
 
     Args:
-        scorer: a `Scorer` (a function will do), a two-tower model (teacher, twin or student), a
-            `Distiller`, whose student is evaluated, or any model's scores of all items, float
-            [num_queries, num_items], one row per query of `queries` and the columns in catalogue
-            order; -inf is never recommended.
+        scorer: a `Scorer` (such as a function), a two-tower model (teacher, twin or student), a
+            `Distiller`, whose student is evaluated, or the scores of all items, float
+            [num_queries, num_items], with one row per query of `queries` and columns in catalogue
+            order; items with -inf are never recommended.
         queries: `splits.validation` or `splits.test`.
         k: length of the lists.
 
     Raises:
-        InputError: no query has an item to find, a score is NaN, or seen items are recommended
-            where the catalogue excludes them.
-        TypeError: `scorer` is no scorer, or `queries` are none.
-        ValueError: `k` is not at least 1, lists or scores have another shape, the model is of
-            another catalogue, or the scorer excludes seen items and the catalogue does not, or the
-            other way round.
+        InputError: no query has a relevant item, a score is NaN, or seen items are recommended
+            although the catalogue excludes them.
+        TypeError: `scorer` is not a scorer, or `queries` is not a `Queries`.
+        ValueError: `k` is below 1, lists or scores have another shape, the model is of another
+            catalogue, or the `exclude_seen` of scorer and catalogue differ.
     """
     if k < 1:
         raise ValueError(f"`k` must be at least 1. Received: k={k!r}.")
@@ -330,7 +332,7 @@ def evaluate(
         raise ValueError(
             f"The catalogue of the queries has exclude_seen={exclude_seen}, but the scorer was "
             f"made with exclude_seen={found}: its lists {'lack' if found else 'hold'} items of the "
-            "history. Make the scorer from the same splits, or export the model with their "
+            "history. Build the scorer from the same splits, or export the model with their "
             f"catalogue. Received: {type(scorer).__name__}."
         )
     answerable = queries.answerable()
@@ -350,7 +352,7 @@ def evaluate(
 
 
 def _values(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    """Every list metric, one value a query."""
+    """Return every list metric, one value per query."""
     return {
         metric.key: metric.compute(item_ids, positives)
         for metric in metrics.LIST_METRICS
@@ -359,8 +361,8 @@ def _values(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> dict[str, 
 
 
 def _item_ids(scorer: Scorer, queries: Queries, k: int) -> np.ndarray:
-    """Return the recommended items, int32 [num_queries, k], of the candidates if there are such."""
-    if queries.candidates is None or isinstance(scorer, TeacherScorer):  # which ranks no others
+    """Return the recommended items, int32 [num_queries, k], only candidates if they are given."""
+    if queries.candidates is None or isinstance(scorer, TeacherScorer):  # ranks candidates only
         return _lists(scorer, queries, k)
     length = max(k, queries.catalogue.num_items)
     blocks = [
@@ -375,7 +377,7 @@ def _item_ids(scorer: Scorer, queries: Queries, k: int) -> np.ndarray:
 
 
 def _best_of(scores: np.ndarray, queries: Queries, k: int) -> np.ndarray:
-    """Return the items with the best scores, int32 [num_queries, k], of the candidates alone."""
+    """Return the items with the best scores, int32 [num_queries, k], only candidates."""
     num_items = queries.catalogue.num_items
     expected = (len(queries), num_items)
     if scores.shape != expected:
@@ -393,7 +395,7 @@ def _best_of(scores: np.ndarray, queries: Queries, k: int) -> np.ndarray:
             row = rows.start + int(np.isnan(table).any(axis=1).argmax())
             raise InputError(
                 f"The scores of query {row}, of user {queries.users[row]}, hold NaN. Give every "
-                "item a score, or -inf where it is never to be recommended."
+                "item a score, or -inf if it must never be recommended."
             )
         histories = queries.histories[rows]
         exclude_seen = queries.catalogue.exclude_seen
@@ -406,16 +408,16 @@ def _lists(scorer: Any, queries: Queries, k: int) -> np.ndarray:
     expected, num_items = (len(queries), k), queries.catalogue.num_items
     if item_ids.shape != expected:
         raise ValueError(
-            f"A scorer must give item ids of shape {expected} (queries, k). Received: shape "
+            f"A scorer must return item ids of shape {expected} (queries, k). Received: shape "
             f"{item_ids.shape}."
         )
     if item_ids.dtype.kind not in "iu":
         raise ValueError(
-            f"A scorer must give item indices, which are whole numbers. Received: {item_ids.dtype}."
+            f"A scorer must return item indices, as whole numbers. Received: {item_ids.dtype}."
         )
     if item_ids.size and not 0 <= item_ids.min() <= item_ids.max() <= num_items:
         raise ValueError(
-            f"A scorer must give item indices from 1 to {num_items}, 0 in empty slots. Received: "
+            f"A scorer must return item indices from 1 to {num_items}, 0 in empty slots. Received: "
             f"{item_ids.min()} to {item_ids.max()}."
         )
     return item_ids
@@ -434,7 +436,7 @@ def _check_unseen(item_ids: np.ndarray, queries: Queries) -> None:
 
 
 def _first_among(item_ids: np.ndarray, candidates: np.ndarray, k: int) -> np.ndarray:
-    """Return each list's first k items that are candidates, 0 behind them."""
+    """Return each list's first k items that are candidates, 0 in empty slots."""
     others_last = np.argsort(~np.isin(item_ids, candidates), axis=1, kind="stable")[:, :k]
     kept = np.take_along_axis(item_ids, others_last, axis=1)
     return np.where(np.isin(kept, candidates), kept, columns.PADDING)
@@ -446,11 +448,11 @@ class ValidationNDCG(tf.keras.callbacks.Callback):
     Args:
         queries: `splits.validation`.
         k: length of the lists.
-        model: the two-tower model to evaluate; by default the model that is being fitted, or the
-            student of the `Distiller` that is.
+        model: the two-tower model to evaluate; by default the fitted model, or the student of the
+            fitted `Distiller`.
 
     Raises:
-        TypeError: in `fit`, the model is no two-tower model.
+        TypeError: in `fit`, if the model is not a two-tower model.
     """
 
     def __init__(self, queries: Queries, *, k: int = 10, model: TwoTower | None = None) -> None:
@@ -478,7 +480,7 @@ class ValidationNDCG(tf.keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Evaluate the validation queries."""
         model = self._evaluated()
-        if self.scorer is None or self.scorer.model is not model:  # this fit's, not the last one's
+        if self.scorer is None or self.scorer.model is not model:  # of this fit, not an earlier one
             exclude_seen = self.queries.catalogue.exclude_seen
             self.scorer = ModelScorer(model, exclude_seen=exclude_seen)
         self.scorer.refresh()

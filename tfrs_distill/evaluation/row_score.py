@@ -1,4 +1,4 @@
-"""One figure of how well labels of rows are predicted, whatever the tasks are."""
+"""A single score of predictions on rows, for any tasks."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def row_score(
     examples: RankingExamples,
     k: int,
 ) -> float:
-    """The mean over the tasks of a figure that is higher where the model is better.
+    """Return the mean over the tasks of a score; higher is better.
 
-    A yes or no has its AUC, a rating `1 - RMSE / standard deviation`, the next item its NDCG@k.
+    A binary task has its AUC, a rating `1 - RMSE / standard deviation`, the next item its NDCG@k.
 
     Args:
         tasks: by name.
-        predictions: of every row by task, [num_rows]; of the next item scores of all items,
-            [num_rows, num_items].
+        predictions: predictions for every row by task, [num_rows]; for the next item, scores of all
+            items, [num_rows, num_items].
         examples: the rows, with labels.
         k: of the NDCG.
     """
@@ -36,7 +36,7 @@ def row_score(
 
 
 def name_of_row_score(tasks: Mapping[str, RankingTask], k: int) -> str:
-    """What `row_score` is, for people.
+    """Return the name of `row_score` for people.
 
     Example:
     >>> name_of_row_score({"like": Binary("like")}, 10)
@@ -54,7 +54,7 @@ def name_of_row_score(tasks: Mapping[str, RankingTask], k: int) -> str:
 def in_unit_of_labels(
     logits: Mapping[str, np.ndarray], tasks: Mapping[str, RankingTask]
 ) -> dict[str, np.ndarray]:
-    """Logits as predictions in the labels' unit; of the next item they stay logits."""
+    """Convert logits to predictions in label units; for the next item they stay logits."""
     return {
         name: values
         if isinstance(tasks[name], NextItem)
@@ -64,15 +64,14 @@ def in_unit_of_labels(
 
 
 def next_item_ndcg(scores: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
-    """`1 / log2(1 + rank)` of each row's own item where it is among the k best, else 0.
+    """Return `1 / log2(1 + rank)` of each row's own item if it is in the top k, else 0.
 
-    Of equal scores the row's own item comes last, so that a model that tells nothing apart finds
-    nothing; so do scores that are NaN.
+    Ties rank the row's own item last, so that constant scores have no hits; the same holds for NaN.
 
     Args:
         scores: [num_rows, num_items].
-        items: item indices, [num_rows], from 1; 0 is no item of the catalogue.
-        k: of the best items.
+        items: item indices, [num_rows], from 1; 0 is not an item of the catalogue.
+        k: number of positions.
     """
     of_item = np.take_along_axis(scores, np.maximum(items, 1)[:, None] - 1, axis=1)
     rank = (~(scores < of_item)).sum(axis=1)  # itself is counted
@@ -91,17 +90,17 @@ def _score(task: RankingTask, values: np.ndarray, examples: RankingExamples, k: 
 
 
 def deviation_of_labels(name: str, examples: RankingExamples) -> float:
-    """The standard deviation of a task's labels.
+    """Return the standard deviation of a task's labels.
 
     Raises:
-        InputError: they are all alike.
+        InputError: all labels are equal.
     """
     labels = examples.labels_of(name)
     deviation = float(np.nanstd(labels))
     if not deviation > 0:
         raise InputError(
-            f"Labels of {name!r} must differ, for the score compares an error with their standard "
+            f"Labels of {name!r} must differ, because the score divides an error by their standard "
             f"deviation. Received: {np.count_nonzero(~np.isnan(labels))} labels, all of them "
-            f"{np.nanmax(labels):g}. Give more rows, or leave the task out."
+            f"{np.nanmax(labels):g}. Give more rows, or remove the task."
         )
     return deviation

@@ -1,6 +1,6 @@
-"""Parts of a split where a model may do well or badly, and how well each model does there.
+"""Metrics by segment: parts of a split where models may differ.
 
-By the popularity of the items, by the length of the histories, by what is known of the users.
+Segments are by the popularity of items, the length of histories, and user attributes.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ ListMetric = Callable[[np.ndarray, Sequence[np.ndarray]], np.ndarray]
 
 @dataclass(frozen=True)
 class Segment:
-    """Some of a split's queries, and of each the positives that count.
+    """Some of a split's queries, each with the positives that count in this segment.
 
     Args:
         name: `"all"`, `"head"`, `"middle"`, `"tail"`, `"short"`, `"long"`, or an attribute and a
             group, such as `"gender: F"`.
-        what: the same in words.
+        what: a description.
         rows: int [num_queries], the queries that have a positive here.
         positives: the positives that count, one array for each of `rows`.
-        attribute: of the users, by which this is a group of them, such as `"gender"`; or empty.
+        attribute: the user attribute of this group, such as `"gender"`; or empty.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Segment:
 
 
 def popularity_counts(train: Windows) -> np.ndarray:
-    """Return how many users met each item in training, int64 [num_items + 1]; 0 for padding."""
+    """Return the number of training users of each item, int64 [num_items + 1]; 0 for padding."""
     width = train.catalogue.num_items + 1
     users = np.broadcast_to(train.users[:, None].astype(np.int64), train.history.shape)
     pairs = np.unique(
@@ -61,7 +61,7 @@ def popularity_groups(counts: np.ndarray) -> np.ndarray:
     """Return 0 for head items, 1 for middle and 2 for tail items, int [num_items].
 
     Args:
-        counts: how many users met each item in training, [num_items].
+        counts: number of training users of each item, [num_items].
     """
     group = np.where(counts < TAIL_BELOW, 2, 1)
     group[np.argsort(-counts, kind="stable")[: round(HEAD_SHARE * len(counts))]] = 0
@@ -74,20 +74,21 @@ def segments(
     user_groups: Mapping[str, Sequence[str]] | None = None,
     item_groups: Mapping[str, tuple[str, np.ndarray]] | None = None,
 ) -> list[Segment]:
-    """Return the segments of a split, the whole first.
+    """Return the segments of a split, the whole split first.
 
-    Head items are the fifth of the catalogue that most users met in training, tail items those of
-    the rest that fewer than 10 users met, middle items what is left. A query belongs to each of
-    these segments that it has a positive in, and there only those positives count. A history is
-    short if it is no longer than the split's median. Of each attribute every group of users is a
-    segment; those of fewer than 30 queries are one together, `"small groups"`.
+    Head items are the fifth of the catalogue with the most training users; tail items are those of
+    the rest with fewer than 10 training users; middle items are the others. A query belongs to each
+    of these segments in which it has a positive, and only those positives count there. A history is
+    short if it is not longer than the split's median. Every group of a user attribute is a segment;
+    groups of fewer than 30 queries are merged into `"small groups"`.
 
     Args:
         train: training windows, for the items' popularity.
-        queries: the queries that are evaluated: `splits.test.answerable()`.
-        user_groups: by attribute, the group of every user, one text a user index, `""` where it is
-            not known; such as `UserAttributes.groups` gives.
-        item_groups: by name, what a group of items is, and their indices: one more segment each.
+        queries: the evaluated queries: `splits.test.answerable()`.
+        user_groups: by attribute, the group of every user, one text per user index, `""` if
+            missing; as returned by `UserAttributes.groups`.
+        item_groups: by name, the description of a group of items and their indices; one more
+            segment each.
     """
     group = popularity_groups(popularity_counts(train)[1:])
     lengths = np.array([len(history) for history in queries.histories])
@@ -137,7 +138,7 @@ def _of_rows(
 
 
 def by_segment(metric: ListMetric, item_ids: np.ndarray, parts: Sequence[Segment]) -> Values:
-    """Return a metric of recommended lists in every segment, one value a query of it.
+    """Return a metric of recommended lists in every segment, one value per query in it.
 
     Args:
         metric: of `evaluation.metrics`: `metric(item_ids, positives)`.
@@ -151,7 +152,7 @@ def by_segment(metric: ListMetric, item_ids: np.ndarray, parts: Sequence[Segment
 
 
 def mean_with_interval(values: np.ndarray, num_samples: int, seed: int) -> dict[str, Any]:
-    """Return `value`, the mean, and its 95 % bootstrap `interval`; None of no values."""
+    """Return `value`, the mean, and its 95 % bootstrap `interval`; None without values."""
     if not values.size:
         return {"value": None, "interval": None}
     bounds = metrics.bootstrap_interval(values, num_samples=num_samples, seed=seed)
@@ -167,15 +168,15 @@ def segment_report(
     num_samples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Return how well each model does in each segment, see `segment_figures`.
+    """Return the metrics of each model in each segment, see `segment_figures`.
 
     Args:
         parts: the segments.
         ndcgs: by model, `by_segment` of the NDCG.
-        pairs: the models whose difference is wanted, the first less the second.
+        pairs: pairs of models to compare, the first minus the second.
         k: length of the lists.
-        num_samples: resamples.
-        seed: of the resampling.
+        num_samples: number of resamples.
+        seed: seed of the resampling.
     """
     described = {
         part.name: {"what": part.what, "queries": len(part.rows), "attribute": part.attribute}
@@ -193,26 +194,26 @@ def segment_figures(
     num_samples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Return how well each model does in each segment, as plain JSON.
+    """Return the metrics of each model in each segment, as plain JSON.
 
-    Groups of users have no query in common, so each is compared with all other users whose group
-    is known by resampling both; two models are compared on the same queries.
+    Groups of users have no common queries, so each is compared with all other users whose group is
+    known by resampling both; two models are compared on the same queries.
 
     Args:
-        parts: by segment `what` it is, how many `queries` it has, and the `attribute` of users
-            that it is a group of, or "".
+        parts: by segment, its description `what`, its number of `queries`, and the user `attribute`
+            of the group, or "".
         ndcgs: by model and segment, float64 [num_queries of it], or [num_runs, num_queries]: then
             intervals are over queries and runs.
-        pairs: the models whose difference is wanted, the first less the second.
-        metric: what the values are, such as `"ndcg@10"`.
-        num_samples: resamples.
-        seed: of the resampling.
+        pairs: pairs of models to compare, the first minus the second.
+        metric: name of the values, such as `"ndcg@10"`.
+        num_samples: number of resamples.
+        seed: seed of the resampling.
 
     Returns:
-        `metric`; `segments`, the parts; `models` by name and segment
-        (`value`, `interval` and, of a group of users, `against_others`: `difference` and
-        `interval`); `comparisons`, one dict a pair: `models`, and `segments` by name, see
-        `metrics.paired_difference`. A segment without queries has no figures.
+        `metric`; `segments`, the parts; `models` by name and segment (`value`, `interval` and, for
+        a group of users, `against_others`: `difference` and `interval`); `comparisons`, one dict
+        per pair: `models`, and `segments` by name, see `metrics.paired_difference`. A segment
+        without queries has no values.
     """
     samples = {"num_samples": num_samples, "seed": seed}
     there = {name: part for name, part in parts.items() if part["queries"]}

@@ -1,4 +1,4 @@
-"""The best items of a query, with and without those of its history, in bounded memory."""
+"""The top items of a query, with or without seen ones, in bounded memory."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tfrs_distill import columns
 from tfrs_distill.data.row_blocks import row_blocks
 from tfrs_distill.data.splits import Queries
 
-GROUP = 16  # columns whose maximum stands for them
+GROUP = 16  # columns that are represented by their maximum
 
 
 def top_k_unseen(
     scores: np.ndarray, histories: Sequence[np.ndarray], k: int, *, exclude_seen: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the k best items that are not in the history; equal scores keep catalogue order.
+    """Return the top k items that are not in the history; ties keep catalogue order.
 
     Args:
         scores: float [num_queries, num_items + 1]; column i is item index i, column 0 is ignored.
@@ -47,10 +47,10 @@ def top_k_unseen(
 
 
 def _fill_best(scores: np.ndarray, best: np.ndarray, items: np.ndarray) -> None:
-    """Write each row's best scores and their columns, of equal ones the first; none of -inf.
+    """Write each row's best scores and their columns; ties keep column order; -inf is skipped.
 
-    The columns are divided into more than k groups. The k-th greatest of the groups' maxima is at
-    most the k-th best score, so only scores that reach it, few of them, have to be ordered.
+    The columns are divided into more than k groups. The k-th largest group maximum is at most the
+    k-th best score, so only the few scores that reach it have to be sorted.
     """
     k = best.shape[1]
     least = np.full(len(scores), np.finfo(np.float32).min)
@@ -60,7 +60,7 @@ def _fill_best(scores: np.ndarray, best: np.ndarray, items: np.ndarray) -> None:
         maxima = np.partition(groups.max(axis=1), num_groups - k, axis=1)
         least = np.maximum(least, maxima[:, num_groups - k])
     reach = scores >= least[:, None]
-    if np.count_nonzero(reach) > reach.size // (4 * GROUP):  # many are equal, or k is large
+    if np.count_nonzero(reach) > reach.size // (4 * GROUP):  # many ties, or k is large
         for row, reaching, best_of_row, items_of_row in zip(scores, reach, best, items):
             found = np.flatnonzero(reaching)
             found = found[np.argsort(-row[found], kind="stable")[:k]]
@@ -78,18 +78,18 @@ def _fill_best(scores: np.ndarray, best: np.ndarray, items: np.ndarray) -> None:
 
 
 class BlockScorer:
-    """A scorer whose scores of all items are computed for a block of queries at a time.
+    """A scorer that computes the scores of all items for a block of queries at a time.
 
-    A subclass has `exclude_seen`, `num_items` and `_score_items`, which gives the scores of every
-    item after each of some histories, float32 [num_queries, num_items + 1]. One with
-    `reads_attributes` is given what is known of the users too.
+    A subclass has `exclude_seen`, `num_items` and `_score_items`, which returns the scores of every
+    item after given histories, float32 [num_queries, num_items + 1]. With `reads_attributes` it
+    also gets the user attributes.
     """
 
     _score_items: Callable[..., np.ndarray]
     reads_attributes: bool = False
     exclude_seen: bool  # whether the history's items are left out
     num_items: int
-    batch_size: int | None = None  # queries of a block, beside the bound on its memory
+    batch_size: int | None = None  # queries per block, besides the memory limit
 
     def __call__(
         self, histories: Sequence[np.ndarray], k: int, *attributes: np.ndarray
@@ -108,7 +108,7 @@ class BlockScorer:
 
 
 def all_scores(scorer: BlockScorer, queries: Queries) -> np.ndarray:
-    """Return the scores of every item, seen ones too, float32 [num_queries, num_items + 1]."""
+    """Return the scores of every item, also seen ones, float32 [num_queries, num_items + 1]."""
     blocks = row_blocks(len(queries), scorer.num_items + 1, scorer.batch_size)
     attributes = attributes_for(scorer, queries)
     return np.concatenate(
@@ -120,6 +120,6 @@ def all_scores(scorer: BlockScorer, queries: Queries) -> np.ndarray:
 
 
 def attributes_for(scorer: Any, queries: Queries) -> tuple[np.ndarray, ...]:
-    """Return what a scorer is given beside histories: the users' attributes, where it reads any."""
+    """Return a scorer's further arguments: the user attributes, if it reads them."""
     known = queries.user_attributes
     return (known,) if known is not None and getattr(scorer, "reads_attributes", False) else ()

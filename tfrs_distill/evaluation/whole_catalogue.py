@@ -1,4 +1,4 @@
-"""Every item scored and ranked for some queries: what calibration and rank correlation need."""
+"""Scores and ranks of every item for some queries, for calibration and rank correlation."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from tfrs_distill.evaluation.retrieval import TeacherScorer
 from tfrs_distill.evaluation.top_k import BlockScorer, all_scores, attributes_for, top_k_unseen
 
 WHOLE_RANKINGS = 1000  # queries, at most, for which the whole catalogue is ranked
-WHOLE_SCORES = 2_500_000  # of these queries together, at most: calibration sorts them in float64
+WHOLE_SCORES = 2_500_000  # total scores, at most: calibration sorts them in float64
 
 
 def evenly(queries: Queries, at_most: int) -> np.ndarray:
-    """Return the rows of all queries, or of `at_most` of them, taken evenly."""
+    """Return the rows of all queries, or of `at_most` evenly spaced ones."""
     places = np.linspace(0, len(queries) - 1, min(len(queries), at_most))
     return places.round().astype(int)
 
 
 def ranked_rows(queries: Queries) -> np.ndarray:
-    """Return the rows of the queries that can be ranked whole in bounded memory, taken evenly."""
+    """Return the rows of evenly spaced queries that can be ranked fully in bounded memory."""
     return evenly(queries, min(WHOLE_RANKINGS, max(1, WHOLE_SCORES // queries.catalogue.num_items)))
 
 
@@ -32,17 +32,16 @@ def whole_ranking(
 ) -> tuple[dict[str, Any] | None, np.ndarray]:
     """Return the calibration of a model for queries, and its rank of every item.
 
-    Calibration is of the next item, the first of a query's positives, among the candidates, met or
-    not; ranks are without the history, unless the catalogue's `exclude_seen` is False.
+    Calibration is for the next item (the first of a query's positives) among the candidates, seen
+    or not; ranks are without the history, unless the catalogue's `exclude_seen` is False.
 
     Args:
-        model: a teacher, which has `logits`; scores, float [num_queries, num_items]; or a scorer.
-        queries: few, each with a positive: see `ranked_rows`.
-        max_history: positions of a window, as a teacher reads them.
+        model: a teacher with `logits`; scores, float [num_queries, num_items]; or a scorer.
+        queries: a few queries, each with a positive: see `ranked_rows`.
+        max_history: positions in a window, as a teacher reads them.
 
     Returns:
-        See `calibration`, None where there are no finite scores of all candidates; and
-        `centred_ranks`.
+        See `calibration`, None without finite scores of all candidates; and `centred_ranks`.
     """
     num_items = queries.catalogue.num_items
     everything = np.arange(1, num_items + 1)

@@ -1,4 +1,4 @@
-"""From a trained student to files: a SavedModel for TensorFlow Serving, `.tflite` for LiteRT."""
+"""Export of trained students: SavedModel for TensorFlow Serving, `.tflite` for LiteRT."""
 
 from tfrs_distill.export.artefact import export_artefact, to_saved_model
 from tfrs_distill.export.tflite import to_tflite

@@ -1,4 +1,4 @@
-"""The artefact of a student: its model files in every form, and what a reader needs beside them."""
+"""The artefact of a student: its model files in every form, and the files that a reader needs."""
 
 from __future__ import annotations
 
@@ -52,40 +52,41 @@ def export_artefact(
 ) -> Artefact:
     """Write a student to one folder, in every form of `export/forms/`.
 
-    These are a SavedModel and what is converted from it: `student.tflite` in float32 and a smaller
-    file with tables and matrices in 8 bits, which computes with 8-bit integers where LiteRT can
-    (dynamic range); both of built-in operators only. What they take and give
-    is in `RetrievalModule` and `RankingModule`; a student of mixed precision computes in float32
-    there. The folder appears whole or not at all; an artefact
-    that is there already stays as it was until then.
+    The forms are a SavedModel and files converted from it: `student.tflite` in float32, and a
+    smaller file with tables and matrices in 8 bits, which computes with 8-bit integers where LiteRT
+    can (dynamic range). Both use built-in operators only. Their inputs and outputs are in
+    `RetrievalModule` and `RankingModule`. A mixed-precision student computes in float32 there. The
+    folder is written atomically; until then an existing artefact does not change.
 
-    Of two stages the folder is the artefact of the retrieval student and holds that of the ranking
-    student in `ranking/`, as is noted in `signature.json`. `Recommender` reads it as any other, and
-    calls the ranking model once a query. A history has no ratings there: a ranking student that
-    reads them gets 0, not rated.
+    For two stages the folder is the artefact of the retrieval student, with that of the ranking
+    student in `ranking/` and an entry in `signature.json`. `Recommender` reads it like any other
+    artefact, with one call of the ranking model per query. A history has no ratings there: a
+    ranking student that reads them gets 0 (not rated).
 
     Args:
-        student: a trained student of retrieval, of ranking and made of features, or of both.
+        student: a trained retrieval student, a ranking student made of features, or a
+            `TwoStageStudent`.
         directory: the folder to write, `saved_models/<name>/<version>`; see `next_version`.
-        catalogue: the items the student was trained on, `splits.catalogue`. Retrieval needs it,
-            and its `exclude_seen` decides whether the history's items are left out. Of a ranking
-            student their ids become the vocabulary of `columns.ITEM_ID`, and their titles are kept.
-        k: of retrieval: how many items a query gets, 100 by default; of two stages it is the
-            student's `num_candidates`.
-        vocabularies: of ranking: by column, what turns what people know into indices: the ids of a
-            column of ids, entry i with the index `i + 1`, or the `WordVocabulary` of a column of
-            words. They are kept with the files, for `Ranker`; a column without takes indices only.
-            The item ids serve the history too.
-        provenance: what `provenance.json` holds beside versions and fingerprints.
+        catalogue: the items the student was trained on, `splits.catalogue`. Required for retrieval,
+            where its `exclude_seen` decides whether items in the history are excluded. For a
+            ranking student its ids become the vocabulary of `columns.ITEM_ID`, and its titles are
+            stored.
+        k: for retrieval: number of items per query, 100 by default; two stages have their
+            `num_candidates`.
+        vocabularies: for ranking: by column, the ids of a column of ids (entry i has the index
+            `i + 1`), or the `WordVocabulary` of a column of words. They are stored with the files,
+            for `Ranker`; a column without a vocabulary takes indices only. The item ids are also
+            used for the history.
+        provenance: further entries of `provenance.json`, besides versions and fingerprints.
 
     Returns:
         The artefact that was written.
 
     Raises:
-        InputError: `directory` holds something that is no artefact; an argument is missing, of the
-            other kind of student, or does not fit the student; the ranking student of two stages
-            reads more than a history and an item; the student's weights are not finite; LiteRT
-            has no operator for a part of it, or computes something else.
+        InputError: `directory` holds something that is not an artefact; an argument is missing, for
+            the other kind of student, or does not fit the student; the ranking student of two
+            stages reads more than a history and an item; the student's weights are not finite;
+            LiteRT has no operator for a part of it, or its results differ.
 
     Example:
     >>> import tempfile
@@ -118,24 +119,24 @@ def to_saved_model(
     k: int | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> Artefact:
-    """Write `student` as an artefact of a SavedModel alone at `directory`.
+    """Write `student` as an artefact with only a SavedModel at `directory`.
 
-    TensorFlow Serving serves `saved_models/<name>` when `directory` is
-    `saved_models/<name>/<version>`, the version a number. An artefact that is at `directory`
-    already is replaced, all its files.
+    TensorFlow Serving serves `saved_models/<name>` if `directory` is
+    `saved_models/<name>/<version>`, with a number as version. An existing artefact at `directory`
+    is replaced with all its files.
 
     Args:
-        student: see `export_artefact`, as for all arguments.
-        directory: the folder to write; it appears whole or not at all.
+        student: see `export_artefact`.
+        directory: the folder to write, atomically.
         catalogue: the items the student was trained on.
         k: see `export_artefact`.
-        provenance: what `provenance.json` holds beside versions and fingerprints.
+        provenance: further entries of `provenance.json`, besides versions and fingerprints.
 
     Returns:
         The artefact that was written.
 
     Raises:
-        InputError: `directory` holds something that is no artefact, or student and catalogue do
+        InputError: `directory` holds something that is not an artefact, or student and catalogue do
             not belong together.
     """
     refuse_foreign_folder(Path(directory))
@@ -154,9 +155,9 @@ def describe(
     vocabularies: Vocabularies | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> list[tuple[ServedModule, Artefact]]:
-    """Return what the model files in `folder` compute, and the artefact that they are part of.
+    """Return the functions of the model files in `folder`, and the artefacts they belong to.
 
-    Of two stages the second one's come first: the artefact in `folder` lists the files of both.
+    The second of two stages comes first: the artefact in `folder` lists the files of both.
     """
     if not isinstance(student, TwoStageStudent):
         return [_describe(student, folder, catalogue, k, vocabularies, provenance)]
@@ -192,14 +193,13 @@ def _describe(
     vocabularies: Vocabularies | None,
     provenance: Mapping[str, Any] | None,
 ) -> tuple[ServedModule, Artefact]:
-    """The same of one student."""
+    """Return the function of one student's model files, and their artefact."""
     provenance = provenance_of(student, catalogue, provenance)
     student = in_float32(student)
     if isinstance(student, RankingModel):
         if k is not None:
             raise InputError(
-                "A ranking student scores the items that it is given, so it takes no `k`. "
-                f"Received: k={k!r}."
+                f"A ranking student scores given items, so it takes no `k`. Received: k={k!r}."
             )
         vocabularies = dict(vocabularies or {})
         if catalogue is not None:
@@ -221,9 +221,9 @@ def _describe(
         )
     if not hasattr(student, "catalogue_embeddings"):
         raise InputError(
-            "A student can be exported that has `catalogue_embeddings` and `encode_histories`, or "
-            "is a ranking student made of features, as they say what every column is. "
-            f"Received: {type(student).__name__}. Save a model that was adopted with "
+            "Only students with `catalogue_embeddings` and `encode_histories`, and ranking "
+            "students made of features (which describe every column), can be exported. "
+            f"Received: {type(student).__name__}. Save an adapted model with "
             "`tf.saved_model.save`."
         )
     if catalogue is None or vocabularies is not None:
@@ -251,14 +251,14 @@ def _describe(
 def write_artefact(
     module: ServedModule, described: Artefact, forms: Iterable[ExportForm] = tuple(FORMS.values())
 ) -> None:
-    """Write the model files of `module`, the SavedModel first, and what stands beside them."""
+    """Write the model files of `module`, the SavedModel first, and the other files."""
     for form in forms:
         form.write(module, described.folder)
     described.write()
 
 
 def refuse_foreign_folder(folder: Path) -> None:
-    """Raise unless `folder` is absent, empty or an artefact, so that nothing else is replaced.
+    """Raise unless `folder` is absent, empty or an artefact, so that only artefacts are replaced.
 
     Raises:
         InputError: it is something else.
@@ -275,7 +275,7 @@ def refuse_foreign_folder(folder: Path) -> None:
 def provenance_of(
     student: Any, catalogue: Catalogue | None, provenance: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """Return versions and fingerprints, with what is given, for `provenance.json`."""
+    """Return versions and fingerprints, with the given entries, for `provenance.json`."""
     known = {
         "versions": {"python": platform.python_version(), **_installed_versions()},
         "student": type(student).__name__,
@@ -296,11 +296,11 @@ def _installed_versions() -> dict[str, str]:
 
 
 def _texts(name: str, ids: Sequence[str]) -> tuple[str, ...]:
-    """Return the ids, which must be text: a reader takes a number for an index."""
+    """Return the ids, which must be text: readers interpret numbers as indices."""
     for given in ids:
         if not isinstance(given, str):
             raise InputError(
-                f"The vocabulary of {name!r} must be of text. Received: {given!r}. Give every id "
-                "as text, such as '50', or no vocabulary where ids are indices."
+                f"The vocabulary of {name!r} must be text. Received: {given!r}. Give every id "
+                "as text, such as '50', or no vocabulary if ids are indices."
             )
     return tuple(ids)

@@ -22,23 +22,23 @@ from tfrs_distill.serving.ranker import RANK, SCORE
 class RankingModule(tf.Module):
     """`score`: rows to predictions; `rank`: one query and many items to the items' predictions.
 
-    `score` takes every column that the student reads, `[num_rows, ...]`, and gives one output a
-    task, float32 [num_rows]: predictions in the labels' unit, probabilities of a binary task, and
-    of a next-item task the probability of the row's item.
+    `score` takes every column that the student reads, `[num_rows, ...]`, and returns one output per
+    task, float32 [num_rows]: predictions in label units, probabilities for a binary task, and for a
+    next-item task the probability of the row's item.
 
-    `rank` takes the columns of the query with one row and those of the item with `num_items` rows;
-    it gives the same outputs, [num_items], and computes the query's features once. It is there
-    where the student reads both sides.
+    `rank` takes the query columns with one row and the item columns with `num_items` rows. It
+    returns the same outputs, [num_items], and computes the query's features once. It exists if the
+    student reads both sides.
 
-    An item's constant vectors are projected once, here: a file holds the items' embeddings, not the
-    vectors they are made of. So does a compressed table: its parts are constants of the graph. Of
-    the student only the variables that predictions need are kept.
+    Constant item vectors are projected once, here: a file holds the item embeddings, not the
+    vectors. The parts of a compressed table are constants of the graph. Only the student's
+    variables that predictions need are kept.
 
     Args:
         student: a trained ranking student.
 
     Raises:
-        InputError: a column cannot be an input, or its features differ about it; or the student's
+        InputError: a column name is not valid, or features differ about a column; or the student's
             weights are not finite.
     """
 

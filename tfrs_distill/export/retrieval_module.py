@@ -85,35 +85,34 @@ class ItemTable:
 
 
 class RetrievalModule(tf.Module):
-    """`history` -> `scores`, `item_ids`, with `exclude_seen` without the history's items.
+    """`history` -> `scores`, `item_ids`; with `exclude_seen` without items in the history.
 
-    `history` is int32 [batch_size, history_length], both sizes free, item indices oldest first, 0
-    for padding anywhere. With `exclude_seen` every item of it is excluded, those too old for the
-    student to read included. A number that is no item's index (negative, or above `num_items`)
-    counts as padding.
+    `history` is int32 [batch_size, history_length], both sizes free: item indices, oldest first, 0
+    for padding anywhere. With `exclude_seen` all its items are excluded, even those too old for the
+    student to read. Numbers that are not item indices (negative, or above `num_items`) count as
+    padding.
 
     `scores` is float32 [batch_size, k], best first; `item_ids` is int32 [batch_size, k], item
-    indices 1 to `num_items`. Where fewer than k items are left, the rest of `item_ids` is 0 and of
+    indices 1 to `num_items`. If fewer than k items are left, the rest of `item_ids` is 0 and of
     `scores` the lowest float32.
 
     The catalogue's embeddings are computed once, here, and become a constant of the graph, from
-    which a `TwoTower` also reads the items of the history: every item is in the files once. Of the
-    student only the variables that the query needs are kept.
+    which a `TwoTower` also reads the items of the history: every item is in the files once. Only
+    the student's variables that the query needs are kept.
 
-    A student that reads the items' texts gives two more functions, by which items can be added
-    without another export. `embed_texts`, of `pieces`, int32 [num_texts, max_pieces], gives
-    `embeddings`, float32 [num_texts, dim]; `retrieve_with_added_items` takes these beside the
-    history as `added_embeddings`, at least one, and recommends them too. Their indices, in the
-    history as well, are `num_items + 1` and on.
+    A student that reads item texts has two more functions, to add items without a new export.
+    `embed_texts` maps `pieces`, int32 [num_texts, max_pieces], to `embeddings`, float32 [num_texts,
+    dim]. `retrieve_with_added_items` takes these as `added_embeddings` (at least one) besides the
+    history, and recommends them too. Their indices, also in the history, are `num_items + 1` and
+    on.
 
-    A student that reads users' attributes has one more input where it has a history:
-    `user_attributes`, int32 [batch_size, num_attributes], indices of its `AttributeVocabulary`, 0
-    (and whatever is no index) for what is not known.
+    A student that reads user attributes has one more input: `user_attributes`, int32 [batch_size,
+    num_attributes], indices of its `AttributeVocabulary`, 0 (or any other number) if missing.
 
     Args:
         student: a trained student, see `ExportableStudent`.
-        num_items: how many items the catalogue has.
-        k: how many items to return; at most `num_items` are.
+        num_items: number of items in the catalogue.
+        k: number of items to return; at most `num_items`.
         exclude_seen: see `Catalogue.exclude_seen`.
 
     Raises:

@@ -32,32 +32,34 @@ def to_tflite(
     vocabularies: Vocabularies | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> Artefact:
-    """Write `student` as a `.tflite` file, with what a reader needs beside it.
+    """Write `student` as a `.tflite` file, with the files that a reader needs.
 
-    The file holds built-in operators only. Its signatures take and give what is in
-    `RetrievalModule` and `RankingModule`; sizes of `history` are free, so resize the input first.
-    Vocabularies, `titles.txt`, `signature.json`, `provenance.json` and, of a student that reads
-    texts, its word pieces are written to the same folder, which becomes, or stays, an artefact.
+    The file uses built-in operators only. Inputs and outputs of its signatures are in
+    `RetrievalModule` and `RankingModule`; the sizes of `history` are free, so resize the input
+    first. Vocabularies, `titles.txt`, `signature.json`, `provenance.json` and, for a student that
+    reads texts, its word pieces are written to the same folder, which becomes, or stays, an
+    artefact.
 
-    Two stages are two files of this name, see `export_artefact`; an artefact that is in the folder
-    already is replaced, all its files.
+    Two stages are two files of this name, see `export_artefact`; an existing artefact in the folder
+    is replaced with all its files.
 
     Args:
-        student: a trained student of retrieval, of ranking and made of features, or of both.
+        student: a trained retrieval student, a ranking student made of features, or a
+            `TwoStageStudent`.
         path: the file to write, ending in `.tflite`.
         catalogue: the items the student was trained on, see `export_artefact`.
         quantization: "float32"; "float16", weights in half the bytes; or "int8", weights in a
             quarter, computing with 8-bit integers where LiteRT can (dynamic range).
-        k: of retrieval, see `export_artefact`.
-        vocabularies: of ranking, see `export_artefact`.
-        provenance: what `provenance.json` holds beside versions and fingerprints.
+        k: for retrieval, see `export_artefact`.
+        vocabularies: for ranking, see `export_artefact`.
+        provenance: further entries of `provenance.json`, besides versions and fingerprints.
 
     Returns:
         The artefact that the file is now part of.
 
     Raises:
-        InputError: an argument is unknown, the student uses operators LiteRT does not have, or
-            the folder holds a model of another catalogue or k.
+        InputError: an argument is invalid, LiteRT lacks an operator of the student, or the folder
+            holds a model of another catalogue or k.
     """
     path = Path(path)
     if path.suffix != ".tflite":

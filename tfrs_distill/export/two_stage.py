@@ -1,4 +1,4 @@
-"""What a `Recommender` must be able to give the second of two stages."""
+"""The inputs that a `Recommender` can provide to the second of two stages."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ KNOWN_OF_AN_ITEM = (columns.ITEM_ID,)
 
 
 def check_second_stage(student: RankingModel, catalogue: Catalogue) -> None:
-    """Raise unless a `Recommender` can give the ranking student its inputs.
+    """Raise if a `Recommender` cannot provide the ranking student's inputs.
 
     Raises:
-        InputError: it reads a column that a history or the catalogue cannot give, or knows another
-            number of items.
+        InputError: the student reads a column that is neither in a history nor in the catalogue, or
+            has another number of items.
     """
     sides = sides_of(student.features)
     for side, known in ((QUERY, KNOWN_OF_A_QUERY), (ITEM, KNOWN_OF_AN_ITEM)):
@@ -36,6 +36,6 @@ def check_second_stage(student: RankingModel, catalogue: Catalogue) -> None:
     for feature in of_items:
         if feature.num_items != catalogue.num_items:
             raise InputError(
-                f"The ranking student knows {feature.num_items} items, but the catalogue has "
+                f"The ranking student has {feature.num_items} items, but the catalogue has "
                 f"{catalogue.num_items}. Give the catalogue that both students were trained on."
             )

@@ -1,4 +1,4 @@
-"""Teachers' knowledge on disk: by fingerprint, sharded, whole or not at all, memory-mapped."""
+"""Teacher outputs on disk: found by fingerprint, sharded, written atomically, memory-mapped."""
 
 from tfrs_distill.knowledge.cache_teacher import cache_teacher
 from tfrs_distill.knowledge.cached_teacher import CachedTeacher

@@ -47,20 +47,19 @@ def label_with_beam(
     """Label every training example on any Beam runner, with the files of `cache_teacher`.
 
     Args:
-        make_teacher: `make_teacher() -> teacher`, picklable; called here once and once by each
-            process of the workers. It must give the same teacher everywhere: load it, do not train
-            it.
+        make_teacher: `make_teacher() -> teacher`, picklable; called here once and once in each
+            worker process. It must return the same teacher everywhere: load it, do not train it.
         windows: training windows.
         directory: a folder that every worker can write under this path: local, or mounted.
         top_k: as for `cache_teacher`.
         temperatures: as for `cache_teacher`.
         dtype: as for `cache_teacher`.
-        rows_per_shard: as for `cache_teacher`; the work that goes to a worker at once.
+        rows_per_shard: as for `cache_teacher`; also the unit of work of a worker.
         pipeline_options: Beam's `PipelineOptions`: the runner, its workers, anything it takes.
 
     Raises:
         MissingExtraError: Apache Beam is not installed.
-        InputError: as `cache_teacher`; on a worker, whatever the runner makes of it.
+        InputError: as `cache_teacher`; errors on a worker are raised as the runner reports them.
     """
     if apache_beam is None:
         raise MissingExtraError("apache-beam", "beam", "Making a cache with Apache Beam")
@@ -93,9 +92,9 @@ def label_with_beam(
 
 
 class _Label(_DoFn):  # type: ignore[misc]
-    """Writes the shard of each element, with one teacher a process.
+    """Write the shard of each element, with one teacher per process.
 
-    The examples come with the element; `none` has what all windows share, and no example.
+    The element contains the examples; `none` has the catalogue and settings, and no example.
     """
 
     def __init__(
@@ -113,15 +112,16 @@ class _Label(_DoFn):  # type: ignore[misc]
         teacher = self.make_teacher()
         if fingerprint_of(teacher) != self.fingerprint:
             raise InputError(
-                f"A worker made a {type(teacher).__name__} of another fingerprint than the caller "
-                "did. The function must give the same everywhere: load a trained one from disk."
+                f"A worker made a {type(teacher).__name__} with another fingerprint than the "
+                "caller's. The function must return the same teacher everywhere: load a trained "
+                "one from disk."
             )
         self.labeller = Labeller(teacher, self.none.catalogue.num_items, self.settings)
 
     def process(
         self, element: tuple[ShardFile, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
     ) -> Iterable[str]:
-        """Write one shard, unless it is there; yield its name."""
+        """Write one shard if it does not exist yet; yield its name."""
         (path, fingerprint, rows), users, history, labels, keys = element
         windows = replace(self.none, users=users, history=history, labels=labels)
         arrays = partial(self.labeller.keyed, windows, rows, keys)

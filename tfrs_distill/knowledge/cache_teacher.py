@@ -1,4 +1,4 @@
-"""One trained teacher's knowledge of every training window, on disk."""
+"""One trained teacher's outputs for every training window, on disk."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ def cache_teacher(
     rows_per_shard: int = ROWS_PER_SHARD,
     progress: Progress | None = None,
 ) -> CachedTeacher:
-    """Label every training example with a teacher once, and keep its knowledge on disk.
+    """Label every training example with a teacher once, and store its outputs on disk.
 
-    A cache that the same teacher made for the same windows is opened, not made again; after a kill
-    the whole shards are kept and only the missing ones computed. Several processes may call this
-    for one directory at once: they share the shards. A teacher's knowledge of examples it trained
-    on is over-confident: see `cross_fit`.
+    If the directory has a cache of the same teacher and windows, it is opened. After an
+    interruption, complete shards are kept and only the missing ones are computed. Several processes
+    may call this for one directory at the same time: they share the shards. A teacher is
+    over-confident on examples that it was trained on: see `cross_fit`.
 
     Args:
-        teacher: a factorised `Teacher`, whose embeddings and top-K are kept; or anything with
-            `logits(batch, candidate_ids)` and `fingerprint()`, whose top-K alone is.
+        teacher: a factorised `Teacher` (embeddings and top-K logits are stored), or an object with
+            `logits(batch, candidate_ids)` and `fingerprint()` (only top-K logits are stored).
         windows: training windows.
         directory: folder of the cache.
-        top_k: items whose logits are kept at each position; the rest is summed. By default 50, or
-            all items but one of fewer: enough next to embeddings. Of a teacher without embeddings
-            nothing else is kept, so keep more (the recipe `movielens-100k` keeps 350 of 1,682).
+        top_k: number of items whose logits are stored at each position; the rest is summed. By
+            default 50, or all items but one in a smaller catalogue. Without embeddings the top-K is
+            all that is stored, so store more (the recipe `movielens-100k`: 350 of 1,682).
         temperatures: temperatures at which the rest is summed.
-        dtype: of the embeddings: `"float32"`, `"float16"`, or `"int8"` with a scale a row.
-        rows_per_shard: examples a file. A file is written at once, is what a kill can lose, and is
-            one open file of whoever reads the cache.
+        dtype: dtype of the embeddings: `"float32"`, `"float16"`, or `"int8"` with a scale per row.
+        rows_per_shard: examples per file. A file is the unit that is written at once and lost in an
+            interruption; every reader keeps all files open.
         progress: shows a bar over shards.
 
     Raises:
-        InputError: the teacher has no fingerprint, or gives NaN or infinite values at a label; or
-            a file that is there already is damaged.
+        InputError: the teacher has no fingerprint, or returns NaN or infinite values at a label; or
+            an existing file is damaged.
     """
     settings = LabelSettings(top_k, tuple(temperatures), dtype, rows_per_shard)
     to_label = WindowsToLabel(windows, settings)

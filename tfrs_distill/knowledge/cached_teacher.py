@@ -1,4 +1,4 @@
-"""A teacher whose logits are computed from what is on disk."""
+"""A teacher that reads its outputs from disk."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ COLUMNS = {
 
 
 class CachedTeacher:
-    """A `Teacher` that reads its knowledge from shards, of one fold of users or of several.
+    """A `Teacher` that reads its outputs from shards, from one or several folds of users.
 
-    Every fold has the item embeddings of its teacher. Together they are one factorised teacher:
-    a query embedding stands in its fold's block of a vector that is 0 elsewhere, a candidate's
-    embedding is the blocks of all folds side by side, and their dot product is exactly the fold
-    teacher's logit. Where the teachers were not factorised, the cache holds their top-K alone. A
-    cache of ranking rows holds their logits by task and is joined.
+    Every fold has the item embeddings of its teacher. Together they are one factorised teacher: a
+    query embedding is in its fold's block of a vector that is 0 elsewhere; a candidate's embedding
+    is the concatenation of the blocks of all folds; their dot product is exactly the fold teacher's
+    logit. If the teachers are not factorised, the cache has only their top-K logits. A cache of
+    ranking rows has their logits by task, which `join` adds to the rows.
 
     Args:
-        folds: the knowledge of each teacher, in fold order.
+        folds: the outputs of each teacher, in fold order.
         temperatures: the temperatures at which tails were summed.
     """
 
@@ -51,13 +51,13 @@ class CachedTeacher:
 
     @classmethod
     def open(cls, directory: str | os.PathLike[str]) -> CachedTeacher:
-        """Open a whole cache from disk.
+        """Open a complete cache from disk.
 
         Raises:
-            InputError: it was not finished, or a file of it is missing, truncated or foreign.
+            InputError: it is not complete, or a file is missing, truncated or of another cache.
         """
         directory = Path(directory)
-        manifest = Manifest.read(directory / MANIFEST)  # which is checked by its sha256
+        manifest = Manifest.read(directory / MANIFEST)  # checked by its sha256
         folds = [
             Fold(
                 manifest.open_shard(directory, names["teacher"]),
@@ -69,12 +69,12 @@ class CachedTeacher:
 
     @property
     def num_folds(self) -> int:
-        """How many teachers there are, each for users it never saw; 1 without cross-fitting."""
+        """Number of teachers, each for users it was not trained on; 1 without cross-fitting."""
         return len(self.folds)
 
     @property
     def forms(self) -> tuple[str, ...]:
-        """What it can be joined as: `"embeddings"` and `"top_k"`, or one of them; or `"logits"`."""
+        """Available forms of `join`: `"embeddings"`, `"top_k"` or both; or `"logits"`."""
         shared = set.intersection(*(set(fold.forms) for fold in self.folds))
         return tuple(form for form in (*COLUMNS, LOGITS) if form in shared)
 
@@ -107,20 +107,20 @@ class CachedTeacher:
     def join(
         self, examples: Windows | RankingExamples, *, form: str | None = None
     ) -> Windows | RankingExamples:
-        """Return the examples with the teachers' knowledge of each.
+        """Return the examples with the teachers' outputs for each.
 
-        Windows get it as further columns, which stay on disk: `Windows.batches` reads each batch's
-        rows when it is their turn. Ranking rows get their `teacher_logits`, in memory.
+        For windows these are further columns, which stay on disk: `Windows.batches` reads the rows
+        of each batch when needed. For ranking rows these are `teacher_logits`, in memory.
 
         Args:
-            examples: windows the cache was made for, all or some, in any order; or all the rows it
-                was made for, in their order.
-            form: of windows: `"embeddings"` gives query embeddings, whose logits are exact over any
-                candidates; `"top_k"` gives the K best items' logits and the rest's log-sum-exp;
-                None gives the first of these that the cache holds.
+            examples: windows of the cache, all or some, in any order; or exactly the ranking rows
+                of the cache, in the same order.
+            form: for windows: `"embeddings"` adds query embeddings, with exact logits for any
+                candidates; `"top_k"` adds the logits of the top K items and the log-sum-exp of the
+                rest. None is the first of these that the cache has.
 
         Raises:
-            InputError: the cache does not hold the form, or an example; names it.
+            InputError: the cache does not have the form, or an example; the message names it.
         """
         if isinstance(examples, RankingExamples):
             return self._join_rows(examples)
@@ -141,14 +141,14 @@ class CachedTeacher:
     def _join_rows(self, examples: RankingExamples) -> RankingExamples:
         if self.forms != (LOGITS,):
             raise InputError(
-                f"The teacher cache holds {list(self.forms)} of windows, not logits of ranking "
+                f"The teacher cache has {list(self.forms)} of windows, not logits of ranking "
                 "rows. Join it with the `Windows` it was made for."
             )
         facts = self.folds[0].teacher.facts
         if examples.fingerprint() != facts["examples"]:
             raise InputError(
-                "The teacher cache does not hold these rows: it was made for other ones, or for "
-                "these in another order or with other columns. Make the cache again for them."
+                "The teacher cache does not have these rows: it was made for other rows, or for "
+                "the same rows in another order or with other columns. Make the cache again."
             )
         logits = {
             task: np.empty((len(examples), width), np.float32)
@@ -165,17 +165,17 @@ class CachedTeacher:
             raise ValueError(f"`form` must be 'embeddings' or 'top_k'. Received: form={form!r}.")
         if self.forms == (LOGITS,):
             raise InputError(
-                "The teacher cache holds logits of ranking rows, not knowledge of windows. Join it "
+                "The teacher cache has logits of ranking rows, not outputs for windows. Join it "
                 "with the `RankingExamples` it was made for."
             )
         if form not in self.forms:
             raise InputError(
-                f"The teacher cache holds no {form}, only {list(self.forms)}: its teacher gives "
+                f"The teacher cache has no {form}, only {list(self.forms)}: its teacher has "
                 "logits but no embeddings. Join it with `form='top_k'`."
             )
 
     def _find(self, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
-        """Return which shard holds each example, and in which row: int32 [num_examples] both."""
+        """Return the shard of each example and its row there: int32 [num_examples] both."""
         shards = [shard for fold in self.folds for shard in fold.shards]
         held = [np.asarray(shard.arrays[EXAMPLE_KEYS]) for shard in shards]
         shard = np.repeat(np.arange(len(held), dtype=np.int32), [len(keys) for keys in held])
@@ -186,7 +186,7 @@ class CachedTeacher:
         if (keys[found] != wanted).any():
             example = int(np.argmax(keys[found] != wanted))
             raise InputError(
-                f"The teacher cache does not hold training example {example}, of user "
+                f"The teacher cache does not have training example {example}, of user "
                 f"{windows.users[example]}. It was made for other windows: the data, the item "
                 "texts, the split or `max_history` differ. Make the cache again for these windows."
             )
@@ -215,11 +215,11 @@ class CachedTeacher:
         """Return logits at the labelled positions, float32 [num_rows, num_candidates].
 
         Raises:
-            ValueError: the batch carries no knowledge.
+            ValueError: the batch has no teacher outputs.
         """
         if columns.TEACHER_QUERY_EMBEDDINGS not in batch:
             raise ValueError(
-                "The batch carries no teacher knowledge: column "
+                "The batch has no teacher outputs: column "
                 f"{COLUMNS[self.forms[0]][0]!r} is missing. Train on "
                 "`cached_teacher.join(windows).batches(...)`."
             )
@@ -234,13 +234,13 @@ class CachedTeacher:
         candidates = self._candidates_of_folds(candidate_ids)
         if self.num_folds == 1:
             return tf.matmul(queries, candidates[0], transpose_b=True)
-        # Each fold's rows by themselves: in `_into_blocks` most numbers are 0.
+        # Each fold's rows separately: with `_into_blocks` most of the numbers would be 0.
         rows = tf.dynamic_partition(tf.range(tf.size(fold)), fold, self.num_folds)
         logits = [
             tf.matmul(tf.gather(queries, of_fold), of_its_teacher, transpose_b=True)
             for of_fold, of_its_teacher in zip(rows, candidates)
         ]
-        places = tf.argsort(tf.concat(rows, axis=0))  # XLA compiles no `tf.dynamic_stitch`
+        places = tf.argsort(tf.concat(rows, axis=0))  # XLA cannot compile `tf.dynamic_stitch`
         return tf.gather(tf.concat(logits, axis=0), places)
 
     def _into_blocks(self, queries: tf.Tensor, fold: tf.Tensor) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""Knowledge of training examples from teachers that never trained on them."""
+"""Cross-fitting: outputs for training examples from teachers not trained on them."""
 
 from __future__ import annotations
 
@@ -36,47 +36,47 @@ def cross_fit(
     rows_per_shard: int | None = None,
     progress: Progress | None = None,
 ) -> CachedTeacher:
-    """Label every training example with a teacher that never trained on its user.
+    """Label every training example with a teacher that was not trained on its user.
 
-    Users are assigned to `num_folds` folds; for each, a teacher is trained on the other folds'
-    examples and labels this fold's. A teacher is over-confident about what it trained on, and a
-    student that imitates it there learns the labels' noise. `.join(examples)` of the result gives
-    the examples with the teachers' knowledge.
+    Users are assigned to `num_folds` folds. For each fold a teacher is trained on the examples of
+    the other folds and labels those of this fold. A teacher is over-confident on its own training
+    examples, and a student that imitates it there learns the noise of the labels. `.join(examples)`
+    of the result returns the examples with the teachers' outputs.
 
-    A fold that is already on disk is not trained again, so an interrupted call resumes; several
-    processes that call this for one directory share the folds. A fold that was interrupted between
-    two of its shards needs its teacher again, so `train` is called again. Where that gives another
-    teacher, the fold's earlier shards are not its and are made again. A `train` that keeps its
-    trained teachers on disk, and loads the one it has, loses nothing.
+    Folds that are complete on disk are not trained again, so an interrupted call resumes; several
+    processes that call this for one directory share the folds. A fold interrupted between two of
+    its shards needs its teacher, so `train` is called again. If that returns another teacher, the
+    fold's earlier shards are discarded and made again. To avoid this, let `train` save its trained
+    teachers on disk and load an existing one.
 
     Reference: [Dao et al., 2021](https://arxiv.org/abs/2104.09732).
 
     Args:
-        train: `train(examples, fold) -> teacher`, trained on just these examples. For windows a
-            teacher is what `cache_teacher` takes; for rows what `td.teachers.row_logits` takes: it
-            has `logits(batch, None)` or `row_logits(examples)`, by task, NaN = no knowledge.
+        train: `train(examples, fold) -> teacher`, trained on exactly these examples. For windows
+            the teacher is as for `cache_teacher`; for rows as for `td.teachers.row_logits`: it has
+            `logits(batch, None)` or `row_logits(examples)`, by task, NaN = no output.
         examples: training `Windows` or `RankingExamples`.
         directory: folder of the cache.
-        fingerprint: text that names everything that decides how `train` trains (its configuration,
-            its seed, its data's version); a fold made under another one is made again.
+        fingerprint: text that changes with everything that affects `train` (its configuration, its
+            seed, the version of its data); folds with another fingerprint are made again.
         num_folds: at least 2, and at most the number of users or rows.
-        by: `"user"` keeps a user's rows in one fold; `"row"` assigns rows one by one, for data in
-            which a row has no user that matters.
-        seed: of dealing.
-        top_k: of windows, as for `cache_teacher`; rows' logits are kept whole.
-        temperatures: of windows, as for `cache_teacher`.
-        dtype: of windows, as for `cache_teacher`.
-        rows_per_shard: examples a file; None is 4,096 windows or 1,048,576 rows.
+        by: `"user"` keeps all rows of a user in one fold; `"row"` assigns rows individually, for
+            data without meaningful users.
+        seed: seed of the assignment.
+        top_k: for windows, as for `cache_teacher`; logits of rows are stored completely.
+        temperatures: for windows, as for `cache_teacher`.
+        dtype: for windows, as for `cache_teacher`.
+        rows_per_shard: examples per file; None is 4,096 windows or 1,048,576 rows.
         progress: shows a bar over shards.
 
     Raises:
-        InputError: `num_folds` is out of range; a teacher gives NaN, infinite values or another
-            shape than it must; a file that is there already is damaged.
-        ValueError: `by` is neither of the two, or rows are given a setting of windows.
+        InputError: `num_folds` is out of range; a teacher returns NaN, infinite values or the wrong
+            shape; an existing file is damaged.
+        ValueError: `by` is neither of the two, or a setting for windows is given for rows.
 
     Example:
     >>> import tempfile
-    >>> class Mean:  # knows the mean label of what it was trained on
+    >>> class Mean:  # predicts the mean label of its training rows
     ...     def __init__(self, seen): self.mean = seen.labels["like"].mean()
     ...     def row_logits(self, examples): return {"like": np.full(len(examples), self.mean)}
     >>> rows = RankingExamples(
@@ -104,7 +104,7 @@ def cross_fit(
 def assign_folds(
     examples: Windows | RankingExamples, num_folds: int, by: str, seed: int
 ) -> np.ndarray:
-    """Return the fold of every row, int [num_rows]; folds have equally many users or rows, to one.
+    """Return the fold of every row, int [num_rows]; fold sizes (users or rows) differ by at most 1.
 
     Raises:
         InputError: `num_folds` is out of range.
@@ -124,13 +124,13 @@ def assign_folds(
 
 
 def _to_label(examples: Windows | RankingExamples, given: dict[str, Any]) -> ToLabel:
-    """Return the examples with what is kept of a teacher's knowledge of them."""
+    """Return the examples with the settings of what is stored."""
     if isinstance(examples, Windows):
         return WindowsToLabel(examples, LabelSettings(**given))
     wrong = [name for name in given if name != "rows_per_shard"]
     if wrong:
         raise ValueError(
-            f"`{wrong[0]}` is of windows: the logits of ranking rows are kept whole. Received: "
-            f"{wrong[0]}={given[wrong[0]]!r}. Leave it out."
+            f"`{wrong[0]}` is a setting for windows: logits of rows are stored completely. "
+            f"Received: {wrong[0]}={given[wrong[0]]!r}. Remove it."
         )
     return RowsToLabel(examples, **given)

@@ -1,4 +1,4 @@
-"""One fold of a cache: its teacher's file, and its examples' in shards of bounded rows."""
+"""One fold of a cache: its teacher's file, and shards with its examples."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ EXAMPLE_KEYS = "example_keys"  # uint64 [num_rows]: which examples a shard's row
 
 @dataclass(frozen=True)
 class Fold:
-    """The knowledge of one teacher, on disk.
+    """The outputs of one teacher, on disk.
 
     Args:
-        teacher: facts about the teacher and, where it is factorised, its item embeddings.
-        shards: the knowledge of the fold's examples.
+        teacher: facts about the teacher and, if it is factorised, its item embeddings.
+        shards: the outputs for the fold's examples.
     """
 
     teacher: Shard
@@ -34,19 +34,19 @@ class Fold:
 
     @property
     def forms(self) -> tuple[str, ...]:
-        """The forms in which it can be joined."""
+        """The forms in which the outputs can be joined."""
         return tuple(self.teacher.facts["forms"])
 
 
 @dataclass(frozen=True)
 class FoldKnowledge:
-    """The knowledge of one fold's teacher, before it is on disk.
+    """The outputs of one fold's teacher, before they are on disk.
 
     Args:
-        teacher: the teacher's fingerprint; shards of another one are made again.
-        facts: JSON about the knowledge: `forms`, `temperatures` and more.
-        shared: arrays that belong to no example, such as item embeddings.
-        of_rows: `of_rows(rows) -> arrays` of these examples, a row an example, with `EXAMPLE_KEYS`.
+        teacher: the teacher's fingerprint; shards of another teacher are made again.
+        facts: JSON about the outputs: `forms`, `temperatures` and more.
+        shared: arrays that do not belong to examples, such as item embeddings.
+        of_rows: `of_rows(rows) -> arrays`, with one row per example, and `EXAMPLE_KEYS`.
     """
 
     teacher: str
@@ -56,7 +56,7 @@ class FoldKnowledge:
 
 
 class ShardFile(NamedTuple):
-    """Where a shard of a fold goes, what decides its content, and the examples it is about."""
+    """The path of a fold's shard, the fingerprint of its content, and its examples."""
 
     path: Path
     fingerprint: str
@@ -64,15 +64,16 @@ class ShardFile(NamedTuple):
 
 
 class FoldFiles:
-    """The files that a fold will have, named by everything that decides their content.
+    """The files of a fold, named by the fingerprint of their content.
 
     Args:
-        directory: of the cache.
-        rows: the fold's examples, indices among all.
-        made_from: what decides how the teacher is trained, the examples, and what is kept; JSON.
-        index: of the fold.
-        num_folds: of the cache.
-        rows_per_shard: examples in one shard.
+        directory: folder of the cache.
+        rows: indices of the fold's examples.
+        made_from: everything that affects the teacher's training, the examples and the stored
+            outputs; JSON.
+        index: index of the fold.
+        num_folds: number of folds in the cache.
+        rows_per_shard: examples per shard.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class FoldFiles:
 
     @property
     def num_shards(self) -> int:
-        """How many shards its examples fill."""
+        """Number of shards for its examples."""
         return -(-len(self.rows) // self.rows_per_shard)
 
     def shard_files(self, teacher: str) -> list[ShardFile]:
@@ -108,7 +109,7 @@ class FoldFiles:
         return files
 
     def opened(self) -> Fold | None:
-        """Return the fold, if all of it is on disk; raise an InputError where a file is damaged."""
+        """Return the fold if it is complete on disk; raise an InputError if a file is damaged."""
         if (teacher := self._teacher()) is None:
             return None
         files = self.shard_files(teacher.facts["teacher"])
@@ -118,7 +119,7 @@ class FoldFiles:
         return Fold(teacher, shards)
 
     def is_done(self) -> bool:
-        """Return whether all of it is on disk."""
+        """Return whether the fold is complete on disk."""
         return self.opened() is not None
 
     def jobs(self, knowledge: FoldKnowledge) -> list[Job]:
@@ -128,7 +129,7 @@ class FoldFiles:
         def arrays(rows: np.ndarray) -> dict[str, np.ndarray]:
             try:
                 return knowledge.of_rows(rows)
-            except InputError:  # what this teacher gave before is worth as little
+            except InputError:  # this teacher's earlier shards cannot be used either
                 self._remove(knowledge.teacher)
                 raise
 
@@ -138,7 +139,7 @@ class FoldFiles:
         ]
 
     def keep_teacher(self, knowledge: FoldKnowledge) -> None:
-        """Write the teacher's file; shards of another teacher that was here before are removed."""
+        """Write the teacher's file, and remove shards of an earlier teacher."""
         with locked(self.teacher_path):
             if (kept := self._teacher()) is not None:
                 if kept.facts["teacher"] == knowledge.teacher:
@@ -148,7 +149,7 @@ class FoldFiles:
             Shard.write(self.teacher_path, self._key_of(knowledge.teacher), knowledge.shared, facts)
 
     def _teacher(self) -> Shard | None:
-        """Return the teacher's file, if it is on disk and this fold's."""
+        """Return the teacher's file if it is on disk and belongs to this fold."""
         if not self.teacher_path.exists():
             return None
         shard = Shard.open(self.teacher_path)

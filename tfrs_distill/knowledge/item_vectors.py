@@ -1,4 +1,4 @@
-"""Vectors of item texts on disk: each text is encoded once, however the catalogue grows."""
+"""Vectors of item texts on disk: each text is encoded only once."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ TEXTS_PER_SHARD = 16384
 
 
 class Encoder(Protocol):
-    """What turns texts into vectors: a `TextEncoder`, or anything with these two methods."""
+    """An encoder of texts: a `TextEncoder`, or any object with these two methods."""
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Return vectors of texts, float [num_texts, dim], in the order given."""
 
     def fingerprint(self) -> str:
-        """Return text that names everything that decides the vectors."""
+        """Return a text that changes with everything that affects the vectors."""
 
 
 class ItemVectors:
-    """Vectors in the order of the texts given, read from disk when they are indexed.
+    """Vectors in the order of the given texts, read from disk when indexed.
 
-    `vectors[rows]` and `numpy.asarray(vectors)` are float32, whatever lies on disk.
+    `vectors[rows]` and `numpy.asarray(vectors)` are float32, also if stored in another dtype.
 
     Args:
-        stored: the vectors as they lie on disk, `[num_texts, dim]`.
-        scales: of 8-bit vectors, float32 [num_texts].
+        stored: the vectors on disk, `[num_texts, dim]`.
+        scales: for 8-bit vectors, float32 [num_texts].
     """
 
     dtype = np.dtype(np.float32)
@@ -74,24 +74,25 @@ def cache_item_vectors(
     rows_per_shard: int = TEXTS_PER_SHARD,
     progress: Progress | None = None,
 ) -> ItemVectors:
-    """Encode texts to vectors; only those that no earlier call encoded are encoded.
+    """Encode texts to vectors and store them; texts in the cache are not encoded again.
 
-    A vector is known by its text, not by an item's place: new texts go to new files and the old
-    files stay as they are. Each encoder and each dtype has its files in the directory.
-    After a kill the whole files are kept; several processes may call this at once and share the
-    work.
+    Vectors are identified by their text, not by the item's index: new texts are written to new
+    files, and old files do not change. Each encoder and each dtype has its own files in the
+    directory. After an interruption complete files are kept; several processes may call this at the
+    same time and share the work.
 
     Args:
         encoder: has `encode(texts) -> [num_texts, dim]` and `fingerprint() -> str`.
-        texts: one an item, in catalogue order; equal texts are encoded once.
-        directory: folder of the cache; may hold teachers' caches too.
-        dtype: `"float32"`, `"float16"`, or `"int8"` with a scale a row.
-        rows_per_shard: texts a file: what is encoded at once, and what a kill can lose.
+        texts: one per item, in catalogue order; equal texts are encoded once.
+        directory: folder of the cache; it may also contain teacher caches.
+        dtype: `"float32"`, `"float16"`, or `"int8"` with a scale per row.
+        rows_per_shard: texts per file: the unit that is encoded at once and lost in an
+            interruption.
         progress: shows a bar over texts.
 
     Raises:
-        InputError: the encoder has no fingerprint or gives vectors that cannot be used, there are
-            no texts, or a file that is there already is damaged.
+        InputError: the encoder has no fingerprint or returns invalid vectors, there are no texts,
+            or an existing file is damaged.
 
     Example:
     >>> class Lengths:
@@ -123,9 +124,9 @@ class ItemStore:
     """The files of one encoder's vectors in one dtype.
 
     Args:
-        directory: of the cache.
-        encoder: what makes the vectors.
-        dtype: of the vectors on disk.
+        directory: folder of the cache.
+        encoder: the encoder of the vectors.
+        dtype: dtype of the vectors on disk.
     """
 
     def __init__(self, directory: Path, encoder: Encoder, dtype: str) -> None:
@@ -139,10 +140,10 @@ class ItemStore:
         self.manifest_path = directory / f"{self.name}.json"
 
     def shards(self) -> Iterator[Shard]:
-        """Yield its shards on disk, those of a killed writer too, opened but not read.
+        """Yield its shards on disk, also those of an interrupted writer, opened but not read.
 
         Raises:
-            InputError: one is truncated or of another store; names it.
+            InputError: a shard is truncated or of another store; the message names it.
         """
         manifest = Manifest.read_if_whole(self.manifest_path)
         for path in sorted(self.directory.glob(f"{self.name}-*{SUFFIX}")):
@@ -152,16 +153,16 @@ class ItemStore:
             shard = Shard.open(path)
             if shard.fingerprint != self._fingerprint_of(_keys_in(shard)):
                 raise InputError(
-                    f"The teacher cache file {path} is foreign: another encoder's. Delete it and "
+                    f"The teacher cache file {path} belongs to another encoder. Delete it and "
                     "make the cache again."
                 )
             yield shard
 
     def jobs(self, texts: Sequence[str], keys: np.ndarray, rows_per_shard: int) -> list[Job]:
-        """Return the jobs that encode what no shard holds, each text once, in the order given."""
+        """Return the jobs that encode texts that are in no shard, each once, in the given order."""
         check_rows_per_shard(rows_per_shard)
         if not len(texts):
-            raise InputError("There are no texts to encode. Give one an item.")
+            raise InputError("There are no texts to encode. Give one per item.")
         first = np.sort(np.unique(keys[:, 0], return_index=True)[1])
         held = [np.zeros((0, 2), np.uint64), *(_keys_in(shard) for shard in self.shards())]
         missing = first[_rows_of(keys[first], np.concatenate(held)) < 0]
@@ -179,13 +180,13 @@ class ItemStore:
         vectors = np.asarray(self.encoder.encode(texts))
         if vectors.ndim != 2 or len(vectors) != len(texts):
             raise InputError(
-                "An encoder must give one vector a text, [num_texts, dim]. Received: "
+                "An encoder must return one vector per text, [num_texts, dim]. Received: "
                 f"{vectors.shape} for {len(texts)} texts."
             )
         finite = np.isfinite(vectors).all(axis=1)
         if not finite.all():
             raise InputError(
-                "The encoder gives NaN or infinite values, first for the text "
+                "The encoder returns NaN or infinite values, first for the text "
                 f"{texts[int(np.argmin(finite))][:80]!r}. They were not written."
             )
         stored, scales = quantise(vectors, self.dtype)
@@ -193,12 +194,12 @@ class ItemStore:
         return arrays if scales is None else arrays | {SCALES: scales}
 
     def finish(self, keys: np.ndarray) -> ItemVectors:
-        """Read every new shard, name all in the manifest and open the vectors of these texts."""
+        """Check every new shard, write the manifest and open the vectors of these texts."""
         shards = list(self.shards())
         widths = {int(shard.arrays[VECTORS].shape[1]) for shard in shards}
         if len(widths) > 1:
             raise InputError(
-                f"The encoder gave vectors of several widths, {sorted(widths)}, under one "
+                f"The encoder returned vectors of several widths, {sorted(widths)}, under one "
                 "fingerprint. Give each encoder a different fingerprint."
             )
         write_manifest(self.manifest_path, "items", self.fingerprint, self.facts, shards, KEYS)
@@ -208,8 +209,8 @@ class ItemStore:
         row = _rows_of(keys, np.concatenate(held))
         if (row < 0).any():
             raise InputError(
-                f"The teacher cache {self.directory} does not hold the vector of text "
-                f"{int(np.argmin(row))}: a file went away while it was made, or another text has "
+                f"The teacher cache {self.directory} does not have the vector of text "
+                f"{int(np.argmin(row))}: a file was removed while it was made, or another text has "
                 "the same first 64 bits of its BLAKE2b digest. Make it again."
             )
         part, place = part[row], place[row]
@@ -230,7 +231,7 @@ def keys_of(texts: Sequence[str]) -> np.ndarray:
 
 
 def _rows_of(keys: np.ndarray, held: np.ndarray) -> np.ndarray:
-    """Return the row of each key among the held ones, -1 where it is none: int [num_keys]."""
+    """Return the row of each key among the stored ones, -1 if missing: int [num_keys]."""
     if not len(held):
         return np.full(len(keys), -1)
     order, in_order = np.argsort(held[:, 0]), np.argsort(keys[:, 0])  # sorted needles are fast

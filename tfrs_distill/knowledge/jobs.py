@@ -1,4 +1,4 @@
-"""Jobs that are done once, whole or not at all, and shared by several processes."""
+"""Jobs that are done once, atomically, and shared by several processes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Job:
     """One piece of work.
 
     Args:
-        path: its lock stands for the job; where the job makes one file, that file.
-        is_done: whether another process, or an earlier run, has done it.
-        do: does it, whole or not at all.
-        size: steps of a progress bar.
+        path: the path of the job's lock; if the job writes one file, that file.
+        is_done: returns whether another process, or an earlier run, has done the job.
+        do: does the job, atomically.
+        size: number of steps in a progress bar.
     """
 
     path: Path
@@ -30,10 +30,10 @@ class Job:
 
 
 def run_jobs(jobs: Iterable[Job]) -> Iterator[Job]:
-    """Do every job that is not done, sharing them with other processes; yields each when done.
+    """Do every job that is not done, shared with other processes; yields each when done.
 
-    A job that another process works on is left to it and looked at again at the end: done by then,
-    or, where that process died, done here.
+    A job that another process is working on is checked again at the end: it is done by then, or, if
+    that process died, it is done here.
     """
     others = []
     for job in jobs:
@@ -58,7 +58,7 @@ def shard_job(
 ) -> Job:
     """Return the job that writes one shard.
 
-    `is_done` raises an InputError where the file is there, but damaged.
+    `is_done` raises an InputError if the file exists but is damaged.
     """
     return Job(
         path,

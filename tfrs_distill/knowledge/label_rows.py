@@ -1,4 +1,4 @@
-"""A teacher's knowledge of ranking rows: logits by task, checked."""
+"""A teacher's outputs for ranking rows: checked logits by task."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from tfrs_distill.knowledge.shard import check_rows_per_shard
 from tfrs_distill.teachers.row_logits import row_logits
 
 LOGITS = "logits"
-ROWS_PER_SHARD = 1 << 20  # rows: 4 MB for each number of a row
+ROWS_PER_SHARD = 1 << 20  # 4 MB per number in a row
 
 
 class RowsToLabel:
-    """All rows of a cache; of a teacher's knowledge the logits are kept whole.
+    """All rows of a cache; the teacher's logits are stored completely.
 
     Args:
         examples: the training rows.
-        rows_per_shard: rows in one shard.
+        rows_per_shard: rows per shard.
     """
 
     def __init__(self, examples: RankingExamples, rows_per_shard: int = ROWS_PER_SHARD) -> None:
@@ -32,13 +32,13 @@ class RowsToLabel:
         self.kept = {"form": LOGITS, "rows_per_shard": rows_per_shard}
 
     def knowledge(self, teacher: Any, rows: np.ndarray) -> FoldKnowledge:
-        """Return one teacher's knowledge of these rows, ascending.
+        """Return one teacher's outputs for these rows, ascending.
 
-        The teacher labels all of them at once: rows of one list stay together, and the logits are
-        the teacher's fingerprint.
+        All rows are labelled at once, so that rows of one list stay together. The fingerprint of
+        the teacher is that of its logits.
 
         Raises:
-            InputError: it gives logits of other rows, or a number that is not finite.
+            InputError: the logits have other rows, or a value is not finite.
         """
         examples = self.examples.subset(rows)
         by_task = row_logits(teacher, examples)

@@ -1,4 +1,4 @@
-"""A teacher's knowledge of retrieval windows: embeddings and top-K logits, checked."""
+"""A teacher's outputs for retrieval windows: embeddings and top-K logits, checked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tfrs_distill.models.rows import row_mask
 EMBEDDINGS, TOP_K = "embeddings", "top_k"
 ITEMS, ITEM_SCALES = "item_embeddings", "item_scales"
 BATCH_SIZE = 64  # windows at a time
-LOGITS_AT_ONCE = 1 << 26  # 256 MiB of float32: fewer windows at a time where there are many items
+LOGITS_AT_ONCE = 1 << 26  # 256 MiB of float32: fewer windows at a time for many items
 ITEMS_AT_ONCE = 1 << 16
 DEFAULT_TOP_K = 50
 ROWS_PER_SHARD = 4096  # windows: 135 MB at 50 positions of 64 numbers and 50 best items
@@ -31,13 +31,13 @@ ROWS_PER_SHARD = 4096  # windows: 135 MB at 50 positions of 64 numbers and 50 be
 
 @dataclass(frozen=True)
 class LabelSettings:
-    """What is kept of a teacher's knowledge of windows.
+    """Settings of the stored outputs for windows.
 
     Args:
-        top_k: items whose logits are kept at each position; None as `of_catalogue` has it.
-        temperatures: at which the rest is summed.
-        dtype: of embeddings, see `quantise`.
-        rows_per_shard: examples in one shard.
+        top_k: number of items whose logits are stored at each position; None: see `of_catalogue`.
+        temperatures: temperatures at which the rest is summed.
+        dtype: dtype of embeddings, see `quantise`.
+        rows_per_shard: examples per shard.
     """
 
     top_k: int | None = None
@@ -46,7 +46,7 @@ class LabelSettings:
     rows_per_shard: int = ROWS_PER_SHARD
 
     def of_catalogue(self, num_items: int) -> LabelSettings:
-        """Return them checked, with a `top_k`: by default 50, or all items but one of fewer.
+        """Return the checked settings with a `top_k`: by default 50, at most all items but one.
 
         Raises:
             InputError: a setting is out of its range.
@@ -69,14 +69,14 @@ class LabelSettings:
 
 
 class WindowsToLabel:
-    """All windows of a cache, and what is kept of a teacher's knowledge of them.
+    """All windows of a cache, and the settings of the stored outputs.
 
     Args:
         windows: training windows.
-        settings: what is kept.
+        settings: what is stored.
 
     Raises:
-        InputError: a setting is out of its range.
+        InputError: a setting is out of range.
     """
 
     def __init__(self, windows: Windows, settings: LabelSettings) -> None:
@@ -91,7 +91,7 @@ class WindowsToLabel:
         return self.examples.example_keys()
 
     def knowledge(self, teacher: Any, rows: np.ndarray) -> FoldKnowledge:
-        """Return one teacher's knowledge, of any rows: windows are labelled one by one."""
+        """Return one teacher's outputs for the given rows."""
         labeller = Labeller(teacher, self.examples.catalogue.num_items, self.settings)
         return FoldKnowledge(
             labeller.fingerprint,
@@ -105,19 +105,19 @@ class WindowsToLabel:
 
 
 class Labeller:
-    """A teacher's knowledge of windows, as arrays.
+    """Computes a teacher's outputs for windows, as arrays.
 
-    A teacher with `encode_queries` and `encode_candidates` gives its embeddings, whose dot product
-    its logits are; of any other the top-K logits over all items are kept, and it may be plain
-    Python: `logits` is not traced.
+    For a teacher with `encode_queries` and `encode_candidates`, its embeddings are stored, whose
+    dot products are its logits. For any other teacher the top-K logits over all items are stored;
+    it may be plain Python, because `logits` is not traced.
 
-    Its `item_arrays` are the teacher's item embeddings as they are stored, one row an item index;
-    none where the teacher is not factorised.
+    `item_arrays` are the teacher's item embeddings as they are stored, one row per item index;
+    empty if the teacher is not factorised.
 
     Args:
-        teacher: anything with `logits(batch, candidate_ids)`, or a factorised `Teacher`.
-        num_items: of the catalogue.
-        settings: what is kept.
+        teacher: an object with `logits(batch, candidate_ids)`, or a factorised `Teacher`.
+        num_items: number of items in the catalogue.
+        settings: what is stored.
 
     Raises:
         InputError: the teacher has no such methods, or its item embeddings are not finite, or a
@@ -144,19 +144,18 @@ class Labeller:
     def keyed(
         self, windows: Windows, example_ids: np.ndarray, keys: np.ndarray
     ) -> dict[str, np.ndarray]:
-        """Return the arrays of a shard: what `label` gives, with the windows' keys."""
+        """Return the arrays of a shard: the output of `label`, with the windows' keys."""
         return {EXAMPLE_KEYS: keys} | self.label(windows, example_ids)
 
     def label(self, windows: Windows, example_ids: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the teacher's knowledge of each window, one row a window; 0 where no label is.
+        """Return the teacher's outputs, one row per window; 0 at positions without a label.
 
         Args:
             windows: the windows to label.
             example_ids: int [num_windows], their rows among all training windows.
 
         Raises:
-            InputError: the teacher gives NaN or infinite values at a label, or values of another
-                shape than it must.
+            InputError: the teacher returns NaN or infinite values at a label, or the wrong shape.
         """
         shape, arrays, start = windows.labels.shape, {}, 0
         ids = tf.constant(example_ids, tf.int64)
@@ -186,7 +185,7 @@ class Labeller:
     def _knowledge(
         self, batch: dict[str, tf.Tensor], labelled: np.ndarray
     ) -> dict[str, np.ndarray]:
-        """Return the knowledge at the batch's labels, arrays `[num_rows, ...]`."""
+        """Return the outputs at the batch's labels, arrays `[num_rows, ...]`."""
         arrays = {}
         if self._scored is not None:
             queries = arrays[columns.TEACHER_QUERY_EMBEDDINGS] = self._queries(
@@ -199,8 +198,8 @@ class Labeller:
             expected = (int(np.count_nonzero(labelled)), self.num_items)
             if logits.shape != expected:
                 raise InputError(
-                    "A teacher's logits must have one row a label of the batch and one column an "
-                    f"item, here {expected}. {type(self.teacher).__name__} gives "
+                    "A teacher's logits must have one row per label of the batch and one column "
+                    f"per item, here {expected}. {type(self.teacher).__name__} returns "
                     f"{tuple(logits.shape)}."
                 )
         ids, values, tail, finite = _top_k_and_rest(
@@ -221,14 +220,14 @@ class Labeller:
         if queries.shape != expected:
             raise InputError(
                 "A teacher's query embeddings must have the shape [batch_size, max_history, "
-                f"teacher_dim], here {expected}. {type(self.teacher).__name__} gives "
+                f"teacher_dim], here {expected}. {type(self.teacher).__name__} returns "
                 f"{tuple(queries.shape)}."
             )
         return tf.boolean_mask(queries, row_mask(batch)) / self._temperature
 
     @property
     def _temperature(self) -> float:
-        """By which a model of this package divides the dot product."""
+        """The divisor of dot products in models of this package, else 1."""
         return self.teacher.temperature if isinstance(self.teacher, RetrievalModel) else 1.0
 
     def _encode_items(self) -> tf.Tensor:
@@ -242,7 +241,7 @@ class Labeller:
         finite = tf.reduce_all(tf.math.is_finite(items), axis=-1).numpy()
         if not finite.all():
             raise InputError(
-                "The teacher gives NaN or infinite item embeddings, first for item index "
+                "The teacher returns NaN or infinite item embeddings, first for item index "
                 f"{int(np.argmin(finite))}. Nothing was written; check its training."
             )
         return items
@@ -276,9 +275,9 @@ def fingerprint_of(teacher: Any) -> str:
     fingerprint = teacher.fingerprint() if _has(teacher, "fingerprint") else None
     if not isinstance(fingerprint, str) or not fingerprint:
         raise InputError(
-            f"A {type(teacher).__name__} cannot be cached: it has no `fingerprint()` that gives a "
-            "text, so a changed teacher would not be noticed. Give it one: a text that names "
-            "everything that decides its logits, configuration and weights."
+            f"A {type(teacher).__name__} cannot be cached: it has no `fingerprint()` that returns "
+            "a text, so a changed teacher would not be noticed. Add one: a text that changes with "
+            "everything that affects its logits, such as configuration and weights."
         )
     return fingerprint
 
@@ -291,7 +290,7 @@ def _check_finite(batch: dict[str, tf.Tensor], labelled: np.ndarray, finite: np.
     if not finite.all():
         row, position = np.argwhere(labelled)[int(np.argmin(finite))]
         raise InputError(
-            "The teacher gives NaN or infinite logits, first for user "
+            "The teacher returns NaN or infinite logits, first for user "
             f"{int(batch[columns.USER_ID][row])} at position {position} of their window. Nothing "
             "was written; check its training."
         )

@@ -1,4 +1,4 @@
-"""Look at a cache, check every byte of it, and take away what it no longer needs."""
+"""Inspect a cache, verify all its bytes, and remove files that it no longer needs."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ HIDDEN = re.compile(r"\.(?P<name>.+?)\.(lock|[^.]+\.partial)")  # of a writer, m
 
 
 def inspect(directory: str | os.PathLike[str]) -> dict[str, Any]:
-    """List what a cache directory holds, without reading the arrays.
+    """List the contents of a cache directory, without reading the arrays.
 
     Args:
-        directory: of teachers' knowledge, item vectors or both.
+        directory: folder of teacher caches, item vectors or both.
 
     Returns:
         `caches`, a dict for each manifest: `manifest`, `kind`, `fingerprint`, `shards`, `rows`,
@@ -59,15 +59,15 @@ def inspect(directory: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def verify(directory: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read every byte of a cache and compare it with what was written.
+    """Read every byte of a cache and compare checksums.
 
     Args:
-        directory: of teachers' knowledge, item vectors or both.
+        directory: folder of teacher caches, item vectors or both.
 
     Returns:
         `files` and `bytes` that were read, and `problems`: dicts of `file` and `problem`, one for
-        each file that is missing, truncated, changed or of another cache; and for a manifest that
-        is damaged or was never written. A cache is good when there is none.
+        each file that is missing, truncated, changed or of another cache, and for a manifest that
+        is damaged or missing. Without problems the cache is valid.
 
     Raises:
         InputError: the directory is not a cache.
@@ -102,17 +102,17 @@ def verify(directory: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def prune(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Remove what a finished cache no longer needs, and nothing that is not a cache's.
+    """Remove files that a complete cache no longer needs, and no other files.
 
-    Superseded shards of teachers' knowledge go, and the partial files and locks of dead writers.
-    What a live writer works on stays, and so do the whole shards of a cache that was not finished:
-    the next call of what made them takes them up.
+    Superseded shards are removed, and partial files and locks of dead writers. Files of live
+    writers are kept, and so are the complete shards of an incomplete cache: the next call that
+    makes it continues with them.
 
     Args:
-        directory: of teachers' knowledge, item vectors or both.
+        directory: folder of teacher caches, item vectors or both.
 
     Returns:
-        What was removed: dicts of `file`, `bytes` and `why`.
+        The removed files: dicts of `file`, `bytes` and `why`.
 
     Raises:
         InputError: the directory is not a cache, or a manifest is damaged.
@@ -136,7 +136,7 @@ SUPERSEDED, UNFINISHED = "superseded", "unfinished"
 
 
 def _leftovers(directory: Path) -> Iterator[tuple[Path, str]]:
-    """Yield the cache's files that no manifest names, and why they are there."""
+    """Yield the cache's files that are in no manifest, and the reason."""
     manifests = [m for path in _manifests(directory) if (m := Manifest.read_if_whole(path))]
     named = {name for manifest in manifests for name in manifest.shards}
     superseded = any(manifest.kind == "examples" for manifest in manifests)
@@ -167,12 +167,12 @@ def _manifests(directory: Path) -> list[Path]:
 
 
 def _cache_directory(directory: str | os.PathLike[str]) -> Path:
-    """Return the directory as a path; raise an InputError unless it holds files of a cache."""
+    """Return the directory as a path; raise an InputError if it has no files of a cache."""
     directory = Path(directory)
     if not directory.is_dir() or not any(_is_of_a_cache(path.name) for path in directory.iterdir()):
         raise InputError(
-            f"{directory} is not a teacher cache: it holds no {MANIFEST}, no items-*.json and no "
-            "shards. Give the folder that the cache was made in."
+            f"{directory} is not a teacher cache: it has no {MANIFEST}, no items-*.json and no "
+            "shards. Give the folder of the cache."
         )
     return directory
 

@@ -1,4 +1,4 @@
-"""The making of a cache: the files of its folds, each made once, and the manifest of them."""
+"""Makes a cache: the files of its folds, each written once, and their manifest."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tfrs_distill.progress import Progress, SilentProgress
 
 
 class ToLabel(Protocol):
-    """The examples of a cache, of one kind, and how a teacher's knowledge of them is computed."""
+    """The examples of a cache, and how a teacher's outputs for them are computed."""
 
     examples: Any
     fingerprint: str  # of the examples
     kept: dict[str, Any]  # what decides what is kept, as JSON; `rows_per_shard` is among it
 
     def knowledge(self, teacher: Any, rows: np.ndarray) -> FoldKnowledge:
-        """Return a fold's teacher's knowledge of the fold's rows."""
+        """Return the outputs of a fold's teacher for the fold's rows."""
 
 
 def files_of(
@@ -35,7 +35,7 @@ def files_of(
     fingerprint: str,
     fold_of_row: np.ndarray | None = None,
 ) -> list[FoldFiles]:
-    """Return the files of every fold; of one fold of all rows where `fold_of_row` is None."""
+    """Return the files of every fold; without `fold_of_row`, of a single fold with all rows."""
     if fold_of_row is None:
         fold_of_row = np.zeros(len(to_label.examples), np.int64)
     num_folds = int(fold_of_row.max(initial=0)) + 1
@@ -55,9 +55,9 @@ def make_cache(
     to_label: ToLabel,
     progress: Progress | None,
 ) -> CachedTeacher:
-    """Open or make the folds, and name them all in the manifest.
+    """Open or make the folds, and write their manifest.
 
-    `teacher_of(index)` gives the teacher of a fold, trained on other rows.
+    `teacher_of(index)` returns the teacher of a fold, trained on other rows.
     """
     begin(files)
     total = sum(fold.num_shards for fold in files)
@@ -80,17 +80,17 @@ def make_cache(
 
         shown = [0] * len(files)
         jobs = [fold_job(index, fold) for index, fold in enumerate(files)]
-        if len(jobs) == 1:  # the teacher is at hand: processes share its shards
+        if len(jobs) == 1:  # the teacher exists: processes share its shards
             if not jobs[0].is_done():
                 jobs[0].do()
-        else:  # a process trains a fold's teacher and labels with it alone
+        else:  # each fold is trained and labelled by one process
             list(run_jobs(jobs))
         advance(total - sum(shown))
     return finish(files)
 
 
 def begin(files: Sequence[FoldFiles]) -> None:
-    """Remove a manifest of another cache, so that old and new are never taken for one."""
+    """Remove the manifest of another cache, so that old and new files are never mixed."""
     path = files[0].directory / MANIFEST
     manifest = Manifest.read_if_whole(path)
     if manifest is None or manifest.fingerprint != _fingerprint(files):
@@ -98,14 +98,14 @@ def begin(files: Sequence[FoldFiles]) -> None:
 
 
 def finish(files: Sequence[FoldFiles]) -> CachedTeacher:
-    """Write the manifest of folds that are whole, and open the cache."""
+    """Write the manifest of complete folds, and open the cache."""
     directory = files[0].directory
     folds = []
     for fold_files in files:
         if (fold := fold_files.opened()) is None:
             raise InputError(
-                f"Files of {fold_files.name} in {directory} went away while the cache was made. "
-                "Make it again; whole shards are kept."
+                f"Files of {fold_files.name} in {directory} were removed while the cache was made. "
+                "Make it again; complete shards are kept."
             )
         folds.append(fold)
     first = folds[0].teacher
@@ -113,9 +113,9 @@ def finish(files: Sequence[FoldFiles]) -> CachedTeacher:
         tasks = [shard.facts.get("tasks") for shard in (fold.teacher, first)]
         if tasks[0] != tasks[1]:
             raise InputError(
-                f"{fold.teacher.path} is of the tasks (and widths) {tasks[0]}, but {first.path} "
-                f"of {tasks[1]}. Every fold's teacher must have the same tasks. Delete the file "
-                "that is wrong and call again."
+                f"{fold.teacher.path} has the tasks (and widths) {tasks[0]}, but {first.path} "
+                f"has {tasks[1]}. Every fold's teacher must have the same tasks. Delete the wrong "
+                "file and call again."
             )
     facts = {name: value for name, value in first.facts.items() if name != "teacher"} | {
         "folds": [

@@ -1,4 +1,4 @@
-"""The manifest of a cache: which shards it is made of, and each one's size and sha256."""
+"""The manifest of a cache: its shards, with size and sha256."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from tfrs_distill.knowledge.shard import FORMAT, Shard, checked_sha256
 
 @dataclass(frozen=True)
 class Manifest:
-    """Written last: a cache is finished when its manifest stands.
+    """Written last: a cache is complete when its manifest exists.
 
     Args:
-        kind: `"examples"` for a teacher's knowledge of windows, `"items"` for item vectors.
-        fingerprint: sha256 of everything that decided the content.
-        facts: JSON about the whole.
+        kind: `"examples"` for outputs for windows, `"items"` for item vectors.
+        fingerprint: sha256 of everything that affects the content.
+        facts: JSON about the cache.
         shards: by file name, `bytes` and `sha256` of the file, `fingerprint` and `content` of the
             `Shard`.
-        num_rows: examples or texts.
-        format: of the files.
+        num_rows: number of examples or texts.
+        format: version of the file format.
     """
 
     kind: str
@@ -39,7 +39,7 @@ class Manifest:
         """Read a manifest.
 
         Raises:
-            InputError: there is none, it is damaged, or it is of another format.
+            InputError: it is missing, damaged, or has another format.
         """
         try:
             content = json.loads(path.read_text())
@@ -54,8 +54,8 @@ class Manifest:
                 return manifest
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
-                f"{path.parent} is not a finished teacher cache: its {path.name} cannot be read "
-                f"({type(error).__name__}). Make the cache again; whole shards are kept."
+                f"{path.parent} is not a complete teacher cache: its {path.name} cannot be read "
+                f"({type(error).__name__}). Make the cache again; complete shards are kept."
             ) from error
         raise InputError(
             f"The teacher cache {path.parent} has format {format_}, this version reads format "
@@ -64,14 +64,14 @@ class Manifest:
 
     @classmethod
     def read_if_whole(cls, path: Path) -> Manifest | None:
-        """Return the manifest if there is one that can be read."""
+        """Return the manifest, or None if it cannot be read."""
         try:
             return cls.read(path)
         except InputError:
             return None
 
     def write(self, path: Path) -> None:
-        """Write it, whole or not at all; equal content gives equal bytes."""
+        """Write it atomically; equal content has equal bytes."""
         content = asdict(self) | {"sha256": content_sha256(asdict(self))}
         with whole_file(path, "w") as file:
             file.write(json.dumps(content, indent=1, sort_keys=True) + "\n")
@@ -85,13 +85,13 @@ class Manifest:
         problem = self.problem_of(directory, name)
         if problem:
             raise InputError(
-                f"The teacher cache file {directory / name} is {problem}. Delete it if it is "
-                "there and make the cache again; whole shards are kept."
+                f"The teacher cache file {directory / name} is {problem}. Delete it if it exists "
+                "and make the cache again; complete shards are kept."
             )
         return Shard.open(directory / name)
 
     def problem_of(self, directory: Path, name: str) -> str | None:
-        """Return what is wrong with a shard, without reading all of it, or None."""
+        """Return the problem of a shard, without reading all of it, or None."""
         path, facts = directory / name, self.shards[name]
         if not path.is_file():
             return "missing"
@@ -102,7 +102,7 @@ class Manifest:
         except InputError:
             return "not a shard, or its header is damaged"
         if (shard.fingerprint, shard.content) != (facts["fingerprint"], facts["content"]):
-            return "foreign: it was made for another cache"
+            return "of another cache"
         return None
 
 
@@ -114,13 +114,13 @@ def write_manifest(
     shards: Sequence[Shard],
     keys: str,
 ) -> Manifest:
-    """Read every byte of the shards once and write the manifest that names them.
+    """Read every byte of the shards once and write their manifest.
 
-    The entry of a shard of the same size and content is taken from an earlier manifest.
-    `keys` names the array with one row an example or a text, where a shard has one.
+    Entries of shards with the same size and content are copied from an earlier manifest. `keys` is
+    the name of the array with one row per example or text, in shards that have one.
 
     Raises:
-        InputError: a shard is not what was written; names it.
+        InputError: a shard has changed; the message names it.
     """
     with locked(path):
         before = Manifest.read_if_whole(path)

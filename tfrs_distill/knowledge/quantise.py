@@ -1,4 +1,4 @@
-"""Embeddings in fewer bytes: half precision, or 8-bit integers with a scale a row."""
+"""Embeddings in fewer bytes: half precision, or 8-bit integers with a scale per row."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ DTYPES = ("float32", "float16", "int8")
 
 
 def check_dtype(dtype: str) -> None:
-    """Raise a ValueError unless embeddings can be stored as `dtype`."""
+    """Raise a ValueError if embeddings cannot be stored as `dtype`."""
     if dtype not in DTYPES:
         raise ValueError(f"`dtype` must be one of {list(DTYPES)}. Received: dtype={dtype!r}.")
 
 
 def quantise(values: np.ndarray, dtype: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return embeddings as they are stored.
+    """Return embeddings in their storage dtype.
 
-    int8 is symmetric, a scale a row: `scale = max_d |value_d| / 127`, `stored_d =
-    round(value_d / scale)`, so that `|stored_d * scale - value_d| <= scale / 2`.
+    int8 is symmetric, with a scale per row: `scale = max_d |value_d| / 127`,
+    `stored_d = round(value_d / scale)`, so that `|stored_d * scale - value_d| <= scale / 2`.
 
     Args:
         values: float32 [..., dim], finite.
@@ -44,13 +44,13 @@ def quantise(values: np.ndarray, dtype: str) -> tuple[np.ndarray, np.ndarray | N
         return np.clip(np.rint(values / divisor), -127, 127).astype(np.int8), scales
     if dtype == "float16" and np.abs(values).max(initial=0.0) > np.finfo(np.float16).max:
         raise InputError(
-            f"An embedding holds {np.abs(values).max():g}, and half precision ends at 65504. "
+            f"An embedding holds {np.abs(values).max():g}, but half precision ends at 65504. "
             "Cache with dtype='float32' or 'int8'."
         )
     return values.astype(dtype), None
 
 
 def dequantise(stored: tf.Tensor, scales: tf.Tensor | None) -> tf.Tensor:
-    """Return what was stored, as float32 [..., dim]."""
+    """Return stored embeddings as float32 [..., dim]."""
     values = tf.cast(stored, tf.float32)
     return values if scales is None else values * scales[..., None]

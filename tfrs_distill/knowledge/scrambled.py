@@ -1,4 +1,4 @@
-"""Soft targets assigned to other items or rows: they smooth as much, and know nothing."""
+"""Scrambled soft targets, as a control: the same smoothing without the teacher's knowledge."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tfrs_distill.data.row_blocks import row_blocks
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
 
-ITEMS_OF_A_BLOCK = 20  # of neighbouring popularity, among which probabilities are permuted
+ITEMS_OF_A_BLOCK = 20  # items of similar popularity, among which probabilities are permuted
 
 
 @overload
@@ -26,39 +26,39 @@ def scrambled(examples: RankingExamples, *, seed: int = 0) -> RankingExamples: .
 
 
 def scrambled(examples: Windows | RankingExamples, *, seed: int = 0) -> Windows | RankingExamples:
-    """Deal the teacher's soft targets to other items or rows, for a control.
+    """Reassign the teacher's soft targets among other items or rows, as a control.
 
-    A student of scrambled targets learns from distributions that are exactly as smooth as the
-    teacher's and that give the label exactly what the teacher gave it, but that do not know which
-    other items fit. What a student of the teacher's own targets has above it is the teacher's
-    knowledge; the rest was smoothing.
+    A student of scrambled targets trains on distributions with the same smoothness and the same
+    probability of the label as the teacher's, but without its knowledge of which other items are
+    relevant. The advantage of a student with the original targets over it is due to the teacher's
+    knowledge; the rest is due to smoothing.
 
-    Of windows, items are ordered by their number of training labels and cut into blocks of about
-    20. At each position the probabilities within a block move on by a number of places that is
-    drawn for the position: `p'(item_{(j + s) mod B}) = p(item_j)`, s within 1 and B - 1, without
-    the label, which keeps its probability. So no other item keeps its own, and popular items get
-    what popular ones had. Of ranking rows, each row gets the logits of another row with the same
-    label, and rows without a label those of others without one. Logits over the whole catalogue
-    are permuted as those of windows.
+    For windows, items are sorted by their number of training labels and cut into blocks of about
+    20. At each position the probabilities in a block are rotated by a random number of places:
+    `p'(item_{(j + s) mod B}) = p(item_j)`, s within 1 and B - 1, except that of the label, which
+    does not change. So no other item keeps its own probability, and popular items get those of
+    other popular items. For ranking rows, each row gets the logits of another row with the same
+    label; rows without a label get those of others without one. Logits over the whole catalogue are
+    permuted as for windows.
 
     Args:
         examples: `Windows` joined with a cache as `form="top_k"`, or `RankingExamples` with
             `teacher_logits`.
-        seed: of dealing.
+        seed: seed of the reassignment.
 
     Returns:
-        The same examples with other knowledge; that of windows stays on disk and is permuted when a
-        batch reads it.
+        The same examples with scrambled teacher outputs; those of windows stay on disk and are
+        permuted when a batch is read.
 
     Raises:
-        InputError: the examples have no knowledge of that form, or a catalogue of fewer than 3
-            items, whose unlabelled items have none to change places with.
+        InputError: the examples have no teacher outputs in that form, or the catalogue has fewer
+            than 3 items.
 
     Example:
     >>> rows = RankingExamples(
     ...     {}, {"like": np.array([1.0, 0.0, 1.0])}, users=np.arange(3), queries=np.arange(3),
     ...     teacher_logits={"like": np.array([[2.0], [-1.0], [3.0]])})
-    >>> scrambled(rows).teacher_logits["like"][:, 0].tolist()  # two likes change places
+    >>> scrambled(rows).teacher_logits["like"][:, 0].tolist()  # the two likes are swapped
     [3.0, -1.0, 2.0]
     """
     random = np.random.default_rng(seed)
@@ -66,8 +66,8 @@ def scrambled(examples: Windows | RankingExamples, *, seed: int = 0) -> Windows 
         return _of_windows(examples, random)
     if not examples.teacher_logits:
         raise InputError(
-            "Ranking rows have no teacher's logits to scramble. Join them with a cache, or give "
-            "them some by `with_teacher`."
+            "Ranking rows have no teacher logits to scramble. Join them with a cache, or add "
+            "some with `with_teacher`."
         )
     return examples.with_teacher(
         {task: _of_task(examples, task, random) for task in examples.teacher_logits}
@@ -75,10 +75,10 @@ def scrambled(examples: Windows | RankingExamples, *, seed: int = 0) -> Windows 
 
 
 class BlockRotations:
-    """Which item gets an item's probability: a turn within blocks of like popularity.
+    """A rotation of items within blocks of similar popularity.
 
     Args:
-        popularity: of every item, [num_items].
+        popularity: popularity of every item, [num_items].
 
     Raises:
         InputError: there are fewer than 3 items.
@@ -100,12 +100,12 @@ class BlockRotations:
         self.size = np.repeat(sizes, sizes).astype(np.int32)
 
     def turned(self, ids: np.ndarray, labels: np.ndarray, draws: np.ndarray) -> np.ndarray:
-        """Return who gets each item's probability: a permutation of the items for each label.
+        """Return the item that gets each item's probability: a permutation for each label.
 
         Args:
             ids: item indices, [..., k].
             labels: the item that keeps its probability, [...].
-            draws: whole numbers, [...]; equal ones turn alike.
+            draws: integers, [...]; equal ones have equal rotations.
         """
         labels, draws = labels[..., None], draws[..., None]
         place, of_label = self.place[ids], self.place[labels]
@@ -119,12 +119,12 @@ class BlockRotations:
 
 
 class RotatedIds:
-    """The item indices of top-K knowledge, each position's turned by its own draw.
+    """The item indices of top-K outputs, with a rotation per position.
 
     Args:
         ids: int [num_examples, max_history, k].
         labels: int [num_examples, max_history].
-        rotations: who gets what.
+        rotations: the possible rotations.
         draws: int [num_examples, max_history].
     """
 
@@ -144,7 +144,7 @@ def _of_windows(windows: Windows, random: np.random.Generator) -> Windows:
     name = columns.TEACHER_TOP_K_IDS
     if name not in windows.knowledge:
         raise InputError(
-            "Windows are scrambled by the items of their top-K knowledge, which they do not have. "
+            "Windows are scrambled by the item ids of their top-K outputs, which are missing. "
             "Join them with `cached_teacher.join(windows, form='top_k')`."
         )
     num_items = windows.catalogue.num_items
@@ -163,14 +163,14 @@ def _of_task(examples: RankingExamples, task: str, random: np.random.Generator) 
     order = np.argsort(groups, kind="stable")
     for rows in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
         turn = random.permutation(rows)
-        permuted[turn] = logits[np.roll(turn, 1)]  # one cycle: no row keeps its own
+        permuted[turn] = logits[np.roll(turn, 1)]  # one cycle: no row keeps its own logits
     return permuted
 
 
 def _over_catalogue(
     examples: RankingExamples, logits: np.ndarray, random: np.random.Generator
 ) -> np.ndarray:
-    """Logits of every item, whose label is the row's item."""
+    """Permute logits of every item; the label is the row's item."""
     labels = examples.features[columns.ITEM_ID]
     num_items = logits.shape[1]
     rotations = BlockRotations(np.bincount(labels, minlength=num_items + 1)[1 : num_items + 1])

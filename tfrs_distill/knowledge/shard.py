@@ -1,4 +1,4 @@
-"""One shard of a teacher cache: a file of arrays, with the fingerprint of what decided them."""
+"""One shard of a teacher cache: a file of arrays, with the fingerprint of its inputs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tfrs_distill.files import file_sha256, whole_file
 FORMAT = 6  # raised when a change makes older caches unreadable
 SUFFIX = ".safetensors"
 KEY, HEADER_SHA256 = "tfrs_distill", "sha256"  # of the header's metadata
-NO_SHA256 = "0" * 64  # stands where the header's sha256 goes while that is computed
+NO_SHA256 = "0" * 64  # placeholder while the header's sha256 is computed
 TYPES = {
     np.dtype(name): code
     for name, code in {
@@ -29,16 +29,16 @@ TYPES = {
 
 
 class ShardArray:
-    """One array of a shard, memory-mapped: its bytes are checked once, when they are first read.
+    """One array of a shard, memory-mapped; its bytes are checked once, at the first read.
 
-    `numpy.asarray(array)` gives read-only values and an index copies of rows; `dtype`, `shape` and
-    `len` need none.
+    `numpy.asarray(array)` returns read-only values, and an index returns copies of rows; `dtype`,
+    `shape` and `len` read nothing.
 
     Args:
         path: the shard's file.
-        name: of the array.
-        mapped: the array as it lies in the file.
-        sha256: of its bytes, from the header.
+        name: name of the array.
+        mapped: the memory-mapped array.
+        sha256: checksum of its bytes, from the header.
     """
 
     def __init__(self, path: Path, name: str, mapped: np.ndarray, sha256: str) -> None:
@@ -59,16 +59,16 @@ class ShardArray:
         return values if dtype is None else values.astype(dtype)  # type: ignore[call-overload]
 
     def values(self) -> np.ndarray:
-        """Return all of it, read-only; only what is touched is read, but for the first time.
+        """Return the array, read-only; after the first call only the used parts are read.
 
         Raises:
-            InputError: its bytes are not what was written.
+            InputError: its bytes have changed.
         """
-        with self._lock:  # threads that come together read it once
+        with self._lock:  # concurrent threads read it once
             if not self._checked:
                 if _sha256_of(self._mapped) != self._sha256:
                     raise InputError(
-                        f"The teacher cache file {self.path} is not what was written: its "
+                        f"The teacher cache file {self.path} has changed: its "
                         f"sha256 differs (array {self.name!r}). {REMEDY}"
                     )
                 self._checked = True
@@ -77,17 +77,17 @@ class ShardArray:
 
 @dataclass(frozen=True)
 class Shard:
-    """Memory-mapped arrays of one file, in the safetensors layout that other tools read too.
+    """Memory-mapped arrays of one file, in the safetensors format, which other tools can read.
 
-    The header's metadata holds the format, the fingerprint, facts about the arrays, the sha256 of
-    each array's bytes, and the sha256 of the header itself: one checksum for all of the file. The
-    header is checked when a shard is opened, an array when it is first read. Equal arrays and
-    facts give equal bytes.
+    The header's metadata has the format, the fingerprint, facts about the arrays, the sha256 of
+    each array's bytes, and the sha256 of the header itself: one checksum for the whole file. The
+    header is checked when a shard is opened, an array when it is first read. Equal arrays and facts
+    have equal bytes.
 
     Args:
         path: the file.
-        fingerprint: sha256 of everything that decided the arrays' content.
-        content: sha256 of the header, and so of all that the file holds.
+        fingerprint: sha256 of everything that affects the arrays' content.
+        content: sha256 of the header, and so of the whole file.
         facts: JSON about the arrays.
         arrays: by name.
     """
@@ -106,7 +106,7 @@ class Shard:
         arrays: dict[str, np.ndarray],
         facts: dict[str, Any] | None = None,
     ) -> Shard:
-        """Write the arrays to `path`, whole or not at all, and open them."""
+        """Write the arrays to `path` atomically, and open them."""
         inside, sha256, place = {}, {}, 0
         ordered = sorted(arrays.items(), key=lambda item: (-item[1].dtype.itemsize, item[0]))
         plain = [(name, np.ascontiguousarray(array)) for name, array in ordered]
@@ -142,8 +142,8 @@ class Shard:
         """Memory-map a shard after checking its header and its length.
 
         Raises:
-            InputError: the file is missing, truncated, not of this format, or its header is not
-                what was written.
+            InputError: the file is missing, truncated, of another format, or its header has
+                changed.
         """
         content, about, inside, start = _header(path)
         ends = [facts["data_offsets"][1] for facts in inside.values()]
@@ -169,14 +169,14 @@ class Shard:
         return cls(path, about["fingerprint"], content, about["facts"], arrays)
 
 
-REMEDY = "Delete the file and make the cache again; whole shards are kept."
+REMEDY = "Delete the file and make the cache again; complete shards are kept."
 
 
 def checked_sha256(path: Path) -> str:
     """Read every byte of a shard and return the file's sha256.
 
     Raises:
-        InputError: it is not a shard, or it is not what was written; names it.
+        InputError: it is not a shard, or has changed; the message names it.
     """
     for array in Shard.open(path).arrays.values():
         array.values()
@@ -184,13 +184,13 @@ def checked_sha256(path: Path) -> str:
 
 
 def check_rows_per_shard(rows_per_shard: int) -> None:
-    """Raise a ValueError unless a shard can hold so many rows."""
+    """Raise a ValueError if the number is below 1."""
     if rows_per_shard < 1:
         raise ValueError(f"`rows_per_shard` must be at least 1. Received: {rows_per_shard!r}.")
 
 
 def _header(path: Path) -> tuple[str, dict[str, Any], dict[str, Any], int]:
-    """Return a shard's checksum, metadata, the places of its arrays, and where they begin."""
+    """Return a shard's checksum, metadata, the locations of its arrays, and their start."""
     try:
         with path.open("rb") as file:
             start = file.read(8)
@@ -218,8 +218,7 @@ def _header(path: Path) -> tuple[str, dict[str, Any], dict[str, Any], int]:
         )
     if hashlib.sha256(without_sha256).hexdigest() != header_sha256:
         raise InputError(
-            f"The teacher cache file {path} is not what was written: its sha256 differs "
-            f"(header). {REMEDY}"
+            f"The teacher cache file {path} has changed: its sha256 differs (header). {REMEDY}"
         )
     return header_sha256, about, header, 8 + length
 

@@ -1,4 +1,4 @@
-"""Top-K logits with the log-sum-exp of the rest: a teacher's whole distribution, coarse-grained."""
+"""Top-K logits with the log-sum-exp of the rest: a coarse form of a teacher's distribution."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tfrs_distill.losses.candidate_lists import MASKED
 def summarise_top_k(
     logits: tf.Tensor, k: int, temperatures: tuple[float, ...]
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Return a teacher's exact top-K and what is left of its probability mass.
+    """Return a teacher's exact top-K logits and the remaining probability mass.
 
     Args:
         logits: float32 [num_rows, num_items].
-        k: how many of the best items are kept, below `num_items`.
+        k: number of top items, below `num_items`.
         temperatures: the temperatures at which the tail is summed.
 
     Returns:
@@ -43,17 +43,18 @@ def align_top_k(
     tail: tf.Tensor,
     temperature: tf.Tensor | float,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return teacher's and student's logits over the same K + 1 candidates: top-K and "the rest".
+    """Return teacher and student logits over the same K + 1 candidates: the top K and "the rest".
 
-    The rest's logit is `temperature * log sum_{j in rest} exp(logits_j / temperature)`, so that a
-    softmax at `temperature` over the K + 1 gives the rest exactly its summed probability.
+    The logit of the rest is `temperature * log sum_{j in rest} exp(logits_j / temperature)`, so
+    that a softmax at `temperature` over the K + 1 candidates gives the rest exactly its total
+    probability.
 
     Args:
         student_logits: float32 [num_rows, num_items].
         top_k_ids: int32 [num_rows, k], item indices.
-        top_k_logits: float32 [num_rows, k], the teacher's.
+        top_k_logits: float32 [num_rows, k], the teacher's logits.
         tail: float32 [num_rows], the teacher's log-sum-exp of the rest at `temperature`.
-        temperature: of the loss that will compare the two.
+        temperature: temperature of the loss.
 
     Returns:
         Teacher logits and student logits, both float32 [num_rows, k + 1].
@@ -67,8 +68,8 @@ def align_top_k(
 def top_and_rest(logits: tf.Tensor, top_columns: tf.Tensor, temperature: tf.Tensor) -> Any:
     """Return logits at each row's top columns, and `T log sum_j exp(logits_j / T)` of the others.
 
-    The gradient of the last is the softmax over the others alone: nothing has to cancel, however
-    little of the row's probability they have.
+    The gradient of the last entry is the softmax over the other columns alone, so nothing cancels
+    even if they have little of the row's probability.
 
     Args:
         logits: float32 [num_rows, num_items].
@@ -99,14 +100,14 @@ def log_sum_exp(logits: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
 
 
 def without(logits: tf.Tensor, columns_of_row: tf.Tensor) -> tf.Tensor:
-    """Return the logits with the columns that each row names masked; int32 [num_rows, k]."""
+    """Return the logits with the given columns of each row masked; int32 [num_rows, k]."""
     is_named = tf.ones_like(columns_of_row, tf.bool)
     is_named = scattered(is_named, columns_of_row, False, tf.shape(logits))
     return tf.where(is_named, tf.constant(MASKED, logits.dtype), logits)
 
 
 def gathered(values: tf.Tensor, columns_of_row: tf.Tensor) -> tf.Tensor:
-    """Return the values in the columns that each row names, `[num_rows, k]`.
+    """Return the values in the given columns of each row, `[num_rows, k]`.
 
     Faster on a CPU than `tf.gather(..., batch_dims=1)`, which moves slices, not numbers.
     """
@@ -117,7 +118,7 @@ def gathered(values: tf.Tensor, columns_of_row: tf.Tensor) -> tf.Tensor:
 def scattered(
     values: tf.Tensor, columns_of_row: tf.Tensor, elsewhere: Any, shape: tf.Tensor
 ) -> tf.Tensor:
-    """Return `[num_rows, k]` values in the columns that each row names, `[num_rows, num_items]`.
+    """Write `[num_rows, k]` values to the given columns of each row, `[num_rows, num_items]`.
 
     A tenth of the time of `tf.tensor_scatter_nd_update` on a CPU, which moves slices, not numbers.
     """
@@ -126,11 +127,11 @@ def scattered(
         output_shape=[shape[0] * shape[1]],
         sparse_values=tf.reshape(values, [-1]),
         default_value=elsewhere,
-        validate_indices=False,  # which would have them sorted
+        validate_indices=False,  # would require sorted indices
     )
     return tf.reshape(flat, shape)
 
 
 def _places(columns_of_row: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
-    """Where a matrix of this shape has them, row by row."""
+    """Return the flat positions in a matrix of this shape."""
     return columns_of_row + shape[1] * tf.range(shape[0])[:, None]

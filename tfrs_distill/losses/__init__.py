@@ -1,4 +1,4 @@
-"""Mathematics on tensors, one loss a file; `HiddenRepresentationDistillation` has weights too."""
+"""Losses on tensors, one per file; only those between hidden layers have weights (projectors)."""
 
 from tfrs_distill.losses.hidden_representation_distillation import (
     HiddenRepresentationDistillation,

@@ -1,4 +1,4 @@
-"""Logits over candidates: which slots hold one, and what shape they must have."""
+"""Checks and masks for logits over candidates."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-MASKED = np.finfo(np.float32).min / 1e8  # finite, also when a small temperature divides it
+MASKED = np.finfo(np.float32).min / 1e8  # stays finite when divided by a small temperature
 
 
 def is_candidate(teacher_logits: tf.Tensor) -> tf.Tensor:
-    """Return which slots hold a candidate, bool as the logits: those whose logit is not `MASKED`.
+    """Return a bool mask of the slots that hold a candidate: those whose logit is not `MASKED`.
 
-    Half of it counts as masked too, so that a shift of the logits does not unmask a slot; and so
-    does what is below it, down to -inf.
+    Logits at or below `MASKED / 2`, including -inf, count as masked, so that adding a constant to
+    the logits does not unmask a slot.
 
     Example:
     >>> is_candidate(tf.constant([2.0, MASKED, -9.0])).numpy().tolist()
     [True, False, True]
     """
-    return ~(teacher_logits <= MASKED / 2)  # NaN is a candidate: what is spoilt has to show
+    return ~(teacher_logits <= MASKED / 2)  # NaN counts as a candidate: the loss must show it
 
 
 def checked_logits(
     y_true: tf.Tensor, y_pred: tf.Tensor, loss: str, *, min_width: int = 1
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the teacher's logits, without a gradient, and the student's, both float32.
+    """Return teacher logits (gradient stopped) and student logits, both float32.
 
     Args:
-        y_true: teacher logits, [num_rows, width] (axes between them are allowed).
+        y_true: teacher logits, [num_rows, width]; axes in between are allowed.
         y_pred: student logits of the same shape.
-        loss: the loss' name, for messages.
-        min_width: the fewest logits a row that teach anything.
+        loss: name of the loss, for error messages.
+        min_width: the least number of logits per row.
 
     Raises:
-        ValueError: another shape, or rows that are too short.
+        ValueError: the shapes differ, or the rows are too short.
     """
     y_true, y_pred = tf.convert_to_tensor(y_true), tf.convert_to_tensor(y_pred)
     received = f"Received: teacher {y_true.shape}, student {y_pred.shape}."
@@ -56,7 +56,7 @@ def checked_logits(
 
 
 def mean_over_candidates(values: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
-    """Return the mean over the slots with a candidate, [..., width] to [...]; 0 without any.
+    """Return the mean over slots that hold a candidate, [..., width] to [...]; 0 if there is none.
 
     Args:
         values: float [..., width].
@@ -67,15 +67,15 @@ def mean_over_candidates(values: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
 
 
 class RankedLists(NamedTuple):
-    """Candidate lists in the teacher's order, its best first; empty slots are last.
+    """Candidate lists sorted by teacher logits, best first; empty slots are last.
 
     Args:
         teacher: float32 [num_queries, k], 0 in empty slots.
         student: float32 [num_queries, k], `MASKED` in empty slots, which have no gradient.
         kept: bool [num_queries, k], which slots hold a candidate.
-        slots: int32 [num_queries, k], where in the list each stands.
-        unordered: float32 [num_queries, list_size], the student's logits of the list as it was
-            given, `MASKED` in empty slots.
+        slots: int32 [num_queries, k], position of each candidate in the input list.
+        unordered: float32 [num_queries, list_size], the student's logits in input order, `MASKED`
+            in empty slots.
     """
 
     teacher: tf.Tensor
@@ -88,19 +88,20 @@ class RankedLists(NamedTuple):
 def in_teacher_order(
     y_true: tf.Tensor, y_pred: tf.Tensor, loss: str, *, k: int | None = None
 ) -> RankedLists:
-    """Return the teacher's best k of every list, or all, in its order; ties keep the list's.
+    """Return the k candidates with the highest teacher logits of each list, in descending order.
 
-    A list in which a candidate's logit is NaN, the teacher's or the student's, gives NaN for all of
-    the student's: an order with NaN in it means nothing, and below the best k it would not show.
+    Ties keep the input order. If a candidate's teacher or student logit is NaN, all student logits
+    of its list become NaN: sorting with NaN is undefined, and a NaN below the top k would otherwise
+    go unnoticed.
 
     Args:
         y_true: teacher logits, [num_queries, list_size].
         y_pred: student logits of the same shape.
-        loss: the loss' name, for messages.
-        k: how many; None for the whole list. To sort few of many takes a fraction of the time.
+        loss: name of the loss, for error messages.
+        k: number of candidates; None for the whole list. A small k of a long list is much faster.
 
     Raises:
-        ValueError: another shape, or lists of one slot.
+        ValueError: the shapes differ, or lists have one slot.
     """
     teacher, student = checked_logits(y_true, y_pred, loss, min_width=2)
     list_size = tf.shape(teacher)[-1]
@@ -108,7 +109,7 @@ def in_teacher_order(
     is_kept = is_candidate(teacher)
     is_spoilt = is_kept & tf.math.is_nan(teacher + student)
     spoilt = tf.reduce_any(is_spoilt, axis=-1, keepdims=True)
-    # Chosen before anything is computed, so that what stands in an empty slot has no gradient.
+    # Masked before any computation, so that values in empty slots get no gradient.
     unordered = tf.where(spoilt, np.nan, tf.where(is_kept, student, MASKED))
     kept = tf.gather(is_kept, slots, batch_dims=1)
     return RankedLists(

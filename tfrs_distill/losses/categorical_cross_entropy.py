@@ -1,4 +1,4 @@
-"""Cross-entropy of labels against logits, whatever form the labels have."""
+"""Categorical cross-entropy for ids, one-hot and soft labels."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from tfrs_distill.losses.candidate_lists import MASKED
 def categorical_cross_entropy(
     labels: tf.Tensor, logits: tf.Tensor, *, label_smoothing: float = 0.0
 ) -> tf.Tensor:
-    """Compute categorical cross-entropy with ids, one-hot or soft labels, one value a row.
+    """Compute categorical cross-entropy with ids, one-hot or soft labels, one value per row.
 
-    `loss = sum_j labels_j * (log sum_k exp(logits_k) - logits_j)`; an id is the column of its 1.
-    Label smoothing s replaces the labels by `(1 - s) * labels + s / num_candidates`, as in
-    `tf.keras.losses.CategoricalCrossentropy`; of a row with masked candidates, over the others.
+    `loss = sum_j labels_j * (log sum_k exp(logits_k) - logits_j)`; an id stands for its one-hot
+    row. Label smoothing s replaces the labels by `(1 - s) * labels + s / num_candidates`, as in
+    `tf.keras.losses.CategoricalCrossentropy`; masked candidates are not counted and get no share.
 
     Reference: label smoothing, [Szegedy et al., 2016](https://arxiv.org/abs/1512.00567), section 7.
 
     Args:
-        labels: ids [num_rows] or [num_rows, 1], columns counted from 0; or a distribution over the
-            columns, [num_rows, num_candidates], one-hot or soft.
+        labels: ids [num_rows] or [num_rows, 1], counted from 0; or a distribution over the columns,
+            [num_rows, num_candidates], one-hot or soft.
         logits: float [num_rows, num_candidates].
-        label_smoothing: s, the share of the labels that all candidates have alike.
+        label_smoothing: s, the share of the label that is spread evenly over all candidates.
 
     Raises:
         ValueError: the labels have neither form.
@@ -40,7 +40,7 @@ def categorical_cross_entropy(
     """
     logits = tf.cast(logits, tf.float32)
     if is_distribution(labels, logits):
-        logits = tf.maximum(logits, MASKED)  # of -inf and a label of 0 it would make NaN
+        logits = tf.maximum(logits, MASKED)  # -inf times a label of 0 would be NaN
         labels = tf.cast(labels, tf.float32)
         if label_smoothing:
             labels = (1 - label_smoothing) * labels + label_smoothing * even_shares(logits)
@@ -50,10 +50,10 @@ def categorical_cross_entropy(
 
 
 def checked_label_smoothing(label_smoothing: float) -> float:
-    """Return the share as a float.
+    """Return label smoothing as a float.
 
     Raises:
-        ValueError: it is not within 0 and 1, 1 left out.
+        ValueError: it is below 0, or not below 1.
     """
     if not 0 <= label_smoothing < 1:
         raise ValueError(
@@ -64,17 +64,16 @@ def checked_label_smoothing(label_smoothing: float) -> float:
 
 
 def even_shares(logits: tf.Tensor) -> tf.Tensor:
-    """Return the distribution that is even over a row's candidates, 0 where they are masked."""
+    """Return the uniform distribution over each row's candidates, 0 where masked."""
     counts = tf.cast(logits > MASKED / 2, tf.float32)
     return counts / tf.reduce_sum(counts, axis=-1, keepdims=True)
 
 
 def _cross_entropy_with_ids(ids: tf.Tensor, logits: tf.Tensor, label_smoothing: float) -> tf.Tensor:
-    """Compute cross-entropy and its gradient, `softmax - labels`, from one pass of exponentials.
+    """Compute cross-entropy and its gradient, `softmax - labels`, with one exponential per logit.
 
-    A whole training step of a small student takes about three quarters of the time that it takes
-    with `tf.nn.sparse_softmax_cross_entropy_with_logits` on a CPU: `benchmarks/distiller_step.py`
-    prints both.
+    On a CPU a training step of a small student takes about three quarters of its time with
+    `tf.nn.sparse_softmax_cross_entropy_with_logits`: `benchmarks/distiller_step.py` prints both.
     """
 
     @tf.custom_gradient
@@ -85,7 +84,7 @@ def _cross_entropy_with_ids(ids: tf.Tensor, logits: tf.Tensor, label_smoothing: 
         of_labels = tf.gather(logits, ids, batch_dims=1)
         share = label_smoothing / tf.cast(tf.shape(logits)[1], tf.float32)
         if label_smoothing:
-            all_count = tf.reduce_min(logits) > MASKED / 2  # then all shares are one number
+            all_count = tf.reduce_min(logits) > MASKED / 2  # then all smoothed shares are equal
             of_all = tf.cond(
                 all_count,
                 lambda: share * tf.reduce_sum(logits, axis=-1),

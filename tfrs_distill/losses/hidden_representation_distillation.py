@@ -1,4 +1,4 @@
-"""Distillation of a teacher's hidden representation into a student's, through a projector."""
+"""Distillation of hidden representations through a projector."""
 
 from __future__ import annotations
 
@@ -14,22 +14,26 @@ class HiddenRepresentationDistillation(tf.keras.layers.Layer):
     """Distance between a projected hidden representation of the student and one of the teacher.
 
     `loss = mean_d (P(H_s)_d - H_t,d)**2`, or `1 - cos(P(H_s), H_t)` with `loss="cosine"`. The
-    projector `P` is trained with the student, saved with the distiller, and not part of
+    projector `P` is trained with the student and saved with the distiller. It is not part of
     `distiller.student`.
 
     Reference: [Romero et al., 2015](https://arxiv.org/abs/1412.6550) (FitNets).
 
     Args:
-        student_layer: which layer of the student: its path of names inside the model, or as much
-            of the path's end as is unique (`"feed_forward/hidden"`); or `"query_embeddings"`.
-        teacher_layer: the same, of the teacher.
+        student_layer: the student's layer: its path of names inside the model, or a unique end of
+            that path (`"feed_forward/hidden"`); or `"query_embeddings"`.
+        teacher_layer: the same for the teacher.
         loss: `"mean_squared_error"` or `"cosine"`.
-        projector: `"linear"` for a dense layer to the teacher's width, `"identity"` where both
-            widths are equal, or a Keras layer.
-        name: the loss' name in logs.
+        projector: `"linear"` (a dense layer to the teacher's width), `"identity"` (both widths must
+            be equal), or a Keras layer.
+        name: name of the loss in logs.
+
+        Call with `(student, teacher)`, representations `[num_rows, ..., width]`; returns float32
+        `[num_rows]`.
 
     Raises:
-        ValueError: an unknown loss or projector, or widths that differ behind the projector.
+        ValueError: the loss or the projector is not one of these, or the widths differ after the
+            projector.
 
     Example:
     >>> layer = HiddenRepresentationDistillation("a", "b", projector="identity")
@@ -47,7 +51,7 @@ class HiddenRepresentationDistillation(tf.keras.layers.Layer):
         name: str = "hidden_representation_distillation",
         **kwargs: Any,
     ) -> None:
-        # The projector casts what it reads; the teacher's representation keeps its precision.
+        # The projector casts its inputs itself; the teacher's representation keeps its precision.
         super().__init__(name=name, autocast=False, **kwargs)
         if loss not in LOSSES:
             raise ValueError(f"`loss` must be one of {LOSSES}. Received: loss={loss!r}.")
@@ -66,11 +70,11 @@ class HiddenRepresentationDistillation(tf.keras.layers.Layer):
         self.build_from_config({"widths": [int(tf.TensorShape(s)[-1]) for s in input_shape]})
 
     def get_build_config(self) -> dict[str, Any]:
-        """Return both widths, to build the projector before saved weights are read."""
+        """Return both widths, so that the projector exists before saved weights are loaded."""
         return {"widths": self.widths}
 
     def build_from_config(self, config: dict[str, Any]) -> None:
-        """Create the projector that a saved file is about to fill."""
+        """Create the projector before its saved weights are loaded."""
         self.widths = config["widths"]
         if self.widths is None:
             return
@@ -84,15 +88,15 @@ class HiddenRepresentationDistillation(tf.keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        """Compute float32 [num_rows] of representations `[num_rows, ..., width]` of both."""
+        """Return the distance per row, float32 [num_rows]."""
         student, teacher = inputs
         projected = student if self.projector is None else self.projector(student)
         if not projected.shape[1:].is_compatible_with(teacher.shape[1:]):
             raise ValueError(
-                f"{self.name}: the student's layer {self.student_layer!r} gives "
-                f"{projected.shape} behind the projector, the teacher's layer "
-                f"{self.teacher_layer!r} gives {teacher.shape}. Both must be equal; "
-                "projector='linear' brings the last axis to the teacher's width."
+                f"{self.name}: the student's layer {self.student_layer!r} has shape "
+                f"{projected.shape} after the projector, the teacher's layer "
+                f"{self.teacher_layer!r} has shape {teacher.shape}. Both must be equal; "
+                "projector='linear' maps the last axis to the teacher's width."
             )
         projected, teacher = tf.cast(projected, tf.float32), tf.cast(teacher, tf.float32)
         if self.loss == "cosine":
@@ -103,7 +107,7 @@ class HiddenRepresentationDistillation(tf.keras.layers.Layer):
         return tf.reduce_mean(tf.reshape(distances, [tf.shape(distances)[0], -1]), axis=1)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that build an equal layer."""
+        """Return the constructor arguments."""
         projector = self.kind
         if projector == "layer":
             projector = tf.keras.utils.serialize_keras_object(self.projector)
@@ -116,7 +120,7 @@ class HiddenRepresentationDistillation(tf.keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> HiddenRepresentationDistillation:
-        """Build a layer, and its projector where that is a layer."""
+        """Build a layer, and its projector if that is a layer."""
         projector = config["projector"]
         if isinstance(projector, dict):
             projector = tf.keras.utils.deserialize_keras_object(projector)

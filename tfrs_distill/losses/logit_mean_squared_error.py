@@ -1,4 +1,4 @@
-"""The student's logits as a regression on the teacher's."""
+"""Regression of the student's logits on the teacher's."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from tfrs_distill.losses.candidate_lists import checked_logits, is_candidate, me
 class LogitMeanSquaredError(tf.keras.losses.Loss):
     """Mean squared difference of the logits, or of predicted ratings.
 
-    `loss = mean_j (teacher_logits_j - student_logits_j)**2`; with `centred=True` each side has its
-    mean over the row's candidates taken off first, so that a constant shift of all of them, which
-    changes no softmax, costs nothing. No gradient goes to the teacher's logits.
+    `loss = mean_j (teacher_logits_j - student_logits_j)**2`. With `centred=True` the row's mean is
+    subtracted from both sides first, so that adding a constant to all logits of a row, which
+    changes no softmax, has no loss. No gradient goes to the teacher's logits.
 
-    Reference: regression on logits, [Ba and Caruana, 2014](https://arxiv.org/abs/1312.6184)
-    (there half of the sum); centred logits are what distillation at a high
-    temperature compares, [Hinton et al., 2015](https://arxiv.org/abs/1503.02531), section 2.1.
+    Reference: regression on logits, [Ba and Caruana, 2014](https://arxiv.org/abs/1312.6184) (there
+    half of the sum); centred logits are the high-temperature limit of distillation, [Hinton et al.,
+    2015](https://arxiv.org/abs/1503.02531), section 2.1.
 
     Args:
-        centred: take each row's mean off both sides first.
+        centred: subtract each row's mean from both sides first.
         reduction: Keras' reduction over the batch.
-        name: the loss' name in logs.
+        name: name of the loss in logs.
 
     Call with `y_true` = teacher logits and `y_pred` = student logits, both float
-    `[num_rows, width]`. A slot whose teacher logit is masked counts for nothing.
+    `[num_rows, width]`. Slots with a masked teacher logit are ignored.
 
     Raises:
-        ValueError: the logits are not of one shape `[num_rows, width]`, or there is a single one a
-            row to centre, which leaves 0.
+        ValueError: the logits do not have the same shape `[num_rows, width]`, or `centred=True` and
+            rows have a single logit (the loss would always be 0).
 
     Example:
     >>> loss = LogitMeanSquaredError()
@@ -51,7 +51,7 @@ class LogitMeanSquaredError(tf.keras.losses.Loss):
         self.centred = centred
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        """Return one value a row: float32 `[num_rows]`."""
+        """Return one value per row: float32 `[num_rows]`."""
         needs = f"{type(self).__name__}(centred=True)" if self.centred else type(self).__name__
         teacher, student = checked_logits(y_true, y_pred, needs, min_width=2 if self.centred else 1)
         kept = is_candidate(teacher)
@@ -61,5 +61,5 @@ class LogitMeanSquaredError(tf.keras.losses.Loss):
         return mean_over_candidates(difference**2, kept)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that build an equal loss."""
+        """Return the constructor arguments."""
         return super().get_config() | {"centred": self.centred}

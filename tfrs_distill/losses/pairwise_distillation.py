@@ -1,4 +1,4 @@
-"""Every pair of a list in the teacher's order: RankNet, with LambdaRank's weights if wanted."""
+"""RankNet on pairs of candidates, optionally with LambdaRank's weights."""
 
 from __future__ import annotations
 
@@ -12,45 +12,47 @@ from tfrs_distill.losses.temperature import checked_temperature
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class PairwiseDistillation(tf.keras.losses.Loss):
-    """The student should put every pair of candidates in the order of the teacher.
+    """Pairwise logistic loss (RankNet) for the order of the teacher's logits.
 
     `loss = sum_ij w_ij * temperature * log(1 + exp(-(s_i - s_j) / temperature)) / sum_ij w_ij`,
     over the pairs of a list in which the teacher's logit of i is above that of j; s are the
-    student's logits. Only the teacher's order counts, so a teacher that gives ranks without scores
-    serves as well (give it minus its ranks); candidates that it holds equal are no pair. The first
-    factor keeps the slope for a pair in wrong order between 1/2 and 1 at any temperature; near 0
-    the loss becomes `max(0, s_j - s_i)`.
+    student's logits. Only the order of the teacher's logits matters, so ranks without scores work
+    too (pass minus the rank). Ties are not pairs. The factor `temperature` keeps the slope for a
+    wrongly ordered pair between 1/2 and 1 at any temperature; as the temperature goes to 0 the loss
+    becomes `max(0, s_j - s_i)`.
 
-    Without `ndcg_weights` all pairs weigh the same. With them a pair weighs what swapping it in the
-    student's present list changes of the NDCG, `w_ij = |g_i - g_j| * |d(r_i) - d(r_j)|`, a
-    constant: gain `g = exp(t - max t)` of the teacher's logit t, discount `d(r) = 1 / log2(1 + r)`
-    of the student's rank r. This wants teacher logits whose exponential is a relevance, as those of
-    a softmax.
+    By default all pairs have the same weight. With `ndcg_weights=True` the weight is the change in
+    NDCG if the pair were swapped in the student's current ranking,
+    `w_ij = |g_i - g_j| * |d(r_i) - d(r_j)|`, treated as a constant: gain `g = exp(t - max t)` for
+    the teacher's logit t, discount `d(r) = 1 / log2(1 + r)` for the student's rank r. This requires
+    teacher logits whose exponential is a relevance, such as those of a softmax.
 
     Reference: RankNet and LambdaRank,
     [Burges, 2010](https://www.microsoft.com/en-us/research/publication/from-ranknet-to-lambdarank-to-lambdamart-an-overview/)
-    (MSR-TR-2010-82), sections 2 and 4; 1 / temperature is its sigma, the gain of a label is its
-    `2**label - 1`, and we divide by the sum of weights, so that lists of any length weigh alike.
+    (MSR-TR-2010-82), sections 2 and 4. 1 / temperature is its sigma; the gain is its
+    `2**label - 1`; here the sum is divided by the sum of weights, so that lists of any length have
+    the same weight.
 
     Args:
-        temperature: float > 0; higher wants a wider distance between the two of a pair.
-        ndcg_weights: weigh pairs by what they change of the NDCG.
+        temperature: float > 0; a higher value requires a larger margin between the logits of a
+            pair.
+        ndcg_weights: weight pairs by their change in NDCG.
         reduction: Keras' reduction over the batch.
-        name: the loss' name in logs.
+        name: name of the loss in logs.
 
     Call with `y_true` = teacher logits and `y_pred` = student logits, both float
-    `[num_queries, list_size]`; a slot without candidate has a masked teacher logit and counts for
-    nothing. A list without a pair gives 0. Memory grows with `num_queries * list_size**2`: 512
-    lists of 100 take 20 MB a table, of which a step holds several; for a whole catalogue use
-    a loss of the teacher's best k, such as `RankingDistillation`.
+    `[num_queries, list_size]`. Slots with a masked teacher logit are ignored. A list without a pair
+    has loss 0. Memory grows with `num_queries * list_size**2`: one table for 512 lists of 100 takes
+    20 MB, and a step holds several. For a whole catalogue use a loss of the teacher's top k, such
+    as `RankingDistillation`.
 
     Raises:
-        ValueError: `temperature` is not above 0, or the logits are not lists of one shape with at
-            least 2 slots.
+        ValueError: `temperature` is not above 0, or the logits are not lists of the same shape with
+            at least 2 slots.
 
     Example:
     >>> loss = PairwiseDistillation()
-    >>> round(float(loss([[2.0, 1.0]], [[0.0, 0.0]])), 4)  # undecided: ln 2
+    >>> round(float(loss([[2.0, 1.0]], [[0.0, 0.0]])), 4)  # student logits are equal: ln 2
     0.6931
     """
 
@@ -68,7 +70,7 @@ class PairwiseDistillation(tf.keras.losses.Loss):
         self.ndcg_weights = ndcg_weights
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        """Return one value a list: float32 `[num_queries]`."""
+        """Return one value per list: float32 `[num_queries]`."""
         lists = in_teacher_order(y_true, y_pred, type(self).__name__)
         temperature = tf.convert_to_tensor(self.temperature, tf.float32)
         above = lists.teacher[:, :, None] > lists.teacher[:, None, :]
@@ -79,10 +81,10 @@ class PairwiseDistillation(tf.keras.losses.Loss):
         margins = (lists.student[:, :, None] - lists.student[:, None, :]) / temperature
         losses = tf.reduce_sum(weights * tf.nn.softplus(-margins), axis=[1, 2])
         total = tf.reduce_sum(weights, axis=[1, 2])
-        return temperature * losses / tf.where(total > 0.0, total, 1.0)  # a spoilt list stays NaN
+        return temperature * losses / tf.where(total > 0.0, total, 1.0)  # a list with NaN stays NaN
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that build an equal loss."""
+        """Return the constructor arguments."""
         return super().get_config() | {
             "temperature": float(self.temperature),
             "ndcg_weights": self.ndcg_weights,
@@ -90,7 +92,7 @@ class PairwiseDistillation(tf.keras.losses.Loss):
 
 
 def _ndcg_changes(lists: RankedLists) -> tf.Tensor:
-    """Return the change of NDCG by each swap, times the ideal DCG, `[queries, size, size]`."""
+    """Return the change of DCG by each swap (NDCG times ideal DCG), `[queries, size, size]`."""
     gains = tf.exp(lists.teacher - lists.teacher[:, :1])  # the teacher's best is first
     discounts = tf.math.log(2.0) / tf.math.log(1.0 + _student_ranks(lists))
     changes = tf.abs(gains[:, :, None] - gains[:, None, :])
@@ -100,8 +102,8 @@ def _ndcg_changes(lists: RankedLists) -> tf.Tensor:
 def _student_ranks(lists: RankedLists) -> tf.Tensor:
     """Return the student's rank of each candidate, float32 [num_queries, list_size], from 1.
 
-    Where its logits are equal the teacher's order decides: equal ranks would weigh a pair 0, and a
-    student that knows nothing yet would learn nothing.
+    Ties are ranked in the teacher's order: equal ranks would give a pair weight 0, and an untrained
+    student would not learn.
     """
     order = tf.argsort(lists.student, axis=-1, direction="DESCENDING", stable=True)
     return tf.cast(tf.argsort(order, axis=-1) + 1, tf.float32)

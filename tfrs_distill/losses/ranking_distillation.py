@@ -1,4 +1,4 @@
-"""Ranking Distillation: the teacher's best K items as positives, weighed by where they stand."""
+"""Ranking Distillation: the teacher's top K items as positives, weighted by rank."""
 
 from __future__ import annotations
 
@@ -12,42 +12,43 @@ from tfrs_distill.losses.candidate_lists import in_teacher_order
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class RankingDistillation(tf.keras.losses.Loss):
-    """The teacher's best K candidates are positives; those the student ranks too low weigh most.
+    """Ranking Distillation: the teacher's top K candidates are positives, weighted by rank.
 
-    `loss = sum_{r <= K} w_r * -log sigmoid(s_{pi_r})`, with pi the list in the order of the
-    teacher's logits, s the student's logits and
-    `w_r = exp(-r / position_decay) / Z * max(0, tanh(discrepancy * (student_rank_r - r)))`,
-    a constant; Z is the sum of the exponentials over the places that are there. A candidate that
-    the student ranks as high as the teacher, or higher, is left in peace. Only the teacher's order
-    counts, so a teacher that gives ranks without scores serves as well (give it minus its ranks).
+    `loss = sum_{r <= K} w_r * -log sigmoid(s_{pi_r})`, where pi is the list sorted by the teacher's
+    logits, best first, s are the student's logits and `w_r = exp(-r / position_decay) / Z * max(0,
+    tanh(discrepancy * (student_rank_r - r)))` is a constant. Z is the sum of the exponentials over
+    the positions that hold a candidate. A candidate that the student ranks as high as the teacher
+    or higher has weight 0. Only the order of the teacher's logits matters, so ranks without scores
+    work too (pass minus the rank).
 
-    It only ever pushes logits up, so it needs a student loss, or another distillation loss, beside
-    it.
+    The loss only increases logits, so combine it with a student loss or another distillation loss.
 
-    Reference: [Tang and Wang, 2018](https://arxiv.org/abs/1809.07428). The student's
-    rank is exact, over the whole list, where the paper estimates it from a sample; as in the
-    authors' code, the product of both weights is not normalised again.
+    Reference: [Tang and Wang, 2018](https://arxiv.org/abs/1809.07428). The student's rank is exact
+    over the whole list; the paper estimates it from a sample. As in the authors' code, the product
+    of both weights is not normalised again.
 
     Args:
-        k: how many of the teacher's best count, at least 1.
-        position_decay: the paper's lambda, above 0: how slowly the weight falls with the place.
-        discrepancy: the paper's mu, above 0: how soon a difference of ranks weighs fully.
+        k: number of the teacher's best candidates, at least 1.
+        position_decay: the paper's lambda, above 0: a higher value makes the weight fall more
+            slowly with the position.
+        discrepancy: the paper's mu, above 0: a higher value gives small rank differences more
+            weight.
         reduction: Keras' reduction over the batch.
-        name: the loss' name in logs.
+        name: name of the loss in logs.
 
     Call with `y_true` = teacher logits and `y_pred` = student logits, both float
-    `[num_queries, list_size]`; a slot without candidate has a masked teacher logit and counts for
-    nothing. A list of fewer than 2 candidates gives 0.
+    `[num_queries, list_size]`. Slots with a masked teacher logit are ignored. A list of fewer than
+    2 candidates has loss 0.
 
     Raises:
-        ValueError: an argument is out of range, or the logits are not lists of one shape with at
-            least 2 slots.
+        ValueError: an argument is out of range, or the logits are not lists of the same shape with
+            at least 2 slots.
 
     Example:
     >>> loss = RankingDistillation(k=1, position_decay=1.0, discrepancy=0.1)
-    >>> float(loss([[2.0, 1.0, 0.0]], [[3.0, 1.0, 2.0]]))  # the teacher's best is the student's
+    >>> float(loss([[2.0, 1.0, 0.0]], [[3.0, 1.0, 2.0]]))  # both rank the same item first
     0.0
-    >>> round(float(loss([[2.0, 1.0, 0.0]], [[0.0, 1.0, 2.0]])), 4)  # it is third: ln 2 tanh(.2)
+    >>> round(float(loss([[2.0, 1.0, 0.0]], [[0.0, 1.0, 2.0]])), 4)  # rank 3: ln 2 tanh(.2)
     0.1368
     """
 
@@ -76,7 +77,7 @@ class RankingDistillation(tf.keras.losses.Loss):
         self.k, self.position_decay, self.discrepancy = k, position_decay, discrepancy
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        """Return one value a list: float32 `[num_queries]`."""
+        """Return one value per list: float32 `[num_queries]`."""
         lists = in_teacher_order(y_true, y_pred, type(self).__name__, k=self.k)
         losses = tf.nn.softplus(-lists.student)
         above = lists.unordered[:, None, :] > lists.student[:, :, None]
@@ -88,7 +89,7 @@ class RankingDistillation(tf.keras.losses.Loss):
         return tf.reduce_sum(weights * losses, axis=-1)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that build an equal loss."""
+        """Return the constructor arguments."""
         return super().get_config() | {
             "k": self.k,
             "position_decay": float(self.position_decay),

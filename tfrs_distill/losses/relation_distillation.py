@@ -1,4 +1,4 @@
-"""Distillation of how alike the rows of a batch are to a teacher."""
+"""Distillation of the similarities between the rows of a batch."""
 
 from __future__ import annotations
 
@@ -13,20 +13,19 @@ from tfrs_distill.losses.hidden_representation_distillation import (
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class RelationDistillation(HiddenRepresentationDistillation):
-    """Distance between the similarities that student and teacher see among a batch's rows.
+    """Distance between the row-to-row similarities of student and teacher in a batch.
 
     `loss_i = mean_j (cos(s_i, s_j) - cos(t_i, t_j))**2` over all rows j of the batch, with hidden
-    representations s of the student and t of the teacher. Both may be of any width, and there is
-    no projector: the student need not know what the teacher knows in the teacher's coordinates,
-    only what is like what.
+    representations s of the student and t of the teacher. The widths of s and t may differ. There
+    is no projector: the student matches similarities, not the teacher's coordinates.
 
     Reference: full topology distillation, [Kang et al., 2021](https://arxiv.org/abs/2106.08700),
-    without its sum over queries and items together.
+    without its joint sum over queries and items.
 
     Args:
         student_layer: as for `HiddenRepresentationDistillation`.
-        teacher_layer: the same, of the teacher.
-        name: the loss' name in logs.
+        teacher_layer: the same for the teacher.
+        name: name of the loss in logs.
 
     Example:
     >>> layer = RelationDistillation("a", "b")
@@ -46,12 +45,12 @@ class RelationDistillation(HiddenRepresentationDistillation):
         super().__init__(student_layer, teacher_layer, projector="identity", name=name, **kwargs)
 
     def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        """Compute float32 [num_rows] of representations `[num_rows, ..., width]` of both."""
+        """Return the distance per row, float32 [num_rows]."""
         student, teacher = map(_similarities, inputs)
         return tf.reduce_mean(tf.math.squared_difference(student, teacher), axis=1)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that build an equal layer."""
+        """Return the constructor arguments."""
         config = super().get_config()
         del config["loss"], config["projector"]
         return config
@@ -63,7 +62,7 @@ class RelationDistillation(HiddenRepresentationDistillation):
 
 
 def _similarities(rows: tf.Tensor) -> tf.Tensor:
-    """The cosine of every two rows, float32 [num_rows, num_rows]; 0 of a row that is 0."""
+    """Return the cosine of every pair of rows, float32 [num_rows, num_rows]; 0 for zero rows."""
     flat = tf.reshape(tf.cast(rows, tf.float32), [tf.shape(rows)[0], -1])
     unit = tf.math.l2_normalize(flat, axis=1, epsilon=1e-12)
     return tf.matmul(unit, unit, transpose_b=True)

@@ -7,10 +7,10 @@ from typing import Any
 
 
 def checked_temperature(temperature: Any) -> float:
-    """Return the temperature, which must be a finite number above 0.
+    """Return the temperature.
 
     Raises:
-        ValueError: it is not.
+        ValueError: it is not a finite number above 0.
 
     Example:
     >>> checked_temperature(2.0)

@@ -1,4 +1,4 @@
-"""The loss of labels of which some are dislikes: items that are to become less likely."""
+"""The loss of labels that may be dislikes: items that should become less likely."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ def loss_of_labels(
     *,
     label_smoothing: float = 0.0,
 ) -> tf.Tensor:
-    """Compute cross-entropy where a label's weight is at least 0, unlikelihood where it is below.
+    """Compute cross-entropy for weights of at least 0, and unlikelihood for weights below 0.
 
-    One value a row, not weighted: the mean over rows weighs them by `abs(weights)`. Labels with a
+    Returns one unweighted value per row; the mean over rows then uses `abs(weights)`. Labels with a
     weight below 0 are not smoothed.
 
     Args:
         labels: as for `categorical_cross_entropy`; ids where a weight is below 0.
         logits: float [num_rows, num_candidates].
-        weights: float [num_rows], or None where no label is a dislike.
-        label_smoothing: of the labels that are no dislikes.
+        weights: float [num_rows], or None if no label is a dislike.
+        label_smoothing: for labels with a weight of at least 0.
 
     Example:
     >>> logits = tf.math.log(tf.constant([[0.25, 0.75], [0.25, 0.75]]))
@@ -34,25 +34,25 @@ def loss_of_labels(
     of_likes = categorical_cross_entropy(labels, logits, label_smoothing=label_smoothing)
     if weights is None or labels.shape.rank != 1:
         return of_likes
-    rows = tf.where(weights < 0)[:, 0]  # few: another softmax of all rows would take its time
+    rows = tf.where(weights < 0)[:, 0]  # usually few, so their softmax is cheap
     of_dislikes = unlikelihood(tf.gather(labels, rows), tf.gather(logits, rows))
     return tf.tensor_scatter_nd_update(of_likes, rows[:, None], of_dislikes)
 
 
 def unlikelihood(ids: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Compute `-log(1 - softmax(logits)_id)`, one value a row: small where the id is unlikely.
+    """Compute `-log(1 - softmax(logits)_id)`, one value per row: small if the id is unlikely.
 
-    It is `softplus(logits_id - log sum_k exp(logits_k))` over the other candidates k, which is
-    exact in float32 for likelihoods near 0 as well as near 1, where `1 - softmax` is not. Its
-    gradient is `softmax_id` at the id and `-softmax_id * q_k` at the others, q their softmax among
-    themselves: what the id loses goes to the others in their own proportion. A row in which the id
-    is the only candidate has nothing to give it to, and the loss 0.
+    It is computed as `softplus(logits_id - log sum_k exp(logits_k))` over the other candidates k,
+    which is exact in float32 for likelihoods near 0 and near 1, where `1 - softmax` is not. Its
+    gradient is `softmax_id` at the id and `-softmax_id * q_k` at the others, with q the softmax of
+    the others alone: the probability that the id loses goes to the others in proportion to q. If
+    the id is the only candidate the loss is 0.
 
-    Reference: [Welleck et al., 2019](https://arxiv.org/abs/1908.04319), equation 2, of one
+    Reference: [Welleck et al., 2019](https://arxiv.org/abs/1908.04319), equation 2, with one
     negative candidate.
 
     Args:
-        ids: int [num_rows], columns counted from 0.
+        ids: int [num_rows], counted from 0.
         logits: float [num_rows, num_candidates].
 
     Example:

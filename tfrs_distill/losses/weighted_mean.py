@@ -1,4 +1,4 @@
-"""The mean over rows that every term of a loss is."""
+"""The weighted mean over rows that every loss term uses."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import tensorflow as tf
 
 
 def weighted_mean(values: tf.Tensor, weights: tf.Tensor | None = None) -> tf.Tensor:
-    """Compute `sum_r weights_r * values_r / sum_r weights_r`; 0 where no row has a weight.
+    """Compute `sum_r weights_r * values_r / sum_r weights_r`; 0 if all weights are 0.
 
-    A row of weight 0 has no influence: neither on the mean nor, if its value is NaN, by poisoning
-    it. Without weights every row counts 1.
+    A row of weight 0 has no influence, even if its value is NaN. Without weights every row has
+    weight 1.
 
     Args:
         values: float [num_rows].

@@ -1,4 +1,4 @@
-"""Which items a step's softmax is over: the same for teacher and student."""
+"""The candidates of a step's softmax, the same for teacher and student."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ CATALOGUE, BATCH, SAMPLED = "catalogue", "batch", "sampled"
 class Candidates:
     """The source of a step's candidates and the corrections of their logits.
 
-    Whatever is chosen here is applied to the student's and to the teacher's logits alike.
+    All settings apply to the logits of student and teacher alike.
 
     Args:
         source: `"catalogue"`, a full softmax over all items; `"batch"`, the labels of the batch's
             rows (in-batch negatives); or `"sampled"`, these and the batch's column
-            `columns.NEGATIVES`, with the correction for how often each is drawn (logQ). The column
-            comes from `windows.batches(..., num_negatives=N)`.
-        remove_accidental_hits: leave out of a row's candidates the copies of its label; matters
-            where candidates repeat.
-        exclude_seen: leave out of a row's candidates the items of its history.
-        num_hard_negatives: keep a row's label and only this many negatives, those to which the
-            student gives the largest logits; None keeps all.
-        across_replicas: under `tf.distribute`, the labels and negatives of all replicas are
-            candidates of each.
+            `columns.NEGATIVES`, with a correction for the sampling probability (logQ).
+            `windows.batches(..., num_negatives=N)` adds the column.
+        remove_accidental_hits: exclude copies of a row's label from its candidates; matters if
+            candidates repeat.
+        exclude_seen: exclude items of a row's history from its candidates.
+        num_hard_negatives: keep a row's label and only this many negatives, those with the largest
+            student logits; None keeps all.
+        across_replicas: under `tf.distribute`, share labels and negatives of all replicas as
+            candidates.
 
-    `columns.CANDIDATE_SAMPLING_PROBABILITY`, where the batch has it, corrects in-batch candidates
-    too: `logits_j - log probability_j`. `columns.SCORE_MASK`, where the batch has it, says which
-    candidates count.
+    If the batch has `columns.CANDIDATE_SAMPLING_PROBABILITY`, in-batch candidates are corrected
+    too: `logits_j - log probability_j`. If it has `columns.SCORE_MASK`, this masks candidates.
 
     Reference: in-batch correction, [Yi et al., 2019](https://doi.org/10.1145/3298689.3346996);
     mixed negatives, [Yang et al., 2020](https://doi.org/10.1145/3366424.3386195).
 
     Raises:
-        ValueError: an unknown source, no hard negative, or replicas of one catalogue.
+        ValueError: the source is not one of these, `num_hard_negatives` is below 1, or
+            `across_replicas` is set for `"catalogue"`.
     """
 
     source: str = CATALOGUE
@@ -77,11 +77,11 @@ class CandidateSet(NamedTuple):
     """The candidates of one step.
 
     Args:
-        ids: [num_candidates], item indices or whatever the candidate tower reads; a dict of such
-            columns where it reads several.
-        labels: int32 [num_rows], the column of each row's label; or a distribution float
-            [num_rows, num_candidates]; or None.
-        keep: bool [num_rows, num_candidates], true where a candidate counts; None for everywhere.
+        ids: [num_candidates], item indices or other inputs of the candidate tower; a dict of
+            columns if it reads several.
+        labels: int32 [num_rows], the column of each row's label; or a distribution float [num_rows,
+            num_candidates]; or None.
+        keep: bool [num_rows, num_candidates], true for valid candidates; None if all are valid.
         sampling_probability: float32 [num_candidates] or None.
         hard: int32 [num_rows, 1 + num_hard_negatives], columns, the label's first; None for all.
     """
@@ -93,7 +93,7 @@ class CandidateSet(NamedTuple):
     hard: tf.Tensor | None = None
 
     def adjust(self, logits: tf.Tensor) -> tf.Tensor:
-        """Correct, mask and choose `[num_rows, num_candidates]` logits, for the losses."""
+        """Correct, mask and select `[num_rows, num_candidates]` logits, for the losses."""
         if self.sampling_probability is not None:
             probability = tf.cast(self.sampling_probability, logits.dtype)
             logits -= tf.math.log(tf.clip_by_value(probability, 1e-6, 1.0))
@@ -105,20 +105,20 @@ class CandidateSet(NamedTuple):
 
     @property
     def one_column(self) -> tf.Tensor:
-        """`ids`, or where they are a dict one of its columns: `[num_candidates]`."""
+        """`ids`, or one of its columns if it is a dict: `[num_candidates]`."""
         column: tf.Tensor = tf.nest.flatten(self.ids)[0]
         return column
 
     @property
     def label_columns(self) -> tf.Tensor | None:
-        """The labels as columns of what `adjust` gives."""
+        """The labels as columns of the output of `adjust`."""
         return self.labels if self.hard is None else tf.zeros_like(self.labels)
 
     def with_hard_negatives(self, logits: tf.Tensor, num_hard_negatives: int) -> CandidateSet:
-        """Choose each row's label and the negatives with the largest of the student's logits."""
+        """Select each row's label and the negatives with the largest student logits."""
         if self.labels is None or self.labels.shape.rank != 1:
             raise ValueError(
-                "`num_hard_negatives` needs one label a row. Received: "
+                "`num_hard_negatives` needs one label per row. Received: "
                 + ("no labels." if self.labels is None else "soft or one-hot labels.")
             )
         adjusted = tf.stop_gradient(self.adjust(logits))
@@ -167,17 +167,17 @@ def in_batch_candidates(
     score_mask: tf.Tensor | None = None,
     id_column: str | None = None,
 ) -> CandidateSet:
-    """The labels of the rows, then the batch's negatives; with those of other replicas behind.
+    """The labels of the rows, then the batch's negatives, then those of other replicas.
 
     Args:
         settings: the source and the corrections.
-        batch: holds the negatives.
-        positives: the rows' labels, [num_rows]; a dict of columns, where candidates have
-            several, and then so are the batch's negatives.
+        batch: has the negatives.
+        positives: the rows' labels, [num_rows]; a dict of columns if candidates have several; the
+            batch's negatives are then a dict too.
         positive_probability: float32 [num_rows] or None.
         seen: bool [num_rows, num_items + 1] or None; candidate ids are its columns.
         score_mask: bool [num_rows, num_candidates] or None.
-        id_column: of several columns the one by which accidental hits are found.
+        id_column: the column that identifies accidental hits, if there are several.
 
     Raises:
         ValueError: a column is missing.

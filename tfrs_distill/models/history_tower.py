@@ -1,4 +1,4 @@
-"""The query tower: a history of items in, one query embedding a position out."""
+"""The query tower: a history of items to one query embedding per position."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tfrs_distill.columns import PADDING
 from tfrs_distill.models.item_tower import ItemTower, without_bias
 from tfrs_distill.serving.attribute_vocabulary import AttributeVocabulary, check_width
 
-PRIOR_ITEMS = 3.0  # of a history: what is known of a user beforehand counts as much
+PRIOR_ITEMS = 3.0  # weight of the prior, in items of a history
 
 
 class EmbeddingTable(Protocol):
@@ -24,27 +24,25 @@ class EmbeddingTable(Protocol):
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class HistoryTower(tf.keras.layers.Layer):
-    """Reads a history with the candidate tower's embeddings and a history encoder.
+    """Encode a history with the candidate tower's embeddings and a history encoder.
 
-    `call(history) = [encoder(embed(history)), 1]`; the 1 meets the item's bias in the dot product.
-    In place of the encoder's output a history without an item has `empty_query`, a constant: no
-    label follows nothing, so no training says what an encoder makes of it. See
-    `TwoTower.fit_empty_history`.
+    `call(history) = [encoder(embed(history)), 1]`; the 1 is multiplied by the item's bias in the
+    dot product. For an empty history the encoder's output is replaced by `empty_query`, a constant,
+    because no training example has an empty history. See `TwoTower.fit_empty_history`.
 
-    A tower that reads users' attributes knows something of a user beforehand, the prior
-    `empty_query + sum_a attribute_embeddings[a]` over the attributes that are known, and a history
-    of n items has the query `(1 - w) encoder + w prior`, `w = c / (c + n)`: the prior alone where
-    n is 0, and the less of it the more items there are. `c`, `prior_items`, is 0 until
-    `fit_empty_history` has fitted the prior. While training a history of items has the encoder's
-    query alone, whether the prior is fitted or not: it is fitted to what the encoder says by
-    itself, and a student that is trained further, after compression or on new data, would learn to
-    leave out what the prior adds.
+    A tower that reads user attributes has a prior, `empty_query + sum_a attribute_embeddings[a]`
+    over the available attributes, and the query for a history of n items is
+    `(1 - w) encoder + w prior`, `w = c / (c + n)`: the prior alone for n = 0, with a weight that
+    decreases with the number of items. `c`, `prior_items`, is 0 until `fit_empty_history` has
+    fitted the prior. In training, non-empty histories always use the encoder's query alone: the
+    prior is fitted to the encoder's output without it, and a student in further training, after
+    compression or on new data, would otherwise learn to compensate for the prior.
 
     Args:
-        item_tower: the `ItemTower` whose embeddings the history is read with (shared, so an item
-            has one embedding).
+        item_tower: the `ItemTower` whose embeddings are used (shared, so an item has one
+            embedding).
         encoder: a history encoder, see `tfrs_distill.models`.
-        user_attributes: the attributes of users that are read beside the history; None for none.
+        user_attributes: the user attributes that are read besides the history; None for none.
     """
 
     def __init__(
@@ -92,10 +90,10 @@ class HistoryTower(tf.keras.layers.Layer):
         Args:
             history: item indices.
             training: whether entries are dropped.
-            user_attributes: int32 [batch_size, num_attributes], 0 where one is not known; None
-                where none is.
-            table: the item tower's `[num_items + 1, embedding_dim + 1]`, where it is computed
-                already, with entries dropped or not.
+            user_attributes: int32 [batch_size, num_attributes], 0 if missing; None if all are
+                missing.
+            table: the item tower's `[num_items + 1, embedding_dim + 1]` if it is already computed,
+                with or without dropped entries.
         """
         if table is None:
             embeddings = self.item_tower.embed(history, training=training)

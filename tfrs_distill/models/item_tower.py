@@ -1,4 +1,4 @@
-"""The candidate tower: an item's embedding from its id, its text, or both."""
+"""The candidate tower: item embeddings from ids, texts, or both."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ class ItemTower(ProjectedVectors):
 
     `embed(i) = d id_embedding_i + W text_vector_i + c` and `call(i) = [embed(i), d bias_i]`, so
     that a dot product with a query `[query, 1]` adds the item's bias to the score. Without text
-    vectors only the id embedding is left. While training `d` is 0 for a share `id_dropout` of the
-    items, and 1 for the others: so the text learns to stand for an item alone, as it must for one
-    that nobody has met.
+    vectors only the id embedding is used. In training `d` is 0 for a share `id_dropout` of the
+    items, and 1 for the others, so that the text alone can represent an item, as it must for a
+    cold-start item.
 
     Reference: id dropout, [Volkovs et al., 2017](https://papers.nips.cc/paper/7081) (DropoutNet).
 
     Args:
-        num_items: items, padding not counted; ids run from 0 (padding) to `num_items`.
-        embedding_dim: width of `embed`; `call` is one wider.
+        num_items: number of items without padding; ids are 0 (padding) to `num_items`.
+        embedding_dim: width of `embed`; the output of `call` is wider by one.
         text_dim: width of the text vectors; 0 for an item tower without text.
-        text_dropout: share of text vector entries dropped while training.
-        id_dropout: share of items whose id is hidden while training.
+        text_dropout: share of text vector entries dropped in training.
+        id_dropout: share of items whose id is hidden in training.
         seed: int or None; fixes initial weights and dropout.
 
     Raises:

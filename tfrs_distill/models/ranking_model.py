@@ -26,34 +26,34 @@ from tfrs_distill.models.tasks import NextItem, RankingTask
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class RankingModel(MultiTaskModel):
-    """Features, crossed, through a perceptron, to a head a task.
+    """Deep and cross network (DCN V2) with one head per task.
 
     `x_0 = [feature_1, ..., feature_m]`; `x_{l+1} = x_0 * (W_l x_l + b_l) + x_l` for each cross
     layer (`tfrs.layers.dcn.Cross`), `h = relu(... relu(V_1 x_L + c_1))`, and the heads read h. A
     `NextItem` task reads the history query and the items' embeddings instead.
 
     Trains alone with `compile(optimizer)` and `fit` on batches of rows: a dict of the features'
-    columns, `columns.label(task)` for each task (NaN = no label), and `columns.SAMPLE_WEIGHT` where
-    rows count differently.
+    columns, `columns.label(task)` for each task (NaN = no label), and optionally
+    `columns.SAMPLE_WEIGHT`.
 
     Reference: [Wang et al., 2021](https://arxiv.org/abs/2008.13535) (DCN V2, stacked).
 
     Args:
-        features: of a row; of different names.
-        tasks: of different names.
-        num_cross_layers: cross layers.
+        features: features of a row, with different names.
+        tasks: tasks with different names.
+        num_cross_layers: number of cross layers.
         projection_dim: rank of W_l = U_l V_l; None for full matrices.
         hidden_units: width of each hidden layer; () for heads on the crossed features.
-        dropout: share of hidden units dropped while training.
+        dropout: share of hidden units dropped in training.
         task_balance: how the tasks' losses are combined; `FixedWeights()` by default.
-        seed: int or None; fixes initial weights and dropout of what is not a feature.
-        name: the model's name.
-        kwargs: `dtype`, the policy of crosses, hidden layers and heads, such as
-            `"mixed_bfloat16"`; logits are float32 whatever it is.
+        seed: int or None; fixes initial weights and dropout, except in features.
+        name: name of the model.
+        kwargs: `dtype`, the policy of crosses, hidden layers and heads, such as `"mixed_bfloat16"`;
+            logits are always float32.
 
     Raises:
-        ValueError: no feature or task, two of one name, a size out of range; a `NextItem` task
-            without the features that it reads.
+        ValueError: there is no feature or task, names are not unique, a size is out of range, or a
+            `NextItem` task lacks its features.
 
     Example:
     >>> from tfrs_distill.models.features import IdFeature, ItemFeature
@@ -139,7 +139,7 @@ class RankingModel(MultiTaskModel):
     def encode(
         self, batch: Mapping[str, tf.Tensor], training: bool | None = None
     ) -> dict[str, tf.Tensor]:
-        """Each feature of the batch, float [num_rows, dim] by name.
+        """Compute each feature of the batch, float [num_rows, dim] by name.
 
         Raises:
             ValueError: a column is missing.
@@ -158,13 +158,13 @@ class RankingModel(MultiTaskModel):
         return self._outputs(self.encode(batch, training), batch, training)
 
     def rank(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Predictions for many items of one query, whose features are computed once.
+        """Predict the tasks for many items of one query, whose features are computed once.
 
         Args:
-            batch: the query's columns with one row, the items' with `num_items` rows.
+            batch: the query columns with one row, the item columns with `num_items` rows.
 
         Returns:
-            float32 [num_items] by task, as `predictions` of the pairs.
+            float32 [num_items] by task, equal to `predictions` for the pairs.
         """
         encoded = self.encode(batch, training=False)
         sides = {feature.name: feature.side for feature in self.features}

@@ -1,4 +1,4 @@
-"""The small recommender that ranks: it scores (query, item) pairs for one or several tasks."""
+"""The ranking student: it scores (query, item) pairs for one or several tasks."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tfrs_distill.models.tfrs_ranking_student import TFRSRankingStudent
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class RankingStudent(RankingModel):
-    """A deep and cross network; trained alone it is the twin, in a `Distiller` the student.
+    """A small deep and cross network; trained alone it is the twin, in a `Distiller` the student.
 
-    Its arguments, equations and sources are those of `RankingModel`.
+    Arguments, equations and sources are those of `RankingModel`.
 
     Example:
     >>> from tfrs_distill.models.features import HistoryFeature, ItemFeature
@@ -34,22 +34,22 @@ class RankingStudent(RankingModel):
     def from_tfrs(
         model: tfrs.Model, *, task: str = "rating", inputs: Mapping[str, str]
     ) -> TFRSRankingStudent:
-        """Adopt an existing `tfrs.Model`, as the ranking tutorial writes it, without changing it.
+        """Adapt an existing `tfrs.Model`, as in the ranking tutorial, without changing its code.
 
-        Called are `model(features)`, features being what `inputs` names; or, in a model without a
-        `call` of its own, `model.ranking_model` or `model.rating_model` with the tuple of them, as
-        older versions of the tutorial do.
+        It calls `model(features)` with the features in `inputs`; or, for a model without a `call`
+        of its own, `model.ranking_model` or `model.rating_model` with a tuple of them, as in older
+        versions of the tutorial.
 
         Args:
-            model: gives [num_rows, 1] or [num_rows], and has one `tfrs.tasks.Ranking`, whose loss
+            model: returns [num_rows, 1] or [num_rows], and has one `tfrs.tasks.Ranking`, whose loss
                 and metrics are kept; trained in place.
-            task: the task's name; its labels are in the column `columns.label(task)`.
-            inputs: by the name of each feature that the model reads, the batch's column.
+            task: name of the task; its labels are in the column `columns.label(task)`.
+            inputs: by name of each feature that the model reads, the batch's column.
 
         Raises:
-            TypeError: `model` is no `tfrs.Model`.
-            ValueError: it has no ranking task or several, one whose loss is of probabilities, or
-                nothing to call; or `inputs` is empty.
+            TypeError: `model` is not a `tfrs.Model`.
+            ValueError: it has no ranking task or several, a loss of probabilities, or nothing to
+                call; or `inputs` is empty.
 
         Example:
         >>> class MovielensModel(tfrs.Model):

@@ -1,4 +1,4 @@
-"""The small recommender that retrieves: two towers over a history."""
+"""The retrieval student: two towers over a history."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ from tfrs_distill.serving.word_pieces import WordPieces
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class RetrievalStudent(TwoTower):
-    """A two-tower student; trained alone it is the twin, in a `Distiller` it is the student.
+    """A small two-tower model; trained alone it is the twin, in a `Distiller` it is the student.
 
-    It reads the history, not a user id: a phone holds the history, a new user has one after the
-    first click, and no table of users has to be shipped. With `user_attributes` it also reads what
-    is known of a user before the first click, such as the age.
+    It reads the history, not a user id: a phone has the history, a new user has one after the first
+    interaction, and no table of users has to be shipped. With `user_attributes` it also reads
+    attributes that are available before the first interaction, such as the age.
 
     Args:
         query_tower: `HistoryTower`, histories to `[batch_size, max_history, dim]`.
         candidate_tower: `ItemTower`, item ids to `[num_candidates, dim]`.
-        candidates: `Candidates`, which items a step's softmax is over; the catalogue by default.
-        label_smoothing: the share of a label that all its candidates have alike.
+        candidates: `Candidates`, the candidates of a training step's softmax; the catalogue by
+            default.
+        label_smoothing: the share of a label that is spread evenly over its candidates.
         cold_items: items of the second task, see `TwoTower`.
 
     Example:
@@ -62,38 +63,37 @@ class RetrievalStudent(TwoTower):
         seed: int | None = None,
         name: str = "retrieval_student",
     ) -> RetrievalStudent:
-        """A student of one shared item embedding and an average of the history.
+        """Build a student with one shared item embedding table and an average of the history.
 
         Args:
-            num_items: items of the catalogue.
-            max_history: items of a history that are read.
-            embedding_dim: width of an item's embedding; each item costs one number more, its bias.
-            dropout: share of item embedding entries dropped while training.
-            reads_order: whether the latest items count most. False where histories have no order,
-                as of `split_at_random`: all items count alike, so any order of the same items gives
-                the same. Of a history of more than `max_history` items its last ones are read all
-                the same, which in an order of chance are a random part of it.
-            candidates: which items a training step's softmax is over; the catalogue by default.
-            label_smoothing: the share of a label that all its candidates have alike, as in
+            num_items: number of items in the catalogue.
+            max_history: number of last items of a history that are read.
+            embedding_dim: width of an item's embedding; each item has one more number, its bias.
+            dropout: share of item embedding entries dropped in training.
+            reads_order: whether recent items have more weight. False if histories have no order, as
+                from `split_at_random`: all items then have equal weight. Of a history of more than
+                `max_history` items the last ones are read, which in a random order are a random
+                part.
+            candidates: the candidates of a training step's softmax; the catalogue by default.
+            label_smoothing: the share of a label that is spread evenly over its candidates, as in
                 `tf.keras.losses.CategoricalCrossentropy`. 0.6 alone gives a small student most of
-                what a teacher gives it on MovieLens-100K: see `benchmarks/retrieval.py`.
-            texts: the items', in catalogue order: a small text tower reads them beside the ids, so
-                that an item that nobody has met can be recommended by its text. None for ids alone.
-            word_pieces: what turns a text into indices; needed with `texts`.
-            piece_vectors: float [num_pieces + 1, any width], the pieces' vectors, which stay as
-                they are: see `td.teachers.piece_vectors`. None learns vectors of width 8.
+                the teacher's benefit on MovieLens-100K: see `benchmarks/retrieval.py`.
+            texts: texts of the items, in catalogue order, for a small text tower besides the ids,
+                so that cold-start items can be recommended by text. None for ids alone.
+            word_pieces: converts texts to indices; required with `texts`.
+            piece_vectors: float [num_pieces + 1, any width], constant vectors of the pieces: see
+                `td.teachers.piece_vectors`. None trains vectors of width 8.
             id_dropout: of `DescribedItemTower`, with `texts`.
-            piece_dropout: share of a text's word pieces left out while training, with `texts`.
-            cold_items: indices of items without any interaction that a teacher ranks, see
-                `TwoTower`.
-            user_attributes: the attributes of users that are read beside the history, see
-                `HistoryTower`; `fit_empty_history` fits what they say. None for none.
+            piece_dropout: share of a text's word pieces dropped in training, with `texts`.
+            cold_items: indices of items without interactions that a teacher ranks, see `TwoTower`.
+            user_attributes: the user attributes that are read besides the history, see
+                `HistoryTower`; their effects are fitted by `fit_empty_history`. None for none.
             seed: int or None; fixes initial weights and dropout.
-            name: the model's name.
+            name: name of the model.
 
         Raises:
-            ValueError: `texts` without `word_pieces` or the other way round; or another number of
-                texts than of items.
+            ValueError: only one of `texts` and `word_pieces` is given, or the number of texts is
+                not the number of items.
         """
         if (texts is None) != (word_pieces is None):
             raise ValueError(
@@ -149,26 +149,28 @@ class RetrievalStudent(TwoTower):
         candidate_id_column: str | None = None,
         candidates: Candidates | None = None,
     ) -> TFRSStudent:
-        """Adopt an existing `tfrs.Model`, as its tutorials write it, without changing it.
+        """Adapt an existing `tfrs.Model`, as in the tutorials, without changing its code.
 
         Args:
             model: has one `tfrs.tasks.Retrieval`, whose loss, options and metrics are kept; a loss
                 that is summed over the batch becomes the mean over its rows.
-            query_tower: the model's, such as `model.user_model`; trained in place.
-            candidate_tower: the model's, such as `model.movie_model`; trained in place.
-            query_column: the batch's column that the query tower reads, such as `"user_id"`; of a
-                tower that reads a dict, such as `["user_id", "timestamp"]`, the names in it.
-            candidate_column: the batch's column or columns that the candidate tower reads. Of
+            query_tower: the model's query tower, such as `model.user_model`; trained in place.
+            candidate_tower: the model's candidate tower, such as `model.movie_model`; trained in
+                place.
+            query_column: the batch's column that the query tower reads, such as `"user_id"`; for a
+                tower that reads a dict, its keys, such as `["user_id", "timestamp"]`.
+            candidate_column: the batch's column or columns that the candidate tower reads. With
                 several, teachers get the candidates as a dict too.
-            candidate_id_column: the batch's column with the candidates' ids, by which accidental
-                hits are found; needed where the tower reads several columns and they are removed.
-            candidates: instead of the task's options; source `"batch"` or `"sampled"`.
+            candidate_id_column: the batch's column of candidate ids, which identifies accidental
+                hits; required if the tower reads several columns and accidental hits are removed.
+            candidates: replaces the task's options; source `"batch"` or `"sampled"`.
 
         Raises:
-            TypeError: `model` is no `tfrs.Model`, or columns are neither a name nor a list of them.
-            ValueError: it has no retrieval task, several, or one with a `call` of its own; the
-                task's loss is no Keras loss, reads probabilities or gives other than one value a
-                row; or accidental hits are to be removed and no column has the candidates' ids.
+            TypeError: `model` is not a `tfrs.Model`, or columns are neither a name nor a list of
+                names.
+            ValueError: it has no retrieval task, several, or one with its own `call`; the task's
+                loss is not a Keras loss, reads probabilities or does not return one value per row;
+                or accidental hits are removed and no column has the candidate ids.
 
         Example:
         >>> class MovielensModel(tfrs.Model):

@@ -1,4 +1,4 @@
-"""Balances, which combine the losses of several tasks into the one that is minimised."""
+"""Balances that combine the losses of several tasks into one."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tfrs_distill.models.replicas import num_replicas, sum_over_replicas
 
 
 class TaskBalance(tf.keras.layers.Layer):
-    """Combines the tasks' losses: `total = sum_t weight_t loss_t (+ a term of the balance)`.
+    """Combine the tasks' losses: `total = sum_t weight_t loss_t (+ a term of the balance)`.
 
-    A model calls `prepare` once with its tasks' names, and `combine` in every step. What a balance
-    learns is saved with the model.
+    A model calls `prepare` once with its tasks' names, and `combine` in every step. Trained
+    variables of a balance are saved with the model.
     """
 
     needs_gradients = False  # of each task's loss by itself, in `combine`
@@ -24,7 +24,7 @@ class TaskBalance(tf.keras.layers.Layer):
         """Create the variables of each task.
 
         Raises:
-            ValueError: the balance names a task that is not there.
+            ValueError: the balance names a task that does not exist.
         """
         self.tasks = tuple(tasks)
 
@@ -34,12 +34,12 @@ class TaskBalance(tf.keras.layers.Layer):
         tape: tf.GradientTape | None = None,
         shared_variables: Sequence[tf.Variable] = (),
     ) -> tf.Tensor:
-        """The total of the losses; on one of several replicas, this replica's part of it.
+        """Return the total of the losses; with several replicas, this replica's part of it.
 
         Args:
-            losses: scalars by task; one that is exactly 0 has no labelled row and is left out.
-            tape: has recorded the losses, and is persistent where the balance `needs_gradients`;
-                None where nothing is learned, as in evaluation.
+            losses: scalars by task; a loss of exactly 0 has no labelled row and is skipped.
+            tape: has recorded the losses, persistent if the balance `needs_gradients`; None if
+                nothing is trained, as in evaluation.
             shared_variables: weights that all tasks share.
         """
         raise NotImplementedError
@@ -47,13 +47,14 @@ class TaskBalance(tf.keras.layers.Layer):
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class FixedWeights(TaskBalance):
-    """`total = sum_t weight_t loss_t` with weights that stay as they are.
+    """`total = sum_t weight_t loss_t` with constant weights.
 
     Args:
-        weights: by task, at least 0; a task that is left out has weight 1.
+        weights: by task, at least 0; 1 for omitted tasks.
 
     Raises:
-        ValueError: a weight is negative or not finite; or, when a model is made, is of no task.
+        ValueError: a weight is negative or not finite, or (when a model is built) the task does not
+            exist.
 
     Example:
     >>> balance = FixedWeights({"like": 3.0})
@@ -97,11 +98,11 @@ class FixedWeights(TaskBalance):
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class UncertaintyWeights(TaskBalance):
-    """`total = sum_t exp(-s_t) loss_t + s_t / 2` with a log variance s_t that each task learns.
+    """`total = sum_t exp(-s_t) loss_t + s_t / 2` with a trained log variance s_t per task.
 
-    A task whose loss stays large is noisy and counts less: for a constant loss the best weight is
-    `exp(-s_t) = 1 / (2 loss_t)`. The 1/2 that the paper puts before the loss of a regression only
-    adds log 2 to its s_t.
+    A task whose loss stays large has a smaller weight: for a constant loss the optimal weight is
+    `exp(-s_t) = 1 / (2 loss_t)`. The factor 1/2 of a regression loss in the paper only adds log 2
+    to its s_t.
 
     Reference: [Kendall et al., 2018](https://arxiv.org/abs/1705.07115), section 3.2.
 
@@ -137,18 +138,19 @@ class UncertaintyWeights(TaskBalance):
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class GradientNormWeights(TaskBalance):
-    """`total = sum_t weight_t loss_t`, the weights such that all tasks learn at one rate.
+    """`total = sum_t weight_t loss_t`, with weights for equal training rates (GradNorm).
 
-    With `g_t` the norm of `weight_t loss_t`'s gradient for the shared weights, `G` its mean over
-    the tasks, and `r_t` the task's loss over its first one, divided by the mean of these ratios:
-    each step moves the weights down the gradient of `sum_t |g_t - G r_t^alpha|` (G and r_t held)
-    divided by G, and scales them to a mean of 1. So they need no optimizer and no unit.
+    With `g_t` the norm of the gradient of `weight_t loss_t` for the shared weights, `G` its mean
+    over the tasks, and `r_t` the task's loss divided by its first loss, and by the mean of these
+    ratios: each step moves the weights down the gradient of `sum_t |g_t - G r_t^alpha|` (G and r_t
+    constant) divided by G, and scales them to a mean of 1. So they need no optimizer and have no
+    unit.
 
     Reference: [Chen et al., 2018](https://arxiv.org/abs/1711.02257), section 3 and algorithm 1.
 
     Args:
-        alpha: how strongly a task that lags behind is pulled; 0 keeps the gradients equally long.
-        learning_rate: length of a step of the weights.
+        alpha: how much the weight of a slow task increases; 0 keeps the gradient norms equal.
+        learning_rate: step size of the weights.
 
     Raises:
         ValueError: `alpha` is negative, or `learning_rate` not above 0.

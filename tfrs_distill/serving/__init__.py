@@ -1,10 +1,10 @@
-"""Reads an exported student with LiteRT alone; nothing here imports TensorFlow at import.
+"""Reads an exported student with LiteRT alone; importing it does not import TensorFlow.
 
 - `recommender.py`, `ranker.py`: `Recommender` and `Ranker`
-- `artefact/`: the folder that an exported student lives in, and the ids that people give it
-- `interpreter.py`: a `.tflite` file under threads
-- `word_vocabulary.py`, `item_names.py`, `attribute_vocabulary.py`: texts, titles and what is known
-  of users to and from indices
+- `artefact/`: the folder of an exported student, and conversion of ids to indices
+- `interpreter.py`: a thread-safe `.tflite` file
+- `word_vocabulary.py`, `item_names.py`, `attribute_vocabulary.py`: conversion of texts, titles and
+  user attributes to and from indices
 """
 
 import lazy_loader

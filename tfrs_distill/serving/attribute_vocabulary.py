@@ -1,4 +1,4 @@
-"""What is known of a user, as indices: what a student's query tower reads of age or gender."""
+"""User attributes as indices, as a student's query tower reads them."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ NUM_BUCKETS = 8  # of a number, at most
 
 @dataclass(frozen=True)
 class AttributeVocabulary:
-    """The attributes of users that have an index, and what each index means; 0 is not known.
+    """The vocabulary of user attributes: the meaning of each index; 0 is missing.
 
-    An attribute is a category, such as gender, whose values have an index each; or a number, such
-    as age, whose index is the bucket it is in. What is missing, and a value of a category that is
-    not among those here, is 0.
+    An attribute is a category, such as gender, with one index per value; or a number, such as age,
+    with one index per bucket. Missing values, and values of a category that are not in the
+    vocabulary, have the index 0.
 
     Args:
-        attributes: by name, what the indices from 1 on mean: the values of a category as texts, or
-            the least number of each bucket as floats, ascending. What is below the first bucket
-            counts as in it.
+        attributes: by name, the meaning of the indices from 1 on: the values of a category as
+            texts, or the lower bounds of the buckets as floats, ascending. Numbers below the first
+            bucket belong to it.
 
     Raises:
-        InputError: there is no attribute, or one has no values, one twice or an empty one, or
-            numbers that do not ascend.
+        InputError: there is no attribute, or one has no values, duplicate or empty values, or
+            numbers that are not ascending.
 
     Example:
     >>> known = AttributeVocabulary({"age": (1.0, 25.0, 40.0), "gender": ("F", "M")})
@@ -51,31 +51,30 @@ class AttributeVocabulary:
             plain[name] = values = tuple(given)
             of_texts = all(isinstance(value, str) and value for value in values)
             if not values or len(set(values)) < len(values):
-                raise InputError(
-                    f"Attribute {name!r} needs values that are there once. Received: {values}."
-                )
+                raise InputError(f"Attribute {name!r} needs unique values. Received: {values}.")
             if not of_texts and not (
                 all(isinstance(value, float) and math.isfinite(value) for value in values)
                 and list(values) == sorted(values)
             ):
                 raise InputError(
-                    f"Attribute {name!r} must have texts of at least one letter, or the ascending "
-                    f"numbers at which its buckets begin. Received: {values}."
+                    f"Attribute {name!r} must have non-empty texts, or the ascending lower bounds "
+                    f"of its buckets. Received: {values}."
                 )
         object.__setattr__(self, "attributes", plain)
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, Sequence[Any]]) -> AttributeVocabulary:
-        """The vocabulary of what is known of some users.
+        """Build a vocabulary from the attributes of some users.
 
-        Of numbers eight buckets are made, of as many users each as equal numbers allow; of up to
-        eight different ones a bucket each. Anything else, digits as text too, is a category.
+        A numeric attribute gets up to eight buckets with about the same number of users; with up to
+        eight distinct numbers, one bucket per number. Any other attribute, including digits as
+        text, is a category.
 
         Args:
-            columns: by attribute, a value a user; None, NaN or "" where it is not known.
+            columns: by attribute, one value per user; None, NaN or "" if missing.
 
         Raises:
-            InputError: an attribute is known of nobody, or is neither numbers nor texts.
+            InputError: an attribute is missing for all users, or is neither numeric nor text.
 
         Example:
         >>> columns = {"age": [24.0, 17.0, float("nan")], "gender": ["M", "", "F"]}
@@ -88,7 +87,7 @@ class AttributeVocabulary:
             known = [value for value in values if value is not None]
             if not known:
                 raise InputError(
-                    f"Attribute {name!r} is known of none of the {len(values)} users. Leave it out."
+                    f"Attribute {name!r} is missing for all {len(values)} users. Remove it."
                 )
             if all(isinstance(value, Real) and not _is_bool(value) for value in known):
                 found[name] = _starts(np.array([_number(name, value) for value in known]))
@@ -98,11 +97,11 @@ class AttributeVocabulary:
 
     @classmethod
     def from_list(cls, described: Sequence[Mapping[str, Any]]) -> AttributeVocabulary:
-        """The vocabulary that `as_list` described."""
+        """Build a vocabulary from the output of `as_list`."""
         return cls({one["name"]: tuple(one.get("starts", one.get("values"))) for one in described})
 
     def as_list(self) -> list[dict[str, Any]]:
-        """Each attribute's `name`, with its `values` or its buckets' `starts`, as JSON."""
+        """Return each attribute's `name`, with its `values` or its buckets' `starts`, as JSON."""
         return [
             {"name": name, "starts" if self._is_number(name) else "values": list(values)}
             for name, values in self.attributes.items()
@@ -115,29 +114,29 @@ class AttributeVocabulary:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """How many values each attribute has."""
+        """Number of values of each attribute."""
         return tuple(map(len, self.attributes.values()))
 
     def encode(self, columns: Mapping[str, Sequence[Any]]) -> np.ndarray:
-        """Return indices, int32 [num_users, num_attributes]; 0 where nothing is known.
+        """Return indices, int32 [num_users, num_attributes]; 0 for missing values.
 
         Args:
-            columns: by attribute, a value a user, as for `from_columns`; an attribute that is not
-                there is not known.
+            columns: by attribute, one value per user, as for `from_columns`; omitted attributes are
+                missing.
 
         Raises:
-            InputError: an attribute is not of this vocabulary, a column is none, a value is of
-                another kind, or the columns differ in length.
+            InputError: an attribute is not in the vocabulary, a column is not a sequence, a value
+                has another type, or the columns differ in length.
         """
         for name in columns:
             if name not in self.attributes:
                 raise InputError(
-                    f"There is no attribute {name!r} of users. Expected: {', '.join(self.names)}."
+                    f"There is no user attribute {name!r}. Expected: {', '.join(self.names)}."
                 )
         listed = {name: _values(name, column) for name, column in columns.items()}
         lengths = {name: len(values) for name, values in listed.items()}
         if len(set(lengths.values())) > 1:
-            raise InputError(f"Attributes must have one value a user. Received: {lengths}.")
+            raise InputError(f"Attributes must have one value per user. Received: {lengths}.")
         indices = np.zeros([max(lengths.values(), default=1), len(self.names)], np.int32)
         for place, name in enumerate(self.names):
             if name in listed:
@@ -158,8 +157,8 @@ class AttributeVocabulary:
 
 
 def check_width(vocabulary: AttributeVocabulary, num_columns: int | None) -> None:
-    """Raise an InputError unless indices have a column an attribute; None is not known yet."""
-    if num_columns not in (None, len(vocabulary.names)):  # one would count as every attribute
+    """Raise an InputError unless there is one column per attribute; None is unknown."""
+    if num_columns not in (None, len(vocabulary.names)):  # one column would be broadcast
         raise InputError(
             "`user_attributes` must have a column for each attribute that the model reads "
             f"({', '.join(vocabulary.names)}). Received: {num_columns} columns."
@@ -167,15 +166,15 @@ def check_width(vocabulary: AttributeVocabulary, num_columns: int | None) -> Non
 
 
 def _values(name: str, column: Any) -> list[Any]:
-    """A column's values, None where nothing is known."""
+    """Return a column's values, None if missing."""
     return [None if isinstance(x, (str, bytes)) and not x else x for x in plain_list(name, column)]
 
 
 def _starts(numbers: np.ndarray) -> tuple[float, ...]:
-    """Where the buckets begin: of eight numbers at most at each, else of as many users each.
+    """Return the lower bounds of the buckets: one per distinct number, or equal numbers of users.
 
-    Where many are equal, some quantiles are too: then a bucket ends where it has its share of the
-    users that are left, so that those many are in one and the others in seven.
+    With many equal numbers, several quantiles are equal. A bucket then ends when it has its share
+    of the remaining users, so that the equal numbers are in one bucket and the others in seven.
     """
     different, counts = np.unique(numbers, return_counts=True)
     if len(different) <= NUM_BUCKETS:
@@ -205,8 +204,7 @@ def _number(name: str, value: Any) -> float:
         number = math.nan
     if not math.isfinite(number):
         raise InputError(
-            f"Attribute {name!r} must be a number, or None where it is not known. Received: "
-            f"{value!r}."
+            f"Attribute {name!r} must be a number, or None if it is missing. Received: {value!r}."
         )
     return number
 
@@ -219,5 +217,5 @@ def _text(name: str, value: Any) -> str:
     if isinstance(value, Integral) and not _is_bool(value):
         return str(int(value))
     raise InputError(
-        f"Attribute {name!r} must be a text, or None where it is not known. Received: {value!r}."
+        f"Attribute {name!r} must be a text, or None if it is missing. Received: {value!r}."
     )

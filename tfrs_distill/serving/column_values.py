@@ -1,4 +1,4 @@
-"""From what people give to what a student reads: ids to indices, texts to words, gaps to NaN."""
+"""Conversion of given columns to a student's inputs: ids to indices, texts to words, NaN."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ class ColumnValues:
     def read(
         self, given: Mapping[str, Any], side: str | None = None, argument: str = "columns"
     ) -> dict[str, np.ndarray]:
-        """Return the columns of one side, or all, as the student takes them.
+        """Return the columns of one side, or all, as the student reads them.
 
         Args:
-            given: the values of each column, one a row.
+            given: the values of each column, one per row.
             side: "query", "item" or None.
-            argument: what the caller calls `given`, for messages.
+            argument: name of `given` in messages.
 
         Raises:
-            InputError: columns are missing, unknown or of unequal lengths, or hold something that
+            InputError: columns are missing, unknown or of different lengths, or have values that
                 the student cannot read.
         """
         names = self.names(side)
@@ -55,13 +55,13 @@ class ColumnValues:
         for name in names:
             if isinstance(given[name], (str, bytes)) or not hasattr(given[name], "__len__"):
                 raise InputError(
-                    f"Column {name!r} must be a sequence with one value a row. Received: "
+                    f"Column {name!r} must be a sequence with one value per row. Received: "
                     f"{given[name]!r}."
                 )
         lengths = {name: len(given[name]) for name in names}
         if len(set(lengths.values())) > 1:
             received = ", ".join(f"{name} {length}" for name, length in lengths.items())
-            raise InputError(f"All columns must have one value a row. Received rows: {received}.")
+            raise InputError(f"All columns must have one value per row. Received rows: {received}.")
         together = [name for name in names if self.columns[name]["kind"].startswith(HISTORY)]
         read = {name: self._values(name, given[name]) for name in names if name not in together}
         if together:
@@ -91,7 +91,7 @@ class ColumnValues:
         return _of_type(name, values, self.columns[name]["dtype"])
 
     def _ids(self, name: str, values: np.ndarray) -> np.ndarray:
-        """Return indices, int32; 0 for an id that the vocabulary does not have."""
+        """Return indices, int32; 0 for ids that are not in the vocabulary."""
         index_of = self._indices.get(self.columns[name].get("vocabulary", ""))
         return indices_of(values, index_of, f"Column {name!r}")
 
@@ -100,23 +100,24 @@ class ColumnValues:
         given = _array(name, values, 1, 2)
         if given.ndim == 2 or given.dtype != object:
             return whole_numbers(_array(name, values, 2), f"Column {name!r}")
-        texts = ["" if value is None or value != value else value for value in given]  # NaN is none
+        # NaN is missing.
+        texts = ["" if value is None or value != value else value for value in given]
         odd = [text for text in texts if not isinstance(text, str)]
         if odd:
             raise InputError(f"Column {name!r} must be of texts. Received: {odd[0]!r}.")
         if name not in self._words:
             raise InputError(
-                f"Column {name!r} takes indices of words, as the student was exported without a "
-                f"vocabulary for it. Received: {_first(values)!r}."
+                f"Column {name!r} takes indices of words, because the student was exported "
+                f"without a vocabulary for it. Received: {_first(values)!r}."
             )
         words = self._words[name].encode(texts)
         longest = int(words.any(axis=0).sum())  # what follows is padding in every row
         return words[:, : max(longest, 1)]
 
     def _histories(self, given: Any, given_ratings: Any = None) -> dict[str, np.ndarray]:
-        """Return items, oldest first, padding in front, and their ratings, as long as the longest.
+        """Return items, oldest first, padded in front to the longest, and their ratings.
 
-        The student itself leaves out padding elsewhere and items that it does not know.
+        The student itself ignores other padding and unknown items.
         """
         values, inside = _side_by_side(HISTORY, given)
         read = {HISTORY: _filled(self._ids(HISTORY, values), inside)}
@@ -134,12 +135,14 @@ class ColumnValues:
 
 
 def _array(name: str, values: Any, *ranks: int) -> np.ndarray:
-    """Return the values as an array of so many axes, one of `ranks`."""
+    """Return the values as an array with one of the given numbers of axes."""
     array = plain_values(values, f"Column {name!r}")
     if array.size == 0 and array.ndim <= ranks[0]:
         return array.reshape([len(array)] + [0] * (ranks[0] - 1))
     if array.ndim not in ranks:
-        expected = "one value a row" if ranks == (1,) else "as many values in every row"
+        expected = (
+            "one value per row" if ranks == (1,) else "the same number of values in every row"
+        )
         raise InputError(f"Column {name!r} must have {expected}. Received: {_first(values)!r}.")
     return array
 
@@ -149,22 +152,22 @@ def _first(values: Any) -> Any:
 
 
 def _numbers(name: str, values: np.ndarray) -> np.ndarray:
-    """Return float32 values, NaN where one is missing."""
+    """Return float32 values, NaN if missing."""
     if values.dtype == np.float32:
         return values
     try:
-        with np.errstate(over="ignore"):  # too large is infinite, which counts as not known
+        with np.errstate(over="ignore"):  # too large becomes infinite, which counts as missing
             return values.astype(np.float64).astype(np.float32)
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(
-            f"Column {name!r} must be of numbers, NaN where one is not known: {error}."
+            f"Column {name!r} must be numeric, NaN for missing values: {error}."
         ) from error
 
 
 def _side_by_side(name: str, rows: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return the values of all rows, and which places they fill: bool [num_rows, longest].
+    """Return the values of all rows, and the positions they fill: bool [num_rows, longest].
 
-    Rows of one array are as they are; others are filled from behind.
+    Rows of one array are unchanged; others are aligned at the end.
     """
     if hasattr(rows, "__array__"):  # of NumPy, TensorFlow or pandas
         rows = np.asarray(rows)
@@ -172,15 +175,15 @@ def _side_by_side(name: str, rows: Any) -> tuple[np.ndarray, np.ndarray]:
             return _array(name, rows.reshape(-1), 1), np.ones(rows.shape, bool)
     for row in rows:
         if isinstance(row, (str, bytes)) or not hasattr(row, "__len__"):
-            raise InputError(f"Column {name!r} must be of sequences, one a row. Received: {row!r}.")
+            raise InputError(f"Column {name!r} must be sequences, one per row. Received: {row!r}.")
     lengths = np.array([len(row) for row in rows], int)
-    longest = int(lengths.max(initial=1))  # LiteRT has no histories of no place
+    longest = int(lengths.max(initial=1))  # LiteRT has no histories of length 0
     inside = np.arange(longest)[None, :] >= longest - lengths[:, None]
     return _array(name, [value for row in rows for value in row], 1), inside
 
 
 def _of_type(name: str, values: Any, dtype: str) -> np.ndarray:
-    """Return the values of a column that a feature class of the user reads."""
+    """Return the values of a column that a custom feature class reads."""
     given = plain_values(values, f"Column {name!r}")
     try:
         array = given.astype(dtype)
@@ -195,7 +198,7 @@ def _of_type(name: str, values: Any, dtype: str) -> np.ndarray:
 
 
 def _filled(values: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Return the values in their places, 0 in the others."""
+    """Return the values in their positions, 0 elsewhere."""
     rows = np.zeros(inside.shape, values.dtype)
     rows[inside] = values
     return rows

@@ -15,19 +15,19 @@ from tfrs_distill.serving.quiet import quiet_stderr
 
 
 class TFLiteModel:
-    """A `.tflite` file as one function, which any number of threads may call at once.
+    """A `.tflite` file as one function, which any number of threads may call at the same time.
 
-    A LiteRT interpreter serves one thread at a time. A call takes an idle one, the one used last,
-    and opens another where all are busy, up to one a core: so one thread has one interpreter, and
-    threads that come and go leave none behind. All read one copy of the file, made here: the file
-    may be replaced while the old one is in use.
+    A LiteRT interpreter serves one thread at a time. A call uses the idle interpreter that was used
+    last, or opens another one if all are busy, up to one per core. So one thread uses one
+    interpreter, and short-lived threads leave none behind. All share one copy of the file in
+    memory: the file may be replaced while the old one is in use.
 
     Args:
         path: the file.
-        num_threads: how many threads an interpreter may use; one core is meant for each.
+        num_threads: number of threads that an interpreter may use; one core is meant for each.
 
     Raises:
-        InputError: LiteRT is not installed, or the file is no model.
+        InputError: LiteRT is not installed, or the file is not a model.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 1) -> None:
@@ -37,15 +37,15 @@ class TFLiteModel:
         self._places = threading.Semaphore(max(1, (os.cpu_count() or 1) // num_threads))
 
     def run(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return what one of the file's signatures computes; inputs and outputs by name."""
+        """Run one of the file's signatures; inputs and outputs by name."""
         with self._places:
             try:
                 runners = self._idle.pop()
             except IndexError:
                 runners = self._open()
-            # Resizes the inputs, 0.03 ms, where their shapes have changed.
+            # Resizes the inputs (0.03 ms) if their shapes have changed.
             outputs = dict(runners[signature](**inputs))
-            self._idle.append(runners)  # not after an error, which may leave it in any state
+            self._idle.append(runners)  # not after an error, which may leave it in an invalid state
         return outputs
 
     def _open(self) -> dict[str, Any]:
@@ -60,7 +60,7 @@ class TFLiteModel:
         try:
             with quiet_stderr():
                 interpreter = Interpreter(model_content=self._model, num_threads=self._num_threads)
-                interpreter.allocate_tensors()  # here, as LiteRT prints then what runs it
+                interpreter.allocate_tensors()  # here, because LiteRT prints its delegate now
         except ValueError as error:
             raise InputError(f"{self._path} cannot be read as a .tflite model: {error}") from error
         return {

@@ -1,4 +1,4 @@
-"""What people call the items, and the item that they mean."""
+"""Search for items by id or title."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ YEAR = re.compile(r"\s*\(\d{4}\)\s*$")
 
 
 class ItemNames:
-    """Finds the item a person means; `by_id` has the index of every id.
+    """Find items by id or title; `by_id` has the index of every id.
 
     Args:
-        artefact: whose ids and titles to look in.
+        artefact: the artefact with the ids and titles.
     """
 
     def __init__(self, artefact: Artefact) -> None:
@@ -34,12 +34,12 @@ class ItemNames:
         """Return the item index of an id, a title, or a title without its year.
 
         Raises:
-            InputError: there is none, or there are several; or the entry is no text.
+            InputError: there is none, or there are several; or the entry is not text.
         """
         if not isinstance(entry, str):
             raise InputError(
-                f"`history` must be of ids and titles, which are text. Received: {entry!r}. Give "
-                "an id as text, such as '50'; with indices call the recommender itself."
+                f"`history` must be ids and titles, which are text. Received: {entry!r}. Give "
+                "an id as text, such as '50'; for indices call the recommender itself."
             )
         entry = entry.strip()
         if entry in self.by_id:

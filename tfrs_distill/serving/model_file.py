@@ -1,4 +1,4 @@
-"""The model file that a reader opens, as one function of named arrays."""
+"""The model file of an artefact, as one function of named arrays."""
 
 from __future__ import annotations
 
@@ -23,12 +23,11 @@ def find_model(
 
     Args:
         path: the artefact's folder, or one `.tflite` file inside it.
-        format: "tflite" or "saved_model"; None takes `.tflite` where there is one.
-        kind: the kind of student that is expected.
+        format: "tflite" or "saved_model"; None prefers `.tflite`.
+        kind: the expected kind of student.
 
     Raises:
-        InputError: it is no artefact of that kind, a file of it is truncated, or it lacks the
-            format.
+        InputError: it is not an artefact of that kind, a file is truncated, or it lacks the format.
     """
     path = Path(path)
     if format not in (None, "tflite", "saved_model"):
@@ -44,7 +43,7 @@ def find_model(
         raise InputError(f"There is no file {path}. Check the path.")
     if not (path.parent / PROVENANCE).is_file():
         raise InputError(
-            f"{path} is alone: {PROVENANCE} and the item titles are not beside it. "
+            f"{path} is not in an artefact: {PROVENANCE} and the item titles are missing. "
             "Copy the whole folder that it was exported to."
         )
     artefact = Artefact.read(path.parent, kind)
@@ -72,14 +71,14 @@ def _choose(artefact: Artefact, format: str | None) -> str:
 def open_model(path: Path, *, num_threads: int = 1) -> Run:
     """Return the function of a `.tflite` file, run by LiteRT, or of a SavedModel.
 
-    Several threads may call it at once.
+    Several threads may call it at the same time.
 
     Args:
         path: a `.tflite` file, or `saved_model.pb`.
-        num_threads: how many threads LiteRT may use in a call. TensorFlow decides by itself.
+        num_threads: number of threads that LiteRT may use per call. Not used by TensorFlow.
 
     Raises:
-        InputError: what runs it is not installed, or the file is no model.
+        InputError: the runtime is not installed, or the file is not a model.
     """
     if path.name == SAVED_MODEL:
         return _saved_model(path.parent)

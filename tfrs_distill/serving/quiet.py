@@ -1,4 +1,4 @@
-"""Keeps what native libraries write to standard error off the user's terminal."""
+"""Redirects the standard error output of native libraries."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import threading
 from collections.abc import Iterator
 
 logger = logging.getLogger(__name__)
-_one_thread = threading.RLock()  # two that swap standard error would each keep the other's
+_one_thread = threading.RLock()  # concurrent swaps of standard error would mix them up
 
 
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Send what is written to the process's standard error to the debug log instead.
+    """Redirect the process's standard error to the debug log.
 
-    TensorFlow's converter and the LiteRT runtime write notes for their developers there and
-    offer no other switch. What the block raises passes through unchanged. The whole process is
-    affected, so keep the block short; threads run such blocks one after the other.
+    TensorFlow's converter and the LiteRT runtime print developer notes there and have no other
+    switch. Exceptions pass through unchanged. The whole process is affected, so keep the block
+    short; threads run such blocks one after the other.
 
     Example:
     >>> with quiet_stderr():
@@ -31,7 +31,7 @@ def quiet_stderr() -> Iterator[None]:
             sys.stderr.flush()
         try:
             kept = os.dup(2)
-        except OSError:  # no standard error at all: nothing to keep quiet
+        except OSError:  # no standard error: nothing to redirect
             yield
             return
         with tempfile.TemporaryFile() as chatter:

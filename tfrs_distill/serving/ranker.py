@@ -1,4 +1,4 @@
-"""Scores from the artefact of a ranking student: rows, or one query's items, to predictions."""
+"""Scores from the artefact of a ranking student, for rows or for one query's items."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from tfrs_distill.serving.column_values import ColumnValues
 from tfrs_distill.serving.model_file import Run, find_model, open_model
 
 SCORE, RANK = "score", "rank"
-# Of 119 words a row, LiteRT takes 0.023 to 0.033 ms a row at 32 to 256 rows a call and 0.038 at
-# 1,024; TensorFlow 0.04 at 32, 0.011 at 256 and 0.008 at 1,024. Predictions do not depend on it.
+# With 119 words per row, LiteRT takes 0.023 to 0.033 ms per row at 32 to 256 rows per call and
+# 0.038 at 1,024; TensorFlow 0.04 at 32, 0.011 at 256 and 0.008 at 1,024. Predictions do not depend
+# on it.
 ROWS_A_CALL = 256
 
 
 class Ranker:
-    """Scores (query, item) rows from an artefact alone; make it with `Ranker.load`.
+    """Score (query, item) rows with an artefact; load it with `Ranker.load`.
 
-    A column of ids takes the ids that people know, where the student was exported with their
-    vocabulary, or indices: text (also in bytes, or of NumPy, TensorFlow or pandas) is an id, a
-    number an index, though an id may look like a number. An id or index that is not known, None and
-    NaN count as out of vocabulary. A column of numbers takes NaN or None for one that is not known.
-    A history is a sequence of ids or indices, oldest first, of any length; what the student does
-    not know of it is left out. A column of words takes texts, or their indices.
+    A column of ids takes ids, if the student was exported with their vocabulary, or indices: text
+    (also bytes, or strings of NumPy, TensorFlow or pandas) is an id, a number is an index, even if
+    ids look like numbers. Unknown ids and indices, None and NaN count as out of vocabulary. A
+    numeric column takes NaN or None for missing values. A history is a sequence of ids or indices,
+    oldest first, of any length; unknown items are ignored. A column of words takes texts, or
+    indices of words.
 
-    Several threads may call one ranker at once.
+    Several threads may call one ranker at the same time.
 
     Args:
         artefact: the folder's contents.
@@ -45,16 +46,16 @@ class Ranker:
     def load(
         cls, path: str | os.PathLike[str], *, format: str | None = None, num_threads: int = 1
     ) -> Ranker:
-        """Read an artefact.
+        """Load an artefact.
 
         Args:
             path: the artefact's folder, or one `.tflite` file inside it.
-            format: "tflite" or "saved_model". By default `.tflite` where the folder has one.
-            num_threads: how many threads LiteRT may use. TensorFlow decides by itself.
+            format: "tflite" or "saved_model". By default `.tflite` if the folder has one.
+            num_threads: number of threads that LiteRT may use. Not used by TensorFlow.
 
         Raises:
-            InputError: it is no artefact of a ranking student, a file of it is truncated, or it
-                lacks the format.
+            InputError: it is not an artefact of a ranking student, a file is truncated, or it lacks
+                the format.
         """
         artefact, file = find_model(path, format, RANKING)
         return cls(artefact, open_model(file, num_threads=num_threads))
@@ -66,21 +67,21 @@ class Ranker:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """What it predicts."""
+        """The tasks that the student predicts."""
         return tuple(self.artefact.tasks)
 
     def score(self, columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Return predictions for rows.
+        """Predict the tasks for (query, item) rows.
 
         Args:
-            columns: by name, a sequence with one value a row.
+            columns: by name, a sequence with one value per row.
 
         Returns:
-            float32 [num_rows] by task, in the unit of the task's labels; probabilities of a binary
-            task, and of a next-item task the probability of the row's item.
+            float32 [num_rows] by task, in the unit of the task's labels; probabilities for a binary
+            task; for a next-item task, the probability of the row's item.
 
         Raises:
-            InputError: columns are missing, unknown or of unequal lengths, or hold something that
+            InputError: columns are missing, unknown or of different lengths, or have values that
                 the student cannot read.
         """
         rows = self._values.read(columns)
@@ -95,17 +96,18 @@ class Ranker:
         }
 
     def rank(self, *, query: Mapping[str, Any], items: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Return predictions for many items of one query, in one call of the model.
+        """Predict the tasks for many items of one query, in one call of the model.
 
         Args:
-            query: by name, the one value of each column of the query.
-            items: by name, a sequence with one value an item.
+            query: by name, the single value of each query column.
+            items: by name, a sequence with one value per item.
 
         Returns:
-            float32 [num_items] by task, as `score` of the pairs.
+            float32 [num_items] by task, equal to `score` for the pairs.
 
         Raises:
-            InputError: as in `score`; or the student reads the query alone, or the item alone.
+            InputError: as in `score`; or the student reads only query columns, or only item
+                columns.
         """
         if RANK not in self.artefact.signature["signature_names"]:
             raise InputError(

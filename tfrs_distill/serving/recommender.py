@@ -1,6 +1,6 @@
-"""Recommendations from an artefact on disk: titles in, the best items out.
+"""Recommendations from an artefact on disk, by ids or titles.
 
-A `.tflite` file is run by LiteRT, without TensorFlow, so this is also what a small server imports.
+A `.tflite` file is run by LiteRT without TensorFlow, so a small server can import this module.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ from tfrs_distill.serving.word_pieces import UNKNOWN
 
 SIGNATURE_NAME = "serving_default"
 EMBED_TEXTS, RETRIEVE_WITH_ADDED = "embed_texts", "retrieve_with_added_items"
-SAVED_MODEL_BATCH = 256  # queries a call; a .tflite file takes one at a time, as a phone would
+SAVED_MODEL_BATCH = 256  # queries per call; a .tflite file takes one at a time, as on a phone
 
 Model = Callable[[np.ndarray, "np.ndarray | None"], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """One recommended item; a higher score is better, and scores compare within one list."""
+    """One recommended item; higher scores are better, and comparable within one list only."""
 
     item_id: str
     title: str
@@ -54,7 +54,7 @@ class Recommendation:
 
 
 class _State(NamedTuple):
-    """What a recommender knows, replaced as a whole when items are added."""
+    """The state of a recommender, replaced as a whole when items are added."""
 
     artefact: Artefact
     names: ItemNames
@@ -63,26 +63,26 @@ class _State(NamedTuple):
 
 
 class Recommender:
-    """Recommends from an artefact alone; make it with `Recommender.load`.
+    """Recommend items with an artefact; load it with `Recommender.load`.
 
-    It is a scorer too: `recommender(histories, k)` gives `(scores, item_indices)`, so it is
+    It is also a scorer: `recommender(histories, k)` returns `(scores, item_indices)`, so it is
     evaluated with the same code as the model it was exported from.
 
-    Several threads may call one recommender at once.
+    Several threads may call one recommender at the same time.
 
-    A student that reads the items' texts recommends new items too, as soon as `add_items` has been
-    given theirs.
+    A student that reads item texts can also recommend new items, after `add_items` with their
+    texts.
 
     An artefact of two stages is read as any other: what its retrieval student finds is ordered by
     its ranking student, and scores are those of a `TwoStageStudent`.
 
     Args:
         artefact: the folder's contents.
-        model: [batch_size, history_length] item indices and, of a student that reads users'
+        model: maps item indices [batch_size, history_length] and, for a student that reads user
             attributes, their indices, else None, to `(scores, item_ids)`, both [batch_size,
             artefact.k].
-        batch_size: how many histories `model` gets at a time.
-        run: the open model file, for `add_items`; None where no items can be added.
+        batch_size: number of histories per call of `model`.
+        run: the open model file, for `add_items`; None if items cannot be added.
     """
 
     def __init__(
@@ -90,37 +90,37 @@ class Recommender:
     ) -> None:
         self._state = _State(artefact, ItemNames(artefact), model, None)
         self._batch_size, self._run = batch_size, run
-        self._adding = threading.Lock()  # or two that add at once would lose one's items
+        self._adding = threading.Lock()  # concurrent calls of `add_items` would lose items
         self._attributes = artefact.user_attributes
 
     @property
     def artefact(self) -> Artefact:
-        """The folder's contents, and the items that were added behind its own."""
+        """The folder's contents, followed by the added items."""
         return self._state.artefact
 
     @property
     def exclude_seen(self) -> bool:
-        """Whether items of the history are left out, as the artefact was exported."""
+        """Whether items in the history are excluded; set at export."""
         return self.artefact.exclude_seen
 
     @property
     def reads_attributes(self) -> bool:
-        """Whether the student reads users' attributes beside their histories."""
+        """Whether the student reads user attributes besides histories."""
         return self._attributes is not None
 
     @classmethod
     def load(
         cls, path: str | os.PathLike[str], *, format: str | None = None, num_threads: int = 1
     ) -> Recommender:
-        """Read an artefact.
+        """Load an artefact.
 
         Args:
             path: the artefact's folder, or one `.tflite` file inside it.
-            format: "tflite" or "saved_model". By default `.tflite` where the folder has one.
-            num_threads: how many threads LiteRT may use. TensorFlow decides by itself.
+            format: "tflite" or "saved_model". By default `.tflite` if the folder has one.
+            num_threads: number of threads that LiteRT may use. Not used by TensorFlow.
 
         Raises:
-            InputError: it is no artefact, a file of it is truncated, or it lacks the format.
+            InputError: it is not an artefact, a file is truncated, or it lacks the format.
         """
         artefact, file = find_model(path, format, RETRIEVAL)
         run = open_model(file, num_threads=num_threads)
@@ -148,31 +148,31 @@ class Recommender:
         titles: Sequence[str] | None = None,
         item_ids: Sequence[str] | None = None,
     ) -> None:
-        """Make new items recommendable from their texts, at once, without another export.
+        """Add new items, which can then be recommended from their texts without a new export.
 
-        Their embeddings are what the student's text tower makes of the texts. They may stand in
-        histories too. Nothing is written: the artefact on disk stays as it is.
+        Their embeddings are the outputs of the student's text tower. They may also be in histories.
+        The artefact on disk does not change.
 
         Args:
-            texts: one an item, written as those of the catalogue the student was trained on: for
-                MovieLens the title, then the genres.
-            titles: what people call them; the texts by default.
-            item_ids: the titles by default.
+            texts: one per item, in the format of the catalogue's texts: for MovieLens the title,
+                then the genres.
+            titles: titles for people; the texts by default.
+            item_ids: ids of the items; the titles by default.
 
         Raises:
-            InputError: the student knows items by their ids alone, or ranks in two stages; an id is
-                taken or given twice; an item has no text, or none of whose words the student knows
-                anything; or the arguments differ in length. No item is added then.
+            InputError: the student uses item ids alone, or ranks in two stages; an id exists
+                already or is given twice; a text is empty or has only unknown words; or the
+                arguments differ in length. No item is added then.
         """
         pieces = self.artefact.word_pieces
         if pieces is None or self._run is None:
             raise InputError(
                 f"{self.artefact.folder} cannot take new items: "
                 + (
-                    "its student knows items by their ids alone. Train one with a text tower, "
+                    "its student uses item ids alone. Train one with a text tower, "
                     "`item_texts.read = true` in a recipe."
                     if pieces is None
-                    else "its ranking stage knows none of them. Give a student of one stage."
+                    else "its ranking stage cannot score them. Use a single-stage student."
                 )
             )
         texts = plain_texts("texts", texts)
@@ -202,23 +202,23 @@ class Recommender:
         *,
         attributes: Mapping[str, Any] | None = None,
     ) -> list[Recommendation]:
-        """Return the `k` best items for someone with this history, none of which is in it.
+        """Return the `k` best items for a user with this history, without items of the history.
 
-        An artefact with `exclude_seen=False` recommends items of the history too.
+        With `exclude_seen=False` in the artefact, items of the history can be recommended too.
 
         Args:
-            history: what they liked, oldest first, each an item id, a title, or a title without
-                its year, in any case, as text. An id goes before a title. May be empty: a new user
-                gets what the student recommends to someone it knows nothing of.
-            k: how many; fewer come back only where the catalogue is used up.
-            attributes: what is known of them, such as `{"age": 25, "gender": "F"}`, for a student
-                that reads such attributes; see `AttributeVocabulary`. What is left out, None, and a
-                value that nobody had in training are not known, and change nothing.
+            history: items the user interacted with, oldest first, each an item id, a title, or a
+                title without its year (case is ignored), as text. Ids take precedence over titles.
+                May be empty: the student then recommends as for a user without history.
+            k: number of items; fewer are returned only if the catalogue has no more.
+            attributes: attributes of the user, such as `{"age": 25, "gender": "F"}`, for a student
+                that reads them; see `AttributeVocabulary`. Omitted attributes, None, and values
+                that did not occur in training are treated as missing.
 
         Raises:
-            InputError: an entry is unknown (the nearest titles are named), ambiguous or no text,
-                or `k` is above what the artefact was exported with; the student reads no
-                attributes, or none of this name, or a value is of another kind.
+            InputError: an entry is unknown (the message has the nearest titles), ambiguous or not
+                text, or `k` is larger than at export; the student reads no attributes, or none of
+                this name, or a value has another type.
         """
         if isinstance(history, (str, bytes)):
             raise TypeError(f"`history` must be a list of strings. Received: {history!r}.")
@@ -240,19 +240,19 @@ class Recommender:
         """Score many histories, oldest item first.
 
         Args:
-            histories: each a sequence of ids or indices, as `Ranker` reads them: text is an id, a
-                number an index. What the artefact does not know is left out.
-            k: how many items; see `recommend`.
-            user_attributes: whole numbers [num_histories, num_attributes], indices of the
-                artefact's `user_attributes`, 0 where one is not known; None where none is.
+            histories: sequences of ids or indices: text is an id, a number is an index. Unknown
+                items are ignored.
+            k: number of items; see `recommend`.
+            user_attributes: integers [num_histories, num_attributes], indices of the artefact's
+                `user_attributes`, 0 if missing; None if all are missing.
 
         Returns:
-            `(scores, item_indices)`, float32 and int32 [num_histories, k]. Where nothing is left
-            the index is 0 and the score the lowest float32.
+            `(scores, item_indices)`, float32 and int32 [num_histories, k]. Empty slots have index 0
+            and the lowest float32 as score.
 
         Raises:
-            InputError: a history is no sequence, a number is no index, or `k` is too large; there
-                are attributes that the student does not read, of another shape or no indices.
+            InputError: a history is not a sequence, a number is not an index, or `k` is too large;
+                the student reads no attributes, or they have another shape or are not indices.
         """
         if user_attributes is not None:
             name = "`user_attributes`"
@@ -269,12 +269,12 @@ class Recommender:
         """The attributes that the student reads.
 
         Raises:
-            InputError: it reads none.
+            InputError: the student reads no attributes.
         """
         if self._attributes is None:
             raise InputError(
                 f"The student in {self.artefact.folder} reads histories alone. Received: "
-                "attributes of users. Leave them out, or train a student that reads them: "
+                "user attributes. Omit them, or train a student that reads them: "
                 "`user_attributes` in [data] of a recipe."
             )
         return self._attributes
@@ -321,7 +321,7 @@ def _check_k(k: int, artefact: Artefact) -> None:
         raise InputError(f"`k` must be at least 1. Received: k={k!r}.")
     if artefact.k < k and artefact.k < artefact.num_items:
         raise InputError(
-            f"This artefact gives at most {artefact.k} items, fixed when it was exported. "
+            f"This artefact returns at most {artefact.k} items, fixed at export. "
             f"Received: k={k}. Export it again with a larger k."
         )
 
@@ -333,33 +333,31 @@ def _check_added(
     encoded: np.ndarray,
     names: ItemNames,
 ) -> None:
-    """Raise an InputError unless these can be items beside those that are known."""
+    """Raise an InputError unless these items can be added."""
     if not len(texts) == len(titles) == len(item_ids):
         raise InputError(
-            "`texts`, `titles` and `item_ids` must have one entry an item. Received: "
+            "`texts`, `titles` and `item_ids` must have one entry per item. Received: "
             f"{len(texts)}, {len(titles)} and {len(item_ids)}."
         )
     taken = set(names.by_id)
     for text, item_id, pieces in zip(texts, item_ids, encoded):
         if not text.strip():
-            raise InputError(
-                f"A new item is known by its text alone. Received: item {item_id!r} without one."
-            )
+            raise InputError(f"A new item needs a text. Received: item {item_id!r} without one.")
         if pieces.max(initial=0) <= UNKNOWN:
             raise InputError(
                 f"The student knows no word of the text {text!r} of the new item {item_id!r}, so "
-                "it would be recommended by chance. Write it as the texts of the catalogue are."
+                "its score would be random. Write it in the format of the catalogue's texts."
             )
         if item_id in taken:
             raise InputError(
-                f"There is an item with the id {item_id!r} already. Give every new item an id of "
-                "its own, as `item_ids`."
+                f"An item with the id {item_id!r} exists already. Give every new item a unique "
+                "id, as `item_ids`."
             )
         taken.add(item_id)
 
 
 def _entries(history: Any) -> np.ndarray:
-    """Return what a history holds, text as `str`."""
+    """Return the entries of a history, texts as `str`."""
     entries = plain_values(history, "A history")
     if entries.ndim != 1:
         raise InputError(
@@ -369,7 +367,7 @@ def _entries(history: Any) -> np.ndarray:
 
 
 def _retrieval(run: Run, added_embeddings: np.ndarray | None = None) -> Model:
-    """Return the retrieval student of an open model file, with further items by embeddings."""
+    """Return the retrieval student of an open model file, with embeddings of added items."""
     signature, added = SIGNATURE_NAME, {}
     if added_embeddings is not None:
         signature, added = RETRIEVE_WITH_ADDED, {"added_embeddings": added_embeddings}
@@ -385,7 +383,7 @@ def _retrieval(run: Run, added_embeddings: np.ndarray | None = None) -> Model:
 
 
 def _ranked(retrieve: Model, ranker: Ranker, stage: RankingStage) -> Model:
-    """Return both stages: what `retrieve` finds, in the order of `ranker`; ties stay."""
+    """Return both stages: the items of `retrieve`, ranked by `ranker`; ties keep their order."""
     reads_ratings = HISTORY_RATINGS in ranker.input_columns
 
     def model(

@@ -1,4 +1,4 @@
-"""Order the candidates of a first stage by a second stage's scores."""
+"""Rank the candidates of a first stage by a second stage's scores."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ def rerank(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return each list's `k` best items by `second + weight * first`, best first.
 
-    Equal scores keep the order of the list. Empty slots (item 0) come last, with the first stage's
-    score.
+    Ties keep the order of the list. Empty slots (item 0) come last, with the first stage's score.
 
     Args:
         second: scores of the second stage, float [num_lists, num_candidates].
         first: scores of the first stage, float [num_lists, num_candidates].
         items: item indices, int [num_lists, num_candidates].
-        weight: of the first stage's scores.
-        k: items to keep of each list; None keeps all.
+        weight: weight of the first stage's scores.
+        k: number of items to keep per list; None keeps all.
 
     Returns:
         `(scores, items)`, float32 and int32 [num_lists, k].

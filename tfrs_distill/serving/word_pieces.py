@@ -1,4 +1,4 @@
-"""Word pieces as indices: what a student's text tower reads of a text."""
+"""Word pieces as indices, as a student's text tower reads them."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ PADDING_PIECE, UNKNOWN_PIECE = "[PAD]", "[UNK]"
 SPECIAL = (PADDING_PIECE, UNKNOWN_PIECE)  # of index 0 and 1
 UNKNOWN, FIRST_PIECE = SPECIAL.index(UNKNOWN_PIECE), len(SPECIAL)
 CONTINUED = "##"  # before a piece that does not begin a word
-MARKER = re.compile(r"\[.+\]")  # no piece of any text: [CLS], [unused7]
+MARKER = re.compile(r"\[.+\]")  # never a piece of a text: [CLS], [unused7]
 
 
 @dataclass(frozen=True)
 class WordPieces:
-    """The word pieces that have an index; 0 is padding and 1 a word that cannot be made of pieces.
+    """A vocabulary of word pieces; index 0 is padding and 1 is an unknown word.
 
-    A text is split as BERT does it: at blanks and punctuation, in lower case and without accents
-    unless `lowercase` is False; then every word from its beginning into the longest pieces there
-    are. Needs the package `tokenizers`, as soon as a text is encoded.
+    A text is split as in BERT: at blanks and punctuation, in lower case and without accents unless
+    `lowercase` is False; then every word is split from its beginning into the longest available
+    pieces. Encoding a text requires the package `tokenizers`.
 
     Reference: [Wu et al., 2016](https://arxiv.org/abs/1609.08144), section 4.1.
 
     Args:
-        pieces: piece `pieces[i]` has the index `i + 2`; one that continues a word begins with `##`.
-        max_pieces: indices a text; what comes after is left out.
-        lowercase: whether texts are put into lower case, without accents.
+        pieces: piece `pieces[i]` has the index `i + 2`; a piece that continues a word begins with
+            `##`.
+        max_pieces: number of indices per text; later pieces are dropped.
+        lowercase: whether texts are converted to lower case, without accents.
 
     Raises:
         InputError: there is no piece, one occurs twice or is empty, or `max_pieces` is below 1.
@@ -72,22 +73,22 @@ class WordPieces:
         max_pieces: int = 32,
         lowercase: bool = True,
     ) -> WordPieces:
-        """Keep of a large vocabulary, such as a BERT's, what is common in these texts.
+        """Reduce a large vocabulary, such as a BERT's, to the common pieces of these texts.
 
-        What a single text has cannot be learnt from; words that are made of it become unknown, so
-        that the student learns what an unknown word is worth. Where pieces have vectors already,
-        give `min_count=1`, and `num_first` for the words of texts to come.
+        Pieces that are in a single text cannot be learned; words that need them become unknown, so
+        that the student learns an embedding for unknown words. If pieces already have vectors, use
+        `min_count=1`, and `num_first` for the words of future texts.
 
         Args:
-            vocabulary: the pieces; those of a BERT stand in the order of how common they are.
-            texts: those that are known while training.
-            min_count: how many texts must have a piece.
-            num_first: so many of the vocabulary are kept besides, its first.
+            vocabulary: the pieces; those of a BERT are sorted by frequency.
+            texts: the texts available in training.
+            min_count: minimum number of texts with a piece.
+            num_first: number of first pieces of the vocabulary that are also kept.
             max_pieces: as for the class.
             lowercase: as for the class.
 
         Raises:
-            InputError: no piece is in so many texts, or as for the class.
+            InputError: no piece is in enough texts, or as for the class.
         """
         names = tuple(dict.fromkeys(piece for piece in vocabulary if not MARKER.fullmatch(piece)))
         whole = cls(names, max_pieces, lowercase)

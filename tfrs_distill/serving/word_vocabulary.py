@@ -1,4 +1,4 @@
-"""Words as indices: what a student's text tower reads instead of a text."""
+"""Words as indices, as a student's text tower reads them."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ UNKNOWN = 1  # any word without an index; 0 is padding
 
 @dataclass(frozen=True)
 class WordVocabulary:
-    """The words that have an index; 0 is padding and 1 any other word.
+    """A vocabulary of words; index 0 is padding and 1 is any other word.
 
     The defaults of `from_texts` were measured on the clothing reviews, as validation AUC of
-    'recommended' by logistic regression on single words, mean of two splits: words seen 1, 5, 10
-    and 20 times give .9531, .9531, .9535 and .9527, so 10 leaves out three quarters of the words
-    and loses nothing; the first 32, 64, 96 and 128 words of a text give .9282, .9447, .9525 and
-    .9532 (the longest review has 119).
+    'recommended' by logistic regression on single words, mean of two splits: a minimum count of 1,
+    5, 10 and 20 gives .9531, .9531, .9535 and .9527, so 10 drops three quarters of the words
+    without loss; the first 32, 64, 96 and 128 words of a text give .9282, .9447, .9525 and .9532
+    (the longest review has 119).
 
     Args:
-        words: the words, as `split_words` gives them; word `words[i]` has the index `i + 2`.
-        max_words: indices a text; what comes after is left out.
+        words: the words, as `split_words` returns them; word `words[i]` has the index `i + 2`.
+        max_words: number of indices per text; later words are dropped.
 
     Raises:
-        InputError: there is no word; one occurs twice, or is not as `split_words` gives words, so
-            that no text could have it; or `max_words` is below 1.
+        InputError: there is no word; a word is not unique, or not in the form that `split_words`
+            returns; or `max_words` is below 1.
 
     Example:
     >>> vocabulary = WordVocabulary.from_texts(["Too small", "too big"], min_count=2, max_words=4)
@@ -55,7 +55,7 @@ class WordVocabulary:
                 raise InputError(f"Words must be unique. Received: {word!r} {count} times.")
             if split_words(word) != [word]:
                 raise InputError(
-                    "Words must be as `split_words` gives them: lower case, without spaces or "
+                    "Words must be as `split_words` returns them: lower case, without spaces or "
                     f"punctuation. Received: {word!r}."
                 )
 
@@ -63,15 +63,15 @@ class WordVocabulary:
     def from_texts(
         cls, texts: Iterable[str], *, min_count: int = 10, max_words: int = 128
     ) -> WordVocabulary:
-        """Make a vocabulary of training texts, the commonest words first, ties by the alphabet.
+        """Build a vocabulary from training texts, most frequent words first, ties alphabetically.
 
         Args:
-            texts: of the training rows alone.
-            min_count: how often a word must occur in them.
-            max_words: indices a text.
+            texts: texts of the training rows only.
+            min_count: minimum number of occurrences of a word.
+            max_words: number of indices per text.
 
         Raises:
-            InputError: no word occurs so often, or `max_words` is below 1.
+            InputError: no word is frequent enough, or `max_words` is below 1.
         """
         counts = Counter(word for text in plain_texts("texts", texts) for word in split_words(text))
         kept = [word for word, count in counts.items() if count >= min_count]
@@ -84,7 +84,7 @@ class WordVocabulary:
 
     @property
     def num_words(self) -> int:
-        """The largest index, as `TextFeature` takes it: the words and one for all others."""
+        """The largest index, for `TextFeature`: the words and one for all others."""
         return len(self.words) + UNKNOWN
 
     @cached_property

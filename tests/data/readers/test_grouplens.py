@@ -157,7 +157,7 @@ def test_bad_interaction_is_named_by_file_and_line(folder, row, words):
     ("row", "words"),
     [
         ("8|Heat (1995)|||http://|0|1", r"u\.item, line 4: 8 fields expected, 7 found"),
-        ("7|Heat (1995)|||http://|0|0|1", r"line 4: item id '7' stands on line 2 already"),
+        ("7|Heat (1995)|||http://|0|0|1", r"line 4: item id '7' is already on line 2"),
         ("8||||http://|0|0|1", r"u\.item, line 4: item '8' has no title"),
         ("8|  |||http://|0|0|1", r"u\.item, line 4: item '8' has no title"),
         ("|Heat (1995)|||http://|0|0|1", r"u\.item, line 4: the item id is empty"),
@@ -191,7 +191,7 @@ def test_bad_file_is_named(folder, files, words):
         ({"ratings": "5::7::3::x\n"}, r"ratings\.dat, line 1: time 'x' is not a number"),
         ({"ratings": ""}, r"ratings\.dat holds no interactions"),
         ({"movies": "1::Toy Story (1995)\n"}, r"movies\.dat, line 1: 3 fields expected, 2 found"),
-        ({"movies": MOVIES_DAT + "7::A::B\n"}, r"movies\.dat, line 3: item id '7' stands on"),
+        ({"movies": MOVIES_DAT + "7::A::B\n"}, r"movies\.dat, line 3: item id '7' is already on"),
     ],
 )
 def test_bad_dat_is_named_by_file_and_line(folder, files, words):
@@ -211,7 +211,10 @@ def test_bad_dat_is_named_by_file_and_line(folder, files, words):
         ({"movies": "movieId,title\n"}, r"movies\.csv, line 1: a column 'genres' was expected"),
         ({"movies": 'movieId,title,genres\n1,"A" B,C\n'}, r"movies\.csv, line 2: not valid CSV"),
         ({"movies": 'movieId,title,genres\n1,"A,C\n'}, r"movies\.csv, line 2: not valid CSV"),
-        ({"movies": MOVIES_CSV + "2,A,B\n"}, r"movies\.csv, line 5: item id '2' .* line 3 already"),
+        (
+            {"movies": MOVIES_CSV + "2,A,B\n"},
+            r"movies\.csv, line 5: item id '2' .* already on line 3",
+        ),
     ],
 )
 def test_bad_csv_is_named_by_file_and_line(folder, files, words):

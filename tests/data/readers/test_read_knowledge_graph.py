@@ -71,7 +71,7 @@ def test_a_folder_without_one_graph_is_refused(tmp_path, write):
     with pytest.raises(InputError, match=r"Found: films\.kg, other\.kg"):
         read_knowledge_graph(tmp_path)
     (tmp_path / "films.kg").unlink()
-    with pytest.raises(InputError, match=r"other\.kg has no other\.link beside it"):
+    with pytest.raises(InputError, match=r"other\.kg needs other\.link in the same"):
         read_knowledge_graph(tmp_path)
 
 

@@ -71,7 +71,10 @@ def test_a_quote_inside_a_field_is_an_ordinary_character(write):
             {"inter": "user_id:token\titem_id:token\n"},
             r"tiny\.inter, line 1: a column 'timestamp' .* the columns: user_id, item_id\.",
         ),
-        ({"item": ITEM + "1\tHeat\t1995\tCrime\n"}, r"tiny\.item, line 5: item id '1' stands on "),
+        (
+            {"item": ITEM + "1\tHeat\t1995\tCrime\n"},
+            r"tiny\.item, line 5: item id '1' is already on ",
+        ),
         ({"item": ITEM + "2\t\t1995\tCrime\n"}, r"tiny\.item, line 5: item '2' has no title"),
         (
             {"item": "item_id:token\tclass:token_seq\n1\tDrama\n"},

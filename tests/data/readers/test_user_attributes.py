@@ -55,7 +55,7 @@ def test_several_files_of_users_are_refused(tmp_path):
     [
         (HEADER + "1\t24\tM\n", r"line 2: 5 fields expected, 3 found"),
         (HEADER + "\t24\tM\tx\ty\n", r"line 2: the user id is empty"),
-        (HEADER + "1\t2\tM\tx\ty\n" * 2, r"line 3: user id '1' stands on line 2 already"),
+        (HEADER + "1\t2\tM\tx\ty\n" * 2, r"line 3: user id '1' is already on line 2"),
         (HEADER + "1\told\tM\tx\ty\n", r"line 2: age 'old' is not a number"),
         (HEADER + "1\tinf\tM\tx\ty\n", r"line 2: age 'inf' is not a number"),
         (HEADER, r"ml\.user holds no users"),

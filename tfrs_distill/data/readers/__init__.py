@@ -1,4 +1,4 @@
-"""Data sets in folders: `read_folder` finds out which layout a folder has and reads it."""
+"""Data sets in folders: `read_folder` detects the layout of a folder and reads it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["data_set_name", "read_folder", "read_items"]
 
 
 class _Layout(NamedTuple):
-    """A layout: its file of interactions, those that must lie beside it, and what reads them.
+    """A layout: its interactions file, the other required files, and their readers.
 
-    The first of the files beside it has the items. `name` is the data set's where its folder or
-    files do not say it, `known_only` leaves out interactions with items that the item file does not
-    have, and `finish` says which interactions and items stay.
+    The first of the other files has the items. `name` is the data set's name if the folder and
+    files do not contain it. `known_only` drops interactions with items that are not in the item
+    file. `finish` selects the interactions and items to keep.
     """
 
     interactions: str
@@ -60,19 +60,19 @@ def read_folder(path: str | os.PathLike[str]) -> Interactions:
     - Book-Crossing: `BX-Book-Ratings.csv`, `BX-Books.csv`
 
     The catalogue holds all items of the item file, in file order. An item's text is its title and
-    its genres: "Toy Story (1995). Animation, Children's, Comedy". Of Book-Crossing the 5-core is
-    read: see `book_crossing`.
+    its genres: "Toy Story (1995). Animation, Children's, Comedy". For Book-Crossing the result is
+    the 5-core: see `book_crossing`.
 
-    Files are UTF-8, with or without a byte order mark, or Latin-1. RecBole's are read as
-    `pandas.read_csv` reads them: fields may be quoted; `nan`, `None`, `NULL` and the like are no
-    value. Times are kept as they are: see `Interactions.time_unit`.
+    Files are UTF-8, with or without a byte order mark, or Latin-1. RecBole files are read as by
+    `pandas.read_csv`: fields may be quoted; `nan`, `None`, `NULL` and the like are missing values.
+    Timestamps keep their unit: see `Interactions.time_unit`.
 
     Args:
         path: the folder.
 
     Raises:
-        InputError: the folder is missing, empty or of another layout, or a row of a file cannot be
-            used; the message has file and line.
+        InputError: the folder is missing, empty or of another layout, or a row of a file is
+            invalid; the message has file and line.
     """
     folder = Path(path)
     layout = _layout_of(folder)
@@ -91,12 +91,12 @@ def read_folder(path: str | os.PathLike[str]) -> Interactions:
 
 
 def data_set_name(path: str | os.PathLike[str]) -> str:
-    """Return the name of a folder's data set: NAME of RecBole's files, else the folder's own.
+    """Return the name of a folder's data set: NAME of RecBole files, else the folder's name.
 
-    Book-Crossing has one name in any folder.
+    Book-Crossing has the same name in any folder.
 
     Raises:
-        InputError: the folder is none that `read_folder` reads.
+        InputError: `read_folder` cannot read the folder.
     """
     folder = Path(path)
     layout = _layout_of(folder)
@@ -107,10 +107,10 @@ def data_set_name(path: str | os.PathLike[str]) -> str:
 
 
 def read_items(path: str | os.PathLike[str]) -> tuple[Path, Iterator[Item]]:
-    """Return the item file of a folder that `read_folder` reads, and its items, line by line.
+    """Return the item file of a folder that `read_folder` can read, and its items, line by line.
 
     Raises:
-        InputError: as for `read_folder`; for a row, once it is reached.
+        InputError: as for `read_folder`; for a row, when it is reached.
     """
     folder = Path(path)
     layout = _layout_of(folder)
@@ -137,7 +137,7 @@ def _layout_of(folder: Path) -> _Layout:
     if missing:
         raise InputError(
             f"The data folder {folder} holds {layout.interactions} but not {', '.join(missing)}, "
-            "which says what the items are."
+            "the file with the items."
         )
     return layout
 

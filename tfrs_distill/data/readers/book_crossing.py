@@ -1,4 +1,4 @@
-"""Book-Crossing: ratings of books by readers of a web site, without times."""
+"""Book-Crossing: book ratings by users of a web site, without timestamps."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ RATINGS, BOOKS, USERS = "BX-Book-Ratings.csv", "BX-Books.csv", "BX-Users.csv"
 NAME = "book-crossing"
 MIN_INTERACTIONS = 5  # interactions of a reader, and of a book
 MISSING_VALUES = frozenset({"", "0", "NULL", "n/a"})
-MAX_AGE = 100  # years; what is beyond is a joke or an error
+MAX_AGE = 100  # years; higher values are treated as missing
 
 
 def rating_rows(path: Path) -> tuple[Positions, Iterator[Row]]:
-    """Return where the fields of `BX-Book-Ratings.csv` stand, and its rows.
+    """Return the positions of the fields of `BX-Book-Ratings.csv`, and its rows.
 
-    A rating is 1 to 10, or 0 where a reader had to do with a book without rating it.
+    A rating is 1 to 10, or 0 for an implicit interaction without a rating.
     """
     (user, item, rating), rows = _rows(path, "User-ID", "ISBN", "Book-Rating")
     return Positions(user, item, rating, timestamp=None), rows
@@ -38,7 +38,7 @@ def rating_rows(path: Path) -> tuple[Positions, Iterator[Row]]:
 def books(path: Path) -> Iterator[Item]:
     """Yield the books of `BX-Books.csv` that have a title.
 
-    A teacher reads title, author, year and publisher: "Beloved. Toni Morrison, 1994, Plume".
+    The text is title, author, year and publisher: "Beloved. Toni Morrison, 1994, Plume".
     """
     names = ("ISBN", "Book-Title", "Book-Author", "Year-Of-Publication", "Publisher")
     places, rows = _rows(path, *names)
@@ -51,7 +51,7 @@ def books(path: Path) -> Iterator[Item]:
 
 
 def reader_rows(path: Path) -> Iterator[tuple[int, str, str, str]]:
-    """Yield line, id, age and country of each reader in `BX-Users.csv`, "" = not known."""
+    """Yield line, id, age and country of each reader in `BX-Users.csv`, "" = missing."""
     places, rows = _rows(path, "User-ID", "Location", "Age")
     for line, fields in rows:
         user_id, location, age = (fields[place] for place in places)
@@ -61,10 +61,10 @@ def reader_rows(path: Path) -> Iterator[tuple[int, str, str, str]]:
 
 
 def core(interactions: Interactions) -> Interactions:
-    """Return the 5-core, with one row a reader and a book: the first.
+    """Return the 5-core, with only the first row of each reader and book.
 
     Raises:
-        InputError: nothing is left.
+        InputError: no interactions remain.
     """
     pairs = interactions.users.astype(np.int64) * (interactions.catalogue.num_items + 1)
     _, first = np.unique(pairs + interactions.items, return_index=True)
@@ -72,9 +72,9 @@ def core(interactions: Interactions) -> Interactions:
 
 
 def _rows(path: Path, *wanted: str) -> tuple[list[int], Iterator[Row]]:
-    """Return where the columns stand, and the rows.
+    """Return the positions of the columns, and the rows.
 
-    The encoding is not found out: titles are Latin-1 in one line and UTF-8 in another.
+    The encoding is not detected per file: some lines have Latin-1 titles, others UTF-8.
     """
     rows = csv_rows(path, ";", escape="\\", encoding="latin-1")
     names = read_header(path, rows)
@@ -83,7 +83,7 @@ def _rows(path: Path, *wanted: str) -> tuple[list[int], Iterator[Row]]:
 
 
 def _text(field: str) -> str:
-    """Return a field as a person reads it.
+    """Decode a field to readable text.
 
     Example:
     >>> _text("Sch\u00f6n &amp; gut "), _text("Sch\u00c3\u00b6n")
@@ -93,5 +93,5 @@ def _text(field: str) -> str:
         try:
             field = field.encode("latin-1").decode("utf-8")
         except UnicodeDecodeError:
-            pass  # Latin-1 it is
+            pass  # the text is Latin-1
     return (html.unescape(field) if "&" in field else field).strip()

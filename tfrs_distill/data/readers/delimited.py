@@ -1,4 +1,4 @@
-"""Rows of a delimited text file, each with its line number, so that an error can point at it.
+"""Rows of a delimited text file, each with its line number for error messages.
 
 Every file is UTF-8, with or without a byte order mark, or Latin-1: see `encoding_of`.
 """
@@ -21,14 +21,14 @@ Row = tuple[int, list[str]]  # line number (from 1) and the fields of that line
 
 
 def encoding_of(path: Path) -> str:
-    """Return the encoding of a text file, by what its bytes can be.
+    """Detect the encoding of a text file from its bytes.
 
-    A byte order mark says which it is; else what can be read as UTF-8 is UTF-8, and anything else
-    is Latin-1, in the form of it that Windows writes (code page 1252, which has curly quotes where
-    Latin-1 has only invisible characters).
+    A byte order mark decides; otherwise a file that is valid UTF-8 is UTF-8, and any other file is
+    Latin-1 in its Windows form (code page 1252, which has curly quotes where Latin-1 has only
+    invisible characters).
 
     Raises:
-        InputError: most characters beyond ASCII are UTF-8, but not all: the file is damaged.
+        InputError: most non-ASCII characters are valid UTF-8, but not all: the file is damaged.
     """
     with open(path, "rb") as file:
         start = file.read(len(codecs.BOM_UTF8))
@@ -71,7 +71,7 @@ def split_rows(path: Path, separator: str) -> Iterator[Row]:
 
     Args:
         path: the file.
-        separator: what stands between two fields, of any length: a tab, `"::"`.
+        separator: the text between two fields, of any length: a tab, `"::"`.
 
     Raises:
         InputError: the file is not text.
@@ -91,15 +91,15 @@ def csv_rows(
 ) -> Iterator[Row]:
     """Yield the rows of a file whose fields may be quoted, as pandas reads and writes them.
 
-    In a quoted field separators and line breaks are text, and a doubled quote is one; a field that
-    does not begin with a quote holds quotes as they are. Blank lines are skipped. A row has the
-    number of the line that it ends on.
+    Quoted fields may contain separators and line breaks; a doubled quote in them is one quote.
+    Quotes inside a field that does not begin with a quote are kept as they are. Blank lines are
+    skipped. The number of a row is that of its last line.
 
     Args:
         path: the file.
-        separator: one character that stands between two fields.
-        escape: a character before a quote that is text; None where quotes are doubled alone.
-        encoding: of the file; None finds it out.
+        separator: the single character between two fields.
+        escape: a character that escapes a quote; None if quotes are only doubled.
+        encoding: encoding of the file; None to detect it.
 
     Raises:
         InputError: the file is not text, or its quotes do not match.
@@ -124,7 +124,7 @@ def with_num_fields(path: Path, rows: Iterator[Row], num_fields: int) -> Iterato
     """Yield the rows, each checked to have `num_fields` fields.
 
     Raises:
-        InputError: a row has fewer or more.
+        InputError: a row has another number of fields.
     """
     for number, fields in rows:
         if len(fields) != num_fields:
@@ -135,7 +135,7 @@ def with_num_fields(path: Path, rows: Iterator[Row], num_fields: int) -> Iterato
 
 
 def read_header(path: Path, rows: Iterator[Row]) -> list[str]:
-    """Return the column names: the first row of `rows`, which is consumed.
+    """Return the column names from the first row of `rows`, which is consumed.
 
     Raises:
         InputError: there is no row.
@@ -161,7 +161,7 @@ def position_of(path: Path, names: Sequence[str], wanted: str) -> int:
 
 
 def batches_of(rows: Iterator[Row], size: int = 1024) -> Iterator[list[Row]]:
-    """Yield lists of at most `size` rows, to read a file of any length in bounded memory."""
+    """Yield lists of at most `size` rows, to read files of any length in bounded memory."""
     while batch := list(islice(rows, size)):
         yield batch
 

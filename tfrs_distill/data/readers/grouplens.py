@@ -22,12 +22,12 @@ FIRST_FOUR = Positions(user=0, item=1, rating=2, timestamp=3)
 
 
 def u_rows(path: Path) -> tuple[Positions, Iterator[Row]]:
-    """Return where the fields of `u.data` stand, and its rows: of MovieLens-100K."""
+    """Return the positions of the fields of `u.data` (MovieLens-100K), and its rows."""
     return FIRST_FOUR, with_num_fields(path, split_rows(path, "\t"), 4)
 
 
 def u_items(path: Path) -> Iterator[Item]:
-    """Yield the items of `u.item`, whose genres the `u.genre` beside it names."""
+    """Yield the items of `u.item`; genre names come from `u.genre` in the same folder."""
     genres = _genre_names(path.with_name("u.genre"))
     num_fields = NUM_FIELDS_BEFORE_GENRES + len(genres)
     rows = split_rows(path, "|")
@@ -37,7 +37,7 @@ def u_items(path: Path) -> Iterator[Item]:
 
 
 def dat_rows(path: Path) -> tuple[Positions, Iterator[Row]]:
-    """Return where the fields of `ratings.dat` stand, and its rows: of MovieLens-1M and 10M."""
+    """Return the positions of the fields of `ratings.dat` (MovieLens-1M, 10M), and its rows."""
     return FIRST_FOUR, with_num_fields(path, split_rows(path, "::"), 4)
 
 
@@ -48,7 +48,7 @@ def dat_items(path: Path) -> Iterator[Item]:
 
 
 def ratings_rows(path: Path) -> tuple[Positions, Iterator[Row]]:
-    """Return where the fields of `ratings.csv` stand, and its rows: of later MovieLens sets."""
+    """Return the positions of the fields of `ratings.csv` (later MovieLens sets), and its rows."""
     rows = csv_rows(path)
     names = read_header(path, rows)
     positions = Positions(

@@ -1,4 +1,4 @@
-"""From the rows of a file to `Interactions`: ids to indices, text to numbers."""
+"""Convert the rows of a file to `Interactions`: ids to indices, text to numbers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Number = TypeVar("Number", bound=float)
 
 
 class Positions(NamedTuple):
-    """Where in a row each field stands; None where the file has no ratings or no times."""
+    """Position of each field in a row; None if the file has no ratings or no timestamps."""
 
     user: int
     item: int
@@ -40,23 +40,23 @@ def interactions_of(
 ) -> Interactions:
     """Return the interactions of a file, in file order.
 
-    Times are numbers, kept as int64 or, where one has a fraction, float64; or dates of ISO 8601,
-    by what the first row has. What they were taken for is logged. Without times all are 0, see
+    Timestamps are numbers, stored as int64, or as float64 if one has a fraction; or ISO 8601 dates.
+    The first row decides. The detected kind is logged. Without timestamps all are 0, see
     `Interactions.has_times`.
 
-    Memory: 20 bytes an interaction and one batch of rows, whatever the length of the file.
+    Memory: 20 bytes per interaction and one batch of rows, for files of any length.
 
     Args:
-        path: the file, for errors.
-        rows: its rows, all of the same number of fields.
-        positions: where the user, the item, the rating and the timestamp stand in a row.
-        name: of the data set.
-        catalogue: the items that interactions may be with.
-        known_only: whether rows of other items are left out.
+        path: the file, for error messages.
+        rows: its rows, all with the same number of fields.
+        positions: positions of the user, the item, the rating and the timestamp in a row.
+        name: name of the data set.
+        catalogue: the items.
+        known_only: whether rows with other items are dropped instead of being an error.
 
     Raises:
         InputError: there is no row; a user id is empty; an item is not in the catalogue; a rating
-            or a timestamp is not a finite number or no date. The message has the line.
+            or a timestamp is not a finite number or date. The message has the line.
     """
     item_index = {item_id: index for index, item_id in enumerate(catalogue.item_ids, start=1)}
     user_index: dict[str, int] = {}
@@ -146,7 +146,7 @@ def _rating(text: str) -> float:
 
 
 def _time(text: str) -> int | float:
-    """A whole number exactly, also where it is written with a fraction of 0 or a power of 10."""
+    """Return the exact integer, also if it is written with a fraction of 0 or a power of 10."""
     whole, _, fraction = text.partition(".")
     try:
         number: int | float = int(whole if not fraction.strip("0") else text)

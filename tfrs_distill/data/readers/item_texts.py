@@ -1,4 +1,4 @@
-"""Items of a file -> catalogue: what a person calls an item, and what a teacher reads about it."""
+"""Build a catalogue from a file's items: titles for people, texts for a teacher."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ NO_GENRE = frozenset({"", "unknown", "(no genres listed)"})
 
 
 class Item(NamedTuple):
-    """One item as its file describes it, and the line it stands on.
+    """One item as its file describes it, and its line number.
 
-    A teacher reads its `details` behind its genres; they are no attributes.
+    The text has the `details` after the genres; they are not attributes.
     """
 
     line: int
@@ -26,7 +26,7 @@ class Item(NamedTuple):
 
 
 def item_text(title: str, genres: Sequence[str]) -> str:
-    """Return the text of one item: its title, then its genres, without those of no meaning.
+    """Return the text of an item: its title, then its genres, without those of no meaning.
 
     Example:
     >>> item_text("Toy Story (1995)", ["Animation", "Children's", "Comedy"])
@@ -53,14 +53,14 @@ def catalogue_of(path: Path, items: Iterable[Item]) -> Catalogue:
             raise InputError(f"{path}, line {line}: the item id is empty.")
         if item_id in line_of:
             raise InputError(
-                f"{path}, line {line}: item id {item_id!r} stands on line {line_of[item_id]} "
-                "already. Every item has one line."
+                f"{path}, line {line}: item id {item_id!r} is already on line {line_of[item_id]}. "
+                "Every item must have one line."
             )
         if not title:
             raise InputError(
                 f"{path}, line {line}: item {item_id!r} has no title, so a teacher has no text to "
                 "read. Give it one, or remove the item and its interactions. (In RecBole's files "
-                "`nan`, `None`, `NULL` and the like stand for no value.)"
+                "`nan`, `None`, `NULL` and the like are missing values.)"
             )
         line_of[item_id] = line
         titles.append(title)

@@ -17,17 +17,17 @@ from tfrs_distill.errors import InputError
 def read_knowledge_graph(path: str | os.PathLike[str]) -> KnowledgeGraph:
     """Read a knowledge graph about the items from a folder of RecBole atomic files.
 
-    `NAME.kg` has one fact a line, in the columns `head_id`, `relation_id` and `tail_id`, and
-    `NAME.link` says which entity an item is, in the columns `item_id` and `entity_id`.
-    MovieLens-100K comes with both: `MOVIELENS_100K.folder()` of `data.assets`; but its links
-    are numbered as another data set is, see `relink_by_title`.
+    `NAME.kg` has one fact per line, in the columns `head_id`, `relation_id` and `tail_id`.
+    `NAME.link` has the entity of each item, in the columns `item_id` and `entity_id`.
+    MovieLens-100K comes with both: `MOVIELENS_100K.folder()` of `data.assets`. Its links use the
+    item ids of another data set, see `relink_by_title`.
 
     Args:
         path: the folder.
 
     Raises:
-        InputError: the folder has no such pair of files or several, a field is empty, or an item is
-            linked twice; the message has file and line.
+        InputError: the folder has no such pair of files or several, a field is empty, or an item
+            has two links; the message has file and line.
     """
     folder = Path(path)
     found = sorted(folder.glob("*.kg"))
@@ -37,7 +37,7 @@ def read_knowledge_graph(path: str | os.PathLike[str]) -> KnowledgeGraph:
     kg_path, link_path = found[0], found[0].with_suffix(".link")
     if not link_path.is_file():
         raise InputError(
-            f"{kg_path} has no {link_path.name} beside it, which says which entity an item is."
+            f"{kg_path} needs {link_path.name} in the same folder, with the entity of each item."
         )
     entities: dict[str, int] = {}
     relations: dict[str, int] = {}
@@ -64,7 +64,7 @@ def _read_triples(path: Path, entities: dict[str, int], relations: dict[str, int
 
 
 def _read_links(path: Path, entities: dict[str, int]) -> dict[str, int]:
-    """Return the entity of each item; an entity that no fact names is added to `entities`."""
+    """Return the entity of each item; entities without facts are added to `entities`."""
     names, rows = typed_rows(path)
     item, entity = (position_of(path, names, name) for name in ("item_id", "entity_id"))
     links: dict[str, int] = {}

@@ -1,7 +1,7 @@
 """RecBole atomic files: `NAME.inter` and `NAME.item`, tab-separated, with a typed header.
 
-RecBole reads them by `pandas.read_csv`, and so they are read here: fields may be quoted, and the
-texts of `MISSING` stand for no value.
+RecBole reads them with `pandas.read_csv`, and this module does the same: fields may be quoted, and
+the texts of `MISSING` are missing values.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ MISSING = frozenset(
 
 
 def atomic_rows(path: Path) -> tuple[Positions, Iterator[Row]]:
-    """Return where the fields of `NAME.inter` stand, and its rows; `rating` may lack.
+    """Return the positions of the fields of `NAME.inter`, and its rows; `rating` is optional.
 
     Raises:
-        InputError: a column is missing; for a row, once it is reached.
+        InputError: a column is missing; for a row, when it is reached.
     """
     names, rows = typed_rows(path)
     user, item, timestamp = (
@@ -43,10 +43,10 @@ def atomic_rows(path: Path) -> tuple[Positions, Iterator[Row]]:
 
 
 def atomic_items(path: Path) -> Iterator[Item]:
-    """Yield the items of `NAME.item`; a release year joins the title: "Toy Story (1995)".
+    """Yield the items of `NAME.item`; a release year is added to the title: "Toy Story (1995)".
 
     Raises:
-        InputError: there is no column of titles or ids, or a row cannot be used.
+        InputError: there is no column of titles or ids, or a row is invalid.
     """
     names, rows = typed_rows(path)
     item = position_of(path, names, "item_id")
@@ -69,10 +69,11 @@ def atomic_items(path: Path) -> Iterator[Item]:
 def typed_rows(path: Path) -> tuple[list[str], Iterator[Row]]:
     """Return the column names of an atomic file without their types, and the rows under them.
 
-    A field of `MISSING` is "".
+    A missing value (see `MISSING`) becomes "".
 
     Raises:
-        InputError: the header is missing or not typed; for a row of another length, once reached.
+        InputError: the header is missing or not typed; for a row of another length, when it is
+            reached.
     """
     rows = csv_rows(path, "\t")
     header = read_header(path, rows)
@@ -94,5 +95,5 @@ def _first_position(names: list[str], wanted: tuple[str, ...]) -> int | None:
 
 
 def _with_year(title: str, year: str) -> str:
-    year = year.removesuffix(".0")  # pandas writes a column with gaps so
+    year = year.removesuffix(".0")  # pandas writes integer columns with missing values as floats
     return f"{title} ({year})" if title.strip() and year.isdecimal() else title

@@ -1,4 +1,4 @@
-"""Columns of a CSV or Parquet file, as texts, each row with its place for messages."""
+"""Columns of a CSV or Parquet file as texts, each row with its location for error messages."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class TextTable:
 
     Args:
         path: the file.
-        columns: by name, one text a row; "" where the file has nothing.
-        row_name: what the file's rows are counted in: "line" or "row".
-        row_numbers: where each row stands, from 1.
+        columns: by name, one text per row; "" if the cell is empty.
+        row_name: unit of the row numbers: "line" or "row".
+        row_numbers: number of each row, from 1.
     """
 
     path: Path
@@ -36,14 +36,14 @@ class TextTable:
         return len(self.row_numbers)
 
     def place(self, row: int) -> str:
-        """Return where a row stands, as the beginning of a message."""
+        """Return the location of a row, as the beginning of a message."""
         return f"{self.path}, {self.row_name} {self.row_numbers[row]}"
 
     def numbers(self, name: str) -> np.ndarray:
-        """Return a column as numbers, float64 [num_rows], NaN where there is nothing.
+        """Return a column as numbers, float64 [num_rows], NaN for empty cells.
 
         Raises:
-            InputError: a field holds something else.
+            InputError: a cell is not a number.
         """
         numbers = np.full(len(self), math.nan)
         for row, text in enumerate(self.columns[name]):
@@ -59,7 +59,7 @@ class TextTable:
 
 
 def read_text_table(path: str | os.PathLike[str], names: Sequence[str]) -> TextTable:
-    """Read the columns of these names: CSV with a header, or Parquet, by the file's ending.
+    """Read columns by name from a CSV file with header, or Parquet, depending on the file name.
 
     Raises:
         InputError: the file is missing, empty, damaged or of another kind, or lacks a column.

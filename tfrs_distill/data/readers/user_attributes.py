@@ -1,4 +1,4 @@
-"""What a data set's folder says of its users: age, gender, occupation and country."""
+"""User attributes in a data set's folder: age, gender, occupation and country."""
 
 from __future__ import annotations
 
@@ -17,23 +17,30 @@ from tfrs_distill.data.readers.delimited import position_of, split_rows, with_nu
 from tfrs_distill.data.readers.recbole import typed_rows
 from tfrs_distill.errors import InputError
 
-AGE_GROUPS = (18, 25, 35, 45, 50, 56)  # the first year of each but the youngest: MovieLens-1M's
+AGE_GROUPS = (
+    18,
+    25,
+    35,
+    45,
+    50,
+    56,
+)  # first year of each group but the youngest (MovieLens-1M)
 
 
 @dataclass(frozen=True)
 class UserAttributes:
-    """What is known of each user, in file order.
+    """Attributes of each user, in file order.
 
     Args:
-        user_ids: ids as the data set writes them, unique.
-        ages: float64 [num_users], NaN = not known. MovieLens-1M gives the first year of an age
-            group, and 1 for everybody under 18.
-        genders: as the data set writes them, "" = not known.
-        occupations: as the data set writes them, "" = not known.
-        countries: as the data set writes them, "" = not known; empty where it has none.
+        user_ids: unique ids as in the data set.
+        ages: float64 [num_users], NaN = missing. In MovieLens-1M, the first year of an age group,
+            and 1 for all users under 18.
+        genders: as in the data set, "" = missing.
+        occupations: as in the data set, "" = missing.
+        countries: as in the data set, "" = missing; empty if the data set has no countries.
 
     Raises:
-        InputError: lengths differ, ages are no numbers, or a text is missing.
+        InputError: lengths differ, ages are not numeric, or a text is missing.
     """
 
     user_ids: tuple[str, ...]
@@ -56,14 +63,14 @@ class UserAttributes:
         if len(set(lengths)) != 1:
             raise InputError(
                 "`user_ids`, `ages`, `genders`, `occupations` and `countries` must have one entry "
-                f"a user. Received lengths {lengths}."
+                f"per user. Received lengths {lengths}."
             )
 
     def columns(self, user_ids: Sequence[str]) -> dict[str, Sequence[Any]]:
-        """Return what is known of every user by attribute, as `AttributeVocabulary` reads it.
+        """Return the attributes of the given users, as `AttributeVocabulary` reads them.
 
         Args:
-            user_ids: as the data set writes them, in the order of the user indices.
+            user_ids: ids as in the data set, in the order of the user indices.
 
         Example:
         >>> known = UserAttributes(("7", "9"), [24, 17], ("M", ""), ("", ""))
@@ -86,12 +93,13 @@ class UserAttributes:
         }
 
     def groups(self, user_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
-        """Return the group of every user by attribute, "" where it is not known.
+        """Return the group of every user by attribute, "" if missing.
 
-        Ages are in the groups of MovieLens-1M. An attribute that nobody has is left out.
+        Ages are in the groups of MovieLens-1M. Attributes that are missing for all users are
+        omitted.
 
         Args:
-            user_ids: as the data set writes them, in the order of the user indices.
+            user_ids: ids as in the data set, in the order of the user indices.
 
         Example:
         >>> known = UserAttributes(("7", "9"), [24, 17], ("M", ""), ("", ""))
@@ -119,13 +127,13 @@ def read_user_attributes(path: str | os.PathLike[str]) -> UserAttributes | None:
     - GroupLens 100K: `u.user`
     - GroupLens 1M: `users.dat`
     - RecBole atomic files: `NAME.user`, with the columns `user_id`, `age`, `gender`, `occupation`
-    - Book-Crossing: `BX-Users.csv`, of which ages up to 100 and countries are read
+    - Book-Crossing: `BX-Users.csv`, with ages up to 100 and countries
 
     Args:
         path: the folder.
 
     Returns:
-        The attributes, or None where there is no such file: later MovieLens sets have none.
+        The attributes, or None if there is no such file, as in later MovieLens sets.
 
     Raises:
         InputError: the folder has several such files; a column is missing; an id is empty or occurs
@@ -178,8 +186,8 @@ def _attributes(path: Path, users: Iterator[_User]) -> UserAttributes:
             raise InputError(f"{path}, line {user.line}: the user id is empty.")
         if user.user_id in found:
             raise InputError(
-                f"{path}, line {user.line}: user id {user.user_id!r} stands on line "
-                f"{found[user.user_id].line} already. Every user has one line."
+                f"{path}, line {user.line}: user id {user.user_id!r} is already on line "
+                f"{found[user.user_id].line}. Every user must have one line."
             )
         found[user.user_id] = user
         ages.append(_age(path, user))
@@ -203,7 +211,7 @@ def _age_group(age: float) -> str:
 
 
 def _age(path: Path, user: _User) -> float:
-    """Return years, NaN where the field is empty."""
+    """Return the age in years, NaN if the field is empty."""
     if not user.age:
         return math.nan
     try:

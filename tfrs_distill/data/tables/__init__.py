@@ -1,1 +1,1 @@
-"""Data sets in tables of any columns: files that pyarrow reads, and frames in memory."""
+"""Data sets in tables with any column names: files that pyarrow reads, and frames in memory."""

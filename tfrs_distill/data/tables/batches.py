@@ -18,7 +18,7 @@ from tfrs_distill.data.readers.delimited import encoding_of
 from tfrs_distill.errors import InputError, MissingExtraError, first_line
 from tfrs_distill.files import COMPRESSED, name_without_endings
 
-BLOCK_BYTES = 1 << 25  # of a text file, read at once
+BLOCK_BYTES = 1 << 25  # block of a text file that is read at once
 BATCH_ROWS = 1 << 20
 HEADER_BYTES = 1 << 20  # in which the first line of a text file must end
 SEPARATORS = ",\t;|"
@@ -42,8 +42,8 @@ class TableBatch:
     """Some rows of a table.
 
     Args:
-        columns: a pyarrow array each, by name.
-        place: `place(row)`: where in which file a row of the batch stands, for an error.
+        columns: pyarrow arrays by name.
+        place: `place(row)` returns the file and position of a row, for error messages.
     """
 
     columns: dict[str, Any]
@@ -55,12 +55,12 @@ class TableBatch:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: what it is called, its columns, and its rows, batch by batch.
+    """A table: its names and columns, and its rows in batches.
 
     Args:
-        title: for messages.
-        name: of a data set that is read from it.
-        names: of the columns.
+        title: name of the table in messages.
+        name: name of a data set that is read from it.
+        names: names of the columns.
         batches: `batches(names)` reads these columns.
     """
 
@@ -71,11 +71,12 @@ class Table:
 
 
 def open_table(source: Any) -> Table:
-    """Open a frame, a file, several files of the same columns, or a folder of them.
+    """Open a frame, a file, several files with the same columns, or a folder of them.
 
     Raises:
         MissingExtraError: pyarrow is not installed.
-        InputError: a file is missing, of another kind or not readable, or files differ in columns.
+        InputError: a file is missing, unreadable or of another format, or columns differ between
+            files.
     """
     if isinstance(source, (str, os.PathLike)):
         return _of_files(_files_of(Path(source)), str(source), name_without_endings(source))
@@ -104,7 +105,7 @@ def _ending(path: Path) -> str:
 
 
 def _files_of(path: Path) -> list[Path]:
-    """The file, or the files of a folder in order of their names; hidden ones left out."""
+    """Return the file, or the files of a folder sorted by name, without hidden ones."""
     if not path.exists():
         raise InputError(f"{path} does not exist. A file or a folder with a table was expected.")
     if not path.is_dir():
@@ -150,7 +151,7 @@ def _of_files(files: list[Path], title: str, name: str) -> Table:
 
 
 def _of_frame(frame: Any) -> Table:
-    """A pandas or Polars frame, a pyarrow table, or a dict of columns."""
+    """Read a pandas or Polars frame, a pyarrow table, or a dict of columns."""
     arrow = _pyarrow()
     title = "the table"
     if isinstance(frame, dict) or hasattr(frame, "iloc"):
@@ -182,7 +183,7 @@ def _check_names(title: str, names: Sequence[str]) -> None:
 
 
 def _column(title: str, name: Any, values: Any) -> Any:
-    """A column of a frame as pyarrow has it, which would take a number among dates for one."""
+    """Convert a frame's column to pyarrow; refuses dates mixed with numbers."""
     arrow = _pyarrow()
     listed = isinstance(values, (list, tuple)) or str(getattr(values, "dtype", "")) == "object"
     types = {type(value) for value in values} if listed else set()
@@ -206,13 +207,13 @@ def _joined(title: str, columns: dict[str, Any]) -> Any:
 
 
 def _batch(batch: Any, start: int, place: Callable[[int], str]) -> TableBatch:
-    """The batch whose first row is row `start` of its file; `place` is of the file's rows."""
+    """Return the batch that starts at row `start` of its file; `place` takes rows of the file."""
     columns = dict(zip(batch.schema.names, batch.columns))
     return TableBatch(columns, lambda row: place(start + row))
 
 
 class _Delimited:
-    """Text with a separator: every column is read as text, so that `007` stays an id."""
+    """Delimited text: every column is read as text, so that the id `007` keeps its zeros."""
 
     @staticmethod
     def names(path: Path) -> list[str]:
@@ -246,18 +247,18 @@ class _Delimited:
 
     @staticmethod
     def _line(path: Path, row: int) -> str:
-        """Where a row stands: counted again, because only an error asks for it."""
+        """Return the location of a row; counted again, as only errors need it."""
         with _opened(path) as text:
             reader = csv.reader(text, delimiter=_separator(path))
             found = (reader.line_num for fields in reader if fields)
             for number, line in enumerate(found):
-                if number == row + 1:  # the first one has the names
+                if number == row + 1:  # the first row has the names
                     return f"{path}, line {line}"
         return f"{path}, row {row + 1}"
 
 
 class _Lines:
-    """One JSON object a line."""
+    """One JSON object per line."""
 
     @staticmethod
     def names(path: Path) -> list[str]:
@@ -306,19 +307,21 @@ _OPENERS: dict[str, Any] = {DELIMITED: _Delimited, LINES: _Lines, PARQUET: _Parq
 
 @contextlib.contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Turn what pyarrow raises over a file into an error of the user's."""
+    """Turn pyarrow's errors about a file into an `InputError`."""
     arrow = _pyarrow()
     try:
         yield
     except (arrow.ArrowException, UnicodeDecodeError, csv.Error, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # of the system, not the file
+        if (
+            isinstance(error, OSError) and error.errno is not None
+        ):  # an error of the system, not of the file
             raise
         where = _uneven_line(path) if "CSV parse error" in str(error) else ""
         raise InputError(f"{path}{where} cannot be read: {first_line(error)}") from error
 
 
 def _uneven_line(path: Path) -> str:
-    """The first line with more or fewer fields than the first; empty where there is none."""
+    """Return the first line with another number of fields than the first; empty if none."""
     with _opened(path) as text, contextlib.suppress(csv.Error, OSError):
         reader = csv.reader(text, delimiter=_separator(path))
         number = 0
@@ -330,7 +333,7 @@ def _uneven_line(path: Path) -> str:
 
 
 def _opened(path: Path) -> io.TextIOWrapper:
-    """The file as text, decompressed."""
+    """Open the file as text, decompressed."""
     stream = _pyarrow().input_stream(path, compression="detect")
     return io.TextIOWrapper(io.BufferedReader(stream), encoding=_encoding(path), newline="")
 
@@ -341,14 +344,14 @@ def _encoding(path: Path) -> str:
 
 @lru_cache(maxsize=64)
 def _found_encoding(path: Path, _: int) -> str:
-    """That of the file as it was last changed, for which all of it is read."""
+    """Return the encoding; cached by modification time, because the whole file is read."""
     return encoding_of(path)
 
 
 def _separator(path: Path) -> str:
-    """What parts the names in the first line, by how often it stands there."""
+    """Return the most frequent separator in the first line."""
     with _opened(path) as text:
         header = text.readline(HEADER_BYTES)
     if not header.strip():
-        raise InputError(f"{path} is empty: a first line with the columns' names was expected.")
+        raise InputError(f"{path} is empty: a first line with column names was expected.")
     return max(SEPARATORS, key=header.count)

@@ -1,4 +1,4 @@
-"""The cells of a table of which each row describes one thing that has an id."""
+"""The cells of a table whose rows each describe one thing with an id."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from tfrs_distill.data.tables.batches import Table
 
 
 def cells_by_id(table: Table, id_column: str, columns: Sequence[str]) -> dict[str, list[list[str]]]:
-    """Return what the columns say of each id: no, one or several texts a column.
+    """Return the texts of each id by column: zero, one or several per cell.
 
-    Of rows with the same id the first one counts; those without an id are left out.
+    The first row of each id is used; rows without an id are dropped.
 
     Args:
         table: the table.
-        id_column: what holds the ids.
-        columns: which are read.
+        id_column: the column of ids.
+        columns: the columns to read.
 
     Raises:
-        InputError: a column holds what is no id, or no text or number.
+        InputError: an id column or a text column has invalid values.
     """
     cells: dict[str, list[list[str]]] = {}
     for batch in table.batches(list(dict.fromkeys([id_column, *columns]))):

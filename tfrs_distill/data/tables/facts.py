@@ -1,4 +1,4 @@
-"""What became of a table's rows, for the person whose table it is."""
+"""Facts about how a table's rows were read, for its owner."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ SHOWN_ROLES = {ID: "id of the items"}
 
 @dataclass
 class TableFacts:
-    """What became of a table's rows.
+    """Facts about how a table's rows were read.
 
     Args:
-        columns: which column was taken for what, by role.
-        rows: how many there were.
-        dropped: how many were left out, by reason.
-        notes: what else is to be known, a sentence each.
+        columns: the column used for each role.
+        rows: number of rows.
+        dropped: number of dropped rows by reason.
+        notes: further facts, one sentence each.
     """
 
     columns: dict[str, str | tuple[str, ...]] = field(default_factory=dict)
@@ -28,11 +28,11 @@ class TableFacts:
 
     @property
     def kept(self) -> int:
-        """How many rows are interactions."""
+        """Number of rows that are interactions."""
         return self.rows - sum(self.dropped.values())
 
     def sentences(self) -> list[str]:
-        """All of it, a sentence each."""
+        """All facts, as sentences."""
         taken = ", ".join(
             f"{SHOWN_ROLES.get(role, role)} = "
             + (repr(name) if isinstance(name, str) else " and ".join(map(repr, name)))

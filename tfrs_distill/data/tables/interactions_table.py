@@ -1,4 +1,4 @@
-"""The table of interactions: its rows, batch by batch, as arrays."""
+"""The table of interactions, read batch by batch into arrays."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ SHOWN = 3  # examples in a sentence
 
 
 class InteractionRows:
-    """The interactions so far: 20 bytes each, and what became of the other rows.
+    """The interactions read so far (20 bytes each), and facts about the other rows.
 
     Args:
         columns: the column of each role.
-        catalogue: the items; None where there is no table of them.
-        min_rating: interactions with a lower rating, or none, are left out.
+        catalogue: the items; None if there is no items table.
+        min_rating: interactions with a lower rating, or none, are dropped.
         disliked_below: interactions with a lower rating are dislikes; None for no dislikes.
-        weigh_by_rating: whether ratings are weights; then those without one are left out.
-        rated_only: whether those without a rating are left out.
-        in_order: whether the order of the rows is that of time where there are no times.
-        facts: what is told of the rows.
+        weigh_by_rating: whether ratings are weights; interactions without one are then dropped.
+        rated_only: whether interactions without a rating are dropped.
+        in_order: whether the row order is the time order if there are no timestamps.
+        facts: facts about the rows, updated here.
     """
 
     def __init__(
@@ -56,16 +56,16 @@ class InteractionRows:
         self.rated_only = rated_only or weigh_by_rating or min_rating is not None
         self.known_items = None if catalogue is None else arrow.array(catalogue.item_ids)
         self.user_ids, self.item_ids = NumberedIds(), NumberedIds()
-        self.items, self.ratings = array("i"), array("f")  # `items` where they are known
-        self.disliked = bytearray()  # where they are asked for
+        self.items, self.ratings = array("i"), array("f")  # `items` if there is an items table
+        self.disliked = bytearray()  # if `disliked_below` is set
         self.times: array[Any] = array("q")
-        self.kind: str | None = None  # of the times, by the first batch that has one
+        self.kind: str | None = None  # kind of the timestamps, from the first batch with any
         self.highest = -np.inf  # rating
         self.unrated = 0
-        self.unknown_item: str | None = None  # the first id that the items table has not
+        self.unknown_item: str | None = None  # the first id that is not in the items table
 
     def add(self, batch: TableBatch) -> None:
-        """Take the rows of a batch that are interactions."""
+        """Add the rows of a batch that are interactions."""
         import pyarrow as arrow
         from pyarrow import compute
 
@@ -102,7 +102,7 @@ class InteractionRows:
             unknown = np.asarray(places.is_null())
             if self.unknown_item is None and (keep & unknown).any():
                 self.unknown_item = items[int(np.argmax(keep & unknown))].as_py()
-            keep &= self._without(keep, unknown, "of items that the items table has not")
+            keep &= self._without(keep, unknown, "of items that are not in the items table")
             self.items.frombytes(places.fill_null(0).to_numpy()[keep].tobytes())
         kept = arrow.array(keep)
         self.user_ids.add(users.filter(kept))
@@ -116,19 +116,19 @@ class InteractionRows:
             self.times.frombytes(times[keep].tobytes())
 
     def _check_weights(self, ratings: np.ndarray, batch: TableBatch) -> None:
-        """Raise an InputError where a rating cannot be a weight."""
+        """Raise an InputError if a rating cannot be a weight."""
         low = np.flatnonzero(ratings <= 0)
         if len(low):
             row = int(low[0])
             raise InputError(
                 f"{batch.place(row)}: column {self.columns[RATING]!r} holds {ratings[row]:g}, but "
-                "a weight is greater than 0. Leave such rows out by `min_rating`, count them "
-                "against their items by `disliked_below`, bring the ratings to a scale above 0, or "
-                "leave `weigh_by_rating` out."
+                "a weight must be greater than 0. Drop such rows with `min_rating`, mark them as "
+                "dislikes with `disliked_below`, convert the ratings to a scale above 0, or "
+                "do not use `weigh_by_rating`."
             )
 
     def _without(self, keep: np.ndarray, wrong: Any, why: str) -> np.ndarray:
-        """Count the rows that are still kept and wrong; the mask of those that are not wrong."""
+        """Count the kept rows that are wrong; return the mask of rows that are not wrong."""
         wrong = np.asarray(wrong)
         number = int((keep & wrong).sum())
         if number:
@@ -136,7 +136,7 @@ class InteractionRows:
         return ~wrong
 
     def _times(self, column: Any, batch: TableBatch) -> tuple[np.ndarray, np.ndarray]:
-        """The batch's times, in the array type of all so far, and which are known."""
+        """Return the batch's timestamps, in the array type used so far, and which are present."""
         name = self.columns[TIME]
         kind, times, known = values.times(name, column, batch.place)
         if not known.any():
@@ -148,17 +148,18 @@ class InteractionRows:
             text = column[row].as_py()
             expected = "a date" if self.kind == values.DATES else "a number"
             raise InputError(
-                f"{batch.place(row)}: column {name!r} holds {text!r}, not {expected}, as before it."
+                f"{batch.place(row)}: column {name!r} holds {text!r}, not {expected} as in earlier "
+                "rows."
             )
         if kind == values.FRACTIONS and self.times.typecode == "q":
             self.times = array("d", self.times)
         return times.astype(self.times.typecode), known
 
     def interactions(self, title: str, name: str) -> Interactions:
-        """All that was kept.
+        """Return all kept interactions.
 
         Raises:
-            InputError: nothing was, or only what one user did.
+            InputError: there are none, or all are of one user.
         """
         facts = self.facts
         if not facts.kept:
@@ -178,15 +179,15 @@ class InteractionRows:
             (user,) = user_ids
             raise InputError(
                 f"All interactions of {title} are of one user, {user!r} in the column "
-                f"{self.columns[USER]!r}: at least two are needed. Is it the right column?"
+                f"{self.columns[USER]!r}: at least two users are needed. Is it the right column?"
             )
         catalogue, items = self.catalogue, np.frombuffer(self.items, np.int32)
         if catalogue is None:
             item_ids, items = self.item_ids.finish()
             catalogue = Catalogue(item_ids, item_ids, item_ids)
             facts.notes.append(
-                "There is no items table: ids are the titles, and a teacher of text has nothing to "
-                "read."
+                "There is no items table: ids are used as titles, and a text teacher has no texts "
+                "to read."
             )
         if self.unrated:
             facts.notes.append(f"Interactions without a rating: {self.unrated:,}, kept as rated 1.")
@@ -200,10 +201,10 @@ class InteractionRows:
             weights = np.where(liked, ratings / mean, 1.0).astype(np.float32)
             of_likes = weights[liked]
             facts.notes.append(
-                "A label counts in the losses as much as it is rated: its weight is its rating "
-                f"over their mean, {mean:.4g}, so from {of_likes.min():.3g} to "
+                "Ratings are label weights in the losses: the weight of a label is its rating "
+                f"divided by the mean, {mean:.4g}, so from {of_likes.min():.3g} to "
                 f"{of_likes.max():.3g}. "
-                "EASE, popularity and all metrics count every interaction alike."
+                "EASE, popularity and all metrics use equal weights."
             )
         facts.notes += _look_alikes("user", user_ids)
         facts.notes += _look_alikes("item", catalogue.item_ids)
@@ -225,18 +226,18 @@ class InteractionRows:
     def _timestamps(self) -> np.ndarray:
         notes = self.facts.notes
         if TIME not in self.columns and not self.in_order:
-            notes.append("There is no column of times.")
+            notes.append("There is no column of timestamps.")
             return np.zeros(self.facts.kept, np.int64)
         if TIME not in self.columns:
             notes.append(
-                "There is no column of times: the order of the rows is the order of time. If it is "
+                "There is no column of timestamps: the row order is the time order. If it is "
                 'not, set `split = "random"` in [data] of the recipe.'
             )
             return np.arange(self.facts.kept)
         numbers = np.frombuffer(self.times, self.times.typecode)
         times = numbers.view("M8[ns]") if self.kind == values.DATES else numbers
         if self.in_order and (times == times[0]).all():
-            notes.append("All times are equal: the order of the rows is the order of time.")
+            notes.append("All timestamps are equal: the row order is the time order.")
         seconds = seconds_since_1970(times)
         if seconds is not None:
             late = int((seconds > time.time()).sum())
@@ -246,7 +247,7 @@ class InteractionRows:
 
 
 def _look_alikes(what: str, ids: Sequence[str]) -> list[str]:
-    """A sentence about ids that differ only in case or in blanks at their ends."""
+    """Return a sentence about ids that differ only in case or outer blanks."""
     if len(set(map(str.casefold, map(str.strip, ids)))) == len(ids):
         return []
     groups: dict[str, list[str]] = {}
@@ -255,4 +256,4 @@ def _look_alikes(what: str, ids: Sequence[str]) -> list[str]:
     alike = [group for group in groups.values() if len(group) > 1]
     shown = "; ".join(" and ".join(map(repr, group)) for group in alike[:SHOWN])
     more = f"; and {len(alike) - SHOWN:,} more" if len(alike) > SHOWN else ""
-    return [f"Ids of {what}s that differ only in case or blanks stay apart: {shown}{more}."]
+    return [f"Ids of {what}s that differ only in case or blanks are kept separate: {shown}{more}."]

@@ -1,4 +1,4 @@
-"""The table of items: a row each, with its id, its title and its other texts."""
+"""The table of items: one row each, with id, title and further texts."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from tfrs_distill.data.tables.roles import (
 )
 from tfrs_distill.errors import InputError
 
-MAX_LABELS = 1000  # of a column: each is a number of every item's vector
+MAX_LABELS = 1000  # per column: each label is an entry of every item's vector
 
 
 def read_items(table: Table, given: Columns, facts: TableFacts) -> Catalogue:
-    """The items of an items table, in its order; of rows with the same id the first one counts."""
+    """Return the items of a table, in its order; the first row of each id is used."""
     id_column = _id_column(table, one_column(given, ID), one_column(given, ITEM))
     title = one_column(given, TITLE)
     title_column = find_column(table.title, table.names, TITLE, title, required=False)
@@ -61,10 +61,10 @@ def read_items(table: Table, given: Columns, facts: TableFacts) -> Catalogue:
         raise InputError(f"{table.title} holds no items.")
     if repeated:
         facts.notes.append(
-            f"Rows of an item that the items table has already: {repeated:,}, left out."
+            f"Rows of the items table with an id that occurred before: {repeated:,}, dropped."
         )
     if unnamed:
-        facts.notes.append(f"Rows of the items table without an id: {unnamed:,}, left out.")
+        facts.notes.append(f"Rows of the items table without an id: {unnamed:,}, dropped.")
     titles_, texts_ = zip(*described.values())
     return Catalogue(tuple(described), titles_, texts_)
 
@@ -77,24 +77,24 @@ def read_item_attributes(
     id_column: str | None = None,
     item_column: str | None = None,
 ) -> ItemAttributes:
-    """Take what columns of an items' table say of a catalogue's items, such as brand and price.
+    """Read item attributes, such as brand and price, from columns of an items table.
 
-    A column of numbers is a number of `ItemAttributes`; any other has labels, `COLUMN=VALUE`, one
-    or, where it holds lists, several an item. An empty cell says nothing. Of rows with the same id
-    the first one counts.
+    A numeric column becomes a number of `ItemAttributes`. Any other column becomes labels
+    `COLUMN=VALUE`; a cell with a list has several. An empty cell means no attribute. The first row
+    of each id is used.
 
     Args:
         table: a file or several, a folder of them, or a frame, as for `read_table`.
         catalogue: the items.
-        columns: which.
-        id_column: what holds the items' ids; None = found by its usual names.
-        item_column: what the interactions call the items' ids: without an `id_column`, and where
-            this table has such a column, it is that.
+        columns: names of the columns to read.
+        id_column: the column of item ids; None = found by its usual names.
+        item_column: the name of the interactions' item column: used if `id_column` is None and this
+            table has a column of that name.
 
     Raises:
         MissingExtraError: pyarrow is not installed.
-        InputError: the table cannot be read, a column is not there, an item of the catalogue is
-            not, or a column has so many labels that it is a text or an id.
+        InputError: the table cannot be read, a column or an item of the catalogue is missing, or a
+            column has too many labels (it is a text or an id).
 
     Example:
     >>> things = Catalogue(("SKU-1", "SKU-2"), ("Pen", "Ink"), ("Pen", "Ink"))
@@ -123,7 +123,7 @@ def read_item_attributes(
             raise InputError(
                 f"{opened.title}: column {name!r} has {len(different):,} different values for "
                 f"{catalogue.num_items:,} items; at most {MAX_LABELS:,} can be labels. Is it a "
-                "text? Then let a teacher read it as such (`text`)."
+                "text? Then use it as an item text (`text`)."
             )
     return ItemAttributes(
         tuple(map(tuple, labels)),
@@ -133,13 +133,13 @@ def read_item_attributes(
 
 
 def _id_column(table: Table, given: str | None, item_column: str | None) -> str:
-    """The column of the items' ids: as given, as the interactions call it, or by a usual name."""
+    """Return the column of item ids: as given, named as in the interactions, or a usual name."""
     given = given or (item_column if item_column in table.names else None)
     return find_column(table.title, table.names, ID, given, required=True) or ""
 
 
 def _text_columns(table: Table, given: Columns, others: set[str | None]) -> list[str]:
-    """The columns of texts: those given, or all of the usual names."""
+    """Return the text columns: those given, or all with usual names."""
     of_text = given.get(TEXT)
     if of_text is not None:
         chosen = [of_text] if isinstance(of_text, str) else list(of_text)

@@ -1,4 +1,4 @@
-"""Ids numbered in the order in which they first come, in bounded memory."""
+"""Number ids in the order of their first occurrence, in bounded memory."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-WAITING_BYTES = 1 << 26  # of ids that are numbered together
+WAITING_BYTES = 1 << 26  # of ids that are numbered at once
 
 
 class NumberedIds:
-    """Numbers ids from 0, in the order in which each first comes.
+    """Number ids from 0, in the order of their first occurrence.
 
-    Hashing a text is what it costs: some batches wait and are hashed in one go behind the ids that
-    are known, so that these are hashed again once for as many bytes of new rows as they have.
+    Most of the cost is hashing texts. Batches are collected and hashed together with the known ids,
+    so that known ids are hashed again only once per equal amount of new bytes.
 
     Example:
     >>> import pyarrow
@@ -33,13 +33,13 @@ class NumberedIds:
         self._numbers = array("i")
 
     def add(self, ids: Any) -> None:
-        """Take a batch of ids: pyarrow strings, none missing."""
+        """Add a batch of ids: pyarrow strings, none missing."""
         self._waiting.append(ids)
         if sum(batch.nbytes for batch in self._waiting) >= max(WAITING_BYTES, self._known.nbytes):
             self._number()
 
     def finish(self) -> tuple[tuple[str, ...], np.ndarray]:
-        """Return all ids by number, and the number of each that was added, int32."""
+        """Return all ids by number, and the number of each added id, int32."""
         self._number()
         return tuple(self._known.to_pylist()), np.frombuffer(self._numbers, np.int32)
 
@@ -48,7 +48,7 @@ class NumberedIds:
 
         chunks = arrow.chunked_array([self._known, *self._waiting]).dictionary_encode().chunks
         self._waiting = []
-        if not chunks:  # nothing has come yet
+        if not chunks:  # no batch yet
             return
         numbers = np.concatenate([chunk.indices.to_numpy() for chunk in chunks])
         self._numbers.frombytes(numbers[len(self._known) :].tobytes())

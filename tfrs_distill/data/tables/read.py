@@ -1,4 +1,4 @@
-"""Interactions from tables: files of any columns, or frames."""
+"""Interactions from tables with any column names: files or frames."""
 
 from __future__ import annotations
 
@@ -34,36 +34,35 @@ def read_table(
     disliked_below: float | None = None,
     weigh_by_rating: bool = False,
 ) -> Interactions:
-    """Read who met which item when from files of any columns.
+    """Read user-item interactions from files with any column names.
 
-    CSV and other text with a separator (`,`, `;`, tab, `|`), JSON lines and Parquet; text also
-    compressed; several files, or a folder of shards. The columns are found by their usual names
-    (`user_id`, `customer`, `sku`, `timestamp`, ...) where they are not given. Ids are texts or
-    whole numbers, kept as they are written. Times are numbers in any unit, or dates of ISO 8601; of
-    a table without times, the order of its rows is the order of time. What was taken for what, and
-    how many rows were left out for which reason, is logged.
+    Formats: CSV and other text with a separator (`,`, `;`, tab, `|`), JSON lines and Parquet; text
+    may be compressed; several files, or a folder of shards. Columns that are not given are found by
+    their usual names (`user_id`, `customer`, `sku`, `timestamp`, ...). Ids are texts or integers,
+    kept as written. Timestamps are numbers in any unit, or ISO 8601 dates; without them the row
+    order is the time order. The log lists the column used for each role, and the number of dropped
+    rows by reason.
 
-    Memory: 20 bytes an interaction (21 with `disliked_below`), the ids and some batches of rows,
-    whatever the length of the files.
+    Memory: 20 bytes per interaction (21 with `disliked_below`), the ids and some batches of rows,
+    for files of any length.
 
     Args:
-        interactions: a file, several, or a folder of them; one row an interaction.
-        items: the same of the items, one row each, whose title and other texts a teacher reads.
-            Without it an item's id is its title.
-        columns: the names of columns by what they are: `user`, `item`, `time`, `rating` of the
-            interactions; `id`, `title`, `text` (one or several) of the items.
-        min_rating: interactions with a lower rating, or none, are left out.
-        disliked_below: interactions with a lower rating are dislikes: as labels they push their
-            items down, with the weight -1. Those without a rating are none. See
-            `Interactions.with_dislikes`.
-        weigh_by_rating: whether an interaction counts as much as it is rated in a loss whose label
-            it is: its weight is its rating over the mean rating, dislikes left out of both. Those
-            without a rating are left out. No metric is weighted.
+        interactions: a file, several, or a folder of them; one row per interaction.
+        items: the same for items, one row each, with title and other texts for a text teacher.
+            Without it, ids are used as titles.
+        columns: column names by role: `user`, `item`, `time`, `rating` of the interactions; `id`,
+            `title`, `text` (one or several) of the items.
+        min_rating: interactions with a lower rating, or none, are dropped.
+        disliked_below: interactions with a lower rating are dislikes: as labels they have weight
+            -1. Interactions without a rating are not dislikes. See `Interactions.with_dislikes`.
+        weigh_by_rating: whether ratings are label weights in losses: the weight is the rating
+            divided by the mean rating, both without dislikes. Interactions without a rating are
+            dropped. Metrics are not weighted.
 
     Raises:
         MissingExtraError: pyarrow is not installed.
-        InputError: a file cannot be read, a column is not there or holds something else, or no
-            interactions are left. The message says where: file, line or row, column.
+        InputError: a file cannot be read, a column is missing or has invalid values, or no
+            interactions remain. The message has the location: file, line or row, column.
 
     Example:
     >>> import pathlib, tempfile
@@ -94,16 +93,16 @@ def from_dataframe(
     weigh_by_rating: bool = False,
     name: str = "data",
 ) -> Interactions:
-    """Take who met which item when from frames in memory, as `read_table` reads it from files.
+    """Read user-item interactions from frames in memory, as `read_table` does from files.
 
     Args:
-        interactions: a frame of pandas or Polars, a pyarrow table, or a dict of columns.
-        items: the same of the items.
+        interactions: a pandas or Polars frame, a pyarrow table, or a dict of columns.
+        items: the same for items.
         columns: as for `read_table`.
         min_rating: as for `read_table`.
         disliked_below: as for `read_table`.
         weigh_by_rating: as for `read_table`.
-        name: of the data set.
+        name: name of the data set.
 
     Raises:
         MissingExtraError: pyarrow is not installed.
@@ -138,11 +137,11 @@ def interactions_of_tables(
     in_order: bool = True,
     name: str | None = None,
 ) -> tuple[Interactions, TableFacts]:
-    """Do what `read_table` does, and tell what became of the rows.
+    """Do what `read_table` does, and also return facts about the rows.
 
-    With `rated_only` those without a rating are left out. With `in_order` false the order of rows
-    says nothing: a table without times has none, see `Interactions.has_times`. Without a `name` the
-    data set has that of the table.
+    With `rated_only`, rows without a rating are dropped. With `in_order` false the row order has no
+    meaning: a table without timestamps then has none, see `Interactions.has_times`. By default the
+    name of the data set is that of the table.
     """
     given = dict(columns or {})
     check_roles(given)
@@ -167,10 +166,10 @@ def interactions_of_tables(
         raise InputError(
             f"{needed[0]} needs a column of ratings, and {table.title} has none. Its columns are: "
             f'{", ".join(table.names)}. Name it, as with columns={{"{RATING}": "{table.names[0]}"}}'
-            f" (--column {RATING}={table.names[0]}), or do without {needed[0]}."
+            f" (--column {RATING}={table.names[0]}), or do not use {needed[0]}."
         )
     if len(set(roles.values())) < len(roles):
-        raise InputError(f"Each column can be one thing. Received: {roles}.")
+        raise InputError(f"Each column can have one role. Received: {roles}.")
     facts.columns |= roles
     catalogue = None if items is None else read_items(open_table(items), given, facts)
     rows = InteractionRows(
@@ -191,15 +190,15 @@ def interactions_of_tables(
 
 
 def check_thresholds(min_rating: float | None, disliked_below: float | None) -> None:
-    """Require that something can be disliked of what is not left out.
+    """Require that some kept interactions can be dislikes.
 
     Raises:
-        InputError: all that would be disliked is left out.
+        InputError: all interactions that would be dislikes are dropped.
     """
     if min_rating is None or disliked_below is None or disliked_below > min_rating:
         return
     raise InputError(
-        f"`min_rating` {min_rating:g} leaves out what is rated lower, so that nothing below "
-        f"`disliked_below` {disliked_below:g} is left to count against its item. Give a "
-        "`min_rating` below `disliked_below`, or one of the two."
+        f"`min_rating` {min_rating:g} drops lower ratings, so no interaction with a rating "
+        f"below `disliked_below` {disliked_below:g} remains to be a dislike. Give a "
+        "`min_rating` below `disliked_below`, or only one of the two."
     )

@@ -1,4 +1,4 @@
-"""Which column of a table is the user, the item, the time, the rating, the title, a text."""
+"""The roles of a table's columns: user, item, time, rating, title, text."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ NAMES[ID] += ("id", "iid")
 
 
 def plain_name(name: str) -> str:
-    """Return a column's name as names are compared: letters and digits, without a RecBole type.
+    """Normalise a column name for comparison: letters and digits, without a RecBole type.
 
     Example:
     >>> plain_name("User_ID:token")
@@ -53,10 +53,10 @@ def plain_name(name: str) -> str:
 
 
 def check_roles(columns: Columns) -> None:
-    """Check that columns are given for roles that there are.
+    """Check that all roles exist.
 
     Raises:
-        InputError: there is no such role.
+        InputError: a role does not exist.
     """
     for role in columns:
         if role not in ROLES:
@@ -67,31 +67,31 @@ def check_roles(columns: Columns) -> None:
 
 
 def one_column(given: Columns, role: str) -> str | None:
-    """Return the column that is given for a role of one column; None where none is.
+    """Return the column given for a role that takes one column; None if none is given.
 
     Raises:
         InputError: several are given.
     """
     column = given.get(role)
     if column is not None and not isinstance(column, str):
-        raise InputError(f"One column is the {role}. Received: {column!r}.")
+        raise InputError(f"Only one column can be the {role}. Received: {column!r}.")
     return column
 
 
 def find_column(
     table: str, names: Sequence[str], role: str, given: str | None, *, required: bool
 ) -> str | None:
-    """Return the column of a role: the one that is given, or the first of the usual names.
+    """Return the column of a role: the given one, or the first with a usual name.
 
     Args:
-        table: what to call the table in an error.
-        names: of its columns.
+        table: name of the table in messages.
+        names: its column names.
         role: one of `ROLES`.
-        given: the column's name as the caller has it.
+        given: the column name given by the caller.
         required: whether the table cannot be used without it.
 
     Raises:
-        InputError: the given column is not there, or none is found and it is required.
+        InputError: the given column does not exist, or no column is found and it is required.
 
     Example:
     >>> find_column("shop.csv", ["ts", "Customer", "SKU"], "item", None, required=True)
@@ -111,13 +111,13 @@ def find_column(
     if required:
         raise InputError(
             f"Which column of {table} is the {role}? Its columns are: {', '.join(names)}. Name it, "
-            f'as with columns={{"{role}": "{names[0]}"}}, or give the file a first line with the '
-            "columns' names where it has none."
+            f'as with columns={{"{role}": "{names[0]}"}}, or add a first line with the column '
+            "names to the file if it has none."
         )
     return None
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """Return the question whether the nearest of the names was meant; empty where none is near."""
+    """Return a question that suggests the most similar name; empty if none is similar."""
     found = get_close_matches(name.casefold(), [known.casefold() for known in names], n=1)
     return next((f" Did you mean {n!r}?" for n in names if found and n.casefold() == found[0]), "")

@@ -1,4 +1,4 @@
-"""The table of users: a row each, with the groups they are compared by, and their attributes."""
+"""The table of users: one row each, with groups for segment metrics, and attributes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tfrs_distill.data.tables.cells import cells_by_id
 from tfrs_distill.data.tables.roles import ATTRIBUTE, GROUP, NAMES, USER, find_column, plain_name
 from tfrs_distill.errors import InputError
 
-MAX_GROUPS = 50  # of a column: more are no groups to compare
-MANY_NUMBERS = 8  # different ones: from here on they are put into quarters
-MAX_VALUES = 1000  # of an attribute: each is a vector of the student
+MAX_GROUPS = 50  # per column: more values cannot be compared as groups
+MANY_NUMBERS = 8  # distinct numbers: more are grouped into quartiles
+MAX_VALUES = 1000  # per attribute: each value has a vector in the student
 
 
 def read_user_groups(
@@ -25,25 +25,25 @@ def read_user_groups(
     *,
     user_column: str | None = None,
 ) -> dict[str, tuple[str, ...]]:
-    """Take from a users' table which groups the users belong to, for quality by segment.
+    """Read user groups from a users table, for metrics by segment.
 
-    A column of more than 8 different numbers is put into quarters of the users that it is known of.
-    A user that the table has not, or whose cell is empty, is in no group of the column. Of rows
-    with the same id the first one counts.
+    A column with more than 8 distinct numbers is split into quartiles of the users that have a
+    value. A user that is not in the table, or has an empty cell, is in no group. The first row of
+    each id is used.
 
     Args:
         table: a file or several, a folder of them, or a frame, as for `read_table`.
         user_ids: the users, in the order of their indices.
-        columns: which; none = those with usual names, such as country.
-        user_column: what the interactions call the users' ids: where this table has such a column,
-            it is that; else found by its usual names.
+        columns: names of the columns; none = those with usual names, such as country.
+        user_column: the name of the interactions' user column: used if this table has a column of
+            that name; otherwise found by its usual names.
 
     Returns:
-        By column, the group of every user, "" for none: what `segments` takes.
+        The group of every user by column, "" for none, as `segments` takes it.
 
     Raises:
         MissingExtraError: pyarrow is not installed.
-        InputError: the table cannot be read, a column is not there or has more than 50 different
+        InputError: the table cannot be read, a column is missing or has more than 50 distinct
             values, or the table has none of the users.
 
     Example:
@@ -74,25 +74,25 @@ def read_user_columns(
     *,
     user_column: str | None = None,
 ) -> dict[str, list[float] | tuple[str, ...]]:
-    """Take from a users' table what a student is to read of the users, such as age and plan.
+    """Read user attributes for a student, such as age and plan, from a users table.
 
-    A user that the table has not, or whose cell is empty, is not known. Of rows with the same id
-    the first one counts.
+    A user that is not in the table, or has an empty cell, has a missing value. The first row of
+    each id is used.
 
     Args:
         table: a file or several, a folder of them, or a frame, as for `read_table`.
         user_ids: the users, in the order of their indices.
-        columns: which.
+        columns: names of the columns to read.
         user_column: as for `read_user_groups`.
 
     Returns:
-        By column a value a user, as `AttributeVocabulary.from_columns` takes it: floats, NaN where
-        none is known, of a column of numbers; else texts, "" where none is known.
+        One value per user by column, as `AttributeVocabulary.from_columns` takes it: floats for a
+        numeric column, NaN if missing; else texts, "" if missing.
 
     Raises:
         MissingExtraError: pyarrow is not installed.
-        InputError: the table cannot be read, a column is not there or has more than 1,000
-            different texts, or the table has none of the users.
+        InputError: the table cannot be read, a column is missing or has more than 1,000 distinct
+            texts, or the table has none of the users.
 
     Example:
     >>> frame = {"user": ["bob", "ann"], "plan": ["free", None], "age": [30, 40]}
@@ -117,7 +117,7 @@ def read_user_columns(
 
 
 def can_be_groups(column: list[float] | tuple[str, ...]) -> bool:
-    """Whether a column of `read_user_columns` has no more values than can be compared as groups."""
+    """Whether a column of `read_user_columns` has few enough values to compare as groups."""
     return isinstance(column, list) or len(set(column) - {""}) <= MAX_GROUPS
 
 

@@ -1,4 +1,4 @@
-"""The values of a table's columns: ids as texts, times and ratings as numbers."""
+"""The values of a table's columns: ids as texts, timestamps and ratings as numbers."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy as np
 from tfrs_distill.data.times import A_DATE, DATE, date_nanoseconds
 from tfrs_distill.errors import InputError
 
-WHOLE, FRACTIONS, DATES = "q", "d", "dates"  # what times are: the array type of numbers, or dates
+WHOLE, FRACTIONS, DATES = "q", "d", "dates"  # kinds of timestamps: array type of numbers, or dates
 Place = Callable[[int], str]
 
 
 def ids(column: str, values: Any, place: Place) -> Any:
-    """Return ids as pyarrow strings; a missing one stays missing.
+    """Return ids as pyarrow strings; missing ones stay missing.
 
-    Whole numbers become digits, also where they are stored with a fraction of 0, as pandas does it
-    with a column that has missing entries.
+    Integers become digits, also if stored as floats, as pandas does for a column with missing
+    values.
 
     Raises:
-        InputError: the column holds something else, or a fraction.
+        InputError: the column has another type, or a fraction.
     """
     import pyarrow as arrow
     from pyarrow import compute, types
@@ -36,8 +36,8 @@ def ids(column: str, values: Any, place: Place) -> Any:
         if len(fractions):
             row = int(fractions[0])
             raise InputError(
-                f"{place(row)}: column {column!r} holds {values[row].as_py()}, which is no id: ids "
-                "are texts or whole numbers."
+                f"{place(row)}: column {column!r} holds {values[row].as_py()}, which is not an id: "
+                "ids are texts or whole numbers."
             )
         whole = known.cast(arrow.int64()).cast(arrow.string())
         return compute.if_else(missing, None, whole)
@@ -50,10 +50,10 @@ def ids(column: str, values: Any, place: Place) -> Any:
 
 
 def texts(column: str, values: Any, place: Place) -> list[list[str]]:
-    """Return what an item's text column says, as no, one or several texts an item.
+    """Return the texts of an item's text column: zero, one or several per item.
 
     Raises:
-        InputError: the column holds something else than texts, numbers or lists of them.
+        InputError: the column holds other values than texts, numbers or lists of them.
     """
     from pyarrow import types
 
@@ -67,7 +67,7 @@ def texts(column: str, values: Any, place: Place) -> list[list[str]]:
 
 
 def numbers_of(cells: Sequence[list[str]]) -> list[float] | None:
-    """Return what `texts` gave as numbers, NaN for an empty cell; None where some are no numbers.
+    """Convert the result of `texts` to numbers, NaN for an empty cell; None if not all are numeric.
 
     Example:
     >>> numbers_of([["2"], [], ["1e3"]]), numbers_of([["2"], ["two"]]), numbers_of([[]])
@@ -83,21 +83,21 @@ def numbers_of(cells: Sequence[list[str]]) -> list[float] | None:
 
 
 def ratings(column: str, values: Any, place: Place) -> np.ndarray:
-    """Return ratings as float64, NaN where there is none.
+    """Return ratings as float64, NaN if missing.
 
     Raises:
-        InputError: one is no finite number.
+        InputError: a rating is not a finite number.
     """
     return _numbers(column, values, "a number", place)
 
 
 def times(column: str, values: Any, place: Place) -> tuple[str, np.ndarray, np.ndarray]:
-    """Return what the times are (`WHOLE`, `FRACTIONS` or `DATES`), the times, and which are known.
+    """Return kind (`WHOLE`, `FRACTIONS`, `DATES`), values and validity mask of timestamps.
 
-    Dates become nanoseconds since 1970, int64; whole numbers int64; others float64.
+    Dates become nanoseconds since 1970, int64; integers int64; other numbers float64.
 
     Raises:
-        InputError: one is neither a number nor a date, or of another kind than the first.
+        InputError: a value is neither a number nor a date, or of another kind than the first.
     """
     import pyarrow as arrow
     from pyarrow import types
@@ -133,20 +133,20 @@ def _dates(column: str, values: Any, place: Place) -> np.ndarray:
         try:
             return _whole(values.cast(arrow.timestamp("ns", zone)).cast(arrow.int64()))
         except arrow.ArrowInvalid:
-            pass  # of another form, or not all of one
+            pass  # another format, or mixed formats
     found = np.zeros(len(values), np.int64)
     for row, text in enumerate(values.to_pylist()):
         try:
             found[row] = 0 if text is None else date_nanoseconds(text)
         except ValueError as error:
             raise InputError(
-                f"{place(row)}: column {column!r} holds {text!r}, not a date, as before it."
+                f"{place(row)}: column {column!r} holds {text!r}, not a date as in earlier rows."
             ) from error
     return found
 
 
 def _numbers(column: str, values: Any, expected: str, place: Place) -> np.ndarray:
-    """Float64, NaN where there is no value."""
+    """Return float64, NaN if missing."""
     import pyarrow as arrow
     from pyarrow import types
 

@@ -1,4 +1,4 @@
-"""Baselines without training by gradient, which every model has to beat."""
+"""Baselines without gradient training."""
 
 from tfrs_distill.evaluation.baselines.biases import (
     BIAS_L2,

@@ -1,4 +1,4 @@
-"""Two rating models without interaction: an item's mean, and biases of users and items."""
+"""Two rating models: item means, and biases of users and items."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ MAX_PASSES = 1000
 
 @dataclass(frozen=True)
 class Biases:
-    """Predicts `mean + user_bias + item_bias`; a user or item it does not know has none.
+    """Predict `mean + user_bias + item_bias`; unknown users and items have bias 0.
 
-    What comes out is kept within the labels seen in training, and for labels that are 0 or 1 a
-    little away from both (half a row of as many as were seen), so that no probability is certain.
+    Predictions are clipped to the range of the training labels. For 0/1 labels they are kept away
+    from 0 and 1 by half a row of the training rows, so that no probability is certain.
 
     Args:
-        task: the task's name.
-        mean: of all labels.
-        bounds: the least and the greatest prediction.
-        items: known item indices, rising.
-        item_biases: float64 [num_items + 1]; the last is 0, of unknown ones.
-        users: known users, rising.
-        user_biases: float64 [num_users + 1]; the last is 0, of unknown ones.
+        task: name of the task.
+        mean: mean of all labels.
+        bounds: the smallest and the largest prediction.
+        items: known item indices, ascending.
+        item_biases: float64 [num_items + 1]; the last is 0, for unknown items.
+        users: known users, ascending.
+        user_biases: float64 [num_users + 1]; the last is 0, for unknown users.
     """
 
     task: str
@@ -41,23 +41,24 @@ class Biases:
     user_biases: np.ndarray
 
     def __call__(self, examples: RankingExamples) -> dict[str, np.ndarray]:
-        """Return predictions of rows, float64 [num_rows], in label units or as probability."""
+        """Return predictions for rows, float64 [num_rows], in label units or as probabilities."""
         item = self.item_biases[_places(self.items, _item_ids(examples))]
         user = self.user_biases[_places(self.users, examples.users)]
         return {self.task: np.clip(self.mean + user + item, *self.bounds)}
 
 
 def item_mean(examples: RankingExamples, task: str, *, l2: float = 2.0) -> Biases:
-    """Fit each item's mean label, drawn towards the mean of all where it has few.
+    """Fit each item's mean label, shrunk towards the global mean.
 
-    `prediction_i = (sum of the item's labels + l2 * mean) / (number of its labels + l2)`; of a
-    binary task it is a probability. An item that training does not know gets the mean of all. The
-    default is the best of `BIAS_L2` on MovieLens-100K's validation rows, for ratings and likes.
+    `prediction_i = (sum of the item's labels + l2 * mean) / (number of its labels + l2)`; for a
+    binary task it is a probability. The prediction for an item without training labels is the
+    global mean. The default `l2` is the best of `BIAS_L2` on MovieLens-100K's validation rows, for
+    ratings and likes.
 
     Args:
         examples: training rows; `columns.ITEM_ID` among the features, 0 for an unknown item.
-        task: the task's name.
-        l2: how many rows of the mean every item is given beforehand, above 0.
+        task: name of the task.
+        l2: number of prior rows at the global mean for every item, above 0.
 
     Raises:
         InputError: no row has a label for the task, or there are no item ids.
@@ -73,11 +74,12 @@ def item_mean(examples: RankingExamples, task: str, *, l2: float = 2.0) -> Biase
 
 
 def bias_only(examples: RankingExamples, task: str, *, l2: float = 2.0) -> Biases:
-    """Fit mean, user biases and item biases, without any interaction of the two.
+    """Fit global mean, user biases and item biases.
 
     The biases minimise `sum_r (label_r - mean - user_bias - item_bias)**2 + l2 * (sum of the
-    squares of all biases)`, solved exactly; of a binary task it is a linear probability.
-    The default is the best of `BIAS_L2` on MovieLens-100K's validation rows, for ratings and likes.
+    squares of all biases)`, solved exactly; for a binary task the prediction is a linear
+    probability. The default `l2` is the best of `BIAS_L2` on MovieLens-100K's validation rows, for
+    ratings and likes.
 
     Reference: the baseline estimates of [Koren, 2008](https://doi.org/10.1145/1401890.1401944),
     section 2.1.
@@ -101,12 +103,12 @@ def bias_only(examples: RankingExamples, task: str, *, l2: float = 2.0) -> Biase
 
 
 def best_item_mean(splits: RankingSplits, task: str) -> Biases:
-    """Return `item_mean` with the `l2` of `BIAS_L2` whose squared error on validation is least."""
+    """Return `item_mean` with the `l2` of `BIAS_L2` with the least squared validation error."""
     return _best([item_mean(splits.train, task, l2=l2) for l2 in BIAS_L2], splits)
 
 
 def best_bias_only(splits: RankingSplits, task: str) -> Biases:
-    """Return `bias_only` with the `l2` of `BIAS_L2` whose squared error on validation is least."""
+    """Return `bias_only` with the `l2` of `BIAS_L2` with the least squared validation error."""
     return _best([bias_only(splits.train, task, l2=l2) for l2 in BIAS_L2], splits)
 
 
@@ -154,12 +156,12 @@ def _ridge(
     l2: float,
     num_places: int,
 ) -> np.ndarray:
-    """Ridge regression of targets on two indicators a row, by conjugate gradients.
+    """Ridge regression of targets on two indicators per row, by conjugate gradients.
 
-    The normal equations are never written down: with the diagonal as preconditioner a few dozen
-    passes over the rows solve them, whatever the number of users and items.
+    The normal equations are never formed: with the diagonal as preconditioner a few dozen passes
+    over the rows solve them, for any number of users and items.
 
-    `place` is int [2, num_rows], the two biases of a row; `known` 0 where it has none, else 1.
+    `place` is int [2, num_rows], the two biases of a row; `known` is 0 if the row has none, else 1.
     """
 
     def sums(values: np.ndarray) -> np.ndarray:
@@ -186,7 +188,7 @@ def _ridge(
 
 
 def _places(known: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Return where each id stands among the known, rising ones; their number for any other."""
+    """Return the position of each id among the known, ascending ones; their number if unknown."""
     place = np.searchsorted(known, ids)
     found = np.append(known, -1)[place] == ids
     return np.where(found & (place < len(known)), place, len(known))

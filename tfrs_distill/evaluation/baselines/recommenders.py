@@ -1,4 +1,4 @@
-"""Recommenders without training by gradient: popularity, and the teachers in closed form."""
+"""Recommenders without gradient training: popularity, and closed-form teachers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tfrs_distill.teachers.item_item_teacher import (
 
 Fitted = TypeVar("Fitted", bound=HistoryTeacher)
 
-# What the `best_` functions try: of each setting in turn, the middle one first.
+# Values that the `best_` functions try, one setting after the other, from the middle value.
 EASE_GRID = {"decay": (4.0, 8.0, 16.0, 32.0, None), "l2": (300.0, 1000.0, 3000.0)}
 RIDGE_GRID = {"decay": (4.0, 8.0, 16.0, 32.0, None), "l2": (1000.0, 3000.0, 10000.0)}
 ALS_GRID = {
@@ -32,17 +32,17 @@ ALS_GRID = {
     "l2": (10.0, 20.0, 40.0),
     "confidence": (2.0, 4.0, 8.0),
 }
-MAX_ITEMS_OF_EASE = 15_000  # of a report: a matrix of their square takes 1.8 GB
+MAX_ITEMS_OF_EASE = 15_000  # in a report: a matrix of this size squared takes 1.8 GB
 
 
 def popularity(train: Windows) -> Scorer:
-    """Return the scorer that recommends what most users met in training."""
+    """Return a scorer that ranks items by their number of training users."""
     counts = np.sum([matrix.sum(axis=0) for matrix in user_item_blocks(train)], axis=0)
     return ConstantScorer(counts, train.catalogue.exclude_seen)
 
 
 class ConstantScorer(BlockScorer):
-    """A scorer with the same scores for everyone, float32 [num_items + 1]."""
+    """A scorer with the same scores for all users, float32 [num_items + 1]."""
 
     def __init__(self, scores: np.ndarray, exclude_seen: bool) -> None:
         self.scores, self.exclude_seen = scores, exclude_seen
@@ -53,13 +53,13 @@ class ConstantScorer(BlockScorer):
 
 
 class HistoryScorer(BlockScorer):
-    """A scorer of a teacher that knows a query by its history.
+    """A scorer for a teacher that reads histories.
 
     Args:
-        teacher: a teacher in closed form.
-        max_history: how many of a query's last items it reads; None for all, also where the windows
-            that it was made from are shorter.
-        exclude_seen: whether the history's items are left out, see `Catalogue.exclude_seen`.
+        teacher: a closed-form teacher.
+        max_history: number of a query's last items that it reads; None for all, even if the
+            training windows are shorter.
+        exclude_seen: whether items in the history are excluded, see `Catalogue.exclude_seen`.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class HistoryScorer(BlockScorer):
 
     @property
     def num_parameters(self) -> int:
-        """The teacher's."""
+        """Number of parameters of the teacher."""
         return self.teacher.num_parameters
 
     def _score_items(self, histories: Sequence[np.ndarray]) -> np.ndarray:
@@ -85,20 +85,20 @@ class HistoryScorer(BlockScorer):
 
 
 class EASE(HistoryScorer):
-    """Item-item weights in closed form.
+    """Closed-form item-item model (EASE), optionally with time decay.
 
     With X the 0/1 user-item matrix, `P = (X'X + l2 I)^-1` and `B_ij = -P_ij / P_jj` off the
-    diagonal, 0 on it; an item's score is the sum of its weights from the history's items. With
-    `decay` the latest items count most: an item counts `exp(-age / decay)`, where its age is how
-    many items came after it (met again: after the last time). `teacher` is the same as a teacher,
-    an `ItemItemTeacher`.
+    diagonal, 0 on it. The score of an item is the sum of its weights from the items of the history.
+    With `decay`, recent items have more weight: `exp(-age / decay)`, where the age is the number of
+    later items in the history (for repeated interactions, after the last one). The attribute
+    `teacher` is the same model as a teacher, an `ItemItemTeacher`.
 
     Reference: [Steck, 2019](https://arxiv.org/abs/1905.03375).
 
     Args:
         train: training windows.
         l2: regularisation, above 0.
-        decay: in items, above 0; None counts all items of a history alike.
+        decay: in number of items, above 0; None for equal weights.
 
     Raises:
         ValueError: `l2` or `decay` is not above 0.
@@ -110,9 +110,9 @@ class EASE(HistoryScorer):
 
 
 def best_ease(splits: Splits, k: int, *, reads_order: bool = True) -> HistoryScorer:
-    """Return EASE with the decay and `l2` of `EASE_GRID` whose NDCG@k on validation is best.
+    """Return EASE with the decay and `l2` of `EASE_GRID` with the best NDCG@k on validation.
 
-    Without `reads_order` there is no decay: all items of a history count alike.
+    If `reads_order` is False there is no decay: all items of a history have equal weight.
     """
 
     @lru_cache(maxsize=1)
@@ -124,9 +124,9 @@ def best_ease(splits: Splits, k: int, *, reads_order: bool = True) -> HistorySco
 
 
 def best_next_item_ridge(splits: Splits, k: int, *, reads_order: bool = True) -> HistoryScorer:
-    """Return the scorer of the `NextItemRidgeTeacher` of `RIDGE_GRID` that is best on validation.
+    """Return the scorer of the best `NextItemRidgeTeacher` of `RIDGE_GRID` on validation.
 
-    By NDCG@k, and without `reads_order` without decay; so is `best_als`.
+    Selected by NDCG@k; without decay if `reads_order` is False. The same holds for `best_als`.
     """
     return _best(
         lambda decay, l2: NextItemRidgeTeacher(splits.train, l2=l2, decay=decay),
@@ -137,9 +137,9 @@ def best_next_item_ridge(splits: Splits, k: int, *, reads_order: bool = True) ->
 
 
 def best_als(splits: Splits, k: int, *, reads_order: bool = True) -> HistoryScorer:
-    """Return the scorer of the `ALSTeacher` of `ALS_GRID` that is best on validation.
+    """Return the scorer of the best `ALSTeacher` of `ALS_GRID` on validation.
 
-    Chosen for histories as long as the training windows: the time grows with their square.
+    Histories are cut to the length of the training windows: the time grows with their square.
 
     Raises:
         MissingExtraError: `implicit` is not installed.
@@ -161,7 +161,7 @@ def best_als(splits: Splits, k: int, *, reads_order: bool = True) -> HistoryScor
 def _grid(
     grid: Mapping[str, Sequence[float | None]], reads_order: bool
 ) -> Mapping[str, Sequence[float | None]]:
-    """What is tried: no decay where the order of a history says nothing."""
+    """Return the values to try: no decay if the order of a history has no meaning."""
     return grid if reads_order else {**grid, "decay": (None,)}
 
 
@@ -173,10 +173,10 @@ def _best(
     *,
     max_history: int | None = None,
 ) -> HistoryScorer:
-    """The best on validation, one setting chosen after another, the others as they are so far.
+    """Return the best on validation by coordinate search: one setting at a time.
 
-    All begin in the middle of their values. A whole grid would solve several times as many systems
-    for what is within the noise of validation.
+    All settings start at the middle of their values. A full grid would solve several times as many
+    systems for differences within the noise of validation.
     """
     exclude_seen = splits.catalogue.exclude_seen
     chosen = {name: values[len(values) // 2] for name, values in grid.items()}
@@ -197,7 +197,7 @@ def _best(
 
 
 def _read_with(teacher: Fitted, decay: float | None) -> Fitted:
-    """The same fitted numbers, for histories with another decay."""
+    """Return a teacher with the same fitted parameters and another decay."""
     other = copy(teacher)
     other.settings = teacher.settings | {"decay": decay}
     return other

@@ -1,7 +1,7 @@
-"""Metrics of arrays, one idea a file, and those that a report shows.
+"""Metrics on arrays, one topic per file, and the metrics that a report shows.
 
-A further one is a function and its `Metric` in a file here, and its name in `LIST_METRICS`
-(computed for each query of an `Evaluation` by its lists alone) or `ROW_METRICS` (for each task of a
+To add one, add a function and its `Metric` in a file here, and its name in `LIST_METRICS` (computed
+for each query of an `Evaluation` from its lists) or `ROW_METRICS` (computed for each task of a
 `RankingEvaluation`).
 """
 

@@ -1,4 +1,4 @@
-"""How often a positive row is scored above a negative one: of all rows, and inside each group."""
+"""Area under the ROC curve, over all rows and inside groups."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class OverGroups(NamedTuple):
     """A mean over groups of rows, such as users.
 
     Args:
-        value: the mean; NaN where there is no group to take it over.
-        num_groups: groups in it.
-        num_skipped: groups left out, since their rows' labels are all the same.
+        value: the mean; NaN if there is no group.
+        num_groups: number of groups in the mean.
+        num_skipped: number of groups that are skipped because all their labels are equal.
     """
 
     value: Number
@@ -37,8 +37,8 @@ def auc(labels: Any, scores: Any, weights: Any = None) -> Number:
             result is an array [num_resamples], NaN where a class is missing.
 
     Raises:
-        InputError: all labels are the same; names the missing class. Or rows that cannot be
-            compared.
+        InputError: all labels are equal (the message names the missing class); or the rows are
+            invalid.
 
     Example:
     >>> auc([1, 0, 1, 0], [0.9, 0.8, 0.8, 0.1])
@@ -58,10 +58,11 @@ def auc(labels: Any, scores: Any, weights: Any = None) -> Number:
 
 
 def grouped_auc(labels: Any, scores: Any, groups: Any, weights: Any = None) -> OverGroups:
-    """Return the AUC inside each group, averaged over groups by their rows: the GAUC.
+    """Return the AUC inside each group, averaged over groups weighted by their rows: the GAUC.
 
-    `GAUC = sum_u n_u AUC_u / sum_u n_u` over the groups u with rows of both classes, n_u being a
-    group's rows (or their summed weight). What sets one user above another does not count.
+    `GAUC = sum_u n_u AUC_u / sum_u n_u` over the groups u with rows of both classes, where n_u is
+    the number of a group's rows (or the sum of their weights). Differences between groups do not
+    count.
 
     Reference: [Zhu et al., 2017](https://arxiv.org/abs/1703.02091), and as GAUC
     [Zhou et al., 2018](https://arxiv.org/abs/1706.06978).
@@ -69,7 +70,7 @@ def grouped_auc(labels: Any, scores: Any, groups: Any, weights: Any = None) -> O
     Args:
         labels: 0 or 1, [num_rows].
         scores: any real numbers, [num_rows].
-        groups: whose a row is, such as its user, [num_rows].
+        groups: the group of each row, such as its user, [num_rows].
         weights: as for `auc`.
 
     Raises:
@@ -97,10 +98,10 @@ def grouped_auc(labels: Any, scores: Any, groups: Any, weights: Any = None) -> O
 
 
 def _ordered_pairs(rows: Rows, group: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the weight of a group's pairs in right order, its positive and its negative rows.
+    """Return the weight of a group's correctly ordered pairs, positive rows and negative rows.
 
-    One sort; then a row's negatives below it are a running sum, less what it was where the row's
-    group began. Rows of equal score make one block, which counts half of itself.
+    Uses one sort. The number of negatives below a row is a running sum, minus its value at the
+    start of the row's group. Rows with equal scores form one block, which counts half of itself.
 
     Args:
         rows: labels, scores and weights.

@@ -1,4 +1,4 @@
-"""Intervals by resampling: of a mean over queries, and of any metric over users."""
+"""Bootstrap intervals: for a mean over queries, and for any metric over users."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Return the 95 % percentile bootstrap interval of the mean over queries, or queries and seeds.
 
-    For a difference of two scorers, give the difference of their values for the same queries: the
-    interval is then paired. Of few queries it is too narrow, see `too_few_to_resample`. Values of
-    several runs are resampled by queries and, independently, by runs: the interval says what other
-    queries and other seeds would give. Of one run it says nothing of other seeds, and of few runs
-    too little: a resample of n varies by `(n - 1) / n` of what new ones would.
+    For a difference of two scorers, pass the difference of their values for the same queries: the
+    interval is then paired. With few queries it is too narrow, see `too_few_to_resample`. Values of
+    several runs are resampled over queries and, independently, over runs, so the interval covers
+    other queries and other seeds. With one run it does not cover other seeds, and with few runs it
+    is too narrow: a resample of n has `(n - 1) / n` of the variance of new runs.
 
     Reference: resampling both, [Owen, 2007](https://arxiv.org/abs/0712.1111).
 
     Args:
         values: float [num_queries], or [num_runs, num_queries] of the same queries.
-        num_samples: resamples.
-        seed: of the resampling.
+        num_samples: number of resamples.
+        seed: seed of the resampling.
 
     Example:
     >>> values = np.array([[0.25] * 100, [0.75] * 100])  # two runs that differ, queries that do not
@@ -53,23 +53,23 @@ def bootstrap_interval(
 
 
 def draws(generator: np.random.Generator, num_samples: int, number: int) -> np.ndarray:
-    """How often each of `number` is in each resample: int [num_samples, number]; one is always."""
+    """Return the counts in each resample: int [num_samples, number]; 1 if `number` is 1."""
     if number == 1:
         return np.ones((num_samples, 1), np.int64)
     return generator.multinomial(number, np.full(number, 1 / number), size=num_samples)
 
 
 def too_few_to_resample(num_clusters: int) -> bool:
-    """Return whether these are too few users, queries or lists for a percentile bootstrap interval.
+    """Return whether there are too few users, queries or lists for a bootstrap interval.
 
-    Fewer than 100. A resample of n varies by `(n - 1) / n` of what a new sample would, and its
-    percentiles follow the skewness of the few values that are there: an interval of 95 % then
-    covers the truth less often, of 10 users 87 to 89 times of 100 (`benchmarks/intervals.py`).
+    The limit is 100. A resample of n has `(n - 1) / n` of the variance of a new sample, and its
+    percentiles follow the skewness of the few values: a 95 % interval then covers the true value
+    less often, with 10 users in 87 to 89 of 100 cases (`benchmarks/intervals.py`).
 
     Reference: [Hesterberg, 2015](https://doi.org/10.1080/00031305.2015.1089789).
 
     Args:
-        num_clusters: how many are resampled.
+        num_clusters: number of resampled units.
     """
     return num_clusters < MANY
 
@@ -83,10 +83,10 @@ def cluster_bootstrap(
 ) -> np.ndarray:
     """Resample users, and return the statistic of each resample.
 
-    Each resample draws as many clusters as there are, with replacement; all rows of a cluster come
-    along, once for each time that it is drawn. Rows of one user are not independent, so resampling
-    rows would give intervals that are too narrow. Two statistics of the same clusters with the same
-    `num_samples` and `seed` see the same resamples: the differences of their values are paired.
+    Each resample draws as many clusters as there are, with replacement. All rows of a cluster are
+    drawn together. Rows of one user are not independent, so resampling rows would give intervals
+    that are too narrow. Two statistics of the same clusters with the same `num_samples` and `seed`
+    use the same resamples: their differences are paired.
 
     Reference: [Field and Welsh, 2007](https://doi.org/10.1111/j.1467-9868.2007.00593.x),
     the randomised cluster bootstrap.
@@ -94,9 +94,9 @@ def cluster_bootstrap(
     Args:
         statistic: row weights, float64 [some_resamples, num_rows], to values, [some_resamples] or
             [some_resamples, num_statistics]; such as `lambda w: metrics.auc(labels, scores, w)`.
-        clusters: whose a row is, [num_rows].
-        num_samples: resamples.
-        seed: of the resampling.
+        clusters: the cluster of each row, such as its user, [num_rows].
+        num_samples: number of resamples.
+        seed: seed of the resampling.
 
     Returns:
         float64 [num_samples] or [num_samples, num_statistics].
@@ -122,13 +122,13 @@ def cluster_bootstrap(
 def resample_runs(samples: np.ndarray, *, seed: int = 0) -> np.ndarray:
     """Resample runs too: the mean of each resample over as many runs, drawn with replacement.
 
-    `cluster_bootstrap` of every run, then this, is for a metric that is no mean (such as AUC) what
-    `bootstrap_interval` is for the mean of `[num_runs, num_queries]`: users and, independently,
-    runs are resampled.
+    `cluster_bootstrap` of every run followed by this function does for a metric that is not a mean
+    (such as AUC) what `bootstrap_interval` does for the mean of `[num_runs, num_queries]`: it
+    resamples users and, independently, runs.
 
     Args:
         samples: float [num_samples, num_runs], a run's statistic in each resample of its users.
-        seed: of the resampling; its draws are independent of `cluster_bootstrap`'s of that seed.
+        seed: seed of the resampling; its draws are independent of those of `cluster_bootstrap`.
 
     Returns:
         float64 [num_samples].
@@ -143,7 +143,7 @@ def resample_runs(samples: np.ndarray, *, seed: int = 0) -> np.ndarray:
 
 
 def percentile_interval(samples: np.ndarray) -> tuple[float, float]:
-    """Return the bounds of the middle 95 % of resampled values, NaN left out.
+    """Return the bounds of the middle 95 % of resampled values, without NaN.
 
     Example:
     >>> percentile_interval(np.arange(201.0))

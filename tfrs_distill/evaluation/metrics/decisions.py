@@ -1,9 +1,8 @@
-"""Metrics of binary decisions, where a probability from `threshold` on is a yes.
+"""Metrics of binary decisions: a probability of at least `threshold` is a positive decision.
 
 Every function takes `labels` 0/1 and `probabilities` [num_rows], the threshold, and optional
-`weights` [num_rows]. With weights [num_resamples, num_rows], as `cluster_bootstrap` gives, results
-are arrays with that axis in front. Labels, probabilities or weights that cannot be compared are an
-`InputError`.
+`weights` [num_rows]. With weights [num_resamples, num_rows], as in `cluster_bootstrap`, results are
+arrays with that axis in front. Invalid labels, probabilities or weights raise an `InputError`.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from tfrs_distill.evaluation.metrics.rows import Number, as_number, checked_rows
 
 
 class PrecisionRecallF1(NamedTuple):
-    """Of the class "yes".
+    """Metrics of the positive class.
 
     Args:
-        precision: share of the predicted yes that are right; 0 where none is predicted.
-        recall: share of the true yes that are found.
+        precision: share of the positive decisions that are correct; 0 if there are none.
+        recall: share of the positive labels with a positive decision.
         f1: the harmonic mean of both.
     """
 
@@ -35,7 +34,7 @@ class PrecisionRecallF1(NamedTuple):
 def confusion_matrix(
     labels: Any, probabilities: Any, threshold: float = 0.5, weights: Any = None
 ) -> np.ndarray:
-    """Compute how many rows of each label got each decision: float64 `[[TN, FP], [FN, TP]]`.
+    """Count the rows of each label and decision: float64 `[[TN, FP], [FN, TP]]`.
 
     Rows of the matrix are the labels 0 and 1, columns the decisions 0 and 1, as in scikit-learn.
 
@@ -52,7 +51,7 @@ def confusion_matrix(
 def accuracy(
     labels: Any, probabilities: Any, threshold: float = 0.5, weights: Any = None
 ) -> Number:
-    """Compute the share of the decisions that are right.
+    """Compute the share of correct decisions.
 
     Example:
     >>> accuracy([0, 0, 0, 1], [0.1, 0.2, 0.9, 0.8])
@@ -71,7 +70,7 @@ def precision_recall_f1(
     `precision = TP / (TP + FP)`, `recall = TP / (TP + FN)`, `F1 = 2 TP / (2 TP + FP + FN)`.
 
     Raises:
-        InputError: no label is 1, so there is nothing to find.
+        InputError: no label is 1.
 
     Example:
     >>> precision_recall_f1([0, 0, 0, 1], [0.1, 0.2, 0.9, 0.8])

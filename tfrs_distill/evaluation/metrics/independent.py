@@ -1,4 +1,4 @@
-"""The difference of two groups of queries that have no query in common."""
+"""The difference of the means of two groups of queries without common queries."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from tfrs_distill.evaluation.metrics.bootstrap import draws, percentile_interval
 def independent_difference(
     one: np.ndarray, other: np.ndarray, *, num_samples: int = 1000, seed: int = 0
 ) -> dict[str, Any]:
-    """Compare the mean values of two groups, such as of women and men.
+    """Compare the mean values of two groups, such as women and men.
 
-    Each group is resampled by itself, as large as it is, so that the interval says what other
-    members of both would give: `mean(one*) - mean(other*)`. Of the same queries, take
+    Each group is resampled separately: `mean(one*) - mean(other*)`. For the same queries use
     `paired_difference`, whose interval is narrower.
 
     Reference: the two-sample bootstrap, [Efron and Tibshirani,

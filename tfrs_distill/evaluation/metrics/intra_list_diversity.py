@@ -1,4 +1,4 @@
-"""How different the items of a list are from each other."""
+"""Diversity inside a recommended list."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from tfrs_distill.evaluation.metrics.metric import Metric
 
 
 def intra_list_diversity(item_ids: np.ndarray, item_vectors: np.ndarray) -> np.ndarray:
-    """Compute the mean of 1 - cosine over all pairs of a query's items, one value a query.
+    """Compute the mean of 1 - cosine over all pairs of a query's items, one value per query.
 
     `diversity = sum_{i < j} (1 - cos(v_i, v_j)) / (n (n - 1) / 2)`, over the n items of the list; a
-    vector of zeros is at right angles to every other. In blocks of queries, in float64.
+    zero vector has cosine 0 with every other. Computed in blocks of queries, in float64.
 
-    Reference: [Ziegler et al., 2005](https://doi.org/10.1145/1060745.1060754), equation 5, whose
-    similarity is summed where this is a mean of distances.
+    Reference: [Ziegler et al., 2005](https://doi.org/10.1145/1060745.1060754), equation 5, which
+    sums similarities; this is a mean of distances.
 
     Args:
         item_ids: int [num_queries, k], 0 in empty slots.
         item_vectors: float [num_items, dim], item index `i + 1` in row `i`: such as text vectors.
 
     Returns:
-        float64 [num_queries], 0 to 2; NaN of a list with fewer than two items.
+        float64 [num_queries], 0 to 2; NaN for a list with fewer than two items.
 
     Example:
     >>> intra_list_diversity(np.array([[1, 2], [1, 3]]), np.eye(3)[[0, 0, 1]]).tolist()

@@ -1,4 +1,4 @@
-"""NDCG of lists whose candidates are given: how well each is put into order."""
+"""NDCG of given candidate lists."""
 
 from __future__ import annotations
 
@@ -19,25 +19,24 @@ def list_ndcg(
 ) -> OverGroups:
     """Compute the NDCG (normalised discounted cumulative gain) at k, averaged over lists.
 
-    `NDCG@k = sum_{r <= k} gain_r / log2(r + 1)` over the same sum for the best order; the gain is
-    the label itself (relevance, at least 0). Candidates of equal score share their mean gain, as in
-    scikit-learn, so that a constant score earns what a random order does. A list whose labels are
-    all the same cannot be ordered well or badly and is left out. (`ndcg` judges recommended lists
-    out of a whole catalogue instead.)
+    `NDCG@k = sum_{r <= k} gain_r / log2(r + 1)` divided by the same sum for the best order; the
+    gain is the label itself (relevance, at least 0). Candidates with equal scores share their mean
+    gain, as in scikit-learn, so a constant score has the expected NDCG of a random order. Lists
+    whose labels are all equal are skipped. (`ndcg` is for lists recommended from a whole
+    catalogue.)
 
     Reference: ties, [McSherry and Najork, 2008](https://doi.org/10.1007/978-3-540-78646-7_38).
 
     Args:
         labels: relevance, [num_rows].
         scores: any real numbers, [num_rows].
-        lists: the list that a row belongs to, [num_rows].
-        k: places that count.
-        weights: [num_rows]; a list weighs as much as the mean of its rows. With
-            [num_resamples, num_rows], as `cluster_bootstrap` gives, the value is an array.
+        lists: the list of each row, [num_rows].
+        k: number of positions.
+        weights: [num_rows]; the weight of a list is the mean of its rows' weights. With
+            [num_resamples, num_rows], as in `cluster_bootstrap`, the value is an array.
 
     Raises:
-        InputError: a label is negative, no list has different labels, or rows that cannot be
-            compared.
+        InputError: a label is negative, no list has different labels, or the rows are invalid.
 
     Example:
     >>> list_ndcg([0, 1, 1, 1], [0.9, 0.4, 0.3, 0.3], ["a", "a", "b", "b"], k=10)
@@ -45,9 +44,7 @@ def list_ndcg(
     """
     rows = checked_rows(labels, scores, weights)
     if rows.labels.min() < 0:
-        raise InputError(
-            f"The labels of an NDCG must be at least 0. Received: {rows.labels.min()}."
-        )
+        raise InputError(f"NDCG labels must be at least 0. Received: {rows.labels.min()}.")
     if not k >= 1:
         raise ValueError(f"`k` must be at least 1. Received: k={k!r}.")
     _, group = np.unique(np.asarray(lists), return_inverse=True)
@@ -61,7 +58,7 @@ def list_ndcg(
     if not differ.any():
         raise InputError(
             "NDCG needs a list with different labels. Received: "
-            f"{len(sizes)} lists, each with one label throughout."
+            f"{len(sizes)} lists, each with equal labels."
         )
     each = np.where(differ, ratio(gains, ideal), 0.0)
     shares = differ[group] / sizes[group]  # a row's part in its list's weight

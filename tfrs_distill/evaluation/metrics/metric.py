@@ -1,4 +1,4 @@
-"""What a metric is called, which way it is better, and how a report computes it."""
+"""Name and direction of a metric, and how a report computes it."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-NOISE = 1e-12  # two figures that are no further apart are the same, but for rounding
-GOOD_RATING = 4.0  # from which label on a rating is a good one
+NOISE = 1e-12  # a smaller difference is rounding
+GOOD_RATING = 4.0  # lowest rating that is a good one
 
 
 class PredictedRows(NamedTuple):
-    """The rows of one task that have a label, with what was predicted for them.
+    """The labelled rows of one task, with their predictions.
 
     Args:
         labels: [num_rows].
-        predictions: [num_rows], in the labels' unit; probabilities of a binary task.
-        positive: bool [num_rows], the labels that are 1, or of a rating high enough to be good.
+        predictions: [num_rows], in label units; probabilities for a binary task.
+        positive: bool [num_rows], labels of 1, or ratings that are good.
         users: [num_rows].
-        is_binary: whether the task is a binary one.
-        users_differ: whether a user has rows of both kinds.
+        is_binary: whether the task is binary.
+        users_differ: whether a user has rows of both classes.
     """
 
     labels: np.ndarray
@@ -42,7 +42,7 @@ class PredictedRows(NamedTuple):
         is_binary: bool,
         rating_threshold: float = GOOD_RATING,
     ) -> PredictedRows:
-        """Return the rows, all with a label, whose ratings are good from a threshold on."""
+        """Return the labelled rows; ratings of at least `rating_threshold` are positive."""
         positive = labels if is_binary else labels >= rating_threshold
         differ = not np.isin(positive_shares(positive, users), (0, 1)).all()
         return cls(labels, predictions, positive, users, is_binary, differ)
@@ -57,17 +57,17 @@ def positive_shares(positive: np.ndarray, users: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric as a report shows it; declared beside its function.
+    """A metric as a report shows it; defined next to its function.
 
     Args:
-        key: its name in a report, without `@k`.
+        key: its key in a report, without `@k`.
         name: its name for people.
-        lower_is_better: whether less of it is better, as of an error.
+        lower_is_better: whether lower values are better, as for an error.
         is_share: whether it is shown as a percentage.
-        note: what it is, where its name alone is unclear.
-        compute: of `LIST_METRICS`, `compute(item_ids, positives)`, one value a query; of
-            `ROW_METRICS`, `compute(judged_rows, weights)`, a value, or one a resample where weights
-            are of resamples, or None where it is not defined.
+        note: an explanation, if the name is not clear.
+        compute: for `LIST_METRICS`, `compute(item_ids, positives)`, one value per query; for
+            `ROW_METRICS`, `compute(judged_rows, weights)`, a value, or one per resample with
+            weights of resamples, or None if it is not defined.
     """
 
     key: str
@@ -78,19 +78,18 @@ class Metric:
     compute: Callable[..., Any] | None = None
 
     def gain(self, difference: float) -> float:
-        """Return a difference of two figures as a gain: positive where the first is better."""
+        """Return a difference of two values as a gain: positive if the first is better."""
         return -difference if self.lower_is_better else difference
 
     def share_of_gain(
         self, base: float | None, teacher: float | None, student: float | None
     ) -> float | None:
-        """Return how much of the teacher's gain on a base the student has.
+        """Return the share of the teacher's gain over a base that the student reaches.
 
-        Below 0 where the student is worse than the base, above 1 where it is better than the
-        teacher.
+        Below 0 if the student is worse than the base, above 1 if it is better than the teacher.
 
         Returns:
-            None where the teacher is no better than the base, or one of the three was not measured.
+            None if the teacher is not better than the base, or one of the three is missing.
 
         Example:
         >>> rmse = Metric("rmse", "RMSE", lower_is_better=True)
@@ -104,14 +103,14 @@ class Metric:
 
 
 def of_ratings(metric: Callable[..., Any]) -> Callable[[PredictedRows, Any], Any]:
-    """Return the `compute` of a metric of labels and predictions that binary tasks do not have."""
+    """Return the `compute` of a metric that is not defined for binary tasks."""
     return lambda rows, weights: (
         None if rows.is_binary else metric(rows.labels, rows.predictions, weights=weights)
     )
 
 
 def of_probabilities(metric: Callable[..., Any]) -> Callable[[PredictedRows, Any], Any]:
-    """Return the `compute` of a metric of labels and probabilities that only binary tasks have."""
+    """Return the `compute` of a metric of probabilities that only binary tasks have."""
     return lambda rows, weights: (
         metric(rows.labels, rows.predictions, weights=weights) if rows.is_binary else None
     )

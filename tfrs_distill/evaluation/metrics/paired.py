@@ -1,4 +1,4 @@
-"""The paired difference of two scorers, query by query, and whether it could be chance."""
+"""The paired difference of two scorers, query by query, and its significance."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from tfrs_distill.evaluation.metrics.bootstrap import bootstrap_interval
 def paired_difference(
     one: np.ndarray, other: np.ndarray, *, num_samples: int = 1000, seed: int = 0
 ) -> dict[str, Any]:
-    """Compare two scorers' values of the same queries, of one run or of several.
+    """Compare two scorers' values for the same queries, from one run or several.
 
     Args:
-        one: float [num_queries], or [num_runs, num_queries] where several seeds were trained.
-        other: the same queries; where it has as many runs, run by run.
-        num_samples: resamples of the bootstrap.
-        seed: of the bootstrap.
+        one: float [num_queries], or [num_runs, num_queries] for several seeds.
+        other: values for the same queries; with the same number of runs, paired run by run.
+        num_samples: number of bootstrap resamples.
+        seed: seed of the bootstrap.
 
     Returns:
-        `difference` of the means; its 95 % bootstrap `interval` over queries and, where both have
-        the same runs, over runs; `ratio` of the means, None where that of `other` is 0; `p` of the
+        `difference` of the means; its 95 % bootstrap `interval` over queries and, if both have the
+        same runs, over runs; `ratio` of the means, None if that of `other` is 0; `p` of the
         permutation test of the queries' means over the runs; `gained` and `lost`, the shares of
-        the queries for which `one` is better and worse.
+        queries for which `one` is better and worse.
 
     Raises:
         InputError: the two are not of the same queries, or a value is not finite.
@@ -58,18 +58,18 @@ def paired_difference(
 
 
 def permutation_p(differences: np.ndarray, *, num_samples: int = 10000, seed: int = 0) -> float:
-    """Return the two-sided p of a mean of paired differences by flipping their signs at random.
+    """Return the two-sided p-value of the mean paired difference, by random sign flips.
 
-    If neither scorer were better, each difference could as well have the other sign:
-    `p = (1 + #{|mean(s * d)| >= |mean(d)|}) / (1 + num_samples)`, s in {-1, 1} at random.
+    Under the null hypothesis each difference could have the other sign:
+    `p = (1 + #{|mean(s * d)| >= |mean(d)|}) / (1 + num_samples)`, with s in {-1, 1} at random.
 
     Reference: for information retrieval, [Smucker et al.,
     2007](https://doi.org/10.1145/1321440.1321528).
 
     Args:
-        differences: float [num_queries], one scorer's value less the other's for the same query.
-        num_samples: of the signs.
-        seed: of the signs.
+        differences: float [num_queries], one scorer's value minus the other's for the same query.
+        num_samples: number of sign vectors.
+        seed: seed of the signs.
 
     Example:
     >>> permutation_p(np.zeros(5)), permutation_p(np.ones(20), num_samples=999)

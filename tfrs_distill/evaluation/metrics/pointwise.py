@@ -1,8 +1,8 @@
-"""How far predictions are from labels, row by row.
+"""Errors of predictions, row by row.
 
 Every function takes `labels` and `predictions` [num_rows] and optional `weights`, [num_rows]. With
-weights [num_resamples, num_rows], as `cluster_bootstrap` gives, the result is an array
-[num_resamples]. Labels, predictions or weights that cannot be compared are an `InputError`.
+weights [num_resamples, num_rows], as in `cluster_bootstrap`, the result is an array
+[num_resamples]. Invalid labels, predictions or weights raise an `InputError`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tfrs_distill.evaluation.metrics.rows import Number, checked_rows
 def rmse(labels: Any, predictions: Any, weights: Any = None) -> Number:
     """Compute the root of `mean (label - prediction)**2`, in the labels' unit.
 
-    Of 0/1 labels and probabilities its square is the Brier score.
+    For 0/1 labels and probabilities its square is the Brier score.
 
     Example:
     >>> rmse([4.0, 2.0, 2.0, 2.0], [3.0, 2.0, 2.0, 2.0])
@@ -43,8 +43,8 @@ def mae(labels: Any, predictions: Any, weights: Any = None) -> Number:
 def log_loss(labels: Any, probabilities: Any, weights: Any = None) -> Number:
     """Compute the mean negative log-likelihood, in nats: `mean -[y log p + (1 - y) log(1 - p)]`.
 
-    Probabilities are kept away from 0 and 1 by the machine precision of their type, 1.2e-7 for
-    float32 and 2.2e-16 for float64, as scikit-learn does.
+    Probabilities are clipped away from 0 and 1 by the machine precision of their type, 1.2e-7 for
+    float32 and 2.2e-16 for float64, as in scikit-learn.
 
     Example:
     >>> round(log_loss([1, 0], [0.5, 0.5]), 4)

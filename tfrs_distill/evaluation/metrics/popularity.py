@@ -1,8 +1,8 @@
-"""How popular the recommended items are: novelty, and popularity bias.
+"""Popularity of recommended items: novelty, and popularity bias.
 
 Every function takes `item_ids` int [num_queries, k] as in `recommended_lists.py`, and `counts` int
-[num_items + 1]: how many training users met each item (see `popularity_counts`). An empty slot does
-not count; a list without any item has NaN.
+[num_items + 1]: the number of training users of each item (see `popularity_counts`). Empty slots
+are ignored; a list without items has NaN.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from tfrs_distill.evaluation.metrics.metric import Metric
 
 
 def novelty(item_ids: np.ndarray, counts: np.ndarray, num_users: int) -> np.ndarray:
-    """Compute the mean self-information of a query's items, in bits, one value a query.
+    """Compute the mean self-information of a query's items, in bits, one value per query.
 
     `novelty = mean_i -log2(max(counts_i, 1) / num_users)`: 1 bit for an item that half of the users
-    met. One that nobody met counts as if one had.
+    interacted with. A cold-start item counts as if it had one user.
 
     Reference: mean self-information, [Vargas and Castells,
     2011](https://doi.org/10.1145/2043932.2043955).
@@ -48,11 +48,12 @@ def recommended_popularity(item_ids: np.ndarray, counts: np.ndarray) -> np.ndarr
 def popularity_lift(
     item_ids: np.ndarray, histories: Sequence[np.ndarray], counts: np.ndarray
 ) -> float:
-    """Compute how much more popular the recommendations are than what the users met themselves.
+    """Compute how much more popular recommendations are than the items of the histories.
 
-    `lift = mean_q popularity(list_q) / mean_q popularity(history_q) - 1`, where a popularity is the
-    mean of `counts` over the items: 0 where recommendations are as popular as the histories, 1
-    where they are twice as popular. Queries without a history or a list do not count.
+    `lift = mean_q popularity(list_q) / mean_q popularity(history_q) -
+    1`, where popularity is the mean of `counts` over the items: 0 if recommendations are as popular
+    as the histories, 1 if they are twice as popular. Queries without a history or a list are
+    skipped.
 
     Reference: the change of the group average popularity, [Abdollahpouri et al.,
     2019](https://arxiv.org/abs/1907.13286), section 4.
@@ -69,7 +70,7 @@ def popularity_lift(
 
 
 def _mean_of_items(values: np.ndarray, item_ids: np.ndarray) -> np.ndarray:
-    """Return the mean of `values` over a query's items, float64 [num_queries]; NaN of none."""
+    """Return the mean of `values` over a query's items, float64 [num_queries]; NaN if none."""
     filled = item_ids != columns.PADDING
     number = filled.sum(axis=1)
     total = np.where(filled, values[item_ids], 0.0).sum(axis=1)
@@ -83,7 +84,7 @@ POPULARITY = Metric(
     "popularity",
     "Popularity",
     lower_is_better=True,
-    note="training users who met a recommended item, on average",
+    note="mean number of training users of a recommended item",
 )
 POPULARITY_LIFT = Metric(
     "popularity_lift",

@@ -1,7 +1,7 @@
 """Metrics of recommended lists: arrays in, floats out.
 
 Every function takes `item_ids` int [num_queries, k] (recommended item indices, best first, 0 in
-empty slots) and, where it judges them, `positives`: one array of relevant item indices a query.
+empty slots) and, if needed, `positives`: one array of relevant item indices per query.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tfrs_distill.evaluation.metrics.metric import Metric
 def _distinct_pairs(
     positives: Sequence[np.ndarray], item_ids: np.ndarray
 ) -> tuple[np.ndarray, int]:
-    """Return every pair of a query and one of its positives once, rising, and `size`.
+    """Return every distinct pair of a query and one of its positives, ascending, and `size`.
 
     A pair is `query * size + item`, so that all queries can be looked up at once.
     """
@@ -34,13 +34,13 @@ def _distinct_pairs(
 
 
 def _num_distinct(positives: Sequence[np.ndarray], item_ids: np.ndarray) -> np.ndarray:
-    """Return how many positives each query has, the same item counted once: int [num_queries]."""
+    """Return the number of distinct positives of each query: int [num_queries]."""
     pairs, size = _distinct_pairs(positives, item_ids)
     return np.bincount(pairs // size, minlength=len(item_ids))
 
 
 def hits(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:
-    """Return which recommendations are relevant, duplicates once: bool [num_queries, k]."""
+    """Return which recommendations are relevant, without duplicates: bool [num_queries, k]."""
     order = np.argsort(item_ids, axis=1, kind="stable")
     ordered = np.take_along_axis(item_ids, order, axis=1)
     again = np.zeros(item_ids.shape, bool)
@@ -52,7 +52,7 @@ def hits(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def ndcg(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:
-    """Compute the normalised discounted cumulative gain with binary relevance, one value a query.
+    """Compute the normalised discounted cumulative gain with binary relevance, one value per query.
 
     `NDCG@k = sum_{r <= k} hit_r / log2(r + 1) / sum_{r <= min(k, num_positives)} 1 / log2(r + 1)`.
 
@@ -67,26 +67,26 @@ def ndcg(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def recall(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:
-    """Compute the share of a query's relevant items among its k, one value a query."""
+    """Compute the share of a query's relevant items that is in its top k, one value per query."""
     return hits(item_ids, positives).sum(axis=1) / _num_distinct(positives, item_ids)
 
 
 def reciprocal_rank(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:
-    """Compute 1 / rank of the first relevant item, 0 without any, one value a query."""
+    """Compute 1 / rank of the first relevant item, 0 without any, one value per query."""
     found = hits(item_ids, positives)
     return np.where(found.any(axis=1), 1.0 / (found.argmax(axis=1) + 1), 0.0)
 
 
 def precision(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:
-    """Compute the share of a query's k that is relevant, empty slots counted, one value a query."""
+    """Compute the share of k that is relevant, empty slots counted, one value per query."""
     return hits(item_ids, positives).mean(axis=1)
 
 
 def average_precision(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:
-    """Compute the mean over a query's relevant items of the precision where each one stands.
+    """Compute the mean of the precision at the rank of each relevant item, one value per query.
 
     `AP@k = sum_{r <= k} hit_r * (hit_1 + ... + hit_r) / r / num_positives`; a relevant item that is
-    not among the k adds 0. Its mean over queries is MAP.
+    not in the top k adds 0. The mean over queries is MAP.
 
     Example:
     >>> average_precision(np.array([[4, 9, 7]]), [np.array([4, 7])]).tolist()  # (1/1 + 2/3) / 2
@@ -98,21 +98,21 @@ def average_precision(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> 
 
 
 def hit_rate(item_ids: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:
-    """Return 1 where at least one of the k is relevant, else 0, one value a query."""
+    """Return 1 if at least one of the top k is relevant, else 0, one value per query."""
     return hits(item_ids, positives).any(axis=1).astype(float)
 
 
 def coverage(item_ids: np.ndarray, num_items: int) -> float:
-    """Compute the share of the catalogue that is recommended to anybody."""
+    """Compute the share of the catalogue that is recommended to at least one user."""
     return len(np.setdiff1d(item_ids, [columns.PADDING])) / num_items
 
 
 def gini(item_ids: np.ndarray, num_items: int) -> float:
-    """Compute how unequally the recommendations are spread over the catalogue.
+    """Compute the inequality of recommendation counts over the catalogue (Gini coefficient).
 
-    Over the items in rising order of how often each is recommended, `n_1 <= ... <= n_N`:
-    `sum_i (2 i - N - 1) n_i / (N sum_i n_i)`. 0 where all are recommended alike, near 1 where a few
-    have everything.
+    With the number of times each item is recommended, ascending, `n_1 <= ... <= n_N`:
+    `sum_i (2 i - N - 1) n_i / (N sum_i n_i)`. 0 if all items are recommended equally often, near 1
+    if a few items get all recommendations.
 
     Example:
     >>> gini(np.array([[1, 2], [2, 1]]), 2), gini(np.array([[1], [1]]), 4)
@@ -125,7 +125,7 @@ def gini(item_ids: np.ndarray, num_items: int) -> float:
 
 
 def overlap(item_ids: np.ndarray, other_item_ids: np.ndarray) -> np.ndarray:
-    """Compute the share of a query's k that another scorer recommends too, one value a query.
+    """Compute the share of a query's top k that is in another scorer's top k, one value per query.
 
     Example:
     >>> overlap(np.array([[1, 2, 3, 4]]), np.array([[4, 9, 8, 1]])).tolist()

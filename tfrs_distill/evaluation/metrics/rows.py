@@ -1,4 +1,4 @@
-"""The checked inputs of every metric of predictions: labels, predictions and weights."""
+"""Validation of the inputs of prediction metrics: labels, predictions and weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tfrs_distill.errors import InputError
 
 
 class Rows(NamedTuple):
-    """Labels and predictions that can be compared, all float64.
+    """Valid labels, predictions and weights, all float64.
 
     Args:
         labels: [num_rows].
@@ -27,7 +27,7 @@ class Rows(NamedTuple):
         return as_number(ratio(self.weights @ values, self.weights.sum(axis=-1)))
 
 
-Number = float | np.ndarray  # float; or float64 [num_resamples], where weights are of resamples
+Number = float | np.ndarray  # float; or float64 [num_resamples], with weights of resamples
 
 
 def checked_rows(
@@ -38,7 +38,7 @@ def checked_rows(
     binary: bool = False,
     probabilities: bool = False,
 ) -> Rows:
-    """Return labels, predictions and weights as arrays that fit together.
+    """Return labels, predictions and weights as arrays of matching shapes.
 
     Args:
         labels: [num_rows].
@@ -82,16 +82,16 @@ def checked_weights(weights: Any, num_rows: int) -> np.ndarray:
     weights = np.asarray(weights, np.float64)
     if weights.ndim not in (1, 2) or weights.shape[-1] != num_rows:
         raise InputError(
-            f"Weights must be [{num_rows}], one a row. Received: weights of shape {weights.shape}."
+            f"Weights must be [{num_rows}], one per row. Received: shape {weights.shape}."
         )
-    nothing = weights.ndim == 1 and not weights.any()  # a resample may miss all rows, data may not
+    nothing = weights.ndim == 1 and not weights.any()  # allowed in a resample, not in data
     if nothing or not (weights >= 0).all() or not np.isfinite(weights).all():
         raise InputError("Weights must be finite, at least 0, and not all 0.")
     return weights
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Return their ratio, NaN where the denominator is 0."""
+    """Return the ratio, NaN if the denominator is 0."""
     there = denominator != 0
     return np.where(there, numerator / np.where(there, denominator, 1.0), np.nan)
 

@@ -1,10 +1,10 @@
-"""A comparison of teachers: quality by segment beside a twin, agreement, calibration, cost.
+"""A comparison of teachers: quality by segment next to a twin, agreement, calibration, cost.
 
 - `report.py`: `compare_teachers`, the whole of it as plain JSON
 - `cost.py`: milliseconds per 1,000 items and queries
 
-Segments, agreement and calibration are those of any scorer: `segments.py`, `agreement.py`,
-`calibration_error.py` and `whole_catalogue.py` of the room.
+Segments, agreement and calibration work for any scorer: `segments.py`, `agreement.py`,
+`calibration_error.py` and `whole_catalogue.py` of this room.
 """
 
 from tfrs_distill.evaluation.teacher_report.report import compare_teachers, scorer_of

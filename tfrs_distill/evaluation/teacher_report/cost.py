@@ -16,7 +16,7 @@ REPEATS = 3
 
 
 def median_milliseconds(work: Callable[[], Any], per: int) -> float:
-    """Return the median time of three runs after a first, in ms per 1,000 of a run's `per`."""
+    """Return the median time of three runs after a warm-up, in ms per 1,000 of `per`."""
     taken = []
     work()
     for _ in range(REPEATS):
@@ -27,11 +27,11 @@ def median_milliseconds(work: Callable[[], Any], per: int) -> float:
 
 
 def cost(model: Any, scorer: Scorer, queries: Queries, k: int) -> dict[str, float | None]:
-    """Time the encoding of the items and the scoring of the queries.
+    """Measure the time to encode the items and to score the queries.
 
     Returns:
-        `items_ms_per_1000`, None for a model without `encode_candidates`, which has no item side;
-        and `queries_ms_per_1000`.
+        `items_ms_per_1000`, None for a model without `encode_candidates`; and
+        `queries_ms_per_1000`.
     """
     items = None
     if hasattr(model, "encode_candidates"):

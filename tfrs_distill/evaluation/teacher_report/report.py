@@ -1,4 +1,4 @@
-"""A comparison of teachers on validation, beside a twin that had none."""
+"""A comparison of teachers on validation, next to a twin trained without a teacher."""
 
 from __future__ import annotations
 
@@ -38,35 +38,36 @@ def compare_teachers(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Compare teachers on validation, so that one can be chosen before a student is trained.
+    """Compare teachers on validation, to choose one before a student is trained.
 
-    Every model ranks the whole catalogue for the same validation queries, without the history's
-    items unless the catalogue's `exclude_seen` is False. Agreement and calibration need the
-    whole ranking, of 1,000 queries at most, or as many as keep their scores below 2,500,000,
-    evenly taken, and keep 4 bytes for each of these and each model. Calibration is of the next item
-    (the first of a query's positives) among all items, met or not: what a `Distiller` uses by
-    default. Where the split's queries name candidates, all of this is among these.
+    Every model ranks the whole catalogue for the same validation queries, without items of the
+    history unless the catalogue's `exclude_seen` is False. Agreement and calibration need the whole
+    ranking. They use at most 1,000 queries, and at most 2,500,000 scores, evenly spaced, with 4
+    bytes per score and model. Calibration is for the next item (the first of a query's positives)
+    among all items, seen or not, as in a `Distiller` by default. If the split's queries have
+    candidates, everything is restricted to them.
 
     Args:
-        teachers: by name: two-tower models, other teachers that have `logits`, or scorers, which
-            have a calibration only where they score all items, as those of this package do.
+        teachers: by name: two-tower models, other teachers with `logits`, or scorers; a scorer has
+            a calibration only if it scores all items, as those of this package do.
         splits: the data; `validation` is evaluated.
-        twin: the student that was trained without a teacher.
+        twin: the student trained without a teacher.
         k: length of the lists.
-        num_samples: resamples of the bootstrap.
-        seed: of the bootstrap.
+        num_samples: number of bootstrap resamples.
+        seed: seed of the bootstrap.
         progress: shows a bar over the models.
 
     Returns:
-        Plain JSON: `k`, `seed`, `bootstrap_samples`, `queries`, `candidates` (how many the queries
-        name, None for the whole catalogue); `segments` by name (`what`,
-        `queries`); `models` by name, each with `quality` by segment (`ndcg@k` and `recall@k` with
-        their 95 % intervals, `vs_twin`: the paired difference in NDCG and its interval),
-        `calibration` (see `calibration.calibration`, or None) and `cost` (`items_ms_per_1000` or
-        None, `queries_ms_per_1000`); `agreement` (`names`, `overlap@k`, `rank_correlation`).
+        Plain JSON: `k`, `seed`, `bootstrap_samples`, `queries`, `candidates` (their number, None
+        for the whole catalogue); `segments` by name (`what`, `queries`); `models` by name, each
+        with `quality` by segment (`ndcg@k` and `recall@k` with their 95 % intervals, `vs_twin`: the
+        paired difference in NDCG and its interval), `calibration` (see `calibration.calibration`,
+        or None) and `cost` (`items_ms_per_1000` or None, `queries_ms_per_1000`); `agreement`
+        (`names`, `overlap@k`, `rank_correlation`).
 
     Raises:
-        InputError: a teacher does not know a user of the split, or no query has an item to find.
+        InputError: a teacher has no scores for a user of the split, or no query has a relevant
+            item.
         ValueError: there is no teacher, one is called "twin", or one is neither a teacher nor a
             scorer.
     """

@@ -1,7 +1,7 @@
-"""The forms in which a student is exported, one a file; the SavedModel first, the others' source.
+"""The forms in which a student is exported, one per file; the others are made of the SavedModel.
 
-Whatever goes over the forms (writing, measuring, timing, reporting) reads `FORMS`: a further one is
-a file here and its name in the two lines below.
+All code that handles the forms (writing, measuring, timing, reporting) reads `FORMS`. To add one,
+add a file here and its name to the two lines below.
 """
 
 from tfrs_distill.export.forms import saved_model, tflite_float32, tflite_int8

@@ -1,4 +1,4 @@
-"""The history as an average whose weights fall with age: the smallest history encoder."""
+"""A history encoder that averages with weights that decay with age: the smallest encoder."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from tfrs_distill.models.encoders.feed_forward import FeedForward
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class DecayedAverage(tf.keras.layers.Layer):
-    """Weighted average of the history with one learned weight a distance, then a feed-forward.
+    """Weighted average of the history with one learned weight per distance, then a feed-forward.
 
-    `average_i = sum_{j <= i} w_{i-j} x_j / sum_{j <= i} w_{i-j}`, `w_d = exp(log_weight_d)`, sums
-    over items that are not padding. `log_weight_d` starts at `-log(1 + d)`. Where the order says
-    nothing it is 0 and is not learned: the plain average, whatever the order.
+    `average_i = sum_{j <= i} w_{i-j} x_j / sum_{j <= i} w_{i-j}`, `w_d = exp(log_weight_d)`, with
+    sums over items that are not padding. `log_weight_d` starts at `-log(1 + d)`. With
+    `reads_order=False` it is 0 and not trained: a plain average, independent of the order.
 
     Args:
         max_history: number of distances that have a weight.
         embedding_dim: width of the item embeddings.
-        dropout: share of item embedding entries dropped while training.
-        hidden_units: of the feed-forward; None for twice `embedding_dim`.
-        rank: of the feed-forward's matrices, see `FeedForward`; None for whole ones.
-        reads_order: whether the weights fall with age; False where histories have no order.
+        dropout: share of item embedding entries dropped in training.
+        hidden_units: hidden units of the feed-forward; None for twice `embedding_dim`.
+        rank: rank of the feed-forward's matrices, see `FeedForward`; None for full matrices.
+        reads_order: whether the weights depend on age; False if histories have no order.
         seed: int or None; fixes initial weights and dropout.
     """
 

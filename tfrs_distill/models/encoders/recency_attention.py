@@ -1,4 +1,4 @@
-"""The history through self-attention with a bias for how long ago each item was."""
+"""A history encoder: self-attention with a bias for each item's age."""
 
 from __future__ import annotations
 
@@ -17,30 +17,29 @@ class RecencyAttention(tf.keras.layers.Layer):
     """Causal self-attention with a learned bias for every distance, then a feed-forward.
 
     `logits_ij = q_i . k_j / sqrt(head_dim) + bias_{i-j}`. The bias starts at `-log(1 + i - j)`, so
-    an untrained head is a decayed average and learns from there what content adds.
+    an untrained head is a decayed average, and training adds the dependence on content.
 
-    Where the order says nothing, a position is a set: it asks by the average of the items up to it
-    in place of the latest one, every block attends to the items themselves and not to the block
-    before it at their positions, and the bias is 0 and is not learned. So any order of the same
-    items gives the same.
+    With `reads_order=False` a position is a set: its query is the average of the items up to it
+    instead of the latest item; every block attends to the items themselves instead of the outputs
+    of the previous block; and the bias is 0 and not trained. So any order of the same items has the
+    same output.
 
     Args:
         max_history: number of distances that have a bias.
         embedding_dim: width of the item embeddings; a multiple of `num_heads`.
-        num_blocks: attention and feed-forward, this many times.
-        num_heads: attention heads.
-        kept_heads: for every block, which of its `num_heads` heads it has: numbers from 0 in order,
-            as many for each block. A head's width stays `embedding_dim / num_heads`, and the
-            entries that the others would give are 0. None for all.
-        hidden_units: of each feed-forward; None for twice `embedding_dim`.
-        rank: of the feed-forwards' matrices, see `FeedForward`; None for whole ones.
+        num_blocks: number of blocks of attention and feed-forward.
+        num_heads: number of attention heads.
+        kept_heads: for every block, the indices (from 0, ascending) of the heads that it keeps, the
+            same number for each block. The width of a head stays `embedding_dim / num_heads`, and
+            the entries of removed heads are 0. None keeps all.
+        hidden_units: hidden units of each feed-forward; None for twice `embedding_dim`.
+        rank: rank of the feed-forwards' matrices, see `FeedForward`; None for full matrices.
         dropout: dropped share of item embedding entries and of feed-forward units.
-        reads_order: whether it reads how long ago each item was; False where histories have no
-            order.
+        reads_order: whether it uses the age of items; False if histories have no order.
         seed: int or None; fixes initial weights and dropout.
 
     Raises:
-        ValueError: `num_heads` does not divide the width, or `kept_heads` names no such heads.
+        ValueError: `num_heads` does not divide the width, or `kept_heads` is invalid.
 
     Example:
     >>> layer = RecencyAttention(8, 16, num_heads=4, kept_heads=[[0, 3]])

@@ -20,23 +20,26 @@ class HistoryFeature(RankingFeature):
 
     `f = [average(x_1, ..., x_m), m / max_history, mean_j s_j]` with `x_j = e_j + s_j R e_j`, `e_j`
     the item's embedding, R a learned matrix, and `s_j = (2 rating_j - low - high) / (high - low)`,
-    within -1 and 1; an item without a rating has s = 0 and is left out of the mean. So the average
-    holds the items chosen and, by R, those liked; the two sums are those of Asymmetric-SVD
-    ([Koren, 2008](https://doi.org/10.1145/1401890.1401944), section 4). `average` is
-    `DecayedAverage`, and its output is the *history query* that a `NextItem` task reads.
+    the item's embedding, R a learned matrix, and `s_j = (2 rating_j - low - high) / (high - low)`,
+    within -1 and 1; an item without a rating has s = 0 and is not in the mean. The two sums (over
+    items, and over ratings by R) are those of Asymmetric-SVD ([Koren,
+    2008](https://doi.org/10.1145/1401890.1401944), section 4). `average` is `DecayedAverage`, and
+    its output is the *history query* that a `NextItem` task reads.
 
-    Reads `columns.HISTORY`: padding may stand anywhere, items outside the catalogue count as
-    padding, and only the last `max_history` items count; and `columns.HISTORY_RATINGS`.
+    Reads `columns.HISTORY`, with padding anywhere; items outside the catalogue count as padding,
+    and only the last `max_history` items are used; and `columns.HISTORY_RATINGS`.
 
     Args:
-        item_feature: whose embeddings the history is read with (shared, so an item has one).
-        max_history: items that are read.
-        reads_ratings: whether there are ratings; without, s_j and the mean rating are left out
+        item_feature: the item feature whose embeddings are used (shared, so an item has one
+            embedding).
+        max_history: number of last items that are used.
+        reads_ratings: whether there are ratings; without them, s_j and the mean rating are omitted
             (MovieLens-100K's validation RMSE is .956 with ratings, 1.070 without).
-        low: the lowest rating there is.
-        high: the highest.
-        dropout: share of item embedding entries dropped while training.
+        low: the lowest possible rating.
+        high: the highest possible rating.
+        dropout: share of item embedding entries dropped in training.
         seed: int or None; fixes initial weights and dropout.
+        name: name of the feature.
 
     Raises:
         ValueError: `max_history` is below 1, or `low` not below `high`.

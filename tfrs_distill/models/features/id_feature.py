@@ -13,22 +13,22 @@ from tfrs_distill.models.seeded import seeded
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class IdFeature(TableFeature):
-    """The embedding of an id: row `id` of a table, row 0 for every id that is not known.
+    """The embedding of an id: row `id` of a table; row 0 for unknown ids.
 
     Args:
-        column: int32 [num_rows]; ids run from 1 to `vocabulary_size`, anything else counts as 0,
-            out of vocabulary.
-        vocabulary_size: ids that are known.
+        column: int32 [num_rows]; ids are 1 to `vocabulary_size`; other values become 0, out of
+            vocabulary.
+        vocabulary_size: number of known ids.
         embedding_dim: width of an embedding.
         side: `"query"` or `"item"`.
-        id_dropout: share of rows whose id is hidden while training, so that row 0 learns what to
-            think of an id that it has never seen.
+        id_dropout: share of rows whose id is replaced by 0 in training, to train row 0 for unknown
+            ids.
         seed: int or None; fixes initial weights and dropout.
-        table: the layer that has the embeddings, `vocabulary_size + 1` rows; None for a new one.
-        name: the column's name by default.
+        table: the layer with the embeddings, `vocabulary_size + 1` rows; None for a new one.
+        name: name of the feature; the column's name by default.
 
     Raises:
-        ValueError: a size below 1, or another side.
+        ValueError: a size is below 1, or the side is not one of these.
 
     Example:
     >>> feature = IdFeature("department", vocabulary_size=3, embedding_dim=2, side="item")

@@ -27,19 +27,19 @@ class ItemFeature(TableFeature):
     vector.
 
     Args:
-        num_items: items of the catalogue; indices run from 1 to `num_items`.
+        num_items: number of items in the catalogue; indices are 1 to `num_items`.
         embedding_dim: width of an embedding.
-        item_vectors: constant vectors by item, float [num_items, vector_dim], such as those of its
-            text; a row of 0 is an item without; None for items known by their id alone.
-        id_dropout: share of rows whose id is hidden while training, its vector not: so that row 0
-            learns what to think of an item that it has never seen. Where few items are new it
-            costs a little: 0.1 raises MovieLens-100K's validation RMSE from .956 to .959.
-        vector_dropout: share of vector entries dropped while training.
+        item_vectors: constant vectors by item, float [num_items, vector_dim], such as text vectors;
+            a zero row means no vector; None for item ids alone.
+        id_dropout: share of rows whose id (not vector) is replaced by 0 in training, to train row 0
+            for cold-start items. With few new items it costs a little: 0.1 raises MovieLens-100K's
+            validation RMSE from .956 to .959.
+        vector_dropout: share of vector entries dropped in training.
         seed: int or None; fixes initial weights and dropout.
-        table: the layer that has the embeddings of ids, `num_items + 1` rows; None for a new one.
+        table: the layer with the id embeddings, `num_items + 1` rows; None for a new one.
 
     Raises:
-        ValueError: a size below 1, or vectors of another shape or not finite.
+        ValueError: a size is below 1, or the vectors have another shape or are not finite.
 
     Example:
     >>> feature = ItemFeature(num_items=5, embedding_dim=2)
@@ -94,7 +94,7 @@ class ItemFeature(TableFeature):
         return {columns.ITEM_ID: tf.TensorSpec([None], tf.int32)}
 
     def embed(self, item_ids: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Embeddings of items: int32 `[...]` to float `[..., embedding_dim]`; nothing is hidden."""
+        """Embeddings of items: int32 `[...]` to float `[..., embedding_dim]`, no id dropout."""
         ids = known_ids(item_ids, self.num_items)
         return self._embed(ids, ids, training)
 

@@ -1,4 +1,4 @@
-"""How strongly the history points to the item, by a small table of the item's neighbours."""
+"""An item-item score of the history for the item, from a table of neighbours per item."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from tfrs_distill.models.history_tower import last_items
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class NeighbourFeature(RankingFeature):
-    """The score of the row's item by the items of its history, from item-item weights.
+    """The item-item score of the row's item, from the items of its history.
 
     `f_i = scale * sum_{k <= num_neighbours} w_ik [n_ik is in the history]`, with n_i1, n_i2, ...
-    the item's neighbours. It crosses query and item, which embeddings of either can only
-    approximate: a table of 20 neighbours an item keeps most of what dense item-item weights know
-    at a share of their size. The tables are constants, fixed before training; weights that were
-    made of training users know those users' rows better than any other's.
+    the item's neighbours. It is an interaction of query and item, which embeddings can only
+    approximate: a table of 20 neighbours per item keeps most of the quality of dense item-item
+    weights at a fraction of their size. The tables are constants, fixed before training; weights
+    that were fitted on training users fit those users' rows better than others'.
 
-    Reads `columns.HISTORY`, of which only the last `max_history` items count, each once, and
+    Reads `columns.HISTORY`, of which only the last `max_history` items are used, each once, and
     `columns.ITEM_ID`. An item outside the catalogue has no neighbours.
 
     Reference: [Sarwar et al., 2001](https://doi.org/10.1145/371920.372071), section 3.2.1, where
     the weights are similarities; `from_weights` takes any, such as those of EASE.
 
     Args:
-        num_items: items of the catalogue; indices run from 1 to `num_items`.
-        num_neighbours: neighbours of an item.
-        max_history: items of the history that are read.
-        scale: what the sum is multiplied by: 1 / its standard deviation over training rows makes
-            it as large as other features.
+        num_items: number of items in the catalogue; indices are 1 to `num_items`.
+        num_neighbours: number of neighbours per item.
+        max_history: number of last items of the history that are used.
+        scale: factor of the sum: 1 / its standard deviation over training rows gives it the scale
+            of other features.
 
     Raises:
         ValueError: a size is below 1, or `scale` not finite and above 0.
@@ -83,18 +83,18 @@ class NeighbourFeature(RankingFeature):
     def from_weights(
         cls, weights: np.ndarray, num_neighbours: int, max_history: int, **kwargs: Any
     ) -> NeighbourFeature:
-        """A feature that keeps each item's weights of largest magnitude.
+        """Build a feature that keeps each item's weights of largest magnitude.
 
         Args:
-            weights: float [num_items + 1, num_items + 1]: what an item of a history (its row) adds
-                to an item's score (its column), as `item_item_weights` gives them; row and column 0
-                are of no item and are not read.
-            num_neighbours: how many are kept of an item; of fewer items all.
+            weights: float [num_items + 1, num_items + 1]: the contribution of an item in the
+                history (row) to an item's score (column), as returned by `item_item_weights`; row
+                and column 0 are ignored.
+            num_neighbours: number of neighbours kept per item; at most all.
             max_history: as for the constructor.
-            kwargs: of the constructor.
+            kwargs: further arguments of the constructor.
 
         Raises:
-            ValueError: the weights are no square matrix, or not finite.
+            ValueError: the weights are not a square matrix, or not finite.
         """
         weights = np.asarray(weights, np.float32)
         if weights.ndim != 2 or weights.shape[0] != weights.shape[1] or len(weights) < 2:

@@ -17,16 +17,15 @@ MAX_DEVIATION = 10.0  # standard deviations
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class NumberFeature(RankingFeature):
-    """`[(x - mean) / standard_deviation, 1]`; a number that is missing gives `[0, 0]`.
+    """`[(x - mean) / standard_deviation, 1]`; `[0, 0]` for a missing number.
 
-    NaN and infinities count as missing, and a number further than 10 standard deviations from the
-    mean as if it were 10 away, for crosses multiply what they are given; while training and at
-    serving alike.
+    NaN and infinities count as missing. Numbers more than 10 standard deviations from the mean are
+    clipped to 10, in training and in serving, because cross layers multiply their inputs.
 
     Args:
         column: float32 [num_rows].
-        mean: of the training rows' numbers, in the column's unit.
-        standard_deviation: of the same.
+        mean: mean of the training rows' numbers, in the column's unit.
+        standard_deviation: standard deviation of the training rows' numbers.
         side: `"query"` or `"item"`.
         name: the column's name by default.
 
@@ -61,15 +60,15 @@ class NumberFeature(RankingFeature):
 
     @classmethod
     def fit(cls, column: str, values: np.ndarray, side: str, **kwargs: Any) -> NumberFeature:
-        """A feature with the mean and standard deviation of the training rows' numbers.
+        """Build a feature with the mean and standard deviation of the training rows' numbers.
 
-        Numbers that are all the same have no deviation; they are divided by 1.
+        If all numbers are equal the standard deviation is 1.
 
         Args:
-            column: the column's name.
-            values: the training rows' numbers, [num_rows]; what is not finite is left out.
+            column: name of the column.
+            values: the training rows' numbers, [num_rows]; values that are not finite are ignored.
             side: `"query"` or `"item"`.
-            kwargs: of the layer.
+            kwargs: further arguments of the layer.
 
         Raises:
             InputError: no value is finite.
@@ -78,8 +77,8 @@ class NumberFeature(RankingFeature):
         values = values[np.isfinite(values)]
         if not values.size:
             raise InputError(
-                f"Column {column!r} holds no finite number, so it has no mean. Leave the feature "
-                "out, or see how the column was read."
+                f"Column {column!r} holds no finite number, so it has no mean. Remove the feature, "
+                "or check how the column was read."
             )
         return cls(column, float(values.mean()), float(values.std()) or 1.0, side, **kwargs)
 

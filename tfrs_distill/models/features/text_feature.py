@@ -20,26 +20,27 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 class TextFeature(TableFeature):
     """The mean embedding of a text's words and, hashed, of its pairs of neighbouring words.
 
-    `f(text) = (sum_i e(w_i) + sum_i b(hash(w_i, w_{i+1}))) / (num_words + num_pairs)`, with
-    `hash(v, w) = (a v + w) mod num_bigram_buckets`, `a` from `pair_multiplier`, in 32 bits, which a
-    `.tflite` file knows. Padding counts in no sum; a pair counts where both its words are known.
+    `f(text) = (sum_i e(w_i) + sum_i b(hash(w_i, w_{i+1}))) / (num_words +
+    num_pairs)`, with `hash(v, w) = (a v + w) mod
+    num_bigram_buckets`, `a` from `pair_multiplier`, in 32 bits, as supported by `.tflite` files.
+    Padding is ignored; a pair is used if both its words are known.
 
     Reference: [Joulin et al., 2017](https://arxiv.org/abs/1607.01759) (fastText).
 
     Args:
         column: int32 [num_rows, any length]: indices of words, 0 is padding, 1 an unknown word.
-        num_words: the largest index; a larger one counts as unknown, a negative one as padding.
+        num_words: the largest index; larger ones count as unknown, negative ones as padding.
         embedding_dim: width of the embeddings.
         side: `"query"` or `"item"`.
-        num_bigram_buckets: rows of the pairs' table; 0 leaves pairs out.
-        dropout: share of words and of pairs left out while training.
+        num_bigram_buckets: rows of the pairs' table; 0 for no pairs.
+        dropout: share of words and of pairs dropped in training.
         seed: int or None; fixes initial weights and dropout.
-        table: the layer that has the embeddings of words, then of pairs, `num_words + 1 +
-            num_bigram_buckets` rows; None for a new one.
-        name: the column's name by default.
+        table: the layer with the embeddings of words, then of pairs,
+            `num_words + 1 + num_bigram_buckets` rows; None for a new one.
+        name: name of the feature; the column's name by default.
 
     Raises:
-        ValueError: a size below 1 (or below 0 for the buckets), or another side.
+        ValueError: a size is below 1 (below 0 for the buckets), or the side is not one of these.
 
     Example:
     >>> feature = TextFeature("words", num_words=50, embedding_dim=3, side="item")
@@ -120,11 +121,11 @@ class TextFeature(TableFeature):
 
 
 def pair_multiplier(num_words: int, num_buckets: int) -> int:
-    """What the first word of a pair is multiplied by before the second is added.
+    """Return the multiplier of a pair's first word, before the second is added.
 
-    The golden section of the buckets, so that the pairs of neighbouring indices, which the common
-    words have, spread over all of them; or less, down to where no pair exceeds 32 bits, and without
-    a divisor in common with the buckets.
+    It is the golden section of the number of buckets, which spreads pairs of small indices
+    (frequent words) over all buckets; or less, so that no pair exceeds 32 bits and there is no
+    common divisor with the number of buckets.
 
     Example:
     >>> pair_multiplier(num_words=5_000, num_buckets=1_000)

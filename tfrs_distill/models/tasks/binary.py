@@ -15,20 +15,19 @@ from tfrs_distill.models.tasks.task_metrics import AUC, Accuracy
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class Binary(RankingTask):
-    """The probability of a yes: one logit a row, log loss.
+    """A binary task: one logit per row, log loss.
 
-    `loss = -y log p - (1 - y) log(1 - p)`, `p = sigmoid(logit)`; labels are 0 and 1, or anything
-    between them for a yes that is only likely.
+    `loss = -y log p - (1 - y) log(1 - p)`, `p = sigmoid(logit)`; labels are within 0 and 1.
 
     Args:
-        name: the task's name.
-        initial_prediction: the probability that an untrained model gives, such as the share of yes
-            among the training rows.
-        label_smoothing: the share of a label that yes and no have alike.
+        name: name of the task.
+        initial_prediction: the probability that an untrained model predicts, such as the share of
+            positives in the training rows.
+        label_smoothing: the share of a label that is spread evenly over both classes.
 
     Raises:
-        ValueError: `initial_prediction` is not within 0 and 1, both left out, or `label_smoothing`
-            not within 0 and 1, 1 left out.
+        ValueError: `initial_prediction` is not above 0 and below 1, or `label_smoothing` is not at
+            least 0 and below 1.
 
     Example:
     >>> task = Binary("like")
@@ -63,11 +62,11 @@ class Binary(RankingTask):
         )
 
     def predict(self, logits: tf.Tensor) -> tf.Tensor:
-        """The probability of a yes."""
+        """Return the probability of label 1."""
         return tf.sigmoid(tf.cast(logits, tf.float32))[:, 0]
 
     def metrics(self) -> list[tf.keras.metrics.Metric]:
-        """Area under the ROC curve (of labels up to and above 1/2) and share of right answers."""
+        """Area under the ROC curve (labels above 1/2 are positive) and accuracy."""
         return [AUC(self), Accuracy(self)]
 
     def are_labels(self, labels: Any) -> Any:
@@ -80,8 +79,8 @@ class Binary(RankingTask):
         for only, missing in ((0.0, "positives"), (1.0, "negatives")):
             if np.all(np.isnan(labels) | (np.asarray(labels) == only)):
                 raise InputError(
-                    f"Task {self.name!r} has no {missing}: every label is {only:g}. There is "
-                    "nothing to tell apart; see how its labels were read."
+                    f"Task {self.name!r} has no {missing}: every label is {only:g}. The classes "
+                    "cannot be learned; check how its labels were read."
                 )
 
     def get_config(self) -> dict[str, Any]:

@@ -15,17 +15,17 @@ from tfrs_distill.models.tasks.task_metrics import HitRate
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class NextItem(RankingTask):
-    """Which item follows the history: a softmax over the catalogue.
+    """The next item after the history: a softmax over the catalogue.
 
-    `logit_i = history query . embedding_i + bias_i`, for items that the history does not hold;
+    `logit_i = history query . embedding_i + bias_i`, for items that are not in the history;
     `loss = -log softmax(logits)_y`. The row's item, `columns.ITEM_ID`, is the label y: there is no
     label column. A row whose item is unknown, or in its history, has weight 0.
 
     Args:
-        name: the task's name.
-        num_items: items of the catalogue.
-        label_smoothing: the share of a label that all items have alike, those of the history left
-            out.
+        name: name of the task.
+        num_items: number of items in the catalogue.
+        label_smoothing: the share of a label that is spread evenly over all items not in the
+            history.
 
     Example:
     >>> task = NextItem("next_item", num_items=3)

@@ -13,7 +13,7 @@ from tfrs_distill.models.tasks.levels import LevelsTask
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class Ordinal(LevelsTask):
-    """Cumulative logits: is the label above level k, for every level but the last?
+    """Ordinal regression with cumulative logits: P(label > level k), for all levels but the last.
 
     `logit_k = f - theta_k`, with `theta_1 < ... < theta_{K-1}` by construction, so that
     `P(y > level_k) = sigmoid(logit_k)` falls with k. The loss is the mean of the K - 1 binary
@@ -25,12 +25,12 @@ class Ordinal(LevelsTask):
     [Cao et al., 2020](https://arxiv.org/abs/1901.07884) (CORAL).
 
     Args:
-        name: the task's name.
-        levels: the labels there are, rising.
-        label_smoothing: the share of each level's label that yes and no have alike.
+        name: name of the task.
+        levels: the possible labels, ascending.
+        label_smoothing: the share of each level's binary label that is spread over both classes.
 
     Raises:
-        ValueError: fewer than two levels, or not rising.
+        ValueError: there are fewer than two levels, or they are not ascending.
 
     Example:
     >>> task = Ordinal("rating", levels=(1, 2, 3))

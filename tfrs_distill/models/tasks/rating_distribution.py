@@ -9,18 +9,18 @@ from tfrs_distill.models.tasks.levels import LevelsTask
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class RatingDistribution(LevelsTask):
-    """How likely each level of a rating is: a softmax over K logits.
+    """A distribution over the levels of a rating: a softmax over K logits.
 
     `loss = -log p_y`, `p = softmax(logits)`; the prediction is the expected level,
     `sum_k level_k p_k`, which has the least squared error.
 
     Args:
-        name: the task's name.
-        levels: the labels there are, rising.
-        label_smoothing: the share of a label that all levels have alike.
+        name: name of the task.
+        levels: the possible labels, ascending.
+        label_smoothing: the share of a label that is spread evenly over all levels.
 
     Raises:
-        ValueError: fewer than two levels, or not rising.
+        ValueError: there are fewer than two levels, or they are not ascending.
 
     Example:
     >>> task = RatingDistribution("rating", levels=(1, 2, 3))

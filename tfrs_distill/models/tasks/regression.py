@@ -12,17 +12,17 @@ from tfrs_distill.models.tasks.task import RankingTask
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class Regression(RankingTask):
-    """The expected value of a label: one number a row, squared error.
+    """Regression of a label: one value per row, squared error.
 
-    `loss = (y - f)^2`; the 'logit' is the value f itself, and the prediction is f, kept within low
+    `loss = (y - f)^2`; the "logit" is the value f itself, and the prediction is f clipped to low
     and high.
 
     Args:
-        name: the task's name.
-        low: the smallest label there is.
-        high: the largest.
-        initial_prediction: of an untrained model; the middle by default. The training rows'
-            mean is better.
+        name: name of the task.
+        low: the smallest possible label.
+        high: the largest possible label.
+        initial_prediction: prediction of an untrained model; the middle by default. The mean of the
+            training rows is better.
 
     Raises:
         ValueError: `low` is not below `high`, or `initial_prediction` not between them.

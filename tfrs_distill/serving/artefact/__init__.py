@@ -1,4 +1,4 @@
-"""The folder that an exported student lives in, and how it is read and checked.
+"""The folder of an exported student, and how it is read and checked.
 
 `saved_models/<name>/<version>/` holds
 

@@ -1,4 +1,4 @@
-"""The artefact of a student: what its folder holds beside the model files."""
+"""The artefact of a student: its files besides the model files."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ PIECES = "pieces"  # among the words of retrieval: those of the items' texts
 
 @dataclass(frozen=True)
 class RankingStage:
-    """How the ranking student in the subfolder `ranking/` orders what was retrieved.
+    """How the ranking student in the subfolder `ranking/` ranks the retrieved items.
 
     `score = prediction of the task + retrieval_weight * retrieval score`.
 
     Args:
-        task: whose prediction counts.
-        num_candidates: items that are retrieved and ranked.
-        retrieval_weight: how much a unit of the retrieval student's score counts.
+        task: the task whose prediction is used.
+        num_candidates: number of items that are retrieved and ranked.
+        retrieval_weight: weight of the retrieval student's score.
     """
 
     task: str
@@ -54,17 +54,17 @@ class RankingStage:
 
 @dataclass(frozen=True)
 class Artefact:
-    """An artefact folder whose files are all there and whole.
+    """A complete and valid artefact folder.
 
     Args:
-        folder: where it is.
+        folder: its path.
         kind: `RETRIEVAL` or `RANKING`, the kind of student.
-        vocabularies: by column, the ids that people know; entry i has the index `i + 1`. A
-            retrieval student has that of `columns.ITEM_ID` alone.
-        words: by text column, the words that have an index, in the order of their indices; a
-            retrieval student that reads the items' texts has their word pieces as `PIECES`.
-        titles: the title of every item, in the order of the item ids; a ranking student that was
-            exported without a catalogue has none.
+        vocabularies: by column, the known ids; entry i has the index `i + 1`. A retrieval student
+            has only that of `columns.ITEM_ID`.
+        words: by text column, the words in the order of their indices; a retrieval student that
+            reads item texts has their word pieces as `PIECES`.
+        titles: the title of every item, in the order of the item ids; empty for a ranking student
+            that was exported without a catalogue.
         signature: the contents of `signature.json`.
         provenance: the contents of `provenance.json`.
     """
@@ -82,23 +82,23 @@ class Artefact:
         """Read and check the artefact in `folder`.
 
         Args:
-            folder: where it is.
-            kind: the kind of student that is expected; None takes either.
+            folder: its path.
+            kind: the expected kind of student; None for any.
 
         Raises:
-            InputError: it is no artefact, or that of another kind of student or of another
-                version, or a file of it is missing, truncated or changed.
+            InputError: it is not an artefact, or has another kind of student or another
+                version, or a file is missing, truncated or changed.
         """
         folder = Path(folder)
         provenance = read_provenance(folder)
         found = provenance.get("kind", RETRIEVAL)
         if kind not in (None, found):
             raise InputError(
-                f"{folder} holds a ranking student, which scores the items it is given and cannot "
-                "recommend by itself. Read it with `Ranker.load`, or give the folder of two stages."
+                f"{folder} holds a ranking student, which scores given items and cannot "
+                "recommend by itself. Read it with `Ranker.load`, or give a two-stage folder."
                 if found == RANKING
                 else f"{folder} is not the artefact of a ranking student. Read a retrieval student "
-                "with `Recommender.load`; in a folder of two stages the ranking student is below "
+                "with `Recommender.load`; in a two-stage folder the ranking student is in "
                 "`ranking`."
             )
         needs_items = {VOCABULARY, TITLES} if found == RETRIEVAL else set()
@@ -127,7 +127,7 @@ class Artefact:
 
     @property
     def sidecars(self) -> list[str]:
-        """The files beside the models, as `write` writes them, in the order of replacement."""
+        """The files besides the models that `write` writes, in the order of replacement."""
         is_retrieval = self.kind == RETRIEVAL
         vocabularies = [] if is_retrieval else self.vocabularies
         return [
@@ -140,14 +140,13 @@ class Artefact:
         ]
 
     def write(self, other_files: Mapping[str, Any] | None = None) -> None:
-        """Write everything but the models into the folder, which holds the models already.
+        """Write everything except the models into the folder, which already has the models.
 
         Args:
-            other_files: what `provenance.json` lists of files that will stand in the folder but
-                are not there yet.
+            other_files: entries of `provenance.json` for files that will be added later.
 
         Raises:
-            InputError: a text is no Unicode.
+            InputError: a text is not valid Unicode.
         """
         vocabularies = self.vocabularies
         provenance = self.provenance
@@ -172,35 +171,35 @@ class Artefact:
 
     @property
     def num_items(self) -> int:
-        """How many items a retrieval student can recommend."""
+        """Number of items that a retrieval student can recommend."""
         return len(self.item_ids)
 
     @property
     def k(self) -> int:
-        """How many items a query gets; fixed when a retrieval student is exported."""
+        """Number of items per query; fixed when a retrieval student is exported."""
         return int(self.signature["k"])
 
     @property
     def max_history(self) -> int | None:
-        """How many of the last items a retrieval student reads."""
+        """Number of last items that a retrieval student reads."""
         max_history = self.signature["max_history"]
         return None if max_history is None else int(max_history)
 
     @property
     def exclude_seen(self) -> bool:
-        """Whether a retrieval student never recommends items of the history."""
+        """Whether a retrieval student never recommends items in the history."""
         return bool(self.signature["exclude_seen"])
 
     @property
     def word_pieces(self) -> WordPieces | None:
-        """What turns the text of a new item into indices; None where ids alone are known."""
+        """Converts texts of new items to indices; None if the student uses item ids alone."""
         if self.kind != RETRIEVAL or PIECES not in self.words:
             return None
         return WordPieces(self.words[PIECES], **self.signature["texts"])
 
     @property
     def user_attributes(self) -> AttributeVocabulary | None:
-        """The attributes of users that a retrieval student reads beside a history; None for none.
+        """The user attributes that a retrieval student reads besides a history; None for none.
 
         They are in `signature.json`: `user_attributes` lists each attribute's `name` and, in the
         order of its indices from 1 on, the `values` of a category or the `starts` of its buckets.
@@ -210,18 +209,18 @@ class Artefact:
 
     @property
     def ranking_stage(self) -> RankingStage | None:
-        """How what is retrieved is ranked; None where the retrieval student does all."""
+        """How retrieved items are ranked; None for a single-stage artefact."""
         stage = self.signature.get("ranking")
         return None if stage is None else RankingStage(**stage)
 
     @property
     def columns(self) -> dict[str, dict[str, Any]]:
-        """What `signature.json` holds of every column of a ranking student, by name."""
+        """The entries of `signature.json` for the columns of a ranking student, by name."""
         return dict(self.signature["columns"])
 
     @property
     def tasks(self) -> dict[str, dict[str, Any]]:
-        """What `signature.json` holds of every task of a ranking student, by name."""
+        """The entries of `signature.json` for the tasks of a ranking student, by name."""
         return dict(self.signature["tasks"])
 
     @property
@@ -239,7 +238,7 @@ class Artefact:
     def bytes_of(self, name: str) -> int:
         """Return the size of the model file `name`; of `saved_model.pb`, with its variables.
 
-        A second stage is not counted: its file has the same name below `ranking/`.
+        A second stage is not counted: its file has the same name in `ranking/`.
         """
         return size_of(self.provenance["files"], name)
 

@@ -1,7 +1,7 @@
-r"""The files that an artefact is made of: their names, and how they are written, read and checked.
+r"""The files of an artefact: their names, and how they are written, read and checked.
 
-In a text file of one value a line a backslash, a line feed and a carriage return are written as
-`\\`, `\n` and `\r`, so any text is one line.
+A text file has one value per line. A backslash, a line feed and a carriage return are written as
+`\\`, `\n` and `\r`, so that any text fits on one line.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ AGAIN = "Copy the whole folder again, or export the student again."
 
 
 def read_provenance(folder: Path) -> dict[str, Any]:
-    """Return what `provenance.json` holds.
+    """Return the contents of `provenance.json`.
 
     Raises:
-        InputError: the folder is no artefact, or the file is damaged.
+        InputError: the folder is not an artefact, or the file is damaged.
     """
     if not (folder / PROVENANCE).is_file():
         raise InputError(_no_artefact(folder))
@@ -40,10 +40,10 @@ def read_provenance(folder: Path) -> dict[str, Any]:
 
 
 def check_files(folder: Path, provenance: Mapping[str, Any], required: set[str]) -> None:
-    """Compare every file that the provenance lists with its size and sha256.
+    """Compare every file in the provenance with its size and sha256.
 
     Raises:
-        InputError: one of `required` is not listed; or a file is missing, truncated or changed.
+        InputError: a file in `required` is not listed; or a file is missing, truncated or changed.
     """
     if not required <= provenance["files"].keys():
         raise InputError(_lists_no_files(folder))
@@ -52,7 +52,7 @@ def check_files(folder: Path, provenance: Mapping[str, Any], required: set[str])
 
 
 def describe_files(folder: Path) -> dict[str, Any]:
-    """Return size and sha256 of every file in `folder` and below, but of `provenance.json`."""
+    """Return size and sha256 of every file in `folder` and below, except `provenance.json`."""
     itself = folder / PROVENANCE
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != itself)
     return {
@@ -67,10 +67,11 @@ def describe_files(folder: Path) -> dict[str, Any]:
 def size_of(files: Mapping[str, Any], name: str) -> int:
     """Return the bytes of the model file `name`; of a SavedModel, with its variables' data.
 
-    The index of the variables is not counted: the same variables give it a few bytes more or less.
+    The index of the variables is not counted: its size can differ by a few bytes for the same
+    variables.
 
     Args:
-        files: what a `provenance.json` lists.
+        files: the files in a `provenance.json`.
         name: a path in the artefact's folder.
     """
     names = [name]
@@ -81,10 +82,10 @@ def size_of(files: Mapping[str, Any], name: str) -> int:
 
 
 def write_lines(path: Path, values: Iterable[str]) -> None:
-    """Write one value a line.
+    """Write one value per line.
 
     Raises:
-        InputError: a value is no Unicode.
+        InputError: a value is not valid Unicode.
     """
     lines = "".join(f"{_escape(value)}\n" for value in values)
     try:
@@ -96,13 +97,13 @@ def write_lines(path: Path, values: Iterable[str]) -> None:
 
 
 def read_lines(path: Path) -> tuple[str, ...]:
-    """Return what `write_lines` has written."""
+    """Return the values written by `write_lines`."""
     # Not `splitlines`: it also ends a line at characters such as U+0085 that a title may contain.
     return tuple(_unescape(line) for line in path.read_bytes().decode().split("\n")[:-1])
 
 
 def read_json(path: Path) -> Any:
-    """Return what a JSON file holds.
+    """Return the contents of a JSON file.
 
     Raises:
         InputError: it is damaged.
@@ -116,7 +117,7 @@ def read_json(path: Path) -> Any:
 
 
 def next_version(folder: str | os.PathLike[str]) -> Path:
-    """Return the version folder after the newest in `saved_models/<name>`: 1 where there is none.
+    """Return the version folder after the newest in `saved_models/<name>`; 1 if there is none.
 
     Example:
     >>> next_version("no/such/folder").as_posix()
@@ -126,7 +127,7 @@ def next_version(folder: str | os.PathLike[str]) -> Path:
 
 
 def versions_in(folder: Path) -> list[int]:
-    """Return the versions in a folder, oldest first; none where there is no such folder."""
+    """Return the versions in a folder, oldest first; empty if the folder does not exist."""
     if not folder.is_dir():
         return []
     numbers = (entry.name for entry in folder.iterdir() if entry.is_dir())
@@ -144,10 +145,7 @@ def _no_artefact(folder: Path) -> str:
 
 
 def _lists_no_files(folder: Path) -> str:
-    return (
-        f"{folder / PROVENANCE} does not list the artefact's files, as it must. "
-        "Export the student again."
-    )
+    return f"{folder / PROVENANCE} does not list the artefact's files. Export the student again."
 
 
 def _check_file(path: Path, expected: Mapping[str, Any]) -> None:
