@@ -17,6 +17,14 @@ setup(
     long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in (10, 11, 12)),
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
     packages=find_packages(include=["tfrs_distill", "tfrs_distill.*"]),
     package_data={
         "tfrs_distill": ["py.typed", "__init__.pyi"],
@@ -25,7 +33,7 @@ setup(
         "tfrs_distill.pipeline.search": ["tune.html.jinja"],
         "tfrs_distill.pipeline.compression": ["compress.html.jinja"],
     },
-    python_requires=">=3.10,<3.14",
+    python_requires=">=3.10,<3.13",
     install_requires=[
         "tensorflow>=2.18,<2.22",
         "tf-keras>=2.18,<2.22",

@@ -4,12 +4,13 @@
         [--recipe NAME] [--out DIR] [--json FILE]
 
 `runs`: the student of a recipe over several seeds, each a whole run. Every candidate of the search
-of `tfrs-distill compress`, and tables in 4 and 2 bits with one scale each, is compressed, exported
-and measured as a file, before and after the teacher trains it on; chosen is on validation, figures
-are of test, intervals over users and seeds. Milliseconds are of one process with one thread, all
-files beside each other. `files`: what students of ids take, also with fewer units and heads and
-with matrices of low rank. `million`: a planted catalogue of 1,000,000 items of width 64. `zeros`:
-what pruned weights are worth to a file. Runs and points that are on disk are not made again.
+of `tfrs-distill compress`, and 4-bit and 2-bit tables with one scale each, is compressed, exported
+and measured as a file, before and after fine-tuning with the teacher (`trained on` in the table).
+Candidates are chosen on validation, metrics are on test, intervals over users and seeds.
+Milliseconds are measured in one process with one thread, all files in turn. `files`: the file sizes
+of id-only students, also with fewer units and heads and with low-rank matrices. `million`: a
+planted catalogue of 1,000,000 items of width 64. `zeros`: whether pruned weights make a file
+smaller or faster. Runs and points that are on disk are not made again.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ import tensorflow as tf  # isort: skip  (after tfrs_distill, which chooses Keras
 
 PARTS = ("runs", "files", "million", "zeros")
 K = 10
-FEW_BITS = [("int4:tensor",), ("int2:tensor",)]  # where one scale a table is not enough
+FEW_BITS = [("int4:tensor",), ("int2:tensor",)]  # one scale per table is not enough here
 FORMS = [(), ("float16",), ("int8",)]
 NUM_TIMED, ROUNDS = 200, 3
 
@@ -55,7 +56,7 @@ NUM_TIMED, ROUNDS = 200, 3
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--quick", action="store_true", help="small runs: to see it work")
+    parser.add_argument("--quick", action="store_true", help="small runs, as a smoke test")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--recipe", default="movielens-100k", help="a built-in recipe or a file")
     parser.add_argument("--out", type=Path, default=Path("saved_models/benchmarks"))
@@ -74,7 +75,7 @@ def main() -> None:
 
 
 def runs(arguments: argparse.Namespace) -> list[Row]:
-    """The figures of a recipe's students."""
+    """The result rows of a recipe's students."""
     recipe = Recipe.load(arguments.recipe)
     recipe = recipe.quick() if arguments.quick else recipe
     seeds = arguments.seeds[:1] if arguments.quick else arguments.seeds
@@ -137,7 +138,7 @@ def _of_seed(recipe: Any, seed: int, out: Path) -> dict[str, dict[str, Any]]:
     """Every student of one seed: bytes, validation, each test user's NDCG, milliseconds."""
     progress = TerminalProgress()
     seeded = replace(recipe, seed=seed, name=f"{recipe.name}-seed-{seed}")
-    if (out / seeded.name / "report.json").is_file():  # whatever controls it has
+    if (out / seeded.name / "report.json").is_file():  # with any controls
         seeded = Recipe.from_toml(out / seeded.name / "recipe.toml")
     else:
         seeded = replace(seeded, training=replace(seeded.training, controls=()))
@@ -147,7 +148,7 @@ def _of_seed(recipe: Any, seed: int, out: Path) -> dict[str, dict[str, Any]]:
     levels = candidates_of(this.student)
     candidates = [*FORMS, *FEW_BITS, *(methods for level in levels for methods in level)]
     candidates = list(dict.fromkeys(candidates))
-    # A text tower is not trained on: with it and without, the table becomes the same.
+    # A text tower is not fine-tuned: the table is the same with and without it.
     tuned = [*FEW_BITS, *(methods for methods in levels[-1] if is_tuned(methods))]
     search = Search(
         this.student,
@@ -181,7 +182,7 @@ def _of_seed(recipe: Any, seed: int, out: Path) -> dict[str, dict[str, Any]]:
 
 
 def is_tuned(methods: Sequence[str]) -> bool:
-    """Whether there is something to mend: more than the rounding to 8 or 4 bits."""
+    """Whether fine-tuning can help: more than rounding to 8 or 4 bits was done."""
     return methods[-1] == "int2" or len(set(methods) - {"ids-only"}) > 1
 
 
@@ -196,7 +197,7 @@ def _same(measured: Sequence[Mapping[str, Any]]) -> float:
 def _latencies(
     points: Sequence[Point], histories: Sequence[np.ndarray]
 ) -> dict[str, dict[str, float]]:
-    """The median over several rounds, in which every file is timed once, in a process each."""
+    """The median over several rounds; each times every file once, in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "histories.npz"
         np.savez(file, *histories)
@@ -214,7 +215,7 @@ def _latencies(
 def _over_seeds(
     found: Sequence[Mapping[str, Any]], plain: Sequence[Mapping[str, Any]]
 ) -> tuple[float, float, float]:
-    """The ratio of two students' NDCG, with the interval of a bootstrap over users and seeds."""
+    """The ratio of two students' NDCG, with a bootstrap interval over users and seeds."""
     one, other = (np.stack([of_seed["ndcg"] for of_seed in side]) for side in (found, plain))
     found_of = metrics.paired_difference(one, other, num_samples=2000)
     level, (low, high) = float(other.mean()), found_of["interval"]
@@ -222,7 +223,7 @@ def _over_seeds(
 
 
 def files() -> list[Row]:
-    """Students of 1,682 items: a file's size does not depend on what they have learnt."""
+    """Untrained students of 1,682 items: the size of a file does not depend on training."""
     rows = []
     narrow = _student(16)
     for quantization, goal in (("float32", "<= 135000"), ("float16", ""), ("int8", "<= 45000")):
@@ -279,7 +280,7 @@ def _attention_student(width: int) -> RetrievalStudent:
 
 
 def _not_zero(student: RetrievalStudent) -> RetrievalStudent:
-    """No converter leaves out what is 0."""
+    """Make all weights nonzero, so that no converter can omit zeros."""
     student.build_towers()
     rng = np.random.default_rng(0)
     for weight in student.trainable_variables:

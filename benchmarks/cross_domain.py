@@ -1,4 +1,4 @@
-"""Runs that start from those of other data, beside the same without: parts of `transfer.py`."""
+"""Runs that start from runs on other data, and the same runs without: parts of `transfer.py`."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ from rows import Row, row  # isort: skip
 ALONE = "alone"  # trained on the target alone
 TRAINS = {"transfer": ALL, "adapters": ADAPTERS, "untrained": NOTHING}  # the other variants
 OF_CONTROLS = ("twin", *(name.replace("-", "_") for name in CONTROLS))
-BEST_OF = ("student", "teacher", "twin", "ease", "popularity")  # of a run without transfer
-GENERATED = 5  # histories for each training window, where there are few
+BEST_OF = ("student", "teacher", "twin", "ease", "popularity")  # models of a run without transfer
+GENERATED = 5  # histories per training window, with scarce data
 NOT_GENERATED = "none generated"
 SHARES = {"cross-domain": 0.05, "scarce": 0.1}  # of each user's training interactions
 GAIN = ">= 1.1"
 DOUBTS = {  # about leaks, by source and target
-    ("movielens-1m", "movielens-100k"): "by GroupLens' word the two sets hold ratings of other "
-    "users, of 2000-2003 and of 1997-1998, but whether somebody was asked for both cannot be told "
-    "from the data",
+    ("movielens-1m", "movielens-100k"): "according to GroupLens the two sets hold ratings of "
+    "other users, of 2000-2003 and of 1997-1998, but the data cannot show whether a person is in "
+    "both",
 }
 Values = dict[str, np.ndarray]  # NDCG by model, [num_users], and `USERS`
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two data sets, one of which serves the other.
+    """Two data sets: a source and a target of the transfer.
 
     Args:
         source: recipe whose teacher is trained on all of its data.
-        target: recipe that has a share of its training interactions.
-        doubt: what may be wrong with the pair, for the rows.
+        target: recipe that keeps a share of its training interactions.
+        doubt: a possible leak between the two, for the rows' details.
     """
 
     source: RetrievalRecipe
@@ -63,7 +63,7 @@ class Pair:
 
     @classmethod
     def named(cls, source: str, target: str, *, quick: bool) -> Pair:
-        """Two recipes, built in or in files, small ones where it is to be quick."""
+        """Two recipes, built in or in files; small ones with `--quick`."""
         recipes = [Recipe.load(name) for name in (source, target)]
         if quick:
             recipes = [recipe.quick() for recipe in recipes]
@@ -71,11 +71,11 @@ class Pair:
 
 
 def cross_domain(pair: Pair, seeds: Sequence[int], out: Path) -> list[Row]:
-    """A teacher of texts of one domain in another, of which little or nothing is known.
+    """A text teacher of one domain, transferred to another with few or no interactions.
 
-    All teachers are two-towers, so that nothing but the transfer differs: with all weights trained
-    on the target, with adapters, and not trained at all. What they must beat is the same teacher of
-    the target alone; the last row has the best of all models of the target alone in its place.
+    All teachers are two-towers, so only the transfer differs: all weights trained on the target,
+    adapters trained, or nothing trained. Each is compared with the same teacher of the target
+    alone; the last row compares with the best of all models of the target alone.
     """
     share = SHARES["cross-domain"]
     target = replace(pair.target, teacher=replace(pair.target.teacher, kind=TWO_TOWER))
@@ -99,16 +99,16 @@ def cross_domain(pair: Pair, seeds: Sequence[int], out: Path) -> list[Row]:
     best = max(BEST_OF, key=lambda model: of_model(runs[ALONE], model).mean())
     for model in dict.fromkeys(("student", best)):
         name = f"cross-domain: student, transfer / {model}, alone"
-        told = detail if model == "student" else f"the best without transfer; {detail}"
-        rows.append(compared(name, student, of_model(runs[ALONE], model), GAIN, told, seeds))
+        of_row = detail if model == "student" else f"the best without transfer; {detail}"
+        rows.append(compared(name, student, of_model(runs[ALONE], model), GAIN, of_row, seeds))
     return rows
 
 
 def scarce(pair: Pair, seeds: Sequence[int], out: Path) -> list[Row]:
-    """The student, its controls and its teacher where each user has a tenth of the interactions.
+    """The student, its controls and its teacher with a tenth of each user's interactions.
 
-    Teachers, and twins for the self-taught students, continue histories. A run without these
-    stands beside the one that starts from the source.
+    Teachers, and twins for the self-taught students, continue histories. The run that starts from
+    the source is also compared with one without these histories.
     """
     share = SHARES["scarce"]
     runs: dict[str, list[Values]] = {}
@@ -146,7 +146,7 @@ def scarce(pair: Pair, seeds: Sequence[int], out: Path) -> list[Row]:
 
 
 def source_run(recipe: RetrievalRecipe, seed: int, out: Path) -> Path:
-    """The folder of the source's run: its data and its two-tower teacher, which is all it needs."""
+    """The folder of the source's run, which needs only its data and its two-tower teacher."""
     keep_freed_memory()
     recipe = replace(
         recipe,
@@ -162,7 +162,7 @@ def source_run(recipe: RetrievalRecipe, seed: int, out: Path) -> Path:
 def of_variant(
     recipe: RetrievalRecipe, part: str, share: float, variant: str, seed: int, source: Path
 ) -> RetrievalRecipe:
-    """The target's recipe with this share of the interactions, from the source or alone."""
+    """The target's recipe with this share of the interactions, with or without transfer."""
     transfer = TransferSettings()
     if variant != ALONE:
         transfer = TransferSettings(run=str(source), trains=TRAINS[variant])
@@ -176,14 +176,14 @@ def of_variant(
 
 
 def whole_run(recipe: RetrievalRecipe, out: Path) -> Values:
-    """What a whole run measured, by model."""
+    """The NDCG values of a whole run, by model."""
     pipeline.run(recipe, out, TerminalProgress(), processes=default_processes())
     with np.load(out / recipe.name / NDCG_FILE) as arrays:
         return {name: arrays[name] for name in arrays if "/" not in name}
 
 
 def teacher_of(recipe: RetrievalRecipe, out: Path) -> Values:
-    """What the teacher of a run gives, without more of the run than it needs."""
+    """The NDCG values of a run's teacher; only the stages that it needs are run."""
     keep_freed_memory()
     run = Run(recipe, out, TerminalProgress())
     run.stages.run([data_stage(run), teacher_stage(run)])
@@ -210,10 +210,10 @@ def compared(
     name: str, one: np.ndarray, other: np.ndarray, goal: str, detail: str, seeds: Sequence[int]
 ) -> Row:
     """The ratio of two models' mean NDCG, with the interval of the difference."""
-    told = metrics.paired_difference(one, other)
-    low, high = told["interval"]
-    said = (
-        f"NDCG {one.mean():.4f} and {other.mean():.4f}, difference {told['difference']:+.4f} "
+    paired = metrics.paired_difference(one, other)
+    low, high = paired["interval"]
+    text = (
+        f"NDCG {one.mean():.4f} and {other.mean():.4f}, difference {paired['difference']:+.4f} "
         f"({low:+.4f} to {high:+.4f}), seeds {list(seeds)}; {detail}"
     )
-    return row(name, one.mean() / other.mean(), "", goal, said)
+    return row(name, one.mean() / other.mean(), "", goal, text)

@@ -5,8 +5,8 @@
 On MovieLens-100K with the default recipe's models and batch, full catalogue: the twin's step, the
 student's with top-K cached knowledge and with cached embeddings, and with the BERT reading the
 texts of the batch's histories in every step. On equal dense models, `keras.distillation.Distiller`
-(Keras 3) in a process of its own. Ratios are medians over rounds. All rows but the first are with
-`keep_freed_memory`, as in a run.
+(Keras 3) in its own process. Ratios are medians over rounds. All rows except the first are
+measured with `keep_freed_memory`, as in a run.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Step = Callable[[], Any]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="few rounds: to see it work")
+    parser.add_argument("--quick", action="store_true", help="few rounds, as a smoke test")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     num_rounds, num_steps = (3, 5) if arguments.quick else (30, 20)
@@ -115,7 +115,7 @@ def ratio_row(name: str, above: list[float], below: list[float], goal: str, deta
 
 
 def time_in_turn(steps: dict[str, Step], num_rounds: int, num_steps: int) -> dict[str, list[float]]:
-    """Milliseconds a step, one value a round, the contestants taking turns within a round."""
+    """Milliseconds per step, one value per round; the contestants take turns within a round."""
     times: dict[str, list[float]] = {name: [] for name in steps}
     for round_number in range(num_rounds + 1):
         for name, step in steps.items():
@@ -129,7 +129,7 @@ def time_in_turn(steps: dict[str, Step], num_rounds: int, num_steps: int) -> dic
 
 
 def step_of(model: tf.keras.Model, data: Any, optimizer: str = "adam") -> Step:
-    """Keras' own training step on one batch, again and again."""
+    """Keras' own training step, repeated on one batch."""
     model.compile(optimizer=optimizer)
     train = model.make_train_function()
     batches = iter(tf.data.Dataset.from_tensors(data).repeat())
@@ -137,7 +137,7 @@ def step_of(model: tf.keras.Model, data: Any, optimizer: str = "adam") -> Step:
 
 
 class TwinWithStandardLoss(td.models.RetrievalStudent):
-    """The student with TensorFlow's own cross-entropy in the place of ours."""
+    """The student with TensorFlow's own cross-entropy instead of ours."""
 
     def hard_loss(self, batch: dict, outputs: Any) -> tf.Tensor:
         """TensorFlow's sparse softmax cross-entropy."""
@@ -147,7 +147,7 @@ class TwinWithStandardLoss(td.models.RetrievalStudent):
 
 
 def retrieval_steps(recipe: Recipe, splits: Splits, folder: Path) -> tuple[dict[str, Step], Step]:
-    """The steps over the catalogue, and the one in which the BERT runs."""
+    """The steps over the catalogue, and the one that runs the BERT."""
     catalogue, settings = splits.catalogue, recipe.distillation
     encoder = td.teachers.TextEncoder(td.data.minilm_folder())
     vectors = encoder.encode(catalogue.texts)
@@ -200,7 +200,7 @@ def retrieval_steps(recipe: Recipe, splits: Splits, folder: Path) -> tuple[dict[
 def live_teacher(
     teacher: td.teachers.BertTwoTower, encoder: td.teachers.TextEncoder, texts: tuple[str, ...]
 ) -> Callable[[dict, tf.Tensor], tf.Tensor]:
-    """A teacher whose BERT reads the texts of the batch's histories each time it is asked."""
+    """A teacher whose BERT reads the texts of the batch's histories at every call."""
     tokens, mask = (tf.constant(array) for array in encoder.tokenize(texts))
 
     def logits(batch: dict, candidate_ids: tf.Tensor) -> tf.Tensor:

@@ -1,18 +1,18 @@
-"""What evaluating costs: memory beyond what is given, time, and what TFRS' own metric takes.
+"""What evaluating costs: additional memory, time, and the time of TFRS' own metric.
 
     python benchmarks/evaluation.py [--quick] [--large] [--json FILE]
 
-100,000 users x 10,000 items of chance: `td.evaluate(scorer, queries).summary()` of every kind of
-scorer that ranks the whole catalogue, each in a process of its own. Memory is the peak of the
-process's resident set during it less what was resident before, so results count too. Linux alone
-can start such a peak anew. With `--large` also a student of width 64 with 100,000 users x 100,000
-items, beside the time that multiplying its embeddings alone takes.
+100,000 users x 10,000 random items: `td.evaluate(scorer, queries).summary()` for every kind of
+scorer that ranks the whole catalogue, each in its own process. Memory is the peak of the process's
+resident set during the call minus the resident set before it, so results count too; only Linux can
+reset such a peak. With `--large` also a student of width 64 with 100,000 users x 100,000 items,
+compared with the time of multiplying its embeddings alone.
 
-Then the test users of MovieLens-100K beside `tfrs.metrics.FactorizedTopK`, which knows no history
-to leave out and gets a row for each positive: the share of positives among the first 10 of all
-items, which must be the same, and how much longer it takes, median of interleaved runs. `tutorial`:
-as `tfrs.Model.evaluate` does it, each row with its history, candidates in batches of 128; `brute
-force`: its layer that holds all candidates, and given the query embedding of each user once, which
+Then the test users of MovieLens-100K, compared with `tfrs.metrics.FactorizedTopK`, which excludes
+no history and gets a row for each positive: the share of positives among the first 10 of all items,
+which must be the same, and the ratio of the times, median of interleaved runs. `tutorial`: as in
+`tfrs.Model.evaluate`, each row with its history, candidates in batches of 128; `brute force`: the
+layer of TFRS that holds all candidates, with the query embedding of each user computed once, which
 `evaluate` of TFRS cannot do. Item embeddings are given to both.
 """
 
@@ -46,7 +46,7 @@ K, PAIRS_AT_A_TIME, CANDIDATES_AT_A_TIME = 10, 4096, 128  # the last two as in T
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="few users: to see it work")
+    parser.add_argument("--quick", action="store_true", help="few users, as a smoke test")
     parser.add_argument("--large", action="store_true", help="100,000 users x 100,000 items too")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -71,7 +71,7 @@ def in_a_process(work: Callable[..., tuple[float, float]], *given: object) -> tu
 
 
 def large(size: int) -> list[Row]:
-    """As many users as items, in memory that does not grow with them, beside a bare product."""
+    """As many users as items in bounded memory, compared with a bare matrix product."""
     megabytes, seconds = in_a_process(cost, "student", size, size, LARGE_DIM)
     flops, bare = in_a_process(bare_product, size, size, LARGE_DIM)
     what = f"{size:,} users x {size:,} items x {LARGE_DIM}"
@@ -85,12 +85,12 @@ def large(size: int) -> list[Row]:
 
 
 def bare_product(num_users: int, num_items: int, dim: int) -> tuple[float, float]:
-    """Floating-point operations and seconds of all scores, thrown away a block at a time."""
+    """Floating-point operations and seconds of all scores, discarded block by block."""
     random = np.random.default_rng(0)
     queries = random.standard_normal((num_users, dim), np.float32)
     items = random.standard_normal((dim, num_items + 1), np.float32)
     block = np.empty((MATMUL_ROWS, num_items + 1), np.float32)
-    np.matmul(queries[:MATMUL_ROWS], items, out=block)  # its memory is there from here on
+    np.matmul(queries[:MATMUL_ROWS], items, out=block)  # its memory is allocated from here on
     start = time.monotonic()
     for first in range(0, num_users, MATMUL_ROWS):
         some = queries[first : first + MATMUL_ROWS]
@@ -99,7 +99,7 @@ def bare_product(num_users: int, num_items: int, dim: int) -> tuple[float, float
 
 
 def beside_tfrs(num_runs: int) -> list[Row]:
-    """The hits of a student by us and by `tfrs.metrics.FactorizedTopK`, and the ratio of times."""
+    """The hits of a student in our metric and in FactorizedTopK, and the ratio of times."""
     splits = td.data.split_by_time(td.data.movielens_100k(), max_history=100)
     whole = replace(splits.catalogue, exclude_seen=False)
     test = splits.test
@@ -130,7 +130,7 @@ def beside_tfrs(num_runs: int) -> list[Row]:
     }
     for name, index in factorized.items():
         runs[name] = factorized_top_k(index, all_items, queries, once=name == "brute force")
-    found = {name: run() for name, run in runs.items()}  # graphs are made here
+    found = {name: run() for name, run in runs.items()}  # traces the graphs
     taken: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(num_runs):
         for name, run in runs.items():
@@ -142,15 +142,15 @@ def beside_tfrs(num_runs: int) -> list[Row]:
     rows = []
     for name in factorized:
         difference = abs(found[name] - found["ours"])
-        told = f"{size}; ours {found['ours']:.6f}, FactorizedTopK {found[name]:.6f}"
+        detail = f"{size}; ours {found['ours']:.6f}, FactorizedTopK {found[name]:.6f}"
         rows.append(
-            row(f"recall@{K}, difference to TFRS, {name}", difference, "", "<= 1e-06", told)
+            row(f"recall@{K}, difference to TFRS, {name}", difference, "", "<= 1e-06", detail)
         )
         goal = ">= 10" if name == "tutorial" else ""
         for own in ("ours", "ours, history left out"):
-            told = f"{1e3 * seconds[own]:.0f} ms, FactorizedTopK {1e3 * seconds[name]:.0f} ms"
+            detail = f"{1e3 * seconds[own]:.0f} ms, FactorizedTopK {1e3 * seconds[name]:.0f} ms"
             ratio = seconds[name] / seconds[own]
-            rows.append(row(f"time of TFRS, {name}, over {own}", ratio, "ratio", goal, told))
+            rows.append(row(f"time of TFRS, {name}, over {own}", ratio, "ratio", goal, detail))
     return rows
 
 
@@ -163,7 +163,7 @@ def candidates_of(scorer: ModelScorer) -> tf.data.Dataset:
 def factorized_top_k(
     index: tfrs.layers.factorized_top_k.TopK, scorer: ModelScorer, queries: Queries, *, once: bool
 ) -> Callable[[], float]:
-    """A run of the metric over all pairs of a query and a positive: the share that it finds.
+    """A run of the metric over all pairs of a query and a positive: the share of hits.
 
     Queries are encoded `once`, or for each of their positives.
     """
@@ -190,19 +190,19 @@ def factorized_top_k(
         for start in range(0, len(ids), PAIRS_AT_A_TIME):
             part = slice(start, start + PAIRS_AT_A_TIME)
             positives = tf.gather(items, ids[part])
-            asked = (
+            encoded = (
                 scorer.encode(tf.gather(histories, rows[part]))
                 if embeddings is None
                 else tf.gather(embeddings, rows[part])
             )
-            update(asked, positives, tf.constant(ids[part]))
+            update(encoded, positives, tf.constant(ids[part]))
         return float(metric.result()[0])
 
     return run
 
 
 def planted(num_users: int, num_items: int) -> tuple[td.data.Queries, td.data.Windows]:
-    """Queries of all users, and training windows of a tenth of them; items drawn by popularity."""
+    """Queries of all users, and training windows of a tenth; items drawn by popularity."""
     random = np.random.default_rng(0)
     names = tuple(str(item) for item in range(1, num_items + 1))
     catalogue = td.data.Catalogue(names, names, names)
@@ -227,7 +227,7 @@ def planted(num_users: int, num_items: int) -> tuple[td.data.Queries, td.data.Wi
 def scorer_of(
     name: str, queries: td.data.Queries, train: td.data.Windows, embedding_dim: int
 ) -> Scorer:
-    """One of `SCORERS`; models are not trained, which costs the same."""
+    """One of `SCORERS`; models are untrained, because training does not change the cost."""
     if name == "popularity":
         return td.popularity(train)
     if name == "EASE":
@@ -244,20 +244,20 @@ def scorer_of(
 
 
 def cost(name: str, num_users: int, num_items: int, embedding_dim: int) -> tuple[float, float]:
-    """Megabytes beyond what was there before, at the peak, and seconds."""
+    """Additional megabytes at the peak, and seconds."""
     queries, train = planted(num_users, num_items)
     scorer = scorer_of(name, queries, train, embedding_dim)
-    first = queries.subset(np.arange(600))  # graphs are made once, before
+    first = queries.subset(np.arange(600))  # traces the graphs before the measurement
     warm = scorer_of(name, first, train, embedding_dim) if name == "teacher" else scorer
     td.evaluate(warm, first)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before, start = resident("VmRSS"), time.monotonic()
     td.evaluate(scorer, queries).summary()
     return resident("VmHWM") - before, time.monotonic() - start
 
 
 def resident(name: str) -> float:
-    """Megabytes of the process: `VmRSS`, now, or `VmHWM`, the most so far."""
+    """Megabytes of the process: `VmRSS` is the current value, `VmHWM` the peak so far."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{name}:"):
             return 1024 * int(line.split()[1]) / 1e6

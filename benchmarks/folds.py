@@ -1,11 +1,12 @@
-"""How good is a teacher for users that it never saw, by the number of folds?
+"""How good is a teacher on users that it never saw, by the number of folds?
 
     python benchmarks/folds.py [--quick] [--seed 0] [--teacher] [--out DIR]
 
-A student learns from teachers that never saw its example's user. Fewer folds leave such a teacher
-fewer users to learn from; what that costs is NDCG@10 of each user's query by the teacher of the
-user's fold, beside the teacher of all users. MovieLens-100K: the decayed EASE at several numbers of
-folds, and with `--teacher` the recipe's teacher at its own number (trained once, kept on disk).
+A student learns from teachers that never saw the example's user. With fewer folds such a teacher
+has fewer training users. The cost is measured as NDCG@10 of each user's query by the teacher of the
+user's fold, compared with the teacher of all users. MovieLens-100K: time-decayed EASE at several
+numbers of folds, and with `--teacher` the recipe's teacher at the recipe's number (trained once,
+kept on disk).
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ EASE_SETTINGS = {"l2": 1000.0, "decay": 8.0}  # chosen on validation
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer folds: to see it work")
+    parser.add_argument("--quick", action="store_true", help="fewer folds, as a smoke test")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--teacher", action="store_true", help="the recipe's teacher too")
     parser.add_argument("--out", type=Path, default=Path("saved_models/benchmarks"))
@@ -71,7 +72,7 @@ def main() -> None:
 
 
 def parts(splits: Any) -> list[Queries]:
-    """The queries that choose, and those of the table."""
+    """The validation queries, which choose settings, and the test queries."""
     return [splits.validation, splits.test]
 
 

@@ -1,10 +1,10 @@
-"""What is it worth to keep the memory that a training step frees?
+"""How much faster is a training step if the process keeps freed memory?
 
     python benchmarks/freed_memory.py [--rounds 5] [--json FILE]
 
-Each round starts two processes, one that calls `keep_freed_memory` and one that does not, and takes
-the twin's training step of MovieLens-100K in each: nothing but the data was in its memory before.
-The ratio is of the medians of a round's steps. Linux with glibc; elsewhere both do the same.
+Each round starts two processes, one that calls `keep_freed_memory` and one that does not, and times
+the twin's training step of MovieLens-100K in each; only the data was in memory before. The ratio is
+that of the medians of a round's steps. It needs Linux with glibc; elsewhere both behave the same.
 """
 
 from __future__ import annotations

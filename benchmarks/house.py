@@ -1,9 +1,9 @@
-"""How large the house is: lines, rooms, public names, circles, tests, what an addition touches.
+"""The size of the package: lines, rooms, public names, import cycles, tests, cost of an addition.
 
     python benchmarks/house.py [--json FILE]
 
-Everything is read from the code as it stands; nothing is trained. Takes some 20 seconds, most of
-them for pytest to collect the tests.
+Everything is read from the current code; nothing is trained. Takes about 20 seconds, most of them
+for pytest to collect the tests.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from rows import Row, publish, row
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "tfrs_distill"
-# One thing of each kind that is there already: the files that name it are those that a next one of
-# its kind would touch, its own file among them.
+# One existing example of each kind. The files that name it are those that another one of its kind
+# would change, its own file included.
 EXAMPLES = {
     "loss": r"\bListMLEDistillation\b|list_mle_distillation",
     "teacher_kind": r"\bItemItemTeacher\b|\bItemItem\b|item-item|item_item_teacher",
@@ -74,7 +74,7 @@ def public_names() -> set[str]:
 
 
 def import_circles(files: list[Path]) -> list[list[str]]:
-    """Modules that import each other, directly or over others; imports for types count too."""
+    """Modules that import each other, directly or indirectly; imports for types count too."""
     modules = {module_of(path): path for path in files}
     imports = {name: set(imported_by(path, modules)) - {name} for name, path in modules.items()}
     return sorted(sorted(circle) for circle in strongly_connected(imports) if len(circle) > 1)
@@ -86,7 +86,7 @@ def module_of(path: Path) -> str:
 
 
 def imported_by(path: Path, modules: dict[str, Path]) -> Iterator[str]:
-    """Modules of the package that a file imports; a package's `__init__` only where it is meant."""
+    """Package modules that a file imports; an `__init__` only if it is imported itself."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:

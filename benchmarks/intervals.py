@@ -1,11 +1,11 @@
-"""Of how many users can a bootstrap interval be trusted?
+"""How many users does a bootstrap interval need?
 
     python benchmarks/intervals.py [--quick] [--json FILE]
 
-The test users of MovieLens-100K stand for all users there are: of few of them, drawn at random with
-replacement, `metrics.bootstrap_interval` gives an interval of 95 %, and it is counted how often it
-holds the mean over all. Once for the NDCG@10 of EASE, once for its paired difference from
-popularity. Also prints what the split by time leaves open, see `split_facts`.
+The test users of MovieLens-100K serve as the population. For small samples of them, drawn with
+replacement, `metrics.bootstrap_interval` computes 95 % intervals, and the script counts how often
+they contain the mean over all users: for the NDCG@10 of EASE, and for its paired difference to
+popularity. It also prints the leaks and ties of the split by time, see `split_facts`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ USERS = (10, 30, 100, 300)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer draws: to see it work")
+    parser.add_argument("--quick", action="store_true", help="fewer draws, as a smoke test")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     data = td.data.movielens_100k()
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def coverage(values: np.ndarray, users: int, draws: int) -> float:
-    """How often the interval of so many users holds the mean of all."""
+    """How often the interval of this many users contains the mean of all."""
     random = np.random.default_rng(0)
     held = 0
     for seed in range(draws):

@@ -1,8 +1,8 @@
 """`keras.distillation.Distiller` on Keras 3, timed on request: the peer of `distiller_step.py`.
 
-Runs in a process of its own, because Keras 2 and Keras 3 cannot share one. Prints its version, then
-for every line it reads the milliseconds of a training step: as Keras compiles by default, and
-without XLA.
+Runs in its own process, because Keras 2 and Keras 3 cannot share one. Prints its version, then for
+every input line the milliseconds of a training step: with Keras' default compilation, and without
+XLA.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""Sentence vectors by sentence-transformers itself, which the tests compare `TextEncoder` with.
+"""Sentence vectors of sentence-transformers itself, with which the tests compare `TextEncoder`.
 
     python benchmarks/make_reference_vectors.py MODEL_FOLDER
 
-Writes `tests/teachers/reference_vectors.json`. It runs on PyTorch, so give it an environment of its
-own; this package is not needed there:
+Writes `tests/teachers/reference_vectors.json`. It runs on PyTorch, so use a separate environment;
+this package is not needed there:
 
     pip install "torch==2.13.0" "sentence-transformers==5.7.0" "transformers==4.57.6"
 
-MODEL_FOLDER is a whole copy of sentence-transformers/all-MiniLM-L6-v2, `modules.json` included:
-that file says how the vectors are pooled and scaled. The asset cache lacks it; `hf download` gives
-it.
+MODEL_FOLDER is a complete copy of sentence-transformers/all-MiniLM-L6-v2, with `modules.json`,
+which specifies how the vectors are pooled and scaled. The asset cache does not have this file;
+`hf download` fetches it.
 """
 
 from __future__ import annotations

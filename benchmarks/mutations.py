@@ -1,9 +1,9 @@
-"""Do the tests see it? Damages lines of the package, one at a time, and shows which tests fail.
+"""Mutation tests: damages lines of the package, one at a time, and prints which tests fail.
 
     python benchmarks/mutations.py [--only TEXT] [--json FILE]
 
-Works on a copy of the package; some 20 seconds a damage, most of them for importing TensorFlow. A
-damage that no test sees is a row with `holds: false`.
+Works on a copy of the package; about 20 seconds per damage, most of them for importing TensorFlow.
+A damage that no test finds is a row with `holds: false`.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ ROOT = Path(__file__).parents[1]
 
 
 class Mutation(NamedTuple):
-    """A line of the package, what it is damaged to, and the tests that should see it.
+    """A line of the package, its damaged version, and the tests that should find it.
 
     Args:
-        name: what is broken.
-        file: within the package.
-        before: text that stands there once.
-        after: what it becomes.
+        name: the damaged behaviour.
+        file: path within the package.
+        before: text that occurs there exactly once.
+        after: its replacement.
         tests: a file within `tests/`, and which of its tests (pytest's `-k`).
     """
 
@@ -53,7 +53,7 @@ MUTATIONS = (
         ("distiller/test_distiller.py", "terms_are_the_equation"),
     ),
     Mutation(
-        "weights of the distillation losses left out",
+        "weights of the distillation losses ignored",
         STEP,
         "parts.append(self.distillation_loss_weights[name] * terms[name].part)",
         "parts.append(terms[name].part)",
@@ -67,14 +67,14 @@ MUTATIONS = (
         ("distiller/test_ranking_distiller_teachers.py", "hidden_representations_are_those"),
     ),
     Mutation(
-        "regularisation left out of the step",
+        "regularisation missing in the step",
         STEP,
         "regularised = total + sum(self.losses) / num_replicas()",
         "regularised = total",
         ("distiller/test_distiller.py", "regularisation"),
     ),
     Mutation(
-        "sample weights left out of the student loss",
+        "sample weights ignored by the student loss",
         "models/student.py",
         "(self.hard_loss(batch, outputs), self.row_weights(batch)) for task in tasks",
         "(self.hard_loss(batch, outputs), None) for task in tasks",
@@ -116,14 +116,14 @@ MUTATIONS = (
         ("models/test_described_item_tower.py", "ids_are_hidden"),
     ),
     Mutation(
-        "a teacher is asked once a task",
+        "a teacher runs once per task",
         TEACHERS,
         "if key not in self._logits:",
         "if True:",
         ("distiller/test_ranking_distiller.py", "each_teacher_run_once_a_step"),
     ),
     Mutation(
-        "what the teacher says at rows of weight 0 is kept",
+        "teacher outputs at rows of weight 0 are kept",
         TEACHERS,
         "return tf.where(counts, values, tf.zeros_like(values))",
         "return values",
@@ -144,21 +144,21 @@ MUTATIONS = (
         ("distiller/test_distiller_resume.py", "without_a_teacher_is_refused"),
     ),
     Mutation(
-        "temperatures of now are not saved",
+        "current temperatures are not saved",
         STEP,
         "loss.temperature = float(self.temperatures[name].numpy())",
         "pass",
         ("distiller/test_distiller_resume.py", "arguments_come_back"),
     ),
     Mutation(
-        "the first batch is not looked at",
+        "the first batch is not checked",
         "models/first_batch.py",
         "            self.check_batch(batch)\n        self.is_checked = True",
         "            pass\n        self.is_checked = True",
         ("distiller/test_distiller_errors.py", "finite_names_its_example or probabilities"),
     ),
     Mutation(
-        "the first batch is not given back",
+        "the first batch is lost",
         "models/first_batch.py",
         "        return iter(again)",
         "        return iterator",
@@ -172,7 +172,7 @@ MUTATIONS = (
         ("distiller/test_distiller_errors.py", "at_a_later_batch"),
     ),
     Mutation(
-        "a NaN moves the weights",
+        "a NaN changes the weights",
         "models/step.py",
         "tf.cond(tf.math.is_finite(total), apply, lambda: tf.constant(False))",
         "apply()",
@@ -207,14 +207,14 @@ MUTATIONS = (
         ("models/test_ranking_model.py", "cannot_have"),
     ),
     Mutation(
-        "temperature squared left out of the KL divergence",
+        "temperature squared missing in the KL divergence",
         "losses/soft_target_kl_divergence.py",
         "return temperature**2 * divergence, gradient",
         "return divergence, gradient",
         ("losses/test_soft_target_kl_divergence.py", "temperature"),
     ),
     Mutation(
-        "a fold's teacher answers for its own rows",
+        "a fold's teacher is trained on its own rows",
         "knowledge/cross_fit.py",
         "train(examples.subset(fold_of_row != fold), fold)",
         "train(examples.subset(fold_of_row == fold), fold)",
@@ -225,7 +225,7 @@ MUTATIONS = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default="", help="damages whose name has this text")
+    parser.add_argument("--only", default="", help="only damages whose name contains this text")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     chosen = [mutation for mutation in MUTATIONS if arguments.only in mutation.name]
@@ -233,7 +233,7 @@ def main() -> None:
 
 
 def seen(mutation: Mutation) -> Row:
-    """Damage a copy, run the tests, and tell which failed."""
+    """Damage a copy, run the tests, and return which failed."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         for name in ("tfrs_distill", "tests"):
@@ -260,7 +260,7 @@ def damaged(mutation: Mutation, text: str) -> str:
     """The file's text with the damage.
 
     Raises:
-        ValueError: the line is not there, or not once.
+        ValueError: the text does not occur exactly once.
     """
     if text.count(mutation.before) != 1:
         raise ValueError(

@@ -1,19 +1,19 @@
-"""What reading a large table, a large evaluation and a search for settings cost.
+"""The cost of reading a large table, of a large evaluation and of a hyperparameter search.
 
     python benchmarks/own_data.py [--quick] [--rows 20000000] [--users 1000000] [--items 100000]
         [--trials 20] [--json FILE]
 
 Writes a table of made-up interactions to a temporary folder, as CSV and as Parquet, and reads each
-by `td.data.read_table` in a process of its own, beside `pandas.read_csv` of the same columns, which
-keeps no ids apart and checks nothing. Memory is the process' peak less that before reading.
+with `td.data.read_table` in its own process, compared with `pandas.read_csv` of the same columns,
+which numbers no ids and checks nothing. Memory is the process' peak minus its peak before reading.
 
-Then `td.evaluate` of a student of width 64 for 100,000 users x 100,000 items beside the bare
-product of its embeddings, as `python benchmarks/evaluation.py --large` has it: all scores together
+Then `td.evaluate` of a student of width 64 for 100,000 users x 100,000 items, compared with the
+bare product of its embeddings, as in `python benchmarks/evaluation.py --large`: all scores together
 would be 40 GB.
 
-Last `tfrs-distill tune` on planted data (`--trials` of the student and of its twin), interrupted
-half way through the student's and resumed: the trials that it ends with, and the time that a trial
-takes beside its training.
+Then `tfrs-distill tune` on planted data (`--trials` of the student and of its twin), interrupted
+half way through the student's trials and resumed: the final number of trials, and the overhead of a
+trial in addition to its training.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ import json, re, sys, time
 from pathlib import Path
 {imports}
 
-def peak():  # of this process alone: what getrusage gives begins with its parent's
+def peak():  # of this process alone; getrusage starts with the parent's peak
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
 
 before, start = peak(), time.perf_counter()
@@ -59,7 +59,7 @@ READERS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small sizes: to see it work")
+    parser.add_argument("--quick", action="store_true", help="small sizes, as a smoke test")
     parser.add_argument("--rows", type=int, default=20_000_000)
     parser.add_argument("--users", type=int, default=1_000_000)
     parser.add_argument("--items", type=int, default=100_000)
@@ -92,7 +92,7 @@ def main() -> None:
 
 
 def interrupted_search(out: Path, num_trials: int) -> list[Row]:
-    """The figures of a search that is interrupted half way through the student's trials."""
+    """The result rows of a search that is interrupted half way through the student's trials."""
     size = ["--recipe", "synthetic", "--quick", "--trials", str(num_trials), "--out", str(out)]
     command = [sys.executable, "-u", "-m", "tfrs_distill", "tune", *size]
     half = f"[{num_trials // 2}/{num_trials}] student"
@@ -109,12 +109,12 @@ def interrupted_search(out: Path, num_trials: int) -> list[Row]:
     complete = [trial for trial in trials if trial["state"] == "complete"]
     notes = [*folder.glob("trials/student-*/done.json"), *folder.glob("trials/twin-*/done.json")]
     training = sum(json.loads(note.read_text())["seconds"] for note in notes)
-    others = [  # data, teacher and knowledge, which the first trial made
+    others = [  # data, teacher and knowledge of the first trial
         json.loads(note.read_text())["seconds"]
         for note in folder.glob("trials/*/done.json")
         if note not in notes
     ]
-    beside = sum(trial["seconds"] for trial in complete) - training - sum(others)
+    overhead = sum(trial["seconds"] for trial in complete) - training - sum(others)
     detail = f"{len(complete)} complete, {len(trials) - len(complete)} stopped early"
     return [
         row(
@@ -122,7 +122,7 @@ def interrupted_search(out: Path, num_trials: int) -> list[Row]:
         ),
         row(
             "tune: seconds a trial beside its training",
-            beside / len(complete),
+            overhead / len(complete),
             "s",
             "",
             f"training {training / len(complete):.1f} s a trial",
@@ -131,7 +131,7 @@ def interrupted_search(out: Path, num_trials: int) -> list[Row]:
 
 
 def write(table: Path, num_rows: int, num_users: int, num_items: int) -> None:
-    """A million rows at a time; items by a power law, as they are met."""
+    """Write a million rows at a time; items follow a power law, as in real data."""
     import pyarrow
     from pyarrow import csv, parquet
 

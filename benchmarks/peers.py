@@ -1,16 +1,16 @@
-"""How do other recommenders do on the same data, with as many trials?
+"""How good are other recommenders on the same data, with as many trials?
 
     python benchmarks/peers.py [--quick] [--recipe movielens-100k] [--seeds 0 1 2] [--trials 9]
         [--peers NAME ...] [--out DIR] [--json FILE]
 
-Every peer gets the split, the histories and the metric code of the recipe, and equally many trials
-of its settings, which are chosen by NDCG on validation with the first seed; test is looked at once,
-with the chosen settings. Libraries that cannot live beside TensorFlow run each in an environment of
-its own, made below DIR with `venv` and `pip` and used again when it is there; what their processes
-are given and write is in `peers/exchange.py`. Every trial is a stage: what is on disk is not run
-again. Our own models are read from the runs that `benchmarks/retrieval.py` has left in DIR for the
-same seeds. Intervals are 95 % bootstrap intervals over users of the NDCG averaged over the seeds,
-paired for a difference.
+Every peer uses the split, the histories and the metric code of the recipe, and the same number of
+trials of its settings, which are chosen by NDCG on validation with the first seed; each peer is
+evaluated on test once, with the chosen settings. Each library that cannot be installed together
+with TensorFlow runs in its own environment, made below DIR with `venv` and `pip` and reused if it
+exists; `peers/exchange.py` defines the inputs and outputs of its processes. Every trial is a stage:
+trials on disk are not run again. Our own models are read from the runs that
+`benchmarks/retrieval.py` wrote to DIR for the same seeds. Intervals are 95 % bootstrap intervals
+over users of the NDCG averaged over the seeds, paired for a difference.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ from session_peers import VSKNN, SequentialRules, training_sequences  # isort: s
 
 SCRIPTS = Path(__file__).parent / "peers"
 TORCH = "torch==2.13.0"
-ENVIRONMENTS = {  # what pip is asked for
+ENVIRONMENTS = {  # what pip installs
     "implicit": ("implicit==0.7.3",),
     "rectools": ("rectools[torch]==0.19.0", TORCH),
     "recbole": (
         "recbole==1.2.1",
         TORCH,
-        "numpy<2",  # it reads names that NumPy 2 has dropped
+        "numpy<2",  # it uses names that NumPy 2 removed
         "pandas<3",
         "scipy<1.13",
         "setuptools<81",
@@ -69,7 +69,7 @@ ENVIRONMENTS = {  # what pip is asked for
 PARTS = ("validation", "test")
 LATENCY_QUERIES = 200
 QUICK_TRIALS, QUICK_EPOCHS = 2, 2
-MODELS = ("teacher", "twin", "student")  # of a run, first; then whatever else it measured
+MODELS = ("teacher", "twin", "student")  # of a run, shown first; then its other models
 
 
 @dataclass(frozen=True)
@@ -78,13 +78,13 @@ class Peer:
 
     Args:
         space: by setting, the values that are tried. The first of each are tried first: the
-            library's own, the paper's or the tutorial's.
-        quick: settings that make it small where all that is wanted is to see it work.
+            defaults of the library, the paper or the tutorial.
+        quick: settings that make it small for a smoke test.
         make: `make(train, **settings)` makes its scorer in this process.
-        script: of `benchmarks/peers/`, which trains it in a process of its own, where there is one.
-        environment: of `ENVIRONMENTS`, whose Python runs the script; this Python where empty.
-        has_epochs: whether it is judged on validation after every epoch, and stopped.
-        is_drawn: whether training draws numbers, so that every seed trains anew.
+        script: of `benchmarks/peers/`, if one trains it in its own process.
+        environment: of `ENVIRONMENTS`, whose Python runs the script; this Python if empty.
+        has_epochs: whether it is evaluated on validation after every epoch, with early stopping.
+        is_drawn: whether training is random, so that every seed is trained.
     """
 
     space: Mapping[str, Sequence[Any]] = field(default_factory=dict)
@@ -212,7 +212,7 @@ PEERS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="few trials: to see it work")
+    parser.add_argument("--quick", action="store_true", help="few trials, as a smoke test")
     parser.add_argument("--recipe", default="movielens-100k", help="whose data and protocol")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--trials", type=int, default=9, help="settings tried for each peer")
@@ -256,7 +256,7 @@ def main() -> None:
 
 
 def environment(name: str, home: Path) -> Path:
-    """The Python of a peer's environment, which is made where it is not there whole."""
+    """The Python of a peer's environment, which is made if it is missing or incomplete."""
     if not name:
         return Path(sys.executable)
     folder, wanted = home / name, "\n".join(ENVIRONMENTS[name])
@@ -282,14 +282,14 @@ def environment(name: str, home: Path) -> Path:
 
 @dataclass(frozen=True)
 class Measured:
-    """A model as it is compared.
+    """A model in the comparison.
 
     Args:
         ndcg: of the test queries, averaged over the seeds.
         by_seed: its mean of each seed.
-        validation: NDCG, averaged over the seeds; None where it is not known.
+        validation: NDCG, averaged over the seeds; None if it is missing.
         recall: likewise, on test.
-        facts: `parameters`, `bytes`, `minutes`, `milliseconds`; None what is not known.
+        facts: `parameters`, `bytes`, `minutes`, `milliseconds`; None if missing.
         detail: the settings.
     """
 
@@ -306,13 +306,13 @@ class Bench:
     """The trials of the peers on one split.
 
     Args:
-        home: where the stages' folders are made.
+        home: the folder of the stages.
         splits: the data.
         k: of the metrics.
-        seeds: the first searches; the others train what it chose.
-        num_trials: of each peer; fewer where its space is smaller.
+        seeds: the first is used for the search; the others train the chosen settings.
+        num_trials: of each peer; fewer if its space is smaller.
         max_epochs: of a peer that has epochs.
-        patience: epochs without a better validation figure before stopping.
+        patience: epochs without a better validation NDCG before stopping.
         quick: whether the peers are made small.
         pythons: by environment.
         progress: shows the stages.
@@ -330,7 +330,7 @@ class Bench:
     progress: Progress
 
     def run(self, names: Sequence[str]) -> dict[str, Measured]:
-        """Search every peer's settings, train it with the chosen ones, and look at test."""
+        """Search every peer's settings, train it with the chosen ones, and evaluate it on test."""
         self.home.mkdir(parents=True, exist_ok=True)
         with whole_file(self.data_file) as file:
             np.savez(file, **exchanged(self.splits))
@@ -341,11 +341,11 @@ class Bench:
 
     @property
     def data_file(self) -> Path:
-        """What the processes read."""
+        """The input of the processes."""
         return self.home / "data.npz"
 
     def _stages(self, name: str, stages: Stages) -> list[Stage]:
-        """A stage a trial, and one for each other seed with the settings that were chosen."""
+        """A stage per trial, and one for each other seed with the chosen settings."""
         peer = PEERS[name]
         trials = [
             settings | (peer.quick if self.quick else {})
@@ -406,9 +406,9 @@ class Bench:
     def _in_a_process(
         self, name: str, settings: dict[str, Any], seed: int, max_epochs: int, folder: Path
     ) -> Result:
-        """Train a peer with its script, epoch by epoch while validation gets better."""
+        """Train a peer with its script, with early stopping on validation."""
         peer, latest, request = PEERS[name], folder / ".latest.npz", folder / "request.json"
-        asked = {
+        given = {
             "model": name,
             "settings": settings,
             "seed": seed,
@@ -418,13 +418,13 @@ class Bench:
             "lists": str(latest.absolute()),
         }
         with whole_file(request, "w") as file:
-            json.dump(asked, file)
+            json.dump(given, file)
         python = self.pythons[peer.environment].absolute()
         command = [str(python), str((SCRIPTS / peer.script).absolute()), str(request.absolute())]
         best, facts = -1.0, {"epoch": 0, "seconds": 0.0}
         with (
             open(folder / ".log", "w", encoding="utf-8") as log,
-            tempfile.TemporaryDirectory() as elsewhere,  # RecBole writes where it runs
+            tempfile.TemporaryDirectory() as elsewhere,  # RecBole writes to its working folder
             self.progress.bar(name, max_epochs) as advance,
             subprocess.Popen(
                 command,
@@ -461,7 +461,7 @@ class Bench:
         return facts | {"minutes": minutes, "best_epoch": best_epoch}
 
     def _measured(self, name: str, stages: Stages) -> Measured:
-        """A peer with the settings that are best on validation, on test."""
+        """The test result of a peer with the settings that are best on validation."""
         peer, start = PEERS[name], folder_name(name)
         best = best_of([stage for stage in stages.results if is_trial(stage, start)], stages)
         trained = [best]
@@ -496,11 +496,11 @@ class Bench:
         return evaluate(lambda histories, k: (scores, item_ids), self._queries(part), k=self.k)
 
 
-OWN = "session_peers.py"  # the code of peers that is ours and not the package's
+OWN = "session_peers.py"  # code of our own peers outside the package
 
 
 def exchanged(splits: Splits) -> dict[str, np.ndarray]:
-    """What a peer's process is given, see `peers/exchange.py`; no positives are in it."""
+    """The input of a peer's process, see `peers/exchange.py`; it has no positives."""
     train = training_sequences(splits.train)
     row_of = {user: row for row, user in enumerate(train)}
     arrays = {
@@ -524,12 +524,12 @@ def is_trial(stage: str, start: str) -> bool:
 
 
 def best_of(tried: Sequence[str], stages: Stages) -> str:
-    """The trial that is best on validation; of equal ones the first."""
+    """The trial that is best on validation; the first if several are equal."""
     return max(tried, key=lambda name: stages.results[name]["validation"])
 
 
 def shown_time_left(planned: list[Stage]) -> list[Stage]:
-    """The stages, whose lines say how long the rest will take at the pace of those before."""
+    """The stages, whose lines estimate the remaining time from that of the previous ones."""
     taken: dict[str, list[float]] = {}
 
     def timed(stage: Stage, later: Sequence[Stage], folder: Path) -> tuple[Result, str]:
@@ -551,7 +551,7 @@ def _peer_of(stage: Stage) -> str:
 
 
 def our_models(out: Path, recipe: str, seeds: Sequence[int], k: int) -> dict[str, Measured]:
-    """Teacher, twin, student, controls and files of the runs in `out`, where all seeds have one."""
+    """Teacher, twin, student, controls and files of the runs in `out`, if all seeds have one."""
     homes = [out / f"{recipe}-seed-{seed}" for seed in seeds]
     found: dict[str, Measured] = {}
     if all((home / "report.json").exists() for home in homes):
@@ -586,7 +586,7 @@ def _of_reports(
 
 
 def table(models: Mapping[str, Measured], seeds: Sequence[int], k: int) -> str:
-    """The comparison as Markdown, the best on test first."""
+    """The comparison as Markdown, sorted by the test metric."""
     lines = [
         f"\n| model | NDCG@{k} validation | NDCG@{k} test (95 % interval) | by seed "
         f"{', '.join(map(str, seeds))} | Recall@{k} | parameters | bytes | training minutes | "
@@ -616,7 +616,7 @@ def shown(value: float | None, form: str) -> str:
 
 
 def figures(found: Mapping[str, Measured], own: Mapping[str, Measured], k: int) -> list[Row]:
-    """Every model's NDCG, and the student beside the best peer where its runs are there."""
+    """Every model's NDCG, and the student compared with the best peer if its runs exist."""
     rows = []
     for name, model in (*found.items(), *own.items()):
         low, high = metrics.bootstrap_interval(model.ndcg)

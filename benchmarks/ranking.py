@@ -3,8 +3,8 @@
     python benchmarks/ranking.py [--quick] [--seeds 0 1 2] [--out DIR] [--json FILE]
                                  [--only reviews reviews-by-item ranking multitask two-stage]
 
-Each seed is a whole run of a recipe, from data to files, and beside it the peers of
-`ranking_peers.py` on the same rows. Figures are means over the seeds; intervals are 95 % bootstrap
+Each seed is a whole run of a recipe, from data to files, compared with the peers of
+`ranking_peers.py` on the same rows. Values are means over the seeds; intervals are 95 % bootstrap
 intervals over users (reviews: over each seed's own reviews) and seeds, paired for a difference. All
 controls are trained. Runs that are on disk are not run again. It needs scikit-learn:
 `pip install -e ".[test]"`.
@@ -51,7 +51,7 @@ FILM_PEERS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small runs: to see it work")
+    parser.add_argument("--quick", action="store_true", help="small runs, as a smoke test")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--out", type=Path, default=Path("saved_models/benchmarks"))
@@ -86,7 +86,7 @@ def main() -> None:
 
 
 def recipe_of(part: str) -> Recipe:
-    """The recipe that a part runs under other seeds; by item, test items are in no training row."""
+    """The recipe of a part; split by item, test items are in no training row."""
     if part != "reviews-by-item":
         return Recipe.named(part)
     recipe = Recipe.named("reviews")
@@ -103,7 +103,7 @@ def add_peers(recipe: Recipe, run: FinishedRun) -> None:
     for task in (one for one in TASKS if one in run.tasks):
         labelled = ~np.isnan(data.splits.test.labels[task])
         for name, predictions in peers.items():
-            # An order by predicted rating is one by how well it is liked.
+            # Ordering by predicted rating is also an ordering by the likelihood of a like.
             run.tasks[task].models[name] = predictions[labelled]
 
 
@@ -111,7 +111,7 @@ def table(report: dict, runs: list[TaskResults], task: str) -> str:
     """The comparison as Markdown."""
     keys = ["rmse"] if task == "rating" else ["auc", "gauc"]
     if task == "recommended":
-        keys = ["auc"]  # a review is its own user
+        keys = ["auc"]  # each review counts as a user of its own
     heads = [f"{key.upper()} (95 % interval) | by seed" for key in keys]
     if task != "rating":
         heads.append("accuracy | F1")
@@ -137,7 +137,7 @@ def table(report: dict, runs: list[TaskResults], task: str) -> str:
 
 
 def decisions(runs: list[TaskResults], model: str) -> str:
-    """Accuracy and F1 at a probability of one half; empty for a model that predicts no such."""
+    """Accuracy and F1 at a probability of one half; empty for a model without probabilities."""
     if any(run.models[model].min() < 0.0 or run.models[model].max() > 1.0 for run in runs):
         return " | "
     means = [np.mean([run.figure(model, key) for run in runs]) for key in ("accuracy", "f1")]
@@ -145,14 +145,14 @@ def decisions(runs: list[TaskResults], model: str) -> str:
 
 
 def mean(runs: list[TaskResults], model: str, metric: str = "") -> float:
-    """A figure's mean over the seeds."""
+    """The mean of a metric over the seeds."""
     return float(np.mean([run.figure(model, metric) for run in runs]))
 
 
 def beside_best_control(
     part: str, all_runs: list[FinishedRun], task: str, metric: str, goal: str
 ) -> Row:
-    """How far the student is from the best of its controls, by the near end of the interval."""
+    """The difference of the student to its best control, by the interval's end nearest to 0."""
     runs, lower = results_of(all_runs, task), metric == "rmse"
     best = (min if lower else max)(BARS, key=lambda name: mean(runs, name, metric))
     found = difference_over_runs(runs, "student", runs, best, metric)
@@ -167,12 +167,12 @@ def beside_best_control(
 
 
 def milliseconds(models: dict, name: str) -> float:
-    """The median time of one answer, of a report's models."""
+    """The median time of one query, for a report's models."""
     return models[name]["latency_ms"]["p50"]
 
 
 def reviews_goals(part: str, all_runs: list[FinishedRun]) -> list[Row]:
-    """The bars of the clothing reviews."""
+    """The goals of the clothing reviews."""
     task = "recommended"
     runs = results_of(all_runs, task)
     int8, bert = mean(runs, "student_int8"), mean(runs, "teacher")
@@ -205,7 +205,7 @@ def reviews_goals(part: str, all_runs: list[FinishedRun]) -> list[Row]:
 
 
 def movielens_goals(part: str, all_runs: list[FinishedRun]) -> list[Row]:
-    """The bars of MovieLens ratings."""
+    """The goals of MovieLens ratings."""
     runs = results_of(all_runs, "like")
     teacher, student, base = (mean(runs, name) for name in ("teacher", "student", "item_mean"))
     models = [one.report["models"] for one in all_runs]
@@ -241,7 +241,7 @@ def two_stage_table(report: dict) -> str:
 
 
 def two_stage_goals(report: dict, runs: list[FinishedRun]) -> list[Row]:
-    """The bars of the two stages."""
+    """The goals of the two stages."""
     ndcg = {
         name: found["metrics"][RELEVANCE]["ndcg@10"] for name, found in report["models"].items()
     }

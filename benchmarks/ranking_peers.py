@@ -1,7 +1,7 @@
-"""What ranking students are compared with: peers that other libraries give, chosen on validation.
+"""Peers of ranking students from other libraries, with settings chosen on validation.
 
-Called by `benchmarks/ranking.py`. Every peer trains on the same rows as the student and answers the
-same test rows.
+Called by `benchmarks/ranking.py`. Every peer is trained on the same rows as the student and
+evaluated on the same test rows.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ SHRINKAGE = 5.0
 
 
 def gradient_boosted_trees(data: RankingData, seed: int) -> np.ndarray:
-    """scikit-learn's histogram gradient boosting on what is known of user, item and history.
+    """scikit-learn's histogram gradient boosting on features of user, item and history.
 
-    Among the features is the item's shrunken mean rating, of a training row without its own rating.
+    One feature is the item's shrunken mean rating; for a training row it excludes the row's own
+    rating.
 
     Returns:
         Predicted ratings of the test rows.
@@ -100,7 +101,7 @@ class TutorialModel(tfrs.Model):
 
 
 def tutorial_model(data: RankingData, seed: int, max_epochs: int = 20) -> np.ndarray:
-    """TFRS' ranking tutorial, its optimizer's rate and its epochs chosen on validation.
+    """TFRS' ranking tutorial; its learning rate and its epochs are chosen on validation.
 
     Returns:
         Predicted ratings of the test rows.
@@ -113,20 +114,20 @@ def tutorial_model(data: RankingData, seed: int, max_epochs: int = 20) -> np.nda
         model.compile(optimizer=tf.keras.optimizers.Adagrad(rate))
         batches = splits.train.batches(1024, seed=seed)
 
-        def said(part: RankingExamples, model: TutorialModel = model) -> np.ndarray:
+        def predicted(part: RankingExamples, model: TutorialModel = model) -> np.ndarray:
             return np.concatenate([model(batch)[:, 0] for batch in part.batches(4096)])
 
         for _ in range(max_epochs):
             model.fit(batches, epochs=1, verbose=0)
-            error = metrics.rmse(splits.validation.labels["rating"], said(splits.validation))
+            error = metrics.rmse(splits.validation.labels["rating"], predicted(splits.validation))
             if best is None or error < best[0]:
-                best = float(error), said(splits.test)
+                best = float(error), predicted(splits.test)
     assert best is not None
     return best[1]
 
 
 def tfidf_logistic_regression(splits: RankingSplits) -> np.ndarray:
-    """TF-IDF of single words and pairs with logistic regression, its C chosen on validation.
+    """TF-IDF of single words and pairs with logistic regression; C is chosen on validation.
 
     Returns:
         Probabilities of 'recommended' for the test rows.

@@ -3,10 +3,10 @@
     python benchmarks/retrieval.py [--quick] [--seeds 0 1 2 3 4] [--recipe NAME] [--split SPLIT]
         [--controls NAME ...] [--out DIR] [--json FILE]
 
-Prints the table of `benchmarks/RESULTS.md`, and what the student has above each control: the twin
-(label smoothing alone), the self-taught and the scrambled student. Intervals are 95 % bootstrap
+Prints the table of `benchmarks/RESULTS.md`, and the student's gain on each control: the twin (label
+smoothing alone), the plain, the self-taught and the scrambled student. Intervals are 95 % bootstrap
 intervals over users and seeds, paired for a difference. Runs that are on disk are not run again.
-All controls are trained, whatever the recipe names, but where `--controls` names some.
+Without `--controls` all controls are trained, whichever the recipe names.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tfrs_distill.pipeline.terminal import TerminalProgress
 from tfrs_distill.pipeline.worker import default_processes
 
 BARS = ("twin", "plain", "self_taught", "scrambled")  # the controls that a student must beat
-GOALS = {  # by data and split, of figures below
+GOALS = {  # by data and split, for the rows below
     (FILMS, USER_TIME): {"teacher_ndcg": ">= 0.215", "int8_bytes": "<= 150000"},
     (FILMS_1M, LEAVE_ONE_OUT): {
         "teacher_ndcg": ">= 0.188",
@@ -55,7 +55,7 @@ MODELS = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small runs: to see it work")
+    parser.add_argument("--quick", action="store_true", help="small runs, as a smoke test")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--recipe", default="movielens-100k", help="a built-in recipe or a file")
     parser.add_argument("--split", help="such as leave-one-out; default: the recipe's")
@@ -113,7 +113,7 @@ def table(report: dict) -> str:
 
 
 def goals(report: dict, of_data: dict[str, str]) -> list[Row]:
-    """What the figures must show, as rows with a goal; some are `of_data`."""
+    """The result rows with their goals; some goals depend on the data (`of_data`)."""
     of_k = f"ndcg@{report['k']}"
     averages = {
         name: row["metrics"][NEXT_ITEM][of_k]["value"] for name, row in report["models"].items()

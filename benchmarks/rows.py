@@ -1,4 +1,4 @@
-"""The rows that every benchmark prints and writes: a figure, its goal, and whether it holds."""
+"""The rows that every benchmark prints and writes: a value, its goal, and whether it is met."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ Row = dict[str, object]
 
 
 def row(name: str, value: float, unit: str, goal: str, detail: str) -> Row:
-    """One figure; `goal` is a text such as `<= 1.15`, or empty."""
-    value = float(value)  # JSON knows no NumPy bool, which a comparison would give
+    """One measured value; `goal` is a text such as `<= 1.15`, or empty."""
+    value = float(value)  # a comparison would return a NumPy bool, which JSON cannot store
     return {
         "name": name,
         "value": value,
@@ -33,13 +33,13 @@ def holds(value: float, goal: str) -> bool:
 
 
 def publish(rows: list[Row], json_file: Path | None) -> None:
-    """Print the rows as a Markdown table and, where a file is given, write them as JSON."""
+    """Print the rows as a Markdown table and, if a file is given, write them as JSON."""
     print("\n| figure | value | goal | | detail |\n|---|---|---|---|---|")
-    for told in rows:
-        held = {True: "holds", False: "**missed**"}.get(told["holds"], "")
+    for one in rows:
+        held = {True: "holds", False: "**missed**"}.get(one["holds"], "")
         print(
-            f"| {told['name']} | {told['value']:.4g} {told['unit']} | {told['goal']} | {held} | "
-            f"{told['detail']} |"
+            f"| {one['name']} | {one['value']:.4g} {one['unit']} | {one['goal']} | {held} | "
+            f"{one['detail']} |"
         )
     if json_file:
         with whole_file(json_file, "w") as file:

@@ -1,7 +1,7 @@
-"""Peers without gradients that read the order of a history: sequential rules and V-SKNN.
+"""Sequential peers that are not trained by gradients: sequential rules and V-SKNN.
 
-Both after [Ludewig and Jannach, 2018](https://arxiv.org/abs/1803.09587), of which no library is
-maintained; a user's training items are one session.
+Both follow [Ludewig and Jannach, 2018](https://arxiv.org/abs/1803.09587), for which no maintained
+library exists; a user's training items are one session.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ def training_sequences(train: Windows) -> dict[int, np.ndarray]:
 
 
 class HistoryScorer(BlockScorer):
-    """A scorer that weighs an item of the history by `exp(-age / decay)`."""
+    """A scorer that weights an item of the history by `exp(-age / decay)`."""
 
     def __init__(self, train: Windows, decay: float) -> None:
         self.num_items, self.exclude_seen = train.catalogue.num_items, train.catalogue.exclude_seen
         self.decay = decay
 
     def _weights(self, histories: Sequence[np.ndarray]) -> np.ndarray:
-        """How much each item counts, float32 [num_queries, num_items + 1]."""
+        """The weight of each item, float32 [num_queries, num_items + 1]."""
         weights = np.zeros((len(histories), self.num_items + 1), np.float32)
         for row, history in zip(weights, histories):
             row[history] = np.exp(-np.arange(len(history) - 1, -1, -1) / self.decay)
@@ -40,17 +40,18 @@ class HistoryScorer(BlockScorer):
 
 
 class SequentialRules(HistoryScorer):
-    """Rules 'who met a, later met b', stronger the fewer items were between them.
+    """Rules 'after an interaction with a follows one with b', stronger with fewer items between.
 
     `rule[a, b] = sum over the times that b follows a, at most `window` items later, of
-    1 / (items from a to b) / (times of a) ** normalisation`; `score_b = sum over the history's a of
-    exp(-age_a / decay) rule[a, b]`. The paper asks the last item alone; a small decay does.
+    1 / (items from a to b) / (1 + times of a) ** normalisation`;
+    `score_b = sum over the history's a of exp(-age_a / decay) rule[a, b]`. The paper uses the last
+    item alone, as a small decay does.
 
     Args:
         train: training windows.
         window: in items.
         decay: in items.
-        normalisation: 1 makes shares of the rules, 0 leaves counts.
+        normalisation: 1 turns the rules into shares, 0 keeps counts.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class SequentialRules(HistoryScorer):
 
     @property
     def num_parameters(self) -> int:
-        """Rules that are there."""
+        """Rules that are not 0."""
         return int(np.count_nonzero(self.rules))
 
     def _score_items(self, histories: Sequence[np.ndarray]) -> np.ndarray:
@@ -76,17 +77,17 @@ class SequentialRules(HistoryScorer):
 
 
 class VSKNN(HistoryScorer):
-    """The items of the sessions that are nearest to the history, its latest items counting most.
+    """Items of the sessions nearest to the history, whose latest items have the largest weight.
 
     `similarity_s = sum over the items i of both of exp(-age_i / decay) * rarity_i / sqrt(items of
     s)`; `score_i = rarity_i * sum over the nearest sessions s with i of similarity_s`, with
-    `rarity_i = log(sessions / sessions with i) ** rarity`.
+    `rarity_i = log(1 + sessions / sessions with i) ** rarity`.
 
     Args:
         train: training windows.
         neighbours: nearest sessions.
         decay: in items.
-        rarity: 0 counts all items alike.
+        rarity: 0 weights all items equally.
     """
 
     def __init__(
@@ -99,21 +100,21 @@ class VSKNN(HistoryScorer):
     ) -> None:
         super().__init__(train, decay)
         sequences = list(training_sequences(train).values())
-        self.met = np.zeros((len(sequences), self.num_items + 1), np.float32)
-        for row, sequence in zip(self.met, sequences):
+        self.interacted = np.zeros((len(sequences), self.num_items + 1), np.float32)
+        for row, sequence in zip(self.interacted, sequences):
             row[sequence] = 1.0
         self.neighbours = min(neighbours, len(sequences))
-        sessions = np.maximum(self.met.sum(axis=0), 1.0)
+        sessions = np.maximum(self.interacted.sum(axis=0), 1.0)
         self.rarity = np.log(1.0 + len(sequences) / sessions) ** rarity
-        self.lengths = np.sqrt(self.met.sum(axis=1))
+        self.lengths = np.sqrt(self.interacted.sum(axis=1))
 
     @property
     def num_parameters(self) -> int:
         """Items of all sessions."""
-        return int(self.met.sum())
+        return int(self.interacted.sum())
 
     def _score_items(self, histories: Sequence[np.ndarray]) -> np.ndarray:
-        similarity = (self._weights(histories) * self.rarity) @ self.met.T / self.lengths
+        similarity = (self._weights(histories) * self.rarity) @ self.interacted.T / self.lengths
         least = np.partition(similarity, -self.neighbours, axis=1)[:, -self.neighbours, None]
-        scores: np.ndarray = np.where(similarity >= least, similarity, 0.0) @ self.met
+        scores: np.ndarray = np.where(similarity >= least, similarity, 0.0) @ self.interacted
         return scores * self.rarity

@@ -1,12 +1,12 @@
-"""How much of a figure is the split's? The same cheap models under each way to part the data.
+"""The effect of the split: the same cheap models under each way to split the data.
 
     python benchmarks/splits.py [--quick] [--json FILE]
 
-Test NDCG@10 of popularity, EASE and EASE that forgets (both settings fixed, so that only the split
-differs) on MovieLens-100K: each user's time parted 80/10/10 with interactions of one time stamp in
-file order, dealt by chance (mean and extremes over seeds) or kept whole at the cuts; leave one out;
-one time for all users. Beside each: what the split leaves open, see `split_facts`. First: how many
-consecutive ratings of a user share a time stamp.
+Test NDCG@10 of popularity, EASE and time-decayed EASE (with fixed settings, so that only the split
+differs) on MovieLens-100K: each user's interactions split by time 80/10/10, where interactions with
+the same timestamp are in file order, shuffled (mean and extremes over seeds) or not separated by a
+cut; leave one out; one time for all users. Each row also has the leaks and ties of the split, see
+`split_facts`. The first line is the share of a user's consecutive ratings with the same timestamp.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SEEDS = 5
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="two seeds: to see it work")
+    parser.add_argument("--quick", action="store_true", help="two seeds, as a smoke test")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     data = td.data.movielens_100k()
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def tied(data: td.data.Interactions) -> float:
-    """How many ratings have the time stamp of the same user's rating before."""
+    """The share of ratings with the timestamp of the same user's previous rating."""
     order = data.rows_by_time()
     users, times = data.users[order], data.timestamps[order]
     of_one = users[1:] == users[:-1]
@@ -63,7 +63,7 @@ def tied(data: td.data.Interactions) -> float:
 
 
 def figures(name: str, drawn: list[td.data.Interactions], cuts_of: Cuts) -> list[Row]:
-    """NDCG@10 of every model: of one draw with its interval over users, of several their mean."""
+    """NDCG@10 of every model: for one draw with an interval over users, for several the mean."""
     found: dict[str, list[np.ndarray]] = {model: [] for model in MODELS}
     for data in drawn:
         splits = split_at(data, cuts_of(data), max_history=32)

@@ -1,11 +1,11 @@
-"""What limits the student? One setting of it, or of its twin, changed at a time.
+"""What limits the student? Changes one setting of it, or of its twin, at a time.
 
     python benchmarks/student_settings.py [--quick] [--seed 0] [--only NAME ...] [--out DIR]
 
-On the knowledge of one run of the recipe `movielens-100k`: its teacher and folds are trained once,
-then a student, or a twin, for each variation. Validation NDCG@10 chooses; test is printed beside
-it. Two trainings of one setting, differing in their seed, stand first: what is between them is
-chance. A variation that is on disk is not trained again.
+Uses the knowledge of one run of the recipe `movielens-100k`: its teacher and folds are trained
+once, then a student, or a twin, for each variation. Settings are compared by validation NDCG@10;
+test NDCG@10 is printed next to it. The first rows are two trainings of the same settings with
+different seeds, whose difference is random. A variation that is on disk is not trained again.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ OTHER_SEED = 1000
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small trainings: to see it work")
+    parser.add_argument("--quick", action="store_true", help="small trainings, as a smoke test")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="of the table's first column")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="names in the first column")
     parser.add_argument("--out", type=Path, default=Path("saved_models/benchmarks"))
     arguments = parser.parse_args()
     keep_freed_memory()
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def variations(recipe: Any) -> dict[str, tuple[str, Any]]:
-    """The stage that trains it, and the recipe with one setting changed, by name."""
+    """By name: the stage that trains the variation, and the recipe with one setting changed."""
     found: dict[str, tuple[str, Any]] = {}
 
     def vary(stage: str, section: str, setting: str, *values: Any) -> None:
@@ -82,7 +82,7 @@ def variations(recipe: Any) -> dict[str, tuple[str, Any]]:
 
 
 def trained(run: Run, stage: str, recipe: Any) -> dict[str, Any]:
-    """Train one variation, or read what it gave before: its scores and its best epoch."""
+    """Train one variation, or read its earlier result: its scores and its best epoch."""
     key = content_sha256({"after": run.fingerprint("knowledge"), "recipe": recipe.as_dict()})
     folder = run.home / "variations" / f"{stage}-{key[:16]}"
     if (folder / "found.json").is_file():

@@ -1,8 +1,8 @@
 """Which teacher is best where: every kind of teacher on MovieLens-100K, over several seeds.
 
-Called by `benchmarks/teachers.py`. Each teacher is trained as a recipe trains it, chosen on
-validation, and asked the test questions once. What was found is kept in a folder, one file a
-teacher, regime and seed, and not computed again.
+Called by `benchmarks/teachers.py`. Each teacher is trained as in a recipe, chosen on validation,
+and evaluated on test once. Results are kept in a folder, one file per teacher, regime and seed, and
+not computed again.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def teachers(recipe: Recipe) -> dict[str, Recipe]:
         "attributes + graph + ids": kind(modalities=("attributes", "knowledge-graph")),
         "ensemble of all modalities and EASE": joined("two-tower", EASE, modalities=MODALITIES),
     }
-    graph = graph if recipe.data.link_titles else {}  # its links cannot be read without
+    graph = graph if recipe.data.link_titles else {}  # without the titles its links cannot be used
     return {
         "ids alone": kind(modalities=()),
         BASE: recipe,
@@ -81,7 +81,7 @@ def teachers(recipe: Recipe) -> dict[str, Recipe]:
 
 
 def splits_of(data: Interactions, regime: str, recipe: Recipe) -> Splits:
-    """What is trained on and asked in a regime; the seed draws the cold items."""
+    """Training and evaluation data of a regime; the seed draws the cold items."""
     if regime == "full":
         return split_by_time(data, max_history=recipe.data.max_history)
     cold = choose_cold_items(data.catalogue.num_items, seed=recipe.seed)
@@ -91,7 +91,7 @@ def splits_of(data: Interactions, regime: str, recipe: Recipe) -> Splits:
 def measure(
     name: str, recipe: Recipe, regime: str, data: Interactions, folder: Path, progress: Progress
 ) -> dict:
-    """Train one teacher and ask validation and test; read from `folder` where it was done."""
+    """Train one teacher and evaluate it, or read its result from `folder`."""
     file = folder / f"{name} - {regime} - {recipe.seed}.json"
     if file.exists():
         found: dict = json.loads(file.read_text())
@@ -138,7 +138,7 @@ def evidence(
     folder: Path,
     progress: Progress,
 ) -> dict[str, dict[str, list[dict]]]:
-    """What every teacher gave, by regime and name, one entry a seed."""
+    """Every teacher's results, by regime and name, one entry per seed."""
     data = movielens_100k(recipe.data.folder or None)
     found: dict[str, dict[str, list[dict]]] = {regime: {} for regime in regimes}
     jobs = [(seed, regime, name) for seed in seeds for regime in regimes for name in names]
@@ -152,7 +152,7 @@ def evidence(
 
 
 def table(found: dict[str, dict[str, list[dict]]], seeds: list[int]) -> str:
-    """The comparison as Markdown, a section a regime; each with the first teacher."""
+    """The comparison as Markdown, one section per regime; each teacher with the first one."""
     blocks = []
     for regime, by_name in found.items():
         base = next(iter(by_name))
@@ -178,7 +178,7 @@ def table(found: dict[str, dict[str, list[dict]]], seeds: list[int]) -> str:
 
 
 def mean_of_users(given: list[dict]) -> dict[int, float]:
-    """Each user's test NDCG, averaged over the seeds in which the user was asked."""
+    """Each user's test NDCG, averaged over the seeds in which the user was evaluated."""
     of_user: dict[int, list[float]] = {}
     for one in given:
         for user, ndcg in zip(one["test"]["users"], one["test"]["ndcg_of_users"]):

@@ -1,4 +1,4 @@
-"""What teachers cost, as ratios measured in turn in one run; called by `benchmarks/teachers.py`."""
+"""The cost of teachers, as ratios measured in turn in one run; see `benchmarks/teachers.py`."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from rows import Row, row  # isort: skip
 
 
 def encoding(rounds: int) -> list[Row]:
-    """A catalogue's texts to vectors, against the bare forward pass and against plain padding.
+    """Encoding a catalogue, compared with the bare forward pass and with plain padding.
 
     The bare forward is one `tf.function` for all shapes, model and pooling, on arrays that were
-    tokenized, sorted by length and put into batches before the clock runs; its batch size is the
-    best of four in this run.
+    tokenized, sorted by length and batched before the timing starts; its batch size is the best of
+    four in this run.
     """
     encoder = td.teachers.TextEncoder(td.data.minilm_folder())
     texts = td.data.movielens_100k().catalogue.texts
@@ -52,7 +52,7 @@ def encoding(rounds: int) -> list[Row]:
     padded = batches(64, longest)
     ways = {"encode": lambda: encoder.encode(texts), "padded": run(padded), **bare}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for round_number in range(rounds + 1):  # the first warms up
+    for round_number in range(rounds + 1):  # the first is a warm-up
         for name, way in ways.items():
             start = time.perf_counter()
             way()
@@ -115,13 +115,13 @@ print(json.dumps({
 
 
 def memory_of_tuning(num_steps: int) -> list[Row]:
-    """Peak memory, time a step and trained parameters of LoRA and of full fine-tuning."""
-    told = {}
+    """Peak memory, time per step and trained parameters of LoRA and of full fine-tuning."""
+    found = {}
     with tempfile.TemporaryDirectory() as folder:
         for kind in ("lora", "full"):
-            told[kind] = _in_fresh_process(TUNING, kind, str(num_steps), folder)
+            found[kind] = _in_fresh_process(TUNING, kind, str(num_steps), folder)
         size = (Path(folder) / "tuned.safetensors").stat().st_size
-    lora, full = told["lora"], told["full"]
+    lora, full = found["lora"], found["full"]
     return [
         row(
             "LoRA: trained parameters / the encoder's",
@@ -149,10 +149,10 @@ def memory_of_tuning(num_steps: int) -> list[Row]:
 
 
 def reading(num_epochs: int) -> list[Row]:
-    """Examples a second read from a cache through `tf.data`, and trained on by the student.
+    """Examples per second that `tf.data` reads from a cache, and that the student is trained on.
 
-    At the recipe's default sizes; the teacher is untrained, since what it says does not change how
-    long reading takes. Each epoch is read, then trained, in turn.
+    At the recipe's default sizes. The teacher is untrained, because its outputs do not change the
+    reading time. Each epoch is read, then trained, in turn.
     """
     recipe = Recipe.named("movielens-100k")
     splits = td.data.split_by_time(td.data.movielens_100k(), max_history=recipe.data.max_history)
@@ -277,14 +277,14 @@ print(json.dumps({"opened": opened, "rows": rows, "found": time.perf_counter() -
 def large_item_store(num_items: int) -> list[Row]:
     """Peak memory of writing and verifying many item vectors, and the time of opening them."""
     with tempfile.TemporaryDirectory() as folder:
-        told = _in_fresh_process(LARGE_STORE, folder, str(num_items))
+        made = _in_fresh_process(LARGE_STORE, folder, str(num_items))
         opened = _in_fresh_process(OPENING, folder)
     detail = (
-        f"{num_items:,} items of 64 dimensions, {told['bytes'] / 1e6:.0f} MB; written in "
-        f"{told['written']:.1f} s, verified in {told['verified']:.1f} s"
+        f"{num_items:,} items of 64 dimensions, {made['bytes'] / 1e6:.0f} MB; written in "
+        f"{made['written']:.1f} s, verified in {made['verified']:.1f} s"
     )
     return [
-        row("cache of many items: memory above TensorFlow's", told["above"], "GiB", "<= 1", detail),
+        row("cache of many items: memory above TensorFlow's", made["above"], "GiB", "<= 1", detail),
         row(
             "cache of many items: opened",
             opened["opened"],
@@ -301,5 +301,5 @@ def _in_fresh_process(program: str, *arguments: str) -> dict[str, float]:
     )
     if done.returncode:
         raise RuntimeError(done.stderr[-3000:])
-    told: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return told
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found

@@ -1,12 +1,12 @@
-"""What teachers cost and what they know: figures as ratios, and every kind on MovieLens-100K.
+"""The cost of teachers, as ratios, and the quality of every kind on MovieLens-100K.
 
     python benchmarks/teachers.py [--quick] [--seeds 0 1 2] [--only NAME ...] [--regimes full]
                                   [--part PART] [--link-titles DIR] [--out DIR] [--json FILE]
 
-The figures: encoding a catalogue against the bare forward pass of the BERT; LoRA against full
-fine-tuning; reading top-K knowledge against training on it; a cache of a million items. The
-evidence (`teacher_evidence.py`): which teacher is best where, with intervals; trainings that are on
-disk are not run again.
+Part `figures`: encoding a catalogue compared with the bare forward pass of the BERT; LoRA compared
+with full fine-tuning; reading top-K knowledge compared with training on it; a cache of a million
+items. Part `evidence` (`teacher_evidence.py`): which teacher is best where, with intervals;
+trainings that are on disk are not run again.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from tfrs_distill.pipeline.terminal import TerminalProgress
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small runs: to see it work")
+    parser.add_argument("--quick", action="store_true", help="small runs, as a smoke test")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument(
         "--only",
         nargs="+",
         metavar="NAME",
-        help="these teachers; the others are compared with the first",
+        help="only these teachers; the others are compared with the first",
     )
     parser.add_argument(
-        "--regimes", nargs="+", choices=REGIMES, default=REGIMES, help="of the evidence"
+        "--regimes", nargs="+", choices=REGIMES, default=REGIMES, help="regimes of the evidence"
     )
     parser.add_argument(
         "--link-titles",
         default="",
         metavar="DIR",
-        help="a later MovieLens set, to put the knowledge graph's links right; without it no graph",
+        help="a later MovieLens set that corrects the graph's links; without it no graph",
     )
     parser.add_argument("--part", choices=("figures", "evidence", "both"), default="both")
     parser.add_argument("--out", type=Path, default=Path("saved_models/benchmarks/teachers"))
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def figures(quick: bool) -> list[Row]:
-    """The figures of one run."""
+    """The result rows of one run."""
     return [
         *encoding(rounds=2 if quick else 7),
         *memory_of_tuning(num_steps=2 if quick else 8),
@@ -77,7 +77,7 @@ def figures(quick: bool) -> list[Row]:
 
 
 def lora_against_full(found: dict[str, list[dict]]) -> list[Row]:
-    """LoRA's test NDCG over full fine-tuning's, where both were trained."""
+    """LoRA's test NDCG divided by full fine-tuning's, if both were trained."""
     if not {"LoRA", "full fine-tuning"} <= found.keys():
         return []
     lora, full = (mean_of_users(found[name]) for name in ("LoRA", "full fine-tuning"))

@@ -1,4 +1,4 @@
-"""What does a teacher that reads texts teach about items that nobody has met?
+"""What does a text teacher contribute on cold-start items and users, and in transfer?
 
     python benchmarks/transfer.py [--part PART ...] [--quick] [--seeds 0 1 2]
         [--source RECIPE] [--target RECIPE] [--out DIR] [--json FILE]
@@ -6,42 +6,43 @@
 Four parts, all by default; with `--quick` the first alone, unless others are named.
 
 `cold-items` runs the recipe `cold-items` with every seed: a quarter of the films is in no training
-row, and only they are ranked and to be found; all together, and by themselves those whose texts are
-known while training, which the teacher can order for the student (`described`), and those that come
-with the test, as a new film does (`undescribed`). Beside the run's own models stand
+row, and only these are ranked and relevant. They are evaluated all together, and separately those
+whose texts are known in training, so that the student can be distilled on them (`described`), and
+those whose texts become known only in the test, as for a new film (`undescribed`). The models of
+the run are compared with
 
-- the twin that reads the BERT's own vectors in place of the text tower (their first principal
-  components): what the text is worth without a teacher, to whoever can run the BERT;
-- averages of the history's vectors, latest first, compared with each film's, without any training:
-  of the BERT, of TF-IDF, of the tower's word pieces, and of model2vec, which is distilled from the
-  same BERT in an environment of its own, made below DIR: with its 256 numbers a piece, and with 8
-  in 8 bits, which are fewer bytes than the tower's. Whether the vectors are centred, how fast the
-  history decays, and model2vec's weights are chosen on validation;
+- the twin that reads the BERT's own vectors instead of the text tower (their first principal
+  components): the contribution of the text without a teacher, if the BERT can be run;
+- averages of the history's vectors, latest first, compared with each film's vector, without any
+  training: vectors of the BERT, of TF-IDF, of the tower's word pieces, and of model2vec, which is
+  distilled from the same BERT in its own environment, made below DIR: with its default 256 numbers
+  per piece, and with 8 numbers in 8 bits, which are fewer bytes than the tower's. Centring of the
+  vectors, the decay of the history, and model2vec's weights are chosen on validation;
 - the twin that reads model2vec's vectors;
-- popularity by genre: a film is as popular as the known films of its genres.
+- popularity by genre: the popularity of the films of the same genres that are in training.
 
-Then how well the student of MovieLens-100K does for users of whom only the last 0, 1, 2, ... films
-are known (what they met before is left out of the lists all the same), beside its twin and
-popularity; and what the tower costs: its bytes in the 8-bit file, and how many titles a second it
-reads on one core, beside the BERT there. The seed draws the cold films, so the queries of
-all seeds are put together: intervals are 95 % bootstrap intervals over these, paired for a
-difference.
+Then the quality of the student of MovieLens-100K for users of whom only the last 0, 1, 2, ... films
+are known (all films of the history are excluded from the lists nevertheless), compared with its
+twin and popularity; and the cost of the tower: its bytes in the 8-bit file, and the titles per
+second on one core, compared with the BERT there. The seed draws the cold films, so the queries of
+all seeds are pooled: intervals are 95 % bootstrap intervals over these, paired for a difference.
 
-`cold-users`: a fifth of the users of MovieLens-100K, drawn by the seed, are in no training row.
-They are recommended films from the last 0, 1, 2 and 5 of their first five; what they met later is
-to be found, and the first five are left out of all lists. The twin of ids alone reads the history;
-the same twin with age, gender and occupation stands beside it, these known and not known, and
-popularity, of all users and by group: with p_i the share of users who met film i, and p_i(g) that
-of group g with 100 average users added, `log p_i + sum_g log(p_i(g) / p_i)` over the user's groups.
+`cold-users`: a fifth of the users of MovieLens-100K, drawn with the seed, are in no training row.
+Films are recommended to them from the last 0, 1, 2 and 5 of their first five; their later films are
+relevant, and the first five are excluded from all lists. The id-only twin reads the history. It is
+compared with the same twin with age, gender and occupation, available and missing, and with
+popularity, over all users and by group: with p_i the share of users who interacted with film i, and
+p_i(g) that of group g with 100 average users added, the score is
+`log p_i + sum_g log(p_i(g) / p_i)` over the user's groups.
 
-`cross-domain`: the teacher of the recipe `--source` (MovieLens-1M) serves the recipe `--target`
-(MovieLens-100K), of which 5 % of each user's training interactions are there: with all weights
-trained on, with adapters, and not trained at all, each beside the same teacher of the target alone;
-and the student of the first beside the best of the target alone. `scarce`: student, all controls
-and teacher of the target with 10 % of the interactions, with and without the source's transfer, and
-with histories that the teacher continues (for the self-taught control the twin does), which a
-further run is without; the goal is set against the best control. Intervals of both are over users
-and seeds, paired for a difference.
+`cross-domain`: the teacher of the recipe `--source` (MovieLens-1M) is transferred to the recipe
+`--target` (MovieLens-100K) with 5 % of each user's training interactions: with all weights trained,
+with adapters, and not trained at all, each compared with the same teacher of the target alone; and
+the student of the first compared with the best model of the target alone. `scarce`: student, all
+controls and teacher of the target with 10 % of the interactions, with and without transfer from the
+source, and with histories that the teacher continues (for the self-taught control the twin does); a
+further run omits these histories; the goal compares with the best control. Intervals of both are
+over users and seeds, paired for a difference.
 
 Runs that are on disk are not run again.
 """
@@ -107,10 +108,10 @@ BERT_TWIN, OF_BERT, OF_TFIDF, OF_PIECES, OF_GENRES = (
 )
 MODEL2VEC, SMALL_MODEL2VEC = "model2vec", "model2vec of 8 bytes"
 MODEL2VEC_TWIN = f"twin of {MODEL2VEC}"
-SIZES = {MODEL2VEC: (256, "float16"), SMALL_MODEL2VEC: (8, "int8")}  # its own; a piece's numbers
-SIF_COEFFICIENTS = (1e-4, None)  # its own; pieces that all weigh the same
+SIZES = {MODEL2VEC: (256, "float16"), SMALL_MODEL2VEC: (8, "int8")}  # width of the pieces
+SIF_COEFFICIENTS = (1e-4, None)  # model2vec's default; equal weights for all pieces
 OF_MODEL2VEC = tuple(f"averaged {size}" for size in SIZES)
-ON_DEVICE = (  # which need no BERT when an item is added
+ON_DEVICE = (  # these need no BERT to add an item
     "twin",
     "plain",
     MODEL2VEC_TWIN,
@@ -120,10 +121,10 @@ ON_DEVICE = (  # which need no BERT when an item is added
     OF_GENRES,
 )
 CONTROLS = (*ON_DEVICE, BERT_TWIN, OF_BERT)
-COMPONENTS = 32  # of the vectors that a twin reads
+COMPONENTS = 32  # number of components that a twin reads
 DECAYS = (None, 4.0, 16.0)
-KNOWN = (0, 1, 2, 3, 5, 10, 32)  # items of a user
-NEW_USERS, FIRST, OF_FIRST = 0.2, 5, (0, 1, 2, 5)  # share of users; their items; those read
+KNOWN = (0, 1, 2, 3, 5, 10, 32)  # known items of a user
+NEW_USERS, FIRST, OF_FIRST = 0.2, 5, (0, 1, 2, 5)  # share of users; first items; how many are read
 ATTRIBUTES = ("age", "gender", "occupation")
 ALONE, NOT_KNOWN, WITH, POPULARITY, BY_GROUP = (
     "history alone",
@@ -141,7 +142,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--part", nargs="+", choices=OF_SCRIPT, help="default: all")
     parser.add_argument(
-        "--quick", action="store_true", help="small runs of one seed: to see them work"
+        "--quick", action="store_true", help="small runs of one seed, as a smoke test"
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--source", default="movielens-1m", help="a built-in recipe or a file")
@@ -165,7 +166,7 @@ def main() -> None:
 
 
 def cold_items(seeds: Sequence[int], out: Path, *, quick: bool) -> list[Row]:
-    """What a teacher that reads texts teaches about items that nobody has met."""
+    """The results of a text teacher on cold-start items."""
     recipe = Recipe.named("cold-items")
     recipe = recipe.quick() if quick else recipe
     of_seeds: list[Values] = []
@@ -178,7 +179,7 @@ def cold_items(seeds: Sequence[int], out: Path, *, quick: bool) -> list[Row]:
         for model in of_seeds[0]
     }
     print(table(ndcg, seeds))
-    if not quick:  # a second run, of all films
+    if not quick:  # a second run, on all films
         whole = replace(Recipe.named("movielens-100k"), seed=seeds[0])
         whole = replace(whole, name=f"ml-100k-seed-{seeds[0]}")
         pipeline.run(whole, out, TerminalProgress(), processes=default_processes())
@@ -187,7 +188,7 @@ def cold_items(seeds: Sequence[int], out: Path, *, quick: bool) -> list[Row]:
 
 
 def measured(recipe: RetrievalRecipe, out: Path, *, quick: bool) -> Values:
-    """NDCG by model and part of the items; kept beside the run."""
+    """NDCG by model and part of the items; cached in the run's folder."""
     home = out / recipe.name
     file = home / "transfer.npz"
     if file.exists():
@@ -212,7 +213,7 @@ def measured(recipe: RetrievalRecipe, out: Path, *, quick: bool) -> Values:
 
 
 def queries_of(data: RetrievalData, recipe: RetrievalRecipe) -> dict[str, Queries]:
-    """The test's queries by part: only the part's items are ranked and to be found."""
+    """The test's queries by part: only the part's items are ranked and relevant."""
     cold = data.cold
     targets = {"all": cold.all, "described": cold.described, "undescribed": cold.undescribed}
     max_history = recipe.data.max_history
@@ -240,7 +241,7 @@ def models_of(recipe: RetrievalRecipe, data: RetrievalData, home: Path) -> dict[
 
 
 def further_controls(recipe: RetrievalRecipe, data: RetrievalData, home: Path) -> dict[str, object]:
-    """Models that no teacher has taught."""
+    """Models trained without a teacher, or not at all."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     texts, k = data.catalogue.texts, recipe.evaluation.k
@@ -262,12 +263,12 @@ def further_controls(recipe: RetrievalRecipe, data: RetrievalData, home: Path) -
 def model2vec_controls(
     recipe: RetrievalRecipe, data: RetrievalData, out: Path
 ) -> dict[str, object]:
-    """The twin of model2vec's vectors as they come, and averages of several sizes."""
+    """The twin of model2vec's unchanged vectors, and averages of several sizes."""
     file = out / "model2vec.npz"
     if not file.exists():
         python = environment("model2vec", out / "peers").absolute()
         with tempfile.TemporaryDirectory() as folder:
-            asked = {
+            given = {
                 "encoder": encoder_name(recipe),
                 "texts": data.catalogue.texts,
                 "sizes": SIZES,
@@ -275,7 +276,7 @@ def model2vec_controls(
                 "vectors": f"{folder}/vectors.npz",
             }
             request = Path(folder) / "request.json"
-            request.write_text(json.dumps(asked), encoding="utf-8")
+            request.write_text(json.dumps(given), encoding="utf-8")
             subprocess.run([python, SCRIPTS / "model2vec_vectors.py", request], check=True)
             with whole_file(file) as kept:
                 kept.write((Path(folder) / "vectors.npz").read_bytes())
@@ -292,7 +293,7 @@ def model2vec_controls(
 
 
 def bytes_of_model2vec(out: Path) -> list[Row]:
-    """What the vectors of its word pieces weigh, where it was measured."""
+    """The bytes of its word-piece vectors, if they were measured."""
     file = out / "model2vec.npz"
     if not file.exists():
         return []
@@ -303,7 +304,7 @@ def bytes_of_model2vec(out: Path) -> list[Row]:
 
 
 class VectorTower(tf.keras.layers.Layer):
-    """Reads constant vectors where a text tower reads word pieces: `pieces` are the items."""
+    """Reads constant vectors instead of word pieces: `pieces` are the items."""
 
     def __init__(self, vectors: np.ndarray, dim: int, seed: int) -> None:
         super().__init__(name="vector_tower")
@@ -368,7 +369,7 @@ def fit_as_twin(
 
 
 class LastItems(BlockScorer):
-    """Reads the last items of a history alone; none of the whole is recommended."""
+    """Reads the last items of a history alone; no item of the whole history is recommended."""
 
     def __init__(self, scorer: BlockScorer, number: int) -> None:
         self.scorer, self.number = scorer, number
@@ -400,7 +401,7 @@ def cold_users(recipe: RetrievalRecipe, out: Path) -> str:
 
 
 def new_users(seeds: Sequence[int], *, quick: bool) -> list[Row]:
-    """NDCG of users that nobody has met, by how many of their items are known."""
+    """NDCG of cold-start users, by how many of their items are known."""
     recipe = Recipe.named("movielens-100k")
     recipe = recipe.quick() if quick else recipe
     data = td.data.movielens_100k()
@@ -421,15 +422,15 @@ def new_users(seeds: Sequence[int], *, quick: bool) -> list[Row]:
     found = []
     for number in OF_FIRST:
         for control in (ALONE, NOT_KNOWN, POPULARITY, BY_GROUP):
-            told = metrics.paired_difference(ndcg[WITH][number], ndcg[control][number])
-            low, high = told["interval"]
+            paired = metrics.paired_difference(ndcg[WITH][number], ndcg[control][number])
+            low, high = paired["interval"]
             found.append(
                 row(
                     f"new users, {number} films known: {WITH} / {control}",
                     ndcg[WITH][number].mean() / ndcg[control][number].mean(),
                     "",
                     ">= 1.0",
-                    f"difference {told['difference']:+.4f} ({low:+.4f} to {high:+.4f})",
+                    f"difference {paired['difference']:+.4f} ({low:+.4f} to {high:+.4f})",
                 )
             )
     return found
@@ -465,14 +466,14 @@ def _of_new_users(
         Queries(data.catalogue, new, tuple(first), tuple(later)),
     ).with_user_attributes(indices)
     alone, reading = twins_of_ids(recipe, splits, vocabulary)
-    met = np.zeros([data.num_users, data.catalogue.num_items + 1])
+    interacted = np.zeros([data.num_users, data.catalogue.num_items + 1])
     for user, items in zip(old, before):
-        met[user, items] = 1.0
+        interacted[user, items] = 1.0
     scorers = {
         ALONE: ModelScorer(alone),
         WITH: ModelScorer(reading),
         POPULARITY: popularity(splits.train),
-        BY_GROUP: PopularityByGroup(met[old], indices[old]),
+        BY_GROUP: PopularityByGroup(interacted[old], indices[old]),
     }
     k, test = recipe.evaluation.k, splits.test
     found = {
@@ -489,7 +490,7 @@ def _of_new_users(
 def twins_of_ids(
     recipe: RetrievalRecipe, splits: Splits, vocabulary: td.data.AttributeVocabulary
 ) -> list[RetrievalStudent]:
-    """The twin of ids alone, and the same one with attributes, fitted after training."""
+    """The id-only twin, and the same one with attributes, fitted after training."""
     chosen, num_items = recipe.twin, splits.catalogue.num_items
     alone, reading = (
         RetrievalStudent.from_history(
@@ -512,20 +513,21 @@ def twins_of_ids(
 
 
 class PopularityByGroup(BlockScorer):
-    """How popular an item is among users with the same attributes, each attribute by itself.
+    """Popularity of an item among users with the same attributes, for each attribute separately.
 
     Args:
-        met: 0 or 1 [num_users, num_items + 1].
-        attributes: int [num_users, num_attributes], 0 where one is not known.
+        interacted: 0 or 1 [num_users, num_items + 1].
+        attributes: int [num_users, num_attributes], 0 if it is missing.
     """
 
-    def __init__(self, met: np.ndarray, attributes: np.ndarray) -> None:
-        self.num_items, self.exclude_seen, self.reads_attributes = met.shape[1] - 1, True, True
-        share = (met.sum(axis=0) + 0.5) / len(met)
+    def __init__(self, interacted: np.ndarray, attributes: np.ndarray) -> None:
+        self.num_items = interacted.shape[1] - 1
+        self.exclude_seen = self.reads_attributes = True
+        share = (interacted.sum(axis=0) + 0.5) / len(interacted)
         self.log_share, self.effects = np.log(share), []
         for column in attributes.T:
             groups = np.eye(column.max() + 1)[column]
-            counts = groups.T @ met + AVERAGE_USERS * share
+            counts = groups.T @ interacted + AVERAGE_USERS * share
             shares = counts / (groups.sum(axis=0)[:, None] + AVERAGE_USERS)
             self.effects.append(np.log(shares / share) * (np.arange(len(shares)) > 0)[:, None])
 
@@ -552,7 +554,7 @@ class Average(BlockScorer):
 
 
 def best_average(choices: Sequence[np.ndarray], data: RetrievalData, k: int) -> Average:
-    """The vectors, as they are or centred, and the decay that are best on validation."""
+    """The vectors, unchanged or centred, and the decay that are best on validation."""
     scorers = [
         Average(vectors - mean, decay)
         for vectors in choices
@@ -592,7 +594,7 @@ def table(ndcg: Values, seeds: Sequence[int]) -> str:
 
 
 def goals(ndcg: Values) -> list[Row]:
-    """What the student has above the best of its controls, by part of the items."""
+    """The student's gain on the best of its controls, by part of the items."""
     found = []
     for part, least in (("described", 1.2), ("undescribed", 1.12)):
         for which, controls in (
@@ -602,22 +604,22 @@ def goals(ndcg: Values) -> list[Row]:
             there = [name for name in controls if name in ndcg]
             best = max(there, key=lambda name: ndcg[name][part].mean())
             student, control = ndcg["student"][part], ndcg[best][part]
-            told = metrics.paired_difference(student, control)
-            low, high = told["interval"]
+            paired = metrics.paired_difference(student, control)
+            low, high = paired["interval"]
             found.append(
                 row(
                     f"{part}: student / {which}",
                     student.mean() / control.mean(),
                     "",
                     f">= {least}",
-                    f"{best}; difference {told['difference']:+.4f} ({low:+.4f} to {high:+.4f})",
+                    f"{best}; difference {paired['difference']:+.4f} ({low:+.4f} to {high:+.4f})",
                 )
             )
     for name in (name for name in OF_MODEL2VEC if name in ndcg):
         ours, other = ndcg[OF_PIECES]["undescribed"], ndcg[name]["undescribed"]
-        told = metrics.paired_difference(ours, other)
-        low, high = told["interval"]
-        detail = f"difference {told['difference']:+.4f} ({low:+.4f} to {high:+.4f})"
+        paired = metrics.paired_difference(ours, other)
+        low, high = paired["interval"]
+        detail = f"difference {paired['difference']:+.4f} ({low:+.4f} to {high:+.4f})"
         ratio = ours.mean() / other.mean()
         found.append(row(f"undescribed: {OF_PIECES} / {name}", ratio, "", ">= 1.0", detail))
     share = ndcg["student"]["described"].mean() / ndcg["teacher"]["described"].mean()
@@ -626,7 +628,7 @@ def goals(ndcg: Values) -> list[Row]:
 
 
 def costs(recipe: RetrievalRecipe, out: Path) -> list[Row]:
-    """How fast the tower reads titles beside the BERT, both on one core, and what it weighs."""
+    """The tower's speed compared with the BERT, both on one core, and its bytes."""
     home = out / recipe.name
     artefact = home / str(recipe.export.version)
     recommender = td.Recommender.load(artefact / "student_int8.tflite")
@@ -681,7 +683,7 @@ def bytes_of_ids_alone(recipe: RetrievalRecipe, num_items: int) -> int:
 
 @contextlib.contextmanager
 def one_core() -> Iterator[None]:
-    """Keep the process to one core, where the system can."""
+    """Keep the process on one core, if the system supports it."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return

@@ -1,14 +1,15 @@
-"""Is a student that goes on as good as one that is trained anew, and what does each cost?
+"""Is an updated student as good as one trained from scratch, and what does each cost?
 
     python benchmarks/updates.py [--quick] [--seeds 0] [--slices 8] [--anew 4 8] [--out DIR]
 
-MovieLens-100K in order of time: the first 28 % are a run, and every slice of what follows is an
-update (`tfrs-distill update`) of the version before it. Beside it stand the first version, which
-is never updated, and, after the slices that `--anew` names, a run of all data until then. All are
-measured on the test users of the data until then (each user's last 10 %), over the whole catalogue
-as it is then; and, for forgetting, users who have nothing new since the first version. Costs are
-the seconds of the stages that a version needs: for a run data, words, teacher, knowledge, student
-and export, without its twin and its figures. Runs and updates that are on disk are not made again.
+MovieLens-100K in order of time: the first 28 % are a run, and every slice of the rest is an update
+(`tfrs-distill update`) of the previous version. It is compared with the first version, which is
+never updated, and, after the slices that `--anew` names, with a run from scratch on all data so
+far. All are measured on the test users of the data so far (each user's last 10 %), over the whole
+catalogue at that time; and, for forgetting, on users without new data since the first version.
+Costs are the seconds of the stages that a version needs: for a run data, words, teacher, knowledge,
+student and export, without its twin and its evaluation. Runs and updates that are on disk are not
+made again.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ ALL_USERS, UNCHANGED = "all users", "users without new data"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one slice: to see it work")
+    parser.add_argument("--quick", action="store_true", help="one slice, as a smoke test")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--slices", type=int, default=8)
     parser.add_argument(
@@ -66,8 +67,8 @@ class Replay:
     """Versions of one student over time.
 
     Args:
-        recipe: of the first run and of those trained anew.
-        slices: how many updates there are.
+        recipe: of the first run and of those trained from scratch.
+        slices: number of updates.
         out: the folder of all runs.
     """
 
@@ -79,7 +80,7 @@ class Replay:
         self.versions = [self._update(number) for number in range(1, slices + 1)]
 
     def _run(self, name: str, until: int) -> dict[str, Any]:
-        """The report of a run of the data until a slice."""
+        """The report of a run on the data up to a slice."""
         items = self.home / f"items-until-{until}.csv"
         files = [str(table) for table, _ in self.tables[: until + 1]]
         recipe = self.recipe.of_tables(files, [str(items)])
@@ -87,7 +88,7 @@ class Replay:
         return pipeline.run(recipe, self.home, TerminalProgress())
 
     def _update(self, number: int) -> dict[str, Any]:
-        """What an update by a slice found."""
+        """The results of the update with a slice."""
         version = number + 1
         file = self.home / "first" / "updates" / str(version) / "update.json"
         if file.exists() and (self.home / "first" / str(version)).exists():
@@ -99,12 +100,12 @@ class Replay:
             self.home / "first",
             [str(interactions)],
             new,
-            max_drop=0.5,  # what is lost is the question
+            max_drop=0.5,  # so that a loss is measured and not refused
             progress=TerminalProgress(),
         )
 
     def anew(self, number: int) -> dict[str, Any]:
-        """The report of a run of all data until a slice."""
+        """The report of a run from scratch on all data up to a slice."""
         return self._run(f"until-{number}", number)
 
     def table(self, anew: Iterable[int]) -> str:
@@ -131,19 +132,19 @@ class Replay:
         return "\n".join(lines)
 
     def goals(self, anew: Iterable[int]) -> list[Row]:
-        """Quality and cost beside training anew, and forgetting."""
+        """Quality and cost compared with training from scratch, and forgetting."""
         seed, found = self.recipe.seed, []
         for number in anew:
             update, whole = self.versions[number - 1], self.anew(number)
-            told = self._paired(number)
-            low, high = told["interval"]
+            paired = self._paired(number)
+            low, high = paired["interval"]
             found += [
                 row(
                     f"seed {seed}, slice {number}: NDCG updated / anew",
                     update["ndcg"][ALL_USERS]["new"] / ndcg_of(whole),
                     "",
                     ">= 0.97",
-                    f"difference {told['difference']:+.4f} ({low:+.4f} to {high:+.4f})",
+                    f"difference {paired['difference']:+.4f} ({low:+.4f} to {high:+.4f})",
                 ),
                 row(
                     f"seed {seed}, slice {number}: seconds update / anew",
@@ -170,7 +171,7 @@ class Replay:
         return found
 
     def _paired(self, number: int) -> dict[str, Any]:
-        """The paired difference of an update and a run anew, over the same users."""
+        """The paired difference of an update and a run from scratch, over the same users."""
         update = self.home / "first" / "updates" / str(number + 1) / "stages"
         whole = self.home / f"until-{number}" / "stages"
         values = []
@@ -180,7 +181,7 @@ class Replay:
                 values.append({users[user]: v for user, v in zip(arrays[USERS], arrays[name])})
         one, other = values
         if set(one) != set(other):
-            raise RuntimeError("an update and a run anew have other test users")
+            raise RuntimeError("an update and a run from scratch have different test users")
         both = [np.array([by_user[user] for user in sorted(one)]) for by_user in (one, other)]
         return metrics.paired_difference(*both, seed=self.recipe.seed)
 
@@ -200,12 +201,12 @@ def ndcg_of(report: dict[str, Any]) -> float:
 
 
 def seconds_of(report: dict[str, Any]) -> float:
-    """Of the stages that an artefact needs."""
+    """Seconds of the stages that an artefact needs."""
     return sum(report["stages"].get(name, {}).get("seconds", 0.0) for name in OF_A_VERSION)
 
 
 def write_slices(home: Path, slices: int) -> list[tuple[Path, Path | None]]:
-    """Tables of interactions and of items that are new in them: of the run, then of every slice."""
+    """Tables of interactions and of their new items: of the run, then of every slice."""
     films = td.data.movielens_100k()
     by_time = np.argsort(films.timestamps, kind="stable")
     ends = np.linspace(FIRST, 1.0, slices + 1) * len(by_time)
@@ -236,7 +237,7 @@ def write_slices(home: Path, slices: int) -> list[tuple[Path, Path | None]]:
 
 
 def described(catalogue: Any, items: Iterable[int]) -> list[list[str]]:
-    """A row an item: its id, its title and the rest of its text."""
+    """One row per item: its id, its title and the rest of its text."""
     found = []
     for item in items:
         title = catalogue.titles[item - 1]
@@ -246,7 +247,7 @@ def described(catalogue: Any, items: Iterable[int]) -> list[list[str]]:
 
 
 def write_table(path: Path, names: list[str], rows: list[list[str]]) -> None:
-    """Write a CSV, whole or not at all."""
+    """Write a CSV atomically."""
     with whole_file(path, "w") as file:
         table = csv.writer(file)
         table.writerow(names)

@@ -7,12 +7,12 @@ from tfrs_distill.pipeline.search.space import space_of
 
 PAGE = """# The recipe
 
-A run is data: `tfrs-distill run --recipe FILE` takes a TOML file with any of these settings; an
-unknown key, a value that breaks its rule or a key that another `task` reads is an error that names
-it. A run leaves its own recipe, whole, in `saved_models/<name>/recipe.toml`.
+`tfrs-distill run --recipe FILE` takes a TOML file with any of these settings. An unknown key, an
+invalid value or a key of another `task` is an error that names it. A run writes its complete recipe
+to `saved_models/<name>/recipe.toml`.
 
-`--recipe NAME` takes one that is built in, and what a file leaves out is as in the built-in recipe
-of its `task` (and of its `data.source`):
+`--recipe NAME` takes a built-in recipe. Settings that a file omits are as in the built-in recipe of
+its `task` (and of its `data.source`):
 
 | `--recipe` | `task` | what comes out |
 |---|---|---|
@@ -23,70 +23,66 @@ of its `task` (and of its `data.source`):
 ```toml
 {retrieval}```
 
-Each user's interactions are split in order of time: 80 % train, 10 % validate, 10 % test
-(`split = "user-time"`). This has three limits. The split is by user and not by date, so the
-training rows of other users tell of the time after a user's test began. Where a test begins at the
-same time stamp as the interaction before it, the order of the file decides which of them is tested.
-And the intervals, by bootstrap over users, are too narrow where these are fewer than 100. The
-report says how much of each there is in the run's own data (`data.split` and `resampled` of
-`report.json`).
+Each user's interactions are split by time: 80 % training, 10 % validation, 10 % test
+(`split = "user-time"`). This has three limitations. The split is by user and not by date, so the
+training rows of other users contain information from after a user's test began. If a test begins at
+the timestamp of the preceding interaction, the order of the file decides which of them is tested.
+And the bootstrap intervals over users are too narrow with fewer than 100 users. The report measures
+each of these on the run's own data (`data.split` and `resampled` of `report.json`).
 
-`split = "leave-one-out"` is what most papers report: each user's last interaction tests, the one
-before it validates, and the whole catalogue is ranked. `split = "global-time"` has no later
-knowledge: the first 80 % of all interactions train, whoever's they are, and the last 10 % test; but
-users who come after training, with nothing before, are not tested. `ties = "shuffled"` deals the
-interactions of one user and time stamp by the seed.
+`split = "leave-one-out"` is what most papers report: each user's last interaction is the test, the
+one before it the validation, and the whole catalogue is ranked. `split = "global-time"` uses no
+later information: the first 80 % of all interactions are for training and the last 10 % for the
+test; users without training interactions are not tested. `ties = "shuffled"` puts interactions with
+equal timestamps in a random order.
 
-`split = "cold-items"` asks for items that nobody has met: a quarter of them, drawn by the seed, is
-in no training row. Teacher and student must read texts then ([new_items.md](new_items.md)), and
-what a file leaves out is as in the recipe `cold-items`.
+`split = "cold-items"` evaluates cold-start items: a random quarter of the items is in no training
+row. Teacher and student must read texts ([new_items.md](new_items.md)), and settings that a file
+omits are as in the recipe `cold-items`.
 
-`split = "random"` is for data without times, such as Book-Crossing, and for tables whose order of
-rows says nothing: each user's interactions are put in an order of chance by the seed, and cut as
-above. No future is predicted then, and the verdict says so. Student and two-tower teachers do not
-read the order of a history (`reads_order=False` in Python), and EASE has no decay. Of a history of
-more than `max_history` items a random part is read. Any other split of data without times is an
-error.
+`split = "random"` is for data without timestamps, such as Book-Crossing, and for tables whose row
+order has no meaning: each user's interactions are put in a random order and split as above. The
+verdict then says that no future is predicted. Student and two-tower teachers do not read the order
+of a history (`reads_order=False` in Python), and EASE has no decay. A history of more than
+`max_history` items is sampled. Any other split of data without timestamps is an error.
 
 `--recipe book-crossing` (`source = "book-crossing"`) differs from the recipe above in:
 
 ```toml
 {books}```
 
-It reads 4,000 of the 15,223 readers, for a softmax over 36,041 books takes its time;
-`max_users = 0` reads all. EASE is not measured where there are more than 15,000 items: a matrix of
-their square is too large.
+It reads 4,000 of the 15,223 users, because a softmax over 36,041 books is slow; `max_users = 0`
+reads all. EASE is not evaluated with more than 15,000 items, because its matrix has their square.
 
-`[transfer]` starts the models from those of a run of other data, and `train_share` keeps a share of
+`[transfer]` initialises the models from a run of other data, and `train_share` keeps a share of
 each user's training interactions: [transfer.md](transfer.md).
 
 ## Ranking
 
-`like` (a rating of 4 or 5) and `rating` of MovieLens-100K, by a student that reads the item and
-the history; its teacher also reads who the user is, when it was, and the films' genres.
+`like` (a rating of 4 or 5) and `rating` of MovieLens-100K. The student reads the item and the
+history; its teacher also reads the user's id and attributes, the time, and the films' genres.
 
 ```toml
 {ranking}```
 
-`--recipe multitask` has the same keys; these are not as above, and each task also gets a twin that
-learns it alone:
+`--recipe multitask` has the same keys and also trains a twin of each task alone. It differs in:
 
 ```toml
 {multitask}```
 
 ## Reviews
 
-`recommended` and `rating` of clothing reviews, by a student that reads the words, the item, its
-class and the customer's age; its teacher is a BERT that reads the title and the review.
+`recommended` and `rating` of clothing reviews. The student reads the words, the item, its class and
+the customer's age; its teacher is a BERT that reads the title and the review.
 
 ```toml
 {reviews}```
 
 ## Two stages
 
-A retrieval student finds candidates, a ranking student orders them. The lists that the ranking
-student learns from are ordered by item-item weights that never met the list's user, and some of
-them by a cross-encoder too, which reads history and item together.
+A retrieval student finds candidates, a ranking student orders them. The ranking student's training
+lists are ordered by item-item weights that were not trained on the list's user, and some of them by
+a cross-encoder too, which reads history and item together.
 
 ```toml
 {two_stage}```
@@ -94,39 +90,39 @@ them by a cross-encoder too, which reads history and item together.
 ## Search for settings
 
 `tfrs-distill tune --recipe FILE --trials 20` (`pip install "tfrs-distill[tune]"`, with Optuna)
-searches for the settings of the student and then, with as many trials, of its twin; the first
-trial of each has the recipe's own settings, where all are among the values searched. Validation
-decides; the test users are not looked at. A trial is stopped when its validation score is in the
-worst quarter of the trials that came as far. Searched by default:
+tunes the settings of the student and then, with as many trials, of its twin. The first trial of
+each has the recipe's own settings, if they are within the search space. The score is that of
+validation; the test data is not used. A trial is stopped if its validation score is in the worst
+quarter of the trials at that epoch. Default search space:
 
 {search}
 
-`--search KEY=LOW:HIGH` (`:log` behind it for a logarithmic scale), `--search KEY=A,B,C` and
-`--search KEY=VALUE` add a setting, change what is searched of one, or fix it; names of a list are
-joined: `--search teacher.members=two-tower+item-item,two-tower+als`. What student and twin share,
-such as `student.embedding_dim`, the student's trials decide. Each teacher that a trial needs is
-trained once and kept, as is all else that trials have in common, so a search of `[distillation]`
-and `[twin]` costs no more than training the students. Only a `distillation.temperature` beside the
-seven above has a recipe that recommends label its windows anew, once for each value. In
-`task = "two-stage"` the first stage learns by `[distillation]` too: each of its settings that is
-tried trains the first stage and the cross-encoder again.
+`--search KEY=LOW:HIGH` (with `:log` for a logarithmic scale), `--search KEY=A,B,C` and
+`--search KEY=VALUE` add a setting, change its range, or fix it. Values that are lists are written
+with `+`: `--search teacher.members=two-tower+item-item,two-tower+als`. Settings that student and
+twin share, such as `student.embedding_dim`, are tuned by the student's trials. Each teacher that a
+trial needs is trained once and kept, like everything else that trials have in common, so a search
+of `[distillation]` and `[twin]` costs only the training of the students. A
+`distillation.temperature` other than the seven above makes a retrieval recipe label its windows
+again, once per value. In `task = "two-stage"` the first stage is trained with
+`[distillation]` too: each of its settings that is tried trains the first stage and the
+cross-encoder again.
 
-The folder `saved_models/<name>/tune/` holds the study (`study.db`, which Optuna's own tools
-read), `tune.json`, `tune.html` and `best.toml`. An interrupted search goes on when the command is
-given again, and with a larger `--trials` it goes further. `tfrs-distill run --recipe best.toml`
-takes what the search has trained, and measures it on test. That run has the recipe's name and
-takes the place of an earlier one of it: copy the folder first to lay both beside each other with
-`compare`.
+The folder `saved_models/<name>/tune/` holds the study (`study.db`, which Optuna's tools read),
+`tune.json`, `tune.html` and `best.toml`. An interrupted search resumes when the command is given
+again, and continues with a larger `--trials`. `tfrs-distill run --recipe best.toml` reuses what the
+search has trained, and evaluates it on test. That run has the recipe's name and replaces an earlier
+run of that name: copy the folder first to compare both with `compare`.
 """
 RECIPES = {
     "movielens-100k": "a retrieval student of MovieLens-100K",
-    "movielens-1m": "the same of MovieLens-1M, ten times as large",
-    "book-crossing": "the same of Book-Crossing: 36,041 books, and no times",
-    "cold-items": "the same asked for films that nobody has met, known by their texts alone",
-    "synthetic": "the same on planted data whose right answer is known",
+    "movielens-1m": "the same for MovieLens-1M, ten times as large",
+    "book-crossing": "the same for Book-Crossing: 36,041 books, no timestamps",
+    "cold-items": "the same, evaluated on cold-start films",
+    "synthetic": "the same for planted data with a known structure",
     "ranking": "a ranking student of MovieLens-100K: like, rating",
     "multitask": "one student with heads for like, rating and the next item",
-    "two-stage": "a retrieval and a ranking student, which recommend together",
+    "two-stage": "a retrieval student and a ranking student as two stages",
     "reviews": "a ranking student of clothing reviews, taught by a BERT",
 }
 

@@ -12,6 +12,7 @@ import pytest
 from tfrs_distill import cli, pipeline
 from tfrs_distill.errors import InputError, MissingExtraError
 from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.recipe.recipe import _built_in
 
 ROOT = Path(__file__).parents[1]
 REPORT = {
@@ -533,3 +534,11 @@ def test_a_reader_that_leaves_early_is_no_error(rows, reader):
         ["bash", "-c", command], cwd=ROOT, env=buffered, capture_output=True, text=True, timeout=60
     )
     assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_help_names_every_built_in_recipe(capsys):
+    for command in ("run", "tune", "evaluate"):
+        with pytest.raises(SystemExit):
+            cli.main([command, "--help"])
+        shown = capsys.readouterr().out
+        assert all(name in shown for name in _built_in())

@@ -33,7 +33,12 @@ USERS_ERROR, INTERRUPTED = 2, 130
 RECIPE = "movielens-100k"  # where none is named
 SHOWN_VALUES = 20  # of an attribute, which may have a thousand
 LOG_WIDTH = 160  # columns of a table in a file or a pipe
-OWN_DATA = "your own data: who met what when, in CSV, JSON lines or Parquet, or a folder of it"
+BUILT_IN = (
+    "movielens-1m, book-crossing, cold-items, synthetic, ranking, multitask, two-stage, reviews"
+)
+OWN_DATA = (
+    "your own user-item interactions, in CSV, JSON lines or Parquet, or a folder of such files"
+)
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -74,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tfrs-distill",
-        description="Teach a small recommender what a large one knows.",
+        description="Distil a large recommender into a small one, export it and compare them.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
@@ -92,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_run(commands: Any) -> None:
-    words = "train a teacher, a student and its twin; export, measure and report"
+    words = "train a teacher, a student and its controls; export, evaluate and report"
     run = commands.add_parser("run", help=words, description=words, allow_abbrev=False)
     run.set_defaults(command=_run, when_interrupted="run the same command again to resume.")
     _add_recipe(run)
@@ -100,13 +105,13 @@ def _add_run(commands: Any) -> None:
         "--processes",
         metavar="N",
         type=int,
-        help="take stages at the same time, each with memory of its own; default: 2, or 1 on a "
-        "single core or beside a GPU",
+        help="processes that run independent stages at the same time; default: 2, or 1 with a "
+        "single core or a GPU",
     )
 
 
 def _add_tune(commands: Any) -> None:
-    words = "search for a recipe's settings on validation, for the student and its twin"
+    words = "tune a recipe's settings on validation, for the student and its twin"
     tune = commands.add_parser("tune", help=words, description=words, allow_abbrev=False)
     tune.set_defaults(command=_tune, when_interrupted="run the same command again to resume.")
     _add_recipe(tune)
@@ -115,39 +120,48 @@ def _add_tune(commands: Any) -> None:
         metavar="N",
         type=int,
         default=20,
-        help="of the student, and as many of the twin; default: %(default)s",
+        help="trials of the student, and as many of the twin; default: %(default)s",
     )
     tune.add_argument(
         "--search",
         metavar="KEY=VALUES",
         action="append",
         default=[],
-        help="a setting and its LOW:HIGH, LOW:HIGH:log or A,B,C, beside the default ones or in "
-        "their place, such as student.embedding_dim=16,32,48; a single value fixes it",
+        help="a setting and its range (LOW:HIGH, LOW:HIGH:log) or values (A,B,C), such as "
+        "student.embedding_dim=16,32,48, added to the default search space or replacing its "
+        "entry; a single value fixes it",
     )
 
 
 def _add_recipe(command: argparse.ArgumentParser) -> None:
-    """What names a recipe and changes it."""
+    """The recipe, and options that change it."""
     _add_data(command)
     command.add_argument(
-        "--out", metavar="DIR", type=Path, default=Path("saved_models"), help="default: %(default)s"
+        "--out",
+        metavar="DIR",
+        type=Path,
+        default=Path("saved_models"),
+        help="the folder of all runs; default: %(default)s",
     )
     command.add_argument(
-        "--teacher", metavar="KIND", help="two-tower, item-item, ensemble, deep-cross, ..."
-    )
-    command.add_argument("--encoder", metavar="NAME_OR_PATH", help="the teacher's BERT")
-    command.add_argument("--tuning", metavar="METHOD", help="how BERT trains: none, lora, ...")
-    command.add_argument(
-        "--seed", metavar="N", type=int, help="every random number follows from it"
+        "--teacher",
+        metavar="KIND",
+        help="kind of teacher: two-tower, item-item, ensemble, deep-cross, ...",
     )
     command.add_argument(
-        "--quick", action="store_true", help="small size: to see it work, not to compare"
+        "--encoder",
+        metavar="NAME_OR_PATH",
+        help="the teacher's BERT: a folder or a Hugging Face name",
     )
+    command.add_argument(
+        "--tuning", metavar="METHOD", help="how the BERT is fine-tuned: none, lora, ..."
+    )
+    command.add_argument("--seed", metavar="N", type=int, help="random seed")
+    command.add_argument("--quick", action="store_true", help="a small version, as a smoke test")
 
 
 def _add_init(commands: Any) -> None:
-    words = "look at your own data and write a recipe for it"
+    words = "inspect your own data and write a recipe for it"
     init = commands.add_parser("init", help=words, description=words, allow_abbrev=False)
     init.set_defaults(command=_init, when_interrupted="nothing was written.")
     init.add_argument("interactions", metavar="FILE", nargs="+", help=OWN_DATA)
@@ -156,75 +170,76 @@ def _add_init(commands: Any) -> None:
         "--recipe",
         metavar="NAME",
         default=RECIPE,
-        help="what to start from: movielens-100k (find items; the default), two-stage (find and "
-        "order), ranking or multitask (predict ratings)",
+        help="the recipe to start from: movielens-100k (retrieval, the default), cold-items, "
+        "two-stage (retrieval and ranking), ranking or multitask (rating prediction)",
     )
     init.add_argument(
         "--to",
         metavar="RECIPE",
         type=Path,
         default=Path("recipe.toml"),
-        help="the new recipe; default: %(default)s",
+        help="the file to write; default: %(default)s",
     )
 
 
 def _add_data(command: argparse.ArgumentParser) -> None:
-    """The recipe, and data in place of its own."""
+    """The recipe, and data to use instead of its own."""
     command.add_argument(
         "--recipe",
         metavar="FILE_OR_NAME",
         default=RECIPE,
-        help="a TOML file, or movielens-100k (the default), movielens-1m, book-crossing, "
-        "synthetic, ranking, multitask, two-stage, reviews",
+        help=f"a TOML file, or one of movielens-100k (the default), {BUILT_IN}",
     )
-    command.add_argument("--data-dir", metavar="DIR", help="the data, instead of fetching it")
+    command.add_argument(
+        "--data-dir", metavar="DIR", help="a folder with the data, instead of fetching it"
+    )
     command.add_argument("--interactions", metavar="FILE", nargs="+", help=OWN_DATA)
     _add_tables(command)
 
 
 def _add_tables(command: argparse.ArgumentParser) -> None:
-    """What is known of the interactions' table beside its files."""
+    """Further tables, columns, and how ratings are used."""
     command.add_argument(
-        "--items", metavar="FILE", nargs="+", default=[], help="the same of the items"
+        "--items", metavar="FILE", nargs="+", default=[], help="tables of the items"
     )
     command.add_argument(
         "--users",
         metavar="FILE",
         nargs="+",
         default=[],
-        help="the same of the users, whose groups are compared",
+        help="tables of the users, for quality by user group",
     )
     command.add_argument(
         "--column",
         metavar="ROLE=NAME",
         action="append",
         default=[],
-        help="a column of these: user, item, time, rating; id, title, text, attribute of the "
-        "items; group of the users",
+        help="the name of a column: user, item, time or rating; id, title, text or attribute of "
+        "the items; group of the users",
     )
     command.add_argument(
         "--min-rating",
         metavar="X",
         type=float,
         default=0.0,
-        help="leave out interactions with a lower rating",
+        help="drop interactions with a lower rating",
     )
     command.add_argument(
         "--disliked-below",
         metavar="X",
         type=float,
         default=0.0,
-        help="count interactions with a lower rating against their items",
+        help="treat interactions with a lower rating as dislikes",
     )
     command.add_argument(
         "--weigh-by-rating",
         action="store_true",
-        help="count a label in the losses as much as it is rated",
+        help="use ratings as sample weights",
     )
 
 
 def _add_update(commands: Any) -> None:
-    words = "let a finished run go on with new interactions and items, and publish its next version"
+    words = "continue a finished run with new interactions and items, and publish its next version"
     update = commands.add_parser("update", help=words, description=words, allow_abbrev=False)
     update.set_defaults(command=_update, when_interrupted="run the same command again to resume.")
     update.add_argument("run", metavar="RUN", type=Path, help="a run's folder")
@@ -233,55 +248,59 @@ def _add_update(commands: Any) -> None:
         metavar="FILE",
         nargs="+",
         required=True,
-        help="who met what since the run's data, in CSV, JSON lines or Parquet",
+        help="interactions later than the run's, in CSV, JSON lines or Parquet",
     )
     update.add_argument(
         "--new-items",
         metavar="FILE",
         nargs="+",
         default=[],
-        help="the items that the run does not know yet, with a title or text",
+        help="items that are new to the run, with a title or text",
     )
     update.add_argument(
         "--column",
         metavar="ROLE=NAME",
         action="append",
         default=[],
-        help="a column of these: user, item, time, rating; id, title, text of the items; else "
-        "as the run's recipe names it, or by its usual names",
+        help="the name of a column: user, item, time or rating; id, title or text of the items; "
+        "default: as in the run's recipe, or its usual names",
     )
     update.add_argument(
         "--max-drop",
         metavar="SHARE",
         type=float,
         default=0.02,
-        help="publish nothing that lost more of an earlier version's NDCG; default: %(default)s",
+        help="do not publish if more of an earlier version's NDCG is lost; default: %(default)s",
     )
     update.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def _add_compress(commands: Any) -> None:
-    words = "search for the best student that fits into so many bytes, and export it"
+    words = "search for the best student within a size limit, and export it"
     compress = commands.add_parser("compress", help=words, description=words, allow_abbrev=False)
     compress.set_defaults(
-        command=_compress, when_interrupted="run the same command again to go on."
+        command=_compress, when_interrupted="run the same command again to resume."
     )
     compress.add_argument(
-        "artefact", metavar="ARTEFACT", type=Path, help="of a run, such as saved_models/ml-100k/1"
+        "artefact",
+        metavar="ARTEFACT",
+        type=Path,
+        help="the artefact of a run, such as saved_models/ml-100k/1",
     )
     compress.add_argument(
         "--max-bytes",
         metavar="SIZE",
         type=_bytes,
         required=True,
-        help="of the .tflite file, such as 32KB (32,000 bytes)",
+        help="size limit of the .tflite file (two stages have two), such as 32KB (32,000 bytes)",
     )
     compress.add_argument(
         "--max-drop",
         metavar="SHARE",
         type=_share,
         default=0.02,
-        help="of the score of the student in float32, such as 2%% or 0.02; default: 2%%",
+        help="the share of the float32 student's score that may be lost, such as 2%% or 0.02; "
+        "default: 2%%",
     )
     compress.add_argument(
         "--to", metavar="DIR", type=Path, help="default: compressed/VERSION in the run's folder"
@@ -314,29 +333,34 @@ def _share(text: str) -> float:
 
 
 def _add_compare(commands: Any) -> None:
-    words = "lay finished runs beside each other, over seeds and between settings"
+    words = "compare finished runs, over seeds and between settings"
     compare = commands.add_parser("compare", help=words, description=words, allow_abbrev=False)
     compare.set_defaults(command=_compare, when_interrupted="nothing was changed.")
     compare.add_argument(
         "runs", metavar="RUN", nargs="+", type=Path, help="the folder of a finished run"
     )
     compare.add_argument(
-        "--model", metavar="NAME", default="student", help="between settings; default: %(default)s"
+        "--model",
+        metavar="NAME",
+        default="student",
+        help="the model that is compared between settings; default: %(default)s",
     )
     compare.add_argument(
         "--user",
         metavar="ID",
         action="append",
         default=[],
-        help="whose lists are laid side by side; give it again for each user; default: those for "
-        "whom the models differ most, one each way",
+        help="show this user's lists side by side; give it again for each user; default: the users "
+        "with the largest gain and the largest loss",
     )
-    compare.add_argument("--html", metavar="FILE", type=Path, help="also write a page, a new file")
+    compare.add_argument(
+        "--html", metavar="FILE", type=Path, help="also write an HTML page to this new file"
+    )
     compare.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_evaluate(commands: Any) -> None:
-    words = "evaluate any models that recommend on the same users"
+    words = "evaluate any recommenders on the same users"
     evaluate = commands.add_parser("evaluate", help=words, description=words, allow_abbrev=False)
     evaluate.set_defaults(command=_evaluate, when_interrupted="nothing was written.")
     evaluate.add_argument(
@@ -349,7 +373,7 @@ def _add_evaluate(commands: Any) -> None:
     )
     _add_data(evaluate)
     evaluate.add_argument(
-        "--run", metavar="RUN", type=Path, help="the data of a run's folder, instead of a recipe's"
+        "--run", metavar="RUN", type=Path, help="use the data of this run, instead of a recipe's"
     )
     evaluate.add_argument(
         "--split", choices=("test", "validation"), default="test", help="default: %(default)s"
@@ -360,18 +384,18 @@ def _add_evaluate(commands: Any) -> None:
         type=int,
         nargs="+",
         default=[10],
-        help="lengths of the lists; the first leads; default: 10",
+        help="list lengths; the first is the main one; default: 10",
     )
     evaluate.add_argument(
         "--item-vectors",
         metavar="FILE",
-        help=".npy [num_items, dim], such as text vectors, for the diversity of the lists",
+        help=".npy [num_items, dim], such as text vectors, to measure the diversity of the lists",
     )
     evaluate.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
 
 def _add_recommend(commands: Any) -> None:
-    words = "recommend from an exported model alone"
+    words = "recommend from an exported model, without TensorFlow"
     recommend = commands.add_parser("recommend", help=words, description=words, allow_abbrev=False)
     recommend.set_defaults(command=_recommend, when_interrupted="nothing was written.")
     recommend.add_argument(
@@ -382,25 +406,27 @@ def _add_recommend(commands: Any) -> None:
         metavar="TITLE_OR_ID",
         action="append",
         default=[],
-        help="what was liked, oldest first; give it again for each item",
+        help="an item of the user's history, oldest first; give it again for each item",
     )
     recommend.add_argument(
         "--add-item",
         metavar="TEXT",
         action="append",
         default=[],
-        help="a new item, known by its text alone, to recommend as well; of a student that reads "
-        "texts. Give it again for each item",
+        help="the text of a new item, to be recommended as well; for students that read texts. "
+        "Give it again for each item",
     )
     recommend.add_argument(
         "--attribute",
         metavar="NAME=VALUE",
         action="append",
         default=[],
-        help="what is known of the user, such as age=25; of a student that reads it. Give it again "
+        help="an attribute of the user, such as age=25; for students that read it. Give it again "
         "for each attribute",
     )
-    recommend.add_argument("-k", metavar="N", type=int, default=10, help="how many; default: 10")
+    recommend.add_argument(
+        "-k", metavar="N", type=int, default=10, help="number of recommendations; default: 10"
+    )
     recommend.add_argument(
         "--format", choices=("tflite", "saved_model"), help="default: tflite where there is one"
     )
@@ -408,12 +434,12 @@ def _add_recommend(commands: Any) -> None:
 
 
 def _add_cache(commands: Any) -> None:
-    words = "look at a teacher cache, check it, clear it up"
+    words = "inspect, verify or prune a teacher cache"
     cache = commands.add_parser("cache", help=words, description=words, allow_abbrev=False)
     actions = cache.add_subparsers(required=True, metavar="ACTION")
     for name, command, words in (
-        ("inspect", _cache_inspect, "what a cache holds"),
-        ("verify", _cache_verify, "read every byte and name each file that is damaged"),
+        ("inspect", _cache_inspect, "show what a cache holds"),
+        ("verify", _cache_verify, "verify all checksums and name each damaged file"),
         ("prune", _cache_prune, "remove what a finished cache no longer needs"),
     ):
         action = actions.add_parser(name, help=words, description=words, allow_abbrev=False)
@@ -562,6 +588,8 @@ def _recipe_of_data(arguments: argparse.Namespace) -> Any:
     recipe: Any = Recipe.load(arguments.recipe)
     if arguments.data_dir == "":
         raise InputError("--data-dir is empty. Give it a value or drop it.")
+    if arguments.data_dir is not None and arguments.interactions is not None:
+        raise InputError("--data-dir and --interactions both name the data. Give one of them.")
     if arguments.data_dir is not None:
         with quiet_stderr():  # it may import TensorFlow, see above
             recipe = recipe.of_folder(arguments.data_dir)
@@ -571,7 +599,7 @@ def _recipe_of_data(arguments: argparse.Namespace) -> Any:
         for option in ("items", "users", "column", "min_rating", "weigh_by_rating"):
             if getattr(arguments, option):
                 name = option.replace("_", "-")
-                raise InputError(f"--{name} is about --interactions. Name them.")
+                raise InputError(f"--{name} describes --interactions, which is missing.")
         recipe = recipe.with_dislikes(arguments.disliked_below)
     return recipe
 
@@ -673,6 +701,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         arguments.items,
         arguments.users,
         arguments.column,
+        arguments.min_rating,
+        arguments.disliked_below,
+        arguments.weigh_by_rating,
     )
     if arguments.run is not None and (any(named) or arguments.recipe != RECIPE):
         raise InputError("--run names the data. Leave out --recipe, --data-dir, --interactions ...")

@@ -1,10 +1,10 @@
-"""A peer's side of `benchmarks/peers.py`: what its process is given, writes and prints.
+"""The peer's side of `benchmarks/peers.py`: inputs and outputs of its process.
 
-The scripts of this folder run with their own environment's Python, so here is NumPy and nothing of
-the package. A script reads a `Request`, trains, and calls `show` once an epoch, or once where there
-are no epochs: that writes the lists for the queries of validation and test, prints a line of JSON,
-and waits for the driver, who judges the validation lists and says whether to go on. `finish` comes
-last. Whatever a library prints goes to standard error.
+The scripts of this folder run with the Python of their own environment, so they use NumPy and
+nothing of the package. A script reads a `Request`, trains, and calls `show` once per epoch, or once
+if there are no epochs: it writes the lists for the queries of validation and test, prints a line of
+JSON, and waits for the driver, which evaluates the validation lists and replies whether to
+continue. `finish` is called last. The output of libraries goes to standard error.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ Scores = Callable[[np.ndarray, Sequence[np.ndarray]], np.ndarray]
 
 
 class Request:
-    """What the driver asks for: read from the file that the command line names.
+    """The driver's request, read from the file that the command line names.
 
     Attributes:
         model: the peer's name.
         settings: of the trial.
-        seed: of everything that is drawn.
-        max_epochs: at most so many calls of `show`.
+        seed: of all random numbers.
+        max_epochs: the maximum number of calls of `show`.
         num_items: of the catalogue; indices run from 1.
-        exclude_seen: whether the history's items are left out.
+        exclude_seen: whether the history's items are excluded.
         train: int [num_users][items], each user's training items, oldest first.
         queries: by part.
     """
@@ -76,7 +76,7 @@ class Request:
         self._epoch = 0
 
     def show(self, scores: Scores) -> bool:
-        """Write the lists of the model as it is now; returns whether to train on."""
+        """Write the current lists of the model; return whether to continue training."""
         self._seconds += time.perf_counter() - self._started
         self._epoch += 1
         lists = {part: self._best(scores, queries) for part, queries in self.queries.items()}
@@ -87,7 +87,7 @@ class Request:
         return go_on
 
     def finish(self, scores: Scores, *, parameters: int, num_bytes: int) -> None:
-        """Say what the model weighs, and how long it takes for one query."""
+        """Report the size of the model and its time for one query."""
         users, histories = self.queries["test"]
         times = []
         for row in [0] * WARM_UP + list(range(min(TIMED, len(histories)))):
@@ -117,7 +117,7 @@ class Request:
 
 
 def first_items(scores: np.ndarray, k: int) -> np.ndarray:
-    """The k items with the highest scores, of equal ones the first; 0 for those of -inf."""
+    """The k items with the highest scores, ties in index order; 0 for scores of -inf."""
     near = np.flatnonzero(scores >= np.partition(scores, -k)[-k])
     best = near[np.argsort(-scores[near], kind="stable")[:k]]
     return np.where(np.isneginf(scores[best]), 0, best)
@@ -131,10 +131,10 @@ def unpadded(rows: np.ndarray) -> list[np.ndarray]:
 def history_weights(
     histories: Sequence[np.ndarray], num_items: int, decay: float | None
 ) -> np.ndarray:
-    """How much each item of a history counts, float32 [num_queries, num_items + 1].
+    """The weight of each item of a history, float32 [num_queries, num_items + 1].
 
-    An item counts `exp(-age / decay)`, where its age is how many items came after it; 1 without
-    decay; 0 where it is not in the history.
+    The weight is `exp(-age / decay)`, where the age is the number of items after it; 1 without
+    decay; 0 if the item is not in the history.
     """
     weights = np.zeros((len(histories), num_items + 1), np.float32)
     for row, history in zip(weights, histories):

@@ -19,18 +19,18 @@ NEIGHBOURS = {
 
 def main() -> None:
     request = Request()
-    met = csr_matrix(history_weights(request.train, request.num_items, None)[:, 1:])
-    scores, parameters, num_bytes = MODELS[request.model](request, met)
+    interacted = csr_matrix(history_weights(request.train, request.num_items, None)[:, 1:])
+    scores, parameters, num_bytes = MODELS[request.model](request, interacted)
     request.show(scores)
     request.finish(scores, parameters=parameters, num_bytes=num_bytes)
 
 
-def bpr(request: Request, met: csr_matrix) -> tuple[Scores, int, int]:
-    """Bayesian personalised ranking (Rendle et al., 2009), which knows users and no histories."""
+def bpr(request: Request, interacted: csr_matrix) -> tuple[Scores, int, int]:
+    """Bayesian personalised ranking (Rendle et al., 2009), which reads users, not histories."""
     model = implicit.bpr.BayesianPersonalizedRanking(
         **request.settings, random_state=request.seed, num_threads=1
     )
-    model.fit(met, show_progress=False)
+    model.fit(interacted, show_progress=False)
     of_users = np.concatenate([model.user_factors, model.user_factors.mean(axis=0)[None]])
 
     def scores(users: np.ndarray, histories: Sequence[np.ndarray]) -> np.ndarray:
@@ -40,12 +40,12 @@ def bpr(request: Request, met: csr_matrix) -> tuple[Scores, int, int]:
     return scores, parameters, model.user_factors.nbytes + model.item_factors.nbytes
 
 
-def item_knn(request: Request, met: csr_matrix) -> tuple[Scores, int, int]:
-    """An item's nearest ones (Sarwar et al., 2001), from the items of the history."""
+def item_knn(request: Request, interacted: csr_matrix) -> tuple[Scores, int, int]:
+    """Item-based nearest neighbours (Sarwar et al., 2001) of the history's items."""
     kind = NEIGHBOURS[request.settings["similarity"]]
     model = kind(K=request.settings["neighbours"])
-    model.fit(met, show_progress=False)
-    similarity = model.similarity.T.tocsr()  # of each item, from those that are near it
+    model.fit(interacted, show_progress=False)
+    similarity = model.similarity.T.tocsr()  # from neighbours to items
 
     def scores(users: np.ndarray, histories: Sequence[np.ndarray]) -> np.ndarray:
         weights = history_weights(histories, request.num_items, request.settings["decay"])
@@ -56,7 +56,7 @@ def item_knn(request: Request, met: csr_matrix) -> tuple[Scores, int, int]:
 
 
 def with_padding(scores: np.ndarray) -> np.ndarray:
-    """Scores of items from 0 as scores of items from 1."""
+    """Shift scores of item indices from 0 to item indices from 1."""
     return np.pad(scores, [(0, 0), (1, 0)])
 
 

@@ -1,4 +1,4 @@
-"""RecBole: GRU4Rec with a softmax over the catalogue, a training row for each prefix."""
+"""RecBole: GRU4Rec with a softmax over the catalogue, one training row per prefix."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from recbole.model.sequential_recommender.gru4rec import GRU4Rec
 from recbole.trainer import Trainer
 from recbole.utils import init_seed
 
-NAME = "train"  # of the atomic file that RecBole reads
+NAME = "train"  # name of RecBole's atomic file
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
             "data_path": ".",
             "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
             "eval_args": {"split": {"RS": [1.0, 0.0, 0.0]}, "order": "TO", "group_by": None},
-            "train_neg_sample_args": None,  # the softmax needs none
+            "train_neg_sample_args": None,  # the softmax needs no negatives
             "loss_type": "CE",
             "seed": request.seed,
             "use_gpu": False,
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def write_interactions(train: list[np.ndarray], folder: Path) -> None:
-    """Write users, items and their order as RecBole's atomic file."""
+    """Write users, items and their order as an atomic file of RecBole."""
     folder.mkdir(exist_ok=True)
     lines = ["user_id:token\titem_id:token\ttimestamp:float"]
     for user, items in enumerate(train):
@@ -72,7 +72,7 @@ def write_interactions(train: list[np.ndarray], folder: Path) -> None:
 
 
 def known_scores(model: Any, histories: list[np.ndarray]) -> np.ndarray:
-    """The scores of RecBole's items after its own ids, float32 [num_queries, num_known]."""
+    """Scores in the order of RecBole's item ids, float32 [num_queries, num_known]."""
     length = model.max_seq_length
     rows = [history[history > 0][-length:] for history in histories]
     rows = [row if len(row) else np.zeros(1, int) for row in rows]

@@ -1,8 +1,8 @@
 """RecTools: SASRec and BERT4Rec.
 
-Of a user RecTools reads the latest `session_max_len` items alone, so a user's training items are
-cut into as many sessions as they fill: every item but a user's first is a label once, as in our
-windows. A query is its history's latest items, as `recommend` makes it.
+RecTools reads only a user's latest `session_max_len` items, so a user's training items are cut into
+several sessions: every item except a user's first is a label once, as in our windows. A query is
+the history's latest items, as in `recommend`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rectools.dataset import Dataset
 from rectools.models import BERT4RecModel, SASRecModel
 
 MODELS = {"SASRec": SASRecModel, "BERT4Rec": BERT4RecModel}
-MAX_HISTORY, BATCH_SIZE, NEGATIVES = 100, 32, 256  # sessions a step as windows of ours
+MAX_HISTORY, BATCH_SIZE, NEGATIVES = 100, 32, 256  # sessions per step, as our windows
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
     seed_everything(request.seed)
 
     class ShowEpochs(Callback):
-        """Shows the model after every epoch; holds nothing, as RecTools copies it."""
+        """Show the model after every epoch; without state, because RecTools copies it."""
 
         def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
             module.eval()
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def sessions(train: list[np.ndarray]) -> pd.DataFrame:
-    """Interactions, a user of them a session of at most `MAX_HISTORY + 1` items."""
+    """Interactions in which each user is a session of at most `MAX_HISTORY + 1` items."""
     parts = [
         items[start : start + MAX_HISTORY + 1]
         for items in train
@@ -84,7 +84,7 @@ def sessions(train: list[np.ndarray]) -> pd.DataFrame:
 
 
 def all_scores(model: Any, histories: Sequence[np.ndarray], num_items: int) -> np.ndarray:
-    """The scores of every item, -inf of those that training does not know."""
+    """The scores of every item, -inf for items without training interactions."""
     preparator = model.data_preparator
     known = preparator.get_known_item_ids().astype(int)
     place_of = np.zeros(num_items + 1, int)  # 0 is RecTools' padding

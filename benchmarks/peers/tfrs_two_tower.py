@@ -1,8 +1,8 @@
-"""The retrieval tutorial of TensorFlow Recommenders: an embedding a user and one an item.
+"""The retrieval tutorial of TensorFlow Recommenders: one embedding per user and per item.
 
-Source: https://www.tensorflow.org/recommenders/examples/basic_retrieval. It learns that user and
-item met, and neither when nor after what. As there: the in-batch softmax of `tfrs.tasks.Retrieval`
-with its defaults, Adagrad.
+Source: https://www.tensorflow.org/recommenders/examples/basic_retrieval. It learns from
+user-item pairs, without time or order. As in the tutorial: the in-batch softmax of
+`tfrs.tasks.Retrieval` with its defaults, and Adagrad.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main() -> None:
 
     def scores(users: np.ndarray, histories: Sequence[np.ndarray]) -> np.ndarray:
         table = model.users.embeddings.numpy()
-        table = np.concatenate([table, table.mean(axis=0)[None]])  # of a user it does not know
+        table = np.concatenate([table, table.mean(axis=0)[None]])  # for new users
         return table[users] @ model.items.embeddings.numpy().T
 
     for _ in range(request.max_epochs):

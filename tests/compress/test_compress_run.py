@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from nightly import nightly
+from tiny_bert import write_tiny_bert
 from tiny_films import write_films
 
 from tfrs_distill import cli, pipeline
@@ -17,11 +18,14 @@ from tfrs_distill.compress import budget, compress
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import evaluate
 from tfrs_distill.evaluation.retrieval import ModelScorer
+from tfrs_distill.evaluation.two_stage import TwoStages
 from tfrs_distill.files import files_sha256, whole_file
+from tfrs_distill.pipeline import students
 from tfrs_distill.pipeline.compression import train_on
 from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.pipeline.run_folder import Run
-from tfrs_distill.pipeline.stages import stages_of
+from tfrs_distill.pipeline.stage import Stage
+from tfrs_distill.pipeline.stages import export, lists, stages_of
 from tfrs_distill.pipeline.stages.compress import compress_stage
 from tfrs_distill.pipeline.stages.data import data_stage
 from tfrs_distill.pipeline.stages.export import export_stage
@@ -31,6 +35,7 @@ from tfrs_distill.pipeline.stages.teacher import teacher_stage
 from tfrs_distill.pipeline.stages.unlabelled import unlabelled_stage
 from tfrs_distill.progress import SilentProgress
 from tfrs_distill.serving import Ranker, Recommender
+from tfrs_distill.teachers import ItemItemTeacher
 
 CANDIDATES = [[("int8",), ("shared-rows:20", "int4")]]
 
@@ -54,6 +59,9 @@ def up_to_student(run):
     """The stages whose results a search reads: none of a twin, files and figures."""
     stages = [data_stage(run), teacher_stage(run), knowledge_stage(run)]
     stages += [unlabelled_stage(run)] if run.num_unlabelled else []
+    if run.recipe.task == "two-stage":
+        cross_encoder = Stage("cross-encoder", lambda _: ({}, ""), list, after=("retrieval",))
+        stages += [student_stage(run, "retrieval"), cross_encoder, lists.lists_stage(run)]
     return [*stages, student_stage(run, "student")]
 
 
@@ -340,10 +348,187 @@ def _written(recipe, path):
     return path
 
 
-def test_a_run_of_two_stages_is_refused(run, capsys):
-    (run / "recipe.toml").write_text(Recipe.named("two-stage").to_toml())
-    assert cli.main(["compress", str(run / "1"), "--max-bytes", "20KB"]) == cli.USERS_ERROR
-    assert 'whose `task` is "two-stage"' in capsys.readouterr().err.replace("\n", " ")
+METHODS_OF_STAGES = ("units:8", "int8")
+
+
+def recipe_of_stages(**sections):
+    """Of planted items, 18 of them ordered for a user."""
+    recipe = Recipe.named("two-stage")
+    smaller = {
+        "data": {"source": "synthetic", "max_users": 120, "max_history": 8},
+        "teacher": {"kind": "item-item", "modalities": ()},
+        "knowledge": {"folds": 2, "top_k": 10},
+        "student": {"embedding_dim": 12},
+        "training": {"max_epochs": 2, "controls": ()},
+        "lists": {
+            "num_candidates": 18,
+            "list_size": 8,
+            "num_lists": 120,
+            "num_ordered_lists": 10,
+            "max_history": 8,
+        },
+        "evaluation": {"k": 3, "bootstrap_samples": 100},
+    } | sections
+    changed = {name: replace(getattr(recipe, name), **of) for name, of in smaller.items()}
+    return replace(recipe, name="stages", **changed)
+
+
+@pytest.fixture(scope="module")
+def finished_stages(tmp_path_factory):
+    """A run with item-item weights in place of a cross-encoder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lists, "open_cross_encoder", lambda r: ItemItemTeacher(r.data.splits.train))
+        return finished_run(recipe_of_stages(), tmp_path_factory.mktemp("runs"))
+
+
+def compressed_run(finished_stages, methods=METHODS_OF_STAGES):
+    """The run with its student compressed by its recipe."""
+    recipe = Recipe.from_toml(finished_stages / "recipe.toml")
+    recipe = replace(recipe, export=replace(recipe.export, compress=methods))
+    run = Run(recipe, finished_stages.parent, SilentProgress())
+    run.stages.run([*up_to_student(run), compress_stage(run)])
+    return run
+
+
+def test_both_stages_of_a_recipe_are_compressed_and_trained_on(finished_stages, monkeypatch):
+    monkeypatch.setattr(train_on, "MAX_EPOCHS", 1)
+    monkeypatch.setattr(train_on, "NUM_BATCHES", 1)
+    trained = []
+    real = train_on.fit_until_best
+
+    def fit(distiller, *rest, **options):
+        before = distiller.student.get_weights()
+        curves = real(distiller, *rest, **options)
+        after = distiller.student.get_weights()
+        trained.append(any((a != b).any() for a, b in zip(before, after)))
+        return curves
+
+    monkeypatch.setattr(train_on, "fit_until_best", fit)
+    run = compressed_run(finished_stages)
+    assert trained == [True, True]
+    smaller, whole = run.whole_student("compressed"), run.whole_student("student")
+    assert smaller.num_candidates == whole.num_candidates == 18
+    encoders = [s.retrieval_student.query_tower.encoder for s in (smaller, whole)]
+    assert [encoder.feed_forward.hidden_units for encoder in encoders] == [8, 24]
+    assert smaller.ranking_student.hidden_units == (8, 8)
+    assert smaller.retrieval_student.candidate_tower.methods.bits == 8
+    result, scorer = run.result("compressed"), TwoStages.of(smaller)
+    ndcg = evaluate(scorer, run.data.splits.validation, k=3).ndcg.mean()
+    assert result["score"] == pytest.approx(ndcg)
+    assert result["retrieval_weight"] == smaller.retrieval_weight
+
+
+def test_the_second_stage_is_trained_on_with_the_smaller_first_one(finished_stages, monkeypatch):
+    recipe = Recipe.from_toml(finished_stages / "recipe.toml")
+    this = train_on.Compression(Run(recipe, finished_stages.parent, SilentProgress()))
+    smaller, seen = compress(this.student, ["int8"]), []
+    monkeypatch.setattr(students, "ValidationLists", lambda *given: seen.append(given))
+
+    def fit(distiller, batches, validation, **options):
+        seen.append(distiller.student)
+        return {"best_epoch": 2}
+
+    monkeypatch.setattr(train_on, "fit_until_best", fit)
+    this.fine_tune(smaller)
+    first, (_, second, given, queries), trained = seen
+    assert first is given is smaller.retrieval_student
+    assert trained is second is smaller.ranking_student
+    assert queries is this.run.data.splits.validation
+    assert smaller.retrieval_weight == this.student.retrieval_weight  # of no `ValidationLists`
+
+
+def test_the_blend_is_that_of_the_best_epoch(finished_stages, monkeypatch):
+    recipe = Recipe.from_toml(finished_stages / "recipe.toml")
+    this = train_on.Compression(Run(recipe, finished_stages.parent, SilentProgress()))
+    smaller = compress(this.student, ["int8"])
+
+    def fit(distiller, batches, validation, **options):
+        validation.weights = [0.1, 7.0, 0.2]
+        return {"best_epoch": 2}
+
+    monkeypatch.setattr(train_on, "fit_until_best", fit)
+    this.fine_tune(smaller)
+    assert smaller.retrieval_weight == 7.0
+
+
+def test_the_export_is_of_both_compressed_students(finished_stages, monkeypatch):
+    monkeypatch.setattr(train_on, "MAX_EPOCHS", 1)
+    run = compressed_run(finished_stages)
+    run.twins = []
+    request = export._request(run)
+    names = {name: Path(path).relative_to(run.home) for name, path in request["students"].items()}
+    folder = Path("stages") / "compressed"
+    assert names == {"student": folder / "student.keras", "retrieval": folder / "retrieval.keras"}
+    assert request["retrieval_weight"] == run.result("compressed")["retrieval_weight"]
+
+
+@pytest.mark.nightly
+def test_the_command_compresses_two_stages(finished_stages, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train_on, "MAX_EPOCHS", 1)
+    monkeypatch.setattr(budget, "candidates_of", lambda student: [[METHODS_OF_STAGES]])
+    run = Path(shutil.copytree(finished_stages, tmp_path / "stages"))
+    before = files_of(run / "1")
+    command = ["compress", str(run / "1"), "--max-bytes"]
+    assert cli.main([*command, "1KB"]) == cli.USERS_ERROR
+    assert "into 1,000 bytes. The smallest has" in capsys.readouterr().err
+    assert not (run / "compressed").exists()
+    assert cli.main([*command, "90KB", "--max-drop", "90%"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "NDCG@3 on validation" in printed and "on test NDCG@3 is" in printed
+    assert files_of(run / "1") == before
+    facts = json.loads((run / "compress" / "compress.json").read_text())
+    chosen, folder = facts["points"][facts["chosen"]], run / "compressed" / "1"
+    sizes = [file.stat().st_size for file in folder.rglob("*.tflite")]
+    assert len(sizes) == 2 and sum(sizes) == chosen["bytes"] <= 90_000
+    assert {path.name for path in folder.iterdir()} == {
+        *("student.tflite", "ranking", "provenance.json", "signature.json"),
+        *("titles.txt", "vocabulary.txt"),
+    }
+    recipe = Recipe.from_toml(run / "recipe.toml")
+    splits = Run(recipe, run.parent, SilentProgress(), home=run).data.splits
+    found = evaluate(Recommender.load(folder), splits.test, k=3).ndcg.mean()
+    assert facts["test"]["chosen"] == pytest.approx(found)
+    assert facts["score"] in (run / "compress" / "compress.html").read_text()
+    title = splits.catalogue.titles[0]
+    assert cli.main(["recommend", str(folder), "--history", title, "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) > 0
+
+
+@pytest.mark.nightly
+def test_a_recipe_of_two_stages_exports_the_smaller_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(train_on, "MAX_EPOCHS", 2)
+    write_tiny_bert(tmp_path)
+    recipe = recipe_of_stages(
+        encoder={"name": str(tmp_path)},
+        cross_encoder={"steps": 1, "max_length": 16, "num_negatives": 2},
+        export={"compress": METHODS_OF_STAGES},
+    )
+    assert Recipe.from_toml(_written(recipe, tmp_path / "r.toml")) == recipe
+    report, home = pipeline.run(recipe, tmp_path / "out"), tmp_path / "out" / "stages"
+    run = Run(recipe, tmp_path / "out", SilentProgress())
+    smaller, models = run.whole_student("compressed"), report["models"]
+    assert models["compressed"]["parameters"] == smaller.num_parameters
+    assert smaller.num_parameters < models["student"]["parameters"]
+    ndcg = {name: models[name]["metrics"]["relevance"]["ndcg@3"]["value"] for name in models}
+    for name, scorer in (("compressed", TwoStages.of(smaller)), ("student_tflite", None)):
+        found = evaluate(scorer or Recommender.load(home / "1"), run.data.splits.test, k=3)
+        assert ndcg[name] == pytest.approx(found.ndcg.mean())
+    assert ndcg["compressed"] == pytest.approx(ndcg["student_tflite"], abs=0.02)  # ties may turn
+    assert models["student_int8"]["name"] == "Compressed, int8"
+    compared = report["comparisons"]["compressed_vs_student"]["relevance"]
+    assert compared["difference"] == pytest.approx(ndcg["compressed"] - ndcg["student"])
+    assert "the student in fewer bytes" in (home / "report.html").read_text()
+    sizes = [path.stat().st_size for path in (home / "1").rglob("student_int8.tflite")]
+    assert len(sizes) == 2 and models["student_int8"]["bytes"] == sum(sizes)
+
+
+def test_two_stages_without_the_second_ones_lists_are_refused(finished_stages, tmp_path, capsys):
+    run = Path(shutil.copytree(finished_stages, tmp_path / "stages"))
+    shutil.rmtree(run / "stages" / "lists")
+    assert cli.main(["compress", str(run / "1"), "--max-bytes", "90KB"]) == cli.USERS_ERROR
+    found = " ".join(capsys.readouterr().err.split())
+    assert "not finished: lists. Give one such as" in found
+    assert not (run / "compress").exists()
 
 
 @pytest.mark.parametrize(

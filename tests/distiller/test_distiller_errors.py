@@ -219,6 +219,14 @@ def test_what_is_no_loss_is_refused(loss):
         distiller_of(losses=[SoftTargetKLDivergence(), loss])
 
 
+@pytest.mark.parametrize("name", ["KLDivergence", "BinaryCrossentropy", "CategoricalCrossentropy"])
+def test_a_loss_of_probabilities_is_refused(name):
+    """Keras' tutorial of distillation has a KL divergence of softmax outputs; these are logits."""
+    with pytest.raises(TypeError, match=f"{name}. compares.*logits. Use `td.losses.SoftTargetKL"):
+        distiller_of(losses=getattr(tf.keras.losses, name)())
+    distiller_of(losses=tf.keras.losses.MeanSquaredError())
+
+
 def test_no_loss_at_all_is_refused():
     with pytest.raises(ValueError, match="at least one loss"):
         distiller_of(losses=[])

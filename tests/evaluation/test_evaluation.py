@@ -9,10 +9,12 @@ import tensorflow as tf
 from tiny_data import random_windows, tiny_catalogue
 
 from tfrs_distill.data.splits import Queries, pad_histories
+from tfrs_distill.distiller import Distiller
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import ValidationNDCG, evaluate
 from tfrs_distill.evaluation.retrieval import ModelScorer
 from tfrs_distill.evaluation.top_k import top_k_unseen
+from tfrs_distill.losses import SoftTargetKLDivergence
 from tfrs_distill.models import RetrievalStudent
 
 NUM_ITEMS = 9
@@ -269,3 +271,50 @@ def test_a_scorer_of_what_are_no_items_is_refused(item_ids, words):
     queries = Queries(tiny_catalogue(4), [0, 1], ([3], [2]), ([1], [4]))
     with pytest.raises(ValueError, match=words):
         evaluate(lambda histories, k: (np.zeros((2, 1)), item_ids), queries, k=1)
+
+
+def test_a_scorer_of_seen_items_is_refused_where_the_catalogue_excludes_them():
+    def popular(histories, k):
+        return None, np.tile(np.arange(1, k + 1), (len(histories), 1))
+
+    with pytest.raises(InputError, match="item of index 1 to the user of index 0.*exclude_seen"):
+        evaluate(popular, QUERIES, k=2)
+    again = replace(QUERIES, catalogue=replace(QUERIES.catalogue, exclude_seen=False))
+    assert evaluate(popular, again, k=2).item_ids.tolist() == [[1, 2]] * 3
+
+
+def test_evaluate_takes_a_distiller_and_a_tensor_of_scores():
+    student = randomised_student()
+    distiller = Distiller(student, student, SoftTargetKLDivergence(1.0))
+    expected = evaluate(student, QUERIES, k=3)
+    np.testing.assert_array_equal(evaluate(distiller, QUERIES, k=3).item_ids, expected.item_ids)
+    scores = np.random.default_rng(0).normal(size=(3, NUM_ITEMS))
+    for same in (tf.constant(scores), scores.tolist()):
+        found = evaluate(same, QUERIES, k=3).item_ids
+        np.testing.assert_array_equal(found, evaluate(scores, QUERIES, k=3).item_ids)
+
+
+@pytest.mark.parametrize(
+    ("scorer", "queries", "error", "words"),
+    [
+        (np.zeros((3, NUM_ITEMS)), "validation", TypeError, "`splits.validation`.*Received: str"),
+        (3.0, QUERIES, TypeError, "must be a function.*Received: float"),
+        (randomised_student(8), QUERIES, ValueError, "has 8 items, .* of the queries 9"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused(scorer, queries, error, words):
+    with pytest.raises(error, match=words):
+        evaluate(scorer, queries)
+
+
+def test_validation_ndcg_finds_the_student_of_a_distiller_and_refuses_other_models():
+    student = randomised_student()
+    callback = ValidationNDCG(QUERIES, k=2)
+    callback.set_model(Distiller(student, student, SoftTargetKLDivergence(1.0)))
+    callback.on_train_begin()
+    logs = {}
+    callback.on_epoch_end(0, logs)
+    assert logs["val_ndcg@2"] == evaluate(student, QUERIES, k=2).ndcg.mean()
+    callback.set_model(tf.keras.Sequential())
+    with pytest.raises(TypeError, match="two-tower models.*Received: Sequential"):
+        callback.on_train_begin()

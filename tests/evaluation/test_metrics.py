@@ -5,6 +5,7 @@ from math import log2
 import numpy as np
 import pytest
 
+from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import metrics
 
 
@@ -176,3 +177,16 @@ def test_precision_and_average_precision(items, positives, precision, average):
 )
 def test_gini(items, num_items, expected):
     assert metrics.gini(np.array(items), num_items) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "words"),
+    [
+        ([0.2, np.nan], [0.1, 0.3], "of 2 and 2 queries, 1 and 0 of them not finite"),
+        ([0.2, 0.3], [0.1, np.inf], "of 2 and 2 queries, 0 and 1 of them not finite"),
+        ([0.2, 0.3, 0.4], [0.1], "of 3 and 1 queries"),
+    ],
+)
+def test_a_paired_difference_needs_a_value_of_both_for_each_query(one, other, words):
+    with pytest.raises(InputError, match=words):
+        metrics.paired_difference(np.array(one), np.array(other))

@@ -12,7 +12,7 @@ from under_threads import assert_same_under_threads
 
 from tfrs_distill import cli
 from tfrs_distill.errors import InputError
-from tfrs_distill.export import export_artefact, export_two_stage
+from tfrs_distill.export import export_artefact, to_tflite
 from tfrs_distill.models.features import (
     HistoryFeature,
     IdFeature,
@@ -22,6 +22,7 @@ from tfrs_distill.models.features import (
 )
 from tfrs_distill.models.ranking_student import RankingStudent
 from tfrs_distill.models.tasks import Binary, Regression
+from tfrs_distill.models.two_stage_student import TwoStageStudent
 from tfrs_distill.serving.artefact import Artefact
 from tfrs_distill.serving.ranker import Ranker
 from tfrs_distill.serving.recommender import Recommender
@@ -56,6 +57,11 @@ def history_ranker():
     return student
 
 
+def export(retrieval, ranking, folder, catalogue, provenance=None, **arguments):
+    student = TwoStageStudent(retrieval, ranking, **arguments)
+    return export_artefact(student, folder, catalogue, provenance=provenance)
+
+
 def by_definition(history, k, retrieval_weight=0.0):
     """Retrieve, then order by `sigmoid(2 taste)` and the blend, in float64."""
     scores, items = expected(RETRIEVAL, history, NUM_CANDIDATES)
@@ -81,7 +87,7 @@ def assert_definition(recommender, histories, k, **blend):
 @pytest.fixture(scope="module")
 def artefact(tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved_models") / "planted" / "1"
-    return export_two_stage(
+    return export(
         RETRIEVAL,
         item_ranker(),
         folder,
@@ -100,7 +106,7 @@ def test_ranks_what_was_retrieved_by_the_definition(artefact, format, k):
 
 @pytest.mark.parametrize("format", ["tflite", nightly("saved_model")])
 def test_blends_in_the_retrieval_score(tmp_path, format):
-    export_two_stage(
+    export(
         RETRIEVAL,
         item_ranker(),
         tmp_path / "1",
@@ -117,7 +123,7 @@ def test_blends_in_the_retrieval_score(tmp_path, format):
 @pytest.fixture(scope="module")
 def reads_history(tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved_models") / "history" / "1"
-    export_two_stage(RETRIEVAL, history_ranker(), folder, CATALOGUE, num_candidates=NUM_CANDIDATES)
+    export(RETRIEVAL, history_ranker(), folder, CATALOGUE, num_candidates=NUM_CANDIDATES)
     return folder
 
 
@@ -186,7 +192,7 @@ def test_the_command_line_recommends_from_it(artefact, capsys):
 def test_equal_predictions_keep_the_order_of_retrieval(tmp_path):
     student = item_ranker()
     student.heads["like"].set_weights([np.zeros([3, 1]), np.zeros([1])])
-    export_two_stage(
+    export(
         RETRIEVAL, student, tmp_path / "1", CATALOGUE, num_candidates=NUM_CANDIDATES, task="like"
     )
     _, items = Recommender.load(tmp_path / "1")(HISTORIES, 5)
@@ -196,7 +202,7 @@ def test_equal_predictions_keep_the_order_of_retrieval(tmp_path):
 @pytest.mark.nightly
 def test_the_task_decides(tmp_path):
     folder = tmp_path / "1"
-    export_two_stage(
+    export(
         RETRIEVAL, item_ranker(), folder, CATALOGUE, num_candidates=NUM_CANDIDATES, task="rating"
     )
     scores, items = Recommender.load(folder)([HISTORIES[2]], NUM_CANDIDATES)
@@ -290,7 +296,7 @@ def item_and_history(num_items=NUM_ITEMS):
 )
 def test_refuses_a_ranking_student_that_a_recommender_cannot_ask(tmp_path, features, words):
     with pytest.raises(InputError, match=words):
-        export_two_stage(RETRIEVAL, student_of(*features()), tmp_path / "1", CATALOGUE)
+        export(RETRIEVAL, student_of(*features()), tmp_path / "1", CATALOGUE)
     assert os.listdir(tmp_path) == []
 
 
@@ -305,20 +311,18 @@ def test_refuses_a_ranking_student_that_a_recommender_cannot_ask(tmp_path, featu
 )
 def test_refuses_arguments(tmp_path, arguments, words):
     with pytest.raises(InputError, match=words):
-        export_two_stage(RETRIEVAL, item_ranker(), tmp_path / "1", CATALOGUE, **arguments)
+        export(RETRIEVAL, item_ranker(), tmp_path / "1", CATALOGUE, **arguments)
     assert os.listdir(tmp_path) == []
 
 
 def test_one_task_needs_no_name_but_must_have_the_given_one(tmp_path):
     with pytest.raises(InputError, match="ranking student's: like. Received: task='rating'"):
-        export_two_stage(
-            RETRIEVAL, student_of(*item_and_history()), tmp_path / "1", CATALOGUE, task="rating"
-        )
+        export(RETRIEVAL, student_of(*item_and_history()), tmp_path / "1", CATALOGUE, task="rating")
 
 
 def test_what_fails_leaves_the_old_artefact(artefact):
     with pytest.raises(InputError, match="do not belong together"):
-        export_two_stage(PlantedStudent(59), item_ranker(), artefact.folder, CATALOGUE, task="like")
+        export(PlantedStudent(59), item_ranker(), artefact.folder, CATALOGUE, task="like")
     assert Artefact.read(artefact.folder) == artefact
     assert os.listdir(artefact.folder.parent) == ["1"]
 
@@ -326,7 +330,7 @@ def test_what_fails_leaves_the_old_artefact(artefact):
 def test_does_not_replace_a_folder_of_something_else(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(InputError, match="not an artefact, and it would be replaced"):
-        export_two_stage(RETRIEVAL, item_ranker(), tmp_path, CATALOGUE, task="like")
+        export(RETRIEVAL, item_ranker(), tmp_path, CATALOGUE, task="like")
     assert os.listdir(tmp_path) == ["thesis.txt"]
 
 
@@ -339,3 +343,22 @@ def test_many_threads_get_the_answers_of_one(reads_history, format, num_calls):
         return dict(zip(("scores", "items"), recommender([histories[number]], 10)))
 
     assert_same_under_threads(ask, num_calls)
+
+
+def test_one_file_of_each_stage_replaces_the_artefact(tmp_path):
+    student = TwoStageStudent(RETRIEVAL, item_ranker(), num_candidates=NUM_CANDIDATES, task="like")
+    folder = tmp_path / "1"
+    to_tflite(student, folder / "old.tflite", CATALOGUE)
+    artefact = to_tflite(student, folder / "student.tflite", CATALOGUE, quantization="float16")
+    assert artefact == Artefact.read(folder) and artefact.tflite_files == ("student.tflite",)
+    assert sorted(path.name for path in folder.rglob("*.tflite")) == ["student.tflite"] * 2
+    _, items = Recommender.load(folder)(HISTORIES[2:4], 5)
+    # float16 has about 3 digits, and the tastes are further apart
+    np.testing.assert_array_equal(items, [by_definition(h, 5)[1] for h in HISTORIES[2:4]])
+    with pytest.raises(InputError, match="neither `k`, which is its `num_candidates`.*k=5"):
+        to_tflite(student, folder / "student.tflite", CATALOGUE, k=5)
+    assert Artefact.read(folder) == artefact
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match="not an artefact, and it would be replaced"):
+        to_tflite(student, tmp_path / "student.tflite", CATALOGUE)
+    assert sorted(os.listdir(tmp_path)) == ["1", "thesis.txt"]

@@ -224,3 +224,10 @@ def test_a_large_catalogue_is_asked_about_fewer_windows_at_a_time(windows, monke
     monkeypatch.undo()
     for name, array in label_windows(PlantedTeacher(NUM_ITEMS), windows).items():
         np.testing.assert_allclose(few[name], array, atol=1e-6)
+
+
+@pytest.mark.parametrize(("num_items", "expected"), [(9, 8), (51, 50), (200, 50)])
+def test_by_default_the_best_50_are_kept_or_all_but_one_of_fewer(num_items, expected):
+    assert LabelSettings().of_catalogue(num_items).top_k == expected
+    with pytest.raises(InputError, match="`top_k` must be within 1 and 0"):
+        LabelSettings().of_catalogue(1)

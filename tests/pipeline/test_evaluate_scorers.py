@@ -346,7 +346,11 @@ def test_what_is_no_scorer_of_the_data_is_one_clear_error(folder, capsys, scorer
         (["--recipe", "ranking"], 'a recipe whose `task` is "ranking"'),
         (["--recipe", "movielens-100k", "--run", "nowhere"], "nowhere is no folder of a finished"),
         (["--run", "nowhere"], "--run names the data"),
-        (["--items", "a.csv"], "--items is about --interactions. Name them."),
+        (
+            ["--recipe", "movielens-100k", "--run", "nowhere", "--disliked-below", "3"],
+            "--run names the data",
+        ),
+        (["--items", "a.csv"], "--items describes --interactions, which is missing."),
         (["--item-vectors", "gone.npy"], "gone.npy must be a .npy file of finite vectors, float"),
     ],
 )

@@ -79,7 +79,7 @@ def test_of_many_items_some_are_drawn_by_the_seed():
     assert len(first["items"]) == MAX_POINTS == len(set(first["items"]))
     assert first == again and first["items"] != other["items"]
     text = map_section(RETRIEVAL | {"map": first})["text"]
-    assert "600 of the 699 items that somebody met in training, drawn by the seed" in text
+    assert "600 of the 699 items with interactions in training, drawn by the seed" in text
 
 
 def test_one_item_has_no_map():
@@ -92,6 +92,7 @@ def test_the_page_has_two_panels_with_every_title():
     found = item_map({"teacher": placed(0)}, placed(1), placed(2), train_of(), seed=0)
     page = html_page(RETRIEVAL | {"map": found})
     assert page.count("<title>Film 7</title>") == 2
-    assert "Map of the items by the teacher" in page and "Map of the items by the student" in page
+    for name in ("teacher", "student"):
+        assert f"Map of the item vectors of the {name}" in page
     share = 100 * found["panels"][0]["explained"]
-    assert f"The two directions hold {share:.1f} % of the variance." in page
+    assert f"The two axes explain {share:.1f} % of the variance." in page

@@ -13,7 +13,14 @@ from tfrs_distill.data.splits import Queries, split_by_time
 from tfrs_distill.data.synthetic import synthetic
 from tfrs_distill.evaluation.baselines import popularity
 from tfrs_distill.evaluation.retrieval import Evaluation
-from tfrs_distill.models.tasks import Binary
+from tfrs_distill.models import (
+    Binary,
+    HistoryFeature,
+    ItemFeature,
+    RankingStudent,
+    RetrievalStudent,
+    TwoStageStudent,
+)
 from tfrs_distill.pipeline.recipe import Recipe, RetrievalRecipe
 from tfrs_distill.pipeline.report.models import metric_of
 from tfrs_distill.pipeline.report.verdict import verdict
@@ -186,11 +193,24 @@ class Zeros:
         return np.zeros(candidates.shape, np.float32)
 
 
-def test_two_stages_are_reported_in_the_same_shape(monkeypatch, tmp_path):
+def two_stages_of(num_items):
+    """Students of their first weights."""
+    item = ItemFeature(num_items, 4, seed=0)
+    features = [item, HistoryFeature(item, 8, reads_ratings=False)]
+    return TwoStageStudent(
+        RetrievalStudent.from_history(num_items=num_items, max_history=8, embedding_dim=4, seed=0),
+        RankingStudent(features, [Binary("relevance")], hidden_units=(4,), seed=0),
+    )
+
+
+@pytest.mark.parametrize("methods", [(), ("int8",)])
+def test_two_stages_are_reported_in_the_same_shape(monkeypatch, tmp_path, methods):
     data = synthetic(seed=0)
     splits = split_by_time(data, max_history=8)
     known, zeros = popularity(splits.train), Zeros()
-    run = Run(Recipe.named("two-stage"), tmp_path, SilentProgress())
+    recipe = Recipe.named("two-stage")
+    recipe = replace(recipe, export=replace(recipe.export, compress=methods))
+    run = Run(recipe, tmp_path, SilentProgress())
     groups = {"gender": ["F", "M"] * 500}
     run.data = SimpleNamespace(
         splits=splits,
@@ -203,7 +223,10 @@ def test_two_stages_are_reported_in_the_same_shape(monkeypatch, tmp_path):
     monkeypatch.setattr(run, "first_stage_scorer", lambda: known)
     monkeypatch.setattr(run, "student", lambda _: zeros)
     (tmp_path / "student.keras").write_bytes(b"four")
-    monkeypatch.setattr(run, "student_file", lambda _: tmp_path / "student.keras")
+    for file in ("student_file", "retrieval_file"):
+        monkeypatch.setattr(run, file, lambda _: tmp_path / "student.keras")
+    smaller = two_stages_of(splits.catalogue.num_items)
+    monkeypatch.setattr(run, "whole_student", lambda _: smaller)
     run.stages.fingerprints = {"evaluate": ""}
     run.stages.results = {
         "cross-encoder": {"parameters": 100, "bytes": 400},
@@ -236,7 +259,21 @@ def test_two_stages_are_reported_in_the_same_shape(monkeypatch, tmp_path):
     found, line = evaluate_lists.evaluate_two_stages(run, tmp_path / "evaluate")
     controls = ["twin", "self_taught"]
     names = ["retrieval", *controls, "student", "cross_encoder", "teacher", *forms]
-    assert found["models"].keys() == set(names)
+    compressed = ["compressed"] if methods else []
+    assert found["models"].keys() == {*names, *compressed}
+    for name in compressed:
+        told = found["models"][name]
+        assert (told["parameters"], told["bytes"]) == (smaller.num_parameters, 4 + 4)
+        ndcg = {
+            n: m["metrics"]["relevance"]["ndcg@10"]["value"] for n, m in found["models"].items()
+        }
+        for pair, other in (
+            ("compressed_vs_student", "student"),
+            ("tflite_vs_keras", "compressed"),
+        ):
+            one = "compressed" if other == "student" else "student_tflite"
+            compared = found["comparisons"].pop(pair)["relevance"]
+            assert compared["difference"] == pytest.approx(ndcg[one] - ndcg[other], abs=1e-9)
     student = found["models"]["student"]
     assert student["name"] == "Two stages" and "name" not in found["models"]["cross_encoder"]
     value = student["metrics"]["relevance"]["ndcg@10"]["value"]
@@ -246,7 +283,8 @@ def test_two_stages_are_reported_in_the_same_shape(monkeypatch, tmp_path):
     assert (teacher["parameters"], teacher["bytes"]) == (3 + 100 + 3, 4 + 400 + 4 * 3)
     int8 = found["models"]["student_int8"]
     assert int8["latency_ms"] == times and int8["form_of"] == "student"
-    assert int8["name"] == "Two stages, student_int8"
+    assert int8["name"] == f"{'Compressed' if methods else 'Two stages'}, student_int8"
+    assert int8["parameters"] == (smaller.num_parameters if methods else 3 + 3)
     assert list(found["models"])[-3:] == forms[::-1]  # the smallest first
     for compared in found["comparisons"].values():
         assert compared["relevance"]["difference"] == 0.0

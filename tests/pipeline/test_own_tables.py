@@ -131,7 +131,7 @@ def test_other_content_is_other_data(shop):
     "toml, words",
     [
         ('source = "tables"', '`data.interactions` and `data.source` "tables" belong together'),
-        ('user_column = "u"', r"`data.user_column` is about tables. Name them as `data.inter"),
+        ('user_column = "u"', r"`data.user_column` describes tables, .* Name them as `data.inter"),
         (
             'interactions = ["a.csv"]',
             r"no text for a teacher to read.*`teacher.modalities` to \[\]",
@@ -155,9 +155,9 @@ def test_settings_that_do_not_go_together(tmp_path, toml, words):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (["--items", "a.csv"], "--items is about --interactions. Name them."),
-        (["--users", "a.csv"], "--users is about --interactions. Name them."),
-        (["--weigh-by-rating"], "--weigh-by-rating is about --interactions"),
+        (["--items", "a.csv"], "--items describes --interactions, which is missing."),
+        (["--users", "a.csv"], "--users describes --interactions, which is missing."),
+        (["--weigh-by-rating"], "--weigh-by-rating describes --interactions"),
         (
             ["--interactions", "{shop}", "--weigh-by-rating"],
             "weigh_by_rating needs a column of rat",

@@ -374,8 +374,8 @@ def test_each_task_has_a_twin_of_its_own_that_answers_it_alone(many):
         assert compared[task]["difference"] == pytest.approx(student - twin)
         assert compared[task]["interval"][0] <= compared[task]["interval"][1]
     words = many[1]["verdict"]
-    assert ("No task is worse than its single-task twin" in words) != (
-        "Worse than its single-task twin:" in words
+    assert ("No task is significantly worse than its single-task twin" in words) != (
+        "Significantly worse than its single-task twin:" in words
     )
 
 

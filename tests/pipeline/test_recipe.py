@@ -12,7 +12,6 @@ from tfrs_distill.pipeline.recipe import (
     TwoStageRecipe,
 )
 from tfrs_distill.pipeline.recipe.sections import (
-    CompressedExportSettings,
     CrossEncoderSettings,
     DataSettings,
     DistillationSettings,
@@ -158,7 +157,7 @@ UNUSUAL_REVIEWS = RankingRecipe(
         label_smoothing=0.2,
         weight_decay=0.03,
     ),
-    export=CompressedExportSettings(version=5, compress=("int4",)),
+    export=ExportSettings(version=5, compress=("int4",)),
 )
 UNUSUAL_FILMS = MultitaskRecipe(
     name="likes",
@@ -191,7 +190,7 @@ UNUSUAL_STAGES = TwoStageRecipe(
         num_neighbours=9,
         list_loss="pairwise",
     ),
-    export=ExportSettings(version=4),
+    export=ExportSettings(version=4, compress=("units:8", "int4")),
     evaluation=TwoStageEvaluationSettings(k=15, bootstrap_samples=200, max_lists=55),
 )
 COLUMNS = {
@@ -316,7 +315,7 @@ def test_the_keys_of_each_task():
         assert words not in by_task["ranking"] and words not in by_task["retrieval"], words
     assert "[cross_encoder]" in by_task["two-stage"]
     retrieval = RetrievalRecipe().to_toml()
-    assert re.search(r"^folds = \d+ +  # parts of the users", retrieval, re.MULTILINE)
+    assert re.search(r"^folds = \d+ +  # folds of the users", retrieval, re.MULTILINE)
 
 
 def test_an_empty_file_is_the_default_recipe(tmp_path):
@@ -379,7 +378,7 @@ def test_unknown_keys_are_refused_with_the_nearest(tmp_path, text, words):
         ("", "name", '""', "a folder name of letters"),
         ("", "name", '"../up"', "a folder name of letters"),
         ("", "name", "3", "a folder name of letters"),
-        ("", "seed", "-1", "a whole number of at least 0 and below 2.14748e+09"),
+        ("", "seed", "-1", "a whole number of at least 0 and below 2147483648"),
         ("", "seed", "0.5", "a whole number"),
         ("", "seed", "true", "a whole number"),
         ("", "seed", '"0"', "a whole number"),
@@ -708,7 +707,7 @@ def test_a_file_of_many_tasks_on_reviews_starts_from_the_reviews(tmp_path):
         ),
         (
             'task = "ranking"\n[data]\nsplit = "item"\n',
-            r"`data\.split` is about clothing reviews",
+            r"`data\.split` applies to clothing reviews",
         ),
         (
             'task = "ranking"\n[data]\nsource = "clothing-reviews"\n[teacher]\n'

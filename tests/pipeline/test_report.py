@@ -224,27 +224,27 @@ def words_of(report):
             [
                 "The teacher helped: the student's NDCG@10 is 8.9 % above its twin's",
                 "943 users · 1,682 items · 100,000 interactions · seed 3",
-                "Of the teacher's 98.0 % NDCG@10, same users",
+                "Share of the teacher's 98.0 % NDCG@10, same users",
                 "24.6 kB 3,659× smaller than the teacher",  # 90,000,000 / 24,600 = 3,658.5
-                "A query, int8 63.4 µs 95 % within 100 µs",
-                "The models, side by side The items that come next. NDCG@10: more is better.",
-                "In pictures Training: validation NDCG@10 by epoch",
+                "Latency per query, int8 63.4 µs p50; p95: 100 µs",
+                "The models, side by side The items that come next. NDCG@10: higher is better.",
+                "Charts Training: validation NDCG@10 by epoch",
                 "best 0.2500, epoch 2",
-                "Who gained, by segment NDCG@10 with its 95 % interval. all: all queries. Fewer "
-                "than 100 queries, so that the intervals are too narrow: gender: M.",
+                "Quality by segment NDCG@10 with its 95 % interval. all: all queries. Fewer "
+                "than 100 queries, so the intervals are too narrow: gender: M.",
                 "Segment Queries Twin Student Student - Twin better / worse Student: group - other",
                 "all 943 0.1800 (0.1700 to 0.1900) 0.1960 (0.1860 to 0.2060) 0.0160 (0.0040 to "
                 "0.0280) 31.0 % / 25.0 % - gender: F 273",
                 "-0.0100 (0.0040 to 0.0280) 31.0 % / 25.0 % -0.0500 (-0.0800 to -0.0200)",
-                "What the teachers know",
+                "The teachers compared",
                 "Every model ranked the whole catalogue.",
-                "The twin is the student without its teacher: same model, same data; each learns",
+                "The twin is the student without its teacher: same model, same data; each uses",
                 "compared over 3 seeds (0, 1, 2)",
                 "by bootstrap over test users (250 resamples)",
                 "student - twin NDCG@10 0.0160 (0.0040 to 0.0280), 108.9 %",
                 "student - teacher 98.0 %",
                 "teacher 1 min 1 s",
-                "together 1 min 3 s",
+                "sum; stages may overlap 1 min 3 s",
                 "tensorflow 2.21.0",
                 "bootstrap_samples = 250",
             ],
@@ -255,11 +255,11 @@ def words_of(report):
                 "The teacher helped: the student's AUC of like is 0.0400 above its twin's",
                 "943 users · 1,682 items · 100,000 rows · seed 4",
                 "Student's AUC 0.7900 95 %: 0.7800 to 0.8000",
-                "Of the teacher's 90.0 % gain on the item mean, same users",
+                "Share of the teacher's 90.0 % gain over the item mean, same users",
                 "12.5 kB 160× smaller than the teacher",  # 2,000,000 / 12,500
-                "A row, int8 31.0 µs 95 % within 50.0 µs",
-                "Like A rating of 4 or 5. AUC: more is better.",
-                "Rating The rating, 1 to 5. RMSE: less is better.",
+                "Latency per row, int8 31.0 µs p50; p95: 50.0 µs",
+                "Like A rating of 4 or 5. AUC: higher is better.",
+                "Rating The rating, 1 to 5. RMSE: lower is better.",
                 "Student ECE 0.0345",
                 "Student: predicted 25.0 %, observed 50.0 % of 1,200 rows",
                 "Training Training: validation score by epoch The mean over the tasks; the epoch",
@@ -267,11 +267,11 @@ def words_of(report):
                 "Confusion matrix of the student, at 0.5 true predicted: not like predicted: like "
                 "not like "
                 "30 75.0 % 10 25.0 % like 5 3.1 % 155 96.9 %",
-                "Ratings stand in order of time. What the run chose, it chose on validation.",
+                "Ratings stand in order of time. All model choices were made on validation.",
                 "(250 resamples)",
-                "with one seed (4): a claim needs three",
+                "over one seed (4): a claim needs three",
                 "student - twin, rating RMSE -0.0200 (-0.0300 to -0.0100)",
-                "together 1 min 2 s",
+                "sum; stages may overlap 1 min 2 s",
                 "tensorflow 2.21.0",
                 "bootstrap_samples = 250",
             ],
@@ -280,11 +280,11 @@ def words_of(report):
             "reviews",
             [
                 "The teacher helped: the student's AUC is 0.0400 above its twin's",
-                "Only 9 test rows: an interval by bootstrap of so few is too narrow",
+                "Only 9 test rows: bootstrap intervals over so few are too narrow",
                 "50 items · 90 rows · seed 4",
-                "gain on the item mean, same rows",
+                "gain over the item mean, same rows",
                 "The models, side by side A rating of 4 or 5.",
-                "In pictures",
+                "Charts",
                 "predicted: not recommended",
                 "by bootstrap over test rows",
             ],
@@ -292,7 +292,7 @@ def words_of(report):
         (
             "multitask",
             [
-                "Many tasks at once Worse than its single-task twin beyond its interval: rating.",
+                "All tasks in one student Significantly worse than its single-task twin: rating.",
                 "Above is better, except for RMSE, MAE, Log loss and ECE.",
                 "like AUC 0.0300 above that twin's",
                 "Twin of like this task alone",
@@ -303,8 +303,8 @@ def words_of(report):
             "two-stage",
             [
                 "The teacher helped: the student's NDCG@10 is 5.0 % above its twin's",
-                "Of the teacher's 85.0 % NDCG@10, same users",
-                "A query 1.50 ms",
+                "Share of the teacher's 85.0 % NDCG@10, same users",
+                "Latency per query 1.50 ms",
                 "Cross-encoder",
                 "Retrieval alone",
                 "Two stages retrieval, then ranking",
@@ -321,8 +321,8 @@ def test_the_page_says_what_was_found(recipe, expected):
 
 def test_a_section_is_there_where_the_report_has_what_it_shows():
     retrieval, ranking = words_of(REPORTS["retrieval"]), words_of(REPORTS["ranking"])
-    assert "What the teachers know" not in ranking and "In pictures" not in ranking
-    for heading in ("Many tasks at once", "Confusion matrix", "Reliability: how often"):
+    assert "The teachers compared" not in ranking and "Charts" not in ranking
+    for heading in ("All tasks in one student", "Confusion matrix", "Reliability: observed"):
         assert heading not in retrieval
     assert "single-task" not in ranking
     assert "Confusion matrix" not in words_of(without("confusion"))
@@ -430,7 +430,7 @@ def test_hostile_text_in_every_field_is_escaped(recipe):
         "name": f"{EVIL}films",
         "protocol": f"{EVIL}{REPORTS[recipe]['protocol']['models']}",
         "twin": f"{EVIL}{REPORTS[recipe]['protocol']['twin']}",
-        "rows_are": f"A {EVIL}{REPORTS[recipe]['rows_are']}",
+        "rows_are": f"Latency per {EVIL}{REPORTS[recipe]['rows_are']}",
         "what": f"{EVIL}{next(iter(REPORTS[recipe]['tasks'].values()))['what']}",
         "resampled": f"over {EVIL}{REPORTS[recipe]['resampled']['what']}",
         "version": f"{EVIL}2.21.0",

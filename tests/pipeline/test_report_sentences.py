@@ -26,6 +26,10 @@ from tfrs_distill.pipeline.report.cautions import limits_of_split
 from tfrs_distill.pipeline.report.paired_difference import gain_outcome, interval_in_words
 from tfrs_distill.pipeline.report.verdict import outcome, worse_than_alone
 
+ONE_SEED = (
+    "One seed: the interval does not include the variation between trainings; compare at least "
+    "three runs with `tfrs-distill compare`."
+)
 NAN, INF = math.nan, math.inf
 
 
@@ -45,6 +49,7 @@ def retrieval(teacher, twin, student, interval, users=943, **changes):
     report = {
         "name": "films",
         "seed": 3,
+        "seeds": [3, 4, 5],
         "rows_are": "query",
         "recipe": {"evaluation": {"bootstrap_samples": 250}},
         "data": {"users": users, "items": 60, "interactions": 1000},
@@ -78,7 +83,7 @@ def retrieval(teacher, twin, student, interval, users=943, **changes):
     return report | changes
 
 
-NARROW = "an interval by bootstrap of so few is too narrow, so this may be chance."
+NARROW = "bootstrap intervals over so few are too narrow; this may be chance."
 OF_RETRIEVAL = {
     "a better teacher helped": (
         retrieval(0.2, 0.18, 0.19, [0.004, 0.016]),  # 19/18 = 1.0556, 19/20 = 0.95
@@ -97,7 +102,7 @@ OF_RETRIEVAL = {
     ),
     "all equal": (
         retrieval(0.2, 0.2, 0.2, [0.0, 0.0]),
-        "The teacher did not help measurably: the student's NDCG@10 is level with its twin's (the "
+        "The teacher did not help measurably: the student's NDCG@10 is equal to its twin's (the "
         "95 % interval of the difference, 0.0000 to 0.0000, contains 0) and 100.0 % of the "
         "teacher's, at 5.0 % of its bytes.",
     ),
@@ -119,7 +124,7 @@ OF_RETRIEVAL = {
     ),
     "nobody finds anything": (
         retrieval(0.0, 0.0, 0.0, [0.0, 0.0]),
-        "The teacher did not help measurably: the student's NDCG@10 is level with its twin's (the "
+        "The teacher did not help measurably: the student's NDCG@10 is equal to its twin's (the "
         "95 % interval of the difference, 0.0000 to 0.0000, contains 0), at 5.0 % of the teacher's "
         "bytes.",
     ),
@@ -131,7 +136,7 @@ OF_RETRIEVAL = {
     "one user": (
         retrieval(0.2, 0.18, 0.19, [0.01, 0.01], users=1),
         "Whether the teacher helped was not measured: the student's NDCG@10 is 5.6 % above its "
-        "twin's (no interval was measured: all resamples are alike) and 95.0 % of the teacher's, "
+        "twin's (no interval was measured: all resamples are equal) and 95.0 % of the teacher's, "
         f"at 5.0 % of its bytes. Only 1 test user: {NARROW}",
     ),
     "99 users": (
@@ -202,9 +207,9 @@ def test_the_verdict_is_by_the_best_control_and_says_what_each_explains():
     assert found == (
         "The teacher helped: the student's NDCG@10 is 5.3 % above that of its best control, the "
         "self-taught student (95 % interval of the difference 0.0060 to 0.0140) and 100.0 % of the "
-        "teacher's, at 5.0 % of its bytes. Of its gain on the plain student, 0.0500, label "
-        "smoothing alone has 60.0 %, teaching itself has 80.0 %, scrambled soft targets have none; "
-        "20.0 % is left for the teacher's knowledge."
+        "teacher's, at 5.0 % of its bytes. Of its gain over the plain student (0.0500), label "
+        "smoothing alone explains 60.0 %, self-teaching explains 80.0 %, scrambled soft targets "
+        "explain none; 20.0 % is left for the teacher's knowledge."
     )
     assert "20.0 % is left for the teacher's knowledge." in text_of(report)
     assert text_of(report).index("Plain") > text_of(report).index("Twin")
@@ -221,8 +226,8 @@ def test_the_verdict_is_by_the_best_control_and_says_what_each_explains():
         ),
         (
             {"plain": 0.17, "scrambled": 0.21},
-            "It went better without the teacher's knowledge: the student's NDCG@10 is 4.8 % below "
-            "that of its best control, the scrambled student",
+            "A control without the teacher's knowledge is better: the student's NDCG@10 is 4.8 % "
+            "below that of its best control, the scrambled student",
         ),
         (
             {"plain": 0.19, "scrambled": 0.17},
@@ -230,17 +235,20 @@ def test_the_verdict_is_by_the_best_control_and_says_what_each_explains():
         ),
         (
             {"plain": 0.17, "scrambled": 0.21},
-            "scrambled soft targets have more than all of it; nothing is left",
+            "scrambled soft targets explain more than all of it; nothing is left",
         ),
         (
             {"self_taught": 0.19},
-            "on the twin, 0.0200, teaching itself has 50.0 %; at most 50.0 % is left",
+            "over the twin (0.0200), self-teaching explains 50.0 %; at most 50.0 % is left",
         ),
         (
             {"plain": 0.15, "scrambled": 0.1},
-            "ge. What teaching itself has was not measured.",
+            "ge. How much self-teaching explains was not measured.",
         ),
-        ({"plain": 0.2, "self_taught": 0.19}, "It has no gain on the plain student that a control"),
+        (
+            {"plain": 0.2, "self_taught": 0.19},
+            "It has no gain over the plain student that a control",
+        ),
     ],
 )
 def test_what_controls_leave_to_the_teacher(values, words):
@@ -259,11 +267,13 @@ def test_of_errors_the_least_is_the_best_control():
     }
     found = verdict(report)
     assert found.startswith(
-        "It went better without the teacher's knowledge: the student's RMSE is 0.0100 above that of"
+        "A control without the teacher's knowledge is better: the student's RMSE is 0.0100 above "
+        "that of"
     )
     # gain .01 of an error that falls: self-taught .02, scrambled -.02
     assert (
-        "0.0100, teaching itself has more than all of it, scrambled soft targets have none" in found
+        "(0.0100), self-teaching explains more than all of it, scrambled soft targets explain none"
+        in found
     )
 
 
@@ -274,6 +284,7 @@ def ranking(metric, item_mean, teacher, twin, student, interval, **changes):
         "name": "films",
         "task": "ranking",
         "seed": 3,
+        "seeds": [3, 4, 5],
         "protocol": {"split": "Ratings stand in order of time."},
         "rows_are": "row",
         "tasks": {"like": {"metric": metric, "what": "A rating of 4 or more."}},
@@ -302,91 +313,94 @@ HELPED_RMSE = (
     "The teacher helped: the student's RMSE is 0.0100 below its twin's (95 % interval of the "
     "difference -0.0160 to -0.0040)"
 )
+GAIN_OF_TEACHER = "the teacher's gain over the item mean"
 OF_BYTES = ", at 5.0 % of the teacher's bytes"
 UP, DOWN = [0.004, 0.016], [-0.016, -0.004]
-LEVEL = "the teacher is level with the item mean (AUC 0.7000 against 0.7000)"
-WORSE_AUC = "the teacher is worse than the item mean (AUC 0.7000 against 0.8000)"
-WORSE_RMSE = "the teacher is worse than the item mean (RMSE 1.0000 against 0.8000)"
-GAIN = "gain on the item mean, same users"
+LEVEL = "the teacher is equal to the item mean (AUC 0.7000 and 0.7000)"
+WORSE_AUC = "the teacher is worse than the item mean (AUC 0.7000 and 0.8000)"
+WORSE_RMSE = "the teacher is worse than the item mean (RMSE 1.0000 and 0.8000)"
+GAIN = "gain over the item mean, same users"
 OF_RANKING = {
     # (0.75 - 0.70) / (0.80 - 0.70) = 0.5
     "auc, a better teacher": (
         ranking("auc", 0.70, 0.80, 0.74, 0.75, UP),
-        f"{HELPED_AUC}, which keeps 50.0 % of the teacher's gain on the item mean{OF_BYTES}.",
-        f"Of the teacher's 50.0 % {GAIN}",
+        f"{HELPED_AUC}; the student keeps 50.0 % of {GAIN_OF_TEACHER}{OF_BYTES}.",
+        f"Share of the teacher's 50.0 % {GAIN}",
     ),
     "auc, an equal teacher": (
         ranking("auc", 0.70, 0.70, 0.74, 0.75, UP),
         f"{HELPED_AUC}{OF_BYTES}; {LEVEL}.",
-        f"Of the teacher's - {LEVEL} Size",
+        f"Share of the teacher's - {LEVEL} Size",
     ),
     "auc, a worse teacher": (
         ranking("auc", 0.80, 0.70, 0.76, 0.77, UP),
         f"{HELPED_AUC}{OF_BYTES}; {WORSE_AUC}.",
-        f"Of the teacher's - {WORSE_AUC} Size",
+        f"Share of the teacher's - {WORSE_AUC} Size",
     ),
     "rmse, a better teacher": (
         ranking("rmse", 1.0, 0.8, 0.91, 0.9, DOWN),
-        f"{HELPED_RMSE}, which keeps 50.0 % of the teacher's gain on the item mean{OF_BYTES}.",
-        f"Of the teacher's 50.0 % {GAIN}",
+        f"{HELPED_RMSE}; the student keeps 50.0 % of {GAIN_OF_TEACHER}{OF_BYTES}.",
+        f"Share of the teacher's 50.0 % {GAIN}",
     ),
     "rmse, a worse teacher": (
         ranking("rmse", 0.8, 1.0, 0.91, 0.9, DOWN),
         f"{HELPED_RMSE}{OF_BYTES}; {WORSE_RMSE}.",
-        f"Of the teacher's - {WORSE_RMSE} Size",
+        f"Share of the teacher's - {WORSE_RMSE} Size",
     ),
     "a student as good as the item mean": (
         ranking("auc", 0.75, 0.80, 0.74, 0.75, UP),
-        f"{HELPED_AUC}, which keeps 0.0 % of the teacher's gain on the item mean{OF_BYTES}.",
-        f"Of the teacher's 0.0 % {GAIN}",
+        f"{HELPED_AUC}; the student keeps 0.0 % of the teacher's gain over the item "
+        f"mean{OF_BYTES}.",
+        f"Share of the teacher's 0.0 % {GAIN}",
     ),
     "a student worse than the item mean": (
         ranking("auc", 0.76, 0.80, 0.74, 0.75, UP),
-        f"{HELPED_AUC}{OF_BYTES}; the student is worse than the item mean (AUC 0.7500 against "
-        "0.7600).",
-        f"Of the teacher's -25.0 % {GAIN}",  # -0.01 / 0.04
+        f"{HELPED_AUC}{OF_BYTES}; the student is worse than the item mean (AUC 0.7500 and 0.7600).",
+        f"Share of the teacher's -25.0 % {GAIN}",  # -0.01 / 0.04
     ),
     "a student better than its teacher": (
         ranking("auc", 0.70, 0.74, 0.74, 0.75, UP),
-        f"{HELPED_AUC}, which is 125.0 % of the teacher's gain on the item mean{OF_BYTES}.",
-        f"Of the teacher's 125.0 % {GAIN}",
+        f"{HELPED_AUC}; the student has 125.0 % of the teacher's gain over the item "
+        f"mean{OF_BYTES}.",
+        f"Share of the teacher's 125.0 % {GAIN}",
     ),
     "no item mean": (
         ranking("auc", None, 0.80, 0.74, 0.75, UP),
         f"{HELPED_AUC}{OF_BYTES}.",
-        "Of the teacher's - Size",
+        "Share of the teacher's - Size",
     ),
     "a teacher without a figure": (
         ranking("auc", 0.70, NAN, 0.74, 0.75, UP),
         f"{HELPED_AUC}{OF_BYTES}.",
-        "Of the teacher's - Size",
+        "Share of the teacher's - Size",
     ),
     "a level twin": (
         ranking("auc", 0.70, 0.80, 0.75, 0.75, [0.0, 0.0]),
-        "The teacher did not help measurably: the student's AUC is level with its twin's "
-        "(the 95 % interval of the difference, 0.0000 to 0.0000, contains 0), which keeps 50.0 % "
-        f"of the teacher's gain on the item mean{OF_BYTES}.",
-        f"Of the teacher's 50.0 % {GAIN}",
+        "The teacher did not help measurably: the student's AUC is equal to its twin's "
+        "(the 95 % interval of the difference, 0.0000 to 0.0000, contains 0); the student keeps "
+        "50.0 % "
+        f"of the teacher's gain over the item mean{OF_BYTES}.",
+        f"Share of the teacher's 50.0 % {GAIN}",
     ),
     "more error hurts": (
         ranking("rmse", 1.0, 0.8, 0.89, 0.9, UP),
         "The teacher hurt: the student's RMSE is 0.0100 above its twin's (95 % interval of "
-        "the difference 0.0040 to 0.0160), which keeps 50.0 % of the teacher's gain on the item "
-        f"mean{OF_BYTES}.",
-        f"Of the teacher's 50.0 % {GAIN}",
+        "the difference 0.0040 to 0.0160); the student keeps 50.0 % of the teacher's gain over "
+        f"the item mean{OF_BYTES}.",
+        f"Share of the teacher's 50.0 % {GAIN}",
     ),
     "no twin": (
         ranking("auc", 0.70, 0.80, NAN, 0.75, [NAN, NAN]),
         "Whether the teacher helped was not measured: the student's AUC could not be compared with "
-        "its twin's; the student keeps 50.0 % of the teacher's gain on the item mean"
+        "its twin's; the student keeps 50.0 % of the teacher's gain over the item mean"
         f"{OF_BYTES}.",
-        f"Of the teacher's 50.0 % {GAIN}",
+        f"Share of the teacher's 50.0 % {GAIN}",
     ),
     "neither twin nor item mean": (
         ranking("auc", None, 0.80, NAN, 0.75, None),
         "Whether the teacher helped was not measured: the student's AUC could not be compared with "
         "its twin's.",
-        "Of the teacher's - Size",
+        "Share of the teacher's - Size",
     ),
     "one user": (
         ranking(
@@ -394,9 +408,10 @@ OF_RANKING = {
             resampled={"what": "test rows", "number": 1, "too_few": True},
         ),
         "Whether the teacher helped was not measured: the student's AUC is 0.0100 above "
-        "its twin's (no interval was measured: all resamples are alike), which keeps 50.0 % of the "
-        f"teacher's gain on the item mean{OF_BYTES}. Only 1 test row: {NARROW}",
-        "Of the teacher's 50.0 % gain on the item mean, same rows",
+        "its twin's (no interval was measured: all resamples are equal); the student keeps 50.0 "
+        "% of the "
+        f"teacher's gain over the item mean{OF_BYTES}. Only 1 test row: {NARROW}",
+        "Share of the teacher's 50.0 % gain over the item mean, same rows",
     ),
 }
 
@@ -450,26 +465,30 @@ def other_task(gain, interval):
         (
             0.01,
             UP,
-            "With next item it helped (the student's NDCG@10 of next item is 0.0100 above its "
+            "For next item, the teacher helped (the student's NDCG@10 of next item is 0.0100 "
+            "above its "
             "twin's (95 % interval of the difference 0.0040 to 0.0160)).",
         ),
         (
             -0.01,
             DOWN,
-            "With next item it hurt (the student's NDCG@10 of next item is 0.0100 below its twin's "
+            "For next item, the teacher hurt (the student's NDCG@10 of next item is 0.0100 below "
+            "its twin's "
             "(95 % interval of the difference -0.0160 to -0.0040)).",
         ),
         (
             0.0,
             [-0.01, 0.01],
-            "With next item it did not help measurably (the student's NDCG@10 of next item is "
-            "level with its twin's (the 95 % interval of the difference, -0.0100 to 0.0100, "
+            "For next item, the teacher did not help measurably (the student's NDCG@10 of next "
+            "item is "
+            "equal to its twin's (the 95 % interval of the difference, -0.0100 to 0.0100, "
             "contains 0)).",
         ),
         (
             NAN,
             [NAN, NAN],
-            "With next item it was not measured (the student's NDCG@10 of next item could not be "
+            "For next item, whether the teacher helped was not measured (the student's NDCG@10 "
+            "of next item could not be "
             "compared with its twin's).",
         ),
     ],
@@ -481,7 +500,7 @@ def test_what_is_said_of_the_other_tasks(difference, interval, sentence):
     assert sentence in text_of(report)
 
 
-FINE = "No task is worse than its single-task twin beyond its interval."
+FINE = "No task is significantly worse than its single-task twin."
 
 
 @pytest.mark.parametrize(
@@ -492,10 +511,11 @@ FINE = "No task is worse than its single-task twin beyond its interval."
         (
             (-0.01, DOWN),
             (0.01, UP),
-            "Worse than its single-task twin: like, whose AUC is 0.0100 below that twin's (95 % "
+            "Significantly worse than its single-task twin: like, whose AUC is 0.0100 below that "
+            "twin's (95 % "
             "interval of the difference -0.0160 to -0.0040); rating, whose RMSE is 0.0100 above "
             "that twin's (95 % interval of the difference 0.0040 to 0.0160).",
-            "Worse than its single-task twin beyond its interval: like, rating.",
+            "Significantly worse than its single-task twin: like, rating.",
         ),
         ((0.01, UP), (NAN, None), f"{FINE} Not measured: rating.", f"{FINE} Not measured: rating."),
         (
@@ -542,7 +562,7 @@ def test_what_is_said_of_single_task_twins(like, rating, sentence, on_page):
             0.0,
             1.0,
             [0.0, 0.0],
-            "Two stages: NDCG@10 level with retrieval alone, 100.0 % of it (the 95 % interval of "
+            "Two stages: NDCG@10 equal to retrieval alone, 100.0 % of it (the 95 % interval of "
             "the difference, 0.0000 to 0.0000, contains 0).",
         ),
         (
@@ -576,8 +596,8 @@ def test_what_is_said_of_two_stages(difference, ratio, interval, sentence):
     )
     assert verdict(report) == f"{start} {sentence}".strip()
     text = text_of(report)
-    assert "Of the teacher's 70.0 % NDCG@10, same users" in text
-    assert "The NDCG of both stages together; the epoch with the highest is kept." in text
+    assert "Share of the teacher's 70.0 % NDCG@10, same users" in text
+    assert "The NDCG of both stages together; the epoch with the highest value is kept." in text
     assert "Every model recommended to the same test users." in text
     assert "AUC" not in text and "test rows" not in text
 
@@ -588,7 +608,7 @@ def test_the_page_says_what_was_transferred_and_of_how_much_it_is_made():
     report["protocol"] = {"split": "Ratings stand in order of time.", "transfer": said}
     report["data"] = {"train_share": 0.05, "train_interactions_left_out": 1234}
     text = text_of(report)
-    assert f"Ratings stand in order of time. {said} What the run chose" in text
+    assert f"Ratings stand in order of time. {said} All model choices" in text
     assert "train interactions left out" in text and "1,234" in text
     assert "train share" not in text  # the split's sentence says it
 
@@ -616,34 +636,34 @@ def test_the_size_beside_the_teachers(of_teacher, of_int8, words):
     report["models"]["student_int8"]["bytes"] = of_int8
     text = text_of(report)
     assert words in text
-    assert ("the teacher A query, int8" in text) == bool(words)
+    assert ("the teacher Latency per query, int8" in text) == bool(words)
 
 
 def test_a_tile_says_nothing_of_what_was_not_measured():
     report = retrieval(0.2, 0.18, 0.19, UP)
-    assert "0.1900 95 %: 0.1800 to 0.2000 Of the teacher's 95.0 % NDCG@10, same users" in (
+    assert "0.1900 95 %: 0.1800 to 0.2000 Share of the teacher's 95.0 % NDCG@10, same users" in (
         text_of(report)
     )
-    assert "A query, int8 500 µs 95 % within 750 µs" in text_of(report)
+    assert "Latency per query, int8 500 µs p50; p95: 750 µs" in text_of(report)
     report["models"]["student_int8"] = {}
     report["models"]["student"]["metrics"]["next_item"]["ndcg@10"]["interval"] = [NAN, NAN]
     text = text_of(report)
-    assert "0.1900 Of the teacher's" in text and "A query - The models" in text
-    assert "95 % within" not in text and "95 %:" not in text
+    assert "0.1900 Share of the teacher's" in text and "Latency per query - The models" in text
+    assert "p50; p95:" not in text and "95 %:" not in text
 
 
 def test_one_thing_is_not_many():
     report = retrieval(0.2, 0.18, 0.19, UP, data={"users": 1, "items": 1, "interactions": 1})
-    assert "1 user · 1 item · 1 interaction · seed 3" in text_of(report)
+    assert "1 user · 1 item · 1 interaction · seeds 3, 4, 5" in text_of(report)
     report = ranking("auc", None, 0.8, 0.74, 0.75, UP, data={"users": 2, "items": 1, "rows": 1})
-    assert "2 users · 1 item · 1 row · seed 3" in text_of(report)
+    assert "2 users · 1 item · 1 row · seeds 3, 4, 5" in text_of(report)
 
 
 @pytest.mark.parametrize(
     "seeds, words",
     [
-        ([4], "Student and twin were compared with one seed (4): a claim needs three."),
-        ([4, 5], "Student and twin were compared with 2 seeds (4, 5): a claim needs three."),
+        ([4], "Student and twin were compared over one seed (4): a claim needs three."),
+        ([4, 5], "Student and twin were compared over 2 seeds (4, 5): a claim needs three."),
         ([4, 5, 6], "Student and twin were compared over 3 seeds (4, 5, 6)."),
         ([], ""),
     ],
@@ -659,9 +679,10 @@ def test_fewer_than_three_seeds_are_no_claim(seeds, words):
 
 SPLIT = {"train_after_test": 0.4039, "tests_cut_in_one_time": 0.5111}
 LIMITS = (
-    "The split is by user, not by date: for the median user, 40.4 % of the training rows are of "
-    "other users and later than the beginning of that user's test. 51.1 % of the tests begin at "
-    "the same time stamp as the row before them, where the order of the file decides."
+    "The split is by user, not by date: for the median user, 40.4 % of the training rows are from "
+    "other users and later than the start of that user's test part. In 51.1 % of the test parts "
+    "the first row has the same timestamp as the row before it; there the order of the file "
+    "decides."
 )
 
 
@@ -684,24 +705,24 @@ def test_the_page_says_what_its_split_leaves_open(report):
         ({"kind": "user-time", "ties": "file-order"}, LIMITS, "have no history"),
         (
             {"ties": "shuffled"},
-            "as the row before them, where chance decides.",
+            "as the row before it; there chance decides.",
             "order of the file",
         ),
         ({"kind": "leave-one-out"}, LIMITS, "have no history"),
         (
             {"kind": "leave-one-out", "tests_without_history": 0.25},
-            LIMITS + " 25.0 % of the users with something in the test part have no history before "
-            "it and are not tested.",
+            LIMITS + " 25.0 % of the users in the test part have no history before it and are not "
+            "tested.",
             "one time for all",
         ),
         (
             {"kind": "global-time", "tests_without_history": 0.458, "train_after_test": 0.0},
-            "The split is by one time for all users: no training row is later than the beginning "
-            "of the test. 45.8 % of the users with something in the test part have no history "
-            "before it and are not tested.",
+            "The split is at one time for all users: no training row is later than the start of "
+            "the test part. 45.8 % of the users in the test part have no history before it and are "
+            "not tested.",
             "by user",
         ),
-        ({"kind": "random"}, "The split is without time", "time stamp"),
+        ({"kind": "random"}, "The split does not use time", "timestamp"),
     ],
 )
 def test_each_split_has_its_own_limits(more, words, not_words):
@@ -711,28 +732,28 @@ def test_each_split_has_its_own_limits(more, words, not_words):
 
 def test_a_split_by_chance_is_told_with_the_verdict():
     report = retrieval(0.2, 0.18, 0.19, UP)
-    words = "The split is without time: items of each user were held back by chance, so no future"
+    words = "The split does not use time: items of each user were held out at random"
     assert words not in verdict(report)
     report["data"]["split"] = {"kind": "random"}
     assert words in verdict(report)
-    assert "its figures are not to be compared" in text_of(report).lower()
+    assert "do not compare these results" in text_of(report).lower()
 
 
 def test_nothing_is_claimed_of_settings_that_a_recipe_may_change():
     for report in (retrieval(0.2, 0.18, 0.19, UP), ranking("auc", 0.7, 0.8, 0.74, 0.75, UP)):
         text = text_of(report)
-        words = "the learning rate, dropout, label smoothing and weight decay that the recipe gives"
-        assert f"each learns with {words} it" in text
-        assert "What the run chose, it chose on validation." in text
+        words = "the learning rate, dropout, label smoothing and weight decay that the recipe sets"
+        assert f"each uses {words} for it" in text
+        assert "All model choices were made on validation." in text
 
 
 @pytest.mark.parametrize(
     "queries, candidates, words",
     [
-        (1943, None, "On validation, among the whole catalogue. NDCG@10"),
-        (1943, 12, "On validation, among 12 candidates. NDCG@10"),
-        (99, None, f"On validation, among the whole catalogue. Only 99 queries: {NARROW}"),
-        (1, 1, f"On validation, among 1 candidate. Only 1 query: {NARROW}"),
+        (1943, None, "On validation, ranking the whole catalogue. NDCG@10"),
+        (1943, 12, "On validation, ranking 12 candidates. NDCG@10"),
+        (99, None, f"On validation, ranking the whole catalogue. Only 99 queries: {NARROW}"),
+        (1, 1, f"On validation, ranking 1 candidate. Only 1 query: {NARROW}"),
     ],
 )
 def test_what_the_teachers_were_asked(queries, candidates, words):
@@ -740,10 +761,10 @@ def test_what_the_teachers_were_asked(queries, candidates, words):
     report["segments"]["tail"]["queries"] = 1
     section = text_of(RETRIEVAL | {"teachers": report})
     assert words in section
-    among = words.removeprefix("On validation, among ").split(".")[0]
+    among = words.removeprefix("On validation, ranking ").split(".")[0]
     assert f"Rank correlation, {among}" in section
     assert "(1 query)" in section and "(1,943 queries)" in section
-    assert "on the line both are the same" in section  # of a useless teacher too
+    assert "on the diagonal both are equal" in section  # of a useless teacher too
 
 
 # Outcomes
@@ -809,9 +830,11 @@ def test_the_verdict_says_what_the_teacher_did_for_each_task():
     # of the teacher's bytes: 40,000 / 2,000,000 = 2 %
     assert verdict(RANKING) == (
         "The teacher helped: the student's AUC of like is 0.0400 above its twin's (95 % interval "
-        "of the difference 0.0300 to 0.0500), which keeps 90.0 % of the teacher's gain on the item "
-        "mean, at 2.0 % of the teacher's bytes. With rating it helped (the student's RMSE of "
-        "rating is 0.0200 below its twin's (95 % interval of the difference -0.0300 to -0.0100))."
+        "of the difference 0.0300 to 0.0500); the student keeps 90.0 % of the teacher's gain over "
+        "the item mean, at 2.0 % of the teacher's bytes. For rating, the teacher helped (the "
+        "student's "
+        "RMSE of rating is 0.0200 below its twin's (95 % interval of the difference -0.0300 to "
+        f"-0.0100)). {ONE_SEED}"
     )
 
 
@@ -826,8 +849,8 @@ def test_the_first_task_decides_the_outcome():
         "The teacher did not help measurably: the student's AUC of like is 0.0100 above its twin's "
         "(the 95 % interval of the difference, -0.0100 to 0.0300, contains 0)"
     )
-    assert "With rating it hurt (" in verdict(with_twin("rating", 0.1, 0.05, 0.15))
-    assert "With rating it did not help measurably (" in verdict(
+    assert "For rating, the teacher hurt (" in verdict(with_twin("rating", 0.1, 0.05, 0.15))
+    assert "For rating, the teacher did not help measurably (" in verdict(
         with_twin("rating", 0.1, -0.05, 0.15)
     )
 
@@ -835,14 +858,15 @@ def test_the_first_task_decides_the_outcome():
 def test_a_task_is_worse_than_its_single_task_twin_only_beyond_its_interval():
     fine, worse = many_tasks(-0.01, 0.02), many_tasks(0.01, 0.03)
     assert worse_than_alone(fine) == []
-    assert verdict(fine).endswith("No task is worse than its single-task twin beyond its interval.")
+    alone = "No task is significantly worse than its single-task twin."
+    assert verdict(fine).endswith(f"{alone} {ONE_SEED}")
     assert worse_than_alone(worse) == ["rating"]
     assert verdict(worse).endswith(
-        "Worse than its single-task twin: rating, whose RMSE is 0.0200 above that twin's (95 % "
-        "interval of the difference 0.0100 to 0.0300)."
+        "Significantly worse than its single-task twin: rating, whose RMSE is 0.0200 above that "
+        f"twin's (95 % interval of the difference 0.0100 to 0.0300). {ONE_SEED}"
     )
-    assert "No task is worse than its single-task twin beyond its interval." in text_of(fine)
-    assert "Worse than its single-task twin beyond its interval: rating." in text_of(worse)
+    assert FINE in text_of(fine)
+    assert "Significantly worse than its single-task twin: rating." in text_of(worse)
 
 
 def test_two_stages_are_held_against_retrieval_alone_and_the_cross_encoder():
@@ -851,5 +875,5 @@ def test_two_stages_are_held_against_retrieval_alone_and_the_cross_encoder():
         "difference 0.0010 to 0.0200) and 85.0 % of the teacher's. Two stages: NDCG@10 0.0200 "
         "above retrieval alone, 110.0 % of it (95 % interval of the difference 0.0100 to 0.0300). "
         "Two stages: NDCG@10 0.0300 below the cross-encoder over the same candidates, 88.0 % of it "
-        "(95 % interval of the difference -0.0500 to -0.0100)."
+        f"(95 % interval of the difference -0.0500 to -0.0100). {ONE_SEED}"
     )

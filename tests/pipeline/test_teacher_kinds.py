@@ -174,7 +174,7 @@ def test_a_run_with_each_kind_of_teacher(folder, tmp_path, kind, capsys):
     members = recipe.teacher.members if kind.startswith("ensemble") else ()
     assert list(told) == ["teacher", *members, "twin"]
     assert all(told[name]["calibration"]["negative_log_likelihood"] > 0 for name in told)
-    assert "What the teachers know" in (home / "report.html").read_text()
+    assert "The teachers compared" in (home / "report.html").read_text()
     knowledge = home / "stages" / "knowledge"
     assert [child.name for child in knowledge.iterdir() if child.is_dir()] == ["cache"]
     if kind == "item-item":  # nothing but counting and a matrix inverse decides it

@@ -14,7 +14,7 @@ from tfrs_distill.pipeline.report.charts import Calibration, reliability_chart
 def teacher_section(compared):
     """The page's section about the teachers."""
     page = html_page(RETRIEVAL | {"teachers": compared})
-    start = page.index("<section><h2>What the teachers know")
+    start = page.index("<section><h2>The teachers compared")
     return page[start : page.index("</section>", start) + len("</section>")]
 
 
@@ -113,7 +113,7 @@ def test_a_reliability_picture_has_log_axes_of_one_scale():
     assert labels == {"0.001", "0.01", "0.1", "1", "predicted probability"}
     section = parsed(teacher_section(REPORT))
     titles = [element.text for element in section.iter("title")]
-    assert titles[1] == "expected 20.0 next items, there were 30"
+    assert titles[1] == "next items: 20.0 expected, 30 observed"
 
 
 def test_a_reliability_picture_of_one_value_has_a_scale():

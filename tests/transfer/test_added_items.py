@@ -12,8 +12,14 @@ from under_threads import assert_same_under_threads
 from tfrs_distill import cli
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.errors import InputError
-from tfrs_distill.export import export_artefact, export_two_stage
-from tfrs_distill.models import HistoryFeature, ItemFeature, RankingStudent, RetrievalStudent
+from tfrs_distill.export import export_artefact
+from tfrs_distill.models import (
+    HistoryFeature,
+    ItemFeature,
+    RankingStudent,
+    RetrievalStudent,
+    TwoStageStudent,
+)
 from tfrs_distill.models.tasks import Binary
 from tfrs_distill.serving.recommender import Recommender
 from tfrs_distill.serving.word_pieces import WordPieces
@@ -191,7 +197,8 @@ def test_two_stages_take_none(tmp_path):
         [items, HistoryFeature(items, 5, reads_ratings=False)], [Binary("like")]
     )
     ranker({"history": tf.constant([[1]]), "item_id": tf.constant([2])})
-    export_two_stage(STUDENT, ranker, tmp_path / "1", CATALOGUE, num_candidates=5, task="like")
+    two_stages = TwoStageStudent(STUDENT, ranker, num_candidates=5)
+    export_artefact(two_stages, tmp_path / "1", CATALOGUE)
     with pytest.raises(InputError, match="ranking stage cannot score them"):
         Recommender.load(tmp_path / "1").add_items(["robot"])
 

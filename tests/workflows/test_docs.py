@@ -159,3 +159,10 @@ def test_every_test_that_a_page_names_is_there():
     assert len(named) > 50
     for file, name in sorted(named):
         assert f"def {name}(" in (tests / file).read_text(encoding="utf-8"), f"{file}::{name}"
+
+
+def test_the_programs_about_serving_recommend_the_same(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    after_the_programs_of("serving.md", how_many=2)
+    of_recommender, of_interpreter = capsys.readouterr().out.splitlines()
+    assert of_recommender == of_interpreter and of_recommender.count("'") == 10

@@ -6,6 +6,7 @@
 - `compressed_item_tower.py`: retrieval's; `feature_tables.py`: ranking's, one a feature
 - `units.py`: hidden units and attention heads that a network can do without
 - `network.py`: what is left of a network without them, and its matrices in low rank
+- `suited.py`: which of the methods suit a student, and what they leave of its network
 - `measures.py`: how good a student is, and its file
 - `fine_tune.py`: trained further, unless that makes it worse
 - `budget.py`: the best student that fits into so many bytes

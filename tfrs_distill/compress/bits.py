@@ -54,6 +54,16 @@ def log_scales_of(table: np.ndarray, bits: int, scale: Scale) -> np.ndarray:
     return np.float32(np.log(best))
 
 
+def as_converted(values: tf.Tensor, bits: int) -> tf.Tensor:
+    """A table as TensorFlow's converter rounds it, which has no fewer than 8 bits."""
+    if bits == 32:
+        return values
+    if bits == 16:
+        return tf.cast(tf.cast(values, tf.float16), values.dtype)
+    scale = tf.maximum(tf.reduce_max(tf.abs(values)), 1e-12) / 127.0
+    return tf.round(values / scale) * scale
+
+
 def quantized(table: tf.Tensor, log_scales: tf.Tensor, least: tf.Tensor, bits: int) -> tf.Tensor:
     """The numbers that are left of a table, with gradients as if it were left as it was.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -14,14 +15,15 @@ from pathlib import Path
 import numpy as np
 
 from tfrs_distill import __version__
-from tfrs_distill.compress.compress import check_student, compress, parts_left, quantization_of
+from tfrs_distill.compress.compress import check_student, compress, quantization_of
 from tfrs_distill.compress.feature_tables import feature_tables, forms_of
 from tfrs_distill.compress.fine_tune import FineTune, fine_tune_unless_worse
 from tfrs_distill.compress.measures import measure_of
 from tfrs_distill.compress.methods import DENSE_RANK, HEADS, IDS_ONLY, UNITS, Methods
 from tfrs_distill.compress.network import SmallerNetwork
 from tfrs_distill.compress.structures.product import num_codes
-from tfrs_distill.compress.units import ATTENTION_HEADS, HIDDEN_UNITS, Student, network_of
+from tfrs_distill.compress.suited import Student, parts_left, stages_of
+from tfrs_distill.compress.units import ATTENTION_HEADS, HIDDEN_UNITS, Importance, network_of
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.data.splits import Queries
@@ -30,7 +32,7 @@ from tfrs_distill.export import to_tflite
 from tfrs_distill.export.artefact import Vocabularies
 from tfrs_distill.files import locked, whole_folder, write_json
 from tfrs_distill.models.ranking_model import RankingModel
-from tfrs_distill.models.two_tower import TwoTower
+from tfrs_distill.models.two_stage_student import TwoStageStudent
 from tfrs_distill.progress import Progress, SilentProgress
 from tfrs_distill.serving.artefact import TFLITE
 
@@ -45,7 +47,7 @@ class Point:
     Args:
         methods: what was done to the student; none for the student in float32.
         tuned: whether it was trained on after.
-        bytes: of its `.tflite` file.
+        bytes: of its `.tflite` file; of two stages, of both.
         score: of the file on the queries, more is better: NDCG@k, or of a ranking student
             `row_score`.
         untuned: the same of the file before it was trained on.
@@ -101,8 +103,8 @@ def to_budget(
     catalogue: Catalogue | None = None,
     vocabularies: Vocabularies | None = None,
     item_weights: np.ndarray | None = None,
-    unit_importance: Sequence[np.ndarray] | None = None,
-    head_importance: Sequence[np.ndarray] | None = None,
+    unit_importance: Importance | Sequence[Importance | None] | None = None,
+    head_importance: Importance | None = None,
     fingerprint: str = "",
     progress: Progress | None = None,
 ) -> SearchResult:
@@ -118,22 +120,22 @@ def to_budget(
     one with another budget measures nothing twice.
 
     Args:
-        student: a trained student of retrieval, or of ranking and made of features; it stays as it
-            is.
+        student: a trained student of retrieval, of ranking and made of features, or of two stages;
+            it stays as it is.
         queries: of validation, by which is chosen; their catalogue is the one it was trained on. Of
             a ranking student rows, `RankingExamples` with labels of all tasks: the score is the
             mean over the tasks of the AUC of a yes or no, `1 - RMSE / standard deviation` of a
             rating, and the NDCG@k of the next item, for which the file ranks all items after the
             first 500 rows.
         directory: where points are kept.
-        max_bytes: of the file.
+        max_bytes: of the file; of two stages, of both files.
         max_drop: the share of the score of the student in float32 that may be lost.
         fine_tune: trains a compressed student on, in place, such as by `Distiller.fit`; where that
             makes it worse it stays as it was. None trains nothing.
         candidates: lists of methods, see `compress`; by default `candidates_of(student)`.
         num_tuned: how many are trained on at most.
         k: of NDCG@k.
-        num_recommended: items that the file gives; a ranking student scores those it is given.
+        num_recommended: items that the file gives of a retrieval student.
         catalogue: of a ranking student, see `export_artefact`.
         vocabularies: of a ranking student, see `export_artefact`.
         item_weights: see `compress`.
@@ -198,12 +200,17 @@ def to_budget(
     return found
 
 
-def candidates_of(student: TwoTower | RankingModel) -> list[list[tuple[str, ...]]]:
+def candidates_of(student: Student) -> list[list[tuple[str, ...]]]:
     """The lists of methods that are tried: with the text tower, and without it if need be.
 
     Sizes are those that suit the item table, or a ranking student's largest one. All are valid for
-    the student, and none is there twice.
+    the student, and none is there twice. Of two stages they are those of both students; a text
+    tower, to which nothing can be added there, is given up from the first.
     """
+    if isinstance(student, TwoStageStudent):
+        stages = (student.retrieval_student, student.ranking_student)
+        of_both = [candidates_of(stage)[-1] for stage in stages]
+        return [list(dict.fromkeys(itertools.chain(*of_both)))]
     network = network_of(student)
     numbers = [part.numbers(network) for part in (HIDDEN_UNITS, ATTENTION_HEADS)]
     units, heads = (max(of_blocks, default=0) // 2 for of_blocks in numbers)
@@ -279,8 +286,8 @@ class Search:
         catalogue: Catalogue | None = None,
         vocabularies: Vocabularies | None = None,
         item_weights: np.ndarray | None = None,
-        unit_importance: Sequence[np.ndarray] | None = None,
-        head_importance: Sequence[np.ndarray] | None = None,
+        unit_importance: Importance | Sequence[Importance | None] | None = None,
+        head_importance: Importance | None = None,
         fingerprint: str = "",
         progress: Progress | None = None,
     ) -> None:
@@ -336,11 +343,19 @@ class Search:
         name = " ".join(point.methods) or "float32"
         return f"{name}  {point.bytes / 1000:.1f} kB  {self.measured.name} {point.score:.4f}"
 
+    def _parts_left(self, read: Methods) -> Iterator[list[np.ndarray] | None]:
+        """The units and heads that stay, of both stages where there are two."""
+        if isinstance(self.student, TwoStageStudent):
+            for stage, of_stage, importance in stages_of(self.student, read, **self.importance):
+                yield from parts_left(stage, of_stage, **importance)
+        else:
+            yield from parts_left(self.student, read, **self.importance)
+
     def _point(self, methods: tuple[str, ...], untuned: Point | None) -> Point:
         inputs = [*self.inputs, methods, untuned is not None and self.tuning_fingerprint]
-        left = parts_left(self.student, Methods.of(methods), **self.importance)
         # What stays, and not the importance, whose last digits are chance.
-        inputs += [[block.tolist() for block in kept] for kept in left if kept is not None]
+        for kept in self._parts_left(Methods.of(methods)):
+            inputs += [] if kept is None else [[block.tolist() for block in kept]]
         digest = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
         name = "+".join(methods).replace(":", "-") or "float32"
         folder = self.directory / POINTS / (name + ("-tuned" if untuned else ""))
@@ -364,7 +379,7 @@ class Search:
             point = Point(
                 methods,
                 untuned is not None,
-                (partial / TFLITE).stat().st_size,
+                sum(file.stat().st_size for file in partial.rglob(TFLITE)),
                 score,
                 score if untuned is None else untuned.score,
                 latency,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
+from tfrs_distill.compress.bits import SMALLEST, as_converted
 from tfrs_distill.compress.compressed_item_tower import CompressedItemTower
 from tfrs_distill.compress.compressed_table import CompressedTable
 from tfrs_distill.compress.feature_tables import (
@@ -18,17 +18,18 @@ from tfrs_distill.compress.feature_tables import (
     with_tables,
 )
 from tfrs_distill.compress.methods import Methods
-from tfrs_distill.compress.network import SmallerNetwork
-from tfrs_distill.compress.structures.low_rank import rank_of
-from tfrs_distill.compress.units import ATTENTION_HEADS, HIDDEN_UNITS
+from tfrs_distill.compress.suited import check_texts, network_left, stages_of, with_rank
+from tfrs_distill.compress.units import Importance
 from tfrs_distill.errors import InputError
 from tfrs_distill.models.encoders.text_tower import TextTower
+from tfrs_distill.models.features import NeighbourFeature
 from tfrs_distill.models.history_tower import HistoryTower
 from tfrs_distill.models.ordered_weights import assign_weights, copy_weights, ordered_weights
 from tfrs_distill.models.ranking_model import RankingModel
+from tfrs_distill.models.two_stage_student import TwoStageStudent
 from tfrs_distill.models.two_tower import TwoTower
 
-Student = TypeVar("Student", TwoTower, RankingModel)
+Student = TypeVar("Student", TwoTower, RankingModel, TwoStageStudent)
 
 
 def compress(
@@ -36,8 +37,8 @@ def compress(
     methods: Sequence[str],
     *,
     item_weights: np.ndarray | None = None,
-    unit_importance: Sequence[np.ndarray] | None = None,
-    head_importance: Sequence[np.ndarray] | None = None,
+    unit_importance: Importance | Sequence[Importance | None] | None = None,
+    head_importance: Importance | None = None,
 ) -> Student:
     """Make a smaller student of a trained one, which stays as it is.
 
@@ -50,8 +51,11 @@ def compress(
     the form, or else the bits alone, where that makes the file smaller, and stays as it is
     otherwise; see `forms_of`. The words, numbers and neighbours that a feature reads stay.
 
+    Of two stages both students are compressed, each by those of the methods that suit it, see
+    `stages_of`.
+
     Args:
-        student: a trained student of retrieval, or of ranking and made of features.
+        student: a trained student of retrieval, of ranking and made of features, or of two stages.
         methods: in order, some of
 
             - `units:N`: the N most important hidden units stay, of every block's feed-forward
@@ -76,14 +80,15 @@ def compress(
             was met; alike by default.
         unit_importance: float [num_blocks, hidden_units], see `unit_importance`; by default the
             product of the norms of a unit's weights. Of a ranking student float [hidden_units] for
-            each hidden layer.
+            each hidden layer, and of two stages a pair of both, each of which may be None.
         head_importance: float [num_blocks, num_heads], see `head_importance`; by default the
             product of the norms of a head's weights.
 
     Raises:
         InputError: a method is unknown, has nothing to work on, makes no table smaller, or has
-            sizes that do not fit; a ranking student has no `head_importance`; the student is of
-            another kind, compressed already, or its weights are not finite.
+            sizes that do not fit (of two stages: neither student); a ranking student has no
+            `head_importance`; the student is of another kind, compressed already, or its weights
+            are not finite.
 
     Example:
     >>> from tfrs_distill.models import RetrievalStudent
@@ -94,6 +99,15 @@ def compress(
     """
     read = Methods.of(methods)
     check_student(student)
+    if isinstance(student, TwoStageStudent):
+        smaller = [
+            compress(stage, methods.texts, item_weights=item_weights, **importance)
+            for stage, methods, importance in stages_of(
+                student, read, unit_importance, head_importance
+            )
+        ]
+        return student.with_students(*smaller)
+    check_texts(student, read)
     if isinstance(student, RankingModel):
         if head_importance is not None:
             raise InputError(
@@ -120,6 +134,10 @@ def check_student(student: Any) -> None:
     Raises:
         InputError: it is of another kind, compressed already, or its weights are not finite.
     """
+    if isinstance(student, TwoStageStudent):
+        check_student(student.retrieval_student)
+        check_student(student.ranking_student)
+        return
     if isinstance(student, RankingModel):
         tables, checked = [feature.table for feature in student.table_features], student
     elif isinstance(student, TwoTower):
@@ -128,8 +146,8 @@ def check_student(student: Any) -> None:
     else:
         raise InputError(
             "`student` must be a retrieval student of two towers, as "
-            "`RetrievalStudent.from_history` makes it, or a ranking student that is made of "
-            f"features. Received: {type(student).__name__}."
+            "`RetrievalStudent.from_history` makes it, a ranking student that is made of features, "
+            f"or a `TwoStageStudent` of both. Received: {type(student).__name__}."
         )
     for table in tables:
         if isinstance(table, CompressedTable):
@@ -144,38 +162,19 @@ def check_student(student: Any) -> None:
         )
 
 
-def parts_left(
-    student: TwoTower | RankingModel,
-    read: Methods,
-    unit_importance: Sequence[np.ndarray] | None = None,
-    head_importance: Sequence[np.ndarray] | None = None,
-) -> tuple[list[np.ndarray] | None, list[np.ndarray] | None]:
-    """The hidden units and the heads that stay, int [number] a block; None where all do."""
-    units = heads = None
-    if read.units:
-        units = HIDDEN_UNITS.kept(student, read.units, unit_importance)
-    if read.heads:
-        heads = ATTENTION_HEADS.kept(student, read.heads, head_importance)
-    return units, heads
-
-
 def _retrieval_student(
     student: TwoTower,
     read: Methods,
     item_weights: np.ndarray | None,
-    unit_importance: Sequence[np.ndarray] | None,
-    head_importance: Sequence[np.ndarray] | None,
+    unit_importance: Importance | None,
+    head_importance: Importance | None,
 ) -> TwoTower:
     items = student.candidate_tower
     texts = getattr(items, "text_tower", None)
-    if texts is None and not read.keeps_texts:
-        raise InputError("'ids-only' has nothing to do: the student has no text tower.")
     table = np.asarray(student.catalogue_embeddings(), np.float32)
     weights = row_weights(item_weights, student.num_items)
-    if read.energy:
-        read = replace(read, numbers=(rank_of(table, weights, read.energy),), energy=0.0)
-    smaller_encoder = SmallerNetwork(student.query_tower.encoder)
-    _leave_out(smaller_encoder, read, *parts_left(student, read, unit_importance, head_importance))
+    read = with_rank(read, table, weights)
+    smaller_encoder = network_left(student, read, unit_importance, head_importance)
     keeps_texts = texts is not None and read.keeps_texts
     tower = CompressedItemTower(
         student.num_items,
@@ -212,20 +211,14 @@ def _ranking_student(
     student: RankingModel,
     read: Methods,
     item_weights: np.ndarray | None,
-    unit_importance: Sequence[np.ndarray] | None,
+    unit_importance: Importance | None,
 ) -> RankingModel:
-    if not read.keeps_texts:
-        raise InputError(
-            "'ids-only' takes the text tower off a retrieval student. Received: a ranking student, "
-            "which has none: its words are a feature, whose table is compressed like the others."
-        )
     tables = feature_tables(student, item_weights)
     forms = forms_of(tables, read)
     compressed = [table for table in tables if table.name in forms]
     replaced = {id(weight) for table in compressed for weight in table.weights}
     left = [weight for weight in ordered_weights(student) if id(weight) not in replaced]
-    network = SmallerNetwork(student, left)
-    _leave_out(network, read, *parts_left(student, read, unit_importance))
+    network = network_left(student, read, unit_importance, weights=left)
     features = with_tables(
         student, {t.name: CompressedTable(*t.values.shape, forms[t.name]) for t in compressed}
     )
@@ -237,21 +230,12 @@ def _ranking_student(
     others = [weight for weight in ordered_weights(smaller) if id(weight) not in fitted]
     for weight, values in zip(others, network.weights, strict=True):
         weight.assign(values)
+    for feature in smaller.features:
+        if isinstance(feature, NeighbourFeature):
+            weight = feature.weights_of_neighbours
+            if read.bits == 16 or tf.size(weight) >= SMALLEST:
+                weight.assign(as_converted(weight, read.bits))
     return smaller
-
-
-def _leave_out(
-    network: SmallerNetwork,
-    read: Methods,
-    units: list[np.ndarray] | None,
-    heads: list[np.ndarray] | None,
-) -> None:
-    if units is not None:
-        network.keep_units(units)
-    if heads is not None:
-        network.keep_heads(heads)
-    if read.dense_rank or read.dense_energy:
-        network.factorize(read.dense_rank, read.dense_energy, read.bits)
 
 
 def _copy_of(tower: TextTower) -> TextTower:

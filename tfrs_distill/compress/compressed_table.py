@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfrs_distill.compress.bits import (
     PackedTable,
+    as_converted,
     bytes_of_matrix,
     least_of,
     log_scales_of,
@@ -19,7 +20,7 @@ from tfrs_distill.compress.bits import (
 from tfrs_distill.compress.methods import Methods
 from tfrs_distill.compress.structures import STRUCTURES, Structure
 from tfrs_distill.compress.structures.structure import Exact, Parts, Tensor
-from tfrs_distill.models.features.table import rows_at_run_time
+from tfrs_distill.models.features.table import in_fewest_bytes, rows_at_run_time
 
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
@@ -102,13 +103,7 @@ class CompressedTable(tf.keras.layers.Layer):
             return values
         if self.methods.packs:
             return quantized(values, self.log_scales[name], self.least[name], bits)
-        kept = values
-        if bits == 16:
-            kept = tf.cast(tf.cast(values, tf.float16), values.dtype)
-        elif bits == 8:  # as TensorFlow's converter does it
-            scale = tf.maximum(tf.reduce_max(tf.abs(values)), 1e-12) / 127.0
-            kept = tf.round(values / scale) * scale
-        return values + tf.stop_gradient(kept - values)
+        return values + tf.stop_gradient(as_converted(values, bits) - values)
 
     @property
     def stored(self) -> StoredTable | None:
@@ -116,7 +111,8 @@ class CompressedTable(tf.keras.layers.Layer):
         if self.methods.structure == "plain" and not self.methods.packs:
             return None
         parts: dict[str, Any] = {
-            name: tf.constant(_smallest(values.numpy())) for name, values in self.integers.items()
+            name: tf.constant(in_fewest_bytes(values.numpy()))
+            for name, values in self.integers.items()
         }
         for name, values in self.floats.items():
             if name in self.log_scales:
@@ -201,11 +197,3 @@ def bytes_of(structure: Structure, methods: Methods) -> int:
         else:
             sizes.append(bytes_of_matrix(rows * dim, methods.bits))
     return sum(sizes)
-
-
-def _smallest(values: np.ndarray) -> np.ndarray:
-    """Integers in as few bytes as they need."""
-    for dtype in (np.uint8, np.int16):
-        if values.max(initial=0) <= np.iinfo(dtype).max:
-            return values.astype(dtype)
-    return values

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tfrs_distill import columns
+from tfrs_distill.compress.suited import Student
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.data.splits import Queries
@@ -22,12 +23,14 @@ from tfrs_distill.evaluation.row_score import (
     name_of_row_score,
     row_score,
 )
+from tfrs_distill.evaluation.two_stage import TwoStages
 from tfrs_distill.export.artefact import Vocabularies
 from tfrs_distill.export.ranking_columns import sides_of
 from tfrs_distill.files import content_sha256
 from tfrs_distill.models.features import ITEM, QUERY
 from tfrs_distill.models.ranking_model import RankingModel
 from tfrs_distill.models.tasks import Binary, NextItem
+from tfrs_distill.models.two_stage_student import TwoStageStudent
 from tfrs_distill.models.two_tower import TwoTower
 from tfrs_distill.serving import Ranker, Recommender
 from tfrs_distill.teachers import row_logits
@@ -54,7 +57,7 @@ class Measure(Protocol):
 
 
 def measure_of(
-    student: TwoTower | RankingModel,
+    student: Student,
     queries: Queries | RankingExamples,
     *,
     k: int,
@@ -89,16 +92,19 @@ class ListMeasure:
     """NDCG@k of the lists after histories.
 
     Args:
-        student: of retrieval.
+        student: of retrieval, or of two stages.
         queries: with what follows each history.
         k: of the NDCG.
-        num_recommended: items that the file gives.
+        num_recommended: items that the file of a retrieval student gives; of two stages it gives
+            all candidates.
 
     Raises:
         InputError: see `to_budget`.
     """
 
-    def __init__(self, student: TwoTower, queries: Queries, k: int, num_recommended: int) -> None:
+    def __init__(
+        self, student: TwoTower | TwoStageStudent, queries: Queries, k: int, num_recommended: int
+    ) -> None:
         if not len(queries):
             raise InputError("`queries` must hold at least one query. Received: none.")
         if queries.catalogue.num_items != student.num_items:
@@ -107,25 +113,31 @@ class ListMeasure:
                 f"student knows {student.num_items:,}. Give queries of the data that it was "
                 "trained on."
             )
+        two_stages = isinstance(student, TwoStageStudent)
+        name = "num_candidates" if two_stages else "num_recommended"
+        if isinstance(student, TwoStageStudent):
+            num_recommended = student.num_candidates
         most = min(num_recommended, student.num_items)
         if not 1 <= k <= most:
             raise InputError(
                 f"`k` must be from 1 to {most}, the items that a file gives: at most "
-                f"`num_recommended` and all of the catalogue. Received: k={k!r}, "
-                f"num_recommended={num_recommended!r}."
+                f"`{name}` and all of the catalogue. Received: k={k!r}, {name}={num_recommended!r}."
             )
         self.queries, self.k, self.name = queries, k, f"NDCG@{k}"
-        self.exported_with = {"catalogue": queries.catalogue, "k": num_recommended}
+        self.exported_with = {"catalogue": queries.catalogue}
+        if not two_stages:
+            self.exported_with["k"] = num_recommended
 
     @property
     def inputs(self) -> list[Any]:
         """See `Measure`."""
         of_data = [self.queries.catalogue.fingerprint(), _fingerprint(self.queries)]
-        return [*of_data, self.k, self.exported_with["k"]]
+        return [*of_data, self.k, self.exported_with.get("k")]
 
-    def of_student(self, student: TwoTower) -> float:
+    def of_student(self, student: TwoTower | TwoStageStudent) -> float:
         """See `Measure`."""
-        scorer = ModelScorer(student, exclude_seen=self.queries.catalogue.exclude_seen)
+        make = TwoStages.of if isinstance(student, TwoStageStudent) else ModelScorer
+        scorer = make(student, exclude_seen=self.queries.catalogue.exclude_seen)
         return float(evaluate(scorer, self.queries, k=self.k).ndcg.mean())
 
     def of_file(self, folder: Path) -> tuple[float, dict[str, float]]:

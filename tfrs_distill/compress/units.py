@@ -19,6 +19,7 @@ from tfrs_distill.models.tasks import NextItem
 from tfrs_distill.models.two_tower import TwoTower
 
 Student = TwoTower | RankingModel
+Importance = Sequence[np.ndarray]  # of every block, float [number]
 Weights = list[tuple[tf.Variable, int]]  # and the axis along which their units are
 
 

@@ -16,6 +16,19 @@ from tfrs_distill.models.student import Student
 from tfrs_distill.teachers.function_teacher import FunctionTeacher
 from tfrs_distill.teachers.keras_teacher import KerasTeacher
 
+NOT_OF_LOGITS = (  # losses of Keras whose `y_true` is a label, a probability or above 0
+    tf.keras.losses.BinaryCrossentropy,
+    tf.keras.losses.BinaryFocalCrossentropy,
+    tf.keras.losses.CategoricalCrossentropy,
+    tf.keras.losses.CategoricalFocalCrossentropy,
+    tf.keras.losses.SparseCategoricalCrossentropy,
+    tf.keras.losses.KLDivergence,
+    tf.keras.losses.Poisson,
+    tf.keras.losses.MeanSquaredLogarithmicError,
+    tf.keras.losses.Hinge,
+    tf.keras.losses.SquaredHinge,
+    tf.keras.losses.CategoricalHinge,
+)
 HIDDEN = "hidden"  # key for losses between layers that belong to no single task
 
 DistillationLoss: TypeAlias = tf.keras.losses.Loss | HiddenRepresentationDistillation
@@ -98,7 +111,8 @@ def losses_by_task(losses: Any, tasks: Sequence[str]) -> dict[str, list[Distilla
     """Return lists of distillation losses by task, or `"hidden"`.
 
     Raises:
-        TypeError: an object is not a loss, or a loss of logits is under `"hidden"`.
+        TypeError: an object is not a loss, a loss compares probabilities, or a loss of logits is
+            under `"hidden"`.
         ValueError: there is no loss, or a loss of a task that the student does not have.
     """
     by_task = {
@@ -114,6 +128,13 @@ def losses_by_task(losses: Any, tasks: Sequence[str]) -> dict[str, list[Distilla
                     "`distillation_losses` must be `tf.keras.losses.Loss` objects of (teacher "
                     "logits, student logits) or `HiddenRepresentationDistillation` layers. "
                     f"Received: {loss!r}."
+                )
+            if type(loss) in NOT_OF_LOGITS:
+                raise TypeError(
+                    f"`{type(loss).__name__}` compares labels or probabilities, but distillation "
+                    "losses get the teacher's and the student's logits. Use "
+                    "`td.losses.SoftTargetKLDivergence(temperature)`, or for tasks of one logit "
+                    f"`td.losses.SoftTargetBinaryCrossEntropy(temperature)`. Received: {loss!r}."
                 )
             if key == HIDDEN and not is_layer:
                 raise TypeError(

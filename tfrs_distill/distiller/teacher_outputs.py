@@ -272,7 +272,7 @@ def tail_column(loss: Any, temperatures: tuple[float, ...]) -> tf.Tensor:
     if not hasattr(loss, "temperature"):
         raise ValueError(
             f"The loss {loss.name!r} has no temperature, so a top-K cache has no tail for it. Join "
-            "with `form='embeddings'`."
+            "a teacher that has embeddings with `form='embeddings'`."
         )
     with tf.init_scope():
         now = float(tf.convert_to_tensor(loss.temperature).numpy())
@@ -287,7 +287,8 @@ def check_tail(name: str, temperature: float, temperatures: tuple[float, ...]) -
         raise ValueError(
             f"The teacher cache has tails at temperatures {list(temperatures)}, but the "
             f"loss {name!r} has temperature {temperature:g}. Cache the teacher with "
-            f"`temperatures=({temperature:g},)`, or join with `form='embeddings'`."
+            f"`temperatures=({temperature:g},)`, or join a teacher that has embeddings with "
+            "`form='embeddings'`."
         )
 
 

@@ -14,6 +14,7 @@ from tfrs_distill.data.query_batch import query_batch
 from tfrs_distill.data.row_blocks import row_blocks
 from tfrs_distill.data.splits import Queries, pad_histories
 from tfrs_distill.data.windows import Windows
+from tfrs_distill.distiller import Distiller
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import metrics
 from tfrs_distill.evaluation.segments import popularity_counts
@@ -278,7 +279,7 @@ def _mean(values: np.ndarray | float) -> float:
 
 
 def evaluate(
-    scorer: Scorer | TwoTower | np.ndarray, queries: Queries, *, k: int = 10
+    scorer: Scorer | TwoTower | Distiller | np.ndarray | tf.Tensor, queries: Queries, *, k: int = 10
 ) -> Evaluation:
     """Evaluate the recommendations of a scorer for every query of a split, by full ranking.
 
@@ -287,22 +288,45 @@ def evaluate(
     other positives are skipped.
 
     Args:
-        scorer: a `Scorer` (such as a function), a two-tower model (teacher, twin or student), or
-            the scores of all items, float [num_queries, num_items], with one row per query of
-            `queries` and columns in catalogue order; items with -inf are never recommended.
+        scorer: a `Scorer` (such as a function), a two-tower model (teacher, twin or student), a
+            `Distiller`, whose student is evaluated, or the scores of all items, float
+            [num_queries, num_items], with one row per query of `queries` and columns in catalogue
+            order; items with -inf are never recommended.
         queries: `splits.validation` or `splits.test`.
         k: length of the lists.
 
     Raises:
-        InputError: no query has a relevant item, or a score is NaN.
-        ValueError: `k` is below 1, lists or scores have another shape, or the `exclude_seen` of
-            scorer and catalogue differ.
+        InputError: no query has a relevant item, a score is NaN, or seen items are recommended
+            although the catalogue excludes them.
+        TypeError: `scorer` is not a scorer, or `queries` is not a `Queries`.
+        ValueError: `k` is below 1, lists or scores have another shape, the model is of another
+            catalogue, or the `exclude_seen` of scorer and catalogue differ.
     """
     if k < 1:
         raise ValueError(f"`k` must be at least 1. Received: k={k!r}.")
-    exclude_seen = queries.catalogue.exclude_seen
+    if not isinstance(queries, Queries):
+        raise TypeError(
+            "`queries` must be `splits.validation` or `splits.test`. Received: "
+            f"{type(queries).__name__}."
+        )
+    exclude_seen, num_items = queries.catalogue.exclude_seen, queries.catalogue.num_items
+    if isinstance(scorer, Distiller):
+        scorer = scorer.student
     if isinstance(scorer, TwoTower):
+        if scorer.num_items != num_items:
+            raise ValueError(
+                f"The model has {scorer.num_items} items, the catalogue of the queries {num_items}:"
+                " evaluate a model on splits of the data that it was made for."
+            )
         scorer = ModelScorer(scorer, exclude_seen=exclude_seen)
+    if isinstance(scorer, (tf.Tensor, list)):
+        scorer = np.asarray(scorer)
+    if not isinstance(scorer, np.ndarray) and not callable(scorer):
+        raise TypeError(
+            "`scorer` must be a function `(histories, k) -> (scores, item_ids)`, a two-tower model "
+            "or a `Distiller` of one, or scores [num_queries, num_items]. Received: "
+            f"{type(scorer).__name__}."
+        )
     found = getattr(scorer, "exclude_seen", exclude_seen)
     if found != exclude_seen:
         raise ValueError(
@@ -314,6 +338,8 @@ def evaluate(
     answerable = queries.answerable()
     find = _best_of if isinstance(scorer, np.ndarray) else _item_ids
     item_ids = find(scorer, queries, k)[queries.answerable_rows]
+    if exclude_seen and find is _item_ids and not isinstance(scorer, (BlockScorer, TeacherScorer)):
+        _check_unseen(item_ids, answerable)
     candidates = queries.candidates
     return Evaluation(
         k,
@@ -397,6 +423,18 @@ def _lists(scorer: Any, queries: Queries, k: int) -> np.ndarray:
     return item_ids
 
 
+def _check_unseen(item_ids: np.ndarray, queries: Queries) -> None:
+    """Raise an InputError where a list holds an item of its history."""
+    for user, history, items in zip(queries.users, queries.histories, item_ids):
+        seen = np.intersect1d(items, history)
+        if len(seen):
+            raise InputError(
+                f"The scorer recommends the item of index {seen[0]} to the user of index {user}, "
+                "whose history holds it, which this catalogue excludes. Leave such items out, or "
+                "split the data with exclude_seen=False (`[data]` of a recipe)."
+            )
+
+
 def _first_among(item_ids: np.ndarray, candidates: np.ndarray, k: int) -> np.ndarray:
     """Return each list's first k items that are candidates, 0 in empty slots."""
     others_last = np.argsort(~np.isin(item_ids, candidates), axis=1, kind="stable")[:, :k]
@@ -410,8 +448,11 @@ class ValidationNDCG(tf.keras.callbacks.Callback):
     Args:
         queries: `splits.validation`.
         k: length of the lists.
-        model: the two-tower model to evaluate; by default the fitted model. For a `Distiller`, pass
-            `distiller.student`.
+        model: the two-tower model to evaluate; by default the fitted model, or the student of the
+            fitted `Distiller`.
+
+    Raises:
+        TypeError: in `fit`, if the model is not a two-tower model.
     """
 
     def __init__(self, queries: Queries, *, k: int = 10, model: TwoTower | None = None) -> None:
@@ -424,9 +465,21 @@ class ValidationNDCG(tf.keras.callbacks.Callback):
         """The name in the logs, for `EarlyStopping(monitor=...)`."""
         return f"val_ndcg@{self.k}"
 
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Refuse a model that cannot be evaluated before an epoch is trained."""
+        if not isinstance(self._evaluated(), TwoTower):
+            raise TypeError(
+                "`ValidationNDCG` evaluates two-tower models. Give one as `model`. Received: "
+                f"{type(self._evaluated()).__name__}."
+            )
+
+    def _evaluated(self) -> Any:
+        model = self.given_model or self.model
+        return model.student if isinstance(model, Distiller) else model
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Evaluate the validation queries."""
-        model = self.given_model or self.model
+        model = self._evaluated()
         if self.scorer is None or self.scorer.model is not model:  # of this fit, not an earlier one
             exclude_seen = self.queries.catalogue.exclude_seen
             self.scorer = ModelScorer(model, exclude_seen=exclude_seen)

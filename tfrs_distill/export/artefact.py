@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,19 @@ from tfrs_distill.export.retrieval_module import (
     RetrievalModule,
     retrieval_signature,
 )
+from tfrs_distill.export.two_stage import check_second_stage
 from tfrs_distill.files import whole_folder
 from tfrs_distill.models.ranking_model import RankingModel
-from tfrs_distill.serving.artefact import PIECES, PROVENANCE, RANKING, RETRIEVAL, Artefact
+from tfrs_distill.models.two_stage_student import TwoStageStudent
+from tfrs_distill.serving.artefact import (
+    PIECES,
+    PROVENANCE,
+    RANKING,
+    RANKING_FOLDER,
+    RETRIEVAL,
+    Artefact,
+    RankingStage,
+)
 from tfrs_distill.serving.word_vocabulary import WordVocabulary
 
 DEFAULT_K = 100
@@ -31,7 +42,7 @@ Vocabularies = Mapping[str, Sequence[str] | WordVocabulary]
 
 
 def export_artefact(
-    student: ExportableStudent | RankingModel,
+    student: ExportableStudent | RankingModel | TwoStageStudent,
     directory: str | os.PathLike[str],
     catalogue: Catalogue | None = None,
     *,
@@ -39,7 +50,7 @@ def export_artefact(
     vocabularies: Vocabularies | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> Artefact:
-    """Write a retrieval or ranking student to one folder, in every form of `export/forms/`.
+    """Write a student to one folder, in every form of `export/forms/`.
 
     The forms are a SavedModel and files converted from it: `student.tflite` in float32, and a
     smaller file with tables and matrices in 8 bits, which computes with 8-bit integers where LiteRT
@@ -47,14 +58,21 @@ def export_artefact(
     `RetrievalModule` and `RankingModule`. A mixed-precision student computes in float32 there. The
     folder is written atomically; until then an existing artefact does not change.
 
+    For two stages the folder is the artefact of the retrieval student, with that of the ranking
+    student in `ranking/` and an entry in `signature.json`. `Recommender` reads it like any other
+    artefact, with one call of the ranking model per query. A history has no ratings there: a
+    ranking student that reads them gets 0 (not rated).
+
     Args:
-        student: a trained retrieval student, or a ranking student made of features.
+        student: a trained retrieval student, a ranking student made of features, or a
+            `TwoStageStudent`.
         directory: the folder to write, `saved_models/<name>/<version>`; see `next_version`.
         catalogue: the items the student was trained on, `splits.catalogue`. Required for retrieval,
             where its `exclude_seen` decides whether items in the history are excluded. For a
             ranking student its ids become the vocabulary of `columns.ITEM_ID`, and its titles are
             stored.
-        k: for retrieval: number of items per query, 100 by default.
+        k: for retrieval: number of items per query, 100 by default; two stages have their
+            `num_candidates`.
         vocabularies: for ranking: by column, the ids of a column of ids (entry i has the index
             `i + 1`), or the `WordVocabulary` of a column of words. They are stored with the files,
             for `Ranker`; a column without a vocabulary takes indices only. The item ids are also
@@ -66,8 +84,9 @@ def export_artefact(
 
     Raises:
         InputError: `directory` holds something that is not an artefact; an argument is missing, for
-            the other kind of student, or does not fit the student; the student's weights are not
-            finite; LiteRT has no operator for a part of it, or its results differ.
+            the other kind of student, or does not fit the student; the ranking student of two
+            stages reads more than a history and an item; the student's weights are not finite;
+            LiteRT has no operator for a part of it, or its results differ.
 
     Example:
     >>> import tempfile
@@ -85,19 +104,19 @@ def export_artefact(
     """
     refuse_foreign_folder(Path(directory))
     with whole_folder(directory) as folder:
-        module, described = describe(
+        for module, described in describe(
             student, folder, catalogue, k=k, vocabularies=vocabularies, provenance=provenance
-        )
-        write_artefact(module, described)
+        ):
+            write_artefact(module, described)
     return Artefact.read(directory)
 
 
 def to_saved_model(
-    student: ExportableStudent,
+    student: ExportableStudent | TwoStageStudent,
     directory: str | os.PathLike[str],
     catalogue: Catalogue,
     *,
-    k: int = DEFAULT_K,
+    k: int | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> Artefact:
     """Write `student` as an artefact with only a SavedModel at `directory`.
@@ -110,7 +129,7 @@ def to_saved_model(
         student: see `export_artefact`.
         directory: the folder to write, atomically.
         catalogue: the items the student was trained on.
-        k: number of items per query.
+        k: see `export_artefact`.
         provenance: further entries of `provenance.json`, besides versions and fingerprints.
 
     Returns:
@@ -122,21 +141,59 @@ def to_saved_model(
     """
     refuse_foreign_folder(Path(directory))
     with whole_folder(directory) as folder:
-        module, described = describe(student, folder, catalogue, k=k, provenance=provenance)
-        write_artefact(module, described, [FORMS["saved_model"]])
+        for module, described in describe(student, folder, catalogue, k=k, provenance=provenance):
+            write_artefact(module, described, [FORMS["saved_model"]])
     return Artefact.read(directory)
 
 
 def describe(
-    student: ExportableStudent | RankingModel,
+    student: ExportableStudent | RankingModel | TwoStageStudent,
     folder: Path,
     catalogue: Catalogue | None,
     *,
     k: int | None = None,
     vocabularies: Vocabularies | None = None,
     provenance: Mapping[str, Any] | None = None,
+) -> list[tuple[ServedModule, Artefact]]:
+    """Return the functions of the model files in `folder`, and the artefacts they belong to.
+
+    The second of two stages comes first: the artefact in `folder` lists the files of both.
+    """
+    if not isinstance(student, TwoStageStudent):
+        return [_describe(student, folder, catalogue, k, vocabularies, provenance)]
+    if catalogue is None or k is not None or vocabularies is not None:
+        raise InputError(
+            "A student of two stages needs the `catalogue` it was trained on, `splits.catalogue`, "
+            "and takes neither `k`, which is its `num_candidates`, nor `vocabularies`. Received: "
+            f"catalogue={catalogue!r}, k={k!r}."
+        )
+    check_second_stage(student.ranking_student, catalogue)
+    (folder / RANKING_FOLDER).mkdir()
+    second = _describe(
+        student.ranking_student,
+        folder / RANKING_FOLDER,
+        None,  # the titles are in the folder above
+        None,
+        {columns.ITEM_ID: catalogue.item_ids},
+        provenance,
+    )
+    module, first = _describe(
+        student.retrieval_student, folder, catalogue, student.num_candidates, None, provenance
+    )
+    stage = RankingStage(student.task, student.num_candidates, student.retrieval_weight)
+    signature = first.signature | {"ranking": asdict(stage)}
+    return [second, (module, replace(first, signature=signature))]
+
+
+def _describe(
+    student: ExportableStudent | RankingModel,
+    folder: Path,
+    catalogue: Catalogue | None,
+    k: int | None,
+    vocabularies: Vocabularies | None,
+    provenance: Mapping[str, Any] | None,
 ) -> tuple[ServedModule, Artefact]:
-    """Return the function of the model files in `folder`, and the artefact they belong to."""
+    """Return the function of one student's model files, and their artefact."""
     provenance = provenance_of(student, catalogue, provenance)
     student = in_float32(student)
     if isinstance(student, RankingModel):

@@ -11,8 +11,8 @@ import tensorflow as tf
 from tfrs_distill.errors import InputError
 from tfrs_distill.export.ranking_columns import describe_columns, sides_of, specs_of
 from tfrs_distill.export.retrieval_module import WholeTable
-from tfrs_distill.models.features import ITEM, QUERY, ItemFeature
-from tfrs_distill.models.features.table import Table, TableFeature
+from tfrs_distill.models.features import ITEM, QUERY, ItemFeature, NeighbourFeature
+from tfrs_distill.models.features.table import Table, TableFeature, in_fewest_bytes
 from tfrs_distill.models.ordered_weights import copy_weights
 from tfrs_distill.models.ranking_model import RankingModel
 from tfrs_distill.serving.artefact.artefact import RANKING_FORMAT
@@ -94,14 +94,15 @@ class RankingModule(tf.Module):
 def with_stored_tables(student: RankingModel) -> RankingModel:
     """Return the student, or an equal one whose tables are those of the files.
 
-    Item vectors are made part of the embeddings, and a compressed table is constants and what makes
-    rows of them.
+    Item vectors are made part of the embeddings, a compressed table is constants and what makes
+    rows of them, and neighbours are constants of as few bytes as their indices need.
     """
+    of_neighbours = [isinstance(feature, NeighbourFeature) for feature in student.features]
 
     def is_plain(feature: TableFeature) -> bool:
         return isinstance(feature.table, Table) and getattr(feature, "vectors", None) is None
 
-    if all(map(is_plain, student.table_features)):
+    if all(map(is_plain, student.table_features)) and not any(of_neighbours):
         return student
     equal = type(student).from_config(student.get_config())
     copy_weights(student, equal)
@@ -114,6 +115,9 @@ def with_stored_tables(student: RankingModel) -> RankingModel:
         elif isinstance(feature, ItemFeature) and feature.vectors is not None:
             table.embeddings.assign(feature.embed(tf.range(table.num_rows)))
             feature.vectors = None
+    for feature in equal.features:
+        if isinstance(feature, NeighbourFeature):
+            feature.neighbours = tf.constant(in_fewest_bytes(feature.neighbours.numpy()))
     return equal
 
 

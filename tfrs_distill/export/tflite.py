@@ -11,16 +11,19 @@ from typing import Any
 
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.errors import InputError
-from tfrs_distill.export.artefact import Vocabularies, describe
+from tfrs_distill.export.artefact import Vocabularies, describe, refuse_foreign_folder
+from tfrs_distill.export.forms.form import ServedModule
 from tfrs_distill.export.forms.saved_model import write_saved_model
 from tfrs_distill.export.forms.tflite import QUANTIZATIONS, write_tflite
 from tfrs_distill.export.retrieval_module import ExportableStudent
+from tfrs_distill.files import whole_folder
 from tfrs_distill.models.ranking_model import RankingModel
+from tfrs_distill.models.two_stage_student import TwoStageStudent
 from tfrs_distill.serving.artefact import PROVENANCE, Artefact
 
 
 def to_tflite(
-    student: ExportableStudent | RankingModel,
+    student: ExportableStudent | RankingModel | TwoStageStudent,
     path: str | os.PathLike[str],
     catalogue: Catalogue | None = None,
     *,
@@ -37,13 +40,17 @@ def to_tflite(
     reads texts, its word pieces are written to the same folder, which becomes, or stays, an
     artefact.
 
+    Two stages are two files of this name, see `export_artefact`; an existing artefact in the folder
+    is replaced with all its files.
+
     Args:
-        student: a trained retrieval student, or a ranking student made of features.
+        student: a trained retrieval student, a ranking student made of features, or a
+            `TwoStageStudent`.
         path: the file to write, ending in `.tflite`.
         catalogue: the items the student was trained on, see `export_artefact`.
         quantization: "float32"; "float16", weights in half the bytes; or "int8", weights in a
             quarter, computing with 8-bit integers where LiteRT can (dynamic range).
-        k: for retrieval: number of items per query, 100 by default.
+        k: for retrieval, see `export_artefact`.
         vocabularies: for ranking, see `export_artefact`.
         provenance: further entries of `provenance.json`, besides versions and fingerprints.
 
@@ -62,15 +69,19 @@ def to_tflite(
             f"`quantization` must be one of {', '.join(map(repr, QUANTIZATIONS))}. "
             f"Received: {quantization!r}."
         )
+    given: dict[str, Any] = {"k": k, "vocabularies": vocabularies, "provenance": provenance}
+    if isinstance(student, TwoStageStudent):
+        refuse_foreign_folder(path.parent)
+        with whole_folder(path.parent) as folder:
+            for module, described in describe(student, folder, catalogue, **given):
+                _convert(module, described.folder / path.name, quantization)
+                described.write()
+        return Artefact.read(path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".", suffix=".partial") as partial:
         stage = Path(partial)
-        module, described = describe(
-            student, stage, catalogue, k=k, vocabularies=vocabularies, provenance=provenance
-        )
-        with tempfile.TemporaryDirectory() as saved_model:
-            write_saved_model(module, Path(saved_model))
-            write_tflite(module, Path(saved_model), stage / path.name, quantization)
+        ((module, described),) = describe(student, stage, catalogue, **given)
+        _convert(module, stage / path.name, quantization)
         there = Artefact.read(path.parent) if (path.parent / PROVENANCE).is_file() else None
         described.write({} if there is None else _other_files(there, path, described))
         for name in (path.name, *described.sidecars):
@@ -79,6 +90,12 @@ def to_tflite(
         if there is not None:
             _remove(there, described)
     return Artefact.read(path.parent)
+
+
+def _convert(module: ServedModule, path: Path, quantization: str) -> None:
+    with tempfile.TemporaryDirectory() as saved_model:
+        write_saved_model(module, Path(saved_model))
+        write_tflite(module, Path(saved_model), path, quantization)
 
 
 def _other_files(there: Artefact, path: Path, described: Artefact) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def label_with_beam(
     windows: Windows,
     directory: str | os.PathLike[str],
     *,
-    top_k: int = 50,
+    top_k: int | None = None,
     temperatures: tuple[float, ...] = (1.0,),
     dtype: str = "float32",
     rows_per_shard: int = ROWS_PER_SHARD,

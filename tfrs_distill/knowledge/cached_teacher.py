@@ -220,7 +220,7 @@ class CachedTeacher:
         if columns.TEACHER_QUERY_EMBEDDINGS not in batch:
             raise ValueError(
                 "The batch has no teacher outputs: column "
-                f"{columns.TEACHER_QUERY_EMBEDDINGS!r} is missing. Train on "
+                f"{COLUMNS[self.forms[0]][0]!r} is missing. Train on "
                 "`cached_teacher.join(windows).batches(...)`."
             )
         labelled = row_mask(batch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ ITEMS, ITEM_SCALES = "item_embeddings", "item_scales"
 BATCH_SIZE = 64  # windows at a time
 LOGITS_AT_ONCE = 1 << 26  # 256 MiB of float32: fewer windows at a time for many items
 ITEMS_AT_ONCE = 1 << 16
+DEFAULT_TOP_K = 50
 ROWS_PER_SHARD = 4096  # windows: 135 MB at 50 positions of 64 numbers and 50 best items
 
 
@@ -33,23 +34,28 @@ class LabelSettings:
     """Settings of the stored outputs for windows.
 
     Args:
-        top_k: number of items whose logits are stored at each position.
+        top_k: number of items whose logits are stored at each position; None: see `of_catalogue`.
         temperatures: temperatures at which the rest is summed.
         dtype: dtype of embeddings, see `quantise`.
         rows_per_shard: examples per shard.
     """
 
-    top_k: int = 50
+    top_k: int | None = None
     temperatures: tuple[float, ...] = (1.0,)
     dtype: str = "float32"
     rows_per_shard: int = ROWS_PER_SHARD
 
-    def check(self, num_items: int) -> None:
-        """Raise an InputError or a ValueError if the settings do not fit `num_items`."""
-        if not 1 <= self.top_k < num_items:
+    def of_catalogue(self, num_items: int) -> LabelSettings:
+        """Return the checked settings with a `top_k`: by default 50, at most all items but one.
+
+        Raises:
+            InputError: a setting is out of its range.
+        """
+        top_k = min(DEFAULT_TOP_K, num_items - 1) if self.top_k is None else self.top_k
+        if not 1 <= top_k < num_items:
             raise InputError(
                 f"`top_k` must be within 1 and {num_items - 1}, one less than the number of "
-                f"items. Received: top_k={self.top_k!r}."
+                f"items. Received: top_k={top_k!r}."
             )
         temperatures = self.temperatures
         if not temperatures or not all(0 < value < math.inf for value in temperatures):
@@ -59,6 +65,7 @@ class LabelSettings:
             )
         check_dtype(self.dtype)
         check_rows_per_shard(self.rows_per_shard)
+        return replace(self, top_k=top_k)
 
 
 class WindowsToLabel:
@@ -73,7 +80,7 @@ class WindowsToLabel:
     """
 
     def __init__(self, windows: Windows, settings: LabelSettings) -> None:
-        settings.check(windows.catalogue.num_items)
+        settings = settings.of_catalogue(windows.catalogue.num_items)
         self.examples, self.fingerprint = windows, windows.fingerprint()
         self.settings = settings
         self.kept = asdict(settings)
@@ -113,11 +120,13 @@ class Labeller:
         settings: what is stored.
 
     Raises:
-        InputError: the teacher has no such methods, or its item embeddings are not finite.
+        InputError: the teacher has no such methods, or its item embeddings are not finite, or a
+            setting is out of its range.
     """
 
     def __init__(self, teacher: Any, num_items: int, settings: LabelSettings) -> None:
-        self.teacher, self.num_items, self.settings = teacher, num_items, settings
+        self.teacher, self.num_items = teacher, num_items
+        self.settings = settings.of_catalogue(num_items)
         self.fingerprint = fingerprint_of(teacher)
         self.factorised = _has(teacher, "encode_queries") and _has(teacher, "encode_candidates")
         if not self.factorised and not _has(teacher, "logits"):

@@ -26,6 +26,7 @@ from tfrs_distill.models.ranking_student import RankingStudent
 from tfrs_distill.models.retrieval_student import RetrievalStudent
 from tfrs_distill.models.task_balance import FixedWeights, GradientNormWeights, UncertaintyWeights
 from tfrs_distill.models.tasks import Binary, NextItem, Ordinal, RatingDistribution, Regression
+from tfrs_distill.models.two_stage_student import TwoStageStudent
 from tfrs_distill.models.two_tower import TwoTower
 from tfrs_distill.models.warm_start import warm_start
 
@@ -51,6 +52,7 @@ __all__ = [
     "Regression",
     "RetrievalStudent",
     "TextFeature",
+    "TwoStageStudent",
     "TwoTower",
     "UncertaintyWeights",
     "warm_start",

@@ -183,7 +183,7 @@ def compress(
 ) -> dict[str, Any]:
     """Search for the best smaller student of a finished run's, and write it as an artefact.
 
-    A run of retrieval, ranking or several labels; see `td.compress.to_budget`. The run's teacher
+    A run of any task; see `td.compress.to_budget`. The run's teacher
     trains the promising ones on, and its validation rows choose. What is chosen is measured once on
     test, beside the run's own student, and written to `to` as a `.tflite` file with what a reader
     needs; the run's artefact stays as it was. All students that were measured are kept in
@@ -192,7 +192,7 @@ def compress(
 
     Args:
         artefact: of the run's own version, such as `saved_models/ml-100k/1`.
-        max_bytes: of the `.tflite` file.
+        max_bytes: of the `.tflite` file; of two stages, of both files.
         max_drop: the share of the score of the student in float32 that may be lost.
         to: the artefact to write; by default `run/compressed/<version>`.
         progress: receives every student.

@@ -18,6 +18,7 @@ from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation.retrieval import ModelScorer
 from tfrs_distill.knowledge import CachedTeacher
+from tfrs_distill.models.two_stage_student import TwoStageStudent
 from tfrs_distill.pipeline.data import RankingData, RetrievalData, load_data
 from tfrs_distill.pipeline.recipe import RankingRecipe
 from tfrs_distill.pipeline.stage import Result, Stages, note_of_finished
@@ -33,6 +34,8 @@ from tfrs_distill.teachers.candidate_lists import RELEVANCE, CandidateLists, lis
 CACHE = "cache"  # of the knowledge stage
 TWIN, PLAIN = "twin", "plain"  # the plain one without label smoothing
 SELF_TAUGHT, SCRAMBLED = "self_taught", "scrambled"
+RETRIEVAL = "retrieval"  # the stage of a first student
+RETRIEVAL_FILE = "retrieval.keras"  # that student, compressed
 STUDENT, COMPRESSED = "student", "compressed"
 KNOWLEDGE, SELF_KNOWLEDGE = "knowledge", "self_knowledge"
 UNLABELLED, LOGITS_FILE = "unlabelled", "logits.npz"
@@ -120,14 +123,32 @@ class Run:
         """The student that a stage trained."""
         return tf.keras.models.load_model(self.student_file(stage))
 
+    def retrieval_file(self, stage: str) -> Path:
+        """The Keras file of the student that finds what the student of a stage orders."""
+        compressed = stage == COMPRESSED
+        return self.file(stage, RETRIEVAL_FILE) if compressed else self.student_file(RETRIEVAL)
+
+    def whole_student(self, stage: str) -> Any:
+        """The student of a stage; of a two-stage run with the one before it."""
+        student = self.student(stage)
+        if self.recipe.task != "two-stage":
+            return student
+        note = note_of_finished(self.file(stage)) or {}
+        return TwoStageStudent(
+            tf.keras.models.load_model(self.retrieval_file(stage)),
+            student,
+            num_candidates=self.recipe.lists.num_candidates,
+            retrieval_weight=note["result"]["retrieval_weight"],
+        )
+
     @property
     def exported(self) -> str:
         """The stage whose student is exported."""
-        return COMPRESSED if getattr(self.recipe.export, "compress", ()) else STUDENT
+        return COMPRESSED if self.recipe.export.compress else STUDENT
 
     def after_epoch_of(self, stage: str) -> Callable[[int, float], None] | None:
         """What is called after a student's epochs; None for a first stage: no search reads it."""
-        return None if stage == "retrieval" else self.after_epoch
+        return None if stage == RETRIEVAL else self.after_epoch
 
     @cached_property
     def item_words(self) -> tuple[WordPieces, np.ndarray]:
@@ -238,7 +259,7 @@ class Run:
     @cached_property
     def first_stage(self) -> Any:
         """The retrieval student of a two-stage run."""
-        return self.student("retrieval")
+        return self.student(RETRIEVAL)
 
     def first_stage_scorer(self) -> ModelScorer:
         """The retrieval student as a scorer."""

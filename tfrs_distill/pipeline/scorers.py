@@ -73,7 +73,6 @@ class OpenedScorer:
             raise InputError(f"{self.path}: {error}") from error
         except Exception as error:
             raise InputError(f"{self.path} fails: {type(error).__name__}: {error}") from error
-        self._check_lists(found)
         return found
 
     def rank(
@@ -100,20 +99,6 @@ class OpenedScorer:
             order = np.broadcast_to(-np.arange(float(length)), lists.shape)
             return None, centred_ranks(order, lists, seen, some.catalogue.num_items)
         return whole_ranking(model, some, max_history=max_history)
-
-    def _check_lists(self, found: Evaluation) -> None:
-        if not found.queries.catalogue.exclude_seen:
-            return
-        for user, history, items in zip(
-            found.queries.users, found.queries.histories, found.item_ids
-        ):
-            seen = np.intersect1d(items, history)
-            if len(seen):
-                raise InputError(
-                    f"{self.path} recommends the item of index {seen[0]} to the user of index "
-                    f"{user}, whose history holds it: such items are never recommended here. Leave "
-                    "them out, or give exclude_seen = false in [data] of the recipe."
-                )
 
 
 def open_scorer(path: str, data: RetrievalData, queries: Queries, *, seed: int = 0) -> OpenedScorer:

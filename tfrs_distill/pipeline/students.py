@@ -18,7 +18,7 @@ from tfrs_distill.models import Candidates, RetrievalStudent
 from tfrs_distill.models.ranking_student import RankingStudent
 from tfrs_distill.models.retrieval_model import NEXT_ITEM
 from tfrs_distill.models.tasks import RankingTask
-from tfrs_distill.models.two_tower import COLD_ITEMS
+from tfrs_distill.models.two_tower import COLD_ITEMS, TwoTower
 from tfrs_distill.pipeline.cold_validation import ColdValidationNDCG
 from tfrs_distill.pipeline.fit_until_best import ValidationCallback
 from tfrs_distill.pipeline.list_teachers import standardised
@@ -260,12 +260,17 @@ class RowStudents:
 
 
 class ListStudents:
-    """Students that order what a first stage finds."""
+    """Students that order what a first stage finds.
+
+    Args:
+        run: whose they are.
+        first_stage: what finds the items of validation; None for the run's.
+    """
 
     sections: Sequence[str] = ("student", "lists", "training")
 
-    def __init__(self, run: Run) -> None:
-        self.run, self.recipe = run, run.recipe
+    def __init__(self, run: Run, first_stage: TwoTower | None = None) -> None:
+        self.run, self.recipe, self.given_first_stage = run, run.recipe, first_stage
         self.score = f"NDCG@{run.recipe.evaluation.k} of both stages"
 
     @property
@@ -290,8 +295,9 @@ class ListStudents:
 
     def validation_callback(self, student: RankingStudent) -> ValidationCallback:
         """NDCG of both stages on validation."""
-        validation = self.run.data.splits.validation
-        return ValidationLists(self.recipe, student, self.run.first_stage, validation)
+        first, validation = self.given_first_stage, self.run.data.splits.validation
+        first = self.run.first_stage if first is None else first
+        return ValidationLists(self.recipe, student, first, validation)
 
     def finish(self, student: RankingStudent) -> None:
         """Nothing is left to do."""

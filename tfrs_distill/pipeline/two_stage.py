@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfrs_distill import columns
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.data.splits import Queries, pad_histories
-from tfrs_distill.evaluation import Scorer, metrics
+from tfrs_distill.evaluation import metrics
 from tfrs_distill.evaluation.retrieval import ModelScorer
+from tfrs_distill.evaluation.two_stage import ranking_scores
 from tfrs_distill.losses import (
     ListMLEDistillation,
     PairwiseDistillation,
@@ -42,9 +42,6 @@ LIST_LOSSES: dict[str, Callable[[TwoStageRecipe], tf.keras.losses.Loss]] = {
         k=recipe.evaluation.k, position_decay=0.5, discrepancy=0.0
     ),
 }
-Scores = Callable[
-    [np.ndarray, np.ndarray], np.ndarray
-]  # histories, candidates: [n, num_candidates]
 
 
 def make_second_stage(
@@ -106,10 +103,10 @@ class ValidationLists(tf.keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self.queries, self.k = queries.answerable(), recipe.evaluation.k
-        self.histories = padded(self.queries.histories)
+        self.histories = pad_histories(self.queries.histories)
         scorer = ModelScorer(first, exclude_seen=queries.catalogue.exclude_seen)
         self.found = scorer(self.queries.histories, recipe.lists.num_candidates)
-        self.scores = ranking_scores(student, recipe.lists.max_history)
+        self.scores = ranking_scores(student, RELEVANCE)
         self.weights: list[float] = []
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -123,59 +120,3 @@ class ValidationLists(tf.keras.callbacks.Callback):
         self.weights.append(RETRIEVAL_WEIGHTS[int(np.argmax(ndcg))])
         if logs is not None:
             logs[SCORE] = max(ndcg)
-
-
-class TwoStages:
-    """A scorer: the first stage finds `num_candidates`, the second orders them.
-
-    `score = second + retrieval_weight * first`, as `export_two_stage` has it.
-
-    Args:
-        first: the first stage.
-        second: `second(histories, candidates) -> [n, num_candidates]`.
-        num_candidates: how many are found.
-        retrieval_weight: of the first stage's score.
-    """
-
-    def __init__(
-        self, first: Scorer, second: Scores, num_candidates: int, retrieval_weight: float = 0.0
-    ) -> None:
-        self.first, self.second = first, second
-        self.num_candidates, self.retrieval_weight = num_candidates, retrieval_weight
-
-    def __call__(self, histories: Sequence[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Recommend `k` items after each history."""
-        first, candidates = self.first(histories, max(self.num_candidates, k))
-        second = self.second(padded(histories), candidates)
-        return rerank(second, first, candidates, weight=self.retrieval_weight, k=k)
-
-
-def ranking_scores(student: RankingModel, max_history: int) -> Scores:
-    """A ranking student's probability of every candidate of every history."""
-    predict = tf.function(
-        lambda batch: student.predictions(batch)[RELEVANCE], reduce_retracing=True
-    )
-
-    def scores(histories: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-        latest = pad_histories(list(histories), max_history)
-        num_queries, num_candidates = candidates.shape
-        at_a_time = max(1, ROWS_AT_A_TIME // num_candidates)
-        found = []
-        for start in range(0, num_queries, at_a_time):
-            lists = candidates[start : start + at_a_time]
-            batch = {
-                columns.HISTORY: np.repeat(
-                    latest[start : start + at_a_time], lists.shape[1], axis=0
-                ),
-                columns.ITEM_ID: lists.reshape(-1).astype(np.int32),
-            }
-            predictions = predict({name: tf.constant(values) for name, values in batch.items()})
-            found.append(predictions.numpy().reshape(lists.shape))
-        return np.concatenate(found)
-
-    return scores
-
-
-def padded(histories: Sequence[np.ndarray]) -> np.ndarray:
-    """Histories of different lengths as int32 [n, longest], 0 in front."""
-    return pad_histories(list(histories))

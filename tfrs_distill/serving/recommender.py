@@ -73,8 +73,8 @@ class Recommender:
     A student that reads item texts can also recommend new items, after `add_items` with their
     texts.
 
-    A two-stage artefact is read in the same way: the items found by its retrieval student are
-    ranked by its ranking student, with the scores of `export_two_stage`.
+    An artefact of two stages is read as any other: what its retrieval student finds is ordered by
+    its ranking student, and scores are those of a `TwoStageStudent`.
 
     Args:
         artefact: the folder's contents.

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tfrs_distill.data.row_blocks import row_blocks
+from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation.metrics.bootstrap import bootstrap_interval
 
 
@@ -27,12 +28,21 @@ def paired_difference(
         permutation test of the queries' means over the runs; `gained` and `lost`, the shares of
         queries for which `one` is better and worse.
 
+    Raises:
+        InputError: the two are not of the same queries, or a value is not finite.
+
     Example:
     >>> found = paired_difference(np.array([0.2, 0.6, 0.5]), np.array([0.1, 0.4, 0.5]))
     >>> round(found["difference"], 9), round(found["ratio"], 9), round(found["gained"], 3)
     (0.1, 1.3, 0.667)
     """
     one, other = np.atleast_2d(one), np.atleast_2d(other)
+    if one.shape[1] != other.shape[1] or not np.isfinite([one.sum(), other.sum()]).all():
+        raise InputError(
+            "A paired difference needs two finite values for each query. Received: values of "
+            f"{one.shape[1]} and {other.shape[1]} queries, "
+            f"{(~np.isfinite(one)).sum()} and {(~np.isfinite(other)).sum()} of them not finite."
+        )
     difference = one.mean(axis=0) - other.mean(axis=0)
     of_runs = one - other if len(one) == len(other) else difference
     low, high = bootstrap_interval(of_runs, num_samples=num_samples, seed=seed)

@@ -139,7 +139,7 @@ class NeighbourFeature(RankingFeature):
             tf.cast(batch[columns.HISTORY], tf.int32), self.max_history, self.num_items
         )
         item_ids = known_ids(batch[columns.ITEM_ID], self.num_items)
-        neighbours = tf.gather(self.neighbours, item_ids)
+        neighbours = tf.cast(tf.gather(self.neighbours, item_ids), tf.int32)
         weights = tf.cast(tf.gather(self.weights_of_neighbours, item_ids), tf.float32)
         in_history = tf.reduce_any(neighbours[:, :, None] == history[:, None, :], axis=-1)
         summed = tf.reduce_sum(tf.where(in_history, weights, 0.0), axis=-1, keepdims=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfrs_distill.models.features.feature import RankingFeature
@@ -124,3 +125,11 @@ def rows_at_run_time(num_rows: int, run_time: tf.Tensor) -> tf.Tensor:
         run_time: any tensor of which the same is true.
     """
     return tf.range(num_rows + tf.minimum(tf.shape(run_time)[0], 0))
+
+
+def in_fewest_bytes(indices: np.ndarray) -> np.ndarray:
+    """Indices, at least 0, of the narrowest type that a file can look up and that holds them."""
+    for dtype in (np.uint8, np.int16):
+        if indices.max(initial=0) <= np.iinfo(dtype).max:
+            return indices.astype(dtype)
+    return indices

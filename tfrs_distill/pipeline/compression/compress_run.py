@@ -27,7 +27,7 @@ from tfrs_distill.pipeline.compression.train_on import Compression
 from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.pipeline.recipe.sections import COLD_ITEMS
 from tfrs_distill.pipeline.report.models import metric_of
-from tfrs_distill.pipeline.run_folder import COMPRESSED, KNOWLEDGE, Run
+from tfrs_distill.pipeline.run_folder import COMPRESSED, KNOWLEDGE, LISTS, RETRIEVAL, STUDENT, Run
 from tfrs_distill.pipeline.stage import NOTE
 from tfrs_distill.pipeline.tasks import leading_metric
 from tfrs_distill.progress import Progress
@@ -169,20 +169,19 @@ def _run_of(artefact: Path, progress: Progress) -> Run:
         InputError: it is in no run's folder, or the run's student cannot be compressed.
     """
     home = artefact.resolve().parent
-    finished = all((home / "stages" / stage / NOTE).is_file() for stage in ("student", KNOWLEDGE))
-    if not artefact.is_dir() or not finished or not (home / "recipe.toml").is_file():
+    recipe_file = home / "recipe.toml"
+    recipe = Recipe.from_toml(recipe_file) if recipe_file.is_file() else None
+    needed = [STUDENT, KNOWLEDGE]
+    if recipe is not None and recipe.task == "two-stage":
+        needed += [RETRIEVAL, LISTS]
+    missing = [stage for stage in needed if not (home / "stages" / stage / NOTE).is_file()]
+    if not artefact.is_dir() or missing or recipe is None:
         raise InputError(
             f"{artefact} is not the artefact of a finished run: beside it there must be the run's "
-            "recipe.toml and stages, whose teacher and data train the smaller student. Give one "
+            "recipe.toml and stages, whose teacher and data train the smaller student. Not there "
+            f"or not finished: {', '.join(missing) or 'recipe.toml'}. Give one "
             "such as saved_models/ml-100k/1; for a student of your own there is "
             "`td.compress.to_budget`."
-        )
-    recipe = Recipe.from_toml(home / "recipe.toml")
-    if recipe.task == "two-stage":
-        raise InputError(
-            "A run of one student can be compressed to a budget. Received: a run whose `task` is "
-            '"two-stage"; its student_int8.tflite files are its smallest. Compress its students '
-            "by `td.compress.compress`, and export them by `export_two_stage`."
         )
     if recipe.data.split == COLD_ITEMS:
         raise InputError(

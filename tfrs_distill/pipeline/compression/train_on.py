@@ -10,13 +10,20 @@ import tensorflow as tf
 
 from tfrs_distill import columns
 from tfrs_distill.compress.measures import Measure, measure_of
-from tfrs_distill.compress.units import importances
+from tfrs_distill.compress.suited import Student
+from tfrs_distill.compress.units import HIDDEN_UNITS, importances
 from tfrs_distill.models.features import ItemFeature
 from tfrs_distill.models.ranking_model import RankingModel
-from tfrs_distill.models.two_tower import TwoTower
+from tfrs_distill.models.two_stage_student import TwoStageStudent
 from tfrs_distill.pipeline.fit_until_best import fit_until_best
-from tfrs_distill.pipeline.run_folder import STUDENT, Run
-from tfrs_distill.pipeline.students import DistillationSetup, students_of
+from tfrs_distill.pipeline.run_folder import RETRIEVAL, STUDENT, Run
+from tfrs_distill.pipeline.students import (
+    DistillationSetup,
+    ListStudents,
+    Students,
+    students_of,
+)
+from tfrs_distill.pipeline.two_stage import ValidationLists
 from tfrs_distill.pipeline.vocabularies import vocabularies_of
 
 MAX_EPOCHS, PATIENCE = 20, 4
@@ -31,12 +38,12 @@ class Compression:
     """
 
     def __init__(self, run: Run) -> None:
-        self.run, self.students = run, students_of(run, STUDENT)
+        self.run = run
 
     @cached_property
-    def student(self) -> TwoTower | RankingModel:
+    def student(self) -> Student:
         """The student that is compressed."""
-        student: TwoTower | RankingModel = self.run.student(STUDENT)
+        student: Student = self.run.whole_student(STUDENT)
         return student
 
     @cached_property
@@ -47,6 +54,8 @@ class Compression:
         if isinstance(student, RankingModel):
             vocabularies = vocabularies_of(student, data.vocabularies, data.words)
             return found | {"catalogue": data.catalogue, "vocabularies": vocabularies}
+        if isinstance(student, TwoStageStudent):
+            return found
         return found | {"num_recommended": recipe.export.k}
 
     @property
@@ -54,10 +63,23 @@ class Compression:
         """What a student is measured by on validation."""
         return measure_of(self.student, self.run.data.splits.validation, **self.measured_with)
 
+    def parts(self, student: Student) -> dict[str, tuple[Any, Students]]:
+        """What is trained by itself, by the stage that trained it, and how, in this order."""
+        if not isinstance(student, TwoStageStudent):
+            return {STUDENT: (student, students_of(self.run, STUDENT))}
+        first = student.retrieval_student
+        return {
+            RETRIEVAL: (first, students_of(self.run, RETRIEVAL)),
+            STUDENT: (student.ranking_student, ListStudents(self.run, first)),
+        }
+
     @cached_property
-    def setup(self) -> DistillationSetup:
-        """What teaches a compressed student: the same as the student."""
-        return self.students.distillation_setup(STUDENT)
+    def setups(self) -> dict[str, DistillationSetup]:
+        """What teaches a compressed student: the same as the student, by stage."""
+        return {
+            name: students.distillation_setup(name)
+            for name, (_, students) in self.parts(self.student).items()
+        }
 
     @property
     def settings(self) -> list[Any]:
@@ -68,9 +90,14 @@ class Compression:
     def weights(self) -> dict[str, Any]:
         """Arguments of `compress`: how often items were met, and what the loss owes to parts."""
         train, student = self.run.data.splits.train, self.student
-        batches = self.students.batches(self.setup.examples, self.run.recipe.seed)
-        distiller = self.setup.distiller(student)
-        found: dict[str, Any] = importances(student, distiller, batches.take(NUM_BATCHES))
+        of_parts = []
+        for name, (part, students) in self.parts(student).items():
+            setup = self.setups[name]
+            batches = students.batches(setup.examples, self.run.recipe.seed).take(NUM_BATCHES)
+            of_parts.append(importances(part, setup.distiller(part), batches))
+        found: dict[str, Any] = of_parts[0]
+        if isinstance(student, TwoStageStudent):
+            found |= {HIDDEN_UNITS.argument: [of.get(HIDDEN_UNITS.argument) for of in of_parts]}
         if not isinstance(student, RankingModel):
             return found | {"item_weights": _counts(train.labels, student.num_items)}
         for feature in student.table_features:
@@ -79,22 +106,30 @@ class Compression:
                 return found | {"item_weights": _counts(items, feature.num_items)}
         return found
 
-    def fine_tune(self, smaller: TwoTower | RankingModel) -> dict[str, Any]:
-        """Train a compressed student on, in place; return its curves."""
-        recipe = self.run.recipe
+    def fine_tune(self, smaller: Student) -> dict[str, Any]:
+        """Train a compressed student on, in place; return its curves.
+
+        Of two stages the first is trained on, then the second by the order of what that one finds
+        on validation.
+        """
+        recipe, curves = self.run.recipe, {}
         tf.keras.utils.set_random_seed(recipe.seed)
-        curves = fit_until_best(
-            self.setup.distiller(smaller),
-            self.students.batches(self.setup.examples, recipe.seed),
-            self.students.validation_callback(smaller),
-            learning_rate=recipe.distillation.learning_rate,
-            weight_decay=recipe.distillation.weight_decay,
-            max_epochs=MAX_EPOCHS,
-            patience=PATIENCE,
-            progress=self.run.progress,
-            description="training on",
-        )
-        self.students.finish(smaller)
+        for name, (part, students) in self.parts(smaller).items():
+            setup, validation = self.setups[name], students.validation_callback(part)
+            curves = fit_until_best(
+                setup.distiller(part),
+                students.batches(setup.examples, recipe.seed),
+                validation,
+                learning_rate=recipe.distillation.learning_rate,
+                weight_decay=recipe.distillation.weight_decay,
+                max_epochs=MAX_EPOCHS,
+                patience=PATIENCE,
+                progress=self.run.progress,
+                description="training on",
+            )
+            students.finish(part)
+            if isinstance(validation, ValidationLists):
+                smaller.retrieval_weight = validation.weights[curves["best_epoch"] - 1]
         return curves
 
 

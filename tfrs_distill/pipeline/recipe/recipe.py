@@ -31,7 +31,6 @@ from tfrs_distill.pipeline.recipe.sections import (
     TABLES,
     TEXT,
     TWO_TOWER,
-    CompressedExportSettings,
     CrossEncoderSettings,
     DataSettings,
     DistillationSettings,
@@ -67,7 +66,7 @@ QUICK_MODELS = 2  # still an average
 QUICK_HISTORIES = 1000  # users of a retrieval run: all of MovieLens-100K's
 QUICK_HISTORIES_1M = 500  # as many interactions, and more items; also of Book-Crossing
 ROWS_OF = {"deep-cross": (FILMS, TABLES), "bert-text": (REVIEWS,)}  # whose rows a kind can read
-TASK = "find items, predict labels of a row, several with a twin each, or find and then rank"
+TASK = "retrieval, ranking, ranking beside single-task twins, or retrieval and then ranking"
 QUICK = "-quick"
 IDS_ALONE = ItemTextsSettings(read=False)
 FOLDER_NAME: dict[str, Any] = {
@@ -91,9 +90,9 @@ class Recipe:
 
     read_by_teacher: ClassVar[tuple[str, ...]]  # the sections that decide the teacher
 
-    name: str = setting(DATA_SETS[FILMS], "the artefact's folder", **FOLDER_NAME)
+    name: str = setting(DATA_SETS[FILMS], "the name of the run's folder", **FOLDER_NAME)
     task: str = setting("retrieval", TASK)
-    seed: int = setting(0, "every random number follows from it", at_least=0, below=2**31)
+    seed: int = setting(0, "random seed", at_least=0, below=2**31)
 
     def __post_init__(self) -> None:
         check(self)
@@ -359,12 +358,11 @@ class RetrievalRecipe(Recipe):
                 f'`data.split` "{COLD_ITEMS}" asks for items that only their texts tell of. Set '
                 "`item_texts.read` to true."
             )
-        compress = getattr(self.export, "compress", ())
-        if compress:
+        if self.export.compress:
             raise InputError(
                 f'With `data.split` "{COLD_ITEMS}" a student is chosen by its text tower, which '
                 "compression does not train. Received: export.compress="
-                f"{list(compress)}. Leave it empty."
+                f"{list(self.export.compress)}. Leave it empty."
             )
 
     def _check_transfer(self) -> None:
@@ -499,7 +497,7 @@ class RankingRecipe(Recipe):
     training: TrainingSettings = TrainingSettings()
     twin: TwinSettings = TwinSettings()
     distillation: DistillationSettings = DistillationSettings()
-    export: ExportSettings = CompressedExportSettings()
+    export: ExportSettings = ExportSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
 
     def __post_init__(self) -> None:

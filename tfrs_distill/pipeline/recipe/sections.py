@@ -18,10 +18,10 @@ NUMBER: Bounds = {"at_least": 1}
 RATE: Bounds = {"above": 0, "at_most": 1}
 DROPOUT: Bounds = {"at_least": 0, "below": 1}
 ENSEMBLE, TWO_TOWER = "ensemble", "two-tower"
-KIND = "what the teacher is; see docs/teachers.md"
-MEMBERS = "the kinds that an ensemble joins"
-BY_USUAL_NAME = "; empty = found by its usual names"
-MAX_HISTORY = "how many of a user's last items a model reads"
+KIND = "the kind of teacher, see docs/teachers.md"
+MEMBERS = "the members of an ensemble"
+BY_USUAL_NAME = "; empty = found by its usual name"
+MAX_HISTORY = "number of latest history items that a model reads"
 LIKE, RATING, NEXT_ITEM, RECOMMENDED = "like", "rating", "next_item", "recommended"
 FILMS, FILMS_1M, BOOKS = "movielens-100k", "movielens-1m", "book-crossing"
 REVIEWS, PLANTED, TABLES = "clothing-reviews", "synthetic", "tables"
@@ -58,27 +58,27 @@ ROLES_OF_SEVERAL = ("text", "attribute", "group")  # that several columns of a t
 
 @dataclass(frozen=True)
 class _Data:
-    """The source: what every task's data has."""
+    """The source: settings of every task's data."""
 
     source: str
     folder: str
     interactions: tuple[str, ...] = setting(
-        (), "tables: files, or a folder of them, with a row an interaction"
+        (), "tables: files, or a folder of files, with one row per interaction"
     )
     items: tuple[str, ...] = setting(
-        (), "tables: the same with a row an item; empty = an item's id is its title"
+        (), "tables: files with one row per item; empty = an item's id is its title"
     )
-    user_column: str = setting("", "tables: who" + BY_USUAL_NAME)
-    item_column: str = setting("", "tables: what" + BY_USUAL_NAME)
-    time_column: str = setting("", "tables: when" + BY_USUAL_NAME)
-    rating_column: str = setting("", "tables: how it was liked" + BY_USUAL_NAME)
-    id_column: str = setting("", "tables: an item's id, in `items`" + BY_USUAL_NAME)
-    title_column: str = setting("", "tables: an item's title, in `items`" + BY_USUAL_NAME)
+    user_column: str = setting("", "tables: column of user ids" + BY_USUAL_NAME)
+    item_column: str = setting("", "tables: column of item ids" + BY_USUAL_NAME)
+    time_column: str = setting("", "tables: column of timestamps" + BY_USUAL_NAME)
+    rating_column: str = setting("", "tables: column of ratings" + BY_USUAL_NAME)
+    id_column: str = setting("", "tables: column of item ids in `items`" + BY_USUAL_NAME)
+    title_column: str = setting("", "tables: column of titles in `items`" + BY_USUAL_NAME)
     text_columns: tuple[str, ...] = setting(
-        (), "tables: an item's other texts, in `items`" + BY_USUAL_NAME
+        (), "tables: columns of further texts in `items`" + BY_USUAL_NAME
     )
     attribute_columns: tuple[str, ...] = setting(
-        (), "tables: what an item is or measures, such as brand and price, in `items`"
+        (), "tables: columns of item attributes in `items`, such as brand and price"
     )
 
     def __post_init__(self) -> None:
@@ -94,8 +94,8 @@ class _Data:
         of_tables = [name for name in settings if getattr(self, name, None)]
         if of_tables and not self.interactions:
             raise InputError(
-                f"`data.{of_tables[0]}` is about tables. Name them as `data.interactions` "
-                "(--interactions)."
+                f"`data.{of_tables[0]}` describes tables, which are missing. Name them as "
+                "`data.interactions` (--interactions)."
             )
         if self.attribute_columns and not self.items:
             raise InputError(
@@ -112,63 +112,63 @@ class _Data:
 
 @dataclass(frozen=True)
 class DataSettings(_Data):
-    """Where the interactions and the item texts come from."""
+    """The interactions and item texts."""
 
     source: str = setting(
         FILMS,
-        "real films or books, planted data whose right answer is known, or tables of your own",
+        "a data set, planted data with a known structure, or your own tables",
         choices=(*DATA_SETS, PLANTED, TABLES),
     )
-    folder: str = setting("", "a folder that holds the data; empty = fetch it")
+    folder: str = setting("", "a folder with the data; empty = fetch it")
     users: tuple[str, ...] = setting(
-        (), "tables: the same with a row a user, whose groups are compared"
+        (), "tables: files with one row per user, for quality by user group"
     )
     group_columns: tuple[str, ...] = setting(
         (),
-        "tables: what groups the users, such as country, in `users`; empty = the user_attributes, "
-        "or found by its usual names",
+        "tables: columns of user groups in `users`, such as country; empty = the user_attributes, "
+        "or found by their usual names",
     )
     user_attributes: tuple[str, ...] = setting(
         (),
-        "what the student reads of a user beside the history: of films age, gender, occupation; of "
-        "books age, country; of tables columns of `users`; empty = nothing",
+        "user attributes that the student reads: of films age, gender, occupation; of books age, "
+        "country; of tables columns of `users`; empty = none",
     )
-    min_rating: float = setting(0.0, "tables: what is rated lower is left out; 0 = nothing is")
-    disliked_below: float = setting(
-        0.0, "what is rated lower counts against its item; 0 = nothing does"
+    min_rating: float = setting(
+        0.0, "tables: interactions with a lower rating are dropped; 0 = none"
     )
+    disliked_below: float = setting(0.0, "interactions with a lower rating are dislikes; 0 = none")
     weigh_by_rating: bool = setting(
-        False, "tables: whether a label counts in the losses as much as it is rated"
+        False, "tables: whether ratings are the sample weights of the losses"
     )
-    max_users: int = setting(0, "users that are read, drawn at random; 0 = all", at_least=0)
+    max_users: int = setting(0, "number of users to read, drawn at random; 0 = all", at_least=0)
     link_titles: str = setting(
-        "", "a folder of the data set whose item ids the graph's links use; empty = this one"
+        "", "a folder of the data set whose item ids the knowledge graph uses; empty = this one"
     )
     max_history: int = setting(32, MAX_HISTORY, at_least=2)
     split: str = setting(
         USER_TIME,
-        "each user's last 10 % test; or the last item; or what is later than one time for all; or "
-        "a quarter of the items, which are in no training row; or a tenth of each user's by chance",
+        "test data: each user's last 10 %, each user's last item, the latest 10 % of all, a "
+        "quarter of the items, or a random tenth of each user's interactions",
         choices=(USER_TIME, LEAVE_ONE_OUT, GLOBAL_TIME, COLD_ITEMS, RANDOM),
     )
     ties: str = setting(
         FILE_ORDER,
-        "what orders a user's interactions of one time stamp: the file, or chance",
+        "order of a user's interactions with equal timestamps",
         choices=(FILE_ORDER, SHUFFLED),
     )
     train_share: float = setting(
         1.0,
-        "the share of each user's training interactions that is kept, drawn at random",
+        "the random share of each user's training interactions that is kept",
         above=0,
         at_most=1,
     )
     exclude_seen: bool = setting(
-        True, "never recommend what the history holds; false where people come back, as to music"
+        True, "exclude items of the history; false for repeated consumption, such as music"
     )
 
     @property
     def reads_order(self) -> bool:
-        """Whether the order of a history says something: not where it is of chance."""
+        """Whether the order of a history is meaningful: not with a random split."""
         return self.split != RANDOM
 
     def __post_init__(self) -> None:
@@ -180,9 +180,9 @@ class DataSettings(_Data):
             )
         if self.train_share < 1 and self.split == COLD_ITEMS:
             raise InputError(
-                f'`data.train_share` is not of `data.split` "{COLD_ITEMS}", which holds back items '
-                f"and not interactions. Received: train_share={self.train_share}. Set it to 1.0, "
-                "or choose another split."
+                f'`data.train_share` does not apply to `data.split` "{COLD_ITEMS}", which holds '
+                f"out items and not interactions. Received: train_share={self.train_share}. Set it "
+                "to 1.0, or choose another split."
             )
         if self.group_columns and not self.users:
             raise InputError(
@@ -191,14 +191,14 @@ class DataSettings(_Data):
             )
         if self.user_attributes and not (self.users or self.source in DATA_SETS):
             raise InputError(
-                "`data.user_attributes` are columns of `data.users` (--users), or what a data set "
-                f"of films or books says of its users. Received: {list(self.user_attributes)} "
+                "`data.user_attributes` are columns of `data.users` (--users), or attributes of a "
+                f"data set of films or books. Received: {list(self.user_attributes)} "
                 f'without such a table, source="{self.source}".'
             )
         if self.min_rating and self.disliked_below and self.disliked_below <= self.min_rating:
             raise InputError(
-                "`data.min_rating` (--min-rating) leaves out what is rated lower, so that nothing "
-                "below `data.disliked_below` (--disliked-below) is left to count against its item. "
+                "`data.min_rating` (--min-rating) drops lower ratings, so that no interaction "
+                "below `data.disliked_below` (--disliked-below) is left to be a dislike. "
                 f"Received: min_rating={self.min_rating:g}, disliked_below="
                 f"{self.disliked_below:g}. Give a lower `min_rating`, or one of the two."
             )
@@ -212,24 +212,24 @@ class DataSettings(_Data):
 
 @dataclass(frozen=True)
 class RankingDataSettings(_Data):
-    """Where the rows of users and items come from."""
+    """The rows of users and items."""
 
     source: str = setting(
         FILMS,
-        "ratings of films, reviews of clothing with a text, or tables of your own with ratings",
+        "ratings of films, clothing reviews with texts, or your own tables with ratings",
         choices=(FILMS, REVIEWS, TABLES),
     )
-    folder: str = setting("", "a folder (reviews: a file) that holds the data; empty = fetch it")
-    liked_from: float = setting(4.0, "films and tables: `like` is a rating of so much or more")
+    folder: str = setting("", "a folder (reviews: a file) with the data; empty = fetch it")
+    liked_from: float = setting(4.0, "films and tables: the lowest rating that is a `like`")
     max_history: int = setting(100, MAX_HISTORY, at_least=2)
     split: str = setting(
         "random",
-        "reviews: test rows drawn at random, or all rows of items drawn at random",
+        "reviews: test rows are random rows, or all rows of random items",
         choices=("random", "item"),
     )
     max_users: int = setting(
         0,
-        "users (reviews: customers, one each) that are read, drawn at random; 0 = all",
+        "number of users (reviews: rows) to read, drawn at random; 0 = all",
         at_least=0,
     )
 
@@ -237,26 +237,26 @@ class RankingDataSettings(_Data):
         super().__post_init__()
         if self.source != REVIEWS and self.split != "random":
             raise InputError(
-                "`data.split` is about clothing reviews; other rows are split by time. Received: "
+                "`data.split` applies to clothing reviews; other rows are split by time. Received: "
                 f'source="{self.source}", split="{self.split}".'
             )
 
 
 @dataclass(frozen=True)
 class _Teacher:
-    """The large model: what every task's teacher has."""
+    """The teacher: settings of every task."""
 
     kind: str
     members: tuple[str, ...]
-    source: str = setting("", "the file of an array teacher; FILE.py:FUNCTION of a python one")
+    source: str = setting(
+        "", "the file of an array teacher, or FILE.py:FUNCTION of a python teacher"
+    )
     embedding_dim: int = setting(64, "the width of the item and query vectors", **NUMBER)
     dropout: float = setting(0.2, "the share of activations dropped while training", **DROPOUT)
-    batch_size: int = setting(32, "windows or rows a step", **NUMBER)
+    batch_size: int = setting(32, "windows or rows per step", **NUMBER)
     learning_rate: float = setting(1e-3, "Adam's learning rate", **RATE)
-    max_epochs: int = setting(40, "passes over the training data at most", **NUMBER)
-    patience: int = setting(
-        4, "epochs without a better validation figure before stopping", **NUMBER
-    )
+    max_epochs: int = setting(40, "maximum number of epochs", **NUMBER)
+    patience: int = setting(4, "epochs without a better validation score before stopping", **NUMBER)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -279,19 +279,19 @@ class _Teacher:
 
 @dataclass(frozen=True)
 class TeacherSettings(_Teacher):
-    """The large model that recommends."""
+    """The teacher of a retrieval student."""
 
     kind: str = setting(ENSEMBLE, KIND, choices=(*kinds_for(RETRIEVAL), ENSEMBLE))
     members: tuple[str, ...] = setting(
         ("two-tower", "item-item"), MEMBERS, choices=kinds_for(RETRIEVAL)
     )
     modalities: tuple[str, ...] = setting(
-        ("text",), "what a two-tower teacher reads of an item beside its id", choices=MODALITIES
+        ("text",), "what a two-tower teacher reads of an item besides its id", choices=MODALITIES
     )
     num_blocks: int = setting(1, "attention blocks over the history", **NUMBER)
-    num_heads: int = setting(2, "attention heads a block; divides `embedding_dim`", **NUMBER)
+    num_heads: int = setting(2, "attention heads per block; divides `embedding_dim`", **NUMBER)
     label_smoothing: float = setting(
-        0.5, "two-tower: the share of a label that all items have alike", **DROPOUT
+        0.5, "two-tower: the share of a label that is spread evenly over all items", **DROPOUT
     )
     id_dropout: float = setting(
         0.0,
@@ -310,74 +310,79 @@ class TeacherSettings(_Teacher):
 
 @dataclass(frozen=True)
 class RankingTeacherSettings(_Teacher):
-    """The large model that predicts labels of rows."""
+    """The teacher of a ranking student."""
 
     kind: str = setting("deep-cross", KIND, choices=(*kinds_for(RANKING), ENSEMBLE))
     members: tuple[str, ...] = setting((), MEMBERS, choices=kinds_for(RANKING))
     privileged: tuple[str, ...] = setting(
         ("user", "context"),
-        "deep-cross: what it reads that the student cannot have when serving",
+        "deep-cross: features that are not available at serving time",
         choices=PRIVILEGED,
     )
     num_models: int = setting(
-        1, "deep-cross: models of different seeds whose probabilities are averaged", **NUMBER
+        1, "deep-cross: models with different seeds whose probabilities are averaged", **NUMBER
     )
-    num_cross_layers: int = setting(
-        2, "deep-cross: layers that multiply features with each other", **NUMBER
-    )
+    num_cross_layers: int = setting(2, "deep-cross: number of cross layers", **NUMBER)
     hidden_dim: int = setting(128, "deep-cross: the width of the first dense layer", at_least=2)
 
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """What reads the items' texts."""
+    """The encoder of the item texts."""
 
     name: str = setting(
-        "", "a BERT's name or folder, or a TF-Hub encoder's; empty = all-MiniLM-L6-v2"
+        "", "name or folder of a BERT or a TF-Hub encoder; empty = all-MiniLM-L6-v2"
     )
     pooling: str = setting(
         "auto",
-        "how a BERT's tokens make one vector; auto = as its folder says, or mean",
+        "pooling of a BERT's token vectors; auto = as its folder says, or mean",
         choices=("auto", "mean", "cls", "max"),
     )
     max_length: int = setting(
-        0, "wordpieces that a BERT reads at once; 0 = as its folder says, or 128", at_least=0
+        0, "maximum number of word pieces of a text; 0 = as its folder says, or 128", at_least=0
     )
     long_texts: str = setting(
-        "cut", "longer texts: cut there, or read in windows", choices=("cut", "windows")
+        "cut", "longer texts are cut, or read in windows", choices=("cut", "windows")
     )
-    output_key: str = setting("", "which output of a TF-Hub encoder that has several")
-    preprocessor: str = setting("", "a TF-Hub encoder's model that makes its input of texts")
+    output_key: str = setting("", "the output to use of a TF-Hub encoder with several")
+    preprocessor: str = setting("", "the TF-Hub model that preprocesses the texts")
 
     def __post_init__(self) -> None:
         check(self, "encoder")
         if 0 < self.max_length < 8:
             raise InputError(
-                "`encoder.max_length` must be 0, for what the encoder's folder says, or at least "
-                f"8. Received: {self.max_length}."
+                "`encoder.max_length` must be 0, for the length in the encoder's folder, or at "
+                f"least 8. Received: {self.max_length}."
             )
 
 
 @dataclass(frozen=True)
 class TuningSettings:
-    """How the teacher's BERT is adapted to the catalogue; only a two-tower's text is."""
+    """Fine-tuning of the BERT of a two-tower teacher."""
 
-    method: str = setting("none", "which of BERT's weights train, if any", choices=TUNING_METHODS)
-    layers: int = setting(1, "top-layers: how many, from the top", **NUMBER)
-    layer_decay: float = setting(
-        0.9, "all-layers: each layer's learning rate over the next one's", above=0, at_most=1
+    method: str = setting(
+        "none", "which weights of the BERT are fine-tuned", choices=TUNING_METHODS
     )
-    rank: int = setting(8, "lora: the rank of what is added to a matrix", **NUMBER)
+    layers: int = setting(1, "top-layers: how many", **NUMBER)
+    layer_decay: float = setting(
+        0.9,
+        "all-layers: ratio of a layer's learning rate to that of the layer above",
+        above=0,
+        at_most=1,
+    )
+    rank: int = setting(8, "lora: the rank", **NUMBER)
     width: int = setting(16, "adapters: the width of the bottleneck", **NUMBER)
-    length: int = setting(16, "prefix: learned vectors before the text, a layer", **NUMBER)
-    steps: int = setting(300, "steps of tuning", **NUMBER)
-    batch_size: int = setting(8, "windows a step", **NUMBER)
-    num_negatives: int = setting(128, "items drawn beside a step's own", **NUMBER)
+    length: int = setting(16, "prefix: learned vectors before the text, per layer", **NUMBER)
+    steps: int = setting(300, "training steps", **NUMBER)
+    batch_size: int = setting(8, "windows per step", **NUMBER)
+    num_negatives: int = setting(128, "sampled negative items per step", **NUMBER)
     learning_rate: float = setting(
-        0.0, "Adam's learning rate; 0 = what suits the method", at_least=0, at_most=1
+        0.0, "Adam's learning rate; 0 = the method's default", at_least=0, at_most=1
     )
     pretrain_steps: int = setting(
-        0, "steps of masked-language-model training on the item texts before; 0 = none", at_least=0
+        0,
+        "preceding steps of masked-language-model training on the item texts; 0 = none",
+        at_least=0,
     )
 
     def __post_init__(self) -> None:
@@ -386,25 +391,25 @@ class TuningSettings:
 
 @dataclass(frozen=True)
 class TransferSettings:
-    """What the models learnt from other data before."""
+    """Initialisation from a run of other data."""
 
     run: str = setting(
         "",
-        "the folder of a finished run, such as saved_models/ml-1m, whose models this run's start "
-        "from; empty = none",
+        "the folder of a finished run, such as saved_models/ml-1m, whose models initialise this "
+        "run's; empty = none",
     )
     same_items: str = setting(
         TITLES,
-        "how an item of both is recognised: by its title, upper or lower case, or its id; or none",
+        "how items of both data sets are matched: by title (case-insensitive), by id, or not",
         choices=(TITLES, IDS, NO_ITEMS),
     )
     trains: str = setting(
         ALL,
-        "what of the two-tower teacher is trained on this run's data: all; the items' ids and a "
-        "low-rank adapter of the text projection; or nothing",
+        "weights of the two-tower teacher that are trained on this run's data: all; the id "
+        "embeddings and a low-rank adapter of the text projection; or nothing",
         choices=(ALL, ADAPTERS, NOTHING),
     )
-    adapter_rank: int = setting(8, "adapters: the rank of what is added to a matrix", **NUMBER)
+    adapter_rank: int = setting(8, "adapters: the rank", **NUMBER)
 
     def __post_init__(self) -> None:
         check(self, "transfer")
@@ -412,17 +417,19 @@ class TransferSettings:
 
 @dataclass(frozen=True)
 class CrossEncoderSettings:
-    """The second stage of a cross-encoder teacher: it orders what a two-tower found."""
+    """The cross-encoder of a teacher: it re-ranks the candidates of a two-tower."""
 
-    num_candidates: int = setting(20, "items of a row that it reads and orders", at_least=2)
-    max_history_items: int = setting(5, "items of the history that it reads", **NUMBER)
-    max_length: int = setting(64, "wordpieces of history and candidate together", at_least=8)
+    num_candidates: int = setting(20, "items that it re-ranks per row", at_least=2)
+    max_history_items: int = setting(5, "history items that it reads", **NUMBER)
+    max_length: int = setting(
+        64, "maximum number of word pieces of history and candidate together", at_least=8
+    )
     first_stage_weight: float = setting(
-        1.0, "how much the two-tower still says about the order", at_least=0, at_most=100
+        1.0, "weight of the two-tower's score in the order", at_least=0, at_most=100
     )
     steps: int = setting(500, "training steps", **NUMBER)
-    batch_size: int = setting(8, "rows a training step", **NUMBER)
-    num_negatives: int = setting(7, "items that a training row is compared with", **NUMBER)
+    batch_size: int = setting(8, "rows per training step", **NUMBER)
+    num_negatives: int = setting(7, "negative items per training row", **NUMBER)
     learning_rate: float = setting(5e-5, "Adam's learning rate", **RATE)
 
     def __post_init__(self) -> None:
@@ -431,25 +438,26 @@ class CrossEncoderSettings:
 
 @dataclass(frozen=True)
 class KnowledgeSettings:
-    """What is kept of the teacher's logits of the training data."""
+    """The cache of the teacher's logits on the training data."""
 
     folds: int = setting(
-        8, "parts of the users, each labelled by a teacher that never saw it", at_least=2
+        8, "folds of the users, each labelled by a teacher that was not trained on it", at_least=2
     )
     top_k: int = setting(
         350,
-        "the teacher's best items kept for each position; of fewer items all but one",
+        "number of the teacher's best items kept per position; at most all but one",
         **NUMBER,
     )
     form: str = setting(
         "auto",
-        "exact logits from embeddings, or the top-K and the rest's sum; auto = exact if it can be",
+        "exact logits from embeddings, or the top-K and the sum of the rest; auto = exact if "
+        "possible",
         choices=("auto", "embeddings", "top_k"),
     )
     generated_per_window: int = setting(
         0,
-        "histories for each training window that the teacher continues and alone labels, where "
-        "there is little data; the top-K of all is read then",
+        "histories generated and labelled by the teacher per training window, for scarce data; "
+        "implies form top_k",
         at_least=0,
     )
 
@@ -457,8 +465,8 @@ class KnowledgeSettings:
         check(self, "knowledge")
         if self.generated_per_window and self.form == "embeddings":
             raise InputError(
-                "`knowledge.generated_per_window` are labelled by another teacher than the "
-                "training windows, so their exact logits cannot be read. Received: "
+                "`knowledge.generated_per_window` histories are labelled by another teacher than "
+                "the training windows, so exact logits are not available. Received: "
                 f'{self.generated_per_window} with form="embeddings". Set `knowledge.form` to '
                 '"top_k" or "auto".'
             )
@@ -466,17 +474,15 @@ class KnowledgeSettings:
 
 @dataclass(frozen=True)
 class RankingKnowledgeSettings:
-    """Which rows the teacher labels."""
+    """The cache of the teacher's logits of rows."""
 
     folds: int = setting(
-        4, "parts of the rows, each labelled by a teacher that never saw it", at_least=2
+        4, "folds of the rows, each labelled by a teacher that was not trained on it", at_least=2
     )
-    by: str = setting(
-        "row", "a part is whole users, or rows drawn at random", choices=("user", "row")
-    )
+    by: str = setting("row", "a fold has whole users, or random rows", choices=("user", "row"))
     unlabelled_per_row: int = setting(
         0,
-        "rows of other items for each training row, which the teacher alone labels",
+        "unlabelled rows of other items per training row, labelled by the teacher alone",
         at_least=0,
     )
 
@@ -486,7 +492,7 @@ class RankingKnowledgeSettings:
 
 @dataclass(frozen=True)
 class StudentSettings:
-    """The small model that recommends; its twin is the same."""
+    """The retrieval student and its twin."""
 
     embedding_dim: int = setting(32, "the width of the item and query vectors", **NUMBER)
 
@@ -496,30 +502,30 @@ class StudentSettings:
 
 @dataclass(frozen=True)
 class RankingStudentSettings(StudentSettings):
-    """The small model that predicts labels of rows, or orders candidates; its twin is the same."""
+    """The ranking student and its twin."""
 
     embedding_dim: int = setting(16, "the width of the item and query vectors", **NUMBER)
-    num_cross_layers: int = setting(2, "layers that multiply features with each other", **NUMBER)
+    num_cross_layers: int = setting(2, "number of cross layers", **NUMBER)
     hidden_dim: int = setting(32, "the width of the first dense layer", at_least=2)
 
 
 @dataclass(frozen=True)
 class ItemTextsSettings:
-    """What the student reads of the items' texts, to recommend items that nobody has met."""
+    """The text tower of the student, for cold-start items."""
 
-    read: bool = setting(True, "whether the student has a text tower beside the items' ids")
+    read: bool = setting(True, "whether the student has a text tower besides the id embeddings")
     num_common: int = setting(
         300,
-        "word pieces with a vector beside those of the known texts: the BERT's commonest",
+        "further word pieces with a vector: the most common ones of the BERT",
         at_least=0,
     )
-    piece_dim: int = setting(16, "the width of a word piece's vector, made of the BERT's", **NUMBER)
-    max_pieces: int = setting(32, "word pieces read of a text", **NUMBER)
+    piece_dim: int = setting(16, "the width of a word piece's vector", **NUMBER)
+    max_pieces: int = setting(32, "maximum number of word pieces of a text", **NUMBER)
     id_dropout: float = setting(
         0.1, "the share of items whose ids are hidden while training", **DROPOUT
     )
     dropout: float = setting(
-        0.1, "the share of a text's word pieces left out while training", **DROPOUT
+        0.1, "the share of a text's word pieces dropped while training", **DROPOUT
     )
 
     def __post_init__(self) -> None:
@@ -528,15 +534,15 @@ class ItemTextsSettings:
 
 @dataclass(frozen=True)
 class WordsSettings:
-    """The words that a student reads of a review."""
+    """The words of a review that a student reads."""
 
     min_count: int = setting(
-        10, "how often the training texts must have a word for it to get a vector", **NUMBER
+        10, "minimum count in the training texts for a word to get a vector", **NUMBER
     )
-    max_words: int = setting(128, "words read of a text", **NUMBER)
+    max_words: int = setting(128, "maximum number of words of a text", **NUMBER)
     num_bigram_buckets: int = setting(
         16384,
-        "pairs of neighbouring words share this many vectors; 0 = pairs are not read",
+        "hash buckets of word bigrams; 0 = no bigrams",
         at_least=0,
     )
     embedding_dim: int = setting(16, "the width of a word's vector", **NUMBER)
@@ -547,21 +553,21 @@ class WordsSettings:
 
 @dataclass(frozen=True)
 class LabelsSettings:
-    """What a student predicts of a row."""
+    """The labels that a student predicts."""
 
     tasks: tuple[str, ...] = setting(
         (LIKE, RATING),
-        "what is predicted of a row; the first one gives the verdict",
+        "the predicted labels; the verdict is about the first",
         choices=(LIKE, RATING, RECOMMENDED, NEXT_ITEM),
     )
     rating_as: str = setting(
         "distribution",
-        "a rating is one number, steps on a ladder, or a distribution over its values",
+        "how a rating is modelled: one number, ordered levels, or a distribution over its values",
         choices=("regression", "ordinal", "distribution"),
     )
     balance: str = setting(
         "fixed",
-        "how the tasks' losses are weighed: equally, by learnt uncertainty, by gradient norm",
+        "weights of the tasks' losses: equal, by learned uncertainty, or by gradient norm",
         choices=("fixed", "uncertainty", "gradient-norm"),
     )
 
@@ -573,27 +579,25 @@ class LabelsSettings:
 
 @dataclass(frozen=True)
 class ListsSettings:
-    """The candidate lists that the second of two stages orders."""
+    """The candidate lists of the second stage."""
 
-    num_candidates: int = setting(
-        100, "items that the first stage finds for the second", at_least=2
-    )
-    list_size: int = setting(50, "items of a training list", at_least=2)
-    num_lists: int = setting(4000, "training lists, at positions drawn evenly", at_least=10)
+    num_candidates: int = setting(100, "items retrieved by the first stage", at_least=2)
+    list_size: int = setting(50, "items per training list", at_least=2)
+    num_lists: int = setting(4000, "number of training lists", at_least=10)
     num_ordered_lists: int = setting(
         400,
-        "how many of them the cross-encoder orders; item-item weights order all",
+        "lists ordered by the cross-encoder too; item-item weights order all",
         at_least=10,
     )
-    max_history: int = setting(
-        64, "latest items of the history that the second stage reads", at_least=1
-    )
+    max_history: int = setting(64, "latest history items that the second stage reads", at_least=1)
     num_neighbours: int = setting(
-        20, "neighbours of an item that the second stage looks for in the history", at_least=1
+        20,
+        "nearest neighbours of an item that the second stage looks up in the history",
+        at_least=1,
     )
     list_loss: str = setting(
         "listmle",
-        "what the student learns of an order: its likelihood, its pairs, or its top ranks",
+        "loss of the order: ListMLE, pairwise, or of the top ranks",
         choices=("listmle", "pairwise", "ranks"),
     )
 
@@ -613,16 +617,16 @@ class ListsSettings:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """The budget of the student and of those it is measured beside: the same for all."""
+    """The training budget of the student and its controls: the same for all."""
 
-    batch_size: int = setting(32, "windows or rows a step", **NUMBER)
-    max_epochs: int = setting(100, "passes over the training data at most", **NUMBER)
+    batch_size: int = setting(32, "windows or rows per step", **NUMBER)
+    max_epochs: int = setting(100, "maximum number of epochs", **NUMBER)
     patience: int = setting(
-        12, "epochs without a better validation figure before stopping", **NUMBER
+        12, "epochs without a better validation score before stopping", **NUMBER
     )
     controls: tuple[str, ...] = setting(
         ("plain", "self-taught"),
-        "students that show what is not the teacher's knowledge; self-taught trains a twin a fold",
+        "further control students; self-taught trains one twin per fold",
         choices=CONTROLS,
     )
 
@@ -632,17 +636,17 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class _Learning:
-    """How a student learns, with a teacher or without one."""
+    """Training of a student, with a teacher or without."""
 
     section: ClassVar[str]
 
     learning_rate: float
     dropout: float
     label_smoothing: float = setting(
-        0.0, "the share of a label that all classes or items have alike", **DROPOUT
+        0.0, "the share of a label that is spread evenly over all classes or items", **DROPOUT
     )
     weight_decay: float = setting(
-        0.0, "what a step takes off every weight, times the learning rate", at_least=0, at_most=1
+        0.0, "decoupled weight decay, times the learning rate", at_least=0, at_most=1
     )
 
     def __post_init__(self) -> None:
@@ -651,43 +655,43 @@ class _Learning:
 
 @dataclass(frozen=True)
 class TwinSettings(_Learning):
-    """How the twin learns without a teacher: its own best, so that the comparison is fair."""
+    """Training of the twin, tuned separately for a fair comparison."""
 
     section: ClassVar[str] = "twin"
 
     learning_rate: float = setting(5e-3, "Adam's learning rate for the twin", **RATE)
-    dropout: float = setting(0.3, "the share of entries dropped for the twin", **DROPOUT)
+    dropout: float = setting(0.3, "dropout of the twin", **DROPOUT)
 
 
 @dataclass(frozen=True)
 class DistillationSettings(_Learning):
-    """How the student learns from the teacher."""
+    """Training of the student with the teacher."""
 
     section: ClassVar[str] = "distillation"
 
     learning_rate: float = setting(2e-3, "Adam's learning rate for the student", **RATE)
-    dropout: float = setting(0.0, "the share of entries dropped for the student", **DROPOUT)
-    temperature: float = setting(2.0, "higher = softer targets", above=0, at_most=1000)
+    dropout: float = setting(0.0, "dropout of the student", **DROPOUT)
+    temperature: float = setting(2.0, "temperature of the soft targets", above=0, at_most=1000)
     student_loss_weight: float = setting(
-        0.2, "the labels' share of the loss; the teacher has the rest", at_least=0, at_most=1
+        0.2, "weight of the label loss; the distillation loss has the rest", at_least=0, at_most=1
     )
 
 
 @dataclass(frozen=True)
 class RetrievalDistillationSettings(DistillationSettings):
-    """How the student learns to find items from the teacher."""
+    """Training of a retrieval student with the teacher."""
 
     learning_rate: float = setting(3e-3, "Adam's learning rate for the student", **RATE)
-    dropout: float = setting(0.2, "the share of entries dropped for the student", **DROPOUT)
+    dropout: float = setting(0.2, "dropout of the student", **DROPOUT)
     label_smoothing: float = setting(
-        0.8, "the share of a label that all items have alike", **DROPOUT
+        0.8, "the share of a label that is spread evenly over all items", **DROPOUT
     )
     student_loss_weight: float = setting(
-        0.5, "the labels' share of the loss; the teacher has the rest", at_least=0, at_most=1
+        0.5, "weight of the label loss; the distillation loss has the rest", at_least=0, at_most=1
     )
     cold_items_weight: float = setting(
         1.0,
-        "how much the teacher's order of the cold items counts beside all else",
+        "weight of the distillation loss on cold-start items",
         at_least=0,
         at_most=1000,
     )
@@ -695,49 +699,43 @@ class RetrievalDistillationSettings(DistillationSettings):
 
 @dataclass(frozen=True)
 class RetrievalTwinSettings(TwinSettings):
-    """How the twin learns to find items without a teacher."""
+    """Training of a retrieval twin."""
 
-    dropout: float = setting(0.4, "the share of entries dropped for the twin", **DROPOUT)
+    dropout: float = setting(0.4, "dropout of the twin", **DROPOUT)
     label_smoothing: float = setting(
-        0.8, "the share of a label that all items have alike", **DROPOUT
+        0.8, "the share of a label that is spread evenly over all items", **DROPOUT
     )
-    exclude_seen: bool = setting(
-        False, "whether the loss leaves out the items that the history holds"
-    )
+    exclude_seen: bool = setting(False, "whether the loss excludes items of the history")
 
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """What is written for serving and for devices."""
+    """The exported files."""
 
-    version: int = setting(1, "the version's folder, as TF Serving wants it", **NUMBER)
+    version: int = setting(1, "the version number, a folder for TensorFlow Serving", **NUMBER)
+    compress: tuple[str, ...] = setting(
+        (), "compression methods in order, see docs/compression.md; empty = none"
+    )
 
     def __post_init__(self) -> None:
         check(self, "export")
 
 
 @dataclass(frozen=True)
-class CompressedExportSettings(ExportSettings):
-    """What is written of one student, which may be made smaller before."""
+class RetrievalExportSettings(ExportSettings):
+    """The exported files of a retrieval student."""
 
-    compress: tuple[str, ...] = setting(
-        (), "what is done to the student before, in order; see docs/compression.md; empty = nothing"
-    )
-
-
-@dataclass(frozen=True)
-class RetrievalExportSettings(CompressedExportSettings):
-    """What is written of a student that recommends."""
-
-    k: int = setting(100, "items a query returns; fixed inside the exported graph", **NUMBER)
+    k: int = setting(100, "number of recommended items, fixed in the exported graph", **NUMBER)
 
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """How the models are measured."""
+    """Evaluation of the models."""
 
-    k: int = setting(10, "the k of NDCG@k and the other metrics", **NUMBER)
-    bootstrap_samples: int = setting(1000, "resamples of the users for an interval", at_least=100)
+    k: int = setting(10, "the k of NDCG@k and other metrics", **NUMBER)
+    bootstrap_samples: int = setting(
+        1000, "bootstrap samples of the users for an interval", at_least=100
+    )
 
     def __post_init__(self) -> None:
         check(self, "evaluation")
@@ -745,10 +743,10 @@ class EvaluationSettings:
 
 @dataclass(frozen=True)
 class TwoStageEvaluationSettings(EvaluationSettings):
-    """How two stages are measured."""
+    """Evaluation of two stages."""
 
     max_lists: int = setting(
         0,
-        "test users whose candidates the cross-encoder orders beside the student; 0 = all",
+        "test users for whom the cross-encoder is evaluated; 0 = all",
         at_least=0,
     )

@@ -47,8 +47,19 @@ class Rule:
             "at most": self.at_most,
             "below": self.below,
         }
-        given = [f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None]
+        given = [
+            f"{word} {bound}" if isinstance(bound, int) else f"{word} {bound:g}"
+            for word, bound in bounds.items()
+            if bound is not None
+        ]
         return " ".join([A_TYPE[self.kind], " and ".join(given)]).strip()
+
+    def comment(self) -> str:
+        """The meaning, and the choices where there are some."""
+        if not self.choices:
+            return self.meaning
+        which = "any of" if self.kind is tuple else "one of"
+        return f"{self.meaning}; {which} {', '.join(self.choices)}"
 
     def holds(self, value: Any) -> bool:
         """Whether `value` is of the kind and within every bound; NaN is within none."""
@@ -80,7 +91,7 @@ def setting(default: Any, meaning: str, **bounds: Any) -> Any:
 
     Args:
         default: its value where none is given.
-        meaning: what a reader of the recipe sees beside it.
+        meaning: the comment in a recipe file.
         **bounds: of `Rule`.
     """
     return dataclasses.field(

@@ -75,7 +75,7 @@ def _line_of(field: dataclasses.Field[Any], value: Any) -> str:
         assignment = f"{field.name} = [{', '.join(e.removeprefix('entry = ') for e in entries)}]"
     else:
         assignment = tomli_w.dumps({field.name: value}).strip()
-    return assignment if rule is None else f"{assignment:<32}  # {rule.meaning}"
+    return assignment if rule is None else f"{assignment:<32}  # {rule.comment()}"
 
 
 def _build(values: dict[str, Any], like: Any, section: str, task: str) -> Any:

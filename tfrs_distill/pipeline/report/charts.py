@@ -1,7 +1,6 @@
-"""The page's charts: inline SVG whose colours come from the page's style, so that dark mode works.
+"""The page's charts: inline SVG; colours come from the page's style, which supports dark mode.
 
-Points carry a `<title>`, which a browser shows when the pointer rests on them. Every text and
-attribute is escaped by `tag`.
+Points have a `<title>`, which a browser shows as a tooltip. `tag` escapes every text and attribute.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ Marks = Sequence[tuple[float, str]]  # along an axis
 
 @dataclass(frozen=True)
 class Curve:
-    """A model's validation figure by epoch, higher is better; None where it was not measured."""
+    """A model's validation metric by epoch, higher is better; None if it was not measured."""
 
     key: str
     name: str
@@ -33,13 +32,13 @@ class Curve:
 
     @property
     def best_epoch(self) -> int:
-        """The epoch, from 1, of the highest figure; the first of equals."""
+        """The epoch, from 1, with the highest value; the first one of equal values."""
         figures = [-math.inf if value is None else value for value in self.values]
         return figures.index(max(figures)) + 1
 
     @property
     def best(self) -> str:
-        """The highest figure and its epoch, in words."""
+        """The highest value and its epoch, in words."""
         return f"best {metric(self.values[self.best_epoch - 1])}, epoch {self.best_epoch}"
 
 
@@ -52,7 +51,7 @@ class Calibration:
 
 
 class Axis:
-    """Numbers to px along one side of the frame.
+    """Maps numbers to px along one side of the frame.
 
     Args:
         low: the number at `start`.
@@ -70,7 +69,7 @@ class Axis:
         self.start, self.end = start, end
 
     def __call__(self, number: float) -> float:
-        """Where `number` lies, in px."""
+        """The position of `number` in px."""
         number = math.log10(number) if self.log else number
         share = (number - self.low) / (self.high - self.low) if self.high > self.low else 0.5
         return self.start + share * (self.end - self.start)
@@ -98,7 +97,7 @@ def style_of(key: str, form_of: str = "") -> str:
     """The CSS classes of a model's colour and line; an exported form has its model's."""
     if form_of:
         return f"{form_of} variant"
-    if key in ("plain", "self_taught", "scrambled"):  # one colour, a line each
+    if key in ("plain", "self_taught", "scrambled"):  # the same colour, different line styles
         return f"other {key}"
     return key if key in ("teacher", "student", "twin") else "other"
 
@@ -115,9 +114,9 @@ def curves_chart(curves: Sequence[Curve], title: str) -> Markup:
 
 
 def size_chart(models: Sequence[Row], key: str, title: str) -> Markup:
-    """A figure with its interval against bytes on a log axis; models without bytes are a level.
+    """A metric with its interval by bytes on a log axis; a model without bytes is a level line.
 
-    Empty where no model that was measured has a size.
+    Empty if no measured model has a size.
     """
     measured = [(row, figure) for row in models for figure in [row.figure(key)] if figure]
     sized = [(row, figure) for row, figure in measured if row.cost.get("bytes")]
@@ -136,11 +135,11 @@ def size_chart(models: Sequence[Row], key: str, title: str) -> Markup:
         level, box = _level(row, y(value))
         parts.append(level)
         taken.append(box)
-    for row, figure in reversed(sized):  # the first rows matter most and are drawn last, on top
+    for row, figure in reversed(sized):  # the first rows are most important: drawn last, on top
         parts.append(_point(row, figure, x, y))
     for row, (value, _, _) in sized:
         left = x(row.cost["bytes"])
-        name = row.name.removeprefix("Student, ")  # the colour says whose file it is
+        name = row.name.removeprefix("Student, ")  # the colour shows the model of the file
         box = place(left, y(value), name, taken, FRAME)
         taken.append(box)
         end = "end " if box.right <= left else ""
@@ -152,11 +151,11 @@ def size_chart(models: Sequence[Row], key: str, title: str) -> Markup:
 
 
 def pareto_chart(points: Sequence[tuple[float, float, str, str]], limit: float) -> Markup:
-    """A figure against bytes on a log axis, and a line through the points of class "student".
+    """A metric by bytes on a log axis, and a line through the points of class "student".
 
     Args:
-        points: bytes, figure, title and CSS class of each.
-        limit: bytes that are allowed, a line across.
+        points: bytes, metric, title and CSS class of each.
+        limit: the allowed bytes, shown as a vertical line.
     """
     sizes, figures = [point[0] for point in points], [point[1] for point in points]
     least, most = min(*sizes, limit), max(*sizes, limit)
@@ -174,12 +173,12 @@ def pareto_chart(points: Sequence[tuple[float, float, str, str]], limit: float) 
 
 
 def forest(figures: Sequence[Figure | None], styles: Sequence[str], *zero: float) -> list[Markup]:
-    """Each figure and its interval as a dot on a line, all on one axis; nothing for None.
+    """Each value and its interval as a dot on a line, all on one axis; empty for None.
 
     Args:
-        figures: a row each.
+        figures: one per row.
         styles: their CSS classes.
-        *zero: where a figure is level with another one: a line across; none where it means nothing.
+        *zero: the value of no difference, shown as a vertical line; omitted for no line.
     """
     known = [number for figure in figures for number in figure or ()] or [0.0, 1.0]
     axis = Axis(min(*known, *zero), max(*known, *zero), 6, 134)
@@ -205,12 +204,12 @@ def _forest(figure: Figure | None, style: str, axis: Axis, *zero: float) -> Mark
 
 
 def reliability_chart(models: Sequence[Calibration], *, log: bool = False) -> Markup:
-    """Observed against predicted probability, a line a model.
+    """Observed by predicted probability, one line per model.
 
     Args:
         models: their points.
-        log: whether both axes are logarithmic, over whole powers of ten; a point at which nothing
-            happened, whose log there is none of, then lies on the lower edge. Otherwise 0 to 1.
+        log: whether both axes are logarithmic, over whole powers of ten; a point with an observed
+            probability of 0, which has no logarithm, is then on the lower edge. Otherwise 0 to 1.
     """
     low, high, marks = 0.0, 1.0, SHARES
     if log:
@@ -237,7 +236,7 @@ def reliability_chart(models: Sequence[Calibration], *, log: bool = False) -> Ma
 def map_chart(
     places: Sequence[tuple[float, float]], groups: Sequence[str], names: Sequence[str], title: str
 ) -> Markup:
-    """Points of a plane, both directions on one scale, each with its name.
+    """Points of a plane, each with its name; both axes have the same scale.
 
     Args:
         places: of the points.
@@ -277,7 +276,7 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
 
 
 def _decades(axis: Axis) -> list[float]:
-    """1, 10, 100 ... within a log axis; 2 and 5 of each as well where there are few."""
+    """1, 10, 100 ... within a log axis; also 2 and 5 times each if there are few."""
     powers = range(math.floor(axis.low), math.ceil(axis.high) + 1)
     factors = (1,) if axis.high - axis.low > 2 else (1, 2, 5)
     numbers = [factor * 10.0**power for power in powers for factor in factors]
@@ -285,7 +284,7 @@ def _decades(axis: Axis) -> list[float]:
 
 
 def _round_size(number: float) -> str:
-    """Bytes of a round number, without the zeros behind the point: 1 MB."""
+    """A round number of bytes without trailing zeros: 1 MB."""
     figure, _, unit = size(number).partition(" ")
     return f"{float(figure):g} {unit}"
 
@@ -312,7 +311,7 @@ def _curve(curve: Curve, x: Axis, y: Axis) -> Markup:
 
 
 def _point_boxes(row: Row, figure: Figure, x: Axis, y: Axis) -> tuple[Box, Box]:
-    """What a point covers: its dot and its interval."""
+    """The area of a point: the boxes of its dot and its interval."""
     left, (top, low, high) = x(row.cost["bytes"]), map(y, figure)
     return Box(left - 6, top - 6, left + 6, top + 6), Box(left - 2, high, left + 2, low)
 
@@ -329,7 +328,7 @@ def _point(row: Row, figure: Figure, x: Axis, y: Axis) -> Markup:
 
 
 def _level(row: Row, top: float) -> tuple[Markup, Box]:
-    """A dashed line for a model that has no size, its name at the right end."""
+    """A dashed line for a model without a size, with its name at the right end."""
     style = style_of(row.key, row.form_of)
     box = Box(FRAME.right - 7 * len(row.name), top - 16, FRAME.right, top + 2)
     line = _line(f"level {style}", FRAME.left, top, FRAME.right, top)

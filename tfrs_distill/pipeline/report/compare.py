@@ -24,10 +24,10 @@ class Compared:
     """What a comparison found.
 
     Args:
-        model: which is compared between settings.
-        reports: of each setting, over its seeds.
-        between: by task, what `between_settings` gives; empty for one setting.
-        lists: what `compared_users` gives.
+        model: the model that is compared between settings.
+        reports: one per setting, over its seeds.
+        between: by task, the result of `between_settings`; empty for one setting.
+        lists: the result of `compared_users`.
     """
 
     model: str
@@ -36,12 +36,12 @@ class Compared:
     lists: dict[str, Any] | None
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, for a program."""
+        """The whole result as JSON values."""
         found = {"settings": self.reports, "between": self.between, "lists": self.lists}
         return dict(in_json_types(found))
 
     def page(self) -> str:
-        """All of it, for a browser: of one setting, the page of its report over seeds."""
+        """The whole result as HTML; for one setting, the page of its report over seeds."""
         if self.between:
             return comparison_page(self.reports, self.between, self.model, self.lists)
         return html_page(self.reports[0] | {"lists": self.lists})
@@ -52,16 +52,20 @@ def compare(folders: Sequence[Path], *, model: str, users: Sequence[str]) -> Com
 
     Args:
         folders: of the runs.
-        model: which is compared between settings.
-        users: whose lists are shown, as the data writes their ids; none for those who differ most.
+        model: the model that is compared between settings.
+        users: ids, as in the data, of the users whose lists are shown; empty for the users with
+            the largest differences.
 
     Raises:
         InputError: the runs are not finished, or of an earlier version; they cannot be compared;
-            or the lists of users are asked for that the runs do not have.
+            or the runs do not have the lists of a given user.
     """
     settings = read_settings(folders)
     if any(run.lengths is None for runs in settings for run in runs) and users:
-        raise InputError("--user lays recommended lists side by side, but a run of rows has none.")
+        raise InputError(
+            "--user shows recommended lists, but a ranking run has none. Received: "
+            f"--user {' '.join(users)}. Leave it out."
+        )
     between = {}
     if len(settings) > 1:
         tasks = shared_tasks(settings)

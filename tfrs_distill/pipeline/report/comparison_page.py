@@ -1,4 +1,4 @@
-"""The page of several settings: each beside the first one, and each setting's report in short."""
+"""The page of several settings: each compared with the first, and each setting's short report."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def comparison_page(
     model: str,
     lists: Mapping[str, Any] | None,
 ) -> str:
-    """The whole page, from the template of a run's own.
+    """The whole page, from the template of a run's report.
 
     Args:
-        reports: of each setting, what `over_seeds` gives.
-        between: by task, what `between_settings` gives.
-        model: which is compared.
-        lists: what `compared_users` gives.
+        reports: for each setting, the result of `over_seeds`.
+        between: by task, the result of `between_settings`.
+        model: the model that is compared.
+        lists: the result of `compared_users`.
     """
     reports, between = in_json_types(reports), in_json_types(between)
     names = [setting_name(row) for row in next(iter(between.values()))]
@@ -61,7 +61,7 @@ def comparison_page(
 
 
 def _settings_section(report: Report, task: str, rows: Settings, model: str) -> dict[str, Any]:
-    """A task's table, with the figures and the differences to the first setting as forest plots."""
+    """A task's table, with forest plots of the metrics and of the differences to the first."""
     key, styles = leading_metric(report, task), [charts.style_of(model)] * len(rows)
     differences = [row.get("against_first") for row in rows]
     return {
@@ -86,6 +86,6 @@ def _settings_section(report: Report, task: str, rows: Settings, model: str) -> 
 
 
 def _figure(found: Mapping[str, Any], key: str) -> Figure | None:
-    """A value with its bounds; None where it is not finite."""
+    """A value with its bounds; None if one is not finite."""
     value, bounds = found[key], found["interval"]
     return None if None in (value, *bounds) else (value, *bounds)

@@ -1,4 +1,4 @@
-"""What `tfrs-distill evaluate` prints: tables of models, of differences and of segments."""
+"""The output of `tfrs-distill evaluate`: tables of models, of differences and of segments."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from tfrs_distill.pipeline.report.table import INTERVAL, Column, fitted_table
 
 
 def evaluation_blocks(found: Mapping[str, Any], width: int) -> Iterator[str | Table]:
-    """What is printed of `evaluate_scorers`: sentences and tables, in their order.
+    """The output for a result of `evaluate_scorers`: sentences and tables, in order.
 
     Args:
-        found: what `evaluate_scorers` returned.
+        found: the result of `evaluate_scorers`.
         width: of the terminal.
     """
     models = found["models"]
@@ -36,7 +36,7 @@ def evaluation_blocks(found: Mapping[str, Any], width: int) -> Iterator[str | Ta
     number = counted(found["queries"], "queries", "query")
     sentence = f"{found['data']}, {found['split']}: {number}."
     if found["num_left_out"]:
-        sentence += f" {found['num_left_out']:,} positives are in the histories and do not count."
+        sentence += f" {found['num_left_out']:,} positives are in the histories and are excluded."
     if found["interval_too_narrow"]:
         sentence += f" {few(found['queries'], 'queries', 'query')}"
     yield sentence
@@ -54,7 +54,7 @@ def evaluation_blocks(found: Mapping[str, Any], width: int) -> Iterator[str | Ta
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
-    """As much of the paths' ends as tells them apart, a file with its folder.
+    """The shortest ends of the paths that are all different; at least a file with its folder.
 
     Example:
     >>> short_names(["runs/a/1/student.tflite", "runs/b/1/student.tflite", "mine.py:most"])
@@ -81,7 +81,7 @@ def _of_length(k: int, figures: Sequence[Mapping[str, Any]]) -> Iterator[Column]
 
 
 def _of_scores(models: Mapping[str, Any], overlap: str, first: str) -> Iterator[Column]:
-    """Calibration, and agreement with the first model."""
+    """Calibration, and the agreement with the first model."""
     for heading, key, show in (
         ("NLL", "negative_log_likelihood", metric),
         ("ECE", "expected_calibration_error", percent),
@@ -106,7 +106,7 @@ def _differences(found: Mapping[str, Any], name_of: Mapping[str, str], width: in
         return [show(one[key]) for one in compared.values()]
 
     columns = [
-        Column(f"NDCG@{found['k'][0]} less {first}", of("difference", difference)),
+        Column(f"NDCG@{found['k'][0]} minus {first}", of("difference", difference)),
         Column(INTERVAL, of("interval", interval)),
         Column("p", of("p", metric)),
         Column("Queries better", of("gained", percent), 1),

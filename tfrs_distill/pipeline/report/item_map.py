@@ -1,4 +1,4 @@
-"""The map of the items: what the section of the page shows."""
+"""The map of the items: the values of the page's section."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tfrs_distill.pipeline.report.models import Report, names
 from tfrs_distill.pipeline.report.numbers import count, percent
 
 WHAT_GROUPS = (
-    f"Head: the {HEAD_SHARE:.0%} of the items that most users met; tail: others that fewer than "
-    f"{TAIL_BELOW} users met."
+    f"Head: the {HEAD_SHARE:.0%} most popular items; tail: other items that fewer than "
+    f"{TAIL_BELOW} users interacted with."
 )
 GROUPS = ("head", "middle", "tail")  # as `evaluation.segments` numbers them
 
 
 def map_section(report: Report) -> dict[str, Any] | None:
-    """A sentence, and a figure for each of the two models; None where a report has no map."""
+    """A text, and a chart for each of the two models; None if a report has no map."""
     found = report.get("map")
     if not found:
         return None
@@ -28,15 +28,15 @@ def map_section(report: Report) -> dict[str, Any] | None:
     numbers = {group: groups.count(group) for group in GROUPS}
     figures = [
         {
-            "heading": f"The items by the {called[panel['model']]}",
-            "note": f"The two directions hold {percent(panel['explained'])} of the variance.",
+            "heading": f"Item vectors of the {called[panel['model']]}",
+            "note": f"The two axes explain {percent(panel['explained'])} of the variance.",
             "dots": True,
             "legend": [(group, group, count(some)) for group, some in numbers.items() if some],
             "chart": charts.map_chart(
                 list(zip(panel["x"], panel["y"])),
                 groups,
                 found["items"],
-                f"Map of the items by the {called[panel['model']]}",
+                f"Map of the item vectors of the {called[panel['model']]}",
             ),
         }
         for panel in panels
@@ -45,7 +45,7 @@ def map_section(report: Report) -> dict[str, Any] | None:
 
 
 def _text(report: Report, found: Mapping[str, Any], called: Mapping[str, str]) -> str:
-    """What is seen, how it was made, and whose neighbours are whose."""
+    """What the map shows, how it was made, and how many neighbours the models share."""
     first, second = (called[panel["model"]] for panel in found["panels"])
     k, number = found["neighbours"]["k"], found["num_items"]
     shared = [
@@ -53,18 +53,19 @@ def _text(report: Report, found: Mapping[str, Any], called: Mapping[str, str]) -
         for pair in found["neighbours"]["by_pair"]
     ]
     drawn = len(found["items"])
-    which = f"{count(drawn)} of the {count(number)}" if drawn < number else f"All {count(number)}"
+    which = f"{count(drawn)} of the {count(number)}" if drawn < number else f"all {count(number)}"
     return (
-        f"Near one another are items that a model takes for alike. Of an item's {k} nearest "
-        f"neighbours by cosine, the {first} has {' and '.join(shared)} in common; "
-        f"{percent(found['neighbours']['chance'])} would be chance. {which} items that somebody "
-        f"met in training{', drawn by the seed' if drawn < number else ''}; their vectors at unit "
-        f"length, on their first two principal components; the map by the {second} is rotated to "
-        f"that by the {first}, which leaves its distances as they are. {WHAT_GROUPS}"
+        f"Items with similar vectors are close to each other. Of an item's {k} nearest neighbours "
+        f"by cosine, the {first} has {' and '.join(shared)} in common; "
+        f"{percent(found['neighbours']['chance'])} is expected by chance. Shown: {which} items "
+        f"with interactions in training{', drawn by the seed' if drawn < number else ''}; their "
+        f"unit-length vectors, projected on the first two principal components. The map of the "
+        f"{second} is rotated to align with that of the {first}; a rotation keeps distances. "
+        f"{WHAT_GROUPS}"
     )
 
 
 def _called(report: Report, model: str, member: str) -> str:
-    """A model's name; of an ensemble, whose member it is that has item vectors."""
+    """A model's name; for an ensemble, the name of the member that has item vectors."""
     name = names(report, model)[0].lower()
     return f"{name}'s {member}" if member and model == "teacher" else name

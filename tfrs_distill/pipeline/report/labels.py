@@ -1,4 +1,4 @@
-"""Where a chart's labels find room."""
+"""Placement of a chart's labels without overlap."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Box:
 
 
 def place(x: float, y: float, text: str, taken: Sequence[Box], frame: Box) -> Box:
-    """The box for a label of the point (x, y): the nearest place that covers least.
+    """The box for a label of the point (x, y): the nearest place with the least overlap.
 
     Args:
         x: px from the left.
         y: px from the top.
         text: the label.
-        taken: what the label should not cover: points, intervals, other labels.
-        frame: where the label should stay.
+        taken: boxes that the label should not cover: points, intervals, other labels.
+        frame: the box in which the label should stay.
     """
     width = CHARACTER * len(text)
     candidates = []

@@ -1,4 +1,4 @@
-"""Lists of the same user side by side: what was met, what came next, what models recommended."""
+"""Side by side for one user: the history, the relevant items, what each model recommended."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from tfrs_distill.pipeline.report.verdict import leading_task
 
 LISTS_FILE = "lists.npz"  # of the evaluate stage
 HISTORY, POSITIVES, ENDS, LISTS = "history", "positives", "ends", "lists"
-SHOWN = ("teacher", "student", "twin", "retrieval")  # those that a run has, in this order
+SHOWN = ("teacher", "student", "twin", "retrieval")  # in this order, if the run has them
 MOST_RECENT = 10  # items of a history that are kept
-SEVERAL = 5  # users that an error names
+SEVERAL = 5  # users that an error message names
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class RecommendedLists:
     """What models recommended to the test users of a run.
 
     Args:
-        user_ids: as the data writes them, one a query.
-        titles: by item index; that of padding is never shown.
-        histories: int [num_queries, 10], the latest items, 0 in front.
-        positives: what came next, one int array a query.
+        user_ids: as in the data, one per query.
+        titles: by item index; the title of padding is never shown.
+        histories: int [num_queries, 10], the latest items, padded with 0 in front.
+        positives: the relevant items, one int array per query.
         item_ids: int [num_queries, k] by model, best first, 0 in empty slots.
     """
 
@@ -55,7 +55,7 @@ class RecommendedLists:
         user_ids: Sequence[str],
         item_ids: Mapping[str, np.ndarray],
     ) -> RecommendedLists:
-        """Those of answerable queries; `user_ids` are of all users of the data."""
+        """The lists of answerable queries; `user_ids` has all users of the data."""
         return cls(
             [user_ids[user] for user in queries.users],
             ("", *queries.catalogue.titles),
@@ -65,7 +65,7 @@ class RecommendedLists:
         )
 
     def save(self, folder: Path, users: np.ndarray) -> None:
-        """Write the indices to the evaluate stage's folder, in as few bytes as hold them."""
+        """Write the indices to the evaluate stage's folder, in the smallest integer type."""
         dtype = np.min_scalar_type(len(self.titles) - 1)
         items = {f"{LISTS}/{name}": found for name, found in self.item_ids.items()}
         items |= {HISTORY: self.histories, POSITIVES: np.concatenate(self.positives)}
@@ -76,15 +76,15 @@ class RecommendedLists:
 
     @classmethod
     def read(cls, home: Path) -> RecommendedLists:
-        """Read those of a finished run; titles and user ids are of its data stage.
+        """Read the lists of a finished run; titles and user ids come from its data stage.
 
         Raises:
-            InputError: there are none: it was measured by an earlier version.
+            InputError: the run has none; it was evaluated by an earlier version.
         """
         path = home / "stages" / "evaluate" / LISTS_FILE
         if not path.is_file():
             raise InputError(
-                f"{home} keeps no recommended lists: it was measured by an earlier version. Remove "
+                f"{home} has no recommended lists: it was evaluated by an earlier version. Remove "
                 "its folder stages/evaluate and run its recipe.toml again."
             )
         _, user_ids, catalogue = read_names(home / "stages" / "data")
@@ -110,13 +110,13 @@ class RecommendedLists:
         if user_id not in self.user_ids:
             some = ", ".join(self.user_ids[:SEVERAL])
             raise InputError(
-                f"User {user_id!r} is none of the {len(self.user_ids):,} test users with something "
-                f"to find. Among them: {some}."
+                f"User {user_id!r} is not among the {len(self.user_ids):,} test users with "
+                f"relevant items. Some of these users: {some}."
             )
         return self.user_ids.index(user_id)
 
     def listed(self, model: str, row: int) -> list[dict[str, Any]]:
-        """A model's list for a query: `title`, and whether it is a `hit`."""
+        """A model's list for a query: each item's `title`, and whether it is a `hit`."""
         items = self.item_ids[model][row]
         return [
             {"title": self.titles[item], "hit": bool(item in self.positives[row])}
@@ -124,7 +124,7 @@ class RecommendedLists:
         ]
 
     def user(self, row: int) -> dict[str, Any]:
-        """Who a query is of, the end of the `history`, oldest first, and what came `next`."""
+        """A query's `user`, the end of the `history`, oldest first, and the `next` items."""
         history = self.histories[row]
         return {
             "user": self.user_ids[row],
@@ -139,9 +139,9 @@ Column = tuple[str, RecommendedLists, Mapping[str, np.ndarray], str]  # heading,
 def drawn_users(
     lists: RecommendedLists, ndcg: Mapping[str, np.ndarray], report: Report, k: int, seed: int
 ) -> dict[str, Any]:
-    """What a run's report shows: a user each for whom the student is better, level and worse.
+    """The users of a run's report: one each with a better, an equal and a worse student list.
 
-    Each is drawn by the seed among all such test users, so that neither is picked for its looks.
+    Each is drawn by the seed among all such test users, so the examples are not hand-picked.
 
     Args:
         lists: of the run.
@@ -154,7 +154,7 @@ def drawn_users(
     generator, shares, users = np.random.default_rng(seed), [], []
     for where, among in (
         ("above", difference > 0),
-        ("level with", difference == 0),
+        ("equal to", difference == 0),
         ("below", difference < 0),
     ):
         shares.append(f"{where} the twin's ({percent(among.mean())} of the test users)")
@@ -162,7 +162,7 @@ def drawn_users(
             row = int(generator.choice(np.flatnonzero(among)))
             users.append(_side_by_side(lists, row, _columns(lists, ndcg, report)))
     return {
-        "rule": f"Users drawn at random by the run's seed, one each of those for whom the "
+        "rule": f"One user each, drawn at random by the run's seed, of those for whom the "
         f"student's NDCG@{k} is {shares[0]}, {shares[1]} and {shares[2]}.",
         "metric": f"ndcg@{k}",
         "users": users,
@@ -175,23 +175,23 @@ def compared_users(
     model: str,
     user_ids: Sequence[str],
 ) -> dict[str, Any] | None:
-    """What a comparison shows: the users that are named, or those who differ most, both ways.
+    """The users of a comparison: the given ones, or the two with the largest differences.
 
-    The lists are of each setting's first seed; of one setting, its models', of several, each
-    setting's list of one model.
+    The lists are of each setting's first seed: for one setting, the lists of its models; for
+    several, each setting's list of one model.
 
     Args:
-        settings: runs, as `read_settings` gives them.
-        between: of several settings, what `between_settings` gives.
-        model: which is compared between settings.
-        user_ids: as the data writes them; none for those who differ most.
+        settings: runs, as `read_settings` returns them.
+        between: for several settings, the result of `between_settings`.
+        model: the model that is compared between settings.
+        user_ids: as in the data; empty for the users with the largest differences.
 
     Returns:
-        `rule`, in words, `metric`, and `users`; None where no users are named and the runs keep no
+        `rule`, in words, `metric`, and `users`; None if no users are given and the runs have no
         lists of the model.
 
     Raises:
-        InputError: users are named, and the runs keep no lists, or none is a test user so called.
+        InputError: users are given, and the runs have no lists, or a user is not a test user.
     """
     runs = [of_setting[0] for of_setting in settings]
     if not user_ids and any(run.lengths is None for run in runs):
@@ -203,7 +203,7 @@ def compared_users(
             if not user_ids:
                 return None
             raise InputError(
-                f"{run.folder} keeps no lists of {model!r}. It keeps those of: "
+                f"{run.folder} has no recommended lists of {model!r}. It has lists of: "
                 f"{', '.join(lists.item_ids)}."
             )
     ndcg = [one.models for one in results_of(runs, task)]
@@ -219,11 +219,11 @@ def compared_users(
     seeds = ", ".join(dict.fromkeys(str(run.report["seed"]) for run in runs))
     if user_ids:
         rows = [kept[0].row(user_id) for user_id in user_ids]
-        rule = "The users that were asked for"
+        rule = "The users given by --user"
     else:
         rows = _extremes(differences)
         name = metric_of(leading_metric(report, task)).name
-        rule = f"The users whose {name} differs most between {pair}, one each way"
+        rule = f"The users whose {name} differs most between {pair}, one in each direction"
     return {
         "rule": f"{rule}; lists of seed {seeds}.",
         "metric": leading_metric(report, task),
@@ -232,7 +232,7 @@ def compared_users(
 
 
 def _extremes(differences: np.ndarray) -> list[int]:
-    """The query with the largest difference above 0, and that with the lowest below."""
+    """The query with the largest difference above 0, and the one with the lowest below 0."""
     found = []
     if differences.max() > 0:
         found.append(int(differences.max(axis=0).argmax()))
@@ -242,7 +242,7 @@ def _extremes(differences: np.ndarray) -> list[int]:
 
 
 def _side_by_side(lists: RecommendedLists, row: int, columns: Sequence[Column]) -> dict[str, Any]:
-    """A user with several lists: `of` whom, the `value` of each list, and its `items`."""
+    """A user with several lists: each has its heading `of`, its `value` and its `items`."""
     return lists.user(row) | {
         "lists": [
             {
@@ -258,13 +258,13 @@ def _side_by_side(lists: RecommendedLists, row: int, columns: Sequence[Column]) 
 def _columns(
     lists: RecommendedLists, ndcg: Mapping[str, np.ndarray], report: Report
 ) -> list[Column]:
-    """A column each of a run's models."""
+    """A column for each of a run's models."""
     shown = [model for model in SHOWN if model in lists.item_ids]
     return [(names(report, model)[0], lists, ndcg, model) for model in shown]
 
 
 def lists_tables(shown: Mapping[str, Any]) -> Iterator[tuple[Table, list[str]]]:
-    """Each user's lists as a `rich` table, and the lines above it: who, what was met, what next.
+    """Each user's lists as a `rich` table, and the lines above it: id, history, relevant items.
 
     Args:
         shown: what `compared_users` returned.
@@ -285,8 +285,8 @@ def lists_tables(shown: Mapping[str, Any]) -> Iterator[tuple[Table, list[str]]]:
                 *heading,
                 "",
                 f"User {user['user']}",
-                f"Met last, oldest first: {'; '.join(user['history'])}",
-                f"Came next (* in a list): {'; '.join(user['next'])}",
+                f"Last interactions, oldest first: {'; '.join(user['history'])}",
+                f"Relevant items (* in a list): {'; '.join(user['next'])}",
             ],
         )
         heading = []

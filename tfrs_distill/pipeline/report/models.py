@@ -1,4 +1,4 @@
-"""A report's models: what people call them, and their figures of one task."""
+"""A report's models: their names, and their metrics of one task."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ from tfrs_distill.pipeline.report.numbers import MISSING, interval, metric
 Report = Mapping[str, Any]
 Figure = tuple[float, float, float]  # a value, and the bounds of its interval
 
-# Every model that is known by its key, in the order it is shown: its name, and what it is. Other
-# models have `name` and `what` in `models[key]`; so have those of a run that are more than that.
+# The models with a fixed key, in the order in which they are shown: name and description. Other
+# models have `name` and `what` in `models[key]`, as do models of a run that need another
+# description.
 MODELS = {
-    "teacher": ("Teacher", "what the student learns from"),
-    "cross_encoder": ("Cross-encoder", "reads history and item; over the same candidates"),
-    "student": ("Student", "learnt from the teacher"),
-    "compressed": ("Compressed", "the student in fewer bytes, trained on"),
+    "teacher": ("Teacher", "the student is distilled from it"),
+    "cross_encoder": ("Cross-encoder", "reads history and item; ranks the same candidates"),
+    "student": ("Student", "distilled from the teacher"),
+    "compressed": ("Compressed", "the student in fewer bytes, fine-tuned"),
     "twin": ("Twin", "the same student without the teacher"),
     "plain": ("Plain", "the twin without label smoothing"),
-    "self_taught": ("Self-taught", "learnt from cross-fitted copies of the twin"),
-    "scrambled": ("Scrambled", "learnt the teacher's probabilities, assigned to others"),
-    "retrieval": ("Retrieval alone", "the first stage's own order"),
+    "self_taught": ("Self-taught", "distilled from cross-fitted copies of the twin"),
+    "scrambled": ("Scrambled", "distilled from scrambled teacher probabilities"),
+    "retrieval": ("Retrieval alone", "the order of the first stage"),
     "ease": ("EASE", "linear item-item model"),
-    "popularity": ("Popularity", "the same order for everyone"),
-    "item_mean": ("Item mean", "the item's mean label in training, drawn to the mean of all"),
-    "bias_only": ("Bias only", "an item's and a user's offsets"),
+    "popularity": ("Popularity", "the same ranking for all users"),
+    "item_mean": ("Item mean", "the item's mean training label, shrunk to the overall mean"),
+    "bias_only": ("Bias only", "item and user biases"),
 }
 
 
-# Comparisons that are not called `MODEL_vs_MODEL`: which models they are of.
+# The models of comparisons that are not named `MODEL_vs_MODEL`.
 FORM_PAIRS = {
     "int8_vs_float32": ("student_int8", "student_tflite"),
     "tflite_vs_keras": ("student_tflite", "student"),
@@ -44,9 +45,9 @@ class Row:
 
     Args:
         key: its key in the report.
-        name: its name for people.
-        what: what it is.
-        form_of: the key of the model that was exported in this form; empty for a model itself.
+        name: the name that is shown.
+        what: a short description.
+        form_of: for an exported form, the key of its model; else empty.
         metrics: of one task, `{"value", "interval"}` by metric.
         cost: `parameters`, `bytes`, `latency_ms`.
     """
@@ -59,16 +60,16 @@ class Row:
     cost: Mapping[str, Any]
 
     def value(self, key: str) -> float | None:
-        """A metric's value; None where it was not measured."""
+        """A metric's value; None if it was not measured."""
         return measured(self.metrics.get(key, {}).get("value"))
 
     def bounds(self, key: str) -> tuple[float, float] | None:
-        """A metric's interval; None where it was not measured."""
+        """A metric's interval; None if it was not measured."""
         bounds: Any = self.metrics.get(key, {}).get("interval")
         return None if interval(bounds) == MISSING else (bounds[0], bounds[1])
 
     def figure(self, key: str) -> Figure | None:
-        """A metric's value and bounds, which are the value itself where none were measured."""
+        """A metric's value and its bounds; both bounds are the value if none were measured."""
         value = self.value(key)
         return None if value is None else (value, *(self.bounds(key) or (value, value)))
 
@@ -78,9 +79,9 @@ class Row:
 
 
 def rows(report: Report, task: str) -> list[Row]:
-    """The models that were measured on a task: those of `MODELS`, each before its exported forms.
+    """The models measured on a task: those of `MODELS` in order, each before its exported forms.
 
-    Others come last.
+    Other models come last.
     """
     models, order = report["models"], []
     for key in MODELS:
@@ -101,14 +102,14 @@ def rows(report: Report, task: str) -> list[Row]:
 
 
 def names(report: Report, key: str) -> tuple[str, str]:
-    """A model's name, and what it is."""
+    """A model's name and description."""
     name, what = MODELS.get(key, (words(key), ""))
     model = report["models"].get(key, {})
     return model.get("name", name), model.get("what", what)
 
 
 def figures_of(report: Report, model: str, task: str) -> Mapping[str, Mapping[str, Any]]:
-    """A model's `{"value", "interval"}` by metric; empty where it was not measured."""
+    """A model's `{"value", "interval"}` by metric; empty if it was not measured."""
     figures: Mapping[str, Any] = report["models"].get(model, {}).get("metrics", {}).get(task, {})
     return figures
 
@@ -125,12 +126,12 @@ def seeds_of(report: Report) -> str:
 
 
 def words(key: str) -> str:
-    """A key of a report as people read it."""
+    """A key of a report as words."""
     return key.replace("_", " ")
 
 
 def measured(number: Any) -> float | None:
-    """The number; None where it is missing or not finite."""
+    """The number; None if it is missing or not finite."""
     return None if metric(number) == MISSING else number
 
 

@@ -1,4 +1,4 @@
-"""Figures as people read them. A figure that is missing or not finite is `MISSING`.
+"""Formatting of numbers. A number that is missing or not finite is `MISSING`.
 
 Example:
 >>> size(12_345), duration(75.4), milliseconds(1.234), percent(0.0007)
@@ -17,7 +17,7 @@ MISSING = "-"
 
 
 def _or_missing(show: Callable[[float], str]) -> Callable[[Any], str]:
-    """Answer `MISSING` for what is no finite number, else `show(number)`."""
+    """Return `MISSING` if the value is not a finite number, else `show(number)`."""
 
     def shown(value: Any) -> str:
         if value is None or isinstance(value, (str, list, dict)):
@@ -38,7 +38,7 @@ def _significant(number: float, digits: int) -> str:
 
 
 def _scaled(number: float, units: list[tuple[float, str]]) -> str:
-    """`number` in the largest unit of which it has at least one, with three digits."""
+    """`number` with three digits, in the largest unit in which it is at least 1."""
     for step, unit in units:
         rounded = float(_significant(number / step, 3))
         if rounded >= 1:
@@ -61,7 +61,7 @@ def interval(bounds: Any) -> str:
 
 @_or_missing
 def difference(number: float) -> str:
-    """What lies between two qualities: four decimals, and so many that it is not lost in them.
+    """A difference of two metrics: four decimals, or two significant digits if it is smaller.
 
     Example:
     >>> difference(0.0123), difference(-0.0000123), difference(0.0)
@@ -97,7 +97,7 @@ def milliseconds(number: float) -> str:
 
 @_or_missing
 def duration(seconds: float) -> str:
-    """How long something took, in seconds, minutes or hours."""
+    """A duration in seconds, minutes or hours."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -111,7 +111,7 @@ def duration(seconds: float) -> str:
 
 @_or_missing
 def times(ratio: float) -> str:
-    """How many times as much: two digits at least.
+    """A ratio, with at least two digits.
 
     Example:
     >>> times(1.449), times(3658.5)
@@ -127,7 +127,7 @@ def count(number: float) -> str:
 
 
 def counted(number: Any, things: str, thing: str = "") -> str:
-    """A number of things, or of one thing: the plural less its last letter, if none is given.
+    """A number of things; `thing` is the singular, by default the plural minus its last letter.
 
     Example:
     >>> counted(1943, "users"), counted(1, "users"), counted(1, "queries", "query")

@@ -1,4 +1,4 @@
-"""Finished runs beside each other: one report over the seeds of a setting, and between settings."""
+"""Comparison of finished runs: one report over the seeds of a setting, and between settings."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from tfrs_distill.pipeline.report.models import FORM_PAIRS, leading_metric
 from tfrs_distill.pipeline.report.task_results import TaskResults, difference_over_runs, over_runs
 from tfrs_distill.pipeline.report.verdict import leading_task, verdict
 
-NDCG_FILE = Path("stages", "evaluate", "ndcg.npz")  # of a run that recommends: one value a query
-USERS, LENGTHS = "users", "history_lengths"  # in it, beside one array a model
-OF_SEGMENT = "segments/"  # in it: `segments/SEGMENT/MODEL`, one value a query of the segment
+NDCG_FILE = Path("stages", "evaluate", "ndcg.npz")  # of a retrieval run: one value per query
+USERS, LENGTHS = "users", "history_lengths"  # in it, next to one array per model
+OF_SEGMENT = "segments/"  # in it: `segments/SEGMENT/MODEL`, one value per query of the segment
 PREDICTIONS_FILE = Path("stages", "evaluate", "predictions.npz")  # of a run of rows: MODEL/TASK
-LABELS = "labels"  # in it, labels/TASK, beside the users
+LABELS = "labels"  # in it, labels/TASK, next to the users
 SINGLE_TASK_TWINS = "student_vs_single_task_twin"
 OF_ONE_RUN = (
     *("training", "stages", "teachers", "segments", "ease", "reading"),
     *("confusion", "reliability", "lists", "map"),
 )
-LEFT_OUT = ("seed", "name", "training.controls")  # of a recipe: they make no other student
+LEFT_OUT = ("seed", "name", "training.controls")  # recipe settings that do not define a setting
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """What a run left.
+    """The results of a finished run.
 
     Args:
-        folder: its home.
+        folder: the run's folder.
         report: `report.json`.
-        tasks: by name, the test rows and what each model gave for them.
-        lengths: int32 [num_queries], of the histories; None of a run of rows.
-        segments: by segment and model, float64 [num_queries of it], see `evaluation.segments`; none
-            of a run of rows.
+        tasks: by name, the test rows and each model's results for them.
+        lengths: int32 [num_queries], the lengths of the histories; None for a run of rows.
+        segments: by segment and model, float64 [num_queries of the segment], see
+            `evaluation.segments`; empty for a run of rows.
     """
 
     folder: Path
@@ -56,13 +56,15 @@ class FinishedRun:
         """Read a run's folder.
 
         Raises:
-            InputError: it holds no finished run, or one of an earlier version.
+            InputError: it is not the folder of a finished run, or the run is of an earlier version.
         """
         path = folder / "report.json"
         if not path.is_file():
             inner = sorted(found.parent.name for found in folder.glob("*/report.json"))
-            hint = f" It holds the runs {', '.join(inner)}: name those." if inner else ""
-            raise InputError(f"{folder} is no finished run: it has no report.json.{hint}")
+            hint = f" It has the runs {', '.join(inner)}: give those." if inner else ""
+            raise InputError(
+                f"{folder} is not the folder of a finished run: it has no report.json.{hint}"
+            )
         report = json.loads(path.read_text(encoding="utf-8"))
         of_lists = (folder / NDCG_FILE).is_file()
         arrays: dict[str, np.ndarray] = {}
@@ -75,8 +77,8 @@ class FinishedRun:
             segments.setdefault(segment, {})[model] = arrays.pop(name)
         if USERS not in arrays or (of_lists and not segments):
             raise InputError(
-                f"{folder} was measured by an earlier version. Remove its folder stages/evaluate "
-                "and run its recipe.toml again: nothing else is repeated."
+                f"{folder} was evaluated by an earlier version. Remove its folder stages/evaluate "
+                "and run its recipe.toml again: only this stage is repeated."
             )
         users, lengths = arrays.pop(USERS), arrays.pop(LENGTHS, None)
         if of_lists:
@@ -86,17 +88,17 @@ class FinishedRun:
 
     @property
     def setting(self) -> str:
-        """The recipe, but for its seed, its name and who else was trained, as a text."""
+        """The recipe as a text, without its seed, its name and its list of controls."""
         flat = _flat(self.report["recipe"])
         return json.dumps({key: flat[key] for key in flat if key not in LEFT_OUT}, sort_keys=True)
 
     @property
     def draws_rows(self) -> bool:
-        """Whether another seed of its recipe is tested on other rows."""
+        """Whether another seed of the recipe has other test rows."""
         return _draws_rows(self.report)
 
     def has_rows_of(self, other: FinishedRun) -> bool:
-        """Whether both were tested on the same rows, task by task, after as long histories."""
+        """Whether both have the same test rows in every task, with equally long histories."""
         one, another = (
             np.zeros(0) if run.lengths is None else run.lengths for run in (self, other)
         )
@@ -106,15 +108,15 @@ class FinishedRun:
 
     @property
     def _sizes(self) -> dict[str, int]:
-        """How many queries each segment has."""
+        """The number of queries of each segment."""
         return {name: len(next(iter(of.values()))) for name, of in self.segments.items()}
 
 
 def read_settings(folders: Sequence[Path]) -> list[list[FinishedRun]]:
-    """Read runs, those of one setting together by their seeds, in the order of their first ones.
+    """Read runs, grouped by setting in the order of the first run of each, sorted by seed.
 
     Raises:
-        InputError: as for `FinishedRun.read`; a run is named twice, or two have the same seed.
+        InputError: as for `FinishedRun.read`; a run is given twice, or two have the same seed.
     """
     settings: dict[str, list[FinishedRun]] = {}
     for folder in folders:
@@ -124,23 +126,23 @@ def read_settings(folders: Sequence[Path]) -> list[list[FinishedRun]]:
             if other.report["seed"] == run.report["seed"]:
                 raise InputError(
                     f"{other.folder} and {run.folder} are the same run: the same recipe and the "
-                    f"seed {run.report['seed']}. Name one of them."
+                    f"seed {run.report['seed']}. Give only one of them."
                 )
         of_setting.append(run)
     return [sorted(runs, key=lambda run: run.report["seed"]) for runs in settings.values()]
 
 
 def over_seeds(runs: Sequence[FinishedRun]) -> dict[str, Any]:
-    """Return one report of several runs of a setting, as a run's own report is made.
+    """Return one report over several runs of a setting, in the form of a run's own report.
 
-    Figures are means over the runs, latencies medians; intervals are over users and seeds, and so
-    is the verdict. What belongs to a single run is left out.
+    Metrics are means over the runs, latencies are medians; intervals and the verdict are over users
+    and seeds. Parts that belong to a single run are omitted.
 
     Args:
         runs: of one setting, with different seeds.
 
     Raises:
-        InputError: their test users differ, and not because the seed draws them.
+        InputError: their test users differ, although the seed does not draw them.
     """
     reports = [run.report for run in runs]
     check_same_rows(runs, runs)
@@ -200,7 +202,7 @@ def _model(name: str, runs: Sequence[FinishedRun]) -> dict[str, Any]:
 
 
 def _comparison(name: str, runs: Sequence[FinishedRun], task: str) -> dict[str, Any]:
-    """Two models of every run, row by row; a figure that is no mean is that of the worst run."""
+    """Two models over the runs, paired by row; other values are the lowest over the runs."""
     alone = ("student", f"twin_of_{task}") if name == SINGLE_TASK_TWINS else None
     one, other = alone or FORM_PAIRS.get(name) or tuple(name.split("_vs_"))
     found = [run.report["comparisons"][name][task] for run in runs]
@@ -220,16 +222,16 @@ def _comparison(name: str, runs: Sequence[FinishedRun], task: str) -> dict[str, 
 def between_settings(
     settings: Sequence[Sequence[FinishedRun]], model: str, task: str
 ) -> list[dict[str, Any]]:
-    """Compare a model of every setting with that of the first one, for the same users.
+    """Compare a model of every setting with that of the first setting, on the same users.
 
     Returns:
-        One dict a setting: `name`, `differs` (the recipe's settings that are not alike in all),
-        `value`, `interval`; and of all but the first `against_first`, the paired difference. Of
-        lists also `segments`, the same by segment with `queries`, how many there are; none where
-        each seed draws its own.
+        One dict per setting: `name`, `differs` (the recipe settings that are not equal in all),
+        `value`, `interval`; for all but the first also `against_first`, the paired difference, and
+        for lists `segments`, the same by segment with the number of `queries`; empty if each seed
+        draws its own test rows.
 
     Raises:
-        InputError: the settings have other test rows or another metric, or one lacks the model.
+        InputError: the settings have different test rows or metrics, or one lacks the model.
     """
     flat = [_flat(runs[0].report["recipe"]) for runs in settings]
     differ = [
@@ -249,8 +251,8 @@ def between_settings(
                 )
             if measured.metric != of_first.metric:
                 raise InputError(
-                    f"{first[0].folder} was measured by {of_first.metric}, {run.folder} by "
-                    f"{measured.metric}. Give both recipes the same `evaluation.k`."
+                    f"{first[0].folder} was evaluated by {of_first.metric}, {run.folder} by "
+                    f"{measured.metric}. Set the same `evaluation.k` in both recipes."
                 )
     found: list[dict[str, Any]] = []
     for runs, recipe in zip(settings, flat):
@@ -269,7 +271,7 @@ def between_settings(
 
 
 def shared_tasks(settings: Sequence[Sequence[FinishedRun]]) -> list[str]:
-    """The tasks that all settings were measured on; lists are one task, whatever it is called.
+    """The tasks that all settings were evaluated on; the task of lists may have different names.
 
     Raises:
         InputError: there is none.
@@ -280,38 +282,42 @@ def shared_tasks(settings: Sequence[Sequence[FinishedRun]]) -> list[str]:
     shared = [task for task in tasks[0] if all(task in of_setting for of_setting in tasks)]
     if not shared:
         each = "; ".join(f"{runs[0].folder}: {', '.join(runs[0].tasks)}" for runs in settings)
-        raise InputError(f"These runs have no task in common, so nothing to compare. {each}.")
+        raise InputError(
+            f"These runs have no task in common and cannot be compared. Received: {each}. Give "
+            "runs with the same task."
+        )
     return shared
 
 
 def results_of(runs: Sequence[FinishedRun], task: str) -> list[TaskResults]:
-    """The runs' rows of one task; of runs of lists, of the only one that they have."""
+    """The runs' rows of one task; for runs of lists, of their only task."""
     return [
         run.tasks[task] if run.lengths is None else next(iter(run.tasks.values())) for run in runs
     ]
 
 
 def check_same_rows(runs: Sequence[FinishedRun], first: Sequence[FinishedRun]) -> None:
-    """Check that each run was tested on the rows of the first setting.
+    """Check that each run has the test rows of the first setting.
 
-    Where the seed draws the rows, on those of the run at its place; else, on those of the first.
+    If the seed draws the rows, they are compared run by run; else with the first run.
 
     Raises:
-        InputError: one was not, or there are more of one setting than of the other.
+        InputError: the rows differ, or the settings have different numbers of runs.
     """
     drawn = first[0].draws_rows
     if drawn and len(runs) != len(first):
         raise InputError(
-            f"The seed of {runs[0].folder} draws its test rows, so that settings are compared seed "
-            f"by seed: give as many runs of each. Received: {len(first)} and {len(runs)}."
+            f"The seed of {runs[0].folder} draws its test rows, so settings are compared seed by "
+            f"seed. Received: {len(first)} and {len(runs)} runs. Give the same number of runs of "
+            "each setting."
         )
     for run, other in zip(runs, first if drawn else [first[0]] * len(runs)):
         if not run.has_rows_of(other):
             seeds = " and the same seeds" if drawn else ""
             raise InputError(
-                f"{other.folder} and {run.folder} were tested on other users or other histories: "
-                "their figures cannot be compared user by user. Compare runs of the same data and "
-                f"the same split{seeds}."
+                f"{other.folder} and {run.folder} have different test users or histories, so they "
+                "cannot be compared user by user. Compare runs of the same data and the same "
+                f"split{seeds}."
             )
 
 
@@ -322,7 +328,7 @@ def _draws_rows(report: Mapping[str, Any]) -> bool:
 def _task(
     report: Mapping[str, Any], task: str, users: np.ndarray, arrays: Mapping[str, np.ndarray]
 ) -> TaskResults:
-    """A task's rows that have a label; all where models have values."""
+    """A task's rows that have a label; all rows if models have values."""
     models = {
         name.removesuffix(f"/{task}"): values
         for name, values in arrays.items()
@@ -364,7 +370,7 @@ def _flat(settings: Mapping[str, Any], path: str = "") -> dict[str, Any]:
 
 
 def _common_name(names: Sequence[str]) -> str:
-    """What the names begin with, without what parts a seed from it."""
+    """The common start of the names, without the separator in front of a seed."""
     first, last = min(names), max(names)
     same = next((n for n, (a, b) in enumerate(zip(first, last)) if a != b), len(first))
     if first == last:

@@ -1,4 +1,4 @@
-"""`report.html`: what the template `page.html.jinja` shows of a report, and the page itself."""
+"""`report.html`: the values that the template `page.html.jinja` shows, and the page itself."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ IN_HEAD = ("users", "items", "interactions", "rows")
 PAGES = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
     autoescape=True,
-    undefined=ChainableUndefined,  # what a report does not have is not shown
+    undefined=ChainableUndefined,  # values that a report does not have are not shown
     trim_blocks=True,
     lstrip_blocks=True,
 )
@@ -57,12 +57,12 @@ PAGES.filters["size"] = show.size
 
 
 def pages_beside(folder: Path) -> Environment:
-    """The templates of a folder, which may include those of a report."""
+    """The templates of a folder; they may include the report's templates."""
     return PAGES.overlay(loader=ChoiceLoader([FileSystemLoader(folder), PAGES.loader]))
 
 
 def html_page(report: Mapping[str, Any]) -> str:
-    """The whole page; a figure that is not finite is a missing one."""
+    """The whole page; a value that is not finite is shown as missing."""
     report = in_json_types(report)
     data, leading = report.get("data", {}), leading_task(report)
     finding, reason = verdict(report).split(": ", 1)
@@ -116,7 +116,7 @@ def in_json_types(value: Any) -> Any:
 
 
 def _tiles(report: Report) -> Iterator[tuple[str, str, str]]:
-    """The few figures that matter most: name, figure and note of each."""
+    """The most important values: name, value and note of each."""
     task = leading_task(report)
     key, models = leading_metric(report, task), report["models"]
     name, student = metric_of(key).name, figures_of(report, "student", task).get(key, {})
@@ -129,24 +129,24 @@ def _tiles(report: Report) -> Iterator[tuple[str, str, str]]:
     ratio = measured(comparison(report, "student_vs_teacher", task).get("ratio"))
     share = share_of_gain(report, task)
     if ratio is not None:
-        yield "Of the teacher's", show.percent(ratio), f"{name}{same}"
+        yield "Share of the teacher's", show.percent(ratio), f"{name}{same}"
     elif share is not None:
-        yield "Of the teacher's", show.percent(share), f"gain on the item mean{same}"
+        yield "Share of the teacher's", show.percent(share), f"gain over the item mean{same}"
     else:
-        yield "Of the teacher's", MISSING, no_gain(report, task)
+        yield "Share of the teacher's", MISSING, no_gain(report, task)
     yield "Size, int8", show.size(int8.get("bytes")), _beside_teachers_size(models)
     on_device = bool(int8.get("latency_ms"))
     latency = (int8 if on_device else models.get("student", {})).get("latency_ms") or {}
     p95 = show.milliseconds(latency.get("p95"))
     yield (
-        f"A {report.get('rows_are', 'row')}{', int8' * on_device}",
+        f"Latency per {report.get('rows_are', 'row')}{', int8' * on_device}",
         show.milliseconds(latency.get("p50")),
-        "" if p95 == MISSING else f"95 % within {p95}",
+        "" if p95 == MISSING else f"p50; p95: {p95}",
     )
 
 
 def _beside_teachers_size(models: Mapping[str, Any]) -> str:
-    """How many times smaller the int8 student is than the teacher, in bytes; or larger."""
+    """How many times smaller or larger than the teacher the int8 student is, in bytes."""
     of_teacher = models.get("teacher", {}).get("bytes")
     on_device = models.get("student_int8", {}).get("bytes")
     if not of_teacher or not on_device:
@@ -160,7 +160,7 @@ def _beside_teachers_size(models: Mapping[str, Any]) -> str:
 
 
 def task_section(report: Report, task: str) -> dict[str, Any]:
-    """A task's section: every model's figures, and the pictures."""
+    """A task's section: every model's metrics, and the charts."""
     key, shown = leading_metric(report, task), rows(report, task)
     keys = dict.fromkeys(key for row in shown for key in row.metrics)
     styles = [charts.style_of(row.key, row.form_of) for row in shown]
@@ -189,7 +189,7 @@ def _pictures(report: Report, task: str, name: str) -> Iterator[dict[str, Any]]:
     if bins:
         errors = {row.key: row.value("expected_calibration_error") for row in shown}
         yield {
-            "heading": "Reliability: how often it was so, by its predicted probability",
+            "heading": "Reliability: observed frequency by predicted probability",
             "legend": [
                 (charts.style_of(model), names(report, model)[0], f"ECE {show.metric(error)}")
                 for model, error in ((model, errors.get(model)) for model in bins)
@@ -224,7 +224,7 @@ def _calibration(report: Report, model: str, points: list[dict[str, float]]) -> 
 
 
 def curves_of(report: Report) -> tuple[str, list[charts.Curve]]:
-    """What was measured on validation, by epoch; models without a single figure are left out."""
+    """The name of the validation metric, and its curve by epoch for each model that has one."""
     what, curves = "", []
     for model, histories in report.get("training", {}).items():
         for key, values in histories.items():
@@ -242,7 +242,7 @@ def _training(report: Report) -> list[dict[str, Any]]:
     meaning = report.get("protocol", {}).get("score", "")
     figure = {
         "heading": f"Training: validation {what} by epoch",
-        "note": f"{meaning}; the epoch with the highest is kept." if meaning else "",
+        "note": f"{meaning}; the epoch with the highest value is kept." if meaning else "",
         "legend": [(charts.style_of(one.key), one.name, one.best) for one in curves],
         "chart": charts.curves_chart(curves, f"Validation {what} by epoch"),
     }
@@ -262,7 +262,7 @@ def _seeds(seeds: list[int]) -> str:
     if len(seeds) >= 3:
         return f"Student and twin were compared over {len(seeds)} seeds ({which})."
     many = "one seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
-    claim = f"Student and twin were compared with {many} ({which}): a claim needs three."
+    claim = f"Student and twin were compared over {many} ({which}): a claim needs three."
     return claim if seeds else ""
 
 

@@ -1,4 +1,4 @@
-"""The paired difference of two models in words: which side, how sure, and what follows."""
+"""The paired difference of two models in words: its sign, its interval, its interpretation."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Bounds = tuple[float, float]
 
 
 def bounds_of(found: PairedDifference) -> Bounds | None:
-    """The interval of a difference; None where there is none that says anything.
+    """The interval of a difference; None if it is missing or meaningless.
 
-    An interval of no width away from 0 says nothing: every resample of one user is that user.
+    An interval of zero width away from 0 is meaningless: every resample of one user is that user.
     """
     if interval(found.get("interval")) == MISSING:
         return None
@@ -27,7 +27,7 @@ def bounds_of(found: PairedDifference) -> Bounds | None:
 
 
 def outcome_of(bounds: Bounds | None) -> str:
-    """What the interval of a gain says: it lies above 0, below, or it measures nothing."""
+    """`HELPED` if the interval of a gain is above 0, `HURT` if below, else `NOT_MEASURABLE`."""
     if bounds is not None and bounds[0] > NOISE:
         return HELPED
     if bounds is not None and bounds[1] < -NOISE:
@@ -36,7 +36,7 @@ def outcome_of(bounds: Bounds | None) -> str:
 
 
 def gain_bounds(found: PairedDifference) -> Bounds | None:
-    """The interval of the gain, lower bound first; None where none was measured."""
+    """The interval of the gain, lower bound first; None if none was measured."""
     bounds = bounds_of(found)
     if bounds is None:
         return None
@@ -45,34 +45,34 @@ def gain_bounds(found: PairedDifference) -> Bounds | None:
 
 
 def gain_outcome(found: PairedDifference) -> str:
-    """What the interval of a paired difference says; one that touches 0 measures nothing."""
+    """`outcome_of` the interval of a paired difference, with its sign turned into a gain."""
     return outcome_of(gain_bounds(found))
 
 
 def side(number: float, shown: str, other: str) -> str:
-    """Where a figure lies beside another model's.
+    """A metric compared with another model's, in words.
 
     Args:
-        number: the figure less the other's.
-        shown: how much that is, without a sign.
-        other: the other model, or what is its own.
+        number: the metric minus the other's.
+        shown: the size of the difference, without a sign.
+        other: the other model, or its metric.
 
     Example:
     >>> side(-0.02, "0.0200", "its twin's"), side(0.0, "0.0000", "retrieval alone")
-    ("0.0200 below its twin's", 'level with retrieval alone')
+    ("0.0200 below its twin's", 'equal to retrieval alone')
     """
     if abs(number) <= NOISE:
-        return f"level with {other}"
+        return f"equal to {other}"
     return f"{shown} {'above' if number > 0 else 'below'} {other}"
 
 
 def difference_side(found: PairedDifference, other: str) -> str:
-    """`side` by the difference itself."""
+    """`side` with the difference itself."""
     return side(found["difference"], difference(abs(found["difference"])), other)
 
 
 def interval_in_words(found: PairedDifference) -> str:
-    """How sure a difference is, in brackets.
+    """The interval of a difference, in brackets.
 
     Example:
     >>> interval_in_words({"interval": [-0.03, -0.01]})
@@ -81,7 +81,7 @@ def interval_in_words(found: PairedDifference) -> str:
     bounds = bounds_of(found)
     if bounds is None:
         alike = interval(found.get("interval")) != MISSING
-        return f"(no interval was measured{': all resamples are alike' if alike else ''})"
+        return f"(no interval was measured{': all resamples are equal' if alike else ''})"
     low, high = difference(bounds[0]), difference(bounds[1])
     if outcome_of(bounds) == NOT_MEASURABLE:
         return f"(the 95 % interval of the difference, {low} to {high}, contains 0)"

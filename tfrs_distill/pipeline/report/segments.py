@@ -26,9 +26,9 @@ Segments = Mapping[str, Any]  # what `segment_report` returned
 def segment_columns(
     found: Segments, name_of: Callable[[str], str]
 ) -> tuple[list[str], list[Column]]:
-    """The segments that have queries, and what there is of each.
+    """The segments that have queries, and the columns of their table.
 
-    Of groups of users the last model's figure less that of all other users is shown too.
+    For groups of users, the last model's metric minus that of all other users is shown too.
 
     Args:
         found: what `segment_report` returned.
@@ -59,7 +59,7 @@ def segment_columns(
 
 
 def terminal_segments(report: Mapping[str, Any], width: int) -> tuple[str, Table]:
-    """A report's quality by segment for a terminal of this width, and what the segments are."""
+    """What the segments are, and a report's quality by segment for a terminal of this width."""
     found = report["segments"]
     parts, columns = segment_columns(found, lambda model: names(report, model)[0])
     table = fitted_table(Column("Segment", parts), columns, width, [None] * len(parts))
@@ -67,7 +67,7 @@ def terminal_segments(report: Mapping[str, Any], width: int) -> tuple[str, Table
 
 
 def explained_segments(found: Segments) -> str:
-    """What the segments are, and which have too few queries for their intervals."""
+    """What the segments are, and which have too few queries for reliable intervals."""
     there = {name: part for name, part in found["segments"].items() if part["queries"]}
     descriptions = [
         f"{name}: {part['what']}"
@@ -79,9 +79,7 @@ def explained_segments(found: Segments) -> str:
         f"{metric_of(found['metric']).name} with its 95 % interval. {'; '.join(descriptions)}."
     )
     if few:
-        sentence += (
-            f" Fewer than 100 queries, so that the intervals are too narrow: {', '.join(few)}."
-        )
+        sentence += f" Fewer than 100 queries, so the intervals are too narrow: {', '.join(few)}."
     return sentence
 
 

@@ -1,4 +1,4 @@
-"""Settings beside each other: the terminal's table, and a sentence."""
+"""Comparison of settings: the terminal's table, and a sentence."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from tfrs_distill.pipeline.report.paired_difference import HELPED, HURT, gain_ou
 from tfrs_distill.pipeline.report.table import INTERVAL, Column, fitted_table
 
 INTERVAL_OF_IT = f"{INTERVAL} of it"
-Settings = Sequence[Mapping[str, Any]]  # what `between_settings` gives
-MOST = 4  # of the recipe's settings that differ are shown
+Settings = Sequence[Mapping[str, Any]]  # the result of `between_settings`
+MOST = 4  # the number of differing recipe settings that are shown
 
 
 def settings_table(settings: Settings, model: str, key: str, width: int) -> tuple[Table, str]:
-    """What `between_settings` gives, as a table and as the sentence of who is best.
+    """The result of `between_settings` as a table, and a sentence about the best setting.
 
     Args:
         settings: one dict each.
-        model: which was compared.
+        model: the model that was compared.
         key: of the metric.
         width: of the terminal.
     """
@@ -40,9 +40,9 @@ def settings_table(settings: Settings, model: str, key: str, width: int) -> tupl
 
 
 def settings_columns(settings: Settings, key: str) -> list[Column]:
-    """Each setting's figure, and how far it is from the first one's.
+    """Each setting's metric, and its difference to the first one's.
 
-    Columns in which no setting has a figure, as there is no `p` of rows, are left out.
+    Columns without any value are omitted; for example, there is no `p` for rows.
     """
     against = [row.get("against_first") for row in settings]
 
@@ -52,7 +52,7 @@ def settings_columns(settings: Settings, key: str) -> list[Column]:
     columns = [
         Column(metric_of(key).name, [metric(row["value"]) for row in settings]),
         Column(INTERVAL, [interval(row["interval"]) for row in settings], 3),
-        Column("Less the first", of("difference", difference)),
+        Column("Minus the first", of("difference", difference)),
         Column(INTERVAL_OF_IT, of("interval", interval), 1),
         Column("p", of("p", metric), 2),
         Column("Users better", of("gained", percent), 4),
@@ -62,10 +62,10 @@ def settings_columns(settings: Settings, key: str) -> list[Column]:
 
 
 def segments_table(row: Mapping[str, Any], width: int) -> tuple[str, Table]:
-    """Who gained and who lost by a setting against the first, by segment, and a heading.
+    """The gains and losses of a setting compared with the first, by segment, and a heading.
 
     Args:
-        row: of `between_settings`, of any but the first.
+        row: a row of `between_settings`, not the first one.
         width: of the terminal.
     """
     heading, names, columns = segments_columns(row)
@@ -77,7 +77,7 @@ def segments_columns(row: Mapping[str, Any]) -> tuple[str, list[str], list[Colum
     parts = row["segments"]
     columns = [
         Column("Queries", [count(part["queries"]) for part in parts.values()], 1),
-        Column("Less the first", [difference(part["difference"]) for part in parts.values()]),
+        Column("Minus the first", [difference(part["difference"]) for part in parts.values()]),
         Column(INTERVAL_OF_IT, [interval(part["interval"]) for part in parts.values()], 1),
         Column("Users better", [percent(part["gained"]) for part in parts.values()], 2),
         Column("Users worse", [percent(part["lost"]) for part in parts.values()], 2),
@@ -86,7 +86,7 @@ def segments_columns(row: Mapping[str, Any]) -> tuple[str, list[str], list[Colum
 
 
 def setting_name(row: Mapping[str, Any]) -> str:
-    """A setting's name, with the recipe's settings by which it differs."""
+    """A setting's name, with the recipe settings in which it differs."""
     shown = [f"{key} = {_shown(value)}" for key, value in row["differs"].items()]
     more = [f"{len(shown) - MOST} more"] if len(shown) > MOST else []
     differs = ", ".join([*shown[:MOST], *more])
@@ -98,15 +98,16 @@ def _shown(value: Any) -> str:
 
 
 def best_setting(settings: Settings, model: str, key: str) -> str:
-    """Which setting has the best figure, and whether that is more than chance, in a sentence."""
+    """A sentence: which setting has the best metric, and whether the difference is significant."""
     gain = metric_of(key).gain
     best = max(range(len(settings)), key=lambda place: gain(settings[place]["value"]))
     outcomes = [gain_outcome({"metric": key, **row.get("against_first", {})}) for row in settings]
     if best == 0:
         worse = all(outcome == HURT for outcome in outcomes[1:])
-        sure = "beyond chance" if worse else "but not beyond chance against every other"
+        sure = "significantly better" if worse else "but not significantly better"
+        sure += " than every other setting"
     else:
-        sure = "beyond chance" if outcomes[best] == HELPED else "but not beyond chance"
-        sure += " against the first"
+        sure = "significantly" if outcomes[best] == HELPED else "but not significantly"
+        sure += " better than the first setting"
     name = setting_name(settings[best])
     return f"The best {words(model)} by {metric_of(key).name} is that of {name}, {sure}."

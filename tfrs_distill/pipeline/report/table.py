@@ -1,4 +1,4 @@
-"""The comparison as rows and columns; the terminal's tables."""
+"""The comparison of models as rows and columns; the terminal's tables."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ INTERVAL = "95 % interval"
 
 @dataclass(frozen=True)
 class Column:
-    """A figure of every model as text, and when a narrow terminal drops it.
+    """One value of every model as text, and its priority on a narrow terminal.
 
     Args:
-        heading: what it is.
-        cells: one a model.
-        rank: 0 for a column that is always shown; of the others, those of a lower rank come first.
+        heading: the column's heading.
+        cells: one per model.
+        rank: 0 for a column that is always shown; columns of a lower rank are kept longer.
     """
 
     heading: str
@@ -39,7 +39,7 @@ class Column:
 
     @property
     def width(self) -> int:
-        """In characters of a terminal."""
+        """The width in characters of a terminal."""
         return max(map(cell_len, [self.heading, *self.cells]))
 
 
@@ -64,7 +64,7 @@ def columns(report: Report, task: str) -> list[Column]:
 
 
 def terminal_table(report: Report, width: int = 100) -> Table:
-    """A block of rows a task as a `rich` table; a narrow terminal gets fewer columns."""
+    """A `rich` table with a block of rows per task; a narrow terminal gets fewer columns."""
     outer = Table(box=None, show_header=False, pad_edge=False, padding=0)
     outer.add_column()
     for task in report["tasks"]:
@@ -85,7 +85,7 @@ def terminal_table(report: Report, width: int = 100) -> Table:
 def fitted_table(
     names: Column, others: Sequence[Column], width: int, styles: Sequence[str | None]
 ) -> Table:
-    """A `rich` table with as many columns, by their rank, as fit a terminal of `width`."""
+    """A `rich` table with as many columns, by rank, as fit into a terminal of `width`."""
     shown = [names, *_fitting(names, others, width)]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column(names.heading, overflow="fold")

@@ -1,6 +1,6 @@
-"""What the models of finished runs did on the test rows of a task; figures over runs of them.
+"""Results of the models of finished runs on a task's test rows, and metrics over several runs.
 
-Lists and rows are judged alike: a query with its NDCG is a row with a value.
+Lists and rows are treated in the same way: a query with its NDCG is a row with a value.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ ROW_METRICS = {metric.key: metric for metric in metrics.ROW_METRICS}
 
 @dataclass(frozen=True, eq=False)
 class TaskResults:
-    """The test rows of one task in one run, and what each model gave for them.
+    """The test rows of one task in one run, and each model's results for them.
 
-    With labels, a model gave predictions, and a figure is a metric of both; without, it has the
-    metric's own value of each row (the NDCG of a list), and a figure is their mean.
+    With labels, `models` has predictions, and a metric is computed from both. Without labels, it
+    has the metric's value of each row (the NDCG of a list), and the metric is their mean.
 
     Args:
         metric: the key of the metric by which models are compared, such as `"auc"`, `"ndcg@10"`.
-        users: int [num_rows], whose row it is: whole users are resampled.
+        users: int [num_rows], the user of each row: whole users are resampled.
         models: float [num_rows] by model.
-        labels: float [num_rows], of rows that all have one; None where models have values.
-        drawn_by: the run's seed, where it drew the rows; None where all seeds have the same.
+        labels: float [num_rows], every row has one; None if `models` has values.
+        drawn_by: the run's seed, if it drew the rows; None if all seeds have the same rows.
     """
 
     metric: str
@@ -40,24 +40,24 @@ class TaskResults:
     _samples: dict[tuple[str, str, int], np.ndarray] = field(default_factory=dict, repr=False)
 
     def figure(self, model: str, metric: str = "", weights: np.ndarray | None = None) -> Any:
-        """A model's figure, by the leading metric or another one.
+        """A model's value of the leading metric or of another one.
 
         Args:
             model: its name.
-            metric: of `ROW_METRICS`, where there are labels.
-            weights: [num_resamples, num_rows], for as many figures; None for the rows themselves.
+            metric: one of `ROW_METRICS`, if there are labels.
+            weights: [num_resamples, num_rows], for one value per resample; None for one value.
         """
         values = self.models[model]
         if self.labels is None:
             return values.mean() if weights is None else weights @ values / weights.sum(axis=1)
-        is_binary = self.metric == metrics.area_under_curve.AUC.key  # by which no rating is led
+        is_binary = self.metric == metrics.area_under_curve.AUC.key  # no rating has it as leading
         rows = metrics.PredictedRows.of(self.labels, values, self.users, is_binary=is_binary)
         compute = ROW_METRICS[metric or self.metric].compute
         assert compute is not None  # of every row metric
         return compute(rows, weights)
 
     def samples(self, model: str, metric: str, seed: int) -> np.ndarray:
-        """The figure in each resample of users, float64 [num_samples]; paired by the seed."""
+        """The metric in each resample of users, float64 [num_samples]; paired by the seed."""
         key = (model, metric, seed)
         if key not in self._samples:
             self._samples[key] = metrics.cluster_bootstrap(
@@ -69,7 +69,7 @@ class TaskResults:
         return self._samples[key]
 
     def subset(self, rows: np.ndarray) -> TaskResults:
-        """The rows of a mask."""
+        """The rows that a mask selects."""
         return TaskResults(
             self.metric,
             self.users[rows],
@@ -88,10 +88,10 @@ class TaskResults:
 
 
 def over_runs(runs: Sequence[TaskResults], model: str, metric: str = "") -> dict[str, Any]:
-    """A model's figure over runs: their mean as `value`, its 95 % `interval`, and `by_seed`.
+    """A model's metric over runs: the mean as `value`, its 95 % `interval`, and `by_seed`.
 
-    The interval is over users and runs. Runs with the same rows see the same resamples of users;
-    the rows of others are resampled for each run.
+    The interval is over users and runs. Runs with the same rows share the resamples of users;
+    other runs are resampled independently.
     """
     by_seed = [float(run.figure(model, metric)) for run in runs]
     if _are_queries(runs):
@@ -115,13 +115,14 @@ def difference_over_runs(
     Args:
         runs: of the first model.
         model: its name.
-        others: of the other model: the same rows in all, or run by run.
+        others: of the other model; all have the same rows, or run by run the same rows.
         other: its name.
         metric: as for `TaskResults.figure`.
 
     Returns:
-        `difference` of the means and its 95 % `interval` over users and, where there are as many
-        runs of both, over runs; of values of queries also what `metrics.paired_difference` adds.
+        `difference` of the means and its 95 % `interval` over users and, if both have the same
+        number of runs, over runs; for values of queries also the other keys of
+        `metrics.paired_difference`.
     """
     same = _have_same_rows([*runs, *others])
     if same and _are_queries(runs):
@@ -141,7 +142,7 @@ def difference_over_runs(
 
 
 def _are_queries(runs: Sequence[TaskResults]) -> bool:
-    """Whether the rows are the same in all runs, each with a value and a user of its own."""
+    """Whether all runs have the same rows, with values, and each row has a different user."""
     first = runs[0]
     alone = first.labels is None and len(np.unique(first.users)) == len(first.users)
     return alone and _have_same_rows(runs)
@@ -156,7 +157,7 @@ def _values(runs: Sequence[TaskResults], model: str) -> np.ndarray:
 
 
 def _samples(runs: Sequence[TaskResults], model: str, metric: str, same: bool) -> np.ndarray:
-    """Float64 [num_samples, num_runs], of the same resamples of users where rows are the same."""
+    """Float64 [num_samples, num_runs]; the resamples of users are shared if the rows are."""
     seeds = [0 if same else place for place in range(len(runs))]
     columns = [run.samples(model, metric, seed) for run, seed in zip(runs, seeds)]
     return np.stack(columns, axis=1)

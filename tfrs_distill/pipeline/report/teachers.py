@@ -1,4 +1,4 @@
-"""The teachers side by side: what the section of the page shows."""
+"""The teachers side by side: the values of the page's section."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Comparison = Mapping[str, Any]  # what `compare_teachers` returned
 
 
 def teacher_section(compared: Comparison) -> dict[str, Any]:
-    """What the template's section about the teachers shows.
+    """The values of the template's section about the teachers.
 
     Args:
-        compared: what `compare_teachers` returned.
+        compared: the result of `compare_teachers`.
     """
     agreement, k = compared["agreement"], compared["k"]
     matrices: list[tuple[str, str, Callable[[Any], str]]] = [
@@ -35,7 +35,7 @@ def teacher_section(compared: Comparison) -> dict[str, Any]:
     ]
     return {
         "k": k,
-        "question": f"On validation, among {_among(compared)}. {_warning(compared)}".strip(),
+        "question": f"On validation, ranking {_among(compared)}. {_warning(compared)}".strip(),
         "segments": "; ".join(
             f"{name}: {part['what']} ({counted(part['queries'], 'queries', 'query')})"
             for name, part in compared["segments"].items()
@@ -66,7 +66,7 @@ def _reliability(name: str, calibration: Mapping[str, Any]) -> str:
         (
             one["predicted"],
             one["observed"],
-            f"expected {one['expected_items']:.1f} next items, there were {one['observed_items']}",
+            f"next items: {one['expected_items']:.1f} expected, {one['observed_items']} observed",
         )
         for one in calibration["bins"]
     ]
@@ -74,13 +74,13 @@ def _reliability(name: str, calibration: Mapping[str, Any]) -> str:
 
 
 def _among(compared: Comparison) -> str:
-    """What was chosen among."""
+    """The items that were ranked."""
     named = compared.get("candidates")
     return "the whole catalogue" if named is None else counted(named, "candidates")
 
 
 def _warning(compared: Comparison) -> str:
-    """That the queries are too few for the intervals, where they are."""
+    """A warning if there are too few queries for reliable intervals; else empty."""
     number = compared["queries"]
     return few(number, "queries", "query") if too_few_to_resample(number) else ""
 

@@ -1,4 +1,4 @@
-"""What an update brought, for the terminal."""
+"""The result of an update, for the terminal."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 def update_table(found: dict[str, Any]) -> tuple[str, Table]:
-    """A sentence about what is new, and a table of the versions beside each other."""
+    """A sentence about the new data, and a table that compares the versions."""
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     columns = ("first version", f"version {found['before']}", f"version {found['version']}")
     table.add_column(f"NDCG@{found['k']} of")
-    for name in ("queries", *columns, f"gained on version {found['before']}"):
+    for name in ("queries", *columns, f"gain over version {found['before']}"):
         table.add_column(name, justify="right")
     for part, values in found["ndcg"].items():
         gained = found["differences"][part]["last"]

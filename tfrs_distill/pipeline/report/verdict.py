@@ -1,4 +1,4 @@
-"""Whether the teacher helped, task by task, in a few sentences, and what to beware of."""
+"""Whether the teacher helped, for each task, in a few sentences; then the cautions."""
 
 from __future__ import annotations
 
@@ -25,19 +25,25 @@ from tfrs_distill.pipeline.report.paired_difference import (
     side,
 )
 
-BEATEN = "beaten"  # by a control that is no twin: teaching helped, the teacher did not
-FINDINGS = {  # of the leading task, and of another
-    HELPED: ("The teacher helped", "helped"),
-    HURT: ("The teacher hurt", "hurt"),
-    NOT_MEASURABLE: ("The teacher did not help measurably", "did not help measurably"),
-    BEATEN: ("It went better without the teacher's knowledge", "did worse than a control"),
+BEATEN = "beaten"  # the best control is better, and it is not the twin
+FINDINGS = {  # of the leading task; of every other task
+    HELPED: ("The teacher helped", "the teacher helped"),
+    HURT: ("The teacher hurt", "the teacher hurt"),
+    NOT_MEASURABLE: ("The teacher did not help measurably", "the teacher did not help measurably"),
+    BEATEN: (
+        "A control without the teacher's knowledge is better",
+        "a control without the teacher's knowledge is better",
+    ),
 }
-NOT_MEASURED = ("Whether the teacher helped was not measured", "was not measured")
-CONTROLS = {  # without the teacher's knowledge: what a report calls them, and what they show
-    "twin": ("the twin", "label smoothing alone has"),
-    "self_taught": ("the self-taught student", "teaching itself has"),
-    "scrambled": ("the scrambled student", "scrambled soft targets have"),
-    "plain": ("the plain student", "neither has"),
+NOT_MEASURED = (
+    "Whether the teacher helped was not measured",
+    "whether the teacher helped was not measured",
+)
+CONTROLS = {  # without the teacher's knowledge: their names in a report, and what they measure
+    "twin": ("the twin", "label smoothing alone explains"),
+    "self_taught": ("the self-taught student", "self-teaching explains"),
+    "scrambled": ("the scrambled student", "scrambled soft targets explain"),
+    "plain": ("the plain student", "neither explains"),
 }
 STAGES = {
     "student_vs_retrieval": "retrieval alone",
@@ -48,8 +54,8 @@ STAGES = {
 def outcome(report: Report) -> str:
     """`HELPED`, `HURT` or `NOT_MEASURABLE`, by the first task's gain on its best control.
 
-    The teacher helped where the whole interval of the gain lies above 0 and hurt where it lies
-    below; an interval that touches 0 or is missing measures nothing.
+    The teacher helped if the whole interval of the gain is above 0, and hurt if it is below 0. The
+    outcome is `NOT_MEASURABLE` if the interval contains 0 or is missing.
     """
     return gain_outcome(beside_best_control(report, leading_task(report)))
 
@@ -65,7 +71,7 @@ def controls(report: Report, task: str) -> dict[str, float]:
 
 
 def best_control(report: Report, task: str) -> str:
-    """The control that the student has to beat: the best one on test, which spares no control."""
+    """The control that the student has to beat: the best one on test, the strictest choice."""
     of, values = metric_of(leading_metric(report, task)), controls(report, task)
     return max(values, key=lambda name: of.gain(values[name]), default="twin")
 
@@ -76,7 +82,7 @@ def beside_best_control(report: Report, task: str) -> PairedDifference:
 
 
 def verdict(report: Report) -> str:
-    """What the teacher did for each task, the first one first; what else was compared; cautions.
+    """Whether the teacher helped, for each task in order; the other comparisons; the cautions.
 
     Example:
     >>> def model(ndcg, size):
@@ -101,13 +107,13 @@ def verdict(report: Report) -> str:
     sentences += _explained(report, leading)
     for name in list(report.get("tasks", {}))[1:]:
         _, short = _findings(report, name)
-        sentences.append(f"With {words(name)} it {short} ({_against_control(report, name)}).")
+        sentences.append(f"For {words(name)}, {short} ({_against_control(report, name)}).")
     rest = [*_single_tasks(report), *_two_stages(report), *cautions(report)]
     return " ".join([*sentences, *rest])
 
 
 def _findings(report: Report, task: str) -> tuple[str, str]:
-    """What the teacher did for a task, as a verdict begins and in short."""
+    """Whether the teacher helped on a task: the start of a verdict, and a short form."""
     found = beside_best_control(report, task)
     if gain_bounds(found) is None:
         return NOT_MEASURED
@@ -117,7 +123,7 @@ def _findings(report: Report, task: str) -> tuple[str, str]:
 
 
 def leading_task(report: Report) -> str:
-    """The first task, by which a report is judged."""
+    """The first task, which decides the verdict."""
     return next(iter(report.get("tasks", {})), "")
 
 
@@ -128,13 +134,13 @@ def comparison(report: Report, name: str, task: str) -> PairedDifference:
 
 
 def share_of_gain(report: Report, task: str) -> float | None:
-    """The student's share of the teacher's gain on the item mean; None where there is no gain."""
+    """The student's share of the teacher's gain over the item mean; None without a gain."""
     of = metric_of(leading_metric(report, task))
     return of.share_of_gain(*_beside_item_mean(report, task, of.key))
 
 
 def single_task_twins(report: Report) -> dict[str, PairedDifference]:
-    """By task, the student of all tasks against the one that learnt it alone; empty without."""
+    """By task, the student of all tasks minus the single-task twin; empty without such twins."""
     found: dict[str, PairedDifference] = report.get("comparisons", {}).get(
         "student_vs_single_task_twin", {}
     )
@@ -142,14 +148,14 @@ def single_task_twins(report: Report) -> dict[str, PairedDifference]:
 
 
 def worse_than_alone(report: Report) -> list[str]:
-    """The tasks that are worse than their single-task twin by the whole interval."""
+    """The tasks on which the student is significantly worse than its single-task twin."""
     return [
         name for name, found in single_task_twins(report).items() if gain_outcome(found) == HURT
     ]
 
 
 def beside_single_task(found: PairedDifference, verb: str = "") -> str:
-    """A task's figure beside its single-task twin's, with a verb between them in a sentence."""
+    """A task's metric compared with its single-task twin's; `verb` is for use in a sentence."""
     if measured(found.get("difference")) is None:
         return metric(None)
     beside = difference_side(found, "that twin's")
@@ -160,13 +166,13 @@ def single_tasks_in_short(report: Report) -> str:
     """Which tasks are worse than their single-task twin, and which were not measured."""
     compared, worse = single_task_twins(report), worse_than_alone(report)
     if worse:
-        return f"Worse than its single-task twin beyond its interval: {_joined(worse)}."
+        return f"Significantly worse than its single-task twin: {_joined(worse)}."
     unmeasured = [name for name, found in compared.items() if gain_bounds(found) is None]
     if len(unmeasured) == len(compared):
         shown = _joined(unmeasured)
         return f"Whether a task is worse than its single-task twin was not measured ({shown})."
     but = f" Not measured: {_joined(unmeasured)}." if unmeasured else ""
-    return f"No task is worse than its single-task twin beyond its interval.{but}"
+    return f"No task is significantly worse than its single-task twin.{but}"
 
 
 def _joined(tasks: list[str]) -> str:
@@ -174,14 +180,14 @@ def _joined(tasks: list[str]) -> str:
 
 
 def no_gain(report: Report, task: str) -> str:
-    """That the teacher is no better than the item mean, or else that the student is worse."""
+    """A statement that the teacher or the student does not exceed the item mean; else empty."""
     of, share = metric_of(leading_metric(report, task)), share_of_gain(report, task)
     base, teacher, student = _beside_item_mean(report, task, of.key)
     if base is None or teacher is None:
         return ""
-    than = f"the item mean ({of.name} {{}} against {metric(base)})"
+    than = f"the item mean ({of.name} {{}} and {metric(base)})"
     if of.share_of_gain(base, teacher, teacher) is None:
-        beside = "level with" if abs(teacher - base) <= NOISE else "worse than"
+        beside = "equal to" if abs(teacher - base) <= NOISE else "worse than"
         return f"the teacher is {beside} {than.format(metric(teacher))}"
     if share is not None and share < 0:
         return f"the student is worse than {than.format(metric(student))}"
@@ -189,14 +195,14 @@ def no_gain(report: Report, task: str) -> str:
 
 
 def _subject(report: Report, task: str) -> str:
-    """The student's figure, with its task where there are several."""
+    """The name of the student's metric, with its task if there are several."""
     name = metric_of(leading_metric(report, task)).name
     several = len(report.get("tasks", {})) > 1
     return f"the student's {name}{f' of {words(task)}' * several}" if name else "the student"
 
 
 def _against_control(report: Report, task: str) -> str:
-    """By the ratio, or by the difference where there is none, as of a twin that found nothing."""
+    """The comparison by ratio; by difference if there is no ratio, as with a twin at 0."""
     best, found = best_control(report, task), beside_best_control(report, task)
     several = len(controls(report, task)) > 1
     other = f"that of its best control, {CONTROLS[best][0]}" if several else "its twin's"
@@ -211,10 +217,10 @@ def _against_control(report: Report, task: str) -> str:
 
 
 def _explained(report: Report, task: str) -> list[str]:
-    """How much of the student's gain each control has, and what is left for the teacher.
+    """How much of the student's gain each control explains, and what is left for the teacher.
 
-    The gain is on the plain student, which has neither a teacher nor smoothed labels; without one,
-    the twin is it.
+    The gain is over the plain student, which has no teacher and no label smoothing; if it was not
+    measured, over the twin.
     """
     key, shown = leading_metric(report, task), controls(report, task)
     of = metric_of(key)
@@ -226,7 +232,7 @@ def _explained(report: Report, task: str) -> list[str]:
     on = "the twin" if plain is None else "the plain student"
     gain = of.gain(student - base)
     if gain <= NOISE:
-        return [f"It has no gain on {on} that a control could explain."]
+        return [f"It has no gain over {on} that a control could explain."]
     shares = {name: of.gain(value - base) / gain for name, value in shown.items()}
     parts = [f"{CONTROLS[name][1]} {_share(share)}" for name, share in shares.items()]
     left = 1 - max(*shares.values(), 0.0)
@@ -234,14 +240,15 @@ def _explained(report: Report, task: str) -> list[str]:
     most = "at most " if unknown else ""
     rest = f"{most}{percent(left)} is left" if left > 0 else "nothing is left"
     sentences = [
-        f"Of its gain on {on}, {difference(gain)}, {', '.join(parts)}; {rest} for the teacher's "
-        "knowledge."
+        f"Of its gain over {on} ({difference(gain)}), {', '.join(parts)}; {rest} for the "
+        "teacher's knowledge."
     ]
-    return sentences + [f"What {CONTROLS[name][1]} was not measured." for name in unknown]
+    missing = [f"How much {CONTROLS[name][1]} was not measured." for name in unknown]
+    return sentences + missing
 
 
 def _share(share: float) -> str:
-    """A share of a gain, which a control can have more of than there is."""
+    """A share of a gain in words; a control can have a larger gain than the student."""
     if share > 1:
         return "more than all of it"
     return percent(share) if share > 0 else "none"
@@ -259,7 +266,7 @@ def _beside_item_mean(
 
 
 def _against_teacher(report: Report, task: str) -> str:
-    """What the student has of the teacher's figure, or of its gain, and of its bytes."""
+    """The student's share of the teacher's metric or gain, and of its bytes."""
     control = beside_best_control(report, task)
     compared = any(measured(control.get(key)) is not None for key in ("ratio", "difference"))
     ratio = measured(comparison(report, "student_vs_teacher", task).get("ratio"))
@@ -268,9 +275,8 @@ def _against_teacher(report: Report, task: str) -> str:
     if ratio is not None:
         text = f" and {'' if compared else 'is '}{percent(ratio)} of the teacher's"
     elif share is not None and share >= 0:
-        keeps = f"{'keeps' if share <= 1 else 'is'} {percent(share)}"
-        start = ", which" if compared else "; the student"
-        text = f"{start} {keeps} of the teacher's gain on the item mean"
+        keeps = f"{'keeps' if share <= 1 else 'has'} {percent(share)}"
+        text = f"; the student {keeps} of the teacher's gain over the item mean"
     of_bytes = _of_teachers_bytes(report)
     if of_bytes and (compared or text):
         whose = "the teacher's" if ratio is None else "its"
@@ -295,11 +301,11 @@ def _single_tasks(report: Report) -> list[str]:
     each = "; ".join(
         f"{words(name)}, whose {beside_single_task(compared[name], ' is')}" for name in worse
     )
-    return [f"Worse than its single-task twin: {each}."]
+    return [f"Significantly worse than its single-task twin: {each}."]
 
 
 def _two_stages(report: Report) -> list[str]:
-    """Retrieve then rank, against retrieval alone and against the cross-encoder."""
+    """Retrieve then rank, compared with retrieval alone and with the cross-encoder."""
     sentences = []
     for name, other in STAGES.items():
         found = comparison(report, name, leading_task(report))

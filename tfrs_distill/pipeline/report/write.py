@@ -13,9 +13,9 @@ from tfrs_distill.pipeline.report.page import html_page, in_json_types
 
 
 def write_report(report: Mapping[str, Any], folder: str | os.PathLike[str]) -> tuple[Path, Path]:
-    """Write `report.json` and `report.html` into `folder`; each appears whole or not at all.
+    """Write `report.json` and `report.html` into `folder`, each atomically.
 
-    Figures may be NumPy's. One that is not finite becomes `null`: JSON knows no NaN.
+    NumPy numbers are allowed. A number that is not finite becomes `null`, as JSON has no NaN.
 
     Returns:
         The two paths, JSON first.

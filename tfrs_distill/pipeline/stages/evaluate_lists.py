@@ -17,6 +17,7 @@ from tfrs_distill.evaluation.latency import WARM_UP, percentiles
 from tfrs_distill.evaluation.retrieval import Evaluation, ModelScorer
 from tfrs_distill.evaluation.segments import Segment, Values, by_segment, segment_report, segments
 from tfrs_distill.evaluation.teacher_report import compare_teachers, scorer_of
+from tfrs_distill.evaluation.two_stage import TwoStages, ranking_scores
 from tfrs_distill.export.forms import FORMS
 from tfrs_distill.files import whole_file
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
@@ -35,7 +36,6 @@ from tfrs_distill.pipeline.stages.report_rows import (
     name_forms,
     name_of_exported,
     pairs_of,
-    pairs_of_controls,
     resampled,
 )
 from tfrs_distill.pipeline.tasks import NEXT_ITEM
@@ -43,7 +43,6 @@ from tfrs_distill.pipeline.teacher_kinds import EnsembleOf
 from tfrs_distill.pipeline.teacher_kinds.closed_form import described
 from tfrs_distill.pipeline.teacher_kinds.kind import KERAS_FILES
 from tfrs_distill.pipeline.teacher_kinds.two_tower import TwoTowerOfItems
-from tfrs_distill.pipeline.two_stage import TwoStages, ranking_scores
 from tfrs_distill.progress import Progress
 from tfrs_distill.serving.recommender import Recommender
 from tfrs_distill.teachers import Reranker
@@ -202,22 +201,30 @@ def evaluate_two_stages(run: Run, folder: Path) -> tuple[Result, str]:
     )
     for name in (*run.compared_stages, "student"):
         student = run.student(name)
-        second = ranking_scores(student, recipe.lists.max_history)
+        second = ranking_scores(student, RELEVANCE)
         models[name] = both(
             TwoStages(first, second, most, run.result(name)["retrieval_weight"]),
             student.num_parameters,
             run.student_file(name).stat().st_size,
             LATENCY_QUERIES,
         )
-    models |= _of_forms(run, models["student"].parameters)
+    if run.exported == COMPRESSED:
+        whole = run.whole_student(COMPRESSED)
+        files = (run.retrieval_file(COMPRESSED), run.student_file(COMPRESSED))
+        models[COMPRESSED] = Measured(
+            TwoStages.of(whole, exclude_seen=run.data.catalogue.exclude_seen),
+            whole.num_parameters,
+            sum(file.stat().st_size for file in files),
+        )
+    models |= _of_forms(run, models[run.exported].parameters)
     evaluations, segmented = _evaluations(run, models, queries, folder)
     lists = _keep_lists(run, evaluations, queries, folder)
     rows = _rows(run, RELEVANCE, models, evaluations, queries, folder)
     for name, (shown, what) in TWO_STAGE_NAMES.items():
         rows[name] |= {"name": shown, "what": what}
-    name_forms(rows, "Two stages")
+    name_forms(rows, "Two stages" if run.exported == STUDENT else name_of_exported(run))
     describe_controls(run, rows, "Two stages, ")
-    pairs = PAIRS | pairs_of_controls(run) | TWO_STAGE_PAIRS
+    pairs = pairs_of(run) | TWO_STAGE_PAIRS
     result = _result(run, RELEVANCE, rows, evaluations, segmented, pairs)
     result |= _shown_lists(run, lists, evaluations, rows)
     order = ("retrieval", *run.compared_stages, "student", "cross_encoder", "teacher")

@@ -51,9 +51,9 @@ def _request(run: Run) -> dict[str, Any]:
         },
     }
     if recipe.task == "two-stage":
-        students["retrieval"] = str(run.student_file("retrieval"))
+        students["retrieval"] = str(run.retrieval_file(run.exported))
         request["num_candidates"] = recipe.lists.num_candidates
-        request["retrieval_weight"] = run.result("student")["retrieval_weight"]
+        request["retrieval_weight"] = run.result(run.exported)["retrieval_weight"]
     elif run.tasks:
         words = data.words
         request["vocabularies"] = {name: list(ids) for name, ids in data.vocabularies.items()}

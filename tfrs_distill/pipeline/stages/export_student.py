@@ -14,7 +14,8 @@ import tensorflow as tf
 
 import tfrs_distill.compress.compressed_item_tower  # noqa: F401  (its class is to be loaded)
 from tfrs_distill.data.catalogue import Catalogue
-from tfrs_distill.export import export_artefact, export_two_stage
+from tfrs_distill.export import export_artefact
+from tfrs_distill.models.two_stage_student import TwoStageStudent
 from tfrs_distill.pipeline.vocabularies import vocabularies_of
 from tfrs_distill.serving.word_vocabulary import WordVocabulary
 
@@ -27,15 +28,13 @@ def export(request: dict[str, Any]) -> None:
     catalogue: Any = fields and Catalogue(**fields)
     directory, provenance = request["directory"], request["provenance"]
     if "retrieval" in students:
-        export_two_stage(
+        both = TwoStageStudent(
             students["retrieval"],
             student,
-            directory,
-            catalogue,
             num_candidates=request["num_candidates"],
             retrieval_weight=request["retrieval_weight"],
-            provenance=provenance,
         )
+        export_artefact(both, directory, catalogue, provenance=provenance)
     elif "vocabularies" in request:
         words = request["words"] and WordVocabulary(
             tuple(request["words"]["words"]), request["words"]["max_words"]
