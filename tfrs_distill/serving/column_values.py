@@ -104,7 +104,7 @@ class ColumnValues:
         texts = ["" if value is None or value != value else value for value in given]
         odd = [text for text in texts if not isinstance(text, str)]
         if odd:
-            raise InputError(f"Column {name!r} must be of texts. Received: {odd[0]!r}.")
+            raise InputError(f"Column {name!r} must be texts. Received: {odd[0]!r}.")
         if name not in self._words:
             raise InputError(
                 f"Column {name!r} takes indices of words, because the student was exported "
@@ -191,7 +191,7 @@ def _of_type(name: str, values: Any, dtype: str) -> np.ndarray:
         raise InputError(f"Column {name!r} must be of {dtype}: {error}.") from error
     if array.dtype.kind in "iu" and not (given.dtype != object and np.array_equal(array, given)):
         raise InputError(
-            f"Column {name!r} must be of whole numbers that {dtype} can hold. Received: "
+            f"Column {name!r} must be whole numbers that {dtype} can hold. Received: "
             f"{_first(values)!r}, ..."
         )
     return array
