@@ -287,10 +287,10 @@ def item_and_history(num_items=NUM_ITEMS):
         ),
         (lambda: (ItemFeature(NUM_ITEMS, 2),), "must read history. Received: .* reads nothing"),
         (lambda: item_and_history()[1:], "must read item_id. Received: .* reads nothing of it"),
-        (lambda: item_and_history(59), "knows 59 items, but the catalogue has 60"),
+        (lambda: item_and_history(59), "has 59 items, but the catalogue has 60"),
         (
             lambda: (*item_and_history(), NeighbourFeature(61, 2, MAX_HISTORY)),
-            "knows 61 items, but the catalogue has 60",
+            "has 61 items, but the catalogue has 60",
         ),
     ],
 )

@@ -151,8 +151,8 @@ def test_items_are_added_under_threads(artefact):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"texts": ["robot"], "item_ids": ["i3"]}, "an item with the id 'i3' already"),
-        ({"texts": ["robot", "robot"]}, "an item with the id 'robot' already"),
+        ({"texts": ["robot"], "item_ids": ["i3"]}, "An item with the id 'i3' exists already"),
+        ({"texts": ["robot", "robot"]}, "An item with the id 'robot' exists already"),
         ({"texts": ["robot", " "]}, "item ' ' without one"),
         ({"texts": ["robot", "unheard"]}, "knows no word of the text 'unheard'"),
         ({"texts": ["robot"], "titles": ["a", "b"]}, "Received: 1, 2 and 2"),
