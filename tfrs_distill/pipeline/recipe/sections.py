@@ -1,6 +1,6 @@
-"""The sections of a recipe: one frozen dataclass each, every field with default, meaning, rule.
+"""The sections of a recipe: frozen dataclasses; every field has a default, a meaning and a rule.
 
-Where tasks read different settings, a section has a class for each.
+If tasks read different settings, a section has one class per task.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ NUMBER: Bounds = {"at_least": 1}
 RATE: Bounds = {"above": 0, "at_most": 1}
 DROPOUT: Bounds = {"at_least": 0, "below": 1}
 ENSEMBLE, TWO_TOWER = "ensemble", "two-tower"
-KIND = "what the teacher is; see docs/teachers.md"
-MEMBERS = "the kinds that an ensemble joins"
-BY_USUAL_NAME = "; empty = found by its usual names"
-MAX_HISTORY = "how many of a user's last items a model reads"
+KIND = "the kind of teacher; see docs/teachers.md"
+MEMBERS = "the kinds that an ensemble combines"
+BY_USUAL_NAME = "; empty = recognised by its usual names"
+MAX_HISTORY = "the number of a user's latest items that a model reads"
 LIKE, RATING, NEXT_ITEM, RECOMMENDED = "like", "rating", "next_item", "recommended"
 FILMS, FILMS_1M, BOOKS = "movielens-100k", "movielens-1m", "book-crossing"
 REVIEWS, PLANTED, TABLES = "clothing-reviews", "synthetic", "tables"
@@ -63,22 +63,22 @@ class _Data:
     source: str
     folder: str
     interactions: tuple[str, ...] = setting(
-        (), "tables: files, or a folder of them, with a row an interaction"
+        (), "tables: files, or a folder of files, with one row per interaction"
     )
     items: tuple[str, ...] = setting(
-        (), "tables: the same with a row an item; empty = an item's id is its title"
+        (), "tables: files with one row per item; empty = an item's id is its title"
     )
-    user_column: str = setting("", "tables: who" + BY_USUAL_NAME)
-    item_column: str = setting("", "tables: what" + BY_USUAL_NAME)
-    time_column: str = setting("", "tables: when" + BY_USUAL_NAME)
-    rating_column: str = setting("", "tables: how it was liked" + BY_USUAL_NAME)
+    user_column: str = setting("", "tables: the user's id" + BY_USUAL_NAME)
+    item_column: str = setting("", "tables: the item's id" + BY_USUAL_NAME)
+    time_column: str = setting("", "tables: the timestamp" + BY_USUAL_NAME)
+    rating_column: str = setting("", "tables: the rating" + BY_USUAL_NAME)
     id_column: str = setting("", "tables: an item's id, in `items`" + BY_USUAL_NAME)
     title_column: str = setting("", "tables: an item's title, in `items`" + BY_USUAL_NAME)
     text_columns: tuple[str, ...] = setting(
         (), "tables: an item's other texts, in `items`" + BY_USUAL_NAME
     )
     attribute_columns: tuple[str, ...] = setting(
-        (), "tables: what an item is or measures, such as brand and price, in `items`"
+        (), "tables: an item's attributes, such as brand and price, in `items`"
     )
 
     def __post_init__(self) -> None:
@@ -94,7 +94,7 @@ class _Data:
         of_tables = [name for name in settings if getattr(self, name, None)]
         if of_tables and not self.interactions:
             raise InputError(
-                f"`data.{of_tables[0]}` is about tables. Name them as `data.interactions` "
+                f"`data.{of_tables[0]}` applies to tables only. Give them as `data.interactions` "
                 "(--interactions)."
             )
         if self.attribute_columns and not self.items:
@@ -112,48 +112,52 @@ class _Data:
 
 @dataclass(frozen=True)
 class DataSettings(_Data):
-    """Where the interactions and the item texts come from."""
+    """The source of the interactions and item texts, and their split."""
 
     source: str = setting(
         FILMS,
-        "real films or books, planted data whose right answer is known, or tables of your own",
+        "a public data set of films or books, planted data with a known answer, or your own tables",
         choices=(*DATA_SETS, PLANTED, TABLES),
     )
-    folder: str = setting("", "a folder that holds the data; empty = fetch it")
+    folder: str = setting("", "a folder with the data; empty = fetch it")
     users: tuple[str, ...] = setting(
-        (), "tables: the same with a row a user, whose groups are compared"
+        (), "tables: files with one row per user, for user groups and attributes"
     )
     group_columns: tuple[str, ...] = setting(
         (),
-        "tables: what groups the users, such as country, in `users`; empty = the user_attributes, "
-        "or found by its usual names",
+        "tables: columns of `users` that define user groups, such as country; empty = the "
+        "user_attributes, or columns with usual names",
     )
     user_attributes: tuple[str, ...] = setting(
         (),
-        "what the student reads of a user beside the history: of films age, gender, occupation; of "
-        "books age, country; of tables columns of `users`; empty = nothing",
+        "user attributes that the student reads in addition to the history: films have age, "
+        "gender, occupation; books age, country; tables the columns of `users`; empty = none",
     )
-    min_rating: float = setting(0.0, "tables: what is rated lower is left out; 0 = nothing is")
+    min_rating: float = setting(
+        0.0, "tables: interactions with a lower rating are dropped; 0 = none are"
+    )
     disliked_below: float = setting(
-        0.0, "what is rated lower counts against its item; 0 = nothing does"
+        0.0, "interactions with a lower rating count against their item; 0 = none do"
     )
     weigh_by_rating: bool = setting(
-        False, "tables: whether a label counts in the losses as much as it is rated"
+        False, "tables: whether the rating is a label's weight in the losses"
     )
-    max_users: int = setting(0, "users that are read, drawn at random; 0 = all", at_least=0)
+    max_users: int = setting(
+        0, "the number of users that are read, drawn at random; 0 = all", at_least=0
+    )
     link_titles: str = setting(
-        "", "a folder of the data set whose item ids the graph's links use; empty = this one"
+        "", "a folder of the data set whose item ids the graph's links use; empty = this data"
     )
     max_history: int = setting(32, MAX_HISTORY, at_least=2)
     split: str = setting(
         USER_TIME,
-        "each user's last 10 % test; or the last item; or what is later than one time for all; or "
-        "a quarter of the items, which are in no training row; or a tenth of each user's by chance",
+        "the test set: each user's last 10 %; or last item; or all interactions after one global "
+        "time; or a quarter of the items, without training rows; or a random 10 % of each user's",
         choices=(USER_TIME, LEAVE_ONE_OUT, GLOBAL_TIME, COLD_ITEMS, RANDOM),
     )
     ties: str = setting(
         FILE_ORDER,
-        "what orders a user's interactions of one time stamp: the file, or chance",
+        "the order of a user's interactions with equal timestamps: as in the file, or random",
         choices=(FILE_ORDER, SHUFFLED),
     )
     train_share: float = setting(
@@ -163,26 +167,26 @@ class DataSettings(_Data):
         at_most=1,
     )
     exclude_seen: bool = setting(
-        True, "never recommend what the history holds; false where people come back, as to music"
+        True, "never recommend items of the history; false for repeated interactions, as in music"
     )
 
     @property
     def reads_order(self) -> bool:
-        """Whether the order of a history says something: not where it is of chance."""
+        """Whether the order of a history has information; it does not if it is random."""
         return self.split != RANDOM
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.source == BOOKS and self.split != RANDOM and not self.folder:
             raise InputError(
-                f'`data.source` "{BOOKS}" has no times: `data.split` must be "{RANDOM}". Received: '
-                f'"{self.split}".'
+                f'`data.source` "{BOOKS}" has no timestamps: `data.split` must be "{RANDOM}". '
+                f'Received: "{self.split}".'
             )
         if self.train_share < 1 and self.split == COLD_ITEMS:
             raise InputError(
-                f'`data.train_share` is not of `data.split` "{COLD_ITEMS}", which holds back items '
-                f"and not interactions. Received: train_share={self.train_share}. Set it to 1.0, "
-                "or choose another split."
+                f'`data.train_share` cannot be used with `data.split` "{COLD_ITEMS}", which holds '
+                f"out items, not interactions. Received: train_share={self.train_share}. Set it to "
+                "1.0, or choose another split."
             )
         if self.group_columns and not self.users:
             raise InputError(
@@ -191,14 +195,14 @@ class DataSettings(_Data):
             )
         if self.user_attributes and not (self.users or self.source in DATA_SETS):
             raise InputError(
-                "`data.user_attributes` are columns of `data.users` (--users), or what a data set "
-                f"of films or books says of its users. Received: {list(self.user_attributes)} "
+                "`data.user_attributes` are columns of `data.users` (--users), or user attributes "
+                f"of a data set of films or books. Received: {list(self.user_attributes)} "
                 f'without such a table, source="{self.source}".'
             )
         if self.min_rating and self.disliked_below and self.disliked_below <= self.min_rating:
             raise InputError(
-                "`data.min_rating` (--min-rating) leaves out what is rated lower, so that nothing "
-                "below `data.disliked_below` (--disliked-below) is left to count against its item. "
+                "`data.min_rating` (--min-rating) drops interactions with lower ratings, so none "
+                "below `data.disliked_below` (--disliked-below) remain to count against an item. "
                 f"Received: min_rating={self.min_rating:g}, disliked_below="
                 f"{self.disliked_below:g}. Give a lower `min_rating`, or one of the two."
             )
@@ -212,15 +216,15 @@ class DataSettings(_Data):
 
 @dataclass(frozen=True)
 class RankingDataSettings(_Data):
-    """Where the rows of users and items come from."""
+    """The source of the rows of users and items, and their split."""
 
     source: str = setting(
         FILMS,
-        "ratings of films, reviews of clothing with a text, or tables of your own with ratings",
+        "ratings of films, clothing reviews with a text, or your own tables with ratings",
         choices=(FILMS, REVIEWS, TABLES),
     )
-    folder: str = setting("", "a folder (reviews: a file) that holds the data; empty = fetch it")
-    liked_from: float = setting(4.0, "films and tables: `like` is a rating of so much or more")
+    folder: str = setting("", "a folder (reviews: a file) with the data; empty = fetch it")
+    liked_from: float = setting(4.0, "films and tables: `like` is a rating of this value or more")
     max_history: int = setting(100, MAX_HISTORY, at_least=2)
     split: str = setting(
         "random",
@@ -229,7 +233,7 @@ class RankingDataSettings(_Data):
     )
     max_users: int = setting(
         0,
-        "users (reviews: customers, one each) that are read, drawn at random; 0 = all",
+        "the number of users (reviews: customers) that are read, drawn at random; 0 = all",
         at_least=0,
     )
 
@@ -237,25 +241,25 @@ class RankingDataSettings(_Data):
         super().__post_init__()
         if self.source != REVIEWS and self.split != "random":
             raise InputError(
-                "`data.split` is about clothing reviews; other rows are split by time. Received: "
+                "`data.split` applies to clothing reviews; other rows are split by time. Received: "
                 f'source="{self.source}", split="{self.split}".'
             )
 
 
 @dataclass(frozen=True)
 class _Teacher:
-    """The large model: what every task's teacher has."""
+    """The large model: the settings that the teachers of all tasks have."""
 
     kind: str
     members: tuple[str, ...]
     source: str = setting("", "the file of an array teacher; FILE.py:FUNCTION of a python one")
     embedding_dim: int = setting(64, "the width of the item and query vectors", **NUMBER)
     dropout: float = setting(0.2, "the share of activations dropped while training", **DROPOUT)
-    batch_size: int = setting(32, "windows or rows a step", **NUMBER)
+    batch_size: int = setting(32, "windows or rows per step", **NUMBER)
     learning_rate: float = setting(1e-3, "Adam's learning rate", **RATE)
-    max_epochs: int = setting(40, "passes over the training data at most", **NUMBER)
+    max_epochs: int = setting(40, "the maximum number of epochs", **NUMBER)
     patience: int = setting(
-        4, "epochs without a better validation figure before stopping", **NUMBER
+        4, "epochs without a better validation score before early stopping", **NUMBER
     )
 
     @property
@@ -272,7 +276,7 @@ class _Teacher:
             )
         if bool(self.source) != bool({"array", "python"} & set(self.kinds)):
             raise InputError(
-                "`teacher.source` is needed by the kinds array and python, and by no other. "
+                "`teacher.source` is required by the kinds array and python, and by no other. "
                 f'Received: source="{self.source}", kind="{self.kind}".'
             )
 
@@ -286,16 +290,16 @@ class TeacherSettings(_Teacher):
         ("two-tower", "item-item"), MEMBERS, choices=kinds_for(RETRIEVAL)
     )
     modalities: tuple[str, ...] = setting(
-        ("text",), "what a two-tower teacher reads of an item beside its id", choices=MODALITIES
+        ("text",), "what a two-tower teacher reads in addition to item ids", choices=MODALITIES
     )
     num_blocks: int = setting(1, "attention blocks over the history", **NUMBER)
-    num_heads: int = setting(2, "attention heads a block; divides `embedding_dim`", **NUMBER)
+    num_heads: int = setting(2, "attention heads per block; divides `embedding_dim`", **NUMBER)
     label_smoothing: float = setting(
-        0.5, "two-tower: the share of a label that all items have alike", **DROPOUT
+        0.5, "two-tower: the share of a label spread evenly over all items", **DROPOUT
     )
     id_dropout: float = setting(
         0.0,
-        "two-tower with text: the share of items whose ids are hidden while training",
+        "two-tower with text: the share of items whose ids are hidden in training",
         **DROPOUT,
     )
 
@@ -316,11 +320,11 @@ class RankingTeacherSettings(_Teacher):
     members: tuple[str, ...] = setting((), MEMBERS, choices=kinds_for(RANKING))
     privileged: tuple[str, ...] = setting(
         ("user", "context"),
-        "deep-cross: what it reads that the student cannot have when serving",
+        "deep-cross: features that are not available to the student at serving time",
         choices=PRIVILEGED,
     )
     num_models: int = setting(
-        1, "deep-cross: models of different seeds whose probabilities are averaged", **NUMBER
+        1, "deep-cross: the number of models of different seeds that are averaged", **NUMBER
     )
     num_cross_layers: int = setting(
         2, "deep-cross: layers that multiply features with each other", **NUMBER
@@ -330,54 +334,54 @@ class RankingTeacherSettings(_Teacher):
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """What reads the items' texts."""
+    """The encoder of the items' texts."""
 
     name: str = setting(
         "", "a BERT's name or folder, or a TF-Hub encoder's; empty = all-MiniLM-L6-v2"
     )
     pooling: str = setting(
         "auto",
-        "how a BERT's tokens make one vector; auto = as its folder says, or mean",
+        "how a BERT's token vectors are pooled; auto = as its folder says, or mean",
         choices=("auto", "mean", "cls", "max"),
     )
     max_length: int = setting(
-        0, "wordpieces that a BERT reads at once; 0 = as its folder says, or 128", at_least=0
+        0, "word pieces that a BERT reads at once; 0 = as its folder says, or 128", at_least=0
     )
     long_texts: str = setting(
-        "cut", "longer texts: cut there, or read in windows", choices=("cut", "windows")
+        "cut", "longer texts: truncated, or read in windows", choices=("cut", "windows")
     )
-    output_key: str = setting("", "which output of a TF-Hub encoder that has several")
-    preprocessor: str = setting("", "a TF-Hub encoder's model that makes its input of texts")
+    output_key: str = setting("", "the output to use of a TF-Hub encoder that has several")
+    preprocessor: str = setting("", "the preprocessing model of a TF-Hub encoder")
 
     def __post_init__(self) -> None:
         check(self, "encoder")
         if 0 < self.max_length < 8:
             raise InputError(
-                "`encoder.max_length` must be 0, for what the encoder's folder says, or at least "
-                f"8. Received: {self.max_length}."
+                "`encoder.max_length` must be 0, to use the value of the encoder's folder, or at "
+                f"least 8. Received: {self.max_length}."
             )
 
 
 @dataclass(frozen=True)
 class TuningSettings:
-    """How the teacher's BERT is adapted to the catalogue; only a two-tower's text is."""
+    """How the BERT of a two-tower teacher is fine-tuned to the catalogue."""
 
-    method: str = setting("none", "which of BERT's weights train, if any", choices=TUNING_METHODS)
-    layers: int = setting(1, "top-layers: how many, from the top", **NUMBER)
+    method: str = setting("none", "the weights of BERT that are trained", choices=TUNING_METHODS)
+    layers: int = setting(1, "top-layers: the number of layers, from the top", **NUMBER)
     layer_decay: float = setting(
-        0.9, "all-layers: each layer's learning rate over the next one's", above=0, at_most=1
+        0.9, "all-layers: a layer's learning rate divided by the next one's", above=0, at_most=1
     )
-    rank: int = setting(8, "lora: the rank of what is added to a matrix", **NUMBER)
+    rank: int = setting(8, "lora: the rank of the update of a matrix", **NUMBER)
     width: int = setting(16, "adapters: the width of the bottleneck", **NUMBER)
-    length: int = setting(16, "prefix: learned vectors before the text, a layer", **NUMBER)
-    steps: int = setting(300, "steps of tuning", **NUMBER)
-    batch_size: int = setting(8, "windows a step", **NUMBER)
-    num_negatives: int = setting(128, "items drawn beside a step's own", **NUMBER)
+    length: int = setting(16, "prefix: learned vectors before the text, per layer", **NUMBER)
+    steps: int = setting(300, "fine-tuning steps", **NUMBER)
+    batch_size: int = setting(8, "windows per step", **NUMBER)
+    num_negatives: int = setting(128, "sampled items per step, in addition to its own", **NUMBER)
     learning_rate: float = setting(
-        0.0, "Adam's learning rate; 0 = what suits the method", at_least=0, at_most=1
+        0.0, "Adam's learning rate; 0 = the method's default", at_least=0, at_most=1
     )
     pretrain_steps: int = setting(
-        0, "steps of masked-language-model training on the item texts before; 0 = none", at_least=0
+        0, "masked-language-model steps on the item texts before tuning; 0 = none", at_least=0
     )
 
     def __post_init__(self) -> None:
@@ -386,25 +390,25 @@ class TuningSettings:
 
 @dataclass(frozen=True)
 class TransferSettings:
-    """What the models learnt from other data before."""
+    """Transfer from the models of a run on other data."""
 
     run: str = setting(
         "",
-        "the folder of a finished run, such as saved_models/ml-1m, whose models this run's start "
-        "from; empty = none",
+        "the folder of a finished run, such as saved_models/ml-1m, whose models initialise this "
+        "run's; empty = none",
     )
     same_items: str = setting(
         TITLES,
-        "how an item of both is recognised: by its title, upper or lower case, or its id; or none",
+        "how items of both runs are matched: by title, ignoring case, or by id; none = not at all",
         choices=(TITLES, IDS, NO_ITEMS),
     )
     trains: str = setting(
         ALL,
-        "what of the two-tower teacher is trained on this run's data: all; the items' ids and a "
-        "low-rank adapter of the text projection; or nothing",
+        "the part of the two-tower teacher that is trained on this run's data: all; the item ids "
+        "and a low-rank adapter of the text projection; or nothing",
         choices=(ALL, ADAPTERS, NOTHING),
     )
-    adapter_rank: int = setting(8, "adapters: the rank of what is added to a matrix", **NUMBER)
+    adapter_rank: int = setting(8, "adapters: the rank of the update of a matrix", **NUMBER)
 
     def __post_init__(self) -> None:
         check(self, "transfer")
@@ -412,17 +416,17 @@ class TransferSettings:
 
 @dataclass(frozen=True)
 class CrossEncoderSettings:
-    """The second stage of a cross-encoder teacher: it orders what a two-tower found."""
+    """The second stage of a cross-encoder teacher: it re-ranks the two-tower's candidates."""
 
-    num_candidates: int = setting(20, "items of a row that it reads and orders", at_least=2)
+    num_candidates: int = setting(20, "items per row that it re-ranks", at_least=2)
     max_history_items: int = setting(5, "items of the history that it reads", **NUMBER)
-    max_length: int = setting(64, "wordpieces of history and candidate together", at_least=8)
+    max_length: int = setting(64, "word pieces of history and candidate together", at_least=8)
     first_stage_weight: float = setting(
-        1.0, "how much the two-tower still says about the order", at_least=0, at_most=100
+        1.0, "the weight of the two-tower's scores in the order", at_least=0, at_most=100
     )
     steps: int = setting(500, "training steps", **NUMBER)
-    batch_size: int = setting(8, "rows a training step", **NUMBER)
-    num_negatives: int = setting(7, "items that a training row is compared with", **NUMBER)
+    batch_size: int = setting(8, "rows per training step", **NUMBER)
+    num_negatives: int = setting(7, "negative items per training row", **NUMBER)
     learning_rate: float = setting(5e-5, "Adam's learning rate", **RATE)
 
     def __post_init__(self) -> None:
@@ -431,25 +435,26 @@ class CrossEncoderSettings:
 
 @dataclass(frozen=True)
 class KnowledgeSettings:
-    """What is kept of the teacher's logits of the training data."""
+    """The cached teacher logits of the training data."""
 
     folds: int = setting(
-        8, "parts of the users, each labelled by a teacher that never saw it", at_least=2
+        8, "folds of users, each labelled by a teacher that was not trained on it", at_least=2
     )
     top_k: int = setting(
         350,
-        "the teacher's best items kept for each position; of fewer items all but one",
+        "the teacher's top items kept per position; at most all items but one",
         **NUMBER,
     )
     form: str = setting(
         "auto",
-        "exact logits from embeddings, or the top-K and the rest's sum; auto = exact if it can be",
+        "exact logits from embeddings, or the top-K and the sum of the rest; auto = exact if "
+        "possible",
         choices=("auto", "embeddings", "top_k"),
     )
     generated_per_window: int = setting(
         0,
-        "histories for each training window that the teacher continues and alone labels, where "
-        "there is little data; the top-K of all is read then",
+        "histories that the teacher generates and labels per training window, for scarce data; "
+        "requires the top-K form",
         at_least=0,
     )
 
@@ -457,8 +462,8 @@ class KnowledgeSettings:
         check(self, "knowledge")
         if self.generated_per_window and self.form == "embeddings":
             raise InputError(
-                "`knowledge.generated_per_window` are labelled by another teacher than the "
-                "training windows, so their exact logits cannot be read. Received: "
+                "The histories of `knowledge.generated_per_window` are labelled by a different "
+                "teacher than the training windows, so exact logits cannot be used. Received: "
                 f'{self.generated_per_window} with form="embeddings". Set `knowledge.form` to '
                 '"top_k" or "auto".'
             )
@@ -466,17 +471,17 @@ class KnowledgeSettings:
 
 @dataclass(frozen=True)
 class RankingKnowledgeSettings:
-    """Which rows the teacher labels."""
+    """The rows that the teacher labels."""
 
     folds: int = setting(
-        4, "parts of the rows, each labelled by a teacher that never saw it", at_least=2
+        4, "folds of rows, each labelled by a teacher that was not trained on it", at_least=2
     )
     by: str = setting(
-        "row", "a part is whole users, or rows drawn at random", choices=("user", "row")
+        "row", "a fold has whole users, or rows drawn at random", choices=("user", "row")
     )
     unlabelled_per_row: int = setting(
         0,
-        "rows of other items for each training row, which the teacher alone labels",
+        "unlabelled rows of other items per training row, which the teacher labels",
         at_least=0,
     )
 
@@ -486,7 +491,7 @@ class RankingKnowledgeSettings:
 
 @dataclass(frozen=True)
 class StudentSettings:
-    """The small model that recommends; its twin is the same."""
+    """The small model that recommends; its twin has the same architecture."""
 
     embedding_dim: int = setting(32, "the width of the item and query vectors", **NUMBER)
 
@@ -496,7 +501,7 @@ class StudentSettings:
 
 @dataclass(frozen=True)
 class RankingStudentSettings(StudentSettings):
-    """The small model that predicts labels of rows, or orders candidates; its twin is the same."""
+    """The small model that predicts row labels or ranks candidates; its twin is built alike."""
 
     embedding_dim: int = setting(16, "the width of the item and query vectors", **NUMBER)
     num_cross_layers: int = setting(2, "layers that multiply features with each other", **NUMBER)
@@ -505,21 +510,21 @@ class RankingStudentSettings(StudentSettings):
 
 @dataclass(frozen=True)
 class ItemTextsSettings:
-    """What the student reads of the items' texts, to recommend items that nobody has met."""
+    """The text tower of the student, which makes cold-start recommendations possible."""
 
-    read: bool = setting(True, "whether the student has a text tower beside the items' ids")
+    read: bool = setting(True, "whether the student has a text tower in addition to item ids")
     num_common: int = setting(
         300,
-        "word pieces with a vector beside those of the known texts: the BERT's commonest",
+        "further word pieces with a vector: the BERT's most frequent ones",
         at_least=0,
     )
-    piece_dim: int = setting(16, "the width of a word piece's vector, made of the BERT's", **NUMBER)
-    max_pieces: int = setting(32, "word pieces read of a text", **NUMBER)
+    piece_dim: int = setting(16, "the width of a word piece's vector, from the BERT's", **NUMBER)
+    max_pieces: int = setting(32, "word pieces read per text", **NUMBER)
     id_dropout: float = setting(
-        0.1, "the share of items whose ids are hidden while training", **DROPOUT
+        0.1, "the share of items whose ids are hidden in training", **DROPOUT
     )
     dropout: float = setting(
-        0.1, "the share of a text's word pieces left out while training", **DROPOUT
+        0.1, "the share of a text's word pieces dropped in training", **DROPOUT
     )
 
     def __post_init__(self) -> None:
@@ -531,12 +536,12 @@ class WordsSettings:
     """The words that a student reads of a review."""
 
     min_count: int = setting(
-        10, "how often the training texts must have a word for it to get a vector", **NUMBER
+        10, "the minimum count of a word in the training texts to get a vector", **NUMBER
     )
-    max_words: int = setting(128, "words read of a text", **NUMBER)
+    max_words: int = setting(128, "words read per text", **NUMBER)
     num_bigram_buckets: int = setting(
         16384,
-        "pairs of neighbouring words share this many vectors; 0 = pairs are not read",
+        "the number of hash buckets of word bigrams; 0 = no bigrams",
         at_least=0,
     )
     embedding_dim: int = setting(16, "the width of a word's vector", **NUMBER)
@@ -547,21 +552,21 @@ class WordsSettings:
 
 @dataclass(frozen=True)
 class LabelsSettings:
-    """What a student predicts of a row."""
+    """The labels of a row that a student predicts."""
 
     tasks: tuple[str, ...] = setting(
         (LIKE, RATING),
-        "what is predicted of a row; the first one gives the verdict",
+        "the predicted labels; the first one decides the verdict",
         choices=(LIKE, RATING, RECOMMENDED, NEXT_ITEM),
     )
     rating_as: str = setting(
         "distribution",
-        "a rating is one number, steps on a ladder, or a distribution over its values",
+        "a rating is a number, ordered levels, or a distribution over its values",
         choices=("regression", "ordinal", "distribution"),
     )
     balance: str = setting(
         "fixed",
-        "how the tasks' losses are weighed: equally, by learnt uncertainty, by gradient norm",
+        "how the tasks' losses are weighted: equally, by learned uncertainty, by gradient norm",
         choices=("fixed", "uncertainty", "gradient-norm"),
     )
 
@@ -573,27 +578,29 @@ class LabelsSettings:
 
 @dataclass(frozen=True)
 class ListsSettings:
-    """The candidate lists that the second of two stages orders."""
+    """The candidate lists that the second of two stages ranks."""
 
     num_candidates: int = setting(
         100, "items that the first stage finds for the second", at_least=2
     )
-    list_size: int = setting(50, "items of a training list", at_least=2)
-    num_lists: int = setting(4000, "training lists, at positions drawn evenly", at_least=10)
+    list_size: int = setting(50, "items per training list", at_least=2)
+    num_lists: int = setting(
+        4000, "the number of training lists, at uniformly sampled positions", at_least=10
+    )
     num_ordered_lists: int = setting(
         400,
-        "how many of them the cross-encoder orders; item-item weights order all",
+        "lists that the cross-encoder ranks; item-item weights rank all lists",
         at_least=10,
     )
     max_history: int = setting(
         64, "latest items of the history that the second stage reads", at_least=1
     )
     num_neighbours: int = setting(
-        20, "neighbours of an item that the second stage looks for in the history", at_least=1
+        20, "neighbours per item that the second stage looks for in the history", at_least=1
     )
     list_loss: str = setting(
         "listmle",
-        "what the student learns of an order: its likelihood, its pairs, or its top ranks",
+        "the distillation loss of an order: its likelihood, its pairs, or its top ranks",
         choices=("listmle", "pairwise", "ranks"),
     )
 
@@ -613,16 +620,17 @@ class ListsSettings:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """The budget of the student and of those it is measured beside: the same for all."""
+    """The training budget of student, twin and controls: the same for all."""
 
-    batch_size: int = setting(32, "windows or rows a step", **NUMBER)
-    max_epochs: int = setting(100, "passes over the training data at most", **NUMBER)
+    batch_size: int = setting(32, "windows or rows per step", **NUMBER)
+    max_epochs: int = setting(100, "the maximum number of epochs", **NUMBER)
     patience: int = setting(
-        12, "epochs without a better validation figure before stopping", **NUMBER
+        12, "epochs without a better validation score before early stopping", **NUMBER
     )
     controls: tuple[str, ...] = setting(
         ("plain", "self-taught"),
-        "students that show what is not the teacher's knowledge; self-taught trains a twin a fold",
+        "students without the teacher's knowledge to compare with; self-taught trains one twin per "
+        "fold",
         choices=CONTROLS,
     )
 
@@ -632,17 +640,17 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class _Learning:
-    """How a student learns, with a teacher or without one."""
+    """The training settings of a student, with a teacher or without one."""
 
     section: ClassVar[str]
 
     learning_rate: float
     dropout: float
     label_smoothing: float = setting(
-        0.0, "the share of a label that all classes or items have alike", **DROPOUT
+        0.0, "the share of a label spread evenly over all classes or items", **DROPOUT
     )
     weight_decay: float = setting(
-        0.0, "what a step takes off every weight, times the learning rate", at_least=0, at_most=1
+        0.0, "decoupled weight decay, times the learning rate", at_least=0, at_most=1
     )
 
     def __post_init__(self) -> None:
@@ -651,7 +659,7 @@ class _Learning:
 
 @dataclass(frozen=True)
 class TwinSettings(_Learning):
-    """How the twin learns without a teacher: its own best, so that the comparison is fair."""
+    """The training settings of the twin, tuned on their own so that the comparison is fair."""
 
     section: ClassVar[str] = "twin"
 
@@ -661,7 +669,7 @@ class TwinSettings(_Learning):
 
 @dataclass(frozen=True)
 class DistillationSettings(_Learning):
-    """How the student learns from the teacher."""
+    """The settings of distillation from the teacher."""
 
     section: ClassVar[str] = "distillation"
 
@@ -669,25 +677,25 @@ class DistillationSettings(_Learning):
     dropout: float = setting(0.0, "the share of entries dropped for the student", **DROPOUT)
     temperature: float = setting(2.0, "higher = softer targets", above=0, at_most=1000)
     student_loss_weight: float = setting(
-        0.2, "the labels' share of the loss; the teacher has the rest", at_least=0, at_most=1
+        0.2, "the labels' share of the loss; the rest is distillation", at_least=0, at_most=1
     )
 
 
 @dataclass(frozen=True)
 class RetrievalDistillationSettings(DistillationSettings):
-    """How the student learns to find items from the teacher."""
+    """The settings of distillation for retrieval."""
 
     learning_rate: float = setting(3e-3, "Adam's learning rate for the student", **RATE)
     dropout: float = setting(0.2, "the share of entries dropped for the student", **DROPOUT)
     label_smoothing: float = setting(
-        0.8, "the share of a label that all items have alike", **DROPOUT
+        0.8, "the share of a label spread evenly over all items", **DROPOUT
     )
     student_loss_weight: float = setting(
-        0.5, "the labels' share of the loss; the teacher has the rest", at_least=0, at_most=1
+        0.5, "the labels' share of the loss; the rest is distillation", at_least=0, at_most=1
     )
     cold_items_weight: float = setting(
         1.0,
-        "how much the teacher's order of the cold items counts beside all else",
+        "the weight of the distillation loss over the cold items",
         at_least=0,
         at_most=1000,
     )
@@ -695,22 +703,20 @@ class RetrievalDistillationSettings(DistillationSettings):
 
 @dataclass(frozen=True)
 class RetrievalTwinSettings(TwinSettings):
-    """How the twin learns to find items without a teacher."""
+    """The training settings of the twin for retrieval."""
 
     dropout: float = setting(0.4, "the share of entries dropped for the twin", **DROPOUT)
     label_smoothing: float = setting(
-        0.8, "the share of a label that all items have alike", **DROPOUT
+        0.8, "the share of a label spread evenly over all items", **DROPOUT
     )
-    exclude_seen: bool = setting(
-        False, "whether the loss leaves out the items that the history holds"
-    )
+    exclude_seen: bool = setting(False, "whether the loss excludes the items of the history")
 
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """What is written for serving and for devices."""
+    """The exported files for serving and for devices."""
 
-    version: int = setting(1, "the version's folder, as TF Serving wants it", **NUMBER)
+    version: int = setting(1, "the version number and folder, for TF Serving", **NUMBER)
 
     def __post_init__(self) -> None:
         check(self, "export")
@@ -718,26 +724,28 @@ class ExportSettings:
 
 @dataclass(frozen=True)
 class CompressedExportSettings(ExportSettings):
-    """What is written of one student, which may be made smaller before."""
+    """The exported files of one student, which may be compressed first."""
 
     compress: tuple[str, ...] = setting(
-        (), "what is done to the student before, in order; see docs/compression.md; empty = nothing"
+        (), "compression methods applied before export, in order; see docs/compression.md"
     )
 
 
 @dataclass(frozen=True)
 class RetrievalExportSettings(CompressedExportSettings):
-    """What is written of a student that recommends."""
+    """The exported files of a student that recommends."""
 
-    k: int = setting(100, "items a query returns; fixed inside the exported graph", **NUMBER)
+    k: int = setting(100, "items per query; fixed in the exported graph", **NUMBER)
 
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """How the models are measured."""
+    """How the models are evaluated."""
 
     k: int = setting(10, "the k of NDCG@k and the other metrics", **NUMBER)
-    bootstrap_samples: int = setting(1000, "resamples of the users for an interval", at_least=100)
+    bootstrap_samples: int = setting(
+        1000, "bootstrap resamples of the users for an interval", at_least=100
+    )
 
     def __post_init__(self) -> None:
         check(self, "evaluation")
@@ -745,10 +753,10 @@ class EvaluationSettings:
 
 @dataclass(frozen=True)
 class TwoStageEvaluationSettings(EvaluationSettings):
-    """How two stages are measured."""
+    """How two stages are evaluated."""
 
     max_lists: int = setting(
         0,
-        "test users whose candidates the cross-encoder orders beside the student; 0 = all",
+        "the number of test users that are evaluated; 0 = all",
         at_least=0,
     )
