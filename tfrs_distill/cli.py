@@ -1,7 +1,7 @@
 """The command line: parse, call one public function, print.
 
-What is heavy (TensorFlow, rich, NumPy) is imported by the command that needs it, so that `--help`
-answers at once and `recommend` from a `.tflite` file never imports TensorFlow.
+Heavy packages (TensorFlow, rich, NumPy) are imported only by the commands that need them, so
+`--help` is fast and `recommend` from a `.tflite` file never imports TensorFlow.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from tfrs_distill.serving.recommender import Recommendation
 
 USERS_ERROR, INTERRUPTED = 2, 130
-RECIPE = "movielens-100k"  # where none is named
+RECIPE = "movielens-100k"  # the default
 SHOWN_VALUES = 20  # of an attribute, which may have a thousand
 LOG_WIDTH = 160  # columns of a table in a file or a pipe
-OWN_DATA = "your own data: who met what when, in CSV, JSON lines or Parquet, or a folder of it"
+OWN_DATA = "your own user-item interactions: CSV, JSON lines or Parquet, or a folder of such files"
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 2 for a mistake that the user can correct, 130 for an interrupt.
     """
-    # TensorFlow reads this once, when it is imported; what the user has set stays.
+    # TensorFlow reads this once, when it is imported; the user's own value has priority.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for stream in (sys.stdout, sys.stderr):  # a title must not fail on a terminal's encoding
         with contextlib.suppress(AttributeError):
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\ninterrupted: {arguments.when_interrupted}", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tfrs-distill",
-        description="Teach a small recommender what a large one knows.",
+        description="Knowledge distillation and compression of TensorFlow recommenders.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_run(commands: Any) -> None:
-    words = "train a teacher, a student and its twin; export, measure and report"
+    words = "train a teacher, a student and its twin; export, evaluate and report"
     run = commands.add_parser("run", help=words, description=words, allow_abbrev=False)
     run.set_defaults(command=_run, when_interrupted="run the same command again to resume.")
     _add_recipe(run)
@@ -100,13 +100,13 @@ def _add_run(commands: Any) -> None:
         "--processes",
         metavar="N",
         type=int,
-        help="take stages at the same time, each with memory of its own; default: 2, or 1 on a "
-        "single core or beside a GPU",
+        help="number of processes that run stages in parallel, each with its own memory; default: "
+        "2, or 1 on a single core or with a GPU",
     )
 
 
 def _add_tune(commands: Any) -> None:
-    words = "search for a recipe's settings on validation, for the student and its twin"
+    words = "tune a recipe's settings on validation, for the student and its twin"
     tune = commands.add_parser("tune", help=words, description=words, allow_abbrev=False)
     tune.set_defaults(command=_tune, when_interrupted="run the same command again to resume.")
     _add_recipe(tune)
@@ -115,20 +115,21 @@ def _add_tune(commands: Any) -> None:
         metavar="N",
         type=int,
         default=20,
-        help="of the student, and as many of the twin; default: %(default)s",
+        help="number of trials of the student, and of the twin; default: %(default)s",
     )
     tune.add_argument(
         "--search",
         metavar="KEY=VALUES",
         action="append",
         default=[],
-        help="a setting and its LOW:HIGH, LOW:HIGH:log or A,B,C, beside the default ones or in "
-        "their place, such as student.embedding_dim=16,32,48; a single value fixes it",
+        help="a setting and its values, LOW:HIGH, LOW:HIGH:log or A,B,C, such as "
+        "student.embedding_dim=16,32,48; adds to the default settings or replaces one; a single "
+        "value fixes the setting",
     )
 
 
 def _add_recipe(command: argparse.ArgumentParser) -> None:
-    """What names a recipe and changes it."""
+    """The arguments that name a recipe and change it."""
     _add_data(command)
     command.add_argument(
         "--out", metavar="DIR", type=Path, default=Path("saved_models"), help="default: %(default)s"
@@ -137,17 +138,17 @@ def _add_recipe(command: argparse.ArgumentParser) -> None:
         "--teacher", metavar="KIND", help="two-tower, item-item, ensemble, deep-cross, ..."
     )
     command.add_argument("--encoder", metavar="NAME_OR_PATH", help="the teacher's BERT")
-    command.add_argument("--tuning", metavar="METHOD", help="how BERT trains: none, lora, ...")
     command.add_argument(
-        "--seed", metavar="N", type=int, help="every random number follows from it"
+        "--tuning", metavar="METHOD", help="how BERT is fine-tuned: none, lora, ..."
     )
+    command.add_argument("--seed", metavar="N", type=int, help="the seed of all random numbers")
     command.add_argument(
-        "--quick", action="store_true", help="small size: to see it work, not to compare"
+        "--quick", action="store_true", help="a small run for a trial; do not compare its results"
     )
 
 
 def _add_init(commands: Any) -> None:
-    words = "look at your own data and write a recipe for it"
+    words = "inspect your own data and write a recipe for it"
     init = commands.add_parser("init", help=words, description=words, allow_abbrev=False)
     init.set_defaults(command=_init, when_interrupted="nothing was written.")
     init.add_argument("interactions", metavar="FILE", nargs="+", help=OWN_DATA)
@@ -156,8 +157,8 @@ def _add_init(commands: Any) -> None:
         "--recipe",
         metavar="NAME",
         default=RECIPE,
-        help="what to start from: movielens-100k (find items; the default), two-stage (find and "
-        "order), ranking or multitask (predict ratings)",
+        help="the base recipe: movielens-100k (retrieve items; the default), two-stage (retrieve "
+        "and rank), ranking or multitask (predict ratings)",
     )
     init.add_argument(
         "--to",
@@ -169,7 +170,7 @@ def _add_init(commands: Any) -> None:
 
 
 def _add_data(command: argparse.ArgumentParser) -> None:
-    """The recipe, and data in place of its own."""
+    """The recipe, and data to use instead of the recipe's."""
     command.add_argument(
         "--recipe",
         metavar="FILE_OR_NAME",
@@ -177,29 +178,29 @@ def _add_data(command: argparse.ArgumentParser) -> None:
         help="a TOML file, or movielens-100k (the default), movielens-1m, book-crossing, "
         "synthetic, ranking, multitask, two-stage, reviews",
     )
-    command.add_argument("--data-dir", metavar="DIR", help="the data, instead of fetching it")
+    command.add_argument("--data-dir", metavar="DIR", help="a folder with the data; not fetched")
     command.add_argument("--interactions", metavar="FILE", nargs="+", help=OWN_DATA)
     _add_tables(command)
 
 
 def _add_tables(command: argparse.ArgumentParser) -> None:
-    """What is known of the interactions' table beside its files."""
+    """The options for tables of interactions, items and users."""
     command.add_argument(
-        "--items", metavar="FILE", nargs="+", default=[], help="the same of the items"
+        "--items", metavar="FILE", nargs="+", default=[], help="tables with one row per item"
     )
     command.add_argument(
         "--users",
         metavar="FILE",
         nargs="+",
         default=[],
-        help="the same of the users, whose groups are compared",
+        help="tables with one row per user; the report compares user groups",
     )
     command.add_argument(
         "--column",
         metavar="ROLE=NAME",
         action="append",
         default=[],
-        help="a column of these: user, item, time, rating; id, title, text, attribute of the "
+        help="the column of a role: user, item, time, rating; id, title, text, attribute of the "
         "items; group of the users",
     )
     command.add_argument(
@@ -207,24 +208,24 @@ def _add_tables(command: argparse.ArgumentParser) -> None:
         metavar="X",
         type=float,
         default=0.0,
-        help="leave out interactions with a lower rating",
+        help="drop interactions with a lower rating",
     )
     command.add_argument(
         "--disliked-below",
         metavar="X",
         type=float,
         default=0.0,
-        help="count interactions with a lower rating against their items",
+        help="interactions with a lower rating count against their items",
     )
     command.add_argument(
         "--weigh-by-rating",
         action="store_true",
-        help="count a label in the losses as much as it is rated",
+        help="use the rating as the label's weight in the losses",
     )
 
 
 def _add_update(commands: Any) -> None:
-    words = "let a finished run go on with new interactions and items, and publish its next version"
+    words = "update a finished run with new interactions and items, and publish its next version"
     update = commands.add_parser("update", help=words, description=words, allow_abbrev=False)
     update.set_defaults(command=_update, when_interrupted="run the same command again to resume.")
     update.add_argument("run", metavar="RUN", type=Path, help="a run's folder")
@@ -233,64 +234,72 @@ def _add_update(commands: Any) -> None:
         metavar="FILE",
         nargs="+",
         required=True,
-        help="who met what since the run's data, in CSV, JSON lines or Parquet",
+        help="user-item interactions later than the run's data, in CSV, JSON lines or Parquet",
     )
     update.add_argument(
         "--new-items",
         metavar="FILE",
         nargs="+",
         default=[],
-        help="the items that the run does not know yet, with a title or text",
+        help="items that are not in the run yet, with a title or text",
     )
     update.add_argument(
         "--column",
         metavar="ROLE=NAME",
         action="append",
         default=[],
-        help="a column of these: user, item, time, rating; id, title, text of the items; else "
-        "as the run's recipe names it, or by its usual names",
+        help="the column of a role: user, item, time, rating; id, title, text of the items; by "
+        "default as in the run's recipe, or recognised by its usual names",
     )
     update.add_argument(
         "--max-drop",
         metavar="SHARE",
         type=float,
         default=0.02,
-        help="publish nothing that lost more of an earlier version's NDCG; default: %(default)s",
+        help="the share of an earlier version's NDCG that the new version may lose to be "
+        "published; default: %(default)s",
     )
     update.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def _add_compress(commands: Any) -> None:
-    words = "search for the best student that fits into so many bytes, and export it"
+    words = "search for the best student within a size limit, and export it"
     compress = commands.add_parser("compress", help=words, description=words, allow_abbrev=False)
     compress.set_defaults(
-        command=_compress, when_interrupted="run the same command again to go on."
+        command=_compress, when_interrupted="run the same command again to resume."
     )
     compress.add_argument(
-        "artefact", metavar="ARTEFACT", type=Path, help="of a run, such as saved_models/ml-100k/1"
+        "artefact",
+        metavar="ARTEFACT",
+        type=Path,
+        help="a run's artefact, such as saved_models/ml-100k/1",
     )
     compress.add_argument(
         "--max-bytes",
         metavar="SIZE",
         type=_bytes,
         required=True,
-        help="of the .tflite file, such as 32KB (32,000 bytes)",
+        help="the maximum size of the .tflite file, such as 32KB (32,000 bytes)",
     )
     compress.add_argument(
         "--max-drop",
         metavar="SHARE",
         type=_share,
         default=0.02,
-        help="of the score of the student in float32, such as 2%% or 0.02; default: 2%%",
+        help="the share of the float32 student's score that may be lost, such as 2%% or 0.02; "
+        "default: 2%%",
     )
     compress.add_argument(
-        "--to", metavar="DIR", type=Path, help="default: compressed/VERSION in the run's folder"
+        "--to",
+        metavar="DIR",
+        type=Path,
+        help="the new artefact; default: compressed/VERSION in the run's folder",
     )
     compress.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def _bytes(text: str) -> int:
-    """Bytes, also as 32KB or 1.5 MB; of 1,000 and 1,000,000."""
+    """A number of bytes, such as 32000, 32KB or 1.5 MB, in units of 1,000 and 1,000,000."""
     number = text.strip().upper().removesuffix("B").strip()
     factors = {"K": 1_000, "M": 1_000_000}
     factor = factors.get(number[-1:], 1)
@@ -299,39 +308,44 @@ def _bytes(text: str) -> int:
     except ValueError:
         size = -1.0
     if not 1 <= size < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size: give one such as 32000 or 32KB")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; give one such as 32000 or 32KB")
     return int(size)
 
 
 def _share(text: str) -> float:
-    """A share of 1, also in per cent."""
+    """A share, as a number or in per cent."""
     number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
     try:
         return float(number) / (100.0 if percent else 1.0)
     except ValueError:
-        message = f"{text!r} is no share: give one such as 2% or 0.02"
+        message = f"{text!r} is not a share; give one such as 2% or 0.02"
         raise argparse.ArgumentTypeError(message) from None
 
 
 def _add_compare(commands: Any) -> None:
-    words = "lay finished runs beside each other, over seeds and between settings"
+    words = "compare finished runs, over seeds and between settings"
     compare = commands.add_parser("compare", help=words, description=words, allow_abbrev=False)
     compare.set_defaults(command=_compare, when_interrupted="nothing was changed.")
     compare.add_argument(
         "runs", metavar="RUN", nargs="+", type=Path, help="the folder of a finished run"
     )
     compare.add_argument(
-        "--model", metavar="NAME", default="student", help="between settings; default: %(default)s"
+        "--model",
+        metavar="NAME",
+        default="student",
+        help="the model to compare between settings; default: %(default)s",
     )
     compare.add_argument(
         "--user",
         metavar="ID",
         action="append",
         default=[],
-        help="whose lists are laid side by side; give it again for each user; default: those for "
-        "whom the models differ most, one each way",
+        help="show this user's recommended lists side by side; repeat for each user; default: the "
+        "users with the largest difference between the models, one in each direction",
     )
-    compare.add_argument("--html", metavar="FILE", type=Path, help="also write a page, a new file")
+    compare.add_argument(
+        "--html", metavar="FILE", type=Path, help="also write a page to a new file"
+    )
     compare.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -344,12 +358,12 @@ def _add_evaluate(commands: Any) -> None:
         metavar="SCORER",
         nargs="+",
         help="an artefact's folder or one of its .tflite files, a SavedModel's folder, scores "
-        "(.npy [num_queries, num_items], .npz with ids), or FILE.py:FUNCTION, whose "
+        "(.npy [num_queries, num_items], .npz with ids), or FILE.py:FUNCTION, where "
         "FUNCTION(train, seed) returns a scorer or a teacher",
     )
     _add_data(evaluate)
     evaluate.add_argument(
-        "--run", metavar="RUN", type=Path, help="the data of a run's folder, instead of a recipe's"
+        "--run", metavar="RUN", type=Path, help="use the data of this run, instead of a recipe's"
     )
     evaluate.add_argument(
         "--split", choices=("test", "validation"), default="test", help="default: %(default)s"
@@ -360,7 +374,7 @@ def _add_evaluate(commands: Any) -> None:
         type=int,
         nargs="+",
         default=[10],
-        help="lengths of the lists; the first leads; default: 10",
+        help="lengths of the lists; the first is used for comparisons; default: 10",
     )
     evaluate.add_argument(
         "--item-vectors",
@@ -371,53 +385,55 @@ def _add_evaluate(commands: Any) -> None:
 
 
 def _add_recommend(commands: Any) -> None:
-    words = "recommend from an exported model alone"
+    words = "recommend with an exported model"
     recommend = commands.add_parser("recommend", help=words, description=words, allow_abbrev=False)
     recommend.set_defaults(command=_recommend, when_interrupted="nothing was written.")
     recommend.add_argument(
-        "artefact", metavar="ARTEFACT", help="its folder, or a .tflite file inside it"
+        "artefact", metavar="ARTEFACT", help="an artefact's folder, or a .tflite file in it"
     )
     recommend.add_argument(
         "--history",
         metavar="TITLE_OR_ID",
         action="append",
         default=[],
-        help="what was liked, oldest first; give it again for each item",
+        help="an item of the user's history, oldest first; repeat for each item",
     )
     recommend.add_argument(
         "--add-item",
         metavar="TEXT",
         action="append",
         default=[],
-        help="a new item, known by its text alone, to recommend as well; of a student that reads "
-        "texts. Give it again for each item",
+        help="the text of a new item that can be recommended too; requires a student that reads "
+        "texts. Repeat for each item",
     )
     recommend.add_argument(
         "--attribute",
         metavar="NAME=VALUE",
         action="append",
         default=[],
-        help="what is known of the user, such as age=25; of a student that reads it. Give it again "
+        help="an attribute of the user, such as age=25; requires a student that reads it. Repeat "
         "for each attribute",
     )
-    recommend.add_argument("-k", metavar="N", type=int, default=10, help="how many; default: 10")
     recommend.add_argument(
-        "--format", choices=("tflite", "saved_model"), help="default: tflite where there is one"
+        "-k", metavar="N", type=int, default=10, help="number of recommendations; default: 10"
+    )
+    recommend.add_argument(
+        "--format", choices=("tflite", "saved_model"), help="default: tflite if available"
     )
     recommend.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def _add_cache(commands: Any) -> None:
-    words = "look at a teacher cache, check it, clear it up"
+    words = "inspect, verify or prune a teacher cache"
     cache = commands.add_parser("cache", help=words, description=words, allow_abbrev=False)
     actions = cache.add_subparsers(required=True, metavar="ACTION")
     for name, command, words in (
-        ("inspect", _cache_inspect, "what a cache holds"),
-        ("verify", _cache_verify, "read every byte and name each file that is damaged"),
-        ("prune", _cache_prune, "remove what a finished cache no longer needs"),
+        ("inspect", _cache_inspect, "print the content of a cache"),
+        ("verify", _cache_verify, "read every byte and list damaged files"),
+        ("prune", _cache_prune, "remove files that a finished cache no longer needs"),
     ):
         action = actions.add_parser(name, help=words, description=words, allow_abbrev=False)
-        action.set_defaults(command=command, when_interrupted="nothing is half done.")
+        action.set_defaults(command=command, when_interrupted="no file is left incomplete.")
         action.add_argument("directory", metavar="DIR", help="the cache's folder")
         action.add_argument("--json", action="store_true", help="print JSON instead of text")
 
@@ -514,19 +530,19 @@ def _tune(arguments: argparse.Namespace) -> None:
 
 
 def _pipeline(arguments: argparse.Namespace) -> Any:
-    """The pipeline's functions, for a folder of runs that can be one."""
+    """The pipeline's functions; check that `--out` can be a folder."""
     if arguments.out.exists() and not arguments.out.is_dir():
         raise InputError(f"--out must be a folder. Received: {arguments.out}, which is a file.")
     return _pipeline_module()
 
 
 def _pipeline_module() -> Any:
-    """The pipeline's functions, quietly."""
+    """The pipeline's functions, imported without TensorFlow's messages."""
     try:
         require_keras_2()
     except ImportError as error:
         raise InputError(str(error)) from error
-    with quiet_stderr():  # TensorFlow greets on standard error before it reads any setting
+    with quiet_stderr():  # TensorFlow writes to standard error before it reads any setting
         import tensorflow  # noqa: F401  which the pipeline imports later
 
         from tfrs_distill import pipeline
@@ -538,7 +554,7 @@ def _recipe(arguments: argparse.Namespace) -> Any:
     """The recipe that the arguments name, with their changes."""
     recipe = _recipe_of_data(arguments)
     if arguments.encoder == "":
-        raise InputError("--encoder is empty. Give it a value or drop it.")
+        raise InputError("--encoder is empty. Give a value or leave the option out.")
     if arguments.encoder is not None:
         recipe = replace(recipe, encoder=replace(recipe.encoder, name=arguments.encoder))
     if arguments.teacher is not None:
@@ -546,7 +562,7 @@ def _recipe(arguments: argparse.Namespace) -> Any:
     if arguments.tuning is not None:
         if not hasattr(recipe, "tuning"):
             raise InputError(
-                "--tuning adapts the BERT that reads item texts for a retrieval student. Received: "
+                "--tuning fine-tunes the BERT of a retrieval teacher. Received: "
                 f'--tuning {arguments.tuning} with a recipe whose `task` is "{recipe.task}".'
             )
         recipe = replace(recipe, tuning=replace(recipe.tuning, method=arguments.tuning))
@@ -561,7 +577,7 @@ def _recipe_of_data(arguments: argparse.Namespace) -> Any:
 
     recipe: Any = Recipe.load(arguments.recipe)
     if arguments.data_dir == "":
-        raise InputError("--data-dir is empty. Give it a value or drop it.")
+        raise InputError("--data-dir is empty. Give a value or leave the option out.")
     if arguments.data_dir is not None:
         with quiet_stderr():  # it may import TensorFlow, see above
             recipe = recipe.of_folder(arguments.data_dir)
@@ -571,7 +587,7 @@ def _recipe_of_data(arguments: argparse.Namespace) -> Any:
         for option in ("items", "users", "column", "min_rating", "weigh_by_rating"):
             if getattr(arguments, option):
                 name = option.replace("_", "-")
-                raise InputError(f"--{name} is about --interactions. Name them.")
+                raise InputError(f"--{name} requires --interactions. Give them too.")
         recipe = recipe.with_dislikes(arguments.disliked_below)
     return recipe
 
@@ -579,7 +595,7 @@ def _recipe_of_data(arguments: argparse.Namespace) -> Any:
 def _of_tables(
     recipe: Any, arguments: argparse.Namespace, found: Mapping[str, Any] | None = None
 ) -> Any:
-    """The recipe of the tables that the arguments name, with the columns that were found."""
+    """The recipe for the tables that the arguments name, with the recognised columns."""
     recipe = recipe.of_tables(
         arguments.interactions,
         arguments.items,
@@ -596,10 +612,10 @@ def _init(arguments: argparse.Namespace) -> None:
 
     target: Path = arguments.to
     if target.exists():
-        raise InputError(f"{target} exists already. Name another file by --to.")
+        raise InputError(f"{target} already exists. Give another file by --to.")
     recipe = _of_tables(Recipe.named(arguments.recipe), arguments)
     require_keras_2()
-    with quiet_stderr():  # TensorFlow greets on standard error
+    with quiet_stderr():  # TensorFlow writes to standard error
         from tfrs_distill.files import whole_file
         from tfrs_distill.pipeline.data import interactions_line
         from tfrs_distill.pipeline.source import read_other_tables, read_tables
@@ -617,7 +633,7 @@ def _init(arguments: argparse.Namespace) -> None:
 
 def _compare(arguments: argparse.Namespace) -> None:
     require_keras_2()
-    with quiet_stderr():  # TensorFlow greets on standard error
+    with quiet_stderr():  # TensorFlow writes to standard error
         from tfrs_distill.pipeline.report.compare import compare
     from tfrs_distill.pipeline.report import (
         lists_tables,
@@ -629,7 +645,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     from tfrs_distill.pipeline.report.models import leading_metric, seeds_of
 
     if arguments.html is not None and arguments.html.exists():
-        raise InputError(f"{arguments.html} exists already. Name another file by --html.")
+        raise InputError(f"{arguments.html} already exists. Give another file by --html.")
     found = compare(arguments.runs, model=arguments.model, users=arguments.user)
     if arguments.html is not None:
         from tfrs_distill.files import whole_file
@@ -675,10 +691,12 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         arguments.column,
     )
     if arguments.run is not None and (any(named) or arguments.recipe != RECIPE):
-        raise InputError("--run names the data. Leave out --recipe, --data-dir, --interactions ...")
+        raise InputError(
+            "--run determines the data. Leave out --recipe, --data-dir, --interactions ..."
+        )
     recipe = _recipe_of_data(arguments)
     require_keras_2()
-    with quiet_stderr():  # TensorFlow greets on standard error
+    with quiet_stderr():  # TensorFlow writes to standard error
         from tfrs_distill.pipeline.evaluate_scorers import (
             check_finds_items,
             data_of_run,
@@ -714,14 +732,16 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _columns(given: Sequence[str]) -> dict[str, str | list[str]]:
-    """The columns of `--column ROLE=NAME`, by role, as many as it can have."""
+    """The columns of `--column ROLE=NAME`, by role; a list for roles with several columns."""
     from tfrs_distill.pipeline.recipe.sections import ROLES_OF_SEVERAL
 
     columns: dict[str, str | list[str]] = {}
     for text in given:
         role, equals, name = text.partition("=")
         if not (role and equals and name):
-            raise InputError(f"--column is ROLE=NAME, such as user=customer. Received: {text!r}.")
+            raise InputError(
+                f"--column must be ROLE=NAME, such as user=customer. Received: {text!r}."
+            )
         if role in ROLES_OF_SEVERAL:
             columns[role] = [*columns.get(role, []), name]
         else:
@@ -736,7 +756,7 @@ def _attributes(given: Sequence[str]) -> dict[str, str]:
         name, equals, value = text.partition("=")
         if not (name and equals and value) or name in attributes:
             raise InputError(
-                "--attribute is NAME=VALUE, once for each name, such as age=25. Received: "
+                "--attribute must be NAME=VALUE, once per name, such as age=25. Received: "
                 f"{text!r}."
             )
         attributes[name] = value
@@ -757,7 +777,7 @@ def _recommend(arguments: argparse.Namespace) -> None:
             known = read.attributes[name]
             more = f" and {len(known) - SHOWN_VALUES:,} more" if len(known) > SHOWN_VALUES else ""
             print(
-                f"note: {name}={value} is not known; known are: "
+                f"note: {name}={value} is unknown; known values: "
                 f"{', '.join(known[:SHOWN_VALUES])}{more}",
                 file=sys.stderr,
             )
@@ -794,7 +814,7 @@ def _cache_inspect(arguments: argparse.Namespace) -> None:
         for key, value in cache.items():
             console.print(f"  {key.replace('_', ' ')}: {value}", soft_wrap=True)
     for left in found["leftovers"]:
-        console.print(f"not part of it: {left['file']} ({left['why']}, {size(left['bytes'])})")
+        console.print(f"not in the cache: {left['file']} ({left['why']}, {size(left['bytes'])})")
 
 
 def _cache_verify(arguments: argparse.Namespace) -> None:
@@ -806,11 +826,11 @@ def _cache_verify(arguments: argparse.Namespace) -> None:
     problems = [f"{problem['file']}: {problem['problem']}" for problem in found["problems"]]
     if problems:
         raise InputError(
-            f"{len(problems)} files of the cache {arguments.directory} are not what was written: "
+            f"{len(problems)} files of the cache {arguments.directory} are damaged: "
             + "; ".join(problems)
         )
     if not arguments.json:
-        print(f"whole: {count(found['files'])} files, {size(found['bytes'])}")
+        print(f"intact: {count(found['files'])} files, {size(found['bytes'])}")
 
 
 def _cache_prune(arguments: argparse.Namespace) -> None:
@@ -826,7 +846,7 @@ def _cache_prune(arguments: argparse.Namespace) -> None:
 
 
 def _cache() -> Any:
-    """The cache's functions, quietly: TensorFlow greets on standard error."""
+    """The cache's functions, imported without TensorFlow's messages."""
     with quiet_stderr():
         from tfrs_distill.knowledge import maintenance
     return maintenance
@@ -835,7 +855,7 @@ def _cache() -> Any:
 def _console() -> Console:
     """The terminal, or a file of `LOG_WIDTH` columns.
 
-    Text is printed as it is: a title such as "[Rec]" is no markup and ":cat:" no picture.
+    Text is printed literally: "[Rec]" in a title is not markup, and ":cat:" is not an emoji.
     """
     from rich.console import Console
 
@@ -850,15 +870,15 @@ def _as_json(rank: int, item: Recommendation) -> dict[str, Any]:
 
 
 def _users_message(error: BaseException | None) -> str | None:
-    """What to tell the user where the error, or one behind it, is one that they can correct."""
+    """The message for an error, or its cause, that the user can correct; else None."""
     if error is None:
         return None
     if isinstance(error, (InputError, MissingExtraError)):
         return str(error)
     if getattr(error, "errno", None) in FULL_DISK or "No space left on device" in str(error):
         return (
-            "No space left on the disk; nothing half-written was kept. Free some space and run "
-            "the same command again to resume."
+            "No space left on the disk; no incomplete file was kept. Free some space and run the "
+            "same command again to resume."
         )
     if isinstance(error, PermissionError):
         return f"No permission to use {error.filename}. Choose another folder, such as with --out."

@@ -345,8 +345,8 @@ def test_what_is_no_scorer_of_the_data_is_one_clear_error(folder, capsys, scorer
         (["-k", "5", "5"], "`k` must be different lengths"),
         (["--recipe", "ranking"], 'a recipe whose `task` is "ranking"'),
         (["--recipe", "movielens-100k", "--run", "nowhere"], "nowhere is no folder of a finished"),
-        (["--run", "nowhere"], "--run names the data"),
-        (["--items", "a.csv"], "--items is about --interactions. Name them."),
+        (["--run", "nowhere"], "--run determines the data"),
+        (["--items", "a.csv"], "--items requires --interactions. Give them too."),
         (["--item-vectors", "gone.npy"], "gone.npy must be a .npy file of finite vectors, float"),
     ],
 )

@@ -118,7 +118,7 @@ def test_dislikes_of_a_source_with_ratings():
     assert ((data.interactions.ratings < 3) == (data.interactions.weights == -1)).all()
     assert "are rated below 3: as labels" in data.facts()[1]
     assert recipe.with_dislikes(0.0) is recipe
-    with pytest.raises(InputError, match=r"--disliked-below.*XX"):
+    with pytest.raises(InputError, match=r"--disliked-below.* 2 with `task` \"r"):
         Recipe.named("ranking").with_dislikes(2)
 
 
@@ -160,15 +160,15 @@ def test_settings_that_do_not_go_together(tmp_path, toml, words):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (["--items", "a.csv"], "--items is about --interactions. Name them."),
-        (["--users", "a.csv"], "--users is about --interactions. Name them."),
-        (["--weigh-by-rating"], "--weigh-by-rating is about --interactions"),
+        (["--items", "a.csv"], "--items requires --interactions. Give them too."),
+        (["--users", "a.csv"], "--users requires --interactions. Give them too."),
+        (["--weigh-by-rating"], "--weigh-by-rating requires --interactions"),
         (
             ["--interactions", "{shop}", "--weigh-by-rating"],
             "weigh_by_rating needs a column of rat",
         ),
         (["--interactions", "no.csv"], "no.csv does not exist"),
-        (["--interactions", "{shop}", "--column", "user"], "--column is ROLE=NAME"),
+        (["--interactions", "{shop}", "--column", "user"], "--column must be ROLE=NAME"),
         (["--interactions", "{shop}", "--column", "buyer=x"], "Received: \"?'?buyer"),
         (["--interactions", "{shop}", "--column", "user=custmer"], "Did you mean 'customer'?"),
         (["--interactions", "{shop}", "--recipe", "ranking"], "a model of ratings needs a column"),
@@ -432,7 +432,7 @@ def test_init_looks_at_the_tables_and_writes_a_recipe_that_says_what_it_found(
     assert (recipe.data.user_column, recipe.data.title_column) == ("customer", "name")
     assert "# " in (shop / "shop.toml").read_text().splitlines()[0]
     assert main(["init", "my shop.csv", "--to", "shop.toml"]) == 2  # nothing is overwritten
-    assert "shop.toml exists already" in capsys.readouterr().err
+    assert "shop.toml already exists" in capsys.readouterr().err
     assert main(["init", "products.csv", "--to", "other.toml"]) == 2
     assert "Which column of products.csv is the user?" in capsys.readouterr().err
     assert not (shop / "other.toml").exists()

@@ -689,7 +689,8 @@ def test_a_file_of_many_tasks_on_reviews_starts_from_the_reviews(tmp_path):
         ),
         (
             'task = "multitask"\n[labels]\ntasks = ["like"]\n',
-            r'`labels\.tasks` must name at least two tasks with `task` "mult.*; .* Received: "like"',
+            r'`labels\.tasks` must name at least two tasks with `task` "mult.*; .* '
+            r'Received: "like"',
         ),
         ('task = "ranking"\n[labels]\ntasks = []\n', r"`labels\.tasks` must name at least one"),
         (
@@ -717,7 +718,8 @@ def test_a_file_of_many_tasks_on_reviews_starts_from_the_reviews(tmp_path):
         ),
         (
             'task = "ranking"\n[labels]\ntasks = ["next_item"]\n',
-            r'`knowledge\.unlabelled_per_row` replaces .*per_row=1 .*tasks` "next_item"\. Set it to 0',
+            r"`knowledge\.unlabelled_per_row` replaces .*per_row=1 .*tasks` "
+            r'"next_item"\. Set it to 0',
         ),
         (
             'task = "ranking"\n[data]\nsource = "clothing-reviews"\n[knowledge]\n'
