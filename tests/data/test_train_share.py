@@ -140,9 +140,9 @@ def test_facts_and_protocol_say_it():
     facts, line = RetrievalData.of(planted, recipe_of(0.25)).facts()
     assert facts["train_share"] == 0.25
     assert facts["train_interactions_left_out"] == 40 * 6  # of 9 a user 3 are left
-    assert "25 % of each user's training interactions are kept, 240 are left out" in line
+    assert "25 % of each user's training interactions are kept, 240 are excluded" in line
     protocol = RetrievalData.of(planted, recipe_of(0.25)).protocol
-    assert "Of each user's training interactions 25 %, at least one, were drawn at ran" in protocol
+    assert "Of each user's training interactions, 25 % (at least one) were drawn at ran" in protocol
     assert "the other 240 are in no training row and in no history." in protocol
     facts, line = RetrievalData.of(planted, recipe_of(1.0)).facts()
     assert "train_share" not in facts and "kept" not in line

@@ -258,7 +258,9 @@ def test_a_student_reads_columns_of_the_users_table(shop, tmp_path):
         [0, 0],
     ]
     assert data.user_groups.keys() == {"plan", "age"}  # shown by what is read, if nothing is named
-    assert "The student reads of the users: plan (1 values), age (8 values)." in data.reading
+    assert (
+        "User attributes that the student reads: plan (1 values), age (8 values)." in data.reading
+    )
     data.save(tmp_path)
     kept = load_data(tmp_path, recipe)
     np.testing.assert_array_equal(
