@@ -219,7 +219,7 @@ def test_what_is_known_of_users_is_kept_by_their_index(tmp_path):
         with pytest.raises(InputError, match=words):
             read_data(other)
     (folder / "a.user").unlink()
-    with pytest.raises(InputError, match=r"Received: 'age', where .*films says nothing of its u"):
+    with pytest.raises(InputError, match=r"Received: 'age', but .*films has no user attrib"):
         read_data(named)
 
 
