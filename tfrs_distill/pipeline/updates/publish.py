@@ -164,7 +164,7 @@ def _check_vocabulary(version: Path, earlier: Run, first: Run) -> None:
     if tuple(published) != tuple(known):
         raise InputError(
             f"{version} has another vocabulary than the run that it should come from: "
-            f"{len(published):,} items where {len(known):,} were expected. Was it changed manually, "
+            f"{len(published):,} items where {len(known):,} were expected. Was it changed manually "
             "or are files of its stages missing?"
         )
     before = first.data.catalogue.item_ids
