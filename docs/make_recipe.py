@@ -14,7 +14,7 @@ to `saved_models/<name>/recipe.toml`.
 `--recipe NAME` takes a built-in recipe. Settings that a file omits are as in the built-in recipe of
 its `task` (and of its `data.source`):
 
-| `--recipe` | `task` | what comes out |
+| `--recipe` | `task` | result |
 |---|---|---|
 {recipes}
 
@@ -151,7 +151,7 @@ def searched(recipe: Recipe) -> str:
 
 
 def changes(one: Recipe, other: Recipe) -> str:
-    """The lines of `other` that are not in `one`, below their sections."""
+    """The lines of `other` that are not in `one`, under their sections."""
     there, lines, section = set(one.to_toml().splitlines()), [], ""
     for line in other.to_toml().splitlines():
         section = line if line.startswith("[") else section

@@ -265,7 +265,7 @@ def test_a_full_disk_is_the_users_even_behind_another_error(monkeypatch, capsys,
         fails(monkeypatch, failure)
         assert cli.main(["run"]) == 2
         assert capsys.readouterr().err == (
-            "error: No space left on the disk; nothing half-written was kept. Free some space "
+            "error: No space left on the disk; no incomplete file was kept. Free some space "
             "and run the same command again to resume.\n"
         )
 
@@ -383,7 +383,7 @@ def reads_plans(tmp_path_factory):
         (
             ["--attribute", "plan=silver"],
             ["i1", "i2"],
-            "note: plan=silver is not known; known are: free, gold\n",
+            "note: plan=silver is unknown; known values: free, gold\n",
         ),
     ],
 )
@@ -397,13 +397,13 @@ def test_recommend_to_someone_new_by_attributes(reads_plans, capsys, arguments, 
 def test_of_many_values_that_are_known_the_first_are_named(reads_plans, capsys, monkeypatch):
     monkeypatch.setattr(cli, "SHOWN_VALUES", 1)
     assert cli.main(["recommend", reads_plans, "--attribute", "plan=silver"]) == 0
-    assert capsys.readouterr().err.endswith("known are: free and 1 more\n")
+    assert capsys.readouterr().err.endswith("known values: free and 1 more\n")
 
 
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ("plan", "--attribute is NAME=VALUE, once for each name, such as age=25. Received: 'plan'"),
+        ("plan", "--attribute must be NAME=VALUE, once per name, such as age=25. Received: 'plan'"),
         ("plan=", "Received: 'plan='"),
         ("colour=red", "no user attribute 'colour'. Expected: age, plan."),
         ("age=old", "Attribute 'age' must be a number, or None if it is missing. Received"),
@@ -416,7 +416,7 @@ def test_attributes_that_cannot_be_read_are_one_line(reads_plans, capsys, given,
     assert shown.err.count("\n") == 1 and shown.out == ""
     twice = ["--attribute", "age=1", "--attribute", "age=2"]
     assert cli.main(["recommend", reads_plans, *twice]) == 2
-    assert "once for each name" in capsys.readouterr().err
+    assert "once per name" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("part", ["", "student.tflite"])

@@ -2,9 +2,9 @@
 
     import tfrs_distill as td
 
-`td.data` reads, `td.teachers` know, `td.cross_fit` labels once, `td.Distiller` teaches
-`td.models`, `td.evaluate` measures, `td.compress` makes it smaller, `td.export` writes,
-`td.Recommender` reads what was written.
+`td.data` reads data, `td.teachers` has the teachers, `td.cross_fit` caches their outputs,
+`td.Distiller` trains the students of `td.models`, `td.evaluate` evaluates them, `td.compress` makes
+them smaller, `td.export` exports them, and `td.Recommender` reads the exported files.
 """
 
 import lazy_loader

@@ -1,7 +1,7 @@
 """The command line: parse, call one public function, print.
 
-What is heavy (TensorFlow, rich, NumPy) is imported by the command that needs it, so that `--help`
-answers at once and `recommend` from a `.tflite` file never imports TensorFlow.
+Heavy packages (TensorFlow, rich, NumPy) are imported only by the commands that need them, so
+`--help` is fast and `recommend` from a `.tflite` file never imports TensorFlow.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tfrs_distill.serving.recommender import Recommendation
 
 USERS_ERROR, INTERRUPTED = 2, 130
-RECIPE = "movielens-100k"  # where none is named
+RECIPE = "movielens-100k"  # the default
 SHOWN_VALUES = 20  # of an attribute, which may have a thousand
 LOG_WIDTH = 160  # columns of a table in a file or a pipe
 BUILT_IN = (
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 2 for a mistake that the user can correct, 130 for an interrupt.
     """
-    # TensorFlow reads this once, when it is imported; what the user has set stays.
+    # TensorFlow reads this once, when it is imported; the user's own value has priority.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for stream in (sys.stdout, sys.stderr):  # a title must not fail on a terminal's encoding
         with contextlib.suppress(AttributeError):
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\ninterrupted: {arguments.when_interrupted}", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
@@ -303,13 +303,16 @@ def _add_compress(commands: Any) -> None:
         "default: 2%%",
     )
     compress.add_argument(
-        "--to", metavar="DIR", type=Path, help="default: compressed/VERSION in the run's folder"
+        "--to",
+        metavar="DIR",
+        type=Path,
+        help="the new artefact; default: compressed/VERSION in the run's folder",
     )
     compress.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def _bytes(text: str) -> int:
-    """Bytes, also as 32KB or 1.5 MB; of 1,000 and 1,000,000."""
+    """A number of bytes, such as 32000, 32KB or 1.5 MB, in units of 1,000 and 1,000,000."""
     number = text.strip().upper().removesuffix("B").strip()
     factors = {"K": 1_000, "M": 1_000_000}
     factor = factors.get(number[-1:], 1)
@@ -318,17 +321,17 @@ def _bytes(text: str) -> int:
     except ValueError:
         size = -1.0
     if not 1 <= size < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size: give one such as 32000 or 32KB")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; give one such as 32000 or 32KB")
     return int(size)
 
 
 def _share(text: str) -> float:
-    """A share of 1, also in per cent."""
+    """A share, as a number or in per cent."""
     number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
     try:
         return float(number) / (100.0 if percent else 1.0)
     except ValueError:
-        message = f"{text!r} is no share: give one such as 2% or 0.02"
+        message = f"{text!r} is not a share; give one such as 2% or 0.02"
         raise argparse.ArgumentTypeError(message) from None
 
 
@@ -368,7 +371,7 @@ def _add_evaluate(commands: Any) -> None:
         metavar="SCORER",
         nargs="+",
         help="an artefact's folder or one of its .tflite files, a SavedModel's folder, scores "
-        "(.npy [num_queries, num_items], .npz with ids), or FILE.py:FUNCTION, whose "
+        "(.npy [num_queries, num_items], .npz with ids), or FILE.py:FUNCTION, where "
         "FUNCTION(train, seed) returns a scorer or a teacher",
     )
     _add_data(evaluate)
@@ -399,7 +402,7 @@ def _add_recommend(commands: Any) -> None:
     recommend = commands.add_parser("recommend", help=words, description=words, allow_abbrev=False)
     recommend.set_defaults(command=_recommend, when_interrupted="nothing was written.")
     recommend.add_argument(
-        "artefact", metavar="ARTEFACT", help="its folder, or a .tflite file inside it"
+        "artefact", metavar="ARTEFACT", help="an artefact's folder, or a .tflite file in it"
     )
     recommend.add_argument(
         "--history",
@@ -428,7 +431,7 @@ def _add_recommend(commands: Any) -> None:
         "-k", metavar="N", type=int, default=10, help="number of recommendations; default: 10"
     )
     recommend.add_argument(
-        "--format", choices=("tflite", "saved_model"), help="default: tflite where there is one"
+        "--format", choices=("tflite", "saved_model"), help="default: tflite if available"
     )
     recommend.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
@@ -443,7 +446,7 @@ def _add_cache(commands: Any) -> None:
         ("prune", _cache_prune, "remove what a finished cache no longer needs"),
     ):
         action = actions.add_parser(name, help=words, description=words, allow_abbrev=False)
-        action.set_defaults(command=command, when_interrupted="nothing is half done.")
+        action.set_defaults(command=command, when_interrupted="no file is left incomplete.")
         action.add_argument("directory", metavar="DIR", help="the cache's folder")
         action.add_argument("--json", action="store_true", help="print JSON instead of text")
 
@@ -540,19 +543,19 @@ def _tune(arguments: argparse.Namespace) -> None:
 
 
 def _pipeline(arguments: argparse.Namespace) -> Any:
-    """The pipeline's functions, for a folder of runs that can be one."""
+    """The pipeline's functions; check that `--out` can be a folder."""
     if arguments.out.exists() and not arguments.out.is_dir():
         raise InputError(f"--out must be a folder. Received: {arguments.out}, which is a file.")
     return _pipeline_module()
 
 
 def _pipeline_module() -> Any:
-    """The pipeline's functions, quietly."""
+    """The pipeline's functions, imported without TensorFlow's messages."""
     try:
         require_keras_2()
     except ImportError as error:
         raise InputError(str(error)) from error
-    with quiet_stderr():  # TensorFlow greets on standard error before it reads any setting
+    with quiet_stderr():  # TensorFlow writes to standard error before it reads any setting
         import tensorflow  # noqa: F401  which the pipeline imports later
 
         from tfrs_distill import pipeline
@@ -564,7 +567,7 @@ def _recipe(arguments: argparse.Namespace) -> Any:
     """The recipe that the arguments name, with their changes."""
     recipe = _recipe_of_data(arguments)
     if arguments.encoder == "":
-        raise InputError("--encoder is empty. Give it a value or drop it.")
+        raise InputError("--encoder is empty. Give a value or leave the option out.")
     if arguments.encoder is not None:
         recipe = replace(recipe, encoder=replace(recipe.encoder, name=arguments.encoder))
     if arguments.teacher is not None:
@@ -572,7 +575,7 @@ def _recipe(arguments: argparse.Namespace) -> Any:
     if arguments.tuning is not None:
         if not hasattr(recipe, "tuning"):
             raise InputError(
-                "--tuning adapts the BERT that reads item texts for a retrieval student. Received: "
+                "--tuning fine-tunes the BERT of a retrieval teacher. Received: "
                 f'--tuning {arguments.tuning} with a recipe whose `task` is "{recipe.task}".'
             )
         recipe = replace(recipe, tuning=replace(recipe.tuning, method=arguments.tuning))
@@ -607,7 +610,7 @@ def _recipe_of_data(arguments: argparse.Namespace) -> Any:
 def _of_tables(
     recipe: Any, arguments: argparse.Namespace, found: Mapping[str, Any] | None = None
 ) -> Any:
-    """The recipe of the tables that the arguments name, with the columns that were found."""
+    """The recipe for the tables that the arguments name, with the recognised columns."""
     recipe = recipe.of_tables(
         arguments.interactions,
         arguments.items,
@@ -624,10 +627,10 @@ def _init(arguments: argparse.Namespace) -> None:
 
     target: Path = arguments.to
     if target.exists():
-        raise InputError(f"{target} exists already. Name another file by --to.")
+        raise InputError(f"{target} already exists. Give another file by --to.")
     recipe = _of_tables(Recipe.named(arguments.recipe), arguments)
     require_keras_2()
-    with quiet_stderr():  # TensorFlow greets on standard error
+    with quiet_stderr():  # TensorFlow writes to standard error
         from tfrs_distill.files import whole_file
         from tfrs_distill.pipeline.data import interactions_line
         from tfrs_distill.pipeline.source import read_other_tables, read_tables
@@ -645,7 +648,7 @@ def _init(arguments: argparse.Namespace) -> None:
 
 def _compare(arguments: argparse.Namespace) -> None:
     require_keras_2()
-    with quiet_stderr():  # TensorFlow greets on standard error
+    with quiet_stderr():  # TensorFlow writes to standard error
         from tfrs_distill.pipeline.report.compare import compare
     from tfrs_distill.pipeline.report import (
         lists_tables,
@@ -657,7 +660,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     from tfrs_distill.pipeline.report.models import leading_metric, seeds_of
 
     if arguments.html is not None and arguments.html.exists():
-        raise InputError(f"{arguments.html} exists already. Name another file by --html.")
+        raise InputError(f"{arguments.html} already exists. Give another file by --html.")
     found = compare(arguments.runs, model=arguments.model, users=arguments.user)
     if arguments.html is not None:
         from tfrs_distill.files import whole_file
@@ -706,10 +709,12 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         arguments.weigh_by_rating,
     )
     if arguments.run is not None and (any(named) or arguments.recipe != RECIPE):
-        raise InputError("--run names the data. Leave out --recipe, --data-dir, --interactions ...")
+        raise InputError(
+            "--run determines the data. Leave out --recipe, --data-dir, --interactions ..."
+        )
     recipe = _recipe_of_data(arguments)
     require_keras_2()
-    with quiet_stderr():  # TensorFlow greets on standard error
+    with quiet_stderr():  # TensorFlow writes to standard error
         from tfrs_distill.pipeline.evaluate_scorers import (
             check_finds_items,
             data_of_run,
@@ -745,14 +750,16 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _columns(given: Sequence[str]) -> dict[str, str | list[str]]:
-    """The columns of `--column ROLE=NAME`, by role, as many as it can have."""
+    """The columns of `--column ROLE=NAME`, by role; a list for roles with several columns."""
     from tfrs_distill.pipeline.recipe.sections import ROLES_OF_SEVERAL
 
     columns: dict[str, str | list[str]] = {}
     for text in given:
         role, equals, name = text.partition("=")
         if not (role and equals and name):
-            raise InputError(f"--column is ROLE=NAME, such as user=customer. Received: {text!r}.")
+            raise InputError(
+                f"--column must be ROLE=NAME, such as user=customer. Received: {text!r}."
+            )
         if role in ROLES_OF_SEVERAL:
             columns[role] = [*columns.get(role, []), name]
         else:
@@ -767,7 +774,7 @@ def _attributes(given: Sequence[str]) -> dict[str, str]:
         name, equals, value = text.partition("=")
         if not (name and equals and value) or name in attributes:
             raise InputError(
-                "--attribute is NAME=VALUE, once for each name, such as age=25. Received: "
+                "--attribute must be NAME=VALUE, once per name, such as age=25. Received: "
                 f"{text!r}."
             )
         attributes[name] = value
@@ -788,7 +795,7 @@ def _recommend(arguments: argparse.Namespace) -> None:
             known = read.attributes[name]
             more = f" and {len(known) - SHOWN_VALUES:,} more" if len(known) > SHOWN_VALUES else ""
             print(
-                f"note: {name}={value} is not known; known are: "
+                f"note: {name}={value} is unknown; known values: "
                 f"{', '.join(known[:SHOWN_VALUES])}{more}",
                 file=sys.stderr,
             )
@@ -825,7 +832,7 @@ def _cache_inspect(arguments: argparse.Namespace) -> None:
         for key, value in cache.items():
             console.print(f"  {key.replace('_', ' ')}: {value}", soft_wrap=True)
     for left in found["leftovers"]:
-        console.print(f"not part of it: {left['file']} ({left['why']}, {size(left['bytes'])})")
+        console.print(f"not in the cache: {left['file']} ({left['why']}, {size(left['bytes'])})")
 
 
 def _cache_verify(arguments: argparse.Namespace) -> None:
@@ -837,11 +844,11 @@ def _cache_verify(arguments: argparse.Namespace) -> None:
     problems = [f"{problem['file']}: {problem['problem']}" for problem in found["problems"]]
     if problems:
         raise InputError(
-            f"{len(problems)} files of the cache {arguments.directory} are not what was written: "
+            f"{len(problems)} files of the cache {arguments.directory} are damaged: "
             + "; ".join(problems)
         )
     if not arguments.json:
-        print(f"whole: {count(found['files'])} files, {size(found['bytes'])}")
+        print(f"intact: {count(found['files'])} files, {size(found['bytes'])}")
 
 
 def _cache_prune(arguments: argparse.Namespace) -> None:
@@ -857,7 +864,7 @@ def _cache_prune(arguments: argparse.Namespace) -> None:
 
 
 def _cache() -> Any:
-    """The cache's functions, quietly: TensorFlow greets on standard error."""
+    """The cache's functions, imported without TensorFlow's messages."""
     with quiet_stderr():
         from tfrs_distill.knowledge import maintenance
     return maintenance
@@ -866,7 +873,7 @@ def _cache() -> Any:
 def _console() -> Console:
     """The terminal, or a file of `LOG_WIDTH` columns.
 
-    Text is printed as it is: a title such as "[Rec]" is no markup and ":cat:" no picture.
+    Text is printed literally: "[Rec]" in a title is not markup, and ":cat:" is not an emoji.
     """
     from rich.console import Console
 
@@ -881,15 +888,15 @@ def _as_json(rank: int, item: Recommendation) -> dict[str, Any]:
 
 
 def _users_message(error: BaseException | None) -> str | None:
-    """What to tell the user where the error, or one behind it, is one that they can correct."""
+    """The message for an error, or its cause, that the user can correct; else None."""
     if error is None:
         return None
     if isinstance(error, (InputError, MissingExtraError)):
         return str(error)
     if getattr(error, "errno", None) in FULL_DISK or "No space left on device" in str(error):
         return (
-            "No space left on the disk; nothing half-written was kept. Free some space and run "
-            "the same command again to resume."
+            "No space left on the disk; no incomplete file was kept. Free some space and run the "
+            "same command again to resume."
         )
     if isinstance(error, PermissionError):
         return f"No permission to use {error.filename}. Choose another folder, such as with --out."

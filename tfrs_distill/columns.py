@@ -1,8 +1,8 @@
-"""The names of a batch's columns, once; and plain arrays and texts of what a caller gives as one.
+"""The names of a batch's columns, and the conversion of a caller's columns to arrays and strings.
 
 A batch is a dict of tensors whose keys are these constants. Item ids inside a batch are *item
-indices*: int32, 1 to `num_items`, 0 for padding; `Catalogue` translates them to the ids and titles
-that people know.
+indices*: int32, 1 to `num_items`, 0 for padding; `Catalogue` maps them to the data's ids and
+titles.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from tfrs_distill.errors import InputError
 
 EXAMPLE_ID = "example_id"  # int64 [batch_size]: row of the training windows
 USER_ID = "user_id"  # int32 [batch_size]
-USER_ATTRIBUTES = "user_attributes"  # int32 [batch_size, num_attributes]: 0 = not known
+USER_ATTRIBUTES = "user_attributes"  # int32 [batch_size, num_attributes]: 0 = missing
 HISTORY = "history"  # int32 [batch_size, max_history]: item indices, oldest first, 0 = padding
 LABELS = "labels"  # int32 [batch_size, max_history]: the item that follows each position, 0 = none;
 # or float32 [batch_size, max_history, num_items]: a distribution over items, all 0 = none
 HISTORY_RATINGS = "history_ratings"  # float32 [batch_size, max_history]: 0 where padding or none
 SAMPLE_WEIGHT = "sample_weight"  # float32 [batch_size] or [batch_size, max_history]
-INPUTS = "inputs"  # what a plain Keras classifier is called with
+INPUTS = "inputs"  # the input of a plain Keras classifier
 
-NEGATIVES = "negatives"  # [batch_size, num_negatives]: candidates beside the batch's labels
+NEGATIVES = "negatives"  # [batch_size, num_negatives]: candidates in addition to the labels
 CANDIDATE_SAMPLING_PROBABILITY = (
-    "candidate_sampling_probability"  # float32 as LABELS: how often the label is drawn
+    "candidate_sampling_probability"  # float32, shaped as LABELS: the label's sampling probability
 )
 NEGATIVES_SAMPLING_PROBABILITY = (
     "negatives_sampling_probability"  # float32 [batch_size, num_negatives]
@@ -39,16 +39,16 @@ TEACHER_QUERY_EMBEDDINGS = (
     "teacher_query_embeddings"  # float [batch_size, max_history, teacher_dim]
 )
 TEACHER_QUERY_SCALES = (
-    "teacher_query_scales"  # float32 [batch_size, max_history]: what 8-bit embeddings are times of
+    "teacher_query_scales"  # float32 [batch_size, max_history]: the scale of 8-bit embeddings
 )
 TEACHER_TOP_K_IDS = "teacher_top_k_ids"  # uint16 or int32 [batch_size, max_history, k]
 TEACHER_TOP_K_LOGITS = "teacher_top_k_logits"  # float [batch_size, max_history, k]
 TEACHER_TAIL = "teacher_tail"  # float [batch_size, max_history, num_temperatures]
 
-ITEM_ID = "item_id"  # int32 [num_rows]: the item that a ranking row is about
+ITEM_ID = "item_id"  # int32 [num_rows]: the item of a ranking row
 QUERY_ID = "query_id"  # int32 [num_rows]: rows of one candidate list share it
 
-PADDING = 0  # the item index that stands for "no item"
+PADDING = 0  # the item index for "no item"
 
 
 def label(task: str) -> str:
@@ -72,10 +72,10 @@ def teacher_logits(task: str) -> str:
 
 
 def plain_array(what: str, values: Any) -> np.ndarray:
-    """Return a column as a NumPy array, entry by entry in the order that it has.
+    """Return a column as a NumPy array, in the same order.
 
-    What a pandas Series calls its rows does not matter: its first entry is the array's first. Its
-    nullable types become plain ones, `None` and `pandas.NA` NaN.
+    The index of a pandas Series is ignored: its first entry is the array's first. Nullable types
+    become plain types; `None` and `pandas.NA` become NaN.
 
     Args:
         what: the column's name, for messages.
@@ -93,7 +93,7 @@ def plain_array(what: str, values: Any) -> np.ndarray:
     if np.ma.is_masked(values):
         raise InputError(
             f"`{what}` has {int(np.ma.getmaskarray(values).sum())} masked entries, which have no "
-            "value. Fill them (`.filled(...)`), or leave their rows out."
+            "value. Fill them (`.filled(...)`), or remove their rows."
         )
     try:
         array = np.asarray(values)
@@ -115,7 +115,7 @@ def plain_texts(what: str, values: Any) -> tuple[str, ...]:
         values: as for `plain_array`.
 
     Raises:
-        InputError: as for `plain_array`; or an entry is missing, or is no text and no whole number.
+        InputError: as for `plain_array`; or an entry is missing, or neither a text nor an integer.
 
     Example:
     >>> plain_texts("item_ids", [b"50", 7, "tt1"])
@@ -135,7 +135,7 @@ def plain_texts(what: str, values: Any) -> tuple[str, ...]:
 
 
 def plain_list(what: str, values: Any) -> list[Any]:
-    """Return a column's entries in the order that it has, None for those that are missing.
+    """Return a column's entries in the same order, None for missing ones.
 
     Args:
         what: the column's name, for messages.
@@ -158,10 +158,10 @@ def plain_list(what: str, values: Any) -> list[Any]:
 
 
 def row_numbers(rows: Any, num_rows: int) -> np.ndarray:
-    """Return which rows are taken, as whole numbers, from such numbers or from a mask.
+    """Return the selected rows as integers, from integers or from a mask.
 
     Raises:
-        InputError: a mask of another length, or something that is no mask and no whole numbers.
+        InputError: a mask of another length, or values that are neither a mask nor integers.
 
     Example:
     >>> row_numbers([False, True, True], 3).tolist()
@@ -183,7 +183,7 @@ def row_numbers(rows: Any, num_rows: int) -> np.ndarray:
 
 
 def _listed(what: str, values: Any) -> Any:
-    """The values, as something that has a length and an order."""
+    """The values as an array or a list, which have a length and an order."""
     if hasattr(values, "__array__"):
         return values
     if isinstance(values, (str, bytes, Mapping, set, frozenset)) or not hasattr(values, "__iter__"):
@@ -195,7 +195,7 @@ def _listed(what: str, values: Any) -> Any:
 
 
 def _is_none(entry: Any) -> bool:
-    """Whether it is `None` or `pandas.NA`, which no comparison finds."""
+    """Whether it is `None` or `pandas.NA`; a comparison with `pandas.NA` is never true."""
     return entry is None or type(entry).__name__ == "NAType"
 
 

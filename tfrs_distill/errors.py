@@ -1,24 +1,24 @@
-"""The errors that a user can correct; every other exception is ours."""
+"""The errors that a user can correct; every other exception is a bug of this package."""
 
 from __future__ import annotations
 
 
 class InputError(ValueError):
-    """Something the user gave cannot be used.
+    """An input of the user is invalid.
 
-    The message says what came, what was expected and what to do; the command line prints it alone,
-    without a traceback, and exits with code 2.
+    The message says what was received, what was expected and what to do. The command line prints
+    the message without a traceback, and exits with code 2.
     """
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of another library says, short enough to be part of a message."""
+    """The first line of another library's error, short enough to be part of a message."""
     text = str(error).strip()
     return text.splitlines()[0][:300] if text else type(error).__name__
 
 
 class DivergedError(InputError):
-    """A training's loss has become NaN or infinite."""
+    """The loss of a training has become NaN or infinite."""
 
 
 class MissingExtraError(ImportError):

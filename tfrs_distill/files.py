@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, their locks, and sha256 of what they hold."""
+"""Atomic writes of files and folders, their locks, and the sha256 of their content."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import IO, Any
 
 import numpy as np
 
-COMPRESSED = (".gz", ".bz2", ".zst", ".lz4")  # endings behind the one that says what a file is
+COMPRESSED = (".gz", ".bz2", ".zst", ".lz4")  # endings that follow the ending of the file type
 
 
 @contextlib.contextmanager
 def whole_file(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[Any]]:
-    """Open a file for writing that takes its place at `path` only when the block ends well.
+    """Open a file for writing that is moved to `path` only if the block succeeds.
 
     An exception (a full disk, an interrupt) leaves `path` as it was and removes the partial file.
     A killed process can leave a hidden `.partial` file behind, never a half-written `path`.
@@ -54,7 +54,7 @@ def whole_file(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[An
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write a value as a whole JSON file, NumPy's scalars as numbers."""
+    """Write a value as a JSON file, atomically; NumPy scalars become numbers."""
     with whole_file(path, "w") as file:
         json.dump(value, file, indent=2, default=lambda scalar: scalar.item())
         file.write("\n")
@@ -62,9 +62,9 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 
 @contextlib.contextmanager
 def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield an empty folder that takes its place at `path` only when the block ends well.
+    """Yield an empty folder that is moved to `path` only if the block succeeds.
 
-    What stood at `path` before is replaced; until then it stays untouched.
+    An existing folder at `path` is replaced; until then it is unchanged.
 
     Args:
         path: the folder to write; its parent is made if it does not exist.
@@ -95,13 +95,14 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
     """Hold the lock of `path` while the block runs; yield whether it is held.
 
-    Advisory, on a hidden file beside `path` that its holder removes as the last thing it does. That
-    is safe: where another process locked the removed file meanwhile, filelock lets go of it and
-    tries again. The operating system takes the lock back from a dead process.
+    The lock is advisory, on a hidden file next to `path`, which its holder removes at the end. This
+    is safe: if another process has locked the removed file in the meantime, filelock releases it
+    and tries again. The operating system releases the lock of a dead process.
 
     Args:
-        path: the file about to be written; its folder is made if it does not exist.
-        wait: until another process lets go or dies; else yield False at once where one holds it.
+        path: the file to be written; its folder is made if it does not exist.
+        wait: whether to wait until another process releases the lock or dies; if not, yield False
+            at once if another process holds it.
     """
     from filelock import FileLock, Timeout
 
@@ -120,7 +121,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
 
 
 def lock_of(path: Path) -> Path:
-    """The hidden file beside `path` that stands for its lock."""
+    """The hidden lock file next to `path`."""
     return path.with_name(f".{path.name}.lock")
 
 
@@ -144,10 +145,10 @@ def files_sha256(paths: Iterable[Path]) -> str:
 def content_sha256(facts: Any, arrays: Mapping[str, np.ndarray] | None = None) -> str:
     """Return the sha256 of JSON values, and of arrays with names, types and shapes, in any order.
 
-    A file that holds it of the rest of its content shows a changed bit when it is read.
+    A file that stores this checksum of its content can detect a changed bit when it is read.
 
     Args:
-        facts: anything that JSON can hold.
+        facts: any JSON values.
         arrays: by name.
 
     Example:
@@ -170,7 +171,7 @@ def _umask() -> int:
 
 
 def name_without_endings(path: str | os.PathLike[str]) -> str:
-    """Return what a data set in a file is called: the file's name without endings.
+    """Return the name of a data set in a file: the file's name without endings.
 
     Example:
     >>> name_without_endings("data/orders.2024.csv.gz")

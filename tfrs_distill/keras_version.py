@@ -1,8 +1,8 @@
 """The Keras 2 check: the first thing the package does.
 
-TensorFlow Recommenders lives on Keras 2 (`tf_keras`), and TensorFlow decides once, at its first
-import, which Keras `tf.keras` is. This module sets `TF_USE_LEGACY_KERAS=1` while that is still
-possible and otherwise says what to do.
+TensorFlow Recommenders requires Keras 2 (`tf_keras`), and TensorFlow selects the Keras version of
+`tf.keras` at its first import. This module sets `TF_USE_LEGACY_KERAS=1` if TensorFlow is not
+imported yet; otherwise its error says what to do.
 """
 
 from __future__ import annotations

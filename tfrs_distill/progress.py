@@ -1,7 +1,8 @@
-"""How a long job tells what it is doing, whoever listens.
+"""The progress of long jobs.
 
-The stages of a pipeline and the training loops speak to a `Progress`; a terminal, a notebook or
-nothing at all listens. Only the command line knows which: the library prints nothing.
+The stages of a pipeline and the training loops report to a `Progress`; its implementation prints to
+a terminal or a notebook, or does nothing. Only the command line chooses one: the library itself
+prints nothing.
 """
 
 from __future__ import annotations
@@ -13,27 +14,27 @@ from typing import Protocol
 
 
 class Advance(Protocol):
-    """What a bar yields: call it after each piece of work."""
+    """The function that a bar yields; call it after each step of work."""
 
     def __call__(self, steps: int = 1, note: str = "") -> None:
         """Move the bar by `steps`; a `note` such as "epoch 3" replaces the last one."""
 
 
 class Progress(Protocol):
-    """A listener for the start of a stage, the work inside it, and its result."""
+    """Receives the start of a stage, the progress of its work, and its result."""
 
     def stage(self, number: int, total: int, name: str) -> None:
         """Stage `number` of `total` begins; numbers start at 1."""
 
     def bar(self, description: str, total: int) -> AbstractContextManager[Advance]:
-        """A piece of work of `total` steps; it may end early, as early stopping does."""
+        """A progress bar of `total` steps; it may end early, for example with early stopping."""
 
     def done(self, line: str, seconds: float, reused: bool) -> None:
-        """The stage has ended with the result `line`; `reused` when nothing had to be done."""
+        """The stage has ended with the result `line`; `reused` if it was not run again."""
 
 
 class SilentProgress:
-    """Listens and says nothing: the default of the library.
+    """Ignores all progress: the default of the library.
 
     Example:
     >>> with SilentProgress().bar("epochs", total=2) as advance:

@@ -566,7 +566,7 @@ def test_sizes_are_read(given, expected):
 def test_what_is_no_size_is_refused(size, capsys):
     with pytest.raises(SystemExit):
         cli.main(["compress", "x", "--max-bytes", size])
-    assert "is no size" in capsys.readouterr().err or size == "-3"
+    assert "is not a size" in capsys.readouterr().err or size == "-3"
 
 
 def test_shares_are_read():

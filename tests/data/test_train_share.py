@@ -140,9 +140,9 @@ def test_facts_and_protocol_say_it():
     facts, line = RetrievalData.of(planted, recipe_of(0.25)).facts()
     assert facts["train_share"] == 0.25
     assert facts["train_interactions_left_out"] == 40 * 6  # of 9 a user 3 are left
-    assert "25 % of each user's training interactions are kept, 240 are left out" in line
+    assert "25 % of each user's training interactions are kept, 240 are excluded" in line
     protocol = RetrievalData.of(planted, recipe_of(0.25)).protocol
-    assert "Of each user's training interactions 25 %, at least one, were drawn at ran" in protocol
+    assert "Of each user's training interactions, 25 % (at least one) were drawn at ran" in protocol
     assert "the other 240 are in no training row and in no history." in protocol
     facts, line = RetrievalData.of(planted, recipe_of(1.0)).facts()
     assert "train_share" not in facts and "kept" not in line
@@ -167,7 +167,9 @@ def test_thinned_data_are_split_as_any_others():
 
 
 def test_cold_items_hold_back_items_and_not_interactions():
-    with pytest.raises(InputError, match=r'`data\.train_share` is not of `data\.split` "cold-it'):
+    with pytest.raises(
+        InputError, match=r'`data\.train_share` cannot be used with `data\.split` "cold-it'
+    ):
         DataSettings(split=COLD_ITEMS, train_share=0.5)
     with pytest.raises(InputError, match=r"`data\.train_share` must be a number above 0 and at"):
         DataSettings(train_share=0.0)

@@ -37,20 +37,20 @@ def test_inspect_says_what_is_there(cache, capsys):
     assert (code, err) == (0, "")
     assert f"cache.json: examples, {len(random_windows(num_items=9))} rows in 3 shards, " in out
     assert "forms: ['embeddings', 'top_k']" in out
-    assert f"not part of it: {partial_of(cache).name} (" in out
+    assert f"not in the cache: {partial_of(cache).name} (" in out
 
 
 def test_verify_says_that_it_is_whole_or_names_the_file(cache, capsys):
     size = sum(file.stat().st_size for file in cache.glob("*.safetensors"))
     code, out, _ = run(capsys, "verify", cache)
-    assert (code, out) == (0, f"whole: 3 files, {size / 1000:.2f} kB\n")
+    assert (code, out) == (0, f"intact: 3 files, {size / 1000:.2f} kB\n")
     shard = next(cache.glob("*shard-00001*"))
     content = bytearray(shard.read_bytes())
     content[-1] ^= 1
     shard.write_bytes(content)
     code, out, err = run(capsys, "verify", cache)
     assert (code, out) == (2, "")
-    assert err.startswith(f"error: 1 files of the cache {cache} are not what was written: ")
+    assert err.startswith(f"error: 1 files of the cache {cache} are damaged: ")
     assert shard.name in err and err.count("\n") == 1
 
 

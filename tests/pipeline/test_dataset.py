@@ -85,12 +85,12 @@ def two_that_meet(tmp_path):
 
 
 SPLITS = {
-    "user-time": (split_by_time, "Each user's interactions stand in order of time: the first 80"),
+    "user-time": (split_by_time, "Each user's interactions are in order of time: the first 80"),
     "leave-one-out": (
         split_leave_one_out,
-        "Each user's interactions stand in order of time: the l",
+        "Each user's interactions are in order of time: the l",
     ),
-    "global-time": (split_by_global_time, "Two times, the same for all users, part the"),
+    "global-time": (split_by_global_time, "The interactions are split at two times"),
 }
 
 
@@ -129,7 +129,7 @@ def test_a_split_by_chance_is_kept_as_it_was_dealt(tmp_path, two_that_meet):
     assert kept.facts() == (facts, line)
     assert (facts["split"], facts["times"]) == ({"kind": "random"}, "no times")
     assert line.endswith("interactions, no times")
-    assert "in an order of chance" in read.protocol and "no future is predicted" in read.protocol
+    assert "are in random order" in read.protocol and "do not predict the future" in read.protocol
     for data in (read, kept):
         assert data.splits.train.fingerprint() == expected.train.fingerprint()
         for one, other in zip(data.splits.test.positives, expected.test.positives, strict=True):
@@ -202,7 +202,7 @@ def test_what_is_known_of_users_is_kept_by_their_index(tmp_path):
     assert of_ann == {"gender": "", "age": "56 or more", "occupation": "none"}
     assert data.known_users is None and data.splits.test.user_attributes is None
     named = replace(recipe, data=replace(recipe.data, user_attributes=("age", "gender")))
-    told = "The student reads of the users: age (2 values), gender (1 values)."
+    told = "User attributes that the student reads: age (2 values), gender (1 values)."
     assert read_data(named).reading == (told,)
     read_data(named).save(tmp_path)
     kept = load_data(tmp_path, named)
@@ -213,13 +213,13 @@ def test_what_is_known_of_users_is_kept_by_their_index(tmp_path):
     assert kept.known_users.with_new(3).indices.tolist()[2] == [0, 0]
     for name, words in (
         ("country", "'country' is missing for all 2 users"),
-        ("plan", r"Received: 'plan', where .*films has age, gender, occupation, country"),
+        ("plan", r"Received: 'plan', but .*films has age, gender, occupation, country"),
     ):
         other = replace(recipe, data=replace(recipe.data, user_attributes=(name,)))
         with pytest.raises(InputError, match=words):
             read_data(other)
     (folder / "a.user").unlink()
-    with pytest.raises(InputError, match=r"Received: 'age', where .*films says nothing of its u"):
+    with pytest.raises(InputError, match=r"Received: 'age', but .*films has no user attrib"):
         read_data(named)
 
 

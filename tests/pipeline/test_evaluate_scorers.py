@@ -262,7 +262,7 @@ def test_tables_are_the_data_too_and_are_read_as_by_run(folder, capsys, tmp_path
     command = ["evaluate", str(scores), "--interactions", str(shop), "-k", "2"]
     assert main(command) == 0
     said = capsys.readouterr().out
-    assert "shop, test: 12 queries. Only 12 queries: an interval" in said
+    assert "shop, test: 12 queries. Only 12 queries: bootstrap intervals" in said
 
 
 def test_tables_of_models_differences_and_segments_are_printed(folder, capsys):
@@ -275,7 +275,7 @@ def test_tables_of_models_differences_and_segments_are_printed(folder, capsys):
         figures = ours.at(k).figures()
         low, high = figures[f"ndcg@{k}_interval"]
         assert f"scores.npy {figures[f'ndcg@{k}']:.4f} {low:.4f} to {high:.4f}" in said
-    assert "NDCG@10 less" in said and "p Queries better Queries worse" in said
+    assert "NDCG@10 minus" in said and "p Queries better Queries worse" in said
     assert "Segment Queries" in said and "better / worse" in said
     assert re.search(r"all 200 0\.\d+ \(0\.\d+ to 0\.\d+\)", said)
 
@@ -344,11 +344,11 @@ def test_what_is_no_scorer_of_the_data_is_one_clear_error(folder, capsys, scorer
         (["-k", "61"], "`k` must be different lengths of lists, from 1 to 60"),
         (["-k", "5", "5"], "`k` must be different lengths"),
         (["--recipe", "ranking"], 'a recipe whose `task` is "ranking"'),
-        (["--recipe", "movielens-100k", "--run", "nowhere"], "nowhere is no folder of a finished"),
-        (["--run", "nowhere"], "--run names the data"),
+        (["--recipe", "movielens-100k", "--run", "nowhere"], "nowhere is not the folder of a finished"),
+        (["--run", "nowhere"], "--run determines the data"),
         (
             ["--recipe", "movielens-100k", "--run", "nowhere", "--disliked-below", "3"],
-            "--run names the data",
+            "--run determines the data",
         ),
         (["--items", "a.csv"], "--items describes --interactions, which is missing."),
         (["--item-vectors", "gone.npy"], "gone.npy must be a .npy file of finite vectors, float"),
@@ -365,4 +365,4 @@ def test_a_model_that_is_named_twice_or_gives_too_short_lists(folder, capsys):
     assert main(["evaluate", scores, scores, "--recipe", "synthetic"]) == 2
     assert "is named twice" in capsys.readouterr().err
     assert main(["evaluate", artefact, "--recipe", "synthetic", "-k", "21"]) == 2
-    assert "returns at most 20 items" in capsys.readouterr().err
+    assert "gives at most 20 items" in capsys.readouterr().err

@@ -271,7 +271,7 @@ def test_a_page_of_settings_is_whole_new_and_shows_what_the_terminal_says(tmp_pa
     assert text.count("<h2>Recommendations to the same users</h2>") == 1
     capsys.readouterr()
     assert main(["compare", *runs, "--html", str(page)]) == 2
-    assert "exists already. Name another file by --html." in capsys.readouterr().err
+    assert "already exists. Give another file by --html." in capsys.readouterr().err
     assert page.read_text(encoding="utf-8") == text
     alone = tmp_path / "alone.html"
     assert main(["compare", *runs[:2], "--html", str(alone)]) == 0

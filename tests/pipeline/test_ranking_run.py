@@ -472,7 +472,7 @@ def test_reviews_can_be_few_and_split_by_item(reviews, tmp_path):
     )
     report = pipeline.run(recipe, tmp_path)
     assert report["data"]["rows"] == 120
-    assert "No model has met an item of the test" in report["protocol"]["split"]
+    assert "The test items are in no training row" in report["protocol"]["split"]
     assert report["resampled"]["what"] == "test rows"  # a review is its own user
 
 

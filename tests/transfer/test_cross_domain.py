@@ -379,7 +379,7 @@ def test_a_run_without_such_a_teacher_is_refused(home, tmp_path):
         ({"teacher": {"modalities": ()}}, r'`teacher\.modalities` are \["text"\]'),
         ({"tuning": {"method": "lora"}}, r'Received: tuning\.method="lora"'),
         ({"tuning": {"pretrain_steps": 5}}, r"tuning\.pretrain_steps=5\. Set them to"),
-        ({"transfer": {"run": ""}}, r"Name its folder as `transfer\.run`"),
+        ({"transfer": {"run": ""}}, r"Give its folder as `transfer\.run`"),
         ({"transfer": {"trains": "some"}}, r'`transfer\.trains` must be one of "all", "adapters"'),
         ({"transfer": {"adapter_rank": 0}}, r"`transfer\.adapter_rank` must be a whole number"),
     ],
@@ -397,11 +397,11 @@ def test_recipes_of_which_nothing_carries_over_are_refused(changes, words):
 
 def test_two_stages_and_met_cold_items_are_refused():
     other = TransferSettings(run="saved_models/ml-1m")
-    with pytest.raises(InputError, match=r"`transfer` is of runs of one stage"):
+    with pytest.raises(InputError, match=r"`transfer` is available for one-stage runs only"):
         TwoStageRecipe(transfer=other)
     cold = Recipe.named("cold-items")
     assert cold.data.split == COLD_ITEMS
-    with pytest.raises(InputError, match=r"nobody may have met the cold items"):
+    with pytest.raises(InputError, match=r"no model may be trained on the cold items"):
         replace(cold, transfer=other)
     assert replace(cold, transfer=replace(other, same_items="none")).transfer.run
 

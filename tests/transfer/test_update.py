@@ -178,7 +178,7 @@ def test_an_update_resumes_and_another_follows_it(run, tables, monkeypatch, caps
     name, users, catalogue = json.loads(text)
     catalogue["item_ids"].reverse()
     tables_file.write_text(json.dumps([name, users, catalogue]))
-    with pytest.raises(InputError, match=r"made again with other data since"):
+    with pytest.raises(InputError, match=r"repeated with other data since"):
         pipeline.update(run, [second])
     tables_file.write_text(text)
     for path in ("updates", "2", "3"):
@@ -218,10 +218,10 @@ NEW_ROW = next(row for row in ROWS if DATA.items[row] in NEW_ITEMS)
             ROWS,
             {"item": "nobody"},
             NEW_ITEMS,
-            r"of 1 items that neither .* knows, such as 'nobody'",
+            r"have 1 items that are neither .* new items, such as 'nobody'",
         ),
-        ([NEW_ROW, *ROWS], {}, (), r"that neither .*\(--new-items\)"),
-        (ROWS, {}, (*NEW_ITEMS, 1), r"the run knows 1 of its 3 ids, such as 'i1'"),
+        ([NEW_ROW, *ROWS], {}, (), r"that are neither .*\(--new-items\)"),
+        (ROWS, {}, (*NEW_ITEMS, 1), r"1 of its 3 ids are in the run already, such as 'i1'"),
     ],
     ids=["older", "dates", "unknown item", "no items", "taken id"],
 )
@@ -245,7 +245,7 @@ def test_an_item_needs_an_id_of_its_own_and_a_text(finished, tmp_path):
 
 def test_what_is_no_run_that_can_go_on_is_refused(finished, run, tables, tmp_path):
     ((first, items), _) = tables
-    with pytest.raises(InputError, match=r"is no folder of a finished run"):
+    with pytest.raises(InputError, match=r"is not the folder of a finished run"):
         pipeline.update(tmp_path, [first])
     with pytest.raises(InputError, match=r"`max_drop` must be at least 0 and below 1"):
         pipeline.update(finished, [first], max_drop=1.0)

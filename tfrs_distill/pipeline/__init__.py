@@ -1,13 +1,13 @@
-"""A recipe, run stage by stage; a stage whose inputs have not changed is not run again.
+"""Runs a recipe stage by stage; a stage with unchanged inputs is not run again.
 
 - `recipe/`: a run as data; `stages/`: its stages, one file each; `stage.py`: how they resume
-- `run_folder.py`: what finished stages left; `teacher_kinds/`: the teachers that a recipe can name
+- `run_folder.py`: the results of finished stages; `teacher_kinds/`: the teachers of a recipe
 - `report/`: the report of a run; `search/`: a search for a recipe's settings
-- `transfer.py`: what a run's models take from those of a finished run of other data
+- `transfer.py`: initialises a run's models from those of a finished run of other data
 - `updates/`: new interactions and items for a finished run
-- `compression/`: a finished run's student in fewer bytes
-- `worker.py`: further processes that take stages of a run
-- `freed_memory.py`: the memory that a training step frees is kept for the next
+- `compression/`: compresses the student of a finished run
+- `worker.py`: further processes that run stages in parallel
+- `freed_memory.py`: keeps the memory that a training step frees for the next step
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ def run(
     """Run a recipe, from interactions and item text to a small recommender on disk and a report.
 
     Writes `out/<name>/<version>/` (the artefact), `report.json`, `report.html` and `recipe.toml` to
-    `out/<name>/`, and keeps what each stage made in `out/<name>/stages/`, so that an interrupted
-    run resumes and an unchanged stage is not run again.
+    `out/<name>/`, and keeps the results of each stage in `out/<name>/stages/`, so that an
+    interrupted run resumes and an unchanged stage is not run again.
 
     Args:
         recipe: the run, as data.
         out: folder of all runs, such as `saved_models`.
         progress: receives stages, bars and results; with several processes from several threads.
-        processes: how many take stages at the same time. The result is the same; each needs
-            memory of its own. A teacher from a Python file is made once, so by one process.
+        processes: the number of processes that run stages in parallel, each with its own memory.
+            The result is the same. A run with a teacher from a Python file uses one process.
 
     Returns:
         The report, as in `report.json`.
 
     Raises:
-        InputError: the data, the encoder or an earlier run's files cannot be used; `processes` is
+        InputError: the data, the encoder or an earlier run's files are invalid; `processes` is
             below 1.
     """
-    # Here, so that a recipe can be read, and refused, without TensorFlow.
+    # Imported here, so that a recipe can be read and checked without TensorFlow.
     from tfrs_distill.pipeline.freed_memory import keep_freed_memory
     from tfrs_distill.pipeline.run_folder import Run
     from tfrs_distill.pipeline.run_report import write_run_report
@@ -87,29 +87,29 @@ def tune(
 ) -> dict[str, Any]:
     """Search a recipe's settings for the student and for its twin, on validation alone.
 
-    Both get the same number of trials, of which the first has the recipe's own settings, where all
-    are among the values searched. The student's come first; the twin's then have the best
-    student's of what both share, such as their width. What trials train from is made once, by `run`
-    or by the first trial that needs it. An interrupted search goes on where it was, and more trials
-    can be asked for later.
+    Both get the same number of trials. The first trial has the recipe's own settings, if all are
+    among the searched values. The student's trials come first; the twin's use the best student's
+    values of shared settings, such as the width. The inputs of trials are computed once, by `run`
+    or by the first trial that needs them. An interrupted search resumes, and can be extended with
+    more trials later.
 
     Writes to `out/<name>/tune/` the study (SQLite, `study.db`), `tune.json`, `tune.html` with
     Optuna's own plots, and the recipe with the best settings, `best.toml`, which `run` then
-    measures on test.
+    evaluates on test.
 
     Args:
         recipe: the run, as data.
         out: folder of all runs.
-        num_trials: of the student, and as many of the twin.
-        space: `KEY=LOW:HIGH`, `KEY=LOW:HIGH:log`, `KEY=A,B,C` or `KEY=VALUE`: what is searched of
-            a setting such as "student.embedding_dim", beside or in place of the default settings.
+        num_trials: the number of trials of the student, and of the twin.
+        space: `KEY=LOW:HIGH`, `KEY=LOW:HIGH:log`, `KEY=A,B,C` or `KEY=VALUE`: the searched values
+            of a setting such as "student.embedding_dim"; adds to or replaces the defaults.
         progress: receives every trial.
 
     Returns:
-        What `tune.json` holds.
+        The content of `tune.json`.
 
     Raises:
-        InputError: the space, the data or the study cannot be used.
+        InputError: the space, the data or the study is invalid.
         MissingExtraError: `optuna` is not installed.
 
     Reference: [Akiba et al., 2019](https://arxiv.org/abs/1907.10902).
@@ -134,34 +134,34 @@ def update(
     max_drop: float = 0.02,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Let a finished run's student go on with new interactions and items, and publish it.
+    """Continue the training of a finished run's student on new data, and publish the new version.
 
-    Old items keep their indices; new ones come behind them. The student starts from the last
-    version and learns from all interactions, old and new, from the last version's teacher, which
-    has never seen what is new, and from the last version itself, so that it does not forget. It is
-    measured beside the last and the first version: over all test users, and over those who have
-    nothing new since the first version, whose queries stay the same from update to update. A
-    student that lost more than `max_drop` of an earlier NDCG, with a paired 95 % interval below 0,
-    is not published. Otherwise the teacher is trained on too, for the next update, and the artefact
-    takes its place as `folder/<version>/`, whole or not at all, where TensorFlow Serving finds it.
-    An interrupted update resumes, and until it is done the published version stays as it was.
+    Old items keep their indices; new items get the next ones. The student starts from the last
+    version and is trained on all interactions, old and new, with distillation from the last
+    version's teacher, which was not trained on the new data, and from the last version itself, to
+    avoid forgetting. It is compared with the last and the first version: over all test users, and
+    over the users without new data since the first version, whose queries are the same in every
+    update. A student that lost more than `max_drop` of an earlier NDCG, with a paired 95 % interval
+    below 0, is not published. Otherwise the teacher is also trained further, for the next update,
+    and the artefact is published atomically as `folder/<version>/`, where TensorFlow Serving finds
+    it. An interrupted update resumes; until it is finished the published version is unchanged.
 
     Args:
         folder: of the run, such as `saved_models/ml-100k`.
-        interactions: tables with a row a new interaction, none older than those of the run.
-        items: tables with a row a new item.
-        columns: of these tables, as for `read_table`; others are those of the recipe.
+        interactions: tables with one row per new interaction, none older than those of the run.
+        items: tables with one row per new item.
+        columns: of these tables, as for `read_table`; by default those of the recipe.
         max_drop: the share of an earlier NDCG that may be lost.
         progress: receives stages, bars and results.
 
     Returns:
-        What `folder/updates/<version>/update.json` holds: `version`, `before`, `new`, `ndcg` by
+        The content of `folder/updates/<version>/update.json`: `version`, `before`, `new`, `ndcg` by
         users and version, `differences` (see `metrics.paired_difference`), `queries`, `seconds` by
         stage, `published`.
 
     Raises:
-        InputError: the folder is none of a run that can be updated, the tables cannot be used, or
-            the new student is worse.
+        InputError: the folder is not of a run that can be updated, the tables are invalid, or the
+            new student is worse.
     """
     from tfrs_distill.pipeline.freed_memory import keep_freed_memory
     from tfrs_distill.pipeline.updates.publish import update_run
@@ -181,14 +181,14 @@ def compress(
     to: Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Search for the best smaller student of a finished run's, and write it as an artefact.
+    """Search for the best compressed student of a finished run, and write it as an artefact.
 
-    A run of any task; see `td.compress.to_budget`. The run's teacher
-    trains the promising ones on, and its validation rows choose. What is chosen is measured once on
-    test, beside the run's own student, and written to `to` as a `.tflite` file with what a reader
-    needs; the run's artefact stays as it was. All students that were measured are kept in
-    `run/compress/`, with `compress.json` and `compress.html`: an interrupted search goes on where
-    it was, and one with another budget measures nothing twice.
+    For runs of any task; see `td.compress.to_budget`. Promising
+    candidates are fine-tuned with the run's teacher, and chosen on its validation rows. The chosen
+    student is evaluated once on test, next to the run's own student, and written to `to` as a
+    `.tflite` file with the files that a reader needs; the run's artefact is unchanged. All measured
+    students are kept in `run/compress/`, with `compress.json` and `compress.html`: an interrupted
+    search resumes, and a search with another budget measures no student twice.
 
     Args:
         artefact: of the run's own version, such as `saved_models/ml-100k/1`.
@@ -198,12 +198,12 @@ def compress(
         progress: receives every student.
 
     Returns:
-        What `compress.json` holds: `points`, each with `methods`, `bytes`, `score` on validation,
-        `untuned`, `latency_ms` and whether it is `best`; which is `chosen`; `test`.
+        The content of `compress.json`: `points`, each with `methods`, `bytes`, `score` on
+        validation, `untuned`, `latency_ms` and whether it is `best`; the `chosen` one; `test`.
 
     Raises:
-        InputError: there is no run around the artefact, or nothing fits: what the least possible
-            is. Nothing is written then but the points.
+        InputError: the artefact is not in a run's folder, or no student fits; the message has the
+            smallest possible size. Then only the points are written.
     """
     from tfrs_distill.pipeline.compression.compress_run import compress_artefact
     from tfrs_distill.pipeline.freed_memory import keep_freed_memory

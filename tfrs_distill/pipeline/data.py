@@ -1,4 +1,4 @@
-"""The data of a run, split, and the arrays that are kept of it; `source.py` reads it first."""
+"""The split data of a run, and how it is saved and loaded; `source.py` reads it from its source."""
 
 from __future__ import annotations
 
@@ -42,48 +42,48 @@ GROUPS_FILE = "user_groups.json"
 ATTRIBUTES_FILE = "user_attributes.json"
 VECTORS_FILE = "item_vectors.npy"
 AT_RANDOM = (
-    f'Set `split = "{RANDOM}"` in [data] of the recipe, which holds back items of each user by '
-    f"chance, or take `--recipe {BOOKS}`, which does."
+    f'Set `split = "{RANDOM}"` in [data] of the recipe, which holds out random items of each user, '
+    f"or use `--recipe {BOOKS}`, which does so."
 )
-MANY_LEFT_OUT = 0.1  # of the test positives: from here on people may be coming back
+MANY_LEFT_OUT = 0.1  # of the test positives: above it, repeated interactions may matter
 CUTS = {
     USER_TIME: user_time_cuts,
     LEAVE_ONE_OUT: leave_one_out_cuts,
     GLOBAL_TIME: global_time_cuts,
     COLD_ITEMS: user_time_cuts,
-    RANDOM: user_time_cuts,  # of an order of chance
+    RANDOM: user_time_cuts,  # of a random order
 }
 PROTOCOLS = {
-    USER_TIME: "Each user's interactions stand in order of time: the first 80 % train, the next "
-    "10 % validate, the last 10 % test.",
-    LEAVE_ONE_OUT: "Each user's interactions stand in order of time: the last one tests, the one "
-    "before it validates, all others train. Who has fewer than 3 only trains.",
-    GLOBAL_TIME: "Two times, the same for all users, part the interactions: the first 80 % of all "
-    "train, the next 10 % validate, the last 10 % test. Who has nothing before a part is not asked "
-    "in it.",
+    USER_TIME: "Each user's interactions are in order of time: the first 80 % train, the next "
+    "10 % validation, the last 10 % test.",
+    LEAVE_ONE_OUT: "Each user's interactions are in order of time: the last one is the test, the "
+    "one before it validation, all others train. Users with fewer than 3 are in training only.",
+    GLOBAL_TIME: "The interactions are split at two times, the same for all users: the first 80 % "
+    "of all train, the next 10 % validation, the last 10 % test. Users without interactions before "
+    "a part are not evaluated in it.",
     COLD_ITEMS: "A quarter of the items, drawn at random, is in no training row; the texts of half "
-    "of them are known while training, the others come with the test. Each user's interactions "
-    "stand in order of time: the first 80 % train, the next 10 % validate, the last 10 % test. "
-    "Only these cold items are ranked and to be found, in validation those whose texts are known.",
-    RANDOM: "Each user's interactions stand in an order of chance: the first 80 % train, the next "
-    "10 % validate, the last 10 % test. There is no time in it, so no future is predicted: what is "
-    "to be found are the items of a user that were held back. Student and two-tower teacher do not "
-    "read the order of a history.",
-    "ratings": "Each user's ratings stand in order of time: the first 80 % train, the next "
-    "10 % validate, the last 10 % test. A row knows what its user did before it.",
-    "reviews": "Reviews were split at random: 80 % train, 10 % validate, 10 % test. A review is "
-    "its own user: the data names none.",
-    "item": "Items were split at random, with all their reviews: 80 % train, 10 % validate, 10 % "
-    "test. No model has met an item of the test.",
+    "of them are available in training, the others only in the test. Each user's interactions are "
+    "in order of time: the first 80 % train, the next 10 % validation, the last 10 % test. Only "
+    "these cold items are ranked and relevant, in validation those with texts in training.",
+    RANDOM: "Each user's interactions are in random order: the first 80 % train, the next 10 % "
+    "validation, the last 10 % test. The split does not use time, so the models do not predict the "
+    "future: the relevant items are the user's held-out items. Student and two-tower teacher do "
+    "not read the order of a history.",
+    "ratings": "Each user's ratings are in order of time: the first 80 % train, the next 10 % "
+    "validation, the last 10 % test. A row has the user's earlier ratings as its history.",
+    "reviews": "Reviews were split at random: 80 % train, 10 % validation, 10 % test. Each review "
+    "counts as a separate user, as the data has no user ids.",
+    "item": "Items were split at random, with all their reviews: 80 % train, 10 % validation, 10 % "
+    "test. The test items are in no training row.",
 }
 
 
 class KnownUsers(NamedTuple):
-    """What a student reads of users.
+    """The user attributes that a student reads.
 
     Args:
-        vocabulary: the attributes, and what their indices mean.
-        indices: int32 [num_users, num_attributes], 0 where nothing is known.
+        vocabulary: the attributes and their values by index.
+        indices: int32 [num_users, num_attributes], 0 = missing.
     """
 
     vocabulary: AttributeVocabulary
@@ -91,34 +91,34 @@ class KnownUsers(NamedTuple):
 
     @classmethod
     def of(cls, columns: Mapping[str, Sequence[Any]]) -> KnownUsers:
-        """The users of some columns, one value a user.
+        """The users of some columns, one value per user.
 
         Raises:
-            InputError: a column is known of nobody.
+            InputError: a column has no value for any user.
         """
         vocabulary = AttributeVocabulary.from_columns(columns)
         return cls(vocabulary, vocabulary.encode(columns))
 
     def with_new(self, num_users: int) -> KnownUsers:
-        """The same with users behind of whom nothing is known, `num_users` together."""
+        """The same with new users without attributes at the end; `num_users` in total."""
         behind = num_users - len(self.indices)
         return KnownUsers(self.vocabulary, np.pad(self.indices, [(0, behind), (0, 0)]))
 
 
 @dataclass(frozen=True)
 class RetrievalData:
-    """Interactions, split in order of time or of chance.
+    """Interactions, split in order of time or at random.
 
     Args:
-        interactions: whole; for raw user ids.
+        interactions: all of them, with raw user ids.
         splits: of the same interactions.
         settings: how they were ordered and split.
-        reading: what became of the rows of tables, a sentence each; while they are read, not later.
-        user_groups: by attribute, the group of every user, "" where it is not known; empty where
-            the source says nothing of its users.
-        cold: the items that are in no training row, where they are what is asked for.
-        subsampled: what is left of the interactions, where the recipe keeps a share of training.
-        known_users: what the student reads of the users; None where it reads nothing.
+        reading: sentences about how tables were read; available only when they are read.
+        user_groups: by attribute, the group of every user, "" if missing; empty if the source has
+            no user attributes.
+        cold: the items without training rows, if these are evaluated.
+        subsampled: the remaining interactions, if the recipe keeps a share of training.
+        known_users: the user attributes that the student reads; None if it reads none.
     """
 
     interactions: Interactions
@@ -139,10 +139,10 @@ class RetrievalData:
         user_groups: Mapping[str, Sequence[str]] | None = None,
         known_users: KnownUsers | None = None,
     ) -> RetrievalData:
-        """Split interactions as the recipe says; ties and chance are in their order already.
+        """Split interactions as the recipe says; they are already in the final order.
 
         Raises:
-            InputError: they have no times, and the split needs them.
+            InputError: they have no timestamps, and the split needs them.
         """
         data, cold, subsampled = recipe.data, None, None
         if data.split != RANDOM:
@@ -154,7 +154,7 @@ class RetrievalData:
                 replace(interactions, catalogue=catalogue),
                 cold,
                 cold.all,
-                validation_targets=cold.described,  # nothing is known of the others before the test
+                validation_targets=cold.described,  # the others have no text before the test
                 max_history=data.max_history,
             )
         else:
@@ -178,8 +178,8 @@ class RetrievalData:
         if self.subsampled is None:
             return split
         return (
-            f"{split} Of each user's training interactions {100 * self.settings.train_share:.3g} "
-            "%, at least one, were drawn at random and kept in their order; the other "
+            f"{split} Of each user's training interactions, {100 * self.settings.train_share:.3g} "
+            "% (at least one) were drawn at random and kept in their order; the other "
             f"{self.subsampled.num_left_out:,} are in no training row and in no history."
         )
 
@@ -190,17 +190,17 @@ class RetrievalData:
 
     @property
     def item_groups(self) -> dict[str, tuple[str, np.ndarray]]:
-        """Groups of items that are measured by themselves: what each is, and its indices."""
+        """Groups of items that are evaluated separately: a description and the indices of each."""
         if self.cold is None:
             return {}
         return {
-            "described": ("cold items whose texts are known while training", self.cold.described),
-            "undescribed": ("cold items that come with the test", self.cold.undescribed),
+            "described": ("cold items with texts in training", self.cold.described),
+            "undescribed": ("cold items with texts only in the test", self.cold.undescribed),
         }
 
     @property
     def known_texts(self) -> list[str]:
-        """The items' texts that are known while training."""
+        """The item texts that are available in training."""
         new = set() if self.cold is None else set(self.cold.undescribed.tolist())
         texts = enumerate(self.catalogue.texts, start=1)
         return [text for item, text in texts if item not in new]
@@ -233,12 +233,14 @@ class RetrievalData:
             facts["train_interactions_left_out"] = left_out
             line += (
                 f". {100 * self.settings.train_share:.3g} % of each user's training interactions "
-                f"are kept, {left_out:,} are left out"
+                f"are kept, {left_out:,} are excluded"
             )
         if self.cold is not None:
             described, undescribed = len(self.cold.described), len(self.cold.undescribed)
             facts["cold_items"] = {"described": described, "undescribed": undescribed}
-            line += f". {described + undescribed:,} cold items, {described:,} with known texts."
+            line += (
+                f". {described + undescribed:,} cold items, {described:,} with texts in training."
+            )
         if self.reading:
             facts["reading"] = list(self.reading)
             line += f". {' '.join(self.reading)}"
@@ -299,13 +301,13 @@ class RankingData:
     Args:
         splits: train, validation and test.
         vocabularies: by column, the id of index `i + 1`.
-        item_vectors: attributes of each item, float32 [num_items, dim]; None where there are none.
-        catalogue: the items, where they have titles and texts.
-        words: the words that the student reads, where rows have a text.
+        item_vectors: attributes of each item, float32 [num_items, dim]; None if there are none.
+        catalogue: the items, if they have titles and texts.
+        words: the words that the student reads, if rows have a text.
         protocol: how the rows were split, as a sentence.
-        times: the span of the timestamps, where the data has some.
+        times: the span of the timestamps, if the data has any.
         split: `split_facts` of a split by time.
-        reading: what became of the rows of tables, a sentence each; while they are read, not later.
+        reading: sentences about how tables were read; available only when they are read.
     """
 
     splits: RankingSplits
@@ -320,7 +322,7 @@ class RankingData:
 
     @property
     def rows_of_teacher(self) -> RankingExamples:
-        """The training rows without the words, so that other words leave the teacher as it is."""
+        """The training rows without the words, so the teacher does not depend on the words."""
         train = self.splits.train
         features = {name: values for name, values in train.features.items() if name != WORDS}
         return replace(train, features=features)
@@ -345,7 +347,7 @@ class RankingData:
         return facts, ". ".join([line, " ".join(self.reading)]) if self.reading else line
 
     def save(self, folder: Path) -> None:
-        """Write the rows, without their words, and what their indices mean to `folder`."""
+        """Write the rows, without their words, and their vocabularies to `folder`."""
         texts = {}
         for name in PARTS:
             part = getattr(self.splits, name)
@@ -433,7 +435,7 @@ def read_interactions(folder: Path) -> Interactions:
 
 
 def interactions_line(data: Interactions) -> str:
-    """How many they are, and of which time, in one line."""
+    """The counts and the time span of interactions, in one line."""
     return (
         f"{data.name}: {data.num_users:,} users, {data.catalogue.num_items:,} items, "
         f"{len(data):,} interactions, {times_line(data.timestamps)}"
@@ -448,15 +450,15 @@ def load_data(folder: Path, recipe: RetrievalRecipe | RankingRecipe) -> Retrieva
 
 
 def repeats_sentence(queries: Queries) -> str:
-    """What to think of where much of what comes next is in the history; empty where little is."""
+    """A warning if many relevant items are in the history; empty if there are few."""
     if queries.num_left_out <= MANY_LEFT_OUT * queries.num_positives:
         return ""
     return (
         f"{queries.num_left_out:,} of {queries.num_positives:,} test positives "
         f"({queries.num_left_out / queries.num_positives:.1%}) are in their user's history and "
-        "were left out, since items of the history are never recommended: if people come back to "
-        "the same items here, as to music or in a shop, exclude_seen = false in [data] of the "
-        "recipe may be what is wanted."
+        "were excluded, because items of the history are never recommended. If repeated "
+        "interactions are normal in this data, as in music or shops, set exclude_seen = false in "
+        "[data] of the recipe."
     )
 
 

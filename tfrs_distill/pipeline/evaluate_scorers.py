@@ -126,7 +126,7 @@ def data_of_run(folder: Path) -> tuple[RetrievalData, int]:
     of_data = folder / "stages" / "data"
     if not (folder / "recipe.toml").is_file() or not (of_data / NOTE).is_file():
         raise InputError(
-            f"{folder} is no folder of a finished run: it has no recipe.toml with stages/data. "
+            f"{folder} is not the folder of a finished run: it lacks recipe.toml or stages/data. "
             "Give the folder that `tfrs-distill run` wrote, such as saved_models/ml-100k."
         )
     recipe = Recipe.from_toml(folder / "recipe.toml")
@@ -137,7 +137,7 @@ def data_of_run(folder: Path) -> tuple[RetrievalData, int]:
 
 
 def check_finds_items(recipe: Recipe) -> None:
-    """Raise an `InputError` where a recipe's data is of rows and not of who met what."""
+    """Raise an `InputError` if a recipe's data has ranking rows, not user-item interactions."""
     if not isinstance(recipe, RetrievalRecipe):
         raise InputError(
             "Models that recommend are evaluated on the data of a recipe that finds items. "

@@ -184,7 +184,7 @@ def adam(learning_rate: float, weight_decay: float = 0.0) -> tf.keras.optimizers
 
 
 def save_alone(model: tf.keras.Model, path: Path) -> None:
-    """Write a model without its optimizer, whole or not at all: serving needs only its weights."""
+    """Write a model without its optimizer, atomically: serving needs only its weights."""
     alone = model.from_config(model.get_config())
     copy_weights(model, alone)
     partial = path.with_name(f".partial-{path.name}")

@@ -212,7 +212,7 @@ class Run:
 
     @cached_property
     def drawn(self) -> RankingExamples:
-        """Rows of items that their users have not met.
+        """Rows of items that their users have not interacted with.
 
         Raises:
             InputError: there are no such rows.

@@ -1,4 +1,4 @@
-"""Put the report of a run together from its stages' results, and write it."""
+"""Assemble the report of a run from its stages' results, and write it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from tfrs_distill.teachers.candidate_lists import RELEVANCE
 
 CONTROLS = {
     "plain": "The plain student is the twin without label smoothing.",
-    "self_taught": "The self-taught student learns as the student does, from cross-fitted copies "
-    "of the twin.",
-    "scrambled": "The scrambled student learns as the student does, from soft targets that are as "
-    "smooth as the teacher's and keep its probability of the label, but are assigned to other "
-    "items of like popularity, or to other rows of the same label.",
+    "self_taught": "The self-taught student is trained like the student, but distilled from "
+    "cross-fitted copies of the twin.",
+    "scrambled": "The scrambled student is trained like the student, with soft targets that are as "
+    "smooth as the teacher's and keep its probability of the label, but are reassigned to other "
+    "items of similar popularity, or to other rows with the same label.",
 }
-SAME_AS_STUDENT = "same model, same labels, as many epochs at most, same seed"
+SAME_AS_STUDENT = "same model, same labels, same maximum number of epochs, same seed"
 
 
 def write_run_report(run: Run) -> dict[str, Any]:
-    """Write `report.json`, `report.html` and `recipe.toml` of a run whose stages are done."""
+    """Write `report.json`, `report.html` and `recipe.toml` of a run with finished stages."""
     recipe = run.recipe
     data = {key: value for key, value in run.result("data").items() if key != "fingerprint"}
     report: dict[str, Any] = {
@@ -56,7 +56,7 @@ def write_run_report(run: Run) -> dict[str, Any]:
 def _curves(run: Run) -> dict[str, Any]:
     """By model, the loss and the validation score of every epoch."""
     teacher, curves = run.result("teacher"), {}
-    if "curves" in teacher and run.recipe.task != "two-stage":  # there it taught the first stage
+    if "curves" in teacher and run.recipe.task != "two-stage":  # there it is the first stage's
         curves["teacher"] = teacher["curves"]
     elif run.tasks:
         curves = {
@@ -75,9 +75,9 @@ def _of_rows(run: Run) -> dict[str, Any]:
     return {
         "protocol": {
             "split": run.data.protocol,
-            "models": "Every model answered the same test rows.",
+            "models": "Every model predicted the same test rows.",
             "twin": f"{SAME_AS_STUDENT}{more}",
-            "score": "The mean over the tasks of AUC (yes or no), of 1 - RMSE / standard "
+            "score": "The mean over the tasks of AUC (binary labels), of 1 - RMSE / standard "
             "deviation (ratings) and of NDCG (items)",
         },
         "rows_are": "row",
@@ -95,15 +95,15 @@ def _of_queries(run: Run) -> dict[str, Any]:
     recipe, split, k = run.recipe, run.data.protocol, run.recipe.evaluation.k
     if recipe.task == "two-stage":
         protocol = {
-            "split": f"{split} The first stage finds candidates in the whole catalogue; the "
-            "second stages order the same candidates.",
+            "split": f"{split} The first stage retrieves candidates from the whole catalogue; the "
+            "second stages rank the same candidates.",
             "models": f"Every model recommended to the same test users, {_history(recipe)}.",
             "twin": f"{SAME_AS_STUDENT} (both read the item-item weights of an item's "
-            "neighbours, which also teach)",
+            "neighbours, which are also a teacher)",
             "score": "The NDCG of both stages together",
         }
         most = max(recipe.lists.num_candidates, k)
-        task, of_task = RELEVANCE, f"The best {k} of the first stage's candidates, {most} at most."
+        task, of_task = RELEVANCE, f"The top {k} of at most {most} candidates of the first stage."
     else:
         protocol = {
             "split": split,
@@ -112,7 +112,7 @@ def _of_queries(run: Run) -> dict[str, Any]:
             "twin": f"same model, same data, same budget, same seed{_generated(run)}",
         }
         task = NEXT_ITEM
-        items = "that come next" if recipe.data.reads_order else "that were held back"
+        items = "that come next" if recipe.data.reads_order else "that were held out"
         of_task = f"The items {items}: same test users, same histories, whole catalogue."
     return {
         "protocol": protocol,
@@ -122,23 +122,23 @@ def _of_queries(run: Run) -> dict[str, Any]:
 
 
 def _generated(run: Run) -> str:
-    """What the student has beside the twin's data."""
+    """The student's data in addition to the twin's."""
     if not run.num_generated:
         return ""
     return (
-        f" (the student also has {run.num_generated:,} histories for each window, continued by the "
-        "teacher: its epochs are as much longer)"
+        f" (the student also has {run.num_generated:,} histories per window, generated by the "
+        "teacher, so its epochs are longer)"
     )
 
 
 def _without_ease(run: Run) -> str:
-    """That EASE was not measured, where there are too many items."""
+    """A sentence that EASE was not evaluated, if there are too many items; else empty."""
     if run.result("data")["items"] <= MAX_ITEMS_OF_EASE:
         return ""
     most = f"{MAX_ITEMS_OF_EASE:,}"
-    return f" EASE was not measured: its matrix of more than {most} items squared is too large."
+    return f" EASE was not evaluated: its matrix of more than {most} items squared is too large."
 
 
 def _history(recipe: RetrievalRecipe) -> str:
-    """Whether the history's items can be recommended."""
+    """Whether items of the history can be recommended, in words."""
     return f"{'without' if recipe.data.exclude_seen else 'with'} the items of the history"

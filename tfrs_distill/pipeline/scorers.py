@@ -1,4 +1,4 @@
-"""Whatever recommends, by its path: what `tfrs-distill evaluate` judges."""
+"""Opens any model that recommends by its path, for `tfrs-distill evaluate`."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ SHOWN = 6  # names in a sentence
 
 
 def source_fingerprint(recipe: RetrievalRecipe | RankingRecipe) -> str:
-    """What decides the data: the source's name, or the content of the files that are given."""
+    """The identity of the data: the source's name, or the content of the given files."""
     if recipe.data.interactions:
         users = getattr(recipe.data, "users", ())
         return "".join(map(_content, [*recipe.data.interactions, *recipe.data.items, *users]))
@@ -57,10 +57,10 @@ def source_fingerprint(recipe: RetrievalRecipe | RankingRecipe) -> str:
 
 
 def _content(folder: str) -> str:
-    """The sha256 of what is in a file or in a folder's files."""
+    """The sha256 of the content of a file or of a folder's files."""
     path = Path(folder)
     if not path.exists():
-        raise InputError(f"{path} does not exist. A file or a folder with the data was expected.")
+        raise InputError(f"{path} does not exist. Give a file or a folder with the data.")
     return files_sha256(
         [path] if path.is_file() else sorted(f for f in path.glob("*") if f.is_file())
     )
@@ -84,10 +84,10 @@ def read_data(recipe: RetrievalRecipe | RankingRecipe) -> RetrievalData | Rankin
     elif recipe.data.source == "synthetic":
         data = synthetic(seed=recipe.seed)
     else:
-        folder = source_folder(recipe)  # which looks through what was fetched
+        folder = source_folder(recipe)  # fetched and checked if necessary
         data, attributes = read_folder(folder), read_user_attributes(folder)
-    if recipe.data.disliked_below and not recipe.data.interactions:  # tables have theirs already
-        rated = data.ratings > 0  # 0 is none, as in Book-Crossing
+    if recipe.data.disliked_below and not recipe.data.interactions:  # done for tables already
+        rated = data.ratings > 0  # 0 = no rating, as in Book-Crossing
         disliked = rated & (data.ratings < recipe.data.disliked_below)
         data = data.with_dislikes(disliked)
         reading.append(dislikes_sentence(disliked, recipe.data.disliked_below))
@@ -108,31 +108,31 @@ def read_data(recipe: RetrievalRecipe | RankingRecipe) -> RetrievalData | Rankin
         known = _known_users(recipe, columns)
         names = zip(known.vocabulary.names, known.vocabulary.sizes)
         values = ", ".join(f"{name} ({size} values)" for name, size in names)
-        reading.append(f"The student reads of the users: {values}.")
+        reading.append(f"User attributes that the student reads: {values}.")
     return RetrievalData.of(data, recipe, reading, groups, known)
 
 
 def _known_users(recipe: RetrievalRecipe, columns: Mapping[str, Sequence[Any]]) -> KnownUsers:
-    """Those attributes of users that the recipe names.
+    """The user attributes that the recipe names.
 
     Raises:
-        InputError: the source does not have one.
+        InputError: the source lacks one of them.
     """
     missing = [name for name in recipe.data.user_attributes if name not in columns]
     if missing:
-        there = f"has {', '.join(columns)}" if columns else "says nothing of its users"
+        there = f"has {', '.join(columns)}" if columns else "has no user attributes"
         raise InputError(
-            f"`data.user_attributes` must be what the source knows of its users. Received: "
-            f"{missing[0]!r}, where {recipe.data.folder or recipe.data.source} {there}."
+            f"`data.user_attributes` must be attributes of the source's users. Received: "
+            f"{missing[0]!r}, but {recipe.data.folder or recipe.data.source} {there}."
         )
     return KnownUsers.of({name: columns[name] for name in recipe.data.user_attributes})
 
 
 def read_tables(recipe: RetrievalRecipe | RankingRecipe) -> tuple[Interactions, TableFacts]:
-    """Read the recipe's tables, and tell what became of their rows.
+    """Read the recipe's tables, and return facts about how their rows were read.
 
     Raises:
-        InputError: as for `td.data.read_table`, or ratings are to be learnt and there are none.
+        InputError: as for `td.data.read_table`, or ratings are predicted and there are none.
     """
     data = recipe.data
     columns = {
@@ -160,13 +160,13 @@ def read_tables(recipe: RetrievalRecipe | RankingRecipe) -> tuple[Interactions, 
 
 
 class OtherTables(NamedTuple):
-    """What tables say of items and users beside their names.
+    """Attributes of items and users in tables.
 
     Args:
-        attributes: of the items; None where no column is named.
+        attributes: of the items; None if no column is named.
         groups: of the users by column, see `read_user_groups`.
         columns_of_users: those that the student reads, see `read_user_columns`.
-        sentences: what was found.
+        sentences: a description of these.
     """
 
     attributes: ItemAttributes | None
@@ -176,10 +176,10 @@ class OtherTables(NamedTuple):
 
 
 def read_other_tables(recipe: RetrievalRecipe | RankingRecipe, data: Interactions) -> OtherTables:
-    """Read what the recipe's tables say of items and users beside their names.
+    """Read the attributes of items and users in the recipe's tables.
 
     Raises:
-        InputError: a table cannot be used, or has none of the users or not all of the items.
+        InputError: a table is invalid, or has none of the users or not all of the items.
     """
     attributes, sentences = None, []
     groups: Mapping[str, Sequence[str]] = {}
@@ -207,10 +207,10 @@ def read_other_tables(recipe: RetrievalRecipe | RankingRecipe, data: Interaction
 def item_attributes_of(
     recipe: RetrievalRecipe | RankingRecipe, catalogue: Catalogue
 ) -> ItemAttributes:
-    """Return what the recipe's source says of the items beside titles and texts.
+    """Return the item attributes of the recipe's source.
 
     Raises:
-        InputError: it cannot be read, or does not know an item.
+        InputError: they cannot be read, or an item is missing.
     """
     data = recipe.data
     if not data.interactions:
@@ -247,8 +247,8 @@ def _ratings(recipe: RankingRecipe) -> RankingData:
         items = item_attributes_of(recipe, data.catalogue)
         users = read_user_attributes(source_folder(recipe))
     data.require_times(
-        "The rows of a model of ratings stand in order of time. Take a recipe that finds items, "
-        f'with `split = "{RANDOM}"` in [data], such as `--recipe {BOOKS}`.'
+        "The rows of a rating model must be in order of time. Use a retrieval recipe with "
+        f'`split = "{RANDOM}"` in [data], such as `--recipe {BOOKS}`.'
     )
     if named.max_users:
         data = data.of_some_users(named.max_users, recipe.seed)
@@ -262,7 +262,7 @@ def _ratings(recipe: RankingRecipe) -> RankingData:
         items=items,
         users=users,
     )
-    facts = split_facts(data)  # but every row is tested, a user's first one too
+    facts = split_facts(data)  # here every row is tested, including a user's first one
     return RankingData(
         splits,
         tables.vocabularies,

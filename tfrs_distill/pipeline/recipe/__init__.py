@@ -1,9 +1,9 @@
-"""A run, as data: what `tfrs-distill run` does, in a file a person can read and change.
+"""A run as data: the settings of `tfrs-distill run`, in a file that users can read and edit.
 
-- `recipe.py`: the recipe of each task, and the built-in ones
-- `sections.py`: their sections, with defaults and what each field means
-- `toml_file.py`: a recipe to and from TOML
-- `settings.py`: a field with its rule beside it
+- `recipe.py`: the recipe of each task, and the built-in recipes
+- `sections.py`: their sections, with the default and the meaning of each field
+- `toml_file.py`: reads and writes a recipe as TOML
+- `settings.py`: a field with its validation rule
 - `kinds.py`: the kinds of teachers, by name
 """
 

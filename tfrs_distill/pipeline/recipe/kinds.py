@@ -1,4 +1,4 @@
-"""The kinds of teachers, by name: where each is, and what it can label. Nothing is imported."""
+"""The kinds of teachers, by name: the module of each, and what it can label; no imports."""
 
 from __future__ import annotations
 

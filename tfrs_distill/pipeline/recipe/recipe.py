@@ -1,4 +1,4 @@
-"""The recipe: a whole run as data, one class a task; and the built-in ones."""
+"""The recipe: a whole run as data, one class per task; and the built-in recipes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ from tfrs_distill.pipeline.recipe.sections import (
 )
 from tfrs_distill.pipeline.recipe.settings import check, setting
 
-QUICK_REVIEWS, QUICK_WORDPIECES = 1500, 48  # what a BERT reads in a minute on two cores
+QUICK_REVIEWS, QUICK_WORDPIECES = 1500, 48  # a BERT reads these in a minute on two cores
 QUICK_BOOK_WORDPIECES = 16  # most of a title and an author
 QUICK_LISTS, QUICK_CANDIDATES, QUICK_USERS = 100, 20, 250
 QUICK_MODELS = 2  # still an average
@@ -77,10 +77,10 @@ FOLDER_NAME: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole run. Two equal recipes make the same artefact from the same data.
+    """A whole run. Two equal recipes produce the same artefact from the same data.
 
-    Each task has a class of its own, with just the sections and settings that it reads; what all
-    of them can do is here.
+    Each task has its own class, with only the sections and settings that it reads; this base class
+    has the common methods.
 
     Example:
     >>> recipe = Recipe.named("movielens-100k")
@@ -88,7 +88,7 @@ class Recipe:
     (32, 'ml-100k-quick')
     """
 
-    read_by_teacher: ClassVar[tuple[str, ...]]  # the sections that decide the teacher
+    read_by_teacher: ClassVar[tuple[str, ...]]  # the sections that determine the teacher
 
     name: str = setting(DATA_SETS[FILMS], "the name of the run's folder", **FOLDER_NAME)
     task: str = setting("retrieval", TASK)
@@ -99,15 +99,15 @@ class Recipe:
 
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str]) -> Any:
-        """Read a recipe; what the file leaves out is as in the built-in recipe of its `task`.
+        """Read a recipe; missing settings are as in the built-in recipe of its `task`.
 
         Raises:
-            InputError: the file is missing, is no TOML, has an unknown key or a value out of range.
+            InputError: the file is missing or not TOML, has an unknown key or an invalid value.
         """
         return toml_file.read(Path(path), _built_in_like)
 
     def to_toml(self) -> str:
-        """The recipe as TOML, each key with its meaning beside it."""
+        """The recipe as TOML, each key with its meaning as a comment."""
         return toml_file.write(self)
 
     @classmethod
@@ -132,10 +132,10 @@ class Recipe:
 
     @classmethod
     def load(cls, file_or_name: str) -> Any:
-        """A built-in recipe by its name, else the recipe of a TOML file.
+        """A built-in recipe by its name, or the recipe of a TOML file.
 
         Raises:
-            InputError: it is neither, or the file cannot be used.
+            InputError: it is neither, or the file is invalid.
         """
         looks_like_a_file = file_or_name.endswith(".toml") or Path(file_or_name).exists()
         if file_or_name not in _built_in() and looks_like_a_file:
@@ -143,17 +143,17 @@ class Recipe:
         return cls.named(file_or_name)
 
     def quick(self) -> Any:
-        """The same run at small size, under a name of its own: to see it work, not to compare."""
+        """The same run at small size, under another name: for a trial, not for comparisons."""
         return replace(self, name=self.name.removesuffix(QUICK) + QUICK, **self._smaller())
 
     def of_folder(self, folder: str) -> Any:
-        """The same run of the data in a folder.
+        """The same run with the data in a folder.
 
-        A recipe that has the name of a data set gets the name of the folder's, so that no run of
-        one data set is called after another.
+        A recipe that is named after a data set is renamed after the folder's data set, so that the
+        name is never wrong.
 
         Raises:
-            InputError: a name is needed, and the folder is none that `read_folder` reads.
+            InputError: a name is needed, and `read_folder` cannot read the folder.
         """
         this: Any = self
         name = self.name
@@ -165,19 +165,19 @@ class Recipe:
         return replace(this, name=name, data=replace(this.data, folder=folder))
 
     def with_dislikes(self, below: float) -> Any:
-        """The same run with ratings below a number as dislikes; of 0 the run as it is.
+        """The same run with ratings below a number as dislikes; unchanged for 0.
 
         Raises:
-            InputError: it is a run of a model of ratings, or they are left out.
+            InputError: the run predicts ratings, or drops the low ones.
         """
         this: Any = self
         if not below:
             return this
         if isinstance(self, RankingRecipe):
             raise InputError(
-                "A model of ratings learns from low ones too, each as it is: leave out "
-                "--disliked-below, and say by `data.liked_from` which ratings are likes. Received: "
-                f'{below:g}, with `task` "{self.task}".'
+                "--disliked-below cannot be used with a model that predicts ratings, because it "
+                f'also learns from low ratings. Received: {below:g} with `task` "{self.task}". '
+                "Leave it out, and set in `data.liked_from` which ratings are likes."
             )
         return replace(this, data=replace(this.data, disliked_below=below))
 
@@ -191,25 +191,25 @@ class Recipe:
         min_rating: float = 0.0,
         weigh_by_rating: bool = False,
     ) -> Any:
-        """The same run of the data in tables, as `td.data.read_table` reads them.
+        """The same run with the data in tables, as `td.data.read_table` reads them.
 
-        A recipe that has the name of a data set gets the name of the tables, and a built-in one
-        gets it in front of its own, so that no run of one data set is called after another. Without
-        a table of items there is no text: a teacher of text becomes one of ids alone, and so does a
-        student; where columns of attributes are given, a teacher that finds items reads them.
+        A recipe that is named after a data set is renamed after the tables, and a built-in recipe
+        gets their name as a prefix, so that the name is never wrong. Without a table of items there
+        is no text: teacher and student then use item ids alone. If attribute columns are given, a
+        retrieval teacher reads them.
 
         Args:
-            interactions: files, or a folder of them.
-            items: the same of the items.
-            users: the same of the users, whose groups are compared.
-            columns: by what they are, as for `read_table`; also `attribute` of the items and
-                `group` of the users.
-            min_rating: interactions with a lower rating are left out; 0 = none is.
+            interactions: files, or a folder of files.
+            items: the same for the items.
+            users: the same for the users, whose groups are compared.
+            columns: by role, as for `read_table`; also `attribute` of the items and `group` of the
+                users.
+            min_rating: interactions with a lower rating are dropped; 0 = none are.
             weigh_by_rating: as for `read_table`.
 
         Raises:
-            InputError: a column is given for what there is not, or ratings are left out or weighed
-                that a model of ratings is to learn.
+            InputError: a column has an unknown role or no table, or ratings are dropped or used as
+                weights in a run that predicts ratings.
         """
         this: Any = self
         named: dict[str, Any] = {}
@@ -223,14 +223,15 @@ class Recipe:
         if isinstance(self, RankingRecipe):
             if min_rating or weigh_by_rating:
                 raise InputError(
-                    "A model of ratings learns from low ones too, each as it is: leave out "
-                    "--min-rating and --weigh-by-rating, and say by `data.liked_from` which "
-                    f'ratings are likes. Received: both, or one of them, with `task` "{self.task}".'
+                    "--min-rating and --weigh-by-rating cannot be used with a model that predicts "
+                    "ratings, because it also learns from low ratings. Received: at least one of "
+                    f'them with `task` "{self.task}". Leave them out, and set in '
+                    "`data.liked_from` which ratings are likes."
                 )
             if users or "group" in (columns or {}):
                 raise InputError(
-                    "Groups of users (--users, --column group=...) are compared by recipes that "
-                    f'find items. Received: a recipe whose `task` is "{self.task}".'
+                    "Groups of users (--users, --column group=...) are available in retrieval "
+                    f'recipes. Received: a recipe whose `task` is "{self.task}". Leave them out.'
                 )
         else:
             named |= {
@@ -260,7 +261,7 @@ class Recipe:
         return replace(this, **changed)
 
     def as_dict(self) -> dict[str, object]:
-        """The recipe as plain dicts, numbers and texts."""
+        """The recipe as plain dicts, numbers and strings."""
         return dataclasses.asdict(self)
 
     def _smaller(self) -> dict[str, Any]:
@@ -276,7 +277,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class RetrievalRecipe(Recipe):
-    """A student that finds items in the whole catalogue."""
+    """A student that retrieves items from the whole catalogue."""
 
     read_by_teacher: ClassVar[tuple[str, ...]] = ("teacher", "tuning", "cross_encoder")
 
@@ -300,7 +301,7 @@ class RetrievalRecipe(Recipe):
         super().__post_init__()
         if self.data.interactions and not self.data.items and TEXT in self.teacher.modalities:
             raise InputError(
-                "Tables without `data.items` have no text for a teacher to read. Name the items' "
+                "Tables without `data.items` have no text for a teacher to read. Give the items' "
                 "table (--items), or set `teacher.modalities` to []."
             )
         if self.data.attribute_columns and ATTRIBUTES not in self.teacher.modalities:
@@ -312,13 +313,13 @@ class RetrievalRecipe(Recipe):
             )
         if self.item_texts.read and self.data.interactions and not self.data.items:
             raise InputError(
-                "Tables without `data.items` have no text for the student to read. Name the items' "
+                "Tables without `data.items` have no text for the student to read. Give the items' "
                 "table (--items), or set `item_texts.read` to false."
             )
         if self.knowledge.generated_per_window and "array" in self.teacher.kinds:
             raise InputError(
-                "A teacher that is an array knows the histories of the array alone and cannot "
-                "continue any. Received: knowledge.generated_per_window="
+                "A teacher of kind array has outputs for the histories of its array only, so it "
+                "cannot generate histories. Received: knowledge.generated_per_window="
                 f"{self.knowledge.generated_per_window}. Set it to 0."
             )
         if self.data.split == COLD_ITEMS:
@@ -327,36 +328,36 @@ class RetrievalRecipe(Recipe):
             self._check_transfer()
         if getattr(self.twin, "exclude_seen", False) and not self.data.exclude_seen:
             raise InputError(
-                "`twin.exclude_seen` leaves the items of the history out of the loss, but with "
+                "`twin.exclude_seen` excludes the items of the history from the loss, but with "
                 "`data.exclude_seen` false they are recommended. Received: twin.exclude_seen=true. "
                 "Set it to false."
             )
         if isinstance(self.export, RetrievalExportSettings) and self.export.k < self.evaluation.k:
             raise InputError(
-                "`export.k` must be at least `evaluation.k`: the exported models are measured too. "
+                "`export.k` must be at least `evaluation.k`: exported models are evaluated too. "
                 f"Received: export.k={self.export.k}, evaluation.k={self.evaluation.k}."
             )
 
     def _check_cold_items(self) -> None:
-        """Who is to recommend items that are in no training row must read their texts."""
+        """Check that teacher and student read texts, as cold-start items require."""
         if self.teacher.kind != "two-tower" or TEXT not in self.teacher.modalities:
             raise InputError(
-                f'`data.split` "{COLD_ITEMS}" needs a teacher that knows items by their text: '
+                f'`data.split` "{COLD_ITEMS}" needs a teacher that reads the item texts: '
                 f'`teacher.kind` "two-tower" with "{TEXT}" among its modalities. Received: '
                 f'kind="{self.teacher.kind}", modalities={list(self.teacher.modalities)}.'
             )
         reads_top_k = self.knowledge.form == "top_k" or self.knowledge.generated_per_window
         if "scrambled" in self.training.controls or reads_top_k:
             raise InputError(
-                f'With `data.split` "{COLD_ITEMS}" the cold items have a softmax of their own, '
-                'which the top-K of all items says nothing of. Leave "scrambled" out of '
+                f'With `data.split` "{COLD_ITEMS}" the cold items have a separate softmax, for '
+                'which the top-K of all items has no values. Leave "scrambled" out of '
                 '`training.controls`, set `knowledge.form` to "embeddings" and '
                 "`knowledge.generated_per_window` to 0."
             )
         if not self.item_texts.read:
             raise InputError(
-                f'`data.split` "{COLD_ITEMS}" asks for items that only their texts tell of. Set '
-                "`item_texts.read` to true."
+                f'`data.split` "{COLD_ITEMS}" evaluates cold-start items, which a student can rank '
+                "by their texts only. Received: item_texts.read=false. Set it to true."
             )
         if self.export.compress:
             raise InputError(
@@ -366,32 +367,31 @@ class RetrievalRecipe(Recipe):
             )
 
     def _check_transfer(self) -> None:
-        """Only what reads texts, as they are, can start from a model of other items."""
+        """Check that the teacher reads texts with a frozen encoder, as transfer requires."""
         teacher = self.teacher
         if not self.transfer.run:
             raise InputError(
-                "`transfer.same_items`, `transfer.trains` and `transfer.adapter_rank` are about "
-                "another run, whose models this run's start from. Name its folder as "
-                "`transfer.run`."
+                "`transfer.same_items`, `transfer.trains` and `transfer.adapter_rank` need another "
+                "run whose models initialise this run's. Give its folder as `transfer.run`."
             )
         if TWO_TOWER not in teacher.kinds or teacher.modalities != (TEXT,):
             raise InputError(
-                f'`transfer.run` is of a teacher "{TWO_TOWER}", alone or in an ensemble, whose '
-                f'`teacher.modalities` are ["{TEXT}"]: of other kinds nothing carries over to '
+                f'`transfer.run` needs a teacher "{TWO_TOWER}", alone or in an ensemble, whose '
+                f'`teacher.modalities` are ["{TEXT}"]: other kinds have nothing to transfer to '
                 f"other items. Received: the kinds {_listed(teacher.kinds)}, modalities "
                 f"{list(teacher.modalities)}. Change the teacher, or leave `transfer.run` empty."
             )
         if self.tuning.method != "none" or self.tuning.pretrain_steps:
             raise InputError(
-                "`transfer.run` needs texts that are read alike in both runs, so a BERT that is "
-                f'not tuned. Received: tuning.method="{self.tuning.method}", '
+                "`transfer.run` needs the same text vectors in both runs, so the BERT cannot be "
+                f'tuned. Received: tuning.method="{self.tuning.method}", '
                 f'tuning.pretrain_steps={self.tuning.pretrain_steps}. Set them to "none" and 0, '
                 "or leave `transfer.run` empty."
             )
         if self.data.split == COLD_ITEMS and self.transfer.same_items != NO_ITEMS:
             raise InputError(
-                f'With `data.split` "{COLD_ITEMS}" nobody may have met the cold items, but the '
-                "run that models start from has met those that it shares. Received: "
+                f'With `data.split` "{COLD_ITEMS}" no model may be trained on the cold items, but '
+                "the run in `transfer.run` was trained on the items that it shares. Received: "
                 f'transfer.same_items="{self.transfer.same_items}". Set it to "{NO_ITEMS}".'
             )
 
@@ -400,7 +400,7 @@ class RetrievalRecipe(Recipe):
         most = QUICK_HISTORIES_1M if large else QUICK_HISTORIES
         most = min(self.data.max_users or most, most)
         encoder = self.encoder
-        if self.data.source == BOOKS:  # all texts are read, however few the users
+        if self.data.source == BOOKS:  # all texts are read, for any number of users
             shortest = min(encoder.max_length or QUICK_BOOK_WORDPIECES, QUICK_BOOK_WORDPIECES)
             encoder = replace(encoder, max_length=shortest)
         return super()._smaller() | {
@@ -413,7 +413,7 @@ class RetrievalRecipe(Recipe):
 
 @dataclass(frozen=True)
 class TwoStageRecipe(RetrievalRecipe):
-    """A student that finds candidates, and one that orders them."""
+    """A student that retrieves candidates, and one that ranks them."""
 
     task: str = setting("two-stage", TASK, choices=("two-stage",))
     student: RankingStudentSettings = RankingStudentSettings()
@@ -428,22 +428,21 @@ class TwoStageRecipe(RetrievalRecipe):
         super().__post_init__()
         if self.data.user_attributes:
             raise InputError(
-                "`data.user_attributes` are read by a student of one stage. Received: "
+                "`data.user_attributes` are read by one-stage students only. Received: "
                 f'{list(self.data.user_attributes)} with `task` "two-stage". Leave them out.'
             )
         if self.data.split == RANDOM:
             raise InputError(
-                f'`data.split` "{RANDOM}" is of a student of one stage: the second of two reads '
-                'the order of the history. Received: `task` "two-stage".'
+                f'`data.split` "{RANDOM}" needs a one-stage student, as a second stage reads the '
+                'order of the history. Received: `task` "two-stage". Choose another split or task.'
             )
         for name, none in (("weigh_by_rating", "false"), ("disliked_below", "0")):
             value = getattr(self.data, name)
             if value:
                 raise InputError(
-                    f"`data.{name}` is about a loss of labels one by one, and the second of two "
-                    f"stages learns the order of lists. Received: {str(value).lower()} with `task` "
-                    f'"two-stage". Set it to {none}, or leave out what was not liked by '
-                    "`data.min_rating`."
+                    f"`data.{name}` applies to a loss of single labels, but a second stage learns "
+                    f"the order of lists. Received: {str(value).lower()} with `task` "
+                    f'"two-stage". Set it to {none}, or drop low ratings by `data.min_rating`.'
                 )
         if self.lists.num_candidates < self.evaluation.k:
             raise InputError(
@@ -452,18 +451,18 @@ class TwoStageRecipe(RetrievalRecipe):
             )
 
     def _check_transfer(self) -> None:
-        """Refuse what only a run of one stage does."""
+        """Reject a setting that only one-stage runs support."""
         raise InputError(
-            "`transfer` is of runs of one stage: what the second of two learns is about its own "
-            f'candidate lists. Received: transfer.run="{self.transfer.run}" with `task` '
+            "`transfer` is available for one-stage runs only, because a second stage is trained on "
+            f'its own candidate lists. Received: transfer.run="{self.transfer.run}" with `task` '
             '"two-stage". Leave it empty.'
         )
 
     def _check_cold_items(self) -> None:
-        """Refuse what only a student of one stage can recommend."""
+        """Reject a split that only one-stage students support."""
         raise InputError(
-            f'`data.split` "{COLD_ITEMS}" is of a student of one stage: the second of two knows '
-            'items by their ids. Received: `task` "two-stage".'
+            f'`data.split` "{COLD_ITEMS}" needs a one-stage student: a second stage uses item ids '
+            'alone. Received: `task` "two-stage". Choose another split or task.'
         )
 
     def _smaller(self) -> dict[str, Any]:
@@ -512,8 +511,8 @@ class RankingRecipe(Recipe):
         for kind in self.teacher.kinds:
             if source not in ROWS_OF.get(kind, (source,)):
                 raise InputError(
-                    f"A teacher of the kind {kind} reads what the rows of "
-                    f"{' and '.join(ROWS_OF[kind])} have. "
+                    f"A teacher of the kind {kind} reads rows of "
+                    f"{' and '.join(ROWS_OF[kind])} only. "
                     f'Received: `data.source` "{source}". Choose another `teacher.kind`.'
                 )
         if self.teacher.privileged and self.teacher.kinds == ("bert-text",):
@@ -523,19 +522,19 @@ class RankingRecipe(Recipe):
             )
         if "text" in self.teacher.privileged and self.data.interactions and not self.data.items:
             raise InputError(
-                "Tables without `data.items` have no text for a teacher to read. Name the items' "
+                "Tables without `data.items` have no text for a teacher to read. Give the items' "
                 'table (--items), or leave "text" out of `teacher.privileged`.'
             )
         if source != REVIEWS and self.words != WordsSettings():
             raise InputError(
-                f"`words` is about {REVIEWS}: the rows of other data have no text. Received: "
-                f'`data.source` "{source}".'
+                f"`words` applies to {REVIEWS}: the rows of other data have no text. Received: "
+                f'`data.source` "{source}". Leave the section out.'
             )
         number = self.knowledge.unlabelled_per_row
         if number and (source == REVIEWS or "next_item" in tasks):
             raise InputError(
-                "`knowledge.unlabelled_per_row` puts other items into rows, but a review is of its "
-                'own item and the label of "next_item" is the row\'s item. Received: '
+                "`knowledge.unlabelled_per_row` replaces the items of rows, but a review belongs "
+                'to its item and the label of "next_item" is the row\'s item. Received: '
                 f'unlabelled_per_row={number} with `data.source` "{source}" and `labels.tasks` '
                 f"{_listed(tasks)}. Set it to 0."
             )
@@ -556,7 +555,7 @@ class RankingRecipe(Recipe):
 
 @dataclass(frozen=True)
 class MultitaskRecipe(RankingRecipe):
-    """A student of several labels, measured beside a twin of each label alone."""
+    """A student of several labels, compared with a twin for each label alone."""
 
     task: str = setting("multitask", TASK, choices=("multitask",))
 
@@ -564,13 +563,13 @@ class MultitaskRecipe(RankingRecipe):
         super().__post_init__()
         if len(self.labels.tasks) < 2:
             raise InputError(
-                '`labels.tasks` must name at least two with `task` "multitask"; one alone is '
+                '`labels.tasks` must name at least two tasks with `task` "multitask"; for one, use '
                 f'`task` "ranking". Received: {_listed(self.labels.tasks)}.'
             )
 
 
 def _folder_name(name: str) -> str:
-    """A name of anything as the name of a folder."""
+    """A name with only the characters that a folder name may have."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip("._-") or "data"
 
 
@@ -636,7 +635,7 @@ def _built_in() -> dict[str, Recipe]:
             distillation=RetrievalDistillationSettings(
                 learning_rate=2e-3, dropout=0.1, label_smoothing=0.5
             ),
-            export=RetrievalExportSettings(k=10_000),  # all: what is measured are the cold ones
+            export=RetrievalExportSettings(k=10_000),  # all items, as only the cold ones count
         ),
         "synthetic": RetrievalRecipe(
             name="synthetic",
@@ -679,7 +678,7 @@ def _of_reviews() -> dict[str, Any]:
 
 
 def _built_in_like(task: object, data: dict[str, Any]) -> Recipe:
-    """The built-in recipe that a file of this `task` and this section [data] starts from."""
+    """The built-in recipe with the defaults for this `task` and this section [data]."""
     recipes = _built_in()
     by_task: dict[object, Recipe] = {
         "retrieval": recipes["movielens-100k"],
@@ -707,7 +706,7 @@ def _built_in_like(task: object, data: dict[str, Any]) -> Recipe:
 
 
 def _at_most(section: Any, **most: int) -> Any:
-    """The section with each of these values, where it is larger."""
+    """The section with each of these settings reduced to at most this value."""
     smaller = {key: min(getattr(section, key), value) for key, value in most.items()}
     return replace(section, **smaller)
 

@@ -1,6 +1,6 @@
-"""The sections of a recipe: one frozen dataclass each, every field with default, meaning, rule.
+"""The sections of a recipe: frozen dataclasses; every field has a default, a meaning and a rule.
 
-Where tasks read different settings, a section has a class for each.
+If tasks read different settings, a section has one class per task.
 """
 
 from __future__ import annotations
@@ -175,8 +175,8 @@ class DataSettings(_Data):
         super().__post_init__()
         if self.source == BOOKS and self.split != RANDOM and not self.folder:
             raise InputError(
-                f'`data.source` "{BOOKS}" has no times: `data.split` must be "{RANDOM}". Received: '
-                f'"{self.split}".'
+                f'`data.source` "{BOOKS}" has no timestamps: `data.split` must be "{RANDOM}". '
+                f'Received: "{self.split}".'
             )
         if self.train_share < 1 and self.split == COLD_ITEMS:
             raise InputError(
@@ -272,7 +272,7 @@ class _Teacher:
             )
         if bool(self.source) != bool({"array", "python"} & set(self.kinds)):
             raise InputError(
-                "`teacher.source` is needed by the kinds array and python, and by no other. "
+                "`teacher.source` is required by the kinds array and python, and by no other. "
                 f'Received: source="{self.source}", kind="{self.kind}".'
             )
 
@@ -295,7 +295,7 @@ class TeacherSettings(_Teacher):
     )
     id_dropout: float = setting(
         0.0,
-        "two-tower with text: the share of items whose ids are hidden while training",
+        "two-tower with text: the share of items whose ids are hidden in training",
         **DROPOUT,
     )
 
@@ -522,7 +522,7 @@ class ItemTextsSettings:
     piece_dim: int = setting(16, "the width of a word piece's vector", **NUMBER)
     max_pieces: int = setting(32, "maximum number of word pieces of a text", **NUMBER)
     id_dropout: float = setting(
-        0.1, "the share of items whose ids are hidden while training", **DROPOUT
+        0.1, "the share of items whose ids are hidden in training", **DROPOUT
     )
     dropout: float = setting(
         0.1, "the share of a text's word pieces dropped while training", **DROPOUT

@@ -1,4 +1,4 @@
-"""A dataclass field that carries its own rule, and the check that reads the rules."""
+"""A dataclass field with its own validation rule, and the check that applies the rules."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ A_TYPE = {
 
 @dataclass(frozen=True)
 class Rule:
-    """What a value must be: `kind` first, then the bounds that are given."""
+    """The type of a value (`kind`) and its bounds, if any."""
 
     kind: type
     meaning: str
@@ -62,7 +62,7 @@ class Rule:
         return f"{self.meaning}; {which} {', '.join(self.choices)}"
 
     def holds(self, value: Any) -> bool:
-        """Whether `value` is of the kind and within every bound; NaN is within none."""
+        """Whether `value` has the type and is within every bound; NaN never is."""
         if self.kind is tuple:
             listed = isinstance(value, (list, tuple)) and len(set(map(str, value))) == len(value)
             if not self.choices:
@@ -87,7 +87,7 @@ class Rule:
 
 
 def setting(default: Any, meaning: str, **bounds: Any) -> Any:
-    """A dataclass field with its default, its meaning for the reader and the rule it must keep.
+    """A dataclass field with its default, its meaning and its rule.
 
     Args:
         default: its value where none is given.
@@ -100,12 +100,12 @@ def setting(default: Any, meaning: str, **bounds: Any) -> Any:
 
 
 def rule_of(field: dataclasses.Field[Any]) -> Rule | None:
-    """The field's rule; none where the field is a section."""
+    """The field's rule; None if the field is a section."""
     return field.metadata.get("rule")
 
 
 def check(settings: Any, section: str = "") -> None:
-    """Hold every field of a frozen dataclass to its rule; a whole number may stand for a number.
+    """Check every field of a frozen dataclass against its rule; integers are valid numbers.
 
     Raises:
         InputError: a value breaks its rule; the message names the key, the value and the rule.

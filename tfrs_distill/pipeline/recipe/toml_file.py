@@ -1,4 +1,4 @@
-"""A recipe to and from TOML."""
+"""Reads and writes a recipe as TOML."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ RecipeType = TypeVar("RecipeType", bound=Any)
 
 
 def read(path: Path, like: Callable[[object, dict[str, Any]], RecipeType]) -> RecipeType:
-    """The recipe that a TOML file holds; every error starts with the file's name.
+    """Read a recipe from a TOML file; every error message starts with the file's name.
 
     Args:
         path: the file.
-        like: `like(task, data)` gives, for its `task` and its section [data], the recipe that says
-            what the file leaves out.
+        like: `like(task, data)` returns the recipe with the defaults for the file's `task` and its
+            section [data].
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -51,7 +51,7 @@ def read(path: Path, like: Callable[[object, dict[str, Any]], RecipeType]) -> Re
 
 
 def write(recipe: Any) -> str:
-    """The recipe as TOML, a comment on every line."""
+    """The recipe as TOML, with a comment on every line."""
     lines, sections = [], []
     for field in dataclasses.fields(recipe):
         value = getattr(recipe, field.name)
@@ -79,7 +79,7 @@ def _line_of(field: dataclasses.Field[Any], value: Any) -> str:
 
 
 def _build(values: dict[str, Any], like: Any, section: str, task: str) -> Any:
-    """`like` with the file's values in place of its own."""
+    """`like` with its values replaced by the file's."""
     fields = {field.name: field for field in dataclasses.fields(like)}
     changes = {}
     for key, value in values.items():

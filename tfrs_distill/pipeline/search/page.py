@@ -55,8 +55,8 @@ def in_short(found: Mapping[str, Any]) -> str:
     trials = found["num_trials"]
     return (
         f"By {metric}, {', and '.join(parts)}, of {trials} trial{'s' * (trials > 1)} each. The "
-        "best of many is too good a figure, and two trainings of the same settings differ: what "
-        "it is worth, a run with best.toml measures on test."
+        "best of many trials overestimates the quality, and two trainings with the same settings "
+        "differ: run best.toml to evaluate it on test."
     )
 
 

@@ -1,4 +1,4 @@
-"""A map of the items by the teacher and by the student, and how alike their neighbours are."""
+"""A map of the item vectors of teacher and student, and the overlap of their neighbours."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ DECIMALS = 3  # of coordinates of unit vectors
 def item_map(
     teachers: Mapping[str, Any], student: Any, twin: Any, train: Windows, *, seed: int
 ) -> Result:
-    """The items that somebody met in training, as the models place them.
+    """The items with interactions in training, placed by the models' item vectors.
 
-    Without a teacher that has item vectors, it is the map of the student and its twin.
+    Without a teacher that has item vectors, the map shows the student and its twin.
 
     Args:
         teachers: those with item vectors, of which the first is taken: `"teacher"`, or members of
@@ -38,30 +38,30 @@ def item_map(
         `items` (titles), `groups` (0, 1, 2 for head, middle, tail) and `panels` (`model`, `x`, `y`,
         `explained`) of the items shown, out of `num_items`; `neighbours`: how many `k`, the share
         in common `by_pair` and by `chance`; `member` of the ensemble. Empty where fewer than two
-        items were met.
+        items have interactions.
     """
     catalogue, counts = train.catalogue, popularity_counts(train)[1:]
-    met = np.flatnonzero(counts)
-    if len(met) < 2:
+    interacted = np.flatnonzero(counts)
+    if len(interacted) < 2:
         return {}
     member, teacher = next(iter(teachers.items()), ("", None))
     models = {"teacher": teacher, "student": student, "twin": twin}
     item_ids = tf.range(1, catalogue.num_items + 1)
     vectors = {
-        name: tf.convert_to_tensor(model.encode_candidates(item_ids)).numpy()[met]
+        name: tf.convert_to_tensor(model.encode_candidates(item_ids)).numpy()[interacted]
         for name, model in models.items()
         if model is not None
     }
-    shown = np.sort(np.random.default_rng(seed).permutation(len(met))[:MAX_POINTS])
+    shown = np.sort(np.random.default_rng(seed).permutation(len(interacted))[:MAX_POINTS])
     first, second = list(vectors)[:2]
     maps = {name: principal_components(vectors[name]) for name in (first, second)}
     places = {first: maps[first][0], second: turned_to(maps[second][0], maps[first][0])}
-    k = min(NEIGHBOURS, len(met) - 1)
+    k = min(NEIGHBOURS, len(interacted) - 1)
     return {
         "member": member if member != "teacher" else "",
-        "num_items": len(met),
-        "items": [catalogue.titles[item] for item in met[shown]],
-        "groups": popularity_groups(counts)[met[shown]].tolist(),
+        "num_items": len(interacted),
+        "items": [catalogue.titles[item] for item in interacted[shown]],
+        "groups": popularity_groups(counts)[interacted[shown]].tolist(),
         "panels": [
             {
                 "model": name,
@@ -73,7 +73,7 @@ def item_map(
         ],
         "neighbours": {
             "k": k,
-            "chance": k / (len(met) - 1),
+            "chance": k / (len(interacted) - 1),
             "by_pair": [
                 {"models": [first, other], "overlap": overlap}
                 for other in list(vectors)[1:]

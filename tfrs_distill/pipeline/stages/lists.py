@@ -32,8 +32,8 @@ KEYS = ("list_size", "num_lists", "num_ordered_lists", "max_history")  # that de
 def lists_stage(run: Run) -> Stage:
     """Its result has the settings of the item-item teacher; its folder, the lists and their scores.
 
-    Item-item weights that never met its user order every list, the cross-encoder some of them too;
-    a list's scores are those of a `Committee` of its teachers.
+    Item-item weights that were not trained on its user rank every list, the cross-encoder also
+    ranks some of them; a list's scores are those of a `Committee` of its teachers.
     """
     recipe, named = run.recipe, run.recipe.lists
 
@@ -76,7 +76,7 @@ def lists_stage(run: Run) -> Stage:
 def _item_item_scores(
     run: Run, examples: RankingExamples, settings: Mapping[str, Any], folder: Path
 ) -> np.ndarray:
-    """Scores of weights that never met the row's user, standardised: float32 [num_rows, 1]."""
+    """Standardised scores of weights not trained on the row's user: float32 [num_rows, 1]."""
     train = run.data.splits.train
 
     def teacher(others: RankingExamples, fold: int) -> ListTeacher:

@@ -1,4 +1,4 @@
-"""Label rows of items that their users have not met with the whole teacher."""
+"""Label rows of items without interactions of their users, with the teacher of all data."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""New interactions and items for a finished run: the student goes on, checked and published.
+"""Updates a finished run with new interactions and items; the new version is checked, published.
 
-- `new_data.py`: what came since, behind what the run was trained on; `stages.py`: the work
+- `new_data.py`: joins the new data to the run's data; `stages.py`: the stages of an update
 - `publish.py`: versions of a run, and the update from one to the next
 """

@@ -1,4 +1,4 @@
-"""The data of an update: what a run was trained on, and what came since."""
+"""The data of an update: the run's data and the new data."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def joined_data(
         All data, split as the recipe says, and a sentence about what is new.
 
     Raises:
-        InputError: a table cannot be read, an item has an id that is taken or no text, or an
-            interaction is older than those before or of an item that nobody knows.
+        InputError: a table cannot be read, an item has an existing id or no text, or an
+            interaction is older than the run's data or of an unknown item.
     """
     before, data = earlier.interactions, recipe.data
     named: dict[str, Any] = {
@@ -82,7 +82,7 @@ def joined_data(
         f"{len(later):,} new interactions of {later.num_users:,} users, "
         f"{both.num_users - before.num_users:,} of them new; "
         f"{catalogue.num_items - before.catalogue.num_items:,} new items"
-        f"{f'; left out: {left_out}' if left_out else ''}"
+        f"{f'; dropped: {left_out}' if left_out else ''}"
     )
 
 
@@ -100,9 +100,9 @@ def _new_items(catalogue: Catalogue, items: Sequence[str], columns: Columns) -> 
     taken = sorted(set(new.item_ids) & set(catalogue.item_ids))
     if taken:
         raise InputError(
-            f"{table.title} is to hold new items alone, but the run knows {len(taken):,} of its "
-            f"{new.num_items:,} ids, such as {_some(taken)}. Leave these rows out, or give new "
-            "items ids of their own."
+            f"{table.title} must have new items only, but {len(taken):,} of its "
+            f"{new.num_items:,} ids are in the run already, such as {_some(taken)}. Remove these "
+            "rows, or give new items other ids."
         )
     nameless = [item_id for item_id, text in zip(new.item_ids, new.texts) if text == item_id]
     if nameless and catalogue.titles != catalogue.item_ids:
@@ -119,23 +119,23 @@ def _check_items(later: Interactions, catalogue: Catalogue) -> None:
     unknown = [item_id for item_id in later.catalogue.item_ids if item_id not in known]
     if unknown:
         raise InputError(
-            f"The new interactions are of {len(unknown):,} items that neither the run nor the "
-            f"table of new items knows, such as {_some(unknown)}. Describe them in a table of new "
-            "items (--new-items)."
+            f"The new interactions have {len(unknown):,} items that are neither in the run nor in "
+            f"the table of new items, such as {_some(unknown)}. Add them to a table of new items "
+            "(--new-items)."
         )
 
 
 def _in_time(before: Interactions, later: Interactions, has_times: bool) -> Interactions:
-    """The later ones, with times that go on from those before.
+    """The later interactions, with times that continue those of the run.
 
     Raises:
-        InputError: they do not.
+        InputError: they have no such times.
     """
     if not has_times:
         if not np.array_equal(before.timestamps, np.arange(len(before))):
             raise InputError(
-                "The run's interactions have times, but the new ones have no column of them. Name "
-                "it, as with --column time=ts."
+                "The run's interactions have timestamps, but no column of them was found in the "
+                "new ones. Name it, for example with --column time=ts."
             )
         return replace(later, timestamps=len(before) + later.timestamps)
     if (before.timestamps.dtype.kind == "M") != (later.timestamps.dtype.kind == "M"):
@@ -150,9 +150,9 @@ def _in_time(before: Interactions, later: Interactions, has_times: bool) -> Inte
     if older:
         raise InputError(
             f"{older:,} of {len(later):,} new interactions are older than the run's last, which "
-            f"is of {last}: the first is of {later.timestamps.min()}. An update goes on in time: "
-            "leave out what the run has already, or train anew with all of it, by "
-            "`tfrs-distill run`."
+            f"is of {last}: the first is of {later.timestamps.min()}. An update needs later "
+            "interactions: remove those that the run has already, or train a new run on all data "
+            "with `tfrs-distill run`."
         )
     return later
 

@@ -44,7 +44,7 @@ def update_run(
     recipe = _recipe_of(folder)
     with locked(folder / UPDATES, wait=False) as held:
         if not held:
-            raise InputError(f"Another update of {folder} is at work. Wait for it, or stop it.")
+            raise InputError(f"Another update of {folder} is running. Wait for it, or stop it.")
         return _update(folder, recipe, interactions, items, columns, max_drop, progress)
 
 
@@ -106,9 +106,9 @@ def _refusal(facts: dict[str, Any], worse: list[list[str]], max_drop: float) -> 
     )
     return (
         f"Version {facts['version']} is worse than an earlier one and was not published: "
-        f"{figures}. At most {max_drop:.1%} may be lost (--max-drop), but for what may be chance. "
-        f"Version {facts['before']} stays as it was. Look at the new interactions, or train anew "
-        "with all of them, by `tfrs-distill run`."
+        f"{figures}. A significant loss of at most {max_drop:.1%} is allowed (--max-drop). Version "
+        f"{facts['before']} is unchanged. Check the new interactions, or train a new run on all "
+        "data with `tfrs-distill run`."
     )
 
 
@@ -132,8 +132,8 @@ def _recipe_of(folder: Path) -> RetrievalRecipe:
     )
     if not finished or not (folder / "recipe.toml").is_file():
         raise InputError(
-            f"{folder} is no folder of a finished run: it has no recipe.toml and stages. Give the "
-            "folder that `tfrs-distill run` wrote, such as saved_models/ml-100k."
+            f"{folder} is not the folder of a finished run: it lacks recipe.toml or stages. Give "
+            "the folder that `tfrs-distill run` wrote, such as saved_models/ml-100k."
         )
     recipe = Recipe.from_toml(folder / "recipe.toml")
     what = {
@@ -144,7 +144,7 @@ def _recipe_of(folder: Path) -> RetrievalRecipe:
     for setting, value in what.items():
         if value:
             raise InputError(
-                "An update goes on in time with a retrieval student that recommends all items. "
+                "Only retrieval runs with a split by time over all items can be updated. "
                 f'Received: a run whose {setting} is "{value}".'
             )
     if not _published(folder):
@@ -164,12 +164,12 @@ def _check_vocabulary(version: Path, earlier: Run, first: Run) -> None:
     if tuple(published) != tuple(known):
         raise InputError(
             f"{version} has another vocabulary than the run that it should come from: "
-            f"{len(published):,} items where {len(known):,} were expected. Was it changed by hand, "
+            f"{len(published):,} items where {len(known):,} were expected. Was it changed manually "
             "or are files of its stages missing?"
         )
     before = first.data.catalogue.item_ids
     if tuple(known[: len(before)]) != tuple(before):
         raise InputError(
             f"The items of {first.stages.folder} are not the first ones of {version}: the run was "
-            "made again with other data since. Update a copy in another folder."
+            "repeated with other data since. Update a copy in another folder."
         )

@@ -1,4 +1,4 @@
-"""The stages of an update: joined data, a student that goes on, its check, the next teacher."""
+"""The stages of an update: joined data, the updated student, its check, the updated teacher."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tfrs_distill.teachers import Ensemble
 EXTENDED = "extended"  # in the teacher's folder: the earlier teacher over all items
 MAX_EPOCHS, PATIENCE, TEACHER_EPOCHS = 6, 2, 4
 ALL_USERS = "all users"
-UNKNOWN_ITEM_SCORE = -1e9  # the score of an item that a student by ids alone has never met
+UNKNOWN_ITEM_SCORE = -1e9  # the score of an item that is new to a student with ids alone
 
 
 class Update:
@@ -80,10 +80,10 @@ class Update:
         return Stage("data", work, settings)
 
     def student_stage(self) -> Stage:
-        """Go on from the last version, taught by its teacher and by itself.
+        """Train the last version further, distilled from its teacher and from itself.
 
-        The teacher is that of the last version: it has never seen what is new, so its opinion of
-        it is that of a cross-fitted teacher.
+        The teacher is that of the last version. It was not trained on the new data, so its outputs
+        for them are like those of a cross-fitted teacher.
         """
         run, recipe = self.run, self.run.recipe
         chosen = recipe.distillation
@@ -118,7 +118,7 @@ class Update:
         return Stage("student", work, self._settings, after=("data",))
 
     def check_stage(self) -> Stage:
-        """Measure the new student beside the last version and the first."""
+        """Compare the new student with the last version and with the first."""
 
         def work(folder: Path) -> tuple[Result, str]:
             found = self._checked(folder)
@@ -206,7 +206,7 @@ class Update:
         return {"ndcg": ndcg, "differences": differences, "queries": sizes, "worse": worse}
 
     def _scorer_of(self, run: Run, queries: Queries) -> ModelScorer:
-        """An earlier version, which by ids alone can recommend no item that it has never met."""
+        """An earlier version; with item ids alone, it cannot recommend items that are new to it."""
         student, num_known = self.student_of(run), run.data.catalogue.num_items
         scorer = ModelScorer(student, exclude_seen=queries.catalogue.exclude_seen)
         if not student.candidate_tower.id_dropout:
@@ -216,7 +216,7 @@ class Update:
 
 
 def is_worse(difference: Mapping[str, Any], before: float, max_drop: float) -> bool:
-    """Whether more was lost than may be, and more than chance explains.
+    """Whether the loss is larger than allowed and significant.
 
     Args:
         difference: new minus before, see `metrics.paired_difference`.
