@@ -17,6 +17,7 @@ from tfrs_distill.compress.suited import stages_of
 from tfrs_distill.data.splits import Queries
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import evaluate
+from tfrs_distill.export.ranking_module import with_stored_tables
 from tfrs_distill.models import (
     Binary,
     HistoryFeature,
@@ -35,18 +36,18 @@ NUM_ITEMS, MAX_HISTORY, NUM_CANDIDATES, WEIGHT = 1200, 4, 20, 0.4
 CATALOGUE = catalogue_of(NUM_ITEMS)
 METHODS = ("units:8", "int4")  # matrices of fewer than 1,024 numbers stay in 32 bits
 RNG = np.random.default_rng(0)
-MET = 20  # items that histories are of, and neighbours of all
-HISTORIES = [RNG.choice(MET, 4, replace=False) + 1 for _ in range(12)]
+MET = 1 + RNG.choice(NUM_ITEMS, 20, replace=False)  # what histories are of: neighbours of all
+HISTORIES = [RNG.choice(MET, 4, replace=False) for _ in range(12)]
 
 
-def two_stages(ranking_dim=14, hidden_units=(24,)):
+def two_stages(ranking_dim=14, hidden_units=(24,), met=MET):
     """Tables of 1,201 rows, and weights far from those they start with."""
     retrieval = RetrievalStudent.from_history(
         num_items=NUM_ITEMS, max_history=MAX_HISTORY, embedding_dim=12, seed=0
     )
     item = ItemFeature(NUM_ITEMS, ranking_dim, seed=0)
-    weights = np.random.default_rng(5).normal(size=[NUM_ITEMS + 1] * 2)
-    weights[MET + 1 :] = 0.0
+    weights = np.zeros([NUM_ITEMS + 1] * 2)
+    weights[met] = np.random.default_rng(5).normal(size=[len(met), NUM_ITEMS + 1])
     features = [
         item,
         HistoryFeature(item, MAX_HISTORY, reads_ratings=False),
@@ -117,8 +118,8 @@ def test_both_stages_get_the_methods_and_the_original_stays():
 
 def test_a_method_goes_to_the_stage_that_it_suits():
     # A rank is below the width: 14 is for a ranking table of 32 and not for retrieval's of 13.
-    smaller = compress(two_stages(ranking_dim=32), ["low-rank:14", "float16"])
-    assert methods_of(smaller) == (["float16"], ["low-rank:14", "float16"])
+    smaller = compress(two_stages(ranking_dim=32), ["low-rank:14", "int4"])
+    assert methods_of(smaller) == (["int4"], ["low-rank:14", "int4"])
     few = compress(two_stages(hidden_units=(6,)), ["units:6"])
     assert units_of(few) == (6, (6,))
     # Of a table of 1,201 numbers nothing is smaller in 4 bits than the 8 of the converter.
@@ -275,3 +276,26 @@ def test_the_blend_and_the_units_of_either_stage_decide_a_point(queries, tmp_pat
     assert inputs(other) == inputs(STUDENT)
     other.retrieval_weight = 0.5
     assert inputs(other) != inputs(STUDENT)
+
+    def left(counts):
+        of_units = (np.arange(24.0), [counts])
+        search = Search(STUDENT, queries, tmp_path, k=5, unit_importance=of_units)
+        return [k for k in search._parts_left(Methods.of(["units:4"])) if k is not None]
+
+    of_retrieval, of_ranking = left(np.arange(24.0)[::-1])
+    assert of_retrieval[0].tolist() == [20, 21, 22, 23]
+    assert of_ranking[0].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("met", "dtype"), [(np.arange(1, 9), tf.uint8), (MET, tf.int16)])
+def test_a_file_has_neighbours_in_few_bytes_and_the_same_predictions(met, dtype):
+    ranking = two_stages(met=met).ranking_student
+    stored = with_stored_tables(ranking)
+    assert stored.features[-1].neighbours.dtype == dtype
+    assert ranking.features[-1].neighbours.dtype == tf.int32
+    items = np.arange(1, NUM_ITEMS + 1)
+    rows = {"item_id": items, "history": np.tile(met[:4], [NUM_ITEMS, 1])}
+    rows = {name: tf.constant(values, tf.int32) for name, values in rows.items()}
+    found, expected = (student.predictions(rows)["like"] for student in (stored, ranking))
+    np.testing.assert_array_equal(found, expected)
+    assert ranking.features[-1](rows).numpy().any()
