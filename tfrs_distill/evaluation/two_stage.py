@@ -57,10 +57,10 @@ class TwoStages:
 
 def ranking_scores(student: RankingModel, task: str) -> Scores:
     """A ranking student's prediction of every candidate of every history, which has no ratings."""
-    max_history = max(getattr(feature, "max_history", 1) for feature in student.features)
     predict = tf.function(lambda batch: student.predictions(batch)[task], reduce_retracing=True)
 
     def scores(histories: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        max_history = max(getattr(feature, "max_history", 1) for feature in student.features)
         latest = pad_histories(list(histories), max_history)
         num_queries, num_candidates = candidates.shape
         at_a_time = max(1, ROWS_AT_A_TIME // num_candidates)
