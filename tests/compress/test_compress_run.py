@@ -160,7 +160,7 @@ def test_the_command_goes_on_where_it_was_and_leaves_an_artefact(run, monkeypatc
 
     monkeypatch.setattr(budget, "to_tflite", stops_at_the_third)
     assert cli.main([*command, "20KB", "--max-drop", "90%"]) == cli.INTERRUPTED
-    assert "to go on" in capsys.readouterr().err
+    assert "to resume" in capsys.readouterr().err
     assert not (run / "compressed").exists()
     assert len(list((run / "compress" / "points").glob("[a-z]*"))) == 2
     assert cli.main([*command, "1KB"]) == cli.USERS_ERROR
