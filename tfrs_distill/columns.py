@@ -126,7 +126,7 @@ def plain_texts(what: str, values: Any) -> tuple[str, ...]:
         values = np.asarray(values, dtype=object)
         if values.ndim != 1:
             raise InputError(
-                f"`{what}` must have one entry a row. Received the shape {list(values.shape)}."
+                f"`{what}` must have one entry per row. Received the shape {list(values.shape)}."
             )
         values = values.tolist()
     if set(map(type, values)) == {str}:  # as nearly always, and there may be millions
@@ -152,7 +152,7 @@ def plain_list(what: str, values: Any) -> list[Any]:
     if hasattr(values, "__array__"):
         values = np.asarray(values, dtype=object)
         if not values.ndim:
-            raise InputError(f"`{what}` must have one entry a row. Received: {values!r}.")
+            raise InputError(f"`{what}` must have one entry per row. Received: {values!r}.")
         values = values.tolist()
     return [None if _is_none(entry) or _is_nan(entry) else entry for entry in values]
 

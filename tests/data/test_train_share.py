@@ -168,7 +168,7 @@ def test_thinned_data_are_split_as_any_others():
 
 def test_cold_items_hold_back_items_and_not_interactions():
     with pytest.raises(
-        InputError, match=r'`data\.train_share` cannot be used with `data\.split` "cold-it'
+        InputError, match=r'`data\.train_share` does not apply to `data\.split` "cold-it'
     ):
         DataSettings(split=COLD_ITEMS, train_share=0.5)
     with pytest.raises(InputError, match=r"`data\.train_share` must be a number above 0 and at"):

@@ -254,7 +254,7 @@ def untrainable():
         (
             {"distillation_losses": [SoftTargetKLDivergence(), SoftTargetKLDivergence()]},
             ValueError,
-            "must have different names",
+            "must have unique names",
         ),
     ],
 )

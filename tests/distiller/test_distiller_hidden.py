@@ -248,7 +248,7 @@ def test_a_teacher_that_hides_nothing_is_refused_before_training(windows):
     before = student.get_weights()
     distiller = Distiller(student, lambda batch, ids: None, layer)
     distiller.compile(optimizer="adam")
-    words = "needs the teacher's hidden representation 'wide', but FunctionTeacher gives none"
+    words = "needs the teacher's hidden representation 'wide', but FunctionTeacher has none"
     with pytest.raises(ValueError, match=words):
         distiller.fit(windows.batches(4), verbose=0)
     assert int(distiller.optimizer.iterations) == 0
@@ -462,5 +462,5 @@ def test_a_cached_teacher_hides_nothing_and_says_so(windows, tmp_path):
     cached = td.cache_teacher(teacher, windows, tmp_path, top_k=3)
     layer = HiddenRepresentationDistillation("query_embeddings", "query_embeddings")
     distiller = Distiller(student_of(), cached, layer)
-    with pytest.raises(ValueError, match="CachedTeacher gives none"):
+    with pytest.raises(ValueError, match="CachedTeacher has none"):
         distiller.loss_terms(next(iter(cached.join(windows).batches(4))), training=True)

@@ -79,7 +79,7 @@ def distiller_of(student, teacher=teacher, loss=None):
     ],
 )
 def test_a_known_last_layer_is_refused_at_construction(make, activation):
-    words = f"The student's logits are probabilities: it ends in a {activation}. Give logits"
+    words = f"The student's logits are probabilities: it ends in a {activation}. Return logits"
     with pytest.raises(ValueError, match=words):
         distiller_of(make())
 

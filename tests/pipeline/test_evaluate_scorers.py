@@ -344,7 +344,10 @@ def test_what_is_no_scorer_of_the_data_is_one_clear_error(folder, capsys, scorer
         (["-k", "61"], "`k` must be different lengths of lists, from 1 to 60"),
         (["-k", "5", "5"], "`k` must be different lengths"),
         (["--recipe", "ranking"], 'a recipe whose `task` is "ranking"'),
-        (["--recipe", "movielens-100k", "--run", "nowhere"], "nowhere is not the folder of a finished"),
+        (
+            ["--recipe", "movielens-100k", "--run", "nowhere"],
+            "nowhere is not the folder of a finished",
+        ),
         (["--run", "nowhere"], "--run determines the data"),
         (
             ["--recipe", "movielens-100k", "--run", "nowhere", "--disliked-below", "3"],

@@ -130,8 +130,7 @@ MEASURED = ("models", "comparisons", "resampled")
             "ranking",
             "reviews",
             {"like": "auc"},
-            "same seed (the student also has unlabelled rows, 3 for each labelled one); each "
-            "learns",
+            "same seed (the student also has unlabelled rows, 3 for each labelled one); each uses",
         ),
         (
             "two-stage",

@@ -197,7 +197,7 @@ def test_a_worse_student_is_not_published(run, tables, monkeypatch):
         return curves
 
     monkeypatch.setattr(stages, "fit_until_best", forgetful)
-    with pytest.raises(InputError, match=r"is worse than an earlier one.*At most 2.0% may be lost"):
+    with pytest.raises(InputError, match=r"is worse than an earlier one.*at most 2.0% is allowed"):
         pipeline.update(run, [first], [items])
     assert not (run / "2").exists()
     written = json.loads((run / "updates" / "2" / "update.json").read_text())
