@@ -212,6 +212,17 @@ def test_probabilities_of_ratings_are_refused_also_beside_rows_of_nan():
     assert_refused(distiller, examples, "The teacher's logits are probabilities: none is negative")
 
 
+def test_probabilities_of_likes_are_warned_of_and_their_logits_are_not():
+    examples = example_columns()
+    logits = examples[columns.teacher_logits("like")]
+    distiller = Distiller(new_student("like"), None, bce)
+    distiller.compile("adam")
+    distiller.check_batch(one_batch(examples))
+    logits[:] = 1 / (1 + np.exp(-logits))
+    with pytest.warns(UserWarning, match="All teacher logits of 'like'.*log\\(p / \\(1 - p"):
+        distiller.check_batch(one_batch(examples))
+
+
 @EAGERLY
 def test_a_label_that_its_task_cannot_have_is_refused(eagerly):
     examples = example_columns()

@@ -9,9 +9,9 @@ import numpy as np
 
 from tfrs_distill import columns
 from tfrs_distill.distiller.arguments import DistillationLoss
-from tfrs_distill.distiller.probabilities import refuse_values
+from tfrs_distill.distiller.probabilities import refuse_values, warn_of_single_probabilities
 from tfrs_distill.distiller.teacher_outputs import TeacherOutputs
-from tfrs_distill.losses import HiddenRepresentationDistillation
+from tfrs_distill.losses import HiddenRepresentationDistillation, SoftTargetBinaryCrossEntropy
 from tfrs_distill.losses.candidate_lists import MASKED
 from tfrs_distill.models.step import Term
 from tfrs_distill.models.student import Student
@@ -63,6 +63,8 @@ def check_first_batch(
             _require_finite(step, name, logits.raw.numpy(), logits.weights, key)
             if not teacher_outputs.from_top_k(key):
                 refuse_values(logits.raw, logits.weights, "teacher")
+            if isinstance(loss, SoftTargetBinaryCrossEntropy):
+                warn_of_single_probabilities(logits.raw, logits.weights, key)
             if getattr(loss, "of_lists", False) and not student.rows_are_lists(key):
                 _require_lists(step, name)
     for head in step.outputs.heads.values():

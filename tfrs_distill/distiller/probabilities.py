@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,23 @@ def refuse_values(logits: tf.Tensor, weights: Any, whose: str) -> None:
         raise ValueError(
             f"The {whose}'s logits are probabilities: none is negative and every row sums to 1. "
             "Return logits (the values before the softmax), or the logarithm of the probabilities."
+        )
+
+
+def warn_of_single_probabilities(logits: tf.Tensor, weights: Any, task: str) -> None:
+    """Warn if eager teacher logits of width 1 are all within 0 and 1, as probabilities are.
+
+    Logits of a weak teacher may be, too, so this is no error.
+    """
+    rows = logits.numpy()
+    if weights is not None:
+        rows = rows[weights.numpy() > 0]
+    within = rows.shape[-1] == 1 and len(rows) >= ROWS and (0 <= rows).all() and (rows <= 1).all()
+    if within and ((0 < rows) & (rows < 1)).any():
+        warnings.warn(
+            f"All teacher logits of {task!r} in the first batch are within 0 and 1, like "
+            "probabilities p. If they are, pass their logits, log(p / (1 - p)).",
+            stacklevel=2,
         )
 
 
