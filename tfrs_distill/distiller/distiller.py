@@ -95,7 +95,8 @@ class Distiller(ChecksFirstBatch):
     Args:
         student: a `RetrievalStudent` or `RankingStudent` (also one made from your own `tfrs.Model`
             by `from_tfrs`), or a plain `tf.keras.Model` that returns logits over classes. It is
-            trained in place; afterwards `distiller.student` is the student alone.
+            trained in place; afterwards `distiller.student` is the student alone. It comes before
+            the teacher, unlike in `keras.distillation.Distiller`.
         teacher: a `Teacher`; a `tf.keras.Model` that returns logits over the student's candidates;
             or a function `(batch, candidate_ids) -> logits`. With several tasks, these return a
             dict by task, or `teacher` is a dict with one teacher per task. A `CachedTeacher` reads
