@@ -54,7 +54,7 @@ class ChecksFirstBatch(tf.keras.Model):
         """Keras' `evaluate`.
 
         Raises:
-            ValueError: the model cannot be trained on the first batch.
+            ValueError: the model cannot be trained on such a batch as the first.
         """
         if not kwargs.get("_use_cached_eval_dataset"):  # validation inside `fit`
             self._await_check(args[0] if args else kwargs.get("x"))

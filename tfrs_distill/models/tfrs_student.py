@@ -119,7 +119,7 @@ class TFRSStudent(RetrievalModel):
         return self.is_cross_entropy
 
     def hard_loss(self, batch: dict[str, tf.Tensor], outputs: StudentOutputs) -> tf.Tensor:
-        """The task's loss of one-hot labels and logits, one value a row.
+        """The task's loss of one-hot labels and logits, one value per row.
 
         Raises:
             ValueError: some candidates are masked, and the loss does not ignore them.

@@ -274,7 +274,7 @@ class TwoTower(RetrievalModel):
         return hidden | {"query_embeddings": queries}
 
     def to_rows(self, values: tf.Tensor, batch: dict[str, tf.Tensor]) -> tf.Tensor:
-        """Select the rows of `[batch_size, max_history, ...]` (the first two axes may be one)."""
+        """Select the rows of `[batch_size, max_history, ...]`; the first two axes may be merged."""
         mask = row_mask(batch)
         if values.shape.rank > 2 and values.shape[1] == mask.shape[1]:
             return tf.boolean_mask(values, mask)

@@ -37,9 +37,9 @@ def warm_start(model: TwoTower, earlier: TwoTower, items: Sequence[int]) -> Warm
     The catalogues may differ. Weights that are not per item are copied unchanged: history encoder,
     projections, text tower, and the weights of user attributes if both models read the same
     attributes. Id embeddings and biases are copied item by item. A new item keeps its initial
-    embedding, and its bias is the mean of the copied biases; if the model was trained with
-    `id_dropout`, both are 0, which is the model's input for a hidden id, so the item is represented
-    by its text alone. Texts and text vectors of the items are not copied: `model` keeps its own.
+    embedding, and its bias is the mean of the copied biases; if the model has an `id_dropout`, both
+    are 0, as for an id hidden in training, so the item is represented by its text alone. Texts and
+    text vectors of the items are not copied: `model` keeps its own.
 
     Args:
         model: changed in place; of the same class and widths.

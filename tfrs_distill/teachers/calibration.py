@@ -156,8 +156,8 @@ def best_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 def held_out_windows(queries: Queries, *, max_history: int) -> Windows:
     """Return a split's positives as labels of windows, to calibrate a teacher on.
 
-    Each positive that may be recommended (see `Queries.relevant`) is the label of one row, whose
-    history has all earlier items, including earlier positives.
+    Each positive that may be recommended (see `Queries.relevant`) is the label of one row. The
+    row's history has the items before it, including earlier positives.
 
     Args:
         queries: `splits.validation`, whose positives are in temporal order.

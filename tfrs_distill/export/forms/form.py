@@ -31,7 +31,7 @@ class ServedModule(Protocol):
 
     @property
     def example_inputs(self) -> Mapping[str, Arrays]:
-        """Inputs for one call of each signature that a `.tflite` file has."""
+        """Return inputs for one call of each signature of a `.tflite` file."""
 
     def example_outputs(self) -> Mapping[str, Arrays]:
         """Return what TensorFlow computes of the example inputs, by signature and output."""

@@ -22,7 +22,7 @@ class TokenChunks:
         self.signature: tuple[tf.TensorSpec, ...] = (tokens, tokens)
 
     def chunks_of(self, rows: np.ndarray, chunk_size: int) -> list[np.ndarray]:
-        """Return the windows of some texts in chunks, by length; only the first may be smaller."""
+        """Return windows in chunks of increasing length; only the first chunk may be smaller."""
         windows = np.flatnonzero(np.isin(self.tokens.texts, rows))
         ordered = windows[np.argsort(self.tokens.lengths[windows], kind="stable")]
         return np.split(
