@@ -26,10 +26,10 @@ OUT_OF_VOCABULARY = 0
 def specs_of(features: Sequence[RankingFeature]) -> dict[str, tf.TensorSpec]:
     """Return type and shape of every column that the features read, in the features' order.
 
-    Two features may read one column; sizes in which they differ are free.
+    Several features may read the same column; sizes in which they differ become unknown.
 
     Raises:
-        InputError: they read it as different types, or a column cannot be an input's name.
+        InputError: they read it as different types, or a column's name cannot name an input.
     """
     specs: dict[str, tf.TensorSpec] = {}
     for feature in features:
@@ -71,12 +71,11 @@ def sides_of(features: Sequence[RankingFeature]) -> dict[str, str]:
 def describe_columns(
     features: Sequence[RankingFeature], vocabularies: Mapping[str, Sequence[str] | WordVocabulary]
 ) -> dict[str, dict[str, Any]]:
-    """Return what `signature.json` holds of every column; -1 stands for a size that is free.
+    """Return the description of every column in `signature.json`; -1 is an unknown size.
 
     Raises:
-        InputError: see `specs_of` and `sides_of`; or two features know different numbers of a
-            column's indices; or a vocabulary is of no column, or has another size than the
-            feature's.
+        InputError: see `specs_of` and `sides_of`; or two features have different numbers of indices
+            for one column; or a vocabulary belongs to no column, or its size is not the feature's.
     """
     specs, sides = specs_of(features), sides_of(features)
     described: dict[str, dict[str, Any]] = {
@@ -106,7 +105,7 @@ def _add_meaning(described: dict[str, Any], feature: RankingFeature, name: str) 
 
 
 def _meaning(feature: RankingFeature, column: str) -> dict[str, Any]:
-    """Return what the values of a feature's column are, and what becomes of odd ones."""
+    """Return the meaning of a feature's column, and the treatment of invalid values."""
     if isinstance(feature, NumberFeature):
         return {
             "kind": "number",
@@ -152,7 +151,7 @@ def _history(num_items: int) -> dict[str, Any]:
 def _add_vocabularies(
     described: dict[str, dict[str, Any]], vocabularies: Mapping[str, Sequence[str] | WordVocabulary]
 ) -> None:
-    """Note what translates a column; a history has the items' ids."""
+    """Add the vocabulary of each column; a history has that of the item ids."""
     for name, given in vocabularies.items():
         kind = "words" if isinstance(given, WordVocabulary) else "id"
         column = described.get(name, {})

@@ -1,4 +1,4 @@
-"""The candidate tower of a student that knows items by their id and by their text."""
+"""The candidate tower of a student that reads items' ids and texts."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from tfrs_distill.serving.word_pieces import WordPieces
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class DescribedItemTower(ItemTower):
-    """Item embedding from the item's id and, by a `TextTower`, from its text.
+    """Item embedding from the item's id and, through a `TextTower`, from its text.
 
-    `call(i) = d [id_embedding_i, bias_i] + text_tower(pieces_i)`, and `embed(i)` without the last
-    entry; `d` as in `ItemTower`, one draw an item and call. `embed_texts` is the second summand,
-    for texts of items that have no id here.
+    `call(i) = d [id_embedding_i, bias_i] + text_tower(pieces_i)`; `embed(i)` is the same without
+    the last entry. `d` is the id dropout of `ItemTower`, drawn once per item and call.
+    `embed_texts` is the second summand, for texts of items that are not in the catalogue.
 
     Args:
-        num_items: items, padding not counted; ids run from 0 (padding) to `num_items`.
-        text_tower: of width `embedding_dim + 1`.
-        word_pieces: what turns a text into indices.
-        id_dropout: share of items whose id is hidden while training.
+        num_items: number of items, without padding; ids run from 0 (padding) to `num_items`.
+        text_tower: a text tower of width `embedding_dim + 1`.
+        word_pieces: converts a text into indices.
+        id_dropout: share of items whose id is hidden in training.
         seed: int or None; fixes initial weights and dropout.
 
     Raises:
@@ -54,10 +54,10 @@ class DescribedItemTower(ItemTower):
         )
 
     def set_texts(self, texts: Sequence[str]) -> None:
-        """Replace the items' texts, one an item in catalogue order.
+        """Replace the items' texts, one per item in catalogue order.
 
         Raises:
-            ValueError: another number of texts.
+            ValueError: the number of texts is not the number of items.
         """
         if len(texts) != self.num_items:
             raise ValueError(

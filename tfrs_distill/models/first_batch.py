@@ -1,4 +1,4 @@
-"""Checks of the first batch before any weight changes, and the stop at a loss of NaN."""
+"""Checks of the first batch before any weight changes, and a stop if the loss is NaN."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from tfrs_distill.errors import DivergedError
 
 
 class ChecksFirstBatch(tf.keras.Model):
-    """A model that checks the first batch eagerly, before any weight changes, XLA or not.
+    """A model that checks the first batch eagerly, before any weight changes, also under XLA.
 
     `fit`, `evaluate`, `train_on_batch` and `test_on_batch` call `check_batch` with their first
     batch; under `tf.distribute` with several replicas only `fit` and `evaluate` of a
     `tf.data.Dataset` do. A loss that becomes NaN or infinite later stops `fit`.
     """
 
-    loss_name = "loss"  # the log that must be finite
+    loss_name = "loss"  # the logged value that must be finite
 
     def check_batch(self, data: Any) -> None:
-        """Require that the model can learn from a batch; its tensors are eager.
+        """Require that the model can be trained on a batch of eager tensors.
 
         Raises:
             ValueError: it cannot.
@@ -40,21 +40,21 @@ class ChecksFirstBatch(tf.keras.Model):
         """Keras' `fit`.
 
         Raises:
-            DivergedError: the loss became NaN or infinite; names the step.
-            ValueError: the first batch cannot be learned from.
+            DivergedError: the loss became NaN or infinite; the message names the step.
+            ValueError: the model cannot be trained on the first batch.
         """
         self._await_check(args[0] if args else kwargs.get("x"))
         try:
             return super().fit(*args, **with_callback(kwargs, args, StopAtNaN(self.loss_name)))
         except Exception:
-            self.train_function = None  # half traced: a corrected call starts afresh
+            self.train_function = None  # only partly traced: the next call builds a new one
             raise
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """Keras' `evaluate`.
 
         Raises:
-            ValueError: the first batch cannot be learned from.
+            ValueError: the model cannot be trained on such a batch as the first.
         """
         if not kwargs.get("_use_cached_eval_dataset"):  # validation inside `fit`
             self._await_check(args[0] if args else kwargs.get("x"))
@@ -88,7 +88,7 @@ class ChecksFirstBatch(tf.keras.Model):
             if not getattr(self, "is_checked", False) and isinstance(iterator, tf.data.Iterator):
                 iterator = self._check_first(iterator)
                 if trains and hasattr(self.optimizer, "build"):
-                    # Now that all weights are there: a function that makes any is traced twice.
+                    # All weights exist now. A function that creates variables is traced twice.
                     self.optimizer.build(self.trainable_variables)
             return function(iterator)
 
@@ -109,20 +109,20 @@ class ChecksFirstBatch(tf.keras.Model):
 
 
 class StopAtNaN(tf.keras.callbacks.Callback):
-    """Stops training with the step named where the loss is NaN or infinite.
+    """Stops training when the loss is NaN or infinite; the error names the step.
 
     Args:
-        loss_name: the log to look at; a running mean, which stays NaN.
+        loss_name: the logged value to check; a running mean, which stays NaN.
     """
 
-    _supports_tf_logs = True  # or Keras would copy all logs of every batch
+    _supports_tf_logs = True  # otherwise Keras copies all logs of every batch
 
     def __init__(self, loss_name: str) -> None:
         super().__init__()
         self.loss_name = loss_name
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Raise a DivergedError where the loss is not finite."""
+        """Raise a DivergedError if the loss is not finite."""
         value = float((logs or {}).get(self.loss_name, 0.0))
         if not math.isfinite(value):
             raise DivergedError(
@@ -138,7 +138,7 @@ class StopAtNaN(tf.keras.callbacks.Callback):
 def with_callback(
     kwargs: dict[str, Any], args: tuple[Any, ...], callback: tf.keras.callbacks.Callback
 ) -> dict[str, Any]:
-    """Return keyword arguments of `fit` with one callback more, in front of the caller's."""
+    """Return keyword arguments of `fit` with one more callback, before the caller's."""
     if len(args) > 5:  # given by position
         return kwargs
     given = kwargs.get("callbacks") or []

@@ -1,4 +1,4 @@
-"""The candidate tower of items that are known in several ways: by id, text, picture, graph ..."""
+"""The candidate tower of items with several modalities: text, picture, graph ..."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ class GatedItemTower(ItemTower):
     `embed(i) = id_i + sum_m g_m(i) h_m(i)`, with `h_m(i) = W_m x_{m,i} + c_m` the embedding of its
     vector of modality m (see `Modality`), and the gates
     `g(i) = n(i) softmax(V [id_i, h_1(i), ..., h_M(i)] + b)` over the `n(i)` modalities that the
-    item has; one that it lacks has gate 0. So an item's gates are 1 on average. V and b start at 0:
-    an untrained tower is the plain sum, and learns from there which modality to trust for which
-    item. With one modality alone its gate is always 1: that is an `ItemTower` with text.
+    item has; the gate of a missing modality is 0. So an item's gates are 1 on average. V and b
+    start at 0: an untrained tower is the plain sum, and training fits the weight of each modality
+    for each item. With a single modality the gate is always 1: the tower equals an `ItemTower` with
+    text.
 
-    Gates made from all modalities at once are those of the gated multimodal unit
-    ([Arevalo et al., 2017](https://arxiv.org/abs/1702.01992)); here one gate weighs a whole
+    Gates computed from all modalities at once are those of the gated multimodal unit
+    ([Arevalo et al., 2017](https://arxiv.org/abs/1702.01992)); here one gate weights a whole
     modality, and the id is not gated.
 
     Args:
-        num_items: items, padding not counted; ids run from 0 (padding) to `num_items`.
+        num_items: number of items, without padding; ids run from 0 (padding) to `num_items`.
         embedding_dim: width of `embed`; `call` is one wider.
         modalities: the width of each modality's vectors, by its name; at least one.
-        dropout: share of vector entries dropped while training.
+        dropout: share of vector entries dropped in training.
         seed: int or None; fixes initial weights and dropout.
 
     Raises:
@@ -88,12 +89,12 @@ class GatedItemTower(ItemTower):
         return tuple(modality.name for modality in self.modalities)
 
     def joined(self, ids: tf.Tensor, item_ids: tf.Tensor, training: bool | None) -> tf.Tensor:
-        """Join the id embeddings with the modalities, by the gates."""
+        """Add the gated modalities to the id embeddings."""
         vectors, gates = self._vectors_and_gates(ids, item_ids, training)
         return ids + tf.reduce_sum(tf.cast(gates, ids.dtype)[..., None] * vectors, axis=-2)
 
     def gates(self, item_ids: tf.Tensor) -> tf.Tensor:
-        """How much each modality counts: int32 `[...]` to float32 `[..., num_modalities]`."""
+        """The weight of each modality: int32 `[...]` to float32 `[..., num_modalities]`."""
         ids = self.of_ids(item_ids, training=False)[..., :-1]
         return self._vectors_and_gates(ids, item_ids, training=False)[1]
 

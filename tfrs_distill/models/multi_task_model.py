@@ -22,20 +22,20 @@ from tfrs_distill.models.tasks import NextItem, RankingTask
 
 
 class MultiTaskModel(StudentModel):
-    """A `tfrs.Model` of ranking tasks, for training alone or in a `Distiller`.
+    """A `tfrs.Model` with ranking tasks, trained with or without a teacher (a `Distiller`).
 
     A subclass defines its logits (`call`), the columns that it reads (`input_columns`) and the
     weights that its tasks share (`shared_variables`).
 
     Args:
-        tasks: the tasks; of different names.
+        tasks: tasks with different names.
         task_balance: how the tasks' losses are combined; `FixedWeights()` by default.
 
     Raises:
-        ValueError: no task, or two of one name.
+        ValueError: there is no task, or two have the same name.
     """
 
-    takes_metrics = False  # every task brings its metrics
+    takes_metrics = False  # every task has its own metrics
 
     def __init__(
         self, tasks: Sequence[RankingTask], task_balance: TaskBalance | None = None, **kwargs: Any
@@ -57,11 +57,11 @@ class MultiTaskModel(StudentModel):
 
     @property
     def shared_variables(self) -> list[tf.Variable]:
-        """The weights that all tasks share, nearest to their heads, on which tasks are balanced."""
+        """The last weights that all tasks share; the task balance uses their gradients."""
         raise NotImplementedError
 
     def compile(self, optimizer: Any = "rmsprop", **kwargs: Any) -> None:
-        """Keras' `compile`, of an optimizer.
+        """Keras' `compile`, with an optimizer only.
 
         Raises:
             ValueError: a loss or metrics are given.
@@ -76,7 +76,7 @@ class MultiTaskModel(StudentModel):
         super().compile(optimizer=optimizer, **kwargs)
 
     def labels(self, task: RankingTask, batch: Batch) -> tf.Tensor:
-        """The rows' labels, float32 [num_rows], NaN where there is none.
+        """The rows' labels, float32 [num_rows], NaN for a missing label.
 
         Raises:
             ValueError: the batch has no such column.
@@ -96,17 +96,17 @@ class MultiTaskModel(StudentModel):
 
     @property
     def needs_task_gradients(self) -> bool:
-        """Whether the balance of tasks needs each task's gradient by itself."""
+        """Whether the task balance needs a separate gradient for each task."""
         return self.task_balance.needs_gradients
 
     def hard_losses(
         self, batch: Batch, outputs: StudentOutputs, tasks: Sequence[str]
     ) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
-        """Each task's loss and weight a row: (float32 [num_rows], float32 [num_rows]).
+        """The loss and weight of each row by task: (float32 [num_rows], float32 [num_rows]).
 
-        A row's weight is its `columns.SAMPLE_WEIGHT`, or 1; 0 where the task has no label for it,
-        whose loss is then that of some valid label and has no influence. The loss of a label that
-        the task cannot have is NaN.
+        A row's weight is its `columns.SAMPLE_WEIGHT`, or 1. A row without a label for the task has
+        weight 0; its loss is that of an arbitrary valid label and has no influence. The loss of an
+        invalid label is NaN.
 
         Raises:
             ValueError: the batch has no labels of a task.
@@ -121,32 +121,35 @@ class MultiTaskModel(StudentModel):
         return losses
 
     def reads_logits(self, task: str) -> bool:
-        """Whether the task's loss is of logits, not of values."""
+        """Whether the task's loss is computed from logits, not from values."""
         return bool(self.tasks[task].keras_loss().get_config().get("from_logits"))
 
     def rows_are_lists(self, task: str) -> bool:
-        """Whether the logits of one row are those of a list of candidates: the catalogue's."""
+        """Whether a row's logits are those of a list of candidates: the catalogue."""
         return isinstance(self.tasks[task], NextItem)
 
     def row_scores(self, task: str, logits: tf.Tensor) -> tf.Tensor:
-        """What orders a query's rows, float32 [num_rows]: the logit, of several the prediction."""
+        """The score that ranks a query's rows, float32 [num_rows].
+
+        It is the logit, or the prediction if the task has several logits per row.
+        """
         return logits[:, 0] if self.tasks[task].width == 1 else self.tasks[task].predict(logits)
 
     def combine(
         self, losses: Mapping[str, tf.Tensor], tape: tf.GradientTape | None = None
     ) -> tf.Tensor:
-        """The tasks' losses as the one that is minimised."""
+        """Combine the tasks' losses into the one that is minimised."""
         return self.task_balance.combine(losses, tape, self.shared_variables)
 
     def check_batch_labels(self, batch: Batch, outputs: StudentOutputs) -> None:
-        """Require that an eager batch's labels are such as their tasks have.
+        """Require that the labels of an eager batch are valid for their tasks.
 
         Raises:
-            InputError: a label is not.
+            InputError: a label is invalid.
         """
         for name, task in self.tasks.items():
             if self.label_column(name) not in batch:
-                continue  # an error of the step, where it needs them
+                continue  # the step raises an error if it needs them
             labels, weights = self._labels_and_weights(name, batch, outputs)
             wrong = np.flatnonzero((weights > 0.0) & ~task.are_labels(labels))
             if len(wrong):
@@ -175,8 +178,8 @@ class MultiTaskModel(StudentModel):
     def predictions(self, batch: Batch) -> dict[str, tf.Tensor]:
         """Compute the rows' predictions, in each task's unit: float32 [num_rows] by task.
 
-        A `Binary` task gives a probability, a rating its expected value, `NextItem` the probability
-        of the row's item.
+        For `Binary` it is a probability, for a rating its expected value, for `NextItem` the
+        probability of the row's item.
         """
         return self.predictions_of(self(batch, training=False), batch)
 
@@ -198,7 +201,7 @@ class MultiTaskModel(StudentModel):
         return {name: head.logits for name, head in self(batch, training=False).heads.items()}
 
     def hidden_representations(self, batch: Batch) -> dict[str, tf.Tensor]:
-        """Compute, as a teacher, its layers' outputs by path and those that the model names."""
+        """Compute, as a teacher, the layers' outputs by path and those that the model names."""
         with recorded(self) as hidden:
             outputs = self(batch, training=False)
         return hidden | outputs.hidden_representations
@@ -237,18 +240,18 @@ class MultiTaskModel(StudentModel):
 
     @property
     def prediction_weights(self) -> list[tf.Variable]:
-        """The weights of the predictions, trained and constant: no metric, no balance."""
+        """The weights used by the predictions, trained and constant, without metrics or balance."""
         others = [*self.metrics, self.task_balance]
         apart = {id(variable) for other in others for variable in other.variables}
         return [weight for weight in self.weights if id(weight) not in apart]
 
     @property
     def num_parameters(self) -> int:
-        """The number of parameters of the predictions."""
+        """Number of parameters used by the predictions."""
         return int(sum(np.prod(weight.shape) for weight in self.prediction_weights))
 
     def fingerprint(self) -> str:
-        """Return the sha256 of the configuration and every weight of the predictions."""
+        """Return the sha256 of the configuration and every weight used by the predictions."""
         digest = hashlib.sha256(json.dumps(self.get_config(), sort_keys=True).encode())
         for weight in self.prediction_weights:
             digest.update(str((weight.shape, weight.dtype)).encode() + weight.numpy().tobytes())

@@ -1,4 +1,4 @@
-"""A student of one task, retrieval by two towers: its logits, loss and metrics."""
+"""A student with one task, retrieval with two towers: its logits, loss and metrics."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ NEXT_ITEM = "next_item"  # the task of a retrieval model
 
 
 class RetrievalModel(StudentModel):
-    """A `tfrs.Model` of a query and a candidate tower, for training alone or in a `Distiller`.
+    """A `tfrs.Model` of a query and a candidate tower, trained with or without a teacher.
 
-    A subclass defines a batch's rows and their candidates. The loss of in-batch and sampled
-    candidates is that of `tfrs.tasks.Retrieval` with the same options, but a mean over rows; a
-    catalogue's, which the task does not have, is the cross-entropy over item ids. The task itself
-    is not run: it hides the candidates that a teacher must share, and its options fail in reduced
-    precision and under XLA.
+    A subclass defines a batch's rows and their candidates. For in-batch and sampled candidates the
+    loss is that of `tfrs.tasks.Retrieval` with the same options, but averaged over rows. For the
+    whole catalogue, which that task does not support, it is the cross-entropy over item ids. The
+    task itself is not run: it does not expose the candidates, which a teacher must share, and its
+    options fail in reduced precision and under XLA.
 
-    A row of a sample weight below 0 is a dislike: its loss is the unlikelihood of its label,
-    `-log(1 - softmax(logits)_label)`, and it counts as much as the weight is far from 0. See
-    `loss_of_labels`. Metrics that ask whether the label is found leave it out.
+    A row with a sample weight below 0 is a dislike: its loss is the unlikelihood of its label,
+    `-log(1 - softmax(logits)_label)`, with the weight's absolute value as its weight. See
+    `loss_of_labels`. Metrics of whether the label is retrieved exclude it.
 
     Args:
-        candidates: which items a step's softmax is over, and what is done to their logits.
-        temperature: what the dot products are divided by.
-        label_smoothing: the share of a label that all its candidates have alike, as in
+        candidates: the items in a step's softmax, and the corrections of their logits.
+        temperature: the dot products are divided by it.
+        label_smoothing: the share of a label that is spread evenly over all its candidates, as in
             `tf.keras.losses.CategoricalCrossentropy`.
 
     Raises:
-        ValueError: `label_smoothing` is not within 0 and 1, 1 left out.
+        ValueError: `label_smoothing` is not at least 0 and below 1.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class RetrievalModel(StudentModel):
 
     @property
     def task_names(self) -> tuple[str, ...]:
-        """The one task: which candidate follows."""
+        """The single task: the next item."""
         return (NEXT_ITEM,)
 
     def encode_rows(self, batch: dict[str, tf.Tensor], training: bool | None = None) -> tf.Tensor:
@@ -83,7 +83,7 @@ class RetrievalModel(StudentModel):
     def call(self, batch: dict[str, tf.Tensor], training: bool | None = None) -> StudentOutputs:
         """Compute the logits between the batch's rows and their candidates.
 
-        Embeddings of reduced precision are cast to float32 before they meet.
+        Embeddings of reduced precision are cast to float32 before the dot product.
         """
         chosen = self.choose_candidates(batch)
         encoded = self.encode(batch, chosen, training)
@@ -106,25 +106,25 @@ class RetrievalModel(StudentModel):
 
     @property
     def takes_dislikes(self) -> bool:
-        """Whether a label can have a weight below 0: where its loss is of a softmax."""
+        """Whether a label can have a weight below 0: only if the loss uses a softmax."""
         return True
 
     def sample_weights(self, batch: Batch) -> tf.Tensor | None:
-        """The rows' sample weights as they are given, below 0 of dislikes; None without any."""
+        """The rows' sample weights as given, below 0 for dislikes; None if there are none."""
         return super().row_weights(batch)
 
     def row_weights(self, batch: Batch) -> tf.Tensor | None:
-        """How much rows count in every loss, float32 [num_rows]: dislikes too."""
+        """The rows' weights in every loss, float32 [num_rows], dislikes included."""
         weights = self.sample_weights(batch)
         return None if weights is None else tf.abs(weights)
 
     def label_weights(self, batch: Batch) -> tf.Tensor | None:
-        """How much rows count where their label is to be found: 0 of dislikes."""
+        """The rows' weights in metrics of whether the label is retrieved: 0 for dislikes."""
         weights = self.sample_weights(batch)
         return None if weights is None else tf.maximum(weights, 0.0)
 
     def check_batch_labels(self, batch: Batch, outputs: StudentOutputs) -> None:
-        """Require that labels are among the candidates, and one a row where there are dislikes.
+        """Require that labels are among the candidates, and one per row if there are dislikes.
 
         Raises:
             ValueError: they are not.
@@ -146,7 +146,7 @@ class RetrievalModel(StudentModel):
             )
 
     def hard_loss(self, batch: dict[str, tf.Tensor], outputs: StudentOutputs) -> tf.Tensor:
-        """Categorical cross-entropy with the labels, of dislikes unlikelihood, one value a row.
+        """Categorical cross-entropy of the labels, unlikelihood for dislikes; one value per row.
 
         Raises:
             ValueError: the batch has no labels.
@@ -168,7 +168,7 @@ class RetrievalModel(StudentModel):
     def hard_losses(
         self, batch: Batch, outputs: StudentOutputs, tasks: Sequence[str]
     ) -> dict[str, tuple[tf.Tensor, tf.Tensor | None]]:
-        """The loss of the next item, the one task that can have labels."""
+        """The loss of the next item, the only task that can have labels."""
         return super().hard_losses(batch, outputs, [task for task in tasks if task == NEXT_ITEM])
 
     def combine(
@@ -189,7 +189,7 @@ class RetrievalModel(StudentModel):
 
     @property
     def evaluation_metrics(self) -> list[tf.keras.metrics.Metric]:
-        """The metrics over the whole corpus, one metric a number that is logged."""
+        """The metrics over the whole corpus, one metric per logged value."""
         return [part for metric in self.factorized_metrics for part in metric.metrics]
 
     @property
@@ -211,7 +211,7 @@ class RetrievalModel(StudentModel):
         total: tf.Tensor,
         training: bool,
     ) -> None:
-        """Update all metrics with a batch; those of the corpus in evaluation only."""
+        """Update all metrics with a batch; metrics over the corpus only in evaluation."""
         (term,) = terms.values()
         term.update(self.loss_mean)
         head = outputs.heads[NEXT_ITEM]
@@ -236,11 +236,11 @@ class RetrievalModel(StudentModel):
                 metric.update_state(labels, logits, sample_weight=weights)
 
     def corpus_ids(self, outputs: StudentOutputs) -> tf.Tensor | None:
-        """The candidates' ids by which corpus metrics find them; None where they compare scores."""
+        """The candidates' ids for corpus metrics; None if these compare scores instead."""
         return None
 
     def update_evaluation_metrics(self, batch: Batch, outputs: StudentOutputs) -> None:
-        """Update the metrics over the whole corpus, where there are any; slow, so not in `fit`.
+        """Update the metrics over the whole corpus, if there are any; slow, so not in `fit`.
 
         Raises:
             ValueError: a metric's corpus is of reduced precision.
@@ -268,10 +268,10 @@ class RetrievalModel(StudentModel):
 
 
 def one_hot_and_logits(outputs: StudentOutputs) -> tuple[tf.Tensor, tf.Tensor]:
-    """Labels and logits as `tfrs.tasks.Retrieval` has them, `[num_rows, num_candidates]` both.
+    """Labels and logits as in `tfrs.tasks.Retrieval`, both `[num_rows, num_candidates]`.
 
-    Where fewer negatives are there than `num_hard_negatives`, the logits are filled up with masked
-    columns, which a loss or metric of all columns would count; they are left out here.
+    If there are fewer negatives than `num_hard_negatives`, the logits are padded with masked
+    columns. A loss or metric over all columns would count these, so they are removed here.
     """
     logits = outputs.logits[:, : tf.shape(outputs.candidates.one_column)[0]]
     return tf.one_hot(outputs.candidates.label_columns, tf.shape(logits)[1]), logits

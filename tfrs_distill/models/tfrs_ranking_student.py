@@ -14,22 +14,22 @@ from tfrs_distill.models.multi_task_model import MultiTaskModel
 from tfrs_distill.models.student_outputs import Head, StudentOutputs
 from tfrs_distill.models.tasks import RankingTask
 
-SCORERS = ("ranking_model", "rating_model")  # the tutorial's names
+SCORERS = ("ranking_model", "rating_model")  # the names in the TFRS tutorials
 
 
 class AdoptedTask(RankingTask):
-    """A `tfrs.tasks.Ranking` as it is, its loss not reduced.
+    """An existing `tfrs.tasks.Ranking`, with its loss not reduced.
 
-    Where its loss is a binary cross-entropy of logits, the prediction is a probability; with any
-    other loss, such as a squared error, it is what the model gives.
+    If its loss is a binary cross-entropy of logits, the prediction is a probability; with any other
+    loss, such as a squared error, it is the model's output.
 
     Args:
-        name: the task's name.
-        task: the model's; its loss and metrics are kept.
+        name: name of the task.
+        task: the model's task; its loss and metrics are kept.
 
     Raises:
-        ValueError: its loss is no Keras loss, reads probabilities, or gives something else than
-            one value a row.
+        ValueError: its loss is not a Keras loss, reads probabilities, or does not return one value
+            per row.
     """
 
     def __init__(self, name: str, task: tfrs.tasks.Ranking) -> None:
@@ -45,7 +45,7 @@ class AdoptedTask(RankingTask):
 
     @property
     def label_range(self) -> str:
-        """Any number; 0 to 1 where the prediction is a probability."""
+        """Any number; 0 to 1 if the prediction is a probability."""
         return "within 0 and 1" if self.is_probability else "finite"
 
     def are_labels(self, labels: Any) -> Any:
@@ -59,7 +59,7 @@ class AdoptedTask(RankingTask):
         return self.row_loss
 
     def predict(self, logits: tf.Tensor) -> tf.Tensor:
-        """The model's output, or its sigmoid where that is a probability."""
+        """The model's output, or its sigmoid if the prediction is a probability."""
         values = tf.cast(logits, tf.float32)[:, 0]
         return tf.sigmoid(values) if self.is_probability else values
 
@@ -68,7 +68,7 @@ class AdoptedTask(RankingTask):
         return list(self.task.metrics)
 
     def as_tfrs(self) -> tfrs.tasks.Ranking:
-        """The model's task, one loss a row; it updates the model's metrics."""
+        """The model's task, with one loss per row; it updates the model's metrics."""
         return _TaskOfColumns(
             loss=self.row_loss,
             metrics=self.task._ranking_metrics,
@@ -79,7 +79,7 @@ class AdoptedTask(RankingTask):
         )
 
     def get_config(self) -> dict[str, Any]:
-        """Refused: the task is the caller's."""
+        """Not supported: the task belongs to the caller."""
         raise NotImplementedError("An adopted task is saved with the model that it belongs to.")
 
     def __eq__(self, other: object) -> bool:
@@ -89,11 +89,11 @@ class AdoptedTask(RankingTask):
 
 
 class _TaskOfColumns(tfrs.tasks.Ranking):
-    """Reads labels of the predictions' shape, for Keras' errors are means over the last axis.
+    """Gives labels the predictions' shape, because Keras' errors are means over the last axis.
 
     Args:
-        mean_metrics: the model's `loss_metrics`: fed with a batch's loss, not with its rows'.
-        **options: of the task.
+        mean_metrics: the model's `loss_metrics`, updated with the batch's loss, not with the rows'.
+        **options: options of the task.
     """
 
     def __init__(self, *, mean_metrics: list[tf.keras.metrics.Metric], **options: Any) -> None:
@@ -120,11 +120,11 @@ class _TaskOfColumns(tfrs.tasks.Ranking):
 
 
 class TFRSRankingStudent(MultiTaskModel):
-    """An existing `tfrs.Model` that ranks, as a student; it is trained in place.
+    """An existing ranking `tfrs.Model` as a student; it is trained in place.
 
-    The loss is its task's, as a mean over the rows that have a label.
+    The loss is its task's, averaged over the rows that have a label.
 
-    Made by `RankingStudent.from_tfrs`.
+    Created by `RankingStudent.from_tfrs`.
     """
 
     def __init__(self, model: tfrs.Model, *, task: str, inputs: Mapping[str, str]) -> None:
@@ -146,14 +146,14 @@ class TFRSRankingStudent(MultiTaskModel):
 
     @property
     def shared_variables(self) -> list[tf.Variable]:
-        """Everything: there is one task."""
+        """All weights: there is only one task."""
         return list(self.model.trainable_variables)
 
     def call(self, batch: Mapping[str, tf.Tensor], training: bool | None = None) -> StudentOutputs:
-        """Compute the rows' logits; Keras passes `training` on.
+        """Compute the rows' logits; Keras forwards `training`.
 
         Raises:
-            ValueError: a column is missing, or the model gives something else than a number a row.
+            ValueError: a column is missing, or the model does not return one number per row.
         """
         missing = sorted(set(self.input_columns) - set(batch))
         if missing:
@@ -170,7 +170,7 @@ class TFRSRankingStudent(MultiTaskModel):
         return StudentOutputs({name: Head(tf.reshape(tf.cast(values, tf.float32), [-1, 1]))})
 
     def get_config(self) -> dict[str, Any]:
-        """Refused: the model is the caller's, and is saved as such."""
+        """Not supported: the model belongs to the caller, who saves it."""
         raise NotImplementedError(
             "A student made of a `tfrs.Model` is not saved whole: save that model, or the weights "
             "(`save_weights`, `tf.keras.callbacks.BackupAndRestore`)."

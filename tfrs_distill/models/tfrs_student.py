@@ -21,11 +21,11 @@ from tfrs_distill.models.student_outputs import StudentOutputs
 class TFRSStudent(RetrievalModel):
     """The towers of an existing `tfrs.Model` as a student; its towers are trained in place.
 
-    Rows are examples: one query and the candidate it chose. The candidates of a step are those of
+    Rows are examples: a query and its positive candidate. The candidates of a step are those of
     the batch (and `columns.NEGATIVES`, with `Candidates("sampled")`), as in
-    `tfrs.tasks.Retrieval`; the loss is the task's, a mean over rows where the task sums.
+    `tfrs.tasks.Retrieval`. The loss is the task's, averaged over rows instead of summed.
 
-    Made by `RetrievalStudent.from_tfrs`, whose arguments these are.
+    Created by `RetrievalStudent.from_tfrs`, which has the same arguments.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class TFRSStudent(RetrievalModel):
         self.factorized_metrics = list(task.factorized_metrics)
         self.batch_metrics = list(task._batch_metrics)
         self.loss_metrics = list(task._loss_metrics)
-        # Whether the corpus' metrics compare ids instead of scores: TFRS gives the task the ids.
+        # Whether the corpus metrics compare ids instead of scores: TFRS passes the ids to the task.
         self.finds_by_id = task._remove_accidental_hits
 
     def _columns(
@@ -94,12 +94,12 @@ class TFRSStudent(RetrievalModel):
         return batch[names] if isinstance(names, str) else {name: batch[name] for name in names}
 
     def encode_rows(self, batch: dict[str, tf.Tensor], training: bool | None = None) -> tf.Tensor:
-        """Query embeddings, `[batch_size, dim]`; Keras passes `training` on."""
+        """Query embeddings, `[batch_size, dim]`; Keras forwards `training`."""
         return self.query_tower(self._columns(batch, self.query_column))
 
     def encode_candidates(self, items: Any, training: bool | None = None) -> tf.Tensor:
-        """Candidate embeddings, `[num_candidates, dim]`; Keras passes `training` on."""
-        if isinstance(items, dict):  # the ids may be there for the sake of accidental hits alone
+        """Candidate embeddings, `[num_candidates, dim]`; Keras forwards `training`."""
+        if isinstance(items, dict):  # the ids may be there only to remove accidental hits
             items = self._columns(items, self.candidate_column)
         elif not isinstance(self.candidate_column, str):
             raise ValueError(
@@ -109,7 +109,7 @@ class TFRSStudent(RetrievalModel):
         return self.candidate_tower(items)
 
     def _scores(self, queries: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
-        """As the task does: the best of a query's heads, where embeddings are of several."""
+        """As in the task: the maximum over a query's heads, if it has several."""
         scores = super()._scores(queries, candidates)
         return tf.reduce_max(scores, axis=1) if scores.shape.rank == 3 else scores
 
@@ -119,10 +119,10 @@ class TFRSStudent(RetrievalModel):
         return self.is_cross_entropy
 
     def hard_loss(self, batch: dict[str, tf.Tensor], outputs: StudentOutputs) -> tf.Tensor:
-        """The task's loss of one-hot labels and logits, one value a row.
+        """The task's loss of one-hot labels and logits, one value per row.
 
         Raises:
-            ValueError: some candidates are masked, and the loss does not leave those out.
+            ValueError: some candidates are masked, and the loss does not ignore them.
         """
         if self.is_cross_entropy:
             return super().hard_loss(batch, outputs)
@@ -137,27 +137,27 @@ class TFRSStudent(RetrievalModel):
         return self.task_loss(*one_hot_and_logits(outputs))
 
     def update_evaluation_metrics(self, batch: Batch, outputs: StudentOutputs) -> None:
-        """Update the task's metrics over the corpus; as in TFRS, not where queries have heads."""
+        """Update the task's metrics over the corpus; as in TFRS, not if queries have heads."""
         if outputs.hidden_representations["query_embeddings"].shape.rank == 2:
             super().update_evaluation_metrics(batch, outputs)
 
     def corpus_ids(self, outputs: StudentOutputs) -> tf.Tensor | None:
-        """The candidates' ids, where the model's task was given them too."""
+        """The candidates' ids, if the model's task gets them too."""
         ids = outputs.candidates.ids
         if isinstance(ids, dict):
             ids = ids.get(self.candidate_id_column)
         return ids if self.finds_by_id else None
 
     def catalogue_embeddings(self) -> tf.Tensor:
-        """Refused: scoring and export of this package are over its catalogue."""
+        """Not supported: scoring and export of this package need its catalogue."""
         _refuse("it knows no catalogue of item indices")
 
     def encode_histories(self, history: tf.Tensor) -> tf.Tensor:
-        """Refused: scoring and export of this package read histories."""
+        """Not supported: scoring and export of this package need histories."""
         _refuse("it reads other columns, not histories of item indices")
 
     def choose_candidates(self, batch: dict[str, tf.Tensor]) -> CandidateSet:
-        """What the batch's queries chose, and the batch's negatives."""
+        """The positive candidates of the batch's queries, and the batch's negatives."""
         names, key = self.candidate_column, self.candidate_id_column
         if key is not None:
             names = tuple(dict.fromkeys([*_listed(names), key]))
@@ -171,7 +171,7 @@ class TFRSStudent(RetrievalModel):
         )
 
     def get_config(self) -> dict[str, Any]:
-        """Refused: the towers are the caller's, and are saved with the caller's model."""
+        """Not supported: the towers belong to the caller, and are saved with the caller's model."""
         raise NotImplementedError(
             "A student made of a `tfrs.Model` is not saved whole: its towers belong to that model. "
             "Save the weights (`save_weights`, `tf.keras.callbacks.BackupAndRestore`)."
@@ -201,7 +201,7 @@ def _refuse(reason: str) -> NoReturn:
 
 
 def _is_plain_cross_entropy(loss: tf.keras.losses.Loss) -> bool:
-    """Whether it is categorical cross-entropy over the last axis, its labels not smoothed."""
+    """Whether it is categorical cross-entropy over the last axis, without label smoothing."""
     if type(loss) is not tf.keras.losses.CategoricalCrossentropy:
         return False
     config = loss.get_config()
@@ -209,6 +209,6 @@ def _is_plain_cross_entropy(loss: tf.keras.losses.Loss) -> bool:
 
 
 def _takes_masks(loss: tf.keras.losses.Loss) -> bool:
-    """Whether a candidate with a very low logit counts next to nothing."""
+    """Whether a candidate with a very low logit has almost no influence."""
     value = loss(tf.constant([[1.0, 0.0]]), tf.constant([[0.0, MASKED]]))
     return bool(tf.abs(value[0]) < 1e6)

@@ -1,4 +1,4 @@
-"""Two students as one: the first retrieves, the second ranks what it found."""
+"""Two students as one: the first retrieves candidates, the second ranks them."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from tfrs_distill.models.ranking_model import RankingModel
 
 
 class TwoStageStudent:
-    """A retrieval student that finds items, and a ranking student that orders them.
+    """A retrieval student that retrieves candidates, and a ranking student that ranks them.
 
-    `num_candidates` items are retrieved and ordered by
+    `num_candidates` items are retrieved and ranked by
 
     `score = prediction of the task + retrieval_weight * retrieval score`
 
-    Each is trained by itself. Together they are compressed by `td.compress`, and exported as one
-    artefact by `td.export`, as any other student.
+    The two students are trained separately. `td.compress` compresses them together, and `td.export`
+    exports them as one artefact, like any other student.
 
     Reference: [Covington et al., 2016](https://doi.org/10.1145/2959100.2959190).
 
     Args:
-        retrieval_student: finds the candidates.
-        ranking_student: orders them; it reads a history and an item.
-        num_candidates: how many items are retrieved and ranked; a query gets at most so many.
-        task: which of the ranking student's predictions counts; not needed where there is one.
-        retrieval_weight: how much a unit of the retrieval score, a logit, counts in the task's
-            unit. 0 leaves the order to the ranking student.
+        retrieval_student: retrieves the candidates.
+        ranking_student: ranks them; it reads a history and an item.
+        num_candidates: number of items that are retrieved and ranked; the most that a query gets.
+        task: the ranking student's task that is used; not needed if it has only one.
+        retrieval_weight: weight of the retrieval score (a logit) relative to the prediction in the
+            task's unit. With 0 the ranking student alone decides the order.
 
     Raises:
         InputError: the ranking student is not made of features or has no such task, or a number is
-            not usable.
+            out of its range.
 
     Example:
     >>> from tfrs_distill.models import Binary, HistoryFeature, ItemFeature, RankingStudent
@@ -79,16 +79,16 @@ class TwoStageStudent:
 
     @property
     def num_items(self) -> int:
-        """Items of the catalogue."""
+        """Number of items in the catalogue."""
         return int(self.retrieval_student.num_items)
 
     @property
     def num_parameters(self) -> int:
-        """Those of both students."""
+        """Number of parameters of both students."""
         return int(self.retrieval_student.num_parameters + self.ranking_student.num_parameters)
 
     def with_students(self, retrieval_student: Any, ranking_student: RankingModel) -> Any:
-        """Other students that work together as these do."""
+        """Return a copy with other students and the same settings."""
         return type(self)(
             retrieval_student,
             ranking_student,
@@ -98,13 +98,13 @@ class TwoStageStudent:
         )
 
     def fingerprint(self) -> str:
-        """Return the sha256 of all that decides what is recommended."""
+        """Return the sha256 of everything that decides the recommendations."""
         of_both = [s.fingerprint() for s in (self.retrieval_student, self.ranking_student)]
         facts = [*of_both, self.num_candidates, self.task, self.retrieval_weight]
         return hashlib.sha256(repr(facts).encode()).hexdigest()
 
     def get_weights(self) -> list[np.ndarray]:
-        """Return what training changes: the weights of both, and that of the retrieval score."""
+        """Return what training changes: both students' weights, and `retrieval_weight`."""
         return [
             *self.retrieval_student.get_weights(),
             *self.ranking_student.get_weights(),
@@ -112,7 +112,7 @@ class TwoStageStudent:
         ]
 
     def set_weights(self, weights: Sequence[np.ndarray]) -> None:
-        """Take what `get_weights` returned."""
+        """Set the weights that `get_weights` returned."""
         *of_both, retrieval_weight = weights
         number = len(self.retrieval_student.weights)
         self.retrieval_student.set_weights(of_both[:number])

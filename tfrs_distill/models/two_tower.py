@@ -1,4 +1,4 @@
-"""A next-item `tfrs.Model` of two towers, trained at every position of a window at once."""
+"""A two-tower next-item `tfrs.Model`, trained at every position of a window at once."""
 
 from __future__ import annotations
 
@@ -38,24 +38,25 @@ from tfrs_distill.models.rows import (
 from tfrs_distill.models.student_outputs import Head, StudentOutputs
 from tfrs_distill.serving.attribute_vocabulary import AttributeVocabulary
 
-COLD_ITEMS = "cold_items"  # the task without labels
+COLD_ITEMS = "cold_items"  # a task without labels
 
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class TwoTower(RetrievalModel):
     """Scores items after a history: `logits = query_tower(history) . candidate_tower(items)`.
 
-    Trains alone with `fit` on `Windows.batches(...)`: the loss is the mean categorical
-    cross-entropy of the next item over the candidates, at every labelled position.
+    It can be trained without a teacher, with `fit` on `Windows.batches(...)`: the loss is the mean
+    categorical cross-entropy of the next item over the candidates, at every labelled position.
 
     Args:
         query_tower: `HistoryTower`, histories to `[batch_size, max_history, dim]`.
         candidate_tower: `ItemTower`, item ids to `[num_candidates, dim]`.
-        candidates: `Candidates`, which items a step's softmax is over; the catalogue by default.
-        label_smoothing: the share of a label that all its candidates have alike.
-        cold_items: indices of items that occur in no training row but that a teacher knows: a
-            second task, `"cold_items"`, ranks them among themselves. It has no labels; only a
-            `Distiller` trains it. Beside items with labels they would get next to no gradient.
+        candidates: `Candidates`, the items in a step's softmax; the catalogue by default.
+        label_smoothing: the share of a label that is spread evenly over all its candidates.
+        cold_items: indices of items that occur in no training row but that a teacher can score. A
+            second task, `"cold_items"`, ranks them among themselves; it has no labels and is
+            trained only by a `Distiller`. In one softmax with labelled items they would get almost
+            no gradient.
     """
 
     def __init__(
@@ -81,12 +82,12 @@ class TwoTower(RetrievalModel):
 
     @property
     def task_names(self) -> tuple[str, ...]:
-        """Which item follows; and which of the cold items, where there are any."""
+        """The next item; and the cold items, if there are any."""
         return (NEXT_ITEM, COLD_ITEMS) if self.cold_items else (NEXT_ITEM,)
 
     @property
     def takes_metrics(self) -> bool:
-        """Whether `compile` takes metrics of labels and logits: of one task's."""
+        """Whether `compile` takes metrics of labels and logits: only for a single task."""
         return not self.cold_items
 
     def call(self, batch: dict[str, tf.Tensor], training: bool | None = None) -> StudentOutputs:
@@ -103,10 +104,10 @@ class TwoTower(RetrievalModel):
     def encode(
         self, batch: dict[str, tf.Tensor], chosen: CandidateSet, training: bool | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Embeddings of the rows and their candidates; of a catalogue, every item's is made once.
+        """Embeddings of the rows and their candidates.
 
-        So an item has one embedding in a step, also where a part of it is dropped, in the history
-        and among the candidates.
+        If the candidates are the catalogue, each item's embedding is computed once. So an item has
+        the same embedding in the history and among the candidates, even with dropout.
         """
         if not self.candidates.of_catalogue:
             return super().encode(batch, chosen, training)
@@ -116,23 +117,23 @@ class TwoTower(RetrievalModel):
 
     @property
     def max_history(self) -> int:
-        """Items of a history that count; older ones are not read."""
+        """Number of last items of a history that are read; older ones are ignored."""
         return self.query_tower.max_history
 
     @property
     def num_items(self) -> int:
-        """Items of the catalogue."""
+        """Number of items in the catalogue."""
         return self.candidate_tower.num_items
 
     @property
     def user_attributes(self) -> AttributeVocabulary | None:
-        """The attributes of users that it reads beside a history; None for none."""
+        """The user attributes that it reads in addition to a history; None for none."""
         vocabulary: AttributeVocabulary | None = self.query_tower.user_attributes
         return vocabulary
 
     @property
     def num_parameters(self) -> int:
-        """Numbers in the towers' weights, trained and constant."""
+        """Number of parameters of the towers, trained and constant."""
         return int(self.query_tower.count_params())
 
     def encode_queries(
@@ -144,12 +145,12 @@ class TwoTower(RetrievalModel):
         """Query embeddings at every position of the batch, `[batch_size, max_history, dim]`.
 
         Args:
-            batch: with histories.
-            training: whether entries are dropped.
-            table: candidate embeddings of padding and all items, where they are computed already.
+            batch: batch with histories.
+            training: whether dropout is on.
+            table: candidate embeddings of padding and all items, if they are already computed.
 
         Raises:
-            ValueError: the batch's windows have another length than the towers read.
+            ValueError: the length of the batch's windows is not the one that the towers read.
         """
         width = batch[columns.HISTORY].shape[1]
         if width not in (None, self.max_history):
@@ -172,38 +173,38 @@ class TwoTower(RetrievalModel):
         table: EmbeddingTable | None = None,
         user_attributes: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """What to recommend from: one query embedding a history, `[batch_size, dim]`.
+        """One query embedding per history, for recommendation: `[batch_size, dim]`.
 
         Args:
             history: int32 [batch_size, any length], padding anywhere.
-            table: of `catalogue_embeddings()` and of items that were added behind them, where these
-                are computed already: an exported student has one table for the history's items and
-                for the scores.
-            user_attributes: int32 [batch_size, num_attributes], of a model that reads any, 0 where
-                one is not known; None where none is.
+            table: `catalogue_embeddings()`, followed by the embeddings of added items, if they are
+                already computed: an exported student has one table for the history's items and for
+                the scores.
+            user_attributes: int32 [batch_size, num_attributes], for a model that reads attributes;
+                0 for a missing attribute; None if all are missing.
         """
         num_items = self.num_items if table is None else table.num_rows - 1
         compact = last_items(history, self.max_history, num_items)
         return self.query_tower.last(compact, table, user_attributes)
 
     def fit_empty_history(self, batches: Iterable[dict[str, tf.Tensor]]) -> None:
-        """Let a history without an item be read as the mean of those that are followed by a label.
+        """Set the query embedding of an empty history to the mean over the labelled rows.
 
-        So someone of whom nothing is known is recommended what suits most. It changes no other
-        query, unless the model reads users' attributes: then it also fits what each says of a
-        user, see `attribute_effects`, and what is known beforehand counts in every query, see
-        `HistoryTower`. Call it when training is done.
+        So a new user without any data gets the recommendations of an average user. Other queries
+        do not change, unless the model reads user attributes: then the effect of each attribute
+        value is fitted too, see `attribute_effects`, and this prior is part of every query, see
+        `HistoryTower`. Call it after training.
 
         Args:
-            batches: of training windows, such as `windows.batches(64)`; for a model that reads
-                users' attributes of windows that have them, see `Splits.with_user_attributes`.
+            batches: batches of training windows, such as `windows.batches(64)`; for a model that
+                reads user attributes the windows must have them, see `Splits.with_user_attributes`.
 
         Raises:
             ValueError: there is no batch, or the model reads attributes and the batches have none.
         """
         tower, known = self.query_tower, self.user_attributes
         if known is not None:
-            tower.prior_items.assign(0.0)  # so that queries are the encoder's alone
+            tower.prior_items.assign(0.0)  # so that queries come from the encoder alone
         total, number = tf.zeros([self.candidate_tower.embedding_dim]), 0
         of_users = QueriesOfUsers()
         for batch in batches:
@@ -234,7 +235,7 @@ class TwoTower(RetrievalModel):
         training: bool | None = None,
         table: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Query embeddings of the rows, `[num_rows, dim]`; arguments as of `encode_queries`."""
+        """Query embeddings of the rows, `[num_rows, dim]`; arguments as for `encode_queries`."""
         queries = self.encode_queries(batch, training=training, table=table)
         return tf.boolean_mask(queries, row_mask(batch))
 
@@ -242,7 +243,7 @@ class TwoTower(RetrievalModel):
         """The candidates of the batch's rows.
 
         Raises:
-            ValueError: labels that are distributions, but candidates that are not the catalogue.
+            ValueError: labels are distributions, but the candidates are not the catalogue.
         """
         given = {
             name: rows_of(batch[name], batch) if name in batch else None
@@ -267,13 +268,13 @@ class TwoTower(RetrievalModel):
         return in_batch_candidates(self.candidates, batch, labels, probability, seen, mask)
 
     def hidden_representations(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Compute, as a teacher, its query layers' outputs by path and `query_embeddings`."""
+        """Compute, as a teacher, the query layers' outputs by path and `query_embeddings`."""
         with recorded(self) as hidden:
             queries = self.encode_queries(batch, training=False)
         return hidden | {"query_embeddings": queries}
 
     def to_rows(self, values: tf.Tensor, batch: dict[str, tf.Tensor]) -> tf.Tensor:
-        """`[batch_size, max_history, ...]` or `[batch_size * max_history, ...]` to the rows."""
+        """Select the rows of `[batch_size, max_history, ...]`; the first two axes may be merged."""
         mask = row_mask(batch)
         if values.shape.rank > 2 and values.shape[1] == mask.shape[1]:
             return tf.boolean_mask(values, mask)
@@ -290,11 +291,11 @@ class TwoTower(RetrievalModel):
         return tf.gather(values, tf.where(are_positions, labelled, rows))
 
     def of_rows(self, examples: tf.Tensor, batch: dict[str, tf.Tensor]) -> tf.Tensor:
-        """What belongs to examples, `[batch_size]`, at each of their rows, `[num_rows]`."""
+        """Repeat a value per example, `[batch_size]`, for each of its rows, `[num_rows]`."""
         return broadcast_to_rows(examples, batch)
 
     def sample_weights(self, batch: dict[str, tf.Tensor]) -> tf.Tensor | None:
-        """The rows' sample weights as they are given, below 0 of dislikes, or None."""
+        """The rows' sample weights as given, below 0 for dislikes; or None."""
         return sample_weights(batch)
 
     def fingerprint(self) -> str:
@@ -311,7 +312,7 @@ class TwoTower(RetrievalModel):
         self.built = True
 
     def get_config(self) -> dict[str, Any]:
-        """The towers' configurations; the candidate tower is the one inside the query tower."""
+        """The configuration; the candidate tower is the one inside the query tower."""
         return {
             "name": self.name,
             "query_tower": tf.keras.utils.serialize_keras_object(self.query_tower),
@@ -322,7 +323,7 @@ class TwoTower(RetrievalModel):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> TwoTower:
-        """Build a model with new towers, not trained."""
+        """Build a model with new, untrained towers."""
         query_tower = tf.keras.utils.deserialize_keras_object(
             config["query_tower"], custom_objects=custom_objects
         )
@@ -340,7 +341,7 @@ class TwoTower(RetrievalModel):
 
 
 def _check_attributes(batch: dict[str, tf.Tensor], known: AttributeVocabulary) -> None:
-    """Raise a ValueError where a batch does not say what is known of its users."""
+    """Raise a ValueError if a batch has no user attributes."""
     if columns.USER_ATTRIBUTES not in batch:
         raise ValueError(
             f"The model reads the attributes of users ({', '.join(known.names)}), but the batches "

@@ -1,4 +1,4 @@
-"""Start a two-tower model from an earlier one, whose items may be others."""
+"""Initialise a two-tower model from an earlier one, whose catalogue may differ."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from tfrs_distill.models.history_tower import HistoryTower
 from tfrs_distill.models.ordered_weights import ordered_weights
 from tfrs_distill.models.two_tower import TwoTower
 
-OF_ITEMS = ("id_embeddings", "biases")  # weights with a row an item that are learnt
-GIVEN_OF_ITEMS = ("text_vectors", "pieces", "vectors")  # those that the model has of its own
+OF_ITEMS = ("id_embeddings", "biases")  # learned weights with one row per item
+GIVEN_OF_ITEMS = ("text_vectors", "pieces", "vectors")  # given, not learned: not copied
 OF_ATTRIBUTES = ("attribute_embeddings", "prior_items")
 
 
 class WarmStart(NamedTuple):
-    """What `warm_start` copied.
+    """The result of `warm_start`.
 
     Args:
-        copied: names of the weights that are the earlier model's now.
-        num_items: items whose embeddings were copied.
-        num_new: items that the earlier model did not know.
+        copied: names of the weights that were copied from the earlier model.
+        num_items: number of items whose embeddings were copied.
+        num_new: number of items that the earlier model does not have.
     """
 
     copied: tuple[str, ...]
@@ -32,25 +32,24 @@ class WarmStart(NamedTuple):
 
 
 def warm_start(model: TwoTower, earlier: TwoTower, items: Sequence[int]) -> WarmStart:
-    """Copy an earlier model's weights into one of the same architecture and perhaps other items.
+    """Copy an earlier model's weights into a model of the same architecture.
 
-    Every weight without a row an item is copied as it is: history encoder, projections, text tower;
-    what is known of users' attributes, where both models read the same ones.
-    Of id embeddings and biases an item gets the row of the earlier model's same item. Of an item
-    that it did not know the embedding stays as initialised and the bias is the mean of those
-    copied; where ids were hidden while training (`id_dropout`), both are 0, which the model knows
-    as 'no id': its text stands for it. What the model was given of its items, their texts or text
-    vectors, stays.
+    The catalogues may differ. Weights that are not per item are copied unchanged: history encoder,
+    projections, text tower, and the weights of user attributes if both models read the same
+    attributes. Id embeddings and biases are copied item by item. A new item keeps its initial
+    embedding, and its bias is the mean of the copied biases; if the model has an `id_dropout`, both
+    are 0, as for an id hidden in training, so the item is represented by its text alone. Texts and
+    text vectors of the items are not copied: `model` keeps its own.
 
     Args:
         model: changed in place; of the same class and widths.
-        earlier: trained.
-        items: for every item of `model`, in catalogue order, its index in `earlier`; 0 where it is
-            new.
+        earlier: the trained model.
+        items: for every item of `model`, in catalogue order, its index in `earlier`; 0 for a new
+            item.
 
     Raises:
-        ValueError: the models have other weights, or `items` another length.
-        InputError: an index is not of `earlier`.
+        ValueError: the models' weights differ in name or shape, or `items` has another length.
+        InputError: an index is not one of `earlier`.
 
     Example:
     >>> from tfrs_distill.models import RetrievalStudent
@@ -110,11 +109,11 @@ def warm_start(model: TwoTower, earlier: TwoTower, items: Sequence[int]) -> Warm
 
 
 def _attributes_of(tower: HistoryTower) -> list[dict[str, object]] | None:
-    """The attributes of users that a tower reads, and their values, in order."""
+    """The user attributes that a tower reads, and their values, in order."""
     return None if tower.user_attributes is None else tower.user_attributes.as_list()
 
 
 def _last_name(weight: object) -> str:
-    """What a weight is called in its layer."""
+    """Return the name of a weight in its layer."""
     name: str = weight.name  # type: ignore[attr-defined]
     return name.rpartition("/")[2].partition(":")[0]

@@ -1,16 +1,17 @@
-"""Teachers, the text encoders they read with, and how those are adapted.
+"""Teachers, their text encoders, and the adaptation of these encoders.
 
-- two towers: `BertTwoTower`, `AttentionTwoTower` (ids alone), `MultimodalTwoTower`
-- reading pairs: `BertCrossEncoder`, and `Reranker` over a first stage
-- in closed form: `ItemItemTeacher`, `NextItemRidgeTeacher`, and `ALSTeacher` through `implicit`
-- without training of ours: `ArrayTeacher`, `KerasTeacher`, `FunctionTeacher`
-- for ranking rows: `BertTextRanker` (reads a text a row), `DeepCrossTeacher` (wide, privileged
-  features); `row_logits` labels rows by any teacher
-- of several: `Ensemble`, `Calibrated`
+- two-tower models: `BertTwoTower`, `AttentionTwoTower` (ids alone), `MultimodalTwoTower`
+- models of pairs: `BertCrossEncoder`, and `Reranker` over a first stage
+- closed-form teachers: `ItemItemTeacher`, `NextItemRidgeTeacher`, and `ALSTeacher` through
+  `implicit`
+- models trained elsewhere: `ArrayTeacher`, `KerasTeacher`, `FunctionTeacher`
+- for ranking rows: `BertTextRanker` (reads one text per row), `DeepCrossTeacher` (wide, privileged
+  features); `row_logits` computes the logits of rows with any teacher
+- wrappers of teachers: `Ensemble`, `Calibrated`
 - text: `TextEncoder` (BERT, RoBERTa, DistilBERT, MiniLM), `HubEncoder` (TF-Hub, SavedModel);
   `piece_vectors` for a student's text tower
 - adapting a BERT: `pretrain_masked_language_model`, `finetune` with `LoRA`, `BottleneckAdapters`,
-  `PrefixVectors`, `TopLayers` or `AllLayers`; `attach_saved` puts saved layers back
+  `PrefixVectors`, `TopLayers` or `AllLayers`; `attach_saved` loads saved layers
 """
 
 from tfrs_distill.teachers.als_teacher import ALSTeacher

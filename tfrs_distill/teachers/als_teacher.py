@@ -1,4 +1,4 @@
-"""A teacher of latent factors: alternating least squares, and a fold-in of any history."""
+"""A latent-factor teacher: alternating least squares, and a fold-in of any history."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tfrs_distill.teachers.history_teacher import HistoryTeacher, check_decay, c
 from tfrs_distill.teachers.item_item_teacher import user_item_blocks
 from tfrs_distill.teachers.whole_number import check_whole_number
 
-NUM_ITERATIONS = 15  # as the library has it
+NUM_ITERATIONS = 15  # the library's default
 
 
 class ALSTeacher(HistoryTeacher):
@@ -90,12 +90,12 @@ class ALSTeacher(HistoryTeacher):
 
     @property
     def num_parameters(self) -> int:
-        """Item factors, padding not counted."""
+        """Number of item factors, without padding."""
         return self.num_items * int(self.item_factors.shape[1])
 
     def logits_after(self, histories: tf.Tensor, candidate_ids: tf.Tensor) -> tf.Tensor:
         """Scores after each history, float32 [num_rows, num_candidates]."""
-        # Some rows at a time, of like length: the squares of their lengths are all in memory.
+        # Some rows at a time, of similar length: memory grows with the squares of the lengths.
         num_rows, length = tf.unstack(tf.shape(histories))
         dim = int(self._factors.shape[1])
         order = tf.argsort(tf.math.count_nonzero(histories, axis=1))
@@ -151,16 +151,16 @@ def require_implicit() -> ModuleType:
 def _item_factors(
     train: Windows, embedding_dim: int, l2: float, confidence: float, seed: int
 ) -> np.ndarray:
-    """Float32 [num_items + 1, embedding_dim]; 0 of padding."""
+    """Return the item factors, float32 [num_items + 1, embedding_dim]; 0 for padding."""
     require_implicit()
     from implicit.cpu.als import AlternatingLeastSquares
     from scipy.sparse import csr_matrix, vstack  # comes with implicit
-    from threadpoolctl import threadpool_limits  # the same
+    from threadpoolctl import threadpool_limits  # comes with implicit, too
 
     interactions = vstack(
         [csr_matrix(block) for block in user_item_blocks(train, weighted=True)], format="csr"
     )
-    with threadpool_limits(1, "blas"):  # its threads are over users and items
+    with threadpool_limits(1, "blas"):  # implicit itself uses threads, over users and items
         model = AlternatingLeastSquares(
             factors=embedding_dim,
             regularization=l2,

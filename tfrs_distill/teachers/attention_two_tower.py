@@ -28,12 +28,12 @@ class AttentionTwoTower(TwoTower):
         dropout: dropped share of item embedding entries in training.
         reads_order: whether it uses the order of the history, see `RecencyAttention`. With False,
             the last `max_history` items of a longer history are a random part of it.
-        label_smoothing: the share of a label that all items have alike.
+        label_smoothing: the share of a label that is spread evenly over all items.
         seed: int or None; fixes initial weights and dropout of the attention.
 
     Raises:
-        ValueError: the item tower's `embedding_dim` is no multiple of `num_heads`, or
-            `label_smoothing` is not within 0 and 1, 1 left out.
+        ValueError: the item tower's `embedding_dim` is not a multiple of `num_heads`, or
+            `label_smoothing` is not at least 0 and below 1.
 
     Example:
     >>> from tfrs_distill.models import ItemTower
@@ -74,7 +74,7 @@ class AttentionTwoTower(TwoTower):
         self.build_towers()
 
     def attention_config(self) -> dict[str, Any]:
-        """The arguments of the attention and the name, as any such teacher takes them."""
+        """The arguments of the attention and the name, the same for all such teachers."""
         encoder = self.query_tower.encoder
         return {
             "max_history": encoder.max_history,
@@ -88,13 +88,13 @@ class AttentionTwoTower(TwoTower):
         }
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of an equal teacher."""
+        """The arguments that build an equal teacher."""
         items = tf.keras.utils.serialize_keras_object(self.candidate_tower)
         return self.attention_config() | {"items": items}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> AttentionTwoTower:
-        """A teacher of the same shape, built but not trained."""
+        """Build an untrained teacher of the same shape."""
         items = tf.keras.utils.deserialize_keras_object(
             config["items"], custom_objects=custom_objects
         )

@@ -1,4 +1,4 @@
-"""The temperature that makes a teacher's probabilities as sure as they are right."""
+"""Temperature scaling: calibration of a teacher's probabilities on held-out rows."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from tfrs_distill.errors import InputError
 from tfrs_distill.models.candidates import MASKED
 from tfrs_distill.models.rows import rows_of, seen_items
 
-LOWEST, HIGHEST = 1e-4, 1e4  # temperatures searched
-MAX_LOGITS = 20_000_000  # kept for the search, at most: 80 MB
-MAX_AT_A_TIME = 2**23  # logits computed at once, at most: 32 MB
+LOWEST, HIGHEST = 1e-4, 1e4  # range of the temperature search
+MAX_LOGITS = 20_000_000  # kept for the search at most: 80 MB
+MAX_AT_A_TIME = 2**23  # logits computed at once at most: 32 MB
 
 
 class TemperatureFit(NamedTuple):
     """The result of `fit_temperature`.
 
     Args:
-        temperature: what to divide the logits by.
+        temperature: the divisor of the logits.
         loss_before: mean cross-entropy of the labels at temperature 1, in nats.
         loss_after: the same at `temperature`.
     """
@@ -40,11 +40,10 @@ class TemperatureFit(NamedTuple):
 class Calibrated:
     """A teacher whose logits are divided by a temperature.
 
-    `logits = teacher.logits / temperature`. With the temperature of `fit_temperature` a softmax of
-    them is as sure as the teacher is right, so that teachers on different scales can be compared,
-    mixed in an `Ensemble`, and distilled at temperature 1. The order of the items stays.
-    `encode_queries`, `encode_candidates` and `hidden_representations` are there where the teacher
-    has them.
+    `logits = teacher.logits / temperature`. With the temperature of `fit_temperature` their softmax
+    is calibrated, so that teachers on different scales can be compared, combined in an `Ensemble`,
+    and distilled at temperature 1. The order of the items does not change. `encode_queries`,
+    `encode_candidates` and `hidden_representations` exist if the teacher has them.
 
     Reference: [Guo et al., 2017](https://arxiv.org/abs/1706.04599).
 
@@ -53,7 +52,7 @@ class Calibrated:
         temperature: finite and above 0.
 
     Raises:
-        ValueError: `temperature` is not.
+        ValueError: `temperature` is not finite and above 0.
 
     Example:
     >>> from tfrs_distill.teachers.function_teacher import FunctionTeacher
@@ -69,14 +68,14 @@ class Calibrated:
                 f"temperature={temperature!r}."
             )
         self.teacher, self.temperature = teacher, float(temperature)
-        if hasattr(teacher, "encode_queries"):  # a factorised teacher stays one
+        if hasattr(teacher, "encode_queries"):  # a factorised teacher stays factorised
             self.encode_queries = self._encode_queries
         for name in ("encode_candidates", "hidden_representations"):
             if hasattr(teacher, name):
                 setattr(self, name, getattr(teacher, name))
 
     def logits(self, batch: dict[str, tf.Tensor], candidate_ids: tf.Tensor) -> tf.Tensor:
-        """The teacher's logits over the temperature, float32 [num_rows, num_candidates]."""
+        """The teacher's logits divided by the temperature, float32 [num_rows, num_candidates]."""
         logits = self.teacher.logits(batch, candidate_ids)
         return tf.cast(logits, tf.float32) / self.temperature
 
@@ -92,27 +91,28 @@ class Calibrated:
 def fit_temperature(
     teacher: Any, held_out: Windows, *, exclude_seen: bool = False, batch_size: int = 64
 ) -> TemperatureFit:
-    """Find the temperature at which a teacher is as sure as it is right.
+    """Find the temperature that calibrates a teacher: that of the smallest cross-entropy.
 
     Minimises over T the mean of `-log softmax(logits / T)[label]` over the rows of `held_out`, in
-    float64. In `1 / T` that is convex, its slope `mean(E_p[logits] - logits[label])` rises, and the
-    least is where it crosses 0: found by bisection in log T between 1e-4 and 1e4. A teacher that
-    is worse than chance ends at 1e4, one that is always right at a T so small that the loss is 0.
+    float64. The mean is convex in `1 / T`, its slope `mean(E_p[logits] - logits[label])` is
+    increasing, and the minimum is where the slope is 0: found by bisection in log T between 1e-4
+    and 1e4. For a teacher that is worse than chance the result is 1e4; for one that is always right
+    it is a T so small that the loss is 0.
 
-    Every item that exists in `held_out` is a candidate; dislikes (weights below 0) are no labels
-    here, and other weights are not read. The logits are computed once and kept, of
-    all rows or, where that would be more than 20 million logits, of as many rows, evenly taken: of
-    10,000 items 2,000, plenty for one number.
+    Every item that exists in `held_out` is a candidate. Dislikes (weights below 0) are not labels
+    here, and other weights are ignored. The logits are computed once and kept. If there are more
+    than 20 million, only an even selection of rows is used: with 10,000 items 2,000 rows, enough
+    for one parameter.
 
     Reference: temperature scaling, [Guo et al., 2017](https://arxiv.org/abs/1706.04599).
 
     Args:
-        teacher: gives `logits(batch, candidate_ids)`.
-        held_out: windows of users or positions that the teacher did not train on; of those it did,
-            it is over-confident. See `held_out_windows`.
-        exclude_seen: leave the items of a row's history out of its softmax, its label excepted: as
-            `Candidates(exclude_seen=True)` will while distilling.
-        batch_size: windows at a time; fewer where their logits would take too much memory.
+        teacher: has `logits(batch, candidate_ids)`.
+        held_out: windows of users or positions that the teacher was not trained on; on training
+            rows it is over-confident. See `held_out_windows`.
+        exclude_seen: whether a row's softmax excludes the items of its history, except its label,
+            as `Candidates(exclude_seen=True)` does in distillation.
+        batch_size: windows at a time; fewer if their logits would need too much memory.
 
     Raises:
         InputError: no row has a label, or a logit is NaN or infinite.
@@ -139,7 +139,7 @@ def fit_temperature(
 
 
 def best_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature of the least mean cross-entropy, by bisection as in `fit_temperature`.
+    """Return the temperature of the smallest mean cross-entropy, as in `fit_temperature`.
 
     Args:
         logits: float [num_rows, num_candidates], finite.
@@ -154,14 +154,14 @@ def best_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def held_out_windows(queries: Queries, *, max_history: int) -> Windows:
-    """Return a split's positives as labels of windows: what a teacher is calibrated on.
+    """Return a split's positives as labels of windows, to calibrate a teacher on.
 
-    Each positive that may be recommended (see `Queries.relevant`) is the label of one row, whose
-    history is what came before it, earlier positives included.
+    Each positive that may be recommended (see `Queries.relevant`) is the label of one row. The
+    row's history has the items before it, including earlier positives.
 
     Args:
-        queries: `splits.validation`, whose positives are in order of time.
-        max_history: positions of a window: what the teacher reads.
+        queries: `splits.validation`, whose positives are in temporal order.
+        max_history: number of positions in a window, as the teacher reads them.
     """
     histories = [history[-max_history:] for history in queries.histories]
     sequences = [
@@ -173,7 +173,7 @@ def held_out_windows(queries: Queries, *, max_history: int) -> Windows:
         np.concatenate([np.zeros(len(history), bool), np.isin(positives, relevant)])[1:]
         for history, positives, relevant in zip(histories, queries.positives, queries.relevant)
     ]
-    labelled = labels > columns.PADDING  # row by row that is every sequence but its first item
+    labelled = labels > columns.PADDING  # per row, every item of the sequence except the first
     labels[labelled] *= np.concatenate(positive)
     labelled_windows = np.flatnonzero(labels.any(axis=1))
     found = Windows(queries.catalogue, windows.users, windows.history, labels)
@@ -181,7 +181,7 @@ def held_out_windows(queries: Queries, *, max_history: int) -> Windows:
 
 
 def _some_rows(windows: Windows, most: int) -> Windows:
-    """The windows with no more than `most` of their labels, evenly taken."""
+    """Return the windows with at most `most` of their labels, selected evenly."""
     places = np.flatnonzero(windows.labels)
     if len(places) <= most:
         return windows
@@ -218,7 +218,7 @@ def _logits_and_labels(
 def _loss_and_slope(
     logits: np.ndarray, places: np.ndarray, sharpness: float
 ) -> tuple[float, float]:
-    """Mean cross-entropy at `sharpness = 1 / T` and its derivative by the sharpness, in float64."""
+    """Return the mean cross-entropy at `sharpness = 1 / T` and its derivative, in float64."""
     loss = slope = 0.0
     for rows in row_blocks(*logits.shape, 1024):
         block = logits[rows].astype(np.float64)

@@ -1,4 +1,4 @@
-"""Candidate lists of a first stage at training positions, for a second stage to order."""
+"""Candidate lists of a first stage at training positions, for a second stage to rank."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from tfrs_distill.teachers.whole_number import check_whole_number
 
 Recommend = Callable[[Sequence[np.ndarray], int], tuple[np.ndarray, np.ndarray]]
 
-RELEVANCE = "relevance"  # the task of a list: 1 for what the user went on to, 0 for the others
+RELEVANCE = "relevance"  # the task of a list: 1 for the user's next and later items, else 0
 
 
 class CandidateLists(NamedTuple):
-    """Positions in users' sequences, each with the items that a second stage has to order.
+    """Positions in users' sequences, each with the items that a second stage must rank.
 
     Args:
-        users: int32 [num_lists], whose position it is.
-        histories: int32 [num_lists, max_history], what preceded it, oldest first, 0 in front.
-        positives: int32 [num_lists], the item that came next.
+        users: int32 [num_lists], the user of the position.
+        histories: int32 [num_lists, max_history], the preceding items, oldest first, padded with 0
+            in front.
+        positives: int32 [num_lists], the next item.
         candidates: int32 [num_lists, k], other items, 0 in empty slots.
-        later: bool [num_lists, k], which of them the user went on to later on.
+        later: bool [num_lists, k], whether the user interacted with the candidate later.
     """
 
     users: np.ndarray
@@ -58,19 +59,19 @@ def first_stage_lists(
     A dislike, a label with a weight below 0, is neither a position nor marked as `later`.
 
     Args:
-        recommend: the first stage as a scorer, such as `ModelScorer(student)`: gives scores and
+        recommend: the first stage as a scorer, such as `ModelScorer(student)`: returns scores and
             item indices, best first, without the history's items if they are excluded.
-        windows: training windows, all of a user's; every labelled position is one.
-        num_candidates: items a list beside the one that came next.
-        max_history: latest items of a list's history; None for as many as a window holds.
-        num_lists: positions, drawn evenly; None takes all of them.
-        seed: of drawing.
+        windows: training windows, all windows of each user; every labelled position is used.
+        num_candidates: number of items per list in addition to the next item.
+        max_history: number of last items in a list's history; None for as many as in a window.
+        num_lists: number of positions, drawn uniformly; None for all.
+        seed: seed of the draw.
         batch_size: positions at a time.
         advance: called with the number of positions done since the last call.
 
     Raises:
         ValueError: an argument is out of its range.
-        InputError: `num_lists` is more than the positions there are.
+        InputError: `num_lists` is larger than the number of positions.
     """
     check_whole_number("num_candidates", num_candidates)
     check_whole_number("batch_size", batch_size)
@@ -107,7 +108,7 @@ def first_stage_lists(
 
 
 def num_positions(windows: Windows) -> int:
-    """How many positions `first_stage_lists` can make lists of."""
+    """Return the number of positions that `first_stage_lists` can make lists for."""
     return len(_sequences(windows)[2])
 
 
@@ -116,18 +117,18 @@ def list_examples(
 ) -> RankingExamples:
     """Candidate lists as ranking examples: a row for each item of each list, a query for each list.
 
-    The features are `history` and `item_id`; the label is 1 for the item that came next and for
-    those that came later, and 0 for every other. Items of a list come in the order of their
-    indices, which tells nothing of them.
+    The features are `history` and `item_id`; the label is 1 for the next item and for later items,
+    and 0 for all others. Items of a list are sorted by index, so their order does not depend on the
+    labels.
 
     Args:
-        lists: from `first_stage_lists`, or made by hand.
+        lists: from `first_stage_lists`, or other lists of this form.
         catalogue: the items.
         task: name of the task.
 
     Raises:
-        InputError: shapes do not fit each other, a list has no item that came next, names an item
-            twice, or has an empty slot that came later.
+        InputError: shapes do not fit each other, or a list has no next item, contains an item
+            twice, or marks an empty slot as `later`.
 
     Example:
     >>> catalogue = Catalogue(("a", "b", "c"), ("A", "B", "C"), ("A", "B", "C"))
@@ -152,10 +153,10 @@ def list_examples(
 def _sequences(
     windows: Windows,
 ) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray], np.ndarray]:
-    """Users' sequences, which of their items are no dislikes, and where in them the labels are.
+    """Return users' sequences, which of their items are not dislikes, and the labels' places.
 
-    The labels as user and place, int [num_labels, 2]: those that can be recommended there, see
-    `first_stage_lists`.
+    The labels are given as user and place, int [num_labels, 2]: only those that can be recommended
+    there, see `first_stage_lists`.
     """
     sequences: dict[int, list[int]] = {}
     liked: dict[int, list[bool]] = {}
@@ -164,7 +165,7 @@ def _sequences(
     for user, history, labels, wanted in zip(
         windows.users.tolist(), windows.history, windows.labels, windows.liked_labels
     ):
-        if user not in sequences:  # a sequence is its first item, and then all labels
+        if user not in sequences:  # a sequence: its first item, then all labels
             sequences[user] = history[history > columns.PADDING][:1].tolist()
             interacted[user], liked[user] = set(sequences[user]), [True] * len(sequences[user])
         there = labels > columns.PADDING
@@ -182,7 +183,7 @@ def _sequences(
 
 
 def _first(items: np.ndarray, free: np.ndarray, k: int) -> np.ndarray:
-    """The first k items of each list that are free, 0 behind: int32 [num_lists, k]."""
+    """Return each list's first k free items, then 0: int32 [num_lists, k]."""
     order = np.argsort(~free, axis=1, kind="stable")[:, :k]
     kept = np.where(free, items, columns.PADDING)
     found = np.take_along_axis(kept, order, axis=1).astype(np.int32)
@@ -190,7 +191,7 @@ def _first(items: np.ndarray, free: np.ndarray, k: int) -> np.ndarray:
 
 
 def _with_positives(lists: CandidateLists) -> tuple[np.ndarray, np.ndarray]:
-    """All items of each list, ascending, 0 in front, and which are relevant: [num_lists, 1 + k]."""
+    """Return each list's items, ascending, 0 first, and which are relevant: [num_lists, 1 + k]."""
     users, histories, positives, candidates, later = map(np.asarray, lists)
     num_lists = len(users)
     shapes = [array.shape for array in (users, histories, positives, candidates, later)]

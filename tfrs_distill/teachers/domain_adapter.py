@@ -1,4 +1,4 @@
-"""Train a two-tower teacher for another domain, with little that is the domain's."""
+"""Adapt a two-tower teacher to another domain with few domain-specific parameters."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from tfrs_distill.teachers.whole_number import check_whole_number
 
 @contextmanager
 def domain_adapter(teacher: BertTwoTower, rank: int, *, seed: int) -> Iterator[LowRankDense]:
-    """Let a teacher train its items' ids and a low-rank adapter of its text projection alone.
+    """Make only a teacher's item ids and a low-rank adapter of its text projection trainable.
 
-    Inside the `with` block an item's embedding is `id + W x + c + A B x` of its text vector x; the
-    thin matrices A and B and the ids train, while W, c and the history encoder stay as they are.
-    The product is 0 before training, so that the block begins with the teacher as it was. At its
-    end the product is added to W, which leaves a teacher like any other. Compile inside the block.
+    Inside the `with` block an item's embedding is `id + W x + c + A B x` with its text vector x.
+    The thin matrices A and B and the ids are trained; W, c and the history encoder are frozen. The
+    product is 0 before training, so at first the teacher's outputs do not change. At the end of the
+    block the product is added to W, and the teacher has its usual form again. Compile inside the
+    block.
 
     Reference: [Hu et al., 2021](https://arxiv.org/abs/2106.09685).
 
     Args:
         teacher: changed in place.
-        rank: of the product, at least 1.
-        seed: of the matrix that does not start at 0.
+        rank: rank of the product, at least 1.
+        seed: seed of the matrix that does not start at 0.
 
     Raises:
-        ValueError: `rank` is no whole number of at least 1.
+        ValueError: `rank` is not an integer of at least 1.
 
     Example:
     >>> import numpy as np

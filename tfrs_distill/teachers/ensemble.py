@@ -167,7 +167,7 @@ class Ensemble:
         weights = tf.constant([self.weights[number] for number in members], tf.float64)
         known = ~tf.reduce_any(tf.math.is_nan(logits), axis=2, keepdims=True)
         share = tf.where(known, weights[:, None, None], 0.0)
-        share /= tf.reduce_sum(share, axis=0)  # NaN where no teacher knows the row
+        share /= tf.reduce_sum(share, axis=0)  # NaN where no teacher has a value
         logits = tf.where(known, logits, 0.0)
         if task.activation == "linear":
             mean = tf.reduce_sum(share * logits, axis=0)
@@ -184,7 +184,7 @@ def _log_mean(share: tf.Tensor, log_probabilities: tf.Tensor) -> tf.Tensor:
 
 
 def _of_width(task: RankingTask, number: int, logits: Any) -> tf.Tensor:
-    """Logits of a task as float64 [num_rows, width]."""
+    """Return the logits of a task as float64 [num_rows, width]."""
     values = tf.cast(logits, tf.float64)
     values = values[:, None] if values.shape.rank == 1 else values
     if not values.shape.is_compatible_with([None, task.width]):

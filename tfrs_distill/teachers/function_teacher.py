@@ -14,9 +14,9 @@ class FunctionTeacher:
 
     Args:
         function: `function(batch, candidate_ids) -> logits [num_rows, num_candidates]`, or a dict
-            of such by task; of rows that are no candidates, `candidate_ids` is None. Logits that
-            were computed before can be a column: `lambda batch, _: batch["scores"]`.
-        fingerprint: a text that names everything that decides the logits, such as
+            of logits by task. `candidate_ids` is None if rows are (query, item) pairs. Precomputed
+            logits can be a column: `lambda batch, _: batch["scores"]`.
+        fingerprint: a text that identifies everything that decides the logits, such as
             `"clicks model, version 3"`. Only a teacher cache needs it: change it when the logits
             change.
 
@@ -36,11 +36,11 @@ class FunctionTeacher:
     def logits(
         self, batch: dict[str, Any], candidate_ids: tf.Tensor | None = None
     ) -> tf.Tensor | dict[str, tf.Tensor]:
-        """Logits, float32 [num_rows, num_candidates], or a dict of such by task."""
+        """Logits, float32 [num_rows, num_candidates], or a dict of logits by task."""
         return in_float32(self.function(batch, candidate_ids))
 
     def fingerprint(self) -> str:
-        """sha256 of the text that names the function.
+        """sha256 of the text that identifies the function.
 
         Raises:
             ValueError: none was given.
@@ -56,7 +56,7 @@ class FunctionTeacher:
 
 
 def in_float32(logits: Any) -> Any:
-    """Logits, or those of each task, as float32; what is none is left to those who read them."""
+    """Convert logits, or those of each task, to float32; other values are left unchanged."""
     if isinstance(logits, Mapping):
         return {task: in_float32(of_task) for task, of_task in logits.items()}
     return logits if logits is None else tf.cast(logits, tf.float32)

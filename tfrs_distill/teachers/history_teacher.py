@@ -43,8 +43,8 @@ class HistoryTeacher:
         """Scores after each history, float32 [num_rows, num_candidates].
 
         Args:
-            histories: int32 [num_rows, any length], item indices, oldest first; 0 is no item,
-                before or behind them.
+            histories: int32 [num_rows, any length], item indices, oldest first; padded with 0 in
+                front or at the end.
             candidate_ids: int32 [num_candidates].
         """
         raise NotImplementedError
@@ -55,21 +55,22 @@ class HistoryTeacher:
 
 
 def check_decay(decay: float | None) -> None:
-    """Raise a `ValueError` where a history's decay is not above 0."""
+    """Raise a `ValueError` if a history's decay is not above 0."""
     if decay is not None and not 0 < decay < math.inf:
         raise ValueError(f"`decay` must be finite and above 0, or None. Received: {decay!r}.")
 
 
 def check_l2(l2: float) -> None:
-    """Raise a `ValueError` where a regularisation is not above 0."""
+    """Raise a `ValueError` if a regularisation is not above 0."""
     if not 0 < l2 < math.inf:
         raise ValueError(f"`l2` must be finite and greater than 0. Received: l2={l2!r}.")
 
 
 def recency(histories: tf.Tensor, decay: float | None) -> tf.Tensor:
-    """How much each place of a history counts: `exp(-age / decay)`, float32 [num_rows, length].
+    """Return the weight of each place in a history: `exp(-age / decay)`, [num_rows, length].
 
-    An item's age is how many items come after it. Without a decay each counts 1; no item, 0.
+    The type is float32. An item's age is the number of later items. Without a decay all items have
+    weight 1; padding has weight 0.
 
     Example:
     >>> recency(tf.constant([[0, 4, 5, 0]]), 1.4426950).numpy().round(3).tolist()  # halves
@@ -85,15 +86,16 @@ def recency(histories: tf.Tensor, decay: float | None) -> tf.Tensor:
 def recency_at_positions(
     history: tf.Tensor, decay: float | None, dtype: tf.DType = tf.float32
 ) -> tf.Tensor:
-    """How much each place counts at each position: [batch_size, length, length].
+    """Return the weight of each place at each position: [batch_size, length, length].
 
     The entry at (window, position, place) is `recency` of the place in the history that ends at the
-    position: 0 for later places, for no item, and where the same item comes again until there.
+    position. It is 0 for later places, for padding, and for a place whose item occurs again later,
+    up to the position.
 
     Args:
-        history: int32 [batch_size, length], item indices, oldest first; 0 is no item.
-        decay: in items; None counts all places alike.
-        dtype: of what is returned.
+        history: int32 [batch_size, length], item indices, oldest first; 0 is padding.
+        decay: in number of items; None for equal weights.
+        dtype: type of the result.
 
     Example:
     >>> recency_at_positions(tf.constant([[4, 5, 4]]), None).numpy().tolist()
@@ -105,7 +107,7 @@ def recency_at_positions(
     same = history[:, :, None] == history[:, None, :]
     later = places[:, None] < places  # [place, other place]
     again = tf.where(same & later, places, tf.size(places))
-    until = tf.reduce_min(again, axis=2)  # the next place of the item, or the end
+    until = tf.reduce_min(again, axis=2)  # the next place of the same item, or the end
     counts = (places[:, None] >= places) & (places[:, None] < until[:, None, :])
     counts &= (history > columns.PADDING)[:, None, :]
     weights = tf.ones_like(ages) if decay is None else tf.exp(-ages / decay)

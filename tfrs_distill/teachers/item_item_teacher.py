@@ -1,4 +1,4 @@
-"""Item-item weights in closed form: accurate and cheap collaborative teachers."""
+"""Closed-form item-item weights: accurate and cheap collaborative teachers."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ class ItemItemTeacher(HistoryTeacher):
         self._weights = tf.constant(self.weights)
 
     def _fit(self, windows: Windows, l2: float, decay: float | None) -> np.ndarray:
-        """Float32 [num_items + 1, num_items + 1]."""
+        """Return the weights, float32 [num_items + 1, num_items + 1]."""
         return item_item_weights(windows, l2)
 
     @property
     def num_parameters(self) -> int:
-        """Item-item weights, padding not counted."""
+        """Number of item-item weights, without padding."""
         return self.num_items**2
 
     def logits(self, batch: dict[str, tf.Tensor], candidate_ids: tf.Tensor) -> tf.Tensor:
@@ -101,7 +101,7 @@ class ItemItemTeacher(HistoryTeacher):
 
         For repeated interactions the last one counts.
         """
-        # Of sums and broadcasts: XLA takes no shape that is not known while it compiles.
+        # Computed by sums and broadcasts: XLA needs shapes that are known at compile time.
         rows = tf.cumsum(tf.ones_like(histories[:, :1]), axis=0) - 1 + tf.zeros_like(histories)
         counts = recency(histories, self.decay)
         none = tf.zeros_like(counts[:, :1]) + tf.zeros([1, self.num_items + 1])
@@ -125,7 +125,7 @@ class NextItemRidgeTeacher(ItemItemTeacher):
     Args:
         windows: training windows.
         l2: regularisation, above 0.
-        decay: in items, above 0; None counts all items of a history alike.
+        decay: in number of items, above 0; None for equal weights.
 
     Raises:
         ValueError: `l2` or `decay` is not above 0.
@@ -207,14 +207,15 @@ def item_item_weights(train: Windows, l2: float) -> np.ndarray:
 def next_item_weights(train: Windows, l2: float, decay: float | None) -> np.ndarray:
     """The ridge regression of `NextItemRidgeTeacher`, float32 [num_items + 1, num_items + 1].
 
-    Row and column 0, padding, are 0. X itself, a row a labelled position, is never made: a window's
-    items are few, and what its positions add to X'X and X'Y has an entry for each pair of them.
-    Computed in float64; memory and time grow with the square and the cube of the number of items.
+    Row and column 0, padding, are 0. X itself, with one row per labelled position, is never built:
+    a window has few items, and its positions change only the entries of X'X and X'Y for pairs of
+    them. Computed in float64; memory and time grow with the square and the cube of the number of
+    items.
 
     Args:
         train: training windows.
         l2: regularisation, above 0.
-        decay: in items, above 0; None counts all items of a history alike.
+        decay: in number of items, above 0; None for equal weights.
 
     Raises:
         ValueError: `l2` is not above 0.

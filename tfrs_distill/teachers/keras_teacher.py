@@ -31,7 +31,7 @@ class KerasTeacher:
     def logits(
         self, batch: dict[str, Any], candidate_ids: tf.Tensor | None = None
     ) -> tf.Tensor | dict[str, tf.Tensor]:
-        """Logits, float32 [num_rows, num_candidates], or a dict of such by task."""
+        """Logits, float32 [num_rows, num_candidates], or a dict of logits by task."""
         return in_float32(self._outputs(batch))
 
     def hidden_representations(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
@@ -43,9 +43,9 @@ class KerasTeacher:
     def fingerprint(self) -> str:
         """sha256 of the configuration of the model and its layers, and of every weight.
 
-        What a subclass computes in its own `call` is code, of which only the class' name counts.
-        Names that Keras numbers (`dense`, `dense_1`) are part of the configuration: the same
-        program, or a saved model, gives the same fingerprint again.
+        The code of a subclass' own `call` is not included, only the class' name. Names that Keras
+        numbers (`dense`, `dense_1`) are part of the configuration: the same program, or a saved
+        model, has the same fingerprint again.
 
         Raises:
             ValueError: the model has no weights yet.
@@ -80,10 +80,10 @@ def _is_layer(module: tf.Module) -> bool:
 def _config(layer: tf.keras.layers.Layer) -> Any:
     try:
         return layer.get_config()
-    except NotImplementedError:  # a subclass whose arguments Keras cannot write down
+    except NotImplementedError:  # a subclass whose arguments Keras cannot serialize
         return layer.name
 
 
 def _name(value: Any) -> str:
-    """What stands for a value that JSON cannot hold; never its address in memory."""
+    """Return a name for a value that JSON cannot hold; never its memory address."""
     return str(getattr(value, "__name__", type(value).__name__))

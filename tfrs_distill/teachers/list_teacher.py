@@ -1,4 +1,4 @@
-"""Scores of candidate lists by any teacher, and logits of ranking rows made of lists."""
+"""Scores of candidate lists by any teacher, and logits of ranking rows made from lists."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def list_scores(
 ) -> np.ndarray:
     """Return a teacher's scores of each history's own candidates, float32 [num_lists, k].
 
-    A teacher that has `scores(histories, candidate_lists)`, as a `BertCrossEncoder`, scores just
-    these pairs. Any other gives its `logits` of all items of a block of lists.
+    A teacher that has `scores(histories, candidate_lists)`, such as a `BertCrossEncoder`, scores
+    only these pairs. Any other computes its `logits` for all items of a block of lists.
 
     Args:
         teacher: has one of the two methods.
         histories: int [num_lists, any length], item indices, oldest first; 0 is no item.
-        candidate_lists: int [num_lists, k], item indices; scores at an index of 0 mean nothing.
-        users: int [num_lists], for a teacher that knows its queries by `user_id`.
+        candidate_lists: int [num_lists, k], item indices; scores at index 0 are undefined.
+        users: int [num_lists], for a teacher that identifies queries by `user_id`.
     """
     histories, lists = np.asarray(histories), np.asarray(candidate_lists)
     if hasattr(teacher, "scores"):
@@ -51,11 +51,11 @@ def list_scores(
 
 
 class ListTeacher:
-    """A re-ranking teacher of ranking examples that are made of candidate lists.
+    """A re-ranking teacher for ranking examples made from candidate lists.
 
     Args:
-        teacher: has `scores(histories, candidate_lists)`, as a `BertCrossEncoder`, or
-            `logits(batch, candidate_ids)`, as any teacher.
+        teacher: has `scores(histories, candidate_lists)`, such as a `BertCrossEncoder`, or
+            `logits(batch, candidate_ids)`, as all teachers have.
         task: name of the task.
         batch_size: lists scored at a time.
 
@@ -77,7 +77,7 @@ class ListTeacher:
     ) -> dict[str, np.ndarray]:
         """Return the score of every row's item after the row's history, float32 [num_rows, 1].
 
-        A row whose item is unknown, 0, is NaN: no knowledge.
+        A row whose item is unknown (0) has NaN: no soft target.
 
         Args:
             examples: rows with `history` and `item_id`; a query's rows share their history.

@@ -1,4 +1,4 @@
-"""A teacher whose items are known in several ways: text, picture, attributes, graph neighbours."""
+"""A teacher for items with several modalities: text, picture, attributes, graph neighbours."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from tfrs_distill.teachers.attention_two_tower import AttentionTwoTower
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class MultimodalTwoTower(AttentionTwoTower):
-    """A two-tower teacher that joins an item's id with any of its modalities by gates.
+    """A two-tower teacher that combines an item's id with its modalities by gates.
 
     `item_i = id_i + sum_m g_m(i) (W_m x_{m,i} + c_m)`; the gates of an item's modalities are 1 on
-    average and are computed from its id embedding and every modality, see
-    `GatedItemTower`. A row of 0 means that the item does not have that modality: its gate is 0. The
-    query is a causal attention encoder over the history's items; the score is their dot product
-    plus the item's bias. The vectors enter as constants.
+    average and are computed from its id embedding and all modalities, see `GatedItemTower`. A zero
+    row means that the item does not have that modality: its gate is 0. The query is a causal
+    attention encoder over the history's items; the score is their dot product plus the item's bias.
+    The vectors are constants.
 
     Args:
         modalities: float [num_items, dim] in catalogue order, by name; widths may differ. Any
             arrays: `TextEncoder.encode`, `data.attribute_vectors`, the vectors of an image model,
             `data.knowledge_graph.neighbour_vectors`.
-        max_history: items of a history that are read.
+        max_history: number of last items of a history that are read.
         embedding_dim: width of query and item embeddings.
-        num_blocks: attention blocks.
-        num_heads: attention heads of a block.
-        dropout: dropped share of item embedding and modality vector entries while training.
-        reads_order: whether it reads the order of the history, see `RecencyAttention`. With False,
+        num_blocks: number of attention blocks.
+        num_heads: number of attention heads per block.
+        dropout: dropped share of item embedding and modality vector entries in training.
+        reads_order: whether it uses the order of the history, see `RecencyAttention`. With False,
             the last `max_history` items of a longer history are a random part of it.
-        label_smoothing: the share of a label that all items have alike.
+        label_smoothing: the share of a label that is spread evenly over all items.
         seed: int or None; fixes initial weights and dropout.
 
     Raises:
         ValueError: there is no modality, one is not finite or not [num_items, dim],
-            `embedding_dim` is no multiple of `num_heads`, or `label_smoothing` is not within 0 and
-            1, 1 left out.
+            `embedding_dim` is not a multiple of `num_heads`, or `label_smoothing` is not at least 0
+            and below 1.
 
     Example:
     >>> vectors = {"text": np.eye(5, 3), "image": np.eye(5, 4)}  # item 5 has neither
@@ -95,17 +95,17 @@ class MultimodalTwoTower(AttentionTwoTower):
         return names
 
     def gates(self) -> np.ndarray:
-        """How much each modality counts for each item, float32 [num_items, num_modalities]."""
+        """The weight of each modality for each item, float32 [num_items, num_modalities]."""
         gates: np.ndarray = self.candidate_tower.gates(tf.range(1, self.num_items + 1)).numpy()
         return gates
 
     def without(self, *names: str) -> MultimodalTwoTower:
-        """A copy of this teacher for which no item has the named modalities: an ablation.
+        """Return a copy of this teacher without the named modalities, for an ablation.
 
-        Their gates are 0, and those of the others are 1 on average again.
+        Their gates are 0, and those of the others are again 1 on average.
 
         Args:
-            names: of modalities.
+            names: names of modalities.
 
         Raises:
             ValueError: the teacher has no modality of that name.
@@ -123,7 +123,7 @@ class MultimodalTwoTower(AttentionTwoTower):
         return copy
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of an equal teacher, with each modality's width in its vectors' place."""
+        """The arguments of an equal teacher, with each modality's width instead of its vectors."""
         items = self.candidate_tower
         return self.attention_config() | {
             "num_items": items.num_items,
@@ -133,7 +133,7 @@ class MultimodalTwoTower(AttentionTwoTower):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> MultimodalTwoTower:
-        """A teacher of the same shape, its modalities' vectors 0 until the weights are loaded."""
+        """Build a teacher of the same shape; its vectors are 0 until the weights are loaded."""
         config = dict(config)
         num_items = config.pop("num_items")
         arrays = {
@@ -144,7 +144,7 @@ class MultimodalTwoTower(AttentionTwoTower):
 
 
 def _num_items(arrays: Mapping[str, np.ndarray]) -> int:
-    """The items that all arrays have a row for; 0 without any array."""
+    """Return the number of rows, equal for all arrays; 0 without any array."""
     shapes = {name: array.shape for name, array in arrays.items()}
     if len({shape[:1] for shape in shapes.values()}) > 1 or any(
         len(shape) != 2 for shape in shapes.values()

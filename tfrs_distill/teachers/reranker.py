@@ -93,7 +93,7 @@ class Reranker:
         return tf.tensor_scatter_nd_update(first, tf.stack([rows, places], axis=-1), new)
 
     def _new_logits(self, second: tf.Tensor, first: tf.Tensor, listed: tf.Tensor) -> tf.Tensor:
-        """Logits of lists, [num_rows, k], where `listed`; elsewhere `first` is `MASKED`."""
+        """Return the logits of lists, [num_rows, k]; where not `listed`, `first` is `MASKED`."""
         mixed = tf.where(listed, second + self.first_stage_weight * first, MASKED)
         return tf.nn.log_softmax(mixed) + tf.reduce_logsumexp(first, axis=1, keepdims=True)
 
@@ -112,7 +112,7 @@ class Reranker:
 
         Args:
             histories: int [num_lists, any length], item indices, oldest first; 0 is no item.
-            candidate_lists: int [num_lists, k]; scores at an index of 0 mean nothing.
+            candidate_lists: int [num_lists, k]; scores at index 0 are undefined.
         """
         first = list_scores(self.first_stage, histories, candidate_lists)
         second = list_scores(self.cross_encoder, histories, candidate_lists)
@@ -131,10 +131,10 @@ class Reranker:
         Its order is that of `logits`, but the cross-encoder reads only the lists.
 
         Args:
-            recommend: the first stage as a scorer, such as `ModelScorer(first_stage)`: gives its
+            recommend: the first stage as a scorer, such as `ModelScorer(first_stage)`: returns its
                 logits and item indices, best first; without the history's items, if they are
                 excluded.
-            candidates: item indices that lists are made of, as in `Queries.candidates`; None for
+            candidates: item indices that lists may contain, as in `Queries.candidates`; None for
                 the whole catalogue.
             batch_size: histories re-ranked at a time.
             advance: called with the number of histories done since the last call.
@@ -159,7 +159,7 @@ class Reranker:
         return scorer
 
     def _reranked(self, histories: np.ndarray, first: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """The new logits of lists that are sorted by the first stage's, float32 [n, length]."""
+        """Return new logits of lists that the first stage has sorted, float32 [n, length]."""
         lists = items[:, : self.num_candidates]
         listed = tf.constant(lists > columns.PADDING)
         best = tf.where(listed, first[:, : self.num_candidates], MASKED)

@@ -9,14 +9,14 @@ import tensorflow as tf
 
 @runtime_checkable
 class Teacher(Protocol):
-    """A model whose logits a student learns from; it never trains while it teaches.
+    """A model whose logits are a student's soft targets; it is not trained during distillation.
 
-    A `Distiller` needs `logits` alone, and `hidden_representations(batch)` for losses between
-    layers; a teacher cache needs `fingerprint` and, to keep embeddings, `encode_queries` and
-    `encode_candidates`, whose dot product the logits are. Two more methods serve teachers that need
-    what no batch holds: `scores(histories, candidate_lists)` of one that reads each pair, such as
-    `BertCrossEncoder`, and `row_logits(examples)` of one that reads texts or whole lists, such as
-    `BertTextRanker` and `ListTeacher`.
+    A `Distiller` needs only `logits`, and `hidden_representations(batch)` for losses between
+    layers. A teacher cache needs `fingerprint` and, to store embeddings, `encode_queries` and
+    `encode_candidates`, whose dot products are the logits. Two more methods are for teachers that
+    need inputs that are not in batches: `scores(histories, candidate_lists)` if it reads pairs,
+    such as `BertCrossEncoder`, and `row_logits(examples)` if it reads texts or whole lists, such
+    as `BertTextRanker` and `ListTeacher`.
     """
 
     def encode_queries(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
@@ -32,7 +32,7 @@ class Teacher(Protocol):
 
         Args:
             batch: the batch's columns.
-            candidate_ids: `[num_candidates]`; None where a row is a (query, item) pair.
+            candidate_ids: `[num_candidates]`; None if a row is a (query, item) pair.
         """
 
     def fingerprint(self) -> str:

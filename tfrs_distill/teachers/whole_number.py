@@ -1,18 +1,18 @@
-"""The check of an argument that counts something."""
+"""A check of arguments that must be whole numbers."""
 
 from __future__ import annotations
 
 
 def check_whole_number(name: str, value: float, least: int = 1) -> None:
-    """Refuse what is no count.
+    """Require a whole number of at least `least`.
 
     Args:
-        name: of the argument.
-        value: what was given.
-        least: the smallest that is allowed.
+        name: name of the argument.
+        value: its value.
+        least: the smallest allowed value.
 
     Raises:
-        ValueError: `value` is below `least` or not whole.
+        ValueError: `value` is below `least` or not a whole number.
     """
     if not (value >= least and value % 1 == 0):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The forms in which a student is exported, one per file; the others are made of the SavedModel.
+"""The forms of an exported student, one per file; the others are made from the SavedModel.
 
 All code that handles the forms (writing, measuring, timing, reporting) reads `FORMS`. To add one,
 add a file here and its name to the two lines below.

@@ -22,7 +22,7 @@ Reader = TypeVar("Reader", Recommender, Ranker)
 class ServedModule(Protocol):
     """A `tf.Module` that an export form writes to a file."""
 
-    part: str  # what of the student becomes operators, for messages
+    part: str  # the part of the student that becomes operators, for messages
     has_one_table: bool  # whether one constant is both looked up and multiplied by
 
     @property
@@ -31,7 +31,7 @@ class ServedModule(Protocol):
 
     @property
     def example_inputs(self) -> Mapping[str, Arrays]:
-        """Inputs for one call of each signature that a `.tflite` file has."""
+        """Return inputs for one call of each signature of a `.tflite` file."""
 
     def example_outputs(self) -> Mapping[str, Arrays]:
         """Return what TensorFlow computes of the example inputs, by signature and output."""
@@ -43,11 +43,11 @@ class ExportForm:
 
     Args:
         key: its key among the models of `report.json`.
-        title: its short name, to stand after the name of what was exported.
-        what: what it is, in a few words, for a report.
+        title: its short name, written after the name of the exported student.
+        what: a short description, for a report.
         file: its file in the artefact's folder: a `.tflite` file, or `saved_model.pb`.
-        write: `write(module, folder)` adds the file to the artefact's folder, which holds the
-            SavedModel of `module` already, unless that is what is written.
+        write: `write(module, folder)` adds the file to the artefact's folder, which already holds
+            the SavedModel of `module`, unless the SavedModel itself is written.
     """
 
     key: str
@@ -62,7 +62,7 @@ class ExportForm:
         return "saved_model" if self.file == SAVED_MODEL else "tflite"
 
     def path(self, folder: str | os.PathLike[str]) -> Path:
-        """Return what a reader opens of the artefact in `folder`: the file, or the folder."""
+        """Return what a reader of the artefact in `folder` opens: the file or the folder."""
         return Path(folder) if self.file == SAVED_MODEL else Path(folder) / self.file
 
     def load(self, folder: str | os.PathLike[str], reader: type[Reader]) -> Reader:
@@ -79,10 +79,10 @@ class ExportForm:
         return reader.load(self.path(folder), format=self.format)
 
     def num_bytes(self, folder: str | os.PathLike[str]) -> int:
-        """Return the size of the form in the artefact in `folder`; of two stages, of both models.
+        """Return the size of this form of the artefact in `folder`; for two stages, of both models.
 
         Raises:
-            InputError: `folder` is no artefact.
+            InputError: `folder` is not an artefact.
         """
         files = read_provenance(Path(folder))["files"]
         return sum(

@@ -18,9 +18,9 @@ from tfrs_distill.serving.quiet import quiet_stderr
 
 QUANTIZATIONS = ("float32", "float16", "int8")
 IDENTIFIER = b"TFL3"  # of the file format
-ALIGNMENT = 16  # bytes, of weights, as the format's schema has it
-LONGEST_SHARED = 8  # numbers of an array, such as a shape
-TOLERANCE = 1e-4  # of an output of 1; float32 files were within 1e-6 of the model
+ALIGNMENT = 16  # bytes, of weights, as in the format's schema
+LONGEST_SHARED = 8  # longest array that is shared, such as a shape
+TOLERANCE = 1e-4  # for an output of 1; measured float32 files differ from the model by up to 1e-6
 
 
 def tflite_form(key: str, title: str, what: str, *, file: str, quantization: str) -> ExportForm:
@@ -38,14 +38,14 @@ def write_tflite(module: ServedModule, saved_model: Path, path: Path, quantizati
     """Convert the SavedModel of `module`, with nothing on standard error, and run the result once.
 
     Args:
-        module: what was saved.
+        module: the saved module.
         saved_model: the SavedModel's folder.
         path: the file to write.
         quantization: see `to_tflite`.
 
     Raises:
-        InputError: LiteRT has no built-in operator for something the student does, cannot run
-            what the converter made of it, or computes something else in float32.
+        InputError: LiteRT has no built-in operator for a part of the student, cannot run the
+            converted file, or computes other outputs in float32.
     """
     inputs = module.example_inputs
     with quiet_stderr():
@@ -58,7 +58,7 @@ def write_tflite(module: ServedModule, saved_model: Path, path: Path, quantizati
         if quantization == "float16":
             converter.target_spec.supported_types = [tf.float16]
         if quantization == "int8" and module.has_one_table:
-            # A scale a row suits the matrix product but not the lookup, which needs one scale: the
+            # The matrix product can use one scale per row, but the lookup needs a single scale: the
             # file would hold the table twice.
             converter._experimental_disable_per_channel_quantization_for_dense_layers = True
         try:
@@ -80,14 +80,14 @@ def write_tflite(module: ServedModule, saved_model: Path, path: Path, quantizati
 
 
 def _smallest(model: bytes) -> bytes:
-    """Leave out what LiteRT does not read, and let tensors of equal contents share them.
+    """Remove what LiteRT does not read, and share buffers between tensors of equal contents.
 
-    That are the names of functions and of tensors that are neither input nor output, empty
-    quantization parameters, shapes that are there twice, and a buffer for every tensor without
-    contents; and copies, as the converter quantizes a constant once for each operator.
+    Removed are the names of functions and of tensors that are neither input nor output, empty
+    quantization parameters, duplicate shapes, and the buffers of tensors without contents. Shared
+    are copies: the converter quantizes a constant once per operator.
     """
     opened = flatbuffer_utils.convert_bytearray_to_object(model)
-    empty = opened.buffers[0]  # by the format, for all tensors without contents
+    empty = opened.buffers[0]  # in this format, the buffer of all tensors without contents
     places, kept = {b"": 0}, [empty]
 
     def place_of(buffer: int) -> int:
@@ -124,13 +124,13 @@ class SharingBuilder(flatbuffers.Builder):
         self._places: dict[bytes, int] = {}
 
     def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:  # noqa: N802, N803
-        """Begin an array; those of weights where a device reads them fastest."""
+        """Begin an array; weights are aligned so that a device reads them fastest."""
         if elemSize == 1 and numElems >= ALIGNMENT:
             alignment = ALIGNMENT
         return int(super().StartVector(elemSize, numElems, alignment))
 
     def CreateNumpyVector(self, x: np.ndarray) -> int:  # noqa: N802 (of the base class)
-        """Write an array, or find it among those written."""
+        """Write an array, or return an equal one that is already written."""
         if x.dtype != np.int32 or x.size > LONGEST_SHARED:
             return int(super().CreateNumpyVector(x))
         content = x.tobytes()
@@ -140,7 +140,7 @@ class SharingBuilder(flatbuffers.Builder):
 
 
 def _run(path: Path, inputs: Mapping[str, Arrays], part: str) -> dict[str, dict[str, np.ndarray]]:
-    """Return what the file computes, by signature: the converter also writes models that fail."""
+    """Return the file's outputs by signature; the converter may also write models that fail."""
     try:
         model = TFLiteModel(path)
         return {name: model.run(name, arrays) for name, arrays in inputs.items()}
@@ -153,7 +153,7 @@ def _run(path: Path, inputs: Mapping[str, Arrays], part: str) -> dict[str, dict[
 
 
 def _check_outputs(outputs: Mapping[str, Arrays], module: ServedModule) -> None:
-    """Compare what LiteRT computes with what TensorFlow computes of the same inputs."""
+    """Compare the outputs of LiteRT and TensorFlow for the same inputs."""
     for name, expected in module.example_outputs().items():
         for output, values in expected.items():
             difference = np.abs(outputs[name][output] - values)

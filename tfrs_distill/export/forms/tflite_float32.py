@@ -1,4 +1,4 @@
-"""The `.tflite` file with weights in 32 bits, which computes what the student computes."""
+"""The `.tflite` file with weights in 32 bits, which computes the same as the student."""
 
 from tfrs_distill.export.forms.tflite import tflite_form
 from tfrs_distill.serving.artefact import TFLITE

@@ -1,4 +1,4 @@
-"""The `.tflite` file with weights in 8 bits, which computes with them where LiteRT can."""
+"""The `.tflite` file with weights in 8 bits, which computes in 8 bits where LiteRT can."""
 
 from tfrs_distill.export.forms.tflite import tflite_form
 

@@ -1,1 +1,1 @@
-"""What a history's or an item's vectors pass through: attention, decayed averages, layers."""
+"""Encoders of histories and texts: attention, decayed averages, feed-forward layers."""

@@ -68,7 +68,7 @@ class DecayedAverage(tf.keras.layers.Layer):
     def call(
         self, item_embeddings: tf.Tensor, mask: tf.Tensor, training: bool | None = None
     ) -> tf.Tensor:
-        """The contract of `tfrs_distill.models`."""
+        """Encode every position, by the contract of history encoders in `tfrs_distill.models`."""
         positions = tf.range(self.max_history)
         distance = positions[:, None] - positions[None, :]
         weights = tf.exp(tf.gather(self.log_weights, tf.maximum(distance, 0)))

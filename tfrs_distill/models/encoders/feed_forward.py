@@ -16,8 +16,9 @@ class FeedForward(tf.keras.layers.Layer):
     Args:
         embedding_dim: width of the input and the output.
         hidden_units: hidden width; None for twice `embedding_dim`.
-        dropout: share of hidden units dropped while training.
-        rank: of `W1` and `W2`, each a product of two narrow matrices then; None for whole ones.
+        dropout: share of hidden units dropped in training.
+        rank: rank of `W1` and `W2`, each then a product of two narrow matrices; None for full
+            matrices.
         seed: int or None; fixes initial weights and dropout.
     """
 
@@ -60,8 +61,8 @@ class FeedForward(tf.keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """`[..., embedding_dim]` to the same shape."""
-        # Rows of one rank, whatever the input's: Keras' LayerNormalization fixes its axis at the
-        # first call, and a Dense on two axes is one plain matrix product in a `.tflite` file.
+        # Always flattened to two axes: Keras' LayerNormalization fixes its axis at the first call,
+        # and a Dense on two axes is one plain matrix product in a `.tflite` file.
         rows = inputs
         if inputs.shape.rank != 2:
             rows = tf.reshape(inputs, [-1, self.embedding_dim])

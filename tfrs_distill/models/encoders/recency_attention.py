@@ -120,7 +120,7 @@ class RecencyAttention(tf.keras.layers.Layer):
     def call(
         self, item_embeddings: tf.Tensor, mask: tf.Tensor, training: bool | None = None
     ) -> tf.Tensor:
-        """The contract of `tfrs_distill.models`."""
+        """Encode every position, by the contract of history encoders in `tfrs_distill.models`."""
         positions = tf.range(self.max_history)
         distance = positions[:, None] - positions[None, :]
         visible = (distance >= 0)[None, None] & mask[:, None, None, :]
@@ -143,7 +143,7 @@ class RecencyAttention(tf.keras.layers.Layer):
             )
             placed = self._placed(attended, index)
             outputs = placed if index == 0 else outputs + placed
-            # The first projection reads heads alone: it has no rows for those that are not there.
+            # The first projection reads only heads: it has no rows for removed heads.
             projected = project(attended if index == 0 else outputs)
             outputs = feed_forward(projected + outputs, training=training)
         return outputs
@@ -165,7 +165,7 @@ class RecencyAttention(tf.keras.layers.Layer):
         return tf.transpose(tf.reshape(inputs, shape), [0, 2, 1, 3])
 
     def _placed(self, attended: tf.Tensor, block: int) -> tf.Tensor:
-        """Heads' outputs at their entries of the width, and 0 at those of heads not there."""
+        """Place the heads' outputs at their entries of the width; removed heads have 0."""
         if self.num_kept == self.num_heads:
             return attended
         entries = entries_of(self.kept_heads[block], self.embedding_dim // self.num_heads)
@@ -191,7 +191,7 @@ class RecencyAttention(tf.keras.layers.Layer):
 
 
 def entries_of(heads: Sequence[int], head_dim: int) -> np.ndarray:
-    """The entries of the width that some heads give.
+    """Return the entries of the width that some heads compute.
 
     Example:
     >>> entries_of([0, 2], head_dim=2).tolist()
@@ -203,7 +203,7 @@ def entries_of(heads: Sequence[int], head_dim: int) -> np.ndarray:
 def _checked(
     kept_heads: Sequence[Sequence[int]] | None, num_blocks: int, num_heads: int
 ) -> tuple[tuple[int, ...], ...]:
-    """The heads of every block; all where none are named."""
+    """Return the heads of every block; all if none are named."""
     if kept_heads is None:
         return (tuple(range(num_heads)),) * num_blocks
     kept = tuple(tuple(map(int, heads)) for heads in kept_heads)

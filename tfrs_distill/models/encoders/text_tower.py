@@ -1,4 +1,4 @@
-"""A tower for short texts that is small enough for a phone: an average of word pieces."""
+"""A tower for short texts, small enough for a phone: an average of word pieces."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ class TextTower(tf.keras.layers.Layer):
 
     `h = sum_i w(p_i) e(p_i) / sum_i w(p_i)` over the pieces that are not padding, with an embedding
     `e(p)` and a weight `w(p) = exp(log_weight_p)` of every piece; then
-    `text = W2 gelu(W1 h + b) + W3 h + c`. The weights start at 1 and learn which pieces say
-    nothing.
+    `text = W2 gelu(W1 h + b) + W3 h + c`. The weights start at 1; training lowers those of
+    uninformative pieces.
 
     Args:
         num_pieces: the largest index of a piece; 0 is padding.
         dim: width of the output.
         piece_dim: width of the pieces' embeddings.
         hidden_dim: width of the hidden layer.
-        trains_pieces: whether the pieces' embeddings are learnt; False for vectors that are given,
-            by `set_piece_vectors`.
-        dropout: share of a text's pieces left out while training.
+        trains_pieces: whether the pieces' embeddings are trained; False if they are given by
+            `set_piece_vectors`.
+        dropout: share of a text's pieces dropped in training.
         seed: int or None; fixes initial weights and dropout.
 
     Example:
@@ -87,7 +87,7 @@ class TextTower(tf.keras.layers.Layer):
         """Replace the pieces' embeddings by float [num_pieces + 1, piece_dim], padding's first.
 
         Raises:
-            ValueError: another shape, or a value that is not finite.
+            ValueError: the shape is another one, or a value is not finite.
         """
         shape = (self.num_pieces + 1, self.piece_dim)
         if vectors.shape != shape or not np.isfinite(vectors).all():
@@ -108,9 +108,9 @@ class TextTower(tf.keras.layers.Layer):
         return self._of_average(tf.squeeze(tf.matmul(weights, embeddings), axis=1))
 
     def weighted_embeddings(self) -> np.ndarray:
-        """What serving needs of every piece in one table: float32 [num_pieces + 1, piece_dim + 1].
+        """The table of pieces for serving: float32 [num_pieces + 1, piece_dim + 1].
 
-        A row is `[w(p) e(p), w(p)]`, and padding's is 0.
+        A row is `[w(p) e(p), w(p)]`; the row of padding is 0.
         """
         weights = np.exp(self.log_weights.numpy())[:, None]
         table = np.concatenate([weights * self.embeddings.numpy(), weights], axis=1)
@@ -118,10 +118,10 @@ class TextTower(tf.keras.layers.Layer):
         return np.float32(table)
 
     def embed(self, rows: tf.Tensor) -> tf.Tensor:
-        """Embeddings of texts as `call` gives them, by their pieces' `weighted_embeddings()`.
+        """Compute the same embeddings as `call`, from rows of `weighted_embeddings()`.
 
         Args:
-            rows: float [num_texts, max_pieces, piece_dim + 1].
+            rows: the rows of the texts' pieces, float [num_texts, max_pieces, piece_dim + 1].
         """
         sums = tf.reduce_sum(rows, axis=1)
         average = tf.math.divide_no_nan(sums[:, :-1], sums[:, -1:])

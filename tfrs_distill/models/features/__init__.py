@@ -1,8 +1,8 @@
-"""Features of the rows of a ranking model, one layer a feature.
+"""Features of the rows of a ranking model, one layer per feature.
 
-A feature reads one or more columns of the batch and gives `float [num_rows, dim]`. It belongs to
-the query (the user, the time, the history) or to the item; several items of one query are scored
-with the query's features computed once. `NeighbourFeature` reads both sides, for each item.
+A feature reads one or more columns of the batch and returns `float [num_rows, dim]`. It belongs to
+the query (the user, the time, the history) or to the item; for several items of one query, the
+query's features are computed once. `NeighbourFeature` reads both sides, for each item.
 """
 
 from tfrs_distill.models.features.feature import ITEM, QUERY, RankingFeature

@@ -15,14 +15,14 @@ class RankingFeature(tf.keras.layers.Layer):
     A subclass defines the columns that it reads, with types and shapes, and its width.
 
     Args:
-        side: `"query"` or `"item"`: whose property it is.
+        side: `"query"` or `"item"`: what the feature describes.
 
     Raises:
-        ValueError: another side.
+        ValueError: the side is not one of these.
     """
 
     def __init__(self, side: str, **kwargs: Any) -> None:
-        # Ids and numbers are read as they come; what is computed of them is cast.
+        # Ids and numbers keep their type; what is computed from them is cast.
         super().__init__(autocast=False, **kwargs)
         if side not in (QUERY, ITEM):
             raise ValueError(f"`side` must be 'query' or 'item'. Received: side={side!r}.")
@@ -30,7 +30,7 @@ class RankingFeature(tf.keras.layers.Layer):
 
     @property
     def column_specs(self) -> dict[str, tf.TensorSpec]:
-        """Type and shape of every column that is read; the first axis is the rows."""
+        """Type and shape of every column that is read; the first axis is that of the rows."""
         raise NotImplementedError
 
     @property
@@ -45,12 +45,12 @@ class RankingFeature(tf.keras.layers.Layer):
 
     @property
     def column_sides(self) -> dict[str, str]:
-        """Whose property each column is; one of the query may be one row for many items."""
+        """The side of each column; a column of the query may have one row for many items."""
         return dict.fromkeys(self.columns, self.side)
 
 
 class IdDropout(tf.keras.layers.Dropout):
-    """Replaces a share of ids by 0 while training: int32 `[...]` to the same shape."""
+    """Replaces a share of ids by 0 in training: int32 `[...]` to the same shape."""
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """The ids, some of them 0."""
@@ -72,6 +72,6 @@ def known_ids(ids: tf.Tensor, vocabulary_size: int) -> tf.Tensor:
 
 
 def require_size(name: str, value: int) -> None:
-    """Raise a ValueError unless a size is a whole number of at least 1."""
+    """Raise a ValueError unless a size is an integer of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"`{name}` must be a whole number >= 1. Received: {name}={value!r}.")

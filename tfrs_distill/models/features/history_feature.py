@@ -99,7 +99,7 @@ class HistoryFeature(RankingFeature):
 
     @property
     def dim(self) -> int:
-        """The history query, the length and, where there are ratings, their mean."""
+        """Width of the history query, the length and, if there are ratings, their mean."""
         return self.query_dim + (2 if self.reads_ratings else 1)
 
     @property
@@ -133,7 +133,7 @@ class HistoryFeature(RankingFeature):
         return tf.concat([query, *(tf.cast(n, query.dtype) for n in numbers)], axis=-1)
 
     def _last_places(self, history: tf.Tensor) -> tf.Tensor:
-        """Where the last `max_history` items stand, oldest first; -1 in front for none."""
+        """Positions of the last `max_history` items, oldest first; padded with -1 in front."""
         known = (history > columns.PADDING) & (history <= self.item_feature.num_items)
         width = tf.shape(history)[1]
         places = tf.where(known, tf.range(1, width + 1)[None, :], 0)

@@ -106,7 +106,7 @@ class NeighbourFeature(RankingFeature):
             raise ValueError("`weights` must be finite. Received: NaN or infinite entries.")
         num_items = len(weights) - 1
         feature = cls(num_items, min(num_neighbours, num_items), max_history, **kwargs)
-        of_items = weights[1:, 1:].T  # a row for the item that is scored
+        of_items = weights[1:, 1:].T  # one row per scored item
         last = num_items - feature.num_neighbours
         nearest = np.argpartition(np.abs(of_items), last - 1 if last else 0, axis=1)[:, last:]
         kept = np.take_along_axis(of_items, nearest, axis=1)
@@ -125,12 +125,12 @@ class NeighbourFeature(RankingFeature):
 
     @property
     def column_sides(self) -> dict[str, str]:
-        """The history is the query's; the feature as a whole is of each item."""
+        """The history belongs to the query; the feature as a whole belongs to the item."""
         return {columns.HISTORY: QUERY, columns.ITEM_ID: ITEM}
 
     @property
     def dim(self) -> int:
-        """The one sum."""
+        """Width 1: the sum."""
         return 1
 
     def call(self, batch: dict[str, tf.Tensor], training: bool | None = None) -> tf.Tensor:

@@ -30,8 +30,8 @@ class NumberFeature(RankingFeature):
         name: the column's name by default.
 
     Raises:
-        ValueError: mean or standard deviation is not finite, the latter not above 0; or another
-            side.
+        ValueError: mean or standard deviation is not finite, the latter is not above 0, or the side
+            is not one of these.
 
     Example:
     >>> feature = NumberFeature("age", mean=40.0, standard_deviation=10.0, side="query")
@@ -89,13 +89,13 @@ class NumberFeature(RankingFeature):
 
     @property
     def dim(self) -> int:
-        """The number and whether it is there."""
+        """Width 2: the number and whether it is present."""
         return 2
 
     def call(self, batch: dict[str, tf.Tensor], training: bool | None = None) -> tf.Tensor:
-        """The rows' numbers and whether they are there, float [num_rows, 2]."""
+        """The rows' numbers and whether they are present, float [num_rows, 2]."""
         numbers = tf.cast(batch[self.column], tf.float32)
-        present = tf.abs(numbers) <= LARGEST  # false for NaN too, and every converter knows it
+        present = tf.abs(numbers) <= LARGEST  # false for NaN too; all converters support it
         scaled = (tf.where(present, numbers, self.mean) - self.mean) / self.standard_deviation
         scaled = tf.clip_by_value(scaled, -MAX_DEVIATION, MAX_DEVIATION)
         features = tf.stack([scaled, tf.cast(present, tf.float32)], axis=-1)

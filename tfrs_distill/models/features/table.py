@@ -1,4 +1,4 @@
-"""A table of embeddings as a layer, and the base class of the features that read one."""
+"""A table of embeddings as a layer, and the base class of features that read one."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tfrs_distill.models.features.feature import RankingFeature
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class Table(tf.keras.layers.Layer):
-    """Rows by index, as they were learnt.
+    """Trained rows by index.
 
-    Another layer with these attributes can take its place, such as one of fewer bytes.
+    Another layer with these attributes can replace it, such as a compressed table.
 
     Args:
-        num_rows: rows.
+        num_rows: number of rows.
         dim: width of a row.
-        initializer: of the rows.
+        initializer: initializer of the rows.
     """
 
     def __init__(self, num_rows: int, dim: int, initializer: Any = "zeros", **kwargs: Any) -> None:
@@ -44,17 +44,17 @@ class Table(tf.keras.layers.Layer):
 
 
 class TableFeature(RankingFeature):
-    """A feature that is made of the rows of a table.
+    """A feature that is computed from the rows of a table.
 
     Args:
         side: `"query"` or `"item"`.
-        num_rows: rows of the table.
-        embedding_dim: its width, and that of the feature.
+        num_rows: number of rows in the table.
+        embedding_dim: width of the table and of the feature.
         table: a layer like `Table`, of that size; None for a new `Table`.
-        initializer: of a new table.
+        initializer: initializer of a new table.
 
     Raises:
-        ValueError: another side, or a table of another size.
+        ValueError: the side is not one of these, or the table has another size.
         TypeError: `table` is not a layer like `Table`.
     """
 
@@ -96,7 +96,7 @@ class TableFeature(RankingFeature):
         return tf.cast(self.table.gather(rows), self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of the base classes, and the table where it is of another kind."""
+        """The arguments of the base classes, and the table if it is not a `Table`."""
         plain = isinstance(self.table, Table)
         table = None if plain else tf.keras.utils.serialize_keras_object(self.table)
         return super().get_config() | {"embedding_dim": self.embedding_dim, "table": table}
@@ -116,19 +116,19 @@ class TableFeature(RankingFeature):
 
 
 def rows_at_run_time(num_rows: int, run_time: tf.Tensor) -> tf.Tensor:
-    """Return all row indices, int32 [num_rows], known only when the graph runs.
+    """Return all row indices, int32 [num_rows], computed only when the graph runs.
 
-    Of indices that are known before, a converter stores the rows themselves.
+    If the indices were constant, a converter would store the rows that they select.
 
     Args:
-        num_rows: how many.
-        run_time: any tensor of which the same is true.
+        num_rows: number of rows.
+        run_time: any tensor that is also known only when the graph runs.
     """
     return tf.range(num_rows + tf.minimum(tf.shape(run_time)[0], 0))
 
 
 def in_fewest_bytes(indices: np.ndarray) -> np.ndarray:
-    """Indices, at least 0, of the narrowest type that a file can look up and that holds them."""
+    """Return indices (0 or more) in the smallest type that holds them and a file can look up."""
     for dtype in (np.uint8, np.int16):
         if indices.max(initial=0) <= np.iinfo(dtype).max:
             return indices.astype(dtype)

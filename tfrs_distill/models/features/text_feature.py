@@ -103,7 +103,7 @@ class TextFeature(TableFeature):
         weights = tf.cast(
             self.dropout(tf.cast(present, tf.float32), training=training) > 0, "float32"
         )
-        # Not `[..., None]`, which LiteRT does not have on two free sizes.
+        # Not `[..., None]`, which LiteRT does not support with two unknown sizes.
         weights = tf.expand_dims(tf.cast(weights, self.compute_dtype), -1)
         summed = tf.reduce_sum(self._looked_up(rows) * weights, axis=1)
         return tf.math.divide_no_nan(summed, tf.reduce_sum(weights, axis=1))

@@ -1,4 +1,4 @@
-"""Yes or no: a click, a like, 'recommended'."""
+"""A binary label: a click, a like, 'recommended'."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Binary(RankingTask):
         return (labels >= 0) & (labels <= 1)
 
     def check(self, labels: np.ndarray) -> None:
-        """See `RankingTask.check`; both classes must be there, too."""
+        """See `RankingTask.check`; in addition, both classes must occur."""
         super().check(labels)
         for only, missing in ((0.0, "positives"), (1.0, "negatives")):
             if np.all(np.isnan(labels) | (np.asarray(labels) == only)):

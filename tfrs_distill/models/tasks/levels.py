@@ -1,4 +1,4 @@
-"""What the tasks of a rating with levels share."""
+"""The base class of the tasks whose label is a rating with levels."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from tfrs_distill.models.tasks.task import RankingTask
 
 
 class LevelsTask(RankingTask):
-    """A task whose labels are some levels, and whose prediction is the expected one.
+    """A task whose labels are levels, and whose prediction is the expected level.
 
     Args:
-        name: the task's name.
-        levels: the labels there are, rising.
-        label_smoothing: the share of a label that all classes have alike.
+        name: name of the task.
+        levels: the possible labels, ascending.
+        label_smoothing: the share of a label that is spread evenly over all classes.
 
     Raises:
-        ValueError: fewer than two levels, or not rising.
+        ValueError: there are fewer than two levels, or they are not ascending.
     """
 
-    logits_less = 0  # how many logits fewer than levels a row has
+    logits_less = 0  # number of levels minus number of logits per row
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class LevelsTask(RankingTask):
         return "one of " + ", ".join(f"{level:g}" for level in self.levels)
 
     def are_labels(self, labels: Any) -> Any:
-        """Which labels are one of the levels."""
+        """Return which labels are one of the levels."""
         first, *others = (np.float32(level) for level in self.levels)
         is_level = labels == first
         for level in others:
@@ -54,10 +54,11 @@ class LevelsTask(RankingTask):
 
 
 def _checked_levels(levels: Any) -> tuple[float, ...]:
-    """The levels of a rating as numbers.
+    """Return the levels of a rating as numbers.
 
     Raises:
-        ValueError: fewer than two, or not rising, in float32 as labels are.
+        ValueError: there are fewer than two, or they are not ascending in float32, the type of
+            labels.
     """
     numbers = tuple(float(level) for level in levels)
     in_float32 = np.float32(numbers)

@@ -1,4 +1,4 @@
-"""The next item of a history, out of the whole catalogue."""
+"""The next item after a history, from the whole catalogue."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class NextItem(RankingTask):
         return tf.cast(labels, tf.int32) - 1
 
     def predict(self, logits: tf.Tensor) -> tf.Tensor:
-        """The likeliest item's index, float32."""
+        """The index of the most likely item, float32."""
         return tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32) + 1, tf.float32)
 
     def probability(self, logits: tf.Tensor, item_ids: tf.Tensor) -> tf.Tensor:
@@ -76,7 +76,7 @@ class NextItem(RankingTask):
         return known & (tf.gather(logits, index, batch_dims=1) > MASKED / 2)
 
     def metrics(self) -> list[tf.keras.metrics.Metric]:
-        """Share of rows whose item is among the ten likeliest."""
+        """Share of rows whose item is among the ten most likely."""
         return [HitRate(self)]
 
     def are_labels(self, labels: Any) -> Any:
@@ -84,7 +84,7 @@ class NextItem(RankingTask):
         return (labels >= 1) & (labels <= self.num_items) & (labels == labels // 1)
 
     def head(self, seed: int | None, dtype: Any) -> tf.keras.layers.Layer:
-        """A layer of history queries, item embeddings and histories, not of hidden units."""
+        """A layer that reads history queries, item embeddings and histories, not hidden units."""
         return NextItemHead(self.num_items, dtype=dtype, name=self.name)
 
     def get_config(self) -> dict[str, Any]:
@@ -97,7 +97,7 @@ class NextItemHead(tf.keras.layers.Layer):
     """`logit_i = query . embedding_i + bias_i`; `MASKED` for items of the history.
 
     Args:
-        num_items: items of the catalogue.
+        num_items: number of items in the catalogue.
     """
 
     def __init__(self, num_items: int, **kwargs: Any) -> None:
@@ -130,12 +130,12 @@ class NextItemHead(tf.keras.layers.Layer):
 
 
 class _CatalogueCrossEntropy(tf.keras.losses.Loss):
-    """Cross-entropy of columns against logits, in one softmax."""
+    """Cross-entropy of the label's column, with a softmax over all columns."""
 
     def __init__(self, label_smoothing: float) -> None:
         super().__init__(reduction=tf.keras.losses.Reduction.NONE)
         self.label_smoothing = label_smoothing
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        """One value a row."""
+        """One value per row."""
         return categorical_cross_entropy(y_true, y_pred, label_smoothing=self.label_smoothing)

@@ -1,4 +1,4 @@
-"""A rating whose levels have an order: one star, two stars ..."""
+"""A rating with ordered levels: one star, two stars ..."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ class Ordinal(LevelsTask):
     """
 
     activation = "sigmoid"
-    logits_less = 1  # a threshold between two levels
+    logits_less = 1  # one threshold between two levels
 
     @property
     def num_classes(self) -> int:
-        """One more than there are thresholds."""
+        """The number of thresholds plus 1."""
         return self.width + 1
 
     def keras_loss(self) -> tf.keras.losses.Loss:
-        """Binary cross-entropy, its mean over the levels."""
+        """Binary cross-entropy, averaged over the levels."""
         return tf.keras.losses.BinaryCrossentropy(
             from_logits=True,
             label_smoothing=self.label_smoothing,
@@ -66,7 +66,7 @@ class Ordinal(LevelsTask):
         return self.levels[0] + tf.reduce_sum(above * tf.constant(steps, tf.float32), axis=-1)
 
     def head(self, seed: int | None, dtype: Any) -> tf.keras.layers.Layer:
-        """One unit less the thresholds."""
+        """One unit minus the thresholds."""
         return OrderedThresholds(self.width, seed=seed, dtype=dtype, name=self.name)
 
 
@@ -77,7 +77,7 @@ class OrderedThresholds(tf.keras.layers.Layer):
     Untrained, all levels are equally likely.
 
     Args:
-        num_thresholds: levels less one.
+        num_thresholds: number of levels minus 1.
         seed: int or None; fixes initial weights.
     """
 
@@ -105,11 +105,11 @@ class OrderedThresholds(tf.keras.layers.Layer):
 
     @property
     def kernel(self) -> tf.Variable:
-        """What hidden units are multiplied by, float32 [num_units, 1], as of a dense layer."""
+        """The factors of the hidden units, float32 [num_units, 1], as in a dense layer."""
         return self.score.kernel
 
     def thresholds(self) -> tf.Tensor:
-        """The thresholds, rising: float32 [num_thresholds]."""
+        """The thresholds, ascending: float32 [num_thresholds]."""
         steps = [tf.cast(self.first, tf.float32), tf.nn.softplus(tf.cast(self.gaps, tf.float32))]
         return tf.cumsum(tf.concat(steps, axis=0))
 

@@ -1,4 +1,4 @@
-"""A value: stars, minutes watched."""
+"""A numeric label: stars, minutes watched."""
 
 from __future__ import annotations
 

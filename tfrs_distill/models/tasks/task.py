@@ -25,28 +25,28 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 class RankingTask:
     """A task: the labels that a row may have, the logits that predict them, and their loss.
 
-    A model runs it as a `tfrs.tasks.Ranking` (`as_tfrs`) whose loss reads logits and gives one
-    value a row. Left at its default, `tfrs.tasks.Ranking()` would take logits for probabilities:
-    its `BinaryCrossentropy()` clips them to 0 and 1, so that logits of +3 and -3 for labels 1 and
-    0 lose 0 instead of 0.049, and no gradient is left where the model is wrong.
+    A model runs it as a `tfrs.tasks.Ranking` (`as_tfrs`) whose loss reads logits and returns one
+    value per row. By default, `tfrs.tasks.Ranking()` reads logits as probabilities: its
+    `BinaryCrossentropy()` clips them to 0 and 1, so that logits of +3 and -3 for labels 1 and 0
+    have loss 0 instead of 0.049, and wrong predictions have no gradient.
 
     Args:
-        name: the task's name; its labels are in the column `columns.label(name)`.
-        width: logits of a row.
-        label_smoothing: s, of classes: the loss is that of the labels
-            `(1 - s) * labels + s / num_classes`, as of Keras' cross-entropies.
+        name: name of the task; its labels are in the column `columns.label(name)`.
+        width: number of logits per row.
+        label_smoothing: s, for classes: the loss uses the labels
+            `(1 - s) * labels + s / num_classes`, as in Keras' cross-entropies.
 
     Raises:
         ValueError: the name is not made of letters, digits and `_.-`, or `label_smoothing` is not
-            within 0 and 1, 1 left out.
+            at least 0 and below 1.
     """
 
-    # What makes predictions of logits: "linear", each is a value; "sigmoid", each is the log-odds
-    # of a yes; "softmax", they are log-probabilities of classes. It decides how a student imitates
-    # such logits, how they are averaged, and how another model's probabilities become logits.
+    # How logits become predictions: "linear", each logit is a value; "sigmoid", each is the
+    # log-odds of class 1; "softmax", they are log-probabilities of classes. It decides the loss of
+    # distillation, how logits are averaged, and how another model's probabilities become logits.
     activation = "linear"
-    leading_metric = "rmse"  # by which models of the task are compared
-    valid_label = 0.0  # stands in for a label that is missing, in a row of weight 0
+    leading_metric = "rmse"  # the metric by which models of the task are compared
+    valid_label = 0.0  # replaces a missing label, in a row of weight 0
     initial_bias = 0.0  # of the head
 
     def __init__(self, name: str, width: int, label_smoothing: float = 0.0) -> None:
@@ -60,14 +60,14 @@ class RankingTask:
 
     @property
     def num_classes(self) -> int | None:
-        """Classes whose probabilities add up to 1; None where there are no classes."""
+        """Number of classes whose probabilities sum to 1; None if there are no classes."""
         return self.width if self.activation == "softmax" else None
 
     def distillation_loss(self, temperature: float) -> tf.keras.losses.Loss:
-        """The loss by which a student imitates its teacher's logits of the task.
+        """The loss between a student's and its teacher's logits of the task.
 
         Args:
-            temperature: of the probabilities; logits that are values have none.
+            temperature: temperature of the probabilities; ignored if logits are values.
         """
         if self.activation == "linear":
             return LogitMeanSquaredError()
@@ -77,11 +77,11 @@ class RankingTask:
 
     @property
     def label_range(self) -> str:
-        """Which labels there are, in words."""
+        """The valid labels, in words."""
         raise NotImplementedError
 
     def keras_loss(self) -> tf.keras.losses.Loss:
-        """The loss of (targets, logits), from logits and not reduced."""
+        """The loss of (targets, logits), computed from logits and not reduced."""
         raise NotImplementedError
 
     def targets(self, labels: tf.Tensor) -> tf.Tensor:
@@ -97,20 +97,20 @@ class RankingTask:
         return [RootMeanSquaredError(self), MeanAbsoluteError(self)]
 
     def are_labels(self, labels: Any) -> Any:
-        """Which labels the task may have: a bool each, of float32, a NumPy array or a tensor."""
+        """Return which labels are valid: bools, for a float32 NumPy array or tensor."""
         raise NotImplementedError
 
     def have_labels(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-        """Return which rows have a label to learn from: bool [num_rows].
+        """Return which rows have a label for training: bool [num_rows].
 
         Args:
-            labels: float32 [num_rows], NaN where there is none.
+            labels: float32 [num_rows], NaN for a missing label.
             logits: float32 [num_rows, width].
         """
         return ~tf.math.is_nan(labels)
 
     def head(self, seed: int | None, dtype: Any) -> tf.keras.layers.Layer:
-        """The layer that gives the logits, hidden units to [num_rows, width]."""
+        """The layer that computes the logits, from hidden units to [num_rows, width]."""
         return tf.keras.layers.Dense(
             self.width,
             kernel_initializer=seeded("glorot_uniform", seed, 0),
@@ -120,7 +120,7 @@ class RankingTask:
         )
 
     def loss(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-        """One value a row, float32 [num_rows].
+        """One value per row, float32 [num_rows].
 
         Args:
             labels: [num_rows], none missing.
@@ -129,20 +129,20 @@ class RankingTask:
         return self.keras_loss()(self.targets(labels), tf.cast(logits, tf.float32))
 
     def as_tfrs(self) -> tfrs.tasks.Ranking:
-        """The task as TensorFlow Recommenders runs it: of labels [num_rows] and logits."""
+        """The task for TensorFlow Recommenders, which reads labels [num_rows] and logits."""
         return tfrs.tasks.Ranking(
             loss=_LossOfTask(self), metrics=self.metrics(), name=f"{self.name}_task"
         )
 
     def check(self, labels: np.ndarray) -> None:
-        """Require that the labels of a whole data set are such as the task has.
+        """Require that the labels of a whole data set are valid.
 
         Args:
-            labels: float [num_rows], NaN where a row has no label; compared as float32, as models
-                read them.
+            labels: float [num_rows], NaN for a missing label; compared as float32, as models read
+                them.
 
         Raises:
-            InputError: there is no label at all, or one that the task cannot have.
+            InputError: there is no label at all, or one is invalid.
         """
         labels = np.asarray(labels, np.float64)
         if labels.ndim != 1:
@@ -156,7 +156,7 @@ class RankingTask:
                 f"Task {self.name!r} has no labels: all {len(labels)} rows are NaN. Leave the task "
                 "out, or see how its labels were read."
             )
-        with np.errstate(over="ignore"):  # too large a number is infinite, and none
+        with np.errstate(over="ignore"):  # a too large number becomes infinite: an invalid label
             wrong = given & ~self.are_labels(labels.astype(np.float32))
         if wrong.any():
             row = int(np.argmax(wrong))
@@ -174,7 +174,7 @@ class RankingTask:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> RankingTask:
-        """A task of these arguments."""
+        """Build a task from these arguments."""
         return cls(**config)
 
     def __eq__(self, other: object) -> bool:
@@ -192,5 +192,5 @@ class _LossOfTask(tf.keras.losses.Loss):
         self.task = task
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        """One value a row."""
+        """One value per row."""
         return self.task.loss(y_true, y_pred)

@@ -1,4 +1,4 @@
-"""Keras' metrics, fed with labels and logits as `tfrs.tasks.Ranking` feeds them."""
+"""Keras' metrics, updated with labels and logits as in `tfrs.tasks.Ranking`."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import tensorflow as tf
 
 
 class Predicts(Protocol):
-    """A task, as its metrics need it."""
+    """The part of a task that its metrics need."""
 
     name: str
 
     def targets(self, labels: tf.Tensor) -> tf.Tensor:
-        """Labels as the task's loss takes them; of a `NextItem` the columns of their logits."""
+        """Labels as the task's loss reads them; for `NextItem` the columns of their logits."""
 
     def predict(self, logits: tf.Tensor) -> tf.Tensor:
         """Predict labels: [num_rows, width] to float [num_rows]."""
 
 
 class _PredictionMetric:
-    """Turns logits into predictions before the Keras metric beside it sees them.
+    """A mixin that converts logits into predictions for a Keras metric.
 
     Args:
-        task: gives predictions; its name begins the metric's.
+        task: computes the predictions; the metric's name begins with its name.
     """
 
     suffix = ""
@@ -33,8 +33,8 @@ class _PredictionMetric:
         self.task = task
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        """Feed a batch: labels [num_rows], logits [num_rows, width], weights [num_rows]."""
-        # A last axis of 1, for Keras' errors are means over the last axis.
+        """Add a batch: labels [num_rows], logits [num_rows, width], weights [num_rows]."""
+        # A last axis of 1, because Keras' errors are means over the last axis.
         labels, predictions = self.compared(y_true, self.task.predict(y_pred))
         return super().update_state(  # type: ignore[misc]
             labels[:, None], predictions[:, None], sample_weight
@@ -58,7 +58,7 @@ class MeanAbsoluteError(_PredictionMetric, tf.keras.metrics.MeanAbsoluteError):
 
 
 class AUC(_PredictionMetric, tf.keras.metrics.AUC):
-    """Area under the ROC curve; a soft label above 1/2 is a yes."""
+    """Area under the ROC curve; a soft label above 1/2 is positive."""
 
     suffix = "auc"
 
@@ -68,7 +68,7 @@ class AUC(_PredictionMetric, tf.keras.metrics.AUC):
 
 
 class Accuracy(_PredictionMetric, tf.keras.metrics.Accuracy):
-    """Share of rows where label and probability lie on the same side of 1/2."""
+    """Share of rows whose label and probability are on the same side of 1/2."""
 
     suffix = "accuracy"
 
@@ -78,11 +78,11 @@ class Accuracy(_PredictionMetric, tf.keras.metrics.Accuracy):
 
 
 class HitRate(tf.keras.metrics.Mean):
-    """Share of rows whose item is among the k likeliest; equal logits keep catalogue order.
+    """Share of rows whose item is among the k most likely; ties are in catalogue order.
 
     Args:
         task: a `NextItem`.
-        k: how many items count.
+        k: number of items.
     """
 
     def __init__(self, task: Predicts, k: int = 10) -> None:
@@ -90,7 +90,7 @@ class HitRate(tf.keras.metrics.Mean):
         self.task, self.k = task, k
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        """Feed a batch: item indices [num_rows], logits [num_rows, num_items]."""
+        """Add a batch: item indices [num_rows], logits [num_rows, num_items]."""
         best = tf.math.top_k(y_pred, tf.minimum(self.k, tf.shape(y_pred)[-1])).indices
         hits = tf.reduce_any(best == self.task.targets(y_true)[:, None], axis=-1)
         return super().update_state(hits, sample_weight)

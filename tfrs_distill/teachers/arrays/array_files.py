@@ -1,4 +1,4 @@
-"""Files of another program's predictions by query, checked, with the data set's indices."""
+"""Reads and checks files of other programs' predictions by query, with the data set's indices."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tfrs_distill.teachers.arrays.named_arrays_file import (
     unreadable,
 )
 
-FORMS = (  # the arrays of each form beside `query_ids`; the first names the form
+FORMS = (  # the arrays of each form in addition to `query_ids`; the first identifies the form
     ("query_embeddings", "item_embeddings", "item_ids"),
     ("scores", "item_ids"),
     ("listed_items",),
@@ -26,14 +26,14 @@ FORMS = (  # the arrays of each form beside `query_ids`; the first names the for
 
 
 class QueryArrays(NamedTuple):
-    """The arrays of a file, with ids as it writes them.
+    """The arrays of a file, with the ids of the file.
 
     Args:
         path: the file, for messages.
-        query_ids: one text a query; None where the file has none (`.npy`).
-        item_ids: one text an item of the arrays' columns; None where it has none.
+        query_ids: one text per query; None if the file has none (`.npy`).
+        item_ids: one text per item (column) of the arrays; None if the file has none.
         arrays: `query_embeddings` and `item_embeddings`, or `scores`, or `listed_items` (texts,
-            `""` where a list is shorter) and perhaps `listed_scores`.
+            `""` at the end of a shorter list) and optionally `listed_scores`.
     """
 
     path: Path
@@ -43,10 +43,11 @@ class QueryArrays(NamedTuple):
 
 
 def read_query_arrays(path: str | os.PathLike[str]) -> QueryArrays:
-    """Read a file by its ending; its forms are described at `ArrayTeacher.read`.
+    """Read a file, in a format given by its ending; for the forms see `ArrayTeacher.read`.
 
     Raises:
-        InputError: it is missing, damaged, of another kind, or an array is missing or misshaped.
+        InputError: it is missing, damaged or of another format, or an array is missing or has a
+            wrong shape.
         MissingExtraError: it is a Parquet file and pyarrow is not installed.
     """
     return read_by_ending(
@@ -61,7 +62,7 @@ def read_query_arrays(path: str | os.PathLike[str]) -> QueryArrays:
 
 
 def _named(path: Path, arrays: dict[str, np.ndarray]) -> QueryArrays:
-    """Check the arrays' names and shapes, and make texts of ids."""
+    """Check the arrays' names and shapes, and convert ids to texts."""
     form = next((form for form in FORMS if form[0] in arrays), None)
     needed = ("query_ids", *(form or ()))
     missing = [name for name in needed if name not in arrays]
@@ -92,7 +93,7 @@ def _named(path: Path, arrays: dict[str, np.ndarray]) -> QueryArrays:
 
 
 def _checked(found: QueryArrays) -> QueryArrays:
-    """Refuse arrays of wrong shapes, or with values that are not finite."""
+    """Raise an InputError if an array has a wrong shape or a value that is not finite."""
     queries = None if found.query_ids is None else len(found.query_ids)
     items = None if found.item_ids is None else len(found.item_ids)
     expected: dict[str, tuple[int | None, int | None]] = {
@@ -168,7 +169,7 @@ def _column(path: Path, table: Any, name: str) -> np.ndarray:
 
 
 def _long(path: Path, table: Any) -> QueryArrays:
-    """One row a query and item, in any order: sorted into lists, best first."""
+    """Read one row per query and item, in any order; sort them into lists, best first."""
     by = "score" if "score" in table.column_names else "rank"
     queries = as_texts(path, "query_id", _column(path, table, "query_id"))
     items = as_texts(path, "item_id", _column(path, table, "item_id"))
@@ -200,7 +201,7 @@ def _long(path: Path, table: Any) -> QueryArrays:
 
 
 def _wide(path: Path, table: Any) -> QueryArrays:
-    """One row a query, its list in one column; lists may differ in length."""
+    """Read one row per query, with its list in one column; lists may differ in length."""
     query_ids = as_texts(path, "query_id", _column(path, table, "query_id")).tolist()
     lists = table.column("listed_items").to_pylist()
     scored = "listed_scores" in table.column_names
@@ -223,7 +224,7 @@ def _wide(path: Path, table: Any) -> QueryArrays:
 
 
 def as_texts(path: Path, name: str, values: np.ndarray) -> np.ndarray:
-    """Ids as texts: whole numbers by their decimal text, a number below 0 (or no text) as `""`."""
+    """Return ids as texts: integers as decimal text, a number below 0 (or no text) as `""`."""
     if values.dtype.kind in "iu":
         return np.where(values < 0, "", values.astype(str)).astype(object)
     if values.dtype.kind == "S":
@@ -237,10 +238,10 @@ def as_texts(path: Path, name: str, values: np.ndarray) -> np.ndarray:
 
 
 def item_indices(found: QueryArrays, catalogue: Catalogue) -> np.ndarray:
-    """The column of each catalogue item in the arrays: int [num_items].
+    """Return the column of each catalogue item in the arrays: int [num_items].
 
     Raises:
-        InputError: an item is missing, unknown or there twice.
+        InputError: an item is missing, unknown or duplicate.
     """
     if found.item_ids is None:
         num_columns = found.arrays["scores"].shape[1]
@@ -267,10 +268,10 @@ def item_indices(found: QueryArrays, catalogue: Catalogue) -> np.ndarray:
 
 
 def listed_indices(found: QueryArrays, catalogue: Catalogue) -> np.ndarray:
-    """The lists as item indices, int32 [num_queries, k], 0 where a list is shorter.
+    """Return the lists as item indices, int32 [num_queries, k]; shorter lists end with 0.
 
     Raises:
-        InputError: an item is unknown, twice in a list, or behind an empty place; or a list is
+        InputError: an item is unknown, twice in a list, or after an empty place; or a list is
             empty.
     """
     index_of = {item_id: index for index, item_id in enumerate(catalogue.item_ids, start=1)}
@@ -300,10 +301,10 @@ def listed_indices(found: QueryArrays, catalogue: Catalogue) -> np.ndarray:
 def query_values(
     found: QueryArrays, user_ids: Sequence[str] | None, num_queries: int, column: str
 ) -> np.ndarray:
-    """The values of the batch's column that the file's queries stand for: int64 [num_queries].
+    """Return the values of the batch's column for the file's queries: int64 [num_queries].
 
     Raises:
-        InputError: a query is unknown, there twice, or no number where it must be.
+        InputError: a query is unknown, duplicate, or not a number although it must be.
     """
     path = found.path
     if user_ids is None:
@@ -344,7 +345,7 @@ def _unknown_item(path: Path, item_id: str, catalogue: Catalogue) -> InputError:
 
 
 def query_name(found: QueryArrays, row: int) -> str:
-    """The name of a row's query in a message."""
+    """Return the name of a row's query for a message."""
     return f"row {row}" if found.query_ids is None else f"query {found.query_ids[row]!r}"
 
 

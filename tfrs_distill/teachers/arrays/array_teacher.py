@@ -1,4 +1,4 @@
-"""Predictions of any model, as arrays: a GBDT, a PyTorch or language model, a service."""
+"""A teacher from arrays of any model's predictions: a GBDT, PyTorch or language model, service."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from tfrs_distill.teachers.arrays.array_files import (
 
 
 class ArrayTeacher:
-    """A teacher whose predictions were computed elsewhere: arrays by query.
+    """A teacher with precomputed predictions: arrays by query.
 
-    A query is a value of one of the batch's columns, a user or an example; its logits are those of
-    each of its rows. A query that the arrays do not hold is NaN, which a `Distiller` and a teacher
-    cache refuse with the example's id: `missing_queries` finds them before. Made by
-    `from_embeddings`, `from_scores` or `from_lists`, or from a file by `read`.
+    A query is a value of one of the batch's columns, a user or an example; all its rows have the
+    same logits. The logits of a query that is not in the arrays are NaN; a `Distiller` and a
+    teacher cache then raise an error with the example's id. `missing_queries` finds such queries in
+    advance. Created by `from_embeddings`, `from_scores` or `from_lists`, or from a file by `read`.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class ArrayTeacher:
         *,
         column: str = columns.USER_ID,
     ) -> ArrayTeacher:
-        """A factorised teacher: `logits = query_embeddings . item_embeddings`.
+        """Build a factorised teacher: `logits = query_embeddings . item_embeddings`.
 
         Args:
             query_ids: int [num_queries], unique values of the batch's column.
@@ -92,7 +92,7 @@ class ArrayTeacher:
     def from_scores(
         cls, query_ids: np.ndarray, scores: np.ndarray, *, column: str = columns.USER_ID
     ) -> ArrayTeacher:
-        """A teacher with a logit for every query and item.
+        """Build a teacher with a logit for every query and item.
 
         Args:
             query_ids: int [num_queries], unique values of the batch's column.
@@ -119,17 +119,17 @@ class ArrayTeacher:
         num_items: int,
         column: str = columns.USER_ID,
     ) -> ArrayTeacher:
-        """A teacher's lists of its best items, with their logits or in their order alone.
+        """Build a teacher from lists of its best items, with or without their logits.
 
-        Items that are not listed get the list's smallest logit less `log(num_items)`, so that
-        together they weigh about as much as the last of the list. An order alone gives rank r, from
-        1, the logit `-log r`: a share of `1 / r`.
+        Items that are not listed get the list's smallest logit minus `log(num_items)`, so that
+        together they have about the same probability as the last item of the list. Without logits,
+        rank r, from 1, gets the logit `-log r`: a probability proportional to `1 / r`.
 
         Args:
             query_ids: int [num_queries], unique values of the batch's column.
             listed_items: int [num_queries, k], item indices, best first; 0 fills short lists.
-            listed_scores: float [num_queries, k], or None for an order alone.
-            num_items: items of the catalogue.
+            listed_scores: float [num_queries, k], or None if only the order is available.
+            num_items: number of items in the catalogue.
             column: the batch's column that names the query: `"user_id"` or `"example_id"`.
 
         Raises:
@@ -162,7 +162,7 @@ class ArrayTeacher:
         user_ids: Sequence[str] | None = None,
         column: str = columns.USER_ID,
     ) -> ArrayTeacher:
-        """A teacher from a file that another program wrote, with ids as the data set writes them.
+        """Build a teacher from a file of another program, with the ids of the data set.
 
         `.npz` and `.safetensors` hold arrays by name, in one of three forms:
 
@@ -170,28 +170,29 @@ class ArrayTeacher:
           `item_embeddings` [n, dim], whose dot products are logits;
         - `query_ids` [num_queries], `item_ids` [n] and `scores` [num_queries, n], logits;
         - `query_ids` [num_queries], `listed_items` [num_queries, k], item ids, best first, and
-          perhaps `listed_scores` [num_queries, k], their logits. Short lists end in `""`, or in a
-          number below 0.
+          optionally `listed_scores` [num_queries, k], their logits. Short lists end with `""`, or
+          with a number below 0.
 
         `.npy` is one array, [num_queries, num_items]: logits of users 0, 1, ... (or of `user_ids`)
-        and of items in catalogue order. `.parquet` is a table: one row a query and item, with the
-        columns `query_id`, `item_id` and `score` (a logit) or `rank` (the best is the smallest);
-        or one row a query, with `query_id` and lists in `listed_items` and perhaps `listed_scores`.
+        and of items in catalogue order. `.parquet` is a table: one row per query and item, with the
+        columns `query_id`, `item_id` and `score` (a logit) or `rank` (the smallest is the best); or
+        one row per query, with `query_id` and lists in `listed_items` and optionally
+        `listed_scores`.
 
-        Ids are texts, or whole numbers, which count by their decimal text: 50 is the item "50".
-        Embeddings and scores must be there for every item of the catalogue, in any order; lists
-        need not hold all (see `from_lists`). Of probabilities the file holds the logarithm.
+        Ids are texts, or integers, which are read as decimal text: 50 is the item "50". Embeddings
+        and scores are required for every item of the catalogue, in any order; lists may omit items
+        (see `from_lists`). A model of probabilities must write their logarithms.
 
         Args:
             path: the file.
             catalogue: the items.
-            user_ids: user ids as the data set writes them, in the order of their indices, as in
-                `Interactions.user_ids`; None if the file's queries are values of `column` already.
+            user_ids: user ids of the data set, in the order of their indices, as in
+                `Interactions.user_ids`; None if the file's queries already are values of `column`.
             column: the batch's column that names the query: `"user_id"` or `"example_id"`.
 
         Raises:
-            InputError: the file is missing or damaged, an array is missing or misshaped, an id is
-                unknown or occurs twice, an item is missing, or a value is not finite.
+            InputError: the file is missing or damaged, an array is missing or has a wrong shape, an
+                id is unknown or occurs twice, an item is missing, or a value is not finite.
             MissingExtraError: it is a Parquet file and pyarrow is not installed.
             ValueError: `user_ids` are given for another column than `"user_id"`.
         """
@@ -229,7 +230,7 @@ class ArrayTeacher:
             raise InputError(f"{path}: {error}") from error
 
     def missing_queries(self, windows: Windows) -> np.ndarray:
-        """The queries of windows that the arrays do not hold, ascending; none if all are there.
+        """Return the queries of windows that are not in the arrays, ascending.
 
         Example:
         >>> from tfrs_distill.data import Catalogue
@@ -244,7 +245,7 @@ class ArrayTeacher:
         return np.setdiff1d(windows.users if by_user else np.arange(len(windows)), self.query_ids)
 
     def logits(self, batch: dict[str, tf.Tensor], candidate_ids: tf.Tensor) -> tf.Tensor:
-        """Scores at the batch's rows, float32 [num_rows, num_candidates]; NaN for others' queries.
+        """Scores at the batch's rows, float32 [num_rows, num_candidates]; NaN for other queries.
 
         Raises:
             ValueError: the batch does not have the column.
@@ -278,7 +279,7 @@ class ArrayTeacher:
         table = tf.repeat(arrays["floor"][:, None], self.num_items + 1, axis=1)
         indices = tf.stack([rows, arrays["listed_items"]], axis=-1)
         table = tf.tensor_scatter_nd_update(table, indices, arrays["listed_scores"])
-        return tf.gather(table, candidate_ids, axis=1)  # column 0 took what filled short lists
+        return tf.gather(table, candidate_ids, axis=1)  # column 0 has the values of padding
 
     def fingerprint(self) -> str:
         """sha256 of the column and every array."""

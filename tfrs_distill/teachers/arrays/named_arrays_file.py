@@ -1,4 +1,4 @@
-"""Arrays by name out of a file that another program wrote: npz, safetensors or Parquet."""
+"""Reads arrays by name from files of other programs: npz, safetensors or Parquet."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ T = TypeVar("T")
 
 
 def read_named_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Every array of a file, by its name; a Parquet table's columns are its arrays.
+    """Read all arrays of a file, by name; the arrays of a Parquet table are its columns.
 
     A Parquet column of lists becomes one array [num_rows, width].
 
     Raises:
-        InputError: the file is missing, damaged or of another kind; a Parquet column has empty
-            values or lists of different lengths.
+        InputError: the file is missing, damaged or of another format; or a Parquet column has
+            missing values or lists of different lengths.
         MissingExtraError: it is a Parquet file and pyarrow is not installed.
     """
     return read_by_ending(
@@ -33,10 +33,10 @@ def read_named_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def read_by_ending(path: Path, readers: Mapping[str, Callable[[Path], T]]) -> T:
-    """Read a file with the reader of its ending.
+    """Read a file with the reader for its ending.
 
     Raises:
-        InputError: there is no file, or no reader of its ending.
+        InputError: there is no file, or no reader for its ending.
     """
     if path.suffix not in readers:
         raise InputError(
@@ -63,7 +63,7 @@ def _safetensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def read_parquet_table(path: Path) -> Any:
-    """A Parquet file's table, as pyarrow has it.
+    """Read a Parquet file's table with pyarrow.
 
     Raises:
         InputError: the file cannot be read.
@@ -101,7 +101,7 @@ def _parquet(path: Path) -> dict[str, np.ndarray]:
 
 
 def unreadable(path: Path, error: Exception) -> InputError:
-    """Return the error that a file cannot be read, to be raised from `error`."""
+    """Return the error for an unreadable file, to be raised from `error`."""
     hint = " Ids of type object are pickled: save np.array(ids, dtype=str)."
     return InputError(
         f"{path} cannot be read ({str(error)[:150]}). It may be truncated or of another kind."

@@ -1,4 +1,4 @@
-"""Predictions of any model for ranking rows, as logits: a GBDT, a PyTorch model, a service."""
+"""Converts any model's predictions for ranking rows to logits: a GBDT, PyTorch model, service."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tfrs_distill.teachers.arrays.array_files import as_texts
 from tfrs_distill.teachers.arrays.named_arrays_file import read_named_arrays
 
 FLOOR = 1e-6  # probabilities are kept this far from 0 and 1: logits stay within +-13.8
-ROUNDING = 1e-3  # how far from 1 the probabilities of a row may add up to
+ROUNDING = 1e-3  # largest difference between 1 and the sum of a row's probabilities
 
 
 def row_logits_from_arrays(
@@ -32,16 +32,17 @@ def row_logits_from_arrays(
 ) -> dict[str, np.ndarray]:
     """Return a model's predictions, in any order, as a teacher's logits of each row.
 
-    They are found by the rows' numbers or by their users and items; others are left out.
-    `examples.with_teacher(...)` takes the result.
+    They are matched by row number, or by user and item; predictions for other rows are ignored.
+    Pass the result to `examples.with_teacher(...)`.
 
-    Probabilities become logits, see `task_logits`; values of a `Regression` are what they are.
+    Probabilities are converted to logits, see `task_logits`; values of a `Regression` do not
+    change.
 
     Args:
         examples: the rows.
         values: by task, [n] or [n, width] in any order: logits, or probabilities, of the positive
-            class [n] or of all classes [n, K]. A row of NaN is no knowledge.
-        tasks: the tasks that `values` are of.
+            class [n] or of all classes [n, K]. A row of NaN has no soft target.
+        tasks: the tasks of `values`.
         example_ids: int [n], row numbers of `examples`, as in the column `example_id`.
         pairs: users int [n] and items int [n], as in `examples.users` and the feature `item_id`;
             all rows of a user and an item get the same values.
@@ -51,9 +52,9 @@ def row_logits_from_arrays(
         float32 [num_rows, width] by task, in the order of the examples.
 
     Raises:
-        ValueError: not one of `example_ids` and `pairs` is given.
-        InputError: a row is missing or there twice, a shape is not the task's, a value is infinite,
-            or a probability is not one.
+        ValueError: not exactly one of `example_ids` and `pairs` is given.
+        InputError: a row is missing or duplicate, a shape is not the task's, a value is infinite,
+            or a probability is invalid.
 
     Example:
     >>> from tfrs_distill.models.tasks import Binary
@@ -92,23 +93,23 @@ def row_logits_from_arrays(
 
 
 class RowArrays:
-    """A teacher of ranking rows whose logits stand in a file that another program wrote.
+    """A teacher of ranking rows whose logits are in a file of another program.
 
     `.npz`, `.safetensors` and `.parquet` hold arrays (columns) by name: `example_id`, or `user_id`
-    and `item_id`; and one for each task, called as the task is, [n] or [n, width] (in Parquet,
-    lists). A file may hold fewer tasks than there are, and other rows. It is read once.
+    and `item_id`; and one with the name of each task, [n] or [n, width] (in Parquet, lists). The
+    file may omit tasks and contain other rows. It is read once.
 
     Args:
         path: the file.
         tasks: the tasks that may be in the file.
-        vocabularies: of `"user_id"` and `"item_id"`, where the file names them as the data set
-            does: entry i is index i + 1 of the examples. Ids are then texts, or whole numbers,
-            which count by their decimal text; those that are not in the vocabulary are left out.
-            A column without vocabulary holds the numbers of the examples.
+        vocabularies: vocabularies of `"user_id"` and `"item_id"`, if the file has the ids of the
+            data set: entry i is index i + 1 of the examples. Ids are then texts, or integers, which
+            are read as decimal text; ids that are not in the vocabulary are skipped. A column
+            without vocabulary has the indices of the examples.
         probabilities: whether the values are probabilities; see `row_logits_from_arrays`.
 
     Raises:
-        InputError: the file is missing or damaged, or has no ids or no task.
+        InputError: the file is missing or damaged, or has no ids or no task of `tasks`.
         MissingExtraError: it is a Parquet file and pyarrow is not installed.
     """
 
@@ -162,7 +163,7 @@ def read_row_logits(
     vocabularies: Mapping[str, Sequence[str]] = MappingProxyType({}),
     probabilities: bool = False,
 ) -> dict[str, np.ndarray]:
-    """Return the logits of rows in a file that another program wrote, see `RowArrays`.
+    """Return the logits of rows in a file of another program, see `RowArrays`.
 
     Args:
         path: the file.
@@ -185,7 +186,7 @@ def _of_known(
     values: dict[str, np.ndarray],
     vocabularies: Mapping[str, Sequence[str]],
 ) -> tuple[tuple[np.ndarray, np.ndarray], dict[str, np.ndarray]]:
-    """The pairs as the numbers of the examples, with their values; unknown ids are left out."""
+    """Return the pairs as indices of the examples, with their values, without unknown ids."""
     found = []
     for name in (columns.USER_ID, columns.ITEM_ID):
         ids = arrays[name]
@@ -197,7 +198,7 @@ def _of_known(
             found.append(ids)
     users, items = found
     if any(len(array) != len(users) for array in (items, *values.values())):
-        return (users, items), values  # refused by name, later
+        return (users, items), values  # a later check raises an error with the name
     known = np.ones(len(users), bool)
     for name, indices in ((columns.USER_ID, users), (columns.ITEM_ID, items)):
         if name in vocabularies:
@@ -219,12 +220,12 @@ def _ids(name: str, ids: np.ndarray) -> np.ndarray:
 
 
 def _key(users: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """One number a pair of int32."""
+    """Return one number per pair of int32."""
     return users.astype(np.int64) * (1 << 32) + items
 
 
 def _places_of_rows(examples: RankingExamples, example_ids: np.ndarray) -> np.ndarray:
-    """The place of each row's values, int64 [num_rows]."""
+    """Return the place of each row's values, int64 [num_rows]."""
     out = (example_ids < 0) | (example_ids >= len(examples))
     if out.any():
         raise InputError(
@@ -235,7 +236,7 @@ def _places_of_rows(examples: RankingExamples, example_ids: np.ndarray) -> np.nd
 
 
 def _places_of_pairs(examples: RankingExamples, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """The place of the values of each row's user and item, int64 [num_rows]."""
+    """Return the place of the values of each row's user and item, int64 [num_rows]."""
     if columns.ITEM_ID not in examples.features:
         raise InputError(
             f"The examples have no feature {columns.ITEM_ID!r}, by which pairs of user and item "
@@ -251,7 +252,7 @@ def _places_of_pairs(examples: RankingExamples, users: np.ndarray, items: np.nda
 
 
 def _places(given: np.ndarray, wanted: np.ndarray, name: Callable[[int], str]) -> np.ndarray:
-    """The place of each of `wanted` in `given`, int64 [num_rows]."""
+    """Return the place of each of `wanted` in `given`, int64 [num_rows]."""
     order = np.argsort(given, kind="stable")
     ordered = given[order]
     twice = ordered[1:] == ordered[:-1]
@@ -272,9 +273,9 @@ def _places(given: np.ndarray, wanted: np.ndarray, name: Callable[[int], str]) -
 def task_logits(
     task: RankingTask, values: np.ndarray, num_values: int, probabilities: bool
 ) -> np.ndarray:
-    """Values or probabilities of a task as its logits, float32 [n, width].
+    """Convert values or probabilities of a task to its logits, float32 [n, width].
 
-    Probabilities p, each kept within 1e-6 and 1 - 1e-6, become
+    Probabilities p, clipped to between 1e-6 and 1 - 1e-6, become
 
     - `Binary`: `log p - log(1 - p)`;
     - `RatingDistribution`, `NextItem`: `log p` of every class;
@@ -283,13 +284,13 @@ def task_logits(
 
     Args:
         task: the task of the values.
-        values: [n] or [n, width]: logits, which stay as they are; or probabilities, of the positive
-            class, [n], or of all K classes, [n, K]. A row of NaN stays one.
+        values: [n] or [n, width]: logits, which do not change; or probabilities, of the positive
+            class, [n], or of all K classes, [n, K]. A row of NaN stays NaN.
         num_values: n.
-        probabilities: whether `values` are that; a `Regression` has none.
+        probabilities: whether `values` are probabilities; a `Regression` has none.
 
     Raises:
-        InputError: another shape, a value that is not finite, or a probability that is none.
+        InputError: the shape is wrong, a value is not finite, or a probability is invalid.
 
     Example:
     >>> from tfrs_distill.models.tasks import Ordinal
@@ -320,7 +321,7 @@ def task_logits(
 
 
 def _logits_of_probabilities(task: RankingTask, probabilities: np.ndarray) -> np.ndarray:
-    """Of rows that are finite or NaN, which passes through every comparison as it should."""
+    """Convert rows that are finite or NaN; NaN passes all comparisons as intended."""
     wrong = ((probabilities < -FLOOR) | (probabilities > 1 + FLOOR)).any(axis=1)
     if wrong.any():
         row = int(np.argmax(wrong))

@@ -1,1 +1,1 @@
-"""Transformers that read text: encoders, their tuning, two towers, cross-encoder, text ranker."""
+"""Transformers for text: encoders, their tuning, two towers, cross-encoder, text ranker."""

@@ -1,4 +1,4 @@
-"""A BERT that reads a history and a candidate together and scores how well they fit."""
+"""A BERT cross-encoder: it reads a history and a candidate together and scores the pair."""
 
 from __future__ import annotations
 
@@ -27,28 +27,29 @@ class BertCrossEncoder(TunedBert):
     """Score a candidate after a history by reading both texts at once.
 
     `score = w . pooled(BERT([CLS] newest item ; ... ; oldest read [SEP] candidate [SEP])) + b`,
-    with the encoder's pooling (mean, first token or maximum) of its last layer. The newest item
-    comes first, so that what is cut for want of room is the oldest. Unlike a two-tower it attends
-    from each word of the candidate to each word of the history, and pays for it: every pair is a
-    forward pass. Use it on short lists, through a `Reranker`.
+    with the encoder's pooling (mean, first token or maximum) of its last layer. The newest item is
+    first, so that truncation removes the oldest items. Unlike a two-tower model it attends from
+    each word of the candidate to each word of the history, but it needs a forward pass for every
+    pair. Use it on short lists, through a `Reranker`.
 
-    The encoder's layers are trained in place by `fit`; its embeddings stay as they are. Use the
-    encoder for nothing else.
+    `fit` trains the encoder's layers in place; its embeddings are frozen. Do not use the encoder
+    elsewhere.
 
     Reference: [Nogueira & Cho, 2019](https://arxiv.org/abs/1901.04085).
 
     Args:
         encoder: a `TextEncoder`; checkpoint, pooling and tokenizer are used.
         texts: every item's text, in catalogue order.
-        max_history_items: items of the history that are read, the newest.
-        max_length: tokens of a pair.
-        dropout: dropped share of the pooled output while training.
-        batch_size: pairs scored at a time; pairs of like length share a batch.
-        seed: int or None; fixes the score's initial weights.
+        max_history_items: number of newest items of the history that are read.
+        max_length: maximum number of tokens of a pair.
+        dropout: dropped share of the pooled output in training.
+        batch_size: pairs scored at a time; pairs of similar length share a batch.
+        seed: int or None; fixes the initial weights of the score.
 
     Raises:
-        InputError: `max_length` is more than the checkpoint has positions for, or leaves no room.
-        ValueError: the encoder is of no BERT family, or an argument is out of its range.
+        InputError: `max_length` is larger than the checkpoint supports, or leaves no space for
+            texts.
+        ValueError: the encoder is not of the BERT family, or an argument is out of its range.
 
     Example:
     >>> encoder = TextEncoder("sentence-transformers/all-MiniLM-L6-v2")  # doctest: +SKIP
@@ -88,7 +89,7 @@ class BertCrossEncoder(TunedBert):
 
     @property
     def num_items(self) -> int:
-        """Items of the catalogue."""
+        """Number of items in the catalogue."""
         return self.pairs.num_items
 
     @property
@@ -126,7 +127,7 @@ class BertCrossEncoder(TunedBert):
 
         Args:
             histories: int32 [n, any length], item indices, oldest first; 0 is no item.
-            candidate_lists: int32 [n, k], item indices; what an index of 0 gets means nothing.
+            candidate_lists: int32 [n, k], item indices; scores at index 0 are undefined.
         """
         lists = tf.cast(candidate_lists, tf.int32)
         newest_first = self.newest(tf.cast(histories, tf.int32))
@@ -136,14 +137,14 @@ class BertCrossEncoder(TunedBert):
     def logits(self, batch: dict[str, tf.Tensor], candidate_ids: tf.Tensor) -> tf.Tensor:
         """Scores of all candidates at every row, float32 [num_rows, num_candidates].
 
-        That is a forward pass for each row and candidate: for lists, see `Reranker`.
+        This needs a forward pass for each row and candidate; for lists, see `Reranker`.
         """
         histories = row_histories(batch)
         lists = tf.tile(candidate_ids[None], tf.stack([tf.shape(histories)[0], 1]))
         return self.scores(histories, lists)
 
     def newest(self, histories: tf.Tensor) -> tf.Tensor:
-        """The last items of histories, newest first: int32 [n, max_history_items], 0 behind."""
+        """Return the last items, newest first, then 0: int32 [n, max_history_items]."""
         return tf.reverse(last_items(histories, self.max_history_items, self.num_items), [1])
 
     def _in_batches(self, histories: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
@@ -177,31 +178,30 @@ class BertCrossEncoder(TunedBert):
         checkpoint_every: int = 100,
         advance: Callable[[int], Any] | None = None,
     ) -> list[float]:
-        """Train to rank the next item above what a first stage takes for it.
+        """Train to rank the next item above negatives, many of them from a first stage's top list.
 
-        Each step draws rows (labelled positions) of `windows` evenly, and minimises the listwise
-        softmax cross-entropy `-log softmax(scores)[label]` among the label and its negatives: some
-        from the first stage's top list, which is what a `Reranker` will have to order, the others
-        evenly from the items that exist. No item of the row's history is a negative. The loss is
-        weighted by the windows' `weights` where they have some. Adam takes the steps, its learning
-        rates rising and falling in straight lines.
+        Each step draws rows (labelled positions) of `windows` uniformly, and minimises the listwise
+        softmax cross-entropy `-log softmax(scores)[label]` over the label and its negatives. Some
+        negatives are from the first stage's top list, which a `Reranker` must rank; the others are
+        drawn uniformly from the existing items. No item of the row's history is a negative. The
+        loss is weighted by the windows' `weights`, if they have any. The optimizer is Adam with
+        linear warm-up and linear decay.
 
         Args:
             windows: training windows.
-            first_stage: the teacher whose lists are to be re-ranked; gives `logits`.
-            num_steps: steps to train for.
-            batch_size: rows a step, each with `1 + num_negatives` pairs.
-            num_negatives: negatives a row.
-            hard_share: share of them from the first stage's top list, 0 to 1.
+            first_stage: the teacher whose lists are re-ranked; has `logits`.
+            num_steps: number of training steps.
+            batch_size: rows per step, each with `1 + num_negatives` pairs.
+            num_negatives: negatives per row.
+            hard_share: share of negatives from the first stage's top list, 0 to 1.
             num_candidates: length of that list.
-            num_layers: layers trained, from the top; None trains all.
-            learning_rate: the layers' at its peak.
-            head_learning_rate: the score's at its peak.
-            warmup_share: share of the steps in which the learning rates rise.
-            seed: of rows, negatives and dropout.
-            checkpoint_folder: where the training's state is kept; a call with the same arguments
-                and a freshly made cross-encoder of the same `seed` goes on from there. None keeps
-                none.
+            num_layers: number of trained layers, from the top; None for all.
+            learning_rate: peak learning rate of the layers.
+            head_learning_rate: peak learning rate of the score.
+            warmup_share: share of the steps that are warm-up.
+            seed: seed of rows, negatives and dropout.
+            checkpoint_folder: folder for the training's state. A call with the same arguments and a
+                new cross-encoder with the same `seed` resumes from it. None for no checkpoints.
             checkpoint_every: steps between two checkpoints.
             advance: called with the number of steps done since the last call.
 
@@ -210,7 +210,7 @@ class BertCrossEncoder(TunedBert):
 
         Raises:
             ValueError: an argument is out of its range.
-            InputError: `checkpoint_folder` holds another training's state.
+            InputError: `checkpoint_folder` has the state of another training.
         """
         settings = {
             "num_steps": num_steps,
@@ -246,16 +246,16 @@ class BertCrossEncoder(TunedBert):
         *,
         batch_size: int = 128,
     ) -> BertCrossEncoder:
-        """A saved cross-encoder, for the same or any other catalogue.
+        """Load a saved cross-encoder, for the same or any other catalogue.
 
         Args:
-            folder: what `save` wrote.
-            encoder: a freshly loaded encoder of the checkpoint it was trained from.
+            folder: a folder written by `save`.
+            encoder: a freshly loaded encoder of the checkpoint that it was trained from.
             texts: every item's text, in catalogue order.
             batch_size: pairs scored at a time.
 
         Raises:
-            InputError: the folder cannot be read, or was trained from another checkpoint.
+            InputError: the folder cannot be read, or the model was trained from another checkpoint.
         """
         arguments, weights = read_tuned_bert(folder, cls.kind, encoder)
         loaded = cls(encoder, texts, batch_size=batch_size, **arguments)
@@ -264,9 +264,9 @@ class BertCrossEncoder(TunedBert):
 
 
 class RowBatches:
-    """Rows of windows in even, seeded order: batch number s is the same whenever it is read.
+    """Rows of windows in uniform, seeded order: batch number s is always the same.
 
-    A row comes as its whole window with the labels of all other positions removed.
+    A row is its whole window, with the labels of all other positions removed.
     """
 
     def __init__(self, windows: Windows, batch_size: int, seed: int) -> None:
@@ -275,7 +275,7 @@ class RowBatches:
         self._orders: dict[int, np.ndarray] = {}
 
     def __getitem__(self, step: int) -> dict[str, tf.Tensor]:
-        """The batch of one step; epochs follow each other without a gap."""
+        """Return the batch of one step; a batch may cross the end of an epoch."""
         numbers = range(step * self.batch_size, (step + 1) * self.batch_size)
         row = [
             self._order(epoch)[place]
@@ -316,8 +316,8 @@ def draw_lists(
 ) -> tf.Tensor:
     """Draw the columns of each row's label, first, and of its negatives.
 
-    `num_hard` negatives are drawn evenly from the row's `num_candidates` largest logits, `num_even`
-    from all others that are `allowed`; nothing is drawn twice, nor the label.
+    `num_hard` negatives are drawn uniformly from the row's `num_candidates` largest logits,
+    `num_even` from all others that are `allowed`, without replacement and without the label.
 
     Returns:
         int32 [num_rows, 1 + num_hard + num_even].
@@ -391,11 +391,11 @@ class CrossEncoderTraining(ResumableTraining):
         self.step = tf.function(self._step, reduce_retracing=True)
 
     def take_step(self, number: int) -> None:
-        """On the rows of one batch."""
+        """Take a step on the rows of one batch."""
         self.step(self.batches[number])
 
     def lists_of(self, batch: dict[str, tf.Tensor], labels: tf.Tensor) -> tf.Tensor:
-        """Item indices of each row's label, first, and negatives: int32 [num_rows, 1 + number]."""
+        """Return each row's label and negatives as indices: int32 [num_rows, 1 + number]."""
         first = tf.cast(self.first_stage.logits(batch, self.items), tf.float32)
         allowed = tf.ones_like(first, tf.bool)
         if self.exclude_seen:

@@ -1,4 +1,4 @@
-"""A BERT that reads a row's text for several tasks at once: a rating, a yes or no."""
+"""A BERT that reads a row's text for several tasks at once: a rating, a binary label."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from tfrs_distill.teachers.bert.token_windows import TokenWindows, token_windows
 from tfrs_distill.teachers.bert.tuned_bert import TunedBert, check_num_layers, read_tuned_bert
 from tfrs_distill.teachers.whole_number import check_whole_number
 
-BATCHES_A_POOL = 50  # neighbours in length are looked for among so many batches of shuffled rows
+BATCHES_A_POOL = 50  # shuffled rows are sorted by length within pools of so many batches
 
 
 class BertTextRanker(TunedBert):
-    """Read one text a row, a review for instance, and give logits for every task.
+    """Reads one text per row, such as a review, and returns logits for every task.
 
-    `logits_t = head_t(pooled(BERT([CLS] text [SEP])))` for each task t, with a linear head a task
-    and the encoder's pooling (mean, first token or maximum) of its last layer: one reading serves
-    all tasks.
+    `logits_t = head_t(pooled(BERT([CLS] text [SEP])))` for each task t, with a linear head per task
+    and the encoder's pooling (mean, first token or maximum) of its last layer: all tasks share one
+    forward pass.
 
-    The encoder's layers are trained in place by `fit`; its embeddings stay as they are. Use the
-    encoder for nothing else.
+    `fit` trains the encoder's layers in place; its embeddings are frozen. Do not use the encoder
+    elsewhere.
 
     Reference: [Devlin et al., 2018](https://arxiv.org/abs/1810.04805), section 4.1, with a head for
     each task as in [Liu et al., 2019](https://arxiv.org/abs/1901.11504).
@@ -39,16 +39,17 @@ class BertTextRanker(TunedBert):
     Args:
         encoder: a `TextEncoder`; checkpoint, pooling and tokenizer are used.
         tasks: ranking tasks, such as `Binary("recommended")`; no `NextItem`.
-        text_column: which of the examples' texts is read.
-        max_length: tokens of a text, special ones included; longer texts are cut.
-        dropout: dropped share of the pooled output while training.
-        batch_size: texts read at a time by `row_logits`; texts of like length share a batch.
+        text_column: name of the examples' text that is read.
+        max_length: maximum number of tokens of a text, including special tokens; longer texts are
+            truncated.
+        dropout: dropped share of the pooled output in training.
+        batch_size: texts read at a time by `row_logits`; texts of similar length share a batch.
         seed: int or None; fixes the heads' initial weights.
 
     Raises:
-        InputError: `max_length` is more than the checkpoint has positions for.
-        ValueError: the encoder is of no BERT family, there is no task or two share a name, or an
-            argument is out of its range.
+        InputError: `max_length` is larger than the checkpoint supports.
+        ValueError: the encoder is not of the BERT family, there is no task or two have the same
+            name, or an argument is out of its range.
 
     Example:
     >>> encoder = TextEncoder("sentence-transformers/all-MiniLM-L6-v2")  # doctest: +SKIP
@@ -103,7 +104,7 @@ class BertTextRanker(TunedBert):
         return f"{self.base} {json.dumps(self._arguments, sort_keys=True)}"
 
     def tokens(self, examples: RankingExamples) -> TokenWindows:
-        """The token ids of every row's text, made once.
+        """Return the token ids of every row's text, tokenized once.
 
         Raises:
             InputError: the examples have no such texts.
@@ -142,7 +143,7 @@ class BertTextRanker(TunedBert):
         """Logits for every row, float32 [num_rows, width] by task.
 
         Args:
-            examples: whose texts are read.
+            examples: rows with texts.
             advance: called with the number of rows done since the last call.
 
         Raises:
@@ -153,7 +154,7 @@ class BertTextRanker(TunedBert):
             name: np.zeros((len(examples), task.width), np.float32)
             for name, task in self.tasks.items()
         }
-        order = np.argsort(-tokens.lengths, kind="stable")  # too long for memory shows at once
+        order = np.argsort(-tokens.lengths, kind="stable")  # longest first: fails early
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
             for name, logits in self._ask(*self.padded(tokens, rows)).items():
@@ -163,7 +164,7 @@ class BertTextRanker(TunedBert):
         return found
 
     def predictions(self, examples: RankingExamples) -> dict[str, np.ndarray]:
-        """Predictions of every row, float32 [num_rows] by task: see the tasks."""
+        """Predictions of every row, float32 [num_rows] by task; see the tasks."""
         return {
             name: np.asarray(self.tasks[name].predict(tf.constant(logits)), np.float32)
             for name, logits in self.row_logits(examples).items()
@@ -188,24 +189,24 @@ class BertTextRanker(TunedBert):
         """Train on labelled rows, all tasks at once.
 
         A step minimises `sum_t mean over the rows labelled for t of loss_t`, the mean weighted by
-        the examples' weights; a row without a label for a task does not count for that task. The
-        rows are shuffled every epoch, and texts of like length share a batch. Adam takes the steps,
-        its learning rates rising and falling in straight lines.
+        the examples' weights; a row without a label for a task is ignored for that task. The rows
+        are shuffled every epoch, and texts of similar length share a batch. The optimizer is Adam
+        with linear warm-up and linear decay.
 
         Args:
             examples: rows with texts and labels.
-            num_epochs: how often every row is read.
-            batch_size: rows a step.
-            learning_rate: the layers' at its peak.
-            head_learning_rate: the heads' at its peak.
-            warmup_share: share of the steps in which the learning rates rise.
-            clip_norm: all gradients together are scaled down to this length where they are longer;
-                None leaves them as they are.
-            num_layers: layers trained, from the top; None trains all.
-            seed: of the order of rows and of dropout.
-            checkpoint_folder: where the training's state is kept; a call with the same arguments
-                and a freshly made ranker of the same `seed` goes on from there and ends as if it
-                had never stopped. None keeps none.
+            num_epochs: number of epochs.
+            batch_size: rows per step.
+            learning_rate: peak learning rate of the layers.
+            head_learning_rate: peak learning rate of the heads.
+            warmup_share: share of the steps that are warm-up.
+            clip_norm: maximum global norm of the gradients, which are scaled down to it; None for
+                no clipping.
+            num_layers: number of trained layers, from the top; None for all.
+            seed: seed of the order of rows and of dropout.
+            checkpoint_folder: folder for the training's state. A call with the same arguments and a
+                new ranker with the same `seed` resumes from it, with the same result as without
+                interruption. None for no checkpoints.
             checkpoint_every: steps between two checkpoints.
             advance: called with the number of steps done since the last call.
 
@@ -215,7 +216,7 @@ class BertTextRanker(TunedBert):
         Raises:
             ValueError: an argument is out of its range.
             InputError: texts or labels are missing, a label is out of its task's range, or
-                `checkpoint_folder` holds another training's state.
+                `checkpoint_folder` has the state of another training.
         """
         settings = {
             "num_epochs": num_epochs,
@@ -241,15 +242,15 @@ class BertTextRanker(TunedBert):
     def load(
         cls, folder: str | os.PathLike[str], encoder: TextEncoder, *, batch_size: int = 128
     ) -> BertTextRanker:
-        """A saved text ranker.
+        """Load a saved text ranker.
 
         Args:
-            folder: what `save` wrote.
-            encoder: a freshly loaded encoder of the checkpoint it was trained from.
+            folder: a folder written by `save`.
+            encoder: a freshly loaded encoder of the checkpoint that it was trained from.
             batch_size: texts read at a time.
 
         Raises:
-            InputError: the folder cannot be read, or was trained from another checkpoint.
+            InputError: the folder cannot be read, or the model was trained from another checkpoint.
         """
         arguments, weights = read_tuned_bert(folder, cls.kind, encoder)
         tasks = [tf.keras.utils.deserialize_keras_object(task) for task in arguments.pop("tasks")]
@@ -262,7 +263,7 @@ class BertTextRanker(TunedBert):
 
 
 class TaskHeads(tf.keras.layers.Layer):
-    """Dropout, then a head a task: [n, text_dim] to float32 [n, width] by task."""
+    """Dropout, then one head per task: [n, text_dim] to float32 [n, width] by task."""
 
     def __init__(self, tasks: Sequence[RankingTask], dropout: float, seed: int | None) -> None:
         super().__init__()
@@ -293,14 +294,14 @@ def _check_tasks(tasks: Sequence[RankingTask]) -> None:
 
 
 class LengthBatches:
-    """Rows in seeded batches of like length; batch number s is the same whenever it is read.
+    """Rows in seeded batches of similar length; batch number s is always the same.
 
-    Every epoch shuffles the rows, cuts them into pools of 50 batches, sorts each pool by length,
-    and shuffles the batches. So every row comes once an epoch, in another company each time.
+    Every epoch shuffles the rows, splits them into pools of 50 batches, sorts each pool by length,
+    and shuffles the batches. So every row is used once per epoch, in different batches.
 
     Args:
-        lengths: int [num_rows], tokens of each row's text.
-        batch_size: rows a batch; one batch of an epoch may have fewer.
+        lengths: int [num_rows], number of tokens of each row's text.
+        batch_size: rows per batch; one batch of an epoch may have fewer.
         seed: int.
 
     Example:
@@ -315,7 +316,7 @@ class LengthBatches:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches that all rows fill."""
+        """Number of batches per epoch."""
         return -(-len(self.lengths) // self.batch_size)
 
     def __getitem__(self, step: int) -> np.ndarray:
@@ -339,12 +340,12 @@ class LengthBatches:
 def labels_and_weights(
     tasks: dict[str, RankingTask], examples: RankingExamples
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Labels without NaN, and what each counts for: float32 [num_rows, num_tasks], both.
+    """Return labels without NaN, and their weights: both float32 [num_rows, num_tasks].
 
-    A row without a label for a task gets one that the task may have, and the weight 0.
+    A row without a label for a task gets a valid label and the weight 0.
 
     Raises:
-        InputError: a task has no labels, or one out of its range.
+        InputError: a task has no labels, or one is out of its range.
     """
     labels, weights = [], []
     for name, task in tasks.items():
@@ -392,7 +393,7 @@ class TextRankerTraining(ResumableTraining):
         self.step = tf.function(self._step, input_signature=[tokens, tokens, rows, rows])
 
     def take_step(self, number: int) -> None:
-        """On the rows of one batch."""
+        """Take a step on the rows of one batch."""
         rows = self.batches[number]
         self.step(
             *self.ranker.padded(self.tokens, rows),
@@ -408,9 +409,9 @@ class TextRankerTraining(ResumableTraining):
         weights: tf.Tensor,
         training: bool,
     ) -> tf.Tensor:
-        """The sum over tasks of the mean over the rows that are labelled, a scalar.
+        """Return the sum over tasks of the mean loss over the labelled rows, a scalar.
 
-        `labels` and `weights` are [n, num_tasks]; a label counts where its weight is above 0.
+        `labels` and `weights` are [n, num_tasks]; a label is used if its weight is above 0.
         """
         logits = self.ranker.read(input_ids, attention_mask, training)
         return tf.add_n(

@@ -93,7 +93,7 @@ class BertTwoTower(AttentionTwoTower):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> BertTwoTower:
-        """A teacher of the same shape, its text vectors 0 until the weights are loaded."""
+        """Build a teacher of the same shape; its vectors are 0 until the weights are loaded."""
         config = dict(config)
         shape = (config.pop("num_items"), config.pop("text_dim"))
         return cls(np.zeros(shape, np.float32), **config)

@@ -1,4 +1,4 @@
-"""A BERT-family checkpoint: its folder, its weights files, and the TensorFlow model they make."""
+"""A BERT-family checkpoint: its folder, its weights files, and its TensorFlow model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # in this order
 def checkpoint_fingerprint(name_or_path: str | os.PathLike[str]) -> str:
     """sha256 of a checkpoint's configuration, tokenizer and weights files, without loading it.
 
-    The pooling files of a sentence-transformers folder are among them.
+    The pooling files of a sentence-transformers folder are included.
 
     Args:
         name_or_path: as for `TextEncoder`.
@@ -39,10 +39,10 @@ def checkpoint_fingerprint(name_or_path: str | os.PathLike[str]) -> str:
 
 
 def checkpoint_folder(name_or_path: str | os.PathLike[str]) -> Path:
-    """The folder of a checkpoint, fetched from the Hub where a name is given.
+    """Return the folder of a checkpoint, downloaded from the Hub if a name is given.
 
     Raises:
-        InputError: there is no such folder, it misses a file, or the Hub does not give the model.
+        InputError: there is no such folder, a file is missing, or the model cannot be downloaded.
     """
     folder = Path(name_or_path)
     if not folder.exists():
@@ -59,7 +59,7 @@ def checkpoint_folder(name_or_path: str | os.PathLike[str]) -> Path:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files that hold a checkpoint's weights: safetensors if there are, else those of PyTorch.
+    """Return the files of a checkpoint's weights: safetensors if they exist, else PyTorch's.
 
     Raises:
         InputError: there are none, or one that the index names is missing.
@@ -77,14 +77,14 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def load_checkpoint(folder: Path) -> tuple[Any, Any]:
-    """Tokenizer and TensorFlow model of a folder that `checkpoint_folder` gave.
+    """Load tokenizer and TensorFlow model from a folder returned by `checkpoint_folder`.
 
     Returns:
         a transformers tokenizer, and a `TFPreTrainedModel` without head.
 
     Raises:
         InputError: a file cannot be read, the weights do not fit the configuration, or the model
-            is no encoder.
+            is not an encoder.
     """
     import safetensors
     import tensorflow as tf
@@ -123,10 +123,10 @@ def load_checkpoint(folder: Path) -> tuple[Any, Any]:
 
 
 def pieces_of(tokenizer: Any, folder: Path) -> tuple[str, ...]:
-    """The word pieces of a tokenizer, in the order of their indices.
+    """Return the word pieces of a tokenizer, in the order of their indices.
 
     Raises:
-        InputError: it is of another kind, as RoBERTa's.
+        InputError: it is another kind of tokenizer, such as RoBERTa's.
     """
     model = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
     if type(model).__name__ != "WordPiece":
@@ -140,10 +140,10 @@ def pieces_of(tokenizer: Any, folder: Path) -> tuple[str, ...]:
 
 
 def max_positions(model: Any) -> int | None:
-    """The most tokens that a model has positions for; None if its configuration has none.
+    """Return the largest number of tokens that a model supports; None if not configured.
 
-    RoBERTa and its kin count positions from the padding id + 1, so 2 of the configured ones are
-    never used.
+    RoBERTa and related models count positions from the padding id + 1, so 2 of the configured
+    positions are never used.
     """
     positions = getattr(model.config, "max_position_embeddings", None)
     padding = getattr(model.get_input_embeddings(), "padding_idx", None)
@@ -153,10 +153,10 @@ def max_positions(model: Any) -> int | None:
 
 
 def check_max_length(tokenizer: Any, model: Any, max_length: int) -> None:
-    """Refuse a length that a model cannot read, or that leaves no room for a text.
+    """Require a length that the model supports and that leaves space for a text.
 
     Raises:
-        ValueError: there is no room beside the special tokens.
+        ValueError: there is no space in addition to the special tokens.
         InputError: the model has fewer positions.
     """
     special = tokenizer.num_special_tokens_to_add()
@@ -175,7 +175,7 @@ def check_max_length(tokenizer: Any, model: Any, max_length: int) -> None:
 
 
 def _load_weights(model: Any, folder: Path) -> list[str]:
-    """Assign the weights of a folder to the model; returns the names that it lacks."""
+    """Assign a folder's weights to the model; return the names of missing weights."""
     from safetensors.numpy import load_file
     from transformers.modeling_tf_pytorch_utils import load_pytorch_state_dict_in_tf2_model
     from transformers.modeling_tf_utils import strip_model_name_and_prefix
@@ -183,7 +183,7 @@ def _load_weights(model: Any, folder: Path) -> list[str]:
     weights: dict[str, np.ndarray] = {}
     for path in weight_files(folder):
         weights |= read_pytorch_file(path) if path.suffix == ".bin" else load_file(path)
-    if not any(name.endswith(":0") for name in weights):  # as TensorFlow names its variables
+    if not any(name.endswith(":0") for name in weights):  # the ending of TensorFlow's names
         _, loading = load_pytorch_state_dict_in_tf2_model(
             model, weights, tf_inputs=False, allow_missing_keys=True, output_loading_info=True
         )
@@ -231,7 +231,7 @@ def _download(name: str) -> Path:
                 name, allow_patterns=[*described, "*.safetensors"], ignore_patterns=["*/*"]
             )
         )
-        if not any(folder.glob("*.safetensors")):  # only then the same weights from PyTorch
+        if not any(folder.glob("*.safetensors")):  # only then PyTorch's file of the same weights
             folder = Path(
                 snapshot_download(name, allow_patterns=[*described, "pytorch_model*.bin"])
             )
@@ -248,7 +248,7 @@ def _download(name: str) -> Path:
 
 @contextlib.contextmanager
 def _quiet_transformers() -> Iterator[None]:
-    """Keep the library's notes on its TensorFlow classes off the screen while loading."""
+    """Hide the library's messages about its TensorFlow classes during loading."""
     logger = logging.getLogger("transformers")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Train a teacher's BERT together with the towers that read its vectors."""
+"""Fine-tune a teacher's BERT together with the towers that read its vectors."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ Tuning = TopLayers | AllLayers | LoRA | BottleneckAdapters | PrefixVectors
 
 @dataclass(frozen=True)
 class Finetuned:
-    """What `finetune` did.
+    """The result of `finetune`.
 
     Args:
         losses: the loss of each step.
-        num_parameters: numbers in the BERT's weights that trained.
-        attached: what saves, merges or detaches the layers that `LoRA`, `BottleneckAdapters` or
-            `PrefixVectors` have put onto the encoder; None where its layers themselves trained.
+        num_parameters: number of trained parameters of the BERT.
+        attached: saves, merges or detaches the layers that `LoRA`, `BottleneckAdapters` or
+            `PrefixVectors` added to the encoder; None if the encoder's own layers were trained.
     """
 
     losses: list[float]
@@ -69,37 +69,37 @@ def finetune(
     checkpoint_every: int = 100,
     advance: Callable[[int], Any] | None = None,
 ) -> Finetuned:
-    """Train the BERT and the teacher's towers together, then refresh the teacher's text vectors.
+    """Train the BERT and the teacher's towers together, then recompute the teacher's text vectors.
 
-    A step reads the texts of the items in its windows and of `num_negatives` others drawn evenly,
-    and minimises the cross-entropy of the next item among those, weighted by the windows' `weights`
-    where they have some. The texts are encoded in chunks of
-    like length with exact gradients (`GradientCache`), so memory does not grow with their number.
-    The BERT's dropout stays off, so that a text has the same vector whenever it is encoded; the
-    towers' dropout on text vectors, item embeddings and histories regularises. Adam takes the
-    steps, its learning rate rising and falling in straight lines (`LinearWarmupDecay`). Both
-    `teacher` and `encoder` are changed in place.
+    A step reads the texts of the items in its windows and of `num_negatives` other, uniformly drawn
+    items. It minimises the cross-entropy of the next item among these, weighted by the windows'
+    `weights`, if they have any. The texts are encoded in chunks of similar length with exact
+    gradients (`GradientCache`), so memory does not grow with their number. The BERT's dropout is
+    off, so that a text always has the same vector; the towers' dropout on text vectors, item
+    embeddings and histories regularises. The optimizer is Adam with linear warm-up and linear decay
+    (`LinearWarmupDecay`). Both `teacher` and `encoder` are changed in place.
 
     Args:
-        teacher: a `BertTwoTower`, best after `fit` with frozen vectors.
-        encoder: the text encoder whose vectors it reads.
+        teacher: a `BertTwoTower`, preferably after `fit` with frozen vectors.
+        encoder: the text encoder of the teacher's vectors.
         windows: training windows.
-        tuning: what of the BERT trains: `LoRA`, `BottleneckAdapters`, `PrefixVectors`, `TopLayers`
-            or `AllLayers`; `LoRA()` by default.
-        num_steps: steps to train for.
-        batch_size: windows a step.
-        num_negatives: items read beside those of the windows.
-        learning_rate: the BERT's at its peak; None takes the tuning's `default_learning_rate`.
-        tower_learning_rate: the towers' at its peak.
-        warmup_share: share of the steps in which the learning rates rise.
-        weight_decay: Adam's decoupled decay of the BERT's trained matrices, a step and per unit of
+        tuning: the part of the BERT that is trained: `LoRA`, `BottleneckAdapters`, `PrefixVectors`,
+            `TopLayers` or `AllLayers`; `LoRA()` by default.
+        num_steps: number of training steps.
+        batch_size: windows per step.
+        num_negatives: number of items that are read in addition to those of the windows.
+        learning_rate: peak learning rate of the BERT; None for the tuning's
+            `default_learning_rate`.
+        tower_learning_rate: peak learning rate of the towers.
+        warmup_share: share of the steps that are warm-up.
+        weight_decay: Adam's decoupled decay of the BERT's trained matrices, per step and unit of
             learning rate; biases and normalisations do not decay.
-        chunk_size: texts, or windows of long ones, encoded at a time: more is a little faster and
-            takes more memory.
-        seed: of batch order, negatives and dropout.
-        checkpoint_folder: where the training's state is kept; a call with the same arguments, a
-            freshly loaded encoder and a teacher of the same shape goes on from there and ends as
-            if it had never stopped. None keeps none.
+        chunk_size: texts, or windows of long texts, encoded at a time: larger chunks are slightly
+            faster and need more memory.
+        seed: seed of batch order, negatives and dropout.
+        checkpoint_folder: folder for the training's state. A call with the same arguments, a
+            freshly loaded encoder and a teacher of the same shape resumes from it, with the same
+            result as without interruption. None for no checkpoints.
         checkpoint_every: steps between two checkpoints.
         advance: called with the number of steps done since the last call.
 
@@ -107,8 +107,8 @@ def finetune(
         The losses, and what was attached to the encoder.
 
     Raises:
-        ValueError: an argument is out of its range, or the encoder carries added layers already.
-        InputError: `checkpoint_folder` holds another training's state.
+        ValueError: an argument is out of its range, or the encoder already has added layers.
+        InputError: `checkpoint_folder` has the state of another training.
     """
     tuning = LoRA() if tuning is None else tuning
     settings: dict[str, Any] = {
@@ -129,7 +129,7 @@ def finetune(
         raise ValueError(
             f"`weight_decay` must be at least 0. Received: weight_decay={weight_decay!r}."
         )
-    for name in ("learning_rate", "tower_learning_rate"):  # refused before anything is attached
+    for name in ("learning_rate", "tower_learning_rate"):  # checked before anything is attached
         LinearWarmupDecay(settings[name], num_steps=num_steps, warmup_share=warmup_share)
     for name, value in (("chunk_size", chunk_size), ("checkpoint_every", checkpoint_every)):
         check_whole_number(name, value)
@@ -151,7 +151,7 @@ def finetune(
 
 
 def _described(teacher: BertTwoTower, encoder: TextEncoder, windows: Windows) -> dict[str, Any]:
-    """What decides the result beside the settings: models and data."""
+    """Return what decides the result in addition to the settings: models and data."""
     return {
         "teacher": teacher.get_config(),
         "encoder": LayerStack(encoder.model).fingerprint(),
@@ -212,7 +212,7 @@ class _Training(ResumableTraining):
         self._batches: Iterator[dict[str, tf.Tensor]] | None = None
 
     def take_step(self, number: int) -> None:
-        """On the next batch of windows."""
+        """Take a step on the next batch of windows."""
         if self._batches is None:
             batches = self.windows.batches(self.settings["batch_size"], seed=self.settings["seed"])
             self._batches = iter(batches.repeat().skip(number))
@@ -244,7 +244,7 @@ class _Training(ResumableTraining):
         return sampled_cross_entropy(self.teacher, vectors, history, labels, items, weights)
 
     def items_of(self, history: tf.Tensor, labels: tf.Tensor) -> np.ndarray:
-        """The items whose texts a step reads, rising: those of the windows and the negatives."""
+        """Return the items whose texts a step reads, ascending: the windows' and the negatives."""
         num_items, wanted = self.windows.catalogue.num_items, self.settings["num_negatives"]
         generator = np.random.default_rng([self.settings["seed"], int(self.num_done)])
         others = generator.choice(num_items, min(wanted, num_items), replace=False) + 1
@@ -259,7 +259,7 @@ class _Training(ResumableTraining):
 def _tuned(
     tuning: Tuning, encoder: TextEncoder, texts: Sequence[str], chunk_size: int
 ) -> tuple[TokenChunks | LayerChunks, LearningRateGroups, Attached | None]:
-    """What is encoded in a step, the weights that train with their learning rates' shares."""
+    """Return the chunks, the trained weights by learning rate, and the attached layers."""
     if isinstance(tuning, (TopLayers, AllLayers)):
         groups = tuning.groups(LayerStack(encoder.model))
         if isinstance(tuning, TopLayers):
@@ -277,11 +277,11 @@ def sampled_cross_entropy(
     items: tf.Tensor,
     weights: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """Mean cross-entropy of the next item among `items`, read with fresh text vectors.
+    """Return the mean cross-entropy of the next item among `items`, with new text vectors.
 
-    `items`, int32 [num_items_read], rise and hold all of `history` and `labels`, [batch_size,
-    max_history]; `vectors`, [num_items_read, text_dim], are those of their texts; `weights` are
-    those of the labels, where they have some, below 0 of dislikes.
+    `items`, int32 [num_items_read], are ascending and contain all items of `history` and `labels`,
+    [batch_size, max_history]; `vectors`, [num_items_read, text_dim], are those of their texts;
+    `weights` are those of the labels, if there are any, below 0 for dislikes.
     """
     tower = teacher.candidate_tower
 

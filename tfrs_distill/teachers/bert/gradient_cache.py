@@ -1,4 +1,4 @@
-"""Exact gradients of a loss over many encoded texts, in the memory of one chunk of them."""
+"""Exact gradients of a loss over many encoded texts, with the memory of one chunk of them."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ Chunk = tuple[tf.Tensor, ...]
 class GradientCache:
     """Gradients of `loss([encode(chunk_1); ...; encode(chunk_n)])`, one chunk in memory at a time.
 
-    All chunks but the last are encoded without a tape. With the last one's, under a tape, they give
-    the loss and its gradient with respect to every vector. Then each of the others is encoded again
-    under a tape, and its vectors' gradients go back through it:
-    `dL/dtheta = sum_c (d encode(c)/dtheta)^T dL/d vectors_c`, the same number as without chunks. It
-    costs one more forward pass for all chunks but the last, and nothing where there is only one.
+    All chunks except the last are encoded without a tape, the last one under a tape; their vectors
+    give the loss and its gradient with respect to every vector. Then each of the other chunks is
+    encoded again under a tape, and its vectors' gradients are propagated back:
+    `dL/dtheta = sum_c (d encode(c)/dtheta)^T dL/d vectors_c`, the same value as without chunks. The
+    cost is one more forward pass for all chunks except the last, and nothing for a single chunk.
     Reference: GradCache, [Gao et al., 2021](https://arxiv.org/abs/2101.06983).
 
-    Encoding must be deterministic, so without dropout.
+    Encoding must be deterministic, thus without dropout.
 
     Args:
         encode: tensors of a chunk to vectors, `[n, dim]`.
         loss: vectors of all chunks in their order, and `loss_tensors`, to a scalar.
-        variables: weights of `encode` that train; nothing else in it is differentiated.
-        loss_variables: weights of `loss` that train.
+        variables: trained weights of `encode`; there are no gradients for its other weights.
+        loss_variables: trained weights of `loss`.
         chunk_signature: `tf.TensorSpec`s of a chunk, so that all sizes share one graph.
         loss_signature: `tf.TensorSpec`s of `loss_tensors`.
 
     Attributes:
-        gradients: one `tf.Variable` a weight in `variables`, then in `loss_variables`; `step` adds
-            to them, `clear` sets them to 0.
+        gradients: one `tf.Variable` per weight in `variables`, then in `loss_variables`; `step`
+            adds to them, `clear` sets them to 0.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class GradientCache:
     def step(self, chunks: Sequence[Chunk], *loss_tensors: tf.Tensor) -> tf.Tensor:
         """Add a step's gradients to `gradients` and return its loss.
 
-        The last chunk, best the largest, is encoded once.
+        The last chunk, preferably the largest, is encoded only once.
         """
         others = [self._read(*chunk) for chunk in chunks[:-1]]
         vectors = tf.concat([self._none, *others], axis=0)

@@ -18,24 +18,24 @@ PROBE = ("a", "two words", "")  # one of them long, one empty
 
 
 class HubEncoder:
-    """Vectors of texts by a SavedModel, as the model gives them, through `hub.KerasLayer`.
+    """Vectors of texts from a SavedModel, unchanged, through `hub.KerasLayer`.
 
-    The model takes strings [num_texts] and gives vectors [num_texts, text_dim], or several outputs
-    by name, of which one is chosen. It may be a `tf.Module` with `__call__`, a Keras model, or have
-    signatures only. The BERTs of TF Hub come in two parts: `preprocessor` makes of strings what
-    the encoder takes. Nothing is pooled or scaled here.
+    The model takes strings [num_texts] and returns vectors [num_texts, text_dim], or several
+    outputs by name, of which one is selected. It may be a `tf.Module` with `__call__`, a Keras
+    model, or have only signatures. The BERTs of TF Hub have two parts: `preprocessor` converts
+    strings to the encoder's input. The vectors are not pooled or scaled here.
 
     Args:
         handle: a SavedModel's folder, or its address on TF Hub.
-        output_key: which of several outputs, as "default" or "pooled_output"; None where there is
+        output_key: name of the output, such as "default" or "pooled_output"; None if there is only
             one.
-        signature: call this signature; None calls the model itself or, if it cannot be called,
-            "serving_default" or its only signature.
-        preprocessor: folder or address of a model that makes the encoder's input of strings.
+        signature: name of the signature to call; None calls the model itself or, if it cannot be
+            called, "serving_default" or its only signature.
+        preprocessor: folder or address of a model that converts strings to the encoder's input.
 
     Raises:
-        InputError: a handle does not exist or cannot be read, `output_key` or `signature` is none
-            of the model's, it does not take strings, or its output is not [num_texts, text_dim].
+        InputError: a handle does not exist or cannot be read, the model has no such `output_key` or
+            `signature`, it does not take strings, or its output is not [num_texts, text_dim].
         MissingExtraError: `tensorflow-hub` is not installed.
 
     Example:
@@ -69,12 +69,12 @@ class HubEncoder:
 
     @property
     def num_parameters(self) -> int:
-        """Numbers in the variables that the vectors are computed with."""
+        """Number of parameters in the variables that the vectors are computed from."""
         return sum(int(np.prod(variable.shape)) for variable in self._forward.variables)
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of the model's files on disk, its graph and assets among them."""
+        """Size of the model's files on disk, including its graph and assets."""
         return sum(path.stat().st_size for folder in self.folders for path in _files(folder))
 
     def encode(
@@ -87,7 +87,7 @@ class HubEncoder:
         """Vectors of texts, float32 [num_texts, text_dim], in the order given.
 
         Args:
-            texts: what to read.
+            texts: the texts to encode.
             batch_size: texts at a time.
             advance: called with the number of texts done since the last call.
 
@@ -105,7 +105,7 @@ class HubEncoder:
         return vectors
 
     def fingerprint(self) -> str:
-        """sha256 of all that decides the vectors: the models' files and the arguments."""
+        """sha256 of everything that decides the vectors: the models' files and the arguments."""
         digest = hashlib.sha256(f"{self.output_key!r}\0{self.signature!r}\0".encode())
         for folder in self.folders:
             digest.update(b"model\0")
@@ -115,7 +115,7 @@ class HubEncoder:
         return digest.hexdigest()
 
     def _traced(self) -> Any:
-        """From strings to all outputs, as one graph."""
+        """Return one graph from strings to all outputs."""
         try:
             return tf.function(
                 self._outputs, input_signature=[tf.TensorSpec([None], tf.string)]
@@ -135,7 +135,7 @@ class HubEncoder:
         )
 
     def _chosen(self, outputs: Any) -> tf.Tensor:
-        """The output that `output_key` names."""
+        """Return the output that `output_key` names."""
         if not isinstance(outputs, dict):
             if self.output_key is not None:
                 raise InputError(
@@ -153,7 +153,7 @@ class HubEncoder:
         return outputs[self.output_key]
 
     def _width(self) -> int:
-        """Width of the vectors, by encoding a few short texts."""
+        """Return the width of the vectors, found by encoding a few short texts."""
         try:
             outputs = self._forward(tf.constant(PROBE))
         except (ValueError, TypeError, tf.errors.OpError) as error:
@@ -180,12 +180,12 @@ def _hub() -> Any:
 
 
 def _resolved(handle: str | os.PathLike[str]) -> Path:
-    """The folder of a handle, fetched if it is an address."""
+    """Return the folder of a handle, downloaded if it is an address."""
     try:
         folder = Path(_hub().resolve(os.fspath(handle)))
     except MissingExtraError:
         raise
-    except Exception as error:  # of whichever resolver and network library
+    except Exception as error:  # from any resolver and network library
         raise InputError(
             f"The model {os.fspath(handle)} is neither a folder nor a model that TF Hub gives "
             f"({_first_lines(error)}). Check the path, or the address and the network."
@@ -194,10 +194,10 @@ def _resolved(handle: str | os.PathLike[str]) -> Path:
 
 
 def _layer(folder: Path, signature: str | None) -> Any:
-    """A SavedModel as a Keras layer, to be called with its only input."""
+    """Return a SavedModel as a Keras layer, which is called with its only input."""
     try:
         model = _hub().load(str(folder))
-    except Exception as error:  # a model made by someone else can break the loader in any way
+    except Exception as error:  # an arbitrary model can fail in any way
         if "Op type not registered" in str(error):
             raise InputError(
                 f"The model in {folder} needs operations that TensorFlow alone does not have "

@@ -1,4 +1,4 @@
-"""The learning rate of fine-tuning: up to its peak in a straight line, then down to 0."""
+"""The learning rate of fine-tuning: linear warm-up to its peak, then linear decay to 0."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from tfrs_distill.teachers.whole_number import check_whole_number
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class LinearWarmupDecay(tf.keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up, then linear decay, of `num_steps` steps counted from 0.
+    """Linear warm-up, then linear decay, over `num_steps` steps counted from 0.
 
     `rate(s) = peak * (s + 1) / w` in the first `w = round(warmup_share * num_steps)` steps, then
-    `peak * (num_steps - s) / (num_steps - w)`: the first step and the last are not wasted on 0.
+    `peak * (num_steps - s) / (num_steps - w)`: the first and the last step have a rate above 0.
     Reference: [Devlin et al., 2018](https://arxiv.org/abs/1810.04805), appendix A.2.
 
     Args:
         peak: the highest learning rate.
-        num_steps: steps of the whole training.
-        warmup_share: share of them that the rate rises for, at least 0 and below 1.
+        num_steps: number of steps of the whole training.
+        warmup_share: share of the steps that are warm-up, at least 0 and below 1.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -54,7 +54,7 @@ class LinearWarmupDecay(tf.keras.optimizers.schedules.LearningRateSchedule):
         return self.peak * tf.where(step < warmup, rising, tf.maximum(falling, 0.0))
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of an equal schedule."""
+        """The arguments that build an equal schedule."""
         return {
             "peak": self.peak,
             "num_steps": self.num_steps,

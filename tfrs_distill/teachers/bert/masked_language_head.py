@@ -1,4 +1,4 @@
-"""The head that guesses masked words: the checkpoint's where it has one, else a fresh one."""
+"""The head that predicts masked words: the checkpoint's if it has one, else a new one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tfrs_distill.teachers.bert.checkpoint import weight_files
 from tfrs_distill.teachers.bert.pytorch_file import read_pytorch_file
 from tfrs_distill.teachers.bert.text_encoder import TextEncoder
 
-# Names that PyTorch's BERT, RoBERTa and MPNet, and DistilBERT give the head's parts.
+# Names of the head's parts in PyTorch's BERT, RoBERTa and MPNet, and DistilBERT.
 PARTS = (
     ("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions"),
     ("lm_head.dense", "lm_head.layer_norm", "lm_head"),
@@ -23,20 +23,20 @@ PARTS = (
 class MaskedLanguageHead(tf.Module):
     """Logits over the vocabulary: `E norm(act(W h + c)) + b`, E the encoder's word embeddings.
 
-    W, c, the normalisation and b are the checkpoint's where its weights file holds them by
-    their PyTorch names (BERT's `cls.predictions`, RoBERTa's and MPNet's `lm_head`, DistilBERT's
-    `vocab_*`). Sentence encoders such as all-MiniLM-L6-v2 have none; then W is random, and b is the
-    logarithm of how often each token occurs in the given ones, 1 added: the best guess that does
-    not read. Reference: [Devlin et al., 2018](https://arxiv.org/abs/1810.04805), section 3.1.
+    W, c, the normalisation and b are the checkpoint's if its weights file has them by their PyTorch
+    names (BERT's `cls.predictions`, RoBERTa's and MPNet's `lm_head`, DistilBERT's `vocab_*`).
+    Sentence encoders such as all-MiniLM-L6-v2 have none. Then W is random, and b is the logarithm
+    of each token's count in the given tokens plus 1: the best prediction without context.
+    Reference: [Devlin et al., 2018](https://arxiv.org/abs/1810.04805), section 3.1.
 
     Args:
         encoder: the text encoder.
-        token_ids: int array of tokens that a fresh head counts.
-        seed: of a fresh W.
+        token_ids: int array of tokens that are counted for a new head.
+        seed: seed of a new W.
 
     Attributes:
-        is_fresh: whether the checkpoint had no head.
-        head_variables: the head's weights, the tied embeddings not among them.
+        is_fresh: whether the checkpoint has no head.
+        head_variables: the head's weights, without the tied embeddings.
     """
 
     def __init__(self, encoder: TextEncoder, token_ids: np.ndarray, *, seed: int) -> None:
@@ -69,7 +69,7 @@ class MaskedLanguageHead(tf.Module):
 
     @property
     def head_variables(self) -> list[tf.Variable]:
-        """What trains while the encoder does not."""
+        """The weights that are trained while the encoder is frozen."""
         return [*self.dense.trainable_variables, *self.norm.trainable_variables, self.bias]
 
     def logits(self, hidden: tf.Tensor) -> tf.Tensor:
@@ -85,7 +85,7 @@ def _activation(config: Any) -> Any:
 
 
 def _stored_head(folder: Path) -> list[np.ndarray] | None:
-    """W, c, gain and offset of the normalisation, and b as a checkpoint has them, or None."""
+    """Return a checkpoint's W, c, gain and offset of the normalisation, and b; or None."""
     weights: dict[str, np.ndarray] = {}
     for path in weight_files(folder):
         weights |= _head_of(path)
@@ -98,7 +98,7 @@ def _stored_head(folder: Path) -> list[np.ndarray] | None:
 
 
 def _head_of(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a head in a weights file; older files name gamma and beta."""
+    """Return the arrays of a head in a weights file; older files use the names gamma and beta."""
     import safetensors
 
     beginnings = tuple(name for part in PARTS for name in part)

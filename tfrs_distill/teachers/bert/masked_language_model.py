@@ -20,22 +20,22 @@ from tfrs_distill.teachers.bert.text_encoder import TextEncoder
 from tfrs_distill.teachers.bert.token_windows import TokenWindows
 from tfrs_distill.teachers.whole_number import check_whole_number
 
-HEAD_LEARNING_RATE = 1e-3  # of a fresh head alone: a small network that starts from nothing
+HEAD_LEARNING_RATE = 1e-3  # of a new head alone: a small network, trained from scratch
 
 
 @dataclass(frozen=True)
 class MaskedLanguageTraining:
-    """What `pretrain_masked_language_model` did.
+    """The result of `pretrain_masked_language_model`.
 
     Args:
-        losses: cross-entropy of the masked tokens, each step of the whole model.
-        head_losses: the same while a fresh head trained alone; empty where the checkpoint has one.
-        pseudo_perplexity_before: on the texts held out, by the encoder as it was given; under a
-            fresh head that has trained alone.
-        pseudo_perplexity_after: on the same tokens of the same texts, by the trained encoder.
-        num_texts: different texts that trained.
-        num_held_out: different texts that were held out.
-        head_was_fresh: whether the checkpoint had no head.
+        losses: cross-entropy of the masked tokens in each step of the whole model.
+        head_losses: the same while only a new head is trained; empty if the checkpoint has a head.
+        pseudo_perplexity_before: pseudo-perplexity on the held-out texts with the given encoder; if
+            the head is new, after its own training.
+        pseudo_perplexity_after: the same, on the same tokens, with the trained encoder.
+        num_texts: number of different texts used in training.
+        num_held_out: number of different held-out texts.
+        head_was_fresh: whether the checkpoint has no head.
     """
 
     losses: list[float]
@@ -61,39 +61,41 @@ def pretrain_masked_language_model(
     seed: int = 0,
     advance: Callable[[int], Any] | None = None,
 ) -> MaskedLanguageTraining:
-    """Train the whole encoder to guess masked words of these texts; it is changed in place.
+    """Train the whole encoder to predict masked words of these texts; it is changed in place.
 
-    Of every text `mask_share` of the tokens, never special ones, are to be guessed: 80 % of them
-    are replaced by the mask, 10 % by any token of the vocabulary, 10 % stay. The loss is the mean
-    cross-entropy over them. The encoder's dropout is on; Adam's learning rate rises and falls
-    in straight lines. Reference: [Devlin et al., 2018](https://arxiv.org/abs/1810.04805); going on
-    in the domain: [Gururangan et al., 2020](https://arxiv.org/abs/2004.10964).
+    In every text `mask_share` of the tokens, excluding special tokens, must be predicted: 80 % of
+    them are replaced by the mask, 10 % by any token of the vocabulary, 10 % are unchanged. The loss
+    is the mean cross-entropy over them. The encoder's dropout is on; Adam's learning rate has
+    linear warm-up and linear decay. Reference:
+    [Devlin et al., 2018](https://arxiv.org/abs/1810.04805); continued in the domain:
+    [Gururangan et al., 2020](https://arxiv.org/abs/2004.10964).
 
-    A checkpoint without a masked-language head (all-MiniLM-L6-v2) gets a fresh one. Its guesses at
-    the start do not depend on the encoder. So the fresh head first trains alone for `num_steps`
-    steps, the encoder frozen, and only then is the perplexity "before" taken: that of the
-    given encoder, read by a head that had the same number of steps as the whole model gets. The
-    head goes on training beside the encoder, so a part of the gain is still the head's: where
+    A checkpoint without a masked-language head (all-MiniLM-L6-v2) gets a new head, whose initial
+    predictions do not depend on the encoder. So the new head is first trained alone for `num_steps`
+    steps with a frozen encoder, and only then the perplexity "before" is measured: that of the
+    given encoder with a head that has had as many steps as the whole model will have. Afterwards
+    the head is trained together with the encoder, so a part of the gain is still the head's: if
     `head_losses` has not flattened, `num_steps` is too small to separate the two.
 
     Args:
         encoder: the text encoder.
-        texts: the catalogue's, and others of the domain, such as reviews. Equal texts count once,
-            so none that is held out is trained on.
-        num_steps: steps of the whole model.
-        batch_size: texts, or windows of long ones, a step.
-        mask_share: share of tokens to guess.
-        learning_rate: Adam's at its peak, for the whole model.
-        warmup_share: share of the steps in which it rises.
-        held_out_share: share of the different texts that are held out, at least one.
-        max_scored_tokens: the perplexity is over this many tokens of theirs at most, drawn evenly.
-        seed: of the held-out texts, the order, masks, dropout and a fresh head.
+        texts: texts of the catalogue, and others of the domain, such as reviews. Duplicates are
+            removed, so no held-out text is used in training.
+        num_steps: number of steps of the whole model.
+        batch_size: texts, or windows of long texts, per step.
+        mask_share: share of tokens to predict.
+        learning_rate: Adam's peak learning rate, for the whole model.
+        warmup_share: share of the steps that are warm-up.
+        held_out_share: share of the different texts that are held out, at least one text.
+        max_scored_tokens: the perplexity is over at most this many of their tokens, drawn
+            uniformly.
+        seed: seed of the held-out texts, the order, masks, dropout and a new head.
         advance: called with 1 after every step of the whole model.
 
     Raises:
-        ValueError: a number is out of its range, or the encoder carries added layers.
-        InputError: fewer than two different texts, texts without words, or a tokenizer without a
-            mask token.
+        ValueError: a number is out of its range, or the encoder has added layers.
+        InputError: there are fewer than two different texts, texts have no words, or the tokenizer
+            has no mask token.
     """
     _check(batch_size, mask_share, held_out_share, max_scored_tokens)
     schedule = LinearWarmupDecay(learning_rate, num_steps=num_steps, warmup_share=warmup_share)
@@ -151,7 +153,7 @@ class _Training:
     def steps(
         self, schedule: LinearWarmupDecay, variables: list[tf.Variable], *, dropout: bool
     ) -> Iterator[float]:
-        """Train some variables; yields each step's loss."""
+        """Train some variables; yield each step's loss."""
         optimizer = tf.keras.optimizers.Adam(schedule)
         optimizer.build(variables)
         shape, row = tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)
@@ -193,7 +195,7 @@ class _Training:
                 self.num_done.assign_add(1)
 
     def _batches(self) -> Iterator[np.ndarray]:
-        """Windows with words, each once before any comes again, `batch_size` at a time."""
+        """Yield windows with words, `batch_size` at a time, each window once per epoch."""
         special = np.isin(self.tokens.ids, self.encoder.tokenizer.all_special_ids)
         with_words = np.flatnonzero(np.add.reduceat(~special, self.tokens.starts))
         generator = np.random.default_rng([self.seed, 2, int(self.num_done)])
@@ -214,13 +216,13 @@ def mask_tokens(
     vocabulary_size: int,
     generator: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Choose tokens to guess among the maskable, each with probability `mask_share`; hide most.
+    """Select tokens to predict among the maskable, each with probability `mask_share`; mask most.
 
-    Of those chosen 80 % become the mask, 10 % any token of the vocabulary, 10 % stay. Where chance
-    chooses none at all, one is.
+    80 % of the selected tokens become the mask, 10 % any token of the vocabulary, 10 % are
+    unchanged. If none is drawn, one is selected.
 
     Returns:
-        The token ids that the model reads, and which of them it has to guess (bool), both of the
+        The token ids that the model reads, and which of them it must predict (bool), both with the
         shape of `input_ids`, [num_texts, length].
     """
     guessed = maskable & (generator.random(input_ids.shape) < mask_share)
@@ -246,7 +248,7 @@ def _check(
 def _held_out(
     encoder: TextEncoder, texts: Sequence[str], share: float, seed: int
 ) -> tuple[list[str], list[str]]:
-    """The different texts, without those held out, and those."""
+    """Return the different texts for training, and the held-out texts."""
     if encoder.tokenizer.mask_token_id is None:
         raise InputError(
             f"The tokenizer in {encoder.folder} has no mask token, so its model cannot learn to "

@@ -1,4 +1,4 @@
-"""What a BERT knows of single word pieces: constant vectors for a student's small text tower."""
+"""A BERT's vectors of single word pieces: constants for a student's small text tower."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 from tfrs_distill.errors import InputError
 from tfrs_distill.serving.word_pieces import CONTINUED, FIRST_PIECE, WordPieces
 
-SPREAD = 0.3  # standard deviation of an average's entries: that of dropout and first weights
+SPREAD = 0.3  # standard deviation of an average's entries: suits the dropout and initial weights
 
 
 class Encoder(Protocol):
-    """What turns texts into vectors, such as a `TextEncoder`."""
+    """Converts texts to vectors, such as a `TextEncoder`."""
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Return float [num_texts, text_dim]."""
@@ -23,25 +23,25 @@ class Encoder(Protocol):
 def piece_vectors(
     encoder: Encoder, word_pieces: WordPieces, texts: Sequence[str], dim: int
 ) -> np.ndarray:
-    """Encode every word piece alone, and keep what tells the texts apart.
+    """Encode every word piece alone, and keep the directions in which the texts differ most.
 
     `e(p) = s V^T (x(p) - m)`, with x(p) the encoder's vector of the piece as a text, m and V the
     mean and the first `dim` principal directions of the texts' averages of x, and s such that an
-    entry of these averages has the standard deviation 0.3. So a text of known and of new words is
-    an average of vectors that the encoder gave, without running it.
+    entry of these averages has the standard deviation 0.3. So the vector of any text, also with new
+    words, is an average of precomputed vectors; the encoder is not run.
 
     Reference: [Tulkens and van Dongen, 2024](https://github.com/MinishLab/model2vec) (model2vec),
-    who take the principal directions of the vocabulary.
+    who use the principal directions of the vocabulary.
 
     Args:
-        encoder: such as `TextEncoder`.
+        encoder: an encoder such as `TextEncoder`.
         word_pieces: the pieces that get a vector.
-        texts: those that are known while training.
+        texts: the texts that are available in training.
         dim: width of the vectors.
 
     Returns:
-        Float32 [num_pieces + 1, dim], as `RetrievalStudent.from_history` takes them; padding and
-        unknown words are 0.
+        Float32 [num_pieces + 1, dim], for `RetrievalStudent.from_history`; padding and unknown
+        words are 0.
 
     Raises:
         InputError: the texts or the encoder's vectors have fewer directions than `dim`.

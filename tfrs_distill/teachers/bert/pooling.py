@@ -10,7 +10,7 @@ Pooling = Literal["mean", "cls", "max"]
 
 
 def check_pooling(pooling: str) -> None:
-    """Raises a ValueError unless `pooling` is "mean", "cls" or "max"."""
+    """Raise a ValueError unless `pooling` is "mean", "cls" or "max"."""
     if pooling not in get_args(Pooling):
         raise ValueError(
             f"`pooling` must be 'mean', 'cls' or 'max'. Received: pooling={pooling!r}."
@@ -18,7 +18,7 @@ def check_pooling(pooling: str) -> None:
 
 
 def pool(hidden: tf.Tensor, attention_mask: tf.Tensor, pooling: Pooling) -> tf.Tensor:
-    """One vector per text of the last layer's outputs h_t; padding (mask 0) is not seen.
+    """Pool the last layer's outputs h_t to one vector per text; padding (mask 0) is ignored.
 
     `mean: sum_t mask_t h_t / sum_t mask_t`, `cls: h_0`, `max: max over mask_t = 1 of h_t`, the
     three of [Reimers and Gurevych, 2019](https://arxiv.org/abs/1908.10084), section 3.
@@ -50,7 +50,7 @@ def pool(hidden: tf.Tensor, attention_mask: tf.Tensor, pooling: Pooling) -> tf.T
 
 
 def unit_length(vectors: tf.Tensor) -> tf.Tensor:
-    """Vectors scaled to length 1: [num_texts, text_dim] to the same."""
+    """Scale vectors to length 1: [num_texts, text_dim] to the same shape."""
     return tf.math.l2_normalize(vectors, axis=-1)
 
 
@@ -61,17 +61,17 @@ def combine_windows(
     num_texts: int | tf.Tensor,
     pooling: Pooling,
 ) -> tf.Tensor:
-    """One vector per text of the pooled vectors v_w of its windows: [num_texts, text_dim].
+    """Combine the pooled vectors v_w of a text's windows to one vector: [num_texts, text_dim].
 
-    `mean: sum_w n_w v_w / sum_w n_w`, n_w the tokens of a window; `max: max_w v_w`;
+    `mean: sum_w n_w v_w / sum_w n_w`, n_w the number of tokens of a window; `max: max_w v_w`;
     `cls: mean_w v_w`. A text with one window keeps its vector.
 
     Args:
-        pooled: what `pool` gave for every window, [num_windows, text_dim].
-        num_tokens: tokens of every window, [num_windows].
-        texts: the text that a window is of, [num_windows].
-        num_texts: how many texts there are, each with a window.
-        pooling: as it was given to `pool`.
+        pooled: the outputs of `pool` for all windows, [num_windows, text_dim].
+        num_tokens: number of tokens of every window, [num_windows].
+        texts: the index of each window's text, [num_windows].
+        num_texts: number of texts, each with at least one window.
+        pooling: the same as for `pool`.
 
     Example:
     >>> vectors, of_texts = tf.constant([[3.0], [6.0], [1.0]]), tf.constant([0, 0, 1])

@@ -1,4 +1,4 @@
-"""Layers with fewer attention heads than the configuration's number, as PyTorch's BERT has them."""
+"""Layers with fewer attention heads than in the configuration, as in PyTorch's BERT."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HEADS = {"BERT": "num_attention_heads", "DistilBERT": "n_heads"}
 
 
 def shrink_heads(model: Any) -> None:
-    """Give a built model the shapes that its configuration's `pruned_heads` state, in place.
+    """Change a built model, in place, to the shapes of its configuration's `pruned_heads`.
 
     A layer of h heads of width d, n of them pruned, has query, key and value matrices
     [width, (h - n) d] and an output matrix [(h - n) d, width]; transformers' TensorFlow classes
@@ -22,7 +22,7 @@ def shrink_heads(model: Any) -> None:
         model: a `TFPreTrainedModel` without head, before its weights are read.
 
     Raises:
-        InputError: the model's family has no such form.
+        InputError: the model's family does not support pruned heads.
         ValueError: the model has no stack of layers.
     """
     from tfrs_distill.teachers.bert.parameter_efficient.layer_stack import LayerStack

@@ -1,4 +1,4 @@
-"""How well a masked language model predicts texts: each word hidden in turn and guessed."""
+"""Pseudo-perplexity of a masked language model: each token is masked in turn and predicted."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ def pseudo_perplexity(
 ) -> float:
     """`exp(-mean_t log p(token_t | all other tokens of its text))` over the tokens of all texts.
 
-    Every token but the special ones is replaced by the mask in turn, which takes one forward pass
-    a token. 1 is a model that is always right; the size of the vocabulary one that guesses evenly.
+    Every token except special tokens is replaced by the mask in turn, which needs one forward pass
+    per token. It is 1 for a perfect model, and the size of the vocabulary for uniform predictions.
     Reference: [Salazar et al., 2019](https://arxiv.org/abs/1910.14659), section 2.3.
 
     Args:
         encoder: the text encoder, without dropout here.
         head: its masked-language head.
-        texts: what is read; long ones as the encoder reads them.
-        max_tokens: the mean is over this many tokens drawn evenly where there are more; None takes
+        texts: the texts; long texts are read as by the encoder.
+        max_tokens: if there are more tokens, the mean is over this many, drawn uniformly; None for
             all.
         chunk_size: masked texts at a time.
-        seed: of the drawn tokens.
+        seed: seed of the drawn tokens.
 
     Raises:
-        InputError: the texts hold no token but special ones.
+        InputError: the texts have only special tokens.
     """
     tokens = encoder.token_windows(texts)
     places = np.flatnonzero(~np.isin(tokens.ids, encoder.tokenizer.all_special_ids))

@@ -1,4 +1,4 @@
-"""The tensors of a `torch.save` file as NumPy arrays: no PyTorch, and no code from the file run.
+"""Reads the tensors of a `torch.save` file as NumPy arrays, without PyTorch or the file's code.
 
 Since PyTorch 1.6 such a file is a zip archive: `data.pkl` is a pickle of the object, in which every
 tensor names a storage, and `data/KEY` holds that storage's numbers
@@ -60,20 +60,20 @@ class _Tensor(NamedTuple):
 
 
 def read_pytorch_file(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Tensors of a `torch.save` file by name, without PyTorch.
+    """Read the tensors of a `torch.save` file by name, without PyTorch.
 
-    Reads the zip format (PyTorch 1.6 and later) of a state dict: strings to tensors. The pickle in
-    it may name nothing but `OrderedDict`, the storage types and the functions that put a tensor
-    together; neither these nor anything else of the file is executed.
+    Reads the zip format (PyTorch 1.6 and later) of a state dict: strings to tensors. The file's
+    pickle may name only `OrderedDict`, the storage types and the functions that build a tensor;
+    neither these nor anything else in the file is executed.
 
     Args:
-        path: the file, as `pytorch_model.bin`.
+        path: the file, such as `pytorch_model.bin`.
 
     Returns:
-        Arrays of the types in the file, in C order; bfloat16 becomes float32.
+        Arrays with the types in the file, in C order; bfloat16 becomes float32.
 
     Raises:
-        InputError: the file is truncated, altered, of the older format, or holds something else
+        InputError: the file is truncated, changed or in the older format, or has other contents
             than tensors by name.
 
     Example:
@@ -88,7 +88,7 @@ def read_pytorch_file(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             return _read_archive(path, archive)
     except InputError:
         raise
-    except Exception as error:  # a file made by someone else can break a reader in any way
+    except Exception as error:  # an arbitrary file can fail in any way
         raise InputError(
             f"The PyTorch file {path} cannot be read ({type(error).__name__}: {error}). It may be "
             "truncated or altered; fetch it again."
@@ -124,7 +124,7 @@ def _read_archive(path: Path, archive: zipfile.ZipFile) -> dict[str, np.ndarray]
 
 
 class _StateUnpickler(pickle.Unpickler):
-    """Unpickles descriptions of tensors; refuses every name that a state dict does not need."""
+    """Unpickles descriptions of tensors; rejects every name that a state dict does not need."""
 
     def __init__(self, path: Path, content: bytes) -> None:
         super().__init__(io.BytesIO(content))
@@ -167,7 +167,7 @@ def _numbers(path: Path, storage: _Storage, content: bytes, order: ByteOrder) ->
 
 
 def _array(path: Path, name: str, tensor: _Tensor, numbers: np.ndarray) -> np.ndarray:
-    """The part of a storage that a tensor is; a tensor that reaches beyond it is refused."""
+    """Return a tensor's part of a storage; reject a tensor that is not within the storage."""
     _, offset, shape, strides = tensor
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
     if 0 in shape:

@@ -1,4 +1,4 @@
-"""A training whose state a checkpoint holds: resumed, it ends as if it had never stopped."""
+"""Resumable training: after an interruption it has the same result as without one."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ Groups = Sequence[tuple[float, list[tf.Variable]]]  # peaks of the learning rate
 
 
 class ResumableTraining:
-    """Steps of Adam; each group's learning rate rises and falls in straight lines.
+    """Training with Adam; each group's learning rate has linear warm-up and linear decay.
 
-    A subclass says in `take_step` what a step is.
+    A subclass defines a step in `take_step`.
 
     Args:
-        groups: what trains.
+        groups: the trained weights, with their peak learning rates.
         dropouts: modules and the seeds of their dropout.
-        num_steps: steps of the whole training.
-        warmup_share: share of them in which the learning rates rise.
+        num_steps: number of steps of the whole training.
+        warmup_share: share of the steps that are warm-up.
         weight_decay: Adam's decoupled decay of the matrices, by group.
     """
 
@@ -54,7 +54,7 @@ class ResumableTraining:
 
     @property
     def variables(self) -> list[tf.Variable]:
-        """Everything that trains, in the order of the groups."""
+        """All trained variables, in the order of the groups."""
         return [variable for _, variables in self.groups for variable in variables]
 
     def take_step(self, number: int) -> None:
@@ -62,7 +62,7 @@ class ResumableTraining:
         raise NotImplementedError
 
     def finish_step(self, loss: tf.Tensor, gradients: Sequence[Any]) -> None:
-        """Move the weights by the gradients of `variables`, and keep the loss."""
+        """Apply the gradients of `variables`, and store the loss."""
         left = iter(gradients)
         for optimizer, (_, variables) in zip(self.optimizers, self.groups):
             optimizer.apply_gradients([(next(left), variable) for variable in variables])
@@ -75,7 +75,7 @@ class ResumableTraining:
         checkpoint_every: int,
         advance: Callable[[int], Any] | None,
     ) -> list[float]:
-        """Take the steps that `checkpoint` does not hold yet; return the loss of each step."""
+        """Take the steps that are not yet in `checkpoint`; return the loss of each step."""
         if checkpoint is not None:
             checkpoint.restore(
                 variables=self.variables,
@@ -110,17 +110,18 @@ def _adam(
 
 
 class TuningCheckpoint:
-    """Keeps one training's variables in a folder, always a whole state of one step.
+    """Stores one training's variables in a folder, always the complete state of one step.
 
-    A new state is written beside the old one, which is removed only when the new one is complete
-    and named in the folder's `checkpoint` file: a kill at any time leaves one to go on from.
+    A new state is written next to the old one, which is removed only when the new one is complete
+    and named in the folder's `checkpoint` file: if the process is killed, a complete state exists.
 
     Args:
-        folder: where the states are kept; it is made where it does not exist.
-        training: what the training is of, as JSON values; states of another are refused.
+        folder: the folder of the states, created if it does not exist.
+        training: a description of the training, as JSON values; states of another training are
+            rejected.
 
     Raises:
-        InputError: the folder holds the state of another training.
+        InputError: the folder has the state of another training.
     """
 
     def __init__(self, folder: str | os.PathLike[str], training: dict[str, Any]) -> None:
@@ -130,13 +131,13 @@ class TuningCheckpoint:
             _check_same(self._path, json.loads(json.dumps(training)))
 
     def restore(self, **state: Any) -> None:
-        """Give trackable objects the values of the last whole state, where there is one.
+        """Set trackable objects to the values of the last complete state, if there is one.
 
         Args:
             state: lists of variables, and optimizers whose variables are built.
 
         Raises:
-            InputError: the state is damaged: TensorFlow's checksums do not fit.
+            InputError: the state is damaged: TensorFlow's checksums do not match.
         """
         checkpoint = tf.train.Checkpoint(**state)
         self._manager = tf.train.CheckpointManager(checkpoint, self.folder, max_to_keep=1)
@@ -152,14 +153,14 @@ class TuningCheckpoint:
             write_json(self._path, self._training)
 
     def save(self, step: int) -> None:
-        """Write the values that the restored objects have now."""
+        """Write the current values of the restored objects."""
         self._manager.save(checkpoint_number=step)
 
 
 def _check_same(path: Path, training: dict[str, Any]) -> None:
     try:
         kept = json.loads(path.read_text())
-    except ValueError as error:  # bad JSON, or bytes that are no UTF-8
+    except ValueError as error:  # bad JSON, or bytes that are not UTF-8
         raise InputError(
             f"{path} is damaged ({error}). Remove the folder to start anew."
         ) from error
@@ -176,11 +177,11 @@ def _check_same(path: Path, training: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def step_dropout(module: tf.Module, seed: int, step: tf.Variable) -> Iterator[None]:
-    """Draw a module's dropout from `(seed, place of the layer, step)` while the block runs.
+    """Draw a module's dropout from `(seed, place of the layer, step)` inside the block.
 
-    The draws of Keras depend on how often a layer was called since the process began, which no
-    checkpoint holds. What is traced inside the block keeps these draws. `step`, int64, is the
-    caller's to move on.
+    Keras' draws depend on the number of calls of a layer since the start of the process, which is
+    not in checkpoints. Graphs traced inside the block keep these draws. The caller increments
+    `step`, int64.
     """
     layers = [part for part in module.submodules if isinstance(part, tf.keras.layers.Dropout)]
     for place, layer in enumerate(layers):

@@ -1,4 +1,4 @@
-"""How a folder of sentence-transformers makes its vectors, beside the model itself."""
+"""The modules after the model in a sentence-transformers folder: pooling, dense, normalization."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ KINDS = ("Transformer", "Pooling", "Dense", "Normalize")
 
 @dataclasses.dataclass(frozen=True)
 class Dense:
-    """`activation(vectors kernel + bias)`: a fixed layer behind the pooling."""
+    """`activation(vectors kernel + bias)`: a constant layer after the pooling."""
 
     kernel: np.ndarray  # float32 [in_features, out_features]
     bias: np.ndarray | None  # float32 [out_features]
@@ -55,14 +55,14 @@ class Dense:
 
 @dataclasses.dataclass(frozen=True)
 class SentenceModules:
-    """What the folder states; None where it states nothing.
+    """The folder's settings; None if a setting is missing.
 
     Args:
-        pooling: how tokens make one vector.
-        max_length: longest text in wordpieces, the special ones among them; 0 is as many as the
-            model and its tokenizer take.
-        lower_case: whether texts are put into lower case before they are read.
-        layers: what is done to the pooled vectors, in order.
+        pooling: the pooling of tokens to one vector.
+        max_length: maximum length of a text in wordpieces, including special tokens; 0 is the
+            maximum of the model and its tokenizer.
+        lower_case: whether texts are converted to lower case first.
+        layers: layers applied to the pooled vectors, in order.
     """
 
     pooling: Pooling | None
@@ -72,18 +72,18 @@ class SentenceModules:
 
     @property
     def dense(self) -> list[Dense]:
-        """Those layers that have weights."""
+        """The layers that have weights."""
         return [layer for layer in self.layers if isinstance(layer, Dense)]
 
     def apply(self, pooled: tf.Tensor) -> tf.Tensor:
-        """The folder's layers on pooled vectors: [num_texts, hidden_dim] to [num_texts, dim]."""
+        """Apply the folder's layers: [num_texts, hidden_dim] to [num_texts, dim]."""
         for layer in self.layers:
             pooled = layer(pooled)
         return pooled
 
 
 def module_files(folder: Path) -> list[Path]:
-    """The files of all modules behind the model, such as `1_Pooling/config.json`, in order."""
+    """Return the files of all modules after the model (`1_Pooling/config.json`, ...), in order."""
     names = (CONFIG, *DENSE_WEIGHTS)
     paths = [path / name for _, path in _modules(folder) if path != folder for name in names]
     return [path for path in paths if path.is_file()]
@@ -92,18 +92,18 @@ def module_files(folder: Path) -> list[Path]:
 def read_sentence_modules(
     folder: Path, *, hidden_dim: int, pooling: Pooling | None = None
 ) -> SentenceModules:
-    """Read `modules.json` and what it names, or else the folders `1_Pooling`, `2_Dense`, ...
+    """Read `modules.json` and the modules in it, or else the folders `1_Pooling`, `2_Dense`, ...
 
     Args:
-        folder: of the checkpoint.
+        folder: folder of the checkpoint.
         hidden_dim: width of the model's last layer.
-        pooling: what the user chose; None leaves it to the folder.
+        pooling: the user's pooling; None for the folder's.
 
     Returns:
-        What the folder states, with the user's pooling in its place.
+        The folder's settings, with the user's pooling if it is given.
 
     Raises:
-        InputError: a file is missing or damaged, or states what is not supported: another pooling,
+        InputError: a file is missing or damaged, or needs something unsupported: another pooling,
             another module, a default prompt.
     """
     _check_prompt(folder)
@@ -130,7 +130,7 @@ def read_sentence_modules(
 
 
 def _modules(folder: Path) -> list[tuple[str, Path]]:
-    """Kind and folder of every module, in order."""
+    """Return kind and folder of every module, in order."""
     if (folder / MODULES).is_file():
         listed: list[tuple[str, Path]] = _parsed(
             folder / MODULES,
@@ -211,7 +211,7 @@ def _dense_weights(path: Path) -> dict[str, np.ndarray]:
 
 
 def _stated_texts(folder: Path) -> tuple[int | None, bool]:
-    """The longest text, and whether texts are put into lower case."""
+    """Return the maximum length of a text, and whether texts are converted to lower case."""
     files = sorted(folder.glob("sentence_*_config.json"))  # older files have a model's name in it
     if not files:
         return None, False

@@ -1,4 +1,4 @@
-"""The windows of many texts in chunks of like length: as tokens, or as a frozen layer's outputs."""
+"""Windows of many texts in chunks of similar length: as tokens, or as a frozen layer's outputs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TokenChunks:
         self.signature: tuple[tf.TensorSpec, ...] = (tokens, tokens)
 
     def chunks_of(self, rows: np.ndarray, chunk_size: int) -> list[np.ndarray]:
-        """The windows of some texts by rising length; only the first chunk may be smaller."""
+        """Return windows in chunks of increasing length; only the first chunk may be smaller."""
         windows = np.flatnonzero(np.isin(self.tokens.texts, rows))
         ordered = windows[np.argsort(self.tokens.lengths[windows], kind="stable")]
         return np.split(
@@ -30,7 +30,7 @@ class TokenChunks:
         )
 
     def chunk(self, windows: np.ndarray) -> tuple[tf.Tensor, ...]:
-        """Token ids and attention mask of some windows, as wide as the longest of them needs."""
+        """Return token ids and attention mask of some windows, padded to the longest."""
         input_ids, mask = self.tokens.padded(windows)
         return tf.constant(input_ids), tf.constant(mask)
 
@@ -42,7 +42,7 @@ class TokenChunks:
     def combine(
         self, pooled: tf.Tensor, texts: tf.Tensor, num_tokens: tf.Tensor, num_texts: tf.Tensor
     ) -> tf.Tensor:
-        """Vectors of texts from those of their windows, as `TextEncoder.encode` makes them."""
+        """Return texts' vectors from those of their windows, as in `TextEncoder.encode`."""
         pooling = self.encoder.pooling
         return self.encoder.finished(combine_windows(pooled, num_tokens, texts, num_texts, pooling))
 
@@ -83,5 +83,5 @@ class LayerChunks(TokenChunks):
         return pool(self.stack.run(self.layers, hidden, mask), mask, self.encoder.pooling)
 
     def _places(self, windows: np.ndarray, seen: np.ndarray) -> np.ndarray:
-        """Rows of `stored` of every token that is seen."""
+        """Return the rows of `stored` of all tokens that are not padding."""
         return (self.tokens.starts[windows, None] + np.arange(seen.shape[1]))[seen]

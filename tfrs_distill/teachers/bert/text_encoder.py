@@ -38,45 +38,45 @@ from tfrs_distill.teachers.bert.token_windows import (
 
 __all__ = ["TextEncoder", "checkpoint_fingerprint"]
 
-MAX_LENGTH = 128  # where neither the user nor the folder states one
+MAX_LENGTH = 128  # if neither the user nor the folder sets one
 
 
 class TextEncoder:
-    """Vectors of texts by a checkpoint of the BERT family: its last layer, pooled, length 1.
+    """Vectors of texts from a BERT-family checkpoint: its last layer, pooled, scaled to length 1.
 
     `vector = m / |m|_2`, with m the mean, the first token or the maximum of the last layer's
     outputs h_t over the tokens that are not padding. "mean" is what sentence-transformers computes
     for all-MiniLM-L6-v2 ([Reimers and Gurevych, 2019](https://arxiv.org/abs/1908.10084)).
 
-    A folder of sentence-transformers states how its vectors are made, which counts where an
-    argument is not given: `1_Pooling` names the pooling, `sentence_bert_config.json` the longest
-    text and whether texts are put into lower case, `2_Dense` a layer that is applied to m. What it
-    states and is not supported is refused. Vectors have length 1 whether it has `Normalize` or
-    not: the direction is the folder's.
+    A sentence-transformers folder has settings for its vectors, which are the defaults of the
+    arguments: `1_Pooling` has the pooling, `sentence_bert_config.json` the maximum length and
+    whether texts are converted to lower case, `2_Dense` a layer that is applied to m. Unsupported
+    settings raise an error. Vectors have length 1 with or without `Normalize` in the folder; this
+    does not change their direction.
 
-    A longer text than `max_length` is cut, or read in windows, one after another without overlap,
-    each between the special tokens. The windows' m are then combined: their mean weighted by tokens
-    for "mean", the maximum for "max", the plain mean for "cls". Shorter texts have one window, the
-    same as cut. Measured with MiniLM on 60 texts of 300 to 512 wordpieces: the mean cosine with the
-    vectors of the whole texts is 0.893 for windows of 128; 0.885 if they overlap by a quarter,
-    which costs more; 0.800 for texts cut at 128.
+    A text longer than `max_length` is cut, or read in consecutive windows without overlap, each
+    with its own special tokens. The windows' m are then combined: by their mean weighted by tokens
+    for "mean", the maximum for "max", the unweighted mean for "cls". For shorter texts, which have
+    one window, both modes are equal. Measured with MiniLM on 60 texts of 300 to 512 wordpieces: the
+    mean cosine with the vectors of the whole texts is 0.893 for windows of 128; 0.885 if they
+    overlap by a quarter, which costs more; 0.800 for texts cut at 128.
 
     Args:
         name_or_path: a folder with `config.json`, weights and tokenizer files, or the name of a
             model on the Hugging Face Hub that has them. Weights are `model.safetensors` with the
             names of PyTorch or of TensorFlow, or else `pytorch_model.bin`, or several such files
             with their index; PyTorch itself is not needed.
-        max_length: longest text, or window, in wordpieces, the special ones among them; None is
-            what the folder states, or else 128.
-        pooling: "mean", "cls" or "max"; None is what the folder states, or else "mean".
+        max_length: maximum length of a text, or window, in wordpieces, including special tokens;
+            None for the folder's setting, or else 128.
+        pooling: "mean", "cls" or "max"; None for the folder's setting, or else "mean".
         long_texts: "cut" or "windows".
 
     Raises:
-        InputError: the folder misses a file, its weights do not fit its configuration, it states
-            what is not supported, the Hub does not give the model, or the model has fewer
+        InputError: a file is missing in the folder, its weights do not fit its configuration, it
+            has an unsupported setting, the model cannot be downloaded from the Hub, or it has fewer
             positions than `max_length`.
-        ValueError: `pooling` or `long_texts` is none of those, or `max_length` leaves no room
-            beside the special tokens.
+        ValueError: `pooling` or `long_texts` is not one of these, or `max_length` leaves no space
+            in addition to the special tokens.
 
     Example:
     >>> encoder = TextEncoder("sentence-transformers/all-MiniLM-L6-v2")  # doctest: +SKIP
@@ -116,19 +116,19 @@ class TextEncoder:
 
     @property
     def text_dim(self) -> int:
-        """Width of the vectors: of the last layer, or of the folder's last dense one."""
+        """Width of the vectors: of the last layer, or of the folder's last dense layer."""
         dense = self.modules.dense
         return int(dense[-1].kernel.shape[1]) if dense else self.hidden_dim
 
     @property
     def num_parameters(self) -> int:
-        """Parameters of the checkpoint's encoder, dense layers behind its pooling included."""
+        """Number of parameters of the encoder, including dense layers after the pooling."""
         arrays = [array for layer in self.modules.dense for array in (layer.kernel, layer.bias)]
         return int(self.model.count_params()) + sum(a.size for a in arrays if a is not None)
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of the weights on disk."""
+        """Size of the weights on disk."""
         dense = [path for path in module_files(self.folder) if path.suffix != ".json"]
         return sum(path.stat().st_size for path in weight_files(self.folder) + dense)
 
@@ -137,20 +137,20 @@ class TextEncoder:
         """The word pieces of its tokenizer, for `td.data.WordPieces.for_texts`.
 
         Raises:
-            InputError: the tokenizer makes no word pieces, as RoBERTa's.
+            InputError: the tokenizer does not use word pieces, such as RoBERTa's.
         """
         return pieces_of(self.tokenizer, self.folder)
 
     @property
     def lowercase(self) -> bool:
-        """Whether texts are put into lower case before they are split."""
+        """Whether texts are converted to lower case before they are split."""
         return self.modules.lower_case or bool(getattr(self.tokenizer, "do_lower_case", False))
 
     def tokenize(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Token ids and attention mask of texts, longer ones cut, int32 [num_texts, length].
 
-        `length` is the longest's, rounded up to a multiple of 8 but not beyond `max_length`, so
-        that there are few shapes to compile for.
+        `length` is the longest text's, rounded up to a multiple of 8, at most `max_length`, so that
+        few shapes are compiled.
 
         Raises:
             ValueError: `texts` is one string.
@@ -159,7 +159,7 @@ class TextEncoder:
         return tokens.padded(np.arange(len(texts)), multiple_of=8)
 
     def token_windows(self, texts: Sequence[str]) -> TokenWindows:
-        """Token ids of texts, longer ones cut or in windows as `long_texts` has it.
+        """Token ids of texts, longer ones cut or in windows, according to `long_texts`.
 
         Raises:
             ValueError: `texts` is one string.
@@ -173,7 +173,7 @@ class TextEncoder:
         return self.pool(self._hidden(input_ids, attention_mask), attention_mask)
 
     def pool(self, hidden: tf.Tensor, attention_mask: tf.Tensor) -> tf.Tensor:
-        """What `pooled` does after the model: pooling, the folder's layers, length 1.
+        """Apply the steps of `pooled` after the model: pooling, the folder's layers, length 1.
 
         Args:
             hidden: the last layer's outputs, [num_texts, length, hidden_dim].
@@ -188,7 +188,7 @@ class TextEncoder:
         """Vectors of texts from their pooled outputs: the folder's layers, then length 1.
 
         Args:
-            pooled: of whole texts, [num_texts, hidden_dim].
+            pooled: pooled outputs of whole texts, [num_texts, hidden_dim].
 
         Returns:
             [num_texts, text_dim], each of length 1.
@@ -204,11 +204,11 @@ class TextEncoder:
     ) -> np.ndarray:
         """Vectors of texts, float32 [num_texts, text_dim], in the order given.
 
-        Windows of like length share a batch and are padded to its longest, for one graph takes all
-        shapes: what is spent on padding is little.
+        Windows of similar length share a batch and are padded to the longest of them, so padding
+        costs little. One graph is used for all shapes.
 
         Args:
-            texts: what to read.
+            texts: the texts to encode.
             batch_size: windows at a time; a text has one unless it is long.
             advance: called with the number of texts done since the last call.
 
@@ -219,7 +219,7 @@ class TextEncoder:
         forward = self._traced_forward()
         left = np.bincount(tokens.texts, minlength=len(texts))
         vectors = np.zeros((len(tokens.lengths), self.hidden_dim), np.float32)
-        order = np.argsort(-tokens.lengths, kind="stable")  # too long for memory shows at once
+        order = np.argsort(-tokens.lengths, kind="stable")  # longest first: fails early
         for start in range(0, len(order), batch_size):
             windows = order[start : start + batch_size]
             input_ids, mask = tokens.padded(windows)
@@ -233,9 +233,9 @@ class TextEncoder:
         return self.finished(combined).numpy()
 
     def fingerprint(self) -> str:
-        """sha256 of all that decides the vectors: the checkpoint's files and the arguments.
+        """sha256 of everything that decides the vectors: the checkpoint's files and the arguments.
 
-        Training of `model` in place is not seen.
+        It does not include in-place training of `model`.
         """
         settings = {
             "checkpoint": checkpoint_fingerprint(self.folder),
@@ -246,10 +246,10 @@ class TextEncoder:
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     def _traced_forward(self) -> Any:
-        """Model and pooling as one graph for all shapes; a new one when the variables are others.
+        """Return model and pooling as one graph for all shapes; a new one if the variables change.
 
-        Layers of the model may be trained in place, and may be exchanged for others (adapters); a
-        graph of the old ones would go on computing with the old variables.
+        Layers of the model may be trained in place, and may be replaced by others (adapters); an
+        old graph would still compute with the old variables.
         """
         variables = list(self.model.weights)
         if [id(v) for v in variables] != [id(v) for v in self._traced_for]:
@@ -268,7 +268,7 @@ class TextEncoder:
         return outputs.last_hidden_state
 
     def _stated_length(self) -> int:
-        """What the folder states; never more than the model has positions for."""
+        """Return the folder's maximum length, limited by the model's positions."""
         stated = self.modules.max_length
         limits = [max_positions(self.model) or self.tokenizer.model_max_length]
         if stated == 0:
@@ -276,7 +276,7 @@ class TextEncoder:
         return min([MAX_LENGTH if stated is None else stated or limits[0], *limits])
 
     def _lower_case(self) -> None:
-        """Let the tokenizer put texts into lower case before all else that it does."""
+        """Make the tokenizer convert texts to lower case as its first step."""
         from tokenizers import normalizers
 
         if not self.tokenizer.is_fast:

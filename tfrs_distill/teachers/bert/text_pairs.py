@@ -1,4 +1,4 @@
-"""Sentence pairs of a history's texts and a candidate's text, made of token ids."""
+"""Sentence pairs of a history's texts and a candidate's text, as token ids."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ LENGTH_STEP = 8  # pairs are padded to a multiple of this
 
 
 class TextPairs:
-    """Every item's tokens, and pairs made of them with TensorFlow operations alone.
+    """Every item's tokens, and pairs built from them with TensorFlow operations only.
 
-    A pair reads `[CLS] newest item ; next newest ; ... [SEP] candidate [SEP]`, or with whatever
-    special tokens the checkpoint's tokenizer puts around and between two texts. A text is cut to
-    half of the room. The candidate's tokens are all kept and the history gets the room they leave:
-    what does not fit are its oldest items.
+    A pair is `[CLS] newest item ; next newest ; ... [SEP] candidate [SEP]`, with the special tokens
+    of the checkpoint's tokenizer around and between two texts. Each text is cut to half of the
+    available length. All tokens of the candidate are kept, and the history gets the remaining
+    length: its oldest items are removed.
 
     Args:
-        tokenizer: of a Hugging Face checkpoint.
+        tokenizer: the tokenizer of a Hugging Face checkpoint.
         texts: every item's text, in catalogue order.
-        max_length: tokens of a pair, special ones included.
+        max_length: maximum number of tokens of a pair, including special tokens.
 
     Raises:
-        InputError: `max_length` leaves no room for texts, or a text has no tokens.
+        InputError: `max_length` leaves no space for texts, or a text has no tokens.
     """
 
     def __init__(self, tokenizer: Any, texts: Sequence[str], max_length: int) -> None:
@@ -56,17 +56,17 @@ class TextPairs:
 
     @property
     def num_items(self) -> int:
-        """Items whose texts are known."""
+        """Number of items with texts."""
         return int(self.candidates.shape[0]) - 1
 
     def lengths(self, histories: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
-        """Tokens of each pair, int32 [num_pairs]; see `tokens`."""
+        """Return the number of tokens of each pair, int32 [num_pairs]; see `tokens`."""
         read = tf.reduce_sum(tf.gather(_row_lengths(self.parts), histories), axis=1)
         texts = tf.minimum(read + tf.gather(_row_lengths(self.candidates), candidates), self.room)
         return texts + self.max_length - self.room
 
     def tokens(self, histories: tf.Tensor, candidates: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return the model's inputs of pairs, padded to the longest, to a multiple of 8.
+        """Return the model's inputs for pairs, padded to the longest and a multiple of 8.
 
         Args:
             histories: int32 [num_pairs, any length], item indices, newest first; 0 is no item.
@@ -96,7 +96,7 @@ class TextPairs:
         }
 
     def fingerprint(self) -> str:
-        """sha256 of every token and of how pairs are made of them."""
+        """sha256 of every token and of the construction of pairs."""
         digest = hashlib.sha256(repr((self.max_length, self.special, self.types)).encode())
         for ragged in (self.candidates, self.parts):
             for part in (ragged.values, ragged.row_splits):
@@ -105,7 +105,9 @@ class TextPairs:
 
 
 def row_histories(batch: dict[str, tf.Tensor]) -> tf.Tensor:
-    """Each row's history, the window up to its position: int32 [num_rows, max_history], 0 behind.
+    """Return each row's history, the window up to its position: int32 [num_rows, max_history].
+
+    Padding (0) is at the end.
 
     Example:
     >>> history, labels = tf.constant([[0, 4, 5]]), tf.constant([[0, 5, 6]])
@@ -119,7 +121,7 @@ def row_histories(batch: dict[str, tf.Tensor]) -> tf.Tensor:
 
 
 def _special_tokens(tokenizer: Any) -> tuple[list[list[int]], list[list[int]]]:
-    """The ids before, between and after the two texts of a pair, and their token types."""
+    """Return the ids before, between and after the two texts of a pair, and their token types."""
     one, other = _plain(tokenizer, ["a", "b"])
     pair = tokenizer("a", "b", return_token_type_ids=True)
     ids, types = pair["input_ids"], pair["token_type_ids"]
@@ -139,7 +141,7 @@ def _place(ids: list[int], wanted: list[int]) -> int:
 
 
 def _plain(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of texts alone, without special tokens."""
+    """Return the token ids of texts, without special tokens."""
     return list(tokenizer(list(texts), add_special_tokens=False)["input_ids"])
 
 

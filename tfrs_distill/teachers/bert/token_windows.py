@@ -1,4 +1,4 @@
-"""Texts as token ids, one window a text or several: made once, padded batch by batch."""
+"""Texts as token ids, in one or more windows per text: tokenized once, padded per batch."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 LongTexts = Literal["cut", "windows"]
-TEXTS_AT_ONCE = 4096  # bounds what the tokenizer holds; beyond it speed no longer grows
+TEXTS_AT_ONCE = 4096  # limits the tokenizer's memory; more texts are not faster
 
 
 @dataclasses.dataclass(frozen=True)
 class TokenWindows:
-    """Windows of token ids laid end to end, in the order of their texts.
+    """Concatenated windows of token ids, in the order of their texts.
 
     Attributes:
-        ids: token ids with the special ones, int32 [num_tokens].
-        starts: where a window begins in `ids`, int64 [num_windows].
-        lengths: tokens of a window, int64 [num_windows].
-        texts: the text that a window is of, int64 [num_windows], never falling.
-        max_length: tokens of a window at most.
-        pad_id: the token that is put behind shorter windows.
+        ids: token ids, including special tokens, int32 [num_tokens].
+        starts: start of each window in `ids`, int64 [num_windows].
+        lengths: number of tokens of each window, int64 [num_windows].
+        texts: index of each window's text, int64 [num_windows], in ascending order.
+        max_length: maximum number of tokens of a window.
+        pad_id: the token that pads shorter windows at the end.
     """
 
     ids: np.ndarray
@@ -36,7 +36,7 @@ class TokenWindows:
     def padded(self, windows: np.ndarray, *, multiple_of: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Token ids and attention mask of some windows, int32 [num_windows, length].
 
-        `length` is the longest's, rounded up to a multiple but not beyond `max_length`.
+        `length` is the longest window's, rounded up to a multiple, at most `max_length`.
         """
         lengths = self.lengths[windows]
         length = -(-int(lengths.max(initial=0)) // multiple_of) * multiple_of
@@ -48,7 +48,7 @@ class TokenWindows:
 
 
 def check_long_texts(long_texts: str) -> None:
-    """Raises a ValueError unless `long_texts` is "cut" or "windows"."""
+    """Raise a ValueError unless `long_texts` is "cut" or "windows"."""
     if long_texts not in get_args(LongTexts):
         raise ValueError(
             f"`long_texts` must be 'cut' or 'windows'. Received: long_texts={long_texts!r}."
@@ -58,14 +58,14 @@ def check_long_texts(long_texts: str) -> None:
 def token_windows(
     tokenizer: Any, texts: Sequence[str], *, max_length: int, long_texts: LongTexts
 ) -> TokenWindows:
-    """Read texts into windows of at most `max_length` tokens, the special ones among them.
+    """Tokenize texts into windows of at most `max_length` tokens, including special tokens.
 
     Args:
-        tokenizer: a transformers tokenizer; a fast one for windows.
-        texts: what to read.
-        max_length: longest window in wordpieces.
-        long_texts: "cut" keeps a longer text's first window; "windows" reads all of it, every
-            wordpiece in one window.
+        tokenizer: a transformers tokenizer; "windows" needs a fast one.
+        texts: the texts to tokenize.
+        max_length: maximum length of a window in wordpieces.
+        long_texts: "cut" keeps only a longer text's first window; "windows" keeps all of the text,
+            with each wordpiece in exactly one window.
 
     Raises:
         ValueError: `texts` is one string.

@@ -1,4 +1,4 @@
-"""Which layers of a BERT are tuned, and how fast each of them learns."""
+"""The selection of a BERT's trained layers, and their learning rates."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ LearningRateGroups = list[tuple[float, list[tf.Variable]]]
 
 @dataclass(frozen=True)
 class TopLayers:
-    """Tune the highest layers of the encoder; what the lower ones put out is computed once.
+    """Train the highest layers of the encoder; the outputs of the lower layers are computed once.
 
     Args:
-        num_layers: how many from the top.
+        num_layers: number of layers, from the top.
 
     Raises:
         ValueError: `num_layers` is not a whole number of at least 1.
@@ -32,7 +32,7 @@ class TopLayers:
         check_whole_number("num_layers", self.num_layers)
 
     def groups(self, stack: LayerStack) -> LearningRateGroups:
-        """The layers' weights, all at the full learning rate.
+        """Return the layers' weights, all with the full learning rate.
 
         Raises:
             ValueError: the encoder has fewer layers.
@@ -48,14 +48,14 @@ class TopLayers:
 
 @dataclass(frozen=True)
 class AllLayers:
-    """Tune the whole encoder, embeddings included, lower layers more slowly.
+    """Train the whole encoder, including embeddings, with smaller learning rates in lower layers.
 
     A layer's learning rate is `learning_rate * layer_decay**d`, d its distance from the highest
     layer; the embeddings' distance is the number of layers. Reference: discriminative fine-tuning,
     [Howard & Ruder, 2018](https://arxiv.org/abs/1801.06146).
 
     Args:
-        layer_decay: above 0, at most 1; 1 trains all layers equally fast.
+        layer_decay: above 0, at most 1; with 1 all layers have the same learning rate.
 
     Raises:
         ValueError: `layer_decay` is out of its range.
@@ -73,7 +73,7 @@ class AllLayers:
             )
 
     def groups(self, stack: LayerStack) -> LearningRateGroups:
-        """The embeddings and every layer, each with its share of the learning rate."""
+        """Return the embeddings and all layers, each with its factor of the learning rate."""
         layers = [stack.other_variables(), *stack.layer_variables()]
         return [
             (self.layer_decay ** (len(layers) - 1 - place), variables)

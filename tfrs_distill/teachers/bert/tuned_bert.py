@@ -1,4 +1,4 @@
-"""A BERT whose layers train in place, with a head on its pooled output."""
+"""A BERT whose layers are trained in place, with a head on its pooled output."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ FORMAT = 2  # raised when a change makes older files unreadable
 
 
 class TunedBert:
-    """The encoder's layers with a head: what they compute, their weights, their files.
+    """The encoder's layers with a head: their outputs, weights and files.
 
-    The embeddings stay as they are.
+    The embeddings are frozen.
 
     Args:
         encoder: a `TextEncoder`, changed by training.
-        max_length: tokens that are read at most.
+        max_length: maximum number of tokens that are read.
         batch_size: texts read at a time.
 
     Raises:
-        InputError: `max_length` is more than the checkpoint has positions for.
-        ValueError: the encoder is of no BERT family, or an argument is out of its range.
+        InputError: `max_length` is larger than the checkpoint supports.
+        ValueError: the encoder is not of the BERT family, or an argument is out of its range.
     """
 
-    kind: ClassVar[str]  # names the files, as in "text ranker"
+    kind: ClassVar[str]  # used in file names, such as "text ranker"
     head: tf.keras.layers.Layer
 
     def __init__(self, encoder: TextEncoder, *, max_length: int, batch_size: int) -> None:
@@ -52,7 +52,7 @@ class TunedBert:
 
     @property
     def _arguments(self) -> dict[str, Any]:
-        """JSON values that an equal object is made of, beside the encoder."""
+        """The arguments, as JSON values, that build an equal object with the encoder."""
         raise NotImplementedError
 
     @property
@@ -62,12 +62,12 @@ class TunedBert:
 
     @property
     def _identity(self) -> str:
-        """What decides the scores beside the weights."""
+        """What decides the scores in addition to the weights."""
         raise NotImplementedError
 
     @property
     def weights(self) -> dict[str, tf.Variable]:
-        """What training may change: the layers' and the head's weights, by name."""
+        """The weights that training may change: the layers' and the head's, by name."""
         layers = {
             f"layers/{number}/{place}": variable
             for number, variables in enumerate(self.stack.layer_variables())
@@ -89,7 +89,7 @@ class TunedBert:
         ]
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write configuration and trained weights; the base checkpoint is not among them."""
+        """Write configuration and trained weights, without the base checkpoint."""
         weights = {name: variable.numpy() for name, variable in self.weights.items()}
         write_tuned_bert(folder, self.kind, self.base, self._arguments, weights)
 
@@ -106,7 +106,7 @@ class TunedBert:
 
 
 def check_num_layers(num_layers: int | None, of: int) -> None:
-    """Raises a ValueError unless `num_layers` is None or within 1 to `of`."""
+    """Raise a ValueError unless `num_layers` is None or within 1 to `of`."""
     if num_layers is not None and not 1 <= num_layers <= of:
         raise ValueError(
             f"`num_layers` must be None or within 1 to {of}, the encoder's layers. "
@@ -121,14 +121,14 @@ def write_tuned_bert(
     arguments: dict[str, Any],
     weights: dict[str, np.ndarray],
 ) -> None:
-    """Write a folder, whole or not at all.
+    """Write a folder atomically.
 
     Args:
-        folder: where to.
-        kind: what the BERT was tuned to be, as in "text ranker"; names the files.
+        folder: the folder to write.
+        kind: the kind of the tuned BERT, such as "text ranker"; used in file names.
         base: fingerprint of the checkpoint that was trained, from `base_fingerprint`.
-        arguments: JSON values that an equal object is made of.
-        weights: what was trained, by name.
+        arguments: the arguments, as JSON values, that build an equal object.
+        weights: the trained weights, by name.
     """
     facts = {"format": FORMAT, "base": base, "arguments": arguments}
     facts["sha256"] = content_sha256(facts, weights)
@@ -141,11 +141,11 @@ def write_tuned_bert(
 def read_tuned_bert(
     folder: str | os.PathLike[str], kind: str, encoder: TextEncoder
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """What `write_tuned_bert` wrote: arguments and weights.
+    """Read arguments and weights that `write_tuned_bert` wrote.
 
     Raises:
-        InputError: something is missing, truncated, changed, of another format, or was trained
-            from another checkpoint than the encoder's.
+        InputError: a file is missing, truncated, changed or of another format, or was trained from
+            another checkpoint than the encoder's.
     """
     folder = Path(folder)
     weights_file, facts_file = _files(kind)
@@ -176,7 +176,7 @@ def read_tuned_bert(
 
 
 def base_fingerprint(encoder: TextEncoder) -> str:
-    """sha256 of what tuning leaves alone: files, pooling, and embeddings as they are in memory."""
+    """sha256 of what tuning does not change: files, pooling, and the current embeddings."""
     digest = hashlib.sha256(f"{checkpoint_fingerprint(encoder.folder)} {encoder.pooling}".encode())
     for variable in LayerStack(encoder.model).other_variables():
         digest.update(variable.numpy().tobytes())

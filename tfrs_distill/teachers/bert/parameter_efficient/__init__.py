@@ -1,4 +1,4 @@
-"""Parameter-efficient tuning: small layers on a large model, of which only they train."""
+"""Parameter-efficient tuning: only small layers added to a large model are trained."""
 
 from tfrs_distill.teachers.bert.parameter_efficient.attach_saved import attach_saved
 from tfrs_distill.teachers.bert.parameter_efficient.attached import Attached, ParameterEfficient

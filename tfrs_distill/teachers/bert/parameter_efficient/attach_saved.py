@@ -1,4 +1,4 @@
-"""From a file of trained weights back to a tuned encoder."""
+"""Restores a tuned encoder from a file of trained weights."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ METHODS: dict[str, type[LoRA | BottleneckAdapters | PrefixVectors]] = {
 
 
 def attach_saved(encoder: TextEncoder, path: str | os.PathLike[str]) -> Attached:
-    """Attach the layers that a file names, with its weights: the encoder is then the tuned one.
+    """Attach the layers of a file, with its weights, to restore the tuned encoder.
 
     Args:
-        encoder: the text encoder the file was trained on, as it was then.
+        encoder: the text encoder, as it was before the training.
         path: a file that `Attached.save` wrote.
 
     Returns:
-        What `LoRA`, `BottleneckAdapters` or `PrefixVectors` attached.
+        The layers attached by `LoRA`, `BottleneckAdapters` or `PrefixVectors`.
 
     Raises:
         InputError: the file cannot be read, or belongs to another base checkpoint; the encoder is
-            then what it was.
-        ValueError: the encoder carries added layers already, or is of another family.
+            then unchanged.
+        ValueError: the encoder already has added layers, or is of another family.
     """
     saved = SavedWeights.read(path)
     try:

@@ -1,4 +1,4 @@
-"""Layers added to a model: what trains, and how it is saved, merged and taken off."""
+"""Layers added to a model: their trained weights, and how to save, merge and detach them."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ FORMAT = "tfrs-distill parameter-efficient 2"
 
 
 class AddedLayer(tf.keras.layers.Layer):
-    """A layer that stands in the place of one of the model, and holds it."""
+    """A layer that replaces and contains one of the model's layers."""
 
 
 class ParameterEfficient(Protocol):
-    """What `LoRA`, `BottleneckAdapters` and `PrefixVectors` have in common: frozen dataclasses."""
+    """The interface of `LoRA`, `BottleneckAdapters` and `PrefixVectors`: frozen dataclasses."""
 
     def attach(self, encoder: TextEncoder) -> Attached:
-        """Put the layers onto an encoder's model."""
+        """Add the layers to an encoder's model."""
         ...
 
 
 class Attached:
-    """Layers that `LoRA`, `BottleneckAdapters` or `PrefixVectors` have put onto an encoder.
+    """Layers that `LoRA`, `BottleneckAdapters` or `PrefixVectors` added to an encoder.
 
-    Only `trainable_variables` are meant to train; the model below them stays what it was.
+    Train only `trainable_variables`; the model's own weights do not change.
 
     Args:
         encoder: the text encoder; its model is changed in place.
-        method: the configuration that puts the layers there.
+        method: the configuration that adds the layers.
 
     Raises:
-        ValueError: the encoder carries such layers already, or is of a family without a stack of
+        ValueError: the encoder already has such layers, or is of a family without a stack of
             layers.
     """
 
@@ -61,39 +61,39 @@ class Attached:
         self._gone = ""
 
     def replace(self, owner: Any, attribute: str, layer: AddedLayer) -> None:
-        """Put an added layer in the place of one of the model's layers."""
+        """Replace one of the model's layers by an added layer."""
         self._replaced.append((owner, attribute, getattr(owner, attribute)))
         setattr(owner, attribute, layer)
 
     def train(self, name: str, variable: tf.Variable, *, borrowed: bool = False) -> None:
-        """Count a weight among those that train; a borrowed one is of the model itself."""
+        """Add a weight to the trained ones; a borrowed weight belongs to the model itself."""
         self._variables[name] = variable
         if borrowed:
             self._borrowed.append((variable, variable.numpy()))
 
     def ready(self, merge: Callable[[], None] | None = None) -> Attached:
-        """Take how the layers are merged into the model's weights, where they can be."""
+        """Set the function that merges the layers into the model's weights, if this is possible."""
         self._merge = merge
         return self
 
     @property
     def trainable_variables(self) -> list[tf.Variable]:
-        """The only weights that train."""
+        """The trained weights; all others are frozen."""
         return list(self._variables.values())
 
     @property
     def num_parameters(self) -> int:
-        """Numbers in the weights that train."""
+        """Number of trained parameters."""
         return sum(int(np.prod(v.shape)) for v in self.trainable_variables)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the trained weights, their configuration and what they belong to as one file.
+        """Write the trained weights, their configuration and the base's fingerprint to one file.
 
         Args:
-            path: a safetensors file; it appears whole or not at all.
+            path: a safetensors file; it is written atomically.
 
         Raises:
-            ValueError: the layers were merged or taken off.
+            ValueError: the layers were merged or detached.
         """
         self._check_there("save")
         weights = {name: v.numpy() for name, v in self._variables.items()}
@@ -105,12 +105,12 @@ class Attached:
         ).write(path)
 
     def load(self, path: str | os.PathLike[str]) -> None:
-        """Take the weights of a file that `save` wrote for an equal encoder and configuration.
+        """Load the weights of a file that `save` wrote for an equal encoder and configuration.
 
         Raises:
             InputError: the file is of another kind, configuration, base checkpoint or shape; the
-                weights are then what they were before.
-            ValueError: the layers were merged or taken off.
+                weights are then unchanged.
+            ValueError: the layers were merged or detached.
         """
         self._check_there("load")
         saved = SavedWeights.read(path)
@@ -140,14 +140,15 @@ class Attached:
             variable.assign(saved.weights[name])
 
     def merge(self) -> None:
-        """Add what was learnt to the model's weights and take the added layers off.
+        """Add the trained weights to the model's weights and remove the added layers.
 
-        Afterwards the encoder is as fast as before and gives the tuned vectors, up to the rounding
-        of the merged weights. Only `LoRA` can: it is linear in a weight of the model. Adapters and
-        prefix vectors stay in the forward pass, which costs them a little time at inference.
+        Afterwards the encoder is as fast as before and returns the tuned vectors, up to the
+        rounding of the merged weights. This is possible only for `LoRA`, which is linear in a
+        weight of the model. Adapters and prefix vectors stay in the forward pass, with a small cost
+        at inference.
 
         Raises:
-            ValueError: the method cannot be merged, or the layers are merged or off already.
+            ValueError: the method cannot be merged, or the layers are already merged or detached.
         """
         self._check_there("merge")
         if self._merge is None:
@@ -159,7 +160,7 @@ class Attached:
         self._take_off("merged")
 
     def detach(self) -> None:
-        """Take the added layers off: the encoder is bit for bit what it was before `attach`."""
+        """Remove the added layers: the encoder is bit for bit the same as before `attach`."""
         self._check_there("detach")
         for variable, value in self._borrowed:
             variable.assign(value)
@@ -184,7 +185,7 @@ class SavedWeights:
     Args:
         method: name of the configuration's class, such as "LoRA".
         arguments: the configuration's arguments.
-        base_fingerprint: sha256 of the weights of the model that the layers were put onto.
+        base_fingerprint: sha256 of the weights of the model that the layers were added to.
         weights: the trained weights by name.
     """
 
@@ -194,7 +195,7 @@ class SavedWeights:
     weights: dict[str, np.ndarray]
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write the file, whole or not at all."""
+        """Write the file atomically."""
         metadata = {
             "format": FORMAT,
             "method": self.method,
@@ -211,8 +212,8 @@ class SavedWeights:
         """Read a file that `write` wrote.
 
         Raises:
-            InputError: there is no such file, it is truncated or changed, or something else wrote
-                it.
+            InputError: there is no such file, it is truncated or changed, or it was not written by
+                `write`.
         """
         if not Path(path).is_file():
             raise InputError(f"There is no file {path}. Give one that `save` has written.")
@@ -238,7 +239,7 @@ class SavedWeights:
 
 
 def check_bare(encoder: TextEncoder, purpose: str) -> None:
-    """Raises a ValueError where an encoder carries added layers; `purpose`: what it cannot do."""
+    """Raise a ValueError if an encoder has added layers; `purpose`: what it cannot do."""
     if any(isinstance(module, AddedLayer) for module in encoder.model.submodules):
         raise ValueError(
             f"The encoder already carries added layers, so it cannot {purpose}. Call `merge()` or "
@@ -247,7 +248,7 @@ def check_bare(encoder: TextEncoder, purpose: str) -> None:
 
 
 def _plain(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments as JSON gives them back: lists for tuples."""
+    """Return arguments as read from JSON: lists instead of tuples."""
     return {name: list(v) if isinstance(v, tuple) else v for name, v in arguments.items()}
 
 

@@ -16,14 +16,14 @@ from tfrs_distill.teachers.whole_number import check_whole_number
 class BottleneckAdapters:
     """Adapters: `h + U gelu(D h + d) + u` after the attention's and the feed-forward's output.
 
-    h is what either puts out, before the residual and its normalisation. U and u start at 0, so
+    h is this output, before the residual connection and its normalisation. U and u start at 0, so
     that an untrained adapter changes nothing. As in the paper, the normalisations' gains and
-    offsets are trained too; `detach` puts them back. Adapters cannot be merged: they stay in the
+    offsets are trained too; `detach` restores them. Adapters cannot be merged: they stay in the
     forward pass. Reference: [Houlsby et al., 2019](https://arxiv.org/abs/1902.00751).
 
     Args:
-        width: units of the bottleneck, at least 1.
-        seed: of D.
+        width: number of units of the bottleneck, at least 1.
+        seed: seed of D.
 
     Raises:
         ValueError: `width` is not a whole number of at least 1.
@@ -42,16 +42,16 @@ class BottleneckAdapters:
         check_whole_number("width", self.width)
 
     def attach(self, encoder: TextEncoder) -> Attached:
-        """Put two adapters into every layer of the encoder; its vectors stay the same.
+        """Add two adapters to every layer of the encoder; its vectors do not change.
 
         Args:
             encoder: a text encoder of the BERT family; its model is changed in place.
 
         Returns:
-            What trains, saves and detaches.
+            The attached layers, which can be trained, saved and detached.
 
         Raises:
-            ValueError: the encoder carries added layers already, or is of another family.
+            ValueError: the encoder already has added layers, or is of another family.
         """
         attached = Attached(encoder, self)
         stack = attached.stack
@@ -71,7 +71,7 @@ class BottleneckAdapters:
 
 
 class AdaptedDense(AddedLayer):
-    """A dense layer, not trained, and over its outputs h: `h + gelu(h down + d) up + u`."""
+    """A frozen dense layer with outputs h, and an adapter: `h + gelu(h down + d) up + u`."""
 
     def __init__(self, dense: Any, width: int, seed: int) -> None:
         super().__init__(name=dense.name)

@@ -1,4 +1,4 @@
-"""Where a BERT-family model keeps its layers, and what it calls their parts."""
+"""The layers of BERT-family models, and the names of their parts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TARGETS = ("query", "key", "value", "attention_output", "intermediate", "output"
 
 @dataclass(frozen=True)
 class Family:
-    """The names that one family of models gives to the parts of a layer."""
+    """The names of the parts of a layer in one family of models."""
 
     name: str
     stack: str  # path of the list of layers below the model's core
@@ -26,7 +26,7 @@ class Family:
 
 
 def _additive(attention_mask: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """What is added to attention logits, `[n, 1, 1, length]`: 0 for a token, -1e9 for padding."""
+    """Return the mask added to attention logits, `[n, 1, 1, length]`: 0; -1e9 for padding."""
     return (1.0 - tf.cast(attention_mask, dtype))[:, None, None, :] * -1e9
 
 
@@ -112,8 +112,8 @@ FAMILIES = (
 class LayerStack:
     """The layers of a BERT-family model, lowest first.
 
-    BERT, MiniLM, RoBERTa, XLM-RoBERTa, CamemBERT and ELECTRA name their parts as BERT does;
-    DistilBERT and MPNet have other names.
+    MiniLM, RoBERTa, XLM-RoBERTa, CamemBERT and ELECTRA use the same names as BERT; DistilBERT and
+    MPNet use other names.
 
     Args:
         model: a Hugging Face TensorFlow model, as in `TextEncoder.model`.
@@ -162,7 +162,7 @@ class LayerStack:
         return functools.reduce(getattr, parents, layer), attribute
 
     def run(self, layers: list[Any], hidden: tf.Tensor, attention_mask: tf.Tensor) -> tf.Tensor:
-        """Some neighbouring layers, without dropout: `[n, length, width]` to the same shape."""
+        """Run consecutive layers, without dropout: `[n, length, width]` to the same shape."""
         for layer in layers:
             hidden = self.family.run(self.core, layer, hidden, attention_mask)
         return hidden
@@ -177,12 +177,12 @@ class LayerStack:
         return [v for v in self._variables() if id(v) not in inside]
 
     def _variables(self) -> list[tf.Variable]:
-        """By name: the order of Keras changes where a part was replaced and put back."""
+        """Sorted by name: Keras' order changes if a part was replaced and restored."""
         named = {v.name.split("/", 1)[1]: v for v in self.core.trainable_variables}
         return [named[name] for name in sorted(named) if "/pooler/" not in name]
 
     def fingerprint(self) -> str:
-        """sha256 of every weight that text vectors depend on, as they are in memory."""
+        """sha256 of the current values of every weight that text vectors depend on."""
         digest = hashlib.sha256()
         for variable in self._variables():
             digest.update(str((variable.shape, variable.dtype)).encode())
@@ -191,7 +191,7 @@ class LayerStack:
 
 
 def found(root: Any, path: str) -> Any:
-    """What stands at a dotted path, or None."""
+    """Return the object at a dotted path, or None."""
     for name in path.split("."):
         root = getattr(root, name, None)
     return root

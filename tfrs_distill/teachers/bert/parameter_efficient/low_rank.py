@@ -1,4 +1,4 @@
-"""LoRA: a matrix of the model plus a learned product of two thin ones."""
+"""LoRA: a matrix of the model plus a learned product of two thin matrices."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from tfrs_distill.teachers.whole_number import check_whole_number
 
 @dataclass(frozen=True)
 class LoRA:
-    """Low-rank adaptation: `y = W x + b + (alpha / rank) B A x`, only A and B train.
+    """Low-rank adaptation: `y = W x + b + (alpha / rank) B A x`; only A and B are trained.
 
     A `[rank, in]` starts random and B `[out, rank]` at 0, so that an encoder with untrained LoRA
-    gives exactly the vectors it gave before. `Attached.merge` adds `(alpha / rank) B A` to W: then
-    inference costs nothing more. Reference:
+    returns exactly the same vectors as before. `Attached.merge` adds `(alpha / rank) B A` to W:
+    then inference has no additional cost. Reference:
     [Hu et al., 2021](https://arxiv.org/abs/2106.09685), where `query` and `value` are adapted.
 
     Args:
         rank: rank of the product, at least 1.
-        alpha: how strongly it counts; the paper keeps it fixed while it varies the rank.
-        targets: the matrices of every layer that are adapted, of "query", "key", "value",
+        alpha: scale of the product; the paper keeps it fixed while it varies the rank.
+        targets: the adapted matrices of every layer, of "query", "key", "value",
             "attention_output", "intermediate" and "output".
-        seed: of A.
+        seed: seed of A.
 
     Raises:
         ValueError: `rank` or `alpha` is not above 0, or `targets` are none, unknown or repeated.
@@ -57,16 +57,16 @@ class LoRA:
             )
 
     def attach(self, encoder: TextEncoder) -> Attached:
-        """Put the low-rank products beside the encoder's matrices; its vectors stay the same.
+        """Add the low-rank products to the encoder's matrices; its vectors do not change.
 
         Args:
             encoder: a text encoder of the BERT family; its model is changed in place.
 
         Returns:
-            What trains, saves, merges and detaches.
+            The attached layers, which can be trained, saved, merged and detached.
 
         Raises:
-            ValueError: the encoder carries added layers already, or is of another family.
+            ValueError: the encoder already has added layers, or is of another family.
         """
         attached = Attached(encoder, self)
         stack, added = attached.stack, []
@@ -90,7 +90,7 @@ class LoRA:
 
 
 class LowRankDense(AddedLayer):
-    """A dense layer, not trained, plus `scale * (x down) up`; `down` is A transposed, `up` B."""
+    """A frozen dense layer plus `scale * (x down) up`; `down` is A, `up` is B, both transposed."""
 
     def __init__(self, dense: Any, rank: int, scale: float, seed: int) -> None:
         super().__init__(name=dense.name)
@@ -111,5 +111,5 @@ class LowRankDense(AddedLayer):
         return self.dense(inputs) + self.scale * tf.matmul(low, tf.cast(self.up, inputs.dtype))
 
     def merge(self) -> None:
-        """Add the product to the dense layer's own matrix, which then does the same alone."""
+        """Add the product to the dense layer's matrix; the dense layer alone is then equivalent."""
         self.dense.kernel.assign_add(self.scale * tf.matmul(self.down, self.up))

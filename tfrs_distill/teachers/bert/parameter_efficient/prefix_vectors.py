@@ -1,4 +1,4 @@
-"""Prefix vectors: learned keys and values in front of those of every layer."""
+"""Prefix vectors: learned keys and values before those of every layer."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from tfrs_distill.teachers.whole_number import check_whole_number
 
 @dataclass(frozen=True)
 class PrefixVectors:
-    """Prefix tuning: every layer attends to `length` learned keys and values beside the text's.
+    """Prefix tuning: every layer attends to `length` learned keys and values before the text's.
 
-    `softmax(q [P_k; k]^T / sqrt(head_dim)) [P_v; v]`: the attention mask grows by the prefix, the
-    text keeps its position ids. The prefix starts as the keys and values that each layer computes
-    for a text of `length` tokens drawn from the vocabulary: the paper found real words a better
-    start than random numbers. Its reparametrisation by a network, a device for training, is left
-    out: for a small model it is larger than the budget of parameters. From the first step on an
-    encoder with a prefix gives other vectors, and the prefix cannot be merged: it stays in the
-    forward pass. Reference: [Li & Liang, 2021](https://arxiv.org/abs/2101.00190).
+    `softmax(q [P_k; k]^T / sqrt(head_dim)) [P_v; v]`: the attention mask is extended by the prefix;
+    the text's position ids do not change. The initial prefix is the keys and values that each layer
+    computes for a text of `length` tokens drawn from the vocabulary: the paper found real words a
+    better initialisation than random numbers. The paper's reparametrisation by a network, used only
+    in training, is omitted: for a small model it is larger than the budget of parameters. An
+    encoder with a prefix returns other vectors even before training. The prefix cannot be merged:
+    it stays in the forward pass. Reference: [Li & Liang, 2021](https://arxiv.org/abs/2101.00190).
 
     Args:
-        length: vectors in front of each layer's, at least 1.
-        seed: of the tokens that the prefix starts as.
+        length: number of vectors before each layer's, at least 1.
+        seed: seed of the tokens of the initial prefix.
 
     Raises:
         ValueError: `length` is not a whole number of at least 1.
@@ -48,16 +48,16 @@ class PrefixVectors:
         check_whole_number("length", self.length)
 
     def attach(self, encoder: TextEncoder) -> Attached:
-        """Put a prefix before the keys and values of every layer of the encoder.
+        """Add a prefix before the keys and values of every layer of the encoder.
 
         Args:
             encoder: a text encoder of the BERT or DistilBERT family; its model is changed in place.
 
         Returns:
-            What trains, saves and detaches.
+            The attached layers, which can be trained, saved and detached.
 
         Raises:
-            ValueError: the encoder carries added layers already; its attention has no place for a
+            ValueError: the encoder already has added layers; its attention does not support a
                 prefix (MPNet); or it reads fewer tokens than `length`.
         """
         attached = Attached(encoder, self)
@@ -77,7 +77,7 @@ class PrefixVectors:
     def _start(
         self, encoder: TextEncoder, attached: Attached
     ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Every layer's keys and values of a text of drawn tokens, float [length, width] each."""
+        """Return every layer's keys and values for drawn tokens, float [length, width] each."""
         special = set(encoder.tokenizer.all_special_ids)
         words = [i for i in range(encoder.model.config.vocab_size) if i not in special]
         longest = min(max_positions(encoder.model) or self.length, len(words))
@@ -106,7 +106,7 @@ class PrefixVectors:
 class BertPrefixAttention(AddedLayer):
     """The attention of BERT: it reads a prefix as the keys and values of earlier tokens.
 
-    `keys` and `values`, float [length, width], are what the prefix starts as.
+    `keys` and `values`, float [length, width], are the initial prefix.
     """
 
     def __init__(self, attention: Any, keys: np.ndarray, values: np.ndarray) -> None:
@@ -118,7 +118,7 @@ class BertPrefixAttention(AddedLayer):
     def call(
         self, hidden_states: tf.Tensor, attention_mask: tf.Tensor, **others: Any
     ) -> tuple[tf.Tensor, ...]:
-        """The attention's arguments; the prefix stands for what came before the text."""
+        """The attention's arguments; the prefix is passed as the past keys and values."""
         num_texts = tf.shape(hidden_states)[0]
         seen = tf.zeros([num_texts, 1, 1, self.length], attention_mask.dtype)  # added to logits
 
@@ -152,7 +152,7 @@ class DistilBertPrefixAttention(AddedLayer):
         output_attentions: bool,
         training: bool = False,
     ) -> tuple[tf.Tensor, ...]:
-        """The attention's arguments; the mask grows with the keys."""
+        """The attention's arguments; the mask is extended like the keys."""
         rows = tf.pad(key, [[0, 0], [self.length, 0], [0, 0]])
         mask = tf.pad(mask, [[0, 0], [self.length, 0]], constant_values=1)
         return self.attention(
@@ -161,7 +161,7 @@ class DistilBertPrefixAttention(AddedLayer):
 
 
 class PrefixedDense(AddedLayer):
-    """A dense layer whose first outputs are learned; `vectors` [length, out] is their start."""
+    """A dense layer whose first outputs are learned; `vectors` [length, out] initialises them."""
 
     def __init__(self, dense: Any, vectors: np.ndarray) -> None:
         super().__init__(name=dense.name)
