@@ -66,7 +66,7 @@ class SmallerNetwork:
             self._take(query_key.bias, both, 0)
             self._take(value.kernel, entries, 1)
             self._take(value.bias, entries, 0)
-            if index == 0:  # later ones read what was before too
+            if index == 0:  # later projections also read the earlier output
                 self._take(project.kernel, entries, 0)
 
     def factorize(self, rank: int, energy: float, bits: int) -> None:
