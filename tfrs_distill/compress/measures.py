@@ -244,7 +244,7 @@ class RowMeasure:
 
 
 def _fingerprint(queries: Queries) -> str:
-    """Of all that decides a score: also what is left out, and which items are ranked."""
+    """Hash everything that determines a score, including exclusions and the ranked items."""
     candidates = [] if queries.candidates is None else [queries.candidates]
     digest = hashlib.sha256(str((queries.catalogue.exclude_seen, len(candidates))).encode())
     for part in (*candidates, *queries.histories, *queries.positives):
