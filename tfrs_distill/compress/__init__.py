@@ -1,17 +1,17 @@
-"""Student in, smaller student out; and a smaller BERT.
+"""Compress a trained student, or a BERT checkpoint.
 
-- `compress.py`: the methods of `methods.py`, applied to a trained student
-- `structures/`: forms of a table; `bits.py`: numbers of 4 and 2 bits
-- `compressed_table.py`: a table in such a form, as a layer and as a file has it
-- `compressed_item_tower.py`: retrieval's; `feature_tables.py`: ranking's, one a feature
-- `units.py`: hidden units and attention heads that a network can do without
-- `network.py`: what is left of a network without them, and its matrices in low rank
-- `suited.py`: which of the methods suit a student, and what they leave of its network
-- `measures.py`: how good a student is, and its file
-- `fine_tune.py`: trained further, unless that makes it worse
-- `budget.py`: the best student that fits into so many bytes
-- `magnitude.py`: small weights become 0 while a student trains
-- `bert.py`: a BERT of fewer layers or heads, and its `.tflite` file
+- `compress.py`: apply the methods of `methods.py` to a trained student
+- `structures/`: compressed forms of a table; `bits.py`: numbers of 4 and 2 bits
+- `compressed_table.py`: a compressed table, as a layer and as stored in a file
+- `compressed_item_tower.py`: for retrieval; `feature_tables.py`: for ranking, one table per feature
+- `units.py`: importance of hidden units and attention heads
+- `network.py`: remove units and heads from a network, and factorize its matrices
+- `suited.py`: which methods apply to a student, and which parts of its network remain
+- `measures.py`: scores of a student and of its file
+- `fine_tune.py`: fine-tune, unless that lowers the score
+- `budget.py`: the best student within a size limit
+- `magnitude.py`: set small weights to 0 during training
+- `bert.py`: a BERT with fewer layers or heads, and its `.tflite` file
 """
 
 from tfrs_distill.compress.budget import to_budget

@@ -1,4 +1,4 @@
-"""A smaller BERT for those who keep a text tower: fewer layers or heads, 8-bit weights."""
+"""A smaller BERT as a text tower: fewer layers or heads, 8-bit weights."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ from tfrs_distill.teachers.bert.text_encoder import TextEncoder
 Quantization = Literal["float32", "int8"]
 
 LAYER = re.compile(r"(?P<before>(?:^|[./])layer(?:\.|_\._))(?P<number>\d+)(?=[./])")
-HEAD_WEIGHT = re.compile(  # of PyTorch and TensorFlow, of BERT and DistilBERT
+HEAD_WEIGHT = re.compile(  # names in PyTorch and TensorFlow, for BERT and DistilBERT
     r"(?:^|[./])layer(?:\.|_\._)(?P<number>\d+)[./]attention[./](?:self[./])?"
     r"(?P<part>query|key|value|output[./]dense|[qkv]_lin|out_lin)[./]"
     r"(?P<kind>weight|bias|kernel:0|bias:0)$"
 )
 OF = ("layers_of", "heads_of")
 OUTPUTS = ("output.dense", "output/dense", "out_lin")
-WEIGHTS, ORIGIN = "model.safetensors", "tfrs_distill"  # ORIGIN: the configuration's entry of ours
+WEIGHTS, ORIGIN = "model.safetensors", "tfrs_distill"  # ORIGIN: our entry in the configuration
 LEGAL = ("LICENSE", "NOTICE")
 SIGNATURE = "serving_default"
-TOLERANCE = 1e-4  # of a number of a vector of length 1; float32 files were within 1e-6
+TOLERANCE = 1e-4  # per entry of a unit vector; float32 files differ by at most 1e-6
 TEXTS = (
     "Toy Story (1995). Animation, Children's, Comedy",
     "A retired detective hunts a thief through the night streets of Los Angeles.",
@@ -58,29 +58,29 @@ TEXTS = (
 def drop_layers(
     folder: str | os.PathLike[str], to: str | os.PathLike[str], *, keep: Sequence[int]
 ) -> Path:
-    """Write a checkpoint with only some of another one's transformer layers.
+    """Write a checkpoint with only some transformer layers of another checkpoint.
 
-    The new folder is read by `TextEncoder`, and by transformers, like any other: its files and its
-    time a text shrink with the layers. Embeddings, pooler, tokenizer and the files of
-    sentence-transformers are those of the old one. The vectors are others, so tune the encoder, or
-    the towers that read it, afterwards. `layer_importance` helps to choose `keep`.
+    `TextEncoder` and transformers read the new folder like any other. File size and encoding time
+    decrease with the number of layers. Embeddings, pooler, tokenizer and the files of
+    sentence-transformers are copied. The vectors change, so fine-tune the encoder, or the towers
+    that read it, afterwards. `layer_importance` helps to choose `keep`.
 
     Reference: [Sajjad et al., 2020](https://arxiv.org/abs/2004.03844), who find that the top layers
-    can go first.
+    can be removed first.
 
     Args:
         folder: a checkpoint of BERT, MiniLM, RoBERTa, XLM-RoBERTa, CamemBERT, ELECTRA, DistilBERT
             or MPNet, as for `TextEncoder`. It is only read.
-        to: the folder to write. It appears whole or not at all. It may exist where it is empty, or
-            holds the same layers of the same checkpoint, which are then written anew.
-        keep: the layers that stay, counted from 0 at the bottom, in rising order.
+        to: the folder to write, atomically. It may exist if it is empty or holds the same layers of
+            the same checkpoint, which are then rewritten.
+        keep: the layers to keep, counted from 0 at the bottom, in ascending order.
 
     Returns:
         The folder written.
 
     Raises:
-        InputError: `folder` is no such checkpoint, `keep` names no layer, one that does not exist
-            or one twice, or `to` holds something else.
+        InputError: `folder` is not such a checkpoint, `keep` is empty or contains a layer that does
+            not exist or appears twice, or `to` holds something else.
 
     Example:
     >>> folder = "sentence-transformers/all-MiniLM-L6-v2"
@@ -108,27 +108,29 @@ def prune_heads(
     *,
     heads: Mapping[int, Sequence[int]],
 ) -> Path:
-    """Write a checkpoint without some of another one's attention heads.
+    """Write a checkpoint without some attention heads of another checkpoint.
 
-    A layer's query, key, value and output matrices lose the columns and rows of its pruned heads,
-    so the file shrinks. The new configuration names them under `pruned_heads`, as PyTorch's classes
-    of transformers 4 write and read it; `TextEncoder` reads it too. The vectors are those
-    of the old checkpoint with the heads' outputs set to 0, so tune the encoder, or the towers that
-    read it, afterwards.
+    The query, key, value and output matrices of a layer lose the columns and rows of its pruned
+    heads, so the file shrinks. The new configuration lists the heads under `pruned_heads`, in the
+    format that the PyTorch classes of transformers 4 write and read; `TextEncoder` reads it too.
+    The vectors equal those of the old checkpoint with the heads' outputs set to 0, so fine-tune the
+    encoder, or the towers that read it, afterwards.
 
     Reference: [Michel et al., 2019](https://arxiv.org/abs/1905.10650).
 
     Args:
-        folder: a checkpoint as for `drop_layers`, MPNet excepted, with all its heads.
+        folder: a checkpoint as for `drop_layers`, except MPNet, with all its heads.
         to: the folder to write, as in `drop_layers`.
-        heads: the heads to leave out, by layer; both are counted from 0. Every layer keeps one.
+        heads: the heads to remove, by layer; both are counted from 0. Every layer keeps at least
+            one.
 
     Returns:
         The folder written.
 
     Raises:
-        InputError: `folder` is no such checkpoint or lacks heads already, `heads` names none, one
-            that does not exist or all of a layer, or `to` holds something else.
+        InputError: `folder` is not such a checkpoint or already lacks heads, `heads` is empty or
+            contains a head that does not exist or all heads of a layer, or `to` holds something
+            else.
 
     Example:
     >>> folder = "sentence-transformers/all-MiniLM-L6-v2"
@@ -154,7 +156,7 @@ def prune_heads(
             )
     if not pruned:
         raise InputError("`heads` must name a head to prune. Received: heads={}.")
-    named = {str(layer): some for layer, some in sorted(pruned.items())}  # as JSON has it
+    named = {str(layer): some for layer, some in sorted(pruned.items())}  # keys as in JSON
     origin = {"heads_of": checkpoint_fingerprint(folder), "pruned_heads": named}
     _check_target(folder, to, origin)
     weights = _kept_weights(folder, list(range(num_layers)), num_layers)
@@ -181,26 +183,26 @@ def layer_importance(
     keep: Sequence[int] | None = None,
     batch_size: int = 64,
 ) -> dict[int, float]:
-    """Return how much the texts' vectors change when one more layer is left out.
+    """Return how much the texts' vectors change when one more layer is removed.
 
-    `importance_l = 1 - mean over texts of cos(v, v_l)`, with v the vectors of the whole encoder and
-    v_l those of the layers of `keep` without l: 0 where nothing changes, 1 where the vectors have
-    nothing in common. What two layers change together is not the sum of both, so leave out one at a
-    time, as in the example. All layers stay in memory as they are.
+    `importance_l = 1 - mean over texts of cos(v, v_l)`, with v the vectors of the full encoder and
+    v_l the vectors with the layers of `keep` except l: 0 if nothing changes, 1 if the vectors are
+    orthogonal. The effect of removing two layers is not the sum of both, so remove one at a time,
+    as in the example. The encoder in memory is not changed.
 
     Args:
         encoder: a `TextEncoder`, or what it takes.
-        texts: texts such as the items', some hundreds; those beyond `max_length` are cut.
-        keep: the layers that are left so far, counted from 0 at the bottom, at least two; None for
-            all.
-        batch_size: texts at a time.
+        texts: some hundreds of texts, such as the items' texts; texts longer than `max_length` are
+            truncated.
+        keep: the remaining layers, counted from 0 at the bottom, at least two; None for all.
+        batch_size: texts per batch.
 
     Returns:
         The importance of every layer of `keep`, by its number.
 
     Raises:
-        InputError: the encoder is of no BERT family, or `keep` names fewer than two layers, one
-            that does not exist or one twice.
+        InputError: the encoder is not of a BERT family, or `keep` contains fewer than two layers,
+            or a layer that does not exist or appears twice.
         ValueError: `texts` is empty or one string.
 
     Example:
@@ -238,12 +240,12 @@ def layer_importance(
 
 @dataclass(frozen=True)
 class EncoderFile:
-    """What `encoder_to_tflite` wrote.
+    """The result of `encoder_to_tflite`.
 
     Args:
         path: the file.
         num_bytes: its size.
-        mean_cosine: the mean cosine of its vectors and the encoder's, of the texts compared.
+        mean_cosine: the mean cosine between its vectors and the encoder's, over the texts compared.
     """
 
     path: Path
@@ -263,32 +265,33 @@ def encoder_to_tflite(
     """Write a text encoder as a `.tflite` file: token ids in, vectors of length 1 out.
 
     The file holds built-in operators only. Its signature `serving_default` takes `input_ids` and
-    `attention_mask`, int32 [num_texts, length], and gives `vectors`, float32 [num_texts, text_dim];
-    tokens are made before it, as by `TextEncoder.tokenize`. It is compared with the encoder before
-    it appears.
+    `attention_mask`, int32 [num_texts, length], and returns `vectors`, float32
+    [num_texts, text_dim]; the caller tokenizes the texts, as with `TextEncoder.tokenize`. The file
+    is compared with the encoder before it is moved to `path`.
 
-    "int8" is dynamic range quantization: the matrices and the embedding tables are kept as 8-bit
-    integers, a quarter of the bytes; activations are turned into 8-bit integers as they come.
+    "int8" is dynamic range quantization: the matrices and the embedding tables are stored as 8-bit
+    integers, a quarter of the bytes; activations are quantized to 8 bits at run time.
     Measured with MiniLM (6 layers, 384 wide) on one core: 23.0 MB instead of 90.4, 1.5 ms instead
     of 11.8 for a text of 16 tokens, mean cosine 0.998 on 32 films' titles and genres.
 
     Args:
-        folder: the checkpoint, as for `TextEncoder`, also one that `drop_layers` wrote.
+        folder: the checkpoint, as for `TextEncoder`; a checkpoint from `drop_layers` works too.
         path: the file to write, ending in `.tflite`.
         quantization: "int8" or "float32".
-        max_length: None leaves both sizes free, up to the positions that the checkpoint has. A
-            number fixes them to [1, max_length], for runtimes that need it: accelerators, LiteRT.js
-            in a browser.
+        max_length: None leaves both dimensions dynamic, up to the checkpoint's number of positions.
+            A number fixes them to [1, max_length], for runtimes that need it: accelerators,
+            LiteRT.js in a browser.
         pooling: as for `TextEncoder`.
-        texts: texts to compare by; give some like those to be read, for `mean_cosine` to count.
+        texts: texts for the comparison; pass texts like those of production, so that `mean_cosine`
+            is representative.
 
     Returns:
-        The file, its size, and how near its vectors are to the encoder's.
+        The file, its size, and how close its vectors are to the encoder's.
 
     Raises:
-        InputError: `folder` is no checkpoint, `quantization` or the file's ending is another, the
-            encoder uses operators that LiteRT does not have, or LiteRT computes other vectors in
-            float32.
+        InputError: `folder` is not a checkpoint, `quantization` or the file's ending is not valid,
+            the encoder uses operators that LiteRT does not have, or LiteRT computes different
+            vectors in float32.
         ValueError: `texts` is empty or one string.
 
     Example:
@@ -335,7 +338,7 @@ def encoder_to_tflite(
 
 
 class _Forward:
-    """The parts of an encoder as graphs: its embeddings, and every layer by itself."""
+    """The parts of an encoder as graphs: its embeddings, and each layer separately."""
 
     def __init__(self, encoder: TextEncoder, stack: LayerStack) -> None:
         tokens = tf.TensorSpec([None, None], tf.int32)
@@ -352,7 +355,7 @@ class _Forward:
         ]
 
     def run(self, layers: Sequence[int], hidden: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        """Some layers, one after the other: [num_texts, length, width] to the same shape."""
+        """Run some layers in sequence: [num_texts, length, width] to the same shape."""
         for layer in layers:
             hidden = self.layers[layer](hidden, mask)
         return hidden
@@ -385,7 +388,7 @@ def _checked_layers(keep: Sequence[int], num_layers: int) -> list[int]:
 
 
 def _check_target(folder: Path, to: Path, origin: dict[str, Any]) -> None:
-    """Refuse to write over anything but what the same call has written."""
+    """Raise unless `to` is empty or holds the output of an earlier, identical call."""
     if folder.resolve() in to.resolve().parents:
         raise InputError(f"`to` must not lie in the checkpoint's folder {folder}. Received: {to}.")
     if not to.exists() or (to.is_dir() and not any(to.iterdir())):
@@ -403,7 +406,7 @@ def _check_target(folder: Path, to: Path, origin: dict[str, Any]) -> None:
 
 
 def _write(folder: Path, to: Path, weights: dict[str, np.ndarray], changed: dict[str, Any]) -> None:
-    """Write a checkpoint of other weights, with what the configuration says otherwise."""
+    """Write a checkpoint with new weights and the changed entries of its configuration."""
     from safetensors.numpy import save_file
 
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8")) | changed
@@ -418,7 +421,7 @@ def _write(folder: Path, to: Path, weights: dict[str, np.ndarray], changed: dict
 
 
 def _kept_weights(folder: Path, kept: list[int], num_layers: int) -> dict[str, np.ndarray]:
-    """The weights of all but the dropped layers, whose numbers close up."""
+    """Return all weights except the dropped layers', with the layers renumbered."""
     from safetensors.numpy import load_file
 
     weights: dict[str, np.ndarray] = {}
@@ -443,7 +446,7 @@ def _kept_weights(folder: Path, kept: list[int], num_layers: int) -> dict[str, n
 
 
 def _other_files(folder: Path) -> list[Path]:
-    """Tokenizer files, those of sentence-transformers, and licences: paths below the folder."""
+    """Return paths below the folder: files of the tokenizer, sentence-transformers, licences."""
     files = [
         path.relative_to(folder)
         for path in sorted(folder.iterdir())
@@ -463,9 +466,9 @@ def _other_files(folder: Path) -> list[Path]:
 
 
 def _converted(encoder: TextEncoder, shape: list[int | None], quantization: Quantization) -> bytes:
-    """The encoder as a `.tflite` file's content."""
+    """Return the encoder as the content of a `.tflite` file."""
     module = tf.Module()
-    module.model = encoder.model  # the function alone does not keep its variables
+    module.model = encoder.model  # the function alone does not keep references to its variables
 
     def vectors(input_ids: tf.Tensor, attention_mask: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs = encoder.model(input_ids=input_ids, attention_mask=attention_mask, training=False)
@@ -496,7 +499,7 @@ def _converted(encoder: TextEncoder, shape: list[int | None], quantization: Quan
 
 
 def _pool(hidden: tf.Tensor, attention_mask: tf.Tensor, pooling: Pooling) -> tf.Tensor:
-    """As `pooling.pool`, in operators that LiteRT has for sizes that are free."""
+    """Pool as `pooling.pool` does, with operators that LiteRT has for dynamic shapes."""
     if pooling == "cls":
         return hidden[:, 0]
     seen = tf.cast(tf.expand_dims(attention_mask, 2), hidden.dtype)
@@ -512,7 +515,7 @@ def _vectors(
     max_length: int | None,
     pad_id: int,
 ) -> np.ndarray:
-    """The file's vectors: at once, or one text after the other where its sizes are fixed."""
+    """Return the file's vectors: in one batch, or text by text if its shape is fixed."""
     batches = [(input_ids, mask)]
     if max_length is not None:
         behind = ((0, 0), (0, max_length - input_ids.shape[1]))

@@ -1,11 +1,11 @@
-"""Tables in 8, 4 or 2 bits a number, which LiteRT's own operators do not look up in.
+"""Tables with 8, 4 or 2 bits per number, in formats that LiteRT's own lookup does not support.
 
-TensorFlow's converter has tables of 8 bits with one scale in all, and none of fewer bits.
+TensorFlow's converter supports tables of 8 bits with one scale in total, and none of fewer bits.
 
-A number is kept as a code, `x = (code - (2^bits - 1) / 2) scale`: levels lie evenly around 0, and
-none is 0. The scale is that of a row, a column or the table, `exp(least + STEP exponent)`, whose
-exponent is a byte and whose `least` belongs to the table. Codes stand side by side in bytes, and
-the graph takes them apart with operators that are built into LiteRT.
+A number is stored as a code, `x = (code - (2^bits - 1) / 2) scale`: the levels are symmetric
+around 0, and none is 0. There is one scale per row, per column or per table,
+`exp(least + STEP exponent)`; the exponent is a byte, and `least` belongs to the table. Codes are
+packed into bytes, and the graph unpacks them with operators that are built into LiteRT.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ import numpy as np
 import tensorflow as tf
 
 Scale = Literal["row", "column", "tensor"]
-SMALLEST = 1024  # numbers of a matrix that TensorFlow's converter makes 8-bit integers of
+SMALLEST = 1024  # numbers from which TensorFlow's converter stores a matrix with 8 bits
 PACKED = (8, 4, 2)  # bits that are packed here
-STEP = 0.06  # of the logarithms of scales, which are at most 6 % above what they should be
-RANGE = float(np.log(1e-6))  # from the largest number of a table to its least scale
+STEP = 0.06  # of the logarithms of scales; a rounded scale is at most 6 % too large
+RANGE = float(np.log(1e-6))  # logarithm of the ratio of a table's least scale to its largest number
 AXES: dict[Scale, int | None] = {"row": 1, "column": 0, "tensor": None}
-SEARCHED = np.linspace(0.1, 1.0, 46)  # shares of the largest number that the levels may end at
+SEARCHED = np.linspace(0.1, 1.0, 46)  # candidate clipping points, as shares of the largest number
 
 
 def least_of(table: np.ndarray) -> float:
-    """The logarithm of the least scale that a table's numbers can have.
+    """Return the logarithm of the least scale that can be stored for a table.
 
-    The largest, after 255 steps, is 4 times the table's largest number.
+    The largest scale, after 255 steps, is 4 times the table's largest number.
     """
     return float(np.log(max(float(np.abs(table).max()), 1e-30))) + RANGE
 
 
 def log_scales_of(table: np.ndarray, bits: int, scale: Scale) -> np.ndarray:
-    """The scales with the least squared error: logarithms, float32 [num_rows or 1, dim or 1].
+    """Return the scales with the least squared error: logs, float32 [num_rows or 1, dim or 1].
 
     Args:
         table: float [num_rows, dim].
         bits: one of `PACKED`.
-        scale: what has one of its own.
+        scale: whether there is one per row, per column or per table.
     """
     axis, middle, least = AXES[scale], _middle(bits), np.exp(least_of(table))
     largest = np.abs(table).max(axis=axis, keepdims=True)
@@ -55,7 +55,7 @@ def log_scales_of(table: np.ndarray, bits: int, scale: Scale) -> np.ndarray:
 
 
 def as_converted(values: tf.Tensor, bits: int) -> tf.Tensor:
-    """A table as TensorFlow's converter rounds it, which has no fewer than 8 bits."""
+    """Round a table as TensorFlow's converter does, which supports no fewer than 8 bits."""
     if bits == 32:
         return values
     if bits == 16:
@@ -65,10 +65,10 @@ def as_converted(values: tf.Tensor, bits: int) -> tf.Tensor:
 
 
 def quantized(table: tf.Tensor, log_scales: tf.Tensor, least: tf.Tensor, bits: int) -> tf.Tensor:
-    """The numbers that are left of a table, with gradients as if it were left as it was.
+    """Return the quantized numbers of a table, with straight-through gradients.
 
-    The gradient passes to numbers within the levels and, as rounding counts as the identity, to
-    the scales.
+    The gradient passes unchanged to numbers within the levels and, since rounding counts as the
+    identity, to the scales.
 
     Reference: [Esser et al., 2020](https://arxiv.org/abs/1902.08153) (learned step size).
 
@@ -84,10 +84,10 @@ def quantized(table: tf.Tensor, log_scales: tf.Tensor, least: tf.Tensor, bits: i
 
 
 class PackedTable:
-    """A table of a graph, of constants: codes and exponents of the scales.
+    """A packed table in a graph, as constants: codes and exponents of the scales.
 
-    The codes of byte j of a row are those of columns j, j + width, j + 2 width, ..., the first in
-    the highest bits; width is `ceil(dim bits / 8)`.
+    Byte j of a row holds the codes of columns j, j + width, j + 2 width, ..., the first in the
+    highest bits; width is `ceil(dim bits / 8)`.
 
     Args:
         table: float [num_rows, dim].
@@ -107,7 +107,7 @@ class PackedTable:
         self.codes = np.zeros([len(codes), self.width], np.uint8)
         for part in np.split(codes, num_codes, axis=1):
             self.codes = (self.codes << bits) | part
-        # Once, or every function of a file has its copy.
+        # Create constants once; otherwise every function of a file gets a copy.
         self._codes, self._exponents = tf.constant(self.codes), tf.constant(self.exponents)
 
     def gather(self, rows: tf.Tensor) -> tf.Tensor:
@@ -124,10 +124,10 @@ class PackedTable:
         return (numbers - _middle(self.bits)) * self._scales(rows)
 
     def scores(self, queries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        """Dot products with rows, whose numbers are not made: float32 [num_queries, num_rows].
+        """Dot products with rows, without unpacking the rows: float32 [num_queries, num_rows].
 
-        With bytes `b`, `f_p = floor(b / 2^(bits p))` and the queries' columns `q_p` that meet the
-        code at place p, `sum_p q_p code_p = sum_p (q_p - 2^bits q_(p - 1)) f_p`.
+        With bytes `b`, `f_p = floor(b / 2^(bits p))` and `q_p` the queries' columns for the code at
+        place p, `sum_p q_p code_p = sum_p (q_p - 2^bits q_(p - 1)) f_p`.
 
         Args:
             queries: float32 [num_queries, dim].
@@ -150,14 +150,14 @@ class PackedTable:
         return scores
 
     def _scales(self, rows: tf.Tensor) -> tf.Tensor:
-        if len(self.exponents) == 1:  # a column's or the table's
+        if len(self.exponents) == 1:  # one scale per column or per table
             return tf.constant(np.exp(self.least + STEP * np.float32(self.exponents[0])))
         exponents = tf.cast(tf.gather(self._exponents, rows), tf.float32)
         return tf.exp(self.least + STEP * exponents)
 
 
 def bytes_of_matrix(numbers: int, bits: int) -> int:
-    """The bytes of a matrix in a file: those of few numbers stay in 32 bits where others have 8.
+    """Return the bytes of a matrix in a file: at 8 bits, small matrices stay in 32 bits.
 
     Example:
     >>> bytes_of_matrix(1024, 8), bytes_of_matrix(1023, 8)
@@ -171,9 +171,9 @@ def _middle(bits: int) -> float:
 
 
 def _exponents(log_scales: tf.Tensor, least: tf.Tensor) -> tf.Tensor:
-    """The bytes of scales, as floats, with gradients as if they were not rounded."""
+    """Return the bytes of scales, as floats, with straight-through gradients."""
     exact = tf.clip_by_value((log_scales - least) / STEP, 0.0, 255.0)
-    # Up: with a smaller scale the largest numbers of a row would be cut off.
+    # Round up: a smaller scale would clip the largest numbers of a row.
     return exact + tf.stop_gradient(tf.math.ceil(exact - 1e-3) - exact)
 
 

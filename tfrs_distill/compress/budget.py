@@ -1,4 +1,4 @@
-"""The best student that fits into so many bytes."""
+"""The best student within a size limit in bytes."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ class Point:
     """A compressed student, exported and measured.
 
     Args:
-        methods: what was done to the student; none for the student in float32.
-        tuned: whether it was trained on after.
-        bytes: of its `.tflite` file; of two stages, of both.
-        score: of the file on the queries, more is better: NDCG@k, or of a ranking student
-            `row_score`.
-        untuned: the same of the file before it was trained on.
+        methods: the methods applied to the student; none for the student in float32.
+        tuned: whether it was fine-tuned after compression.
+        bytes: size of its `.tflite` file; with two stages, of both files.
+        score: of the file on the queries, more is better: NDCG@k, or `row_score` for a ranking
+            student.
+        untuned: the score of the file before fine-tuning.
         latency_ms: `p50` and `p95` of one query, or row, in LiteRT, on one thread.
-        folder: of its artefact.
+        folder: folder of its artefact.
         best: whether no other point has at most its bytes and a better score.
     """
 
@@ -68,13 +68,13 @@ class Point:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search found: all points, smallest first, and which is the best that fits.
+    """The result of a search: all points, smallest first, and the best within the limit.
 
     Args:
         points: every student that was measured.
-        chosen: the best that fits.
+        chosen: the best within the limit.
         uncompressed: the student in float32.
-        score_name: what the points' scores are, such as "NDCG@10".
+        score_name: name of the points' scores, such as "NDCG@10".
     """
 
     points: tuple[Point, ...]
@@ -84,7 +84,7 @@ class SearchResult:
 
     @property
     def drop(self) -> float:
-        """The share of the uncompressed student's score that the best one lost."""
+        """The relative loss in score of the chosen student against the uncompressed one."""
         return 1.0 - self.chosen.score / self.uncompressed.score
 
 
@@ -110,42 +110,43 @@ def to_budget(
 ) -> SearchResult:
     """Search for the best compressed student whose `.tflite` file has at most `max_bytes`.
 
-    Every candidate is compressed, exported and measured as a file: that says how sensitive each
-    table and layer is. Those that fit, best first and each form of table at least once, are then
-    trained on by `fine_tune`, exported and measured again. A text tower is given up only where
-    nothing fits with it. The best of many on the same queries is too good a figure: measure what
-    is chosen on others.
+    Every candidate is compressed, exported and measured as a file; this shows how sensitive each
+    table and layer is. `fine_tune` then trains the candidates within the limit, best first and each
+    form of table at least once; they are exported and measured again. A text tower is removed only
+    if nothing fits with it. The best score of many on the same queries is biased upwards: measure
+    the chosen student on other queries.
 
-    All points stay in `directory/points/`, so that an interrupted search goes on where it was and
-    one with another budget measures nothing twice.
+    All points stay in `directory/points/`. An interrupted search resumes from them, and a search
+    with another budget measures nothing twice.
 
     Args:
-        student: a trained student of retrieval, of ranking and made of features, or of two stages;
-            it stays as it is.
-        queries: of validation, by which is chosen; their catalogue is the one it was trained on. Of
-            a ranking student rows, `RankingExamples` with labels of all tasks: the score is the
-            mean over the tasks of the AUC of a yes or no, `1 - RMSE / standard deviation` of a
-            rating, and the NDCG@k of the next item, for which the file ranks all items after the
-            first 500 rows.
-        directory: where points are kept.
-        max_bytes: of the file; of two stages, of both files.
-        max_drop: the share of the score of the student in float32 that may be lost.
-        fine_tune: trains a compressed student on, in place, such as by `Distiller.fit`; where that
-            makes it worse it stays as it was. None trains nothing.
+        student: a trained student: for retrieval, for ranking and made of features, or of two
+            stages; it is not changed.
+        queries: validation queries, on which the choice is made; their catalogue is the one that
+            the student was trained on. For a ranking student rows, `RankingExamples` with labels of
+            all tasks: the score is the mean over the tasks of the AUC of a yes or no,
+            `1 - RMSE / standard deviation` of a rating, and the NDCG@k of the next item, for which
+            the file ranks all items after the first 500 rows.
+        directory: where points are stored.
+        max_bytes: size limit of the file; with two stages, of both files together.
+        max_drop: the largest relative loss in score, against the student in float32.
+        fine_tune: trains a compressed student in place, for example with `Distiller.fit`; if the
+            score falls, the previous weights are restored. None: no fine-tuning.
         candidates: lists of methods, see `compress`; by default `candidates_of(student)`.
-        num_tuned: how many are trained on at most.
+        num_tuned: how many candidates are fine-tuned at most.
         k: of NDCG@k.
-        num_recommended: items that the file gives of a retrieval student.
+        num_recommended: items that the file of a retrieval student returns.
         catalogue: of a ranking student, see `export_artefact`.
         vocabularies: of a ranking student, see `export_artefact`.
         item_weights: see `compress`.
         unit_importance: see `compress`.
         head_importance: see `compress`.
-        fingerprint: of `fine_tune`, with which it is needed: points with another one are made anew.
-        progress: receives every point.
+        fingerprint: of `fine_tune`, required with it: points with another fingerprint are computed
+            again.
+        progress: called with every point.
 
     Raises:
-        InputError: nothing fits, and what the least possible is; or an argument is not usable.
+        InputError: nothing fits (the message has the smallest size), or an argument is not valid.
     """
     _check(student, max_bytes, max_drop)
     if fine_tune is not None and not fingerprint:
@@ -201,11 +202,11 @@ def to_budget(
 
 
 def candidates_of(student: Student) -> list[list[tuple[str, ...]]]:
-    """The lists of methods that are tried: with the text tower, and without it if need be.
+    """Return the lists of methods to try: with the text tower, and without it if necessary.
 
-    Sizes are those that suit the item table, or a ranking student's largest one. All are valid for
-    the student, and none is there twice. Of two stages they are those of both students; a text
-    tower, to which nothing can be added there, is given up from the first.
+    Sizes are derived from the item table, or from a ranking student's largest table. All lists are
+    valid for the student, without duplicates. With two stages they contain the lists of both
+    students; a text tower is removed from the start, since no items can be added there.
     """
     if isinstance(student, TwoStageStudent):
         stages = (student.retrieval_student, student.ranking_student)
@@ -219,7 +220,7 @@ def candidates_of(student: Student) -> list[list[tuple[str, ...]]]:
         rows, width = max(shapes, key=math.prod, default=(1, 1))
     else:
         rows, width = student.num_items + 1, student.candidate_tower.embedding_dim + 1
-    narrow = num_codes(width, max(1, width // 11))  # about as many bytes as a bit a number
+    narrow = num_codes(width, max(1, width // 11))  # about as many bytes as one bit per number
     size = min(256, max(2, rows // 4))
     tables: list[tuple[str, ...]] = [
         ("int8",),
@@ -229,20 +230,20 @@ def candidates_of(student: Student) -> list[list[tuple[str, ...]]]:
         (f"shared-rows:{max(4, rows // 2)}", "int4"),
         (f"shared-rows:{max(4, rows // 4)}", "int4"),
         (f"shared-rows:{max(4, rows // 4)}", "int2"),
-        (f"shared-rows:{min(256, max(4, rows // 6))}", "int4"),  # whose numbers are bytes
+        (f"shared-rows:{min(256, max(4, rows // 6))}", "int4"),  # the indices are bytes
         (f"product:{num_codes(width, min(width, 2 * narrow))}:{size}", "int4"),
         (f"product:{narrow}:{size}", "int4"),
         (f"product:{narrow}:{max(2, size // 4)}", "int4"),
     ]
     smallest = tables[-2:]
-    # Half of them: LiteRT keeps small matrices in 32 bits.
+    # Of half of the hidden units: LiteRT keeps small matrices in 32 bits.
     fewer_units, fewer_heads = f"{UNITS}:{units}", f"{HEADS}:{heads}"
     if units:
         tables += [(fewer_units, *methods) for methods in (("int4",), *smallest)]
     if heads:
         tables.append((fewer_heads, "int4"))
         tables += [(fewer_units, fewer_heads, *methods) for methods in (("int4",), smallest[-1])]
-    if rows < 5:  # `shared-rows` has 4 at least
+    if rows < 5:  # `shared-rows` needs at least 4
         tables = [methods for methods in tables if "shared-rows:4" not in methods]
     levels = [list(dict.fromkeys(tables))]
     if isinstance(student, RankingModel):
@@ -255,7 +256,7 @@ def candidates_of(student: Student) -> list[list[tuple[str, ...]]]:
 def _of_ranking(
     student: RankingModel, tables: Sequence[tuple[str, ...]], units: str
 ) -> list[tuple[str, ...]]:
-    """Those that make a table smaller, and narrow crosses with few units, whatever the tables."""
+    """Return the lists that shrink a table; also narrow crosses with few units, for any table."""
     of_tables, crossed = feature_tables(student), sum(f.dim for f in student.features)
     found = []
     for methods in tables:
@@ -272,7 +273,7 @@ def _of_ranking(
 
 
 class Search:
-    """Makes, measures and keeps points; the arguments are those of `to_budget`."""
+    """Create, measure and store points; the arguments are those of `to_budget`."""
 
     def __init__(
         self,
@@ -309,10 +310,10 @@ class Search:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other searches out of the same directory.
+        """Lock the directory against other searches.
 
         Raises:
-            InputError: one does.
+            InputError: another search uses the directory.
         """
         with locked(self.directory / POINTS, wait=False) as held:
             if not held:
@@ -322,7 +323,7 @@ class Search:
             yield
 
     def measure(self, candidates: Sequence[Sequence[str]]) -> list[Point]:
-        """Points of compressed students that are not trained on."""
+        """Return points of compressed students without fine-tuning."""
         points = []
         with self.progress.bar("compressed students", len(candidates)) as advance:
             for methods in candidates:
@@ -331,7 +332,7 @@ class Search:
         return points
 
     def tune(self, points: Sequence[Point]) -> list[Point]:
-        """Points of the same methods, trained on."""
+        """Return points of the same methods with fine-tuning."""
         tuned = []
         with self.progress.bar("students trained on", len(points)) as advance:
             for point in points:
@@ -344,7 +345,7 @@ class Search:
         return f"{name}  {point.bytes / 1000:.1f} kB  {self.measured.name} {point.score:.4f}"
 
     def _parts_left(self, read: Methods) -> Iterator[list[np.ndarray] | None]:
-        """The units and heads that stay, of both stages where there are two."""
+        """The units and heads that are kept, of both stages if there are two."""
         if isinstance(self.student, TwoStageStudent):
             for stage, of_stage, importance in stages_of(self.student, read, **self.importance):
                 yield from parts_left(stage, of_stage, **importance)
@@ -353,7 +354,7 @@ class Search:
 
     def _point(self, methods: tuple[str, ...], untuned: Point | None) -> Point:
         inputs = [*self.inputs, methods, untuned is not None and self.tuning_fingerprint]
-        # What stays, and not the importance, whose last digits are chance.
+        # The kept parts, not the importance values: their last digits are not reproducible.
         for kept in self._parts_left(Methods.of(methods)):
             inputs += [] if kept is None else [[block.tolist() for block in kept]]
         digest = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
@@ -400,7 +401,7 @@ def _check(student: Student, max_bytes: int, max_drop: float) -> None:
 
 
 def _read_candidates(candidates: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
-    """Lists of methods that are given, each once."""
+    """Return the given lists of methods without duplicates."""
     for methods in candidates:
         Methods.of(methods)
     read = list(dict.fromkeys(tuple(methods) for methods in candidates))
@@ -413,7 +414,7 @@ def _read_candidates(candidates: Sequence[Sequence[str]]) -> list[tuple[str, ...
 
 
 def _promising(points: Sequence[Point]) -> list[Point]:
-    """Points in the order in which they are trained on: the best of each form first."""
+    """Return points in the order of fine-tuning: the best of each form first."""
     ordered = sorted(points, key=lambda point: -point.score)
     forms = [(methods.structure, methods.bits) for methods in map(_read, ordered)]
     first = [point for place, point in enumerate(ordered) if forms.index(forms[place]) == place]
@@ -425,7 +426,7 @@ def _read(point: Point) -> Methods:
 
 
 def _with_best(points: Sequence[Point]) -> list[Point]:
-    """Mark the points that no other one is better than in both bytes and score."""
+    """Mark the points for which no other point is better in both bytes and score."""
     return [
         replace(
             point,

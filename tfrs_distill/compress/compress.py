@@ -1,4 +1,4 @@
-"""Student in, smaller student out."""
+"""Compress a trained student into a smaller one."""
 
 from __future__ import annotations
 
@@ -40,55 +40,57 @@ def compress(
     unit_importance: Importance | Sequence[Importance | None] | None = None,
     head_importance: Importance | None = None,
 ) -> Student:
-    """Make a smaller student of a trained one, which stays as it is.
+    """Return a smaller copy of a trained student, which is not changed.
 
-    The result is a student like any other: it is evaluated and exported as it is, or trained on in
-    a `Distiller`, where the teacher mends what compression broke. Its embeddings are those of the
-    student in another form, and in training too they are what that form leaves of them.
+    The result is a student like any other: it can be evaluated, exported, or fine-tuned in a
+    `Distiller`, where the teacher repairs the loss of compression. Its embeddings are the
+    student's in compressed form, in training too.
 
-    A retrieval student has one table, of the embeddings of its items. A ranking student has one a
-    feature (an item's constant vectors are part of its embedding there, as in a file). Each gets
-    the form, or else the bits alone, where that makes the file smaller, and stays as it is
-    otherwise; see `forms_of`. The words, numbers and neighbours that a feature reads stay.
+    A retrieval student has one table, the embeddings of its items. A ranking student has one per
+    feature (there an item's constant vectors are part of its embedding, as in a file). Each gets
+    the requested form, or else only the bits, if that makes the file smaller, and otherwise stays
+    unchanged; see `forms_of`. The words, numbers and neighbours that a feature reads are kept.
 
-    Of two stages both students are compressed, each by those of the methods that suit it, see
+    With two stages both students are compressed, each by the methods that apply to it, see
     `stages_of`.
 
     Args:
+        student: a trained student: for retrieval, for ranking and made of features, or of two
+            stages.
         student: a trained student of retrieval, of ranking and made of features, or of two stages.
         methods: in order, some of
 
-            - `units:N`: the N most important hidden units stay, of every block's feed-forward
-              network its own; of a ranking student, of every hidden layer that is wider;
-            - `heads:N`: the same of the attention heads of a `RecencyAttention`; those that stay
-              keep their width, and the others' part of the output is 0;
+            - `units:N`: keep the N most important hidden units, in the feed-forward network of
+              each block; in a ranking student, in every hidden layer that is wider;
+            - `heads:N`: the same for the attention heads of a `RecencyAttention`; the remaining
+              heads keep their width, and the output of the others is 0;
             - `dense-rank:R`: each matrix of the feed-forward networks, or of a ranking student's
-              cross layers, becomes a product of two, or with `dense-rank:90%` of the least rank
-              that keeps that share of each one's squares;
-            - `ids-only`: the text tower goes, and with it `Recommender.add_items`; the items keep
-              the embeddings that they have by id and text;
-            - one form of the tables: `low-rank:R`, or `low-rank:90%` of the least rank that
-              keeps that share of the table's squares; `product:M:K`, M codes a row of codebooks
-              of K (256); `shared-rows:N`, where items that count little share a row;
-              `hashed:N:H`, sums of H (2) rows of N buckets; `quotient-remainder:N`;
-            - last, the numbers: `float16`, `int8`, `int4` or `int2`. Those of 8 bits have one scale
-              in all; those of 4 and 2 bits a scale a row where the table is 8 or wider, else one in
-              all; `int8:row`, `int4:column` and `int2:tensor` say otherwise. Matrices have 8 bits
-              then, as LiteRT computes with them: `quantization_of(methods)` is what `to_tflite`
-              needs.
-        item_weights: float [num_items], how much the error of an item counts, such as how often it
-            was met; alike by default.
+              cross layers, becomes a product of two; `dense-rank:90%` uses the least rank that
+              keeps that share of the matrix's squares;
+            - `ids-only`: remove the text tower, and with it `Recommender.add_items`; the items
+              keep their embeddings computed from id and text;
+            - one form of the tables: `low-rank:R`, or `low-rank:90%` with the least rank that
+              keeps that share of the table's squares; `product:M:K`, M codes per row from
+              codebooks of K (256) entries; `shared-rows:N`, where items of low weight share a row;
+              `hashed:N:H`, sums of H (2) rows from N buckets; `quotient-remainder:N`;
+            - last, the precision: `float16`, `int8`, `int4` or `int2`. `int8` has one scale in
+              total; `int4` and `int2` have one scale per row if the table is at least 8 wide,
+              otherwise one in total; `int8:row`, `int4:column` and `int2:tensor` set this
+              explicitly. Matrices then have 8 bits, since LiteRT computes with these: pass
+              `quantization_of(methods)` to `to_tflite`.
+        item_weights: float [num_items], the weight of each item's error, such as its interaction
+            count; equal by default.
         unit_importance: float [num_blocks, hidden_units], see `unit_importance`; by default the
-            product of the norms of a unit's weights. Of a ranking student float [hidden_units] for
-            each hidden layer, and of two stages a pair of both, each of which may be None.
+            product of the norms of a unit's weights. For a ranking student float [hidden_units] for
+            each hidden layer, and for two stages a pair of both, each of which may be None.
         head_importance: float [num_blocks, num_heads], see `head_importance`; by default the
             product of the norms of a head's weights.
 
     Raises:
-        InputError: a method is unknown, has nothing to work on, makes no table smaller, or has
-            sizes that do not fit (of two stages: neither student); a ranking student has no
-            `head_importance`; the student is of another kind, compressed already, or its weights
-            are not finite.
+        InputError: a method is unknown, does not apply to the student, makes no table smaller, or
+            has sizes that do not fit (with two stages: for neither student); `head_importance` is
+            given for a ranking student; the student is of another kind, is already compressed, or
+            has weights that are not finite.
 
     Example:
     >>> from tfrs_distill.models import RetrievalStudent
@@ -119,7 +121,7 @@ def compress(
 
 
 def quantization_of(methods: Sequence[str]) -> str:
-    """The `quantization` of `to_tflite` that goes with these methods.
+    """Return the `quantization` argument of `to_tflite` for these methods.
 
     Example:
     >>> quantization_of(["low-rank:8", "int4"])
@@ -132,7 +134,7 @@ def check_student(student: Any) -> None:
     """Raise unless a student can be compressed.
 
     Raises:
-        InputError: it is of another kind, compressed already, or its weights are not finite.
+        InputError: it is of another kind, already compressed, or its weights are not finite.
     """
     if isinstance(student, TwoStageStudent):
         check_student(student.retrieval_student)
@@ -239,8 +241,8 @@ def _ranking_student(
 
 
 def _copy_of(tower: TextTower) -> TextTower:
-    """A text tower with the same weights."""
+    """Return a text tower with the same weights."""
     copy = TextTower.from_config(tower.get_config())
-    copy(tf.zeros([1, 1], tf.int32))  # it makes its weights now
+    copy(tf.zeros([1, 1], tf.int32))  # creates its weights
     copy_weights(tower, copy)
     return copy

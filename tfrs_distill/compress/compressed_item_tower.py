@@ -1,4 +1,4 @@
-"""The candidate tower of a compressed student: item embeddings from a table in fewer bytes."""
+"""The candidate tower of a compressed student: item embeddings from a compressed table."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from tfrs_distill.serving.word_pieces import WordPieces
 class CompressedItemTower(tf.keras.layers.Layer):
     """Item embedding with the item's bias as its last entry, from a compressed table.
 
-    It takes the place of an `ItemTower` whose embeddings of all items, whatever they were computed
-    from, are the table.
+    It replaces an `ItemTower`. The table holds the final embeddings of all items, whatever inputs
+    they were computed from.
 
     Args:
-        num_items: items, padding not counted.
-        embedding_dim: width of `embed`; the table is one wider.
-        methods: what is done to the table.
-        text_tower: of new items' texts, which stays as it is; None where there is none.
-        word_pieces: what turns a text into indices.
+        num_items: number of items, without padding.
+        embedding_dim: width of `embed`; the table is one column wider.
+        methods: the methods applied to the table.
+        text_tower: for the texts of new items, unchanged; None if there is none.
+        word_pieces: converts a text into indices.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class CompressedItemTower(tf.keras.layers.Layer):
         self.text_tower, self.word_pieces = text_tower, word_pieces
         if text_tower is not None and word_pieces is not None:
             text_tower.trainable = False
-            text_tower(tf.zeros([1, word_pieces.max_pieces], tf.int32))  # it makes its weights now
+            text_tower(tf.zeros([1, word_pieces.max_pieces], tf.int32))  # creates its weights
         # Never cast by a policy, see `CompressedTable`.
         self.table = CompressedTable(num_items + 1, embedding_dim + 1, methods, name="table")
 
@@ -63,7 +63,7 @@ class CompressedItemTower(tf.keras.layers.Layer):
 
     @property
     def stored_pieces(self) -> PackedTable | None:
-        """What a file has of `TextTower.weighted_embeddings()`; None where it has these."""
+        """The packed `TextTower.weighted_embeddings()` of a file; None if it has them unpacked."""
         if self.text_tower is None or not self.methods.packs:
             return None
         table, bits = self.text_tower.weighted_embeddings(), self.methods.bits

@@ -1,4 +1,4 @@
-"""A table of embeddings in fewer bytes: as a layer that trains, and as a file has it."""
+"""A compressed table of embeddings: as a trainable layer, and as stored in a file."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from tfrs_distill.models.features.table import in_fewest_bytes, rows_at_run_time
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
 class CompressedTable(tf.keras.layers.Layer):
-    """Rows by index, of what is left of a table.
+    """Rows by index, from a compressed table.
 
-    What is computed, in training too, is what the file has: a table in 4 bits is rounded to 4 bits
-    in every step, with gradients as if it were not.
+    The layer computes what the file computes, in training too: a 4-bit table is rounded to 4 bits
+    in every step, with straight-through gradients.
 
     Args:
         num_rows: rows of the table.
         dim: width of a row.
-        methods: what is done to the table.
+        methods: the methods applied to the table.
 
     Raises:
-        InputError: the sizes of `methods` suit no such table.
+        InputError: the sizes of `methods` do not fit the table.
     """
 
     def __init__(self, num_rows: int, dim: int, methods: Methods, **kwargs: Any) -> None:
@@ -47,7 +47,7 @@ class CompressedTable(tf.keras.layers.Layer):
         self.log_scales: dict[str, tf.Variable] = {}
         self.least: dict[str, tf.Variable] = {}
         for name, shape in self.structure.floats().items():
-            # Never cast by a policy: what is rounded is rounded in float32, as in the file.
+            # Never cast by a policy: rounding is done in float32, as in the file.
             self.floats[name] = self.add_weight(
                 name=name, shape=shape, initializer="zeros", experimental_autocast=False
             )
@@ -76,8 +76,8 @@ class CompressedTable(tf.keras.layers.Layer):
         """Fit the parts to a table, float [num_rows, dim].
 
         Args:
-            table: the table that is compressed.
-            weights: float [num_rows], above 0: how much the error of each row counts.
+            table: the table to compress.
+            weights: float [num_rows], above 0: weight of each row's error.
         """
         for name, values in self.structure.fit(np.float32(table), weights).items():
             if name in self.integers:
@@ -97,7 +97,7 @@ class CompressedTable(tf.keras.layers.Layer):
         return tf.ensure_shape(tf.reshape(found, shape), [*rows.shape, self.dim])
 
     def _kept(self, name: str) -> tf.Tensor:
-        """A part in the precision of the file."""
+        """Return a part in the precision of the file."""
         values, bits = tf.convert_to_tensor(self.floats[name]), self.methods.bits
         if name in self.structure.exact:
             return values
@@ -107,7 +107,7 @@ class CompressedTable(tf.keras.layers.Layer):
 
     @property
     def stored(self) -> StoredTable | None:
-        """What a file has of the table; None where it has the table itself, as a constant."""
+        """The table as stored in a file; None if the file stores it uncompressed, as a constant."""
         if self.methods.structure == "plain" and not self.methods.packs:
             return None
         parts: dict[str, Any] = {
@@ -140,19 +140,19 @@ class CompressedTable(tf.keras.layers.Layer):
 
 @dataclasses.dataclass(frozen=True)
 class StoredTable:
-    """A table as a file has it: constants, and the operators that make rows of them.
+    """A table as stored in a file: constants, and the operators that compute rows from them.
 
     Args:
-        structure: how rows are made.
-        parts: what of, tensors that were made outside of a graph, so that it has them once.
+        structure: computes the rows.
+        parts: its inputs; tensors created outside of a graph, so that the file has them once.
     """
 
     structure: Structure
     parts: Parts
 
     def gather(self, rows: tf.Tensor) -> tf.Tensor:
-        """Rows by index, known only when the graph runs: int32 `[...]` to float32 `[..., dim]`."""
-        is_flat = rows.shape.rank == 1  # then no operators for it
+        """Rows by index, given when the graph runs: int32 `[...]` to float32 `[..., dim]`."""
+        is_flat = rows.shape.rank == 1  # saves the reshape operators
         flat = rows if is_flat else tf.reshape(rows, [-1])
         table = self.structure.rows(self.parts, flat)
         if is_flat:
@@ -170,16 +170,16 @@ class StoredTable:
 
 
 def structure_of(num_rows: int, dim: int, methods: Methods) -> Structure:
-    """The form of a table of this size.
+    """Return the form of a table of this size.
 
     Raises:
-        InputError: the sizes of `methods` suit no such table.
+        InputError: the sizes of `methods` do not fit the table.
     """
     return STRUCTURES[methods.structure](num_rows, dim, *methods.numbers)
 
 
 def bytes_of(structure: Structure, methods: Methods) -> int:
-    """The bytes that the parts of a table take in a file.
+    """Return the bytes that the parts of a table take in a file.
 
     Example:
     >>> methods = Methods.of(["shared-rows:40", "int4"])  # 100 indices, 40 rows of 6

@@ -1,4 +1,4 @@
-"""The tables of a ranking student's features, and in which form each has the fewest bytes."""
+"""The tables of a ranking student's features, and the form with the fewest bytes for each."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from tfrs_distill.models.features.table import TableFeature
 from tfrs_distill.models.ranking_model import RankingModel
 from tfrs_distill.models.tasks import NextItem
 
-OPERATORS = 2000  # bytes of a file, of those that make rows of parts in `score` and in `rank`
+OPERATORS = 2000  # bytes in a file: operators that compute rows from parts in `score` and `rank`
 
 
 @dataclass(frozen=True)
 class FeatureTable:
-    """The embeddings that a feature gives, whatever they are computed from.
+    """The embeddings of a feature, whatever they are computed from.
 
     Args:
-        feature: whose they are.
+        feature: the feature.
         values: float32 [num_rows, dim].
-        row_weights: float [num_rows], how much the error of each row counts.
-        num_lookups: in how many places of the model rows are looked up.
+        row_weights: float [num_rows], the weight of each row's error.
+        num_lookups: number of places in the model that look up rows.
     """
 
     feature: TableFeature
@@ -38,7 +38,7 @@ class FeatureTable:
 
     @property
     def name(self) -> str:
-        """The feature's."""
+        """The name of the feature."""
         return str(self.feature.name)
 
     @property
@@ -48,10 +48,10 @@ class FeatureTable:
         return [*self.feature.table.weights, *([] if vectors is None else vectors.weights)]
 
     def bytes_with(self, methods: Methods) -> int:
-        """About the bytes of a file for the table, operators that make rows of parts included.
+        """Estimate the bytes of the table in a file, including the operators that compute rows.
 
         Raises:
-            InputError: the sizes of `methods` suit no such table.
+            InputError: the sizes of `methods` do not fit the table.
         """
         structure = structure_of(*self.values.shape, methods)
         makes_rows = methods.packs or structure.name != "plain"
@@ -61,15 +61,15 @@ class FeatureTable:
 def feature_tables(
     student: RankingModel, item_weights: np.ndarray | None = None
 ) -> list[FeatureTable]:
-    """All tables of a ranking student.
+    """Return all tables of a ranking student.
 
     Args:
-        student: whose features are read.
-        item_weights: float [num_items], how much the error of an item counts; that of the row for
-            items that are not known counts as much as the mean. Rows of other tables are alike.
+        student: the student.
+        item_weights: float [num_items], the weight of each item's error; the row for unknown items
+            gets the mean weight. The rows of other tables have equal weights.
 
     Raises:
-        InputError: `item_weights` do not fit, or there is no item feature that they are of.
+        InputError: `item_weights` do not fit, or there is no feature of the item id.
     """
     found = []
     for feature in student.table_features:
@@ -93,7 +93,7 @@ def feature_tables(
 
 
 def row_weights(given: np.ndarray | None, num_items: int) -> np.ndarray:
-    """One weight a row of a table of items, all above 0; that of row 0, no item's, is the least.
+    """Return one weight per row of an item table, all above 0; row 0 (padding) has the least.
 
     Raises:
         InputError: they are not `num_items` numbers of at least 0.
@@ -109,17 +109,17 @@ def row_weights(given: np.ndarray | None, num_items: int) -> np.ndarray:
 
 
 def forms_of(tables: Sequence[FeatureTable], read: Methods) -> dict[str, Methods]:
-    """The form in which each table has the fewest bytes, by name; without those that stay.
+    """Return the form with the fewest bytes for each table, by name; without unchanged tables.
 
-    Forms are that of the methods, the bits alone, 8 bits as TensorFlow's converter has them where
-    the bits are fewer (and where other matrices have 8 bits, too), and the table in 32 bits.
+    The possible forms: the form of the methods; only the bits; 8 bits as in TensorFlow's converter
+    if the bits are fewer (other matrices have 8 bits then, too); the table in 32 bits.
 
     Args:
         tables: see `feature_tables`.
         read: the methods.
 
     Raises:
-        InputError: the methods ask something of tables, and none has the fewest bytes so.
+        InputError: the methods include a form of tables, and no table has the fewest bytes with it.
     """
     wanted = replace(read, units=0, heads=0, dense_rank=0, dense_energy=0.0)
     if wanted == Methods():
@@ -132,7 +132,7 @@ def forms_of(tables: Sequence[FeatureTable], read: Methods) -> dict[str, Methods
                 sizes[form] = table.bytes_with(form)
             except InputError as error:
                 reasons.append(f"{table.name}: {error}")
-        best = min(reversed(sizes), key=lambda form: sizes[form])  # of equal ones the simplest
+        best = min(reversed(sizes), key=lambda form: sizes[form])  # if equal, the simplest
         as_wanted |= (best.structure, best.bits) == (wanted.structure, wanted.bits)
         if best != Methods():
             found[table.name] = best
@@ -142,7 +142,7 @@ def forms_of(tables: Sequence[FeatureTable], read: Methods) -> dict[str, Methods
 
 
 def _forms(table: FeatureTable, wanted: Methods) -> list[Methods]:
-    """Forms of a table, the wanted one first."""
+    """Return the possible forms of a table, the requested one first."""
     alone = replace(wanted, structure="plain", numbers=(), energy=0.0)
     if wanted.energy:
         rank = rank_of(table.values, table.row_weights, wanted.energy)
@@ -167,7 +167,7 @@ def _of_no_table(tables: Sequence[FeatureTable], wanted: Methods, reasons: Seque
 def with_tables(
     student: RankingModel, tables: Mapping[str, CompressedTable]
 ) -> list[RankingFeature]:
-    """New features of a student, some with another table, by name: their vectors are part of it."""
+    """Return new features; those in `tables`, by name, include their vectors in the new table."""
     made: dict[str, RankingFeature] = {}
     for feature in student.table_features:
         config = feature.get_config()
@@ -175,7 +175,7 @@ def with_tables(
             config["table"] = tables[feature.name]
             if isinstance(feature, ItemFeature):
                 if config["vector_dim"] is not None:
-                    # An id that is hidden would hide the vector too, now part of its row.
+                    # Hiding an id would also hide the vector, which is now part of its row.
                     config |= {"id_dropout": 0.0, "vector_dropout": 0.0}
                 config["vector_dim"] = None
         made[feature.name] = type(feature).from_config(config)

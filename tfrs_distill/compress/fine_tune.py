@@ -1,4 +1,4 @@
-"""Train a compressed student further, unless that makes it worse."""
+"""Fine-tune a compressed student, unless that lowers its score."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ FineTune = Callable[[Any], Any]
 def fine_tune_unless_worse(
     student: Any, fine_tune: FineTune, score: Callable[[Any], float]
 ) -> tuple[float, float, Any]:
-    """Train a student in place; where its score falls, it gets its old weights back.
+    """Train a student in place; if its score falls, restore its previous weights.
 
     Args:
         student: a compressed student.
         fine_tune: trains it.
-        score: of a student, such as `Measure.of_student`; more is better.
+        score: returns a student's score, such as `Measure.of_student`; more is better.
 
     Returns:
-        The score before, that of the weights it is left with, and what `fine_tune` returned.
+        The score before, the score of the final weights, and the result of `fine_tune`.
     """
     before, weights = score(student), student.get_weights()
     returned = fine_tune(student)

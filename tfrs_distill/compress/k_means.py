@@ -1,4 +1,4 @@
-"""Centres of rows, where some rows count more than others."""
+"""Weighted k-means."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ BLOCK = 4096  # rows whose distances are in memory at a time
 def k_means(
     rows: np.ndarray, weights: np.ndarray, num_centres: int, *, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Centres with a small weighted squared distance to the rows, and which is the nearest.
+    """Return centres with a small weighted squared distance to the rows, and each row's nearest.
 
-    Lloyd's algorithm from `num_centres` of the rows, drawn by their weights. A centre without rows
-    takes the place of the row that is farthest from its own.
+    Lloyd's algorithm, starting from `num_centres` rows drawn by their weights. A centre without
+    rows moves to the row that is farthest from its nearest centre.
 
     Reference: [Lloyd, 1982](https://doi.org/10.1109/TIT.1982.1056489).
 
@@ -22,7 +22,7 @@ def k_means(
         rows: float [num_rows, dim].
         weights: float [num_rows], above 0.
         num_centres: at most `num_rows`.
-        seed: of the rows that are drawn.
+        seed: for drawing the rows.
 
     Returns:
         float32 [num_centres, dim] and int32 [num_rows].
@@ -47,7 +47,7 @@ def k_means(
 
 
 def _nearest(rows: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest centre of every row, and the squared distance from it."""
+    """Return the nearest centre of every row, and the squared distance to it."""
     squares = np.square(centres).sum(axis=1)
     nearest, distances = np.zeros(len(rows), np.int32), np.zeros(len(rows))
     for start in range(0, len(rows), BLOCK):

@@ -15,40 +15,41 @@ logger = logging.getLogger(__name__)
 
 
 class MagnitudePruning(tf.keras.callbacks.Callback):
-    """Sets the dense kernels' smallest weights to 0, more and more of them, while a model trains.
+    """Sets a growing share of the dense kernels' smallest weights to 0 during training.
 
     After step t the share of zeros in every kernel is
 
     `s_t = final + (initial - final) (1 - (t - begin_step) / (end_step - begin_step))**power`
 
-    from `begin_step` to `end_step`, set anew every `frequency` steps and at `end_step`; a weight
+    from `begin_step` to `end_step`, updated every `frequency` steps and at `end_step`; a weight
     whose block is among the smallest by mean magnitude becomes 0 and stays 0.
     Schedule and choice of weights are those of `tensorflow-model-optimization`, which itself cannot
     wrap a subclassed model. The kernels are those of all `tf.keras.layers.Dense` in `student`;
-    biases, embedding tables and kernels of one unit are not pruned. It works in a student's `fit`
-    and in a `Distiller`'s.
+    biases, embedding tables and kernels of one unit are not pruned. The callback works in a
+    student's `fit` and in a `Distiller`'s.
 
-    The step is the optimizer's own count, so that a model that is loaded, or restored after a kill,
-    goes on where it was. Logs the share of zeros, `sparsity`, at the end of each epoch. Weights
-    that another callback restores from an earlier epoch have that epoch's zeros.
+    The step is the optimizer's own count, so a model that is loaded, or restored after a kill,
+    continues at the same step. Logs the share of zeros, `sparsity`, at the end of each epoch.
+    Weights that another callback restores from an earlier epoch have that epoch's zeros.
 
     Zeros make a `.tflite` file neither smaller nor faster unless the converter encodes them
-    (`tf.lite.Optimize.EXPERIMENTAL_SPARSITY`), and in LiteRT faster only in blocks: of five layers
-    with 80 % zeros single weights took 0.3 of the bytes and the same time, blocks of (4, 1) 0.2 of
+    (`tf.lite.Optimize.EXPERIMENTAL_SPARSITY`), and in LiteRT faster only in blocks: for five layers
+    with 80 % zeros, single weights took 0.3 of the bytes and the same time, blocks of (4, 1) 0.2 of
     the bytes and less than half of the time (`benchmarks/compression.py --part zeros`). 8 bits take
-    a quarter of the bytes of any kernel. Do not join the two: LiteRT 2.3 refuses the file, or
-    computes wrong numbers from it. A small student gains least, for its item table is not pruned.
+    a quarter of the bytes of any kernel. Do not combine the two: LiteRT 2.3 refuses the file, or
+    computes wrong numbers from it. A small student gains least, because its item table is not
+    pruned.
 
     Reference: [Zhu and Gupta, 2017](https://arxiv.org/abs/1710.01878).
 
     Args:
-        student: the model whose dense layers are pruned, or a part of it, as its query tower.
+        student: the model whose dense layers are pruned, or a part of it, such as its query tower.
         final_sparsity: share of zeros from `end_step` on, at least 0 and below 1.
         begin_step: optimizer steps before the first pruning.
-        end_step: the step from which on the zeros stay where they are.
+        end_step: the step after which the set of zeros no longer changes.
         initial_sparsity: share of zeros at `begin_step`.
-        power: of the schedule's curve; 1 is a straight line, 3 prunes most at first.
-        frequency: steps between two prunings, in which the others learn to do without.
+        power: exponent of the schedule; 1 is linear, 3 prunes most at first.
+        frequency: steps between two prunings, in which the remaining weights adapt.
         block_size: neighbouring inputs and units that are pruned together; (4, 1) for LiteRT.
 
     Raises:
@@ -105,24 +106,24 @@ class MagnitudePruning(tf.keras.callbacks.Callback):
         )
 
     def target(self, step: int) -> float:
-        """The share of zeros that the schedule has at an optimizer step; 0 before `begin_step`."""
+        """Return the scheduled share of zeros at an optimizer step; 0 before `begin_step`."""
         return 0.0 if step < self.begin_step else float(self.schedule(tf.constant(step))[1])
 
     def sparsity(self) -> float:
-        """The share of zeros among the kernels' weights, as they are; 0 without kernels."""
+        """Return the current share of zeros among the kernels' weights; 0 without kernels."""
         kernels = [kernel.numpy() for kernel in _kernels(self.student)]
         zeros = sum(int(np.sum(kernel == 0)) for kernel in kernels)
         return float(zeros / max(1, sum(kernel.size for kernel in kernels)))
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Prune as at the last due step where training goes on behind it."""
+        """Prune as at the last due step if training resumes after it."""
         self.update: Callable[[], None] | None = None
-        self.done: int | None = None  # the schedule's step that the zeros are of
-        if _kernels(self.student):  # or else after the first batch, which builds the layers
+        self.done: int | None = None  # the schedule's step of the current zeros
+        if _kernels(self.student):  # otherwise after the first batch, which builds the layers
             self._follow()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Prune anew where the schedule has it, and keep what is pruned at 0."""
+        """Prune if the schedule requires it, and keep pruned weights at 0."""
         self._follow()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -131,7 +132,7 @@ class MagnitudePruning(tf.keras.callbacks.Callback):
             logs["sparsity"] = self.sparsity()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Put the zeros back where the optimizer has put averages into the weights."""
+        """Restore the zeros if the optimizer has written averages into the weights."""
         if self.update is not None:
             self.apply()
         step = int(self.model.optimizer.iterations)
@@ -147,7 +148,7 @@ class MagnitudePruning(tf.keras.callbacks.Callback):
     def _follow(self) -> None:
         if self.update is None:
             self.update, self.apply = self._built()
-        self.apply()  # before new zeros are chosen: what is pruned stays so, however far it moved
+        self.apply()  # before choosing new zeros: pruned weights stay pruned, even if they moved
         due = self._last_due(int(self.model.optimizer.iterations))
         if due is not None and due != self.done:
             self.share.assign(self.target(due))
@@ -156,7 +157,7 @@ class MagnitudePruning(tf.keras.callbacks.Callback):
             self.done = due
 
     def _last_due(self, step: int) -> int | None:
-        """The last step of the schedule's, up to one of the optimizer's: the end is one of them."""
+        """Return the schedule's last step up to an optimizer step; the end is one of them."""
         if step < self.begin_step:
             return None
         if step >= self.end_step:
@@ -164,7 +165,7 @@ class MagnitudePruning(tf.keras.callbacks.Callback):
         return step - (step - self.begin_step) % self.frequency
 
     def _built(self) -> tuple[Callable[[], None], Callable[[], None]]:
-        """Masks of all kernels: the toolkit's functions that set them, and that apply them."""
+        """Return the toolkit's functions that set the masks of all kernels, and that apply them."""
         kernels = _kernels(self.student)
         if not kernels:
             raise InputError(
@@ -176,8 +177,8 @@ class MagnitudePruning(tf.keras.callbacks.Callback):
         thresholds = [
             tf.Variable(tf.zeros([], kernel.dtype), trainable=False) for kernel in kernels
         ]
-        self.pruning = _toolkit()[1].Pruning(  # it keeps the masks alive, which its graphs do not
-            lambda: 0,  # `_last_due` has the steps: the toolkit's own rule can miss the last one
+        self.pruning = _toolkit()[1].Pruning(  # keeps references to the masks; its graphs do not
+            lambda: 0,  # `_last_due` sets the steps: the toolkit's own rule can miss the last one
             list(zip(kernels, masks, thresholds)),
             lambda _: (tf.constant(True), self.share),
             self.block_size,
@@ -188,9 +189,9 @@ class MagnitudePruning(tf.keras.callbacks.Callback):
 
 
 def _kernels(student: tf.Module) -> list[tf.Variable]:
-    """The kernels of all dense layers that are built, each once, in order.
+    """Return the kernels of all dense layers that are built, each once, in order.
 
-    Those of one input or one unit are left whole: they are small, and have no blocks.
+    Kernels of one input or one unit are excluded: they are small, and have no blocks.
     """
     layers = [m for m in student.submodules if isinstance(m, tf.keras.layers.Dense)]
     layers += [student] if isinstance(student, tf.keras.layers.Dense) else []
@@ -200,16 +201,16 @@ def _kernels(student: tf.Module) -> list[tf.Variable]:
 
 def _as_graph(operation: Callable[[], Any]) -> Callable[[], None]:
     def run() -> None:
-        operation()  # gives operations, which a graph's function cannot return
+        operation()  # returns operations, which a graph's function cannot return
 
     graph: Callable[[], None] = tf.function(run, input_signature=[]).get_concrete_function()
     return graph
 
 
 def _toolkit() -> tuple[Any, Any]:
-    """Schedules and masks of `tensorflow-model-optimization`.
+    """Return the schedules and masks of `tensorflow-model-optimization`.
 
-    The masks have no public name: the version is pinned.
+    The masks have no public name, so the version is pinned.
     """
     try:
         from tensorflow_model_optimization.python.core.sparsity.keras import (

@@ -1,4 +1,4 @@
-"""What a search measures of a student and of its file: lists of items, or predictions of rows."""
+"""Scores of a student and of its file in a search: for lists of items, or predictions of rows."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ from tfrs_distill.models.two_tower import TwoTower
 from tfrs_distill.serving import Ranker, Recommender
 from tfrs_distill.teachers import row_logits
 
-NUM_TIMED = 200  # histories or rows of the latency
-NUM_RANKED = 500  # rows for which a file ranks the whole catalogue, one call each
+NUM_TIMED = 200  # histories or rows for the latency
+NUM_RANKED = 500  # rows for which a file ranks the full catalogue, one call each
 
 
 class Measure(Protocol):
-    """How good a student is, more is better, and what its file is written with."""
+    """The score of a student, more is better, and the export arguments of its file."""
 
     name: str  # of the score
     exported_with: dict[str, Any]  # arguments of `to_tflite`
 
     @property
     def inputs(self) -> list[Any]:
-        """All that decides a score or a file, beside the student, as JSON holds it."""
+        """Everything that determines a score or a file, except the student, as JSON values."""
 
     def of_student(self, student: Any) -> float:
-        """The score of a student as it is."""
+        """Return the score of a student in memory."""
 
     def of_file(self, folder: Path) -> tuple[float, dict[str, float]]:
-        """The score of an artefact's file, and its milliseconds `p50` and `p95`."""
+        """Return the score of an artefact's file, and its milliseconds `p50` and `p95`."""
 
 
 def measure_of(
@@ -65,10 +65,10 @@ def measure_of(
     catalogue: Catalogue | None = None,
     vocabularies: Vocabularies | None = None,
 ) -> Measure:
-    """The measure that belongs to a student; arguments are those of `to_budget`.
+    """Return the measure for a student; the arguments are those of `to_budget`.
 
     Raises:
-        InputError: the queries are of the other kind of student, or do not fit this one.
+        InputError: the queries are for the other kind of student, or do not fit this one.
     """
     expected: type = RankingExamples if isinstance(student, RankingModel) else Queries
     if not isinstance(queries, expected):
@@ -89,14 +89,14 @@ def measure_of(
 
 
 class ListMeasure:
-    """NDCG@k of the lists after histories.
+    """NDCG@k of recommendations after histories.
 
     Args:
-        student: of retrieval, or of two stages.
-        queries: with what follows each history.
+        student: for retrieval, or of two stages.
+        queries: the histories and the relevant items.
         k: of the NDCG.
-        num_recommended: items that the file of a retrieval student gives; of two stages it gives
-            all candidates.
+        num_recommended: items that the file of a retrieval student returns; with two stages the
+            file returns all candidates.
 
     Raises:
         InputError: see `to_budget`.
@@ -148,13 +148,13 @@ class ListMeasure:
 
 
 class RowMeasure:
-    """The `row_score` of predictions of rows.
+    """The `row_score` of predictions for rows.
 
-    Of a file a next-item task is measured on the first `NUM_RANKED` rows: each asks it to rank the
-    catalogue.
+    A file's next-item task is measured on the first `NUM_RANKED` rows only, since each row ranks
+    the full catalogue.
 
     Args:
-        student: of ranking.
+        student: for ranking.
         examples: with labels.
         k: of the next item's NDCG.
         catalogue: see `export_artefact`.
@@ -218,7 +218,7 @@ class RowMeasure:
         return float(np.mean(scores)), milliseconds(ranker.score, rows)
 
     def predictions(self, ranker: Ranker) -> dict[str, np.ndarray]:
-        """What a file predicts, as `row_score` takes it; of the next item for the first rows."""
+        """Return a file's predictions for `row_score`; next items for the first rows only."""
         found = ranker.score(self.rows)
         for name, task in self.tasks.items():
             if isinstance(task, NextItem):
@@ -244,7 +244,7 @@ class RowMeasure:
 
 
 def _fingerprint(queries: Queries) -> str:
-    """Of all that decides a score: also what is left out, and which items are ranked."""
+    """Hash everything that determines a score, including exclusions and the ranked items."""
     candidates = [] if queries.candidates is None else [queries.candidates]
     digest = hashlib.sha256(str((queries.catalogue.exclude_seen, len(candidates))).encode())
     for part in (*candidates, *queries.histories, *queries.positives):

@@ -1,4 +1,4 @@
-"""What is done to a student, in words that a recipe and the command line use."""
+"""Compression methods, as written in a recipe and on the command line."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from tfrs_distill.errors import InputError
 
 UNITS, HEADS, DENSE_RANK, IDS_ONLY = "units", "heads", "dense-rank", "ids-only"
 BITS = {"float16": 16, "int8": 8, "int4": 4, "int2": 2}
-MIN_WIDTH = 8  # of a table whose rows have a scale each by default
+MIN_WIDTH = 8  # of a table that has one scale per row by default
 
 
 @dataclass(frozen=True)
 class Methods:
-    """What a list of methods says.
+    """A parsed list of methods.
 
     Args:
-        units: hidden units that are left of every block's feed-forward network; 0 for all.
-        keeps_texts: whether a text tower stays.
+        units: hidden units kept in the feed-forward network of every block; 0 for all.
+        keeps_texts: whether a text tower is kept.
         structure: the name of the table's structure.
         numbers: its sizes.
-        energy: the share of the table's squares that a rank is to keep; 0 where the rank is given.
-        bits: of a number of the table, and, as far as LiteRT can, of the matrices.
-        scale: what has a scale of its own; None where in 4 and 2 bits the width decides, and in 8
-            TensorFlow's converter gives the table one.
-        heads: attention heads that are left of every block; 0 for all.
-        dense_rank: of the matrices of the feed-forward networks; 0 for whole ones.
-        dense_energy: the share of every such matrix's squares that a rank is to keep; 0 where the
+        energy: the share of the table's squares that a rank has to keep; 0 if the rank is given.
+        bits: per number of the table, and, as far as LiteRT supports it, of the matrices.
+        scale: whether a scale belongs to a row, a column or a table; None: in 4 and 2 bits the
+            width decides, and in 8 bits TensorFlow's converter uses one scale for the table.
+        heads: attention heads kept in every block; 0 for all.
+        dense_rank: of the matrices of the feed-forward networks; 0 for no factorization.
+        dense_energy: the share of every such matrix's squares that a rank has to keep; 0 if the
             rank is given.
     """
 
@@ -48,11 +48,11 @@ class Methods:
 
     @classmethod
     def of(cls, methods: Sequence[str]) -> Methods:
-        """Read a list of methods, in the order in which they are applied.
+        """Parse a list of methods, in the order in which they are applied.
 
         Raises:
-            InputError: a method is unknown, has other sizes than it should, comes twice, or comes
-                after the numbers were quantized.
+            InputError: a method is unknown, has the wrong sizes, is repeated, or follows the
+                quantization.
 
         Example:
         >>> Methods.of(["units:32", "low-rank:16", "int4"]).numbers
@@ -79,12 +79,12 @@ class Methods:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Methods:
-        """Read the fields as JSON holds them."""
+        """Create it from its fields as JSON values."""
         return cls(**(config | {"numbers": tuple(config["numbers"])}))
 
     @property
     def texts(self) -> list[str]:
-        """The list that says the same, in one order.
+        """The equivalent list of methods, in a fixed order.
 
         Example:
         >>> Methods.of(["low-rank:90%", "units:32", "int4:row"]).texts
@@ -104,21 +104,21 @@ class Methods:
 
     @property
     def packs(self) -> bool:
-        """Whether numbers are packed codes with scales, and not as the converter has them."""
+        """Whether numbers are packed codes with scales, and not in the converter's format."""
         return self.bits < 8 or (self.bits == 8 and self.scale is not None)
 
     def scale_of(self, width: int) -> Scale:
-        """What has a scale of its own in a part of this width."""
+        """Return whether a part of this width has a scale per row, per column or per table."""
         return self.scale or ("row" if width >= MIN_WIDTH else "tensor")
 
     def shape_of_scales(self, shape: tuple[int, int]) -> tuple[int, int]:
-        """The scales of a packed part of this shape."""
+        """Return the shape of the scales of a packed part of this shape."""
         scale = self.scale_of(shape[1])
         return shape[0] if scale == "row" else 1, shape[1] if scale == "column" else 1
 
 
 def _read(method: str, name: str, rest: list[str]) -> dict[str, Any]:
-    """What one method says."""
+    """Parse one method."""
     if name in BITS:
         bits = BITS[name]
         if not rest:
@@ -167,7 +167,7 @@ def _numbers(
 
 
 def _share(method: str, percent: str) -> float:
-    """A share that is given in per cent."""
+    """Parse a share in per cent."""
     try:
         share = float(percent.removesuffix("%")) / 100.0
     except ValueError:

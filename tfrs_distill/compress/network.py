@@ -18,11 +18,11 @@ from tfrs_distill.models.ranking_model import RankingModel
 
 
 class SmallerNetwork:
-    """The configuration and the weights of what is left of a network, which stays as it is.
+    """The configuration and the weights of a pruned copy of a network, which is not changed.
 
     Args:
-        network: trained: a history encoder, or a ranking student without its tables.
-        weights: those of its weights that are kept here; all by default.
+        network: a trained history encoder, or a ranking student without its tables.
+        weights: the weights of the network to copy; all by default.
     """
 
     def __init__(
@@ -34,11 +34,11 @@ class SmallerNetwork:
 
     @property
     def weights(self) -> list[np.ndarray]:
-        """What is left of the weights, in their order."""
+        """The remaining weights, in their order."""
         return [values for of_one in self._values.values() for values in of_one]
 
     def keep_units(self, kept: Sequence[np.ndarray]) -> None:
-        """Leave some hidden units, of every block their places: int [number] each."""
+        """Keep some hidden units, by their indices in every block: int [number] each."""
         sizes = [len(units) for units in kept]
         is_ranking = isinstance(self.network, RankingModel)
         self.config["hidden_units"] = sizes if is_ranking else sizes[0]
@@ -49,7 +49,7 @@ class SmallerNetwork:
                 self._take(reader, units, 0)
 
     def keep_heads(self, given: Sequence[np.ndarray]) -> None:
-        """Leave some heads of a `RecencyAttention`, of every block their places."""
+        """Keep some heads of a `RecencyAttention`, by their indices in every block."""
         encoder: RecencyAttention = self.network
         kept = np.stack(given)
         self.config["kept_heads"] = np.take_along_axis(
@@ -66,22 +66,22 @@ class SmallerNetwork:
             self._take(query_key.bias, both, 0)
             self._take(value.kernel, entries, 1)
             self._take(value.bias, entries, 0)
-            if index == 0:  # later ones read what was before too
+            if index == 0:  # later projections also read the earlier output
                 self._take(project.kernel, entries, 0)
 
     def factorize(self, rank: int, energy: float, bits: int) -> None:
-        """Make two narrow matrices of each matrix, see `matrices_of`.
+        """Replace each matrix by a product of two narrow ones, see `matrices_of`.
 
         They come from its singular value decomposition: no other product of that rank has a
         smaller squared error ([Eckart and Young, 1936](https://doi.org/10.1007/BF02288367)).
 
         Args:
             rank: of the products; 0 for the least that keeps the energy.
-            energy: the share of every matrix's squares that is to be kept.
-            bits: of the file's numbers.
+            energy: the share of every matrix's squares to keep.
+            bits: per number in the file.
 
         Raises:
-            InputError: there is no matrix, they are factorized already, or they would not be
+            InputError: there is no matrix, they are already factorized, or they would not be
                 smaller.
         """
         argument, kernels = matrices_of(self.network)
@@ -126,12 +126,12 @@ class SmallerNetwork:
 
 
 def matrices_of(network: tf.keras.layers.Layer) -> tuple[str, list[tf.Variable]]:
-    """The matrices that can become products, and the argument of the network that is their rank.
+    """Return the matrices that can be factorized, and the network's argument for their rank.
 
-    Those of an encoder's feed-forward networks, or of a ranking student's cross layers.
+    They are those of an encoder's feed-forward networks, or of a ranking student's cross layers.
     """
     if isinstance(network, RankingModel):
-        # A cross layer's kernel is its only weight of two axes, where it has no rank.
+        # A cross layer's kernel is its only weight with two axes, if it has no rank.
         weights = [weight for cross in network.crosses for weight in cross.weights]
         return "projection_dim", [weight for weight in weights if len(weight.shape) == 2]
     networks = feed_forwards(network)
@@ -139,7 +139,7 @@ def matrices_of(network: tf.keras.layers.Layer) -> tuple[str, list[tf.Variable]]
 
 
 def _saves(shape: tuple[int, int], rank: int, bits: int) -> bool:
-    """Whether two matrices of a rank are smaller than one."""
+    """Whether two matrices of a rank take fewer bytes than one."""
     rows, columns = shape
     narrow = bytes_of_matrix(rows * rank, bits) + bytes_of_matrix(rank * columns, bits)
     return narrow < bytes_of_matrix(rows * columns, bits)

@@ -1,4 +1,4 @@
-"""What of the methods a student has something for, and what they leave of its network."""
+"""Which methods apply to a student, and which parts of its network remain."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tfrs_distill.models.ranking_model import RankingModel
 from tfrs_distill.models.two_stage_student import TwoStageStudent
 from tfrs_distill.models.two_tower import TwoTower
 
-# The fields of `Methods` that one student of two may have something for, and the other nothing.
+# The fields of `Methods` that may apply to one of two students and not to the other.
 PARTS = (
     ("structure", "numbers", "energy", "bits", "scale"),
     ("units",),
@@ -38,12 +38,12 @@ def stages_of(
     unit_importance: Sequence[Importance | None] | None = None,
     head_importance: Importance | None = None,
 ) -> list[Stage]:
-    """Both students, with those of the methods that suit each, and the importance of its parts.
+    """Return both students, with the methods that apply to each, and the importance of its parts.
 
-    Where the form of a table suits one alone, the other's have the same bits; of few numbers 8.
+    If a form of tables fits only one student, the other gets the same bits; few numbers get 8 bits.
 
     Raises:
-        InputError: a method suits neither, or `unit_importance` is no pair.
+        InputError: a method applies to neither, or `unit_importance` is not a pair.
     """
     of_units = (None, None) if unit_importance is None else tuple(unit_importance)
     if len(of_units) != 2:
@@ -74,7 +74,7 @@ def stages_of(
 
 
 def _options(before: Methods, wanted: Mapping[str, Any]) -> list[Methods]:
-    """What is tried: all that is wanted, of tables the bits alone, and what suited before."""
+    """The options to try: everything requested, only the bits of tables, and the previous ones."""
     options = [replace(before, **wanted)]
     if wanted.get("bits", 32) < 32:
         options.append(replace(before, bits=wanted["bits"], scale=wanted["scale"]))
@@ -87,7 +87,7 @@ def _first_suited(
     options: Sequence[Methods],
     importance: Mapping[str, Importance | None],
 ) -> tuple[Methods, InputError | None]:
-    """The first that suits a student, and why those before do not."""
+    """Return the first option that applies to a student, and why the earlier ones do not."""
     reason = None
     for methods in options[:-1]:
         try:
@@ -102,7 +102,7 @@ def _first_suited(
 def _check(
     student: TwoTower | RankingModel, read: Methods, importance: Mapping[str, Importance | None]
 ) -> None:
-    """Raise an `InputError` where a method does not suit a student."""
+    """Raise an `InputError` if a method does not apply to a student."""
     if isinstance(student, RankingModel):
         forms_of(feature_tables(student), read)
     else:
@@ -113,17 +113,17 @@ def _check(
 
 
 def with_rank(read: Methods, table: np.ndarray, weights: np.ndarray) -> Methods:
-    """Methods with the rank that keeps as much of a table's squares as they say."""
+    """Return methods with the rank that keeps the requested share of a table's squares."""
     if not read.energy:
         return read
     return replace(read, numbers=(rank_of(table, weights, read.energy),), energy=0.0)
 
 
 def check_texts(student: TwoTower | RankingModel, read: Methods) -> None:
-    """Raise where a text tower is to go and there is none.
+    """Raise if the text tower is to be removed and there is none.
 
     Raises:
-        InputError: that is so.
+        InputError: see above.
     """
     if read.keeps_texts:
         return
@@ -144,10 +144,10 @@ def network_left(
     head_importance: Importance | None = None,
     weights: Sequence[tf.Variable] | None = None,
 ) -> SmallerNetwork:
-    """What the methods leave of a student's network, see `network_of` and `SmallerNetwork`.
+    """Return what the methods keep of a student's network, see `network_of` and `SmallerNetwork`.
 
     Raises:
-        InputError: they ask for something that the network does not have.
+        InputError: a method does not apply to the network.
     """
     network = SmallerNetwork(network_of(student), weights)
     units, heads = parts_left(student, read, unit_importance, head_importance)
@@ -166,7 +166,7 @@ def parts_left(
     unit_importance: Importance | None = None,
     head_importance: Importance | None = None,
 ) -> tuple[list[np.ndarray] | None, list[np.ndarray] | None]:
-    """The hidden units and the heads that stay, int [number] a block; None where all do."""
+    """Return the hidden units and heads that are kept, int [number] per block; None for all."""
     units = heads = None
     if read.units:
         units = HIDDEN_UNITS.kept(student, read.units, unit_importance)

@@ -19,20 +19,20 @@ from tfrs_distill.models.tasks import NextItem
 from tfrs_distill.models.two_tower import TwoTower
 
 Student = TwoTower | RankingModel
-Importance = Sequence[np.ndarray]  # of every block, float [number]
-Weights = list[tuple[tf.Variable, int]]  # and the axis along which their units are
+Importance = Sequence[np.ndarray]  # for every block, float [number]
+Weights = list[tuple[tf.Variable, int]]  # a weight and the axis of the units in it
 
 
 @dataclass(frozen=True)
 class Prunable:
-    """What can be removed from every block of a network, see `network_of`.
+    """A kind of part that can be removed from every block of a network, see `network_of`.
 
     Args:
         method: the name of the method that removes it.
-        name: what one of them is called.
-        numbers: how many each block has; none where there is no such block.
-        weights: of every block, those that a unit's output is a multiple of.
-        sizes: of every block, float [number], what a unit counts where nothing else is known.
+        name: the name of one part, in messages.
+        numbers: returns the number of parts in each block; empty if there is no such block.
+        weights: returns, for every block, the weights to which a part's output is proportional.
+        sizes: returns, for every block, float [number], the default importance of the parts.
     """
 
     method: str
@@ -43,7 +43,7 @@ class Prunable:
 
     @property
     def argument(self) -> str:
-        """The argument of `compress` that says what each counts."""
+        """The argument of `compress` with their importance."""
         return f"{self.method.removesuffix('s')}_importance"
 
     def importance(
@@ -71,10 +71,10 @@ class Prunable:
         return np.stack(means) if len(set(numbers)) == 1 else means
 
     def checked_numbers(self, student: Student) -> list[int]:
-        """How many each block of the student has.
+        """Return the number of parts in each block of the student.
 
         Raises:
-            InputError: there is no block, or one has none.
+            InputError: there is no block, or one has no parts.
         """
         network = network_of(student)
         numbers = self.numbers(network)
@@ -88,18 +88,18 @@ class Prunable:
     def kept(
         self, student: Student, number: int, importance: Sequence[np.ndarray] | None
     ) -> list[np.ndarray]:
-        """The most important ones of every block in their order, int [number] each.
+        """Return the most important parts of every block in their order, int [number] each.
 
-        Of a block that has no more than `number` all are kept.
+        If a block has at most `number` parts, all are kept.
 
         Args:
-            student: whose blocks are pruned.
-            number: how many stay in each block at most.
-            importance: by block, float [as many as there are], or that of the one block there is;
-                None for the product of the norms of the weights.
+            student: the student to prune.
+            number: the most parts to keep in each block.
+            importance: by block, float [number of parts], or one array for a single block; None for
+                the product of the norms of the weights.
 
         Raises:
-            InputError: there are none, not more than stay, or `importance` is not usable.
+            InputError: there are no parts, none would be removed, or `importance` is not valid.
         """
         numbers = self.checked_numbers(student)
         given = self.sizes(network_of(student)) if importance is None else importance
@@ -123,7 +123,7 @@ class Prunable:
 
 
 def network_of(student: Student) -> tf.keras.layers.Layer:
-    """What has the blocks: the history encoder, or a ranking student as a whole."""
+    """Return the network with the blocks: the history encoder, or the full ranking student."""
     return student if isinstance(student, RankingModel) else student.query_tower.encoder
 
 
@@ -138,7 +138,7 @@ def _received(student: Student) -> str:
 
 
 def _why_no_units(student: RankingModel) -> str:
-    """Why `hidden_layers` finds none in a ranking student."""
+    """Explain why `hidden_layers` finds none in a ranking student."""
     heads = heads_on_hidden_units(student)
     if not student.hidden_layers or all(map(_has_kernel, heads.values())) and heads:
         return "without any"
@@ -152,12 +152,12 @@ def _why_no_units(student: RankingModel) -> str:
 
 
 def _listed(values: Sequence[Any]) -> str:
-    """Values, one where all are alike."""
+    """Join values, without repetitions."""
     return " and ".join(dict.fromkeys(map(str, values)))
 
 
 def feed_forwards(encoder: tf.keras.layers.Layer) -> list[FeedForward]:
-    """The feed-forward network of every block; none of an encoder that is not known."""
+    """Return the feed-forward network of every block; empty for an unknown encoder."""
     if isinstance(encoder, DecayedAverage):
         return [encoder.feed_forward]
     if isinstance(encoder, RecencyAttention):
@@ -167,14 +167,14 @@ def feed_forwards(encoder: tf.keras.layers.Layer) -> list[FeedForward]:
 
 @dataclass(frozen=True)
 class HiddenLayer:
-    """Hidden units: the layer that has them, and the matrices that read them, a row a unit."""
+    """Hidden units: their layer, and the matrices that read them, one row per unit."""
 
     layer: tf.keras.layers.Dense
     readers: tuple[tf.Variable, ...]
 
 
 def heads_on_hidden_units(student: RankingModel) -> dict[str, tf.keras.layers.Layer]:
-    """The heads that read the last hidden layer, by task: all but those of the next item."""
+    """Return the heads that read the last hidden layer, by task: all except next-item heads."""
     return {
         name: head
         for name, head in student.heads.items()
@@ -187,10 +187,10 @@ def _has_kernel(head: tf.keras.layers.Layer) -> bool:
 
 
 def hidden_layers(network: tf.keras.layers.Layer) -> list[HiddenLayer]:
-    """The hidden layers of every block.
+    """Return the hidden layers of every block.
 
-    None of an encoder that is not known, nor of a ranking student where a head on hidden units is
-    not known, or there is no such head.
+    Empty for an unknown encoder, and for a ranking student with no head on hidden units or with an
+    unknown one.
     """
     if not isinstance(network, RankingModel):
         return [
@@ -214,7 +214,7 @@ def _unit_weights(network: tf.keras.layers.Layer) -> list[Weights]:
 
 
 def _unit_sizes(network: tf.keras.layers.Layer) -> list[np.ndarray]:
-    """The product of the norms of each unit's weights, what it reads by and what reads it."""
+    """Return the product of the norms of each unit's input and output weights."""
     return [
         np.linalg.norm(hidden.layer.kernel.numpy(), axis=0)
         * np.linalg.norm(np.concatenate([r.numpy() for r in hidden.readers], axis=1), axis=1)
@@ -232,9 +232,9 @@ def _head_weights(encoder: RecencyAttention) -> list[Weights]:
 
 
 def _head_sizes(encoder: RecencyAttention) -> list[np.ndarray]:
-    """The product of the norms of each head's weights, its values' and what reads it.
+    """Return the product of the norms of each head's value weights and output weights.
 
-    A head is read by the projection and, past it, by the identity.
+    A head's output is read by the projection and, through the residual, by the identity.
     """
     number, width, sizes = encoder.num_kept, encoder.embedding_dim, []
     for index, (_, _, value, project, _) in enumerate(encoder.blocks):
@@ -247,7 +247,7 @@ def _head_sizes(encoder: RecencyAttention) -> list[np.ndarray]:
 
 
 def _of_units(weights: np.ndarray, axis: int, number: int) -> np.ndarray:
-    """Weights with one row a unit, whose entries are beside each other along `axis`."""
+    """Return weights with one row per unit, whose entries are adjacent along `axis`."""
     return np.moveaxis(weights, axis, 0).reshape(number, -1)
 
 
@@ -258,12 +258,12 @@ ATTENTION_HEADS = Prunable(HEADS, "attention head", _num_heads, _head_weights, _
 def importances(
     student: Student, distiller: Any, batches: Iterable[dict[str, tf.Tensor]]
 ) -> dict[str, Sequence[np.ndarray]]:
-    """The arguments of `compress` that say what counts, of all that the student has.
+    """Return the importance arguments of `compress` for all parts that the student has.
 
     Args:
-        student: what `distiller` teaches.
+        student: the student of `distiller`.
         distiller: see `unit_importance`.
-        batches: the same; they are read once for each argument.
+        batches: see `unit_importance`; they are read once for each argument.
 
     Example:
     >>> from tfrs_distill import Distiller, data, losses, models
@@ -287,21 +287,22 @@ def importances(
 def unit_importance(
     student: Student, distiller: Any, batches: Iterable[dict[str, tf.Tensor]]
 ) -> Sequence[np.ndarray]:
-    """How much the loss of distillation would change without each hidden unit.
+    """Estimate how much the distillation loss changes without each hidden unit.
 
-    To first order a unit j whose output is left out changes a batch's loss by
-    `sum_k W_jk dL/dW_jk`, W the weights that read it; its importance is the mean of the square.
+    To first order, removing the output of unit j changes a batch's loss by
+    `sum_k W_jk dL/dW_jk`, with W the weights that read it; the importance is the mean of the
+    square.
 
     Reference: [Molchanov et al., 2019](https://arxiv.org/abs/1906.10771).
 
     Args:
-        student: what `distiller` teaches.
-        distiller: a `Distiller`, whose `total_loss` counts.
-        batches: of training examples with the teacher's knowledge; a few hundred rows are enough.
+        student: the student of `distiller`.
+        distiller: a `Distiller`; its `total_loss` is used.
+        batches: training examples with the teacher's knowledge; a few hundred rows are enough.
 
     Returns:
         float [num_blocks, hidden_units], for each feed-forward network of the encoder; a
-        `DecayedAverage` has one. Of a ranking student float [hidden_units] for each hidden layer.
+        `DecayedAverage` has one. For a ranking student float [hidden_units] for each hidden layer.
 
     Raises:
         InputError: the student has no hidden units, or there is no batch.
@@ -312,19 +313,19 @@ def unit_importance(
 def head_importance(
     student: Student, distiller: Any, batches: Iterable[dict[str, tf.Tensor]]
 ) -> Sequence[np.ndarray]:
-    """How much the loss of distillation would change without each attention head.
+    """Estimate how much the distillation loss changes without each attention head.
 
-    To first order a head whose output, times a mask `m` that is 1, is left out changes a batch's
-    loss by `dL/dm = sum V dL/dV`, V the weights and the bias of its values; its importance is the
-    mean of the square, as of a hidden unit.
+    To first order, removing a head's output, which is multiplied by a mask `m = 1`, changes a
+    batch's loss by `dL/dm = sum V dL/dV`, with V the weights and the bias of its values; the
+    importance is the mean of the square, as for a hidden unit.
 
     Reference: [Michel et al., 2019](https://arxiv.org/abs/1905.10650), who take the mean of the
     absolute value.
 
     Args:
-        student: what `distiller` teaches.
-        distiller: a `Distiller`, whose `total_loss` counts.
-        batches: of training examples with the teacher's knowledge; a few hundred rows are enough.
+        student: the student of `distiller`.
+        distiller: a `Distiller`; its `total_loss` is used.
+        batches: training examples with the teacher's knowledge; a few hundred rows are enough.
 
     Returns:
         float [num_blocks, num_heads].

@@ -1,4 +1,4 @@
-"""Score a student on cold items after every epoch: as it knows them, and by their texts alone."""
+"""Score a student on cold items after every epoch: with all inputs, and from texts alone."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tfrs_distill.models import RetrievalStudent
 
 
 class ColdValidationNDCG(ValidationNDCG):
-    """Adds the mean of two NDCGs to the logs, put where `ValidationNDCG` would stand.
+    """Adds the mean of two NDCGs to the logs, in place of the value of `ValidationNDCG`.
 
-    The items of validation have texts that are known, and so an id that a teacher orders; the test
-    has others too, of which there is a text alone. So one NDCG is of the items as the student knows
-    them, the other of the same items by their texts alone, as if they came later.
+    The validation items have texts that are available in training, so the student may train their
+    ids with the teacher's ranking. Some test items have only a text. So one NDCG uses all that the
+    student has of the items, and the other only their texts, as if they were added later.
 
     Args:
         queries: of validation.

@@ -19,12 +19,12 @@ from tfrs_distill.teachers.bert.piece_vectors import piece_vectors
 
 
 def open_encoder(recipe: RetrievalRecipe | RankingRecipe) -> TextEncoder | HubEncoder:
-    """The recipe's encoder."""
+    """Return the recipe's encoder."""
     return open_hub_encoder(recipe) if is_of_tf_hub(recipe) else open_bert(recipe)
 
 
 def open_bert(recipe: RetrievalRecipe | RankingRecipe) -> TextEncoder:
-    """A checkpoint from a folder or the Hugging Face Hub, by default the fetched MiniLM."""
+    """Open a checkpoint from a folder or the Hugging Face Hub, by default the fetched MiniLM."""
     named = recipe.encoder
     return TextEncoder(
         encoder_name(recipe),
@@ -35,15 +35,15 @@ def open_bert(recipe: RetrievalRecipe | RankingRecipe) -> TextEncoder:
 
 
 def words_of(recipe: RetrievalRecipe, texts: Sequence[str]) -> tuple[WordPieces, np.ndarray]:
-    """The word pieces that a student reads, and the vectors that the encoder gives them.
+    """Return the word pieces that a student reads, and their vectors from the encoder.
 
     Args:
         recipe: its encoder and `item_texts`.
-        texts: those that are known while training.
+        texts: the texts available in training.
 
     Raises:
-        InputError: the encoder is from TF-Hub or splits texts in another way, or the texts are too
-            few for the width.
+        InputError: the encoder is from TF-Hub or tokenizes texts in another way, or there are too
+            few texts for the width.
     """
     if is_of_tf_hub(recipe):
         raise InputError(
@@ -64,7 +64,7 @@ def words_of(recipe: RetrievalRecipe, texts: Sequence[str]) -> tuple[WordPieces,
 
 
 def open_hub_encoder(recipe: RetrievalRecipe | RankingRecipe) -> HubEncoder:
-    """A SavedModel from a folder or TF-Hub."""
+    """Open a SavedModel from a folder or TF-Hub."""
     named = recipe.encoder
     return HubEncoder(
         named.name, output_key=named.output_key or None, preprocessor=named.preprocessor or None
@@ -72,7 +72,7 @@ def open_hub_encoder(recipe: RetrievalRecipe | RankingRecipe) -> HubEncoder:
 
 
 def encoder_fingerprint(recipe: RetrievalRecipe | RankingRecipe) -> str:
-    """What the encoder is, without loading it where that can be."""
+    """Return the encoder's fingerprint, without loading it if possible."""
     if is_of_tf_hub(recipe):
         return open_hub_encoder(recipe).fingerprint()
     settings = dataclasses.asdict(recipe.encoder) | {"name": ""}
@@ -80,11 +80,11 @@ def encoder_fingerprint(recipe: RetrievalRecipe | RankingRecipe) -> str:
 
 
 def encoder_name(recipe: RetrievalRecipe | RankingRecipe) -> str:
-    """Its folder or its name."""
+    """Return its folder or its name."""
     return recipe.encoder.name or str(minilm_folder())
 
 
 def is_of_tf_hub(recipe: RetrievalRecipe | RankingRecipe) -> bool:
-    """Whether it is a SavedModel or an address of one, and no Hugging Face checkpoint."""
+    """Whether it is a SavedModel or the address of one, and not a Hugging Face checkpoint."""
     name = recipe.encoder.name
     return "://" in name or (bool(name) and (Path(name) / "saved_model.pb").is_file())

@@ -1,6 +1,6 @@
-"""Train any model of a run, until validation no longer gets better or for some epochs; save it.
+"""Train a model of a run until validation stops improving, or for some epochs; save it.
 
-What is trained here ends with averaged weights, see `AveragedWeights`.
+Training ends with averaged weights, see `AveragedWeights`.
 """
 
 from __future__ import annotations
@@ -16,42 +16,42 @@ import tensorflow as tf
 from tfrs_distill.models.ordered_weights import copy_weights
 from tfrs_distill.progress import Advance, Progress
 
-AVERAGED = 0.999  # of the average that a step keeps, at most
+AVERAGED = 0.999  # largest decay of the moving average
 
 
 class ValidationCallback(Protocol):
     """A Keras callback that adds a score to the logs after every epoch; more is better."""
 
-    log_name: str  # under which it does, such as "val_ndcg@10"
+    log_name: str  # its key in the logs, such as "val_ndcg@10"
 
 
 class BestEpoch(tf.keras.callbacks.EarlyStopping):
-    """Stops when the monitored value has not risen for `patience` epochs; keeps the best weights.
+    """Stops after `patience` epochs without a rise of the monitored value; restores the best.
 
-    Keras' own `EarlyStopping` keeps the last weights where the epochs run out first.
+    Keras' own `EarlyStopping` keeps the last weights if the epochs run out first.
     """
 
     def __init__(self, monitor: str, patience: int) -> None:
         super().__init__(monitor, patience=patience, mode="max", restore_best_weights=True)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Put the best epoch's weights back."""
+        """Restore the best epoch's weights."""
         if self.best_weights is not None:
             self.model.set_weights(self.best_weights)
 
 
 class AveragedWeights(tf.keras.callbacks.Callback):
-    """Judges and keeps the moving average of a model's weights in place of its last ones.
+    """Evaluates and keeps the moving average of a model's weights instead of its last ones.
 
     After step n `average = d average + (1 - d) weights` with `d = min(AVERAGED, (1 + n) / (10 +
-    n))`: about a mean over the last ninth of the steps, so that few steps are no hindrance.
-    Training goes on from the weights themselves. One step's chance no longer decides which epoch
-    is best.
+    n))`: about a mean over the last ninth of the steps, so it also works after few steps.
+    Training continues from the weights themselves. The choice of the best epoch depends less on the
+    noise of single steps.
 
     Reference: [Polyak and Juditsky, 1992](https://doi.org/10.1137/0330046).
 
     Args:
-        callbacks: see the averaged weights at the end of an epoch.
+        callbacks: they see the averaged weights at the end of an epoch.
     """
 
     def __init__(self, callbacks: Sequence[tf.keras.callbacks.Callback] = ()) -> None:
@@ -59,13 +59,13 @@ class AveragedWeights(tf.keras.callbacks.Callback):
         self.callbacks = list(callbacks)
 
     def set_model(self, model: tf.keras.Model) -> None:
-        """Take the model that is fitted, and give it to the callbacks."""
+        """Set the fitted model, also of the callbacks."""
         super().set_model(model)
         for callback in self.callbacks:
             callback.set_model(model)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Begin from the weights of now."""
+        """Start from the current weights."""
         self.num_steps = tf.Variable(0.0)
         average = tf.train.ExponentialMovingAverage(AVERAGED, num_updates=self.num_steps)
         weights = self.model.trainable_variables
@@ -81,16 +81,16 @@ class AveragedWeights(tf.keras.callbacks.Callback):
             callback.on_train_begin(logs)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Take the step's weights in."""
+        """Update the average with the step's weights."""
         self.update()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Tell the callbacks."""
+        """Call the callbacks."""
         for callback in self.callbacks:
             callback.on_epoch_begin(epoch, logs)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Show the callbacks the averaged weights."""
+        """Call the callbacks with the averaged weights."""
         weights = [weight.numpy() for weight in self.model.trainable_variables]
         self._assign_averages()
         for callback in self.callbacks:
@@ -99,7 +99,7 @@ class AveragedWeights(tf.keras.callbacks.Callback):
             variable.assign(weight)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Leave the average, or what a callback kept of an earlier epoch."""
+        """Keep the average, or the weights that a callback restores from an earlier epoch."""
         self._assign_averages()
         for callback in self.callbacks:
             callback.on_train_end(logs)
@@ -110,7 +110,7 @@ class AveragedWeights(tf.keras.callbacks.Callback):
 
 
 class ShowEpochs(tf.keras.callbacks.Callback):
-    """Moves a progress bar at every epoch, and tells its score to whoever wants to know."""
+    """Advances a progress bar at every epoch, and passes its score to a callback."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class ShowEpochs(tf.keras.callbacks.Callback):
         self.advance, self.monitor, self.after_epoch = advance, monitor, after_epoch
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Say the epoch and its validation score."""
+        """Report the epoch and its validation score."""
         value = (logs or {}).get(self.monitor, float("nan"))
         self.advance(note=f"epoch {epoch + 1}  {self.monitor} {value:.4f}")
         if self.after_epoch is not None:
@@ -142,11 +142,11 @@ def fit_until_best(
     weight_decay: float = 0.0,
     after_epoch: Callable[[int, float], None] | None = None,
 ) -> dict[str, Any]:
-    """Fit `model` until `validation` no longer finds it better, and keep its best epoch.
+    """Fit `model` until `validation` stops improving, and keep its best epoch.
 
     Returns:
-        `loss` and the validation score by epoch, and `best_epoch`, counted from 1. The score is
-        called as in the logs, with "validation" for "val".
+        `loss` and the validation score by epoch, and `best_epoch`, counted from 1. The score has
+        its name in the logs, with "validation" for "val".
     """
     model.compile(optimizer=adam(learning_rate, weight_decay))
     score = validation.log_name
@@ -170,13 +170,13 @@ def fit_for(
     epochs: int,
     weight_decay: float = 0.0,
 ) -> None:
-    """Fit `model` for as many epochs as another one needed."""
+    """Fit `model` for as many epochs as another model needed."""
     model.compile(optimizer=adam(learning_rate, weight_decay))
     model.fit(batches, epochs=epochs, verbose=0, callbacks=[AveragedWeights()])
 
 
 def adam(learning_rate: float, weight_decay: float = 0.0) -> tf.keras.optimizers.Optimizer:
-    """Adam, with decoupled weight decay where it is not 0.
+    """Return Adam, with decoupled weight decay if it is not 0.
 
     Reference: [Loshchilov and Hutter, 2019](https://arxiv.org/abs/1711.05101).
     """

@@ -1,4 +1,4 @@
-"""Training on a CPU: keep the memory that a step frees, for the next step needs as much again."""
+"""Training on a CPU: keep the memory that a step frees, for reuse in the next step."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import ctypes
 import os
 import sys
 
-# Of glibc's malloc.h: what is asked for beyond a need and never given back, the free memory above
-# which some is given back, and the size from which a block is mapped by itself.
+# Of glibc's malloc.h: the extra memory that is requested and never returned, the free memory above
+# which some is returned, and the size from which a block is mapped separately.
 SETTINGS = {
     "MALLOC_TOP_PAD_": (-2, 256 << 20),
     "MALLOC_TRIM_THRESHOLD_": (-1, 2**31 - 1),
@@ -16,16 +16,16 @@ SETTINGS = {
 
 
 def keep_freed_memory() -> None:
-    """Tell the C library's allocator to keep what the process frees.
+    """Configure the C library's allocator to keep the memory that the process frees.
 
-    glibc may return large blocks to the operating system, which fills every page of a step's
-    tensors with zeros again at the next step: `benchmarks/freed_memory.py` prints what that costs a
-    small student's step in a fresh process. After a process has freed large arrays glibc keeps more
-    by itself, and nothing is gained: `benchmarks/distiller_step.py` prints the ratio in such a one.
-    The process' memory stays at what it once needed at the same time.
+    glibc may return large blocks to the operating system, which then fills every page of a step's
+    tensors with zeros again at the next step: `benchmarks/freed_memory.py` prints the cost for a
+    small student's step in a fresh process. After a process has freed large arrays, glibc itself
+    keeps more, and there is no gain: `benchmarks/distiller_step.py` prints the ratio in such a
+    process. The process' memory stays at its peak.
 
-    A setting of the user's, by one of the environment variables in `SETTINGS`, is left as it is.
-    Nothing is done where the C library is not glibc.
+    A user's setting in one of the environment variables of `SETTINGS` is kept. Without glibc
+    nothing is done.
     """
     if sys.platform != "linux":
         return

@@ -1,4 +1,4 @@
-"""The teachers of a second stage: what orders the candidates that a first stage finds."""
+"""The teachers of a second stage: they rank the candidates of a first stage."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 from tfrs_distill import columns
 from tfrs_distill.teachers.list_teacher import list_scores
 
-FLAT = 1e-6  # a deviation that float32 cannot tell from none
+FLAT = 1e-6  # a deviation that float32 cannot distinguish from 0
 
 
 class Committee:
-    """Several re-ranking teachers: their scores, standardised within each list, added.
+    """Several re-ranking teachers: the sum of their scores, standardised within each list.
 
     `score_i = sum over the teachers of (s_i - mean(s)) / std(s)`, mean and standard deviation over
-    the list's items; a teacher that says the same of all of them counts 0.
+    the list's items; a teacher with equal scores for all of them contributes 0.
 
     Args:
         teachers: re-ranking teachers, as `list_scores` takes them.
@@ -27,7 +27,7 @@ class Committee:
         self.teachers = list(teachers)
 
     def scores(self, histories: np.ndarray, candidate_lists: np.ndarray) -> np.ndarray:
-        """Float32 [n, k]; what an index of 0 gets means nothing."""
+        """Return float32 [n, k]; the scores of index 0 have no meaning."""
         there = np.asarray(candidate_lists) > columns.PADDING
         lists, total = np.nonzero(there)[0], np.zeros(there.shape, np.float32)
         for teacher in self.teachers:
@@ -37,7 +37,7 @@ class Committee:
 
 
 def standardised(scores: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """Scores with mean 0 and variance 1 within each query's rows; 0 where all are the same.
+    """Standardise scores to mean 0 and variance 1 within each query; 0 if all are equal.
 
     Example:
     >>> standardised(np.array([1.0, 3.0, 9.0, 9.0]), np.array([4, 4, 5, 5])).tolist()

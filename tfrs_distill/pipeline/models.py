@@ -1,4 +1,4 @@
-"""Make the models of rows from a recipe: the student (and twin), and a wide teacher."""
+"""Create the models of rows from a recipe: the student (and twin), and a wide teacher."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ BALANCES: dict[str, type[TaskBalance]] = {
     "uncertainty": UncertaintyWeights,
     "gradient-norm": GradientNormWeights,
 }
-UNKNOWN_SHARE = 0.02  # of the rows whose id is hidden, so that an unknown id has an embedding too
+UNKNOWN_SHARE = 0.02  # of the rows, with hidden id, to train the embedding of unknown ids
 
 
 def make_student(
     recipe: RankingRecipe, data: RankingData, tasks: Sequence[RankingTask], dropout: float
 ) -> RankingStudent:
-    """A student, not trained; its twin is the same.
+    """Create an untrained student; its twin is the same.
 
-    Of films it reads the item, its attributes, how training rated it as a whole, and the history
-    with its ratings; of reviews the words, the item, the age and the class.
+    For films it reads the item, its attributes, its rating statistics in training, and the history
+    with its ratings; for reviews the words, the item, the age and the class.
     """
     named, seed = recipe.student, recipe.seed
     features = (
@@ -73,16 +73,16 @@ def make_teacher(
     examples: RankingExamples,
     seed: int,
 ) -> DeepCrossTeacher:
-    """A wide teacher, not trained, with what is privileged to it.
+    """Create an untrained wide teacher, with its privileged features.
 
     A teacher of the next item alone compares history and items, so it has no other features.
 
     Args:
         recipe: the run.
         data: its rows.
-        tasks: what it predicts.
-        text_vectors: float32 [num_items, text_dim], where it reads the items' texts.
-        examples: the rows it will train on, which say how items are rated as a whole.
+        tasks: the tasks it predicts.
+        text_vectors: float32 [num_items, text_dim], if it reads the items' texts.
+        examples: its training rows, from which the items' rating statistics are computed.
         seed: of its weights.
     """
     named = recipe.teacher
@@ -113,7 +113,7 @@ def make_teacher(
 
 
 def hidden_units(width: int) -> tuple[int, int]:
-    """Two dense layers, the second half as wide."""
+    """Return the widths of two dense layers, the second half as wide."""
     return width, max(width // 2, 1)
 
 
@@ -133,7 +133,7 @@ def _of_history(
 
 
 def _of_items(data: RankingData, examples: RankingExamples) -> np.ndarray:
-    """Constants of the items: how the rows rate them as a whole, and their attributes."""
+    """Return constants of the items: their rating statistics in the rows, and their attributes."""
     assert data.catalogue is not None  # films have one
     statistics = item_statistics(examples, data.catalogue.num_items)
     if data.item_vectors is None:
@@ -142,7 +142,7 @@ def _of_items(data: RankingData, examples: RankingExamples) -> np.ndarray:
 
 
 def _of_user(data: RankingData, dim: int, seed: int) -> list[RankingFeature]:
-    """The user's id, and, where the data has them, age, gender and occupation."""
+    """Return features of the user's id, and, if in the data, age, gender and occupation."""
     found: list[RankingFeature] = [
         IdFeature(
             columns.USER_ID,

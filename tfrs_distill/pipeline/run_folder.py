@@ -1,4 +1,4 @@
-"""A run in its folder: the recipe, and what its finished stages left there."""
+"""A run in its folder: the recipe, and the files of its finished stages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-import tfrs_distill.compress.compressed_item_tower  # noqa: F401  (its class is to be loaded)
+import tfrs_distill.compress.compressed_item_tower  # noqa: F401  (registers its class for loading)
 from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.data.unlabelled_rows import unlabelled_rows
 from tfrs_distill.data.windows import Windows
@@ -32,7 +32,7 @@ from tfrs_distill.teachers import ItemItemTeacher
 from tfrs_distill.teachers.candidate_lists import RELEVANCE, CandidateLists, list_examples
 
 CACHE = "cache"  # of the knowledge stage
-TWIN, PLAIN = "twin", "plain"  # the plain one without label smoothing
+TWIN, PLAIN = "twin", "plain"  # the plain student, without label smoothing
 SELF_TAUGHT, SCRAMBLED = "self_taught", "scrambled"
 RETRIEVAL = "retrieval"  # the stage of a first student
 RETRIEVAL_FILE = "retrieval.keras"  # that student, compressed
@@ -42,34 +42,34 @@ UNLABELLED, LOGITS_FILE = "unlabelled", "logits.npz"
 GENERATED, HISTORIES_FILE = "generated", "histories.npz"
 WORDS, WORDS_FILE, PIECE_VECTORS_FILE = "words", "words.json", "vectors.npy"
 LISTS, LISTS_FILE = "lists", "lists.npz"
-# Of a softmax over all items, what is left beside the top-K is summed at each of these: 4 bytes a
-# row and temperature, so that a student can be trained at another one without labelling anew.
+# Of a softmax over all items, the mass outside the top-K is stored at each of these: 4 bytes per
+# row and temperature, so that a student can be trained at another one without new labels.
 TEMPERATURES = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 8.0)
-TUNE, TRIALS = "tune", "trials"  # of a run's folder; in it, of the stages of a search's trials
+TUNE, TRIALS = "tune", "trials"  # in a run's folder; in it, the stages of a search's trials
 
 
 class Run:
     """One recipe's run in one folder.
 
-    What stages left is read when a later one first needs it: a run of finished stages reads
-    nothing but their notes.
+    Files of stages are read when a later stage first needs them: a run of finished stages reads
+    only their notes.
 
     Args:
         recipe: the run, as data.
         out: the folder of all runs.
         progress: receives stages, bars and results.
-        home: the run's folder; None for the one in `out` that is called as the recipe is.
+        home: the run's folder; None for the folder in `out` with the recipe's name.
         after_epoch: `after_epoch(number, score)` is called after every epoch of a student, numbers
             counted from 1; see `after_epoch_of`. A run with it is a trial of a search.
 
     Attributes:
         home: the run's folder.
         version: the folder of its artefact.
-        stages: those that are done.
+        stages: the finished stages.
         twins: the stages of the students without a teacher.
-        controls: the stages of the students that show what is not the teacher's knowledge.
-        num_unlabelled: rows that the teacher alone labels, for each training row.
-        num_generated: histories that the teacher continues, for each training window.
+        controls: the stages of the control students.
+        num_unlabelled: rows that only the teacher labels, per training row.
+        num_generated: histories extended by the teacher, per training window.
     """
 
     def __init__(
@@ -104,32 +104,32 @@ class Run:
         self.num_generated = 0 if of_rows else recipe.knowledge.generated_per_window
 
     def file(self, stage: str, name: str = "") -> Path:
-        """A file of a stage, or its folder."""
+        """Return a file of a stage, or its folder."""
         return self.stages.folder_of(stage) / name
 
     def result(self, stage: str) -> Result:
-        """The result of a stage that is done."""
+        """Return the result of a finished stage."""
         return self.stages.results[stage]
 
     def fingerprint(self, stage: str) -> str:
-        """What the inputs of a stage are, in one text."""
+        """Return the fingerprint of a stage's inputs."""
         return self.stages.fingerprints[stage]
 
     def student_file(self, stage: str) -> Path:
-        """The Keras file of the student that a stage trained."""
+        """Return the Keras file of a stage's student."""
         return self.file(stage, STUDENT_FILE)
 
     def student(self, stage: str) -> Any:
-        """The student that a stage trained."""
+        """Return a stage's trained student."""
         return tf.keras.models.load_model(self.student_file(stage))
 
     def retrieval_file(self, stage: str) -> Path:
-        """The Keras file of the student that finds what the student of a stage orders."""
+        """Return the Keras file of the first stage's student for the student of a stage."""
         compressed = stage == COMPRESSED
         return self.file(stage, RETRIEVAL_FILE) if compressed else self.student_file(RETRIEVAL)
 
     def whole_student(self, stage: str) -> Any:
-        """The student of a stage; of a two-stage run with the one before it."""
+        """Return the student of a stage; in a two-stage run, together with its first stage."""
         student = self.student(stage)
         if self.recipe.task != "two-stage":
             return student
@@ -147,18 +147,18 @@ class Run:
         return COMPRESSED if self.recipe.export.compress else STUDENT
 
     def after_epoch_of(self, stage: str) -> Callable[[int, float], None] | None:
-        """What is called after a student's epochs; None for a first stage: no search reads it."""
+        """Return the callback after each epoch; None for a first stage: no search uses it."""
         return None if stage == RETRIEVAL else self.after_epoch
 
     @cached_property
     def item_words(self) -> tuple[WordPieces, np.ndarray]:
-        """The word pieces that students read of the items' texts, and their vectors."""
+        """The word pieces of the items' texts that students read, and their vectors."""
         pieces = WordPieces(**json.loads(self.file(WORDS, WORDS_FILE).read_text()))
         return pieces, np.load(self.file(WORDS, PIECE_VECTORS_FILE))
 
     @cached_property
     def transfer(self) -> Transfer | None:
-        """What the models take from another run, where the recipe names one."""
+        """The transfer from another run, if the recipe names one."""
         transfers = getattr(self.recipe, "transfer", None)
         return Transfer(self.recipe, self.data) if transfers and transfers.run else None
 
@@ -170,38 +170,38 @@ class Run:
 
     @cached_property
     def tasks(self) -> list[Any]:
-        """The tasks of a student of rows; empty for retrieval."""
+        """The tasks of a row student; empty for retrieval."""
         return make_tasks(self.recipe, self.data)
 
     @property
     def teacher_context(self) -> TeacherContext:
-        """What the run's teachers are made from."""
+        """The context from which the run's teachers are created."""
         return TeacherContext(self.recipe, self.data, self.tasks, self.progress)
 
     @cached_property
     def teacher(self) -> TeacherKind:
-        """The kind of teacher that the recipe names."""
+        """The kind of teacher in the recipe."""
         return teacher_kind(self.teacher_context)
 
     @property
     def compared_stages(self) -> list[str]:
-        """The stages of the students that the student is measured beside."""
+        """The stages of the students with which the student is compared."""
         return [*self.twins, *self.controls]
 
     def knowledge(self, stage: str = KNOWLEDGE) -> CachedTeacher:
-        """The cross-fitted knowledge of the training examples: the teacher's, or the twins'."""
+        """Return the cross-fitted knowledge of the training examples, of teacher or twins."""
         return CachedTeacher.open(self.file(stage, CACHE))
 
     @property
     def kept_of_logits(self) -> dict[str, Any]:
-        """How much is kept of a window's logits: arguments of `cache_teacher` and `cross_fit`."""
+        """How much of a window's logits is stored: arguments of `cache_teacher` and `cross_fit`."""
         return {
             "top_k": min(self.recipe.knowledge.top_k, self.data.catalogue.num_items - 1),
             "temperatures": tuple(sorted({*TEMPERATURES, self.recipe.distillation.temperature})),
         }
 
     def generated(self, stage: str = GENERATED) -> Windows:
-        """The histories that the teacher continued, or the twin, with its knowledge of them."""
+        """Return the histories extended by the teacher, or the twin, with its outputs for them."""
         folder = self.file(stage) if stage == GENERATED else self.file(stage, GENERATED)
         train = self.data.splits.train
         with np.load(folder / HISTORIES_FILE) as arrays:
@@ -221,10 +221,10 @@ class Run:
         return unlabelled_rows(train, self.num_unlabelled, seed=seed)
 
     def check_exported(self, artefact: Path) -> None:
-        """Raise unless an artefact is of the student and the data that the run's stages hold.
+        """Raise unless an artefact belongs to the current student and data of the run's stages.
 
         Raises:
-            InputError: the run went on with other settings since.
+            InputError: the run has been continued with other settings.
         """
         provenance = read_provenance(artefact)
         data, student = (
@@ -239,12 +239,12 @@ class Run:
             )
 
     def check_unlabelled(self) -> None:
-        """Raise an `InputError` where the recipe wants rows without labels and there are none."""
+        """Raise an `InputError` if the recipe needs rows without labels and there are none."""
         if self.num_unlabelled:
             _ = self.drawn
 
     def labelled_rows(self, stage: str = KNOWLEDGE) -> RankingExamples:
-        """The training rows with the knowledge, and those that a teacher alone has labelled."""
+        """Return the training rows with knowledge, and those that only a teacher has labelled."""
         train = self.data.splits.train
         labelled = self.data.rows_of_teacher if stage == KNOWLEDGE else train
         logits = self.knowledge(stage).join(labelled).teacher_logits
@@ -267,7 +267,7 @@ class Run:
 
     @cached_property
     def item_item(self) -> ItemItemTeacher:
-        """The item-item teacher of all training users, with the settings that were chosen."""
+        """The item-item teacher of all training users, with the chosen settings."""
         return ItemItemTeacher(self.data.splits.train, **self.result(LISTS)["item_item"])
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Opens any model that recommends by its path, for `tfrs-distill evaluate`."""
+"""Open any recommender by its path, for `tfrs-distill evaluate`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tfrs_distill.serving.model_file import open_model
 from tfrs_distill.serving.recommender import SIGNATURE_NAME, Recommender
 from tfrs_distill.teachers import ArrayTeacher
 
-LISTED = 100  # items of a list whose order is compared, as of an artefact by default
+LISTED = 100  # length of the lists whose ranking is compared, as an artefact's default
 NAMED_ARRAYS = (".npz", ".safetensors", ".parquet")
 KINDS = (
     "an artefact's folder or one of its .tflite files, a SavedModel's folder, a file of scores "
@@ -39,10 +39,10 @@ class OpenedScorer:
     """A model to evaluate.
 
     Args:
-        path: as it was given.
+        path: the path as given.
         model: a scorer; a teacher, which has `logits`; or the scores of a split's queries, float
             [num_queries, num_items].
-        longest: the longest list that it gives; None where that is the whole catalogue.
+        longest: the length of its longest list; None for the full catalogue.
     """
 
     path: str
@@ -50,7 +50,7 @@ class OpenedScorer:
     longest: int | None = None
 
     def check_length(self, k: int) -> None:
-        """Raise an `InputError` where it does not give lists of `k` items."""
+        """Raise an `InputError` if it does not return lists of `k` items."""
         if self.longest is not None and k > self.longest:
             raise InputError(
                 f"{self.path} gives at most {self.longest} items, fixed when it was exported. "
@@ -61,8 +61,8 @@ class OpenedScorer:
         """Evaluate it for queries, as `td.evaluate` does.
 
         Raises:
-            InputError: it fails, gives something else than lists of the catalogue's items, or
-                recommends items of the history where the catalogue leaves them out.
+            InputError: it fails, does not return lists of the catalogue's items, or recommends
+                items of the history although the catalogue excludes them.
         """
         scorer = self.model
         if not isinstance(scorer, np.ndarray):
@@ -80,12 +80,12 @@ class OpenedScorer:
     ) -> tuple[dict[str, Any] | None, np.ndarray]:
         """Return calibration and ranks for some of a split's queries, see `whole_ranking`.
 
-        A scorer of lists alone has no calibration, and what its lists of `LISTED` items leave out
-        shares the last rank.
+        A scorer that only returns lists has no calibration, and all items outside of its lists of
+        `LISTED` items share the last rank.
 
         Args:
-            some: the queries, each with something to find.
-            places: int [num_queries], their rows in the whole split.
+            some: the queries, each with a relevant item.
+            places: int [num_queries], their rows in the full split.
             max_history: positions of a window, as a teacher reads them.
         """
         model = self.model
@@ -106,17 +106,17 @@ def open_scorer(path: str, data: RetrievalData, queries: Queries, *, seed: int =
 
     Args:
         path: an artefact's folder, one of its `.tflite` files or its `saved_model.pb`; a SavedModel
-            whose `serving_default` gives `scores` and `item_ids` of a `history`; `.npy`, scores
+            whose `serving_default` returns `scores` and `item_ids` for a `history`; `.npy`, scores
             [num_queries, num_items], a row for each of `queries`; a file that `ArrayTeacher.read`
             reads; or `FILE.py:FUNCTION`. `FUNCTION(train, seed)` gets the training windows and
             returns a scorer, called with `(histories, k)`, a teacher, which has
             `logits(batch, candidate_ids)`, or a two-tower model.
-        data: whose catalogue and users it must know.
-        queries: of the split that is evaluated.
+        data: the data, whose catalogue and users it must have.
+        queries: of the evaluated split.
         seed: for `FUNCTION`.
 
     Raises:
-        InputError: there is no such model, it is damaged, or it is of another catalogue or of other
+        InputError: there is no such model, it is damaged, or it has another catalogue or other
             users.
     """
     file, _, function = path.rpartition(":")
@@ -139,7 +139,7 @@ def open_scorer(path: str, data: RetrievalData, queries: Queries, *, seed: int =
 def _of_function(path: str, file: Path, name: str, data: RetrievalData, seed: int) -> Any:
     if not file.is_file():
         raise InputError(f"There is no file {file}. Check the path.")
-    tf.keras.utils.set_random_seed(seed)  # as a run's teacher begins, whatever came before it here
+    tf.keras.utils.set_random_seed(seed)  # as for a run's teacher, independent of earlier calls
     try:
         made = function_of_file(file, name)(data.splits.train, seed)
     except InputError:
@@ -155,7 +155,7 @@ def _of_function(path: str, file: Path, name: str, data: RetrievalData, seed: in
 
 
 def _scores(path: Path, queries: Queries) -> np.ndarray:
-    """The scores in a `.npy` file, which stay on disk."""
+    """Return the scores in a `.npy` file, memory-mapped."""
     try:
         scores: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -183,7 +183,7 @@ def _array_teacher(path: Path, data: RetrievalData, queries: Queries) -> ArrayTe
 
 
 def _exported(path: Path, data: RetrievalData) -> OpenedScorer:
-    """An artefact, or a SavedModel alone."""
+    """Open an artefact, or a SavedModel alone."""
     catalogue, known = data.catalogue, data.known_users
     folder = path.parent if path.name == SAVED_MODEL else path
     if (folder / SAVED_MODEL).is_file() and not (folder / PROVENANCE).is_file():

@@ -1,4 +1,4 @@
-"""Stages of a run: each leaves a note of its inputs and its result, so that a run resumes."""
+"""Stages of a run: each records its inputs and its result, so that a run can resume."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from tfrs_distill.files import (
 from tfrs_distill.progress import Progress
 
 NOTE = "done.json"
-SECONDS_BETWEEN_LOOKS = 0.2  # at stages that other processes have taken
-SELF_CHECKED = ".safetensors"  # as this package writes them; a teacher's cache is many and large
+SECONDS_BETWEEN_LOOKS = 0.2  # for stages that other processes run
+SELF_CHECKED = ".safetensors"  # with checksums inside; a teacher's cache has many large ones
 Result = dict[str, Any]
 
 
@@ -39,12 +39,13 @@ class Stage:
     Args:
         name: the stage's name and its folder's.
         work: `work(folder) -> (result, line)`: writes its files to the folder and returns a JSON
-            result and one line that sums it up.
-        settings: `settings()`: everything, beside the earlier stages, that decides the result, as
-            JSON. It is called when the stage's turn comes and may read what earlier ones gave; it
-            checks the stage's inputs before any work.
-        after: the stages whose results it reads.
-        output: the folder whose files the stage makes, where that is not its own.
+            work: `work(folder) -> (result, line)`: writes its files to the folder and returns a
+                JSON result and a one-line summary.
+            settings: `settings()`: everything, except earlier stages, that determines the result,
+                as JSON. It is called just before the stage runs and may read the results of earlier
+                stages; it checks the stage's inputs before any work.
+            after: the stages whose results it reads.
+            output: the folder of the stage's files, if it is not the stage's own folder.
     """
 
     name: str
@@ -55,29 +56,30 @@ class Stage:
 
 
 class Stages:
-    """Runs stages in order, skipping each that already stands on the same inputs.
+    """Runs stages in order, skipping each that is already done with the same inputs.
 
-    Several processes may run the same stages in the same folder: each takes the first that is ready
-    and that no other has taken, and the results of the others' are the same to all.
+    Several processes may run the same stages in the same folder: each takes the first stage that is
+    ready and that no other process has taken, and all processes use the results of the others.
 
     A stage's fingerprint is the sha256 of the package's version, its name, its settings, the seed
     and the fingerprints of the stages whose results it reads. Its folder holds its files and,
-    written last, `done.json`; a killed stage has no such note for its new fingerprint and so is run
-    again from its beginning, with the same seed.
+    written last, `done.json`. A killed stage has no such note for its new fingerprint, so it runs
+    again from the beginning, with the same seed.
 
     Args:
-        folder: where the stages' folders are made.
-        seed: every stage starts from it, so a resumed run draws the numbers of an undisturbed one.
+        folder: parent of the stages' folders.
+        seed: set before every stage, so a resumed run draws the same random numbers as an
+            uninterrupted one.
         progress: receives every stage.
-        trials: where the stages of a search's trials are kept, each beside those with other
-            inputs. What stands there is reused too: a run copies it to its own folder, where
-            whoever reads a finished run looks for it.
-        is_trial: whether stages are made there.
+        trials: folder of the stages of a search's trials, each next to those with other inputs.
+            They are reused too: a run copies them to its own folder, where readers of a finished
+            run expect them.
+        is_trial: whether stages are created there.
 
     Attributes:
         results: of the stages that were run or reused so far, by name.
-        fingerprints: likewise, of the stage at work too.
-        seconds: likewise, how long each took when it was run.
+        fingerprints: likewise, including the running stage.
+        seconds: likewise, the duration when it was run.
     """
 
     def __init__(
@@ -98,11 +100,11 @@ class Stages:
         self.seconds: dict[str, float] = {}
 
     def folder_of(self, name: str) -> Path:
-        """The folder of a stage that is done or at work."""
+        """Return the folder of a finished or running stage."""
         return self.folders.get(name, self.folder / name)
 
     def at_work_elsewhere(self, stages: Sequence[Stage]) -> list[str]:
-        """The names of the stages that other processes are at."""
+        """Return the names of the stages that other processes are running."""
         found = []
         for stage in stages:
             folder = self.folder / stage.name
@@ -112,11 +114,11 @@ class Stages:
         return found
 
     def run(self, stages: Sequence[Stage], of: Sequence[Stage] = ()) -> None:
-        """Run the stages, or take what they gave before or give in another process.
+        """Run the stages, or use the results of earlier runs or other processes.
 
         Args:
-            stages: each behind those whose results it reads.
-            of: all stages, where these are not all; they are numbered as there.
+            stages: each after those whose results it reads.
+            of: all stages, if `stages` is only a part; used for numbering.
         """
         numbers = {stage.name: number for number, stage in enumerate(of or stages, 1)}
         waiting = list(stages)
@@ -130,7 +132,7 @@ class Stages:
                 time.sleep(SECONDS_BETWEEN_LOOKS)
 
     def _take(self, stage: Stage, numbers: Mapping[str, int]) -> bool:
-        """Run a stage, or take what it gave; False where another process is at it."""
+        """Run a stage, or reuse its result; return False if another process is running it."""
         folder = (self.trials if self.is_trial and self.trials else self.folder) / stage.name
         try:
             with locked(folder, wait=False) as taken:
@@ -185,16 +187,16 @@ class Stages:
         return dict(note["result"])
 
     def _is_new(self, note: Path) -> bool:
-        """Whether another process wrote a note since these stages were begun."""
+        """Whether another process wrote a note after the start of these stages."""
         return note.stat().st_mtime >= self.started
 
 
 def note_of_finished(folder: Path, output: Path | None = None) -> dict[str, Any] | None:
-    """The note of a stage, if it and the stage's files are there as they were written.
+    """Return the note of a stage, if it and the stage's files are present and unchanged.
 
     Args:
         folder: of the stage.
-        output: the folder of its files, where that is another one.
+        output: the folder of its files, if it is another one.
     """
     try:
         note: dict[str, Any] = json.loads((folder / NOTE).read_text())
@@ -206,7 +208,7 @@ def note_of_finished(folder: Path, output: Path | None = None) -> dict[str, Any]
 
 
 def _note_of(folder: Path, output: Path, fingerprint: str) -> dict[str, Any] | None:
-    """The note of a stage that is about these inputs, and is as it was written."""
+    """Return the note of a stage if it has these inputs and its files are unchanged."""
     try:
         about = json.loads((folder / NOTE).read_text())["fingerprint"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -215,7 +217,7 @@ def _note_of(folder: Path, output: Path, fingerprint: str) -> dict[str, Any] | N
 
 
 def forget_other_trainings(folder: Path, fingerprint: str) -> None:
-    """Clear what an interrupted training with another fingerprint left; keep this one's."""
+    """Remove the files of an interrupted training with another fingerprint; keep this one's."""
     marker = folder / "made_from"
     if marker.exists() and marker.read_bytes() == fingerprint.encode():
         return
@@ -226,14 +228,14 @@ def forget_other_trainings(folder: Path, fingerprint: str) -> None:
 
 
 def _remove_if_empty(*folders: Path) -> None:
-    """Take away folders that a stage made and left without a file, innermost first."""
+    """Remove folders that a stage created and left empty, innermost first."""
     for folder in folders:
         with contextlib.suppress(OSError):  # not empty
             folder.rmdir()
 
 
 def _checksums(folder: Path) -> dict[str, str | int]:
-    """sha256 of the stage's own files, by name; bytes of those that hold their own checksum."""
+    """Return checksums of the stage's files, by name; sizes of files with their own checksum."""
     return {
         str(path.relative_to(folder)): path.stat().st_size
         if path.suffix == SELF_CHECKED

@@ -1,4 +1,4 @@
-"""The students of a run: how they are made, on what they are trained, and what chooses them."""
+"""The students of a run: their construction, training examples and validation score."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ from tfrs_distill.pipeline.validation import ValidationScore
 from tfrs_distill.teachers.candidate_lists import RELEVANCE
 
 Chosen = Any  # `TwinSettings` or `DistillationSettings`
-KNOWLEDGE_OF = {SELF_TAUGHT: SELF_KNOWLEDGE}  # the stage; of any other student, the teacher's
+KNOWLEDGE_OF = {SELF_TAUGHT: SELF_KNOWLEDGE}  # the stage; for other students, the teacher's
 
 
 class DistillationSetup(NamedTuple):
-    """What a student learns from with a teacher: training examples, arguments of a `Distiller`.
+    """Training examples and `Distiller` arguments of a student with a teacher.
 
     Args:
         examples: with the teacher's knowledge of each.
         losses: the distillation losses by task.
-        teacher: None where the examples hold its logits.
+        teacher: None if the examples hold its logits.
         student_loss_weight: of the labels' loss, or by task.
-        loss_weights: of the distillation losses by task; None where all count 1.
+        loss_weights: of the distillation losses by task; None for a weight of 1.
     """
 
     examples: Any
@@ -62,7 +62,7 @@ class DistillationSetup(NamedTuple):
     loss_weights: dict[str, float] | None = None
 
     def distiller(self, student: Any) -> Distiller:
-        """Put a student before its teacher."""
+        """Return a distiller of the student."""
         return Distiller(
             student,
             self.teacher,
@@ -73,33 +73,33 @@ class DistillationSetup(NamedTuple):
 
 
 class Students(Protocol):
-    """The students of one kind of training examples, whoever teaches them."""
+    """The students of one kind of training examples, with any teacher or none."""
 
-    sections: Sequence[str]  # of the recipe, beside how a student learns
-    score: str  # what the validation callback's score is, for people
+    sections: Sequence[str]  # of the recipe, in addition to the distillation settings
+    score: str  # readable name of the validation callback's score
 
     @property
     def examples(self) -> Any:
-        """The training examples, without knowledge."""
+        """The training examples, without the teacher's knowledge."""
 
     def new(self, chosen: Chosen, seed: int) -> Any:
-        """Make a student, not trained."""
+        """Create an untrained student."""
 
     def batches(self, examples: Any, seed: int) -> tf.data.Dataset:
         """Divide training examples into the batches of an epoch."""
 
     def validation_callback(self, student: Any) -> ValidationCallback:
-        """Score a student on validation after every epoch."""
+        """Return a callback that scores a student on validation after every epoch."""
 
     def finish(self, student: Any) -> None:
-        """Do what is left to do when a student is trained."""
+        """Complete a trained student."""
 
     def distillation_setup(self, name: str) -> DistillationSetup:
-        """What teaches the student of this name."""
+        """Return the distillation setup of the student of this name."""
 
 
 def students_of(run: Run, name: str) -> Students:
-    """Those that a student of this name belongs to."""
+    """Return the `Students` for a student of this name."""
     if run.recipe.task == "two-stage" and name != "retrieval":
         return ListStudents(run)
     if run.recipe.task in ("retrieval", "two-stage"):
@@ -114,12 +114,12 @@ def learns_alone(name: str) -> bool:
 
 
 class WindowStudents:
-    """Students that find items after a history.
+    """Students that retrieve items after a history.
 
     Args:
-        run: whose they are.
-        transfers: whether they start from another run's student, where the recipe names a run and
-            both students read texts.
+        run: the run.
+        transfers: whether they start from another run's student, if the recipe names a run and both
+            students read texts.
     """
 
     sections: Sequence[str] = ("student", "item_texts", "training")
@@ -130,7 +130,7 @@ class WindowStudents:
 
     @property
     def transfer(self) -> Transfer | None:
-        """The run that they start from."""
+        """The run from which they start."""
         transfer = self.run.transfer if self.transfers else None
         return transfer if transfer is not None and transfer.starts_student else None
 
@@ -141,8 +141,8 @@ class WindowStudents:
         return windows
 
     def new(self, chosen: Chosen, seed: int) -> RetrievalStudent:
-        """Make a student, not trained on this run's data."""
-        exclude_seen = getattr(chosen, "exclude_seen", False)  # the rest of a top-K has all items
+        """Create a student that is not trained on this run's data."""
+        exclude_seen = getattr(chosen, "exclude_seen", False)  # a top-K tail covers all items
         known = self.run.data.known_users
         student = RetrievalStudent.from_history(
             num_items=self.run.data.catalogue.num_items,
@@ -161,7 +161,7 @@ class WindowStudents:
         return student
 
     def _reads(self) -> dict[str, Any]:
-        """What the student reads of the items beside their ids."""
+        """The item inputs of the student in addition to ids."""
         texts, data = self.recipe.item_texts, self.run.data
         if not texts.read:
             return {}
@@ -187,11 +187,11 @@ class WindowStudents:
         return ValidationNDCG(data.splits.validation, k=k, model=student)
 
     def finish(self, student: RetrievalStudent) -> None:
-        """Say what is recommended to someone of whom no history is known."""
+        """Set the recommendations for an empty history."""
         student.fit_empty_history(self.examples.batches(self.recipe.training.batch_size))
 
     def distillation_setup(self, name: str) -> DistillationSetup:
-        """The windows with knowledge; where the teacher's has no embeddings, all read the top-K."""
+        """Return the windows with knowledge: the top-K for all if the teacher has no embeddings."""
         form = None if self.recipe.knowledge.form == "auto" else self.recipe.knowledge.form
         knowledge = self.run.knowledge()
         generates = bool(self.run.num_generated)
@@ -200,7 +200,7 @@ class WindowStudents:
         if name in KNOWLEDGE_OF:
             knowledge = self.run.knowledge(KNOWLEDGE_OF[name])
         windows = knowledge.join(self.examples, form=form)
-        if generates and name != SCRAMBLED:  # whose labels are the teacher's, too
+        if generates and name != SCRAMBLED:  # generated labels are the teacher's, too
             windows = windows.joined(self.run.generated(KNOWLEDGE_OF.get(name, GENERATED)))
         if name == SCRAMBLED:
             windows = scrambled(windows, seed=self.recipe.seed)
@@ -216,7 +216,7 @@ class WindowStudents:
 
 
 class RowStudents:
-    """Students that predict labels of rows, all of the recipe's or those of `names`."""
+    """Students that predict labels of rows: all tasks of the recipe, or the tasks in `names`."""
 
     sections: Sequence[str] = ("student", "words", "training", "labels")
     score = "score"
@@ -231,7 +231,7 @@ class RowStudents:
         return rows
 
     def new(self, chosen: Chosen, seed: int) -> RankingStudent:
-        """Make a student, not trained."""
+        """Create an untrained student."""
         tasks = make_tasks(self.recipe, self.run.data, self.names, chosen.label_smoothing)
         seeded = replace(self.recipe, seed=seed)
         return make_student(seeded, self.run.data, tasks, chosen.dropout)
@@ -241,15 +241,15 @@ class RowStudents:
         return examples.batches(self.recipe.training.batch_size, seed=seed)
 
     def validation_callback(self, student: RankingStudent) -> ValidationCallback:
-        """The tasks' scores on validation."""
+        """Return a callback with the tasks' scores on validation."""
         validation = self.run.data.splits.validation
         return ValidationScore(student, validation, self.recipe.evaluation.k)
 
     def finish(self, student: RankingStudent) -> None:
-        """Nothing is left to do."""
+        """Do nothing."""
 
     def distillation_setup(self, name: str) -> DistillationSetup:
-        """The rows with logits, also those that a teacher alone has labelled."""
+        """Return the rows with logits, including rows that only a teacher has labelled."""
         rows = self.run.labelled_rows(KNOWLEDGE_OF.get(name, KNOWLEDGE))
         if name == SCRAMBLED:
             rows = scrambled(rows, seed=self.recipe.seed)
@@ -260,11 +260,11 @@ class RowStudents:
 
 
 class ListStudents:
-    """Students that order what a first stage finds.
+    """Students that rank the candidates of a first stage.
 
     Args:
-        run: whose they are.
-        first_stage: what finds the items of validation; None for the run's.
+        run: the run.
+        first_stage: retrieves the validation candidates; None for the run's first stage.
     """
 
     sections: Sequence[str] = ("student", "lists", "training")
@@ -279,7 +279,7 @@ class ListStudents:
         return self.run.lists
 
     def new(self, chosen: TwinSettings, seed: int) -> RankingStudent:
-        """Make a student, not trained."""
+        """Create an untrained student."""
         return make_second_stage(
             replace(self.recipe, seed=seed),
             self.run.first_stage.catalogue_embeddings().numpy()[1:],
@@ -294,16 +294,16 @@ class ListStudents:
         return examples.list_batches(self.recipe.training.batch_size, seed=seed)
 
     def validation_callback(self, student: RankingStudent) -> ValidationCallback:
-        """NDCG of both stages on validation."""
+        """Return a callback with the NDCG of both stages on validation."""
         first, validation = self.given_first_stage, self.run.data.splits.validation
         first = self.run.first_stage if first is None else first
         return ValidationLists(self.recipe, student, first, validation)
 
     def finish(self, student: RankingStudent) -> None:
-        """Nothing is left to do."""
+        """Do nothing."""
 
     def distillation_setup(self, name: str) -> DistillationSetup:
-        """The lists with scores: the teachers', the twins', or the teachers' of other items."""
+        """Return the lists with scores of the teachers, of twins, or of the teachers, scrambled."""
         lists = self.examples
         if name in KNOWLEDGE_OF:
             logits = self.run.knowledge(KNOWLEDGE_OF[name]).join(lists).teacher_logits[RELEVANCE]

@@ -1,4 +1,4 @@
-"""The tasks of a recipe: labels of a row, how each is distilled and measured."""
+"""The tasks of a recipe: labels of a row, their distillation and metrics."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def make_tasks(
     names: Iterable[str] | None = None,
     label_smoothing: float = 0.0,
 ) -> list[RankingTask]:
-    """The recipe's tasks, or those of `names`, their labels checked; empty for retrieval.
+    """Return the recipe's tasks, or those in `names`, with checked labels; empty for retrieval.
 
     A regression has no classes, so its labels are not smoothed.
 
     Raises:
-        InputError: labels are missing, out of range, or all alike.
+        InputError: labels are missing, out of range, or all equal.
     """
     if not isinstance(recipe, RankingRecipe):
         return []
@@ -55,10 +55,10 @@ def make_tasks(
 def logits_of_tasks(
     teacher: Any, examples: RankingExamples, tasks: Iterable[str]
 ) -> Mapping[str, np.ndarray]:
-    """A teacher's logits of every row for these tasks, float32 [num_rows, width] by task.
+    """Return a teacher's logits of every row for these tasks, float32 [num_rows, width] by task.
 
     Raises:
-        InputError: it has none of a task, or not of every row.
+        InputError: they are missing for a task or for a row.
     """
     found = row_logits(teacher, examples)
     missing = [task for task in tasks if task not in found]
@@ -81,7 +81,7 @@ def logits_of_tasks(
 
 
 def what(task: RankingTask, liked_from: float) -> str:
-    """What is predicted, in words; a rating with the ends of its scale, as the data has them.
+    """Describe the prediction in words; for a rating, with the ends of its scale in the data.
 
     Example:
     >>> what(Regression("rating", low=0.5, high=5.0), 4.0), what(Binary("like"), 4.0)
@@ -97,7 +97,7 @@ def what(task: RankingTask, liked_from: float) -> str:
 
 
 def leading_metric(task: RankingTask, k: int) -> str:
-    """The key of the metric by which models of a task are compared."""
+    """Return the key of the metric by which models of a task are compared."""
     return f"ndcg@{k}" if task.leading_metric == "ndcg" else task.leading_metric
 
 

@@ -1,9 +1,9 @@
-"""`Progress` for a person at a terminal, and plain lines for a log file.
+"""`Progress` for a terminal, and plain lines for a log file.
 
-On a terminal each piece of work is a live bar that vanishes when done, several at once where
-several threads tell of theirs; what stays is one line a stage. Anywhere else (a pipe, a log of
-continuous integration) every event is one plain line, and a long piece of work gives a sign of life
-at most every `seconds_between_lines`.
+On a terminal each piece of work is a live bar that disappears when done; if several threads
+report work, there are several bars. One line per stage remains. Elsewhere (a pipe, a log of
+continuous integration) every event is one plain line, and a long piece of work writes a line at
+most every `seconds_between_lines`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from rich.text import Text
 from tfrs_distill.pipeline.report.numbers import duration
 from tfrs_distill.progress import Advance
 
-NARROW = 72  # columns; below, the bar gives up its elapsed time and note
+NARROW = 72  # columns; below, the bar has no elapsed time and no note
 
 
 class TerminalProgress:
@@ -39,8 +39,8 @@ class TerminalProgress:
 
     Args:
         console: where to write. Defaults to standard output.
-        seconds_between_lines: off a terminal, how often a bar may write a line.
-        clock: seconds that only go forward; a test's to replace.
+        seconds_between_lines: outside of a terminal, minimum interval between the lines of a bar.
+        clock: monotonic seconds; replaced in tests.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class TerminalProgress:
         self.console = Console(highlight=False) if console is None else console
         self.seconds_between_lines = seconds_between_lines
         self.clock = clock
-        self._live: RichProgress | None = None  # all bars of now, as a console has one display
+        self._live: RichProgress | None = None  # all current bars, since a console has one display
         self._lock = threading.Lock()
 
     def stage(self, number: int, total: int, name: str) -> None:
@@ -61,19 +61,19 @@ class TerminalProgress:
         self._line(Text.assemble((f"[{number}/{total}]", "cyan"), " ", (name, "bold")))
 
     def bar(self, description: str, total: int) -> contextlib.AbstractContextManager[Advance]:
-        """A live bar on a terminal; elsewhere a line now and then."""
+        """Show a live bar on a terminal; elsewhere write a line at intervals."""
         if self.console.is_terminal:
             return self._live_bar(description, total)
         return self._plain_bar(description, total)
 
     def done(self, line: str, seconds: float, reused: bool) -> None:
-        """Write the result and how long it took, or that an earlier run's was taken."""
+        """Write the result and its duration, or that an earlier result is reused."""
         how_long = "unchanged, not run again" if reused else duration(seconds)
         mark = ("=", "dim") if reused else ("+", "bold green")
         self._line(Text.assemble("      ", mark, " ", line, " ", (f"({how_long})", "dim")))
 
     def _line(self, text: Text) -> None:
-        # A log keeps one line an event, however wide; a terminal wraps.
+        # A log has one line per event, of any width; a terminal wraps.
         wrap = self.console.is_terminal
         self.console.print(text, soft_wrap=not wrap)
 
@@ -127,14 +127,14 @@ class TerminalProgress:
 
 
 class _NoteColumn(ProgressColumn):
-    """The last note, cut rather than wrapped."""
+    """The last note, truncated rather than wrapped."""
 
     def render(self, task: Task) -> Text:
         return Text(str(task.fields["note"]), style="dim", no_wrap=True, overflow="ellipsis")
 
 
 def _columns(width: int) -> list[ProgressColumn]:
-    """What a bar shows: everything on a wide terminal, the essential on a narrow one."""
+    """Return the columns of a bar: all on a wide terminal, the essential ones on a narrow one."""
     one_line = Column(no_wrap=True, overflow="ellipsis")
     essential: list[ProgressColumn] = [
         TextColumn("{task.description}", table_column=one_line, markup=False),

@@ -1,4 +1,4 @@
-"""The finished run of other data that a run's models start from, and what they take of it."""
+"""The finished run on other data from which a run's models start, and the parts they reuse."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ from tfrs_distill.pipeline.stage import note_of_finished
 from tfrs_distill.pipeline.teacher_kinds.kind import KERAS_FILES
 from tfrs_distill.serving.word_pieces import WordPieces
 
-CHOICES, ENCODER = "choices.json", "encoder"  # of a two-tower teacher; in it, what read its texts
+CHOICES, ENCODER = "choices.json", "encoder"  # of a two-tower teacher; its key for the text encoder
 TEACHER_FILE, STUDENT_FILE = f"{KERAS_FILES}0.keras", "student.keras"
-STAGES = ("data", "teacher", "student")  # what is read of the other run
+STAGES = ("data", "teacher", "student")  # the stages that are read of the other run
 TEACHER_CLASS = "BertTwoTower"
-SAME_DATA = 0.1  # of the interactions: from here on the other run has seen what is tested
+SAME_DATA = 0.1  # share of common interactions from which the data counts as the same
 BY = {TITLES: "title", IDS: "id"}
 
 
 class Transfer:
-    """What the models of a run take from those of a finished run of other data.
+    """The parts of a finished run on other data that a run's models reuse.
 
-    Of the other run the stages data and teacher are needed; its student too, where both students
+    The data and teacher stages of the other run are required; also its student, if both students
     read texts.
 
     Args:
-        recipe: of the run that takes.
-        data: its data.
+        recipe: of the new run.
+        data: of the new run.
 
     Raises:
         InputError: the other run is not finished, or its teacher is of another kind.
@@ -76,18 +76,18 @@ class Transfer:
 
     @cached_property
     def items(self) -> list[int]:
-        """For every item, its index in the other run; 0 where that does not know it."""
+        """For every item, its index in the other run; 0 if it is not there."""
         same = self.settings.same_items
         return shared_items(self.data.catalogue, self.earlier.catalogue, same)
 
     @property
     def num_shared(self) -> int:
-        """Items that the other run knows."""
+        """The number of items that are in the other run too."""
         return int(np.count_nonzero(self.items))
 
     @property
     def starts_student(self) -> bool:
-        """Whether the student starts from the other run's: both are there and read texts."""
+        """Whether the student starts from the other run's: both exist and read texts."""
         if not self.recipe.item_texts.read or self.notes["student"] is None:
             return False
         _, config = _class_and_config(self._stage("student") / STUDENT_FILE)
@@ -95,7 +95,7 @@ class Transfer:
         return bool(items["class_name"] == "DescribedItemTower")
 
     def check(self) -> None:
-        """Hold what both runs have against each other, before anything is trained.
+        """Check that both runs are compatible, before training.
 
         Raises:
             InputError: the data are the same, the texts are read by different encoders, or the
@@ -148,7 +148,7 @@ class Transfer:
             )
 
     def fingerprint(self, stage: str) -> list[Any]:
-        """What decides what is taken from a stage of the other run, as JSON."""
+        """Return everything that determines what a stage of the other run transfers, as JSON."""
         notes = [self.notes["data"], self.notes[stage]]
         files = [note and note["files"] for note in notes]
         chosen: list[Any] = [self.settings.same_items]
@@ -158,7 +158,7 @@ class Transfer:
         return [content_sha256(files), *chosen]
 
     def start_teacher(self, teacher: TwoTower) -> WarmStart:
-        """Copy the other run's two-tower teacher into one that is not trained."""
+        """Copy the other run's two-tower teacher into an untrained one."""
         return self._start(teacher, self.teacher_folder / TEACHER_FILE)
 
     def start_student(self, student: TwoTower) -> WarmStart:
@@ -173,7 +173,7 @@ class Transfer:
         return items.word_pieces, items.text_tower.embeddings.numpy()
 
     def facts(self) -> dict[str, Any]:
-        """For the report: where from, which models, how many items, and a sentence of it."""
+        """For the report: the source, the models, the number of items, and a sentence of text."""
         models = ["teacher", *["student"] * self.starts_student]
         return {
             "run": self.folder.name,
@@ -186,20 +186,20 @@ class Transfer:
         }
 
     def line(self) -> str:
-        """What the teacher started from, for the terminal."""
+        """Return the starting point of the teacher, for the terminal."""
         trained = {ADAPTERS: ", ids and adapter trained", NOTHING: ", not trained"}
         started = f"started from {self.folder.name} with {self.shared_words()}"
         return started + trained.get(self.settings.trains, "")
 
     def shared_words(self) -> str:
-        """How many items are shared, in words."""
+        """Return the number of shared items, in words."""
         same, num_items = self.settings.same_items, self.data.catalogue.num_items
         if same not in BY:
             return "no item taken to be the same"
         return f"{self.num_shared:,} of {num_items:,} items the same by their {BY[same]}"
 
     def sentences(self) -> str:
-        """What was transferred, and what the twin is, for a reader of the report."""
+        """Return what was transferred, and how the twin is trained, for readers of the report."""
         trained = {
             ADAPTERS: "of its weights the ids and an adapter of rank "
             f"{self.settings.adapter_rank} of the text projection were trained here",
@@ -250,14 +250,14 @@ class Transfer:
 
 
 def shared_items(catalogue: Catalogue, earlier: Catalogue, same_items: str) -> list[int]:
-    """For every item of a catalogue, its index in an earlier one; 0 where that has none.
+    """For every item of a catalogue, return its index in an earlier one; 0 if it is not there.
 
-    Of items of one title in the earlier catalogue the first is meant.
+    If several earlier items have the same title, the first is used.
 
     Args:
-        catalogue: whose items are looked for.
-        earlier: in which.
-        same_items: "titles" without regard to upper and lower case, "ids" or "none".
+        catalogue: the catalogue.
+        earlier: the earlier catalogue.
+        same_items: "titles" (case-insensitive), "ids" or "none".
 
     Example:
     >>> films = Catalogue(("1", "2"), ("Heat (1995)", "Babe (1995)"), ("Heat", "Babe"))
@@ -280,7 +280,7 @@ def shared_items(catalogue: Catalogue, earlier: Catalogue, same_items: str) -> l
 
 
 def same_interactions(data: Interactions, earlier: Interactions) -> float:
-    """The share of interactions that are in other data too: same user, item and time."""
+    """Return the share of interactions that other data contains: same user, item and time."""
     user_of = {user_id: user for user, user_id in enumerate(data.user_ids)}
     item_of = {item_id: item for item, item_id in enumerate(data.catalogue.item_ids, start=1)}
     users = np.array([user_of.get(user_id, -1) for user_id in earlier.user_ids])[earlier.users]
@@ -294,7 +294,7 @@ def same_interactions(data: Interactions, earlier: Interactions) -> float:
 
 
 def _class_and_config(file: Path) -> tuple[str, dict[str, Any]]:
-    """A model's class and arguments, read from its Keras file without building it."""
+    """Return a model's class and arguments from its Keras file, without building it."""
     with zipfile.ZipFile(file) as archive:
         found = json.loads(archive.read("config.json"))
     return found["class_name"], found["config"]

@@ -1,4 +1,4 @@
-"""Retrieve, then rank: the candidate lists, the ranking student that learns their order."""
+"""Retrieve, then rank: the candidate lists, and the ranking student trained on them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tfrs_distill.serving.rerank import rerank
 from tfrs_distill.teachers.candidate_lists import RELEVANCE
 
 ROWS_AT_A_TIME = 8192
-# How much a unit of the first stage's logit counts beside the second's probability; by validation.
+# Weights of the first stage's logit relative to the second's probability; chosen by validation.
 RETRIEVAL_WEIGHTS = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 LIST_LOSSES: dict[str, Callable[[TwoStageRecipe], tf.keras.losses.Loss]] = {
     "listmle": lambda recipe: ListMLEDistillation(top_k=recipe.evaluation.k),
@@ -52,11 +52,11 @@ def make_second_stage(
     dropout: float,
     label_smoothing: float,
 ) -> RankingStudent:
-    """A ranking student, not trained, that reads a history and an item and how near they are.
+    """Create an untrained ranking student that reads a history, an item and their similarity.
 
     Args:
         recipe: the run.
-        item_vectors: what the first stage knows of the items, float32 [num_items, dim].
+        item_vectors: the first stage's item vectors, float32 [num_items, dim].
         item_item: item-item weights, float32 [num_items + 1, num_items + 1].
         lists: the training lists.
         dropout: of this student.
@@ -83,7 +83,7 @@ def make_second_stage(
 def _neighbours(
     item_item: np.ndarray, named: ListsSettings, lists: RankingExamples
 ) -> NeighbourFeature:
-    """The feature of few neighbours, of standard deviation 1 over the lists' rows."""
+    """Return the feature of nearest neighbours, with standard deviation 1 over the lists' rows."""
     feature = NeighbourFeature.from_weights(item_item, named.num_neighbours, named.max_history)
     values = np.concatenate([feature(batch).numpy() for batch in lists.batches(ROWS_AT_A_TIME)])
     feature.scale = 1.0 / (float(values.std()) or 1.0)
@@ -91,9 +91,10 @@ def _neighbours(
 
 
 class ValidationLists(tf.keras.callbacks.Callback):
-    """Adds the NDCG of retrieve then rank to the logs, as `val_score`, after every epoch.
+    """Adds the NDCG of retrieve-then-rank to the logs, as `val_score`, after every epoch.
 
-    That of the best of `RETRIEVAL_WEIGHTS`, which is kept in `weights`, one an epoch.
+    It is the NDCG with the best of `RETRIEVAL_WEIGHTS`, which is stored in `weights`, one per
+    epoch.
     """
 
     log_name = SCORE
@@ -110,7 +111,7 @@ class ValidationLists(tf.keras.callbacks.Callback):
         self.weights: list[float] = []
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Order the candidates as the student is now."""
+        """Rank the candidates with the current student."""
         first, candidates = self.found
         second = self.scores(self.histories, candidates)
         ndcg = []

@@ -1,9 +1,10 @@
-"""Further processes that take stages of a run, beside the one that was asked for it.
+"""Additional processes that take stages of a run, next to the main process.
 
-A stage is taken by whichever process finds it ready and not taken (see `Stages.run`), so all
-processes do the same; a worker leaves out the last stages, which read all others. It is started as
-`python -m tfrs_distill.pipeline.worker`, gets the run as one line of JSON, writes what its bars
-show as lines of JSON, and ends when its standard input is closed, as it is when its parent dies.
+A process takes any stage that is ready and not taken (see `Stages.run`), so all processes do the
+same; a worker skips the last stages, which read all others. It is started as
+`python -m tfrs_distill.pipeline.worker`, reads the run as one line of JSON, writes the events of
+its progress bars as lines of JSON, and ends when its standard input is closed, which also happens
+when its parent dies.
 """
 
 from __future__ import annotations
@@ -23,15 +24,16 @@ from typing import IO, Any
 
 from tfrs_distill.progress import Advance, Progress
 
-FIRST_STAGES = ("data", "words")  # all read them, and bad input is found there
+FIRST_STAGES = ("data", "words")  # all others read them, and invalid input is found there
 SECONDS_TO_END = 5.0
-LAST_STAGES = ("export", "evaluate")  # they read all others, and the last measures milliseconds
+LAST_STAGES = ("export", "evaluate")  # they read all others, and the last measures latency
 
 
 def default_processes() -> int:
-    """How many processes a run has by default: 2, or 1 on a single core or beside a GPU.
+    """Return the default number of processes: 2, or 1 on a single core or with a GPU.
 
-    A small student's step does not keep two cores busy, while a GPU's memory is one process' alone.
+    A small student's step does not use two cores fully, while only one process can use a GPU's
+    memory.
     """
     import tensorflow as tf
 
@@ -39,15 +41,15 @@ def default_processes() -> int:
 
 
 def num_cores() -> int:
-    """The cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def share_cores(processes: int) -> None:
-    """Let TensorFlow use this process' share of the cores, where it has not begun yet.
+    """Limit TensorFlow to this process' share of the cores, if it has not started yet.
 
-    Threads of several processes that wait for the same cores cost more than they bring. What the
-    user has set by `TF_NUM_INTRAOP_THREADS` stays.
+    Threads of several processes that compete for the same cores are slower in total. A user's value
+    of `TF_NUM_INTRAOP_THREADS` is kept.
     """
     import tensorflow as tf
 
@@ -60,16 +62,16 @@ def share_cores(processes: int) -> None:
 def workers(
     recipe: Any, out: Path, number: int, progress: Progress
 ) -> Iterator[list[subprocess.Popen[str]]]:
-    """Let this many further processes take stages of a run while the block runs.
+    """Run this many additional processes for stages of a run while the block runs.
 
-    One that dies does no harm: what it was at is done by another process. Then there is a warning
-    at the end, with the last line that it wrote.
+    If one dies, another process does its stage. Then there is a warning at the end, with the last
+    line that it wrote.
 
     Args:
         recipe: the run, as data.
         out: the folder of all runs.
         number: of processes, 0 or more.
-        progress: receives their bars, from other threads; what it raises is raised at the end.
+        progress: receives their bars, from other threads; its exceptions are raised at the end.
     """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -90,7 +92,7 @@ def _worker(request: dict[str, Any], progress: Progress) -> Iterator[subprocess.
             text=True,
             encoding="utf-8",
             env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
-            start_new_session=True,  # so that processes of its own end with it
+            start_new_session=True,  # so that its own child processes end with it
         )
         assert process.stdin is not None and process.stdout is not None
         raised: list[BaseException] = []
@@ -116,7 +118,7 @@ def _worker(request: dict[str, Any], progress: Progress) -> Iterator[subprocess.
 
 
 def _kill(process: subprocess.Popen[str]) -> None:
-    """End a process that leads a session of its own, and all that it has begun."""
+    """End a process that leads its own session, and all its child processes."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if hasattr(os, "killpg"):
             os.killpg(process.pid, signal.SIGKILL)
@@ -126,21 +128,21 @@ def _kill(process: subprocess.Popen[str]) -> None:
 
 
 def show_all_bars(lines: IO[str], progress: Progress, raised: list[BaseException]) -> None:
-    """Show a worker's bars, and read on whatever happens: a full pipe would stop it."""
+    """Show a worker's bars, and keep reading after errors: a full pipe would block it."""
     try:
         show_bars(lines, progress)
-    except BaseException as error:  # raised where the run was asked for
+    except BaseException as error:  # raised again in the main thread
         raised.append(error)
         for _ in lines:
             pass
 
 
 def show_bars(lines: IO[str], progress: Progress) -> None:
-    """Show a worker's bars, until it has ended."""
+    """Show a worker's bars, until it ends."""
     with contextlib.ExitStack() as stack:
         bars: dict[int, tuple[contextlib.ExitStack, Advance]] = {}
         for line in lines:
-            if not line.endswith("\n"):  # it was killed while it wrote
+            if not line.endswith("\n"):  # it was killed while writing
                 break
             number, *event = json.loads(line)
             if number not in bars:
@@ -155,8 +157,8 @@ def show_bars(lines: IO[str], progress: Progress) -> None:
 class BarsAsJson:
     """A `Progress` that writes every event of its bars as a line, a list with the bar's number.
 
-    The first line of a bar has its description, behind that of the stage, and its total, each
-    further one what it was advanced by, the last nothing.
+    The first line of a bar has its description, after the stage's name, and its total; each further
+    line has the steps of one advance, and the last line nothing.
 
     Args:
         file: where to write.
@@ -166,7 +168,7 @@ class BarsAsJson:
         self.file, self.num_bars, self.of_stage = file, 0, ""
 
     def stage(self, number: int, total: int, name: str) -> None:
-        """Keep the name: who shows the bars is at another stage."""
+        """Store the name, because the process that shows the bars may be at another stage."""
         self.of_stage = name.replace("_", " ")
 
     @contextlib.contextmanager
@@ -187,7 +189,7 @@ class BarsAsJson:
             self._write(number)
 
     def done(self, line: str, seconds: float, reused: bool) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def _write(self, *event: Any) -> None:
         self.file.write(json.dumps(event) + "\n")
@@ -200,11 +202,11 @@ def _end_with_parent() -> None:
 
 
 def main() -> None:
-    """Take stages of the run that standard input names, until all are done."""
+    """Take stages of the run given on standard input, until all are done."""
     request = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     events = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what libraries print
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # output of libraries
 
     from tfrs_distill.pipeline.freed_memory import keep_freed_memory
     from tfrs_distill.pipeline.recipe import Recipe

@@ -1,6 +1,6 @@
-"""The forms that a table of embeddings can be stored in, one a file.
+"""The forms in which a table of embeddings can be stored, one per file.
 
-A further one is a file here and its class in the line below.
+To add one, add a file here and its class to the line below.
 """
 
 from __future__ import annotations

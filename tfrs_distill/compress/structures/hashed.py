@@ -1,4 +1,4 @@
-"""Fewer rows than items, by arithmetic alone: an item's row is a sum of rows that it shares."""
+"""Fewer rows than items, by hashing: an item's row is a sum of shared rows."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from tfrs_distill.compress.structures.structure import Parts, Structure
 from tfrs_distill.models.features.table import rows_at_run_time
 
 FACTORS = (1009, 1511, 769, 1997)  # of the hash functions
-MODULUS = 1_000_003  # a prime: `FACTORS` times what is below it are numbers of 32 bits
+MODULUS = 1_000_003  # a prime: the product of `FACTORS` and a smaller number fits into 32 bits
 NUM_STEPS = 60  # of conjugate gradients
 
 
 class SumOfRows(Structure):
-    """`table[i] = sum_h rows_h[bucket_h(i)]`, the buckets computed and not stored.
+    """`table[i] = sum_h rows_h[bucket_h(i)]`; the buckets are computed, not stored.
 
-    The rows start from the least squares solution.
+    The rows are initialized with the least squares solution.
     """
 
     @property
     @abstractmethod
     def num_buckets(self) -> list[int]:
-        """How many buckets each function has."""
+        """The number of buckets of each function."""
 
     @abstractmethod
     def buckets(self, items: Any) -> list[Any]:
-        """The bucket of each item by each function: arrays or tensors, as `items` is."""
+        """Return the bucket of each item for each function: arrays or tensors, like `items`."""
 
     def floats(self) -> dict[str, tuple[int, int]]:
-        """The rows of all functions, one below the other."""
+        """The rows of all functions, concatenated."""
         return {"rows": (sum(self.num_buckets), self.dim)}
 
     def fit(self, table: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """The rows whose sums are nearest to the table's, by conjugate gradients."""
+        """Fit the rows whose sums are nearest to the table's rows, by conjugate gradients."""
         shape = self.floats()["rows"]
         places = self._places(np.arange(self.num_rows))
 
@@ -63,23 +63,23 @@ class SumOfRows(Structure):
         return {"rows": np.float32(rows)}
 
     def rows(self, parts: Parts, rows: tf.Tensor) -> tf.Tensor:
-        """The sums."""
+        """Sum the rows of each item's buckets."""
         return tf.add_n([parts["rows"].gather(place) for place in self._places(rows)])
 
     def scores(self, parts: Parts, queries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        """Each bucket's score once."""
+        """Compute each bucket's score once."""
         of_all = rows_at_run_time(sum(self.num_buckets), rows)
         of_buckets = parts["rows"].scores(queries, of_all)
         return tf.add_n([tf.gather(of_buckets, place, axis=1) for place in self._places(rows)])
 
     def _places(self, items: Any) -> list[Any]:
-        """Where in all functions' rows an item's are."""
+        """Return each item's indices in the concatenated rows."""
         starts = np.cumsum([0, *self.num_buckets])[:-1].tolist()
         return [bucket + start for bucket, start in zip(self.buckets(items), starts)]
 
 
 class Hashed(SumOfRows):
-    """`bucket_h(i) = ((a_h i) mod p) mod b`, for factors a_h, a prime p and b buckets a function.
+    """`bucket_h(i) = ((a_h i) mod p) mod b`, for factors a_h, a prime p and b buckets per function.
 
     Reference: several hash functions, [Svenstrup et al., 2017](https://arxiv.org/abs/1709.03933).
     """
@@ -89,7 +89,7 @@ class Hashed(SumOfRows):
     defaults = (2,)
 
     def check(self) -> str:
-        """Fewer buckets than rows, and numbers that fit into 32 bits."""
+        """Check that there are fewer buckets than rows, and that products fit into 32 bits."""
         buckets, number = self.numbers
         if not 1 <= number <= len(FACTORS):
             return f"there are from 1 to {len(FACTORS)} hash functions"
@@ -100,18 +100,18 @@ class Hashed(SumOfRows):
 
     @property
     def num_buckets(self) -> list[int]:
-        """As many for each function."""
+        """The same number for each function."""
         buckets, number = self.numbers
         return [buckets] * number
 
     def buckets(self, items: Any) -> list[Any]:
-        """By the hash functions."""
+        """Apply the hash functions."""
         buckets, number = self.numbers
         return [items * factor % MODULUS % buckets for factor in FACTORS[:number]]
 
 
 class QuotientRemainder(SumOfRows):
-    """`bucket_1(i) = i div b`, `bucket_2(i) = i mod b`: no two items have both alike.
+    """`bucket_1(i) = i div b`, `bucket_2(i) = i mod b`: no two items share both buckets.
 
     Reference: [Shi et al., 2020](https://arxiv.org/abs/1909.02107).
     """
@@ -120,7 +120,7 @@ class QuotientRemainder(SumOfRows):
     sizes = ("divisor",)
 
     def check(self) -> str:
-        """Both functions' buckets must be fewer than the rows."""
+        """Check that both functions' buckets are fewer than the rows."""
         (divisor,) = self.numbers
         fits = 1 <= divisor and sum(self.num_buckets) < self.num_rows
         return "" if fits else "quotients and remainders must be fewer than the rows"

@@ -1,4 +1,4 @@
-"""The table as a product of two narrow ones."""
+"""The table as a product of two narrow matrices."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from tfrs_distill.models.features.table import rows_at_run_time
 class LowRank(Structure):
     """`table = left right`, left [num_rows, rank], right [rank, dim].
 
-    They start from the singular value decomposition of the rows, each times the root of its
-    weight: no other product of that rank has a smaller weighted squared error. Both factors are
-    then rotated at random, `left R` and `R^T right`, which leaves the product as it is and spreads
-    the few large columns of the left one over all of them: few bits lose less of it.
+    Both are initialized by the singular value decomposition of the rows, each multiplied by the
+    root of its weight: no other product of that rank has a smaller weighted squared error. Both
+    factors are then rotated at random, `left R` and `R^T right`. The product stays the same, and
+    the few large columns of the left factor are spread over all columns, which lowers the error of
+    quantization.
 
     Reference: [Eckart and Young, 1936](https://doi.org/10.1007/BF02288367); rotations,
     [Chee et al., 2023](https://arxiv.org/abs/2307.13304) (QuIP).
@@ -26,7 +27,7 @@ class LowRank(Structure):
     exact = ("right",)
 
     def check(self) -> str:
-        """A rank of the table's width saves nothing, and a table has no more than it has rows."""
+        """Check that the rank is below the table's width and at most its number of rows."""
         (rank,) = self.numbers
         most = min(self.dim - 1, self.num_rows)
         return "" if 1 <= rank <= most else f"the rank must be from 1 to {most}"
@@ -37,7 +38,7 @@ class LowRank(Structure):
         return {"left": (self.num_rows, rank), "right": (rank, self.dim)}
 
     def fit(self, table: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """Both factors, of like size, rotated."""
+        """Fit both factors, balanced in size, and rotate them."""
         (rank,) = self.numbers
         rotation, _ = np.linalg.qr(np.random.default_rng(0).normal(size=[rank, rank]))
         roots = np.sqrt(weights)[:, None]
@@ -50,11 +51,11 @@ class LowRank(Structure):
         }
 
     def rows(self, parts: Parts, rows: tf.Tensor) -> tf.Tensor:
-        """Rows of the left factor times the right one."""
+        """Multiply rows of the left factor by the right factor."""
         return tf.matmul(parts["left"].gather(rows), self._right(parts, rows))
 
     def scores(self, parts: Parts, queries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        """The right factor first: `queries right^T left^T`."""
+        """Apply the right factor first: `queries right^T left^T`."""
         narrow = tf.matmul(queries, self._right(parts, rows), transpose_b=True)
         return parts["left"].scores(narrow, rows)
 
@@ -64,7 +65,7 @@ class LowRank(Structure):
 
 
 def rank_of(table: np.ndarray, weights: np.ndarray, energy: float) -> int:
-    """The least rank that keeps a share of the weighted squares of a table.
+    """Return the least rank that keeps a share of the weighted squares of a table.
 
     Args:
         table: float [num_rows, dim].

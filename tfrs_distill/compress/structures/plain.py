@@ -1,4 +1,4 @@
-"""The table as it is."""
+"""The uncompressed table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tfrs_distill.compress.structures.structure import Parts, Structure
 
 
 class Plain(Structure):
-    """One row an item."""
+    """One row per item."""
 
     name = "plain"
 
@@ -26,5 +26,5 @@ class Plain(Structure):
         return parts["table"].gather(rows)
 
     def scores(self, parts: Parts, queries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        """By the part's own way: of packed numbers, from their codes."""
+        """Use the part's own method: packed numbers score from their codes."""
         return parts["table"].scores(queries, rows)

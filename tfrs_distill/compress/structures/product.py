@@ -1,4 +1,4 @@
-"""Product quantization: a row as a few codes, each the number of a piece in a codebook."""
+"""Product quantization: a row is a few codes, each the index of an entry in a codebook."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from tfrs_distill.models.features.table import rows_at_run_time
 
 
 class Product(Structure):
-    """`row = [book_1[code_1], ..., book_m[code_m]]`: of m codes a row, each of one byte.
+    """`row = [book_1[code_1], ..., book_m[code_m]]`: m codes per row, one byte each.
 
-    The codes come from k-means of each part of the columns and stay; the codebooks train. RecJPQ
-    has as many items to each code instead, which of a student that is trained already costs more.
+    The codes come from k-means on each group of columns and are fixed; the codebooks are trained.
+    RecJPQ assigns equally many items to each code instead; for a student that is already trained
+    this loses more accuracy.
 
     Reference: [Jegou et al., 2011](https://doi.org/10.1109/TPAMI.2010.57); codebooks that a
     recommender trains, [Petrov and Macdonald, 2024](https://arxiv.org/abs/2312.06165) (RecJPQ).
@@ -25,7 +26,7 @@ class Product(Structure):
     defaults = (256,)
 
     def check(self) -> str:
-        """A code is a byte, and every codebook needs rows."""
+        """Check that a code fits into a byte, and that every codebook has enough rows."""
         parts, size = self.numbers
         if not 1 <= parts <= self.dim:
             return f"a row has from 1 to {self.dim} codes"
@@ -37,11 +38,11 @@ class Product(Structure):
 
     @property
     def width(self) -> int:
-        """Columns that a code stands for."""
+        """Number of columns per code."""
         return -(-self.dim // self.numbers[0])
 
     def floats(self) -> dict[str, tuple[int, int]]:
-        """All codebooks, one below the other."""
+        """All codebooks, concatenated."""
         parts, size = self.numbers
         return {"codebooks": (parts * size, self.width)}
 
@@ -50,7 +51,7 @@ class Product(Structure):
         return {"codes": (self.num_rows, self.numbers[0])}
 
     def fit(self, table: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """Codes and codebooks by k-means."""
+        """Fit codes and codebooks by k-means."""
         parts, size = self.numbers
         padded = np.pad(table, [(0, 0), (0, parts * self.width - self.dim)])
         found = [
@@ -63,14 +64,14 @@ class Product(Structure):
         }
 
     def rows(self, parts: Parts, rows: tf.Tensor) -> tf.Tensor:
-        """The codebooks' entries side by side."""
+        """Concatenate the codebook entries of each row."""
         number, size = self.numbers
         codes = tf.cast(tf.gather(parts["codes"], rows), tf.int32)
         entries = parts["codebooks"].gather(codes + size * tf.range(number))
         return tf.reshape(entries, [-1, number * self.width])[:, : self.dim]
 
     def scores(self, parts: Parts, queries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        """Each codebook entry's score once: a row's is the sum of those of its codes."""
+        """Compute each entry's score once; a row's score is the sum over its codes."""
         number, size = self.numbers
         entries = parts["codebooks"].gather(rows_at_run_time(number * size, rows))
         books = tf.reshape(entries, [number, size, self.width])
@@ -85,7 +86,7 @@ class Product(Structure):
 
 
 def num_codes(dim: int, most: int) -> int:
-    """The codes that a row of `dim` columns needs where each stands for as many as `most` make.
+    """Return the number of codes for a row of `dim` columns, at the code width of `most` codes.
 
     Example:
     >>> num_codes(33, 24)  # 17 pairs

@@ -1,4 +1,4 @@
-"""What a stored form of a table is: parts, how they are fitted, and how rows are made of them."""
+"""The interface of a stored form of a table: its parts, their fitting, and the rows from them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tfrs_distill.errors import InputError
 
 
 class Part(Protocol):
-    """A table of numbers that rows are made of, of whatever precision."""
+    """A table of numbers from which rows are computed, in any precision."""
 
     def gather(self, rows: tf.Tensor) -> tf.Tensor:
         """Rows by index: int32 `[...]` to float32 `[..., width]`."""
@@ -45,7 +45,7 @@ class Tensor:
 
 
 class Exact(Tensor):
-    """A constant that a converter leaves in 32 bits, as it is added to something at run time."""
+    """A constant that a converter keeps in 32 bits, because it adds a run-time zero to it."""
 
     def gather(self, rows: tf.Tensor) -> tf.Tensor:
         """Rows by index."""
@@ -54,20 +54,20 @@ class Exact(Tensor):
 
 
 class Structure(ABC):
-    """A form of a table, float [num_rows, dim], as parts: floats that train, integers that do not.
+    """A form of a table, float [num_rows, dim]: float parts are trained, integer parts are not.
 
     Args:
-        num_rows: rows of the table, padding's among them.
+        num_rows: rows of the table, including padding.
         dim: its width.
-        numbers: the sizes that stand behind the name, see `sizes`.
+        numbers: the sizes that follow the name, see `sizes`.
 
     Raises:
-        InputError: the sizes suit no such table.
+        InputError: the sizes do not fit the table.
     """
 
     name: ClassVar[str]
-    sizes: ClassVar[tuple[str, ...]] = ()  # what the numbers are
-    defaults: ClassVar[tuple[int, ...]] = ()  # of the last ones
+    sizes: ClassVar[tuple[str, ...]] = ()  # the meaning of each number
+    defaults: ClassVar[tuple[int, ...]] = ()  # for the last numbers
     exact: ClassVar[tuple[str, ...]] = ()  # small parts that stay in 32 bits
 
     def __init__(self, num_rows: int, dim: int, *numbers: int) -> None:
@@ -80,41 +80,41 @@ class Structure(ABC):
             )
 
     def check(self) -> str:
-        """What is wrong with the sizes for such a table; empty where nothing is."""
+        """Return why the sizes do not fit the table; empty if they do."""
         return ""
 
     @abstractmethod
     def floats(self) -> dict[str, tuple[int, int]]:
-        """The shapes of the parts that train, by name."""
+        """The shapes of the trained parts, by name."""
 
     def integers(self) -> dict[str, tuple[int, ...]]:
-        """The shapes of the parts that are integers."""
+        """The shapes of the integer parts, by name."""
         return {}
 
     @property
     def num_indices(self) -> int:
-        """What all integers are below."""
+        """Exclusive upper bound of all integers."""
         return 256
 
     @abstractmethod
     def fit(self, table: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """All parts of a table.
+        """Fit all parts to a table.
 
         Args:
             table: float32 [num_rows, dim]; row 0 is padding.
-            weights: float [num_rows], above 0: how much the error of each row counts.
+            weights: float [num_rows], above 0: the weight of each row's error.
         """
 
     @abstractmethod
     def rows(self, parts: Parts, rows: tf.Tensor) -> tf.Tensor:
         """Rows of the table: int32 [n] to float32 [n, dim].
 
-        `rows` must not be known before a graph runs, or its converter stores the result.
+        `rows` must not be constant in the graph; otherwise the converter stores the result.
         """
 
     def scores(self, parts: Parts, queries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         """Dot products with rows: float32 [num_queries, dim], int32 [n] to [num_queries, n].
 
-        Rows are not made where there is a way with fewer numbers.
+        Subclasses avoid computing full rows if another way needs fewer operations.
         """
         return tf.matmul(queries, self.rows(parts, rows), transpose_b=True)

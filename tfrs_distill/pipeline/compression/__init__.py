@@ -1,1 +1,1 @@
-"""A finished run's student in fewer bytes: the search, its page, and the artefact it leaves."""
+"""Compression of a finished run's student: the search, its page, and the artefact."""

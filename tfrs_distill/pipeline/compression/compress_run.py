@@ -1,4 +1,4 @@
-"""Compress the student of a finished run to a budget, and write what was chosen as an artefact."""
+"""Compress the student of a finished run to a budget, and write the chosen one as an artefact."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ COMPRESS, FACTS_FILE, PAGE_FILE = "compress", "compress.json", "compress.html"
 def compress_artefact(
     artefact: Path, to: Path | None, max_bytes: int, max_drop: float, progress: Progress
 ) -> dict[str, Any]:
-    """What `tfrs_distill.pipeline.compress` does."""
+    """Implement `tfrs_distill.pipeline.compress`."""
     run = _run_of(artefact, progress)
     to = run.home / COMPRESSED / artefact.resolve().name if to is None else to
     _refuse_of_run(to, run)
@@ -66,7 +66,7 @@ def compress_artefact(
 def _facts(
     this: Compression, found: SearchResult, max_bytes: int, max_drop: float, to: Path
 ) -> dict[str, Any]:
-    """What `compress.json` holds; test rows are looked at here, once, for what was chosen."""
+    """Return the content of `compress.json`; evaluates the chosen student on test, once."""
     recipe = this.run.recipe
     on_test = _rows_on_test if isinstance(this.student, RankingModel) else _lists_on_test
     return {
@@ -93,7 +93,7 @@ def _lists_on_test(this: Compression, points: list[Point]) -> dict[str, Any]:
 
 
 def _rows_on_test(this: Compression, points: list[Point]) -> dict[str, Any]:
-    """By the leading metric of the first task of a label; of the next item where there is none."""
+    """Compare the leading metric of the first labelled task, or else of the next item."""
     recipe, test, k = this.run.recipe, this.run.data.splits.test, this.run.recipe.evaluation.k
     measure = RowMeasure(this.student, test, k, None, None)
     found = [measure.predictions(Ranker.load(point.folder)) for point in points]
@@ -128,7 +128,7 @@ def _rows_on_test(this: Compression, points: list[Point]) -> dict[str, Any]:
 
 
 def _compared(recipe: Any, metric: str, values: list[np.ndarray]) -> dict[str, Any]:
-    """A figure of each query, of what was chosen and of the student in float32."""
+    """Compare the metric of each query, of the chosen student and the student in float32."""
     chosen, whole = values
     difference = metrics.paired_difference(
         chosen, whole, num_samples=recipe.evaluation.bootstrap_samples, seed=recipe.seed
@@ -138,7 +138,7 @@ def _compared(recipe: Any, metric: str, values: list[np.ndarray]) -> dict[str, A
 
 
 def _publish(point: Point, to: Path) -> None:
-    """Copy an artefact, without what only the search reads."""
+    """Copy an artefact, without the files that only the search reads."""
     with whole_folder(to) as folder:
         shutil.copytree(
             point.folder,
@@ -149,10 +149,10 @@ def _publish(point: Point, to: Path) -> None:
 
 
 def _refuse_of_run(to: Path, run: Run) -> None:
-    """Raise where something would be replaced that no search has written.
+    """Raise if the target holds something that no search has written.
 
     Raises:
-        InputError: `to` holds something else than an artefact, or is of the run itself.
+        InputError: `to` holds something else than an artefact, or belongs to the run itself.
     """
     refuse_foreign_folder(to)
     if to.resolve().parent == run.home.resolve() and to.resolve().name.isdigit():
@@ -163,10 +163,10 @@ def _refuse_of_run(to: Path, run: Run) -> None:
 
 
 def _run_of(artefact: Path, progress: Progress) -> Run:
-    """The finished run that an artefact belongs to.
+    """Return the finished run that an artefact belongs to.
 
     Raises:
-        InputError: it is in no run's folder, or the run's student cannot be compressed.
+        InputError: it is not in a run's folder, or the run's student cannot be compressed.
     """
     home = artefact.resolve().parent
     recipe_file = home / "recipe.toml"

@@ -1,4 +1,4 @@
-"""`compress.html` and the lines of the terminal: the students that a search measured."""
+"""`compress.html` and the terminal output: the students measured by a search."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-LONG = 16  # characters of a score's name
+LONG = 16  # characters in the name of a score, from which a column gets a short name
 
 
 def write_page(facts: Mapping[str, Any], path: Path) -> None:
@@ -45,7 +45,7 @@ def write_page(facts: Mapping[str, Any], path: Path) -> None:
 
 
 def table_of(facts: Mapping[str, Any]) -> Table:
-    """The points that no other is better than, for the terminal."""
+    """Return the points of the Pareto front, for the terminal."""
     from rich import box
     from rich.table import Table
 
@@ -61,13 +61,13 @@ def table_of(facts: Mapping[str, Any]) -> Table:
 
 
 def columns_of(facts: Mapping[str, Any]) -> tuple[str, ...]:
-    """What stands beside a point's name; a score of many words has them on the page."""
+    """Return the column titles next to a point's name; a long score name is on the page only."""
     score = facts["score"] if len(facts["score"]) < LONG else "score"
     return ("size", f"{score} on validation", "kept", "before training on", "time p50", "p95")
 
 
 def cells_of(point: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
-    """A point's name and what stands in its columns."""
+    """Return a point's name and the cells of its columns."""
     whole = facts["points"][facts["uncompressed"]]["score"]
     return [
         name_of(point),
@@ -80,13 +80,13 @@ def cells_of(point: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
 
 
 def name_of(point: Mapping[str, Any]) -> str:
-    """Its methods, in words."""
+    """Return a point's methods, in words."""
     name = ", ".join(point["methods"]) or "float32, not compressed"
     return f"{name}, trained on" if point["tuned"] else name
 
 
 def in_short(facts: Mapping[str, Any]) -> str:
-    """What was chosen, and what it costs on test."""
+    """Return a summary: the chosen student, and its loss on test."""
     chosen, test = facts["points"][facts["chosen"]], facts["test"]
     whole = facts["points"][facts["uncompressed"]]
     low, high = test["interval"]

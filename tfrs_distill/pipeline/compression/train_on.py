@@ -1,4 +1,4 @@
-"""Train a compressed student further, with the teacher of its run."""
+"""Fine-tune a compressed student, with the teacher of its run."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from tfrs_distill.pipeline.two_stage import ValidationLists
 from tfrs_distill.pipeline.vocabularies import vocabularies_of
 
 MAX_EPOCHS, PATIENCE = 20, 4
-NUM_BATCHES = 50  # from which the importance of hidden units and heads is estimated
+NUM_BATCHES = 50  # for estimating the importance of hidden units and heads
 
 
 class Compression:
-    """What a run knows that compression needs.
+    """The parts of a run that compression needs.
 
     Args:
-        run: whose student is compressed.
+        run: the run of the student.
     """
 
     def __init__(self, run: Run) -> None:
@@ -42,7 +42,7 @@ class Compression:
 
     @cached_property
     def student(self) -> Student:
-        """The student that is compressed."""
+        """The student to compress."""
         student: Student = self.run.whole_student(STUDENT)
         return student
 
@@ -60,11 +60,11 @@ class Compression:
 
     @property
     def measure(self) -> Measure:
-        """What a student is measured by on validation."""
+        """The measure of a student on validation."""
         return measure_of(self.student, self.run.data.splits.validation, **self.measured_with)
 
     def parts(self, student: Student) -> dict[str, tuple[Any, Students]]:
-        """What is trained by itself, by the stage that trained it, and how, in this order."""
+        """Return the separately trained parts with their `Students`, by stage, in order."""
         if not isinstance(student, TwoStageStudent):
             return {STUDENT: (student, students_of(self.run, STUDENT))}
         first = student.retrieval_student
@@ -75,7 +75,7 @@ class Compression:
 
     @cached_property
     def setups(self) -> dict[str, DistillationSetup]:
-        """What teaches a compressed student: the same as the student, by stage."""
+        """The distillation setups of a compressed student by stage, as for the original student."""
         return {
             name: students.distillation_setup(name)
             for name, (_, students) in self.parts(self.student).items()
@@ -83,12 +83,12 @@ class Compression:
 
     @property
     def settings(self) -> list[Any]:
-        """What decides how students are trained on."""
+        """The settings that determine the fine-tuning."""
         return [str(self.run.recipe.distillation), MAX_EPOCHS, PATIENCE, self.run.recipe.seed]
 
     @cached_property
     def weights(self) -> dict[str, Any]:
-        """Arguments of `compress`: how often items were met, and what the loss owes to parts."""
+        """Arguments of `compress`: the items' interaction counts, and the importance of parts."""
         train, student = self.run.data.splits.train, self.student
         of_parts = []
         for name, (part, students) in self.parts(student).items():
@@ -107,10 +107,10 @@ class Compression:
         return found
 
     def fine_tune(self, smaller: Student) -> dict[str, Any]:
-        """Train a compressed student on, in place; return its curves.
+        """Fine-tune a compressed student, in place; return its curves.
 
-        Of two stages the first is trained on, then the second by the order of what that one finds
-        on validation.
+        With two stages the first is fine-tuned, then the second, on the validation candidates that
+        the new first stage retrieves.
         """
         recipe, curves = self.run.recipe, {}
         tf.keras.utils.set_random_seed(recipe.seed)

@@ -1,4 +1,4 @@
-"""`tune.html`: what a search found, with Optuna's own plots."""
+"""`tune.html`: the results of a search, with Optuna's own plots."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PLOTS = {
 
 
 def write_page(found: Mapping[str, Any], out: Path) -> None:
-    """Write the page of what `tune` found."""
+    """Write the page with the results of `tune`."""
     folder = out / found["name"] / TUNE
     pages = pages_beside(Path(__file__).parent)
     text = pages.get_template("tune.html.jinja").render(
@@ -42,7 +42,7 @@ def write_page(found: Mapping[str, Any], out: Path) -> None:
 
 
 def in_short(found: Mapping[str, Any]) -> str:
-    """What was found, in sentences."""
+    """Return a summary of the results, in sentences."""
     parts = []
     for name, study in _studies(found):
         best = study["trials"][study["best"]]
@@ -65,7 +65,7 @@ def _studies(found: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def _plots(study: Any) -> Iterator[tuple[str, str]]:
-    """Heading and picture of each plot that the trials are enough for."""
+    """Return heading and picture of each plot for which there are enough trials."""
     plots, pyplot = import_plots()
     complete = [trial for trial in study.trials if trial.value is not None]
     for name, heading in PLOTS.items():
@@ -75,7 +75,7 @@ def _plots(study: Any) -> Iterator[tuple[str, str]]:
             warnings.simplefilter("ignore")  # Optuna calls its plots experimental
             axes = np.ravel(getattr(plots, name)(study))
             drawn = axes[0].figure
-            if len(axes) > 1:  # side by side, a setting each
+            if len(axes) > 1:  # side by side, one per setting
                 drawn.set_size_inches(3 * len(axes), 4)
                 for one in axes:
                     one.set_xlabel(one.get_xlabel().split(".")[-1])

@@ -1,4 +1,4 @@
-"""Which settings of a recipe a search changes, and between which values."""
+"""The settings of a recipe that a search changes, and their ranges."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tfrs_distill.pipeline.recipe.settings import Rule, rule_of
 from tfrs_distill.pipeline.run_folder import TEMPERATURES
 
 STUDENT, TWIN = "student", "twin"
-FIXED = ("data", "evaluation", "export")  # sections that decide what is measured
+FIXED = ("data", "evaluation", "export")  # sections that determine what is measured
 BUDGET = ("training.max_epochs", "training.patience", "training.controls")
 LEARNING = {
     "learning_rate": "0.0003:0.03:log",
@@ -20,7 +20,7 @@ LEARNING = {
     "label_smoothing": "0:0.9",
     "weight_decay": "0,0.001,0.01,0.1",
 }
-DEFAULTS = {  # of the sections that only one of the two reads
+DEFAULTS = {  # of the sections that only student or twin reads
     **{f"distillation.{name}": text for name, text in LEARNING.items()},
     "distillation.temperature": ",".join(map(str, TEMPERATURES)),
     "distillation.student_loss_weight": "0:1",
@@ -30,18 +30,18 @@ Value = int | float | str | bool | tuple[str, ...]
 
 
 class ImpossibleError(InputError):
-    """Settings that a recipe cannot have together."""
+    """Settings that a recipe cannot combine."""
 
 
 @dataclass(frozen=True)
 class Dimension:
-    """The values that a search may give one setting: a range, or choices.
+    """The values that a search may try for one setting: a range, or choices.
 
     Args:
         key: the setting, such as "distillation.temperature".
-        low, high: the ends of a range, both within it.
-        log: whether the range is searched by its logarithm.
-        choices: what there is instead of a range.
+        low, high: the ends of a range, both included.
+        log: whether the range is searched on a logarithmic scale.
+        choices: given instead of a range.
     """
 
     key: str
@@ -51,7 +51,7 @@ class Dimension:
     choices: tuple[Value, ...] = ()
 
     def suggest(self, trial: Any) -> Value:
-        """The value that an Optuna trial tries."""
+        """Return the value of an Optuna trial."""
         if self.choices:
             return self.value(trial.suggest_categorical(self.key, self._texts))
         if isinstance(self.low, int):
@@ -59,14 +59,14 @@ class Dimension:
         return float(trial.suggest_float(self.key, self.low, self.high, log=self.log))
 
     def value(self, parameter: Any) -> Value:
-        """The setting's value of a trial's parameter."""
+        """Convert a trial's parameter to the setting's value."""
         if self.choices:
             return self.choices[self._texts.index(parameter)]
         number: Value = parameter
         return number
 
     def parameter(self, value: Value) -> Any:
-        """A trial's parameter of the setting's value; None where it is not among those searched."""
+        """Convert the setting's value to a trial's parameter; None if it is not in the range."""
         if self.choices:
             return self._texts[self.choices.index(value)] if value in self.choices else None
         assert isinstance(value, (int, float))
@@ -74,23 +74,23 @@ class Dimension:
 
     @property
     def _texts(self) -> list[str]:
-        """Every digit of a number, so that two that are nearly alike stay two."""
+        """All digits of a number, so that two similar numbers stay distinct."""
         return [repr(one) if isinstance(one, float) else as_text(one) for one in self.choices]
 
     def words(self) -> str:
-        """The values, for people and to tell searches apart."""
+        """The values, for display and to distinguish searches."""
         if self.choices:
             return ", ".join(map(as_text, self.choices))
         return f"{self.low:g} to {self.high:g}" + " by its logarithm" * self.log
 
 
 def space_of(recipe: Any, given: Sequence[str] = ()) -> dict[str, list[Dimension]]:
-    """What is searched for the student and, with what it shares with it as found, for the twin.
+    """Return what is searched for the student and, with the shared settings found, for the twin.
 
     Args:
-        recipe: whose settings are searched.
+        recipe: the recipe whose settings are searched.
         given: `KEY=LOW:HIGH`, `KEY=LOW:HIGH:log` or `KEY=A,B,C` (several names in one choice:
-            `A+B`), in place of the default range of this setting or beside the defaults.
+            `A+B`): replaces the default range of this setting, or adds a setting.
             `KEY=VALUE` alone fixes it.
 
     Raises:
@@ -112,10 +112,10 @@ def space_of(recipe: Any, given: Sequence[str] = ()) -> dict[str, list[Dimension
 
 
 def with_settings(recipe: Any, values: Mapping[str, Value]) -> Any:
-    """The recipe with these settings, by their keys.
+    """Return the recipe with these settings, by their keys.
 
     Raises:
-        ImpossibleError: together they break a rule of the recipe.
+        ImpossibleError: the combination breaks a rule of the recipe.
     """
     sections: dict[str, dict[str, Value]] = {}
     for key, value in values.items():
@@ -131,14 +131,14 @@ def with_settings(recipe: Any, values: Mapping[str, Value]) -> Any:
 
 
 def setting_of(recipe: Any, key: str) -> Value:
-    """A setting's value."""
+    """Return a setting's value."""
     section, name = key.split(".")
     value: Value = getattr(getattr(recipe, section), name)
     return value
 
 
 def as_text(value: Value) -> str:
-    """A setting's value on one line.
+    """Return a setting's value on one line.
 
     Example:
     >>> as_text(("two-tower", "item-item")), as_text(True), as_text(0.25)
@@ -164,7 +164,7 @@ def _rules(section: Any) -> dict[str, Rule]:
 
 
 def _dimension(recipe: Any, key: str, text: str) -> Dimension:
-    """The dimension of `KEY=text`, each of its values held to the recipe's rules."""
+    """Parse the dimension of `KEY=text`, and check each value against the recipe's rules."""
     rule = _rule(recipe, key)
     if rule is None:
         sections = [field.name for field in fields(recipe) if rule_of(field) is None]

@@ -1,4 +1,4 @@
-"""The trials of the student and of its twin, chosen by Optuna and kept in SQLite."""
+"""The trials of the student and of its twin, chosen by Optuna and stored in SQLite."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from tfrs_distill.pipeline.stages.data import PLACES
 from tfrs_distill.progress import Progress
 
 STUDY_FILE, RESULT_FILE, PAGE_FILE, BEST_FILE = "study.db", "tune.json", "tune.html", "best.toml"
-NUM_STARTUP_TRIALS = 8  # trials on, the sampler models what it has seen
-MIN_EPOCHS = 5  # of a trial that is stopped
-MADE_FROM, METRIC = "made_from", "metric"  # notes of a study
+NUM_STARTUP_TRIALS = 8  # trials after which the sampler uses its model
+MIN_EPOCHS = 5  # of a trial before it can be stopped
+MADE_FROM, METRIC = "made_from", "metric"  # attributes of a study
 FAILED, EPOCH = "failed", "epoch"  # and of a trial
 
 
@@ -46,16 +46,16 @@ def search(
     if num_trials < 1:
         raise InputError(f"--trials must be at least 1. Received: {num_trials}.")
     space = space_of(recipe, given)
-    _optuna(), import_plots()  # or nothing would be found to be missing until the end
+    _optuna(), import_plots()  # otherwise a missing package would be noticed only at the end
     folder = out / recipe.name / TUNE
     with locked(folder / STUDY_FILE, wait=False) as alone:
         if not alone:
             raise InputError(f"Another process searches in {folder}. Wait for it, or name --out.")
         searched = _Search(out, folder / STUDY_FILE, num_trials, progress)
         found, best = {}, recipe
-        for name in (STUDENT, TWIN):  # the twin has the student's best of what both share
+        for name in (STUDENT, TWIN):  # for shared settings the twin has the student's best
             found[name] = searched.run(name, best, space[name])
-            searched.num_trials = len(found[name]["trials"])  # of before, there may be more
+            searched.num_trials = len(found[name]["trials"])  # an earlier search may have more
             best = with_settings(best, found[name]["trials"][found[name]["best"]]["values"])
         result = {
             "name": recipe.name,
@@ -73,13 +73,13 @@ def search(
 
 
 def open_study(folder: Path, found: Mapping[str, Any]) -> Any:
-    """The Optuna study of what was found for a student."""
+    """Return the Optuna study of a student's results."""
     storage = f"sqlite:///{folder / STUDY_FILE}"
     return _optuna().load_study(study_name=found["study"], storage=storage)
 
 
 def import_plots() -> tuple[Any, Any]:
-    """Optuna's plots and `pyplot`."""
+    """Import Optuna's plots and `pyplot`."""
     try:
         import matplotlib.pyplot
     except ImportError as error:
@@ -95,7 +95,7 @@ class _Search:
     Args:
         out: the folder of all runs.
         path: the file.
-        num_trials: of each study, those that were done before included.
+        num_trials: of each study, including earlier ones.
         progress: receives every trial.
     """
 
@@ -104,30 +104,30 @@ class _Search:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self.storage = _optuna().storages.RDBStorage(f"sqlite:///{path}")
-        except Exception as error:  # of SQLAlchemy, SQLite or Alembic, whichever sees it first
+        except Exception as error:  # from SQLAlchemy, SQLite or Alembic
             raise InputError(
                 f"{path} is no study that this version of Optuna reads: {first_line(error)}. "
                 "Remove it to search anew."
             ) from error
 
     def run(self, name: str, recipe: Any, space: Sequence[Dimension]) -> dict[str, Any]:
-        """Run the trials of the student of this name that are still to do.
+        """Run the remaining trials of the student of this name.
 
         Args:
             name: of the student.
-            recipe: whose other settings all trials have; its own values are the first trial.
-            space: what differs between them.
+            recipe: all trials have its other settings; its own values are the first trial.
+            space: the settings that differ between trials.
 
         Returns:
-            `metric`; `settings`, the values searched of each; `trials`; `best` and `first`, which
-            of them have the highest score and the recipe's own settings.
+            `metric`; `settings`, the searched values of each; `trials`; `best` and `first`, the
+            trials with the highest score and with the recipe's own settings.
 
         Raises:
-            InputError: the file has a study of another recipe, or no trial ended well.
+            InputError: the file has a study of another recipe, or no trial succeeded.
         """
         study = self._study(name, recipe, space)
         while (done := len(_done(study))) < self.num_trials:
-            # Drawn from how many are done: a resumed search goes on as an undisturbed one.
+            # Seeded by the number of finished trials: a resumed search draws the same values.
             study.sampler = _sampler(recipe.seed, done)
             trial = study.ask()
             values = {dimension.key: dimension.suggest(trial) for dimension in space}
@@ -142,7 +142,7 @@ class _Search:
     def _try(
         self, study: Any, trial: Any, name: str, recipe: Any, values: Mapping[str, Value]
     ) -> None:
-        """Train with these values, and tell the study."""
+        """Train with these values, and report the score to the study."""
         pruned, start = _optuna().TrialPruned, time.monotonic()
 
         def after_epoch(epoch: int, score: float) -> None:
@@ -153,7 +153,7 @@ class _Search:
         try:
             changed = with_settings(recipe, values)
             found = train(changed, self.out, name, self.progress, after_epoch)
-            if not np.isfinite(found.score):  # Optuna would forget it, to be tried for ever
+            if not np.isfinite(found.score):  # Optuna would discard it and try it again forever
                 raise DivergedError(f"{found.metric} is {found.score}.")
         except pruned as stop:
             study.tell(trial, state=_states().PRUNED)
@@ -168,13 +168,13 @@ class _Search:
             study.tell(trial, found.score)
             return
         finally:
-            tf.keras.backend.clear_session()  # or every trial's graphs would stay
+            tf.keras.backend.clear_session()  # otherwise every trial's graphs stay in memory
         self.progress.done(line, time.monotonic() - start, False)
 
     def _study(self, name: str, recipe: Any, space: Sequence[Dimension]) -> Any:
-        """The study in the file, or a new one; a killed trial is tried again."""
+        """Return the study in the file, or a new one; a killed trial is tried again."""
         optuna, made_from = _optuna(), _made_from(name, recipe, space)
-        of_twin = f"-{content_sha256(made_from)[:8]}"  # it follows the student's, which can change
+        of_twin = f"-{content_sha256(made_from)[:8]}"  # it depends on the student's result
         of_study = {
             "study_name": name + of_twin * (name == TWIN),
             "storage": self.storage,
@@ -207,7 +207,7 @@ class _Search:
         return study
 
     def _title(self, name: str, study: Any, values: Mapping[str, Value]) -> str:
-        """What a trial tries, the best so far, and the time left."""
+        """Return a title: the trial's values, the best so far, and the remaining time."""
         changed = ", ".join(
             f"{key.split('.')[1]} {as_text(value)}" for key, value in values.items()
         )
@@ -216,7 +216,7 @@ class _Search:
         if not scores:
             return f"{name}: {changed}"
         best = f"best so far {metric(max(scores))}"
-        # The first trial's time is no measure: it made what all learn from, or was there before.
+        # Exclude the first trial's time: it includes the shared stages, or was reused.
         seconds = [trial.duration.total_seconds() for trial in done[1:]]
         if not seconds:
             return f"{name} ({best}): {changed}"
@@ -225,11 +225,11 @@ class _Search:
 
 
 def _made_from(name: str, recipe: Any, space: Sequence[Dimension]) -> dict[str, Any]:
-    """Everything that makes two studies comparable, by setting."""
+    """Return everything that makes two studies comparable, by setting."""
     sections = recipe.as_dict()
     unread = {"export", "distillation" if name == TWIN else "twin"}
     if recipe.task == "two-stage":
-        unread.discard("distillation")  # the first stage learns by it, and finds what both order
+        unread.discard("distillation")  # the first stage uses it, for both
     for section in unread:
         sections.pop(section)
     sections["training"].pop("controls")
@@ -275,7 +275,7 @@ def _found(study: Any, name: str, recipe: Any, space: Sequence[Dimension]) -> di
 
 
 def _done(study: Any) -> list[Any]:
-    """The trials that are not to be tried again."""
+    """Return the trials that need not be tried again."""
     states = _states()
     return [
         trial
@@ -285,7 +285,7 @@ def _done(study: Any) -> list[Any]:
 
 
 def _give_back(study: Any, number: int, values: Mapping[str, Any]) -> None:
-    """Have an interrupted trial tried again, unless it was done."""
+    """Queue an interrupted trial again, unless it finished."""
     if not study.trials[number].state.is_finished():
         study.tell(number, state=_states().FAIL)
         study.enqueue_trial(dict(values))

@@ -1,4 +1,4 @@
-"""One trial of a search: as much of a run as it takes to train one student."""
+"""One trial of a search: the stages of a run that are needed to train one student."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tfrs_distill.progress import Advance, Progress
 
 @dataclass(frozen=True)
 class Trained:
-    """What a trial found.
+    """The result of a trial.
 
     Args:
         score: on validation, of the best epoch.
@@ -36,14 +36,14 @@ def train(
     progress: Progress,
     after_epoch: Callable[[int, float], None],
 ) -> Trained:
-    """Train the student of this name, and what it learns from where that is not there yet.
+    """Train the student of this name, and the models it depends on if they do not exist.
 
     Args:
         recipe: with the trial's settings.
         out: the folder of all runs.
         name: of the student's stage.
-        progress: receives the stages that had to be run.
-        after_epoch: gets the student's score on validation; what it raises ends the trial.
+        progress: receives the stages that are run.
+        after_epoch: gets the student's score on validation; an exception ends the trial.
     """
     run = Run(recipe, out, TrialProgress(progress), after_epoch=after_epoch)
     run.stages.run(_needed(stages_of(run), name))
@@ -53,7 +53,7 @@ def train(
 
 
 def _needed(stages: list[Stage], name: str) -> list[Stage]:
-    """The stage of this name and those whose results it reads, however indirectly."""
+    """Return the stage of this name and all stages on which it depends."""
     needed = {name}
     for stage in reversed(stages):
         if stage.name in needed:
@@ -62,7 +62,7 @@ def _needed(stages: list[Stage], name: str) -> list[Stage]:
 
 
 class TrialProgress:
-    """Tells of a trial's work, but not of what was there before.
+    """Reports a trial's work, except reused stages.
 
     Args:
         progress: the search's.
@@ -72,13 +72,13 @@ class TrialProgress:
         self.progress = progress
 
     def stage(self, number: int, total: int, name: str) -> None:
-        """Say nothing: the trial has been announced."""
+        """Do nothing: the trial has been announced."""
 
     def bar(self, description: str, total: int) -> AbstractContextManager[Advance]:
-        """The search's bar."""
+        """Return the search's bar."""
         return self.progress.bar(description, total)
 
     def done(self, line: str, seconds: float, reused: bool) -> None:
-        """Say what was made."""
+        """Report the finished stage, unless it was reused."""
         if not reused:
             self.progress.done(line, seconds, reused)

@@ -1,4 +1,4 @@
-"""The stages of a run, one file each; `stages_of` lists those of a recipe in their order."""
+"""The stages of a run, one file each; `stages_of` lists the stages of a recipe in order."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ __all__ = ["stages_of"]
 
 
 def stages_of(run: Run) -> list[Stage]:
-    """The stages of the run's recipe, in their order.
+    """Return the stages of the run's recipe, in order.
 
     Raises:
-        InputError: the recipe's encoder cannot be what a stage needs.
+        InputError: the recipe's encoder does not fit a stage.
     """
     two_stage = run.recipe.task == "two-stage"
     if two_stage:

@@ -1,4 +1,4 @@
-"""Compress the student as the recipe says, and let the teacher train it on."""
+"""Compress the student as the recipe says, and fine-tune it with the teacher."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from tfrs_distill.pipeline.stage import Result, Stage
 
 
 def compress_stage(run: Run) -> Stage:
-    """Its result has the `curves` of training on and the validation `score`.
+    """Return the stage; its result has the `curves` of fine-tuning and the validation `score`.
 
     Raises:
-        InputError: the recipe names a method that does not exist.
+        InputError: the recipe has an unknown method.
     """
     methods = run.recipe.export.compress
     Methods.of(methods)

@@ -1,4 +1,4 @@
-"""Train the cross-encoder that orders the candidates of a two-stage run's first stage."""
+"""Train the cross-encoder that ranks the candidates of a two-stage run's first stage."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CROSS_ENCODER = "cross-encoder"
 
 
 def cross_encoder_stage(run: Run) -> Stage:
-    """Its result has the `parameters` and `bytes` of the BERT."""
+    """Return the stage; its result has the `parameters` and `bytes` of the BERT."""
     recipe = run.recipe
 
     def settings() -> Any:
@@ -34,7 +34,7 @@ def cross_encoder_stage(run: Run) -> Stage:
 
 
 def open_cross_encoder(run: Run) -> Reranker:
-    """The trained cross-encoder, with the first stage's scores beside its own."""
+    """Return the trained cross-encoder, which also uses the first stage's scores."""
     cross_encoder = open_pairs(run.teacher_context, run.file(CROSS_ENCODER))
     weight = run.recipe.cross_encoder.first_stage_weight
     return Reranker(run.first_stage, cross_encoder, first_stage_weight=weight)

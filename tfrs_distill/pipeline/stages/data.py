@@ -1,4 +1,4 @@
-"""Read the data once and keep it as arrays."""
+"""Read the data once and save it as arrays."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.source import read_data, source_fingerprint
 from tfrs_distill.pipeline.stage import Result, Stage
 
-PLACES = ("folder", "interactions", "items", "users")  # where the data lies, not what it is
+PLACES = ("folder", "interactions", "items", "users")  # where the data is, not its content
 
 
 def data_stage(run: Run) -> Stage:
-    """Its result is the data's facts, with the fingerprint of the training examples."""
+    """Return the stage; its result is facts of the data, with the training data's fingerprint."""
     recipe = run.recipe
 
     def settings() -> Any:

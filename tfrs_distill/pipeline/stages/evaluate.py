@@ -1,4 +1,4 @@
-"""Measure every model on the same test data: how good it is, what it weighs, how long it takes."""
+"""Evaluate every model on the same test data: accuracy, size and latency."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tfrs_distill.pipeline.stages.evaluate_rows import evaluate_rows
 
 
 def evaluate_stage(run: Run) -> Stage:
-    """Its result is the part of the report that is measured."""
+    """Return the stage; its result is the measured part of the report."""
     recipe = run.recipe
     two_stage = recipe.task == "two-stage"
     of_first = ("retrieval", CROSS_ENCODER) if two_stage else ("teacher",)

@@ -1,4 +1,4 @@
-"""Measure models that recommend: a retrieval student alone, or with a ranking student behind it."""
+"""Evaluate models that recommend: a retrieval student alone, or followed by a ranking student."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ from tfrs_distill.teachers.candidate_lists import RELEVANCE
 
 REPORTED = (metrics.NDCG, metrics.RECALL, metrics.MRR, metrics.HIT_RATE, metrics.COVERAGE)
 LATENCY_QUERIES, SLOW_LATENCY_QUERIES = 200, 10
-LISTS_AT_A_TIME = 8  # of the cross-encoder: the bar moves now and then
-SECONDS_BETWEEN = 60.0  # two writings of its scores so far
+LISTS_AT_A_TIME = 8  # of the cross-encoder, per update of the progress bar
+SECONDS_BETWEEN = 60.0  # between two writes of the scores so far
 KEPT_FILE = "cross_encoder.npz"
 Latency = dict[str, float]
 Segmented = tuple[list[Segment], dict[str, Values]]  # the segments, and each model's NDCG in them
@@ -60,7 +60,7 @@ TWO_STAGE_PAIRS = {
     "student_vs_cross_encoder": ("student", "cross_encoder"),
     "teacher_vs_retrieval": ("teacher", "retrieval"),
 }
-TWO_STAGE_NAMES = {  # of the models that are more than their keys say: their names in a report
+TWO_STAGE_NAMES = {  # names in a report, for models whose keys are not specific enough
     "teacher": ("Teachers", "cross-encoder and item-item weights over the same candidates"),
     "student": ("Two stages", "retrieval, then the distilled ranking student"),
     "twin": ("Two stages, twin", "the same ranking student without teachers"),
@@ -72,12 +72,12 @@ class Measured:
     """A model to measure.
 
     Args:
-        scorer: how it recommends.
-        parameters: how many it has; None where nobody knows.
-        bytes: on disk, with all that it reads by; None where nobody knows.
-        keras_file: timed in a process of its own, as exported forms are.
-        num_timed: queries that are timed in this process, where there is no such file.
-        latency: `latency()` times it where its scorer knows no single queries.
+        scorer: its recommendations.
+        parameters: number of parameters; None if unknown.
+        bytes: on disk, with all inputs it needs; None if unknown.
+        keras_file: timed in a separate process, like exported forms.
+        num_timed: queries that are timed in this process, if there is no such file.
+        latency: `latency()` measures it if its scorer does not accept single queries.
     """
 
     scorer: Scorer
@@ -89,10 +89,10 @@ class Measured:
 
 
 def evaluate_retrieval(run: Run, folder: Path) -> tuple[Result, str]:
-    """Evaluate, weigh and time every model.
+    """Evaluate every model, and measure its size and latency.
 
-    `ndcg.npz` keeps each query's NDCG by model, by segment too, and `lists.npz` what some of them
-    recommended.
+    `ndcg.npz` stores each query's NDCG by model, also by segment, and `lists.npz` the
+    recommendations of some models.
     """
     recipe, splits = run.recipe, run.data.splits
     popular, ease = popularity(splits.train), None
@@ -171,9 +171,9 @@ def evaluate_retrieval(run: Run, folder: Path) -> tuple[Result, str]:
 
 
 def evaluate_two_stages(run: Run, folder: Path) -> tuple[Result, str]:
-    """The same of retrieve-then-rank, beside the first stage and the teachers' orders.
+    """Evaluate retrieve-then-rank, next to the first stage and the teachers' rankings.
 
-    The cross-encoder's scores before an interrupt are in `folder` too.
+    `folder` also has the cross-encoder's scores from before an interrupt.
     """
     recipe = run.recipe
     forget_other_trainings(folder, run.fingerprint("evaluate"))
@@ -232,7 +232,7 @@ def evaluate_two_stages(run: Run, folder: Path) -> tuple[Result, str]:
 
 
 def report_figures(recipe: RetrievalRecipe, evaluation: Evaluation) -> dict[str, dict[str, Any]]:
-    """An evaluation's figures as a report has them: `{"value", "interval"}` by metric."""
+    """Return an evaluation's metrics as in a report: `{"value", "interval"}` by metric."""
     figures = evaluation.figures(num_samples=recipe.evaluation.bootstrap_samples, seed=recipe.seed)
     return {
         key: {"value": figures[key], "interval": figures.get(f"{key}_interval")}
@@ -241,7 +241,7 @@ def report_figures(recipe: RetrievalRecipe, evaluation: Evaluation) -> dict[str,
 
 
 def compare_ndcg(recipe: RetrievalRecipe, one: Evaluation, other: Evaluation) -> dict[str, Any]:
-    """The paired difference of two models' NDCG over the same users."""
+    """Return the paired difference of two models' NDCG over the same users."""
     return {
         "metric": f"ndcg@{one.k}",
         "seeds": [recipe.seed],
@@ -255,22 +255,22 @@ def compare_ndcg(recipe: RetrievalRecipe, one: Evaluation, other: Evaluation) ->
 
 
 class KeptScores:
-    """A cross-encoder whose scores of many lists are kept in a file, with a bar over the lists.
+    """A cross-encoder that saves its scores of many lists in a file, and shows a progress bar.
 
-    They are written every minute: an interrupt costs no more than that, and a committee that needs
-    the same lists again takes them from there.
+    The scores are written every minute: an interrupt loses at most that much, and a committee that
+    needs the same lists again reads them from the file.
 
     Args:
         cross_encoder: has `scores(histories, candidate_lists)`.
         progress: shows the bar.
-        kept: the file, of this cross-encoder and these histories alone.
+        kept: the file, used only for this cross-encoder and these histories.
     """
 
     def __init__(self, cross_encoder: Reranker, progress: Progress, kept: Path) -> None:
         self.cross_encoder, self.progress, self.kept = cross_encoder, progress, kept
 
     def scores(self, histories: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-        """Float32 [n, k]."""
+        """Return the scores, float32 [n, k]."""
         if len(histories) <= LISTS_AT_A_TIME:
             return np.asarray(self.cross_encoder.scores(histories, candidates))
         scores = self._kept(candidates)
@@ -291,7 +291,7 @@ class KeptScores:
         return scores
 
     def _kept(self, candidates: np.ndarray) -> np.ndarray:
-        """The scores of the first of these lists, float32 [lists done, k]."""
+        """Return the saved scores of the first of these lists, float32 [lists done, k]."""
         if self.kept.exists():
             with np.load(self.kept) as arrays:
                 if np.array_equal(arrays["candidates"], candidates):
@@ -315,7 +315,7 @@ def _of_forms(run: Run, parameters: int | None) -> dict[str, Measured]:
 
 
 def _drawn(recipe: TwoStageRecipe, queries: Queries) -> Queries:
-    """As many of the test queries as the recipe says, drawn evenly."""
+    """Return the recipe's number of test queries, sampled evenly."""
     most = recipe.evaluation.max_lists
     if not most or most >= len(queries):
         return queries
@@ -326,9 +326,9 @@ def _drawn(recipe: TwoStageRecipe, queries: Queries) -> Queries:
 def _evaluations(
     run: Run, models: Mapping[str, Measured], queries: Queries, folder: Path
 ) -> tuple[dict[str, Evaluation], Segmented]:
-    """Every model's lists of the same queries, and its NDCG by segment.
+    """Return every model's lists for the same queries, and its NDCG by segment.
 
-    Each query's NDCG is kept in `folder`.
+    Each query's NDCG is saved in `folder`.
     """
     evaluations, answerable = {}, queries.answerable()
     with run.progress.bar("test users", len(models)) as advance:
@@ -358,7 +358,7 @@ def _evaluations(
 
 
 def _by_segment(recipe: RetrievalRecipe, segmented: Segmented) -> dict[str, Any]:
-    """A report's `segments`: of the teacher and both students, and what the teacher added."""
+    """Return a report's `segments`: of the teacher, both students and the teacher's gain."""
     parts, ndcgs = segmented
     return segment_report(
         parts,
@@ -373,7 +373,7 @@ def _by_segment(recipe: RetrievalRecipe, segmented: Segmented) -> dict[str, Any]
 def _keep_lists(
     run: Run, evaluations: Mapping[str, Evaluation], queries: Queries, folder: Path
 ) -> RecommendedLists:
-    """What teacher, students and the first stage recommended, kept in `folder`."""
+    """Save the recommendations of teacher, students and the first stage in `folder`."""
     compared = ("teacher", "retrieval", *run.compared_stages, "student")
     item_ids = {name: evaluations[name].item_ids for name in compared if name in evaluations}
     answerable = queries.answerable()
@@ -388,7 +388,7 @@ def _shown_lists(
     evaluations: Mapping[str, Evaluation],
     rows: dict[str, dict[str, Any]],
 ) -> Result:
-    """A report's `lists`."""
+    """Return a report's `lists`."""
     ndcg = {name: found.ndcg for name, found in evaluations.items()}
     k, seed = run.recipe.evaluation.k, run.recipe.seed
     return {"lists": drawn_users(lists, ndcg, {"models": rows}, k, seed)}
@@ -402,7 +402,7 @@ def _rows(
     queries: Queries,
     folder: Path,
 ) -> dict[str, dict[str, Any]]:
-    """A report's `models`."""
+    """Return a report's `models`."""
     with run.progress.bar("milliseconds a query", 1) as advance:
         latencies = _latencies(run, models, queries, folder)
         advance()
@@ -420,7 +420,7 @@ def _rows(
 def _latencies(
     run: Run, models: Mapping[str, Measured], queries: Queries, folder: Path
 ) -> dict[str, Latency]:
-    """Milliseconds a query: Keras models and forms in a process of its own with one thread."""
+    """Return milliseconds per query: Keras models and forms run in one single-threaded process."""
     histories = queries.histories[:LATENCY_QUERIES]
     with whole_file(folder / "histories.npz") as file:
         np.savez(file, *histories)
@@ -442,7 +442,7 @@ def _latencies(
 
 
 def _latency_of_any(scorer: Callable[[Queries], Scorer], queries: Queries) -> Latency:
-    """Milliseconds a query of a teacher that knows its queries by more than their history."""
+    """Time a teacher that needs more of its queries than their history; milliseconds per query."""
     rows = np.arange(min(len(queries), 2 * SLOW_LATENCY_QUERIES))
     parts = iter(
         [queries.subset(rows[:1])] * WARM_UP + [queries.subset(rows[row : row + 1]) for row in rows]

@@ -1,4 +1,4 @@
-"""Measure models that predict labels of rows."""
+"""Evaluate models that predict labels of rows."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ from tfrs_distill.serving.ranker import Ranker
 from tfrs_distill.teachers import row_logits
 
 LATENCY_ROWS, SLOW_ROWS = 200, 20
-# Of rows: [num_rows] or, of the next item, logits [num_rows, num_items].
+# For all rows: [num_rows] or, for the next item, logits [num_rows, num_items].
 Predictions = Mapping[str, np.ndarray]
 
 
 def evaluate_rows(run: Run, folder: Path) -> tuple[Result, str]:
-    """Evaluate, weigh and time every model.
+    """Evaluate every model, and measure its size and latency.
 
-    `predictions.npz` keeps what a comparison with other runs needs: each model's predictions by
-    task (of the next item, each row's NDCG), the labels, and the rows' users.
+    `predictions.npz` stores the inputs of a comparison with other runs: each model's predictions by
+    task (for the next item, each row's NDCG), the labels, and the rows' users.
     """
     data, k = run.data, run.recipe.evaluation.k
     by_name = {task.name: task for task in run.tasks}
@@ -107,7 +107,7 @@ def evaluate_rows(run: Run, folder: Path) -> tuple[Result, str]:
         "comparisons": measured.comparisons(pairs_of(run)),
         "resampled": resampled(
             run.recipe,
-            "test users" if data.catalogue is not None else "test rows",  # a review is its own user
+            "test users" if data.catalogue is not None else "test rows",  # one user per review
             len(np.unique(data.splits.test.users)),
             len(np.unique(data.splits.train.users)),
         ),
@@ -118,7 +118,7 @@ def evaluate_rows(run: Run, folder: Path) -> tuple[Result, str]:
 
 
 class _RowFigures:
-    """Every model's figures on the test rows, and the paired differences."""
+    """Every model's metrics on the test rows, and the paired differences."""
 
     def __init__(
         self, recipe: RankingRecipe, examples: RankingExamples, tasks: Mapping[str, RankingTask]
@@ -142,7 +142,7 @@ class _RowFigures:
                 self.rows[model][name] = self._labelled(model, task, values)
 
     def figure(self, model: str, task: str, key: str) -> float | None:
-        """A model's figure; None where it was not measured."""
+        """Return a model's metric; None if it was not measured."""
         value: float | None = self.rows[model].get(task, {}).get(key, {}).get("value")
         return value
 
@@ -188,7 +188,7 @@ class _RowFigures:
         return figures
 
     def comparisons(self, pairs: Mapping[str, tuple[str, str]]) -> dict[str, dict[str, Any]]:
-        """The paired differences of the models that belong together, by task."""
+        """Return the paired differences of the given pairs of models, by task."""
         found = {
             name: {task: self._difference(one, other, task) for task in self._both(one, other)}
             for name, (one, other) in pairs.items()
@@ -224,7 +224,7 @@ class _RowFigures:
         }
 
     def _kept(self, task: str) -> float | None:
-        """The student's share of the teacher's gain on the item mean; None without a gain."""
+        """Return the student's share of the teacher's gain on the item mean; None if no gain."""
         key = leading_metric(self.tasks[task], self.k)
         compared = ("item_mean", "teacher", "student")
         return metric_of(key).share_of_gain(*(self.figure(model, task, key) for model in compared))
@@ -236,7 +236,7 @@ def _predictions(
     students: Mapping[str, RankingModel],
     tasks: Mapping[str, RankingTask],
 ) -> dict[str, Predictions]:
-    """Every model's predictions of the test rows, by task."""
+    """Return every model's predictions of the test rows, by task."""
     data = run.data
     test = data.splits.test
     found: dict[str, Predictions] = {}
@@ -251,7 +251,7 @@ def _predictions(
         scores = form.load(run.version, Ranker).score(read)
         found[name] = {task: np.asarray(scores[task]) for task in labelled}
     baselines: dict[str, Callable[[RankingSplits, str], Any]] = {"item_mean": best_item_mean}
-    if data.catalogue is not None:  # rows of users, not of one review each
+    if data.catalogue is not None:  # rows of users, and not one user per review
         baselines["bias_only"] = best_bias_only
     for name, baseline in baselines.items():
         found[name] = {task: baseline(data.splits, task)(test)[task] for task in labelled}
@@ -259,7 +259,7 @@ def _predictions(
 
 
 def _sizes(run: Run, students: Mapping[str, RankingModel]) -> dict[str, dict[str, Any]]:
-    """Parameters, and bytes on disk."""
+    """Return parameters, and bytes on disk."""
     facts = run.result("teacher")
     sizes: dict[str, dict[str, Any]] = {
         "teacher": {key: facts[key] for key in ("parameters", "bytes")}
@@ -276,9 +276,9 @@ def _sizes(run: Run, students: Mapping[str, RankingModel]) -> dict[str, dict[str
 def _latencies(
     run: Run, teacher: Any, input_columns: Sequence[str], folder: Path
 ) -> dict[str, dict[str, float]]:
-    """Milliseconds a row: Keras models and forms in a process of its own with one thread.
+    """Return milliseconds per row: Keras models and forms run in one single-threaded process.
 
-    A teacher of several models takes as long as all of them.
+    The time of a teacher of several models is the sum over them.
     """
     test = run.data.splits.test
     rows = test.subset(np.arange(min(len(test), LATENCY_ROWS)))
@@ -306,7 +306,7 @@ def _latencies(
 
 
 def _of_teacher(teacher: Any, rows: RankingExamples) -> dict[str, float]:
-    """Milliseconds a row of a teacher that is no Keras file, here."""
+    """Time a teacher that is not a Keras file in this process; milliseconds per row."""
     if hasattr(teacher, "row_logits"):
         one_each = [rows.subset(np.array([row])) for row in range(len(rows))]
         return milliseconds(teacher.row_logits, one_each)

@@ -13,7 +13,7 @@ from tfrs_distill.pipeline.stages.student import best_score
 
 
 def export_stage(run: Run) -> Stage:
-    """Its output is the artefact's folder, `run.version`."""
+    """Return the stage; its output is the artefact's folder, `run.version`."""
     recipe = run.recipe
 
     def settings() -> Any:
@@ -31,7 +31,7 @@ def export_stage(run: Run) -> Stage:
 
 
 def _request(run: Run) -> dict[str, Any]:
-    """What `export_student` reads."""
+    """Return the input of `export_student`."""
     recipe, data = run.recipe, run.data
     trained = [
         name

@@ -1,7 +1,7 @@
 """Export a student's artefact: `python -m tfrs_distill.pipeline.stages.export_student`.
 
-TensorFlow numbers its functions by what a process did before; in a fresh one an artefact's files
-do not depend on whether the run was interrupted.
+TensorFlow numbers its functions by the earlier operations of a process. In a fresh process an
+artefact's files do not depend on whether the run was interrupted.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-import tfrs_distill.compress.compressed_item_tower  # noqa: F401  (its class is to be loaded)
+import tfrs_distill.compress.compressed_item_tower  # noqa: F401  (registers its class for loading)
 from tfrs_distill.data.catalogue import Catalogue
 from tfrs_distill.export import export_artefact
 from tfrs_distill.models.two_stage_student import TwoStageStudent

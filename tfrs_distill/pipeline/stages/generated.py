@@ -1,4 +1,4 @@
-"""Let the teacher continue histories, and label what it made."""
+"""Extend histories with the teacher's predictions, and label the generated interactions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tfrs_distill.pipeline.stage import Result, Stage
 
 
 def generated_stage(run: Run) -> Stage:
-    """Its folder holds what `run.generated` reads."""
+    """Return the stage; its folder holds the inputs of `run.generated`."""
 
     def work(folder: Path) -> tuple[Result, str]:
         number = write_generated(run, run.teacher.open(run.file("teacher")), folder)
@@ -28,9 +28,9 @@ def generated_stage(run: Run) -> Stage:
 
 
 def write_generated(run: Run, teacher: Any, folder: Path) -> int:
-    """Write histories that a teacher continued, and its knowledge of them; return their number.
+    """Write histories extended by a teacher, with its outputs for them; return their number.
 
-    A student that learns from them reads the top-K, and so must the teacher's knowledge be.
+    A student trained on them reads the top-K, so the teacher's knowledge must be top-K too.
     """
     made = generate_histories(
         teacher,

@@ -13,7 +13,7 @@ from tfrs_distill.evaluation.item_space import neighbour_overlap, principal_comp
 from tfrs_distill.evaluation.segments import popularity_counts, popularity_groups
 from tfrs_distill.pipeline.stage import Result
 
-ENCODES_ITEMS = "encode_candidates"  # the method of a model that has item vectors
+ENCODES_ITEMS = "encode_candidates"  # a method that only models with item vectors have
 MAX_POINTS = 600
 NEIGHBOURS = 10
 DECIMALS = 3  # of coordinates of unit vectors
@@ -27,12 +27,12 @@ def item_map(
     Without a teacher that has item vectors, the map shows the student and its twin.
 
     Args:
-        teachers: those with item vectors, of which the first is taken: `"teacher"`, or members of
+        teachers: teachers with item vectors, of which the first is used: `"teacher"`, or members of
             an ensemble by name.
         student: encodes items.
         twin: likewise.
-        train: for the catalogue, and for popularity.
-        seed: draws the items that are shown, where there are too many.
+        train: for the catalogue and the popularity.
+        seed: for sampling the items shown, if there are too many.
 
     Returns:
         `items` (titles), `groups` (0, 1, 2 for head, middle, tail) and `panels` (`model`, `x`, `y`,

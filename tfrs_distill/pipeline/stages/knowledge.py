@@ -1,4 +1,4 @@
-"""Label the training examples with teachers that never saw them."""
+"""Label the training examples with teachers that were not trained on them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tfrs_distill.pipeline.tasks import logits_of_tasks
 
 
 def knowledge_stage(run: Run) -> Stage:
-    """Its folder holds the cache; folds that are on disk are not trained again."""
+    """Return the stage; its folder holds the cache; folds on disk are not trained again."""
     recipe = run.recipe
 
     def work(folder: Path) -> tuple[Result, str]:
@@ -52,10 +52,10 @@ def knowledge_stage(run: Run) -> Stage:
 
 
 def self_knowledge_stage(run: Run) -> Stage:
-    """Its folder holds what twins know of examples that they were not trained on.
+    """Return the stage; its folder holds the cross-fitted outputs of twins.
 
-    Each is trained for as many epochs as the twin of all examples needed. Rows that the teacher
-    alone labels are labelled by that twin, and histories continued by it.
+    Each is trained for as many epochs as the twin of all examples needed. That twin labels the rows
+    that only the teacher labels, and extends histories.
     """
     recipe, students = run.recipe, students_of(run, TWIN)
 
@@ -123,5 +123,5 @@ def _line(run: Run, which: str) -> str:
 
 
 def _kept(run: Run) -> dict[str, Any]:
-    """How rows are assigned to folds, or how much is kept of a window's logits."""
+    """The assignment of rows to folds, or the part of a window's logits that is stored."""
     return {"by": run.recipe.knowledge.by} if run.tasks else run.kept_of_logits

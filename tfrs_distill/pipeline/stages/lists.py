@@ -1,4 +1,4 @@
-"""Order training lists of a two-stage run's first stage with the teachers of the second."""
+"""Rank training lists of a two-stage run's first stage with the teachers of the second."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ from tfrs_distill.teachers.candidate_lists import (
 )
 from tfrs_distill.teachers.list_teacher import ListTeacher
 
-KEYS = ("list_size", "num_lists", "num_ordered_lists", "max_history")  # that decide the lists
+KEYS = ("list_size", "num_lists", "num_ordered_lists", "max_history")  # they determine the lists
 
 
 def lists_stage(run: Run) -> Stage:
-    """Its result has the settings of the item-item teacher; its folder, the lists and their scores.
+    """Return the stage; its result has the settings of the item-item teacher.
 
-    Item-item weights that were not trained on its user rank every list, the cross-encoder also
-    ranks some of them; a list's scores are those of a `Committee` of its teachers.
+    Its folder has the lists and their scores. Item-item weights not trained on the list's user rank
+    every list, and the cross-encoder also ranks some of them; a list's scores are those of a
+    `Committee` of its teachers.
     """
     recipe, named = run.recipe, run.recipe.lists
 
@@ -76,7 +77,7 @@ def lists_stage(run: Run) -> Stage:
 def _item_item_scores(
     run: Run, examples: RankingExamples, settings: Mapping[str, Any], folder: Path
 ) -> np.ndarray:
-    """Standardised scores of weights not trained on the row's user: float32 [num_rows, 1]."""
+    """Return standardised scores of weights not trained on the row's user: [num_rows, 1]."""
     train = run.data.splits.train
 
     def teacher(others: RankingExamples, fold: int) -> ListTeacher:

@@ -1,4 +1,4 @@
-"""What the evaluations of rows and of lists put into a report alike."""
+"""The parts of a report that the evaluations of rows and of lists share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAIRS = {
 
 
 def name_forms(rows: dict[str, dict[str, Any]], student: str) -> None:
-    """Add what a report calls the exported forms of the student to `rows`."""
+    """Add the report's names of the student's exported forms to `rows`."""
     for form in reversed(FORMS.values()):  # the smallest first
         if form.key in rows:
             names = {"name": f"{student}, {form.title}", "what": form.what, "form_of": "student"}
@@ -26,12 +26,12 @@ def name_forms(rows: dict[str, dict[str, Any]], student: str) -> None:
 
 
 def pairs_of_controls(run: Run) -> dict[str, tuple[str, str]]:
-    """The comparisons of the student with the controls."""
+    """Return the comparisons of the student with the controls."""
     return {f"student_vs_{name}": ("student", name) for name in run.controls}
 
 
 def pairs_of(run: Run) -> dict[str, tuple[str, str]]:
-    """All comparisons of one student's run; of a compressed student also those."""
+    """Return all comparisons of one student's run; also those of a compressed student."""
     pairs = PAIRS | pairs_of_controls(run)
     if run.exported == COMPRESSED:
         pairs |= {
@@ -42,12 +42,12 @@ def pairs_of(run: Run) -> dict[str, tuple[str, str]]:
 
 
 def name_of_exported(run: Run) -> str:
-    """What a report calls the student that was exported."""
+    """Return the report's name of the exported student."""
     return "Compressed" if run.exported == COMPRESSED else "Student"
 
 
 def describe_controls(run: Run, rows: dict[str, dict[str, Any]], start: str = "") -> None:
-    """Add to `rows` what twin and controls are, where a report cannot know it by their keys."""
+    """Add to `rows` descriptions of twin and controls that their keys do not contain."""
     smoothing = run.recipe.twin.label_smoothing
     if smoothing:
         what = rows["twin"].get("what") or MODELS["twin"][1]
@@ -57,25 +57,25 @@ def describe_controls(run: Run, rows: dict[str, dict[str, Any]], start: str = ""
 
 
 def artefacts_to_time(folder: Path) -> dict[str, list[str]]:
-    """The exported forms in a request to `evaluation.latency`."""
+    """Return the exported forms in a request to `evaluation.latency`."""
     return {form.key: [str(form.path(folder)), form.format] for form in FORMS.values()}
 
 
 def resampled(recipe: Any, what: str, number: int, num_users: int) -> dict[str, Any]:
-    """What the intervals of a report are over, and whether it is too few for them.
+    """Return what the report's intervals resample, and whether it is too few for intervals.
 
-    `drawn_by_seed` says whether another seed of the recipe is tested on other rows.
+    `drawn_by_seed` is True if the test rows depend on the recipe's seed.
 
     Args:
         recipe: of the run.
-        what: is resampled.
-        number: how many of these there are.
-        num_users: users of the data that was read.
+        what: the name of the resampled units.
+        number: the number of units.
+        num_users: number of users in the data that was read.
     """
     users, lists = getattr(recipe.data, "max_users", 0), getattr(recipe.evaluation, "max_lists", 0)
     some = 0 < users <= num_users or 0 < lists <= number
     by_chance = recipe.data.source in (REVIEWS, PLANTED)
-    by_chance |= getattr(recipe.data, "ties", None) == SHUFFLED  # then it says what came last
+    by_chance |= getattr(recipe.data, "ties", None) == SHUFFLED  # the seed breaks ties
     by_chance |= recipe.data.split == COLD_ITEMS
     return {
         "what": what,

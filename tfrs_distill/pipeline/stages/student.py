@@ -31,11 +31,11 @@ from tfrs_distill.pipeline.two_stage import ValidationLists
 
 
 def student_stage(run: Run, name: str) -> Stage:
-    """Train the student of this name; its result has the `curves`.
+    """Return the stage that trains the student of this name; its result has the `curves`.
 
-    All have the same architecture, labelled examples, batch size, number of epochs at most and
-    seed. Those with a teacher learn as the student does; of those without, the plain one differs
-    from the twin in its label smoothing.
+    All students have the same architecture, labelled examples, batch size, maximum number of epochs
+    and seed. Students with a teacher use the same distillation settings; of the students without,
+    the plain one differs from the twin in its label smoothing.
     """
     recipe, students = run.recipe, students_of(run, name)
     alone = learns_alone(name)
@@ -51,7 +51,7 @@ def student_stage(run: Run, name: str) -> Stage:
     def settings() -> Any:
         sections = [asdict(getattr(recipe, part)) for part in students.sections]
         for section in sections:
-            section.pop("controls", None)  # who else is trained
+            section.pop("controls", None)  # the other trained students
         transfer = students.transfer if isinstance(students, WindowStudents) else None
         of_other_run = [] if transfer is None else [transfer.fingerprint("student")]
         return [sections, asdict(chosen), also, *of_other_run]
@@ -93,18 +93,18 @@ def student_stage(run: Run, name: str) -> Stage:
 
 
 def best_score(curves: dict[str, Any]) -> float:
-    """The validation score of the best epoch."""
+    """Return the validation score of the best epoch."""
     (score,) = (values for name, values in curves.items() if name.startswith("validation_"))
     return float(max(score))
 
 
 def _after(run: Run, name: str, alone: bool, students: Any) -> tuple[str, ...]:
-    """The stages whose results the student is trained on."""
+    """Return the stages whose results the student is trained on."""
     of_examples = LISTS if isinstance(students, ListStudents) else "data"
     if alone:
         return (of_examples,)
     if name in KNOWLEDGE_OF:
-        # The teacher's knowledge says in which form the twins' is read.
+        # The twins' knowledge is read in the same form as the teacher's.
         of_form = () if isinstance(students, (ListStudents, RowStudents)) else (KNOWLEDGE,)
         return (of_examples, KNOWLEDGE_OF[name], *of_form)
     if isinstance(students, ListStudents):

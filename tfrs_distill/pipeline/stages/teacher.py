@@ -1,4 +1,4 @@
-"""Train the teacher on the whole training data."""
+"""Train the teacher on all training data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tfrs_distill.pipeline.tasks import logits_of_tasks
 
 
 def _check_rows(run: Run, folder: Path) -> None:
-    """Look up what a user's own teacher of rows is needed for later, before more is trained.
+    """Check early that a user's own teacher has the row labels that later stages need.
 
     Raises:
         InputError: it does not label every task and row.
@@ -25,7 +25,7 @@ def _check_rows(run: Run, folder: Path) -> None:
 
 
 def teacher_stage(run: Run) -> Stage:
-    """Its result is what the kind of teacher gives: `parameters`, `bytes` and perhaps `curves`."""
+    """Return the stage; its result is from the kind of teacher: `parameters`, `bytes`, `curves`."""
     recipe = run.recipe
 
     def settings() -> Any:

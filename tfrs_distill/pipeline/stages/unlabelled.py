@@ -1,4 +1,4 @@
-"""Label rows of items without interactions of their users, with the teacher of all data."""
+"""Label rows of items that their users have not interacted with, with the teacher of all data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tfrs_distill.pipeline.tasks import logits_of_tasks
 
 
 def unlabelled_stage(run: Run) -> Stage:
-    """Its folder holds the teacher's logits of the rows that `run.drawn` has."""
+    """Return the stage; its folder holds the teacher's logits for the rows of `run.drawn`."""
 
     def work(folder: Path) -> tuple[Result, str]:
         tasks = [task.name for task in run.tasks]

@@ -1,4 +1,4 @@
-"""Choose the word pieces that students read of the items' texts, and make their vectors."""
+"""Choose the word pieces of the items' texts that students read, and compute their vectors."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tfrs_distill.pipeline.encoders import encoder_fingerprint, words_of
 from tfrs_distill.pipeline.run_folder import PIECE_VECTORS_FILE, WORDS, WORDS_FILE, Run
 from tfrs_distill.pipeline.stage import Result, Stage
 
-READ_BY_STUDENTS = ("read", "id_dropout", "dropout")  # of `item_texts`, and not by this stage
+READ_BY_STUDENTS = ("read", "id_dropout", "dropout")  # of `item_texts`, not by this stage
 
 
 def words_stage(run: Run) -> Stage:
-    """Its folder holds the pieces and their vectors; it comes before anything is trained."""
+    """Return the stage; its folder holds the pieces and their vectors; it precedes all training."""
     recipe = run.recipe
 
     def settings() -> Any:

@@ -1,6 +1,6 @@
-"""The kinds of teachers that a recipe can name, each trained, opened and cross-fitted alike.
+"""The kinds of teachers that a recipe can name; all have the same interface.
 
-A kind is one file with one class, and one line of `KINDS`.
+Each kind is one file with one class, and one line of `KINDS`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["EnsembleOf", "TeacherContext", "TeacherKind", "teacher_kind"]
 
 
 def teacher_kind(context: TeacherContext) -> TeacherKind:
-    """The kind of teacher that the recipe names."""
+    """Return the kind of teacher in the recipe."""
     named = context.recipe.teacher
     if named.kind != "ensemble":
         return _single(named.kind, context)

@@ -1,4 +1,4 @@
-"""The item texts as vectors, from a BERT adapted to the catalogue as the recipe says."""
+"""Vectors of the item texts, from a BERT adapted to the catalogue as the recipe says."""
 
 from __future__ import annotations
 
@@ -26,21 +26,22 @@ from tfrs_distill.teachers import (
     pretrain_masked_language_model,
 )
 
-TUNED_FILE = "tuned_bert.safetensors"  # what a parameter-efficient method has learnt
+TUNED_FILE = "tuned_bert.safetensors"  # weights trained by a parameter-efficient method
 PRETRAINED_FILES = ("pretrained.npz", "pretrained.json")  # the BERT's weights, and the facts
 
 
 def adapted_text_vectors(
     context: TeacherContext, trained: Callable[[np.ndarray], TwoTower], folder: Path
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Pre-train, read, tune together with the towers, read again: as the recipe says.
+    """Pre-train, encode, tune together with the towers, and encode again, as the recipe says.
 
     Args:
         context: of the run.
-        trained: `trained(vectors)`: the two-tower teacher that reads these vectors, for a tuning.
-        folder: of the stage; the state of an interrupted tuning is taken up from there.
+        trained: `trained(vectors)`: returns the two-tower teacher with these vectors, for tuning.
+        folder: of the stage; an interrupted tuning is resumed from its state there.
 
     Returns:
+        float32 [num_items, text_dim], and facts about the encoder.
         float32 [num_items, text_dim], and facts about the encoder.
     """
     tuning, texts = context.recipe.tuning, context.splits.catalogue.texts
@@ -78,7 +79,7 @@ def adapted_text_vectors(
 
 
 def pretrain(encoder: Any, context: TeacherContext, folder: Path) -> dict[str, float]:
-    """Pre-train on the item texts, or take what `folder` holds of an earlier pre-training.
+    """Pre-train on the item texts, or load an earlier pre-training from `folder`.
 
     Returns:
         The pseudo-perplexity of held-out texts, `before` and `after`.

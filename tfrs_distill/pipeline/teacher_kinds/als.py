@@ -18,5 +18,5 @@ class ALS(ClosedForm):
     solve = ALSTeacher
 
     def settings(self) -> Any:
-        """The version of `implicit`, which must be there before anything is trained."""
+        """Return the version of `implicit`; checks before training that it is installed."""
         return require_implicit().__version__

@@ -1,4 +1,4 @@
-"""The teacher of a run whose predictions stand in a file."""
+"""The teacher of a run whose predictions are in a file."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tfrs_distill.teachers.arrays.row_logits_from_arrays import RowArrays
 
 
 class Array:
-    """`ArrayTeacher.read`, or of rows `RowArrays`: any model's predictions in one file.
+    """`ArrayTeacher.read`, or `RowArrays` for rows: any model's predictions in one file.
 
-    Whether it has seen the examples that it labels is for its maker to know.
+    The user must make sure that the model was not trained on the examples that it labels.
     """
 
     def __init__(self, context: TeacherContext) -> None:
@@ -23,7 +23,7 @@ class Array:
         self.path = Path(context.recipe.teacher.source)
 
     def settings(self) -> Any:
-        """The file's content."""
+        """Return the fingerprint of the file's content."""
         if not self.path.is_file():
             raise InputError(
                 f"`teacher.source` must be the file of an array teacher. {self.path} does not "
@@ -32,7 +32,7 @@ class Array:
         return file_sha256(self.path)
 
     def train(self, folder: Path) -> Facts:
-        """Read the file, to see that it can be used."""
+        """Read the file, to check that it is valid."""
         teacher = self.open(folder)
         if isinstance(teacher, RowArrays):
             for part in ("train", "validation", "test"):
@@ -55,5 +55,5 @@ class Array:
     def train_fold(
         self, examples: Any, fold: int, whole: Path, folder: Path
     ) -> ArrayTeacher | RowArrays:
-        """The same predictions: an array is not trained here."""
+        """Return the same predictions: an array is not trained here."""
         return self.open(folder)

@@ -1,4 +1,4 @@
-"""What the kinds of teachers in closed form share: solved with settings chosen on validation."""
+"""Base class of closed-form teachers: solved with settings chosen on validation."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ CHOICES = "choices.json"
 
 
 class ClosedForm:
-    """A teacher in closed form, calibrated.
+    """A closed-form teacher, calibrated.
 
-    A subclass says what it is called, how its settings are chosen, and what is made with them.
+    A subclass defines its name, the choice of its settings, and the result.
     """
 
     title: ClassVar[str]
@@ -33,25 +33,25 @@ class ClosedForm:
 
     @staticmethod
     def choose(splits: Splits, k: int, *, reads_order: bool) -> HistoryScorer:
-        """The scorer whose NDCG@k on validation is best; its teacher is the teacher.
+        """Return the scorer with the best NDCG@k on validation; its teacher is the teacher.
 
         Without `reads_order` it has no decay.
         """
         raise NotImplementedError
 
     def settings(self) -> Any:
-        """Nothing but the data decides it."""
+        """Return nothing: only the data determines it."""
         return {}
 
     def train(self, folder: Path) -> Facts:
-        """Choose the settings by validation NDCG, the temperature by the labels' likelihood."""
+        """Choose the settings by validation NDCG, and the temperature by the labels' likelihood."""
         context = self.context
         reads_order = context.recipe.data.reads_order
         teacher = self.choose(context.splits, context.k, reads_order=reads_order).teacher
         return self._facts(teacher, folder)
 
     def _facts(self, teacher: HistoryTeacher, folder: Path) -> Facts:
-        """Find the temperature, and leave it in `folder` with the settings."""
+        """Find the temperature, and write it to `folder` with the settings."""
         temperature = self.context.temperature_of(teacher)
         write_json(folder / CHOICES, {"settings": teacher.settings, "temperature": temperature})
         return {
@@ -62,19 +62,19 @@ class ClosedForm:
         }
 
     def open(self, folder: Path) -> Calibrated:
-        """Solve it again: quicker than reading its weights."""
+        """Solve it again: faster than reading its weights."""
         return self._solved(self.context.splits.train, folder)
 
     def train_fold(self, windows: Windows, fold: int, whole: Path, folder: Path) -> Calibrated:
-        """On these windows, with the whole teacher's settings and temperature."""
+        """Solve it on these windows, with the full teacher's settings and temperature."""
         return self._solved(windows, whole)
 
     def extend(self, earlier: Path, folder: Path) -> None:
-        """Keep the settings and the temperature: solved again, it has the new items."""
+        """Keep the settings and the temperature: solving again includes the new items."""
         shutil.copy2(earlier / CHOICES, folder / CHOICES)
 
     def train_on(self, earlier: Path, folder: Path, max_epochs: int) -> Facts:
-        """Solve it with the earlier settings, and find the temperature anew."""
+        """Solve it with the earlier settings, and find the temperature again."""
         return self._facts(self._solved(self.context.splits.train, earlier).teacher, folder)
 
     def _solved(self, windows: Windows, folder: Path) -> Calibrated:
@@ -83,7 +83,7 @@ class ClosedForm:
 
 
 def described(settings: Mapping[str, Any]) -> str:
-    """The settings as a report has them.
+    """Return the settings as text for a report.
 
     Example:
     >>> described({"l2": 1000.0, "decay": 8.0, "embedding_dim": 256})

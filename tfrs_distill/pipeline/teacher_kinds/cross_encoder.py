@@ -1,4 +1,4 @@
-"""The cross-encoder teacher of a run: a two-tower finds, a BERT that reads pairs orders."""
+"""The cross-encoder teacher of a run: a two-tower retrieves, a BERT that reads pairs ranks."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class CrossEncoder:
         self.first_stage = TwoTowerOfItems(context)
 
     def settings(self) -> Any:
-        """The two-tower's, and the checkpoint that reads pairs."""
+        """Return those of the two-tower, and the checkpoint that reads pairs."""
         recipe = self.context.recipe
         check_reads_pairs(recipe)
         return [self.first_stage.settings(), encoder_fingerprint(recipe)]
 
     def train(self, folder: Path) -> Facts:
-        """Train the two-tower, then the cross-encoder on what the two-tower finds."""
+        """Train the two-tower, then the cross-encoder on the two-tower's candidates."""
         (folder / FIRST).mkdir(exist_ok=True)
         facts = self.first_stage.train(folder / FIRST)
         seed = self.context.recipe.seed
@@ -44,7 +44,7 @@ class CrossEncoder:
         }
 
     def open(self, folder: Path) -> Reranker:
-        """Both stages, from their files."""
+        """Load both stages from their files."""
         named = self.context.recipe.cross_encoder
         return Reranker(
             self.first_stage.open(folder / FIRST),
@@ -55,7 +55,7 @@ class CrossEncoder:
         )
 
     def train_fold(self, windows: Windows, fold: int, whole: Path, folder: Path) -> Reranker:
-        """Both stages on these windows."""
+        """Train both stages on these windows."""
         (folder / FIRST).mkdir(parents=True, exist_ok=True)
         self.first_stage.train_fold(windows, fold, whole / FIRST, folder / FIRST)
         if not (folder / SECOND).exists():
@@ -69,7 +69,7 @@ class CrossEncoder:
 
 
 def check_reads_pairs(recipe: RetrievalRecipe) -> None:
-    """Refuse an encoder that cannot read pairs, before anything is trained.
+    """Raise for an encoder that cannot read pairs, before training.
 
     Raises:
         InputError: it is from TF-Hub.
@@ -84,10 +84,10 @@ def check_reads_pairs(recipe: RetrievalRecipe) -> None:
 def train_pairs(
     context: TeacherContext, windows: Windows, first_stage: Any, seed: int, folder: Path
 ) -> dict[str, int]:
-    """Train the cross-encoder that orders what a first stage finds, and leave it in `folder`.
+    """Train the cross-encoder that ranks a first stage's candidates, and write it to `folder`.
 
     Returns:
-        Its `parameters`, and its `bytes` with the BERT's.
+        Its `parameters`, and its `bytes` including the BERT.
     """
     named = context.recipe.cross_encoder
     cross_encoder = BertCrossEncoder(
@@ -117,6 +117,6 @@ def train_pairs(
 
 
 def open_pairs(context: TeacherContext, folder: Path) -> BertCrossEncoder:
-    """Read the cross-encoder that `train_pairs` left in `folder`."""
+    """Read the cross-encoder that `train_pairs` wrote to `folder`."""
     texts = context.splits.catalogue.texts
     return BertCrossEncoder.load(folder / SECOND, open_bert(context.recipe), texts)

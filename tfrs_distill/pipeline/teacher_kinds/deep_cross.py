@@ -24,9 +24,9 @@ VECTORS, EPOCHS = "text_vectors.npy", "epochs.json"
 
 
 class DeepCross:
-    """`DeepCrossTeacher`: as many of different seeds as the recipe says, averaged.
+    """`DeepCrossTeacher`: the average of models with different seeds, as many as the recipe says.
 
-    With `task = "multitask"` each task has models of its own: no task disturbs another's.
+    With `task = "multitask"` each task has separate models, so that tasks do not interfere.
     """
 
     def __init__(self, context: TeacherContext) -> None:
@@ -36,13 +36,13 @@ class DeepCross:
         self.groups = {task.name: [task] for task in tasks} if alone else {"": tasks}
 
     def settings(self) -> Any:
-        """The text encoder, where item texts are read."""
+        """Return the text encoder, if item texts are read."""
         if "text" not in self.context.recipe.teacher.privileged:
             return {}
         return encoder_fingerprint(self.context.recipe)
 
     def train(self, folder: Path) -> Facts:
-        """Train each model until validation is best."""
+        """Train each model until validation stops improving."""
         vectors = self._text_vectors()
         if vectors is not None:
             with whole_file(folder / VECTORS) as file:
@@ -70,7 +70,7 @@ class DeepCross:
         return groups[0] if len(groups) == 1 else Ensemble(groups, tasks=self.context.tasks)
 
     def train_fold(self, examples: RankingExamples, fold: int, whole: Path, folder: Path) -> Any:
-        """Train for as many epochs as the whole ones needed, on the same text vectors."""
+        """Train for as many epochs as the full models needed, on the same text vectors."""
         recipe = self.context.recipe
         vectors = np.load(whole / VECTORS) if (whole / VECTORS).exists() else None
         for name, tasks in self.groups.items():
@@ -126,7 +126,7 @@ class DeepCross:
         }
 
     def _text_vectors(self) -> np.ndarray | None:
-        """The items' texts as the encoder reads them: float32 [num_items, text_dim]."""
+        """Return the encoder's vectors of the items' texts: float32 [num_items, text_dim]."""
         catalogue = self.context.data.catalogue
         if "text" not in self.context.recipe.teacher.privileged or catalogue is None:
             return None

@@ -1,4 +1,4 @@
-"""The teacher of a run that joins several kinds."""
+"""The teacher of a run that combines several kinds."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from tfrs_distill.teachers import Ensemble
 
 
 class EnsembleOf:
-    """`Ensemble` of the recipe's members, each trained as it would be alone.
+    """`Ensemble` of the recipe's members, each trained as if it were the only teacher.
 
-    Of candidates the geometric mean, which on MovieLens-100K ranks better than the arithmetic one.
+    Candidates get the geometric mean, which on MovieLens-100K ranks better than the arithmetic one.
     """
 
     def __init__(self, context: TeacherContext, members: dict[str, TeacherKind]) -> None:
         self.context, self.members = context, members
 
     def settings(self) -> Any:
-        """Every member's."""
+        """Return every member's settings."""
         return {name: member.settings() for name, member in self.members.items()}
 
     def train(self, folder: Path) -> Facts:
@@ -34,7 +34,7 @@ class EnsembleOf:
             updated(name, member).extend(earlier / name, folder / name)
 
     def train_on(self, earlier: Path, folder: Path, max_epochs: int) -> Facts:
-        """Train every member on."""
+        """Continue training every member."""
 
         def trained(name: str, member: TeacherKind) -> Facts:
             return updated(name, member).train_on(earlier / name, folder / name, max_epochs)
@@ -55,13 +55,13 @@ class EnsembleOf:
         return sizes | {"line": line, "members": facts}
 
     def open(self, folder: Path) -> Ensemble:
-        """Their mean."""
+        """Return the members' mean."""
         members = self.members.items()
         teachers = [member.open(folder / name) for name, member in members]
         return self._mean(teachers)
 
     def train_fold(self, examples: Any, fold: int, whole: Path, folder: Path) -> Ensemble:
-        """The mean of the members' fold teachers."""
+        """Return the mean of the members' fold teachers."""
         teachers = []
         for name, member in self.members.items():
             (folder / name).mkdir(parents=True, exist_ok=True)

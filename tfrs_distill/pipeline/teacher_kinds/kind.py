@@ -1,4 +1,4 @@
-"""What every kind of teacher does in a run: train, be opened again, be trained for a fold."""
+"""The interface of every kind of teacher in a run: train, open, and train for a fold."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from tfrs_distill.progress import Progress
 from tfrs_distill.teachers import fit_temperature, held_out_windows
 
 Facts = dict[str, Any]
-KERAS_FILES = "teacher-"  # and a number: the Keras files that a teacher is made of, in its folder
+KERAS_FILES = "teacher-"  # followed by a number: the Keras files of a teacher, in its folder
 
 
 @dataclass(frozen=True)
 class TeacherContext:
-    """What the teachers of one run are made from.
+    """The inputs of a run's teachers.
 
     Args:
         recipe: the run.
         data: its data: `RetrievalData` or `RankingData`.
-        tasks: of a student of rows; empty for retrieval.
+        tasks: of a row student; empty for retrieval.
         progress: receives every piece of work.
     """
 
@@ -34,69 +34,69 @@ class TeacherContext:
 
     @property
     def k(self) -> int:
-        """The k of the validation metric that chooses."""
+        """The k of the validation metric used for choices."""
         return self.recipe.evaluation.k
 
     @property
     def splits(self) -> Any:
-        """Of the data."""
+        """The splits of the data."""
         return self.data.splits
 
     def temperature_of(self, teacher: Any) -> float:
-        """The temperature at which a teacher is as sure of what validation holds as it is right."""
+        """Return the temperature that calibrates a teacher on validation."""
         max_history = self.recipe.data.max_history
         held_out = held_out_windows(self.splits.validation, max_history=max_history)
         return fit_temperature(teacher, held_out).temperature
 
     def seed_of_fold(self, fold: int) -> int:
-        """A seed for each fold's teacher."""
+        """Return a seed for each fold's teacher."""
         return self.recipe.seed + 1000 * (fold + 1)
 
 
 class TeacherKind(Protocol):
-    """One kind of teacher, made for one `TeacherContext`.
+    """One kind of teacher, created for one `TeacherContext`.
 
     Examples are `Windows` for retrieval and `RankingExamples` for rows; a teacher has
-    `logits(batch, candidate_ids)` of either, or `row_logits(examples)` of rows.
+    `logits(batch, candidate_ids)` for either, or `row_logits(examples)` for rows.
     """
 
     def settings(self) -> Any:
-        """Everything outside the data and the recipe that decides the teacher, as JSON.
+        """Return everything outside the data and the recipe that determines the teacher, as JSON.
 
         Raises:
             InputError: a file or an encoder that the teacher needs cannot be used.
         """
 
     def train(self, folder: Path) -> Facts:
-        """Train on the training examples and leave in `folder` what `open` needs.
+        """Train on the training examples and write to `folder` what `open` needs.
 
         Returns:
-            JSON: `parameters` and `bytes` (None where nobody knows them), `line`, which sums it up
-            and, where the teacher trains in epochs, `curves`.
+            JSON: `parameters` and `bytes` (None if unknown), `line`, a summary, and, if the teacher
+            trains in epochs, `curves`.
         """
 
     def open(self, folder: Path) -> Any:
-        """The teacher that `train` left in `folder`."""
+        """Return the teacher that `train` wrote to `folder`."""
 
     def train_fold(self, examples: Any, fold: int, whole: Path, folder: Path) -> Any:
-        """The same teacher, trained on these examples alone.
+        """Return the same teacher, trained on these examples only.
 
         Args:
             examples: the training examples of the other folds.
             fold: the fold that it will label.
-            whole: the folder of the whole teacher, whose choices are kept.
-            folder: its files; what it leaves there is taken up after an interrupt.
+            whole: the folder of the teacher of all examples, whose choices are kept.
+            folder: for its files; an interrupted training resumes from them.
         """
 
 
 class UpdatedKind(TeacherKind, Protocol):
-    """A kind of teacher that can go on from what an earlier run left, with more data."""
+    """A kind of teacher that can continue from an earlier run, with more data."""
 
     def extend(self, earlier: Path, folder: Path) -> None:
-        """Leave in `folder` what `open` needs for an earlier teacher over this run's items.
+        """Write to `folder` what `open` needs for an earlier teacher with this run's items.
 
-        It is not trained further. The earlier run's items come first in this run's catalogue; of
-        the others the teacher knows what can be known without training, such as their texts.
+        It is not trained further. The earlier run's items come first in this run's catalogue; for
+        the others the teacher uses what is available without training, such as their texts.
 
         Args:
             earlier: the earlier teacher's folder.
@@ -107,17 +107,19 @@ class UpdatedKind(TeacherKind, Protocol):
         """
 
     def train_on(self, earlier: Path, folder: Path, max_epochs: int) -> Facts:
-        """Train what `extend` left in `earlier` on the training examples; as `train`.
+        """Continue training the result of `extend` in `earlier` on the training examples.
+
+        It writes and returns the same as `train`.
 
         Args:
             earlier: a folder that `extend` filled.
-            folder: its files.
-            max_epochs: passes over the training examples at most.
+            folder: for its files.
+            max_epochs: maximum number of passes over the training examples.
         """
 
 
 def updated(name: str, kind: TeacherKind) -> UpdatedKind:
-    """The kind, where it can go on from an earlier run.
+    """Return the kind, if it can continue from an earlier run.
 
     Raises:
         InputError: it cannot.

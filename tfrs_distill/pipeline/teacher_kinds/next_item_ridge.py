@@ -1,4 +1,4 @@
-"""The ridge regression of the next item on the decayed past as the teacher of a run."""
+"""Ridge regression of the next item on the decayed history as the teacher of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The teacher of a run that a function in the user's own Python file makes."""
+"""The teacher of a run that a function in the user's own Python file returns."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tfrs_distill.pipeline.teacher_kinds.kind import Facts, TeacherContext
 class PythonFile:
     """`FILE.py:FUNCTION`, where `FUNCTION(examples, seed)` returns a teacher trained on them.
 
-    It is called once for the whole teacher, where a stage needs it, and once a fold. Examples are
-    `Windows`, or `RankingExamples` where the student predicts labels of rows. Any teacher will do:
-    a `KerasTeacher`, a `FunctionTeacher`, one of your classes.
+    It is called once for the teacher of all examples, when a stage needs it, and once per fold.
+    Examples are `Windows`, or `RankingExamples` if the student predicts labels of rows. Any teacher
+    works: a `KerasTeacher`, a `FunctionTeacher`, or a user's class.
     """
 
     def __init__(self, context: TeacherContext) -> None:
@@ -26,7 +26,7 @@ class PythonFile:
         self.path = Path(path)
 
     def settings(self) -> Any:
-        """The file's content and the function's name."""
+        """Return the file's content and the function's name."""
         if not self.path.is_file() or self.path.suffix != ".py":
             raise InputError(
                 "`teacher.source` of a python teacher must be FILE.py:FUNCTION, of a file that "
@@ -36,14 +36,14 @@ class PythonFile:
         return [self.function_name, file_sha256(self.path)]
 
     def train(self, folder: Path) -> Facts:
-        """Call the function once, to see that it returns a teacher."""
+        """Call the function once, to check that it returns a teacher."""
         teacher = self.open(folder)
         parameters = getattr(teacher, "num_parameters", None)
         line = f"made by {self.function_name} of {self.path.name}"
         return {"parameters": parameters, "bytes": None, "line": line}
 
     def open(self, folder: Path) -> Any:
-        """What the function makes of all training examples."""
+        """Return the function's teacher of all training examples."""
         return self._whole
 
     @cached_property
@@ -51,7 +51,7 @@ class PythonFile:
         return self._make(self.context.data.rows_of_teacher, self.context.recipe.seed)
 
     def train_fold(self, examples: Any, fold: int, whole: Path, folder: Path) -> Any:
-        """What the function makes of these examples."""
+        """Return the function's teacher of these examples."""
         return self._make(examples, self.context.seed_of_fold(fold))
 
     def _make(self, examples: Any, seed: int) -> Any:

@@ -1,4 +1,4 @@
-"""The teacher of rows with a text: a BERT that reads each row's."""
+"""The teacher of rows with a text: a BERT that reads the text of each row."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TextRanker:
         self.context = context
 
     def settings(self) -> Any:
-        """The checkpoint that reads the texts."""
+        """Return the checkpoint that reads the texts."""
         recipe = self.context.recipe
         if is_of_tf_hub(recipe):
             raise InputError(
@@ -44,13 +44,13 @@ class TextRanker:
         }
 
     def open(self, folder: Path) -> BertTextRanker:
-        """Read what was trained."""
+        """Load the trained model."""
         return BertTextRanker.load(folder / RANKER, open_bert(self.context.recipe))
 
     def train_fold(
         self, examples: RankingExamples, fold: int, whole: Path, folder: Path
     ) -> BertTextRanker:
-        """Train on these rows; an interrupted training is taken up."""
+        """Train on these rows; an interrupted training resumes."""
         if not (folder / RANKER).exists():
             seed = self.context.seed_of_fold(fold)
             self._fit(examples, seed, folder, f"BERT steps of fold {fold + 1}")

@@ -1,4 +1,4 @@
-"""The two-tower teacher of a run: attention over items known by id, text, attributes, graph."""
+"""The two-tower teacher of a run: attention over items with id, text, attributes and graph."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ VECTORS = "item_vectors.npz"
 
 
 class TwoTowerOfItems:
-    """`AttentionTwoTower` by ids alone, `BertTwoTower` with text, `MultimodalTwoTower` with more.
+    """`AttentionTwoTower` with ids alone, `BertTwoTower` with text, or `MultimodalTwoTower`.
 
-    Calibrated, because label smoothing makes it less sure than it is right. The items' vectors are
+    It is calibrated, because label smoothing makes it underconfident. The items' vectors are
     computed once and the fold teachers read the same: a tuned BERT has seen all training users.
     """
 
@@ -64,12 +64,12 @@ class TwoTowerOfItems:
 
     @cached_property
     def transfer(self) -> Transfer | None:
-        """The run whose teacher this one starts from, where the recipe names one."""
+        """The run from whose teacher this one starts, if the recipe names one."""
         recipe = self.context.recipe
         return Transfer(recipe, self.context.data) if recipe.transfer.run else None
 
     def settings(self) -> Any:
-        """The encoder's content; the graph's and the attributes' files are of the data."""
+        """Return the encoder's content; the graph's and attributes' files belong to the data."""
         recipe = self.context.recipe
         if self._tuned and TEXT not in self.modalities:
             raise InputError(
@@ -109,7 +109,7 @@ class TwoTowerOfItems:
         return found
 
     def train(self, folder: Path) -> Facts:
-        """Make the items' vectors, then train the towers on them until validation is best."""
+        """Compute the items' vectors, then train the towers until validation stops improving."""
         recipe = self.context.recipe
         vectors, encoder = self._item_vectors(folder)
         with whole_file(folder / VECTORS) as file:
@@ -134,7 +134,7 @@ class TwoTowerOfItems:
         read_by: str,
         folder: Path,
     ) -> Facts:
-        """Find a trained teacher's temperature, and leave both in `folder`."""
+        """Find a trained teacher's temperature, and write both to `folder`."""
         save_alone(teacher, folder / TEACHER_FILE)
         temperature = self.context.temperature_of(teacher)
         epochs = curves["best_epoch"]
@@ -153,12 +153,12 @@ class TwoTowerOfItems:
         }
 
     def open(self, folder: Path) -> Calibrated:
-        """Read it from its Keras file."""
+        """Load it from its Keras file."""
         model = tf.keras.models.load_model(folder / TEACHER_FILE)
         return Calibrated(model, _choices(folder)["temperature"])
 
     def train_fold(self, windows: Windows, fold: int, whole: Path, folder: Path) -> Calibrated:
-        """On these windows for as many epochs as the whole one needed, with the same vectors."""
+        """Train on these windows for the full teacher's number of epochs, with the same vectors."""
         if not (folder / TEACHER_FILE).exists():
             recipe = self.context.recipe
             seed = self.context.seed_of_fold(fold)
@@ -175,7 +175,7 @@ class TwoTowerOfItems:
         return self.open(folder)  # as a resumed run will read it
 
     def extend(self, earlier: Path, folder: Path) -> None:
-        """Give the earlier teacher this run's items, those that it did not know by their texts."""
+        """Write the earlier teacher with this run's items; new items are represented by texts."""
         recipe = self.context.recipe
         others = set(self.modalities) - {TEXT}
         if self._tuned or others:
@@ -201,14 +201,14 @@ class TwoTowerOfItems:
         shutil.copy2(earlier / CHOICES, folder / CHOICES)
 
     def train_on(self, earlier: Path, folder: Path, max_epochs: int) -> Facts:
-        """Go on from the weights in `earlier`, with the same vectors."""
+        """Continue from the weights in `earlier`, with the same vectors."""
         shutil.copy2(earlier / VECTORS, folder / VECTORS)
         teacher: TwoTower = tf.keras.models.load_model(earlier / TEACHER_FILE)
         read_by = _choices(earlier).get(ENCODER, "")
         return self._facts(teacher, self.fit(teacher, max_epochs), {}, read_by, folder)
 
     def untrained(self, vectors: dict[str, np.ndarray], seed: int) -> TwoTower:
-        """A teacher that reads these vectors."""
+        """Return an untrained teacher with these vectors."""
         named = self.context.recipe.teacher
         attention: dict[str, Any] = {
             "max_history": self.context.recipe.data.max_history,
@@ -229,7 +229,7 @@ class TwoTowerOfItems:
         return MultimodalTwoTower(vectors, **attention)
 
     def fit(self, teacher: TwoTower, max_epochs: int | None = None) -> dict[str, Any]:
-        """Train until validation is best, for the recipe's epochs at most; the curves."""
+        """Train until validation stops improving, up to the recipe's epochs; return curves."""
         recipe, splits = self.context.recipe, self.context.splits
         return fit_until_best(
             teacher,
@@ -249,21 +249,21 @@ class TwoTowerOfItems:
         return bool(tuning.method != "none" or tuning.pretrain_steps)
 
     def _start(self, vectors: dict[str, np.ndarray], seed: int) -> TwoTower:
-        """What training begins with: new weights, or those of the run that is transferred."""
+        """Return the starting point of training: new weights, or those of the transferred run."""
         teacher = self.untrained(vectors, seed)
         if self.transfer is not None:
             self.transfer.start_teacher(teacher)
         return teacher
 
     def _trained_part(self, teacher: TwoTower, seed: int) -> contextlib.AbstractContextManager[Any]:
-        """Inside it what the recipe says of a transferred teacher trains."""
+        """Within the context, only those weights train that the recipe allows after a transfer."""
         transfer = self.context.recipe.transfer
         if self.transfer is None or transfer.trains != ADAPTERS:
             return contextlib.nullcontext()
         return domain_adapter(teacher, transfer.adapter_rank, seed=seed)
 
     def _not_trained(self, teacher: TwoTower) -> dict[str, Any]:
-        """The curves of no epoch: the validation score of the teacher as it came."""
+        """Return the curves of no epoch: the validation score of the untrained teacher."""
         validation = ValidationNDCG(self.context.splits.validation, k=self.context.k, model=teacher)
         logs: dict[str, float] = {}
         validation.on_epoch_end(0, logs)
@@ -271,7 +271,7 @@ class TwoTowerOfItems:
         return {"best_epoch": 0, f"validation_ndcg@{self.context.k}": [score]}
 
     def _link_titles(self) -> dict[str, str]:
-        """Titles by the item ids that the graph's links use, where those are not the data's own."""
+        """Return titles by the item ids of the graph's links, if these are not the data's own."""
         folder = self.context.recipe.data.link_titles
         if GRAPH not in self.modalities or not folder:
             return {}
@@ -295,7 +295,7 @@ class TwoTowerOfItems:
             )
 
     def _item_vectors(self, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The vectors of every modality, and what the text encoder is."""
+        """Return the vectors of every modality, and facts about the text encoder."""
         vectors: dict[str, Any] = {}
         encoder: dict[str, Any] = {}
         catalogue = self.context.splits.catalogue
@@ -322,6 +322,6 @@ class TwoTowerOfItems:
 
 
 def _choices(folder: Path) -> dict[str, Any]:
-    """What the whole teacher chose by validation: `epochs` and `temperature`."""
+    """Read the choices made on validation: `epochs` and `temperature`."""
     choices: dict[str, Any] = json.loads((folder / CHOICES).read_text())
     return choices
