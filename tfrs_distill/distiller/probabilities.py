@@ -52,10 +52,7 @@ def refuse_logits(logits: tf.Tensor, whose: str) -> None:
 
 def refuse_values(logits: tf.Tensor, weights: Any, whose: str) -> None:
     """Raise a ValueError if eager logits are all at least 0 and every row sums to 1."""
-    rows = logits.numpy()
-    if weights is not None:
-        rows = rows[weights.numpy() > 0]
-    rows = rows[:ROWS]
+    rows = _weighted_rows(logits, weights)[:ROWS]
     if rows.shape[-1] == 1 or not rows.size:
         return
     if (rows >= 0.0).all() and (np.abs(rows.sum(axis=-1) - 1.0) <= 1e-3).all():
@@ -70,9 +67,7 @@ def warn_of_single_probabilities(logits: tf.Tensor, weights: Any, task: str) -> 
 
     Logits of a weak teacher may be, too, so this is no error.
     """
-    rows = logits.numpy()
-    if weights is not None:
-        rows = rows[weights.numpy() > 0]
+    rows = _weighted_rows(logits, weights)
     within = rows.shape[-1] == 1 and len(rows) >= ROWS and (0 <= rows).all() and (rows <= 1).all()
     if within and ((0 < rows) & (rows < 1)).any():
         warnings.warn(
@@ -80,6 +75,11 @@ def warn_of_single_probabilities(logits: tf.Tensor, weights: Any, task: str) -> 
             "probabilities p. If they are, pass their logits, log(p / (1 - p)).",
             stacklevel=2,
         )
+
+
+def _weighted_rows(logits: tf.Tensor, weights: Any) -> np.ndarray:
+    rows: np.ndarray = logits.numpy()
+    return rows if weights is None else rows[weights.numpy() > 0]
 
 
 def _refuse(name: str, whose: str) -> None:

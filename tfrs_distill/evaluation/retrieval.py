@@ -338,7 +338,7 @@ def evaluate(
     answerable = queries.answerable()
     find = _best_of if isinstance(scorer, np.ndarray) else _item_ids
     item_ids = find(scorer, queries, k)[queries.answerable_rows]
-    if exclude_seen and find is _item_ids and not isinstance(scorer, (BlockScorer, TeacherScorer)):
+    if exclude_seen and not isinstance(scorer, (np.ndarray, BlockScorer, TeacherScorer)):
         _check_unseen(item_ids, answerable)
     candidates = queries.candidates
     return Evaluation(

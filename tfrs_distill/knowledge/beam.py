@@ -65,6 +65,7 @@ def label_with_beam(
         raise MissingExtraError("apache-beam", "beam", "Making a cache with Apache Beam")
     settings = LabelSettings(top_k, tuple(temperatures), dtype, rows_per_shard)
     to_label = WindowsToLabel(windows, settings)
+    settings = to_label.settings
     teacher = make_teacher()
     fingerprint = fingerprint_of(teacher)
     (files,) = files_of(Path(directory).absolute(), to_label, fingerprint)

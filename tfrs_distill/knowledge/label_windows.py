@@ -117,16 +117,14 @@ class Labeller:
     Args:
         teacher: an object with `logits(batch, candidate_ids)`, or a factorised `Teacher`.
         num_items: number of items in the catalogue.
-        settings: what is stored.
+        settings: what is stored, as `of_catalogue` returns it.
 
     Raises:
-        InputError: the teacher has no such methods, or its item embeddings are not finite, or a
-            setting is out of its range.
+        InputError: the teacher has no such methods, or its item embeddings are not finite.
     """
 
     def __init__(self, teacher: Any, num_items: int, settings: LabelSettings) -> None:
-        self.teacher, self.num_items = teacher, num_items
-        self.settings = settings.of_catalogue(num_items)
+        self.teacher, self.num_items, self.settings = teacher, num_items, settings
         self.fingerprint = fingerprint_of(teacher)
         self.factorised = _has(teacher, "encode_queries") and _has(teacher, "encode_candidates")
         if not self.factorised and not _has(teacher, "logits"):

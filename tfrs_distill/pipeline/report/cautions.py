@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfrs_distill.pipeline.recipe.sections import GLOBAL_TIME, RANDOM, SHUFFLED
+from tfrs_distill.pipeline.report.models import seeds_in
 from tfrs_distill.pipeline.report.numbers import MISSING, counted, percent
 
 WITHOUT_TIME = (
@@ -31,7 +32,7 @@ def cautions(report: Mapping[str, Any]) -> list[str]:
     found = [
         WITHOUT_TIME if (data.get("split") or {}).get("kind") == RANDOM else "",
         few(resampled["number"], resampled["what"]) if resampled.get("too_few") else "",
-        few_seeds(report.get("seeds") or [report[name] for name in ("seed",) if name in report]),
+        few_seeds(seeds_in(report)),
         data.get("repeats", ""),
     ]
     return [sentence for sentence in found if sentence]

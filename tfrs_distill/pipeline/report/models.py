@@ -114,6 +114,13 @@ def figures_of(report: Report, model: str, task: str) -> Mapping[str, Mapping[st
     return figures
 
 
+def seeds_in(report: Report) -> list[int]:
+    """The seed of a run, or the seeds of several; empty if the report has none."""
+    if report.get("seeds"):
+        return list(report["seeds"])
+    return [report["seed"]] if "seed" in report else []
+
+
 def seeds_of(report: Report) -> str:
     """The seed of a run, or the seeds of several, in words.
 
@@ -121,7 +128,7 @@ def seeds_of(report: Report) -> str:
     >>> seeds_of({"seed": 3}), seeds_of({"seed": 0, "seeds": [0, 1]})
     ('seed 3', 'seeds 0, 1')
     """
-    seeds = report.get("seeds") or [report.get("seed", MISSING)]
+    seeds = seeds_in(report) or [MISSING]
     return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
 
 

@@ -139,7 +139,7 @@ def _recipe_of(folder: Path) -> RetrievalRecipe:
     what = {
         "`task`": recipe.task if recipe.task != "retrieval" else "",
         "`data.split`": recipe.data.split if recipe.data.split in (COLD_ITEMS, RANDOM) else "",
-        "`export.compress`": ", ".join(getattr(recipe.export, "compress", ())),
+        "`export.compress`": ", ".join(recipe.export.compress),
     }
     for setting, value in what.items():
         if value:
