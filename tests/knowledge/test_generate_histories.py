@@ -147,6 +147,26 @@ def test_knowledge_made_with_other_temperatures_or_another_number_of_items_is_no
         windows.joined(replace(windows, candidates=np.arange(NUM_ITEMS) > 0))
 
 
+def test_embeddings_of_two_caches_are_not_joined(tmp_path):
+    """The item embeddings of one would be multiplied with the queries of the other."""
+    windows = random_windows(num_items=NUM_ITEMS)
+    one, other = (
+        cache_teacher(
+            RetrievalStudent.from_history(num_items=NUM_ITEMS, max_history=4, seed=seed),
+            windows,
+            tmp_path / str(seed),
+            top_k=3,
+        )
+        for seed in (0, 1)
+    )
+    part = windows.subset([0])
+    assert len(one.join(windows).joined(one.join(part))) == len(windows) + 1
+    with pytest.raises(InputError, match="another `knowledge` cannot be joined"):
+        one.join(windows).joined(other.join(part))
+    of_both = one.join(windows, form="top_k").joined(other.join(part, form="top_k"))
+    assert len(of_both) == len(windows) + 1
+
+
 def test_a_factorised_teacher_encodes_the_items_once():
     """And gives what its logits give."""
     windows = random_windows(num_items=NUM_ITEMS)

@@ -154,8 +154,8 @@ class Windows:
 
         Raises:
             InputError: they differ in the catalogue, the number of positions, the columns of
-                knowledge, their sizes or settings (such as the temperatures of a cache), or in
-                whether there are weights or attributes.
+                knowledge, their sizes or settings (such as the temperatures of a cache, or, for
+                embeddings, the cache itself), or in whether there are weights or attributes.
         """
         for name, of_one, of_other in (
             ("catalogue", self.catalogue.fingerprint(), others.catalogue.fingerprint()),

@@ -131,6 +131,8 @@ class CachedTeacher:
         shard, place = self._find(examples)
         fold = np.repeat(np.arange(len(self.folds)), [len(fold.shards) for fold in self.folds])
         made_with = f"temperatures {', '.join(map(str, self.temperatures))}"
+        if form == EMBEDDINGS:  # they have no meaning without the item embeddings of their cache
+            made_with = f"cache {self.fingerprint()[:16]}"
         knowledge: dict[str, ExampleRows] = {columns.TEACHER_FOLD: fold[shard].astype(np.int32)}
         for name in COLUMNS[form]:
             if name in shards[0].arrays:
