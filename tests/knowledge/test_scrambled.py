@@ -91,6 +91,17 @@ def test_rows_get_the_logits_of_others_with_their_label():
     assert sorted(dealt) == list(range(8))
 
 
+def test_rows_with_unique_labels_get_the_logits_of_rows_with_similar_ones():
+    """The number of each row is its label and its logit; 50 of them are two blocks of 25."""
+    numbers = np.random.default_rng(0).permutation(50).astype(np.float32)
+    examples = RankingExamples(
+        {}, {"price": numbers}, np.arange(50), np.arange(50), teacher_logits={"price": numbers}
+    )
+    given = scrambled(examples).teacher_logits["price"][:, 0]
+    assert (given != numbers).all() and sorted(given) == sorted(numbers)
+    np.testing.assert_array_equal(given // 25, numbers // 25)
+
+
 def test_logits_over_the_catalogue_keep_the_rows_items_place():
     random = np.random.default_rng(0)
     items, logits = random.integers(1, 41, 30), random.normal(size=(30, 40)).astype(np.float32)

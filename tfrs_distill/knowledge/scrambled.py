@@ -15,6 +15,7 @@ from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
 
 ITEMS_OF_A_BLOCK = 20  # items of similar popularity, among which probabilities are permuted
+ROWS_OF_A_BLOCK = 20  # rows with unique, but similar labels
 
 
 @overload
@@ -38,8 +39,9 @@ def scrambled(examples: Windows | RankingExamples, *, seed: int = 0) -> Windows 
     `p'(item_{(j + s) mod B}) = p(item_j)`, s within 1 and B - 1, except that of the label, which
     does not change. So no other item keeps its own probability, and popular items get those of
     other popular items. For ranking rows, each row gets the logits of another row with the same
-    label; rows without a label get those of others without one. Logits over the whole catalogue are
-    permuted as for windows.
+    label; rows without a label get those of others without one. Rows whose label is unique, as in
+    the regression of a price, are sorted by label and exchange logits in blocks of about 20. Logits
+    over the whole catalogue are permuted as for windows.
 
     Args:
         examples: `Windows` joined with a cache as `form="top_k"`, or `RankingExamples` with
@@ -161,7 +163,12 @@ def _of_task(examples: RankingExamples, task: str, random: np.random.Generator) 
     permuted = logits.copy()
     _, groups = np.unique(examples.labels_of(task), return_inverse=True)  # NaN is one of them
     order = np.argsort(groups, kind="stable")
-    for rows in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
+    parts = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
+    unique = [rows for rows in parts if len(rows) == 1]
+    if unique:  # alone they would keep their own logits, and the control would be no control
+        in_order = np.concatenate(unique)
+        parts += np.array_split(in_order, max(1, len(in_order) // ROWS_OF_A_BLOCK))
+    for rows in parts:
         turn = random.permutation(rows)
         permuted[turn] = logits[np.roll(turn, 1)]  # one cycle: no row keeps its own logits
     return permuted
