@@ -12,6 +12,7 @@ from tfrs_distill import columns
 from tfrs_distill.data.splits import Queries
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
+from tfrs_distill.models import RetrievalStudent
 from tfrs_distill.teachers.calibration import Calibrated, fit_temperature, held_out_windows
 from tfrs_distill.teachers.function_teacher import FunctionTeacher
 
@@ -193,6 +194,41 @@ def test_held_out_windows_ask_for_each_positive_once_after_what_came_before():
         assert len(history) >= min(2, len(whole[label]))
         assert history == whole[label][-len(history) :]
     assert set(windows.users) == {4, 9} and (windows.labels.any(axis=1)).all()
+
+
+def test_held_out_windows_keep_the_attributes_of_each_query():
+    """Without them a teacher that reads attributes would be calibrated as if they were missing."""
+    queries = Queries(
+        tiny_catalogue(20),
+        np.array([4, 9, 4], np.int32),
+        ([1, 2], [9], [3]),
+        ([11, 12, 13, 14], [15], [16]),
+        user_attributes=[[1, 5], [2, 0], [3, 7]],
+    )
+    windows = held_out_windows(queries, max_history=2)
+    of_label = {11: [1, 5], 12: [1, 5], 13: [1, 5], 14: [1, 5], 15: [2, 0], 16: [3, 7]}
+    for labels, user, known in zip(windows.labels, windows.users, windows.user_attributes):
+        for label in labels[labels > 0]:
+            assert known.tolist() == of_label[label] and user == (9 if label == 15 else 4)
+
+
+def test_a_calibrated_model_with_a_temperature_of_its_own_is_factorised_by_both():
+    student = RetrievalStudent.from_history(num_items=NUM_ITEMS, max_history=2, seed=0)
+    student.temperature = 0.25
+    said = Calibrated(student, 2.0)
+    batch = {
+        columns.HISTORY: tf.constant([[1, 4]], tf.int32),
+        columns.LABELS: tf.constant([[4, 2]], tf.int32),
+    }
+    items = tf.range(1, NUM_ITEMS + 1)
+    dot_products = tf.matmul(
+        student.encode_queries(batch)[0], student.encode_candidates(items), transpose_b=True
+    )
+    factors = tf.matmul(
+        said.encode_queries(batch)[0], said.encode_candidates(items), transpose_b=True
+    )
+    np.testing.assert_allclose(factors, dot_products / (0.25 * 2.0), rtol=1e-5)
+    np.testing.assert_allclose(said.logits(batch, items), factors, rtol=1e-5)
 
 
 def test_calibration_leaves_the_order_as_it_was():

@@ -16,6 +16,7 @@ from tfrs_distill.data.splits import Queries, windows_of
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
 from tfrs_distill.models.candidates import MASKED
+from tfrs_distill.models.retrieval_model import RetrievalModel
 from tfrs_distill.models.rows import rows_of, seen_items
 
 LOWEST, HIGHEST = 1e-4, 1e4  # range of the temperature search
@@ -80,7 +81,10 @@ class Calibrated:
         return tf.cast(logits, tf.float32) / self.temperature
 
     def _encode_queries(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
-        return self.teacher.encode_queries(batch) / self.temperature
+        queries = self.teacher.encode_queries(batch) / self.temperature
+        if isinstance(self.teacher, RetrievalModel):  # its logits have a divisor of their own
+            queries /= self.teacher.temperature
+        return queries
 
     def fingerprint(self) -> str:
         """sha256 of the teacher's fingerprint and the temperature."""
@@ -157,7 +161,7 @@ def held_out_windows(queries: Queries, *, max_history: int) -> Windows:
     """Return a split's positives as labels of windows, to calibrate a teacher on.
 
     Each positive that may be recommended (see `Queries.relevant`) is the label of one row. The
-    row's history has the items before it, including earlier positives.
+    row's history has the items before it, including earlier positives. User attributes are kept.
 
     Args:
         queries: `splits.validation`, whose positives are in temporal order.
@@ -167,7 +171,8 @@ def held_out_windows(queries: Queries, *, max_history: int) -> Windows:
     sequences = [
         np.concatenate(parts).astype(np.int32) for parts in zip(histories, queries.positives)
     ]
-    windows = windows_of(sequences, queries.users, queries.catalogue, max_history=max_history)
+    numbers = np.arange(len(queries), dtype=np.int32)
+    windows = windows_of(sequences, numbers, queries.catalogue, max_history=max_history)
     labels = windows.labels.copy()
     positive = [
         np.concatenate([np.zeros(len(history), bool), np.isin(positives, relevant)])[1:]
@@ -176,7 +181,14 @@ def held_out_windows(queries: Queries, *, max_history: int) -> Windows:
     labelled = labels > columns.PADDING  # per row, every item of the sequence except the first
     labels[labelled] *= np.concatenate(positive)
     labelled_windows = np.flatnonzero(labels.any(axis=1))
-    found = Windows(queries.catalogue, windows.users, windows.history, labels)
+    known = queries.user_attributes
+    found = Windows(
+        queries.catalogue,
+        queries.users[windows.users],
+        windows.history,
+        labels,
+        user_attributes=None if known is None else known[windows.users],
+    )
     return found.subset(labelled_windows)
 
 
