@@ -34,6 +34,8 @@ class InteractionRows:
         rated_only: whether interactions without a rating are dropped.
         in_order: whether the row order is the time order if there are no timestamps.
         facts: facts about the rows, updated here.
+        added: whether the rows are added to other interactions: they may then all be of one user,
+            or all be dislikes.
     """
 
     def __init__(
@@ -46,10 +48,11 @@ class InteractionRows:
         rated_only: bool,
         in_order: bool,
         facts: TableFacts,
+        added: bool = False,
     ) -> None:
         import pyarrow as arrow
 
-        self.in_order = in_order
+        self.in_order, self.added = in_order, added
         self.columns, self.catalogue = columns, catalogue
         self.min_rating, self.weigh_by_rating, self.facts = min_rating, weigh_by_rating, facts
         self.disliked_below = disliked_below
@@ -159,7 +162,7 @@ class InteractionRows:
         """Return all kept interactions.
 
         Raises:
-            InputError: there are none, or all are of one user.
+            InputError: there are none; or all are of one user or dislikes, and are not `added`.
         """
         facts = self.facts
         if not facts.kept:
@@ -175,7 +178,7 @@ class InteractionRows:
                 f"{'it has no rows' if not facts.rows else ''}.{hint}"
             )
         user_ids, users = self.user_ids.finish()
-        if len(user_ids) == 1:
+        if len(user_ids) == 1 and not self.added:
             (user,) = user_ids
             raise InputError(
                 f"All interactions of {title} are of one user, {user!r} in the column "
@@ -195,8 +198,11 @@ class InteractionRows:
         if RATING in self.columns:
             ratings = np.frombuffer(self.ratings, np.float32)
         weights, disliked = None, np.frombuffer(self.disliked, bool)
-        liked = ~disliked if disliked.any() and not disliked.all() else np.ones(facts.kept, bool)
-        if self.weigh_by_rating:
+        all_disliked = bool(disliked.any() and disliked.all())
+        liked = ~disliked if disliked.any() and not all_disliked else np.ones(facts.kept, bool)
+        if self.added and all_disliked:
+            weights = np.full(facts.kept, -1.0, np.float32)
+        elif self.weigh_by_rating:
             mean = ratings.mean(dtype=np.float64, where=liked)
             weights = np.where(liked, ratings / mean, 1.0).astype(np.float32)
             of_likes = weights[liked]
@@ -221,7 +227,7 @@ class InteractionRows:
         if self.disliked_below is None:
             return found
         facts.notes.append(dislikes_sentence(disliked, self.disliked_below))
-        return found.with_dislikes(disliked)
+        return found if self.added and all_disliked else found.with_dislikes(disliked)
 
     def _timestamps(self) -> np.ndarray:
         notes = self.facts.notes

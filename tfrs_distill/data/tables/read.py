@@ -135,13 +135,15 @@ def interactions_of_tables(
     weigh_by_rating: bool = False,
     rated_only: bool = False,
     in_order: bool = True,
+    added: bool = False,
     name: str | None = None,
 ) -> tuple[Interactions, TableFacts]:
     """Do what `read_table` does, and also return facts about the rows.
 
     With `rated_only`, rows without a rating are dropped. With `in_order` false the row order has no
-    meaning: a table without timestamps then has none, see `Interactions.has_times`. By default the
-    name of the data set is that of the table.
+    meaning: a table without timestamps then has none, see `Interactions.has_times`. With `added`
+    the rows are for `Interactions.joined`, and may all be of one user, or all be dislikes. By
+    default the name of the data set is that of the table.
     """
     given = dict(columns or {})
     check_roles(given)
@@ -181,6 +183,7 @@ def interactions_of_tables(
         rated_only,
         in_order,
         facts,
+        added,
     )
     for batch in table.batches(list(roles.values())):
         rows.add(batch)

@@ -63,6 +63,7 @@ def joined_data(
         min_rating=data.min_rating or None,
         disliked_below=data.disliked_below or None,
         weigh_by_rating=data.weigh_by_rating,
+        added=True,
         name=before.name,
     )
     _check_items(later, catalogue)

@@ -1,0 +1,52 @@
+"""New tables of an update: the rows that count, and what they weigh beside those of the run."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from tfrs_distill.data import read_table
+from tfrs_distill.pipeline.data import RetrievalData
+from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.updates.new_data import joined_data
+
+# Each of two users rated ten items in order of time, with 2, 4, 2, 4, ...: the mean is 3.
+OLD = [(user, item, 2 + 2 * (item % 2), 100 + item) for user in "ab" for item in range(10)]
+
+
+def table(path, rows, *, times=True):
+    lines = [row if times else row[:3] for row in rows]
+    names = "user,item,rating,time" if times else "user,item,rating"
+    path.write_text("\n".join([names, *(",".join(map(str, line)) for line in lines)]))
+    return str(path)
+
+
+def joined(tmp_path, new, *, times=True, shuffled=False, **settings):
+    """The interactions of a run of `OLD` that is updated with `new`, by hand."""
+    old = table(tmp_path / "old.csv", OLD, times=times)
+    recipe = Recipe.named("movielens-100k").of_tables([old])
+    changed = {"max_history": 4, "ties": "shuffled" if shuffled else "file-order"} | settings
+    recipe = replace(recipe, data=replace(recipe.data, **changed))
+    before = read_table(
+        old,
+        weigh_by_rating=recipe.data.weigh_by_rating,
+        disliked_below=recipe.data.disliked_below or None,
+    )
+    if shuffled:
+        before = before.shuffle_ties(recipe.seed)
+    data = RetrievalData.of(before, recipe)
+    both, _ = joined_data(data, recipe, [table(tmp_path / "new.csv", new, times=times)], [], {})
+    return both.interactions
+
+
+def test_the_new_rows_may_be_of_one_user(tmp_path):
+    both = joined(tmp_path, [("c", 3, 4, 200)])
+    assert (len(both), both.user_ids) == (21, ("a", "b", "c"))
+
+
+def test_the_new_rows_may_all_be_dislikes(tmp_path):
+    both = joined(tmp_path, [("a", 3, 1, 200), ("b", 4, 0, 201)], disliked_below=1.5)
+    assert both.weights.tolist() == [1.0] * 20 + [-1.0] * 2
+    both = joined(
+        tmp_path, [("b", 4, 0, 201)], disliked_below=1.5, weigh_by_rating=True
+    )  # a rating of 0 is no weight, but a dislike
+    np.testing.assert_allclose(both.weights, [*[2 / 3, 4 / 3] * 10, -1.0])
