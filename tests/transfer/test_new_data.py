@@ -50,3 +50,11 @@ def test_the_new_rows_may_all_be_dislikes(tmp_path):
         tmp_path, [("b", 4, 0, 201)], disliked_below=1.5, weigh_by_rating=True
     )  # a rating of 0 is no weight, but a dislike
     np.testing.assert_allclose(both.weights, [*[2 / 3, 4 / 3] * 10, -1.0])
+
+
+def test_ratings_are_weights_relative_to_the_mean_of_old_and_new(tmp_path):
+    """The likes are 20 ratings of mean 3 and two of 4.1: the mean of all is 68.2 / 22 = 3.1."""
+    new = [("a", 3, 4.1, 200), ("b", 4, 4.1, 201), ("b", 5, 1, 202)]
+    both = joined(tmp_path, new, weigh_by_rating=True, disliked_below=1.5)
+    expected = [*[2 / 3.1, 4 / 3.1] * 10, 4.1 / 3.1, 4.1 / 3.1, -1.0]
+    np.testing.assert_allclose(both.weights, expected, rtol=1e-6)

@@ -71,6 +71,8 @@ def joined_data(
     if data.ties == SHUFFLED:
         later = later.shuffle_ties(recipe.seed)
     both = replace(before, catalogue=catalogue).joined(later)
+    if data.weigh_by_rating:
+        both = _weighed_alike(both)
     groups: Mapping[str, Sequence[str]] = {
         name: [*of_users, *[""] * (both.num_users - before.num_users)]
         for name, of_users in earlier.user_groups.items()
@@ -124,6 +126,15 @@ def _check_items(later: Interactions, catalogue: Catalogue) -> None:
             f"the table of new items, such as {_some(unknown)}. Add them to a table of new items "
             "(--new-items)."
         )
+
+
+def _weighed_alike(data: Interactions) -> Interactions:
+    """The likes' weights relative to the mean rating of all likes, not of each table's."""
+    if data.weights is None:
+        return data
+    liked = data.weights > 0
+    mean = data.ratings.mean(dtype=np.float64, where=liked)
+    return replace(data, weights=np.where(liked, data.ratings / mean, data.weights))
 
 
 def _in_time(before: Interactions, later: Interactions, has_times: bool) -> Interactions:
