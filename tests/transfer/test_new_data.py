@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from tfrs_distill.data import read_table
 from tfrs_distill.pipeline.data import RetrievalData
@@ -58,3 +59,10 @@ def test_ratings_are_weights_relative_to_the_mean_of_old_and_new(tmp_path):
     both = joined(tmp_path, new, weigh_by_rating=True, disliked_below=1.5)
     expected = [*[2 / 3.1, 4 / 3.1] * 10, 4.1 / 3.1, 4.1 / 3.1, -1.0]
     np.testing.assert_allclose(both.weights, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_without_times_new_rows_follow_the_old_ones(tmp_path, shuffled):
+    both = joined(tmp_path, [("a", 3, 4), ("a", 1, 4)], times=False, shuffled=shuffled)
+    items = [both.catalogue.item_ids[item - 1] for item in both.sequences()[0]]
+    assert items == [*map(str, range(10)), "3", "1"]

@@ -144,7 +144,7 @@ def _in_time(before: Interactions, later: Interactions, has_times: bool) -> Inte
         InputError: they have no such times.
     """
     if not has_times:
-        if not np.array_equal(before.timestamps, np.arange(len(before))):
+        if not np.array_equal(np.sort(before.timestamps), np.arange(len(before))):
             raise InputError(
                 "The run's interactions have timestamps, but no column of them was found in the "
                 "new ones. Name it, for example with --column time=ts."
