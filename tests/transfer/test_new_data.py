@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from tfrs_distill.data import read_table
+from tfrs_distill.errors import InputError
+from tfrs_distill.files import files_sha256
 from tfrs_distill.pipeline.data import RetrievalData
 from tfrs_distill.pipeline.recipe import Recipe
-from tfrs_distill.pipeline.updates.new_data import joined_data
+from tfrs_distill.pipeline.updates.new_data import joined_data, tables_sha256
 
 # Each of two users rated ten items in order of time, with 2, 4, 2, 4, ...: the mean is 3.
 OLD = [(user, item, 2 + 2 * (item % 2), 100 + item) for user in "ab" for item in range(10)]
@@ -66,3 +68,13 @@ def test_without_times_new_rows_follow_the_old_ones(tmp_path, shuffled):
     both = joined(tmp_path, [("a", 3, 4), ("a", 1, 4)], times=False, shuffled=shuffled)
     items = [both.catalogue.item_ids[item - 1] for item in both.sequences()[0]]
     assert items == [*map(str, range(10)), "3", "1"]
+
+
+def test_the_files_of_a_folder_identify_it(tmp_path):
+    (tmp_path / "new").mkdir()
+    files = [tmp_path / "new" / name for name in ("a.csv", "b.csv")]
+    for file in files:
+        file.write_text(file.name)
+    assert tables_sha256([str(tmp_path / "new")]) == files_sha256(files)
+    with pytest.raises(InputError, match="no.csv does not exist"):
+        tables_sha256([str(tmp_path / "no.csv")])

@@ -168,6 +168,8 @@ def test_an_update_resumes_and_another_follows_it(run, tables, monkeypatch, caps
     told = " ".join(capsys.readouterr().out.split())
     assert " 0 new items" in told and f"Published: {run / '3'}" in told
     assert "users without new data" in told
+    with pytest.raises(InputError, match=r"Version 3 .* was published with the same tables"):
+        pipeline.update(run, second)
     later = Recommender.load(run / "3")
     assert later.artefact.item_ids == new.artefact.item_ids
     found = json.loads((run / "updates" / "3" / "update.json").read_text())

@@ -14,11 +14,11 @@ from tfrs_distill.files import locked, whole_folder, write_json
 from tfrs_distill.pipeline.recipe import Recipe, RetrievalRecipe
 from tfrs_distill.pipeline.recipe.sections import COLD_ITEMS, RANDOM
 from tfrs_distill.pipeline.run_folder import Run
-from tfrs_distill.pipeline.stage import NOTE
+from tfrs_distill.pipeline.stage import NOTE, note_of_finished
 from tfrs_distill.pipeline.stages.export import export_stage
 from tfrs_distill.pipeline.teacher_kinds import EnsembleOf
 from tfrs_distill.pipeline.teacher_kinds.kind import updated
-from tfrs_distill.pipeline.updates.stages import Update
+from tfrs_distill.pipeline.updates.stages import TABLES, Update
 from tfrs_distill.progress import Progress
 from tfrs_distill.serving.artefact.artefact import RETRIEVAL, Artefact
 from tfrs_distill.serving.artefact.files import PROVENANCE, versions_in
@@ -35,6 +35,10 @@ def update_run(
     progress: Progress,
 ) -> dict[str, Any]:
     """What `tfrs_distill.pipeline.update` does."""
+    interactions, items = (
+        [str(tables)] if isinstance(tables, (str, Path)) else [str(table) for table in tables]
+        for tables in (interactions, items)
+    )
     if not interactions:
         raise InputError("An update needs at least one table of new interactions. Received: none.")
     if not 0 <= max_drop < 1:
@@ -77,6 +81,12 @@ def _update(
         dict(columns),
         max_drop,
     )
+    added = note_of_finished(earlier.stages.folder / "data") or {}
+    if added.get("result", {}).get(TABLES) == work.tables:
+        raise InputError(
+            f"Version {last} of {folder} was published with the same tables: their interactions "
+            "are in it already and would count twice. Give the tables of later interactions."
+        )
     run.stages.run([work.data_stage(), work.student_stage(), work.check_stage()])
     checked = run.result("check")
     facts = {

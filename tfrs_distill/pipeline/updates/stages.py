@@ -24,12 +24,17 @@ from tfrs_distill.pipeline.stages.student import best_score
 from tfrs_distill.pipeline.students import DistillationSetup, WindowStudents
 from tfrs_distill.pipeline.teacher_kinds import TeacherContext, teacher_kind
 from tfrs_distill.pipeline.teacher_kinds.kind import updated
-from tfrs_distill.pipeline.updates.new_data import joined_data, over_all_items
+from tfrs_distill.pipeline.updates.new_data import (
+    joined_data,
+    over_all_items,
+    tables_sha256,
+)
 from tfrs_distill.teachers import Ensemble
 
 EXTENDED = "extended"  # in the teacher's folder: the earlier teacher over all items
 MAX_EPOCHS, PATIENCE, TEACHER_EPOCHS = 6, 2, 4
 ALL_USERS = "all users"
+TABLES = "tables"  # in the data's facts: the sha256 of the tables that the update added
 UNKNOWN_ITEM_SCORE = -1e9  # the score of an item that is new to a student with ids alone
 
 
@@ -59,6 +64,7 @@ class Update:
         self.run, self.earlier, self.first = run, earlier, first
         self.interactions, self.items, self.columns = interactions, items, columns
         self.max_drop = max_drop
+        self.tables = tables_sha256([*interactions, *items])
         self.k = run.recipe.evaluation.k
 
     def data_stage(self) -> Stage:
@@ -66,16 +72,16 @@ class Update:
         recipe = self.run.recipe
 
         def settings() -> Any:
-            tables = files_sha256([Path(file) for file in [*self.interactions, *self.items]])
             earlier = self.earlier.data.splits.train.fingerprint()
-            return [tables, len(self.interactions), self.columns, earlier, asdict(recipe.data)]
+            number = len(self.interactions)
+            return [self.tables, number, self.columns, earlier, asdict(recipe.data)]
 
         def work(folder: Path) -> tuple[Result, str]:
             data, line = joined_data(
                 self.earlier.data, recipe, self.interactions, self.items, self.columns
             )
             data.save(folder)
-            return data.facts()[0] | {"new": line}, line
+            return data.facts()[0] | {"new": line, TABLES: self.tables}, line
 
         return Stage("data", work, settings)
 
