@@ -131,6 +131,9 @@ def test_a_pandas_frame_with_missing_ids_and_dates():
         (["1700000000", "1700000001"], [1700000000, 1700000001], "s"),
         (["1700000000000", "1.700000001e12"], [1.7e12, 1.700000001e12], "ms"),
         (["0.5", "1"], [0.5, 1.0], None),
+        ([" 1700000000", "1700000001\t"], [1700000000, 1700000001], "s"),
+        ([" 0.5", " 1 "], [0.5, 1.0], None),
+        ([" 2024-01-15", "2024-01-16 "], [1705276800 * 10**9, 1705363200 * 10**9], "date"),
         (["2024-01-15", "2024-01-15T01:00:00Z"], [1705276800 * 10**9, 1705280400 * 10**9], "date"),
         (["2024-01-15T10:00:00+01:00"] * 2, [1705309200 * 10**9] * 2, "date"),
     ],
@@ -141,6 +144,11 @@ def test_times_in_any_unit(write, times, expected, unit):
     assert data.time_unit == unit
     found = data.timestamps.astype(np.int64) if unit == "date" else data.timestamps
     assert found.tolist() == expected
+
+
+def test_blanks_around_a_rating_are_ignored(write):
+    path = write("a.csv", "user, item, rating\na, x, 4\nb, x, 2.5 \n")
+    assert read_table(path).ratings.tolist() == [4.0, 2.5]
 
 
 def test_a_threshold_of_ratings():
@@ -258,6 +266,7 @@ FRAME = {"user": ["a", "b"], "item": ["x", "y"]}
             {},
             r"line 3: .* holds 'good', not a number",
         ),
+        ("a.csv", "user,item,rating\na,x, 5\nb,x,1_0\n", {}, r"line 3: .* holds '1_0', not a num"),
         (
             "a.csv",
             "user,item,rating\na,x,5\nb,x,inf\n",

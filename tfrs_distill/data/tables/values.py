@@ -113,9 +113,9 @@ def times(column: str, values: Any, place: Place) -> tuple[str, np.ndarray, np.n
     if types.is_integer(kind):
         return WHOLE, _whole(values.cast(arrow.int64())), known
     if _is_text(kind):
-        values = values.cast(arrow.string())
+        values = _trimmed(values)
         first = values.drop_null()
-        if len(first) and DATE.fullmatch(first[0].as_py().strip()):
+        if len(first) and DATE.fullmatch(first[0].as_py()):
             return DATES, _dates(column, values, place), known
         try:
             return WHOLE, _whole(values.cast(arrow.int64())), known
@@ -156,12 +156,14 @@ def _numbers(column: str, values: Any, expected: str, place: Place) -> np.ndarra
     if not (types.is_null(kind) or types.is_integer(kind) or types.is_floating(kind)):
         if not (_is_text(kind) or types.is_decimal(kind)):
             raise InputError(f"{place(0)}: column {column!r} holds {kind}, not {expected}.")
-        values = values.cast(arrow.string()) if _is_text(kind) else values
+        values = _trimmed(values) if _is_text(kind) else values
     try:
         numbers: np.ndarray = values.cast(arrow.float64()).to_numpy(zero_copy_only=False)
     except arrow.ArrowInvalid:
         for row, text in enumerate(values.to_pylist()):
             try:
+                if "_" in (text or "") or not (text or "").isascii():  # which `float` takes
+                    raise ValueError(text)
                 float("nan" if text is None else text)
             except ValueError as error:
                 raise InputError(
@@ -180,6 +182,14 @@ def _numbers(column: str, values: Any, expected: str, place: Place) -> np.ndarra
 def _whole(values: Any) -> np.ndarray:
     numbers: np.ndarray = values.fill_null(0).to_numpy(zero_copy_only=False)
     return numbers
+
+
+def _trimmed(values: Any) -> Any:
+    """Return texts without outer blanks, as in a file that has one after every comma."""
+    import pyarrow as arrow
+    from pyarrow import compute
+
+    return compute.utf8_trim_whitespace(values.cast(arrow.string()))
 
 
 def _is_text(kind: Any) -> bool:
