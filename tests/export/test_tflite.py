@@ -195,6 +195,20 @@ def test_refuses_to_join_a_model_of_something_else(tmp_path, change):
     assert not (tmp_path / "other.tflite").exists()
 
 
+def test_a_file_that_is_of_no_artefact_is_not_replaced(tmp_path):
+    (tmp_path / "titles.txt").write_text("my own")
+    with pytest.raises(InputError, match=r"is not an artefact, and its titles\.txt would be"):
+        to_tflite(STUDENT, tmp_path / "student.tflite", CATALOGUE, k=10)
+    assert [file.name for file in tmp_path.iterdir()] == ["titles.txt"]
+    assert (tmp_path / "titles.txt").read_text() == "my own"
+    (tmp_path / "titles.txt").unlink()
+    (tmp_path / "notes.md").write_text("beside it")
+    to_tflite(STUDENT, tmp_path / "student.tflite", CATALOGUE, k=10)
+    (tmp_path / "provenance.json").unlink()  # as after an interruption: it is written last
+    to_tflite(STUDENT, tmp_path / "student.tflite", CATALOGUE, k=10)
+    assert Artefact.read(tmp_path).titles == CATALOGUE.titles
+
+
 def test_full_disk_leaves_the_old_artefact(tmp_path, monkeypatch):
     old = to_tflite(STUDENT, tmp_path / "student.tflite", CATALOGUE, k=10)
     names = sorted(os.listdir(tmp_path))

@@ -59,7 +59,8 @@ def to_tflite(
 
     Raises:
         InputError: an argument is invalid, LiteRT lacks an operator of the student, or the folder
-            holds a model of another catalogue or k.
+            holds a model of another catalogue or k, or a file of the same name as one of an
+            artefact's that is of none.
     """
     path = Path(path)
     if path.suffix != ".tflite":
@@ -84,6 +85,8 @@ def to_tflite(
         _convert(module, stage / path.name, quantization)
         there = Artefact.read(path.parent) if (path.parent / PROVENANCE).is_file() else None
         described.write({} if there is None else _other_files(there, path, described))
+        if there is None:
+            _refuse_foreign_files(path, described)
         for name in (path.name, *described.sidecars):
             (path.parent / name).parent.mkdir(exist_ok=True)
             os.replace(stage / name, path.parent / name)
@@ -113,6 +116,17 @@ def _other_files(there: Artefact, path: Path, described: Artefact) -> dict[str, 
             "of users. Give another folder, or remove that one first."
         )
     return kept
+
+
+def _refuse_foreign_files(path: Path, described: Artefact) -> None:
+    """Raise unless the folder's files can be replaced; an interrupted export left equal ones."""
+    for name in described.sidecars:
+        file = path.parent / name
+        if file.exists() and file.read_bytes() != (described.folder / name).read_bytes():
+            raise InputError(
+                f"{path.parent} is not an artefact, and its {name} would be replaced. Give a "
+                "folder that is new or empty, such as saved_models/my_student/1."
+            )
 
 
 def _remove(before: Artefact, described: Artefact) -> None:
