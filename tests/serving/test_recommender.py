@@ -83,6 +83,14 @@ def test_finds_an_item_by_id_or_title(recommender, entry, item):
     assert f"i{item}" not in [found.item_id for found in recommender.recommend([entry], k=20)]
 
 
+def test_ids_that_differ_in_blanks_are_different_items(tmp_path):
+    catalogue = dataclasses.replace(CATALOGUE, item_ids=(" i2", *CATALOGUE.item_ids[1:]))
+    recommender = Recommender.load(export_artefact(STUDENT, tmp_path / "1", catalogue, k=60).folder)
+    for entry, other in ((" i2", "i2"), ("i2", " i2"), (" i2 ", " i2")):
+        found = [item.item_id for item in recommender.recommend([entry], k=60)]
+        assert other in found and len(found) == 59
+
+
 @pytest.mark.parametrize(
     "entry, candidates",
     [

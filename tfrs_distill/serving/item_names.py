@@ -41,9 +41,10 @@ class ItemNames:
                 f"`history` must be ids and titles, which are text. Received: {entry!r}. Give "
                 "an id as text, such as '50'; for indices call the recommender itself."
             )
+        for item_id in (entry, entry.strip()):  # ids may differ in outer blanks alone
+            if item_id in self.by_id:
+                return self.by_id[item_id]
         entry = entry.strip()
-        if entry in self.by_id:
-            return self.by_id[entry]
         for indices_by_title in (self._by_title, self._by_title_without_year):
             found = indices_by_title.get(entry.casefold(), [])
             if len(found) > 1:
