@@ -308,6 +308,13 @@ def test_ratings_scale_with_the_range_that_is_given():
     np.testing.assert_allclose(said[0, 3], (1.0 + 0.5) / 2, rtol=1e-6)
 
 
+def test_a_rating_below_0_is_a_rating():
+    """On a scale of -10 to 10 the ratings -10 and 5 are -1 and 0.5 of it; 0 means no rating."""
+    feature = HistoryFeature(ItemFeature(3, 2), 3, low=-10.0, high=10.0)
+    said = feature(history_rows([[1, 2, 3]], [[-10.0, 5.0, 0.0]]))
+    np.testing.assert_allclose(said[0, 3], (-1.0 + 0.5) / 2, rtol=1e-6)
+
+
 def test_a_rating_that_is_nan_counts_as_none():
     item = ItemFeature(3, 2)
     feature = HistoryFeature(item, 2)

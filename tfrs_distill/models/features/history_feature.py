@@ -120,7 +120,7 @@ class HistoryFeature(RankingFeature):
         if self.of_ratings is not None:
             ratings = tf.cast(batch[columns.HISTORY_RATINGS], tf.float32)
             ratings = tf.gather(ratings, tf.maximum(place, 0), batch_dims=1)
-            rated = present & (ratings > 0.0)
+            rated = present & (tf.abs(ratings) > 0.0)  # false for NaN too
             scaled = (2.0 * ratings - self.low - self.high) / (self.high - self.low)
             scaled = tf.where(rated, scaled, 0.0)
             num_rated = tf.reduce_sum(tf.cast(rated, tf.float32), axis=1, keepdims=True)
