@@ -27,6 +27,7 @@ from tfrs_distill.models.task_balance import (
 from tfrs_distill.models.tasks import NextItem, RankingTask
 from tfrs_distill.pipeline.data import WORDS, RankingData
 from tfrs_distill.pipeline.recipe import RankingRecipe
+from tfrs_distill.pipeline.recipe.sections import RATING
 from tfrs_distill.teachers.deep_cross_teacher import DeepCrossTeacher
 
 QUERY, ITEM = "query", "item"
@@ -129,7 +130,18 @@ def _of_history(
     item = ItemFeature(
         data.catalogue.num_items, dim, item_vectors, id_dropout=UNKNOWN_SHARE, seed=seed
     )
-    return [item, HistoryFeature(item, recipe.data.max_history, dropout=dropout, seed=seed)]
+    history = HistoryFeature(
+        item, recipe.data.max_history, dropout=dropout, seed=seed, **_rating_range(data)
+    )
+    return [item, history]
+
+
+def _rating_range(data: RankingData) -> dict[str, float]:
+    """Return the lowest and the highest rating in training, as arguments of `HistoryFeature`."""
+    ratings = data.splits.train.labels.get(RATING, np.zeros(0))
+    ratings = ratings[~np.isnan(ratings)]
+    low, high = float(ratings.min(initial=np.inf)), float(ratings.max(initial=-np.inf))
+    return {"low": low, "high": high} if low < high else {}  # if not, it does not matter
 
 
 def _of_items(data: RankingData, examples: RankingExamples) -> np.ndarray:
