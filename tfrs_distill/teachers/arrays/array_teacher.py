@@ -29,9 +29,10 @@ class ArrayTeacher:
     """A teacher with precomputed predictions: arrays by query.
 
     A query is a value of one of the batch's columns, a user or an example; all its rows have the
-    same logits. The logits of a query that is not in the arrays are NaN; a `Distiller` and a
-    teacher cache then raise an error with the example's id. `missing_queries` finds such queries in
-    advance. Created by `from_embeddings`, `from_scores` or `from_lists`, or from a file by `read`.
+    same logits. Examples are numbered in the windows that are batched: in a `subset` from 0 again.
+    The logits of a query that is not in the arrays are NaN; a `Distiller` and a teacher cache then
+    raise an error with the example's id. `missing_queries` finds such queries in advance. Created
+    by `from_embeddings`, `from_scores` or `from_lists`, or from a file by `read`.
     """
 
     def __init__(
