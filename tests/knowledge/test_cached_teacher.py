@@ -164,6 +164,18 @@ def test_knowledge_of_an_earlier_cache_does_not_reach_the_teachers(tmp_path, win
     assert all(taught.knowledge == {} for taught in school.taught.values())
 
 
+def test_embeddings_of_another_cache_are_refused(tmp_path, windows):
+    joined, other = (
+        cache_teacher(PlantedTeacher(NUM_ITEMS, seed=seed), windows, tmp_path / str(seed), top_k=4)
+        for seed in (1, 2)
+    )
+    batch = next(iter(joined.join(windows).batches(3)))
+    with pytest.raises(ValueError, match="Row 0 of the batch has query embeddings of another cac"):
+        other.logits(batch, ALL_ITEMS)
+    again = CachedTeacher.open(tmp_path / "1")
+    np.testing.assert_array_equal(again.logits(batch, ALL_ITEMS), joined.logits(batch, ALL_ITEMS))
+
+
 def test_one_bar_over_the_shards(tmp_path, windows):
     """It ends at its total, however many shards are there already."""
     seen = []

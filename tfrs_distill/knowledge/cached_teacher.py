@@ -134,6 +134,8 @@ class CachedTeacher:
         if form == EMBEDDINGS:  # they have no meaning without the item embeddings of their cache
             made_with = f"cache {self.fingerprint()[:16]}"
         knowledge: dict[str, ExampleRows] = {columns.TEACHER_FOLD: fold[shard].astype(np.int32)}
+        if form == EMBEDDINGS:
+            knowledge[columns.TEACHER_CACHE] = np.full(len(examples), self._number)
         for name in COLUMNS[form]:
             if name in shards[0].arrays:
                 arrays = [shard.arrays[name] for shard in shards]
@@ -217,7 +219,8 @@ class CachedTeacher:
         """Return logits at the labelled positions, float32 [num_rows, num_candidates].
 
         Raises:
-            ValueError: the batch has no teacher outputs.
+            ValueError: the batch has no teacher outputs, or, in an eager call such as the check of
+                the first batch, those of another cache.
         """
         if columns.TEACHER_QUERY_EMBEDDINGS not in batch:
             raise ValueError(
@@ -225,6 +228,15 @@ class CachedTeacher:
                 f"{COLUMNS[self.forms[0]][0]!r} is missing. Train on "
                 "`cached_teacher.join(windows).batches(...)`."
             )
+        caches = batch.get(columns.TEACHER_CACHE)
+        if isinstance(caches, tf.Tensor) and hasattr(caches, "numpy"):
+            others = np.flatnonzero(caches.numpy() != self._number)
+            if len(others):
+                raise ValueError(
+                    f"Row {others[0]} of the batch has query embeddings of another cache than this "
+                    "teacher, so their logits would be wrong. Train with the cache that the "
+                    "windows were joined with, or join them with this one."
+                )
         labelled = row_mask(batch)
         scales = batch.get(columns.TEACHER_QUERY_SCALES)
         queries = dequantise(
@@ -251,6 +263,11 @@ class CachedTeacher:
         blocks = tf.one_hot(fold, self.num_folds)[..., None] * queries[..., None, :]
         dim = queries.shape[-1]
         return tf.reshape(blocks, tf.concat([tf.shape(fold), [self.num_folds * dim]], axis=0))
+
+    @property
+    def _number(self) -> np.int64:
+        """Identify the cache in a column of a batch."""
+        return np.frombuffer(bytes.fromhex(self.fingerprint()[:16]), np.int64)[0]
 
     def fingerprint(self) -> str:
         """Return the sha256 of the shards' fingerprints."""
