@@ -1,4 +1,4 @@
-"""The distillation step against float64 NumPy, plain training, and its own promises."""
+"""The distillation step against float64 NumPy, and plain training of the student."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ NUM_ITEMS, MAX_HISTORY = 12, 5
 
 
 class TableTeacher:
-    """Logits from a fixed table: row = the item just met."""
+    """Logits from a fixed table: row = the latest item."""
 
     def __init__(self, seed=3, scale=2.0):
         generator = np.random.default_rng(seed)
@@ -104,7 +104,7 @@ def test_student_loss_weight_1_trains_bit_for_bit_like_the_student_alone(windows
 
 
 @pytest.mark.nightly
-def test_student_loss_weight_0_learns_the_teacher_and_ignores_which_item_is_the_label(windows):
+def test_student_loss_weight_0_learns_from_the_teacher_and_ignores_the_labels(windows):
     permuted = np.where(windows.labels > 0, NUM_ITEMS + 1 - windows.labels, 0)
     other_labels = Windows(windows.catalogue, windows.users, windows.history, permuted)
     students = []
@@ -121,14 +121,14 @@ def test_student_loss_weight_0_learns_the_teacher_and_ignores_which_item_is_the_
         np.testing.assert_array_equal(one.numpy(), other.numpy())
 
 
-def test_the_student_runs_once_a_step(windows):
+def test_the_student_runs_once_per_step(windows):
     student = new_student()
     calls = []
     forward = student.query_tower.call
     student.query_tower.call = lambda *args, **kwargs: calls.append(1) or forward(*args, **kwargs)
     distiller = Distiller(student, TableTeacher(), SoftTargetKLDivergence())
     distiller.compile(optimizer="adam", run_eagerly=True)
-    distiller.train_on_batch(whole_batch(windows))  # looks at the batch first
+    distiller.train_on_batch(whole_batch(windows))  # checks the batch first
     calls.clear()
     distiller.train_on_batch(whole_batch(windows))
     assert len(calls) == 1
@@ -164,7 +164,7 @@ def test_a_keras_teacher_is_neither_tracked_nor_changed(windows):
 
 
 def test_no_gradient_reaches_a_teacher_that_shares_the_students_table(windows):
-    """The teacher's logits are constants even where they come from the student's own variable."""
+    """The teacher's logits are constants even if they come from the student's own variable."""
     student = new_student()
 
     class Mirror:

@@ -1,4 +1,4 @@
-"""Every mistake is told in words, at construction or at the first batch, before weights move."""
+"""Every error is raised with a clear message, at construction or at the first batch."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def hint():
 
 
 class Said:
-    """A teacher that reads what it says, and hides, from the batch."""
+    """A teacher whose outputs are columns of the batch."""
 
     def logits(self, batch, candidate_ids):
         return batch["said"]
@@ -58,7 +58,7 @@ def batches_of(said=SAID, size=NUM_EXAMPLES, **more):
 
 
 def assert_refused(distiller, batches, words, *, eagerly=False, error=ValueError, steps=0):
-    """`fit` says these words, and nothing was trained beyond `steps` steps."""
+    """`fit` raises this message, and no weight moved after `steps` steps."""
     distiller.compile(optimizer=tf.keras.optimizers.Adam(0.1), run_eagerly=eagerly)
     before = [weight.numpy().copy() for weight in distiller.student.trainable_variables]
     with pytest.raises(error, match=words):
@@ -83,7 +83,7 @@ EAGERLY = pytest.mark.parametrize("eagerly", [False, True])
 
 
 def eagerly_and_once_in_a_graph(name, values):
-    """Each value eagerly and in a graph, of which all but the first are left out by default."""
+    """Each value eagerly and in a graph; by default only the first in a graph."""
     in_a_graph = [(False, values[0]), *(nightly(False, value) for value in values[1:])]
     eagerly = [(True, value) for value in values]
     return pytest.mark.parametrize(("eagerly", name), in_a_graph + eagerly)
@@ -96,7 +96,7 @@ EVERY_LOSS = eagerly_and_once_in_a_graph("loss", [SoftTargetKLDivergence, hint])
 
 
 def model_of_keras_3():
-    """What an object looks like whose class comes from Keras 3."""
+    """An object that looks like one of a Keras 3 class."""
 
     class Functional:
         def __call__(self, inputs):
@@ -107,7 +107,7 @@ def model_of_keras_3():
 
 
 def subclass_of_keras_3():
-    """The same, subclassed by its user in a module of their own."""
+    """The same, as a subclass in a user module."""
     return type("Mine", (type(model_of_keras_3()),), {})()
 
 
@@ -120,7 +120,7 @@ def test_a_keras_3_model_is_recognised(make, place):
 
 
 @pytest.mark.parametrize("student", ["small", tf.keras.layers.Dense(2), tf.keras.Model, object()])
-def test_a_student_that_is_no_keras_model_is_refused(student):
+def test_a_student_that_is_not_a_keras_model_is_refused(student):
     with pytest.raises(TypeError, match="`student` must be a Keras 2 model") as caught:
         distiller_of(student)
     assert "Keras 3" not in str(caught.value)
@@ -136,7 +136,7 @@ def test_a_tfrs_model_must_be_adopted_first():
 
 
 @pytest.mark.parametrize("teacher", ["large", 3, object(), [classifier]])
-def test_a_teacher_that_cannot_answer_is_refused(teacher):
+def test_a_teacher_without_logits_is_refused(teacher):
     with pytest.raises(TypeError, match=r"`teacher` must have a method `logits\(batch, candidate"):
         distiller_of(teacher=teacher)
     distiller = distiller_of()
@@ -165,13 +165,13 @@ def without_weights():
 
 
 @pytest.mark.parametrize("make", [frozen, frozen_layer_by_layer, without_weights])
-def test_a_built_student_with_nothing_to_train_is_refused(make):
+def test_a_built_student_without_trainable_weights_is_refused(make):
     with pytest.raises(ValueError, match="`student` has no trainable weights"):
         distiller_of(make())
 
 
 @EAGERLY
-def test_an_unbuilt_student_with_nothing_to_train_is_refused_at_the_first_batch(eagerly):
+def test_an_unbuilt_student_without_trainable_weights_is_refused_at_the_first_batch(eagerly):
     model = tf.keras.Sequential([tf.keras.layers.Dense(NUM_CLASSES)])
     model.trainable = False
     distiller = distiller_of(model)
@@ -214,20 +214,20 @@ def test_a_student_loss_weight_out_of_range_is_refused(weight):
 @pytest.mark.parametrize(
     "loss", ["mse", tf.keras.losses.mse, tf.keras.losses.MeanSquaredError, tf.keras.layers.Dense(2)]
 )
-def test_what_is_no_loss_is_refused(loss):
+def test_an_object_that_is_not_a_loss_is_refused(loss):
     with pytest.raises(TypeError, match="must be `tf.keras.losses.Loss` objects"):
         distiller_of(losses=[SoftTargetKLDivergence(), loss])
 
 
 @pytest.mark.parametrize("name", ["KLDivergence", "BinaryCrossentropy", "CategoricalCrossentropy"])
 def test_a_loss_of_probabilities_is_refused(name):
-    """Keras' tutorial of distillation has a KL divergence of softmax outputs; these are logits."""
+    """Keras' distillation tutorial has a KL divergence of softmax outputs; these are logits."""
     with pytest.raises(TypeError, match=f"{name}. compares.*logits. Use `td.losses.SoftTargetKL"):
         distiller_of(losses=getattr(tf.keras.losses, name)())
     distiller_of(losses=tf.keras.losses.MeanSquaredError())
 
 
-def test_no_loss_at_all_is_refused():
+def test_no_loss_is_refused():
     with pytest.raises(ValueError, match="at least one loss"):
         distiller_of(losses=[])
 
@@ -240,7 +240,7 @@ def test_no_loss_at_all_is_refused():
         lambda name: HiddenRepresentationDistillation("inner", "deep", name=name),
     ],
 )
-def test_names_of_terms_are_taken(name, make):
+def test_reserved_names_of_terms_are_refused(name, make):
     with pytest.raises(ValueError, match=rf"unique names.*These names occur twice: \['{name}'\]"):
         distiller_of(losses=make(name=name))
 
@@ -292,7 +292,7 @@ def one_more_axis(logits):
 @eagerly_and_once_in_a_graph(
     "spoil", [columns_too_few, one_column, one_row, rows_too_many, one_more_axis]
 )
-def test_logits_whose_shape_is_known_only_while_running_are_held_to_it(eagerly, spoil):
+def test_logits_of_a_dynamic_shape_are_checked_at_run_time(eagerly, spoil):
     """In-batch candidates are as many as the batch has rows; one column or row would broadcast."""
     model = Movielens()
     student = RetrievalStudent.from_tfrs(
@@ -331,12 +331,12 @@ def softmax(logits):
 
 
 @EAGERLY
-def test_probabilities_handed_over_as_logits_are_recognised(eagerly):
+def test_probabilities_in_place_of_logits_are_detected(eagerly):
     words = "logits are probabilities: none is negative and every row sums to 1. Return logits"
     assert_refused(distiller_of(), batches_of(softmax(SAID)), words, eagerly=eagerly)
 
 
-def test_probabilities_of_a_catalogue_are_recognised(windows):
+def test_probabilities_of_a_catalogue_are_detected(windows):
     student = retrieval_student()
 
     def teacher(batch, candidate_ids):
@@ -355,7 +355,7 @@ ALMOST = {
 
 
 @pytest.mark.parametrize("kind", ALMOST)
-def test_logits_that_only_look_a_little_like_probabilities_are_accepted(kind):
+def test_logits_that_resemble_probabilities_are_accepted(kind):
     distiller = distiller_of()
     distiller.compile(optimizer="adam", run_eagerly=True)
     distiller.fit(batches_of(ALMOST[kind].astype(np.float32)), verbose=0)
@@ -381,7 +381,7 @@ def test_a_value_that_is_not_finite_names_its_example(eagerly, value, loss):
 
 @EAGERLY
 def test_of_several_bad_examples_the_first_is_named(eagerly):
-    """Also where every single one is bad, which no check takes for probabilities."""
+    """Also if every one is bad, which no check takes for probabilities."""
     said = np.full_like(SAID, NAN)
     words = "^The teacher returns NaN or infinite values for example 100$"
     batches = batches_of(said, **{columns.EXAMPLE_ID: IDS})
@@ -402,7 +402,7 @@ def test_at_a_later_batch_as_well(eagerly, loss):
 
 @pytest.mark.parametrize("eagerly", [nightly(False), True])
 def test_an_example_of_several_rows_is_named_by_its_id(eagerly, windows):
-    """Rows are positions; the fault is at the last one of the third example."""
+    """Rows are positions; the error is at the last one of the third example."""
     labelled = (windows.labels > 0).sum(axis=1)
     bad = int(labelled[:3].sum()) - 1
 
@@ -427,7 +427,7 @@ def test_an_example_of_several_rows_is_named_by_its_id(eagerly, windows):
     assert_refused(distiller, batches, words.format(2), eagerly=eagerly)
 
 
-def test_evaluate_and_train_on_batch_say_it_as_well():
+def test_evaluate_and_train_on_batch_raise_it_as_well():
     said = SAID.copy()
     said[7, 2] = NAN
     distiller = distiller_of()
@@ -441,7 +441,7 @@ def test_evaluate_and_train_on_batch_say_it_as_well():
 
 
 @EVERY_LOSS
-def test_a_student_that_has_diverged_is_told_from_a_bad_teacher(eagerly, loss):
+def test_a_diverged_student_is_distinguished_from_a_bad_teacher(eagerly, loss):
     distiller = distiller_of(losses=loss())
     layer = distiller.student.get_layer("inner")
     layer.set_weights([np.zeros([WIDTH, 4]), np.full([4], INF)])
@@ -454,7 +454,7 @@ def test_a_student_that_has_diverged_is_told_from_a_bad_teacher(eagerly, loss):
 
 
 def test_other_errors_of_a_step_keep_their_type():
-    """Only what the step itself checks is put in plain words."""
+    """Only errors of the step's own checks are reworded."""
 
     def teacher(batch, candidate_ids):
         with tf.control_dependencies([tf.debugging.Assert(False, ["out of coffee"])]):
@@ -466,7 +466,7 @@ def test_other_errors_of_a_step_keep_their_type():
 
 
 @EAGERLY
-def test_a_distiller_without_a_teacher_asks_for_one(eagerly):
+def test_a_distiller_without_a_teacher_is_refused(eagerly):
     distiller = Distiller(classifier(), None, SoftTargetKLDivergence())
     assert_refused(distiller, batches_of(), "no teacher is given.*set_teacher", eagerly=eagerly)
     distiller.set_teacher(Said())
@@ -489,8 +489,8 @@ def test_after_a_refused_batch_a_corrected_one_trains():
 LEAST = np.finfo(np.float32).min
 
 
-def test_a_teacher_may_mask_with_the_least_number_there_is():
-    """At temperature 0.5 it overflows; what is masked has a soft target of 0."""
+def test_a_teacher_may_mask_with_the_lowest_float32():
+    """At temperature 0.5 it overflows; masked candidates have a soft target of 0."""
     said = np.float32([[LEAST, 0.0, 0.0]])
     student = tf.keras.Sequential([tf.keras.Input([1]), tf.keras.layers.Dense(3, use_bias=False)])
     student.set_weights([np.log(np.float32([[2.0, 1.0, 1.0]])) / 2])
@@ -501,7 +501,7 @@ def test_a_teacher_may_mask_with_the_least_number_there_is():
 
 
 @pytest.mark.parametrize("value", [-LEAST, [LEAST] * NUM_CLASSES])
-def test_a_teacher_that_overflows_or_masks_everything_is_not_a_student_that_diverged(value):
+def test_a_teacher_that_overflows_or_masks_everything_is_not_a_diverged_student(value):
     said = SAID.copy()
     said[7, :] = value
     distiller = distiller_of(losses=SoftTargetKLDivergence(0.5))

@@ -84,7 +84,7 @@ def test_holds_every_format_and_nothing_else(artefact):
 
 
 @pytest.mark.parametrize("num_rows", [1, 7])
-def test_float32_file_says_what_the_model_says(artefact, num_rows):
+def test_float32_file_returns_the_models_predictions(artefact, num_rows):
     rows = {name: values[:num_rows] for name, values in ROWS.items()}
     said = run(artefact.folder / "student.tflite", "score", rows)
     assert set(said) == set(TASKS)
@@ -122,7 +122,7 @@ assert "tfrs_distill" not in sys.modules
 
 
 @pytest.mark.nightly
-def test_a_fresh_reader_of_the_saved_model_gets_what_the_model_says(artefact, tmp_path):
+def test_a_fresh_reader_of_the_saved_model_gets_the_models_predictions(artefact, tmp_path):
     asked, pairs = pairs_of(3)
     np.savez(tmp_path / "rows.npz", **ROWS)
     np.savez(tmp_path / "rank.npz", **asked)
@@ -137,7 +137,7 @@ def test_a_fresh_reader_of_the_saved_model_gets_what_the_model_says(artefact, tm
             np.testing.assert_allclose(answers[f"{signature}/{task}"], values, atol=1e-6)
 
 
-def test_both_signatures_answer_the_definition(by_hand_artefact):
+def test_both_signatures_return_the_models_predictions(by_hand_artefact):
     path = by_hand_artefact.folder / "student.tflite"
     users, items = np.array([0, 1, 3, 2, 9], np.int32), np.array([1, 0, 4, 2, -5], np.int32)
     said = run(path, "score", {"user_id": users, "item_id": items})["like"]
@@ -149,7 +149,7 @@ def test_both_signatures_answer_the_definition(by_hand_artefact):
 
 
 @pytest.mark.parametrize("name", ["student.tflite", "student_int8.tflite"])
-def test_odd_values_count_as_unknown(artefact, name):
+def test_invalid_values_count_as_unknown(artefact, name):
     odd = {name: values.copy() for name, values in ROWS.items()}
     clean = {name: values.copy() for name, values in ROWS.items()}
     odd["user_id"][:] = [-1, NUM_USERS + 1, 2**31 - 1, -(2**31), 0, -7, NUM_USERS + 99]
@@ -177,7 +177,7 @@ def test_int8_file_is_near_the_model(artefact):
         predictions(STUDENT, rows),
     )
     # 8 bits round an entry by up to 0.4 % of its tensor's largest, some four standard deviations:
-    # 1 % of a standard deviation on average, in some five tensors behind each other.
+    # 1 % of a standard deviation on average, in some five tensors in sequence.
     for task in TASKS:
         error = np.sqrt(np.mean((said[task] - expected[task]) ** 2))
         assert 0 < error < 0.05 * expected[task].std(), task
@@ -196,7 +196,7 @@ def tensors_of(path):
 
 
 def test_int8_file_holds_every_large_table_once_in_8_bits(artefact):
-    # The converter leaves tensors of fewer than 1,024 numbers as they are.
+    # The converter does not quantize tensors of fewer than 1,024 numbers.
     found = tensors_of(artefact.folder / "student_int8.tflite")
     large = {shape: kind for shape, kind, _ in found if np.prod(shape) >= 1024}
     assert set(large.values()) == {schema.TensorType.INT8}
@@ -212,7 +212,7 @@ def test_files_hold_no_item_vectors(artefact, name):
         assert max(size for _, _, size in tensors_of(artefact.folder / name)) < vectors / 4
 
 
-def test_the_student_stays_as_it_was(artefact):
+def test_the_student_is_not_changed(artefact):
     item = STUDENT.features[3]
     assert item.vectors is not None
     for task, values in predictions(STUDENT, ROWS).items():
@@ -227,7 +227,7 @@ def test_only_built_in_operators(artefact):
         assert not [code for code in codes if code.CustomCode() is not None]
 
 
-def test_rows_are_free_and_a_query_is_one(artefact):
+def test_the_number_of_rows_is_dynamic_and_a_query_is_one(artefact):
     interpreter = Interpreter(model_path=str(artefact.folder / "student.tflite"))
     for signature, rows in (("score", -1), ("rank", 1)):
         details = interpreter.get_signature_runner(signature).get_input_details()
@@ -246,7 +246,7 @@ def test_rows_are_free_and_a_query_is_one(artefact):
         assert {kinds[name] for name in kinds if name not in floats} == {np.int32}
 
 
-def test_says_what_the_columns_are(artefact):
+def test_the_signature_describes_the_columns(artefact):
     columns = artefact.columns
     assert {
         name: (c["dtype"], c["shape"], c["side"], c["kind"]) for name, c in columns.items()
@@ -284,7 +284,7 @@ def test_a_catalogue_gives_the_item_ids_and_titles(tmp_path):
     assert "vocabulary" not in artefact.columns["user_id"]
 
 
-def test_a_student_of_one_side_is_not_asked_to_rank(tmp_path):
+def test_a_student_of_one_side_cannot_rank(tmp_path):
     student = RankingStudent([NumberFeature("age", 40.0, 10.0, "query")], [Binary("like")], seed=0)
     artefact = export_artefact(student, tmp_path / "1", vocabularies={})
     assert artefact.signature["signature_names"] == ["score"]
@@ -297,26 +297,26 @@ def test_a_student_of_one_side_is_not_asked_to_rank(tmp_path):
     "vocabularies, words",
     [
         ({"user": ("a", "b", "c")}, "no column 'user' of kind 'id'.* It has: user_id, item_id"),
-        ({"user_id": ("a", "b")}, "'user_id' does not belong.*knows 3 indices. Received: .* of 2"),
+        ({"user_id": ("a", "b")}, "'user_id' does not belong.*has 3 indices. Received: .* of 2"),
         ({"user_id": ("a", "b", "a")}, "vocabulary of 'user_id' has an id twice"),
         ({"user_id": (7, 8, 9)}, "vocabulary of 'user_id' must be text. Received: 7"),
         ({"user_id": ("a", b"b", "c")}, "vocabulary of 'user_id' must be text. Received: b'b'"),
         ({"item_id": WordVocabulary(("a",))}, "no column 'item_id' of kind 'words'.* has: none"),
     ],
 )
-def test_refuses_vocabularies_of_something_else(tmp_path, vocabularies, words):
+def test_refuses_vocabularies_of_other_columns(tmp_path, vocabularies, words):
     with pytest.raises(InputError, match=words):
         export_artefact(hand_student(), tmp_path / "1", vocabularies=vocabularies)
     assert os.listdir(tmp_path) == []
 
 
-def test_refuses_words_of_something_else(tmp_path):
-    with pytest.raises(InputError, match="'words' does not belong.*knows 61 indices.* of 3"):
+def test_refuses_vocabularies_of_another_size(tmp_path):
+    with pytest.raises(InputError, match="'words' does not belong.*has 61 indices.* of 3"):
         export_artefact(STUDENT, tmp_path / "1", vocabularies={"words": WordVocabulary(("a", "b"))})
 
 
 def test_refuses_a_catalogue_of_other_items(tmp_path):
-    with pytest.raises(InputError, match="'item_id' does not belong.*knows 4 indices.* of 5"):
+    with pytest.raises(InputError, match="'item_id' does not belong.*has 4 indices.* of 5"):
         export_artefact(hand_student(), tmp_path / "1", vocabularies={}, catalogue=catalogue_of(5))
 
 
@@ -365,7 +365,7 @@ def test_refuses_columns_that_cannot_be_inputs(tmp_path, features, words):
         export_artefact(Odd(features, [Binary("like")]), tmp_path / "1", vocabularies={})
 
 
-def test_refuses_a_file_that_computes_something_else(tmp_path, monkeypatch):
+def test_refuses_a_file_with_other_outputs(tmp_path, monkeypatch):
     real = tflite._run
 
     def slightly_off(*args):
@@ -393,7 +393,7 @@ def test_names_an_operator_that_litert_does_not_have(tmp_path, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_does_not_replace_a_folder_of_something_else(tmp_path):
+def test_refuses_a_folder_with_other_files(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(InputError, match="not an artefact, and it would be replaced"):
         export_artefact(hand_student(), tmp_path, vocabularies={})
@@ -401,7 +401,7 @@ def test_does_not_replace_a_folder_of_something_else(tmp_path):
 
 
 @pytest.mark.parametrize("fitting", [0, 1, 3])
-def test_full_disk_leaves_the_old_artefact(by_hand_artefact, monkeypatch, fitting):
+def test_full_disk_keeps_the_old_artefact(by_hand_artefact, monkeypatch, fitting):
     real, calls = os.fsync, []
 
     def full_after(file):
@@ -441,7 +441,7 @@ def of_history(items):
 
 @pytest.mark.parametrize("format", ["tflite", "saved_model"])
 @pytest.mark.parametrize("signature", ["rank", "score"])
-def test_every_item_of_a_history_is_masked_however_old(artefact, format, signature):
+def test_every_item_of_a_history_is_masked_at_any_age(artefact, format, signature):
     history = [7, 0, 399, 7, NUM_ITEMS + 1, *range(100, 100 + MAX_HISTORY), 0]
     asked = of_history(history)
     rows = {

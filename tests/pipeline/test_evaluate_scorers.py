@@ -1,4 +1,4 @@
-"""`tfrs-distill evaluate`: every kind of model on the same queries, and what is refused."""
+"""`tfrs-distill evaluate`: every kind of model on the same queries, and errors."""
 
 import json
 import re
@@ -136,7 +136,7 @@ def figures_of(capsys, folder, *scorers, options=()):
     return found, paths
 
 
-def test_every_kind_of_scorer_gives_what_evaluate_gives(folder, capsys):
+def test_every_kind_of_scorer_has_the_results_of_evaluate(folder, capsys):
     kinds = ("scores.npy", "scores.npz", "models.py:last_items", "models.py:first_items")
     found, paths = figures_of(capsys, folder, *kinds, options=["-k", "5", "10"])
     order = np.tile(np.arange(NUM_ITEMS, dtype=np.float32), (len(QUERIES), 1))
@@ -149,7 +149,7 @@ def test_every_kind_of_scorer_gives_what_evaluate_gives(folder, capsys):
     assert (found["split"], found["k"], found["queries"]) == ("test", [5, 10], len(QUERIES))
 
 
-def test_a_function_draws_the_same_whatever_stands_before_it(folder, capsys):
+def test_a_functions_random_draws_do_not_depend_on_earlier_models(folder, capsys):
     alone, (path,) = figures_of(capsys, folder, "models.py:by_chance")
     behind, _ = figures_of(capsys, folder, "models.py:most_met", "models.py:by_chance")
     assert behind["models"][path]["figures"] == alone["models"][path]["figures"]
@@ -165,7 +165,7 @@ def test_an_artefact_in_every_form_recommends_the_same(folder, capsys):
     assert found["models"][paths[0]]["calibration"] is None  # lists of 20, not scores of all
 
 
-def test_of_many_queries_the_same_few_are_ranked_whole(folder, capsys, monkeypatch):
+def test_of_many_queries_the_same_sample_is_fully_ranked(folder, capsys, monkeypatch):
     monkeypatch.setattr(whole_catalogue, "WHOLE_RANKINGS", 7)
     found, (array, teacher) = figures_of(capsys, folder, "scores.npy", "scores.npz")
     told = found["models"][array]["calibration"]
@@ -182,7 +182,7 @@ def users_who_met(item):
     return len(np.unique(TRAIN.users[met]))
 
 
-def test_the_others_stand_beside_the_first(folder, capsys):
+def test_models_are_compared_with_the_first(folder, capsys):
     found, (first, second) = figures_of(capsys, folder, "scores.npy", "models.py:most_met")
     ours = evaluate(SCORES, QUERIES)
     counts = np.array([users_who_met(item) for item in range(1, NUM_ITEMS + 1)], np.float32)
@@ -211,7 +211,7 @@ def test_the_others_stand_beside_the_first(folder, capsys):
     assert pair["segments"]["all"] == expected
 
 
-def test_diversity_is_of_the_vectors_that_are_given(folder, capsys):
+def test_diversity_uses_the_given_vectors(folder, capsys):
     vectors = np.random.default_rng(1).normal(size=(NUM_ITEMS, 3))
     np.save(folder / "vectors.npy", vectors)
     options = ["--item-vectors", str(folder / "vectors.npy"), "--split", "validation"]
@@ -253,7 +253,7 @@ def test_the_data_of_a_runs_folder(folder, capsys, tmp_path):
     assert of_run == figures_of(capsys, folder, "scores.npy")[0]
 
 
-def test_tables_are_the_data_too_and_are_read_as_by_run(folder, capsys, tmp_path):
+def test_tables_can_be_the_data_and_are_read_as_by_run(folder, capsys, tmp_path):
     rows = [(user, item, 10 * item + user) for user in range(12) for item in range(10)]
     shop = tmp_path / "shop.csv"
     shop.write_text("user,item,time\n" + "".join(f"C{u},SKU-{i},{t}\n" for u, i, t in rows))
@@ -304,11 +304,11 @@ def test_tables_of_models_differences_and_segments_are_printed(folder, capsys):
         ("small", "small is of another catalogue: it has 30 items, .*the data has 60 items"),
         ("seen", "was exported with exclude_seen=False, but the data has exclude_seen=True"),
         ("tower", "tower is a SavedModel, but not one that recommends"),
-        ("words.txt", "words.txt is no scorer"),
+        ("words.txt", "words.txt is not a scorer"),
         ("empty", "empty is not an artefact: it has no provenance.json"),
     ],
 )
-def test_what_is_no_scorer_of_the_data_is_one_clear_error(folder, capsys, scorer, words):
+def test_an_invalid_scorer_is_one_clear_error(folder, capsys, scorer, words):
     import tensorflow as tf
 
     if scorer == "tower" and not (folder / "tower").exists():
@@ -357,15 +357,15 @@ def test_what_is_no_scorer_of_the_data_is_one_clear_error(folder, capsys, scorer
         (["--item-vectors", "gone.npy"], "gone.npy must be a .npy file of finite vectors, float"),
     ],
 )
-def test_options_that_cannot_be_are_one_clear_error(folder, capsys, options, words):
+def test_invalid_options_are_one_clear_error(folder, capsys, options, words):
     assert main(["evaluate", str(folder / "scores.npy"), "--recipe", "synthetic", *options]) == 2
     said = capsys.readouterr().err
     assert words in said and said.startswith("error: ") and said.count("\n") == 1
 
 
-def test_a_model_that_is_named_twice_or_gives_too_short_lists(folder, capsys):
+def test_a_model_that_is_given_twice_or_has_too_short_lists_is_refused(folder, capsys):
     scores, artefact = str(folder / "scores.npy"), str(folder / "1")
     assert main(["evaluate", scores, scores, "--recipe", "synthetic"]) == 2
     assert "is named twice" in capsys.readouterr().err
     assert main(["evaluate", artefact, "--recipe", "synthetic", "-k", "21"]) == 2
-    assert "gives at most 20 items" in capsys.readouterr().err
+    assert "returns at most 20 items" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The ensemble of ranking rows against probabilities that are averaged in the open."""
+"""The ensemble of ranking rows against averaged probabilities."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def mean_of(given, tasks, weights=None):
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS])
-def test_the_average_is_one_of_probabilities(weights):
+def test_the_average_is_of_probabilities(weights):
     shares = np.array([1, 1, 1] if weights is None else weights) / (8 if weights else 3)
     found = mean_of(SAID, TASKS, weights=weights)
     assert list(found) == [task.name for task in TASKS]
@@ -72,7 +72,7 @@ def test_the_average_is_one_of_probabilities(weights):
         assert found[name].shape == (7, task.width) and found[name].dtype == np.float32
         said = probabilities(name, found[name].astype(float))
         np.testing.assert_allclose(said, expected, rtol=2e-6)
-    # Logits of a softmax are log-probabilities, so that they do not drift.
+    # Logits of a softmax are log-probabilities, so that their offsets are fixed.
     np.testing.assert_allclose(np.exp(found["grade"].astype(float)).sum(axis=1), 1, rtol=1e-6)
 
 
@@ -104,7 +104,7 @@ def test_a_batch_of_rows_has_the_same_mean(in_graph):
         np.testing.assert_allclose(logits, expected[name], rtol=1e-5, atol=1e-6)
 
 
-def test_the_fingerprint_follows_the_tasks():
+def test_the_fingerprint_depends_on_the_tasks():
     teachers = [FunctionTeacher(lambda *_: None, fingerprint=name) for name in "ab"]
     prints = {
         Ensemble(teachers, tasks=tasks).fingerprint() for tasks in ((), TASKS[:1], TASKS[1:2])
@@ -112,7 +112,7 @@ def test_the_fingerprint_follows_the_tasks():
     assert len(prints) == 3
 
 
-def test_a_row_of_nan_leaves_the_mean_to_the_others():
+def test_a_row_of_nan_uses_the_mean_of_the_others():
     said = [{"like": np.array([0.0, np.nan, np.nan])}, {"like": np.array([2.0, 2.0, np.nan])}]
     found = mean_of(said, [Binary("like")], weights=[3, 1])["like"]
     first = 0.75 * 0.5 + 0.25 * sigmoid(2.0)
@@ -123,7 +123,7 @@ def test_a_row_of_nan_leaves_the_mean_to_the_others():
     np.testing.assert_allclose(softmax(grade[1].astype(float)), [1 / 3] * 3, rtol=1e-6)
 
 
-def test_a_task_may_be_of_some_teachers_alone():
+def test_some_teachers_alone_may_have_a_task():
     said = [{"like": SAID[0]["like"], "rating": SAID[0]["rating"]}, {"rating": SAID[1]["rating"]}]
     found = mean_of(said, TASKS[:2], weights=[1, 3])
     np.testing.assert_allclose(found["like"], SAID[0]["like"], rtol=1e-6)
@@ -131,10 +131,10 @@ def test_a_task_may_be_of_some_teachers_alone():
     np.testing.assert_allclose(found["rating"], expected, rtol=1e-6)
 
 
-def test_sure_teachers_and_masked_items_stay_finite():
+def test_confident_teachers_and_masked_items_stay_finite():
     said = [{"like": np.array([500.0, -500.0])}, {"like": np.array([500.0, 300.0])}]
     found = mean_of(said, [Binary("like")])["like"][:, 0]
-    # Both say yes, with odds e^500. One says no and one says yes: 1/2, so the logit is 0.
+    # Both predict 1, with odds e^500. One predicts 0 and one 1: 1/2, so the logit is 0.
     np.testing.assert_allclose(found, [500.0, 0.0], atol=1e-4)
     masked = np.float32(np.finfo(np.float32).min / 1e8)
     said = [{"next": np.array([[0.0, 1.0, masked, 0.0]], np.float32)}] * 2
@@ -143,7 +143,7 @@ def test_sure_teachers_and_masked_items_stay_finite():
     np.testing.assert_allclose(softmax(found), softmax(np.array([[0, 1, -np.inf, 0]])), rtol=1e-6)
 
 
-def test_many_rows_are_averaged_in_parts(monkeypatch):
+def test_many_rows_are_averaged_in_blocks(monkeypatch):
     whole = mean_of(SAID, TASKS)
     monkeypatch.setattr(row_blocks, "CELLS", 3)  # one row at a time
     for task, logits in mean_of(SAID, TASKS).items():
@@ -163,7 +163,7 @@ def test_many_rows_are_averaged_in_parts(monkeypatch):
             InputError,
             "logits of lik, but the tasks are: like",
         ),
-        ([{}, {}], None, InputError, "No teacher gives logits of the task 'like'"),
+        ([{}, {}], None, InputError, "No teacher returns logits of the task 'like'"),
         (
             [{"like": [[1.0, 2.0]]}, {}],
             None,
@@ -178,13 +178,13 @@ def test_many_rows_are_averaged_in_parts(monkeypatch):
         ),
     ],
 )
-def test_what_it_refuses(said, weights, error, words):
+def test_invalid_logits_are_refused(said, weights, error, words):
     arrays = [{name: np.array(values) for name, values in logits.items()} for logits in said]
     with pytest.raises(error, match=words):
         mean_of(arrays, [Binary("like")], weights=weights)
 
 
-def test_logits_by_task_and_one_tensor_do_not_mix():
+def test_logits_by_task_and_one_tensor_cannot_be_mixed():
     teachers = [FunctionTeacher(lambda *_: {"like": [[0.0]]}), FunctionTeacher(lambda *_: [[0.0]])]
     with pytest.raises(InputError, match="a dict of teacher 0, one tensor of teacher 1"):
         Ensemble(teachers, tasks=[Binary("like")]).logits({})

@@ -57,8 +57,8 @@ def checked_label_smoothing(label_smoothing: float) -> float:
     """
     if not 0 <= label_smoothing < 1:
         raise ValueError(
-            "`label_smoothing` must be at least 0 and below 1: the share of a label that all "
-            f"classes have alike. Received: label_smoothing={label_smoothing!r}."
+            "`label_smoothing` must be at least 0 and below 1: the share of a label that is "
+            f"spread evenly over all classes. Received: label_smoothing={label_smoothing!r}."
         )
     return float(label_smoothing)
 

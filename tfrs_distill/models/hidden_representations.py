@@ -109,5 +109,5 @@ def find(hidden: Mapping[str, Any], name: str, owner: str) -> tf.Tensor:
     what = "several hidden representations" if matches else "no hidden representation"
     raise ValueError(
         f"The {owner} has {what} called {name!r}. "
-        + (f"Use one of {matches}." if matches else f"It gives: {sorted(hidden)}.")
+        + (f"Use one of {matches}." if matches else f"It has: {sorted(hidden)}.")
     )

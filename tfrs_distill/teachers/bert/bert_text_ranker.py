@@ -20,7 +20,7 @@ from tfrs_distill.teachers.bert.token_windows import TokenWindows, token_windows
 from tfrs_distill.teachers.bert.tuned_bert import TunedBert, check_num_layers, read_tuned_bert
 from tfrs_distill.teachers.whole_number import check_whole_number
 
-BATCHES_A_POOL = 50  # shuffled rows are sorted by length within pools of so many batches
+BATCHES_A_POOL = 50  # shuffled rows are sorted by length within pools of this many batches
 
 
 class BertTextRanker(TunedBert):
@@ -288,8 +288,8 @@ def _check_tasks(tasks: Sequence[RankingTask]) -> None:
     next_item = [task.name for task in tasks if isinstance(task, NextItem)]
     if next_item:
         raise ValueError(
-            f"A text ranker reads one text a row and knows no catalogue: it has no logits "
-            f"of {next_item[0]!r}, a `NextItem` task. Leave it out."
+            f"A text ranker reads one text per row and has no catalogue: it has no logits "
+            f"of {next_item[0]!r}, a `NextItem` task. Remove it."
         )
 
 
