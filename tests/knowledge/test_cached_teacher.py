@@ -1,4 +1,4 @@
-"""The teacher cache: what it answers, who taught whom, what it resumes and what it refuses."""
+"""The teacher cache: its outputs, the training users of each fold, resuming, and errors."""
 
 import contextlib
 import functools
@@ -41,15 +41,15 @@ def cross_fitted(windows, directory, school=None, **changed):
 
 
 def logits_in_numpy(teacher, history):
-    """What a planted teacher answers to one history, in float64, over all items."""
+    """A planted teacher's logits for one history, in float64, over all items."""
     return np.array([teacher.score(history[-1], item) for item in range(1, NUM_ITEMS + 1)])
 
 
-# What it answers.
+# Outputs.
 
 
 @pytest.mark.parametrize("seed", [None, 3])
-def test_a_cached_teacher_gives_the_live_ones_logits(tmp_path, windows, seed):
+def test_a_cached_teacher_returns_the_live_teachers_logits(tmp_path, windows, seed):
     teacher = PlantedTeacher(NUM_ITEMS)
     cached = cache_teacher(teacher, windows, tmp_path, top_k=4)
     assert cached.num_folds == 1
@@ -120,17 +120,17 @@ def test_top_k_form_is_exact(tmp_path, windows):
         np.testing.assert_allclose(found, tail, atol=1e-5)
 
 
-def test_join_leaves_the_windows_as_they_were(tmp_path, windows):
+def test_join_does_not_change_the_windows(tmp_path, windows):
     joined = cache_teacher(PlantedTeacher(NUM_ITEMS), windows, tmp_path, top_k=4).join(windows)
     assert windows.knowledge == {}
     np.testing.assert_array_equal(joined.labels, windows.labels)
     assert joined.fingerprint() == windows.fingerprint()
 
 
-# Who taught whom.
+# Training users.
 
 
-def test_no_teacher_ever_sees_a_user_it_speaks_about(tmp_path, windows):
+def test_no_teacher_is_trained_on_a_user_it_labels(tmp_path, windows):
     school = School(NUM_ITEMS)
     fold = cross_fitted(windows, tmp_path, school).join(windows).knowledge[columns.TEACHER_FOLD]
     for index in range(3):
@@ -143,7 +143,7 @@ def test_no_teacher_ever_sees_a_user_it_speaks_about(tmp_path, windows):
         assert taught.knowledge == {}
 
 
-def test_users_are_dealt_evenly_and_by_the_seed(tmp_path, windows):
+def test_users_are_assigned_evenly_and_by_the_seed(tmp_path, windows):
     def folds(seed):
         cached = cross_fitted(windows, tmp_path / str(seed), seed=seed)
         fold = cached.join(windows).knowledge[columns.TEACHER_FOLD]
@@ -155,7 +155,7 @@ def test_users_are_dealt_evenly_and_by_the_seed(tmp_path, windows):
     assert folds(1) != dealt
 
 
-def test_knowledge_of_an_earlier_cache_does_not_reach_the_teachers(tmp_path, windows):
+def test_teachers_are_trained_without_knowledge_of_an_earlier_cache(tmp_path, windows):
     joined = cache_teacher(PlantedTeacher(NUM_ITEMS), windows, tmp_path / "a", top_k=4).join(
         windows
     )
@@ -164,8 +164,8 @@ def test_knowledge_of_an_earlier_cache_does_not_reach_the_teachers(tmp_path, win
     assert all(taught.knowledge == {} for taught in school.taught.values())
 
 
-def test_one_bar_over_the_shards(tmp_path, windows):
-    """It ends at its total, however many shards are there already."""
+def test_one_progress_bar_over_the_shards(tmp_path, windows):
+    """It ends at its total, however many shards exist already."""
     seen = []
 
     class Listener(SilentProgress):
@@ -186,10 +186,10 @@ def test_one_bar_over_the_shards(tmp_path, windows):
         assert sum(seen[1:]) == shards
 
 
-# What it resumes.
+# Resuming.
 
 
-def test_what_is_on_disk_is_not_made_again(tmp_path, windows):
+def test_existing_shards_are_not_computed_again(tmp_path, windows):
     first = cross_fitted(windows, tmp_path)
     school = School(NUM_ITEMS)
     again = cross_fitted(windows, tmp_path, school)
@@ -202,7 +202,7 @@ def test_what_is_on_disk_is_not_made_again(tmp_path, windows):
         np.testing.assert_array_equal(other.logits(batch, ALL_ITEMS), expected)
 
 
-def test_a_teacher_that_was_heard_is_not_asked_again(tmp_path, windows):
+def test_a_teacher_with_complete_shards_is_not_called_again(tmp_path, windows):
     cache_teacher(PlantedTeacher(NUM_ITEMS), windows, tmp_path, top_k=4)
     silent = PlantedTeacher(NUM_ITEMS)
     silent.encode_queries = silent.encode_candidates = silent.logits = pytest.fail
@@ -237,11 +237,11 @@ def test_an_interrupted_call_resumes(tmp_path, windows):
     ],
     ids=lambda changed: next(iter(changed)),
 )
-def test_a_change_of_anything_makes_it_again(tmp_path, windows, changed):
+def test_any_change_of_settings_recomputes_the_cache(tmp_path, windows, changed):
     first = cross_fitted(windows, tmp_path)
     school = School(NUM_ITEMS)
     again = cross_fitted(windows, tmp_path, school, **changed)
-    if "seed" in changed:  # a fold that happens to be dealt the same users may stay
+    if "seed" in changed:  # a fold to which the same users are assigned may stay
         assert school.folds
     else:
         assert school.folds == list(range(changed.get("num_folds", 3)))
@@ -250,7 +250,7 @@ def test_a_change_of_anything_makes_it_again(tmp_path, windows, changed):
     assert CachedTeacher.open(tmp_path).fingerprint() == again.fingerprint()
 
 
-def test_other_windows_make_it_again(tmp_path, windows):
+def test_other_windows_recompute_the_cache(tmp_path, windows):
     cross_fitted(windows, tmp_path)
     school = School(NUM_ITEMS)
     history = windows.history.copy()
@@ -260,7 +260,7 @@ def test_other_windows_make_it_again(tmp_path, windows):
     assert school.folds == [0, 1, 2]
 
 
-def test_another_teacher_makes_it_again(tmp_path, windows):
+def test_another_teacher_recomputes_the_cache(tmp_path, windows):
     first = cache_teacher(PlantedTeacher(NUM_ITEMS), windows, tmp_path, top_k=4)
     other = PlantedTeacher(NUM_ITEMS, seed=1)
     again = cache_teacher(other, windows, tmp_path, top_k=4)
@@ -271,8 +271,8 @@ def test_another_teacher_makes_it_again(tmp_path, windows):
     )
 
 
-def test_a_half_renewed_cache_is_not_finished(tmp_path, windows):
-    """Shards of an old and a new recipe side by side must not pass for one cache."""
+def test_a_partly_renewed_cache_is_not_finished(tmp_path, windows):
+    """Shards of an old and a new recipe together must not pass for one cache."""
     cross_fitted(windows, tmp_path)
     with pytest.raises(KeyboardInterrupt):
         cross_fitted(windows, tmp_path, School(NUM_ITEMS, fail_at=1), fingerprint="recipe 2")
@@ -280,10 +280,10 @@ def test_a_half_renewed_cache_is_not_finished(tmp_path, windows):
         CachedTeacher.open(tmp_path)
 
 
-# What it refuses.
+# Errors.
 
 
-def test_some_windows_in_any_order_get_their_own_knowledge(tmp_path, windows):
+def test_a_subset_of_windows_in_any_order_gets_its_own_knowledge(tmp_path, windows):
     cached = cross_fitted(windows, tmp_path)
     rows = np.random.default_rng(5).permutation(len(windows))[:4]
     whole, part = cached.join(windows), cached.join(windows.subset(rows))
@@ -298,7 +298,7 @@ def test_other_windows_cannot_be_joined(tmp_path, windows):
 
 
 @pytest.mark.parametrize("part", ["users", "history", "labels"])
-def test_the_example_that_is_not_held_is_named(tmp_path, windows, part):
+def test_a_missing_example_is_named(tmp_path, windows, part):
     cached = cross_fitted(windows, tmp_path)
     changed = getattr(windows, part).copy()
     changed[3] = changed[3] + 1
@@ -339,7 +339,7 @@ def test_a_truncated_shard_is_named(tmp_path, windows):
             read()
 
 
-def test_a_missing_shard_is_named_and_made_again(tmp_path, windows):
+def test_a_missing_shard_is_named_and_computed_again(tmp_path, windows):
     cross_fitted(windows, tmp_path)
     path = shard_of(tmp_path, 1)
     content = path.read_bytes()
@@ -354,7 +354,7 @@ def test_a_missing_shard_is_named_and_made_again(tmp_path, windows):
 
 
 def test_a_foreign_shard_is_named(tmp_path, windows):
-    """The same file name, size and layout, but another teacher's answers."""
+    """The same file name, size and layout, but another teacher's outputs."""
     cross_fitted(windows, tmp_path / "ours")
     cross_fitted(windows, tmp_path / "theirs", fingerprint="recipe 2")
     path = shard_of(tmp_path / "ours", 1)
@@ -377,7 +377,7 @@ def test_an_unfinished_cache_is_refused(tmp_path, windows, content):
     CachedTeacher.open(tmp_path)
 
 
-def test_a_changed_number_in_the_manifest_is_seen(tmp_path, windows):
+def test_a_changed_number_in_the_manifest_is_detected(tmp_path, windows):
     cross_fitted(windows, tmp_path)
     path = tmp_path / "cache.json"
     path.write_text(path.read_text().replace("1.0", "2.0"))
@@ -392,12 +392,12 @@ def test_an_older_format_is_named(tmp_path):
         CachedTeacher.open(tmp_path)
 
 
-def test_a_folder_that_is_not_there(tmp_path):
+def test_a_missing_folder_is_refused(tmp_path):
     with pytest.raises(InputError, match="nowhere is not a complete teacher cache"):
         CachedTeacher.open(tmp_path / "nowhere")
 
 
-def test_a_teacher_that_gives_nan_writes_nothing(tmp_path, windows):
+def test_a_teacher_that_returns_nan_writes_nothing(tmp_path, windows):
     teacher = PlantedTeacher(NUM_ITEMS)
     teacher.queries = tf.fill([NUM_ITEMS + 1, 5], float("nan"))
     user = windows.users[0]
@@ -406,7 +406,7 @@ def test_a_teacher_that_gives_nan_writes_nothing(tmp_path, windows):
     assert not (tmp_path / "cache").exists() or not list((tmp_path / "cache").iterdir())
 
 
-def test_a_full_disk_leaves_whole_shards_alone(tmp_path, windows):
+def test_a_full_disk_leaves_only_complete_shards(tmp_path, windows):
     class Large(School):
         def __call__(self, taught, fold):
             super().__call__(taught, fold)
@@ -481,7 +481,7 @@ def test_shards_hold_a_folds_examples_in_order(tmp_path, windows, rows_per_shard
         assert 1 <= sizes[-1] <= rows_per_shard
         for name, array in one.shards[0].arrays.items():
             parts = np.concatenate([shard.arrays[name] for shard in fold.shards])
-            np.testing.assert_allclose(parts, array, atol=1e-6)  # other batches, other rounding
+            np.testing.assert_allclose(parts, array, atol=1e-6)  # other batches have other rounding
     for form in cached.forms:
         expected = whole.join(windows, form=form).knowledge
         for name, array in cached.join(windows, form=form).knowledge.items():
@@ -515,12 +515,12 @@ def interrupted(windows, directory, monkeypatch, *, after, school, **changed):
     return written
 
 
-def test_within_a_fold_only_missing_shards_are_made(tmp_path, windows, monkeypatch):
+def test_within_a_fold_only_missing_shards_are_computed(tmp_path, windows, monkeypatch):
     kept = interrupted(windows, tmp_path, monkeypatch, after=1, school=School(NUM_ITEMS))
     stamps = {name: (tmp_path / name).stat().st_mtime_ns for name in kept}
     school = School(NUM_ITEMS)
     cross_fitted(windows, tmp_path, school, rows_per_shard=2)
-    assert school.folds == [0, 1, 2]  # the interrupted fold's teacher is made once more
+    assert school.folds == [0, 1, 2]  # the interrupted fold's teacher is trained once more
     assert {name: (tmp_path / name).stat().st_mtime_ns for name in kept} == stamps
     other = tmp_path.with_name(f"{tmp_path.name}-other")
     cross_fitted(windows, other, rows_per_shard=2)
@@ -528,8 +528,8 @@ def test_within_a_fold_only_missing_shards_are_made(tmp_path, windows, monkeypat
         assert (tmp_path / path.name).read_bytes() == path.read_bytes()
 
 
-def test_shards_of_a_teacher_that_came_out_different_are_made_again(tmp_path, windows, monkeypatch):
-    """Training that is not the same twice: a fold must not mix two teachers."""
+def test_shards_of_a_differently_trained_teacher_are_computed_again(tmp_path, windows, monkeypatch):
+    """Training is not deterministic: a fold must not mix two teachers."""
 
     class Restless(School):
         def __call__(self, taught, fold):
@@ -553,7 +553,7 @@ def test_shards_of_a_teacher_that_came_out_different_are_made_again(tmp_path, wi
 
 
 class Reranker:
-    """Gives logits alone; what it says depends on the example's number and the history."""
+    """Returns logits alone, which depend on the example's number and the history."""
 
     def __init__(self, poison=None):
         self.poison, self.table = poison, np.random.default_rng(3).normal(size=(50, NUM_ITEMS))
@@ -594,27 +594,27 @@ def test_a_teacher_with_logits_alone_is_cached_as_its_top_k(tmp_path, windows, r
             assert not ids.any() and not logits.any() and not tail.any()
 
 
-def test_embeddings_of_a_teacher_that_gives_none_are_refused(tmp_path, windows):
+def test_embeddings_of_a_teacher_without_embeddings_are_refused(tmp_path, windows):
     cached = cache_teacher(Reranker(), windows, tmp_path, top_k=4)
     words = r"has no embeddings, only \['top_k'\].*Join it with `form='top_k'`"
     by_embeddings = functools.partial(cached.join, form="embeddings")
     for ask in (by_embeddings, lambda _: cached.item_embeddings):
         with pytest.raises(InputError, match=words):
             ask(windows)
-    joined = cached.join(windows)  # whatever it holds
+    joined = cached.join(windows)  # whatever its content
     assert columns.TEACHER_TOP_K_IDS in joined.knowledge
 
 
-def test_a_factorised_teacher_is_joined_in_both_forms(tmp_path, windows):
+def test_a_factorised_teacher_can_be_joined_in_both_forms(tmp_path, windows):
     assert cross_fitted(windows, tmp_path).forms == ("embeddings", "top_k")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("rows_per_shard", [1, 64])
-def test_a_value_that_is_not_finite_is_named_and_nothing_stays(
+def test_a_value_that_is_not_finite_is_named_and_nothing_is_written(
     tmp_path, windows, value, rows_per_shard
 ):
-    """At one label, of an item that need not be among the best."""
+    """At one label, for an item that is not necessarily among the top."""
     row, position = np.argwhere(windows.labels > 0)[-1]
     user = int(windows.users[row])
     teacher = Reranker(poison=(user, position, value))
@@ -623,7 +623,7 @@ def test_a_value_that_is_not_finite_is_named_and_nothing_stays(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_example_behind_a_user_is_the_one_in_the_windows(tmp_path, windows):
+def test_examples_keep_their_numbers_of_the_windows(tmp_path, windows):
     """In a later shard and an odd fold, an example keeps its number among all windows."""
     teacher = Reranker()
     cached = cross_fit(
@@ -653,12 +653,12 @@ def test_a_teacher_without_a_fingerprint_is_refused(tmp_path, windows, gives):
     assert list(tmp_path.iterdir()) == []
 
 
-# Fewer bytes.
+# Compact storage.
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
 def test_logits_of_stored_embeddings_are_within_their_bound(tmp_path, windows, dtype):
-    """Error of a product: each side's own, `|dq| |c| + |q| |dc| + |dq| |dc|`, in float64."""
+    """Error bound of a product: `|dq| |c| + |q| |dc| + |dq| |dc|`, in float64."""
     teacher = PlantedTeacher(NUM_ITEMS)
     cached = cache_teacher(teacher, windows, tmp_path, top_k=4, dtype=dtype)
     arrays = cached.folds[0].shards[0].arrays
@@ -682,10 +682,10 @@ def test_logits_of_stored_embeddings_are_within_their_bound(tmp_path, windows, d
         found = np.float64(cached.logits(batch, ALL_ITEMS)) - queries @ items.T
         assert (np.abs(found) <= bound).all()
         apart.append(np.abs(found).max())
-    assert (max(apart) > 1e-4) == (dtype != "float32")  # it was stored in fewer bytes
+    assert (max(apart) > 1e-4) == (dtype != "float32")  # stored in fewer bytes
 
 
-def test_top_k_is_of_the_teacher_as_it_was_not_as_it_is_stored(tmp_path, windows):
+def test_top_k_comes_from_exact_and_not_from_stored_embeddings(tmp_path, windows):
     coarse, exact = (
         cache_teacher(PlantedTeacher(NUM_ITEMS), windows, tmp_path / name, top_k=4, dtype=name)
         for name in ("int8", "float32")
@@ -696,7 +696,7 @@ def test_top_k_is_of_the_teacher_as_it_was_not_as_it_is_stored(tmp_path, windows
         )
 
 
-def test_joining_reads_no_knowledge_and_a_batch_reads_its_rows(tmp_path, windows, monkeypatch):
+def test_joining_reads_no_knowledge_and_a_batch_reads_only_its_rows(tmp_path, windows, monkeypatch):
     cached = cross_fitted(windows, tmp_path, rows_per_shard=2)
     asked, get = [], RowsOfParts.__getitem__
 
@@ -711,7 +711,9 @@ def test_joining_reads_no_knowledge_and_a_batch_reads_its_rows(tmp_path, windows
     assert asked == []
     for batch in joined.batches(3).take(1):
         assert batch[columns.TEACHER_TOP_K_IDS].shape == (3, windows.max_history, 4)
-    assert asked and all(len(rows) <= 3 for rows in asked)  # a batch at a time, some ahead
+    assert asked and all(
+        len(rows) <= 3 for rows in asked
+    )  # one batch at a time, with some prefetched
 
 
 @pytest.mark.parametrize(
@@ -731,7 +733,7 @@ def test_settings_are_checked_before_anything_is_trained(tmp_path, windows, wron
 
 
 @pytest.mark.parametrize("changed", [{"dtype": "int8"}, {"rows_per_shard": 1}], ids=str)
-def test_another_way_of_storing_is_another_cache(tmp_path, windows, changed):
+def test_another_storage_format_is_another_cache(tmp_path, windows, changed):
     cross_fitted(windows, tmp_path)
     school = School(NUM_ITEMS)
     cross_fitted(windows, tmp_path, school, **changed)

@@ -1,4 +1,4 @@
-"""Cross-fitted knowledge of ranking rows: by teachers that remember every row they were shown."""
+"""Cross-fitted knowledge of ranking rows, by teachers that record their training rows."""
 
 import json
 import os
@@ -20,7 +20,7 @@ NUM_ROWS = 60
 
 
 def examples_of(num_rows=NUM_ROWS, seed=0):
-    """Rows of 13 users; the feature "row" is the row's number, whatever is taken of them."""
+    """Rows of 13 users; the feature "row" is the row's number in any subset."""
     random = np.random.default_rng(seed)
     users = random.integers(0, 13, num_rows)
     labels = {"like": random.integers(0, 2, num_rows).astype(float)}
@@ -28,7 +28,7 @@ def examples_of(num_rows=NUM_ROWS, seed=0):
 
 
 class Remembers:
-    """Says which fold it is of and, for each row, 1 if it saw the row, 10 if it saw its user."""
+    """Returns its fold and, for each row, 1 if trained on the row, 10 if trained on its user."""
 
     def __init__(self, examples, fold):
         self.rows, self.users = set(examples.features["row"].tolist()), set(examples.users.tolist())
@@ -42,7 +42,7 @@ class Remembers:
 
 
 class Bar:
-    """A progress that notes what it is told."""
+    """A progress that records its updates."""
 
     def __init__(self):
         self.notes = []
@@ -65,7 +65,7 @@ def heard(folder, train=Remembers, examples=None, **options):
 
 
 @pytest.mark.parametrize("num_folds", [2, 4, 13])
-def test_no_row_is_answered_by_a_teacher_that_saw_its_user(tmp_path, num_folds):
+def test_no_row_is_labelled_by_a_teacher_trained_on_its_user(tmp_path, num_folds):
     bar, trained = Bar(), []
 
     def train(examples, fold):
@@ -81,7 +81,7 @@ def test_no_row_is_answered_by_a_teacher_that_saw_its_user(tmp_path, num_folds):
     for user, fold in zip(examples.users.tolist(), said["said"][:, 0].tolist()):
         assert fold_of.setdefault(user, fold) == fold
     users = np.bincount(np.array(list(fold_of.values()), int), minlength=num_folds)
-    assert users.max() - users.min() <= 1 and users.sum() == 13  # dealt evenly
+    assert users.max() - users.min() <= 1 and users.sum() == 13  # assigned evenly
     rows = np.bincount(said["said"][:, 0].astype(int), minlength=num_folds)
     assert trained == [(fold, NUM_ROWS - rows[fold]) for fold in range(num_folds)]
     assert bar.notes == [
@@ -92,14 +92,16 @@ def test_no_row_is_answered_by_a_teacher_that_saw_its_user(tmp_path, num_folds):
     np.testing.assert_array_equal(found.labels["like"], examples.labels["like"])
 
 
-def test_rows_may_be_dealt_one_by_one(tmp_path):
+def test_rows_can_be_assigned_individually(tmp_path):
     said = heard(tmp_path, num_folds=4, by="row").teacher_logits
     seen = said["seen"][:, 0].tolist()
-    assert set(seen) <= {0.0, 10.0} and seen.count(10.0) > 50  # no row seen, but its user
+    assert (
+        set(seen) <= {0.0, 10.0} and seen.count(10.0) > 50
+    )  # not trained on the row, but on its user
     assert np.bincount(said["said"][:, 0].astype(int)).tolist() == [15] * 4
 
 
-def test_dealing_follows_the_seed(tmp_path):
+def test_assignment_follows_the_seed(tmp_path):
     first, same, other = (
         heard(tmp_path / name, seed=seed).teacher_logits["said"][:, 0]
         for name, seed in (("a", 1), ("b", 1), ("c", 2))
@@ -112,13 +114,13 @@ def not_again(examples, fold):
     raise AssertionError(f"fold {fold} is trained again")
 
 
-def test_a_second_call_reads(tmp_path):
+def test_a_second_call_reads_the_cache(tmp_path):
     first, bar = heard(tmp_path), Bar()
     again = heard(tmp_path, not_again, progress=bar)
     for task, logits in first.teacher_logits.items():
         np.testing.assert_array_equal(again.teacher_logits[task], logits)
     assert bar.notes == [("shards", 4), (4, "")]  # the bar still moves to its end
-    assert len(list(tmp_path.iterdir())) == 9  # two a fold, and the manifest
+    assert len(list(tmp_path.iterdir())) == 9  # two per fold, and the manifest
 
 
 @pytest.mark.parametrize(
@@ -131,13 +133,13 @@ def test_a_second_call_reads(tmp_path):
         {"examples": examples_of(seed=1)},
     ],
 )
-def test_what_decides_the_answers_names_the_files(tmp_path, changed):
+def test_file_names_depend_on_everything_that_determines_the_logits(tmp_path, changed):
     heard(tmp_path)
     with pytest.raises(AssertionError, match="fold 0 is trained again"):
         heard(tmp_path, not_again, **changed)
 
 
-def test_an_interrupted_call_loses_the_fold_it_was_in(tmp_path):
+def test_an_interrupted_call_loses_only_the_current_fold(tmp_path):
     def interrupted(examples, fold):
         if fold == 2:
             raise KeyboardInterrupt
@@ -156,7 +158,7 @@ def test_an_interrupted_call_loses_the_fold_it_was_in(tmp_path):
     assert trained == [2, 3]
 
 
-def test_a_killed_process_leaves_whole_folds_alone(tmp_path):
+def test_a_killed_process_leaves_only_complete_folds(tmp_path):
     child = os.fork()
     if not child:
 
@@ -262,18 +264,18 @@ class Says:
         ),
     ],
 )
-def test_a_teacher_that_says_nonsense_leaves_no_file(tmp_path, said, words):
+def test_invalid_logits_leave_no_file(tmp_path, said, words):
     with pytest.raises(InputError, match=words):
         heard(tmp_path, lambda examples, fold: Says(said))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_row_of_nan_says_nothing_and_is_kept(tmp_path):
+def test_a_row_of_nan_means_no_output_and_is_kept(tmp_path):
     said = heard(tmp_path, lambda e, f: Says(lambda n: {"a": np.where(np.arange(n), 1, np.nan)}))
     assert int(np.isnan(said.teacher_logits["a"]).sum()) == 4  # the first of each fold
 
 
-def test_teachers_must_answer_the_same_tasks(tmp_path):
+def test_all_teachers_must_have_the_same_tasks(tmp_path):
     def train(examples, fold):
         return Says(lambda n: {"a": np.zeros((n, 2 if fold == 3 else 1))})
 
@@ -290,13 +292,13 @@ def test_teachers_must_answer_the_same_tasks(tmp_path):
         ({"by": "item"}, ValueError, "`by` must be 'user' or 'row'. Received: by='item'"),
     ],
 )
-def test_what_it_refuses(tmp_path, options, error, words):
+def test_invalid_arguments_are_refused(tmp_path, options, error, words):
     with pytest.raises(error, match=words):
         heard(tmp_path, not_again, **options)
 
 
-def test_a_file_can_be_read_by_others(tmp_path):
-    """The layout is safetensors'; the rows stand in it."""
+def test_a_file_can_be_read_by_the_safetensors_library(tmp_path):
+    """The layout is safetensors'; the rows are in it."""
     import safetensors.numpy
 
     examples = examples_of()
@@ -316,7 +318,7 @@ def test_a_file_can_be_read_by_others(tmp_path):
 
 
 def interrupted_in_its_second_shard(folder, monkeypatch, **options):
-    """A call that dies between two shards of fold 0; the shard that it wrote."""
+    """A call that ends between two shards of fold 0; returns the shard that it wrote."""
     write, written = Shard.write.__func__, []
 
     def stopping(cls, path, *arguments):
@@ -332,7 +334,7 @@ def interrupted_in_its_second_shard(folder, monkeypatch, **options):
     return written[0]
 
 
-def test_within_a_fold_only_missing_shards_are_made(tmp_path, monkeypatch):
+def test_within_a_fold_only_missing_shards_are_computed(tmp_path, monkeypatch):
     kept = interrupted_in_its_second_shard(tmp_path / "a", monkeypatch)
     stamp = kept.stat().st_mtime_ns
     said = heard(tmp_path / "a", rows_per_shard=4).teacher_logits
@@ -342,7 +344,7 @@ def test_within_a_fold_only_missing_shards_are_made(tmp_path, monkeypatch):
         np.testing.assert_array_equal(said[task], logits)
 
 
-def test_shards_of_a_teacher_that_came_out_different_are_made_again(tmp_path, monkeypatch):
+def test_shards_of_a_differently_trained_teacher_are_computed_again(tmp_path, monkeypatch):
     class Restless(Remembers):
         def row_logits(self, examples):
             return {task: logits + 0.5 for task, logits in super().row_logits(examples).items()}
@@ -353,7 +355,7 @@ def test_shards_of_a_teacher_that_came_out_different_are_made_again(tmp_path, mo
     assert verify(tmp_path)["problems"] == []
 
 
-def test_the_cache_commands_know_it(tmp_path):
+def test_the_cache_commands_work_on_it(tmp_path):
     heard(tmp_path)
     heard(tmp_path, fingerprint="another")
     (facts,) = inspect(tmp_path)["caches"]
@@ -366,7 +368,7 @@ def test_the_cache_commands_know_it(tmp_path):
     assert [each["file"] for each in verify(tmp_path)["problems"]] == [shard.name]
 
 
-def test_it_joins_the_rows_it_was_made_for_and_no_others(tmp_path):
+def test_it_can_be_joined_only_to_its_rows(tmp_path):
     examples = examples_of()
     cached = cross_fit(Remembers, examples, tmp_path, fingerprint="f")
     again = CachedTeacher.open(tmp_path)
@@ -378,7 +380,7 @@ def test_it_joins_the_rows_it_was_made_for_and_no_others(tmp_path):
         again.join(random_windows(num_items=9))
 
 
-def test_a_cache_of_windows_joins_no_rows(tmp_path):
+def test_a_cache_of_windows_cannot_be_joined_to_rows(tmp_path):
     windows = random_windows(num_items=9)
     cached = cross_fit(School(9), windows, tmp_path, fingerprint="f", num_folds=2, top_k=3)
     with pytest.raises(InputError, match="of windows, not logits of ranking rows"):
