@@ -13,7 +13,7 @@ def draw(probabilities, seed=0):
     return np.array([random.choice(len(p), p=p) for p in probabilities])
 
 
-def test_figures_by_hand():
+def test_metrics_by_hand():
     # 3/4 on item 0 and 1/4 on item 1, for 8 queries of which item 0 came next in 4.
     logits = np.tile([math.log(3), 0.0], (8, 1)).astype(np.float32)
     told = calibration(logits, np.array([0, 1] * 4))
@@ -28,8 +28,8 @@ def test_figures_by_hand():
         pytest.approx((0.25, 0.5)),
         pytest.approx((0.75, 0.5)),
     ]
-    # Nothing beats a coin here, which is what an endless temperature gives.
-    assert told["temperature"] == pytest.approx(1e4, rel=1e-6)  # the hottest searched
+    # No prediction is better than a coin here, which is what an infinite temperature gives.
+    assert told["temperature"] == pytest.approx(1e4, rel=1e-6)  # the highest temperature searched
     assert told["negative_log_likelihood_at_temperature"] == pytest.approx(math.log(2), abs=1e-4)
     # (ln 3) / 10,000 off a coin: p = .500027, of which 4 * .000027 * 4 / 8 is misplaced.
     assert told["expected_calibration_error_at_temperature"] == pytest.approx(5.5e-5, rel=0.01)
@@ -89,19 +89,19 @@ def test_the_scale_of_logits_does_not_overflow():
     logits = np.array([[1e4, 0.0, -1e4], [0.0, 1e4, 0.0]], np.float32)
     told = calibration(logits, np.array([0, 1]))
     assert told["negative_log_likelihood"] == pytest.approx(0.0, abs=1e-9)
-    # Always right: as cold as makes the loss 0, which below 10,000 / 745 it is in float64.
+    # Always correct: the temperature is low enough for loss 0, in float64 below 10,000 / 745.
     assert 0 < told["temperature"] < 14
     assert told["negative_log_likelihood_at_temperature"] == 0
 
 
-def test_a_teacher_that_knows_nothing_is_calibrated():
+def test_a_teacher_with_equal_probabilities_is_calibrated():
     told = calibration(np.zeros((50, 8), np.float32), np.arange(50) % 8)
     assert told["negative_log_likelihood"] == pytest.approx(math.log(8))
     assert told["expected_calibration_error"] == pytest.approx(0.0, abs=1e-9)
     assert len(told["bins"]) == 1  # equal probabilities stay together
 
 
-def test_a_value_belongs_to_the_bin_of_its_masss_middle():
+def test_a_value_belongs_to_the_bin_of_the_middle_of_its_mass():
     # 5 % of the mass from 0 to .05, 7 % from .05 to .12: middles .025 and .085, both in the first
     # tenth; 88 % with the middle .56.
     logits = np.tile(np.log([5.0, 7.0, 88.0]), (100, 1))

@@ -21,6 +21,6 @@ def test_one_query_at_a_time_after_a_warm_up(monkeypatch):
 
     histories = [np.array([n]) for n in range(1, 102)]
     times = percentiles(scorer, histories)
-    # 1 to 101 milliseconds: the median is 51, the 95th percentile 96; the warm-up is left out.
+    # 1 to 101 milliseconds: the median is 51, the 95th percentile 96; the warm-up is excluded.
     assert times == pytest.approx({"p50": 51.0, "p95": 96.0})
     assert asked[10:] == list(range(1, 102))

@@ -31,7 +31,7 @@ def test_by_hand(labels, scores, k, expected):
 
 @pytest.mark.parametrize("k", [1, 3, 10])
 @pytest.mark.parametrize("levels", [3, 10**6])
-def test_as_scikit_learn_has_it_list_by_list(k, levels):
+def test_equal_to_scikit_learn_list_by_list(k, levels):
     random = np.random.default_rng(levels)
     labels, scores = random.integers(0, 4, 400), random.integers(0, levels, 400)
     lists = random.integers(0, 50, 400) * 2 + 5
@@ -47,7 +47,7 @@ def test_as_scikit_learn_has_it_list_by_list(k, levels):
     assert told[1:] == (len(expected), skipped)
 
 
-def test_lists_that_cannot_be_ordered_are_left_out():
+def test_lists_with_equal_labels_are_skipped():
     labels = [1, 0, 1, 1, 0, 0, 1, 0, 1]
     scores = [2, 1, 2, 1, 2, 1, 5, 2, 1]
     lists = ["a", "a", "all", "all", "none", "none", "one", "b", "b"]
@@ -55,7 +55,7 @@ def test_lists_that_cannot_be_ordered_are_left_out():
     assert told == (pytest.approx((1 + 1 / log2(3)) / 2), 2, 3)
 
 
-def test_a_list_weighs_as_much_as_the_mean_of_its_rows():
+def test_a_list_has_the_mean_weight_of_its_rows():
     labels, scores, lists = [1, 0, 0, 0, 1], [2, 1, 0, 2, 1], [4, 4, 4, 9, 9]
     told = metrics.list_ndcg(labels, scores, lists, weights=[3, 3, 3, 1, 1])
     assert told.value == pytest.approx((3 * 1 + 1 / log2(3)) / 4)
@@ -66,7 +66,7 @@ def test_a_list_weighs_as_much_as_the_mean_of_its_rows():
     )
 
 
-def test_what_cannot_be_judged_is_refused():
+def test_invalid_input_is_refused():
     with pytest.raises(InputError, match="must be at least 0. Received: -1.0"):
         metrics.list_ndcg([1, -1], [1, 2], [0, 0])
     with pytest.raises(InputError, match="2 lists, each with equal labels"):

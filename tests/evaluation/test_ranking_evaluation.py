@@ -26,7 +26,7 @@ BINARY_METRICS = (
 
 
 def rows_of(users, **labels):
-    """Examples of these users and labels; the item ids only count the rows."""
+    """Examples of these users and labels; the item ids are row numbers."""
     users = np.array(users)
     features = {"item_id": np.arange(1, len(users) + 1)}
     labels = {task: np.array(values, float) for task, values in labels.items()}
@@ -44,7 +44,7 @@ def planted():
 
 
 def guesser(noise, seed):
-    """A model that knows the ratings, more or less."""
+    """A model that predicts the ratings approximately."""
 
     def predict(examples):
         random = np.random.default_rng(seed)
@@ -66,7 +66,7 @@ def by_user(score, labels, predictions, users):
     return np.array(values), np.array(sizes)
 
 
-def test_a_binary_task_as_scikit_learn_has_it(planted):
+def test_a_binary_task_equals_scikit_learn(planted):
     told = evaluate_ranking(guesser(1.0, 1), planted, [LIKE], num_samples=20)
     there = ~np.isnan(planted.labels["like"])
     labels, users = planted.labels["like"][there], planted.users[there]
@@ -100,7 +100,7 @@ def test_a_binary_task_as_scikit_learn_has_it(planted):
 
 @pytest.mark.parametrize("task", [RATING, Ordinal("rating"), RatingDistribution("rating")])
 @pytest.mark.parametrize(("threshold", "given"), [(4.0, {}), (3.0, {"rating_threshold": 3.0})])
-def test_a_rating_as_scikit_learn_has_it(planted, task, threshold, given):
+def test_a_rating_task_equals_scikit_learn(planted, task, threshold, given):
     told = evaluate_ranking(guesser(1.0, 2), planted, [task], num_samples=20, **given)
     there = ~np.isnan(planted.labels["rating"])
     labels, users = planted.labels["rating"][there], planted.users[there]
@@ -118,7 +118,7 @@ def test_a_rating_as_scikit_learn_has_it(planted, task, threshold, given):
     assert told.tasks["rating"].num_users_skipped == told.tasks["rating"].num_users - len(areas)
 
 
-def test_intervals_are_of_whole_users(planted):
+def test_intervals_resample_whole_users(planted):
     told = evaluate_ranking(guesser(1.0, 1), planted, [RATING, LIKE], num_samples=200, seed=5)
     there = ~np.isnan(planted.labels["like"])
     labels, predictions = planted.labels["like"][there], guesser(1.0, 1)(planted)["like"][there]
@@ -148,7 +148,7 @@ def test_intervals_are_of_whole_users(planted):
                 assert low < value < high, (task, name)
 
 
-def test_a_planted_difference_is_found_and_none_is_none(planted):
+def test_a_planted_difference_is_significant_and_no_difference_is_not(planted):
     tasks = [RATING, LIKE]
     good, bad, other = (
         evaluate_ranking(guesser(noise, seed), planted, tasks)
@@ -181,7 +181,7 @@ def test_a_difference_is_paired(planted):
     assert high - low > 0.05
 
 
-def test_only_evaluations_of_the_same_can_be_compared(planted):
+def test_only_evaluations_of_the_same_rows_can_be_compared(planted):
     here = evaluate_ranking(guesser(1.0, 1), planted, [LIKE], num_samples=20)
     for others in (
         evaluate_ranking(guesser(1.0, 1), planted.subset(np.arange(200)), [LIKE], num_samples=20),
@@ -209,7 +209,7 @@ def test_other_labels_or_users_of_the_same_rows_cannot_be_compared(other):
         compare(*evaluations, "like", "auc")
 
 
-def test_a_model_is_asked_batch_by_batch_in_order(planted):
+def test_a_model_predicts_batch_by_batch_in_order(planted):
     model = RankingModel(
         [IdFeature("user_id", 40, 4, "query", seed=0), ItemFeature(300, 4, seed=1)],
         [LIKE, RATING],
@@ -229,7 +229,7 @@ def test_a_model_is_asked_batch_by_batch_in_order(planted):
         assert told.metrics[task] == pytest.approx(expected.metrics[task], rel=1e-4)
 
 
-def test_where_no_user_has_both_kinds_there_is_no_gauc():
+def test_without_a_user_with_both_classes_there_is_no_gauc():
     examples = rows_of([1, 2, 3, 4], like=[1, 0, 1, 0], rating=[5, 4, 5, 4])
     predict = {"like": np.array([0.9, 0.2, 0.4, 0.6]), "rating": np.full(4, 4.5)}
     told = evaluate_ranking(lambda _: predict, examples, [LIKE, RATING], num_samples=50)
@@ -272,12 +272,12 @@ def test_the_summary_is_json(planted):
         ),
     ],
 )
-def test_answers_that_cannot_be_judged_are_refused(said, words):
+def test_invalid_predictions_are_refused(said, words):
     with pytest.raises(InputError, match=words):
         evaluate_ranking(lambda _: said, rows_of([1, 1, 2], like=[1, 0, 1]), [LIKE])
 
 
-def test_a_rating_must_be_finite_and_only_where_there_is_a_label():
+def test_a_predicted_rating_must_be_finite_only_if_there_is_a_label():
     examples = rows_of([1, 1, 2], rating=[1, np.nan, 5])
     with pytest.raises(
         InputError, match="a finite number for every row for task 'rating'. Received: inf"
@@ -296,13 +296,13 @@ def test_a_rating_must_be_finite_and_only_where_there_is_a_label():
         ({"like": [1, 3, 0]}, "Labels of task 'like' must be within 0 and 1.*Received: 3 in row 1"),
     ],
 )
-def test_labels_that_cannot_be_judged_by_are_refused(labels, words):
+def test_invalid_labels_are_refused(labels, words):
     with pytest.raises(InputError, match=words):
         evaluate_ranking(lambda _: {"like": np.zeros(3)}, rows_of([1, 1, 2], **labels), [LIKE])
 
 
 @pytest.mark.parametrize("tasks", [["like"], {"like": LIKE}, [NextItem("next_item", 5)]])
-def test_what_is_no_task_of_a_label_is_refused(tasks):
+def test_a_task_without_labels_per_row_is_refused(tasks):
     with pytest.raises(TypeError, match=r"must be ranking tasks of a label.*Use `evaluate`"):
         evaluate_ranking(lambda _: {}, rows_of([1, 2], like=[1, 0]), tasks)
 

@@ -1,4 +1,4 @@
-"""What asking costs: per 1,000, the median of three, items only where there is an item side."""
+"""The cost of inference per 1,000, the median of three; items only for models that encode them."""
 
 import types
 
@@ -21,13 +21,13 @@ QUERIES = Queries(
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that only moves when the work says so; seconds."""
+    """A clock that only advances by the work; seconds."""
     clock = types.SimpleNamespace(now=100.0)
     monkeypatch.setattr(cost_module.time, "perf_counter", lambda: clock.now)
     return clock
 
 
-def test_it_is_the_median_of_three_after_a_first_for_1000(clock):
+def test_it_is_the_median_of_three_after_a_warm_up_per_1000(clock):
     lasting = iter([9.0, 0.5, 0.002, 0.004])
 
     def work():
@@ -38,7 +38,7 @@ def test_it_is_the_median_of_three_after_a_first_for_1000(clock):
     assert next(lasting, None) is None
 
 
-def test_items_and_queries_are_timed_apart(clock):
+def test_items_and_queries_are_timed_separately(clock):
     asked = []
 
     class Model:
@@ -60,6 +60,6 @@ def test_items_and_queries_are_timed_apart(clock):
     assert asked == [list(range(1, 9))] * 4 + [(4, 3)] * 4
 
 
-def test_without_an_item_side_there_is_no_item_cost(clock):
+def test_without_an_item_encoder_there_is_no_item_cost(clock):
     told = cost(object(), lambda histories, k: None, QUERIES, k=3)
     assert told == {"items_ms_per_1000": None, "queries_ms_per_1000": 0.0}

@@ -1,4 +1,4 @@
-"""The whole report: every figure against its own definition, for every kind of teacher."""
+"""The complete report: every value against its definition, for every kind of teacher."""
 
 import json
 from dataclasses import replace
@@ -46,7 +46,7 @@ def model_of(splits, seed):
 
 
 class Oracle:
-    """Knows what each user meets next, and has no item side."""
+    """Predicts each user's next items exactly, and has no item encoder."""
 
     def __init__(self, queries):
         self.scores = np.zeros((queries.users.max() + 1, queries.catalogue.num_items), np.float32)
@@ -89,7 +89,7 @@ def told(splits):
     return report, scorers, models
 
 
-def test_it_is_plain_json_and_says_how_it_was_made(told, splits):
+def test_it_is_plain_json_and_contains_its_settings(told, splits):
     report = told[0]
     assert json.loads(json.dumps(report, allow_nan=False)) == report
     assert (report["k"], report["seed"], report["bootstrap_samples"]) == (K, 3, 200)
@@ -119,7 +119,7 @@ def test_quality_by_segment_is_that_of_the_same_lists(told, splits):
             )
 
 
-def test_every_teacher_stands_beside_the_twin_query_by_query(told, splits):
+def test_every_teacher_is_paired_with_the_twin_by_query(told, splits):
     report, scorers, _ = told
     twin = evaluate(scorers["twin"], splits.validation, k=K).ndcg
     for name in ("towers", "oracle", "array", "scorer"):
@@ -135,7 +135,7 @@ def test_every_teacher_stands_beside_the_twin_query_by_query(told, splits):
     assert "vs_twin" not in report["models"]["twin"]["quality"]["all"]
 
 
-def test_who_knows_the_answer_is_best_everywhere(told):
+def test_a_perfect_model_is_best_everywhere(told):
     report = told[0]
     for segment, part in report["segments"].items():
         if not part["queries"]:
@@ -180,18 +180,18 @@ def test_agreement_names_every_model_and_is_symmetric(told, splits):
     assert (np.abs(correlation - np.eye(5)) < 0.9).all()
 
 
-def test_cost_has_an_item_side_only_where_the_teacher_has(told):
+def test_item_cost_only_for_teachers_with_an_item_encoder(told):
     report, _, _ = told
     costs = {name: figures["cost"] for name, figures in report["models"].items()}
     for name in ("oracle", "array", "scorer"):
         assert costs[name]["items_ms_per_1000"] is None
     assert all(figures["queries_ms_per_1000"] > 0 for figures in costs.values())
-    # 60 s for 30 items are 2,000,000 ms for 1,000, beside which the towers' own time is nothing.
+    # 60 s for 30 items are 2,000,000 ms for 1,000; the towers' own time is negligible.
     for name in ("towers", "twin"):
         assert 0 < costs[name]["items_ms_per_1000"] < 1e5
 
 
-def test_of_many_queries_some_are_asked_for_whole_rankings_and_timed(told, splits, monkeypatch):
+def test_of_many_queries_a_sample_is_fully_ranked_and_timed(told, splits, monkeypatch):
     from tfrs_distill.evaluation import whole_catalogue
     from tfrs_distill.evaluation.teacher_report import report as report_module
 
@@ -218,7 +218,7 @@ def test_of_many_queries_some_are_asked_for_whole_rankings_and_timed(told, split
     assert found["queries"] == len(splits.validation)
 
 
-def test_candidates_of_the_queries_are_all_there_is(told, splits):
+def test_only_candidates_of_the_queries_are_ranked(told, splits):
     _, _, models = told
     asked = np.array([3, 7, 8, 21, 30], np.int32)
     queries = splits.validation
@@ -248,7 +248,7 @@ def test_candidates_of_the_queries_are_all_there_is(told, splits):
     assert found["agreement"]["rank_correlation"][0][1] == pytest.approx(np.mean(rhos), abs=1e-6)
 
 
-def test_what_cannot_be_reported_is_refused(told, splits):
+def test_invalid_input_is_refused(told, splits):
     _, _, models = told
     towers = models["towers"]
     with pytest.raises(ValueError, match=r"at least one teacher\. Received: none"):
@@ -264,7 +264,7 @@ def test_what_cannot_be_reported_is_refused(told, splits):
         compare_teachers({"stranger": stranger}, splits, twin=towers, k=K)
 
 
-def test_progress_is_told_of_every_model(told, splits):
+def test_progress_has_a_step_for_every_model(told, splits):
     _, _, models = told
     heard = []
 

@@ -1,4 +1,4 @@
-"""The distance of hidden representations against float64 NumPy, and the projector's life."""
+"""The distance of hidden representations against float64 NumPy, and the projector."""
 
 import numpy as np
 import pytest
@@ -64,7 +64,7 @@ def test_reduced_precision_is_compared_in_float32():
     np.testing.assert_allclose(values, [60000.0**2], rtol=1e-3)  # float16's own spacing
 
 
-def test_a_projector_of_ones_own():
+def test_a_custom_projector():
     projector = tf.keras.Sequential(
         [tf.keras.layers.Dense(8, activation="relu"), tf.keras.layers.Dense(3)]
     )
@@ -76,7 +76,7 @@ def test_a_projector_of_ones_own():
     assert [id(v) for v in layer.trainable_variables] == [id(v) for v in projector.weights]
 
 
-def test_a_projector_that_has_its_weights_keeps_them():
+def test_a_built_projector_keeps_its_weights():
     projector = tf.keras.layers.Dense(3, use_bias=False)
     projector.build([None, 4])
     kernel = np.random.default_rng(3).normal(size=(4, 3)).astype(np.float32)
@@ -90,15 +90,15 @@ def test_a_projector_that_has_its_weights_keeps_them():
     ("projector", "gives"),
     [("identity", r"\(6, 4\)"), (tf.keras.layers.Dense(2, name="two"), r"\(6, 2\)")],
 )
-def test_widths_that_differ_behind_the_projector_are_refused(projector, gives):
+def test_different_widths_after_the_projector_are_refused(projector, gives):
     layer = HiddenRepresentationDistillation("mine", "theirs", projector=projector, name="hint")
     words = rf"hint: the student's layer 'mine' has shape {gives} .*'theirs' has shape \(6, 3\)"
     with pytest.raises(ValueError, match=words):
         ask(layer)
 
 
-def test_other_axes_that_differ_are_refused():
-    """Broadcasting one position over five would compare what does not belong together."""
+def test_other_different_axes_are_refused():
+    """Broadcasting one position over five would compare unrelated values."""
     layer = HiddenRepresentationDistillation("mine", "theirs")
     with pytest.raises(ValueError, match=r"has shape \(6, 1, 3\) .* has shape \(6, 5, 3\)"):
         ask(layer, np.ones([6, 1, 4], np.float32), np.ones([6, 5, 3], np.float32))
@@ -117,7 +117,7 @@ def test_unknown_losses_and_projectors_are_refused(arguments, words):
         HiddenRepresentationDistillation("a", "b", **arguments)
 
 
-def test_both_sides_get_the_gradient_that_calculus_says():
+def test_both_sides_get_the_analytic_gradient():
     """`d mean_j (x K + b - t)_j**2 / d K = 2 x^T (x K + b - t) / width`, summed over rows."""
     layer = HiddenRepresentationDistillation("a", "b")
     student = tf.constant(STUDENT)
