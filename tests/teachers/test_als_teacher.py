@@ -75,7 +75,7 @@ def test_without_a_decay_the_library_folds_in_the_same(windows):
 
 
 def test_a_labels_weight_multiplies_its_confidence(windows):
-    """Against the library's own fit of the matrix that the weights make, written out by hand."""
+    """Against the library's fit of the matrix with these weights, written out by hand."""
     from implicit.cpu.als import AlternatingLeastSquares
     from scipy.sparse import csr_matrix
 
@@ -96,7 +96,7 @@ def test_a_labels_weight_multiplies_its_confidence(windows):
     assert np.abs(factors - teacher_of(windows).item_factors).max() > 0.01
 
 
-def test_an_empty_history_says_nothing(windows):
+def test_an_empty_history_has_zero_scores(windows):
     scores = teacher_of(windows).logits_after(tf.zeros([2, 3], tf.int32), tf.range(1, 10))
     np.testing.assert_array_equal(scores, np.zeros([2, 9]))
 

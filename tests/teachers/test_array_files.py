@@ -1,4 +1,4 @@
-"""Files that other programs write: every format and form against what went in, and every fault."""
+"""Files of other programs: every format and form against its source, and every error."""
 
 import builtins
 import math
@@ -93,7 +93,7 @@ def test_ids_may_be_texts_and_bytes(tmp_path):
 
 
 @pytest.mark.parametrize("scored", [True, False])
-def test_lists_with_scores_and_in_their_order_alone(tmp_path, scored):
+def test_lists_with_scores_and_with_their_order_alone(tmp_path, scored):
     order = [0.0, -math.log(2), -math.log(3)]
     expected = expected_of_lists(None if scored else order)
     more = {"listed_scores": np.array(LISTED_SCORES)} if scored else {}
@@ -135,7 +135,7 @@ def test_a_long_table_is_sorted_into_lists(tmp_path, by):
         np.testing.assert_allclose(said(read(path)), expected, atol=1e-6)
 
 
-def test_a_score_counts_more_than_a_rank(tmp_path):
+def test_a_score_has_precedence_over_a_rank(tmp_path):
     path = table_of(
         tmp_path / "a.parquet",
         query_id=["900"] * 2,
@@ -260,7 +260,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_names_the_file_and_the_id(tmp_path, fault):
+def test_an_error_names_the_file_and_the_id(tmp_path, fault):
     arrays, words = FAULTS[fault]
     path = write(tmp_path / "broken.npz", arrays)
     with pytest.raises(InputError, match=f"(?s)broken.npz.*{words}"):
@@ -292,7 +292,7 @@ def test_a_fault_names_the_file_and_the_id(tmp_path, fault):
         ({"query_id": ["5", "5"], "listed_items": [["7"], ["9"]]}, "query '5' occurs twice"),
     ],
 )
-def test_a_fault_of_a_table(tmp_path, table, words):
+def test_an_error_in_a_table(tmp_path, table, words):
     path = table_of(tmp_path / "broken.parquet", **table)
     with pytest.raises(InputError, match=f"(?s)broken.parquet.*{words}"):
         read(path)
@@ -309,7 +309,7 @@ def test_an_npy_of_another_size(tmp_path):
             read(tmp_path / "said.npy")
 
 
-def test_a_query_that_is_no_index_asks_for_user_ids(tmp_path):
+def test_a_query_that_is_not_an_index_needs_user_ids(tmp_path):
     ids = TEXTS | {"query_ids": np.array(["ann", "bob", "cy"])}
     path = write(tmp_path / "a.npz", ids | DENSE)
     with pytest.raises(InputError, match="query 'ann' is not a value of the column.*`user_ids`"):
@@ -317,7 +317,7 @@ def test_a_query_that_is_no_index_asks_for_user_ids(tmp_path):
 
 
 @pytest.mark.parametrize("ending", [".npz", ".npy", ".safetensors", ".parquet"])
-def test_truncated_and_foreign_files(tmp_path, ending):
+def test_truncated_files_and_files_of_another_kind(tmp_path, ending):
     path = tmp_path / f"said{ending}"
     for content in (b"", b"PK\3\4 and then nothing", b"\x93NUMPY\1\0"):
         path.write_bytes(content)
@@ -325,13 +325,13 @@ def test_truncated_and_foreign_files(tmp_path, ending):
             read(path)
 
 
-def test_pickled_ids_say_how_to_save_them(tmp_path):
+def test_pickled_ids_error_says_how_to_save_them(tmp_path):
     path = write(tmp_path / "a.npz", DENSE | TEXTS | {"item_ids": TEXTS["item_ids"].astype(object)})
     with pytest.raises(InputError, match=r"cannot be read.*np\.array\(ids, dtype=str\)"):
         read(path)
 
 
-def test_other_endings_and_absent_files(tmp_path):
+def test_other_endings_and_missing_files(tmp_path):
     with pytest.raises(InputError, match=r"must end in one of .npz, .npy.*Received: .csv"):
         read(tmp_path / "said.csv")
     with pytest.raises(InputError, match="There is no file .*said.npz"):

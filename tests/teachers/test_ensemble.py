@@ -1,4 +1,4 @@
-"""The ensemble: probabilities by hand and in float64, weights, and what it refuses."""
+"""The ensemble: probabilities by hand and in float64, weights, and errors."""
 
 import math
 
@@ -16,7 +16,7 @@ from tfrs_distill.teachers.item_item_teacher import ItemItemTeacher
 
 
 class Said:
-    """Says the same of every batch; its columns are the candidates asked for."""
+    """Returns the same for every batch; its columns are the given candidates."""
 
     def __init__(self, logits, name="said"):
         self.table, self.name = np.asarray(logits, np.float32), name
@@ -50,13 +50,13 @@ def test_the_geometric_mean_by_hand():
 @pytest.mark.parametrize(
     "mean, tasks", [("median", []), ("geometric", [Regression("rating", 1.0, 5.0)])]
 )
-def test_a_mean_that_is_none_is_refused(mean, tasks):
+def test_an_invalid_mean_is_refused(mean, tasks):
     with pytest.raises(ValueError, match='`mean` must be "arithmetic" or, without `tasks`, "geo'):
         Ensemble([Said([[0.0]])] * 2, tasks=tasks, mean=mean)
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 60.0])
-def test_float64_reference_among_the_candidates_asked_for(scale):
+def test_float64_reference_for_the_given_candidates(scale):
     random = np.random.default_rng(0)
     tables, weights = scale * random.normal(size=(3, 5, 7)), np.array([0.5, 0.2, 0.3])
     ensemble = Ensemble([Said(table) for table in tables], weights * 10)
@@ -71,7 +71,7 @@ def test_float64_reference_among_the_candidates_asked_for(scale):
     )
 
 
-def test_a_teacher_shifted_by_a_constant_says_the_same():
+def test_a_constant_shift_of_a_teacher_changes_nothing():
     one, other = [[0.0, 1.0, 3.0]], [[2.0, 0.0, -1.0]]
     plain = Ensemble([Said(one), Said(other)])
     shifted = Ensemble([Said(np.add(one, 50.0)), Said(other)])
@@ -80,7 +80,7 @@ def test_a_teacher_shifted_by_a_constant_says_the_same():
     np.testing.assert_allclose(plain.logits({}, ids), shifted.logits({}, ids), atol=1e-5)
 
 
-def test_members_of_every_kind_mix_and_calibration_makes_a_flat_one_count():
+def test_members_of_every_kind_and_calibration_increases_a_flat_ones_influence():
     windows = random_windows(num_users=8, num_items=9)
     batch = next(iter(windows.batches(8)))
     ids = tf.range(1, 10)
@@ -99,7 +99,7 @@ def test_members_of_every_kind_mix_and_calibration_makes_a_flat_one_count():
     assert uncalibrated.std() < 0.2 * calibrated.std()
 
 
-def test_the_fingerprint_follows_members_weights_and_order():
+def test_the_fingerprint_depends_on_members_weights_and_order():
     a, b = Said([[0.0]], "a"), Said([[0.0]], "b")
     prints = {
         Ensemble([a, b]).fingerprint(),
@@ -121,6 +121,6 @@ def test_the_fingerprint_follows_members_weights_and_order():
         (2, [1.0, math.inf], "finite and above 0"),
     ],
 )
-def test_what_it_refuses(num_teachers, weights, words):
+def test_invalid_arguments_are_refused(num_teachers, weights, words):
     with pytest.raises(ValueError, match=words):
         Ensemble([Said([[0.0]])] * num_teachers, weights)

@@ -1,4 +1,4 @@
-"""Re-ranking against float64 NumPy: whose mass moves, whose does not, and who is in the list."""
+"""Re-ranking against float64 NumPy: which logits change, which do not, and the lists."""
 
 import math
 
@@ -20,7 +20,7 @@ CROSS = 3 * RANDOM.normal(size=(NUM_ITEMS + 1, NUM_ITEMS + 1))
 
 
 class PlantedCrossEncoder:
-    """Scores by the newest item; notes which lists it was asked for."""
+    """Scores by the newest item; records the requested lists."""
 
     num_items = NUM_ITEMS
 
@@ -43,7 +43,7 @@ class PlantedCrossEncoder:
 
 
 def first_stage(windows):
-    """Says FIRST of the newest item of each row; rows are those of all windows at once."""
+    """Returns FIRST of the newest item of each row; rows are those of all windows at once."""
     newest = [history[-1] for history, _ in next_item_rows(windows)]
 
     def ask(batch, candidate_ids):
@@ -64,7 +64,7 @@ def batch(windows):
 
 
 def expected_logits(history, candidates, num_candidates, weight):
-    """One row in float64, in the words of the class."""
+    """One row in float64, by the docstring of the class."""
     first = np.array([FIRST[history[-1], item] for item in candidates])
     unseen = [place for place, item in enumerate(candidates) if item and item not in history]
     listed = sorted(unseen, key=lambda place: -first[place])[:num_candidates]
@@ -87,7 +87,7 @@ ORDERS = {
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("weight", [0.0, 0.7])
 @pytest.mark.parametrize("in_graph", [False, True])
-def test_the_list_shares_out_its_mass_as_the_cross_encoder_says(
+def test_the_lists_mass_is_distributed_by_the_cross_encoder(
     windows, batch, order, weight, in_graph
 ):
     candidates = ORDERS[order]
@@ -109,7 +109,7 @@ def test_the_list_shares_out_its_mass_as_the_cross_encoder_says(
         np.testing.assert_array_equal(said[row].numpy()[others], np.float32(first[others]))
 
 
-def test_only_the_list_is_read_and_nothing_seen_is_in_it(windows, batch):
+def test_only_the_list_is_scored_and_has_no_seen_items(windows, batch):
     cross_encoder = PlantedCrossEncoder()
     Reranker(first_stage(windows), cross_encoder, num_candidates=5).logits(
         batch, tf.range(1, NUM_ITEMS + 1)
@@ -121,7 +121,7 @@ def test_only_the_list_is_read_and_nothing_seen_is_in_it(windows, batch):
         assert not set(items) & set(history)
 
 
-def test_where_everything_was_seen_the_first_stage_stands(windows, batch):
+def test_if_everything_was_seen_the_first_stage_is_unchanged(windows, batch):
     rows = [history for history, _ in next_item_rows(windows)]
     longest = max(rows, key=len)
     candidates = [longest[0], longest[1]]
@@ -152,7 +152,7 @@ def test_the_scorer_recommends_the_largest_of_the_new_logits(candidates, k):
     scorer = reranker.scorer(recommend, candidates=asked, batch_size=3, advance=done.append)
     scores, items = scorer(histories, k)
     assert scores.shape == items.shape == (4, k) and done == [3, 1]
-    for array, before in zip(*given):  # what the first stage keeps is not changed
+    for array, before in zip(*given):  # items outside the list are not changed
         np.testing.assert_array_equal(array, before)
     among = candidates or list(range(1, NUM_ITEMS + 1))
     for row, history in enumerate(histories):
@@ -184,7 +184,7 @@ def test_with_a_real_cross_encoder_rows_and_scorer_agree(tiny_bert, windows, bat
     assert (items == wanted).mean() > 0.99
 
 
-def test_the_fingerprint_follows_both_stages_and_the_configuration():
+def test_the_fingerprint_depends_on_both_stages_and_the_configuration():
     class Named:
         def __init__(self, name):
             self.name = name
@@ -213,6 +213,6 @@ def test_the_fingerprint_follows_both_stages_and_the_configuration():
         ({"first_stage_weight": math.inf}, "`first_stage_weight` must be finite"),
     ],
 )
-def test_what_it_refuses(options, words):
+def test_invalid_arguments_are_refused(options, words):
     with pytest.raises(ValueError, match=words):
         Reranker(None, None, **options)

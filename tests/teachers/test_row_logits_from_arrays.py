@@ -1,4 +1,4 @@
-"""Predictions of a model from outside: found by row or by pair, from arrays and from files."""
+"""Predictions of another model: found by row or by pair, from arrays and from files."""
 
 import builtins
 
@@ -27,13 +27,13 @@ USERS, ITEMS = np.array([2, 1, 2, 1]), np.array([3, 1, 1, 3])
 EXAMPLES = RankingExamples({"item_id": ITEMS}, {}, users=USERS, queries=USERS)
 LIKE, RATING = Binary("like"), Regression("rating", 1, 5)
 BY_PAIR = {(2, 3): 0.5, (1, 1): -1.5, (2, 1): 2.5, (1, 3): 0.25, (9, 9): 7.0}
-KEYS = [(1, 3), (9, 9), (2, 1), (1, 1), (2, 3)]  # another order, and a pair that nobody asks about
+KEYS = [(1, 3), (9, 9), (2, 1), (1, 1), (2, 3)]  # another order, and an unused pair
 PAIRS = tuple(np.array(column) for column in zip(*KEYS))
 PAIR_VALUES = np.array([BY_PAIR[key] for key in KEYS])
 EXPECTED = np.array([[BY_PAIR[pair]] for pair in zip(USERS.tolist(), ITEMS.tolist())])
 
 
-def test_values_are_found_by_row_whatever_their_order():
+def test_values_are_found_by_row_in_any_order():
     order = np.array([2, 0, 3, 1])
     values = {"like": EXPECTED[order, 0], "rating": 10 * EXPECTED[order]}
     said = row_logits_from_arrays(EXAMPLES, values, [LIKE, RATING], example_ids=order)
@@ -51,7 +51,7 @@ def test_values_are_found_by_user_and_item():
     np.testing.assert_array_equal(said["like"][:, 0], [-1.5, -1.5, 0.5])
 
 
-def test_a_pair_is_not_taken_for_another_one():
+def test_a_pair_is_not_confused_with_another():
     """Users and items over all of int32, also below 0."""
     low, high = np.iinfo(np.int32).min, np.iinfo(np.int32).max
     pairs = [(user, item) for user in (low, -1, 0, 1, high) for item in (low, -1, 0, 1, high)]
@@ -98,7 +98,7 @@ def test_probabilities_become_logits():
     assert stars.shape == (3, 2) and np.isnan(stars[2]).all()
 
 
-def test_logits_and_values_stay_what_they_are():
+def test_logits_and_values_are_unchanged():
     assert of_all(LIKE, [-7.0, 8.0])[:, 0].tolist() == [-7.0, 8.0]
     assert of_all(RATING, [4, 2], probabilities=True)[:, 0].tolist() == [4.0, 2.0]
     logits = [[1.5, -1.5], [0.0, -9.0]]
@@ -133,13 +133,13 @@ def test_logits_and_values_stay_what_they_are():
         ),
     ],
 )
-def test_values_that_are_none(values, task, probabilities, words):
+def test_invalid_values(values, task, probabilities, words):
     with pytest.raises(InputError, match=words):
         of_all(task, values, probabilities=probabilities)
 
 
 def test_probabilities_may_be_rounded():
-    # As float32 gives them, or a file with three digits.
+    # As float32, or as in a file with three digits.
     found = of_all(LIKE, [1.0000001, -1e-9], probabilities=True)
     assert np.isfinite(found).all()
     found = of_all(GRADE, [[0.1, 0.2, 0.7003]], probabilities=True)
@@ -234,7 +234,7 @@ def asked(values=PAIR_VALUES, examples=EXAMPLES, tasks=(LIKE,), **keys):
         ),
     ],
 )
-def test_keys_that_do_not_fit(call, error, words):
+def test_invalid_keys(call, error, words):
     with pytest.raises(error, match=words):
         call()
 
@@ -279,7 +279,7 @@ def test_files_by_row_and_by_the_examples_own_numbers(tmp_path, ending):
 
 
 @pytest.mark.parametrize("ending", [".npz", ".parquet"])
-def test_files_with_ids_as_the_data_set_writes_them(tmp_path, ending):
+def test_files_with_ids_of_the_data_set(tmp_path, ending):
     """User 1 is "31" and 2 "ann"; item 1 is "50", 2 "7", 3 "b 9"; 9 is in no vocabulary."""
     users = np.array([{1: "31", 2: "ann", 9: "?"}[user] for user in PAIRS[0].tolist()])
     items = np.array([{1: "50", 3: "b 9", 9: "99"}[item] for item in PAIRS[1].tolist()])
@@ -292,7 +292,7 @@ def test_files_with_ids_as_the_data_set_writes_them(tmp_path, ending):
         read_row_logits(unknown, EXAMPLES, [LIKE], vocabularies=VOCABULARIES)
 
 
-def test_unknown_ids_are_left_out_and_speak_for_no_unknown_item(tmp_path):
+def test_unknown_ids_are_skipped_and_do_not_match_unknown_items(tmp_path):
     arrays = {"user_id": np.array(["ann"] * 3), "item_id": np.array(["7", "new", "newer"])}
     path = write(tmp_path / "new.npz", arrays | {"like": np.array([1.0, 2.0, 3.0])})
     known, unknown = (
@@ -305,7 +305,7 @@ def test_unknown_ids_are_left_out_and_speak_for_no_unknown_item(tmp_path):
         read_row_logits(path, unknown, [LIKE], vocabularies=VOCABULARIES)
 
 
-def test_a_column_without_vocabulary_holds_the_examples_own_numbers(tmp_path):
+def test_a_column_without_vocabulary_has_the_examples_own_numbers(tmp_path):
     examples = RankingExamples({"item_id": np.array([3, 1])}, {}, np.array([0, -4]), np.arange(2))
     arrays = {"user_id": np.array([-4, 0, 0]), "item_id": np.array(["50", "b 9", "?"])}
     path = write(tmp_path / "half.npz", arrays | {"like": np.array([1.0, 2.0, 3.0])})
@@ -314,7 +314,7 @@ def test_a_column_without_vocabulary_holds_the_examples_own_numbers(tmp_path):
     assert said["like"].tolist() == [[2.0], [1.0]]
 
 
-def test_ids_that_are_numbers_count_by_their_decimal_text(tmp_path):
+def test_ids_that_are_numbers_are_compared_by_their_decimal_text(tmp_path):
     examples = EXAMPLES.subset(np.array([1]))  # user 1, item 1
     arrays = {"user_id": np.array([31]), "item_id": np.array([50]), "like": np.array([4.0])}
     path = write(tmp_path / "numbers.npz", arrays)
@@ -324,7 +324,7 @@ def test_ids_that_are_numbers_count_by_their_decimal_text(tmp_path):
         read_row_logits(path, examples, [LIKE])
 
 
-def test_faults_of_files_are_named(tmp_path, monkeypatch):
+def test_errors_in_files_are_named(tmp_path, monkeypatch):
     def read(name, arrays=None, **options):
         path = tmp_path / name
         if arrays is not None:
