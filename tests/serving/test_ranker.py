@@ -59,7 +59,7 @@ def small(by_hand_folder):
 
 
 def one_row(**changed):
-    """A row of the full student as a person gives it, with some columns changed."""
+    """A row of the full student as a user gives it, with some columns changed."""
     row = {
         "user_id": ["u5"],
         "age": [33.0],
@@ -72,7 +72,7 @@ def one_row(**changed):
 
 
 def as_indices(**changed):
-    """The same row in the student's own numbers."""
+    """The same row in the student's indices."""
     row = {
         "user_id": [5],
         "age": [33.0],
@@ -96,7 +96,7 @@ def assert_same(said, expected, atol=1e-5):
 
 
 @pytest.mark.parametrize("format", [None, "tflite", "saved_model"])
-def test_scores_rows_as_the_model_does(folder, format):
+def test_scores_rows_like_the_model(folder, format):
     ranker = Ranker.load(folder, format=format)
     assert set(ranker.input_columns) == set(ROWS) and set(ranker.tasks) == set(TASKS)
     assert_same(ranker.score(ROWS), SAID)
@@ -117,7 +117,7 @@ def test_ranks_the_items_of_a_query_by_the_definition(by_hand_folder, format):
     np.testing.assert_allclose(said["like"], [by_hand(2, i) for i in (1, 2, 3)], atol=1e-6)
 
 
-def test_ranks_as_it_scores(ranker):
+def test_ranks_in_the_order_of_scores(ranker):
     query = {"user_id": "u5", "age": None, "history": ["i3", "i9"], "history_ratings": [4, 0]}
     items = {"item_id": ["i7", "i8", "i400"], "words": ["word3 word4", "", "word59"]}
     rows = {name: [value] * 3 for name, value in query.items()} | items
@@ -170,11 +170,11 @@ def test_reads_ids_and_indices(small, users, items):
         ),
     ],
 )
-def test_reads_what_people_give(ranker, given, read):
+def test_reads_common_types(ranker, given, read):
     assert_same(ranker.score(one_row(**given)), predictions(STUDENT, as_indices(**read)))
 
 
-def test_a_long_history_counts_with_the_last_items_that_are_known(ranker):
+def test_a_long_history_uses_its_last_known_items(ranker):
     many = [f"i{n}" for n in range(20, 40)] + ["i3", "unheard"] * 3 + ["i9"] + ["?"] * 9
     stars = [1.0] * 20 + [4.0, 5.0] * 3 + [2.0] + [5.0] * 9
     said = ranker.score(one_row(history=[many], history_ratings=[stars]))
@@ -193,7 +193,7 @@ def test_reads_histories_of_several_lengths(ranker):
     assert_same(ranker.score(rows), expected)
 
 
-def test_a_long_table_is_scored_in_parts(small, monkeypatch):
+def test_a_long_table_is_scored_in_batches(small, monkeypatch):
     calls = []
     monkeypatch.setattr(ranker_module, "ROWS_A_CALL", 4)
     monkeypatch.setattr(small, "_run", _counted(small._run, calls))
@@ -211,7 +211,7 @@ def _counted(run, calls):
     return counted
 
 
-def test_histories_are_handed_over_with_padding_in_front(ranker, monkeypatch):
+def test_histories_are_passed_with_padding_in_front(ranker, monkeypatch):
     handed = []
     monkeypatch.setattr(
         ranker, "_run", lambda _, rows: handed.append(rows) or dict.fromkeys(TASKS, np.zeros(3))
@@ -229,7 +229,7 @@ def test_histories_are_handed_over_with_padding_in_front(ranker, monkeypatch):
     assert handed[2]["history"].tolist() == handed[2]["history_ratings"].tolist() == [[0]] * 3
 
 
-def test_no_rows_have_no_predictions_and_no_call(ranker, monkeypatch):
+def test_no_rows_return_no_predictions_without_a_call(ranker, monkeypatch):
     monkeypatch.setattr(ranker, "_run", None)
     none = {name: [] for name in ROWS}
     query = {name: values[0] for name, values in one_row().items()}
@@ -279,12 +279,12 @@ def test_refuses_other_columns(small, columns, words):
         ({"words": [[5], [6, 7]], **{}}, "Received rows: .*words 2"),
     ],
 )
-def test_refuses_what_the_student_cannot_read(ranker, changed, words):
+def test_refuses_invalid_values(ranker, changed, words):
     with pytest.raises(InputError, match=words):
         ranker.score(one_row(**changed))
 
 
-def test_refuses_texts_of_unequal_lengths_in_indices(ranker):
+def test_refuses_index_texts_of_unequal_lengths(ranker):
     rows = {name: values * 2 for name, values in one_row().items()}
     with pytest.raises(
         InputError, match="'words' must have the same number of values in every row"
@@ -314,7 +314,7 @@ def without_vocabularies(tmp_path_factory):
     return Ranker.load(folder)
 
 
-def test_takes_indices_where_it_has_no_vocabulary(without_vocabularies):
+def test_takes_indices_without_a_vocabulary(without_vocabularies):
     assert_same(without_vocabularies.score(ROWS), SAID)
     texts = one_row(user_id=[5], item_id=[7], history=[[3, 9]])
     with pytest.raises(InputError, match="'words' takes indices of words.*Received: 'word3 word4'"):
@@ -341,7 +341,7 @@ def test_a_student_of_one_side_scores_only(tmp_path):
         ranker.rank(query={"age": 30.0}, items={})
 
 
-def test_tflite_needs_no_tensorflow_and_says_nothing_on_standard_error(by_hand_folder):
+def test_tflite_needs_no_tensorflow_and_writes_nothing_on_standard_error(by_hand_folder):
     program = (
         "import sys; from tfrs_distill.serving.ranker import Ranker; "
         f"ranker = Ranker.load({str(by_hand_folder)!r}); "
@@ -377,7 +377,7 @@ def test_refuses_other_artefacts_and_formats(by_hand_folder, tmp_path):
         Ranker.load(by_hand_folder, format="onnx")
 
 
-def test_vocabularies_come_with_the_folder(ranker):
+def test_vocabularies_are_read_from_the_folder(ranker):
     assert ranker.artefact.vocabularies == {"user_id": USER_IDS, "item_id": ITEM_IDS}
     assert ranker.artefact.words == {"words": WORDS.words}
 
@@ -405,7 +405,7 @@ def misleading(by_hand_folder, request):
         tf.constant(["2", "é", "none"]),
         [tf.constant("2"), tf.constant("é"), "none"],
         [np.str_("2"), np.bytes_("é".encode()), None],
-        [b"2", 4, float("nan")],  # a number is an index, beside text too
+        [b"2", 4, float("nan")],  # a number is an index, also next to text
         np.array([3, 4, -3], np.int64),
         [3.0, 4, 99],
     ],
@@ -418,7 +418,7 @@ def test_text_of_any_kind_is_an_id_and_a_number_an_index(misleading, ids):
     np.testing.assert_allclose(said, expected, atol=1e-6)
 
 
-def test_a_history_of_bytes_is_one_of_ids(ranker):
+def test_a_history_of_bytes_has_ids(ranker):
     expected = predictions(STUDENT, as_indices())
     for history in ([[b"i3", b"i9"]], np.array([[b"i3", b"i9"]]), tf.constant([["i3", "i9"]])):
         assert_same(ranker.score(one_row(history=history)), expected)
@@ -438,7 +438,7 @@ def test_a_history_of_bytes_is_one_of_ids(ranker):
         ({"words": [["5", "6"]]}, "'words' must be whole numbers.*: '5'"),
     ],
 )
-def test_refuses_what_would_be_read_as_another_id(ranker, changed, words):
+def test_refuses_values_that_could_be_read_as_another_id(ranker, changed, words):
     with pytest.raises(InputError, match=words):
         ranker.score(one_row(**changed))
 
@@ -456,7 +456,7 @@ def test_refuses_what_would_be_read_as_another_id(ranker, changed, words):
         ("float32", [0.5, None], [0.5, np.nan]),
     ],
 )
-def test_a_feature_of_ones_own_gets_numbers_of_its_type(dtype, given, read):
+def test_a_custom_feature_gets_numbers_of_its_type(dtype, given, read):
     column = {"dtype": dtype, "shape": [-1], "side": "query", "kind": "MyFeature"}
     artefact = SimpleNamespace(columns={"mine": column}, vocabularies={}, words={})
     values = ColumnValues(artefact)
@@ -473,7 +473,7 @@ def test_a_feature_of_ones_own_gets_numbers_of_its_type(dtype, given, read):
     "student, format",
     [("folder", "tflite"), ("by_hand_folder", "tflite"), ("by_hand_folder", "saved_model")],
 )
-def test_many_threads_get_the_answers_of_one(request, student, format):
+def test_many_threads_get_the_results_of_one(request, student, format):
     ranker = Ranker.load(request.getfixturevalue(student), format=format)
     rows = {name: values for name, values in rows_for(200).items() if name in ranker.input_columns}
     rows |= {"user_id": rows["user_id"] % 4, "item_id": rows["item_id"] % 5}
