@@ -1,4 +1,4 @@
-"""A report of each recipe, made by hand, with everything that such a report can hold."""
+"""A report of each recipe, written by hand, with all possible content of such a report."""
 
 import copy
 
@@ -6,7 +6,7 @@ BY_TIME = "Ratings stand in order of time."
 
 
 def figure(value, half=None):
-    """A value, with an interval of `half` on either side where that is given."""
+    """A value, with an interval of `half` on either side if given."""
     return {"value": value, "interval": None if half is None else [value - half, value + half]}
 
 
@@ -89,7 +89,7 @@ TEACHERS = {
 
 
 def by_segment(all_users, women, men):
-    """A model's figures by segment; the tail has no query."""
+    """A model's metrics by segment; the tail has no query."""
     against = {"difference": women - men, "interval": [women - men - 0.03, women - men + 0.03]}
     return {
         "all": figure(all_users, 0.01),
@@ -328,7 +328,7 @@ def changed(path, value, report=RETRIEVAL):
 
 
 def without(path, report=RANKING):
-    """A report less what is at a path."""
+    """A report without the value at a path."""
     report = changed(path, None, report)
     *parents, last = path.split("/")
     inner = report

@@ -1,4 +1,4 @@
-"""Folders of finished runs, made by hand: what `tfrs-distill compare` reads."""
+"""Folders of finished runs, written by hand, for `tfrs-distill compare`."""
 
 import json
 
@@ -19,14 +19,14 @@ NUM_ITEMS, K = 30, 3
 
 
 def values_of(seed, lift=0.0):
-    """NDCG by model, float [num_users], that differ from seed to seed."""
+    """NDCG by model, float [num_users], that differs between seeds."""
     random = np.random.default_rng(seed)
     better = {"teacher": 0.3, "student": 0.2 + lift, "student_tflite": 0.2, "student_int8": 0.19}
     return {name: random.random(USERS) / 2 + better.get(name, 0.0) for name in MODELS}
 
 
 def lists_of(seed, users):
-    """What some models recommended to users called u0, u1, ..., who met and meet 3 items each."""
+    """Lists of some models for users u0, u1, ..., with 3 earlier and 3 relevant items each."""
     random = np.random.default_rng(seed)
     items = np.stack([np.random.default_rng(user).permutation(NUM_ITEMS) + 1 for user in users])
     queries = Queries(tiny_catalogue(NUM_ITEMS), users, tuple(items[:, :3]), tuple(items[:, 3:6]))
@@ -37,7 +37,7 @@ def lists_of(seed, users):
 
 
 def of_run(folder, recipe, seed, task, tasks, ndcg, pairs):
-    """A report of a run: figures of models by task, and its comparisons."""
+    """A report of a run: metrics of models by task, and its comparisons."""
     return {
         "name": folder.name,
         "task": task,
@@ -95,7 +95,7 @@ def write_run(folder, seed, *, lift=0.0, users=None, **settings):
         PAIRS,
     )
     report["recipe"]["distillation"] |= settings
-    report["recipe"]["training"] |= {"controls": ["plain"] * seed}  # they make no other setting
+    report["recipe"]["training"] |= {"controls": ["plain"] * seed}  # they do not define a setting
     parts = {
         segment: {
             "what": f"those of {segment}",

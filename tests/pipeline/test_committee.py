@@ -1,4 +1,4 @@
-"""Several list teachers together, by hand."""
+"""Several list teachers combined, by hand."""
 
 import numpy as np
 
@@ -28,14 +28,14 @@ def test_scores_are_standardised_within_each_list_and_added():
     step = 1.5**0.5  # 1 in deviations of (0, 1, 2), whose variance is 2/3
     third = 2**-0.5  # of (2/3, -1/3, -1/3), whose variance is 2/9, the last two are -1/sqrt(2)
     np.testing.assert_allclose(scores[0], [-step + 2 * third, -third, step - third], rtol=1e-5)
-    np.testing.assert_allclose(scores[1, :2], [-1.0, 1.0], rtol=1e-6)  # the second tells nothing
+    np.testing.assert_allclose(scores[1, :2], [-1.0, 1.0], rtol=1e-6)  # the second has equal scores
 
 
-def test_rows_of_a_query_need_not_stand_together():
+def test_rows_of_a_query_need_not_be_adjacent():
     scores = standardised(np.array([1.0, 50.0, 5.0, 70.0]), np.array([8, 3, 8, 3]))
     assert scores.dtype == np.float32 and scores.tolist() == [-1.0, -1.0, 1.0, 1.0]
 
 
-def test_what_float32_cannot_tell_apart_counts_nothing():
+def test_differences_below_float32_precision_are_ignored():
     same = np.float32(1e4) + np.array([0.0, 0.001, 0.0], np.float32)
     assert standardised(same, np.zeros(3)).tolist() == [0.0, 0.0, 0.0]

@@ -1,4 +1,4 @@
-"""Recommended lists of the same user side by side: who is shown, and what is marked."""
+"""Recommended lists of the same user side by side: the chosen users, and the marked items."""
 
 import json
 
@@ -42,13 +42,13 @@ def test_a_user_has_the_end_of_the_history_and_marked_hits():
     assert [item["hit"] for item in lists.listed("student", 1)] == [False, False, True]
 
 
-def test_who_is_no_test_user_is_named_with_some_who_are():
+def test_the_error_for_an_unknown_user_names_some_test_users():
     _, lists = two_users()
     with pytest.raises(InputError, match=r"User 'bob' is not among the 2 test users.*: u4, ann\."):
         lists.row("bob")
 
 
-def test_the_file_is_small_and_read_as_it_was(tmp_path):
+def test_the_file_is_small_and_read_unchanged(tmp_path):
     queries, lists = two_users()
     home = tmp_path / "run"
     (home / "stages" / "evaluate").mkdir(parents=True)
@@ -71,7 +71,7 @@ def test_the_file_is_small_and_read_as_it_was(tmp_path):
         RecommendedLists.read(home)
 
 
-def test_a_report_draws_one_user_of_each_kind_and_says_how_many_there_are():
+def test_a_report_draws_one_user_of_each_kind_and_counts_them():
     users = np.arange(40)
     lists = lists_of(0, users)
     student = np.zeros(40)
@@ -90,7 +90,7 @@ def test_a_report_draws_one_user_of_each_kind_and_says_how_many_there_are():
     assert len(level["users"]) == 1
 
 
-def test_a_comparison_shows_those_who_differ_most_both_ways(tmp_path):
+def test_a_comparison_shows_the_users_with_the_largest_differences_both_ways(tmp_path):
     runs = [write_run(tmp_path / f"a-{seed}", seed) for seed in (1, 0)]
     of_seed_0 = values_of(0)
     gain = of_seed_0["student"] - of_seed_0["twin"]
@@ -124,7 +124,7 @@ def test_between_settings_each_has_its_list_of_one_model(tmp_path):
         compare([run, other], model="student_int8", users=["u1"])
 
 
-def test_the_command_shows_the_users_that_are_named(tmp_path, capsys):
+def test_the_command_shows_the_given_users(tmp_path, capsys):
     run = write_run(tmp_path / "a", 0)
     assert main(["compare", str(run), "--user", "u7", "--user", "u3"]) == 0
     said = capsys.readouterr().out
@@ -144,7 +144,7 @@ def test_the_command_shows_the_users_that_are_named(tmp_path, capsys):
     assert "User '7' is not among the 40 test users" in capsys.readouterr().err
 
 
-def test_of_several_settings_the_one_furthest_from_the_first_decides(tmp_path):
+def test_of_several_settings_the_one_furthest_from_the_first_selects_the_users(tmp_path):
     runs = [
         write_run(tmp_path / name, seed, temperature=1.0 + seed) for seed, name in enumerate("abc")
     ]

@@ -1,4 +1,4 @@
-"""The second stage's model: what it reads beside items and histories."""
+"""The second stage's model: its features in addition to items and histories."""
 
 from dataclasses import replace
 
@@ -44,6 +44,6 @@ def test_the_neighbours_sum_has_deviation_1_over_the_lists():
     assert again.scale == feature.scale != 1.0
 
 
-def test_where_no_neighbour_is_met_the_sum_stays_0():
+def test_without_neighbours_in_histories_the_sum_stays_0():
     weights = np.zeros([NUM_ITEMS + 1, NUM_ITEMS + 1])
     assert neighbours_of(weights, lists(np.arange(1, 7))).scale == 1.0

@@ -1,4 +1,4 @@
-"""A whole run on music, where people come back, with and without items of the history."""
+"""A complete run on music with repeated interactions, with and without items of the history."""
 
 import json
 from dataclasses import replace
@@ -15,7 +15,7 @@ NUM_ITEMS, NUM_USERS = 24, 40
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Each user goes round and round over 4 tracks; the last but two and the last are new."""
+    """Each user repeats 4 tracks in a cycle; the third last and the last are new."""
     folder = tmp_path_factory.mktemp("music")
     random, rows = np.random.default_rng(0), []
     for user in range(NUM_USERS):
@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("exclude_seen", [True, False])
-def test_the_setting_reaches_every_model_and_file(folder, tmp_path, exclude_seen):
+def test_the_setting_applies_to_every_model_and_file(folder, tmp_path, exclude_seen):
     small = Recipe.named("synthetic")
     recipe = replace(
         small,
