@@ -16,7 +16,7 @@ FILMS = Catalogue(*(tuple("abcdef"),) * 3)
 
 @pytest.fixture
 def transfer(monkeypatch):
-    """The script, and whatever it imports beside it forgotten again."""
+    """The script; its imports are removed afterwards."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     before = set(sys.modules)
     import transfer
@@ -35,8 +35,8 @@ def test_an_average_is_the_cosine_with_the_history_the_latest_first(transfer):
     np.testing.assert_allclose(scorer._score_items([np.array([3, 1])])[0, 1:], expected, rtol=1e-5)
 
 
-def test_vectors_are_centred_and_chosen_where_validation_is_better_for_it(transfer):
-    # What all have in common, (9, 9), hides from the cosine what the groups are.
+def test_vectors_are_centred_if_validation_is_better_with_it(transfer):
+    # The common part, (9, 9), hides the groups from the cosine.
     said = np.array([[1, 0, -4], [1, 0, 0], [1, 0, 0], [0, 1, 4], [0, 1, 0], [0, 1, 0]], float)
     histories = tuple(np.array([item], np.int32) for item in (2, 2, 5, 6))
     positives = tuple(np.array([item], np.int32) for item in (3, 3, 4, 4))  # of the same group
