@@ -67,8 +67,8 @@ def rows_for(num_rows, seed=1):
 
 def predictions(student, rows):
     """The Keras model's predictions of rows."""
-    said = student.predictions({name: tf.constant(values) for name, values in rows.items()})
-    return {task: values.numpy() for task, values in said.items()}
+    output = student.predictions({name: tf.constant(values) for name, values in rows.items()})
+    return {task: values.numpy() for task, values in output.items()}
 
 
 USER_TASTE, ITEM_TASTE = (0.5, 1.0, -2.0, 3.0), (0.25, -1.0, 2.0, 0.5, 1.5)  # row 0 is unknown

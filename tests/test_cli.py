@@ -70,17 +70,17 @@ def fails(monkeypatch, error):
 @pytest.fixture
 def recommenders(monkeypatch):
     """Calls of `Recommender`; the result has titles that are hard to print."""
-    asked = []
+    requested = []
     item = types.SimpleNamespace
 
     class Recommender:
         @classmethod
         def load(cls, path, *, format=None):
-            asked.append((path, format))
+            requested.append((path, format))
             return cls()
 
         def recommend(self, history, k=10, attributes=None):
-            asked.append((history, k))
+            requested.append((history, k))
             return [
                 item(item_id="7", title="[Rec] :cat: (2007)", score=1.5),
                 item(item_id="x9", title="Amélie " + "long " * 20 + "end", score=-0.25),
@@ -89,7 +89,7 @@ def recommenders(monkeypatch):
     module = types.ModuleType("tfrs_distill.serving.recommender")
     module.Recommender = Recommender
     monkeypatch.setitem(sys.modules, "tfrs_distill.serving.recommender", module)
-    return asked
+    return requested
 
 
 def python(*arguments, **environment):

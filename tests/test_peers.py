@@ -108,11 +108,11 @@ def test_a_process_gets_histories_without_positives_and_its_lists_exclude_the_hi
     request = object.__new__(Request)
     request.model, request._k, request.exclude_seen = "planted", 3, bool(arrays["exclude_seen"])
     scores = np.array([[9.0, 5, 4, 3, 2, 1], [9.0, 1, 1, 9, 4, 1]])
-    asked = Queries(arrays["test_users"], list(histories))
-    best = request._best(lambda users, histories: scores, asked)
+    requested = Queries(arrays["test_users"], list(histories))
+    best = request._best(lambda users, histories: scores, requested)
     assert best.tolist() == [[0, 0, 0], [4, 1, 2]]  # all seen; equal scores in catalogue order
     request.exclude_seen = False
-    best = request._best(lambda users, histories: scores, asked)
+    best = request._best(lambda users, histories: scores, requested)
     assert best.tolist() == [[1, 2, 3], [3, 4, 1]]
     weights = history_weights([histories[1], np.array([2, 5])], 5, 2.0)
     np.testing.assert_allclose(weights[1], [0, 0, np.exp(-0.5), 0, 0, 1], rtol=1e-6)

@@ -128,39 +128,39 @@ def test_relevant_items_equal_those_of_a_loop_over_the_interactions(exclude_seen
 def test_metrics_by_hand():
     catalogue = tiny_catalogue(6)
     histories, positives = arrays([1, 2], [4], [5]), arrays([2, 3, 3], [4], [6, 5])
-    asked = Queries(catalogue, np.array([7, 8, 9]), histories, positives)
+    requested = Queries(catalogue, np.array([7, 8, 9]), histories, positives)
 
     def scorer(histories, k):
         return np.zeros((3, 2), np.float32), np.array([[3, 5], [4, 1], [1, 6]], np.int32)
 
     second = 1 / log2(3)
-    found = evaluate(scorer, asked, k=2)
+    found = evaluate(scorer, requested, k=2)
     np.testing.assert_allclose(found.ndcg, [1, second])  # of [3] and of [6]; nothing of [4]
     np.testing.assert_allclose(found.values["recall"], [1, 1])
     assert found.queries.users.tolist() == [7, 9] and found.num_left_out == 3
     np.testing.assert_array_equal(found.item_ids, [[3, 5], [1, 6]])
-    asked = replace(asked, catalogue=replace(catalogue, exclude_seen=False))
-    found = evaluate(scorer, asked, k=2)
+    requested = replace(requested, catalogue=replace(catalogue, exclude_seen=False))
+    found = evaluate(scorer, requested, k=2)
     np.testing.assert_allclose(found.ndcg, [1 / (1 + second), 1, second / (1 + second)])
     np.testing.assert_allclose(found.values["recall"], [1 / 2, 1, 1 / 2])
     assert found.queries.users.tolist() == [7, 8, 9] and found.num_left_out == 0
 
 
 def test_without_relevant_items_the_error_names_the_setting():
-    asked = Queries(tiny_catalogue(6), np.array([0]), arrays([1, 2]), arrays([2, 1]))
+    requested = Queries(tiny_catalogue(6), np.array([0]), arrays([1, 2]), arrays([2, 1]))
     with pytest.raises(InputError, match=r"None of 1 queries .* all of their 2 positives .*False"):
-        evaluate(lambda histories, k: None, asked)
+        evaluate(lambda histories, k: None, requested)
 
 
 def test_the_splits_keep_the_catalogues_setting_by_default():
     without = replace(MUSIC, catalogue=replace(MUSIC.catalogue, exclude_seen=False))
-    for data, asked, expected in (
+    for data, requested, expected in (
         (MUSIC, None, True),
         (MUSIC, False, False),
         (without, None, False),
         (without, True, True),
     ):
-        splits = split_by_time(data, max_history=8, exclude_seen=asked)
+        splits = split_by_time(data, max_history=8, exclude_seen=requested)
         parts = (splits, splits.train, splits.validation, splits.test, splits.test.answerable())
         assert [part.catalogue.exclude_seen for part in parts] == [expected] * 5
     # A teacher's cache is valid for both: the training data is the same.
@@ -247,14 +247,17 @@ def test_the_second_stage_is_evaluated_by_recommendable_items(exclude_seen):
 @BOTH
 def test_a_perfect_teacher_has_perfect_metrics(exclude_seen):
     splits = split_by_time(MUSIC, max_history=8, exclude_seen=exclude_seen)
-    told = compare_teachers(
+    results = compare_teachers(
         {"perfect": PerfectTeacher(splits.validation)}, splits, twin=student_of(), num_samples=10
     )
     for segment in ("all", "short", "long"):  # in others, other positives come between
-        assert told["models"]["perfect"]["quality"][segment]["ndcg@10"] in (None, pytest.approx(1))
+        assert results["models"]["perfect"]["quality"][segment]["ndcg@10"] in (
+            None,
+            pytest.approx(1),
+        )
     asking = len(splits.validation.answerable())
-    assert told["queries"] == told["segments"]["all"]["queries"] == asking
-    assert (told["queries"] < NUM_USERS) == exclude_seen
+    assert results["queries"] == results["segments"]["all"]["queries"] == asking
+    assert (results["queries"] < NUM_USERS) == exclude_seen
 
 
 @BOTH
@@ -318,8 +321,8 @@ def test_a_run_warns_of_repeated_interactions_from_a_tenth_of_the_positives():
         return Queries(catalogue, np.array([0]), arrays(range(1, 11)), positives)
 
     assert repeats_sentence(queries(0, 5)) == repeats_sentence(queries(1, 9)) == ""
-    said = repeats_sentence(queries(2, 17))
-    assert said.startswith("2 of 19 test positives (10.5%)") and "exclude_seen = false" in said
+    output = repeats_sentence(queries(2, 17))
+    assert output.startswith("2 of 19 test positives (10.5%)") and "exclude_seen = false" in output
     assert repeats_sentence(queries(2, 17, exclude_seen=False)) == ""
 
 

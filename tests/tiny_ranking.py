@@ -30,7 +30,7 @@ def example_columns(seed=0, num_rows=NUM_ROWS):
     item = random.integers(1, NUM_ITEMS + 1, num_rows)
     history = random.integers(0, NUM_ITEMS + 1, (num_rows, MAX_HISTORY))
     history[history == item[:, None]] = 0  # otherwise the row would have no next item
-    said = {
+    output = {
         task: random.normal(scale=2.0, size=(num_rows, width)) for task, width in WIDTHS.items()
     }
     silent = random.random(num_rows) < 0.25
@@ -44,7 +44,7 @@ def example_columns(seed=0, num_rows=NUM_ROWS):
         columns.label("like"): like,
         **{
             columns.teacher_logits(task): np.where(silent[:, None], NAN, values).astype(np.float32)
-            for task, values in said.items()
+            for task, values in output.items()
         },
     }
 

@@ -7,18 +7,18 @@ import numpy as np
 NUM_THREADS = 8
 
 
-def assert_same_under_threads(ask, num_calls):
+def assert_same_under_threads(call, num_calls):
     """8 threads, each with calls 0 to `num_calls`, each in a different order.
 
     Args:
         ask: the number of a call to its arrays, by name.
         num_calls: calls per thread.
     """
-    expected = [ask(number) for number in range(num_calls)]
+    expected = [call(number) for number in range(num_calls)]
 
     def different(first):
         numbers = [(first + step) % num_calls for step in range(num_calls)]
-        return [number for number in numbers if not _same(ask(number), expected[number])]
+        return [number for number in numbers if not _same(call(number), expected[number])]
 
     with ThreadPoolExecutor(NUM_THREADS) as threads:
         firsts = range(0, num_calls, num_calls // NUM_THREADS)

@@ -147,9 +147,8 @@ def test_a_target_with_other_content_is_not_changed(tiny, tmp_path):
     small.mkdir()  # empty: can be used
     first = checksums(drop_layers(tiny[0], small, keep=[0]))
     (small / "vocab.txt").write_text("damaged")
-    assert (
-        checksums(drop_layers(tiny[0], small, keep=[0])) == first
-    )  # the same output is written again
+    # the same output is written again
+    assert checksums(drop_layers(tiny[0], small, keep=[0])) == first
     expected = (
         r"`to` exists and holds something else than kept_layers \[1\] of .*Give another folder"
     )

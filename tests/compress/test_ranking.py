@@ -197,9 +197,9 @@ def test_numbers_of_4_bits_are_the_nearest_of_16_levels_per_row(student):
 def test_the_file_holds_packed_codes_and_is_smaller(student, tmp_path):
     sizes, kinds = {}, {}
     for methods in ([], ["int8"], ["int4"], ["int4", "units"], ["product:4:32", "int4"]):
-        asked = ["units:4", "int4"] if "units" in methods else methods
+        requested = ["units:4", "int4"] if "units" in methods else methods
         path = tmp_path / "+".join(methods).replace(":", "-") / "student.tflite"
-        to_tflite(compress(student, asked), path, quantization=quantization_of(asked))
+        to_tflite(compress(student, requested), path, quantization=quantization_of(requested))
         name = "+".join(methods)
         sizes[name], kinds[name] = path.stat().st_size, constants_of(path)
     tables = [(USERS + 1, DIM), (ITEMS + 1, DIM)]
@@ -379,8 +379,8 @@ def test_gradients_pass_to_the_unrounded_numbers(student):
     with tf.GradientTape() as tape:
         total = tf.reduce_sum(smaller(batch, training=True).heads["like"].logits)
     gradient = tf.convert_to_tensor(tape.gradient(total, table.floats["table"])).numpy()
-    met = np.unique([user if 0 < user <= USERS else 0 for user in batch["user"].numpy()])
-    assert set(np.flatnonzero(np.abs(gradient).sum(axis=1))) == set(met)
+    read_users = np.unique([user if 0 < user <= USERS else 0 for user in batch["user"].numpy()])
+    assert set(np.flatnonzero(np.abs(gradient).sum(axis=1))) == set(read_users)
 
 
 def test_at_inference_no_id_is_hidden():

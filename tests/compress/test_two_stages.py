@@ -36,18 +36,19 @@ NUM_ITEMS, MAX_HISTORY, NUM_CANDIDATES, WEIGHT = 1200, 4, 20, 0.4
 CATALOGUE = catalogue_of(NUM_ITEMS)
 METHODS = ("units:8", "int4")  # matrices of fewer than 1,024 numbers stay in 32 bits
 RNG = np.random.default_rng(0)
-MET = 1 + RNG.choice(NUM_ITEMS, 20, replace=False)  # items of the histories: neighbours of all
-HISTORIES = [RNG.choice(MET, 4, replace=False) for _ in range(12)]
+# items of the histories: neighbours of all
+INTERACTED = 1 + RNG.choice(NUM_ITEMS, 20, replace=False)
+HISTORIES = [RNG.choice(INTERACTED, 4, replace=False) for _ in range(12)]
 
 
-def two_stages(ranking_dim=14, hidden_units=(24,), met=MET):
+def two_stages(ranking_dim=14, hidden_units=(24,), interacted=INTERACTED):
     """Tables of 1,201 rows, and weights far from the initial ones."""
     retrieval = RetrievalStudent.from_history(
         num_items=NUM_ITEMS, max_history=MAX_HISTORY, embedding_dim=12, seed=0
     )
     item = ItemFeature(NUM_ITEMS, ranking_dim, seed=0)
     weights = np.zeros([NUM_ITEMS + 1] * 2)
-    weights[met] = np.random.default_rng(5).normal(size=[len(met), NUM_ITEMS + 1])
+    weights[interacted] = np.random.default_rng(5).normal(size=[len(interacted), NUM_ITEMS + 1])
     features = [
         item,
         HistoryFeature(item, MAX_HISTORY, reads_ratings=False),
@@ -288,14 +289,16 @@ def test_the_blend_and_the_units_of_both_stages_determine_a_point(queries, tmp_p
     assert of_ranking[0].tolist() == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize(("met", "dtype"), [(np.arange(1, 9), tf.uint8), (MET, tf.int16)])
-def test_a_file_has_neighbours_in_few_bytes_and_the_same_predictions(met, dtype):
-    ranking = two_stages(met=met).ranking_student
+@pytest.mark.parametrize(
+    ("interacted", "dtype"), [(np.arange(1, 9), tf.uint8), (INTERACTED, tf.int16)]
+)
+def test_a_file_has_neighbours_in_few_bytes_and_the_same_predictions(interacted, dtype):
+    ranking = two_stages(interacted=interacted).ranking_student
     stored = with_stored_tables(ranking)
     assert stored.features[-1].neighbours.dtype == dtype
     assert ranking.features[-1].neighbours.dtype == tf.int32
     items = np.arange(1, NUM_ITEMS + 1)
-    rows = {"item_id": items, "history": np.tile(met[:4], [NUM_ITEMS, 1])}
+    rows = {"item_id": items, "history": np.tile(interacted[:4], [NUM_ITEMS, 1])}
     rows = {name: tf.constant(values, tf.int32) for name, values in rows.items()}
     found, expected = (student.predictions(rows)["like"] for student in (stored, ranking))
     np.testing.assert_array_equal(found, expected)

@@ -139,10 +139,10 @@ def test_too_few_items_are_refused():
         choose_cold_items(4)
 
 
-@pytest.mark.parametrize("asked", [[9, 3], []])
-def test_targets_must_be_cold_items(asked):
+@pytest.mark.parametrize("requested", [[9, 3], []])
+def test_targets_must_be_cold_items(requested):
     with pytest.raises(InputError, match="`targets` must be cold items. Received: "):
-        split_with_targets(asked)
+        split_with_targets(requested)
 
 
 def test_validation_may_have_separate_targets():

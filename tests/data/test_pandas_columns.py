@@ -84,14 +84,14 @@ def test_a_catalogue_of_fractional_numbers_or_of_one_text_is_refused():
 
 def test_windows_from_frames_equal_those_from_arrays():
     history, labels = np.array([[0, 1], [1, 2], [2, 3]]), np.array([[0, 2], [2, 3], [3, 1]])
-    said = np.arange(6.0).reshape(3, 2)
+    output = np.arange(6.0).reshape(3, 2)
     backwards = [2, 1, 0]
     windows = data.Windows(
         FILMS,
         shuffled([5, 6, 7]),
         pd.DataFrame(history, index=backwards),
         pd.DataFrame(labels, index=backwards),
-        {"hidden": pd.DataFrame(said, index=backwards)},
+        {"hidden": pd.DataFrame(output, index=backwards)},
         shuffled([True, False, True]),
     )
     plain = data.Windows(
@@ -99,12 +99,12 @@ def test_windows_from_frames_equal_those_from_arrays():
         np.array([5, 6, 7], np.int32),
         history.astype(np.int32),
         labels.astype(np.int32),
-        {"hidden": said},
+        {"hidden": output},
         np.array([True, False, True]),
     )
     assert windows.fingerprint() == plain.fingerprint()
     np.testing.assert_array_equal(windows.example_keys(), plain.example_keys())
-    np.testing.assert_array_equal(windows.knowledge["hidden"][np.array([2, 0])], said[[2, 0]])
+    np.testing.assert_array_equal(windows.knowledge["hidden"][np.array([2, 0])], output[[2, 0]])
     assert windows.subset(shuffled([True, False, False])).users.tolist() == [5]
 
 

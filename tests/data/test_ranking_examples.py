@@ -151,9 +151,9 @@ def test_features_and_logits_are_added_or_replaced_in_a_copy():
     more = whole.with_features({"age": np.zeros(4), "words": np.ones([4, 2], np.int32)})
     assert more.features["age"].tolist() == [0.0] * 4
     assert set(more.features) == set(whole.features) | {"words"}
-    taught = whole.with_teacher({"rating": np.ones([4, 5]), "like": np.zeros(4)})
-    assert taught.teacher_logits["rating"].shape == (4, 5)
-    assert taught.teacher_logits["like"].tolist() == [[0.0]] * 4
+    with_logits = whole.with_teacher({"rating": np.ones([4, 5]), "like": np.zeros(4)})
+    assert with_logits.teacher_logits["rating"].shape == (4, 5)
+    assert with_logits.teacher_logits["like"].tolist() == [[0.0]] * 4
     assert set(whole.features) == {"item_id", "history", "history_ratings", "age"}
     assert whole.teacher_logits["like"][0, 0] == 0.5
     kept = whole.with_teacher({"rating": np.ones(4)})

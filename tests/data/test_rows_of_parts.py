@@ -17,11 +17,13 @@ def rows():
     return RowsOfParts(parts, part, place)
 
 
-@pytest.mark.parametrize("asked", [[0], [3, 4, 5], [19, 0, 19, 4], list(range(20)), []], ids=str)
-def test_rows_are_in_the_requested_order(rows, asked):
-    found = rows[np.array(asked, np.int64)]
-    np.testing.assert_array_equal(found, WHOLE[asked])
-    assert (found.dtype, found.shape) == (np.float16, (len(asked), 2, 3))
+@pytest.mark.parametrize(
+    "requested", [[0], [3, 4, 5], [19, 0, 19, 4], list(range(20)), []], ids=str
+)
+def test_rows_are_in_the_requested_order(rows, requested):
+    found = rows[np.array(requested, np.int64)]
+    np.testing.assert_array_equal(found, WHOLE[requested])
+    assert (found.dtype, found.shape) == (np.float16, (len(requested), 2, 3))
 
 
 def test_it_is_an_array(rows):

@@ -291,13 +291,13 @@ def test_every_label_follows_its_history(max_history):
     lengths = range(2, 30)
     sequences = [np.random.default_rng(n).integers(1, 21, n).astype(np.int32) for n in lengths]
     result = windows(*sequences, max_history=max_history)
-    asked = {10 + u: [] for u in range(len(sequences))}
+    pairs_by_user = {10 + u: [] for u in range(len(sequences))}
     for user, history, labels in zip(result.users, result.history, result.labels):
         pairs = [(h, x) for h, x in zip(history, labels) if x]
-        asked[user] += pairs
+        pairs_by_user[user] += pairs
         np.testing.assert_array_equal(labels[:-1][labels[:-1] > 0], history[1:][labels[:-1] > 0])
     for user, sequence in enumerate(sequences):
-        assert asked[10 + user] == list(zip(sequence[:-1], sequence[1:]))
+        assert pairs_by_user[10 + user] == list(zip(sequence[:-1], sequence[1:]))
 
 
 def test_window_of_one_position_is_refused():

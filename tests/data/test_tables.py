@@ -161,8 +161,8 @@ def test_a_table_without_times_is_in_order_or_not():
     frame = {"user": [1, 1, 2], "item": [1, 2, 2]}
     data, facts = facts_of(frame)
     assert data.timestamps.tolist() == [0, 1, 2] and data.has_times
-    said = " ".join(facts.sentences())
-    assert "the row order is the time order. If it is not, set `split = " in said
+    output = " ".join(facts.sentences())
+    assert "the row order is the time order. If it is not, set `split = " in output
     data, facts = facts_of(frame, in_order=False)
     assert not data.has_times
     assert "There is no column of timestamps." in facts.sentences()
@@ -174,13 +174,15 @@ def test_warnings_of_the_reader(write):
     rows = "A,x,1\na ,x,1\na ,X,1\n"
     data, facts = facts_of(write("a.csv", "user,item,time\n" + rows), columns={"user": "user"})
     assert len(data.user_ids) == 2 and data.catalogue.num_items == 2  # kept apart
-    said = " ".join(facts.sentences())
+    output = " ".join(facts.sentences())
     assert (
-        "Ids of users that differ only in case or blanks are kept separate: 'A' and 'a '." in said
+        "Ids of users that differ only in case or blanks are kept separate: 'A' and 'a '." in output
     )
-    assert "Ids of items that differ only in case or blanks are kept separate: 'x' and 'X'." in said
-    assert "All timestamps are equal: the row order is the time order." in said
-    assert "There is no items table" in said
+    assert (
+        "Ids of items that differ only in case or blanks are kept separate: 'x' and 'X'." in output
+    )
+    assert "All timestamps are equal: the row order is the time order." in output
+    assert "There is no items table" in output
     _, facts = facts_of({"user": [1, 2], "item": [1, 2], "time": [4_000_000_000, 1]})
     assert "Times later than now: 1." in facts.sentences()
     data, facts = facts_of({"user": [2, 1], "item": [1, 2]})
@@ -193,9 +195,9 @@ def test_items_twice_without_an_id_and_without_interactions(write):
     data, facts = facts_of(write("i.csv", interactions), write("items.csv", items))
     assert data.catalogue.titles == ("One", "2") and data.catalogue.texts == ("One", "2. y")
     assert facts.dropped == {"of items that are not in the items table": 1}
-    said = " ".join(facts.sentences())
-    assert "Rows of the items table with an id that occurred before: 1" in said
-    assert "Rows of the items table without an id: 1" in said
+    output = " ".join(facts.sentences())
+    assert "Rows of the items table with an id that occurred before: 1" in output
+    assert "Rows of the items table without an id: 1" in output
 
 
 def test_lists_of_texts_and_columns_by_name():
@@ -344,11 +346,12 @@ def test_ratings_as_weights_are_divided_by_their_mean(write):
     assert data.ratings.tolist() == [4.0, 1.0, 5.0, 2.0]  # of mean 3
     np.testing.assert_allclose(data.weights, [4 / 3, 1 / 3, 5 / 3, 2 / 3], rtol=1e-7)
     assert facts.dropped == {"without a rating": 1}
-    said = " ".join(facts.sentences())
+    output = " ".join(facts.sentences())
     assert (
-        "the weight of a label is its rating divided by the mean, 3, so from 0.333 to 1.67." in said
+        "the weight of a label is its rating divided by the mean, 3, so from 0.333 to 1.67."
+        in output
     )
-    assert "EASE, popularity and all metrics use equal weights." in said
+    assert "EASE, popularity and all metrics use equal weights." in output
     data = read_table(path, weigh_by_rating=True, min_rating=2)
     np.testing.assert_allclose(data.weights, [12 / 11, 15 / 11, 6 / 11], rtol=1e-7)
     data, facts = facts_of(path)
@@ -372,9 +375,8 @@ def test_ratings_below_a_number_are_dislikes(write):
     assert data.weights.tolist() == [1, -1, 1, 1, -1]  # a row without a rating is not a dislike
     assert "2 of 5 interactions are rated below 2: as labels" in " ".join(facts.sentences())
     data, facts = facts_of(path, disliked_below=2, weigh_by_rating=True)
-    np.testing.assert_allclose(
-        data.weights, [4 / 3, -1, 2 / 3, -1]
-    )  # a rating of -1 is not a weight
+    # a rating of -1 is not a weight
+    np.testing.assert_allclose(data.weights, [4 / 3, -1, 2 / 3, -1])
     assert "divided by the mean, 3, so from 0.667 to 1.33." in " ".join(facts.sentences())
     assert read_table(path, disliked_below=2, min_rating=0).weights.tolist() == [1, 1, -1]
     assert read_table(path, disliked_below=-2).weights.tolist() == [1] * 5
@@ -426,9 +428,8 @@ def test_many_rows_in_several_blocks(write, monkeypatch, waiting_bytes):
     )
     data = read_table(write("a.csv", text))
     assert rows_of(data) == [(f"u{u}", f"i{i}", t) for t, (u, i) in enumerate(zip(users, items))]
-    assert data.user_ids == tuple(
-        dict.fromkeys(f"u{user}" for user in users)
-    )  # in order of appearance
+    # in order of appearance
+    assert data.user_ids == tuple(dict.fromkeys(f"u{user}" for user in users))
     assert data.catalogue.item_ids == tuple(dict.fromkeys(f"i{item}" for item in items))
     broken = text.replace(",3999\n", ",x\n")
     with pytest.raises(InputError, match="line 4001: column 'time' holds 'x'"):

@@ -103,9 +103,8 @@ def recipe_of(share, split=USER_TIME, seed=0):
 @pytest.mark.parametrize("split", [USER_TIME, LEAVE_ONE_OUT, GLOBAL_TIME])
 def test_dropped_interactions_are_in_no_training_row_and_no_history(tmp_path, split):
     """And the relevant items stay the same."""
-    planted = synthetic(
-        num_users=40
-    )  # the split needs interleaved users, not one user after the other in time
+    # the split needs interleaved users, not one user after the other in time
+    planted = synthetic(num_users=40)
     times = np.random.default_rng(0).permutation(len(planted))
     planted = replace(planted, timestamps=times)
     whole = RetrievalData.of(planted, recipe_of(1.0, split))

@@ -69,8 +69,8 @@ def test_all_terms_are_weighted_by_the_absolute_values(source):
     liked = -np.where(there, smooth * log_p, 0.0).sum(axis=1)
     disliked = -np.log1p(-np.exp(log_p[rows, label]))
     hard = np.where(weights < 0, disliked, liked)
-    said = chosen.adjust(teacher.logits(batch, chosen.ids)).numpy()
-    p, q = log_softmax(said / TEMPERATURE), log_softmax(logits / TEMPERATURE)
+    output = chosen.adjust(teacher.logits(batch, chosen.ids)).numpy()
+    p, q = log_softmax(output / TEMPERATURE), log_softmax(logits / TEMPERATURE)
     soft = TEMPERATURE**2 * np.where(there, np.exp(p) * (p - q), 0.0).sum(axis=1)
     expected = [np.average(of, weights=np.abs(weights)) for of in (hard, soft)]
     terms = distiller.loss_terms(batch, training=False)

@@ -21,10 +21,10 @@ class TableTeacher:
         generator = np.random.default_rng(seed)
         shape = (NUM_ITEMS + 1, NUM_ITEMS)
         self.table = generator.normal(size=shape).astype(np.float32) * scale
-        self.asked = 0
+        self.requested = 0
 
     def logits(self, batch, candidate_ids):
-        self.asked += 1
+        self.requested += 1
         labelled = batch[columns.LABELS] > 0
         rows = tf.gather(tf.constant(self.table), tf.boolean_mask(batch[columns.HISTORY], labelled))
         return tf.gather(rows, candidate_ids - 1, axis=1)
@@ -90,13 +90,15 @@ def test_terms_are_the_equation(windows, weight, temperature):
 
 
 def test_student_loss_weight_1_trains_bit_for_bit_like_the_student_alone(windows):
-    alone, taught = new_student(dropout=0.3), new_student(dropout=0.3)
+    alone, distilled = new_student(dropout=0.3), new_student(dropout=0.3)
     alone.compile(optimizer=tf.keras.optimizers.Adam(0.01))
     alone.fit(windows.batches(4, seed=5), epochs=3, verbose=0)
-    distiller = Distiller(taught, TableTeacher(), SoftTargetKLDivergence(), student_loss_weight=1.0)
+    distiller = Distiller(
+        distilled, TableTeacher(), SoftTargetKLDivergence(), student_loss_weight=1.0
+    )
     distiller.compile(optimizer=tf.keras.optimizers.Adam(0.01))
     distiller.fit(windows.batches(4, seed=5), epochs=3, verbose=0)
-    towers = [student.query_tower.weights for student in (alone, taught, new_student())]
+    towers = [student.query_tower.weights for student in (alone, distilled, new_student())]
     for one, other, initial in zip(*towers):
         np.testing.assert_array_equal(one.numpy(), other.numpy())
         if "embeddings" in one.name:

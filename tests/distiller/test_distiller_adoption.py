@@ -147,9 +147,9 @@ OPTIONS = [
 @pytest.mark.parametrize("options", [*map(nightly, (OPTIONS[0], OPTIONS[2])), OPTIONS[-1]], ids=str)
 def test_a_tutorial_model_trains_through_the_distiller_as_by_itself(ratings, options):
     cls = IdentifyingModel if "remove_accidental_hits" in options else MovielensModel
-    alone, taught = (tutorial_model(cls=cls, **options) for _ in range(2))
+    alone, distilled = (tutorial_model(cls=cls, **options) for _ in range(2))
     distiller = Distiller(
-        adopted(taught), string_teacher(), SoftTargetKLDivergence(), student_loss_weight=1.0
+        adopted(distilled), string_teacher(), SoftTargetKLDivergence(), student_loss_weight=1.0
     )
     curves = []
     for model in (alone, distiller):
@@ -158,7 +158,7 @@ def test_a_tutorial_model_trains_through_the_distiller_as_by_itself(ratings, opt
         curves.append(model.evaluate(ratings.batch(NUM_RATINGS), verbose=0, return_dict=True))
     # Both compute in float32, TFRS from one-hot labels and the distiller from columns; 9 steps.
     for one, other, initial in zip(
-        weights_of(alone), weights_of(taught), weights_of(tutorial_model())
+        weights_of(alone), weights_of(distilled), weights_of(tutorial_model())
     ):
         np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-6)
         assert np.abs(one - initial).max() > 0.1  # it did train
@@ -193,23 +193,23 @@ def test_the_terms_of_a_tutorial_model_are_those_of_numpy(ratings, rated, option
 
 
 def test_a_tutorial_model_keeps_its_corpus_metrics(ratings):
-    alone, taught = (tutorial_model(metrics=True) for _ in range(2))
-    distiller = Distiller(adopted(taught), string_teacher(), SoftTargetKLDivergence())
-    said = []
+    alone, distilled = (tutorial_model(metrics=True) for _ in range(2))
+    distiller = Distiller(adopted(distilled), string_teacher(), SoftTargetKLDivergence())
+    output = []
     for model in (alone, distiller):
         model.compile(optimizer=tf.keras.optimizers.Adagrad(0.5))
-        said.append(model.evaluate(ratings.batch(BATCH_SIZE), verbose=0, return_dict=True))
+        output.append(model.evaluate(ratings.batch(BATCH_SIZE), verbose=0, return_dict=True))
     names = [f"factorized_top_k/top_{k}_categorical_accuracy" for k in (1, 3)]
     for name in names:
-        assert said[1][name] == said[0][name]  # counts over the same ranks
-    assert 0 < said[1][names[0]] < said[1][names[1]] < 1
+        assert output[1][name] == output[0][name]  # counts over the same ranks
+    assert 0 < output[1][names[0]] < output[1][names[1]] < 1
     # Earlier counts are reset: these ratings have another score, as in TFRS.
     few = [
         model.evaluate(ratings.take(5).batch(5), verbose=0, return_dict=True)
         for model in (alone, distiller)
     ]
     assert [few[1][name] for name in names] == [few[0][name] for name in names]
-    assert [few[1][name] for name in names] != [said[1][name] for name in names]
+    assert [few[1][name] for name in names] != [output[1][name] for name in names]
 
 
 def test_a_tutorial_model_is_adopted_unchanged_and_trained_in_place(ratings):
@@ -277,9 +277,8 @@ def test_dropout_inside_a_tower_is_active_in_fit_and_off_in_evaluate(ratings, ra
     )
     expected = -np.diag(log_softmax(user_table[users] @ movie_table[movies].T)).mean()
     np.testing.assert_allclose(evaluated[0]["student_loss"], expected, rtol=1e-5)
-    assert (
-        len({round(loss, 4) for loss in [*fitted, expected]}) == 4
-    )  # each epoch drops other units
+    # each epoch drops other units
+    assert len({round(loss, 4) for loss in [*fitted, expected]}) == 4
 
 
 @pytest.mark.nightly
@@ -409,15 +408,15 @@ def test_a_classifier_trains_as_with_plain_keras(examples, make, form):
     keras = tf.keras.losses
     kind = keras.SparseCategoricalCrossentropy if form == "ids" else keras.CategoricalCrossentropy
     labels = ids if form == "ids" else np.eye(NUM_CLASSES, dtype=np.float32)[ids]
-    alone, taught = classifier(make), classifier(make)
+    alone, distilled = classifier(make), classifier(make)
     alone.compile(optimizer=tf.keras.optimizers.Adam(0.05), loss=kind(from_logits=True))
-    distiller = distiller_of(taught, weight=1.0)
+    distiller = distiller_of(distilled, weight=1.0)
     distiller.compile(optimizer=tf.keras.optimizers.Adam(0.05))
     for model in (alone, distiller):
         model.fit(inputs, labels, batch_size=8, epochs=3, shuffle=False, verbose=0)
-    assert distiller.student is taught
+    assert distiller.student is distilled
     for one, other, initial in zip(
-        alone.get_weights(), taught.get_weights(), classifier(make).get_weights()
+        alone.get_weights(), distilled.get_weights(), classifier(make).get_weights()
     ):
         np.testing.assert_array_equal(other, one)
         assert np.abs(one - initial).max() > 0.05
@@ -553,8 +552,8 @@ def test_predict_returns_the_classifiers_logits(examples, make):
     logits = classifier_logits(model, inputs)
     batch = {columns.INPUTS: inputs, columns.LABELS: labels}
     for data in (inputs, tf.data.Dataset.from_tensor_slices(batch).batch(8)):
-        said = distiller.predict(data, batch_size=None if data is not inputs else 8, verbose=0)
-        np.testing.assert_allclose(said, logits, rtol=1e-4, atol=1e-5)  # float32 against float64
+        output = distiller.predict(data, batch_size=None if data is not inputs else 8, verbose=0)
+        np.testing.assert_allclose(output, logits, rtol=1e-4, atol=1e-5)  # float32 against float64
 
 
 def test_one_logit_goes_with_a_pointwise_loss_and_binary_cross_entropy(examples):

@@ -53,8 +53,8 @@ class TableTeacher:
 
     def logits(self, batch, candidate_ids):
         row = batch[columns.LABELS] > 0
-        met = tf.boolean_mask(batch[columns.HISTORY], row)
-        rows = tf.gather(tf.constant(self.table, tf.float32), met)
+        interacted = tf.boolean_mask(batch[columns.HISTORY], row)
+        rows = tf.gather(tf.constant(self.table, tf.float32), interacted)
         return tf.gather(rows, candidate_ids, axis=1)
 
 
@@ -150,14 +150,14 @@ def expected_terms(student, teacher, batch):
     cross_entropies, divergences = [], []
     for row, (example, position) in enumerate(POSITIONS):
         own = ROW_LABELS[row] - 1 if settings.source == "catalogue" else row
-        met = HISTORY[example, : position + 1]
+        interacted = HISTORY[example, : position + 1]
         student_logits = embeddings @ queries[row].numpy().astype(np.float64) - correction
-        teacher_logits = teacher.table[met[-1]][ids] - correction
+        teacher_logits = teacher.table[interacted[-1]][ids] - correction
         others = [j for j in range(len(ids)) if j != own]
         if settings.source != "catalogue" and settings.remove_accidental_hits:
             others = [j for j in others if ids[j] != ids[own]]
         if settings.exclude_seen:
-            others = [j for j in others if ids[j] not in met]
+            others = [j for j in others if ids[j] not in interacted]
         if columns.SCORE_MASK in batch:
             allowed = batch[columns.SCORE_MASK].numpy()[example, position]
             others = [j for j in others if allowed[j]]
@@ -400,9 +400,9 @@ def test_teachers_soft_targets_are_over_the_hard_negatives_by_hand():
     """The student chooses the negatives, the teacher scores only those."""
     student = untrained(Candidates("catalogue", num_hard_negatives=1))
     student.candidate_tower.biases.assign([0.0, 0.0, 2.0, 4.0, *[-50.0] * 9])
-    said = np.zeros([1, NUM_ITEMS], np.float32)
-    said[0, :3] = LN(3), 77.0, 0.0  # the teacher's highest logit, of item 2, is not used
-    teacher = lambda batch, ids: tf.gather(tf.constant(said), ids - 1, axis=1)  # noqa: E731
+    output = np.zeros([1, NUM_ITEMS], np.float32)
+    output[0, :3] = LN(3), 77.0, 0.0  # the teacher's highest logit, of item 2, is not used
+    teacher = lambda batch, ids: tf.gather(tf.constant(output), ids - 1, axis=1)  # noqa: E731
     distiller = Distiller(student, teacher, SoftTargetKLDivergence())
     batch = {
         columns.HISTORY: tf.constant([[0, 0, 0, 5]]),

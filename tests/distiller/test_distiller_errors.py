@@ -17,7 +17,7 @@ NUM_EXAMPLES, WIDTH, NUM_CLASSES = 12, 3, 5
 GENERATOR = np.random.default_rng(0)
 INPUTS = GENERATOR.normal(size=(NUM_EXAMPLES, WIDTH)).astype(np.float32)
 LABELS = GENERATOR.integers(0, NUM_CLASSES, NUM_EXAMPLES)
-SAID = GENERATOR.normal(size=(NUM_EXAMPLES, NUM_CLASSES)).astype(np.float32)
+OUTPUTS = GENERATOR.normal(size=(NUM_EXAMPLES, NUM_CLASSES)).astype(np.float32)
 NAN, INF = float("nan"), float("inf")
 
 
@@ -42,7 +42,7 @@ def hint():
     return HiddenRepresentationDistillation("inner", "deep", name="hint")
 
 
-class Said:
+class FixedTeacher:
     """A teacher whose outputs are columns of the batch."""
 
     def logits(self, batch, candidate_ids):
@@ -52,8 +52,8 @@ class Said:
         return {"deep": batch["said"]}
 
 
-def batches_of(said=SAID, size=NUM_EXAMPLES, **more):
-    data = {columns.INPUTS: INPUTS, columns.LABELS: LABELS, "said": said, **more}
+def batches_of(output=OUTPUTS, size=NUM_EXAMPLES, **more):
+    data = {columns.INPUTS: INPUTS, columns.LABELS: LABELS, "said": output, **more}
     return tf.data.Dataset.from_tensor_slices(data).batch(size)
 
 
@@ -72,7 +72,7 @@ def assert_refused(distiller, batches, words, *, eagerly=False, error=ValueError
 def distiller_of(student=None, teacher=None, losses=None, *more, **changed):
     return Distiller(
         classifier() if student is None else student,
-        Said() if teacher is None else teacher,
+        FixedTeacher() if teacher is None else teacher,
         SoftTargetKLDivergence() if losses is None else losses,
         *more,
         **changed,
@@ -256,10 +256,10 @@ def test_two_losses_of_one_name_are_refused():
 @EAGERLY
 @pytest.mark.parametrize("width", [NUM_CLASSES - 1, NUM_CLASSES + 1, 1])
 def test_logits_of_another_width_are_refused(eagerly, width):
-    said = GENERATOR.normal(size=(NUM_EXAMPLES, width)).astype(np.float32)
+    output = GENERATOR.normal(size=(NUM_EXAMPLES, width)).astype(np.float32)
     words = f"Teacher and student logits .*over the same .* {width}.*student.* {NUM_CLASSES}"
     for loss in (SoftTargetKLDivergence(), tf.keras.losses.MeanSquaredError(name="scores")):
-        assert_refused(distiller_of(losses=loss), batches_of(said), words, eagerly=eagerly)
+        assert_refused(distiller_of(losses=loss), batches_of(output), words, eagerly=eagerly)
 
 
 class Movielens(tfrs.Model):
@@ -319,7 +319,7 @@ def test_logits_of_a_dynamic_shape_are_checked_at_run_time(eagerly, spoil):
 def test_a_softmax_over_one_logit_is_refused(eagerly):
     distiller = distiller_of(classifier(units=1))
     words = "SoftTargetKLDivergence needs at least 2 candidates"
-    assert_refused(distiller, batches_of(SAID[:, :1]), words, eagerly=eagerly)
+    assert_refused(distiller, batches_of(OUTPUTS[:, :1]), words, eagerly=eagerly)
 
 
 # At the first batch: values of the teacher
@@ -333,7 +333,7 @@ def softmax(logits):
 @EAGERLY
 def test_probabilities_in_place_of_logits_are_detected(eagerly):
     words = "logits are probabilities: none is negative and every row sums to 1. Return logits"
-    assert_refused(distiller_of(), batches_of(softmax(SAID)), words, eagerly=eagerly)
+    assert_refused(distiller_of(), batches_of(softmax(OUTPUTS)), words, eagerly=eagerly)
 
 
 def test_probabilities_of_a_catalogue_are_detected(windows):
@@ -346,11 +346,11 @@ def test_probabilities_of_a_catalogue_are_detected(windows):
 
 
 ALMOST = {
-    "log-probabilities": np.log(softmax(SAID)),
-    "logits above 0": np.abs(SAID),
-    "one row of logits, all above 0": np.concatenate([np.abs(SAID[:1]), softmax(SAID[1:])]),
-    "rows that sum to 1 with a negative": SAID - SAID.mean(axis=1, keepdims=True) + 0.2,
-    "all zero": np.zeros_like(SAID),
+    "log-probabilities": np.log(softmax(OUTPUTS)),
+    "logits above 0": np.abs(OUTPUTS),
+    "one row of logits, all above 0": np.concatenate([np.abs(OUTPUTS[:1]), softmax(OUTPUTS[1:])]),
+    "rows that sum to 1 with a negative": OUTPUTS - OUTPUTS.mean(axis=1, keepdims=True) + 0.2,
+    "all zero": np.zeros_like(OUTPUTS),
 }
 
 
@@ -371,32 +371,32 @@ IDS = np.arange(100, 100 + NUM_EXAMPLES)
 )
 @pytest.mark.parametrize("loss", [SoftTargetKLDivergence, hint])
 def test_a_value_that_is_not_finite_names_its_example(eagerly, value, loss):
-    said = SAID.copy()
-    said[7, 2] = value
+    output = OUTPUTS.copy()
+    output[7, 2] = value
     for more, example in (({columns.EXAMPLE_ID: IDS}, 107), ({}, 7)):
         distiller = distiller_of(losses=loss())
         words = f"^The teacher returns NaN or infinite values for example {example}$"
-        assert_refused(distiller, batches_of(said, **more), words, eagerly=eagerly)
+        assert_refused(distiller, batches_of(output, **more), words, eagerly=eagerly)
 
 
 @EAGERLY
 def test_of_several_bad_examples_the_first_is_named(eagerly):
     """Also if every one is bad, which no check takes for probabilities."""
-    said = np.full_like(SAID, NAN)
+    output = np.full_like(OUTPUTS, NAN)
     words = "^The teacher returns NaN or infinite values for example 100$"
-    batches = batches_of(said, **{columns.EXAMPLE_ID: IDS})
+    batches = batches_of(output, **{columns.EXAMPLE_ID: IDS})
     assert_refused(distiller_of(), batches, words, eagerly=eagerly)
 
 
 @EVERY_LOSS
 def test_at_a_later_batch_as_well(eagerly, loss):
     """One step is taken, the second is not."""
-    said = SAID.copy()
-    said[9, 0] = NAN
+    output = OUTPUTS.copy()
+    output[9, 0] = NAN
     for more in ({columns.EXAMPLE_ID: IDS}, {}):
         distiller = distiller_of(losses=loss())
         words = "^The total_loss became nan in batch 2 of the epoch, after 1 steps, and the weights"
-        batches = batches_of(said, size=6, **more)
+        batches = batches_of(output, size=6, **more)
         assert_refused(distiller, batches, words, eagerly=eagerly, steps=1)
 
 
@@ -428,15 +428,15 @@ def test_an_example_of_several_rows_is_named_by_its_id(eagerly, windows):
 
 
 def test_evaluate_and_train_on_batch_raise_it_as_well():
-    said = SAID.copy()
-    said[7, 2] = NAN
+    output = OUTPUTS.copy()
+    output[7, 2] = NAN
     distiller = distiller_of()
     distiller.compile(optimizer="adam")
     words = "^The teacher returns NaN or infinite values for example 7$"
     with pytest.raises(ValueError, match=words):
-        distiller.evaluate(batches_of(said), verbose=0)
+        distiller.evaluate(batches_of(output), verbose=0)
     with pytest.raises(ValueError, match=words):
-        distiller.train_on_batch(next(iter(batches_of(said))))
+        distiller.train_on_batch(next(iter(batches_of(output))))
     assert int(distiller.optimizer.iterations) == 0
 
 
@@ -469,7 +469,7 @@ def test_other_errors_of_a_step_keep_their_type():
 def test_a_distiller_without_a_teacher_is_refused(eagerly):
     distiller = Distiller(classifier(), None, SoftTargetKLDivergence())
     assert_refused(distiller, batches_of(), "no teacher is given.*set_teacher", eagerly=eagerly)
-    distiller.set_teacher(Said())
+    distiller.set_teacher(FixedTeacher())
     distiller.compile(optimizer="adam")
     distiller.fit(batches_of(), verbose=0)
 
@@ -491,19 +491,19 @@ LEAST = np.finfo(np.float32).min
 
 def test_a_teacher_may_mask_with_the_lowest_float32():
     """At temperature 0.5 it overflows; masked candidates have a soft target of 0."""
-    said = np.float32([[LEAST, 0.0, 0.0]])
+    output = np.float32([[LEAST, 0.0, 0.0]])
     student = tf.keras.Sequential([tf.keras.Input([1]), tf.keras.layers.Dense(3, use_bias=False)])
     student.set_weights([np.log(np.float32([[2.0, 1.0, 1.0]])) / 2])
     distiller = distiller_of(student, losses=SoftTargetKLDivergence(0.5, name="kl"))
-    batch = {columns.INPUTS: np.ones([1, 1], np.float32), columns.LABELS: [1], "said": said}
+    batch = {columns.INPUTS: np.ones([1, 1], np.float32), columns.LABELS: [1], "said": output}
     terms = distiller.loss_terms({k: tf.constant(v) for k, v in batch.items()}, training=True)
     np.testing.assert_allclose(terms["kl"], 0.25 * np.log(2.0), rtol=1e-6)  # 1/2, 1/4, 1/4
 
 
 @pytest.mark.parametrize("value", [-LEAST, [LEAST] * NUM_CLASSES])
 def test_a_teacher_that_overflows_or_masks_everything_is_not_a_diverged_student(value):
-    said = SAID.copy()
-    said[7, :] = value
+    output = OUTPUTS.copy()
+    output[7, :] = value
     distiller = distiller_of(losses=SoftTargetKLDivergence(0.5))
     words = "^The teacher returns NaN or infinite values for example 7$"
-    assert_refused(distiller, batches_of(said), words, eagerly=True)
+    assert_refused(distiller, batches_of(output), words, eagerly=True)

@@ -100,11 +100,11 @@ def test_rows_of_a_history_student_are_those_of_numpy(windows, student_layer, te
     batch = next(iter(windows.batches(len(windows)))) | {columns.SAMPLE_WEIGHT: weights}
     terms = distiller.loss_terms(batch, training=True)
     kernel, bias = (np.float64(weight) for weight in layer.get_weights())
-    said = hidden_by_hand(student, windows.history)[student_layer.split("/")[-1]]
+    output = hidden_by_hand(student, windows.history)[student_layer.split("/")[-1]]
     labelled = windows.labels > 0
     assert 0 < labelled.sum() < labelled.size
-    taught = np.float64(KNOWN)[windows.history]
-    distances = DISTANCES[loss](said[labelled] @ kernel + bias, taught[labelled])
+    hints = np.float64(KNOWN)[windows.history]
+    distances = DISTANCES[loss](output[labelled] @ kernel + bias, hints[labelled])
     expected = np.average(distances, weights=np.repeat(weights, labelled.sum(axis=1)))
     np.testing.assert_allclose(terms["hint"], expected, rtol=1e-5)  # float32
     np.testing.assert_allclose(terms["distillation_loss"], expected, rtol=1e-5)
@@ -440,14 +440,14 @@ def test_a_live_two_tower_returns_its_layers_outputs(windows):
     distiller.compile(optimizer=tf.keras.optimizers.SGD(0.0))
     curve = distiller.fit(windows.batches(len(windows)), verbose=0).history
     labelled = windows.labels > 0
-    taught, learnt = (
+    hints, learnt = (
         np.float64(model.query_tower(tf.constant(windows.history)))[labelled]
         for model in (teacher, student)
     )
     # The embeddings' last entry is a constant 1 on both sides.
-    expected = mean_squared_error(learnt, taught).mean()
+    expected = mean_squared_error(learnt, hints).mean()
     np.testing.assert_allclose(curve["embeddings"], [expected], rtol=1e-5)
-    expected = mean_squared_error(learnt[:, :-1], taught[:, :-1]).mean()
+    expected = mean_squared_error(learnt[:, :-1], hints[:, :-1]).mean()
     np.testing.assert_allclose(curve["encoders"], [expected], rtol=1e-5)
     assert attributes(teacher) == before
 

@@ -428,9 +428,9 @@ def test_student_loss_weight_1_trains_bit_for_bit_like_the_student_alone(kind):
         )
         for _ in range(3)
     ]
-    alone, taught, untrained = students
+    alone, distilled, untrained = students
     loss = SoftTargetKLDivergence()
-    distiller = Distiller(taught, TableTeacher(), loss, student_loss_weight=1.0)
+    distiller = Distiller(distilled, TableTeacher(), loss, student_loss_weight=1.0)
     for model in (alone, distiller):
         model.compile(optimizer=tf.keras.optimizers.Adam(0.01))
         model.fit(batches(kind, batch_size=4, seed=5), epochs=2, verbose=0)

@@ -124,16 +124,16 @@ def expected_rows(distiller, batch):
     items = student.catalogue_embeddings().numpy().astype(np.float64)[1:]
     rows = {name: [] for name in ("student_loss", "kl", "squares", "hint", "agreement")}
     for query, (example, position) in zip(queries, positions):
-        met = history[example, position]
-        logits, said = items @ query, teacher.table[met][1:]
+        interacted = history[example, position]
+        logits, output = items @ query, teacher.table[interacted][1:]
         if labels is not None:
             distribution = label_distribution(labels[example, position])
             rows["student_loss"].append(-distribution @ log_softmax(logits))
-        p, q = log_softmax(said / TEMPERATURE), log_softmax(logits / TEMPERATURE)
+        p, q = log_softmax(output / TEMPERATURE), log_softmax(logits / TEMPERATURE)
         rows["kl"].append(TEMPERATURE**2 * np.sum(np.exp(p) * (p - q)))
-        rows["squares"].append(np.mean((said - logits) ** 2))
-        rows["hint"].append(np.mean((query @ kernel + bias - teacher.memory[met]) ** 2))
-        best = [set(np.argsort(-each)[:K]) for each in (said, logits)]
+        rows["squares"].append(np.mean((output - logits) ** 2))
+        rows["hint"].append(np.mean((query @ kernel + bias - teacher.memory[interacted]) ** 2))
+        best = [set(np.argsort(-each)[:K]) for each in (output, logits)]
         rows["agreement"].append(len(best[0] & best[1]) / K)
     return {name: np.array(values) for name, values in rows.items() if values}
 
@@ -219,9 +219,9 @@ def test_a_layer_on_flattened_positions_is_read_at_the_labelled_ones():
         items = history[history > 0]
         query = distiller.student.encode_histories(tf.constant(items[None]))[0, :DIM].numpy()
         # The block adds this layer's output to the decayed average of the history.
-        said = query - np.average(table[items], axis=0, weights=decay[: len(items)][::-1])
+        output = query - np.average(table[items], axis=0, weights=decay[: len(items)][::-1])
         memory = distiller.teacher.memory[items[-1]]
-        expected.append(np.mean((said @ kernel + bias - memory) ** 2))
+        expected.append(np.mean((output @ kernel + bias - memory) ** 2))
     np.testing.assert_allclose(value, np.average(expected, weights=weights), **CLOSE)
 
 
@@ -676,8 +676,8 @@ def test_a_student_without_teacher_refuses_unlabelled_batches():
 @pytest.mark.parametrize("wild", [np.nan, np.inf, 1e30])
 def test_a_row_of_weight_0_may_have_invalid_teacher_outputs(wild):
     random = np.random.default_rng(0)
-    x, said = random.normal(size=(6, 3)), random.normal(size=(6, 4))
-    said[2] = wild
+    x, output = random.normal(size=(6, 3)), random.normal(size=(6, 4))
+    output[2] = wild
     counts = np.array([1.0, 1.0, 0.0, 1.0, 1.0, 1.0])
     weights = []
     for rows in (np.arange(6), np.flatnonzero(counts)):
@@ -690,7 +690,7 @@ def test_a_row_of_weight_0_may_have_invalid_teacher_outputs(wild):
             columns.INPUTS: tf.constant(x[rows], tf.float32),
             columns.LABELS: tf.constant(np.arange(6)[rows] % 4),
             columns.SAMPLE_WEIGHT: tf.constant(counts[rows], tf.float32),
-            "said": tf.constant(said[rows], tf.float32),
+            "said": tf.constant(output[rows], tf.float32),
         }
         distiller.fit(tf.data.Dataset.from_tensors(batch), epochs=2, verbose=0)
         weights.append(student.get_weights())

@@ -278,13 +278,13 @@ def test_a_cached_two_tower_teaches_like_the_live_one_and_is_not_changed(
 
 
 def test_cross_fitted_teachers_are_not_changed(windows, tmp_path):
-    taught = {}
+    fold_teachers = {}
 
     def train_teacher(others, fold):
         teacher = bert_two_tower(seed=fold)
         teacher.compile(optimizer=tf.keras.optimizers.Adam(0.1), run_eagerly=True)
         teacher.fit(others.batches(99), verbose=0)
-        taught[fold] = teacher, state_of(teacher)
+        fold_teachers[fold] = teacher, state_of(teacher)
         return teacher
 
     cached = td.cross_fit(
@@ -293,8 +293,8 @@ def test_cross_fitted_teachers_are_not_changed(windows, tmp_path):
     distiller = Distiller(retrieval_student(), cached, SoftTargetKLDivergence())
     for form in ("embeddings", "top_k"):
         distilled(distiller, cached.join(windows, form=form).batches(99), eagerly=True)
-    assert sorted(taught) == [0, 1]
-    for teacher, before in taught.values():
+    assert sorted(fold_teachers) == [0, 1]
+    for teacher, before in fold_teachers.values():
         assert_same(state_of(teacher), before)
 
 
@@ -388,6 +388,5 @@ def test_a_batch_without_its_knowledge_is_refused_before_training(windows, tmp_p
     for weight, old in zip(student.get_weights(), before):
         np.testing.assert_array_equal(weight, old)
     distiller.compile(optimizer="adam")
-    distiller.fit(
-        cached.join(windows, form=form).batches(4), verbose=0
-    )  # the advice of the message
+    # the advice of the message
+    distiller.fit(cached.join(windows, form=form).batches(4), verbose=0)

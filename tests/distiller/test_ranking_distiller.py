@@ -41,10 +41,10 @@ def mean(values, weights):
 
 def teacher_rows(examples, task):
     """Weights of the rows with teacher logits, and the logits; 0 elsewhere."""
-    said = np.float64(examples[columns.teacher_logits(task)])
-    weights = np.float64(examples.get(columns.SAMPLE_WEIGHT, np.ones(len(said))))
-    weights = np.where(np.isnan(said).all(axis=1), 0.0, weights)
-    return weights, np.where(np.isnan(said), 0.0, said)
+    output = np.float64(examples[columns.teacher_logits(task)])
+    weights = np.float64(examples.get(columns.SAMPLE_WEIGHT, np.ones(len(output))))
+    weights = np.where(np.isnan(output).all(axis=1), 0.0, weights)
+    return weights, np.where(np.isnan(output), 0.0, output)
 
 
 def label_weights(examples, task):
@@ -57,10 +57,10 @@ def student_losses_by_hand(examples, logits):
     rows = np.arange(len(examples["item_id"]))
     rating = np.nan_to_num(examples[columns.label("rating")], nan=1.0).astype(int)
     like = np.nan_to_num(np.float64(examples[columns.label("like")]))
-    said = np.float64(logits["like"][:, 0])
+    output = np.float64(logits["like"][:, 0])
     return {
         "rating": -log_softmax(logits["rating"])[rows, rating - 1],
-        "like": -(like * np.log(sigmoid(said)) + (1 - like) * np.log(sigmoid(-said))),
+        "like": -(like * np.log(sigmoid(output)) + (1 - like) * np.log(sigmoid(-output))),
         "next_item": -log_softmax(logits["next_item"])[rows, examples["item_id"] - 1],
     }
 
@@ -80,16 +80,16 @@ def test_terms_are_the_equation(w, weighted):
         student_loss_weight=w,
     )
     terms = distiller.loss_terms(one_batch(examples), training=False)
-    logits = {task: said.numpy() for task, said in student.logits(one_batch(examples)).items()}
+    logits = {task: output.numpy() for task, output in student.logits(one_batch(examples)).items()}
 
-    weights, said = teacher_rows(examples, "rating")
-    kl = mean(divergence(said, logits["rating"], 2.0), weights)
-    mse = mean(((said - logits["rating"]) ** 2).mean(axis=1), weights)
-    weights, said = teacher_rows(examples, "like")
-    bce = mean(bernoulli(said, logits["like"], 1.5), weights)
+    weights, output = teacher_rows(examples, "rating")
+    kl = mean(divergence(output, logits["rating"], 2.0), weights)
+    mse = mean(((output - logits["rating"]) ** 2).mean(axis=1), weights)
+    weights, output = teacher_rows(examples, "like")
+    bce = mean(bernoulli(output, logits["like"], 1.5), weights)
     by_hand = student_losses_by_hand(examples, logits)
     own = {task: mean(by_hand[task], label_weights(examples, task)) for task in ("rating", "like")}
-    all_rows = np.float64(examples.get(columns.SAMPLE_WEIGHT, np.ones(len(said))))
+    all_rows = np.float64(examples.get(columns.SAMPLE_WEIGHT, np.ones(len(output))))
     own["next_item"] = mean(by_hand["next_item"], all_rows)
     w = w if isinstance(w, dict) else {"rating": w, "like": w}
     rating = w["rating"] * own["rating"] + (1 - w["rating"]) * (0.5 * kl + 0.125 * mse)
@@ -132,9 +132,9 @@ def test_student_loss_weight_1_trains_bit_for_bit_like_the_twin(balance):
     examples = with_weights(example_columns())
     make = BALANCES[balance]
     twin = new_student(dropout=0.3, task_balance=make())
-    taught = new_student(dropout=0.3, task_balance=make())
+    distilled = new_student(dropout=0.3, task_balance=make())
     initial = [weight.numpy() for weight in twin.trainable_variables]
-    distiller = Distiller(taught, None, three_losses(), student_loss_weight=1.0)
+    distiller = Distiller(distilled, None, three_losses(), student_loss_weight=1.0)
     eagerly = {"run_eagerly": balance != "gradient norm"}  # one in a graph: building it takes long
     of_twin, of_taught = trained(twin, examples, **eagerly), trained(distiller, examples, **eagerly)
     metrics = {id(v) for metric in twin.metrics for v in metric.variables}
@@ -243,9 +243,9 @@ def test_evaluate_is_without_dropout_and_adds_the_tasks_metrics():
     distiller.compile(optimizer="adam", run_eagerly=True)
     first = distiller.evaluate(batches_of(examples), verbose=0, return_dict=True)
     assert distiller.evaluate(batches_of(examples), verbose=0, return_dict=True) == first
-    said = student.predictions(one_batch(examples))["rating"].numpy().astype(np.float64)
+    output = student.predictions(one_batch(examples))["rating"].numpy().astype(np.float64)
     weights = label_weights(examples, "rating")
-    errors = (said - np.nan_to_num(examples[columns.label("rating")])) ** 2
+    errors = (output - np.nan_to_num(examples[columns.label("rating")])) ** 2
     expected = np.sqrt(mean(errors, weights))
     np.testing.assert_allclose(first["rating_root_mean_squared_error"], expected, rtol=1e-5)
     logs = distiller.fit(
@@ -258,11 +258,11 @@ def test_evaluate_is_without_dropout_and_adds_the_tasks_metrics():
 def test_predict_returns_the_students_predictions():
     examples = example_columns()
     distiller = Distiller(new_student(), None, three_losses())
-    said = distiller.predict(batches_of(examples), verbose=0)
+    output = distiller.predict(batches_of(examples), verbose=0)
     expected = distiller.student.predictions(one_batch(examples))
-    assert set(said) == {"rating", "like", "next_item"}
-    for task in said:
-        np.testing.assert_allclose(said[task], expected[task], rtol=1e-5)
+    assert set(output) == {"rating", "like", "next_item"}
+    for task in output:
+        np.testing.assert_allclose(output[task], expected[task], rtol=1e-5)
 
 
 def test_the_student_and_each_teacher_run_once_per_step():
@@ -293,8 +293,8 @@ def test_the_student_and_each_teacher_run_once_per_step():
 def test_items_of_the_history_are_masked_in_the_teachers_logits_too():
     """Float64: both softmaxes are over the items outside the history."""
     examples = example_columns()
-    said = np.nan_to_num(examples[columns.teacher_logits("next_item")])
-    examples[columns.teacher_logits("next_item")] = said
+    output = np.nan_to_num(examples[columns.teacher_logits("next_item")])
+    examples[columns.teacher_logits("next_item")] = output
     student = new_student("next_item")
     distiller = Distiller(student, None, SoftTargetKLDivergence(2.0, name="kl"))
     terms = distiller.loss_terms(one_batch(examples), training=False)
@@ -303,7 +303,7 @@ def test_items_of_the_history_are_masked_in_the_teachers_logits_too():
     for row, history in enumerate(examples[columns.HISTORY]):
         left = [item - 1 for item in range(1, NUM_ITEMS + 1) if item not in history]
         assert len(left) < NUM_ITEMS or not history.any()
-        values.append(divergence(said[row : row + 1, left], logits[row : row + 1, left], 2.0)[0])
+        values.append(divergence(output[row : row + 1, left], logits[row : row + 1, left], 2.0)[0])
     np.testing.assert_allclose(terms["kl"], np.mean(values), rtol=1e-5)
 
 

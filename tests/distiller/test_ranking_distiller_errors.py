@@ -155,9 +155,9 @@ EAGERLY = pytest.mark.parametrize("eagerly", [False, True])
 def spoilt(task, row, value):
     """Teacher logits that are valid everywhere else."""
     examples = example_columns()
-    said = examples[columns.teacher_logits(task)]
-    said[:] = np.nan_to_num(said) - 1.0
-    said[row] = value
+    output = examples[columns.teacher_logits(task)]
+    output[:] = np.nan_to_num(output) - 1.0
+    output[row] = value
     return examples
 
 
@@ -205,9 +205,9 @@ def test_rows_without_ids_are_counted_within_the_batch():
 
 def test_probabilities_of_ratings_are_refused_also_with_rows_of_nan():
     examples = example_columns()
-    said = examples[columns.teacher_logits("rating")]
-    said[:] = np.exp(said) / np.exp(said).sum(axis=1, keepdims=True)
-    assert np.isnan(said[:8]).any() and not np.isnan(said[:8]).all()
+    output = examples[columns.teacher_logits("rating")]
+    output[:] = np.exp(output) / np.exp(output).sum(axis=1, keepdims=True)
+    assert np.isnan(output[:8]).any() and not np.isnan(output[:8]).all()
     distiller = Distiller(new_student("rating"), None, kl)
     assert_refused(distiller, examples, "The teacher's logits are probabilities: none is negative")
 

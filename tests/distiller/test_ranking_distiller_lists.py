@@ -98,8 +98,8 @@ def test_a_task_of_several_logits_is_ranked_by_its_prediction():
     distiller = Distiller(student, None, PairwiseDistillation(name="own"))
     terms = distiller.loss_terms(one_batch(examples), training=False)
     logits = student(one_batch(examples)).heads["rating"].logits.numpy()
-    said = examples[columns.teacher_logits("rating")]
-    teacher, pupil = (np.exp(log_softmax(x)) @ LEVELS for x in (said, logits))
+    output = examples[columns.teacher_logits("rating")]
+    teacher, pupil = (np.exp(log_softmax(x)) @ LEVELS for x in (output, logits))
     expected = by_query(examples, teacher, pupil, pairwise)
     np.testing.assert_allclose(terms["own"], expected, rtol=1e-5)
 
@@ -112,12 +112,12 @@ def test_a_next_item_row_is_the_catalogues_list():
     distiller = Distiller(student, None, ListMLEDistillation(name="own"))
     terms = distiller.loss_terms(one_batch(examples), training=False)
     logits = student(one_batch(examples)).heads["next_item"].logits.numpy()
-    said = examples[columns.teacher_logits("next_item")]
+    output = examples[columns.teacher_logits("next_item")]
     values = []
     for row, history in enumerate(examples[columns.HISTORY]):
-        left = [item for item in range(said.shape[1]) if item + 1 not in history]
-        if not np.isnan(said[row, 0]):
-            values.append(likelihood(np.float64(said[row, left]), np.float64(logits[row, left])))
+        left = [item for item in range(output.shape[1]) if item + 1 not in history]
+        if not np.isnan(output[row, 0]):
+            values.append(likelihood(np.float64(output[row, left]), np.float64(logits[row, left])))
     np.testing.assert_allclose(terms["own"], np.mean(values), rtol=1e-5)
 
 
@@ -165,10 +165,10 @@ def test_gradients_reach_the_correct_rows():
 def test_a_batch_without_any_list_has_loss_0_and_no_nan_gradient(name):
     """The teacher has logits for one row of each query only."""
     examples = example_columns(2)
-    said = examples[columns.teacher_logits("like")]
+    output = examples[columns.teacher_logits("like")]
     first = np.unique(examples[columns.QUERY_ID], return_index=True)[1]
-    said[:] = NAN
-    said[first] = 1.0
+    output[:] = NAN
+    output[first] = 1.0
     student = new_student("like")
     distiller = Distiller(student, None, LOSSES[name][0]())
     with tf.GradientTape() as tape:

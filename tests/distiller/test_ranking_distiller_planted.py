@@ -22,13 +22,13 @@ def planted(seed):
     logits = item[0] + user[:, None] * item[1]
     items = np.stack([random.permutation(NUM_ITEMS)[:PER_USER] for _ in range(NUM_USERS)])
     users = np.repeat(np.arange(NUM_USERS), PER_USER)
-    said = logits[users, items.ravel()]
+    output = logits[users, items.ravel()]
     return logits, {
         columns.USER_ID: users.astype(np.int32) + 1,
         columns.ITEM_ID: items.ravel().astype(np.int32) + 1,
         columns.QUERY_ID: users.astype(np.int32),
-        columns.label("like"): (random.random(said.shape) < sigmoid(said)).astype(np.float32),
-        columns.teacher_logits("like"): said[:, None].astype(np.float32),
+        columns.label("like"): (random.random(output.shape) < sigmoid(output)).astype(np.float32),
+        columns.teacher_logits("like"): output[:, None].astype(np.float32),
     }
 
 
@@ -65,10 +65,10 @@ def excess_log_loss(student, logits, examples):
 def share_in_order(student, logits, examples):
     """The share of correctly ordered pairs of unseen items of one user, equally weighted."""
     batch, true = unseen_pairs(logits, examples)
-    said = np.float64(student.predictions(batch)["like"])
+    output = np.float64(student.predictions(batch)["like"])
     users = batch[columns.USER_ID].numpy()
     same = (users[:, None] == users) & (true[:, None] > true)
-    return np.mean((said[:, None] > said)[same])
+    return np.mean((output[:, None] > output)[same])
 
 
 def trained(model, examples, epochs=30):

@@ -28,8 +28,8 @@ def examples_with_teacher():
     """Every row has teacher logits."""
     examples = example_columns()
     for task in ("rating", "like", "next_item"):
-        said = examples[columns.teacher_logits(task)]
-        said[:] = np.nan_to_num(said)
+        output = examples[columns.teacher_logits(task)]
+        output[:] = np.nan_to_num(output)
     return examples
 
 
@@ -120,7 +120,7 @@ def test_a_student_of_one_task_needs_no_dict():
 def test_a_ranking_model_teacher_is_neither_tracked_nor_changed_and_runs_without_dropout():
     teacher = new_student(dropout=0.5, seed=7)
     before = [weight.numpy() for weight in teacher.weights]
-    said = teacher.fingerprint(), teacher.trainable
+    output = teacher.fingerprint(), teacher.trainable
     student = new_student()
     losses = LOSSES | {"next_item": SoftTargetKLDivergence(name="kl")}
     distiller = Distiller(student, teacher, losses)
@@ -131,7 +131,7 @@ def test_a_ranking_model_teacher_is_neither_tracked_nor_changed_and_runs_without
     distiller.fit(batches, verbose=0)
     for weight, old in zip(teacher.weights, before):
         np.testing.assert_array_equal(weight.numpy(), old)
-    assert (teacher.fingerprint(), teacher.trainable) == said
+    assert (teacher.fingerprint(), teacher.trainable) == output
     assert teacher.optimizer is None
     tracked = {id(weight) for weight in distiller.weights}
     assert not tracked & {id(weight) for weight in teacher.weights}
@@ -201,14 +201,14 @@ def test_hidden_representations_are_those_of_numpy(weighted):
 def test_a_column_can_replace_a_teachers_layer():
     """Rows of NaN are of weight 0."""
     examples = example_columns()
-    said = np.random.default_rng(1).normal(size=(24, 6)).astype(np.float32)
-    said[:5] = NAN
+    output = np.random.default_rng(1).normal(size=(24, 6)).astype(np.float32)
+    output[:5] = NAN
     student = new_student("like")
     layer = HiddenRepresentationDistillation("deep", "bert", projector="identity", name="hint")
     distiller = Distiller(student, None, {"hidden": layer})
-    terms = distiller.loss_terms(one_batch(examples | {"bert": said}), training=False)
+    terms = distiller.loss_terms(one_batch(examples | {"bert": output}), training=False)
     deep = student(one_batch(examples)).hidden_representations["deep"].numpy()
-    expected = ((np.float64(deep) - said) ** 2).mean(axis=1)[5:].mean()
+    expected = ((np.float64(deep) - output) ** 2).mean(axis=1)[5:].mean()
     np.testing.assert_allclose(terms["hidden_hint"], expected, rtol=1e-5)
 
 
@@ -261,13 +261,13 @@ def test_a_tfrs_ranking_model_is_distilled_into_unchanged():
     model = MovielensModel()
     student = RankingStudent.from_tfrs(model, task="rating", inputs={"user": columns.USER_ID})
     examples = example_columns()
-    said = examples[columns.teacher_logits("rating")] = examples[columns.teacher_logits("like")]
+    output = examples[columns.teacher_logits("rating")] = examples[columns.teacher_logits("like")]
     distiller = Distiller(student, None, LogitMeanSquaredError(name="mse"))
     distiller.compile(optimizer=tf.keras.optimizers.Adam(0.05), run_eagerly=True)
     batches = batches_of(examples)
     logs = distiller.fit(batches, epochs=10, verbose=0).history
     assert logs["total_loss"][-1] < logs["total_loss"][0]
     given = model({"user": tf.constant(examples[columns.USER_ID])}).numpy()
-    expected = np.nanmean((np.float64(said) - given) ** 2)
+    expected = np.nanmean((np.float64(output) - given) ** 2)
     terms = distiller.loss_terms(one_batch(examples), training=False)
     np.testing.assert_allclose(terms["mse"], expected, rtol=1e-5)

@@ -18,14 +18,14 @@ from tfrs_distill.models import RankingStudent
 NUM_ROWS, NUM_CLASSES = 12, 5
 RANDOM = np.random.default_rng(0)
 INPUTS = RANDOM.normal(size=(NUM_ROWS, 3)).astype(np.float32)
-SAID = RANDOM.normal(size=(NUM_ROWS, NUM_CLASSES)).astype(np.float32)
+OUTPUTS = RANDOM.normal(size=(NUM_ROWS, NUM_CLASSES)).astype(np.float32)
 FIRST_ROW_COUNTS_NOTHING = np.float32([0] + [1] * (NUM_ROWS - 1))
 softmax, sigmoid, Dense = tf.nn.softmax, tf.nn.sigmoid, tf.keras.layers.Dense
 
 
-def batch_of(said=SAID, **more):
+def batch_of(output=OUTPUTS, **more):
     labels = np.arange(NUM_ROWS) % NUM_CLASSES
-    data = {columns.INPUTS: INPUTS, columns.LABELS: labels, "said": said, **more}
+    data = {columns.INPUTS: INPUTS, columns.LABELS: labels, "said": output, **more}
     return {name: tf.constant(column) for name, column in data.items()}
 
 
@@ -125,7 +125,7 @@ def test_a_row_of_weight_0_does_not_hide_a_teachers_probabilities():
     distiller.compile("sgd", run_eagerly=True)
     for zeros in (1, 9):  # of the checked rows, all
         weights = np.float32([0] * zeros + [1] * (NUM_ROWS - zeros))
-        batch = batch_of(softmax(SAID).numpy(), **{columns.SAMPLE_WEIGHT: weights})
+        batch = batch_of(softmax(OUTPUTS).numpy(), **{columns.SAMPLE_WEIGHT: weights})
         with pytest.raises(ValueError, match="^The teacher's logits are probabilities: none is"):
             distiller.train_on_batch(batch)
     assert int(distiller.optimizer.iterations) == 0
@@ -159,7 +159,11 @@ class RankingModel(tfrs.Model):
 def trace_adopted(own_loss, loss):
     student = RankingStudent.from_tfrs(RankingModel(own_loss), task="like", inputs={"inputs": "x"})
     distiller = Distiller(student, {"like": lambda batch, _: batch["said"]}, loss)
-    batch = {"x": INPUTS, "said": SAID[:, :1], columns.label("like"): np.float32(SAID[:, 1] > 0)}
+    batch = {
+        "x": INPUTS,
+        "said": OUTPUTS[:, :1],
+        columns.label("like"): np.float32(OUTPUTS[:, 1] > 0),
+    }
     traced = tf.function(lambda batch: distiller.loss_terms(batch, training=True), autograph=False)
     traced.get_concrete_function({name: tf.constant(column) for name, column in batch.items()})
 

@@ -64,11 +64,11 @@ def test_both_terms_are_weighted_means_over_labels_from_a_table_of_ratings(tmp_p
     distiller = Distiller(student, knowledge, loss, student_loss_weight=SHARE)
     batch = whole(knowledge.join(train))
     items = tf.range(1, NUM_ITEMS + 1)
-    logits, said = (np.float64(model.logits(batch, items)) for model in (student, teacher))
+    logits, output = (np.float64(model.logits(batch, items)) for model in (student, teacher))
     labels = train.labels[train.labels > 0] - 1
     smooth = (1 - SMOOTHING) * np.eye(NUM_ITEMS)[labels] + SMOOTHING / NUM_ITEMS
     hard = -(smooth * log_softmax(logits)).sum(axis=1)
-    p, q = log_softmax(said / TEMPERATURE), log_softmax(logits / TEMPERATURE)
+    p, q = log_softmax(output / TEMPERATURE), log_softmax(logits / TEMPERATURE)
     soft = TEMPERATURE**2 * (np.exp(p) * (p - q)).sum(axis=1)
     terms = distiller.loss_terms(batch, training=False)
     expected = {name: np.average(of, weights=weights) for name, of in (("s", hard), ("k", soft))}
@@ -77,9 +77,8 @@ def test_both_terms_are_weighted_means_over_labels_from_a_table_of_ratings(tmp_p
     total = SHARE * expected["s"] + (1 - SHARE) * expected["k"]
     np.testing.assert_allclose(terms["total_loss"], total, **CLOSE)
     assert abs(expected["s"] - hard.mean()) > 1e-3 and abs(expected["k"] - soft.mean()) > 1e-3
-    twin = student_of(
-        label_smoothing=SMOOTHING
-    )  # without teacher, it minimises the same student loss
+    # without teacher, it minimises the same student loss
+    twin = student_of(label_smoothing=SMOOTHING)
     twin.compile(optimizer=tf.keras.optimizers.SGD(0.0), run_eagerly=True)
     history = twin.fit(train.batches(len(train)), verbose=0).history
     np.testing.assert_allclose(history["loss"], [expected["s"]], **CLOSE)

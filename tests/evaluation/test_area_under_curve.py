@@ -76,8 +76,8 @@ def test_gauc_ignores_differences_between_users():
 
 
 def test_users_may_be_strings():
-    told = metrics.grouped_auc([1, 0, 0], [2.0, 1.0, 0.0], ["ann", "ann", "bob"])
-    assert told == (1.0, 1, 1)
+    result = metrics.grouped_auc([1, 0, 0], [2.0, 1.0, 0.0], ["ann", "ann", "bob"])
+    assert result == (1.0, 1, 1)
 
 
 def test_a_row_of_weights_for_each_resample():
@@ -90,9 +90,9 @@ def test_a_row_of_weights_for_each_resample():
         [roc_auc_score(labels, scores, sample_weight=row) for row in weights],
         rtol=1e-12,
     )
-    told = metrics.grouped_auc(labels, scores, users, weights)
+    result = metrics.grouped_auc(labels, scores, users, weights)
     np.testing.assert_allclose(
-        told.value, [gauc_by_loop(labels, scores, users, row) for row in weights], rtol=1e-12
+        result.value, [gauc_by_loop(labels, scores, users, row) for row in weights], rtol=1e-12
     )
 
 

@@ -97,14 +97,14 @@ def test_top_k_of_given_scores_in_blocks(small_blocks):
 
 def test_a_split_with_candidates_is_scored_in_blocks(small_blocks):
     candidates = np.array([5, 9, 200, 650], np.int32)
-    asked = []
+    requested = []
 
     def scorer(histories, k):
-        asked.append(len(histories))
+        requested.append(len(histories))
         return top_k_unseen(np.tile(-np.arange(NUM_ITEMS + 1.0), (len(histories), 1)), histories, k)
 
     found, peak = peak_bytes(lambda: evaluate(scorer, replace(QUERIES, candidates=candidates), k=3))
-    assert sum(asked) == NUM_QUERIES and max(asked) == 20  # of NUM_ITEMS cells
+    assert sum(requested) == NUM_QUERIES and max(requested) == 20  # of NUM_ITEMS cells
     for history, items in zip(HISTORIES, found.item_ids):
         left = [item for item in (5, 9, 200, 650) if item not in set(history.tolist())]
         assert items.tolist() == (left + [0] * 3)[:3]
@@ -115,16 +115,16 @@ def test_user_item_interactions_are_read_in_blocks_of_users(monkeypatch):
     windows = random_windows(num_users=60, num_items=30, max_history=4)
     order = np.random.default_rng(1).permutation(len(windows))
     shuffled = windows.subset(order)  # a user's windows need not be adjacent
-    met = np.zeros((60, 31), np.float32)
+    interacted = np.zeros((60, 31), np.float32)
     for user, history, labels in zip(windows.users, windows.history, windows.labels):
-        met[user, [*history, *labels]] = 1.0
-    met[:, 0] = 0.0
+        interacted[user, [*history, *labels]] = 1.0
+    interacted[:, 0] = 0.0
     weights = ItemItemTeacher(windows, l2=5.0).weights
     monkeypatch.setattr(blocks, "CELLS", 7 * 31)
     parts = list(user_item_blocks(shuffled))
     assert [len(part) for part in parts] == [7] * 8 + [4]
-    np.testing.assert_array_equal(np.concatenate(parts), met)
-    np.testing.assert_array_equal(popularity(shuffled).scores, met.sum(axis=0))
+    np.testing.assert_array_equal(np.concatenate(parts), interacted)
+    np.testing.assert_array_equal(popularity(shuffled).scores, interacted.sum(axis=0))
     np.testing.assert_array_equal(ItemItemTeacher(shuffled, l2=5.0).weights, weights)
 
 
@@ -168,27 +168,27 @@ def test_seen_items_of_rows_need_no_table_per_position():
 class Eager:
     """A teacher whose logits come from a plain function."""
 
-    def __init__(self, ask):
-        self.logits = ask
+    def __init__(self, call):
+        self.logits = call
 
 
 def test_a_temperature_is_found_on_as_many_rows_as_fit(monkeypatch):
     windows = random_windows(num_users=80, num_items=30, max_history=4)
-    asked = []
+    requested = []
 
-    def ask(batch, ids):
-        asked.append(int((batch[columns.LABELS].numpy() > 0).sum()))
-        return tf.random.stateless_normal([asked[-1], len(ids)], [3, asked[-1]])
+    def call(batch, ids):
+        requested.append(int((batch[columns.LABELS].numpy() > 0).sum()))
+        return tf.random.stateless_normal([requested[-1], len(ids)], [3, requested[-1]])
 
-    teacher = Eager(ask)
+    teacher = Eager(call)
     monkeypatch.setattr(tf, "function", lambda work=None, **_: work or (lambda inner: inner))
     calibration.fit_temperature(teacher, windows)
-    assert sum(asked) == windows.num_labels > 150
-    asked.clear()
+    assert sum(requested) == windows.num_labels > 150
+    requested.clear()
     monkeypatch.setattr(calibration, "MAX_LOGITS", 100 * 30)
     monkeypatch.setattr(calibration, "MAX_AT_A_TIME", 10 * 4 * 30)
     calibration.fit_temperature(teacher, windows)
-    assert sum(asked) == 100 and max(asked) <= 10 * 4 and len(asked) > 2
+    assert sum(requested) == 100 and max(requested) <= 10 * 4 and len(requested) > 2
     kept = calibration._some_rows(windows, 100)
     rows = next_item_rows(windows)
     places = [rows.index(row) for row in next_item_rows(kept)]  # rows in their original form
@@ -206,16 +206,16 @@ def test_the_searched_loss_is_the_same_in_blocks(monkeypatch):
     slope = ((np.exp(log_p) * logits).sum(axis=1) - own).mean()
     for cells in (blocks.CELLS, 30 * 40):
         monkeypatch.setattr(blocks, "CELLS", cells)
-        told, peak = peak_bytes(lambda: calibration._loss_and_slope(logits, labels, 0.7))
-        np.testing.assert_allclose(told, [expected, slope], rtol=1e-12)
+        results, peak = peak_bytes(lambda: calibration._loss_and_slope(logits, labels, 0.7))
+        np.testing.assert_allclose(results, [expected, slope], rtol=1e-12)
     assert peak < 8 * logits.size
 
 
 def test_teachers_are_compared_on_as_many_full_rankings_as_fit(monkeypatch):
-    asked = []
+    requested = []
     monkeypatch.setattr(whole_catalogue, "WHOLE_SCORES", 13 * 9)
     monkeypatch.setattr(
-        report, "whole_ranking", lambda model, some, **_: (None, asked.append(len(some)))
+        report, "whole_ranking", lambda model, some, **_: (None, requested.append(len(some)))
     )
     monkeypatch.setattr(report, "rank_correlation_matrix", lambda ranks: None)
     monkeypatch.setattr(report, "cost", lambda *_: {})
@@ -229,7 +229,7 @@ def test_teachers_are_compared_on_as_many_full_rankings_as_fit(monkeypatch):
 
     Splits.train = train
     report.compare_teachers({"most met": popularity(train)}, Splits, twin=popularity(train))
-    assert asked == [13, 13]
+    assert requested == [13, 13]
 
 
 def test_hits_of_long_lists_need_no_table_of_pairs():

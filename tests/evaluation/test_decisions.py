@@ -72,7 +72,7 @@ def test_a_row_of_weights_for_each_resample():
     weights = np.random.default_rng(2).integers(0, 3, (5, 8)).astype(float)
     weights[:, 0] = 1.0
     counts = metrics.confusion_matrix(LABELS, PROBABILITIES, weights=weights)
-    told = metrics.precision_recall_f1(LABELS, PROBABILITIES, weights=weights)
+    result = metrics.precision_recall_f1(LABELS, PROBABILITIES, weights=weights)
     accuracies = metrics.accuracy(LABELS, PROBABILITIES, weights=weights)
     for row in range(5):
         given = {"weights": weights[row]}
@@ -81,15 +81,15 @@ def test_a_row_of_weights_for_each_resample():
         )
         assert accuracies[row] == metrics.accuracy(LABELS, PROBABILITIES, **given)
         expected = metrics.precision_recall_f1(LABELS, PROBABILITIES, **given)
-        assert [values[row] for values in told] == list(expected)
+        assert [values[row] for values in result] == list(expected)
 
 
 def test_a_resample_without_a_label_is_nan_and_one_without_a_positive_is_0():
     weights = [[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]
-    told = metrics.precision_recall_f1([1, 0], [0.1, 0.1], weights=weights)
-    np.testing.assert_array_equal(told.precision, [np.nan, 0.0, 0.0])
-    np.testing.assert_array_equal(told.recall, [np.nan, 0.0, 0.0])
-    np.testing.assert_array_equal(told.f1, [np.nan, 0.0, 0.0])
+    result = metrics.precision_recall_f1([1, 0], [0.1, 0.1], weights=weights)
+    np.testing.assert_array_equal(result.precision, [np.nan, 0.0, 0.0])
+    np.testing.assert_array_equal(result.recall, [np.nan, 0.0, 0.0])
+    np.testing.assert_array_equal(result.f1, [np.nan, 0.0, 0.0])
 
 
 def test_invalid_probabilities_are_refused():

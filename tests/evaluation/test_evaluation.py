@@ -107,14 +107,14 @@ def test_model_scorer_uses_new_weights_after_refresh():
 
 def test_evaluate_by_hand():
     answers = np.array([[3, 4, 5], [2, 9, 1], [1, 2, 3]], np.int32)
-    asked = []
+    requested = []
 
     def scorer(histories, k):
-        asked.append((histories, k))
+        requested.append((histories, k))
         return np.zeros(answers.shape, np.float32), answers
 
     evaluation = evaluate(scorer, QUERIES, k=3)
-    assert asked == [(QUERIES.histories, 3)]
+    assert requested == [(QUERIES.histories, 3)]
     second = (1 / log2(3) + 1 / 2) / (1 + 1 / log2(3))
     np.testing.assert_allclose(evaluation.ndcg, [1, second, 0])
     np.testing.assert_allclose(evaluation.values["recall"], [1, 1, 0])

@@ -30,7 +30,7 @@ def test_every_metric_of_rows_has_a_name():
     predictions = {"like": rng.random(30), "rating": 5 * rng.random(30)}
     tasks = [Binary("like"), Regression("rating", low=1.0, high=5.0)]
     found = evaluate_ranking(lambda _: predictions, examples, tasks, num_samples=5).metrics
-    keys = {key.partition("@")[0] for told in found.values() for key in told}
+    keys = {key.partition("@")[0] for result in found.values() for key in result}
     assert keys >= {"auc", "gauc", "recall", "ndcg", "rmse", "mae"}
     assert keys <= METRICS.keys()
 

@@ -110,12 +110,11 @@ def test_ranx_returns_the_same_for_every_query(peer_python, planted, tmp_path):
 def test_rectools_returns_the_same_beyond_accuracy(peer_python, planted, tmp_path):
     found = answer(peer_python("rectools"), RECTOOLS, planted, tmp_path)
     train = windows_from(planted["train"], num_items=NUM_ITEMS, max_history=12)
-    vectors = np.eye(4)[
-        planted["groups"]
-    ]  # 1 - cosine is 1 if groups differ, like the Hamming distance
+    # 1 - cosine is 1 if groups differ, like the Hamming distance
+    vectors = np.eye(4)[planted["groups"]]
     for k in (5, 10):
         ours = evaluation(planted).at(k)
-        told = ours.figures(num_samples=10) | ours.beyond_accuracy(train, vectors)
+        result = ours.figures(num_samples=10) | ours.beyond_accuracy(train, vectors)
         for name in ("novelty", "popularity", "diversity", "ndcg", "coverage"):
-            assert told[f"{name}@{k}"] == pytest.approx(found[f"{name}@{k}"], abs=1e-9), name
-        assert isnan(told[f"popularity_lift@{k}"])  # no user has a history
+            assert result[f"{name}@{k}"] == pytest.approx(found[f"{name}@{k}"], abs=1e-9), name
+        assert isnan(result[f"popularity_lift@{k}"])  # no user has a history

@@ -70,8 +70,8 @@ def test_an_evaluation_averages_them_over_its_queries():
     queries = Queries(tiny_catalogue(4), [0, 1], ([3], [2]), ([1], [4]))
     lists = np.array([[1, 2], [1, 4]])
     found = evaluate(lambda histories, k: (np.zeros((2, k)), lists[:, :k]), queries, k=2)
-    told = found.beyond_accuracy(train, np.eye(4)[[0, 0, 1, 2]])
-    assert told == pytest.approx(
+    result = found.beyond_accuracy(train, np.eye(4)[[0, 0, 1, 2]])
+    assert result == pytest.approx(
         {
             "novelty@2": np.mean([log2(4 / 3) / 2, log2(4) / 2]),  # with 4, 3, 2 and 0 of 4 users
             "popularity@2": np.mean([3.5, 2.0]),

@@ -45,9 +45,9 @@ def dense_ridge(examples, task, l2, with_users):
 def test_item_means_by_hand():
     train = rows_of([1, 1, 1, 2], [1, 2, 3, 1], [5, 4, 3, 2])
     # The mean of all is 3.5; the items' sums plus two rows of it: 19 / 5 and 9 / 3.
-    told = item_mean(train, "rating", l2=2.0)(rows_of([1, 2, 3, 0], [9, 9, 9, 1], [1] * 4))
-    assert list(told) == ["rating"]
-    np.testing.assert_allclose(told["rating"], [19 / 5, 3.0, 3.5, 3.5])
+    result = item_mean(train, "rating", l2=2.0)(rows_of([1, 2, 3, 0], [9, 9, 9, 1], [1] * 4))
+    assert list(result) == ["rating"]
+    np.testing.assert_allclose(result["rating"], [19 / 5, 3.0, 3.5, 3.5])
 
 
 def test_a_row_without_a_label_does_not_count():
@@ -77,9 +77,9 @@ def test_a_long_chain_of_users_and_items_is_solved_too():
     users, items = np.repeat(np.arange(150), 2), np.repeat(np.arange(151), 2)[1:-1] + 1
     labels = 3 + np.sin(np.arange(300) / 20)
     train = rows_of(items, users, labels)
-    told = bias_only(train, "rating", l2=1e-3)(train)["rating"]
+    result = bias_only(train, "rating", l2=1e-3)(train)["rating"]
     expected = np.clip(dense_ridge(train, "rating", 1e-3, True), labels.min(), labels.max())
-    np.testing.assert_allclose(told, expected, atol=1e-6)
+    np.testing.assert_allclose(result, expected, atol=1e-6)
 
 
 def test_planted_biases_are_found():
@@ -106,25 +106,25 @@ def test_unknown_users_and_items_have_no_bias(train):
 
 def test_rows_of_an_unknown_item_change_no_items_mean():
     train = rows_of([0, 0, 1], [1, 2, 1], [5, 5, 2])
-    told = item_mean(train, "rating", l2=1.0)(train)["rating"]
-    np.testing.assert_allclose(told, [4, 4, 3])
+    result = item_mean(train, "rating", l2=1.0)(train)["rating"]
+    np.testing.assert_allclose(result, [4, 4, 3])
 
 
 def test_predictions_are_clipped_to_the_range_of_labels():
     train = rows_of([1, 2, 1, 2, 3], [1, 1, 2, 2, 3], [5, 4, 2, 1, 3])
     model = bias_only(train, "rating", l2=1e-6)
-    told = model(rows_of([1, 2], [1, 2], [1, 1]))["rating"]
-    assert told.max() <= 5.0 and told.min() >= 1.0
+    result = model(rows_of([1, 2], [1, 2], [1, 1]))["rating"]
+    assert result.max() <= 5.0 and result.min() >= 1.0
     biases = np.append(model.user_biases, model.item_biases)
     assert abs(biases).max() > 1.4  # users at +1.5 and -1.5 of 3, so some rows would be outside
 
 
 def test_a_binary_task_gets_probabilities_that_are_never_certain():
     train = rows_of([1, 1, 2, 2], [1, 1, 2, 2], [1, 1, 0, 0], task="like")
-    told = item_mean(train, "like", l2=1.0)(train)["like"]
-    np.testing.assert_allclose(told, [2.5 / 3, 2.5 / 3, 0.5 / 3, 0.5 / 3])
-    told = bias_only(train, "like", l2=1e-6)(train)["like"]
-    np.testing.assert_allclose(told, [7 / 8, 7 / 8, 1 / 8, 1 / 8])  # half a row of 4 from 0 and 1
+    result = item_mean(train, "like", l2=1.0)(train)["like"]
+    np.testing.assert_allclose(result, [2.5 / 3, 2.5 / 3, 0.5 / 3, 0.5 / 3])
+    result = bias_only(train, "like", l2=1e-6)(train)["like"]
+    np.testing.assert_allclose(result, [7 / 8, 7 / 8, 1 / 8, 1 / 8])  # half a row of 4 from 0 and 1
 
 
 def test_equal_labels_are_predicted():

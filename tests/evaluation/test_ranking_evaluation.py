@@ -67,7 +67,7 @@ def by_user(score, labels, predictions, users):
 
 
 def test_a_binary_task_equals_scikit_learn(planted):
-    told = evaluate_ranking(guesser(1.0, 1), planted, [LIKE], num_samples=20)
+    result = evaluate_ranking(guesser(1.0, 1), planted, [LIKE], num_samples=20)
     there = ~np.isnan(planted.labels["like"])
     labels, users = planted.labels["like"][there], planted.users[there]
     predictions = guesser(1.0, 1)(planted)["like"][there]
@@ -87,9 +87,9 @@ def test_a_binary_task_equals_scikit_learn(planted):
         "expected_calibration_error": metrics.expected_calibration_error(labels, predictions),
         "ndcg@10": gains.mean(),
     }
-    assert told.metrics["like"] == pytest.approx(expected, rel=1e-9)
-    assert list(told.metrics["like"]) == BINARY_METRICS
-    like = told.tasks["like"]
+    assert result.metrics["like"] == pytest.approx(expected, rel=1e-9)
+    assert list(result.metrics["like"]) == BINARY_METRICS
+    like = result.tasks["like"]
     np.testing.assert_array_equal(like.confusion_matrix, peer.confusion_matrix(labels, decisions))
     points = metrics.reliability(labels, predictions)
     for one, other in zip(like.reliability, points):
@@ -101,7 +101,7 @@ def test_a_binary_task_equals_scikit_learn(planted):
 @pytest.mark.parametrize("task", [RATING, Ordinal("rating"), RatingDistribution("rating")])
 @pytest.mark.parametrize(("threshold", "given"), [(4.0, {}), (3.0, {"rating_threshold": 3.0})])
 def test_a_rating_task_equals_scikit_learn(planted, task, threshold, given):
-    told = evaluate_ranking(guesser(1.0, 2), planted, [task], num_samples=20, **given)
+    result = evaluate_ranking(guesser(1.0, 2), planted, [task], num_samples=20, **given)
     there = ~np.isnan(planted.labels["rating"])
     labels, users = planted.labels["rating"][there], planted.users[there]
     predictions = guesser(1.0, 2)(planted)["rating"][there]
@@ -112,14 +112,14 @@ def test_a_rating_task_equals_scikit_learn(planted, task, threshold, given):
         "auc": peer.roc_auc_score(labels >= threshold, predictions),
         "gauc": np.average(areas, weights=sizes),
     }
-    assert told.metrics["rating"] == pytest.approx(expected, rel=1e-6)  # labels are float32
-    assert told.tasks["rating"].confusion_matrix is None
-    assert told.tasks["rating"].reliability is None
-    assert told.tasks["rating"].num_users_skipped == told.tasks["rating"].num_users - len(areas)
+    assert result.metrics["rating"] == pytest.approx(expected, rel=1e-6)  # labels are float32
+    assert result.tasks["rating"].confusion_matrix is None
+    assert result.tasks["rating"].reliability is None
+    assert result.tasks["rating"].num_users_skipped == result.tasks["rating"].num_users - len(areas)
 
 
 def test_intervals_resample_whole_users(planted):
-    told = evaluate_ranking(guesser(1.0, 1), planted, [RATING, LIKE], num_samples=200, seed=5)
+    result = evaluate_ranking(guesser(1.0, 1), planted, [RATING, LIKE], num_samples=200, seed=5)
     there = ~np.isnan(planted.labels["like"])
     labels, predictions = planted.labels["like"][there], guesser(1.0, 1)(planted)["like"][there]
     samples = metrics.cluster_bootstrap(
@@ -128,7 +128,7 @@ def test_intervals_resample_whole_users(planted):
         num_samples=200,
         seed=5,
     )
-    assert told.intervals["like"]["auc"] == metrics.percentile_interval(samples)
+    assert result.intervals["like"]["auc"] == metrics.percentile_interval(samples)
     rating = ~np.isnan(planted.labels["rating"])
     errors = np.abs(guesser(1.0, 1)(planted)["rating"] - planted.labels["rating"])[rating]
     samples = metrics.cluster_bootstrap(
@@ -137,12 +137,12 @@ def test_intervals_resample_whole_users(planted):
         num_samples=200,
         seed=5,
     )
-    assert told.intervals["rating"]["mae"] == pytest.approx(
+    assert result.intervals["rating"]["mae"] == pytest.approx(
         metrics.percentile_interval(samples), rel=1e-6
     )
-    for task, values in told.metrics.items():
+    for task, values in result.metrics.items():
         for name, value in values.items():
-            low, high = told.intervals[task][name]
+            low, high = result.intervals[task][name]
             assert low < high, (task, name)
             if name != "expected_calibration_error":  # resampling adds to it
                 assert low < value < high, (task, name)
@@ -216,46 +216,46 @@ def test_a_model_predicts_batch_by_batch_in_order(planted):
         hidden_units=(8,),
         seed=0,
     )
-    said = model.predictions(next(iter(planted.batches(300))))
+    output = model.predictions(next(iter(planted.batches(300))))
     expected = evaluate_ranking(
-        lambda _: {task: values.numpy() for task, values in said.items()},
+        lambda _: {task: values.numpy() for task, values in output.items()},
         planted,
         [LIKE, RATING],
         num_samples=20,
     )
-    told = evaluate_ranking(model, planted, model.tasks.values(), num_samples=20, batch_size=64)
+    result = evaluate_ranking(model, planted, model.tasks.values(), num_samples=20, batch_size=64)
     for task in ("like", "rating"):
         # A product of float32 matrices may be summed in another order in another batch size.
-        assert told.metrics[task] == pytest.approx(expected.metrics[task], rel=1e-4)
+        assert result.metrics[task] == pytest.approx(expected.metrics[task], rel=1e-4)
 
 
 def test_without_a_user_with_both_classes_there_is_no_gauc():
     examples = rows_of([1, 2, 3, 4], like=[1, 0, 1, 0], rating=[5, 4, 5, 4])
     predict = {"like": np.array([0.9, 0.2, 0.4, 0.6]), "rating": np.full(4, 4.5)}
-    told = evaluate_ranking(lambda _: predict, examples, [LIKE, RATING], num_samples=50)
-    assert set(told.metrics["like"]) == set(BINARY_METRICS) - {"gauc", "ndcg@10"}
-    assert told.metrics["rating"] == {"rmse": 0.5, "mae": 0.5}  # all are 4 or better
-    assert told.tasks["like"].num_users_skipped == told.tasks["like"].num_users == 4
+    result = evaluate_ranking(lambda _: predict, examples, [LIKE, RATING], num_samples=50)
+    assert set(result.metrics["like"]) == set(BINARY_METRICS) - {"gauc", "ndcg@10"}
+    assert result.metrics["rating"] == {"rmse": 0.5, "mae": 0.5}  # all are 4 or better
+    assert result.tasks["like"].num_users_skipped == result.tasks["like"].num_users == 4
     # Some resamples of 4 users lack a class: the interval is of the others.
-    assert np.isnan(told.tasks["like"].samples["auc"]).any()
-    assert np.isfinite(told.intervals["like"]["auc"]).all()
+    assert np.isnan(result.tasks["like"].samples["auc"]).any()
+    assert np.isfinite(result.intervals["like"]["auc"]).all()
 
 
 def test_the_summary_is_json(planted):
-    told = evaluate_ranking(guesser(1.0, 1), planted, [RATING, LIKE], num_samples=20)
-    again = json.loads(json.dumps(told.summary()))
-    assert again["like"]["auc"] == told.metrics["like"]["auc"]
-    assert again["like"]["auc_interval"] == list(told.intervals["like"]["auc"])
-    assert again["like"]["confusion_matrix"] == told.tasks["like"].confusion_matrix.tolist()
+    result = evaluate_ranking(guesser(1.0, 1), planted, [RATING, LIKE], num_samples=20)
+    again = json.loads(json.dumps(result.summary()))
+    assert again["like"]["auc"] == result.metrics["like"]["auc"]
+    assert again["like"]["auc_interval"] == list(result.intervals["like"]["auc"])
+    assert again["like"]["confusion_matrix"] == result.tasks["like"].confusion_matrix.tolist()
     assert sum(map(sum, again["like"]["confusion_matrix"])) == again["like"]["num_rows"] == 240
     assert sum(again["like"]["reliability"]["weight"]) == 240
-    assert again["rating"]["num_users"] == told.tasks["rating"].num_users
-    assert again["rating"]["num_users_skipped"] == told.tasks["rating"].num_users_skipped
+    assert again["rating"]["num_users"] == result.tasks["rating"].num_users
+    assert again["rating"]["num_users_skipped"] == result.tasks["rating"].num_users_skipped
     assert "confusion_matrix" not in again["rating"] and "reliability" not in again["rating"]
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("output", "words"),
     [
         ({}, r"predicts nothing for task 'like'. It predicts: \[\]"),
         ({"click": np.zeros(3)}, r"nothing for task 'like'. It predicts: \['click'\]"),
@@ -272,9 +272,9 @@ def test_the_summary_is_json(planted):
         ),
     ],
 )
-def test_invalid_predictions_are_refused(said, words):
+def test_invalid_predictions_are_refused(output, words):
     with pytest.raises(InputError, match=words):
-        evaluate_ranking(lambda _: said, rows_of([1, 1, 2], like=[1, 0, 1]), [LIKE])
+        evaluate_ranking(lambda _: output, rows_of([1, 1, 2], like=[1, 0, 1]), [LIKE])
 
 
 def test_a_predicted_rating_must_be_finite_only_if_there_is_a_label():
@@ -283,8 +283,8 @@ def test_a_predicted_rating_must_be_finite_only_if_there_is_a_label():
         InputError, match="a finite number for every row for task 'rating'. Received: inf"
     ):
         evaluate_ranking(lambda _: {"rating": np.array([1, 2, np.inf])}, examples, [RATING])
-    told = evaluate_ranking(lambda _: {"rating": np.array([1, np.nan, 4])}, examples, [RATING])
-    assert told.metrics["rating"]["mae"] == 0.5
+    result = evaluate_ranking(lambda _: {"rating": np.array([1, np.nan, 4])}, examples, [RATING])
+    assert result.metrics["rating"]["mae"] == 0.5
 
 
 @pytest.mark.parametrize(

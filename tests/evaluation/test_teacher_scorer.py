@@ -81,10 +81,10 @@ def test_a_two_tower_model_has_the_same_scores_as_in_its_own_scorer():
 
 
 def test_a_teacher_that_reads_users_gets_user_indices():
-    said = np.random.default_rng(0).normal(size=(3, NUM_ITEMS))
-    teacher = ArrayTeacher.from_scores(np.array([2, 4, 9]), said)
+    output = np.random.default_rng(0).normal(size=(3, NUM_ITEMS))
+    teacher = ArrayTeacher.from_scores(np.array([2, 4, 9]), output)
     logits = TeacherScorer(teacher, QUERIES, max_history=3, batch_size=2).logits()
-    np.testing.assert_allclose(logits[:, 1:], said[[1, 2, 0]], rtol=1e-6)
+    np.testing.assert_allclose(logits[:, 1:], output[[1, 2, 0]], rtol=1e-6)
 
 
 def test_an_unknown_user_is_named():

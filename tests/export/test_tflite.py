@@ -257,9 +257,10 @@ def through_cholesky(queries):
     return queries * tf.linalg.cholesky(tf.eye(2) * queries[0, 0])[0, 0]
 
 
+# no runtime has the first; the second only TensorFlow's own kernels, which are not built in
 @pytest.mark.parametrize(
     "operator, name", [(tf.math.digamma, "Digamma"), (through_cholesky, "Cholesky")]
-)  # no runtime has the first; the second only TensorFlow's own kernels, which are not built in
+)
 def test_refuses_operators_that_litert_does_not_have(tmp_path, capfd, operator, name):
     class Exotic(PlantedStudent):
         def encode_histories(self, history):

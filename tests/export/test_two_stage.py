@@ -66,11 +66,11 @@ def by_definition(history, k, retrieval_weight=0.0):
     """Retrieve, then order by `sigmoid(2 taste)` and the blend, in float64."""
     scores, items = expected(RETRIEVAL, history, NUM_CANDIDATES)
     left = items > 0
-    said = 1 / (1 + np.exp(-2 * TASTE[items[left]])) + retrieval_weight * scores[left]
-    order = np.argsort(-said, kind="stable")
+    output = 1 / (1 + np.exp(-2 * TASTE[items[left]])) + retrieval_weight * scores[left]
+    order = np.argsort(-output, kind="stable")
     empty = NUM_CANDIDATES - len(order)
     items = np.concatenate([items[left][order], np.zeros(empty)])
-    return np.concatenate([said[order], np.full(empty, LOWEST)])[:k], items[:k]
+    return np.concatenate([output[order], np.full(empty, LOWEST)])[:k], items[:k]
 
 
 def assert_definition(recommender, histories, k, **blend):
@@ -136,13 +136,13 @@ def test_the_history_reaches_the_ranking_student_without_ratings(reads_history, 
         found = expected(RETRIEVAL, history, NUM_CANDIDATES)[1]
         found = found[found > 0].astype(np.int32)
         query = padded([history[-MAX_HISTORY:]], MAX_HISTORY)
-        said = student.rank(
+        output = student.rank(
             {"item_id": found, "history": query, "history_ratings": 0.0 * query.astype("f")}
         )["like"].numpy()
-        order = np.argsort(-said)
-        assert np.ptp(said) > 0.01
+        order = np.argsort(-output)
+        assert np.ptp(output) > 0.01
         np.testing.assert_array_equal(row_items[: len(found)], found[order])
-        np.testing.assert_allclose(row_scores[: len(found)], said[order], atol=1e-5)
+        np.testing.assert_allclose(row_scores[: len(found)], output[order], atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -155,19 +155,19 @@ def test_the_history_reaches_the_ranking_student_without_ratings(reads_history, 
     ],
 )
 def test_both_stages_have_one_format(artefact, monkeypatch, name, format, opened):
-    asked = []
+    requested = []
     real = Ranker.load
     monkeypatch.setattr(
         Ranker,
         "load",
-        lambda path, **kwargs: asked.append((path, kwargs)) or real(path, **kwargs),
+        lambda path, **kwargs: requested.append((path, kwargs)) or real(path, **kwargs),
     )
     recommender = Recommender.load(artefact.folder / name, format=format, num_threads=2)
     folder = artefact.folder / "ranking"
     expected = (
         (folder, {"format": format}) if opened is None else (folder / opened, {"num_threads": 2})
     )
-    assert asked == [expected]
+    assert requested == [expected]
     assert recommender([HISTORIES[1]], 3)[1].shape == (1, 3)
 
 
@@ -229,7 +229,7 @@ def test_provenance_describes_it(artefact):
 def test_the_first_stage_equals_a_retrieval_artefact(artefact, tmp_path):
     alone = export_artefact(RETRIEVAL, tmp_path / "1", CATALOGUE, k=NUM_CANDIDATES)
     assert alone.ranking_stage is None
-    signature = {name: told for name, told in artefact.signature.items() if name != "ranking"}
+    signature = {name: result for name, result in artefact.signature.items() if name != "ranking"}
     assert signature == alone.signature
     for name in ("student.tflite", "student_int8.tflite"):
         assert artefact.bytes_of(name) == alone.bytes_of(name)
@@ -339,10 +339,10 @@ def test_many_threads_get_the_results_of_one(reads_history, format, num_calls):
     recommender = Recommender.load(reads_history, format=format)
     histories = histories_of(NUM_ITEMS, np.random.default_rng(5).integers(0, 40, num_calls))
 
-    def ask(number):
+    def call(number):
         return dict(zip(("scores", "items"), recommender([histories[number]], 10)))
 
-    assert_same_under_threads(ask, num_calls)
+    assert_same_under_threads(call, num_calls)
 
 
 def test_one_file_of_each_stage_replaces_the_artefact(tmp_path):

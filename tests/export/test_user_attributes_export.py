@@ -118,12 +118,12 @@ def test_the_signature_lists_the_attributes(exported, without):
 
 def test_a_student_of_histories_alone_refuses_attributes(without):
     recommender = Recommender.load(without.folder)
-    for ask in (
+    for call in (
         lambda: recommender.recommend([], attributes={"age": 3}),
         lambda: recommender([[1]], 3, np.zeros([1, 1], np.int32)),
     ):
         with pytest.raises(InputError, match="reads histories alone. Received: user attribute"):
-            ask()
+            call()
 
 
 def test_bad_attributes_are_named(exported):

@@ -36,18 +36,18 @@ class PlantedTeacher:
         return float(np.dot(np.float64(self.queries[latest_item]), self.candidates[item]))
 
 
-class School:
+class RecordingTrainer:
     """`train` for `cross_fit`: records its training data."""
 
     def __init__(self, num_items, fail_at=None):
         self.num_items, self.fail_at = num_items, fail_at
-        self.taught = {}  # fold: windows
+        self.windows_of = {}  # fold: windows
         self.folds = []  # in order of calls
 
     def __call__(self, windows, fold):
         if fold == self.fail_at:
             raise KeyboardInterrupt
-        self.taught[fold] = windows
+        self.windows_of[fold] = windows
         self.folds.append(fold)
         return PlantedTeacher(self.num_items, seed=100 + fold)
 

@@ -68,13 +68,13 @@ def test_prune_removes_only_unneeded_files(cache, capsys):
 def test_json_output(cache, capsys, action):
     code, out, _ = run(capsys, action, cache, "--json")
     assert code == 0
-    told = json.loads(out)
+    result = json.loads(out)
     if action == "inspect":
-        assert told["caches"][0]["rows"] == len(random_windows(num_items=9))
+        assert result["caches"][0]["rows"] == len(random_windows(num_items=9))
     elif action == "verify":
-        assert told["problems"] == []
+        assert result["problems"] == []
     else:
-        assert told[0]["bytes"] == 5
+        assert result[0]["bytes"] == 5
 
 
 @pytest.mark.parametrize("action", ["inspect", "verify", "prune"])

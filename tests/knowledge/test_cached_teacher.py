@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tensorflow as tf
-from planted_teachers import PlantedTeacher, School
+from planted_teachers import PlantedTeacher, RecordingTrainer
 from tiny_data import random_windows, windows_from
 
 from tfrs_distill import columns
@@ -35,9 +35,9 @@ def windows():
     return windows
 
 
-def cross_fitted(windows, directory, school=None, **changed):
+def cross_fitted(windows, directory, trainer=None, **changed):
     arguments = {"fingerprint": "recipe 1", "num_folds": 3, "top_k": 4, **changed}
-    return cross_fit(school or School(NUM_ITEMS), windows, directory, **arguments)
+    return cross_fit(trainer or RecordingTrainer(NUM_ITEMS), windows, directory, **arguments)
 
 
 def logits_in_numpy(teacher, history):
@@ -131,16 +131,16 @@ def test_join_does_not_change_the_windows(tmp_path, windows):
 
 
 def test_no_teacher_is_trained_on_a_user_it_labels(tmp_path, windows):
-    school = School(NUM_ITEMS)
-    fold = cross_fitted(windows, tmp_path, school).join(windows).knowledge[columns.TEACHER_FOLD]
+    trainer = RecordingTrainer(NUM_ITEMS)
+    fold = cross_fitted(windows, tmp_path, trainer).join(windows).knowledge[columns.TEACHER_FOLD]
     for index in range(3):
-        taught, asked = school.taught[index], windows.subset(fold == index)
-        assert len(asked)
-        assert not set(taught.users) & set(asked.users)
-        assert set(taught.users) | set(asked.users) == set(windows.users)
-        np.testing.assert_array_equal(taught.history, windows.history[fold != index])
-        np.testing.assert_array_equal(taught.labels, windows.labels[fold != index])
-        assert taught.knowledge == {}
+        training, held_out = trainer.windows_of[index], windows.subset(fold == index)
+        assert len(held_out)
+        assert not set(training.users) & set(held_out.users)
+        assert set(training.users) | set(held_out.users) == set(windows.users)
+        np.testing.assert_array_equal(training.history, windows.history[fold != index])
+        np.testing.assert_array_equal(training.labels, windows.labels[fold != index])
+        assert training.knowledge == {}
 
 
 def test_users_are_assigned_evenly_and_by_the_seed(tmp_path, windows):
@@ -159,9 +159,9 @@ def test_teachers_are_trained_without_knowledge_of_an_earlier_cache(tmp_path, wi
     joined = cache_teacher(PlantedTeacher(NUM_ITEMS), windows, tmp_path / "a", top_k=4).join(
         windows
     )
-    school = School(NUM_ITEMS)
-    cross_fitted(joined, tmp_path / "b", school)
-    assert all(taught.knowledge == {} for taught in school.taught.values())
+    trainer = RecordingTrainer(NUM_ITEMS)
+    cross_fitted(joined, tmp_path / "b", trainer)
+    assert all(training.knowledge == {} for training in trainer.windows_of.values())
 
 
 def test_one_progress_bar_over_the_shards(tmp_path, windows):
@@ -191,9 +191,9 @@ def test_one_progress_bar_over_the_shards(tmp_path, windows):
 
 def test_existing_shards_are_not_computed_again(tmp_path, windows):
     first = cross_fitted(windows, tmp_path)
-    school = School(NUM_ITEMS)
-    again = cross_fitted(windows, tmp_path, school)
-    assert school.folds == []
+    trainer = RecordingTrainer(NUM_ITEMS)
+    again = cross_fitted(windows, tmp_path, trainer)
+    assert trainer.folds == []
     assert again.fingerprint() == first.fingerprint() == CachedTeacher.open(tmp_path).fingerprint()
     batch = next(iter(first.join(windows).batches(64)))
     expected = first.logits(batch, ALL_ITEMS)
@@ -210,7 +210,7 @@ def test_a_teacher_with_complete_shards_is_not_called_again(tmp_path, windows):
 
 
 def test_an_interrupted_call_resumes(tmp_path, windows):
-    interrupted = School(NUM_ITEMS, fail_at=2)
+    interrupted = RecordingTrainer(NUM_ITEMS, fail_at=2)
     with pytest.raises(KeyboardInterrupt):
         cross_fitted(windows, tmp_path, interrupted)
     assert interrupted.folds == [0, 1]
@@ -218,9 +218,9 @@ def test_an_interrupted_call_resumes(tmp_path, windows):
         InputError, match="is not a complete teacher cache.*complete shards are kept"
     ):
         CachedTeacher.open(tmp_path)
-    school = School(NUM_ITEMS)
-    resumed = cross_fitted(windows, tmp_path, school)
-    assert school.folds == [2]
+    trainer = RecordingTrainer(NUM_ITEMS)
+    resumed = cross_fitted(windows, tmp_path, trainer)
+    assert trainer.folds == [2]
     undisturbed = cross_fitted(windows, tmp_path.with_name("other"))
     assert resumed.fingerprint() == undisturbed.fingerprint()
     np.testing.assert_array_equal(resumed.item_embeddings, undisturbed.item_embeddings)
@@ -239,12 +239,12 @@ def test_an_interrupted_call_resumes(tmp_path, windows):
 )
 def test_any_change_of_settings_recomputes_the_cache(tmp_path, windows, changed):
     first = cross_fitted(windows, tmp_path)
-    school = School(NUM_ITEMS)
-    again = cross_fitted(windows, tmp_path, school, **changed)
+    trainer = RecordingTrainer(NUM_ITEMS)
+    again = cross_fitted(windows, tmp_path, trainer, **changed)
     if "seed" in changed:  # a fold to which the same users are assigned may stay
-        assert school.folds
+        assert trainer.folds
     else:
-        assert school.folds == list(range(changed.get("num_folds", 3)))
+        assert trainer.folds == list(range(changed.get("num_folds", 3)))
     assert again.fingerprint() != first.fingerprint()
     assert again.temperatures == changed.get("temperatures", (1.0,))
     assert CachedTeacher.open(tmp_path).fingerprint() == again.fingerprint()
@@ -252,12 +252,12 @@ def test_any_change_of_settings_recomputes_the_cache(tmp_path, windows, changed)
 
 def test_other_windows_recompute_the_cache(tmp_path, windows):
     cross_fitted(windows, tmp_path)
-    school = School(NUM_ITEMS)
+    trainer = RecordingTrainer(NUM_ITEMS)
     history = windows.history.copy()
     history[-1, -1] = 1 + history[-1, -1] % NUM_ITEMS  # the same users and rows, one item changed
     changed = Windows(windows.catalogue, windows.users, history, windows.labels)
-    cross_fitted(changed, tmp_path, school)
-    assert school.folds == [0, 1, 2]
+    cross_fitted(changed, tmp_path, trainer)
+    assert trainer.folds == [0, 1, 2]
 
 
 def test_another_teacher_recomputes_the_cache(tmp_path, windows):
@@ -275,7 +275,9 @@ def test_a_partly_renewed_cache_is_not_finished(tmp_path, windows):
     """Shards of an old and a new recipe together must not pass for one cache."""
     cross_fitted(windows, tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        cross_fitted(windows, tmp_path, School(NUM_ITEMS, fail_at=1), fingerprint="recipe 2")
+        cross_fitted(
+            windows, tmp_path, RecordingTrainer(NUM_ITEMS, fail_at=1), fingerprint="recipe 2"
+        )
     with pytest.raises(InputError, match="is not a complete teacher cache"):
         CachedTeacher.open(tmp_path)
 
@@ -346,9 +348,9 @@ def test_a_missing_shard_is_named_and_computed_again(tmp_path, windows):
     path.unlink()
     with pytest.raises(InputError, match=f"{path.name} is missing.*make the cache again"):
         CachedTeacher.open(tmp_path)
-    school = School(NUM_ITEMS)
-    cross_fitted(windows, tmp_path, school)
-    assert school.folds == [1]
+    trainer = RecordingTrainer(NUM_ITEMS)
+    cross_fitted(windows, tmp_path, trainer)
+    assert trainer.folds == [1]
     assert path.read_bytes() == content
     CachedTeacher.open(tmp_path)
 
@@ -371,9 +373,9 @@ def test_an_unfinished_cache_is_refused(tmp_path, windows, content):
         (tmp_path / "cache.json").write_text(content)
     with pytest.raises(InputError, match="is not a complete teacher cache: its cache.json cannot"):
         CachedTeacher.open(tmp_path)
-    school = School(NUM_ITEMS)
-    cross_fitted(windows, tmp_path, school)
-    assert school.folds == []
+    trainer = RecordingTrainer(NUM_ITEMS)
+    cross_fitted(windows, tmp_path, trainer)
+    assert trainer.folds == []
     CachedTeacher.open(tmp_path)
 
 
@@ -407,9 +409,9 @@ def test_a_teacher_that_returns_nan_writes_nothing(tmp_path, windows):
 
 
 def test_a_full_disk_leaves_only_complete_shards(tmp_path, windows):
-    class Large(School):
-        def __call__(self, taught, fold):
-            super().__call__(taught, fold)
+    class Large(RecordingTrainer):
+        def __call__(self, training, fold):
+            super().__call__(training, fold)
             return PlantedTeacher(NUM_ITEMS, seed=100 + fold, dim=5 if fold < 1 else 5000)
 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -421,9 +423,9 @@ def test_a_full_disk_leaves_only_complete_shards(tmp_path, windows):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     names = sorted(path.name for path in tmp_path.iterdir())
     assert [name[:24] for name in names] == ["fold-00000-of-00003-shar", "fold-00000-of-00003-teac"]
-    school = School(NUM_ITEMS)
-    cross_fitted(windows, tmp_path, school)
-    assert school.folds == [1, 2]
+    trainer = RecordingTrainer(NUM_ITEMS)
+    cross_fitted(windows, tmp_path, trainer)
+    assert trainer.folds == [1, 2]
 
 
 @pytest.mark.parametrize("num_folds", [1, 0, 8])
@@ -434,12 +436,12 @@ def test_the_number_of_folds_is_checked(tmp_path, windows, num_folds):
 
 @pytest.mark.parametrize("top_k", [0, NUM_ITEMS, 100])
 def test_top_k_is_checked_before_anything_is_trained(tmp_path, windows, top_k):
-    school = School(NUM_ITEMS)
+    trainer = RecordingTrainer(NUM_ITEMS)
     with pytest.raises(
         InputError, match=rf"`top_k` must be within 1 and 8.*Received: top_k={top_k}"
     ):
-        cross_fitted(windows, tmp_path, school, top_k=top_k)
-    assert school.folds == []
+        cross_fitted(windows, tmp_path, trainer, top_k=top_k)
+    assert trainer.folds == []
 
 
 def test_the_form_is_checked(tmp_path, windows):
@@ -497,7 +499,7 @@ def test_the_same_work_gives_the_same_bytes(tmp_path, windows):
     assert first == second
 
 
-def interrupted(windows, directory, monkeypatch, *, after, school, **changed):
+def interrupted(windows, directory, monkeypatch, *, after, trainer, **changed):
     """A cross-fit that is stopped before it writes shard number `after`."""
     written, write = [], Shard.write.__func__
 
@@ -510,17 +512,17 @@ def interrupted(windows, directory, monkeypatch, *, after, school, **changed):
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(Shard, "write", classmethod(stopping))
-        cross_fitted(windows, directory, school, rows_per_shard=2, **changed)
+        cross_fitted(windows, directory, trainer, rows_per_shard=2, **changed)
     assert len(written) == after
     return written
 
 
 def test_within_a_fold_only_missing_shards_are_computed(tmp_path, windows, monkeypatch):
-    kept = interrupted(windows, tmp_path, monkeypatch, after=1, school=School(NUM_ITEMS))
+    kept = interrupted(windows, tmp_path, monkeypatch, after=1, trainer=RecordingTrainer(NUM_ITEMS))
     stamps = {name: (tmp_path / name).stat().st_mtime_ns for name in kept}
-    school = School(NUM_ITEMS)
-    cross_fitted(windows, tmp_path, school, rows_per_shard=2)
-    assert school.folds == [0, 1, 2]  # the interrupted fold's teacher is trained once more
+    trainer = RecordingTrainer(NUM_ITEMS)
+    cross_fitted(windows, tmp_path, trainer, rows_per_shard=2)
+    assert trainer.folds == [0, 1, 2]  # the interrupted fold's teacher is trained once more
     assert {name: (tmp_path / name).stat().st_mtime_ns for name in kept} == stamps
     other = tmp_path.with_name(f"{tmp_path.name}-other")
     cross_fitted(windows, other, rows_per_shard=2)
@@ -531,12 +533,12 @@ def test_within_a_fold_only_missing_shards_are_computed(tmp_path, windows, monke
 def test_shards_of_a_differently_trained_teacher_are_computed_again(tmp_path, windows, monkeypatch):
     """Training is not deterministic: a fold must not mix two teachers."""
 
-    class Restless(School):
-        def __call__(self, taught, fold):
-            super().__call__(taught, fold)
+    class Restless(RecordingTrainer):
+        def __call__(self, training, fold):
+            super().__call__(training, fold)
             return PlantedTeacher(NUM_ITEMS, seed=200 + fold)
 
-    kept = interrupted(windows, tmp_path, monkeypatch, after=1, school=School(NUM_ITEMS))
+    kept = interrupted(windows, tmp_path, monkeypatch, after=1, trainer=RecordingTrainer(NUM_ITEMS))
     cached = cross_fitted(windows, tmp_path, Restless(NUM_ITEMS), rows_per_shard=2)
     assert not (tmp_path / kept[0]).exists()
     for fold in range(3):
@@ -560,12 +562,12 @@ class Reranker:
 
     def logits(self, batch, candidate_ids):
         rows, positions = np.nonzero(batch[columns.LABELS].numpy())  # plain Python: not traced
-        said = self.table[batch[columns.EXAMPLE_ID].numpy()[rows]] * (1 + positions[:, None])
+        output = self.table[batch[columns.EXAMPLE_ID].numpy()[rows]] * (1 + positions[:, None])
         if self.poison is not None:
             user, position, value = self.poison
             hit = (batch[columns.USER_ID].numpy()[rows] == user) & (positions == position)
-            said[hit, NUM_ITEMS - 1] = value
-        return np.float32(said)[:, candidate_ids.numpy() - 1]
+            output[hit, NUM_ITEMS - 1] = value
+        return np.float32(output)[:, candidate_ids.numpy() - 1]
 
     def fingerprint(self):
         return "re-ranker"
@@ -598,9 +600,9 @@ def test_embeddings_of_a_teacher_without_embeddings_are_refused(tmp_path, window
     cached = cache_teacher(Reranker(), windows, tmp_path, top_k=4)
     words = r"has no embeddings, only \['top_k'\].*Join it with `form='top_k'`"
     by_embeddings = functools.partial(cached.join, form="embeddings")
-    for ask in (by_embeddings, lambda _: cached.item_embeddings):
+    for call in (by_embeddings, lambda _: cached.item_embeddings):
         with pytest.raises(InputError, match=words):
-            ask(windows)
+            call(windows)
     joined = cached.join(windows)  # whatever its content
     assert columns.TEACHER_TOP_K_IDS in joined.knowledge
 
@@ -698,22 +700,21 @@ def test_top_k_comes_from_exact_and_not_from_stored_embeddings(tmp_path, windows
 
 def test_joining_reads_no_knowledge_and_a_batch_reads_only_its_rows(tmp_path, windows, monkeypatch):
     cached = cross_fitted(windows, tmp_path, rows_per_shard=2)
-    asked, get = [], RowsOfParts.__getitem__
+    read_rows, get = [], RowsOfParts.__getitem__
 
     def counted(self, rows):
-        asked.append(rows)
+        read_rows.append(rows)
         return get(self, rows)
 
     monkeypatch.setattr(RowsOfParts, "__getitem__", counted)
     joined = cached.join(windows, form="top_k")
     for array in list(joined.knowledge.values())[1:]:
         assert all(isinstance(part, ShardArray) for part in array.parts)
-    assert asked == []
+    assert read_rows == []
     for batch in joined.batches(3).take(1):
         assert batch[columns.TEACHER_TOP_K_IDS].shape == (3, windows.max_history, 4)
-    assert asked and all(
-        len(rows) <= 3 for rows in asked
-    )  # one batch at a time, with some prefetched
+    # one batch at a time, with some prefetched
+    assert read_rows and all(len(rows) <= 3 for rows in read_rows)
 
 
 @pytest.mark.parametrize(
@@ -726,15 +727,15 @@ def test_joining_reads_no_knowledge_and_a_batch_reads_only_its_rows(tmp_path, wi
     ],
 )
 def test_settings_are_checked_before_anything_is_trained(tmp_path, windows, wrong, words):
-    school = School(NUM_ITEMS)
+    trainer = RecordingTrainer(NUM_ITEMS)
     with pytest.raises(ValueError, match=words):
-        cross_fitted(windows, tmp_path, school, **wrong)
-    assert school.folds == []
+        cross_fitted(windows, tmp_path, trainer, **wrong)
+    assert trainer.folds == []
 
 
 @pytest.mark.parametrize("changed", [{"dtype": "int8"}, {"rows_per_shard": 1}], ids=str)
 def test_another_storage_format_is_another_cache(tmp_path, windows, changed):
     cross_fitted(windows, tmp_path)
-    school = School(NUM_ITEMS)
-    cross_fitted(windows, tmp_path, school, **changed)
-    assert school.folds == [0, 1, 2]
+    trainer = RecordingTrainer(NUM_ITEMS)
+    cross_fitted(windows, tmp_path, trainer, **changed)
+    assert trainer.folds == [0, 1, 2]

@@ -24,7 +24,7 @@ def made(windows, directory):
     return cache_teacher(PlantedTeacher(NUM_ITEMS, dim=2), windows, directory, top_k=2)
 
 
-def said(cached, windows):
+def output(cached, windows):
     """All outputs of a cached teacher, by name."""
     return {"items": cached.item_embeddings, "temperatures": np.array(cached.temperatures)} | {
         name: np.asarray(array)
@@ -89,14 +89,14 @@ def test_bits_of_a_manifest(tmp_path, windows, every):
 
 @pytest.mark.parametrize("again", [CachedTeacher.open, None], ids=["open", "cache_teacher"])
 def test_bits_of_every_file_of_a_teachers_cache(tmp_path, windows, again):
-    expected = said(made(windows, tmp_path), windows)
+    expected = output(made(windows, tmp_path), windows)
     faults = dict.fromkeys(sorted(tmp_path.iterdir()), 0)
     assert len(faults) == 3  # the teacher's shard, the examples' and the manifest
     for path in faults:
         for _ in flipped(path, bits_of(path, 997)):
             try:
                 cached = again(tmp_path) if again else made(windows, tmp_path)
-                same(said(cached, windows), expected)
+                same(output(cached, windows), expected)
             except InputError as error:
                 assert str(tmp_path) in str(error)
                 faults[path] += 1
@@ -144,11 +144,11 @@ def test_an_array_is_checked_once_and_only_when_read(tmp_path, monkeypatch):
 
 
 def test_a_shard_with_the_name_of_the_teachers_file_is_refused(tmp_path, windows):
-    expected = said(made(windows, tmp_path), windows)
+    expected = output(made(windows, tmp_path), windows)
     (teacher,), (shard,) = tmp_path.glob("*-teacher-*"), tmp_path.glob("*-shard-*")
     content = teacher.read_bytes()
     teacher.write_bytes(shard.read_bytes())
     with pytest.raises(InputError, match=f"{teacher.name} is"):
         CachedTeacher.open(tmp_path)
-    same(said(made(windows, tmp_path), windows), expected)
+    same(output(made(windows, tmp_path), windows), expected)
     assert teacher.read_bytes() == content

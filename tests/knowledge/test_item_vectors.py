@@ -216,9 +216,9 @@ def test_nothing_is_written_without_new_texts(tmp_path, monkeypatch):
 
 def test_a_key_is_found_by_all_of_its_bits():
     held = np.array([[7, 3], [1, 3], [5, 5]], np.uint64)
-    asked = np.array([[5, 5], [1, 2], [9, 9], [1, 3], [0, 3], [7, 3]], np.uint64)
-    assert item_vectors._rows_of(asked, held).tolist() == [2, -1, -1, 1, -1, 0]
-    assert item_vectors._rows_of(asked[:2], held[:0]).tolist() == [-1, -1]
+    requested = np.array([[5, 5], [1, 2], [9, 9], [1, 3], [0, 3], [7, 3]], np.uint64)
+    assert item_vectors._rows_of(requested, held).tolist() == [2, -1, -1, 1, -1, 0]
+    assert item_vectors._rows_of(requested[:2], held[:0]).tolist() == [-1, -1]
 
 
 def test_two_texts_with_equal_key_prefixes_never_share_a_vector(tmp_path, monkeypatch):

@@ -71,8 +71,8 @@ def test_a_teacher_that_gives_nan_is_refused_and_the_user_named(windows, value):
     windows = windows.subset(windows.users >= 3)  # no user has the number of their row
     row, position = np.argwhere(windows.labels > 0)[5]
     item = poisoned(teacher, windows, row=row, position=position, value=value)
-    asked = (windows.history == item) & (windows.labels > 0)
-    first_row, first_position = np.argwhere(asked)[0]
+    affected = (windows.history == item) & (windows.labels > 0)
+    first_row, first_position = np.argwhere(affected)[0]
     user = windows.users[first_row]
     with pytest.raises(
         InputError,
@@ -131,18 +131,18 @@ def test_positions_without_a_label_have_no_output(windows):
 
 
 def test_a_teacher_gets_the_examples_own_numbers(windows):
-    asked = []
+    example_ids = []
 
     class Listener:
         fingerprint = PlantedTeacher(NUM_ITEMS).fingerprint
 
         def logits(self, batch, candidate_ids):
-            asked.extend(batch[columns.EXAMPLE_ID].numpy().tolist())
+            example_ids.extend(batch[columns.EXAMPLE_ID].numpy().tolist())
             return PlantedTeacher(NUM_ITEMS).logits(batch, candidate_ids)
 
     ids = np.array([40, 3, 17])
     label_windows(Listener(), windows.subset(np.array([2, 0, 1])), ids=ids)
-    assert asked == [40, 3, 17]
+    assert example_ids == [40, 3, 17]
 
 
 def test_a_model_of_this_package_is_cached_at_its_own_temperature(windows):
@@ -214,9 +214,9 @@ def test_a_large_catalogue_is_labelled_with_fewer_windows_per_batch(windows, mon
             tf.py_function(lambda h: sizes.append(len(h)), [batch[columns.HISTORY]], [])
             return super().encode_queries(batch)
 
-        def encode_candidates(self, asked):
-            items.append(asked.numpy().tolist())
-            return super().encode_candidates(asked)
+        def encode_candidates(self, candidate_ids):
+            items.append(candidate_ids.numpy().tolist())
+            return super().encode_candidates(candidate_ids)
 
     few = label_windows(Listener(NUM_ITEMS), windows)
     assert max(sizes) == 2 and sum(sizes) == len(windows)

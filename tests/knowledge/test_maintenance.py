@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from planted_teachers import LengthEncoder, PlantedTeacher, School
+from planted_teachers import LengthEncoder, PlantedTeacher, RecordingTrainer
 from tiny_data import random_windows
 
 from tfrs_distill.errors import InputError
@@ -37,7 +37,7 @@ def cache(tmp_path, windows):
 
 def make(directory, windows, fingerprint="recipe 1"):
     return cross_fit(
-        School(NUM_ITEMS),
+        RecordingTrainer(NUM_ITEMS),
         windows,
         directory,
         fingerprint=fingerprint,

@@ -36,16 +36,16 @@ def by_the_equation(tower, vectors):
     gate_kernel, gate_bias = (w.astype(np.float64) for w in tower.gate.get_weights())
     embeddings, all_gates = [], []
     for item in range(NUM_ITEMS):
-        said, present = [], []
+        output, present = [], []
         for layer, array in zip(tower.modalities, vectors.values()):
             kernel, bias = layer.projection.get_weights()
             there = bool(np.any(array[item] != 0))
-            said.append((array[item] @ kernel + bias) if there else np.zeros(DIM))
+            output.append((array[item] @ kernel + bias) if there else np.zeros(DIM))
             present.append(there)
-        logits = np.concatenate([ids[item], *said]) @ gate_kernel + gate_bias
+        logits = np.concatenate([ids[item], *output]) @ gate_kernel + gate_bias
         weights = np.exp(logits) * present
         gates = sum(present) * weights / weights.sum() if any(present) else weights
-        embeddings.append(ids[item] + sum(g * h for g, h in zip(gates, said)))
+        embeddings.append(ids[item] + sum(g * h for g, h in zip(gates, output)))
         all_gates.append(gates)
     return np.array(embeddings), np.array(all_gates)
 

@@ -22,10 +22,10 @@ def test_a_vector_is_projected_and_a_missing_one_is_0():
     layer = planted()
     kernel, bias = (w.astype(np.float64) for w in layer.projection.get_weights())
     items = np.array([[1, 3], [2, 0]])
-    said = layer(tf.constant(items)).numpy()
-    np.testing.assert_allclose(said[0, 0], kernel[0] + 2 * kernel[2] + bias, rtol=1e-6)
-    np.testing.assert_allclose(said[0, 1], -3 * kernel[1] + bias, rtol=1e-6)
-    np.testing.assert_array_equal(said[1], np.zeros((2, 2)))  # absent, and padding
+    output = layer(tf.constant(items)).numpy()
+    np.testing.assert_allclose(output[0, 0], kernel[0] + 2 * kernel[2] + bias, rtol=1e-6)
+    np.testing.assert_allclose(output[0, 1], -3 * kernel[1] + bias, rtol=1e-6)
+    np.testing.assert_array_equal(output[1], np.zeros((2, 2)))  # absent, and padding
     present = layer.present(tf.constant(items)).numpy()
     assert present.tolist() == [[True, True], [False, False]]
 

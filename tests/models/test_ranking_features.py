@@ -41,9 +41,9 @@ def items(*values):
 def test_an_id_has_its_row_and_every_unknown_id_row_0():
     feature = IdFeature("department", 3, 2, side="item")
     feature.table.embeddings.assign([[9, 8], [1, 2], [3, 4], [5, 6]])
-    said = feature(ids(1, 3, 0, -1, 4, 2**31 - 1, -(2**31)))
-    np.testing.assert_array_equal(said[:2], [[1, 2], [5, 6]])
-    np.testing.assert_array_equal(said[2:], [[9, 8]] * 5)
+    output = feature(ids(1, 3, 0, -1, 4, 2**31 - 1, -(2**31)))
+    np.testing.assert_array_equal(output[:2], [[1, 2], [5, 6]])
+    np.testing.assert_array_equal(output[2:], [[9, 8]] * 5)
     assert feature.dim == 2 and feature.columns == ("department",) and feature.side == "item"
     assert feature.name == "department"
 
@@ -61,13 +61,13 @@ def test_id_dropout_hides_ids_only_in_training_so_that_row_0_is_trained():
     np.testing.assert_array_equal(feature(rows, training=False), np.ones((4000, 1)))
     np.testing.assert_array_equal(feature(rows), np.ones((4000, 1)))
     with tf.GradientTape() as tape:
-        said = feature(rows, training=True)
-        total = tf.reduce_sum(said)
-    assert set(np.unique(said)) == {0, 1}  # an id is present or hidden, never scaled
+        output = feature(rows, training=True)
+        total = tf.reduce_sum(output)
+    assert set(np.unique(output)) == {0, 1}  # an id is present or hidden, never scaled
     # four standard deviations of a share of 4000 draws: 4 sqrt(.25 .75 / 4000) = 0.027
-    assert np.mean(said) == pytest.approx(0.75, abs=0.028)
+    assert np.mean(output) == pytest.approx(0.75, abs=0.028)
     gradient = tf.convert_to_tensor(tape.gradient(total, feature.table.embeddings))
-    assert gradient[0, 0] == 4000 - np.sum(said)
+    assert gradient[0, 0] == 4000 - np.sum(output)
 
 
 # ---- numbers
@@ -75,14 +75,14 @@ def test_id_dropout_hides_ids_only_in_training_so_that_row_0_is_trained():
 
 def test_a_number_is_scaled_and_a_missing_one_is_flagged():
     feature = NumberFeature("age", mean=40.0, standard_deviation=8.0, side="query")
-    said = feature({"age": tf.constant([40.0, 52.0, NAN, INF, -INF])})
-    np.testing.assert_array_equal(said, [[0, 1], [1.5, 1], [0, 0], [0, 0], [0, 0]])
+    output = feature({"age": tf.constant([40.0, 52.0, NAN, INF, -INF])})
+    np.testing.assert_array_equal(output, [[0, 1], [1.5, 1], [0, 0], [0, 0], [0, 0]])
 
 
 def test_a_large_number_is_clipped_to_10_deviations():
     feature = NumberFeature("age", mean=40.0, standard_deviation=8.0, side="query")
-    said = feature({"age": tf.constant([40.0 + 79, 40.0 + 81, 3e38, -3e38])})
-    np.testing.assert_array_equal(said, [[79 / 8, 1], [10, 1], [10, 1], [-10, 1]])
+    output = feature({"age": tf.constant([40.0 + 79, 40.0 + 81, 3e38, -3e38])})
+    np.testing.assert_array_equal(output, [[79 / 8, 1], [10, 1], [10, 1], [-10, 1]])
 
 
 def test_a_missing_number_gives_no_nan_to_any_gradient():
@@ -96,8 +96,8 @@ def test_a_missing_number_gives_no_nan_to_any_gradient():
 def test_whole_numbers_are_read_in_full_precision():
     """In 8 bits of bfloat16 a year is a multiple of 8."""
     feature = NumberFeature("year", 2000.0, 1.0, side="item", dtype="mixed_bfloat16")
-    said = feature({"year": tf.constant([2003], tf.int32)})
-    assert said.dtype == tf.bfloat16 and float(said[0, 0]) == 3.0
+    output = feature({"year": tf.constant([2003], tf.int32)})
+    assert output.dtype == tf.bfloat16 and float(output[0, 0]) == 3.0
 
 
 def test_fit_uses_mean_and_deviation_of_finite_values():
@@ -132,9 +132,9 @@ def test_a_text_is_the_mean_of_its_known_and_unknown_words():
     feature = TextFeature("words", num_words=4, embedding_dim=1, side="item")
     feature.table.embeddings.assign([[99], [10], [20], [40], [80]])
     texts = [[2, 3, 0, 0], [1, 0, 4, 0], [0, 0, 0, 0], [5, -1, 7, 2], [4, 4, 4, 4]]
-    said = feature({"words": tf.constant(texts)})
+    output = feature({"words": tf.constant(texts)})
     # padding is ignored anywhere, an index above the vocabulary is an unknown word
-    np.testing.assert_allclose(said[:, 0], [30, 45, 0, (10 + 10 + 20) / 3, 80], rtol=1e-6)
+    np.testing.assert_allclose(output[:, 0], [30, 45, 0, (10 + 10 + 20) / 3, 80], rtol=1e-6)
 
 
 def test_pairs_of_known_neighbours_are_hashed_and_averaged_with_the_words():
@@ -147,14 +147,14 @@ def test_pairs_of_known_neighbours_are_hashed_and_averaged_with_the_words():
     texts = np.random.default_rng(1).integers(0, num_words + 1, size=(50, 6))
     expected = []
     for text in texts:
-        met = [table[word] for word in text if word > 0]
+        parts = [table[word] for word in text if word > 0]
         for first, second in zip(text, text[1:]):
             if first > 1 and second > 1:
                 # 4 of 7 is the golden section
-                met.append(table[num_words + 1 + (4 * first + second) % buckets])
-        expected.append(np.mean(met, axis=0))
-    said = feature({"words": tf.constant(texts, tf.int32)})
-    np.testing.assert_allclose(said, expected, rtol=1e-5, atol=1e-6)  # float32 sums
+                parts.append(table[num_words + 1 + (4 * first + second) % buckets])
+        expected.append(np.mean(parts, axis=0))
+    output = feature({"words": tf.constant(texts, tf.int32)})
+    np.testing.assert_allclose(output, expected, rtol=1e-5, atol=1e-6)  # float32 sums
 
 
 @pytest.mark.parametrize("num_words, buckets", [(65_535, 1_000), (65_535, 10**6), (2**20, 50_000)])
@@ -168,8 +168,8 @@ def test_a_large_pair_is_hashed_as_python_does():
     table = np.zeros((65_536 + 10**6, 1))
     table[65_536 + (pair_multiplier(65_535, 10**6) * 65_535 + 65_535) % 10**6] = 6.0
     feature.table.embeddings.assign(table)
-    said = feature({"words": tf.constant([[65_535, 65_535]])})
-    np.testing.assert_allclose(said, [[2.0]], rtol=1e-6)  # one pair of three
+    output = feature({"words": tf.constant([[65_535, 65_535]])})
+    np.testing.assert_allclose(output, [[2.0]], rtol=1e-6)  # one pair of three
 
 
 @pytest.mark.parametrize("buckets", [997, 1_000, 1_024, 4_096, 20_000])
@@ -201,8 +201,8 @@ def test_text_dropout_drops_words_only_in_training():
 
 def test_a_text_of_one_word_has_no_pair():
     feature = TextFeature("words", 3, 2, "item", 5)
-    said = feature({"words": tf.constant([[2], [0]])})
-    np.testing.assert_array_equal(said, [feature.table.embeddings[2], [0, 0]])
+    output = feature({"words": tf.constant([[2], [0]])})
+    np.testing.assert_array_equal(output, [feature.table.embeddings[2], [0, 0]])
 
 
 # ---- items
@@ -224,8 +224,8 @@ def test_item_vectors_are_constant_projected_and_added():
     projection = feature.vectors.projection
     projection.bias.assign([5.0, -5.0])
     expected = np.float64(feature.table.embeddings)
-    said = vectors @ np.float64(projection.kernel) + [5.0, -5.0]
-    expected[[1, 3]] += said[[0, 2]]
+    output = vectors @ np.float64(projection.kernel) + [5.0, -5.0]
+    expected[[1, 3]] += output[[0, 2]]
     np.testing.assert_allclose(feature(items(0, 1, 2, 3, 4)), expected[[0, 1, 2, 3, 0]], rtol=1e-5)
     trained = [weight.name for weight in feature.trainable_weights]
     assert len(trained) == 3 and not any("vectors:" in name for name in trained)
@@ -293,19 +293,19 @@ def test_a_history_is_the_decayed_average_its_length_and_its_mean_rating():
         *(history_by_hand(feature, *pair) for pair in zip(HISTORIES, RATINGS))
     )
     queries = feature.encoder.feed_forward(tf.constant(averages, tf.float32))
-    said = feature(history_rows(HISTORIES, RATINGS))
-    assert said.shape == (6, feature.dim) == (6, 4 + 2)
-    np.testing.assert_allclose(said[:, :4], queries, rtol=1e-4, atol=1e-5)  # float32 averages
-    np.testing.assert_allclose(said[:, 4], lengths, rtol=1e-6)
-    np.testing.assert_allclose(said[:, 5], means, rtol=1e-6)
-    np.testing.assert_allclose(said[:, 5], [-1 / 6 * 1 - 0, 0, 1, -0.5, 0, 0], atol=1e-6)
+    output = feature(history_rows(HISTORIES, RATINGS))
+    assert output.shape == (6, feature.dim) == (6, 4 + 2)
+    np.testing.assert_allclose(output[:, :4], queries, rtol=1e-4, atol=1e-5)  # float32 averages
+    np.testing.assert_allclose(output[:, 4], lengths, rtol=1e-6)
+    np.testing.assert_allclose(output[:, 5], means, rtol=1e-6)
+    np.testing.assert_allclose(output[:, 5], [-1 / 6 * 1 - 0, 0, 1, -0.5, 0, 0], atol=1e-6)
 
 
 def test_ratings_are_scaled_with_the_given_range():
     item = ItemFeature(3, 2)
     feature = HistoryFeature(item, 2, low=0.0, high=10.0)
-    said = feature(history_rows([[1, 2]], [[10.0, 7.5]]))
-    np.testing.assert_allclose(said[0, 3], (1.0 + 0.5) / 2, rtol=1e-6)
+    output = feature(history_rows([[1, 2]], [[10.0, 7.5]]))
+    np.testing.assert_allclose(output[0, 3], (1.0 + 0.5) / 2, rtol=1e-6)
 
 
 def test_a_rating_of_nan_is_a_missing_one():
@@ -326,9 +326,9 @@ def test_liked_items_differ_from_items_without_rating():
 def test_without_ratings_the_column_is_not_needed():
     item = ItemFeature(3, 2, seed=0)
     feature = HistoryFeature(item, 2, reads_ratings=False, seed=0)
-    said = feature(history_rows([[0, 1], [3, 2]]))
-    assert said.shape == (2, 3) and feature.columns == ("history",) and feature.dim == 3
-    np.testing.assert_array_equal(said[:, 2], [0.5, 1.0])
+    output = feature(history_rows([[0, 1], [3, 2]]))
+    assert output.shape == (2, 3) and feature.columns == ("history",) and feature.dim == 3
+    np.testing.assert_array_equal(output[:, 2], [0.5, 1.0])
     assert feature.of_ratings is None
 
 
@@ -383,8 +383,8 @@ ROWS = {
 @pytest.mark.parametrize("make", MADE.values(), ids=MADE)
 def test_a_features_width_and_columns_are_as_declared(make):
     feature = make()
-    said = feature({name: ROWS[name] for name in feature.columns})
-    assert said.shape == (3, feature.dim)
+    output = feature({name: ROWS[name] for name in feature.columns})
+    assert output.shape == (3, feature.dim)
     for name, spec in feature.column_specs.items():
         assert spec.is_compatible_with(ROWS[name])
 
@@ -409,8 +409,8 @@ def test_reduced_precision_applies_to_the_output_alone(make):
     assert feature(ROWS).dtype == tf.bfloat16
     assert all(weight.dtype == tf.float32 for weight in feature.weights)
     # bfloat16 has 8 bits; values are of size 1, and some are differences
-    said = tf.cast(feature(ROWS), tf.float32)
-    np.testing.assert_allclose(said, exact(ROWS), rtol=0.03, atol=0.03)
+    output = tf.cast(feature(ROWS), tf.float32)
+    np.testing.assert_allclose(output, exact(ROWS), rtol=0.03, atol=0.03)
 
 
 @pytest.mark.parametrize("name", ["id", "text", "item", "history"])

@@ -166,9 +166,8 @@ def test_rows_without_a_label_are_ignored_and_weights_apply():
 def test_a_loss_that_sums_becomes_a_mean_over_the_rows():
     summed = tf.keras.losses.MeanSquaredError(reduction=tf.keras.losses.Reduction.SUM)
     model = TutorialModel(tfrs.tasks.Ranking(loss=summed))
-    in_columns = ROWS | {
-        "user_rating": tf.constant(RATINGS)[:, None]
-    }  # otherwise Keras takes a mean
+    # otherwise Keras takes a mean
+    in_columns = ROWS | {"user_rating": tf.constant(RATINGS)[:, None]}
     own = float(model.compute_loss(in_columns))
     np.testing.assert_allclose(adopted(model).compute_loss(LABELLED), own / 5, rtol=1e-5)
     assert summed.reduction == tf.keras.losses.Reduction.SUM  # the model's loss is unchanged
@@ -185,8 +184,8 @@ def test_a_binary_loss_of_logits_makes_predictions_probabilities():
         student.predictions(ROWS)["like"], 1 / (1 + np.exp(-logits)), rtol=1e-5
     )
     expected = model.compute_loss(ROWS | {"user_rating": likes[:, None]})
-    said = student.compute_loss(ROWS | {columns.label("like"): likes})
-    np.testing.assert_allclose(said, expected, rtol=1e-5)
+    output = student.compute_loss(ROWS | {columns.label("like"): likes})
+    np.testing.assert_allclose(output, expected, rtol=1e-5)
     student.compile("adam", run_eagerly=True)
     with pytest.raises(ValueError, match="task 'like' must be within 0 and 1.*Received: 2"):
         student.fit(ROWS | {columns.label("like"): 2.0 * likes}, verbose=0)
@@ -231,9 +230,9 @@ def test_a_model_with_one_output_axis_is_read():
             return super().call(features)[:, 0]
 
     model = Flat()
-    said = adopted(model)(ROWS).heads["rating"].logits
-    assert said.shape == (5, 1)
-    np.testing.assert_array_equal(said[:, 0], model(ROWS))
+    output = adopted(model)(ROWS).heads["rating"].logits
+    assert output.shape == (5, 1)
+    np.testing.assert_array_equal(output[:, 0], model(ROWS))
 
 
 def test_invalid_models_are_refused():

@@ -111,10 +111,10 @@ def test_features_pass_crosses_hidden_layers_and_a_head(
     for cross in model.crosses:
         weights = [np.float64(weight) for weight in cross.get_weights()]
         *kernels, bias = [weights[0], weights[1]] if projection_dim is None else _u_v_bias(weights)
-        said = crossed
+        output = crossed
         for kernel in kernels:
-            said = said @ kernel
-        crossed = first * (said + bias) + crossed
+            output = output @ kernel
+        crossed = first * (output + bias) + crossed
     deep = crossed
     for layer in model.hidden_layers:
         kernel, bias = (np.float64(weight) for weight in layer.get_weights())
@@ -142,8 +142,8 @@ def test_one_feature_of_one_number_is_enough():
     model = RankingModel(
         [IdFeature("user_id", 5, 1, "query")], [Binary("like")], num_cross_layers=1, hidden_units=()
     )
-    said = model.predictions({"user_id": tf.constant([1, 2])})
-    assert said["like"].shape == (2,)
+    output = model.predictions({"user_id": tf.constant([1, 2])})
+    assert output["like"].shape == (2,)
 
 
 def test_next_item_logits_are_of_the_history_query_and_mask_the_history():
@@ -158,10 +158,10 @@ def test_next_item_logits_are_of_the_history_query_and_mask_the_history():
     masked[0, :3] = masked[1, 8] = masked[2, 7] = True  # item 12 is not in the catalogue
     np.testing.assert_array_equal(logits == np.float32(MASKED), masked)
     np.testing.assert_allclose(logits[~masked], expected[~masked], rtol=1e-4, atol=1e-4)
-    said = model.predictions(rows)["next_item"].numpy()
+    output = model.predictions(rows)["next_item"].numpy()
     shares = np.where(masked, 0, np.exp(expected))
     shares /= shares.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(said, shares[np.arange(3), rows["item_id"] - 1], rtol=1e-3)
+    np.testing.assert_allclose(output, shares[np.arange(3), rows["item_id"] - 1], rtol=1e-3)
 
 
 def test_ranking_the_items_of_one_query_equals_scoring_every_pair():
@@ -178,12 +178,12 @@ def test_ranking_the_items_of_one_query_equals_scoring_every_pair():
     one_query = {name: query[name] for name, side in sides.items() if side == "query"}
     its_items = {name: items[name] for name, side in sides.items() if side == "item"}
     pairs = {name: tf.repeat(row, 8, axis=0) for name, row in one_query.items()} | its_items
-    said = model.rank(one_query | its_items)
+    output = model.rank(one_query | its_items)
     expected = model.predictions(pairs)
-    assert set(said) == set(expected) == set(model.tasks)
+    assert set(output) == set(expected) == set(model.tasks)
     for task in expected:
-        assert said[task].shape == (8,)
-        np.testing.assert_allclose(said[task], expected[task], rtol=1e-4, atol=1e-6)
+        assert output[task].shape == (8,)
+        np.testing.assert_allclose(output[task], expected[task], rtol=1e-4, atol=1e-6)
     for task in ("like", "stars", "dist", "next_item"):  # a rating may be below the lowest for all
         assert len(np.unique(expected[task])) > 1
 
@@ -256,10 +256,10 @@ def test_rows_without_a_label_have_weight_0_and_others_their_sample_weight():
         outputs = model(rows)
         losses = model.hard_losses(rows, outputs, model.task_names)
         assert list(losses) == list(model.tasks)
-        for name, (values, said) in losses.items():
+        for name, (values, output) in losses.items():
             expected = np.array(weights)
             expected[list(ROWS_OF_NAN.get(f"label/{name}", []))] = 0
-            np.testing.assert_allclose(said, expected, rtol=1e-6)
+            np.testing.assert_allclose(output, expected, rtol=1e-6)
             assert np.isfinite(values).all()
             task = model.tasks[name]
             labels = rows["item_id" if name == "next_item" else f"label/{name}"]
@@ -398,19 +398,19 @@ def test_regularisation_is_part_of_the_step_and_not_of_the_loss():
 def test_predict_returns_the_predictions_of_all_tasks():
     model = planted(small_model())
     rows = new_rows()
-    said = model.predict(rows, batch_size=5, verbose=0)
+    output = model.predict(rows, batch_size=5, verbose=0)
     for name, values in model.predictions(rows).items():
-        np.testing.assert_allclose(said[name], values, rtol=1e-5)
+        np.testing.assert_allclose(output[name], values, rtol=1e-5)
 
 
 def test_a_teachers_output_is_the_logits_without_dropout():
     model = planted(new_model(dropout=0.5))
-    said = model.logits(new_rows())
+    output = model.logits(new_rows())
     for name, task in model.tasks.items():
         np.testing.assert_array_equal(
-            said[name], model(new_rows(), training=False).heads[name].logits
+            output[name], model(new_rows(), training=False).heads[name].logits
         )
-        assert said[name].shape == (12, task.width)
+        assert output[name].shape == (12, task.width)
 
 
 @pytest.mark.parametrize("argument", ["loss", "metrics", "loss_weights", "weighted_metrics"])
@@ -679,11 +679,11 @@ def test_it_learns_a_planted_rating_and_click_from_ids_and_a_number_to_near_the_
     )
     model.compile(tf.keras.optimizers.Adam(0.01))
     model.fit(train, batch_size=200, epochs=8, verbose=0)
-    said = model.predictions(test)
-    error = np.asarray(said["rating"]) - rating[4500:]
+    output = model.predictions(test)
+    error = np.asarray(output["rating"]) - rating[4500:]
     best = np.sqrt(np.mean((np.clip(mean, 1, 5) - rating)[4500:] ** 2))
     assert np.std(rating) > 0.6 > 1.15 * best > np.sqrt(np.mean(error**2))
-    yes, shares = like[4500:] > 0.5, np.asarray(said["like"])
+    yes, shares = like[4500:] > 0.5, np.asarray(output["like"])
     known = probability[4500:]
     # calibrated: in the two halves of the predictable part, the mean is that of the labels, within
     # three standard errors of 750 draws, 0.05, and what the training draws leave

@@ -100,8 +100,8 @@ def test_a_tflite_file_of_builtin_operators_returns_the_same_for_rows_and_a_quer
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         path = tmp_path / f"{name}.tflite"
         path.write_bytes(converter.convert())
-        said = TFLiteModel(path).run("serving_default", given[name])
-        assert set(said) == set(expected[name])
+        output = TFLiteModel(path).run("serving_default", given[name])
+        assert set(output) == set(expected[name])
         for task, values in expected[name].items():
             assert np.isfinite(values).all()
-            np.testing.assert_allclose(said[task], values, rtol=1e-4, atol=1e-5)  # float32
+            np.testing.assert_allclose(output[task], values, rtol=1e-4, atol=1e-5)  # float32

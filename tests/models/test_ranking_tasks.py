@@ -109,10 +109,10 @@ def test_the_loss_is_the_equation_in_every_row(task, labels, size):
     with np.errstate(divide="ignore"):
         expected = loss_by_hand(task, labels, logits)
     fine = np.isfinite(expected) & (expected < 30)  # where float64 probabilities are accurate
-    said = task.loss(tf.constant(labels), tf.constant(logits, tf.float32))
-    assert said.shape == (4,) and said.dtype == tf.float32 and np.isfinite(said).all()
+    output = task.loss(tf.constant(labels), tf.constant(logits, tf.float32))
+    assert output.shape == (4,) and output.dtype == tf.float32 and np.isfinite(output).all()
     # float32; logits of size 30 cancel to a loss
-    np.testing.assert_allclose(said.numpy()[fine], expected[fine], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(output.numpy()[fine], expected[fine], rtol=1e-4, atol=1e-5)
 
 
 @every_task
@@ -124,16 +124,16 @@ def test_the_task_of_tfrs_computes_the_same_loss_with_weights(task, labels):
     expected = loss_by_hand(task, labels, logits)
     arguments = tf.constant(labels), tf.constant(logits, tf.float32)
     np.testing.assert_allclose(ranking(*arguments, compute_metrics=False), expected, rtol=1e-4)
-    said = ranking(*arguments, sample_weight=tf.constant(weights, tf.float32))
-    np.testing.assert_allclose(said, weights * expected, rtol=1e-4)
+    output = ranking(*arguments, sample_weight=tf.constant(weights, tf.float32))
+    np.testing.assert_allclose(output, weights * expected, rtol=1e-4)
 
 
 def test_the_default_loss_of_the_tfrs_ranking_task_takes_logits_for_probabilities():
     """The numbers of the docstring: why no task runs with the default."""
     labels, logits = tf.constant([[1.0], [0.0]]), tf.constant([[3.0], [-3.0]])
     assert float(tfrs.tasks.Ranking()(labels, logits)) == pytest.approx(0.0, abs=1e-6)
-    said = Binary("like").as_tfrs()(labels[:, 0], logits)
-    np.testing.assert_allclose(said, [np.log1p(np.exp(-3))] * 2, rtol=1e-5)
+    output = Binary("like").as_tfrs()(labels[:, 0], logits)
+    np.testing.assert_allclose(output, [np.log1p(np.exp(-3))] * 2, rtol=1e-5)
     assert np.log1p(np.exp(-3)) == pytest.approx(0.049, abs=5e-4)
     wrong = tf.constant([[-3.0], [3.0]])
     with tf.GradientTape(persistent=True) as tape:
@@ -147,9 +147,9 @@ def test_the_default_loss_of_the_tfrs_ranking_task_takes_logits_for_probabilitie
 @every_task
 def test_predictions_are_in_label_units(task, labels):
     logits = logits_of(task)
-    said = task.predict(tf.constant(logits, tf.float32))
-    assert said.dtype == tf.float32
-    np.testing.assert_allclose(said, prediction_by_hand(task, logits), rtol=1e-5)
+    output = task.predict(tf.constant(logits, tf.float32))
+    assert output.dtype == tf.float32
+    np.testing.assert_allclose(output, prediction_by_hand(task, logits), rtol=1e-5)
     reduced = task.predict(tf.cast(tf.constant(logits), tf.bfloat16))
     assert reduced.dtype == tf.float32
 
@@ -184,8 +184,8 @@ def test_the_gradient_is_that_of_the_equation(task, labels):
 def test_the_probability_of_the_rows_own_item_is_its_share_of_the_softmax():
     task = NextItem("next", 3)
     logits = tf.math.log(tf.constant([[0.2, 0.5, 0.3]] * 5))
-    said = task.probability(logits, tf.constant([1, 2, 3, 0, 4]))
-    np.testing.assert_allclose(said, [0.2, 0.5, 0.3, 0.0, 0.0], rtol=1e-6)
+    output = task.probability(logits, tf.constant([1, 2, 3, 0, 4]))
+    np.testing.assert_allclose(output, [0.2, 0.5, 0.3, 0.0, 0.0], rtol=1e-6)
 
 
 # ---- labels
@@ -333,8 +333,8 @@ def test_a_ratings_metrics_are_the_errors_of_its_predictions(name, weights):
     error = prediction_by_hand(task, logits) - labels
     rmse = np.sqrt(np.average(error**2, weights=weights))
     mae = np.average(np.abs(error), weights=weights)
-    said = fed(task, labels, logits, weights)
-    assert said == pytest.approx(
+    output = fed(task, labels, logits, weights)
+    assert output == pytest.approx(
         {f"{task.name}_root_mean_squared_error": rmse, f"{task.name}_mean_absolute_error": mae},
         rel=1e-5,
     )
@@ -343,11 +343,11 @@ def test_a_ratings_metrics_are_the_errors_of_its_predictions(name, weights):
 def test_binary_metrics_are_auc_and_accuracy_also_for_soft_labels():
     labels = [1.0, 0.0, 0.9, 0.2]
     logits = np.array([[2.0], [1.0], [0.5], [-1.0]])
-    said = fed(Binary("like"), labels, logits)
+    output = fed(Binary("like"), labels, logits)
     # positive: 2.0 and 0.5; negative: 1.0 and -1.0; three of four pairs are in order
-    assert said == pytest.approx({"like_auc": 3 / 4, "like_accuracy": 3 / 4}, abs=1e-3)
-    said = fed(Binary("like"), labels, logits, np.array([1.0, 0.0, 1.0, 1.0]))
-    assert said == pytest.approx({"like_auc": 1.0, "like_accuracy": 1.0}, abs=1e-3)
+    assert output == pytest.approx({"like_auc": 3 / 4, "like_accuracy": 3 / 4}, abs=1e-3)
+    output = fed(Binary("like"), labels, logits, np.array([1.0, 0.0, 1.0, 1.0]))
+    assert output == pytest.approx({"like_auc": 1.0, "like_accuracy": 1.0}, abs=1e-3)
 
 
 def test_the_next_items_metric_is_the_share_in_the_top_10():

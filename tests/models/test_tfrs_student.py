@@ -262,8 +262,8 @@ def test_as_a_teacher_it_divides_by_the_tasks_temperature_like_as_a_student():
         @ outputs.hidden_representations["candidate_embeddings"].numpy().T
         / 0.5
     )
-    said = student.logits(BATCH, outputs.candidates.ids)
-    np.testing.assert_allclose(said, expected, rtol=1e-6)
+    output = student.logits(BATCH, outputs.candidates.ids)
+    np.testing.assert_allclose(output, expected, rtol=1e-6)
 
 
 # The task's loss and metrics
@@ -318,10 +318,10 @@ def own_answer(task, model, **options):
                 candidate_ids=BATCH["movie_title"], **options)  # fmt: skip
     parts = [part for metric in task.factorized_metrics for part in metric.metrics]
     parts += [*task._batch_metrics, *task._loss_metrics]
-    said = {part.name: float(part.result()) for part in parts}
+    output = {part.name: float(part.result()) for part in parts}
     for part in parts:
         part.reset_state()
-    return float(loss), said
+    return float(loss), output
 
 
 @pytest.mark.parametrize("loss", ["smoothed", "hinge"])
@@ -385,10 +385,12 @@ def test_corpus_metrics_weight_rows_and_find_by_id_like_the_task(by_id):
     _, expected = own_answer(task, model, sample_weight=weights)
     _, unweighted = own_answer(task, model)
     adopted(model).compute_loss(BATCH | {columns.SAMPLE_WEIGHT: weights})
-    said = {part.name: float(part.result()) for part in metric.metrics}
-    assert said == pytest.approx(expected)
+    output = {part.name: float(part.result()) for part in metric.metrics}
+    assert output == pytest.approx(expected)
     assert (
-        set(said.values()) == {0.0} if by_id else 0 < max(said.values()) != max(unweighted.values())
+        set(output.values()) == {0.0}
+        if by_id
+        else 0 < max(output.values()) != max(unweighted.values())
     )
 
 
@@ -422,12 +424,12 @@ def metrics_of_a_task():
     }
 
 
-@pytest.mark.parametrize("taught", [False, True])
-def test_the_tasks_metrics_are_logged_like_in_tfrs(taught):
+@pytest.mark.parametrize("distilled", [False, True])
+def test_the_tasks_metrics_are_logged_like_in_tfrs(distilled):
     """One batch, so the metrics of both epochs are those of the same weights."""
     alone, made_of = (Model(mean_task(**metrics_of_a_task())) for _ in range(2))
     student = adopted(made_of)
-    if taught:
+    if distilled:
         student = Distiller(
             student, lambda batch, _: tf.zeros([4, 4]), SoftTargetKLDivergence(),
             student_loss_weight=1.0,
@@ -553,14 +555,14 @@ def test_scoring_and_export_over_a_catalogue_are_refused(tmp_path):
     student = adopted(DictModel(mean_task()), **COLUMNS)
     splits = split_by_time(synthetic(num_users=8, seed=0), max_history=4)
     catalogue = splits.catalogue
-    for ask in (
+    for predict in (
         lambda: ModelScorer(student),
         lambda: evaluate(student, splits.test),
         lambda: to_saved_model(student, tmp_path / "saved", catalogue),
         lambda: to_tflite(student, tmp_path / "student.tflite", catalogue),
     ):
         with pytest.raises(InputError, match="cannot be scored or exported here: .*`student.evalu"):
-            ask()
+            predict()
     assert not (tmp_path / "saved").exists()
 
 
@@ -586,8 +588,8 @@ def test_a_corpus_metric_of_reduced_precision_error_names_the_solution(cast):
         student = adopted(model)
         student.compile(run_eagerly=True)
         if cast:
-            said = student.test_on_batch(BATCH, return_dict=True)
-            assert said["factorized_top_k/top_4_categorical_accuracy"] == 1.0
+            output = student.test_on_batch(BATCH, return_dict=True)
+            assert output["factorized_top_k/top_4_categorical_accuracy"] == 1.0
         else:
             with pytest.raises(
                 ValueError, match="'factorized_top_k' cannot compare float32 .*tf.c"

@@ -49,7 +49,7 @@ def teacher(ndcg, difference=None, calibration=True, items=12.5):
     }
     if difference is not None:
         quality["all"]["vs_twin"] = {"difference": difference, "interval": [-0.0015, 0.0225]}
-    told = {
+    result = {
         "negative_log_likelihood": 5.4321,
         "expected_calibration_error": 0.123,
         "temperature": 1.25,
@@ -57,7 +57,7 @@ def teacher(ndcg, difference=None, calibration=True, items=12.5):
     }
     return {
         "quality": quality,
-        "calibration": told if calibration else None,
+        "calibration": result if calibration else None,
         "cost": {"items_ms_per_1000": items, "queries_ms_per_1000": 1500.0},
     }
 
@@ -267,8 +267,8 @@ def of_reviews():
     for part in (*report["comparisons"].values(), report["confusion"], report["reliability"]):
         part["recommended"] = part.pop("like")
         part.pop("rating", None)
-    for told in report["models"].values():
-        told["metrics"] = {"recommended": told["metrics"]["like"]}
+    for result in report["models"].values():
+        result["metrics"] = {"recommended": result["metrics"]["like"]}
     report["resampled"] = {"what": "test rows", "number": 9, "too_few": True}
     return report
 

@@ -53,9 +53,9 @@ def of_run(folder, recipe, seed, task, tasks, ndcg, pairs):
         "models": {
             name: {
                 "metrics": {
-                    of_task: {told["metric"]: {"value": figures[of_task], "interval": [0.0, 1.0]}}
+                    of_task: {result["metric"]: {"value": figures[of_task], "interval": [0.0, 1.0]}}
                     | {"recall@10": {"value": 0.1 * seed, "interval": None}}
-                    for of_task, told in tasks.items()
+                    for of_task, result in tasks.items()
                     if of_task in figures
                 },
                 "parameters": 10,
@@ -67,13 +67,13 @@ def of_run(folder, recipe, seed, task, tasks, ndcg, pairs):
         "comparisons": {
             name: {
                 of_task: {
-                    "metric": told["metric"],
+                    "metric": result["metric"],
                     "seeds": [seed],
                     "difference": 0.0,
                     "interval": [0.0, 0.0],
                     **({"identical_lists": 0.9 - 0.1 * seed} if name == PAIRS[-1] else {}),
                 }
-                for of_task, told in tasks.items()
+                for of_task, result in tasks.items()
             }
             for name in pairs
         },

@@ -14,12 +14,12 @@ class Slow:
     """A teacher whose score is the history's item times the candidate; it can be interrupted."""
 
     def __init__(self, stop_after=99):
-        self.asked, self.stop_after = [], stop_after
+        self.requested, self.stop_after = [], stop_after
 
     def scores(self, histories, candidates):
-        if len(self.asked) == self.stop_after:
+        if len(self.requested) == self.stop_after:
             raise KeyboardInterrupt
-        self.asked.append(len(candidates))
+        self.requested.append(len(candidates))
         return (histories * candidates).astype(np.float32)
 
 
@@ -34,12 +34,12 @@ def test_many_lists_are_scored_once(tmp_path):
     once = KeptScores(slow, SilentProgress(), tmp_path / "kept.npz")
     for _ in range(2):
         np.testing.assert_array_equal(once.scores(histories, candidates), histories * candidates)
-    assert slow.asked == [LISTS_AT_A_TIME] * 3 + [2]
+    assert slow.requested == [LISTS_AT_A_TIME] * 3 + [2]
     other = lists(seed=1)
     np.testing.assert_array_equal(once.scores(*other), other[0] * other[1])
     few = once.scores(histories[:2], candidates[:2])  # one query, for timing, is always scored
     np.testing.assert_array_equal(few, histories[:2] * candidates[:2])
-    assert slow.asked[-1] == 2 and len(slow.asked) == 9
+    assert slow.requested[-1] == 2 and len(slow.requested) == 9
 
 
 def test_an_interrupt_loses_only_unsaved_scores(tmp_path, monkeypatch):
@@ -48,6 +48,6 @@ def test_an_interrupt_loses_only_unsaved_scores(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         KeptScores(Slow(stop_after=2), SilentProgress(), kept).scores(histories, candidates)
     again = Slow()
-    said = KeptScores(again, SilentProgress(), kept).scores(histories, candidates)
-    np.testing.assert_array_equal(said, histories * candidates)
-    assert again.asked == [LISTS_AT_A_TIME, 2]
+    output = KeptScores(again, SilentProgress(), kept).scores(histories, candidates)
+    np.testing.assert_array_equal(output, histories * candidates)
+    assert again.requested == [LISTS_AT_A_TIME, 2]

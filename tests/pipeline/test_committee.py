@@ -5,23 +5,23 @@ import numpy as np
 from tfrs_distill.pipeline.list_teachers import Committee, standardised
 
 
-class Says:
+class FixedTeacher:
     """A re-ranking teacher with fixed scores."""
 
     def __init__(self, *scores):
-        self.said = np.array(scores, np.float32)
+        self.values = np.array(scores, np.float32)
 
     def scores(self, histories, candidate_lists):
-        assert self.said.shape == candidate_lists.shape and len(histories) == len(candidate_lists)
-        return self.said
+        assert self.values.shape == candidate_lists.shape and len(histories) == len(candidate_lists)
+        return self.values
 
 
 def test_scores_are_standardised_within_each_list_and_added():
     lists = np.array([[4, 7, 2], [3, 1, 0]])
     committee = Committee(
         [
-            Says([100.0, 200.0, 300.0], [5.0, 9.0, 777.0]),
-            Says([0.3, 0.1, 0.1], [4.0, 4.0, -777.0]),
+            FixedTeacher([100.0, 200.0, 300.0], [5.0, 9.0, 777.0]),
+            FixedTeacher([0.3, 0.1, 0.1], [4.0, 4.0, -777.0]),
         ]
     )
     scores = committee.scores(np.zeros([2, 5], np.int32), lists)

@@ -202,8 +202,8 @@ def test_user_attributes_are_kept_by_user_index(tmp_path):
     assert of_ann == {"gender": "", "age": "56 or more", "occupation": "none"}
     assert data.known_users is None and data.splits.test.user_attributes is None
     named = replace(recipe, data=replace(recipe.data, user_attributes=("age", "gender")))
-    told = "User attributes that the student reads: age (2 values), gender (1 values)."
-    assert read_data(named).reading == (told,)
+    result = "User attributes that the student reads: age (2 values), gender (1 values)."
+    assert read_data(named).reading == (result,)
     read_data(named).save(tmp_path)
     kept = load_data(tmp_path, named)
     assert kept.known_users.vocabulary.attributes == {"age": (24.0, 56.0), "gender": ("F",)}

@@ -41,14 +41,14 @@ def test_the_map_shows_interacted_items_of_teacher_and_student():
     student = Placed(3.0 * teacher.vectors.numpy() @ turn)  # as the teacher, in other coordinates
     found = item_map({"teacher": teacher}, student, placed(2), train_of(), seed=0)
     assert found["num_items"] == NUM_ITEMS - 1 and found["member"] == ""
-    met = [item for item in range(1, NUM_ITEMS + 1) if item != 3]
-    assert found["items"] == [f"Film {item}" for item in met]
+    interacted = [item for item in range(1, NUM_ITEMS + 1) if item != 3]
+    assert found["items"] == [f"Film {item}" for item in interacted]
     assert found["groups"][:2] == [0, 0] and set(found["groups"][7:]) == {2}
     one, other = found["panels"]
     assert (one["model"], other["model"]) == ("teacher", "student")
     np.testing.assert_allclose(other["x"], one["x"], atol=2e-3)  # rotated to the teacher's map
     np.testing.assert_allclose(other["y"], one["y"], atol=2e-3)
-    places, share = principal_components(teacher.vectors.numpy()[np.array(met) - 1])
+    places, share = principal_components(teacher.vectors.numpy()[np.array(interacted) - 1])
     np.testing.assert_allclose(np.stack([one["x"], one["y"]], axis=1), places, atol=6e-4)
     assert one["explained"] == pytest.approx(share)
     assert one["explained"] == pytest.approx(other["explained"], rel=1e-5)

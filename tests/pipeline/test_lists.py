@@ -77,15 +77,15 @@ def test_a_report_draws_one_user_of_each_kind_and_counts_them():
     student = np.zeros(40)
     student[:8], student[8:12] = 0.5, -0.5
     ndcg = {"student": student, "twin": np.zeros(40), "teacher": np.zeros(40)}
-    told = [drawn_users(lists, ndcg, {"models": {}}, 10, seed) for seed in range(30)]
-    assert told[0] == drawn_users(lists, ndcg, {"models": {}}, 10, 0)
-    assert "above the twin's (20.0 % of the test users)" in told[0]["rule"]
-    assert "equal to the twin's (70.0 %" in told[0]["rule"]
-    assert "below the twin's (10.0 %" in told[0]["rule"]
+    result = [drawn_users(lists, ndcg, {"models": {}}, 10, seed) for seed in range(30)]
+    assert result[0] == drawn_users(lists, ndcg, {"models": {}}, 10, 0)
+    assert "above the twin's (20.0 % of the test users)" in result[0]["rule"]
+    assert "equal to the twin's (70.0 %" in result[0]["rule"]
+    assert "below the twin's (10.0 %" in result[0]["rule"]
     for place, kind in enumerate((range(8), range(12, 40), range(8, 12))):
-        drawn = {int(one["users"][place]["user"][1:]) for one in told}
+        drawn = {int(one["users"][place]["user"][1:]) for one in result}
         assert drawn <= set(kind) and len(drawn) > 3  # any of them, not the best
-    assert [one["of"] for one in told[0]["users"][0]["lists"]] == ["Teacher", "Student", "Twin"]
+    assert [one["of"] for one in result[0]["users"][0]["lists"]] == ["Teacher", "Student", "Twin"]
     level = drawn_users(lists, ndcg | {"twin": student}, {"models": {}}, 10, 0)
     assert len(level["users"]) == 1
 
@@ -127,11 +127,11 @@ def test_between_settings_each_has_its_list_of_one_model(tmp_path):
 def test_the_command_shows_the_given_users(tmp_path, capsys):
     run = write_run(tmp_path / "a", 0)
     assert main(["compare", str(run), "--user", "u7", "--user", "u3"]) == 0
-    said = capsys.readouterr().out
-    assert said.index("User u7") < said.index("User u3") and "User u1\n" not in said
+    output = capsys.readouterr().out
+    assert output.index("User u7") < output.index("User u3") and "User u1\n" not in output
     lists = lists_of(0, np.arange(40))
     for title in lists.user(7)["history"]:
-        assert title in said
+        assert title in output
     hits = [
         item["title"]
         for user in (7, 3)
@@ -139,7 +139,7 @@ def test_the_command_shows_the_given_users(tmp_path, capsys):
         for item in lists.listed(model, user)
         if item["hit"]
     ]
-    assert hits and all(f"* {title}" in said for title in hits)
+    assert hits and all(f"* {title}" in output for title in hits)
     assert main(["compare", str(run), "--user", "7"]) == 2
     assert "User '7' is not among the 40 test users" in capsys.readouterr().err
 

@@ -261,8 +261,8 @@ def test_two_stages_are_reported_in_the_same_shape(monkeypatch, tmp_path, method
     compressed = ["compressed"] if methods else []
     assert found["models"].keys() == {*names, *compressed}
     for name in compressed:
-        told = found["models"][name]
-        assert (told["parameters"], told["bytes"]) == (smaller.num_parameters, 4 + 4)
+        result = found["models"][name]
+        assert (result["parameters"], result["bytes"]) == (smaller.num_parameters, 4 + 4)
         ndcg = {
             n: m["metrics"]["relevance"]["ndcg@10"]["value"] for n, m in found["models"].items()
         }

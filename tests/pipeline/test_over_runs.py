@@ -62,8 +62,8 @@ def test_segments_over_seeds_use_all_runs(tmp_path, capsys):
         np.mean([values_of(seed)["student"][:3] for seed in (0, 1, 2)])
     )
     assert main(["compare", *map(str, folders)]) == 0
-    said = capsys.readouterr().out
-    assert "tail: those of tail" in said and f" {tail.mean():.4f} (" in said
+    output = capsys.readouterr().out
+    assert "tail: those of tail" in output and f" {tail.mean():.4f} (" in output
     assert main(["compare", str(folders[0])]) == 0  # of one seed it is that run's
 
 
@@ -232,14 +232,14 @@ def test_the_command_prints_tables_and_sentences(tmp_path, capsys):
     runs = [write_run(tmp_path / f"a-{seed}", seed) for seed in (0, 1)]
     runs.append(write_run(tmp_path / "hot", 0, lift=0.05, temperature=3.0))
     assert main(["compare", *map(str, runs)]) == 0
-    said = " ".join(re.sub(r"[─]+", "", capsys.readouterr().out).split())
-    assert "a, seeds 0, 1" in said and "hot, seed 0" in said
-    assert "hot (distillation.temperature = 3.0)" in said
+    output = " ".join(re.sub(r"[─]+", "", capsys.readouterr().out).split())
+    assert "a, seeds 0, 1" in output and "hot, seed 0" in output
+    assert "hot (distillation.temperature = 3.0)" in output
     best = "The best student by NDCG@10 is that of hot (distillation.temperature = 3.0), "
-    assert f"{best}significantly better than the first setting." in said
-    assert "hot (distillation.temperature = 3.0), by segment" in said
+    assert f"{best}significantly better than the first setting." in output
+    assert "hot (distillation.temperature = 3.0), by segment" in output
     gained, lost = (f"{100 * share:.1f} %" for share in gained_and_lost(slice(10, 20)))
-    assert re.search(rf"gender: F 10 \S+ \S+ to \S+ {gained} {lost}", said)
+    assert re.search(rf"gender: F 10 \S+ \S+ to \S+ {gained} {lost}", output)
     assert main(["compare", *map(str, runs), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert len(found["settings"]) == 2 and len(found["between"]["next_item"]) == 2
@@ -251,10 +251,10 @@ def test_the_command_compares_rows_task_by_task(tmp_path, capsys):
     runs = [write_rows_run(tmp_path / "a", 0)]
     runs.append(write_rows_run(tmp_path / "hot", 0, lift=0.2, temperature=3.0))
     assert main(["compare", *map(str, runs)]) == 0
-    said = " ".join(re.sub(r"[─]+", "", capsys.readouterr().out).split())
-    assert "The best student by AUC is that of hot" in said
-    assert "The best student by RMSE is that of hot" in said
-    assert "Users better" not in said and "histories" not in said  # rows have none
+    output = " ".join(re.sub(r"[─]+", "", capsys.readouterr().out).split())
+    assert "The best student by AUC is that of hot" in output
+    assert "The best student by RMSE is that of hot" in output
+    assert "Users better" not in output and "histories" not in output  # rows have none
 
 
 def test_a_page_of_settings_is_complete_and_shows_the_terminals_text(tmp_path, capsys):

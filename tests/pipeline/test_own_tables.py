@@ -39,8 +39,8 @@ def test_a_run_of_tables_has_their_name_and_describes_them(shop):
     data = read_data(recipe)
     assert data.catalogue.num_items == 11 and data.interactions.num_users == 12
     facts, line = data.facts()
-    said = "Columns: user = 'customer', item = 'product', time = 'ts', id of the items = 'sku'"
-    assert facts["reading"][0].startswith(said) and said in line
+    output = "Columns: user = 'customer', item = 'product', time = 'ts', id of the items = 'sku'"
+    assert facts["reading"][0].startswith(output) and output in line
     assert "120 of 120 rows are interactions." in facts["reading"]
     json.dumps(facts)
 
@@ -310,8 +310,8 @@ def test_groups_of_users_become_segments(shop, tmp_path):
     # 20 to 30: 11 numbers; a quarter of the way from the first to the last is the third, 22.
     assert ages[place[0]] == ages[place[2]] == "22 or less" and ages[place[3]] == "above 22 to 25"
     assert ages[place[10]] == "above 27"
-    told = "country (de, fr); age (22 or less, above 22 to 25, above 25 to 27, above 27)"
-    assert data.reading[-1] == f"Groups of the users: {told}."
+    result = "country (de, fr); age (22 or less, above 22 to 25, above 25 to 27, above 27)"
+    assert data.reading[-1] == f"Groups of the users: {result}."
     data.save(tmp_path)
     kept = load_data(tmp_path, recipe).user_groups
     assert {name: tuple(groups) for name, groups in kept.items()} == dict(data.user_groups)
@@ -418,10 +418,10 @@ def test_a_ranking_teacher_reads_texts_and_attributes_of_tables(shop):
 def test_init_reads_the_tables_and_writes_a_recipe_with_their_columns(shop, capsys, monkeypatch):
     monkeypatch.chdir(shop)
     assert main(["init", "my shop.csv", "--items", "products.csv", "--to", "shop.toml"]) == 0
-    said = " ".join(capsys.readouterr().out.split())
-    assert "my-shop: 12 users, 11 items, 120 interactions" in said
-    assert "user = 'customer', item = 'product', time = 'ts', id of the items = 'sku'" in said
-    assert said.endswith("Run it: tfrs-distill run --recipe shop.toml")
+    output = " ".join(capsys.readouterr().out.split())
+    assert "my-shop: 12 users, 11 items, 120 interactions" in output
+    assert "user = 'customer', item = 'product', time = 'ts', id of the items = 'sku'" in output
+    assert output.endswith("Run it: tfrs-distill run --recipe shop.toml")
     recipe = Recipe.load("shop.toml")
     assert recipe.name == "my-shop" and recipe.data.interactions == ("my shop.csv",)
     assert (recipe.data.user_column, recipe.data.title_column) == ("customer", "name")

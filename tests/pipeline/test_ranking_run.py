@@ -35,9 +35,9 @@ def write_reviews(path):
         writer.writerow(names)
         for row in range(240):
             good = int(random.random() < 0.6)
-            said = f"{['saloon', 'galaxy'][good]} {'film' if row % 3 else 'king'}"
+            output = f"{['saloon', 'galaxy'][good]} {'film' if row % 3 else 'king'}"
             rating = random.integers(4, 6) if good else random.integers(1, 4)
-            writer.writerow([row % 7, 30 + row % 9, "", said, rating, good, "G", "Tops", "Knits"])
+            writer.writerow([row % 7, 30 + row % 9, "", output, rating, good, "G", "Tops", "Knits"])
     return path
 
 
@@ -141,11 +141,18 @@ def test_the_report_has_every_model_with_its_metrics(finished):
         "bias_only",
     }
     for name, row in report["models"].items():
-        told = row["metrics"]
-        low, high = told["like"]["auc"]["interval"]
-        assert 0 <= low <= told["like"]["auc"]["value"] <= high <= 1, name
-        assert told["like"].keys() >= {"gauc", "log_loss", "accuracy", "precision", "recall", "f1"}
-        rmse, mae = (told["rating"][key]["value"] for key in ("rmse", "mae"))
+        result = row["metrics"]
+        low, high = result["like"]["auc"]["interval"]
+        assert 0 <= low <= result["like"]["auc"]["value"] <= high <= 1, name
+        assert result["like"].keys() >= {
+            "gauc",
+            "log_loss",
+            "accuracy",
+            "precision",
+            "recall",
+            "f1",
+        }
+        rmse, mae = (result["rating"][key]["value"] for key in ("rmse", "mae"))
         assert 0 < rmse < 5 and mae <= rmse
         if name not in ("item_mean", "bias_only"):
             assert row["bytes"] > 0 and row["parameters"] > 0, name
@@ -168,31 +175,31 @@ def test_the_reported_metrics_are_those_of_the_exported_file(finished, films):
     splits, _ = movielens_ranking(films, max_history=8)
     ranker = Ranker.load(home / "1" / "student.tflite")
     test = splits.test
-    said = ranker.score({name: test.features[name] for name in ranker.input_columns})
+    output = ranker.score({name: test.features[name] for name in ranker.input_columns})
     like, rating = (test.labels[name].astype(float) for name in ("like", "rating"))
-    pairs = said["like"][like == 1][:, None] - said["like"][like == 0][None, :]
+    pairs = output["like"][like == 1][:, None] - output["like"][like == 0][None, :]
     auc = ((pairs > 0) + 0.5 * (pairs == 0)).mean()
-    told = report["models"]["student_tflite"]["metrics"]
-    assert told["like"]["auc"]["value"] == pytest.approx(auc, abs=1e-9)
-    rmse = np.sqrt(np.mean((said["rating"] - rating) ** 2))
-    assert told["rating"]["rmse"]["value"] == pytest.approx(rmse, rel=1e-6)  # float32 predictions
-    yes = said["like"] >= 0.5
+    result = report["models"]["student_tflite"]["metrics"]
+    assert result["like"]["auc"]["value"] == pytest.approx(auc, abs=1e-9)
+    rmse = np.sqrt(np.mean((output["rating"] - rating) ** 2))
+    assert result["rating"]["rmse"]["value"] == pytest.approx(rmse, rel=1e-6)  # float32 predictions
+    yes = output["like"] >= 0.5
     counted = [[((like == truth) & (yes == answer)).sum() for answer in (0, 1)] for truth in (0, 1)]
     assert report["confusion"]["like"]["student_tflite"] == counted
 
 
 def test_the_share_of_the_teachers_gain_is_computed_from_the_rows(finished):
-    told, models = finished[1]["comparisons"], finished[1]["models"]
+    result, models = finished[1]["comparisons"], finished[1]["models"]
     for task, metric in (("like", "auc"), ("rating", "rmse")):
         base, teacher, student = (
             models[name]["metrics"][task][metric]["value"]
             for name in ("item_mean", "teacher", "student")
         )
-        kept = told["student_vs_teacher"][task]["kept"]
+        kept = result["student_vs_teacher"][task]["kept"]
         assert kept == pytest.approx((student - base) / (teacher - base))
         twin = models["twin"]["metrics"][task][metric]["value"]
-        assert told["student_vs_twin"][task]["difference"] == pytest.approx(student - twin)
-        low, high = told["student_vs_twin"][task]["interval"]
+        assert result["student_vs_twin"][task]["difference"] == pytest.approx(student - twin)
+        low, high = result["student_vs_twin"][task]["interval"]
         assert low <= high
 
 
@@ -203,13 +210,13 @@ def assert_alone_it_is_as_its_report(home, report):
     for name, row in report["models"].items():
         for task, figures in row["metrics"].items():
             key = report["tasks"][task]["metric"]
-            told, figure = figures[key], found["models"][name]["metrics"][task][key]
-            assert figure["by_seed"] == pytest.approx([told["value"]], rel=1e-5), (name, task)
-            assert figure["interval"] == pytest.approx(told["interval"], abs=0.1), (name, task)
+            result, figure = figures[key], found["models"][name]["metrics"][task][key]
+            assert figure["by_seed"] == pytest.approx([result["value"]], rel=1e-5), (name, task)
+            assert figure["interval"] == pytest.approx(result["interval"], abs=0.1), (name, task)
     for name, by_task in report["comparisons"].items():
-        for task, told in by_task.items():
+        for task, result in by_task.items():
             again = found["comparisons"][name][task]["difference"]
-            assert again == pytest.approx(told["difference"], abs=1e-5), (name, task)
+            assert again == pytest.approx(result["difference"], abs=1e-5), (name, task)
 
 
 def test_a_report_over_one_run_has_its_metrics_and_differences(finished):
@@ -229,8 +236,8 @@ def test_the_artefact_reads_titles_of_films(finished):
     assert "Film 3 (1990)" in artefact.titles
     score = Ranker.load(finished[0] / "1").score
     history = ["0", "2", "4", "6"]
-    asked = {"item_id": ["8", "8"], "history": [history, history]}
-    generous, grumpy = score(asked | {"history_ratings": [[5, 5, 4, 5], [1, 2, 1, 3]]})["like"]
+    requested = {"item_id": ["8", "8"], "history": [history, history]}
+    generous, grumpy = score(requested | {"history_ratings": [[5, 5, 4, 5], [1, 2, 1, 3]]})["like"]
     assert generous > 0.5 > grumpy
 
 
@@ -249,7 +256,7 @@ def test_a_changed_setting_runs_only_its_stage_and_the_later_ones(finished, reci
     progress = Recorder()
     report = pipeline.run(changed, finished[0].parent, progress)
     assert progress.reused == [True] * 5 + [False] * 3
-    twins = [told["models"]["twin"]["metrics"] for told in (report, finished[1])]
+    twins = [result["models"]["twin"]["metrics"] for result in (report, finished[1])]
     assert twins[0] == twins[1]
     assert report["training"]["student"] != finished[1]["training"]["student"]
 
@@ -404,8 +411,8 @@ def test_each_task_has_a_separate_teacher(many):
 def test_the_next_item_is_measured_for_models_with_logits(many):
     models = many[1]["models"]
     for name in ("teacher", "twin", "student"):
-        told = models[name]["metrics"]["next_item"]
-        assert 0 < told["ndcg@10"]["value"] <= told["hit_rate@10"]["value"] <= 1
+        result = models[name]["metrics"]["next_item"]
+        assert 0 < result["ndcg@10"]["value"] <= result["hit_rate@10"]["value"] <= 1
     assert "next_item" not in models["student_int8"]["metrics"]
 
 
@@ -443,7 +450,7 @@ def test_a_bert_teaches_a_student_of_words(reviews):
 def test_the_exported_student_reads_texts(reviews):
     home, _, _ = reviews
     ranker = Ranker.load(home / "1" / "student_int8.tflite")
-    said = ranker.score(
+    output = ranker.score(
         {
             "words": ["galaxy film", "saloon film"],
             "age": [33, None],
@@ -451,8 +458,8 @@ def test_the_exported_student_reads_texts(reviews):
             "class_name": ["Knits", "Knits"],
         }
     )
-    assert said["recommended"][0] > 0.5 > said["recommended"][1]
-    assert said["rating"][0] > 3.5 > said["rating"][1]
+    assert output["recommended"][0] > 0.5 > output["recommended"][1]
+    assert output["rating"][0] > 3.5 > output["rating"][1]
 
 
 @pytest.mark.nightly
@@ -515,11 +522,11 @@ def test_two_stages_are_measured_and_each_stage(stages):
         ndcg[name] = row["metrics"]["relevance"]["ndcg@10"]["value"]
         assert 0 < ndcg[name] <= 1
         assert row["bytes"] > 0 and 0 < row["latency_ms"]["p50"] <= row["latency_ms"]["p95"], name
-    told = report["comparisons"]
+    result = report["comparisons"]
     others = ("retrieval", "teacher", "twin", "self_taught", "scrambled")
     for name in (f"student_vs_{other}" for other in others):
         other = name.removeprefix("student_vs_")
-        found = told[name]["relevance"]["difference"]
+        found = result[name]["relevance"]["difference"]
         assert found == pytest.approx(ndcg["student"] - ndcg[other], abs=1e-9)
     assert ndcg["student_tflite"] == pytest.approx(ndcg["student"], abs=0.02)  # ties may be swapped
     assert "Two stages: NDCG@10" in report["verdict"]

@@ -47,8 +47,8 @@ def recipe_of(folder, rating_as="distribution", max_users=0):
 )
 def test_the_text_has_the_limits_of_the_datas_scale(tmp_path, rating_as, scale, words):
     recipe = recipe_of(write_films(tmp_path, scale), rating_as)
-    told = {task.name: what(task, 4.0) for task in make_tasks(recipe, read_data(recipe))}
-    assert told == {"like": "A rating of 4 or more.", "rating": words}
+    result = {task.name: what(task, 4.0) for task in make_tasks(recipe, read_data(recipe))}
+    assert result == {"like": "A rating of 4 or more.", "rating": words}
 
 
 @pytest.mark.parametrize("max_users", [0, 4])

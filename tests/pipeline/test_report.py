@@ -127,8 +127,8 @@ def test_the_table_has_a_block_per_task_with_the_leading_metric_first():
 def test_the_table_fits_its_terminal_with_a_line_per_model(width):
     models = {key: dict(RETRIEVAL["models"]["teacher"]) for key in ("teacher", "saved_model")}
     models["saved_model"] |= form("SavedModel")
-    for told in models.values():
-        told["latency_ms"] = {"p50": 1.234, "p95": 999.0}
+    for result in models.values():
+        result["latency_ms"] = {"p50": 1.234, "p95": 999.0}
     lines = printed({**RETRIEVAL, "models": models}, width)
     assert len(lines) == 4
     assert max(map(len, lines)) <= width
@@ -413,9 +413,9 @@ def test_hostile_text_in_every_field_is_escaped(recipe):
     for part in ("reliability", "confusion"):
         for task in list(report.get(part, {})):
             report[part][EVIL] = report[part][task]
-    for told in report["models"].values():
-        *_, last = told["metrics"]
-        told["metrics"] |= {EVIL: told["metrics"][last] | {EVIL: figure(0.5)}}
+    for result in report["models"].values():
+        *_, last = result["metrics"]
+        result["metrics"] |= {EVIL: result["metrics"][last] | {EVIL: figure(0.5)}}
     for by_task in report["comparisons"].values():
         *_, last = by_task.values()
         by_task[EVIL] = last

@@ -155,8 +155,8 @@ def test_a_reliability_point_is_at_predicted_and_observed():
 
 def test_models_without_a_value_are_not_drawn():
     report = copy.deepcopy(RANKING)
-    for told in report["models"].values():
-        told["metrics"]["like"]["auc"] = figure(None)
+    for result in report["models"].values():
+        result["metrics"]["like"]["auc"] = figure(None)
     shown = rows(report, "like")
     assert not charts.size_chart(shown, "auc", "AUC against bytes on disk")
     assert charts.forest([shown[0].figure("auc")], ["teacher"]) == [""]

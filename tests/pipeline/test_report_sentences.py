@@ -582,8 +582,8 @@ def test_the_sentences_about_two_stages(difference, ratio, interval, sentence):
         model["metrics"]["relevance"] = model["metrics"].pop("like")
     found = report["comparisons"]
     found["student_vs_twin"]["relevance"] = found["student_vs_twin"].pop("like")
-    told = {"metric": "ndcg@10", "difference": difference, "interval": interval, "ratio": ratio}
-    found["student_vs_retrieval"] = {"relevance": told}
+    result = {"metric": "ndcg@10", "difference": difference, "interval": interval, "ratio": ratio}
+    found["student_vs_retrieval"] = {"relevance": result}
     found["student_vs_teacher"] = {"relevance": {"metric": "ndcg@10", "ratio": 0.7}}
     report["training"] = {"student": {"validation_score": [0.1, 0.2]}}
     report["protocol"] = {
@@ -604,11 +604,11 @@ def test_the_sentences_about_two_stages(difference, ratio, interval, sentence):
 
 def test_the_page_describes_the_transfer_and_the_amount_of_data():
     report = ranking("auc", None, 0.3, 0.2, 0.21, UP)
-    said = "The two-tower teacher, and that of every fold, started from the run of films."
-    report["protocol"] = {"split": "Ratings stand in order of time.", "transfer": said}
+    output = "The two-tower teacher, and that of every fold, started from the run of films."
+    report["protocol"] = {"split": "Ratings stand in order of time.", "transfer": output}
     report["data"] = {"train_share": 0.05, "train_interactions_left_out": 1234}
     text = text_of(report)
-    assert f"Ratings stand in order of time. {said} All model choices" in text
+    assert f"Ratings stand in order of time. {output} All model choices" in text
     assert "train interactions left out" in text and "1,234" in text
     assert "train share" not in text  # the split's sentence contains it
 
@@ -821,8 +821,8 @@ def test_the_verdict_uses_the_exported_size_if_the_student_has_none():
 
 def with_twin(task, value, low, high):
     report = copy.deepcopy(RANKING)
-    told = report["comparisons"]["student_vs_twin"][task]
-    told |= {"difference": value, "interval": [low, high]}
+    result = report["comparisons"]["student_vs_twin"][task]
+    result |= {"difference": value, "interval": [low, high]}
     return report
 
 

@@ -116,18 +116,18 @@ def test_the_page_shows_both_studies(whole):
     assert "http" not in page
 
 
-@pytest.mark.parametrize(("told", "at"), [(True, 3), (False, 3), (True, 1)])
+@pytest.mark.parametrize(("result", "at"), [(True, 3), (False, 3), (True, 1)])
 def test_an_interrupted_search_continues_like_an_uninterrupted_one(
-    told, at, whole, planted, tmp_path
+    result, at, whole, planted, tmp_path
 ):
     planted.interrupt_at = at
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        if not told:  # as after a killed process
+        if not result:  # as after a killed process
             patch.setattr(studies, "_give_back", lambda *_: None)
         found_by(tmp_path, 4)
     storage = f"sqlite:///{tmp_path / RECIPE.name / 'tune' / 'study.db'}"
     state = optuna.load_study(study_name="student", storage=storage).trials[at - 1].state
-    assert state == (optuna.trial.TrialState.FAIL if told else optuna.trial.TrialState.RUNNING)
+    assert state == (optuna.trial.TrialState.FAIL if result else optuna.trial.TrialState.RUNNING)
     planted.interrupt_at = None
     found = found_by(tmp_path, 4)
     for name in ("student", "twin"):
@@ -254,12 +254,12 @@ def test_a_twin_after_a_first_stage_is_compared_for_one_first_stage_only(name):
 
 
 def test_no_trial_is_stopped_by_its_first_stage(tmp_path):
-    def told(epoch, score):
+    def result(epoch, score):
         raise AssertionError
 
-    run = Run(Recipe.named("two-stage"), tmp_path, SilentProgress(), after_epoch=told)
+    run = Run(Recipe.named("two-stage"), tmp_path, SilentProgress(), after_epoch=result)
     assert run.after_epoch_of("retrieval") is None
-    assert run.after_epoch_of("student") is run.after_epoch_of("twin") is told
+    assert run.after_epoch_of("student") is run.after_epoch_of("twin") is result
 
 
 def test_a_file_that_is_not_a_study_is_refused_and_kept(planted, tmp_path):

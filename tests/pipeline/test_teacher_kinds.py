@@ -169,11 +169,11 @@ def test_a_run_with_each_kind_of_teacher(folder, tmp_path, kind, capsys):
     ndcg = teacher["metrics"]["next_item"]["ndcg@10"]["value"]
     assert 0 <= ndcg <= 1 and teacher["latency_ms"]["p50"] > 0
     assert (home / "1" / "student.tflite").is_file()
-    told = report["teachers"]["models"]
+    result = report["teachers"]["models"]
     recipe = Recipe.from_toml(path)
     members = recipe.teacher.members if kind.startswith("ensemble") else ()
-    assert list(told) == ["teacher", *members, "twin"]
-    assert all(told[name]["calibration"]["negative_log_likelihood"] > 0 for name in told)
+    assert list(result) == ["teacher", *members, "twin"]
+    assert all(result[name]["calibration"]["negative_log_likelihood"] > 0 for name in result)
     assert "The teachers compared" in (home / "report.html").read_text()
     knowledge = home / "stages" / "knowledge"
     assert [child.name for child in knowledge.iterdir() if child.is_dir()] == ["cache"]

@@ -86,8 +86,8 @@ def test_only_models_with_probabilities_have_a_chart():
     assert [figure.find("h3").text for figure in figures] == ["bert", "twin"]
     assert [figure.get("class") for figure in figures] == ["teacher", "twin"]
     without = copy.deepcopy(REPORT)
-    for told in without["models"].values():
-        told["calibration"] = None
+    for result in without["models"].values():
+        result["calibration"] = None
     section = teacher_section(without)
     assert "Reliability" not in section and "<svg" not in section
     parsed(section)
@@ -105,9 +105,9 @@ def test_a_reliability_chart_has_log_axes_of_one_scale():
 
         return (math.log10(value) + 3) / 3
 
-    for (left, top), told in zip(dots, BINS):
-        assert left == pytest.approx(x1 + share(told["predicted"]) * (x2 - x1), abs=0.06)
-        observed = told["observed"] or 0.001  # nothing happened: on the lower edge
+    for (left, top), result in zip(dots, BINS):
+        assert left == pytest.approx(x1 + share(result["predicted"]) * (x2 - x1), abs=0.06)
+        observed = result["observed"] or 0.001  # nothing happened: on the lower edge
         assert top == pytest.approx(y1 + share(observed) * (y2 - y1), abs=0.06)
     labels = {element.text for element in root.iter("text")}
     assert labels == {"0.001", "0.01", "0.1", "1", "predicted probability"}

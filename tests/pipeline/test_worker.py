@@ -15,26 +15,26 @@ class Bars:
     """Records the updates of its bars."""
 
     def __init__(self):
-        self.told = []
+        self.updates = []
 
     @contextlib.contextmanager
     def bar(self, description, total):
-        self.told.append((description, total))
-        yield lambda steps=1, note="": self.told.append((description, steps, note))
-        self.told.append((description, "ended"))
+        self.updates.append((description, total))
+        yield lambda steps=1, note="": self.updates.append((description, steps, note))
+        self.updates.append((description, "ended"))
 
 
 def test_the_bars_of_another_process_are_shown_unchanged():
     file, bars = io.StringIO(), Bars()
-    told = BarsAsJson(file)
-    with told.bar("twin", 3) as advance:
+    result = BarsAsJson(file)
+    with result.bar("twin", 3) as advance:
         advance(2, "epoch 2 \N{RIGHTWARDS ARROW} é\n")
-        with told.bar("inner", 1):
+        with result.bar("inner", 1):
             pass
         advance()
     file.seek(0)
     show_bars(file, bars)
-    assert bars.told == [
+    assert bars.updates == [
         ("twin", 3),
         ("twin", 2, "epoch 2 \N{RIGHTWARDS ARROW} é\n"),
         ("inner", 1),
@@ -46,21 +46,21 @@ def test_the_bars_of_another_process_are_shown_unchanged():
 
 def test_a_bar_of_another_process_names_its_stage():
     file, bars = io.StringIO(), Bars()
-    told = BarsAsJson(file)
-    told.stage(6, 12, "self_knowledge")
+    result = BarsAsJson(file)
+    result.stage(6, 12, "self_knowledge")
     for description in ("shards", "self knowledge"):
-        with told.bar(description, 8):
+        with result.bar(description, 8):
             pass
     file.seek(0)
     show_bars(file, bars)
-    begun = [told for told in bars.told if told[1] == 8]
+    begun = [result for result in bars.updates if result[1] == 8]
     assert begun == [("self knowledge: shards", 8), ("self knowledge", 8)]
 
 
 def test_a_bar_ends_when_its_process_is_killed_in_the_middle_of_a_line():
     file, bars = io.StringIO('[1, "twin", 3]\n[1, 2, "epo'), Bars()
     show_bars(file, bars)
-    assert bars.told == [("twin", 3), ("twin", "ended")]
+    assert bars.updates == [("twin", 3), ("twin", "ended")]
 
 
 def test_an_error_of_a_progress_is_raised_in_the_main_process_and_stops_no_worker(tmp_path):

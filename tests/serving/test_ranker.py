@@ -29,7 +29,7 @@ from tfrs_distill.serving.column_values import ColumnValues
 from tfrs_distill.serving.ranker import Ranker
 
 STUDENT, ROWS = full_student(), rows_for(7)
-SAID = predictions(STUDENT, ROWS)
+OUTPUTS = predictions(STUDENT, ROWS)
 QUERY = ("user_id", "age", "history", "history_ratings")
 HAND_VOCABULARIES = {"user_id": ("ann", "bob", "cy"), "item_id": ("1", "2", "3", "4")}
 
@@ -88,33 +88,33 @@ def as_indices(**changed):
     }
 
 
-def assert_same(said, expected, atol=1e-5):
-    assert set(said) == set(expected) == set(TASKS)
+def assert_same(output, expected, atol=1e-5):
+    assert set(output) == set(expected) == set(TASKS)
     for task, values in expected.items():
-        assert said[task].dtype == np.float32 and said[task].shape == values.shape
-        np.testing.assert_allclose(said[task], values, atol=atol)
+        assert output[task].dtype == np.float32 and output[task].shape == values.shape
+        np.testing.assert_allclose(output[task], values, atol=atol)
 
 
 @pytest.mark.parametrize("format", [None, "tflite", "saved_model"])
 def test_scores_rows_like_the_model(folder, format):
     ranker = Ranker.load(folder, format=format)
     assert set(ranker.input_columns) == set(ROWS) and set(ranker.tasks) == set(TASKS)
-    assert_same(ranker.score(ROWS), SAID)
+    assert_same(ranker.score(ROWS), OUTPUTS)
 
 
 @pytest.mark.parametrize("name", ["student.tflite", "student_int8.tflite"])
 def test_reads_one_file_of_the_folder(by_hand_folder, name):
-    said = Ranker.load(by_hand_folder / name).score({"user_id": ["bob"], "item_id": ["4"]})
-    np.testing.assert_allclose(said["like"], [by_hand(2, 4)], atol=1e-6)
+    output = Ranker.load(by_hand_folder / name).score({"user_id": ["bob"], "item_id": ["4"]})
+    np.testing.assert_allclose(output["like"], [by_hand(2, 4)], atol=1e-6)
 
 
 @pytest.mark.parametrize("format", ["tflite", "saved_model"])
 def test_ranks_the_items_of_a_query_by_the_definition(by_hand_folder, format):
     ranker = Ranker.load(by_hand_folder, format=format)
-    said = ranker.rank(query={"user_id": "cy"}, items={"item_id": ["4", "1", "none", "2"]})
-    np.testing.assert_allclose(said["like"], [by_hand(3, i) for i in (4, 1, 0, 2)], atol=1e-6)
-    said = ranker.rank(query={"user_id": 2}, items={"item_id": np.arange(1, 4)})
-    np.testing.assert_allclose(said["like"], [by_hand(2, i) for i in (1, 2, 3)], atol=1e-6)
+    output = ranker.rank(query={"user_id": "cy"}, items={"item_id": ["4", "1", "none", "2"]})
+    np.testing.assert_allclose(output["like"], [by_hand(3, i) for i in (4, 1, 0, 2)], atol=1e-6)
+    output = ranker.rank(query={"user_id": 2}, items={"item_id": np.arange(1, 4)})
+    np.testing.assert_allclose(output["like"], [by_hand(2, i) for i in (1, 2, 3)], atol=1e-6)
 
 
 def test_ranks_in_the_order_of_scores(ranker):
@@ -138,9 +138,9 @@ def test_ranks_in_the_order_of_scores(ranker):
     ],
 )
 def test_reads_ids_and_indices(small, users, items):
-    said = small.score({"user_id": users, "item_id": items})
+    output = small.score({"user_id": users, "item_id": items})
     expected = [by_hand(user, item) for user, item in ((1, 1), (2, 4), (0, 2))]
-    np.testing.assert_allclose(said["like"], expected, atol=1e-6)
+    np.testing.assert_allclose(output["like"], expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -177,9 +177,9 @@ def test_reads_common_types(ranker, given, read):
 def test_a_long_history_uses_its_last_known_items(ranker):
     many = [f"i{n}" for n in range(20, 40)] + ["i3", "unheard"] * 3 + ["i9"] + ["?"] * 9
     stars = [1.0] * 20 + [4.0, 5.0] * 3 + [2.0] + [5.0] * 9
-    said = ranker.score(one_row(history=[many], history_ratings=[stars]))
+    output = ranker.score(one_row(history=[many], history_ratings=[stars]))
     read = as_indices(history=[[38, 39, 3, 3, 3, 9]], history_ratings=[[1.0, 1.0, 4, 4, 4, 2]])
-    assert_same(said, predictions(STUDENT, read))
+    assert_same(output, predictions(STUDENT, read))
 
 
 def test_reads_histories_of_several_lengths(ranker):
@@ -198,8 +198,8 @@ def test_a_long_table_is_scored_in_batches(small, monkeypatch):
     monkeypatch.setattr(ranker_module, "ROWS_A_CALL", 4)
     monkeypatch.setattr(small, "_run", _counted(small._run, calls))
     users, items = np.arange(10) % 4, np.arange(10) % 5
-    said = small.score({"user_id": users, "item_id": items})["like"]
-    np.testing.assert_allclose(said, [by_hand(u, i) for u, i in zip(users, items)], atol=1e-6)
+    output = small.score({"user_id": users, "item_id": items})["like"]
+    np.testing.assert_allclose(output, [by_hand(u, i) for u, i in zip(users, items)], atol=1e-6)
     assert calls == [4, 4, 2]
 
 
@@ -235,8 +235,8 @@ def test_no_rows_return_no_predictions_without_a_call(ranker, monkeypatch):
     query = {name: values[0] for name, values in one_row().items()}
     items = {name: none[name] for name in ("item_id", "words")}
     query = {name: value for name, value in query.items() if name not in items}
-    for said in (ranker.score(none), ranker.rank(query=query, items=items)):
-        assert {task: values.shape for task, values in said.items()} == {t: (0,) for t in TASKS}
+    for output in (ranker.score(none), ranker.rank(query=query, items=items)):
+        assert {task: values.shape for task, values in output.items()} == {t: (0,) for t in TASKS}
 
 
 @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ def without_vocabularies(tmp_path_factory):
 
 
 def test_takes_indices_without_a_vocabulary(without_vocabularies):
-    assert_same(without_vocabularies.score(ROWS), SAID)
+    assert_same(without_vocabularies.score(ROWS), OUTPUTS)
     texts = one_row(user_id=[5], item_id=[7], history=[[3, 9]])
     with pytest.raises(InputError, match="'words' takes indices of words.*Received: 'word3 word4'"):
         without_vocabularies.score(texts)
@@ -412,10 +412,10 @@ def misleading(by_hand_folder, request):
 )
 def test_text_of_any_kind_is_an_id_and_a_number_an_index(misleading, ids):
     expected = [by_hand(1, 3), by_hand(1, 4), by_hand(1, 0)]
-    said = misleading.score({"user_id": ["ann"] * 3, "item_id": ids})["like"]
-    np.testing.assert_allclose(said, expected, atol=1e-6)
-    said = misleading.rank(query={"user_id": b"ann"}, items={"item_id": ids})["like"]
-    np.testing.assert_allclose(said, expected, atol=1e-6)
+    output = misleading.score({"user_id": ["ann"] * 3, "item_id": ids})["like"]
+    np.testing.assert_allclose(output, expected, atol=1e-6)
+    output = misleading.rank(query={"user_id": b"ann"}, items={"item_id": ids})["like"]
+    np.testing.assert_allclose(output, expected, atol=1e-6)
 
 
 def test_a_history_of_bytes_has_ids(ranker):
@@ -478,12 +478,12 @@ def test_many_threads_get_the_results_of_one(request, student, format):
     rows = {name: values for name, values in rows_for(200).items() if name in ranker.input_columns}
     rows |= {"user_id": rows["user_id"] % 4, "item_id": rows["item_id"] % 5}
 
-    def ask(number):  # of one to four rows, some of them by `rank`
+    def call(number):  # of one to four rows, some of them by `rank`
         if number % 3:
-            asked = {name: v[number : number + 1 + number % 4] for name, v in rows.items()}
-            return ranker.score(asked)
+            requested = {name: v[number : number + 1 + number % 4] for name, v in rows.items()}
+            return ranker.score(requested)
         query = {name: values[number] for name, values in rows.items() if name in QUERY}
         items = {name: v[number : number + 5] for name, v in rows.items() if name not in QUERY}
         return ranker.rank(query=query, items=items)
 
-    assert_same_under_threads(ask, 200)
+    assert_same_under_threads(call, 200)

@@ -231,14 +231,14 @@ def test_names_a_truncated_model(tmp_path):
 def test_threads_reach_the_interpreter(artefact, monkeypatch):
     import ai_edge_litert.interpreter as litert
 
-    asked = []
+    requested = []
     real = litert.Interpreter
     monkeypatch.setattr(
-        litert, "Interpreter", lambda **kwargs: asked.append(kwargs) or real(**kwargs)
+        litert, "Interpreter", lambda **kwargs: requested.append(kwargs) or real(**kwargs)
     )
     Recommender.load(artefact.folder)
     Recommender.load(artefact.folder, num_threads=2)
-    assert [kwargs["num_threads"] for kwargs in asked] == [1, 2]
+    assert [kwargs["num_threads"] for kwargs in requested] == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ def test_many_threads_get_the_results_of_one(artefact, format):
     recommender = Recommender.load(artefact.folder, format=format)
     histories = histories_of(60, np.random.default_rng(5).integers(0, 40, 200))
 
-    def ask(number):
+    def call(number):
         return dict(zip(("scores", "items"), recommender([histories[number]], 10)))
 
-    assert_same_under_threads(ask, 200)
+    assert_same_under_threads(call, 200)

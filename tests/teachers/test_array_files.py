@@ -60,7 +60,7 @@ def read(path, **options):
     return ArrayTeacher.read(path, catalogue=CATALOGUE, **options)
 
 
-def said(teacher):
+def output(teacher):
     """Logits of users 0, 1, 2 over the catalogue."""
     return teacher.logits({columns.USER_ID: tf.range(3)}, tf.range(1, 6)).numpy()
 
@@ -83,13 +83,13 @@ def expected_of_lists(scores=None):
 )
 def test_rows_and_columns_are_found_by_their_ids(tmp_path, ending, arrays, expected):
     teacher = read(write(tmp_path / f"said{ending}", NUMBERS | arrays))
-    np.testing.assert_allclose(said(teacher), expected, atol=1e-6)  # float32
+    np.testing.assert_allclose(output(teacher), expected, atol=1e-6)  # float32
 
 
 def test_ids_may_be_texts_and_bytes(tmp_path):
     for number, ids in enumerate((TEXTS, {n: np.char.encode(t) for n, t in TEXTS.items()})):
         teacher = read(write(tmp_path / f"{number}.npz", ids | DENSE))
-        np.testing.assert_array_equal(said(teacher), SCORES)
+        np.testing.assert_array_equal(output(teacher), SCORES)
 
 
 @pytest.mark.parametrize("scored", [True, False])
@@ -104,13 +104,15 @@ def test_lists_with_scores_and_with_their_order_alone(tmp_path, scored):
     }
     for path, arrays in (("texts.npz", texts), ("n.npz", numbers), ("n.safetensors", numbers)):
         teacher = read(write(tmp_path / path, arrays | more))
-        np.testing.assert_allclose(said(teacher), expected, atol=1e-6)
+        np.testing.assert_allclose(output(teacher), expected, atol=1e-6)
 
 
 def test_an_npy_holds_all_users_and_items_in_their_order(tmp_path):
     np.save(tmp_path / "said.npy", SCORES)
     for user_ids in (USER_IDS, None):
-        np.testing.assert_array_equal(said(read(tmp_path / "said.npy", user_ids=user_ids)), SCORES)
+        np.testing.assert_array_equal(
+            output(read(tmp_path / "said.npy", user_ids=user_ids)), SCORES
+        )
 
 
 @pytest.mark.parametrize("by", ["score", "rank"])
@@ -132,7 +134,7 @@ def test_a_long_table_is_sorted_into_lists(tmp_path, by):
     )
     expected = expected_of_lists(None if by == "score" else [0.0, -math.log(2), -math.log(3)])
     for path in (texts, numbers):
-        np.testing.assert_allclose(said(read(path)), expected, atol=1e-6)
+        np.testing.assert_allclose(output(read(path)), expected, atol=1e-6)
 
 
 def test_a_score_has_precedence_over_a_rank(tmp_path):
@@ -143,7 +145,7 @@ def test_a_score_has_precedence_over_a_rank(tmp_path):
         score=[1.0, 3.0],
         rank=[1, 2],
     )
-    table = said(read(path))[0]
+    table = output(read(path))[0]
     assert (table[1], table[3]) == (1.0, 3.0)
 
 
@@ -155,13 +157,13 @@ def test_a_wide_table_has_lists_of_any_length(tmp_path, scored):
         tmp_path / "a.parquet", query_id=TEXTS["query_ids"].tolist(), listed_items=items, **more
     )
     expected = expected_of_lists(None if scored else [0.0, -math.log(2), -math.log(3)])
-    np.testing.assert_allclose(said(read(path)), expected, atol=1e-6)
+    np.testing.assert_allclose(output(read(path)), expected, atol=1e-6)
 
 
 def test_queries_may_be_user_indices_or_examples(tmp_path):
     ids = {"query_ids": USERS_ON_FILE, "item_ids": NUMBERS["item_ids"]}
     path = write(tmp_path / "a.npz", ids | DENSE)
-    np.testing.assert_array_equal(said(read(path, user_ids=None)), SCORES)
+    np.testing.assert_array_equal(output(read(path, user_ids=None)), SCORES)
     teacher = read(path, user_ids=None, column=columns.EXAMPLE_ID)
     batch = {columns.EXAMPLE_ID: tf.constant([1, 2])}
     np.testing.assert_array_equal(teacher.logits(batch, tf.range(1, 6)), SCORES[[1, 2]])

@@ -60,15 +60,15 @@ def test_every_row_of_a_window_gets_its_users_logits(windows, form):
     users = np.repeat(batch[columns.USER_ID], np.count_nonzero(batch[columns.LABELS], axis=1))
     row_of = {user: row for row, user in enumerate(USERS)}
     expected = np.array([table[row_of[user], np.array(candidates) - 1] for user in users])
-    said = teacher.logits(batch, tf.constant(candidates))
-    assert said.dtype == tf.float32
-    np.testing.assert_allclose(said, expected, atol=1e-5)
+    output = teacher.logits(batch, tf.constant(candidates))
+    assert output.dtype == tf.float32
+    np.testing.assert_allclose(output, expected, atol=1e-5)
 
 
 def test_rows_of_a_plain_batch_are_its_queries():
     teacher, table = FORMS["scores"]
-    said = teacher.logits({columns.USER_ID: tf.constant(USERS[[4, 0, 4]])}, tf.range(1, 10))
-    np.testing.assert_allclose(said, table[[4, 0, 4]], atol=1e-5)
+    output = teacher.logits({columns.USER_ID: tf.constant(USERS[[4, 0, 4]])}, tf.range(1, 10))
+    np.testing.assert_allclose(output, table[[4, 0, 4]], atol=1e-5)
 
 
 def test_an_order_alone_gives_scores_by_1_over_the_rank():

@@ -76,9 +76,8 @@ def test_scores_are_those_of_a_bert_on_pairs_in_numpy(tiny_bert, cross_encoder):
         [score_in_numpy(tiny_bert, cross_encoder, history[-3:], item) for item in items]
         for history, items in zip(HISTORIES, LISTS)
     ]
-    assert (
-        np.std(expected) > 0.05
-    )  # so that scores differ by more than the tolerance, float32 through two layers
+    # so that scores differ by more than the tolerance, float32 through two layers
+    assert np.std(expected) > 0.05
     np.testing.assert_allclose(cross_encoder.scores(padded, LISTS), expected, atol=2e-5)
     in_graph = tf.function(cross_encoder.scores)(tf.constant(padded), tf.constant(LISTS))
     np.testing.assert_allclose(in_graph, expected, atol=2e-5)
@@ -115,12 +114,12 @@ def test_pairs_are_truncated_at_the_oldest_and_padded_to_8(tiny_bert, max_length
 def test_a_short_pair_equals_the_tokenizers_output(tiny_bert):
     tokenizer = TextEncoder(tiny_bert[0]).tokenizer
     pairs = TextPairs(tokenizer, TEXTS, 64)
-    said = pairs.tokens(tf.constant([[4, 2]]), tf.constant([6]))
+    output = pairs.tokens(tf.constant([[4, 2]]), tf.constant([6]))
     wanted = tokenizer(f"{TEXTS[3]} ; {TEXTS[1]} ;", TEXTS[5])
     length = len(wanted["input_ids"])
-    assert said["input_ids"][0, :length].numpy().tolist() == wanted["input_ids"]
-    assert said["token_type_ids"][0, :length].numpy().tolist() == wanted["token_type_ids"]
-    assert said["attention_mask"].numpy().sum() == length
+    assert output["input_ids"][0, :length].numpy().tolist() == wanted["input_ids"]
+    assert output["token_type_ids"][0, :length].numpy().tolist() == wanted["token_type_ids"]
+    assert output["attention_mask"].numpy().sum() == length
 
 
 def test_special_tokens_of_another_family():
@@ -138,8 +137,8 @@ def test_special_tokens_of_another_family():
     pairs = TextPairs(Tokenizer(), ["xy", "z"], 16)
     assert pairs.special == [[0], [2, 2], [2]]
     expected = [0, *b"z;xy;", 2, 2, *b"z", 2]
-    said = pairs.tokens(tf.constant([[2, 1]]), tf.constant([2]))["input_ids"][0].numpy().tolist()
-    assert said == expected + [1] * (16 - len(expected))
+    output = pairs.tokens(tf.constant([[2, 1]]), tf.constant([2]))["input_ids"][0].numpy().tolist()
+    assert output == expected + [1] * (16 - len(expected))
 
 
 def test_logits_are_the_scores_of_every_row_and_candidate(cross_encoder):
@@ -150,8 +149,8 @@ def test_logits_are_the_scores_of_every_row_and_candidate(cross_encoder):
     padded = [[0] * (4 - len(history)) + history for history in rows]
     expected = cross_encoder.scores(padded, [candidates] * len(rows))
     assert len(rows) > 5
-    ask = tf.function(cross_encoder.logits)
-    np.testing.assert_allclose(ask(batch, tf.constant(candidates)), expected, atol=1e-5)
+    call = tf.function(cross_encoder.logits)
+    np.testing.assert_allclose(call(batch, tf.constant(candidates)), expected, atol=1e-5)
 
 
 def planted_windows():
@@ -168,11 +167,11 @@ def planted_windows():
 
 
 def flat_first_stage():
-    def ask(batch, candidate_ids):
+    def call(batch, candidate_ids):
         rows = tf.reduce_sum(tf.cast(batch[columns.LABELS] > 0, tf.int32))
         return tf.zeros(tf.stack([rows, tf.size(candidate_ids)]))
 
-    return FunctionTeacher(ask, fingerprint="flat")
+    return FunctionTeacher(call, fingerprint="flat")
 
 
 PARTNERS = ("film", "galaxy", "space", "saloon", "cowboy", "wedding", "love", "king")

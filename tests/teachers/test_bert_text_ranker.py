@@ -63,30 +63,29 @@ def logits_in_numpy(tiny_bert, ranker, text, max_length=24):
     ids = ids if len(ids) <= max_length else [*ids[: max_length - 1], ids[-1]]
     pooled = bert_in_numpy(weights, ids).mean(axis=0)
     heads = ranker.head.of_task
-    said = {
+    output = {
         name: pooled @ heads[name].kernel.numpy().astype(float) + heads[name].bias.numpy()
         for name in ("rating", "like")
     }
     stars = heads["stars"]
     gap = np.log1p(np.exp(stars.gaps.numpy()[0].astype(float)))
     thresholds = stars.first.numpy()[0] + np.array([0.0, gap])
-    return said | {"stars": pooled @ stars.score.kernel.numpy().astype(float) - thresholds}
+    return output | {"stars": pooled @ stars.score.kernel.numpy().astype(float) - thresholds}
 
 
 def test_outputs_are_those_of_a_bert_in_numpy(tiny_bert, ranker):
     assert len(wordpieces(tiny_bert[0], TEXTS[4])) > 24  # so that one text is truncated
     expected = [logits_in_numpy(tiny_bert, ranker, text) for text in TEXTS]
     done = []
-    said = ranker.row_logits(examples_of(TEXTS), advance=done.append)
+    output = ranker.row_logits(examples_of(TEXTS), advance=done.append)
     assert done == [4, 2]
-    assert list(said) == ["rating", "like", "stars"]
+    assert list(output) == ["rating", "like", "stars"]
     for task, width in (("rating", 1), ("like", 1), ("stars", 2)):
         wanted = np.array([answer[task] for answer in expected])
-        assert said[task].shape == (6, width) and said[task].dtype == np.float32
-        assert (
-            np.std(wanted[:, 0]) > 0.05
-        )  # logits differ by more than the tolerance, float32 through two layers
-        np.testing.assert_allclose(said[task], wanted, atol=2e-5)
+        assert output[task].shape == (6, width) and output[task].dtype == np.float32
+        # logits differ by more than the tolerance, float32 through two layers
+        assert np.std(wanted[:, 0]) > 0.05
+        np.testing.assert_allclose(output[task], wanted, atol=2e-5)
 
 
 def test_other_texts_of_a_batch_have_no_influence(ranker):
@@ -100,14 +99,14 @@ def test_other_texts_of_a_batch_have_no_influence(ranker):
 def test_predictions_are_in_label_units(ranker):
     examples = examples_of(TEXTS)
     logits = {name: array.astype(float) for name, array in ranker.row_logits(examples).items()}
-    said = ranker.predictions(examples)
+    output = ranker.predictions(examples)
     expected = {
         "rating": np.clip(logits["rating"][:, 0], 1, 5),
         "like": 1 / (1 + np.exp(-logits["like"][:, 0])),
         "stars": 1 + (1 / (1 + np.exp(-logits["stars"]))).sum(axis=1),
     }
     for task, wanted in expected.items():
-        np.testing.assert_allclose(said[task], wanted, rtol=1e-5)
+        np.testing.assert_allclose(output[task], wanted, rtol=1e-5)
 
 
 SETTINGS = {
@@ -195,10 +194,10 @@ def test_training_learns_both_tasks_from_the_words_and_leaves_the_embeddings(tin
     assert len(losses) == 120 and done == [1] * 120
     # Without any knowledge the loss is ln 2 for likes and 4 for ratings of 1 and 5.
     assert np.mean(losses[:3]) > 3 and np.mean(losses[-10:]) < 1.5
-    asked = examples_of(["horse space", "galaxy horse", "horse king", "king galaxy kiss"])
-    said = ranker.predictions(asked)
-    assert (said["like"] > 0.5).tolist() == [False, True, False, True]
-    assert (said["rating"] > 3).tolist() == [False, False, True, True]
+    test_rows = examples_of(["horse space", "galaxy horse", "horse king", "king galaxy kiss"])
+    output = ranker.predictions(test_rows)
+    assert (output["like"] > 0.5).tolist() == [False, True, False, True]
+    assert (output["rating"] > 3).tolist() == [False, False, True, True]
     assert moved_layers(ranker, before) == {0, 1}  # and so not the embeddings, nor the pooler
 
 
@@ -212,8 +211,8 @@ def test_dropout_is_on_only_if_requested(tiny_bert):
     for dropout in (0.0, 0.5):
         ranker = ranker_of(tiny_bert, TWO, dropout=dropout)
         tokens = ranker.padded(ranker.tokens(examples_of(TEXTS)), np.arange(6))
-        asked, trained = (ranker.read(*tokens, training)["like"] for training in (False, True))
-        assert np.allclose(asked, trained) == (dropout == 0)
+        inference, trained = (ranker.read(*tokens, training)["like"] for training in (False, True))
+        assert np.allclose(inference, trained) == (dropout == 0)
 
 
 @pytest.mark.nightly
@@ -343,10 +342,10 @@ def test_a_loaded_one_returns_the_same(tiny_bert, tmp_path):
     assert (loaded.text_column, loaded.max_length, loaded.batch_size) == ("review", 20, 2)
     assert loaded.head.dropout.rate == 0.3
     rows = np.arange(6)
-    asked = RankingExamples({}, {}, users=rows, queries=rows, texts={"review": TEXTS})
-    expected = ranker.row_logits(asked)
+    test_rows = RankingExamples({}, {}, users=rows, queries=rows, texts={"review": TEXTS})
+    expected = ranker.row_logits(test_rows)
     assert list(expected) == ["rating", "like", "stars", "grade", "new"]
-    for task, logits in loaded.row_logits(asked).items():
+    for task, logits in loaded.row_logits(test_rows).items():
         np.testing.assert_allclose(logits, expected[task], atol=1e-6)
 
 

@@ -29,13 +29,13 @@ def planted(sharpness, num_rows=20_000, seed=0):
         np.ones((num_rows, 1), np.int32),
         labels[:, None].astype(np.int32),
     )
-    said = tf.constant(sharpness * table, tf.float32)
+    output = tf.constant(sharpness * table, tf.float32)
 
-    def ask(batch, candidate_ids):
+    def call(batch, candidate_ids):
         rows = tf.boolean_mask(batch[columns.EXAMPLE_ID], batch[columns.LABELS][:, 0] > 0)
-        return tf.gather(tf.gather(said, rows), candidate_ids - 1, axis=1)
+        return tf.gather(tf.gather(output, rows), candidate_ids - 1, axis=1)
 
-    return windows, FunctionTeacher(ask, fingerprint=str(sharpness)), table, labels - 1
+    return windows, FunctionTeacher(call, fingerprint=str(sharpness)), table, labels - 1
 
 
 def cross_entropy(logits, labels):
@@ -106,8 +106,8 @@ def test_only_existing_items_are_candidates():
         windows.catalogue, windows.users, windows.history,
         np.where(labels[:, None] == 2, 0, windows.labels).astype(np.int32), candidates=exists,
     )  # fmt: skip
-    asked = FunctionTeacher(lambda batch, ids: rows_said(batch, ids, table))
-    found = fit_temperature(asked, kept, batch_size=500)
+    requested = FunctionTeacher(lambda batch, ids: rows_said(batch, ids, table))
+    found = fit_temperature(requested, kept, batch_size=500)
     expected = cross_entropy(
         table[rows][:, exists], np.searchsorted(np.flatnonzero(exists), labels[rows])
     )
@@ -197,5 +197,7 @@ def test_held_out_windows_have_each_positive_once_after_its_history():
 
 def test_calibration_does_not_change_the_order():
     scores = FunctionTeacher(lambda batch, ids: batch["scores"])
-    said = Calibrated(scores, 0.01).logits({"scores": tf.constant([[0.3, 0.9, 0.1]])}, tf.range(3))
-    np.testing.assert_array_equal(np.argsort(said), [[2, 0, 1]])
+    output = Calibrated(scores, 0.01).logits(
+        {"scores": tf.constant([[0.3, 0.9, 0.1]])}, tf.range(3)
+    )
+    np.testing.assert_array_equal(np.argsort(output), [[2, 0, 1]])

@@ -35,12 +35,12 @@ def regressions(windows, l2):
 def test_each_row_adds_the_weights_of_its_distinct_items_so_far(windows, in_graph):
     weights = regressions(windows, 5.0)
     teacher = ItemItemTeacher(windows, l2=5.0)
-    ask = tf.function(teacher.logits) if in_graph else teacher.logits
+    call = tf.function(teacher.logits) if in_graph else teacher.logits
     batch = next(iter(windows.batches(len(windows))))
     candidates = [7, 1, 1, 4]
-    logits = ask(batch, tf.constant(candidates))
+    logits = call(batch, tf.constant(candidates))
     rows = [set(history) for history, _ in next_item_rows(windows)]
-    expected = [weights[np.array(sorted(met)) - 1].sum(axis=0) for met in rows]
+    expected = [weights[np.array(sorted(interacted)) - 1].sum(axis=0) for interacted in rows]
     expected = np.array(expected)[:, np.array(candidates) - 1]
     assert logits.dtype == tf.float32
     np.testing.assert_allclose(logits, expected, atol=1e-6)  # float32 weights below 1
@@ -86,8 +86,8 @@ def test_lists_are_scored_by_the_same_sums(windows):
     weights = regressions(windows, 5.0)
     histories, lists = np.array([[0, 3, 2], [5, 5, 1]]), np.array([[4, 1], [8, 2]])
     expected = [
-        [weights[np.array(sorted(met)) - 1, item - 1].sum() for item in items]
-        for met, items in (({3, 2}, [4, 1]), ({5, 1}, [8, 2]))
+        [weights[np.array(sorted(interacted)) - 1, item - 1].sum() for item in items]
+        for interacted, items in (({3, 2}, [4, 1]), ({5, 1}, [8, 2]))
     ]
     scores = list_scores(ItemItemTeacher(windows, l2=5.0), histories, lists)
     assert scores.dtype == np.float32
@@ -105,10 +105,10 @@ def test_a_repeated_item_counts_once(windows):
 
 def test_items_of_the_history_are_not_excluded(windows):
     teacher, ease = ItemItemTeacher(windows, l2=5.0), EASE(windows, l2=5.0)
-    said = teacher.logits({columns.HISTORY: tf.constant([[0, 0, 0, 3]])}, tf.range(1, 9))[0]
-    assert np.isfinite(said).all()
+    output = teacher.logits({columns.HISTORY: tf.constant([[0, 0, 0, 3]])}, tf.range(1, 9))[0]
+    assert np.isfinite(output).all()
     scores, items = ease([np.array([3])], 7)  # the scorer excludes item 3
-    np.testing.assert_allclose(said.numpy()[items[0] - 1], scores[0], rtol=1e-6)
+    np.testing.assert_allclose(output.numpy()[items[0] - 1], scores[0], rtol=1e-6)
     assert 3 not in items[0]
 
 

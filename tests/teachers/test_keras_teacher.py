@@ -32,8 +32,8 @@ def test_it_is_called_in_inference_mode_and_not_changed(in_graph):
     model = model_with_state()
     before = model.get_weights()
     teacher = KerasTeacher(model)
-    ask = tf.function(teacher.logits) if in_graph else teacher.logits
-    logits = ask({columns.INPUTS: tf.constant(INPUTS)}, tf.range(2))
+    predict = tf.function(teacher.logits) if in_graph else teacher.logits
+    logits = predict({columns.INPUTS: tf.constant(INPUTS)}, tf.range(2))
     np.testing.assert_allclose(logits, in_inference(model, INPUTS), rtol=1e-5)  # float32
     for weight, old in zip(model.get_weights(), before):
         np.testing.assert_array_equal(weight, old)

@@ -136,7 +136,7 @@ def test_a_list_becomes_rows_that_do_not_leak_the_label():
     assert examples.catalogue.num_items == NUM_ITEMS and not examples.teacher_logits
 
 
-class Asked:
+class RecordingScorer:
     """Scores that identify the given history and item."""
 
     def __init__(self):
@@ -158,21 +158,23 @@ def expected_scores(examples):
 
 @pytest.mark.parametrize("batch_size", [1, 2, 64])
 def test_each_row_gets_the_score_of_its_own_history_and_item(batch_size):
-    teacher, done = Asked(), []
+    teacher, done = RecordingScorer(), []
     examples = list_examples(LISTS, tiny_catalogue(NUM_ITEMS))
     logits = ListTeacher(teacher, batch_size=batch_size).row_logits(examples, advance=done.append)
     assert done == teacher.sizes == {1: [1, 1, 1], 2: [2, 1], 64: [3]}[batch_size]
-    said = examples.with_teacher(logits).teacher_logits["relevance"]
-    assert said.shape == (8, 1)
-    np.testing.assert_allclose(said[:, 0], expected_scores(examples), rtol=1e-6)
+    output = examples.with_teacher(logits).teacher_logits["relevance"]
+    assert output.shape == (8, 1)
+    np.testing.assert_allclose(output[:, 0], expected_scores(examples), rtol=1e-6)
 
 
 def test_rows_of_a_list_need_not_be_adjacent():
     examples = list_examples(LISTS, tiny_catalogue(NUM_ITEMS))
     mixed = examples.subset(np.array([6, 0, 7, 3, 1, 5, 2, 4]))
     for batch_size in (1, 2, 3):
-        said = ListTeacher(Asked(), batch_size=batch_size).row_logits(mixed)["relevance"]
-        np.testing.assert_allclose(said[:, 0], expected_scores(mixed), rtol=1e-6)
+        output = ListTeacher(RecordingScorer(), batch_size=batch_size).row_logits(mixed)[
+            "relevance"
+        ]
+        np.testing.assert_allclose(output[:, 0], expected_scores(mixed), rtol=1e-6)
 
 
 def test_a_cross_encoder_has_equal_scores_for_rows_and_pairs(tiny_bert):
@@ -190,7 +192,7 @@ def test_a_cross_encoder_has_equal_scores_for_rows_and_pairs(tiny_bert):
 def test_any_teacher_with_logits_can_be_used():
     """It returns 10 times the newest item plus the candidate, for each row of a batch."""
 
-    def ask(batch, candidate_ids):
+    def call(batch, candidate_ids):
         newest = tf.boolean_mask(batch[columns.HISTORY], row_mask(batch))  # of each row
         assert len(batch[columns.HISTORY]) == len(newest)
         return tf.cast(10 * newest[:, None] + candidate_ids[None], tf.float32)
@@ -198,33 +200,33 @@ def test_any_teacher_with_logits_can_be_used():
     examples = list_examples(LISTS, tiny_catalogue(NUM_ITEMS))
     behind = examples.with_features({"history": np.roll(examples.features["history"], -1, axis=1)})
     behind = behind.subset(behind.queries == 0)  # [2, 1, 0]: padding is last
-    for asked, newest in ((examples, [1, 1, 1, 7, 7, 7, 7, 0]), (behind, [1, 1, 1])):
-        said = ListTeacher(FunctionTeacher(ask)).row_logits(asked)["relevance"][:, 0]
-        expected = 10 * np.array(newest) + asked.features["item_id"]
-        np.testing.assert_array_equal(said, expected)
+    for requested, newest in ((examples, [1, 1, 1, 7, 7, 7, 7, 0]), (behind, [1, 1, 1])):
+        output = ListTeacher(FunctionTeacher(call)).row_logits(requested)["relevance"][:, 0]
+        expected = 10 * np.array(newest) + requested.features["item_id"]
+        np.testing.assert_array_equal(output, expected)
 
 
 def test_a_teacher_that_reads_users_gets_the_lists_user():
     scores = np.arange(18.0).reshape(2, 9)
     teacher = ArrayTeacher.from_scores(np.array([8, 5]), scores)
     examples = list_examples(LISTS, tiny_catalogue(NUM_ITEMS))
-    said = ListTeacher(teacher).row_logits(examples)["relevance"][:, 0]
+    output = ListTeacher(teacher).row_logits(examples)["relevance"][:, 0]
     expected = [
         scores[{8: 0, 5: 1}[user], item - 1]
         for user, item in zip(examples.users.tolist(), examples.features["item_id"].tolist())
     ]
-    np.testing.assert_array_equal(said, expected)
+    np.testing.assert_array_equal(output, expected)
 
 
 def test_an_unknown_item_has_no_score():
     examples = list_examples(LISTS, tiny_catalogue(NUM_ITEMS))
     items = np.where(examples.queries == 2, 0, examples.features["item_id"])
     items[1] = 0
-    asked = examples.with_features({"item_id": items})
+    requested = examples.with_features({"item_id": items})
     flat = FunctionTeacher(lambda batch, ids: tf.zeros([len(batch["history"]), len(ids)]))
-    for teacher in (Asked(), flat):
-        said = ListTeacher(teacher, batch_size=1).row_logits(asked)["relevance"][:, 0]
-        assert np.isnan(said).tolist() == [False, True, False, False, False, False, False, True]
+    for teacher in (RecordingScorer(), flat):
+        output = ListTeacher(teacher, batch_size=1).row_logits(requested)["relevance"][:, 0]
+        assert np.isnan(output).tolist() == [False, True, False, False, False, False, False, True]
 
 
 @pytest.mark.parametrize(
@@ -260,12 +262,12 @@ def test_other_invalid_input_is_refused():
     with pytest.raises(ValueError, match="must have `scores.* or `logits.*Received: int"):
         ListTeacher(7)
     with pytest.raises(ValueError, match="`batch_size` must be a whole number"):
-        ListTeacher(Asked(), batch_size=0)
+        ListTeacher(RecordingScorer(), batch_size=0)
     examples = list_examples(LISTS, tiny_catalogue(NUM_ITEMS))
     history = examples.features["history"].copy()
     history[1, 2] = 9
     with pytest.raises(InputError, match=r"rows of query 0 have different histories \(row 1\)"):
-        ListTeacher(Asked()).row_logits(examples.with_features({"history": history}))
+        ListTeacher(RecordingScorer()).row_logits(examples.with_features({"history": history}))
     bare = RankingExamples({"item_id": np.array([1])}, {}, np.array([1]), np.array([1]))
     with pytest.raises(InputError, match="Missing: history"):
-        ListTeacher(Asked()).row_logits(bare)
+        ListTeacher(RecordingScorer()).row_logits(bare)

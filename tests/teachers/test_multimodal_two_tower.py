@@ -182,10 +182,10 @@ def test_a_cache_can_be_cross_fitted_from_it(tmp_path, windows):
 
     trained = {}
     cached = cross_fit(train, windows, tmp_path, fingerprint="f", num_folds=2, top_k=3)
-    heard = cached.join(windows)
+    joined = cached.join(windows)
     items = tf.range(1, NUM_ITEMS + 1)
     for fold, teacher in trained.items():
-        mine = heard.subset(heard.knowledge["teacher_fold"][:] == fold)
+        mine = joined.subset(joined.knowledge["teacher_fold"][:] == fold)
         batch = batch_of(cached.join(mine))
         # One dot product in another order, of float32 numbers of size 1.
         np.testing.assert_allclose(
@@ -212,9 +212,9 @@ def test_each_modality_gives_the_group_of_a_cold_start_item():
     windows = windows_from(sequences, num_items=num_items, max_history=4)
     teacher.fit(windows.batches(8), epochs=40, verbose=0)
 
-    def scores(asked):
-        queries = asked.encode_histories(tf.constant([[1, 3, 5], [2, 4, 6]])).numpy()
-        return queries @ asked.catalogue_embeddings().numpy().T
+    def scores(model):
+        queries = model.encode_histories(tf.constant([[1, 3, 5], [2, 4, 6]])).numpy()
+        return queries @ model.catalogue_embeddings().numpy().T
 
     full = scores(teacher)
     for first in (9, 11):

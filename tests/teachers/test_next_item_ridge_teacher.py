@@ -104,12 +104,12 @@ def test_a_weight_of_2_equals_a_row_twice_and_ease_ignores_weights(windows):
 @pytest.mark.parametrize("kind", [ItemItemTeacher, NextItemRidgeTeacher])
 def test_logits_are_the_decayed_past_times_the_weights(windows, kind, options):
     teacher = kind(windows, l2=0.7, decay=1.5)
-    ask = teacher.logits if options is None else tf.function(teacher.logits, **options)
+    call = teacher.logits if options is None else tf.function(teacher.logits, **options)
     batch = next(iter(windows.batches(len(windows))))
     candidates = np.array([7, 1, 4])
     x = np.array([past(history, 1.5) for history, _ in next_item_rows(windows)])
     expected = (x @ teacher.weights[1:, 1:])[:, candidates - 1]
-    np.testing.assert_allclose(ask(batch, tf.constant(candidates)), expected, atol=1e-6)
+    np.testing.assert_allclose(call(batch, tf.constant(candidates)), expected, atol=1e-6)
 
 
 def test_sums_over_blocks_of_windows_are_the_same(monkeypatch):

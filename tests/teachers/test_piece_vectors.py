@@ -16,10 +16,10 @@ class Planted:
     """An encoder whose vector of a text is determined by its first letters, in any case."""
 
     def __init__(self, width=5):
-        self.width, self.asked = width, []
+        self.width, self.requested = width, []
 
     def encode(self, texts):
-        self.asked = list(texts)
+        self.requested = list(texts)
         return np.stack(
             [
                 np.random.default_rng([ord(c) for c in text]).normal(size=self.width)
@@ -31,8 +31,8 @@ class Planted:
 def test_pieces_are_encoded_separately_and_projected_on_principal_directions():
     encoder = Planted()
     found = piece_vectors(encoder, PIECES, TEXTS, dim=2)
-    assert encoder.asked == ["robot", "space", "ship", "love", "wedding", "the"]
-    x = encoder.encode(encoder.asked)
+    assert encoder.requested == ["robot", "space", "ship", "love", "wedding", "the"]
+    x = encoder.encode(encoder.requested)
     averages = np.stack([x[[0, 1]], x[[1, 2]], x[[3, 4]], x[[5, 3]], x[[5, 0]]]).mean(axis=1)
     centred = averages - averages.mean(axis=0)
     values, vectors = np.linalg.eigh(centred.T @ centred)

@@ -141,11 +141,11 @@ def test_items_are_added_under_threads(artefact):
     recommender = Recommender.load(artefact.folder)
     recommender.add_items(ADDED)
 
-    def ask(number):
+    def call(number):
         scores, items = recommender([np.array([number + 1, NUM_ITEMS + 1 + number % 3])], 20)
         return {"scores": scores, "items": items}
 
-    assert_same_under_threads(ask, 40)
+    assert_same_under_threads(call, 40)
 
 
 @pytest.mark.parametrize(

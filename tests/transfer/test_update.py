@@ -165,9 +165,9 @@ def test_an_update_resumes_and_another_follows_it(run, tables, monkeypatch, caps
     assert all(indices == [0] for indices in known_later[len(known) :])
 
     assert cli.main(["update", str(run), "--new-interactions", second, *options[:2]]) == 0
-    told = " ".join(capsys.readouterr().out.split())
-    assert " 0 new items" in told and f"Published: {run / '3'}" in told
-    assert "users without new data" in told
+    result = " ".join(capsys.readouterr().out.split())
+    assert " 0 new items" in result and f"Published: {run / '3'}" in result
+    assert "users without new data" in result
     later = Recommender.load(run / "3")
     assert later.artefact.item_ids == new.artefact.item_ids
     found = json.loads((run / "updates" / "3" / "update.json").read_text())
@@ -192,8 +192,8 @@ def test_a_worse_student_is_not_published(run, tables, monkeypatch):
     def forgetful(model, *arguments, **settings):
         curves = fit(model, *arguments, **settings)
         items = model.student.candidate_tower
-        met = np.bincount(DATA.items, minlength=items.num_items + 1)
-        items.biases.assign(-100.0 * met)  # the rarest first
+        interacted = np.bincount(DATA.items, minlength=items.num_items + 1)
+        items.biases.assign(-100.0 * interacted)  # the rarest first
         return curves
 
     monkeypatch.setattr(stages, "fit_until_best", forgetful)

@@ -98,13 +98,13 @@ def test_the_models_of_other_libraries_run_in_their_environments(
     assert main(["evaluate", "rectools.npz", "recbole.npz", *split]) == 0
     found = json.loads(capsys.readouterr().out)["models"]
     queries = names["queries"]
-    met = np.zeros((len(queries), queries.catalogue.num_items))
-    for row, history in zip(met, queries.histories):
+    interacted = np.zeros((len(queries), queries.catalogue.num_items))
+    for row, history in zip(interacted, queries.histories):
         row[history - 1] = 1
-    inverse = np.linalg.inv(met.T @ met + 10.0 * np.eye(met.shape[1]))
+    inverse = np.linalg.inv(interacted.T @ interacted + 10.0 * np.eye(interacted.shape[1]))
     weights = -inverse / np.diag(inverse)
     np.fill_diagonal(weights, 0.0)
-    expected = td.evaluate(met @ weights, queries, k=20).figures()
+    expected = td.evaluate(interacted @ weights, queries, k=20).figures()
     ndcg = {library: model["figures"]["ndcg@20"] for library, model in found.items()}
     assert ndcg["recbole.npz"] == pytest.approx(expected["ndcg@20"], abs=1e-9)
     # From there on RecTools' lists differ where scores differ by a few hundredths.
