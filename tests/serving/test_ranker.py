@@ -195,7 +195,7 @@ def test_reads_histories_of_several_lengths(ranker):
 
 def test_a_long_table_is_scored_in_batches(small, monkeypatch):
     calls = []
-    monkeypatch.setattr(ranker_module, "ROWS_A_CALL", 4)
+    monkeypatch.setattr(ranker_module, "ROWS_PER_CALL", 4)
     monkeypatch.setattr(small, "_run", _counted(small._run, calls))
     users, items = np.arange(10) % 4, np.arange(10) % 5
     output = small.score({"user_id": users, "item_id": items})["like"]

@@ -120,7 +120,7 @@ def with_rank(read: Methods, table: np.ndarray, weights: np.ndarray) -> Methods:
 
 
 def check_texts(student: TwoTower | RankingModel, read: Methods) -> None:
-    """Raise if the text tower is to be removed and there is none.
+    """Raise if the text tower must be removed and there is none.
 
     Raises:
         InputError: see above.

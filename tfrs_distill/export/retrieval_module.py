@@ -299,7 +299,7 @@ class RetrievalModule(tf.Module):
 
 
 def retrieval_signature(module: RetrievalModule, max_history: int | None) -> dict[str, Any]:
-    """Return what `signature.json` holds of `module`; -1 stands for a size that is free."""
+    """Return the content of `signature.json` for `module`; -1 is a dynamic size."""
     read: dict[str, Any] = {}
     inputs = {HISTORY: {"dtype": "int32", "shape": [-1, -1]}}
     pieces, attributes = module.word_pieces, module.user_attributes

@@ -14,7 +14,7 @@ from tfrs_distill.data.row_blocks import row_blocks
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
 
-ITEMS_OF_A_BLOCK = 20  # items of similar popularity, among which probabilities are permuted
+ITEMS_PER_BLOCK = 20  # items of similar popularity, among which probabilities are permuted
 
 
 @overload
@@ -92,7 +92,7 @@ class BlockRotations:
                 f"items are needed. Received: {num_items}."
             )
         self.items = np.argsort(-popularity, kind="stable").astype(np.int32) + 1
-        blocks = np.array_split(np.arange(num_items), max(1, num_items // ITEMS_OF_A_BLOCK))
+        blocks = np.array_split(np.arange(num_items), max(1, num_items // ITEMS_PER_BLOCK))
         sizes = np.array([len(block) for block in blocks])
         self.place = np.empty(num_items + 1, np.int32)  # of padding: any
         self.place[0], self.place[self.items] = 0, np.arange(num_items)

@@ -14,7 +14,7 @@ def categorical_cross_entropy(
 ) -> tf.Tensor:
     """Compute categorical cross-entropy with ids, one-hot or soft labels, one value per row.
 
-    `loss = sum_j labels_j * (log sum_k exp(logits_k) - logits_j)`; an id stands for its one-hot
+    `loss = sum_j labels_j * (log sum_k exp(logits_k) - logits_j)`; an id is replaced by its one-hot
     row. Label smoothing s replaces the labels by `(1 - s) * labels + s / num_candidates`, as in
     `tf.keras.losses.CategoricalCrossentropy`; masked candidates are not counted and get no share.
 

@@ -137,7 +137,7 @@ class HistoryTower(tf.keras.layers.Layer):
             self.prior_items.assign(other.prior_items)
 
     def attribute_values(self, user_attributes: tf.Tensor) -> tf.Tensor:
-        """Rows of `attribute_embeddings`, int32 as the indices; 0 for what is not known.
+        """Rows of `attribute_embeddings`, int32 like the indices; 0 for missing values.
 
         Raises:
             InputError: there are more or fewer attributes than the tower reads.

@@ -61,7 +61,7 @@ class Modality(ProjectedVectors):
     Args:
         num_items: items, padding not counted; ids run from 0 (padding) to `num_items`.
         vector_dim: width of the items' vectors.
-        embedding_dim: width of what comes out.
+        embedding_dim: width of the output.
         dropout: share of vector entries dropped while training.
         seed: int or None; fixes initial weights and dropout.
     """

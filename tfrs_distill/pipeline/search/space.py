@@ -85,7 +85,7 @@ class Dimension:
 
 
 def space_of(recipe: Any, given: Sequence[str] = ()) -> dict[str, list[Dimension]]:
-    """Return what is searched for the student and, with the shared settings found, for the twin.
+    """Return the search space of the student and, with the shared settings found, of the twin.
 
     Args:
         recipe: the recipe whose settings are searched.

@@ -176,7 +176,7 @@ def read_tuned_bert(
 
 
 def base_fingerprint(encoder: TextEncoder) -> str:
-    """sha256 of what tuning does not change: files, pooling, and the current embeddings."""
+    """sha256 of everything unchanged by tuning: files, pooling, and the current embeddings."""
     digest = hashlib.sha256(f"{checkpoint_fingerprint(encoder.folder)} {encoder.pooling}".encode())
     for variable in LayerStack(encoder.model).other_variables():
         digest.update(variable.numpy().tobytes())
