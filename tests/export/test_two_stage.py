@@ -283,7 +283,7 @@ def item_and_history(num_items=NUM_ITEMS):
         ),
         (
             lambda: (*item_and_history(), NumberFeature("year", 1990.0, 9.0, "item")),
-            "known of an item is item_id.*Received: one that reads year of it",
+            "an item has only the columns item_id.*Received: one that reads year of it",
         ),
         (lambda: (ItemFeature(NUM_ITEMS, 2),), "must read history. Received: .* reads nothing"),
         (lambda: item_and_history()[1:], "must read item_id. Received: .* reads nothing of it"),
